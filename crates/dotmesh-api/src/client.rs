@@ -1,0 +1,98 @@
+//! What the two clients share: sending a request and telling the ways in which it can fail apart.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ErrorBody, ErrorCode, ErrorEnvelope};
+
+/// A failed call.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server understood and said no.
+    #[error(transparent)]
+    Refused(#[from] ErrorBody),
+    /// No answer came: nobody listens, the name is unknown, the connection was cut.
+    #[error("cannot reach {server}")]
+    Unreachable { server: String, #[source] source: reqwest::Error },
+    /// Something answered that is not the server it should be.
+    #[error("{server} answered with something that is not Dotmesh's protocol (status {status})")]
+    NotDotmesh { server: String, status: u16 },
+}
+
+impl ClientError {
+    /// For callers that branch on what went wrong.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(error) => error.code,
+            Self::Unreachable { .. } | Self::NotDotmesh { .. } => ErrorCode::Unreachable,
+        }
+    }
+}
+
+impl From<ClientError> for ErrorBody {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(error) => error,
+            other => {
+                let mut message = other.to_string();
+                let mut source = std::error::Error::source(&other);
+                while let Some(cause) = source {
+                    message = format!("{message}: {cause}");
+                    source = cause.source();
+                }
+                ErrorBody::new(ErrorCode::Unreachable, message)
+            }
+        }
+    }
+}
+
+/// Sends a request and returns the response if its status is a success.
+pub(crate) async fn send(
+    server: &str,
+    request: reqwest::RequestBuilder,
+) -> Result<reqwest::Response, ClientError> {
+    let response = request.send().await.map_err(|source| unreachable(server, source))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = response.bytes().await.map_err(|source| unreachable(server, source))?;
+    match serde_json::from_slice::<ErrorEnvelope>(&body) {
+        Ok(envelope) => Err(envelope.error.into()),
+        Err(_) => Err(ClientError::NotDotmesh { server: server.to_owned(), status: status.as_u16() }),
+    }
+}
+
+/// Sends a request whose response is JSON.
+pub(crate) async fn json<T: DeserializeOwned>(
+    server: &str,
+    request: reqwest::RequestBuilder,
+) -> Result<T, ClientError> {
+    let response = send(server, request).await?;
+    let status = response.status().as_u16();
+    let body = response.bytes().await.map_err(|source| unreachable(server, source))?;
+    serde_json::from_slice(&body)
+        .map_err(|_| ClientError::NotDotmesh { server: server.to_owned(), status })
+}
+
+/// Sends a request whose response is bytes.
+pub(crate) async fn bytes(
+    server: &str,
+    request: reqwest::RequestBuilder,
+) -> Result<Bytes, ClientError> {
+    let response = send(server, request).await?;
+    response.bytes().await.map_err(|source| unreachable(server, source))
+}
+
+pub(crate) fn unreachable(server: &str, source: reqwest::Error) -> ClientError {
+    ClientError::Unreachable { server: server.to_owned(), source: source.without_url() }
+}
+
+/// A builder for HTTP clients with the one cryptography provider that Dotmesh uses.
+pub(crate) fn builder() -> reqwest::ClientBuilder {
+    // Fails only when a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("dotmesh/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(std::time::Duration::from_secs(10))
+}

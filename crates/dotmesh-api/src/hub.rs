@@ -1,0 +1,133 @@
+//! The hub's wire types, protocol version 1. `docs/protocol.md` says how they are used.
+
+use dotmesh_model::{BranchName, CommitId, DotName, ObjectHash, UserName};
+use serde::{Deserialize, Serialize};
+
+/// The protocol's version: the first segment of every address after `/api`.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The most hashes in one `missing` or `objects` request.
+pub const MAX_HASHES: usize = 8192;
+
+/// The largest pack that is sent in one request, in bytes.
+pub const MAX_PACK_LENGTH: usize = 32 << 20;
+
+/// The most commits that one push may add.
+pub const MAX_COMMITS_PER_PUSH: usize = 10_000;
+
+/// `GET /api/v1/version`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HubVersion {
+    /// Always `dothub`: how a client knows that it talks to a hub.
+    pub server: String,
+    /// The program's version.
+    pub version: String,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol: u32,
+}
+
+/// `GET /api/v1/user`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CurrentUser {
+    /// Whose key it is.
+    pub name: UserName,
+}
+
+/// What a user may do with a dot. Each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// See and clone it.
+    Read,
+    /// Push to it.
+    Write,
+    /// Delete it, and say who else may do what.
+    Owner,
+}
+
+/// `GET /api/v1/dots/{namespace}/{dot}`; `GET /api/v1/dots` is a list of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HubDot {
+    /// The full name.
+    pub name: DotName,
+    /// What the caller may do.
+    pub access: Access,
+    /// Sorted by name.
+    pub branches: Vec<HubBranch>,
+    /// Who else may read or write it. Shown to the owner only; else empty.
+    #[serde(default)]
+    pub collaborators: Vec<Collaborator>,
+}
+
+/// A branch on the hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubBranch {
+    /// Its name.
+    pub name: BranchName,
+    /// Its newest commit.
+    pub head: CommitId,
+}
+
+/// A user who was given access to another's dot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collaborator {
+    /// Who.
+    pub user: UserName,
+    /// [`Access::Read`] or [`Access::Write`].
+    pub access: Access,
+}
+
+/// `PUT /api/v1/dots/{namespace}/{dot}/collaborators/{user}`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GrantAccess {
+    /// [`Access::Read`] or [`Access::Write`].
+    pub access: Access,
+}
+
+/// A commit with its seal, as it is pushed and pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedCommit {
+    /// The seal: the digest over the parent's seal, the root tree and the record. See `docs/format.md`.
+    pub seal: ObjectHash,
+    /// The root of the commit's tree.
+    pub root: ObjectHash,
+    /// The commit record: the JSON text as it was first written.
+    pub record: String,
+}
+
+/// `GET /api/v1/dots/{namespace}/{dot}/commits?head=ID`: the commit and its ancestors, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CommitList {
+    /// Newest first. Without the root commit, which has no record.
+    pub commits: Vec<SealedCommit>,
+}
+
+/// `POST /api/v1/dots/{namespace}/{dot}/uploads`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Upload {
+    /// Names the upload in the requests that follow.
+    pub id: String,
+}
+
+/// `POST /api/v1/dots/{namespace}/{dot}/uploads/{id}/finish`: makes a push visible in one step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FinishUpload {
+    /// The commits that the hub does not have, oldest first.
+    pub commits: Vec<SealedCommit>,
+    /// Where the branches shall point afterwards.
+    pub branches: Vec<BranchUpdate>,
+}
+
+/// One branch's move. Refused unless the branch is at `old`, and `new` descends from it or `stash` is given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BranchUpdate {
+    /// The branch.
+    pub name: BranchName,
+    /// Where the client saw it; `None` creates it.
+    pub old: Option<CommitId>,
+    /// Where it shall be.
+    pub new: CommitId,
+    /// Keep the old line as a branch of this name, and let the branch go back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stash: Option<BranchName>,
+}

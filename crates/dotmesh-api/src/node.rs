@@ -1,0 +1,247 @@
+//! The wire types of a node's local API, spoken over its unix socket.
+
+use std::collections::BTreeMap;
+
+use dotmesh_model::branches::Origin;
+use dotmesh_model::{BranchName, CodeVersion, CommitId, CommitRecord, DotName, UserName};
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorBody;
+
+/// `GET /v1/version`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeVersion {
+    /// The daemon's version.
+    pub version: String,
+    /// The node's id, made with its pool.
+    pub node: String,
+    /// The name of its Docker volume driver, if it serves one.
+    pub driver: Option<String>,
+    /// The daemon's process id.
+    pub pid: u32,
+}
+
+/// `POST /v1/dots`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateDot {
+    /// The new dot.
+    pub name: DotName,
+}
+
+/// One row of `GET /v1/dots`: the state of the current branch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DotSummary {
+    /// The dot.
+    pub name: DotName,
+    /// The branch that is checked out.
+    pub branch: BranchName,
+    /// The node's id.
+    pub server: String,
+    /// Names of the running containers that use that branch.
+    pub containers: Vec<String>,
+    /// Bytes in the working copy.
+    pub size: u64,
+    /// Commits from the first to the branch's head.
+    pub commits: u64,
+    /// Bytes changed since the head.
+    pub dirty: u64,
+}
+
+/// `GET /v1/dots/{namespace}/{dot}`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DotDetail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub summary: DotSummary,
+    /// The dot's id on this node.
+    pub id: String,
+    /// Its branches, sorted by name.
+    pub branches: Vec<BranchDetail>,
+}
+
+/// A branch on a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BranchDetail {
+    /// Its name.
+    pub name: BranchName,
+    /// Its newest commit.
+    pub head: CommitId,
+    /// Where it was started from; `None` for a dot's first branch.
+    pub origin: Option<Origin>,
+    /// Names of the running containers that use it.
+    pub containers: Vec<String>,
+}
+
+/// `GET /v1/dots/{namespace}/{dot}/commits?revision=REV`, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Log {
+    /// The records, newest first.
+    pub commits: Vec<CommitRecord>,
+    /// Names to show beside a commit: branches whose head it is.
+    pub branches: BTreeMap<BranchName, CommitId>,
+    /// The branch that is checked out.
+    pub current: BranchName,
+}
+
+/// `POST /v1/dots/{namespace}/{dot}/commits`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateCommit {
+    /// What it is.
+    pub message: String,
+    /// Who makes it.
+    pub author: String,
+    /// Free values.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// The code version it is made with.
+    #[serde(default)]
+    pub code: Option<CodeVersion>,
+}
+
+/// What a commit made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Committed {
+    /// The new commit.
+    pub id: CommitId,
+    /// The branch that it is the head of now.
+    pub branch: BranchName,
+}
+
+/// `POST /v1/dots/{namespace}/{dot}/checkout`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Checkout {
+    /// The branch to switch to.
+    pub branch: BranchName,
+    /// Make it first, as said.
+    #[serde(default)]
+    pub create: Option<BranchStart>,
+}
+
+/// What a new branch starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BranchStart {
+    /// The current working copy, uncommitted changes included.
+    WorkingCopy,
+    /// A commit, by any name of one.
+    Commit(String),
+}
+
+/// `POST /v1/dots/{namespace}/{dot}/reset`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reset {
+    /// The commit to go back to, by any name of one.
+    pub revision: String,
+    /// Lose uncommitted changes.
+    #[serde(default)]
+    pub hard: bool,
+}
+
+/// What a switch or reset did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Switched {
+    /// The branch that is checked out now.
+    pub branch: BranchName,
+    /// Its head.
+    pub head: CommitId,
+    /// The containers that were stopped and started again.
+    pub restarted: Vec<String>,
+}
+
+/// `POST /v1/mounts`: finds the folder of a volume, as Docker would.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MountVolume {
+    /// `[NAMESPACE/]DOT[@BRANCH][.SUBDOT]`
+    pub volume: String,
+    /// Create the dot when there is none.
+    #[serde(default)]
+    pub create: bool,
+}
+
+/// Where a volume is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MountedVolume {
+    /// The absolute path of the folder.
+    pub path: String,
+}
+
+/// A hub, and who calls it. The secret is used for this request and not kept.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct HubLogin {
+    /// As [`crate::HubAddress`] parses it.
+    pub address: String,
+    /// The account.
+    pub user: UserName,
+    /// API key or password.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for HubLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HubLogin({}@{})", self.user, self.address)
+    }
+}
+
+/// `POST /v1/dots/{namespace}/{dot}/push`, `…/pull` and `…/clone`. Answers with a line of JSON for each
+/// [`TransferEvent`]. Closing the connection cancels the transfer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The other side.
+    pub hub: HubLogin,
+    /// The dot's name there.
+    pub remote_dot: DotName,
+    /// One branch, or all of them.
+    pub branch: Option<BranchName>,
+    /// When both lines have gone on, keep the receiving side's as a branch of its own.
+    #[serde(default)]
+    pub stash_on_divergence: bool,
+}
+
+/// One line of a transfer's answer. The last is `Done` or `Failed`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferEvent {
+    /// How far it is.
+    Progress(TransferProgress),
+    /// It ended well.
+    Done(TransferOutcome),
+    /// It failed; nothing became visible on the receiving side.
+    Failed(ErrorBody),
+}
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferProgress {
+    /// What is being done, in a few words.
+    pub phase: String,
+    /// Bytes of the app's data dealt with.
+    pub done: u64,
+    /// Bytes of the app's data to deal with; 0 while unknown.
+    pub total: u64,
+    /// Bytes that crossed the network.
+    pub wire: u64,
+}
+
+/// What a transfer did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferOutcome {
+    /// A line for each branch, for people.
+    pub branches: Vec<BranchOutcome>,
+    /// Bytes that crossed the network.
+    pub wire: u64,
+}
+
+/// What became of one branch in a transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BranchOutcome {
+    /// The branch.
+    pub name: BranchName,
+    /// Its head on the receiving side.
+    pub head: CommitId,
+    /// How many commits were added.
+    pub commits: u64,
+    /// Where the other line was kept, if they had diverged.
+    pub stashed: Option<BranchName>,
+    /// The receiving side has commits that the sending side has not; nothing was changed.
+    pub receiver_ahead: bool,
+}

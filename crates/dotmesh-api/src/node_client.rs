@@ -1,0 +1,176 @@
+//! The typed client of a node, over its unix socket.
+
+use std::path::{Path, PathBuf};
+
+use bytes::BytesMut;
+use dotmesh_model::DotName;
+use futures::{Stream, StreamExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::{self, ClientError};
+use crate::node::{
+    Checkout, Committed, CreateCommit, CreateDot, DotDetail, DotSummary, Log, MountVolume,
+    MountedVolume, NodeVersion, Reset, Switched, Transfer, TransferEvent,
+};
+
+/// The ways of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Node to hub.
+    Push,
+    /// Hub to an existing dot of the node.
+    Pull,
+    /// Hub to the node, whether it has the dot or not.
+    Clone,
+}
+
+impl Direction {
+    /// The last segment of the route.
+    pub fn route(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Pull => "pull",
+            Self::Clone => "clone",
+        }
+    }
+}
+
+/// Calls the daemon that listens on a socket.
+#[derive(Debug, Clone)]
+pub struct NodeClient {
+    http: reqwest::Client,
+    socket: PathBuf,
+}
+
+impl NodeClient {
+    /// A client; nothing is connected yet.
+    pub fn new(socket: &Path) -> Result<Self, ClientError> {
+        let http = client::builder()
+            .unix_socket(socket)
+            .build()
+            .map_err(|source| client::unreachable(&socket.display().to_string(), source))?;
+        Ok(Self { http, socket: socket.to_owned() })
+    }
+
+    fn server(&self) -> String {
+        format!("the Dotmesh node at {}", self.socket.display())
+    }
+
+    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("http://node/v1/{path}"))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        client::json(&self.server(), self.request(reqwest::Method::GET, path)).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let request = self.request(reqwest::Method::POST, path).json(body);
+        client::json(&self.server(), request).await
+    }
+
+    /// What answers there.
+    pub async fn version(&self) -> Result<NodeVersion, ClientError> {
+        self.get("version").await
+    }
+
+    /// All dots, sorted by the name that is shown.
+    pub async fn dots(&self) -> Result<Vec<DotSummary>, ClientError> {
+        self.get("dots").await
+    }
+
+    /// Creates an empty dot.
+    pub async fn create_dot(&self, name: &DotName) -> Result<DotDetail, ClientError> {
+        self.post("dots", &CreateDot { name: name.clone() }).await
+    }
+
+    /// One dot.
+    pub async fn dot(&self, name: &DotName) -> Result<DotDetail, ClientError> {
+        self.get(&format!("dots/{}", name.full())).await
+    }
+
+    /// Deletes a dot with all its branches and commits.
+    pub async fn delete_dot(&self, name: &DotName) -> Result<(), ClientError> {
+        let request = self.request(reqwest::Method::DELETE, &format!("dots/{}", name.full()));
+        client::send(&self.server(), request).await.map(drop)
+    }
+
+    /// A commit and its ancestors, newest first; the head of the current branch without a revision.
+    pub async fn log(&self, dot: &DotName, revision: Option<&str>) -> Result<Log, ClientError> {
+        let mut request =
+            self.request(reqwest::Method::GET, &format!("dots/{}/commits", dot.full()));
+        if let Some(revision) = revision {
+            request = request.query(&[("revision", revision)]);
+        }
+        client::json(&self.server(), request).await
+    }
+
+    /// Commits the current branch.
+    pub async fn commit(
+        &self,
+        dot: &DotName,
+        commit: &CreateCommit,
+    ) -> Result<Committed, ClientError> {
+        self.post(&format!("dots/{}/commits", dot.full()), commit).await
+    }
+
+    /// Switches to a branch.
+    pub async fn checkout(
+        &self,
+        dot: &DotName,
+        checkout: &Checkout,
+    ) -> Result<Switched, ClientError> {
+        self.post(&format!("dots/{}/checkout", dot.full()), checkout).await
+    }
+
+    /// Takes the current branch back to a commit.
+    pub async fn reset(&self, dot: &DotName, reset: &Reset) -> Result<Switched, ClientError> {
+        self.post(&format!("dots/{}/reset", dot.full()), reset).await
+    }
+
+    /// Finds the folder of a volume.
+    pub async fn mount(&self, mount: &MountVolume) -> Result<MountedVolume, ClientError> {
+        self.post("mounts", mount).await
+    }
+
+    /// Starts a transfer and yields its events. Dropping the stream cancels it.
+    pub async fn transfer(
+        &self,
+        direction: Direction,
+        dot: &DotName,
+        transfer: &Transfer,
+    ) -> Result<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>, ClientError> {
+        let path = format!("dots/{}/{}", dot.full(), direction.route());
+        let server = self.server();
+        let request = self.request(reqwest::Method::POST, &path).json(transfer);
+        let response = client::send(&server, request).await?;
+        let status = response.status().as_u16();
+        let body = response.bytes_stream();
+        let lines = futures::stream::unfold((body, BytesMut::new()), move |(mut body, mut buffer)| {
+            let server = server.clone();
+            async move {
+                loop {
+                    if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                        let line = buffer.split_to(end + 1);
+                        let event = serde_json::from_slice(&line)
+                            .map_err(|_| ClientError::NotDotmesh { server, status });
+                        return Some((event, (body, buffer)));
+                    }
+                    match body.next().await? {
+                        Ok(bytes) => buffer.extend_from_slice(&bytes),
+                        Err(source) => {
+                            let error = client::unreachable(&server, source);
+                            return Some((Err(error), (body, BytesMut::new())));
+                        }
+                    }
+                }
+            }
+        });
+        Ok(lines)
+    }
+}

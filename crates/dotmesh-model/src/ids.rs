@@ -1,0 +1,101 @@
+//! Identifiers of commits and of content-addressed objects.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not {what}")]
+pub struct InvalidId {
+    what: &'static str,
+    text: String,
+}
+
+impl InvalidId {
+    fn new(what: &'static str, text: &str) -> Self {
+        Self { what, text: text.chars().take(80).collect() }
+    }
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name([u8; $bytes]);
+
+        impl $name {
+            /// Its length in bytes; as text it has twice as many lowercase hex digits.
+            pub const LENGTH: usize = $bytes;
+
+            /// Wraps raw bytes.
+            pub const fn from_bytes(bytes: [u8; $bytes]) -> Self {
+                Self(bytes)
+            }
+
+            /// The raw bytes.
+            pub const fn as_bytes(&self) -> &[u8; $bytes] {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let mut bytes = [0; $bytes];
+                // One spelling per id: an id is also a file name and a database key.
+                let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
+                match hex::decode_to_slice(text, &mut bytes) {
+                    Ok(()) if lower => Ok(Self(bytes)),
+                    _ => Err(InvalidId::new($what, text)),
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    };
+}
+
+id_type!(
+    /// A commit: 128 random bits, made at commit time, since hashing the data may not delay it.
+    CommitId, 16, "a commit id of 32 lowercase hex digits"
+);
+id_type!(
+    /// The BLAKE3 digest of a content-addressed object: a chunk, a tree node or a commit.
+    ObjectHash, 32, "an object hash of 64 lowercase hex digits"
+);
+
+impl CommitId {
+    /// The empty commit that the history of every dot starts from. It has no record and no data.
+    pub const ROOT: Self = Self([0; 16]);
+
+    /// The first ten digits, for people.
+    pub fn short(&self) -> String {
+        self.to_string()[..10].to_owned()
+    }
+}

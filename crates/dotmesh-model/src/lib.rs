@@ -1,0 +1,19 @@
+//! The vocabulary of Dotmesh as types: names and their grammar, ids, commits, history, revisions.
+//!
+//! Pure: no I/O, no clock, no randomness. Whoever holds one of these types holds a valid value.
+
+pub mod branches;
+pub mod commit;
+pub mod history;
+pub mod ids;
+pub mod names;
+pub mod revision;
+pub mod size;
+pub mod volume;
+
+pub use commit::{CodeVersion, CommitRecord, ImageUse};
+pub use history::{History, Relation};
+pub use ids::{CommitId, ObjectHash};
+pub use names::{BranchName, DotName, InvalidName, Namespace, SubdotName, UserName};
+pub use revision::Revision;
+pub use volume::VolumeName;

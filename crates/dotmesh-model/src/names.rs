@@ -1,0 +1,203 @@
+//! Names of dots, branches, subdots and users, parsed once at the boundary.
+//!
+//! A name is 1 to 64 letters, digits, `_`, `-`; it is therefore always a safe file name and a safe
+//! URL segment. Names starting with `-` are refused, as no command line could take them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest name, in bytes.
+pub const MAX_NAME_LENGTH: usize = 64;
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// Nothing was given.
+    #[error("{what} cannot be empty")]
+    Empty { what: &'static str },
+    /// A character, the length or the first character is not allowed.
+    #[error(
+        "invalid {what} '{name}': use 1 to {MAX_NAME_LENGTH} letters, digits, '_' or '-', not starting with '-'"
+    )]
+    Malformed { what: &'static str, name: String },
+    /// More than one `/` in a dot's name.
+    #[error("a dot is named NAMESPACE/DOT or just DOT, got '{name}'")]
+    DotForm { name: String },
+    /// A volume's name does not follow `[NAMESPACE/]DOT[@BRANCH][.SUBDOT]`.
+    #[error("volume names must be of the form [NAMESPACE/]DOT[@BRANCH][.SUBDOT], got '{name}'")]
+    VolumeForm { name: String },
+}
+
+pub(crate) fn check(what: &'static str, name: &str) -> Result<(), InvalidName> {
+    if name.is_empty() {
+        return Err(InvalidName::Empty { what });
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.len() > MAX_NAME_LENGTH || name.starts_with('-') || !name.bytes().all(allowed) {
+        // An error is shown to people and logged: it never carries more of a bad name than helps.
+        let name = name.chars().take(80).collect();
+        return Err(InvalidName::Malformed { what, name });
+    }
+    Ok(())
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                check($what, text)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name_type!(
+    /// The owner part of a dot's name; on a hub, a user's name.
+    Namespace, "namespace"
+);
+name_type!(
+    /// A branch: a named line of commits with its own working copy.
+    BranchName, "branch name"
+);
+name_type!(
+    /// A named folder of a dot, one per store.
+    SubdotName, "subdot name"
+);
+name_type!(
+    /// An account on a hub.
+    UserName, "user name"
+);
+
+impl Namespace {
+    /// The namespace of dots that were named without one. Elided when shown.
+    pub const DEFAULT: &'static str = "admin";
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self(Self::DEFAULT.to_owned())
+    }
+}
+
+impl From<UserName> for Namespace {
+    fn from(user: UserName) -> Self {
+        Self(user.0)
+    }
+}
+
+impl BranchName {
+    /// The branch every dot starts with.
+    pub fn master() -> Self {
+        Self("master".to_owned())
+    }
+}
+
+impl SubdotName {
+    /// The subdot of a volume that names none: `__default__`.
+    pub fn default_subdot() -> Self {
+        Self("__default__".to_owned())
+    }
+}
+
+/// A dot's full name, `NAMESPACE/DOT`. Shown without the namespace when that is the default one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DotName {
+    /// Whose dot it is.
+    pub namespace: Namespace,
+    name: String,
+}
+
+impl DotName {
+    /// Joins the two parts; `name` must follow the grammar of names.
+    pub fn new(namespace: Namespace, name: &str) -> Result<Self, InvalidName> {
+        check("dot name", name)?;
+        Ok(Self { namespace, name: name.to_owned() })
+    }
+
+    /// The part after the namespace.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `NAMESPACE/DOT`, never elided.
+    pub fn full(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Parses `[NAMESPACE/]DOT`; `namespace` stands in where none is written.
+    pub fn parse_in(text: &str, namespace: &Namespace) -> Result<Self, InvalidName> {
+        match text.split_once('/') {
+            None => Self::new(namespace.clone(), text),
+            Some((_, name)) if name.contains('/') => {
+                Err(InvalidName::DotForm { name: text.chars().take(160).collect() })
+            }
+            Some((namespace, name)) => Self::new(namespace.parse()?, name),
+        }
+    }
+}
+
+impl FromStr for DotName {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        Self::parse_in(text, &Namespace::default())
+    }
+}
+
+impl TryFrom<String> for DotName {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<DotName> for String {
+    fn from(dot: DotName) -> String {
+        dot.full()
+    }
+}
+
+impl fmt::Display for DotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.as_str() == Namespace::DEFAULT {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}

@@ -13,7 +13,11 @@ pub enum ClientError {
     Refused(#[from] ErrorBody),
     /// No answer came: nobody listens, the name is unknown, the connection was cut.
     #[error("cannot reach {server}")]
-    Unreachable { server: String, #[source] source: reqwest::Error },
+    Unreachable {
+        server: String,
+        #[source]
+        source: reqwest::Error,
+    },
     /// Something answered that is not the server it should be.
     #[error("{server} answered with something that is not Dotmesh's protocol (status {status})")]
     NotDotmesh { server: String, status: u16 },
@@ -51,15 +55,24 @@ pub(crate) async fn send(
     server: &str,
     request: reqwest::RequestBuilder,
 ) -> Result<reqwest::Response, ClientError> {
-    let response = request.send().await.map_err(|source| unreachable(server, source))?;
+    let response = request
+        .send()
+        .await
+        .map_err(|source| unreachable(server, source))?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
-    let body = response.bytes().await.map_err(|source| unreachable(server, source))?;
+    let body = response
+        .bytes()
+        .await
+        .map_err(|source| unreachable(server, source))?;
     match serde_json::from_slice::<ErrorEnvelope>(&body) {
         Ok(envelope) => Err(envelope.error.into()),
-        Err(_) => Err(ClientError::NotDotmesh { server: server.to_owned(), status: status.as_u16() }),
+        Err(_) => Err(ClientError::NotDotmesh {
+            server: server.to_owned(),
+            status: status.as_u16(),
+        }),
     }
 }
 
@@ -70,9 +83,14 @@ pub(crate) async fn json<T: DeserializeOwned>(
 ) -> Result<T, ClientError> {
     let response = send(server, request).await?;
     let status = response.status().as_u16();
-    let body = response.bytes().await.map_err(|source| unreachable(server, source))?;
-    serde_json::from_slice(&body)
-        .map_err(|_| ClientError::NotDotmesh { server: server.to_owned(), status })
+    let body = response
+        .bytes()
+        .await
+        .map_err(|source| unreachable(server, source))?;
+    serde_json::from_slice(&body).map_err(|_| ClientError::NotDotmesh {
+        server: server.to_owned(),
+        status,
+    })
 }
 
 /// Sends a request whose response is bytes.
@@ -81,11 +99,17 @@ pub(crate) async fn bytes(
     request: reqwest::RequestBuilder,
 ) -> Result<Bytes, ClientError> {
     let response = send(server, request).await?;
-    response.bytes().await.map_err(|source| unreachable(server, source))
+    response
+        .bytes()
+        .await
+        .map_err(|source| unreachable(server, source))
 }
 
 pub(crate) fn unreachable(server: &str, source: reqwest::Error) -> ClientError {
-    ClientError::Unreachable { server: server.to_owned(), source: source.without_url() }
+    ClientError::Unreachable {
+        server: server.to_owned(),
+        source: source.without_url(),
+    }
 }
 
 /// A builder for HTTP clients with the one cryptography provider that Dotmesh uses.

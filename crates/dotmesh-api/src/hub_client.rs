@@ -38,7 +38,9 @@ impl FromStr for HubAddress {
         let host = match authority.rsplit_once(':') {
             Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
                 port.parse::<u16>().map_err(|_| {
-                    format!("Please specify a port as an integer, e.g. user@host:8080, got '{port}'")
+                    format!(
+                        "Please specify a port as an integer, e.g. user@host:8080, got '{port}'"
+                    )
                 })?;
                 host
             }
@@ -50,7 +52,9 @@ impl FromStr for HubAddress {
                 .parse::<std::net::IpAddr>()
                 .is_ok_and(|address| address.is_loopback());
         let scheme = scheme.unwrap_or(if loopback { "http" } else { "https" });
-        Ok(Self { url: format!("{scheme}://{authority}") })
+        Ok(Self {
+            url: format!("{scheme}://{authority}"),
+        })
     }
 }
 
@@ -85,7 +89,12 @@ impl HubClient {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|source| client::unreachable(&server, source))?;
-        Ok(Self { http, address, user, secret })
+        Ok(Self {
+            http,
+            address,
+            user,
+            secret,
+        })
     }
 
     /// The user it logs in as.
@@ -100,7 +109,9 @@ impl HubClient {
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("{}/api/v{PROTOCOL_VERSION}/{path}", self.address);
-        self.http.request(method, url).basic_auth(&self.user, Some(&self.secret))
+        self.http
+            .request(method, url)
+            .basic_auth(&self.user, Some(&self.secret))
     }
 
     fn get(&self, path: &str) -> reqwest::RequestBuilder {
@@ -121,7 +132,10 @@ impl HubClient {
         if version.server == "dothub" {
             Ok(version)
         } else {
-            Err(ClientError::NotDotmesh { server: self.server(), status: 200 })
+            Err(ClientError::NotDotmesh {
+                server: self.server(),
+                status: 200,
+            })
         }
     }
 
@@ -158,14 +172,18 @@ impl HubClient {
         access: Access,
     ) -> Result<(), ClientError> {
         let path = format!("dots/{}/collaborators/{user}", dot.full());
-        let request = self.request(reqwest::Method::PUT, &path).json(&GrantAccess { access });
+        let request = self
+            .request(reqwest::Method::PUT, &path)
+            .json(&GrantAccess { access });
         client::send(&self.server(), request).await.map(drop)
     }
 
     /// Takes a user's access to a dot away.
     pub async fn revoke(&self, dot: &DotName, user: &UserName) -> Result<(), ClientError> {
         let path = format!("dots/{}/collaborators/{user}", dot.full());
-        client::send(&self.server(), self.request(reqwest::Method::DELETE, &path)).await.map(drop)
+        client::send(&self.server(), self.request(reqwest::Method::DELETE, &path))
+            .await
+            .map(drop)
     }
 
     /// A commit and its ancestors, newest first.
@@ -182,13 +200,19 @@ impl HubClient {
         dot: &DotName,
         hashes: &[ObjectHash],
     ) -> Result<Bytes, ClientError> {
-        let request = self.post(&format!("dots/{}/objects", dot.full())).body(join(hashes));
+        let request = self
+            .post(&format!("dots/{}/objects", dot.full()))
+            .body(join(hashes));
         client::bytes(&self.server(), request).await
     }
 
     /// Begins a push. Fails when the user may not write to the dot, or may not create it.
     pub async fn begin_upload(&self, dot: &DotName) -> Result<Upload, ClientError> {
-        client::json(&self.server(), self.post(&format!("dots/{}/uploads", dot.full()))).await
+        client::json(
+            &self.server(),
+            self.post(&format!("dots/{}/uploads", dot.full())),
+        )
+        .await
     }
 
     /// Which of these objects the hub needs to be sent, in the order asked.
@@ -200,7 +224,10 @@ impl HubClient {
     ) -> Result<Vec<ObjectHash>, ClientError> {
         let path = format!("dots/{}/uploads/{}/missing", dot.full(), upload.id);
         let body = client::bytes(&self.server(), self.post(&path).body(join(hashes))).await?;
-        split(&body).ok_or(ClientError::NotDotmesh { server: self.server(), status: 200 })
+        split(&body).ok_or(ClientError::NotDotmesh {
+            server: self.server(),
+            status: 200,
+        })
     }
 
     /// Sends a pack; returns when the hub has verified it and put it in safety.
@@ -211,7 +238,9 @@ impl HubClient {
         pack: Bytes,
     ) -> Result<(), ClientError> {
         let path = format!("dots/{}/uploads/{}/packs", dot.full(), upload.id);
-        client::send(&self.server(), self.post(&path).body(pack)).await.map(drop)
+        client::send(&self.server(), self.post(&path).body(pack))
+            .await
+            .map(drop)
     }
 
     /// Makes the push visible, all of it or nothing.
@@ -222,17 +251,28 @@ impl HubClient {
         finish: &FinishUpload,
     ) -> Result<(), ClientError> {
         let path = format!("dots/{}/uploads/{}/finish", dot.full(), upload.id);
-        client::send(&self.server(), self.post(&path).json(finish)).await.map(drop)
+        client::send(&self.server(), self.post(&path).json(finish))
+            .await
+            .map(drop)
     }
 }
 
 /// Hashes as they travel: one after the other, 32 bytes each.
 pub fn join(hashes: &[ObjectHash]) -> Vec<u8> {
-    hashes.iter().flat_map(ObjectHash::as_bytes).copied().collect()
+    hashes
+        .iter()
+        .flat_map(ObjectHash::as_bytes)
+        .copied()
+        .collect()
 }
 
 /// Reads what [`join`] wrote; `None` when the length is no multiple of 32.
 pub fn split(bytes: &[u8]) -> Option<Vec<ObjectHash>> {
     let (hashes, rest) = bytes.as_chunks::<{ ObjectHash::LENGTH }>();
-    rest.is_empty().then(|| hashes.iter().map(|hash| ObjectHash::from_bytes(*hash)).collect())
+    rest.is_empty().then(|| {
+        hashes
+            .iter()
+            .map(|hash| ObjectHash::from_bytes(*hash))
+            .collect()
+    })
 }

@@ -50,7 +50,10 @@ impl NodeClient {
             .unix_socket(socket)
             .build()
             .map_err(|source| client::unreachable(&socket.display().to_string(), source))?;
-        Ok(Self { http, socket: socket.to_owned() })
+        Ok(Self {
+            http,
+            socket: socket.to_owned(),
+        })
     }
 
     fn server(&self) -> String {
@@ -102,8 +105,10 @@ impl NodeClient {
 
     /// A commit and its ancestors, newest first; the head of the current branch without a revision.
     pub async fn log(&self, dot: &DotName, revision: Option<&str>) -> Result<Log, ClientError> {
-        let mut request =
-            self.request(reqwest::Method::GET, &format!("dots/{}/commits", dot.full()));
+        let mut request = self.request(
+            reqwest::Method::GET,
+            &format!("dots/{}/commits", dot.full()),
+        );
         if let Some(revision) = revision {
             request = request.query(&[("revision", revision)]);
         }
@@ -116,7 +121,8 @@ impl NodeClient {
         dot: &DotName,
         commit: &CreateCommit,
     ) -> Result<Committed, ClientError> {
-        self.post(&format!("dots/{}/commits", dot.full()), commit).await
+        self.post(&format!("dots/{}/commits", dot.full()), commit)
+            .await
     }
 
     /// Switches to a branch.
@@ -125,12 +131,14 @@ impl NodeClient {
         dot: &DotName,
         checkout: &Checkout,
     ) -> Result<Switched, ClientError> {
-        self.post(&format!("dots/{}/checkout", dot.full()), checkout).await
+        self.post(&format!("dots/{}/checkout", dot.full()), checkout)
+            .await
     }
 
     /// Takes the current branch back to a commit.
     pub async fn reset(&self, dot: &DotName, reset: &Reset) -> Result<Switched, ClientError> {
-        self.post(&format!("dots/{}/reset", dot.full()), reset).await
+        self.post(&format!("dots/{}/reset", dot.full()), reset)
+            .await
     }
 
     /// Finds the folder of a volume.
@@ -151,26 +159,27 @@ impl NodeClient {
         let response = client::send(&server, request).await?;
         let status = response.status().as_u16();
         let body = response.bytes_stream();
-        let lines = futures::stream::unfold((body, BytesMut::new()), move |(mut body, mut buffer)| {
-            let server = server.clone();
-            async move {
-                loop {
-                    if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-                        let line = buffer.split_to(end + 1);
-                        let event = serde_json::from_slice(&line)
-                            .map_err(|_| ClientError::NotDotmesh { server, status });
-                        return Some((event, (body, buffer)));
-                    }
-                    match body.next().await? {
-                        Ok(bytes) => buffer.extend_from_slice(&bytes),
-                        Err(source) => {
-                            let error = client::unreachable(&server, source);
-                            return Some((Err(error), (body, BytesMut::new())));
+        let lines =
+            futures::stream::unfold((body, BytesMut::new()), move |(mut body, mut buffer)| {
+                let server = server.clone();
+                async move {
+                    loop {
+                        if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                            let line = buffer.split_to(end + 1);
+                            let event = serde_json::from_slice(&line)
+                                .map_err(|_| ClientError::NotDotmesh { server, status });
+                            return Some((event, (body, buffer)));
+                        }
+                        match body.next().await? {
+                            Ok(bytes) => buffer.extend_from_slice(&bytes),
+                            Err(source) => {
+                                let error = client::unreachable(&server, source);
+                                return Some((Err(error), (body, BytesMut::new())));
+                            }
                         }
                     }
                 }
-            }
-        });
+            });
         Ok(lines)
     }
 }

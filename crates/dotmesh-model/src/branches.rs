@@ -21,5 +21,7 @@ pub fn diverged_name(branch: &BranchName, now: jiff::Timestamp) -> BranchName {
     let stamp = now.strftime("-DIVERGED-%Y-%m-%dT%H-%M-%SZ").to_string();
     let mut name = branch.as_str().to_owned();
     name.truncate(MAX_NAME_LENGTH - stamp.len());
-    (name + &stamp).parse().expect("a cut name with a stamp of letters, digits and dashes")
+    (name + &stamp)
+        .parse()
+        .expect("a cut name with a stamp of letters, digits and dashes")
 }

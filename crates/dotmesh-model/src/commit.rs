@@ -79,7 +79,9 @@ pub enum InvalidRecord {
     #[error("a commit record is malformed")]
     Malformed(#[source] serde_json::Error),
     /// Written by a newer Dotmesh.
-    #[error("a commit record has format version {version}, this Dotmesh reads {RECORD_VERSION}: upgrade it")]
+    #[error(
+        "a commit record has format version {version}, this Dotmesh reads {RECORD_VERSION}: upgrade it"
+    )]
     Version { version: u32 },
     /// It claims the reserved id of the root commit, or to be its own parent.
     #[error("a commit record claims an impossible id")]
@@ -95,7 +97,9 @@ impl CommitRecord {
     /// Reads bytes that [`Self::encode`] or another Dotmesh made.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidRecord> {
         if bytes.len() > MAX_RECORD_LENGTH {
-            return Err(InvalidRecord::TooLong { length: bytes.len() });
+            return Err(InvalidRecord::TooLong {
+                length: bytes.len(),
+            });
         }
         // The version is looked at first, so that a newer record is not called malformed.
         #[derive(Deserialize)]
@@ -120,6 +124,8 @@ pub fn check_metadata_key(key: &str) -> Result<(), String> {
     if key.starts_with(|c: char| c.is_ascii_lowercase()) {
         Ok(())
     } else {
-        Err(format!("Metadata field names must start with lowercase characters: {key}"))
+        Err(format!(
+            "Metadata field names must start with lowercase characters: {key}"
+        ))
     }
 }

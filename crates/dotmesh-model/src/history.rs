@@ -74,7 +74,10 @@ impl History {
             return Relation::Behind;
         }
         let of_old: std::collections::HashSet<_> = self.ancestry(old).collect();
-        let base = self.ancestry(new).find(|id| of_old.contains(id)).unwrap_or(CommitId::ROOT);
+        let base = self
+            .ancestry(new)
+            .find(|id| of_old.contains(id))
+            .unwrap_or(CommitId::ROOT);
         Relation::Diverged { base }
     }
 

@@ -15,7 +15,10 @@ pub struct InvalidId {
 
 impl InvalidId {
     fn new(what: &'static str, text: &str) -> Self {
-        Self { what, text: text.chars().take(80).collect() }
+        Self {
+            what,
+            text: text.chars().take(80).collect(),
+        }
     }
 }
 

@@ -147,7 +147,10 @@ impl DotName {
     /// Joins the two parts; `name` must follow the grammar of names.
     pub fn new(namespace: Namespace, name: &str) -> Result<Self, InvalidName> {
         check("dot name", name)?;
-        Ok(Self { namespace, name: name.to_owned() })
+        Ok(Self {
+            namespace,
+            name: name.to_owned(),
+        })
     }
 
     /// The part after the namespace.
@@ -164,9 +167,9 @@ impl DotName {
     pub fn parse_in(text: &str, namespace: &Namespace) -> Result<Self, InvalidName> {
         match text.split_once('/') {
             None => Self::new(namespace.clone(), text),
-            Some((_, name)) if name.contains('/') => {
-                Err(InvalidName::DotForm { name: text.chars().take(160).collect() })
-            }
+            Some((_, name)) if name.contains('/') => Err(InvalidName::DotForm {
+                name: text.chars().take(160).collect(),
+            }),
             Some((namespace, name)) => Self::new(namespace.parse()?, name),
         }
     }

@@ -37,7 +37,9 @@ pub enum RevisionError {
 impl FromStr for Revision {
     type Err = RevisionError;
     fn from_str(text: &str) -> Result<Self, RevisionError> {
-        let malformed = || RevisionError::Malformed { text: text.chars().take(80).collect() };
+        let malformed = || RevisionError::Malformed {
+            text: text.chars().take(80).collect(),
+        };
         let end = text.find(['^', '~']).unwrap_or(text.len());
         let (base, mut suffix) = text.split_at(end);
         let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -49,7 +51,8 @@ impl FromStr for Revision {
             let (steps, rest) = if let Some(rest) = suffix.strip_prefix('^') {
                 (1, rest)
             } else if let Some(rest) = suffix.strip_prefix('~') {
-                let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+                let digits =
+                    rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
                 let steps = match &rest[..digits] {
                     "" => 1,
                     number => number.parse().map_err(|_| malformed())?,
@@ -61,7 +64,10 @@ impl FromStr for Revision {
             up = up.checked_add(steps).ok_or_else(malformed)?;
             suffix = rest;
         }
-        Ok(Self { base: base.to_owned(), up })
+        Ok(Self {
+            base: base.to_owned(),
+            up,
+        })
     }
 }
 
@@ -86,8 +92,11 @@ impl Revision {
     ) -> Result<CommitId, RevisionError> {
         let base = if self.base == "HEAD" {
             head
-        } else if let Some(head) =
-            self.base.parse().ok().and_then(|name: BranchName| branches.get(&name))
+        } else if let Some(head) = self
+            .base
+            .parse()
+            .ok()
+            .and_then(|name: BranchName| branches.get(&name))
         {
             *head
         } else {
@@ -95,23 +104,36 @@ impl Revision {
         };
         history
             .nth_ancestor(base, self.up)
-            .ok_or_else(|| RevisionError::TooFar { text: self.to_string() })
+            .ok_or_else(|| RevisionError::TooFar {
+                text: self.to_string(),
+            })
     }
 
     fn by_id(&self, history: &History) -> Result<CommitId, RevisionError> {
-        let unknown = || RevisionError::Unknown { text: self.base.clone() };
+        let unknown = || RevisionError::Unknown {
+            text: self.base.clone(),
+        };
         let prefix = self.base.to_ascii_lowercase();
         if prefix.len() < MIN_PREFIX || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(unknown());
         }
         if let Ok(id) = prefix.parse::<CommitId>() {
-            return if history.contains(id) { Ok(id) } else { Err(unknown()) };
+            return if history.contains(id) {
+                Ok(id)
+            } else {
+                Err(unknown())
+            };
         }
-        let mut matching = history.ids().filter(|id| id.to_string().starts_with(&prefix));
+        let mut matching = history
+            .ids()
+            .filter(|id| id.to_string().starts_with(&prefix));
         let first = matching.next().ok_or_else(unknown)?;
         match matching.count() {
             0 => Ok(first),
-            more => Err(RevisionError::Ambiguous { text: self.base.clone(), count: more + 1 }),
+            more => Err(RevisionError::Ambiguous {
+                text: self.base.clone(),
+                count: more + 1,
+            }),
         }
     }
 }

@@ -28,7 +28,9 @@ pub struct VolumeName {
 impl FromStr for VolumeName {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let form = || InvalidName::VolumeForm { name: text.chars().take(240).collect() };
+        let form = || InvalidName::VolumeForm {
+            name: text.chars().take(240).collect(),
+        };
         let (rest, subdot) = match text.split_once('.') {
             None => (text, None),
             Some((_, subdot)) if subdot.contains('.') => return Err(form()),

@@ -1,1 +1,32 @@
-//! placeholder
+//! Working copies and snapshots on disk.
+//!
+//! A [`Pool`] keeps every branch's working copy and every commit's read-only snapshot, and describes
+//! itself: dots, branches, heads and commit records can all be read back from its folders alone.
+//! Knows nothing of Docker, HTTP or hashes.
+//!
+//! ```text
+//! format.json                          the layout's version, the node's id
+//! empty/                               the snapshot of the root commit
+//! dots/NAMESPACE/DOT/
+//!     dot.json                         id, current branch, where branches started
+//!     branches/BRANCH/                 a working copy:
+//!         commit.json                  the record of its head
+//!         data/SUBDOT/…                what containers mount
+//!     commits/ID/                      a snapshot: the same two, frozen
+//! staging/                             being made; emptied at start
+//! trash/                               deleted, kept for a while
+//! ```
+
+mod btrfs;
+mod driver;
+mod durable;
+mod error;
+mod layout;
+mod pool;
+mod remove;
+
+pub use btrfs::{BtrfsPlace, image::ImageSize};
+pub use driver::{Space, Usage};
+pub use error::PoolError;
+pub use layout::{DotFile, FormatFile};
+pub use pool::{Import, Pool, Start, StoredDot};

@@ -1,0 +1,246 @@
+//! The few ioctls of btrfs and of loop devices that the driver needs.
+//!
+//! Layouts and numbers are those of the kernel's `linux/btrfs.h` and `linux/loop.h`, stable user interfaces.
+//! The crates that wrap them need libclang to build, which is a lot for six calls.
+#![expect(
+    unsafe_code,
+    reason = "an ioctl takes a pointer whose layout the compiler cannot check"
+)]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
+
+use rustix::io::{Errno, Result};
+use rustix::ioctl::{NoArg, Setter, Updater, ioctl};
+
+const SUBVOL_CREATE: u32 = 0x5000_940e;
+const SNAP_CREATE_V2: u32 = 0x5000_9417;
+const SNAP_DESTROY: u32 = 0x5000_940f;
+const RESIZE: u32 = 0x5000_9403;
+const TREE_SEARCH_V2: u32 = 0xc070_9411;
+const GET_SUBVOL_INFO: u32 = 0x81f8_943c;
+const LOOP_SET_CAPACITY: u32 = 0x4c07;
+
+const FLAG_READ_ONLY: u64 = 1 << 1;
+
+/// `struct btrfs_ioctl_vol_args`
+#[repr(C)]
+struct VolArgs {
+    fd: i64,
+    name: [u8; 4088],
+}
+
+/// `struct btrfs_ioctl_vol_args_v2`
+#[repr(C)]
+struct VolArgsV2 {
+    fd: i64,
+    transid: u64,
+    flags: u64,
+    unused: [u64; 4],
+    name: [u8; 4040],
+}
+
+fn name<const N: usize>(text: &OsStr) -> Result<[u8; N]> {
+    let bytes = text.as_bytes();
+    // 255 is the limit of a file name, and leaves room for the final zero.
+    if bytes.is_empty() || bytes.len() > 255 || bytes.contains(&b'/') || bytes.contains(&0) {
+        return Err(Errno::INVAL);
+    }
+    let mut name = [0; N];
+    name[..bytes.len()].copy_from_slice(bytes);
+    Ok(name)
+}
+
+pub(super) fn create_subvolume(parent: BorrowedFd<'_>, child: &OsStr) -> Result<()> {
+    let args = VolArgs {
+        fd: 0,
+        name: name(child)?,
+    };
+    // SAFETY: the number takes a `btrfs_ioctl_vol_args`, which the kernel only reads.
+    unsafe { ioctl(parent, Setter::<SUBVOL_CREATE, _>::new(args)) }
+}
+
+pub(super) fn create_snapshot(
+    parent: BorrowedFd<'_>,
+    child: &OsStr,
+    source: BorrowedFd<'_>,
+    read_only: bool,
+) -> Result<()> {
+    let args = VolArgsV2 {
+        fd: source.as_raw_fd().into(),
+        transid: 0,
+        flags: if read_only { FLAG_READ_ONLY } else { 0 },
+        unused: [0; 4],
+        name: name(child)?,
+    };
+    // SAFETY: the number takes a `btrfs_ioctl_vol_args_v2`, which the kernel only reads.
+    unsafe { ioctl(parent, Setter::<SNAP_CREATE_V2, _>::new(args)) }
+}
+
+pub(super) fn destroy_subvolume(parent: BorrowedFd<'_>, child: &OsStr) -> Result<()> {
+    let args = VolArgs {
+        fd: 0,
+        name: name(child)?,
+    };
+    // SAFETY: as for `create_subvolume`.
+    unsafe { ioctl(parent, Setter::<SNAP_DESTROY, _>::new(args)) }
+}
+
+/// Makes the mounted filesystem as large as its device.
+pub(super) fn resize_to_device(root: BorrowedFd<'_>) -> Result<()> {
+    let args = VolArgs {
+        fd: 0,
+        name: name(OsStr::new("max"))?,
+    };
+    // SAFETY: as for `create_subvolume`.
+    unsafe { ioctl(root, Setter::<RESIZE, _>::new(args)) }
+}
+
+/// Makes a loop device as large as its file.
+pub(super) fn reread_loop_size(device: &File) -> Result<()> {
+    // SAFETY: the number takes no argument.
+    unsafe { ioctl(device, NoArg::<LOOP_SET_CAPACITY>::new()) }
+}
+
+/// When a subvolume was made and last changed, in transactions of the filesystem.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SubvolumeInfo {
+    pub(super) created: u64,
+    pub(super) changed: u64,
+}
+
+/// The head of `struct btrfs_ioctl_get_subvol_info_args`, padded to its length.
+#[repr(C)]
+struct SubvolInfoArgs {
+    treeid: u64,
+    name: [u8; 256],
+    parent_id: u64,
+    dirid: u64,
+    generation: u64,
+    flags: u64,
+    uuids: [[u8; 16]; 3],
+    ctransid: u64,
+    otransid: u64,
+    rest: [u64; 18],
+}
+
+const _: () = assert!(size_of::<SubvolInfoArgs>() == 504);
+
+pub(super) fn subvolume_info(folder: BorrowedFd<'_>) -> Result<SubvolumeInfo> {
+    let mut args = SubvolInfoArgs {
+        treeid: 0,
+        name: [0; 256],
+        parent_id: 0,
+        dirid: 0,
+        generation: 0,
+        flags: 0,
+        uuids: [[0; 16]; 3],
+        ctransid: 0,
+        otransid: 0,
+        rest: [0; 18],
+    };
+    // SAFETY: the number writes a `btrfs_ioctl_get_subvol_info_args`, of which any bytes are valid.
+    unsafe { ioctl(folder, Updater::<GET_SUBVOL_INFO, _>::new(&mut args)) }?;
+    Ok(SubvolumeInfo {
+        created: args.otransid,
+        changed: args.generation,
+    })
+}
+
+const SEARCH_BUFFER: usize = 64 << 10;
+
+/// `struct btrfs_ioctl_search_args_v2` with its buffer.
+#[repr(C)]
+struct SearchArgs {
+    tree_id: u64,
+    min_objectid: u64,
+    max_objectid: u64,
+    min_offset: u64,
+    max_offset: u64,
+    min_transid: u64,
+    max_transid: u64,
+    min_type: u32,
+    max_type: u32,
+    nr_items: u32,
+    unused: u32,
+    unused_words: [u64; 4],
+    buf_size: u64,
+    buf: [u8; SEARCH_BUFFER],
+}
+
+/// One item of a subvolume's tree.
+pub(super) struct Item<'a> {
+    pub(super) inode: u64,
+    pub(super) kind: u32,
+    pub(super) body: &'a [u8],
+}
+
+/// Calls `visit` with every item in those blocks of a subvolume's tree that changed in transaction
+/// `min_transaction` or later. Blocks hold older items too: the caller looks at each item's own age.
+pub(super) fn search(
+    subvolume: BorrowedFd<'_>,
+    min_transaction: u64,
+    max_kind: u32,
+    mut visit: impl FnMut(Item<'_>),
+) -> Result<()> {
+    let mut args = Box::new(SearchArgs {
+        tree_id: 0,
+        min_objectid: 0,
+        max_objectid: u64::MAX,
+        min_offset: 0,
+        max_offset: u64::MAX,
+        min_transid: min_transaction,
+        max_transid: u64::MAX,
+        min_type: 0,
+        max_type: max_kind,
+        nr_items: u32::MAX,
+        unused: 0,
+        unused_words: [0; 4],
+        buf_size: SEARCH_BUFFER as u64,
+        buf: [0; SEARCH_BUFFER],
+    });
+    loop {
+        args.nr_items = u32::MAX;
+        // SAFETY: the number updates a `btrfs_ioctl_search_args_v2` followed by a buffer of `buf_size` bytes.
+        unsafe { ioctl(subvolume, Updater::<TREE_SEARCH_V2, _>::new(&mut *args)) }?;
+        if args.nr_items == 0 {
+            return Ok(());
+        }
+        let mut rest: &[u8] = &args.buf;
+        let mut last = (0, 0, 0);
+        for _ in 0..args.nr_items {
+            let Some((header, after)) = rest.split_at_checked(32) else {
+                break;
+            };
+            let (inode, offset) = (u64_at(header, 8), u64_at(header, 16));
+            let (kind, length) = (u32_at(header, 24), u32_at(header, 28) as usize);
+            let Some((body, after)) = after.split_at_checked(length) else {
+                break;
+            };
+            visit(Item { inode, kind, body });
+            last = (inode, kind, offset);
+            rest = after;
+        }
+        // The search goes on at the key after the last one.
+        let (inode, kind, offset) = last;
+        let Some(next) = offset.checked_add(1) else {
+            return Ok(());
+        };
+        (args.min_objectid, args.min_type, args.min_offset) = (inode, kind, next);
+    }
+}
+
+/// A little-endian number inside an item; 0 where the item is too short.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes
+        .get(at..at + 8)
+        .map_or(0, |b| u64::from_le_bytes(b.try_into().expect("8 bytes")))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes
+        .get(at..at + 4)
+        .map_or(0, |b| u32::from_le_bytes(b.try_into().expect("4 bytes")))
+}

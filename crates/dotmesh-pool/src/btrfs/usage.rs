@@ -1,0 +1,89 @@
+//! How much a subvolume holds and how much of it is new, from the filesystem's own tree.
+//!
+//! The tree's blocks carry the number of the transaction that wrote them, so what did not change is not
+//! even read. The size needs all inodes; it is kept until the subvolume changes.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::ioctl::{self, u64_at};
+use crate::driver::Usage;
+use crate::error::{During as _, PoolError};
+
+const INODE_ITEM: u32 = 1;
+const XATTR_ITEM: u32 = 24;
+const EXTENT_DATA: u32 = 108;
+const INODE_ITEM_LENGTH: u64 = 160;
+
+/// The sizes of subvolumes by path, each with the transaction up to which it holds.
+#[derive(Default)]
+pub(super) struct SizeCache {
+    known: Mutex<HashMap<PathBuf, (u64, u64)>>,
+}
+
+impl SizeCache {
+    /// Size, and what changed after transaction `since`.
+    pub(super) fn usage(&self, path: &Path, since: u64, ignored: &str) -> Result<Usage, PoolError> {
+        let folder = File::open(path).during("open", path)?;
+        let ignored = std::fs::symlink_metadata(path.join(ignored)).map_or(0, |file| file.ino());
+        let changed = ioctl::subvolume_info(folder.as_fd())
+            .during("look at", path)?
+            .changed;
+        let known = self.lock().get(path).copied();
+        let dirty = changed_after(&folder, since).during("look at", path)?;
+        let size = match known {
+            // Nothing is newer than the transaction that the size was taken after.
+            Some((size, at)) if changed_after(&folder, at).during("look at", path)? == 0 => size,
+            _ => {
+                let size = total_size(&folder, ignored).during("look at", path)?;
+                // What changes in a transaction that is still open carries its number too.
+                self.lock()
+                    .insert(path.to_owned(), (size, changed.saturating_sub(1)));
+                size
+            }
+        };
+        Ok(Usage { size, dirty })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (u64, u64)>> {
+        self.known
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}
+
+fn changed_after(folder: &File, since: u64) -> rustix::io::Result<u64> {
+    let mut bytes = 0;
+    ioctl::search(folder.as_fd(), since + 1, EXTENT_DATA, |item| {
+        match item.kind {
+            INODE_ITEM if u64_at(item.body, 8) > since => bytes += INODE_ITEM_LENGTH,
+            EXTENT_DATA if u64_at(item.body, 0) > since => bytes += extent_length(item.body),
+            _ => {}
+        }
+    })?;
+    Ok(bytes)
+}
+
+fn total_size(folder: &File, ignored: u64) -> rustix::io::Result<u64> {
+    let mut bytes = 0;
+    ioctl::search(folder.as_fd(), 0, XATTR_ITEM, |item| {
+        if item.kind == INODE_ITEM && item.inode != ignored {
+            bytes += u64_at(item.body, 24);
+        }
+    })?;
+    Ok(bytes)
+}
+
+/// The data in a `btrfs_file_extent_item`; holes have none.
+fn extent_length(body: &[u8]) -> u64 {
+    const INLINE: u8 = 0;
+    match body.get(20) {
+        Some(&INLINE) => u64_at(body, 8),
+        Some(_) if u64_at(body, 21) != 0 => u64_at(body, 45),
+        _ => 0,
+    }
+}

@@ -1,0 +1,61 @@
+//! What the pool asks of a filesystem. Each filesystem that can hold a pool is one driver.
+
+use std::path::Path;
+
+use crate::error::PoolError;
+
+/// How much a folder holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of the files in it.
+    pub size: u64,
+    /// Bytes that were written, plus a little for each file whose name or attributes changed, since the
+    /// snapshot compared with. Zero exactly when nothing changed.
+    pub dirty: u64,
+}
+
+/// How much the pool holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes that can still be written, without growing.
+    pub free: u64,
+}
+
+/// Whether a snapshot can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Frozen,
+    Writable,
+}
+
+/// A filesystem with folders that can be snapshotted. `tests` below states the contract as a suite.
+pub(crate) trait Driver: Send + Sync {
+    /// Makes an empty folder that can be snapshotted. Fails if the path exists.
+    fn create(&self, path: &Path) -> Result<(), PoolError>;
+
+    /// Makes `to` an image of `from` at one instant, whatever is writing to `from` meanwhile. It is durable
+    /// when this returns, together with all that was written to `from` before the call.
+    /// Fails if `to` exists, and then changes nothing.
+    fn snapshot(&self, from: &Path, to: &Path, mode: Mode) -> Result<(), PoolError>;
+
+    /// Deletes such a folder with all that is in it, frozen or not.
+    fn delete(&self, path: &Path) -> Result<(), PoolError>;
+
+    /// Whether a folder is one that this driver made.
+    fn is_snapshotted(&self, path: &Path) -> Result<bool, PoolError>;
+
+    /// How much a folder holds, and how much changed in it since `base` was frozen. `base` must be the folder's
+    /// own ancestor or descendant. What was written since the last flush may not be counted. The file `ignored`, directly below the folder, does not count in the size.
+    fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError>;
+
+    /// How full the pool is.
+    fn space(&self) -> Result<Space, PoolError>;
+
+    /// Grows the pool if it is nearly full and can grow. Returns whether it grew.
+    fn grow(&self) -> Result<bool, PoolError>;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The conformance suite that every driver passes, and its run on btrfs in a sparse file.
+
+use std::path::{Path, PathBuf};
+
+use super::{Driver, Mode};
+use crate::btrfs::image::ImageSize;
+use crate::btrfs::{Btrfs, BtrfsPlace};
+
+/// A btrfs image in a temporary folder; unmounted when dropped.
+struct TestPool {
+    mountpoint: PathBuf,
+    driver: Btrfs,
+    _folder: tempfile::TempDir,
+}
+
+impl TestPool {
+    fn new(size: ImageSize) -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "tests of the pool mount filesystems: run them as root"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let mountpoint = folder.path().join("pool");
+        let place = BtrfsPlace::Image {
+            file: folder.path().join("pool.img"),
+            mountpoint: mountpoint.clone(),
+            size,
+        };
+        let driver = Btrfs::open(&place).unwrap();
+        Self {
+            mountpoint,
+            driver,
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for TestPool {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.mountpoint, rustix::mount::UnmountFlags::empty());
+    }
+}
+
+const SMALL: ImageSize = ImageSize {
+    initial: 256 << 20,
+    limit: 256 << 20,
+};
+
+#[test]
+fn btrfs_passes_the_suite() {
+    let pool = TestPool::new(SMALL);
+    suite(&pool.driver, &pool.mountpoint);
+}
+
+fn suite(driver: &dyn Driver, root: &Path) {
+    let live = root.join("live");
+    driver.create(&live).unwrap();
+    assert!(
+        driver.create(&live).is_err(),
+        "create refuses an existing path"
+    );
+    assert!(driver.is_snapshotted(&live).unwrap());
+    let plain = root.join("plain");
+    std::fs::create_dir(&plain).unwrap();
+    assert!(!driver.is_snapshotted(&plain).unwrap());
+
+    std::fs::write(live.join("file"), "one").unwrap();
+    let frozen = root.join("frozen");
+    driver.snapshot(&live, &frozen, Mode::Frozen).unwrap();
+    std::fs::write(live.join("file"), "two").unwrap();
+    assert_eq!(std::fs::read_to_string(frozen.join("file")).unwrap(), "one");
+    assert!(
+        std::fs::write(frozen.join("file"), "three").is_err(),
+        "frozen is frozen"
+    );
+    assert!(
+        driver.snapshot(&live, &frozen, Mode::Frozen).is_err(),
+        "a snapshot replaces nothing"
+    );
+    assert_eq!(std::fs::read_to_string(frozen.join("file")).unwrap(), "one");
+
+    let copy = root.join("copy");
+    driver.snapshot(&frozen, &copy, Mode::Writable).unwrap();
+    std::fs::write(copy.join("file"), "copy").unwrap();
+    assert_eq!(std::fs::read_to_string(live.join("file")).unwrap(), "two");
+
+    usage_suite(driver, root);
+
+    // A container may make subvolumes of its own; they do not save a folder from deletion.
+    driver.create(&copy.join("nested")).unwrap();
+    std::fs::create_dir(copy.join("folder")).unwrap();
+    driver.create(&copy.join("folder/deeper")).unwrap();
+    driver.create(&copy.join("folder/deeper/deepest")).unwrap();
+    for path in [&live, &frozen, &copy] {
+        driver.delete(path).unwrap();
+        assert!(!path.exists());
+    }
+    let space = driver.space().unwrap();
+    assert!(space.free <= space.total && space.total > 0);
+}
+
+fn usage_suite(driver: &dyn Driver, root: &Path) {
+    let live = root.join("measured");
+    driver.create(&live).unwrap();
+    std::fs::write(live.join("ignored"), vec![1; 1000]).unwrap();
+    std::fs::write(live.join("megabyte"), vec![1; 1 << 20]).unwrap();
+    std::fs::write(live.join("small"), "x").unwrap();
+    let frozen = root.join("measured-frozen");
+    driver.snapshot(&live, &frozen, Mode::Frozen).unwrap();
+    let usage = || {
+        rustix::fs::syncfs(std::fs::File::open(root).unwrap()).unwrap();
+        driver.usage(&live, &frozen, "ignored").unwrap()
+    };
+    let clean = usage();
+    assert_eq!(clean.dirty, 0, "nothing changed since the snapshot");
+    assert!(
+        clean.size >= 1 << 20 && clean.size < (1 << 20) + 4096,
+        "{clean:?}"
+    );
+
+    let fork = root.join("measured-fork");
+    driver.snapshot(&frozen, &fork, Mode::Writable).unwrap();
+    assert_eq!(driver.usage(&fork, &frozen, "ignored").unwrap(), clean);
+
+    std::fs::write(live.join("more"), vec![2; 256 << 10]).unwrap();
+    let grown = usage();
+    assert!(
+        grown.dirty >= 256 << 10 && grown.dirty < 300 << 10,
+        "{grown:?}"
+    );
+    assert_eq!(grown.size, clean.size + (256 << 10));
+
+    // A copy of a changed folder is as changed as that is.
+    let dirty_fork = root.join("measured-dirty-fork");
+    driver.snapshot(&live, &dirty_fork, Mode::Writable).unwrap();
+    assert!(driver.usage(&dirty_fork, &frozen, "ignored").unwrap().dirty >= 256 << 10);
+
+    std::fs::remove_file(live.join("more")).unwrap();
+    driver
+        .snapshot(&live, &root.join("measured-frozen-2"), Mode::Frozen)
+        .unwrap();
+    let base = root.join("measured-frozen-2");
+    assert_eq!(driver.usage(&live, &base, "ignored").unwrap().dirty, 0);
+    std::fs::remove_file(live.join("small")).unwrap();
+    assert!(usage().size <= clean.size);
+    assert!(
+        driver.usage(&live, &base, "ignored").unwrap().dirty > 0,
+        "a deletion is a change"
+    );
+}
+
+#[test]
+fn an_image_grows_before_it_is_full_and_gives_space_back() {
+    use std::os::unix::fs::MetadataExt as _;
+    let pool = TestPool::new(ImageSize {
+        initial: 256 << 20,
+        limit: 1 << 30,
+    });
+    let before = pool.driver.space().unwrap();
+    let live = pool.mountpoint.join("live");
+    pool.driver.create(&live).unwrap();
+    std::fs::write(live.join("big"), vec![7; 180 << 20]).unwrap();
+    rustix::fs::syncfs(std::fs::File::open(&live).unwrap()).unwrap();
+    assert!(pool.driver.grow().unwrap());
+    let after = pool.driver.space().unwrap();
+    assert!(after.total > before.total, "{before:?} {after:?}");
+    std::fs::write(live.join("big2"), vec![7; 180 << 20]).unwrap();
+
+    let image = pool.mountpoint.with_file_name("pool.img");
+    let blocks = || {
+        rustix::fs::syncfs(std::fs::File::open(&pool.mountpoint).unwrap()).unwrap();
+        std::fs::metadata(&image).unwrap().blocks() * 512
+    };
+    let full = blocks();
+    assert!(full >= 360 << 20, "{full}");
+    pool.driver.delete(&live).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while blocks() > full - (300 << 20) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "space did not come back: {}",
+            blocks()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}

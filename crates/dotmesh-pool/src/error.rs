@@ -1,0 +1,70 @@
+//! How keeping state on disk can fail.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A failed operation on the pool.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// Neither the pool nor the disk below it has space left.
+    #[error("the pool is full: cannot {doing}")]
+    Full { doing: &'static str },
+    /// A call to the operating system failed.
+    #[error("cannot {doing} {path}")]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A folder or file of the pool is not what it should be.
+    #[error("{path} is not as Dotmesh left it: {problem}")]
+    Damaged { path: PathBuf, problem: String },
+    /// The pool was made by a newer Dotmesh.
+    #[error(
+        "the pool at {path} has format version {version}, this Dotmesh reads version {known}: upgrade it"
+    )]
+    NewerFormat {
+        path: PathBuf,
+        version: u32,
+        known: u32,
+    },
+    /// The place that the user named cannot hold a pool.
+    #[error("{path} cannot hold a pool: {problem}")]
+    UnusablePlace { path: PathBuf, problem: String },
+    /// A program that the pool needs failed or is not installed.
+    #[error("{program} failed: {output}")]
+    Program {
+        program: &'static str,
+        output: String,
+    },
+    /// A subdot's folder is a symlink or a file, which a container must have made.
+    #[error("{path} is not a folder: something inside the dot replaced it")]
+    NotAFolder { path: PathBuf },
+}
+
+impl PoolError {
+    /// Wraps an I/O error with what was being done; a full disk becomes [`PoolError::Full`].
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { doing },
+            _ => Self::Io {
+                doing,
+                path,
+                source,
+            },
+        }
+    }
+}
+
+/// `result.during("create", &path)?`
+pub(crate) trait During<T> {
+    fn during(self, doing: &'static str, path: &Path) -> Result<T, PoolError>;
+}
+
+impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
+    fn during(self, doing: &'static str, path: &Path) -> Result<T, PoolError> {
+        self.map_err(|error| PoolError::io(doing, path)(error.into()))
+    }
+}

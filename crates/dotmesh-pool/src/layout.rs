@@ -1,0 +1,127 @@
+//! The names of the pool's folders, and the two small files that describe it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use dotmesh_model::branches::Origin;
+use dotmesh_model::{BranchName, CommitId, DotName};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+use crate::error::{During as _, PoolError};
+
+/// The version of the layout that this code reads and writes.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// The folder of a working copy or snapshot that containers see.
+pub(crate) const DATA: &str = "data";
+
+/// The file of a working copy or snapshot that holds its commit's record.
+pub(crate) const RECORD: &str = "commit.json";
+
+/// `format.json`: what the pool is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FormatFile {
+    /// The layout's version.
+    pub version: u32,
+    /// The node's id: 16 hex digits, made with the pool.
+    pub node: String,
+}
+
+/// `dot.json`: what is known of a dot besides its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DotFile {
+    /// The dot's id on this node: 32 hex digits. A name that is used again gets a new one.
+    pub id: String,
+    /// The branch that is checked out.
+    pub current: BranchName,
+    /// Where branches started. Those of the dot's first commits have no entry.
+    #[serde(default)]
+    pub origins: BTreeMap<BranchName, Origin>,
+}
+
+/// The pool's folders.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn format(&self) -> PathBuf {
+        self.root.join("format.json")
+    }
+
+    pub(crate) fn empty(&self) -> PathBuf {
+        self.root.join("empty")
+    }
+
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    pub(crate) fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    pub(crate) fn dots(&self) -> PathBuf {
+        self.root.join("dots")
+    }
+
+    pub(crate) fn dot(&self, dot: &DotName) -> PathBuf {
+        self.dots().join(dot.namespace.as_str()).join(dot.name())
+    }
+
+    pub(crate) fn dot_file(&self, dot: &DotName) -> PathBuf {
+        self.dot(dot).join("dot.json")
+    }
+
+    pub(crate) fn branches(&self, dot: &DotName) -> PathBuf {
+        self.dot(dot).join("branches")
+    }
+
+    pub(crate) fn branch(&self, dot: &DotName, branch: &BranchName) -> PathBuf {
+        self.branches(dot).join(branch.as_str())
+    }
+
+    pub(crate) fn commits(&self, dot: &DotName) -> PathBuf {
+        self.dot(dot).join("commits")
+    }
+
+    /// The snapshot of a commit. That of the root commit is shared by all dots.
+    pub(crate) fn commit(&self, dot: &DotName, commit: CommitId) -> PathBuf {
+        if commit == CommitId::ROOT {
+            self.empty()
+        } else {
+            self.commits(dot).join(commit.to_string())
+        }
+    }
+}
+
+/// Reads a small JSON file; `None` when there is none.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, PoolError> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.during("read", path)?,
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| PoolError::Damaged {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })
+}
+
+/// Writes a small JSON file durably.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PoolError> {
+    let bytes = serde_json::to_vec_pretty(value).expect("the pool's files have only string keys");
+    durable::replace(path, &bytes)
+}

@@ -1,0 +1,34 @@
+//! Where the bytes of a file are cut into chunks: FastCDC as of 2020, with 4, 16 and 64 KiB.
+//!
+//! Small enough that one changed database page costs little, large enough that a node lists megabytes.
+
+use fastcdc::v2020::{self, Normalization};
+
+/// No chunk is smaller, except the last of a range.
+pub const MIN_CHUNK: usize = 4 << 10;
+
+/// What most chunks are near.
+pub const AVERAGE_CHUNK: usize = 16 << 10;
+
+/// No chunk is larger.
+pub const MAX_CHUNK: usize = 64 << 10;
+
+/// The length of the chunk that `data` begins with.
+///
+/// `data` has [`MAX_CHUNK`] bytes at least, or is all that remains of the range; the rest decides nothing.
+/// It is 0 only when there is no data.
+pub fn cut(data: &[u8]) -> usize {
+    let (strict, relaxed) = v2020::select_masks(AVERAGE_CHUNK, Normalization::Level1);
+    let window = &data[..data.len().min(MAX_CHUNK)];
+    let (_, length) = v2020::cut(
+        window,
+        MIN_CHUNK,
+        AVERAGE_CHUNK,
+        MAX_CHUNK,
+        strict,
+        relaxed,
+        strict << 1,
+        relaxed << 1,
+    );
+    length
+}

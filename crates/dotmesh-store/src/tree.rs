@@ -1,0 +1,430 @@
+//! Directories: their entries, the tree of nodes that lists them, and the root of a commit.
+
+use dotmesh_model::ObjectHash;
+
+use crate::attributes::{Attributes, EntryName};
+use crate::chunker::MAX_CHUNK;
+use crate::error::InvalidNode;
+use crate::file_node::MAX_FILE_SIZE;
+use crate::grow::{self, Boundary, MAX_LEVEL};
+use crate::object::{Kind, MAX_OBJECT_LENGTH};
+use crate::wire::{NODE_VERSION, Reader};
+
+/// How many directories may be inside each other, the root counted.
+pub const MAX_DEPTH: usize = 256;
+
+/// The longest target of a symlink.
+pub const MAX_SYMLINK_LENGTH: usize = 4095;
+
+/// The longest path of a hard link's first name. A tree of [`MAX_DEPTH`] has none longer.
+pub const MAX_PATH_LENGTH: usize = u16::MAX as usize;
+
+/// The permission bits that every symlink has.
+pub const SYMLINK_MODE: u16 = 0o777;
+
+pub(crate) const BOUNDARY: Boundary = Boundary {
+    min: 16,
+    bits: 6,
+    max: 256,
+};
+
+const TAG_FILE: u8 = 1;
+const TAG_DIRECTORY: u8 = 2;
+const TAG_SYMLINK: u8 = 3;
+const TAG_FIFO: u8 = 4;
+const TAG_HARD_LINK: u8 = 5;
+
+const TAG_EMPTY: u8 = 0;
+const TAG_CHUNK: u8 = 1;
+const TAG_NODE: u8 = 2;
+const TAG_HOLE: u8 = 3;
+
+/// Where the bytes of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileContent {
+    /// It has none.
+    Empty,
+    /// They are one chunk.
+    Chunk(ObjectHash),
+    /// They are listed by a [`crate::FileNode`].
+    Node(ObjectHash),
+    /// None was ever written.
+    Hole,
+}
+
+/// What an inode is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum InodeKind {
+    /// A regular file.
+    File {
+        /// In bytes.
+        size: u64,
+        /// Its bytes.
+        content: FileContent,
+    },
+    /// A directory.
+    Directory {
+        /// Its top [`TreeNode`].
+        tree: ObjectHash,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points; not followed by anything here.
+        target: Box<[u8]>,
+    },
+    /// A named pipe.
+    Fifo,
+}
+
+/// A file, directory, symlink or fifo.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Inode {
+    /// Mode, owner, time.
+    pub attributes: Attributes,
+    /// What it is.
+    pub kind: InodeKind,
+}
+
+/// What an entry's name stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Node {
+    /// An inode that is met here first, or has this name only.
+    Inode(Inode),
+    /// Another name of a file that was met before, in the walk that visits the entries of each directory
+    /// in the order of their names and a directory's content before the entry after it.
+    HardLink {
+        /// That file's path from the root, without a leading slash.
+        first: Box<[u8]>,
+    },
+}
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// The name.
+    pub name: EntryName,
+    /// What it stands for.
+    pub node: Node,
+}
+
+/// A node below another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TreeChild {
+    /// The last name in it.
+    pub last: EntryName,
+    /// How many entries it has.
+    pub count: u64,
+    /// The node.
+    pub hash: ObjectHash,
+}
+
+/// A part of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeNode {
+    /// Entries, sorted by name.
+    Leaf(Vec<Entry>),
+    /// Nodes of the level below.
+    Inner {
+        /// 1 above the leaves, and so on.
+        level: u8,
+        /// Sorted by name.
+        children: Vec<TreeChild>,
+    },
+}
+
+/// The root directory of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// The directory's own mode, owner and time.
+    pub attributes: Attributes,
+    /// Its top [`TreeNode`].
+    pub tree: ObjectHash,
+}
+
+impl Root {
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![NODE_VERSION];
+        self.attributes.encode(&mut out);
+        out.extend_from_slice(self.tree.as_bytes());
+        out
+    }
+
+    /// Reads a root, and accepts the canonical bytes only.
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidNode> {
+        let mut reader = Reader::new(bytes);
+        reader.version()?;
+        let root = Self {
+            attributes: Attributes::decode(&mut reader)?,
+            tree: reader.hash()?,
+        };
+        reader.finish()?;
+        Ok(root)
+    }
+}
+
+impl TreeNode {
+    /// 0 for a leaf.
+    pub fn level(&self) -> u8 {
+        match self {
+            Self::Leaf(_) => 0,
+            Self::Inner { level, .. } => *level,
+        }
+    }
+
+    /// How many entries it stands for.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Leaf(entries) => entries.len() as u64,
+            Self::Inner { children, .. } => children.iter().map(|child| child.count).sum(),
+        }
+    }
+
+    /// The last name in it; `None` when it is empty.
+    pub fn last(&self) -> Option<&EntryName> {
+        match self {
+            Self::Leaf(entries) => entries.last().map(|entry| &entry.name),
+            Self::Inner { children, .. } => children.last().map(|child| &child.last),
+        }
+    }
+
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![NODE_VERSION, self.level()];
+        match self {
+            Self::Leaf(entries) => entries.iter().for_each(|entry| entry.encode(&mut out)),
+            Self::Inner { children, .. } => {
+                for child in children {
+                    child.last.encode(&mut out);
+                    out.extend_from_slice(&child.count.to_le_bytes());
+                    out.extend_from_slice(child.hash.as_bytes());
+                }
+            }
+        }
+        out
+    }
+
+    /// Reads a node, and accepts the canonical bytes only.
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidNode> {
+        if bytes.len() > MAX_OBJECT_LENGTH {
+            return Err(InvalidNode::TooLarge);
+        }
+        let mut reader = Reader::new(bytes);
+        reader.version()?;
+        let level = reader.u8()?;
+        if level > MAX_LEVEL {
+            return Err(InvalidNode::BadLevel { level });
+        }
+        if level == 0 {
+            return decode_leaf(reader);
+        }
+        let mut children = Vec::new();
+        let mut total: u64 = 0;
+        while !reader.is_empty() {
+            let last = EntryName::decode(&mut reader)?;
+            let count = reader.u64()?;
+            total = total
+                .checked_add(count)
+                .filter(|_| count > 0)
+                .ok_or(InvalidNode::BadLength)?;
+            children.push(TreeChild {
+                last,
+                count,
+                hash: reader.hash()?,
+            });
+        }
+        if !children.is_sorted_by(|a, b| a.last < b.last) {
+            return Err(InvalidNode::Unsorted);
+        }
+        BOUNDARY.check(&children, |child| Some(name_word(&child.last)))?;
+        Ok(Self::Inner { level, children })
+    }
+}
+
+fn decode_leaf(mut reader: Reader<'_>) -> Result<TreeNode, InvalidNode> {
+    let mut entries = Vec::new();
+    while !reader.is_empty() {
+        entries.push(Entry::decode(&mut reader)?);
+    }
+    if !entries.is_sorted_by(|a: &Entry, b| a.name < b.name) {
+        return Err(InvalidNode::Unsorted);
+    }
+    // An empty directory is one empty leaf.
+    if !entries.is_empty() {
+        BOUNDARY.check(&entries, |entry| Some(name_word(&entry.name)))?;
+    }
+    Ok(TreeNode::Leaf(entries))
+}
+
+impl Entry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.name.encode(out);
+        let inode = match &self.node {
+            Node::HardLink { first } => {
+                out.push(TAG_HARD_LINK);
+                return encode_bytes(first, out);
+            }
+            Node::Inode(inode) => inode,
+        };
+        out.push(match inode.kind {
+            InodeKind::File { .. } => TAG_FILE,
+            InodeKind::Directory { .. } => TAG_DIRECTORY,
+            InodeKind::Symlink { .. } => TAG_SYMLINK,
+            InodeKind::Fifo => TAG_FIFO,
+        });
+        inode.attributes.encode(out);
+        match &inode.kind {
+            InodeKind::File { size, content } => {
+                out.extend_from_slice(&size.to_le_bytes());
+                let (tag, hash) = match content {
+                    FileContent::Empty => (TAG_EMPTY, None),
+                    FileContent::Chunk(hash) => (TAG_CHUNK, Some(hash)),
+                    FileContent::Node(hash) => (TAG_NODE, Some(hash)),
+                    FileContent::Hole => (TAG_HOLE, None),
+                };
+                out.push(tag);
+                out.extend(hash.iter().flat_map(|hash| hash.as_bytes()));
+            }
+            InodeKind::Directory { tree } => out.extend_from_slice(tree.as_bytes()),
+            InodeKind::Symlink { target } => encode_bytes(target, out),
+            InodeKind::Fifo => {}
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidNode> {
+        let name = EntryName::decode(reader)?;
+        let tag = reader.u8()?;
+        if tag == TAG_HARD_LINK {
+            let first = decode_bytes(reader, MAX_PATH_LENGTH)?;
+            let mut names = first.split(|byte| *byte == b'/');
+            if names.clone().count() > MAX_DEPTH || !names.all(|name| EntryName::new(name).is_ok())
+            {
+                return Err(InvalidNode::BadTarget);
+            }
+            return Ok(Self {
+                name,
+                node: Node::HardLink { first },
+            });
+        }
+        if !(TAG_FILE..=TAG_FIFO).contains(&tag) {
+            return Err(InvalidNode::UnknownTag { tag });
+        }
+        let attributes = Attributes::decode(reader)?;
+        let kind = match tag {
+            TAG_FILE => decode_file(reader)?,
+            TAG_DIRECTORY => InodeKind::Directory {
+                tree: reader.hash()?,
+            },
+            TAG_SYMLINK => {
+                if attributes.mode != SYMLINK_MODE {
+                    return Err(InvalidNode::BadAttributes);
+                }
+                let target = decode_bytes(reader, MAX_SYMLINK_LENGTH)?;
+                if target.contains(&0) {
+                    return Err(InvalidNode::BadTarget);
+                }
+                InodeKind::Symlink { target }
+            }
+            _ => InodeKind::Fifo,
+        };
+        Ok(Self {
+            name,
+            node: Node::Inode(Inode { attributes, kind }),
+        })
+    }
+}
+
+fn decode_file(reader: &mut Reader<'_>) -> Result<InodeKind, InvalidNode> {
+    let size = reader.u64()?;
+    let content = match reader.u8()? {
+        TAG_EMPTY => FileContent::Empty,
+        TAG_CHUNK => FileContent::Chunk(reader.hash()?),
+        TAG_NODE => FileContent::Node(reader.hash()?),
+        TAG_HOLE => FileContent::Hole,
+        tag => return Err(InvalidNode::UnknownTag { tag }),
+    };
+    let fits = match content {
+        FileContent::Empty => size == 0,
+        FileContent::Chunk(_) => (1..=MAX_CHUNK as u64).contains(&size),
+        // Two segments at least.
+        FileContent::Node(_) => (2..=MAX_FILE_SIZE).contains(&size),
+        FileContent::Hole => (1..=MAX_FILE_SIZE).contains(&size),
+    };
+    if fits {
+        Ok(InodeKind::File { size, content })
+    } else {
+        Err(InvalidNode::BadLength)
+    }
+}
+
+fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    let length = u16::try_from(bytes.len()).expect("link targets are shorter than 64 KiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn decode_bytes(reader: &mut Reader<'_>, max: usize) -> Result<Box<[u8]>, InvalidNode> {
+    let length = usize::from(reader.u16()?);
+    if length == 0 || length > max {
+        return Err(InvalidNode::BadTarget);
+    }
+    Ok(reader.take(length)?.into())
+}
+
+/// The word of an entry or child is made from its name, so that a change of content moves no boundary.
+fn name_word(name: &EntryName) -> u32 {
+    grow::word(ObjectHash::from_bytes(
+        *blake3::hash(name.as_bytes()).as_bytes(),
+    ))
+}
+
+/// How the nodes of a directory grow.
+#[derive(Debug)]
+pub struct TreeSpine;
+
+impl grow::Spine for TreeSpine {
+    type Leaf = Entry;
+    type Child = TreeChild;
+    const KIND: Kind = Kind::TreeNode;
+    const BOUNDARY: Boundary = BOUNDARY;
+
+    fn leaf_word(leaf: &Entry) -> Option<u32> {
+        Some(name_word(&leaf.name))
+    }
+
+    fn child_word(child: &TreeChild) -> Option<u32> {
+        Some(name_word(&child.last))
+    }
+
+    fn leaf_length(leaf: &Entry) -> usize {
+        let mut out = Vec::new();
+        leaf.encode(&mut out);
+        out.len()
+    }
+
+    fn leaf_node(leaves: Vec<Entry>) -> (Vec<u8>, impl FnOnce(ObjectHash) -> TreeChild) {
+        let node = TreeNode::Leaf(leaves);
+        (node.encode(), child_of(&node))
+    }
+
+    fn inner_node(
+        level: u8,
+        children: Vec<TreeChild>,
+    ) -> (Vec<u8>, impl FnOnce(ObjectHash) -> TreeChild) {
+        let node = TreeNode::Inner { level, children };
+        (node.encode(), child_of(&node))
+    }
+
+    fn child_hash(child: &TreeChild) -> ObjectHash {
+        child.hash
+    }
+}
+
+fn child_of(node: &TreeNode) -> impl FnOnce(ObjectHash) -> TreeChild + use<> {
+    let (last, count) = (node.last().cloned(), node.count());
+    move |hash| TreeChild {
+        last: last.expect("only the one leaf of an empty directory has no entries"),
+        count,
+        hash,
+    }
+}

@@ -1,0 +1,163 @@
+#!/bin/sh
+# Makes sure that the container images of the example are there: pulled where an image registry can
+# be reached, otherwise made of Debian's packages. Made once, then kept in a cache.
+#
+#   images.sh [--docker-host URL]   in that Docker engine
+#   images.sh --prepared            in a Docker data folder of its own, whose path is printed: a
+#                                   test gives each of its engines a copy of that folder
+set -eu
+
+scripts=$(cd "$(dirname "$0")" && pwd)
+example=$scripts/../examples/moby-counter
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/dotmesh/images
+official='debian:bookworm-slim redis:7 postgres:15'
+own='dotmesh-example/moby-counter-web dotmesh-example/moby-counter-users'
+
+say() { echo "images: $*" >&2; }
+
+# Everything that the images are made of; what is cached under another key is never used.
+key() {
+    (cd "$scripts/.." && find scripts/images scripts/images.sh examples/moby-counter/web examples/moby-counter/users \
+        -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-16
+}
+
+has_images() {
+    # shellcheck disable=SC2086 # a list of words
+    docker image inspect $official $own >/dev/null 2>&1
+}
+
+registry_answers() {
+    curl -s -m 4 -o /dev/null https://registry-1.docker.io/v2/
+}
+
+pull() {
+    for image in $official; do
+        say "pulling $image"
+        docker pull -q "$image" >/dev/null || return 1
+    done
+}
+
+# Debian's minimal system, from the machine's own package sources where it is a Debian itself.
+make_base() {
+    if ! command -v mmdebstrap >/dev/null; then
+        say "no image registry can be reached, and mmdebstrap, which makes the images instead, is missing"
+        say "next: scripts/setup.sh test"
+        exit 1
+    fi
+    say 'making debian:bookworm-slim'
+    set --
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+        if grep -qs bookworm "$file" && grep -qs debian "$file" && grep -qsw main "$file"; then
+            set -- "$@" "$file"
+        fi
+    done
+    apt-config dump | grep -E '^Acquire::(https?::Proxy|Check-)' >"$work/apt.conf" || true
+    mmdebstrap --quiet --variant=minbase --include=ca-certificates --aptopt="$work/apt.conf" \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
+        bookworm "$work/base.tar" "$@" >&2
+    docker import -c 'CMD ["bash"]' "$work/base.tar" debian:bookworm-slim >/dev/null
+    rm "$work/base.tar"
+}
+
+build() {
+    say "making $1"
+    docker build -q --network host -t "$1" "$2" >"$work/build.log" 2>&1 || {
+        cat "$work/build.log" >&2
+        exit 1
+    }
+}
+
+make_images() {
+    if ! { registry_answers && pull; }; then
+        make_base
+        build redis:7 "$scripts/images/redis"
+        build postgres:15 "$scripts/images/postgres"
+    fi
+    build dotmesh-example/moby-counter-web "$example/web"
+    build dotmesh-example/moby-counter-users "$example/users"
+}
+
+# Only one of several processes makes the images; the others wait and find them.
+lock() {
+    mkdir -p "$cache"
+    exec 9>"$cache/lock"
+    flock 9
+    work=$(mktemp -d "$cache/work.XXXXXX")
+    trap cleanup EXIT
+    trap 'exit 1' INT TERM
+}
+
+engine=
+bridge=dm-images
+stop_engine() {
+    [ -n "$engine" ] || return 0
+    kill "$engine" 2>/dev/null || true
+    wait "$engine" 2>/dev/null || true
+    engine=
+    ip link delete "$bridge" 2>/dev/null || true
+}
+cleanup() {
+    stop_engine
+    rm -rf "$work"
+}
+
+fill_engine() {
+    archive=$cache/$(key).tar
+    if [ -e "$archive" ]; then
+        docker load -q -i "$archive" >/dev/null
+        return
+    fi
+    make_images
+    # shellcheck disable=SC2086 # a list of words
+    docker save -o "$work/images.tar" $official $own
+    rm -f "$cache"/*.tar
+    mv "$work/images.tar" "$archive"
+}
+
+prepare() {
+    prepared=$cache/$(key).engine
+    [ -e "$prepared" ] && return
+    lock
+    [ -e "$prepared" ] && return
+    # What an interrupted run left behind.
+    find "$cache" -maxdepth 1 -name 'work.*' ! -path "$work" -exec rm -rf '{}' +
+    # Apart from a Docker engine that runs here already: mounts and a bridge of its own (asked for
+    # no bridge at all, Docker would delete that engine's), and the firewall left alone.
+    ip link add "$bridge" type bridge 2>/dev/null || true
+    unshare --mount dockerd --data-root "$work/engine" --exec-root "$work/exec" --pidfile "$work/pid" \
+        --host "unix://$work/socket" --bridge "$bridge" --iptables=false --ip6tables=false --ip-forward=false \
+        --storage-driver overlay2 >"$work/log" 2>&1 9>&- &
+    engine=$!
+    export DOCKER_HOST="unix://$work/socket"
+    until docker version >/dev/null 2>&1; do
+        kill -0 "$engine" 2>/dev/null || {
+            cat "$work/log" >&2
+            say 'the Docker engine that makes the images did not start'
+            exit 1
+        }
+        sleep 0.1
+    done
+    fill_engine
+    docker image prune -f >/dev/null
+    stop_engine
+    rm -rf "$cache"/*.engine
+    mv "$work/engine" "$prepared"
+}
+
+case ${1:-} in
+--prepared)
+    prepare
+    echo "$prepared"
+    ;;
+--docker-host | '')
+    [ $# = 0 ] || export DOCKER_HOST="${2:?--docker-host needs a URL}"
+    has_images && exit
+    lock
+    fill_engine
+    ;;
+*)
+    echo "usage: $0 [--docker-host URL | --prepared]" >&2
+    exit 2
+    ;;
+esac

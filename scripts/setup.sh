@@ -1,0 +1,75 @@
+#!/bin/sh
+# Installs what is missing on a Debian or Ubuntu machine, and nothing else. Silent when all is there.
+#
+#   setup.sh build     to compile Dotmesh
+#   setup.sh docker    to run it: a Docker engine, Compose, the btrfs tools
+#   setup.sh test      to run all of its tests
+set -eu
+
+# An ordinary user's PATH may lack the folders of the system's own commands.
+PATH=$PATH:/usr/sbin:/sbin
+packages=
+rust=
+
+has() { command -v "$1" >/dev/null 2>&1; }
+need() { has "$1" || packages="$packages $2"; }
+
+need_build() {
+    need gcc 'gcc libc6-dev'
+    need git git
+    need curl 'curl ca-certificates'
+    has cargo || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] || rust=missing
+}
+
+need_docker() {
+    # A `docker` command alone may be a client without an engine.
+    has dockerd || [ -S /var/run/docker.sock ] || packages="$packages docker.io"
+    has docker-compose || docker compose version >/dev/null 2>&1 || packages="$packages docker-compose"
+    need mkfs.btrfs btrfs-progs
+}
+
+need_test() {
+    need_build
+    need_docker
+    need mmdebstrap mmdebstrap
+    need ip iproute2
+    need iptables iptables
+}
+
+case ${1:-} in
+build) need_build ;;
+docker) need_docker ;;
+test) need_test ;;
+*)
+    echo "usage: $0 build|docker|test" >&2
+    exit 2
+    ;;
+esac
+
+if [ -n "$packages" ]; then
+    if ! has apt-get; then
+        echo "Please install these with your system's package manager:$packages" >&2
+        echo "(Those are their names on Debian; setup.sh installs them only there.)" >&2
+        exit 1
+    fi
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    echo "Installing:$packages"
+    $sudo apt-get update -q
+    # shellcheck disable=SC2086 # a list of words
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages
+fi
+
+if [ -n "$rust" ]; then
+    installer=$(mktemp)
+    trap 'rm -f "$installer"' EXIT
+    if ! curl --proto '=https' -sSf -m 60 -o "$installer" https://sh.rustup.rs; then
+        echo "Rust is missing and https://sh.rustup.rs cannot be reached." >&2
+        echo "Please install Rust with rustup, then run this again." >&2
+        exit 1
+    fi
+    # Cargo fetches the version that rust-toolchain.toml names when it first runs.
+    sh "$installer" -y --profile minimal --default-toolchain none --no-modify-path
+    # shellcheck disable=SC2016 # for the reader's shell, not ours
+    echo 'Rust is installed. Put it on your PATH: . "$HOME/.cargo/env"'
+fi

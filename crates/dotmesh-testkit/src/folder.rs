@@ -1,0 +1,153 @@
+//! A machine's folder on the host's disk: its copy of the prepared Docker data, its private parts
+//! of the file system, its logs. Also the care for what killed runs left behind.
+
+use std::env;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, ensure};
+
+use crate::host;
+
+/// The folder of one machine, deleted on drop. It is locked, so that others know it is in use.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+impl Folder {
+    /// Makes the folder, after having cleared away those whose owners are gone.
+    pub(crate) fn create(machine: &str) -> anyhow::Result<Folder> {
+        let all = cache().join("machines");
+        fs::create_dir_all(&all)?;
+        let census = File::create(all.join("lock"))?;
+        census.lock()?;
+        sweep(&all)?;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = all.join(format!("{machine}-{}-{count}", process::id()));
+        fs::create_dir(&path).with_context(|| format!("create {}", path.display()))?;
+        let lock = File::create(path.join("lock"))?;
+        lock.lock()?;
+        Ok(Folder { path, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The control group under which this machine's containers are.
+    pub(crate) fn cgroup(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        format!("/{CGROUPS}/{name}")
+    }
+
+    /// Gives the machine a Docker data folder that already holds the images. Image layers are
+    /// never written to, so hard links to them do.
+    pub(crate) fn prepare_docker(&self) -> anyhow::Result<()> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/images.sh");
+        let prepared = process::Command::new(&script)
+            .arg("--prepared")
+            .stderr(process::Stdio::inherit())
+            .output()
+            .with_context(|| format!("start {}", script.display()))?;
+        ensure!(
+            prepared.status.success(),
+            "scripts/images.sh could not prepare the images"
+        );
+        let prepared = PathBuf::from(String::from_utf8(prepared.stdout)?.trim_end());
+        let docker = self.path.join("docker");
+        fs::create_dir(&docker)?;
+        for entry in fs::read_dir(&prepared)? {
+            let entry = entry?.path();
+            let how = if entry.ends_with("overlay2") {
+                "-al"
+            } else {
+                "-a"
+            };
+            host::run(&[
+                "cp".as_ref(),
+                how.as_ref(),
+                entry.as_os_str(),
+                docker.as_os_str(),
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = remove(&self.path);
+    }
+}
+
+const CGROUPS: &str = "dotmesh-test";
+
+fn cache() -> PathBuf {
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into()));
+    let cache = env::var_os("XDG_CACHE_HOME").map_or_else(|| home().join(".cache"), PathBuf::from);
+    cache.join("dotmesh")
+}
+
+/// Removes the folders that nobody holds.
+fn sweep(all: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(all)? {
+        let path = entry?.path();
+        if !path.is_dir() {
+            continue;
+        }
+        // A folder without a lock was being deleted when its owner was killed.
+        match File::open(path.join("lock")).map(|lock| lock.try_lock().map(|()| lock)) {
+            Ok(Err(TryLockError::WouldBlock)) => {}
+            _ => remove(&path)?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes a machine's folder, and what the kernel still keeps for it.
+fn remove(path: &Path) -> anyhow::Result<()> {
+    let loops = host::run_words("losetup --list --noheadings --output NAME,BACK-FILE")?;
+    for line in loops.lines() {
+        if let Some((device, file)) = line.split_once(char::is_whitespace)
+            && Path::new(file.trim()).starts_with(path)
+        {
+            // It may have gone by itself meanwhile.
+            let _ = host::run(&["losetup", "--detach", device]);
+        }
+    }
+    if let Some(machine) = path.file_name() {
+        let single = Path::new("/sys/fs/cgroup").to_owned();
+        let controllers = fs::read_dir(&single)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|e| e.path());
+        for root in controllers.chain([single]) {
+            remove_cgroup(&root.join(CGROUPS).join(machine));
+        }
+    }
+    // The lock goes last, so that an interrupted removal is taken up again.
+    for entry in fs::read_dir(path)? {
+        let entry = entry?.path();
+        if entry.is_dir() {
+            fs::remove_dir_all(&entry).with_context(|| format!("remove {}", entry.display()))?;
+        }
+    }
+    fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))
+}
+
+/// Removes an empty control group with those below it.
+fn remove_cgroup(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(path);
+}

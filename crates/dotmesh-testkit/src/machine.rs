@@ -1,0 +1,315 @@
+//! A machine: namespaces that stand in for a computer of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use anyhow::{Context, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::sync::Mutex;
+
+use crate::daemon::Daemon;
+use crate::folder::Folder;
+use crate::host::{self, Namespaces};
+use crate::network::Network;
+use crate::output::Output;
+
+const UNSHARE: &[&str] = &[
+    "--net",
+    "--mount",
+    "--pid",
+    "--uts",
+    "--ipc",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--propagation=private",
+];
+
+/// The first process of a machine. /run, /etc, /var/lib and the home folder are the machine's own;
+/// databases and disk images are kept off the overlays, which do not carry them. The shell stays
+/// the parent of `cat`, so that it also collects the processes that lose their parents.
+const BOOT: &str = r#"
+    folder=$1 name=$2
+    ip link set lo up
+    hostname "$name"
+    for part in etc var/lib; do
+        mkdir -p "$folder/$part" "$folder/work/$part"
+        mount -t overlay overlay -o "lowerdir=/$part,upperdir=$folder/$part,workdir=$folder/work/$part" "/$part"
+    done
+    mkdir -p "$folder/dotmesh" "$folder/home" /var/lib/docker /var/lib/dotmesh
+    mount --bind "$folder/docker" /var/lib/docker
+    mount --bind "$folder/dotmesh" /var/lib/dotmesh
+    mount -t tmpfs -o mode=755 tmpfs /run
+    mkdir -p /run/lock /run/testkit
+    echo "127.0.0.1 localhost $name" >/etc/hosts
+    mount --make-rshared /
+    echo ready
+    cat >/dev/null
+    exit
+"#;
+
+const DOCKER_SOCKET: &str = "/run/docker.sock";
+const DOCKER_STARTS_IN: Duration = Duration::from_secs(60);
+
+/// A machine of its own: network, processes, mounts, home folder and Docker engine. Clones are the
+/// same machine; it ends with the last of them and of its daemons' handles.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    parts: Arc<Parts>,
+    docker: Arc<Mutex<Option<Daemon>>>,
+}
+
+/// Fields are dropped in this order: first the processes, then their files.
+#[derive(Debug)]
+struct Parts {
+    name: String,
+    address: Ipv4Addr,
+    namespaces: Namespaces,
+    folder: Folder,
+    network: Network,
+}
+
+impl Machine {
+    /// Starts a machine in a network of its own. For several that reach each other, see
+    /// [`Network::machine`].
+    pub async fn start(name: &str) -> anyhow::Result<Machine> {
+        Network::start().await?.machine(name).await
+    }
+
+    pub(crate) async fn start_in(network: Network, name: &str) -> anyhow::Result<Machine> {
+        let name = name.to_owned();
+        let parts = tokio::task::spawn_blocking(move || Parts::start(network, name)).await??;
+        let machine = Machine {
+            parts: Arc::new(parts),
+            docker: Arc::default(),
+        };
+        machine.start_docker().await?;
+        Ok(machine)
+    }
+
+    /// The name the machine was started with; also its host name.
+    pub fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    /// Where the machine is reached from the host and from other machines of its network.
+    pub fn address(&self) -> Ipv4Addr {
+        self.parts.address
+    }
+
+    /// The network that the machine is plugged into.
+    pub fn network(&self) -> &Network {
+        &self.parts.network
+    }
+
+    /// How the test itself gets at a file or socket of the machine.
+    pub fn path(&self, inside: impl AsRef<Path>) -> PathBuf {
+        let inside = inside.as_ref();
+        let root = PathBuf::from(format!("/proc/{}/root", self.parts.namespaces.pid()));
+        root.join(inside.strip_prefix("/").unwrap_or(inside))
+    }
+
+    /// The home folder, which is also where commands run. It has the same path inside and outside.
+    pub fn home(&self) -> PathBuf {
+        self.parts.folder.path().join("home")
+    }
+
+    /// A program to run in the machine, in its home folder, with a clean environment.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        self.command_in(self.home(), program)
+    }
+
+    /// The same in another folder.
+    pub fn command_in(&self, folder: impl AsRef<Path>, program: impl AsRef<OsStr>) -> Command {
+        let mut chdir = OsString::from("--chdir=");
+        chdir.push(folder.as_ref());
+        let pid = self.parts.namespaces.pid();
+        let mut command = Command::new("nsenter");
+        command
+            .args([
+                "--mount",
+                "--net",
+                "--uts",
+                "--ipc",
+                "--target",
+                &pid.to_string(),
+            ])
+            .arg(format!("--pid=/proc/{pid}/ns/pid_for_children"))
+            .args([OsStr::new("env"), &chdir, program.as_ref()])
+            .env_clear()
+            .env("PATH", search_path())
+            .env("HOME", self.home())
+            .env("USER", "root")
+            .env("LANG", "C.UTF-8")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a line of shell in the machine's home folder.
+    pub async fn run(&self, line: &str) -> Output {
+        self.run_in(self.home(), line).await
+    }
+
+    /// Runs a line of shell in another folder.
+    pub async fn run_in(&self, folder: impl AsRef<Path>, line: &str) -> Output {
+        let mut command = self.command_in(folder, "sh");
+        command.args(["-c", line]);
+        self.output(command, &format!("[{}] {line}", self.name()))
+            .await
+    }
+
+    async fn output(&self, mut command: Command, shown: &str) -> Output {
+        #[expect(
+            clippy::expect_used,
+            reason = "nsenter is there: the machine was started with it"
+        )]
+        let output = command.output().await.expect("start nsenter");
+        Output {
+            command: shown.to_owned(),
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts a program that goes on running. Its output is in [`Daemon::log`].
+    pub async fn spawn_daemon(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Daemon> {
+        Daemon::start(self.clone(), program, arguments).await
+    }
+
+    /// Starts the Docker engine, and waits until it answers.
+    pub async fn start_docker(&self) -> anyhow::Result<()> {
+        let mut docker = self.docker.lock().await;
+        ensure!(
+            docker.is_none(),
+            "Docker is already running on {}",
+            self.name()
+        );
+        let cgroup = format!("--cgroup-parent={}", self.parts.folder.cgroup());
+        let arguments = [
+            "--storage-driver=overlay2",
+            "--exec-opt=native.cgroupdriver=cgroupfs",
+            &cgroup,
+        ];
+        // Without a handle on the machine: the machine owns this one.
+        let unowned = Machine {
+            parts: self.parts.clone(),
+            docker: Arc::default(),
+        };
+        let mut engine = Daemon::start(unowned, "dockerd", &arguments).await?;
+        let socket = self.path(DOCKER_SOCKET);
+        engine
+            .wait_until("Docker to answer", DOCKER_STARTS_IN, async || {
+                ping(&socket).await
+            })
+            .await?;
+        *docker = Some(engine);
+        Ok(())
+    }
+
+    /// Stops the Docker engine in the orderly way, containers included.
+    pub async fn stop_docker(&self) -> anyhow::Result<()> {
+        let engine = self.docker.lock().await.take();
+        engine
+            .with_context(|| format!("Docker is not running on {}", self.name()))?
+            .terminate()
+            .await
+    }
+
+    /// Kills the Docker engine; its containers go on running.
+    pub async fn kill9_docker(&self) -> anyhow::Result<()> {
+        let engine = self.docker.lock().await.take();
+        engine
+            .with_context(|| format!("Docker is not running on {}", self.name()))?
+            .kill9()
+            .await
+    }
+
+    pub(crate) fn log_path(&self, program: &str) -> PathBuf {
+        self.parts.folder.path().join("log").join(program)
+    }
+}
+
+impl Parts {
+    fn start(network: Network, name: String) -> anyhow::Result<Parts> {
+        let plain = name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        ensure!(
+            plain && !name.is_empty(),
+            "a machine's name has a-z, 0-9 and -, unlike {name:?}"
+        );
+        let folder = Folder::create(&name)?;
+        folder
+            .prepare_docker()
+            .context("copy the prepared Docker images")?;
+        fs::create_dir(folder.path().join("log"))?;
+        let arguments = [folder.path().as_os_str(), OsStr::new(&name)];
+        let namespaces = Namespaces::start(UNSHARE, BOOT, &arguments)
+            .with_context(|| format!("start machine {name}"))?;
+        let address = network.plug_in(&namespaces)?;
+        Ok(Parts {
+            name,
+            address,
+            namespaces,
+            folder,
+            network,
+        })
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            show_logs(&self.name, &self.folder.path().join("log"));
+        }
+    }
+}
+
+/// The last lines of every log, for whoever has to find out why a test failed.
+#[expect(
+    clippy::print_stderr,
+    reason = "the test harness shows it with the failure"
+)]
+fn show_logs(machine: &str, logs: &Path) {
+    for entry in fs::read_dir(logs).into_iter().flatten().flatten() {
+        let log = fs::read(entry.path()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(40)..];
+        eprintln!(
+            "--- [{machine}] {}\n{}",
+            entry.file_name().to_string_lossy(),
+            last.join("\n")
+        );
+    }
+}
+
+/// The programs that were built together with the running test come first.
+fn search_path() -> OsString {
+    let mut path = OsString::new();
+    if let Ok(test) = env::current_exe()
+        && let Some(built) = test.ancestors().nth(2)
+    {
+        path.push(built);
+        path.push(":");
+    }
+    path.push(host::SYSTEM_PATH);
+    path
+}
+
+async fn ping(docker: &Path) -> anyhow::Result<()> {
+    let mut connection = UnixStream::connect(docker).await.context("connect")?;
+    connection.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    ensure!(answer.ends_with("OK"), "{answer}");
+    Ok(())
+}

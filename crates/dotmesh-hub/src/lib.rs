@@ -1,1 +1,21 @@
-//! placeholder
+//! `dothub`, the shared server: accounts, access, history, and the objects of everyone's dots.
+//!
+//! Knows nothing of pools or Docker. `router.rs` shows every route, `access.rs` the one rule of who may do
+//! what, `database/` has all SQL, and objects are reached through `dotmesh_store::PackStore` alone.
+
+pub mod access;
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod credentials;
+pub mod data_dir;
+pub mod database;
+pub mod error;
+pub mod extract;
+pub mod operations;
+pub mod router;
+pub mod routes;
+pub mod server;
+pub mod state;
+
+pub use state::Hub;

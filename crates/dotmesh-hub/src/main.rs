@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! The program `dothub`.
+
+fn main() -> std::process::ExitCode {
+    dotmesh_hub::cli::run()
+}

@@ -1,0 +1,75 @@
+//! The command line: `dothub serve`, `dothub user …`, `dothub collaborator …`.
+
+mod collaborator;
+mod error;
+mod serve;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use error::CliError;
+
+/// The hub: where teams share the states of their apps
+#[derive(Debug, Parser)]
+#[command(
+    name = "dothub",
+    version,
+    after_help = "Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 the hub's data cannot be used"
+)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    /// Manage accounts; works while the hub is serving
+    #[command(subcommand)]
+    User(user::Command),
+    /// Manage who may read or write whose dot; works while the hub is serving
+    #[command(subcommand)]
+    Collaborator(collaborator::Command),
+}
+
+/// Where the hub keeps everything.
+#[derive(Debug, clap::Args)]
+struct Data {
+    /// The folder with the hub's data; made if there is none
+    #[arg(long, value_name = "DIR", env = "DOTHUB_DATA")]
+    data: PathBuf,
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let args = Args::parse();
+    match execute(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+fn execute(command: Command) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::runtime)?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::User(command) => user::run(command).await,
+            Command::Collaborator(command) => collaborator::run(command).await,
+        }
+    })
+}
+
+/// The one place that writes to standard output.
+fn print(line: impl std::fmt::Display) -> Result<(), CliError> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)
+}

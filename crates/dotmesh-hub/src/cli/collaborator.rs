@@ -1,0 +1,129 @@
+//! `dothub collaborator add|remove|list`
+
+use clap::{Subcommand, ValueEnum};
+use dotmesh_api::hub::Access;
+use dotmesh_model::{DotName, UserName};
+
+use super::error::CliError;
+use super::{Data, print};
+use crate::data_dir::DataDir;
+use crate::database::Database;
+use crate::database::collaborators::Grant;
+use crate::database::ids::{DotId, UserId};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Let a user read or write a dot
+    Add {
+        /// The dot, NAMESPACE/DOT
+        dot: DotName,
+        /// The user
+        user: UserName,
+        /// What the user may do
+        #[arg(long, value_enum, default_value = "write")]
+        access: Allowed,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Take a user's access to a dot away
+    Remove {
+        /// The dot, NAMESPACE/DOT
+        dot: DotName,
+        /// The user
+        user: UserName,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// List who may read or write a dot besides its owner
+    List {
+        /// The dot, NAMESPACE/DOT
+        dot: DotName,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Allowed {
+    /// See and clone
+    Read,
+    /// Push, too
+    Write,
+}
+
+/// Runs it.
+pub(super) async fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Add {
+            dot,
+            user,
+            access,
+            data,
+        } => {
+            let database = DataDir::open(&data.data)?.database().await?;
+            let id = find_user(&database, &user).await?;
+            let dot_id = find_dot(&database, &dot, id).await?;
+            if user.as_str() == dot.namespace.as_str() {
+                return Err(CliError::IsOwner {
+                    user,
+                    dot: dot.full(),
+                });
+            }
+            let grant = match access {
+                Allowed::Read => Grant::Read,
+                Allowed::Write => Grant::Write,
+            };
+            database.grant(dot_id, id, grant).await?;
+            print(format_args!("{user} may {} {}", verb(access), dot.full()))
+        }
+        Command::Remove { dot, user, data } => {
+            let database = DataDir::open(&data.data)?.database().await?;
+            let id = find_user(&database, &user).await?;
+            let dot_id = find_dot(&database, &dot, id).await?;
+            if !database.revoke(dot_id, id).await? {
+                return Err(CliError::NoAccess {
+                    user,
+                    dot: dot.full(),
+                });
+            }
+            print(format_args!("{user} may no longer see {}", dot.full()))
+        }
+        Command::List { dot, data } => {
+            let database = DataDir::open(&data.data)?.database().await?;
+            let owner: UserName = dot
+                .namespace
+                .as_str()
+                .parse()
+                .map_err(|_| CliError::NoSuchDot(dot.full()))?;
+            let owner = find_user(&database, &owner).await?;
+            let dot_id = find_dot(&database, &dot, owner).await?;
+            for collaborator in database.collaborators(dot_id).await? {
+                let access = match collaborator.access {
+                    Access::Read => "read",
+                    Access::Write | Access::Owner => "write",
+                };
+                print(format_args!("{:<24} {access}", collaborator.user.as_str()))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn verb(access: Allowed) -> &'static str {
+    match access {
+        Allowed::Read => "read",
+        Allowed::Write => "write",
+    }
+}
+
+async fn find_user(database: &Database, user: &UserName) -> Result<UserId, CliError> {
+    database
+        .user(user)
+        .await?
+        .ok_or_else(|| CliError::NoSuchUser(user.clone()))
+}
+
+async fn find_dot(database: &Database, dot: &DotName, user: UserId) -> Result<DotId, CliError> {
+    let facts = database.dot_facts(dot, user).await?;
+    facts.dot.ok_or_else(|| CliError::NoSuchDot(dot.full()))
+}

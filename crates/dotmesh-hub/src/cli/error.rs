@@ -1,0 +1,115 @@
+//! Failures of the program: what is shown, and which exit code it gets.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use dotmesh_model::UserName;
+
+use crate::credentials::InvalidPassword;
+use crate::data_dir::DataDirError;
+use crate::database::DatabaseError;
+
+/// A command that failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataDirError),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The name is taken, or looks like one that is.
+    #[error("there is a user {0} already, or one whose name differs in case only")]
+    UserExists(UserName),
+    /// No such account.
+    #[error("there is no user {0}")]
+    NoSuchUser(UserName),
+    /// The account has dots.
+    #[error("{user} has {count} dots")]
+    HasDots { user: UserName, count: u64 },
+    /// No such dot.
+    #[error("there is no dot {0}")]
+    NoSuchDot(String),
+    /// The user has no access to take away.
+    #[error("{user} has no access to {dot}")]
+    NoAccess { user: UserName, dot: String },
+    /// The owner's access is not given.
+    #[error("{user} owns {dot} and may do everything already")]
+    IsOwner { user: UserName, dot: String },
+    /// The password will not do.
+    #[error(transparent)]
+    Password(#[from] InvalidPassword),
+    /// No password could be read.
+    #[error("cannot read the password from standard input")]
+    ReadPassword(#[source] std::io::Error),
+    /// Nothing can be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: std::net::SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The program cannot run at all.
+    #[error("cannot start")]
+    Runtime(#[source] std::io::Error),
+    /// Nobody reads the output.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+}
+
+const REFUSED: u8 = 1;
+const UNUSABLE: u8 = 3;
+
+impl CliError {
+    pub(super) fn runtime(source: std::io::Error) -> Self {
+        Self::Runtime(source)
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::UserExists(_) => {
+                Some("`dothub user key NAME` makes a new API key for an account")
+            }
+            Self::NoSuchUser(_) => Some("`dothub user list` shows all of them"),
+            Self::HasDots { .. } => Some("give --with-dots to delete them, too"),
+            Self::NoSuchDot(_) => Some("a dot is made by its first push"),
+            Self::Data(DataDirError::InUse { .. }) => {
+                Some("stop it first; accounts can be managed while it runs")
+            }
+            _ => None,
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Data(_)
+            | Self::Database(_)
+            | Self::Listen { .. }
+            | Self::Runtime(_)
+            | Self::Output(_) => UNUSABLE,
+            _ => REFUSED,
+        }
+    }
+
+    /// Shows the error on standard error.
+    pub(super) fn report(&self) -> ExitCode {
+        if let Self::Output(error) = self
+            && error.kind() == std::io::ErrorKind::BrokenPipe
+        {
+            return ExitCode::from(UNUSABLE);
+        }
+        let mut text = format!("error: {self}");
+        let mut source = self.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        if let Some(hint) = self.hint() {
+            text = format!("{text}\nhint: {hint}");
+        }
+        // Where standard error is closed, the exit code has to do.
+        let _ = writeln!(std::io::stderr(), "{text}");
+        ExitCode::from(self.exit_code())
+    }
+}

@@ -1,0 +1,83 @@
+//! `dothub serve`
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::error::CliError;
+use super::{Data, print};
+use crate::data_dir::DataDir;
+use crate::state::Hub;
+use crate::{clock, router, server};
+
+/// How long an unfinished upload can be resumed.
+const UPLOAD_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Serve the hub until it gets SIGTERM or SIGINT
+///
+/// Prints `listening on http://ADDRESS` when it is ready. Logs go to standard error; RUST_LOG sets how much,
+/// e.g. RUST_LOG=warn.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    data: Data,
+    /// Where to listen; port 0 lets the system choose
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8180",
+        env = "DOTHUB_LISTEN"
+    )]
+    listen: SocketAddr,
+}
+
+/// Serves.
+pub(super) async fn run(args: Args) -> Result<(), CliError> {
+    start_logging();
+    let data = DataDir::open(&args.data.data)?;
+    let _lock = data.lock()?;
+    let hub = Hub::new(data.database().await?, data.packs()?);
+    let expired = hub
+        .database
+        .expire_uploads(clock::now() - UPLOAD_LIFETIME)
+        .await?;
+    if expired > 0 {
+        tracing::info!(expired, "removed uploads that were never finished");
+    }
+    // Before the address is told: whoever has read it may send the signal.
+    let shutdown = shutdown().map_err(CliError::Runtime)?;
+    let failed = |source| CliError::Listen {
+        address: args.listen,
+        source,
+    };
+    let listener = server::bind(args.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    print(format_args!("listening on http://{address}"))?;
+    server::serve(listener, router::router(hub.clone()), shutdown).await;
+    hub.database.close().await;
+    Ok(())
+}
+
+fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+    })
+}
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
+    // Fails only where a program that embeds this one has its own.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+}

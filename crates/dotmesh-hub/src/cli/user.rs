@@ -1,0 +1,171 @@
+//! `dothub user add|list|remove|key|password`
+
+use std::io::Read as _;
+
+use clap::Subcommand;
+use dotmesh_model::UserName;
+
+use super::error::CliError;
+use super::{Data, print};
+use crate::clock;
+use crate::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH};
+use crate::data_dir::DataDir;
+use crate::database::users::{Dots, OldKeys, Removal};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make an account and print its API key, as the last line and only this once
+    Add {
+        /// The name, which is also the namespace of the user's dots
+        name: UserName,
+        #[command(flatten)]
+        data: Data,
+        /// Read a password from standard input and allow login by it, too
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List the accounts: name, day of making, API keys, password or not, dots
+    List {
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Remove an account; what the user pushed to others' dots stays there
+    Remove {
+        /// The name
+        name: UserName,
+        #[command(flatten)]
+        data: Data,
+        /// Delete the user's dots, too
+        #[arg(long)]
+        with_dots: bool,
+    },
+    /// Make a new API key and print it as the last line; the old ones stop working
+    Key {
+        /// The name
+        name: UserName,
+        #[command(flatten)]
+        data: Data,
+        /// Let the old ones work on
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Set or replace the password, read from standard input
+    Password {
+        /// The name
+        name: UserName,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+/// Runs it.
+pub(super) async fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Add {
+            name,
+            data,
+            password_stdin,
+        } => add(name, &data, password_stdin).await,
+        Command::List { data } => list(&data).await,
+        Command::Remove {
+            name,
+            data,
+            with_dots,
+        } => {
+            remove(
+                name,
+                &data,
+                if with_dots { Dots::Delete } else { Dots::Keep },
+            )
+            .await
+        }
+        Command::Key { name, data, keep } => {
+            key(name, &data, if keep { OldKeys::Keep } else { OldKeys::End }).await
+        }
+        Command::Password { name, data } => password(name, &data).await,
+    }
+}
+
+async fn add(name: UserName, data: &Data, password_stdin: bool) -> Result<(), CliError> {
+    let password = if password_stdin {
+        Some(read_password()?)
+    } else {
+        None
+    };
+    let database = DataDir::open(&data.data)?.database().await?;
+    let key = ApiKey::generate();
+    if !database
+        .add_user(&name, password.as_ref(), &key.digest(), clock::now())
+        .await?
+    {
+        return Err(CliError::UserExists(name));
+    }
+    database.close().await;
+    print(format_args!(
+        "User {name} was made. Keep this API key, it is not shown again:"
+    ))?;
+    print(key.reveal())
+}
+
+async fn list(data: &Data) -> Result<(), CliError> {
+    let database = DataDir::open(&data.data)?.database().await?;
+    for account in database.accounts().await? {
+        let login = if account.has_password {
+            "password"
+        } else {
+            "no password"
+        };
+        let day = account.created.strftime("%Y-%m-%d");
+        let (name, keys, dots) = (account.name.as_str(), account.keys, account.dots);
+        print(format_args!(
+            "{name:<24} {day}  {keys} keys  {login:<11}  {dots} dots"
+        ))?;
+    }
+    Ok(())
+}
+
+async fn remove(name: UserName, data: &Data, dots: Dots) -> Result<(), CliError> {
+    let database = DataDir::open(&data.data)?.database().await?;
+    match database.remove_user(&name, dots).await? {
+        Removal::Removed => print(format_args!("User {name} was removed")),
+        Removal::NoSuchUser => Err(CliError::NoSuchUser(name)),
+        Removal::HasDots { count } => Err(CliError::HasDots { user: name, count }),
+    }
+}
+
+async fn key(name: UserName, data: &Data, old: OldKeys) -> Result<(), CliError> {
+    let database = DataDir::open(&data.data)?.database().await?;
+    let key = ApiKey::generate();
+    if !database
+        .add_key(&name, &key.digest(), old, clock::now())
+        .await?
+    {
+        return Err(CliError::NoSuchUser(name));
+    }
+    database.close().await;
+    print(format_args!(
+        "Keep this API key of {name}, it is not shown again:"
+    ))?;
+    print(key.reveal())
+}
+
+async fn password(name: UserName, data: &Data) -> Result<(), CliError> {
+    let password = read_password()?;
+    let database = DataDir::open(&data.data)?.database().await?;
+    if !database.set_password(&name, &password).await? {
+        return Err(CliError::NoSuchUser(name));
+    }
+    print(format_args!("The password of {name} was set"))
+}
+
+/// All of standard input without its last line break, so that `echo` and files will do.
+fn read_password() -> Result<HashedPassword, CliError> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(MAX_SECRET_LENGTH as u64 + 3)
+        .read_to_string(&mut text)
+        .map_err(CliError::ReadPassword)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    Ok(HashedPassword::new(text)?)
+}

@@ -1,0 +1,191 @@
+//! API keys and passwords: how they are made, what is kept of them, how they are compared.
+
+use std::fmt;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// What every API key starts with, so that people and secret scanners know one. Never changes.
+pub const API_KEY_PREFIX: &str = "dmk_";
+
+/// The shortest password that is accepted.
+pub const MIN_PASSWORD_LENGTH: usize = 8;
+
+/// The longest secret that is looked at, in bytes.
+pub const MAX_SECRET_LENGTH: usize = 1024;
+
+/// An API key in clear: shown once, never stored.
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// A new one, of 256 random bits.
+    pub fn generate() -> Self {
+        let random: [u8; 32] = rand::random();
+        Self(format!("{API_KEY_PREFIX}{}", hex::encode(random)))
+    }
+
+    /// The text to show to its owner.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored of it.
+    pub fn digest(&self) -> KeyDigest {
+        KeyDigest::of(&self.0)
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+/// The SHA-256 of an API key.
+#[derive(Clone)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// Of a text that may be a key.
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+
+    /// As it is stored.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Compares with a stored digest in a time that does not depend on where they differ.
+    pub fn matches(&self, stored: &[u8]) -> bool {
+        self.0.as_slice().ct_eq(stored).into()
+    }
+}
+
+/// Why a text cannot be a password.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidPassword {
+    /// Too short or too long.
+    #[error("a password has {MIN_PASSWORD_LENGTH} to {MAX_SECRET_LENGTH} bytes")]
+    Length,
+    /// Login tells keys from passwords by the prefix.
+    #[error("a password cannot start with {API_KEY_PREFIX}: that is how API keys start")]
+    LooksLikeKey,
+}
+
+/// A password hashed with argon2id, as a PHC string with its own salt and cost.
+pub struct HashedPassword(String);
+
+impl HashedPassword {
+    /// Hashes a new password. Takes tens of milliseconds and 19 MiB: not for the async threads.
+    pub fn new(password: &str) -> Result<Self, InvalidPassword> {
+        if !(MIN_PASSWORD_LENGTH..=MAX_SECRET_LENGTH).contains(&password.len()) {
+            return Err(InvalidPassword::Length);
+        }
+        if password.starts_with(API_KEY_PREFIX) {
+            return Err(InvalidPassword::LooksLikeKey);
+        }
+        Ok(Self::hash(password))
+    }
+
+    /// What an unknown user's password is compared with, so that it costs the same as a known one's.
+    pub fn nobody() -> Self {
+        Self::hash(&hex::encode(rand::random::<[u8; 16]>()))
+    }
+
+    /// Reads a stored one.
+    pub fn from_stored(phc: String) -> Self {
+        Self(phc)
+    }
+
+    /// As it is stored.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the password. As slow as making one. A damaged hash matches nothing.
+    pub fn matches(&self, password: &str) -> bool {
+        PasswordHash::new(&self.0).is_ok_and(|hash| {
+            Argon2::default()
+                .verify_password(password.as_bytes(), &hash)
+                .is_ok()
+        })
+    }
+
+    fn hash(password: &str) -> Self {
+        let hash = Argon2::default()
+            .hash_password(password.as_bytes())
+            .expect("the default cost is valid and the system gives random bytes");
+        Self(hash.to_string())
+    }
+}
+
+impl fmt::Debug for HashedPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashedPassword(…)")
+    }
+}
+
+/// What a request presents, told apart by the prefix of keys.
+#[derive(Clone)]
+pub enum Secret {
+    /// Something that starts like an API key.
+    Key(KeyDigest),
+    /// Anything else.
+    Password(String),
+}
+
+impl Secret {
+    /// Tells them apart.
+    pub fn new(text: &str) -> Self {
+        if text.starts_with(API_KEY_PREFIX) {
+            Self::Key(KeyDigest::of(text))
+        } else {
+            Self::Password(text.to_owned())
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_recognised_by_its_digest_only() {
+        let (key, other) = (ApiKey::generate(), ApiKey::generate());
+        assert!(key.digest().matches(KeyDigest::of(key.reveal()).as_bytes()));
+        assert!(!key.digest().matches(other.digest().as_bytes()));
+        assert_eq!(key.reveal().len(), API_KEY_PREFIX.len() + 64);
+        assert!(!format!("{key:?}").contains(&key.reveal()[4..]));
+    }
+
+    #[test]
+    fn a_password_matches_itself_and_nothing_else() {
+        let hashed = HashedPassword::new("correct horse").expect("long enough");
+        assert!(hashed.as_str().starts_with("$argon2id$"));
+        assert!(hashed.matches("correct horse"));
+        assert!(!hashed.matches("correct horsf"));
+        assert!(!HashedPassword::from_stored("damaged".to_owned()).matches("damaged"));
+    }
+
+    #[test]
+    fn bad_passwords_are_refused() {
+        assert!(matches!(
+            HashedPassword::new("short"),
+            Err(InvalidPassword::Length)
+        ));
+        assert!(matches!(
+            HashedPassword::new("dmk_0123456789"),
+            Err(InvalidPassword::LooksLikeKey)
+        ));
+    }
+}

@@ -1,0 +1,78 @@
+//! Who was given access to whose dot.
+
+use dotmesh_api::hub::{Access, Collaborator};
+
+use super::ids::{self, DotId, UserId};
+use super::{Database, DatabaseError};
+
+/// What an owner can give away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// To see and clone.
+    Read,
+    /// To push, too.
+    Write,
+}
+
+impl Grant {
+    /// `None` for what only the namespace's name gives.
+    pub fn new(access: Access) -> Option<Self> {
+        match access {
+            Access::Read => Some(Self::Read),
+            Access::Write => Some(Self::Write),
+            Access::Owner => None,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+impl Database {
+    /// A dot's collaborators, by name.
+    pub async fn collaborators(&self, dot: DotId) -> Result<Vec<Collaborator>, DatabaseError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT u.name, c.access FROM collaborators c JOIN users u ON u.id = c.user
+             WHERE c.dot = ? ORDER BY u.name",
+        )
+        .bind(dot)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|(user, access)| {
+                Ok(Collaborator {
+                    user: ids::name(user)?,
+                    access: ids::access(access)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Gives access, or changes what was given.
+    pub async fn grant(&self, dot: DotId, user: UserId, grant: Grant) -> Result<(), DatabaseError> {
+        sqlx::query(
+            "INSERT INTO collaborators (dot, user, access) VALUES (?, ?, ?)
+             ON CONFLICT (dot, user) DO UPDATE SET access = excluded.access",
+        )
+        .bind(dot)
+        .bind(user)
+        .bind(grant.as_str())
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes access away. `false` when there was none.
+    pub async fn revoke(&self, dot: DotId, user: UserId) -> Result<bool, DatabaseError> {
+        let done = sqlx::query("DELETE FROM collaborators WHERE dot = ? AND user = ?")
+            .bind(dot)
+            .bind(user)
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}

@@ -1,0 +1,132 @@
+//! The commits of dots.
+
+use std::collections::HashMap;
+
+use dotmesh_api::hub::SealedCommit;
+use dotmesh_model::{CommitId, History, ObjectHash};
+use sqlx::{QueryBuilder, SqliteConnection};
+
+use super::ids::{self, DotId};
+use super::{Database, DatabaseError};
+
+const IDS_PER_STATEMENT: usize = 1024;
+
+/// A commit that has been verified and is new to the dot.
+#[derive(Debug, Clone)]
+pub struct NewCommit {
+    /// Its id.
+    pub id: CommitId,
+    /// Its parent's.
+    pub parent: CommitId,
+    /// What travelled.
+    pub sealed: SealedCommit,
+}
+
+/// Some of a commit's ancestry.
+#[derive(Debug)]
+pub struct Ancestry {
+    /// Newest first.
+    pub commits: Vec<SealedCommit>,
+    /// Where it goes on; the root commit when it is at its end.
+    pub next: CommitId,
+}
+
+impl Database {
+    /// The seals of those of the commits that the dot has.
+    pub async fn seals(
+        &self,
+        dot: DotId,
+        commits: &[CommitId],
+    ) -> Result<HashMap<CommitId, ObjectHash>, DatabaseError> {
+        let mut seals = HashMap::with_capacity(commits.len());
+        for commits in commits.chunks(IDS_PER_STATEMENT) {
+            let mut query = QueryBuilder::new("SELECT id, seal FROM commits WHERE dot = ");
+            query.push_bind(dot).push(" AND id IN (");
+            let mut list = query.separated(", ");
+            for id in commits {
+                list.push_bind(id.as_bytes().as_slice());
+            }
+            query.push(")");
+            let rows: Vec<(Vec<u8>, Vec<u8>)> = query
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&self.readers)
+                .await?;
+            for (id, seal) in rows {
+                seals.insert(ids::commit_id(&id)?, ids::object_hash(&seal)?);
+            }
+        }
+        Ok(seals)
+    }
+
+    /// A commit and its ancestors, at most `limit`. Empty when the dot has no such commit.
+    pub async fn ancestry(
+        &self,
+        dot: DotId,
+        head: CommitId,
+        limit: u32,
+    ) -> Result<Ancestry, DatabaseError> {
+        let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>, String)> = sqlx::query_as(
+            "WITH RECURSIVE line (id, n) AS (
+                 SELECT ?2, 0
+                 UNION ALL
+                 SELECT c.parent, line.n + 1
+                 FROM line JOIN commits c ON c.dot = ?1 AND c.id = line.id
+                 WHERE line.n + 1 < ?3
+             )
+             SELECT c.parent, c.seal, c.root, c.record
+             FROM line JOIN commits c ON c.dot = ?1 AND c.id = line.id
+             ORDER BY line.n",
+        )
+        .bind(dot)
+        .bind(head.as_bytes().as_slice())
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut ancestry = Ancestry {
+            commits: Vec::with_capacity(rows.len()),
+            next: head,
+        };
+        for (parent, seal, root, record) in rows {
+            ancestry.next = ids::commit_id(&parent)?;
+            let (seal, root) = (ids::object_hash(&seal)?, ids::object_hash(&root)?);
+            ancestry.commits.push(SealedCommit { seal, root, record });
+        }
+        Ok(ancestry)
+    }
+}
+
+pub(super) async fn history(
+    connection: &mut SqliteConnection,
+    dot: DotId,
+) -> Result<History, DatabaseError> {
+    let rows: Vec<(Vec<u8>, Vec<u8>)> =
+        sqlx::query_as("SELECT id, parent FROM commits WHERE dot = ?")
+            .bind(dot)
+            .fetch_all(connection)
+            .await?;
+    let mut history = History::default();
+    for (id, parent) in rows {
+        history.insert(ids::commit_id(&id)?, ids::commit_id(&parent)?);
+    }
+    Ok(history)
+}
+
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    dot: DotId,
+    commit: &NewCommit,
+) -> Result<(), DatabaseError> {
+    sqlx::query(
+        "INSERT INTO commits (dot, id, parent, seal, root, record) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(dot)
+    .bind(commit.id.as_bytes().as_slice())
+    .bind(commit.parent.as_bytes().as_slice())
+    .bind(commit.sealed.seal.as_bytes().as_slice())
+    .bind(commit.sealed.root.as_bytes().as_slice())
+    .bind(commit.sealed.record.as_str())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

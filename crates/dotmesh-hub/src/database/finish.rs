@@ -1,0 +1,163 @@
+//! The one transaction that makes a push visible.
+
+use std::collections::BTreeMap;
+
+use dotmesh_model::{BranchName, CommitId, DotName, History};
+use jiff::Timestamp;
+
+use super::commits::{self, NewCommit};
+use super::dots::{self, DotFacts};
+use super::ids::{DotId, UploadId, UserId};
+use super::walk::Walk;
+use super::{BEGIN_WRITE, Database, DatabaseError};
+
+/// A push whose commits and objects have been verified.
+#[derive(Debug)]
+pub struct VerifiedPush<'a> {
+    /// The upload.
+    pub upload: UploadId,
+    /// SHA-256 of the request, kept so that its repetition is recognised.
+    pub digest: &'a [u8],
+    /// Who pushes.
+    pub user: UserId,
+    /// The namespace.
+    pub owner: UserId,
+    /// Where to.
+    pub dot: &'a DotName,
+    /// The commits that the dot did not have when they were verified, oldest first.
+    pub commits: &'a [NewCommit],
+}
+
+/// The state of a dot, all parts of the same instant.
+#[derive(Debug)]
+pub struct DotState {
+    /// The dot, and what the user may do.
+    pub facts: DotFacts,
+    /// Every branch. Empty when there is no dot.
+    pub heads: BTreeMap<BranchName, CommitId>,
+    /// Every commit.
+    pub history: History,
+    /// Whether the upload is still there and unfinished.
+    pub upload_open: bool,
+}
+
+/// What a push does to the branches: where each shall point. The others stay.
+pub type Moves = BTreeMap<BranchName, CommitId>;
+
+impl Database {
+    /// The state that a finishing push is judged against.
+    pub async fn dot_state(
+        &self,
+        dot: &DotName,
+        user: UserId,
+        upload: UploadId,
+    ) -> Result<DotState, DatabaseError> {
+        let mut tx = self.readers.begin().await?;
+        dot_state(&mut tx, dot, user, upload).await
+    }
+
+    /// Makes a push visible, or changes nothing. `judge` sees the state within the transaction: what it
+    /// decides on cannot change before the decision holds.
+    pub async fn finish<E: From<DatabaseError>>(
+        &self,
+        mut walk: Walk,
+        push: &VerifiedPush<'_>,
+        now: Timestamp,
+        judge: impl FnOnce(&DotState) -> Result<Moves, E>,
+    ) -> Result<(), E> {
+        // The write lock is taken on the walk's connection, since only that sees its table; in its turn
+        // among the writers of this process.
+        let turn = self.writer.acquire().await.map_err(DatabaseError::from)?;
+        let mut tx = sqlx::Connection::begin_with(&mut *walk.connection, BEGIN_WRITE)
+            .await
+            .map_err(DatabaseError::from)?;
+        let state = dot_state(&mut tx, push.dot, push.user, push.upload).await?;
+        let moves = judge(&state)?;
+        apply(&mut tx, push, &state, &moves, now).await?;
+        tx.commit().await.map_err(DatabaseError::from)?;
+        drop(turn);
+        Ok(())
+    }
+}
+
+async fn dot_state(
+    connection: &mut sqlx::SqliteConnection,
+    dot: &DotName,
+    user: UserId,
+    upload: UploadId,
+) -> Result<DotState, DatabaseError> {
+    let facts = dots::dot_facts(connection, dot, user).await?;
+    let (heads, history) = match facts.dot {
+        Some(dot) => (
+            dots::heads(connection, dot).await?,
+            commits::history(connection, dot).await?,
+        ),
+        None => Default::default(),
+    };
+    let upload_open: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM uploads WHERE id = ? AND finished IS NULL)",
+    )
+    .bind(upload)
+    .fetch_one(connection)
+    .await?;
+    Ok(DotState {
+        facts,
+        heads,
+        history,
+        upload_open,
+    })
+}
+
+async fn apply(
+    connection: &mut sqlx::SqliteConnection,
+    push: &VerifiedPush<'_>,
+    state: &DotState,
+    moves: &Moves,
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    let dot = match state.facts.dot {
+        Some(dot) => dot,
+        None => create(connection, push, now).await?,
+    };
+    for commit in push.commits {
+        commits::insert(connection, dot, commit).await?;
+    }
+    sqlx::query(
+        "INSERT INTO dot_objects (dot, object) SELECT ?, object FROM temp.walk WHERE true
+         ON CONFLICT (dot, object) DO NOTHING",
+    )
+    .bind(dot)
+    .execute(&mut *connection)
+    .await?;
+    for (branch, head) in moves {
+        sqlx::query(
+            "INSERT INTO branches (dot, name, head) VALUES (?, ?, ?)
+             ON CONFLICT (dot, name) DO UPDATE SET head = excluded.head",
+        )
+        .bind(dot)
+        .bind(branch.as_str())
+        .bind(head.as_bytes().as_slice())
+        .execute(&mut *connection)
+        .await?;
+    }
+    sqlx::query("UPDATE uploads SET finished = ? WHERE id = ?")
+        .bind(push.digest)
+        .bind(push.upload)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn create(
+    connection: &mut sqlx::SqliteConnection,
+    push: &VerifiedPush<'_>,
+    now: Timestamp,
+) -> Result<DotId, DatabaseError> {
+    let done = sqlx::query("INSERT INTO dots (owner, name, created) VALUES (?, ?, ?)")
+        .bind(push.owner)
+        .bind(push.dot.name())
+        .bind(now.as_second())
+        .execute(connection)
+        .await?;
+    Ok(DotId(done.last_insert_rowid()))
+}

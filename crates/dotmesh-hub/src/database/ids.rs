@@ -1,0 +1,65 @@
+//! Row ids as types, and the way of hashes and names through columns.
+
+use dotmesh_api::hub::Access;
+use dotmesh_model::{CommitId, ObjectHash};
+
+use super::DatabaseError;
+
+macro_rules! row_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+        #[sqlx(transparent)]
+        pub struct $name(pub(super) i64);
+    };
+}
+
+row_id!(
+    /// An account.
+    UserId
+);
+row_id!(
+    /// A dot. Never given out again: a dot that was deleted and made anew has another.
+    DotId
+);
+row_id!(
+    /// An object of a namespace.
+    ObjectId
+);
+row_id!(
+    /// An upload.
+    UploadId
+);
+
+pub(super) fn commit_id(bytes: &[u8]) -> Result<CommitId, DatabaseError> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| DatabaseError::Damaged { what: "commit id" })?;
+    Ok(CommitId::from_bytes(bytes))
+}
+
+pub(super) fn object_hash(bytes: &[u8]) -> Result<ObjectHash, DatabaseError> {
+    let bytes = bytes.try_into().map_err(|_| DatabaseError::Damaged {
+        what: "object hash",
+    })?;
+    Ok(ObjectHash::from_bytes(bytes))
+}
+
+pub(super) fn name<T: std::str::FromStr>(text: &str) -> Result<T, DatabaseError> {
+    text.parse()
+        .map_err(|_| DatabaseError::Damaged { what: "name" })
+}
+
+pub(super) fn unsigned<T: TryFrom<i64>>(number: i64) -> Result<T, DatabaseError> {
+    number
+        .try_into()
+        .map_err(|_| DatabaseError::Damaged { what: "number" })
+}
+
+pub(super) fn access(text: &str) -> Result<Access, DatabaseError> {
+    match text {
+        "read" => Ok(Access::Read),
+        "write" => Ok(Access::Write),
+        _ => Err(DatabaseError::Damaged { what: "access" }),
+    }
+}

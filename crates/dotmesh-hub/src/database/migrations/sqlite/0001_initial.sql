@@ -1,0 +1,111 @@
+-- Accounts, dots with their history, and where every object lies.
+--
+-- Times are seconds since 1970. Ids that outlive their row in someone's hands (a user's, a dot's,
+-- an object's) are never given out twice: AUTOINCREMENT.
+
+CREATE TABLE users (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    name     TEXT NOT NULL UNIQUE,
+    -- argon2id as a PHC string; NULL: no login by password.
+    password TEXT,
+    created  INTEGER NOT NULL
+);
+-- Names that differ in case only would be taken for one another.
+CREATE UNIQUE INDEX users_folded ON users (lower(name));
+
+CREATE TABLE api_keys (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    user    INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    -- SHA-256 of the key. A key is 256 random bits: nothing slower is needed.
+    digest  BLOB NOT NULL UNIQUE,
+    created INTEGER NOT NULL
+);
+CREATE INDEX api_keys_user ON api_keys (user);
+
+CREATE TABLE dots (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- The user whose name is the namespace.
+    owner   INTEGER NOT NULL REFERENCES users (id),
+    name    TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    UNIQUE (owner, name)
+);
+
+CREATE TABLE collaborators (
+    dot    INTEGER NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
+    user   INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    access TEXT NOT NULL CHECK (access IN ('read', 'write')),
+    PRIMARY KEY (dot, user)
+) WITHOUT ROWID;
+CREATE INDEX collaborators_user ON collaborators (user);
+
+CREATE TABLE branches (
+    dot  INTEGER NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    head BLOB NOT NULL,
+    PRIMARY KEY (dot, name)
+) WITHOUT ROWID;
+
+CREATE TABLE commits (
+    dot    INTEGER NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
+    id     BLOB NOT NULL,
+    parent BLOB NOT NULL,
+    seal   BLOB NOT NULL,
+    root   BLOB NOT NULL,
+    -- The JSON text as it was first written: the seal covers its bytes.
+    record TEXT NOT NULL,
+    PRIMARY KEY (dot, id)
+);
+
+CREATE TABLE packs (
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner INTEGER NOT NULL REFERENCES users (id),
+    -- The hash of its bytes: the file's name in the pack store. Two namespaces may share a file.
+    name  BLOB NOT NULL,
+    UNIQUE (owner, name)
+);
+
+-- Every object once per namespace, however many dots have it.
+CREATE TABLE objects (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner      INTEGER NOT NULL REFERENCES users (id),
+    hash       BLOB NOT NULL,
+    kind       INTEGER NOT NULL,
+    -- Where its frame is, header included, and how long the object is in clear.
+    pack       INTEGER NOT NULL REFERENCES packs (id),
+    position   INTEGER NOT NULL,
+    length     INTEGER NOT NULL,
+    raw_length INTEGER NOT NULL,
+    UNIQUE (owner, hash)
+);
+CREATE INDEX objects_pack ON objects (pack);
+
+-- Which objects a dot has. Closed under references: with an object, a dot has all it refers to.
+CREATE TABLE dot_objects (
+    dot    INTEGER NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
+    object INTEGER NOT NULL REFERENCES objects (id),
+    PRIMARY KEY (dot, object)
+) WITHOUT ROWID;
+CREATE INDEX dot_objects_object ON dot_objects (object);
+
+CREATE TABLE uploads (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- What the client names it by.
+    token    TEXT NOT NULL UNIQUE,
+    user     INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    owner    INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    -- The dot's name, not its id: the push may be what creates it.
+    dot      TEXT NOT NULL,
+    created  INTEGER NOT NULL,
+    -- SHA-256 of the request that finished it: the same request again gets the same answer.
+    finished BLOB
+);
+CREATE INDEX uploads_by_user ON uploads (user, owner);
+
+-- What an upload has proven to have, or was told that the hub has: what it may refer to.
+-- No index and no foreign key on the object: rows are many, short-lived, and found by upload alone.
+CREATE TABLE upload_objects (
+    upload INTEGER NOT NULL REFERENCES uploads (id) ON DELETE CASCADE,
+    object INTEGER NOT NULL,
+    PRIMARY KEY (upload, object)
+) WITHOUT ROWID;

@@ -1,0 +1,88 @@
+//! Pushes that have begun.
+
+use dotmesh_model::DotName;
+use jiff::Timestamp;
+
+use super::ids::{UploadId, UserId};
+use super::{Database, DatabaseError};
+
+/// An upload as its user names it.
+#[derive(Debug, Clone)]
+pub struct OpenUpload {
+    /// Its row.
+    pub id: UploadId,
+    /// SHA-256 of the request that finished it; `None` while it is open.
+    pub finished: Option<Vec<u8>>,
+}
+
+impl Database {
+    /// Begins an upload.
+    pub async fn begin_upload(
+        &self,
+        token: &str,
+        user: UserId,
+        owner: UserId,
+        dot: &DotName,
+        now: Timestamp,
+    ) -> Result<(), DatabaseError> {
+        sqlx::query(
+            "INSERT INTO uploads (token, user, owner, dot, created) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(token)
+        .bind(user)
+        .bind(owner)
+        .bind(dot.name())
+        .bind(now.as_second())
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Finds an upload, if it is this user's and goes to this dot.
+    pub async fn upload(
+        &self,
+        token: &str,
+        user: UserId,
+        owner: UserId,
+        dot: &DotName,
+    ) -> Result<Option<OpenUpload>, DatabaseError> {
+        let row: Option<(UploadId, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT id, finished FROM uploads WHERE token = ? AND user = ? AND owner = ? AND dot = ?",
+        )
+        .bind(token)
+        .bind(user)
+        .bind(owner)
+        .bind(dot.name())
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|(id, finished)| OpenUpload { id, finished }))
+    }
+
+    /// The digest of the request that finished an upload; `None` while it is open, and when it is gone.
+    pub async fn finished(&self, upload: UploadId) -> Result<Option<Vec<u8>>, DatabaseError> {
+        let finished: Option<Option<Vec<u8>>> =
+            sqlx::query_scalar("SELECT finished FROM uploads WHERE id = ?")
+                .bind(upload)
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(finished.flatten())
+    }
+
+    /// Forgets what a finished upload has sent: its dot has it now.
+    pub async fn clear_upload(&self, upload: UploadId) -> Result<(), DatabaseError> {
+        sqlx::query("DELETE FROM upload_objects WHERE upload = ?")
+            .bind(upload)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes the uploads that were begun before `deadline`. Says how many.
+    pub async fn expire_uploads(&self, deadline: Timestamp) -> Result<u64, DatabaseError> {
+        let done = sqlx::query("DELETE FROM uploads WHERE created < ?")
+            .bind(deadline.as_second())
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected())
+    }
+}

@@ -1,0 +1,241 @@
+//! Accounts, their passwords and their API keys.
+
+use dotmesh_model::UserName;
+use jiff::Timestamp;
+
+use super::ids::{self, UserId};
+use super::{Database, DatabaseError};
+use crate::credentials::{HashedPassword, KeyDigest};
+
+/// An account as the administrator sees it.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Its name, which is also its namespace.
+    pub name: UserName,
+    /// When it was made.
+    pub created: Timestamp,
+    /// How many API keys it has.
+    pub keys: u64,
+    /// Whether it can log in by password.
+    pub has_password: bool,
+    /// How many dots are in its namespace.
+    pub dots: u64,
+}
+
+/// What a login is compared with.
+pub struct Login {
+    /// Whose.
+    pub user: UserId,
+    /// `None` when there is no login by password.
+    pub password: Option<HashedPassword>,
+    /// The digests of the API keys.
+    pub keys: Vec<Vec<u8>>,
+}
+
+/// Whether a key ends the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldKeys {
+    /// They keep working.
+    Keep,
+    /// They stop working.
+    End,
+}
+
+impl Database {
+    /// Makes an account with its first key. `false` when the name, in whatever case, is taken.
+    pub async fn add_user(
+        &self,
+        name: &UserName,
+        password: Option<&HashedPassword>,
+        key: &KeyDigest,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let inserted = sqlx::query("INSERT INTO users (name, password, created) VALUES (?, ?, ?)")
+            .bind(name.as_str())
+            .bind(password.map(HashedPassword::as_str))
+            .bind(now.as_second())
+            .execute(&mut *tx)
+            .await
+            .map_err(DatabaseError::from);
+        let user = match inserted {
+            Ok(done) => done.last_insert_rowid(),
+            Err(error) if error.is_duplicate() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        insert_key(&mut tx, UserId(user), key, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The id of an account.
+    pub async fn user(&self, name: &UserName) -> Result<Option<UserId>, DatabaseError> {
+        let id = sqlx::query_scalar("SELECT id FROM users WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(id)
+    }
+
+    /// What to compare a login of this name with.
+    pub async fn login(&self, name: &UserName) -> Result<Option<Login>, DatabaseError> {
+        // One statement, whether there is such a user or not.
+        let rows: Vec<(UserId, Option<String>, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT u.id, u.password, k.digest FROM users u
+             LEFT JOIN api_keys k ON k.user = u.id WHERE u.name = ?",
+        )
+        .bind(name.as_str())
+        .fetch_all(&self.readers)
+        .await?;
+        let Some((user, password, _)) = rows.first() else {
+            return Ok(None);
+        };
+        let (user, password) = (*user, password.clone().map(HashedPassword::from_stored));
+        let keys = rows
+            .into_iter()
+            .filter_map(|(_, _, digest)| digest)
+            .collect();
+        Ok(Some(Login {
+            user,
+            password,
+            keys,
+        }))
+    }
+
+    /// Every account, by name.
+    pub async fn accounts(&self) -> Result<Vec<Account>, DatabaseError> {
+        let rows: Vec<(String, i64, i64, bool, i64)> = sqlx::query_as(
+            "SELECT name, created,
+                    (SELECT count(*) FROM api_keys WHERE user = users.id),
+                    password IS NOT NULL,
+                    (SELECT count(*) FROM dots WHERE owner = users.id)
+             FROM users ORDER BY name",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|(name, created, keys, has_password, dots)| {
+                Ok(Account {
+                    name: ids::name(&name)?,
+                    created: Timestamp::from_second(created)
+                        .map_err(|_| DatabaseError::Damaged { what: "time" })?,
+                    keys: ids::unsigned(keys)?,
+                    has_password,
+                    dots: ids::unsigned(dots)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Sets or replaces the password. `false` when there is no such account.
+    pub async fn set_password(
+        &self,
+        name: &UserName,
+        password: &HashedPassword,
+    ) -> Result<bool, DatabaseError> {
+        let done = sqlx::query("UPDATE users SET password = ? WHERE name = ?")
+            .bind(password.as_str())
+            .bind(name.as_str())
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Adds an API key. `false` when there is no such account.
+    pub async fn add_key(
+        &self,
+        name: &UserName,
+        key: &KeyDigest,
+        old: OldKeys,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let user: Option<UserId> = sqlx::query_scalar("SELECT id FROM users WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(user) = user else { return Ok(false) };
+        if old == OldKeys::End {
+            sqlx::query("DELETE FROM api_keys WHERE user = ?")
+                .bind(user)
+                .execute(&mut *tx)
+                .await?;
+        }
+        insert_key(&mut tx, user, key, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Removes an account with everything in its namespace. What it pushed to others' dots stays there.
+    ///
+    /// Fails with the number of dots when there are any and `with_dots` does not say that they may go.
+    pub async fn remove_user(&self, name: &UserName, dots: Dots) -> Result<Removal, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let user: Option<UserId> = sqlx::query_scalar("SELECT id FROM users WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(user) = user else {
+            return Ok(Removal::NoSuchUser);
+        };
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM dots WHERE owner = ?")
+            .bind(user)
+            .fetch_one(&mut *tx)
+            .await?;
+        if count > 0 && dots == Dots::Keep {
+            return Ok(Removal::HasDots {
+                count: ids::unsigned(count)?,
+            });
+        }
+        // From the leaves of the references to their root.
+        for statement in [
+            "DELETE FROM uploads WHERE owner = ?1 OR user = ?1",
+            "DELETE FROM dots WHERE owner = ?1",
+            "DELETE FROM objects WHERE owner = ?1",
+            "DELETE FROM packs WHERE owner = ?1",
+            "DELETE FROM users WHERE id = ?1",
+        ] {
+            sqlx::query(statement).bind(user).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(Removal::Removed)
+    }
+}
+
+/// Whether an account's removal may take its dots along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dots {
+    /// It may not.
+    Keep,
+    /// It may.
+    Delete,
+}
+
+/// What came of removing an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone.
+    Removed,
+    /// There was none.
+    NoSuchUser,
+    /// It has dots, so it stays.
+    HasDots {
+        /// How many.
+        count: u64,
+    },
+}
+
+async fn insert_key(
+    tx: &mut sqlx::SqliteConnection,
+    user: UserId,
+    key: &KeyDigest,
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    sqlx::query("INSERT INTO api_keys (user, digest, created) VALUES (?, ?, ?)")
+        .bind(user)
+        .bind(key.as_bytes())
+        .bind(now.as_second())
+        .execute(tx)
+        .await?;
+    Ok(())
+}

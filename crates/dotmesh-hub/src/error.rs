@@ -1,0 +1,264 @@
+//! What the hub answers when it does not do what was asked: one enum, one envelope.
+//!
+//! An outside message says what, why and what to do next. What went wrong inside is logged, and shown
+//! as a fixed text.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use dotmesh_api::{ErrorBody, ErrorCode, ErrorEnvelope};
+use dotmesh_model::{CommitId, DotName, InvalidName, ObjectHash, UserName};
+use dotmesh_store::{InvalidNode, PackError, PackStoreError};
+
+use crate::database::DatabaseError;
+use crate::operations::chain::ChainError;
+use crate::operations::moves::MoveError;
+
+/// A request that was not fulfilled.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// No credentials came along.
+    #[error("this needs a login")]
+    LoginNeeded,
+    /// They are wrong, or in no form that is known.
+    #[error("the user name or the API key is wrong")]
+    LoginWrong,
+    /// There is no dot that the user may know of.
+    #[error("there is no dot {0} that you may see", dot.full())]
+    NoSuchDot { dot: DotName },
+    /// The user has read access only.
+    #[error("{user} may read {0}, but not push to it", dot.full())]
+    ReadOnly { user: UserName, dot: DotName },
+    /// Neither owner nor collaborator; or no dot, and not one's own namespace.
+    #[error("{user} may not push to {0}", dot.full())]
+    Closed { user: UserName, dot: DotName },
+    /// Only the owner may.
+    #[error("only the owner of {0} may do this", dot.full())]
+    OwnerOnly { dot: DotName },
+    /// A user who is to be given access.
+    #[error("there is no user {user} on this hub")]
+    NoSuchUser { user: UserName },
+    /// A collaborator who is to lose access.
+    #[error("{user} has no access to {0} to take away", dot.full())]
+    NoSuchCollaborator { user: UserName, dot: DotName },
+    /// Owner's access cannot be given, nor the owner's be changed.
+    #[error("the owner of a dot is who its namespace is named after; give read or write access")]
+    OwnerIsFixed,
+    /// A commit that the dot has not.
+    #[error("{0} has no commit {commit}", dot.full())]
+    NoSuchCommit { dot: DotName, commit: CommitId },
+    /// Objects that the dot has not.
+    #[error("{0} has no object {first}{1}", dot.full(), more(*count))]
+    NoSuchObjects {
+        dot: DotName,
+        count: usize,
+        first: ObjectHash,
+    },
+    /// An upload that is unknown, another's, of another dot, expired or finished.
+    #[error("there is no such upload: it has ended, or never was")]
+    NoSuchUpload,
+    /// No route of this protocol.
+    #[error("this hub has nothing at this address")]
+    NoSuchAddress,
+    /// A route, but not for this method.
+    #[error("this address does not take this method")]
+    WrongMethod,
+    /// A name outside the grammar.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// A request whose form is wrong.
+    #[error("{reason}")]
+    Malformed { reason: String },
+    /// Beyond a limit.
+    #[error("{what}: at most {limit} are taken")]
+    TooLarge { what: &'static str, limit: usize },
+    /// The client stopped sending.
+    #[error("the request's body did not arrive in time")]
+    Slow,
+    /// The bytes sent are no pack, or damaged.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// An object that was sent is none of the format.
+    #[error("the object {hash} is not in the format")]
+    Node {
+        hash: ObjectHash,
+        #[source]
+        source: InvalidNode,
+    },
+    /// An object is referred to as another kind than it is.
+    #[error("the object {hash} is referred to as what it is not")]
+    WrongKind { hash: ObjectHash },
+    /// Commits that are not what they claim.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Branches that cannot go where they shall.
+    #[error(transparent)]
+    Moves(#[from] MoveError),
+    /// Objects that were neither sent nor may be referred to.
+    #[error("{}{count} objects that the commits refer to have not arrived: {}", at_least(*capped), list(first))]
+    Incomplete {
+        count: usize,
+        capped: bool,
+        first: Vec<ObjectHash>,
+    },
+    /// The dot changed each time that the push was about to be made visible.
+    #[error("others are pushing to {0} at this moment", dot.full())]
+    Busy { dot: DotName },
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The pack store failed.
+    #[error(transparent)]
+    Store(#[from] PackStoreError),
+    /// A task of the server died.
+    #[error("a task of the server ended early")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+fn more(count: usize) -> String {
+    if count > 1 {
+        format!(", nor {} others that were asked for", count - 1)
+    } else {
+        String::new()
+    }
+}
+
+fn at_least(capped: bool) -> &'static str {
+    if capped { "at least " } else { "" }
+}
+
+fn list(hashes: &[ObjectHash]) -> String {
+    hashes
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+const PUSH_AGAIN: &str = "push again";
+
+impl HubError {
+    /// A request whose form is wrong.
+    pub fn malformed(reason: impl Into<String>) -> Self {
+        Self::Malformed {
+            reason: reason.into(),
+        }
+    }
+
+    /// What is told to the client.
+    pub fn body(&self) -> ErrorBody {
+        let code = self.code();
+        match code {
+            ErrorCode::Internal => {
+                return ErrorBody::new(code, "the hub failed, and has logged why");
+            }
+            ErrorCode::NoSpace => {
+                return ErrorBody::new(code, "the hub has no space left").hint(
+                    "tell its administrator; what was sent so far is kept: push again later",
+                );
+            }
+            _ => {}
+        }
+        let body = ErrorBody::new(code, self.to_string());
+        match self.hint() {
+            Some(hint) => body.hint(hint),
+            None => body,
+        }
+    }
+
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::LoginNeeded | Self::LoginWrong => ErrorCode::Unauthorized,
+            Self::ReadOnly { .. } | Self::Closed { .. } | Self::OwnerOnly { .. } => {
+                ErrorCode::Forbidden
+            }
+            Self::NoSuchDot { .. }
+            | Self::NoSuchUser { .. }
+            | Self::NoSuchCollaborator { .. }
+            | Self::NoSuchCommit { .. }
+            | Self::NoSuchObjects { .. }
+            | Self::NoSuchUpload
+            | Self::NoSuchAddress => ErrorCode::NotFound,
+            Self::OwnerIsFixed
+            | Self::WrongMethod
+            | Self::Name(_)
+            | Self::Malformed { .. }
+            | Self::Slow => ErrorCode::Invalid,
+            Self::TooLarge { .. } | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
+            Self::Pack(_) | Self::Node { .. } | Self::WrongKind { .. } => ErrorCode::Corrupt,
+            Self::Chain(error) => error.code(),
+            Self::Moves(error) => error.code(),
+            Self::Incomplete { .. } => ErrorCode::Incomplete,
+            Self::Busy { .. } => ErrorCode::Behind,
+            Self::Database(DatabaseError::NoSpace(_)) => ErrorCode::NoSpace,
+            Self::Store(error) if is_full(error) => ErrorCode::NoSpace,
+            Self::Database(_) | Self::Store(_) | Self::Task(_) => ErrorCode::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::LoginNeeded => "send a user name and an API key or a password",
+            Self::LoginWrong => {
+                "the hub's administrator makes a new key with `dothub user key NAME`"
+            }
+            Self::NoSuchDot { .. } => "check the name, or ask its owner for access",
+            Self::ReadOnly { .. } => "ask its owner for write access",
+            Self::Closed { user, .. } => {
+                return Some(format!(
+                    "new dots are made in one's own namespace, {user}/…; to push to another's dot, \
+                     ask its owner for write access"
+                ));
+            }
+            Self::NoSuchUser { .. } => {
+                "the hub's administrator makes accounts: `dothub user add NAME`"
+            }
+            Self::NoSuchUpload | Self::Incomplete { .. } | Self::Busy { .. } => PUSH_AGAIN,
+            Self::NoSuchAddress => {
+                "a client of another version? `GET /api/v1/version` tells the hub's"
+            }
+            Self::Pack(PackError::WrongHash { .. } | PackError::BadCompression { .. }) => {
+                PUSH_AGAIN
+            }
+            Self::Moves(error) => return error.hint(),
+            Self::Chain(error) => return error.hint(),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Whether a full disk is what is behind an error.
+fn is_full(error: &PackStoreError) -> bool {
+    std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+        error.source()
+    })
+    .filter_map(|error| error.downcast_ref::<std::io::Error>())
+    .any(|error| {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(error.kind(), StorageFull | QuotaExceeded)
+    })
+}
+
+impl IntoResponse for HubError {
+    fn into_response(self) -> Response {
+        let body = self.body();
+        if matches!(body.code, ErrorCode::Internal | ErrorCode::NoSpace) {
+            tracing::error!(error = &self as &dyn std::error::Error, "request failed");
+        }
+        let status = match self {
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            _ => StatusCode::from_u16(body.code.status())
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        };
+        let mut response = (status, Json(ErrorEnvelope { error: body })).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Basic realm=\"dothub\", charset=\"UTF-8\"");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}

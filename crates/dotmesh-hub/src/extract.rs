@@ -1,0 +1,113 @@
+//! From a request's path and body to values: every parser answers with an error, never a panic.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use bytes::{Bytes, BytesMut};
+use dotmesh_api::hub::MAX_HASHES;
+use dotmesh_api::hub_client;
+use dotmesh_model::{DotName, ObjectHash, UserName};
+use futures::StreamExt as _;
+
+use crate::error::HubError;
+
+/// How long a client may be silent while it sends a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The dot in a path: `{namespace}/{dot}`.
+#[derive(Debug, Clone)]
+pub struct DotPath(pub DotName);
+
+/// The user in a path: `{user}`.
+#[derive(Debug, Clone)]
+pub struct UserPath(pub UserName);
+
+/// The upload in a path: `{upload}`, as the client names it.
+#[derive(Debug, Clone)]
+pub struct UploadPath(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for DotPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let namespace = segment(parts, state, "namespace").await?.parse()?;
+        Ok(Self(DotName::new(
+            namespace,
+            &segment(parts, state, "dot").await?,
+        )?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for UserPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        Ok(Self(segment(parts, state, "user").await?.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for UploadPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        Ok(Self(segment(parts, state, "upload").await?))
+    }
+}
+
+async fn segment<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    name: &str,
+) -> Result<String, HubError> {
+    let malformed = || HubError::malformed("the address is malformed");
+    let segments = RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| malformed())?;
+    let segment = segments
+        .iter()
+        .find(|(key, _)| *key == name)
+        .ok_or_else(malformed)?;
+    Ok(segment.1.to_owned())
+}
+
+/// Reads a whole body of at most `limit` bytes.
+pub async fn read_body(body: Body, limit: usize, what: &'static str) -> Result<Bytes, HubError> {
+    let mut stream = body.into_data_stream();
+    let mut read = BytesMut::new();
+    let mut excess = 0;
+    while let Some(part) = tokio::time::timeout(BODY_TIMEOUT, stream.next())
+        .await
+        .map_err(|_| HubError::Slow)?
+    {
+        let part =
+            part.map_err(|_| HubError::malformed("the request's body was cut or is malformed"))?;
+        if excess == 0 && read.len() + part.len() <= limit {
+            read.extend_from_slice(&part);
+            continue;
+        }
+        // Most clients see an answer only when all they sent was taken: some more is read, not kept.
+        read = BytesMut::new();
+        excess += part.len();
+        if excess > limit {
+            break;
+        }
+    }
+    if excess > 0 {
+        Err(HubError::TooLarge { what, limit })
+    } else {
+        Ok(read.freeze())
+    }
+}
+
+/// Reads a list of hashes.
+pub async fn read_hashes(body: Body) -> Result<Vec<ObjectHash>, HubError> {
+    const LIMIT: usize = MAX_HASHES * ObjectHash::LENGTH;
+    let bytes = read_body(body, LIMIT, "bytes of hashes in one request").await?;
+    hub_client::split(&bytes)
+        .ok_or_else(|| HubError::malformed("a list of hashes has 32 bytes for each"))
+}
+
+/// Reads JSON.
+pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, HubError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| HubError::malformed(format!("the request's JSON is wrong: {error}")))
+}

@@ -1,0 +1,9 @@
+//! What the hub does beyond a look-up, one file for each: routes call them, and nothing else does.
+
+pub mod chain;
+pub mod closure;
+pub mod finish_upload;
+pub mod frames;
+pub mod moves;
+pub mod receive_pack;
+pub mod serve_objects;

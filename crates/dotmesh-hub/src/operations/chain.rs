@@ -1,0 +1,121 @@
+//! The chain of seals: whether pushed commits are what they claim and hang together. Pure.
+
+use std::collections::HashMap;
+
+use dotmesh_api::ErrorCode;
+use dotmesh_api::hub::SealedCommit;
+use dotmesh_model::commit::InvalidRecord;
+use dotmesh_model::{CommitId, CommitRecord, ObjectHash};
+use dotmesh_store::{ROOT_SEAL, seal};
+
+use crate::database::commits::NewCommit;
+
+/// Why pushed commits are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// One's record cannot be read.
+    #[error("commit {number} of the push: {source}")]
+    Record {
+        number: usize,
+        source: InvalidRecord,
+    },
+    /// One is there twice.
+    #[error("the push has the commit {id} twice")]
+    Twice { id: CommitId },
+    /// One's parent is neither on the hub nor before it in the push.
+    #[error(
+        "the parent {parent} of the commit {id} is neither on the hub nor before it in the push"
+    )]
+    NoParent { id: CommitId, parent: CommitId },
+    /// One's seal does not cover its record, its files and its history.
+    #[error("the seal of the commit {id} is wrong: its record, files or history were changed")]
+    WrongSeal { id: CommitId },
+    /// The dot has a commit of that id which says or holds something else.
+    #[error("the hub has another commit under the id {id}")]
+    OtherCommit { id: CommitId },
+}
+
+impl ChainError {
+    /// For programs.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Record { .. } | Self::WrongSeal { .. } => ErrorCode::Corrupt,
+            Self::Twice { .. } => ErrorCode::Invalid,
+            Self::NoParent { .. } => ErrorCode::Incomplete,
+            Self::OtherCommit { .. } => ErrorCode::Exists,
+        }
+    }
+
+    /// For people.
+    pub fn hint(&self) -> Option<String> {
+        matches!(self, Self::NoParent { .. }).then(|| "push again".to_owned())
+    }
+}
+
+/// A commit whose record could be read.
+#[derive(Debug)]
+pub struct ReadCommit {
+    record: CommitRecord,
+    sealed: SealedCommit,
+}
+
+/// Reads the records.
+pub fn read(commits: &[SealedCommit]) -> Result<Vec<ReadCommit>, ChainError> {
+    let mut read = Vec::with_capacity(commits.len());
+    for (n, sealed) in commits.iter().enumerate() {
+        let record = CommitRecord::decode(sealed.record.as_bytes()).map_err(|source| {
+            ChainError::Record {
+                number: n + 1,
+                source,
+            }
+        })?;
+        read.push(ReadCommit {
+            record,
+            sealed: sealed.clone(),
+        });
+    }
+    Ok(read)
+}
+
+/// The commits that [`verify`] needs to know of.
+pub fn named(commits: &[ReadCommit]) -> Vec<CommitId> {
+    let mut named: Vec<_> = commits
+        .iter()
+        .flat_map(|commit| [commit.record.id, commit.record.parent])
+        .collect();
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
+/// Verifies commits, oldest first, against the `known` seals of the dot. Returns those that are new.
+pub fn verify(
+    commits: Vec<ReadCommit>,
+    known: &HashMap<CommitId, ObjectHash>,
+) -> Result<Vec<NewCommit>, ChainError> {
+    let mut pushed: HashMap<CommitId, ObjectHash> = HashMap::new();
+    let mut new = Vec::new();
+    for ReadCommit { record, sealed } in commits {
+        let (id, parent) = (record.id, record.parent);
+        let parent_seal = if parent == CommitId::ROOT {
+            ROOT_SEAL
+        } else {
+            *pushed
+                .get(&parent)
+                .or(known.get(&parent))
+                .ok_or(ChainError::NoParent { id, parent })?
+        };
+        if seal(parent_seal, sealed.record.as_bytes(), sealed.root) != sealed.seal {
+            return Err(ChainError::WrongSeal { id });
+        }
+        if pushed.insert(id, sealed.seal).is_some() {
+            return Err(ChainError::Twice { id });
+        }
+        match known.get(&id) {
+            Some(seal) if *seal == sealed.seal => {}
+            Some(_) => return Err(ChainError::OtherCommit { id }),
+            None => new.push(NewCommit { id, parent, sealed }),
+        }
+    }
+    Ok(new)
+}

@@ -1,0 +1,156 @@
+//! Finishing a push: everything is verified first, then made visible in one transaction.
+
+use dotmesh_api::hub::FinishUpload;
+use dotmesh_model::{DotName, History};
+
+use super::{chain, closure, moves};
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::clock;
+use crate::database::commits::NewCommit;
+use crate::database::finish::{DotState, Moves, VerifiedPush};
+use crate::database::ids::UploadId;
+use crate::database::objects::Scope;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// How often to verify anew when the dot changes meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// A request to finish.
+#[derive(Debug)]
+pub struct Finish {
+    /// Who pushes.
+    pub caller: Caller,
+    /// Where to.
+    pub dot: DotName,
+    /// The upload.
+    pub upload: UploadId,
+    /// SHA-256 of the request as it came.
+    pub digest: Vec<u8>,
+    /// The request.
+    pub request: FinishUpload,
+}
+
+/// What a finishing transaction answers.
+enum Outcome {
+    /// Done, now or by the same request before.
+    Done,
+    /// The dot is no longer what was verified against.
+    Changed,
+}
+
+/// Makes a push visible, or leaves everything as it was. The same request again gets the same answer.
+pub async fn finish_upload(hub: &Hub, finish: &Finish) -> Result<(), HubError> {
+    let lock = hub.finishing(finish.upload);
+    let _finishing = lock.lock().await;
+    for _ in 0..ATTEMPTS {
+        match attempt(hub, finish).await? {
+            Outcome::Done => return Ok(()),
+            Outcome::Changed => {}
+        }
+    }
+    Err(HubError::Busy {
+        dot: finish.dot.clone(),
+    })
+}
+
+async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
+    let Finish {
+        caller,
+        dot,
+        upload,
+        digest,
+        request,
+    } = finish;
+    if hub.database.finished(*upload).await?.as_ref() == Some(digest) {
+        return Ok(Outcome::Done);
+    }
+    let state = hub.database.dot_state(dot, caller.id, *upload).await?;
+    let open = admit(finish, &state)?;
+    let commits = chain::read(&request.commits)?;
+    let known = match open.id {
+        Some(id) => hub.database.seals(id, &chain::named(&commits)).await?,
+        None => Default::default(),
+    };
+    let commits = chain::verify(commits, &known)?;
+    // What cannot be moved is better said before the long walk than after it.
+    plan(&state, &commits, finish)?;
+
+    let mut walk = hub.database.begin_walk().await?;
+    let scope = Scope {
+        user: caller.id,
+        owner: open.owner,
+        dot: open.id,
+    };
+    let roots = commits.iter().map(|commit| commit.sealed.root);
+    closure::walk_closure(&hub.packs, &mut walk, scope, roots).await?;
+
+    let push = VerifiedPush {
+        upload: *upload,
+        digest,
+        user: caller.id,
+        owner: open.owner,
+        dot,
+        commits: &commits,
+    };
+    let finished = hub.database.finish(walk, &push, clock::now(), |now| {
+        let same_dot = admit(finish, now)?.id == open.id;
+        let still_new = commits
+            .iter()
+            .all(|commit| !now.history.contains(commit.id));
+        if !(same_dot && still_new) {
+            return Err(Refusal::Changed);
+        }
+        Ok(plan(now, &commits, finish)?)
+    });
+    match finished.await {
+        Ok(()) => {}
+        Err(Refusal::Changed) => return Ok(Outcome::Changed),
+        Err(Refusal::Error(error)) => return Err(error),
+    }
+    tracing::info!(dot = dot.full(), user = %caller.name, commits = commits.len(), "pushed");
+    if let Err(error) = hub.database.clear_upload(*upload).await {
+        // The push is visible; what remains goes when the upload expires.
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "an upload was not cleared"
+        );
+    }
+    Ok(Outcome::Done)
+}
+
+fn admit(finish: &Finish, state: &DotState) -> Result<crate::auth::OpenDot, HubError> {
+    let open = finish
+        .caller
+        .admit(&finish.dot, &state.facts, Action::Push)?;
+    if state.upload_open {
+        Ok(open)
+    } else {
+        Err(HubError::NoSuchUpload)
+    }
+}
+
+fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<Moves, HubError> {
+    let mut history: History = state.history.clone();
+    for commit in commits {
+        history.insert(commit.id, commit.parent);
+    }
+    Ok(moves::plan(
+        &state.heads,
+        &history,
+        &finish.request.branches,
+    )?)
+}
+
+/// Why the transaction was not carried through.
+enum Refusal {
+    Changed,
+    Error(HubError),
+}
+
+impl<E: Into<HubError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}

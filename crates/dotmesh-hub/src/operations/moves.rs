@@ -1,0 +1,129 @@
+//! Where a push may move branches: forward, or aside with the old line kept. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dotmesh_api::ErrorCode;
+use dotmesh_api::hub::BranchUpdate;
+use dotmesh_model::{BranchName, CommitId, History, Relation};
+
+use crate::database::finish::Moves;
+
+/// Why a branch cannot go where it shall.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoveError {
+    /// To a commit that the dot has not.
+    #[error("the branch {branch} cannot point to {commit}: the hub has no such commit")]
+    NoSuchCommit {
+        branch: BranchName,
+        commit: CommitId,
+    },
+    /// The hub's line contains the pushed one.
+    #[error(
+        "the branch {branch} on the hub has commits that the pushed one lacks, and nothing is new"
+    )]
+    Behind { branch: BranchName },
+    /// Each line has commits that the other has not.
+    #[error("the branch {branch} has diverged: the hub and the push each have commits since {}", base.short())]
+    Diverged { branch: BranchName, base: CommitId },
+    /// It is not where the client saw it.
+    #[error("the branch {branch} on the hub has moved since it was looked at")]
+    Moved { branch: BranchName },
+    /// The name for the old line is taken.
+    #[error("there is a branch {branch} on the hub already")]
+    NameTaken { branch: BranchName },
+    /// A name is given twice in one push.
+    #[error("the push names the branch {branch} twice")]
+    Twice { branch: BranchName },
+}
+
+impl MoveError {
+    /// For programs.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoSuchCommit { .. } => ErrorCode::Incomplete,
+            Self::Behind { .. } | Self::Moved { .. } => ErrorCode::Behind,
+            Self::Diverged { .. } => ErrorCode::Diverged,
+            Self::NameTaken { .. } => ErrorCode::Exists,
+            Self::Twice { .. } => ErrorCode::Invalid,
+        }
+    }
+
+    /// For people.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Behind { .. } => "pull first",
+            Self::Diverged { .. } => {
+                "pull first, or push with --stash-on-divergence to keep the hub's line as a branch \
+                 of its own"
+            }
+            Self::Moved { .. } | Self::NoSuchCommit { .. } => "push again",
+            Self::NameTaken { .. } => "push again: the old line gets another name",
+            Self::Twice { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Decides on all the moves of a push together.
+///
+/// `history` has the dot's commits and the pushed ones. A branch that is where it shall be is left alone,
+/// wherever the client saw it. The old line is stashed only if the branch could not move forward.
+pub fn plan(
+    heads: &BTreeMap<BranchName, CommitId>,
+    history: &History,
+    updates: &[BranchUpdate],
+) -> Result<Moves, MoveError> {
+    let mut names = BTreeSet::new();
+    for update in updates {
+        for name in [Some(&update.name), update.stash.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            if !names.insert(name) {
+                return Err(MoveError::Twice {
+                    branch: name.clone(),
+                });
+            }
+        }
+    }
+    let mut moves = Moves::new();
+    for update in updates {
+        let branch = || update.name.clone();
+        if !history.contains(update.new) {
+            return Err(MoveError::NoSuchCommit {
+                branch: branch(),
+                commit: update.new,
+            });
+        }
+        let Some(current) = heads.get(&update.name).copied() else {
+            if update.old.is_some() {
+                return Err(MoveError::Moved { branch: branch() });
+            }
+            moves.insert(branch(), update.new);
+            continue;
+        };
+        let as_seen = update.old == Some(current);
+        match (history.relation(current, update.new), &update.stash) {
+            (Relation::Same, _) => continue,
+            (Relation::Ahead, _) if as_seen => {}
+            (Relation::Behind | Relation::Diverged { .. }, Some(stash)) if as_seen => {
+                if heads.contains_key(stash) {
+                    return Err(MoveError::NameTaken {
+                        branch: stash.clone(),
+                    });
+                }
+                moves.insert(stash.clone(), current);
+            }
+            (Relation::Behind, None) => return Err(MoveError::Behind { branch: branch() }),
+            (Relation::Diverged { base }, None) => {
+                return Err(MoveError::Diverged {
+                    branch: branch(),
+                    base,
+                });
+            }
+            _ => return Err(MoveError::Moved { branch: branch() }),
+        }
+        moves.insert(branch(), update.new);
+    }
+    Ok(moves)
+}

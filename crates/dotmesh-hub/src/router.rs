@@ -1,0 +1,67 @@
+//! Every route of the hub, and what surrounds them all.
+
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+
+use crate::error::HubError;
+use crate::routes::{
+    begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, missing, objects, revoke,
+    send_pack, user, version,
+};
+use crate::state::Hub;
+
+/// The hub as a service.
+pub fn router(hub: Hub) -> Router {
+    let api = Router::new()
+        .route("/version", get(version::get))
+        .route("/user", get(user::get))
+        .route("/dots", get(dots::get))
+        .route(
+            "/dots/{namespace}/{dot}",
+            get(dot::get).delete(delete_dot::delete),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/collaborators/{user}",
+            delete(revoke::delete).put(grant::put),
+        )
+        .route("/dots/{namespace}/{dot}/commits", get(commits::get))
+        .route("/dots/{namespace}/{dot}/objects", post(objects::post))
+        .route("/dots/{namespace}/{dot}/uploads", post(begin_upload::post))
+        .route(
+            "/dots/{namespace}/{dot}/uploads/{upload}/missing",
+            post(missing::post),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/uploads/{upload}/packs",
+            post(send_pack::post),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/uploads/{upload}/finish",
+            post(finish_upload::post),
+        );
+
+    Router::new()
+        .nest("/api/v1", api)
+        .fallback(async || HubError::NoSuchAddress)
+        .method_not_allowed_fallback(async || HubError::WrongMethod)
+        .layer(middleware::from_fn(log))
+        .with_state(hub)
+}
+
+/// One line for each request. Neither headers nor bodies: they hold secrets and people's data.
+async fn log(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let start = Instant::now();
+    let response = next.run(request).await;
+    let (status, ms) = (
+        response.status().as_u16(),
+        start.elapsed().as_millis() as u64,
+    );
+    tracing::info!(%method, path, status, ms, "request");
+    response
+}

@@ -1,0 +1,27 @@
+//! `POST /api/v1/dots/{namespace}/{dot}/uploads`: begins a push.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use dotmesh_api::hub::Upload;
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::clock;
+use crate::error::HubError;
+use crate::extract::DotPath;
+use crate::state::Hub;
+
+/// Begins it. The dot need not exist yet.
+pub async fn post(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+) -> Result<(StatusCode, Json<Upload>), HubError> {
+    let dot = caller.open(&hub, &dot, Action::Push).await?;
+    let id = hex::encode(rand::random::<[u8; 16]>());
+    hub.database
+        .begin_upload(&id, caller.id, dot.owner, &dot.name, clock::now())
+        .await?;
+    Ok((StatusCode::CREATED, Json(Upload { id })))
+}

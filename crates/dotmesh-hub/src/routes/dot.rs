@@ -1,0 +1,32 @@
+//! `GET /api/v1/dots/{namespace}/{dot}`: one dot with its branches.
+
+use axum::Json;
+use axum::extract::State;
+use dotmesh_api::hub::{Access, HubDot};
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::extract::DotPath;
+use crate::state::Hub;
+
+/// Shows it.
+pub async fn get(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+) -> Result<Json<HubDot>, HubError> {
+    let dot = caller.open(&hub, &dot, Action::Read).await?;
+    let id = dot.existing()?;
+    let branches = hub.database.branches(id).await?;
+    let collaborators = match dot.access {
+        Access::Owner => hub.database.collaborators(id).await?,
+        Access::Read | Access::Write => Vec::new(),
+    };
+    Ok(Json(HubDot {
+        name: dot.name,
+        access: dot.access,
+        branches,
+        collaborators,
+    }))
+}

@@ -1,0 +1,31 @@
+//! `GET /api/v1/dots`: the dots that the caller may read.
+
+use axum::Json;
+use axum::extract::State;
+use dotmesh_api::hub::{Access, HubDot};
+
+use crate::access;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Lists them by name.
+pub async fn get(State(hub): State<Hub>, caller: Caller) -> Result<Json<Vec<HubDot>>, HubError> {
+    let mut dots = Vec::new();
+    for dot in hub.database.dots_of(caller.id).await? {
+        let Some(access) = access::role(&caller.name, &dot.name, dot.grant).access() else {
+            continue;
+        };
+        let collaborators = match access {
+            Access::Owner => hub.database.collaborators(dot.id).await?,
+            Access::Read | Access::Write => Vec::new(),
+        };
+        dots.push(HubDot {
+            name: dot.name,
+            access,
+            branches: dot.branches,
+            collaborators,
+        });
+    }
+    Ok(Json(dots))
+}

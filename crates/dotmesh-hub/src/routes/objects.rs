@@ -1,0 +1,26 @@
+//! `POST /api/v1/dots/{namespace}/{dot}/objects`: objects of a dot by their hashes, as a pack.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::extract::{DotPath, read_hashes};
+use crate::operations::serve_objects;
+use crate::state::Hub;
+
+/// Sends as many of them as one pack takes, in the order asked.
+pub async fn post(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+    body: Body,
+) -> Result<impl IntoResponse, HubError> {
+    let dot = caller.open(&hub, &dot, Action::Read).await?;
+    let hashes = read_hashes(body).await?;
+    let pack = serve_objects::serve_objects(&hub, &dot, &hashes).await?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], pack))
+}

@@ -1,0 +1,13 @@
+//! `GET /api/v1/version`: what answers here. Needs no login.
+
+use axum::Json;
+use dotmesh_api::hub::{HubVersion, PROTOCOL_VERSION};
+
+/// Says that this is a hub, and of which version.
+pub async fn get() -> Json<HubVersion> {
+    Json(HubVersion {
+        server: "dothub".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL_VERSION,
+    })
+}

@@ -1,0 +1,59 @@
+//! What every route works with.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use dotmesh_store::PackStore;
+use tokio::sync::Semaphore;
+
+use crate::credentials::HashedPassword;
+use crate::database::Database;
+use crate::database::ids::UploadId;
+
+/// Passwords hashed at once: each takes a core and 19 MiB.
+const PASSWORD_CHECKS: usize = 2;
+
+/// Large bodies in memory at once.
+const LARGE_BODIES: usize = 8;
+
+/// The hub. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    /// Its records.
+    pub database: Database,
+    /// Its objects.
+    pub packs: PackStore,
+    pub(crate) password_checks: Arc<Semaphore>,
+    pub(crate) large_bodies: Arc<Semaphore>,
+    pub(crate) nobody: Arc<HashedPassword>,
+    finishing: Arc<Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>>,
+}
+
+impl Hub {
+    /// Puts the parts together.
+    pub fn new(database: Database, packs: PackStore) -> Self {
+        Self {
+            database,
+            packs,
+            password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
+            nobody: Arc::new(HashedPassword::nobody()),
+            finishing: Arc::default(),
+        }
+    }
+
+    /// The lock of one upload's finishing: a repeated request waits for the first one's outcome.
+    pub(crate) fn finishing(&self, upload: UploadId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self
+            .finishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = locks.get(&upload).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        locks.insert(upload, Arc::downgrade(&lock));
+        lock
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,14 +113,9 @@ fn sweep(all: &Path) -> anyhow::Result<()> {
 
 /// Removes a machine's folder, and what the kernel still keeps for it.
 fn remove(path: &Path) -> anyhow::Result<()> {
-    let loops = host::run_words("losetup --list --noheadings --output NAME,BACK-FILE")?;
-    for line in loops.lines() {
-        if let Some((device, file)) = line.split_once(char::is_whitespace)
-            && Path::new(file.trim()).starts_with(path)
-        {
-            // It may have gone by itself meanwhile.
-            let _ = host::run(&["losetup", "--detach", device]);
-        }
+    let loops = host::run_words("losetup --list --noheadings --output NAME,BACK-INO,BACK-MAJ:MIN")?;
+    for part in ["dotmesh", "home"] {
+        detach_disk_images(&path.join(part), &loops)?;
     }
     if let Some(machine) = path.file_name() {
         let single = Path::new("/sys/fs/cgroup").to_owned();
@@ -140,6 +136,35 @@ fn remove(path: &Path) -> anyhow::Result<()> {
         }
     }
     fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))
+}
+
+/// Detaches the loop devices of the files in a folder. They are told by their inodes: their paths
+/// are the ones that were seen inside the machine.
+fn detach_disk_images(folder: &Path, loops: &str) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry?;
+        let file = entry.metadata()?;
+        if file.is_dir() {
+            detach_disk_images(&entry.path(), loops)?;
+            continue;
+        }
+        let inode = file.ino().to_string();
+        let disk = format!(
+            "{}:{}",
+            rustix::fs::major(file.dev()),
+            rustix::fs::minor(file.dev())
+        );
+        for line in loops.lines() {
+            let words: Vec<_> = line.split_whitespace().collect();
+            if let [device, backing @ ..] = &words[..]
+                && *backing == [inode.as_str(), disk.as_str()]
+            {
+                // It may have gone by itself meanwhile.
+                let _ = host::run(&["losetup", "--detach", device]);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes an empty control group with those below it.

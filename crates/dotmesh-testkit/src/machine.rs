@@ -34,11 +34,13 @@ const UNSHARE: &[&str] = &[
 
 /// The first process of a machine. /run, /etc, /var/lib and the home folder are the machine's own;
 /// databases and disk images are kept off the overlays, which do not carry them. The shell stays
-/// the parent of `cat`, so that it also collects the processes that lose their parents.
+/// the parent of `cat`, so that it also collects the processes that lose their parents. Disk images
+/// that others have mounted are let go, lest they stay busy for as long as the machine lives.
 const BOOT: &str = r#"
     folder=$1 name=$2
     ip link set lo up
     hostname "$name"
+    awk '$1 ~ "^/dev/loop" { print $2 }' /proc/mounts | xargs -r umount -l
     for part in etc var/lib; do
         mkdir -p "$folder/$part" "$folder/work/$part"
         mount -t overlay overlay -o "lowerdir=/$part,upperdir=$folder/$part,workdir=$folder/work/$part" "/$part"

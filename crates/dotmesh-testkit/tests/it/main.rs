@@ -1,5 +1,7 @@
 //! The machines themselves, tried out: containers, networks, the end of things.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dotmesh_testkit::{Machine, Network, wait_for};
@@ -44,6 +46,34 @@ async fn a_published_port_is_reached_from_the_host() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn the_example_runs() -> anyhow::Result<()> {
+    let machine = Machine::start("alice").await?;
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/moby-counter");
+    machine
+        .run_in(&example, "DM_DRIVER=local docker-compose up -d --no-build")
+        .await
+        .success();
+    let web = format!("{}:8100", machine.address());
+    wait_for("the example to reach its stores", SOON, async || {
+        let login = "POST /login HTTP/1.0\r\nContent-Length: 15\r\n\r\n{\"Name\":\"fred\"}";
+        let answer = ask(&web, login).await?;
+        anyhow::ensure!(answer.contains("{\"Id\":1,\"Name\":\"fred\"}"), "{answer}");
+        let answer = ask(&web, "GET /v1/whales HTTP/1.0\r\n\r\n").await?;
+        anyhow::ensure!(answer.ends_with("[]"), "{answer}");
+        Ok(())
+    })
+    .await?;
+    let volumes = machine.run("docker volume ls -q").await.success().stdout;
+    let expected = [
+        "mobycounter_app.clicks-db",
+        "mobycounter_app.uploads",
+        "mobycounter_app.users-db",
+    ];
+    assert_eq!(volumes.lines().collect::<Vec<_>>(), expected);
+    Ok(())
+}
+
+#[tokio::test]
 async fn machines_are_apart_and_reach_each_other() -> anyhow::Result<()> {
     let network = Network::start().await?;
     let (alice, bob) = tokio::try_join!(network.machine("alice"), network.machine("bob"))?;
@@ -59,7 +89,7 @@ async fn machines_are_apart_and_reach_each_other() -> anyhow::Result<()> {
         .await
         .failure();
     assert!(alice.path("/etc/mine").exists());
-    assert!(!std::path::Path::new("/etc/mine").exists());
+    assert!(!Path::new("/etc/mine").exists());
 
     let from_bob = format!(
         "docker run --rm --network host redis:7 redis-cli -h {} -p 7000 ping",
@@ -142,11 +172,25 @@ async fn daemons_end_as_told() -> anyhow::Result<()> {
 async fn nothing_is_left() -> anyhow::Result<()> {
     let machine = Machine::start("alice").await?;
     machine.run("docker run -d redis:7").await.success();
-    machine
-        .run("truncate -s 200M /var/lib/dotmesh/disk && mkfs.btrfs -q /var/lib/dotmesh/disk")
+    let pool = "cd /var/lib/dotmesh && truncate -s 200M disk && mkfs.btrfs -q disk >&2 && mkdir pool \
+        && losetup --find --show disk && mount $(losetup --noheadings --output NAME --associated disk) pool";
+    let device = machine
+        .run(pool)
         .await
-        .success();
-    machine.run("mkdir /var/lib/dotmesh/pool && mount -o loop /var/lib/dotmesh/disk /var/lib/dotmesh/pool").await.success();
+        .success()
+        .stdout
+        .trim_end()
+        .to_owned();
+    let loops = || -> anyhow::Result<String> {
+        let output = Command::new("losetup")
+            .args(["--list", "--noheadings", "--output", "NAME"])
+            .output()?;
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    anyhow::ensure!(
+        loops()?.lines().any(|name| name == device),
+        "{device} is there"
+    );
     let home = machine.home();
     let folder = home.parent().unwrap().to_owned();
     let root = machine.path("/");
@@ -155,7 +199,12 @@ async fn nothing_is_left() -> anyhow::Result<()> {
     drop(machine);
     assert!(began.elapsed() < SOON);
     assert!(!folder.exists() && !root.exists());
-    Ok(())
+    wait_for("the disk image to be let go", SOON, async || {
+        let loops = loops()?;
+        anyhow::ensure!(!loops.lines().any(|name| name == device), "{loops}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

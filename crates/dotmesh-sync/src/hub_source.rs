@@ -1,0 +1,80 @@
+//! Fetches the objects of a dot from a hub.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dotmesh_api::hub::MAX_HASHES;
+use dotmesh_api::{ClientError, ErrorCode, HubClient};
+use dotmesh_model::{DotName, ObjectHash};
+use dotmesh_store::{Kind, Object, PackReader};
+
+use crate::objects::{FetchError, ObjectSource, check_kind};
+use crate::progress::Progress;
+use crate::retry::{HubError, retry};
+
+/// The objects of one dot on one hub. What the hub sends is verified.
+#[derive(Debug, Clone)]
+pub struct HubSource {
+    hub: HubClient,
+    dot: DotName,
+    progress: Arc<Progress>,
+}
+
+impl HubSource {
+    /// Nothing is fetched yet.
+    pub fn new(hub: HubClient, dot: DotName, progress: Arc<Progress>) -> Self {
+        Self { hub, dot, progress }
+    }
+
+    /// Asks once. The hub answers with the objects in the order asked, and may stop early, but not before the
+    /// first, to keep its answer small.
+    async fn ask(&self, hashes: &[ObjectHash]) -> Result<Bytes, HubError> {
+        let pack =
+            retry("fetch objects", |_| self.hub.objects(&self.dot, hashes)).await?;
+        self.progress.add_wire((pack.len() + hashes.len() * ObjectHash::LENGTH) as u64);
+        Ok(pack)
+    }
+}
+
+impl ObjectSource for HubSource {
+    async fn fetch(&self, kind: Kind, hashes: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
+        let mut objects = Vec::with_capacity(hashes.len());
+        let mut most = MAX_HASHES;
+        while let rest @ [first, ..] = &hashes[objects.len()..] {
+            let asked = &rest[..rest.len().min(most)];
+            let pack = match self.ask(asked).await {
+                Err(HubError { source: ClientError::Refused(error), .. })
+                    if error.code == ErrorCode::TooLarge && asked.len() > 1 =>
+                {
+                    most = asked.len() / 2;
+                    continue;
+                }
+                result => result?,
+            };
+            let asked = asked.to_vec();
+            // Decompressing and hashing megabytes would hold up the other tasks.
+            let sent = tokio::task::spawn_blocking(move || open(pack, kind, &asked));
+            let sent = sent.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            if sent.is_empty() {
+                return Err(FetchError::Missing { hash: *first });
+            }
+            objects.extend(sent);
+        }
+        Ok(objects)
+    }
+}
+
+/// Verifies that a pack holds the first of the objects asked for, and nothing else.
+fn open(pack: Bytes, kind: Kind, asked: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
+    let mut objects = Vec::with_capacity(asked.len());
+    for frame in PackReader::new(pack)? {
+        let frame = frame?;
+        if asked.get(objects.len()) != Some(&frame.hash()) {
+            return Err(FetchError::NotAskedFor);
+        }
+        let object = frame.object()?;
+        check_kind(kind, &object)?;
+        objects.push(object);
+    }
+    Ok(objects)
+}

@@ -1,0 +1,109 @@
+//! Where objects go to and come from.
+
+use std::collections::HashMap;
+
+use dotmesh_model::ObjectHash;
+use dotmesh_store::{Kind, Object, PackError};
+
+use crate::retry::HubError;
+
+/// Takes the objects of a sealed directory.
+pub trait ObjectSink: Send {
+    /// Takes some objects. An object comes after those that it refers to; one may come several times.
+    fn put(&mut self, objects: Vec<Object>) -> impl Future<Output = Result<(), HubError>> + Send;
+}
+
+/// Gives objects by their hashes.
+pub trait ObjectSource: Send + Sync + 'static {
+    /// The objects of these hashes in the order asked, verified, all of them of this kind.
+    ///
+    /// The caller asks for so many that the answer fits into memory.
+    fn fetch(
+        &self,
+        kind: Kind,
+        hashes: &[ObjectHash],
+    ) -> impl Future<Output = Result<Vec<Object>, FetchError>> + Send;
+}
+
+/// Why objects did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The hub did not send them.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// They came damaged.
+    #[error("what the hub sent is not what was asked for")]
+    Damaged(#[from] PackError),
+    /// Another object came, or one more than asked for.
+    #[error("the hub sent an object that was not asked for")]
+    NotAskedFor,
+    /// It is not there.
+    #[error("the object {hash} is missing")]
+    Missing { hash: ObjectHash },
+    /// It is there, but is a chunk where a node must be, or the like.
+    #[error("the object {hash} is not of the kind that it must be here")]
+    WrongKind { hash: ObjectHash },
+}
+
+/// Forgets every object: for sealing without sending.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NullSink;
+
+impl ObjectSink for NullSink {
+    async fn put(&mut self, _: Vec<Object>) -> Result<(), HubError> {
+        Ok(())
+    }
+}
+
+/// Keeps objects in memory.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryObjects {
+    objects: HashMap<ObjectHash, Object>,
+}
+
+impl MemoryObjects {
+    /// Adds one object and returns its hash.
+    pub fn insert(&mut self, object: Object) -> ObjectHash {
+        let hash = object.hash();
+        self.objects.insert(hash, object);
+        hash
+    }
+
+    /// An object, if it is there.
+    pub fn get(&self, hash: ObjectHash) -> Option<&Object> {
+        self.objects.get(&hash)
+    }
+
+    /// Every object, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Object> {
+        self.objects.values()
+    }
+}
+
+impl ObjectSink for MemoryObjects {
+    async fn put(&mut self, objects: Vec<Object>) -> Result<(), HubError> {
+        self.objects.extend(objects.into_iter().map(|object| (object.hash(), object)));
+        Ok(())
+    }
+}
+
+impl ObjectSource for MemoryObjects {
+    async fn fetch(&self, kind: Kind, hashes: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
+        hashes
+            .iter()
+            .map(|hash| {
+                let object = self.get(*hash).ok_or(FetchError::Missing { hash: *hash })?;
+                check_kind(kind, object)?;
+                Ok(object.clone())
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn check_kind(kind: Kind, object: &Object) -> Result<(), FetchError> {
+    if object.kind() == kind {
+        Ok(())
+    } else {
+        Err(FetchError::WrongKind { hash: object.hash() })
+    }
+}

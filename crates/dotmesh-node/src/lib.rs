@@ -1,1 +1,19 @@
-//! placeholder
+//! `dotmeshd`: the daemon of a machine that runs apps.
+//!
+//! It owns the machine's pool, the registry that indexes it, the Docker volume driver and the local API. Every
+//! operation is one file in `operations/`; the Docker plugin, the API and recovery after a crash call the same ones.
+
+mod api;
+pub mod config;
+mod docker;
+mod error;
+mod locks;
+mod node;
+mod operations;
+mod plugin;
+mod registry;
+mod serve;
+
+pub use error::NodeError;
+pub use node::Node;
+pub use serve::run;

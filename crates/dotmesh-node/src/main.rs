@@ -1,2 +1,18 @@
-//! placeholder
-fn main() {}
+//! `dotmeshd`'s entry: reads the command line, starts logging, runs the daemon.
+
+use clap::Parser as _;
+use dotmesh_node::config::Config;
+
+fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DOTMESH_LOG")
+        .unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(dotmesh_node::run(config))
+}

@@ -29,4 +29,4 @@ pub use btrfs::{BtrfsPlace, image::ImageSize};
 pub use driver::{Space, Usage};
 pub use error::PoolError;
 pub use layout::{DotFile, FormatFile};
-pub use pool::{Import, Pool, Start, StoredDot};
+pub use pool::{Import, Pool, Replaced, Start, StoredDot};

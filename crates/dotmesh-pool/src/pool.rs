@@ -56,16 +56,34 @@ pub struct StoredDot {
 }
 
 /// A commit that is being received: a writable copy of its parent, not yet visible.
-#[must_use = "an import that is not finished is deleted at the next start"]
-#[derive(Debug)]
+///
+/// Dropping it gives it up.
+#[must_use = "an import that is not finished is deleted"]
 pub struct Import {
+    inner: Arc<Inner>,
     folder: PathBuf,
 }
+
+/// A working copy that was replaced, in the trash.
+#[derive(Debug)]
+pub struct Replaced(PathBuf);
 
 impl Import {
     /// The folder to bring to the commit's state.
     pub fn data(&self) -> PathBuf {
         self.folder.join(DATA)
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        let (inner, folder) = (Arc::clone(&self.inner), std::mem::take(&mut self.folder));
+        // A transfer that is cancelled is dropped in the middle; deleting may take a moment.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = remove(&*inner.driver, &folder) {
+                tracing::warn!(%error, "an import is left for the next start to delete");
+            }
+        });
     }
 }
 
@@ -110,21 +128,48 @@ impl Pool {
         self.run(|inner| inner.driver.grow()).await
     }
 
-    /// Reads all dots, with their branches, from the folders alone.
+    /// Reads all dots, with their branches, from the folders alone, and throws away what was never finished. To be called
+    /// before anything else works on them.
     pub async fn dots(&self) -> Result<Vec<StoredDot>, PoolError> {
         self.run(Inner::dots).await
     }
 
-    /// Reads the records of all commits of a dot, as they were written.
-    pub async fn records(&self, dot: &DotName) -> Result<Vec<Vec<u8>>, PoolError> {
-        let dot = dot.clone();
-        self.run(move |inner| inner.records(&dot)).await
+    /// The commits of a dot whose snapshots are here.
+    pub async fn commits(&self, dot: &DotName) -> Result<Vec<CommitId>, PoolError> {
+        let commits = self.inner.layout.commits(dot);
+        self.run(move |_| {
+            Ok(names_in(&commits)?
+                .iter()
+                .filter_map(|id| id.parse().ok())
+                .collect())
+        })
+        .await
+    }
+
+    /// A commit's record, as it was written.
+    pub async fn record(&self, dot: &DotName, commit: CommitId) -> Result<Vec<u8>, PoolError> {
+        let path = self.inner.layout.commit(dot, commit).join(RECORD);
+        self.run(move |_| std::fs::read(&path).during("read", &path))
+            .await
     }
 
     /// Makes an empty dot with one branch, in one step.
     pub async fn create_dot(&self, dot: &DotName, file: &DotFile) -> Result<(), PoolError> {
         let (dot, file) = (dot.clone(), file.clone());
         self.run(move |inner| inner.create_dot(&dot, &file)).await
+    }
+
+    /// Makes the folders of a dot that is not to be seen before [`Self::write_dot`] describes it. A dot that was left
+    /// without a description is deleted at the next start.
+    pub async fn begin_dot(&self, dot: &DotName) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| {
+            for folder in [inner.layout.branches(&dot), inner.layout.commits(&dot)] {
+                std::fs::create_dir_all(&folder).during("create", &folder)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Replaces a dot's description durably.
@@ -137,7 +182,7 @@ impl Pool {
     /// Moves a dot to the trash. Its name is free at once.
     pub async fn delete_dot(&self, dot: &DotName) -> Result<(), PoolError> {
         let dot = dot.clone();
-        self.run(move |inner| inner.discard(&inner.layout.dot(&dot)))
+        self.run(move |inner| inner.discard(&inner.layout.dot(&dot)).map(drop))
             .await
     }
 
@@ -161,36 +206,49 @@ impl Pool {
         .await
     }
 
-    /// Gives a branch a new working copy from a commit, in one step. The old one goes to the trash.
+    /// Gives a branch a new working copy from a commit, in one step. The old one goes to the trash, from where
+    /// [`Self::restore_branch`] can fetch it.
     pub async fn replace_branch(
         &self,
         dot: &DotName,
         branch: &BranchName,
         commit: CommitId,
-    ) -> Result<(), PoolError> {
+    ) -> Result<Replaced, PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());
         self.run(move |inner| {
             let fresh = inner.temporary(&inner.layout.staging());
             let from = inner.layout.commit(&dot, commit);
             inner.driver.snapshot(&from, &fresh, Mode::Writable)?;
             durable::exchange(&fresh, &inner.layout.branch(&dot, &branch))?;
-            inner.discard(&fresh)
+            inner.discard(&fresh).map(Replaced)
         })
         .await
     }
 
-    /// Renames a branch with its working copy.
-    pub async fn rename_branch(
+    /// Takes a replacement back, in one step.
+    pub async fn restore_branch(
         &self,
         dot: &DotName,
-        from: &BranchName,
-        to: &BranchName,
+        branch: &BranchName,
+        replaced: Replaced,
     ) -> Result<(), PoolError> {
-        let (dot, from, to) = (dot.clone(), from.clone(), to.clone());
+        let (dot, branch) = (dot.clone(), branch.clone());
+        self.run(move |inner| durable::exchange(&replaced.0, &inner.layout.branch(&dot, &branch)))
+            .await
+    }
+
+    /// Swaps the working copies of two branches, in one step.
+    pub async fn exchange_branches(
+        &self,
+        dot: &DotName,
+        one: &BranchName,
+        other: &BranchName,
+    ) -> Result<(), PoolError> {
+        let (dot, one, other) = (dot.clone(), one.clone(), other.clone());
         self.run(move |inner| {
-            durable::rename(
-                &inner.layout.branch(&dot, &from),
-                &inner.layout.branch(&dot, &to),
+            durable::exchange(
+                &inner.layout.branch(&dot, &one),
+                &inner.layout.branch(&dot, &other),
             )
         })
         .await
@@ -199,7 +257,7 @@ impl Pool {
     /// Moves a branch's working copy to the trash.
     pub async fn delete_branch(&self, dot: &DotName, branch: &BranchName) -> Result<(), PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());
-        self.run(move |inner| inner.discard(&inner.layout.branch(&dot, &branch)))
+        self.run(move |inner| inner.discard(&inner.layout.branch(&dot, &branch)).map(drop))
             .await
     }
 
@@ -244,9 +302,13 @@ impl Pool {
             let folder = inner.temporary(&inner.layout.staging());
             let from = inner.layout.commit(&dot, parent);
             inner.driver.snapshot(&from, &folder, Mode::Writable)?;
-            Ok(Import { folder })
+            Ok(folder)
         })
         .await
+        .map(|folder| Import {
+            inner: Arc::clone(&self.inner),
+            folder,
+        })
     }
 
     /// Makes a received commit visible: frozen, durable, in one step.
@@ -259,16 +321,14 @@ impl Pool {
     ) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
-            inner.freeze(&import.folder, &inner.layout.commit(&dot, id), &record)?;
-            remove(&*inner.driver, &import.folder)
+            let snapshot = inner.layout.commit(&dot, id);
+            if snapshot.exists() {
+                // Another transfer was faster.
+                return Ok(());
+            }
+            inner.freeze(&import.folder, &snapshot, &record)
         })
         .await
-    }
-
-    /// Gives up receiving a commit.
-    pub async fn abandon_import(&self, import: Import) -> Result<(), PoolError> {
-        self.run(move |inner| remove(&*inner.driver, &import.folder))
-            .await
     }
 
     /// How much a branch holds, and how much of it no commit holds. `head` is the branch's head.
@@ -433,16 +493,6 @@ impl Inner {
         Ok(dots)
     }
 
-    fn records(&self, dot: &DotName) -> Result<Vec<Vec<u8>>, PoolError> {
-        let commits = self.layout.commits(dot);
-        let mut records = Vec::new();
-        for id in names_in(&commits)? {
-            let path = commits.join(id).join(RECORD);
-            records.push(std::fs::read(&path).during("read", &path)?);
-        }
-        Ok(records)
-    }
-
     fn create_dot(&self, dot: &DotName, file: &DotFile) -> Result<(), PoolError> {
         let making = self.temporary(&self.layout.staging());
         for folder in ["branches", "commits"] {
@@ -500,8 +550,11 @@ impl Inner {
         folder.join(format!("{}-{count}", now.as_nanos()))
     }
 
-    fn discard(&self, path: &Path) -> Result<(), PoolError> {
-        durable::rename(path, &self.temporary(&self.layout.trash()))
+    /// Moves something to the trash and returns where it is there.
+    fn discard(&self, path: &Path) -> Result<PathBuf, PoolError> {
+        let to = self.temporary(&self.layout.trash());
+        durable::rename(path, &to)?;
+        Ok(to)
     }
 }
 

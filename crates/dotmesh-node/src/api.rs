@@ -1,0 +1,195 @@
+//! The local API: what `dm` calls over the node's unix socket. Each route is one operation.
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use dotmesh_api::node::{
+    Checkout, Committed, CreateCommit, CreateDot, DotDetail, DotSummary, Log, MountVolume,
+    MountedVolume, NodeVersion, Reset, Switched, Transfer,
+};
+use dotmesh_api::node_client::Direction;
+use dotmesh_api::{ErrorBody, ErrorCode, ErrorEnvelope};
+use dotmesh_model::DotName;
+use serde::Deserialize;
+
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::operations::{
+    checkout, commit, create_dot, delete_dot, list, log, mount, reset, show, transfer,
+};
+
+/// All routes.
+pub(crate) fn router(node: Node) -> Router {
+    Router::new()
+        .route("/v1/version", get(get_version))
+        .route("/v1/dots", get(get_dots).post(post_dots))
+        .route(
+            "/v1/dots/{namespace}/{dot}",
+            get(get_dot).delete(delete_one_dot),
+        )
+        .route(
+            "/v1/dots/{namespace}/{dot}/commits",
+            get(get_commits).post(post_commits),
+        )
+        .route("/v1/dots/{namespace}/{dot}/checkout", post(post_checkout))
+        .route("/v1/dots/{namespace}/{dot}/reset", post(post_reset))
+        .route("/v1/dots/{namespace}/{dot}/push", post(post_push))
+        .route("/v1/dots/{namespace}/{dot}/pull", post(post_pull))
+        .route("/v1/dots/{namespace}/{dot}/clone", post(post_clone))
+        .route("/v1/mounts", post(post_mounts))
+        .fallback(async || {
+            ApiError(ErrorBody::new(ErrorCode::NotFound, "no such route").hint(
+                "'dm' and 'dotmeshd' may be of different versions; compare them with 'dm version'.",
+            ))
+        })
+        .with_state(node)
+}
+
+/// A failure on its way to `dm`.
+struct ApiError(ErrorBody);
+
+impl From<NodeError> for ApiError {
+    fn from(error: NodeError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(ErrorEnvelope { error: self.0 })).into_response()
+    }
+}
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// The dot that a route names.
+fn dot((namespace, dot): (String, String)) -> Result<DotName, NodeError> {
+    Ok(DotName::new(namespace.parse()?, &dot)?)
+}
+
+async fn get_version(State(node): State<Node>) -> Json<NodeVersion> {
+    Json(NodeVersion {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: node.pool.node().to_owned(),
+        driver: node.config.driver(),
+        pid: std::process::id(),
+    })
+}
+
+async fn get_dots(State(node): State<Node>) -> Answer<Vec<DotSummary>> {
+    Ok(Json(list::list(&node).await?))
+}
+
+async fn post_dots(State(node): State<Node>, Json(body): Json<CreateDot>) -> Answer<DotDetail> {
+    create_dot::create_dot(&node, &body.name).await?;
+    Ok(Json(show::show(&node, &body.name).await?))
+}
+
+async fn get_dot(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+) -> Answer<DotDetail> {
+    Ok(Json(show::show(&node, &dot(path)?).await?))
+}
+
+async fn delete_one_dot(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let name = dot(path)?;
+    to_the_end(async move { delete_dot::delete_dot(&node, &name).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct LogQuery {
+    revision: Option<String>,
+}
+
+async fn get_commits(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Query(query): Query<LogQuery>,
+) -> Answer<Log> {
+    Ok(Json(
+        log::log(&node, &dot(path)?, query.revision.as_deref()).await?,
+    ))
+}
+
+async fn post_commits(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<CreateCommit>,
+) -> Answer<Committed> {
+    let name = dot(path)?;
+    Ok(Json(
+        to_the_end(async move { commit::commit(&node, &name, body).await }).await?,
+    ))
+}
+
+async fn post_checkout(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Checkout>,
+) -> Answer<Switched> {
+    let name = dot(path)?;
+    Ok(Json(
+        to_the_end(async move { checkout::checkout(&node, &name, body).await }).await?,
+    ))
+}
+
+async fn post_reset(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Reset>,
+) -> Answer<Switched> {
+    let name = dot(path)?;
+    Ok(Json(
+        to_the_end(async move { reset::reset(&node, &name, body).await }).await?,
+    ))
+}
+
+async fn post_push(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Transfer>,
+) -> Result<Response, ApiError> {
+    Ok(transfer::start(node, Direction::Push, dot(path)?, body))
+}
+
+async fn post_pull(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Transfer>,
+) -> Result<Response, ApiError> {
+    Ok(transfer::start(node, Direction::Pull, dot(path)?, body))
+}
+
+async fn post_clone(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Transfer>,
+) -> Result<Response, ApiError> {
+    Ok(transfer::start(node, Direction::Clone, dot(path)?, body))
+}
+
+async fn post_mounts(
+    State(node): State<Node>,
+    Json(body): Json<MountVolume>,
+) -> Answer<MountedVolume> {
+    Ok(Json(mount::mount(&node, body).await?))
+}
+
+/// Runs a change to its end, even when the client goes away and its request is dropped.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, NodeError>> + Send + 'static,
+) -> Result<T, NodeError> {
+    match tokio::spawn(change).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

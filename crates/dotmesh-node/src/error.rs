@@ -1,0 +1,246 @@
+//! How an operation of the node can fail, and how that is told to people and programs.
+
+use dotmesh_api::{ErrorBody, ErrorCode};
+use dotmesh_model::revision::RevisionError;
+use dotmesh_model::{BranchName, DotName, InvalidName};
+use dotmesh_pool::PoolError;
+
+/// A failed operation.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// No such dot.
+    #[error("No such dot '{dot}'")]
+    NoDot { dot: DotName },
+    /// A dot of that name is here already.
+    #[error("{dot} exists already")]
+    DotExists { dot: DotName },
+    /// No such branch.
+    #[error("Branch does not exist: {branch}")]
+    NoBranch { branch: BranchName },
+    /// A branch of that name is here already.
+    #[error("Branch already exists: {branch}")]
+    BranchExists { branch: BranchName },
+    /// A volume pins a branch that does not exist.
+    #[error("Cannot pin branch '{branch}' of dot '{dot}': {why}")]
+    CannotPin {
+        dot: DotName,
+        branch: BranchName,
+        why: &'static str,
+    },
+    /// Docker asks for a volume that was not created.
+    #[error("no such volume '{name}'")]
+    NoVolume { name: String },
+    /// Not a name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Not a commit.
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    /// A metadata key is not allowed.
+    #[error("{0}")]
+    Metadata(String),
+    /// A commit without words.
+    #[error("Please provide a commit message")]
+    NoMessage,
+    /// What would be replaced has changes that no commit holds.
+    #[error("there are {size} of uncommitted changes on branch {branch}")]
+    Dirty {
+        branch: BranchName,
+        size: String,
+        hint: &'static str,
+    },
+    /// Containers use what would be replaced.
+    #[error("containers are using {what}: {containers}", containers = containers.join(", "))]
+    InUse {
+        what: String,
+        containers: Vec<String>,
+    },
+    /// Both sides have gone on.
+    #[error("branch {branch} has diverged: both sides have commits that the other has not")]
+    Diverged { branch: BranchName, hint: String },
+    /// The hub has commits that a push would not keep.
+    #[error("branch {branch} is behind the hub, which has commits that are not here")]
+    Behind { branch: BranchName },
+    /// The hub has no such dot, or the user may not see it.
+    #[error("{hub} has no dot {dot} that {user} may read")]
+    NoRemoteDot {
+        hub: String,
+        dot: String,
+        user: String,
+    },
+    /// The hub's dot has no such branch.
+    #[error("{hub} has no branch {branch} of dot {dot}")]
+    NoRemoteBranch {
+        hub: String,
+        dot: String,
+        branch: BranchName,
+    },
+    /// There is nothing to push.
+    #[error("branch {branch} has no commits to push")]
+    NothingToPush { branch: BranchName },
+    /// The Docker Engine did not do what it was asked for.
+    #[error("Docker: {doing} failed: {message}")]
+    Docker { doing: String, message: String },
+    /// A switch failed, and everything runs as before.
+    #[error("{what} failed, and the containers run on branch {branch} as before: {cause}")]
+    SwitchUndone {
+        what: String,
+        branch: BranchName,
+        cause: Box<NodeError>,
+    },
+    /// A switch failed, and so did starting the containers again.
+    #[error("{what} failed: {cause}; and starting the containers again failed too: {restart}")]
+    SwitchBroken {
+        what: String,
+        cause: Box<NodeError>,
+        restart: Box<NodeError>,
+    },
+    /// The pool failed.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The registry failed.
+    #[error("the registry failed")]
+    Registry(#[from] sqlx::Error),
+    /// The registry holds what it should not.
+    #[error("the registry is damaged: {0}")]
+    RegistryDamaged(String),
+    /// A transfer failed, with what the other side said.
+    #[error(transparent)]
+    Transfer(#[from] ErrorBody),
+    /// The operation was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl NodeError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoDot { .. }
+            | Self::NoBranch { .. }
+            | Self::NoVolume { .. }
+            | Self::CannotPin { .. }
+            | Self::NoRemoteDot { .. }
+            | Self::NoRemoteBranch { .. } => ErrorCode::NotFound,
+            Self::DotExists { .. } | Self::BranchExists { .. } => ErrorCode::Exists,
+            Self::Revision(RevisionError::Malformed { .. }) => ErrorCode::Invalid,
+            Self::Revision(_) => ErrorCode::NotFound,
+            Self::Name(_) | Self::Metadata(_) | Self::NoMessage | Self::NothingToPush { .. } => {
+                ErrorCode::Invalid
+            }
+            Self::Dirty { .. } => ErrorCode::Dirty,
+            Self::InUse { .. } => ErrorCode::InUse,
+            Self::Diverged { .. } => ErrorCode::Diverged,
+            Self::Behind { .. } => ErrorCode::Behind,
+            Self::Docker { .. } => ErrorCode::Unreachable,
+            Self::SwitchUndone { cause, .. } | Self::SwitchBroken { cause, .. } => cause.code(),
+            Self::Pool(PoolError::Full { .. }) => ErrorCode::NoSpace,
+            Self::Pool(_) | Self::Registry(_) | Self::RegistryDamaged(_) => ErrorCode::Internal,
+            Self::Transfer(error) => error.code,
+            Self::Cancelled => ErrorCode::Cancelled,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoDot { .. } => "List the dots with 'dm list'.",
+            Self::NoBranch { .. } => {
+                "List the branches with 'dm branch', or make it with 'dm checkout -b'."
+            }
+            Self::BranchExists { .. } => "Switch to it with 'dm checkout', without -b.",
+            Self::CannotPin { .. } => {
+                "Make the branch with 'dm checkout -b', or fetch it with 'dm pull'."
+            }
+            Self::Dirty { hint, .. } => hint,
+            Self::InUse { .. } => {
+                "Stop them first, e.g. with 'docker stop' or 'docker-compose stop'."
+            }
+            Self::Behind { .. } => "Fetch them first with 'dm pull'.",
+            Self::NoRemoteDot { .. } => {
+                "Check the name, and ask the dot's owner to add you as a collaborator."
+            }
+            Self::NothingToPush { .. } => "Make one with 'dm commit'.",
+            Self::Pool(PoolError::Full { .. }) => {
+                "Nothing was lost. Delete dots with 'dm dot delete', or give dotmeshd more room with --pool-limit."
+            }
+            Self::Diverged { hint, .. } => hint,
+            Self::SwitchUndone { cause, .. } => return cause.hint(),
+            Self::SwitchBroken { .. } => "See 'docker ps -a' and 'docker logs'.",
+            Self::Transfer(error) => return error.hint.clone(),
+            Self::Docker { .. } => "See whether the Docker Engine runs with 'docker info'.",
+            Self::Registry(_) | Self::RegistryDamaged(_) => {
+                "'dotmeshd --rebuild-registry' restores it from the pool."
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl From<NodeError> for ErrorBody {
+    fn from(error: NodeError) -> Self {
+        let code = error.code();
+        let hint = error.hint();
+        if let NodeError::Transfer(body) = error {
+            return body;
+        }
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        if code == ErrorCode::Internal {
+            tracing::error!(%message, "an operation failed");
+        }
+        Self {
+            code,
+            message,
+            hint,
+        }
+    }
+}
+
+impl From<dotmesh_api::ClientError> for NodeError {
+    fn from(error: dotmesh_api::ClientError) -> Self {
+        Self::Transfer(error.into())
+    }
+}
+
+impl From<dotmesh_sync::PushError> for NodeError {
+    fn from(error: dotmesh_sync::PushError) -> Self {
+        Self::Transfer(told(&error, ErrorCode::Internal))
+    }
+}
+
+impl From<dotmesh_sync::HistoryError> for NodeError {
+    fn from(error: dotmesh_sync::HistoryError) -> Self {
+        Self::Transfer(told(&error, ErrorCode::Corrupt))
+    }
+}
+
+/// What a transfer's error says, with the hub's own code and hint where the hub is at its bottom.
+fn told(error: &(dyn std::error::Error + 'static), otherwise: ErrorCode) -> ErrorBody {
+    let mut body = ErrorBody::new(otherwise, error.to_string());
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !body.message.ends_with(&text) {
+            body.message = format!("{}: {text}", body.message);
+        }
+        if let Some(client) = cause.downcast_ref::<dotmesh_api::ClientError>() {
+            body.code = client.code();
+            if let dotmesh_api::ClientError::Refused(refused) = client {
+                body.hint.clone_from(&refused.hint);
+            }
+        }
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::StorageFull
+        {
+            body.code = ErrorCode::NoSpace;
+            let hint = "Nothing was lost. Delete dots with 'dm dot delete', or give dotmeshd more room with --pool-limit.";
+            body.hint = Some(hint.to_owned());
+        }
+        source = cause.source();
+    }
+    body
+}

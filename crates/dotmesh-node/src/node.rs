@@ -1,0 +1,117 @@
+//! The parts that operations work on.
+
+use std::sync::Arc;
+
+use dotmesh_model::{CommitId, DotName};
+use dotmesh_pool::{BtrfsPlace, ImageSize, Pool};
+use rand::Rng as _;
+
+use crate::config::Config;
+use crate::docker::Engine;
+use crate::error::NodeError;
+use crate::locks::Locks;
+use crate::registry::{Dot, Registry};
+
+/// A running node. Cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) pool: Pool,
+    pub(crate) registry: Registry,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) locks: Arc<Locks>,
+    pub(crate) config: Arc<Config>,
+}
+
+impl Node {
+    /// Attaches the pool and opens the registry. Operations that a crash interrupted are not brought to an end yet.
+    pub async fn open(config: Config) -> Result<Self, NodeError> {
+        let pool = Pool::open(place(&config), random_hex::<8>()).await?;
+        let file = pool.registry_file();
+        if config.rebuild_registry {
+            for suffix in ["", "-wal", "-shm"] {
+                let mut name = file.clone().into_os_string();
+                name.push(suffix);
+                match tokio::fs::remove_file(&name).await {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(sqlx::Error::Io(error).into());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let registry = Registry::open(&file).await?;
+        let engine = Engine::new(config.docker_host.clone(), config.driver());
+        Ok(Self {
+            pool,
+            registry,
+            engine: Arc::new(engine),
+            locks: Arc::default(),
+            config: Arc::new(config),
+        })
+    }
+
+    /// Writes a dot's description into the pool, then into the registry.
+    pub(crate) async fn save(&self, dot: &Dot) -> Result<(), NodeError> {
+        self.pool.write_dot(&dot.name, &dot.to_file()).await?;
+        self.registry.put_dot(dot).await
+    }
+
+    /// The dot, once no switch is under way, and with what it shows then.
+    pub(crate) async fn settled(&self, name: &DotName) -> Result<Dot, NodeError> {
+        let _passing = self.locks.pass_gate(name).await;
+        self.registry.dot(name).await
+    }
+}
+
+impl Dot {
+    /// What the pool keeps of it.
+    pub(crate) fn to_file(&self) -> dotmesh_pool::DotFile {
+        let origins = self
+            .branches
+            .iter()
+            .filter_map(|(name, branch)| Some((name.clone(), branch.origin.clone()?)));
+        dotmesh_pool::DotFile {
+            id: self.id.clone(),
+            current: self.current.clone(),
+            origins: origins.collect(),
+        }
+    }
+}
+
+fn place(config: &Config) -> BtrfsPlace {
+    let mountpoint = config.root.join("pool");
+    match &config.pool {
+        None => BtrfsPlace::Image {
+            file: config.root.join("pool.img"),
+            mountpoint,
+            size: ImageSize {
+                initial: config.pool_size,
+                limit: config.pool_limit.unwrap_or(u64::MAX),
+            },
+        },
+        Some(path) if path.is_dir() => BtrfsPlace::Folder(path.clone()),
+        Some(device) => BtrfsPlace::Device {
+            device: device.clone(),
+            mountpoint,
+        },
+    }
+}
+
+/// Random bytes as lowercase hex digits.
+pub(crate) fn random_hex<const BYTES: usize>() -> String {
+    random::<BYTES>()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// A new commit's id.
+pub(crate) fn random_commit_id() -> CommitId {
+    CommitId::from_bytes(random())
+}
+
+fn random<const BYTES: usize>() -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes
+}

@@ -1,0 +1,143 @@
+//! `dm checkout`: makes another branch the one that the dot's unpinned volumes show.
+
+use dotmesh_api::node::{BranchStart, Checkout, Switched};
+use dotmesh_model::branches::Origin;
+use dotmesh_model::{BranchName, DotName, Revision};
+use dotmesh_pool::Start;
+
+use super::switch::{self, Change};
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::{Branch, Dot};
+
+/// Switches to a branch, making it first if asked to.
+pub(crate) async fn checkout(
+    node: &Node,
+    name: &DotName,
+    request: Checkout,
+) -> Result<Switched, NodeError> {
+    let _lock = node.locks.operation(name).await;
+    let dot = node.registry.dot(name).await?;
+    let branch = request.branch;
+    let create = match request.create {
+        None => {
+            dot.branch(&branch)?;
+            None
+        }
+        Some(_) if dot.branches.contains_key(&branch) => {
+            return Err(NodeError::BranchExists { branch });
+        }
+        Some(start) => Some(plan(node, &dot, start).await?),
+    };
+    if branch == dot.current {
+        // The containers see it already; stopping them would change nothing.
+        let head = dot.current()?.head;
+        return Ok(Switched {
+            branch,
+            head,
+            restarted: Vec::new(),
+        });
+    }
+    let current = dot.current.clone();
+    let mut change = Switch {
+        node,
+        before: dot.clone(),
+        after: dot,
+        branch: branch.clone(),
+        create,
+    };
+    let restarted = switch::switch(node, name, &current, &mut change).await?;
+    let head = change.after.current()?.head;
+    Ok(Switched {
+        branch,
+        head,
+        restarted,
+    })
+}
+
+/// Where a new branch starts, and what will be known of it.
+async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Branch), NodeError> {
+    let current = dot.current()?;
+    let (start, head, shared) = match start {
+        BranchStart::WorkingCopy => (
+            Start::WorkingCopy(dot.current.clone()),
+            current.head,
+            current.head,
+        ),
+        BranchStart::Commit(revision) => {
+            let history = node.registry.history(&dot.id).await?;
+            let revision: Revision = revision.parse()?;
+            let commit = revision.resolve(current.head, &dot.heads(), &history)?;
+            let base = history
+                .ancestry(current.head)
+                .find(|id| history.is_ancestor(*id, commit));
+            (
+                Start::Commit(commit),
+                commit,
+                base.unwrap_or(dotmesh_model::CommitId::ROOT),
+            )
+        }
+    };
+    let origin = Origin {
+        branch: dot.current.clone(),
+        commit: shared,
+    };
+    Ok((
+        start,
+        Branch {
+            head,
+            origin: Some(origin),
+        },
+    ))
+}
+
+struct Switch<'a> {
+    node: &'a Node,
+    before: Dot,
+    after: Dot,
+    branch: BranchName,
+    create: Option<(Start, Branch)>,
+}
+
+impl Change for Switch<'_> {
+    fn describe(&self) -> String {
+        format!("switching to branch {}", self.branch)
+    }
+
+    fn creates(&self) -> Option<&BranchName> {
+        self.create.as_ref().map(|_| &self.branch)
+    }
+
+    /// The new branch is made now, when the applications have written their last.
+    async fn apply(&mut self) -> Result<(), NodeError> {
+        let name = &self.before.name;
+        if let Some((start, branch)) = &self.create {
+            self.node
+                .pool
+                .create_branch(name, &self.branch, start.clone())
+                .await?;
+            self.after
+                .branches
+                .insert(self.branch.clone(), branch.clone());
+        }
+        self.after.current = self.branch.clone();
+        match self.node.save(&self.after).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.undo().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn undo(&mut self) -> Result<(), NodeError> {
+        self.node.save(&self.before).await?;
+        if self.create.is_some() {
+            self.node
+                .pool
+                .delete_branch(&self.before.name, &self.branch)
+                .await?;
+        }
+        Ok(())
+    }
+}

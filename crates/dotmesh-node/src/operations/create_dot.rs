@@ -1,0 +1,51 @@
+//! `dm init`, and a volume of a dot that is not there yet: an empty dot with the branch `master`.
+
+use std::collections::BTreeMap;
+
+use dotmesh_model::{BranchName, CommitId, DotName};
+
+use crate::error::NodeError;
+use crate::node::{Node, random_hex};
+use crate::registry::{Branch, Dot};
+
+/// Creates a dot; fails if there is one of that name.
+pub(crate) async fn create_dot(node: &Node, name: &DotName) -> Result<Dot, NodeError> {
+    let _lock = node.locks.operation(name).await;
+    create_locked(node, name, &BranchName::master()).await
+}
+
+/// The dot of that name, created if there is none.
+pub(crate) async fn find_or_create(node: &Node, name: &DotName) -> Result<Dot, NodeError> {
+    // The common case takes no lock, as Docker asks for mounts in the middle of a checkout.
+    if let Some(dot) = node.registry.find_dot(name).await? {
+        return Ok(dot);
+    }
+    match create_dot(node, name).await {
+        Err(NodeError::DotExists { .. }) => node.registry.dot(name).await,
+        created => created,
+    }
+}
+
+/// Creates a dot whose lock the caller holds.
+pub(crate) async fn create_locked(
+    node: &Node,
+    name: &DotName,
+    branch: &BranchName,
+) -> Result<Dot, NodeError> {
+    if node.registry.find_dot(name).await?.is_some() {
+        return Err(NodeError::DotExists { dot: name.clone() });
+    }
+    let first = Branch {
+        head: CommitId::ROOT,
+        origin: None,
+    };
+    let dot = Dot {
+        id: random_hex::<16>(),
+        name: name.clone(),
+        current: branch.clone(),
+        branches: BTreeMap::from([(branch.clone(), first)]),
+    };
+    node.pool.create_dot(name, &dot.to_file()).await?;
+    node.registry.put_dot(&dot).await?;
+    Ok(dot)
+}

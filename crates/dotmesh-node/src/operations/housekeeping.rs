@@ -1,0 +1,28 @@
+//! What the daemon looks after while it runs: room in the pool, and what was deleted.
+
+use std::time::Duration;
+
+use crate::node::Node;
+
+/// Databases fill gigabytes within seconds; a look costs one system call.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many looks at the room come to one at the trash.
+const ROOM_PER_TRASH: u32 = 10;
+
+/// Runs until the daemon ends.
+pub(crate) async fn keep_house(node: Node) {
+    let grace = Duration::from_secs(node.config.trash_grace);
+    let mut ticks = tokio::time::interval(ROOM_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for count in 0_u32.. {
+        ticks.tick().await;
+        if let Err(error) = node.pool.grow().await {
+            tracing::warn!(%error, "the pool cannot grow");
+        }
+        let emptying = grace.is_zero() || count % ROOM_PER_TRASH == 0;
+        if emptying && let Err(error) = node.pool.empty_trash(grace).await {
+            tracing::warn!(%error, "the trash cannot be emptied");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `dm list`: every dot with the state of its current branch.
+
+use std::time::Duration;
+
+use dotmesh_api::node::DotSummary;
+
+use crate::docker::{self, Container};
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// How long a listing waits for what applications have just written to be counted.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
+
+/// All dots, sorted by the name that is shown.
+pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
+    let containers = prepare(node).await;
+    let heights = node.registry.heights().await?;
+    let mut dots = Vec::new();
+    for dot in node.registry.dots().await? {
+        let height = heights.get(&(dot.id.clone(), dot.current.to_string()));
+        match summary(node, &dot, &containers, height.copied().unwrap_or(0)).await {
+            Ok(row) => dots.push(row),
+            // Deleted since the list was read.
+            Err(_) if node.registry.find_dot(&dot.name).await?.is_none() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    dots.sort_by_cached_key(|dot| dot.name.to_string());
+    Ok(dots)
+}
+
+/// Flushes, for a short while, and finds the running containers. Both are welcome, neither is needed.
+pub(crate) async fn prepare(node: &Node) -> Vec<Container> {
+    let flush = tokio::time::timeout(FLUSH_PATIENCE, node.pool.flush());
+    let (_, containers) = tokio::join!(flush, node.engine.running());
+    containers.unwrap_or_default()
+}
+
+/// One row.
+pub(crate) async fn summary(
+    node: &Node,
+    dot: &Dot,
+    containers: &[Container],
+    commits: u64,
+) -> Result<DotSummary, NodeError> {
+    let usage = node
+        .pool
+        .usage(&dot.name, &dot.current, dot.current()?.head)
+        .await?;
+    let users = containers
+        .iter()
+        .filter(|c| c.uses(&dot.name, &dot.current, &dot.current));
+    let mut containers = docker::names(users);
+    containers.sort();
+    Ok(DotSummary {
+        name: dot.name.clone(),
+        branch: dot.current.clone(),
+        server: node.pool.node().to_owned(),
+        containers,
+        size: usage.size,
+        commits,
+        dirty: usage.dirty,
+    })
+}

@@ -1,0 +1,140 @@
+//! Puts the registry right at start: the pool is the truth, and a crash may have come between the two.
+//!
+//! Only what differs is read. With an empty registry this restores every dot, branch and commit.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use dotmesh_model::{CommitId, CommitRecord};
+use dotmesh_pool::StoredDot;
+
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::{Branch, Dot, NewCommit};
+
+/// Makes the registry say what the pool says.
+pub(crate) async fn reconcile(node: &Node) -> Result<(), NodeError> {
+    let stored = node.pool.dots().await?;
+    let ids: HashSet<&str> = stored.iter().map(|dot| dot.file.id.as_str()).collect();
+    let rebuilding = node.registry.dots().await?.is_empty();
+    for dot in node.registry.dots().await? {
+        if !ids.contains(dot.id.as_str()) {
+            node.registry.delete_dot(&dot.id).await?;
+        }
+    }
+    for dot in &stored {
+        reconcile_dot(node, dot).await?;
+        if rebuilding {
+            restore_volumes(node, dot).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn reconcile_dot(node: &Node, stored: &StoredDot) -> Result<(), NodeError> {
+    let mut branches: BTreeMap<_, _> = stored
+        .branches
+        .iter()
+        .map(|(name, head)| {
+            (
+                name.clone(),
+                Branch {
+                    head: *head,
+                    origin: stored.file.origins.get(name).cloned(),
+                },
+            )
+        })
+        .collect();
+    let mut current = stored.file.current.clone();
+    if !branches.contains_key(&current) {
+        // Only a hand could have removed it; any branch is better than a dot that nothing can be done with.
+        tracing::error!(dot = %stored.name, branch = %current, "the current branch has no working copy");
+        let first = branches.keys().next().cloned();
+        match first {
+            Some(first) => current = first,
+            None => {
+                let start = dotmesh_pool::Start::Commit(CommitId::ROOT);
+                node.pool
+                    .create_branch(&stored.name, &current, start)
+                    .await?;
+                branches.insert(
+                    current.clone(),
+                    Branch {
+                        head: CommitId::ROOT,
+                        origin: None,
+                    },
+                );
+            }
+        }
+    }
+    let dot = Dot {
+        id: stored.file.id.clone(),
+        name: stored.name.clone(),
+        current,
+        branches,
+    };
+    node.registry.put_dot(&dot).await?;
+    reconcile_commits(node, &dot).await
+}
+
+async fn reconcile_commits(node: &Node, dot: &Dot) -> Result<(), NodeError> {
+    let history = node.registry.history(&dot.id).await?;
+    let here: HashSet<CommitId> = node.pool.commits(&dot.name).await?.into_iter().collect();
+    let gone: Vec<CommitId> = history.ids().filter(|id| !here.contains(id)).collect();
+    node.registry.forget_commits(&dot.id, &gone).await?;
+
+    let mut found: HashMap<CommitId, NewCommit> = HashMap::new();
+    for id in here.into_iter().filter(|id| !history.contains(*id)) {
+        let bytes = node.pool.record(&dot.name, id).await?;
+        match CommitRecord::decode(&bytes) {
+            Ok(record) if record.id == id => {
+                let parent = record.parent;
+                found.insert(
+                    id,
+                    NewCommit {
+                        id,
+                        parent,
+                        record: bytes,
+                        seal: None,
+                    },
+                );
+            }
+            _ => {
+                tracing::error!(dot = %dot.name, commit = %id, "a commit's record is damaged; it is left out")
+            }
+        }
+    }
+    node.registry
+        .add_commits(&dot.id, &parents_first(found))
+        .await
+}
+
+fn parents_first(mut found: HashMap<CommitId, NewCommit>) -> Vec<NewCommit> {
+    let mut sorted = Vec::with_capacity(found.len());
+    while let Some(id) = found.keys().next().copied() {
+        let mut line = Vec::new();
+        let mut next = found.remove(&id);
+        while let Some(commit) = next {
+            next = found.remove(&commit.parent);
+            line.push(commit);
+        }
+        sorted.extend(line.into_iter().rev());
+    }
+    sorted
+}
+
+/// Docker still knows the volumes that it created; those of the dots' folders are the ones that it may ask for.
+async fn restore_volumes(node: &Node, dot: &StoredDot) -> Result<(), NodeError> {
+    for (branch, _) in &dot.branches {
+        for subdot in node.pool.subdots(&dot.name, branch).await? {
+            let mut volume = dotmesh_model::VolumeName {
+                dot: dot.name.clone(),
+                pinned: None,
+                folder: dotmesh_model::volume::Folder::Subdot(subdot),
+            };
+            node.registry.add_volume(&volume.to_string()).await?;
+            volume.pinned = Some(branch.clone());
+            node.registry.add_volume(&volume.to_string()).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! Brings to an end what a crash interrupted, and starts containers that could not start without this daemon.
+
+use std::time::Duration;
+
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::SwitchJournal;
+
+/// How long to wait before Docker is asked again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Undoes the half of a switch that is in the pool. Called before anything else may use the dots.
+pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
+    for journal in node.registry.open_switches().await? {
+        let Some(mut dot) = node.registry.find_dot(&journal.dot).await? else {
+            continue;
+        };
+        let Some(created) = &journal.created else {
+            continue;
+        };
+        if dot.current != *created && node.pool.has_branch(&dot.name, created).await? {
+            dot.branches.remove(created);
+            node.save(&dot).await?;
+            node.pool.delete_branch(&dot.name, created).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts what shall run, as soon as Docker can be reached. Runs beside everything else.
+pub(crate) async fn restart_containers(node: Node) {
+    if node.config.plugin_socket().is_none() {
+        return;
+    }
+    // Docker may start after this daemon, or at the same time.
+    let left = loop {
+        match node.engine.left_behind().await {
+            Ok(left) => break left,
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    };
+    let journals = node.registry.open_switches().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the journals of switches cannot be read");
+        Vec::new()
+    });
+    for journal in journals {
+        if let Err(error) = finish(&node, &journal).await {
+            tracing::error!(dot = %journal.dot, %error, "containers of an interrupted switch do not start");
+        }
+    }
+    let ids: Vec<String> = left.into_iter().map(|container| container.id).collect();
+    if !ids.is_empty() {
+        tracing::info!(
+            count = ids.len(),
+            "starting containers that waited for this daemon"
+        );
+        if let Err(error) = node.engine.start_all(&ids).await {
+            tracing::error!(%error, "a container that waited for this daemon does not start");
+        }
+    }
+}
+
+async fn finish(node: &Node, journal: &SwitchJournal) -> Result<(), NodeError> {
+    let _lock = node.locks.operation(&journal.dot).await;
+    tracing::info!(dot = %journal.dot, "finishing an interrupted switch");
+    // One that the crash caught between its stop and the change may still be running on the old branch.
+    node.engine.stop_all(&journal.containers).await?;
+    node.engine.start_all(&journal.containers).await?;
+    node.registry.end_switch(&journal.dot).await
+}

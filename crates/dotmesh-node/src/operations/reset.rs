@@ -1,0 +1,128 @@
+//! `dm reset`: takes the current branch back to a commit.
+
+use dotmesh_api::node::{Reset, Switched};
+use dotmesh_model::size::format_size;
+use dotmesh_model::{BranchName, CommitId, DotName, Revision};
+use dotmesh_pool::Replaced;
+
+use super::switch::{self, Change};
+use crate::docker;
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// Resets the current branch. Commits that no branch leads to any more can still be named by their ids.
+pub(crate) async fn reset(
+    node: &Node,
+    name: &DotName,
+    request: Reset,
+) -> Result<Switched, NodeError> {
+    let revision: Revision = request.revision.parse()?;
+    let _lock = node.locks.operation(name).await;
+    let dot = node.registry.dot(name).await?;
+    let history = node.registry.history(&dot.id).await?;
+    let commit = revision.resolve(dot.current()?.head, &dot.heads(), &history)?;
+    if !request.hard {
+        refuse_dirty(
+            node,
+            &dot,
+            &dot.current,
+            "Commit them with 'dm commit', or lose them with 'dm reset --hard'.",
+        )
+        .await?;
+    }
+    let running = node.engine.running().await?;
+    let pinned = running.iter().filter(|container| {
+        container.uses(name, &dot.current, &dot.current)
+            && container
+                .volumes
+                .iter()
+                .any(|v| v.dot == *name && v.pinned.is_some())
+    });
+    let pinned = docker::names(pinned);
+    if !pinned.is_empty() {
+        let what = format!("branch {} of {name}, pinned", dot.current);
+        return Err(NodeError::InUse {
+            what,
+            containers: pinned,
+        });
+    }
+    let branch = dot.current.clone();
+    let mut change = Rewind {
+        node,
+        before: dot,
+        commit,
+        replaced: None,
+    };
+    let restarted = switch::switch(node, name, &branch, &mut change).await?;
+    Ok(Switched {
+        branch,
+        head: commit,
+        restarted,
+    })
+}
+
+/// Fails if a branch has changes that no commit holds.
+pub(crate) async fn refuse_dirty(
+    node: &Node,
+    dot: &Dot,
+    branch: &BranchName,
+    hint: &'static str,
+) -> Result<(), NodeError> {
+    node.pool.flush().await?;
+    let usage = node
+        .pool
+        .usage(&dot.name, branch, dot.branch(branch)?.head)
+        .await?;
+    if usage.dirty == 0 {
+        return Ok(());
+    }
+    Err(NodeError::Dirty {
+        branch: branch.clone(),
+        size: format_size(usage.dirty),
+        hint,
+    })
+}
+
+struct Rewind<'a> {
+    node: &'a Node,
+    before: Dot,
+    commit: CommitId,
+    replaced: Option<Replaced>,
+}
+
+impl Change for Rewind<'_> {
+    fn describe(&self) -> String {
+        format!("resetting branch {}", self.before.current)
+    }
+
+    fn creates(&self) -> Option<&BranchName> {
+        None
+    }
+
+    async fn apply(&mut self) -> Result<(), NodeError> {
+        let dot = &self.before;
+        let replaced = self
+            .node
+            .pool
+            .replace_branch(&dot.name, &dot.current, self.commit)
+            .await?;
+        self.replaced = Some(replaced);
+        let mut after = dot.clone();
+        if let Some(branch) = after.branches.get_mut(&dot.current) {
+            branch.head = self.commit;
+        }
+        self.node.registry.put_dot(&after).await
+    }
+
+    async fn undo(&mut self) -> Result<(), NodeError> {
+        if let Some(replaced) = self.replaced.take() {
+            let (name, branch) = (&self.before.name, &self.before.current);
+            self.node
+                .pool
+                .restore_branch(name, branch, replaced)
+                .await?;
+        }
+        self.node.registry.put_dot(&self.before).await
+    }
+}

@@ -1,0 +1,33 @@
+//! `dm dot show`: one dot with its branches.
+
+use dotmesh_api::node::{BranchDetail, DotDetail};
+use dotmesh_model::DotName;
+
+use super::list;
+use crate::docker;
+use crate::error::NodeError;
+use crate::node::Node;
+
+/// One dot.
+pub(crate) async fn show(node: &Node, name: &DotName) -> Result<DotDetail, NodeError> {
+    let containers = list::prepare(node).await;
+    let dot = node.settled(name).await?;
+    let heights = node.registry.heights().await?;
+    let height = heights
+        .get(&(dot.id.clone(), dot.current.to_string()))
+        .copied()
+        .unwrap_or(0);
+    let summary = list::summary(node, &dot, &containers, height).await?;
+    let mut users = docker::by_branch(&containers, name, &dot.current);
+    let branches = dot.branches.iter().map(|(branch, state)| BranchDetail {
+        name: branch.clone(),
+        head: state.head,
+        origin: state.origin.clone(),
+        containers: users.remove(branch).unwrap_or_default(),
+    });
+    Ok(DotDetail {
+        branches: branches.collect(),
+        id: dot.id.clone(),
+        summary,
+    })
+}

@@ -1,0 +1,97 @@
+//! What Docker asks of the volume driver: create, find, mount and forget volumes.
+//!
+//! A volume is a view of a dot. Removing it forgets the view and never touches the dot's data.
+
+use std::path::PathBuf;
+
+use dotmesh_model::{BranchName, VolumeName};
+
+use super::create_dot::find_or_create;
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// `Create`: makes the dot if there is none. A pinned branch must exist.
+pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
+    let volume: VolumeName = text.parse()?;
+    match &volume.pinned {
+        None => {
+            find_or_create(node, &volume.dot).await?;
+        }
+        Some(branch) => {
+            let dot = node.registry.find_dot(&volume.dot).await?;
+            check_pin(dot.as_ref(), &volume, branch)?;
+        }
+    }
+    node.registry.add_volume(text).await
+}
+
+/// `Remove`: forgets the volume. Fine if it was unknown.
+pub(crate) async fn remove(node: &Node, text: &str) -> Result<(), NodeError> {
+    node.registry.remove_volume(text).await
+}
+
+/// `Get` and `Path`: where a volume that was created is. Its folder may not exist yet.
+pub(crate) async fn find(node: &Node, text: &str) -> Result<PathBuf, NodeError> {
+    let volume: VolumeName = text.parse()?;
+    let no_volume = || NodeError::NoVolume {
+        name: text.to_owned(),
+    };
+    if !node.registry.has_volume(text).await? {
+        return Err(no_volume());
+    }
+    let dot = node
+        .registry
+        .find_dot(&volume.dot)
+        .await?
+        .ok_or_else(no_volume)?;
+    let branch = volume.pinned.as_ref().unwrap_or(&dot.current);
+    Ok(node.pool.volume_path(&volume.dot, branch, &volume.folder))
+}
+
+/// `List`: every volume that was created, with where it is.
+pub(crate) async fn list(node: &Node) -> Result<Vec<(String, PathBuf)>, NodeError> {
+    let mut found = Vec::new();
+    for name in node.registry.volumes().await? {
+        match find(node, &name).await {
+            Ok(path) => found.push((name, path)),
+            // One bad name must not hide all others from Docker.
+            Err(error) => tracing::warn!(%name, %error, "a volume is left out of the list"),
+        }
+    }
+    Ok(found)
+}
+
+/// `Mount`: the folder for a container that is about to start, on the branch that is checked out now.
+pub(crate) async fn mount(node: &Node, text: &str) -> Result<PathBuf, NodeError> {
+    let volume: VolumeName = text.parse()?;
+    let _passing = node.locks.pass_gate(&volume.dot).await;
+    let dot = match &volume.pinned {
+        None => find_or_create(node, &volume.dot).await?,
+        Some(branch) => {
+            let dot = node.registry.find_dot(&volume.dot).await?;
+            check_pin(dot.as_ref(), &volume, branch)?;
+            node.registry.dot(&volume.dot).await?
+        }
+    };
+    let branch = volume.pinned.as_ref().unwrap_or(&dot.current);
+    Ok(node
+        .pool
+        .prepare_volume(&volume.dot, branch, &volume.folder)
+        .await?)
+}
+
+fn check_pin(dot: Option<&Dot>, volume: &VolumeName, branch: &BranchName) -> Result<(), NodeError> {
+    let refuse = |why| {
+        Err(NodeError::CannotPin {
+            dot: volume.dot.clone(),
+            branch: branch.clone(),
+            why,
+        })
+    };
+    match dot {
+        None => refuse("the dot does not exist"),
+        Some(dot) if !dot.branches.contains_key(branch) => refuse("the branch does not exist"),
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,127 @@
+//! The Docker volume driver: Docker's plugin protocol over a unix socket, each call one operation.
+//!
+//! Docker posts JSON under a content type of its own, and takes an answer's `Err` for a failure, whatever the status.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use dotmesh_api::ErrorBody;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::operations::volume;
+
+/// All calls of the protocol.
+pub(crate) fn router(node: Node) -> Router {
+    Router::new()
+        .route(
+            "/Plugin.Activate",
+            post(async || reply(Ok(json!({"Implements": ["VolumeDriver"]})))),
+        )
+        .route("/VolumeDriver.Capabilities", post(capabilities))
+        .route("/VolumeDriver.Create", post(create))
+        .route("/VolumeDriver.Remove", post(remove))
+        .route("/VolumeDriver.Mount", post(mount))
+        .route("/VolumeDriver.Unmount", post(unmount))
+        .route("/VolumeDriver.Path", post(path))
+        .route("/VolumeDriver.Get", post(get))
+        .route("/VolumeDriver.List", post(list))
+        .with_state(node)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Call {
+    name: String,
+    #[serde(default)]
+    opts: Option<serde_json::Map<String, Value>>,
+}
+
+/// Each node has its own volumes, so one name may mean another on another machine.
+async fn capabilities() -> Response {
+    reply(Ok(json!({"Capabilities": {"Scope": "local"}})))
+}
+
+async fn create(State(node): State<Node>, body: Bytes) -> Response {
+    let created = async {
+        let call = call(&body)?;
+        if let Some(option) = call.opts.unwrap_or_default().keys().next() {
+            let message = format!(
+                "volume option '{option}' is not known: the driver takes none, its volumes are named [NAMESPACE/]DOT[@BRANCH][.SUBDOT]"
+            );
+            return Err(ErrorBody::new(dotmesh_api::ErrorCode::Invalid, message).into());
+        }
+        volume::create(&node, &call.name).await
+    };
+    reply(created.await.map(|()| json!({})))
+}
+
+async fn remove(State(node): State<Node>, body: Bytes) -> Response {
+    let removed = async { volume::remove(&node, &call(&body)?.name).await };
+    reply(removed.await.map(|()| json!({})))
+}
+
+async fn mount(State(node): State<Node>, body: Bytes) -> Response {
+    let mounted = async { volume::mount(&node, &call(&body)?.name).await };
+    reply(mounted.await.map(|path| json!({"Mountpoint": path})))
+}
+
+/// A folder needs no unmounting.
+async fn unmount() -> Response {
+    reply(Ok(json!({})))
+}
+
+async fn path(State(node): State<Node>, body: Bytes) -> Response {
+    let found = async { volume::find(&node, &call(&body)?.name).await };
+    reply(found.await.map(|path| json!({"Mountpoint": path})))
+}
+
+async fn get(State(node): State<Node>, body: Bytes) -> Response {
+    let found = async {
+        let name = call(&body)?.name;
+        let path = volume::find(&node, &name).await?;
+        Ok(json!({"Volume": {"Name": name, "Mountpoint": path}}))
+    };
+    reply(found.await)
+}
+
+async fn list(State(node): State<Node>) -> Response {
+    let listed = volume::list(&node).await.map(|volumes| {
+        let volumes = volumes
+            .iter()
+            .map(|(name, path)| json!({"Name": name, "Mountpoint": path}));
+        json!({"Volumes": volumes.collect::<Vec<_>>()})
+    });
+    reply(listed)
+}
+
+fn call(body: &[u8]) -> Result<Call, NodeError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let message = format!("not a call of Docker's volume plugin protocol: {error}");
+        ErrorBody::new(dotmesh_api::ErrorCode::Invalid, message).into()
+    })
+}
+
+fn reply(result: Result<Value, NodeError>) -> Response {
+    let mut body = match result {
+        Ok(body) => body,
+        Err(error) => {
+            let error = ErrorBody::from(error);
+            let hint = error
+                .hint
+                .map(|hint| format!(" ({hint})"))
+                .unwrap_or_default();
+            json!({"Err": format!("{}{hint}", error.message)})
+        }
+    };
+    body.as_object_mut()
+        .expect("all replies are objects")
+        .entry("Err")
+        .or_insert_with(|| json!(""));
+    let kind = "application/vnd.docker.plugins.v1.1+json";
+    ([(axum::http::header::CONTENT_TYPE, kind)], body.to_string()).into_response()
+}

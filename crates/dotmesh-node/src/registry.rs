@@ -1,0 +1,430 @@
+//! The registry: a SQLite index of what the pool holds, so that listing and looking up read no folders.
+//!
+//! The pool is the truth. Operations change the pool first and the registry after it; whatever a crash left out
+//! is put right by `operations/reconcile.rs` at the next start.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::str::FromStr;
+
+use dotmesh_model::branches::Origin;
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, History, Namespace, ObjectHash};
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row as _, SqlitePool};
+
+use crate::error::NodeError;
+
+type Result<T> = std::result::Result<T, NodeError>;
+
+/// A dot and its branches.
+#[derive(Debug, Clone)]
+pub(crate) struct Dot {
+    pub(crate) id: String,
+    pub(crate) name: DotName,
+    pub(crate) current: BranchName,
+    pub(crate) branches: BTreeMap<BranchName, Branch>,
+}
+
+/// A branch's place in the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Branch {
+    pub(crate) head: CommitId,
+    pub(crate) origin: Option<Origin>,
+}
+
+impl Dot {
+    /// The branch's head and origin.
+    pub(crate) fn branch(&self, name: &BranchName) -> Result<&Branch> {
+        self.branches.get(name).ok_or_else(|| NodeError::NoBranch {
+            branch: name.clone(),
+        })
+    }
+
+    /// The branch that is checked out.
+    pub(crate) fn current(&self) -> Result<&Branch> {
+        self.branch(&self.current)
+    }
+
+    /// All heads by name.
+    pub(crate) fn heads(&self) -> BTreeMap<BranchName, CommitId> {
+        self.branches
+            .iter()
+            .map(|(name, branch)| (name.clone(), branch.head))
+            .collect()
+    }
+}
+
+/// The seal of a commit and the root of its tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seal {
+    pub(crate) seal: ObjectHash,
+    pub(crate) root: ObjectHash,
+}
+
+/// What a switch must bring to an end after a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SwitchJournal {
+    /// The dot.
+    pub(crate) dot: DotName,
+    /// Ids of the containers to start again, in order.
+    pub(crate) containers: Vec<String>,
+    /// A branch that was made for the switch. It is deleted unless it became the current one.
+    pub(crate) created: Option<BranchName>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Registry {
+    db: SqlitePool,
+}
+
+impl Registry {
+    /// Opens the registry, or makes an empty one.
+    pub(crate) async fn open(file: &Path) -> Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // What a power cut takes from the end is read back from the pool.
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(std::time::Duration::from_secs(30));
+        let db = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options)
+            .await?;
+        sqlx::raw_sql(include_str!("registry/schema.sql"))
+            .execute(&db)
+            .await?;
+        Ok(Self { db })
+    }
+
+    /// All dots, sorted by name.
+    pub(crate) async fn dots(&self) -> Result<Vec<Dot>> {
+        let rows = sqlx::query(
+            "SELECT d.id, d.namespace, d.name, d.current, b.name, b.head, b.origin_branch, b.origin_commit
+             FROM dots d LEFT JOIN branches b ON b.dot = d.id",
+        )
+        .fetch_all(&self.db)
+        .await?;
+        collect_dots(&rows)
+    }
+
+    /// One dot.
+    pub(crate) async fn dot(&self, name: &DotName) -> Result<Dot> {
+        self.find_dot(name)
+            .await?
+            .ok_or_else(|| NodeError::NoDot { dot: name.clone() })
+    }
+
+    /// One dot, if there is one of that name.
+    pub(crate) async fn find_dot(&self, name: &DotName) -> Result<Option<Dot>> {
+        let rows = sqlx::query(
+            "SELECT d.id, d.namespace, d.name, d.current, b.name, b.head, b.origin_branch, b.origin_commit
+             FROM dots d LEFT JOIN branches b ON b.dot = d.id WHERE d.namespace = ? AND d.name = ?",
+        )
+        .bind(name.namespace.as_str())
+        .bind(name.name())
+        .fetch_all(&self.db)
+        .await?;
+        Ok(collect_dots(&rows)?.pop())
+    }
+
+    /// Adds a dot, or replaces what is known of it and its branches. Its commits stay.
+    pub(crate) async fn put_dot(&self, dot: &Dot) -> Result<()> {
+        let mut transaction = self.db.begin().await?;
+        sqlx::query("DELETE FROM dots WHERE namespace = ? AND name = ? AND id <> ?")
+            .bind(dot.name.namespace.as_str())
+            .bind(dot.name.name())
+            .bind(&dot.id)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(
+            "INSERT INTO dots (id, namespace, name, current) VALUES (?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET namespace = excluded.namespace, name = excluded.name,
+                                            current = excluded.current",
+        )
+        .bind(&dot.id)
+        .bind(dot.name.namespace.as_str())
+        .bind(dot.name.name())
+        .bind(dot.current.as_str())
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("DELETE FROM branches WHERE dot = ?")
+            .bind(&dot.id)
+            .execute(&mut *transaction)
+            .await?;
+        for (name, branch) in &dot.branches {
+            let origin = branch.origin.as_ref();
+            sqlx::query(
+                "INSERT INTO branches (dot, name, head, origin_branch, origin_commit) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(&dot.id)
+            .bind(name.as_str())
+            .bind(branch.head.to_string())
+            .bind(origin.map(|origin| origin.branch.as_str().to_owned()))
+            .bind(origin.map(|origin| origin.commit.to_string()))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Forgets a dot and its commits.
+    pub(crate) async fn delete_dot(&self, id: &str) -> Result<()> {
+        sqlx::query("DELETE FROM dots WHERE id = ?")
+            .bind(id)
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Adds commits, each after its parent. Those that are known already stay as they are.
+    pub(crate) async fn add_commits(&self, dot: &str, commits: &[NewCommit]) -> Result<()> {
+        let mut transaction = self.db.begin().await?;
+        for commit in commits {
+            sqlx::query(
+                "INSERT INTO commits (dot, id, parent, height, record, seal, root)
+                 VALUES (?1, ?2, ?3, 1 + coalesce(
+                     (SELECT height FROM commits WHERE dot = ?1 AND id = ?3), 0), ?4, ?5, ?6)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(dot)
+            .bind(commit.id.to_string())
+            .bind(commit.parent.to_string())
+            .bind(&commit.record)
+            .bind(commit.seal.map(|seal| seal.seal.to_string()))
+            .bind(commit.seal.map(|seal| seal.root.to_string()))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Moves a branch's head to a commit that was just added.
+    pub(crate) async fn add_commit(
+        &self,
+        dot: &str,
+        branch: &BranchName,
+        commit: NewCommit,
+    ) -> Result<()> {
+        let head = commit.id.to_string();
+        self.add_commits(dot, &[commit]).await?;
+        sqlx::query("UPDATE branches SET head = ? WHERE dot = ? AND name = ?")
+            .bind(head)
+            .bind(dot)
+            .bind(branch.as_str())
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets commits that are no longer in the pool.
+    pub(crate) async fn forget_commits(&self, dot: &str, ids: &[CommitId]) -> Result<()> {
+        for id in ids {
+            sqlx::query("DELETE FROM commits WHERE dot = ? AND id = ?")
+                .bind(dot)
+                .bind(id.to_string())
+                .execute(&self.db)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// All commits of a dot with their parents.
+    pub(crate) async fn history(&self, dot: &str) -> Result<History> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT id, parent FROM commits WHERE dot = ?")
+                .bind(dot)
+                .fetch_all(&self.db)
+                .await?;
+        let mut history = History::default();
+        for (id, parent) in rows {
+            history.insert(parse(&id)?, parse(&parent)?);
+        }
+        Ok(history)
+    }
+
+    /// How many commits lead to each branch's head, by dot id and branch name.
+    pub(crate) async fn heights(&self) -> Result<BTreeMap<(String, String), u64>> {
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT b.dot, b.name, c.height FROM branches b JOIN commits c ON c.dot = b.dot AND c.id = b.head",
+        )
+        .fetch_all(&self.db)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(dot, name, n)| ((dot, name), n.unsigned_abs()))
+            .collect())
+    }
+
+    /// A commit's record as it was written.
+    pub(crate) async fn record(&self, dot: &str, id: CommitId) -> Result<Vec<u8>> {
+        let row: Option<(Vec<u8>,)> =
+            sqlx::query_as("SELECT record FROM commits WHERE dot = ? AND id = ?")
+                .bind(dot)
+                .bind(id.to_string())
+                .fetch_optional(&self.db)
+                .await?;
+        row.map(|(record,)| record)
+            .ok_or_else(|| NodeError::RegistryDamaged(format!("commit {id} is missing")))
+    }
+
+    /// A commit's record, read.
+    pub(crate) async fn decoded(&self, dot: &str, id: CommitId) -> Result<CommitRecord> {
+        CommitRecord::decode(&self.record(dot, id).await?)
+            .map_err(|error| NodeError::RegistryDamaged(error.to_string()))
+    }
+
+    /// The seals of all commits of a dot that were sealed.
+    pub(crate) async fn seals(&self, dot: &str) -> Result<HashMap<CommitId, Seal>> {
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT id, seal, root FROM commits WHERE dot = ? AND seal IS NOT NULL AND root IS NOT NULL",
+        )
+        .bind(dot)
+        .fetch_all(&self.db)
+        .await?;
+        rows.iter()
+            .map(|(id, seal, root)| {
+                Ok((
+                    parse(id)?,
+                    Seal {
+                        seal: parse(seal)?,
+                        root: parse(root)?,
+                    },
+                ))
+            })
+            .collect()
+    }
+
+    /// Remembers a commit's seal.
+    pub(crate) async fn set_seal(&self, dot: &str, id: CommitId, seal: Seal) -> Result<()> {
+        sqlx::query("UPDATE commits SET seal = ?, root = ? WHERE dot = ? AND id = ?")
+            .bind(seal.seal.to_string())
+            .bind(seal.root.to_string())
+            .bind(dot)
+            .bind(id.to_string())
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Remembers a volume that Docker created.
+    pub(crate) async fn add_volume(&self, name: &str) -> Result<()> {
+        sqlx::query("INSERT INTO volumes (name) VALUES (?) ON CONFLICT DO NOTHING")
+            .bind(name)
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets a volume.
+    pub(crate) async fn remove_volume(&self, name: &str) -> Result<()> {
+        sqlx::query("DELETE FROM volumes WHERE name = ?")
+            .bind(name)
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether Docker created this volume and did not remove it.
+    pub(crate) async fn has_volume(&self, name: &str) -> Result<bool> {
+        let row = sqlx::query("SELECT 1 FROM volumes WHERE name = ?")
+            .bind(name)
+            .fetch_optional(&self.db)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// The names of all volumes, sorted.
+    pub(crate) async fn volumes(&self) -> Result<Vec<String>> {
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT name FROM volumes ORDER BY name")
+            .fetch_all(&self.db)
+            .await?;
+        Ok(rows.into_iter().map(|(name,)| name).collect())
+    }
+
+    /// Writes down a switch before it stops anything.
+    pub(crate) async fn begin_switch(&self, journal: &SwitchJournal) -> Result<()> {
+        let text = serde_json::to_string(journal).expect("a journal has only string keys");
+        sqlx::query("INSERT OR REPLACE INTO switches (dot, journal) VALUES (?, ?)")
+            .bind(journal.dot.full())
+            .bind(text)
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Crosses a switch out.
+    pub(crate) async fn end_switch(&self, dot: &DotName) -> Result<()> {
+        sqlx::query("DELETE FROM switches WHERE dot = ?")
+            .bind(dot.full())
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// The switches that were begun and not ended.
+    pub(crate) async fn open_switches(&self) -> Result<Vec<SwitchJournal>> {
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT journal FROM switches")
+            .fetch_all(&self.db)
+            .await?;
+        rows.iter()
+            .map(|(text,)| {
+                serde_json::from_str(text)
+                    .map_err(|error| NodeError::RegistryDamaged(error.to_string()))
+            })
+            .collect()
+    }
+}
+
+/// A commit to add.
+#[derive(Debug, Clone)]
+pub(crate) struct NewCommit {
+    pub(crate) id: CommitId,
+    pub(crate) parent: CommitId,
+    pub(crate) record: Vec<u8>,
+    pub(crate) seal: Option<Seal>,
+}
+
+fn collect_dots(rows: &[sqlx::sqlite::SqliteRow]) -> Result<Vec<Dot>> {
+    let mut dots: BTreeMap<DotName, Dot> = BTreeMap::new();
+    for row in rows {
+        let namespace: Namespace = parse(row.try_get(1)?)?;
+        let name = DotName::new(namespace, row.try_get(2)?)?;
+        let (id, current): (String, &str) = (row.try_get(0)?, row.try_get(3)?);
+        let current = parse(current)?;
+        let dot = dots.entry(name.clone()).or_insert_with(|| Dot {
+            id,
+            name,
+            current,
+            branches: BTreeMap::new(),
+        });
+        let Some(branch) = row.try_get::<Option<&str>, _>(4)? else {
+            continue;
+        };
+        let origin = match (
+            row.try_get::<Option<&str>, _>(6)?,
+            row.try_get::<Option<&str>, _>(7)?,
+        ) {
+            (Some(branch), Some(commit)) => Some(Origin {
+                branch: parse(branch)?,
+                commit: parse(commit)?,
+            }),
+            _ => None,
+        };
+        let head = parse(row.try_get(5)?)?;
+        dot.branches.insert(parse(branch)?, Branch { head, origin });
+    }
+    Ok(dots.into_values().collect())
+}
+
+fn parse<T: FromStr>(text: &str) -> Result<T>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error: T::Err| NodeError::RegistryDamaged(error.to_string()))
+}

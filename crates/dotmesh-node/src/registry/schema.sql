@@ -1,0 +1,40 @@
+-- The index of a pool. Everything but `volumes` and `switches` can be read back from the pool's folders.
+CREATE TABLE IF NOT EXISTS dots (
+    id        TEXT PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    current   TEXT NOT NULL,
+    UNIQUE (namespace, name)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS branches (
+    dot           TEXT NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
+    name          TEXT NOT NULL,
+    head          TEXT NOT NULL,
+    origin_branch TEXT,
+    origin_commit TEXT,
+    PRIMARY KEY (dot, name)
+) STRICT, WITHOUT ROWID;
+
+-- `height` is the number of commits from the first to this one. `seal` and `root` are known once it was sealed.
+CREATE TABLE IF NOT EXISTS commits (
+    dot    TEXT NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
+    id     TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    height INTEGER NOT NULL,
+    record BLOB NOT NULL,
+    seal   TEXT,
+    root   TEXT,
+    PRIMARY KEY (dot, id)
+) STRICT;
+
+-- The volumes that Docker created and did not remove.
+CREATE TABLE IF NOT EXISTS volumes (
+    name TEXT PRIMARY KEY
+) STRICT;
+
+-- A switch that has stopped containers and not started them again yet.
+CREATE TABLE IF NOT EXISTS switches (
+    dot     TEXT PRIMARY KEY,
+    journal TEXT NOT NULL
+) STRICT;

@@ -98,6 +98,9 @@ impl Attributes {
             .map(|xattr| xattr.name.len() + xattr.value.len())
             .sum();
         let allowed = self.mode <= 0o7777
+            // As an owner this number means "leave as it is".
+            && self.uid != u32::MAX
+            && self.gid != u32::MAX
             && self.mtime.nanoseconds < 1_000_000_000
             && self.xattrs.len() <= usize::from(u16::MAX)
             && total <= MAX_XATTRS_LENGTH

@@ -90,8 +90,8 @@ pub struct Inode {
 pub enum Node {
     /// An inode that is met here first, or has this name only.
     Inode(Inode),
-    /// Another name of a file that was met before, in the walk that visits the entries of each directory
-    /// in the order of their names and a directory's content before the entry after it.
+    /// Another name of a regular file that was met before, in the walk that visits the entries of each
+    /// directory in the order of their names and a directory's content before the entry after it.
     HardLink {
         /// That file's path from the root, without a leading slash.
         first: Box<[u8]>,

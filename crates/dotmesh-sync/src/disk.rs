@@ -30,7 +30,11 @@ pub struct DiskError {
 
 impl DiskError {
     pub(crate) fn new(verb: &'static str, path: &[u8], errno: Errno) -> Self {
-        Self { verb, path: show(path), source: errno.into() }
+        Self {
+            verb,
+            path: show(path),
+            source: errno.into(),
+        }
     }
 }
 
@@ -40,9 +44,16 @@ pub(crate) fn show(path: &[u8]) -> String {
         return "the root directory".to_owned();
     }
     // A name may hold anything; control characters would reach a terminal.
-    String::from_utf8_lossy(path).chars().flat_map(|c| {
-        if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }
-    }).collect()
+    String::from_utf8_lossy(path)
+        .chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }
 
 /// Opens the top of a tree. Its path is the daemon's own and trusted.
@@ -110,7 +121,11 @@ pub(crate) enum Handle<'a> {
 impl Handle<'_> {
     /// A path for the calls that have no form with a directory descriptor: the last name is not followed.
     fn symlink_path(at: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
-        [format!("/proc/self/fd/{}/", at.as_raw_fd()).as_bytes(), name].concat()
+        [
+            format!("/proc/self/fd/{}/", at.as_raw_fd()).as_bytes(),
+            name,
+        ]
+        .concat()
     }
 
     fn list_xattrs(self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
@@ -176,7 +191,10 @@ pub(crate) fn xattrs(of: Handle<'_>) -> rustix::io::Result<Vec<Xattr>> {
     let mut list = vec![0; length];
     let length = of.list_xattrs(&mut list)?;
     let mut xattrs = Vec::new();
-    for name in list[..length].split(|byte| *byte == 0).filter(|name| is_kept(name)) {
+    for name in list[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| is_kept(name))
+    {
         let mut value = vec![0; MAX_XATTR];
         let length = match of.get_xattr(name, &mut value) {
             // An ACL that says no more than the mode is listed by some file systems, but is not there.
@@ -184,7 +202,10 @@ pub(crate) fn xattrs(of: Handle<'_>) -> rustix::io::Result<Vec<Xattr>> {
             result => result?,
         };
         value.truncate(length);
-        xattrs.push(Xattr { name: name.into(), value: value.into() });
+        xattrs.push(Xattr {
+            name: name.into(),
+            value: value.into(),
+        });
     }
     xattrs.sort_unstable();
     Ok(xattrs)
@@ -219,7 +240,10 @@ pub(crate) fn apply(to: Handle<'_>, attributes: &Attributes) -> rustix::io::Resu
     }
     apply_xattrs(to, &attributes.xattrs)?;
     let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_OMIT,
+        },
         last_modification: Timespec {
             tv_sec: attributes.mtime.seconds,
             tv_nsec: attributes.mtime.nanoseconds.into(),
@@ -270,7 +294,11 @@ pub(crate) fn remove(at: BorrowedFd<'_>, name: &EntryName) -> rustix::io::Result
                 Err(Errno::ISDIR) => {
                     let directory = open_directory(here, name.as_bytes())?;
                     let left = names(directory.as_fd())?;
-                    levels.push(Level { directory, name, left });
+                    levels.push(Level {
+                        directory,
+                        name,
+                        left,
+                    });
                 }
                 result => result?,
             }

@@ -69,16 +69,19 @@ pub fn verify_commits(
             return Err(HistoryError::Broken { commit });
         }
         expected = record.parent;
-        unknown.push(VerifiedCommit { record, sealed: sealed.clone() });
+        unknown.push(VerifiedCommit {
+            record,
+            sealed: sealed.clone(),
+        });
         if expected == CommitId::ROOT {
             parent_seal = Some(ROOT_SEAL);
             break;
         }
     }
     // A hub may leave out what the caller has.
-    let parent_seal = parent_seal.or_else(|| known(expected)).or_else(|| {
-        (expected == CommitId::ROOT).then_some(ROOT_SEAL)
-    });
+    let parent_seal = parent_seal
+        .or_else(|| known(expected))
+        .or_else(|| (expected == CommitId::ROOT).then_some(ROOT_SEAL));
     let mut parent_seal = parent_seal.ok_or(HistoryError::Broken { commit: head })?;
     unknown.reverse();
     for VerifiedCommit { record, sealed } in &unknown {

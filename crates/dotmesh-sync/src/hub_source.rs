@@ -29,9 +29,9 @@ impl HubSource {
     /// Asks once. The hub answers with the objects in the order asked, and may stop early, but not before the
     /// first, to keep its answer small.
     async fn ask(&self, hashes: &[ObjectHash]) -> Result<Bytes, HubError> {
-        let pack =
-            retry("fetch objects", |_| self.hub.objects(&self.dot, hashes)).await?;
-        self.progress.add_wire((pack.len() + hashes.len() * ObjectHash::LENGTH) as u64);
+        let pack = retry("fetch objects", |_| self.hub.objects(&self.dot, hashes)).await?;
+        self.progress
+            .add_wire((pack.len() + hashes.len() * ObjectHash::LENGTH) as u64);
         Ok(pack)
     }
 }
@@ -43,9 +43,10 @@ impl ObjectSource for HubSource {
         while let rest @ [first, ..] = &hashes[objects.len()..] {
             let asked = &rest[..rest.len().min(most)];
             let pack = match self.ask(asked).await {
-                Err(HubError { source: ClientError::Refused(error), .. })
-                    if error.code == ErrorCode::TooLarge && asked.len() > 1 =>
-                {
+                Err(HubError {
+                    source: ClientError::Refused(error),
+                    ..
+                }) if error.code == ErrorCode::TooLarge && asked.len() > 1 => {
                     most = asked.len() / 2;
                     continue;
                 }
@@ -54,7 +55,9 @@ impl ObjectSource for HubSource {
             let asked = asked.to_vec();
             // Decompressing and hashing megabytes would hold up the other tasks.
             let sent = tokio::task::spawn_blocking(move || open(pack, kind, &asked));
-            let sent = sent.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            let sent = sent
+                .await
+                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
             if sent.is_empty() {
                 return Err(FetchError::Missing { hash: *first });
             }

@@ -82,7 +82,8 @@ impl MemoryObjects {
 
 impl ObjectSink for MemoryObjects {
     async fn put(&mut self, objects: Vec<Object>) -> Result<(), HubError> {
-        self.objects.extend(objects.into_iter().map(|object| (object.hash(), object)));
+        self.objects
+            .extend(objects.into_iter().map(|object| (object.hash(), object)));
         Ok(())
     }
 }
@@ -104,6 +105,8 @@ pub(crate) fn check_kind(kind: Kind, object: &Object) -> Result<(), FetchError> 
     if object.kind() == kind {
         Ok(())
     } else {
-        Err(FetchError::WrongKind { hash: object.hash() })
+        Err(FetchError::WrongKind {
+            hash: object.hash(),
+        })
     }
 }

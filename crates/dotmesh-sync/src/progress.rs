@@ -17,7 +17,10 @@ pub struct Progress {
 impl Progress {
     /// Says in a few words what begins now.
     pub fn start_phase(&self, phase: &'static str) {
-        *self.phase.lock().expect("nothing panics while it holds the phase") = phase;
+        *self
+            .phase
+            .lock()
+            .expect("nothing panics while it holds the phase") = phase;
     }
 
     /// Says how many bytes of the app's data there are to deal with, besides those said before.
@@ -37,7 +40,10 @@ impl Progress {
 
     /// The numbers now.
     pub fn snapshot(&self) -> TransferProgress {
-        let phase = *self.phase.lock().expect("nothing panics while it holds the phase");
+        let phase = *self
+            .phase
+            .lock()
+            .expect("nothing panics while it holds the phase");
         let (done, total) = (self.done.load(Relaxed), self.total.load(Relaxed));
         TransferProgress {
             phase: phase.to_owned(),

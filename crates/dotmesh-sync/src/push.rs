@@ -80,7 +80,11 @@ pub async fn push(
     progress.start_phase("measuring");
     if let Some(newest) = commits.last() {
         // A commit is much like the one before it: good enough for a bar.
-        progress.add_total(measure(&newest.data).await?.saturating_mul(commits.len() as u64));
+        progress.add_total(
+            measure(&newest.data)
+                .await?
+                .saturating_mul(commits.len() as u64),
+        );
     }
     let upload = retry("begin a push", |_| hub.begin_upload(dot)).await?;
     let target = Target {
@@ -97,11 +101,20 @@ pub async fn push(
         let record = text(&commit.record)?;
         let root = seal_directory(&commit.data, &mut pusher, progress).await?;
         parent_seal = seal(parent_seal, record.as_bytes(), root);
-        sealed.push(SealedCommit { seal: parent_seal, root, record });
+        sealed.push(SealedCommit {
+            seal: parent_seal,
+            root,
+            record,
+        });
     }
     let target = pusher.finish().await?;
     progress.start_phase("finishing");
-    target.finish(FinishUpload { commits: sealed.clone(), branches }).await?;
+    target
+        .finish(FinishUpload {
+            commits: sealed.clone(),
+            branches,
+        })
+        .await?;
     Ok(sealed)
 }
 
@@ -136,7 +149,9 @@ impl Target {
                 .map(Frame::encode)
                 .collect()
         });
-        Ok(frames.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
+        Ok(frames
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
     }
 
     async fn send(self, pack: Bytes) -> Result<(), HubError> {
@@ -157,13 +172,19 @@ impl Target {
         if before > 0 && self.is_done(finish).await? {
             return Ok(());
         }
-        self.hub.finish_upload(&self.dot, &self.upload, finish).await
+        self.hub
+            .finish_upload(&self.dot, &self.upload, finish)
+            .await
     }
 
     async fn is_done(&self, finish: &FinishUpload) -> Result<bool, ClientError> {
-        let Some(dot) = self.hub.dot(&self.dot).await? else { return Ok(false) };
+        let Some(dot) = self.hub.dot(&self.dot).await? else {
+            return Ok(false);
+        };
         let at_new = |update: &BranchUpdate| {
-            dot.branches.iter().any(|at| at.name == update.name && at.head == update.new)
+            dot.branches
+                .iter()
+                .any(|at| at.name == update.name && at.head == update.new)
         };
         Ok(finish.branches.iter().all(at_new))
     }
@@ -224,7 +245,9 @@ impl Pusher {
 
     /// Waits for the answer about one batch and puts what is missing into packs.
     async fn take_answer(&mut self) -> Result<(), HubError> {
-        let Some(frames) = join_next(&mut self.asking).await? else { return Ok(()) };
+        let Some(frames) = join_next(&mut self.asking).await? else {
+            return Ok(());
+        };
         for frame in frames {
             self.pack.push(&frame);
             if self.pack.len() >= PACK_LENGTH {

@@ -5,8 +5,11 @@ use std::time::Duration;
 use dotmesh_api::ClientError;
 
 /// How long to wait before each further attempt.
-const PAUSES: [Duration; 3] =
-    [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+];
 
 /// A step of a transfer that the hub did not do.
 #[derive(Debug, thiserror::Error)]
@@ -37,5 +40,7 @@ where
             result => return result.map_err(|source| HubError { step, source }),
         }
     }
-    call(PAUSES.len()).await.map_err(|source| HubError { step, source })
+    call(PAUSES.len())
+        .await
+        .map_err(|source| HubError { step, source })
 }

@@ -81,12 +81,13 @@ pub async fn measure(directory: &Path) -> Result<u64, DiskError> {
     let directory = directory.to_owned();
     let measure = tokio::task::spawn_blocking(move || {
         let root = disk::open_root(&directory)?;
-        let sum = rustix::fs::fstat(&root).and_then(|stat| {
-            sum_sizes(root.as_fd(), stat.st_dev, 0, &mut Default::default())
-        });
+        let sum = rustix::fs::fstat(&root)
+            .and_then(|stat| sum_sizes(root.as_fd(), stat.st_dev, 0, &mut Default::default()));
         sum.map_err(|errno| DiskError::new("measure", b"", errno))
     });
-    measure.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    measure
+        .await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 fn sum_sizes(
@@ -121,7 +122,11 @@ fn walk(
     let failed = |errno| DiskError::new("read", b"", errno);
     let stat = rustix::fs::fstat(&root).map_err(failed)?;
     let mut walker = Walker {
-        output: Output { sender, piece: Vec::new(), length: 0 },
+        output: Output {
+            sender,
+            piece: Vec::new(),
+            length: 0,
+        },
         progress,
         device: stat.st_dev,
         path: Vec::new(),
@@ -149,13 +154,19 @@ impl Output {
     fn put(&mut self, object: Object) -> Result<(), SealError> {
         self.length += object.bytes().len();
         self.piece.push(object);
-        if self.length >= PIECE_LENGTH { self.flush() } else { Ok(()) }
+        if self.length >= PIECE_LENGTH {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<(), SealError> {
         self.length = 0;
         let piece = std::mem::take(&mut self.piece);
-        self.sender.blocking_send(piece).map_err(|_| SealError::Stopped)
+        self.sender
+            .blocking_send(piece)
+            .map_err(|_| SealError::Stopped)
     }
 }
 
@@ -220,10 +231,13 @@ impl Walker<'_> {
             FileType::Socket => return Ok(None),
             FileType::RegularFile => {
                 if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
-                    return Ok(Some(Node::HardLink { first: first.clone() }));
+                    return Ok(Some(Node::HardLink {
+                        first: first.clone(),
+                    }));
                 }
                 if stat.st_nlink > 1 {
-                    self.links.insert((stat.st_dev, stat.st_ino), self.path.as_slice().into());
+                    self.links
+                        .insert((stat.st_dev, stat.st_ino), self.path.as_slice().into());
                 }
                 self.regular_file(at, name, &stat)?
             }
@@ -233,7 +247,10 @@ impl Walker<'_> {
                 let fifo = disk::open_file(at, name.as_bytes(), OFlags::RDONLY)
                     .map_err(self.failed("open"))?;
                 let attributes = self.attributes(&stat, Handle::Open(fifo.as_fd()))?;
-                Inode { attributes, kind: InodeKind::Fifo }
+                Inode {
+                    attributes,
+                    kind: InodeKind::Fifo,
+                }
             }
             _ => return Err(SealError::Device { path: self.here() }),
         };
@@ -255,7 +272,10 @@ impl Walker<'_> {
         let attributes = self.attributes(&opened, Handle::Open(file.as_fd()))?;
         let size = disk::size(&opened);
         let content = self.content(file.as_fd(), size)?;
-        Ok(Inode { attributes, kind: InodeKind::File { size, content } })
+        Ok(Inode {
+            attributes,
+            kind: InodeKind::File { size, content },
+        })
     }
 
     fn subdirectory(
@@ -264,8 +284,7 @@ impl Walker<'_> {
         name: &EntryName,
         depth: usize,
     ) -> Result<Inode, SealError> {
-        let below =
-            disk::open_directory(at, name.as_bytes()).map_err(self.failed("open"))?;
+        let below = disk::open_directory(at, name.as_bytes()).map_err(self.failed("open"))?;
         let stat = rustix::fs::fstat(&below).map_err(self.failed("read"))?;
         let attributes = self.attributes(&stat, Handle::Open(below.as_fd()))?;
         let tree = if stat.st_dev == self.device {
@@ -273,10 +292,15 @@ impl Walker<'_> {
         } else {
             // What is mounted there belongs to someone else.
             let (tree, nodes) = Grower::<TreeSpine>::default().finish();
-            nodes.into_iter().try_for_each(|node| self.output.put(node))?;
+            nodes
+                .into_iter()
+                .try_for_each(|node| self.output.put(node))?;
             tree
         };
-        Ok(Inode { attributes, kind: InodeKind::Directory { tree } })
+        Ok(Inode {
+            attributes,
+            kind: InodeKind::Directory { tree },
+        })
     }
 
     fn symlink(
@@ -285,15 +309,24 @@ impl Walker<'_> {
         name: &EntryName,
         stat: &Stat,
     ) -> Result<Inode, SealError> {
-        let target = rustix::fs::readlinkat(at, name.as_bytes(), Vec::new())
-            .map_err(self.failed("read"))?;
-        let handle = Handle::Symlink { at, name: name.as_bytes() };
-        let attributes = Attributes { mode: SYMLINK_MODE, ..self.attributes(stat, handle)? };
+        let target =
+            rustix::fs::readlinkat(at, name.as_bytes(), Vec::new()).map_err(self.failed("read"))?;
+        let handle = Handle::Symlink {
+            at,
+            name: name.as_bytes(),
+        };
+        let attributes = Attributes {
+            mode: SYMLINK_MODE,
+            ..self.attributes(stat, handle)?
+        };
         let target: Box<[u8]> = target.as_bytes().into();
         if target.len() > MAX_SYMLINK_LENGTH {
             return Err(SealError::TooLarge { path: self.here() });
         }
-        Ok(Inode { attributes, kind: InodeKind::Symlink { target } })
+        Ok(Inode {
+            attributes,
+            kind: InodeKind::Symlink { target },
+        })
     }
 
     fn attributes(&self, stat: &Stat, of: Handle<'_>) -> Result<Attributes, SealError> {
@@ -304,6 +337,8 @@ impl Walker<'_> {
     }
 
     fn check(&self, attributes: &Attributes) -> Result<(), SealError> {
-        attributes.check().map_err(|_| SealError::TooLarge { path: self.here() })
+        attributes
+            .check()
+            .map_err(|_| SealError::TooLarge { path: self.here() })
     }
 }

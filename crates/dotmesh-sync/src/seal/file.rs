@@ -41,8 +41,7 @@ impl Walker<'_> {
             if data == size {
                 break;
             }
-            let hole =
-                rustix::fs::seek(file, SeekFrom::Hole(data)).map_err(self.failed("read"))?;
+            let hole = rustix::fs::seek(file, SeekFrom::Hole(data)).map_err(self.failed("read"))?;
             let end = hole.min(size);
             if end <= data {
                 return Err(SealError::Changed { path: self.here() });
@@ -71,7 +70,10 @@ impl Walker<'_> {
                 let length = chunker::cut(&bytes[cut..filled]);
                 let chunk = Object::new(Kind::Chunk, bytes[cut..cut + length].to_vec());
                 let length_stated = u32::try_from(length).expect("a chunk has at most 64 KiB");
-                segments.push(Segment::Data { hash: chunk.hash(), length: length_stated });
+                segments.push(Segment::Data {
+                    hash: chunk.hash(),
+                    length: length_stated,
+                });
                 self.output.put(chunk)?;
                 self.progress.add_done(length as u64);
                 cut += length;
@@ -82,7 +84,9 @@ impl Walker<'_> {
             bytes.copy_within(cut..filled, 0);
             filled -= cut;
             cut = 0;
-            let room = usize::try_from(end - position).unwrap_or(usize::MAX).min(BUFFER_LENGTH - filled);
+            let room = usize::try_from(end - position)
+                .unwrap_or(usize::MAX)
+                .min(BUFFER_LENGTH - filled);
             let into = &mut bytes[filled..filled + room];
             let read = rustix::io::pread(file, into, position).map_err(self.failed("read"))?;
             if read == 0 {
@@ -90,7 +94,11 @@ impl Walker<'_> {
             }
             filled += read;
             position += read as u64;
-            segments.nodes.take_complete().into_iter().try_for_each(|node| self.output.put(node))?;
+            segments
+                .nodes
+                .take_complete()
+                .into_iter()
+                .try_for_each(|node| self.output.put(node))?;
         }
         self.buffer.bytes = bytes;
         Ok(())
@@ -103,7 +111,9 @@ impl Walker<'_> {
             (1, Some(Segment::Hole { .. })) => Ok(FileContent::Hole),
             _ => {
                 let (top, nodes) = segments.nodes.finish();
-                nodes.into_iter().try_for_each(|node| self.output.put(node))?;
+                nodes
+                    .into_iter()
+                    .try_for_each(|node| self.output.put(node))?;
                 Ok(FileContent::Node(top))
             }
         }

@@ -1,0 +1,122 @@
+//! Logging in: keys, passwords, and what is said to those who have neither.
+
+use dotmesh_api::ErrorCode;
+use dotmesh_hub::clock;
+use dotmesh_hub::credentials::{ApiKey, HashedPassword};
+use dotmesh_hub::database::users::{Dots, OldKeys, Removal};
+
+use crate::support::{TestHub, dot, push_first, refused};
+
+#[tokio::test]
+async fn a_hub_says_what_it_is_to_anyone() {
+    let hub = TestHub::start().await;
+    let version = hub.client("nobody", "nothing").version().await.unwrap();
+    assert_eq!((version.server.as_str(), version.protocol), ("dothub", 1));
+}
+
+#[tokio::test]
+async fn keys_and_passwords() {
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    assert_eq!(alice.current_user().await.unwrap().name.as_str(), "alice");
+
+    let name = "alice".parse().unwrap();
+    let password = HashedPassword::new("correct horse: battery").unwrap();
+    assert!(
+        hub.hub
+            .database
+            .set_password(&name, &password)
+            .await
+            .unwrap()
+    );
+    hub.client("alice", "correct horse: battery")
+        .current_user()
+        .await
+        .unwrap();
+
+    let key = ApiKey::generate();
+    let database = &hub.hub.database;
+    assert!(
+        database
+            .add_key(&name, &key.digest(), OldKeys::Keep, clock::now())
+            .await
+            .unwrap()
+    );
+    alice.current_user().await.unwrap();
+    let last = ApiKey::generate();
+    assert!(
+        database
+            .add_key(&name, &last.digest(), OldKeys::End, clock::now())
+            .await
+            .unwrap()
+    );
+    refused(alice.current_user().await, ErrorCode::Unauthorized);
+    refused(
+        hub.client("alice", key.reveal()).current_user().await,
+        ErrorCode::Unauthorized,
+    );
+    hub.client("alice", last.reveal())
+        .current_user()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn every_wrong_login_gets_the_same_answer() {
+    let hub = TestHub::start().await;
+    hub.user("alice").await;
+    let bob = hub.user("bob").await;
+    let other = ApiKey::generate();
+    let mut answers = Vec::new();
+    for (name, secret) in [
+        ("alice", "a wrong password"),
+        ("nobody", "a wrong password"),
+        ("alice", other.reveal()),
+        ("nobody", other.reveal()),
+        ("alice", ""),
+    ] {
+        let client = hub.client(name, secret);
+        answers.push(refused(
+            client.current_user().await,
+            ErrorCode::Unauthorized,
+        ));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    bob.current_user().await.unwrap();
+}
+
+#[tokio::test]
+async fn names_that_differ_in_case_only_are_one() {
+    let hub = TestHub::start().await;
+    hub.user("alice").await;
+    let key = ApiKey::generate();
+    let name = "Alice".parse().unwrap();
+    let added = hub
+        .hub
+        .database
+        .add_user(&name, None, &key.digest(), clock::now())
+        .await;
+    assert!(!added.unwrap());
+}
+
+#[tokio::test]
+async fn removing_a_user_spares_dots_unless_told() {
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    push_first(&alice, &dot("alice/app"), b"content").await;
+    let name = "alice".parse().unwrap();
+    let database = &hub.hub.database;
+    let refusal = database.remove_user(&name, Dots::Keep).await.unwrap();
+    assert_eq!(refusal, Removal::HasDots { count: 1 });
+    alice.current_user().await.unwrap();
+    assert_eq!(
+        database.remove_user(&name, Dots::Delete).await.unwrap(),
+        Removal::Removed
+    );
+    refused(alice.current_user().await, ErrorCode::Unauthorized);
+    assert_eq!(
+        database.remove_user(&name, Dots::Keep).await.unwrap(),
+        Removal::NoSuchUser
+    );
+}

@@ -1,0 +1,176 @@
+//! A hash is no capability: knowing a stranger's object by its hash gives neither its bytes nor the
+//! knowledge that it is stored.
+
+use dotmesh_api::ErrorCode;
+use dotmesh_api::hub::Access;
+use dotmesh_store::{Kind, PackReader};
+
+use crate::support::{
+    TestHub, commit, dot, files, finish, pack, push, push_first, refused, root_commit, update,
+};
+
+#[tokio::test]
+async fn another_namespaces_objects_cannot_be_had() {
+    let hub = TestHub::start().await;
+    let (alice, mallory) = (hub.user("alice").await, hub.user("mallory").await);
+    let (_, secret) = push_first(&alice, &dot("alice/secret"), b"the secret").await;
+    let own = dot("mallory/own");
+    push_first(&mallory, &own, b"nothing").await;
+
+    // Asked for directly, of the secret dot or of one's own.
+    let asked = mallory
+        .objects(&dot("alice/secret"), &secret.hashes())
+        .await;
+    refused(asked, ErrorCode::NotFound);
+    for hash in secret.hashes() {
+        if hash != secret.objects[1].hash() {
+            refused(mallory.objects(&own, &[hash]).await, ErrorCode::NotFound);
+        }
+    }
+    // Asked whether they are there.
+    let upload = mallory.begin_upload(&own).await.unwrap();
+    let missing = mallory
+        .missing(&own, &upload, &[secret.root(), secret.chunk().hash()])
+        .await;
+    assert_eq!(missing.unwrap(), [secret.root(), secret.chunk().hash()]);
+    // Claimed: as the root of a commit, and as what nodes that one has made oneself refer to.
+    let made = commit(&root_commit(), &secret);
+    let claim = finish(&[&made], vec![]);
+    let answer = mallory.finish_upload(&own, &upload, &claim).await;
+    refused(answer, ErrorCode::Incomplete);
+    let nodes = secret
+        .objects
+        .iter()
+        .filter(|object| object.kind() != Kind::Chunk);
+    mallory.send_pack(&own, &upload, pack(nodes)).await.unwrap();
+    refused(
+        mallory.finish_upload(&own, &upload, &claim).await,
+        ErrorCode::Incomplete,
+    );
+    refused(
+        mallory.objects(&own, &[secret.chunk().hash()]).await,
+        ErrorCode::NotFound,
+    );
+    // By another's upload: its id is no capability either.
+    let theirs = alice.begin_upload(&dot("alice/secret")).await.unwrap();
+    let asked = mallory.missing(&own, &theirs, &secret.hashes()).await;
+    refused(asked, ErrorCode::NotFound);
+    let asked = mallory
+        .missing(&dot("alice/secret"), &theirs, &secret.hashes())
+        .await;
+    refused(asked, ErrorCode::Forbidden);
+}
+
+#[tokio::test]
+async fn nor_those_of_another_dot_in_a_namespace_that_one_may_write_to() {
+    let hub = TestHub::start().await;
+    let (alice, bob) = (hub.user("alice").await, hub.user("bob").await);
+    let (_, secret) = push_first(&alice, &dot("alice/secret"), b"the secret").await;
+    let shared = dot("alice/shared");
+    let (first, _) = push_first(&alice, &shared, b"not secret").await;
+    alice
+        .grant(&shared, &"bob".parse().unwrap(), Access::Write)
+        .await
+        .unwrap();
+
+    let hashes = [secret.root(), secret.chunk().hash()];
+    refused(bob.objects(&shared, &hashes).await, ErrorCode::NotFound);
+    let upload = bob.begin_upload(&shared).await.unwrap();
+    assert_eq!(
+        bob.missing(&shared, &upload, &hashes).await.unwrap(),
+        hashes
+    );
+    let made = commit(&first, &secret);
+    let claim = finish(&[&made], vec![update(Some(&first), &made)]);
+    refused(
+        bob.finish_upload(&shared, &upload, &claim).await,
+        ErrorCode::Incomplete,
+    );
+    // All nodes are easily made by one who knows the hashes of the content; the content is not.
+    let nodes = secret
+        .objects
+        .iter()
+        .filter(|object| object.kind() != Kind::Chunk);
+    bob.send_pack(&shared, &upload, pack(nodes)).await.unwrap();
+    refused(
+        bob.finish_upload(&shared, &upload, &claim).await,
+        ErrorCode::Incomplete,
+    );
+    // Alice's own upload that has sent it does not help bob.
+    let hers = alice.begin_upload(&shared).await.unwrap();
+    alice
+        .send_pack(&shared, &hers, pack(&secret.objects))
+        .await
+        .unwrap();
+    refused(
+        bob.finish_upload(&shared, &upload, &claim).await,
+        ErrorCode::Incomplete,
+    );
+    refused(
+        bob.finish_upload(&shared, &hers, &claim).await,
+        ErrorCode::NotFound,
+    );
+    // With read access to the other dot it may be referred to without being sent.
+    alice
+        .grant(&dot("alice/secret"), &"bob".parse().unwrap(), Access::Read)
+        .await
+        .unwrap();
+    assert!(
+        bob.missing(&shared, &upload, &hashes)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    bob.finish_upload(&shared, &upload, &claim).await.unwrap();
+    let got = bob
+        .objects(&shared, &[secret.chunk().hash()])
+        .await
+        .unwrap();
+    let got = PackReader::new(got)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .object()
+        .unwrap();
+    assert_eq!(&got, secret.chunk());
+}
+
+#[tokio::test]
+async fn who_has_the_bytes_may_send_them_although_a_stranger_has_them_too() {
+    let hub = TestHub::start().await;
+    let (alice, bob) = (hub.user("alice").await, hub.user("bob").await);
+    push_first(&alice, &dot("alice/app"), b"known to both").await;
+    let (_, files) = push_first(&bob, &dot("bob/app"), b"known to both").await;
+    bob.objects(&dot("bob/app"), &files.hashes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn access_that_is_taken_away_ends_at_once() {
+    let hub = TestHub::start().await;
+    let (alice, bob) = (hub.user("alice").await, hub.user("bob").await);
+    let app = dot("alice/app");
+    let (first, _) = push_first(&alice, &app, b"one").await;
+    let user = "bob".parse().unwrap();
+    alice.grant(&app, &user, Access::Write).await.unwrap();
+    let files = files(&[("a", b"two")]);
+    let made = commit(&first, &files);
+    let upload = bob.begin_upload(&app).await.unwrap();
+    bob.send_pack(&app, &upload, pack(&files.objects))
+        .await
+        .unwrap();
+    alice.revoke(&app, &user).await.unwrap();
+    let request = finish(&[&made], vec![update(Some(&first), &made)]);
+    refused(
+        bob.finish_upload(&app, &upload, &request).await,
+        ErrorCode::Forbidden,
+    );
+    refused(bob.commits(&app, first.id).await, ErrorCode::NotFound);
+    alice.grant(&app, &user, Access::Read).await.unwrap();
+    refused(
+        bob.finish_upload(&app, &upload, &request).await,
+        ErrorCode::Forbidden,
+    );
+    alice.grant(&app, &user, Access::Write).await.unwrap();
+    push(&bob, &app, Some(&first), &made, &files).await.unwrap();
+}

@@ -1,0 +1,274 @@
+//! A hub in a temporary folder, users, and hand-made commits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit};
+use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient};
+use dotmesh_hub::credentials::ApiKey;
+use dotmesh_hub::data_dir::{DataDir, ServeLock};
+use dotmesh_hub::{Hub, clock, router, server};
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
+use dotmesh_store::{
+    Attributes, Entry, EntryName, FileContent, Frame, Inode, InodeKind, Kind, Node, Object,
+    PackWriter, ROOT_SEAL, Root, TreeNode, seal,
+};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A running hub.
+pub(crate) struct TestHub {
+    pub(crate) dir: TempDir,
+    pub(crate) hub: Hub,
+    pub(crate) url: String,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+    _lock: ServeLock,
+}
+
+impl TestHub {
+    pub(crate) async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    pub(crate) async fn start_in(dir: TempDir) -> Self {
+        let data = DataDir::open(dir.path()).unwrap();
+        let lock = data.lock().unwrap();
+        let hub = Hub::new(data.database().await.unwrap(), data.packs().unwrap());
+        let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(server::serve(
+            listener,
+            router::router(hub.clone()),
+            async {
+                let _ = stopped.await;
+            },
+        ));
+        Self {
+            dir,
+            hub,
+            url,
+            stop: Some(stop),
+            serving,
+            _lock: lock,
+        }
+    }
+
+    /// Stops it and gives the folder back.
+    pub(crate) async fn stop(mut self) -> TempDir {
+        drop(self.stop.take());
+        self.serving.await.unwrap();
+        self.hub.database.close().await;
+        self.dir
+    }
+
+    /// Makes an account.
+    pub(crate) async fn user(&self, name: &str) -> HubClient {
+        let key = ApiKey::generate();
+        let name = name.parse().unwrap();
+        assert!(
+            self.hub
+                .database
+                .add_user(&name, None, &key.digest(), clock::now())
+                .await
+                .unwrap()
+        );
+        self.client(name.as_str(), key.reveal())
+    }
+
+    pub(crate) fn client(&self, name: &str, secret: &str) -> HubClient {
+        let address: HubAddress = self.url.parse().unwrap();
+        HubClient::new(address, name.parse().unwrap(), secret.to_owned()).unwrap()
+    }
+}
+
+pub(crate) fn dot(name: &str) -> DotName {
+    name.parse().unwrap()
+}
+
+pub(crate) fn branch(name: &str) -> BranchName {
+    name.parse().unwrap()
+}
+
+/// The refusal that was expected.
+#[track_caller]
+pub(crate) fn refused<T: std::fmt::Debug>(
+    result: Result<T, ClientError>,
+    code: ErrorCode,
+) -> ErrorBody {
+    match result {
+        Err(ClientError::Refused(body)) if body.code == code => body,
+        other => panic!("expected {code:?}, got {other:?}"),
+    }
+}
+
+/// The objects of a commit: chunks, then nodes, the root last.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    pub(crate) objects: Vec<Object>,
+}
+
+impl Files {
+    pub(crate) fn root(&self) -> ObjectHash {
+        self.objects.last().unwrap().hash()
+    }
+
+    pub(crate) fn hashes(&self) -> Vec<ObjectHash> {
+        self.objects.iter().map(Object::hash).collect()
+    }
+
+    pub(crate) fn chunk(&self) -> &Object {
+        self.objects
+            .iter()
+            .find(|object| object.kind() == Kind::Chunk)
+            .unwrap()
+    }
+}
+
+/// A tree with one folder `data` that has these files.
+pub(crate) fn files(files: &[(&str, &[u8])]) -> Files {
+    let mut objects = Vec::new();
+    let mut entries = Vec::new();
+    let mut sorted = files.to_vec();
+    sorted.sort();
+    for (name, content) in sorted {
+        let chunk = Object::new(Kind::Chunk, content.to_vec());
+        let content = FileContent::Chunk(chunk.hash());
+        let kind = InodeKind::File {
+            size: chunk.bytes().len() as u64,
+            content,
+        };
+        entries.push(entry(name, kind));
+        objects.push(chunk);
+    }
+    let folder = Object::new(Kind::TreeNode, TreeNode::Leaf(entries).encode());
+    let top = TreeNode::Leaf(vec![entry(
+        "data",
+        InodeKind::Directory {
+            tree: folder.hash(),
+        },
+    )]);
+    let top = Object::new(Kind::TreeNode, top.encode());
+    let root = Root {
+        attributes: Attributes::default(),
+        tree: top.hash(),
+    };
+    let root = Object::new(Kind::Root, root.encode());
+    objects.extend([folder, top, root]);
+    Files { objects }
+}
+
+fn entry(name: &str, kind: InodeKind) -> Entry {
+    let name = EntryName::new(name.as_bytes()).unwrap();
+    Entry {
+        name,
+        node: Node::Inode(Inode {
+            attributes: Attributes::default(),
+            kind,
+        }),
+    }
+}
+
+pub(crate) fn pack<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Bytes {
+    let mut writer = PackWriter::default();
+    for object in objects {
+        writer.push(&Frame::encode(object));
+    }
+    writer.finish()
+}
+
+/// A commit with what is needed to put the next one on it.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) id: CommitId,
+    pub(crate) sealed: SealedCommit,
+}
+
+/// What every dot starts from.
+pub(crate) fn root_commit() -> Made {
+    let sealed = SealedCommit {
+        seal: ROOT_SEAL,
+        root: ROOT_SEAL,
+        record: String::new(),
+    };
+    Made {
+        id: CommitId::ROOT,
+        sealed,
+    }
+}
+
+pub(crate) fn commit(parent: &Made, files: &Files) -> Made {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    let id = CommitId::from_bytes(id);
+    let record = CommitRecord {
+        version: 1,
+        id,
+        parent: parent.id,
+        branch: BranchName::master(),
+        author: "someone".to_owned(),
+        time: "2026-01-31T12:00:00Z".parse().unwrap(),
+        message: "a message".to_owned(),
+        metadata: Default::default(),
+        images: Vec::new(),
+        code: None,
+    };
+    Made {
+        id,
+        sealed: sealed(parent, &record, files.root()),
+    }
+}
+
+pub(crate) fn sealed(parent: &Made, record: &CommitRecord, root: ObjectHash) -> SealedCommit {
+    let record = String::from_utf8(record.encode()).unwrap();
+    SealedCommit {
+        seal: seal(parent.sealed.seal, record.as_bytes(), root),
+        root,
+        record,
+    }
+}
+
+pub(crate) fn update(old: Option<&Made>, new: &Made) -> BranchUpdate {
+    BranchUpdate {
+        name: BranchName::master(),
+        old: old.map(|made| made.id),
+        new: new.id,
+        stash: None,
+    }
+}
+
+pub(crate) fn finish(commits: &[&Made], branches: Vec<BranchUpdate>) -> FinishUpload {
+    let commits = commits.iter().map(|made| made.sealed.clone()).collect();
+    FinishUpload { commits, branches }
+}
+
+/// Pushes one commit to master, sending only what the hub lacks, as a client does.
+pub(crate) async fn push(
+    client: &HubClient,
+    dot: &DotName,
+    old: Option<&Made>,
+    new: &Made,
+    files: &Files,
+) -> Result<(), ClientError> {
+    let upload = client.begin_upload(dot).await?;
+    let missing = client.missing(dot, &upload, &files.hashes()).await?;
+    let wanted = files
+        .objects
+        .iter()
+        .filter(|object| missing.contains(&object.hash()));
+    client.send_pack(dot, &upload, pack(wanted)).await?;
+    client
+        .finish_upload(dot, &upload, &finish(&[new], vec![update(old, new)]))
+        .await
+}
+
+/// A first commit, pushed.
+pub(crate) async fn push_first(client: &HubClient, dot: &DotName, content: &[u8]) -> (Made, Files) {
+    let files = files(&[("a", content), ("b", b"the same in all")]);
+    let made = commit(&root_commit(), &files);
+    push(client, dot, None, &made, &files).await.unwrap();
+    (made, files)
+}

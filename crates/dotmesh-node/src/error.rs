@@ -212,6 +212,12 @@ impl From<dotmesh_sync::PushError> for NodeError {
     }
 }
 
+impl From<dotmesh_sync::MaterialiseError> for NodeError {
+    fn from(error: dotmesh_sync::MaterialiseError) -> Self {
+        Self::Transfer(told(&error, ErrorCode::Internal))
+    }
+}
+
 impl From<dotmesh_sync::HistoryError> for NodeError {
     fn from(error: dotmesh_sync::HistoryError) -> Self {
         Self::Transfer(told(&error, ErrorCode::Corrupt))

@@ -246,7 +246,7 @@ async fn receive_into(
                 .begin_import(&dot.name, commit.record.parent)
                 .await?;
             job.progress.start_phase("receiving");
-            //dotmesh_sync::materialise(&source, seal.root, base, &import.data(), &job.progress).await?;
+            dotmesh_sync::materialise(&source, seal.root, base, &import.data(), &job.progress).await?;
             let record = commit.sealed.record.clone().into_bytes();
             job.node
                 .pool

@@ -128,6 +128,15 @@ impl Handle<'_> {
         .concat()
     }
 
+    fn length_of_xattr_list(self) -> rustix::io::Result<usize> {
+        match self {
+            Self::Open(fd) => rustix::fs::flistxattr_query(fd),
+            Self::Symlink { at, name } => {
+                rustix::fs::llistxattr_query(Self::symlink_path(at, name))
+            }
+        }
+    }
+
     fn list_xattrs(self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
         match self {
             Self::Open(fd) => rustix::fs::flistxattr(fd, buffer),
@@ -184,7 +193,7 @@ pub(crate) fn is_kept(xattr: &[u8]) -> bool {
 /// The extended attributes that are kept, sorted by name.
 pub(crate) fn xattrs(of: Handle<'_>) -> rustix::io::Result<Vec<Xattr>> {
     // Most files have none, and are asked only for the length of the list.
-    let length = match of.list_xattrs(&mut []) {
+    let length = match of.length_of_xattr_list() {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         result => result?,
     };

@@ -18,6 +18,9 @@ use super::pipeline::{Batch, DirectoryId, Step};
 use crate::disk::{self, DiskError, Handle};
 use crate::progress::Progress;
 
+/// No file system has larger blocks.
+const BLOCK_LENGTH: u64 = 64 << 10;
+
 pub(super) struct Applier {
     root: OwnedFd,
     /// Where each directory is, by its id; the root is its own parent.
@@ -33,6 +36,7 @@ struct OpenFile {
     file: OwnedFd,
     path: Vec<u8>,
     is_new: bool,
+    size: u64,
     /// Bytes that progress does not count yet.
     uncounted: u64,
 }
@@ -115,6 +119,7 @@ impl Applier {
                     file,
                     path,
                     is_new,
+                    size,
                     uncounted: size,
                 });
                 Ok(())
@@ -157,6 +162,10 @@ impl Applier {
         let result = match segment {
             // A new file is one hole.
             Segment::Hole { .. } if open.is_new => Ok(()),
+            // Blocks are freed whole, so the hole at the end goes on to the end of the file's last one.
+            Segment::Hole { length } if offset + length == open.size => {
+                punch(open.file.as_fd(), offset, length + BLOCK_LENGTH)
+            }
             Segment::Hole { length } => punch(open.file.as_fd(), offset, length),
             Segment::Data { hash, .. } => {
                 let chunk = chunks

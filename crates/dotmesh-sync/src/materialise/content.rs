@@ -231,6 +231,9 @@ impl Difference {
                 } else {
                     below.push_back(part);
                 }
+                if below.len() > MAX_PARTS {
+                    return Err(MaterialiseError::TooManyEntries);
+                }
             }
             *side = below;
         }

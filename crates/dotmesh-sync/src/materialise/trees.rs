@@ -72,9 +72,12 @@ impl Trees {
                     }
                 }
             }
-            trees
-                .nodes
-                .extend(fetch_all(source, Kind::TreeNode, missing).await?);
+            let fetched = fetch_all(source, Kind::TreeNode, missing).await?;
+            length += fetched.values().map(Bytes::len).sum::<usize>();
+            if length > MAX_TREES_LENGTH {
+                return Err(MaterialiseError::TooManyEntries);
+            }
+            trees.nodes.extend(fetched);
             pairs = next;
         }
         Ok(trees)

@@ -1,0 +1,7 @@
+//! Tests of sealing, pushing, pulling and materialising, through the crate's public surface.
+
+mod history;
+mod hostile;
+mod hub;
+mod round_trip;
+mod trees;

@@ -1,0 +1,183 @@
+//! Random directories come back as they were, whole and step by step.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use dotmesh_model::ObjectHash;
+use dotmesh_sync::{MemoryObjects, NullSink, Progress, materialise, measure, seal_directory};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+use crate::trees::{actions, describe, run};
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().expect("a runtime")
+}
+
+fn seal_into(objects: &mut MemoryObjects, directory: &Path) -> ObjectHash {
+    runtime()
+        .block_on(seal_directory(directory, objects, &Arc::default()))
+        .expect("seal")
+}
+
+fn seal_only(directory: &Path) -> ObjectHash {
+    runtime()
+        .block_on(seal_directory(directory, &mut NullSink, &Arc::default()))
+        .expect("seal")
+}
+
+fn make(objects: &MemoryObjects, target: ObjectHash, base: Option<ObjectHash>, into: &Path) {
+    let source = Arc::new(objects.clone());
+    let progress = Arc::new(Progress::default());
+    runtime()
+        .block_on(materialise(&source, target, base, into, &progress))
+        .expect("materialise");
+    let progress = progress.snapshot();
+    assert_eq!(progress.done, progress.total, "progress ends at its total");
+}
+
+fn assert_same(wanted: &Path, got: &Path) {
+    let (wanted_lines, got_lines) = (describe(wanted), describe(got));
+    for (path, line) in &wanted_lines {
+        assert_eq!(
+            Some(line),
+            got_lines.get(path),
+            "at {}",
+            String::from_utf8_lossy(path)
+        );
+    }
+    assert_eq!(wanted_lines.len(), got_lines.len(), "nothing else is there");
+    let slash = |path: &Path| format!("{}/", path.display());
+    let rsync = Command::new("rsync")
+        .args([
+            "-aHAX",
+            "--delete",
+            "--checksum",
+            "--dry-run",
+            "--itemize-changes",
+        ])
+        .args([slash(wanted), slash(got)])
+        .output();
+    // The comparison above is complete; rsync is a second opinion where there is one.
+    if let Ok(output) = rsync {
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "",
+            "rsync finds no difference"
+        );
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 40, ..Config::default() })]
+
+    #[test]
+    fn a_directory_comes_back_as_it_was_and_changes_as_it_changed(
+        first in actions(60), then in prop::collection::vec(actions(25), 1..4),
+    ) {
+        let temp = tempfile::tempdir().expect("a folder");
+        let (live, copy) = (temp.path().join("live"), temp.path().join("copy"));
+        for folder in [&live, &copy] {
+            std::fs::create_dir(folder).expect("create");
+        }
+        run(&live, &first);
+        let mut objects = MemoryObjects::default();
+        let mut base = seal_into(&mut objects, &live);
+        make(&objects, base, None, &copy);
+        assert_same(&live, &copy);
+        assert_eq!(seal_only(&copy), base, "the same tree has the same hash");
+        for change in then {
+            run(&live, &change);
+            let target = seal_into(&mut objects, &live);
+            make(&objects, target, Some(base), &copy);
+            assert_same(&live, &copy);
+            assert_eq!(seal_only(&copy), target, "the same tree has the same hash");
+            base = target;
+        }
+    }
+}
+
+#[test]
+fn a_wide_directory_and_a_long_file_change_in_place() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let (live, copy) = (temp.path().join("live"), temp.path().join("copy"));
+    for folder in [&live, &copy] {
+        std::fs::create_dir(folder).expect("create");
+    }
+    let mut bytes: Vec<u8> = (0..40_000_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    std::fs::write(live.join("long"), &bytes).expect("write");
+    for i in 0..3000 {
+        std::fs::write(live.join(format!("file{i}")), format!("{i}")).expect("write");
+    }
+    let mut objects = MemoryObjects::default();
+    let base = seal_into(&mut objects, &live);
+    make(&objects, base, None, &copy);
+    assert_same(&live, &copy);
+
+    bytes[20_000_000..20_000_100].fill(7);
+    bytes.splice(30_000_000..30_000_000, [1, 2, 3]);
+    bytes.truncate(39_000_000);
+    std::fs::write(live.join("long"), &bytes).expect("write");
+    std::fs::write(live.join("file1234"), "changed").expect("write");
+    std::fs::remove_file(live.join("file77")).expect("remove");
+    let mut new = MemoryObjects::default();
+    let target = seal_into(&mut new, &live);
+    let added = new
+        .iter()
+        .filter(|object| objects.get(object.hash()).is_none())
+        .count();
+    assert!(added < 40, "a small change makes few objects, not {added}");
+    for object in new.iter() {
+        objects.insert(object.clone());
+    }
+    make(&objects, target, Some(base), &copy);
+    assert_same(&live, &copy);
+}
+
+#[test]
+fn the_measure_counts_each_file_once() {
+    let temp = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(temp.path().join("below")).expect("create");
+    std::fs::write(temp.path().join("below/file"), [0; 1000]).expect("write");
+    std::fs::hard_link(temp.path().join("below/file"), temp.path().join("link")).expect("link");
+    let measured = runtime().block_on(measure(temp.path())).expect("measure");
+    assert_eq!(measured, 1000);
+}
+
+#[test]
+fn sockets_are_passed_over_and_devices_refused() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let empty = seal_only(temp.path());
+    let mtime = std::fs::metadata(temp.path())
+        .expect("stat")
+        .modified()
+        .expect("a time");
+    let _socket = std::os::unix::net::UnixListener::bind(temp.path().join("s")).expect("bind");
+    std::fs::File::open(temp.path())
+        .expect("open")
+        .set_modified(mtime)
+        .expect("set the time");
+    assert_eq!(seal_only(temp.path()), empty);
+    let device = rustix::fs::mknodat(
+        rustix::fs::CWD,
+        temp.path().join("null"),
+        rustix::fs::FileType::CharacterDevice,
+        rustix::fs::Mode::RUSR,
+        rustix::fs::makedev(1, 3),
+    );
+    // Only where the test may make device nodes at all.
+    if device.is_ok() {
+        let sealed =
+            runtime().block_on(seal_directory(temp.path(), &mut NullSink, &Arc::default()));
+        let error = sealed.expect_err("a device node").to_string();
+        assert_eq!(error, "null is a device node: Dotmesh keeps none");
+    }
+}

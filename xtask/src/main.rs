@@ -1,2 +1,19 @@
-//! placeholder
-fn main() {}
+//! The project's own automation: `cargo xtask ci`, `tidy`, `bench`.
+
+mod bench;
+mod ci;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    let command = std::env::args().nth(1).unwrap_or_default();
+    // Paths below are relative to the workspace.
+    std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))?;
+    match command.as_str() {
+        "ci" => ci::run(),
+        "tidy" => tidy::run(),
+        "bench" => bench::run(),
+        _ => bail!("usage: cargo xtask ci|tidy|bench"),
+    }
+}

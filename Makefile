@@ -1,0 +1,40 @@
+# The commands of this project. The work is in scripts/ and in `cargo xtask`.
+
+CARGO := $(shell command -v cargo || echo $$HOME/.cargo/bin/cargo)
+
+.PHONY: help build install demo demo-stop test bench fmt
+
+help:
+	@echo "make demo       see the whole of Dotmesh at work on this machine (stop it with make demo-stop)"
+	@echo "make test       run every check and test; installs what it needs"
+	@echo "make build      build dm, dotmeshd and dothub into target/release"
+	@echo "make install    put them into /usr/local/bin"
+	@echo "make bench      measure, and print one table of ratios"
+
+build:
+	@scripts/setup.sh build
+	$(CARGO) build --release --bins
+
+install: build
+	install -m 755 target/release/dm target/release/dotmeshd target/release/dothub /usr/local/bin/
+
+demo:
+	@scripts/setup.sh build
+	@scripts/setup.sh docker
+	$(CARGO) build --bins
+	@scripts/demo.sh start
+
+demo-stop:
+	@scripts/demo.sh stop
+
+test:
+	@scripts/setup.sh test
+	$(CARGO) xtask ci
+
+bench:
+	@scripts/setup.sh test
+	$(CARGO) build --release --bins
+	$(CARGO) xtask bench
+
+fmt:
+	$(CARGO) fmt --all

@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# The library tutorial, played on this machine: one node for Alice, one for a colleague, a hub between them.
+# Everything is real and stays up to be tried: `demo.sh stop` takes it away again.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+bin=${DEMO_BIN:-$here/target/debug}
+demo=/var/lib/dotmesh-demo
+app=$demo/moby-counter
+hub_address=127.0.0.1:8180
+
+[ "$(id -u)" = 0 ] || exec sudo -E DEMO_BIN="$bin" "$0" "$@"
+PATH=$bin:$PATH
+export PATH
+
+bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+fail() { echo "demo: $*" >&2; exit 1; }
+
+# Shows a command as one would type it, then runs it.
+show() {
+    printf '\033[36m$ %s\033[0m\n' "$*"
+    (cd "$app" && eval "$*")
+}
+
+alice() {
+    export DOTMESH_SOCKET=/run/dotmesh/api.sock DM_DRIVER=dm PORT=8100 COMPOSE_PROJECT_NAME=mobycounter HOME=$demo/alice
+}
+
+bob() {
+    export DOTMESH_SOCKET=/run/dotmesh/bob.sock DM_DRIVER=dm2 PORT=8101 COMPOSE_PROJECT_NAME=colleague HOME=$demo/bob
+}
+
+wait_until() { # seconds, what, command…
+    local seconds=$1 what=$2 end=$((SECONDS + $1))
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $end ] || fail "$what did not happen within $seconds seconds; see the logs in $demo"
+        sleep 0.1
+    done
+}
+
+start_docker() {
+    docker info >/dev/null 2>&1 && return
+    if [ -d /run/systemd/system ]; then
+        systemctl start docker
+    else
+        mkdir -p "$demo"
+        setsid dockerd >"$demo/dockerd.log" 2>&1 </dev/null &
+        echo $! >"$demo/dockerd.pid"
+    fi
+    wait_until 60 "starting Docker" docker info
+}
+
+daemon() { # name, program, arguments…
+    local name=$1
+    shift
+    setsid "$@" >"$demo/$name.log" 2>&1 </dev/null &
+    echo $! >"$demo/$name.pid"
+}
+
+app_answers() { curl -fsS -m 5 -o /dev/null "localhost:$PORT/users/0/image" || [ $? = 22 ]; }
+database_answers() { (cd "$app" && docker-compose exec -T users-db psql -U postgres -c 'select count(*) from users'); }
+
+app_ready() {
+    wait_until 60 "starting the app" database_answers
+    wait_until 60 "starting the app" app_answers
+}
+
+log_in() {
+    curl -fsS "localhost:$PORT/login" -H 'Content-Type: application/json' -d "{\"Name\":\"$1\"}"
+    echo
+}
+
+start() {
+    if DOTMESH_SOCKET=/run/dotmesh/api.sock "$bin/dm" list >/dev/null 2>&1; then
+        fail "a Dotmesh node runs here already. Stop it first: 'make demo-stop' if it is the demo's, else 'dm cluster reset'."
+    fi
+    start_docker
+    "$here/scripts/images.sh"
+    mkdir -p "$demo/alice" "$demo/bob"
+    rm -rf "$app" && cp -r "$here/examples/moby-counter" "$app"
+
+    bold "Two nodes and a hub"
+    daemon alice dotmeshd --root "$demo/alice/node"
+    daemon bob dotmeshd --root "$demo/bob/node" --socket /run/dotmesh/bob.sock \
+        --docker-plugin /run/docker/plugins/dm2.sock
+    daemon hub dothub serve --data "$demo/hub" --listen "$hub_address"
+    wait_until 30 "starting Alice's node" test -S /run/dotmesh/api.sock
+    wait_until 30 "starting the colleague's node" test -S /run/dotmesh/bob.sock
+    wait_until 30 "starting the hub" curl -fsS "http://$hub_address/api/v1/version"
+    alice_key=$(dothub user add alice --data "$demo/hub" | tail -n 1)
+    bob_key=$(dothub user add bob --data "$demo/hub" | tail -n 1)
+    tutorial
+}
+
+tutorial() {
+    alice
+    bold "Alice starts her app and captures its empty state"
+    show docker-compose up -d --no-build
+    app_ready
+    show dm list
+    show dm switch mobycounter_app
+    show 'dm commit -m "Empty state"'
+    export DOTMESH_PASSWORD=$alice_key
+    show dm remote add hub "alice@$hub_address"
+
+    bold "A library of states"
+    show dm checkout -b many-users
+    app_ready
+    for n in $(seq 11); do log_in "user$n"; done
+    show 'dm commit -m "Created user1...user11 in user databases."'
+    show dm push hub mobycounter_app many-users
+    show dm checkout master
+    app_ready
+    show dm checkout -b security-vulnerability
+    app_ready
+    nobody=$(log_in "" | tr -dc 0-9)
+    show "curl -fsS -o /dev/null -F uploadfile=@samples/pirate-flag.png localhost:$PORT/users/$nobody/image"
+    show 'dm commit -m "
+   Eek - register as any new user (e.g. '"'newuser1'"') to see
+   that all new accounts are showing a compromised image."'
+    show dm push hub mobycounter_app security-vulnerability
+    show dm checkout master
+    app_ready
+    show dm log --oneline
+    colleague
+}
+
+colleague() {
+    dothub collaborator add alice/mobycounter_app bob --access read --data "$demo/hub" >/dev/null
+    bob
+    bold "A colleague brings the security hole up on another node"
+    export DOTMESH_PASSWORD=$bob_key
+    show dm remote add hub "bob@$hub_address"
+    show dm clone hub alice/mobycounter_app --local-name colleague_app
+    show dm checkout security-vulnerability
+    show docker-compose up -d --no-build
+    app_ready
+    local id shown
+    log_in newuser1
+    id=$(cd "$app" && docker-compose exec -T users-db psql -U postgres -tAc "select id from users where username = 'newuser1'")
+    shown=$(curl -fsS "localhost:$PORT/users/$id/image" | sha256sum)
+    [ "$shown" = "$(sha256sum <"$app/samples/pirate-flag.png")" ] || fail "the pirate flag is not there"
+    echo "newuser1 sees the pirate flag."
+
+    bold "Both apps run. Look at them:"
+    cat <<END
+  Alice's, on the empty state:        http://localhost:8100
+  the colleague's, compromised:       http://localhost:8101   (log in as any new user)
+
+Go on as Alice:                       export PATH=$bin:\$PATH HOME=$demo/alice; dm list; dm checkout many-users
+Go on as the colleague:               export PATH=$bin:\$PATH HOME=$demo/bob DOTMESH_SOCKET=/run/dotmesh/bob.sock
+Take it all away again:               make demo-stop
+END
+}
+
+end_daemon() {
+    [ -f "$demo/$1.pid" ] || return 0
+    local pid
+    pid=$(cat "$demo/$1.pid")
+    kill "$pid" 2>/dev/null || true
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+    rm -f "$demo/$1.pid"
+}
+
+stop() {
+    [ -d "$demo" ] || { echo "There is no demo on this machine."; return; }
+    if docker info >/dev/null 2>&1 && [ -d "$app" ]; then
+        alice && (cd "$app" && docker-compose down -v) || true
+        bob && (cd "$app" && docker-compose down -v) || true
+    fi
+    for name in alice bob hub dockerd; do end_daemon "$name"; done
+    for node in alice bob; do
+        if mountpoint -q "$demo/$node/node/pool"; then umount "$demo/$node/node/pool"; fi
+    done
+    rm -rf "$demo"
+    echo "The demo is gone."
+}
+
+case ${1:-} in
+start) start ;;
+stop) stop ;;
+*) echo "usage: $0 start|stop" >&2; exit 2 ;;
+esac

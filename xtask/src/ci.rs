@@ -1,0 +1,34 @@
+//! Every check and test, in the order in which they fail fastest.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::tidy;
+
+/// Runs all of them; the first failure ends it.
+pub(crate) fn run() -> Result<()> {
+    step("cargo", &["fmt", "--all", "--check"])?;
+    tidy::run()?;
+    step("cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    step("cargo", &["build", "--workspace", "--bins", "--quiet"])?;
+    step("cargo", &["test", "--workspace", "--exclude", "dotmesh-testkit", "--quiet"])?;
+    // Each of these tests has machines with Docker engines of their own: more at once than cores only wait.
+    step("scripts/images.sh", &["--prepared"])?;
+    step("cargo", &["test", "--package", "dotmesh-testkit", "--", "--test-threads", "2"])
+}
+
+fn step(program: &str, arguments: &[&str]) -> Result<()> {
+    announce(&format!("{program} {}", arguments.join(" ")));
+    let status = Command::new(program)
+        .args(arguments)
+        .status()
+        .with_context(|| format!("run {program}"))?;
+    ensure!(status.success(), "{program} {} failed", arguments.join(" "));
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "it is what this program is for")]
+fn announce(what: &str) {
+    eprintln!("==> {what}");
+}

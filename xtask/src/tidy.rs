@@ -1,0 +1,116 @@
+//! What only this project cares about: the head of every file, the direction of dependencies, sizes, and
+//! that snapshots and files belong together. Lists of exceptions only ever shrink.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// Each crate, with the crates of ours that it may depend on. In tests, anything goes.
+const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
+    ("dotmesh-model", &[]),
+    ("dotmesh-pool", &["dotmesh-model"]),
+    ("dotmesh-store", &["dotmesh-model"]),
+    ("dotmesh-api", &["dotmesh-model"]),
+    ("dotmesh-sync", &["dotmesh-api", "dotmesh-model", "dotmesh-store"]),
+    (
+        "dotmesh-node",
+        &["dotmesh-api", "dotmesh-model", "dotmesh-pool", "dotmesh-store", "dotmesh-sync"],
+    ),
+    ("dotmesh-hub", &["dotmesh-api", "dotmesh-model", "dotmesh-store"]),
+    ("dotmesh-cli", &["dotmesh-api", "dotmesh-model"]),
+    ("dotmesh-testkit", &[]),
+    ("xtask", &[]),
+];
+
+/// What a crate must not know of, wherever it might come from.
+const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
+    ("dotmesh-model", &["tokio", "rand", "reqwest", "sqlx"]),
+    ("dotmesh-pool", &["bollard", "axum", "reqwest", "blake3", "sqlx"]),
+    ("dotmesh-store", &["axum", "reqwest", "sqlx"]),
+    ("dotmesh-api", &["axum", "sqlx"]),
+    ("dotmesh-sync", &["axum", "bollard", "sqlx"]),
+    ("dotmesh-hub", &["bollard"]),
+    ("dotmesh-cli", &["sqlx", "bollard", "axum"]),
+];
+
+const LONGEST_FILE: usize = 600;
+const LONGEST_LINE: usize = 140;
+
+/// Fails with all that is wrong at once.
+pub(crate) fn run() -> Result<()> {
+    let mut problems = Vec::new();
+    for file in tracked_files()? {
+        if file.extension().is_some_and(|kind| kind == "rs") {
+            check_source(&file, &mut problems)?;
+        }
+    }
+    for (name, allowed) in MAY_DEPEND_ON {
+        check_manifest(name, allowed, &mut problems)?;
+    }
+    for folder in std::fs::read_dir("crates")? {
+        let name = folder?.file_name().to_string_lossy().into_owned();
+        if !MAY_DEPEND_ON.iter().any(|(known, _)| *known == name) {
+            problems.push(format!("crates/{name}: say in tidy.rs what it may depend on"));
+        }
+    }
+    ensure!(problems.is_empty(), "untidy:\n{}", problems.join("\n"));
+    Ok(())
+}
+
+fn tracked_files() -> Result<Vec<PathBuf>> {
+    let output = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .output()
+        .context("run git")?;
+    ensure!(output.status.success(), "git ls-files failed");
+    let files = String::from_utf8(output.stdout)?;
+    Ok(files.lines().map(PathBuf::from).filter(|file| file.exists()).collect())
+}
+
+fn check_source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {name}"))?;
+    if !text.starts_with("//!") {
+        problems.push(format!("{name}: begin with //! and what the file owns"));
+    }
+    let is_test = file.components().any(|part| part.as_os_str() == "tests");
+    let lines = text.lines().count();
+    if lines > LONGEST_FILE && !is_test {
+        problems.push(format!("{name}: {lines} lines; is it two things?"));
+    }
+    for (number, line) in text.lines().enumerate() {
+        if line.chars().count() > LONGEST_LINE && !line.contains('"') {
+            problems.push(format!("{name}:{}: a line of more than {LONGEST_LINE} characters", number + 1));
+        }
+        if line.ends_with([' ', '\t']) {
+            problems.push(format!("{name}:{}: white space at the end", number + 1));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the plain form that all our manifests have: one dependency a line.
+fn check_manifest(name: &str, allowed: &[&str], problems: &mut Vec<String>) -> Result<()> {
+    let path = if name == "xtask" { "xtask".into() } else { format!("crates/{name}") };
+    let text = std::fs::read_to_string(format!("{path}/Cargo.toml"))
+        .with_context(|| format!("read the manifest of {name}"))?;
+    let forbidden = MUST_NOT_KNOW.iter().find(|(crate_name, _)| *crate_name == name);
+    let mut section = String::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line.to_owned();
+        }
+        if section != "[dependencies]" {
+            continue;
+        }
+        let dependency = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        if dependency.starts_with("dotmesh-") && !allowed.contains(&dependency) {
+            problems.push(format!("{name} may not depend on {dependency}"));
+        }
+        if forbidden.is_some_and(|(_, crates)| crates.contains(&dependency)) {
+            problems.push(format!("{name} may not know of {dependency}"));
+        }
+    }
+    Ok(())
+}

@@ -10,12 +10,42 @@ use crate::tidy;
 pub(crate) fn run() -> Result<()> {
     step("cargo", &["fmt", "--all", "--check"])?;
     tidy::run()?;
-    step("cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    step(
+        "cargo",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
     step("cargo", &["build", "--workspace", "--bins", "--quiet"])?;
-    step("cargo", &["test", "--workspace", "--exclude", "dotmesh-testkit", "--quiet"])?;
+    step(
+        "cargo",
+        &[
+            "test",
+            "--workspace",
+            "--exclude",
+            "dotmesh-testkit",
+            "--quiet",
+        ],
+    )?;
     // Each of these tests has machines with Docker engines of their own: more at once than cores only wait.
     step("scripts/images.sh", &["--prepared"])?;
-    step("cargo", &["test", "--package", "dotmesh-testkit", "--", "--test-threads", "2"])
+    step(
+        "cargo",
+        &[
+            "test",
+            "--package",
+            "dotmesh-testkit",
+            "--",
+            "--test-threads",
+            "2",
+        ],
+    )
 }
 
 fn step(program: &str, arguments: &[&str]) -> Result<()> {

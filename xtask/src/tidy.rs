@@ -12,12 +12,24 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("dotmesh-pool", &["dotmesh-model"]),
     ("dotmesh-store", &["dotmesh-model"]),
     ("dotmesh-api", &["dotmesh-model"]),
-    ("dotmesh-sync", &["dotmesh-api", "dotmesh-model", "dotmesh-store"]),
+    (
+        "dotmesh-sync",
+        &["dotmesh-api", "dotmesh-model", "dotmesh-store"],
+    ),
     (
         "dotmesh-node",
-        &["dotmesh-api", "dotmesh-model", "dotmesh-pool", "dotmesh-store", "dotmesh-sync"],
+        &[
+            "dotmesh-api",
+            "dotmesh-model",
+            "dotmesh-pool",
+            "dotmesh-store",
+            "dotmesh-sync",
+        ],
     ),
-    ("dotmesh-hub", &["dotmesh-api", "dotmesh-model", "dotmesh-store"]),
+    (
+        "dotmesh-hub",
+        &["dotmesh-api", "dotmesh-model", "dotmesh-store"],
+    ),
     ("dotmesh-cli", &["dotmesh-api", "dotmesh-model"]),
     ("dotmesh-testkit", &[]),
     ("xtask", &[]),
@@ -26,7 +38,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 /// What a crate must not know of, wherever it might come from.
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("dotmesh-model", &["tokio", "rand", "reqwest", "sqlx"]),
-    ("dotmesh-pool", &["bollard", "axum", "reqwest", "blake3", "sqlx"]),
+    (
+        "dotmesh-pool",
+        &["bollard", "axum", "reqwest", "blake3", "sqlx"],
+    ),
     ("dotmesh-store", &["axum", "reqwest", "sqlx"]),
     ("dotmesh-api", &["axum", "sqlx"]),
     ("dotmesh-sync", &["axum", "bollard", "sqlx"]),
@@ -51,7 +66,9 @@ pub(crate) fn run() -> Result<()> {
     for folder in std::fs::read_dir("crates")? {
         let name = folder?.file_name().to_string_lossy().into_owned();
         if !MAY_DEPEND_ON.iter().any(|(known, _)| *known == name) {
-            problems.push(format!("crates/{name}: say in tidy.rs what it may depend on"));
+            problems.push(format!(
+                "crates/{name}: say in tidy.rs what it may depend on"
+            ));
         }
     }
     ensure!(problems.is_empty(), "untidy:\n{}", problems.join("\n"));
@@ -65,7 +82,11 @@ fn tracked_files() -> Result<Vec<PathBuf>> {
         .context("run git")?;
     ensure!(output.status.success(), "git ls-files failed");
     let files = String::from_utf8(output.stdout)?;
-    Ok(files.lines().map(PathBuf::from).filter(|file| file.exists()).collect())
+    Ok(files
+        .lines()
+        .map(PathBuf::from)
+        .filter(|file| file.exists())
+        .collect())
 }
 
 fn check_source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
@@ -81,7 +102,10 @@ fn check_source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
     }
     for (number, line) in text.lines().enumerate() {
         if line.chars().count() > LONGEST_LINE && !line.contains('"') {
-            problems.push(format!("{name}:{}: a line of more than {LONGEST_LINE} characters", number + 1));
+            problems.push(format!(
+                "{name}:{}: a line of more than {LONGEST_LINE} characters",
+                number + 1
+            ));
         }
         if line.ends_with([' ', '\t']) {
             problems.push(format!("{name}:{}: white space at the end", number + 1));
@@ -92,10 +116,16 @@ fn check_source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
 
 /// Reads the plain form that all our manifests have: one dependency a line.
 fn check_manifest(name: &str, allowed: &[&str], problems: &mut Vec<String>) -> Result<()> {
-    let path = if name == "xtask" { "xtask".into() } else { format!("crates/{name}") };
+    let path = if name == "xtask" {
+        "xtask".into()
+    } else {
+        format!("crates/{name}")
+    };
     let text = std::fs::read_to_string(format!("{path}/Cargo.toml"))
         .with_context(|| format!("read the manifest of {name}"))?;
-    let forbidden = MUST_NOT_KNOW.iter().find(|(crate_name, _)| *crate_name == name);
+    let forbidden = MUST_NOT_KNOW
+        .iter()
+        .find(|(crate_name, _)| *crate_name == name);
     let mut section = String::new();
     for line in text.lines() {
         if line.starts_with('[') {

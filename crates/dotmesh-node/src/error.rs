@@ -100,7 +100,7 @@ pub enum NodeError {
     Pool(#[from] PoolError),
     /// The registry failed.
     #[error("the registry failed")]
-    Registry(#[from] sqlx::Error),
+    Registry(#[source] sqlx::Error),
     /// The registry holds what it should not.
     #[error("the registry is damaged: {0}")]
     RegistryDamaged(String),
@@ -200,6 +200,22 @@ impl From<NodeError> for ErrorBody {
     }
 }
 
+impl From<sqlx::Error> for NodeError {
+    /// The registry is in the pool, and full when that is.
+    fn from(error: sqlx::Error) -> Self {
+        const SQLITE_FULL: &str = "13";
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
+        match code.as_deref() {
+            Some(SQLITE_FULL) => Self::Pool(PoolError::Full {
+                doing: "write the registry",
+            }),
+            _ => Self::Registry(error),
+        }
+    }
+}
+
 impl From<dotmesh_api::ClientError> for NodeError {
     fn from(error: dotmesh_api::ClientError) -> Self {
         Self::Transfer(error.into())
@@ -215,6 +231,12 @@ impl From<dotmesh_sync::PushError> for NodeError {
 impl From<dotmesh_sync::MaterialiseError> for NodeError {
     fn from(error: dotmesh_sync::MaterialiseError) -> Self {
         Self::Transfer(told(&error, ErrorCode::Internal))
+    }
+}
+
+impl From<dotmesh_model::commit::InvalidRecord> for NodeError {
+    fn from(error: dotmesh_model::commit::InvalidRecord) -> Self {
+        Self::Transfer(told(&error, ErrorCode::Corrupt))
     }
 }
 

@@ -81,6 +81,7 @@ fn lock_root(root: &Path) -> Result<std::fs::File> {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Access {
     Root,
     /// Root, and the group `dotmesh` where there is one.

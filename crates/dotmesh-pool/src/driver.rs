@@ -46,8 +46,10 @@ pub(crate) trait Driver: Send + Sync {
     /// Whether a folder is one that this driver made.
     fn is_snapshotted(&self, path: &Path) -> Result<bool, PoolError>;
 
-    /// How much a folder holds, and how much changed in it since `base` was frozen. `base` must be the folder's
-    /// own ancestor or descendant. What was written since the last flush may not be counted. The file `ignored`, directly below the folder, does not count in the size.
+    /// How much a folder holds, and how much changed in it since `base` was frozen.
+    ///
+    /// `base` must be the folder's own ancestor or descendant. What was written since the last flush may not be
+    /// counted. The file `ignored`, directly below the folder, does not count in the size.
     fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError>;
 
     /// How full the pool is.

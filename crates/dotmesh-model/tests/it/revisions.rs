@@ -10,13 +10,13 @@ const B: &str = "aaaa0000000000000000000000000002";
 const C: &str = "cafe0000000000000000000000000003";
 
 fn resolve(text: &str) -> String {
-    let id = |text: &str| text.parse::<CommitId>().unwrap();
+    let id = |text: &str| text.parse::<CommitId>().expect("an id");
     let mut history = History::default();
     history.insert(id(A), CommitId::ROOT);
     history.insert(id(B), id(A));
     history.insert(id(C), id(B));
     let branches: BTreeMap<BranchName, CommitId> = [("master", B), ("cafe", C)]
-        .map(|(name, head)| (name.parse().unwrap(), id(head)))
+        .map(|(name, head)| (name.parse().expect("a name"), id(head)))
         .into();
     let revision = match text.parse::<Revision>() {
         Ok(revision) => revision,

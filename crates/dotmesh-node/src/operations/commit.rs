@@ -59,7 +59,11 @@ async fn commit_locked(
         record: bytes,
         seal: None,
     };
-    node.registry.add_commit(&dot.id, branch, commit).await?;
+    if let Err(error) = node.registry.add_commit(&dot.id, branch, commit).await {
+        // What the caller is told has failed may not come to light at the next start.
+        node.pool.take_back(&dot.name, record.id).await?;
+        return Err(error);
+    }
     Ok(record.id)
 }
 

@@ -10,6 +10,9 @@ const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 /// How many looks at the room come to one at the trash.
 const ROOM_PER_TRASH: u32 = 10;
 
+/// What was deleted goes at once when less than this share of the pool is free: the living come first.
+const CROWDED_FRACTION: u64 = 20;
+
 /// Runs until the daemon ends.
 pub(crate) async fn keep_house(node: Node) {
     let grace = Duration::from_secs(node.config.trash_grace);
@@ -17,12 +20,24 @@ pub(crate) async fn keep_house(node: Node) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for count in 0_u32.. {
         ticks.tick().await;
-        if let Err(error) = node.pool.grow().await {
-            tracing::warn!(%error, "the pool cannot grow");
-        }
+        let crowded = match node.pool.grow().await {
+            Ok(grew) => !grew && is_crowded(&node).await,
+            Err(error) => {
+                tracing::warn!(%error, "the pool cannot grow");
+                true
+            }
+        };
+        let grace = if crowded { Duration::ZERO } else { grace };
         let emptying = grace.is_zero() || count % ROOM_PER_TRASH == 0;
         if emptying && let Err(error) = node.pool.empty_trash(grace).await {
             tracing::warn!(%error, "the trash cannot be emptied");
         }
     }
+}
+
+async fn is_crowded(node: &Node) -> bool {
+    node.pool
+        .space()
+        .await
+        .is_ok_and(|space| space.free < space.total / CROWDED_FRACTION)
 }

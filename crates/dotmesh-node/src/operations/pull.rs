@@ -32,7 +32,7 @@ pub(crate) async fn pull(job: &Job) -> Result<TransferOutcome, NodeError> {
         let history = job.node.registry.history(&dot.id).await?;
         if history.contains(branch.head) {
             plan(job, &dot, &history, branch).await?;
-        } else if let Some(local) = dot.branches.get(&branch.name) {
+        } else if dot.branches.contains_key(&branch.name) {
             let commits = job
                 .hub
                 .commits(&job.request.remote_dot, branch.head)
@@ -42,7 +42,6 @@ pub(crate) async fn pull(job: &Job) -> Result<TransferOutcome, NodeError> {
             for commit in verified {
                 history.insert(commit.record.id, commit.record.parent);
             }
-            debug_assert!(history.contains(local.head));
             plan(job, &dot, &history, branch).await?;
         }
     }
@@ -152,6 +151,11 @@ impl Drop for Draft<'_> {
 
 fn wanted_branches(job: &Job, remote: &HubDot) -> Result<Vec<HubBranch>, NodeError> {
     match &job.request.branch {
+        None if remote.branches.is_empty() => Err(NodeError::NoRemoteBranch {
+            hub: job.hub_name(),
+            branch: BranchName::master(),
+            dot: job.request.remote_dot.full(),
+        }),
         None => Ok(remote.branches.clone()),
         Some(name) => match remote.branches.iter().find(|branch| branch.name == *name) {
             Some(branch) => Ok(vec![branch.clone()]),
@@ -246,7 +250,8 @@ async fn receive_into(
                 .begin_import(&dot.name, commit.record.parent)
                 .await?;
             job.progress.start_phase("receiving");
-            dotmesh_sync::materialise(&source, seal.root, base, &import.data(), &job.progress).await?;
+            dotmesh_sync::materialise(&source, seal.root, base, &import.data(), &job.progress)
+                .await?;
             let record = commit.sealed.record.clone().into_bytes();
             job.node
                 .pool

@@ -99,7 +99,7 @@ async fn reconcile_commits(node: &Node, dot: &Dot) -> Result<(), NodeError> {
                 );
             }
             _ => {
-                tracing::error!(dot = %dot.name, commit = %id, "a commit's record is damaged; it is left out")
+                tracing::error!(dot = %dot.name, commit = %id, "a commit's record is damaged");
             }
         }
     }

@@ -41,6 +41,7 @@ impl Direction {
 pub struct NodeClient {
     http: reqwest::Client,
     socket: PathBuf,
+    observer: Option<fn(&str)>,
 }
 
 impl NodeClient {
@@ -53,7 +54,17 @@ impl NodeClient {
         Ok(Self {
             http,
             socket: socket.to_owned(),
+            observer: None,
         })
+    }
+
+    /// Has every request told before it is sent, as `POST /v1/dots`.
+    #[must_use]
+    pub fn observed_by(self, observer: fn(&str)) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
+        }
     }
 
     fn server(&self) -> String {
@@ -61,6 +72,9 @@ impl NodeClient {
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        if let Some(observer) = self.observer {
+            observer(&format!("{method} /v1/{path}"));
+        }
         self.http.request(method, format!("http://node/v1/{path}"))
     }
 

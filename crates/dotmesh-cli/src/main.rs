@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! The program `dm`.
+
+fn main() -> std::process::ExitCode {
+    dotmesh_cli::run()
+}

@@ -1,0 +1,46 @@
+//! The command line as a whole: the options that every command takes, and what `dm --help` says.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::commands::Command;
+
+/// Shown at the end of `dm --help`.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    Done
+  1    Refused or failed
+  2    Wrong usage
+  3    The node, the hub or Docker cannot be reached
+  130  Interrupted
+
+Environment variables:
+  DOTMESH_SOCKET    Where the node listens (default: /run/dotmesh/api.sock)
+  DOTMESH_PASSWORD  The API key for 'dm remote add', which then asks for none";
+
+/// Git for the state of a running app
+///
+/// A dot holds the state of an app: all its databases and files. Commit it, branch it, go back to any commit, and
+/// share it with others through a hub, like code.
+#[derive(Debug, Parser)]
+#[command(name = "dm", version, after_help = AFTER_HELP, disable_help_subcommand = false)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The options of every command.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Where remotes and the current dot are kept [default: ~/.dotmesh/config]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Show the requests to the node on standard error
+    #[arg(long, global = true)]
+    pub verbose: bool,
+}

@@ -1,0 +1,94 @@
+//! The commands, one file each.
+
+pub mod branch;
+pub mod checkout;
+pub mod clone;
+pub mod cluster;
+pub mod commit;
+pub mod dot;
+pub mod init;
+pub mod list;
+pub mod log;
+pub mod mount;
+pub mod pull;
+pub mod push;
+pub mod remote;
+pub mod reset;
+pub mod switch;
+pub mod version;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::Result;
+
+/// What `dm` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Init(init::Args),
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    Switch(switch::Args),
+    Commit(commit::Args),
+    Log(log::Args),
+    Branch(branch::Args),
+    Checkout(checkout::Args),
+    Reset(reset::Args),
+    Remote(remote::Args),
+    Clone(clone::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    #[command(subcommand)]
+    Dot(dot::Command),
+    Mount(mount::Args),
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    Version(version::Args),
+}
+
+impl Command {
+    /// Whether the node completes what it has begun when `dm` goes away.
+    pub fn goes_on_without_us(&self) -> bool {
+        matches!(self, Self::Commit(_) | Self::Checkout(_) | Self::Reset(_))
+    }
+}
+
+/// Runs a command.
+pub async fn run(context: &Context, command: Command) -> Result<()> {
+    match command {
+        Command::Init(args) => init::run(context, args).await,
+        Command::List(args) => list::run(context, args).await,
+        Command::Switch(args) => switch::run(context, args).await,
+        Command::Commit(args) => commit::run(context, args).await,
+        Command::Log(args) => log::run(context, args).await,
+        Command::Branch(args) => branch::run(context, args).await,
+        Command::Checkout(args) => checkout::run(context, args).await,
+        Command::Reset(args) => reset::run(context, args).await,
+        Command::Remote(args) => remote::run(context, args).await,
+        Command::Clone(args) => clone::run(context, args).await,
+        Command::Pull(args) => pull::run(context, args).await,
+        Command::Push(args) => push::run(context, args).await,
+        Command::Dot(command) => dot::run(context, command).await,
+        Command::Mount(args) => mount::run(context, args).await,
+        Command::Cluster(command) => cluster::run(context, command).await,
+        Command::Version(args) => version::run(context, args).await,
+    }
+}
+
+/// Container names as Docker shows them.
+fn containers(names: &[String], separator: &str) -> String {
+    let names = names
+        .iter()
+        .map(|name| format!("/{}", name.trim_start_matches('/')));
+    names.collect::<Vec<_>>().join(separator)
+}
+
+/// Tells which containers were stopped and started again.
+fn tell_restarted(context: &Context, restarted: &[String]) {
+    if !restarted.is_empty() {
+        context.ui.status(&format!(
+            "Restarted containers: {}",
+            containers(restarted, ", ")
+        ));
+    }
+}

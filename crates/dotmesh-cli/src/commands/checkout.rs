@@ -1,0 +1,52 @@
+//! `dm checkout`
+
+use dotmesh_api::node::{BranchStart, Checkout};
+use dotmesh_model::BranchName;
+
+use crate::commands::tell_restarted;
+use crate::context::Context;
+use crate::error::Result;
+
+/// Switch the current dot to another branch
+///
+/// The containers that use the dot are stopped, and started again on the state of that branch. Changes that no commit
+/// holds stay with the branch that they were made on; a new branch takes a copy of them along unless told otherwise.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Make the branch first
+    #[arg(short = 'b', long = "branch")]
+    create: bool,
+
+    /// Start the new branch from the last commit, without uncommitted changes
+    #[arg(long, requires = "create", conflicts_with = "commit")]
+    clean: bool,
+
+    /// The branch
+    #[arg(value_name = "BRANCH")]
+    branch: BranchName,
+
+    /// Start the new branch here: HEAD~2, a branch, a commit's id or its first digits
+    #[arg(value_name = "COMMIT", requires = "create")]
+    commit: Option<String>,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let start = match args.commit {
+        Some(commit) => BranchStart::Commit(commit),
+        None if args.clean => BranchStart::Commit("HEAD".to_owned()),
+        None => BranchStart::WorkingCopy,
+    };
+    let checkout = Checkout {
+        branch: args.branch,
+        create: args.create.then_some(start),
+    };
+    let switched = context
+        .on_current_dot(async |node, dot| Ok(node.checkout(dot, &checkout).await?))
+        .await?;
+    context
+        .ui
+        .status(&format!("Switched to branch '{}'", switched.branch));
+    tell_restarted(context, &switched.restarted);
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! `dm cluster`
+
+pub mod init;
+pub mod machine;
+pub mod reset;
+mod run_detached;
+pub mod service;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::Result;
+
+/// Start Dotmesh on this machine, or take it away
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Init(init::Args),
+    Reset(reset::Args),
+    #[command(hide = true)]
+    RunDetached(run_detached::Args),
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
+    match command {
+        Command::Init(args) => init::run(context, args).await,
+        Command::Reset(args) => reset::run(context, args).await,
+        Command::RunDetached(args) => run_detached::run(&args),
+    }
+}
+
+fn require_root(what: &str) -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(
+        crate::error::CliError::failed(format!("'dm cluster {what}' must run as root"))
+            .hint(format!("Try it with sudo: sudo dm cluster {what}")),
+    )
+}

@@ -1,0 +1,190 @@
+//! `dm cluster init`
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use dotmesh_api::node::NodeVersion;
+use dotmesh_model::size::parse_size;
+
+use super::machine::Machine;
+use super::require_root;
+use super::service::{self, Detached};
+use crate::context::Context;
+use crate::error::{CliError, Result};
+
+/// How long the daemon may take to answer: it may have a disk image to make.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(90);
+
+/// Start Dotmesh on this machine
+///
+/// Runs the daemon dotmeshd: as a systemd service where systemd runs, which also starts it at every boot; else as a process
+/// of its own. Must run as root. Does nothing where Dotmesh runs already.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/dotmesh")]
+    pub root: PathBuf,
+
+    /// Where 'dm' reaches the daemon [default: DOTMESH_SOCKET, else /run/dotmesh/api.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Where Docker reaches the volume driver; the file's name is the driver's. 'none' for no driver [default:
+    /// /run/docker/plugins/dm.sock]
+    #[arg(long, value_name = "PATH")]
+    pub docker_plugin: Option<String>,
+
+    /// Where the Docker Engine is [default: DOCKER_HOST, else unix:///var/run/docker.sock]
+    #[arg(long, value_name = "URL")]
+    pub docker_host: Option<String>,
+
+    /// Keep the pool on this block device, or in this folder of a btrfs filesystem, instead of in a file
+    #[arg(long, value_name = "PATH")]
+    pub pool: Option<PathBuf>,
+
+    /// How large the pool's file is made at first, e.g. 10G; it takes space only as it fills
+    #[arg(long, value_name = "SIZE", value_parser = check_size)]
+    pub pool_size: Option<String>,
+
+    /// How large the pool's file may grow
+    #[arg(long, value_name = "SIZE", value_parser = check_size)]
+    pub pool_limit: Option<String>,
+}
+
+fn check_size(text: &str) -> std::result::Result<String, String> {
+    parse_size(text).map(|_| text.to_owned())
+}
+
+impl Args {
+    /// The daemon's arguments. Paths are absolute, as it runs elsewhere.
+    pub fn for_daemon(&self, socket: &Path, docker_host: Option<&str>) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        let mut option = |name: &str, value: OsString| words.extend([name.into(), value]);
+        option("--root", absolute(&self.root));
+        option("--socket", absolute(socket));
+        if let Some(plugin) = &self.docker_plugin {
+            let none = plugin == "none";
+            option(
+                "--docker-plugin",
+                if none {
+                    plugin.into()
+                } else {
+                    absolute(Path::new(plugin))
+                },
+            );
+        }
+        if let Some(host) = self.docker_host.as_deref().or(docker_host) {
+            option("--docker-host", host.into());
+        }
+        if let Some(pool) = &self.pool {
+            option("--pool", absolute(pool));
+        }
+        if let Some(size) = &self.pool_size {
+            option("--pool-size", size.into());
+        }
+        if let Some(limit) = &self.pool_limit {
+            option("--pool-limit", limit.into());
+        }
+        words
+    }
+}
+
+fn absolute(path: &Path) -> OsString {
+    std::path::absolute(path)
+        .unwrap_or_else(|_| path.to_owned())
+        .into_os_string()
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let socket = args
+        .socket
+        .clone()
+        .unwrap_or_else(|| context.environment.socket().to_owned());
+    let node = dotmesh_api::NodeClient::new(&socket)?;
+    if let Ok(version) = node.version().await {
+        context.ui.status(&format!(
+            "Dotmesh is already running, version {}",
+            version.version
+        ));
+        return Ok(());
+    }
+    require_root("init")?;
+    let wants_docker = args.docker_plugin.as_deref() != Some("none");
+    let machine = Machine::look(&context.environment, wants_docker).await;
+    let program = machine.ready()?;
+    make_group().await;
+
+    let words = args.for_daemon(&socket, context.environment.docker_host.as_deref());
+    let detached = if service::has_systemd() {
+        service::start_unit(program, &words).await?;
+        None
+    } else {
+        Some(Detached::start(program, &words, &args.root)?)
+    };
+    let by_hand = detached.is_some();
+    let version = tokio::time::timeout(ANSWERS_WITHIN, answer(&node, detached))
+        .await
+        .map_err(|_| {
+            let log = if by_hand {
+                format!(
+                    "See what it says in {}",
+                    args.root.join("dotmeshd.log").display()
+                )
+            } else {
+                "See what it says with 'journalctl -u dotmeshd'.".to_owned()
+            };
+            CliError::unreachable(format!(
+                "dotmeshd was started but does not answer at {}",
+                socket.display()
+            ))
+            .hint(log)
+        })??;
+    if by_hand {
+        let file = service::pid_file(&socket);
+        std::fs::write(&file, format!("{}\n", version.pid)).map_err(|error| {
+            CliError::failed(format!("cannot write {}", file.display())).caused_by(error)
+        })?;
+    }
+    context
+        .ui
+        .status(&format!("Dotmesh is running, version {}", version.version));
+    if let Some(driver) = &version.driver {
+        context.ui.status(&format!(
+            "Docker volumes of driver '{driver}' are dots now."
+        ));
+    }
+    context.ui.hint(
+        "Members of the group 'dotmesh' need no sudo for 'dm': sudo usermod -aG dotmesh $USER",
+    );
+    Ok(())
+}
+
+/// Waits until the daemon answers, or has ended.
+async fn answer(
+    node: &dotmesh_api::NodeClient,
+    mut detached: Option<Detached>,
+) -> Result<NodeVersion> {
+    loop {
+        if let Ok(version) = node.version().await {
+            return Ok(version);
+        }
+        if let Some(detached) = &mut detached {
+            detached.check()?;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The daemon lets the members of this group in. Without the tool, or the group, only root gets in.
+async fn make_group() {
+    let mut groupadd = tokio::process::Command::new("groupadd");
+    groupadd.args(["--system", "--force", "dotmesh"]);
+    groupadd
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _ = groupadd.status().await;
+}

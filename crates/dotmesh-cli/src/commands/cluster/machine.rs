@@ -1,0 +1,103 @@
+//! What a machine must have for Dotmesh to run, and what to do about what it has not.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::environment::Environment;
+use crate::error::{CliError, Result};
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The daemon's program.
+    pub dotmeshd: Option<PathBuf>,
+    /// Docker, or no wish for it.
+    pub docker: bool,
+    /// The kernel knows btrfs.
+    pub btrfs: bool,
+    /// `mkfs.btrfs`.
+    pub mkfs: bool,
+}
+
+impl Machine {
+    /// Looks around.
+    pub async fn look(environment: &Environment, wants_docker: bool) -> Self {
+        Self {
+            dotmeshd: find_dotmeshd(environment),
+            docker: !wants_docker || environment.find_program("docker").is_some(),
+            btrfs: has_btrfs().await,
+            mkfs: environment.find_program("mkfs.btrfs").is_some(),
+        }
+    }
+
+    /// The daemon's program, if nothing is missing; else all that is missing at once.
+    pub fn ready(&self) -> Result<&PathBuf> {
+        let mut missing = Vec::new();
+        let mut hints = Vec::new();
+        let mut need = |present: bool, name: &'static str, hint: &'static str| {
+            if !present {
+                missing.push(name);
+                hints.push(hint);
+            }
+        };
+        need(
+            self.dotmeshd.is_some(),
+            "dotmeshd",
+            "Put 'dotmeshd' beside 'dm', or into a folder of PATH.",
+        );
+        need(
+            self.docker,
+            "docker",
+            "Install Docker, see https://docs.docker.com/engine/install/, or do without it: --docker-plugin none",
+        );
+        need(
+            self.btrfs,
+            "btrfs in the kernel",
+            "Load it with 'modprobe btrfs'; a kernel without it needs its package of extra modules, or another kernel.",
+        );
+        need(
+            self.mkfs,
+            "mkfs.btrfs",
+            "Install it: 'apt-get install btrfs-progs', or 'dnf install btrfs-progs'.",
+        );
+        match &self.dotmeshd {
+            Some(dotmeshd) if missing.is_empty() => Ok(dotmeshd),
+            _ => {
+                let list = missing.join(", ");
+                let error =
+                    CliError::failed(format!("this machine lacks what Dotmesh needs: {list}"));
+                Err(hints.into_iter().fold(error, CliError::hint))
+            }
+        }
+    }
+}
+
+fn find_dotmeshd(environment: &Environment) -> Option<PathBuf> {
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|dm| dm.with_file_name("dotmeshd"));
+    beside
+        .filter(|file| file.is_file())
+        .or_else(|| environment.find_program("dotmeshd"))
+}
+
+async fn has_btrfs() -> bool {
+    let known = || {
+        let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        filesystems
+            .lines()
+            .any(|line| line.split_whitespace().last() == Some("btrfs"))
+    };
+    if !known() {
+        // Where it cannot be loaded, what follows finds out.
+        let mut load = Command::new("modprobe");
+        load.arg("btrfs")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let _ = load.status().await;
+    }
+    known()
+}

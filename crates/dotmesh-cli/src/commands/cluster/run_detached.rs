@@ -1,0 +1,28 @@
+//! `dm cluster run-detached`: becomes the daemon, away from the terminal. For `dm cluster init` only.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use crate::error::{CliError, Result};
+
+/// Become another program in a session of its own
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// Runs it; returns only if it fails.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Err(CliError::usage("no program was named"));
+    };
+    rustix::process::setsid()
+        .map_err(|error| CliError::failed("cannot leave the terminal").caused_by(error))?;
+    let error = Command::new(program)
+        .args(arguments)
+        .current_dir("/")
+        .exec();
+    Err(CliError::failed(format!("cannot run {}", program.display())).caused_by(error))
+}

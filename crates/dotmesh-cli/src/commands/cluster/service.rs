@@ -1,0 +1,240 @@
+//! Starting and stopping the daemon: as a systemd unit where systemd runs, else as a process of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
+
+use crate::error::{CliError, Result};
+
+/// Where the unit is written.
+const UNIT_FILE: &str = "/etc/systemd/system/dotmeshd.service";
+
+/// The unit's name.
+const UNIT: &str = "dotmeshd.service";
+
+/// How long the daemon may take to end.
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Whether systemd is this machine's first process.
+pub fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// Whether the unit is there.
+pub fn has_unit() -> bool {
+    Path::new(UNIT_FILE).exists()
+}
+
+/// Where the number of a daemon is kept that runs without systemd: beside its socket.
+pub fn pid_file(socket: &Path) -> PathBuf {
+    socket.with_file_name("dotmeshd.pid")
+}
+
+/// The unit's text. Docker starts after Dotmesh, as its containers may need volumes; and containers keep their volumes
+/// when the daemon is stopped, hence `KillMode`.
+pub fn unit(program: &Path, arguments: &[OsString]) -> String {
+    let mut command = quoted(program.as_os_str());
+    for argument in arguments {
+        let _ = write!(command, " {}", quoted(argument));
+    }
+    format!(
+        "[Unit]\n\
+         Description=Dotmesh: git for the state of a running app\n\
+         After=local-fs.target\n\
+         Before=docker.service\n\
+         \n\
+         [Service]\n\
+         ExecStart={command}\n\
+         Restart=always\n\
+         RestartSec=1\n\
+         KillMode=process\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
+}
+
+/// A word as systemd reads it back.
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy().replace('%', "%%").replace('$', "$$");
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=%$@+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word;
+    }
+    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Installs the unit and starts it, now and at every boot.
+pub async fn start_unit(program: &Path, arguments: &[OsString]) -> Result<()> {
+    let written = std::fs::write(UNIT_FILE, unit(program, arguments));
+    written
+        .map_err(|error| CliError::failed(format!("cannot write {UNIT_FILE}")).caused_by(error))?;
+    systemctl(&["daemon-reload"]).await?;
+    systemctl(&["enable", UNIT]).await?;
+    systemctl(&["restart", UNIT]).await
+}
+
+/// Stops the unit and takes it away.
+pub async fn remove_unit() -> Result<()> {
+    systemctl(&["disable", "--now", UNIT]).await?;
+    remove_file(Path::new(UNIT_FILE))?;
+    systemctl(&["daemon-reload"]).await
+}
+
+async fn systemctl(arguments: &[&str]) -> Result<()> {
+    let what = format!("systemctl {}", arguments.join(" "));
+    let output = Command::new("systemctl")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await;
+    let output = output
+        .map_err(|error| CliError::failed(format!("cannot run '{what}'")).caused_by(error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(
+        CliError::failed(format!("'{what}' failed: {}", said.trim()))
+            .hint(format!("See 'journalctl -u {UNIT}'.")),
+    )
+}
+
+/// A daemon that was started without systemd, until it answers.
+#[derive(Debug)]
+pub struct Detached {
+    child: Child,
+    log: PathBuf,
+    log_start: u64,
+}
+
+impl Detached {
+    /// Starts it in a session of its own; what it says goes to `dotmeshd.log` under its root.
+    pub fn start(program: &Path, arguments: &[OsString], root: &Path) -> Result<Self> {
+        let path = root.join("dotmeshd.log");
+        let open = || {
+            std::fs::create_dir_all(root)?;
+            let log = File::options().create(true).append(true).open(&path)?;
+            Ok((log.metadata()?.len(), log.try_clone()?, log))
+        };
+        let (log_start, output, errors) = open().map_err(|error: std::io::Error| {
+            CliError::failed(format!("cannot write to {}", path.display())).caused_by(error)
+        })?;
+        let dm = std::env::current_exe()
+            .map_err(|error| CliError::failed("cannot find 'dm' itself").caused_by(error))?;
+        let child = Command::new(dm)
+            .args(["cluster", "run-detached", "--"])
+            .arg(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| {
+                CliError::failed(format!("cannot start {}", program.display())).caused_by(error)
+            })?;
+        Ok(Self {
+            child,
+            log: path,
+            log_start,
+        })
+    }
+
+    /// Fails with the daemon's last words if it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(self.ended()),
+            Err(error) => Err(CliError::failed("cannot watch dotmeshd").caused_by(error)),
+        }
+    }
+
+    fn ended(&self) -> CliError {
+        let mut words = Vec::new();
+        if let Ok(mut log) = File::open(&self.log)
+            && log.seek(SeekFrom::Start(self.log_start)).is_ok()
+        {
+            let _ = log.read_to_end(&mut words);
+        }
+        let words = String::from_utf8_lossy(&words);
+        let lines: Vec<&str> = words.trim().lines().collect();
+        let last = lines[lines.len().saturating_sub(8)..].join("\n");
+        CliError::failed(format!("dotmeshd did not start:\n{last}"))
+            .hint(format!("Its whole log is {}", self.log.display()))
+    }
+}
+
+/// The number of the daemon behind a socket, as it was written down when it was started; `None` if that process is gone.
+pub fn read_pid(socket: &Path) -> Option<u32> {
+    let pid = std::fs::read_to_string(pid_file(socket))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    is_dotmeshd(pid).then_some(pid)
+}
+
+/// Numbers are used again: one counts only while it is the daemon's.
+fn is_dotmeshd(pid: u32) -> bool {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    name.is_ok_and(|name| name.trim() == "dotmeshd")
+}
+
+/// What the daemon was given for an option.
+pub fn option_of(pid: u32, option: &str) -> Option<String> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<String> = words
+        .split(|b| *b == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
+    let joined = format!("{option}=");
+    words
+        .iter()
+        .enumerate()
+        .find_map(|(i, word)| match word.strip_prefix(&joined) {
+            Some(value) => Some(value.to_owned()),
+            None => (word == option).then(|| words.get(i + 1).cloned())?,
+        })
+}
+
+/// Tells the daemon to end, and waits until it has.
+pub async fn stop_process(pid: u32) -> Result<()> {
+    let failed = |why: &str| {
+        CliError::failed(format!("dotmeshd (process {pid}) {why}")).hint(format!(
+            "See what it does, or end it with 'kill -9 {pid}' and try again."
+        ))
+    };
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let process = raw
+        .filter(|_| is_dotmeshd(pid))
+        .ok_or_else(|| failed("is not the daemon"))?;
+    match rustix::process::kill_process(process, Signal::TERM) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => return Err(failed("cannot be stopped").caused_by(error)),
+    }
+    let gone = async {
+        while is_dotmeshd(pid) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(STOPS_WITHIN, gone)
+        .await
+        .map_err(|_| failed("does not end"))
+}
+
+/// Removes a file; one that is gone already is fine.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(CliError::failed(format!("cannot remove {}", path.display())).caused_by(error))
+        }
+        _ => Ok(()),
+    }
+}

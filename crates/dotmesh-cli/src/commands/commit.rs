@@ -1,0 +1,70 @@
+//! `dm commit`
+
+use std::collections::BTreeMap;
+
+use dotmesh_api::node::CreateCommit;
+use dotmesh_model::commit::check_metadata_key;
+
+use crate::context::Context;
+use crate::error::{CliError, Result};
+use crate::{git, message};
+
+/// Keep the state of the current dot, all subdots at one instant
+///
+/// Nothing is stopped. The commit also keeps its author, the images of the containers that use the dot and, inside a
+/// git work tree, the version of the code. Prints the commit's id.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What this state is; given several times, each is a paragraph
+    #[arg(short, long, value_name = "MESSAGE")]
+    message: Vec<String>,
+
+    /// A value to keep with the commit; may be given several times
+    #[arg(short = 'd', long, value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let message = message::join(&args.message);
+    if message.is_empty() {
+        return Err(CliError::usage("Please provide a commit message")
+            .hint("Say what this state is: dm commit -m \"Users with long names\""));
+    }
+    let metadata = parse_metadata(&args.metadata)?;
+    let (author, code) = tokio::join!(git::author(), git::code_version());
+    let commit = CreateCommit {
+        message,
+        author: author.unwrap_or_else(|| account(context)),
+        metadata,
+        code,
+    };
+    let made = context
+        .on_current_dot(async |node, dot| Ok(node.commit(dot, &commit).await?))
+        .await?;
+    context.ui.out(&format!("{}\n", made.id))
+}
+
+/// Reads `-d` values: the key is what comes before the first `=`, the value all that follows.
+pub fn parse_metadata(pairs: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut metadata = BTreeMap::new();
+    for pair in pairs {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(CliError::usage(format!(
+                "Each metadata value must be a name=value pair: {pair}"
+            )));
+        };
+        check_metadata_key(key).map_err(CliError::usage)?;
+        metadata.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(metadata)
+}
+
+/// `user@host`, for those without a name in git's configuration.
+fn account(context: &Context) -> String {
+    let user = context.environment.user.as_deref().unwrap_or("unknown");
+    format!(
+        "{user}@{}",
+        rustix::system::uname().nodename().to_string_lossy()
+    )
+}

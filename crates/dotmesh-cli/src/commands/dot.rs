@@ -1,0 +1,27 @@
+//! `dm dot`
+
+pub mod delete;
+pub mod set_upstream;
+pub mod show;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::Result;
+
+/// Look at a dot, delete it, say where it belongs
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Show(show::Args),
+    Delete(delete::Args),
+    SetUpstream(set_upstream::Args),
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
+    match command {
+        Command::Show(args) => show::run(context, args).await,
+        Command::Delete(args) => delete::run(context, args).await,
+        Command::SetUpstream(args) => set_upstream::run(context, args).await,
+    }
+}

@@ -1,0 +1,62 @@
+//! `dm dot set-upstream`
+
+use dotmesh_model::DotName;
+
+use crate::context::Context;
+use crate::error::{CliError, Result};
+use crate::transfer;
+
+/// Say which dot of a remote a dot is pulled from and pushed to
+///
+/// The dot on the remote need not exist yet; without a namespace it is your own.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "dm dot set-upstream [DOT] <REMOTE> <REMOTE-DOT>")]
+pub struct Args {
+    /// The dot here; may be left out, and is the current dot then
+    #[arg(value_name = "DOT", required = true)]
+    first: String,
+
+    /// The remote
+    #[arg(value_name = "REMOTE", required = true)]
+    second: String,
+
+    /// The dot there, [NAMESPACE/]DOT
+    #[arg(value_name = "REMOTE-DOT")]
+    third: Option<String>,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let (dot, remote, remote_dot) = match args.words.as_slice() {
+        [remote, remote_dot] => (None, remote, remote_dot),
+        [dot, remote, remote_dot] => {
+            let dot: DotName = dot
+                .parse()
+                .map_err(|error: dotmesh_model::InvalidName| CliError::usage(error.to_string()))?;
+            (Some(dot), remote, remote_dot)
+        }
+        _ => {
+            return Err(CliError::usage(
+                "Please specify [DOT] REMOTE REMOTE-DOT as arguments.",
+            ));
+        }
+    };
+    let name = remote
+        .parse()
+        .map_err(|_| crate::config::no_such_remote(remote))?;
+    let remote = context.config.load()?.remote(&name)?.clone();
+    let remote_dot = transfer::parse_remote_dot(&remote, remote_dot)?;
+    let detail = context
+        .on_dot(dot.as_ref(), async |node, dot| Ok(node.dot(dot).await?))
+        .await?;
+    let local = detail.summary.name;
+    context.update_node_config(|config| {
+        let upstreams = config.upstreams.entry(name.clone()).or_default();
+        upstreams.insert(local.clone(), remote_dot.clone());
+    })?;
+    let (local, remote_dot) = (local.full(), remote_dot.full());
+    context
+        .ui
+        .status(&format!("{local} tracks dot {remote_dot} on remote {name}"));
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! `dm list`
+
+use dotmesh_api::node::DotSummary;
+use dotmesh_model::DotName;
+use dotmesh_model::size::format_size;
+
+use crate::commands::containers;
+use crate::context::Context;
+use crate::error::Result;
+use crate::table;
+
+/// List the dots of this node
+///
+/// Each with the branch that is checked out, the node, the containers that use it, its size, the number of its commits
+/// and the size of what no commit holds. The current dot is marked with a star.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// For scripts: no header, cells that end with a tab, sizes in bytes
+    #[arg(short = 'H', long)]
+    scripting: bool,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let dots = context.node()?.dots().await?;
+    if args.scripting {
+        return context.ui.out(&for_scripts(&dots));
+    }
+    if dots.is_empty() {
+        context.ui.status("There are no dots yet.");
+        context.ui.hint("Make one with 'dm init', get one with 'dm clone', or start an app whose volumes use the driver 'dm'.");
+        return Ok(());
+    }
+    let current = context.node_config()?.current_dot;
+    context.ui.out(&for_people(&dots, current.as_ref()))
+}
+
+/// The table.
+pub fn for_people(dots: &[DotSummary], current: Option<&DotName>) -> String {
+    let header = [
+        "  DOT",
+        "BRANCH",
+        "SERVER",
+        "CONTAINERS",
+        "SIZE",
+        "COMMITS",
+        "DIRTY",
+    ];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for dot in dots {
+        let mark = if current == Some(&dot.name) {
+            "* "
+        } else {
+            "  "
+        };
+        rows.push(vec![
+            format!("{mark}{}", dot.name),
+            dot.branch.to_string(),
+            dot.server.clone(),
+            containers(&dot.containers, ","),
+            format_size(dot.size),
+            dot.commits.to_string(),
+            format_size(dot.dirty),
+        ]);
+    }
+    table::aligned(&rows)
+}
+
+/// The same, to be cut at tabs.
+pub fn for_scripts(dots: &[DotSummary]) -> String {
+    let mut text = String::new();
+    for dot in dots {
+        let cells = [
+            dot.name.to_string(),
+            dot.branch.to_string(),
+            dot.server.clone(),
+            containers(&dot.containers, ","),
+            dot.size.to_string(),
+            dot.commits.to_string(),
+            dot.dirty.to_string(),
+        ];
+        for cell in cells {
+            text.push_str(&cell);
+            text.push('\t');
+        }
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,69 @@
+//! `dm push`
+
+use dotmesh_api::node_client::Direction;
+use dotmesh_model::{BranchName, DotName};
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::transfer::{self, Plan};
+
+/// Send the commits that this node has and a hub has not
+///
+/// Only what the hub lacks is sent, and the hub shows all of it or nothing. The app runs on meanwhile.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The remote; the one that 'dm remote switch' selected unless named
+    #[arg(value_name = "REMOTE")]
+    remote: Option<String>,
+
+    /// The dot here [default: the current dot]
+    #[arg(value_name = "DOT")]
+    dot: Option<DotName>,
+
+    /// The branch [default: the one that is checked out]
+    #[arg(value_name = "BRANCH", conflicts_with = "all")]
+    branch: Option<BranchName>,
+
+    /// Push all branches
+    #[arg(long)]
+    all: bool,
+
+    /// The dot on the remote, [NAMESPACE/]DOT [default: the one it was last pulled from or pushed to, else one of
+    /// your own with the same name]
+    #[arg(long, value_name = "DOT")]
+    remote_name: Option<String>,
+
+    /// When both sides have commits that the other has not, keep the hub's as a branch of their own
+    #[arg(long)]
+    stash_on_divergence: bool,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let config = context.config.load()?;
+    let (remote_name, remote) =
+        transfer::choose_remote(&config, args.remote.as_deref(), Direction::Push)?;
+    let named = args.remote_name.as_deref();
+    let detail = context
+        .on_dot(args.dot.as_ref(), async |node, dot| {
+            Ok(node.dot(dot).await?)
+        })
+        .await?;
+    let branch = match args.branch {
+        _ if args.all => None,
+        Some(branch) => Some(branch),
+        None => Some(detail.summary.branch),
+    };
+    let local = detail.summary.name;
+    let remote_dot = transfer::choose_remote_dot(context, &remote_name, &remote, &local, named)?;
+    let plan = Plan {
+        direction: Direction::Push,
+        remote_name,
+        remote,
+        local,
+        remote_dot,
+        branch,
+        stash_on_divergence: args.stash_on_divergence,
+    };
+    transfer::run(context, &context.node()?, &plan).await
+}

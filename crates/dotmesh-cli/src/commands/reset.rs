@@ -1,0 +1,56 @@
+//! `dm reset`
+
+use dotmesh_api::node::Reset;
+use dotmesh_model::CommitId;
+
+use crate::commands::tell_restarted;
+use crate::context::Context;
+use crate::error::Result;
+
+/// Take the current branch back to a commit
+///
+/// The containers that use the dot are stopped, and started again on that state. Later commits leave the branch; they can
+/// still be named by their ids.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Lose changes that no commit holds
+    #[arg(long)]
+    hard: bool,
+
+    /// The commit: HEAD, HEAD^, HEAD~2, a branch, a commit's id or its first digits
+    #[arg(value_name = "REV")]
+    revision: String,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let reset = Reset {
+        revision: args.revision,
+        hard: args.hard,
+    };
+    let (done, message) = context
+        .on_current_dot(async |node, dot| {
+            let done = node.reset(dot, &reset).await?;
+            // The reset is done; without the message it is told in fewer words.
+            let log = node.log(dot, None).await.ok();
+            let message = log.and_then(|log| Some(log.commits.first()?.message.clone()));
+            Ok((done, message))
+        })
+        .await?;
+    context.ui.status(&describe(done.head, message.as_deref()));
+    tell_restarted(context, &done.restarted);
+    Ok(())
+}
+
+/// Where HEAD is now.
+pub fn describe(head: CommitId, message: Option<&str>) -> String {
+    if head == CommitId::ROOT {
+        return "HEAD is now at the empty state before the first commit".to_owned();
+    }
+    let first = message
+        .and_then(|message| message.lines().next())
+        .unwrap_or("");
+    format!("HEAD is now at {} {first}", head.short())
+        .trim_end()
+        .to_owned()
+}

@@ -1,0 +1,314 @@
+//! The user's configuration: remotes, the current dot, and which dot of a remote a local one belongs to.
+//!
+//! One JSON file for its owner alone, as it holds API keys. Replaced as a whole under a lock, so that two `dm` at once
+//! lose nothing of each other's, and a crash leaves the old file or the new one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use dotmesh_api::HubAddress;
+use dotmesh_model::{DotName, UserName};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CliError, Result};
+
+/// The version of the file's format.
+const VERSION: u32 = 1;
+
+/// What the file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    version: u32,
+    /// The remote to use when a command names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_remote: Option<RemoteName>,
+    /// The hubs that the user knows.
+    #[serde(default)]
+    pub remotes: BTreeMap<RemoteName, Remote>,
+    /// What belongs to one node, by its socket.
+    #[serde(default)]
+    pub nodes: BTreeMap<String, NodeConfig>,
+}
+
+/// A hub, and who the user is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// The account.
+    pub user: UserName,
+    /// The hub's URL.
+    pub address: String,
+    /// The account's API key.
+    pub api_key: ApiKey,
+}
+
+/// What belongs to one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeConfig {
+    /// The dot that commands are about when they name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_dot: Option<DotName>,
+    /// By remote and local dot, the dot on the remote.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upstreams: BTreeMap<RemoteName, BTreeMap<DotName, DotName>>,
+}
+
+/// A secret: never shown by accident.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// Wraps it.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the one who logs in with it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+/// The user's own name for a hub.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RemoteName(String);
+
+impl FromStr for RemoteName {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+        let first = text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric());
+        if first && text.len() <= 64 && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a remote's name has 1 to 64 letters, digits, '_', '-' or '.', and starts with a letter or digit".to_owned())
+        }
+    }
+}
+
+impl TryFrom<String> for RemoteName {
+    type Error = String;
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<RemoteName> for String {
+    fn from(name: RemoteName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for RemoteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Remote {
+    /// `user@host`, with the scheme only where leaving it out would mean another one.
+    pub fn login(&self) -> String {
+        let short = self.address.split_once("://").map(|(_, host)| host);
+        let same = |host: &&str| {
+            host.parse::<HubAddress>()
+                .is_ok_and(|address| address.to_string() == self.address)
+        };
+        format!(
+            "{}@{}",
+            self.user,
+            short.filter(same).unwrap_or(&self.address)
+        )
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            default_remote: None,
+            remotes: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The remote of that name.
+    pub fn remote(&self, name: &RemoteName) -> Result<&Remote> {
+        self.remotes
+            .get(name)
+            .ok_or_else(|| no_such_remote(&name.0))
+    }
+
+    /// What belongs to the node at `socket`.
+    pub fn node(&self, socket: &Path) -> NodeConfig {
+        self.nodes.get(&key(socket)).cloned().unwrap_or_default()
+    }
+
+    /// The same, to be changed.
+    pub fn node_mut(&mut self, socket: &Path) -> &mut NodeConfig {
+        self.nodes.entry(key(socket)).or_default()
+    }
+
+    /// Forgets a remote, and what depends on it.
+    pub fn remove_remote(&mut self, name: &RemoteName) -> Result<()> {
+        self.remotes
+            .remove(name)
+            .ok_or_else(|| no_such_remote(&name.0))?;
+        if self.default_remote.as_ref() == Some(name) {
+            self.default_remote = None;
+        }
+        for node in self.nodes.values_mut() {
+            node.upstreams.remove(name);
+        }
+        Ok(())
+    }
+}
+
+impl NodeConfig {
+    /// The dot on the remote that a local dot belongs to.
+    pub fn upstream(&self, remote: &RemoteName, local: &DotName) -> Option<&DotName> {
+        self.upstreams.get(remote)?.get(local)
+    }
+
+    /// Forgets a dot.
+    pub fn remove_dot(&mut self, dot: &DotName) {
+        if self.current_dot.as_ref() == Some(dot) {
+            self.current_dot = None;
+        }
+        for upstreams in self.upstreams.values_mut() {
+            upstreams.remove(dot);
+        }
+        self.upstreams.retain(|_, upstreams| !upstreams.is_empty());
+    }
+}
+
+fn key(socket: &Path) -> String {
+    socket.display().to_string()
+}
+
+/// An argument names a remote that is not known.
+pub fn no_such_remote(name: &str) -> CliError {
+    CliError::failed(format!("No such remote '{name}'")).hint(
+        "List the remotes with 'dm remote -v', or add it with 'dm remote add NAME USER@HOST'.",
+    )
+}
+
+/// The file.
+#[derive(Debug, Clone)]
+pub struct ConfigFile {
+    path: PathBuf,
+}
+
+impl ConfigFile {
+    /// The file at that path; it need not exist.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Reads it. A missing file is an empty configuration.
+    pub fn load(&self) -> Result<Config> {
+        let bytes = match std::fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Config::default()),
+            Err(error) => return Err(self.failed("read", error)),
+        };
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Config::default());
+        }
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        // The version is looked at first, so that a newer file is not called malformed.
+        let malformed = |error| {
+            self.failed("understand", error)
+                .hint("Repair it, move it away, or use another one with --config.")
+        };
+        let Versioned { version } = serde_json::from_slice(&bytes).map_err(malformed)?;
+        if version != VERSION {
+            let path = self.path.display();
+            let message = format!(
+                "the config file {path} has format version {version}, this 'dm' reads {VERSION}"
+            );
+            return Err(
+                CliError::failed(message).hint("Upgrade 'dm', or use another file with --config.")
+            );
+        }
+        serde_json::from_slice(&bytes).map_err(malformed)
+    }
+
+    /// Changes it, while no other `dm` does. Nothing is written if the change fails or changes nothing.
+    pub fn update<T>(&self, change: impl FnOnce(&mut Config) -> Result<T>) -> Result<T> {
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| {
+                let folder = folder.display();
+                CliError::failed(format!("Could not create config directory {folder}"))
+                    .caused_by(error)
+            })?;
+        let mut lock = self.path.clone().into_os_string();
+        lock.push(".lock");
+        let lock = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(lock)
+            .map_err(|error| self.failed("lock", error))?;
+        lock.lock().map_err(|error| self.failed("lock", error))?;
+        let before = self.load()?;
+        let mut after = before.clone();
+        let result = change(&mut after)?;
+        if after != before {
+            self.write(&after)
+                .map_err(|error| self.failed("write", error))?;
+        }
+        Ok(result)
+    }
+
+    fn write(&self, config: &Config) -> std::io::Result<()> {
+        // Behind a symbolic link is the file that its owner means.
+        let target = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let folder = target
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        // Temporary files are for their owner alone from the start.
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer_pretty(&mut file, config)?;
+        file.write_all(b"\n")?;
+        file.as_file().sync_all()?;
+        file.persist(&target).map_err(|error| error.error)?;
+        std::fs::File::open(folder)?.sync_all()
+    }
+
+    fn failed(&self, verb: &str, error: impl std::error::Error) -> CliError {
+        CliError::failed(format!(
+            "cannot {verb} the config file {}",
+            self.path.display()
+        ))
+        .caused_by(error)
+    }
+}

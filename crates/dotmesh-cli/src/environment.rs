@@ -1,0 +1,54 @@
+//! What `dm` takes from its environment. Nothing else reads environment variables.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Where a node listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/dotmesh/api.sock";
+
+/// The environment variables that matter.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// `HOME`
+    pub home: Option<PathBuf>,
+    /// `PATH`
+    pub path: OsString,
+    /// `DOTMESH_SOCKET`
+    pub socket: Option<PathBuf>,
+    /// `DOTMESH_PASSWORD`
+    pub api_key: Option<String>,
+    /// `DOCKER_HOST`
+    pub docker_host: Option<String>,
+    /// `USER`, else `LOGNAME`
+    pub user: Option<String>,
+}
+
+impl Environment {
+    /// Reads them. An empty variable counts as none.
+    pub fn read() -> Self {
+        let get = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let text = |name| get(name).and_then(|value| value.into_string().ok());
+        Self {
+            home: get("HOME").map(PathBuf::from),
+            path: get("PATH").unwrap_or_default(),
+            socket: get("DOTMESH_SOCKET").map(PathBuf::from),
+            api_key: text("DOTMESH_PASSWORD"),
+            docker_host: text("DOCKER_HOST"),
+            user: text("USER").or_else(|| text("LOGNAME")),
+        }
+    }
+
+    /// Where the node listens.
+    pub fn socket(&self) -> &Path {
+        self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET))
+    }
+
+    /// The first file of that name in `PATH` or in the folders where administrators' programs are.
+    pub fn find_program(&self, name: &str) -> Option<PathBuf> {
+        let administration = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+        std::env::split_paths(&self.path)
+            .chain(administration)
+            .map(|folder| folder.join(name))
+            .find(|file| file.is_file())
+    }
+}

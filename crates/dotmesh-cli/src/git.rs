@@ -1,0 +1,98 @@
+//! What git says of the folder that `dm` runs in: who commits, and which version of the code it is.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use dotmesh_model::CodeVersion;
+
+/// A commit of data does not wait longer for git than this, in a question.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `Name <email>` as git has it, or `None`.
+pub async fn author() -> Option<String> {
+    let (name, email) = tokio::join!(
+        git(&["config", "--get", "user.name"]),
+        git(&["config", "--get", "user.email"])
+    );
+    match (name, email) {
+        (Some(name), Some(email)) => Some(format!("{name} <{email}>")),
+        (name, email) => name.or(email),
+    }
+}
+
+/// The commit that is checked out, or `None` outside a work tree and before the first commit.
+pub async fn code_version() -> Option<CodeVersion> {
+    if git(&["rev-parse", "--is-inside-work-tree"]).await? != "true" {
+        return None;
+    }
+    let commit = git(&["rev-parse", "--verify", "HEAD^{commit}"]).await?;
+    let (branch, status) = tokio::join!(
+        git(&["symbolic-ref", "--short", "-q", "HEAD"]),
+        output(&["status", "--porcelain"])
+    );
+    let remote = remote(branch.as_deref()).await;
+    // What could not be compared is not called clean.
+    let dirty = status.is_none_or(|changes| !changes.is_empty());
+    Some(CodeVersion {
+        remote,
+        branch,
+        commit,
+        dirty,
+    })
+}
+
+/// Where others find the code: the remote that the branch follows, else `origin`, else the first.
+async fn remote(branch: Option<&str>) -> Option<String> {
+    let followed = match branch {
+        Some(branch) => git(&["config", "--get", &format!("branch.{branch}.remote")]).await,
+        None => None,
+    };
+    let names = git(&["remote"]).await?;
+    let known = |name: &&str| names.lines().any(|known| known == *name);
+    let name = followed.as_deref().filter(known);
+    let name = name
+        .or(Some("origin").filter(known))
+        .or(names.lines().next())?;
+    git(&["remote", "get-url", name])
+        .await
+        .map(|url| without_credentials(&url))
+}
+
+/// The URL without what would let its reader in.
+pub fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        // `git@host:path` has a user and no password; anything else is a path.
+        return url.to_owned();
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let (authority, path) = match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, ""),
+    };
+    let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let user = login.split(':').next().unwrap_or("");
+    // Over HTTP the user alone may be a token; over SSH it is needed, and is no secret.
+    if user.is_empty() || !scheme.contains("ssh") {
+        format!("{scheme}://{host}{path}")
+    } else {
+        format!("{scheme}://{user}@{host}{path}")
+    }
+}
+
+/// What git answers; `None` when it fails, is missing, or has nothing to say.
+async fn git(arguments: &[&str]) -> Option<String> {
+    output(arguments).await.filter(|text| !text.is_empty())
+}
+
+async fn output(arguments: &[&str]) -> Option<String> {
+    let output = tokio::process::Command::new("git")
+        // A question must not get in the way of the user's own git.
+        .arg("--no-optional-locks")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATIENCE, output).await.ok()?.ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}

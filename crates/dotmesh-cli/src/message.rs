@@ -1,0 +1,35 @@
+//! Commit messages as they were typed, and as they are kept.
+
+/// Puts the texts of several `-m` together, each a paragraph.
+pub fn join(texts: &[String]) -> String {
+    let paragraphs = texts
+        .iter()
+        .map(|text| tidy(text))
+        .filter(|text| !text.is_empty());
+    paragraphs.collect::<Vec<_>>().join("\n\n")
+}
+
+/// Takes away what comes of typing a message over several lines of a shell: empty lines around it, blanks at the
+/// ends of lines, and the indentation that all lines share.
+pub fn tidy(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let filled = |line: &&str| !line.is_empty();
+    let Some(first) = lines.iter().position(|line| filled(&line)) else {
+        return String::new();
+    };
+    let last = lines
+        .iter()
+        .rposition(|line| filled(&line))
+        .unwrap_or(first);
+    let lines = &lines[first..=last];
+    let indentation = |line: &&str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let shared = lines
+        .iter()
+        .filter(|line| filled(line))
+        .map(indentation)
+        .min()
+        .unwrap_or(0);
+    // Blanks and tabs are one byte each, so the cut is between characters.
+    let cut = lines.iter().map(|line| line.get(shared..).unwrap_or(""));
+    cut.collect::<Vec<_>>().join("\n")
+}

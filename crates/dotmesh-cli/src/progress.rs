@@ -1,0 +1,66 @@
+//! How far a transfer is, as a bar on a terminal. Gone from the screen when dropped.
+
+use std::time::Duration;
+
+use dotmesh_api::node::TransferProgress;
+use dotmesh_model::size::format_size;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+const MEASURED: &str =
+    "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}{prefix}";
+const UNMEASURED: &str = "{spinner} {msg}{prefix}";
+
+/// The bar; draws nothing where nobody looks.
+#[derive(Debug)]
+pub struct TransferBar {
+    bar: ProgressBar,
+    measured: bool,
+}
+
+impl TransferBar {
+    pub(crate) fn new(visible: bool) -> Self {
+        let target = if visible {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        if visible {
+            bar.set_style(style(UNMEASURED));
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        Self {
+            bar,
+            measured: false,
+        }
+    }
+
+    /// Shows how far it is now.
+    pub fn show(&mut self, progress: &TransferProgress) {
+        let measured = progress.total > 0;
+        if measured != self.measured {
+            self.bar
+                .set_style(style(if measured { MEASURED } else { UNMEASURED }));
+            self.measured = measured;
+        }
+        self.bar.set_message(progress.phase.clone());
+        if progress.wire > 0 {
+            self.bar
+                .set_prefix(format!(", {} over the network", format_size(progress.wire)));
+        }
+        self.bar.set_length(progress.total);
+        self.bar.set_position(progress.done.min(progress.total));
+    }
+}
+
+impl Drop for TransferBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}

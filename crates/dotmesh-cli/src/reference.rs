@@ -1,0 +1,69 @@
+//! The command reference, `docs/cli.md`, made from the command line's own description.
+
+use std::fmt::Write as _;
+
+use clap::{Command, CommandFactory as _};
+
+use crate::cli::Cli;
+
+const INTRODUCTION: &str = "\
+# The commands of `dm`
+
+This page is made from the program: `UPDATE=1 cargo test -p dotmesh-cli` writes it anew.
+
+Data goes to standard output, everything else to standard error: what happened, why, and what to do next (`hint:`).
+Every command takes `--config FILE` and `--verbose`.
+
+";
+
+/// The whole page.
+pub fn markdown() -> String {
+    let mut dm = Cli::command().term_width(100);
+    dm.build();
+    let mut page = INTRODUCTION.to_owned();
+    section(&mut page, &dm, "dm", true);
+    page
+}
+
+fn section(page: &mut String, command: &Command, path: &str, top: bool) {
+    let help = if top {
+        help_of(command)
+    } else {
+        help_of(&without_globals(command))
+    };
+    let _ = write!(page, "## `{path}`\n\n```text\n{}\n```\n", help.trim_end());
+    for inner in command.get_subcommands() {
+        if inner.is_hide_set() || inner.get_name() == "help" {
+            continue;
+        }
+        page.push('\n');
+        section(page, inner, &format!("{path} {}", inner.get_name()), false);
+    }
+}
+
+fn help_of(command: &Command) -> String {
+    let help = command
+        .clone()
+        .term_width(100)
+        .render_long_help()
+        .to_string();
+    help.lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// What every command takes is told once.
+fn without_globals(command: &Command) -> Command {
+    let common = ["config", "verbose", "help"];
+    let mut shown = command.clone();
+    for id in common {
+        if shown
+            .get_arguments()
+            .any(|argument| argument.get_id() == id)
+        {
+            shown = shown.mut_arg(id, |argument| argument.hide(true));
+        }
+    }
+    shown
+}

@@ -27,25 +27,25 @@ pub struct Args {
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let (dot, remote, remote_dot) = match args.words.as_slice() {
-        [remote, remote_dot] => (None, remote, remote_dot),
-        [dot, remote, remote_dot] => {
-            let dot: DotName = dot
+    let Args {
+        first,
+        second,
+        third,
+    } = args;
+    let (dot, remote, remote_dot) = match third {
+        None => (None, first, second),
+        Some(third) => {
+            let dot: DotName = first
                 .parse()
                 .map_err(|error: dotmesh_model::InvalidName| CliError::usage(error.to_string()))?;
-            (Some(dot), remote, remote_dot)
-        }
-        _ => {
-            return Err(CliError::usage(
-                "Please specify [DOT] REMOTE REMOTE-DOT as arguments.",
-            ));
+            (Some(dot), second, third)
         }
     };
     let name = remote
         .parse()
-        .map_err(|_| crate::config::no_such_remote(remote))?;
+        .map_err(|_| crate::config::no_such_remote(&remote))?;
     let remote = context.config.load()?.remote(&name)?.clone();
-    let remote_dot = transfer::parse_remote_dot(&remote, remote_dot)?;
+    let remote_dot = transfer::parse_remote_dot(&remote, &remote_dot)?;
     let detail = context
         .on_dot(dot.as_ref(), async |node, dot| Ok(node.dot(dot).await?))
         .await?;

@@ -96,12 +96,15 @@ fn refuse_known(config: &Config, name: &RemoteName) -> Result<()> {
 
 /// Fails unless a hub is there, and the key is the user's.
 async fn check(context: &Context, user: &UserName, address: &HubAddress, key: &str) -> Result<()> {
-    if context.ui.is_verbose() {
-        Ui::trace(&format!("GET {address}/api/v1/version"));
-        Ui::trace(&format!("GET {address}/api/v1/user"));
-    }
+    let trace = |route: &str| {
+        if context.ui.is_verbose() {
+            Ui::trace(&format!("GET {address}/api/v1/{route}"));
+        }
+    };
     let hub = HubClient::new(address.clone(), user.clone(), key.to_owned()).map_err(explain)?;
+    trace("version");
     hub.version().await.map_err(explain)?;
+    trace("user");
     let owner = hub.current_user().await.map_err(explain)?.name;
     if owner == *user {
         Ok(())

@@ -58,6 +58,8 @@ impl Database {
             // A push that was acknowledged survives a power failure.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // In KiB. The index of hashes is hit all over.
+            .pragma("cache_size", "-8192")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections: u32| {
             SqlitePoolOptions::new()

@@ -21,7 +21,7 @@ pub enum HubError {
     #[error("this needs a login")]
     LoginNeeded,
     /// They are wrong, or in no form that is known.
-    #[error("the user name or the API key is wrong")]
+    #[error("the user name, the API key or the password is wrong")]
     LoginWrong,
     /// There is no dot that the user may know of.
     #[error("there is no dot {0} that you may see", dot.full())]

@@ -16,6 +16,9 @@ use crate::error::HubError;
 /// How long a client may be silent while it sends a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long all of a body may take: who sends slowly takes the place of others.
+const BODY_DEADLINE: Duration = Duration::from_secs(15 * 60);
+
 /// The dot in a path: `{namespace}/{dot}`.
 #[derive(Debug, Clone)]
 pub struct DotPath(pub DotName);
@@ -71,6 +74,13 @@ async fn segment<S: Send + Sync>(
 
 /// Reads a whole body of at most `limit` bytes.
 pub async fn read_body(body: Body, limit: usize, what: &'static str) -> Result<Bytes, HubError> {
+    let read = read_parts(body, limit, what);
+    tokio::time::timeout(BODY_DEADLINE, read)
+        .await
+        .unwrap_or(Err(HubError::Slow))
+}
+
+async fn read_parts(body: Body, limit: usize, what: &'static str) -> Result<Bytes, HubError> {
     let mut stream = body.into_data_stream();
     let mut read = BytesMut::new();
     let mut excess = 0;

@@ -13,8 +13,14 @@ use crate::database::ids::UploadId;
 /// Passwords hashed at once: each takes a core and 19 MiB.
 const PASSWORD_CHECKS: usize = 2;
 
-/// Large bodies in memory at once.
-const LARGE_BODIES: usize = 8;
+/// Packs in memory at once, on their way in.
+const PACKS_IN: usize = 8;
+
+/// Packs in memory at once, on their way out. Pushes cannot hold up clones, nor these those.
+const PACKS_OUT: usize = 8;
+
+/// Pushes being finished, most of them waiting for the walk of another.
+const FINISHES: usize = 16;
 
 /// The hub. Cheap to clone.
 #[derive(Clone)]
@@ -24,7 +30,9 @@ pub struct Hub {
     /// Its objects.
     pub packs: PackStore,
     pub(crate) password_checks: Arc<Semaphore>,
-    pub(crate) large_bodies: Arc<Semaphore>,
+    pub(crate) packs_in: Arc<Semaphore>,
+    pub(crate) packs_out: Arc<Semaphore>,
+    pub(crate) finishes: Arc<Semaphore>,
     pub(crate) nobody: Arc<HashedPassword>,
     finishing: Arc<Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>>,
 }
@@ -36,7 +44,9 @@ impl Hub {
             database,
             packs,
             password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
-            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
+            packs_in: Arc::new(Semaphore::new(PACKS_IN)),
+            packs_out: Arc::new(Semaphore::new(PACKS_OUT)),
+            finishes: Arc::new(Semaphore::new(FINISHES)),
             nobody: Arc::new(HashedPassword::nobody()),
             finishing: Arc::default(),
         }

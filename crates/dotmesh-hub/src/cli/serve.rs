@@ -14,6 +14,8 @@ use crate::{clock, router, server};
 /// How long an unfinished upload can be resumed.
 const UPLOAD_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// Serve the hub until it gets SIGTERM or SIGINT
 ///
 /// Prints `listening on http://ADDRESS` when it is ready. Logs go to standard error; RUST_LOG sets how much,
@@ -38,13 +40,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     let data = DataDir::open(&args.data.data)?;
     let _lock = data.lock()?;
     let hub = Hub::new(data.database().await?, data.packs()?);
-    let expired = hub
-        .database
-        .expire_uploads(clock::now() - UPLOAD_LIFETIME)
-        .await?;
-    if expired > 0 {
-        tracing::info!(expired, "removed uploads that were never finished");
-    }
+    tokio::spawn(expire_uploads(hub.clone()));
     // Before the address is told: whoever has read it may send the signal.
     let shutdown = shutdown().map_err(CliError::Runtime)?;
     let failed = |source| CliError::Listen {
@@ -57,6 +53,26 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     server::serve(listener, router::router(hub.clone()), shutdown).await;
     hub.database.close().await;
     Ok(())
+}
+
+/// Removes, now and from time to time, what was never finished.
+async fn expire_uploads(hub: Hub) {
+    let mut ticks = tokio::time::interval(EXPIRY_INTERVAL);
+    loop {
+        ticks.tick().await;
+        match hub
+            .database
+            .expire_uploads(clock::now() - UPLOAD_LIFETIME)
+            .await
+        {
+            Ok(0) => {}
+            Ok(expired) => tracing::info!(expired, "removed old uploads"),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "cannot remove old uploads");
+            }
+        }
+    }
 }
 
 fn shutdown() -> std::io::Result<impl Future<Output = ()>> {

@@ -11,6 +11,9 @@ use super::{Database, DatabaseError};
 
 const IDS_PER_STATEMENT: usize = 1024;
 
+/// Parent, seal, root and record.
+type CommitRow = (Vec<u8>, Vec<u8>, Vec<u8>, String);
+
 /// A commit that has been verified and is new to the dot.
 #[derive(Debug, Clone)]
 pub struct NewCommit {
@@ -66,7 +69,7 @@ impl Database {
         head: CommitId,
         limit: u32,
     ) -> Result<Ancestry, DatabaseError> {
-        let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>, String)> = sqlx::query_as(
+        let rows: Vec<CommitRow> = sqlx::query_as(
             "WITH RECURSIVE line (id, n) AS (
                  SELECT ?2, 0
                  UNION ALL

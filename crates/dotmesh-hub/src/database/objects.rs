@@ -15,6 +15,9 @@ const HASHES_PER_STATEMENT: usize = 1024;
 /// Rows in one insert, of six parameters each.
 const ROWS_PER_STATEMENT: usize = 512;
 
+/// Hash, pack, position, length and length in clear.
+type LocationRow = (Vec<u8>, Vec<u8>, i64, i64, i64);
+
 /// A verified object that has been put into a pack.
 #[derive(Debug, Clone)]
 pub struct NewObject {
@@ -48,6 +51,8 @@ pub struct Scope {
     pub owner: UserId,
     /// The dot pushed to, if it exists already.
     pub dot: Option<DotId>,
+    /// The upload.
+    pub upload: UploadId,
 }
 
 /// An object of the namespace as an upload may see it.
@@ -59,6 +64,8 @@ pub struct Known {
     pub kind: Kind,
     /// The dot pushed to has it, and with it all it refers to.
     pub member: bool,
+    /// The upload has sent it, or was told of it.
+    noted: bool,
 }
 
 impl Database {
@@ -142,7 +149,6 @@ impl Database {
     pub async fn usable(
         &self,
         scope: Scope,
-        upload: UploadId,
         hashes: &[ObjectHash],
     ) -> Result<HashMap<ObjectHash, Known>, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
@@ -151,38 +157,13 @@ impl Database {
         // A member of the dot itself needs no note: the usual push, of small changes, writes nothing.
         let borrowed: Vec<ObjectId> = known
             .values()
-            .filter(|known| !known.member)
+            .filter(|known| !known.member && !known.noted)
             .map(|known| known.id)
             .collect();
-        let mut unnoted = Vec::new();
-        for objects in borrowed.chunks(HASHES_PER_STATEMENT) {
-            let noted = self.noted(upload, objects).await?;
-            unnoted.extend(objects.iter().filter(|id| !noted.contains(id)));
-        }
-        if !unnoted.is_empty() {
-            self.note(upload, &unnoted).await?;
+        if !borrowed.is_empty() {
+            self.note(scope.upload, &borrowed).await?;
         }
         Ok(known)
-    }
-
-    async fn noted(
-        &self,
-        upload: UploadId,
-        objects: &[ObjectId],
-    ) -> Result<std::collections::HashSet<ObjectId>, DatabaseError> {
-        let mut query = QueryBuilder::new("SELECT object FROM upload_objects WHERE upload = ");
-        query.push_bind(upload).push(" AND object IN (");
-        let mut list = query.separated(", ");
-        for object in objects {
-            list.push_bind(*object);
-        }
-        query.push(")");
-        let rows: Vec<ObjectId> = query
-            .build_query_scalar()
-            .persistent(false)
-            .fetch_all(&self.readers)
-            .await?;
-        Ok(rows.into_iter().collect())
     }
 
     async fn note(&self, upload: UploadId, objects: &[ObjectId]) -> Result<(), DatabaseError> {
@@ -219,7 +200,7 @@ impl Database {
                 .push(") AND o.owner = ")
                 .push_bind(owner);
             push_hashes(&mut query, "o.hash", hashes);
-            let rows: Vec<(Vec<u8>, Vec<u8>, i64, i64, i64)> = query
+            let rows: Vec<LocationRow> = query
                 .build_query_as()
                 .persistent(false)
                 .fetch_all(&self.readers)
@@ -243,43 +224,48 @@ pub(super) async fn usable(
 ) -> Result<HashMap<ObjectHash, Known>, DatabaseError> {
     let mut found = HashMap::with_capacity(hashes.len());
     for hashes in hashes.chunks(HASHES_PER_STATEMENT) {
-        let mut query = QueryBuilder::new("SELECT * FROM (SELECT o.id, o.hash, o.kind, ");
+        let mut query =
+            QueryBuilder::new("SELECT id, hash, kind, member, noted FROM (SELECT o.*, ");
         query.push("EXISTS (SELECT 1 FROM dot_objects m WHERE m.object = o.id AND m.dot = ");
         query.push_bind(scope.dot).push(") AS member, ");
+        query.push("EXISTS (SELECT 1 FROM upload_objects s WHERE s.object = o.id AND s.upload = ");
+        query
+            .push_bind(scope.upload)
+            .push(") AS noted FROM objects o WHERE o.owner = ");
+        query.push_bind(scope.owner);
+        push_hashes(&mut query, "o.hash", hashes);
+        // The cheap and usual answers come first, the others are looked for where those are no.
         query.push(
-            "EXISTS (SELECT 1 FROM uploads u JOIN upload_objects s ON s.upload = u.id
-                     WHERE s.object = o.id AND u.finished IS NULL AND u.user = ",
+            ") AS o WHERE member OR noted
+             OR EXISTS (SELECT 1 FROM uploads u JOIN upload_objects s ON s.upload = u.id
+                        WHERE s.object = o.id AND u.finished IS NULL AND u.user = ",
         );
         query
             .push_bind(scope.user)
             .push(" AND u.owner = ")
             .push_bind(scope.owner);
-        query.push(") AS sent, ");
         query.push(
-            "EXISTS (SELECT 1 FROM dot_objects m
-                     JOIN dots d ON d.id = m.dot
-                     LEFT JOIN collaborators c ON c.dot = d.id AND c.user = ",
+            ") OR EXISTS (SELECT 1 FROM dot_objects m
+                          JOIN dots d ON d.id = m.dot
+                          LEFT JOIN collaborators c ON c.dot = d.id AND c.user = ",
         );
         query.push_bind(scope.user);
         query.push(" WHERE m.object = o.id AND (c.user IS NOT NULL OR d.owner = ");
-        query
-            .push_bind(scope.user)
-            .push(")) AS readable FROM objects o WHERE o.owner = ");
-        query.push_bind(scope.owner);
-        push_hashes(&mut query, "o.hash", hashes);
-        query.push(") WHERE member OR sent OR readable");
-        let rows: Vec<(ObjectId, Vec<u8>, i64, bool, bool, bool)> = query
+        query.push_bind(scope.user).push("))");
+        let rows: Vec<(ObjectId, Vec<u8>, i64, bool, bool)> = query
             .build_query_as()
             .persistent(false)
             .fetch_all(&mut *connection)
             .await?;
-        for (id, hash, kind, member, _, _) in rows {
+        for (id, hash, kind, member, noted) in rows {
+            let kind = self::kind(kind)?;
             found.insert(
                 ids::object_hash(&hash)?,
                 Known {
                     id,
-                    kind: self::kind(kind)?,
+                    kind,
                     member,
+                    noted,
                 },
             );
         }

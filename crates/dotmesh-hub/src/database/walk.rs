@@ -15,6 +15,9 @@ use super::{Database, DatabaseError};
 
 const ROWS_PER_STATEMENT: usize = 1024;
 
+/// Id, hash, kind, pack, position, length and length in clear.
+type NodeRow = (ObjectId, Vec<u8>, i64, Vec<u8>, i64, i64, i64);
+
 /// A walk. Dropping it forgets what it has reached.
 pub struct Walk {
     pub(super) connection: PoolConnection<Sqlite>,
@@ -88,7 +91,7 @@ impl Walk {
 
     /// Some nodes to be read, at least one unless the walk is at its end.
     pub async fn pending(&mut self, limit: u32) -> Result<Vec<PendingNode>, DatabaseError> {
-        let rows: Vec<(ObjectId, Vec<u8>, i64, Vec<u8>, i64, i64, i64)> = sqlx::query_as(
+        let rows: Vec<NodeRow> = sqlx::query_as(
             "SELECT o.id, o.hash, o.kind, p.name, o.position, o.length, o.raw_length
              FROM temp.walk w
              JOIN objects o ON o.id = w.object

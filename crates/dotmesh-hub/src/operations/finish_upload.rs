@@ -82,6 +82,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         user: caller.id,
         owner: open.owner,
         dot: open.id,
+        upload: *upload,
     };
     let roots = commits.iter().map(|commit| commit.sealed.root);
     closure::walk_closure(&hub.packs, &mut walk, scope, roots).await?;

@@ -41,7 +41,7 @@ pub async fn serve_objects(
             length <= MAX_PACK_LENGTH
         })
         .collect();
-    let _turn = hub.large_bodies.acquire().await;
+    let _turn = hub.packs_out.acquire().await;
     for frame in read_frames(&hub.packs, &wanted).await? {
         writer.push(&frame);
     }

@@ -28,7 +28,7 @@ pub async fn post(
     body: Body,
 ) -> Result<StatusCode, HubError> {
     let (dot, upload) = open_upload(&hub, &caller, &dot, &upload).await?;
-    let turn = hub.large_bodies.clone().acquire_owned().await;
+    let turn = hub.finishes.clone().acquire_owned().await;
     let body = read_body(body, MAX_FINISH_LENGTH, "bytes of commits in one push").await?;
     let request: FinishUpload = parse_json(&body)?;
     if request.commits.len() > MAX_COMMITS_PER_PUSH {

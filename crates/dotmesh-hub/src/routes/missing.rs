@@ -33,8 +33,9 @@ pub async fn post(
         user: caller.id,
         owner: dot.owner,
         dot: dot.id,
+        upload: upload.id,
     };
-    let usable = hub.database.usable(scope, upload.id, &hashes).await?;
+    let usable = hub.database.usable(scope, &hashes).await?;
     let missing: Vec<ObjectHash> = hashes
         .into_iter()
         .filter(|hash| !usable.contains_key(hash))

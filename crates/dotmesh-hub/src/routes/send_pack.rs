@@ -24,7 +24,7 @@ pub async fn post(
     if upload.finished.is_some() {
         return Err(HubError::NoSuchUpload);
     }
-    let _turn = hub.large_bodies.acquire().await;
+    let _turn = hub.packs_in.acquire().await;
     let pack = read_body(body, MAX_PACK_LENGTH, "bytes in a pack").await?;
     receive_pack::receive_pack(&hub, dot.owner, upload.id, pack).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,5 +1,10 @@
 //! The hub through its public surface: a real server, called by the client that everyone uses.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test it says where the test failed"
+)]
+
 mod accounts;
 mod branches;
 mod capability;

@@ -100,7 +100,9 @@ CREATE TABLE uploads (
     -- SHA-256 of the request that finished it: the same request again gets the same answer.
     finished BLOB
 );
-CREATE INDEX uploads_by_user ON uploads (user, owner);
+-- Finished ones stay for a while, and nothing looks for them by user.
+CREATE INDEX uploads_open ON uploads (user, owner) WHERE finished IS NULL;
+CREATE INDEX uploads_owner ON uploads (owner);
 
 -- What an upload has proven to have, or was told that the hub has: what it may refer to.
 -- No index and no foreign key on the object: rows are many, short-lived, and found by upload alone.

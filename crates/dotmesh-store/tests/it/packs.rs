@@ -1,0 +1,174 @@
+//! Packs: any damage is found, frames can be copied, and the store keeps what it was given.
+
+use bytes::Bytes;
+use dotmesh_store::pack::{HEADER_LENGTH, MAGIC, MAX_PACK_LENGTH};
+use dotmesh_store::{
+    Frame, FrameRange, Kind, Object, PackError, PackId, PackReader, PackStore, PackStoreError,
+    PackWriter,
+};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+fn objects() -> impl Strategy<Value = Vec<Object>> {
+    let bytes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 1..200),
+        (any::<u8>(), 1..5000usize).prop_map(|(byte, length)| vec![byte; length]),
+    ];
+    let kind = (0..Kind::ALL.len()).prop_map(|index| Kind::ALL[index]);
+    prop::collection::vec(
+        (kind, bytes).prop_map(|(kind, bytes)| Object::new(kind, bytes)),
+        1..8,
+    )
+}
+
+fn pack(objects: &[Object]) -> Bytes {
+    let mut writer = PackWriter::default();
+    for object in objects {
+        writer.push(&Frame::encode(object));
+    }
+    writer.finish()
+}
+
+fn read(pack: Bytes) -> Result<Vec<Object>, PackError> {
+    PackReader::new(pack)?
+        .map(|frame| frame?.object())
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn packs_come_back_and_frames_are_copied(objects in objects()) {
+        let first = pack(&objects);
+        assert_eq!(read(first.clone()).expect("read"), objects);
+        let mut copy = PackWriter::default();
+        for frame in PackReader::new(first.clone()).expect("a pack") {
+            let frame = frame.expect("a frame");
+            let stored = first.slice(frame.offset()..frame.offset() + frame.stored().len());
+            let parsed = Frame::parse(&stored).expect("a frame");
+            assert_eq!(copy.push(&parsed), frame.offset());
+        }
+        assert_eq!(copy.finish(), first);
+    }
+
+    #[test]
+    fn damage_at_any_byte_is_found(objects in objects(), at in any::<Index>(), flip in 1..=255u8) {
+        let mut damaged = pack(&objects).to_vec();
+        let at = at.index(damaged.len());
+        damaged[at] ^= flip;
+        // A compressed frame may decode to the same bytes still; then nothing was lost.
+        if let Ok(read) = read(damaged.into()) {
+            assert_eq!(read, objects);
+        }
+    }
+
+    #[test]
+    fn a_cut_pack_gives_no_more_than_its_whole_frames(objects in objects(), at in any::<Index>()) {
+        let whole = pack(&objects);
+        let at = at.index(whole.len());
+        if let Ok(read) = read(whole.slice(..at)) {
+            assert!(read.len() < objects.len() && objects.starts_with(&read));
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = read(bytes.clone().into());
+        let _ = read([&MAGIC[..], &bytes].concat().into());
+        let _ = Frame::parse(&bytes.into());
+    }
+}
+
+#[test]
+fn a_frame_that_lies_about_its_length_unfolds_no_further() {
+    let object = Object::new(Kind::Chunk, vec![0; 60_000]);
+    let mut frame = Frame::encode(&object).stored().to_vec();
+    assert!(frame.len() < HEADER_LENGTH + 100, "it is compressed");
+    for lie in [59_999u32, 60_001, 1 << 20] {
+        frame[2..6].copy_from_slice(&lie.to_le_bytes());
+        let parsed = Frame::parse(&frame.clone().into()).expect("the header is possible");
+        assert_eq!(
+            parsed.object(),
+            Err(PackError::BadCompression { offset: 0 })
+        );
+    }
+    for lie in [0u32, (1 << 20) + 1] {
+        frame[2..6].copy_from_slice(&lie.to_le_bytes());
+        assert!(matches!(
+            Frame::parse(&frame.clone().into()),
+            Err(PackError::BadFrame { .. })
+        ));
+    }
+}
+
+#[test]
+fn an_object_under_another_kind_is_refused() {
+    let object = Object::new(Kind::Chunk, vec![1, 0]);
+    let mut frame = Frame::encode(&object).stored().to_vec();
+    frame[0] = Kind::TreeNode.number();
+    let parsed = Frame::parse(&frame.into()).expect("the header is possible");
+    assert_eq!(
+        parsed.object(),
+        Err(PackError::WrongHash {
+            hash: object.hash()
+        })
+    );
+}
+
+#[tokio::test]
+async fn the_store_keeps_packs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = PackStore::local(folder.path()).expect("open");
+    let objects = [
+        Object::new(Kind::Chunk, vec![1; 100]),
+        Object::new(Kind::Root, vec![2; 90]),
+    ];
+    let bytes = pack(&objects);
+    let id = store.put(bytes.clone()).await.expect("put");
+    assert_eq!(store.put(bytes.clone()).await.expect("put again"), id);
+    assert_eq!(id, PackId::of(&bytes));
+    assert_eq!(store.get(id).await.expect("get"), bytes);
+    let name = id.to_string();
+    let path = folder.path().join("packs").join(&name[..2]).join(&name);
+    assert_eq!(std::fs::read(&path).expect("the file"), bytes);
+    assert_eq!(
+        store.list().await.expect("list"),
+        [(id, bytes.len() as u64)]
+    );
+
+    let ranges: Vec<_> = PackReader::new(bytes.clone())
+        .expect("a pack")
+        .map(|frame| {
+            let frame = frame.expect("a frame");
+            let number = |n: usize| u32::try_from(n).expect("packs are small");
+            FrameRange {
+                offset: number(frame.offset()),
+                length: number(frame.stored().len()),
+            }
+        })
+        .collect();
+    let frames = store.read(id, &[ranges[1], ranges[0]]).await.expect("read");
+    assert_eq!(
+        Frame::parse(&frames[0]).expect("a frame").object(),
+        Ok(objects[1].clone())
+    );
+    assert_eq!(
+        Frame::parse(&frames[1]).expect("a frame").object(),
+        Ok(objects[0].clone())
+    );
+    let beyond = FrameRange {
+        offset: ranges[1].offset,
+        length: 10_000,
+    };
+    assert!(store.read(id, &[beyond]).await.is_err());
+
+    std::fs::write(&path, "other").expect("write");
+    assert!(matches!(
+        store.get(id).await,
+        Err(PackStoreError::Damaged { .. })
+    ));
+    store.delete(id).await.expect("delete");
+    store.delete(id).await.expect("delete again");
+    assert!(matches!(store.get(id).await, Err(PackStoreError::NotFound { pack }) if pack == id));
+    let long = store.put(vec![0; MAX_PACK_LENGTH + 1].into()).await;
+    assert!(matches!(long, Err(PackStoreError::TooLong { .. })));
+}

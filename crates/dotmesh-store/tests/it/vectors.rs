@@ -1,0 +1,66 @@
+//! Known values. A change here is a change of the format, and needs another version.
+
+use dotmesh_model::ObjectHash;
+use dotmesh_store::chunker::{MAX_CHUNK, cut};
+use dotmesh_store::{Attributes, Kind, ROOT_SEAL, Root, object_hash, seal};
+
+#[test]
+fn hashes_are_as_documented() {
+    let empty_tree = object_hash(Kind::TreeNode, &[1, 0]);
+    let root = Root {
+        attributes: Attributes {
+            mode: 0o755,
+            ..Default::default()
+        },
+        tree: empty_tree,
+    };
+    let root = object_hash(Kind::Root, &root.encode());
+    let told = [
+        object_hash(Kind::Chunk, b"hello"),
+        object_hash(Kind::FileNode, b"hello"),
+        object_hash(Kind::TreeNode, b"hello"),
+        object_hash(Kind::Root, b"hello"),
+        empty_tree,
+        root,
+        seal(ROOT_SEAL, b"{}", root),
+    ];
+    let document = include_str!("../../../../docs/format.md");
+    for hash in told {
+        assert!(
+            document.contains(&hash.to_string()),
+            "docs/format.md has no {hash}"
+        );
+    }
+}
+
+#[test]
+fn cuts_are_as_documented() {
+    // The bytes of counters, hashed: no file, but as good as random everywhere.
+    let data: Vec<u8> = (0..40_000u32)
+        .flat_map(|i| *blake3_of(i).as_bytes())
+        .collect();
+    let mut lengths = Vec::new();
+    let mut rest = &data[..];
+    while !rest.is_empty() {
+        let length = cut(rest);
+        assert_eq!(
+            length,
+            cut(&rest[..rest.len().min(MAX_CHUNK)]),
+            "what follows decides nothing"
+        );
+        lengths.push(length);
+        rest = &rest[length..];
+    }
+    let document = include_str!("../../../../docs/format.md");
+    let first = format!(
+        "{}, {}, {}, {}",
+        lengths[0], lengths[1], lengths[2], lengths[3]
+    );
+    assert!(document.contains(&first), "docs/format.md has no {first}");
+    assert_eq!(cut(&[0; MAX_CHUNK]), MAX_CHUNK);
+    assert_eq!(cut(&[]), 0);
+}
+
+fn blake3_of(i: u32) -> ObjectHash {
+    object_hash(Kind::Chunk, &i.to_le_bytes())
+}

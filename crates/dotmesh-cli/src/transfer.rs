@@ -100,6 +100,9 @@ pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<()
         // Dropping the stream tells the node to stop.
         _ = tokio::signal::ctrl_c() => return Err(CliError::cancelled()),
     };
+    for line in summary(plan.direction, &outcome) {
+        context.ui.status(&line);
+    }
     context.update_node_config(|config| {
         let upstreams = config
             .upstreams
@@ -108,11 +111,7 @@ pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<()
         upstreams
             .entry(plan.local.clone())
             .or_insert_with(|| plan.remote_dot.clone());
-    })?;
-    for line in summary(plan.direction, &outcome) {
-        context.ui.status(&line);
-    }
-    Ok(())
+    })
 }
 
 /// `Pushing admin/app to hub:alice/app`
@@ -205,6 +204,8 @@ fn describe(direction: Direction, branch: &BranchOutcome) -> String {
     });
     let stashed = stashed.unwrap_or_default();
     match branch.commits {
+        // All its commits came with other branches.
+        0 if direction == Direction::Clone => format!("{name}: {stashed}at {head}"),
         0 => format!("{name}: {stashed}up to date, at {head}"),
         1 => format!("{name}: {stashed}1 commit, now at {head}"),
         commits => format!("{name}: {stashed}{commits} commits, now at {head}"),

@@ -67,6 +67,10 @@ impl Ui {
         let answer = tokio::task::spawn_blocking(first_line)
             .await
             .map_err(|error| CliError::failed("cannot ask").caused_by(error))??;
+        if !std::io::stdin().is_terminal() {
+            // Nobody pressed Enter, which would have ended the line.
+            self.err("\n");
+        }
         if answer == "Y" {
             Ok(())
         } else {

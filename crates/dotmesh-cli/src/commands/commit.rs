@@ -62,9 +62,20 @@ pub fn parse_metadata(pairs: &[String]) -> Result<BTreeMap<String, String>> {
 
 /// `user@host`, for those without a name in git's configuration.
 fn account(context: &Context) -> String {
-    let user = context.environment.user.as_deref().unwrap_or("unknown");
-    format!(
-        "{user}@{}",
-        rustix::system::uname().nodename().to_string_lossy()
-    )
+    let user = context.environment.user.clone().unwrap_or_else(|| {
+        let id = rustix::process::getuid().as_raw();
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        user_name(&users, id).map_or_else(|| id.to_string(), str::to_owned)
+    });
+    let host = rustix::system::uname();
+    format!("{user}@{}", host.nodename().to_string_lossy())
+}
+
+/// The name that `/etc/passwd` has for a user's number.
+fn user_name(users: &str, id: u32) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then_some(name)
+    })
 }

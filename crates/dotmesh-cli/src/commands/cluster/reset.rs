@@ -27,12 +27,19 @@ pub struct Args {
     /// Where everything is kept [default: what the daemon was started with, else /var/lib/dotmesh]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+
+    /// Where 'dm' reaches the daemon [default: DOTMESH_SOCKET, else /run/dotmesh/api.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     require_root("reset")?;
-    let socket = context.environment.socket();
+    let socket = args
+        .socket
+        .as_deref()
+        .unwrap_or(context.environment.socket());
     let node = NodeClient::new(socket)?;
     let version = node.version().await.ok();
     let pid = version

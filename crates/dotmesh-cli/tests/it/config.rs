@@ -1,0 +1,191 @@
+//! The config file: what is kept comes back, for its owner alone, and no update is lost.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use dotmesh_cli::config::{ApiKey, Config, ConfigFile, Remote};
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+fn remote(key: &str) -> Remote {
+    Remote {
+        user: "alice".parse().unwrap(),
+        address: "https://dothub.com".to_owned(),
+        api_key: ApiKey::new(key.to_owned()),
+    }
+}
+
+#[test]
+fn the_file_is_readable_json_for_its_owner_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("deep/.dotmesh/config");
+    let file = ConfigFile::new(path.clone());
+    assert_eq!(file.load().unwrap(), Config::default());
+    file.update(|config| {
+        config.remotes.insert("hub".parse().unwrap(), remote("key"));
+        config.default_remote = Some("hub".parse().unwrap());
+        let node = config.node_mut(Path::new("/run/dotmesh/api.sock"));
+        node.current_dot = Some("app".parse().unwrap());
+        let upstreams = [("app".parse().unwrap(), "bob/app".parse().unwrap())];
+        node.upstreams
+            .insert("hub".parse().unwrap(), upstreams.into());
+        Ok(())
+    })
+    .unwrap();
+    assert_snapshot!(std::fs::read_to_string(&path).unwrap(), @r#"
+    {
+      "version": 1,
+      "default_remote": "hub",
+      "remotes": {
+        "hub": {
+          "user": "alice",
+          "address": "https://dothub.com",
+          "api_key": "key"
+        }
+      },
+      "nodes": {
+        "/run/dotmesh/api.sock": {
+          "current_dot": "admin/app",
+          "upstreams": {
+            "hub": {
+              "admin/app": "bob/app"
+            }
+          }
+        }
+      }
+    }
+    "#);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+}
+
+#[test]
+fn a_forgotten_remote_leaves_nothing_behind() {
+    let mut config = Config::default();
+    let name: dotmesh_cli::config::RemoteName = "hub".parse().unwrap();
+    config.remotes.insert(name.clone(), remote("key"));
+    config.default_remote = Some(name.clone());
+    let upstreams = [("app".parse().unwrap(), "bob/app".parse().unwrap())];
+    let node = config.node_mut(Path::new("/s"));
+    node.upstreams.insert(name.clone(), upstreams.into());
+    config.remove_remote(&name).unwrap();
+    assert_eq!(config.default_remote, None);
+    assert!(config.node(Path::new("/s")).upstreams.is_empty());
+    assert_snapshot!(config.remove_remote(&name).unwrap_err().render(), @r"
+    Error: No such remote 'hub'
+    hint: List the remotes with 'dm remote -v', or add it with 'dm remote add NAME USER@HOST'.
+    ");
+}
+
+#[test]
+fn updates_at_the_same_time_are_all_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("config");
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let file = ConfigFile::new(path.clone());
+            scope.spawn(move || {
+                for n in 0..10 {
+                    let name = format!("r{writer}-{n}").parse().unwrap();
+                    file.update(|config| {
+                        config.remotes.insert(name, remote("key"));
+                        Ok(())
+                    })
+                    .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(ConfigFile::new(path).load().unwrap().remotes.len(), 80);
+}
+
+#[test]
+fn a_failed_update_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("config");
+    let file = ConfigFile::new(path.clone());
+    file.update(|config| {
+        config.remotes.insert("hub".parse().unwrap(), remote("key"));
+        Err::<(), _>(dotmesh_cli::error::CliError::declined())
+    })
+    .unwrap_err();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_refused_and_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("config");
+    let check = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let file = ConfigFile::new(path.clone());
+        let error = file.update(|_| Ok(())).unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        error.render().replace(path.to_str().unwrap(), "FILE")
+    };
+    assert_snapshot!(check("{\"CurrentRemote\": \"local\"}"), @r"
+    Error: cannot understand the config file FILE: missing field `version` at line 1 column 26
+    hint: Repair it, move it away, or use another one with --config.
+    ");
+    assert_snapshot!(check("{\"version\": 9, \"more\": 1}"), @r"
+    Error: the config file FILE has format version 9, this 'dm' reads 1
+    hint: Upgrade 'dm', or use another file with --config.
+    ");
+    assert_snapshot!(check("not json"), @r"
+    Error: cannot understand the config file FILE: expected ident at line 1 column 2
+    hint: Repair it, move it away, or use another one with --config.
+    ");
+}
+
+#[test]
+fn a_symbolic_link_stays_one() {
+    let home = tempfile::tempdir().unwrap();
+    let (link, real) = (home.path().join("config"), home.path().join("real"));
+    std::fs::write(&real, "").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let add = |config: &mut Config| {
+        config.remotes.insert("hub".parse().unwrap(), remote("key"));
+        Ok(())
+    };
+    ConfigFile::new(link.clone()).update(add).unwrap();
+    assert!(link.is_symlink());
+    assert_eq!(ConfigFile::new(real).load().unwrap().remotes.len(), 1);
+}
+
+fn names() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9_][a-zA-Z0-9_-]{0,20}"
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn what_is_kept_comes_back(
+        remotes in prop::collection::btree_map("[a-z][a-z0-9.-]{0,9}", (names(), ".*", ".*"), 0..4),
+        nodes in prop::collection::btree_map(
+            ".*",
+            (prop::option::of((names(), names())), prop::collection::btree_map(names(), names(), 0..3)),
+            0..3,
+        ),
+    ) {
+        let mut config = Config::default();
+        for (name, (user, address, key)) in remotes {
+            let name: dotmesh_cli::config::RemoteName = name.parse().unwrap();
+            let user = user.parse().unwrap();
+            config.remotes.insert(name.clone(), Remote { user, address, api_key: ApiKey::new(key) });
+            config.default_remote = Some(name);
+        }
+        for (socket, (current, upstreams)) in nodes {
+            let node = config.node_mut(Path::new(&socket));
+            node.current_dot = current.map(|(ns, dot)| format!("{ns}/{dot}").parse().unwrap());
+            let upstreams = upstreams.iter().map(|(l, r)| (l.parse().unwrap(), r.parse().unwrap()));
+            node.upstreams.insert("hub".parse().unwrap(), upstreams.collect());
+        }
+        let home = tempfile::tempdir().unwrap();
+        let file = ConfigFile::new(home.path().join("config"));
+        let kept = config.clone();
+        file.update(|empty| { *empty = kept; Ok(()) }).unwrap();
+        prop_assert_eq!(file.load().unwrap(), config);
+    }
+}

@@ -1,0 +1,282 @@
+//! What the tests have in common: machines that are Dotmesh nodes, a hub, and the demo app.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use dotmesh_testkit::{Daemon, Machine, Network, Output, wait_for};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// How long anything may take that should be quick, on a slow and busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// A machine that runs `dotmeshd` beside Docker.
+pub(crate) struct Node {
+    pub(crate) machine: Machine,
+    pub(crate) daemon: Daemon,
+    /// A private copy of the demo app, in a folder of the name that the tutorial has.
+    pub(crate) app: PathBuf,
+}
+
+impl Node {
+    pub(crate) async fn start(network: &Network, name: &str) -> Result<Self> {
+        Self::start_with(network, name, &[]).await
+    }
+
+    /// Deleted state is not kept, so that tests see space come back.
+    pub(crate) async fn start_with(
+        network: &Network,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let machine = network.machine(name).await?;
+        let mut all = vec!["--pool-size", "4G", "--trash-grace", "0"];
+        all.extend(arguments);
+        let mut daemon = machine.spawn_daemon("dotmeshd", &all).await?;
+        daemon.wait_for_socket("/run/dotmesh/api.sock").await?;
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/moby-counter");
+        let app = machine.home().join("moby-counter");
+        let copied = Command::new("cp")
+            .arg("-rT")
+            .arg(&example)
+            .arg(&app)
+            .status()
+            .await?;
+        ensure!(copied.success(), "cannot copy the example");
+        Ok(Self {
+            machine,
+            daemon,
+            app,
+        })
+    }
+
+    /// Runs a line of shell in the app's folder, as a person at this machine would.
+    pub(crate) async fn run(&self, line: &str) -> Output {
+        self.machine.run_in(&self.app, line).await
+    }
+
+    /// Runs a line that has to succeed; returns what it printed on standard output.
+    pub(crate) async fn ok(&self, line: &str) -> String {
+        self.run(line).await.success().stdout
+    }
+
+    /// Runs a line that has to fail; returns what it printed on standard error.
+    pub(crate) async fn fails(&self, line: &str) -> String {
+        self.run(line).await.failure().stderr
+    }
+
+    /// Runs a container that ends at once, with one volume at `/v`; returns what it printed.
+    pub(crate) async fn in_volume(&self, volume: &str, line: &str) -> String {
+        self.ok(&format!(
+            "docker run --rm --network none -v {volume}:/v --volume-driver dm debian:bookworm-slim sh -ec '{line}'"
+        ))
+        .await
+    }
+
+    /// Starts a container that stays, with one volume at `/v`.
+    pub(crate) async fn keep_running(&self, name: &str, volume: &str) {
+        self.ok(&format!(
+            "docker run -d --init --network none --name {name} -v {volume}:/v --volume-driver dm debian:bookworm-slim sleep 100000"
+        ))
+        .await;
+    }
+
+    /// Starts the demo app and waits until all of it answers.
+    pub(crate) async fn app_up(&self) -> Result<()> {
+        self.ok("docker-compose up -d --no-build").await;
+        self.app_ready().await
+    }
+
+    /// Waits until page, Redis, users service and PostgreSQL answer.
+    pub(crate) async fn app_ready(&self) -> Result<()> {
+        wait_for("the app to answer", SOON, async || {
+            let ping = self.run("curl -fsS -m 5 localhost:8100/v1/ping").await;
+            ensure!(
+                ping.stdout.contains("true"),
+                "ping: {} {}",
+                ping.stdout,
+                ping.stderr
+            );
+            let users = self.sql_once("select count(*) from users").await;
+            ensure!(users.status.success(), "{}", users.stderr);
+            let image = self
+                .run("curl -sS -m 5 -o /dev/null -w '%{http_code}' localhost:8100/users/0/image")
+                .await;
+            ensure!(!image.stdout.starts_with('5'), "users: {}", image.stdout);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn sql_once(&self, query: &str) -> Output {
+        self.run(&format!(
+            "docker-compose exec -T users-db psql -U postgres -tAc \"{query}\""
+        ))
+        .await
+    }
+
+    /// Asks PostgreSQL of the demo app.
+    pub(crate) async fn sql(&self, query: &str) -> String {
+        self.sql_once(query)
+            .await
+            .success()
+            .stdout
+            .trim()
+            .to_owned()
+    }
+
+    /// Asks Redis of the demo app.
+    pub(crate) async fn redis(&self, command: &str) -> String {
+        let line = format!("docker-compose exec -T redis redis-cli {command}");
+        self.ok(&line).await.trim().to_owned()
+    }
+
+    /// The SHA-256 of what a request answers.
+    pub(crate) async fn hash_of_page(&self, path: &str) -> String {
+        self.ok(&format!("curl -fsS localhost:8100{path} | sha256sum"))
+            .await
+    }
+
+    /// The SHA-256 of a file, in the same form.
+    pub(crate) async fn hash_of_file(&self, path: &str) -> String {
+        self.ok(&format!("sha256sum < {path}")).await
+    }
+
+    /// Logs in to the demo app, which registers a new user; returns the user's id.
+    pub(crate) async fn log_in(&self, user: &str) -> String {
+        let line = format!(
+            "curl -fsS localhost:8100/login -H 'Content-Type: application/json' -d '{{\"Name\":\"{user}\"}}'"
+        );
+        let answer = self.ok(&line).await;
+        answer
+            .chars()
+            .skip_while(|c| !c.is_ascii_digit())
+            .take_while(char::is_ascii_digit)
+            .collect()
+    }
+
+    /// Uploads a picture for a user of the demo app.
+    pub(crate) async fn upload(&self, user_id: &str, file: &str) {
+        self.ok(&format!(
+            "curl -fsS -o /dev/null -F uploadfile=@{file} localhost:8100/users/{user_id}/image"
+        ))
+        .await;
+    }
+
+    /// Clicks on the demo app's page, where the page would store it.
+    pub(crate) async fn click(&self, x: u32, y: u32) {
+        self.ok(&format!("curl -fsS localhost:8100/v1/whales -d {x}:{y}"))
+            .await;
+    }
+
+    /// One cell of `dm list`: the row of a dot, by the column's number from 1.
+    pub(crate) async fn cell(&self, dot: &str, column: usize) -> String {
+        let rows = self.ok("dm list -H").await;
+        let row = rows.lines().find(|row| row.split('\t').next() == Some(dot));
+        let row = row.unwrap_or_else(|| panic!("no dot {dot} in:\n{rows}"));
+        row.split('\t')
+            .nth(column - 1)
+            .unwrap_or_default()
+            .to_owned()
+    }
+}
+
+/// A hub on the host, which all machines of a network reach.
+pub(crate) struct Hub {
+    pub(crate) url: String,
+    data: tempfile::TempDir,
+    _server: Child,
+}
+
+impl Hub {
+    pub(crate) async fn start(network: &Network) -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        let mut server = binary("dothub")
+            .args([
+                "serve",
+                "--listen",
+                &format!("{}:0", network.host_address()),
+            ])
+            .arg("--data")
+            .arg(data.path())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start dothub")?;
+        let stdout = server.stdout.take().context("dothub's output")?;
+        let line = BufReader::new(stdout)
+            .lines()
+            .next_line()
+            .await?
+            .context("dothub ended")?;
+        let url = line
+            .strip_prefix("listening on ")
+            .context(line.clone())?
+            .to_owned();
+        Ok(Self {
+            url,
+            data,
+            _server: server,
+        })
+    }
+
+    /// Adds an account while the hub serves, and returns its key.
+    pub(crate) async fn add_user(&self, name: &str) -> Result<String> {
+        let output = binary("dothub")
+            .args(["user", "add", name, "--data"])
+            .arg(self.data.path())
+            .output()
+            .await?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let stdout = String::from_utf8(output.stdout)?;
+        Ok(stdout.lines().last().context("no key")?.to_owned())
+    }
+
+    /// Lets a user read or write another's dot.
+    pub(crate) async fn collaborate(&self, dot: &str, user: &str, access: &str) -> Result<()> {
+        let mut command = binary("dothub");
+        command.args([
+            "collaborator",
+            "add",
+            dot,
+            user,
+            "--access",
+            access,
+            "--data",
+        ]);
+        let output = command.arg(self.data.path()).output().await?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    /// Makes this hub the remote `hub` of a node's user.
+    pub(crate) async fn log_in(&self, node: &Node, user: &str) -> Result<()> {
+        let key = self.add_user(user).await?;
+        node.ok(&format!(
+            "echo {key} | dm remote add hub {user}@{}",
+            self.url
+        ))
+        .await;
+        Ok(())
+    }
+}
+
+fn binary(name: &str) -> Command {
+    // Tests run from target/PROFILE/deps, beside the binaries.
+    let tests = std::env::current_exe().expect("a test is a program");
+    let folder = tests
+        .ancestors()
+        .nth(2)
+        .expect("a test is in target/PROFILE/deps");
+    Command::new(folder.join(name))
+}

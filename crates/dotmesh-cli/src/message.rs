@@ -14,10 +14,10 @@ pub fn join(texts: &[String]) -> String {
 pub fn tidy(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     let filled = |line: &&str| !line.is_empty();
-    let Some(first) = lines.iter().position(|line| filled(line)) else {
+    let Some(first) = lines.iter().position(&filled) else {
         return String::new();
     };
-    let last = lines.iter().rposition(|line| filled(line)).unwrap_or(first);
+    let last = lines.iter().rposition(&filled).unwrap_or(first);
     let lines = &lines[first..=last];
     let indentation = |line: &&str| line.len() - line.trim_start_matches([' ', '\t']).len();
     let shared = lines

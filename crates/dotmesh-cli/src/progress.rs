@@ -7,7 +7,7 @@ use dotmesh_model::size::format_size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const MEASURED: &str =
-    "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}{prefix}";
+    "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}{prefix}";
 const UNMEASURED: &str = "{spinner} {msg}{prefix}";
 
 /// The bar; draws nothing where nobody looks.
@@ -46,7 +46,7 @@ impl TransferBar {
         self.bar.set_message(progress.phase.clone());
         if progress.wire > 0 {
             self.bar
-                .set_prefix(format!(", {} over the network", format_size(progress.wire)));
+                .set_prefix(format!(", wire {}", format_size(progress.wire)));
         }
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.done.min(progress.total));

@@ -275,8 +275,7 @@ fn an_interruption_is_told_by_the_exit_code() {
     let mut command = home.command("remote add hub alice@127.0.0.1:1");
     command.stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // It waits for the key, so it cannot end before the signal has an effect; when its handler is in place
-    // cannot be seen from outside.
+    // It waits for a key that does not come; the kernel knows when its handler is in place.
     let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     let caught = |id: u32| {
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();

@@ -91,7 +91,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         context
             .ui
             .status(&format!("{} was deleted, with all dots.", root.display()));
-    } else {
+    } else if is_root(&root) {
         context
             .ui
             .status(&format!("The dots are still in {}", root.display()));
@@ -99,9 +99,14 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Ok(())
 }
 
+/// Whether a daemon has kept its things there.
+fn is_root(folder: &Path) -> bool {
+    folder.join("dotmeshd.lock").exists()
+}
+
 /// Refuses to delete a folder that is not a node's.
 fn check_root(root: &Path) -> Result<()> {
-    if root.join("dotmeshd.lock").exists() {
+    if is_root(root) {
         return Ok(());
     }
     Err(CliError::failed(format!(

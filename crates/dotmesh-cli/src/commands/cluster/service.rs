@@ -164,6 +164,8 @@ impl Detached {
             let _ = log.read_to_end(&mut words);
         }
         let words = String::from_utf8_lossy(&words);
+        // Where it was in its code helps nobody who starts it.
+        let words = words.split("Stack backtrace:").next().unwrap_or_default();
         let lines: Vec<&str> = words.trim().lines().collect();
         let last = lines[lines.len().saturating_sub(8)..].join("\n");
         CliError::failed(format!("dotmeshd did not start:\n{last}"))

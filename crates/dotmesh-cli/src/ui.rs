@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::error::{CliError, Result};
 use crate::progress::TransferBar;
 
@@ -85,6 +87,9 @@ impl Ui {
                 .await
                 .map_err(|error| CliError::failed("cannot ask").caused_by(error))?;
         }
+        // With a handler in place Ctrl-C is an answer like others, and the terminal is put back in order.
+        let _handled = signal(SignalKind::interrupt())
+            .map_err(|error| CliError::failed("cannot ask").caused_by(error))?;
         rpassword::prompt_password(prompt).map_err(|error| match error.kind() {
             std::io::ErrorKind::Interrupted => CliError::interrupted(false),
             _ => CliError::failed("cannot read from the terminal").caused_by(error),

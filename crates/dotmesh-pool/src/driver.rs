@@ -37,6 +37,10 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Makes `to` an image of `from` at one instant, whatever is writing to `from` meanwhile. It is durable
     /// when this returns, together with all that was written to `from` before the call.
+    ///
+    /// What was synced to disk before something else was written is never missing where that is there: the image is
+    /// at least what a power cut at that instant would leave.
+    ///
     /// Fails if `to` exists, and then changes nothing.
     fn snapshot(&self, from: &Path, to: &Path, mode: Mode) -> Result<(), PoolError>;
 

@@ -157,9 +157,16 @@ fn format(target: &Path) -> Result<(), PoolError> {
 fn mount(device: &Path, mountpoint: &Path) -> Result<(), PoolError> {
     std::fs::create_dir_all(mountpoint).during("create", mountpoint)?;
     let flags = MountFlags::NOATIME | MountFlags::NODEV;
-    // Freed space goes back to the disk below in the background.
-    rustix::mount::mount(device, mountpoint, "btrfs", flags, Some(c"discard=async"))
-        .during("mount the pool at", mountpoint)
+    // Freed space goes back to the disk below in the background. A snapshot catches what was written before it, synced
+    // or not.
+    rustix::mount::mount(
+        device,
+        mountpoint,
+        "btrfs",
+        flags,
+        Some(c"discard=async,flushoncommit"),
+    )
+    .during("mount the pool at", mountpoint)
 }
 
 /// The device that is mounted at a folder, if any.

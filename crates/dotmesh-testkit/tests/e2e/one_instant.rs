@@ -1,4 +1,6 @@
 //! A commit is one instant: three stores written one after the other are never captured out of order.
+//!
+//! Each store syncs what it writes before it answers, as databases do; what nobody synced has no order on disk.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ const COMMITS: usize = 20;
 
 const PSQL: &str = "docker exec -i postgres psql -h 127.0.0.1 -U postgres -qtA";
 const REDIS_CLI: &str = "docker exec -i redis redis-cli";
-const FILES: &str = "docker exec -i files sh -c 'while read n; do echo $n > /files/new && mv /files/new /files/n && echo $n; done'";
+const FILES: &str = "docker exec -i files sh -c 'while read n; do echo $n > /files/new && sync -d /files/new && mv /files/new /files/n && sync /files && echo $n; done'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_commit_holds_all_stores_at_one_instant() -> Result<()> {
@@ -23,7 +25,7 @@ async fn every_commit_holds_all_stores_at_one_instant() -> Result<()> {
     let node = Node::start(&network, "alice").await?;
     let run = "docker run -d --network host --volume-driver dm --name";
     node.ok(&format!(
-        "{run} redis -v app.redis:/data redis:7 redis-server --appendonly yes --dir /data"
+        "{run} redis -v app.redis:/data redis:7 redis-server --appendonly yes --appendfsync always --dir /data"
     ))
     .await;
     node.ok(&format!(

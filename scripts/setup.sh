@@ -34,6 +34,7 @@ need_test() {
     need mmdebstrap mmdebstrap
     need ip iproute2
     need iptables iptables
+    need rsync rsync
 }
 
 case ${1:-} in

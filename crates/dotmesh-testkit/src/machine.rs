@@ -196,6 +196,7 @@ impl Machine {
         );
         let cgroup = format!("--cgroup-parent={}", self.parts.folder.cgroup());
         let arguments = [
+            "--log-level=warn",
             "--storage-driver=overlay2",
             "--exec-opt=native.cgroupdriver=cgroupfs",
             &cgroup,

@@ -2,6 +2,8 @@
 //!
 //! Each test has machines of its own. `world` says what they have in common.
 
+mod branches;
 mod one_instant;
 mod tutorial;
+mod volumes;
 mod world;

@@ -171,6 +171,47 @@ impl Node {
             .await;
     }
 
+    /// The names of all dots.
+    pub(crate) async fn dots(&self) -> Vec<String> {
+        let rows = self.ok("dm list -H").await;
+        let first = |row: &str| row.split('\t').next().unwrap_or_default().to_owned();
+        rows.lines().map(first).collect()
+    }
+
+    /// Waits until a line of shell succeeds and prints what is expected.
+    pub(crate) async fn until_prints(&self, line: &str, expected: &str) -> Result<()> {
+        wait_for(&format!("`{line}`"), SOON, async || {
+            let output = self.run(line).await;
+            ensure!(
+                output.status.success() && output.stdout == expected,
+                "{output}"
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    /// When containers were last started, in a form that sorts by time.
+    pub(crate) async fn started_at(&self, containers: &[&str]) -> Vec<String> {
+        let containers = containers.join(" ");
+        let line = format!("docker inspect -f '{{{{.State.StartedAt}}}}' {containers}");
+        self.ok(&line).await.lines().map(str::to_owned).collect()
+    }
+
+    /// Asserts that containers run.
+    pub(crate) async fn all_running(&self, containers: &[&str]) {
+        let names = containers.join(" ");
+        let line = format!("docker inspect -f '{{{{.State.Running}}}}' {names}");
+        let states = self.ok(&line).await;
+        assert_eq!(states, "true\n".repeat(containers.len()), "of {names}");
+    }
+
+    /// A cell of `dm list` that holds a number.
+    pub(crate) async fn number(&self, dot: &str, column: usize) -> Result<u64> {
+        let cell = self.cell(dot, column).await;
+        cell.parse().context(cell)
+    }
+
     /// One cell of `dm list`: the row of a dot, by the column's number from 1.
     pub(crate) async fn cell(&self, dot: &str, column: usize) -> String {
         let rows = self.ok("dm list -H").await;

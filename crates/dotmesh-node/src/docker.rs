@@ -28,7 +28,6 @@ pub(crate) struct Container {
     pub(crate) volumes: Vec<VolumeName>,
     image: String,
     image_id: String,
-    created: i64,
     labels: HashMap<String, String>,
 }
 
@@ -180,14 +179,13 @@ impl Engine {
             .zip(futures::future::join_all(inspected).await)
         {
             // One that is gone by now has no say in the order.
-            let host = details
-                .ok()
-                .and_then(|details| details.host_config)
-                .unwrap_or_default();
+            let details = details.unwrap_or_default();
+            let created = details.created.and_then(|time| time.parse().ok());
+            let host = details.host_config.unwrap_or_default();
             nodes.push(order::Node {
                 id: container.id.clone(),
                 name: container.name.clone(),
-                created: container.created,
+                created: created.unwrap_or_default(),
                 labels: container.labels.clone(),
                 links: host.links.unwrap_or_default(),
                 volumes_from: host.volumes_from.unwrap_or_default(),
@@ -299,7 +297,6 @@ fn container(summary: ContainerSummary, driver: &str) -> Option<Container> {
         volumes,
         image: summary.image.unwrap_or_default(),
         image_id: summary.image_id.unwrap_or_default(),
-        created: summary.created.unwrap_or_default(),
         labels: summary.labels.unwrap_or_default(),
         id,
     })

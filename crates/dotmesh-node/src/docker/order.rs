@@ -6,6 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use jiff::Timestamp;
+
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const DEPENDS_ON: &str = "com.docker.compose.depends_on";
@@ -15,8 +17,8 @@ const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 pub(super) struct Node {
     pub(super) id: String,
     pub(super) name: String,
-    /// Seconds since the epoch.
-    pub(super) created: i64,
+    /// To the nanosecond: Compose creates several within a second.
+    pub(super) created: Timestamp,
     pub(super) labels: HashMap<String, String>,
     /// `/target:/source/alias`
     pub(super) links: Vec<String>,
@@ -91,7 +93,7 @@ mod tests {
         Node {
             id: format!("{name}-id"),
             name: name.to_owned(),
-            created,
+            created: jiff::Timestamp::from_nanosecond(created.into()).unwrap(),
             labels: labels
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))

@@ -68,7 +68,9 @@ pub(crate) async fn switch(
         });
     }
     node.registry.end_switch(dot).await?;
-    Ok(docker::names(&users))
+    let mut restarted = docker::names(&users);
+    restarted.sort();
+    Ok(restarted)
 }
 
 /// Starts the containers on the branch that they were on, and says what went wrong.

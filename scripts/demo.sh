@@ -68,7 +68,6 @@ app_ready() {
 
 log_in() {
     curl -fsS "localhost:$PORT/login" -H 'Content-Type: application/json' -d "{\"Name\":\"$1\"}"
-    echo
 }
 
 start() {
@@ -79,6 +78,9 @@ start() {
     "$here/scripts/images.sh"
     mkdir -p "$demo/alice" "$demo/bob"
     rm -rf "$app" && cp -r "$here/examples/moby-counter" "$app"
+    # A work tree of its own, so that commits record the version of the code.
+    (cd "$app" && git init -q -b multiple-services && git add . &&
+        git -c user.name=Alice -c user.email=alice@example.com commit -qm "The moby counter")
 
     bold "Two nodes and a hub"
     daemon alice dotmeshd --root "$demo/alice/node"

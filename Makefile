@@ -34,7 +34,7 @@ test:
 bench:
 	@scripts/setup.sh test
 	$(CARGO) build --release --bins
-	$(CARGO) xtask bench
+	$(CARGO) bench --package dotmesh-testkit
 
 fmt:
 	$(CARGO) fmt --all

@@ -1,6 +1,5 @@
-//! The project's own automation: `cargo xtask ci`, `tidy`, `bench`.
+//! The project's own automation: `cargo xtask ci` and `cargo xtask tidy`.
 
-mod bench;
 mod ci;
 mod tidy;
 
@@ -13,7 +12,6 @@ fn main() -> Result<()> {
     match command.as_str() {
         "ci" => ci::run(),
         "tidy" => tidy::run(),
-        "bench" => bench::run(),
-        _ => bail!("usage: cargo xtask ci|tidy|bench"),
+        _ => bail!("usage: cargo xtask ci|tidy"),
     }
 }

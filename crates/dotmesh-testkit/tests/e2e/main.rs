@@ -2,8 +2,12 @@
 //!
 //! Each test has machines of its own. `world` says what they have in common.
 
+mod bad_input;
 mod branches;
+mod deletion;
 mod one_instant;
+mod survival;
+mod transfers;
 mod tutorial;
 mod volumes;
 mod world;

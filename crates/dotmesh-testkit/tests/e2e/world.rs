@@ -206,6 +206,12 @@ impl Node {
         assert_eq!(states, "true\n".repeat(containers.len()), "of {names}");
     }
 
+    /// The folder of a volume on the machine's disk.
+    pub(crate) async fn folder_of(&self, volume: &str) -> String {
+        let line = format!("docker volume inspect -f '{{{{.Mountpoint}}}}' {volume}");
+        self.ok(&line).await.trim().to_owned()
+    }
+
     /// A cell of `dm list` that holds a number.
     pub(crate) async fn number(&self, dot: &str, column: usize) -> Result<u64> {
         let cell = self.cell(dot, column).await;
@@ -298,6 +304,21 @@ impl Hub {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(())
+    }
+
+    /// How many bytes the hub has on its disk.
+    pub(crate) async fn stored_bytes(&self) -> Result<u64> {
+        let du = Command::new("du")
+            .arg("-sb")
+            .arg(self.data.path())
+            .output()
+            .await?;
+        let text = String::from_utf8(du.stdout)?;
+        text.split_whitespace()
+            .next()
+            .context("du")?
+            .parse()
+            .context("du")
     }
 
     /// Makes this hub the remote `hub` of a node's user.

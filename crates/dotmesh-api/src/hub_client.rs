@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dotmesh_model::{CommitId, DotName, ObjectHash, UserName};
@@ -64,10 +65,18 @@ impl fmt::Display for HubAddress {
     }
 }
 
+/// How long a hub may be silent before it counts as gone,
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// and while it looks through all that a push refers to.
+const LONG_SILENCE: Duration = Duration::from_secs(15 * 60);
+
 /// Calls a hub as one user.
 #[derive(Clone)]
 pub struct HubClient {
     http: reqwest::Client,
+    /// For the one request that the hub may think about for long.
+    patient: reqwest::Client,
     address: HubAddress,
     user: UserName,
     secret: String,

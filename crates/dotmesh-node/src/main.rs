@@ -1,5 +1,7 @@
 //! `dotmeshd`'s entry: reads the command line, starts logging, runs the daemon.
 
+use std::io::IsTerminal as _;
+
 use clap::Parser as _;
 use dotmesh_node::config::Config;
 

@@ -92,14 +92,18 @@ impl HubClient {
     /// A client that logs in with an API key or a password at each request.
     pub fn new(address: HubAddress, user: UserName, secret: String) -> Result<Self, ClientError> {
         let server = address.to_string();
-        let http = client::builder()
-            .read_timeout(std::time::Duration::from_secs(60))
-            // A redirect to another host would hand it the key.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|source| client::unreachable(&server, source))?;
+        let client = |silence| {
+            client::builder()
+                .read_timeout(silence)
+                // A redirect to another host would hand it the key.
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .map_err(|source| client::unreachable(&server, source))
+        };
+        let (http, patient) = (client(SILENCE)?, client(LONG_SILENCE)?);
         Ok(Self {
             http,
+            patient,
             address,
             user,
             secret,

@@ -121,9 +121,17 @@ impl HubClient {
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.request_by(&self.http, method, path)
+    }
+
+    fn request_by(
+        &self,
+        http: &reqwest::Client,
+        method: reqwest::Method,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
         let url = format!("{}/api/v{PROTOCOL_VERSION}/{path}", self.address);
-        self.http
-            .request(method, url)
+        http.request(method, url)
             .basic_auth(&self.user, Some(&self.secret))
     }
 
@@ -264,9 +272,10 @@ impl HubClient {
         finish: &FinishUpload,
     ) -> Result<(), ClientError> {
         let path = format!("dots/{}/uploads/{}/finish", dot.full(), upload.id);
-        client::send(&self.server(), self.post(&path).json(finish))
-            .await
-            .map(drop)
+        let request = self
+            .request_by(&self.patient, reqwest::Method::POST, &path)
+            .json(finish);
+        client::send(&self.server(), request).await.map(drop)
     }
 }
 

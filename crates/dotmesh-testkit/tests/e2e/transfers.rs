@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
 
 use crate::world::{Hub, Node, SOON};
@@ -312,11 +312,10 @@ async fn an_app_that_was_started_before_the_clone_gives_way() -> Result<()> {
     assert_eq!(bob.files(&format!("app@{accident}")).await, "accident");
     assert_eq!(bob.ok("dm log --oneline").await.lines().count(), 1);
 
-    // Where nothing had been written yet, a clone is enough.
-    bob.ok("docker rm -f app && dm dot delete -f app && docker volume prune -af")
+    // Where nothing was written yet, a clone is enough.
+    bob.ok("docker rm -f app && dm dot delete -f app").await;
+    bob.ok("docker volume create -d dm app && dm clone hub alice/app")
         .await;
-    bob.in_volume("app", "true").await;
-    bob.ok("dm clone hub alice/app").await;
     assert_eq!(bob.files("app").await, "hers");
     assert_eq!(bob.ok("dm branch").await, "* master\n");
     Ok(())
@@ -520,6 +519,10 @@ async fn files_arrive_as_they_were() -> Result<()> {
 
 /// Asks rsync, which knows about files, what it would have to change.
 fn compare(from: &Node, folder: &str, to: &Node, there: &str) -> Result<()> {
+    let process = to.machine.path("/");
+    let process = process.parent().context("/proc/PID/root")?;
+    // The other rsync runs on the machine that is compared with: `env` stands in for a host's name.
+    let rsh = format!("nsenter --mount={}/ns/mnt", process.display());
     let rsync = Command::new("rsync")
         .args([
             "-aHAXS",
@@ -527,10 +530,10 @@ fn compare(from: &Node, folder: &str, to: &Node, there: &str) -> Result<()> {
             "--delete",
             "--dry-run",
             "--itemize-changes",
-            "--modify-window=-1",
         ])
+        .args(["--modify-window=-1", "-e", &rsh])
         .arg(format!("{}/", from.machine.path(folder).display()))
-        .arg(format!("{}/", to.machine.path(there).display()))
+        .arg(format!("env:{there}/"))
         .output()?;
     let (out, err) = (
         String::from_utf8_lossy(&rsync.stdout),

@@ -32,7 +32,10 @@ impl Node {
         arguments: &[&str],
     ) -> Result<Self> {
         let machine = network.machine(name).await?;
-        let mut all = vec!["--pool-size", "4G", "--trash-grace", "0"];
+        let mut all = vec!["--trash-grace", "0"];
+        if !arguments.contains(&"--pool-size") {
+            all.extend(["--pool-size", "4G"]);
+        }
         all.extend(arguments);
         let mut daemon = machine.spawn_daemon("dotmeshd", &all).await?;
         daemon.wait_for_socket("/run/dotmesh/api.sock").await?;
@@ -340,5 +343,7 @@ fn binary(name: &str) -> Command {
         .ancestors()
         .nth(2)
         .expect("a test is in target/PROFILE/deps");
-    Command::new(folder.join(name))
+    let mut command = Command::new(folder.join(name));
+    command.env("RUST_LOG", "warn");
+    command
 }

@@ -58,7 +58,8 @@ const BOOT: &str = r#"
 "#;
 
 const DOCKER_SOCKET: &str = "/run/docker.sock";
-const DOCKER_STARTS_IN: Duration = Duration::from_secs(60);
+/// Docker waits long for a volume driver that is not there.
+const DOCKER_STARTS_IN: Duration = Duration::from_secs(150);
 
 /// A machine of its own: network, processes, mounts, home folder and Docker engine. Clones are the
 /// same machine; it ends with the last of them and of its daemons' handles.

@@ -101,7 +101,7 @@ async fn containers_do_not_notice_that_the_daemon_restarts() -> Result<()> {
         assert_eq!(log, expected.concat());
     }
     let files = node.in_volume("app@at-2.two", "ls -m /v").await;
-    assert_eq!(files, "again, SIGKILL, SIGTERM\n");
+    assert_eq!(files, "SIGKILL, SIGTERM, again\n");
     Ok(())
 }
 
@@ -134,8 +134,15 @@ async fn containers_come_back_with_docker_whichever_daemon_is_first() -> Result<
             "docker first" => {
                 node.machine.stop_docker().await?;
                 node.daemon.kill9().await?;
-                node.machine.start_docker().await?;
-                node.start_daemon().await?;
+                let machine = node.machine.clone();
+                let second = async {
+                    wait_for("dockerd", SOON, async || {
+                        Ok(std::fs::metadata(machine.path("/run/docker.pid"))?)
+                    })
+                    .await?;
+                    node.start_daemon().await
+                };
+                tokio::try_join!(machine.start_docker(), second)?;
             }
             "node first" => {
                 node.daemon.terminate().await?;
@@ -180,6 +187,46 @@ async fn containers_come_back_with_docker_whichever_daemon_is_first() -> Result<
         log,
         "docker\ndocker killed\ndocker first\nnode first\nreboot\n"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_that_docker_gave_up_on_start_with_the_daemon() -> Result<()> {
+    let mut node = Node::start(&Network::start().await?, "alice").await?;
+    node.in_volume("app", "echo master >/v/branch").await;
+    for (name, policy) in [
+        ("always", "--restart always"),
+        ("unless-stopped", "--restart unless-stopped"),
+        ("stopped", "--restart unless-stopped"),
+        ("once", ""),
+    ] {
+        node.ok(&format!(
+            "docker run -d --init {policy} --name {name} -v app:/v --volume-driver dm debian:bookworm-slim sleep 100000"
+        ))
+        .await;
+    }
+    node.ok("docker stop stopped").await;
+    node.machine.stop_docker().await?;
+    node.daemon.terminate().await?;
+    // It looks for the driver for half a minute or more, and goes on without.
+    node.machine.start_docker().await?;
+    wait_for("Docker to give up", SOON * 3, async || {
+        let errors = node
+            .ok("docker inspect -f '{{.State.Error}}' always unless-stopped")
+            .await;
+        ensure!(errors.matches("volume").count() >= 2, "{errors}");
+        Ok(())
+    })
+    .await?;
+    node.start_daemon().await?;
+    let branch = node
+        .until_consistent("app", &["always", "unless-stopped"])
+        .await?;
+    assert_eq!(branch, "master");
+    let others = node
+        .ok("docker inspect -f '{{.State.Running}}' stopped once")
+        .await;
+    assert_eq!(others, "false\nfalse\n");
     Ok(())
 }
 
@@ -336,9 +383,14 @@ async fn the_registry_can_be_lost() -> Result<()> {
         .await;
     node.ok("dm init empty").await;
     node.keep_running("pinned", "app@b2.one").await;
+    node.keep_running("root", "app.__root__").await;
+    node.ok("docker volume create -d dm app.never && docker volume create -d dm virgin")
+        .await;
+    node.keep_running("unused", "empty").await;
     let containers = ["one", "two", "pinned"];
     let started = node.started_at(&containers).await;
-    let look = "dm list -H; for dot in app alice/app empty; do dm switch $dot; dm dot show -H; dm branch; for b in $(dm branch | tr -d '* '); do dm log --json $b; done; done; dm switch app; docker volume ls -q | sort";
+    let look = "dm list -H; for dot in app alice/app empty virgin; do dm switch $dot; dm dot show -H; dm branch; for b in $(dm branch | tr -d '* '); do dm log --json $b; done; done; dm switch app";
+    let volumes = node.ok("docker volume ls -q").await;
     let before = node.ok(look).await;
 
     for rebuild in [false, true] {
@@ -354,6 +406,11 @@ async fn the_registry_can_be_lost() -> Result<()> {
         assert_eq!(node.ok(look).await, before, "rebuild: {rebuild}");
         assert_eq!(node.started_at(&containers).await, started);
         assert_eq!(node.in_volume("app.one", "cat /v/file").await, "b1\n");
+        let now = node.ok("docker volume ls -q").await;
+        for volume in volumes.lines() {
+            assert!(now.lines().any(|line| line == volume), "{volume}:\n{now}");
+        }
+        node.ok("docker restart -t 1 root unused").await;
     }
     // A healthy registry is rebuilt as well.
     node.daemon.restart().await?;
@@ -367,7 +424,7 @@ async fn the_registry_can_be_lost() -> Result<()> {
         .await
         .success();
     assert!(
-        told.stderr.contains("Restarted containers: /one\n"),
+        told.stderr.contains("Restarted containers: /one, /root\n"),
         "{told:?}"
     );
     assert_eq!(node.ok("docker exec one cat /v/file").await, "b1\nb2\n");

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::operations::{
-    checkout, commit, create_dot, delete_dot, list, log, mount, reset, show, transfer,
+    checkout, commit, create_dot, delete_dot, list, log, mount, reset, show, to_the_end, transfer,
 };
 
 /// All routes.
@@ -182,14 +182,4 @@ async fn post_mounts(
     Json(body): Json<MountVolume>,
 ) -> Answer<MountedVolume> {
     Ok(Json(mount::mount(&node, body).await?))
-}
-
-/// Runs a change to its end, even when the client goes away and its request is dropped.
-async fn to_the_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, NodeError>> + Send + 'static,
-) -> Result<T, NodeError> {
-    match tokio::spawn(change).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

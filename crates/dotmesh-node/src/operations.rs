@@ -1,6 +1,7 @@
 //! What a node can do: one operation, one file.
 
 pub(crate) mod checkout;
+pub(crate) mod clone;
 pub(crate) mod commit;
 pub(crate) mod create_dot;
 pub(crate) mod delete_dot;
@@ -10,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod mount;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod receive;
 pub(crate) mod reconcile;
 pub(crate) mod recover;
 pub(crate) mod reset;
@@ -17,3 +19,15 @@ pub(crate) mod show;
 pub(crate) mod switch;
 pub(crate) mod transfer;
 pub(crate) mod volume;
+
+use crate::error::NodeError;
+
+/// Runs a change to its end, even when the client goes away and its request is dropped.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, NodeError>> + Send + 'static,
+) -> Result<T, NodeError> {
+    match tokio::spawn(change).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -85,6 +85,9 @@ impl Registry {
             .filename(file)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
+            // The index of the log stays in memory: as a mapped file in the pool it would bring SIGBUS when that is
+            // full. No other process opens the registry.
+            .vfs("unix-excl")
             // What a power cut takes from the end is read back from the pool.
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)

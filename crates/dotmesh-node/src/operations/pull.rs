@@ -1,274 +1,55 @@
-//! `dm pull` and `dm clone`: fetch branches, with all that leads to them, from a hub.
+//! `dm pull`: fetches branches of a hub, with all that leads to them, into a dot that is here.
 //!
 //! Commits are received first, beside everything that goes on; then, under the dot's lock, the branches are moved.
 
-use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use dotmesh_api::hub::{HubBranch, HubDot};
+use dotmesh_api::hub::HubBranch;
 use dotmesh_api::node::{BranchOutcome, TransferOutcome};
 use dotmesh_model::branches::{Origin, diverged_name};
 use dotmesh_model::size::format_size;
-use dotmesh_model::{BranchName, CommitId, History, Relation};
+use dotmesh_model::{CommitId, History, Relation};
 use dotmesh_pool::Start;
-use dotmesh_sync::{HubSource, VerifiedCommit, verify_commits};
 
+use super::receive::{Line, Receiver, compare_seals, lines, remote_dot};
+use super::to_the_end;
 use super::transfer::Job;
 use crate::docker;
 use crate::error::NodeError;
-use crate::node::random_hex;
-use crate::registry::{Branch, Dot, NewCommit, Seal};
+use crate::registry::{Branch, Dot};
 
-/// Pulls into an existing dot.
-pub(crate) async fn pull(job: &Job) -> Result<TransferOutcome, NodeError> {
+/// Pulls one branch, or all of them.
+pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     let dot = job.node.settled(&job.local).await?;
-    let remote = job
-        .hub
-        .dot(&job.request.remote_dot)
-        .await?
-        .ok_or_else(|| job.no_remote_dot())?;
-    let wanted = wanted_branches(job, &remote)?;
+    let remote = remote_dot(job).await?;
+    let here = job.node.registry.history(&dot.id).await?;
+    let mut history = here.clone();
+    let lines = lines(job, &remote, &mut history).await?;
+    compare_seals(job, &dot.id, &lines).await?;
     // Said before anything is fetched; asked again before anything is changed.
-    for branch in &wanted {
-        let history = job.node.registry.history(&dot.id).await?;
-        if history.contains(branch.head) {
-            plan(job, &dot, &history, branch).await?;
-        } else if dot.branches.contains_key(&branch.name) {
-            let commits = job
-                .hub
-                .commits(&job.request.remote_dot, branch.head)
-                .await?;
-            let verified = verify_commits(&commits, branch.head, |_| None)?;
-            let mut history = history;
-            for commit in verified {
-                history.insert(commit.record.id, commit.record.parent);
-            }
-            plan(job, &dot, &history, branch).await?;
-        }
+    for line in &lines {
+        plan(job, &dot, &history, &line.branch).await?;
     }
-    let mut received = HashMap::new();
-    for branch in &wanted {
-        receive(job, &dot, branch.head, &mut received).await?;
+    let mut receiver = Receiver::new(job, &lines, &here);
+    while let Some(commit) = receiver.next().await? {
+        job.node.registry.add_commits(&dot.id, &[commit]).await?;
     }
+    let job = Arc::clone(job);
+    to_the_end(async move { move_branches(&job, &lines).await }).await
+}
+
+/// Moves the local branches to the hub's heads, which are here by now.
+async fn move_branches(job: &Job, lines: &[Line]) -> Result<TransferOutcome, NodeError> {
     let _lock = job.node.locks.operation(&job.local).await;
     let _gate = job.node.locks.close_gate(&job.local).await;
     let mut dot = job.node.registry.dot(&job.local).await?;
     let mut outcome = TransferOutcome::default();
-    for branch in &wanted {
-        let commits = received.get(&branch.head).copied().unwrap_or(0);
+    for line in lines {
         outcome
             .branches
-            .push(move_branch(job, &mut dot, branch, commits).await?);
+            .push(move_branch(job, &mut dot, line).await?);
     }
     Ok(outcome)
-}
-
-/// Clones a dot; one that is here already is pulled.
-pub(crate) async fn clone(job: &Job) -> Result<TransferOutcome, NodeError> {
-    let lock = job.node.locks.operation(&job.local).await;
-    if job.node.registry.find_dot(&job.local).await?.is_some() {
-        drop(lock);
-        return pull(job).await;
-    }
-    let remote = job
-        .hub
-        .dot(&job.request.remote_dot)
-        .await?
-        .ok_or_else(|| job.no_remote_dot())?;
-    let mut wanted = wanted_branches(job, &remote)?;
-    let current = first_branch(job, &wanted);
-    let draft = Draft::begin(job).await?;
-    // It is in the registry for the commits to refer to, under a name that nobody can ask for.
-    let mut dot = Dot {
-        id: random_hex::<16>(),
-        name: job.local.clone(),
-        current,
-        branches: BTreeMap::new(),
-    };
-    let mut received = HashMap::new();
-    let mut commits = Vec::new();
-    for branch in &wanted {
-        commits.extend(
-            receive_into(job, &dot, branch.head, &History::default(), &mut received).await?,
-        );
-    }
-    add_ancestor_branches(&remote, &commits, &mut wanted);
-    let mut outcome = TransferOutcome::default();
-    for branch in &wanted {
-        let start = Start::Commit(branch.head);
-        job.node
-            .pool
-            .create_branch(&job.local, &branch.name, start)
-            .await?;
-        dot.branches.insert(
-            branch.name.clone(),
-            Branch {
-                head: branch.head,
-                origin: None,
-            },
-        );
-        let commits = received.get(&branch.head).copied().unwrap_or(0);
-        outcome.branches.push(outcome_of(branch, commits));
-    }
-    job.node.pool.write_dot(&dot.name, &dot.to_file()).await?;
-    draft.keep();
-    job.node.registry.put_dot(&dot).await?;
-    job.node.registry.add_commits(&dot.id, &commits).await?;
-    Ok(outcome)
-}
-
-/// The folders of a dot that is being cloned. Deleted unless kept.
-struct Draft<'a> {
-    job: &'a Job,
-    kept: bool,
-}
-
-impl<'a> Draft<'a> {
-    async fn begin(job: &'a Job) -> Result<Self, NodeError> {
-        job.node.pool.begin_dot(&job.local).await?;
-        Ok(Self { job, kept: false })
-    }
-
-    fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Draft<'_> {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        let (pool, name) = (self.job.node.pool.clone(), self.job.local.clone());
-        let locks = std::sync::Arc::clone(&self.job.node.locks);
-        tokio::spawn(async move {
-            let _lock = locks.operation(&name).await;
-            if let Err(error) = pool.delete_dot(&name).await {
-                tracing::warn!(%error, "a half-made clone is left for the next start to delete");
-            }
-        });
-    }
-}
-
-fn wanted_branches(job: &Job, remote: &HubDot) -> Result<Vec<HubBranch>, NodeError> {
-    match &job.request.branch {
-        None if remote.branches.is_empty() => Err(NodeError::NoRemoteBranch {
-            hub: job.hub_name(),
-            branch: BranchName::master(),
-            dot: job.request.remote_dot.full(),
-        }),
-        None => Ok(remote.branches.clone()),
-        Some(name) => match remote.branches.iter().find(|branch| branch.name == *name) {
-            Some(branch) => Ok(vec![branch.clone()]),
-            None => Err(NodeError::NoRemoteBranch {
-                hub: job.hub_name(),
-                branch: name.clone(),
-                dot: job.request.remote_dot.full(),
-            }),
-        },
-    }
-}
-
-/// What a clone shows first: the branch that was asked for, else `master`, else any.
-fn first_branch(job: &Job, wanted: &[HubBranch]) -> BranchName {
-    let master = BranchName::master();
-    let chosen = job.request.branch.clone().or_else(|| {
-        let has_master = wanted.iter().any(|branch| branch.name == master);
-        if has_master {
-            None
-        } else {
-            wanted.first().map(|branch| branch.name.clone())
-        }
-    });
-    chosen.unwrap_or(master)
-}
-
-/// The hub's branches that lead to what was fetched come along: their commits are here.
-fn add_ancestor_branches(remote: &HubDot, commits: &[NewCommit], wanted: &mut Vec<HubBranch>) {
-    for branch in &remote.branches {
-        let here = commits.iter().any(|commit| commit.id == branch.head);
-        if here && !wanted.contains(branch) {
-            wanted.push(branch.clone());
-        }
-    }
-}
-
-/// Fetches the commits that lead to `head` and are not here.
-async fn receive(
-    job: &Job,
-    dot: &Dot,
-    head: CommitId,
-    received: &mut HashMap<CommitId, u64>,
-) -> Result<(), NodeError> {
-    let history = job.node.registry.history(&dot.id).await?;
-    if history.contains(head) {
-        return Ok(());
-    }
-    let commits = receive_into(job, dot, head, &history, received).await?;
-    job.node.registry.add_commits(&dot.id, &commits).await
-}
-
-/// Fetches commits into the pool. `received` counts them by head, and holds what was fetched for other heads before.
-async fn receive_into(
-    job: &Job,
-    dot: &Dot,
-    head: CommitId,
-    history: &History,
-    received: &mut HashMap<CommitId, u64>,
-) -> Result<Vec<NewCommit>, NodeError> {
-    job.progress.start_phase("reading the history");
-    let list = job.hub.commits(&job.request.remote_dot, head).await?;
-    let seals = job.node.registry.seals(&dot.id).await?;
-    // From the first commit on: the roots of all of them are needed, and checking is cheap.
-    let verified = verify_commits(&list, head, |_| None)?;
-    let source = std::sync::Arc::new(HubSource::new(
-        job.hub.clone(),
-        job.request.remote_dot.clone(),
-        std::sync::Arc::clone(&job.progress),
-    ));
-    let mut parent: Option<VerifiedCommit> = None;
-    let mut new = Vec::new();
-    for commit in verified {
-        let id = commit.record.id;
-        let seal = Seal {
-            seal: commit.sealed.seal,
-            root: commit.sealed.root,
-        };
-        if let Some(known) = seals.get(&id).filter(|known| **known != seal) {
-            let message = format!(
-                "commit {id} on the hub has seal {}, here it has {}",
-                seal.seal, known.seal
-            );
-            return Err(
-                dotmesh_api::ErrorBody::new(dotmesh_api::ErrorCode::Corrupt, message).into(),
-            );
-        }
-        if !history.contains(id) && !received.contains_key(&id) {
-            let base = parent.as_ref().map(|parent| parent.sealed.root);
-            let import = job
-                .node
-                .pool
-                .begin_import(&dot.name, commit.record.parent)
-                .await?;
-            job.progress.start_phase("receiving");
-            dotmesh_sync::materialise(&source, seal.root, base, &import.data(), &job.progress)
-                .await?;
-            let record = commit.sealed.record.clone().into_bytes();
-            job.node
-                .pool
-                .finish_import(&dot.name, import, id, record.clone())
-                .await?;
-            new.push(NewCommit {
-                id,
-                parent: commit.record.parent,
-                record,
-                seal: Some(seal),
-            });
-            received.insert(id, 0);
-        }
-        parent = Some(commit);
-    }
-    received.insert(head, new.len() as u64);
-    Ok(new)
 }
 
 /// What is to be done to a local branch.
@@ -332,15 +113,11 @@ async fn plan(
 }
 
 /// Moves a local branch to the hub's head, which is here by now.
-async fn move_branch(
-    job: &Job,
-    dot: &mut Dot,
-    branch: &HubBranch,
-    commits: u64,
-) -> Result<BranchOutcome, NodeError> {
+async fn move_branch(job: &Job, dot: &mut Dot, line: &Line) -> Result<BranchOutcome, NodeError> {
     let pool = &job.node.pool;
     let history = job.node.registry.history(&dot.id).await?;
-    let mut outcome = outcome_of(branch, commits);
+    let branch = &line.branch;
+    let mut outcome = line.outcome();
     let fresh = Branch {
         head: branch.head,
         origin: None,
@@ -383,14 +160,4 @@ async fn move_branch(
     }
     job.node.save(dot).await?;
     Ok(outcome)
-}
-
-fn outcome_of(branch: &HubBranch, commits: u64) -> BranchOutcome {
-    BranchOutcome {
-        name: branch.name.clone(),
-        head: branch.head,
-        commits,
-        stashed: None,
-        receiver_ahead: false,
-    }
 }

@@ -14,7 +14,7 @@ use dotmesh_model::DotName;
 use dotmesh_sync::Progress;
 use tokio::sync::mpsc;
 
-use super::{pull, push};
+use super::{clone, pull, push};
 use crate::error::NodeError;
 use crate::node::Node;
 
@@ -97,17 +97,17 @@ async fn run(
     )?;
     progress.start_phase("asking the hub");
     hub.version().await?;
-    let job = Job {
+    let job = Arc::new(Job {
         node,
         hub,
         local,
         request,
         progress,
-    };
+    });
     match direction {
         Direction::Push => push::push(&job).await,
         Direction::Pull => pull::pull(&job).await,
-        Direction::Clone => pull::clone(&job).await,
+        Direction::Clone => clone::clone(&job).await,
     }
 }
 

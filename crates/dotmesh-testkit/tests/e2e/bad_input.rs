@@ -31,7 +31,7 @@ async fn remotes_are_tried_out_before_they_are_kept() -> Result<()> {
         .await;
     node.refuses(&format!("DOTMESH_PASSWORD=wrong {add}"), 1, &denied)
         .await;
-    node.refuses(&format!("echo {other} | {add}"), 1, &["alice"])
+    node.refuses(&format!("echo {other} | {add}"), 1, &denied)
         .await;
     node.refuses(&format!("echo | {add}"), 2, &["no API key was given"])
         .await;
@@ -109,7 +109,7 @@ async fn remotes_are_tried_out_before_they_are_kept() -> Result<()> {
     node.refuses(
         &format!("echo {key} | dm remote add hub alice@{host}"),
         3,
-        &["alice", "http://"],
+        &["http://"],
     )
     .await;
     assert_eq!(node.ok("dm remote").await, "");
@@ -333,14 +333,16 @@ async fn a_full_pool_says_so_and_loses_nothing() -> Result<()> {
     ] {
         let output = node.run(line).await;
         assert!(
-            output.status.success() || output.stderr.contains("full"),
+            output.status.success()
+                || output.stderr.contains("full")
+                || output.stderr.contains("No space left on device"),
             "{output}"
         );
     }
     node.refuses(
         "dm clone hub big --local-name big2",
         1,
-        &["full", "dm dot delete"],
+        &["No space left", "dm dot delete"],
     )
     .await;
     assert!(!node.dots().await.contains(&"big2".to_owned()));

@@ -113,6 +113,20 @@ impl Engine {
             .collect())
     }
 
+    /// The names of the volumes that containers use, running or not, as Docker will ask for them.
+    pub(crate) async fn volume_names(&self) -> Result<Vec<String>> {
+        let driver = self.driver.as_deref();
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let list = self.client().await?.list_containers(Some(options)).await;
+        let list = list.map_err(|error| failed("listing containers".to_owned(), error))?;
+        Ok(list
+            .into_iter()
+            .flat_map(|container| container.mounts.unwrap_or_default())
+            .filter(|mount| mount.driver.as_deref() == driver)
+            .filter_map(|mount| mount.name)
+            .collect())
+    }
+
     /// The running containers that use dots.
     pub(crate) async fn running(&self) -> Result<Vec<Container>> {
         let mut containers = self.containers().await?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dotmesh_model::VolumeName;
+
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::SwitchJournal;
@@ -33,12 +35,15 @@ pub(crate) async fn restart_containers(node: Node) {
         return;
     }
     // Docker may start after this daemon, or at the same time.
-    let left = loop {
-        match node.engine.left_behind().await {
-            Ok(left) => break left,
+    let (left, volumes) = loop {
+        match tokio::try_join!(node.engine.left_behind(), node.engine.volume_names()) {
+            Ok(found) => break found,
             Err(_) => tokio::time::sleep(RETRY).await,
         }
     };
+    if let Err(error) = know_volumes(&node, &volumes).await {
+        tracing::error!(%error, "volumes that containers use cannot be registered");
+    }
     let journals = node.registry.open_switches().await.unwrap_or_else(|error| {
         tracing::error!(%error, "the journals of switches cannot be read");
         Vec::new()
@@ -58,6 +63,19 @@ pub(crate) async fn restart_containers(node: Node) {
             tracing::error!(%error, "a container that waited for this daemon does not start");
         }
     }
+}
+
+/// Makes sure that the volumes of containers are known: the pool does not tell them to a registry that is rebuilt.
+async fn know_volumes(node: &Node, names: &[String]) -> Result<(), NodeError> {
+    for name in names {
+        let Ok(volume) = name.parse::<VolumeName>() else {
+            continue;
+        };
+        if node.registry.find_dot(&volume.dot).await?.is_some() {
+            node.registry.add_volume(name).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn finish(node: &Node, journal: &SwitchJournal) -> Result<(), NodeError> {

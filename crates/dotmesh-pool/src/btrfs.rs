@@ -137,6 +137,10 @@ impl Driver for Btrfs {
         }
     }
 
+    fn reclaim(&self) -> Result<(), PoolError> {
+        ioctl::sync(open(&self.root)?.as_fd()).during("reclaim space in", &self.root)
+    }
+
     fn is_snapshotted(&self, path: &Path) -> Result<bool, PoolError> {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = std::fs::symlink_metadata(path).during("look at", path)?;

@@ -47,6 +47,9 @@ pub(crate) trait Driver: Send + Sync {
     /// Deletes such a folder with all that is in it, frozen or not.
     fn delete(&self, path: &Path) -> Result<(), PoolError>;
 
+    /// Hastens the return of the space of what was deleted. It may take a moment longer than this call.
+    fn reclaim(&self) -> Result<(), PoolError>;
+
     /// Whether a folder is one that this driver made.
     fn is_snapshotted(&self, path: &Path) -> Result<bool, PoolError>;
 

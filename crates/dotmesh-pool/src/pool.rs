@@ -173,11 +173,15 @@ impl Pool {
             .await
     }
 
-    /// Moves a dot to the trash. Its name is free at once.
+    /// Moves a dot to the trash. Its name is free at once. Fine if it is there already, as after an attempt that
+    /// failed later.
     pub async fn delete_dot(&self, dot: &DotName) -> Result<(), PoolError> {
-        let dot = dot.clone();
-        self.run(move |inner| inner.discard(&inner.layout.dot(&dot)).map(drop))
-            .await
+        let path = self.inner.layout.dot(dot);
+        self.run(move |inner| match inner.discard(&path) {
+            Err(_) if !path.exists() => Ok(()),
+            done => done.map(drop),
+        })
+        .await
     }
 
     /// Makes a branch's working copy. Fails if there is one.
@@ -349,6 +353,11 @@ impl Pool {
         .await
     }
 
+    /// Hastens the return of the space of what was deleted. It may take a moment longer than this call.
+    pub async fn reclaim(&self) -> Result<(), PoolError> {
+        self.run(|inner| inner.driver.reclaim()).await
+    }
+
     /// Writes out what the kernel still holds in memory, so that [`Self::usage`] sees it.
     pub async fn flush(&self) -> Result<(), PoolError> {
         self.run(|inner| {
@@ -408,12 +417,17 @@ impl Pool {
     pub async fn empty_trash(&self, grace: Duration) -> Result<(), PoolError> {
         self.run(move |inner| {
             let trash = inner.layout.trash();
+            let mut removed = false;
             for name in names_in(&trash)? {
                 let path = trash.join(name);
                 let moved = discarded_at(&path);
                 if moved.elapsed().is_ok_and(|age| age >= grace) {
                     remove(&*inner.driver, &path)?;
+                    removed = true;
                 }
+            }
+            if removed {
+                inner.driver.reclaim()?;
             }
             Ok(())
         })

@@ -1,10 +1,18 @@
 //! `dm dot delete`: the dot with all its branches and commits goes to the trash.
 
+use std::time::Duration;
+
 use dotmesh_model::{DotName, VolumeName};
+use dotmesh_pool::PoolError;
 
 use crate::docker;
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::registry::Dot;
+
+/// How often it is looked whether a full pool has room again.
+const ROOM_LOOKS: u32 = 40;
+const ROOM_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Deletes a dot that no container uses. Its name is free at once.
 pub(crate) async fn delete_dot(node: &Node, name: &DotName) -> Result<(), NodeError> {
@@ -20,15 +28,31 @@ pub(crate) async fn delete_dot(node: &Node, name: &DotName) -> Result<(), NodeEr
         });
     }
     node.pool.delete_dot(name).await?;
-    node.registry.delete_dot(&dot.id).await?;
+    let mut patience = ROOM_LOOKS;
+    loop {
+        match forget(node, &dot).await {
+            // It is deleted to make room, which the trash gives back first; the pool takes its time for that.
+            Err(NodeError::Pool(PoolError::Full { .. })) if patience > 0 => {
+                node.pool.empty_trash(Duration::ZERO).await?;
+                node.pool.reclaim().await?;
+                tokio::time::sleep(ROOM_INTERVAL).await;
+                patience -= 1;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Removes a dot from the registry.
+async fn forget(node: &Node, dot: &Dot) -> Result<(), NodeError> {
     // Docker would bring the dot back to life, empty, for a volume that it still knows.
     for volume in node.registry.volumes().await? {
         if volume
             .parse::<VolumeName>()
-            .is_ok_and(|volume| volume.dot == *name)
+            .is_ok_and(|volume| volume.dot == dot.name)
         {
             node.registry.remove_volume(&volume).await?;
         }
     }
-    Ok(())
+    node.registry.delete_dot(&dot.id).await
 }

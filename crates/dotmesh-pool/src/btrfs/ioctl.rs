@@ -15,6 +15,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use rustix::io::{Errno, Result};
 use rustix::ioctl::{NoArg, Setter, Updater, ioctl};
 
+const SYNC: u32 = 0x9408;
 const SUBVOL_CREATE: u32 = 0x5000_940e;
 const SNAP_CREATE_V2: u32 = 0x5000_9417;
 const SNAP_DESTROY: u32 = 0x5000_940f;
@@ -86,6 +87,13 @@ pub(super) fn destroy_subvolume(parent: BorrowedFd<'_>, child: &OsStr) -> Result
     };
     // SAFETY: as for `create_subvolume`.
     unsafe { ioctl(parent, Setter::<SNAP_DESTROY, _>::new(args)) }
+}
+
+/// Writes everything out, and wakes the thread that takes deleted subvolumes apart. It would wake up by itself only
+/// twice a minute, and syncfs(2) does not wake it.
+pub(super) fn sync(root: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the number takes no argument.
+    unsafe { ioctl(root, NoArg::<SYNC>::new()) }
 }
 
 /// Makes the mounted filesystem as large as its device.

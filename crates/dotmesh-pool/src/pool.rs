@@ -344,11 +344,20 @@ impl Pool {
         head: CommitId,
     ) -> Result<Usage, PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());
+        self.run(move |inner| inner.usage(&dot, &branch, head))
+            .await
+    }
+
+    /// The usage of many branches in one go, each with its head.
+    pub async fn usages(
+        &self,
+        branches: Vec<(DotName, BranchName, CommitId)>,
+    ) -> Result<Vec<Result<Usage, PoolError>>, PoolError> {
         self.run(move |inner| {
-            let base = inner.layout.commit(&dot, head);
-            inner
-                .driver
-                .usage(&inner.layout.branch(&dot, &branch), &base, RECORD)
+            let usages = branches
+                .iter()
+                .map(|(dot, branch, head)| inner.usage(dot, branch, *head));
+            Ok(usages.collect())
         })
         .await
     }

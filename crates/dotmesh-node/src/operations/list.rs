@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dotmesh_api::node::DotSummary;
+use dotmesh_pool::Usage;
 
 use crate::docker::{self, Container};
 use crate::error::NodeError;
@@ -10,24 +11,37 @@ use crate::node::Node;
 use crate::registry::Dot;
 
 /// How long a listing waits for what applications have just written to be counted.
-const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
+const FLUSH_PATIENCE: Duration = Duration::from_millis(50);
 
 /// All dots, sorted by the name that is shown.
 pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
     let containers = prepare(node).await;
     let heights = node.registry.heights().await?;
-    let mut dots = Vec::new();
-    for dot in node.registry.dots().await? {
+    let dots = node.registry.dots().await?;
+    let mut branches = Vec::with_capacity(dots.len());
+    for dot in &dots {
+        branches.push((dot.name.clone(), dot.current.clone(), dot.current()?.head));
+    }
+    let mut rows = Vec::with_capacity(dots.len());
+    for (dot, usage) in dots.iter().zip(node.pool.usages(branches).await?) {
         let height = heights.get(&(dot.id.clone(), dot.current.to_string()));
-        match summary(node, &dot, &containers, height.copied().unwrap_or(0)).await {
-            Ok(row) => dots.push(row),
+        match usage {
+            Ok(usage) => {
+                rows.push(summary(
+                    node,
+                    dot,
+                    usage,
+                    &containers,
+                    height.copied().unwrap_or(0),
+                ));
+            }
             // Deleted since the list was read.
             Err(_) if node.registry.find_dot(&dot.name).await?.is_none() => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
-    dots.sort_by_cached_key(|dot| dot.name.to_string());
-    Ok(dots)
+    rows.sort_by_cached_key(|dot| dot.name.to_string());
+    Ok(rows)
 }
 
 /// Flushes, for a short while, and finds the running containers. Both are welcome, neither is needed.
@@ -38,22 +52,17 @@ pub(crate) async fn prepare(node: &Node) -> Vec<Container> {
 }
 
 /// One row.
-pub(crate) async fn summary(
+pub(crate) fn summary(
     node: &Node,
     dot: &Dot,
+    usage: Usage,
     containers: &[Container],
     commits: u64,
-) -> Result<DotSummary, NodeError> {
-    let usage = node
-        .pool
-        .usage(&dot.name, &dot.current, dot.current()?.head)
-        .await?;
-    let users = containers
-        .iter()
-        .filter(|c| c.uses(&dot.name, &dot.current, &dot.current));
-    let mut containers = docker::names(users);
+) -> DotSummary {
+    let uses = |container: &&Container| container.uses(&dot.name, &dot.current, &dot.current);
+    let mut containers = docker::names(containers.iter().filter(uses));
     containers.sort();
-    Ok(DotSummary {
+    DotSummary {
         name: dot.name.clone(),
         branch: dot.current.clone(),
         server: node.pool.node().to_owned(),
@@ -61,5 +70,5 @@ pub(crate) async fn summary(
         size: usage.size,
         commits,
         dirty: usage.dirty,
-    })
+    }
 }

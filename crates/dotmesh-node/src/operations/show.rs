@@ -17,7 +17,11 @@ pub(crate) async fn show(node: &Node, name: &DotName) -> Result<DotDetail, NodeE
         .get(&(dot.id.clone(), dot.current.to_string()))
         .copied()
         .unwrap_or(0);
-    let summary = list::summary(node, &dot, &containers, height).await?;
+    let usage = node
+        .pool
+        .usage(name, &dot.current, dot.current()?.head)
+        .await?;
+    let summary = list::summary(node, &dot, usage, &containers, height);
     let mut users = docker::by_branch(&containers, name, &dot.current);
     let branches = dot.branches.iter().map(|(branch, state)| BranchDetail {
         name: branch.clone(),

@@ -8,7 +8,7 @@ use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, SubdotName};
 use rustix::fs::{AtFlags, CWD, Mode as Permissions, OFlags, ResolveFlags};
 
 use super::StoredDot;
-use crate::driver::{Driver, Mode};
+use crate::driver::{Driver, Mode, Usage};
 use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{
@@ -134,6 +134,17 @@ impl Inner {
         } else {
             Ok(record.parent)
         }
+    }
+
+    pub(super) fn usage(
+        &self,
+        dot: &DotName,
+        branch: &BranchName,
+        head: CommitId,
+    ) -> Result<Usage, PoolError> {
+        let base = self.layout.commit(dot, head);
+        self.driver
+            .usage(&self.layout.branch(dot, branch), &base, RECORD)
     }
 
     /// The record needs no sync of its own: a snapshot takes along all that was written before it.

@@ -337,18 +337,18 @@ async fn a_checkout_that_fails_leaves_everything_as_it_was() -> Result<()> {
     node.ok("dm checkout master").await;
 
     // What a container needs besides its volumes is gone: it cannot be started on any branch.
-    node.ok("mkdir /root-data && docker run -d --init --network none --name bound -v app.files:/v --volume-driver dm --mount type=bind,src=/root-data,dst=/b debian:bookworm-slim sleep 100000 && rmdir /root-data")
+    node.ok("mkdir $HOME/bound && docker run -d --init --network none --name bound -v app.files:/v --volume-driver dm --mount type=bind,src=$HOME/bound,dst=/b debian:bookworm-slim sleep 100000 && rmdir $HOME/bound")
         .await;
     let refused = node.fails("dm checkout new").await;
     assert!(
         refused.contains("switching to branch new failed")
             && refused.contains("starting the containers again failed too")
-            && refused.contains("/root-data"),
+            && refused.contains("home/bound"),
         "{refused}"
     );
     assert_eq!(node.cell("app", 2).await, "master");
     // When it is back, the next start of the daemon brings all of them up.
-    node.ok("mkdir /root-data").await;
+    node.ok("mkdir $HOME/bound").await;
     node.daemon.restart().await?;
     node.daemon.wait_for_socket(SOCKET).await?;
     let all = ["program", "files", "bound"];

@@ -24,7 +24,7 @@ need_build() {
 need_docker() {
     # A `docker` command alone may be a client without an engine.
     has dockerd || [ -S /var/run/docker.sock ] || packages="$packages docker.io"
-    has docker-compose || docker compose version >/dev/null 2>&1 || packages="$packages docker-compose"
+    need docker-compose docker-compose
     need mkfs.btrfs btrfs-progs
 }
 
@@ -35,6 +35,9 @@ need_test() {
     need ip iproute2
     need iptables iptables
     need rsync rsync
+    need python3 python3
+    # Tests start engines of their own, whatever runs already.
+    need dockerd docker.io
 }
 
 case ${1:-} in

@@ -25,20 +25,23 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
     let mut rows = Vec::with_capacity(dots.len());
     for (dot, usage) in dots.iter().zip(node.pool.usages(branches).await?) {
         let height = heights.get(&(dot.id.clone(), dot.current.to_string()));
-        match usage {
-            Ok(usage) => {
-                rows.push(summary(
-                    node,
-                    dot,
-                    usage,
-                    &containers,
-                    height.copied().unwrap_or(0),
-                ));
-            }
+        let usage = match usage {
+            Ok(usage) => usage,
             // Deleted since the list was read.
-            Err(_) if node.registry.find_dot(&dot.name).await?.is_none() => {}
-            Err(error) => return Err(error.into()),
-        }
+            Err(_) if node.registry.find_dot(&dot.name).await?.is_none() => continue,
+            // One damaged dot must not hide all others.
+            Err(error) => {
+                tracing::error!(dot = %dot.name, %error, "a dot cannot be measured");
+                Usage::default()
+            }
+        };
+        rows.push(summary(
+            node,
+            dot,
+            usage,
+            &containers,
+            height.copied().unwrap_or(0),
+        ));
     }
     rows.sort_by_cached_key(|dot| dot.name.to_string());
     Ok(rows)

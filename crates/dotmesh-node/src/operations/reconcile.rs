@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use dotmesh_model::{CommitId, CommitRecord};
+use dotmesh_model::{CommitId, CommitRecord, VolumeName};
 use dotmesh_pool::StoredDot;
 
 use crate::error::NodeError;
@@ -122,19 +122,17 @@ fn parents_first(mut found: HashMap<CommitId, NewCommit>) -> Vec<NewCommit> {
     sorted
 }
 
-/// Docker still knows the volumes that it created; those of the dots' folders are the ones that it may ask for.
+/// Docker still knows the volumes that it created. Those that containers use it tells itself, see `recover.rs`; of
+/// the others, the folders of the dots are what is left.
 async fn restore_volumes(node: &Node, dot: &StoredDot) -> Result<(), NodeError> {
-    for (branch, _) in &dot.branches {
-        for subdot in node.pool.subdots(&dot.name, branch).await? {
-            let mut volume = dotmesh_model::VolumeName {
-                dot: dot.name.clone(),
-                pinned: None,
-                folder: dotmesh_model::volume::Folder::Subdot(subdot),
-            };
-            node.registry.add_volume(&volume.to_string()).await?;
-            volume.pinned = Some(branch.clone());
-            node.registry.add_volume(&volume.to_string()).await?;
-        }
+    for subdot in node.pool.subdots(&dot.name, &dot.file.current).await? {
+        let folder = dotmesh_model::volume::Folder::Subdot(subdot);
+        let volume = VolumeName {
+            dot: dot.name.clone(),
+            pinned: None,
+            folder,
+        };
+        node.registry.add_volume(&volume.to_string()).await?;
     }
     Ok(())
 }

@@ -1,0 +1,5 @@
+//! The pool through its public surface, on real btrfs: what a crash leaves, and where a pool may be.
+
+mod crashes;
+mod places;
+mod world;

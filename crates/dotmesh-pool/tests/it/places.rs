@@ -1,0 +1,108 @@
+//! Where a pool may be: in a file, in a folder of btrfs, on a device; and where not.
+
+use std::process::Command;
+
+use dotmesh_model::CommitId;
+use dotmesh_pool::{BtrfsPlace, ImageSize, Pool};
+
+use crate::world::World;
+
+async fn fails(place: BtrfsPlace) -> String {
+    match Pool::open(place, "0".repeat(16)).await {
+        Ok(_) => panic!("the pool opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_a_btrfs_filesystem_holds_a_pool() {
+    let world = World::new();
+    world.open().await;
+    let folder = world.path("pool/a/folder/of/mine");
+    let pool = world.open_at(BtrfsPlace::Folder(folder)).await;
+    world.create_dot(&pool).await;
+    world.commit(&pool, 1).await;
+    assert_eq!(pool.commits(&world.dot).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_folder_of_another_filesystem_does_not() {
+    let world = World::new();
+    let error = fails(BtrfsPlace::Folder("/dev/shm/not-btrfs".into())).await;
+    let _ = std::fs::remove_dir("/dev/shm/not-btrfs");
+    assert!(error.contains("it is not on a btrfs filesystem"), "{error}");
+    let size = ImageSize {
+        initial: 1 << 20,
+        limit: 1 << 20,
+    };
+    let (file, mountpoint) = (world.path("small.img"), world.path("small"));
+    let error = fails(BtrfsPlace::Image {
+        file,
+        mountpoint,
+        size,
+    })
+    .await;
+    assert!(error.contains("a pool needs at least 128 MiB"), "{error}");
+}
+
+/// A loop device that is let go when the test ends.
+struct Device(String);
+
+impl Device {
+    fn new(file: &std::path::Path) -> Self {
+        let sparse = std::fs::File::create(file).expect("an image");
+        sparse.set_len(256 << 20).expect("a sparse file");
+        let output = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(file)
+            .output();
+        let output = output.expect("losetup runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Self(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+#[tokio::test]
+async fn a_blank_device_is_formatted_once_and_one_with_data_is_left_alone() {
+    let world = World::new();
+    let device = Device::new(&world.path("blank.img"));
+    let mountpoint = world.path("mounted");
+    let place = BtrfsPlace::Device {
+        device: device.0.clone().into(),
+        mountpoint: mountpoint.clone(),
+    };
+    let pool = world.open_at(place.clone()).await;
+    world.create_dot(&pool).await;
+    drop(pool);
+    rustix::mount::unmount(&mountpoint, rustix::mount::UnmountFlags::empty()).unwrap();
+    let again = world.open_at(place).await;
+    assert_eq!(world.head(&again).await, CommitId::ROOT);
+    assert_eq!(again.dots().await.unwrap().len(), 1);
+
+    let foreign = Device::new(&world.path("foreign.img"));
+    let made = Command::new("mkfs.ext4")
+        .args(["-q", &foreign.0])
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let mountpoint = world.path("never");
+    let error = fails(BtrfsPlace::Device {
+        device: foreign.0.clone().into(),
+        mountpoint,
+    })
+    .await;
+    assert!(
+        error.contains("it holds a filesystem of type ext4"),
+        "{error}"
+    );
+}

@@ -1,0 +1,132 @@
+//! A pool in a temporary folder, and the small things that tests do with it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dotmesh_model::commit::RECORD_VERSION;
+use dotmesh_model::volume::Folder;
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, SubdotName};
+use dotmesh_pool::{BtrfsPlace, DotFile, ImageSize, Pool};
+
+/// Unmounts what is below a folder, then deletes the folder.
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    pub(crate) dot: DotName,
+    pub(crate) master: BranchName,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "a pool is mounted: run this test as root"
+        );
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            dot: "app".parse().expect("a name"),
+            master: BranchName::master(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Opens the pool again and again, as a daemon does that is killed each time.
+    pub(crate) async fn open(&self) -> Pool {
+        let size = ImageSize {
+            initial: 256 << 20,
+            limit: 256 << 20,
+        };
+        let (file, mountpoint) = (self.path("pool.img"), self.path("pool"));
+        self.open_at(BtrfsPlace::Image {
+            file,
+            mountpoint,
+            size,
+        })
+        .await
+    }
+
+    pub(crate) async fn open_at(&self, place: BtrfsPlace) -> Pool {
+        Pool::open(place, "0123456789abcdef".to_owned())
+            .await
+            .expect("the pool opens")
+    }
+
+    pub(crate) async fn create_dot(&self, pool: &Pool) {
+        let file = DotFile {
+            id: "d".repeat(32),
+            current: self.master.clone(),
+            origins: std::collections::BTreeMap::new(),
+        };
+        pool.create_dot(&self.dot, &file).await.expect("a new dot");
+    }
+
+    /// The folder of the default subdot of master.
+    pub(crate) async fn subdot(&self, pool: &Pool) -> PathBuf {
+        let folder = Folder::Subdot(SubdotName::default_subdot());
+        pool.prepare_volume(&self.dot, &self.master, &folder)
+            .await
+            .expect("a subdot")
+    }
+
+    pub(crate) async fn commit(&self, pool: &Pool, id: u8) -> CommitId {
+        let head = self.head(pool).await;
+        let record = record(id, head);
+        pool.commit(&self.dot, &self.master, record.id, record.encode())
+            .await
+            .expect("a commit");
+        record.id
+    }
+
+    pub(crate) async fn head(&self, pool: &Pool) -> CommitId {
+        pool.head(&self.dot, &self.master).await.expect("a head")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let folder = self.folder.path().display().to_string();
+        for mountpoint in table
+            .lines()
+            .rev()
+            .filter_map(|line| line.split(' ').nth(4))
+        {
+            if mountpoint.starts_with(&folder) {
+                let flags = rustix::mount::UnmountFlags::DETACH;
+                let _ = rustix::mount::unmount(mountpoint, flags);
+            }
+        }
+    }
+}
+
+pub(crate) fn record(id: u8, parent: CommitId) -> CommitRecord {
+    CommitRecord {
+        version: RECORD_VERSION,
+        id: CommitId::from_bytes([id; 16]),
+        parent,
+        branch: BranchName::master(),
+        author: "somebody".to_owned(),
+        time: jiff::Timestamp::UNIX_EPOCH,
+        message: format!("commit {id}"),
+        metadata: std::collections::BTreeMap::new(),
+        images: Vec::new(),
+        code: None,
+    }
+}
+
+pub(crate) fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a file")
+}
+
+/// Waits for what happens in the background.
+pub(crate) async fn eventually(what: &str, done: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("did not happen: {what}");
+}

@@ -87,7 +87,7 @@ async fn what_was_being_made_is_gone_at_the_next_start() {
         .into_iter()
         .map(|dot| dot.name)
         .collect();
-    assert_eq!(names, [world.dot.clone()]);
+    assert_eq!(names, std::slice::from_ref(&world.dot));
     // The name of the draft is free.
     again.begin_dot(&draft).await.unwrap();
 }

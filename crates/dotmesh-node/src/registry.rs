@@ -369,6 +369,12 @@ impl Registry {
         Ok(())
     }
 
+    /// The switch of a dot that was begun and not ended.
+    pub(crate) async fn open_switch(&self, dot: &DotName) -> Result<Option<SwitchJournal>> {
+        let open = self.open_switches().await?;
+        Ok(open.into_iter().find(|journal| journal.dot == *dot))
+    }
+
     /// The switches that were begun and not ended.
     pub(crate) async fn open_switches(&self) -> Result<Vec<SwitchJournal>> {
         let rows: Vec<(String,)> = sqlx::query_as("SELECT journal FROM switches")

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use dotmesh_model::VolumeName;
+use dotmesh_model::{DotName, VolumeName};
 
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::registry::SwitchJournal;
 
 /// How long to wait before Docker is asked again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -49,7 +48,7 @@ pub(crate) async fn restart_containers(node: Node) {
         Vec::new()
     });
     for journal in journals {
-        if let Err(error) = finish(&node, &journal).await {
+        if let Err(error) = finish(&node, &journal.dot).await {
             tracing::error!(dot = %journal.dot, %error, "containers of an interrupted switch do not start");
         }
     }
@@ -78,11 +77,19 @@ async fn know_volumes(node: &Node, names: &[String]) -> Result<(), NodeError> {
     Ok(())
 }
 
-async fn finish(node: &Node, journal: &SwitchJournal) -> Result<(), NodeError> {
-    let _lock = node.locks.operation(&journal.dot).await;
-    tracing::info!(dot = %journal.dot, "finishing an interrupted switch");
+async fn finish(node: &Node, dot: &DotName) -> Result<(), NodeError> {
+    let _lock = node.locks.operation(dot).await;
+    // A switch that came before us has ended this one along with itself.
+    let Some(mut journal) = node.registry.open_switch(dot).await? else {
+        return Ok(());
+    };
+    tracing::info!(%dot, "finishing an interrupted switch");
+    let known = node.engine.containers().await?;
+    journal
+        .containers
+        .retain(|id| known.iter().any(|container| container.id == *id));
     // One that the crash caught between its stop and the change may still be running on the old branch.
     node.engine.stop_all(&journal.containers).await?;
     node.engine.start_all(&journal.containers).await?;
-    node.registry.end_switch(&journal.dot).await
+    node.registry.end_switch(dot).await
 }

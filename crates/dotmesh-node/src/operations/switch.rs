@@ -33,8 +33,15 @@ pub(crate) async fn switch(
     change: &mut impl Change,
 ) -> Result<Vec<String>, NodeError> {
     let gate = node.locks.close_gate(dot).await;
-    let mut users: Vec<Container> = node.engine.running().await?;
-    users.retain(|container| container.uses_unpinned(dot));
+    // What an interrupted switch has stopped shall run again after this one.
+    let unfinished = node.registry.open_switch(dot).await?;
+    let stopped = unfinished
+        .map(|journal| journal.containers)
+        .unwrap_or_default();
+    let mut users: Vec<Container> = node.engine.containers().await?;
+    users.retain(|container| {
+        container.uses_unpinned(dot) && (container.running || stopped.contains(&container.id))
+    });
     let ids: Vec<String> = users.iter().map(|container| container.id.clone()).collect();
     let journal = SwitchJournal {
         dot: dot.clone(),

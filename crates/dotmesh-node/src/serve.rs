@@ -34,14 +34,16 @@ pub async fn run(config: Config) -> Result<()> {
         Some(path) => Some(listen(&path, Access::Root)?),
         None => None,
     };
-    tokio::spawn(housekeeping::keep_house(node.clone()));
-    tokio::spawn(recover::restart_containers(node.clone()));
+    let interrupted = node.registry.open_switches().await?.len();
     tracing::info!(
         node = node.pool.node(),
         socket = %node.config.socket.display(),
         driver = node.config.driver().as_deref().unwrap_or("none"),
+        interrupted,
         "ready"
     );
+    tokio::spawn(housekeeping::keep_house(node.clone()));
+    tokio::spawn(recover::restart_containers(node.clone()));
     let serve_plugin = async {
         match plugin {
             Some(listener) => axum::serve(listener, plugin::router(node.clone())).await,

@@ -83,7 +83,6 @@ async fn finish(node: &Node, dot: &DotName) -> Result<(), NodeError> {
     let Some(mut journal) = node.registry.open_switch(dot).await? else {
         return Ok(());
     };
-    tracing::info!(%dot, "finishing an interrupted switch");
     let known = node.engine.containers().await?;
     journal
         .containers
@@ -91,5 +90,7 @@ async fn finish(node: &Node, dot: &DotName) -> Result<(), NodeError> {
     // One that the crash caught between its stop and the change may still be running on the old branch.
     node.engine.stop_all(&journal.containers).await?;
     node.engine.start_all(&journal.containers).await?;
-    node.registry.end_switch(dot).await
+    node.registry.end_switch(dot).await?;
+    tracing::info!(%dot, "an interrupted switch is finished");
+    Ok(())
 }

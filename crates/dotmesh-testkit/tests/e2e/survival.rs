@@ -274,11 +274,18 @@ async fn a_checkout_that_the_daemon_dies_in_happens_whole_or_not_at_all() -> Res
             assert!(matches!(code, Some(0 | 3)), "{checkout}");
             node.start_daemon().await?;
             wait_for("the containers to run", SOON, async || {
+                let list = node.ok("dm list -H").await;
+                // Those of an interrupted switch are stopped once more before they are started.
+                let log = node.daemon.log();
+                let (_, last_run) = log.rsplit_once("interrupted=").unwrap_or_default();
+                ensure!(
+                    last_run.starts_with('0') || last_run.contains("switch is finished"),
+                    "{log}"
+                );
                 let running = node
                     .ok("docker inspect -f '{{.State.Running}}' slow quick")
                     .await;
                 ensure!(running == "true\ntrue\n", "{container} {event}: {running}");
-                let list = node.ok("dm list -H").await;
                 ensure!(list.contains("/quick,/slow"), "{list}");
                 Ok(())
             })

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use dotmesh_model::ObjectHash;
+use zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
 
 use crate::error::InvalidNode;
 use crate::object::{Kind, MAX_OBJECT_LENGTH, Object, object_hash};
@@ -23,6 +24,7 @@ pub const MAX_PACK_LENGTH: usize = 32 << 20;
 const LEVEL: i32 = 1;
 const RAW: u8 = 0;
 const ZSTD: u8 = 1;
+const DELTA: u8 = 2;
 
 /// Why bytes are not a pack.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,17 @@ pub enum PackError {
     /// The bytes are not those of the object that the header names.
     #[error("the object {hash} arrived damaged")]
     WrongHash { hash: ObjectHash },
+    /// The frame is a delta, and its base is not at hand.
+    #[error("the object {hash} is stored as a delta from {base}, which is not there")]
+    NoBase { hash: ObjectHash, base: ObjectHash },
+}
+
+/// How a frame holds its object's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Raw,
+    Zstd,
+    Delta { base: ObjectHash },
 }
 
 /// One object of a pack, as stored. Its bytes are given out verified only.
@@ -50,39 +63,167 @@ pub struct Frame {
     kind: Kind,
     hash: ObjectHash,
     raw_length: usize,
-    compressed: bool,
+    encoding: Encoding,
     offset: usize,
     stored: Bytes,
 }
 
-impl Frame {
-    /// Compresses an object.
-    pub fn encode(object: &Object) -> Self {
+/// Makes frames of objects. One is good for many: its memory is used again.
+pub struct FrameEncoder<'a> {
+    context: CCtx<'a>,
+    buffer: Vec<u8>,
+}
+
+impl Default for FrameEncoder<'_> {
+    fn default() -> Self {
+        let mut context = CCtx::create();
+        context
+            .set_parameter(CParameter::CompressionLevel(LEVEL))
+            .expect("the level is in zstd's range");
+        Self {
+            context,
+            buffer: Vec::new(),
+        }
+    }
+}
+
+impl<'a> FrameEncoder<'a> {
+    /// Compresses an object, unless that makes it larger.
+    pub fn encode(&mut self, object: &Object) -> Frame {
+        let smaller = self.compress(object.bytes(), 0);
+        let encoding = if smaller {
+            Encoding::Zstd
+        } else {
+            Encoding::Raw
+        };
+        self.frame(object, encoding)
+    }
+
+    /// Stores an object as what distinguishes it from another of its kind; by itself where that is not
+    /// smaller. The base goes into the frame by name only: who decodes it must have it.
+    pub fn encode_against(&mut self, object: &Object, base: &'a Object) -> Frame {
+        let fits = object.kind() == base.kind() && object.hash() != base.hash();
+        if fits && self.context.ref_prefix(base.bytes()).is_ok() {
+            let encoding = Encoding::Delta { base: base.hash() };
+            if self.compress(object.bytes(), ObjectHash::LENGTH) {
+                return self.frame(object, encoding);
+            }
+        }
+        self.encode(object)
+    }
+
+    /// Compresses into the buffer, and says whether that is smaller by more than `overhead` bytes.
+    fn compress(&mut self, raw: &[u8], overhead: usize) -> bool {
+        self.buffer.clear();
+        self.buffer.reserve(zstd_safe::compress_bound(raw.len()));
+        let done = self.context.compress2(&mut self.buffer, raw).is_ok();
+        if !done {
+            // A session that failed would go on with the next object.
+            let _ = self.context.reset(ResetDirective::SessionOnly);
+        }
+        done && self.buffer.len() + overhead < raw.len()
+    }
+
+    fn frame(&self, object: &Object, encoding: Encoding) -> Frame {
         let raw = object.bytes();
-        let smaller = zstd::bulk::compress(raw, LEVEL)
-            .ok()
-            .filter(|packed| packed.len() < raw.len());
-        let content = smaller.as_deref().unwrap_or(raw);
-        let length = |bytes: &[u8]| {
-            u32::try_from(bytes.len())
+        let (number, base, content): (u8, &[u8], &[u8]) = match &encoding {
+            Encoding::Raw => (RAW, &[], raw),
+            Encoding::Zstd => (ZSTD, &[], &self.buffer),
+            Encoding::Delta { base } => (DELTA, base.as_bytes(), &self.buffer),
+        };
+        let length = |length: usize| {
+            u32::try_from(length)
                 .expect("objects are small")
                 .to_le_bytes()
         };
-        let mut stored = Vec::with_capacity(HEADER_LENGTH + content.len());
-        stored.push(object.kind().number());
-        stored.push(if smaller.is_some() { ZSTD } else { RAW });
-        stored.extend_from_slice(&length(raw));
-        stored.extend_from_slice(&length(content));
+        let stored_length = base.len() + content.len();
+        let mut stored = Vec::with_capacity(HEADER_LENGTH + stored_length);
+        stored.extend_from_slice(&[object.kind().number(), number]);
+        stored.extend_from_slice(&length(raw.len()));
+        stored.extend_from_slice(&length(stored_length));
         stored.extend_from_slice(object.hash().as_bytes());
+        stored.extend_from_slice(base);
         stored.extend_from_slice(content);
-        Self {
+        Frame {
             kind: object.kind(),
             hash: object.hash(),
             raw_length: raw.len(),
-            compressed: smaller.is_some(),
+            encoding,
             offset: 0,
             stored: stored.into(),
         }
+    }
+}
+
+/// Takes the objects out of frames. One is good for many: its memory is used again.
+#[derive(Default)]
+pub struct FrameDecoder<'a> {
+    context: DCtx<'a>,
+}
+
+impl<'a> FrameDecoder<'a> {
+    /// Decompresses and verifies the object of a frame that stands by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`PackError::NoBase`] when it does not.
+    pub fn object(&mut self, frame: &Frame) -> Result<Object, PackError> {
+        let content = frame.stored.slice(HEADER_LENGTH..);
+        match frame.encoding {
+            Encoding::Raw => frame.verified(content),
+            Encoding::Zstd => {
+                let bytes = self.decompress(frame, &content)?;
+                frame.verified(bytes)
+            }
+            Encoding::Delta { base } => Err(PackError::NoBase {
+                hash: frame.hash,
+                base,
+            }),
+        }
+    }
+
+    /// Decompresses and verifies the object of a delta, whose base is [`Frame::base`].
+    ///
+    /// # Errors
+    ///
+    /// [`PackError::NoBase`] when the base is another object than the frame names.
+    pub fn object_against(&mut self, frame: &Frame, base: &'a Object) -> Result<Object, PackError> {
+        let Encoding::Delta { base: named } = frame.encoding else {
+            return self.object(frame);
+        };
+        if named != base.hash() || base.kind() != frame.kind {
+            return Err(PackError::NoBase {
+                hash: frame.hash,
+                base: named,
+            });
+        }
+        self.context
+            .ref_prefix(base.bytes())
+            .map_err(|_| frame.bad_compression())?;
+        let content = frame.stored.slice(HEADER_LENGTH + ObjectHash::LENGTH..);
+        let bytes = self.decompress(frame, &content)?;
+        frame.verified(bytes)
+    }
+
+    fn decompress(&mut self, frame: &Frame, content: &[u8]) -> Result<Bytes, PackError> {
+        // The capacity bounds what a lying frame can make of itself.
+        let mut bytes = Vec::with_capacity(frame.raw_length);
+        let done = self.context.decompress(&mut bytes, content);
+        if done.is_err() {
+            let _ = self.context.reset(ResetDirective::SessionOnly);
+        }
+        if done.is_ok() && bytes.len() == frame.raw_length {
+            Ok(bytes.into())
+        } else {
+            Err(frame.bad_compression())
+        }
+    }
+}
+
+impl Frame {
+    /// Compresses an object. A [`FrameEncoder`] does many faster.
+    pub fn encode(object: &Object) -> Self {
+        FrameEncoder::default().encode(object)
     }
 
     /// Reads the bytes of exactly one frame, as [`Self::stored`] gave them.
@@ -114,19 +255,26 @@ impl Frame {
                 RAW => stored_length == raw_length,
                 // What is not smaller is stored raw.
                 ZSTD => (1..raw_length).contains(&stored_length),
+                DELTA => (ObjectHash::LENGTH + 1..raw_length).contains(&stored_length),
                 _ => false,
             };
         let Some(kind) = kind.filter(|_| fits) else {
             return Ok(None);
         };
-        reader.take(stored_length)?;
+        let mut content = Reader::new(reader.take(stored_length)?);
+        let encoding = match encoding {
+            RAW => Encoding::Raw,
+            ZSTD => Encoding::Zstd,
+            _ => Encoding::Delta {
+                base: content.hash()?,
+            },
+        };
         let stored = pack.slice(offset..offset + HEADER_LENGTH + stored_length);
-        let compressed = encoding == ZSTD;
         Ok(Some(Self {
             kind,
             hash,
             raw_length,
-            compressed,
+            encoding,
             offset,
             stored,
         }))
@@ -157,25 +305,31 @@ impl Frame {
         &self.stored
     }
 
-    /// Decompresses and verifies the object.
+    /// The object that this one is stored as a delta from, if it is.
+    pub fn base(&self) -> Option<ObjectHash> {
+        match self.encoding {
+            Encoding::Delta { base } => Some(base),
+            Encoding::Raw | Encoding::Zstd => None,
+        }
+    }
+
+    /// Decompresses and verifies the object of a frame that stands by itself. A [`FrameDecoder`] does many
+    /// faster.
     pub fn object(&self) -> Result<Object, PackError> {
-        let content = self.stored.slice(HEADER_LENGTH..);
-        let bytes = if self.compressed {
-            // The capacity bounds what a lying frame can make of itself.
-            zstd::bulk::decompress(&content, self.raw_length)
-                .ok()
-                .filter(|bytes| bytes.len() == self.raw_length)
-                .ok_or(PackError::BadCompression {
-                    offset: self.offset,
-                })?
-                .into()
-        } else {
-            content
-        };
+        FrameDecoder::default().object(self)
+    }
+
+    fn verified(&self, bytes: Bytes) -> Result<Object, PackError> {
         if object_hash(self.kind, &bytes) != self.hash {
             return Err(PackError::WrongHash { hash: self.hash });
         }
         Ok(Object::new_verified(self.kind, self.hash, bytes))
+    }
+
+    fn bad_compression(&self) -> PackError {
+        PackError::BadCompression {
+            offset: self.offset,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dotmesh_api::hub::MAX_HASHES;
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotName, ObjectHash};
-use dotmesh_store::{Kind, Object, PackReader};
+use dotmesh_store::{FrameDecoder, Kind, Object, PackReader};
 
 use crate::objects::{FetchError, ObjectSource, check_kind};
 use crate::progress::Progress;
@@ -70,12 +70,13 @@ impl ObjectSource for HubSource {
 /// Verifies that a pack holds the first of the objects asked for, and nothing else.
 fn open(pack: Bytes, kind: Kind, asked: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
     let mut objects = Vec::with_capacity(asked.len());
+    let mut decoder = FrameDecoder::default();
     for frame in PackReader::new(pack)? {
         let frame = frame?;
         if asked.get(objects.len()) != Some(&frame.hash()) {
             return Err(FetchError::NotAskedFor);
         }
-        let object = frame.object()?;
+        let object = decoder.object(&frame)?;
         check_kind(kind, &object)?;
         objects.push(object);
     }

@@ -13,7 +13,7 @@ use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit, Upload};
 use dotmesh_api::{ClientError, HubClient};
 use dotmesh_model::commit::InvalidRecord;
 use dotmesh_model::{CommitRecord, DotName, ObjectHash};
-use dotmesh_store::{Frame, Object, PackWriter, seal};
+use dotmesh_store::{Frame, FrameEncoder, Object, PackWriter, seal};
 use tokio::task::JoinSet;
 
 use crate::disk::DiskError;
@@ -143,10 +143,11 @@ impl Target {
         let asked = (hashes.len() + missing.len()) * ObjectHash::LENGTH;
         self.progress.add_wire(asked as u64);
         let frames = tokio::task::spawn_blocking(move || {
+            let mut encoder = FrameEncoder::default();
             batch
                 .iter()
                 .filter(|object| missing.contains(&object.hash()))
-                .map(Frame::encode)
+                .map(|object| encoder.encode(object))
                 .collect()
         });
         Ok(frames

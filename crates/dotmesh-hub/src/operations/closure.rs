@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{Kind, PackStore, PackStoreError, references};
+use dotmesh_store::{FrameDecoder, Kind, PackStore, PackStoreError, references};
 
 use super::frames::read_frames;
 use crate::database::objects::{Known, Scope};
@@ -104,9 +104,10 @@ async fn read_references(
     tokio::task::spawn_blocking(move || {
         let mut seen = HashSet::new();
         let mut referred = Vec::new();
+        let mut decoder = FrameDecoder::default();
         for (frame, (hash, location)) in frames.iter().zip(wanted) {
             // It was whole when it was taken: now the fault is the hub's.
-            let object = frame.object().map_err(|_| PackStoreError::Damaged {
+            let object = decoder.object(frame).map_err(|_| PackStoreError::Damaged {
                 pack: location.pack,
             })?;
             let found = references(object.kind(), object.bytes())

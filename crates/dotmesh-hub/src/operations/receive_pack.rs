@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{Frame, FrameRange, PackReader, PackWriter, references};
+use dotmesh_store::{Frame, FrameDecoder, FrameRange, PackReader, PackWriter, references};
 
 use crate::database::ids::{UploadId, UserId};
 use crate::database::objects::NewObject;
@@ -50,9 +50,10 @@ pub async fn receive_pack(
 fn verify(pack: Bytes) -> Result<Vec<Frame>, HubError> {
     let mut seen = HashSet::new();
     let mut frames = Vec::new();
+    let mut decoder = FrameDecoder::default();
     for frame in PackReader::new(pack)? {
         let frame = frame?;
-        let object = frame.object()?;
+        let object = decoder.object(&frame)?;
         // A node that cannot be read could never be finished with: better said at once.
         references(object.kind(), object.bytes()).map_err(|source| HubError::Node {
             hash: object.hash(),

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use dotmesh_store::pack::{HEADER_LENGTH, MAGIC, MAX_PACK_LENGTH};
 use dotmesh_store::{
-    Frame, FrameRange, Kind, Object, PackError, PackId, PackReader, PackStore, PackStoreError,
-    PackWriter,
+    Frame, FrameDecoder, FrameEncoder, FrameRange, Kind, Object, PackError, PackId, PackReader,
+    PackStore, PackStoreError, PackWriter,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -171,4 +171,66 @@ async fn the_store_keeps_packs() {
     assert!(matches!(store.get(id).await, Err(PackStoreError::NotFound { pack }) if pack == id));
     let long = store.put(vec![0; MAX_PACK_LENGTH + 1].into()).await;
     assert!(matches!(long, Err(PackStoreError::TooLong { .. })));
+}
+
+#[test]
+fn a_delta_costs_what_changed_and_needs_its_base() {
+    let noise = |seed: u32| -> Vec<u8> {
+        let mut state = seed;
+        let next = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        std::iter::repeat_with(next).take(20_000).collect()
+    };
+    let old = noise(1);
+    let mut new = old.clone();
+    new[8192..8292].copy_from_slice(&noise(2)[..100]);
+    let (old, new) = (Object::new(Kind::Chunk, old), Object::new(Kind::Chunk, new));
+    let stranger = Object::new(Kind::Chunk, noise(3));
+    let node = Object::new(Kind::FileNode, old.bytes().clone());
+    let mut encoder = FrameEncoder::default();
+
+    let delta = encoder.encode_against(&new, &old);
+    assert_eq!(delta.base(), Some(old.hash()));
+    assert!(delta.stored().len() < 400, "{}", delta.stored().len());
+    // The encoder is not spoilt for what comes after.
+    assert_eq!(encoder.encode(&new).stored(), Frame::encode(&new).stored());
+
+    let parsed = Frame::parse(delta.stored()).expect("a frame");
+    let no_base = PackError::NoBase {
+        hash: new.hash(),
+        base: old.hash(),
+    };
+    let mut decoder = FrameDecoder::default();
+    assert_eq!(decoder.object(&parsed), Err(no_base.clone()));
+    assert_eq!(decoder.object_against(&parsed, &stranger), Err(no_base));
+    assert_eq!(decoder.object_against(&parsed, &old), Ok(new.clone()));
+    // Nor is the decoder.
+    assert_eq!(decoder.object(&Frame::encode(&new)), Ok(new.clone()));
+
+    // Where a base does not help, the object stands by itself.
+    assert_eq!(encoder.encode_against(&new, &stranger).base(), None);
+    assert_eq!(encoder.encode_against(&new, &new).base(), None);
+    assert_eq!(encoder.encode_against(&new, &node).base(), None);
+}
+
+proptest! {
+    #[test]
+    fn deltas_come_back(objects in objects(), damage in any::<Option<(Index, u8)>>()) {
+        let mut encoder = FrameEncoder::default();
+        let mut decoder = FrameDecoder::default();
+        for pair in objects.windows(2) {
+            let frame = encoder.encode_against(&pair[1], &pair[0]);
+            let mut stored = frame.stored().to_vec();
+            if let Some((at, flip)) = damage {
+                let at = at.index(stored.len());
+                stored[at] ^= flip;
+            }
+            let parsed = Frame::parse(&stored.into());
+            if let Ok(object) = parsed.and_then(|frame| decoder.object_against(&frame, &pair[0])) {
+                assert_eq!(&object, &pair[1]);
+            }
+        }
+    }
 }

@@ -14,7 +14,12 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("dotmesh-api", &["dotmesh-model"]),
     (
         "dotmesh-sync",
-        &["dotmesh-api", "dotmesh-model", "dotmesh-store"],
+        &[
+            "dotmesh-api",
+            "dotmesh-model",
+            "dotmesh-pool",
+            "dotmesh-store",
+        ],
     ),
     (
         "dotmesh-node",

@@ -22,6 +22,8 @@ pub enum ErrorCode {
     Behind,
     /// It would lose uncommitted changes.
     Dirty,
+    /// The data of a commit is on a hub only.
+    Absent,
     /// Containers are using what would be changed.
     InUse,
     /// Objects that a push refers to have not arrived.
@@ -89,7 +91,12 @@ impl ErrorCode {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
-            Self::Exists | Self::Diverged | Self::Behind | Self::Dirty | Self::InUse => 409,
+            Self::Exists
+            | Self::Diverged
+            | Self::Behind
+            | Self::Dirty
+            | Self::Absent
+            | Self::InUse => 409,
             Self::Incomplete | Self::Corrupt => 422,
             Self::TooLarge => 413,
             Self::NoSpace => 507,

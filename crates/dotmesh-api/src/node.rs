@@ -1,6 +1,7 @@
 //! The wire types of a node's local API, spoken over its unix socket.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use dotmesh_model::branches::Origin;
 use dotmesh_model::{BranchName, CodeVersion, CommitId, CommitRecord, DotName, UserName};
@@ -81,6 +82,18 @@ pub struct Log {
     pub branches: BTreeMap<BranchName, CommitId>,
     /// The branch that is checked out.
     pub current: BranchName,
+    /// Those of the commits whose data is not here, and where it is.
+    #[serde(default)]
+    pub absent: BTreeMap<CommitId, Source>,
+}
+
+/// Where the data of a commit can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The hub's address.
+    pub hub: String,
+    /// The dot's name there.
+    pub dot: DotName,
 }
 
 /// `POST /v1/dots/{namespace}/{dot}/commits`
@@ -195,6 +208,27 @@ pub struct Transfer {
     /// When both lines have gone on, keep the receiving side's as a branch of its own.
     #[serde(default)]
     pub stash_on_divergence: bool,
+    /// Fetch the data of every commit, not only of the branches' heads.
+    #[serde(default)]
+    pub full: bool,
+    /// At most so many bytes a second.
+    #[serde(default)]
+    pub rate_limit: Option<NonZeroU64>,
+}
+
+/// `POST /v1/dots/{namespace}/{dot}/fetch`: gets the data of commits that are known here. Answers as a transfer does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Fetch {
+    /// The hub that has it.
+    pub hub: HubLogin,
+    /// The commit, by any name of one.
+    pub revision: String,
+    /// Its ancestors' too.
+    #[serde(default)]
+    pub ancestors: bool,
+    /// At most so many bytes a second.
+    #[serde(default)]
+    pub rate_limit: Option<NonZeroU64>,
 }
 
 /// One line of a transfer's answer. The last is `Done` or `Failed`.
@@ -220,6 +254,12 @@ pub struct TransferProgress {
     pub total: u64,
     /// Bytes that crossed the network.
     pub wire: u64,
+    /// Bytes that did not have to, since the other side has them.
+    #[serde(default)]
+    pub deduplicated: u64,
+    /// Bytes by which compression made the rest smaller.
+    #[serde(default)]
+    pub compressed: u64,
 }
 
 /// What a transfer did.
@@ -227,8 +267,20 @@ pub struct TransferProgress {
 pub struct TransferOutcome {
     /// A line for each branch, for people.
     pub branches: Vec<BranchOutcome>,
-    /// Bytes that crossed the network.
-    pub wire: u64,
+    /// The numbers at the end.
+    pub progress: TransferProgress,
+    /// Sockets that were passed over: they are ends of connections and hold nothing to keep.
+    #[serde(default)]
+    pub sockets: SkippedSockets,
+}
+
+/// Sockets in the data of commits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedSockets {
+    /// How many.
+    pub count: u64,
+    /// The paths of the first few.
+    pub first: Vec<String>,
 }
 
 /// What became of one branch in a transfer.

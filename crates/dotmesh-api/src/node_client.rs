@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::client::{self, ClientError};
 use crate::node::{
-    Checkout, Committed, CreateCommit, CreateDot, DotDetail, DotSummary, Log, MountVolume,
+    Checkout, Committed, CreateCommit, CreateDot, DotDetail, DotSummary, Fetch, Log, MountVolume,
     MountedVolume, NodeVersion, Reset, Switched, Transfer, TransferEvent,
 };
 
@@ -168,8 +168,26 @@ impl NodeClient {
         transfer: &Transfer,
     ) -> Result<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>, ClientError> {
         let path = format!("dots/{}/{}", dot.full(), direction.route());
+        self.events(&path, transfer).await
+    }
+
+    /// Gets the data of commits that are known here, and yields the events of that. Dropping the stream cancels it.
+    pub async fn fetch(
+        &self,
+        dot: &DotName,
+        fetch: &Fetch,
+    ) -> Result<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/fetch", dot.full()), fetch)
+            .await
+    }
+
+    async fn events<T: Serialize>(
+        &self,
+        path: &str,
+        body: &T,
+    ) -> Result<impl Stream<Item = Result<TransferEvent, ClientError>> + use<T>, ClientError> {
         let server = self.server();
-        let request = self.request(reqwest::Method::POST, &path).json(transfer);
+        let request = self.request(reqwest::Method::POST, path).json(body);
         let response = client::send(&server, request).await?;
         let status = response.status().as_u16();
         let body = response.bytes_stream();

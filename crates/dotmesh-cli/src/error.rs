@@ -103,6 +103,11 @@ impl CliError {
         Self::usage(text.trim_end())
     }
 
+    /// Whether the data of a commit is on a hub only.
+    pub fn is_absent(&self) -> bool {
+        self.code == Some(ErrorCode::Absent)
+    }
+
     /// Adds the reasons, outermost first.
     #[must_use]
     pub fn caused_by(mut self, error: impl Error) -> Self {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod context;
 pub mod environment;
 pub mod error;
+pub mod fetch;
 pub mod git;
 pub mod message;
 pub mod progress;

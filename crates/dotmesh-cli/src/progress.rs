@@ -45,8 +45,12 @@ impl TransferBar {
         }
         self.bar.set_message(progress.phase.clone());
         if progress.wire > 0 {
-            self.bar
-                .set_prefix(format!(", wire {}", format_size(progress.wire)));
+            let mut prefix = format!(", wire {}", format_size(progress.wire));
+            let saved = progress.deduplicated + progress.compressed;
+            if saved > 0 {
+                prefix.push_str(&format!(", saved {}", format_size(saved)));
+            }
+            self.bar.set_prefix(prefix);
         }
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.done.min(progress.total));

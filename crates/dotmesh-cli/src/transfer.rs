@@ -1,11 +1,16 @@
 //! What clone, pull and push share: which remote and which dot there, how far it is, what came of it.
 
-use dotmesh_api::NodeClient;
-use dotmesh_api::node::{BranchOutcome, HubLogin, Transfer, TransferEvent, TransferOutcome};
+use std::num::NonZeroU64;
+
+use dotmesh_api::node::{
+    BranchOutcome, HubLogin, SkippedSockets, Transfer, TransferEvent, TransferOutcome,
+    TransferProgress,
+};
 use dotmesh_api::node_client::Direction;
-use dotmesh_model::size::format_size;
+use dotmesh_api::{ClientError, HubAddress, NodeClient};
+use dotmesh_model::size::{format_size, parse_size};
 use dotmesh_model::{BranchName, DotName};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 
 use crate::config::{Config, Remote, RemoteName, no_such_remote};
 use crate::context::Context;
@@ -28,6 +33,31 @@ pub struct Plan {
     pub branch: Option<BranchName>,
     /// What to do when both sides have gone on.
     pub stash_on_divergence: bool,
+    /// Every commit's data, not only that of the branches' heads.
+    pub full: bool,
+    /// At most so many bytes a second.
+    pub rate_limit: Option<NonZeroU64>,
+}
+
+/// Reads a limit such as `500K` or `2M`: bytes a second.
+pub fn parse_rate(text: &str) -> std::result::Result<NonZeroU64, String> {
+    let text = text.strip_suffix("/s").unwrap_or(text);
+    NonZeroU64::new(parse_size(text)?).ok_or_else(|| "nothing moves at a rate of 0".to_owned())
+}
+
+/// The login that a remote is.
+pub fn login(remote: &Remote) -> HubLogin {
+    HubLogin {
+        address: remote.address.clone(),
+        user: remote.user.clone(),
+        secret: remote.api_key.reveal().to_owned(),
+    }
+}
+
+/// Whether a remote is the hub of that address.
+pub fn is_at(remote: &Remote, hub: &str) -> bool {
+    let address: std::result::Result<HubAddress, _> = remote.address.parse();
+    address.is_ok_and(|address| address.to_string() == hub)
 }
 
 /// The remote of that name; without a name the one selected, or the only one.
@@ -127,19 +157,26 @@ pub fn headline(plan: &Plan) -> String {
 
 async fn carry_out(context: &Context, node: &NodeClient, plan: &Plan) -> Result<TransferOutcome> {
     let transfer = Transfer {
-        hub: HubLogin {
-            address: plan.remote.address.clone(),
-            user: plan.remote.user.clone(),
-            secret: plan.remote.api_key.reveal().to_owned(),
-        },
+        hub: login(&plan.remote),
         remote_dot: plan.remote_dot.clone(),
         branch: plan.branch.clone(),
         stash_on_divergence: plan.stash_on_divergence,
+        full: plan.full,
+        rate_limit: plan.rate_limit,
     };
-    let mut bar = context.ui.transfer_bar();
     let events = node
         .transfer(plan.direction, &plan.local, &transfer)
         .await?;
+    follow(context, events, &plan.remote_name).await
+}
+
+/// Shows how far a transfer is until it has ended.
+pub async fn follow(
+    context: &Context,
+    events: impl Stream<Item = std::result::Result<TransferEvent, ClientError>>,
+    remote: &RemoteName,
+) -> Result<TransferOutcome> {
+    let mut bar = context.ui.transfer_bar();
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event? {
@@ -149,8 +186,7 @@ async fn carry_out(context: &Context, node: &NodeClient, plan: &Plan) -> Result<
                 let error = CliError::from(body.clone());
                 return Err(match body.code {
                     dotmesh_api::ErrorCode::Unauthorized => error.hint(format!(
-                        "The API key of remote '{0}' may have been replaced: remove it with 'dm remote rm {0}' and add it again.",
-                        plan.remote_name
+                        "The API key of remote '{remote}' may have been replaced: remove it with 'dm remote rm {remote}' and add it again."
                     )),
                     _ => error,
                 });
@@ -171,15 +207,50 @@ pub fn summary(direction: Direction, outcome: &TransferOutcome) -> Vec<String> {
         .iter()
         .map(|branch| describe(direction, branch))
         .collect();
-    if outcome.wire > 0 {
-        let done = if direction == Direction::Push {
-            "sent"
-        } else {
-            "received"
-        };
-        lines.push(format!("Done! {} {done}", format_size(outcome.wire)));
-    }
+    let done = match direction {
+        Direction::Push => "sent",
+        Direction::Pull | Direction::Clone => "received",
+    };
+    lines.extend(traffic(&outcome.progress, done));
+    lines.extend(sockets(&outcome.sockets));
     lines
+}
+
+/// How much crossed the network, and what did not have to.
+pub fn traffic(progress: &TransferProgress, done: &str) -> Option<String> {
+    if progress.wire == 0 {
+        return None;
+    }
+    let mut line = format!("Done! {} {done}", format_size(progress.wire));
+    let saved = [
+        (progress.deduplicated, "by deduplication"),
+        (progress.compressed, "by compression"),
+    ];
+    let saved: Vec<String> = saved
+        .iter()
+        .filter(|(bytes, _)| *bytes > 0)
+        .map(|(bytes, how)| format!("{} {how}", format_size(*bytes)))
+        .collect();
+    if !saved.is_empty() {
+        line.push_str(&format!(" (saved {})", saved.join(", ")));
+    }
+    Some(line)
+}
+
+fn sockets(sockets: &SkippedSockets) -> Option<String> {
+    let first = sockets.first.join(", ");
+    match sockets.count {
+        0 => None,
+        1 => Some(format!(
+            "Passed over a socket, which holds nothing to keep: {first}"
+        )),
+        count if count as usize == sockets.first.len() => Some(format!(
+            "Passed over {count} sockets, which hold nothing to keep: {first}"
+        )),
+        count => Some(format!(
+            "Passed over {count} sockets, which hold nothing to keep: {first}, …"
+        )),
+    }
 }
 
 fn describe(direction: Direction, branch: &BranchOutcome) -> String {

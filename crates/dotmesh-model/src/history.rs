@@ -81,6 +81,29 @@ impl History {
         Relation::Diverged { base }
     }
 
+    /// The candidate that the fewest steps lead to, up to a common ancestor other than the root commit and down again.
+    /// Among equals the lowest id, so that asking again gives the same answer.
+    pub fn nearest(
+        &self,
+        to: CommitId,
+        candidates: impl IntoIterator<Item = CommitId>,
+    ) -> Option<CommitId> {
+        let above: HashMap<CommitId, usize> = self
+            .ancestry(to)
+            .enumerate()
+            .map(|(steps, id)| (id, steps))
+            .collect();
+        let distance = |from| {
+            let mut way = self.ancestry(from).enumerate();
+            way.find_map(|(steps, id)| Some(steps + above.get(&id)?))
+        };
+        candidates
+            .into_iter()
+            .filter_map(|from| Some((distance(from)?, from)))
+            .min()
+            .map(|(_, nearest)| nearest)
+    }
+
     /// The `n`-th ancestor (0 is the commit itself), or `None` when the history is shorter.
     pub fn nth_ancestor(&self, id: CommitId, n: usize) -> Option<CommitId> {
         let mut at = id;

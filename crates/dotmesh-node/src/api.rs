@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dotmesh_api::node::{
-    Checkout, Committed, CreateCommit, CreateDot, DotDetail, DotSummary, Log, MountVolume,
+    Checkout, Committed, CreateCommit, CreateDot, DotDetail, DotSummary, Fetch, Log, MountVolume,
     MountedVolume, NodeVersion, Reset, Switched, Transfer,
 };
 use dotmesh_api::node_client::Direction;
@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::operations::transfer::Work;
 use crate::operations::{
     checkout, commit, create_dot, delete_dot, list, log, mount, reset, show, to_the_end, transfer,
 };
@@ -38,6 +39,7 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/dots/{namespace}/{dot}/push", post(post_push))
         .route("/v1/dots/{namespace}/{dot}/pull", post(post_pull))
         .route("/v1/dots/{namespace}/{dot}/clone", post(post_clone))
+        .route("/v1/dots/{namespace}/{dot}/fetch", post(post_fetch))
         .route("/v1/mounts", post(post_mounts))
         .fallback(async || {
             ApiError(ErrorBody::new(ErrorCode::NotFound, "no such route").hint(
@@ -158,7 +160,8 @@ async fn post_push(
     Path(path): Path<(String, String)>,
     Json(body): Json<Transfer>,
 ) -> Result<Response, ApiError> {
-    Ok(transfer::start(node, Direction::Push, dot(path)?, body))
+    let work = Work::Transfer(Direction::Push, body);
+    Ok(transfer::start(node, dot(path)?, work))
 }
 
 async fn post_pull(
@@ -166,7 +169,8 @@ async fn post_pull(
     Path(path): Path<(String, String)>,
     Json(body): Json<Transfer>,
 ) -> Result<Response, ApiError> {
-    Ok(transfer::start(node, Direction::Pull, dot(path)?, body))
+    let work = Work::Transfer(Direction::Pull, body);
+    Ok(transfer::start(node, dot(path)?, work))
 }
 
 async fn post_clone(
@@ -174,7 +178,16 @@ async fn post_clone(
     Path(path): Path<(String, String)>,
     Json(body): Json<Transfer>,
 ) -> Result<Response, ApiError> {
-    Ok(transfer::start(node, Direction::Clone, dot(path)?, body))
+    let work = Work::Transfer(Direction::Clone, body);
+    Ok(transfer::start(node, dot(path)?, work))
+}
+
+async fn post_fetch(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Fetch>,
+) -> Result<Response, ApiError> {
+    Ok(transfer::start(node, dot(path)?, Work::Fetch(body)))
 }
 
 async fn post_mounts(

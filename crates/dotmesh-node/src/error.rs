@@ -2,7 +2,7 @@
 
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::revision::RevisionError;
-use dotmesh_model::{BranchName, DotName, InvalidName};
+use dotmesh_model::{BranchName, CommitId, DotName, InvalidName};
 use dotmesh_pool::PoolError;
 
 /// A failed operation.
@@ -75,6 +75,12 @@ pub enum NodeError {
         dot: String,
         branch: BranchName,
     },
+    /// The data of a commit is on a hub only.
+    #[error("the data of commit {commit} is not here, but at {hub}")]
+    Absent { commit: CommitId, hub: String },
+    /// A delta started from an object that the hub lacks.
+    #[error("the hub does not have what its history says that it has")]
+    DeltasRefused,
     /// There is nothing to push.
     #[error("branch {branch} has no commits to push")]
     NothingToPush { branch: BranchName },
@@ -127,6 +133,8 @@ impl NodeError {
             Self::Name(_) | Self::Metadata(_) | Self::NoMessage | Self::NothingToPush { .. } => {
                 ErrorCode::Invalid
             }
+            Self::Absent { .. } => ErrorCode::Absent,
+            Self::DeltasRefused => ErrorCode::Incomplete,
             Self::Dirty { .. } => ErrorCode::Dirty,
             Self::InUse { .. } => ErrorCode::InUse,
             Self::Diverged { .. } => ErrorCode::Diverged,
@@ -157,6 +165,9 @@ impl NodeError {
             Self::Behind { .. } => "Fetch them first with 'dm pull'.",
             Self::NoRemoteDot { .. } => {
                 "Check the name, and ask the dot's owner to add you as a collaborator."
+            }
+            Self::Absent { .. } => {
+                "Add that hub with 'dm remote add', so that it can be fetched, or 'dm pull --full' all of it."
             }
             Self::NothingToPush { .. } => "Make one with 'dm commit'.",
             Self::Pool(PoolError::Full { .. }) => {
@@ -222,8 +233,14 @@ impl From<dotmesh_api::ClientError> for NodeError {
     }
 }
 
-impl From<dotmesh_sync::PushError> for NodeError {
-    fn from(error: dotmesh_sync::PushError) -> Self {
+impl From<dotmesh_sync::SealError> for NodeError {
+    fn from(error: dotmesh_sync::SealError) -> Self {
+        Self::Transfer(told(&error, ErrorCode::Internal))
+    }
+}
+
+impl From<dotmesh_sync::HubError> for NodeError {
+    fn from(error: dotmesh_sync::HubError) -> Self {
         Self::Transfer(told(&error, ErrorCode::Internal))
     }
 }

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::docker::Engine;
 use crate::error::NodeError;
 use crate::locks::Locks;
+use crate::nodes::{Nodes, remove_database};
 use crate::registry::{Dot, Registry};
 
 /// A running node. Cheap to clone.
@@ -17,6 +18,7 @@ use crate::registry::{Dot, Registry};
 pub struct Node {
     pub(crate) pool: Pool,
     pub(crate) registry: Registry,
+    pub(crate) nodes: Nodes,
     pub(crate) engine: Arc<Engine>,
     pub(crate) locks: Arc<Locks>,
     pub(crate) config: Arc<Config>,
@@ -28,22 +30,15 @@ impl Node {
         let pool = Pool::open(place(&config), random_hex::<8>()).await?;
         let file = pool.registry_file();
         if config.rebuild_registry {
-            for suffix in ["", "-wal", "-shm"] {
-                let mut name = file.clone().into_os_string();
-                name.push(suffix);
-                match tokio::fs::remove_file(&name).await {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(sqlx::Error::Io(error).into());
-                    }
-                    _ => {}
-                }
-            }
+            remove_database(&file).await?;
         }
         let registry = Registry::open(&file).await?;
+        let nodes = Nodes::open(&file.with_file_name("nodes.db")).await?;
         let engine = Engine::new(config.docker_host.clone(), config.driver());
         Ok(Self {
             pool,
             registry,
+            nodes,
             engine: Arc::new(engine),
             locks: Arc::default(),
             config: Arc::new(config),

@@ -5,6 +5,7 @@ pub(crate) mod clone;
 pub(crate) mod commit;
 pub(crate) mod create_dot;
 pub(crate) mod delete_dot;
+pub(crate) mod fetch;
 pub(crate) mod housekeeping;
 pub(crate) mod list;
 pub(crate) mod log;
@@ -20,7 +21,24 @@ pub(crate) mod switch;
 pub(crate) mod transfer;
 pub(crate) mod volume;
 
+use dotmesh_api::node::Source;
+use dotmesh_model::CommitId;
+
 use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// Fails if the data of a commit is not here.
+pub(crate) async fn require_here(
+    node: &Node,
+    dot: &Dot,
+    commit: CommitId,
+) -> Result<(), NodeError> {
+    match node.registry.sources(&dot.id).await?.remove(&commit) {
+        None => Ok(()),
+        Some(Source { hub, .. }) => Err(NodeError::Absent { commit, hub }),
+    }
+}
 
 /// Runs a change to its end, even when the client goes away and its request is dropped.
 pub(crate) async fn to_the_end<T: Send + 'static>(

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::str::FromStr;
 
+use dotmesh_api::node::Source;
 use dotmesh_model::branches::Origin;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, History, Namespace, ObjectHash};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row as _, SqlitePool};
 
 use crate::error::NodeError;
+use crate::nodes::remove_database;
 
 type Result<T> = std::result::Result<T, NodeError>;
 
@@ -60,6 +62,8 @@ impl Dot {
 pub(crate) struct Seal {
     pub(crate) seal: ObjectHash,
     pub(crate) root: ObjectHash,
+    /// Whether a file in it may have several names.
+    pub(crate) links: bool,
 }
 
 /// What a switch must bring to an end after a crash.
@@ -78,9 +82,42 @@ pub(crate) struct Registry {
     db: SqlitePool,
 }
 
+/// The version of the tables.
+const VERSION: i64 = 2;
+
 impl Registry {
-    /// Opens the registry, or makes an empty one.
+    /// Opens the registry, or makes an empty one. One of another version is begun anew: it is an index.
     pub(crate) async fn open(file: &Path) -> Result<Self> {
+        let registry = Self::connect(file).await?;
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&registry.db)
+            .await?;
+        let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+            .fetch_one(&registry.db)
+            .await?;
+        let registry = if version == VERSION || tables == 0 {
+            registry
+        } else {
+            tracing::info!(
+                version,
+                "the registry is of another version and is read anew from the pool"
+            );
+            registry.db.close().await;
+            remove_database(file).await?;
+            Self::connect(file).await?
+        };
+        sqlx::raw_sql(include_str!("registry/schema.sql"))
+            .execute(&registry.db)
+            .await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+            "PRAGMA user_version = {VERSION}"
+        )))
+        .execute(&registry.db)
+        .await?;
+        Ok(registry)
+    }
+
+    async fn connect(file: &Path) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -95,9 +132,6 @@ impl Registry {
         let db = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options)
-            .await?;
-        sqlx::raw_sql(include_str!("registry/schema.sql"))
-            .execute(&db)
             .await?;
         Ok(Self { db })
     }
@@ -188,9 +222,9 @@ impl Registry {
         let mut transaction = self.db.begin().await?;
         for commit in commits {
             sqlx::query(
-                "INSERT INTO commits (dot, id, parent, height, record, seal, root)
+                "INSERT INTO commits (dot, id, parent, height, record, seal, root, links, hub, hub_dot)
                  VALUES (?1, ?2, ?3, 1 + coalesce(
-                     (SELECT height FROM commits WHERE dot = ?1 AND id = ?3), 0), ?4, ?5, ?6)
+                     (SELECT height FROM commits WHERE dot = ?1 AND id = ?3), 0), ?4, ?5, ?6, ?7, ?8, ?9)
                  ON CONFLICT DO NOTHING",
             )
             .bind(dot)
@@ -199,6 +233,9 @@ impl Registry {
             .bind(&commit.record)
             .bind(commit.seal.map(|seal| seal.seal.to_string()))
             .bind(commit.seal.map(|seal| seal.root.to_string()))
+            .bind(commit.seal.map(|seal| seal.links))
+            .bind(commit.source.as_ref().map(|source| source.hub.as_str()))
+            .bind(commit.source.as_ref().map(|source| source.dot.full()))
             .execute(&mut *transaction)
             .await?;
         }
@@ -283,19 +320,21 @@ impl Registry {
 
     /// The seals of all commits of a dot that were sealed.
     pub(crate) async fn seals(&self, dot: &str) -> Result<HashMap<CommitId, Seal>> {
-        let rows: Vec<(String, String, String)> = sqlx::query_as(
-            "SELECT id, seal, root FROM commits WHERE dot = ? AND seal IS NOT NULL AND root IS NOT NULL",
+        let rows: Vec<(String, String, String, Option<bool>)> = sqlx::query_as(
+            "SELECT id, seal, root, links FROM commits
+             WHERE dot = ? AND seal IS NOT NULL AND root IS NOT NULL",
         )
         .bind(dot)
         .fetch_all(&self.db)
         .await?;
         rows.iter()
-            .map(|(id, seal, root)| {
+            .map(|(id, seal, root, links)| {
                 Ok((
                     parse(id)?,
                     Seal {
                         seal: parse(seal)?,
                         root: parse(root)?,
+                        links: links.unwrap_or(true),
                     },
                 ))
             })
@@ -304,9 +343,44 @@ impl Registry {
 
     /// Remembers a commit's seal.
     pub(crate) async fn set_seal(&self, dot: &str, id: CommitId, seal: Seal) -> Result<()> {
-        sqlx::query("UPDATE commits SET seal = ?, root = ? WHERE dot = ? AND id = ?")
+        sqlx::query("UPDATE commits SET seal = ?, root = ?, links = ? WHERE dot = ? AND id = ?")
             .bind(seal.seal.to_string())
             .bind(seal.root.to_string())
+            .bind(seal.links)
+            .bind(dot)
+            .bind(id.to_string())
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// The commits of a dot whose data is not here, and where it is.
+    pub(crate) async fn sources(&self, dot: &str) -> Result<BTreeMap<CommitId, Source>> {
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT id, hub, hub_dot FROM commits
+             WHERE dot = ? AND hub IS NOT NULL AND hub_dot IS NOT NULL",
+        )
+        .bind(dot)
+        .fetch_all(&self.db)
+        .await?;
+        rows.into_iter()
+            .map(|(id, hub, dot)| {
+                let dot = parse(&dot)?;
+                Ok((parse(&id)?, Source { hub, dot }))
+            })
+            .collect()
+    }
+
+    /// Remembers where a commit's data is; `None`: here.
+    pub(crate) async fn set_source(
+        &self,
+        dot: &str,
+        id: CommitId,
+        source: Option<&Source>,
+    ) -> Result<()> {
+        sqlx::query("UPDATE commits SET hub = ?, hub_dot = ? WHERE dot = ? AND id = ?")
+            .bind(source.map(|source| source.hub.as_str()))
+            .bind(source.map(|source| source.dot.full()))
             .bind(dot)
             .bind(id.to_string())
             .execute(&self.db)
@@ -396,6 +470,8 @@ pub(crate) struct NewCommit {
     pub(crate) parent: CommitId,
     pub(crate) record: Vec<u8>,
     pub(crate) seal: Option<Seal>,
+    /// Where its data is, if it is not here.
+    pub(crate) source: Option<Source>,
 }
 
 fn collect_dots(rows: &[sqlx::sqlite::SqliteRow]) -> Result<Vec<Dot>> {

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use crate::driver::{Driver, Mode, Space, Usage};
+use crate::driver::{Difference, Driver, Mode, Space, Usage};
 use crate::error::{During as _, PoolError};
 
+mod difference;
 pub(crate) mod image;
 mod ioctl;
+mod items;
 mod usage;
 
 use image::{Image, ImageSize};
@@ -152,6 +154,17 @@ impl Driver for Btrfs {
             .during("look at", base)?
             .created;
         self.sizes.usage(path, frozen_at, ignored)
+    }
+
+    fn difference(
+        &self,
+        base: &Path,
+        snapshot: &Path,
+        folder: &str,
+        base_links: bool,
+    ) -> Result<Box<dyn Difference>, PoolError> {
+        difference::Difference::new(base, snapshot, folder, base_links)
+            .map(|difference| Box::new(difference) as Box<dyn Difference>)
     }
 
     fn space(&self) -> Result<Space, PoolError> {

@@ -1,5 +1,6 @@
 //! What the pool asks of a filesystem. Each filesystem that can hold a pool is one driver.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::error::PoolError;
@@ -30,6 +31,32 @@ pub(crate) enum Mode {
     Writable,
 }
 
+/// How far a change reaches an inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// Its data, attributes, entries or names may have changed.
+    Changed,
+    /// It is a directory that did not change itself, but something below it did.
+    Below,
+}
+
+/// How a snapshot differs from an older one of the same line of working copies. What it does not touch is as it was,
+/// under the same name. It may touch too much, never too little. Its methods block.
+pub trait Difference: Send + Sync {
+    /// Whether, and how, an inode of the newer snapshot is touched.
+    fn touch(&self, inode: u64) -> Option<Touch>;
+    /// The names in a directory of the newer snapshot whose inodes are touched, sorted.
+    fn touched_in(&self, directory: u64) -> Vec<(Box<[u8]>, u64)>;
+    /// The path, from the folder compared, that an inode had in the older one; `None` if it is new.
+    fn before(&self, inode: u64) -> Result<Option<Vec<u8>>, PoolError>;
+    /// The ranges of a file, ascending and apart, outside of which it holds the same bytes and holes as before.
+    fn ranges(&self, inode: u64) -> Result<Vec<Range<u64>>, PoolError>;
+    /// About how many bytes were written.
+    fn bytes(&self) -> u64;
+    /// Whether a file of the newer snapshot has several names.
+    fn has_links(&self) -> bool;
+}
+
 /// A filesystem with folders that can be snapshotted. `tests` below states the contract as a suite.
 pub(crate) trait Driver: Send + Sync {
     /// Makes an empty folder that can be snapshotted. Fails if the path exists.
@@ -58,6 +85,18 @@ pub(crate) trait Driver: Send + Sync {
     /// `base` must be the folder's own ancestor or descendant. What was written since the last flush may not be
     /// counted. The file `ignored`, directly below the folder, does not count in the size.
     fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError>;
+
+    /// How the same folder of two snapshots differs. The newer one was made from the older, or from a working copy
+    /// that was made from it or that it was made of.
+    ///
+    /// `base_links` says whether a file of the older one may have several names; saying yes is always right, and slower.
+    fn difference(
+        &self,
+        base: &Path,
+        snapshot: &Path,
+        folder: &str,
+        base_links: bool,
+    ) -> Result<Box<dyn Difference>, PoolError>;
 
     /// How full the pool is.
     fn space(&self) -> Result<Space, PoolError>;

@@ -68,6 +68,11 @@ impl Layout {
         self.root.join("staging")
     }
 
+    /// Commits that are being received, or were when a transfer ended early.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
     pub(crate) fn trash(&self) -> PathBuf {
         self.root.join("trash")
     }
@@ -82,6 +87,11 @@ impl Layout {
 
     pub(crate) fn dot_file(&self, dot: &DotName) -> PathBuf {
         self.dot(dot).join("dot.json")
+    }
+
+    /// What hubs have told of the dot's history.
+    pub(crate) fn hub_history(&self, dot: &DotName) -> PathBuf {
+        self.dot(dot).join("hub-history.json")
     }
 
     pub(crate) fn branches(&self, dot: &DotName) -> PathBuf {

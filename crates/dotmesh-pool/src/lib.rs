@@ -13,7 +13,9 @@
 //!         commit.json                  the record of its head
 //!         data/SUBDOT/…                what containers mount
 //!     commits/ID/                      a snapshot: the same two, frozen
+//!     hub-history.json                 what hubs told of the history
 //! staging/                             being made; emptied at start
+//! incoming/                            commits being received; kept for a while when a transfer ends early
 //! trash/                               deleted, kept for a while
 //! ```
 
@@ -26,7 +28,7 @@ mod pool;
 mod remove;
 
 pub use btrfs::{BtrfsPlace, image::ImageSize};
-pub use driver::{Space, Usage};
+pub use driver::{Difference, Space, Touch, Usage};
 pub use error::PoolError;
 pub use layout::{DotFile, FormatFile};
 pub use pool::{Import, Pool, Replaced, Start, StoredDot};

@@ -13,7 +13,7 @@ use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, DotName, SubdotName};
 
 use crate::btrfs::{Btrfs, BtrfsPlace};
-use crate::driver::{Mode, Space, Usage};
+use crate::driver::{Difference, Mode, Space, Usage};
 use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
@@ -49,13 +49,14 @@ pub struct StoredDot {
     pub branches: Vec<(BranchName, CommitId)>,
 }
 
-/// A commit that is being received: a writable copy of its parent, not yet visible.
+/// A commit that is being received: a writable copy of another, not yet visible.
 ///
-/// Dropping it gives it up.
-#[must_use = "an import that is not finished is deleted"]
+/// Dropping it keeps what was received, for [`Pool::begin_import`] to go on with.
+#[must_use = "an import that is not finished stays in the pool for a while"]
 pub struct Import {
     inner: Arc<Inner>,
     folder: PathBuf,
+    resumed: bool,
 }
 
 /// A working copy that was replaced, in the trash.
@@ -67,17 +68,16 @@ impl Import {
     pub fn data(&self) -> PathBuf {
         self.folder.join(DATA)
     }
+
+    /// Whether an earlier import from the same base to the same commit ended somewhere on the way.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
 }
 
 impl Drop for Import {
     fn drop(&mut self) {
-        let (inner, folder) = (Arc::clone(&self.inner), std::mem::take(&mut self.folder));
-        // A transfer that is cancelled is dropped in the middle; deleting may take a moment.
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = remove(&*inner.driver, &folder) {
-                tracing::warn!(%error, "an import is left for the next start to delete");
-            }
-        });
+        self.inner.receiving().remove(&self.folder);
     }
 }
 
@@ -153,8 +153,8 @@ impl Pool {
         self.run(move |inner| inner.create_dot(&dot, &file)).await
     }
 
-    /// Makes the folders of a dot that is not to be seen before [`Self::write_dot`] describes it. A dot that was left
-    /// without a description is deleted at the next start.
+    /// Makes the folders of a dot that is not to be seen before [`Self::write_dot`] describes it. What is there from an
+    /// earlier attempt stays, for a while.
     pub async fn begin_dot(&self, dot: &DotName) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
@@ -164,6 +164,12 @@ impl Pool {
             Ok(())
         })
         .await
+    }
+
+    /// Removes from a dot that is not described yet all branches, and all commits but those to keep.
+    pub async fn clear_draft(&self, dot: &DotName, keep: Vec<CommitId>) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| inner.clear_draft(&dot, &keep)).await
     }
 
     /// Replaces a dot's description durably.
@@ -300,20 +306,48 @@ impl Pool {
         self.inner.layout.commit(dot, commit).join(DATA)
     }
 
-    /// Begins to receive a commit on top of its parent, which must be here.
-    pub async fn begin_import(&self, dot: &DotName, parent: CommitId) -> Result<Import, PoolError> {
+    /// How a commit's data differs from that of an earlier commit of its line; both are here. `base_links` says whether
+    /// a file of the earlier one may have several names: yes is always right, and slower.
+    pub async fn difference(
+        &self,
+        dot: &DotName,
+        base: CommitId,
+        commit: CommitId,
+        base_links: bool,
+    ) -> Result<Box<dyn Difference>, PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
-            let folder = inner.temporary(&inner.layout.staging());
-            let from = inner.layout.commit(&dot, parent);
-            inner.driver.snapshot(&from, &folder, Mode::Writable)?;
-            Ok(folder)
+            let base = inner.layout.commit(&dot, base);
+            let commit = inner.layout.commit(&dot, commit);
+            inner.driver.difference(&base, &commit, DATA, base_links)
         })
         .await
-        .map(|folder| Import {
-            inner: Arc::clone(&self.inner),
-            folder,
+    }
+
+    /// Begins to receive a commit on top of another, which must be here: at best one that has much in common with it.
+    pub async fn begin_import(
+        &self,
+        dot: &DotName,
+        base: CommitId,
+        commit: CommitId,
+    ) -> Result<Import, PoolError> {
+        let dot = dot.clone();
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let (folder, resumed) = inner.begin_import(&dot, base, commit)?;
+            Ok(Import {
+                inner,
+                folder,
+                resumed,
+            })
         })
+        .await
+    }
+
+    /// Gives an import up for good: after this the next one begins anew.
+    pub async fn discard_import(&self, import: Import) -> Result<(), PoolError> {
+        self.run(move |inner| remove(&*inner.driver, &import.folder))
+            .await
     }
 
     /// Makes a received commit visible: frozen, durable, in one step.
@@ -327,13 +361,34 @@ impl Pool {
         let dot = dot.clone();
         self.run(move |inner| {
             let snapshot = inner.layout.commit(&dot, id);
-            if snapshot.exists() {
-                // Another transfer was faster.
-                return Ok(());
+            // Another transfer may have been faster.
+            if !snapshot.exists() {
+                inner.freeze(&import.folder, &snapshot, &record)?;
             }
-            inner.freeze(&import.folder, &snapshot, &record)
+            remove(&*inner.driver, &import.folder)
         })
         .await
+    }
+
+    /// Forgets what transfers that ended early had received, where nobody went on with it for so long.
+    pub async fn forget_incoming(&self, age: Duration) -> Result<(), PoolError> {
+        self.run(move |inner| inner.forget_incoming(age)).await
+    }
+
+    /// What was written as [`Self::write_hub_history`].
+    pub async fn hub_history(&self, dot: &DotName) -> Result<Option<Vec<u8>>, PoolError> {
+        let path = self.inner.layout.hub_history(dot);
+        self.run(move |_| match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => read.during("read", &path).map(Some),
+        })
+        .await
+    }
+
+    /// Keeps, durably, what hubs have told of a dot's history.
+    pub async fn write_hub_history(&self, dot: &DotName, bytes: Vec<u8>) -> Result<(), PoolError> {
+        let path = self.inner.layout.hub_history(dot);
+        self.run(move |_| durable::replace(&path, &bytes)).await
     }
 
     /// How much a branch holds, and how much of it no commit holds. `head` is the branch's head.

@@ -32,3 +32,14 @@ pub fn cut(data: &[u8]) -> usize {
     );
     length
 }
+
+/// The length of the chunk that `data` begins with, if that is certain whatever comes after `data`.
+pub fn cut_early(data: &[u8]) -> Option<usize> {
+    // The last byte of an odd number would be looked at in a longer window only.
+    let window = &data[..data.len() & !1];
+    // In a window shorter than the average, other rules hold.
+    let certain = window.len() >= AVERAGE_CHUNK;
+    certain
+        .then(|| cut(window))
+        .filter(|length| *length < window.len() || *length == MAX_CHUNK)
+}

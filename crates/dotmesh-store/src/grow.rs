@@ -122,6 +122,25 @@ impl<S: Spine> Grower<S> {
         }
     }
 
+    /// Whether a node of this level that is taken over as it is may come next: nothing is begun below it.
+    pub fn is_at_boundary(&self, level: u8) -> bool {
+        let below = self.levels.iter().take(usize::from(level));
+        self.leaves.is_empty() && below.into_iter().all(Vec::is_empty)
+    }
+
+    /// Adds a whole node of another list of the kind, where [`Self::is_at_boundary`] allows it. In that list it must
+    /// not be the last of its level, unless it is the last here too: a last node ends where the list does.
+    pub fn push_node(&mut self, level: u8, child: S::Child) {
+        let at = usize::from(level);
+        while self.levels.len() <= at {
+            self.levels.push(Vec::new());
+            self.ended.push(false);
+        }
+        // The levels below have ended nodes, in there.
+        self.ended[..at].fill(true);
+        self.add_to_level(at, child);
+    }
+
     /// The nodes that were completed since the last call, children before parents.
     pub fn take_complete(&mut self) -> Vec<Object> {
         std::mem::take(&mut self.complete)
@@ -175,6 +194,10 @@ impl<S: Spine> Grower<S> {
             self.levels.push(Vec::new());
             self.ended.push(false);
         }
+        self.add_to_level(at, child);
+    }
+
+    fn add_to_level(&mut self, at: usize, child: S::Child) {
         let word = S::child_word(&child);
         self.levels[at].push(child);
         if S::BOUNDARY.ends_after(self.levels[at].len(), word) {

@@ -29,7 +29,10 @@ impl HubSource {
     /// Asks once. The hub answers with the objects in the order asked, and may stop early, but not before the
     /// first, to keep its answer small.
     async fn ask(&self, hashes: &[ObjectHash]) -> Result<Bytes, HubError> {
-        let pack = retry("fetch objects", |_| self.hub.objects(&self.dot, hashes)).await?;
+        let pack = retry(&self.progress, "fetch objects", |_| {
+            self.hub.objects(&self.dot, hashes)
+        })
+        .await?;
         self.progress
             .add_wire((pack.len() + hashes.len() * ObjectHash::LENGTH) as u64);
         Ok(pack)

@@ -1,8 +1,9 @@
 //! Moves the states of apps between directories and hubs: seals directories into objects, pushes and pulls
 //! them, and makes directories from them.
 //!
-//! Knows directories and the hub's client; no Docker, no pools, no web pages.
+//! Knows directories, how two snapshots differ, and the hub's client; no Docker, no web pages.
 
+pub mod cached_source;
 pub mod disk;
 pub mod history;
 pub mod hub_source;
@@ -10,15 +11,18 @@ pub mod materialise;
 pub mod objects;
 pub mod progress;
 pub mod push;
+pub mod rate;
 pub mod retry;
 pub mod seal;
 
+pub use cached_source::CachedSource;
 pub use disk::DiskError;
 pub use history::{HistoryError, VerifiedCommit, verify_commits};
 pub use hub_source::HubSource;
 pub use materialise::{MaterialiseError, materialise};
-pub use objects::{FetchError, MemoryObjects, NullSink, ObjectSink, ObjectSource};
+pub use objects::{FetchError, Fresh, Like, MemoryObjects, NullSink, ObjectSink, ObjectSource};
 pub use progress::Progress;
-pub use push::{CommitToPush, PushError, push};
+pub use push::{Push, is_about_deltas};
+pub use rate::Rate;
 pub use retry::HubError;
-pub use seal::{SealError, measure, seal_directory};
+pub use seal::{Base, NodeCache, SealError, Sealed, Sockets, measure, seal_directory};

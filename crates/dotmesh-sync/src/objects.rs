@@ -1,16 +1,78 @@
 //! Where objects go to and come from.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Kind, Object, PackError};
 
 use crate::retry::HubError;
 
+/// An object of a sealed directory.
+#[derive(Debug, Clone)]
+pub struct Fresh {
+    /// The object.
+    pub object: Object,
+    /// One of the base that it probably has much in common with.
+    pub like: Option<Like>,
+}
+
+/// An object of the base.
+#[derive(Debug, Clone)]
+pub enum Like {
+    /// A chunk, which is read only when it is needed.
+    Chunk {
+        /// Its hash.
+        hash: ObjectHash,
+        /// A file that has it.
+        file: Arc<OwnedFd>,
+        /// Where it is in the file.
+        offset: u64,
+        /// How long it is.
+        length: u32,
+    },
+    /// A node.
+    Node(Object),
+}
+
+impl Like {
+    /// Its hash.
+    pub fn hash(&self) -> ObjectHash {
+        match self {
+            Self::Chunk { hash, .. } => *hash,
+            Self::Node(node) => node.hash(),
+        }
+    }
+
+    /// The object; `None` when the file does not hold it after all. Blocks.
+    pub fn read(&self) -> Option<Object> {
+        match self {
+            Self::Node(node) => Some(node.clone()),
+            Self::Chunk {
+                hash,
+                file,
+                offset,
+                length,
+            } => {
+                let mut bytes = vec![0; usize::try_from(*length).ok()?];
+                let mut filled = 0;
+                while filled < bytes.len() {
+                    match rustix::io::pread(file, &mut bytes[filled..], offset + filled as u64) {
+                        Ok(0) | Err(_) => return None,
+                        Ok(read) => filled += read,
+                    }
+                }
+                Some(Object::new(Kind::Chunk, bytes)).filter(|chunk| chunk.hash() == *hash)
+            }
+        }
+    }
+}
+
 /// Takes the objects of a sealed directory.
 pub trait ObjectSink: Send {
-    /// Takes some objects. An object comes after those that it refers to; one may come several times.
-    fn put(&mut self, objects: Vec<Object>) -> impl Future<Output = Result<(), HubError>> + Send;
+    /// Takes some objects, in any order; one may come several times.
+    fn put(&mut self, objects: Vec<Fresh>) -> impl Future<Output = Result<(), HubError>> + Send;
 }
 
 /// Gives objects by their hashes.
@@ -50,7 +112,7 @@ pub enum FetchError {
 pub struct NullSink;
 
 impl ObjectSink for NullSink {
-    async fn put(&mut self, _: Vec<Object>) -> Result<(), HubError> {
+    async fn put(&mut self, _: Vec<Fresh>) -> Result<(), HubError> {
         Ok(())
     }
 }
@@ -81,9 +143,10 @@ impl MemoryObjects {
 }
 
 impl ObjectSink for MemoryObjects {
-    async fn put(&mut self, objects: Vec<Object>) -> Result<(), HubError> {
+    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubError> {
+        let objects = objects.into_iter().map(|fresh| fresh.object);
         self.objects
-            .extend(objects.into_iter().map(|object| (object.hash(), object)));
+            .extend(objects.map(|object| (object.hash(), object)));
         Ok(())
     }
 }

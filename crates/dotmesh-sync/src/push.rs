@@ -2,25 +2,24 @@
 //!
 //! Objects are gathered into batches, the hub is asked once for each batch which of them it needs, and
 //! those go into packs. Some batches and packs are under way at any time, so that neither the disk nor the
-//! network waits. Dropping the future stops everything.
+//! network waits. Dropping a push stops everything; what the hub has acknowledged is not sent again by the next.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit, Upload};
-use dotmesh_api::{ClientError, HubClient};
-use dotmesh_model::commit::InvalidRecord;
-use dotmesh_model::{CommitRecord, DotName, ObjectHash};
-use dotmesh_store::{Frame, FrameEncoder, Object, PackWriter, seal};
+use dotmesh_api::{ClientError, ErrorCode, HubClient};
+use dotmesh_model::{DotName, ObjectHash};
+use dotmesh_store::{Frame, FrameEncoder, Object, PackWriter};
 use tokio::task::JoinSet;
 
-use crate::disk::DiskError;
-use crate::objects::ObjectSink;
+use crate::objects::{Fresh, ObjectSink};
 use crate::progress::Progress;
+use crate::rate::Rate;
 use crate::retry::{HubError, retry};
-use crate::seal::{SealError, measure, seal_directory};
+use crate::seal::{Base, NodeCache, SealError, Sealed, seal_directory};
 
 /// The hub is asked about this many bytes of objects at once,
 const BATCH_LENGTH: usize = 8 << 20;
@@ -34,93 +33,173 @@ const PACK_LENGTH: usize = 8 << 20;
 /// How many batches the hub is asked about at a time.
 const ASKING: usize = 2;
 
-/// How many packs are sent at a time.
+/// How many packs are sent at a time: together less than the largest pack that there may be.
 const SENDING: usize = 3;
 
 /// How many objects are remembered as dealt with, so that the hub is not asked again.
 const REMEMBERED: usize = 1 << 19;
 
-/// A commit that the hub does not have.
-#[derive(Debug, Clone)]
-pub struct CommitToPush {
-    /// The record's bytes as they were first written.
-    pub record: Vec<u8>,
-    /// Its snapshot, which does not change.
-    pub data: PathBuf,
+/// A push under way.
+pub struct Push {
+    target: Target,
+    deltas: bool,
+    remembered: HashSet<ObjectHash>,
+    batch: Vec<Fresh>,
+    batch_length: usize,
+    asking: JoinSet<Result<Vec<Frame>, HubError>>,
+    pack: PackWriter,
+    sending: JoinSet<Result<(), HubError>>,
 }
 
-/// Why a push failed. Nothing became visible on the hub.
-#[derive(Debug, thiserror::Error)]
-pub enum PushError {
-    /// A snapshot could not be sealed, or its objects not be sent.
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// A snapshot could not be read.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// The hub did not do its part.
-    #[error(transparent)]
-    Hub(#[from] HubError),
-    /// A commit's record cannot be read.
-    #[error("a commit to push has a record that cannot be read")]
-    BadRecord(#[from] InvalidRecord),
-}
-
-/// Pushes commits, oldest first, and moves branches. `parent_seal` is the seal of the first commit's parent.
-///
-/// Returns the commits with their seals, for the caller to keep.
-pub async fn push(
-    hub: &HubClient,
-    dot: &DotName,
-    commits: &[CommitToPush],
-    parent_seal: ObjectHash,
-    branches: Vec<BranchUpdate>,
-    progress: &Arc<Progress>,
-) -> Result<Vec<SealedCommit>, PushError> {
-    progress.start_phase("measuring");
-    if let Some(newest) = commits.last() {
-        // A commit is much like the one before it: good enough for a bar.
-        progress.add_total(
-            measure(&newest.data)
-                .await?
-                .saturating_mul(commits.len() as u64),
-        );
-    }
-    let upload = retry("begin a push", |_| hub.begin_upload(dot)).await?;
-    let target = Target {
-        hub: hub.clone(),
-        dot: dot.clone(),
-        upload: Arc::new(upload),
-        progress: Arc::clone(progress),
+/// Whether a push failed because the hub lacks what a delta starts from: then it goes without deltas.
+pub fn is_about_deltas(error: &HubError) -> bool {
+    let code = match &error.source {
+        ClientError::Refused(refusal) => Some(refusal.code),
+        _ => None,
     };
-    progress.start_phase("sending");
-    let mut pusher = Pusher::new(target);
-    let mut sealed = Vec::with_capacity(commits.len());
-    let mut parent_seal = parent_seal;
-    for commit in commits {
-        let record = text(&commit.record)?;
-        let root = seal_directory(&commit.data, &mut pusher, progress).await?;
-        parent_seal = seal(parent_seal, record.as_bytes(), root);
-        sealed.push(SealedCommit {
-            seal: parent_seal,
-            root,
-            record,
-        });
-    }
-    let target = pusher.finish().await?;
-    progress.start_phase("finishing");
-    target
-        .finish(FinishUpload {
-            commits: sealed.clone(),
-            branches,
-        })
-        .await?;
-    Ok(sealed)
+    error.step == SEND && code == Some(ErrorCode::Incomplete)
 }
 
-fn text(record: &[u8]) -> Result<String, InvalidRecord> {
-    CommitRecord::decode(record)?;
-    Ok(String::from_utf8(record.to_vec()).expect("what was decoded as JSON is UTF-8"))
+const SEND: &str = "send a pack";
+
+impl Push {
+    /// Begins one. With `deltas`, chunks that changed a little are sent as their difference from what they were.
+    pub async fn begin(
+        hub: &HubClient,
+        dot: &DotName,
+        rate: &Arc<Rate>,
+        progress: &Arc<Progress>,
+        deltas: bool,
+    ) -> Result<Self, HubError> {
+        let upload = retry(progress, "begin a push", |_| hub.begin_upload(dot)).await?;
+        let target = Target {
+            hub: hub.clone(),
+            dot: dot.clone(),
+            upload: Arc::new(upload),
+            rate: Arc::clone(rate),
+            progress: Arc::clone(progress),
+            under_way: Arc::default(),
+        };
+        Ok(Self {
+            target,
+            deltas,
+            remembered: HashSet::new(),
+            batch: Vec::new(),
+            batch_length: 0,
+            asking: JoinSet::new(),
+            pack: PackWriter::default(),
+            sending: JoinSet::new(),
+        })
+    }
+
+    /// Seals a commit's data and sends what the hub does not have of it. With a base, which has to be on the hub or to
+    /// have been sent before, only what changed is read.
+    pub async fn send(
+        &mut self,
+        data: &Path,
+        base: Option<Base>,
+        cache: &Arc<dyn NodeCache>,
+    ) -> Result<Sealed, SealError> {
+        let progress = Arc::clone(&self.target.progress);
+        let mut without = None;
+        if let Some(base) = base {
+            let cache = Some(Arc::clone(cache));
+            match seal_directory(data, Some(base), cache, self, &progress).await {
+                Err(error) if error.is_about_base() => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "sealing all of a commit"
+                    );
+                }
+                sealed => without = Some(sealed),
+            }
+        }
+        match without {
+            Some(sealed) => sealed,
+            None => seal_directory(data, None, Some(Arc::clone(cache)), self, &progress).await,
+        }
+    }
+
+    /// Makes the commits visible, oldest first, and moves the branches, when the hub has everything.
+    pub async fn finish(
+        mut self,
+        commits: Vec<SealedCommit>,
+        branches: Vec<BranchUpdate>,
+    ) -> Result<(), HubError> {
+        self.drain().await?;
+        self.target.progress.start_phase("finishing");
+        self.target.finish(FinishUpload { commits, branches }).await
+    }
+
+    async fn drain(&mut self) -> Result<(), HubError> {
+        if !self.batch.is_empty() {
+            self.end_batch().await?;
+        }
+        while !self.asking.is_empty() {
+            self.take_answer().await?;
+        }
+        if !self.pack.is_empty() {
+            self.end_pack().await?;
+        }
+        while join_next(&mut self.sending).await?.is_some() {}
+        Ok(())
+    }
+
+    async fn end_batch(&mut self) -> Result<(), HubError> {
+        while self.asking.len() >= ASKING {
+            self.take_answer().await?;
+        }
+        self.batch_length = 0;
+        let batch = std::mem::take(&mut self.batch);
+        let asked = self.target.clone().ask(batch, self.deltas);
+        self.asking.spawn(asked);
+        Ok(())
+    }
+
+    /// Waits for the answer about one batch and puts what is missing into packs.
+    async fn take_answer(&mut self) -> Result<(), HubError> {
+        let Some(frames) = join_next(&mut self.asking).await? else {
+            return Ok(());
+        };
+        let most = self.target.rate.step(PACK_LENGTH);
+        for frame in frames {
+            self.pack.push(&frame);
+            if self.pack.len() >= most {
+                self.end_pack().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_pack(&mut self) -> Result<(), HubError> {
+        while self.sending.len() >= SENDING {
+            join_next(&mut self.sending).await?;
+        }
+        let pack = std::mem::take(&mut self.pack).finish();
+        self.sending.spawn(self.target.clone().send(pack));
+        Ok(())
+    }
+}
+
+impl ObjectSink for Push {
+    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubError> {
+        for fresh in objects {
+            if self.remembered.len() == REMEMBERED {
+                self.remembered.clear();
+            }
+            let length = fresh.object.bytes().len();
+            if !self.remembered.insert(fresh.object.hash()) {
+                self.target.progress.add_deduplicated(length as u64);
+                continue;
+            }
+            self.batch_length += length;
+            self.batch.push(fresh);
+            if self.batch_length >= BATCH_LENGTH || self.batch.len() >= BATCH_OBJECTS {
+                self.end_batch().await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The upload that a push is.
@@ -129,43 +208,85 @@ struct Target {
     hub: HubClient,
     dot: DotName,
     upload: Arc<Upload>,
+    rate: Arc<Rate>,
     progress: Arc<Progress>,
+    /// What the hub has not acknowledged yet: no delta may start from it.
+    under_way: Arc<Mutex<HashSet<ObjectHash>>>,
 }
 
 impl Target {
     /// Asks which objects of a batch are missing, and compresses those.
-    async fn ask(self, batch: Vec<Object>) -> Result<Vec<Frame>, HubError> {
-        let hashes: Vec<_> = batch.iter().map(Object::hash).collect();
-        let missing = retry("ask the hub what it has", |_| {
+    async fn ask(self, batch: Vec<Fresh>, deltas: bool) -> Result<Vec<Frame>, HubError> {
+        let hashes: Vec<_> = batch.iter().map(|fresh| fresh.object.hash()).collect();
+        let missing = retry(&self.progress, "ask the hub what it has", |_| {
             self.hub.missing(&self.dot, &self.upload, &hashes)
         });
         let missing: HashSet<ObjectHash> = missing.await?.into_iter().collect();
         let asked = (hashes.len() + missing.len()) * ObjectHash::LENGTH;
         self.progress.add_wire(asked as u64);
-        let frames = tokio::task::spawn_blocking(move || {
-            let mut encoder = FrameEncoder::default();
-            batch
-                .iter()
-                .filter(|object| missing.contains(&object.hash()))
-                .map(|object| encoder.encode(object))
-                .collect()
-        });
+        self.under_way().extend(&missing);
+        let frames = tokio::task::spawn_blocking(move || self.encode(batch, &missing, deltas));
         Ok(frames
             .await
             .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
     }
 
+    fn encode(&self, batch: Vec<Fresh>, missing: &HashSet<ObjectHash>, deltas: bool) -> Vec<Frame> {
+        let (mut sent, mut deduplicated) = (0, 0);
+        let mut wanted: Vec<(Object, Option<Object>)> = Vec::with_capacity(missing.len());
+        for Fresh { object, like } in batch {
+            let length = object.bytes().len() as u64;
+            if missing.contains(&object.hash()) {
+                sent += length;
+                let like = like
+                    .filter(|like| deltas && !self.under_way().contains(&like.hash()))
+                    .and_then(|like| like.read());
+                wanted.push((object, like));
+            } else {
+                deduplicated += length;
+            }
+        }
+        let mut encoder = FrameEncoder::default();
+        let frames: Vec<Frame> = wanted
+            .iter()
+            .map(|(object, like)| match like {
+                Some(like) => encoder.encode_against(object, like),
+                None => encoder.encode(object),
+            })
+            .collect();
+        let stored: u64 = frames.iter().map(|frame| frame.stored().len() as u64).sum();
+        self.progress.add_deduplicated(deduplicated);
+        self.progress.add_compressed(sent.saturating_sub(stored));
+        frames
+    }
+
     async fn send(self, pack: Bytes) -> Result<(), HubError> {
-        retry("send a pack", |_| {
+        self.rate.spend(pack.len()).await;
+        retry(&self.progress, SEND, |_| {
             self.hub.send_pack(&self.dot, &self.upload, pack.clone())
         })
         .await?;
         self.progress.add_wire(pack.len() as u64);
+        let mut under_way = self.under_way();
+        for frame in dotmesh_store::PackReader::new(pack)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            under_way.remove(&frame.hash());
+        }
         Ok(())
     }
 
+    fn under_way(&self) -> std::sync::MutexGuard<'_, HashSet<ObjectHash>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn finish(&self, finish: FinishUpload) -> Result<(), HubError> {
-        retry("finish a push", |before| self.try_finish(&finish, before)).await
+        let call = |before| self.try_finish(&finish, before);
+        retry(&self.progress, "finish a push", call).await
     }
 
     /// Finishing twice is refused, so when no answer came, the branches tell whether it was done.
@@ -188,98 +309,6 @@ impl Target {
                 .any(|at| at.name == update.name && at.head == update.new)
         };
         Ok(finish.branches.iter().all(at_new))
-    }
-}
-
-/// Takes objects as they are made and gets them to the hub.
-struct Pusher {
-    target: Target,
-    remembered: HashSet<ObjectHash>,
-    batch: Vec<Object>,
-    batch_length: usize,
-    asking: JoinSet<Result<Vec<Frame>, HubError>>,
-    pack: PackWriter,
-    sending: JoinSet<Result<(), HubError>>,
-}
-
-impl ObjectSink for Pusher {
-    async fn put(&mut self, objects: Vec<Object>) -> Result<(), HubError> {
-        for object in objects {
-            if self.remembered.len() == REMEMBERED {
-                self.remembered.clear();
-            }
-            if !self.remembered.insert(object.hash()) {
-                continue;
-            }
-            self.batch_length += object.bytes().len();
-            self.batch.push(object);
-            if self.batch_length >= BATCH_LENGTH || self.batch.len() >= BATCH_OBJECTS {
-                self.end_batch().await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Pusher {
-    fn new(target: Target) -> Self {
-        Self {
-            target,
-            remembered: HashSet::new(),
-            batch: Vec::new(),
-            batch_length: 0,
-            asking: JoinSet::new(),
-            pack: PackWriter::default(),
-            sending: JoinSet::new(),
-        }
-    }
-
-    async fn end_batch(&mut self) -> Result<(), HubError> {
-        while self.asking.len() >= ASKING {
-            self.take_answer().await?;
-        }
-        self.batch_length = 0;
-        let batch = std::mem::take(&mut self.batch);
-        self.asking.spawn(self.target.clone().ask(batch));
-        Ok(())
-    }
-
-    /// Waits for the answer about one batch and puts what is missing into packs.
-    async fn take_answer(&mut self) -> Result<(), HubError> {
-        let Some(frames) = join_next(&mut self.asking).await? else {
-            return Ok(());
-        };
-        for frame in frames {
-            self.pack.push(&frame);
-            if self.pack.len() >= PACK_LENGTH {
-                self.end_pack().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn end_pack(&mut self) -> Result<(), HubError> {
-        while self.sending.len() >= SENDING {
-            join_next(&mut self.sending).await?;
-        }
-        let pack = std::mem::take(&mut self.pack).finish();
-        self.sending.spawn(self.target.clone().send(pack));
-        Ok(())
-    }
-
-    /// Returns when the hub has everything.
-    async fn finish(mut self) -> Result<Target, HubError> {
-        if !self.batch.is_empty() {
-            self.end_batch().await?;
-        }
-        while !self.asking.is_empty() {
-            self.take_answer().await?;
-        }
-        if !self.pack.is_empty() {
-            self.end_pack().await?;
-        }
-        while join_next(&mut self.sending).await?.is_some() {}
-        Ok(self.target)
     }
 }
 

@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use dotmesh_api::ClientError;
 
-/// How long to wait before each further attempt.
-const PAUSES: [Duration; 3] = [
+use crate::progress::Progress;
+
+/// How long to wait before each further attempt: for a hub that is restarted, or a train in a tunnel.
+const PAUSES: [Duration; 6] = [
     Duration::from_millis(250),
     Duration::from_secs(1),
     Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+    Duration::from_secs(32),
 ];
 
 /// A step of a transfer that the hub did not do.
@@ -22,9 +27,10 @@ pub struct HubError {
     pub source: ClientError,
 }
 
-/// Calls until an answer comes, a few times. A refusal is an answer. Only for calls that may be repeated;
-/// the call is told how many were made before it.
+/// Calls until an answer comes, a few times, and says in `progress` what it waits for. A refusal is an answer. Only
+/// for calls that may be repeated; the call is told how many were made before it.
 pub(crate) async fn retry<T, F>(
+    progress: &Progress,
     step: &'static str,
     mut call: impl FnMut(usize) -> F,
 ) -> Result<T, HubError>
@@ -35,6 +41,7 @@ where
         match call(before).await {
             Err(error @ ClientError::Unreachable { .. }) => {
                 tracing::warn!(%error, "cannot {step}, trying again in {pause:?}");
+                let _waiting = progress.wait(format!("{error}, trying again in {pause:?}"));
                 tokio::time::sleep(pause).await;
             }
             result => return result.map_err(|source| HubError { step, source }),

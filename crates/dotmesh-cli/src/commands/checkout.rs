@@ -6,6 +6,7 @@ use dotmesh_model::BranchName;
 use crate::commands::tell_restarted;
 use crate::context::Context;
 use crate::error::Result;
+use crate::fetch::{self, Extent};
 
 /// Switch the current dot to another branch
 ///
@@ -41,8 +42,15 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         branch: args.branch,
         create: args.create.then_some(start),
     };
+    let start = match &checkout.create {
+        Some(BranchStart::Commit(commit)) => commit.as_str(),
+        _ => "HEAD",
+    };
     let switched = context
-        .on_current_dot(async |node, dot| Ok(node.checkout(dot, &checkout).await?))
+        .on_current_dot(async |node, dot| {
+            let switch = async || Ok(node.checkout(dot, &checkout).await?);
+            fetch::with_data(context, dot, &[start], Extent::Commit, switch).await
+        })
         .await?;
     context
         .ui

@@ -1,5 +1,7 @@
 //! `dm clone`
 
+use std::num::NonZeroU64;
+
 use dotmesh_api::node_client::Direction;
 use dotmesh_model::{BranchName, DotName, Namespace};
 
@@ -33,6 +35,14 @@ pub struct Args {
     /// When both sides have commits that the other has not, keep the local ones as a branch of their own
     #[arg(long)]
     stash_on_divergence: bool,
+
+    /// Fetch the data of every commit, not only of the branches' heads
+    #[arg(long)]
+    full: bool,
+
+    /// Use at most this many bytes a second of the network, e.g. 500K or 2M
+    #[arg(long, value_name = "RATE", value_parser = transfer::parse_rate)]
+    limit_rate: Option<NonZeroU64>,
 }
 
 /// Runs it.
@@ -60,6 +70,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         remote_dot,
         branch,
         stash_on_divergence: args.stash_on_divergence,
+        full: args.full,
+        rate_limit: args.limit_rate,
     };
     let node = context.node()?;
     transfer::run(context, &node, &plan).await?;

@@ -72,7 +72,15 @@ pub fn oneline(log: &Log) -> String {
     let mut text = String::new();
     for commit in &log.commits {
         let first = commit.message.lines().next().unwrap_or("");
-        let line = format!("{}{} {first}", commit.id.short(), names(log, commit.id));
+        let place = match log.absent.contains_key(&commit.id) {
+            true => " [on the hub]",
+            false => "",
+        };
+        let line = format!(
+            "{}{}{place} {first}",
+            commit.id.short(),
+            names(log, commit.id)
+        );
         text.push_str(line.trim_end());
         text.push('\n');
     }
@@ -104,6 +112,10 @@ fn entry(log: &Log, commit: &CommitRecord, zone: &TimeZone) -> String {
     }
     if let Some(code) = &commit.code {
         field("code", &describe(code));
+    }
+    if let Some(source) = log.absent.get(&commit.id) {
+        let place = format!("at {}, dot {}, not here", source.hub, source.dot.full());
+        field("data", &place);
     }
     text.push('\n');
     for line in commit.message.lines() {

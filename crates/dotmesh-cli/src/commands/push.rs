@@ -1,10 +1,13 @@
 //! `dm push`
 
+use std::num::NonZeroU64;
+
 use dotmesh_api::node_client::Direction;
 use dotmesh_model::{BranchName, DotName};
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::fetch::{self, Extent};
 use crate::transfer::{self, Plan};
 
 /// Send the commits that this node has and a hub has not
@@ -36,6 +39,10 @@ pub struct Args {
     /// When both sides have commits that the other has not, keep the hub's as a branch of their own
     #[arg(long)]
     stash_on_divergence: bool,
+
+    /// Use at most this many bytes a second of the network, e.g. 500K or 2M
+    #[arg(long, value_name = "RATE", value_parser = transfer::parse_rate)]
+    limit_rate: Option<NonZeroU64>,
 }
 
 /// Runs it.
@@ -64,6 +71,15 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         remote_dot,
         branch,
         stash_on_divergence: args.stash_on_divergence,
+        full: false,
+        rate_limit: args.limit_rate,
     };
-    transfer::run(context, &context.node()?, &plan).await
+    let node = context.node()?;
+    let branches: Vec<&str> = match &plan.branch {
+        Some(branch) => vec![branch.as_str()],
+        None => detail.branches.iter().map(|b| b.name.as_str()).collect(),
+    };
+    // Commits that came without their data may have to go to another hub.
+    let push = async || transfer::run(context, &node, &plan).await;
+    fetch::with_data(context, &plan.local, &branches, Extent::History, push).await
 }

@@ -6,6 +6,7 @@ use dotmesh_model::CommitId;
 use crate::commands::tell_restarted;
 use crate::context::Context;
 use crate::error::Result;
+use crate::fetch::{self, Extent};
 
 /// Take the current branch back to a commit
 ///
@@ -30,7 +31,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     };
     let (done, message) = context
         .on_current_dot(async |node, dot| {
-            let done = node.reset(dot, &reset).await?;
+            let switch = async || Ok(node.reset(dot, &reset).await?);
+            let revision = [reset.revision.as_str()];
+            let done = fetch::with_data(context, dot, &revision, Extent::Commit, switch).await?;
             // The reset is done; without the message it is told in fewer words.
             let log = node.log(dot, None).await.ok();
             let message = log.and_then(|log| Some(log.commits.first()?.message.clone()));

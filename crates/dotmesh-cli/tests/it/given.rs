@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_api::node::{BranchDetail, DotDetail, DotSummary, Log};
+use dotmesh_api::node::{BranchDetail, DotDetail, DotSummary, Log, Source};
 use dotmesh_model::{BranchName, CodeVersion, CommitId, CommitRecord, ImageUse};
 
 pub(crate) fn id(byte: u8) -> CommitId {
@@ -99,5 +99,12 @@ pub(crate) fn log() -> Log {
             (branch("master"), id(0xa1)),
         ]),
         current: branch("many-users"),
+        absent: BTreeMap::from([(
+            id(0xa1),
+            Source {
+                hub: "https://dothub.com".to_owned(),
+                dot: "alice/app".parse().unwrap(),
+            },
+        )]),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dotmesh_api::node::{BranchOutcome, TransferOutcome};
+use dotmesh_api::node::{BranchOutcome, SkippedSockets, TransferOutcome, TransferProgress};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_cli::commands::cluster::{init, machine, reset as cluster_reset, service};
@@ -56,12 +56,13 @@ fn the_log_is_shown() {
     author: Alice <alice@example.com>
     date: Sat Jan 31 13:00:00 2026 +0100
     branch: master
+    data: at https://dothub.com, dot alice/app, not here
 
         Empty state
     ");
     assert_snapshot!(log::oneline(&log), @r"
     b2b2b2b2b2 (HEAD -> many-users, aspect-ratios) Log in as 'fred'
-    a1a1a1a1a1 (master) Empty state
+    a1a1a1a1a1 (master) [on the hub] Empty state
     ");
 }
 
@@ -219,7 +220,15 @@ fn a_transfer_is_summed_up() {
                 ..plain
             },
         ],
-        wire: 3 << 19,
+        progress: TransferProgress {
+            wire: 3 << 19,
+            deduplicated: 5 << 20,
+            ..TransferProgress::default()
+        },
+        sockets: SkippedSockets {
+            count: 1,
+            first: vec!["run/app.sock".to_owned()],
+        },
     };
     assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
     many-users: 2 commits, now at b2b2b2b2b2
@@ -227,7 +236,8 @@ fn a_transfer_is_summed_up() {
     many-users: up to date, at b2b2b2b2b2
     many-users: the remote is ahead, nothing to do; 'dm pull' fetches its commits
     many-users: diverged, the remote's line is now branch 'master-DIVERGED-2026-01-31T12-00-00Z'; 2 commits, now at b2b2b2b2b2
-    Done! 1.50 MiB sent
+    Done! 1.50 MiB sent (saved 5.00 MiB by deduplication)
+    Passed over a socket, which holds nothing to keep: run/app.sock
     ");
     assert_snapshot!(transfer::summary(Direction::Pull, &outcome).join("\n"), @r"
     many-users: 2 commits, now at b2b2b2b2b2
@@ -235,7 +245,8 @@ fn a_transfer_is_summed_up() {
     many-users: up to date, at b2b2b2b2b2
     many-users: ahead of the remote, nothing to do; 'dm push' sends your commits
     many-users: diverged, the local line is now branch 'master-DIVERGED-2026-01-31T12-00-00Z'; 2 commits, now at b2b2b2b2b2
-    Done! 1.50 MiB received
+    Done! 1.50 MiB received (saved 5.00 MiB by deduplication)
+    Passed over a socket, which holds nothing to keep: run/app.sock
     ");
     assert_snapshot!(transfer::summary(Direction::Clone, &outcome).join("\n"), @r"
     many-users: 2 commits, now at b2b2b2b2b2
@@ -243,7 +254,8 @@ fn a_transfer_is_summed_up() {
     many-users: at b2b2b2b2b2
     many-users: ahead of the remote, nothing to do; 'dm push' sends your commits
     many-users: diverged, the local line is now branch 'master-DIVERGED-2026-01-31T12-00-00Z'; 2 commits, now at b2b2b2b2b2
-    Done! 1.50 MiB received
+    Done! 1.50 MiB received (saved 5.00 MiB by deduplication)
+    Passed over a socket, which holds nothing to keep: run/app.sock
     ");
 }
 

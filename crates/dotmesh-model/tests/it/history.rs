@@ -78,3 +78,26 @@ fn a_cycle_ends() {
         }
     );
 }
+
+#[test]
+fn the_nearest_commit_may_be_above_below_or_beside() {
+    let id = |n: u8| CommitId::from_bytes([n; 16]);
+    let mut history = History::default();
+    // 1 - 2 - 3 - 4, and 5 - 6 beside, from 2; 9 alone.
+    for (commit, parent) in [(2, 1), (3, 2), (4, 3), (5, 2), (6, 5)] {
+        history.insert(id(commit), id(parent));
+    }
+    history.insert(id(1), CommitId::ROOT);
+    history.insert(id(9), CommitId::ROOT);
+    let nearest = |to, from: &[u8]| history.nearest(id(to), from.iter().map(|n| id(*n)));
+    assert_eq!(nearest(4, &[1, 2, 6]), Some(id(2)));
+    assert_eq!(nearest(1, &[4, 6]), Some(id(4)), "as near as the other");
+    assert_eq!(nearest(6, &[4]), Some(id(4)));
+    assert_eq!(
+        nearest(6, &[9]),
+        None,
+        "with nothing in common but the root"
+    );
+    assert_eq!(nearest(6, &[]), None);
+    assert_eq!(nearest(6, &[6, 5]), Some(id(6)));
+}

@@ -5,6 +5,7 @@ use dotmesh_model::branches::Origin;
 use dotmesh_model::{BranchName, DotName, Revision};
 use dotmesh_pool::Start;
 
+use super::require_here;
 use super::switch::{self, Change};
 use crate::error::NodeError;
 use crate::node::Node;
@@ -68,6 +69,7 @@ async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Bran
             let history = node.registry.history(&dot.id).await?;
             let revision: Revision = revision.parse()?;
             let commit = revision.resolve(current.head, &dot.heads(), &history)?;
+            require_here(node, dot, commit).await?;
             let base = history
                 .ancestry(current.head)
                 .find(|id| history.is_ancestor(*id, commit));

@@ -1,10 +1,10 @@
 //! `dm clone`: a dot of a hub becomes one here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use dotmesh_api::node::TransferOutcome;
-use dotmesh_model::{BranchName, History};
+use dotmesh_model::{BranchName, CommitId, History, ObjectHash};
 use dotmesh_pool::Start;
 
 use super::pull;
@@ -12,71 +12,140 @@ use super::receive::{Line, Receiver, lines, remote_dot};
 use super::to_the_end;
 use super::transfer::Job;
 use crate::error::NodeError;
+use crate::hub_history::{HubCommit, HubHistory};
 use crate::node::random_hex;
-use crate::registry::{Branch, Dot, NewCommit};
+use crate::registry::{Branch, Dot};
 
 /// Clones a dot; one that is here already is pulled. Nobody sees it before all of it is there.
+///
+/// What an attempt that ended early had received stays in the dot's folder, which without a description is no dot yet.
 pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     let lock = job.node.locks.operation(&job.local).await;
     if job.node.registry.find_dot(&job.local).await?.is_some() {
         drop(lock);
         return pull::pull(job).await;
     }
+    let pool = &job.node.pool;
     let remote = remote_dot(job).await?;
-    let lines = lines(job, &remote, &mut History::default()).await?;
+    let (mut history, mut seals) = (History::default(), HashMap::new());
+    let lines = lines(job, &remote, &mut history, &mut seals).await?;
+    let new: BTreeMap<CommitId, HubCommit> =
+        lines.iter().flat_map(Line::commits).cloned().collect();
+    pool.begin_dot(&job.local).await?;
+    let here = take_up(job, &new).await?;
+
     let mut dot = Dot {
         id: random_hex::<16>(),
         name: job.local.clone(),
         current: first_branch(job, &lines),
         branches: BTreeMap::new(),
     };
-    let mut draft = Draft::begin(job).await?;
-    let mut receiver = Receiver::new(job, &lines, &History::default());
-    let mut commits = Vec::new();
-    while let Some(commit) = receiver.next().await? {
-        commits.push(commit);
-    }
     let mut outcome = TransferOutcome::default();
     for line in &lines {
-        dot.branches.insert(
-            line.branch.name.clone(),
-            Branch {
-                head: line.branch.head,
-                origin: None,
-            },
-        );
+        let branch = Branch {
+            head: line.branch.head,
+            origin: None,
+        };
+        dot.branches.insert(line.branch.name.clone(), branch);
         outcome.branches.push(line.outcome());
     }
-    // The hub's branches that lead to what was fetched come along: their commits are here.
+    // The hub's branches that lead to what was asked for come along.
     for branch in remote.branches {
-        if lines.iter().any(|line| line.contains(branch.head)) {
-            dot.branches.entry(branch.name).or_insert(Branch {
-                head: branch.head,
-                origin: None,
-            });
+        if new.contains_key(&branch.head) {
+            let (head, origin) = (branch.head, None);
+            let branch = dot.branches.entry(branch.name);
+            branch.or_insert(Branch { head, origin });
         }
     }
+    let heads: HashSet<CommitId> = dot.branches.values().map(|branch| branch.head).collect();
+    let here = receive(job, &new, &heads, &history, here).await?;
     for (branch, state) in &dot.branches {
         let start = Start::Commit(state.head);
-        job.node
-            .pool
-            .create_branch(&dot.name, branch, start)
-            .await?;
+        pool.create_branch(&dot.name, branch, start).await?;
     }
-    draft.keep();
     let publishing = Arc::clone(job);
     to_the_end(async move {
         let _lock = lock;
-        publish(&publishing, &dot, &commits).await
+        publish(&publishing, &dot, &history, &new, &here).await
     })
     .await?;
     Ok(outcome)
 }
 
+/// What an earlier attempt has left that is of use now: the commits whose data is here, with the roots of their trees.
+async fn take_up(
+    job: &Job,
+    new: &BTreeMap<CommitId, HubCommit>,
+) -> Result<HashMap<CommitId, ObjectHash>, NodeError> {
+    let pool = &job.node.pool;
+    let told = HubHistory::load(&job.node, &job.local).await?;
+    let mut here = HashMap::new();
+    for id in pool.commits(&job.local).await? {
+        let (Some(then), Some(now)) = (told.get(id), new.get(&id)) else {
+            continue;
+        };
+        if then.sealed == now.sealed {
+            here.insert(id, now.sealed.root);
+        }
+    }
+    pool.clear_draft(&job.local, here.keys().copied().collect())
+        .await?;
+    let mut told = HubHistory::default();
+    for (id, commit) in new {
+        told.add(*id, commit.clone());
+    }
+    told.save(&job.node, &job.local).await?;
+    Ok(here)
+}
+
+/// Receives the heads, or every commit, and returns all that is here then.
+async fn receive(
+    job: &Job,
+    new: &BTreeMap<CommitId, HubCommit>,
+    heads: &HashSet<CommitId>,
+    history: &History,
+    mut here: HashMap<CommitId, ObjectHash>,
+) -> Result<HashMap<CommitId, ObjectHash>, NodeError> {
+    let remote = &job.request.remote_dot;
+    let mut receiver = Receiver::new(job, &job.local, remote, history.clone(), here.clone());
+    let order = oldest_first(history, new);
+    let wanted = order
+        .iter()
+        .filter(|id| job.request.full || heads.contains(id));
+    receiver.queue(wanted.filter_map(|id| Some((*id, new.get(id)?.clone()))));
+    while let Some((id, commit)) = receiver.next().await? {
+        here.insert(id, commit.sealed.root);
+    }
+    Ok(here)
+}
+
+/// The commits, each after its parent.
+fn oldest_first(history: &History, new: &BTreeMap<CommitId, HubCommit>) -> Vec<CommitId> {
+    let mut ids: Vec<CommitId> = new.keys().copied().collect();
+    ids.sort_by_cached_key(|id| history.ancestry(*id).count());
+    ids
+}
+
 /// The step in which the dot comes to be.
-async fn publish(job: &Job, dot: &Dot, commits: &[NewCommit]) -> Result<(), NodeError> {
+async fn publish(
+    job: &Job,
+    dot: &Dot,
+    history: &History,
+    new: &BTreeMap<CommitId, HubCommit>,
+    here: &HashMap<CommitId, ObjectHash>,
+) -> Result<(), NodeError> {
     job.node.save(dot).await?;
-    job.node.registry.add_commits(&dot.id, commits).await
+    let mut commits = Vec::with_capacity(new.len());
+    for id in oldest_first(history, new) {
+        if let Some(commit) = new.get(&id) {
+            let mut commit = commit.absent()?;
+            if here.contains_key(&id) {
+                commit.source = None;
+            }
+            commits.push(commit);
+        }
+    }
+    job.node.registry.add_commits(&dot.id, &commits).await
 }
 
 /// What a clone shows first: the branch that was asked for, else `master`, else any.
@@ -91,37 +160,4 @@ fn first_branch(job: &Job, lines: &[Line]) -> BranchName {
         }
     });
     chosen.unwrap_or(master)
-}
-
-/// The folders of a dot that is being cloned. Deleted unless kept.
-struct Draft<'a> {
-    job: &'a Job,
-    kept: bool,
-}
-
-impl<'a> Draft<'a> {
-    async fn begin(job: &'a Job) -> Result<Self, NodeError> {
-        job.node.pool.begin_dot(&job.local).await?;
-        Ok(Self { job, kept: false })
-    }
-
-    fn keep(&mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Draft<'_> {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        let (pool, name) = (self.job.node.pool.clone(), self.job.local.clone());
-        let locks = std::sync::Arc::clone(&self.job.node.locks);
-        tokio::spawn(async move {
-            let _lock = locks.operation(&name).await;
-            if let Err(error) = pool.delete_dot(&name).await {
-                tracing::warn!(%error, "a half-made clone is left for the next start to delete");
-            }
-        });
-    }
 }

@@ -58,6 +58,7 @@ async fn commit_locked(
         parent: record.parent,
         record: bytes,
         seal: None,
+        source: None,
     };
     if let Err(error) = node.registry.add_commit(&dot.id, branch, commit).await {
         // What the caller is told has failed may not come to light at the next start.

@@ -54,5 +54,6 @@ async fn forget(node: &Node, dot: &Dot) -> Result<(), NodeError> {
             node.registry.remove_volume(&volume).await?;
         }
     }
+    node.nodes.forget(&dot.name).await?;
     node.registry.delete_dot(&dot.id).await
 }

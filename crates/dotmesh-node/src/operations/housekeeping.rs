@@ -13,6 +13,9 @@ const ROOM_PER_TRASH: u32 = 10;
 /// What was deleted goes at once when less than this share of the pool is free: the living come first.
 const CROWDED_FRACTION: u64 = 20;
 
+/// How long what a transfer that ended early had received waits for the next attempt.
+const INCOMING_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Runs until the daemon ends.
 pub(crate) async fn keep_house(node: Node) {
     let grace = Duration::from_secs(node.config.trash_grace);
@@ -31,6 +34,14 @@ pub(crate) async fn keep_house(node: Node) {
         let emptying = grace.is_zero() || count % ROOM_PER_TRASH == 0;
         if emptying && let Err(error) = node.pool.empty_trash(grace).await {
             tracing::warn!(%error, "the trash cannot be emptied");
+        }
+        let age = if crowded {
+            Duration::ZERO
+        } else {
+            INCOMING_AGE
+        };
+        if emptying && let Err(error) = node.pool.forget_incoming(age).await {
+            tracing::warn!(%error, "what transfers left cannot be deleted");
         }
     }
 }

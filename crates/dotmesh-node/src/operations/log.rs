@@ -22,12 +22,15 @@ pub(crate) async fn log(
             .resolve(head, &dot.heads(), &history)?,
     };
     let mut commits = Vec::new();
+    let mut absent = node.registry.sources(&dot.id).await?;
     for id in history.ancestry(from) {
         commits.push(node.registry.decoded(&dot.id, id).await?);
     }
+    absent.retain(|id, _| commits.iter().any(|commit| commit.id == *id));
     Ok(Log {
         commits,
         branches: dot.heads(),
         current: dot.current,
+        absent,
     })
 }

@@ -1,6 +1,6 @@
 //! `dm pull`: fetches branches of a hub, with all that leads to them, into a dot that is here.
 //!
-//! Commits are received first, beside everything that goes on; then, under the dot's lock, the branches are moved.
+//! The data of the branches' heads is received first, beside everything that goes on; then, under the dot's lock, the branches are moved.
 
 use std::sync::Arc;
 
@@ -11,31 +11,69 @@ use dotmesh_model::size::format_size;
 use dotmesh_model::{CommitId, History, Relation};
 use dotmesh_pool::Start;
 
-use super::receive::{Line, Receiver, compare_seals, lines, remote_dot};
+use super::fetch::roots_here;
+use super::receive::{Line, Receiver, lines, remote_dot};
 use super::to_the_end;
 use super::transfer::Job;
 use crate::docker;
 use crate::error::NodeError;
+use crate::hub_history::HubHistory;
 use crate::registry::{Branch, Dot};
 
 /// Pulls one branch, or all of them.
 pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
+    let registry = &job.node.registry;
     let dot = job.node.settled(&job.local).await?;
     let remote = remote_dot(job).await?;
-    let here = job.node.registry.history(&dot.id).await?;
-    let mut history = here.clone();
-    let lines = lines(job, &remote, &mut history).await?;
-    compare_seals(job, &dot.id, &lines).await?;
+    let mut history = registry.history(&dot.id).await?;
+    let mut seals = registry.seals(&dot.id).await?;
+    let here = roots_here(job, &dot.id).await?;
+    let lines = lines(job, &remote, &mut history, &mut seals).await?;
     // Said before anything is fetched; asked again before anything is changed.
     for line in &lines {
         plan(job, &dot, &history, &line.branch).await?;
     }
-    let mut receiver = Receiver::new(job, &lines, &here);
-    while let Some(commit) = receiver.next().await? {
-        job.node.registry.add_commits(&dot.id, &[commit]).await?;
+    let told = remember(job, &dot, &lines).await?;
+    let mut receiver = Receiver::new(
+        job,
+        &job.local,
+        &job.request.remote_dot,
+        history.clone(),
+        here,
+    );
+    let absent = registry.sources(&dot.id).await?;
+    for line in &lines {
+        let leading: Vec<CommitId> = match job.request.full {
+            true => history.ancestry(line.branch.head).collect(),
+            false => vec![line.branch.head],
+        };
+        let wanted = leading
+            .into_iter()
+            .rev()
+            .filter(|id| absent.contains_key(id));
+        receiver.queue(wanted.filter_map(|id| Some((id, told.get(id)?.clone()))));
+    }
+    while let Some((id, _)) = receiver.next().await? {
+        registry.set_source(&dot.id, id, None).await?;
     }
     let job = Arc::clone(job);
     to_the_end(async move { move_branches(&job, &lines).await }).await
+}
+
+/// Keeps what the hub told of the history, in the pool and then in the registry.
+async fn remember(job: &Job, dot: &Dot, lines: &[Line]) -> Result<HubHistory, NodeError> {
+    let _lock = job.node.locks.operation(&job.local).await;
+    let mut told = HubHistory::load(&job.node, &job.local).await?;
+    let mut absent = Vec::new();
+    for (id, commit) in lines.iter().flat_map(Line::commits) {
+        told.add(*id, commit.clone());
+        absent.push(commit.absent()?);
+    }
+    if !absent.is_empty() {
+        told.save(&job.node, &job.local).await?;
+        job.node.registry.add_commits(&dot.id, &absent).await?;
+    }
+    Ok(told)
 }
 
 /// Moves the local branches to the hub's heads, which are here by now.

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_api::hub::{BranchUpdate, HubDot};
-use dotmesh_api::node::{BranchOutcome, TransferOutcome};
+use dotmesh_api::hub::{BranchUpdate, HubDot, SealedCommit};
+use dotmesh_api::node::{BranchOutcome, SkippedSockets, TransferOutcome};
 use dotmesh_model::branches::diverged_name;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, History, ObjectHash, Relation};
-use dotmesh_sync::CommitToPush;
+use dotmesh_sync::{Base, Push, SealError, is_about_deltas};
 
-use super::transfer::Job;
+use super::transfer::{Connection, Job};
 use crate::error::NodeError;
 use crate::registry::{Dot, Seal};
 
@@ -29,7 +29,10 @@ pub(crate) async fn push(job: &Job) -> Result<TransferOutcome, NodeError> {
     };
     let mut outcome = TransferOutcome::default();
     for branch in branches {
-        outcome.branches.push(push_branch(job, &dot, branch).await?);
+        let (branch, sockets) = push_branch(job, &dot, branch).await?;
+        outcome.branches.push(branch);
+        outcome.sockets.count += sockets.count;
+        outcome.sockets.first.extend(sockets.first);
     }
     Ok(outcome)
 }
@@ -43,7 +46,11 @@ struct HubState {
     seals: BTreeMap<CommitId, ObjectHash>,
 }
 
-async fn push_branch(job: &Job, dot: &Dot, branch: BranchName) -> Result<BranchOutcome, NodeError> {
+async fn push_branch(
+    job: &Job,
+    dot: &Dot,
+    branch: BranchName,
+) -> Result<(BranchOutcome, SkippedSockets), NodeError> {
     let head = dot.branch(&branch)?.head;
     if head == CommitId::ROOT {
         return Err(NodeError::NothingToPush { branch });
@@ -71,7 +78,7 @@ async fn push_branch(job: &Job, dot: &Dot, branch: BranchName) -> Result<BranchO
         Relation::Behind if job.request.stash_on_divergence => {
             outcome.receiver_ahead = true;
             outcome.head = update.old.unwrap_or(head);
-            return Ok(outcome);
+            return Ok((outcome, SkippedSockets::default()));
         }
         Relation::Behind => return Err(NodeError::Behind { branch }),
         Relation::Diverged { .. } if job.request.stash_on_divergence => {
@@ -91,12 +98,12 @@ async fn push_branch(job: &Job, dot: &Dot, branch: BranchName) -> Result<BranchO
         updates.push(update);
     }
     if updates.is_empty() {
-        return Ok(outcome);
+        return Ok((outcome, SkippedSockets::default()));
     }
     let missing = missing_commits(head, &local, &hub);
-    send(job, dot, &missing, &local, &hub, updates).await?;
+    let sockets = send(job, dot, &missing, &local, &hub, updates).await?;
     outcome.commits = missing.len() as u64;
-    Ok(outcome)
+    Ok((outcome, sockets))
 }
 
 /// Reads the hub's branches, and the history of this one where it is not known here.
@@ -183,48 +190,151 @@ async fn send(
     local: &History,
     hub: &HubState,
     updates: Vec<BranchUpdate>,
-) -> Result<(), NodeError> {
-    let registry = &job.node.registry;
-    let mut commits = Vec::with_capacity(missing.len());
-    for id in missing {
-        commits.push(CommitToPush {
-            record: registry.record(&dot.id, *id).await?,
-            data: job.node.pool.commit_data(&dot.name, *id),
-        });
+) -> Result<SkippedSockets, NodeError> {
+    let absent = job.node.registry.sources(&dot.id).await?;
+    for commit in missing {
+        if let Some(source) = absent.get(commit) {
+            let (commit, hub) = (*commit, source.hub.clone());
+            return Err(NodeError::Absent { commit, hub });
+        }
     }
-    let parent = missing
-        .first()
-        .and_then(|id| local.parent(*id))
-        .unwrap_or(CommitId::ROOT);
-    let parent_seal = if parent == CommitId::ROOT {
-        dotmesh_store::ROOT_SEAL
-    } else if let Some(seal) = registry.seals(&dot.id).await?.get(&parent) {
-        seal.seal
-    } else if let Some(seal) = hub.seals.get(&parent) {
-        *seal
-    } else {
-        // It was pushed from here before the registry was rebuilt.
-        let list = job.hub.commits(&job.request.remote_dot, parent).await?;
-        list.commits
-            .first()
-            .map(|commit| commit.seal)
-            .ok_or_else(|| job.no_remote_dot())?
-    };
-    let sealed = dotmesh_sync::push(
-        &job.hub,
-        &job.request.remote_dot,
-        &commits,
-        parent_seal,
-        updates,
-        &job.progress,
-    )
-    .await?;
-    for (id, commit) in missing.iter().zip(sealed) {
-        let seal = Seal {
-            seal: commit.seal,
-            root: commit.root,
+    let commits = Commits::prepare(job, dot, missing, local, hub).await?;
+    match commits.send(updates.clone(), true).await {
+        // The hub has lost what it had, or never had what its history says.
+        Err(NodeError::DeltasRefused) => commits.send(updates, false).await,
+        sent => sent,
+    }
+}
+
+/// The commits to send, oldest first, and how each differs from the one before it.
+struct Commits<'a> {
+    job: &'a Job,
+    dot: &'a Dot,
+    ids: &'a [CommitId],
+    parent: CommitId,
+    parent_seal: ObjectHash,
+    /// The seal of the first one's parent, if that is here and was sealed.
+    base: Option<Seal>,
+}
+
+impl<'a> Commits<'a> {
+    async fn prepare(
+        job: &'a Job,
+        dot: &'a Dot,
+        ids: &'a [CommitId],
+        local: &History,
+        hub: &HubState,
+    ) -> Result<Self, NodeError> {
+        let registry = &job.node.registry;
+        let parent = ids.first().and_then(|id| local.parent(*id));
+        let parent = parent.unwrap_or(CommitId::ROOT);
+        let seal = registry.seals(&dot.id).await?.remove(&parent);
+        let parent_seal = if parent == CommitId::ROOT {
+            dotmesh_store::ROOT_SEAL
+        } else if let Some(seal) = seal {
+            seal.seal
+        } else if let Some(seal) = hub.seals.get(&parent) {
+            *seal
+        } else {
+            // It was pushed from here before the registry was rebuilt.
+            let list = job.hub.commits(&job.request.remote_dot, parent).await?;
+            let first = list.commits.first();
+            first
+                .map(|commit| commit.seal)
+                .ok_or_else(|| job.no_remote_dot())?
         };
-        registry.set_seal(&dot.id, *id, seal).await?;
+        let is_absent = registry.sources(&dot.id).await?.contains_key(&parent);
+        Ok(Self {
+            job,
+            dot,
+            ids,
+            parent,
+            parent_seal,
+            base: seal.filter(|_| !is_absent),
+        })
     }
-    Ok(())
+
+    async fn send(
+        &self,
+        updates: Vec<BranchUpdate>,
+        deltas: bool,
+    ) -> Result<SkippedSockets, NodeError> {
+        let Job { request, .. } = self.job;
+        let Connection {
+            node,
+            hub,
+            rate,
+            progress,
+        } = &self.job.connection;
+        let cache = node.nodes.of(&self.dot.name);
+        progress.start_phase("comparing");
+        let mut push = Push::begin(hub, &request.remote_dot, rate, progress, deltas).await?;
+        let mut sockets = SkippedSockets::default();
+        let mut sealed = Vec::with_capacity(self.ids.len());
+        let (mut parent, mut parent_seal, mut base) = (self.parent, self.parent_seal, self.base);
+        for id in self.ids {
+            let data = node.pool.commit_data(&self.dot.name, *id);
+            let base_of = match base {
+                Some(seal) => self.compare(parent, seal, *id).await,
+                None => None,
+            };
+            progress.add_total(match &base_of {
+                Some(base) => base.changes.bytes(),
+                None => dotmesh_sync::measure(&data)
+                    .await
+                    .map_err(SealError::from)?,
+            });
+            progress.start_phase("sending");
+            let sent = match push.send(&data, base_of, &cache).await {
+                Err(SealError::Sink(error)) if deltas && is_about_deltas(&error) => {
+                    return Err(NodeError::DeltasRefused);
+                }
+                sent => sent?,
+            };
+            let record = node.registry.record(&self.dot.id, *id).await?;
+            CommitRecord::decode(&record)?;
+            let seal = Seal {
+                seal: dotmesh_store::seal(parent_seal, &record, sent.root),
+                root: sent.root,
+                links: sent.has_links,
+            };
+            // From here on it need not be sealed again, even if the push is cut.
+            node.registry.set_seal(&self.dot.id, *id, seal).await?;
+            // Of a commit and the one after it, the later tells what is still there.
+            if sent.sockets.count > 0 {
+                sockets = SkippedSockets {
+                    count: sent.sockets.count,
+                    first: sent.sockets.first,
+                };
+            }
+            let record = String::from_utf8(record).expect("what was decoded as JSON is UTF-8");
+            sealed.push(SealedCommit {
+                seal: seal.seal,
+                root: seal.root,
+                record,
+            });
+            (parent, parent_seal, base) = (*id, seal.seal, Some(seal));
+        }
+        match push.finish(sealed, updates).await {
+            Err(error) if deltas && is_about_deltas(&error) => Err(NodeError::DeltasRefused),
+            finished => Ok(finished.map(|()| sockets)?),
+        }
+    }
+
+    /// How a commit differs from its parent. Without that, all of it is read.
+    async fn compare(&self, parent: CommitId, seal: Seal, id: CommitId) -> Option<Base> {
+        let pool = &self.job.node.pool;
+        let name = &self.dot.name;
+        match pool.difference(name, parent, id, seal.links).await {
+            Ok(changes) => Some(Base {
+                root: seal.root,
+                data: pool.commit_data(name, parent),
+                changes: changes.into(),
+            }),
+            Err(error) => {
+                tracing::warn!(dot = %name, commit = %id, %error, "a commit cannot be compared with its parent");
+                None
+            }
+        }
+    }
 }

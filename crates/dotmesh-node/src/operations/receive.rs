@@ -1,25 +1,23 @@
-//! What pull and clone share: the hub's history, checked, and its commits, made into snapshots here.
+//! What pull, clone and fetch share: the hub's history, checked, and commits made into snapshots here.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use dotmesh_api::hub::{HubBranch, HubDot};
 use dotmesh_api::node::BranchOutcome;
-use dotmesh_api::{ErrorBody, ErrorCode};
-use dotmesh_model::{BranchName, CommitId, History, ObjectHash};
-use dotmesh_sync::{HubSource, VerifiedCommit, verify_commits};
+use dotmesh_model::{BranchName, CommitId, DotName, History, ObjectHash};
+use dotmesh_sync::{CachedSource, FetchError, HubSource, MaterialiseError, verify_commits};
 
-use super::transfer::Job;
+use super::transfer::{Connection, Job};
 use crate::error::NodeError;
-use crate::registry::{NewCommit, Seal};
+use crate::hub_history::HubCommit;
+use crate::registry::Seal;
 
 /// A branch of the hub.
 pub(crate) struct Line {
     pub(crate) branch: HubBranch,
-    /// The verified history that leads to its head, oldest first, from the first commit on.
-    commits: Vec<VerifiedCommit>,
-    /// How many of them were not here, nor in a line before this one.
-    new: u64,
+    /// The commits that lead to its head and were not known here, nor in a line before this one, oldest first.
+    new: Vec<(CommitId, HubCommit)>,
 }
 
 impl Line {
@@ -28,15 +26,15 @@ impl Line {
         BranchOutcome {
             name: self.branch.name.clone(),
             head: self.branch.head,
-            commits: self.new,
+            commits: self.new.len() as u64,
             stashed: None,
             receiver_ahead: false,
         }
     }
 
-    /// Whether a commit leads to the branch's head.
-    pub(crate) fn contains(&self, id: CommitId) -> bool {
-        self.commits.iter().any(|commit| commit.record.id == id)
+    /// The commits that were not known.
+    pub(crate) fn commits(&self) -> impl Iterator<Item = &(CommitId, HubCommit)> {
+        self.new.iter()
     }
 }
 
@@ -46,33 +44,39 @@ pub(crate) async fn remote_dot(job: &Job) -> Result<HubDot, NodeError> {
     dot.ok_or_else(|| job.no_remote_dot())
 }
 
-/// Reads and checks the history of the branches that are asked for, and adds it to what is known here.
+/// Reads and checks the history of the branches that are asked for, and adds it to what is known here: `history`, and
+/// the seals of those of its commits that were sealed.
 pub(crate) async fn lines(
     job: &Job,
     remote: &HubDot,
     history: &mut History,
+    seals: &mut HashMap<CommitId, Seal>,
 ) -> Result<Vec<Line>, NodeError> {
     job.progress.start_phase("reading the history");
     let mut lines = Vec::new();
     for branch in wanted_branches(job, remote)? {
-        let list = job
-            .hub
-            .commits(&job.request.remote_dot, branch.head)
-            .await?;
-        // From the first commit on: the roots of all of them are needed, and checking is cheap.
-        let commits = verify_commits(&list, branch.head, |_| None)?;
-        let mut new = 0;
-        for commit in &commits {
-            if !history.contains(commit.record.id) {
-                history.insert(commit.record.id, commit.record.parent);
-                new += 1;
+        let mut new = Vec::new();
+        if !seals.contains_key(&branch.head) {
+            let list = job
+                .hub
+                .commits(&job.request.remote_dot, branch.head)
+                .await?;
+            let known = |id| seals.get(&id).map(|seal| seal.seal);
+            for commit in verify_commits(&list, branch.head, known)? {
+                let (id, parent) = (commit.record.id, commit.record.parent);
+                let commit = HubCommit {
+                    sealed: commit.sealed,
+                    source: job.source(),
+                };
+                seals.insert(id, commit.seal());
+                // One that was made here and never sealed is here with its data.
+                if !history.contains(id) {
+                    history.insert(id, parent);
+                    new.push((id, commit));
+                }
             }
         }
-        lines.push(Line {
-            branch,
-            commits,
-            new,
-        });
+        lines.push(Line { branch, new });
     }
     Ok(lines)
 }
@@ -96,88 +100,115 @@ fn wanted_branches(job: &Job, remote: &HubDot) -> Result<Vec<HubBranch>, NodeErr
     }
 }
 
-/// Makes the commits of lines into snapshots, one after the other.
+/// Makes the data of commits into snapshots, one after the other, each from the commit that is nearest to it.
 pub(crate) struct Receiver {
-    job: Arc<Job>,
-    source: Arc<HubSource>,
-    queue: VecDeque<Pending>,
-}
-
-/// A commit to receive, and the root of its parent's tree.
-struct Pending {
-    commit: VerifiedCommit,
-    base: Option<ObjectHash>,
+    connection: Connection,
+    local: DotName,
+    source: Arc<CachedSource<HubSource>>,
+    history: History,
+    /// The roots of the commits that are here.
+    here: HashMap<CommitId, ObjectHash>,
+    queue: VecDeque<(CommitId, HubCommit)>,
 }
 
 impl Receiver {
-    /// Queues the commits that are not among those `here`.
-    pub(crate) fn new(job: &Arc<Job>, lines: &[Line], here: &History) -> Self {
-        let (hub, dot) = (job.hub.clone(), job.request.remote_dot.clone());
-        let source = Arc::new(HubSource::new(hub, dot, Arc::clone(&job.progress)));
-        let mut queued = HashSet::new();
-        let mut queue = VecDeque::new();
-        for line in lines {
-            let mut base = None;
-            for commit in &line.commits {
-                let id = commit.record.id;
-                if !here.contains(id) && queued.insert(id) {
-                    queue.push_back(Pending {
-                        commit: commit.clone(),
-                        base,
-                    });
-                }
-                base = Some(commit.sealed.root);
-            }
-        }
+    /// Nothing is queued yet. `here` are the commits whose data is here, with the roots of their trees.
+    pub(crate) fn new(
+        connection: &Connection,
+        local: &DotName,
+        remote: &DotName,
+        history: History,
+        here: HashMap<CommitId, ObjectHash>,
+    ) -> Self {
+        let progress = Arc::clone(&connection.progress);
+        let source = HubSource::new(connection.hub.clone(), remote.clone(), progress);
+        let cache = connection.node.nodes.of(local);
         Self {
-            job: Arc::clone(job),
-            source,
-            queue,
+            connection: connection.clone(),
+            local: local.clone(),
+            source: Arc::new(CachedSource::new(source, cache)),
+            history,
+            here,
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// Queues commits that are not here, each once.
+    pub(crate) fn queue(&mut self, commits: impl IntoIterator<Item = (CommitId, HubCommit)>) {
+        let mut queued: HashSet<CommitId> = self.queue.iter().map(|(id, _)| *id).collect();
+        for (id, commit) in commits {
+            if !self.here.contains_key(&id) && queued.insert(id) {
+                self.queue.push_back((id, commit));
+            }
         }
     }
 
     /// Receives the next commit. The caller puts it into the registry.
-    pub(crate) async fn next(&mut self) -> Result<Option<NewCommit>, NodeError> {
-        let Some(Pending { commit, base }) = self.queue.pop_front() else {
+    pub(crate) async fn next(&mut self) -> Result<Option<(CommitId, HubCommit)>, NodeError> {
+        let Some((id, commit)) = self.queue.pop_front() else {
             return Ok(None);
         };
-        let (pool, dot) = (&self.job.node.pool, &self.job.local);
-        let (id, parent) = (commit.record.id, commit.record.parent);
-        let seal = Seal {
-            seal: commit.sealed.seal,
-            root: commit.sealed.root,
-        };
-        let import = pool.begin_import(dot, parent).await?;
-        self.job.progress.start_phase("receiving");
-        let (data, progress) = (import.data(), &self.job.progress);
-        dotmesh_sync::materialise(&self.source, seal.root, base, &data, progress).await?;
-        let record = commit.sealed.record.into_bytes();
-        pool.finish_import(dot, import, id, record.clone()).await?;
-        Ok(Some(NewCommit {
-            id,
-            parent,
-            record,
-            seal: Some(seal),
-        }))
+        let root = commit.sealed.root;
+        let nearest = self.history.nearest(id, self.here.keys().copied());
+        match self.receive(id, &commit, nearest).await {
+            // The hub need not have what the nearest commit is made of, and the cache may have forgotten it.
+            Err(Failure::Materialise(MaterialiseError::Fetch(FetchError::Missing { .. })))
+                if nearest.is_some() =>
+            {
+                self.receive(id, &commit, None).await?;
+            }
+            result => result?,
+        }
+        self.here.insert(id, root);
+        Ok(Some((id, commit)))
+    }
+
+    async fn receive(
+        &self,
+        id: CommitId,
+        commit: &HubCommit,
+        base: Option<CommitId>,
+    ) -> Result<(), Failure> {
+        let pool = &self.connection.node.pool;
+        let from = base.unwrap_or(CommitId::ROOT);
+        let mut import = pool.begin_import(&self.local, from, id).await?;
+        if import.is_resumed() {
+            pool.discard_import(import).await?;
+            import = pool.begin_import(&self.local, from, id).await?;
+        }
+        self.connection.progress.start_phase("receiving");
+        let base_root = base.and_then(|base| self.here.get(&base).copied());
+        let (root, data, progress) = (commit.sealed.root, import.data(), &self.connection.progress);
+        dotmesh_sync::materialise(&self.source, root, base_root, &data, progress).await?;
+        let record = commit.sealed.record.clone().into_bytes();
+        pool.finish_import(&self.local, import, id, record).await?;
+        Ok(())
     }
 }
 
-/// Fails if a commit that is here under the same id was sealed otherwise.
-pub(crate) async fn compare_seals(job: &Job, dot: &str, lines: &[Line]) -> Result<(), NodeError> {
-    let seals = job.node.registry.seals(dot).await?;
-    for commit in lines.iter().flat_map(|line| &line.commits) {
-        let id = commit.record.id;
-        if let Some(known) = seals
-            .get(&id)
-            .filter(|known| known.seal != commit.sealed.seal)
-        {
-            let theirs = commit.sealed.seal;
-            let message = format!(
-                "commit {id} on the hub has seal {theirs}, here it has {}",
-                known.seal
-            );
-            return Err(ErrorBody::new(ErrorCode::Corrupt, message).into());
+/// Why a commit was not received.
+enum Failure {
+    Materialise(MaterialiseError),
+    Node(NodeError),
+}
+
+impl From<MaterialiseError> for Failure {
+    fn from(error: MaterialiseError) -> Self {
+        Self::Materialise(error)
+    }
+}
+
+impl From<dotmesh_pool::PoolError> for Failure {
+    fn from(error: dotmesh_pool::PoolError) -> Self {
+        Self::Node(error.into())
+    }
+}
+
+impl From<Failure> for NodeError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Materialise(error) => error.into(),
+            Failure::Node(error) => error,
         }
     }
-    Ok(())
 }

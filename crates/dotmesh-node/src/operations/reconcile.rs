@@ -8,6 +8,7 @@ use dotmesh_model::{CommitId, CommitRecord, VolumeName};
 use dotmesh_pool::StoredDot;
 
 use crate::error::NodeError;
+use crate::hub_history::{HubCommit, HubHistory};
 use crate::node::Node;
 use crate::registry::{Branch, Dot, NewCommit};
 
@@ -77,35 +78,47 @@ async fn reconcile_dot(node: &Node, stored: &StoredDot) -> Result<(), NodeError>
 }
 
 async fn reconcile_commits(node: &Node, dot: &Dot) -> Result<(), NodeError> {
-    let history = node.registry.history(&dot.id).await?;
+    let registry = &node.registry;
+    let history = registry.history(&dot.id).await?;
     let here: HashSet<CommitId> = node.pool.commits(&dot.name).await?.into_iter().collect();
-    let gone: Vec<CommitId> = history.ids().filter(|id| !here.contains(id)).collect();
-    node.registry.forget_commits(&dot.id, &gone).await?;
+    let told = HubHistory::load(node, &dot.name).await?;
+    let is_gone = |id: &CommitId| !here.contains(id) && told.get(*id).is_none();
+    let gone: Vec<CommitId> = history.ids().filter(is_gone).collect();
+    registry.forget_commits(&dot.id, &gone).await?;
+    let sources = registry.sources(&dot.id).await?;
+    for id in sources.keys().filter(|id| here.contains(id)) {
+        registry.set_source(&dot.id, *id, None).await?;
+    }
 
     let mut found: HashMap<CommitId, NewCommit> = HashMap::new();
-    for id in here.into_iter().filter(|id| !history.contains(*id)) {
+    for id in here.iter().copied().filter(|id| !history.contains(*id)) {
         let bytes = node.pool.record(&dot.name, id).await?;
         match CommitRecord::decode(&bytes) {
             Ok(record) if record.id == id => {
-                let parent = record.parent;
-                found.insert(
+                let new = NewCommit {
                     id,
-                    NewCommit {
-                        id,
-                        parent,
-                        record: bytes,
-                        seal: None,
-                    },
-                );
+                    parent: record.parent,
+                    record: bytes,
+                    seal: told.get(id).map(HubCommit::seal),
+                    source: None,
+                };
+                found.insert(id, new);
             }
             _ => {
                 tracing::error!(dot = %dot.name, commit = %id, "a commit's record is damaged");
             }
         }
     }
-    node.registry
-        .add_commits(&dot.id, &parents_first(found))
-        .await
+    for id in told.ids().filter(|id| !here.contains(id)) {
+        let Some(commit) = told.get(id) else { continue };
+        if !history.contains(id) {
+            found.insert(id, commit.absent()?);
+        } else if !sources.contains_key(&id) {
+            let source = Some(&commit.source);
+            registry.set_source(&dot.id, id, source).await?;
+        }
+    }
+    registry.add_commits(&dot.id, &parents_first(found)).await
 }
 
 fn parents_first(mut found: HashMap<CommitId, NewCommit>) -> Vec<NewCommit> {

@@ -5,6 +5,7 @@ use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, CommitId, DotName, Revision};
 use dotmesh_pool::Replaced;
 
+use super::require_here;
 use super::switch::{self, Change};
 use crate::docker;
 use crate::error::NodeError;
@@ -22,6 +23,7 @@ pub(crate) async fn reset(
     let dot = node.registry.dot(name).await?;
     let history = node.registry.history(&dot.id).await?;
     let commit = revision.resolve(dot.current()?.head, &dot.heads(), &history)?;
+    require_here(node, &dot, commit).await?;
     if !request.hard {
         refuse_dirty(
             node,

@@ -16,7 +16,8 @@ CREATE TABLE IF NOT EXISTS branches (
     PRIMARY KEY (dot, name)
 ) STRICT, WITHOUT ROWID;
 
--- `height` is the number of commits from the first to this one. `seal` and `root` are known once it was sealed.
+-- `height` is the number of commits from the first to this one. `seal`, `root` and `links` (whether a file has several
+-- names) are known once it was sealed. `hub` and `hub_dot` say where its data is when it is not here.
 CREATE TABLE IF NOT EXISTS commits (
     dot    TEXT NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
     id     TEXT NOT NULL,
@@ -25,6 +26,9 @@ CREATE TABLE IF NOT EXISTS commits (
     record BLOB NOT NULL,
     seal   TEXT,
     root   TEXT,
+    links  INTEGER,
+    hub     TEXT,
+    hub_dot TEXT,
     PRIMARY KEY (dot, id)
 ) STRICT;
 

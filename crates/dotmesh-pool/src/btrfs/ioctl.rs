@@ -182,27 +182,57 @@ struct SearchArgs {
 pub(super) struct Item<'a> {
     pub(super) inode: u64,
     pub(super) kind: u32,
+    pub(super) offset: u64,
     pub(super) body: &'a [u8],
 }
 
-/// Calls `visit` with every item in those blocks of a subvolume's tree that changed in transaction
-/// `min_transaction` or later. Blocks hold older items too: the caller looks at each item's own age.
+/// Which items of a subvolume's tree to look at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Search {
+    /// The first and the last inode.
+    inodes: (u64, u64),
+    /// The first kind of item of the first inode, and the last of the last: those between come whatever they are.
+    kinds: (u32, u32),
+    since: u64,
+}
+
+impl Search {
+    /// Every item in those blocks of the tree that changed in transaction `since` or later. Blocks hold older items
+    /// too: the caller looks at each item's own age.
+    pub(super) fn since(since: u64) -> Self {
+        Self {
+            inodes: (0, u64::MAX),
+            kinds: (0, u32::MAX),
+            since,
+        }
+    }
+
+    /// The items of some kinds of one inode.
+    pub(super) fn inode(inode: u64, first: u32, last: u32) -> Self {
+        Self {
+            inodes: (inode, inode),
+            kinds: (first, last),
+            since: 0,
+        }
+    }
+}
+
+/// Calls `visit` with every item that is looked for, in the order of their keys.
 pub(super) fn search(
     subvolume: BorrowedFd<'_>,
-    min_transaction: u64,
-    max_kind: u32,
+    search: Search,
     mut visit: impl FnMut(Item<'_>),
 ) -> Result<()> {
     let mut args = Box::new(SearchArgs {
         tree_id: 0,
-        min_objectid: 0,
-        max_objectid: u64::MAX,
+        min_objectid: search.inodes.0,
+        max_objectid: search.inodes.1,
         min_offset: 0,
         max_offset: u64::MAX,
-        min_transid: min_transaction,
+        min_transid: search.since,
         max_transid: u64::MAX,
-        min_type: 0,
-        max_type: max_kind,
+        min_type: search.kinds.0,
+        max_type: search.kinds.1,
         nr_items: u32::MAX,
         unused: 0,
         unused_words: [0; 4],
@@ -227,16 +257,23 @@ pub(super) fn search(
             let Some((body, after)) = after.split_at_checked(length) else {
                 break;
             };
-            visit(Item { inode, kind, body });
+            visit(Item {
+                inode,
+                kind,
+                offset,
+                body,
+            });
             last = (inode, kind, offset);
             rest = after;
         }
         // The search goes on at the key after the last one.
         let (inode, kind, offset) = last;
-        let Some(next) = offset.checked_add(1) else {
-            return Ok(());
+        (args.min_objectid, args.min_type, args.min_offset) = match offset.checked_add(1) {
+            Some(next) => (inode, kind, next),
+            None if kind < u32::from(u8::MAX) => (inode, kind + 1, 0),
+            None if inode < args.max_objectid => (inode + 1, 0, 0),
+            None => return Ok(()),
         };
-        (args.min_objectid, args.min_type, args.min_offset) = (inode, kind, next);
     }
 }
 
@@ -247,7 +284,15 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
         .map_or(0, |b| u64::from_le_bytes(b.try_into().expect("8 bytes")))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+/// A little-endian number inside an item; 0 where the item is too short.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes
+        .get(at..at + 2)
+        .map_or(0, |b| u16::from_le_bytes(b.try_into().expect("2 bytes")))
+}
+
+/// A little-endian number inside an item; 0 where the item is too short.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes
         .get(at..at + 4)
         .map_or(0, |b| u32::from_le_bytes(b.try_into().expect("4 bytes")))

@@ -10,13 +10,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::ioctl::{self, u64_at};
+use super::ioctl::{self, Search, u64_at};
+use super::items::{EXTENT_DATA, INODE_ITEM, data_length};
 use crate::driver::Usage;
 use crate::error::{During as _, PoolError};
 
-const INODE_ITEM: u32 = 1;
-const XATTR_ITEM: u32 = 24;
-const EXTENT_DATA: u32 = 108;
 const INODE_ITEM_LENGTH: u64 = 160;
 
 /// The sizes of subvolumes by path, each with the transaction up to which it holds.
@@ -58,32 +56,24 @@ impl SizeCache {
 
 fn changed_after(folder: &File, since: u64) -> rustix::io::Result<u64> {
     let mut bytes = 0;
-    ioctl::search(folder.as_fd(), since + 1, EXTENT_DATA, |item| {
-        match item.kind {
+    ioctl::search(
+        folder.as_fd(),
+        Search::since(since + 1),
+        |item| match item.kind {
             INODE_ITEM if u64_at(item.body, 8) > since => bytes += INODE_ITEM_LENGTH,
-            EXTENT_DATA if u64_at(item.body, 0) > since => bytes += extent_length(item.body),
+            EXTENT_DATA if u64_at(item.body, 0) > since => bytes += data_length(item.body),
             _ => {}
-        }
-    })?;
+        },
+    )?;
     Ok(bytes)
 }
 
 fn total_size(folder: &File, ignored: u64) -> rustix::io::Result<u64> {
     let mut bytes = 0;
-    ioctl::search(folder.as_fd(), 0, XATTR_ITEM, |item| {
+    ioctl::search(folder.as_fd(), Search::since(0), |item| {
         if item.kind == INODE_ITEM && item.inode != ignored {
             bytes += u64_at(item.body, 24);
         }
     })?;
     Ok(bytes)
-}
-
-/// The data in a `btrfs_file_extent_item`; holes have none.
-fn extent_length(body: &[u8]) -> u64 {
-    const INLINE: u8 = 0;
-    match body.get(20) {
-        Some(&INLINE) => u64_at(body, 8),
-        Some(_) if u64_at(body, 21) != 0 => u64_at(body, 45),
-        _ => 0,
-    }
 }

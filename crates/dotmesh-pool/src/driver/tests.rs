@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Driver, Mode};
+use super::{Driver, Mode, Touch};
 use crate::btrfs::image::ImageSize;
 use crate::btrfs::{Btrfs, BtrfsPlace};
 
@@ -85,6 +85,7 @@ fn suite(driver: &dyn Driver, root: &Path) {
     assert_eq!(std::fs::read_to_string(live.join("file")).unwrap(), "two");
 
     usage_suite(driver, root);
+    difference_suite(driver, root);
 
     // A container may make subvolumes of its own; they do not save a folder from deletion.
     driver.create(&copy.join("nested")).unwrap();
@@ -97,6 +98,85 @@ fn suite(driver: &dyn Driver, root: &Path) {
     }
     let space = driver.space().unwrap();
     assert!(space.free <= space.total && space.total > 0);
+}
+
+/// What the difference says about files is also held against reading everything, in the tests of sealing.
+fn difference_suite(driver: &dyn Driver, root: &Path) {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+    let live = root.join("compared");
+    driver.create(&live).unwrap();
+    let data = live.join("data");
+    std::fs::create_dir_all(data.join("still/deep")).unwrap();
+    std::fs::create_dir_all(data.join("busy/deep")).unwrap();
+    std::fs::write(live.join("beside"), "one").unwrap();
+    for name in [
+        "still/deep/file",
+        "busy/deep/file",
+        "busy/deep/other",
+        "moved",
+    ] {
+        std::fs::write(data.join(name), vec![1; 100_000]).unwrap();
+    }
+    let base = root.join("compared-1");
+    driver.snapshot(&live, &base, Mode::Frozen).unwrap();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(data.join("busy/deep/file"))
+        .unwrap();
+    file.write_all_at(&[2; 10], 50_000).unwrap();
+    std::fs::rename(data.join("moved"), data.join("busy/elsewhere")).unwrap();
+    std::fs::write(data.join("new"), "new").unwrap();
+    std::fs::write(live.join("beside"), "two").unwrap();
+    let snapshot = root.join("compared-2");
+    driver.snapshot(&live, &snapshot, Mode::Frozen).unwrap();
+
+    let compare =
+        |base: &Path, snapshot: &Path| driver.difference(base, snapshot, "data", false).unwrap();
+    let difference = compare(&base, &snapshot);
+    let inode = |name: &str| {
+        std::fs::metadata(snapshot.join("data").join(name))
+            .unwrap()
+            .ino()
+    };
+    let touch = |name| difference.touch(inode(name));
+    assert_eq!(touch("still"), None);
+    assert_eq!(touch("still/deep/file"), None);
+    assert_eq!(touch("busy/deep/other"), None);
+    assert_eq!(touch("busy/deep"), Some(Touch::Below));
+    assert_eq!(touch(""), Some(Touch::Changed));
+    for name in ["busy/deep/file", "busy/elsewhere", "new"] {
+        assert_eq!(touch(name), Some(Touch::Changed), "{name}");
+    }
+    let below = difference.touched_in(inode("busy/deep"));
+    assert_eq!(below, [(b"file"[..].into(), inode("busy/deep/file"))]);
+
+    let before = |name| difference.before(inode(name)).unwrap();
+    assert_eq!(before("busy/elsewhere").as_deref(), Some(&b"moved"[..]));
+    assert_eq!(
+        before("busy/deep/file").as_deref(),
+        Some(&b"busy/deep/file"[..])
+    );
+    assert_eq!(before("new"), None);
+    let ranges = difference.ranges(inode("busy/deep/file")).unwrap();
+    let [range] = &ranges[..] else {
+        panic!("one range, not {ranges:?}");
+    };
+    assert!(range.contains(&50_000) && range.contains(&50_009));
+    assert!(range.end - range.start < 100_000, "{range:?}");
+    assert_eq!(difference.ranges(inode("busy/elsewhere")).unwrap(), []);
+    assert!(difference.bytes() > 0 && !difference.has_links());
+
+    // A second name, far from the first.
+    std::fs::hard_link(data.join("still/deep/file"), data.join("busy/link")).unwrap();
+    let third = root.join("compared-3");
+    driver.snapshot(&live, &third, Mode::Frozen).unwrap();
+    let difference = compare(&snapshot, &third);
+    assert!(difference.has_links());
+    assert_eq!(difference.touch(inode("still/deep")), Some(Touch::Below));
+    assert_eq!(
+        difference.touch(inode("still/deep/file")),
+        Some(Touch::Changed)
+    );
 }
 
 fn usage_suite(driver: &dyn Driver, root: &Path) {

@@ -1,6 +1,8 @@
 //! The pool's work on folders, all of it blocking.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use dotmesh_model::names::Namespace;
@@ -16,10 +18,15 @@ use crate::layout::{
 };
 use crate::remove::remove;
 
+/// How long what is left of a clone that ended early waits for the next attempt.
+const DRAFT_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 pub(super) struct Inner {
     pub(super) layout: Layout,
     pub(super) driver: Box<dyn Driver>,
     pub(super) node: String,
+    /// Imports under way.
+    receiving: Mutex<HashSet<PathBuf>>,
 }
 
 impl Inner {
@@ -28,7 +35,12 @@ impl Inner {
         driver: Box<dyn Driver>,
         new_id: String,
     ) -> Result<Self, PoolError> {
-        for folder in [layout.dots(), layout.staging(), layout.trash()] {
+        for folder in [
+            layout.dots(),
+            layout.staging(),
+            layout.incoming(),
+            layout.trash(),
+        ] {
             std::fs::create_dir_all(&folder).during("create", &folder)?;
         }
         if !layout.empty().exists() {
@@ -67,7 +79,56 @@ impl Inner {
             layout,
             driver,
             node: format.node,
+            receiving: Mutex::default(),
         })
+    }
+
+    pub(super) fn receiving(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.receiving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The folder of an import, and whether it is one that was begun before.
+    pub(super) fn begin_import(
+        &self,
+        dot: &DotName,
+        base: CommitId,
+        commit: CommitId,
+    ) -> Result<(PathBuf, bool), PoolError> {
+        let mut folder = self.layout.incoming().join(format!("{commit}-{base}"));
+        if !self.receiving().insert(folder.clone()) {
+            // Another transfer receives the same; this one cannot be resumed.
+            folder = self.temporary(&self.layout.staging());
+            self.receiving().insert(folder.clone());
+        }
+        let begin = || {
+            let resumed = folder.exists();
+            if !resumed {
+                let from = self.layout.commit(dot, base);
+                self.driver.snapshot(&from, &folder, Mode::Writable)?;
+            }
+            touch(&folder).map(|()| resumed)
+        };
+        match begin() {
+            Ok(resumed) => Ok((folder, resumed)),
+            Err(error) => {
+                self.receiving().remove(&folder);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn forget_incoming(&self, age: Duration) -> Result<(), PoolError> {
+        for name in names_in(&self.layout.incoming())? {
+            let folder = self.layout.incoming().join(name);
+            // Held, so that no import begins with it meanwhile.
+            let receiving = self.receiving();
+            if !receiving.contains(&folder) && is_older(&folder, age) {
+                remove(&*self.driver, &folder)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn dots(&self) -> Result<Vec<StoredDot>, PoolError> {
@@ -81,6 +142,11 @@ impl Inner {
                     continue;
                 };
                 let Some(file) = read_json(&self.layout.dot_file(&name))? else {
+                    // A clone that ended early, and may be gone on with.
+                    let draft = self.layout.dot(&name);
+                    if is_older(&self.layout.commits(&name), DRAFT_AGE) {
+                        self.discard(&draft)?;
+                    }
                     continue;
                 };
                 let mut branches = Vec::new();
@@ -99,6 +165,19 @@ impl Inner {
         Ok(dots)
     }
 
+    pub(super) fn clear_draft(&self, dot: &DotName, keep: &[CommitId]) -> Result<(), PoolError> {
+        let remove_others = |folder: PathBuf, keep: &dyn Fn(&str) -> bool| {
+            for name in names_in(&folder)?.iter().filter(|name| !keep(name)) {
+                remove(&*self.driver, &folder.join(name))?;
+            }
+            Ok(())
+        };
+        remove_others(self.layout.branches(dot), &|_| false)?;
+        remove_others(self.layout.commits(dot), &|name| {
+            name.parse().is_ok_and(|id| keep.contains(&id))
+        })
+    }
+
     pub(super) fn create_dot(&self, dot: &DotName, file: &DotFile) -> Result<(), PoolError> {
         let making = self.temporary(&self.layout.staging());
         for folder in ["branches", "commits"] {
@@ -110,6 +189,10 @@ impl Inner {
             .snapshot(&self.layout.empty(), &branch, Mode::Writable)?;
         write_json(&making.join("dot.json"), file)?;
         let path = self.layout.dot(dot);
+        if path.exists() && !self.layout.dot_file(dot).exists() {
+            // What a clone left that ended early.
+            self.discard(&path)?;
+        }
         let namespace = path.parent().expect("a dot's folder is in its namespace's");
         std::fs::create_dir_all(namespace).during("create", namespace)?;
         durable::rename(&making, &path)
@@ -178,6 +261,19 @@ impl Inner {
         durable::rename(path, &to)?;
         Ok(to)
     }
+}
+
+fn is_older(folder: &Path, age: Duration) -> bool {
+    let modified = std::fs::symlink_metadata(folder).and_then(|folder| folder.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|past| past >= age))
+}
+
+/// Notes on a folder that it is used now.
+fn touch(folder: &Path) -> Result<(), PoolError> {
+    let now = std::fs::FileTimes::new().set_modified(SystemTime::now());
+    std::fs::File::open(folder)
+        .and_then(|folder| folder.set_times(now))
+        .during("write", folder)
 }
 
 /// When something was moved to the trash, as its name there says.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId};
-use dotmesh_pool::Start;
+use dotmesh_pool::{DotFile, Start};
 
-use crate::world::{World, eventually, read, record};
+use crate::world::{World, read, record};
 
 #[tokio::test]
 async fn dots_branches_and_commits_are_read_back_from_the_folders() {
@@ -66,48 +66,72 @@ async fn a_record_without_its_snapshot_leaves_the_head_where_it_was() {
 }
 
 #[tokio::test]
-async fn what_was_being_made_is_gone_at_the_next_start() {
+async fn what_was_received_is_there_at_the_next_start() {
     let world = World::new();
     let pool = world.open().await;
     world.create_dot(&pool).await;
-    let import = pool.begin_import(&world.dot, CommitId::ROOT).await.unwrap();
+    let (root, commit) = (CommitId::ROOT, record(7, CommitId::ROOT).id);
+    let import = pool.begin_import(&world.dot, root, commit).await.unwrap();
+    assert!(!import.is_resumed());
     std::fs::write(import.data().join("half"), "half").unwrap();
-    let staging = import.data().ancestors().nth(2).unwrap().to_owned();
+    // Another import of the same begins elsewhere.
+    let other = pool.begin_import(&world.dot, root, commit).await.unwrap();
+    assert!(!other.is_resumed() && !other.data().join("half").exists());
     // A killed daemon drops nothing.
-    std::mem::forget(import);
+    std::mem::forget((import, other));
     let draft = "draft".parse().unwrap();
     pool.begin_dot(&draft).await.unwrap();
 
     let again = world.open().await;
-    assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0);
-    let names: Vec<_> = again
-        .dots()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|dot| dot.name)
-        .collect();
+    let dots = again.dots().await.unwrap();
+    let names: Vec<_> = dots.into_iter().map(|dot| dot.name).collect();
     assert_eq!(names, std::slice::from_ref(&world.dot));
-    // The name of the draft is free.
-    again.begin_dot(&draft).await.unwrap();
+    let import = again.begin_import(&world.dot, root, commit).await.unwrap();
+    assert!(import.is_resumed());
+    assert_eq!(read(&import.data().join("half")), "half");
+    // As long as it is under way, it is not forgotten.
+    again.forget_incoming(Duration::ZERO).await.unwrap();
+    assert!(import.data().join("half").exists());
+    drop(import);
+    again
+        .forget_incoming(Duration::from_secs(3600))
+        .await
+        .unwrap();
+    let import = again.begin_import(&world.dot, root, commit).await.unwrap();
+    assert!(import.is_resumed());
+    again.discard_import(import).await.unwrap();
+    let import = again.begin_import(&world.dot, root, commit).await.unwrap();
+    assert!(!import.is_resumed());
+    drop(import);
+    again.forget_incoming(Duration::ZERO).await.unwrap();
+    let import = again.begin_import(&world.dot, root, commit).await.unwrap();
+    assert!(!import.is_resumed());
+
+    // A dot can be made where a clone ended early.
+    let file = DotFile {
+        id: "e".repeat(32),
+        current: world.master.clone(),
+        origins: std::collections::BTreeMap::new(),
+    };
+    again.create_dot(&draft, &file).await.unwrap();
 }
 
 #[tokio::test]
-async fn an_import_that_is_given_up_is_deleted_and_one_that_is_finished_is_a_commit() {
+async fn an_import_that_is_finished_is_a_commit() {
     let world = World::new();
     let pool = world.open().await;
     world.create_dot(&pool).await;
-    let import = pool.begin_import(&world.dot, CommitId::ROOT).await.unwrap();
-    let folder = import.data().parent().unwrap().to_owned();
-    drop(import);
-    eventually("the import is deleted", || !folder.exists()).await;
-
-    let import = pool.begin_import(&world.dot, CommitId::ROOT).await.unwrap();
-    std::fs::write(import.data().join("file"), "received").unwrap();
     let record = record(7, CommitId::ROOT);
+    let import = pool
+        .begin_import(&world.dot, CommitId::ROOT, record.id)
+        .await
+        .unwrap();
+    let folder = import.data().parent().unwrap().to_owned();
+    std::fs::write(import.data().join("file"), "received").unwrap();
     pool.finish_import(&world.dot, import, record.id, record.encode())
         .await
         .unwrap();
+    assert!(!folder.exists());
     assert_eq!(
         read(&pool.commit_data(&world.dot, record.id).join("file")),
         "received"

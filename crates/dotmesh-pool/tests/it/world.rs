@@ -1,7 +1,6 @@
 //! A pool in a temporary folder, and the small things that tests do with it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use dotmesh_model::commit::RECORD_VERSION;
 use dotmesh_model::volume::Folder;
@@ -120,13 +119,3 @@ pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file")
 }
 
-/// Waits for what happens in the background.
-pub(crate) async fn eventually(what: &str, done: impl Fn() -> bool) {
-    for _ in 0..600 {
-        if done() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("did not happen: {what}");
-}

@@ -1,7 +1,7 @@
 //! Known values. A change here is a change of the format, and needs another version.
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::chunker::{MAX_CHUNK, cut};
+use dotmesh_store::chunker::{MAX_CHUNK, cut, cut_early};
 use dotmesh_store::{Attributes, Kind, ROOT_SEAL, Root, object_hash, seal};
 
 #[test]
@@ -63,4 +63,25 @@ fn cuts_are_as_documented() {
 
 fn blake3_of(i: u32) -> ObjectHash {
     object_hash(Kind::Chunk, &i.to_le_bytes())
+}
+
+#[test]
+fn an_early_cut_is_the_cut() {
+    let mut state: u32 = 7;
+    let data: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(MAX_CHUNK + 3)
+    .collect();
+    let zeros = vec![0; MAX_CHUNK + 3];
+    for data in [&data, &zeros] {
+        let whole = cut(data);
+        for length in (0..data.len()).step_by(997).chain([data.len()]) {
+            if let Some(early) = cut_early(&data[..length]) {
+                assert_eq!(early, whole, "of {length} bytes");
+            }
+        }
+        assert_eq!(cut_early(data), Some(whole));
+    }
 }

@@ -9,13 +9,13 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use dotmesh_api::hub::{BranchUpdate, FinishUpload, Upload};
+use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit, Upload};
 use dotmesh_api::hub_client::{join, split};
 use dotmesh_api::{HubAddress, HubClient};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
-use dotmesh_store::{Frame, PackReader, PackWriter, ROOT_SEAL, references};
+use dotmesh_store::{Frame, Object, PackReader, PackWriter, ROOT_SEAL, references, seal};
 use dotmesh_sync::{
-    CommitToPush, FetchError, HubSource, MaterialiseError, Progress, materialise, push,
+    FetchError, HubSource, MaterialiseError, NodeCache, Progress, Push, Rate, materialise,
 };
 
 /// What the hub has, and how often it was called.
@@ -114,6 +114,52 @@ fn dot() -> DotName {
     "alice/app".parse().expect("a name")
 }
 
+struct CommitToPush {
+    record: Vec<u8>,
+    data: std::path::PathBuf,
+}
+
+/// Forgets every node.
+struct NoCache;
+
+impl NodeCache for NoCache {
+    fn get(&self, _: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
+        Vec::new()
+    }
+
+    fn put(&self, _: &[Object]) {}
+}
+
+async fn push(
+    hub: &HubClient,
+    commits: &[CommitToPush],
+    branches: Vec<BranchUpdate>,
+    progress: &Arc<Progress>,
+) -> Vec<SealedCommit> {
+    let mut push = Push::begin(hub, &dot(), &Arc::default(), progress, true)
+        .await
+        .expect("begin");
+    let cache: Arc<dyn NodeCache> = Arc::new(NoCache);
+    let mut parent = ROOT_SEAL;
+    let mut sealed = Vec::new();
+    for commit in commits {
+        let root = push
+            .send(&commit.data, None, &cache)
+            .await
+            .expect("send")
+            .root;
+        parent = seal(parent, &commit.record, root);
+        let record = String::from_utf8(commit.record.clone()).expect("text");
+        sealed.push(SealedCommit {
+            seal: parent,
+            root,
+            record,
+        });
+    }
+    push.finish(sealed.clone(), branches).await.expect("finish");
+    sealed
+}
+
 fn commit(n: u8, data: &Path) -> CommitToPush {
     let record = CommitRecord {
         version: 1,
@@ -165,16 +211,7 @@ async fn what_was_pushed_is_fetched_with_few_requests() {
         stash: None,
     };
     let commits = [commit(1, data.path()), commit(2, data.path())];
-    let sealed = push(
-        &client,
-        &dot(),
-        &commits,
-        ROOT_SEAL,
-        vec![update],
-        &progress,
-    )
-    .await
-    .expect("push");
+    let sealed = push(&client, &commits, vec![update], &progress).await;
     {
         let mut hub = hub.lock().expect("the hub");
         assert_eq!(hub.finished.as_ref().expect("finished").commits, sealed);
@@ -201,16 +238,7 @@ async fn what_was_pushed_is_fetched_with_few_requests() {
 
     // Pushed again, it costs the questions only.
     hub.lock().expect("the hub").packs = 0;
-    push(
-        &client,
-        &dot(),
-        &commits[..1],
-        ROOT_SEAL,
-        Vec::new(),
-        &progress,
-    )
-    .await
-    .expect("push");
+    push(&client, &commits[..1], Vec::new(), &progress).await;
     assert_eq!(hub.lock().expect("the hub").packs, 0);
 }
 
@@ -220,16 +248,7 @@ async fn damage_and_gaps_are_found() {
     let data = tempfile::tempdir().expect("temp");
     std::fs::write(data.path().join("file"), "some content").expect("write");
     let commits = [commit(1, data.path())];
-    let sealed = push(
-        &client,
-        &dot(),
-        &commits,
-        ROOT_SEAL,
-        Vec::new(),
-        &Arc::default(),
-    )
-    .await
-    .expect("push");
+    let sealed = push(&client, &commits, Vec::new(), &Arc::default()).await;
     let source = Arc::new(HubSource::new(client, dot(), Arc::default()));
     let fetch = async || {
         let into = tempfile::tempdir().expect("temp");
@@ -262,7 +281,7 @@ async fn damage_and_gaps_are_found() {
     ));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_unreachable_hub_is_named_with_the_step_that_failed() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
@@ -276,8 +295,8 @@ async fn an_unreachable_hub_is_named_with_the_step_that_failed() {
     drop(listener);
     let user = "alice".parse().expect("a name");
     let client = HubClient::new(address, user, String::new()).expect("a client");
-    let error = push(&client, &dot(), &[], ROOT_SEAL, Vec::new(), &Arc::default())
-        .await
-        .expect_err("nobody listens");
+    let (rate, progress) = (Arc::<Rate>::default(), Arc::default());
+    let pushing = Push::begin(&client, &dot(), &rate, &progress, true).await;
+    let error = pushing.err().expect("nobody listens");
     assert_eq!(error.to_string(), "cannot begin a push");
 }

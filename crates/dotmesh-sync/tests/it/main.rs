@@ -3,5 +3,6 @@
 mod history;
 mod hostile;
 mod hub;
+mod incremental;
 mod round_trip;
 mod trees;

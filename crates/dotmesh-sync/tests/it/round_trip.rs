@@ -17,14 +17,28 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn seal_into(objects: &mut MemoryObjects, directory: &Path) -> ObjectHash {
     runtime()
-        .block_on(seal_directory(directory, objects, &Arc::default()))
+        .block_on(seal_directory(
+            directory,
+            None,
+            None,
+            objects,
+            &Arc::default(),
+        ))
         .expect("seal")
+        .root
 }
 
 fn seal_only(directory: &Path) -> ObjectHash {
     runtime()
-        .block_on(seal_directory(directory, &mut NullSink, &Arc::default()))
+        .block_on(seal_directory(
+            directory,
+            None,
+            None,
+            &mut NullSink,
+            &Arc::default(),
+        ))
         .expect("seal")
+        .root
 }
 
 fn make(objects: &MemoryObjects, target: ObjectHash, base: Option<ObjectHash>, into: &Path) {
@@ -165,7 +179,21 @@ fn sockets_are_passed_over_and_devices_refused() {
         .expect("open")
         .set_modified(mtime)
         .expect("set the time");
-    assert_eq!(seal_only(temp.path()), empty);
+    let sink = &mut NullSink;
+    let sealed = runtime()
+        .block_on(seal_directory(
+            temp.path(),
+            None,
+            None,
+            sink,
+            &Arc::default(),
+        ))
+        .expect("seal");
+    assert_eq!(sealed.root, empty);
+    assert_eq!(
+        (sealed.sockets.count, sealed.sockets.first),
+        (1, vec!["s".to_owned()])
+    );
     let device = rustix::fs::mknodat(
         rustix::fs::CWD,
         temp.path().join("null"),
@@ -175,8 +203,13 @@ fn sockets_are_passed_over_and_devices_refused() {
     );
     // Only where the test may make device nodes at all.
     if device.is_ok() {
-        let sealed =
-            runtime().block_on(seal_directory(temp.path(), &mut NullSink, &Arc::default()));
+        let sealed = runtime().block_on(seal_directory(
+            temp.path(),
+            None,
+            None,
+            &mut NullSink,
+            &Arc::default(),
+        ));
         let error = sealed.expect_err("a device node").to_string();
         assert_eq!(error, "null is a device node: Dotmesh keeps none");
     }

@@ -65,6 +65,20 @@ pub(crate) enum Action {
         name: u8,
         value: u8,
     },
+    /// Shares blocks of another file, or of another place in the same one.
+    Clone {
+        at: u8,
+        from: u8,
+        source: u8,
+        target: u8,
+        blocks: u8,
+    },
+    /// Reserves space without writing.
+    Reserve {
+        at: u8,
+        offset: u32,
+        length: u32,
+    },
 }
 
 pub(crate) fn actions(most: usize) -> impl Strategy<Value = Vec<Action>> {
@@ -91,6 +105,10 @@ fn action() -> impl Strategy<Value = Action> {
             |(at, mode, owner, seconds, nanoseconds)| Attributes { at, mode, owner, seconds, nanoseconds }
         ),
         2 => (at(), 0..5u8, any::<u8>()).prop_map(|(at, name, value)| Xattr { at, name, value }),
+        2 => (at(), at(), 0..100u8, 0..100u8, 0..50u8).prop_map(
+            |(at, from, source, target, blocks)| Clone { at, from, source, target, blocks }
+        ),
+        1 => (at(), size(), size()).prop_map(|(at, offset, length)| Reserve { at, offset, length }),
     ]
 }
 
@@ -251,6 +269,37 @@ fn try_run(root: &Path, action: &Action) -> std::io::Result<()> {
             )?)
         }
         Action::Xattr { at, name, value } => set_xattr(&path(root, at), name, value),
+        Action::Clone {
+            at,
+            from,
+            source,
+            target,
+            blocks,
+        } => {
+            let (path, from) = (path(root, at), path(root, from));
+            if !is_file(&path) || !is_file(&from) {
+                return Ok(());
+            }
+            let from = fs::File::open(from)?;
+            let into = fs::OpenOptions::new().write(true).open(path)?;
+            let place = |block: u8| u64::from(block) * 4096;
+            // On btrfs this shares the blocks.
+            let (mut source, mut target) = (place(source), place(target));
+            let length = usize::from(blocks) * 4096;
+            rustix::fs::copy_file_range(&from, Some(&mut source), &into, Some(&mut target), length)
+                .map(drop)
+                .map_err(Into::into)
+        }
+        Action::Reserve { at, offset, length } => {
+            let path = path(root, at);
+            if !is_file(&path) || length == 0 {
+                return Ok(());
+            }
+            let file = fs::OpenOptions::new().write(true).open(path)?;
+            let flags = rustix::fs::FallocateFlags::empty();
+            rustix::fs::fallocate(&file, flags, offset.into(), length.into())?;
+            Ok(())
+        }
     }
 }
 

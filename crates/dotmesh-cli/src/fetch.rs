@@ -1,0 +1,101 @@
+//! Gets the data of commits from the hub where a command needs it and it is not here.
+
+use std::collections::BTreeSet;
+
+use dotmesh_api::NodeClient;
+use dotmesh_api::node::{Fetch, Log};
+use dotmesh_model::DotName;
+
+use crate::config::{Remote, RemoteName};
+use crate::context::Context;
+use crate::error::{CliError, Result};
+use crate::transfer;
+
+/// What has to be here.
+#[derive(Debug, Clone, Copy)]
+pub enum Extent {
+    /// The commit alone.
+    Commit,
+    /// The commit and its ancestors.
+    History,
+}
+
+/// Acts; when the data of a commit is missing for that, fetches it and acts again.
+pub async fn with_data<T>(
+    context: &Context,
+    dot: &DotName,
+    revisions: &[&str],
+    extent: Extent,
+    act: impl AsyncFn() -> Result<T>,
+) -> Result<T> {
+    match act().await {
+        Err(error) if error.is_absent() => {
+            let node = context.node()?;
+            for revision in revisions {
+                let log = node.log(dot, Some(revision)).await?;
+                for hub in hubs(&log, extent) {
+                    let Some((name, remote)) = remote_at(context, &hub)? else {
+                        return Err(error);
+                    };
+                    fetch(context, &node, dot, revision, extent, &name, &remote).await?;
+                }
+            }
+            act().await
+        }
+        done => done,
+    }
+}
+
+/// The hubs that have what is not here.
+fn hubs(log: &Log, extent: Extent) -> BTreeSet<String> {
+    let commits = log.commits.iter().map(|commit| commit.id);
+    let wanted = match extent {
+        Extent::Commit => commits.take(1).collect::<Vec<_>>(),
+        Extent::History => commits.collect(),
+    };
+    let absent = wanted.iter().filter_map(|id| log.absent.get(id));
+    absent.map(|source| source.hub.clone()).collect()
+}
+
+/// A login to a hub.
+fn remote_at(context: &Context, hub: &str) -> Result<Option<(RemoteName, Remote)>> {
+    let remotes = context.config.load()?.remotes;
+    Ok(remotes
+        .into_iter()
+        .find(|(_, remote)| transfer::is_at(remote, hub)))
+}
+
+async fn fetch(
+    context: &Context,
+    node: &NodeClient,
+    dot: &DotName,
+    revision: &str,
+    extent: Extent,
+    name: &RemoteName,
+    remote: &Remote,
+) -> Result<()> {
+    let what = match extent {
+        Extent::Commit => revision.to_owned(),
+        Extent::History => format!("{revision} and what led to it"),
+    };
+    let full = dot.full();
+    context
+        .ui
+        .status(&format!("Fetching {what} of {full} from {name}"));
+    let request = Fetch {
+        hub: transfer::login(remote),
+        revision: revision.to_owned(),
+        ancestors: matches!(extent, Extent::History),
+        rate_limit: None,
+    };
+    let events = node.fetch(dot, &request).await?;
+    let outcome = tokio::select! {
+        biased;
+        outcome = transfer::follow(context, events, name) => outcome?,
+        _ = tokio::signal::ctrl_c() => return Err(CliError::cancelled()),
+    };
+    if let Some(line) = transfer::traffic(&outcome.progress, "received") {
+        context.ui.status(&line);
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The nodes of sealed commits: what lets the next commit be sealed from its differences alone.
+//!
+//! A cache beside the registry: when it is lost, the next sealing reads everything once more. The bytes are checked
+//! against their hashes by who asks for them, so a damaged file does no harm, and nothing here is synced.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dotmesh_model::{DotName, ObjectHash};
+use dotmesh_store::Object;
+use dotmesh_sync::NodeCache;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{QueryBuilder, Sqlite, SqlitePool};
+use tokio::runtime::Handle;
+
+use crate::error::NodeError;
+
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS nodes (
+    dot   TEXT NOT NULL,
+    hash  BLOB NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (dot, hash)
+) STRICT, WITHOUT ROWID";
+
+/// Hashes, or rows, in one statement.
+const PER_STATEMENT: usize = 256;
+
+/// The nodes of all dots.
+#[derive(Clone)]
+pub(crate) struct Nodes {
+    db: SqlitePool,
+}
+
+impl Nodes {
+    /// Opens the cache. One that cannot be read is begun anew.
+    pub(crate) async fn open(file: &Path) -> Result<Self, NodeError> {
+        match Self::try_open(file).await {
+            Ok(nodes) => Ok(nodes),
+            Err(error) => {
+                tracing::warn!(%error, "the cache of nodes is begun anew");
+                remove_database(file).await?;
+                Ok(Self::try_open(file).await?)
+            }
+        }
+    }
+
+    async fn try_open(file: &Path) -> Result<Self, sqlx::Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // As for the registry.
+            .vfs("unix-excl")
+            .synchronous(SqliteSynchronous::Off)
+            .busy_timeout(std::time::Duration::from_secs(30));
+        let db = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options)
+            .await?;
+        sqlx::raw_sql(SCHEMA).execute(&db).await?;
+        Ok(Self { db })
+    }
+
+    /// Those of one dot. Only its name matters: a hash names the same node whatever the dot was before.
+    pub(crate) fn of(&self, dot: &DotName) -> Arc<dyn NodeCache> {
+        Arc::new(DotNodes {
+            nodes: self.clone(),
+            dot: dot.full(),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Forgets those of a dot.
+    pub(crate) async fn forget(&self, dot: &DotName) -> Result<(), NodeError> {
+        sqlx::query("DELETE FROM nodes WHERE dot = ?")
+            .bind(dot.full())
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    async fn get(
+        &self,
+        dot: &str,
+        hashes: &[ObjectHash],
+    ) -> Result<Vec<(ObjectHash, Bytes)>, sqlx::Error> {
+        let mut found = Vec::with_capacity(hashes.len());
+        for hashes in hashes.chunks(PER_STATEMENT) {
+            let mut query =
+                QueryBuilder::<Sqlite>::new("SELECT hash, bytes FROM nodes WHERE dot = ");
+            query.push_bind(dot).push(" AND hash IN (");
+            let mut list = query.separated(", ");
+            for hash in hashes {
+                list.push_bind(hash.as_bytes().as_slice());
+            }
+            query.push(")");
+            let rows: Vec<(Vec<u8>, Vec<u8>)> = query.build_query_as().fetch_all(&self.db).await?;
+            found.extend(rows.into_iter().filter_map(|(hash, bytes)| {
+                let hash = ObjectHash::from_bytes(hash.try_into().ok()?);
+                Some((hash, bytes.into()))
+            }));
+        }
+        Ok(found)
+    }
+
+    async fn put(&self, dot: &str, nodes: &[Object]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.db.begin_with("BEGIN IMMEDIATE").await?;
+        for nodes in nodes.chunks(PER_STATEMENT) {
+            let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO nodes (dot, hash, bytes) ");
+            query.push_values(nodes, |mut row, node| {
+                row.push_bind(dot)
+                    .push_bind(node.hash().as_bytes().as_slice())
+                    .push_bind(&node.bytes()[..]);
+            });
+            // What is there already may be damaged.
+            query.push(" ON CONFLICT DO UPDATE SET bytes = excluded.bytes");
+            query.build().execute(&mut *transaction).await?;
+        }
+        transaction.commit().await
+    }
+}
+
+/// The nodes of one dot.
+struct DotNodes {
+    nodes: Nodes,
+    dot: String,
+    runtime: Handle,
+}
+
+impl NodeCache for DotNodes {
+    fn get(&self, hashes: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
+        let found = self.runtime.block_on(self.nodes.get(&self.dot, hashes));
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the cache of nodes cannot be read");
+            Vec::new()
+        })
+    }
+
+    fn put(&self, nodes: &[Object]) {
+        if let Err(error) = self.runtime.block_on(self.nodes.put(&self.dot, nodes)) {
+            tracing::warn!(%error, "the cache of nodes cannot be written");
+        }
+    }
+}
+
+/// Deletes a SQLite database that nobody has open.
+pub(crate) async fn remove_database(file: &Path) -> Result<(), NodeError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        match tokio::fs::remove_file(&name).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(sqlx::Error::Io(error).into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! Items of a subvolume's tree, as bytes: what the kernel's `linux/btrfs_tree.h` says of inodes, their names and
+//! where their data is.
+
+use super::ioctl::{u16_at, u64_at};
+
+pub(super) const INODE_ITEM: u32 = 1;
+pub(super) const INODE_REF: u32 = 12;
+pub(super) const INODE_EXTREF: u32 = 13;
+pub(super) const EXTENT_DATA: u32 = 108;
+
+const INLINE: u8 = 0;
+const REGULAR: u8 = 1;
+
+/// A `btrfs_inode_item`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InodeItem {
+    /// When the inode was made. Its number alone might be another's later.
+    pub(super) generation: u64,
+    /// When it last changed: its attributes, names, entries or data.
+    pub(super) changed: u64,
+    pub(super) size: u64,
+    pub(super) links: u32,
+    pub(super) mode: u32,
+}
+
+impl InodeItem {
+    pub(super) fn read(body: &[u8]) -> Self {
+        Self {
+            generation: u64_at(body, 0),
+            changed: u64_at(body, 8),
+            size: u64_at(body, 16),
+            links: super::ioctl::u32_at(body, 40),
+            mode: super::ioctl::u32_at(body, 52),
+        }
+    }
+
+    pub(super) fn is_file(self) -> bool {
+        self.mode & 0o170_000 == 0o100_000
+    }
+}
+
+/// A name that an inode has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    /// The directory's inode.
+    pub(super) parent: u64,
+    pub(super) name: Box<[u8]>,
+}
+
+/// The names in an `INODE_REF` item, whose key's offset is the directory.
+pub(super) fn names(parent: u64, mut body: &[u8]) -> Vec<Name> {
+    let mut names = Vec::new();
+    while body.len() > 10 {
+        let end = 10 + usize::from(u16_at(body, 8));
+        let Some(name) = body.get(10..end) else { break };
+        names.push(Name {
+            parent,
+            name: name.into(),
+        });
+        body = &body[end..];
+    }
+    names
+}
+
+/// The names in an `INODE_EXTREF` item: where there are too many for the other kind.
+pub(super) fn extended_names(mut body: &[u8]) -> Vec<Name> {
+    let mut names = Vec::new();
+    while body.len() > 18 {
+        let end = 18 + usize::from(u16_at(body, 16));
+        let Some(name) = body.get(18..end) else { break };
+        names.push(Name {
+            parent: u64_at(body, 0),
+            name: name.into(),
+        });
+        body = &body[end..];
+    }
+    names
+}
+
+/// The data in a `btrfs_file_extent_item`; holes have none.
+pub(super) fn data_length(body: &[u8]) -> u64 {
+    match body.get(20) {
+        Some(&INLINE) => u64_at(body, 8),
+        Some(_) if u64_at(body, 21) != 0 => u64_at(body, 45),
+        _ => 0,
+    }
+}
+
+/// A part of a file whose bytes are somewhere; what is between parts is a hole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) source: Source,
+}
+
+/// Where bytes are. Equal sources hold equal bytes as long as both snapshots exist, since nothing is written where
+/// a snapshot's data is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// In the item itself.
+    Inline(Box<[u8]>),
+    /// On disk, at an address, `skew` bytes (wrapping) after the file's own offset.
+    Disk { address: u64, skew: u64 },
+}
+
+impl Extent {
+    /// Reads a `btrfs_file_extent_item` at a file's offset; `None` for holes, and for what is reserved and was
+    /// never written, which reads as a hole.
+    pub(super) fn read(start: u64, body: &[u8]) -> Option<Self> {
+        match *body.get(20)? {
+            INLINE => Some(Self {
+                start,
+                end: start.checked_add(u64_at(body, 8))?,
+                // With how it is compressed, which is part of what the bytes mean.
+                source: Source::Inline(body[16..].into()),
+            }),
+            REGULAR if u64_at(body, 21) != 0 => Some(Self {
+                start,
+                end: start.checked_add(u64_at(body, 45))?,
+                source: Source::Disk {
+                    address: u64_at(body, 21),
+                    skew: u64_at(body, 37).wrapping_sub(start),
+                },
+            }),
+            _ => None,
+        }
+    }
+}

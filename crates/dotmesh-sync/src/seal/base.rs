@@ -1,0 +1,155 @@
+//! The tree of the base: its nodes by hash, its directories' entries, and what is at a path.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use dotmesh_model::ObjectHash;
+use dotmesh_store::{Entry, Inode, InodeKind, Kind, Node, Root, TreeNode, object_hash};
+
+use super::{NodeCache, SealError};
+
+/// So many directories' entries are remembered.
+const REMEMBERED: usize = 64;
+
+/// Reads the nodes of one tree.
+#[derive(Clone)]
+pub(super) struct BaseTree {
+    cache: Arc<dyn NodeCache>,
+    root: Root,
+    remembered: Arc<Mutex<HashMap<ObjectHash, Arc<Directory>>>>,
+}
+
+/// A directory of the base.
+pub(super) struct Directory {
+    /// Sorted by name.
+    pub(super) entries: Vec<Entry>,
+    /// The nodes that list them.
+    pub(super) nodes: HashSet<ObjectHash>,
+}
+
+impl Directory {
+    pub(super) fn find(&self, name: &[u8]) -> Option<&Node> {
+        let at = self
+            .entries
+            .binary_search_by(|entry| entry.name.as_bytes().cmp(name));
+        at.ok().map(|at| &self.entries[at].node)
+    }
+}
+
+impl BaseTree {
+    pub(super) fn open(cache: Arc<dyn NodeCache>, root: ObjectHash) -> Result<Self, SealError> {
+        let bytes = fetch(&*cache, Kind::Root, &[root])?
+            .remove(&root)
+            .ok_or(SealError::BaseMissing { hash: root })?;
+        let decoded = Root::decode(&bytes);
+        let decoded = decoded.map_err(|source| SealError::BaseMalformed { hash: root, source })?;
+        Ok(Self {
+            cache,
+            root: decoded,
+            remembered: Arc::default(),
+        })
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Those nodes of files' lists that are kept, and at least the first.
+    pub(super) fn file_nodes(
+        &self,
+        hashes: &[ObjectHash],
+    ) -> Result<HashMap<ObjectHash, Bytes>, SealError> {
+        fetch(&*self.cache, Kind::FileNode, hashes)
+    }
+
+    /// The entries of the directory with this top node.
+    pub(super) fn directory(&self, tree: ObjectHash) -> Result<Arc<Directory>, SealError> {
+        if let Some(known) = self.lock().get(&tree) {
+            return Ok(Arc::clone(known));
+        }
+        let mut directory = Directory {
+            entries: Vec::new(),
+            nodes: HashSet::new(),
+        };
+        let mut level = vec![tree];
+        while !level.is_empty() {
+            let nodes = fetch(&*self.cache, Kind::TreeNode, &level)?;
+            let mut below = Vec::new();
+            for hash in level {
+                let bytes = nodes.get(&hash).ok_or(SealError::BaseMissing { hash })?;
+                directory.nodes.insert(hash);
+                match TreeNode::decode(bytes) {
+                    Ok(TreeNode::Leaf(entries)) => directory.entries.extend(entries),
+                    Ok(TreeNode::Inner { children, .. }) => {
+                        below.extend(children.iter().map(|child| child.hash));
+                    }
+                    Err(source) => return Err(SealError::BaseMalformed { hash, source }),
+                }
+            }
+            level = below;
+        }
+        let directory = Arc::new(directory);
+        let mut remembered = self.lock();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(tree, Arc::clone(&directory));
+        Ok(directory)
+    }
+
+    /// The inode at a path; a further name of a file leads to the file.
+    pub(super) fn find(&self, path: &[u8]) -> Result<Option<Inode>, SealError> {
+        match self.node_at(path)? {
+            Some(Node::HardLink { first }) => Ok(match self.node_at(&first)? {
+                Some(Node::Inode(inode)) => Some(inode),
+                _ => None,
+            }),
+            Some(Node::Inode(inode)) => Ok(Some(inode)),
+            None => Ok(None),
+        }
+    }
+
+    fn node_at(&self, path: &[u8]) -> Result<Option<Node>, SealError> {
+        let mut tree = self.root.tree;
+        let mut names = path.split(|byte| *byte == b'/').peekable();
+        while let Some(name) = names.next() {
+            let directory = self.directory(tree)?;
+            let node = directory.find(name);
+            if names.peek().is_none() {
+                return Ok(node.cloned());
+            }
+            match node {
+                Some(Node::Inode(Inode {
+                    kind: InodeKind::Directory { tree: below },
+                    ..
+                })) => tree = *below,
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectHash, Arc<Directory>>> {
+        self.remembered
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}
+
+/// Damage of the cache must not become part of what is sealed next: a node that is not what its hash says is missing.
+fn fetch(
+    cache: &dyn NodeCache,
+    kind: Kind,
+    hashes: &[ObjectHash],
+) -> Result<HashMap<ObjectHash, Bytes>, SealError> {
+    let found: HashMap<ObjectHash, Bytes> = cache
+        .get(hashes)
+        .into_iter()
+        .filter(|(hash, bytes)| object_hash(kind, bytes) == *hash)
+        .collect();
+    match hashes.first() {
+        Some(hash) if !found.contains_key(hash) => Err(SealError::BaseMissing { hash: *hash }),
+        _ => Ok(found),
+    }
+}

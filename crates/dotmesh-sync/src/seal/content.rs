@@ -1,0 +1,239 @@
+//! Turns the bytes of one file into segments: cuts what changed, takes over what did not.
+//!
+//! A chunk's end depends on the chunk's own bytes and the one after it, so the old segments that end before a
+//! change stay as they are. From the last of them on the file is cut anew, until a cut falls on the beginning of an
+//! old segment behind the change: from there on the old list goes on. A new file is one change.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use dotmesh_store::chunker::{self, MAX_CHUNK};
+use dotmesh_store::file_node::FileSpine;
+use dotmesh_store::grow::Grower;
+use dotmesh_store::{FileChild, FileContent, FileNode, Kind, Object, Segment};
+
+use super::SealError;
+use super::base::BaseTree;
+use super::list::BaseList;
+use super::output::Output;
+use super::reader::{Buffer, Reader};
+use crate::objects::Like;
+use crate::progress::Progress;
+
+/// A file to read.
+pub(super) struct File {
+    pub(super) file: OwnedFd,
+    pub(super) size: u64,
+    /// For errors.
+    pub(super) path: Vec<u8>,
+    pub(super) old: Option<OldFile>,
+}
+
+/// What the file was in the base.
+pub(super) struct OldFile {
+    pub(super) size: u64,
+    pub(super) content: FileContent,
+    /// Outside of these ranges it is the same.
+    pub(super) ranges: Vec<Range<u64>>,
+    /// The file itself, if it could be opened.
+    pub(super) file: Option<Arc<OwnedFd>>,
+}
+
+/// Seals the bytes of a file.
+pub(super) fn content(
+    file: &File,
+    tree: Option<&BaseTree>,
+    buffer: &mut Buffer,
+    output: &mut Output,
+    progress: &Progress,
+) -> Result<FileContent, SealError> {
+    use std::os::fd::AsFd as _;
+    let whole = 0..file.size;
+    let (old, ranges, old_file) = match (&file.old, tree) {
+        (Some(old), Some(tree)) => (
+            BaseList::new(tree, old.size, old.content)?,
+            &old.ranges[..],
+            old.file.as_ref(),
+        ),
+        _ => (BaseList::empty(), std::slice::from_ref(&whole), None),
+    };
+    let cutter = Cutter {
+        reader: Reader::new(file.file.as_fd(), &file.path, file.size, buffer),
+        size: file.size,
+        ranges,
+        old,
+        old_file,
+        new: Segments::default(),
+        output,
+        progress,
+    };
+    cutter.run()
+}
+
+struct Cutter<'a> {
+    reader: Reader<'a>,
+    size: u64,
+    /// The changes that are not behind yet.
+    ranges: &'a [Range<u64>],
+    old: BaseList<'a>,
+    old_file: Option<&'a Arc<OwnedFd>>,
+    new: Segments,
+    output: &'a mut Output,
+    progress: &'a Progress,
+}
+
+impl Cutter<'_> {
+    fn run(mut self) -> Result<FileContent, SealError> {
+        let mut at = 0;
+        while at < self.size {
+            // Old and new list are at the same place here, each at the beginning of a segment.
+            let Some(change) = self.next_change(at) else {
+                self.old.copy_before(u64::MAX, &mut self.new)?;
+                self.put_nodes(self.size)?;
+                break;
+            };
+            at = self.old.copy_before(change.start, &mut self.new)?;
+            loop {
+                at = self.cut(at)?;
+                self.put_nodes(at)?;
+                let is_old = self.old.seek(at)?;
+                let in_change = self.next_change(at).is_some_and(|next| next.start < at);
+                if at == self.size || (is_old && !in_change) {
+                    break;
+                }
+            }
+        }
+        self.finish()
+    }
+
+    /// The first change that ends after an offset.
+    fn next_change(&mut self, at: u64) -> Option<Range<u64>> {
+        while let [first, rest @ ..] = self.ranges
+            && first.end.min(self.size) <= at
+        {
+            self.ranges = rest;
+        }
+        self.ranges.first().cloned()
+    }
+
+    /// Makes the segment that begins at an offset, and returns its end.
+    fn cut(&mut self, at: u64) -> Result<u64, SealError> {
+        let data = self.reader.data_from(at)?;
+        if data.start > at {
+            self.count(at, data.start);
+            self.new.push(Segment::Hole {
+                length: data.start - at,
+            });
+            return Ok(data.start);
+        }
+        let change_end = self.next_change(at).map_or(at, |change| change.end);
+        let left = usize::try_from(data.end - at).unwrap_or(usize::MAX);
+        let most = left.min(MAX_CHUNK);
+        let mut least = most.min(chunker::AVERAGE_CHUNK);
+        let bytes = loop {
+            let bytes = self.reader.bytes(at, least, change_end)?;
+            let bytes = &bytes[..bytes.len().min(most)];
+            let length = match bytes.len() == most {
+                true => Some(chunker::cut(bytes)),
+                false => chunker::cut_early(bytes),
+            };
+            match length {
+                Some(length) => break bytes[..length].to_vec(),
+                None => least = most,
+            }
+        };
+        let length = u32::try_from(bytes.len()).expect("a chunk has at most 64 KiB");
+        let end = at + u64::from(length);
+        let chunk = Object::new(Kind::Chunk, bytes);
+        let hash = chunk.hash();
+        self.new.push(Segment::Data { hash, length });
+        self.count(at, end);
+        self.old.seek(end)?;
+        let like = match (self.old_file, self.old.like(at, end)) {
+            // Cut the same, as behind a change that did not move anything.
+            (_, Some(old)) if old.hash == hash => return Ok(end),
+            (Some(file), Some(old)) => Some(Like::Chunk {
+                hash: old.hash,
+                file: Arc::clone(file),
+                offset: old.offset,
+                length: old.length,
+            }),
+            _ => None,
+        };
+        self.output.put(chunk, like)?;
+        Ok(end)
+    }
+
+    /// Counts what of a range was changed as dealt with.
+    fn count(&self, start: u64, end: u64) {
+        let counted = self.ranges.iter().take_while(|range| range.start < end);
+        let sum = counted
+            .map(|range| end.min(range.end).saturating_sub(start.max(range.start)))
+            .sum();
+        self.progress.add_done(sum);
+    }
+
+    /// Hands over the nodes that are complete. The last leaf of them ends at `end`.
+    fn put_nodes(&mut self, end: u64) -> Result<(), SealError> {
+        for node in self.new.nodes.take_complete() {
+            self.put_node(node, end)?;
+        }
+        Ok(())
+    }
+
+    fn put_node(&mut self, node: Object, end: u64) -> Result<(), SealError> {
+        let is_leaf = matches!(FileNode::decode(node.bytes()), Ok(FileNode::Leaf(_)));
+        let like = match is_leaf {
+            true => self.old.like_leaf(end).cloned().map(Like::Node),
+            false => None,
+        };
+        self.output.put(node, like)
+    }
+
+    fn finish(mut self) -> Result<FileContent, SealError> {
+        let segments = std::mem::take(&mut self.new);
+        match (segments.count, segments.first) {
+            (0, _) | (_, None) => Ok(FileContent::Empty),
+            (1, Some(Segment::Data { hash, .. })) => Ok(FileContent::Chunk(hash)),
+            (1, Some(Segment::Hole { .. })) => Ok(FileContent::Hole),
+            _ => {
+                let (top, nodes) = segments.nodes.finish();
+                for node in nodes {
+                    self.put_node(node, self.size)?;
+                }
+                Ok(FileContent::Node(top))
+            }
+        }
+    }
+}
+
+/// The segments of a file so far.
+#[derive(Default)]
+pub(super) struct Segments {
+    /// How many; a node that was taken over counts as two, which is as good as many.
+    count: u64,
+    first: Option<Segment>,
+    nodes: Grower<FileSpine>,
+}
+
+impl Segments {
+    pub(super) fn push(&mut self, segment: Segment) {
+        self.count += 1;
+        self.first.get_or_insert(segment);
+        self.nodes.push(segment);
+    }
+
+    /// Takes a whole node of the old list over, if one can come here.
+    pub(super) fn take_over(&mut self, level: u8, child: FileChild) -> bool {
+        if !self.nodes.is_at_boundary(level) {
+            return false;
+        }
+        self.count += 2;
+        self.first.get_or_insert(Segment::Hole {
+            length: child.length,
+        });
+        self.nodes.push_node(level, child);
+        true
+    }
+}

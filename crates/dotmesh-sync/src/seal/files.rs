@@ -1,0 +1,102 @@
+//! The threads that read files, while the walk goes on.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use dotmesh_store::FileContent;
+
+use super::SealError;
+use super::base::BaseTree;
+use super::content::{File, content};
+use super::output::Output;
+use super::reader::Buffer;
+use crate::progress::Progress;
+
+/// So many files are open at a time, waiting or being read.
+const WAITING: usize = 64;
+
+/// Where the walk hands files in.
+pub(super) struct Files {
+    jobs: SyncSender<Job>,
+}
+
+struct Job {
+    file: File,
+    answer: SyncSender<Result<FileContent, SealError>>,
+}
+
+/// What will be known of a file's content.
+pub(super) struct Promise(Receiver<Result<FileContent, SealError>>);
+
+impl Promise {
+    pub(super) fn wait(self) -> Result<FileContent, SealError> {
+        // A thread that is gone failed before, and the walk with it.
+        self.0.recv().unwrap_or(Err(SealError::Stopped))
+    }
+}
+
+impl Files {
+    /// Runs `walk` beside as many readers as there are cores.
+    pub(super) fn beside<T>(
+        tree: Option<&BaseTree>,
+        output: &Output,
+        progress: &Progress,
+        walk: impl FnOnce(&Self) -> Result<T, SealError>,
+    ) -> Result<T, SealError> {
+        let (jobs, waiting) = sync_channel::<Job>(WAITING);
+        let waiting = Mutex::new(waiting);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..cores)
+                .map(|_| {
+                    let output = output.another();
+                    scope.spawn(|| read(&waiting, tree, output, progress))
+                })
+                .collect();
+            let files = Self { jobs };
+            let walked = walk(&files);
+            drop(files);
+            let mut flushed = Ok(());
+            for reader in readers {
+                match reader.join() {
+                    Ok(result) => flushed = flushed.and(result),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            let walked = walked?;
+            flushed?;
+            Ok(walked)
+        })
+    }
+
+    /// Hands a file in.
+    pub(super) fn read(&self, file: File) -> Result<Promise, SealError> {
+        let (answer, promise) = sync_channel(1);
+        self.jobs
+            .send(Job { file, answer })
+            .map_err(|_| SealError::Stopped)?;
+        Ok(Promise(promise))
+    }
+}
+
+/// Reads files until no more come.
+fn read(
+    waiting: &Mutex<Receiver<Job>>,
+    tree: Option<&BaseTree>,
+    mut output: Output,
+    progress: &Progress,
+) -> Result<(), SealError> {
+    let mut buffer = Buffer::default();
+    loop {
+        let job = waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        let Ok(Job { file, answer }) = job else {
+            return output.flush();
+        };
+        let result = content(&file, tree, &mut buffer, &mut output, progress);
+        // The walk may have failed meanwhile.
+        let _ = answer.send(result);
+    }
+}

@@ -1,0 +1,68 @@
+//! Gathers the objects that a thread makes and hands them over in pieces.
+
+use std::sync::Arc;
+
+use dotmesh_store::{Kind, Object};
+use tokio::sync::mpsc;
+
+use super::{NodeCache, SealError};
+use crate::objects::{Fresh, Like};
+
+/// Objects go to the sink when there are so many bytes of them.
+const PIECE_LENGTH: usize = 1 << 20;
+
+/// Each thread has one. What was not flushed is lost.
+pub(super) struct Output {
+    sender: mpsc::Sender<Vec<Fresh>>,
+    cache: Option<Arc<dyn NodeCache>>,
+    piece: Vec<Fresh>,
+    length: usize,
+}
+
+impl Output {
+    pub(super) fn new(sender: mpsc::Sender<Vec<Fresh>>, cache: Option<Arc<dyn NodeCache>>) -> Self {
+        Self {
+            sender,
+            cache,
+            piece: Vec::new(),
+            length: 0,
+        }
+    }
+
+    /// One for another thread.
+    pub(super) fn another(&self) -> Self {
+        Self::new(self.sender.clone(), self.cache.clone())
+    }
+
+    pub(super) fn put(&mut self, object: Object, like: Option<Like>) -> Result<(), SealError> {
+        self.length += object.bytes().len();
+        self.piece.push(Fresh { object, like });
+        if self.length >= PIECE_LENGTH {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), SealError> {
+        self.length = 0;
+        let piece = std::mem::take(&mut self.piece);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        if let Some(cache) = &self.cache {
+            let nodes: Vec<Object> = piece
+                .iter()
+                .map(|fresh| &fresh.object)
+                .filter(|object| object.kind() != Kind::Chunk)
+                .cloned()
+                .collect();
+            if !nodes.is_empty() {
+                cache.put(&nodes);
+            }
+        }
+        self.sender
+            .blocking_send(piece)
+            .map_err(|_| SealError::Stopped)
+    }
+}

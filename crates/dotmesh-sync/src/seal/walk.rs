@@ -1,0 +1,527 @@
+//! The walk through the directories: which entries are taken over from the base, and what the others are.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use dotmesh_model::ObjectHash;
+use dotmesh_pool::{Difference, Touch};
+use dotmesh_store::chunker::MAX_CHUNK;
+use dotmesh_store::grow::Grower;
+use dotmesh_store::tree::{MAX_DEPTH, MAX_SYMLINK_LENGTH, SYMLINK_MODE, TreeSpine};
+use dotmesh_store::{
+    Attributes, Entry, EntryName, FileContent, Inode, InodeKind, Kind, Node, Object, Root,
+};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::base::{BaseTree, Directory};
+use super::content::{File, OldFile, content};
+use super::files::{Files, Promise};
+use super::output::Output;
+use super::reader::Buffer;
+use super::{Base, NodeCache, SealError, Sealed, Sockets};
+use crate::disk::{self, DiskError, Handle};
+use crate::progress::Progress;
+
+/// Where another subvolume is inside a snapshot, btrfs shows an empty directory of this number, and makes its
+/// attributes up.
+const STUB_INODE: u64 = 2;
+
+/// So many entries of a directory wait for their files at a time.
+const WAITING: usize = 64;
+
+/// So many sockets are named.
+const NAMED_SOCKETS: usize = 3;
+
+/// Walks a directory. Runs on a thread that may block.
+pub(super) fn walk(
+    directory: &Path,
+    base: Option<Base>,
+    cache: Option<Arc<dyn NodeCache>>,
+    output: Output,
+    progress: &Progress,
+) -> Result<Sealed, SealError> {
+    let base = match (base, cache) {
+        (Some(base), Some(cache)) => Some(WalkBase {
+            tree: BaseTree::open(cache, base.root)?,
+            changes: base.changes,
+            data: disk::open_root(&base.data)?,
+        }),
+        _ => None,
+    };
+    let root = disk::open_root(directory)?;
+    let failed = |errno| DiskError::new("read", b"", errno);
+    let stat = rustix::fs::fstat(&root).map_err(failed)?;
+    let tree = base.as_ref().map(|base| base.tree.clone());
+    let readers_output = output.another();
+    Files::beside(tree.as_ref(), &readers_output, progress, |files| {
+        let mut walker = Walker {
+            files,
+            output,
+            progress,
+            base,
+            device: stat.st_dev,
+            path: Vec::new(),
+            links: HashMap::new(),
+            sockets: Sockets::default(),
+            buffer: Buffer::default(),
+        };
+        let attributes = disk::attributes(&stat, Handle::Open(root.as_fd())).map_err(failed)?;
+        walker.check(&attributes)?;
+        let old = walker.base.as_ref().map(|base| base.tree.root().tree);
+        let tree = match (old, walker.touch(stat.st_ino)) {
+            (Some(old), None) => old,
+            (old, _) => walker.directory(root.as_fd(), stat.st_ino, old, 1)?,
+        };
+        let root = Object::new(Kind::Root, Root { attributes, tree }.encode());
+        let hash = root.hash();
+        walker.output.put(root, None)?;
+        walker.output.flush()?;
+        let has_links = match &walker.base {
+            Some(base) => base.changes.has_links(),
+            None => !walker.links.is_empty(),
+        };
+        Ok(Sealed {
+            root: hash,
+            has_links,
+            sockets: walker.sockets,
+        })
+    })
+}
+
+struct WalkBase {
+    tree: BaseTree,
+    changes: Arc<dyn Difference>,
+    data: OwnedFd,
+}
+
+struct Walker<'a> {
+    files: &'a Files,
+    output: Output,
+    progress: &'a Progress,
+    base: Option<WalkBase>,
+    /// The file system, or subvolume, that the walk stays on.
+    device: u64,
+    /// Where the walk is, from the root.
+    path: Vec<u8>,
+    /// The first names of files that have several.
+    links: HashMap<u64, Box<[u8]>>,
+    sockets: Sockets,
+    buffer: Buffer,
+}
+
+/// An entry whose file may still be being read.
+struct Pending {
+    name: EntryName,
+    node: Made,
+}
+
+enum Made {
+    Node(Node),
+    File {
+        attributes: Attributes,
+        size: u64,
+        content: Promise,
+    },
+}
+
+impl Pending {
+    fn wait(self) -> Result<Entry, SealError> {
+        let node = match self.node {
+            Made::Node(node) => node,
+            Made::File {
+                attributes,
+                size,
+                content,
+            } => {
+                let content = content.wait()?;
+                let kind = InodeKind::File { size, content };
+                Node::Inode(Inode { attributes, kind })
+            }
+        };
+        Ok(Entry {
+            name: self.name,
+            node,
+        })
+    }
+}
+
+impl Walker<'_> {
+    fn failed(&self, verb: &'static str) -> impl FnOnce(Errno) -> SealError + '_ {
+        move |errno| DiskError::new(verb, &self.path, errno).into()
+    }
+
+    fn here(&self) -> String {
+        disk::show(&self.path)
+    }
+
+    /// How far changes reach an inode; without a base everything is new.
+    fn touch(&self, inode: u64) -> Option<Touch> {
+        match &self.base {
+            Some(base) if inode != STUB_INODE => base.changes.touch(inode),
+            _ => Some(Touch::Changed),
+        }
+    }
+
+    /// Seals the entries of a directory and returns its top node. `depth` counts it and those around it.
+    fn directory(
+        &mut self,
+        at: BorrowedFd<'_>,
+        inode: u64,
+        old: Option<ObjectHash>,
+        depth: usize,
+    ) -> Result<ObjectHash, SealError> {
+        if depth > MAX_DEPTH {
+            return Err(SealError::TooDeep { path: self.here() });
+        }
+        let old = match (&self.base, old) {
+            (Some(base), Some(tree)) => Some(base.tree.directory(tree)?),
+            _ => None,
+        };
+        let mut nodes = Nodes {
+            grower: Grower::default(),
+            waiting: VecDeque::new(),
+            old: old.clone(),
+        };
+        match (&old, self.touch(inode)) {
+            (Some(old), Some(Touch::Below)) => {
+                let touched = self.touched_in(inode);
+                for entry in &old.entries {
+                    if touched.contains(entry.name.as_bytes()) {
+                        self.step(at, &entry.name, Some(&entry.node), depth, &mut nodes)?;
+                    } else {
+                        nodes.add(Pending::of(entry.clone()), &mut self.output)?;
+                    }
+                }
+            }
+            _ => {
+                for (name, inode) in entries(at).map_err(self.failed("list"))? {
+                    let before = old.as_ref().and_then(|old| old.find(name.as_bytes()));
+                    match before {
+                        Some(node) if self.touch(inode).is_none() => {
+                            let node = node.clone();
+                            nodes.add(Pending::of(Entry { name, node }), &mut self.output)?;
+                        }
+                        _ => self.step(at, &name, before, depth, &mut nodes)?,
+                    }
+                }
+            }
+        }
+        nodes.finish(&mut self.output)
+    }
+
+    fn touched_in(&self, directory: u64) -> HashSet<Box<[u8]>> {
+        let base = self.base.iter();
+        base.flat_map(|base| base.changes.touched_in(directory))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    /// Seals what a name stands for, and adds it to the directory's nodes.
+    fn step(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &EntryName,
+        before: Option<&Node>,
+        depth: usize,
+        nodes: &mut Nodes,
+    ) -> Result<(), SealError> {
+        let length = self.path.len();
+        if length > 0 {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name.as_bytes());
+        if let Some(node) = self.entry(at, name, before, depth)? {
+            let name = name.clone();
+            nodes.add(Pending { name, node }, &mut self.output)?;
+        }
+        self.path.truncate(length);
+        Ok(())
+    }
+
+    /// Seals what a name stands for; `None` when it is passed over.
+    fn entry(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &EntryName,
+        before: Option<&Node>,
+        depth: usize,
+    ) -> Result<Option<Made>, SealError> {
+        let stat = disk::stat(at, name.as_bytes()).map_err(self.failed("read"))?;
+        let inode = match disk::file_type(&stat) {
+            FileType::Socket => {
+                self.sockets.count += 1;
+                if self.sockets.first.len() < NAMED_SOCKETS {
+                    self.sockets.first.push(self.here());
+                }
+                return Ok(None);
+            }
+            FileType::RegularFile => {
+                if let Some(first) = self.links.get(&stat.st_ino) {
+                    return Ok(Some(Made::Node(Node::HardLink {
+                        first: first.clone(),
+                    })));
+                }
+                if stat.st_nlink > 1 {
+                    self.links.insert(stat.st_ino, self.path.as_slice().into());
+                }
+                return self.regular_file(at, name, before, &stat).map(Some);
+            }
+            FileType::Directory => self.subdirectory(at, name, before, depth)?,
+            FileType::Symlink => self.symlink(at, name, &stat)?,
+            FileType::Fifo => {
+                let fifo = disk::open_file(at, name.as_bytes(), OFlags::RDONLY)
+                    .map_err(self.failed("open"))?;
+                let attributes = self.attributes(&stat, Handle::Open(fifo.as_fd()))?;
+                Inode {
+                    attributes,
+                    kind: InodeKind::Fifo,
+                }
+            }
+            _ => return Err(SealError::Device { path: self.here() }),
+        };
+        Ok(Some(Made::Node(Node::Inode(inode))))
+    }
+
+    /// What an inode was in the base, and where. `before` is what its present name stood for.
+    fn old_inode(
+        &self,
+        inode: u64,
+        before: Option<&Node>,
+    ) -> Result<Option<(Inode, Vec<u8>)>, SealError> {
+        let Some(base) = self.base.as_ref().filter(|_| inode != STUB_INODE) else {
+            return Ok(None);
+        };
+        let Some(path) = base.changes.before(inode)? else {
+            return Ok(None);
+        };
+        let old = match before {
+            Some(Node::Inode(before)) if path == self.path => Some(before.clone()),
+            _ => base.tree.find(&path)?,
+        };
+        Ok(old.map(|old| (old, path)))
+    }
+
+    fn regular_file(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &EntryName,
+        before: Option<&Node>,
+        stat: &Stat,
+    ) -> Result<Made, SealError> {
+        let file = disk::open_file(at, name.as_bytes(), OFlags::RDONLY | OFlags::NOATIME)
+            .map_err(self.failed("open"))?;
+        let opened = rustix::fs::fstat(&file).map_err(self.failed("read"))?;
+        if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
+            return Err(SealError::Changed { path: self.here() });
+        }
+        let attributes = self.attributes(&opened, Handle::Open(file.as_fd()))?;
+        let size = disk::size(&opened);
+        let old = self.old_file(opened.st_ino, before)?;
+        let ready = match &old {
+            Some(old) if old.ranges.is_empty() && old.size == size => Some(old.content),
+            _ => None,
+        };
+        let file = File {
+            file,
+            size,
+            path: self.path.clone(),
+            old,
+        };
+        let content = match ready {
+            Some(content) => content,
+            // Not worth a thread's attention.
+            None if size <= MAX_CHUNK as u64 => {
+                let tree = self.base.as_ref().map(|base| &base.tree);
+                let (buffer, output) = (&mut self.buffer, &mut self.output);
+                content(&file, tree, buffer, output, self.progress)?
+            }
+            None => {
+                let content = self.files.read(file)?;
+                return Ok(Made::File {
+                    attributes,
+                    size,
+                    content,
+                });
+            }
+        };
+        let kind = InodeKind::File { size, content };
+        Ok(Made::Node(Node::Inode(Inode { attributes, kind })))
+    }
+
+    fn old_file(&self, inode: u64, before: Option<&Node>) -> Result<Option<OldFile>, SealError> {
+        let Some((old, path)) = self.old_inode(inode, before)? else {
+            return Ok(None);
+        };
+        let (Some(base), InodeKind::File { size, content }) = (&self.base, old.kind) else {
+            return Ok(None);
+        };
+        let ranges = base.changes.ranges(inode)?;
+        let file = match (ranges.is_empty(), content) {
+            (false, FileContent::Chunk(_) | FileContent::Node(_)) => {
+                open_beneath(base.data.as_fd(), &path).map(Arc::new)
+            }
+            _ => None,
+        };
+        Ok(Some(OldFile {
+            size,
+            content,
+            ranges,
+            file,
+        }))
+    }
+
+    fn subdirectory(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &EntryName,
+        before: Option<&Node>,
+        depth: usize,
+    ) -> Result<Inode, SealError> {
+        let below = disk::open_directory(at, name.as_bytes()).map_err(self.failed("open"))?;
+        let stat = rustix::fs::fstat(&below).map_err(self.failed("read"))?;
+        if stat.st_dev != self.device {
+            // What is mounted there belongs to someone else.
+            let attributes = self.attributes(&stat, Handle::Open(below.as_fd()))?;
+            let (tree, nodes) = Grower::<TreeSpine>::default().finish();
+            for node in nodes {
+                self.output.put(node, None)?;
+            }
+            let kind = InodeKind::Directory { tree };
+            return Ok(Inode { attributes, kind });
+        }
+        let old = match self.old_inode(stat.st_ino, before)? {
+            Some((old, _)) => match old.kind {
+                InodeKind::Directory { tree } => Some((old.attributes, tree)),
+                _ => None,
+            },
+            None => None,
+        };
+        let (attributes, old) = match (old, self.touch(stat.st_ino)) {
+            (Some((attributes, tree)), Some(Touch::Below)) => (attributes, Some(tree)),
+            (old, _) => {
+                let attributes = self.attributes(&stat, Handle::Open(below.as_fd()))?;
+                (attributes, old.map(|(_, tree)| tree))
+            }
+        };
+        let tree = self.directory(below.as_fd(), stat.st_ino, old, depth + 1)?;
+        let kind = InodeKind::Directory { tree };
+        Ok(Inode { attributes, kind })
+    }
+
+    fn symlink(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &EntryName,
+        stat: &Stat,
+    ) -> Result<Inode, SealError> {
+        let target =
+            rustix::fs::readlinkat(at, name.as_bytes(), Vec::new()).map_err(self.failed("read"))?;
+        let handle = Handle::Symlink {
+            at,
+            name: name.as_bytes(),
+        };
+        let attributes = Attributes {
+            mode: SYMLINK_MODE,
+            ..self.attributes(stat, handle)?
+        };
+        let target: Box<[u8]> = target.as_bytes().into();
+        if target.len() > MAX_SYMLINK_LENGTH {
+            return Err(SealError::TooLarge { path: self.here() });
+        }
+        Ok(Inode {
+            attributes,
+            kind: InodeKind::Symlink { target },
+        })
+    }
+
+    fn attributes(&self, stat: &Stat, of: Handle<'_>) -> Result<Attributes, SealError> {
+        let attributes =
+            disk::attributes(stat, of).map_err(self.failed("read the attributes of"))?;
+        self.check(&attributes)?;
+        Ok(attributes)
+    }
+
+    fn check(&self, attributes: &Attributes) -> Result<(), SealError> {
+        attributes
+            .check()
+            .map_err(|_| SealError::TooLarge { path: self.here() })
+    }
+}
+
+impl Pending {
+    fn of(entry: Entry) -> Self {
+        Self {
+            name: entry.name,
+            node: Made::Node(entry.node),
+        }
+    }
+}
+
+/// The nodes of a directory as they come to be.
+struct Nodes {
+    grower: Grower<TreeSpine>,
+    waiting: VecDeque<Pending>,
+    old: Option<Arc<Directory>>,
+}
+
+impl Nodes {
+    fn add(&mut self, entry: Pending, output: &mut Output) -> Result<(), SealError> {
+        self.waiting.push_back(entry);
+        if self.waiting.len() > WAITING {
+            self.settle(output)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest entry.
+    fn settle(&mut self, output: &mut Output) -> Result<(), SealError> {
+        if let Some(oldest) = self.waiting.pop_front() {
+            self.grower.push(oldest.wait()?);
+            let nodes = self.grower.take_complete();
+            self.put(nodes, output)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, output: &mut Output) -> Result<ObjectHash, SealError> {
+        while !self.waiting.is_empty() {
+            self.settle(output)?;
+        }
+        let (top, rest) = std::mem::take(&mut self.grower).finish();
+        self.put(rest, output)?;
+        Ok(top)
+    }
+
+    fn put(&self, nodes: Vec<Object>, output: &mut Output) -> Result<(), SealError> {
+        let old = self.old.as_ref();
+        let is_new = |node: &Object| !old.is_some_and(|old| old.nodes.contains(&node.hash()));
+        nodes
+            .into_iter()
+            .filter(is_new)
+            .try_for_each(|node| output.put(node, None))
+    }
+}
+
+/// The names in a directory, sorted, with their inodes.
+fn entries(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<(EntryName, u64)>> {
+    let mut entries = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        // `.` and `..` are not entry names.
+        if let Ok(name) = EntryName::new(entry.file_name().to_bytes()) {
+            entries.push((name, entry.ino()));
+        }
+    }
+    entries.sort_unstable();
+    Ok(entries)
+}
+
+/// Opens a file of the base to compare with. It is frozen, but its names were a container's.
+fn open_beneath(data: BorrowedFd<'_>, path: &[u8]) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(data, path, flags | OFlags::NOATIME, Mode::empty(), resolve).ok()
+}

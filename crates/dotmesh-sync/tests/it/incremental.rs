@@ -1,0 +1,264 @@
+//! Sealing from what a real filesystem says has changed comes to the same as reading everything.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use dotmesh_model::commit::RECORD_VERSION;
+use dotmesh_model::volume::Folder;
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
+use dotmesh_pool::{BtrfsPlace, DotFile, ImageSize, Pool};
+use dotmesh_store::{Object, references};
+use dotmesh_sync::{Base, MemoryObjects, NodeCache, NullSink, Sealed, seal_directory};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::trees::{actions, run};
+
+/// A pool on btrfs in a temporary folder.
+struct World {
+    pool: Pool,
+    runtime: tokio::runtime::Runtime,
+    next: std::cell::Cell<u64>,
+    mountpoint: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "a pool is mounted: run this test as root"
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let mountpoint = folder.path().join("pool");
+        let place = BtrfsPlace::Image {
+            file: folder.path().join("pool.img"),
+            mountpoint: mountpoint.clone(),
+            size: ImageSize {
+                initial: 4 << 30,
+                limit: 4 << 30,
+            },
+        };
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let pool = runtime
+            .block_on(Pool::open(place, "0".repeat(16)))
+            .expect("a pool");
+        Self {
+            pool,
+            runtime,
+            next: std::cell::Cell::new(1),
+            mountpoint,
+            _folder: folder,
+        }
+    }
+
+    fn number(&self) -> u64 {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        number
+    }
+
+    fn line(&self) -> Line<'_> {
+        let dot: DotName = format!("dot{}", self.number()).parse().expect("a name");
+        let file = DotFile {
+            id: "d".repeat(32),
+            current: BranchName::master(),
+            origins: std::collections::BTreeMap::new(),
+        };
+        self.runtime
+            .block_on(self.pool.create_dot(&dot, &file))
+            .expect("a dot");
+        Line {
+            world: self,
+            dot,
+            head: CommitId::ROOT,
+            sealed: None,
+            cache: Arc::default(),
+            objects: MemoryObjects::default(),
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.mountpoint, rustix::mount::UnmountFlags::empty());
+    }
+}
+
+/// Keeps all nodes.
+#[derive(Default)]
+struct Cache(Mutex<HashMap<ObjectHash, Bytes>>);
+
+impl NodeCache for Cache {
+    fn get(&self, hashes: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
+        let known = self.0.lock().expect("lock");
+        let found = hashes.iter().filter_map(|hash| {
+            let bytes = known.get(hash)?;
+            Some((*hash, bytes.clone()))
+        });
+        found.collect()
+    }
+
+    fn put(&self, nodes: &[Object]) {
+        let nodes = nodes.iter().map(|node| (node.hash(), node.bytes().clone()));
+        self.0.lock().expect("lock").extend(nodes);
+    }
+}
+
+/// A dot with one branch, and every commit of it sealed.
+struct Line<'a> {
+    world: &'a World,
+    dot: DotName,
+    head: CommitId,
+    sealed: Option<Sealed>,
+    cache: Arc<Cache>,
+    /// All that any sealing gave.
+    objects: MemoryObjects,
+}
+
+impl Line<'_> {
+    fn live(&self) -> PathBuf {
+        let master = BranchName::master();
+        self.world
+            .pool
+            .volume_path(&self.dot, &master, &Folder::Root)
+    }
+
+    /// Commits, seals the difference, and returns how many objects that gave.
+    fn commit(&mut self) -> usize {
+        let World { pool, runtime, .. } = self.world;
+        let number = self.world.number();
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        let record = CommitRecord {
+            version: RECORD_VERSION,
+            id: CommitId::from_bytes(id),
+            parent: self.head,
+            branch: BranchName::master(),
+            author: "a".to_owned(),
+            time: jiff::Timestamp::UNIX_EPOCH,
+            message: "m".to_owned(),
+            metadata: Default::default(),
+            images: Vec::new(),
+            code: None,
+        };
+        let id = record.id;
+        let master = BranchName::master();
+        let committing = pool.commit(&self.dot, &master, id, record.encode());
+        runtime.block_on(committing).expect("commit");
+        let base = self.sealed.as_ref().map(|sealed| {
+            let comparing = pool.difference(&self.dot, self.head, id, sealed.has_links);
+            Base {
+                root: sealed.root,
+                data: pool.commit_data(&self.dot, self.head),
+                changes: runtime.block_on(comparing).expect("compare").into(),
+            }
+        });
+        let data = pool.commit_data(&self.dot, id);
+        let mut fresh = MemoryObjects::default();
+        let cache: Arc<dyn NodeCache> = Arc::clone(&self.cache) as _;
+        let progress = Arc::default();
+        let sealing = seal_directory(&data, base, Some(cache), &mut fresh, &progress);
+        let sealed = runtime.block_on(sealing).expect("seal");
+        let everything = self.seal_all(&data);
+        assert_eq!(
+            sealed.root, everything.root,
+            "the same as reading all of it"
+        );
+        assert_eq!(sealed.has_links, everything.has_links);
+        let count = fresh.iter().count();
+        for object in fresh.iter() {
+            self.objects.insert(object.clone());
+        }
+        self.is_complete(sealed.root);
+        self.head = id;
+        self.sealed = Some(sealed);
+        count
+    }
+
+    fn seal_all(&self, data: &Path) -> Sealed {
+        let progress = Arc::default();
+        let mut nowhere = NullSink;
+        let sealing = seal_directory(data, None, None, &mut nowhere, &progress);
+        self.world.runtime.block_on(sealing).expect("seal")
+    }
+
+    fn is_complete(&self, root: ObjectHash) {
+        let mut left = vec![root];
+        let mut met = std::collections::HashSet::new();
+        while let Some(hash) = left.pop() {
+            let object = self.objects.get(hash).expect("every object was given");
+            let below = references(object.kind(), object.bytes()).expect("valid");
+            left.extend(
+                below
+                    .into_iter()
+                    .map(|(_, hash)| hash)
+                    .filter(|hash| met.insert(*hash)),
+            );
+        }
+    }
+}
+
+#[test]
+fn what_changed_comes_to_the_same_as_everything() {
+    let world = World::new();
+    let steps = (actions(60), prop::collection::vec(actions(20), 1..6));
+    let mut runner = TestRunner::new(Config {
+        cases: 60,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let checked = runner.run(&steps, |(first, then)| {
+        let mut line = world.line();
+        run(&line.live(), &first);
+        line.commit();
+        for change in then {
+            run(&line.live(), &change);
+            line.commit();
+        }
+        Ok(())
+    });
+    checked.expect("equal");
+}
+
+#[test]
+fn a_page_of_a_long_file_costs_a_handful_of_objects() {
+    use std::os::unix::fs::FileExt as _;
+    let world = World::new();
+    let mut line = world.line();
+    let live = line.live();
+    let mut state: u64 = 1;
+    let noise = std::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 56) as u8
+    });
+    let bytes: Vec<u8> = noise.take(64 << 20).collect();
+    std::fs::write(live.join("long"), &bytes).expect("write");
+    for i in 0..2000 {
+        std::fs::write(live.join(format!("file{i}")), format!("{i}")).expect("write");
+    }
+    assert!(line.commit() > 3000);
+    let long = std::fs::OpenOptions::new()
+        .write(true)
+        .open(live.join("long"))
+        .expect("open");
+    for at in [4096, 30 << 20, (64 << 20) - 4096] {
+        long.write_all_at(&[9; 4096], at).expect("write");
+        let objects = line.commit();
+        assert!(objects < 10, "{objects} objects");
+    }
+    std::fs::rename(live.join("long"), live.join("other")).expect("rename");
+    let objects = line.commit();
+    assert!(objects < 10, "{objects} objects");
+    assert_eq!(line.commit(), 1, "the root alone when nothing changed");
+    std::fs::create_dir(live.join("below")).expect("create");
+    std::fs::rename(live.join("other"), live.join("below/long")).expect("rename");
+    long.set_len(40 << 20).expect("truncate");
+    long.write_all_at(&[1; 100], 50 << 20).expect("write");
+    let objects = line.commit();
+    assert!(objects < 20, "{objects} objects");
+}

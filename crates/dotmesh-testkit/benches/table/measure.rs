@@ -57,10 +57,20 @@ impl Metric {
 
 /// The ratio to the best of some peers that is to be reached.
 pub(crate) struct Bar {
-    pub(crate) at_most: f64,
-    pub(crate) of: &'static str,
+    at_most: f64,
+    of: &'static str,
     /// None named: all that were measured.
-    pub(crate) among: &'static [&'static str],
+    among: &'static [&'static str],
+}
+
+impl Bar {
+    pub(crate) const fn new(
+        at_most: f64,
+        of: &'static str,
+        among: &'static [&'static str],
+    ) -> Self {
+        Self { at_most, of, among }
+    }
 }
 
 /// One line of the table.

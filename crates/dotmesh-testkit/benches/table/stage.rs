@@ -19,7 +19,6 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// With Docker or without, beside it or not: the daemon does the same.
     pub(crate) async fn start(machine: Machine) -> Result<Self> {
         let arguments = ["--pool-size", "60G", "--trash-grace", "0"];
         let mut daemon = machine.spawn_daemon("dotmeshd", &arguments).await?;
@@ -49,8 +48,13 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn start() -> Result<Self> {
         let network = Network::start().await?;
-        let alice = Node::start(network.machine_without_docker("alice").await?).await?;
-        let bob = Node::start(network.machine_without_docker("bob").await?).await?;
+        let node = async |name| {
+            let machine = network.machine_without_docker(name).await?;
+            // A pull asks which containers use the dot; none do, so no images are needed.
+            machine.start_docker().await?;
+            Node::start(machine).await
+        };
+        let (alice, bob) = tokio::try_join!(node("alice"), node("bob"))?;
         let hub = network.machine_without_docker("hub").await?;
         let data = hub.home().join("hub");
         let data = data.to_str().context("a path that is text")?;

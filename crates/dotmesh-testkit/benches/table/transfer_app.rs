@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::app::{App, Load, Size};
 use crate::measure::{Bar, Metric, OURS, Row, Table, median, time};
-use crate::peers::{BORG, Peers, RESTIC, RSYNC, RUSTIC, SEND, warm};
+use crate::peers::{BORG, Peers, RESTIC, RSYNC, RUSTIC, SEND, fastest, warm};
 use crate::stage::Stage;
 
 const FIRST: &str = "first push of A";
@@ -69,51 +69,19 @@ async fn one_round(table: &mut Table, stage: &Stage, app: &App<'_>, size: Size) 
 }
 
 fn rows(table: &mut Table) {
-    let tools = Bar {
-        at_most: 0.5,
-        of: "the faster of restic and borg",
-        among: &[RESTIC, BORG],
-    };
-    table.compare("1 first push of A, time", FIRST, Metric::Time, &[tools]);
-    let fastest = Bar {
-        at_most: 0.35,
-        of: "the fastest",
-        among: &[],
-    };
-    table.compare(
-        "2 push of B after A, time",
-        CHANGE,
-        Metric::Time,
-        &[fastest],
-    );
-    let send = Bar {
-        at_most: 0.9,
-        of: SEND,
-        among: &[SEND],
-    };
-    let restic = Bar {
-        at_most: 0.4,
-        of: RESTIC,
-        among: &[RESTIC],
-    };
+    let of = "the faster of restic and borg";
+    let bar = Bar::new(0.5, of, &[RESTIC, BORG]);
+    table.compare("1 first push of A, time", FIRST, Metric::Time, &[bar]);
+    let figure = "2 push of B after A, time";
+    table.compare(figure, CHANGE, Metric::Time, &fastest(0.35));
+    let send = Bar::new(0.9, SEND, &[SEND]);
+    let restic = Bar::new(0.4, RESTIC, &[RESTIC]);
     let figure = "3 push of B after A, bytes";
     table.compare(figure, CHANGE, Metric::Bytes, &[send, restic]);
-    let tools = Bar {
-        at_most: 0.6,
-        of: "the faster of restic and borg",
-        among: &[RESTIC, BORG],
-    };
-    let rustic = Bar {
-        at_most: 1.0,
-        of: RUSTIC,
-        among: &[RUSTIC],
-    };
+    let tools = Bar::new(0.6, of, &[RESTIC, BORG]);
+    let rustic = Bar::new(1.0, RUSTIC, &[RUSTIC]);
     table.compare("4 clone of A, time", CLONE, Metric::Time, &[tools, rustic]);
-    let rsync = Bar {
-        at_most: 0.5,
-        of: RSYNC,
-        among: &[RSYNC],
-    };
+    let rsync = Bar::new(0.5, RSYNC, &[RSYNC]);
     table.compare("5 pull of B after A, time", PULL, Metric::Time, &[rsync]);
 }
 

@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::app::{Size, commit, data_of};
 use crate::data;
-use crate::measure::{Bar, Metric, OURS, Table};
-use crate::peers::{Peers, warm};
+use crate::measure::{Metric, OURS, Table};
+use crate::peers::{Peers, fastest, warm};
 use crate::stage::Stage;
 
 const FIRST: &str = "first push of C";
@@ -33,12 +33,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
         ("6 first push of C, time", FIRST),
         ("6 clone of C, time", CLONE),
     ] {
-        let fastest = Bar {
-            at_most: 0.7,
-            of: "the fastest",
-            among: &[],
-        };
-        table.compare(figure, operation, Metric::Time, &[fastest]);
+        table.compare(figure, operation, Metric::Time, &fastest(0.7));
     }
     Ok(())
 }

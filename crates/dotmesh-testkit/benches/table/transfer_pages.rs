@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::app::{Size, commit, data_of};
 use crate::data;
-use crate::measure::{Bar, Metric, OURS, Table};
-use crate::peers::{Peers, warm};
+use crate::measure::{Metric, OURS, Table};
+use crate::peers::{Peers, fastest, warm};
 use crate::stage::Stage;
 
 const FIRST: &str = "first push of D";
@@ -35,13 +35,8 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     warm(&stage, &second.display().to_string()).await;
     table.record(CHANGE, OURS, stage.transfer(alice, &push).await?);
     peers.backup(table, CHANGE).await?;
-    let fastest = Bar {
-        at_most: 0.2,
-        of: "the fastest",
-        among: &[],
-    };
     let figure = "7 push of D's change, time";
-    table.compare(figure, CHANGE, Metric::Time, &[fastest]);
+    table.compare(figure, CHANGE, Metric::Time, &fastest(0.2));
     // The pages do not compress: what is sent is what it was before compression.
     let sent = table.ours(CHANGE, Metric::Bytes);
     let figure = "7 push of D's change, bytes; 1.3 × the changed pages";

@@ -15,7 +15,7 @@ use crate::stage::{POOL, Stage};
 /// A tool, by lines of shell. `$DATA` is the folder to keep and `$SNAPSHOT` its snapshot, `$BEFORE` says what the last
 /// one was in the form that `btrfs send` takes, `$REPO` is a folder of the tool's own, `$N` counts its backups, `$TO`
 /// is where to restore.
-struct Tool {
+pub(crate) struct Tool {
     name: &'static str,
     program: &'static str,
     prepare: &'static str,
@@ -80,7 +80,22 @@ const TOOLS: &[Tool] = &[
 /// Where the snapshot's data is mounted.
 const DATA: &str = "/run/snapshot";
 
-/// All peers that are here, with fresh repositories.
+/// Where rustic is when it is not on the PATH.
+const ELSEWHERE: &str = "/opt/rustic/bin";
+
+/// The tools that are installed.
+pub(crate) async fn installed(stage: &Stage) -> Vec<&'static Tool> {
+    let mut installed = Vec::new();
+    for tool in TOOLS {
+        let line = format!("PATH=$PATH:{ELSEWHERE} command -v {}", tool.program);
+        if stage.alice.machine.run(&line).await.status.success() {
+            installed.push(tool);
+        }
+    }
+    installed
+}
+
+/// Some peers, with fresh repositories.
 pub(crate) struct Peers<'a> {
     stage: &'a Stage,
     tools: Vec<&'static Tool>,
@@ -89,26 +104,23 @@ pub(crate) struct Peers<'a> {
 }
 
 impl<'a> Peers<'a> {
-    pub(crate) async fn start(stage: &'a Stage) -> Result<Self> {
-        let mut peers = Self {
+    /// Makes the repositories.
+    pub(crate) async fn start(stage: &'a Stage, tools: &[&'static Tool]) -> Result<Self> {
+        let peers = Self {
             stage,
-            tools: Vec::new(),
+            tools: tools.to_vec(),
             folder: stage.alice.machine.home().join("peers"),
             snapshots: Vec::new(),
         };
         let folder = peers.folder.display();
         stage.alice.ok(&format!("mkdir {folder}")).await;
-        for tool in TOOLS {
-            let there = peers.line(tool, &format!("command -v {}", tool.program));
-            if stage.alice.machine.run(&there).await.status.success() {
-                stage.alice.ok(&peers.line(tool, tool.prepare)).await;
-                peers.tools.push(tool);
-            }
+        for tool in tools {
+            stage.alice.ok(&peers.line(tool, tool.prepare)).await;
         }
         Ok(peers)
     }
 
-    /// The snapshot that backups are made of from now on. All of it is read once.
+    /// The snapshot that backups are made of from now on.
     pub(crate) async fn look_at(&mut self, snapshot: &Path) {
         let from = snapshot.join("data");
         let mount = format!("mkdir -p {DATA} && mount --bind {} {DATA}", from.display());
@@ -193,7 +205,7 @@ impl<'a> Peers<'a> {
         };
         let opening = if line.ends_with("times") { "{ " } else { "" };
         format!(
-            "export PATH=$PATH:/opt/rustic/bin RESTIC_PASSWORD=secret RUSTIC_PASSWORD=secret \
+            "export PATH=$PATH:{ELSEWHERE} RESTIC_PASSWORD=secret RUSTIC_PASSWORD=secret \
              RESTIC_CACHE_DIR={folder}/restic.cache RUSTIC_CACHE_DIR={folder}/rustic.cache BORG_BASE_DIR={folder}/borg.base \
              BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes DATA={DATA} SNAPSHOT={snapshot} BEFORE='{before}' \
              REPO={folder}/{} N={snapshots} TO={}; bash -e -o pipefail -c '{opening}{line}'",

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::app::{Size, commit, data_of};
 use crate::data;
 use crate::measure::{Metric, OURS, Table};
-use crate::peers::{Peers, fastest, warm};
+use crate::peers::{Peers, fastest, installed, warm};
 use crate::stage::Stage;
 
 const FIRST: &str = "first push of D";
@@ -21,20 +21,23 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     tokio::task::spawn_blocking(move || data::large_file(&made, size.of(BYTES))).await??;
     let account = stage.account().await?;
     let push = format!("dm push {account} large");
-    let mut peers = Peers::start(&stage).await?;
 
     let first = commit(alice, "large").await;
-    peers.look_at(&first).await;
     warm(&stage, &first.display().to_string()).await;
     table.record(FIRST, OURS, stage.transfer(alice, &push).await?);
-    peers.backup(table, FIRST).await?;
-
     let changed = tokio::task::spawn_blocking(move || data::rewrite_pages(&file)).await??;
     let second = commit(alice, "large").await;
-    peers.look_at(&second).await;
     warm(&stage, &second.display().to_string()).await;
     table.record(CHANGE, OURS, stage.transfer(alice, &push).await?);
-    peers.backup(table, CHANGE).await?;
+    // One after another: there is not the space for all of their repositories.
+    for tool in installed(&stage).await {
+        let mut peers = Peers::start(&stage, &[tool]).await?;
+        peers.look_at(&first).await;
+        peers.backup(table, FIRST).await?;
+        peers.look_at(&second).await;
+        peers.backup(table, CHANGE).await?;
+        peers.remove().await;
+    }
     let figure = "7 push of D's change, time";
     table.compare(figure, CHANGE, Metric::Time, &fastest(0.2));
     // The pages do not compress: what is sent is what it was before compression.

@@ -133,8 +133,13 @@ impl Table {
 
     /// The median of our rounds.
     pub(crate) fn ours(&self, operation: &str, metric: Metric) -> f64 {
+        self.of(OURS, operation, metric)
+    }
+
+    /// The median of a tool's rounds.
+    pub(crate) fn of(&self, whose: &str, operation: &str, metric: Metric) -> f64 {
         self.medians(operation, metric)
-            .find(|(who, _)| *who == OURS)
+            .find(|(who, _)| *who == whose)
             .map_or(f64::NAN, |(_, value)| value)
     }
 

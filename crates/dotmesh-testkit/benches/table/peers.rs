@@ -16,7 +16,7 @@ use crate::stage::{POOL, Stage};
 /// one was in the form that `btrfs send` takes, `$REPO` is a folder of the tool's own, `$N` counts its backups, `$TO`
 /// is where to restore.
 pub(crate) struct Tool {
-    name: &'static str,
+    pub(crate) name: &'static str,
     program: &'static str,
     prepare: &'static str,
     backup: &'static str,

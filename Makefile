@@ -9,7 +9,7 @@ help:
 	@echo "make test       run every check and test; installs what it needs"
 	@echo "make build      build dm, dotmeshd and dothub into target/release"
 	@echo "make install    put them into /usr/local/bin"
-	@echo "make bench      measure, and print one table of ratios"
+	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,transfer,list for a part of it"
 
 build:
 	@scripts/setup.sh build
@@ -31,10 +31,11 @@ test:
 	@scripts/setup.sh test
 	$(CARGO) xtask ci
 
+# Parts of `transfer` are app, files, pages and growth. SCALE=0.1 is for trying the benchmark itself out.
 bench:
-	@scripts/setup.sh test
+	@scripts/setup.sh bench
 	$(CARGO) build --release --bins
-	$(CARGO) bench --package dotmesh-testkit
+	BENCH_ONLY="$(ONLY)" BENCH_SCALE="$(or $(SCALE),1)" $(CARGO) bench --package dotmesh-testkit
 
 fmt:
 	$(CARGO) fmt --all

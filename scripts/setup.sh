@@ -4,6 +4,7 @@
 #   setup.sh build     to compile Dotmesh
 #   setup.sh docker    to run it: a Docker engine, Compose, the btrfs tools
 #   setup.sh test      to run all of its tests
+#   setup.sh bench     to measure it beside its peers
 set -eu
 
 # An ordinary user's PATH may lack the folders of the system's own commands.
@@ -40,12 +41,23 @@ need_test() {
     need dockerd docker.io
 }
 
+need_bench() {
+    need_test
+    need restic restic
+    need borg borgbackup
+    need zstd zstd
+    need redis-server redis-server
+    # Debian's PostgreSQL keeps its programs off the PATH.
+    [ -n "$(ls /usr/lib/postgresql/*/bin/pgbench 2>/dev/null)" ] || packages="$packages postgresql"
+}
+
 case ${1:-} in
 build) need_build ;;
 docker) need_docker ;;
 test) need_test ;;
+bench) need_bench ;;
 *)
-    echo "usage: $0 build|docker|test" >&2
+    echo "usage: $0 build|docker|test|bench" >&2
     exit 2
     ;;
 esac

@@ -1,22 +1,86 @@
-//! How fast Dotmesh is, as ratios of times measured side by side in one run, on a machine of the testkit.
+//! How fast Dotmesh is, as ratios of times measured side by side in one run, on machines of the testkit.
 //!
-//! Each figure is a median of several rounds, and peers and we take turns within a round: what else the host does
-//! meets both.
+//! Peers and we take turns within a round: what else the host does meets both. `BENCH_ONLY` chooses groups by their
+//! names, `BENCH_SCALE` makes the data smaller to try the benchmark itself out.
 
+#[path = "table/app.rs"]
+mod app;
+#[path = "table/commands.rs"]
+mod commands;
+#[path = "table/data.rs"]
+mod data;
+#[path = "table/host.rs"]
+mod host;
 #[path = "table/measure.rs"]
 mod measure;
-#[path = "table/scenarios.rs"]
-mod scenarios;
+#[path = "table/peers.rs"]
+mod peers;
+#[path = "table/stage.rs"]
+mod stage;
+#[path = "table/transfer_app.rs"]
+mod transfer_app;
+#[path = "table/transfer_files.rs"]
+mod transfer_files;
+#[path = "table/transfer_growth.rs"]
+mod transfer_growth;
+#[path = "table/transfer_pages.rs"]
+mod transfer_pages;
 
-use anyhow::Result;
+use std::env;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// All groups, in the order in which they run: the slowest to set up is last.
+const GROUPS: &[&str] = &[
+    "commit", "checkout", "app", "files", "pages", "growth", "list",
+];
+/// What `transfer` stands for.
+const TRANSFER: &[&str] = &["app", "files", "pages", "growth"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let groups = chosen(&env::var("BENCH_ONLY").unwrap_or_default())?;
+    let scale = match env::var("BENCH_SCALE") {
+        Ok(text) => text.parse().context("BENCH_SCALE is a number, e.g. 0.1")?,
+        Err(_) => 1.0,
+    };
+    let size = app::Size(scale);
     let mut table = measure::Table::default();
-    scenarios::commit(&mut table).await?;
-    scenarios::checkout(&mut table).await?;
-    scenarios::list(&mut table).await?;
-    scenarios::transfer(&mut table).await?;
+    for group in groups {
+        match group {
+            "commit" => commands::commit(&mut table).await?,
+            "checkout" => commands::checkout(&mut table).await?,
+            "app" => transfer_app::measure(&mut table, size).await?,
+            "files" => transfer_files::measure(&mut table, size).await?,
+            "pages" => transfer_pages::measure(&mut table, size).await?,
+            "growth" => transfer_growth::measure(&mut table, size).await?,
+            _ => commands::list(&mut table).await?,
+        }
+    }
+    table.peaks();
+    host::describe();
     table.print();
     Ok(())
+}
+
+/// The groups that are named, separated by commas; all without a name.
+fn chosen(names: &str) -> Result<Vec<&'static str>> {
+    let names: Vec<_> = names.split(',').filter(|name| !name.is_empty()).collect();
+    for name in &names {
+        ensure!(
+            *name == "transfer" || GROUPS.contains(name),
+            "there is no group {name}; there are {} and transfer",
+            GROUPS.join(", ")
+        );
+    }
+    let wanted = |group: &&str| {
+        names.is_empty()
+            || names.contains(group)
+            || names.contains(&"transfer") && TRANSFER.contains(group)
+    };
+    Ok(GROUPS
+        .iter()
+        .copied()
+        .filter(|group| wanted(group))
+        .collect())
 }

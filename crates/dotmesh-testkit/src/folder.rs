@@ -62,7 +62,6 @@ impl Folder {
         );
         let prepared = PathBuf::from(String::from_utf8(prepared.stdout)?.trim_end());
         let docker = self.path.join("docker");
-        fs::create_dir(&docker)?;
         for entry in fs::read_dir(&prepared)? {
             let entry = entry?.path();
             let how = if entry.ends_with("overlay2") {

@@ -45,7 +45,7 @@ const BOOT: &str = r#"
         mkdir -p "$folder/$part" "$folder/work/$part"
         mount -t overlay overlay -o "lowerdir=/$part,upperdir=$folder/$part,workdir=$folder/work/$part" "/$part"
     done
-    mkdir -p "$folder/dotmesh" "$folder/home" /var/lib/docker /var/lib/dotmesh
+    mkdir -p "$folder/docker" "$folder/dotmesh" "$folder/home" /var/lib/docker /var/lib/dotmesh
     mount --bind "$folder/docker" /var/lib/docker
     mount --bind "$folder/dotmesh" /var/lib/dotmesh
     mount -t tmpfs -o mode=755 tmpfs /run
@@ -87,14 +87,23 @@ impl Machine {
     }
 
     pub(crate) async fn start_in(network: Network, name: &str) -> anyhow::Result<Machine> {
-        let name = name.to_owned();
-        let parts = tokio::task::spawn_blocking(move || Parts::start(network, name)).await??;
-        let machine = Machine {
-            parts: Arc::new(parts),
-            docker: Arc::default(),
-        };
+        let machine = Machine::boot(network, name).await?;
+        let parts = machine.parts.clone();
+        tokio::task::spawn_blocking(move || parts.folder.prepare_docker())
+            .await?
+            .context("copy the prepared Docker images")?;
         machine.start_docker().await?;
         Ok(machine)
+    }
+
+    /// A machine in which nothing runs yet.
+    pub(crate) async fn boot(network: Network, name: &str) -> anyhow::Result<Machine> {
+        let name = name.to_owned();
+        let parts = tokio::task::spawn_blocking(move || Parts::start(network, name)).await??;
+        Ok(Machine {
+            parts: Arc::new(parts),
+            docker: Arc::default(),
+        })
     }
 
     /// The name the machine was started with; also its host name.
@@ -251,9 +260,6 @@ impl Parts {
             "a machine's name has a-z, 0-9 and -, unlike {name:?}"
         );
         let folder = Folder::create(&name)?;
-        folder
-            .prepare_docker()
-            .context("copy the prepared Docker images")?;
         fs::create_dir(folder.path().join("log"))?;
         let arguments = [folder.path().as_os_str(), OsStr::new(&name)];
         let namespaces = Namespaces::start(UNSHARE, BOOT, &arguments)

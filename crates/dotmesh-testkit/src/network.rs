@@ -59,6 +59,11 @@ impl Network {
         Machine::start_in(self.clone(), name).await
     }
 
+    /// Starts a machine that has no Docker engine. It needs no images, and is there at once.
+    pub async fn machine_without_docker(&self, name: &str) -> anyhow::Result<Machine> {
+        Machine::boot(self.clone(), name).await
+    }
+
     /// Where machines reach what the test itself serves. It can also be reached from the host.
     pub fn host_address(&self) -> Ipv4Addr {
         self.address(1)

@@ -1,0 +1,201 @@
+//! The state of an app: a PostgreSQL cluster of pgbench, a Redis, and images; and the change that pgbench makes to it.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::data;
+use crate::stage::{Node, POOL};
+
+/// How large the state is; all of it is scaled alike.
+#[derive(Clone, Copy)]
+pub(crate) struct Size(pub(crate) f64);
+
+impl Size {
+    pub(crate) fn of(self, full: usize) -> usize {
+        ((full as f64 * self.0) as usize).max(1)
+    }
+}
+
+/// How long pgbench runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Load {
+    Seconds(usize),
+    Transactions(usize),
+}
+
+/// What pgbench did.
+pub(crate) struct Done {
+    pub(crate) transactions: usize,
+    pub(crate) a_second: f64,
+}
+
+const CLIENTS: usize = 8;
+const KEYS_AT_ONCE: usize = 10_000;
+/// Of the machine's own; PostgreSQL may not pass through the folders of the pool, but through a mount.
+const RUN: &str = "/run/bench";
+
+/// A dot with the state of an app. PostgreSQL runs between `start` and `stop`.
+pub(crate) struct App<'a> {
+    node: &'a Node,
+    pub(crate) dot: String,
+}
+
+impl<'a> App<'a> {
+    /// Makes the state, with nothing running.
+    pub(crate) async fn create(node: &'a Node, dot: &str, size: Size) -> Result<Self> {
+        let app = Self::empty(node, dot).await?;
+        let data = app.data();
+        node.ok(&format!(
+            "mkdir {data}/pg {data}/redis && chown postgres {data}/pg && chmod 700 {data}/pg"
+        ))
+        .await;
+        app.mount().await;
+        app.postgres("initdb -D /run/bench/pg -A trust").await;
+        app.run_postgres().await;
+        app.postgres("createdb bench").await;
+        let scale = size.of(60);
+        app.postgres(&format!("pgbench -q -i -s {scale} bench"))
+            .await;
+        app.stop().await;
+        app.fill_redis(size.of(1_000_000)).await?;
+        let images = node.machine.path(format!("{data}/images"));
+        tokio::task::spawn_blocking(move || data::images(&images, size.of(1000))).await??;
+        Ok(app)
+    }
+
+    /// The same state in another dot, as if it had been made there; its files share no page of the cache with the first.
+    pub(crate) async fn copy(&self, dot: &str) -> Result<Self> {
+        let copy = Self::empty(self.node, dot).await?;
+        let line = format!("cp -a --reflink=always {}/. {}/", self.data(), copy.data());
+        self.node.ok(&line).await;
+        Ok(copy)
+    }
+
+    async fn empty(node: &'a Node, dot: &str) -> Result<Self> {
+        node.ok(&format!("dm mount --create {dot} .{dot}")).await;
+        let dot = dot.to_owned();
+        Ok(Self { node, dot })
+    }
+
+    fn data(&self) -> String {
+        data_of(&self.dot)
+    }
+
+    async fn mount(&self) {
+        let data = self.data();
+        self.node
+            .ok(&format!(
+                "mkdir -p {RUN}/pg && chown postgres {RUN} && mount --bind {data}/pg {RUN}/pg"
+            ))
+            .await;
+    }
+
+    /// Starts PostgreSQL.
+    pub(crate) async fn start(&self) {
+        self.mount().await;
+        self.run_postgres().await;
+    }
+
+    async fn run_postgres(&self) {
+        self.postgres(
+            "pg_ctl -s -w -D /run/bench/pg -l /run/bench/log -o \"-h '' -k /run/bench\" start",
+        )
+        .await;
+    }
+
+    /// Stops PostgreSQL in the orderly way.
+    pub(crate) async fn stop(&self) {
+        self.postgres("pg_ctl -s -w -D /run/bench/pg -m fast stop")
+            .await;
+        self.node.ok(&format!("umount {RUN}/pg")).await;
+    }
+
+    /// Lets eight clients change the database.
+    pub(crate) async fn pgbench(&self, load: Load) -> Result<Done> {
+        let amount = match load {
+            Load::Seconds(seconds) => format!("-T {seconds}"),
+            Load::Transactions(all) => format!("-t {}", all.div_ceil(CLIENTS)),
+        };
+        let report = self
+            .postgres(&format!("pgbench -c {CLIENTS} -j 2 {amount} bench"))
+            .await;
+        let number = |after: &str| {
+            let (_, rest) = report.split_once(after).context("pgbench says")?;
+            let digits = rest.split(|c: char| !c.is_ascii_digit() && c != '.').next();
+            digits
+                .and_then(|digits| digits.parse::<f64>().ok())
+                .with_context(|| format!("a number after {after}"))
+        };
+        Ok(Done {
+            transactions: number("actually processed: ")? as usize,
+            a_second: number("tps = ")?,
+        })
+    }
+
+    /// The change: eight clients for some time, and all of it in the tables' files.
+    pub(crate) async fn change(&self, load: Load) -> Result<Done> {
+        let done = self.pgbench(load).await?;
+        self.postgres("psql -q -c checkpoint bench").await;
+        Ok(done)
+    }
+
+    /// Runs one of PostgreSQL's programs as its user.
+    async fn postgres(&self, line: &str) -> String {
+        let quoted = line.replace('\'', r"'\''");
+        self.node
+            .ok(&format!(
+                "cd / && runuser -u postgres -- env PGHOST={RUN} sh -c 'PATH=$(echo /usr/lib/postgresql/*/bin | cut -d\" \" -f1):$PATH; {quoted}'"
+            ))
+            .await
+    }
+
+    async fn fill_redis(&self, keys: usize) -> Result<()> {
+        let socket = format!("{RUN}/redis");
+        let data = self.data();
+        let cli = format!("redis-cli -s {socket}");
+        let start = format!(
+            "redis-server --daemonize yes --dir {data}/redis --save '' --port 0 --unixsocket {socket} --logfile {RUN}/redis.log"
+        );
+        let ready = format!("until {cli} ping >/dev/null 2>&1; do sleep 0.05; done");
+        self.node.ok(&format!("{start} && {ready}")).await;
+        let mut pipe = self.node.machine.command("redis-cli");
+        let mut pipe = pipe
+            .args(["-s", &socket, "--pipe"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let mut commands = pipe.stdin.take().context("a pipe to redis-cli")?;
+        for first in (0..keys).step_by(KEYS_AT_ONCE) {
+            let some = data::redis_commands(first..keys.min(first + KEYS_AT_ONCE));
+            commands.write_all(&some).await?;
+        }
+        drop(commands);
+        ensure!(pipe.wait().await?.success(), "redis-cli --pipe failed");
+        self.node
+            .ok(&format!("{cli} save && {cli} shutdown nosave"))
+            .await;
+        Ok(())
+    }
+
+    /// Commits; returns where the snapshot is.
+    pub(crate) async fn commit(&self) -> PathBuf {
+        commit(self.node, &self.dot).await
+    }
+}
+
+/// The top folder of a dot's working copy.
+pub(crate) fn data_of(dot: &str) -> String {
+    format!("{POOL}/dots/admin/{dot}/branches/master/data")
+}
+
+/// Commits a dot; returns where the snapshot is.
+pub(crate) async fn commit(node: &Node, dot: &str) -> PathBuf {
+    let id = node
+        .ok(&format!("dm switch {dot} && dm commit -m state"))
+        .await;
+    let commits = PathBuf::from(format!("{POOL}/dots/admin/{dot}/commits"));
+    commits.join(id.trim())
+}

@@ -10,6 +10,7 @@ mod branches;
 mod capability;
 mod cli;
 mod damage;
+mod deltas;
 mod full_disk;
 mod limits;
 mod push;

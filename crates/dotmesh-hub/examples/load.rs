@@ -277,7 +277,7 @@ async fn main() {
     let start = Instant::now();
     for _ in 0..100 {
         client.dot(&dot).await.unwrap().unwrap();
-        client.commits(&dot, id).await.unwrap();
+        client.commits(&dot, id, None).await.unwrap();
     }
     hub.report("100 no-op pulls", start, cpu);
 }

@@ -58,7 +58,7 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             // In KiB. The index of hashes is hit all over.
-            .pragma("cache_size", "-8192")
+            .pragma("cache_size", "-4096")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections: u32| {
             SqlitePoolOptions::new()

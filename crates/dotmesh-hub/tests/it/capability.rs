@@ -165,7 +165,7 @@ async fn access_that_is_taken_away_ends_at_once() {
         bob.finish_upload(&app, &upload, &request).await,
         ErrorCode::Forbidden,
     );
-    refused(bob.commits(&app, first.id).await, ErrorCode::NotFound);
+    refused(bob.commits(&app, first.id, None).await, ErrorCode::NotFound);
     alice.grant(&app, &user, Access::Read).await.unwrap();
     refused(
         bob.finish_upload(&app, &upload, &request).await,

@@ -123,7 +123,7 @@ async fn look_at_hub(
         .copied()
         .filter(|head| !local.contains(*head))
     {
-        for commit in job.hub.commits(remote, head).await?.commits {
+        for commit in job.hub.commits(remote, head, None).await?.commits {
             let record = CommitRecord::decode(commit.record.as_bytes())?;
             state.history.insert(record.id, record.parent);
             state.seals.insert(record.id, commit.seal);
@@ -204,7 +204,10 @@ async fn send(
         *seal
     } else {
         // It was pushed from here before the registry was rebuilt.
-        let list = job.hub.commits(&job.request.remote_dot, parent).await?;
+        let list = job
+            .hub
+            .commits(&job.request.remote_dot, parent, None)
+            .await?;
         list.commits
             .first()
             .map(|commit| commit.seal)

@@ -57,7 +57,7 @@ pub(crate) async fn lines(
     for branch in wanted_branches(job, remote)? {
         let list = job
             .hub
-            .commits(&job.request.remote_dot, branch.head)
+            .commits(&job.request.remote_dot, branch.head, None)
             .await?;
         // From the first commit on: the roots of all of them are needed, and checking is cheap.
         let commits = verify_commits(&list, branch.head, |_| None)?;

@@ -16,4 +16,7 @@ mod limits;
 mod push;
 mod restart;
 mod roles;
+#[path = "../../../dotmesh-store/tests/it/s3.rs"]
+mod s3;
+mod stores;
 mod support;

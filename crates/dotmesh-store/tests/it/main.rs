@@ -2,5 +2,7 @@
 
 mod arbitrary;
 mod nodes;
+mod pack_store;
 mod packs;
+mod s3;
 mod vectors;

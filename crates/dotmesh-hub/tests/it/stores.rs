@@ -1,0 +1,84 @@
+//! Objects can be kept elsewhere than in the hub's folder: nothing else changes.
+
+use std::path::Path;
+use std::process::Command;
+
+use dotmesh_store::{Object, PackReader, PackStore};
+
+use crate::cli::{dothub, run, start};
+use crate::s3::S3Server;
+use crate::support::{commit, dot, files, push, push_first};
+
+/// `dothub serve` with objects at `url`.
+fn serve(data: &Path, url: &str, variables: &[(String, String)]) -> Command {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--store-url", url];
+    let mut command = dothub(data, &args);
+    command.envs(variables.iter().cloned());
+    command
+}
+
+/// Pushes twice, stops the hub in between, and fetches everything from the second.
+async fn push_and_fetch(url: &str, variables: Vec<(String, String)>) {
+    let data = tempfile::tempdir().unwrap();
+    let added = run(data.path(), &["user", "add", "alice"]);
+    let added = String::from_utf8(added.stdout).unwrap();
+    let key = added.lines().last().unwrap();
+    let app = dot("alice/app");
+
+    let hub = start(serve(data.path(), url, &variables));
+    let alice = hub.client("alice", key);
+    let (first, first_files) = push_first(&alice, &app, b"one").await;
+    assert!(hub.terminate().success());
+
+    let hub = start(serve(data.path(), url, &variables));
+    let alice = hub.client("alice", key);
+    let many: Vec<(String, Vec<u8>)> = (0..12u32)
+        .map(|n| (format!("{n:03}"), n.to_le_bytes().repeat(15_000)))
+        .collect();
+    let many: Vec<(&str, &[u8])> = many
+        .iter()
+        .map(|(name, content)| (name.as_str(), content.as_slice()))
+        .collect();
+    let many = files(&many);
+    let second = commit(&first, &many);
+    push(&alice, &app, Some(&first), &second, &many)
+        .await
+        .unwrap();
+
+    let objects = [first_files.objects, many.objects].concat();
+    let hashes: Vec<_> = objects.iter().map(Object::hash).collect();
+    let got = alice.objects(&app, &hashes).await.unwrap();
+    let got: Vec<Object> = PackReader::new(got)
+        .unwrap()
+        .map(|frame| frame.unwrap().object().unwrap())
+        .collect();
+    assert_eq!(got, objects);
+    let stored = PackStore::open(url, variables).unwrap().list().await;
+    assert_eq!(stored.unwrap().len(), 2);
+    assert!(!data.path().join("objects").exists());
+    assert!(hub.terminate().success());
+}
+
+#[tokio::test]
+async fn another_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    push_and_fetch(&url, Vec::new()).await;
+}
+
+#[tokio::test]
+async fn s3() {
+    let server = S3Server::start();
+    push_and_fetch("s3://bucket/hub", server.variables()).await;
+}
+
+#[test]
+fn what_is_no_store_is_said_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    for url in ["ftp://host/objects", "file:///no/such/folder"] {
+        let output = serve(data.path(), url, &[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("error: ") && said.contains(url.trim_start_matches("file://")));
+    }
+}

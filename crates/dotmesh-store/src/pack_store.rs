@@ -11,7 +11,6 @@ use dotmesh_model::ObjectHash;
 use dotmesh_model::ids::InvalidId;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
-use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::pack::MAX_PACK_LENGTH;
@@ -67,16 +66,13 @@ pub struct FrameRange {
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum PackStoreError {
-    /// The folder or bucket cannot be used.
-    #[error("cannot use {place} for packs")]
+    /// The folder cannot be used.
+    #[error("cannot use {folder} for packs")]
     Open {
-        place: String,
+        folder: String,
         #[source]
         source: object_store::Error,
     },
-    /// The address is none, or of a kind of store that is not known.
-    #[error("'{url}' is not the address of a store: write file:///FOLDER or s3://BUCKET/PREFIX")]
-    BadUrl { url: String },
     /// More than [`MAX_PACK_LENGTH`].
     #[error("a pack may have at most {MAX_PACK_LENGTH} bytes, got {length}")]
     TooLong { length: usize },
@@ -115,39 +111,10 @@ impl PackStore {
     pub fn local(folder: &Path) -> Result<Self, PackStoreError> {
         let objects =
             LocalFileSystem::new_with_prefix(folder).map_err(|source| PackStoreError::Open {
-                place: folder.display().to_string(),
+                folder: folder.display().to_string(),
                 source,
             })?;
         Ok(Self::new(Arc::new(objects.with_fsync(true))))
-    }
-
-    /// The store at `file:///FOLDER`, which has to exist, or `s3://BUCKET/PREFIX`. The latter's login, region and
-    /// endpoint are those of the usual variables `AWS_…` among `variables`.
-    pub fn open(
-        url: &str,
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, PackStoreError> {
-        let bad = || PackStoreError::BadUrl {
-            url: url.to_owned(),
-        };
-        let parsed = url::Url::parse(url).map_err(|_| bad())?;
-        match parsed.scheme() {
-            "file" => Self::local(&parsed.to_file_path().map_err(|()| bad())?),
-            "s3" if parsed.has_host() => {
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                let variables = variables.into_iter();
-                let variables = variables.filter(|(name, _)| name.starts_with("AWS_"));
-                let (store, prefix) =
-                    object_store::parse_url_opts(&parsed, variables).map_err(|source| {
-                        PackStoreError::Open {
-                            place: url.to_owned(),
-                            source,
-                        }
-                    })?;
-                Ok(Self::new(Arc::new(PrefixStore::new(store, prefix))))
-            }
-            _ => Err(bad()),
-        }
     }
 
     /// Puts a pack in safety. Putting one that is there already is no error.

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dotmesh_store::PackStore;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use super::{Data, print};
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::DataDir;
 use crate::state::Hub;
-use crate::{clock, router, server};
+use crate::{clock, router, server, store_url};
 
 /// How long an unfinished upload can be resumed.
 const UPLOAD_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -47,7 +46,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     let data = DataDir::open(&args.data.data)?;
     let _lock = data.lock()?;
     let packs = match &args.store_url {
-        Some(url) => PackStore::open(url, std::env::vars()).map_err(DataDirError::from)?,
+        Some(url) => store_url::open(url, std::env::vars())?,
         None => data.packs()?,
     };
     let hub = Hub::new(data.database().await?, packs);

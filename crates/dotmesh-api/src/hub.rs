@@ -95,7 +95,8 @@ pub struct SealedCommit {
     pub record: String,
 }
 
-/// `GET /api/v1/dots/{namespace}/{dot}/commits?head=ID`: the commit and its ancestors, newest first.
+/// `GET /api/v1/dots/{namespace}/{dot}/commits?head=ID&until=ID`: the commit and its ancestors, newest first, without
+/// `until` and those before it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CommitList {
     /// Newest first. Without the root commit, which has no record.

@@ -207,9 +207,15 @@ impl HubClient {
             .map(drop)
     }
 
-    /// A commit and its ancestors, newest first.
-    pub async fn commits(&self, dot: &DotName, head: CommitId) -> Result<CommitList, ClientError> {
-        let path = format!("dots/{}/commits?head={head}", dot.full());
+    /// A commit and its ancestors, newest first; `until` and what is before it are left out.
+    pub async fn commits(
+        &self,
+        dot: &DotName,
+        head: CommitId,
+        until: Option<CommitId>,
+    ) -> Result<CommitList, ClientError> {
+        let until = until.map_or_else(String::new, |until| format!("&until={until}"));
+        let path = format!("dots/{}/commits?head={head}{until}", dot.full());
         client::json(&self.server(), self.get(&path)).await
     }
 

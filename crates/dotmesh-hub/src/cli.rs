@@ -51,8 +51,13 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Threads for what blocks: files, and packs that are verified. Many would not be faster, and each keeps
+/// memory of its own.
+const BLOCKING_THREADS: usize = 6;
+
 fn execute(command: Command) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
         .map_err(CliError::runtime)?;

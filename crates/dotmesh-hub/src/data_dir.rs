@@ -92,7 +92,7 @@ impl DataDir {
             .map_err(|source| DataDirError::Database { path, source })
     }
 
-    /// Opens the packs.
+    /// Opens the packs in this folder.
     pub fn packs(&self) -> Result<PackStore, DataDirError> {
         let folder = self.path.join("objects");
         self.make_folder(folder.clone())?;

@@ -35,8 +35,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 const READERS: u32 = 8;
 
-/// Finishing uploads keep a connection for long; more of them at once would only share the disk.
-const WALKS: u32 = 2;
+/// Walks at once; more of them would only share the disk.
+const WALKS: usize = 2;
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
@@ -44,7 +44,6 @@ pub struct Database {
     readers: SqlitePool,
     /// One connection: writers queue here in order, instead of polling each other's locks.
     writer: SqlitePool,
-    walks: SqlitePool,
     walk_turns: Arc<Semaphore>,
 }
 
@@ -59,7 +58,7 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             // In KiB. The index of hashes is hit all over.
-            .pragma("cache_size", "-8192")
+            .pragma("cache_size", "-4096")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections: u32| {
             SqlitePoolOptions::new()
@@ -73,8 +72,7 @@ impl Database {
         let database = Self {
             readers: pool(READERS),
             writer: pool(1),
-            walks: pool(WALKS),
-            walk_turns: Arc::new(Semaphore::new(WALKS as usize)),
+            walk_turns: Arc::new(Semaphore::new(WALKS)),
         };
         sqlx::migrate!("src/database/migrations/sqlite")
             .run(&database.writer)
@@ -84,7 +82,6 @@ impl Database {
 
     /// Waits for running statements and closes the files.
     pub async fn close(&self) {
-        self.walks.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

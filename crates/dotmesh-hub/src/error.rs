@@ -101,6 +101,11 @@ pub enum HubError {
         capped: bool,
         first: Vec<ObjectHash>,
     },
+    /// Bases of deltas that may not be referred to.
+    #[error(
+        "{count} objects that others are sent as deltas from have not arrived, such as {first}"
+    )]
+    NoBase { count: usize, first: ObjectHash },
     /// The dot changed each time that the push was about to be made visible.
     #[error("others are pushing to {0} at this moment", dot.full())]
     Busy { dot: DotName },
@@ -185,10 +190,11 @@ impl HubError {
             | Self::Malformed { .. }
             | Self::Slow => ErrorCode::Invalid,
             Self::TooLarge { .. } | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
+            Self::Pack(PackError::NoBase { .. }) => ErrorCode::Incomplete,
             Self::Pack(_) | Self::Node { .. } | Self::WrongKind { .. } => ErrorCode::Corrupt,
             Self::Chain(error) => error.code(),
             Self::Moves(error) => error.code(),
-            Self::Incomplete { .. } => ErrorCode::Incomplete,
+            Self::Incomplete { .. } | Self::NoBase { .. } => ErrorCode::Incomplete,
             Self::Busy { .. } => ErrorCode::Behind,
             Self::Database(DatabaseError::NoSpace(_)) => ErrorCode::NoSpace,
             Self::Store(error) if is_full(error) => ErrorCode::NoSpace,
@@ -214,6 +220,9 @@ impl HubError {
                 "the hub's administrator makes accounts: `dothub user add NAME`"
             }
             Self::NoSuchUpload | Self::Incomplete { .. } | Self::Busy { .. } => PUSH_AGAIN,
+            Self::NoBase { .. } | Self::Pack(PackError::NoBase { .. }) => {
+                "send the pack without deltas"
+            }
             Self::NoSuchAddress => {
                 "a client of another version? `GET /api/v1/version` tells the hub's"
             }

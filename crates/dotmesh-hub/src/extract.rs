@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
@@ -81,8 +81,11 @@ pub async fn read_body(body: Body, limit: usize, what: &'static str) -> Result<B
 }
 
 async fn read_parts(body: Body, limit: usize, what: &'static str) -> Result<Bytes, HubError> {
+    let announced = body.size_hint().lower();
+    let announced = usize::try_from(announced).map_or(limit, |length| length.min(limit));
     let mut stream = body.into_data_stream();
-    let mut read = BytesMut::new();
+    // What is not sent is not touched, and takes no memory.
+    let mut read = BytesMut::with_capacity(announced);
     let mut excess = 0;
     while let Some(part) = tokio::time::timeout(BODY_TIMEOUT, stream.next())
         .await

@@ -17,5 +17,6 @@ pub mod router;
 pub mod routes;
 pub mod server;
 pub mod state;
+pub mod store_url;
 
 pub use state::Hub;

@@ -6,4 +6,5 @@ pub mod finish_upload;
 pub mod frames;
 pub mod moves;
 pub mod receive_pack;
+pub mod resolve;
 pub mod serve_objects;

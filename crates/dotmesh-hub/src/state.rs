@@ -13,10 +13,13 @@ use crate::database::ids::UploadId;
 /// Passwords hashed at once: each takes a core and 19 MiB.
 const PASSWORD_CHECKS: usize = 2;
 
-/// Packs in memory at once, on their way in.
-const PACKS_IN: usize = 8;
+/// Bytes of packs in memory at once, on their way in.
+pub(crate) const PACKS_IN_LENGTH: usize = 64 << 20;
 
-/// Packs in memory at once, on their way out. Pushes cannot hold up clones, nor these those.
+/// Packs with deltas that are resolved at once: each takes some packs' memory more.
+const RESOLVING: usize = 2;
+
+/// Packs on their way out at once, of each a few parts in memory. Pushes cannot hold up clones, nor these those.
 const PACKS_OUT: usize = 8;
 
 /// Pushes being finished, most of them waiting for the walk of another.
@@ -31,6 +34,7 @@ pub struct Hub {
     pub packs: PackStore,
     pub(crate) password_checks: Arc<Semaphore>,
     pub(crate) packs_in: Arc<Semaphore>,
+    pub(crate) resolving: Arc<Semaphore>,
     pub(crate) packs_out: Arc<Semaphore>,
     pub(crate) finishes: Arc<Semaphore>,
     pub(crate) nobody: Arc<HashedPassword>,
@@ -44,7 +48,8 @@ impl Hub {
             database,
             packs,
             password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
-            packs_in: Arc::new(Semaphore::new(PACKS_IN)),
+            packs_in: Arc::new(Semaphore::new(PACKS_IN_LENGTH)),
+            resolving: Arc::new(Semaphore::new(RESOLVING)),
             packs_out: Arc::new(Semaphore::new(PACKS_OUT)),
             finishes: Arc::new(Semaphore::new(FINISHES)),
             nobody: Arc::new(HashedPassword::nobody()),

@@ -9,6 +9,7 @@ use dotmesh_model::UserName;
 use crate::credentials::InvalidPassword;
 use crate::data_dir::DataDirError;
 use crate::database::DatabaseError;
+use crate::store_url::StoreUrlError;
 
 /// A command that failed.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub(super) enum CliError {
     /// The folder cannot be used.
     #[error(transparent)]
     Data(#[from] DataDirError),
+    /// The objects cannot be kept where they shall be.
+    #[error(transparent)]
+    Store(#[from] StoreUrlError),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -84,6 +88,7 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Data(_)
+            | Self::Store(_)
             | Self::Database(_)
             | Self::Listen { .. }
             | Self::Runtime(_)

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::{Data, print};
 use crate::data_dir::DataDir;
 use crate::state::Hub;
-use crate::{clock, router, server};
+use crate::{clock, router, server, store_url};
 
 /// How long an unfinished upload can be resumed.
 const UPLOAD_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -32,6 +32,12 @@ pub(super) struct Args {
         env = "DOTHUB_LISTEN"
     )]
     listen: SocketAddr,
+    /// Where objects are kept instead of in the data's folder: file:///FOLDER or s3://BUCKET/PREFIX
+    ///
+    /// For S3, and what speaks its language, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
+    /// AWS_ENDPOINT_URL say how it is reached; AWS_ALLOW_HTTP=true allows an endpoint without TLS.
+    #[arg(long, value_name = "URL", env = "DOTHUB_STORE_URL")]
+    store_url: Option<String>,
 }
 
 /// Serves.
@@ -39,7 +45,11 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     start_logging();
     let data = DataDir::open(&args.data.data)?;
     let _lock = data.lock()?;
-    let hub = Hub::new(data.database().await?, data.packs()?);
+    let packs = match &args.store_url {
+        Some(url) => store_url::open(url, std::env::vars())?,
+        None => data.packs()?,
+    };
+    let hub = Hub::new(data.database().await?, packs);
     tokio::spawn(expire_uploads(hub.clone()));
     // Before the address is told: whoever has read it may send the signal.
     let shutdown = shutdown().map_err(CliError::Runtime)?;

@@ -30,7 +30,7 @@ pub struct NewCommit {
 pub struct Ancestry {
     /// Newest first.
     pub commits: Vec<SealedCommit>,
-    /// Where it goes on; the root commit when it is at its end.
+    /// Where it would go on: the root commit or `until` when it is at its end.
     pub next: CommitId,
 }
 
@@ -62,11 +62,24 @@ impl Database {
         Ok(seals)
     }
 
-    /// A commit and its ancestors, at most `limit`. Empty when the dot has no such commit.
+    /// Whether the dot has a commit.
+    pub async fn has_commit(&self, dot: DotId, commit: CommitId) -> Result<bool, DatabaseError> {
+        Ok(
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM commits WHERE dot = ? AND id = ?)")
+                .bind(dot)
+                .bind(commit.as_bytes().as_slice())
+                .fetch_one(&self.readers)
+                .await?,
+        )
+    }
+
+    /// A commit and its ancestors, at most `limit`, and none from `until` on. Empty when the dot has no such
+    /// commit.
     pub async fn ancestry(
         &self,
         dot: DotId,
         head: CommitId,
+        until: CommitId,
         limit: u32,
     ) -> Result<Ancestry, DatabaseError> {
         let rows: Vec<CommitRow> = sqlx::query_as(
@@ -75,7 +88,7 @@ impl Database {
                  UNION ALL
                  SELECT c.parent, line.n + 1
                  FROM line JOIN commits c ON c.dot = ?1 AND c.id = line.id
-                 WHERE line.n + 1 < ?3
+                 WHERE line.n + 1 < ?3 AND c.parent <> ?4
              )
              SELECT c.parent, c.seal, c.root, c.record
              FROM line JOIN commits c ON c.dot = ?1 AND c.id = line.id
@@ -84,6 +97,7 @@ impl Database {
         .bind(dot)
         .bind(head.as_bytes().as_slice())
         .bind(limit)
+        .bind(until.as_bytes().as_slice())
         .fetch_all(&self.readers)
         .await?;
         let mut ancestry = Ancestry {

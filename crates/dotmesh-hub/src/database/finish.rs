@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use super::commits::{self, NewCommit};
 use super::dots::{self, DotFacts};
 use super::ids::{DotId, UploadId, UserId};
+use super::objects;
 use super::walk::Walk;
-use super::{BEGIN_WRITE, Database, DatabaseError};
+use super::{Database, DatabaseError};
 
 /// A push whose commits and objects have been verified.
 #[derive(Debug)]
@@ -60,22 +61,16 @@ impl Database {
     /// decides on cannot change before the decision holds.
     pub async fn finish<E: From<DatabaseError>>(
         &self,
-        mut walk: Walk,
+        walk: &Walk,
         push: &VerifiedPush<'_>,
         now: Timestamp,
         judge: impl FnOnce(&DotState) -> Result<Moves, E>,
     ) -> Result<(), E> {
-        // The write lock is taken on the walk's connection, since only that sees its table; in its turn
-        // among the writers of this process.
-        let turn = self.writer.acquire().await.map_err(DatabaseError::from)?;
-        let mut tx = sqlx::Connection::begin_with(&mut *walk.connection, BEGIN_WRITE)
-            .await
-            .map_err(DatabaseError::from)?;
+        let mut tx = self.begin().await?;
         let state = dot_state(&mut tx, push.dot, push.user, push.upload).await?;
         let moves = judge(&state)?;
-        apply(&mut tx, push, &state, &moves, now).await?;
+        apply(&mut tx, walk, push, &state, &moves, now).await?;
         tx.commit().await.map_err(DatabaseError::from)?;
-        drop(turn);
         Ok(())
     }
 }
@@ -110,6 +105,7 @@ async fn dot_state(
 
 async fn apply(
     connection: &mut sqlx::SqliteConnection,
+    walk: &Walk,
     push: &VerifiedPush<'_>,
     state: &DotState,
     moves: &Moves,
@@ -122,13 +118,9 @@ async fn apply(
     for commit in push.commits {
         commits::insert(connection, dot, commit).await?;
     }
-    sqlx::query(
-        "INSERT INTO dot_objects (dot, object) SELECT ?, object FROM temp.walk WHERE true
-         ON CONFLICT (dot, object) DO NOTHING",
-    )
-    .bind(dot)
-    .execute(&mut *connection)
-    .await?;
+    for (pack, numbers) in walk.reached() {
+        objects::add_members(connection, dot, pack, numbers).await?;
+    }
     for (branch, head) in moves {
         sqlx::query(
             "INSERT INTO branches (dot, name, head) VALUES (?, ?, ?)

@@ -23,13 +23,41 @@ row_id!(
     DotId
 );
 row_id!(
-    /// An object of a namespace.
+    /// A pack as it was taken.
+    PackRow
+);
+row_id!(
+    /// An object of a namespace: its pack and its number in it.
     ObjectId
 );
 row_id!(
     /// An upload.
     UploadId
 );
+
+/// How many bits of an object's id are its number in its pack: no pack has room for more objects.
+const NUMBER_BITS: u32 = 20;
+
+impl ObjectId {
+    /// The id of an object.
+    pub(super) fn of(pack: PackRow, number: usize) -> Result<Self, DatabaseError> {
+        i64::try_from(number)
+            .ok()
+            .filter(|number| number >> NUMBER_BITS == 0)
+            .map(|number| Self(pack.0 << NUMBER_BITS | number))
+            .ok_or(DatabaseError::Damaged { what: "number" })
+    }
+
+    /// The pack that it is in.
+    pub fn pack(self) -> PackRow {
+        PackRow(self.0 >> NUMBER_BITS)
+    }
+
+    /// Its number in the pack.
+    pub fn number(self) -> usize {
+        (self.0 & ((1 << NUMBER_BITS) - 1)) as usize
+    }
+}
 
 pub(super) fn commit_id(bytes: &[u8]) -> Result<CommitId, DatabaseError> {
     let bytes = bytes

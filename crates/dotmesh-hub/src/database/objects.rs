@@ -1,22 +1,24 @@
 //! Where objects lie, which dots have them, and what an upload may refer to.
+//!
+//! There are very many objects, so nothing here costs a statement, or even a parameter, for each: lists
+//! travel as one value, and what holds for all objects of a pack is written once.
 
 use std::collections::HashMap;
 
+use dotmesh_api::hub_client::join;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::ids::{self, DotId, ObjectId, UploadId, UserId};
+use super::ids::{self, DotId, ObjectId, PackRow, UploadId, UserId};
+use super::walk::Numbers;
 use super::{Database, DatabaseError};
 
-/// Hashes in one statement. Databases limit the parameters of a statement.
-const HASHES_PER_STATEMENT: usize = 1024;
+/// Rows in one statement: so many numbers the table `numbers` has.
+const ROWS_PER_STATEMENT: usize = 8192;
 
-/// Rows in one insert, of six parameters each.
-const ROWS_PER_STATEMENT: usize = 512;
-
-/// Hash, pack, position, length and length in clear.
-type LocationRow = (Vec<u8>, Vec<u8>, i64, i64, i64);
+/// The column `frame` of an object.
+const FRAME_LENGTH: usize = 13;
 
 /// A verified object that has been put into a pack.
 #[derive(Debug, Clone)]
@@ -28,7 +30,7 @@ pub struct NewObject {
     /// Where its frame is in the pack.
     pub range: FrameRange,
     /// Its length in clear.
-    pub raw_length: usize,
+    pub raw_length: u32,
 }
 
 /// Where an object is.
@@ -39,7 +41,7 @@ pub struct Location {
     /// The frame.
     pub range: FrameRange,
     /// The object's length in clear.
-    pub raw_length: u64,
+    pub raw_length: u32,
 }
 
 /// On whose behalf objects are looked for: what an upload may refer to follows from it.
@@ -55,257 +57,505 @@ pub struct Scope {
     pub upload: UploadId,
 }
 
-/// An object of the namespace as an upload may see it.
+/// An object of the namespace that an upload may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     /// Its row.
     pub id: ObjectId,
     /// What its bytes are.
     pub kind: Kind,
+    /// Where they are.
+    pub location: Location,
     /// The dot pushed to has it, and with it all it refers to.
     pub member: bool,
-    /// The upload has sent it, or was told of it.
-    noted: bool,
+    /// What the upload has to note, so that it can rely on it.
+    borrowed: Option<Borrowed>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Borrowed {
+    /// All of its pack may be referred to.
+    Pack(PackRow),
+    Object(ObjectId),
+}
+
+/// A row of `objects`, and which of the hashes asked for it is.
+struct Found {
+    at: usize,
+    id: ObjectId,
+    kind: Kind,
+    range: FrameRange,
+    raw_length: u32,
+}
+
+/// What a scope may do with a pack or an object.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    /// The dot has it.
+    member: bool,
+    /// The upload has it.
+    noted: bool,
+    /// It is in another upload of the user's, or in another dot that the user can read.
+    reachable: bool,
+}
+
+/// The marks of things in a list, for those that have any. Such are members of the dot, what the upload has,
+/// what its user has sent to the namespace otherwise or was told of and has not finished yet, and members of
+/// the namespace's other dots that the user can read (as [`crate::access::judge`] says: one's own, and those
+/// with a grant of any kind).
+macro_rules! marks {
+    ($dots:literal, $uploads:literal, $column:literal) => {
+        concat!(
+            "SELECT j.value,
+                EXISTS (SELECT 1 FROM ",
+            $dots,
+            " m WHERE m.dot = ?2 AND m.",
+            $column,
+            " = j.value),
+                EXISTS (SELECT 1 FROM ",
+            $uploads,
+            " s WHERE s.upload = ?3 AND s.",
+            $column,
+            " = j.value),
+                EXISTS (SELECT 1 FROM uploads u JOIN ",
+            $uploads,
+            " s ON s.upload = u.id
+                        WHERE s.",
+            $column,
+            " = j.value
+                        AND u.finished IS NULL AND u.user = ?4 AND u.owner = ?5)
+                OR EXISTS (SELECT 1 FROM ",
+            $dots,
+            " m
+                           JOIN dots d ON d.id = m.dot
+                           LEFT JOIN collaborators c ON c.dot = d.id AND c.user = ?4
+                           WHERE m.",
+            $column,
+            " = j.value AND (c.user IS NOT NULL OR d.owner = ?4))
+             FROM json_each(?1) j"
+        )
+    };
+}
+
+const PACK_MARKS: &str = marks!("dot_packs", "upload_packs", "pack");
+const OBJECT_MARKS: &str = marks!("dot_objects", "upload_objects", "object");
+
 impl Database {
-    /// Which of these objects the namespace has, whoever may see them. Never told to a client.
+    /// Which of these objects the namespace has, whoever may see them: for each hash its row. Never told to
+    /// a client.
     pub async fn stored(
         &self,
         owner: UserId,
         hashes: &[ObjectHash],
-    ) -> Result<Vec<ObjectHash>, DatabaseError> {
-        let mut found = Vec::new();
-        for hashes in hashes.chunks(HASHES_PER_STATEMENT) {
-            let mut query = QueryBuilder::new("SELECT hash FROM objects WHERE owner = ");
-            query.push_bind(owner);
-            push_hashes(&mut query, "hash", hashes);
-            let rows: Vec<Vec<u8>> = query
-                .build_query_scalar()
-                .persistent(false)
-                .fetch_all(&self.readers)
-                .await?;
-            for hash in rows {
-                found.push(ids::object_hash(&hash)?);
-            }
+    ) -> Result<Vec<Option<ObjectId>>, DatabaseError> {
+        let mut stored = vec![None; hashes.len()];
+        let mut connection = self.readers.acquire().await?;
+        for found in find(&mut connection, owner, hashes).await? {
+            stored[found.at] = Some(found.id);
         }
-        Ok(found)
+        Ok(stored)
     }
 
-    /// Records verified objects as sent in an upload; `objects` are the new ones in `pack`, `sent` all.
+    /// Records what an upload has sent: new objects in packs, and `again` those that were stored before.
     ///
     /// Where another upload was faster, its row stays and this one's copy is left to garbage collection.
     pub async fn add_objects(
         &self,
         owner: UserId,
         upload: UploadId,
-        pack: Option<(PackId, &[NewObject])>,
-        sent: &[ObjectHash],
+        packs: &[(PackId, Vec<NewObject>)],
+        again: &[ObjectId],
     ) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
-        if let Some((pack, objects)) = pack {
-            let pack: i64 = sqlx::query_scalar(
-                "INSERT INTO packs (owner, name) VALUES (?, ?)
-                 ON CONFLICT (owner, name) DO UPDATE SET name = excluded.name RETURNING id",
-            )
-            .bind(owner)
-            .bind(pack.as_bytes().as_slice())
-            .fetch_one(&mut *tx)
-            .await?;
-            for objects in objects.chunks(ROWS_PER_STATEMENT) {
-                let mut query = QueryBuilder::<Sqlite>::new(
-                    "INSERT INTO objects (owner, hash, kind, pack, position, length, raw_length) ",
-                );
-                query.push_values(objects, |mut row, object| {
-                    row.push_bind(owner)
-                        .push_bind(object.hash.as_bytes().as_slice())
-                        .push_bind(i64::from(object.kind.number()))
-                        .push_bind(pack)
-                        .push_bind(i64::from(object.range.offset))
-                        .push_bind(i64::from(object.range.length))
-                        .push_bind(object.raw_length as i64);
-                });
-                query.push(" ON CONFLICT (owner, hash) DO NOTHING");
-                query.build().persistent(false).execute(&mut *tx).await?;
-            }
+        for (name, objects) in packs {
+            add_pack(&mut tx, owner, upload, *name, objects).await?;
         }
-        for hashes in sent.chunks(HASHES_PER_STATEMENT) {
-            let mut query =
-                QueryBuilder::new("INSERT INTO upload_objects (upload, object) SELECT ");
-            query
-                .push_bind(upload)
-                .push(", id FROM objects WHERE owner = ")
-                .push_bind(owner);
-            push_hashes(&mut query, "hash", hashes);
-            query.push(" ON CONFLICT (upload, object) DO NOTHING");
-            query.build().persistent(false).execute(&mut *tx).await?;
-        }
+        note_objects(&mut tx, upload, again).await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// Those of the objects that an upload may refer to. What it is told of here stays good for this
-    /// upload, even if the dot that it was found in is deleted meanwhile.
+    /// For each of the objects whether an upload may refer to it. What it is told of here stays good for
+    /// this upload, even if the dot that it was found in is deleted meanwhile.
+    pub async fn usable_and_noted(
+        &self,
+        scope: Scope,
+        hashes: &[ObjectHash],
+    ) -> Result<Vec<Option<Known>>, DatabaseError> {
+        let known = self.usable(scope, hashes).await?;
+        // A member of the dot itself needs no note: the usual push, of small changes, writes nothing.
+        let mut borrowed: Vec<Borrowed> = known
+            .iter()
+            .flatten()
+            .filter_map(|known| known.borrowed)
+            .collect();
+        borrowed.sort_unstable();
+        borrowed.dedup();
+        if borrowed.is_empty() {
+            return Ok(known);
+        }
+        let mut tx = self.begin().await?;
+        let mut objects = Vec::new();
+        for borrowed in borrowed {
+            match borrowed {
+                Borrowed::Pack(pack) => note_pack(&mut tx, scope.upload, pack).await?,
+                Borrowed::Object(object) => objects.push(object),
+            }
+        }
+        note_objects(&mut tx, scope.upload, &objects).await?;
+        tx.commit().await?;
+        Ok(known)
+    }
+
+    /// For each of the objects whether an upload may refer to it at this moment.
     pub async fn usable(
         &self,
         scope: Scope,
         hashes: &[ObjectHash],
-    ) -> Result<HashMap<ObjectHash, Known>, DatabaseError> {
+    ) -> Result<Vec<Option<Known>>, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
-        let known = usable(&mut connection, scope, hashes).await?;
-        drop(connection);
-        // A member of the dot itself needs no note: the usual push, of small changes, writes nothing.
-        let borrowed: Vec<ObjectId> = known
-            .values()
-            .filter(|known| !known.member && !known.noted)
-            .map(|known| known.id)
+        let found = find(&mut connection, scope.owner, hashes).await?;
+        let packs = packs_of(&found);
+        let names = pack_names(&mut connection, &packs).await?;
+        let by_pack = marks(&mut connection, PACK_MARKS, scope, &packs).await?;
+        let of_pack = |id: ObjectId| by_pack.get(&id.pack().0).copied().unwrap_or_default();
+        // What its pack does not settle is asked of the object.
+        let unsettled: Vec<i64> = found
+            .iter()
+            .map(|found| found.id)
+            .filter(|id| !(of_pack(*id).member || of_pack(*id).noted))
+            .map(|id| id.0)
             .collect();
-        if !borrowed.is_empty() {
-            self.note(scope.upload, &borrowed).await?;
-        }
-        Ok(known)
-    }
-
-    async fn note(&self, upload: UploadId, objects: &[ObjectId]) -> Result<(), DatabaseError> {
-        let mut tx = self.begin().await?;
-        for objects in objects.chunks(ROWS_PER_STATEMENT) {
-            let mut query =
-                QueryBuilder::<Sqlite>::new("INSERT INTO upload_objects (upload, object) ");
-            query.push_values(objects, |mut row, object| {
-                row.push_bind(upload).push_bind(*object);
+        let by_object = marks(&mut connection, OBJECT_MARKS, scope, &unsettled).await?;
+        let mut usable = vec![None; hashes.len()];
+        for found in found {
+            let (pack, object) = (
+                of_pack(found.id),
+                by_object.get(&found.id.0).copied().unwrap_or_default(),
+            );
+            let (member, noted) = (pack.member || object.member, pack.noted || object.noted);
+            let borrowed = if member || noted {
+                None
+            } else if pack.reachable {
+                Some(Borrowed::Pack(found.id.pack()))
+            } else if object.reachable {
+                Some(Borrowed::Object(found.id))
+            } else {
+                continue;
+            };
+            usable[found.at] = Some(Known {
+                id: found.id,
+                kind: found.kind,
+                location: found.location(&names)?,
+                member,
+                borrowed,
             });
-            query.push(" ON CONFLICT (upload, object) DO NOTHING");
-            query.build().persistent(false).execute(&mut *tx).await?;
         }
-        tx.commit().await?;
-        Ok(())
+        Ok(usable)
     }
 
-    /// Where the objects of a dot are. What the dot has not is left out.
+    /// For each of the objects where it is, if the dot has it.
     pub async fn locate(
         &self,
         owner: UserId,
         dot: DotId,
         hashes: &[ObjectHash],
-    ) -> Result<HashMap<ObjectHash, Location>, DatabaseError> {
-        let mut found = HashMap::with_capacity(hashes.len());
-        for hashes in hashes.chunks(HASHES_PER_STATEMENT) {
-            let mut query = QueryBuilder::new(
-                "SELECT o.hash, p.name, o.position, o.length, o.raw_length
-                 FROM objects o JOIN packs p ON p.id = o.pack
-                 WHERE EXISTS (SELECT 1 FROM dot_objects m WHERE m.object = o.id AND m.dot = ",
-            );
-            query
-                .push_bind(dot)
-                .push(") AND o.owner = ")
-                .push_bind(owner);
-            push_hashes(&mut query, "o.hash", hashes);
-            let rows: Vec<LocationRow> = query
-                .build_query_as()
-                .persistent(false)
-                .fetch_all(&self.readers)
-                .await?;
-            for (hash, pack, position, length, raw_length) in rows {
-                let location = location(&pack, position, length, raw_length)?;
-                found.insert(ids::object_hash(&hash)?, location);
+    ) -> Result<Vec<Option<Location>>, DatabaseError> {
+        let mut connection = self.readers.acquire().await?;
+        let found = find(&mut connection, owner, hashes).await?;
+        let packs = packs_of(&found);
+        let names = pack_names(&mut connection, &packs).await?;
+        let whole: Vec<i64> = sqlx::query_scalar(
+            "SELECT j.value FROM json_each(?1) j CROSS JOIN dot_packs m ON m.dot = ?2 AND m.pack = j.value",
+        )
+        .bind(json(&packs))
+        .bind(dot)
+        .fetch_all(&mut *connection)
+        .await?;
+        let is_whole = |id: ObjectId| whole.contains(&id.pack().0);
+        let unsettled: Vec<i64> = found
+            .iter()
+            .filter(|found| !is_whole(found.id))
+            .map(|found| found.id.0)
+            .collect();
+        let mut single: Vec<i64> = Vec::new();
+        if !unsettled.is_empty() {
+            single = sqlx::query_scalar(
+                "SELECT j.value FROM json_each(?1) j
+                 CROSS JOIN dot_objects m ON m.dot = ?2 AND m.object = j.value",
+            )
+            .bind(json(&unsettled))
+            .bind(dot)
+            .fetch_all(&mut *connection)
+            .await?;
+            single.sort_unstable();
+        }
+        let mut located = vec![None; hashes.len()];
+        for found in found {
+            if is_whole(found.id) || single.binary_search(&found.id.0).is_ok() {
+                located[found.at] = Some(found.location(&names)?);
             }
         }
-        Ok(found)
+        Ok(located)
     }
 }
 
-/// The objects that a push may refer to: members of the dot, what its user has sent to the namespace or
-/// was told of and has not finished yet, and members of the namespace's other dots that the user can read
-/// (as [`crate::access::judge`] says: one's own, and those with a grant of any kind).
-pub(super) async fn usable(
+impl Found {
+    fn location(&self, names: &HashMap<i64, PackId>) -> Result<Location, DatabaseError> {
+        let pack = names.get(&self.id.pack().0);
+        Ok(Location {
+            pack: *pack.ok_or(DatabaseError::Damaged { what: "pack" })?,
+            range: self.range,
+            raw_length: self.raw_length,
+        })
+    }
+}
+
+/// Looks hashes up. One that was asked for twice is found twice.
+async fn find(
     connection: &mut SqliteConnection,
-    scope: Scope,
+    owner: UserId,
     hashes: &[ObjectHash],
-) -> Result<HashMap<ObjectHash, Known>, DatabaseError> {
-    let mut found = HashMap::with_capacity(hashes.len());
-    for hashes in hashes.chunks(HASHES_PER_STATEMENT) {
-        let mut query =
-            QueryBuilder::new("SELECT id, hash, kind, member, noted FROM (SELECT o.*, ");
-        query.push("EXISTS (SELECT 1 FROM dot_objects m WHERE m.object = o.id AND m.dot = ");
-        query.push_bind(scope.dot).push(") AS member, ");
-        query.push("EXISTS (SELECT 1 FROM upload_objects s WHERE s.object = o.id AND s.upload = ");
-        query
-            .push_bind(scope.upload)
-            .push(") AS noted FROM objects o WHERE o.owner = ");
-        query.push_bind(scope.owner);
-        push_hashes(&mut query, "o.hash", hashes);
-        // The cheap and usual answers come first, the others are looked for where those are no.
-        query.push(
-            ") AS o WHERE member OR noted
-             OR EXISTS (SELECT 1 FROM uploads u JOIN upload_objects s ON s.upload = u.id
-                        WHERE s.object = o.id AND u.finished IS NULL AND u.user = ",
-        );
-        query
-            .push_bind(scope.user)
-            .push(" AND u.owner = ")
-            .push_bind(scope.owner);
-        query.push(
-            ") OR EXISTS (SELECT 1 FROM dot_objects m
-                          JOIN dots d ON d.id = m.dot
-                          LEFT JOIN collaborators c ON c.dot = d.id AND c.user = ",
-        );
-        query.push_bind(scope.user);
-        query.push(" WHERE m.object = o.id AND (c.user IS NOT NULL OR d.owner = ");
-        query.push_bind(scope.user).push("))");
-        let rows: Vec<(ObjectId, Vec<u8>, i64, bool, bool)> = query
-            .build_query_as()
-            .persistent(false)
-            .fetch_all(&mut *connection)
-            .await?;
-        for (id, hash, kind, member, noted) in rows {
-            let kind = self::kind(kind)?;
-            found.insert(
-                ids::object_hash(&hash)?,
-                Known {
-                    id,
-                    kind,
-                    member,
-                    noted,
-                },
-            );
+) -> Result<Vec<Found>, DatabaseError> {
+    let mut found = Vec::new();
+    for (batch, hashes) in hashes.chunks(ROWS_PER_STATEMENT).enumerate() {
+        let rows: Vec<(i64, ObjectId, Vec<u8>)> = sqlx::query_as(
+            "SELECT n.n, o.id, o.frame
+             FROM numbers n CROSS JOIN objects o ON o.owner = ?1 AND o.hash = substr(?2, n.n * 32 + 1, 32)
+             WHERE n.n < ?3",
+        )
+        .bind(owner)
+        .bind(join(hashes))
+        .bind(hashes.len() as i64)
+        .fetch_all(&mut *connection)
+        .await?;
+        found.reserve(rows.len());
+        for (n, id, frame) in rows {
+            let (kind, range, raw_length) = decode_frame(&frame)?;
+            found.push(Found {
+                at: batch * ROWS_PER_STATEMENT + ids::unsigned::<usize>(n)?,
+                id,
+                kind,
+                range,
+                raw_length,
+            });
         }
     }
     Ok(found)
 }
 
-pub(super) fn kind(number: i64) -> Result<Kind, DatabaseError> {
-    u8::try_from(number)
-        .ok()
-        .and_then(Kind::from_number)
-        .ok_or(DatabaseError::Damaged {
-            what: "kind of object",
-        })
+fn packs_of(found: &[Found]) -> Vec<i64> {
+    let mut packs: Vec<i64> = found.iter().map(|found| found.id.pack().0).collect();
+    packs.sort_unstable();
+    packs.dedup();
+    packs
 }
 
-pub(super) fn location(
-    pack: &[u8],
-    position: i64,
-    length: i64,
-    raw_length: i64,
-) -> Result<Location, DatabaseError> {
-    let pack = pack
-        .try_into()
-        .map_err(|_| DatabaseError::Damaged { what: "pack name" })?;
-    Ok(Location {
-        pack: PackId::from_bytes(pack),
-        range: FrameRange {
-            offset: ids::unsigned(position)?,
-            length: ids::unsigned(length)?,
-        },
-        raw_length: ids::unsigned(raw_length)?,
-    })
-}
-
-fn push_hashes(query: &mut QueryBuilder<Sqlite>, column: &str, hashes: &[ObjectHash]) {
-    query.push(" AND ").push(column).push(" IN (");
-    let mut list = query.separated(", ");
-    for hash in hashes {
-        list.push_bind(hash.as_bytes().as_slice());
+async fn pack_names(
+    connection: &mut SqliteConnection,
+    packs: &[i64],
+) -> Result<HashMap<i64, PackId>, DatabaseError> {
+    if packs.is_empty() {
+        return Ok(HashMap::new());
     }
-    query.push(")");
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT p.id, p.name FROM json_each(?) j CROSS JOIN packs p ON p.id = j.value",
+    )
+    .bind(json(packs))
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|(id, name)| {
+            let name = name.try_into();
+            let name = name.map_err(|_| DatabaseError::Damaged { what: "pack name" })?;
+            Ok((id, PackId::from_bytes(name)))
+        })
+        .collect()
+}
+
+async fn marks(
+    connection: &mut SqliteConnection,
+    query: &'static str,
+    scope: Scope,
+    things: &[i64],
+) -> Result<HashMap<i64, Marks>, DatabaseError> {
+    if things.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(i64, bool, bool, bool)> = sqlx::query_as(query)
+        .bind(json(things))
+        .bind(scope.dot)
+        .bind(scope.upload)
+        .bind(scope.user)
+        .bind(scope.owner)
+        .fetch_all(connection)
+        .await?;
+    let marks = rows.into_iter().map(|(thing, member, noted, reachable)| {
+        let marks = Marks {
+            member,
+            noted,
+            reachable,
+        };
+        (thing, marks)
+    });
+    Ok(marks.collect())
+}
+
+async fn add_pack(
+    connection: &mut SqliteConnection,
+    owner: UserId,
+    upload: UploadId,
+    name: PackId,
+    objects: &[NewObject],
+) -> Result<(), DatabaseError> {
+    let pack: PackRow = sqlx::query_scalar(
+        "INSERT INTO packs (owner, name, objects) VALUES (?, ?, 0) RETURNING id",
+    )
+    .bind(owner)
+    .bind(name.as_bytes().as_slice())
+    .fetch_one(&mut *connection)
+    .await?;
+    let mut added = 0;
+    for (batch, objects) in objects.chunks(ROWS_PER_STATEMENT).enumerate() {
+        let mut rows = Vec::with_capacity(objects.len() * (ObjectHash::LENGTH + FRAME_LENGTH));
+        for object in objects {
+            rows.extend_from_slice(object.hash.as_bytes());
+            encode_frame(object, &mut rows);
+        }
+        let inserted = sqlx::query(
+            "INSERT INTO objects (id, owner, hash, frame)
+             SELECT ?1 + n, ?2, substr(?3, n * 45 + 1, 32), substr(?3, n * 45 + 33, 13)
+             FROM numbers WHERE n < ?4
+             ON CONFLICT (owner, hash) DO NOTHING",
+        )
+        .bind(ObjectId::of(pack, batch * ROWS_PER_STATEMENT)?)
+        .bind(owner)
+        .bind(rows)
+        .bind(objects.len() as i64)
+        .execute(&mut *connection)
+        .await?;
+        added += inserted.rows_affected();
+    }
+    sqlx::query("UPDATE packs SET objects = ? WHERE id = ?")
+        .bind(added as i64)
+        .bind(pack)
+        .execute(&mut *connection)
+        .await?;
+    note_pack(connection, upload, pack).await?;
+    if added < objects.len() as u64 {
+        // Another upload was faster with some of them.
+        let hashes: Vec<ObjectHash> = objects.iter().map(|object| object.hash).collect();
+        let all = find(connection, owner, &hashes).await?;
+        let others: Vec<ObjectId> = all
+            .iter()
+            .map(|found| found.id)
+            .filter(|id| id.pack() != pack)
+            .collect();
+        note_objects(connection, upload, &others).await?;
+    }
+    Ok(())
+}
+
+async fn note_pack(
+    connection: &mut SqliteConnection,
+    upload: UploadId,
+    pack: PackRow,
+) -> Result<(), DatabaseError> {
+    sqlx::query(
+        "INSERT INTO upload_packs (upload, pack) VALUES (?, ?) ON CONFLICT (upload, pack) DO NOTHING",
+    )
+    .bind(upload)
+    .bind(pack)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn note_objects(
+    connection: &mut SqliteConnection,
+    upload: UploadId,
+    objects: &[ObjectId],
+) -> Result<(), DatabaseError> {
+    for objects in objects.chunks(ROWS_PER_STATEMENT) {
+        let list: Vec<i64> = objects.iter().map(|object| object.0).collect();
+        sqlx::query(
+            "INSERT INTO upload_objects (upload, object) SELECT ?1, value FROM json_each(?2) WHERE true
+             ON CONFLICT (upload, object) DO NOTHING",
+        )
+        .bind(upload)
+        .bind(json(&list))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Makes objects members of a dot.
+pub(super) async fn add_members(
+    connection: &mut SqliteConnection,
+    dot: DotId,
+    pack: PackRow,
+    members: &Numbers,
+) -> Result<(), DatabaseError> {
+    let objects: i64 = sqlx::query_scalar("SELECT objects FROM packs WHERE id = ?")
+        .bind(pack)
+        .fetch_one(&mut *connection)
+        .await?;
+    if members.len() as i64 == objects {
+        sqlx::query(
+            "INSERT INTO dot_packs (dot, pack) VALUES (?, ?) ON CONFLICT (dot, pack) DO NOTHING",
+        )
+        .bind(dot)
+        .bind(pack)
+        .execute(connection)
+        .await?;
+        return Ok(());
+    }
+    let members = members
+        .iter()
+        .map(|number| Ok(ObjectId::of(pack, number)?.0));
+    let members: Vec<i64> = members.collect::<Result<_, DatabaseError>>()?;
+    for members in members.chunks(ROWS_PER_STATEMENT) {
+        sqlx::query(
+            "INSERT INTO dot_objects (dot, object) SELECT ?1, value FROM json_each(?2) WHERE true
+             ON CONFLICT (dot, object) DO NOTHING",
+        )
+        .bind(dot)
+        .bind(json(members))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// A list of numbers as one parameter.
+fn json(numbers: &[i64]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from("[");
+    for (n, number) in numbers.iter().enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}{number}");
+    }
+    text.push(']');
+    text
+}
+
+fn encode_frame(object: &NewObject, out: &mut Vec<u8>) {
+    out.push(object.kind.number());
+    for number in [object.range.offset, object.range.length, object.raw_length] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+fn decode_frame(frame: &[u8]) -> Result<(Kind, FrameRange, u32), DatabaseError> {
+    let damaged = || DatabaseError::Damaged { what: "frame" };
+    let [kind, numbers @ ..] = <&[u8; FRAME_LENGTH]>::try_from(frame).map_err(|_| damaged())?;
+    let (numbers, _) = numbers.as_chunks::<4>();
+    let number = |n: usize| u32::from_le_bytes(numbers[n]);
+    let range = FrameRange {
+        offset: number(0),
+        length: number(1),
+    };
+    let kind = Kind::from_number(*kind).ok_or_else(damaged)?;
+    Ok((kind, range, number(2)))
 }

@@ -70,10 +70,17 @@ impl Database {
 
     /// Forgets what a finished upload has sent: its dot has it now.
     pub async fn clear_upload(&self, upload: UploadId) -> Result<(), DatabaseError> {
-        sqlx::query("DELETE FROM upload_objects WHERE upload = ?")
-            .bind(upload)
-            .execute(&self.writer)
-            .await?;
+        let mut tx = self.begin().await?;
+        for statement in [
+            "DELETE FROM upload_packs WHERE upload = ?",
+            "DELETE FROM upload_objects WHERE upload = ?",
+        ] {
+            sqlx::query(statement)
+                .bind(upload)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 

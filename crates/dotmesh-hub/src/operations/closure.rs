@@ -1,17 +1,21 @@
 //! The walk over all that pushed commits refer to: whether everything is there and may be referred to.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameDecoder, Kind, PackStore, PackStoreError, references};
 
 use super::frames::read_frames;
-use crate::database::objects::{Known, Scope};
+use crate::database::objects::Scope;
 use crate::database::walk::{PendingNode, Walk};
 use crate::error::HubError;
+use crate::state::Hub;
 
-/// Nodes fetched from the database at once.
-const NODES: u32 = 1024;
+/// Nodes read at once.
+const NODES: usize = 256;
+
+/// Nodes that wait to be read. Those of a real tree are few; only one made to use up memory has so many.
+const MAX_PENDING: usize = 1 << 19;
 
 /// Bytes of nodes in memory at once; a single one may be larger than its share.
 const BATCH_LENGTH: u64 = 8 << 20;
@@ -29,31 +33,23 @@ const SHOWN: usize = 3;
 ///
 /// What is the dot's already is not entered: with an object, a dot has all that it refers to.
 pub async fn walk_closure(
-    packs: &PackStore,
+    hub: &Hub,
     walk: &mut Walk,
     scope: Scope,
     roots: impl IntoIterator<Item = ObjectHash>,
 ) -> Result<(), HubError> {
     let mut missing = BTreeSet::new();
     let roots: Vec<_> = roots.into_iter().map(|hash| (Kind::Root, hash)).collect();
-    reach(walk, scope, &roots, &mut missing).await?;
-    while missing.len() < MAX_MISSING {
-        let mut nodes = walk.pending(NODES).await?;
-        if nodes.is_empty() {
-            break;
+    reach(hub, walk, scope, &roots, &mut missing).await?;
+    while missing.len() < MAX_MISSING && walk.pending() > 0 {
+        let nodes = walk.take(NODES, BATCH_LENGTH);
+        let referred = read_references(&hub.packs, &nodes).await?;
+        reach(hub, walk, scope, &referred, &mut missing).await?;
+        if walk.pending() > MAX_PENDING {
+            let what = "nodes of a tree that wait to be read";
+            let limit = MAX_PENDING;
+            return Err(HubError::TooLarge { what, limit });
         }
-        let mut length = 0;
-        let fitting = nodes.iter().take_while(|node| {
-            length += node.location.raw_length;
-            length <= BATCH_LENGTH
-        });
-        let fitting = fitting.count().max(1);
-        nodes.truncate(fitting);
-        let referred = read_references(packs, &nodes).await?;
-        for referred in referred.chunks(HASHES) {
-            reach(walk, scope, referred, &mut missing).await?;
-        }
-        walk.done(&nodes).await?;
     }
     if missing.is_empty() {
         return Ok(());
@@ -66,27 +62,28 @@ pub async fn walk_closure(
 }
 
 async fn reach(
+    hub: &Hub,
     walk: &mut Walk,
     scope: Scope,
     referred: &[(Kind, ObjectHash)],
     missing: &mut BTreeSet<ObjectHash>,
 ) -> Result<(), HubError> {
-    let hashes: Vec<ObjectHash> = referred.iter().map(|(_, hash)| *hash).collect();
-    let usable = walk.usable(scope, &hashes).await?;
-    let mut reached: Vec<Known> = Vec::new();
-    for (kind, hash) in referred {
-        match usable.get(hash) {
-            None => {
-                missing.insert(*hash);
+    for referred in referred.chunks(HASHES) {
+        let hashes: Vec<ObjectHash> = referred.iter().map(|(_, hash)| *hash).collect();
+        let usable = hub.database.usable(scope, &hashes).await?;
+        for ((kind, hash), known) in referred.iter().zip(usable) {
+            match known {
+                None => {
+                    missing.insert(*hash);
+                }
+                Some(known) if known.kind != *kind => {
+                    return Err(HubError::WrongKind { hash: *hash });
+                }
+                Some(known) if known.member => {}
+                Some(known) => walk.reach(*hash, &known),
             }
-            Some(known) if known.kind != *kind => {
-                return Err(HubError::WrongKind { hash: *hash });
-            }
-            Some(known) if known.member => {}
-            Some(known) => reached.push(*known),
         }
     }
-    walk.reach(&reached).await?;
     Ok(())
 }
 
@@ -102,7 +99,6 @@ async fn read_references(
         .collect();
     let frames = read_frames(packs, &wanted).await?;
     tokio::task::spawn_blocking(move || {
-        let mut seen = HashSet::new();
         let mut referred = Vec::new();
         let mut decoder = FrameDecoder::default();
         for (frame, (hash, location)) in frames.iter().zip(wanted) {
@@ -112,12 +108,10 @@ async fn read_references(
             })?;
             let found = references(object.kind(), object.bytes())
                 .map_err(|source| HubError::Node { hash, source })?;
-            referred.extend(
-                found
-                    .into_iter()
-                    .filter(|reference| seen.insert(*reference)),
-            );
+            referred.extend(found);
         }
+        referred.sort_unstable();
+        referred.dedup();
         Ok(referred)
     })
     .await?

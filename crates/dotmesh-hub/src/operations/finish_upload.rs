@@ -85,7 +85,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         upload: *upload,
     };
     let roots = commits.iter().map(|commit| commit.sealed.root);
-    closure::walk_closure(&hub.packs, &mut walk, scope, roots).await?;
+    closure::walk_closure(hub, &mut walk, scope, roots).await?;
 
     let push = VerifiedPush {
         upload: *upload,
@@ -95,7 +95,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         dot,
         commits: &commits,
     };
-    let finished = hub.database.finish(walk, &push, clock::now(), |now| {
+    let finished = hub.database.finish(&walk, &push, clock::now(), |now| {
         let same_dot = admit(finish, now)?.id == open.id;
         let still_new = commits
             .iter()

@@ -1,90 +1,171 @@
 //! Taking objects of a push: verified, then in safety, then on record.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{Frame, FrameDecoder, FrameRange, PackReader, PackWriter, references};
+use dotmesh_store::{
+    Frame, FrameDecoder, FrameRange, Object, PackId, PackReader, PackStore, PackWriter, references,
+};
 
-use crate::database::ids::{UploadId, UserId};
-use crate::database::objects::NewObject;
+use super::resolve;
+use crate::database::ids::ObjectId;
+use crate::database::objects::{NewObject, Scope};
 use crate::error::HubError;
 use crate::state::Hub;
 
+/// A pack that the hub puts together has about so many bytes.
+const PACK_LENGTH: usize = 8 << 20;
+
 /// Takes a pack. When this returns, its objects outlive a power failure, and the upload may refer to them.
-pub async fn receive_pack(
-    hub: &Hub,
-    owner: UserId,
-    upload: UploadId,
-    pack: Bytes,
-) -> Result<(), HubError> {
-    let frames = tokio::task::spawn_blocking({
+pub async fn receive_pack(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
+    let verified = tokio::task::spawn_blocking({
         let pack = pack.clone();
         move || verify(pack)
-    })
-    .await??;
-    let sent: Vec<ObjectHash> = frames.iter().map(Frame::hash).collect();
-    let stored: HashSet<ObjectHash> = hub
-        .database
-        .stored(owner, &sent)
-        .await?
-        .into_iter()
-        .collect();
-    let (objects, pack) = only_new(&frames, &stored);
-    if objects.is_empty() {
-        return hub
-            .database
-            .add_objects(owner, upload, None, &sent)
-            .await
-            .map_err(Into::into);
-    }
+    });
+    let Verified { objects, deltas } = verified.await??;
+    // Before anything is stored: a push that has to send the pack again leaves nothing behind.
+    let bases = resolve::find_bases(hub, scope, &deltas).await?;
+
+    let mut again = Vec::new();
+    let objects = only_new(hub, scope, objects, &mut again).await?;
+    let mut packer = Packer::new(&hub.packs);
+    packer.add_from(pack, objects).await?;
+
+    let hashes: Vec<ObjectHash> = deltas.iter().map(Frame::hash).collect();
+    let stored = hub.database.stored(scope.owner, &hashes).await?;
+    again.extend(stored.iter().flatten());
+    let known = hashes.iter().zip(&stored);
+    let known = known.filter_map(|(hash, stored)| stored.and(Some(*hash)));
+    resolve::resolve(hub, deltas, bases, known.collect(), &mut packer).await?;
+
     // First the bytes, then the rows: a row always has its bytes.
-    let pack = hub.packs.put(pack).await?;
+    let packs = packer.finish().await?;
     hub.database
-        .add_objects(owner, upload, Some((pack, &objects)), &sent)
+        .add_objects(scope.owner, scope.upload, &packs, &again)
         .await?;
     Ok(())
 }
 
-/// The frames of a pack, each object once. Not one is taken unless all are whole.
-fn verify(pack: Bytes) -> Result<Vec<Frame>, HubError> {
-    let mut seen = HashSet::new();
-    let mut frames = Vec::new();
+/// A pack's frames.
+struct Verified {
+    /// Those that stand by themselves, each object once, by hash.
+    objects: Vec<NewObject>,
+    deltas: Vec<Frame>,
+}
+
+/// Reads a pack. Not one object is taken unless all are whole.
+fn verify(pack: Bytes) -> Result<Verified, HubError> {
+    let mut objects = Vec::new();
+    let mut deltas = Vec::new();
     let mut decoder = FrameDecoder::default();
     for frame in PackReader::new(pack)? {
         let frame = frame?;
-        let object = decoder.object(&frame)?;
-        // A node that cannot be read could never be finished with: better said at once.
-        references(object.kind(), object.bytes()).map_err(|source| HubError::Node {
-            hash: object.hash(),
-            source,
-        })?;
-        if seen.insert(object.hash()) {
-            frames.push(frame);
+        if frame.base().is_some() {
+            deltas.push(frame);
+        } else {
+            check(&decoder.object(&frame)?)?;
+            objects.push(new_object(&frame, frame.offset()));
         }
     }
-    Ok(frames)
+    objects.sort_unstable_by_key(|object: &NewObject| object.hash);
+    objects.dedup_by_key(|object| object.hash);
+    Ok(Verified { objects, deltas })
 }
 
-/// A pack of what the namespace has not. What was sent twice, or by others before, takes no space again.
-fn only_new(frames: &[Frame], stored: &HashSet<ObjectHash>) -> (Vec<NewObject>, Bytes) {
-    let mut writer = PackWriter::default();
-    let mut objects = Vec::new();
-    for frame in frames
-        .iter()
-        .filter(|frame| !stored.contains(&frame.hash()))
-    {
-        let offset = writer.push(frame);
-        objects.push(NewObject {
-            hash: frame.hash(),
-            kind: frame.kind(),
-            // A pack is shorter than 4 GiB by far.
-            range: FrameRange {
-                offset: offset as u32,
-                length: frame.stored().len() as u32,
-            },
-            raw_length: frame.raw_length(),
-        });
+/// Refuses an object that is none. A node that cannot be read could never be finished with: better said at
+/// once.
+pub(super) fn check(object: &Object) -> Result<(), HubError> {
+    references(object.kind(), object.bytes())
+        .map(drop)
+        .map_err(|source| HubError::Node {
+            hash: object.hash(),
+            source,
+        })
+}
+
+fn new_object(frame: &Frame, offset: usize) -> NewObject {
+    NewObject {
+        hash: frame.hash(),
+        kind: frame.kind(),
+        // A pack is shorter than 4 GiB by far.
+        range: FrameRange {
+            offset: offset as u32,
+            length: frame.stored().len() as u32,
+        },
+        raw_length: frame.raw_length() as u32,
     }
-    (objects, writer.finish())
+}
+
+/// Leaves out what the namespace has: what was sent twice, or by others before, takes no space again.
+async fn only_new(
+    hub: &Hub,
+    scope: Scope,
+    mut objects: Vec<NewObject>,
+    again: &mut Vec<ObjectId>,
+) -> Result<Vec<NewObject>, HubError> {
+    let hashes: Vec<ObjectHash> = objects.iter().map(|object| object.hash).collect();
+    let stored = hub.database.stored(scope.owner, &hashes).await?;
+    again.extend(stored.iter().flatten());
+    let mut stored = stored.iter();
+    objects.retain(|_| stored.next().is_some_and(Option::is_none));
+    Ok(objects)
+}
+
+/// Puts objects into packs, and these into the store.
+pub(super) struct Packer<'a> {
+    store: &'a PackStore,
+    writer: PackWriter,
+    objects: Vec<NewObject>,
+    packs: Vec<(PackId, Vec<NewObject>)>,
+}
+
+impl<'a> Packer<'a> {
+    fn new(store: &'a PackStore) -> Self {
+        Self {
+            store,
+            writer: PackWriter::default(),
+            objects: Vec::new(),
+            packs: Vec::new(),
+        }
+    }
+
+    /// Adds the objects of a pack. If these are all of it, it is stored as it is.
+    async fn add_from(&mut self, pack: Bytes, objects: Vec<NewObject>) -> Result<(), HubError> {
+        let frames = objects.iter().map(|object| object.range.length as usize);
+        let empty = self.writer.len();
+        if !objects.is_empty() && empty + frames.sum::<usize>() == pack.len() {
+            self.packs.push((self.store.put(pack).await?, objects));
+            return Ok(());
+        }
+        for object in objects {
+            let at = object.range.offset as usize;
+            let frame = pack.slice(at..at + object.range.length as usize);
+            self.add(&Frame::parse(&frame)?).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds a frame that stands by itself.
+    pub(super) async fn add(&mut self, frame: &Frame) -> Result<(), HubError> {
+        let offset = self.writer.push(frame);
+        self.objects.push(new_object(frame, offset));
+        if self.writer.len() >= PACK_LENGTH {
+            self.end().await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<(), HubError> {
+        let pack = std::mem::take(&mut self.writer).finish();
+        let mut objects = std::mem::take(&mut self.objects);
+        objects.sort_unstable_by_key(|object| object.hash);
+        self.packs.push((self.store.put(pack).await?, objects));
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Vec<(PackId, Vec<NewObject>)>, HubError> {
+        if !self.writer.is_empty() {
+            self.end().await?;
+        }
+        Ok(self.packs)
+    }
 }

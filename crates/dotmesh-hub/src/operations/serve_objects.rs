@@ -1,14 +1,30 @@
 //! Sending objects of a dot.
 
-use bytes::Bytes;
+use std::io;
+
+use bytes::{Bytes, BytesMut};
 use dotmesh_api::hub::MAX_PACK_LENGTH;
 use dotmesh_model::ObjectHash;
-use dotmesh_store::PackWriter;
+use dotmesh_store::PackStoreError;
+use dotmesh_store::pack::MAGIC;
+use futures::{Stream, StreamExt as _, stream};
 
 use super::frames::read_frames;
 use crate::auth::OpenDot;
+use crate::database::objects::Location;
 use crate::error::HubError;
 use crate::state::Hub;
+
+/// A pack is read and sent in parts of about so many bytes, the next one being read while one is sent.
+const PART_LENGTH: usize = 1 << 20;
+
+/// A pack on its way out.
+pub struct ServedPack<S> {
+    /// How long it is.
+    pub length: usize,
+    /// Its parts. An error on the way cuts it.
+    pub parts: S,
+}
 
 /// A pack of the objects in the order asked: all of them, or as many from the front as a pack takes.
 ///
@@ -17,33 +33,89 @@ pub async fn serve_objects(
     hub: &Hub,
     dot: &OpenDot,
     hashes: &[ObjectHash],
-) -> Result<Bytes, HubError> {
-    let locations = hub
+) -> Result<ServedPack<impl Stream<Item = io::Result<Bytes>> + use<>>, HubError> {
+    let turn = hub.packs_out.clone().acquire_owned().await;
+    let located = hub
         .database
         .locate(dot.owner, dot.existing()?, hashes)
         .await?;
-    let mut unknown = hashes.iter().filter(|hash| !locations.contains_key(hash));
-    if let Some(first) = unknown.next() {
-        let count = 1 + unknown.count();
+    let mut wanted = Vec::with_capacity(hashes.len());
+    let mut unknown = Vec::new();
+    for (hash, location) in hashes.iter().zip(located) {
+        match location {
+            Some(location) => wanted.push((*hash, location)),
+            None => unknown.push(*hash),
+        }
+    }
+    if let Some(first) = unknown.first() {
         return Err(HubError::NoSuchObjects {
             dot: dot.name.clone(),
-            count,
+            count: unknown.len(),
             first: *first,
         });
     }
-    let mut writer = PackWriter::default();
-    let mut length = writer.len();
-    let wanted: Vec<_> = hashes
+    let mut length = MAGIC.len();
+    let fitting = wanted
         .iter()
-        .filter_map(|hash| Some((*hash, *locations.get(hash)?)))
-        .take_while(|(_, location)| {
-            length += location.range.length as usize;
-            length <= MAX_PACK_LENGTH
+        .map(|(_, location)| location.range.length as usize)
+        .take_while(|frame| {
+            length + frame <= MAX_PACK_LENGTH && {
+                length += frame;
+                true
+            }
         })
-        .collect();
-    let _turn = hub.packs_out.acquire().await;
-    for frame in read_frames(&hub.packs, &wanted).await? {
-        writer.push(&frame);
+        .count();
+    wanted.truncate(fitting);
+
+    let packs = hub.packs.clone();
+    let mut parts = stream::iter(split(wanted))
+        .map(move |part| {
+            let packs = packs.clone();
+            async move { read_part(&packs, &part).await }
+        })
+        .buffered(2);
+    // What fails at once is told in full.
+    let first = parts.next().await.transpose()?;
+    let first = first.into_iter().map(Ok);
+    let magic = stream::iter([Ok(Bytes::from_static(&MAGIC))]);
+    let rest = parts.map(move |part| {
+        let _turn = &turn;
+        part.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "a pack was cut");
+            io::Error::other(error)
+        })
+    });
+    let parts = magic.chain(stream::iter(first)).chain(rest);
+    Ok(ServedPack { length, parts })
+}
+
+/// Cuts a list of objects into parts.
+fn split(wanted: Vec<(ObjectHash, Location)>) -> Vec<Vec<(ObjectHash, Location)>> {
+    let mut parts: Vec<Vec<_>> = Vec::new();
+    let mut length = PART_LENGTH;
+    for (hash, location) in wanted {
+        if length >= PART_LENGTH {
+            parts.push(Vec::new());
+            length = 0;
+        }
+        length += location.range.length as usize;
+        parts
+            .last_mut()
+            .into_iter()
+            .for_each(|part| part.push((hash, location)));
     }
-    Ok(writer.finish())
+    parts
+}
+
+async fn read_part(
+    packs: &dotmesh_store::PackStore,
+    wanted: &[(ObjectHash, Location)],
+) -> Result<Bytes, PackStoreError> {
+    let frames = read_frames(packs, wanted).await?;
+    let length = frames.iter().map(|frame| frame.stored().len()).sum();
+    let mut part = BytesMut::with_capacity(length);
+    for frame in &frames {
+        part.extend_from_slice(frame.stored());
+    }
+    Ok(part.freeze())
 }

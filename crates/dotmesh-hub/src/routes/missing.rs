@@ -35,10 +35,11 @@ pub async fn post(
         dot: dot.id,
         upload: upload.id,
     };
-    let usable = hub.database.usable(scope, &hashes).await?;
+    let usable = hub.database.usable_and_noted(scope, &hashes).await?;
     let missing: Vec<ObjectHash> = hashes
         .into_iter()
-        .filter(|hash| !usable.contains_key(hash))
+        .zip(usable)
+        .filter_map(|(hash, known)| known.is_none().then_some(hash))
         .collect();
     Ok((
         [(CONTENT_TYPE, "application/octet-stream")],

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::IntoResponse;
 
 use crate::access::Action;
@@ -22,5 +22,10 @@ pub async fn post(
     let dot = caller.open(&hub, &dot, Action::Read).await?;
     let hashes = read_hashes(body).await?;
     let pack = serve_objects::serve_objects(&hub, &dot, &hashes).await?;
-    Ok(([(CONTENT_TYPE, "application/octet-stream")], pack))
+    let headers = [
+        (CONTENT_TYPE, "application/octet-stream".to_owned()),
+        // With it a client knows a pack that was cut.
+        (CONTENT_LENGTH, pack.length.to_string()),
+    ];
+    Ok((headers, Body::from_stream(pack.parts)))
 }

@@ -1,12 +1,13 @@
 //! `POST …/uploads/{upload}/packs`: objects of a push.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::MAX_PACK_LENGTH;
 
 use super::open_upload;
 use crate::auth::Caller;
+use crate::database::objects::Scope;
 use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath, read_body};
 use crate::operations::receive_pack;
@@ -24,8 +25,17 @@ pub async fn post(
     if upload.finished.is_some() {
         return Err(HubError::NoSuchUpload);
     }
-    let _turn = hub.packs_in.acquire().await;
+    let length = body.size_hint().upper().map_or(MAX_PACK_LENGTH, |length| {
+        usize::try_from(length).map_or(MAX_PACK_LENGTH, |length| length.min(MAX_PACK_LENGTH))
+    });
+    let _turn = hub.packs_in.acquire_many(length as u32).await;
     let pack = read_body(body, MAX_PACK_LENGTH, "bytes in a pack").await?;
-    receive_pack::receive_pack(&hub, dot.owner, upload.id, pack).await?;
+    let scope = Scope {
+        user: caller.id,
+        owner: dot.owner,
+        dot: dot.id,
+        upload: upload.id,
+    };
+    receive_pack::receive_pack(&hub, scope, pack).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -48,7 +48,10 @@ async fn diverged_lines_are_refused_or_stashed() {
     let answer = push(&alice, &app, Some(&first), &beside, &files).await;
     refused(answer, ErrorCode::Diverged);
     assert_eq!(heads(&alice).await, [at("master", &second)]);
-    refused(alice.commits(&app, beside.id).await, ErrorCode::NotFound);
+    refused(
+        alice.commits(&app, beside.id, None).await,
+        ErrorCode::NotFound,
+    );
 
     let stashed = |old: &Made| BranchUpdate {
         stash: Some(branch("old-line")),
@@ -66,7 +69,7 @@ async fn diverged_lines_are_refused_or_stashed() {
         heads(&alice).await,
         [at("master", &beside), at("old-line", &second)]
     );
-    let kept = alice.commits(&app, second.id).await.unwrap().commits;
+    let kept = alice.commits(&app, second.id, None).await.unwrap().commits;
     assert_eq!(kept, [second.sealed, first.sealed]);
 }
 

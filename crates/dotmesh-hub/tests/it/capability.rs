@@ -3,7 +3,7 @@
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
-use dotmesh_store::{Kind, PackReader};
+use dotmesh_store::{Kind, Object, PackReader};
 
 use crate::support::{
     TestHub, commit, dot, files, finish, pack, push, push_first, refused, root_commit, update,
@@ -165,7 +165,7 @@ async fn access_that_is_taken_away_ends_at_once() {
         bob.finish_upload(&app, &upload, &request).await,
         ErrorCode::Forbidden,
     );
-    refused(bob.commits(&app, first.id).await, ErrorCode::NotFound);
+    refused(bob.commits(&app, first.id, None).await, ErrorCode::NotFound);
     alice.grant(&app, &user, Access::Read).await.unwrap();
     refused(
         bob.finish_upload(&app, &upload, &request).await,
@@ -173,4 +173,138 @@ async fn access_that_is_taken_away_ends_at_once() {
     );
     alice.grant(&app, &user, Access::Write).await.unwrap();
     push(&bob, &app, Some(&first), &made, &files).await.unwrap();
+}
+
+/// What lies in one pack with an object is not got with it.
+#[tokio::test]
+async fn nor_what_lies_beside_it_in_a_pack() {
+    let hub = TestHub::start().await;
+    let (alice, bob) = (hub.user("alice").await, hub.user("bob").await);
+    let bob_name = "bob".parse().unwrap();
+    let secret = dot("alice/secret");
+    let theirs = files(&[("a", b"the secret"), ("b", b"known to bob")]);
+    let made = commit(&root_commit(), &theirs);
+    push(&alice, &secret, None, &made, &theirs).await.unwrap();
+    let [hidden, known] = [&theirs.objects[0], &theirs.objects[1]];
+    assert_eq!(
+        (&hidden.bytes()[..], &known.bytes()[..]),
+        (&b"the secret"[..], &b"known to bob"[..])
+    );
+
+    // Bob has the bytes of one, sends them, and so may refer to it: to that one alone.
+    let shared = dot("alice/shared");
+    let (first, _) = push_first(&alice, &shared, b"not secret").await;
+    alice
+        .grant(&shared, &bob_name, Access::Write)
+        .await
+        .unwrap();
+    let upload = bob.begin_upload(&shared).await.unwrap();
+    bob.send_pack(&shared, &upload, pack([known]))
+        .await
+        .unwrap();
+    let asked = [known.hash(), hidden.hash()];
+    assert_eq!(
+        bob.missing(&shared, &upload, &asked).await.unwrap(),
+        [hidden.hash()]
+    );
+    let new = files(&[("c", b"known to bob")]);
+    bob.send_pack(&shared, &upload, pack(&new.objects[1..]))
+        .await
+        .unwrap();
+    let second = commit(&first, &new);
+    let request = finish(&[&second], vec![update(Some(&first), &second)]);
+    bob.finish_upload(&shared, &upload, &request).await.unwrap();
+    bob.objects(&shared, &[known.hash()]).await.unwrap();
+    refused(
+        bob.objects(&shared, &[hidden.hash()]).await,
+        ErrorCode::NotFound,
+    );
+    let again = bob.begin_upload(&shared).await.unwrap();
+    let missing = bob.missing(&shared, &again, &asked).await.unwrap();
+    assert_eq!(missing, [hidden.hash()]);
+}
+
+/// What a push has sent and does not refer to does not become the dot's, although the rest of its pack does.
+#[tokio::test]
+async fn nor_what_was_sent_along_and_never_referred_to() {
+    let hub = TestHub::start().await;
+    let (alice, bob) = (hub.user("alice").await, hub.user("bob").await);
+    let app = dot("alice/app");
+    let pushed = files(&[("a", b"one")]);
+    let beside = Object::new(Kind::Chunk, &b"sent by mistake"[..]);
+    let made = commit(&root_commit(), &pushed);
+    let upload = alice.begin_upload(&app).await.unwrap();
+    let all = pushed.objects.iter().chain([&beside]);
+    alice.send_pack(&app, &upload, pack(all)).await.unwrap();
+    let request = finish(&[&made], vec![update(None, &made)]);
+    alice.finish_upload(&app, &upload, &request).await.unwrap();
+    alice
+        .grant(&app, &"bob".parse().unwrap(), Access::Write)
+        .await
+        .unwrap();
+    for client in [&alice, &bob] {
+        client.objects(&app, &pushed.hashes()).await.unwrap();
+        refused(
+            client.objects(&app, &[beside.hash()]).await,
+            ErrorCode::NotFound,
+        );
+        let upload = client.begin_upload(&app).await.unwrap();
+        let asked = [beside.hash(), pushed.root()];
+        let missing = client.missing(&app, &upload, &asked).await.unwrap();
+        assert_eq!(missing, [beside.hash()]);
+    }
+}
+
+/// An upload is its user's and its dot's: knowing its id opens none of its routes to others.
+#[tokio::test]
+async fn an_uploads_id_is_no_capability() {
+    let hub = TestHub::start().await;
+    let (alice, bob) = (hub.user("alice").await, hub.user("bob").await);
+    let app = dot("alice/app");
+    let (first, _) = push_first(&alice, &app, b"one").await;
+    alice
+        .grant(&app, &"bob".parse().unwrap(), Access::Write)
+        .await
+        .unwrap();
+    let secret = files(&[("a", b"sent, and not yet pushed")]);
+    let made = commit(&first, &secret);
+    let request = finish(&[&made], vec![update(Some(&first), &made)]);
+    let hers = alice.begin_upload(&app).await.unwrap();
+    alice
+        .send_pack(&app, &hers, pack(&secret.objects))
+        .await
+        .unwrap();
+    let own = dot("bob/own");
+    push_first(&bob, &own, b"nothing").await;
+    for dot in [&app, &own] {
+        let hashes = secret.hashes();
+        refused(bob.missing(dot, &hers, &hashes).await, ErrorCode::NotFound);
+        refused(
+            bob.send_pack(dot, &hers, pack([])).await,
+            ErrorCode::NotFound,
+        );
+        refused(
+            bob.finish_upload(dot, &hers, &request).await,
+            ErrorCode::NotFound,
+        );
+        // With an upload of his own he learns and gets nothing either.
+        let his = bob.begin_upload(dot).await.unwrap();
+        let missing = bob.missing(dot, &his, &hashes).await.unwrap();
+        assert_eq!(missing, hashes);
+        refused(
+            bob.finish_upload(dot, &his, &request).await,
+            ErrorCode::Incomplete,
+        );
+        for hash in hashes {
+            refused(bob.objects(dot, &[hash]).await, ErrorCode::NotFound);
+        }
+    }
+    // Nor does hers to another dot of her own.
+    let (other, hashes) = (dot("alice/other"), secret.hashes());
+    refused(
+        alice.missing(&other, &hers, &hashes).await,
+        ErrorCode::NotFound,
+    );
+    alice.finish_upload(&app, &hers, &request).await.unwrap();
+    bob.objects(&app, &secret.hashes()).await.unwrap();
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use dotmesh_api::{HubAddress, HubClient};
 
-fn dothub(data: &Path, args: &[&str]) -> Command {
+pub(crate) fn dothub(data: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dothub"));
     command
         .args(args)
@@ -17,17 +17,21 @@ fn dothub(data: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn run(data: &Path, args: &[&str]) -> Output {
+pub(crate) fn run(data: &Path, args: &[&str]) -> Output {
     dothub(data, args).output().unwrap()
 }
 
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     url: String,
 }
 
 fn serve(data: &Path) -> Serving {
-    let mut child = dothub(data, &["serve", "--listen", "127.0.0.1:0"])
+    start(dothub(data, &["serve", "--listen", "127.0.0.1:0"]))
+}
+
+pub(crate) fn start(mut serve: Command) -> Serving {
+    let mut child = serve
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -45,12 +49,12 @@ fn serve(data: &Path) -> Serving {
 }
 
 impl Serving {
-    fn client(&self, name: &str, secret: &str) -> HubClient {
+    pub(crate) fn client(&self, name: &str, secret: &str) -> HubClient {
         let address: HubAddress = self.url.parse().unwrap();
         HubClient::new(address, name.parse().unwrap(), secret.to_owned()).unwrap()
     }
 
-    fn terminate(mut self) -> std::process::ExitStatus {
+    pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap()

@@ -97,7 +97,7 @@ impl Sent {
         let shown = self.client.dot(&app).await.unwrap().unwrap();
         assert_ne!(shown.branches[0].head, self.made.id);
         refused(
-            self.client.commits(&app, self.made.id).await,
+            self.client.commits(&app, self.made.id, None).await,
             ErrorCode::NotFound,
         );
     }

@@ -67,7 +67,7 @@ async fn a_full_disk_is_told_and_survived() {
     assert!(body.hint.is_some());
     // Reading goes on, and so does writing once something was removed.
     assert_eq!(
-        alice.commits(&app, first.id).await.unwrap().commits,
+        alice.commits(&app, first.id, None).await.unwrap().commits,
         [first.sealed]
     );
     alice.objects(&app, &files.hashes()).await.unwrap();

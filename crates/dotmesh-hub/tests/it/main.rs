@@ -10,9 +10,14 @@ mod branches;
 mod capability;
 mod cli;
 mod damage;
+mod deltas;
 mod full_disk;
 mod limits;
+#[path = "../../../dotmesh-store/tests/it/promises.rs"]
+mod promises;
 mod push;
 mod restart;
 mod roles;
+mod s3;
+mod stores;
 mod support;

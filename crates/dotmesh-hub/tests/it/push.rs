@@ -35,22 +35,24 @@ async fn what_was_pushed_can_be_cloned() {
     );
     assert_eq!(alice.dots().await.unwrap().len(), 1);
 
-    let commits = alice.commits(&app, second.id).await.unwrap().commits;
+    let commits = alice.commits(&app, second.id, None).await.unwrap().commits;
     assert_eq!(commits, [second.sealed, first.sealed.clone()]);
     assert_eq!(
-        alice.commits(&app, first.id).await.unwrap().commits,
+        alice.commits(&app, first.id, None).await.unwrap().commits,
         [first.sealed]
     );
     assert!(
         alice
-            .commits(&app, CommitId::ROOT)
+            .commits(&app, CommitId::ROOT, None)
             .await
             .unwrap()
             .commits
             .is_empty()
     );
     refused(
-        alice.commits(&app, CommitId::from_bytes([9; 16])).await,
+        alice
+            .commits(&app, CommitId::from_bytes([9; 16]), None)
+            .await,
         ErrorCode::NotFound,
     );
 
@@ -78,9 +80,28 @@ async fn a_long_history_is_told_in_full() {
     let last = line.last().unwrap();
     let request = finish(&new, vec![update(Some(&line[0]), last)]);
     alice.finish_upload(&app, &upload, &request).await.unwrap();
-    let told = alice.commits(&app, last.id).await.unwrap().commits;
+    let told = alice.commits(&app, last.id, None).await.unwrap().commits;
     let expected: Vec<_> = line.iter().rev().map(|made| made.sealed.clone()).collect();
     assert_eq!(told, expected);
+
+    // And in part, to who has the rest: wherever that begins.
+    for known in [0, 1, 100, 171, 172, 173, 299, 300] {
+        let until = Some(line[known].id);
+        let told = alice.commits(&app, last.id, until).await.unwrap().commits;
+        assert_eq!(told, expected[..300 - known], "{known}");
+    }
+    // A commit that is not on the line changes nothing.
+    for until in [CommitId::from_bytes([9; 16]), CommitId::ROOT] {
+        let told = alice.commits(&app, last.id, Some(until)).await.unwrap();
+        assert_eq!(told.commits, expected);
+    }
+    let newer = alice
+        .commits(&app, line[5].id, Some(last.id))
+        .await
+        .unwrap();
+    assert_eq!(newer.commits, expected[295..]);
+    let root = alice.commits(&app, CommitId::ROOT, Some(last.id)).await;
+    assert!(root.unwrap().commits.is_empty());
 }
 
 #[tokio::test]

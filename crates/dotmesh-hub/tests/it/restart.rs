@@ -38,7 +38,7 @@ async fn a_restart_keeps_everything() {
         first.id
     );
     assert_eq!(
-        alice.commits(&app, first.id).await.unwrap().commits,
+        alice.commits(&app, first.id, None).await.unwrap().commits,
         [first.sealed]
     );
     alice.objects(&app, &pushed.hashes()).await.unwrap();

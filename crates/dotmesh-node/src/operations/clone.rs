@@ -28,7 +28,7 @@ pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> 
     let pool = &job.node.pool;
     let remote = remote_dot(job).await?;
     let (mut history, mut seals) = (History::default(), HashMap::new());
-    let lines = lines(job, &remote, &mut history, &mut seals).await?;
+    let lines = lines(job, &remote, &mut history, &mut seals, &BTreeMap::new()).await?;
     let new: BTreeMap<CommitId, HubCommit> =
         lines.iter().flat_map(Line::commits).cloned().collect();
     pool.begin_dot(&job.local).await?;

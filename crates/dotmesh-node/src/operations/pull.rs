@@ -28,7 +28,7 @@ pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     let mut history = registry.history(&dot.id).await?;
     let mut seals = registry.seals(&dot.id).await?;
     let here = roots_here(job, &dot.id).await?;
-    let lines = lines(job, &remote, &mut history, &mut seals).await?;
+    let lines = lines(job, &remote, &mut history, &mut seals, &dot.heads()).await?;
     // Said before anything is fetched; asked again before anything is changed.
     for line in &lines {
         plan(job, &dot, &history, &line.branch).await?;

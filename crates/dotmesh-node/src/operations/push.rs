@@ -56,7 +56,7 @@ async fn push_branch(
         return Err(NodeError::NothingToPush { branch });
     }
     let local = job.node.registry.history(&dot.id).await?;
-    let hub = look_at_hub(job, &branch, &local).await?;
+    let hub = look_at_hub(job, dot, &branch, &local).await?;
     let mut outcome = BranchOutcome {
         name: branch.clone(),
         head,
@@ -109,12 +109,13 @@ async fn push_branch(
 /// Reads the hub's branches, and the history of this one where it is not known here.
 async fn look_at_hub(
     job: &Job,
+    dot: &Dot,
     branch: &BranchName,
     local: &History,
 ) -> Result<HubState, NodeError> {
     let remote = &job.request.remote_dot;
-    let dot: Option<HubDot> = job.hub.dot(remote).await?;
-    let heads: BTreeMap<BranchName, CommitId> = dot
+    let there: Option<HubDot> = job.hub.dot(remote).await?;
+    let heads: BTreeMap<BranchName, CommitId> = there
         .into_iter()
         .flat_map(|dot| dot.branches)
         .map(|b| (b.name, b.head))
@@ -130,7 +131,8 @@ async fn look_at_hub(
         .copied()
         .filter(|head| !local.contains(*head))
     {
-        for commit in job.hub.commits(remote, head).await?.commits {
+        let known = dot.branches.get(branch).map(|branch| branch.head);
+        for commit in job.hub.commits(remote, head, known).await?.commits {
             let record = CommitRecord::decode(commit.record.as_bytes())?;
             state.history.insert(record.id, record.parent);
             state.seals.insert(record.id, commit.seal);
@@ -237,7 +239,10 @@ impl<'a> Commits<'a> {
             *seal
         } else {
             // It was pushed from here before the registry was rebuilt.
-            let list = job.hub.commits(&job.request.remote_dot, parent).await?;
+            let list = job
+                .hub
+                .commits(&job.request.remote_dot, parent, None)
+                .await?;
             let first = list.commits.first();
             first
                 .map(|commit| commit.seal)

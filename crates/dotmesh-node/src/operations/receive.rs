@@ -1,6 +1,6 @@
 //! What pull, clone and fetch share: the hub's history, checked, and commits made into snapshots here.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use dotmesh_api::hub::{HubBranch, HubDot};
@@ -45,21 +45,25 @@ pub(crate) async fn remote_dot(job: &Job) -> Result<HubDot, NodeError> {
 }
 
 /// Reads and checks the history of the branches that are asked for, and adds it to what is known here: `history`, and
-/// the seals of those of its commits that were sealed.
+/// the seals of those of its commits that were sealed. `heads` are those of the branches here.
 pub(crate) async fn lines(
     job: &Job,
     remote: &HubDot,
     history: &mut History,
     seals: &mut HashMap<CommitId, Seal>,
+    heads: &BTreeMap<BranchName, CommitId>,
 ) -> Result<Vec<Line>, NodeError> {
     job.progress.start_phase("reading the history");
     let mut lines = Vec::new();
     for branch in wanted_branches(job, remote)? {
         let mut new = Vec::new();
         if !seals.contains_key(&branch.head) {
+            // From there on it is known, if it was sealed.
+            let head = heads.get(&branch.name).copied();
+            let until = head.filter(|head| seals.contains_key(head));
             let list = job
                 .hub
-                .commits(&job.request.remote_dot, branch.head)
+                .commits(&job.request.remote_dot, branch.head, until)
                 .await?;
             let known = |id| seals.get(&id).map(|seal| seal.seal);
             for commit in verify_commits(&list, branch.head, known)? {

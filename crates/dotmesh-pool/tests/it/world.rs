@@ -118,4 +118,3 @@ pub(crate) fn record(id: u8, parent: CommitId) -> CommitRecord {
 pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file")
 }
-

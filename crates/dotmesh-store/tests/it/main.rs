@@ -1,6 +1,13 @@
 //! Tests of the object format and of the pack store, through the crate's public surface.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test it says where the test failed"
+)]
+
 mod arbitrary;
 mod nodes;
+mod pack_store;
 mod packs;
+mod promises;
 mod vectors;

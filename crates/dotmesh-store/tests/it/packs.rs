@@ -1,10 +1,9 @@
-//! Packs: any damage is found, frames can be copied, and the store keeps what it was given.
+//! Packs: any damage is found, and frames can be copied.
 
 use bytes::Bytes;
-use dotmesh_store::pack::{HEADER_LENGTH, MAGIC, MAX_PACK_LENGTH};
+use dotmesh_store::pack::{HEADER_LENGTH, MAGIC};
 use dotmesh_store::{
-    Frame, FrameDecoder, FrameEncoder, FrameRange, Kind, Object, PackError, PackId, PackReader,
-    PackStore, PackStoreError, PackWriter,
+    Frame, FrameDecoder, FrameEncoder, Kind, Object, PackError, PackReader, PackWriter,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -112,65 +111,6 @@ fn an_object_under_another_kind_is_refused() {
             hash: object.hash()
         })
     );
-}
-
-#[tokio::test]
-async fn the_store_keeps_packs() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = PackStore::local(folder.path()).expect("open");
-    let objects = [
-        Object::new(Kind::Chunk, vec![1; 100]),
-        Object::new(Kind::Root, vec![2; 90]),
-    ];
-    let bytes = pack(&objects);
-    let id = store.put(bytes.clone()).await.expect("put");
-    assert_eq!(store.put(bytes.clone()).await.expect("put again"), id);
-    assert_eq!(id, PackId::of(&bytes));
-    assert_eq!(store.get(id).await.expect("get"), bytes);
-    let name = id.to_string();
-    let path = folder.path().join("packs").join(&name[..2]).join(&name);
-    assert_eq!(std::fs::read(&path).expect("the file"), bytes);
-    assert_eq!(
-        store.list().await.expect("list"),
-        [(id, bytes.len() as u64)]
-    );
-
-    let ranges: Vec<_> = PackReader::new(bytes.clone())
-        .expect("a pack")
-        .map(|frame| {
-            let frame = frame.expect("a frame");
-            let number = |n: usize| u32::try_from(n).expect("packs are small");
-            FrameRange {
-                offset: number(frame.offset()),
-                length: number(frame.stored().len()),
-            }
-        })
-        .collect();
-    let frames = store.read(id, &[ranges[1], ranges[0]]).await.expect("read");
-    assert_eq!(
-        Frame::parse(&frames[0]).expect("a frame").object(),
-        Ok(objects[1].clone())
-    );
-    assert_eq!(
-        Frame::parse(&frames[1]).expect("a frame").object(),
-        Ok(objects[0].clone())
-    );
-    let beyond = FrameRange {
-        offset: ranges[1].offset,
-        length: 10_000,
-    };
-    assert!(store.read(id, &[beyond]).await.is_err());
-
-    std::fs::write(&path, "other").expect("write");
-    assert!(matches!(
-        store.get(id).await,
-        Err(PackStoreError::Damaged { .. })
-    ));
-    store.delete(id).await.expect("delete");
-    store.delete(id).await.expect("delete again");
-    assert!(matches!(store.get(id).await, Err(PackStoreError::NotFound { pack }) if pack == id));
-    let long = store.put(vec![0; MAX_PACK_LENGTH + 1].into()).await;
-    assert!(matches!(long, Err(PackStoreError::TooLong { .. })));
 }
 
 #[test]

@@ -57,30 +57,38 @@ CREATE TABLE commits (
     PRIMARY KEY (dot, id)
 );
 
+-- One row for each time that a pack was taken: never given more objects later.
 CREATE TABLE packs (
-    id    INTEGER PRIMARY KEY AUTOINCREMENT,
-    owner INTEGER NOT NULL REFERENCES users (id),
-    -- The hash of its bytes: the file's name in the pack store. Two namespaces may share a file.
-    name  BLOB NOT NULL,
-    UNIQUE (owner, name)
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner   INTEGER NOT NULL REFERENCES users (id),
+    -- The hash of its bytes: its name in the pack store. Several rows may share it.
+    name    BLOB NOT NULL,
+    -- How many objects it has. Those that were stored before it came are not counted.
+    objects INTEGER NOT NULL
 );
+CREATE INDEX packs_owner ON packs (owner);
 
--- Every object once per namespace, however many dots have it.
+-- Every object once per namespace, however many dots have it. There are very many: one index, no foreign
+-- keys, and what is said of all objects of a pack is said of the pack.
 CREATE TABLE objects (
-    id         INTEGER PRIMARY KEY AUTOINCREMENT,
-    owner      INTEGER NOT NULL REFERENCES users (id),
-    hash       BLOB NOT NULL,
-    kind       INTEGER NOT NULL,
-    -- Where its frame is, header included, and how long the object is in clear.
-    pack       INTEGER NOT NULL REFERENCES packs (id),
-    position   INTEGER NOT NULL,
-    length     INTEGER NOT NULL,
-    raw_length INTEGER NOT NULL,
+    -- The pack's id times 2^20, and the object's number in it.
+    id    INTEGER PRIMARY KEY,
+    owner INTEGER NOT NULL,
+    hash  BLOB NOT NULL,
+    -- Kind (one byte), position and length of its frame, and its length in clear (four bytes each).
+    frame BLOB NOT NULL,
     UNIQUE (owner, hash)
 );
-CREATE INDEX objects_pack ON objects (pack);
 
--- Which objects a dot has. Closed under references: with an object, a dot has all it refers to.
+-- Which objects a dot has: all of some packs, and single ones of others. Closed under references: with an
+-- object, a dot has all it refers to.
+CREATE TABLE dot_packs (
+    dot  INTEGER NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
+    pack INTEGER NOT NULL REFERENCES packs (id),
+    PRIMARY KEY (dot, pack)
+) WITHOUT ROWID;
+CREATE INDEX dot_packs_pack ON dot_packs (pack);
+
 CREATE TABLE dot_objects (
     dot    INTEGER NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
     object INTEGER NOT NULL REFERENCES objects (id),
@@ -104,10 +112,23 @@ CREATE TABLE uploads (
 CREATE INDEX uploads_open ON uploads (user, owner) WHERE finished IS NULL;
 CREATE INDEX uploads_owner ON uploads (owner);
 
--- What an upload has proven to have, or was told that the hub has: what it may refer to.
--- No index and no foreign key on the object: rows are many, short-lived, and found by upload alone.
+-- What an upload has proven to have, or was told that the hub has: what it may refer to. All of some packs,
+-- and single objects of others.
+CREATE TABLE upload_packs (
+    upload INTEGER NOT NULL REFERENCES uploads (id) ON DELETE CASCADE,
+    pack   INTEGER NOT NULL REFERENCES packs (id) ON DELETE CASCADE,
+    PRIMARY KEY (upload, pack)
+) WITHOUT ROWID;
+CREATE INDEX upload_packs_pack ON upload_packs (pack);
+
+-- No foreign key on the object: rows are many and short-lived.
 CREATE TABLE upload_objects (
     upload INTEGER NOT NULL REFERENCES uploads (id) ON DELETE CASCADE,
     object INTEGER NOT NULL,
     PRIMARY KEY (upload, object)
 ) WITHOUT ROWID;
+
+-- The numbers from 0 to 8191, which turn a list in one parameter into rows.
+CREATE TABLE numbers (n INTEGER PRIMARY KEY);
+WITH RECURSIVE count (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM count WHERE n < 8191)
+INSERT INTO numbers SELECT n FROM count;

@@ -1,0 +1,127 @@
+//! Deltas of a push: their bases are looked up as all that a push refers to, and they become objects that
+//! stand by themselves.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use dotmesh_model::ObjectHash;
+use dotmesh_store::{Frame, FrameDecoder, FrameEncoder, Object, PackStoreError};
+
+use super::frames::read_frames;
+use super::receive_pack::{Packer, check};
+use crate::database::objects::{Location, Scope};
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Bytes of bases, and of what is made of them, in memory at once.
+const BATCH_LENGTH: usize = 4 << 20;
+
+/// Where the bases of deltas are. All of them are objects that the upload may refer to.
+///
+/// A hash is no capability: whether a base is unknown or another's makes no difference to the answer.
+pub(super) async fn find_bases(
+    hub: &Hub,
+    scope: Scope,
+    deltas: &[Frame],
+) -> Result<HashMap<ObjectHash, Location>, HubError> {
+    let bases: BTreeSet<ObjectHash> = deltas.iter().filter_map(Frame::base).collect();
+    let bases: Vec<ObjectHash> = bases.into_iter().collect();
+    let usable = hub.database.usable(scope, &bases).await?;
+    let mut found = HashMap::with_capacity(bases.len());
+    let mut missing = Vec::new();
+    for (base, known) in bases.into_iter().zip(usable) {
+        match known {
+            Some(known) => {
+                found.insert(base, known.location);
+            }
+            None => missing.push(base),
+        }
+    }
+    match missing.first() {
+        None => Ok(found),
+        Some(first) => Err(HubError::NoBase {
+            count: missing.len(),
+            first: *first,
+        }),
+    }
+}
+
+/// Verifies the objects of deltas, and adds those that are not yet `known` to packs.
+pub(super) async fn resolve(
+    hub: &Hub,
+    deltas: Vec<Frame>,
+    bases: HashMap<ObjectHash, Location>,
+    mut known: HashSet<ObjectHash>,
+    packer: &mut Packer<'_>,
+) -> Result<(), HubError> {
+    if deltas.is_empty() {
+        return Ok(());
+    }
+    let _turn = hub.resolving.acquire().await;
+    let mut rest = deltas.as_slice();
+    while !rest.is_empty() {
+        let mut length = 0;
+        let fitting = rest.iter().take_while(|delta| {
+            let base = delta.base().and_then(|base| bases.get(&base));
+            length += delta.raw_length() + base.map_or(0, |base| base.raw_length as usize);
+            length <= BATCH_LENGTH
+        });
+        let (batch, after) = rest.split_at(fitting.count().max(1));
+        rest = after;
+        let wanted: BTreeSet<ObjectHash> = batch.iter().filter_map(Frame::base).collect();
+        let wanted = wanted
+            .iter()
+            .filter_map(|base| Some((*base, *bases.get(base)?)));
+        let wanted: Vec<(ObjectHash, Location)> = wanted.collect();
+        let frames = read_frames(&hub.packs, &wanted).await?;
+        let batch = batch.to_vec();
+        let resolved = tokio::task::spawn_blocking(move || {
+            let bases = decode_bases(&frames, &wanted)?;
+            resolve_batch(&batch, &bases, known)
+        });
+        let frames;
+        (frames, known) = resolved.await??;
+        for frame in &frames {
+            packer.add(frame).await?;
+        }
+    }
+    Ok(())
+}
+
+fn decode_bases(
+    frames: &[Frame],
+    wanted: &[(ObjectHash, Location)],
+) -> Result<HashMap<ObjectHash, Object>, HubError> {
+    let mut decoder = FrameDecoder::default();
+    let mut bases = HashMap::with_capacity(frames.len());
+    for (frame, (hash, location)) in frames.iter().zip(wanted) {
+        // It was whole when it was taken: now the fault is the hub's.
+        let base = decoder.object(frame).map_err(|_| PackStoreError::Damaged {
+            pack: location.pack,
+        })?;
+        bases.insert(*hash, base);
+    }
+    Ok(bases)
+}
+
+/// Frames of the objects that are new, and the objects known now.
+fn resolve_batch(
+    deltas: &[Frame],
+    bases: &HashMap<ObjectHash, Object>,
+    mut known: HashSet<ObjectHash>,
+) -> Result<(Vec<Frame>, HashSet<ObjectHash>), HubError> {
+    let mut decoder = FrameDecoder::default();
+    let mut encoder = FrameEncoder::default();
+    let mut frames = Vec::new();
+    for delta in deltas {
+        let base = delta.base().and_then(|base| bases.get(&base));
+        let object = match base {
+            Some(base) => decoder.object_against(delta, base)?,
+            None => decoder.object(delta)?,
+        };
+        check(&object)?;
+        if known.insert(object.hash()) {
+            frames.push(encoder.encode(&object));
+        }
+    }
+    Ok((frames, known))
+}

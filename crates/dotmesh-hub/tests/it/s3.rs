@@ -1,0 +1,82 @@
+//! An S3 server of the tests' own, over a temporary folder: SeaweedFS.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Ends with this value.
+pub(crate) struct S3Server {
+    child: Child,
+    endpoint: String,
+    _data: tempfile::TempDir,
+}
+
+/// Where `scripts/setup.sh test` has put it.
+fn weed() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools/bin/weed")
+}
+
+/// An address on the loopback interface that nobody else has: the server listens on a dozen ports of it.
+fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high, low, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl S3Server {
+    /// Starts one that has the bucket `bucket`.
+    pub(crate) fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let address = own_address();
+        let mut child = Command::new(weed())
+            .args(["mini", "-bucket=bucket", "-webdav=false", "-admin.ui=false"])
+            .arg(format!("-ip={address}"))
+            .arg(format!("-ip.bind={address}"))
+            .arg(format!("-dir={}", data.path().display()))
+            .env_clear()
+            .env("HOME", data.path())
+            .env("AWS_ACCESS_KEY_ID", "key")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .current_dir(data.path())
+            .spawn()
+            .expect("SeaweedFS runs; `scripts/setup.sh test` installs it");
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let endpoint = said
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.split_once("S3 Endpoint:")?.1.trim().to_owned()))
+            .unwrap();
+        // What else it says must not fill the pipe.
+        std::thread::spawn(move || said.for_each(drop));
+        Self {
+            child,
+            endpoint,
+            _data: data,
+        }
+    }
+
+    /// How it is reached, as variables.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        [
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_ALLOW_HTTP", "true"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

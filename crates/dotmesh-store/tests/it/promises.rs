@@ -1,0 +1,106 @@
+//! What a store of packs promises, whatever kind of object store it is on.
+
+use bytes::Bytes;
+use dotmesh_store::{
+    Frame, FrameRange, Kind, Object, PackId, PackStore, PackStoreError, PackWriter,
+};
+
+/// A pack of these contents, and where their frames are.
+fn pack(contents: impl IntoIterator<Item = Vec<u8>>) -> (Bytes, Vec<(Frame, FrameRange)>) {
+    let mut writer = PackWriter::default();
+    let mut frames = Vec::new();
+    for content in contents {
+        let frame = Frame::encode(&Object::new(Kind::Chunk, content));
+        let range = FrameRange {
+            offset: writer.push(&frame) as u32,
+            length: frame.stored().len() as u32,
+        };
+        frames.push((frame, range));
+    }
+    (writer.finish(), frames)
+}
+
+/// Bytes that do not compress.
+fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let mut reader = blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof();
+    let mut content = vec![0; length];
+    reader.fill(&mut content);
+    content
+}
+
+pub(crate) async fn listed(store: &PackStore) -> Vec<(PackId, u64)> {
+    let mut list = store.list().await.unwrap();
+    list.sort();
+    list
+}
+
+/// Holds an empty store to all of it.
+pub(crate) async fn keeps_its_promises(store: &PackStore) {
+    assert_eq!(listed(store).await, []);
+    let (first, frames) = pack((0..200).map(|n| noise(n, 1 + n as usize * 300)));
+    let (second, _) = pack([b"another".to_vec()]);
+
+    // What was put can be had: whole,
+    let id = store.put(first.clone()).await.unwrap();
+    assert_eq!(id, PackId::of(&first));
+    assert_eq!(store.get(id).await.unwrap(), first);
+    // and in parts, near and far from each other, in the order asked, twice, none.
+    for chosen in [
+        (0..200).collect::<Vec<usize>>(),
+        (0..200).rev().collect(),
+        vec![7],
+        vec![199, 0, 100, 101, 102, 0],
+        vec![],
+    ] {
+        let ranges: Vec<FrameRange> = chosen.iter().map(|n| frames[*n].1).collect();
+        let read = store.read(id, &ranges).await.unwrap();
+        let expected: Vec<&Bytes> = chosen.iter().map(|n| frames[*n].0.stored()).collect();
+        assert_eq!(read.iter().collect::<Vec<_>>(), expected);
+    }
+    // Parts that the pack has not are no parts.
+    let beyond = FrameRange {
+        offset: first.len() as u32 - 10,
+        length: 20,
+    };
+    assert!(store.read(id, &[beyond]).await.is_err());
+
+    // Putting a pack again is no error and changes nothing.
+    assert_eq!(store.put(first.clone()).await.unwrap(), id);
+    let other = store.put(second.clone()).await.unwrap();
+    let mut both = vec![(id, first.len() as u64), (other, second.len() as u64)];
+    both.sort();
+    assert_eq!(listed(store).await, both);
+
+    // What is not there is said to be not there.
+    let unknown = PackId::of(b"unknown");
+    let not_found = |error: PackStoreError| match error {
+        PackStoreError::NotFound { pack } => pack == unknown,
+        error => panic!("{error:?}"),
+    };
+    assert!(not_found(store.get(unknown).await.unwrap_err()));
+    let range = frames[0].1;
+    assert!(not_found(store.read(unknown, &[range]).await.unwrap_err()));
+    store.delete(unknown).await.unwrap();
+
+    // What was deleted is gone, and the rest is not.
+    store.delete(id).await.unwrap();
+    assert!(store.get(id).await.is_err());
+    assert_eq!(store.get(other).await.unwrap(), second);
+    assert_eq!(listed(store).await, [(other, second.len() as u64)]);
+
+    // The largest pack goes in and out, a larger one does not.
+    let largest = Bytes::from(noise(1, 32 << 20));
+    let id = store.put(largest.clone()).await.unwrap();
+    assert_eq!(store.get(id).await.unwrap(), largest);
+    let too_long = store.put(vec![0; (32 << 20) + 1].into()).await;
+    assert!(matches!(too_long, Err(PackStoreError::TooLong { .. })));
+
+    // Many at once.
+    let packs: Vec<Bytes> = (0..24).map(|n| pack([noise(n, 100_000)]).0).collect();
+    let put = packs.iter().map(|pack| store.put(pack.clone()));
+    let ids = futures::future::try_join_all(put).await.unwrap();
+    let got = ids.iter().map(|id| store.get(*id));
+    assert_eq!(futures::future::try_join_all(got).await.unwrap(), packs);
+}

@@ -16,7 +16,7 @@ pub mod seal;
 pub use disk::DiskError;
 pub use history::{HistoryError, VerifiedCommit, verify_commits};
 pub use hub_source::HubSource;
-pub use materialise::{MaterialiseError, materialise};
+pub use materialise::{Base, MaterialiseError, Target, materialise};
 pub use objects::{FetchError, MemoryObjects, NullSink, ObjectSink, ObjectSource};
 pub use progress::Progress;
 pub use push::{CommitToPush, PushError, push};

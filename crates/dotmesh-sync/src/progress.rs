@@ -38,6 +38,11 @@ impl Progress {
         self.wire.fetch_add(bytes, Relaxed);
     }
 
+    /// The bytes that were dealt with, and all that there are, as said so far.
+    pub fn counted(&self) -> (u64, u64) {
+        (self.done.load(Relaxed), self.total.load(Relaxed))
+    }
+
     /// The numbers now.
     pub fn snapshot(&self) -> TransferProgress {
         let phase = *self

@@ -149,8 +149,16 @@ impl Receiver {
         };
         let import = pool.begin_import(dot, parent).await?;
         self.job.progress.start_phase("receiving");
-        let (data, progress) = (import.data(), &self.job.progress);
-        dotmesh_sync::materialise(&self.source, seal.root, base, &data, progress).await?;
+        let target = dotmesh_sync::Target {
+            root: seal.root,
+            base: base.map(|root| dotmesh_sync::Base {
+                root,
+                data: pool.commit_data(dot, parent),
+            }),
+            into: import.data(),
+            resumed: false,
+        };
+        dotmesh_sync::materialise(&self.source, &target, &self.job.progress).await?;
         let record = commit.sealed.record.into_bytes();
         pool.finish_import(dot, import, id, record.clone()).await?;
         Ok(Some(NewCommit {

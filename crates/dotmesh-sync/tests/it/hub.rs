@@ -15,7 +15,7 @@ use dotmesh_api::{HubAddress, HubClient};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{Frame, PackReader, PackWriter, ROOT_SEAL, references};
 use dotmesh_sync::{
-    CommitToPush, FetchError, HubSource, MaterialiseError, Progress, materialise, push,
+    CommitToPush, FetchError, HubSource, MaterialiseError, Progress, Target, materialise, push,
 };
 
 /// What the hub has, and how often it was called.
@@ -30,6 +30,15 @@ struct Hub {
     most: usize,
     /// Flips a byte at the end of each pack that is fetched.
     damages: bool,
+}
+
+fn clone(root: ObjectHash, into: &Path) -> Target {
+    Target {
+        root,
+        base: None,
+        into: into.to_owned(),
+        resumed: false,
+    }
 }
 
 type Shared = State<Arc<Mutex<Hub>>>;
@@ -189,9 +198,13 @@ async fn what_was_pushed_is_fetched_with_few_requests() {
         hub.most = 700;
     }
     let source = Arc::new(HubSource::new(client.clone(), dot(), Arc::default()));
-    materialise(&source, sealed[1].root, None, into.path(), &Arc::default())
-        .await
-        .expect("materialise");
+    materialise(
+        &source,
+        &clone(sealed[1].root, into.path()),
+        &Arc::default(),
+    )
+    .await
+    .expect("materialise");
     assert_eq!(
         crate::trees::describe(data.path()),
         crate::trees::describe(into.path())
@@ -233,7 +246,12 @@ async fn damage_and_gaps_are_found() {
     let source = Arc::new(HubSource::new(client, dot(), Arc::default()));
     let fetch = async || {
         let into = tempfile::tempdir().expect("temp");
-        materialise(&source, sealed[0].root, None, into.path(), &Arc::default()).await
+        materialise(
+            &source,
+            &clone(sealed[0].root, into.path()),
+            &Arc::default(),
+        )
+        .await
     };
     fetch().await.expect("materialise");
     hub.lock().expect("the hub").damages = true;

@@ -1,7 +1,9 @@
 //! Tests of sealing, pushing, pulling and materialising, through the crate's public surface.
 
+mod fidelity;
 mod history;
 mod hostile;
 mod hub;
+mod resume;
 mod round_trip;
 mod trees;

@@ -13,24 +13,24 @@ use proptest::test_runner::Config;
 
 use crate::trees::{actions, describe, run};
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().expect("a runtime")
 }
 
-fn seal_into(objects: &mut MemoryObjects, directory: &Path) -> ObjectHash {
+pub(crate) fn seal_into(objects: &mut MemoryObjects, directory: &Path) -> ObjectHash {
     runtime()
         .block_on(seal_directory(directory, objects, &Arc::default()))
         .expect("seal")
 }
 
-fn seal_only(directory: &Path) -> ObjectHash {
+pub(crate) fn seal_only(directory: &Path) -> ObjectHash {
     runtime()
         .block_on(seal_directory(directory, &mut NullSink, &Arc::default()))
         .expect("seal")
 }
 
 /// Makes a folder from one that has the base, if there is any.
-fn make(objects: &MemoryObjects, target: ObjectHash, base: Option<Base>, into: &Path) {
+pub(crate) fn make(objects: &MemoryObjects, target: ObjectHash, base: Option<Base>, into: &Path) {
     let target = Target {
         root: target,
         base,
@@ -47,7 +47,7 @@ fn make(objects: &MemoryObjects, target: ObjectHash, base: Option<Base>, into: &
 }
 
 /// A copy of a folder that equals it, to be a base.
-fn frozen(folder: &Path, root: ObjectHash, at: &Path) -> Base {
+pub(crate) fn frozen(folder: &Path, root: ObjectHash, at: &Path) -> Base {
     let _ = std::fs::remove_dir_all(at);
     let copied = Command::new("cp").arg("-a").args([folder, at]).status();
     assert!(copied.expect("cp").success());
@@ -57,7 +57,7 @@ fn frozen(folder: &Path, root: ObjectHash, at: &Path) -> Base {
     }
 }
 
-fn assert_same(wanted: &Path, got: &Path) {
+pub(crate) fn assert_same(wanted: &Path, got: &Path) {
     let (wanted_lines, got_lines) = (describe(wanted), describe(got));
     for (path, line) in &wanted_lines {
         assert_eq!(

@@ -282,3 +282,85 @@ fn what_the_base_has_elsewhere_is_not_fetched() {
         "what is not what it was is fetched: {bytes} bytes"
     );
 }
+
+#[test]
+fn names_that_part_and_names_that_join_are_resumed_at_any_stage() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let live = temp.path().join("live");
+    fs::create_dir(&live).expect("create");
+    let (old, new) = (noise(1, 100_000), noise(2, 100_000));
+    // `b` parts from `a`; `c` and the new `e` join it; `d` was a folder, `f` becomes one; `s` is a symlink.
+    fs::write(live.join("a"), &old).expect("write");
+    fs::hard_link(live.join("a"), live.join("b")).expect("link");
+    fs::write(live.join("c"), &new).expect("write");
+    fs::create_dir_all(live.join("d/below")).expect("create");
+    std::os::unix::fs::symlink("a", live.join("s")).expect("symlink");
+    fs::write(live.join("f"), "a file").expect("write");
+    let mut objects = MemoryObjects::default();
+    let root = seal_into(&mut objects, &live);
+    let base = frozen(&live, root, &temp.path().join("base"));
+    for name in ["b", "c", "s", "f"] {
+        fs::remove_file(live.join(name)).expect("remove");
+    }
+    fs::remove_dir_all(live.join("d")).expect("remove");
+    fs::write(live.join("a"), &new).expect("write");
+    fs::write(live.join("b"), &old).expect("write");
+    for name in ["c", "d", "e"] {
+        fs::hard_link(live.join("b"), live.join(name)).expect("link");
+    }
+    std::os::unix::fs::symlink("b", live.join("s")).expect("symlink");
+    fs::create_dir(live.join("f")).expect("create");
+    fs::write(live.join("f/a"), &new).expect("write");
+    let root = seal_into(&mut objects, &live);
+    let done = frozen(&live, root, &temp.path().join("done"));
+    let names = ["a", "b", "c", "d", "e", "f", "s"];
+    // Each name as it was or as it shall be, in every combination that an attempt goes through.
+    for stage in 0..1u32 << names.len() {
+        let mut target = Target {
+            root,
+            base: Some(base.clone()),
+            into: temp.path().join("copy"),
+            resumed: true,
+        };
+        let _ = fs::remove_dir_all(&target.into);
+        frozen(&base.data, base.root, &target.into);
+        for (bit, name) in names.into_iter().enumerate() {
+            if stage & (1 << bit) == 0 {
+                continue;
+            }
+            let (at, from) = (target.into.join(name), done.data.join(name));
+            match name {
+                "a" => fs::write(at, &new).expect("write"),
+                "b" => {
+                    fs::remove_file(&at).expect("remove");
+                    fs::write(at, &old[..50_000]).expect("write");
+                }
+                "f" => {
+                    fs::remove_file(&at).expect("remove");
+                    fs::create_dir(at).expect("create");
+                }
+                // Links come after the file.
+                "c" | "d" | "e" if stage & 2 == 0 => {}
+                "s" => {
+                    fs::remove_file(&at).expect("remove");
+                    std::os::unix::fs::symlink(fs::read_link(from).expect("read"), at)
+                        .expect("symlink");
+                }
+                _ => {
+                    let _ = fs::remove_dir_all(&at);
+                    let _ = fs::remove_file(&at);
+                    fs::hard_link(target.into.join("b"), at).expect("link");
+                }
+            }
+        }
+        let source = Recorded::new(&objects, usize::MAX);
+        assert!(attempt(&source, &target, usize::MAX), "stage {stage}");
+        assert_same(&live, &target.into);
+        if stage & 1 == 0 {
+            assert!(source.bytes() <= 200_000, "the old bytes are here");
+        }
+        target.resumed = true;
+        assert!(attempt(&source, &target, usize::MAX));
+        assert_same(&live, &target.into);
+    }
+}

@@ -38,6 +38,8 @@ need_test() {
     need ip iproute2
     need iptables iptables
     need rsync rsync
+    need setfacl acl
+    need setfattr attr
     need python3 python3
     # Tests start engines of their own, whatever runs already.
     need dockerd docker.io

@@ -15,6 +15,12 @@ use rustix::io::Errno;
 /// The largest list of names, and the largest value, that Linux gives for extended attributes.
 const MAX_XATTR: usize = 64 << 10;
 
+/// The extended attribute that is a directory's default ACL.
+pub(crate) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
+/// The bit of a directory's mode that hands its group down.
+pub(crate) const SET_GROUP: u16 = 0o2000;
+
 /// A file of the tree that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} {path}")]
@@ -83,6 +89,88 @@ pub(crate) fn open_file(
     rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
+/// Goes down a path, name by name, to the directory of its last name: none when that is `top` itself.
+pub(crate) fn walk<'a>(
+    top: BorrowedFd<'_>,
+    path: &'a [u8],
+) -> rustix::io::Result<(Option<OwnedFd>, &'a [u8])> {
+    let mut above: Option<OwnedFd> = None;
+    let mut names = path.split(|byte| *byte == b'/');
+    let mut last = names.next().unwrap_or_default();
+    loop {
+        // Paths are checked where they are decoded; an escape is worth a second look.
+        if EntryName::new(last).is_err() {
+            return Err(Errno::INVAL);
+        }
+        let Some(next) = names.next() else {
+            return Ok((above, last));
+        };
+        let here = above.as_ref().map_or(top, |above| above.as_fd());
+        above = Some(open_directory(here, last)?);
+        last = next;
+    }
+}
+
+/// Writes all of the bytes at an offset.
+pub(crate) fn write_all(
+    file: BorrowedFd<'_>,
+    mut bytes: &[u8],
+    mut offset: u64,
+) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        let written = match rustix::io::pwrite(file, bytes, offset) {
+            Err(Errno::INTR) => continue,
+            Ok(0) => return Err(Errno::IO),
+            result => result?,
+        };
+        bytes = &bytes[written..];
+        offset += written as u64;
+    }
+    Ok(())
+}
+
+/// Fills the buffer from an offset on. A file that ends before is an error.
+pub(crate) fn read_exact(
+    file: BorrowedFd<'_>,
+    mut buffer: &mut [u8],
+    mut offset: u64,
+) -> rustix::io::Result<()> {
+    while !buffer.is_empty() {
+        let read = match rustix::io::pread(file, &mut *buffer, offset) {
+            Err(Errno::INTR) => continue,
+            Ok(0) => return Err(Errno::IO),
+            result => result?,
+        };
+        buffer = &mut buffer[read..];
+        offset += read as u64;
+    }
+    Ok(())
+}
+
+/// Copies a file into an empty one: it shares the blocks where the file system can do that.
+pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> rustix::io::Result<()> {
+    if rustix::fs::ioctl_ficlone(to, from).is_err() {
+        let (mut read, mut written) = (0, 0);
+        while read < size {
+            let length = usize::try_from(size - read).unwrap_or(usize::MAX);
+            match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), length)
+            {
+                Ok(0) => break,
+                Err(Errno::INTR) => {}
+                result => {
+                    result?;
+                }
+            }
+        }
+    }
+    rustix::fs::ftruncate(to, size)
+}
+
+/// A path for the calls that take no descriptor.
+pub(crate) fn path_of(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
 /// What a name stands for.
 pub(crate) fn stat(at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
     rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
@@ -121,11 +209,7 @@ pub(crate) enum Handle<'a> {
 impl Handle<'_> {
     /// A path for the calls that have no form with a directory descriptor: the last name is not followed.
     fn symlink_path(at: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
-        [
-            format!("/proc/self/fd/{}/", at.as_raw_fd()).as_bytes(),
-            name,
-        ]
-        .concat()
+        [path_of(at).as_bytes(), b"/", name].concat()
     }
 
     fn length_of_xattr_list(self) -> rustix::io::Result<usize> {
@@ -181,7 +265,7 @@ impl Handle<'_> {
 pub(crate) fn is_kept(xattr: &[u8]) -> bool {
     let starts = |prefix: &str| xattr.starts_with(prefix.as_bytes());
     match xattr {
-        b"system.posix_acl_access" | b"system.posix_acl_default" => true,
+        b"system.posix_acl_access" | DEFAULT_ACL => true,
         b"security.selinux" | b"security.ima" | b"security.evm" => false,
         _ => {
             (starts("user.") || starts("security.") || starts("trusted."))
@@ -220,11 +304,21 @@ pub(crate) fn xattrs(of: Handle<'_>) -> rustix::io::Result<Vec<Xattr>> {
     Ok(xattrs)
 }
 
+/// The twelve permission bits that a stat tells.
+fn permissions(stat: &Stat) -> u16 {
+    let mode = Mode::from_raw_mode(stat.st_mode).as_raw_mode() & 0o7777;
+    u16::try_from(mode).expect("twelve bits")
+}
+
+/// The attributes of something that is open.
+pub(crate) fn attributes_of(open: BorrowedFd<'_>) -> rustix::io::Result<Attributes> {
+    attributes(&rustix::fs::fstat(open)?, Handle::Open(open))
+}
+
 /// The attributes of something that was stated before.
 pub(crate) fn attributes(stat: &Stat, of: Handle<'_>) -> rustix::io::Result<Attributes> {
-    let mode = Mode::from_raw_mode(stat.st_mode).as_raw_mode() & 0o7777;
     Ok(Attributes {
-        mode: u16::try_from(mode).expect("twelve bits"),
+        mode: permissions(stat),
         uid: stat.st_uid,
         gid: stat.st_gid,
         mtime: Timestamp {
@@ -235,19 +329,49 @@ pub(crate) fn attributes(stat: &Stat, of: Handle<'_>) -> rustix::io::Result<Attr
     })
 }
 
-/// Gives something all of its attributes. The time comes last, as the others may change it; the mode
-/// after the owner, whose change clears set-id bits.
-pub(crate) fn apply(to: Handle<'_>, attributes: &Attributes) -> rustix::io::Result<()> {
-    // The tree was checked when it was decoded: neither number is the reserved one.
-    let owner = Some(Uid::from_raw(attributes.uid));
-    let group = Some(Gid::from_raw(attributes.gid));
-    match to {
-        Handle::Open(fd) => rustix::fs::fchown(fd, owner, group)?,
-        Handle::Symlink { at, name } => {
-            rustix::fs::chownat(at, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+/// Owner and mode of what was just made and inherited nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct New {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u16,
+}
+
+impl New {
+    /// What a file shows that was made with all permissions.
+    pub(crate) fn of(file: impl AsFd) -> rustix::io::Result<Self> {
+        let stat = rustix::fs::fstat(file)?;
+        Ok(Self {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mode: permissions(&stat) & 0o777,
+        })
+    }
+}
+
+/// Gives something all of its attributes. Of something new, only those are set that it has not yet. The time
+/// comes last, as the others may change it; the mode after the owner, whose change clears set-id bits.
+pub(crate) fn apply(
+    to: Handle<'_>,
+    attributes: &Attributes,
+    new: Option<New>,
+) -> rustix::io::Result<()> {
+    if new.is_none_or(|new| (new.uid, new.gid) != (attributes.uid, attributes.gid)) {
+        // The tree was checked when it was decoded: neither number is the reserved one.
+        let owner = Some(Uid::from_raw(attributes.uid));
+        let group = Some(Gid::from_raw(attributes.gid));
+        match to {
+            Handle::Open(fd) => rustix::fs::fchown(fd, owner, group)?,
+            Handle::Symlink { at, name } => {
+                rustix::fs::chownat(at, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+            }
         }
     }
-    apply_xattrs(to, &attributes.xattrs)?;
+    let present = match new {
+        Some(_) => Vec::new(),
+        None => xattrs(to)?,
+    };
+    change_xattrs(to, &present, &attributes.xattrs)?;
     let times = Timestamps {
         last_access: Timespec {
             tv_sec: 0,
@@ -260,7 +384,11 @@ pub(crate) fn apply(to: Handle<'_>, attributes: &Attributes) -> rustix::io::Resu
     };
     match to {
         Handle::Open(fd) => {
-            rustix::fs::fchmod(fd, Mode::from_raw_mode(RawMode::from(attributes.mode)))?;
+            // An ACL among the attributes has changed the mode.
+            let same = |new: New| new.mode == attributes.mode && attributes.xattrs.is_empty();
+            if !new.is_some_and(same) {
+                rustix::fs::fchmod(fd, Mode::from_raw_mode(RawMode::from(attributes.mode)))?;
+            }
             rustix::fs::futimens(fd, &times)
         }
         Handle::Symlink { at, name } => {
@@ -270,9 +398,8 @@ pub(crate) fn apply(to: Handle<'_>, attributes: &Attributes) -> rustix::io::Resu
 }
 
 /// Makes the extended attributes exactly these: a new file may have inherited some from its directory.
-fn apply_xattrs(to: Handle<'_>, wanted: &[Xattr]) -> rustix::io::Result<()> {
-    let present = xattrs(to)?;
-    for old in &present {
+fn change_xattrs(to: Handle<'_>, present: &[Xattr], wanted: &[Xattr]) -> rustix::io::Result<()> {
+    for old in present {
         if !wanted.iter().any(|xattr| xattr.name == old.name) {
             to.remove_xattr(&old.name)?;
         }

@@ -6,10 +6,12 @@ use bytes::Bytes;
 use dotmesh_api::hub::MAX_HASHES;
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotName, ObjectHash};
+use dotmesh_store::chunker::AVERAGE_CHUNK;
 use dotmesh_store::{FrameDecoder, Kind, Object, PackReader};
 
 use crate::objects::{FetchError, ObjectSource, check_kind};
 use crate::progress::Progress;
+use crate::rate::Rate;
 use crate::retry::{HubError, retry};
 
 /// The objects of one dot on one hub. What the hub sends is verified.
@@ -17,13 +19,24 @@ use crate::retry::{HubError, retry};
 pub struct HubSource {
     hub: HubClient,
     dot: DotName,
+    rate: Arc<Rate>,
     progress: Arc<Progress>,
 }
 
 impl HubSource {
     /// Nothing is fetched yet.
-    pub fn new(hub: HubClient, dot: DotName, progress: Arc<Progress>) -> Self {
-        Self { hub, dot, progress }
+    pub fn new(hub: HubClient, dot: DotName, rate: Arc<Rate>, progress: Arc<Progress>) -> Self {
+        Self {
+            hub,
+            dot,
+            rate,
+            progress,
+        }
+    }
+
+    /// How many objects to ask for at once.
+    fn most(&self) -> usize {
+        (self.rate.step(MAX_HASHES * AVERAGE_CHUNK) / AVERAGE_CHUNK).max(1)
     }
 
     /// Asks once. The hub answers with the objects in the order asked, and may stop early, but not before the
@@ -35,6 +48,7 @@ impl HubSource {
         .await?;
         self.progress
             .add_wire((pack.len() + hashes.len() * ObjectHash::LENGTH) as u64);
+        self.rate.spend(pack.len()).await;
         Ok(pack)
     }
 }
@@ -42,7 +56,7 @@ impl HubSource {
 impl ObjectSource for HubSource {
     async fn fetch(&self, kind: Kind, hashes: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
         let mut objects = Vec::with_capacity(hashes.len());
-        let mut most = MAX_HASHES;
+        let mut most = self.most();
         while let rest @ [first, ..] = &hashes[objects.len()..] {
             let asked = &rest[..rest.len().min(most)];
             let pack = match self.ask(asked).await {

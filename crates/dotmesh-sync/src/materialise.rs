@@ -1,39 +1,46 @@
 //! Makes a directory equal to the tree of a commit.
 //!
-//! First the nodes of the directories that differ are fetched, all of a level at once, and the plan is made
-//! from them: only they and the lists of segments under way are held in memory, the files' bytes pass through.
-//! Then one thread applies the plan in order, while the chunks that it needs next are fetched in batches
-//! across files.
+//! First the nodes that differ are fetched, all of a level of directories at once, and kept in a file: they say
+//! how much there is to do. Then they are walked, several threads apply what comes of it, and the chunks that they
+//! need next are fetched in batches across files. The files' bytes pass through; nothing that grows with the tree
+//! is held in memory but where each node is.
 //!
 //! The tree was made by someone else. Whatever it says, nothing outside the directory is touched.
 
 mod apply;
 mod content;
+mod directory;
+mod file;
+mod local;
+mod nodes;
 mod pipeline;
 mod plan;
+mod survey;
 mod trees;
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::tree::MAX_DEPTH;
-use dotmesh_store::{InvalidNode, Kind, Object, Root};
-use futures::{StreamExt as _, TryStreamExt as _};
-use tokio::sync::mpsc;
+use dotmesh_store::{InvalidNode, Kind, Root};
+use rustix::fs::FlockOperation;
 
+use self::apply::Site;
+use self::directory::Directory;
+use self::nodes::Nodes;
+use self::pipeline::Pipeline;
+use self::plan::{Pass, Plan};
+use self::survey::Survey;
+use self::trees::Pair;
 use crate::disk::{self, DiskError};
 use crate::objects::{FetchError, ObjectSource};
 use crate::progress::Progress;
 
-/// How many nodes are fetched with one request,
-const NODES: usize = 256;
-
-/// and how many requests for nodes are under way at a time.
-const NODE_REQUESTS: usize = 4;
+/// More threads than that only wait for each other.
+const MAX_THREADS: usize = 8;
 
 /// How many files, directories and links a tree may have. A few small objects can describe a tree that fills
 /// every disk.
@@ -72,60 +79,124 @@ pub enum MaterialiseError {
     Stopped,
 }
 
-/// Makes the directory `into` equal to the tree of `target_root`.
+/// What to make, of what, and where.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The root of the tree.
+    pub root: ObjectHash,
+    /// What `into` has at the beginning; it is empty when there is none.
+    pub base: Option<Base>,
+    /// The directory. Nobody else may change it meanwhile.
+    pub into: PathBuf,
+    /// An earlier attempt, with the same root and base, stopped somewhere: each thing that differs may be as in
+    /// the base, as in the tree, or half-way.
+    pub resumed: bool,
+}
+
+/// A tree that is here already.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// Its root.
+    pub root: ObjectHash,
+    /// A directory that equals it and does not change. What it has need not be fetched.
+    pub data: PathBuf,
+}
+
+/// Makes a directory equal to a tree.
 ///
-/// It has to equal the tree of `base_root` exactly, or be empty when there is none; nobody else may change it.
-/// On an error, or when the future is dropped, it is left half-way and is good for nothing.
+/// On an error, or when the future is dropped, it is left half-way: good for nothing but to be resumed.
 /// Nothing is synced: the caller does that for the whole file system.
 pub async fn materialise<S: ObjectSource>(
     source: &Arc<S>,
-    target_root: ObjectHash,
-    base_root: Option<ObjectHash>,
-    into: &Path,
+    target: &Target,
     progress: &Arc<Progress>,
 ) -> Result<(), MaterialiseError> {
-    if base_root == Some(target_root) {
+    if target.base.as_ref().map(|base| base.root) == Some(target.root) {
         return Ok(());
     }
     progress.start_phase("comparing");
-    let target = fetch_root(source, target_root).await?;
-    let base = match base_root {
-        Some(root) => Some(fetch_root(source, root).await?),
-        None => None,
+    let new_root = fetch_root(source, target.root).await?;
+    let (base_root, base_data) = match &target.base {
+        Some(base) => (
+            Some(fetch_root(source, base.root).await?),
+            Some(disk::open_root(&base.data)?),
+        ),
+        None => (None, None),
     };
-    let directory = disk::open_root(into)?;
-    if base.is_none() {
-        let names = disk::names(std::os::fd::AsFd::as_fd(&directory))
-            .map_err(|errno| DiskError::new("list", b"", errno))?;
+    let directory = lock(disk::open_root(&target.into)?).await?;
+    if target.base.is_none() && !target.resumed {
+        let names =
+            disk::names(directory.as_fd()).map_err(|errno| DiskError::new("list", b"", errno))?;
         if !names.is_empty() {
             return Err(MaterialiseError::NotEmpty {
-                path: into.display().to_string(),
+                path: target.into.display().to_string(),
             });
         }
     }
-    let base_tree = base.map(|base| base.tree);
-    let trees = trees::Trees::fetch(source, base_tree, target.tree).await?;
-    progress.add_total(trees.bytes_to_write(base_tree, target.tree)?);
+    let mut nodes = Nodes::new_in(&directory)?;
+    let pair = Pair {
+        base: base_root.as_ref().map(|root| root.tree),
+        target: new_root.tree,
+    };
+    let survey = Survey::make(source, &mut nodes, pair, base_data).await?;
+    progress.add_total(survey.total);
+    let (has_links, local) = (survey.has_links, survey.local);
 
     progress.start_phase("writing");
+    let attributes = disk::attributes_of(directory.as_fd())
+        .map_err(|errno| DiskError::new("read the attributes of", b"", errno))?;
+    let inherits = directory::hands_down(&attributes);
+    // The file of the nodes is new, and shows what becomes of one here.
+    let new = disk::New::of(nodes.file())
+        .map_err(|errno| DiskError::new("read the attributes of", b"", errno))?;
     let stop = StopOnDrop::default();
-    let (sender, receiver) = mpsc::channel(1);
-    let applier = apply::Applier::new(directory, Arc::clone(progress), Arc::clone(&stop.0));
-    let applied = tokio::task::spawn_blocking(move || applier.run(receiver));
-    let mut pipeline = pipeline::Pipeline::new(Arc::clone(source), sender);
-    let produced = plan::produce(source, &trees, base_tree, target, &mut pipeline).await;
-    drop(pipeline);
-    let applied = applied
-        .await
-        .unwrap_or_else(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(MaterialiseError::Stopped),
-        });
-    // When the thread failed first, the other error only says that it is gone.
-    applied.and(produced)
+    let site = Arc::new(Site {
+        root: Arc::new(directory),
+        resumed: target.resumed,
+        local,
+        new: (!inherits).then_some(new),
+        progress: Arc::clone(progress),
+        stop: Arc::clone(&stop.0),
+    });
+    let threads =
+        std::thread::available_parallelism().map_or(2, |cores| cores.get().min(MAX_THREADS));
+    for pass in [Pass::Entries, Pass::Links, Pass::Attributes] {
+        let threads = match pass {
+            Pass::Entries => threads,
+            Pass::Links if has_links => threads,
+            Pass::Links => continue,
+            // The innermost comes first.
+            Pass::Attributes => 1,
+        };
+        let mut pipeline = Pipeline::new(source, &site, threads);
+        let mut plan = Plan {
+            source,
+            nodes: &mut nodes,
+            site: &site,
+            pass,
+            pipeline: &mut pipeline,
+        };
+        let top = Directory::top(inherits);
+        let planned = plan.walk(top, base_root.as_ref(), &new_root).await;
+        pipeline.finish(planned).await?;
+    }
+    Ok(())
 }
 
-/// Makes the thread that writes stop before its next step when nobody waits for it any more.
+/// Waits until no thread of an earlier attempt writes there any more, and keeps others away as long as one of
+/// ours has the descriptor.
+async fn lock(directory: OwnedFd) -> Result<OwnedFd, MaterialiseError> {
+    let locked = tokio::task::spawn_blocking(move || {
+        rustix::fs::flock(&directory, FlockOperation::LockExclusive)
+            .map_err(|errno| DiskError::new("lock", b"", errno))?;
+        Ok(directory)
+    });
+    locked
+        .await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// Makes the threads stop before their next step when nobody waits for them any more.
 #[derive(Default)]
 struct StopOnDrop(Arc<AtomicBool>);
 
@@ -139,30 +210,7 @@ async fn fetch_root<S: ObjectSource>(
     source: &Arc<S>,
     hash: ObjectHash,
 ) -> Result<Root, MaterialiseError> {
-    let nodes = fetch_all(source, Kind::Root, vec![hash]).await?;
-    let bytes = nodes.get(&hash).ok_or(FetchError::Missing { hash })?;
-    Root::decode(bytes).map_err(|source| MaterialiseError::Malformed { hash, source })
-}
-
-/// Fetches many small objects, several requests at a time.
-async fn fetch_all<S: ObjectSource>(
-    source: &Arc<S>,
-    kind: Kind,
-    mut hashes: Vec<ObjectHash>,
-) -> Result<HashMap<ObjectHash, Bytes>, MaterialiseError> {
-    hashes.sort_unstable();
-    hashes.dedup();
-    let requests: Vec<Vec<ObjectHash>> = hashes.chunks(NODES).map(<[_]>::to_vec).collect();
-    let answers = futures::stream::iter(requests)
-        .map(|request| {
-            let source = Arc::clone(source);
-            async move { source.fetch(kind, &request).await }
-        })
-        .buffer_unordered(NODE_REQUESTS);
-    let objects: Vec<Vec<Object>> = answers.try_collect().await?;
-    Ok(objects
-        .into_iter()
-        .flatten()
-        .map(|object| (object.hash(), object.into_bytes()))
-        .collect())
+    let objects = source.fetch(Kind::Root, &[hash]).await?;
+    let object = objects.first().ok_or(FetchError::Missing { hash })?;
+    Root::decode(object.bytes()).map_err(|source| MaterialiseError::Malformed { hash, source })
 }

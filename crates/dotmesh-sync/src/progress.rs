@@ -62,6 +62,11 @@ impl Progress {
         self.compressed.fetch_add(bytes, Relaxed);
     }
 
+    /// The bytes that were dealt with, and all that there are, as said so far.
+    pub fn counted(&self) -> (u64, u64) {
+        (self.done.load(Relaxed), self.total.load(Relaxed))
+    }
+
     /// The numbers now.
     pub fn snapshot(&self) -> TransferProgress {
         let phase = {

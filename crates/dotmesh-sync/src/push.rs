@@ -19,7 +19,7 @@ use crate::objects::{Fresh, ObjectSink};
 use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::retry::{HubError, retry};
-use crate::seal::{Base, NodeCache, SealError, Sealed, seal_directory};
+use crate::seal::{NodeCache, SealError, Sealed, SealedBase, seal_directory};
 
 /// The hub is asked about this many bytes of objects at once,
 const BATCH_LENGTH: usize = 8 << 20;
@@ -97,7 +97,7 @@ impl Push {
     pub async fn send(
         &mut self,
         data: &Path,
-        base: Option<Base>,
+        base: Option<SealedBase>,
         cache: &Arc<dyn NodeCache>,
     ) -> Result<Sealed, SealError> {
         let progress = Arc::clone(&self.target.progress);

@@ -3,7 +3,7 @@
 //! The directory must not change meanwhile: it is a snapshot. One thread walks it, others read, cut and hash the
 //! files; the objects go to an asynchronous sink in pieces of about a megabyte, a few of them waiting at most.
 //!
-//! With a [`Base`], an earlier snapshot that was sealed before, only what differs from it is looked at: the walk enters
+//! With a [`SealedBase`], an earlier snapshot that was sealed before, only what differs from it is looked at: the walk enters
 //! directories with changes below them, opens changed files, and reads those ranges of them that changed. The result is
 //! the same.
 
@@ -96,7 +96,7 @@ pub trait NodeCache: Send + Sync {
 
 /// An earlier snapshot that was sealed, and what changed since.
 #[derive(Clone)]
-pub struct Base {
+pub struct SealedBase {
     /// The hash of its root.
     pub root: ObjectHash,
     /// Its directory, which does not change.
@@ -131,7 +131,7 @@ pub struct Sockets {
 /// Directories on other file systems, or in other subvolumes, count as empty. Sockets are passed over.
 pub async fn seal_directory(
     directory: &Path,
-    base: Option<Base>,
+    base: Option<SealedBase>,
     cache: Option<Arc<dyn NodeCache>>,
     sink: &mut impl ObjectSink,
     progress: &Arc<Progress>,

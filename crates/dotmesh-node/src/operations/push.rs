@@ -8,7 +8,7 @@ use dotmesh_api::hub::{BranchUpdate, HubDot, SealedCommit};
 use dotmesh_api::node::{BranchOutcome, SkippedSockets, TransferOutcome};
 use dotmesh_model::branches::diverged_name;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, History, ObjectHash, Relation};
-use dotmesh_sync::{Base, Push, SealError, is_about_deltas};
+use dotmesh_sync::{Push, SealError, SealedBase, is_about_deltas};
 
 use super::transfer::{Connection, Job};
 use crate::error::NodeError;
@@ -327,11 +327,11 @@ impl<'a> Commits<'a> {
     }
 
     /// How a commit differs from its parent. Without that, all of it is read.
-    async fn compare(&self, parent: CommitId, seal: Seal, id: CommitId) -> Option<Base> {
+    async fn compare(&self, parent: CommitId, seal: Seal, id: CommitId) -> Option<SealedBase> {
         let pool = &self.job.node.pool;
         let name = &self.dot.name;
         match pool.difference(name, parent, id, seal.links).await {
-            Ok(changes) => Some(Base {
+            Ok(changes) => Some(SealedBase {
                 root: seal.root,
                 data: pool.commit_data(name, parent),
                 changes: changes.into(),

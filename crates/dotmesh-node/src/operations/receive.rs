@@ -6,7 +6,10 @@ use std::sync::Arc;
 use dotmesh_api::hub::{HubBranch, HubDot};
 use dotmesh_api::node::BranchOutcome;
 use dotmesh_model::{BranchName, CommitId, DotName, History, ObjectHash};
-use dotmesh_sync::{CachedSource, FetchError, HubSource, MaterialiseError, verify_commits};
+use dotmesh_sync::{
+    Base, CachedSource, FetchError, HubSource, MaterialiseError, Target, materialise,
+    verify_commits,
+};
 
 use super::transfer::{Connection, Job};
 use crate::error::NodeError;
@@ -125,7 +128,8 @@ impl Receiver {
         here: HashMap<CommitId, ObjectHash>,
     ) -> Self {
         let progress = Arc::clone(&connection.progress);
-        let source = HubSource::new(connection.hub.clone(), remote.clone(), progress);
+        let rate = Arc::clone(&connection.rate);
+        let source = HubSource::new(connection.hub.clone(), remote.clone(), rate, progress);
         let cache = connection.node.nodes.of(local);
         Self {
             connection: connection.clone(),
@@ -175,15 +179,27 @@ impl Receiver {
     ) -> Result<(), Failure> {
         let pool = &self.connection.node.pool;
         let from = base.unwrap_or(CommitId::ROOT);
-        let mut import = pool.begin_import(&self.local, from, id).await?;
-        if import.is_resumed() {
-            pool.discard_import(import).await?;
-            import = pool.begin_import(&self.local, from, id).await?;
-        }
+        let import = pool.begin_import(&self.local, from, id).await?;
         self.connection.progress.start_phase("receiving");
-        let base_root = base.and_then(|base| self.here.get(&base).copied());
-        let (root, data, progress) = (commit.sealed.root, import.data(), &self.connection.progress);
-        dotmesh_sync::materialise(&self.source, root, base_root, &data, progress).await?;
+        let root_here = |base| {
+            Some(Base {
+                root: *self.here.get(&base)?,
+                data: pool.commit_data(&self.local, base),
+            })
+        };
+        let target = Target {
+            root: commit.sealed.root,
+            base: base.and_then(root_here),
+            into: import.data(),
+            resumed: import.is_resumed(),
+        };
+        let made = materialise(&self.source, &target, &self.connection.progress).await;
+        if let Err(error @ MaterialiseError::Disk(_)) = made {
+            // Whatever is in the way there shall not be in the way of the next attempt.
+            pool.discard_import(import).await?;
+            return Err(error.into());
+        }
+        made?;
         let record = commit.sealed.record.clone().into_bytes();
         pool.finish_import(&self.local, import, id, record).await?;
         Ok(())

@@ -1,29 +1,22 @@
 //! What has to be written into changed files: compares their lists of segments node by node, and leaves out
 //! what is at the same place already.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FileContent, FileNode, Kind, Segment};
 
-use super::plan::FileChange;
-use super::{MaterialiseError, fetch_all};
+use super::MaterialiseError;
+use super::nodes::Nodes;
 use crate::objects::ObjectSource;
-
-/// So many leaves of segment lists are fetched at a time; each stands for megabytes.
-const LEAVES: usize = 64;
-
-/// So many nodes are kept for the files that come next.
-const KEPT: usize = 1024;
 
 /// So many parts may be looked up together: more than honest files of ten terabytes have. A few small nodes
 /// can describe a list that fills any memory.
 const MAX_PARTS: usize = 1 << 22;
 
-/// A range to write.
-#[derive(Debug, Clone, Copy)]
+/// A range of a file, and what is or shall be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Edit {
     pub(super) offset: u64,
     pub(super) segment: Segment,
@@ -54,124 +47,89 @@ struct Difference {
     target: VecDeque<Part>,
 }
 
+/// What a file is, and what is there already that it is made from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Contents {
+    pub(super) base: Option<(u64, FileContent)>,
+    pub(super) target: Option<(u64, FileContent)>,
+}
+
 /// The edits of some files.
 pub(super) struct Edits {
     files: Vec<Difference>,
-    nodes: Nodes,
 }
 
 impl Edits {
-    /// Finds the leaves that differ, for all files at once.
+    /// Finds the leaves that differ, for all files at once, and fetches them.
     pub(super) async fn look_up<S: ObjectSource>(
         source: &Arc<S>,
-        files: &[FileChange],
+        nodes: &mut Nodes,
+        files: &[Contents],
     ) -> Result<Self, MaterialiseError> {
-        let mut nodes = Nodes::default();
-        let mut differences: Vec<Difference> = files.iter().map(Difference::new).collect();
+        let mut files: Vec<Difference> = files.iter().map(Difference::new).collect();
         loop {
-            let needed = differences.iter().flat_map(Difference::inner).collect();
-            if !nodes.fetch(source, needed).await? {
+            let inner: Vec<_> = files.iter().flat_map(Difference::inner).collect();
+            if inner.is_empty() {
                 break;
             }
+            nodes.fetch(source, Kind::FileNode, inner).await?;
             let mut parts = 0;
-            for difference in &mut differences {
-                difference.descend(&nodes)?;
-                parts += difference.base.len() + difference.target.len();
+            for file in &mut files {
+                file.descend(nodes)?;
+                parts += file.base.len() + file.target.len();
                 if parts > MAX_PARTS {
                     return Err(MaterialiseError::TooManyEntries);
                 }
             }
         }
-        Ok(Self {
-            files: differences,
-            nodes,
-        })
+        let parts = files
+            .iter()
+            .flat_map(|file| file.base.iter().chain(&file.target));
+        let leaves = parts.filter_map(Part::node).collect();
+        nodes.fetch(source, Kind::FileNode, leaves).await?;
+        Ok(Self { files })
     }
 
     /// The next edits of a file; `None` after its last.
-    pub(super) async fn next<S: ObjectSource>(
+    pub(super) fn next(
         &mut self,
-        source: &Arc<S>,
+        nodes: &Nodes,
         file: usize,
     ) -> Result<Option<Vec<Edit>>, MaterialiseError> {
-        if self.files[file].target.is_empty() {
-            return Ok(None);
-        }
-        self.fetch_leaves(source, file).await?;
         let difference = &mut self.files[file];
         let Some(part) = difference.target.pop_front() else {
             return Ok(None);
         };
         let end = part.offset + part.length;
-        let mut there: HashSet<(u64, Segment)> = HashSet::new();
+        let mut there: HashSet<Edit> = HashSet::new();
         // A part of the base may reach into the next part of the target.
         difference
             .base
             .retain(|base| base.offset + base.length > part.offset);
         for base in difference.base.iter().take_while(|base| base.offset < end) {
-            there.extend(self.nodes.segments(*base)?);
+            there.extend(base.segments(nodes)?);
         }
-        let edits = self.nodes.segments(part)?;
-        let edits = edits.into_iter().filter(|edit| !there.contains(edit));
-        Ok(Some(
-            edits
-                .map(|(offset, segment)| Edit { offset, segment })
-                .collect(),
-        ))
+        let mut edits = part.segments(nodes)?;
+        edits.retain(|edit| !there.contains(edit));
+        Ok(Some(edits))
     }
 
-    /// Fetches the leaves that are needed next, of this file and those after it.
-    async fn fetch_leaves<S: ObjectSource>(
-        &mut self,
-        source: &Arc<S>,
+    /// What the base has where the file differs, leaf by leaf.
+    pub(super) fn base<'a>(
+        &'a self,
+        nodes: &'a Nodes,
         file: usize,
-    ) -> Result<(), MaterialiseError> {
-        let here = &self.files[file];
-        let ready = here.target.front().is_none_or(|part| {
-            let end = part.offset + part.length;
-            let base = here.base.iter().take_while(|base| base.offset < end);
-            std::iter::once(part)
-                .chain(base)
-                .all(|part| self.nodes.has(part))
-        });
-        if ready {
-            return Ok(());
-        }
-        let mut needed = Vec::new();
-        for difference in &self.files[file..] {
-            let room = LEAVES.saturating_sub(needed.len());
-            let parts = difference.target.len().min(room);
-            let Some(last) = parts
-                .checked_sub(1)
-                .and_then(|last| difference.target.get(last))
-            else {
-                continue;
-            };
-            let end = last.offset + last.length;
-            let base = difference.base.iter().take_while(|base| base.offset < end);
-            needed.extend(
-                difference
-                    .target
-                    .iter()
-                    .take(room)
-                    .chain(base)
-                    .filter_map(Part::node),
-            );
-            if needed.len() >= LEAVES {
-                break;
-            }
-        }
-        if self.nodes.known.len() > KEPT {
-            self.nodes.known.clear();
-        }
-        self.nodes.fetch(source, needed).await?;
-        Ok(())
+    ) -> impl Iterator<Item = Result<Vec<Edit>, MaterialiseError>> + 'a {
+        self.files[file]
+            .base
+            .iter()
+            .map(|part| part.segments(nodes))
     }
 }
 
 impl Difference {
-    fn new(file: &FileChange) -> Self {
-        let part = |size, content| {
+    fn new(file: &Contents) -> Self {
+        let part = |(size, content)| {
             let list = match content {
                 FileContent::Empty => return None,
                 FileContent::Hole => List::One(Segment::Hole { length: size }),
@@ -188,12 +146,8 @@ impl Difference {
             })
         };
         let mut new = Self {
-            base: file
-                .base
-                .and_then(|(size, content)| part(size, content))
-                .into_iter()
-                .collect(),
-            target: part(file.size, file.content).into_iter().collect(),
+            base: file.base.and_then(part).into_iter().collect(),
+            target: file.target.and_then(part).into_iter().collect(),
         };
         new.drop_common();
         new
@@ -209,12 +163,8 @@ impl Difference {
     }
 
     fn highest(&self) -> u8 {
-        self.base
-            .iter()
-            .chain(&self.target)
-            .map(|part| part.list.level())
-            .max()
-            .unwrap_or(0)
+        let parts = self.base.iter().chain(&self.target);
+        parts.map(|part| part.list.level()).max().unwrap_or(0)
     }
 
     /// Replaces the nodes of the highest level by those below.
@@ -227,7 +177,7 @@ impl Difference {
             let mut below = VecDeque::new();
             for part in side.drain(..) {
                 if part.list.level() == highest {
-                    below.extend(nodes.below(part)?);
+                    below.extend(part.below(nodes)?);
                 } else {
                     below.push_back(part);
                 }
@@ -242,6 +192,9 @@ impl Difference {
     }
 
     fn drop_common(&mut self) {
+        if self.base.is_empty() || self.target.is_empty() {
+            return;
+        }
         let in_base: HashSet<Part> = self.base.iter().copied().collect();
         let common: HashSet<Part> = self
             .target
@@ -272,73 +225,39 @@ impl Part {
             List::Top(hash) | List::Node { hash, .. } => Some(hash),
         }
     }
-}
 
-/// The nodes that were fetched and may be needed still.
-#[derive(Default)]
-struct Nodes {
-    known: HashMap<ObjectHash, Bytes>,
-}
-
-impl Nodes {
-    fn has(&self, part: &Part) -> bool {
-        part.node()
-            .is_none_or(|hash| self.known.contains_key(&hash))
-    }
-
-    /// Fetches nodes, and says whether any was asked for.
-    async fn fetch<S: ObjectSource>(
-        &mut self,
-        source: &Arc<S>,
-        needed: Vec<ObjectHash>,
-    ) -> Result<bool, MaterialiseError> {
-        let any = !needed.is_empty();
-        let new = needed
-            .into_iter()
-            .filter(|hash| !self.known.contains_key(hash))
-            .collect();
-        self.known
-            .extend(fetch_all(source, Kind::FileNode, new).await?);
-        Ok(any)
-    }
-
-    fn read(&self, part: Part, hash: ObjectHash) -> Result<FileNode, MaterialiseError> {
-        let inconsistent = MaterialiseError::Inconsistent { hash };
-        let Some(bytes) = self.known.get(&hash) else {
-            return Err(inconsistent);
-        };
-        let node = FileNode::decode(bytes)
-            .map_err(|source| MaterialiseError::Malformed { hash, source })?;
-        let as_stated = node.size() == part.length
-            && match part.list {
+    fn read(&self, nodes: &Nodes, hash: ObjectHash) -> Result<FileNode, MaterialiseError> {
+        let node = nodes.list(hash)?;
+        let as_stated = node.size() == self.length
+            && match self.list {
                 List::Node { level, .. } => node.level() == level,
                 List::One(_) | List::Top(_) => true,
             };
         if as_stated {
             Ok(node)
         } else {
-            Err(inconsistent)
+            Err(MaterialiseError::Inconsistent { hash })
         }
     }
 
     /// The parts that a node lists. A top node that is a leaf becomes a leaf.
-    fn below(&self, part: Part) -> Result<Vec<Part>, MaterialiseError> {
-        let Some(hash) = part.node() else {
-            return Ok(vec![part]);
+    fn below(self, nodes: &Nodes) -> Result<Vec<Self>, MaterialiseError> {
+        let Some(hash) = self.node() else {
+            return Ok(vec![self]);
         };
-        match self.read(part, hash)? {
-            FileNode::Leaf(_) => Ok(vec![Part {
+        match self.read(nodes, hash)? {
+            FileNode::Leaf(_) => Ok(vec![Self {
                 list: List::Node { hash, level: 0 },
-                ..part
+                ..self
             }]),
             FileNode::Inner { level, children } => {
-                let mut offset = part.offset;
+                let mut offset = self.offset;
                 let parts = children.into_iter().map(|child| {
                     let list = List::Node {
                         hash: child.hash,
                         level: level - 1,
                     };
-                    let part = Part {
+                    let part = Self {
                         offset,
                         length: child.length,
                         list,
@@ -352,19 +271,22 @@ impl Nodes {
     }
 
     /// The segments of a leaf, with their offsets in the file.
-    fn segments(&self, part: Part) -> Result<Vec<(u64, Segment)>, MaterialiseError> {
-        let segments = match part.list {
+    fn segments(&self, nodes: &Nodes) -> Result<Vec<Edit>, MaterialiseError> {
+        let segments = match self.list {
             List::One(segment) => vec![segment],
-            List::Top(hash) | List::Node { hash, .. } => match self.read(part, hash)? {
+            List::Top(hash) | List::Node { hash, .. } => match self.read(nodes, hash)? {
                 FileNode::Leaf(segments) => segments,
                 FileNode::Inner { .. } => return Err(MaterialiseError::Inconsistent { hash }),
             },
         };
-        let mut offset = part.offset;
+        let mut offset = self.offset;
         let placed = segments.into_iter().map(|segment| {
             let at = offset;
             offset += segment.length();
-            (at, segment)
+            Edit {
+                offset: at,
+                segment,
+            }
         });
         Ok(placed.collect())
     }

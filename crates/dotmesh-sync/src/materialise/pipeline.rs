@@ -1,16 +1,22 @@
-//! From steps to the thread that takes them: gathers steps into batches, fetches the chunks of some batches
-//! at a time, and hands the batches over in their order.
+//! From steps to the threads that take them: gathers steps into batches, finds or fetches the chunks of some
+//! batches at a time, and hands the batches over.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Attributes, EntryName, Inode, Kind, Segment};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::MaterialiseError;
+use super::apply::{self, Site};
+use super::content::Edit;
+use super::directory::{Directory, Place};
+use super::file::{File, Part};
+use super::local;
 use crate::objects::ObjectSource;
 
 /// A batch ends when it needs this many bytes of chunks,
@@ -20,61 +26,39 @@ const BATCH_LENGTH: usize = 4 << 20;
 const BATCH_CHUNKS: usize = 4096;
 
 /// or has so many steps.
-const BATCH_STEPS: usize = 8192;
+const BATCH_STEPS: usize = 4096;
 
 /// How many batches are fetched at a time.
 const FETCHING: usize = 4;
 
-/// A directory that is looked into: they are numbered as their [`Step::Enter`] come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct DirectoryId(pub(super) usize);
-
-impl DirectoryId {
-    /// The top of the tree.
-    pub(super) const ROOT: Self = Self(0);
-}
-
-/// What the thread does, one after the other.
+/// What a thread does. Steps of one pass may be taken in any order.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Removes a name and everything below it.
     Remove {
-        directory: DirectoryId,
+        directory: Arc<Directory>,
         name: EntryName,
     },
-    /// Gives the next number to a directory.
-    Enter {
-        parent: DirectoryId,
-        name: EntryName,
-        create: bool,
-    },
+    /// Makes a directory.
+    Make { directory: Arc<Directory> },
     /// Makes a symlink or fifo, or gives one that is there its attributes.
     Special {
-        directory: DirectoryId,
+        directory: Arc<Directory>,
         name: EntryName,
+        place: Place,
         inode: Inode,
-        create: bool,
     },
-    /// Begins a file; one that is there has `base_size`.
-    Open {
-        directory: DirectoryId,
-        name: EntryName,
-        size: u64,
-        base_size: Option<u64>,
-    },
-    /// Writes a range of the file that was opened.
-    Write { offset: u64, segment: Segment },
-    /// Ends the file that was opened.
-    Close { attributes: Attributes },
+    /// Writes some ranges of a file.
+    Write(Part),
     /// Gives a file one more name.
     Link {
-        directory: DirectoryId,
+        directory: Arc<Directory>,
         name: EntryName,
         first: Box<[u8]>,
     },
     /// Gives a directory its attributes.
     SetAttributes {
-        directory: DirectoryId,
+        directory: Arc<Directory>,
         attributes: Attributes,
     },
 }
@@ -87,52 +71,118 @@ pub(super) struct Batch {
 
 pub(super) struct Pipeline<S> {
     source: Arc<S>,
+    site: Arc<Site>,
     steps: Vec<Step>,
-    needed: HashMap<ObjectHash, u32>,
+    lengths: HashMap<ObjectHash, u32>,
     length: usize,
     fetching: VecDeque<AbortOnDropHandle<Result<Batch, MaterialiseError>>>,
-    sender: mpsc::Sender<Batch>,
+    sender: Option<mpsc::Sender<Batch>>,
+    threads: Vec<JoinHandle<Result<(), MaterialiseError>>>,
 }
 
 impl<S: ObjectSource> Pipeline<S> {
-    pub(super) fn new(source: Arc<S>, sender: mpsc::Sender<Batch>) -> Self {
+    /// Starts the threads.
+    pub(super) fn new(source: &Arc<S>, site: &Arc<Site>, threads: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let threads = (0..threads).map(|_| {
+            let (site, receiver) = (Arc::clone(site), Arc::clone(&receiver));
+            tokio::task::spawn_blocking(move || apply::run(&site, &receiver))
+        });
         Self {
-            source,
+            source: Arc::clone(source),
+            site: Arc::clone(site),
             steps: Vec::new(),
-            needed: HashMap::new(),
+            lengths: HashMap::new(),
             length: 0,
             fetching: VecDeque::new(),
-            sender,
+            sender: Some(sender),
+            threads: threads.collect(),
         }
     }
 
-    /// Adds a step.
+    /// Adds a step other than writing.
     pub(super) async fn push(&mut self, step: Step) -> Result<(), MaterialiseError> {
-        if let Step::Write {
-            segment: Segment::Data { hash, length },
-            ..
-        } = step
-        {
-            match self.needed.insert(hash, length) {
-                None => self.length += usize::try_from(length).expect("a chunk has at most 64 KiB"),
-                Some(other) if other != length => {
-                    return Err(MaterialiseError::Inconsistent { hash });
+        self.steps.push(step);
+        self.end_full_batch().await
+    }
+
+    /// Adds some edits of a file, in as many steps as it takes.
+    pub(super) async fn write(
+        &mut self,
+        file: &Arc<File>,
+        edits: Vec<Edit>,
+        is_last: bool,
+    ) -> Result<(), MaterialiseError> {
+        let mut here = Vec::new();
+        for edit in edits {
+            if let Segment::Data { hash, length } = edit.segment {
+                match self.lengths.insert(hash, length) {
+                    None => {
+                        self.length += usize::try_from(length).expect("a chunk has at most 64 KiB");
+                    }
+                    Some(other) if other != length => {
+                        return Err(MaterialiseError::Inconsistent { hash });
+                    }
+                    Some(_) => {}
                 }
-                Some(_) => {}
+            }
+            here.push(edit);
+            if self.is_full() {
+                let part = Part::new(file, std::mem::take(&mut here), false);
+                self.push(Step::Write(part)).await?;
             }
         }
-        self.steps.push(step);
-        let full = self.length >= BATCH_LENGTH
-            || self.needed.len() >= BATCH_CHUNKS
-            || self.steps.len() >= BATCH_STEPS;
-        if full { self.end_batch().await } else { Ok(()) }
+        if is_last || !here.is_empty() {
+            self.push(Step::Write(Part::new(file, here, is_last)))
+                .await?;
+        }
+        Ok(())
     }
 
-    /// Hands everything over.
-    pub(super) async fn finish(&mut self) -> Result<(), MaterialiseError> {
+    /// Hands everything over, unless planning failed, and waits until it is done.
+    pub(super) async fn finish(
+        mut self,
+        planned: Result<(), MaterialiseError>,
+    ) -> Result<(), MaterialiseError> {
+        let handed_over = match planned {
+            Ok(()) => self.hand_over_all().await,
+            planned => planned,
+        };
+        self.sender = None;
+        // When a thread failed, the others and the sender only say that it is gone.
+        let mut all = handed_over;
+        for thread in self.threads.drain(..) {
+            let result = thread
+                .await
+                .unwrap_or_else(|error| match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Err(MaterialiseError::Stopped),
+                });
+            all = match (all, result) {
+                (Ok(()), result) => result,
+                (Err(MaterialiseError::Stopped), Err(error)) => Err(error),
+                (all, _) => all,
+            };
+        }
+        all
+    }
+
+    async fn hand_over_all(&mut self) -> Result<(), MaterialiseError> {
         self.end_batch().await?;
         while !self.fetching.is_empty() {
             self.hand_over().await?;
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.length >= BATCH_LENGTH || self.lengths.len() >= BATCH_CHUNKS
+    }
+
+    async fn end_full_batch(&mut self) -> Result<(), MaterialiseError> {
+        if self.is_full() || self.steps.len() >= BATCH_STEPS {
+            self.end_batch().await?;
         }
         Ok(())
     }
@@ -143,10 +193,10 @@ impl<S: ObjectSource> Pipeline<S> {
         }
         self.length = 0;
         let steps = std::mem::take(&mut self.steps);
-        let needed = std::mem::take(&mut self.needed);
-        let fetch = fill(Arc::clone(&self.source), steps, needed);
+        self.lengths.clear();
+        let fill = fill(Arc::clone(&self.source), Arc::clone(&self.site), steps);
         self.fetching
-            .push_back(AbortOnDropHandle::new(tokio::spawn(fetch)));
+            .push_back(AbortOnDropHandle::new(tokio::spawn(fill)));
         Ok(())
     }
 
@@ -158,34 +208,61 @@ impl<S: ObjectSource> Pipeline<S> {
             Ok(result) => result?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        self.sender
+        let sender = self.sender.as_ref().ok_or(MaterialiseError::Stopped)?;
+        sender
             .send(batch)
             .await
             .map_err(|_| MaterialiseError::Stopped)
     }
 }
 
+/// Finds the chunks that some steps need, here or at the source.
 async fn fill<S: ObjectSource>(
     source: Arc<S>,
+    site: Arc<Site>,
     steps: Vec<Step>,
-    needed: HashMap<ObjectHash, u32>,
 ) -> Result<Batch, MaterialiseError> {
-    let hashes: Vec<ObjectHash> = needed.keys().copied().collect();
-    let objects = match hashes.is_empty() {
-        true => Vec::new(),
-        false => source.fetch(Kind::Chunk, &hashes).await?,
+    let mut batch = Batch {
+        steps,
+        chunks: HashMap::new(),
     };
-    let mut chunks = HashMap::with_capacity(objects.len());
-    for object in objects {
+    if site.resumed || !site.local.is_empty() {
+        let look = tokio::task::spawn_blocking(move || local::look(&site, batch));
+        batch = match look.await {
+            Ok(result) => result?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+    }
+    // In the order of the files, in which the hub has them most likely.
+    let mut hashes = Vec::new();
+    let mut lengths = HashMap::new();
+    for step in &batch.steps {
+        let Step::Write(part) = step else {
+            continue;
+        };
+        for edit in &part.edits {
+            if let Segment::Data { hash, length } = edit.segment
+                && !batch.chunks.contains_key(&hash)
+                && lengths.insert(hash, length).is_none()
+            {
+                hashes.push(hash);
+            }
+        }
+    }
+    if hashes.is_empty() {
+        return Ok(batch);
+    }
+    batch.chunks.reserve(hashes.len());
+    for object in source.fetch(Kind::Chunk, &hashes).await? {
         let hash = object.hash();
         // A node may say of a chunk what is not so.
-        if needed
+        if lengths
             .get(&hash)
             .is_none_or(|length| *length as usize != object.bytes().len())
         {
             return Err(MaterialiseError::Inconsistent { hash });
         }
-        chunks.insert(hash, object.into_bytes());
+        batch.chunks.insert(hash, object.into_bytes());
     }
-    Ok(Batch { steps, chunks })
+    Ok(batch)
 }

@@ -1,220 +1,195 @@
-//! In which order a directory is made: directory by directory, each before those in it; then the hard links,
-//! whose files exist by then; then the directories' own attributes, the innermost first.
+//! In which order a directory is made: directories and files; then the hard links, whose files exist by then;
+//! then the directories' own attributes, the innermost first. Each is a walk over the nodes, so that nothing of it
+//! has to be remembered.
 
 use std::sync::Arc;
 
-use dotmesh_model::ObjectHash;
-use dotmesh_store::{Attributes, EntryName, FileContent, Inode, InodeKind, Node, Root};
+use dotmesh_store::{Attributes, Inode, InodeKind, Node, Root};
 
 use super::MaterialiseError;
-use super::content::{self, Edits};
-use super::pipeline::{DirectoryId, Pipeline, Step};
-use super::trees::{Change, Trees};
+use super::apply::Site;
+use super::content::{Contents, Edits};
+use super::directory::{Directory, Place};
+use super::file::File;
+use super::nodes::Nodes;
+use super::pipeline::{Pipeline, Step};
+use super::trees::{Change, Comparison, Pair, attributes_of, file_of, tree_of};
 use crate::objects::ObjectSource;
 
-/// The lists of segments of so many files are looked up together,
-const FILES: usize = 256;
-
-/// or of files that have so many bytes.
-const FILES_LENGTH: u64 = 1 << 40;
-
-/// A file to write.
-#[derive(Debug)]
-pub(super) struct FileChange {
-    pub(super) directory: DirectoryId,
-    pub(super) name: EntryName,
-    pub(super) attributes: Attributes,
-    pub(super) size: u64,
-    pub(super) content: FileContent,
-    /// What is there already, to be changed in place: other names of the file then see the change, as
-    /// they must. A name that shall no longer be, or become, such a name is removed and made anew.
-    pub(super) base: Option<(u64, FileContent)>,
+/// What a walk does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// Removes what goes, makes directories and everything in them.
+    Entries,
+    /// Makes hard links.
+    Links,
+    /// Gives directories their attributes.
+    Attributes,
 }
 
-/// Turns the two trees into steps.
-pub(super) async fn produce<S: ObjectSource>(
-    source: &Arc<S>,
-    trees: &Trees,
-    base: Option<ObjectHash>,
-    target: Root,
-    pipeline: &mut Pipeline<S>,
-) -> Result<(), MaterialiseError> {
-    let mut plan = Plan {
-        directories: vec![target.attributes],
-        links: Vec::new(),
-        files: Vec::new(),
-        below: vec![(DirectoryId::ROOT, base, target.tree)],
-    };
-    while let Some((directory, base, target)) = plan.below.pop() {
-        let first_below = plan.below.len();
-        for change in trees.changes((base, target))? {
-            for step in plan.change(directory, change) {
-                pipeline.push(step).await?;
-            }
-            let length = plan
-                .files
-                .iter()
-                .fold(0, |sum: u64, file| sum.saturating_add(file.size));
-            if plan.files.len() >= FILES || length >= FILES_LENGTH {
-                write_files(source, &mut plan.files, pipeline).await?;
+/// What the walk comes to next.
+enum Next {
+    Into(Arc<Directory>, Pair, Attributes),
+    OutOf(Arc<Directory>, Attributes),
+}
+
+/// One walk over everything that differs. The survey has fetched all nodes.
+pub(super) struct Plan<'a, S> {
+    pub(super) source: &'a Arc<S>,
+    pub(super) nodes: &'a mut Nodes,
+    pub(super) site: &'a Site,
+    pub(super) pass: Pass,
+    pub(super) pipeline: &'a mut Pipeline<S>,
+}
+
+impl<S: ObjectSource> Plan<'_, S> {
+    pub(super) async fn walk(
+        &mut self,
+        top: Arc<Directory>,
+        base: Option<&Root>,
+        target: &Root,
+    ) -> Result<(), MaterialiseError> {
+        let pair = Pair {
+            base: base.map(|base| base.tree),
+            target: target.tree,
+        };
+        let mut stack = vec![Next::Into(top, pair, target.attributes.clone())];
+        while let Some(next) = stack.pop() {
+            match next {
+                Next::OutOf(directory, attributes) => {
+                    let step = Step::SetAttributes {
+                        directory,
+                        attributes,
+                    };
+                    self.pipeline.push(step).await?;
+                }
+                Next::Into(directory, pair, attributes) => {
+                    if self.pass == Pass::Attributes {
+                        stack.push(Next::OutOf(Arc::clone(&directory), attributes));
+                    }
+                    let first_below = stack.len();
+                    self.directory(&directory, pair, &mut stack).await?;
+                    // The stack gives them back in the order of their names.
+                    stack[first_below..].reverse();
+                }
             }
         }
-        // The stack gives them back in the order of their names.
-        plan.below[first_below..].reverse();
+        Ok(())
     }
-    write_files(source, &mut plan.files, pipeline).await?;
-    for link in plan.links {
-        pipeline.push(link).await?;
-    }
-    for (index, attributes) in plan.directories.into_iter().enumerate().rev() {
-        let directory = DirectoryId(index);
-        pipeline
-            .push(Step::SetAttributes {
-                directory,
-                attributes,
-            })
-            .await?;
-    }
-    pipeline.finish().await
-}
 
-struct Plan {
-    /// The attributes that each directory gets at the end, by its id.
-    directories: Vec<Attributes>,
-    links: Vec<Step>,
-    files: Vec<FileChange>,
-    /// Directories that are still to be looked into.
-    below: Vec<(DirectoryId, Option<ObjectHash>, ObjectHash)>,
-}
+    async fn directory(
+        &mut self,
+        directory: &Arc<Directory>,
+        pair: Pair,
+        below: &mut Vec<Next>,
+    ) -> Result<(), MaterialiseError> {
+        let mut comparison = Comparison::new(pair.base, Some(pair.target));
+        comparison.descend(self.nodes)?;
+        let mut changes = comparison.changes();
+        while let Some(change) = changes.next(self.nodes)? {
+            let place = match change.base {
+                None => Place::Free,
+                Some(_) if change.in_place() => Place::Ours,
+                Some(_) => Place::Taken,
+            };
+            if let (Some(target), Some(attributes)) = (
+                tree_of(change.target.as_ref()),
+                attributes_of(change.target.as_ref()),
+            ) {
+                let base = attributes_of(change.base.as_ref()).filter(|_| place == Place::Ours);
+                let has = base
+                    .into_iter()
+                    .chain(self.site.resumed.then_some(attributes));
+                let made = self.pass != Pass::Entries || place == Place::Ours;
+                let entered = directory.below(change.name.clone(), place, made, has);
+                if !made {
+                    let directory = Arc::clone(&entered);
+                    self.pipeline.push(Step::Make { directory }).await?;
+                }
+                let pair = Pair {
+                    base: tree_of(change.base.as_ref()),
+                    target,
+                };
+                below.push(Next::Into(entered, pair, attributes.clone()));
+                continue;
+            }
+            match self.pass {
+                Pass::Entries => self.entry(directory, place, change).await?,
+                Pass::Links => {
+                    let directory = Arc::clone(directory);
+                    if let Some(Node::HardLink { first }) = change.target {
+                        let name = change.name;
+                        let step = Step::Link {
+                            directory,
+                            name,
+                            first,
+                        };
+                        self.pipeline.push(step).await?;
+                    }
+                }
+                Pass::Attributes => {}
+            }
+        }
+        Ok(())
+    }
 
-impl Plan {
-    /// The steps that can be taken at once; the others are put by.
-    fn change(&mut self, directory: DirectoryId, change: Change) -> Vec<Step> {
+    /// A name that is no directory.
+    async fn entry(
+        &mut self,
+        directory: &Arc<Directory>,
+        place: Place,
+        change: Change,
+    ) -> Result<(), MaterialiseError> {
         let Change { name, base, target } = change;
-        let in_place = matches!((&base, &target), (Some(base), Some(target)) if fits(base, target));
-        let mut steps = Vec::new();
-        if base.is_some() && !in_place {
-            steps.push(Step::Remove {
-                directory,
-                name: name.clone(),
-            });
-        }
-        let base = base.filter(|_| in_place);
         match target {
-            None => {}
-            Some(Node::HardLink { first }) => {
-                self.links.push(Step::Link {
-                    directory,
-                    name,
-                    first,
-                });
-            }
-            Some(Node::Inode(Inode {
-                attributes,
-                kind: InodeKind::Directory { tree },
-            })) => {
-                let id = DirectoryId(self.directories.len());
-                self.directories.push(attributes);
-                let base = base.as_ref().and_then(tree_of);
-                steps.push(Step::Enter {
-                    parent: directory,
-                    name,
-                    create: base.is_none(),
-                });
-                self.below.push((id, base, tree));
-            }
             Some(Node::Inode(Inode {
                 attributes,
                 kind: InodeKind::File { size, content },
             })) => {
-                let base = base.as_ref().and_then(file_of);
-                self.files.push(FileChange {
-                    directory,
-                    name,
-                    attributes,
-                    size,
-                    content,
-                    base,
-                });
+                let same_as = match content {
+                    dotmesh_store::FileContent::Chunk(hash)
+                    | dotmesh_store::FileContent::Node(hash)
+                        if place != Place::Ours && self.site.local.has_content(hash) =>
+                    {
+                        Some(hash)
+                    }
+                    _ => None,
+                };
+                let contents = Contents {
+                    base: file_of(base.as_ref()).filter(|_| place == Place::Ours),
+                    target: Some((size, content)),
+                };
+                let file = File::new(directory, name, place, attributes, size, same_as);
+                self.file(file, contents).await
             }
             Some(Node::Inode(inode)) => {
-                steps.push(Step::Special {
-                    directory,
+                let step = Step::Special {
+                    directory: Arc::clone(directory),
                     name,
+                    place,
                     inode,
-                    create: base.is_none(),
-                });
+                };
+                self.pipeline.push(step).await
+            }
+            // Links are made later; what is in their place goes now.
+            Some(Node::HardLink { .. }) | None if base.is_some() => {
+                let directory = Arc::clone(directory);
+                self.pipeline.push(Step::Remove { directory, name }).await
+            }
+            Some(Node::HardLink { .. }) | None => Ok(()),
+        }
+    }
+
+    async fn file(&mut self, file: File, contents: Contents) -> Result<(), MaterialiseError> {
+        let file = Arc::new(file);
+        let mut edits = Edits::look_up(self.source, self.nodes, &[contents]).await?;
+        let mut last = Vec::new();
+        while let Some(some) = edits.next(self.nodes, 0)? {
+            let before = std::mem::replace(&mut last, some);
+            if !before.is_empty() {
+                self.pipeline.write(&file, before, false).await?;
             }
         }
-        steps
+        self.pipeline.write(&file, last, true).await
     }
-}
-
-/// Whether what is there can be made into what shall be without being made anew.
-fn fits(base: &Node, target: &Node) -> bool {
-    let (Node::Inode(base), Node::Inode(target)) = (base, target) else {
-        return false;
-    };
-    match (&base.kind, &target.kind) {
-        (InodeKind::File { .. }, InodeKind::File { .. })
-        | (InodeKind::Directory { .. }, InodeKind::Directory { .. })
-        | (InodeKind::Fifo, InodeKind::Fifo) => true,
-        (InodeKind::Symlink { target: base }, InodeKind::Symlink { target }) => base == target,
-        _ => false,
-    }
-}
-
-fn tree_of(node: &Node) -> Option<ObjectHash> {
-    match node {
-        Node::Inode(Inode {
-            kind: InodeKind::Directory { tree },
-            ..
-        }) => Some(*tree),
-        _ => None,
-    }
-}
-
-fn file_of(node: &Node) -> Option<(u64, FileContent)> {
-    match node {
-        Node::Inode(Inode {
-            kind: InodeKind::File { size, content },
-            ..
-        }) => Some((*size, *content)),
-        _ => None,
-    }
-}
-
-/// Writes files in their order.
-async fn write_files<S: ObjectSource>(
-    source: &Arc<S>,
-    files: &mut Vec<FileChange>,
-    pipeline: &mut Pipeline<S>,
-) -> Result<(), MaterialiseError> {
-    let mut edits = Edits::look_up(source, files).await?;
-    for (index, file) in files.drain(..).enumerate() {
-        let FileChange {
-            directory,
-            name,
-            attributes,
-            size,
-            base,
-            ..
-        } = file;
-        let base_size = base.map(|(size, _)| size);
-        pipeline
-            .push(Step::Open {
-                directory,
-                name,
-                size,
-                base_size,
-            })
-            .await?;
-        while let Some(some) = edits.next(source, index).await? {
-            for content::Edit { offset, segment } in some {
-                pipeline.push(Step::Write { offset, segment }).await?;
-            }
-        }
-        pipeline.push(Step::Close { attributes }).await?;
-    }
-    Ok(())
 }

@@ -1,25 +1,129 @@
-//! The nodes of directories: fetched where base and target differ, compared, and measured.
+//! Compares directories node by node, and leaves out what both have.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 
-use bytes::Bytes;
 use dotmesh_model::ObjectHash;
-use dotmesh_store::tree::MAX_DEPTH;
-use dotmesh_store::{Entry, EntryName, InodeKind, Kind, Node, TreeChild, TreeNode};
+use dotmesh_store::{
+    Attributes, Entry, EntryName, FileContent, Inode, InodeKind, Node, TreeChild, TreeNode,
+};
 
-use super::{MAX_ENTRIES, MaterialiseError, fetch_all};
-use crate::objects::ObjectSource;
+use super::MaterialiseError;
+use super::nodes::Nodes;
 
-/// So many bytes of directories' nodes are held. It is some eighty for each file.
-const MAX_TREES_LENGTH: usize = 4 << 30;
+/// A directory's top node as it is and as it shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Pair {
+    pub(super) base: Option<ObjectHash>,
+    pub(super) target: ObjectHash,
+}
 
-/// A directory as it is and as it shall be.
-type Pair = (Option<ObjectHash>, ObjectHash);
+/// A node of a directory, and what the node above says of it.
+struct Part {
+    hash: ObjectHash,
+    /// Of a top node it is not known before it is read.
+    level: Option<u8>,
+    stated: Option<TreeChild>,
+}
 
-/// Every node that is needed to compare the two trees, encoded as it came.
-pub(super) struct Trees {
-    nodes: HashMap<ObjectHash, Bytes>,
+/// The parts of a directory that may differ.
+pub(super) struct Comparison {
+    base: Vec<Part>,
+    target: Vec<Part>,
+}
+
+impl Comparison {
+    pub(super) fn new(base: Option<ObjectHash>, target: Option<ObjectHash>) -> Self {
+        let top = |hash| Part {
+            hash,
+            level: None,
+            stated: None,
+        };
+        let mut new = Self {
+            base: base.into_iter().map(top).collect(),
+            target: target.into_iter().map(top).collect(),
+        };
+        new.drop_common();
+        new
+    }
+
+    /// Goes down to the leaves as far as the nodes are there. Returns those that are needed to go on; none
+    /// when the changes can be read.
+    pub(super) fn descend(&mut self, nodes: &Nodes) -> Result<Vec<ObjectHash>, MaterialiseError> {
+        loop {
+            let mut missing = Vec::new();
+            for part in self.base.iter_mut().chain(&mut self.target) {
+                if !nodes.has(part.hash) {
+                    missing.push(part.hash);
+                } else if part.level.is_none() {
+                    part.level = Some(nodes.tree(part.hash)?.level());
+                }
+            }
+            let parts = self.base.iter().chain(&self.target);
+            let highest = parts.filter_map(|part| part.level).max().unwrap_or(0);
+            if !missing.is_empty() || highest == 0 {
+                return Ok(missing);
+            }
+            for side in [&mut self.base, &mut self.target] {
+                let mut below = Vec::with_capacity(side.len());
+                for part in side.drain(..) {
+                    // Only a top node can be lower than the others.
+                    if part.level != Some(highest) {
+                        below.push(part);
+                        continue;
+                    }
+                    match part.read(nodes)? {
+                        TreeNode::Leaf(_) => below.push(part),
+                        TreeNode::Inner { level, children } => {
+                            below.extend(children.into_iter().map(|child| Part {
+                                hash: child.hash,
+                                level: Some(level - 1),
+                                stated: Some(child),
+                            }));
+                        }
+                    }
+                }
+                *side = below;
+            }
+            self.drop_common();
+        }
+    }
+
+    /// A node that both have holds the same entries in both.
+    fn drop_common(&mut self) {
+        let in_base: HashSet<_> = self.base.iter().map(|part| part.hash).collect();
+        let mut common = HashSet::new();
+        self.target.retain(|part| {
+            let is_common = in_base.contains(&part.hash);
+            if is_common {
+                common.insert(part.hash);
+            }
+            !is_common
+        });
+        self.base.retain(|part| !common.contains(&part.hash));
+    }
+
+    /// The names that differ, sorted, once everything is there.
+    pub(super) fn changes(self) -> Changes {
+        Changes {
+            base: Entries::new(self.base),
+            target: Entries::new(self.target),
+        }
+    }
+}
+
+impl Part {
+    fn read(&self, nodes: &Nodes) -> Result<TreeNode, MaterialiseError> {
+        let node = nodes.tree(self.hash)?;
+        let as_stated = self.level.is_none_or(|level| node.level() == level)
+            && self.stated.as_ref().is_none_or(|child| {
+                node.last() == Some(&child.last) && node.count() == child.count
+            });
+        if as_stated {
+            Ok(node)
+        } else {
+            Err(MaterialiseError::Inconsistent { hash: self.hash })
+        }
+    }
 }
 
 /// One name of a directory, where base and target differ.
@@ -30,270 +134,131 @@ pub(super) struct Change {
     pub(super) target: Option<Node>,
 }
 
-/// What comparing two directories came to.
-enum Compared {
-    /// These nodes have to be fetched first.
-    Missing(Vec<ObjectHash>),
-    /// The names that differ, sorted.
-    Changes(Vec<Change>),
-}
-
-/// A node that is part of a directory, and what the node above says of it.
-struct Part {
-    hash: ObjectHash,
-    stated: Option<(u8, TreeChild)>,
-}
-
-impl Trees {
-    /// Fetches what is needed.
-    pub(super) async fn fetch<S: ObjectSource>(
-        source: &Arc<S>,
-        base: Option<ObjectHash>,
-        target: ObjectHash,
-    ) -> Result<Self, MaterialiseError> {
-        let mut trees = Self {
-            nodes: HashMap::new(),
-        };
-        let mut met: HashSet<Pair> = HashSet::from([(base, target)]);
-        let mut pairs = vec![(base, target)];
-        let mut length = 0;
-        while !pairs.is_empty() {
-            let mut next = Vec::new();
-            let mut missing = Vec::new();
-            for pair in pairs {
-                match trees.compare(pair)? {
-                    Compared::Missing(hashes) => {
-                        missing.extend(hashes);
-                        next.push(pair);
-                    }
-                    Compared::Changes(changes) => {
-                        let below = changes.iter().filter_map(Change::directories);
-                        next.extend(below.filter(|pair| met.insert(*pair)));
-                    }
-                }
-            }
-            let fetched = fetch_all(source, Kind::TreeNode, missing).await?;
-            length += fetched.values().map(Bytes::len).sum::<usize>();
-            if length > MAX_TREES_LENGTH {
-                return Err(MaterialiseError::TooManyEntries);
-            }
-            trees.nodes.extend(fetched);
-            pairs = next;
-        }
-        Ok(trees)
-    }
-
-    /// The changes of a directory, once everything is fetched.
-    pub(super) fn changes(&self, pair: Pair) -> Result<Vec<Change>, MaterialiseError> {
-        match self.compare(pair)? {
-            Compared::Changes(changes) => Ok(changes),
-            Compared::Missing(_) => Err(MaterialiseError::Inconsistent { hash: pair.1 }),
-        }
-    }
-
-    /// The sizes of the files that differ. Refuses trees that are too deep or too large.
-    pub(super) fn bytes_to_write(
-        &self,
-        base: Option<ObjectHash>,
-        target: ObjectHash,
-    ) -> Result<u64, MaterialiseError> {
-        let sums = self.sums((base, target), 1, &mut HashMap::new())?;
-        if sums.entries > MAX_ENTRIES {
-            return Err(MaterialiseError::TooManyEntries);
-        }
-        Ok(sums.bytes)
-    }
-
-    /// A tree that contains another many times is measured without visiting that as often.
-    fn sums(
-        &self,
-        pair: Pair,
-        depth: usize,
-        known: &mut HashMap<Pair, Sums>,
-    ) -> Result<Sums, MaterialiseError> {
-        let mut sums = Sums::default();
-        for change in self.changes(pair)? {
-            sums.entries = sums.entries.saturating_add(1);
-            sums.bytes = sums.bytes.saturating_add(change.file_size());
-            let Some(below) = change.directories() else {
-                continue;
-            };
-            let of_below = match known.get(&below) {
-                Some(sums) => *sums,
-                None if depth == MAX_DEPTH => return Err(MaterialiseError::TooDeep),
-                None => self.sums(below, depth + 1, known)?,
-            };
-            if depth + of_below.height > MAX_DEPTH {
-                return Err(MaterialiseError::TooDeep);
-            }
-            sums.height = sums.height.max(of_below.height);
-            sums.entries = sums.entries.saturating_add(of_below.entries);
-            sums.bytes = sums.bytes.saturating_add(of_below.bytes);
-        }
-        sums.height += 1;
-        known.insert(pair, sums);
-        Ok(sums)
-    }
-
-    fn compare(&self, (base, target): Pair) -> Result<Compared, MaterialiseError> {
-        let top = |hash| Part { hash, stated: None };
-        let mut base: Vec<Part> = base.into_iter().map(top).collect();
-        let mut target = vec![top(target)];
-        loop {
-            drop_common(&mut base, &mut target);
-            let parts = || base.iter().chain(&target);
-            let missing: Vec<_> = parts()
-                .map(|part| part.hash)
-                .filter(|hash| !self.nodes.contains_key(hash))
-                .collect();
-            if !missing.is_empty() {
-                return Ok(Compared::Missing(missing));
-            }
-            let mut base_nodes = self.decode(&base)?;
-            let mut target_nodes = self.decode(&target)?;
-            let nodes = || base_nodes.iter().chain(&target_nodes);
-            let highest = nodes().map(|(_, node)| node.level()).max().unwrap_or(0);
-            if highest == 0 {
-                let base = entries(&mut base_nodes)?;
-                let target = entries(&mut target_nodes)?;
-                return Ok(Compared::Changes(merge(base, target)));
-            }
-            base = expand(base_nodes, highest);
-            target = expand(target_nodes, highest);
-        }
-    }
-
-    fn decode(&self, parts: &[Part]) -> Result<Vec<(ObjectHash, TreeNode)>, MaterialiseError> {
-        let decode = |part: &Part| {
-            let hash = part.hash;
-            let bytes = self
-                .nodes
-                .get(&hash)
-                .ok_or(MaterialiseError::Inconsistent { hash })?;
-            let node = TreeNode::decode(bytes)
-                .map_err(|source| MaterialiseError::Malformed { hash, source })?;
-            let as_stated = part.stated.as_ref().is_none_or(|(level, child)| {
-                node.level() == *level
-                    && node.last() == Some(&child.last)
-                    && node.count() == child.count
-            });
-            if as_stated {
-                Ok((hash, node))
-            } else {
-                Err(MaterialiseError::Inconsistent { hash })
-            }
-        };
-        parts.iter().map(decode).collect()
-    }
-}
-
-/// What a tree comes to.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    entries: u64,
-    bytes: u64,
-    height: usize,
-}
-
 impl Change {
-    /// The directories below it that have to be compared or made.
-    pub(super) fn directories(&self) -> Option<Pair> {
-        let tree = |node: &Option<Node>| match node {
-            Some(Node::Inode(inode)) => match inode.kind {
-                InodeKind::Directory { tree } => Some(tree),
-                _ => None,
-            },
-            _ => None,
+    /// Whether what is there can be made into what shall be without being made anew.
+    pub(super) fn in_place(&self) -> bool {
+        let (Some(Node::Inode(base)), Some(Node::Inode(target))) = (&self.base, &self.target)
+        else {
+            return false;
         };
-        let target = tree(&self.target)?;
-        Some((tree(&self.base), target))
-    }
-
-    fn file_size(&self) -> u64 {
-        match &self.target {
-            Some(Node::Inode(inode)) => match inode.kind {
-                InodeKind::File { size, .. } => size,
-                _ => 0,
-            },
-            _ => 0,
+        match (&base.kind, &target.kind) {
+            (InodeKind::File { .. }, InodeKind::File { .. })
+            | (InodeKind::Directory { .. }, InodeKind::Directory { .. })
+            | (InodeKind::Fifo, InodeKind::Fifo) => true,
+            (InodeKind::Symlink { target: base }, InodeKind::Symlink { target }) => base == target,
+            _ => false,
         }
     }
 }
 
-/// A node that both have holds the same entries in both.
-fn drop_common(base: &mut Vec<Part>, target: &mut Vec<Part>) {
-    let in_base: HashSet<_> = base.iter().map(|part| part.hash).collect();
-    let common: HashSet<_> = target
-        .iter()
-        .map(|part| part.hash)
-        .filter(|hash| in_base.contains(hash))
-        .collect();
-    base.retain(|part| !common.contains(&part.hash));
-    target.retain(|part| !common.contains(&part.hash));
+/// The top node, when it is a directory.
+pub(super) fn tree_of(node: Option<&Node>) -> Option<ObjectHash> {
+    match node {
+        Some(Node::Inode(Inode {
+            kind: InodeKind::Directory { tree },
+            ..
+        })) => Some(*tree),
+        _ => None,
+    }
 }
 
-/// Puts the children of the highest nodes in their place.
-fn expand(nodes: Vec<(ObjectHash, TreeNode)>, highest: u8) -> Vec<Part> {
-    let mut parts = Vec::new();
-    for (hash, node) in nodes {
-        match node {
-            TreeNode::Inner { level, children } if level == highest => {
-                parts.extend(children.into_iter().map(|child| Part {
-                    hash: child.hash,
-                    stated: Some((level - 1, child)),
-                }));
+/// Size and content, when it is a file.
+pub(super) fn file_of(node: Option<&Node>) -> Option<(u64, FileContent)> {
+    match node {
+        Some(Node::Inode(Inode {
+            kind: InodeKind::File { size, content },
+            ..
+        })) => Some((*size, *content)),
+        _ => None,
+    }
+}
+
+/// The attributes, when it has any of its own.
+pub(super) fn attributes_of(node: Option<&Node>) -> Option<&Attributes> {
+    match node {
+        Some(Node::Inode(inode)) => Some(&inode.attributes),
+        _ => None,
+    }
+}
+
+/// The changes of a directory. A leaf of either side is in memory at a time.
+pub(super) struct Changes {
+    base: Entries,
+    target: Entries,
+}
+
+impl Changes {
+    pub(super) fn next(&mut self, nodes: &Nodes) -> Result<Option<Change>, MaterialiseError> {
+        loop {
+            self.base.fill(nodes)?;
+            self.target.fill(nodes)?;
+            let (base, target) = match (self.base.name(), self.target.name()) {
+                (None, None) => return Ok(None),
+                (Some(base), Some(target)) => (base <= target, target <= base),
+                (base, target) => (base.is_some(), target.is_some()),
+            };
+            let base = base.then(|| self.base.take()).flatten();
+            let target = target.then(|| self.target.take()).flatten();
+            if base == target {
+                continue;
             }
-            // Only a top node can be lower than the others, and nothing is stated of that.
-            _ => parts.push(Part { hash, stated: None }),
-        }
-    }
-    parts
-}
-
-fn entries(nodes: &mut Vec<(ObjectHash, TreeNode)>) -> Result<Vec<Entry>, MaterialiseError> {
-    let mut all: Vec<Entry> = Vec::new();
-    for (hash, node) in nodes.drain(..) {
-        let TreeNode::Leaf(entries) = node else {
-            return Err(MaterialiseError::Inconsistent { hash });
-        };
-        if let (Some(last), Some(first)) = (all.last(), entries.first())
-            && last.name >= first.name
-        {
-            return Err(MaterialiseError::Inconsistent { hash });
-        }
-        all.extend(entries);
-    }
-    Ok(all)
-}
-
-/// Pairs up the entries of the same name, and leaves out those that are the same.
-fn merge(base: Vec<Entry>, target: Vec<Entry>) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let mut base = base.into_iter().peekable();
-    for Entry { name, node } in target {
-        while let Some(gone) = base.next_if(|entry| entry.name < name) {
-            changes.push(Change {
-                name: gone.name,
-                base: Some(gone.node),
-                target: None,
-            });
-        }
-        let before = base
-            .next_if(|entry| entry.name == name)
-            .map(|entry| entry.node);
-        if before.as_ref() != Some(&node) {
-            changes.push(Change {
+            let name = target.as_ref().or(base.as_ref());
+            let Some(name) = name.map(|entry| entry.name.clone()) else {
+                return Ok(None);
+            };
+            return Ok(Some(Change {
                 name,
-                base: before,
-                target: Some(node),
-            });
+                base: base.map(|entry| entry.node),
+                target: target.map(|entry| entry.node),
+            }));
         }
     }
-    let gone = base.map(|gone| Change {
-        name: gone.name,
-        base: Some(gone.node),
-        target: None,
-    });
-    changes.extend(gone);
-    changes
+}
+
+/// The entries of some leaves.
+struct Entries {
+    parts: std::vec::IntoIter<Part>,
+    leaf: std::iter::Peekable<std::vec::IntoIter<Entry>>,
+    last: Option<EntryName>,
+}
+
+impl Entries {
+    fn new(parts: Vec<Part>) -> Self {
+        Self {
+            parts: parts.into_iter(),
+            leaf: Vec::new().into_iter().peekable(),
+            last: None,
+        }
+    }
+
+    /// Reads the next leaf when the one before is used up.
+    fn fill(&mut self, nodes: &Nodes) -> Result<(), MaterialiseError> {
+        while self.leaf.peek().is_none()
+            && let Some(part) = self.parts.next()
+        {
+            let inconsistent = MaterialiseError::Inconsistent { hash: part.hash };
+            let TreeNode::Leaf(entries) = part.read(nodes)? else {
+                return Err(inconsistent);
+            };
+            // Names ascend within a leaf; that was checked when it was decoded.
+            if let (Some(last), Some(first)) = (&self.last, entries.first())
+                && *last >= first.name
+            {
+                return Err(inconsistent);
+            }
+            if let Some(entry) = entries.last() {
+                self.last = Some(entry.name.clone());
+            }
+            self.leaf = entries.into_iter().peekable();
+        }
+        Ok(())
+    }
+
+    fn name(&mut self) -> Option<&EntryName> {
+        self.leaf.peek().map(|entry| &entry.name)
+    }
+
+    fn take(&mut self) -> Option<Entry> {
+        self.leaf.next()
+    }
 }

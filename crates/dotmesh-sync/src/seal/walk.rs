@@ -21,7 +21,7 @@ use super::content::{File, OldFile, content};
 use super::files::{Files, Promise};
 use super::output::Output;
 use super::reader::Buffer;
-use super::{Base, NodeCache, SealError, Sealed, Sockets};
+use super::{NodeCache, SealError, Sealed, SealedBase, Sockets};
 use crate::disk::{self, DiskError, Handle};
 use crate::progress::Progress;
 
@@ -38,7 +38,7 @@ const NAMED_SOCKETS: usize = 3;
 /// Walks a directory. Runs on a thread that may block.
 pub(super) fn walk(
     directory: &Path,
-    base: Option<Base>,
+    base: Option<SealedBase>,
     cache: Option<Arc<dyn NodeCache>>,
     output: Output,
     progress: &Progress,

@@ -10,7 +10,7 @@ use dotmesh_store::{
     Attributes, Entry, EntryName, FileChild, FileContent, FileNode, Inode, InodeKind, Kind, Node,
     Object, Root, Segment, TreeChild, TreeNode,
 };
-use dotmesh_sync::{MaterialiseError, MemoryObjects, Progress, materialise};
+use dotmesh_sync::{Base, MaterialiseError, MemoryObjects, Progress, Target, materialise};
 
 #[derive(Default)]
 struct Forge(MemoryObjects);
@@ -62,18 +62,18 @@ impl Forge {
     fn make_root(
         &self,
         root: ObjectHash,
-        base: Option<ObjectHash>,
+        base: Option<Base>,
         into: &Path,
     ) -> Result<(), MaterialiseError> {
         let source = Arc::new(self.0.clone());
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        runtime.block_on(materialise(
-            &source,
+        let target = Target {
             root,
             base,
-            into,
-            &Arc::<Progress>::default(),
-        ))
+            into: into.to_owned(),
+            resumed: false,
+        };
+        runtime.block_on(materialise(&source, &target, &Arc::<Progress>::default()))
     }
 }
 
@@ -151,6 +151,12 @@ fn a_symlink_that_takes_a_directorys_place_is_not_followed() {
     let full = forge.directory(vec![("file", file(0, FileContent::Empty))]);
     let target = forge.directory(vec![("sub", full)]);
     let target = forge.root(&target);
+    let data = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(data.path().join("sub")).expect("create");
+    let base = Base {
+        root: base,
+        data: data.path().to_owned(),
+    };
     let error = forge
         .make_root(target, Some(base), into.path())
         .expect_err("not followed");

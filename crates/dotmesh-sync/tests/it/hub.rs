@@ -15,7 +15,7 @@ use dotmesh_api::{HubAddress, HubClient};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{Frame, Object, PackReader, PackWriter, ROOT_SEAL, references, seal};
 use dotmesh_sync::{
-    FetchError, HubSource, MaterialiseError, NodeCache, Progress, Push, Rate, materialise,
+    FetchError, HubSource, MaterialiseError, NodeCache, Progress, Push, Rate, Target, materialise,
 };
 
 /// What the hub has, and how often it was called.
@@ -30,6 +30,15 @@ struct Hub {
     most: usize,
     /// Flips a byte at the end of each pack that is fetched.
     damages: bool,
+}
+
+fn clone(root: ObjectHash, into: &Path) -> Target {
+    Target {
+        root,
+        base: None,
+        into: into.to_owned(),
+        resumed: false,
+    }
 }
 
 type Shared = State<Arc<Mutex<Hub>>>;
@@ -225,10 +234,19 @@ async fn what_was_pushed_is_fetched_with_few_requests() {
         }
         hub.most = 700;
     }
-    let source = Arc::new(HubSource::new(client.clone(), dot(), Arc::default()));
-    materialise(&source, sealed[1].root, None, into.path(), &Arc::default())
-        .await
-        .expect("materialise");
+    let source = Arc::new(HubSource::new(
+        client.clone(),
+        dot(),
+        Arc::default(),
+        Arc::default(),
+    ));
+    materialise(
+        &source,
+        &clone(sealed[1].root, into.path()),
+        &Arc::default(),
+    )
+    .await
+    .expect("materialise");
     assert_eq!(
         crate::trees::describe(data.path()),
         crate::trees::describe(into.path())
@@ -249,10 +267,20 @@ async fn damage_and_gaps_are_found() {
     std::fs::write(data.path().join("file"), "some content").expect("write");
     let commits = [commit(1, data.path())];
     let sealed = push(&client, &commits, Vec::new(), &Arc::default()).await;
-    let source = Arc::new(HubSource::new(client, dot(), Arc::default()));
+    let source = Arc::new(HubSource::new(
+        client,
+        dot(),
+        Arc::default(),
+        Arc::default(),
+    ));
     let fetch = async || {
         let into = tempfile::tempdir().expect("temp");
-        materialise(&source, sealed[0].root, None, into.path(), &Arc::default()).await
+        materialise(
+            &source,
+            &clone(sealed[0].root, into.path()),
+            &Arc::default(),
+        )
+        .await
     };
     fetch().await.expect("materialise");
     hub.lock().expect("the hub").damages = true;

@@ -10,7 +10,7 @@ use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_pool::{BtrfsPlace, DotFile, ImageSize, Pool};
 use dotmesh_store::{Object, references};
-use dotmesh_sync::{Base, MemoryObjects, NodeCache, NullSink, Sealed, seal_directory};
+use dotmesh_sync::{MemoryObjects, NodeCache, NullSink, Sealed, SealedBase, seal_directory};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -150,7 +150,7 @@ impl Line<'_> {
         runtime.block_on(committing).expect("commit");
         let base = self.sealed.as_ref().map(|sealed| {
             let comparing = pool.difference(&self.dot, self.head, id, sealed.has_links);
-            Base {
+            SealedBase {
                 root: sealed.root,
                 data: pool.commit_data(&self.dot, self.head),
                 changes: runtime.block_on(comparing).expect("compare").into(),

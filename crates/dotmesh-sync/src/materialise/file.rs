@@ -1,0 +1,304 @@
+//! One file that is written: opened or made, changed range by range by whichever thread has the bytes, and
+//! finished by the last of them.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dotmesh_model::ObjectHash;
+use dotmesh_store::{Attributes, EntryName, Segment};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, RawMode};
+use rustix::io::Errno;
+
+use super::content::Edit;
+use super::directory::{Directory, Place};
+use super::local::Local;
+use crate::disk::{self, Handle};
+
+/// No file system has larger blocks.
+const BLOCK_LENGTH: u64 = 64 << 10;
+
+/// So many pieces the kernel takes at a time.
+const MAX_PIECES: usize = 1024;
+
+/// A file and what it shall be.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) directory: Arc<Directory>,
+    pub(super) name: EntryName,
+    pub(super) attributes: Attributes,
+    pub(super) size: u64,
+    /// Changed in place, other names of the file see the change, as they must. A name that shall no longer be,
+    /// or become, one of several is made anew.
+    pub(super) place: Place,
+    /// The content's hash, when the base may have a file of the same.
+    pub(super) same_as: Option<ObjectHash>,
+    made: Mutex<Option<Made>>,
+    /// Parts that are not written yet, and one more as long as there may come others.
+    parts: AtomicUsize,
+}
+
+/// How a file was when it was opened first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made {
+    /// It had no bytes.
+    pub(super) is_blank: bool,
+    /// It was not there.
+    is_new: bool,
+}
+
+/// Some edits of a file.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) file: Arc<File>,
+    pub(super) edits: Vec<Edit>,
+    /// No part comes after it.
+    is_last: bool,
+}
+
+impl File {
+    pub(super) fn new(
+        directory: &Arc<Directory>,
+        name: EntryName,
+        place: Place,
+        attributes: Attributes,
+        size: u64,
+        same_as: Option<ObjectHash>,
+    ) -> Self {
+        Self {
+            directory: Arc::clone(directory),
+            name,
+            attributes,
+            size,
+            place,
+            same_as,
+            made: Mutex::new(None),
+            parts: AtomicUsize::new(1),
+        }
+    }
+
+    /// Opens it. The first time it is made, or brought to its size.
+    pub(super) fn open(
+        &self,
+        at: BorrowedFd<'_>,
+        local: &Local,
+        resumed: bool,
+    ) -> rustix::io::Result<(OwnedFd, Made)> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = *made {
+            return Ok((self.open_regular(at)?, made));
+        }
+        let (file, how) = match (self.place, resumed) {
+            (Place::Ours, _) => (self.open_sized(at)?, Made::CHANGED),
+            (_, true) => self.take(at, local)?,
+            (Place::Taken, false) => {
+                disk::remove(at, &self.name)?;
+                self.create(at, local)?
+            }
+            (Place::Free, false) => self.create(at, local)?,
+        };
+        *made = Some(how);
+        Ok((file, how))
+    }
+
+    fn open_regular(&self, at: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+        let file = disk::open_file(at, self.name.as_bytes(), OFlags::RDWR)?;
+        if disk::file_type(&rustix::fs::fstat(&file)?) == FileType::RegularFile {
+            Ok(file)
+        } else {
+            Err(Errno::INVAL)
+        }
+    }
+
+    fn open_sized(&self, at: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+        let file = self.open_regular(at)?;
+        if disk::size(&rustix::fs::fstat(&file)?) != self.size {
+            rustix::fs::ftruncate(&file, self.size)?;
+        }
+        Ok(file)
+    }
+
+    /// The mode that it is made with: its own, when it stays open to whoever makes it.
+    fn first_mode(&self) -> u16 {
+        match self.attributes.mode & 0o777 {
+            mode if mode & 0o600 == 0o600 => mode,
+            _ => 0o600,
+        }
+    }
+
+    fn create(&self, at: BorrowedFd<'_>, local: &Local) -> rustix::io::Result<(OwnedFd, Made)> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(RawMode::from(self.first_mode()));
+        let file = rustix::fs::openat(at, self.name.as_bytes(), flags | OFlags::CLOEXEC, mode)?;
+        let copied = self
+            .same_as
+            .is_some_and(|hash| local.copy_file(hash, self.size, file.as_fd()));
+        let how = Made {
+            is_blank: !copied,
+            is_new: true,
+        };
+        Ok((file, how))
+    }
+
+    /// Takes what an earlier attempt left, if it is a file.
+    fn take(&self, at: BorrowedFd<'_>, local: &Local) -> rustix::io::Result<(OwnedFd, Made)> {
+        match disk::stat(at, self.name.as_bytes()) {
+            Ok(stat) if disk::file_type(&stat) == FileType::RegularFile => {
+                if stat.st_nlink > 1 {
+                    self.separate(at)?;
+                }
+                Ok((self.open_sized(at)?, Made::CHANGED))
+            }
+            Ok(_) => {
+                disk::remove(at, &self.name)?;
+                self.create(at, local)
+            }
+            Err(Errno::NOENT) => self.create(at, local),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Makes a file of several names one of its own, which keeps the bytes: the other names may be the base's.
+    fn separate(&self, at: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        let shared = self.open_regular(at)?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let own = rustix::fs::openat(at, ".", flags, Mode::RUSR | Mode::WUSR)?;
+        // Without the bytes they are fetched again.
+        let _ = disk::copy(shared.as_fd(), own.as_fd(), self.size);
+        disk::remove(at, &self.name)?;
+        let path = disk::path_of(own.as_fd());
+        rustix::fs::linkat(
+            rustix::fs::CWD,
+            path,
+            at,
+            self.name.as_bytes(),
+            AtFlags::SYMLINK_FOLLOW,
+        )
+    }
+
+    /// Gives it its attributes.
+    fn finish(
+        &self,
+        file: BorrowedFd<'_>,
+        made: Made,
+        new: Option<disk::New>,
+    ) -> rustix::io::Result<()> {
+        let new = new
+            .filter(|_| made.is_new && !self.directory.inherits())
+            .map(|new| disk::New {
+                mode: new.mode & self.first_mode(),
+                ..new
+            });
+        disk::apply(Handle::Open(file), &self.attributes, new)
+    }
+}
+
+impl Made {
+    const CHANGED: Self = Self {
+        is_blank: false,
+        is_new: false,
+    };
+}
+
+impl Part {
+    /// The last part of a file, or one before it.
+    pub(super) fn new(file: &Arc<File>, edits: Vec<Edit>, is_last: bool) -> Self {
+        if !is_last {
+            file.parts.fetch_add(1, Ordering::Relaxed);
+        }
+        Self {
+            file: Arc::clone(file),
+            edits,
+            is_last,
+        }
+    }
+
+    /// Writes the edits; `chunk` finds their bytes. After the last part of all, the file gets its attributes,
+    /// for which `new` says how new files are.
+    pub(super) fn write<'a>(
+        &self,
+        (file, made): (OwnedFd, Made),
+        chunk: impl Fn(ObjectHash) -> Option<&'a [u8]>,
+        new: Option<disk::New>,
+    ) -> rustix::io::Result<()> {
+        let mut run = Run::default();
+        for Edit { offset, segment } in &self.edits {
+            match segment {
+                Segment::Data { hash, .. } => {
+                    let bytes = chunk(*hash).ok_or(Errno::NODATA)?;
+                    run.add(file.as_fd(), *offset, bytes)?;
+                }
+                // A new file is one hole.
+                Segment::Hole { .. } if made.is_blank => {}
+                Segment::Hole { length } => punch(file.as_fd(), *offset, *length, self.file.size)?,
+            }
+        }
+        let end = run.end();
+        run.flush(file.as_fd())?;
+        if self.is_last && made.is_blank && end != Some(self.file.size) && self.file.size > 0 {
+            rustix::fs::ftruncate(&file, self.file.size)?;
+        }
+        if self.file.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.file.finish(file.as_fd(), made, new)?;
+        }
+        Ok(())
+    }
+}
+
+/// Adjacent chunks, which are written with one call.
+#[derive(Default)]
+struct Run<'a> {
+    offset: u64,
+    length: u64,
+    pieces: Vec<IoSlice<'a>>,
+}
+
+impl<'a> Run<'a> {
+    fn add(
+        &mut self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        bytes: &'a [u8],
+    ) -> rustix::io::Result<()> {
+        if self.end() != Some(offset) || self.pieces.len() == MAX_PIECES {
+            self.flush(file)?;
+            self.offset = offset;
+        }
+        self.length += bytes.len() as u64;
+        self.pieces.push(IoSlice::new(bytes));
+        Ok(())
+    }
+
+    fn end(&self) -> Option<u64> {
+        (!self.pieces.is_empty()).then_some(self.offset + self.length)
+    }
+
+    fn flush(&mut self, file: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        let mut pieces = &mut self.pieces[..];
+        let mut offset = self.offset;
+        while !pieces.is_empty() {
+            let written = match rustix::io::pwritev(file, pieces, offset) {
+                Err(Errno::INTR) => continue,
+                Ok(0) => return Err(Errno::IO),
+                result => result?,
+            };
+            offset += written as u64;
+            IoSlice::advance_slices(&mut pieces, written);
+        }
+        self.pieces.clear();
+        self.length = 0;
+        Ok(())
+    }
+}
+
+fn punch(file: BorrowedFd<'_>, offset: u64, length: u64, size: u64) -> rustix::io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    // Blocks are freed whole, so the hole at the end goes on to the end of the file's last one.
+    let beyond = if offset + length == size {
+        BLOCK_LENGTH
+    } else {
+        0
+    };
+    rustix::fs::fallocate(file, flags, offset, length + beyond)
+}

@@ -1,0 +1,293 @@
+//! What there is to do, before anything is done: compares base and target level by level, counts, and notes
+//! what the base has where it differs.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use dotmesh_model::ObjectHash;
+use dotmesh_store::tree::MAX_DEPTH;
+use dotmesh_store::{FileContent, Kind, Node};
+
+use super::apply::data_in;
+use super::content::{Contents, Edits};
+use super::local::Local;
+use super::nodes::Nodes;
+use super::trees::{Change, Comparison, Pair, file_of, tree_of};
+use super::{MAX_ENTRIES, MaterialiseError};
+use crate::objects::ObjectSource;
+
+/// So many directories are compared together,
+const DIRECTORIES: usize = 256;
+
+/// and the lists of so many files are looked up together,
+const FILES: usize = 256;
+
+/// or of files that have so many bytes.
+const FILES_LENGTH: u64 = 1 << 40;
+
+/// The lists of the base's files that go are read while their bytes are at most so many times those to write:
+/// a list has a five hundredth of the bytes, not all of which would be found.
+const WORTH: u64 = 32;
+
+pub(super) struct Survey<'a, S> {
+    source: &'a Arc<S>,
+    nodes: &'a mut Nodes,
+    pub(super) total: u64,
+    pub(super) has_links: bool,
+    entries: u64,
+    pub(super) local: Local,
+    files: Vec<File>,
+    gone: Vec<Gone>,
+}
+
+/// A directory of a level, of which there may be several.
+struct Visit {
+    pair: Pair,
+    times: u64,
+    /// In the base, of one of them.
+    path: Box<[u8]>,
+}
+
+/// A file that changes.
+struct File {
+    contents: Contents,
+    times: u64,
+    path: Box<[u8]>,
+}
+
+/// What the base has and the target has not at this place.
+enum Gone {
+    File {
+        path: Box<[u8]>,
+        size: u64,
+        content: FileContent,
+    },
+    Directory {
+        path: Box<[u8]>,
+        tree: ObjectHash,
+    },
+}
+
+impl<'a, S: ObjectSource> Survey<'a, S> {
+    /// Fetches every node that is needed to make the one tree from the other.
+    pub(super) async fn make(
+        source: &'a Arc<S>,
+        nodes: &'a mut Nodes,
+        pair: Pair,
+        base: Option<OwnedFd>,
+    ) -> Result<Self, MaterialiseError> {
+        let mut survey = Self {
+            source,
+            nodes,
+            total: 0,
+            has_links: false,
+            entries: 0,
+            local: Local::new(base),
+            files: Vec::new(),
+            gone: Vec::new(),
+        };
+        let mut level = vec![Visit {
+            pair,
+            times: 1,
+            path: Box::default(),
+        }];
+        let mut depth = 0;
+        while !level.is_empty() {
+            depth += 1;
+            if depth > MAX_DEPTH {
+                return Err(MaterialiseError::TooDeep);
+            }
+            level = survey.level(level).await?;
+        }
+        survey.look_up().await?;
+        survey.note_gone().await?;
+        Ok(survey)
+    }
+
+    /// Compares the directories of a level, and returns those of the next. A tree that contains another many times
+    /// is counted without visiting that as often.
+    async fn level(&mut self, level: Vec<Visit>) -> Result<Vec<Visit>, MaterialiseError> {
+        let mut below: Vec<Visit> = Vec::new();
+        let mut known: HashMap<Pair, usize> = HashMap::new();
+        for group in level.chunks(DIRECTORIES) {
+            let pairs = group
+                .iter()
+                .map(|visit| Comparison::new(visit.pair.base, Some(visit.pair.target)));
+            let comparisons = self.compare(pairs.collect()).await?;
+            for (visit, comparison) in group.iter().zip(comparisons) {
+                let mut changes = comparison.changes();
+                while let Some(change) = changes.next(self.nodes)? {
+                    self.entries = self.entries.saturating_add(visit.times);
+                    if let Some(pair) = self.change(visit, &change) {
+                        let index = *known.entry(pair).or_insert(below.len());
+                        let times = visit.times;
+                        if let Some(same) = below.get_mut(index) {
+                            same.times = same.times.saturating_add(times);
+                        } else {
+                            let path = self.path(&visit.path, &change);
+                            below.push(Visit { pair, times, path });
+                        }
+                    }
+                    if self.entries > MAX_ENTRIES {
+                        return Err(MaterialiseError::TooManyEntries);
+                    }
+                    self.look_up_many().await?;
+                }
+            }
+        }
+        Ok(below)
+    }
+
+    /// Fetches what is needed to read the changes of some directories.
+    async fn compare(
+        &mut self,
+        mut comparisons: Vec<Comparison>,
+    ) -> Result<Vec<Comparison>, MaterialiseError> {
+        loop {
+            let mut missing = Vec::new();
+            for comparison in &mut comparisons {
+                missing.extend(comparison.descend(self.nodes)?);
+            }
+            if missing.is_empty() {
+                return Ok(comparisons);
+            }
+            self.nodes
+                .fetch(self.source, Kind::TreeNode, missing)
+                .await?;
+        }
+    }
+
+    /// Notes a change, and returns the directory below that has to be looked into.
+    fn change(&mut self, visit: &Visit, change: &Change) -> Option<Pair> {
+        self.has_links |= matches!(change.target, Some(Node::HardLink { .. }));
+        let in_place = change.in_place();
+        let (base, target) = (change.base.as_ref(), change.target.as_ref());
+        if !in_place && self.local.has_room() {
+            let path = || self.path(&visit.path, change);
+            if let Some((size, content)) = file_of(base) {
+                let path = path();
+                self.gone.push(Gone::File {
+                    path,
+                    size,
+                    content,
+                });
+            } else if let Some(tree) = tree_of(base) {
+                let path = path();
+                self.gone.push(Gone::Directory { path, tree });
+            }
+        }
+        if let Some(target) = file_of(target) {
+            self.files.push(File {
+                contents: Contents {
+                    base: file_of(base).filter(|_| in_place),
+                    target: Some(target),
+                },
+                times: visit.times,
+                path: self.path(&visit.path, change),
+            });
+        }
+        tree_of(target).map(|target| Pair {
+            base: tree_of(base),
+            target,
+        })
+    }
+
+    /// The path of a name, which is needed only to find it in the base.
+    fn path(&self, above: &[u8], change: &Change) -> Box<[u8]> {
+        if change.base.is_some() && self.local.has_room() {
+            join(above, change.name.as_bytes())
+        } else {
+            Box::default()
+        }
+    }
+
+    async fn look_up_many(&mut self) -> Result<(), MaterialiseError> {
+        let sizes = self.files.iter().filter_map(|file| file.contents.target);
+        let length = sizes.fold(0, |sum: u64, (size, _)| sum.saturating_add(size));
+        if self.files.len() >= FILES || length >= FILES_LENGTH {
+            self.look_up().await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the lists of the files that were met.
+    async fn look_up(&mut self) -> Result<(), MaterialiseError> {
+        let files = std::mem::take(&mut self.files);
+        let contents = files.iter().map(|file| file.contents);
+        let contents: Vec<_> = contents.collect();
+        let mut edits = Edits::look_up(self.source, self.nodes, &contents).await?;
+        for (index, file) in files.iter().enumerate() {
+            if let Some((size, content)) = file.contents.base
+                && let Some(number) = self.local.add_file(&file.path, size, content)
+            {
+                for segments in edits.base(self.nodes, index) {
+                    self.local.add_chunks(number, &segments?);
+                }
+            }
+            while let Some(some) = edits.next(self.nodes, index)? {
+                let bytes = data_in(&some).saturating_mul(file.times);
+                self.total = self.total.saturating_add(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the files of the base that go, as far as that may save more than it costs.
+    async fn note_gone(&mut self) -> Result<(), MaterialiseError> {
+        let mut left = self.total.saturating_mul(WORTH);
+        let mut gone = std::mem::take(&mut self.gone);
+        while left > 0
+            && self.local.has_room()
+            && let Some(next) = gone.pop()
+        {
+            match next {
+                Gone::Directory { path, tree } => {
+                    let comparison = Comparison::new(Some(tree), None);
+                    for comparison in self.compare(vec![comparison]).await? {
+                        let mut changes = comparison.changes();
+                        while let Some(change) = changes.next(self.nodes)? {
+                            let path = join(&path, change.name.as_bytes());
+                            if let Some((size, content)) = file_of(change.base.as_ref()) {
+                                gone.push(Gone::File {
+                                    path,
+                                    size,
+                                    content,
+                                });
+                            } else if let Some(tree) = tree_of(change.base.as_ref()) {
+                                gone.push(Gone::Directory { path, tree });
+                            }
+                        }
+                    }
+                }
+                Gone::File {
+                    path,
+                    size,
+                    content,
+                } => {
+                    let Some(number) = self.local.add_file(&path, size, content) else {
+                        continue;
+                    };
+                    left = left.saturating_sub(size);
+                    let contents = Contents {
+                        base: Some((size, content)),
+                        target: None,
+                    };
+                    let edits = Edits::look_up(self.source, self.nodes, &[contents]).await?;
+                    for segments in edits.base(self.nodes, 0) {
+                        self.local.add_chunks(number, &segments?);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn join(above: &[u8], name: &[u8]) -> Box<[u8]> {
+    if above.is_empty() {
+        name.into()
+    } else {
+        [above, name].join(&b'/').into()
+    }
+}

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::disk::{self, DiskError};
 
 /// So many descriptors a thread keeps open.
-const MAX_OPEN: usize = 64;
+const MAX_OPEN: usize = 32;
 
 /// What is at a name before it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -614,34 +614,42 @@ async fn an_interrupted_clone_shows_no_half_of_a_dot_and_is_gone_on_with() -> Re
     alice.ok("dm commit -m big && dm push hub").await;
     hub.collaborate("alice/app", "bob", "read").await?;
     let machine = bob.machine.clone();
-    let under_way = async || {
+    let size = async || -> Result<u64> {
+        let du = machine.run("du -sm /var/lib/dotmesh/pool | cut -f1").await;
+        Ok(du.stdout.trim().parse()?)
+    };
+    let grown_by = async |before: u64, megabytes: u64| {
         wait_for("the clone to be under way", SOON, async || {
-            let du = machine.run("du -sm /var/lib/dotmesh/pool | cut -f1").await;
-            ensure!(du.stdout.trim().parse::<u64>()? > 20, "{}", du.stdout);
+            let now = size().await?;
+            ensure!(now > before + megabytes, "{now} after {before}");
             Ok(())
         })
         .await
     };
+    let before = size().await?;
     let kill = async {
-        under_way().await?;
+        grown_by(before, 20).await?;
         bob.daemon.kill9().await
     };
-    let (clone, killed) = tokio::join!(machine.run("dm clone hub alice/app"), kill);
+    let clone = "dm clone --limit-rate 50M hub alice/app";
+    let (killed_clone, killed) = tokio::join!(machine.run(clone), kill);
     killed?;
-    assert_eq!(clone.status.code(), Some(3), "{clone}");
+    assert_eq!(killed_clone.status.code(), Some(3), "{killed_clone}");
     bob.daemon.start_again().await?;
     bob.daemon.wait_for_socket("/run/dotmesh/api.sock").await?;
     assert_eq!(bob.dots().await, [""; 0]);
+
+    let before = size().await?;
     let interrupt = async {
-        under_way().await?;
+        grown_by(before, 20).await?;
         machine
             .run("kill -INT $(cat /run/clone.pid)")
             .await
             .success();
         anyhow::Ok(())
     };
-    let clone = machine.run("echo $$ >/run/clone.pid; exec dm clone hub alice/app");
-    let (clone, interrupted) = tokio::join!(clone, interrupt);
+    let clone = format!("echo $$ >/run/clone.pid; exec {clone}");
+    let (clone, interrupted) = tokio::join!(machine.run(&clone), interrupt);
     interrupted?;
     assert_eq!(clone.status.code(), Some(130), "{clone}");
     assert_eq!(bob.dots().await, [""; 0]);

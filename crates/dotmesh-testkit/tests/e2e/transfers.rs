@@ -3,38 +3,9 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use dotmesh_testkit::{Network, wait_for};
+use dotmesh_testkit::wait_for;
 
-use crate::world::{Hub, Node, SOON};
-
-/// Alice and Bob, each with a node of their own and an account on one hub.
-struct Team {
-    hub: Hub,
-    alice: Node,
-    bob: Node,
-}
-
-impl Team {
-    async fn start() -> Result<Self> {
-        let network = Network::start().await?;
-        let hub = Hub::start(&network).await?;
-        let (alice, bob) =
-            tokio::try_join!(Node::start(&network, "alice"), Node::start(&network, "bob"))?;
-        hub.log_in(&alice, "alice").await?;
-        hub.log_in(&bob, "bob").await?;
-        Ok(Self { hub, alice, bob })
-    }
-
-    /// Alice's dot `app` with one commit, pushed, and cloned by Bob, who may write it.
-    async fn sharing() -> Result<Self> {
-        let team = Self::start().await?;
-        team.alice.in_volume("app", "echo 1 >/v/base").await;
-        team.alice.ok("dm commit -m base && dm push hub").await;
-        team.hub.collaborate("alice/app", "bob", "write").await?;
-        team.bob.ok("dm clone hub alice/app").await;
-        Ok(team)
-    }
-}
+use crate::world::{Node, SOON, Team, received};
 
 impl Node {
     /// Adds a file and commits it, with the file's name as message.
@@ -50,7 +21,7 @@ impl Node {
     }
 
     /// What a line that has to succeed tells on standard error.
-    async fn told(&self, line: &str) -> String {
+    pub(crate) async fn told(&self, line: &str) -> String {
         self.run(line).await.success().stderr
     }
 
@@ -664,18 +635,4 @@ async fn an_interrupted_clone_shows_no_half_of_a_dot_and_is_gone_on_with() -> Re
         alice.in_volume("app", sum).await
     );
     Ok(())
-}
-
-/// How many MiB a transfer says that it received.
-fn received(told: &str) -> f64 {
-    let done = told.lines().find_map(|line| line.strip_prefix("Done! "));
-    let (number, unit) = done
-        .and_then(|done| done.split_once(" received")?.0.split_once(' '))
-        .expect("a line about the traffic");
-    let number: f64 = number.parse().expect("a number");
-    match unit {
-        "kiB" => number / 1024.0,
-        "MiB" => number,
-        other => panic!("a unit that is not expected: {other}"),
-    }
 }

@@ -55,6 +55,10 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    pub(crate) fn i32(&mut self) -> Result<i32, InvalidNode> {
+        self.array().map(i32::from_le_bytes)
+    }
+
     pub(crate) fn i64(&mut self) -> Result<i64, InvalidNode> {
         self.array().map(i64::from_le_bytes)
     }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Kind, Object, PackError};
 
@@ -31,6 +33,8 @@ pub enum Like {
         offset: u64,
         /// How long it is.
         length: u32,
+        /// How much further back it begins than the object.
+        skew: i32,
     },
     /// A node.
     Node(Object),
@@ -45,27 +49,27 @@ impl Like {
         }
     }
 
-    /// The object; `None` when the file does not hold it after all. Blocks.
-    pub fn read(&self) -> Option<Object> {
-        match self {
-            Self::Node(node) => Some(node.clone()),
+    /// The bytes; `None` when they cannot be read. They are not verified: who is sent a delta from others than it has
+    /// notices. Blocks.
+    pub fn read(&self) -> Option<Bytes> {
+        let (file, offset, length) = match self {
+            Self::Node(node) => return Some(node.bytes().clone()),
             Self::Chunk {
-                hash,
                 file,
                 offset,
                 length,
-            } => {
-                let mut bytes = vec![0; usize::try_from(*length).ok()?];
-                let mut filled = 0;
-                while filled < bytes.len() {
-                    match rustix::io::pread(file, &mut bytes[filled..], offset + filled as u64) {
-                        Ok(0) | Err(_) => return None,
-                        Ok(read) => filled += read,
-                    }
-                }
-                Some(Object::new(Kind::Chunk, bytes)).filter(|chunk| chunk.hash() == *hash)
+                ..
+            } => (file, *offset, usize::try_from(*length).ok()?),
+        };
+        let mut bytes = vec![0; length];
+        let mut filled = 0;
+        while filled < length {
+            match rustix::io::pread(file, &mut bytes[filled..], offset + filled as u64) {
+                Ok(0) | Err(_) => return None,
+                Ok(read) => filled += read,
             }
         }
+        Some(bytes.into())
     }
 }
 

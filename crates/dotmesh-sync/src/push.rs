@@ -15,7 +15,8 @@ use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::{Frame, FrameEncoder, Object, PackWriter};
 use tokio::task::JoinSet;
 
-use crate::objects::{Fresh, ObjectSink};
+use crate::objects::{Fresh, Like, ObjectSink};
+use crate::polite::politely;
 use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::retry::{HubError, retry};
@@ -56,13 +57,13 @@ pub struct Push {
     sending: JoinSet<Result<(), HubError>>,
 }
 
-/// Whether a push failed because the hub lacks what a delta starts from: then it goes without deltas.
+/// Whether a push failed because the hub does not have what a delta starts from: then it goes without deltas.
 pub fn is_about_deltas(error: &HubError) -> bool {
     let code = match &error.source {
         ClientError::Refused(refusal) => Some(refusal.code),
         _ => None,
     };
-    error.step == SEND && code == Some(ErrorCode::Incomplete)
+    error.step == SEND && matches!(code, Some(ErrorCode::Incomplete | ErrorCode::Corrupt))
 }
 
 const SEND: &str = "send a pack";
@@ -233,7 +234,8 @@ impl Target {
         let asked = (hashes.len() + missing.len()) * ObjectHash::LENGTH;
         self.progress.add_wire(asked as u64);
         self.under_way().extend(&missing);
-        let frames = tokio::task::spawn_blocking(move || self.encode(batch, &missing, deltas));
+        let frames =
+            tokio::task::spawn_blocking(move || politely(|| self.encode(batch, &missing, deltas)));
         Ok(frames
             .await
             .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
@@ -241,14 +243,12 @@ impl Target {
 
     fn encode(&self, batch: Vec<Fresh>, missing: &HashSet<ObjectHash>, deltas: bool) -> Vec<Frame> {
         let (mut sent, mut deduplicated) = (0, 0);
-        let mut wanted: Vec<(Object, Option<Object>)> = Vec::with_capacity(missing.len());
+        let mut wanted: Vec<(Object, Option<Like>)> = Vec::with_capacity(missing.len());
         for Fresh { object, like } in batch {
             let length = object.bytes().len() as u64;
             if missing.contains(&object.hash()) {
                 sent += length;
-                let like = like
-                    .filter(|like| deltas && !self.under_way().contains(&like.hash()))
-                    .and_then(|like| like.read());
+                let like = like.filter(|like| deltas && !self.under_way().contains(&like.hash()));
                 wanted.push((object, like));
             } else {
                 deduplicated += length;
@@ -258,7 +258,11 @@ impl Target {
         let frames: Vec<Frame> = wanted
             .iter()
             .map(|(object, like)| match like {
-                Some(like) => encoder.encode_against(object, like),
+                Some(Like::Node(node)) => encoder.encode_against(object, node),
+                Some(like @ Like::Chunk { hash, skew, .. }) => match like.read() {
+                    Some(bytes) => encoder.encode_over(object, *hash, &bytes, *skew),
+                    None => encoder.encode(object),
+                },
                 None => encoder.encode(object),
             })
             .collect();

@@ -30,6 +30,7 @@ pub use measure::measure;
 
 use crate::disk::DiskError;
 use crate::objects::ObjectSink;
+use crate::polite::politely;
 use crate::progress::Progress;
 use crate::retry::HubError;
 
@@ -140,7 +141,7 @@ pub async fn seal_directory(
     let (directory, progress) = (directory.to_owned(), Arc::clone(progress));
     let walk = tokio::task::spawn_blocking(move || {
         let output = output::Output::new(sender, cache.clone());
-        walk::walk(&directory, base, cache, output, &progress)
+        politely(|| walk::walk(&directory, base, cache, output, &progress))
     });
     // Returning early drops the receiver, and with it ends the walk.
     while let Some(objects) = pieces.recv().await {

@@ -174,3 +174,39 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn what_changed_in_place_comes_back(
+        old in prop::collection::vec(any::<u8>(), 1..9000),
+        skew in -9500..9500i32,
+        length in 1..9000usize,
+        changes in prop::collection::vec((any::<Index>(), any::<u8>()), 0..5),
+        damage in any::<Option<(Index, u8)>>(),
+    ) {
+        let at = |i: usize| usize::try_from(i as i64 + i64::from(skew)).ok();
+        let mut new: Vec<u8> = (0..length)
+            .map(|i| at(i).and_then(|at| old.get(at)).copied().unwrap_or(7))
+            .collect();
+        for (place, byte) in changes {
+            let place = place.index(new.len());
+            new[place] = byte;
+        }
+        let (old, new) = (Object::new(Kind::Chunk, old), Object::new(Kind::Chunk, new));
+        let frame = FrameEncoder::default().encode_over(&new, old.hash(), old.bytes(), skew);
+        let mut stored = frame.stored().to_vec();
+        if let Some((at, flip)) = damage {
+            let at = at.index(stored.len());
+            stored[at] ^= flip;
+        } else {
+            prop_assert!(stored.len() <= Frame::encode(&new).stored().len() + 60);
+        }
+        let damaged = stored[..] != frame.stored()[..];
+        let parsed = Frame::parse(&stored.into());
+        let read = parsed.and_then(|frame| FrameDecoder::default().object_against(&frame, &old));
+        match read {
+            Ok(read) => assert_eq!(read, new),
+            Err(error) => prop_assert!(damaged, "{error}"),
+        }
+    }
+}

@@ -157,6 +157,7 @@ impl Cutter<'_> {
                 file: Arc::clone(file),
                 offset: old.offset,
                 length: old.length,
+                skew: i32::try_from(at as i64 - old.offset as i64).unwrap_or(0),
             }),
             _ => None,
         };

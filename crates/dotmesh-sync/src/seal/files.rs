@@ -9,6 +9,7 @@ use super::SealError;
 use super::base::BaseTree;
 use super::content::{File, content};
 use super::output::Output;
+use crate::polite::give_way;
 use crate::progress::Progress;
 
 /// So many files are open at a time, waiting or being read.
@@ -85,6 +86,7 @@ fn read(
     mut output: Output,
     progress: &Progress,
 ) -> Result<(), SealError> {
+    give_way();
     loop {
         let job = waiting
             .lock()

@@ -9,6 +9,7 @@ mod accounts;
 mod branches;
 mod capability;
 mod cli;
+mod cuts;
 mod damage;
 mod deltas;
 mod full_disk;

@@ -66,6 +66,11 @@ impl TestHub {
 
     /// Makes an account.
     pub(crate) async fn user(&self, name: &str) -> HubClient {
+        self.user_with_secret(name).await.0
+    }
+
+    /// Makes an account, and tells its key.
+    pub(crate) async fn user_with_secret(&self, name: &str) -> (HubClient, String) {
         let key = ApiKey::generate();
         let name = name.parse().unwrap();
         assert!(
@@ -75,7 +80,8 @@ impl TestHub {
                 .await
                 .unwrap()
         );
-        self.client(name.as_str(), key.reveal())
+        let secret = key.reveal().to_owned();
+        (self.client(name.as_str(), &secret), secret)
     }
 
     pub(crate) fn client(&self, name: &str, secret: &str) -> HubClient {
@@ -204,10 +210,22 @@ pub(crate) fn commit(parent: &Made, files: &Files) -> Made {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     let id = CommitId::from_bytes(id);
-    let record = CommitRecord {
+    Made {
+        id,
+        sealed: sealed(parent, &commit_record(id, parent.id), files.root()),
+    }
+}
+
+/// The text of a commit's record.
+pub(crate) fn record(id: CommitId, parent: CommitId) -> String {
+    String::from_utf8(commit_record(id, parent).encode()).unwrap()
+}
+
+fn commit_record(id: CommitId, parent: CommitId) -> CommitRecord {
+    CommitRecord {
         version: 1,
         id,
-        parent: parent.id,
+        parent,
         branch: BranchName::master(),
         author: "someone".to_owned(),
         time: "2026-01-31T12:00:00Z".parse().unwrap(),
@@ -215,10 +233,6 @@ pub(crate) fn commit(parent: &Made, files: &Files) -> Made {
         metadata: Default::default(),
         images: Vec::new(),
         code: None,
-    };
-    Made {
-        id,
-        sealed: sealed(parent, &record, files.root()),
     }
 }
 

@@ -17,6 +17,8 @@ async fn a_hub_says_what_it_is_to_anyone() {
 #[tokio::test]
 async fn a_client_of_another_protocol_is_told_where_to_look() {
     let hub = TestHub::start().await;
+    // Chooses the cryptography for all of the process.
+    hub.client("nobody", "nothing");
     for path in [
         "api/v2/version",
         "api/v2/dots/alice/app",

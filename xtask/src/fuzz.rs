@@ -86,7 +86,7 @@ fn build() -> Result<String> {
     let host = String::from_utf8(host.context("run rustc")?.stdout)?;
     let host = host.trim();
     let built = Command::new("cargo")
-        .args(["build", "--quiet", "--locked", "--bins"])
+        .args(["build", "--quiet", "--bins"])
         .args(["--manifest-path", "fuzz/Cargo.toml"])
         .args(["--target", host, "--target-dir", BUILD_FOLDER])
         .env("RUSTFLAGS", COVERAGE.join(" "))

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use dotmesh_store::grow::MAX_LEVEL;
+use dotmesh_store::grow::{MAX_ITEMS_LENGTH, MAX_LEVEL};
 use dotmesh_store::{Kind, MAX_OBJECT_LENGTH, TreeNode, references};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,6 +17,7 @@ fuzz_target!(|data: &[u8]| {
             let references = references.expect("its references are told");
             match node {
                 TreeNode::Leaf(entries) => {
+                    assert!(entries.len() < 2 || data.len() <= 2 + MAX_ITEMS_LENGTH);
                     assert!(entries.len() <= 256 && references.len() <= entries.len())
                 }
                 TreeNode::Inner { children, .. } => {

@@ -55,6 +55,11 @@ fn files_below(folder: &Path, into: &mut Vec<PathBuf>) {
 
 #[test]
 fn every_fixture_is_read_and_says_what_it_said() {
+    let versions = std::fs::read_dir(folder().join("..")).expect("list");
+    let versions: Vec<_> = versions
+        .map(|entry| entry.expect("list").file_name())
+        .collect();
+    assert_eq!(versions, ["v1"], "read the other versions here, too");
     let mut files = Vec::new();
     files_below(&folder(), &mut files);
     let mut told = String::new();

@@ -22,16 +22,19 @@ use crate::retry::{HubError, retry};
 use crate::seal::{NodeCache, SealError, Sealed, SealedBase, seal_directory};
 
 /// The hub is asked about this many bytes of objects at once,
-const BATCH_LENGTH: usize = 8 << 20;
+const BATCH_LENGTH: usize = 4 << 20;
 
 /// or about so many objects.
 const BATCH_OBJECTS: usize = 4096;
 
-/// A pack is sent when it has this many bytes.
+/// A pack is sent when it has this many bytes,
 const PACK_LENGTH: usize = 8 << 20;
 
+/// or this many of the objects in it: the hub shall not wait long for its first work, nor the push for its last.
+const PACK_CONTENT: usize = 32 << 20;
+
 /// How many batches the hub is asked about at a time.
-const ASKING: usize = 2;
+const ASKING: usize = 4;
 
 /// How many packs are sent at a time: together less than the largest pack that there may be.
 const SENDING: usize = 3;
@@ -48,6 +51,8 @@ pub struct Push {
     batch_length: usize,
     asking: JoinSet<Result<Vec<Frame>, HubError>>,
     pack: PackWriter,
+    /// How many bytes the objects in the pack have in clear.
+    content: usize,
     sending: JoinSet<Result<(), HubError>>,
 }
 
@@ -88,6 +93,7 @@ impl Push {
             batch_length: 0,
             asking: JoinSet::new(),
             pack: PackWriter::default(),
+            content: 0,
             sending: JoinSet::new(),
         })
     }
@@ -164,7 +170,8 @@ impl Push {
         let most = self.target.rate.step(PACK_LENGTH);
         for frame in frames {
             self.pack.push(&frame);
-            if self.pack.len() >= most {
+            self.content += frame.raw_length();
+            if self.pack.len() >= most || self.content >= PACK_CONTENT {
                 self.end_pack().await?;
             }
         }
@@ -175,6 +182,7 @@ impl Push {
         while self.sending.len() >= SENDING {
             join_next(&mut self.sending).await?;
         }
+        self.content = 0;
         let pack = std::mem::take(&mut self.pack).finish();
         self.sending.spawn(self.target.clone().send(pack));
         Ok(())

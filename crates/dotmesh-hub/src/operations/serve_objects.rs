@@ -1,6 +1,7 @@
 //! Sending objects of a dot.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dotmesh_api::hub::MAX_PACK_LENGTH;
@@ -17,6 +18,9 @@ use crate::state::Hub;
 
 /// A pack is read and sent in parts of about so many bytes, the next one being read while one is sent.
 const PART_LENGTH: usize = 1 << 20;
+
+/// How long a client may take nothing of a pack that is sent to it.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A pack on its way out.
 pub struct ServedPack<S> {
@@ -78,15 +82,32 @@ pub async fn serve_objects(
     let first = parts.next().await.transpose()?;
     let first = first.into_iter().map(Ok);
     let magic = stream::iter([Ok(Bytes::from_static(&MAGIC))]);
-    let rest = parts.map(move |part| {
-        let _turn = &turn;
-        part.map_err(|error| {
+    let parts = magic.chain(stream::iter(first)).chain(parts);
+    let (sender, mut taken) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let _turn = turn;
+        send(parts, &sender).await;
+    });
+    let parts = stream::poll_fn(move |context| taken.poll_recv(context));
+    Ok(ServedPack { length, parts })
+}
+
+/// Hands parts over as the client takes them. One that stops taking them loses the rest, and its turn.
+async fn send(
+    parts: impl Stream<Item = Result<Bytes, PackStoreError>>,
+    sender: &tokio::sync::mpsc::Sender<io::Result<Bytes>>,
+) {
+    let mut parts = std::pin::pin!(parts);
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a pack was cut");
             io::Error::other(error)
-        })
-    });
-    let parts = magic.chain(stream::iter(first)).chain(rest);
-    Ok(ServedPack { length, parts })
+        });
+        let sent = tokio::time::timeout(SILENCE, sender.send(part)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    }
 }
 
 /// Cuts a list of objects into parts.
@@ -99,10 +120,9 @@ fn split(wanted: Vec<(ObjectHash, Location)>) -> Vec<Vec<(ObjectHash, Location)>
             length = 0;
         }
         length += location.range.length as usize;
-        parts
-            .last_mut()
-            .into_iter()
-            .for_each(|part| part.push((hash, location)));
+        if let Some(part) = parts.last_mut() {
+            part.push((hash, location));
+        }
     }
     parts
 }

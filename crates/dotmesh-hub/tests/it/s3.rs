@@ -18,20 +18,27 @@ fn weed() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools/bin/weed")
 }
 
-/// An address on the loopback interface that nobody else has: the server listens on a dozen ports of it.
-fn own_address() -> Ipv4Addr {
+/// An address on the loopback interface that nobody else has, and the first of some ports: the server has
+/// sockets that bear a port's number alone, too.
+fn own_place() -> (Ipv4Addr, u32) {
     static NEXT: AtomicU8 = AtomicU8::new(1);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, high, low, NEXT.fetch_add(1, Ordering::Relaxed))
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let pid = std::process::id();
+    let [_, _, high, low] = pid.to_be_bytes();
+    let port = 11_000 + pid.wrapping_mul(4).wrapping_add(n.into()) % 2000 * 8;
+    (Ipv4Addr::new(127, high, low, n), port)
 }
 
 impl S3Server {
     /// Starts one that has the bucket `bucket`.
     pub(crate) fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let address = own_address();
+        let (address, port) = own_place();
+        let servers = ["master", "volume", "filer", "s3", "admin"];
+        let ports = (port..).zip(servers);
         let mut child = Command::new(weed())
             .args(["mini", "-bucket=bucket", "-webdav=false", "-admin.ui=false"])
+            .args(ports.map(|(port, server)| format!("-{server}.port={port}")))
             .arg(format!("-ip={address}"))
             .arg(format!("-ip.bind={address}"))
             .arg(format!("-dir={}", data.path().display()))

@@ -17,7 +17,7 @@ use super::SealError;
 use super::base::BaseTree;
 use super::list::BaseList;
 use super::output::Output;
-use super::reader::{Buffer, Reader};
+use super::reader::Reader;
 use crate::objects::Like;
 use crate::progress::Progress;
 
@@ -44,7 +44,6 @@ pub(super) struct OldFile {
 pub(super) fn content(
     file: &File,
     tree: Option<&BaseTree>,
-    buffer: &mut Buffer,
     output: &mut Output,
     progress: &Progress,
 ) -> Result<FileContent, SealError> {
@@ -59,7 +58,7 @@ pub(super) fn content(
         _ => (BaseList::empty(), std::slice::from_ref(&whole), None),
     };
     let cutter = Cutter {
-        reader: Reader::new(file.file.as_fd(), &file.path, file.size, buffer),
+        reader: Reader::new(file.file.as_fd(), &file.path, file.size),
         size: file.size,
         ranges,
         old,
@@ -133,13 +132,13 @@ impl Cutter<'_> {
         let mut least = most.min(chunker::AVERAGE_CHUNK);
         let bytes = loop {
             let bytes = self.reader.bytes(at, least, change_end)?;
-            let bytes = &bytes[..bytes.len().min(most)];
-            let length = match bytes.len() == most {
-                true => Some(chunker::cut(bytes)),
-                false => chunker::cut_early(bytes),
+            let window = &bytes[..bytes.len().min(most)];
+            let length = match window.len() == most {
+                true => Some(chunker::cut(window)),
+                false => chunker::cut_early(window),
             };
             match length {
-                Some(length) => break bytes[..length].to_vec(),
+                Some(length) => break bytes.slice(..length),
                 None => least = most,
             }
         };

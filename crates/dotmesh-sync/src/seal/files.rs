@@ -9,7 +9,6 @@ use super::SealError;
 use super::base::BaseTree;
 use super::content::{File, content};
 use super::output::Output;
-use super::reader::Buffer;
 use crate::progress::Progress;
 
 /// So many files are open at a time, waiting or being read.
@@ -86,7 +85,6 @@ fn read(
     mut output: Output,
     progress: &Progress,
 ) -> Result<(), SealError> {
-    let mut buffer = Buffer::default();
     loop {
         let job = waiting
             .lock()
@@ -95,7 +93,7 @@ fn read(
         let Ok(Job { file, answer }) = job else {
             return output.flush();
         };
-        let result = content(&file, tree, &mut buffer, &mut output, progress);
+        let result = content(&file, tree, &mut output, progress);
         // The walk may have failed meanwhile.
         let _ = answer.send(result);
     }

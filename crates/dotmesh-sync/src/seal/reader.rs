@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use dotmesh_store::chunker::MAX_CHUNK;
+use bytes::{Bytes, BytesMut};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
@@ -15,40 +15,26 @@ const LARGE_READ: usize = 1 << 20;
 /// and so many where that is not certain.
 const SMALL_READ: usize = 32 << 10;
 
-/// The memory that files are read into, one after the other.
-#[derive(Default)]
-pub(super) struct Buffer {
-    bytes: Vec<u8>,
-}
-
 /// A file that does not change.
 pub(super) struct Reader<'a> {
     file: BorrowedFd<'a>,
     path: &'a [u8],
     size: u64,
-    buffer: &'a mut Buffer,
-    /// Where the buffer's bytes are in the file.
+    /// What was read last, and where it is in the file. Chunks are parts of it, not copies.
+    buffer: Bytes,
     start: u64,
-    length: usize,
     /// The data that was found last: to its end there is no hole.
     data: std::ops::Range<u64>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(
-        file: BorrowedFd<'a>,
-        path: &'a [u8],
-        size: u64,
-        buffer: &'a mut Buffer,
-    ) -> Self {
-        buffer.bytes.resize(LARGE_READ + MAX_CHUNK, 0);
+    pub(super) fn new(file: BorrowedFd<'a>, path: &'a [u8], size: u64) -> Self {
         Self {
             file,
             path,
             size,
-            buffer,
+            buffer: Bytes::new(),
             start: 0,
-            length: 0,
             data: 0..0,
         }
     }
@@ -75,49 +61,42 @@ impl<'a> Reader<'a> {
     }
 
     /// The bytes from an offset on, at least `least` of them. Up to `until` all will be needed.
-    pub(super) fn bytes(&mut self, at: u64, least: usize, until: u64) -> Result<&[u8], SealError> {
-        let have = self.held(at);
-        if have < least {
-            self.fill(at, have, least, until)?;
+    pub(super) fn bytes(&mut self, at: u64, least: usize, until: u64) -> Result<Bytes, SealError> {
+        let held = self.held(at);
+        if held.len() >= least {
+            return Ok(held);
         }
-        let from = usize::try_from(at - self.start).unwrap_or(usize::MAX);
-        Ok(&self.buffer.bytes[from..self.length])
-    }
-
-    /// How many bytes from an offset on are in the buffer.
-    fn held(&self, at: u64) -> usize {
-        let end = self.start + self.length as u64;
-        if (self.start..end).contains(&at) {
-            usize::try_from(end - at).unwrap_or(0)
-        } else {
-            0
-        }
-    }
-
-    fn fill(&mut self, at: u64, have: usize, least: usize, until: u64) -> Result<(), SealError> {
-        self.buffer
-            .bytes
-            .copy_within(self.length - have..self.length, 0);
-        self.start = at;
-        self.length = have;
         let needed = usize::try_from(until.saturating_sub(at)).unwrap_or(usize::MAX);
-        let target = needed.clamp(SMALL_READ, LARGE_READ).max(least);
         let left = usize::try_from(self.size - at).unwrap_or(usize::MAX);
-        let target = target.min(left);
-        while self.length < target {
-            let into = &mut self.buffer.bytes[self.length..target];
-            let position = self.start + self.length as u64;
-            match rustix::io::pread(self.file, into, position) {
+        let target = needed.clamp(SMALL_READ, LARGE_READ).max(least).min(left);
+        let mut bytes = BytesMut::with_capacity(target);
+        bytes.extend_from_slice(&held);
+        bytes.resize(target, 0);
+        let mut filled = held.len();
+        while filled < target {
+            match rustix::io::pread(self.file, &mut bytes[filled..], at + filled as u64) {
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.failed(errno)),
                 Ok(0) => return Err(self.changed()),
-                Ok(read) => self.length += read,
+                Ok(read) => filled += read,
             }
         }
-        if self.length < least {
+        if filled < least {
             return Err(self.changed());
         }
-        Ok(())
+        self.start = at;
+        self.buffer = bytes.freeze();
+        Ok(self.buffer.clone())
+    }
+
+    /// The bytes from an offset on that were read already.
+    fn held(&self, at: u64) -> Bytes {
+        let skip = at.checked_sub(self.start);
+        let skip = skip.and_then(|skip| usize::try_from(skip).ok());
+        match skip {
+            Some(skip) if skip <= self.buffer.len() => self.buffer.slice(skip..),
+            _ => Bytes::new(),
+        }
     }
 
     fn failed(&self, errno: Errno) -> SealError {

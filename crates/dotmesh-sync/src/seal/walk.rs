@@ -20,7 +20,6 @@ use super::base::{BaseTree, Directory};
 use super::content::{File, OldFile, content};
 use super::files::{Files, Promise};
 use super::output::Output;
-use super::reader::Buffer;
 use super::{NodeCache, SealError, Sealed, SealedBase, Sockets};
 use crate::disk::{self, DiskError, Handle};
 use crate::progress::Progress;
@@ -66,7 +65,6 @@ pub(super) fn walk(
             path: Vec::new(),
             links: HashMap::new(),
             sockets: Sockets::default(),
-            buffer: Buffer::default(),
         };
         let attributes = disk::attributes(&stat, Handle::Open(root.as_fd())).map_err(failed)?;
         walker.check(&attributes)?;
@@ -109,7 +107,6 @@ struct Walker<'a> {
     /// The first names of files that have several.
     links: HashMap<u64, Box<[u8]>>,
     sockets: Sockets,
-    buffer: Buffer,
 }
 
 /// An entry whose file may still be being read.
@@ -335,8 +332,7 @@ impl Walker<'_> {
             // Not worth a thread's attention.
             None if size <= MAX_CHUNK as u64 => {
                 let tree = self.base.as_ref().map(|base| &base.tree);
-                let (buffer, output) = (&mut self.buffer, &mut self.output);
-                content(&file, tree, buffer, output, self.progress)?
+                content(&file, tree, &mut self.output, self.progress)?
             }
             None => {
                 let content = self.files.read(file)?;

@@ -5,6 +5,7 @@
 mod bad_input;
 mod branches;
 mod deletion;
+mod history;
 mod one_instant;
 mod survival;
 mod transfers;

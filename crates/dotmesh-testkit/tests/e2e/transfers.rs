@@ -3,38 +3,9 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use dotmesh_testkit::{Network, wait_for};
+use dotmesh_testkit::wait_for;
 
-use crate::world::{Hub, Node, SOON};
-
-/// Alice and Bob, each with a node of their own and an account on one hub.
-struct Team {
-    hub: Hub,
-    alice: Node,
-    bob: Node,
-}
-
-impl Team {
-    async fn start() -> Result<Self> {
-        let network = Network::start().await?;
-        let hub = Hub::start(&network).await?;
-        let (alice, bob) =
-            tokio::try_join!(Node::start(&network, "alice"), Node::start(&network, "bob"))?;
-        hub.log_in(&alice, "alice").await?;
-        hub.log_in(&bob, "bob").await?;
-        Ok(Self { hub, alice, bob })
-    }
-
-    /// Alice's dot `app` with one commit, pushed, and cloned by Bob, who may write it.
-    async fn sharing() -> Result<Self> {
-        let team = Self::start().await?;
-        team.alice.in_volume("app", "echo 1 >/v/base").await;
-        team.alice.ok("dm commit -m base && dm push hub").await;
-        team.hub.collaborate("alice/app", "bob", "write").await?;
-        team.bob.ok("dm clone hub alice/app").await;
-        Ok(team)
-    }
-}
+use crate::world::{Node, SOON, Team, received};
 
 impl Node {
     /// Adds a file and commits it, with the file's name as message.
@@ -50,7 +21,7 @@ impl Node {
     }
 
     /// What a line that has to succeed tells on standard error.
-    async fn told(&self, line: &str) -> String {
+    pub(crate) async fn told(&self, line: &str) -> String {
         self.run(line).await.success().stderr
     }
 
@@ -602,7 +573,7 @@ async fn an_interrupted_push_shows_nothing_and_can_be_repeated() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_clone_leaves_no_half_of_a_dot() -> Result<()> {
+async fn an_interrupted_clone_shows_no_half_of_a_dot_and_is_gone_on_with() -> Result<()> {
     let Team {
         hub,
         alice,
@@ -614,46 +585,50 @@ async fn an_interrupted_clone_leaves_no_half_of_a_dot() -> Result<()> {
     alice.ok("dm commit -m big && dm push hub").await;
     hub.collaborate("alice/app", "bob", "read").await?;
     let machine = bob.machine.clone();
-    let under_way = async || {
+    let size = async || -> Result<u64> {
+        let du = machine.run("du -sm /var/lib/dotmesh/pool | cut -f1").await;
+        Ok(du.stdout.trim().parse()?)
+    };
+    let grown_by = async |before: u64, megabytes: u64| {
         wait_for("the clone to be under way", SOON, async || {
-            let du = machine.run("du -sm /var/lib/dotmesh/pool | cut -f1").await;
-            ensure!(du.stdout.trim().parse::<u64>()? > 20, "{}", du.stdout);
+            let now = size().await?;
+            ensure!(now > before + megabytes, "{now} after {before}");
             Ok(())
         })
         .await
     };
+    let before = size().await?;
     let kill = async {
-        under_way().await?;
+        grown_by(before, 20).await?;
         bob.daemon.kill9().await
     };
-    let (clone, killed) = tokio::join!(machine.run("dm clone hub alice/app"), kill);
+    let clone = "dm clone --limit-rate 50M hub alice/app";
+    let (killed_clone, killed) = tokio::join!(machine.run(clone), kill);
     killed?;
-    assert_eq!(clone.status.code(), Some(3), "{clone}");
+    assert_eq!(killed_clone.status.code(), Some(3), "{killed_clone}");
     bob.daemon.start_again().await?;
     bob.daemon.wait_for_socket("/run/dotmesh/api.sock").await?;
     assert_eq!(bob.dots().await, [""; 0]);
-    wait_for("the half to be deleted", SOON, async || {
-        let du = machine.run("du -sm /var/lib/dotmesh/pool | cut -f1").await;
-        ensure!(du.stdout.trim().parse::<u64>()? < 20, "{}", du.stdout);
-        Ok(())
-    })
-    .await?;
 
+    let before = size().await?;
     let interrupt = async {
-        under_way().await?;
+        grown_by(before, 20).await?;
         machine
             .run("kill -INT $(cat /run/clone.pid)")
             .await
             .success();
         anyhow::Ok(())
     };
-    let clone = machine.run("echo $$ >/run/clone.pid; exec dm clone hub alice/app");
-    let (clone, interrupted) = tokio::join!(clone, interrupt);
+    let clone = format!("echo $$ >/run/clone.pid; exec {clone}");
+    let (clone, interrupted) = tokio::join!(machine.run(&clone), interrupt);
     interrupted?;
     assert_eq!(clone.status.code(), Some(130), "{clone}");
     assert_eq!(bob.dots().await, [""; 0]);
 
-    bob.ok("dm clone hub alice/app").await;
+    // What came before is not fetched again.
+    let told = bob.told("dm clone hub alice/app").await;
+    let received = received(&told);
+    assert!(received < 190.0, "{received} MiB once more\n{told}");
     let sum = "sha256sum /v/big";
     assert_eq!(
         bob.in_volume("app", sum).await,

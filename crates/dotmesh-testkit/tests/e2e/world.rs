@@ -347,3 +347,46 @@ fn binary(name: &str) -> Command {
     command.env("RUST_LOG", "warn");
     command
 }
+
+/// Alice and Bob, each with a node of their own and an account on one hub.
+pub(crate) struct Team {
+    pub(crate) hub: Hub,
+    pub(crate) alice: Node,
+    pub(crate) bob: Node,
+}
+
+impl Team {
+    pub(crate) async fn start() -> Result<Self> {
+        let network = Network::start().await?;
+        let hub = Hub::start(&network).await?;
+        let (alice, bob) =
+            tokio::try_join!(Node::start(&network, "alice"), Node::start(&network, "bob"))?;
+        hub.log_in(&alice, "alice").await?;
+        hub.log_in(&bob, "bob").await?;
+        Ok(Self { hub, alice, bob })
+    }
+
+    /// Alice's dot `app` with one commit, pushed, and cloned by Bob, who may write it.
+    pub(crate) async fn sharing() -> Result<Self> {
+        let team = Self::start().await?;
+        team.alice.in_volume("app", "echo 1 >/v/base").await;
+        team.alice.ok("dm commit -m base && dm push hub").await;
+        team.hub.collaborate("alice/app", "bob", "write").await?;
+        team.bob.ok("dm clone hub alice/app").await;
+        Ok(team)
+    }
+}
+
+/// How many MiB a transfer says that it received.
+pub(crate) fn received(told: &str) -> f64 {
+    let done = told.lines().find_map(|line| line.strip_prefix("Done! "));
+    let (number, unit) = done
+        .and_then(|done| done.split_once(" received")?.0.split_once(' '))
+        .expect("a line about the traffic");
+    let number: f64 = number.parse().expect("a number");
+    match unit {
+        "kiB" => number / 1024.0,
+        "MiB" => number,
+        other => panic!("a unit that is not expected: {other}"),
+    }
+}

@@ -2,11 +2,12 @@
 
 CARGO := $(shell command -v cargo || echo $$HOME/.cargo/bin/cargo)
 
-.PHONY: help build install demo demo-stop test bench fmt
+.PHONY: help build install demo demo-stop test fuzz bench fmt
 
 help:
 	@echo "make demo       see the whole of Dotmesh at work on this machine (stop it with make demo-stop)"
 	@echo "make test       run every check and test; installs what it needs"
+	@echo "make fuzz       look for inputs that break a reader of outside bytes; TARGET=pack SECONDS=600 for one and how long"
 	@echo "make build      build dm, dotmeshd and dothub into target/release"
 	@echo "make install    put them into /usr/local/bin"
 	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,transfer,list for a part of it"
@@ -31,6 +32,10 @@ test:
 	@scripts/setup.sh test
 	$(CARGO) xtask ci
 
+fuzz:
+	@scripts/setup.sh fuzz
+	$(CARGO) xtask fuzz $(or $(SECONDS),600) $(TARGET)
+
 # Parts of `transfer` are app, files, pages and growth. SCALE=0.1 is for trying the benchmark itself out.
 bench:
 	@scripts/setup.sh bench
@@ -39,3 +44,4 @@ bench:
 
 fmt:
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml

@@ -4,6 +4,7 @@
 #   setup.sh build     to compile Dotmesh
 #   setup.sh docker    to run it: a Docker engine, Compose, the btrfs tools
 #   setup.sh test      to run all of its tests
+#   setup.sh fuzz      to run the fuzz targets alone
 #   setup.sh bench     to measure it beside its peers
 set -eu
 
@@ -31,8 +32,14 @@ need_docker() {
     need mkfs.btrfs btrfs-progs
 }
 
-need_test() {
+need_fuzz() {
     need_build
+    # libFuzzer is C++.
+    need c++ g++
+}
+
+need_test() {
+    need_fuzz
     need_docker
     need mmdebstrap mmdebstrap
     need ip iproute2
@@ -62,9 +69,10 @@ case ${1:-} in
 build) need_build ;;
 docker) need_docker ;;
 test) need_test ;;
+fuzz) need_fuzz ;;
 bench) need_bench ;;
 *)
-    echo "usage: $0 build|docker|test|bench" >&2
+    echo "usage: $0 build|docker|test|fuzz|bench" >&2
     exit 2
     ;;
 esac

@@ -4,11 +4,13 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::tidy;
+use crate::{fuzz, tidy};
 
 /// Runs all of them; the first failure ends it.
 pub(crate) fn run() -> Result<()> {
     step("cargo", &["fmt", "--all", "--check"])?;
+    let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
+    step("cargo", &fuzz)?;
     tidy::run()?;
     step(
         "cargo",
@@ -33,6 +35,8 @@ pub(crate) fn run() -> Result<()> {
             "--quiet",
         ],
     )?;
+    announce("fuzz targets, for a moment each");
+    fuzz::run(fuzz::MOMENT, None)?;
     // Each of these tests has machines with Docker engines of their own: more at once than cores only wait.
     step("scripts/images.sh", &["--prepared"])?;
     step(

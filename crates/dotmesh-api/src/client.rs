@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ErrorBody, ErrorCode, ErrorEnvelope};
+use crate::hub::PROTOCOL_VERSION;
 
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,11 @@ pub enum ClientError {
     /// Something answered that is not the server it should be.
     #[error("{server} answered with something that is not Dotmesh's protocol (status {status})")]
     NotDotmesh { server: String, status: u16 },
+    /// A hub that speaks another version of the protocol only.
+    #[error(
+        "{server} speaks version {theirs} of the hub protocol, and this Dotmesh version {PROTOCOL_VERSION}"
+    )]
+    OtherProtocol { server: String, theirs: u32 },
 }
 
 impl ClientError {
@@ -28,7 +34,20 @@ impl ClientError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Refused(error) => error.code,
-            Self::Unreachable { .. } | Self::NotDotmesh { .. } => ErrorCode::Unreachable,
+            Self::Unreachable { .. } | Self::NotDotmesh { .. } | Self::OtherProtocol { .. } => {
+                ErrorCode::Unreachable
+            }
+        }
+    }
+
+    /// What to do next, where only the client knows it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::OtherProtocol { theirs, .. } if *theirs > PROTOCOL_VERSION => {
+                Some("upgrade Dotmesh on this machine")
+            }
+            Self::OtherProtocol { .. } => Some("ask the hub's administrator to upgrade it"),
+            Self::Refused(_) | Self::Unreachable { .. } | Self::NotDotmesh { .. } => None,
         }
     }
 }
@@ -44,7 +63,11 @@ impl From<ClientError> for ErrorBody {
                     message = format!("{message}: {cause}");
                     source = cause.source();
                 }
-                ErrorBody::new(ErrorCode::Unreachable, message)
+                let body = ErrorBody::new(ErrorCode::Unreachable, message);
+                match other.hint() {
+                    Some(hint) => body.hint(hint),
+                    None => body,
+                }
             }
         }
     }

@@ -147,17 +147,20 @@ impl HubClient {
         self.address.to_string()
     }
 
-    /// What answers there; fails with [`ClientError::NotDotmesh`] when it is no hub.
+    /// What answers there. Fails with [`ClientError::NotDotmesh`] when it is no hub, and with
+    /// [`ClientError::OtherProtocol`] when it is one that this client cannot talk to.
     pub async fn version(&self) -> Result<HubVersion, ClientError> {
-        let version: HubVersion = client::json(&self.server(), self.get("version")).await?;
-        if version.server == "dothub" {
-            Ok(version)
-        } else {
-            Err(ClientError::NotDotmesh {
-                server: self.server(),
-                status: 200,
-            })
+        let server = self.server();
+        let version: HubVersion = client::json(&server, self.get("version")).await?;
+        if version.server != "dothub" {
+            let status = 200;
+            return Err(ClientError::NotDotmesh { server, status });
         }
+        if version.protocol != PROTOCOL_VERSION {
+            let theirs = version.protocol;
+            return Err(ClientError::OtherProtocol { server, theirs });
+        }
+        Ok(version)
     }
 
     /// Who the credentials belong to: how they are checked.

@@ -183,7 +183,7 @@ impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let (server, source) = match error {
             ClientError::Refused(body) => return body.into(),
-            ClientError::NotDotmesh { .. } => {
+            ClientError::NotDotmesh { .. } | ClientError::OtherProtocol { .. } => {
                 return Self::unreachable(error.to_string()).hint(
                     "'dm' and 'dotmeshd' may be of different versions; compare them with 'dm version'.",
                 );

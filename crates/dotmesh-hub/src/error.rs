@@ -229,6 +229,13 @@ impl HubError {
             Self::Pack(PackError::WrongHash { .. } | PackError::BadCompression { .. }) => {
                 PUSH_AGAIN
             }
+            Self::Pack(PackError::NotAPack)
+            | Self::Node {
+                source: InvalidNode::UnknownVersion { .. },
+                ..
+            } => {
+                "what was pushed may be of a newer Dotmesh: ask the hub's administrator to upgrade it"
+            }
             Self::Moves(error) => return error.hint(),
             Self::Chain(error) => return error.hint(),
             _ => return None,

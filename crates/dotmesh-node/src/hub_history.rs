@@ -82,3 +82,25 @@ impl HubCommit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_first_version_kept_is_read() {
+        let kept = include_bytes!("../../../testdata/v1/pool/hub-history.json");
+        let history: HubHistory = serde_json::from_slice(kept).expect("a history");
+        let written = serde_json::to_value(&history).expect("JSON");
+        let whole: serde_json::Value = serde_json::from_slice(kept).expect("JSON");
+        assert_eq!(written, whole, "nothing is lost, nothing is unknown");
+        for id in history.ids() {
+            let commit = history.get(id).expect("a commit");
+            let absent = commit.absent().expect("its record can be read");
+            assert_eq!(absent.id, id);
+            assert_eq!(absent.seal.map(|seal| seal.seal), Some(commit.sealed.seal));
+            assert_eq!(commit.source.hub, "https://hub.example.com");
+        }
+        assert_eq!(history.ids().count(), 3);
+    }
+}

@@ -6,7 +6,7 @@ use crate::attributes::{Attributes, EntryName};
 use crate::chunker::MAX_CHUNK;
 use crate::error::InvalidNode;
 use crate::file_node::MAX_FILE_SIZE;
-use crate::grow::{self, Boundary, MAX_LEVEL};
+use crate::grow::{self, Boundary, MAX_ITEMS_LENGTH, MAX_LEVEL};
 use crate::object::{Kind, MAX_OBJECT_LENGTH};
 use crate::wire::{NODE_VERSION, Reader};
 
@@ -243,8 +243,12 @@ impl TreeNode {
 
 fn decode_leaf(mut reader: Reader<'_>) -> Result<TreeNode, InvalidNode> {
     let mut entries = Vec::new();
+    let length = reader.len();
     while !reader.is_empty() {
         entries.push(Entry::decode(&mut reader)?);
+    }
+    if length > MAX_ITEMS_LENGTH && entries.len() > 1 {
+        return Err(InvalidNode::BadBoundary);
     }
     if !entries.is_sorted_by(|a: &Entry, b| a.name < b.name) {
         return Err(InvalidNode::Unsorted);

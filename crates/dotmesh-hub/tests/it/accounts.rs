@@ -1,6 +1,6 @@
 //! Logging in: keys, passwords, and what is said to those who have neither.
 
-use dotmesh_api::ErrorCode;
+use dotmesh_api::{ErrorCode, ErrorEnvelope};
 use dotmesh_hub::clock;
 use dotmesh_hub::credentials::{ApiKey, HashedPassword};
 use dotmesh_hub::database::users::{Dots, OldKeys, Removal};
@@ -12,6 +12,26 @@ async fn a_hub_says_what_it_is_to_anyone() {
     let hub = TestHub::start().await;
     let version = hub.client("nobody", "nothing").version().await.unwrap();
     assert_eq!((version.server.as_str(), version.protocol), ("dothub", 1));
+}
+
+#[tokio::test]
+async fn a_client_of_another_protocol_is_told_where_to_look() {
+    let hub = TestHub::start().await;
+    // Chooses the cryptography for all of the process.
+    hub.client("nobody", "nothing");
+    for path in [
+        "api/v2/version",
+        "api/v2/dots/alice/app",
+        "api/v1/later",
+        "",
+    ] {
+        let url = format!("{}/{path}", hub.url);
+        let answer = reqwest::get(url).await.unwrap();
+        assert_eq!(answer.status(), 404, "{path}");
+        let ErrorEnvelope { error } = answer.json().await.unwrap();
+        assert_eq!(error.code, ErrorCode::NotFound);
+        assert!(error.hint.unwrap().contains("GET /api/v1/version"));
+    }
 }
 
 #[tokio::test]

@@ -147,8 +147,8 @@ async fn push(client: &HubClient, data: &Path, commit: CommitId) -> Result<Objec
 }
 
 async fn root_of(directory: &Path) -> ObjectHash {
-    let progress = Arc::default();
-    let sealed = seal_directory(directory, None, None, &mut NullSink, &progress);
+    let (progress, mut nowhere) = (Arc::default(), NullSink);
+    let sealed = seal_directory(directory, None, None, &mut nowhere, &progress);
     sealed.await.unwrap().root
 }
 

@@ -53,6 +53,23 @@ async fn a_node_that_is_none_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_refused_with_what_to_do() {
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    let app = dot("alice/app");
+    let upload = alice.begin_upload(&app).await.unwrap();
+    let node = Object::new(Kind::TreeNode, &[2, 0][..]);
+    let mut newer = pack([&node]).to_vec();
+    let of_node = alice.send_pack(&app, &upload, newer.clone().into()).await;
+    newer[7] = 2;
+    let of_pack = alice.send_pack(&app, &upload, newer.into()).await;
+    for answer in [of_node, of_pack] {
+        let error = refused(answer, ErrorCode::Corrupt);
+        assert!(error.hint.unwrap().contains("upgrade"));
+    }
+}
+
 struct Sent {
     hub: TestHub,
     client: dotmesh_api::HubClient,

@@ -10,4 +10,5 @@ mod nodes;
 mod pack_store;
 mod packs;
 mod promises;
+mod second_reader;
 mod vectors;

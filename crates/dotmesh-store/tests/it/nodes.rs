@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::file_node::FileSpine;
-use dotmesh_store::grow::{Grower, Spine};
+use dotmesh_store::grow::{Grower, MAX_ITEMS_LENGTH, Spine};
 use dotmesh_store::tree::TreeSpine;
 use dotmesh_store::{
-    Entry, EntryName, FileContent, FileNode, Inode, InodeKind, InvalidNode, Kind, Node, Object,
-    Root, Segment, TreeNode, object_hash, references,
+    Attributes, Entry, EntryName, FileContent, FileNode, Inode, InodeKind, InvalidNode, Kind, Node,
+    Object, Root, Segment, TreeNode, Xattr, object_hash, references,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -234,4 +234,33 @@ fn what_no_honest_writer_makes_is_refused() {
         Err(InvalidNode::BadLevel { level: 16 })
     );
     assert_eq!(TreeNode::decode(&[1, 1]), Err(InvalidNode::BadBoundary));
+}
+
+#[test]
+fn a_leaf_of_large_attributes_ends_early() {
+    let entry = |name: &[u8], length| Entry {
+        name: EntryName::new(name).expect("a name"),
+        node: Node::Inode(Inode {
+            attributes: Attributes {
+                xattrs: vec![Xattr {
+                    name: (*b"user.large").into(),
+                    value: vec![0; length].into(),
+                }],
+                ..Attributes::default()
+            },
+            kind: InodeKind::Fifo,
+        }),
+    };
+    let decode = |entries| TreeNode::decode(&TreeNode::Leaf(entries).encode());
+    let half = MAX_ITEMS_LENGTH / 2;
+    assert!(decode(vec![entry(b"a", 3 * half)]).is_ok());
+    assert!(decode(vec![entry(b"a", half - 100), entry(b"b", half - 100)]).is_ok());
+    let too_much = vec![entry(b"a", half), entry(b"b", half)];
+    assert_eq!(decode(too_much.clone()), Err(InvalidNode::BadBoundary));
+    // The writer cuts it as the reader asks.
+    let (_, objects) = grow::<TreeSpine>(too_much);
+    assert_eq!(objects.len(), 3);
+    for object in objects.values() {
+        TreeNode::decode(object.bytes()).expect("a node");
+    }
 }

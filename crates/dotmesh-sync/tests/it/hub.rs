@@ -9,9 +9,9 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit, Upload};
+use dotmesh_api::hub::{BranchUpdate, FinishUpload, HubVersion, SealedCommit, Upload};
 use dotmesh_api::hub_client::{join, split};
-use dotmesh_api::{HubAddress, HubClient};
+use dotmesh_api::{ErrorBody, HubAddress, HubClient};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{Frame, Object, PackReader, PackWriter, ROOT_SEAL, references, seal};
 use dotmesh_sync::{
@@ -327,4 +327,30 @@ async fn an_unreachable_hub_is_named_with_the_step_that_failed() {
     let pushing = Push::begin(&client, &dot(), &rate, &progress, true).await;
     let error = pushing.err().expect("nobody listens");
     assert_eq!(error.to_string(), "cannot begin a push");
+}
+
+#[tokio::test]
+async fn a_hub_of_another_protocol_is_refused_with_what_to_do() {
+    for (protocol, says, hint) in [
+        (2, "version 2", "upgrade Dotmesh on this machine"),
+        (0, "version 0", "ask the hub's administrator to upgrade it"),
+    ] {
+        let version = HubVersion {
+            server: "dothub".to_owned(),
+            version: "9.0.0".to_owned(),
+            protocol,
+        };
+        let app = Router::new().route("/api/v1/version", get(async || Json(version)));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("bind");
+        let address = listener.local_addr().expect("address").to_string();
+        tokio::spawn(async { axum::serve(listener, app).await });
+        let address = address.parse().expect("an address");
+        let user = "alice".parse().expect("a name");
+        let client = HubClient::new(address, user, String::new()).expect("a client");
+        let body = ErrorBody::from(client.version().await.expect_err("another version"));
+        assert!(body.message.contains(says), "{body}");
+        assert_eq!(body.hint.as_deref(), Some(hint));
+    }
 }

@@ -1,6 +1,7 @@
 //! Tests of sealing, pushing, pulling and materialising, through the crate's public surface.
 
 mod fidelity;
+mod fixtures;
 mod history;
 mod hostile;
 mod hub;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use dotmesh_api::{ClientError, ErrorCode, HubAddress, HubClient};
+use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient};
 use dotmesh_model::UserName;
 
 use crate::config::{ApiKey, Config, Remote, RemoteName};
@@ -128,6 +128,7 @@ fn explain(error: ClientError) -> CliError {
                 format!("{server} is not a Dotmesh hub (it answered with status {status})");
             CliError::unreachable(message).hint("Check the host and the port of USER@HOST[:PORT].")
         }
+        error @ ClientError::OtherProtocol { .. } => ErrorBody::from(error).into(),
         ClientError::Unreachable { server, source } => {
             let (_, reason) = root_cause(&source);
             let error = CliError::unreachable(format!("cannot reach {server}: {reason}"))

@@ -1,0 +1,29 @@
+//! Nodes of a file's segments from outside: what can be read has one encoding, and only what can be read has references.
+
+#![no_main]
+
+use dotmesh_store::file_node::MAX_FILE_SIZE;
+use dotmesh_store::grow::MAX_LEVEL;
+use dotmesh_store::{FileNode, Kind, MAX_OBJECT_LENGTH, references};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let references = references(Kind::FileNode, data);
+    match FileNode::decode(data) {
+        Ok(node) => {
+            assert_eq!(node.encode(), data);
+            assert!(data.len() <= MAX_OBJECT_LENGTH && node.level() <= MAX_LEVEL);
+            assert!((1..=MAX_FILE_SIZE).contains(&node.size()));
+            let references = references.expect("its references are told");
+            match node {
+                FileNode::Leaf(segments) => {
+                    assert!(segments.len() <= 512 && references.len() <= segments.len())
+                }
+                FileNode::Inner { children, .. } => {
+                    assert!(children.len() <= 512 && references.len() == children.len())
+                }
+            }
+        }
+        Err(error) => assert_eq!(references, Err(error)),
+    }
+});

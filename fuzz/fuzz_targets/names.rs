@@ -1,0 +1,68 @@
+//! Names, volumes, revisions, sizes and ids as people and other programs write them: what they are shown as means the same.
+
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+use dotmesh_model::names::MAX_NAME_LENGTH;
+use dotmesh_model::size::{format_size, parse_size};
+use dotmesh_model::{
+    BranchName, CommitId, DotName, History, Namespace, ObjectHash, Revision, SubdotName, UserName,
+    VolumeName,
+};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    for name in [
+        is_shown_as_written::<Namespace>(text),
+        is_shown_as_written::<BranchName>(text),
+        is_shown_as_written::<SubdotName>(text),
+        is_shown_as_written::<UserName>(text),
+        comes_back::<DotName>(text).map(|dot| dot.full().replacen('/', "", 1)),
+    ] {
+        let Some(name) = name else { continue };
+        // A safe file name and URL segment.
+        assert!((1..=2 * MAX_NAME_LENGTH).contains(&name.len()) && !name.starts_with('-'));
+        assert!(
+            name.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        );
+    }
+    is_shown_as_written::<CommitId>(text);
+    is_shown_as_written::<ObjectHash>(text);
+    if let Some(volume) = comes_back::<VolumeName>(text) {
+        comes_back::<DotName>(&volume.dot.full());
+    }
+    if let Some(revision) = comes_back::<Revision>(text) {
+        let (first, second) = (
+            CommitId::from_bytes([0xab; 16]),
+            CommitId::from_bytes([0xac; 16]),
+        );
+        let mut history = History::default();
+        history.insert(first, CommitId::ROOT);
+        history.insert(second, first);
+        let branches = BTreeMap::from([(BranchName::master(), first)]);
+        if let Ok(commit) = revision.resolve(second, &branches, &history) {
+            assert!(history.contains(commit));
+        }
+    }
+    if let Ok(size) = parse_size(text) {
+        format_size(size);
+        assert_eq!(parse_size(&size.to_string()), Ok(size));
+    }
+});
+
+fn comes_back<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) -> Option<T> {
+    let value: T = text.parse().ok()?;
+    let again = value.to_string().parse();
+    assert_eq!(&value, again.as_ref().expect("what is shown can be read"));
+    Some(value)
+}
+
+fn is_shown_as_written<T: FromStr + Display>(text: &str) -> Option<String> {
+    let value: T = text.parse().ok()?;
+    assert_eq!(value.to_string(), text);
+    Some(text.to_owned())
+}

@@ -1,0 +1,18 @@
+//! Nodes of a root from outside: what can be read has one encoding, and only what can be read has references.
+
+#![no_main]
+
+use dotmesh_store::{Kind, Root, references};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let references = references(Kind::Root, data);
+    match Root::decode(data) {
+        Ok(node) => {
+            assert_eq!(node.encode(), data);
+            assert_eq!(references, Ok(vec![(Kind::TreeNode, node.tree)]));
+            assert!(node.attributes.check().is_ok());
+        }
+        Err(error) => assert_eq!(references, Err(error)),
+    }
+});

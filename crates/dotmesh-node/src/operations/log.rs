@@ -1,5 +1,7 @@
 //! `dm log`: a commit and its ancestors.
 
+use std::collections::BTreeMap;
+
 use dotmesh_api::node::Log;
 use dotmesh_model::{DotName, Revision};
 
@@ -22,11 +24,12 @@ pub(crate) async fn log(
             .resolve(head, &dot.heads(), &history)?,
     };
     let mut commits = Vec::new();
-    let mut absent = node.registry.sources(&dot.id).await?;
+    let mut absent = BTreeMap::new();
+    let mut sources = node.registry.sources(&dot.id).await?;
     for id in history.ancestry(from) {
         commits.push(node.registry.decoded(&dot.id, id).await?);
+        absent.extend(sources.remove_entry(&id));
     }
-    absent.retain(|id, _| commits.iter().any(|commit| commit.id == *id));
     Ok(Log {
         commits,
         branches: dot.heads(),

@@ -78,6 +78,9 @@ pub enum NodeError {
     /// The data of a commit is on a hub only.
     #[error("the data of commit {commit} is not here, but at {hub}")]
     Absent { commit: CommitId, hub: String },
+    /// What a commit's snapshot holds is not what was sealed.
+    #[error("the data of commit {commit} is not what it was when it was sealed")]
+    Unsealed { commit: CommitId },
     /// A delta started from an object that the hub lacks.
     #[error("the hub does not have what its history says that it has")]
     DeltasRefused,
@@ -135,6 +138,7 @@ impl NodeError {
             }
             Self::Absent { .. } => ErrorCode::Absent,
             Self::DeltasRefused => ErrorCode::Incomplete,
+            Self::Unsealed { .. } => ErrorCode::Corrupt,
             Self::Dirty { .. } => ErrorCode::Dirty,
             Self::InUse { .. } => ErrorCode::InUse,
             Self::Diverged { .. } => ErrorCode::Diverged,
@@ -168,6 +172,9 @@ impl NodeError {
             }
             Self::Absent { .. } => {
                 "Add that hub with 'dm remote add', so that it can be fetched, or 'dm pull --full' all of it."
+            }
+            Self::Unsealed { .. } => {
+                "Nothing was pushed. The disk below the pool may be damaged: see the kernel's log, and fetch the commit again by a clone."
             }
             Self::NothingToPush { .. } => "Make one with 'dm commit'.",
             Self::Pool(PoolError::Full { .. }) => {

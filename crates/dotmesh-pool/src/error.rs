@@ -38,6 +38,9 @@ pub enum PoolError {
         program: &'static str,
         output: String,
     },
+    /// A snapshot cannot have come from one that was made later.
+    #[error("{snapshot} was not made from {base}, which is newer")]
+    NotALine { base: PathBuf, snapshot: PathBuf },
     /// A subdot's folder is a symlink or a file, which a container must have made.
     #[error("{path} is not a folder: something inside the dot replaced it")]
     NotAFolder { path: PathBuf },

@@ -2,7 +2,7 @@
 //!
 //! Commits do not change, so the app and further commits go on meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use dotmesh_api::hub::{BranchUpdate, HubDot, SealedCommit};
 use dotmesh_api::node::{BranchOutcome, SkippedSockets, TransferOutcome};
@@ -12,6 +12,7 @@ use dotmesh_sync::{Push, SealError, SealedBase, is_about_deltas};
 
 use super::transfer::{Connection, Job};
 use crate::error::NodeError;
+use crate::hub_history::HubHistory;
 use crate::registry::{Dot, Seal};
 
 /// Pushes one branch, or all of them that have commits.
@@ -217,6 +218,9 @@ struct Commits<'a> {
     parent_seal: ObjectHash,
     /// The seal of the first one's parent, if that is here and was sealed.
     base: Option<Seal>,
+    /// What is known of seals already.
+    seals: HashMap<CommitId, Seal>,
+    told: HubHistory,
 }
 
 impl<'a> Commits<'a> {
@@ -230,7 +234,8 @@ impl<'a> Commits<'a> {
         let registry = &job.node.registry;
         let parent = ids.first().and_then(|id| local.parent(*id));
         let parent = parent.unwrap_or(CommitId::ROOT);
-        let seal = registry.seals(&dot.id).await?.remove(&parent);
+        let seals = registry.seals(&dot.id).await?;
+        let seal = seals.get(&parent).copied();
         let parent_seal = if parent == CommitId::ROOT {
             dotmesh_store::ROOT_SEAL
         } else if let Some(seal) = seal {
@@ -256,6 +261,8 @@ impl<'a> Commits<'a> {
             parent,
             parent_seal,
             base: seal.filter(|_| !is_absent),
+            seals,
+            told: HubHistory::load(&job.node, &dot.name).await?,
         })
     }
 
@@ -279,9 +286,11 @@ impl<'a> Commits<'a> {
         let (mut parent, mut parent_seal, mut base) = (self.parent, self.parent_seal, self.base);
         for id in self.ids {
             let data = node.pool.commit_data(&self.dot.name, *id);
+            // The snapshot of a commit that was made here comes from its parent's, by way of a working copy. That of one
+            // that was received comes from any other: the filesystem's list of changes would be since that.
             let base_of = match base {
-                Some(seal) => self.compare(parent, seal, *id).await,
-                None => None,
+                Some(seal) if self.told.get(*id).is_none() => self.compare(parent, seal, *id).await,
+                _ => None,
             };
             progress.add_total(match &base_of {
                 Some(base) => base.changes.bytes(),
@@ -296,6 +305,11 @@ impl<'a> Commits<'a> {
                 }
                 sent => sent?,
             };
+            if let Some(known) = self.seals.get(id)
+                && known.root != sent.root
+            {
+                return Err(NodeError::Unsealed { commit: *id });
+            }
             let record = node.registry.record(&self.dot.id, *id).await?;
             CommitRecord::decode(&record)?;
             let seal = Seal {

@@ -54,9 +54,19 @@ impl Difference {
     ) -> std::result::Result<Self, PoolError> {
         let open = |path: &Path| File::open(path).during("open", path);
         let base_file = open(base)?;
-        let since = ioctl::subvolume_info(base_file.as_fd())
-            .during("look at", base)?
-            .created;
+        let created = |file: &File, path: &Path| {
+            ioctl::subvolume_info(file.as_fd())
+                .during("look at", path)
+                .map(|info| info.created)
+        };
+        let snapshot_file = open(snapshot)?;
+        let since = created(&base_file, base)?;
+        if since > created(&snapshot_file, snapshot)? {
+            return Err(PoolError::NotALine {
+                base: base.to_owned(),
+                snapshot: snapshot.to_owned(),
+            });
+        }
         let top = |path: &Path| {
             let path = path.join(folder);
             std::fs::symlink_metadata(&path)
@@ -65,7 +75,7 @@ impl Difference {
         };
         let mut difference = Self {
             base: base_file,
-            snapshot: open(snapshot)?,
+            snapshot: snapshot_file,
             base_top: top(base)?,
             touched: HashMap::new(),
             below: HashMap::new(),

@@ -166,6 +166,9 @@ fn difference_suite(driver: &dyn Driver, root: &Path) {
     assert_eq!(difference.ranges(inode("busy/elsewhere")).unwrap(), []);
     assert!(difference.bytes() > 0 && !difference.has_links());
 
+    // Not the other way round.
+    assert!(driver.difference(&snapshot, &base, "data", false).is_err());
+
     // A second name, far from the first.
     std::fs::hard_link(data.join("still/deep/file"), data.join("busy/link")).unwrap();
     let third = root.join("compared-3");

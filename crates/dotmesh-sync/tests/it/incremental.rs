@@ -14,7 +14,7 @@ use dotmesh_sync::{MemoryObjects, NodeCache, NullSink, Sealed, SealedBase, seal_
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::trees::{actions, run};
+use crate::trees::{actions_on_btrfs, run};
 
 /// A pool on btrfs in a temporary folder.
 struct World {
@@ -204,7 +204,10 @@ impl Line<'_> {
 #[test]
 fn what_changed_comes_to_the_same_as_everything() {
     let world = World::new();
-    let steps = (actions(60), prop::collection::vec(actions(20), 1..6));
+    let steps = (
+        actions_on_btrfs(60),
+        prop::collection::vec(actions_on_btrfs(20), 1..6),
+    );
     let mut runner = TestRunner::new(Config {
         cases: 60,
         failure_persistence: None,
@@ -261,4 +264,22 @@ fn a_page_of_a_long_file_costs_a_handful_of_objects() {
     long.write_all_at(&[1; 100], 50 << 20).expect("write");
     let objects = line.commit();
     assert!(objects < 20, "{objects} objects");
+}
+
+#[test]
+fn a_subvolume_inside_is_an_empty_directory_each_time() {
+    let world = World::new();
+    let mut line = world.line();
+    let nested = line.live().join("nested");
+    let made = std::process::Command::new("btrfs")
+        .args(["subvolume", "create"])
+        .arg(&nested)
+        .output()
+        .expect("btrfs");
+    assert!(made.status.success(), "{made:?}");
+    std::fs::write(nested.join("file"), "inside").expect("write");
+    line.commit();
+    assert_eq!(line.commit(), 1, "the root alone when nothing changed");
+    std::fs::write(line.live().join("beside"), "beside").expect("write");
+    line.commit();
 }

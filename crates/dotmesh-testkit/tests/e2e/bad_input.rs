@@ -342,7 +342,7 @@ async fn a_full_pool_says_so_and_loses_nothing() -> Result<()> {
     node.refuses(
         "dm clone hub big --local-name big2",
         1,
-        &["No space left", "dm dot delete"],
+        &["the pool is full", "dm dot delete"],
     )
     .await;
     assert!(!node.dots().await.contains(&"big2".to_owned()));

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::world::{Team, received};
+use crate::world::{Node, Team, received};
 
 #[tokio::test]
 async fn older_commits_come_when_they_are_wanted() -> Result<()> {
@@ -96,5 +96,19 @@ async fn older_commits_come_when_they_are_wanted() -> Result<()> {
         log.lines().count() == 3 && !log.contains("[on the hub]"),
         "{log}"
     );
+    // Those that were received in another order than they were made in, too, are what they were.
+    for n in 1..=3 {
+        let sum = async |node: &Node, dot: &str| {
+            let commits = format!("/var/lib/dotmesh/pool/dots/admin/{dot}/commits");
+            let find = format!("grep -l '\"message\":\"number{n}\"' {commits}/*/commit.json");
+            let line = format!("sha256sum <$(dirname $({find}))/data/__default__/big");
+            node.ok(&line).await
+        };
+        assert_eq!(
+            sum(&bob, "full").await,
+            sum(&alice, "app").await,
+            "number{n}"
+        );
+    }
     Ok(())
 }

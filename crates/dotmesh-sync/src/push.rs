@@ -108,23 +108,17 @@ impl Push {
         cache: &Arc<dyn NodeCache>,
     ) -> Result<Sealed, SealError> {
         let progress = Arc::clone(&self.target.progress);
-        let mut without = None;
-        if let Some(base) = base {
-            let cache = Some(Arc::clone(cache));
-            match seal_directory(data, Some(base), cache, self, &progress).await {
+        let cache = Some(Arc::clone(cache));
+        if base.is_some() {
+            match seal_directory(data, base, cache.clone(), self, &progress).await {
                 Err(error) if error.is_about_base() => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "sealing all of a commit"
-                    );
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "sealing all of a commit");
                 }
-                sealed => without = Some(sealed),
+                sealed => return sealed,
             }
         }
-        match without {
-            Some(sealed) => sealed,
-            None => seal_directory(data, None, Some(Arc::clone(cache)), self, &progress).await,
-        }
+        seal_directory(data, None, cache, self, &progress).await
     }
 
     /// Makes the commits visible, oldest first, and moves the branches, when the hub has everything.

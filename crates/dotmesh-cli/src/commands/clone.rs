@@ -137,7 +137,8 @@ async fn check_out(
 /// What is to be cloned.
 #[derive(Debug)]
 pub struct Source {
-    remote_name: RemoteName,
+    /// The remote.
+    pub remote_name: RemoteName,
     remote: Remote,
     dot: DotName,
     /// A branch that was named as such.

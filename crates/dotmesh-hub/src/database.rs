@@ -12,6 +12,7 @@ pub mod dots;
 pub mod error;
 pub mod finish;
 pub mod ids;
+pub mod leases;
 pub mod objects;
 pub mod uploads;
 pub mod users;

@@ -14,6 +14,8 @@ mod damage;
 mod deltas;
 mod full_disk;
 mod limits;
+mod place;
+mod postgres;
 #[path = "../../../dotmesh-store/tests/it/promises.rs"]
 mod promises;
 mod push;
@@ -21,4 +23,5 @@ mod restart;
 mod roles;
 mod s3;
 mod stores;
+mod supervised;
 mod support;

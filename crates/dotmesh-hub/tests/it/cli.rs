@@ -41,6 +41,16 @@ impl Serving {
         HubClient::new(address, name.parse().unwrap(), secret.to_owned()).unwrap()
     }
 
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Ends it at once, whatever it is doing.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
     pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

@@ -22,6 +22,7 @@ mod push;
 mod restart;
 mod roles;
 mod s3;
+mod several;
 mod stores;
 mod supervised;
 mod support;

@@ -94,6 +94,14 @@ impl Place {
         command
     }
 
+    /// Whether nothing is in its folder.
+    pub(crate) fn is_empty(&self) -> bool {
+        std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .next()
+            .is_none()
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.dothub(args).output().unwrap()

@@ -143,7 +143,11 @@ impl CliError {
         let mut text = format!("error: {self}");
         let mut source = self.source();
         while let Some(cause) = source {
-            text = format!("{text}: {cause}");
+            // Some say their cause themselves.
+            let said = cause.to_string();
+            if !text.ends_with(&said) {
+                text = format!("{text}: {said}");
+            }
             source = cause.source();
         }
         if let Some(hint) = self.hint() {

@@ -3,8 +3,10 @@
 //! All SQL of the hub is in this folder, behind [`Database`]. Migrations are kept by dialect, so that
 //! another database gets a folder beside `migrations/sqlite`.
 
+pub mod attempts;
 pub mod collaborators;
 pub mod commits;
+pub mod device_logins;
 pub mod dots;
 pub mod error;
 pub mod events;

@@ -5,8 +5,10 @@
 //! column named `user` is quoted or qualified, since PostgreSQL has a word of its own there. Migrations are
 //! kept by dialect; each has the same number and meaning in both folders.
 
+pub mod attempts;
 pub mod collaborators;
 pub mod commits;
+pub mod device_logins;
 mod dialect;
 pub mod dots;
 pub mod error;

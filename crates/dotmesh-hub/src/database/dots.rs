@@ -6,6 +6,7 @@ use dotmesh_api::hub::{Access, HubBranch};
 use dotmesh_model::{BranchName, CommitId, DotName, UserName};
 use sqlx::AnyConnection;
 
+use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, UserId};
 use super::{Database, DatabaseError};
 use crate::access::Visibility;
@@ -88,16 +89,17 @@ impl Database {
     /// Deletes a dot with its branches, commits, collaborators and unfinished uploads.
     ///
     /// Its objects may be another dot's too: they stay until garbage collection.
-    pub async fn delete_dot(&self, dot: DotId) -> Result<(), DatabaseError> {
+    pub async fn delete_dot(&self, deed: Deed<'_>) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
+        deed.log(&mut tx, EventKind::DeleteDot).await?;
         sqlx::query(
             "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $1)",
         )
-        .bind(dot)
+        .bind(deed.dot)
         .execute(&mut *tx)
         .await?;
         sqlx::query("DELETE FROM dots WHERE id = $1")
-            .bind(dot)
+            .bind(deed.dot)
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;

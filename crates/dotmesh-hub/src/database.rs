@@ -35,6 +35,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 const READERS: u32 = 8;
 
+/// As many rows as a batch of hashes has, most often.
+const ROWS_BUFFERED: usize = 1024;
+
 /// Walks at once; more of them would only share the disk.
 const WALKS: usize = 2;
 
@@ -57,6 +60,8 @@ impl Database {
             // A push that was acknowledged survives a power failure.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // Few answers wait for whoever asked to take the first of their rows.
+            .row_buffer_size(ROWS_BUFFERED)
             // In KiB. The index of hashes is hit all over.
             .pragma("cache_size", "-4096")
             .busy_timeout(BUSY_TIMEOUT);

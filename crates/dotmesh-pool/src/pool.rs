@@ -359,13 +359,23 @@ impl Pool {
         record: Vec<u8>,
     ) -> Result<(), PoolError> {
         let dot = dot.clone();
-        self.run(move |inner| {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
             let snapshot = inner.layout.commit(&dot, id);
             // Another transfer may have been faster.
             if !snapshot.exists() {
                 inner.freeze(&import.folder, &snapshot, &record)?;
             }
-            remove(&*inner.driver, &import.folder)
+            // To let go of all that it has in memory takes a while, for which nobody need wait.
+            let done_with = inner.temporary(&inner.layout.staging());
+            std::fs::rename(&import.folder, &done_with).during("delete", &import.folder)?;
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = remove(&*inner.driver, &done_with) {
+                    // The next start empties the folder.
+                    tracing::warn!(error = &error as &dyn std::error::Error, "an import stays");
+                }
+            });
+            Ok(())
         })
         .await
     }

@@ -7,6 +7,7 @@ use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit};
 use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient};
 use dotmesh_hub::credentials::ApiKey;
 use dotmesh_hub::data_dir::ServeLock;
+use dotmesh_hub::settings::Settings;
 use dotmesh_hub::{Hub, clock, router, server};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{
@@ -35,7 +36,7 @@ impl TestHub {
 
     pub(crate) async fn start_in(place: Place) -> Self {
         let lock = place.lock();
-        let hub = Hub::new(place.database().await, place.packs());
+        let hub = Hub::new(place.database().await, place.packs(), Settings::default());
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();

@@ -262,6 +262,7 @@ impl HubError {
             Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
             Self::NarrowKey { .. } => "make a key of that scope in the hub's settings",
             Self::AmbiguousRef { .. } => "give more digits",
+            Self::NoSuchRef { .. } => "the dot's page lists its branches and tags",
             Self::CrossOrigin => "go to the hub's page and do it there",
             Self::Closed { user, .. } => {
                 return Some(format!(

@@ -11,6 +11,7 @@ pub mod grant;
 pub mod login_state;
 pub mod missing;
 pub mod objects;
+pub mod reference;
 pub mod revoke;
 pub mod send_pack;
 pub mod user;

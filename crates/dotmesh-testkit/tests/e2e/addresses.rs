@@ -234,17 +234,17 @@ async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
         ),
         (
             format!("{dot}/commits/absent"),
-            "alice/app has no branch 'absent' there",
-            "many-users, master",
+            "alice/app has no branch, tag or commit 'absent'",
+            "lists its branches and tags",
         ),
         (
             format!("{dot}/commit/{}", "0".repeat(31) + "1"),
-            "has no commit",
+            "has no branch, tag or commit",
             "",
         ),
         (
             format!("{dot}/commit/012345678"),
-            "no commit on a branch of alice/app begins with 012345678",
+            "alice/app has no branch, tag or commit '012345678'",
             "",
         ),
         (

@@ -16,6 +16,7 @@ pub mod events;
 pub mod finish;
 pub mod ids;
 pub mod keys;
+pub mod leases;
 pub mod listing;
 pub mod objects;
 pub mod sessions;

@@ -10,7 +10,7 @@ pub enum DatabaseError {
     #[error("this is not the address of a database: write postgres://USER@HOST/DATABASE")]
     Address,
     /// A newer dothub wrote it.
-    #[error("the database was written by a newer dothub: upgrade this one")]
+    #[error("a newer dothub wrote it, and this one would not know what it means")]
     Newer,
     /// Bringing it to this version failed.
     #[error("cannot bring the database to this version")]

@@ -7,8 +7,10 @@
 //! SQLite keeps, has its conditions in `WHERE`. Migrations are kept by dialect; each has the same number and
 //! meaning in both folders.
 
+pub mod attempts;
 pub mod collaborators;
 pub mod commits;
+pub mod device_logins;
 mod dialect;
 pub mod dots;
 pub mod error;

@@ -96,6 +96,12 @@ pub enum HubError {
     /// Beyond a limit.
     #[error("{what}: at most {limit} are taken")]
     TooLarge { what: &'static str, limit: usize },
+    /// Tried too often.
+    #[error("too many {what} in a short time")]
+    TooMany { what: &'static str },
+    /// A program's login that is unknown, expired or done.
+    #[error("there is no such login: it has ended, or never was")]
+    NoSuchLogin,
     /// The client stopped sending.
     #[error("the request's body did not arrive in time")]
     Slow,
@@ -219,7 +225,9 @@ impl HubError {
             | Self::NoSuchRef { .. }
             | Self::NoSuchObjects { .. }
             | Self::NoSuchUpload
+            | Self::NoSuchLogin
             | Self::NoSuchAddress => ErrorCode::NotFound,
+            Self::TooMany { .. } => ErrorCode::TooMany,
             Self::OwnerIsFixed
             | Self::AmbiguousRef { .. }
             | Self::WrongMethod
@@ -255,6 +263,7 @@ impl HubError {
             Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
             Self::NarrowKey { .. } => "make a key of that scope in the hub's settings",
             Self::AmbiguousRef { .. } => "give more digits",
+            Self::NoSuchRef { .. } => "the dot's page lists its branches and tags",
             Self::CrossOrigin => "go to the hub's page and do it there",
             Self::Closed { user, .. } => {
                 return Some(format!(
@@ -266,6 +275,8 @@ impl HubError {
                 "the hub's administrator makes accounts: `dothub user add NAME`"
             }
             Self::NoSuchUpload | Self::Incomplete { .. } | Self::Busy { .. } => PUSH_AGAIN,
+            Self::TooMany { .. } => "wait ten minutes, then try again",
+            Self::NoSuchLogin => "begin anew with `dm login`",
             Self::NoBase { .. } | Self::Pack(PackError::NoBase { .. }) => {
                 "send the pack without deltas"
             }

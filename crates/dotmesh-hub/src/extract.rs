@@ -1,5 +1,7 @@
 //! From a request's path and body to values: every parser answers with an error, never a panic.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
@@ -103,6 +105,49 @@ async fn segment<S: Send + Sync>(
         .find(|(key, _)| *key == name)
         .ok_or_else(malformed)?;
     Ok(segment.1.to_owned())
+}
+
+/// Where a connection comes from: what the listener knows of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// Where a request comes from, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
+    type Rejection = std::convert::Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+        // A proxy on this machine says for whom it asks; others could say anything.
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
+        let forwarded = forwarded
+            .filter(|_| peer.is_some_and(|peer| peer.is_loopback()))
+            .and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+        Ok(Self(forwarded.or(peer)))
+    }
+}
+
+impl ClientAddress {
+    /// What belongs to one user: the address, of version 6 the network that it is in.
+    pub fn network(&self) -> String {
+        match self.0 {
+            Some(IpAddr::V6(address)) => {
+                let [a, b, c, d, ..] = address.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "{address}"),
+            None => f.write_str("an unknown address"),
+        }
+    }
 }
 
 /// Reads a whole body of at most `limit` bytes.

@@ -1,6 +1,7 @@
 //! The pages: one file each, its template in `templates/` under the same name. `router.rs` says where they are.
 
 pub mod activity;
+pub mod authorize;
 pub mod commit;
 pub mod commits;
 pub mod dot;

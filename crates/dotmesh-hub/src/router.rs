@@ -11,8 +11,8 @@ use axum::routing::{any, delete, get, post};
 use crate::error::HubError;
 use crate::pages;
 use crate::routes::{
-    begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, missing, objects, revoke,
-    send_pack, user, version,
+    begin_login, begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, login_state,
+    missing, objects, reference, revoke, send_pack, user, version,
 };
 use crate::state::Hub;
 use crate::web;
@@ -22,6 +22,8 @@ pub fn router(hub: Hub) -> Router {
     let api = Router::new()
         .route("/version", get(version::get))
         .route("/user", get(user::get))
+        .route("/logins", post(begin_login::post))
+        .route("/logins/token", post(login_state::post))
         .route("/dots", get(dots::get))
         .route(
             "/dots/{namespace}/{dot}",
@@ -32,6 +34,10 @@ pub fn router(hub: Hub) -> Router {
             delete(revoke::delete).put(grant::put),
         )
         .route("/dots/{namespace}/{dot}/commits", get(commits::get))
+        .route(
+            "/dots/{namespace}/{dot}/refs/{reference}",
+            get(reference::get),
+        )
         .route("/dots/{namespace}/{dot}/objects", post(objects::post))
         .route("/dots/{namespace}/{dot}/uploads", post(begin_upload::post))
         .route(
@@ -51,6 +57,10 @@ pub fn router(hub: Hub) -> Router {
     let pages = Router::new()
         .route("/", get(pages::home::get))
         .route("/-/assets/{digest}/{name}", get(web::assets::get))
+        .route(
+            "/-/authorize",
+            get(pages::authorize::get).post(pages::authorize::post),
+        )
         .route("/-/login", get(pages::login::get).post(pages::login::post))
         .route("/-/logout", post(pages::logout::post))
         .route("/-/{*rest}", any(async || HubError::NoSuchAddress))

@@ -255,6 +255,7 @@ impl HubError {
             | Self::WrongMethod
             | Self::Name(_)
             | Self::Malformed { .. }
+            | Self::Database(DatabaseError::Text(_))
             | Self::Slow => ErrorCode::Invalid,
             Self::TooLarge { .. } | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
             Self::Pack(PackError::NoBase { .. }) => ErrorCode::Incomplete,
@@ -295,6 +296,7 @@ impl HubError {
             Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
             Self::NarrowKey { .. } => "make a key of that scope in the hub's settings",
             Self::AmbiguousRef { .. } => "give more digits",
+            Self::NoSuchRef { .. } => "the dot's page lists its branches and tags",
             Self::CrossOrigin => "go to the hub's page and do it there",
             Self::Closed { user, .. } => {
                 return Some(format!(

@@ -12,7 +12,7 @@ use crate::error::HubError;
 use crate::pages;
 use crate::routes::{
     begin_login, begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, health,
-    login_state, metrics, missing, objects, revoke, send_pack, user, version,
+    login_state, metrics, missing, objects, reference, revoke, send_pack, user, version,
 };
 use crate::state::Hub;
 use crate::web;
@@ -62,6 +62,10 @@ fn api() -> Routes {
             delete(revoke::delete).put(grant::put),
         )
         .route("/dots/{namespace}/{dot}/commits", get(commits::get))
+        .route(
+            "/dots/{namespace}/{dot}/refs/{reference}",
+            get(reference::get),
+        )
         .route("/dots/{namespace}/{dot}/objects", post(objects::post))
         .route("/dots/{namespace}/{dot}/uploads", post(begin_upload::post))
         .route(

@@ -13,6 +13,7 @@ pub mod login_state;
 pub mod metrics;
 pub mod missing;
 pub mod objects;
+pub mod reference;
 pub mod revoke;
 pub mod send_pack;
 pub mod user;

@@ -6,7 +6,7 @@ use dotmesh_api::NodeClient;
 use dotmesh_api::node::{Checkout, TransferOutcome};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::page::{DotPage, NotADotPage, Reference};
-use dotmesh_model::{BranchName, DotName, Namespace};
+use dotmesh_model::{BranchName, DotName, InvalidName, Namespace};
 
 use crate::commands::tell_restarted;
 use crate::config::{Config, Remote, RemoteName};
@@ -163,7 +163,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
     let (remote, dot, branch) = arrange(config, words)?;
     let (remote_name, remote) = transfer::choose_remote(config, remote, Direction::Clone)?;
     let (dot, reference) = match dot.split_once('@') {
-        Some((dot, reference)) => (dot, Some(Reference::name(reference).map_err(explain)?)),
+        Some((dot, reference)) => (dot, Some(reference.parse().map_err(invalid)?)),
         None => (dot, None),
     };
     if let (Some(branch), Some(_)) = (branch, &reference) {
@@ -171,10 +171,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
             "the state is named twice: after the @, and as branch {branch}"
         )));
     }
-    let branch: Option<BranchName> = branch
-        .map(str::parse)
-        .transpose()
-        .map_err(|error: dotmesh_model::InvalidName| CliError::usage(error.to_string()))?;
+    let branch: Option<BranchName> = branch.map(str::parse).transpose().map_err(invalid)?;
     Ok(Source {
         dot: transfer::parse_remote_dot(&remote, dot)?,
         remote_name,
@@ -209,11 +206,15 @@ fn explain(error: NotADotPage) -> CliError {
         NotADotPage::NoDot { .. } | NotADotPage::Unknown { .. } => {
             "Paste the address of a dot, or of a branch or commit of one, such as https://HUB/OWNER/DOT/commit/ID."
         }
-        NotADotPage::Hub(_) | NotADotPage::Name(_) | NotADotPage::Commit { .. } => {
+        NotADotPage::Hub(_) | NotADotPage::Name(_) => {
             return CliError::usage(error.to_string());
         }
     };
     CliError::usage(error.to_string()).hint(hint)
+}
+
+fn invalid(error: InvalidName) -> CliError {
+    CliError::usage(error.to_string())
 }
 
 /// Which word is what: the remote comes first, but may be left out before a dot that cannot be a remote.

@@ -7,20 +7,26 @@
 //! SQLite keeps, has its conditions in `WHERE`. Migrations are kept by dialect; each has the same number and
 //! meaning in both folders.
 
+pub mod branches;
 pub mod collaborators;
 pub mod commits;
 mod dialect;
+pub mod dot_settings;
 pub mod dots;
 pub mod error;
 pub mod events;
 pub mod finish;
+pub mod forks;
 pub mod ids;
 pub mod keys;
 pub mod leases;
 pub mod listing;
+pub mod names;
+pub mod notes;
 pub mod objects;
 pub mod sessions;
 pub mod tags;
+pub mod trash;
 pub mod uploads;
 pub mod users;
 pub mod walk;

@@ -47,6 +47,10 @@ pub enum EventKind {
     Grant { user: UserName, access: Access },
     /// Someone's access was taken away.
     Revoke { user: UserName },
+    /// A dot's description was changed.
+    Describe,
+    /// Another branch is the one that is shown first.
+    DefaultBranch { branch: BranchName },
     /// A dot was made public.
     Publish,
     /// A public dot was made private.
@@ -106,6 +110,35 @@ pub enum EventsOf {
     Hub,
     /// A dot's.
     Dot(DotId),
+}
+
+/// Who changes which dot, and when: what every change is written down with.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// Who.
+    pub actor: &'a UserName,
+    /// Which.
+    pub dot: DotId,
+    /// Its name at that time.
+    pub name: &'a DotName,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl Change<'_> {
+    /// Writes it down.
+    pub(super) async fn log(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        kind: EventKind,
+    ) -> Result<(), DatabaseError> {
+        let event = Event {
+            actor: self.actor.clone(),
+            dot: Some((self.dot, self.name.clone())),
+            kind,
+        };
+        insert(connection, &event, self.now).await
+    }
 }
 
 impl Database {

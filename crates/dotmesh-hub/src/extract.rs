@@ -1,5 +1,7 @@
 //! From a request's path and body to values: every parser answers with an error, never a panic.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
@@ -12,6 +14,8 @@ use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
 use crate::error::HubError;
+use crate::settings::Settings;
+use crate::state::Hub;
 
 /// How long a client may be silent while it sends a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -103,6 +107,62 @@ async fn segment<S: Send + Sync>(
         .find(|(key, _)| *key == name)
         .ok_or_else(malformed)?;
     Ok(segment.1.to_owned())
+}
+
+/// Where a connection comes from: what the listener knows of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// Where a request comes from, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(Option<IpAddr>);
+
+impl FromRequestParts<Hub> for ClientAddress {
+    type Rejection = std::convert::Infallible;
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(parts, &hub.settings))
+    }
+}
+
+impl ClientAddress {
+    /// The connection's, or what the hub's own proxies say: each adds whom it got the request from, so the last one
+    /// that is none of them is the client. What stands before it the client could have made up.
+    pub fn of(parts: &Parts, settings: &Settings) -> Self {
+        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+        let mut address = peer;
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter();
+        let mut hops = forwarded
+            .rev()
+            .filter_map(|header| header.to_str().ok())
+            .flat_map(|header| header.rsplit(','));
+        while address.is_some_and(|address| settings.is_trusted_proxy(address)) {
+            match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
+                Some(Ok(hop)) => address = Some(hop.to_canonical()),
+                Some(Err(_)) | None => break,
+            }
+        }
+        Self(address)
+    }
+
+    /// What belongs to one user: the address, of version 6 the network that it is in.
+    pub fn network(&self) -> String {
+        match self.0 {
+            Some(IpAddr::V6(address)) => {
+                let [a, b, c, d, ..] = address.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "{address}"),
+            None => f.write_str("an unknown address"),
+        }
+    }
 }
 
 /// Reads a whole body of at most `limit` bytes.

@@ -1,5 +1,6 @@
 //! One file for each route. `router.rs` says where they are, `docs/protocol.md` what they promise.
 
+pub mod begin_login;
 pub mod begin_upload;
 pub mod commits;
 pub mod delete_dot;
@@ -7,6 +8,9 @@ pub mod dot;
 pub mod dots;
 pub mod finish_upload;
 pub mod grant;
+pub mod health;
+pub mod login_state;
+pub mod metrics;
 pub mod missing;
 pub mod objects;
 pub mod revoke;

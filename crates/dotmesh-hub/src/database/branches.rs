@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dotmesh_model::{BranchName, CommitId};
 use sqlx::AnyConnection;
 
-use super::events::{Change, EventKind};
+use super::events::{Deed, EventKind};
 use super::ids::{self, DotId};
 use super::{Database, DatabaseError};
 
@@ -32,7 +32,7 @@ impl Database {
     /// Makes a branch at a commit of the dot. `false` when the name is taken.
     pub async fn create_branch(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         branch: &BranchName,
         head: CommitId,
     ) -> Result<bool, DatabaseError> {
@@ -41,7 +41,7 @@ impl Database {
             "INSERT INTO branches (dot, name, head) VALUES ($1, $2, $3)
              ON CONFLICT (dot, name) DO NOTHING",
         )
-        .bind(change.dot)
+        .bind(deed.dot)
         .bind(branch.as_str())
         .bind(head.as_bytes().as_slice())
         .execute(&mut *tx)
@@ -53,7 +53,7 @@ impl Database {
             branch: branch.clone(),
             head,
         };
-        change.log(&mut tx, kind).await?;
+        deed.log(&mut tx, kind).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -61,24 +61,24 @@ impl Database {
     /// Deletes a branch, unless something keeps it, with what was said of it.
     pub async fn delete_branch(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         branch: &BranchName,
     ) -> Result<Deletion, DatabaseError> {
         let mut tx = self.begin().await?;
         let default: String = sqlx::query_scalar("SELECT default_branch FROM dots WHERE id = $1")
-            .bind(change.dot)
+            .bind(deed.dot)
             .fetch_one(&mut *tx)
             .await?;
         if default == branch.as_str() {
             return Ok(Deletion::IsDefault);
         }
-        if protected(&mut tx, change.dot).await?.contains(branch) {
+        if protected(&mut tx, deed.dot).await?.contains(branch) {
             return Ok(Deletion::IsProtected);
         }
         let head: Option<Vec<u8>> = sqlx::query_scalar(
             "DELETE FROM branches WHERE dot = $1 AND name = $2 RETURNING head",
         )
-        .bind(change.dot)
+        .bind(deed.dot)
         .bind(branch.as_str())
         .fetch_optional(&mut *tx)
         .await?;
@@ -86,7 +86,7 @@ impl Database {
             return Ok(Deletion::Missing);
         };
         sqlx::query("DELETE FROM notes WHERE dot = $1 AND branch = $2")
-            .bind(change.dot)
+            .bind(deed.dot)
             .bind(branch.as_str())
             .execute(&mut *tx)
             .await?;
@@ -94,7 +94,7 @@ impl Database {
             branch: branch.clone(),
             head: ids::commit_id(&head)?,
         };
-        change.log(&mut tx, kind).await?;
+        deed.log(&mut tx, kind).await?;
         tx.commit().await?;
         Ok(Deletion::Deleted)
     }
@@ -102,7 +102,7 @@ impl Database {
     /// Protects a branch, which need not exist yet, or lifts the protection. `false` when it was so already.
     pub async fn protect_branch(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         branch: &BranchName,
         protect: bool,
     ) -> Result<bool, DatabaseError> {
@@ -113,7 +113,7 @@ impl Database {
             "DELETE FROM protected_branches WHERE dot = $1 AND name = $2"
         };
         let done = sqlx::query(statement)
-            .bind(change.dot)
+            .bind(deed.dot)
             .bind(branch.as_str())
             .execute(&mut *tx)
             .await?;
@@ -124,7 +124,7 @@ impl Database {
             branch: branch.clone(),
             protected: protect,
         };
-        change.log(&mut tx, kind).await?;
+        deed.log(&mut tx, kind).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -2,7 +2,7 @@
 
 use dotmesh_model::BranchName;
 
-use super::events::{Change, EventKind};
+use super::events::{Deed, EventKind};
 use super::ids;
 use super::{Database, DatabaseError};
 use crate::access::Visibility;
@@ -23,14 +23,14 @@ impl Database {
     /// written down.
     pub async fn set_dot(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         new: &NewSettings,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
         let (description, default_branch, visibility): (String, String, String) = sqlx::query_as(
             "SELECT description, default_branch, visibility FROM dots WHERE id = $1",
         )
-        .bind(change.dot)
+        .bind(deed.dot)
         .fetch_one(&mut *tx)
         .await?;
         let mut events = Vec::new();
@@ -39,7 +39,7 @@ impl Database {
         {
             sqlx::query("UPDATE dots SET description = $1 WHERE id = $2")
                 .bind(ids::text(new))
-                .bind(change.dot)
+                .bind(deed.dot)
                 .execute(&mut *tx)
                 .await?;
             events.push(EventKind::Describe);
@@ -52,7 +52,7 @@ impl Database {
                  AND EXISTS (SELECT 1 FROM branches b WHERE b.dot = $2 AND b.name = $1)",
             )
             .bind(branch.as_str())
-            .bind(change.dot)
+            .bind(deed.dot)
             .execute(&mut *tx)
             .await?;
             if done.rows_affected() == 0 {
@@ -66,7 +66,7 @@ impl Database {
         {
             sqlx::query("UPDATE dots SET visibility = $1 WHERE id = $2")
                 .bind(new.as_str())
-                .bind(change.dot)
+                .bind(deed.dot)
                 .execute(&mut *tx)
                 .await?;
             events.push(match new {
@@ -75,7 +75,7 @@ impl Database {
             });
         }
         for event in events {
-            change.log(&mut tx, event).await?;
+            deed.log(&mut tx, event).await?;
         }
         tx.commit().await?;
         Ok(true)

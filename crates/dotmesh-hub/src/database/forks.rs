@@ -3,7 +3,7 @@
 use dotmesh_model::DotName;
 use sqlx::AnyConnection;
 
-use super::events::{Change, EventKind};
+use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, UserId};
 use super::names;
 use super::{Database, DatabaseError};
@@ -12,11 +12,11 @@ use super::{Database, DatabaseError};
 const MAX_FORKS: i64 = 500;
 
 impl Database {
-    /// Makes a dot of the same history as `change.dot`, in whatever namespace: commits, branches, tags and
+    /// Makes a dot of the same history as `deed.dot`, in whatever namespace: commits, branches, tags and
     /// description. `false` when another dot has the name.
     pub async fn fork_dot(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         owner: UserId,
         to: &DotName,
     ) -> Result<bool, DatabaseError> {
@@ -31,8 +31,8 @@ impl Database {
         )
         .bind(owner)
         .bind(to.name())
-        .bind(change.now.as_second())
-        .bind(change.dot)
+        .bind(deed.now.as_second())
+        .bind(deed.dot)
         .fetch_one(&mut *tx)
         .await?;
         for statement in [
@@ -45,26 +45,26 @@ impl Database {
         ] {
             sqlx::query(statement)
                 .bind(fork)
-                .bind(change.dot)
+                .bind(deed.dot)
                 .execute(&mut *tx)
                 .await?;
         }
         let origin_owner: UserId = sqlx::query_scalar("SELECT owner FROM dots WHERE id = $1")
-            .bind(change.dot)
+            .bind(deed.dot)
             .fetch_one(&mut *tx)
             .await?;
         if origin_owner == owner {
-            share_objects(&mut tx, change.dot, fork).await?;
+            share_objects(&mut tx, deed.dot, fork).await?;
         } else {
-            copy_objects(&mut tx, change.dot, fork, owner).await?;
+            copy_objects(&mut tx, deed.dot, fork, owner).await?;
         }
-        let of_fork = Change {
+        let of_fork = Deed {
             dot: fork,
             name: to,
-            ..change
+            ..deed
         };
         let kind = EventKind::Fork {
-            from: change.name.clone(),
+            from: deed.name.clone(),
         };
         of_fork.log(&mut tx, kind).await?;
         tx.commit().await?;
@@ -139,7 +139,7 @@ pub(super) async fn copy_objects(
         .fetch_one(&mut *connection)
         .await?;
     sqlx::query(
-        "INSERT INTO packs (owner, name, objects) SELECT $1, p.name, p.id FROM packs p
+        "INSERT INTO packs (owner, name, length, objects) SELECT $1, p.name, p.length, p.id FROM packs p
          WHERE p.id IN (SELECT pack FROM dot_packs WHERE dot = $2
                         UNION SELECT object / 1048576 FROM dot_objects WHERE dot = $2)",
     )

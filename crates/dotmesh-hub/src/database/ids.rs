@@ -45,6 +45,18 @@ row_id!(
     NoteId
 );
 
+impl KeyId {
+    /// As it is in a form.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+
+    /// From a form: whose key it is has to be looked at.
+    pub fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+}
+
 /// How many bits of an object's id are its number in its pack: no pack has room for more objects.
 const NUMBER_BITS: u32 = 20;
 

@@ -3,7 +3,7 @@
 use dotmesh_model::DotName;
 use sqlx::AnyConnection;
 
-use super::events::{Change, EventKind};
+use super::events::{Deed, EventKind};
 use super::forks;
 use super::ids::{DotId, UserId};
 use super::{Database, DatabaseError};
@@ -12,7 +12,7 @@ impl Database {
     /// Renames a dot within its namespace. `false` when another dot has the name.
     pub async fn rename_dot(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         owner: UserId,
         to: &DotName,
     ) -> Result<bool, DatabaseError> {
@@ -20,7 +20,7 @@ impl Database {
         if find(&mut tx, owner, to.name()).await?.is_some() {
             return Ok(false);
         }
-        leave(&mut tx, change, owner).await?;
+        leave(&mut tx, deed, owner).await?;
         take(&mut tx, owner, to.name()).await?;
         // Pushes that are under way go on under the new name.
         for statement in [
@@ -29,11 +29,11 @@ impl Database {
         ] {
             sqlx::query(statement)
                 .bind(to.name())
-                .bind(change.dot)
+                .bind(deed.dot)
                 .execute(&mut *tx)
                 .await?;
         }
-        log(&mut tx, change, to, EventKind::Rename { from: change.name.clone() }).await?;
+        log(&mut tx, deed, to, EventKind::Rename { from: deed.name.clone() }).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -45,7 +45,7 @@ impl Database {
     /// pushes end, as what they have sent is in the old one.
     pub async fn transfer_dot(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         from: UserId,
         owner: UserId,
         to: &DotName,
@@ -54,33 +54,33 @@ impl Database {
         if find(&mut tx, owner, to.name()).await?.is_some() {
             return Ok(false);
         }
-        leave(&mut tx, change, from).await?;
+        leave(&mut tx, deed, from).await?;
         take(&mut tx, owner, to.name()).await?;
         sqlx::query(
             "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $1)",
         )
-        .bind(change.dot)
+        .bind(deed.dot)
         .execute(&mut *tx)
         .await?;
-        forks::copy_objects(&mut tx, change.dot, change.dot, owner).await?;
-        forks::drop_objects(&mut tx, change.dot, from).await?;
+        forks::copy_objects(&mut tx, deed.dot, deed.dot, owner).await?;
+        forks::drop_objects(&mut tx, deed.dot, from).await?;
         sqlx::query("UPDATE dots SET owner = $1, name = $2 WHERE id = $3")
             .bind(owner)
             .bind(to.name())
-            .bind(change.dot)
+            .bind(deed.dot)
             .execute(&mut *tx)
             .await?;
         sqlx::query(r#"DELETE FROM collaborators WHERE dot = $1 AND "user" = $2"#)
-            .bind(change.dot)
+            .bind(deed.dot)
             .bind(owner)
             .execute(&mut *tx)
             .await?;
         sqlx::query(r#"INSERT INTO collaborators (dot, "user", access) VALUES ($1, $2, 'maintain')"#)
-            .bind(change.dot)
+            .bind(deed.dot)
             .bind(from)
             .execute(&mut *tx)
             .await?;
-        log(&mut tx, change, to, EventKind::Transfer { from: change.name.clone() }).await?;
+        log(&mut tx, deed, to, EventKind::Transfer { from: deed.name.clone() }).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -117,14 +117,14 @@ pub(super) async fn take(
 /// A dot is about to lose its name, which will lead to it.
 async fn leave(
     connection: &mut AnyConnection,
-    change: Change<'_>,
+    deed: Deed<'_>,
     owner: UserId,
 ) -> Result<(), DatabaseError> {
-    take(connection, owner, change.name.name()).await?;
+    take(connection, owner, deed.name.name()).await?;
     sqlx::query("INSERT INTO former_names (owner, name, dot) VALUES ($1, $2, $3)")
         .bind(owner)
-        .bind(change.name.name())
-        .bind(change.dot)
+        .bind(deed.name.name())
+        .bind(deed.dot)
         .execute(connection)
         .await?;
     Ok(())
@@ -133,9 +133,9 @@ async fn leave(
 /// Written down under the new name, which is the one to look for from now on.
 async fn log(
     connection: &mut AnyConnection,
-    change: Change<'_>,
+    deed: Deed<'_>,
     to: &DotName,
     kind: EventKind,
 ) -> Result<(), DatabaseError> {
-    Change { name: to, ..change }.log(connection, kind).await
+    Deed { name: to, ..deed }.log(connection, kind).await
 }

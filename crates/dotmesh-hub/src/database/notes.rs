@@ -3,7 +3,7 @@
 use dotmesh_model::{BranchName, CommitId, UserName};
 use jiff::Timestamp;
 
-use super::events::{Change, EventKind};
+use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, NoteId, UserId};
 use super::{Database, DatabaseError};
 
@@ -77,7 +77,7 @@ impl Database {
     /// Writes a note.
     pub async fn add_note(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         author: UserId,
         on: &NoteOn,
         body: &str,
@@ -88,11 +88,11 @@ impl Database {
             "INSERT INTO notes (dot, branch, commit_id, author, created, body)
              VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
         )
-        .bind(change.dot)
+        .bind(deed.dot)
         .bind(branch)
         .bind(commit)
         .bind(author)
-        .bind(change.now.as_second())
+        .bind(deed.now.as_second())
         .bind(ids::text(body))
         .fetch_one(&mut *tx)
         .await?;
@@ -100,7 +100,7 @@ impl Database {
             NoteOn::Commit(commit) => (Some(commit), None),
             NoteOn::Branch(branch) => (None, Some(branch)),
         };
-        change.log(&mut tx, EventKind::Note { commit, branch }).await?;
+        deed.log(&mut tx, EventKind::Note { commit, branch }).await?;
         tx.commit().await?;
         Ok(note)
     }

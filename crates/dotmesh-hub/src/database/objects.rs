@@ -406,11 +406,17 @@ async fn add_pack(
     name: PackId,
     objects: &[NewObject],
 ) -> Result<(), DatabaseError> {
+    // Frames lie one after the other.
+    let ends = objects
+        .iter()
+        .map(|object| i64::from(object.range.offset) + i64::from(object.range.length));
+    let length = ends.max().unwrap_or(0);
     let pack: PackRow = sqlx::query_scalar(
-        "INSERT INTO packs (owner, name, objects) VALUES ($1, $2, 0) RETURNING id",
+        "INSERT INTO packs (owner, name, objects, length) VALUES ($1, $2, 0, $3) RETURNING id",
     )
     .bind(owner)
     .bind(name.as_bytes().as_slice())
+    .bind(length)
     .fetch_one(&mut *connection)
     .await?;
     let mut added = 0;

@@ -3,7 +3,7 @@
 use dotmesh_model::{BranchName, CommitId, UserName};
 use jiff::Timestamp;
 
-use super::events::{Change, EventKind};
+use super::events::{Deed, EventKind};
 use super::ids::{self, DotId};
 use super::{Database, DatabaseError};
 
@@ -48,7 +48,7 @@ impl Database {
     /// Makes a tag, which stays where it is. `false` when the name is taken.
     pub async fn create_tag(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         tag: &BranchName,
         commit: CommitId,
         message: &str,
@@ -58,12 +58,12 @@ impl Database {
             "INSERT INTO tags (dot, name, commit_id, message, author, created)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (dot, name) DO NOTHING",
         )
-        .bind(change.dot)
+        .bind(deed.dot)
         .bind(tag.as_str())
         .bind(commit.as_bytes().as_slice())
         .bind(ids::text(message))
-        .bind(change.actor.as_str())
-        .bind(change.now.as_second())
+        .bind(deed.actor.as_str())
+        .bind(deed.now.as_second())
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
@@ -73,7 +73,7 @@ impl Database {
             tag: tag.clone(),
             commit,
         };
-        change.log(&mut tx, kind).await?;
+        deed.log(&mut tx, kind).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -81,14 +81,14 @@ impl Database {
     /// Deletes a tag. `false` when there was none.
     pub async fn delete_tag(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         tag: &BranchName,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
         let commit: Option<Vec<u8>> = sqlx::query_scalar(
             "DELETE FROM tags WHERE dot = $1 AND name = $2 RETURNING commit_id",
         )
-        .bind(change.dot)
+        .bind(deed.dot)
         .bind(tag.as_str())
         .fetch_optional(&mut *tx)
         .await?;
@@ -99,7 +99,7 @@ impl Database {
             tag: tag.clone(),
             commit: ids::commit_id(&commit)?,
         };
-        change.log(&mut tx, kind).await?;
+        deed.log(&mut tx, kind).await?;
         tx.commit().await?;
         Ok(true)
     }

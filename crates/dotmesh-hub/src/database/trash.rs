@@ -3,7 +3,7 @@
 use dotmesh_model::DotName;
 use jiff::Timestamp;
 
-use super::events::{Change, EventKind};
+use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, UserId};
 use super::names;
 use super::{Database, DatabaseError};
@@ -33,24 +33,24 @@ pub enum Restoration {
 impl Database {
     /// Deletes a dot, so that its name is free, and ends the pushes to it. Its rows stay until
     /// [`Database::purge_dots`].
-    pub async fn delete_dot(&self, change: Change<'_>) -> Result<(), DatabaseError> {
+    pub async fn delete_dot(&self, deed: Deed<'_>) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
         sqlx::query(
             "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $1)",
         )
-        .bind(change.dot)
+        .bind(deed.dot)
         .execute(&mut *tx)
         .await?;
         // No name has a `~`: there is no such dot for anyone who asks by name.
         let done = sqlx::query(
             "UPDATE dots SET deleted = $1, name = name || '~' || id WHERE id = $2 AND deleted IS NULL",
         )
-        .bind(change.now.as_second())
-        .bind(change.dot)
+        .bind(deed.now.as_second())
+        .bind(deed.dot)
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() > 0 {
-            change.log(&mut tx, EventKind::DeleteDot).await?;
+            deed.log(&mut tx, EventKind::DeleteDot).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -79,11 +79,11 @@ impl Database {
     /// Takes a deleted dot back under the name that it had.
     pub async fn restore_dot(
         &self,
-        change: Change<'_>,
+        deed: Deed<'_>,
         owner: UserId,
     ) -> Result<Restoration, DatabaseError> {
         let mut tx = self.begin().await?;
-        let name = change.name.name();
+        let name = deed.name.name();
         if names::find(&mut tx, owner, name).await?.is_some() {
             return Ok(Restoration::NameTaken);
         }
@@ -92,7 +92,7 @@ impl Database {
              WHERE id = $2 AND owner = $3 AND deleted IS NOT NULL",
         )
         .bind(name)
-        .bind(change.dot)
+        .bind(deed.dot)
         .bind(owner)
         .execute(&mut *tx)
         .await?;
@@ -100,7 +100,7 @@ impl Database {
             return Ok(Restoration::Missing);
         }
         names::take(&mut tx, owner, name).await?;
-        change.log(&mut tx, EventKind::RestoreDot).await?;
+        deed.log(&mut tx, EventKind::RestoreDot).await?;
         tx.commit().await?;
         Ok(Restoration::Restored)
     }

@@ -124,6 +124,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         Err(Refusal::Needless(outcome)) => return Ok(outcome),
         Err(Refusal::Error(error)) => return Err(error),
     }
+    hub.metrics.pushed();
     tracing::info!(dot = dot.full(), user = %caller.name, commits = commits.len(), "pushed");
     if let Err(error) = hub.database.clear_upload(*upload).await {
         // The push is visible; what remains goes when the upload expires.

@@ -12,6 +12,7 @@ mod cli;
 mod cuts;
 mod damage;
 mod deltas;
+mod device_logins;
 mod full_disk;
 mod limits;
 mod pages;

@@ -269,7 +269,7 @@ pub async fn hash_password(
 /// A dot that a user may do something with.
 #[derive(Debug, Clone)]
 pub struct OpenDot {
-    /// Its name.
+    /// Its name, which need not be the one that was asked for: dots are found by their former names, too.
     pub name: DotName,
     /// The user whose namespace it is in.
     pub owner: UserId,
@@ -282,10 +282,10 @@ pub struct OpenDot {
 }
 
 impl OpenDot {
-    fn new(name: &DotName, facts: &DotFacts, role: access::Role) -> Result<Self, HubError> {
-        let hidden = || HubError::NoSuchDot { dot: name.clone() };
+    fn new(asked: &DotName, facts: &DotFacts, role: access::Role) -> Result<Self, HubError> {
+        let hidden = || HubError::NoSuchDot { dot: asked.clone() };
         Ok(Self {
-            name: name.clone(),
+            name: facts.name.clone(),
             owner: facts.owner.ok_or_else(hidden)?,
             id: facts.dot,
             access: role.access().ok_or_else(hidden)?,
@@ -349,7 +349,7 @@ impl Viewer {
         action: Action,
     ) -> Result<OpenDot, HubError> {
         let name = self.0.as_ref().map(|caller| &caller.name);
-        let role = access::role(name, dot, facts.grant, facts.visibility);
+        let role = access::role(name, &facts.name, facts.grant, facts.visibility);
         let presence = if facts.dot.is_some() {
             Presence::Exists
         } else {

@@ -49,6 +49,10 @@ pub enum EventKind {
     Grant { user: UserName, access: Access },
     /// Someone's access was taken away.
     Revoke { user: UserName },
+    /// A dot's description was changed.
+    Describe,
+    /// Another branch is the one that is shown first.
+    DefaultBranch { branch: BranchName },
     /// A dot was made public.
     Publish,
     /// A public dot was made private.

@@ -128,7 +128,7 @@ macro_rules! marks {
                            LEFT JOIN collaborators c ON c.dot = d.id AND c.user = $4
                            WHERE m.",
             $column,
-            " = j.value AND (c.user IS NOT NULL OR d.owner = $4))
+            " = j.value AND d.deleted IS NULL AND (c.user IS NOT NULL OR d.owner = $4))
                 THEN 1 ELSE 0 END
              FROM json_each($1) j"
         )

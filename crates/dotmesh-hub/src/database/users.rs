@@ -126,6 +126,24 @@ impl Database {
         Ok(id)
     }
 
+    /// The first names, in order, that begin so, in whatever case.
+    pub async fn users_by_prefix(
+        &self,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<UserName>, DatabaseError> {
+        let prefix = prefix.to_ascii_lowercase();
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM users WHERE substr(lower(name), 1, $1) = $2 ORDER BY name LIMIT $3",
+        )
+        .bind(prefix.chars().count() as i64)
+        .bind(ids::text(&prefix))
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
+        names.iter().map(|name| ids::name(name)).collect()
+    }
+
     /// What to compare a login of this name with.
     pub async fn login(&self, name: &UserName) -> Result<Option<Login>, DatabaseError> {
         let row: Option<(UserId, i64, Option<String>)> =

@@ -109,7 +109,8 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         if finish.is_done(now) {
             return Err(Refusal::Needless(Outcome::Done));
         }
-        let same_dot = admit(finish, now)?.id == open.id;
+        let now_open = admit(finish, now)?;
+        let same_dot = (now_open.id, now_open.owner) == (open.id, open.owner);
         let still_new = commits
             .iter()
             .all(|commit| !now.history.contains(commit.id));
@@ -152,6 +153,7 @@ fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<Move
     }
     Ok(moves::plan(
         &state.heads,
+        &state.protected,
         &history,
         &finish.request.branches,
     )?)

@@ -68,6 +68,11 @@ impl ShownEvent {
             }
             EventKind::Grant { user, access } => format!("gave {user} {} access", access.as_str()),
             EventKind::Revoke { user } => format!("took {user}'s access away"),
+            EventKind::Describe => "changed the description".to_owned(),
+            EventKind::DefaultBranch { branch } => {
+                links.push(link(branch.as_str(), format!("/commits/{branch}")));
+                "made this the default branch:".to_owned()
+            }
             EventKind::Publish => "made it public".to_owned(),
             EventKind::Unpublish => "made it private".to_owned(),
             EventKind::Rename { from } => format!("renamed it from {}", from.full()),

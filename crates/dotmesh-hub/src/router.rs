@@ -147,6 +147,7 @@ fn service() -> Routes {
 pub fn router(hub: Hub) -> Router {
     let pages = pages()
         .router
+        .merge(service().router)
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)
         .layer(middleware::from_fn_with_state(
@@ -162,7 +163,6 @@ pub fn router(hub: Hub) -> Router {
     Router::new()
         .nest("/api/v1", api)
         .merge(pages)
-        .merge(service().router)
         .layer(middleware::from_fn(web::guard::same_origin))
         .layer(middleware::from_fn_with_state(
             hub.clone(),

@@ -159,6 +159,7 @@ fn path(pattern: &str, dot: &DotName, upload: &str) -> String {
 
 struct Case {
     hub: TestHub,
+    http: reqwest::Client,
     keys: Vec<Option<String>>,
 }
 
@@ -201,7 +202,12 @@ impl Case {
                 .unwrap()
         );
         hub.user("guest").await;
-        Self { hub, keys }
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        Self {
+            hub,
+            http: http.build().unwrap(),
+            keys,
+        }
     }
 
     fn secret(&self, role: &str) -> &str {
@@ -246,10 +252,8 @@ impl Case {
             self.hub.url,
             path(pattern, &example.name, &example.upload)
         );
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        let mut request = client
-            .build()
-            .unwrap()
+        let mut request = self
+            .http
             .request(method.parse().unwrap(), url)
             .body((*body).to_owned());
         if let Some(key) = &self.keys[role] {
@@ -374,11 +378,7 @@ async fn a_missing_dot_and_a_hidden_one_look_the_same() {
 async fn every_route_is_in_the_table() {
     let hub = TestHub::start().await;
     let example = dot("owner/app");
-    let client = {
-        // Chooses the cryptography for all of the process.
-        hub.client("nobody", "nothing");
-        reqwest::Client::new()
-    };
+    let client = reqwest::Client::new();
     let rows: BTreeSet<(String, String)> = TABLE
         .iter()
         .map(|row| {

@@ -8,3 +8,4 @@ pub mod moves;
 pub mod receive_pack;
 pub mod resolve;
 pub mod serve_objects;
+pub mod tree;

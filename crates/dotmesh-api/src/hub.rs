@@ -41,8 +41,22 @@ pub enum Access {
     Read,
     /// Push to it.
     Write,
+    /// Describe it, look after its branches.
+    Maintain,
     /// Delete it, and say who else may do what.
     Owner,
+}
+
+impl Access {
+    /// As it is shown and stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Maintain => "maintain",
+            Self::Owner => "owner",
+        }
+    }
 }
 
 /// `GET /api/v1/dots/{namespace}/{dot}`; `GET /api/v1/dots` is a list of them.
@@ -73,14 +87,14 @@ pub struct HubBranch {
 pub struct Collaborator {
     /// Who.
     pub user: UserName,
-    /// [`Access::Read`] or [`Access::Write`].
+    /// Any but [`Access::Owner`].
     pub access: Access,
 }
 
 /// `PUT /api/v1/dots/{namespace}/{dot}/collaborators/{user}`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GrantAccess {
-    /// [`Access::Read`] or [`Access::Write`].
+    /// Any but [`Access::Owner`].
     pub access: Access,
 }
 

@@ -3,25 +3,29 @@
 use dotmesh_api::hub::Access;
 use dotmesh_model::{DotName, UserName};
 
-/// What a user wants to do with a dot.
+/// What someone wants to do with a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// See it, clone it.
+    /// See it, clone it, fork it.
     Read,
-    /// Push to it; the first push creates it.
+    /// Push to it, tag, note; the first push creates it.
     Push,
-    /// Delete it, say who else may do what.
+    /// Describe it, delete and protect branches, set webhooks.
+    Maintain,
+    /// Delete, rename or publish it, say who else may do what.
     Administer,
 }
 
-/// What a user is to a dot.
+/// What someone is to a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The namespace bears the user's name.
     Owner,
+    /// Was given maintainer's access.
+    Maintainer,
     /// Was given write access.
     Writer,
-    /// Was given read access.
+    /// Was given read access, or the dot is public.
     Reader,
     /// Nothing of these.
     Stranger,
@@ -36,6 +40,26 @@ pub enum Presence {
     Missing,
 }
 
+/// Who may see a dot besides its owner and those who were given access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// Nobody.
+    Private,
+    /// Everybody, logged in or not.
+    Public,
+}
+
+/// What a credential may be used for, whoever it belongs to. Each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// To read.
+    Read,
+    /// To push, too.
+    Write,
+    /// To do all that its user may.
+    Admin,
+}
+
 /// The rule's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -45,6 +69,8 @@ pub enum Verdict {
     Hide,
     /// The user may see the dot but not push to it.
     ReadOnly,
+    /// The user may see the dot, but this is its maintainers' business.
+    MaintainersOnly,
     /// The user may see the dot, but this is its owner's business.
     OwnerOnly,
     /// The user may neither push to nor create it; said in the same words whether it exists or not.
@@ -53,32 +79,37 @@ pub enum Verdict {
 
 /// The rule.
 pub fn judge(role: Role, presence: Presence, action: Action) -> Verdict {
+    use Presence::{Exists, Missing};
     match (action, presence, role) {
-        (Action::Read, Presence::Exists, Role::Owner | Role::Writer | Role::Reader) => {
-            Verdict::Allow
-        }
-        (Action::Read, _, _) => Verdict::Hide,
-
         (Action::Push, _, Role::Owner) => Verdict::Allow,
-        (Action::Push, Presence::Exists, Role::Writer) => Verdict::Allow,
-        (Action::Push, Presence::Exists, Role::Reader) => Verdict::ReadOnly,
-        (Action::Push, _, _) => Verdict::Closed,
+        (Action::Push, Missing, _) | (Action::Push, _, Role::Stranger) => Verdict::Closed,
+        (_, Missing, _) | (_, _, Role::Stranger) => Verdict::Hide,
 
-        (Action::Administer, Presence::Exists, Role::Owner) => Verdict::Allow,
-        (Action::Administer, Presence::Exists, Role::Writer | Role::Reader) => Verdict::OwnerOnly,
-        (Action::Administer, _, _) => Verdict::Hide,
+        (_, Exists, Role::Owner) => Verdict::Allow,
+        (Action::Read, Exists, _) => Verdict::Allow,
+        (Action::Push, Exists, Role::Maintainer | Role::Writer) => Verdict::Allow,
+        (Action::Push, Exists, Role::Reader) => Verdict::ReadOnly,
+        (Action::Maintain, Exists, Role::Maintainer) => Verdict::Allow,
+        (Action::Maintain, Exists, _) => Verdict::MaintainersOnly,
+        (Action::Administer, Exists, _) => Verdict::OwnerOnly,
     }
 }
 
-/// What `user` is to a dot of that name, given what its owner granted.
-pub fn role(user: &UserName, dot: &DotName, grant: Option<Access>) -> Role {
-    if user.as_str() == dot.namespace.as_str() {
+/// What a user, or nobody, is to a dot of that name, given what its owner granted and whom it shows it.
+pub fn role(
+    user: Option<&UserName>,
+    dot: &DotName,
+    grant: Option<Access>,
+    visibility: Visibility,
+) -> Role {
+    if user.is_some_and(|user| user.as_str() == dot.namespace.as_str()) {
         return Role::Owner;
     }
-    match grant {
-        Some(Access::Owner | Access::Write) => Role::Writer,
-        Some(Access::Read) => Role::Reader,
-        None => Role::Stranger,
+    match (grant, visibility) {
+        (Some(Access::Owner | Access::Maintain), _) => Role::Maintainer,
+        (Some(Access::Write), _) => Role::Writer,
+        (Some(Access::Read), _) | (None, Visibility::Public) => Role::Reader,
+        (None, Visibility::Private) => Role::Stranger,
     }
 }
 
@@ -87,6 +118,7 @@ impl Role {
     pub fn access(self) -> Option<Access> {
         match self {
             Self::Owner => Some(Access::Owner),
+            Self::Maintainer => Some(Access::Maintain),
             Self::Writer => Some(Access::Write),
             Self::Reader => Some(Access::Read),
             Self::Stranger => None,
@@ -94,29 +126,88 @@ impl Role {
     }
 }
 
+impl Action {
+    /// The least that a credential has to be good for.
+    pub fn scope(self) -> Scope {
+        match self {
+            Self::Read => Scope::Read,
+            Self::Push => Scope::Write,
+            Self::Maintain | Self::Administer => Scope::Admin,
+        }
+    }
+}
+
+impl Scope {
+    /// Every scope, the narrowest first.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(text: &str) -> Result<Self, UnknownScope> {
+        Self::ALL
+            .into_iter()
+            .find(|scope| scope.as_str() == text)
+            .ok_or(UnknownScope)
+    }
+}
+
+/// A text that names no scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key's scope is read, write or admin")]
+pub struct UnknownScope;
+
+impl Visibility {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Action::{Administer, Push, Read};
+    use super::Action::{Administer, Maintain, Push, Read};
     use super::Presence::{Exists, Missing};
-    use super::Role::{Owner, Reader, Stranger, Writer};
-    use super::Verdict::{Allow, Closed, Hide, OwnerOnly, ReadOnly};
+    use super::Role::{Maintainer, Owner, Reader, Stranger, Writer};
+    use super::Verdict::{Allow, Closed, Hide, MaintainersOnly, OwnerOnly, ReadOnly};
     use super::*;
+
+    const ACTIONS: [Action; 4] = [Read, Push, Maintain, Administer];
 
     /// Every combination, written out: a change of the rule must change this table.
     #[test]
     fn the_whole_table() {
         let table = [
-            (Owner, Exists, [Allow, Allow, Allow]),
-            (Writer, Exists, [Allow, Allow, OwnerOnly]),
-            (Reader, Exists, [Allow, ReadOnly, OwnerOnly]),
-            (Stranger, Exists, [Hide, Closed, Hide]),
-            (Owner, Missing, [Hide, Allow, Hide]),
-            (Writer, Missing, [Hide, Closed, Hide]),
-            (Reader, Missing, [Hide, Closed, Hide]),
-            (Stranger, Missing, [Hide, Closed, Hide]),
+            (Owner, Exists, [Allow, Allow, Allow, Allow]),
+            (Maintainer, Exists, [Allow, Allow, Allow, OwnerOnly]),
+            (Writer, Exists, [Allow, Allow, MaintainersOnly, OwnerOnly]),
+            (
+                Reader,
+                Exists,
+                [Allow, ReadOnly, MaintainersOnly, OwnerOnly],
+            ),
+            (Stranger, Exists, [Hide, Closed, Hide, Hide]),
+            (Owner, Missing, [Hide, Allow, Hide, Hide]),
+            (Maintainer, Missing, [Hide, Closed, Hide, Hide]),
+            (Writer, Missing, [Hide, Closed, Hide, Hide]),
+            (Reader, Missing, [Hide, Closed, Hide, Hide]),
+            (Stranger, Missing, [Hide, Closed, Hide, Hide]),
         ];
         for (role, presence, verdicts) in table {
-            for (action, verdict) in [Read, Push, Administer].into_iter().zip(verdicts) {
+            for (action, verdict) in ACTIONS.into_iter().zip(verdicts) {
                 assert_eq!(
                     judge(role, presence, action),
                     verdict,
@@ -128,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_stranger_cannot_tell_a_hidden_dot_from_none() {
-        for action in [Read, Push, Administer] {
+        for action in ACTIONS {
             assert_eq!(
                 judge(Stranger, Exists, action),
                 judge(Stranger, Missing, action)
@@ -138,12 +229,24 @@ mod tests {
 
     #[test]
     fn the_namespace_makes_the_owner_and_a_grant_the_rest() {
+        use Visibility::{Private, Public};
         let dot: DotName = "alice/app".parse().expect("a name");
-        let user = |name: &str| name.parse::<UserName>().expect("a name");
-        assert_eq!(role(&user("alice"), &dot, None), Owner);
-        assert_eq!(role(&user("Alice"), &dot, None), Stranger);
-        assert_eq!(role(&user("bob"), &dot, Some(Access::Write)), Writer);
-        assert_eq!(role(&user("bob"), &dot, Some(Access::Read)), Reader);
-        assert_eq!(role(&user("bob"), &dot, None), Stranger);
+        let (alice, other_alice, bob) = (user("alice"), user("Alice"), user("bob"));
+        let role = |user: &UserName, grant, visibility| role(Some(user), &dot, grant, visibility);
+        assert_eq!(role(&alice, None, Private), Owner);
+        assert_eq!(role(&other_alice, None, Private), Stranger);
+        for visibility in [Private, Public] {
+            assert_eq!(role(&bob, Some(Access::Maintain), visibility), Maintainer);
+            assert_eq!(role(&bob, Some(Access::Write), visibility), Writer);
+            assert_eq!(role(&bob, Some(Access::Read), visibility), Reader);
+        }
+        assert_eq!(role(&bob, None, Private), Stranger);
+        assert_eq!(role(&bob, None, Public), Reader);
+        assert_eq!(super::role(None, &dot, None, Public), Reader);
+        assert_eq!(super::role(None, &dot, None, Private), Stranger);
+    }
+
+    fn user(name: &str) -> UserName {
+        name.parse().expect("a name")
     }
 }

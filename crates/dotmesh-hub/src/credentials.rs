@@ -6,7 +6,6 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 /// What every API key starts with, so that people and secret scanners know one. Never changes.
 pub const API_KEY_PREFIX: &str = "dmk_";
@@ -44,12 +43,39 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The SHA-256 of an API key.
-#[derive(Clone)]
+/// What is in a session's cookie or a one-time link: 256 random bits. Never stored.
+pub struct Token(String);
+
+impl Token {
+    /// A new one.
+    pub fn generate() -> Self {
+        Self(hex::encode(rand::random::<[u8; 32]>()))
+    }
+
+    /// The text to hand out.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored of it.
+    pub fn digest(&self) -> KeyDigest {
+        KeyDigest::of(&self.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// The SHA-256 of an API key or of a token. Looked up by an index: what its time tells is of the digest, from which
+/// nothing leads back.
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// Of a text that may be a key.
+    /// Of a text that may be a key or a token.
     pub fn of(key: &str) -> Self {
         Self(Sha256::digest(key.as_bytes()).into())
     }
@@ -58,10 +84,11 @@ impl KeyDigest {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
 
-    /// Compares with a stored digest in a time that does not depend on where they differ.
-    pub fn matches(&self, stored: &[u8]) -> bool {
-        self.0.as_slice().ct_eq(stored).into()
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(…)")
     }
 }
 
@@ -162,8 +189,8 @@ mod tests {
     #[test]
     fn a_key_is_recognised_by_its_digest_only() {
         let (key, other) = (ApiKey::generate(), ApiKey::generate());
-        assert!(key.digest().matches(KeyDigest::of(key.reveal()).as_bytes()));
-        assert!(!key.digest().matches(other.digest().as_bytes()));
+        assert!(key.digest() == KeyDigest::of(key.reveal()));
+        assert!(key.digest() != other.digest());
         assert_eq!(key.reveal().len(), API_KEY_PREFIX.len() + 64);
         assert!(!format!("{key:?}").contains(&key.reveal()[4..]));
     }

@@ -7,9 +7,12 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dotmesh_api::{ErrorBody, ErrorCode, ErrorEnvelope};
-use dotmesh_model::{CommitId, DotName, InvalidName, ObjectHash, UserName};
+use dotmesh_model::{
+    BranchName, CommitId, DotName, InvalidName, InvalidRecord, ObjectHash, UserName,
+};
 use dotmesh_store::{InvalidNode, PackError, PackStoreError};
 
+use crate::access::Scope;
 use crate::database::DatabaseError;
 use crate::operations::chain::ChainError;
 use crate::operations::moves::MoveError;
@@ -33,6 +36,18 @@ pub enum HubError {
     /// Neither owner nor collaborator; or no dot, and not one's own namespace.
     #[error("{user} may not push to {0}", dot.full())]
     Closed { user: UserName, dot: DotName },
+    /// Only maintainers may.
+    #[error("only who maintains {0} may do this", dot.full())]
+    MaintainersOnly { dot: DotName },
+    /// The key is good for less.
+    #[error("this API key may not do that: it takes one of scope {}", needed.as_str())]
+    NarrowKey { needed: Scope },
+    /// A request that another site made a browser send.
+    #[error("this request did not come from the hub's own pages")]
+    CrossOrigin,
+    /// Only an administrator may.
+    #[error("only an administrator of this hub may do this")]
+    AdministratorsOnly,
     /// Only the owner may.
     #[error("only the owner of {0} may do this", dot.full())]
     OwnerOnly { dot: DotName },
@@ -48,6 +63,15 @@ pub enum HubError {
     /// A commit that the dot has not.
     #[error("{0} has no commit {commit}", dot.full())]
     NoSuchCommit { dot: DotName, commit: CommitId },
+    /// A branch that the dot has not.
+    #[error("{0} has no branch {branch}", dot.full())]
+    NoSuchBranch { dot: DotName, branch: BranchName },
+    /// Neither branch, tag nor commit.
+    #[error("{0} has no branch, tag or commit '{reference}'", dot.full())]
+    NoSuchRef { dot: DotName, reference: String },
+    /// The beginning of several commits' ids.
+    #[error("several commits of {0} begin with {reference}", dot.full())]
+    AmbiguousRef { dot: DotName, reference: String },
     /// Objects that the dot has not.
     #[error("{0} has no object {first}{1}", dot.full(), more(*count))]
     NoSuchObjects {
@@ -119,6 +143,12 @@ pub enum HubError {
     /// The pack store failed.
     #[error(transparent)]
     Store(#[from] PackStoreError),
+    /// A page could not be made.
+    #[error("a page could not be made")]
+    Page(#[from] askama::Error),
+    /// A stored record is none.
+    #[error("a stored commit record is damaged")]
+    Record(#[from] InvalidRecord),
     /// A task of the server died.
     #[error("a task of the server ended early")]
     Task(#[from] tokio::task::JoinError),
@@ -178,17 +208,24 @@ impl HubError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::LoginNeeded | Self::LoginWrong => ErrorCode::Unauthorized,
-            Self::ReadOnly { .. } | Self::Closed { .. } | Self::OwnerOnly { .. } => {
-                ErrorCode::Forbidden
-            }
+            Self::ReadOnly { .. }
+            | Self::Closed { .. }
+            | Self::MaintainersOnly { .. }
+            | Self::NarrowKey { .. }
+            | Self::CrossOrigin
+            | Self::AdministratorsOnly
+            | Self::OwnerOnly { .. } => ErrorCode::Forbidden,
             Self::NoSuchDot { .. }
             | Self::NoSuchUser { .. }
             | Self::NoSuchCollaborator { .. }
             | Self::NoSuchCommit { .. }
+            | Self::NoSuchBranch { .. }
+            | Self::NoSuchRef { .. }
             | Self::NoSuchObjects { .. }
             | Self::NoSuchUpload
             | Self::NoSuchAddress => ErrorCode::NotFound,
             Self::OwnerIsFixed
+            | Self::AmbiguousRef { .. }
             | Self::WrongMethod
             | Self::Name(_)
             | Self::Malformed { .. }
@@ -212,7 +249,11 @@ impl HubError {
             Self::Busy { .. } => ErrorCode::Behind,
             Self::Database(DatabaseError::NoSpace(_)) => ErrorCode::NoSpace,
             Self::Store(error) if is_full(error) => ErrorCode::NoSpace,
-            Self::Database(_) | Self::Store(_) | Self::Task(_) => ErrorCode::Internal,
+            Self::Database(_)
+            | Self::Store(_)
+            | Self::Task(_)
+            | Self::Page(_)
+            | Self::Record(_) => ErrorCode::Internal,
         }
     }
 
@@ -224,6 +265,10 @@ impl HubError {
             }
             Self::NoSuchDot { .. } => "check the name, or ask its owner for access",
             Self::ReadOnly { .. } => "ask its owner for write access",
+            Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
+            Self::NarrowKey { .. } => "make a key of that scope in the hub's settings",
+            Self::AmbiguousRef { .. } => "give more digits",
+            Self::CrossOrigin => "go to the hub's page and do it there",
             Self::Closed { user, .. } => {
                 return Some(format!(
                     "new dots are made in one's own namespace, {user}/…; to push to another's dot, \
@@ -282,7 +327,12 @@ impl IntoResponse for HubError {
             _ => StatusCode::from_u16(body.code.status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         };
-        let mut response = (status, Json(ErrorEnvelope { error: body })).into_response();
+        let envelope = ErrorEnvelope {
+            error: body.clone(),
+        };
+        let mut response = (status, Json(envelope)).into_response();
+        // For pages, which show it in their own way.
+        response.extensions_mut().insert(body);
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Basic realm=\"dothub\", charset=\"UTF-8\"");
             response

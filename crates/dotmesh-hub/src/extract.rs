@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use dotmesh_api::hub::MAX_HASHES;
 use dotmesh_api::hub_client;
-use dotmesh_model::{DotName, ObjectHash, UserName};
+use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
 use crate::error::HubError;
@@ -26,6 +26,18 @@ pub struct DotPath(pub DotName);
 /// The user in a path: `{user}`.
 #[derive(Debug, Clone)]
 pub struct UserPath(pub UserName);
+
+/// The owner in a page's path: `{namespace}`.
+#[derive(Debug, Clone)]
+pub struct OwnerPath(pub UserName);
+
+/// The branch in a path: `{branch}`.
+#[derive(Debug, Clone)]
+pub struct BranchPath(pub BranchName);
+
+/// The reference in a path: `{reference}`, a branch, a tag or the beginning of a commit's id.
+#[derive(Debug, Clone)]
+pub struct RefPath(pub String);
 
 /// The upload in a path: `{upload}`, as the client names it.
 #[derive(Debug, Clone)]
@@ -46,6 +58,27 @@ impl<S: Send + Sync> FromRequestParts<S> for UserPath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
         Ok(Self(segment(parts, state, "user").await?.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OwnerPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        Ok(Self(segment(parts, state, "namespace").await?.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for BranchPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        Ok(Self(segment(parts, state, "branch").await?.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RefPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        Ok(Self(segment(parts, state, "reference").await?))
     }
 }
 

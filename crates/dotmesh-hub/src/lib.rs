@@ -13,10 +13,13 @@ pub mod database;
 pub mod error;
 pub mod extract;
 pub mod operations;
+pub mod pages;
 pub mod router;
 pub mod routes;
 pub mod server;
+pub mod settings;
 pub mod state;
 pub mod store_url;
+pub mod web;
 
 pub use state::Hub;

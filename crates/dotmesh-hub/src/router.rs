@@ -6,14 +6,16 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 
 use crate::error::HubError;
+use crate::pages;
 use crate::routes::{
     begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, missing, objects, revoke,
     send_pack, user, version,
 };
 use crate::state::Hub;
+use crate::web;
 
 /// The hub as a service.
 pub fn router(hub: Hub) -> Router {
@@ -45,10 +47,48 @@ pub fn router(hub: Hub) -> Router {
             post(finish_upload::post),
         );
 
-    Router::new()
-        .nest("/api/v1", api)
+    // Names do not begin with `-`: what is below `/-/` is nobody's.
+    let pages = Router::new()
+        .route("/", get(pages::home::get))
+        .route("/-/assets/{digest}/{name}", get(web::assets::get))
+        .route("/-/login", get(pages::login::get).post(pages::login::post))
+        .route("/-/logout", post(pages::logout::post))
+        .route("/-/{*rest}", any(async || HubError::NoSuchAddress))
+        .route("/{namespace}", get(pages::owner::get))
+        .route("/{namespace}/{dot}", get(pages::dot::get))
+        .route("/{namespace}/{dot}/activity", get(pages::activity::get))
+        .route(
+            "/{namespace}/{dot}/commit/{reference}",
+            get(pages::commit::get),
+        )
+        .route(
+            "/{namespace}/{dot}/commits",
+            get(pages::commits::get_default),
+        )
+        .route(
+            "/{namespace}/{dot}/commits/{branch}",
+            get(pages::commits::get),
+        )
+        .route("/{namespace}/{dot}/graph", get(pages::graph::get))
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)
+        .layer(middleware::from_fn_with_state(
+            hub.clone(),
+            web::errors::as_pages,
+        ));
+
+    let api = api
+        .fallback(async || HubError::NoSuchAddress)
+        .method_not_allowed_fallback(async || HubError::WrongMethod);
+
+    Router::new()
+        .nest("/api/v1", api)
+        .merge(pages)
+        .layer(middleware::from_fn(web::guard::same_origin))
+        .layer(middleware::from_fn_with_state(
+            hub.clone(),
+            web::headers::add,
+        ))
         .layer(middleware::from_fn(log))
         .with_state(hub)
 }

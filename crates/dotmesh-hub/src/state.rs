@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::credentials::HashedPassword;
 use crate::database::Database;
 use crate::database::ids::UploadId;
+use crate::settings::Settings;
 
 /// Passwords hashed at once: each takes a core and 19 MiB.
 const PASSWORD_CHECKS: usize = 2;
@@ -30,6 +31,8 @@ const FINISHES: usize = 16;
 pub struct Hub {
     /// Its records.
     pub database: Database,
+    /// What its administrator has decided.
+    pub settings: Arc<Settings>,
     /// Its objects.
     pub packs: PackStore,
     pub(crate) password_checks: Arc<Semaphore>,
@@ -43,8 +46,9 @@ pub struct Hub {
 
 impl Hub {
     /// Puts the parts together.
-    pub fn new(database: Database, packs: PackStore) -> Self {
+    pub fn new(database: Database, packs: PackStore, settings: Settings) -> Self {
         Self {
+            settings: Arc::new(settings),
             database,
             packs,
             password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),

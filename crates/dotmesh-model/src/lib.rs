@@ -11,7 +11,7 @@ pub mod revision;
 pub mod size;
 pub mod volume;
 
-pub use commit::{CodeVersion, CommitRecord, ImageUse};
+pub use commit::{CodeVersion, CommitRecord, ImageUse, InvalidRecord};
 pub use history::{History, Relation};
 pub use ids::{CommitId, ObjectHash};
 pub use names::{BranchName, DotName, InvalidName, Namespace, SubdotName, UserName};

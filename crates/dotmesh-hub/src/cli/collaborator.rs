@@ -1,7 +1,6 @@
 //! `dothub collaborator add|remove|list`
 
 use clap::{Subcommand, ValueEnum};
-use dotmesh_api::hub::Access;
 use dotmesh_model::{DotName, UserName};
 
 use super::error::CliError;
@@ -49,6 +48,8 @@ pub(super) enum Allowed {
     Read,
     /// Push, too
     Write,
+    /// Describe it and look after its branches, too
+    Maintain,
 }
 
 /// Runs it.
@@ -72,6 +73,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             let grant = match access {
                 Allowed::Read => Grant::Read,
                 Allowed::Write => Grant::Write,
+                Allowed::Maintain => Grant::Maintain,
             };
             database.grant(dot_id, id, grant).await?;
             print(format_args!("{user} may {} {}", verb(access), dot.full()))
@@ -98,10 +100,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             let owner = find_user(&database, &owner).await?;
             let dot_id = find_dot(&database, &dot, owner).await?;
             for collaborator in database.collaborators(dot_id).await? {
-                let access = match collaborator.access {
-                    Access::Read => "read",
-                    Access::Write | Access::Owner => "write",
-                };
+                let access = collaborator.access.as_str();
                 print(format_args!("{:<24} {access}", collaborator.user.as_str()))?;
             }
             Ok(())
@@ -113,6 +112,7 @@ fn verb(access: Allowed) -> &'static str {
     match access {
         Allowed::Read => "read",
         Allowed::Write => "write",
+        Allowed::Maintain => "maintain",
     }
 }
 
@@ -124,6 +124,6 @@ async fn find_user(database: &Database, user: &UserName) -> Result<UserId, CliEr
 }
 
 async fn find_dot(database: &Database, dot: &DotName, user: UserId) -> Result<DotId, CliError> {
-    let facts = database.dot_facts(dot, user).await?;
+    let facts = database.dot_facts(dot, Some(user)).await?;
     facts.dot.ok_or_else(|| CliError::NoSuchDot(dot.full()))
 }

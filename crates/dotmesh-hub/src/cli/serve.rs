@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::error::CliError;
 use super::{Data, print};
 use crate::data_dir::DataDir;
+use crate::settings::{Settings, SignUp};
 use crate::state::Hub;
 use crate::{clock, router, server, store_url};
 
@@ -38,6 +39,21 @@ pub(super) struct Args {
     /// AWS_ENDPOINT_URL say how it is reached; AWS_ALLOW_HTTP=true allows an endpoint without TLS.
     #[arg(long, value_name = "URL", env = "DOTHUB_STORE_URL")]
     store_url: Option<String>,
+    /// The hub's address for its users, where a proxy gives it another than it listens on, e.g. https://hub.example.com
+    #[arg(long, value_name = "URL", env = "DOTHUB_URL")]
+    url: Option<url::Url>,
+    /// Who can make an account
+    #[arg(long, value_enum, default_value = "invitation", env = "DOTHUB_SIGN_UP")]
+    sign_up: SignUp,
+}
+
+impl Args {
+    fn settings(&self) -> Settings {
+        Settings {
+            url: self.url.clone(),
+            sign_up: self.sign_up,
+        }
+    }
 }
 
 /// Serves.
@@ -49,7 +65,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         Some(url) => store_url::open(url, std::env::vars())?,
         None => data.packs()?,
     };
-    let hub = Hub::new(data.database().await?, packs);
+    let hub = Hub::new(data.database().await?, packs, args.settings());
     tokio::spawn(expire_uploads(hub.clone()));
     // Before the address is told: whoever has read it may send the signal.
     let shutdown = shutdown().map_err(CliError::Runtime)?;

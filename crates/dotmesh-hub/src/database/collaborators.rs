@@ -12,6 +12,8 @@ pub enum Grant {
     Read,
     /// To push, too.
     Write,
+    /// To describe it and look after its branches, too.
+    Maintain,
 }
 
 impl Grant {
@@ -20,6 +22,7 @@ impl Grant {
         match access {
             Access::Read => Some(Self::Read),
             Access::Write => Some(Self::Write),
+            Access::Maintain => Some(Self::Maintain),
             Access::Owner => None,
         }
     }
@@ -28,6 +31,7 @@ impl Grant {
         match self {
             Self::Read => "read",
             Self::Write => "write",
+            Self::Maintain => "maintain",
         }
     }
 }

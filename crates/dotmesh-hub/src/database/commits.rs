@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use dotmesh_api::hub::SealedCommit;
 use dotmesh_model::{CommitId, History, ObjectHash};
+use jiff::Timestamp;
 use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::ids::{self, DotId};
 use super::{Database, DatabaseError};
+use crate::operations::commit_graph::GraphCommit;
+use crate::operations::describe_commit::CommitSummary;
 
 const IDS_PER_STATEMENT: usize = 1024;
 
@@ -21,6 +24,12 @@ pub struct NewCommit {
     pub id: CommitId,
     /// Its parent's.
     pub parent: CommitId,
+    /// Who made it.
+    pub author: String,
+    /// When.
+    pub time: Timestamp,
+    /// Its author's words.
+    pub message: String,
     /// What travelled.
     pub sealed: SealedCommit,
 }
@@ -111,6 +120,86 @@ impl Database {
         }
         Ok(ancestry)
     }
+
+    /// Those of the commits that the dot has, in short.
+    pub async fn summaries(
+        &self,
+        dot: DotId,
+        commits: &[CommitId],
+    ) -> Result<HashMap<CommitId, CommitSummary>, DatabaseError> {
+        let mut summaries = HashMap::with_capacity(commits.len());
+        for commits in commits.chunks(IDS_PER_STATEMENT) {
+            let mut query =
+                QueryBuilder::new("SELECT id, author, time, message FROM commits WHERE dot = ");
+            query.push_bind(dot).push(" AND id IN (");
+            let mut list = query.separated(", ");
+            for id in commits {
+                list.push_bind(id.as_bytes().as_slice());
+            }
+            query.push(")");
+            let rows: Vec<SummaryRow> = query
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&self.readers)
+                .await?;
+            for row in rows {
+                let summary = summary(row)?;
+                summaries.insert(summary.id, summary);
+            }
+        }
+        Ok(summaries)
+    }
+
+    /// A dot's newest commits with their parents, of all branches.
+    pub async fn newest_commits(
+        &self,
+        dot: DotId,
+        limit: u32,
+    ) -> Result<Vec<GraphCommit>, DatabaseError> {
+        type Row = (Vec<u8>, Vec<u8>, String, i64, String);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT parent, id, author, time, message FROM commits
+             WHERE dot = $1 ORDER BY time DESC LIMIT $2",
+        )
+        .bind(dot)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|(parent, id, author, time, message)| {
+                Ok(GraphCommit {
+                    commit: summary((id, author, time, message))?,
+                    parent: ids::commit_id(&parent)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Two at most of the dot's commits from an id to another.
+    pub async fn commits_between(
+        &self,
+        dot: DotId,
+        first: CommitId,
+        last: CommitId,
+    ) -> Result<Vec<CommitId>, DatabaseError> {
+        let ids: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT id FROM commits WHERE dot = $1 AND id >= $2 AND id <= $3 LIMIT 2",
+        )
+        .bind(dot)
+        .bind(first.as_bytes().as_slice())
+        .bind(last.as_bytes().as_slice())
+        .fetch_all(&self.readers)
+        .await?;
+        ids.iter().map(|id| ids::commit_id(id)).collect()
+    }
+}
+
+/// Id, author, time and message.
+type SummaryRow = (Vec<u8>, String, i64, String);
+
+fn summary((id, author, time, message): SummaryRow) -> Result<CommitSummary, DatabaseError> {
+    let (id, time) = (ids::commit_id(&id)?, ids::time(time)?);
+    Ok(CommitSummary::new(id, author, time, &message))
 }
 
 pub(super) async fn history(
@@ -135,7 +224,8 @@ pub(super) async fn insert(
     commit: &NewCommit,
 ) -> Result<(), DatabaseError> {
     sqlx::query(
-        "INSERT INTO commits (dot, id, parent, seal, root, record) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO commits (dot, id, parent, seal, root, record, author, time, message)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(dot)
     .bind(commit.id.as_bytes().as_slice())
@@ -143,6 +233,9 @@ pub(super) async fn insert(
     .bind(commit.sealed.seal.as_bytes().as_slice())
     .bind(commit.sealed.root.as_bytes().as_slice())
     .bind(commit.sealed.record.as_str())
+    .bind(commit.author.as_str())
+    .bind(commit.time.as_second())
+    .bind(commit.message.as_str())
     .execute(connection)
     .await?;
     Ok(())

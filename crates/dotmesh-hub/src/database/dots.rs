@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::ids::{self, DotId, UserId};
 use super::{Database, DatabaseError};
+use crate::access::Visibility;
 
 /// What the access rule needs to know of a dot's name.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,8 @@ pub struct DotFacts {
     pub dot: Option<DotId>,
     /// What the asking user was granted.
     pub grant: Option<Access>,
+    /// Who else may see it.
+    pub visibility: Visibility,
 }
 
 /// A dot in a list.
@@ -29,37 +32,43 @@ pub struct ListedDot {
     pub name: DotName,
     /// What the asking user was granted; `None` for one's own.
     pub grant: Option<Access>,
+    /// Who else may see it.
+    pub visibility: Visibility,
     /// Sorted by name.
     pub branches: Vec<HubBranch>,
 }
 
 impl Database {
-    /// Looks a dot up by name, for a user.
-    pub async fn dot_facts(&self, name: &DotName, user: UserId) -> Result<DotFacts, DatabaseError> {
+    /// Looks a dot up by name, for a user or for nobody.
+    pub async fn dot_facts(
+        &self,
+        name: &DotName,
+        user: Option<UserId>,
+    ) -> Result<DotFacts, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
         dot_facts(&mut connection, name, user).await
     }
 
     /// The dots of one's own namespace and those one was given access to, by name.
     pub async fn dots_of(&self, user: UserId) -> Result<Vec<ListedDot>, DatabaseError> {
-        let rows: Vec<(DotId, String, String, Option<String>)> = sqlx::query_as(
-            "SELECT d.id, o.name, d.name, c.access
+        let rows: Vec<(DotId, String, String, Option<String>, String)> = sqlx::query_as(
+            "SELECT d.id, o.name, d.name, c.access, d.visibility
              FROM dots d
              JOIN users o ON o.id = d.owner
-             LEFT JOIN collaborators c ON c.dot = d.id AND c.user = ?1
-             WHERE d.owner = ?1 OR c.user IS NOT NULL
+             LEFT JOIN collaborators c ON c.dot = d.id AND c.user = $1
+             WHERE d.deleted IS NULL AND (d.owner = $1 OR c.user IS NOT NULL)
              ORDER BY o.name, d.name",
         )
         .bind(user)
         .fetch_all(&self.readers)
         .await?;
         let mut dots = Vec::with_capacity(rows.len());
-        for (id, namespace, name, grant) in rows {
+        for (id, namespace, name, grant, visibility) in rows {
             dots.push(ListedDot {
                 id,
-                name: DotName::new(ids::name(&namespace)?, &name)
-                    .map_err(|_| DatabaseError::Damaged { what: "name" })?,
+                name: ids::dot_name(&namespace, &name)?,
                 grant: grant.as_deref().map(ids::access).transpose()?,
+                visibility: ids::visibility(&visibility)?,
                 branches: self.branches(id).await?,
             });
         }
@@ -108,33 +117,37 @@ impl Database {
 pub(super) async fn dot_facts(
     connection: &mut SqliteConnection,
     name: &DotName,
-    user: UserId,
+    user: Option<UserId>,
 ) -> Result<DotFacts, DatabaseError> {
     // One statement whether the dot exists or not: the time it takes tells nothing.
-    let row: Option<(UserId, Option<DotId>, Option<String>)> = sqlx::query_as(
-        "SELECT o.id, d.id, c.access
+    type Row = (UserId, Option<DotId>, Option<String>, Option<String>);
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT o.id, d.id, c.access, d.visibility
          FROM users o
-         LEFT JOIN dots d ON d.owner = o.id AND d.name = ?
-         LEFT JOIN collaborators c ON c.dot = d.id AND c.user = ?
-         WHERE o.name = ?",
+         LEFT JOIN dots d ON d.owner = o.id AND d.name = $1
+         LEFT JOIN collaborators c ON c.dot = d.id AND c.user = $2
+         WHERE o.name = $3",
     )
     .bind(name.name())
     .bind(user)
     .bind(name.namespace.as_str())
     .fetch_optional(connection)
     .await?;
-    let Some((owner, dot, grant)) = row else {
+    let Some((owner, dot, grant, visibility)) = row else {
         return Ok(DotFacts {
             owner: None,
             dot: None,
             grant: None,
+            visibility: Visibility::Private,
         });
     };
     let grant = grant.as_deref().map(ids::access).transpose()?;
+    let visibility = visibility.as_deref().map(ids::visibility).transpose()?;
     Ok(DotFacts {
         owner: Some(owner),
         dot,
         grant,
+        visibility: visibility.unwrap_or(Visibility::Private),
     })
 }
 

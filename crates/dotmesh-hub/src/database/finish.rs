@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_model::{BranchName, CommitId, DotName, History};
+use dotmesh_model::{BranchName, CommitId, DotName, History, UserName};
 use jiff::Timestamp;
 
 use super::commits::{self, NewCommit};
 use super::dots::{self, DotFacts};
+use super::events::{self, Event, EventKind, PushedBranch};
 use super::ids::{DotId, UploadId, UserId};
 use super::objects;
 use super::walk::Walk;
@@ -21,6 +22,8 @@ pub struct VerifiedPush<'a> {
     pub digest: &'a [u8],
     /// Who pushes.
     pub user: UserId,
+    /// Their name.
+    pub user_name: &'a UserName,
     /// The namespace.
     pub owner: UserId,
     /// Where to.
@@ -40,6 +43,25 @@ pub struct DotState {
     pub history: History,
     /// Whether the upload is still there and unfinished.
     pub upload_open: bool,
+}
+
+impl VerifiedPush<'_> {
+    /// What the audit log tells of it.
+    fn event(&self, dot: DotId, before: &DotState, moves: &Moves) -> Event {
+        let branches = moves.iter().map(|(name, head)| PushedBranch {
+            name: name.clone(),
+            head: *head,
+            is_new: !before.heads.contains_key(name),
+        });
+        Event {
+            actor: self.user_name.clone(),
+            dot: Some((dot, self.dot.clone())),
+            kind: EventKind::Push {
+                branches: branches.collect(),
+                commits: self.commits.len() as u64,
+            },
+        }
+    }
 }
 
 /// What a push does to the branches: where each shall point. The others stay.
@@ -81,7 +103,7 @@ async fn dot_state(
     user: UserId,
     upload: UploadId,
 ) -> Result<DotState, DatabaseError> {
-    let facts = dots::dot_facts(connection, dot, user).await?;
+    let facts = dots::dot_facts(connection, dot, Some(user)).await?;
     let (heads, history) = match facts.dot {
         Some(dot) => (
             dots::heads(connection, dot).await?,
@@ -132,6 +154,12 @@ async fn apply(
         .execute(&mut *connection)
         .await?;
     }
+    sqlx::query("UPDATE dots SET pushed = $1 WHERE id = $2")
+        .bind(now.as_second())
+        .bind(dot)
+        .execute(&mut *connection)
+        .await?;
+    events::insert(connection, &push.event(dot, state, moves), now).await?;
     sqlx::query("UPDATE uploads SET finished = ? WHERE id = ?")
         .bind(push.digest)
         .bind(push.upload)

@@ -1,9 +1,11 @@
 //! Row ids as types, and the way of hashes and names through columns.
 
 use dotmesh_api::hub::Access;
-use dotmesh_model::{CommitId, ObjectHash};
+use dotmesh_model::{CommitId, DotName, ObjectHash};
+use jiff::Timestamp;
 
 use super::DatabaseError;
+use crate::access::{Scope, Visibility};
 
 macro_rules! row_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -29,6 +31,10 @@ row_id!(
 row_id!(
     /// An object of a namespace: its pack and its number in it.
     ObjectId
+);
+row_id!(
+    /// An API key.
+    KeyId
 );
 row_id!(
     /// An upload.
@@ -78,16 +84,38 @@ pub(super) fn name<T: std::str::FromStr>(text: &str) -> Result<T, DatabaseError>
         .map_err(|_| DatabaseError::Damaged { what: "name" })
 }
 
+pub(super) fn dot_name(namespace: &str, name: &str) -> Result<DotName, DatabaseError> {
+    DotName::new(self::name(namespace)?, name).map_err(|_| DatabaseError::Damaged { what: "name" })
+}
+
 pub(super) fn unsigned<T: TryFrom<i64>>(number: i64) -> Result<T, DatabaseError> {
     number
         .try_into()
         .map_err(|_| DatabaseError::Damaged { what: "number" })
 }
 
+pub(super) fn time(seconds: i64) -> Result<Timestamp, DatabaseError> {
+    Timestamp::from_second(seconds).map_err(|_| DatabaseError::Damaged { what: "time" })
+}
+
+pub(super) fn visibility(text: &str) -> Result<Visibility, DatabaseError> {
+    match text {
+        "private" => Ok(Visibility::Private),
+        "public" => Ok(Visibility::Public),
+        _ => Err(DatabaseError::Damaged { what: "visibility" }),
+    }
+}
+
+pub(super) fn scope(text: &str) -> Result<Scope, DatabaseError> {
+    text.parse()
+        .map_err(|_| DatabaseError::Damaged { what: "scope" })
+}
+
 pub(super) fn access(text: &str) -> Result<Access, DatabaseError> {
     match text {
         "read" => Ok(Access::Read),
         "write" => Ok(Access::Write),
+        "maintain" => Ok(Access::Maintain),
         _ => Err(DatabaseError::Damaged { what: "access" }),
     }
 }

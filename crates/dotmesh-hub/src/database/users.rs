@@ -4,6 +4,7 @@ use dotmesh_model::UserName;
 use jiff::Timestamp;
 
 use super::ids::{self, UserId};
+use super::keys::{self, NewKey};
 use super::{Database, DatabaseError};
 use crate::credentials::{HashedPassword, KeyDigest};
 
@@ -26,10 +27,10 @@ pub struct Account {
 pub struct Login {
     /// Whose.
     pub user: UserId,
+    /// Whether it is an administrator's.
+    pub is_admin: bool,
     /// `None` when there is no login by password.
     pub password: Option<HashedPassword>,
-    /// The digests of the API keys.
-    pub keys: Vec<Vec<u8>>,
 }
 
 /// Whether a key ends the ones before it.
@@ -63,7 +64,8 @@ impl Database {
             Err(error) if error.is_duplicate() => return Ok(false),
             Err(error) => return Err(error),
         };
-        insert_key(&mut tx, UserId(user), key, now).await?;
+        let user = UserId(user);
+        keys::insert(&mut tx, user, &NewKey::first(key.clone()), now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -79,26 +81,15 @@ impl Database {
 
     /// What to compare a login of this name with.
     pub async fn login(&self, name: &UserName) -> Result<Option<Login>, DatabaseError> {
-        // One statement, whether there is such a user or not.
-        let rows: Vec<(UserId, Option<String>, Option<Vec<u8>>)> = sqlx::query_as(
-            "SELECT u.id, u.password, k.digest FROM users u
-             LEFT JOIN api_keys k ON k.user = u.id WHERE u.name = ?",
-        )
-        .bind(name.as_str())
-        .fetch_all(&self.readers)
-        .await?;
-        let Some((user, password, _)) = rows.first() else {
-            return Ok(None);
-        };
-        let (user, password) = (*user, password.clone().map(HashedPassword::from_stored));
-        let keys = rows
-            .into_iter()
-            .filter_map(|(_, _, digest)| digest)
-            .collect();
-        Ok(Some(Login {
+        let row: Option<(UserId, i64, Option<String>)> =
+            sqlx::query_as("SELECT id, admin, password FROM users WHERE name = $1")
+                .bind(name.as_str())
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(row.map(|(user, admin, password)| Login {
             user,
-            password,
-            keys,
+            is_admin: admin != 0,
+            password: password.map(HashedPassword::from_stored),
         }))
     }
 
@@ -117,8 +108,7 @@ impl Database {
             .map(|(name, created, keys, has_password, dots)| {
                 Ok(Account {
                     name: ids::name(&name)?,
-                    created: Timestamp::from_second(created)
-                        .map_err(|_| DatabaseError::Damaged { what: "time" })?,
+                    created: ids::time(created)?,
                     keys: ids::unsigned(keys)?,
                     has_password,
                     dots: ids::unsigned(dots)?,
@@ -161,7 +151,7 @@ impl Database {
                 .execute(&mut *tx)
                 .await?;
         }
-        insert_key(&mut tx, user, key, now).await?;
+        keys::insert(&mut tx, user, &NewKey::first(key.clone()), now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -223,19 +213,4 @@ pub enum Removal {
         /// How many.
         count: u64,
     },
-}
-
-async fn insert_key(
-    tx: &mut sqlx::SqliteConnection,
-    user: UserId,
-    key: &KeyDigest,
-    now: Timestamp,
-) -> Result<(), DatabaseError> {
-    sqlx::query("INSERT INTO api_keys (user, digest, created) VALUES (?, ?, ?)")
-        .bind(user)
-        .bind(key.as_bytes())
-        .bind(now.as_second())
-        .execute(tx)
-        .await?;
-    Ok(())
 }

@@ -114,7 +114,14 @@ pub fn verify(
         match known.get(&id) {
             Some(seal) if *seal == sealed.seal => {}
             Some(_) => return Err(ChainError::OtherCommit { id }),
-            None => new.push(NewCommit { id, parent, sealed }),
+            None => new.push(NewCommit {
+                id,
+                parent,
+                author: record.author,
+                time: record.time,
+                message: record.message,
+                sealed,
+            }),
         }
     }
     Ok(new)

@@ -7,6 +7,7 @@ use super::{chain, closure, moves};
 use crate::access::Action;
 use crate::auth::Caller;
 use crate::clock;
+use crate::database::DatabaseError;
 use crate::database::commits::NewCommit;
 use crate::database::finish::{DotState, Moves, VerifiedPush};
 use crate::database::ids::UploadId;
@@ -91,6 +92,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         upload: *upload,
         digest,
         user: caller.id,
+        user_name: &caller.name,
         owner: open.owner,
         dot,
         commits: &commits,
@@ -150,8 +152,14 @@ enum Refusal {
     Error(HubError),
 }
 
-impl<E: Into<HubError>> From<E> for Refusal {
-    fn from(error: E) -> Self {
+impl From<HubError> for Refusal {
+    fn from(error: HubError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<DatabaseError> for Refusal {
+    fn from(error: DatabaseError) -> Self {
         Self::Error(error.into())
     }
 }

@@ -21,7 +21,7 @@ pub async fn get(
     let branches = hub.database.branches(id).await?;
     let collaborators = match dot.access {
         Access::Owner => hub.database.collaborators(id).await?,
-        Access::Read | Access::Write => Vec::new(),
+        Access::Read | Access::Write | Access::Maintain => Vec::new(),
     };
     Ok(Json(HubDot {
         name: dot.name,

@@ -13,12 +13,14 @@ use crate::state::Hub;
 pub async fn get(State(hub): State<Hub>, caller: Caller) -> Result<Json<Vec<HubDot>>, HubError> {
     let mut dots = Vec::new();
     for dot in hub.database.dots_of(caller.id).await? {
-        let Some(access) = access::role(&caller.name, &dot.name, dot.grant).access() else {
+        let Some(access) =
+            access::role(Some(&caller.name), &dot.name, dot.grant, dot.visibility).access()
+        else {
             continue;
         };
         let collaborators = match access {
             Access::Owner => hub.database.collaborators(dot.id).await?,
-            Access::Read | Access::Write => Vec::new(),
+            Access::Read | Access::Write | Access::Maintain => Vec::new(),
         };
         dots.push(HubDot {
             name: dot.name,

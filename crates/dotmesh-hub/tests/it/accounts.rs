@@ -23,7 +23,7 @@ async fn a_client_of_another_protocol_is_told_where_to_look() {
         "api/v2/version",
         "api/v2/dots/alice/app",
         "api/v1/later",
-        "",
+        "-/later",
     ] {
         let url = format!("{}/{path}", hub.url);
         let answer = reqwest::get(url).await.unwrap();

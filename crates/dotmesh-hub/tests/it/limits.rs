@@ -105,7 +105,7 @@ async fn bad_addresses_get_the_envelope() {
     let hub = TestHub::start().await;
     let http = reqwest::Client::new();
     for (method, path, status) in [
-        ("GET", "/", 404),
+        ("GET", "/-/nothing", 404),
         ("GET", "/api/v2/version", 404),
         ("POST", "/api/v1/version", 405),
         ("GET", "/api/v1/dots/a/b/c", 404),

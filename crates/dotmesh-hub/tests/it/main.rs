@@ -14,6 +14,7 @@ mod damage;
 mod deltas;
 mod full_disk;
 mod limits;
+mod pages;
 #[path = "../../../dotmesh-store/tests/it/promises.rs"]
 mod promises;
 mod push;

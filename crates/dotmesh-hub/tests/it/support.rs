@@ -7,6 +7,7 @@ use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit};
 use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient};
 use dotmesh_hub::credentials::ApiKey;
 use dotmesh_hub::data_dir::{DataDir, ServeLock};
+use dotmesh_hub::settings::Settings;
 use dotmesh_hub::{Hub, clock, router, server};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{
@@ -35,7 +36,11 @@ impl TestHub {
     pub(crate) async fn start_in(dir: TempDir) -> Self {
         let data = DataDir::open(dir.path()).unwrap();
         let lock = data.lock().unwrap();
-        let hub = Hub::new(data.database().await.unwrap(), data.packs().unwrap());
+        let hub = Hub::new(
+            data.database().await.unwrap(),
+            data.packs().unwrap(),
+            Settings::default(),
+        );
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();

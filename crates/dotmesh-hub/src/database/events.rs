@@ -1,0 +1,180 @@
+//! What happened: the audit log, and what activity pages show. Written in the transaction that it tells of.
+
+use dotmesh_api::hub::Access;
+use dotmesh_model::{BranchName, CommitId, DotName, UserName};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ids::{self, DotId};
+use super::{Database, DatabaseError};
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Who did it.
+    pub actor: UserName,
+    /// To which dot, if to one.
+    pub dot: Option<(DotId, DotName)>,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened. Stored as JSON, its tag in a column of its own; old entries have to stay readable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    /// Branches were pushed.
+    Push {
+        /// Those that moved.
+        branches: Vec<PushedBranch>,
+        /// How many commits were new.
+        commits: u64,
+    },
+    /// A branch was made on the hub.
+    CreateBranch { branch: BranchName, head: CommitId },
+    /// A branch was deleted.
+    DeleteBranch { branch: BranchName, head: CommitId },
+    /// A tag was made.
+    CreateTag { tag: BranchName, commit: CommitId },
+    /// A tag was deleted.
+    DeleteTag { tag: BranchName, commit: CommitId },
+    /// Someone said something of a commit or a branch.
+    Note {
+        commit: Option<CommitId>,
+        branch: Option<BranchName>,
+    },
+    /// Someone was given access, or another one than before.
+    Grant { user: UserName, access: Access },
+    /// Someone's access was taken away.
+    Revoke { user: UserName },
+    /// A dot was made public.
+    Publish,
+    /// A public dot was made private.
+    Unpublish,
+    /// A dot got another name.
+    Rename { from: DotName },
+    /// A dot was given to another user.
+    Transfer { from: DotName },
+    /// A dot was made from another.
+    Fork { from: DotName },
+    /// A dot was deleted.
+    DeleteDot,
+    /// A deleted dot was taken back.
+    RestoreDot,
+    /// A branch became protected, or no longer is.
+    Protect { branch: BranchName, protected: bool },
+    /// An account was made.
+    SignUp,
+    /// An API key was made.
+    CreateKey { name: String, scope: String },
+    /// An API key was ended.
+    RevokeKey { name: String },
+    /// A password was set.
+    Password,
+}
+
+/// A branch that a push has moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushedBranch {
+    /// The branch.
+    pub name: BranchName,
+    /// Where it points now.
+    pub head: CommitId,
+    /// Whether the push made it.
+    pub is_new: bool,
+}
+
+/// An event of the past. Whom and what it names may be gone.
+#[derive(Debug, Clone)]
+pub struct PastEvent {
+    /// Its number: later events have greater ones.
+    pub id: i64,
+    /// When.
+    pub time: Timestamp,
+    /// Who.
+    pub actor: UserName,
+    /// The dot, as it was named then.
+    pub dot: Option<DotName>,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// Whose events.
+#[derive(Debug, Clone, Copy)]
+pub enum EventsOf {
+    /// All of the hub.
+    Hub,
+    /// A dot's.
+    Dot(DotId),
+}
+
+impl Database {
+    /// Writes down what is no part of another transaction.
+    pub async fn log_event(&self, event: &Event, now: Timestamp) -> Result<(), DatabaseError> {
+        let mut tx = self.begin().await?;
+        insert(&mut tx, event, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The newest events before one of that number, newest first.
+    pub async fn events(
+        &self,
+        of: EventsOf,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<PastEvent>, DatabaseError> {
+        let before = before.unwrap_or(i64::MAX);
+        let query = match of {
+            EventsOf::Hub => sqlx::query_as(
+                "SELECT id, time, actor, dot_name, detail FROM events
+                 WHERE id < $1 ORDER BY id DESC LIMIT $2",
+            )
+            .bind(before)
+            .bind(i64::from(limit)),
+            EventsOf::Dot(dot) => sqlx::query_as(
+                "SELECT id, time, actor, dot_name, detail FROM events
+                 WHERE dot = $3 AND id < $1 ORDER BY id DESC LIMIT $2",
+            )
+            .bind(before)
+            .bind(i64::from(limit))
+            .bind(dot),
+        };
+        let rows: Vec<(i64, i64, String, Option<String>, String)> =
+            query.fetch_all(&self.readers).await?;
+        rows.into_iter()
+            .map(|(id, time, actor, dot, detail)| {
+                Ok(PastEvent {
+                    id,
+                    time: ids::time(time)?,
+                    actor: ids::name(&actor)?,
+                    dot: dot.as_deref().map(ids::name).transpose()?,
+                    kind: serde_json::from_str(&detail)
+                        .map_err(|_| DatabaseError::Damaged { what: "event" })?,
+                })
+            })
+            .collect()
+    }
+}
+
+pub(super) async fn insert(
+    connection: &mut sqlx::SqliteConnection,
+    event: &Event,
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    let damaged = || DatabaseError::Damaged { what: "event" };
+    let detail = serde_json::to_value(&event.kind).map_err(|_| damaged())?;
+    let kind = detail["kind"].as_str().ok_or_else(damaged)?;
+    sqlx::query(
+        "INSERT INTO events (time, actor, dot, dot_name, kind, detail) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(now.as_second())
+    .bind(event.actor.as_str())
+    .bind(event.dot.as_ref().map(|(id, _)| *id))
+    .bind(event.dot.as_ref().map(|(_, name)| name.full()))
+    .bind(kind)
+    .bind(detail.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Who is logged in with a browser.
+
+use dotmesh_model::UserName;
+use jiff::{SignedDuration, Timestamp};
+
+use super::ids::{self, UserId};
+use super::{Database, DatabaseError};
+use crate::credentials::KeyDigest;
+
+/// How long a session lasts that nobody uses.
+pub const SESSION_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// A session's use is written down once in so long: a page is not worth a write.
+const USE_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whose session it is.
+#[derive(Debug, Clone)]
+pub struct SessionUser {
+    /// The account.
+    pub id: UserId,
+    /// Its name.
+    pub name: UserName,
+    /// Whether it is an administrator's.
+    pub is_admin: bool,
+}
+
+impl Database {
+    /// Begins a session.
+    pub async fn begin_session(
+        &self,
+        user: UserId,
+        digest: &KeyDigest,
+        agent: &str,
+        now: Timestamp,
+    ) -> Result<(), DatabaseError> {
+        sqlx::query(
+            "INSERT INTO sessions (digest, user_id, created, used, agent) VALUES ($1, $2, $3, $3, $4)",
+        )
+        .bind(digest.as_bytes())
+        .bind(user)
+        .bind(now.as_second())
+        .bind(agent)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Whose session this is, if it is one and has not ended.
+    pub async fn session(
+        &self,
+        digest: &KeyDigest,
+        now: Timestamp,
+    ) -> Result<Option<SessionUser>, DatabaseError> {
+        let row: Option<(UserId, String, i64, i64)> = sqlx::query_as(
+            "SELECT u.id, u.name, u.admin, s.used FROM sessions s JOIN users u ON u.id = s.user_id
+             WHERE s.digest = $1 AND s.used > $2",
+        )
+        .bind(digest.as_bytes())
+        .bind((now - SESSION_LIFETIME).as_second())
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some((id, name, admin, used)) = row else {
+            return Ok(None);
+        };
+        if ids::time(used)? < now - USE_INTERVAL {
+            sqlx::query("UPDATE sessions SET used = $1 WHERE digest = $2")
+                .bind(now.as_second())
+                .bind(digest.as_bytes())
+                .execute(&self.writer)
+                .await?;
+        }
+        Ok(Some(SessionUser {
+            id,
+            name: ids::name(&name)?,
+            is_admin: admin != 0,
+        }))
+    }
+
+    /// Ends a session.
+    pub async fn end_session(&self, digest: &KeyDigest) -> Result<(), DatabaseError> {
+        sqlx::query("DELETE FROM sessions WHERE digest = $1")
+            .bind(digest.as_bytes())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends all sessions of a user but one.
+    pub async fn end_other_sessions(
+        &self,
+        user: UserId,
+        kept: Option<&KeyDigest>,
+    ) -> Result<(), DatabaseError> {
+        sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND digest <> $2")
+            .bind(user)
+            .bind(kept.map_or(&[][..], KeyDigest::as_bytes))
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes the sessions that have ended.
+    pub async fn expire_sessions(&self, now: Timestamp) -> Result<(), DatabaseError> {
+        sqlx::query("DELETE FROM sessions WHERE used <= $1")
+            .bind((now - SESSION_LIFETIME).as_second())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! `/OWNER/DOT/graph`: the newest commits of all branches, drawn as the tree that they are.
+
+use askama::Template;
+use axum::extract::State;
+use dotmesh_model::{BranchName, CommitId};
+use jiff::Timestamp;
+
+use crate::access::Action;
+use crate::extract::DotPath;
+use crate::operations::commit_graph::{self, Placed};
+use crate::state::Hub;
+use crate::web::visit::{DotHeader, Tab};
+use crate::web::{Page, Visit, render};
+
+/// The most commits that are drawn.
+const MAX_COMMITS: u32 = 300;
+
+/// Of a row, as in the style sheet; and of a lane.
+const ROW_HEIGHT: usize = 40;
+const LANE_WIDTH: usize = 20;
+
+/// How many colours the style sheet has.
+const COLOURS: usize = 6;
+
+#[derive(Template)]
+#[template(path = "graph.html")]
+struct GraphPage {
+    visit: Visit,
+    dot: DotHeader,
+    rows: Vec<Row>,
+    edges: Vec<Edge>,
+    width: usize,
+    height: usize,
+    is_cut: bool,
+}
+
+struct Row {
+    id: CommitId,
+    title: String,
+    author: String,
+    time: Timestamp,
+    branches: Vec<BranchName>,
+    tags: Vec<BranchName>,
+    x: usize,
+    y: usize,
+    colour: usize,
+}
+
+struct Edge {
+    path: String,
+    colour: usize,
+}
+
+impl GraphPage {
+    fn tab(&self) -> Tab {
+        Tab::Graph
+    }
+}
+
+/// Draws it.
+pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+    let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
+    let id = open.existing()?;
+    let commits = hub.database.newest_commits(id, MAX_COMMITS).await?;
+    let branches = hub.database.branches(id).await?;
+    let tags = hub.database.tags(id).await?;
+    let is_cut = commits.len() == MAX_COMMITS as usize;
+    let default = branches
+        .iter()
+        .find(|branch| branch.name.as_str() == dot.default_branch)
+        .map(|branch| branch.head);
+    let placed = commit_graph::place(commits, default);
+    let lanes = placed.iter().map(|placed| placed.lane + 1).max();
+    let edges = edges(&placed);
+    let rows: Vec<Row> = placed
+        .into_iter()
+        .enumerate()
+        .map(|(n, placed)| Row {
+            x: x(placed.lane),
+            y: y(n),
+            colour: placed.lane % COLOURS,
+            branches: branches
+                .iter()
+                .filter(|branch| branch.head == placed.commit.id)
+                .map(|branch| branch.name.clone())
+                .collect(),
+            tags: tags
+                .iter()
+                .filter(|tag| tag.commit == placed.commit.id)
+                .map(|tag| tag.name.clone())
+                .collect(),
+            id: placed.commit.id,
+            title: placed.commit.title,
+            author: placed.commit.author,
+            time: placed.commit.time,
+        })
+        .collect();
+    render(&GraphPage {
+        visit,
+        dot,
+        width: (lanes.unwrap_or(0) + 1) * LANE_WIDTH,
+        height: rows.len() * ROW_HEIGHT,
+        rows,
+        edges,
+        is_cut,
+    })
+}
+
+fn x(lane: usize) -> usize {
+    (lane + 1) * LANE_WIDTH
+}
+
+fn y(row: usize) -> usize {
+    row * ROW_HEIGHT + ROW_HEIGHT / 2
+}
+
+/// A line from each commit down to its parent, in the commit's own lane until the parent's row is near.
+fn edges(placed: &[Placed]) -> Vec<Edge> {
+    let line = |(n, child): (usize, &Placed)| {
+        let parent = child.parent_row?;
+        let (from, to) = (x(child.lane), x(placed[parent].lane));
+        let (top, bottom) = (y(n), y(parent));
+        let bend = bottom - ROW_HEIGHT / 2;
+        Some(Edge {
+            path: format!(
+                "M{from} {top} V{} C{from} {bottom} {to} {bend} {to} {bottom}",
+                bottom - ROW_HEIGHT
+            ),
+            colour: child.lane % COLOURS,
+        })
+    };
+    placed.iter().enumerate().filter_map(line).collect()
+}

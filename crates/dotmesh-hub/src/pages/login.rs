@@ -1,0 +1,160 @@
+//! `/-/login`: name and password for a session.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+
+use crate::auth;
+use crate::clock;
+use crate::credentials::Token;
+use crate::database::ids::UserId;
+use crate::error::HubError;
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::{Page, Visit, go, render};
+
+/// What a browser may call itself, in bytes.
+const MAX_AGENT_LENGTH: usize = 200;
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage {
+    visit: Visit,
+    to: String,
+    user: String,
+    failed: bool,
+}
+
+/// Where to go afterwards.
+#[derive(Debug, Deserialize)]
+pub struct Target {
+    #[serde(default)]
+    to: String,
+}
+
+/// The form.
+#[derive(Deserialize)]
+pub struct Fields {
+    user: String,
+    password: String,
+    #[serde(default)]
+    to: String,
+}
+
+/// Shows the form.
+pub async fn get(visit: Visit, Query(target): Query<Target>) -> Page {
+    let to = local(&target.to).to_owned();
+    if visit.user().is_some() {
+        return go(&to);
+    }
+    render(&LoginPage {
+        visit,
+        to,
+        user: String::new(),
+        failed: false,
+    })
+}
+
+/// Logs in.
+pub async fn post(
+    State(hub): State<Hub>,
+    visit: Visit,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Page {
+    let to = local(&fields.to).to_owned();
+    let name = fields.user.trim();
+    let caller = match name.parse() {
+        Ok(name) => auth::by_password(&hub, &name, fields.password).await?,
+        Err(_) => None,
+    };
+    match caller {
+        Some(caller) => begin_session(&hub, caller.id, &headers, go(&to)?).await,
+        None => {
+            let page = LoginPage {
+                user: name.to_owned(),
+                visit,
+                to,
+                failed: true,
+            };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, render(&page)?).into_response())
+        }
+    }
+}
+
+/// Begins a session with a fresh token: one that was there before is of no use to who planted it.
+pub async fn begin_session(
+    hub: &Hub,
+    user: UserId,
+    headers: &HeaderMap,
+    mut response: Response,
+) -> Page {
+    let token = Token::generate();
+    let agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|agent| agent.to_str().ok())
+        .unwrap_or_default();
+    let agent = &agent[..agent.floor_char_boundary(MAX_AGENT_LENGTH.min(agent.len()))];
+    hub.database
+        .begin_session(user, &token.digest(), agent, clock::now())
+        .await?;
+    set_cookie(hub, &mut response, token.reveal(), MAX_AGE)?;
+    Ok(response)
+}
+
+/// Browsers may keep the cookie longer than the session lasts; the session's end is the hub's to know.
+const MAX_AGE: u64 = 400 * 24 * 3600;
+
+/// Sets the session's cookie; no age removes it.
+pub fn set_cookie(
+    hub: &Hub,
+    response: &mut Response,
+    token: &str,
+    max_age: u64,
+) -> Result<(), HubError> {
+    let (name, secure) = if hub.settings.is_secure() {
+        (auth::SECURE_SESSION_COOKIE, "; Secure")
+    } else {
+        (auth::SESSION_COOKIE, "")
+    };
+    let cookie =
+        format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}");
+    let cookie = cookie
+        .parse()
+        .map_err(|_| HubError::malformed("the session cannot be told to the browser"))?;
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    Ok(())
+}
+
+/// An address of this hub, whatever was asked for.
+fn local(to: &str) -> &str {
+    let plain = to.starts_with('/')
+        && !to[1..].starts_with(['/', '\\'])
+        && to.bytes().all(|byte| byte.is_ascii_graphic());
+    if plain { to } else { "/" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local;
+
+    #[test]
+    fn a_login_leads_nowhere_else() {
+        for to in ["/", "/alice/app?x=1", "/alice/app/commit/00"] {
+            assert_eq!(local(to), to);
+        }
+        for to in [
+            "",
+            "https://evil",
+            "//evil",
+            "/\\evil",
+            "/a\r\nb",
+            "evil",
+            "/ü",
+        ] {
+            assert_eq!(local(to), "/", "{to}");
+        }
+    }
+}

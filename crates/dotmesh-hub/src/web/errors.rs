@@ -1,0 +1,57 @@
+//! Errors as pages: what happened, and what to do next.
+
+use askama::Template;
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use dotmesh_api::ErrorBody;
+
+use super::{Visit, go, render};
+use crate::state::Hub;
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage {
+    visit: Visit,
+    status: StatusCode,
+    error: ErrorBody,
+}
+
+/// Renders a page's error as a page, for browsers. Who is not logged in and must be is led to the login, and back afterwards.
+pub async fn as_pages(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let is_get = parts.method == Method::GET;
+    let accept = parts.headers.get(header::ACCEPT);
+    let is_browser = accept
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
+    if !is_browser {
+        return next.run(Request::from_parts(parts, body)).await;
+    }
+    let path = parts
+        .uri
+        .path_and_query()
+        .map_or_else(String::new, ToString::to_string);
+    let visit = Visit::from_request_parts(&mut parts, &hub).await;
+    let response = next.run(Request::from_parts(parts, body)).await;
+    let Some(error) = response.extensions().get::<ErrorBody>().cloned() else {
+        return response;
+    };
+    let status = response.status();
+    if status == StatusCode::UNAUTHORIZED && is_get {
+        let query = serde_urlencoded::to_string([("to", path)]).unwrap_or_default();
+        return go(&format!("/-/login?{query}")).unwrap_or(response);
+    }
+    // Without knowing who looks there is no page, only the error itself.
+    let Ok(visit) = visit else { return response };
+    let page = ErrorPage {
+        visit,
+        status,
+        error,
+    };
+    match render(&page) {
+        Ok(page) => (status, page).into_response(),
+        Err(_) => response,
+    }
+}

@@ -1,0 +1,26 @@
+//! What a page's form sends.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use serde::de::DeserializeOwned;
+
+use crate::error::HubError;
+use crate::extract::read_body;
+
+/// The longest form, in bytes.
+const MAX_FORM_LENGTH: usize = 256 << 10;
+
+/// A form's fields, `application/x-www-form-urlencoded`.
+#[derive(Debug, Clone)]
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+    type Rejection = HubError;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, HubError> {
+        let body = read_body(request.into_body(), MAX_FORM_LENGTH, "bytes in a form").await?;
+        serde_urlencoded::from_bytes(&body)
+            .map(Self)
+            .map_err(|error| HubError::malformed(format!("the form is incomplete: {error}")))
+    }
+}

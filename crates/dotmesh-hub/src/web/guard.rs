@@ -1,0 +1,80 @@
+//! No other site makes a browser change anything here.
+//!
+//! Instead of a token in each form, what browsers say of a request's origin is looked at: `Sec-Fetch-Site`, which all
+//! send since 2023 and no script can set, or else `Origin`. Cookies are `SameSite=Lax` besides.
+
+use axum::extract::Request;
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::{HeaderMap, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::error::HubError;
+
+/// Refuses what another site has sent. Requests with an `Authorization` header are none of a browser's own making.
+pub async fn same_origin(request: Request, next: Next) -> Response {
+    let safe = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    let headers = request.headers();
+    if safe || headers.contains_key(AUTHORIZATION) || is_same_origin(headers) {
+        next.run(request).await
+    } else {
+        HubError::CrossOrigin.into_response()
+    }
+}
+
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return matches!(site, "same-origin" | "none");
+    }
+    let Some(origin) = text(ORIGIN.as_str()) else {
+        // No browser of today sends neither of the two with a form; other programs have no session.
+        return !headers.contains_key(COOKIE);
+    };
+    let host = origin.split_once("://").map(|(_, host)| host);
+    host.is_some() && host == text(HOST.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_elsewhere() {
+        let check = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| {
+                    (
+                        name.parse().expect("a name"),
+                        value.parse().expect("a value"),
+                    )
+                })
+                .collect();
+            is_same_origin(&headers)
+        };
+        assert!(check(&[("sec-fetch-site", "same-origin")]));
+        assert!(check(&[("sec-fetch-site", "none")]));
+        assert!(check(&[("origin", "https://hub"), ("host", "hub")]));
+        assert!(check(&[("origin", "http://hub:81"), ("host", "hub:81")]));
+        assert!(check(&[("host", "hub")]));
+        for elsewhere in [
+            &[("sec-fetch-site", "cross-site")][..],
+            &[
+                ("sec-fetch-site", "same-site"),
+                ("origin", "https://hub"),
+                ("host", "hub"),
+            ],
+            &[("origin", "https://evil"), ("host", "hub")],
+            &[("origin", "https://hub:81"), ("host", "hub")],
+            &[("origin", "null"), ("host", "hub")],
+            &[("origin", "https://hub")],
+            &[("host", "hub"), ("cookie", "a=b")],
+        ] {
+            assert!(!check(elsewhere), "{elsewhere:?}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Someone looks at a page: who, where, and what the layout shows of it.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use dotmesh_api::hub::Access;
+use dotmesh_model::DotName;
+
+use super::assets::Addresses;
+use super::show;
+use crate::access::Action;
+use crate::auth::{Caller, OpenDot, Viewer};
+use crate::clock;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// A look at a page. Every page's template has one as `visit`.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    /// Who looks.
+    pub viewer: Viewer,
+    /// The page's own address, with its query.
+    pub path: String,
+    /// The hub's address, as the viewer knows it: `https://hub.example.com`.
+    pub hub_url: String,
+    /// For the layout.
+    pub assets: Addresses,
+    /// The time, for all of the page.
+    pub now: jiff::Timestamp,
+    /// Whether new accounts can be made without an invitation.
+    pub can_sign_up: bool,
+}
+
+impl FromRequestParts<Hub> for Visit {
+    type Rejection = HubError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, HubError> {
+        let viewer = Viewer::from_request_parts(parts, hub).await?;
+        let path = parts.uri.path_and_query();
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        Ok(Self {
+            viewer,
+            path: path.map_or_else(String::new, ToString::to_string),
+            hub_url: hub.settings.url_for(host),
+            assets: Addresses,
+            now: clock::now(),
+            can_sign_up: hub.settings.sign_up == crate::settings::SignUp::Open,
+        })
+    }
+}
+
+impl Visit {
+    /// Who looks, if they are logged in.
+    pub fn user(&self) -> Option<&Caller> {
+        self.viewer.0.as_ref()
+    }
+
+    /// Who looks: for pages that are for users only.
+    pub fn caller(&self) -> Result<&Caller, HubError> {
+        self.user().ok_or(HubError::LoginNeeded)
+    }
+
+    /// Who looks: for pages that are for administrators only.
+    pub fn administrator(&self) -> Result<&Caller, HubError> {
+        let caller = self.caller()?;
+        if caller.is_admin {
+            Ok(caller)
+        } else {
+            Err(HubError::AdministratorsOnly)
+        }
+    }
+
+    /// Opens a dot for an action, with what its pages have at their top.
+    pub async fn open(
+        &self,
+        hub: &Hub,
+        dot: &DotName,
+        action: Action,
+    ) -> Result<(OpenDot, DotHeader), HubError> {
+        let open = self.viewer.open(hub, dot, action).await?;
+        let details = hub.database.dot_details(open.existing()?).await?;
+        let header = DotHeader {
+            namespace: dot.namespace.to_string(),
+            name: dot.name().to_owned(),
+            access: open.access,
+            is_public: open.visibility == crate::access::Visibility::Public,
+            default_branch: details.default_branch.to_string(),
+            description: details.description,
+            forked_from: details.forked_from,
+            has_writer: self.user().is_some() && open.access >= Access::Write,
+            has_maintainer: self.user().is_some() && open.access >= Access::Maintain,
+        };
+        Ok((open, header))
+    }
+
+    /// `3 hours ago`.
+    pub fn ago(&self, time: &jiff::Timestamp) -> String {
+        show::ago(*time, self.now)
+    }
+}
+
+/// A tab of a dot's pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tab {
+    Overview,
+    Commits,
+    Graph,
+    Activity,
+    Settings,
+}
+
+/// The tabs that everyone sees, with their label and their path below the dot's.
+pub const TABS: [(Tab, &str, &str); 4] = [
+    (Tab::Overview, "Overview", ""),
+    (Tab::Commits, "Commits", "/commits"),
+    (Tab::Graph, "Graph", "/graph"),
+    (Tab::Activity, "Activity", "/activity"),
+];
+
+/// What all pages of a dot have at their top.
+#[derive(Debug, Clone)]
+pub struct DotHeader {
+    /// Whose it is.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
+    /// What the viewer may do.
+    pub access: Access,
+    /// Whether everyone may see it.
+    pub is_public: bool,
+    /// The branch that is shown first.
+    pub default_branch: String,
+    /// Markdown.
+    pub description: String,
+    /// What it was forked from, if that is still there and the owner still is who it was.
+    pub forked_from: Option<DotName>,
+    /// Whether the viewer may push.
+    pub has_writer: bool,
+    /// Whether the viewer may maintain it.
+    pub has_maintainer: bool,
+}
+
+impl DotHeader {
+    /// Its address on this hub: `/OWNER/DOT`.
+    pub fn url(&self) -> String {
+        format!("/{}/{}", self.namespace, self.name)
+    }
+
+    /// Its full name: `OWNER/DOT`.
+    pub fn full(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether the viewer owns it.
+    pub fn is_owner(&self) -> bool {
+        self.access == Access::Owner
+    }
+}

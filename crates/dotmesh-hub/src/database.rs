@@ -8,6 +8,7 @@ pub mod commits;
 pub mod dots;
 pub mod error;
 pub mod events;
+pub mod facts;
 pub mod finish;
 pub mod ids;
 pub mod keys;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FileContent, FileNode, Inode, InodeKind, Segment};
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, TryStreamExt as _, stream};
 
 use super::{TreeError, TreePath, TreeReader};
 use crate::error::HubError;

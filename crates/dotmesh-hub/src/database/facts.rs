@@ -29,8 +29,8 @@ impl Database {
         commit: CommitId,
         facts: &CommitFacts,
     ) -> Result<(), DatabaseError> {
-        let text = serde_json::to_string(facts)
-            .map_err(|_| DatabaseError::Damaged { what: "count" })?;
+        let text =
+            serde_json::to_string(facts).map_err(|_| DatabaseError::Damaged { what: "count" })?;
         // The dot may be gone by now.
         sqlx::query(
             "INSERT INTO commit_facts (dot, commit_id, facts)

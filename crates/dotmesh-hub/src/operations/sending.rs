@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 
 /// How long a client may take nothing of what is sent to it.
@@ -14,7 +13,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Hands parts over as the client takes them. One that stops taking them loses the rest, and its turn. What
 /// fails on the way is logged, and ends in an error: nobody takes a part for the whole.
 pub fn send<E>(
-    turn: OwnedSemaphorePermit,
+    turn: impl Send + 'static,
     what: &'static str,
     parts: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static

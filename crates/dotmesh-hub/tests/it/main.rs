@@ -7,6 +7,7 @@
 
 mod accounts;
 mod branches;
+mod browse;
 mod capability;
 mod cli;
 mod cuts;
@@ -23,3 +24,9 @@ mod roles;
 mod s3;
 mod stores;
 mod support;
+#[expect(
+    dead_code,
+    reason = "what only one filesystem does is not asked for here"
+)]
+#[path = "../../../dotmesh-sync/tests/it/trees.rs"]
+mod trees;

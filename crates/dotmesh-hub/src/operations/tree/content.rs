@@ -153,7 +153,8 @@ impl Pieces {
                 }
                 Part::Segment(segment) => {
                     self.at = end;
-                    let wanted = self.wanted.start.max(start) - start..self.wanted.end.min(end) - start;
+                    let wanted =
+                        self.wanted.start.max(start) - start..self.wanted.end.min(end) - start;
                     if let Segment::Data { .. } = segment {
                         length += segment.length();
                     }

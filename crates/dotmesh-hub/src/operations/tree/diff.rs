@@ -78,9 +78,8 @@ impl Tally {
 
     /// This, when some of it is taken away and some added.
     pub fn after(self, removed: Self, added: Self) -> Self {
-        let change = |all: u64, removed: u64, added: u64| {
-            all.saturating_sub(removed).saturating_add(added)
-        };
+        let change =
+            |all: u64, removed: u64, added: u64| all.saturating_sub(removed).saturating_add(added);
         Self {
             files: change(self.files, removed.files, added.files),
             bytes: change(self.bytes, removed.bytes, added.bytes),
@@ -353,8 +352,15 @@ impl Walk<'_> {
             return Ok(());
         };
         let path = folder.join(name);
-        let (before, after) = (before.map(|entry| entry.node), after.map(|entry| entry.node));
-        self.wait(path.clone(), tree_of(before.as_ref()), tree_of(after.as_ref()));
+        let (before, after) = (
+            before.map(|entry| entry.node),
+            after.map(|entry| entry.node),
+        );
+        self.wait(
+            path.clone(),
+            tree_of(before.as_ref()),
+            tree_of(after.as_ref()),
+        );
 
         let subdot = self.subdot(&path);
         subdot.before.count(before.as_ref());
@@ -375,7 +381,13 @@ impl Walk<'_> {
         };
         let subdot = self.subdot(&path);
         let is_folder = |inode: &Option<Inode>| {
-            matches!(inode, Some(Inode { kind: InodeKind::Directory { .. }, .. }))
+            matches!(
+                inode,
+                Some(Inode {
+                    kind: InodeKind::Directory { .. },
+                    ..
+                })
+            )
         };
         match kind {
             ChangeKind::Added => subdot.added += u64::from(!is_folder(&after)),

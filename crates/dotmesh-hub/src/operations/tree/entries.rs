@@ -116,7 +116,9 @@ impl Leaves {
                 }
                 TreeNode::Leaf(mut entries) => {
                     follow(&mut self.last, &entries, part.hash)?;
-                    let skipped = entries.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+                    let skipped = entries
+                        .len()
+                        .min(usize::try_from(self.skip).unwrap_or(usize::MAX));
                     self.skip -= skipped as u64;
                     entries.drain(..skipped);
                     if !entries.is_empty() {

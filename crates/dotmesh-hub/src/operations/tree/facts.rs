@@ -143,7 +143,9 @@ impl Counting {
     async fn count(&self, nodes: usize) -> Result<CommitFacts, HubError> {
         let dot = self.dot.existing()?;
         let database = &self.hub.database;
-        let line = database.ancestry(dot, self.commit, CommitId::ROOT, 2).await?;
+        let line = database
+            .ancestry(dot, self.commit, CommitId::ROOT, 2)
+            .await?;
         let mut roots = line.commits.iter().map(|commit| commit.root);
         let root = roots.next().ok_or_else(|| HubError::NoSuchCommit {
             dot: self.dot.name.clone(),
@@ -225,7 +227,15 @@ async fn facts(
                     let change = change.unwrap_or_default();
                     let now = match before {
                         Some(before) => before.now.after(change.before, change.after),
-                        None => known.all.subdots.get(&entry.name).copied().unwrap_or_default().after,
+                        None => {
+                            known
+                                .all
+                                .subdots
+                                .get(&entry.name)
+                                .copied()
+                                .unwrap_or_default()
+                                .after
+                        }
                     };
                     (kind, now)
                 }
@@ -245,7 +255,9 @@ async fn facts(
         if is_all && subdots.len() < 2 * MAX_SUBDOTS && !subdots.contains_key(name) {
             let name = TreePath::from(name.clone());
             let subdot = SubdotFacts {
-                kind: known.of_parent(&name).map_or(StoreKind::Files, |before| before.kind),
+                kind: known
+                    .of_parent(&name)
+                    .map_or(StoreKind::Files, |before| before.kind),
                 name,
                 gone: true,
                 now: Tally::default(),

@@ -118,7 +118,11 @@ mod tests {
     fn what_files_are() {
         use FileType::*;
         for (name, bytes, wanted) in [
-            ("a.png", &b"\x89PNG\r\n\x1a\n\0\0"[..], Image(ImageType::Png)),
+            (
+                "a.png",
+                &b"\x89PNG\r\n\x1a\n\0\0"[..],
+                Image(ImageType::Png),
+            ),
             ("a.txt", b"\x89PNG\r\n\x1a\n\0\0", Image(ImageType::Png)),
             ("a.png", b"<script>alert(1)</script>", Text),
             ("a", b"\xff\xd8\xff\xe0\0", Image(ImageType::Jpeg)),
@@ -147,7 +151,9 @@ mod tests {
     fn bytes_in_lines() {
         let lines = hex_lines(b"0123456789abcdef\x00x");
         assert_eq!(lines.len(), 2);
-        assert!(lines[0].starts_with("00000000  30 31") && lines[0].ends_with("  0123456789abcdef"));
+        assert!(
+            lines[0].starts_with("00000000  30 31") && lines[0].ends_with("  0123456789abcdef")
+        );
         assert!(lines[1].starts_with("00000010  00 78  ") && lines[1].ends_with("  .x"));
     }
 }

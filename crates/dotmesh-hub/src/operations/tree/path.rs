@@ -21,9 +21,7 @@ impl TreePath {
         Self::from_names(names.map(EntryName::new))
     }
 
-    fn from_names<E>(
-        names: impl Iterator<Item = Result<EntryName, E>>,
-    ) -> Result<Self, TreeError> {
+    fn from_names<E>(names: impl Iterator<Item = Result<EntryName, E>>) -> Result<Self, TreeError> {
         let names: Vec<EntryName> = names
             .take(MAX_DEPTH + 1)
             .collect::<Result<_, E>>()
@@ -227,8 +225,25 @@ mod tests {
         let deep = ["a"; 257].join("/");
         let long = "a".repeat(256);
         for text in [
-            "/", "a/", "/a", "a//b", ".", "..", "a/../b", "%2e%2e", "a/%2E%2e/b", "%2e", "a%2fb", "%2F",
-            "a%00b", "%", "a%2", "%zz", "%+1", &deep, &long,
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "%2e%2e",
+            "a/%2E%2e/b",
+            "%2e",
+            "a%2fb",
+            "%2F",
+            "a%00b",
+            "%",
+            "a%2",
+            "%zz",
+            "%+1",
+            &deep,
+            &long,
         ] {
             assert!(text.parse::<TreePath>().is_err(), "{text}");
         }
@@ -240,7 +255,10 @@ mod tests {
     fn names_before_peoples_eyes() {
         assert_eq!(shown("größe <b> 🦀".as_bytes()), "größe <b> 🦀");
         assert_eq!(shown(b"a\nb\tc\x1b\x00"), "a\\nb\\tc\\u{1b}\\u{0}");
-        assert_eq!(shown("gpj\u{202e}exe\u{200b}".as_bytes()), "gpj\\u{202e}exe\\u{200b}");
+        assert_eq!(
+            shown("gpj\u{202e}exe\u{200b}".as_bytes()),
+            "gpj\\u{202e}exe\\u{200b}"
+        );
         assert_eq!(shown(b"\xff\xfex"), "\\xff\\xfex");
     }
 }

@@ -84,7 +84,10 @@ impl TreeReader {
                     let at = entries.binary_search_by(|entry| entry.name.cmp(name));
                     return Ok(at.ok().map(|at| entries.swap_remove(at).node));
                 }
-                TreeNode::Inner { level, mut children } => {
+                TreeNode::Inner {
+                    level,
+                    mut children,
+                } => {
                     let at = children.partition_point(|child| child.last < *name);
                     if at == children.len() {
                         return Ok(None);

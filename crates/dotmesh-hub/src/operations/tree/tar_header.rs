@@ -126,13 +126,6 @@ struct Records {
 
 impl Records {
     fn add(&mut self, name: &[u8], value: &[u8]) {
-        if std::str::from_utf8(value).is_err() && self.bytes.is_empty() {
-            self.push(b"hdrcharset", b"BINARY");
-        }
-        self.push(name, value);
-    }
-
-    fn push(&mut self, name: &[u8], value: &[u8]) {
         // Space, `=` and the end of the line. The length counts its own digits.
         let rest = name.len() + value.len() + 3;
         let mut length = rest;

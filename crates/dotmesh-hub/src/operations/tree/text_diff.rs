@@ -154,7 +154,13 @@ mod tests {
                 let text: String = line
                     .parts
                     .iter()
-                    .map(|(marked, text)| if *marked { format!("[{text}]") } else { text.clone() })
+                    .map(|(marked, text)| {
+                        if *marked {
+                            format!("[{text}]")
+                        } else {
+                            text.clone()
+                        }
+                    })
                     .collect();
                 (line.kind, line.old, line.new, text)
             })

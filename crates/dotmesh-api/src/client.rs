@@ -40,6 +40,25 @@ impl ClientError {
         }
     }
 
+    /// Whether TLS is spoken there, by someone whose certificate is not to be trusted.
+    pub fn is_untrusted(&self) -> bool {
+        let Self::Unreachable { source, .. } = self else {
+            return false;
+        };
+        let mut at: Option<&(dyn std::error::Error + 'static)> = Some(source);
+        while let Some(error) = at {
+            if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+                return true;
+            }
+            // What an error of the system wraps is not among its sources.
+            at = match error.downcast_ref().and_then(std::io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
+        }
+        false
+    }
+
     /// What to do next, where only the client knows it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {

@@ -33,6 +33,74 @@ pub struct CurrentUser {
     pub name: UserName,
 }
 
+/// `POST /api/v1/logins`: asks for a key for a program, which a user approves in a browser.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BeginLogin {
+    /// Where the program runs, as its user would know it: a machine's name.
+    pub client: String,
+}
+
+/// A login that waits for its user.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DeviceLogin {
+    /// What the key is asked for with: a secret.
+    pub device_code: String,
+    /// What the user compares with the page.
+    pub user_code: String,
+    /// The page to approve it on, from the hub's address on.
+    pub verification_path: String,
+    /// Seconds to wait between two questions.
+    pub interval: u64,
+    /// Seconds until it ends.
+    pub expires_in: u64,
+}
+
+impl std::fmt::Debug for DeviceLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DeviceLogin({})", self.user_code)
+    }
+}
+
+/// `POST /api/v1/logins/token`
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DeviceCode {
+    /// As the login was begun with.
+    pub device_code: String,
+}
+
+impl std::fmt::Debug for DeviceCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeviceCode(…)")
+    }
+}
+
+/// What became of a login.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum LoginState {
+    /// Its user has not decided.
+    Pending,
+    /// Its user said no.
+    Denied,
+    /// Its user said yes. This is told once: the login has ended.
+    Approved {
+        /// Who that is.
+        user: UserName,
+        /// A new API key.
+        key: String,
+    },
+}
+
+impl std::fmt::Debug for LoginState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pending => f.write_str("Pending"),
+            Self::Denied => f.write_str("Denied"),
+            Self::Approved { user, .. } => write!(f, "Approved({user})"),
+        }
+    }
+}
+
 /// What a user may do with a dot. Each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,7 +1,6 @@
 //! The typed client of a hub.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,102 +8,37 @@ use dotmesh_model::{CommitId, DotName, ObjectHash, UserName};
 
 use crate::client::{self, ClientError};
 use crate::hub::{
-    Access, CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion,
-    PROTOCOL_VERSION, Upload,
+    Access, CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion, Upload,
 };
+use crate::hub_address::HubAddress;
+use crate::hub_visitor::{self, HubVisitor};
 
-/// Where a hub is: `host`, `host:port`, or a URL with `http://` or `https://`.
-///
-/// Without a scheme it is HTTPS, except on the loopback interface: a key never crosses a network in clear
-/// unless the user wrote `http://`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubAddress {
-    url: String,
-}
-
-impl FromStr for HubAddress {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not a hub's address: write HOST, HOST:PORT or a URL");
-        let (scheme, authority) = match text.split_once("://") {
-            Some((scheme @ ("http" | "https"), rest)) => (Some(scheme), rest),
-            Some(_) => return Err(wrong()),
-            None => (None, text),
-        };
-        let authority = authority.trim_end_matches('/');
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-        if authority.is_empty() || !authority.chars().all(allowed) {
-            return Err(wrong());
-        }
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
-                port.parse::<u16>().map_err(|_| {
-                    format!(
-                        "Please specify a port as an integer, e.g. user@host:8080, got '{port}'"
-                    )
-                })?;
-                host
-            }
-            _ => authority,
-        };
-        let loopback = host == "localhost"
-            || host
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback());
-        let scheme = scheme.unwrap_or(if loopback { "http" } else { "https" });
-        Ok(Self {
-            url: format!("{scheme}://{authority}"),
-        })
-    }
-}
-
-impl fmt::Display for HubAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
-    }
-}
-
-/// How long a hub may be silent before it counts as gone,
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// and while it looks through all that a push refers to.
+/// How long a hub may be silent while it looks through all that a push refers to.
 const LONG_SILENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Calls a hub as one user.
 #[derive(Clone)]
 pub struct HubClient {
-    http: reqwest::Client,
+    visitor: HubVisitor,
     /// For the one request that the hub may think about for long.
     patient: reqwest::Client,
-    address: HubAddress,
     user: UserName,
     secret: String,
 }
 
 impl fmt::Debug for HubClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HubClient({}@{})", self.user, self.address)
+        write!(f, "HubClient({}@{})", self.user, self.address())
     }
 }
 
 impl HubClient {
     /// A client that logs in with an API key or a password at each request.
     pub fn new(address: HubAddress, user: UserName, secret: String) -> Result<Self, ClientError> {
-        let server = address.to_string();
-        let client = |silence| {
-            client::builder()
-                .read_timeout(silence)
-                // A redirect to another host would hand it the key.
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
-                .map_err(|source| client::unreachable(&server, source))
-        };
-        let (http, patient) = (client(SILENCE)?, client(LONG_SILENCE)?);
+        let patient = hub_visitor::http(&address, LONG_SILENCE)?;
         Ok(Self {
-            http,
+            visitor: HubVisitor::new(address)?,
             patient,
-            address,
             user,
             secret,
         })
@@ -117,21 +51,12 @@ impl HubClient {
 
     /// The hub's address.
     pub fn address(&self) -> &HubAddress {
-        &self.address
+        self.visitor.address()
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.request_by(&self.http, method, path)
-    }
-
-    fn request_by(
-        &self,
-        http: &reqwest::Client,
-        method: reqwest::Method,
-        path: &str,
-    ) -> reqwest::RequestBuilder {
-        let url = format!("{}/api/v{PROTOCOL_VERSION}/{path}", self.address);
-        http.request(method, url)
+        self.visitor
+            .request(method, path)
             .basic_auth(&self.user, Some(&self.secret))
     }
 
@@ -144,23 +69,13 @@ impl HubClient {
     }
 
     fn server(&self) -> String {
-        self.address.to_string()
+        self.address().to_string()
     }
 
     /// What answers there. Fails with [`ClientError::NotDotmesh`] when it is no hub, and with
     /// [`ClientError::OtherProtocol`] when it is one that this client cannot talk to.
     pub async fn version(&self) -> Result<HubVersion, ClientError> {
-        let server = self.server();
-        let version: HubVersion = client::json(&server, self.get("version")).await?;
-        if version.server != "dothub" {
-            let status = 200;
-            return Err(ClientError::NotDotmesh { server, status });
-        }
-        if version.protocol != PROTOCOL_VERSION {
-            let theirs = version.protocol;
-            return Err(ClientError::OtherProtocol { server, theirs });
-        }
-        Ok(version)
+        self.visitor.version().await
     }
 
     /// Who the credentials belong to: how they are checked.
@@ -281,8 +196,11 @@ impl HubClient {
         finish: &FinishUpload,
     ) -> Result<(), ClientError> {
         let path = format!("dots/{}/uploads/{}/finish", dot.full(), upload.id);
+        let request = hub_visitor::url(self.address(), &path);
         let request = self
-            .request_by(&self.patient, reqwest::Method::POST, &path)
+            .patient
+            .post(request)
+            .basic_auth(&self.user, Some(&self.secret))
             .json(finish);
         client::send(&self.server(), request).await.map(drop)
     }

@@ -1,4 +1,4 @@
-//! What travels between `dm`, `dotmeshd` and `dothub`: the wire types and the two typed clients.
+//! What travels between `dm`, `dotmeshd` and `dothub`: the wire types and the typed clients.
 //!
 //! Knows nothing of servers, databases or disks. The hub's protocol is described in
 //! `docs/protocol.md`.
@@ -6,11 +6,16 @@
 pub mod client;
 pub mod error;
 pub mod hub;
+pub mod hub_address;
 pub mod hub_client;
+pub mod hub_visitor;
 pub mod node;
 pub mod node_client;
+pub mod page;
 
 pub use client::ClientError;
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope};
-pub use hub_client::{HubAddress, HubClient};
+pub use hub_address::{HubAddress, HubHost};
+pub use hub_client::HubClient;
+pub use hub_visitor::HubVisitor;
 pub use node_client::NodeClient;

@@ -205,6 +205,10 @@ pub struct Transfer {
     pub remote_dot: DotName,
     /// One branch, or all of them.
     pub branch: Option<BranchName>,
+    /// For pull and clone: take that branch to be at this commit of the hub's, wherever the hub has it and whether it
+    /// has it or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
     /// When both lines have gone on, keep the receiving side's as a branch of its own.
     #[serde(default)]
     pub stash_on_divergence: bool,

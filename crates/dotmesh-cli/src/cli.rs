@@ -17,7 +17,8 @@ Exit codes:
 
 Environment variables:
   DOTMESH_SOCKET    Where the node listens (default: /run/dotmesh/api.sock)
-  DOTMESH_PASSWORD  The API key for 'dm remote add', which then asks for none";
+  DOTMESH_PASSWORD  The API key for 'dm login --key' and 'dm remote add', which then ask for none
+  BROWSER           What 'dm open' and 'dm login' show pages with (default: the desktop's)";
 
 /// Git for the state of a running app
 ///

@@ -9,7 +9,9 @@ pub mod dot;
 pub mod init;
 pub mod list;
 pub mod log;
+pub mod login;
 pub mod mount;
+pub mod open;
 pub mod pull;
 pub mod push;
 pub mod remote;
@@ -34,10 +36,12 @@ pub enum Command {
     Branch(branch::Args),
     Checkout(checkout::Args),
     Reset(reset::Args),
+    Login(login::Args),
     Remote(remote::Args),
     Clone(clone::Args),
     Pull(pull::Args),
     Push(push::Args),
+    Open(open::Args),
     #[command(subcommand)]
     Dot(dot::Command),
     Mount(mount::Args),
@@ -64,10 +68,12 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
         Command::Branch(args) => branch::run(context, args).await,
         Command::Checkout(args) => checkout::run(context, args).await,
         Command::Reset(args) => reset::run(context, args).await,
+        Command::Login(args) => login::run(context, args).await,
         Command::Remote(args) => remote::run(context, args).await,
         Command::Clone(args) => clone::run(context, args).await,
         Command::Pull(args) => pull::run(context, args).await,
         Command::Push(args) => push::run(context, args).await,
+        Command::Open(args) => open::run(context, args).await,
         Command::Dot(command) => dot::run(context, command).await,
         Command::Mount(args) => mount::run(context, args).await,
         Command::Cluster(command) => cluster::run(context, command).await,

@@ -121,6 +121,22 @@ impl fmt::Display for RemoteName {
 }
 
 impl Remote {
+    /// Where the hub is.
+    pub fn hub(&self) -> Result<HubAddress> {
+        self.address.parse().map_err(|error: String| {
+            CliError::failed(format!(
+                "the config file has a remote without a usable address: {error}"
+            ))
+            .hint("Remove it with 'dm remote rm', and add it again.")
+        })
+    }
+
+    /// Whether it is at a hub of that address.
+    pub fn is_at(&self, hub: &str) -> bool {
+        let address = |text: &str| text.parse::<HubAddress>().ok();
+        address(&self.address).is_some_and(|here| address(hub) == Some(here))
+    }
+
     /// `user@host`, with the scheme only where leaving it out would mean another one.
     pub fn login(&self) -> String {
         let short = self.address.split_once("://").map(|(_, host)| host);
@@ -163,6 +179,38 @@ impl Config {
     /// The same, to be changed.
     pub fn node_mut(&mut self, socket: &Path) -> &mut NodeConfig {
         self.nodes.entry(key(socket)).or_default()
+    }
+
+    /// A login at the hub of that address: the one that was selected, else the first.
+    pub fn remote_at(&self, hub: &str) -> Option<(&RemoteName, &Remote)> {
+        let there = |(_, remote): &(&RemoteName, &Remote)| remote.is_at(hub);
+        let selected = self.default_remote.as_ref();
+        selected
+            .and_then(|name| self.remotes.get_key_value(name))
+            .filter(there)
+            .or_else(|| self.remotes.iter().find(there))
+    }
+
+    /// Adds a remote, or replaces it. `true` when it is the first, which is selected then.
+    pub fn put_remote(&mut self, name: RemoteName, remote: Remote) -> bool {
+        self.remotes.insert(name.clone(), remote);
+        let first = self.default_remote.is_none();
+        if first {
+            self.default_remote = Some(name);
+        }
+        first
+    }
+
+    /// Fails when there is a remote of that name.
+    pub fn refuse_known(&self, name: &RemoteName) -> Result<()> {
+        if self.remotes.contains_key(name) {
+            return Err(
+                CliError::failed(format!("Remote exists '{name}'")).hint(format!(
+                    "Choose another name, or remove it with 'dm remote rm {name}'."
+                )),
+            );
+        }
+        Ok(())
     }
 
     /// Forgets a remote, and what depends on it.

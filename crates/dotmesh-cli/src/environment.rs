@@ -19,6 +19,10 @@ pub struct Environment {
     pub api_key: Option<String>,
     /// `DOCKER_HOST`
     pub docker_host: Option<String>,
+    /// `BROWSER`
+    pub browser: Option<String>,
+    /// Whether `DISPLAY` or `WAYLAND_DISPLAY` says where windows go.
+    pub has_display: bool,
     /// `USER`, else `LOGNAME`
     pub user: Option<String>,
 }
@@ -34,6 +38,8 @@ impl Environment {
             socket: get("DOTMESH_SOCKET").map(PathBuf::from),
             api_key: text("DOTMESH_PASSWORD"),
             docker_host: text("DOCKER_HOST"),
+            browser: text("BROWSER"),
+            has_display: get("DISPLAY").or_else(|| get("WAYLAND_DISPLAY")).is_some(),
             user: text("USER").or_else(|| text("LOGNAME")),
         }
     }

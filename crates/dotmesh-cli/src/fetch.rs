@@ -31,13 +31,14 @@ pub async fn with_data<T>(
     match act().await {
         Err(error) if error.is_absent() => {
             let node = context.node()?;
+            let config = context.config.load()?;
             for revision in revisions {
                 let log = node.log(dot, Some(revision)).await?;
                 for hub in hubs(&log, extent) {
-                    let Some((name, remote)) = remote_at(context, &hub)? else {
+                    let Some((name, remote)) = config.remote_at(&hub) else {
                         return Err(error);
                     };
-                    fetch(context, &node, dot, revision, extent, &name, &remote).await?;
+                    fetch(context, &node, dot, revision, extent, name, remote).await?;
                 }
             }
             act().await
@@ -55,14 +56,6 @@ fn hubs(log: &Log, extent: Extent) -> BTreeSet<String> {
     };
     let absent = wanted.iter().filter_map(|id| log.absent.get(id));
     absent.map(|source| source.hub.clone()).collect()
-}
-
-/// A login to a hub.
-fn remote_at(context: &Context, hub: &str) -> Result<Option<(RemoteName, Remote)>> {
-    let remotes = context.config.load()?.remotes;
-    Ok(remotes
-        .into_iter()
-        .find(|(_, remote)| transfer::is_at(remote, hub)))
 }
 
 async fn fetch(

@@ -3,6 +3,7 @@
 //! Each command is one file under `commands`. What they share: `Context` (configuration, node, output), `Ui` (the only
 //! printer), `CliError` (the only failure), `Environment` (the only reader of environment variables).
 
+pub mod browser;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -11,9 +12,11 @@ pub mod environment;
 pub mod error;
 pub mod fetch;
 pub mod git;
+pub mod hub;
 pub mod message;
 pub mod progress;
 pub mod reference;
+pub mod resolve;
 pub mod table;
 pub mod transfer;
 pub mod ui;

@@ -7,9 +7,9 @@ use dotmesh_api::node::{
     TransferProgress,
 };
 use dotmesh_api::node_client::Direction;
-use dotmesh_api::{ClientError, HubAddress, NodeClient};
+use dotmesh_api::{ClientError, NodeClient};
 use dotmesh_model::size::{format_size, parse_size};
-use dotmesh_model::{BranchName, DotName};
+use dotmesh_model::{BranchName, CommitId, DotName};
 use futures::{Stream, StreamExt as _};
 
 use crate::config::{Config, Remote, RemoteName, no_such_remote};
@@ -31,6 +31,8 @@ pub struct Plan {
     pub remote_dot: DotName,
     /// One branch, or all of them.
     pub branch: Option<BranchName>,
+    /// Where to take that branch to be, other than where the hub has it.
+    pub commit: Option<CommitId>,
     /// What to do when both sides have gone on.
     pub stash_on_divergence: bool,
     /// Every commit's data, not only that of the branches' heads.
@@ -54,12 +56,6 @@ pub fn login(remote: &Remote) -> HubLogin {
     }
 }
 
-/// Whether a remote is the hub of that address.
-pub fn is_at(remote: &Remote, hub: &str) -> bool {
-    let address: std::result::Result<HubAddress, _> = remote.address.parse();
-    address.is_ok_and(|address| address.to_string() == hub)
-}
-
 /// The remote of that name; without a name the one selected, or the only one.
 pub fn choose_remote(
     config: &Config,
@@ -79,8 +75,9 @@ pub fn choose_remote(
     let name = match config.default_remote.as_ref().or(only) {
         Some(name) => name.clone(),
         None if config.remotes.is_empty() => {
-            return Err(CliError::failed("no remote is known")
-                .hint("Add one with 'dm remote add NAME USER@HOST'."));
+            return Err(
+                CliError::failed("no remote is known").hint("Log in to a hub with 'dm login HUB'.")
+            );
         }
         None => {
             let verb = match direction {
@@ -122,7 +119,7 @@ pub fn parse_remote_dot(remote: &Remote, text: &str) -> Result<DotName> {
 }
 
 /// Carries it out, shows how far it is, tells what came of it, and remembers which dots belong together.
-pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<()> {
+pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<TransferOutcome> {
     context.ui.status(&headline(plan));
     let outcome = tokio::select! {
         biased;
@@ -141,7 +138,8 @@ pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<()
         upstreams
             .entry(plan.local.clone())
             .or_insert_with(|| plan.remote_dot.clone());
-    })
+    })?;
+    Ok(outcome)
 }
 
 /// `Pushing admin/app to hub:alice/app`
@@ -160,6 +158,7 @@ async fn carry_out(context: &Context, node: &NodeClient, plan: &Plan) -> Result<
         hub: login(&plan.remote),
         remote_dot: plan.remote_dot.clone(),
         branch: plan.branch.clone(),
+        commit: plan.commit,
         stash_on_divergence: plan.stash_on_divergence,
         full: plan.full,
         rate_limit: plan.rate_limit,

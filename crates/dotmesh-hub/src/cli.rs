@@ -11,6 +11,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use error::CliError;
 
+use crate::data_dir::DataDir;
+use crate::database::Database;
+
 /// The hub: where teams share the states of their apps
 #[derive(Debug, Parser)]
 #[command(
@@ -38,8 +41,42 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Data {
     /// The folder with the hub's data; made if there is none
-    #[arg(long, value_name = "DIR", env = "DOTHUB_DATA")]
-    data: PathBuf,
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DOTHUB_DATA",
+        required_unless_present = "database_url"
+    )]
+    data: Option<PathBuf>,
+    /// A PostgreSQL database instead of the one in the folder: postgres://USER:PASSWORD@HOST/DATABASE
+    ///
+    /// It has to exist; its tables are made. The password is better given by the variable or by PGPASSWORD, since
+    /// other users of the machine can see arguments. `?sslmode=verify-full` asks for TLS with a checked name,
+    /// `&sslrootcert=FILE` names an authority besides the system's.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DOTHUB_DATABASE_URL",
+        hide_env_values = true
+    )]
+    database_url: Option<String>,
+}
+
+impl Data {
+    fn folder(&self) -> Result<DataDir, CliError> {
+        let folder = self.data.as_ref().ok_or(CliError::NoFolder)?;
+        Ok(DataDir::open(folder)?)
+    }
+
+    /// Opens the database. A server may have it open at the same time.
+    async fn database(&self) -> Result<Database, CliError> {
+        match &self.database_url {
+            Some(url) => Database::connect(url)
+                .await
+                .map_err(|source| CliError::connect(url, source)),
+            None => Ok(self.folder()?.database().await?),
+        }
+    }
 }
 
 /// Runs the program.

@@ -1,10 +1,13 @@
 //! The hub's records: accounts, dots, commits, branches, uploads, and where objects lie.
 //!
-//! All SQL of the hub is in this folder, behind [`Database`]. Migrations are kept by dialect, so that
-//! another database gets a folder beside `migrations/sqlite`.
+//! All SQL of the hub is in this folder, behind [`Database`], and runs on SQLite and PostgreSQL alike: parameters
+//! are `$1`, `$2`, …; columns are integers (also for what is true or false, and for times), texts and blobs; a
+//! column named `user` is quoted or qualified, since PostgreSQL has a word of its own there. Migrations are
+//! kept by dialect; each has the same number and meaning in both folders.
 
 pub mod collaborators;
 pub mod commits;
+mod dialect;
 pub mod dots;
 pub mod error;
 pub mod events;
@@ -12,6 +15,7 @@ pub mod facts;
 pub mod finish;
 pub mod ids;
 pub mod keys;
+pub mod leases;
 pub mod listing;
 pub mod objects;
 pub mod sessions;
@@ -24,75 +28,119 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Sqlite, Transaction};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Transaction};
 use tokio::sync::Semaphore;
+use url::Url;
 
+use dialect::Dialect;
 pub use error::DatabaseError;
 
-/// A statement that changes something takes the write lock at once: a transaction that reads first and
-/// asks for the lock later can be refused when another wrote in between.
-const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
-
-/// How long to wait for another process, such as `dothub user add`, to end its transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
-
+/// Connections for reading, of each process.
 const READERS: u32 = 8;
+
+/// How long to wait for a connection: writers wait behind a large push.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long a server may take to answer at start.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Walks at once; more of them would only share the disk.
 const WALKS: usize = 2;
 
+/// Rows in one statement: so many numbers the table `numbers` has.
+const ROWS_PER_STATEMENT: usize = 8192;
+
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Database {
-    readers: SqlitePool,
-    /// One connection: writers queue here in order, instead of polling each other's locks.
-    writer: SqlitePool,
+    dialect: Dialect,
+    readers: AnyPool,
+    /// One connection: writers queue here in order, instead of polling each other's locks. Used without
+    /// [`Database::begin`] only for single statements that no other transaction's decision depends on.
+    writer: AnyPool,
     walk_turns: Arc<Semaphore>,
 }
 
 impl Database {
-    /// Opens the database, makes it if there is none, and brings it to this version.
+    /// Opens the SQLite database in a file, makes it if there is none, and brings it to this version.
     pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A push that was acknowledged survives a power failure.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            // In KiB. The index of hashes is hit all over.
-            .pragma("cache_size", "-4096")
-            .busy_timeout(BUSY_TIMEOUT);
+        let url = sqlite_url(path).map_err(sqlx::Error::Io)?;
+        Self::start(Dialect::Sqlite, &url).await
+    }
+
+    /// Connects to a PostgreSQL database, which has to exist, and brings it to this version.
+    pub async fn connect(url: &str) -> Result<Self, DatabaseError> {
+        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+            return Err(DatabaseError::Address);
+        }
+        Self::start(Dialect::Postgres, url).await
+    }
+
+    async fn start(dialect: Dialect, url: &str) -> Result<Self, DatabaseError> {
+        sqlx::any::install_default_drivers();
+        let options: AnyConnectOptions = url.parse().map_err(|_| DatabaseError::Address)?;
+        // Not by the pool, which tries again and again: what is wrong at start is said at once.
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, options.connect());
+        let mut connection = connecting
+            .await
+            .map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
+        sqlx::raw_sql(dialect.settings())
+            .execute(&mut connection)
+            .await?;
+        dialect.migrator().run(&mut connection).await?;
+        connection.close().await?;
+
         let pool = |connections: u32| {
-            SqlitePoolOptions::new()
+            AnyPoolOptions::new()
                 .max_connections(connections)
-                // Writers wait behind a large push.
-                .acquire_timeout(Duration::from_secs(300))
+                .acquire_timeout(PATIENCE)
                 .idle_timeout(None)
                 .max_lifetime(None)
+                .after_connect(move |connection, _| {
+                    Box::pin(async move {
+                        let settings = sqlx::raw_sql(dialect.settings());
+                        settings.execute(connection).await.map(drop)
+                    })
+                })
+                // SQLite ends a transaction by itself when the disk is full, and sqlx takes it to be open
+                // ever after.
+                .before_acquire(|connection, _| {
+                    let usable = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(usable) })
+                })
                 .connect_lazy_with(options.clone())
         };
-        let database = Self {
+        Ok(Self {
+            dialect,
             readers: pool(READERS),
             writer: pool(1),
             walk_turns: Arc::new(Semaphore::new(WALKS)),
-        };
-        sqlx::migrate!("src/database/migrations/sqlite")
-            .run(&database.writer)
-            .await?;
-        Ok(database)
+        })
     }
 
-    /// Waits for running statements and closes the files.
+    /// Waits for running statements and closes the connections.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, DatabaseError> {
-        Ok(self.writer.begin_with(BEGIN_WRITE).await?)
+    /// Begins a transaction that writes.
+    async fn begin(&self) -> Result<Transaction<'static, Any>, DatabaseError> {
+        Ok(self.writer.begin_with(self.dialect.begin_write()).await?)
     }
+
+    /// Begins a transaction that reads everything as of one instant.
+    async fn begin_read(&self) -> Result<Transaction<'static, Any>, DatabaseError> {
+        Ok(self.readers.begin_with(self.dialect.begin_read()).await?)
+    }
+}
+
+/// A file's address, whatever characters are in its path.
+fn sqlite_url(path: &Path) -> std::io::Result<String> {
+    let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
+    let folder = path.parent().ok_or_else(invalid)?.canonicalize()?;
+    let path = folder.join(path.file_name().ok_or_else(invalid)?);
+    let url = Url::from_file_path(path).map_err(|()| invalid())?;
+    Ok(format!("sqlite://{}?mode=rwc", url.path()))
 }

@@ -12,6 +12,7 @@ pub mod data_dir;
 pub mod database;
 pub mod error;
 pub mod extract;
+pub mod jobs;
 pub mod operations;
 pub mod pages;
 pub mod router;

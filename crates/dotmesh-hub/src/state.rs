@@ -71,7 +71,8 @@ impl Hub {
         }
     }
 
-    /// The lock of one upload's finishing: a repeated request waits for the first one's outcome.
+    /// The lock of one upload's finishing: a repeated request waits for the first one's outcome instead of
+    /// verifying everything beside it. Saves work only: the database decides, between processes as well.
     pub(crate) fn finishing(&self, upload: UploadId) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self
             .finishing

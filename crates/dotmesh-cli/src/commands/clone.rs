@@ -2,25 +2,36 @@
 
 use std::num::NonZeroU64;
 
+use dotmesh_api::NodeClient;
+use dotmesh_api::node::{Checkout, TransferOutcome};
 use dotmesh_api::node_client::Direction;
+use dotmesh_api::page::{DotPage, NotADotPage, Reference};
 use dotmesh_model::{BranchName, DotName, Namespace};
 
-use crate::config::Config;
+use crate::commands::tell_restarted;
+use crate::config::{Config, Remote, RemoteName};
 use crate::context::Context;
 use crate::error::{CliError, Result};
+use crate::hub;
+use crate::resolve::{State, resolve};
 use crate::transfer::{self, Plan};
 
 /// Get a dot from a hub, with its commits and branches
 ///
 /// Without a branch all branches come. A dot that is here already is pulled.
+///
+/// The address of a page of the hub can be pasted as it is. One of a branch or a commit gets just that state, and checks it
+/// out: a commit on the branch that is at it, else on a new one, at-ID. DOT@BRANCH and DOT@COMMIT do the same.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "dm clone [OPTIONS] [REMOTE] <DOT> [BRANCH]")]
+#[command(
+    override_usage = "dm clone [OPTIONS] [REMOTE] <DOT> [BRANCH]\n       dm clone [OPTIONS] <ADDRESS>"
+)]
 pub struct Args {
     /// The remote; may be left out, and is the one that 'dm remote switch' selected then
     #[arg(value_name = "REMOTE", required = true)]
     first: String,
 
-    /// The dot there, [NAMESPACE/]DOT; one of your own without a namespace
+    /// The dot there, [NAMESPACE/]DOT[@BRANCH|@COMMIT]; one of your own without a namespace
     #[arg(value_name = "DOT")]
     second: Option<String>,
 
@@ -50,38 +61,159 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let config = context.config.load()?;
     let words = [Some(args.first), args.second, args.third];
     let words: Vec<String> = words.into_iter().flatten().collect();
-    let (remote, dot, branch) = arrange(&config, &words)?;
-    let (remote_name, remote) = transfer::choose_remote(&config, remote, Direction::Clone)?;
-    let remote_dot = transfer::parse_remote_dot(&remote, dot)?;
+    let Source {
+        remote_name,
+        remote,
+        dot: remote_dot,
+        branch,
+        reference,
+    } = source(&config, &words)?;
     let local = match args.local_name {
         Some(local) => local,
         None => DotName::new(Namespace::default(), remote_dot.name())
             .map_err(|error| CliError::usage(error.to_string()))?,
     };
-    let branch: Option<BranchName> = branch
-        .map(str::parse)
-        .transpose()
-        .map_err(|error: dotmesh_model::InvalidName| CliError::usage(error.to_string()))?;
+    let state = match &reference {
+        Some(reference) => Some(resolve(&hub::client(&remote)?, &remote_dot, reference).await?),
+        None => None,
+    };
     let plan = Plan {
         direction: Direction::Clone,
         remote_name,
         remote,
         local,
         remote_dot,
-        branch,
+        branch: branch.or_else(|| state.as_ref().map(|state| state.branch.clone())),
+        commit: state.as_ref().and_then(|state| state.commit),
         stash_on_divergence: args.stash_on_divergence,
         full: args.full,
         rate_limit: args.limit_rate,
     };
     let node = context.node()?;
-    transfer::run(context, &node, &plan).await?;
+    let outcome = transfer::run(context, &node, &plan).await?;
     let dots = node.dots().await?;
     let current = context.node_config()?.current_dot;
     let has_current = current.is_some_and(|current| dots.iter().any(|dot| dot.name == current));
     if !has_current {
         context.select(&plan.local)?;
     }
+    match state {
+        Some(state) => check_out(context, &node, &plan.local, state, &outcome).await,
+        None => Ok(()),
+    }
+}
+
+/// Shows the state that was asked for.
+async fn check_out(
+    context: &Context,
+    node: &NodeClient,
+    local: &DotName,
+    state: State,
+    outcome: &TransferOutcome,
+) -> Result<()> {
+    let ahead = outcome.branches.iter().any(|branch| branch.receiver_ahead);
+    let branch = state.branch.clone();
+    let checkout = Checkout {
+        branch: state.branch,
+        create: None,
+    };
+    let switched = node.checkout(local, &checkout).await?;
+    context
+        .ui
+        .status(&format!("On branch '{branch}' of {local}"));
+    tell_restarted(context, &switched.restarted);
+    if let Some(commit) = state.commit.filter(|_| ahead) {
+        let short = commit.short();
+        context
+            .ui
+            .warning(&format!("{branch} has gone on here since commit {short}"));
+        context.ui.hint(&format!(
+            "'dm checkout -b NAME {short}' makes a branch that starts there."
+        ));
+    }
     Ok(())
+}
+
+/// What is to be cloned.
+#[derive(Debug)]
+pub struct Source {
+    /// The remote.
+    pub remote_name: RemoteName,
+    remote: Remote,
+    dot: DotName,
+    /// A branch that was named as such.
+    branch: Option<BranchName>,
+    /// A state that has to be looked up on the hub.
+    reference: Option<Reference>,
+}
+
+/// Makes sense of the words.
+fn source(config: &Config, words: &[String]) -> Result<Source> {
+    if let [address, rest @ ..] = words
+        && DotPage::is_address(address)
+    {
+        return match rest {
+            [] => at_address(config, address),
+            _ => Err(CliError::usage(
+                "an address stands alone: it says which dot, and may say which state of it",
+            )
+            .hint("Paste the address of the branch's page, or name a remote instead.")),
+        };
+    }
+    let (remote, dot, branch) = arrange(config, words)?;
+    let (remote_name, remote) = transfer::choose_remote(config, remote, Direction::Clone)?;
+    let (dot, reference) = match dot.split_once('@') {
+        Some((dot, reference)) => (dot, Some(Reference::name(reference).map_err(explain)?)),
+        None => (dot, None),
+    };
+    if let (Some(branch), Some(_)) = (branch, &reference) {
+        return Err(CliError::usage(format!(
+            "the state is named twice: after the @, and as branch {branch}"
+        )));
+    }
+    let branch: Option<BranchName> = branch
+        .map(str::parse)
+        .transpose()
+        .map_err(|error: dotmesh_model::InvalidName| CliError::usage(error.to_string()))?;
+    Ok(Source {
+        dot: transfer::parse_remote_dot(&remote, dot)?,
+        remote_name,
+        remote,
+        branch,
+        reference,
+    })
+}
+
+/// The dot, or the state of one, whose page has this address.
+pub fn at_address(config: &Config, address: &str) -> Result<Source> {
+    let page = DotPage::parse(address).map_err(explain)?;
+    let hub = page.hub.to_string();
+    let Some((name, remote)) = config.remote_at(&hub) else {
+        return Err(CliError::failed(format!("no remote is a login at {hub}"))
+            .hint(format!("Log in there first: dm login {hub}")));
+    };
+    Ok(Source {
+        remote_name: name.clone(),
+        remote: remote.clone(),
+        dot: page.dot,
+        branch: None,
+        reference: page.reference,
+    })
+}
+
+fn explain(error: NotADotPage) -> CliError {
+    let hint = match &error {
+        NotADotPage::TwoStates { .. } => {
+            "Clone one of them: open its page, and paste the address of that."
+        }
+        NotADotPage::NoDot { .. } | NotADotPage::Unknown { .. } => {
+            "Paste the address of a dot, or of a branch or commit of one, such as https://HUB/OWNER/DOT/commit/ID."
+        }
+        NotADotPage::Hub(_) | NotADotPage::Name(_) | NotADotPage::Commit { .. } => {
+            return CliError::usage(error.to_string());
+        }
+    };
+    CliError::usage(error.to_string()).hint(hint)
 }
 
 /// Which word is what: the remote comes first, but may be left out before a dot that cannot be a remote.

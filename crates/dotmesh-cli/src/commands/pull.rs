@@ -64,9 +64,11 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         local,
         remote_dot,
         branch: args.branch,
+        commit: None,
         stash_on_divergence: args.stash_on_divergence,
         full: args.full,
         rate_limit: args.limit_rate,
     };
-    transfer::run(context, &context.node()?, &plan).await
+    transfer::run(context, &context.node()?, &plan).await?;
+    Ok(())
 }

@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU64;
 
+use dotmesh_api::node::TransferOutcome;
 use dotmesh_api::node_client::Direction;
+use dotmesh_api::{HubAddress, page};
 use dotmesh_model::{BranchName, DotName};
 
 use crate::context::Context;
@@ -12,7 +14,8 @@ use crate::transfer::{self, Plan};
 
 /// Send the commits that this node has and a hub has not
 ///
-/// Only what the hub lacks is sent, and the hub shows all of it or nothing. The app runs on meanwhile.
+/// Only what the hub lacks is sent, and the hub shows all of it or nothing. The app runs on meanwhile. The permalink of
+/// what was pushed goes to standard output, a line for each branch.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The remote; the one that 'dm remote switch' selected unless named
@@ -70,6 +73,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         local,
         remote_dot,
         branch,
+        commit: None,
         stash_on_divergence: args.stash_on_divergence,
         full: false,
         rate_limit: args.limit_rate,
@@ -81,5 +85,23 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     };
     // Commits that came without their data may have to go to another hub.
     let push = async || transfer::run(context, &node, &plan).await;
-    fetch::with_data(context, &plan.local, &branches, Extent::History, push).await
+    let outcome = fetch::with_data(context, &plan.local, &branches, Extent::History, push).await?;
+    let hub = plan.remote.hub()?;
+    context
+        .ui
+        .out(&permalinks(&hub, &plan.remote_dot, &outcome))
+}
+
+/// The addresses of what was pushed, a line each, to pass on.
+pub fn permalinks(hub: &HubAddress, dot: &DotName, outcome: &TransferOutcome) -> String {
+    let mut text = String::new();
+    let pushed = outcome
+        .branches
+        .iter()
+        .filter(|branch| !branch.receiver_ahead);
+    for branch in pushed {
+        text.push_str(&page::permalink(hub, dot, branch.head));
+        text.push('\n');
+    }
+    text
 }

@@ -43,7 +43,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
                 context.ui.status("There are no remotes yet.");
                 context
                     .ui
-                    .hint("Add one with 'dm remote add NAME USER@HOST'.");
+                    .hint("Log in to a hub with 'dm login HUB', or add one with 'dm remote add NAME USER@HOST'.");
             }
             // No request is sent, so both ways of being verbose mean the same here.
             context

@@ -5,6 +5,7 @@
 mod binary;
 mod config;
 mod given;
+mod hubs;
 mod messages;
 mod reference;
 mod rendering;

@@ -2,14 +2,18 @@
 
 use std::path::Path;
 
+use dotmesh_api::HubVisitor;
+use dotmesh_api::hub::{DeviceLogin, HubBranch};
 use dotmesh_api::node::{BranchOutcome, SkippedSockets, TransferOutcome, TransferProgress};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode};
+use dotmesh_cli::browser;
 use dotmesh_cli::commands::cluster::{init, machine, reset as cluster_reset, service};
 use dotmesh_cli::commands::dot::{delete, show};
-use dotmesh_cli::commands::{branch, clone, commit, list, log, remote, reset};
+use dotmesh_cli::commands::{branch, clone, commit, list, log, login, push, remote, reset};
 use dotmesh_cli::config::{ApiKey, Config, NodeConfig, Remote};
 use dotmesh_cli::error::CliError;
+use dotmesh_cli::resolve::at_commit;
 use dotmesh_cli::transfer;
 use dotmesh_cli::ui::printable;
 use dotmesh_model::CommitId;
@@ -188,6 +192,159 @@ fn a_clone_may_leave_the_remote_out() {
     Error: Please specify which dot to clone from 'hub'
     hint: For example: dm clone hub mobycounter_app
     ");
+}
+
+#[test]
+fn an_address_finds_its_remote() {
+    let mut config = Config::default();
+    let mut add = |name: &str, user: &str, address: &str| {
+        let remote = Remote {
+            user: user.parse().unwrap(),
+            address: address.to_owned(),
+            api_key: ApiKey::new("secret".to_owned()),
+        };
+        config.remotes.insert(name.parse().unwrap(), remote);
+    };
+    add("a-lab", "alice", "http://10.0.0.1:8080");
+    add("work", "alice", "https://Hub.example.com:443/");
+    add("work-bob", "bob", "hub.example.com");
+    let check = |config: &Config, address: &str| match clone::at_address(config, address) {
+        Ok(source) => format!("{}", source.remote_name),
+        Err(error) => error.render(),
+    };
+    let page = "https://hub.example.com/alice/app/commit/0123abcd";
+    assert_eq!(check(&config, page), "work");
+    assert_eq!(check(&config, "http://10.0.0.1:8080/alice/app"), "a-lab");
+    config.default_remote = Some("work-bob".parse().unwrap());
+    assert_eq!(check(&config, page), "work-bob");
+    config.default_remote = Some("a-lab".parse().unwrap());
+    assert_eq!(check(&config, page), "work");
+
+    assert_snapshot!(check(&config, "https://10.0.0.1:8080/alice/app"), @r"
+    Error: no remote is a login at https://10.0.0.1:8080
+    hint: Log in there first: dm login https://10.0.0.1:8080
+    ");
+    assert_snapshot!(check(&config, "https://hub.example.com/alice/app/compare/master...v1"), @r"
+    Error: the address compares two states, master and v1
+    hint: Clone one of them: open its page, and paste the address of that.
+    ");
+    assert_snapshot!(check(&config, "https://hub.example.com/-/login"), @r"
+    Error: 'https://hub.example.com/-/login' is not the address of a dot's page
+    hint: Paste the address of a dot, or of a branch or commit of one, such as https://HUB/OWNER/DOT/commit/ID.
+    ");
+    assert_snapshot!(check(&config, "https://hub.example.com/alice/app/tree/$(id)"), @"Error: invalid branch name '$(id)': use 1 to 64 letters, digits, '_' or '-', not starting with '-'");
+}
+
+#[test]
+fn a_commit_is_worked_on_with_a_branch_that_is_at_it() {
+    let at = |name: &str, head| HubBranch {
+        name: given::branch(name),
+        head: given::id(head),
+    };
+    let branches = [at("a", 1), at("b", 2), at("master", 2), at("z", 3)];
+    let check = |commit| {
+        let state = at_commit(&branches, given::id(commit));
+        assert_eq!(state.commit, Some(given::id(commit)));
+        state.branch.to_string()
+    };
+    assert_eq!(check(1), "a");
+    assert_eq!(check(2), "master");
+    assert_eq!(check(4), "at-0404040404");
+}
+
+#[test]
+fn what_was_pushed_has_an_address() {
+    let branch = |name: &str, head, receiver_ahead| BranchOutcome {
+        name: given::branch(name),
+        head: given::id(head),
+        commits: 1,
+        stashed: None,
+        receiver_ahead,
+    };
+    let outcome = TransferOutcome {
+        branches: vec![
+            branch("master", 0xa1, false),
+            branch("behind", 0xc3, true),
+            branch("many-users", 0xb2, false),
+        ],
+        ..TransferOutcome::default()
+    };
+    let hub = "localhost:8180".parse().unwrap();
+    let dot = "admin/app".parse().unwrap();
+    assert_snapshot!(push::permalinks(&hub, &dot, &outcome), @r"
+    http://localhost:8180/admin/app/commit/a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1
+    http://localhost:8180/admin/app/commit/b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2
+    ");
+}
+
+#[test]
+fn a_login_is_named_after_its_host() {
+    let mut config = Config::default();
+    let mut name = |user: &str, address: &str| {
+        let remote = Remote {
+            user: user.parse().unwrap(),
+            address: address.to_owned(),
+            api_key: ApiKey::new("secret".to_owned()),
+        };
+        let host = remote.hub().unwrap();
+        let name = login::name_for(&config, host.host(), &remote);
+        config.put_remote(name.clone(), remote);
+        name.to_string()
+    };
+    assert_eq!(name("alice", "https://hub.example.com"), "hub.example.com");
+    assert_eq!(
+        name("bob", "https://hub.example.com"),
+        "hub.example.com-bob"
+    );
+    assert_eq!(name("alice", "http://[::1]:8180"), "hub");
+    assert_eq!(name("bob", "http://[::1]:8180"), "hub-2");
+    assert_eq!(
+        name("alice", "hub.example.com:443"),
+        "hub.example.com",
+        "as before"
+    );
+    let long = format!("https://{}.example.com", "a".repeat(80));
+    assert_eq!(name("alice", &long), "hub-3");
+}
+
+#[test]
+fn a_hub_cannot_send_the_browser_elsewhere() {
+    let visitor = HubVisitor::new("https://hub.example.com".parse().unwrap()).unwrap();
+    let page = |path: &str| {
+        let login = DeviceLogin {
+            device_code: "secret".to_owned(),
+            user_code: "BCDF-GHJK".to_owned(),
+            verification_path: path.to_owned(),
+            interval: 2,
+            expires_in: 600,
+        };
+        login::verification_page(&visitor, &login).ok()
+    };
+    let good = "/-/authorize?code=BCDF-GHJK";
+    assert_eq!(page(good), Some(format!("https://hub.example.com{good}")));
+    for bad in [
+        "",
+        "authorize",
+        ".evil.example/-/authorize",
+        "@evil.example/-/authorize",
+        ":1/-/",
+        "https://evil.example/-/authorize",
+        "//evil.example",
+        "/-/x y",
+        "/-/x;y",
+        "/-/\u{1b}[31m",
+        "/-/$(id)",
+    ] {
+        assert_eq!(page(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn a_browser_may_say_where_the_address_goes() {
+    let words = |command: &str| browser::words(command, "https://hub").join("|");
+    assert_eq!(words("firefox"), "firefox|https://hub");
+    assert_eq!(words("w3m -M %s -4"), "w3m|-M|https://hub|-4");
+    assert_eq!(words(" "), "");
 }
 
 #[test]

@@ -5,7 +5,6 @@ use dotmesh_model::{DotName, UserName};
 
 use super::error::CliError;
 use super::{Data, print};
-use crate::data_dir::DataDir;
 use crate::database::Database;
 use crate::database::collaborators::Grant;
 use crate::database::ids::{DotId, UserId};
@@ -61,7 +60,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             access,
             data,
         } => {
-            let database = DataDir::open(&data.data)?.database().await?;
+            let database = data.database().await?;
             let id = find_user(&database, &user).await?;
             let dot_id = find_dot(&database, &dot, id).await?;
             if user.as_str() == dot.namespace.as_str() {
@@ -79,7 +78,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             print(format_args!("{user} may {} {}", verb(access), dot.full()))
         }
         Command::Remove { dot, user, data } => {
-            let database = DataDir::open(&data.data)?.database().await?;
+            let database = data.database().await?;
             let id = find_user(&database, &user).await?;
             let dot_id = find_dot(&database, &dot, id).await?;
             if !database.revoke(dot_id, id).await? {
@@ -91,7 +90,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             print(format_args!("{user} may no longer see {}", dot.full()))
         }
         Command::List { dot, data } => {
-            let database = DataDir::open(&data.data)?.database().await?;
+            let database = data.database().await?;
             let owner: UserName = dot
                 .namespace
                 .as_str()

@@ -17,6 +17,17 @@ pub(super) enum CliError {
     /// The folder cannot be used.
     #[error(transparent)]
     Data(#[from] DataDirError),
+    /// There is no place for the data.
+    #[error("there is no place for the hub's data")]
+    NoFolder,
+    /// The database's server cannot be used.
+    #[error("cannot use the database {address}")]
+    Connect {
+        /// Without password.
+        address: String,
+        #[source]
+        source: DatabaseError,
+    },
     /// The objects cannot be kept where they shall be.
     #[error(transparent)]
     Store(#[from] StoreUrlError),
@@ -63,11 +74,23 @@ pub(super) enum CliError {
 }
 
 const REFUSED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
 const UNUSABLE: u8 = 3;
 
 impl CliError {
     pub(super) fn runtime(source: std::io::Error) -> Self {
         Self::Runtime(source)
+    }
+
+    pub(super) fn connect(url: &str, source: DatabaseError) -> Self {
+        let address = url::Url::parse(url).ok().and_then(|mut url| {
+            url.set_password(None).ok()?;
+            // A password may be there as well.
+            url.set_query(None);
+            Some(url.to_string())
+        });
+        let address = address.unwrap_or_else(|| "at that address".to_owned());
+        Self::Connect { address, source }
     }
 
     fn hint(&self) -> Option<&'static str> {
@@ -81,13 +104,26 @@ impl CliError {
             Self::Data(DataDirError::InUse { .. }) => {
                 Some("stop it first; accounts can be managed while it runs")
             }
+            Self::NoFolder => {
+                Some("give --data DIR, or both --database-url URL and --store-url URL")
+            }
+            Self::Connect {
+                source: DatabaseError::Newer,
+                ..
+            }
+            | Self::Data(DataDirError::Database {
+                source: DatabaseError::Newer,
+                ..
+            }) => Some("run the newer dothub, or restore a backup that was made before it"),
             _ => None,
         }
     }
 
     fn exit_code(&self) -> u8 {
         match self {
+            Self::NoFolder => WRONG_USAGE,
             Self::Data(_)
+            | Self::Connect { .. }
             | Self::Store(_)
             | Self::Database(_)
             | Self::Listen { .. }
@@ -107,7 +143,11 @@ impl CliError {
         let mut text = format!("error: {self}");
         let mut source = self.source();
         while let Some(cause) = source {
-            text = format!("{text}: {cause}");
+            // Some say their cause themselves.
+            let said = cause.to_string();
+            if !text.ends_with(&said) {
+                text = format!("{text}: {said}");
+            }
             source = cause.source();
         }
         if let Some(hint) = self.hint() {

@@ -1,7 +1,6 @@
 //! `dothub serve`
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,14 +9,12 @@ use super::{Data, print};
 use crate::data_dir::DataDir;
 use crate::settings::{Settings, SignUp};
 use crate::state::Hub;
-use crate::{clock, router, server, store_url};
-
-/// How long an unfinished upload can be resumed.
-const UPLOAD_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+use crate::{jobs, router, server, store_url};
 
 /// Serve the hub until it gets SIGTERM or SIGINT
+///
+/// With --database-url and --store-url nothing is kept in a folder: several `dothub serve` behind a load balancer
+/// share them, and each may be stopped, killed or added at any time.
 ///
 /// Prints `listening on http://ADDRESS` when it is ready. Logs go to standard error; RUST_LOG sets how much,
 /// e.g. RUST_LOG=warn.
@@ -59,14 +56,22 @@ impl Args {
 /// Serves.
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
     start_logging();
-    let data = DataDir::open(&args.data.data)?;
-    let _lock = data.lock()?;
-    let packs = match &args.store_url {
-        Some(url) => store_url::open(url, std::env::vars())?,
-        None => data.packs()?,
+    // With database and objects elsewhere, nothing is kept here, and any number of processes may serve.
+    let folder = match (&args.data.database_url, &args.store_url) {
+        (Some(_), Some(_)) => None,
+        _ => Some(args.data.folder()?),
     };
-    let hub = Hub::new(data.database().await?, packs, args.settings());
-    tokio::spawn(expire_uploads(hub.clone()));
+    let _lock = folder.as_ref().map(DataDir::lock).transpose()?;
+    let packs = match (&args.store_url, &folder) {
+        (Some(url), _) => store_url::open(url, std::env::vars())?,
+        (None, Some(folder)) => folder.packs()?,
+        (None, None) => return Err(CliError::NoFolder),
+    };
+    let hub = Hub::new(args.data.database().await?, packs, args.settings());
+    tokio::spawn({
+        let hub = hub.clone();
+        async move { jobs::run(&hub).await }
+    });
     // Before the address is told: whoever has read it may send the signal.
     let shutdown = shutdown().map_err(CliError::Runtime)?;
     let failed = |source| CliError::Listen {
@@ -79,26 +84,6 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     server::serve(listener, router::router(hub.clone()), shutdown).await;
     hub.database.close().await;
     Ok(())
-}
-
-/// Removes, now and from time to time, what was never finished.
-async fn expire_uploads(hub: Hub) {
-    let mut ticks = tokio::time::interval(EXPIRY_INTERVAL);
-    loop {
-        ticks.tick().await;
-        match hub
-            .database
-            .expire_uploads(clock::now() - UPLOAD_LIFETIME)
-            .await
-        {
-            Ok(0) => {}
-            Ok(expired) => tracing::info!(expired, "removed old uploads"),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "cannot remove old uploads");
-            }
-        }
-    }
 }
 
 fn shutdown() -> std::io::Result<impl Future<Output = ()>> {

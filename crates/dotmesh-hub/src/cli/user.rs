@@ -9,7 +9,6 @@ use super::error::CliError;
 use super::{Data, print};
 use crate::clock;
 use crate::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH};
-use crate::data_dir::DataDir;
 use crate::database::users::{Dots, OldKeys, Removal};
 
 #[derive(Debug, Subcommand)]
@@ -92,7 +91,7 @@ async fn add(name: UserName, data: &Data, password_stdin: bool) -> Result<(), Cl
     } else {
         None
     };
-    let database = DataDir::open(&data.data)?.database().await?;
+    let database = data.database().await?;
     let key = ApiKey::generate();
     if !database
         .add_user(&name, password.as_ref(), &key.digest(), clock::now())
@@ -108,7 +107,7 @@ async fn add(name: UserName, data: &Data, password_stdin: bool) -> Result<(), Cl
 }
 
 async fn list(data: &Data) -> Result<(), CliError> {
-    let database = DataDir::open(&data.data)?.database().await?;
+    let database = data.database().await?;
     for account in database.accounts().await? {
         let login = if account.has_password {
             "password"
@@ -125,7 +124,7 @@ async fn list(data: &Data) -> Result<(), CliError> {
 }
 
 async fn remove(name: UserName, data: &Data, dots: Dots) -> Result<(), CliError> {
-    let database = DataDir::open(&data.data)?.database().await?;
+    let database = data.database().await?;
     match database.remove_user(&name, dots).await? {
         Removal::Removed => print(format_args!("User {name} was removed")),
         Removal::NoSuchUser => Err(CliError::NoSuchUser(name)),
@@ -134,7 +133,7 @@ async fn remove(name: UserName, data: &Data, dots: Dots) -> Result<(), CliError>
 }
 
 async fn key(name: UserName, data: &Data, old: OldKeys) -> Result<(), CliError> {
-    let database = DataDir::open(&data.data)?.database().await?;
+    let database = data.database().await?;
     let key = ApiKey::generate();
     if !database
         .add_key(&name, &key.digest(), old, clock::now())
@@ -151,7 +150,7 @@ async fn key(name: UserName, data: &Data, old: OldKeys) -> Result<(), CliError> 
 
 async fn password(name: UserName, data: &Data) -> Result<(), CliError> {
     let password = read_password()?;
-    let database = DataDir::open(&data.data)?.database().await?;
+    let database = data.database().await?;
     if !database.set_password(&name, &password).await? {
         return Err(CliError::NoSuchUser(name));
     }

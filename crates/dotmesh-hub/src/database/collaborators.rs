@@ -41,7 +41,7 @@ impl Database {
     pub async fn collaborators(&self, dot: DotId) -> Result<Vec<Collaborator>, DatabaseError> {
         let rows: Vec<(String, String)> = sqlx::query_as(
             "SELECT u.name, c.access FROM collaborators c JOIN users u ON u.id = c.user
-             WHERE c.dot = ? ORDER BY u.name",
+             WHERE c.dot = $1 ORDER BY u.name",
         )
         .bind(dot)
         .fetch_all(&self.readers)
@@ -59,8 +59,8 @@ impl Database {
     /// Gives access, or changes what was given.
     pub async fn grant(&self, dot: DotId, user: UserId, grant: Grant) -> Result<(), DatabaseError> {
         sqlx::query(
-            "INSERT INTO collaborators (dot, user, access) VALUES (?, ?, ?)
-             ON CONFLICT (dot, user) DO UPDATE SET access = excluded.access",
+            r#"INSERT INTO collaborators (dot, "user", access) VALUES ($1, $2, $3)
+               ON CONFLICT (dot, "user") DO UPDATE SET access = excluded.access"#,
         )
         .bind(dot)
         .bind(user)
@@ -72,7 +72,7 @@ impl Database {
 
     /// Takes access away. `false` when there was none.
     pub async fn revoke(&self, dot: DotId, user: UserId) -> Result<bool, DatabaseError> {
-        let done = sqlx::query("DELETE FROM collaborators WHERE dot = ? AND user = ?")
+        let done = sqlx::query(r#"DELETE FROM collaborators WHERE dot = $1 AND "user" = $2"#)
             .bind(dot)
             .bind(user)
             .execute(&self.writer)

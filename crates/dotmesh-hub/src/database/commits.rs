@@ -5,14 +5,12 @@ use std::collections::HashMap;
 use dotmesh_api::hub::SealedCommit;
 use dotmesh_model::{CommitId, History, ObjectHash};
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, SqliteConnection};
+use sqlx::AnyConnection;
 
 use super::ids::{self, DotId};
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 use crate::operations::commit_graph::GraphCommit;
 use crate::operations::describe_commit::CommitSummary;
-
-const IDS_PER_STATEMENT: usize = 1024;
 
 /// Parent, seal, root and record.
 type CommitRow = (Vec<u8>, Vec<u8>, Vec<u8>, String);
@@ -51,19 +49,17 @@ impl Database {
         commits: &[CommitId],
     ) -> Result<HashMap<CommitId, ObjectHash>, DatabaseError> {
         let mut seals = HashMap::with_capacity(commits.len());
-        for commits in commits.chunks(IDS_PER_STATEMENT) {
-            let mut query = QueryBuilder::new("SELECT id, seal FROM commits WHERE dot = ");
-            query.push_bind(dot).push(" AND id IN (");
-            let mut list = query.separated(", ");
-            for id in commits {
-                list.push_bind(id.as_bytes().as_slice());
-            }
-            query.push(")");
-            let rows: Vec<(Vec<u8>, Vec<u8>)> = query
-                .build_query_as()
-                .persistent(false)
-                .fetch_all(&self.readers)
-                .await?;
+        for commits in commits.chunks(ROWS_PER_STATEMENT) {
+            let list: Vec<u8> = commits.iter().flat_map(|id| *id.as_bytes()).collect();
+            let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
+                "SELECT c.id, c.seal FROM numbers n CROSS JOIN commits c
+                 WHERE n.n < $1 AND c.dot = $2 AND c.id = substr($3, n.n * 16 + 1, 16)",
+            )
+            .bind(commits.len() as i64)
+            .bind(dot)
+            .bind(list)
+            .fetch_all(&self.readers)
+            .await?;
             for (id, seal) in rows {
                 seals.insert(ids::commit_id(&id)?, ids::object_hash(&seal)?);
             }
@@ -73,13 +69,13 @@ impl Database {
 
     /// Whether the dot has a commit.
     pub async fn has_commit(&self, dot: DotId, commit: CommitId) -> Result<bool, DatabaseError> {
-        Ok(
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM commits WHERE dot = ? AND id = ?)")
+        let commits: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM commits WHERE dot = $1 AND id = $2")
                 .bind(dot)
                 .bind(commit.as_bytes().as_slice())
                 .fetch_one(&self.readers)
-                .await?,
-        )
+                .await?;
+        Ok(commits > 0)
     }
 
     /// A commit and its ancestors, at most `limit`, and none from `until` on. Empty when the dot has no such
@@ -93,19 +89,19 @@ impl Database {
     ) -> Result<Ancestry, DatabaseError> {
         let rows: Vec<CommitRow> = sqlx::query_as(
             "WITH RECURSIVE line (id, n) AS (
-                 SELECT ?2, 0
+                 SELECT $2, 0
                  UNION ALL
                  SELECT c.parent, line.n + 1
-                 FROM line JOIN commits c ON c.dot = ?1 AND c.id = line.id
-                 WHERE line.n + 1 < ?3 AND c.parent <> ?4
+                 FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
+                 WHERE line.n + 1 < $3 AND c.parent <> $4
              )
              SELECT c.parent, c.seal, c.root, c.record
-             FROM line JOIN commits c ON c.dot = ?1 AND c.id = line.id
+             FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
              ORDER BY line.n",
         )
         .bind(dot)
         .bind(head.as_bytes().as_slice())
-        .bind(limit)
+        .bind(i64::from(limit))
         .bind(until.as_bytes().as_slice())
         .fetch_all(&self.readers)
         .await?;
@@ -128,20 +124,23 @@ impl Database {
         commits: &[CommitId],
     ) -> Result<HashMap<CommitId, CommitSummary>, DatabaseError> {
         let mut summaries = HashMap::with_capacity(commits.len());
-        for commits in commits.chunks(IDS_PER_STATEMENT) {
-            let mut query =
-                QueryBuilder::new("SELECT id, author, time, message FROM commits WHERE dot = ");
-            query.push_bind(dot).push(" AND id IN (");
-            let mut list = query.separated(", ");
-            for id in commits {
-                list.push_bind(id.as_bytes().as_slice());
-            }
-            query.push(")");
-            let rows: Vec<SummaryRow> = query
-                .build_query_as()
-                .persistent(false)
-                .fetch_all(&self.readers)
-                .await?;
+        for commits in commits.chunks(ROWS_PER_STATEMENT) {
+            let list: Vec<u8> = commits
+                .iter()
+                .flat_map(CommitId::as_bytes)
+                .copied()
+                .collect();
+            let rows: Vec<SummaryRow> = sqlx::query_as(
+                "SELECT c.id, c.author, c.time, c.message
+                 FROM numbers n CROSS JOIN commits c
+                   ON c.dot = $1 AND c.id = substr($2, n.n * 16 + 1, 16)
+                 WHERE n.n < $3",
+            )
+            .bind(dot)
+            .bind(list)
+            .bind(commits.len() as i64)
+            .fetch_all(&self.readers)
+            .await?;
             for row in rows {
                 let summary = summary(row)?;
                 summaries.insert(summary.id, summary);
@@ -203,11 +202,11 @@ fn summary((id, author, time, message): SummaryRow) -> Result<CommitSummary, Dat
 }
 
 pub(super) async fn history(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     dot: DotId,
 ) -> Result<History, DatabaseError> {
     let rows: Vec<(Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT id, parent FROM commits WHERE dot = ?")
+        sqlx::query_as("SELECT id, parent FROM commits WHERE dot = $1")
             .bind(dot)
             .fetch_all(connection)
             .await?;
@@ -219,7 +218,7 @@ pub(super) async fn history(
 }
 
 pub(super) async fn insert(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     dot: DotId,
     commit: &NewCommit,
 ) -> Result<(), DatabaseError> {

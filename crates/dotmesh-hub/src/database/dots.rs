@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dotmesh_api::hub::{Access, HubBranch};
 use dotmesh_model::{BranchName, CommitId, DotName, UserName};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::ids::{self, DotId, UserId};
 use super::{Database, DatabaseError};
@@ -91,12 +91,12 @@ impl Database {
     pub async fn delete_dot(&self, dot: DotId) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
         sqlx::query(
-            "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = ?)",
+            "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $1)",
         )
         .bind(dot)
         .execute(&mut *tx)
         .await?;
-        sqlx::query("DELETE FROM dots WHERE id = ?")
+        sqlx::query("DELETE FROM dots WHERE id = $1")
             .bind(dot)
             .execute(&mut *tx)
             .await?;
@@ -106,7 +106,7 @@ impl Database {
 
     /// A user's name.
     pub async fn user_name(&self, user: UserId) -> Result<Option<UserName>, DatabaseError> {
-        let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = ?")
+        let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = $1")
             .bind(user)
             .fetch_optional(&self.readers)
             .await?;
@@ -115,7 +115,7 @@ impl Database {
 }
 
 pub(super) async fn dot_facts(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     name: &DotName,
     user: Option<UserId>,
 ) -> Result<DotFacts, DatabaseError> {
@@ -152,11 +152,11 @@ pub(super) async fn dot_facts(
 }
 
 pub(super) async fn heads(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     dot: DotId,
 ) -> Result<BTreeMap<BranchName, CommitId>, DatabaseError> {
     let rows: Vec<(String, Vec<u8>)> =
-        sqlx::query_as("SELECT name, head FROM branches WHERE dot = ? ORDER BY name")
+        sqlx::query_as("SELECT name, head FROM branches WHERE dot = $1 ORDER BY name")
             .bind(dot)
             .fetch_all(connection)
             .await?;

@@ -6,8 +6,11 @@ pub enum DatabaseError {
     /// The disk is full.
     #[error("the disk of the database is full")]
     NoSpace(#[source] sqlx::Error),
+    /// It cannot be the address of one.
+    #[error("this is not the address of a database: write postgres://USER@HOST/DATABASE")]
+    Address,
     /// A newer dothub wrote it.
-    #[error("the database was written by a newer dothub: upgrade this one")]
+    #[error("a newer dothub wrote it, and this one would not know what it means")]
     Newer,
     /// Bringing it to this version failed.
     #[error("cannot bring the database to this version")]
@@ -20,15 +23,15 @@ pub enum DatabaseError {
     Failed(#[source] sqlx::Error),
 }
 
-/// SQLite's primary result code for a full disk.
-const SQLITE_FULL: &str = "13";
+/// A full disk: SQLite's primary result code, and PostgreSQL's state.
+const FULL: [&str; 2] = ["13", "53100"];
 
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
         let full = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code)
-            .is_some_and(|code| code == SQLITE_FULL);
+            .is_some_and(|code| FULL.contains(&code.as_ref()));
         if full {
             Self::NoSpace(error)
         } else {

@@ -158,7 +158,7 @@ impl Database {
 }
 
 pub(super) async fn insert(
-    connection: &mut sqlx::SqliteConnection,
+    connection: &mut sqlx::AnyConnection,
     event: &Event,
     now: Timestamp,
 ) -> Result<(), DatabaseError> {

@@ -41,8 +41,19 @@ pub struct DotState {
     pub heads: BTreeMap<BranchName, CommitId>,
     /// Every commit.
     pub history: History,
-    /// Whether the upload is still there and unfinished.
-    pub upload_open: bool,
+    /// The upload.
+    pub upload: UploadState,
+}
+
+/// How far an upload is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum UploadState {
+    /// It can be finished.
+    Open,
+    /// It was finished by the request with this SHA-256.
+    Finished(Vec<u8>),
+    /// It is not there any more.
+    Gone,
 }
 
 impl VerifiedPush<'_> {
@@ -75,7 +86,7 @@ impl Database {
         user: UserId,
         upload: UploadId,
     ) -> Result<DotState, DatabaseError> {
-        let mut tx = self.readers.begin().await?;
+        let mut tx = self.begin_read().await?;
         dot_state(&mut tx, dot, user, upload).await
     }
 
@@ -98,7 +109,7 @@ impl Database {
 }
 
 async fn dot_state(
-    connection: &mut sqlx::SqliteConnection,
+    connection: &mut sqlx::AnyConnection,
     dot: &DotName,
     user: UserId,
     upload: UploadId,
@@ -111,22 +122,26 @@ async fn dot_state(
         ),
         None => Default::default(),
     };
-    let upload_open: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM uploads WHERE id = ? AND finished IS NULL)",
-    )
-    .bind(upload)
-    .fetch_one(connection)
-    .await?;
+    let finished: Option<Option<Vec<u8>>> =
+        sqlx::query_scalar("SELECT finished FROM uploads WHERE id = $1")
+            .bind(upload)
+            .fetch_optional(connection)
+            .await?;
+    let upload = match finished {
+        Some(None) => UploadState::Open,
+        Some(Some(digest)) => UploadState::Finished(digest),
+        None => UploadState::Gone,
+    };
     Ok(DotState {
         facts,
         heads,
         history,
-        upload_open,
+        upload,
     })
 }
 
 async fn apply(
-    connection: &mut sqlx::SqliteConnection,
+    connection: &mut sqlx::AnyConnection,
     walk: &Walk,
     push: &VerifiedPush<'_>,
     state: &DotState,
@@ -145,7 +160,7 @@ async fn apply(
     }
     for (branch, head) in moves {
         sqlx::query(
-            "INSERT INTO branches (dot, name, head) VALUES (?, ?, ?)
+            "INSERT INTO branches (dot, name, head) VALUES ($1, $2, $3)
              ON CONFLICT (dot, name) DO UPDATE SET head = excluded.head",
         )
         .bind(dot)
@@ -160,7 +175,7 @@ async fn apply(
         .execute(&mut *connection)
         .await?;
     events::insert(connection, &push.event(dot, state, moves), now).await?;
-    sqlx::query("UPDATE uploads SET finished = ? WHERE id = ?")
+    sqlx::query("UPDATE uploads SET finished = $1 WHERE id = $2")
         .bind(push.digest)
         .bind(push.upload)
         .execute(connection)
@@ -169,15 +184,17 @@ async fn apply(
 }
 
 async fn create(
-    connection: &mut sqlx::SqliteConnection,
+    connection: &mut sqlx::AnyConnection,
     push: &VerifiedPush<'_>,
     now: Timestamp,
 ) -> Result<DotId, DatabaseError> {
-    let done = sqlx::query("INSERT INTO dots (owner, name, created) VALUES (?, ?, ?)")
-        .bind(push.owner)
-        .bind(push.dot.name())
-        .bind(now.as_second())
-        .execute(connection)
-        .await?;
-    Ok(DotId(done.last_insert_rowid()))
+    let dot = sqlx::query_scalar(
+        "INSERT INTO dots (owner, name, created) VALUES ($1, $2, $3) RETURNING id",
+    )
+    .bind(push.owner)
+    .bind(push.dot.name())
+    .bind(now.as_second())
+    .fetch_one(connection)
+    .await?;
+    Ok(dot)
 }

@@ -127,7 +127,7 @@ impl Database {
 }
 
 pub(super) async fn insert(
-    connection: &mut sqlx::SqliteConnection,
+    connection: &mut sqlx::AnyConnection,
     user: UserId,
     key: &NewKey,
     now: Timestamp,

@@ -8,14 +8,11 @@ use std::collections::HashMap;
 use dotmesh_api::hub_client::join;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::ids::{self, DotId, ObjectId, PackRow, UploadId, UserId};
 use super::walk::Numbers;
-use super::{Database, DatabaseError};
-
-/// Rows in one statement: so many numbers the table `numbers` has.
-const ROWS_PER_STATEMENT: usize = 8192;
+use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
 /// The column `frame` of an object.
 const FRAME_LENGTH: usize = 13;
@@ -107,32 +104,33 @@ macro_rules! marks {
     ($dots:literal, $uploads:literal, $column:literal) => {
         concat!(
             "SELECT j.value,
-                EXISTS (SELECT 1 FROM ",
+                CASE WHEN EXISTS (SELECT 1 FROM ",
             $dots,
-            " m WHERE m.dot = ?2 AND m.",
+            " m WHERE m.dot = $2 AND m.",
             $column,
-            " = j.value),
-                EXISTS (SELECT 1 FROM ",
+            " = j.value) THEN 1 ELSE 0 END,
+                CASE WHEN EXISTS (SELECT 1 FROM ",
             $uploads,
-            " s WHERE s.upload = ?3 AND s.",
+            " s WHERE s.upload = $3 AND s.",
             $column,
-            " = j.value),
-                EXISTS (SELECT 1 FROM uploads u JOIN ",
+            " = j.value) THEN 1 ELSE 0 END,
+                CASE WHEN EXISTS (SELECT 1 FROM uploads u JOIN ",
             $uploads,
             " s ON s.upload = u.id
                         WHERE s.",
             $column,
             " = j.value
-                        AND u.finished IS NULL AND u.user = ?4 AND u.owner = ?5)
+                        AND u.finished IS NULL AND u.user = $4 AND u.owner = $5)
                 OR EXISTS (SELECT 1 FROM ",
             $dots,
             " m
                            JOIN dots d ON d.id = m.dot
-                           LEFT JOIN collaborators c ON c.dot = d.id AND c.user = ?4
+                           LEFT JOIN collaborators c ON c.dot = d.id AND c.user = $4
                            WHERE m.",
             $column,
-            " = j.value AND (c.user IS NOT NULL OR d.owner = ?4))
-             FROM json_each(?1) j"
+            " = j.value AND (c.user IS NOT NULL OR d.owner = $4))
+                THEN 1 ELSE 0 END
+             FROM json_each($1) j"
         )
     };
 }
@@ -266,7 +264,7 @@ impl Database {
         let packs = packs_of(&found);
         let names = pack_names(&mut connection, &packs).await?;
         let whole: Vec<i64> = sqlx::query_scalar(
-            "SELECT j.value FROM json_each(?1) j CROSS JOIN dot_packs m ON m.dot = ?2 AND m.pack = j.value",
+            "SELECT j.value FROM json_each($1) j CROSS JOIN dot_packs m WHERE m.dot = $2 AND m.pack = j.value",
         )
         .bind(json(&packs))
         .bind(dot)
@@ -281,8 +279,8 @@ impl Database {
         let mut single: Vec<i64> = Vec::new();
         if !unsettled.is_empty() {
             single = sqlx::query_scalar(
-                "SELECT j.value FROM json_each(?1) j
-                 CROSS JOIN dot_objects m ON m.dot = ?2 AND m.object = j.value",
+                "SELECT j.value FROM json_each($1) j
+                 CROSS JOIN dot_objects m WHERE m.dot = $2 AND m.object = j.value",
             )
             .bind(json(&unsettled))
             .bind(dot)
@@ -313,7 +311,7 @@ impl Found {
 
 /// Looks hashes up. One that was asked for twice is found twice.
 async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     owner: UserId,
     hashes: &[ObjectHash],
 ) -> Result<Vec<Found>, DatabaseError> {
@@ -321,8 +319,8 @@ async fn find(
     for (batch, hashes) in hashes.chunks(ROWS_PER_STATEMENT).enumerate() {
         let rows: Vec<(i64, ObjectId, Vec<u8>)> = sqlx::query_as(
             "SELECT n.n, o.id, o.frame
-             FROM numbers n CROSS JOIN objects o ON o.owner = ?1 AND o.hash = substr(?2, n.n * 32 + 1, 32)
-             WHERE n.n < ?3",
+             FROM numbers n CROSS JOIN objects o
+             WHERE n.n < $3 AND o.owner = $1 AND o.hash = substr($2, n.n * 32 + 1, 32)",
         )
         .bind(owner)
         .bind(join(hashes))
@@ -352,14 +350,14 @@ fn packs_of(found: &[Found]) -> Vec<i64> {
 }
 
 async fn pack_names(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     packs: &[i64],
 ) -> Result<HashMap<i64, PackId>, DatabaseError> {
     if packs.is_empty() {
         return Ok(HashMap::new());
     }
     let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT p.id, p.name FROM json_each(?) j CROSS JOIN packs p ON p.id = j.value",
+        "SELECT p.id, p.name FROM json_each($1) j CROSS JOIN packs p WHERE p.id = j.value",
     )
     .bind(json(packs))
     .fetch_all(connection)
@@ -374,7 +372,7 @@ async fn pack_names(
 }
 
 async fn marks(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     query: &'static str,
     scope: Scope,
     things: &[i64],
@@ -382,7 +380,7 @@ async fn marks(
     if things.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<(i64, bool, bool, bool)> = sqlx::query_as(query)
+    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(query)
         .bind(json(things))
         .bind(scope.dot)
         .bind(scope.upload)
@@ -392,9 +390,9 @@ async fn marks(
         .await?;
     let marks = rows.into_iter().map(|(thing, member, noted, reachable)| {
         let marks = Marks {
-            member,
-            noted,
-            reachable,
+            member: member != 0,
+            noted: noted != 0,
+            reachable: reachable != 0,
         };
         (thing, marks)
     });
@@ -402,14 +400,14 @@ async fn marks(
 }
 
 async fn add_pack(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     owner: UserId,
     upload: UploadId,
     name: PackId,
     objects: &[NewObject],
 ) -> Result<(), DatabaseError> {
     let pack: PackRow = sqlx::query_scalar(
-        "INSERT INTO packs (owner, name, objects) VALUES (?, ?, 0) RETURNING id",
+        "INSERT INTO packs (owner, name, objects) VALUES ($1, $2, 0) RETURNING id",
     )
     .bind(owner)
     .bind(name.as_bytes().as_slice())
@@ -424,8 +422,8 @@ async fn add_pack(
         }
         let inserted = sqlx::query(
             "INSERT INTO objects (id, owner, hash, frame)
-             SELECT ?1 + n, ?2, substr(?3, n * 45 + 1, 32), substr(?3, n * 45 + 33, 13)
-             FROM numbers WHERE n < ?4
+             SELECT $1 + n, $2, substr($3, n * 45 + 1, 32), substr($3, n * 45 + 33, 13)
+             FROM numbers WHERE n < $4
              ON CONFLICT (owner, hash) DO NOTHING",
         )
         .bind(ObjectId::of(pack, batch * ROWS_PER_STATEMENT)?)
@@ -436,7 +434,7 @@ async fn add_pack(
         .await?;
         added += inserted.rows_affected();
     }
-    sqlx::query("UPDATE packs SET objects = ? WHERE id = ?")
+    sqlx::query("UPDATE packs SET objects = $1 WHERE id = $2")
         .bind(added as i64)
         .bind(pack)
         .execute(&mut *connection)
@@ -457,12 +455,12 @@ async fn add_pack(
 }
 
 async fn note_pack(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     upload: UploadId,
     pack: PackRow,
 ) -> Result<(), DatabaseError> {
     sqlx::query(
-        "INSERT INTO upload_packs (upload, pack) VALUES (?, ?) ON CONFLICT (upload, pack) DO NOTHING",
+        "INSERT INTO upload_packs (upload, pack) VALUES ($1, $2) ON CONFLICT (upload, pack) DO NOTHING",
     )
     .bind(upload)
     .bind(pack)
@@ -472,14 +470,14 @@ async fn note_pack(
 }
 
 async fn note_objects(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     upload: UploadId,
     objects: &[ObjectId],
 ) -> Result<(), DatabaseError> {
     for objects in objects.chunks(ROWS_PER_STATEMENT) {
         let list: Vec<i64> = objects.iter().map(|object| object.0).collect();
         sqlx::query(
-            "INSERT INTO upload_objects (upload, object) SELECT ?1, value FROM json_each(?2) WHERE true
+            "INSERT INTO upload_objects (upload, object) SELECT $1, value FROM json_each($2) WHERE true
              ON CONFLICT (upload, object) DO NOTHING",
         )
         .bind(upload)
@@ -492,18 +490,18 @@ async fn note_objects(
 
 /// Makes objects members of a dot.
 pub(super) async fn add_members(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     dot: DotId,
     pack: PackRow,
     members: &Numbers,
 ) -> Result<(), DatabaseError> {
-    let objects: i64 = sqlx::query_scalar("SELECT objects FROM packs WHERE id = ?")
+    let objects: i64 = sqlx::query_scalar("SELECT objects FROM packs WHERE id = $1")
         .bind(pack)
         .fetch_one(&mut *connection)
         .await?;
     if members.len() as i64 == objects {
         sqlx::query(
-            "INSERT INTO dot_packs (dot, pack) VALUES (?, ?) ON CONFLICT (dot, pack) DO NOTHING",
+            "INSERT INTO dot_packs (dot, pack) VALUES ($1, $2) ON CONFLICT (dot, pack) DO NOTHING",
         )
         .bind(dot)
         .bind(pack)
@@ -517,7 +515,7 @@ pub(super) async fn add_members(
     let members: Vec<i64> = members.collect::<Result<_, DatabaseError>>()?;
     for members in members.chunks(ROWS_PER_STATEMENT) {
         sqlx::query(
-            "INSERT INTO dot_objects (dot, object) SELECT ?1, value FROM json_each(?2) WHERE true
+            "INSERT INTO dot_objects (dot, object) SELECT $1, value FROM json_each($2) WHERE true
              ON CONFLICT (dot, object) DO NOTHING",
         )
         .bind(dot)

@@ -26,7 +26,7 @@ impl Database {
         now: Timestamp,
     ) -> Result<(), DatabaseError> {
         sqlx::query(
-            "INSERT INTO uploads (token, user, owner, dot, created) VALUES (?, ?, ?, ?, ?)",
+            r#"INSERT INTO uploads (token, "user", owner, dot, created) VALUES ($1, $2, $3, $4, $5)"#,
         )
         .bind(token)
         .bind(user)
@@ -47,7 +47,8 @@ impl Database {
         dot: &DotName,
     ) -> Result<Option<OpenUpload>, DatabaseError> {
         let row: Option<(UploadId, Option<Vec<u8>>)> = sqlx::query_as(
-            "SELECT id, finished FROM uploads WHERE token = ? AND user = ? AND owner = ? AND dot = ?",
+            r#"SELECT id, finished FROM uploads
+               WHERE token = $1 AND "user" = $2 AND owner = $3 AND dot = $4"#,
         )
         .bind(token)
         .bind(user)
@@ -58,22 +59,12 @@ impl Database {
         Ok(row.map(|(id, finished)| OpenUpload { id, finished }))
     }
 
-    /// The digest of the request that finished an upload; `None` while it is open, and when it is gone.
-    pub async fn finished(&self, upload: UploadId) -> Result<Option<Vec<u8>>, DatabaseError> {
-        let finished: Option<Option<Vec<u8>>> =
-            sqlx::query_scalar("SELECT finished FROM uploads WHERE id = ?")
-                .bind(upload)
-                .fetch_optional(&self.readers)
-                .await?;
-        Ok(finished.flatten())
-    }
-
     /// Forgets what a finished upload has sent: its dot has it now.
     pub async fn clear_upload(&self, upload: UploadId) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
         for statement in [
-            "DELETE FROM upload_packs WHERE upload = ?",
-            "DELETE FROM upload_objects WHERE upload = ?",
+            "DELETE FROM upload_packs WHERE upload = $1",
+            "DELETE FROM upload_objects WHERE upload = $1",
         ] {
             sqlx::query(statement)
                 .bind(upload)
@@ -86,7 +77,7 @@ impl Database {
 
     /// Removes the uploads that were begun before `deadline`. Says how many.
     pub async fn expire_uploads(&self, deadline: Timestamp) -> Result<u64, DatabaseError> {
-        let done = sqlx::query("DELETE FROM uploads WHERE created < ?")
+        let done = sqlx::query("DELETE FROM uploads WHERE created < $1")
             .bind(deadline.as_second())
             .execute(&self.writer)
             .await?;

@@ -52,19 +52,20 @@ impl Database {
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        let inserted = sqlx::query("INSERT INTO users (name, password, created) VALUES (?, ?, ?)")
-            .bind(name.as_str())
-            .bind(password.map(HashedPassword::as_str))
-            .bind(now.as_second())
-            .execute(&mut *tx)
-            .await
-            .map_err(DatabaseError::from);
+        let inserted = sqlx::query_scalar(
+            "INSERT INTO users (name, password, created) VALUES ($1, $2, $3) RETURNING id",
+        )
+        .bind(name.as_str())
+        .bind(password.map(HashedPassword::as_str))
+        .bind(now.as_second())
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(DatabaseError::from);
         let user = match inserted {
-            Ok(done) => done.last_insert_rowid(),
+            Ok(user) => user,
             Err(error) if error.is_duplicate() => return Ok(false),
             Err(error) => return Err(error),
         };
-        let user = UserId(user);
         keys::insert(&mut tx, user, &NewKey::first(key.clone()), now).await?;
         tx.commit().await?;
         Ok(true)
@@ -72,7 +73,7 @@ impl Database {
 
     /// The id of an account.
     pub async fn user(&self, name: &UserName) -> Result<Option<UserId>, DatabaseError> {
-        let id = sqlx::query_scalar("SELECT id FROM users WHERE name = ?")
+        let id = sqlx::query_scalar("SELECT id FROM users WHERE name = $1")
             .bind(name.as_str())
             .fetch_optional(&self.readers)
             .await?;
@@ -95,10 +96,10 @@ impl Database {
 
     /// Every account, by name.
     pub async fn accounts(&self) -> Result<Vec<Account>, DatabaseError> {
-        let rows: Vec<(String, i64, i64, bool, i64)> = sqlx::query_as(
+        let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
             "SELECT name, created,
-                    (SELECT count(*) FROM api_keys WHERE user = users.id),
-                    password IS NOT NULL,
+                    (SELECT count(*) FROM api_keys k WHERE k.user = users.id),
+                    CASE WHEN password IS NULL THEN 0 ELSE 1 END,
                     (SELECT count(*) FROM dots WHERE owner = users.id)
              FROM users ORDER BY name",
         )
@@ -110,7 +111,7 @@ impl Database {
                     name: ids::name(&name)?,
                     created: ids::time(created)?,
                     keys: ids::unsigned(keys)?,
-                    has_password,
+                    has_password: has_password != 0,
                     dots: ids::unsigned(dots)?,
                 })
             })
@@ -123,7 +124,7 @@ impl Database {
         name: &UserName,
         password: &HashedPassword,
     ) -> Result<bool, DatabaseError> {
-        let done = sqlx::query("UPDATE users SET password = ? WHERE name = ?")
+        let done = sqlx::query("UPDATE users SET password = $1 WHERE name = $2")
             .bind(password.as_str())
             .bind(name.as_str())
             .execute(&self.writer)
@@ -140,13 +141,13 @@ impl Database {
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        let user: Option<UserId> = sqlx::query_scalar("SELECT id FROM users WHERE name = ?")
+        let user: Option<UserId> = sqlx::query_scalar("SELECT id FROM users WHERE name = $1")
             .bind(name.as_str())
             .fetch_optional(&mut *tx)
             .await?;
         let Some(user) = user else { return Ok(false) };
         if old == OldKeys::End {
-            sqlx::query("DELETE FROM api_keys WHERE user = ?")
+            sqlx::query(r#"DELETE FROM api_keys WHERE "user" = $1"#)
                 .bind(user)
                 .execute(&mut *tx)
                 .await?;
@@ -161,14 +162,14 @@ impl Database {
     /// Fails with the number of dots when there are any and `with_dots` does not say that they may go.
     pub async fn remove_user(&self, name: &UserName, dots: Dots) -> Result<Removal, DatabaseError> {
         let mut tx = self.begin().await?;
-        let user: Option<UserId> = sqlx::query_scalar("SELECT id FROM users WHERE name = ?")
+        let user: Option<UserId> = sqlx::query_scalar("SELECT id FROM users WHERE name = $1")
             .bind(name.as_str())
             .fetch_optional(&mut *tx)
             .await?;
         let Some(user) = user else {
             return Ok(Removal::NoSuchUser);
         };
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM dots WHERE owner = ?")
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM dots WHERE owner = $1")
             .bind(user)
             .fetch_one(&mut *tx)
             .await?;
@@ -179,11 +180,11 @@ impl Database {
         }
         // From the leaves of the references to their root.
         for statement in [
-            "DELETE FROM uploads WHERE owner = ?1 OR user = ?1",
-            "DELETE FROM dots WHERE owner = ?1",
-            "DELETE FROM objects WHERE owner = ?1",
-            "DELETE FROM packs WHERE owner = ?1",
-            "DELETE FROM users WHERE id = ?1",
+            r#"DELETE FROM uploads WHERE owner = $1 OR "user" = $1"#,
+            "DELETE FROM dots WHERE owner = $1",
+            "DELETE FROM objects WHERE owner = $1",
+            "DELETE FROM packs WHERE owner = $1",
+            "DELETE FROM users WHERE id = $1",
         ] {
             sqlx::query(statement).bind(user).execute(&mut *tx).await?;
         }

@@ -9,7 +9,7 @@ use crate::auth::Caller;
 use crate::clock;
 use crate::database::DatabaseError;
 use crate::database::commits::NewCommit;
-use crate::database::finish::{DotState, Moves, VerifiedPush};
+use crate::database::finish::{DotState, Moves, UploadState, VerifiedPush};
 use crate::database::ids::UploadId;
 use crate::database::objects::Scope;
 use crate::error::HubError;
@@ -31,6 +31,13 @@ pub struct Finish {
     pub digest: Vec<u8>,
     /// The request.
     pub request: FinishUpload,
+}
+
+impl Finish {
+    /// Whether this very request has made the push visible before.
+    fn is_done(&self, state: &DotState) -> bool {
+        matches!(&state.upload, UploadState::Finished(digest) if *digest == self.digest)
+    }
 }
 
 /// What a finishing transaction answers.
@@ -64,10 +71,10 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         digest,
         request,
     } = finish;
-    if hub.database.finished(*upload).await?.as_ref() == Some(digest) {
+    let state = hub.database.dot_state(dot, caller.id, *upload).await?;
+    if finish.is_done(&state) {
         return Ok(Outcome::Done);
     }
-    let state = hub.database.dot_state(dot, caller.id, *upload).await?;
     let open = admit(finish, &state)?;
     let commits = chain::read(&request.commits)?;
     let known = match open.id {
@@ -98,18 +105,22 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         commits: &commits,
     };
     let finished = hub.database.finish(&walk, &push, clock::now(), |now| {
+        // The same request may have come to another process, too.
+        if finish.is_done(now) {
+            return Err(Refusal::Needless(Outcome::Done));
+        }
         let same_dot = admit(finish, now)?.id == open.id;
         let still_new = commits
             .iter()
             .all(|commit| !now.history.contains(commit.id));
         if !(same_dot && still_new) {
-            return Err(Refusal::Changed);
+            return Err(Refusal::Needless(Outcome::Changed));
         }
         Ok(plan(now, &commits, finish)?)
     });
     match finished.await {
         Ok(()) => {}
-        Err(Refusal::Changed) => return Ok(Outcome::Changed),
+        Err(Refusal::Needless(outcome)) => return Ok(outcome),
         Err(Refusal::Error(error)) => return Err(error),
     }
     tracing::info!(dot = dot.full(), user = %caller.name, commits = commits.len(), "pushed");
@@ -127,10 +138,9 @@ fn admit(finish: &Finish, state: &DotState) -> Result<crate::auth::OpenDot, HubE
     let open = finish
         .caller
         .admit(&finish.dot, &state.facts, Action::Push)?;
-    if state.upload_open {
-        Ok(open)
-    } else {
-        Err(HubError::NoSuchUpload)
+    match state.upload {
+        UploadState::Open => Ok(open),
+        UploadState::Finished(_) | UploadState::Gone => Err(HubError::NoSuchUpload),
     }
 }
 
@@ -148,7 +158,7 @@ fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<Move
 
 /// Why the transaction was not carried through.
 enum Refusal {
-    Changed,
+    Needless(Outcome),
     Error(HubError),
 }
 

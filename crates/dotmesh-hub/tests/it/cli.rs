@@ -1,33 +1,20 @@
 //! The program itself.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use dotmesh_api::{HubAddress, HubClient};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
-pub(crate) fn dothub(data: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dothub"));
-    command
-        .args(args)
-        .arg("--data")
-        .arg(data)
-        .env_clear()
-        .stdin(Stdio::null());
-    command
-}
-
-pub(crate) fn run(data: &Path, args: &[&str]) -> Output {
-    dothub(data, args).output().unwrap()
-}
+use crate::place::Place;
 
 pub(crate) struct Serving {
     child: Child,
     url: String,
 }
 
-fn serve(data: &Path) -> Serving {
-    start(dothub(data, &["serve", "--listen", "127.0.0.1:0"]))
+fn serve(place: &Place) -> Serving {
+    start(place.dothub(&["serve", "--listen", "127.0.0.1:0"]))
 }
 
 pub(crate) fn start(mut serve: Command) -> Serving {
@@ -54,6 +41,16 @@ impl Serving {
         HubClient::new(address, name.parse().unwrap(), secret.to_owned()).unwrap()
     }
 
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Ends it at once, whatever it is doing.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
     pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -70,10 +67,10 @@ impl Drop for Serving {
 
 #[tokio::test]
 async fn accounts_are_managed_while_it_serves() {
-    let dir = tempfile::tempdir().unwrap();
-    let hub = serve(dir.path());
+    let place = Place::new().await;
+    let hub = serve(&place);
 
-    let added = run(dir.path(), &["user", "add", "alice"]);
+    let added = place.run(&["user", "add", "alice"]);
     assert!(added.status.success(), "{added:?}");
     let text = String::from_utf8(added.stdout).unwrap();
     let key = text.lines().last().unwrap();
@@ -88,12 +85,12 @@ async fn accounts_are_managed_while_it_serves() {
         "alice"
     );
 
-    let again = run(dir.path(), &["user", "add", "alice"]);
+    let again = place.run(&["user", "add", "alice"]);
     assert_eq!(again.status.code(), Some(1));
     let text = String::from_utf8(again.stderr).unwrap();
     assert!(text.contains("alice") && text.contains("hint: "), "{text}");
 
-    let mut set = dothub(dir.path(), &["user", "password", "alice"]);
+    let mut set = place.dothub(&["user", "password", "alice"]);
     let mut set = set
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -110,7 +107,7 @@ async fn accounts_are_managed_while_it_serves() {
         .await
         .unwrap();
 
-    let new = run(dir.path(), &["user", "key", "alice"]);
+    let new = place.run(&["user", "key", "alice"]);
     let text = String::from_utf8(new.stdout).unwrap();
     hub.client("alice", text.lines().last().unwrap())
         .current_user()
@@ -118,30 +115,21 @@ async fn accounts_are_managed_while_it_serves() {
         .unwrap();
     assert!(hub.client("alice", key).current_user().await.is_err());
 
-    let list = String::from_utf8(run(dir.path(), &["user", "list"]).stdout).unwrap();
+    let list = String::from_utf8(place.run(&["user", "list"]).stdout).unwrap();
     assert!(
         list.starts_with("alice ") && list.lines().count() == 1,
         "{list}"
     );
-    assert!(
-        run(dir.path(), &["user", "remove", "alice"])
-            .status
-            .success()
-    );
+    assert!(place.run(&["user", "remove", "alice"]).status.success());
     assert!(
         hub.client("alice", "correct horse")
             .current_user()
             .await
             .is_err()
     );
+    assert_eq!(place.run(&["user", "key", "alice"]).status.code(), Some(1));
     assert_eq!(
-        run(dir.path(), &["user", "key", "alice"]).status.code(),
-        Some(1)
-    );
-    assert_eq!(
-        run(dir.path(), &["user", "add", "not a name"])
-            .status
-            .code(),
+        place.run(&["user", "add", "not a name"]).status.code(),
         Some(2)
     );
     assert!(hub.terminate().success());
@@ -149,9 +137,9 @@ async fn accounts_are_managed_while_it_serves() {
 
 #[tokio::test]
 async fn one_server_for_each_folder() {
-    let dir = tempfile::tempdir().unwrap();
-    let hub = serve(dir.path());
-    let second = run(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    let place = Place::folder(tempfile::tempdir().unwrap());
+    let hub = serve(&place);
+    let second = place.run(&["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(second.status.code(), Some(3));
     assert!(
         String::from_utf8(second.stderr)
@@ -159,15 +147,16 @@ async fn one_server_for_each_folder() {
             .contains("another dothub serves")
     );
     assert!(hub.terminate().success());
-    assert!(serve(dir.path()).terminate().success());
+    assert!(serve(&place).terminate().success());
 }
 
 #[tokio::test]
 async fn accounts_can_be_made_by_many_at_once_before_it_ever_served() {
-    let dir = tempfile::tempdir().unwrap();
+    let place = Place::new().await;
     let adding: Vec<Child> = (0..6)
         .map(|n| {
-            dothub(dir.path(), &["user", "add", &format!("user{n}")])
+            place
+                .dothub(&["user", "add", &format!("user{n}")])
                 .stdout(Stdio::null())
                 .spawn()
                 .unwrap()
@@ -176,32 +165,35 @@ async fn accounts_can_be_made_by_many_at_once_before_it_ever_served() {
     for mut child in adding {
         assert!(child.wait().unwrap().success());
     }
-    let list = run(dir.path(), &["user", "list"]);
+    let list = place.run(&["user", "list"]);
     assert_eq!(String::from_utf8(list.stdout).unwrap().lines().count(), 6);
 }
 
 #[tokio::test]
 async fn a_newer_database_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    assert!(run(dir.path(), &["user", "add", "alice"]).status.success());
-    let pool = sqlx::SqlitePool::connect_with(
-        sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("hub.db")),
-    )
-    .await
-    .unwrap();
-    sqlx::query(
+    let place = Place::new().await;
+    assert!(place.run(&["user", "add", "alice"]).status.success());
+    let future =
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'of the future', 1, x'00', 0)",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    pool.close().await;
-    let refused = run(dir.path(), &["user", "list"]);
+                  VALUES (9999, 'of the future', true, 'none', 0)";
+    match (&place.database_url, place.sqlite()) {
+        (Some(url), _) => {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            connection.execute(future).await.unwrap();
+        }
+        (None, file) => {
+            let options = sqlx::sqlite::SqliteConnectOptions::new();
+            let options = options.filename(file.unwrap());
+            let mut connection = options.connect().await.unwrap();
+            connection.execute(future).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+    let refused = place.run(&["user", "list"]);
     assert_eq!(refused.status.code(), Some(3));
+    let text = String::from_utf8(refused.stderr).unwrap();
     assert!(
-        String::from_utf8(refused.stderr)
-            .unwrap()
-            .contains("newer dothub")
+        text.contains("newer dothub") && text.contains("hint: "),
+        "{text}"
     );
 }

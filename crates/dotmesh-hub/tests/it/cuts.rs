@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use dotmesh_api::hub::{BranchUpdate, SealedCommit};
 use dotmesh_api::{HubAddress, HubClient};
-use dotmesh_model::{CommitId, ObjectHash};
+use dotmesh_model::{CommitId, DotName, ObjectHash};
 use dotmesh_store::{Object, ROOT_SEAL, seal};
 use dotmesh_sync::{
     HubError, HubSource, NodeCache, NullSink, Push, SealError, Target, materialise, seal_directory,
@@ -100,7 +100,7 @@ impl Proxy {
 }
 
 /// Numbers without order, the same at every run.
-fn noise(seed: u64) -> impl FnMut() -> u64 {
+pub(crate) fn noise(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed;
     move || {
         state = state
@@ -120,11 +120,15 @@ impl NodeCache for NoCache {
     fn put(&self, _: &[Object]) {}
 }
 
-async fn push(client: &HubClient, data: &Path, commit: CommitId) -> Result<ObjectHash, String> {
+pub(crate) async fn push(
+    client: &HubClient,
+    app: &DotName,
+    data: &Path,
+    commit: CommitId,
+) -> Result<ObjectHash, String> {
     let told = |error: HubError| format!("{error}: {}", error.source);
     let progress = Arc::default();
-    let app = dot("alice/app");
-    let mut push = Push::begin(client, &app, &Arc::default(), &progress, true)
+    let mut push = Push::begin(client, app, &Arc::default(), &progress, true)
         .await
         .map_err(told)?;
     let cache: Arc<dyn NodeCache> = Arc::new(NoCache);
@@ -146,7 +150,7 @@ async fn push(client: &HubClient, data: &Path, commit: CommitId) -> Result<Objec
     Ok(root)
 }
 
-async fn root_of(directory: &Path) -> ObjectHash {
+pub(crate) async fn root_of(directory: &Path) -> ObjectHash {
     let (progress, mut nowhere) = (Arc::default(), NullSink);
     let sealed = seal_directory(directory, None, None, &mut nowhere, &progress);
     sealed.await.unwrap().root
@@ -173,7 +177,7 @@ async fn transfers_that_are_cut_go_on_and_come_to_the_same() {
     let mut attempts = 0;
     let root = loop {
         attempts += 1;
-        match push(&client, data.path(), commit).await {
+        match push(&client, &dot("alice/app"), data.path(), commit).await {
             Ok(root) => break root,
             Err(_) if attempts < 12 => {}
             Err(error) => panic!("after {attempts} attempts: {error}"),

@@ -8,6 +8,7 @@ use dotmesh_api::ErrorCode;
 use dotmesh_store::{Kind, Object};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use crate::place::Place;
 use crate::support::{TestHub, dot, pack, push_first, refused};
 
 struct SmallDisk(PathBuf);
@@ -48,7 +49,7 @@ async fn a_full_disk_is_told_and_survived() {
     let ballast = outer.path().join("ballast");
     std::fs::write(&ballast, vec![1; 1 << 20]).unwrap();
     let dir = tempfile::tempdir_in(outer.path()).unwrap();
-    let hub = TestHub::start_in(dir).await;
+    let hub = TestHub::start_in(Place::folder(dir)).await;
     let alice = hub.user("alice").await;
     let app = dot("alice/app");
     let (first, files) = push_first(&alice, &app, b"one").await;

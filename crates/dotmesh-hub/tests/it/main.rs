@@ -16,13 +16,17 @@ mod deltas;
 mod full_disk;
 mod limits;
 mod pages;
+mod place;
+mod postgres;
 #[path = "../../../dotmesh-store/tests/it/promises.rs"]
 mod promises;
 mod push;
 mod restart;
 mod roles;
 mod s3;
+mod several;
 mod stores;
+mod supervised;
 mod support;
 #[expect(
     dead_code,

@@ -1,17 +1,21 @@
 //! An S3 server of the tests' own, over a temporary folder: SeaweedFS.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::supervised::{Says, Supervised};
 
 /// Ends with this value.
 pub(crate) struct S3Server {
-    child: Child,
     endpoint: String,
-    _data: tempfile::TempDir,
+    _server: Supervised,
 }
+
+/// One for all tests of this process: each has a prefix of its own.
+static SHARED: LazyLock<S3Server> = LazyLock::new(S3Server::start);
 
 /// Where `scripts/setup.sh test` has put it.
 fn weed() -> PathBuf {
@@ -30,40 +34,32 @@ fn own_place() -> (Ipv4Addr, u32) {
 }
 
 impl S3Server {
+    /// The one that has the bucket `bucket` for all.
+    pub(crate) fn shared() -> &'static Self {
+        &SHARED
+    }
+
     /// Starts one that has the bucket `bucket`.
     pub(crate) fn start() -> Self {
-        let data = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap().keep();
         let (address, port) = own_place();
         let servers = ["master", "volume", "filer", "s3", "admin"];
         let ports = (port..).zip(servers);
-        let mut child = Command::new(weed())
+        let mut server = Command::new(weed());
+        server
             .args(["mini", "-bucket=bucket", "-webdav=false", "-admin.ui=false"])
             .args(ports.map(|(port, server)| format!("-{server}.port={port}")))
             .arg(format!("-ip={address}"))
             .arg(format!("-ip.bind={address}"))
-            .arg(format!("-dir={}", data.path().display()))
-            .env_clear()
-            .env("HOME", data.path())
+            .arg(format!("-dir={}", folder.display()))
+            .env("HOME", &folder)
             .env("AWS_ACCESS_KEY_ID", "key")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .current_dir(data.path())
-            .spawn()
-            .expect("SeaweedFS runs; `scripts/setup.sh test` installs it");
-        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
-        let endpoint = said
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("S3 Endpoint:")?.1.trim().to_owned()))
-            .unwrap();
-        // What else it says must not fill the pipe.
-        std::thread::spawn(move || said.for_each(drop));
+            .env("AWS_SECRET_ACCESS_KEY", "secret");
+        let endpoint = |line: &str| Some(line.split_once("S3 Endpoint:")?.1.trim().to_owned());
+        let (server, endpoint) = Supervised::start(folder, &server, Says::Out(endpoint));
         Self {
-            child,
             endpoint,
-            _data: data,
+            _server: server,
         }
     }
 
@@ -78,12 +74,5 @@ impl S3Server {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
-    }
-}
-
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -1,21 +1,21 @@
 //! Objects can be kept elsewhere than in the hub's folder: nothing else changes.
 
-use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
 use dotmesh_hub::store_url::{self, StoreUrlError};
 use dotmesh_store::{Object, PackReader, PackStoreError};
 
-use crate::cli::{dothub, run, start};
+use crate::cli::start;
+use crate::place::Place;
 use crate::promises::keeps_its_promises;
 use crate::s3::S3Server;
 use crate::support::{commit, dot, files, push, push_first};
 
 /// `dothub serve` with objects at `url`.
-fn serve(data: &Path, url: &str, variables: &[(String, String)]) -> Command {
+fn serve(place: &Place, url: &str, variables: &[(String, String)]) -> Command {
     let args = ["serve", "--listen", "127.0.0.1:0", "--store-url", url];
-    let mut command = dothub(data, &args);
+    let mut command = place.dothub(&args);
     command.envs(variables.iter().cloned());
     command
 }
@@ -23,17 +23,19 @@ fn serve(data: &Path, url: &str, variables: &[(String, String)]) -> Command {
 /// Pushes twice, stops the hub in between, and fetches everything from the second.
 async fn push_and_fetch(url: &str, variables: Vec<(String, String)>) {
     let data = tempfile::tempdir().unwrap();
-    let added = run(data.path(), &["user", "add", "alice"]);
+    let folder = data.path().join("objects");
+    let place = Place::folder(data);
+    let added = place.run(&["user", "add", "alice"]);
     let added = String::from_utf8(added.stdout).unwrap();
     let key = added.lines().last().unwrap();
     let app = dot("alice/app");
 
-    let hub = start(serve(data.path(), url, &variables));
+    let hub = start(serve(&place, url, &variables));
     let alice = hub.client("alice", key);
     let (first, first_files) = push_first(&alice, &app, b"one").await;
     assert!(hub.terminate().success());
 
-    let hub = start(serve(data.path(), url, &variables));
+    let hub = start(serve(&place, url, &variables));
     let alice = hub.client("alice", key);
     let many: Vec<(String, Vec<u8>)> = (0..12u32)
         .map(|n| (format!("{n:03}"), n.to_le_bytes().repeat(15_000)))
@@ -58,7 +60,7 @@ async fn push_and_fetch(url: &str, variables: Vec<(String, String)>) {
     assert_eq!(got, objects);
     let stored = store_url::open(url, variables).unwrap().list().await;
     assert_eq!(stored.unwrap().len(), 2);
-    assert!(!data.path().join("objects").exists());
+    assert!(!folder.exists());
     assert!(hub.terminate().success());
 }
 
@@ -77,9 +79,9 @@ async fn s3() {
 
 #[test]
 fn what_is_no_store_is_said_at_once() {
-    let data = tempfile::tempdir().unwrap();
+    let place = Place::folder(tempfile::tempdir().unwrap());
     for url in ["ftp://host/objects", "file:///no/such/folder"] {
-        let output = serve(data.path(), url, &[]).output().unwrap();
+        let output = serve(&place, url, &[]).output().unwrap();
         assert_eq!(output.status.code(), Some(3));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.starts_with("error: ") && said.contains(url.trim_start_matches("file://")));

@@ -1,4 +1,4 @@
-//! A hub in a temporary folder, users, and hand-made commits.
+//! A hub in a place of its own, users, and hand-made commits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit};
 use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient};
 use dotmesh_hub::credentials::ApiKey;
-use dotmesh_hub::data_dir::{DataDir, ServeLock};
+use dotmesh_hub::data_dir::ServeLock;
 use dotmesh_hub::settings::Settings;
 use dotmesh_hub::{Hub, clock, router, server};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
@@ -14,33 +14,29 @@ use dotmesh_store::{
     Attributes, Entry, EntryName, FileContent, Frame, Inode, InodeKind, Kind, Node, Object,
     PackWriter, ROOT_SEAL, Root, TreeNode, seal,
 };
-use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::place::Place;
+
 /// A running hub.
 pub(crate) struct TestHub {
-    pub(crate) dir: TempDir,
+    place: Place,
     pub(crate) hub: Hub,
     pub(crate) url: String,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
-    _lock: ServeLock,
+    _lock: Option<ServeLock>,
 }
 
 impl TestHub {
     pub(crate) async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap()).await
+        Self::start_in(Place::new().await).await
     }
 
-    pub(crate) async fn start_in(dir: TempDir) -> Self {
-        let data = DataDir::open(dir.path()).unwrap();
-        let lock = data.lock().unwrap();
-        let hub = Hub::new(
-            data.database().await.unwrap(),
-            data.packs().unwrap(),
-            Settings::default(),
-        );
+    pub(crate) async fn start_in(place: Place) -> Self {
+        let lock = place.lock();
+        let hub = Hub::new(place.database().await, place.packs(), Settings::default());
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -52,7 +48,7 @@ impl TestHub {
             },
         ));
         Self {
-            dir,
+            place,
             hub,
             url,
             stop: Some(stop),
@@ -61,12 +57,12 @@ impl TestHub {
         }
     }
 
-    /// Stops it and gives the folder back.
-    pub(crate) async fn stop(mut self) -> TempDir {
+    /// Stops it and gives the place back.
+    pub(crate) async fn stop(mut self) -> Place {
         drop(self.stop.take());
         self.serving.await.unwrap();
         self.hub.database.close().await;
-        self.dir
+        self.place
     }
 
     /// Makes an account.

@@ -89,7 +89,12 @@ pub(crate) async fn lines(
 }
 
 fn wanted_branches(job: &Job, remote: &HubDot) -> Result<Vec<HubBranch>, NodeError> {
-    match &job.request.branch {
+    let request = &job.request;
+    match &request.branch {
+        Some(name) if let Some(head) = request.commit => {
+            let name = name.clone();
+            Ok(vec![HubBranch { name, head }])
+        }
         None if remote.branches.is_empty() => Err(NodeError::NoRemoteBranch {
             hub: job.hub_name(),
             branch: BranchName::master(),

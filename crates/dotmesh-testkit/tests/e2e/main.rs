@@ -2,6 +2,7 @@
 //!
 //! Each test has machines of its own. `world` says what they have in common.
 
+mod addresses;
 mod bad_input;
 mod branches;
 mod deletion;

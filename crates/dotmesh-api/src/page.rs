@@ -1,0 +1,301 @@
+//! The addresses of a hub's pages: what people paste, and what they are given to pass on.
+
+use dotmesh_model::{CommitId, DotName};
+
+use crate::hub_address::HubAddress;
+
+/// The fewest digits of a commit's id that an address may have.
+pub const MIN_COMMIT_PREFIX: usize = 6;
+
+/// A page about a dot, read from its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DotPage {
+    /// The hub.
+    pub hub: HubAddress,
+    /// The dot there.
+    pub dot: DotName,
+    /// The state that it shows; `None` for a page about the dot as a whole.
+    pub reference: Option<Reference>,
+}
+
+/// How an address names a state of a dot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// A branch, a tag, or a commit by its id or the first digits of it, looked for in this order.
+    Name(String),
+    /// A commit, by its id or the first digits of it.
+    Commit(String),
+}
+
+/// Why a text is not the address of a page about one state of a dot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotADotPage {
+    /// The part before the path is no hub's address.
+    #[error("{0}")]
+    Hub(String),
+    /// The hub's first page, a user's, or one of the hub's own.
+    #[error("'{text}' is not the address of a dot's page")]
+    NoDot { text: String },
+    /// What should be a name is none.
+    #[error(transparent)]
+    Name(#[from] dotmesh_model::InvalidName),
+    /// What should be a commit's id is none.
+    #[error("'{text}' is not a commit id, nor {MIN_COMMIT_PREFIX} or more of its first digits")]
+    Commit { text: String },
+    /// A comparison.
+    #[error("the address compares two states, {from} and {to}")]
+    TwoStates { from: String, to: String },
+    /// A page below a dot's that this version knows nothing of.
+    #[error("'{segment}' is no page of a dot that is known here")]
+    Unknown { segment: String },
+}
+
+impl DotPage {
+    /// Whether a text is meant as an address: no name has a scheme.
+    pub fn is_address(text: &str) -> bool {
+        text.contains("://")
+    }
+
+    /// Reads the address of a page about a dot, as a browser shows it.
+    pub fn parse(text: &str) -> Result<Self, NotADotPage> {
+        let text = text.trim();
+        let whole = text.split(['?', '#']).next().unwrap_or(text);
+        let after_scheme = whole.find("://").map_or(0, |at| at + 3);
+        let (hub, path) = match whole[after_scheme..].find('/') {
+            Some(slash) => whole.split_at(after_scheme + slash),
+            None => (whole, ""),
+        };
+        let hub = hub.parse().map_err(NotADotPage::Hub)?;
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        let (Some(owner), Some(dot)) = (segments.next(), segments.next()) else {
+            return Err(no_dot(text));
+        };
+        if owner == "-" || owner == "api" {
+            return Err(no_dot(text));
+        }
+        let dot = DotName::new(owner.parse()?, dot)?;
+        let reference = match (segments.next(), segments.next()) {
+            (None | Some("graph" | "activity" | "settings"), _)
+            | (Some("commits" | "tree" | "raw" | "archive"), None) => None,
+            (Some("commits" | "tree" | "raw" | "archive"), Some(name)) => {
+                Some(Reference::name(name)?)
+            }
+            (Some("commit"), Some(id)) => Some(Reference::commit(id)?),
+            (Some("compare"), Some(states)) => {
+                let (from, to) = states.split_once("...").unwrap_or((states, ""));
+                let (from, to) = (cut(from), cut(to));
+                return Err(NotADotPage::TwoStates { from, to });
+            }
+            (Some(segment), _) => {
+                let segment = cut(segment);
+                return Err(NotADotPage::Unknown { segment });
+            }
+        };
+        Ok(Self {
+            hub,
+            dot,
+            reference,
+        })
+    }
+}
+
+impl Reference {
+    /// A word that may name a branch, a tag or a commit.
+    pub fn name(text: &str) -> Result<Self, NotADotPage> {
+        // The grammar of names is that of branches, tags and ids alike.
+        text.parse::<dotmesh_model::BranchName>()?;
+        Ok(Self::Name(text.to_owned()))
+    }
+
+    /// The digits of a commit's id.
+    pub fn commit(text: &str) -> Result<Self, NotADotPage> {
+        match commit_prefix(text) {
+            Some(digits) => Ok(Self::Commit(digits)),
+            None => Err(NotADotPage::Commit { text: cut(text) }),
+        }
+    }
+}
+
+/// The first digits of a commit's id in lower case, when these may be some.
+pub fn commit_prefix(text: &str) -> Option<String> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let length = (MIN_COMMIT_PREFIX..=2 * CommitId::LENGTH).contains(&text.len());
+    (digits && length).then(|| text.to_ascii_lowercase())
+}
+
+/// The permalink of a commit: what it shows never changes.
+pub fn permalink(hub: &HubAddress, dot: &DotName, commit: CommitId) -> String {
+    format!("{hub}/{}/commit/{commit}", dot.full())
+}
+
+/// The page of a dot.
+pub fn of_dot(hub: &HubAddress, dot: &DotName) -> String {
+    format!("{hub}/{}", dot.full())
+}
+
+/// The page with the commits of a branch.
+pub fn of_branch(hub: &HubAddress, dot: &DotName, branch: &dotmesh_model::BranchName) -> String {
+    format!("{hub}/{}/commits/{branch}", dot.full())
+}
+
+fn no_dot(text: &str) -> NotADotPage {
+    NotADotPage::NoDot { text: cut(text) }
+}
+
+/// An error never carries more of a bad text than helps.
+fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: &str = "0123abcd0123abcd0123abcd0123abcd";
+
+    fn shown(text: &str) -> String {
+        match DotPage::parse(text) {
+            Ok(page) => {
+                let reference = match page.reference {
+                    None => String::new(),
+                    Some(Reference::Name(name)) => format!(" name {name}"),
+                    Some(Reference::Commit(id)) => format!(" commit {id}"),
+                };
+                format!("{} {}{reference}", page.hub, page.dot.full())
+            }
+            Err(error) => format!("{error:?}")
+                .split([' ', '('])
+                .next()
+                .unwrap_or("")
+                .to_owned(),
+        }
+    }
+
+    #[test]
+    fn addresses_as_they_are_pasted() {
+        let hub = "https://hub.example.com";
+        let table = [
+            ("/alice/app", "alice/app"),
+            ("/alice/app/", "alice/app"),
+            ("/alice/app?tab=branches#readme", "alice/app"),
+            ("/alice/app/graph", "alice/app"),
+            ("/alice/app/activity?page=2", "alice/app"),
+            ("/alice/app/settings", "alice/app"),
+            ("/alice/app/commits", "alice/app"),
+            ("/alice/app/commits/many-users", "alice/app name many-users"),
+            (
+                "/alice/app/commits/many-users?page=3",
+                "alice/app name many-users",
+            ),
+            ("/alice/app/tree/master", "alice/app name master"),
+            ("/alice/app/tree/master/a/b%20c/..", "alice/app name master"),
+            ("/alice/app/raw/v1/x.png", "alice/app name v1"),
+            ("/alice/app/archive/v1/x.tar", "alice/app name v1"),
+            ("/alice/app/tree/0123abcd/x", "alice/app name 0123abcd"),
+            ("/alice/app/commit/0123ABCD", "alice/app commit 0123abcd"),
+            (
+                "//alice//app//commit//0123abcd",
+                "alice/app commit 0123abcd",
+            ),
+        ];
+        for (path, expected) in table {
+            assert_eq!(
+                shown(&format!("{hub}{path}")),
+                format!("{hub} {expected}"),
+                "{path}"
+            );
+        }
+        assert_eq!(
+            shown(&format!(" HTTP://LocalHost:8180/alice/app/commit/{ID}\n")),
+            format!("http://localhost:8180 alice/app commit {ID}")
+        );
+    }
+
+    #[test]
+    fn addresses_that_name_no_state() {
+        let table = [
+            ("https://hub.example.com", "NoDot"),
+            ("https://hub.example.com/alice", "NoDot"),
+            ("https://hub.example.com/-/settings/keys", "NoDot"),
+            ("https://hub.example.com/api/v1/dots/alice/app", "NoDot"),
+            ("https://hub.example.com/?/alice/app", "NoDot"),
+            (
+                "https://hub.example.com/alice/app/compare/a...b",
+                "TwoStates",
+            ),
+            ("https://hub.example.com/alice/app/compare/a", "TwoStates"),
+            ("https://hub.example.com/alice/app/compare", "Unknown"),
+            ("https://hub.example.com/alice/app/commit", "Unknown"),
+            ("https://hub.example.com/alice/app/wiki", "Unknown"),
+            ("https://hub.example.com/alice/app/commit/0123a", "Commit"),
+            ("https://hub.example.com/alice/app/commit/master", "Commit"),
+            (
+                "https://hub.example.com/alice/app/commit/0123abcd0123abcd0123abcd0123abcd0",
+                "Commit",
+            ),
+            ("https://hub.example.com/alice/app/commits/--force", "Name"),
+            ("https://hub.example.com/alice/app/tree/..", "Name"),
+            ("https://hub.example.com/../app", "Name"),
+            ("https://hub.example.com/alice/%61pp", "Name"),
+            ("https://hub.example.com/alice/app.git", "Name"),
+            ("https://hub.example.com/alice/a;b", "Name"),
+            ("https://alice:secret@hub.example.com/alice/app", "Hub"),
+            ("https://hub.example.com\\@evil.example/alice/app", "Hub"),
+            ("https://@/alice/app", "Hub"),
+            ("https:///alice/app", "Hub"),
+            ("file:///alice/app", "Hub"),
+            ("javascript://hub.example.com/alice/app", "Hub"),
+            ("https://hub.example.com:x/alice/app", "Hub"),
+            ("https://hüb.example.com/alice/app", "Hub"),
+            ("://hub/alice/app", "Hub"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_can_be_pasted() {
+        let hub: HubAddress = "http://127.0.0.1:8180".parse().expect("an address");
+        let dot: DotName = "admin/app".parse().expect("a name");
+        let id: CommitId = ID.parse().expect("an id");
+        let branch = dotmesh_model::BranchName::master();
+        let parsed = |text: &str| DotPage::parse(text).expect("a page");
+        for (text, reference) in [
+            (
+                permalink(&hub, &dot, id),
+                Some(Reference::Commit(ID.to_owned())),
+            ),
+            (
+                of_branch(&hub, &dot, &branch),
+                Some(Reference::Name("master".to_owned())),
+            ),
+            (of_dot(&hub, &dot), None),
+        ] {
+            let page = DotPage {
+                hub: hub.clone(),
+                dot: dot.clone(),
+                reference,
+            };
+            assert_eq!(parsed(&text), page, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "\\PC{0,60}", rest in "[a-z0-9/.?#%@:\\[\\]-]{0,60}") {
+            let _ = DotPage::parse(&text);
+            let _ = DotPage::parse(&format!("https://{rest}"));
+        }
+
+        /// Whatever follows the authority, only the host that a browser would ask is the hub.
+        #[test]
+        fn the_hub_is_the_authority(host in "[a-z][a-z0-9.-]{0,20}", rest in "[a-z0-9/.?#%@:\\\\-]{0,60}") {
+            if let Ok(page) = DotPage::parse(&format!("https://{host}/{rest}")) {
+                prop_assert_eq!(page.hub.host(), host);
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! `dm login`
+
+use std::time::Duration;
+
+use dotmesh_api::hub::{BeginLogin, DeviceCode, DeviceLogin, LoginState};
+use dotmesh_api::{ClientError, ErrorCode, HubHost, HubVisitor};
+use dotmesh_model::UserName;
+use tokio::time::Instant;
+
+use crate::browser;
+use crate::commands::remote::add::{read_key, tell_first};
+use crate::config::{ApiKey, Config, Remote, RemoteName};
+use crate::context::Context;
+use crate::error::{CliError, Result};
+use crate::hub;
+
+/// Log in to a hub, in the browser or with a key
+///
+/// The hub's page shows a code: compare it with the one here, and approve. This machine gets an API key of its own, and the
+/// hub becomes a remote. Logging in once more replaces the remote's key.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The hub. Without http:// or https:// before the host it is HTTPS; on this machine HTTP, where that is not spoken
+    #[arg(value_name = "HOST[:PORT]")]
+    hub: HubHost,
+
+    /// Your name for the remote [default: the host's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<RemoteName>,
+
+    /// Log in with an API key, from DOTMESH_PASSWORD, the terminal or standard input
+    #[arg(long)]
+    key: bool,
+
+    /// Make sure that the account is this one
+    #[arg(long, value_name = "USER")]
+    user: Option<UserName>,
+
+    /// Print the address of the page and open nothing
+    #[arg(long, conflicts_with = "key")]
+    print: bool,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    if let Some(name) = &args.name {
+        context.config.load()?.refuse_known(name)?;
+    }
+    let (visitor, user, api_key) = if args.key {
+        let key = read_key(context).await?;
+        let visitor = hub::find(context, args.hub).await?;
+        hub::trace(context, "GET", visitor.address(), "user");
+        let owner = visitor.owner(key.reveal()).await.map_err(hub::explain)?;
+        (visitor, owner.name, key)
+    } else {
+        let visitor = hub::find(context, args.hub).await?;
+        let (user, key) = in_browser(context, &visitor, args.print).await?;
+        (visitor, user, key)
+    };
+    if let Some(wanted) = args.user.filter(|wanted| *wanted != user) {
+        return Err(
+            CliError::failed(format!("the login is not {wanted}'s but {user}'s")).hint(format!(
+                "Use a key of {wanted}, or log in to the hub's pages as {wanted} first."
+            )),
+        );
+    }
+    let hub = visitor.address().to_string();
+    let remote = Remote {
+        user: user.clone(),
+        address: hub.clone(),
+        api_key,
+    };
+    let (name, first) = context.config.update(|config| {
+        let name = match args.name {
+            Some(name) => {
+                config.refuse_known(&name)?;
+                name
+            }
+            None => name_for(config, visitor.address().host(), &remote),
+        };
+        let first = config.put_remote(name.clone(), remote);
+        Ok((name, first))
+    })?;
+    context.ui.status(&format!(
+        "Logged in to {hub} as {user}, with the remote '{name}'."
+    ));
+    tell_first(context, first);
+    Ok(())
+}
+
+/// What a login's remote is called: as before if it is known, else after the host.
+pub fn name_for(config: &Config, host: &str, remote: &Remote) -> RemoteName {
+    let same = |known: &Remote| known.user == remote.user && known.is_at(&remote.address);
+    if let Some((name, _)) = config.remotes.iter().find(|(_, known)| same(known)) {
+        return name.clone();
+    }
+    let numbered = (2..).map(|n| format!("hub-{n}"));
+    let names = [
+        host.to_owned(),
+        format!("{host}-{}", remote.user),
+        "hub".to_owned(),
+    ];
+    names
+        .into_iter()
+        .chain(numbered)
+        .filter_map(|name| name.parse().ok())
+        .find(|name| !config.remotes.contains_key(name))
+        .expect("there are more numbers than remotes")
+}
+
+/// Has a user of the hub approve on its pages.
+async fn in_browser(
+    context: &Context,
+    visitor: &HubVisitor,
+    print: bool,
+) -> Result<(UserName, ApiKey)> {
+    let hub = visitor.address();
+    let host = rustix::system::uname();
+    let begin = BeginLogin {
+        client: host.nodename().to_string_lossy().into_owned(),
+    };
+    hub::trace(context, "POST", hub, "logins");
+    let login = visitor.begin_login(&begin).await.map_err(hub::explain)?;
+    let page = verification_page(visitor, &login)?;
+    context.ui.status(&format!(
+        "To log in, approve the code {} at\n\n    {page}\n",
+        login.user_code
+    ));
+    if !print && !browser::open(&context.environment, &page).await {
+        context
+            .ui
+            .hint("Open the page in a browser, on this machine or another one.");
+    }
+    wait(context, visitor, &login).await
+}
+
+/// The page, at the address by which the hub was reached: what it says itself cannot lead elsewhere.
+pub fn verification_page(visitor: &HubVisitor, login: &DeviceLogin) -> Result<String> {
+    let hub = visitor.address();
+    let path = &login.verification_path;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/?=&-_".contains(c);
+    if path.starts_with("/-/") && path.chars().all(plain) {
+        Ok(format!("{hub}{path}"))
+    } else {
+        let (server, status) = (hub.to_string(), 200);
+        Err(hub::explain(ClientError::NotDotmesh { server, status }))
+    }
+}
+
+/// Asks until the user has decided.
+async fn wait(
+    context: &Context,
+    visitor: &HubVisitor,
+    login: &DeviceLogin,
+) -> Result<(UserName, ApiKey)> {
+    let interval = Duration::from_secs(login.interval.clamp(1, 60));
+    let end = Instant::now() + Duration::from_secs(login.expires_in.min(60 * 60));
+    let code = DeviceCode {
+        device_code: login.device_code.clone(),
+    };
+    loop {
+        tokio::time::sleep(interval).await;
+        hub::trace(context, "POST", visitor.address(), "logins/token");
+        match visitor.login_state(&code).await {
+            Ok(LoginState::Approved { user, key }) => return Ok((user, ApiKey::new(key))),
+            Ok(LoginState::Denied) => {
+                return Err(CliError::failed("the login was denied on the hub's page"));
+            }
+            Ok(LoginState::Pending) if Instant::now() < end => {}
+            // A hub that restarts, a network that comes and goes.
+            Err(ClientError::Unreachable { .. }) if Instant::now() < end => {}
+            Ok(LoginState::Pending) => return Err(expired()),
+            Err(error) if error.code() == ErrorCode::NotFound => return Err(expired()),
+            Err(error) => return Err(hub::explain(error)),
+        }
+    }
+}
+
+fn expired() -> CliError {
+    CliError::failed("the login was not approved in time").hint("Begin anew with 'dm login'.")
+}

@@ -1,0 +1,60 @@
+//! The calls to hubs that `dm` makes itself, and how their failures are told.
+
+use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient, HubHost, HubVisitor};
+
+use crate::config::Remote;
+use crate::context::Context;
+use crate::error::{CliError, Result, root_cause};
+use crate::ui::Ui;
+
+/// Finds a hub, and makes sure that it is one, before it is told any secret.
+pub async fn find(context: &Context, host: HubHost) -> Result<HubVisitor> {
+    let visitor = HubVisitor::find(host).await.map_err(explain)?;
+    trace(context, "GET", visitor.address(), "version");
+    visitor.version().await.map_err(explain)?;
+    Ok(visitor)
+}
+
+/// The client of a remote.
+pub fn client(remote: &Remote) -> Result<HubClient> {
+    let key = remote.api_key.reveal().to_owned();
+    HubClient::new(remote.hub()?, remote.user.clone(), key).map_err(explain)
+}
+
+/// Shows a request, for those who asked to see them.
+pub fn trace(context: &Context, method: &str, hub: &HubAddress, route: &str) {
+    if context.ui.is_verbose() {
+        Ui::trace(&format!("{method} {hub}/api/v1/{route}"));
+    }
+}
+
+/// A failed call, as it is told.
+pub fn explain(error: ClientError) -> CliError {
+    let untrusted = error.is_untrusted();
+    match error {
+        ClientError::Refused(body) if body.code == ErrorCode::Unauthorized => {
+            CliError::failed("Permission denied. Please check that your API key is still valid.")
+                .hint("The key belongs to one user of one hub: check user and host, too. 'dm login HOST' makes a new one.")
+        }
+        ClientError::Refused(body) => body.into(),
+        ClientError::NotDotmesh { server, status } => {
+            let message =
+                format!("{server} is not a Dotmesh hub (it answered with status {status})");
+            CliError::unreachable(message).hint("Check the host and the port.")
+        }
+        error @ ClientError::OtherProtocol { .. } => ErrorBody::from(error).into(),
+        ClientError::Unreachable { server, source } => {
+            let (_, reason) = root_cause(&source);
+            let error = CliError::unreachable(format!("cannot reach {server}: {reason}"));
+            if untrusted {
+                return error.hint("This machine does not trust the hub's certificate: add the one of who issued it to the system's.");
+            }
+            let error = error.hint("Check the host and the port, and that the hub runs.");
+            if server.starts_with("https://") {
+                error.hint("If the hub speaks plain HTTP, in a network that you trust, write http:// before the host.")
+            } else {
+                error
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! How `dm` finds out how to speak to a hub: what listens there, and what it is sent.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use insta::assert_snapshot;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::binary::Home;
+
+const VERSION: &str = r#"{"server":"dothub","version":"0.0.0","protocol":1}"#;
+const USER: &str = r#"{"name":"alice"}"#;
+
+/// What it is that listens.
+#[derive(Clone, Copy, PartialEq)]
+enum Speaks {
+    Http,
+    Tls,
+    /// Whatever comes is answered with this.
+    Words(&'static str),
+}
+
+/// Something that listens on a loopback port and remembers what it was sent.
+struct Listener {
+    address: String,
+    served: JoinHandle<Vec<String>>,
+}
+
+impl Listener {
+    /// Takes so many connections.
+    fn start(speaks: Speaks, connections: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let served = std::thread::spawn(move || {
+            let taken = listener.incoming().take(connections);
+            let serving =
+                taken.map(|stream| std::thread::spawn(move || serve(speaks, stream.unwrap())));
+            let serving: Vec<_> = serving.collect();
+            serving
+                .into_iter()
+                .map(|served| served.join().unwrap())
+                .collect()
+        });
+        Self { address, served }
+    }
+
+    fn port(&self) -> &str {
+        self.address.rsplit_once(':').unwrap().1
+    }
+
+    /// What came on each connection.
+    fn received(self) -> Vec<String> {
+        self.served.join().unwrap()
+    }
+}
+
+fn serve(speaks: Speaks, mut stream: TcpStream) -> String {
+    match speaks {
+        Speaks::Http => converse(stream),
+        Speaks::Tls => converse(StreamOwned::new(tls(), stream)),
+        Speaks::Words(words) => {
+            let received = read(&mut stream);
+            let _ = stream.write_all(words.as_bytes());
+            received
+        }
+    }
+}
+
+/// Answers requests until the other side has had enough.
+fn converse(mut stream: impl std::io::Read + std::io::Write) -> String {
+    let mut all = String::new();
+    loop {
+        let mut buffer = [0; 8192];
+        let request = match stream.read(&mut buffer) {
+            Ok(length @ 1..) => String::from_utf8_lossy(&buffer[..length]).into_owned(),
+            Ok(0) | Err(_) => return all,
+        };
+        let body = if request.starts_with("GET /api/v1/version ") {
+            VERSION
+        } else if request.starts_with("GET /api/v1/user ") {
+            USER
+        } else {
+            // No HTTP: the handshake of TLS.
+            return all + "other";
+        };
+        all.push_str(&request);
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return all;
+        }
+    }
+}
+
+fn read(stream: &mut TcpStream) -> String {
+    let mut buffer = [0; 8192];
+    let length = stream.read(&mut buffer).unwrap_or(0);
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+/// One side of TLS with a certificate for this machine that nobody else has signed.
+fn tls() -> ServerConnection {
+    let certificate = CertificateDer::from(&include_bytes!("tls/certificate.der")[..]);
+    let key = PrivatePkcs8KeyDer::from(&include_bytes!("tls/key.der")[..]);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .unwrap();
+    ServerConnection::new(Arc::new(config)).unwrap()
+}
+
+/// Runs `dm` with a key at hand, and shows ports as `PORT`.
+fn run(home: &Home, line: &str, port: &str, certificates: Option<&str>) -> String {
+    let mut command = home.command(line);
+    command.env("DOTMESH_PASSWORD", "dmk_secret");
+    if let Some(file) = certificates {
+        command.env("SSL_CERT_FILE", file);
+    }
+    let shown = home.shown(&command.output().unwrap());
+    shown.replace(port, "PORT")
+}
+
+const OWN_CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/certificate.pem");
+
+#[test]
+fn a_hub_of_this_machine_is_spoken_to_as_it_speaks() {
+    let home = Home::new();
+    let hub = Listener::start(Speaks::Http, 3);
+    let port = hub.port().to_owned();
+    assert_snapshot!(run(&home, &format!("remote add plain alice@localhost:{port}"), &port, None), @r"
+    ---
+    Remote added.
+    Automatically switched to first remote.
+    --- 0
+    ");
+    let received = hub.received();
+    assert_eq!(received[0], "other", "TLS is tried first");
+    assert!(
+        received[1..]
+            .iter()
+            .any(|sent| sent.contains("authorization: Basic"))
+    );
+    let version = received[1..]
+        .iter()
+        .find(|sent| sent.contains("GET /api/v1/version"));
+    let (version, _) = version.unwrap().split_once("\r\n\r\n").unwrap();
+    assert!(
+        !version.contains("authorization"),
+        "no key before it is known to be a hub"
+    );
+
+    let hub = Listener::start(Speaks::Tls, 3);
+    let port = hub.port().to_owned();
+    let line = format!("login localhost:{port} --key --name encrypted");
+    assert_snapshot!(run(&home, &line, &port, Some(OWN_CERTIFICATE)), @r"
+    ---
+    Logged in to https://localhost:PORT as alice, with the remote 'encrypted'.
+    --- 0
+    ");
+    drop(hub);
+    let remotes = home.run("remote -v");
+    assert!(remotes.contains("plain<tab>alice@localhost:"), "{remotes}");
+    assert!(
+        remotes.contains("encrypted<tab>alice@https://localhost:"),
+        "{remotes}"
+    );
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_no_reason_for_http() {
+    let home = Home::new();
+    let hub = Listener::start(Speaks::Tls, 2);
+    let port = hub.port().to_owned();
+    assert_snapshot!(run(&home, &format!("login 127.0.0.1:{port} --key"), &port, None), @r"
+    ---
+    Error: cannot reach https://127.0.0.1:PORT: invalid peer certificate: UnknownIssuer
+    hint: This machine does not trust the hub's certificate: add the one of who issued it to the system's.
+    --- 3
+    ");
+    assert!(hub.received().iter().all(|sent| !sent.contains("GET")));
+}
+
+#[test]
+fn other_machines_are_never_spoken_to_in_clear_unasked() {
+    let home = Home::new();
+    // An address that is no loopback address, and yet this machine.
+    let hub = Listener::start(Speaks::Http, 1);
+    let port = hub.port().to_owned();
+    assert_snapshot!(run(&home, &format!("remote add hub alice@0.0.0.0:{port}"), &port, None), @r"
+    ---
+    Error: cannot reach https://0.0.0.0:PORT: tls handshake eof
+    hint: Check the host and the port, and that the hub runs.
+    hint: If the hub speaks plain HTTP, in a network that you trust, write http:// before the host.
+    --- 3
+    ");
+    assert_eq!(hub.received(), ["other"]);
+
+    let hub = Listener::start(Speaks::Http, 1);
+    let port = hub.port().to_owned();
+    let line = format!("login http://0.0.0.0:{port} --key");
+    assert_snapshot!(run(&home, &line, &port, None), @r"
+    ---
+    Logged in to http://0.0.0.0:PORT as alice, with the remote '0.0.0.0'.
+    Automatically switched to first remote.
+    --- 0
+    ");
+}
+
+#[test]
+fn what_answers_must_be_a_hub() {
+    let home = Home::new();
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    let other = Listener::start(Speaks::Words(answer), 2);
+    let port = other.port().to_owned();
+    assert_snapshot!(run(&home, &format!("remote add hub alice@{}", other.address), &port, None), @r"
+    ---
+    Error: http://127.0.0.1:PORT is not a Dotmesh hub (it answered with status 200)
+    hint: Check the host and the port.
+    --- 3
+    ");
+    assert!(!other.received().concat().contains("uthorization"));
+}
+
+#[test]
+fn a_login_belongs_to_who_it_was_meant_for() {
+    let home = Home::new();
+    let hub = Listener::start(Speaks::Http, 2);
+    let port = hub.port().to_owned();
+    let line = format!("login http://localhost:{port} --key --user bob");
+    assert_snapshot!(run(&home, &line, &port, None), @r"
+    ---
+    Error: the login is not bob's but alice's
+    hint: Use a key of bob, or log in to the hub's pages as bob first.
+    --- 1
+    ");
+    assert!(!home.path().join(".dotmesh/config").exists());
+}

@@ -1,0 +1,63 @@
+//! What differs between the databases. Statements do not: `json_each`, which makes rows of a list of numbers,
+//! is SQLite's own, and PostgreSQL gets one of the same name by its first migration.
+
+use sqlx::migrate::Migrator;
+
+static SQLITE: Migrator = sqlx::migrate!("src/database/migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("src/database/migrations/postgres");
+
+/// A database that the hub can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    /// Brings a database to this version.
+    pub(super) fn migrator(self) -> &'static Migrator {
+        match self {
+            Self::Sqlite => &SQLITE,
+            Self::Postgres => &POSTGRES,
+        }
+    }
+
+    /// Begins a transaction that writes: one at a time, of all processes. What it reads stays as it is until it
+    /// ends, so it can decide on that.
+    ///
+    /// SQLite takes the write lock at once: a transaction that reads first and asks for the lock later can be
+    /// refused when another wrote in between. PostgreSQL would let several write at once; the lock of the
+    /// hub's own makes the same reasoning hold there.
+    pub(super) fn begin_write(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            // In two steps: what is read after waiting for the lock is what its last holder left.
+            Self::Postgres => "BEGIN; SELECT pg_advisory_xact_lock(7234017283807667300)",
+        }
+    }
+
+    /// Begins a transaction whose statements all see the same instant.
+    pub(super) fn begin_read(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN",
+            Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
+    /// What each connection begins with.
+    pub(super) fn settings(self) -> &'static str {
+        match self {
+            // Waits for another process, such as `dothub user add`, to end its transaction. A push that was
+            // acknowledged survives a power failure. The cache is in KiB: the index of hashes is hit all over.
+            Self::Sqlite => {
+                "PRAGMA busy_timeout = 20000;
+                 PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = FULL;
+                 PRAGMA foreign_keys = ON;
+                 PRAGMA cache_size = -4096"
+            }
+            // A process whose machine is gone without a word does not keep the others from writing for long.
+            Self::Postgres => "SET idle_in_transaction_session_timeout = '60s'",
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Where a hub under test keeps what it has. `DOTHUB_TEST_DATABASE=sqlite|postgres` and `DOTHUB_TEST_STORE=disk|s3`
+//! say what it is for every test that does not need one of them.
+
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dotmesh_hub::data_dir::{DataDir, ServeLock};
+use dotmesh_hub::database::Database;
+use dotmesh_hub::store_url;
+use dotmesh_store::PackStore;
+use tempfile::TempDir;
+
+use crate::postgres;
+use crate::s3::S3Server;
+
+/// A place for one hub.
+pub(crate) struct Place {
+    folder: TempDir,
+    /// A PostgreSQL database instead of SQLite in the folder.
+    pub(crate) database_url: Option<String>,
+    /// A part of the bucket instead of the folder.
+    pub(crate) store_url: Option<String>,
+}
+
+impl Place {
+    /// A new one, as the environment says.
+    pub(crate) async fn new() -> Self {
+        let postgres = choice("DOTHUB_TEST_DATABASE", "sqlite", "postgres");
+        let s3 = choice("DOTHUB_TEST_STORE", "disk", "s3");
+        let mut place = Self::folder(tempfile::tempdir().unwrap());
+        if postgres {
+            place.database_url = Some(postgres::new_database().await);
+        }
+        if s3 {
+            place.store_url = Some(new_prefix());
+        }
+        place
+    }
+
+    /// SQLite and the disk.
+    pub(crate) fn folder(folder: TempDir) -> Self {
+        Self {
+            folder,
+            database_url: None,
+            store_url: None,
+        }
+    }
+
+    /// What several processes can share: PostgreSQL and a bucket.
+    pub(crate) async fn shared() -> Self {
+        let mut place = Self::folder(tempfile::tempdir().unwrap());
+        place.database_url = Some(postgres::new_database().await);
+        place.store_url = Some(new_prefix());
+        place
+    }
+
+    fn data(&self) -> DataDir {
+        DataDir::open(self.folder.path()).unwrap()
+    }
+
+    pub(crate) fn lock(&self) -> Option<ServeLock> {
+        let elsewhere = self.database_url.is_some() && self.store_url.is_some();
+        (!elsewhere).then(|| self.data().lock().unwrap())
+    }
+
+    pub(crate) async fn database(&self) -> Database {
+        match &self.database_url {
+            Some(url) => Database::connect(url).await.unwrap(),
+            None => self.data().database().await.unwrap(),
+        }
+    }
+
+    pub(crate) fn packs(&self) -> PackStore {
+        match &self.store_url {
+            Some(url) => store_url::open(url, S3Server::shared().variables()).unwrap(),
+            None => self.data().packs().unwrap(),
+        }
+    }
+
+    /// The program, with this place's data.
+    pub(crate) fn dothub(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dothub"));
+        command.args(args).env_clear().stdin(Stdio::null());
+        if self.database_url.is_none() || self.store_url.is_none() {
+            command.env("DOTHUB_DATA", self.folder.path());
+        }
+        if let Some(url) = &self.database_url {
+            command.env("DOTHUB_DATABASE_URL", url);
+        }
+        if let Some(url) = &self.store_url {
+            command.env("DOTHUB_STORE_URL", url);
+            command.envs(S3Server::shared().variables());
+        }
+        command
+    }
+
+    /// Whether nothing is in its folder.
+    pub(crate) fn is_empty(&self) -> bool {
+        std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .next()
+            .is_none()
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.dothub(args).output().unwrap()
+    }
+
+    /// The path of its database, if that is SQLite.
+    pub(crate) fn sqlite(&self) -> Option<std::path::PathBuf> {
+        let none = self.database_url.is_none();
+        none.then(|| self.folder.path().join("hub.db"))
+    }
+}
+
+/// Whether a variable has its second value.
+fn choice(variable: &str, first: &str, second: &str) -> bool {
+    match std::env::var(variable) {
+        Ok(value) if value == second => true,
+        Ok(value) if value == first => false,
+        Ok(value) => panic!("{variable} is {first} or {second}, not '{value}'"),
+        Err(_) => false,
+    }
+}
+
+fn new_prefix() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("s3://bucket/hub{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,271 @@
+//! A state has an address: what a push prints, what is opened, and what a colleague pastes.
+
+use anyhow::Result;
+
+use crate::world::{Node, Team};
+
+impl Node {
+    /// Adds a file and commits; returns the commit's id.
+    async fn kept(&self, name: &str) -> String {
+        self.in_volume("app", &format!("echo {name} >/v/{name}"))
+            .await;
+        self.ok(&format!("dm commit -m {name}")).await;
+        self.head().await
+    }
+
+    async fn head(&self) -> String {
+        let log = self.ok("dm log -n 1").await;
+        let first = log.lines().next().unwrap_or_default();
+        first.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    async fn files_of(&self, dot: &str) -> String {
+        self.in_volume(dot, "ls -m /v").await.trim().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_tells_where_its_commit_can_be_seen() -> Result<()> {
+    let Team { hub, alice, .. } = Team::start().await?;
+    let dot = format!("{}/alice/app", hub.url);
+    let refused = alice.fails("dm open").await;
+    assert!(refused.contains("No current dot"), "{refused}");
+    let first = alice.kept("one").await;
+    let refused = alice.fails("dm open --print").await;
+    assert!(
+        refused.contains("is on no hub that you know")
+            && refused.contains("hint: Send it with 'dm push'."),
+        "{refused}"
+    );
+    assert_eq!(
+        alice.ok("dm push hub").await,
+        format!("{dot}/commit/{first}\n")
+    );
+    assert_eq!(
+        alice.ok("dm push hub").await,
+        format!("{dot}/commit/{first}\n"),
+        "up to date"
+    );
+    alice.ok("dm checkout -b many-users").await;
+    let second = alice.kept("two").await;
+    assert_eq!(
+        alice.ok("dm push hub").await,
+        format!("{dot}/commit/{second}\n")
+    );
+    let all = alice.ok("dm push hub --all").await;
+    assert_eq!(
+        all,
+        format!("{dot}/commit/{second}\n{dot}/commit/{first}\n")
+    );
+
+    for (line, address) in [
+        ("dm open --print", format!("{dot}/commit/{second}")),
+        ("dm open --print HEAD^", format!("{dot}/commit/{first}")),
+        ("dm open --print master", format!("{dot}/commit/{first}")),
+        (
+            "dm open --print --branch",
+            format!("{dot}/commits/many-users"),
+        ),
+        (
+            "dm open --print --branch master",
+            format!("{dot}/commits/master"),
+        ),
+        ("dm open --print --dot", dot.clone()),
+        (
+            "dm open --print --remote hub",
+            format!("{dot}/commit/{second}"),
+        ),
+        // A browser of the user's choice, and none.
+        (
+            "BROWSER=false:echo dm open",
+            format!("{dot}/commit/{second}"),
+        ),
+        ("BROWSER=false dm open", format!("{dot}/commit/{second}")),
+        ("dm open", format!("{dot}/commit/{second}")),
+    ] {
+        assert_eq!(alice.ok(line).await, format!("{address}\n"), "{line}");
+    }
+
+    let third = alice.kept("three").await;
+    let refused = alice.fails("dm open").await;
+    assert!(
+        refused.contains(&format!("commit {} of app is on no hub", &third[..10])),
+        "{refused}"
+    );
+    let refused = alice.fails("dm open --print --branch absent").await;
+    assert!(
+        refused.contains("branch absent of app is on no hub"),
+        "{refused}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
+    let Team { hub, alice, bob } = Team::start().await?;
+    let first = alice.kept("one").await;
+    alice.ok("dm checkout -b many-users").await;
+    let second = alice.kept("two").await;
+    let third = alice.kept("three").await;
+    alice.ok("dm push hub").await;
+    let dot = format!("{}/alice/app", hub.url);
+
+    // A dot that one may not see is no dot.
+    let refused = bob.fails(&format!("dm clone {dot}/commit/{second}")).await;
+    assert!(refused.contains("there is no dot alice/app"), "{refused}");
+    hub.collaborate("alice/app", "bob", "read").await?;
+
+    // Whole dots, branches, and commits in every form.
+    bob.ok(&format!(
+        "dm clone '{dot}?tab=branches#top' --local-name whole"
+    ))
+    .await;
+    assert_eq!(
+        bob.ok("dm switch whole && dm branch").await,
+        "  many-users\n* master\n"
+    );
+    for (address, name, branch, head, files) in [
+        (
+            format!("{dot}/tree/many-users/data/a%20b?x=1#L3"),
+            "tree",
+            "many-users",
+            &third,
+            "one, three, two",
+        ),
+        (
+            format!("{dot}/commits/master"),
+            "branch",
+            "master",
+            &first,
+            "one",
+        ),
+        (
+            format!("{dot}/commit/{third}"),
+            "head",
+            "many-users",
+            &third,
+            "one, three, two",
+        ),
+        (
+            format!("{dot}/commit/{first}"),
+            "first",
+            "master",
+            &first,
+            "one",
+        ),
+        (
+            format!("{dot}/commit/{second}"),
+            "between",
+            &format!("at-{}", &second[..10]),
+            &second,
+            "one, two",
+        ),
+        (
+            format!("{dot}/tree/{}", &second[..8]),
+            "prefix",
+            &format!("at-{}", &second[..10]),
+            &second,
+            "one, two",
+        ),
+        (
+            format!("hub alice/app@{}", &second[..6]),
+            "at",
+            &format!("at-{}", &second[..10]),
+            &second,
+            "one, two",
+        ),
+        (
+            "alice/app@many-users".to_owned(),
+            "at-branch",
+            "many-users",
+            &third,
+            "one, three, two",
+        ),
+    ] {
+        bob.ok(&format!(
+            "dm clone '{}' --local-name {name}",
+            address.replace(' ', "' '")
+        ))
+        .await;
+        bob.ok(&format!("dm switch {name}")).await;
+        let branches = bob.ok("dm branch").await;
+        assert!(
+            branches.contains(&format!("* {branch}\n")),
+            "{name}: {branches}"
+        );
+        assert_eq!(bob.head().await, *head, "{name}");
+        assert_eq!(bob.files_of(name).await, files, "{name}");
+    }
+
+    // A dot that is here, with an app that runs on it: it is shown what the address names.
+    bob.ok(&format!("dm clone {dot}/commits/many-users")).await;
+    bob.ok("dm switch app").await;
+    bob.keep_running("app", "app").await;
+    let told = bob
+        .run(&format!("dm clone {dot}/commit/{second}"))
+        .await
+        .success()
+        .stderr;
+    let branch = format!("at-{}", &second[..10]);
+    assert!(
+        told.contains(&format!("On branch '{branch}' of app"))
+            && told.contains("Restarted containers: /app"),
+        "{told}"
+    );
+    assert_eq!(bob.ok("docker exec app ls -m /v").await, "one, two\n");
+    // What was done there since is not undone by pasting the address again.
+    let mine = bob.kept("mine").await;
+    let told = bob
+        .run(&format!("dm clone {dot}/commit/{second}"))
+        .await
+        .success()
+        .stderr;
+    assert!(
+        told.contains(&format!("{branch} has gone on here since")),
+        "{told}"
+    );
+    assert_eq!(bob.head().await, mine);
+
+    for (line, reason, hint) in [
+        (
+            format!("{dot}/compare/master...many-users"),
+            "compares two states, master and many-users",
+            "Clone one of them",
+        ),
+        (
+            format!("{dot}/commits/absent"),
+            "alice/app has no branch 'absent' there",
+            "many-users, master",
+        ),
+        (
+            format!("{dot}/commit/{}", "0".repeat(31) + "1"),
+            "has no commit",
+            "",
+        ),
+        (
+            format!("{dot}/commit/012345678"),
+            "no commit on a branch of alice/app begins with 012345678",
+            "",
+        ),
+        (
+            "https://hub.example.com/alice/app".to_owned(),
+            "no remote is a login at https://hub.example.com",
+            "dm login https://hub.example.com",
+        ),
+        (
+            hub.url.clone(),
+            "is not the address of a dot's page",
+            "Paste the address of a dot",
+        ),
+    ] {
+        let refused = bob
+            .fails(&format!("dm clone {line} --local-name refused"))
+            .await;
+        assert!(
+            refused.contains(reason) && refused.contains(hint),
+            "{line}: {refused}"
+        );
+    }
+    assert!(!bob.dots().await.contains(&"refused".to_owned()));
+    Ok(())
+}

@@ -15,6 +15,7 @@ mod dialect;
 pub mod dots;
 pub mod error;
 pub mod events;
+pub mod facts;
 pub mod finish;
 pub mod ids;
 pub mod keys;

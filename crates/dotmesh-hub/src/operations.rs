@@ -10,4 +10,6 @@ pub mod moves;
 pub mod receive_pack;
 pub mod resolve;
 pub mod resolve_ref;
+pub mod sending;
 pub mod serve_objects;
+pub mod tree;

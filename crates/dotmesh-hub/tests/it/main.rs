@@ -7,6 +7,7 @@
 
 mod accounts;
 mod branches;
+mod browse;
 mod capability;
 mod cli;
 mod cuts;
@@ -28,3 +29,9 @@ mod several;
 mod stores;
 mod supervised;
 mod support;
+#[expect(
+    dead_code,
+    reason = "what only one filesystem does is not asked for here"
+)]
+#[path = "../../../dotmesh-sync/tests/it/trees.rs"]
+mod trees;

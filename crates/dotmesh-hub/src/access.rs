@@ -8,9 +8,11 @@ use dotmesh_model::{DotName, UserName};
 pub enum Action {
     /// See it, clone it, fork it.
     Read,
-    /// Push to it, tag, note; the first push creates it.
+    /// Say something of a commit or a branch.
+    Note,
+    /// Push to it, make branches and tags; the first push creates it.
     Push,
-    /// Describe it, delete and protect branches, set webhooks.
+    /// Describe it, protect branches, delete them and tags, set webhooks.
     Maintain,
     /// Delete, rename or publish it, say who else may do what.
     Administer,
@@ -86,7 +88,7 @@ pub fn judge(role: Role, presence: Presence, action: Action) -> Verdict {
         (_, Missing, _) | (_, _, Role::Stranger) => Verdict::Hide,
 
         (_, Exists, Role::Owner) => Verdict::Allow,
-        (Action::Read, Exists, _) => Verdict::Allow,
+        (Action::Read | Action::Note, Exists, _) => Verdict::Allow,
         (Action::Push, Exists, Role::Maintainer | Role::Writer) => Verdict::Allow,
         (Action::Push, Exists, Role::Reader) => Verdict::ReadOnly,
         (Action::Maintain, Exists, Role::Maintainer) => Verdict::Allow,
@@ -131,7 +133,7 @@ impl Action {
     pub fn scope(self) -> Scope {
         match self {
             Self::Read => Scope::Read,
-            Self::Push => Scope::Write,
+            Self::Note | Self::Push => Scope::Write,
             Self::Maintain | Self::Administer => Scope::Admin,
         }
     }
@@ -167,6 +169,22 @@ impl std::str::FromStr for Scope {
 #[error("a key's scope is read, write or admin")]
 pub struct UnknownScope;
 
+impl std::str::FromStr for Visibility {
+    type Err = UnknownVisibility;
+
+    fn from_str(text: &str) -> Result<Self, UnknownVisibility> {
+        [Self::Private, Self::Public]
+            .into_iter()
+            .find(|visibility| visibility.as_str() == text)
+            .ok_or(UnknownVisibility)
+    }
+}
+
+/// A text that names no visibility.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a dot is private or public")]
+pub struct UnknownVisibility;
+
 impl Visibility {
     /// As it is stored and shown.
     pub fn as_str(self) -> &'static str {
@@ -179,32 +197,32 @@ impl Visibility {
 
 #[cfg(test)]
 mod tests {
-    use super::Action::{Administer, Maintain, Push, Read};
+    use super::Action::{Administer, Maintain, Note, Push, Read};
     use super::Presence::{Exists, Missing};
     use super::Role::{Maintainer, Owner, Reader, Stranger, Writer};
     use super::Verdict::{Allow, Closed, Hide, MaintainersOnly, OwnerOnly, ReadOnly};
     use super::*;
 
-    const ACTIONS: [Action; 4] = [Read, Push, Maintain, Administer];
+    const ACTIONS: [Action; 5] = [Read, Note, Push, Maintain, Administer];
 
     /// Every combination, written out: a change of the rule must change this table.
     #[test]
     fn the_whole_table() {
         let table = [
-            (Owner, Exists, [Allow, Allow, Allow, Allow]),
-            (Maintainer, Exists, [Allow, Allow, Allow, OwnerOnly]),
-            (Writer, Exists, [Allow, Allow, MaintainersOnly, OwnerOnly]),
+            (Owner, Exists, [Allow, Allow, Allow, Allow, Allow]),
+            (Maintainer, Exists, [Allow, Allow, Allow, Allow, OwnerOnly]),
+            (Writer, Exists, [Allow, Allow, Allow, MaintainersOnly, OwnerOnly]),
             (
                 Reader,
                 Exists,
-                [Allow, ReadOnly, MaintainersOnly, OwnerOnly],
+                [Allow, Allow, ReadOnly, MaintainersOnly, OwnerOnly],
             ),
-            (Stranger, Exists, [Hide, Closed, Hide, Hide]),
-            (Owner, Missing, [Hide, Allow, Hide, Hide]),
-            (Maintainer, Missing, [Hide, Closed, Hide, Hide]),
-            (Writer, Missing, [Hide, Closed, Hide, Hide]),
-            (Reader, Missing, [Hide, Closed, Hide, Hide]),
-            (Stranger, Missing, [Hide, Closed, Hide, Hide]),
+            (Stranger, Exists, [Hide, Hide, Closed, Hide, Hide]),
+            (Owner, Missing, [Hide, Hide, Allow, Hide, Hide]),
+            (Maintainer, Missing, [Hide, Hide, Closed, Hide, Hide]),
+            (Writer, Missing, [Hide, Hide, Closed, Hide, Hide]),
+            (Reader, Missing, [Hide, Hide, Closed, Hide, Hide]),
+            (Stranger, Missing, [Hide, Hide, Closed, Hide, Hide]),
         ];
         for (role, presence, verdicts) in table {
             for (action, verdict) in ACTIONS.into_iter().zip(verdicts) {

@@ -3,6 +3,8 @@
 //! An outside message says what, why and what to do next. What went wrong inside is logged, and shown
 //! as a fixed text.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -48,6 +50,15 @@ pub enum HubError {
     /// Only an administrator may.
     #[error("only an administrator of this hub may do this")]
     AdministratorsOnly,
+    /// Nobody makes an account for themselves.
+    #[error("nobody can sign up to this hub")]
+    SignUpClosed,
+    /// An invitation is needed.
+    #[error("to sign up to this hub takes an invitation that has neither been used nor expired")]
+    NotInvited,
+    /// A link to set a password that was used, has expired, or never was.
+    #[error("this link was used or has expired, or never was one")]
+    LinkUsed,
     /// Only the owner may.
     #[error("only the owner of {0} may do this", dot.full())]
     OwnerOnly { dot: DotName },
@@ -100,6 +111,12 @@ pub enum HubError {
     /// Tried too often.
     #[error("too many {what} in a short time")]
     TooMany { what: &'static str },
+    /// Wrong passwords, as many as are taken.
+    #[error("too many wrong passwords for this user name")]
+    TooManyPasswords { retry_after: Duration },
+    /// Faster than anybody may ask.
+    #[error("too many requests in a short time")]
+    TooFast { retry_after: Duration },
     /// A program's login that is unknown, expired or done.
     #[error("there is no such login: it has ended, or never was")]
     NoSuchLogin,
@@ -220,6 +237,8 @@ impl HubError {
             | Self::NarrowKey { .. }
             | Self::CrossOrigin
             | Self::AdministratorsOnly
+            | Self::SignUpClosed
+            | Self::NotInvited
             | Self::OwnerOnly { .. } => ErrorCode::Forbidden,
             Self::NoSuchDot { .. }
             | Self::NoSuchUser { .. }
@@ -230,8 +249,11 @@ impl HubError {
             | Self::NoSuchObjects { .. }
             | Self::NoSuchUpload
             | Self::NoSuchLogin
+            | Self::LinkUsed
             | Self::NoSuchAddress => ErrorCode::NotFound,
-            Self::TooMany { .. } => ErrorCode::TooMany,
+            Self::TooMany { .. } | Self::TooManyPasswords { .. } | Self::TooFast { .. } => {
+                ErrorCode::TooMany
+            }
             Self::OwnerIsFixed
             | Self::AmbiguousRef { .. }
             | Self::WrongMethod
@@ -266,11 +288,22 @@ impl HubError {
         }
     }
 
+    /// When to try again.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooMany { .. } => Some(Duration::from_secs(600)),
+            Self::TooManyPasswords { retry_after } | Self::TooFast { retry_after } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::LoginNeeded => "send a user name and an API key or a password",
             Self::LoginWrong => {
-                "the hub's administrator makes a new key with `dothub user key NAME`"
+                "make a new key in the hub's settings, or ask its administrator: `dothub user key NAME`"
             }
             Self::NoSuchDot { .. } => "check the name, or ask its owner for access",
             Self::ReadOnly { .. } => "ask its owner for write access",
@@ -289,7 +322,14 @@ impl HubError {
                 "the hub's administrator makes accounts: `dothub user add NAME`"
             }
             Self::NoSuchUpload | Self::Incomplete { .. } | Self::Busy { .. } => PUSH_AGAIN,
+            Self::SignUpClosed => "ask its administrator for an account",
+            Self::NotInvited => "ask an administrator of this hub for one",
+            Self::LinkUsed => "ask an administrator of this hub for another one",
             Self::TooMany { .. } => "wait ten minutes, then try again",
+            Self::TooManyPasswords { .. } => {
+                "wait a quarter of an hour, or log in by an API key, which is never refused for this"
+            }
+            Self::TooFast { .. } => "wait a moment, then go on more slowly",
             Self::NoSuchLogin => "begin anew with `dm login`",
             Self::NoBase { .. } | Self::Pack(PackError::NoBase { .. }) => {
                 "send the pack without deltas"
@@ -339,12 +379,17 @@ impl IntoResponse for HubError {
             _ => StatusCode::from_u16(body.code.status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         };
+        let retry_after = self.retry_after();
         let envelope = ErrorEnvelope {
             error: body.clone(),
         };
         let mut response = (status, Json(envelope)).into_response();
         // For pages, which show it in their own way.
         response.extensions_mut().insert(body);
+        if let Some(wait) = retry_after {
+            let seconds = HeaderValue::from(wait.as_secs().max(1));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Basic realm=\"dothub\", charset=\"UTF-8\"");
             response

@@ -14,6 +14,8 @@ use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
 use crate::error::HubError;
+use crate::settings::Settings;
+use crate::state::Hub;
 
 /// How long a client may be silent while it sends a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -115,20 +117,33 @@ pub struct Peer(pub IpAddr);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(Option<IpAddr>);
 
-impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
+impl FromRequestParts<Hub> for ClientAddress {
     type Rejection = std::convert::Infallible;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
-        // A proxy on this machine says for whom it asks; others could say anything.
-        let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
-        let forwarded = forwarded
-            .filter(|_| peer.is_some_and(|peer| peer.is_loopback()))
-            .and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-        Ok(Self(forwarded.or(peer)))
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(parts, &hub.settings))
     }
 }
 
 impl ClientAddress {
+    /// The connection's, or what the hub's own proxies say: each adds whom it got the request from, so the last one
+    /// that is none of them is the client. What stands before it the client could have made up.
+    pub fn of(parts: &Parts, settings: &Settings) -> Self {
+        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+        let mut address = peer;
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter();
+        let mut hops = forwarded
+            .rev()
+            .filter_map(|header| header.to_str().ok())
+            .flat_map(|header| header.rsplit(','));
+        while address.is_some_and(|address| settings.is_trusted_proxy(address)) {
+            match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
+                Some(Ok(hop)) => address = Some(hop.to_canonical()),
+                Some(Err(_)) | None => break,
+            }
+        }
+        Self(address)
+    }
+
     /// What belongs to one user: the address, of version 6 the network that it is in.
     pub fn network(&self) -> String {
         match self.0 {

@@ -7,6 +7,7 @@ pub mod guard;
 pub mod headers;
 pub mod markdown;
 pub mod show;
+pub mod shown_event;
 pub mod visit;
 
 use askama::Template;

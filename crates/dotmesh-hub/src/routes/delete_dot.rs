@@ -16,7 +16,7 @@ pub async fn delete(
     DotPath(dot): DotPath,
 ) -> Result<StatusCode, HubError> {
     let dot = caller.open(&hub, &dot, Action::Administer).await?;
-    hub.database.delete_dot(dot.existing()?).await?;
+    hub.database.delete_dot(dot.deed(&caller)?).await?;
     tracing::info!(dot = dot.name.full(), user = %caller.name, "dot deleted");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -32,7 +32,8 @@ pub async fn put(
     let Some(id) = hub.database.user(&user).await? else {
         return Err(HubError::NoSuchUser { user });
     };
-    hub.database.grant(dot.existing()?, id, grant).await?;
+    let deed = dot.deed(&caller)?;
+    hub.database.grant(deed, id, &user, grant).await?;
     tracing::info!(dot = dot.name.full(), %user, ?grant, "access granted");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -18,7 +18,10 @@ pub async fn delete(
 ) -> Result<StatusCode, HubError> {
     let dot = caller.open(&hub, &dot, Action::Administer).await?;
     let revoked = match hub.database.user(&user).await? {
-        Some(id) => hub.database.revoke(dot.existing()?, id).await?,
+        Some(id) => {
+            let deed = dot.deed(&caller)?;
+            hub.database.revoke(deed, id, &user).await?
+        }
         None => false,
     };
     if !revoked {

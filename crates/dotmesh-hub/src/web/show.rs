@@ -42,6 +42,23 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
+/// `3.4 MiB`; the largest unit that fits.
+pub fn size(bytes: &u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if *bytes < 1024 {
+        return count(*bytes, "byte");
+    }
+    let mut number = *bytes as f64 / 1024.0;
+    let mut units = UNITS.iter();
+    let mut unit = units.next();
+    while number >= 1023.95 {
+        let Some(larger) = units.next() else { break };
+        unit = Some(larger);
+        number /= 1024.0;
+    }
+    format!("{number:.1} {}", unit.unwrap_or(&""))
+}
+
 /// A message's first line and the rest.
 pub fn split_message(message: &str) -> (&str, &str) {
     let message = message.trim();
@@ -66,6 +83,16 @@ mod tests {
         assert_eq!(ago("2026-01-01T12:00:00Z"), "1 month ago");
         assert_eq!(ago("2019-01-01T12:00:00Z"), "7 years ago");
         assert_eq!(ago("2026-02-02T12:00:00Z"), "2026-02-02");
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size(&0), "0 bytes");
+        assert_eq!(size(&1023), "1023 bytes");
+        assert_eq!(size(&1024), "1.0 KiB");
+        assert_eq!(size(&((1 << 20) - 1)), "1.0 MiB");
+        assert_eq!(size(&(3 << 29)), "1.5 GiB");
+        assert_eq!(size(&u64::MAX), "16384.0 PiB");
     }
 
     #[test]

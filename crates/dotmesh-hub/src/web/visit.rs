@@ -8,7 +8,7 @@ use dotmesh_model::DotName;
 
 use super::assets::Addresses;
 use super::show;
-use crate::access::Action;
+use crate::access::{Action, Scope};
 use crate::auth::{Caller, OpenDot, Viewer};
 use crate::clock;
 use crate::error::HubError;
@@ -57,17 +57,21 @@ impl Visit {
 
     /// Who looks: for pages that are for users only.
     pub fn caller(&self) -> Result<&Caller, HubError> {
-        self.user().ok_or(HubError::LoginNeeded)
+        self.viewer.caller()
+    }
+
+    /// Who looks, in person or by a key that may do all that they may: for pages of an account itself.
+    pub fn account(&self) -> Result<&Caller, HubError> {
+        let caller = self.viewer.caller()?;
+        caller.require(Scope::Admin)?;
+        Ok(caller)
     }
 
     /// Who looks: for pages that are for administrators only.
     pub fn administrator(&self) -> Result<&Caller, HubError> {
-        let caller = self.caller()?;
-        if caller.is_admin {
-            Ok(caller)
-        } else {
-            Err(HubError::AdministratorsOnly)
-        }
+        let caller = self.viewer.administrator()?;
+        caller.require(Scope::Admin)?;
+        Ok(caller)
     }
 
     /// Opens a dot for an action, with what its pages have at their top.
@@ -115,6 +119,32 @@ pub const TABS: [(Tab, &str, &str); 4] = [
     (Tab::Commits, "Commits", "/commits"),
     (Tab::Graph, "Graph", "/graph"),
     (Tab::Activity, "Activity", "/activity"),
+];
+
+/// A tab of one's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountTab {
+    Account,
+    Keys,
+}
+
+/// With their label and path.
+pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 2] = [
+    (AccountTab::Account, "Account", "/-/settings"),
+    (AccountTab::Keys, "API keys", "/-/settings/keys"),
+];
+
+/// A tab of the administrators' pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminTab {
+    Overview,
+    Events,
+}
+
+/// With their label and path.
+pub const ADMIN_TABS: [(AdminTab, &str, &str); 2] = [
+    (AdminTab::Overview, "Overview", "/-/admin"),
+    (AdminTab::Events, "Audit log", "/-/admin/events"),
 ];
 
 /// What all pages of a dot have at their top.

@@ -110,6 +110,7 @@ async fn an_owner_looks_at_a_dot_and_nobody_else_can() {
         .set_password(
             &"carol".parse().unwrap(),
             &HashedPassword::new(PASSWORD).unwrap(),
+            clock::now(),
         )
         .await
         .unwrap();

@@ -1,0 +1,141 @@
+//! Dots get other names and other owners. What they were called before leads to them.
+
+use dotmesh_model::DotName;
+use sqlx::AnyConnection;
+
+use super::events::{Deed, EventKind};
+use super::forks;
+use super::ids::{DotId, UserId};
+use super::{Database, DatabaseError};
+
+impl Database {
+    /// Renames a dot within its namespace. `false` when another dot has the name.
+    pub async fn rename_dot(
+        &self,
+        deed: Deed<'_>,
+        owner: UserId,
+        to: &DotName,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        if find(&mut tx, owner, to.name()).await?.is_some() {
+            return Ok(false);
+        }
+        leave(&mut tx, deed, owner).await?;
+        take(&mut tx, owner, to.name()).await?;
+        // Pushes that are under way go on under the new name.
+        for statement in [
+            "UPDATE uploads SET dot = $1 WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $2)",
+            "UPDATE dots SET name = $1 WHERE id = $2",
+        ] {
+            sqlx::query(statement)
+                .bind(to.name())
+                .bind(deed.dot)
+                .execute(&mut *tx)
+                .await?;
+        }
+        log(&mut tx, deed, to, EventKind::Rename { from: deed.name.clone() }).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Gives a dot to another user, under a name of that namespace; who had it becomes its maintainer. `false` when
+    /// another dot has the name.
+    ///
+    /// Objects are stored by namespace: the new one gets rows of its own for those that the dot has. Unfinished
+    /// pushes end, as what they have sent is in the old one.
+    pub async fn transfer_dot(
+        &self,
+        deed: Deed<'_>,
+        from: UserId,
+        owner: UserId,
+        to: &DotName,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        if find(&mut tx, owner, to.name()).await?.is_some() {
+            return Ok(false);
+        }
+        leave(&mut tx, deed, from).await?;
+        take(&mut tx, owner, to.name()).await?;
+        sqlx::query(
+            "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $1)",
+        )
+        .bind(deed.dot)
+        .execute(&mut *tx)
+        .await?;
+        forks::copy_objects(&mut tx, deed.dot, deed.dot, owner).await?;
+        forks::drop_objects(&mut tx, deed.dot, from).await?;
+        sqlx::query("UPDATE dots SET owner = $1, name = $2 WHERE id = $3")
+            .bind(owner)
+            .bind(to.name())
+            .bind(deed.dot)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(r#"DELETE FROM collaborators WHERE dot = $1 AND "user" = $2"#)
+            .bind(deed.dot)
+            .bind(owner)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(r#"INSERT INTO collaborators (dot, "user", access) VALUES ($1, $2, 'maintain')"#)
+            .bind(deed.dot)
+            .bind(from)
+            .execute(&mut *tx)
+            .await?;
+        log(&mut tx, deed, to, EventKind::Transfer { from: deed.name.clone() }).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// The dot that has a name at present.
+pub(super) async fn find(
+    connection: &mut AnyConnection,
+    owner: UserId,
+    name: &str,
+) -> Result<Option<DotId>, DatabaseError> {
+    let dot = sqlx::query_scalar("SELECT id FROM dots WHERE owner = $1 AND name = $2")
+        .bind(owner)
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    Ok(dot)
+}
+
+/// A dot is about to have this name: it no longer leads to one that had it before.
+pub(super) async fn take(
+    connection: &mut AnyConnection,
+    owner: UserId,
+    name: &str,
+) -> Result<(), DatabaseError> {
+    sqlx::query("DELETE FROM former_names WHERE owner = $1 AND name = $2")
+        .bind(owner)
+        .bind(name)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A dot is about to lose its name, which will lead to it.
+async fn leave(
+    connection: &mut AnyConnection,
+    deed: Deed<'_>,
+    owner: UserId,
+) -> Result<(), DatabaseError> {
+    take(connection, owner, deed.name.name()).await?;
+    sqlx::query("INSERT INTO former_names (owner, name, dot) VALUES ($1, $2, $3)")
+        .bind(owner)
+        .bind(deed.name.name())
+        .bind(deed.dot)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Written down under the new name, which is the one to look for from now on.
+async fn log(
+    connection: &mut AnyConnection,
+    deed: Deed<'_>,
+    to: &DotName,
+    kind: EventKind,
+) -> Result<(), DatabaseError> {
+    Deed { name: to, ..deed }.log(connection, kind).await
+}

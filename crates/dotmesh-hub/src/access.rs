@@ -211,7 +211,11 @@ mod tests {
         let table = [
             (Owner, Exists, [Allow, Allow, Allow, Allow, Allow]),
             (Maintainer, Exists, [Allow, Allow, Allow, Allow, OwnerOnly]),
-            (Writer, Exists, [Allow, Allow, Allow, MaintainersOnly, OwnerOnly]),
+            (
+                Writer,
+                Exists,
+                [Allow, Allow, Allow, MaintainersOnly, OwnerOnly],
+            ),
             (
                 Reader,
                 Exists,

@@ -132,6 +132,11 @@ fn pages() -> Routes {
             "/{namespace}/{dot}/commits/{branch}",
             get(pages::commits::get),
         )
+        .route("/{namespace}/{dot}/compare", get(pages::compare::choose))
+        .route(
+            "/{namespace}/{dot}/compare/{range}",
+            get(pages::compare::get),
+        )
         .route("/{namespace}/{dot}/graph", get(pages::graph::get))
 }
 
@@ -147,6 +152,24 @@ fn service() -> Routes {
 pub fn router(hub: Hub) -> Router {
     let pages = pages()
         .router
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)
         .layer(middleware::from_fn_with_state(

@@ -33,7 +33,15 @@ impl Database {
                 .execute(&mut *tx)
                 .await?;
         }
-        log(&mut tx, deed, to, EventKind::Rename { from: deed.name.clone() }).await?;
+        log(
+            &mut tx,
+            deed,
+            to,
+            EventKind::Rename {
+                from: deed.name.clone(),
+            },
+        )
+        .await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -75,12 +83,22 @@ impl Database {
             .bind(owner)
             .execute(&mut *tx)
             .await?;
-        sqlx::query(r#"INSERT INTO collaborators (dot, "user", access) VALUES ($1, $2, 'maintain')"#)
-            .bind(deed.dot)
-            .bind(from)
-            .execute(&mut *tx)
-            .await?;
-        log(&mut tx, deed, to, EventKind::Transfer { from: deed.name.clone() }).await?;
+        sqlx::query(
+            r#"INSERT INTO collaborators (dot, "user", access) VALUES ($1, $2, 'maintain')"#,
+        )
+        .bind(deed.dot)
+        .bind(from)
+        .execute(&mut *tx)
+        .await?;
+        log(
+            &mut tx,
+            deed,
+            to,
+            EventKind::Transfer {
+                from: deed.name.clone(),
+            },
+        )
+        .await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -42,7 +42,14 @@ pub(crate) fn run() -> Result<()> {
     ];
     step_with(
         "cargo",
-        &["test", "--package", "dotmesh-hub", "--test", "it", "--quiet"],
+        &[
+            "test",
+            "--package",
+            "dotmesh-hub",
+            "--test",
+            "it",
+            "--quiet",
+        ],
         &elsewhere,
     )?;
     announce("fuzz targets, for a moment each");

@@ -2,8 +2,10 @@
 //!
 //! All SQL of the hub is in this folder, behind [`Database`], and runs on SQLite and PostgreSQL alike: parameters
 //! are `$1`, `$2`, …; columns are integers (also for what is true or false, and for times), texts and blobs; a
-//! column named `user` is quoted or qualified, since PostgreSQL has a word of its own there. Migrations are
-//! kept by dialect; each has the same number and meaning in both folders.
+//! column named `user` is quoted or qualified, since PostgreSQL has a word of its own there; a comparison or
+//! `EXISTS` that is selected becomes a number by `CASE`, and a `sum` a `BIGINT` by `CAST`; `CROSS JOIN`, whose order
+//! SQLite keeps, has its conditions in `WHERE`. Migrations are kept by dialect; each has the same number and
+//! meaning in both folders.
 
 pub mod attempts;
 pub mod collaborators;

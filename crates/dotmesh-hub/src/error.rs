@@ -233,6 +233,7 @@ impl HubError {
             | Self::WrongMethod
             | Self::Name(_)
             | Self::Malformed { .. }
+            | Self::Database(DatabaseError::Text(_))
             | Self::Slow => ErrorCode::Invalid,
             Self::TooLarge { .. } | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
             Self::Pack(PackError::NoBase { .. }) => ErrorCode::Incomplete,

@@ -58,6 +58,7 @@ impl Database {
 
     /// Gives access, or changes what was given.
     pub async fn grant(&self, dot: DotId, user: UserId, grant: Grant) -> Result<(), DatabaseError> {
+        let mut tx = self.begin().await?;
         sqlx::query(
             r#"INSERT INTO collaborators (dot, "user", access) VALUES ($1, $2, $3)
                ON CONFLICT (dot, "user") DO UPDATE SET access = excluded.access"#,
@@ -65,18 +66,21 @@ impl Database {
         .bind(dot)
         .bind(user)
         .bind(grant.as_str())
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(())
     }
 
     /// Takes access away. `false` when there was none.
     pub async fn revoke(&self, dot: DotId, user: UserId) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
         let done = sqlx::query(r#"DELETE FROM collaborators WHERE dot = $1 AND "user" = $2"#)
             .bind(dot)
             .bind(user)
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
+        tx.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 }

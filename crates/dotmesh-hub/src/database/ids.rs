@@ -88,6 +88,11 @@ pub(super) fn dot_name(namespace: &str, name: &str) -> Result<DotName, DatabaseE
     DotName::new(self::name(namespace)?, name).map_err(|_| DatabaseError::Damaged { what: "name" })
 }
 
+/// A text that others chose, as every database can keep it: PostgreSQL's texts have no zero characters.
+pub(super) fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 pub(super) fn unsigned<T: TryFrom<i64>>(number: i64) -> Result<T, DatabaseError> {
     number
         .try_into()

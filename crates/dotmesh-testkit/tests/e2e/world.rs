@@ -288,17 +288,16 @@ impl Hub {
         Ok(stdout.lines().last().context("no key")?.to_owned())
     }
 
-    /// Gives an account a password, as pages are logged in to with one.
+    /// Sets an account's password.
     pub(crate) async fn set_password(&self, name: &str, password: &str) -> Result<()> {
-        let mut command = binary("dothub");
-        command.args(["user", "password", name, "--data"]);
-        let mut child = command
+        let mut child = binary("dothub")
+            .args(["user", "password", name, "--data"])
             .arg(self.data.path())
             .stdin(Stdio::piped())
             .spawn()?;
-        let mut input = child.stdin.take().context("dothub's input")?;
-        input.write_all(password.as_bytes()).await?;
-        drop(input);
+        let mut stdin = child.stdin.take().context("its input")?;
+        stdin.write_all(password.as_bytes()).await?;
+        drop(stdin);
         ensure!(child.wait().await?.success(), "no password was set");
         Ok(())
     }

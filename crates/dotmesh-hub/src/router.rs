@@ -170,6 +170,7 @@ pub fn router(hub: Hub) -> Router {
             "/{namespace}/{dot}/archive/{reference}/{*path}",
             get(pages::archive::get),
         )
+        .merge(service().router)
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)
         .layer(middleware::from_fn_with_state(
@@ -185,7 +186,6 @@ pub fn router(hub: Hub) -> Router {
     Router::new()
         .nest("/api/v1", api)
         .merge(pages)
-        .merge(service().router)
         .layer(middleware::from_fn(web::guard::same_origin))
         .layer(middleware::from_fn_with_state(
             hub.clone(),

@@ -5,6 +5,7 @@
     reason = "in a test it says where the test failed"
 )]
 
+mod account_pages;
 mod accounts;
 mod branches;
 mod browse;
@@ -25,6 +26,7 @@ mod push;
 mod restart;
 mod roles;
 mod s3;
+mod security;
 mod several;
 mod stores;
 mod supervised;

@@ -13,6 +13,7 @@ use dotmesh_api::hub_client;
 use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
+use crate::database::ids::{DotId, NoteId};
 use crate::error::HubError;
 use crate::settings::Settings;
 use crate::state::Hub;
@@ -38,6 +39,18 @@ pub struct OwnerPath(pub UserName);
 /// The branch in a path: `{branch}`.
 #[derive(Debug, Clone)]
 pub struct BranchPath(pub BranchName);
+
+/// The tag in a path: `{tag}`.
+#[derive(Debug, Clone)]
+pub struct TagPath(pub BranchName);
+
+/// The dot in a path that has no name at present: `{id}`.
+#[derive(Debug, Clone, Copy)]
+pub struct DotIdPath(pub DotId);
+
+/// The note in a path: `{note}`.
+#[derive(Debug, Clone, Copy)]
+pub struct NotePath(pub NoteId);
 
 /// The reference in a path: `{reference}`, a branch, a tag or the beginning of a commit's id.
 #[derive(Debug, Clone)]
@@ -85,6 +98,29 @@ impl<S: Send + Sync> FromRequestParts<S> for BranchPath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
         Ok(Self(segment(parts, state, "branch").await?.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TagPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        Ok(Self(segment(parts, state, "tag").await?.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DotIdPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "id").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NotePath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "note").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
     }
 }
 

@@ -13,6 +13,9 @@ use crate::pages;
 use crate::routes::{
     begin_login, begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, health,
     login_state, metrics, missing, objects, reference, revoke, send_pack, user, version,
+    begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
+    forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
+    rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
 };
 use crate::state::Hub;
 use crate::web;
@@ -61,6 +64,44 @@ fn api() -> Routes {
             "/dots/{namespace}/{dot}/collaborators/{user}",
             delete(revoke::delete).put(grant::put),
         )
+        .route(
+            "/dots/{namespace}/{dot}/settings",
+            get(settings::get).patch(settings::patch),
+        )
+        .route("/dots/{namespace}/{dot}/rename", post(rename_dot::post))
+        .route(
+            "/dots/{namespace}/{dot}/offer",
+            delete(offer::delete).put(offer::put),
+        )
+        .route("/dots/{namespace}/{dot}/fork", post(fork_dot::post))
+        .route("/dots/{namespace}/{dot}/forks", get(forks::get))
+        .route(
+            "/dots/{namespace}/{dot}/branches/{branch}",
+            delete(branch::delete).put(branch::put),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/protected/{branch}",
+            delete(protection::delete).put(protection::put),
+        )
+        .route("/dots/{namespace}/{dot}/tags", get(tags::get))
+        .route(
+            "/dots/{namespace}/{dot}/tags/{tag}",
+            delete(tags::delete).put(tags::put),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/notes",
+            get(notes::get).post(notes::post),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/notes/{note}",
+            delete(notes::delete),
+        )
+        .route("/offers", get(offers::get))
+        .route("/offers/{id}", delete(offers::delete).post(offers::post))
+        .route("/trash", get(trash::get))
+        .route("/trash/{id}/restore", post(trash::post))
+        .route("/users", get(users::get))
+        .route("/search", get(search::get))
         .route("/dots/{namespace}/{dot}/commits", get(commits::get))
         .route(
             "/dots/{namespace}/{dot}/refs/{reference}",

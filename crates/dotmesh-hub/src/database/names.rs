@@ -1,10 +1,9 @@
-//! Dots get other names and other owners. What they were called before leads to them.
+//! Dots get other names. What they were called before leads to them.
 
 use dotmesh_model::DotName;
 use sqlx::AnyConnection;
 
 use super::events::{Deed, EventKind};
-use super::forks;
 use super::ids::{DotId, UserId};
 use super::{Database, DatabaseError};
 
@@ -67,8 +66,6 @@ impl Database {
         sqlx::query(
             "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $1)",
         )
-        .bind(deed.dot)
-        .execute(&mut *tx)
         .await?;
         forks::copy_objects(&mut tx, deed.dot, deed.dot, owner).await?;
         forks::drop_objects(&mut tx, deed.dot, from).await?;
@@ -133,7 +130,7 @@ pub(super) async fn take(
 }
 
 /// A dot is about to lose its name, which will lead to it.
-async fn leave(
+pub(super) async fn leave(
     connection: &mut AnyConnection,
     deed: Deed<'_>,
     owner: UserId,
@@ -148,8 +145,8 @@ async fn leave(
     Ok(())
 }
 
-/// Written down under the new name, which is the one to look for from now on.
-async fn log(
+/// Writes a change of name down, under the new one, which is the one to look for from now on.
+pub(super) async fn log(
     connection: &mut AnyConnection,
     deed: Deed<'_>,
     to: &DotName,

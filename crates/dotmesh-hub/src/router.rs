@@ -11,11 +11,9 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 use crate::error::HubError;
 use crate::pages;
 use crate::routes::{
-    begin_login, begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, health,
-    login_state, metrics, missing, objects, reference, revoke, send_pack, user, version,
     begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
     forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
-    rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
+    reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
 };
 use crate::state::Hub;
 use crate::web;

@@ -11,8 +11,9 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 use crate::error::HubError;
 use crate::pages;
 use crate::routes::{
-    begin_login, begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, health,
-    login_state, metrics, missing, objects, reference, revoke, send_pack, user, version,
+    begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
+    forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
+    reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
 };
 use crate::state::Hub;
 use crate::web;
@@ -61,6 +62,44 @@ fn api() -> Routes {
             "/dots/{namespace}/{dot}/collaborators/{user}",
             delete(revoke::delete).put(grant::put),
         )
+        .route(
+            "/dots/{namespace}/{dot}/settings",
+            get(settings::get).patch(settings::patch),
+        )
+        .route("/dots/{namespace}/{dot}/rename", post(rename_dot::post))
+        .route(
+            "/dots/{namespace}/{dot}/offer",
+            delete(offer::delete).put(offer::put),
+        )
+        .route("/dots/{namespace}/{dot}/fork", post(fork_dot::post))
+        .route("/dots/{namespace}/{dot}/forks", get(forks::get))
+        .route(
+            "/dots/{namespace}/{dot}/branches/{branch}",
+            delete(branch::delete).put(branch::put),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/protected/{branch}",
+            delete(protection::delete).put(protection::put),
+        )
+        .route("/dots/{namespace}/{dot}/tags", get(tags::get))
+        .route(
+            "/dots/{namespace}/{dot}/tags/{tag}",
+            delete(tags::delete).put(tags::put),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/notes",
+            get(notes::get).post(notes::post),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/notes/{note}",
+            delete(notes::delete),
+        )
+        .route("/offers", get(offers::get))
+        .route("/offers/{id}", delete(offers::delete).post(offers::post))
+        .route("/trash", get(trash::get))
+        .route("/trash/{id}/restore", post(trash::post))
+        .route("/users", get(users::get))
+        .route("/search", get(search::get))
         .route("/dots/{namespace}/{dot}/commits", get(commits::get))
         .route(
             "/dots/{namespace}/{dot}/refs/{reference}",
@@ -132,6 +171,11 @@ fn pages() -> Routes {
             "/{namespace}/{dot}/commits/{branch}",
             get(pages::commits::get),
         )
+        .route("/{namespace}/{dot}/compare", get(pages::compare::choose))
+        .route(
+            "/{namespace}/{dot}/compare/{range}",
+            get(pages::compare::get),
+        )
         .route("/{namespace}/{dot}/graph", get(pages::graph::get))
 }
 
@@ -147,6 +191,24 @@ fn service() -> Routes {
 pub fn router(hub: Hub) -> Router {
     let pages = pages()
         .router
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
         .merge(service().router)
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)

@@ -15,7 +15,9 @@ use crate::access::Visibility;
 pub struct DotFacts {
     /// Its present name, where the one that was asked for is a former one.
     pub name: DotName,
-    /// The user whose namespace it is, if there is such a user.
+    /// The user whose namespace was asked for, if there is such a user.
+    pub namespace: Option<UserId>,
+    /// The user whose namespace the dot is in, or would be.
     pub owner: Option<UserId>,
     /// The dot, if there is one.
     pub dot: Option<DotId>,
@@ -23,6 +25,20 @@ pub struct DotFacts {
     pub grant: Option<Access>,
     /// Who else may see it.
     pub visibility: Visibility,
+}
+
+impl DotFacts {
+    /// The same for who has nothing to do with the dot that once had the name: there is none.
+    pub fn without_dot(&self, name: &DotName) -> Self {
+        Self {
+            name: name.clone(),
+            namespace: self.namespace,
+            owner: self.namespace,
+            dot: None,
+            grant: None,
+            visibility: Visibility::Private,
+        }
+    }
 }
 
 /// A dot in a list.
@@ -106,6 +122,7 @@ pub(super) async fn dot_facts(
     // it as long as no other has it.
     type Row = (
         UserId,
+        Option<UserId>,
         Option<DotId>,
         Option<String>,
         Option<String>,
@@ -113,7 +130,7 @@ pub(super) async fn dot_facts(
         Option<String>,
     );
     let row: Option<Row> = sqlx::query_as(
-        r#"SELECT coalesce(d.owner, o.id), d.id, n.name, d.name, c.access, d.visibility
+        r#"SELECT o.id, d.owner, d.id, n.name, d.name, c.access, d.visibility
            FROM users o
            LEFT JOIN dots d ON d.id = coalesce(
                (SELECT x.id FROM dots x WHERE x.owner = o.id AND x.name = $1),
@@ -130,15 +147,17 @@ pub(super) async fn dot_facts(
     .await?;
     let mut facts = DotFacts {
         name: name.clone(),
+        namespace: None,
         owner: None,
         dot: None,
         grant: None,
         visibility: Visibility::Private,
     };
-    let Some((owner, dot, namespace, present, grant, visibility)) = row else {
+    let Some((asked, owner, dot, namespace, present, grant, visibility)) = row else {
         return Ok(facts);
     };
-    facts.owner = Some(owner);
+    facts.namespace = Some(asked);
+    facts.owner = owner.or(Some(asked));
     facts.dot = dot;
     if let (Some(namespace), Some(present)) = (namespace, present) {
         facts.name = ids::dot_name(&namespace, &present)?;

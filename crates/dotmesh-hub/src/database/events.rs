@@ -59,6 +59,8 @@ pub enum EventKind {
     Unpublish,
     /// A dot got another name.
     Rename { from: DotName },
+    /// A dot was offered to another user.
+    Offer { user: UserName },
     /// A dot was given to another user.
     Transfer { from: DotName },
     /// A dot was made from another.

@@ -8,6 +8,7 @@
 mod account_pages;
 mod accounts;
 mod branches;
+mod browse;
 mod capability;
 mod cli;
 mod cuts;
@@ -30,3 +31,9 @@ mod several;
 mod stores;
 mod supervised;
 mod support;
+#[expect(
+    dead_code,
+    reason = "what only one filesystem does is not asked for here"
+)]
+#[path = "../../../dotmesh-sync/tests/it/trees.rs"]
+mod trees;

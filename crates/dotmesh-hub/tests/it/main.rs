@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod api;
 mod branches;
 mod capability;
 mod cli;
@@ -13,6 +14,9 @@ mod cuts;
 mod damage;
 mod deltas;
 mod device_logins;
+mod dot_pages;
+mod dots;
+mod forks;
 mod full_disk;
 mod limits;
 mod pages;
@@ -24,6 +28,7 @@ mod push;
 mod restart;
 mod roles;
 mod s3;
+mod search;
 mod several;
 mod stores;
 mod supervised;

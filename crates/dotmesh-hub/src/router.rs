@@ -177,6 +177,7 @@ fn pages() -> Routes {
         .route(
             "/{namespace}/{dot}/compare/{range}",
             get(pages::compare::get),
+        )
         .route("/{namespace}/{dot}/branches", post(pages::branches::post))
         .route(
             "/{namespace}/{dot}/branches/delete",
@@ -187,6 +188,24 @@ fn pages() -> Routes {
             get(pages::fork::get).post(pages::fork::post),
         )
         .route("/{namespace}/{dot}/graph", get(pages::graph::get))
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
         .route("/{namespace}/{dot}/live", get(pages::live::get))
         .route("/{namespace}/{dot}/notes", post(pages::notes::post))
         .route(
@@ -249,24 +268,6 @@ fn service() -> Routes {
 pub fn router(hub: Hub) -> Router {
     let pages = pages()
         .router
-        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
-        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
-        .route(
-            "/{namespace}/{dot}/tree/{reference}/{*path}",
-            get(pages::tree::get),
-        )
-        .route(
-            "/{namespace}/{dot}/raw/{reference}/{*path}",
-            get(pages::raw::get),
-        )
-        .route(
-            "/{namespace}/{dot}/archive/{reference}",
-            get(pages::archive::get),
-        )
-        .route(
-            "/{namespace}/{dot}/archive/{reference}/{*path}",
-            get(pages::archive::get),
-        )
         .merge(service().router)
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)

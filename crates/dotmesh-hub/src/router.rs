@@ -10,7 +10,11 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 use crate::error::HubError;
 use crate::pages;
-use crate::routes::{begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version};
+use crate::routes::{
+    begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
+    forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
+    reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
+};
 use crate::state::Hub;
 use crate::web;
 
@@ -188,24 +192,6 @@ fn pages() -> Routes {
             get(pages::fork::get).post(pages::fork::post),
         )
         .route("/{namespace}/{dot}/graph", get(pages::graph::get))
-        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
-        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
-        .route(
-            "/{namespace}/{dot}/tree/{reference}/{*path}",
-            get(pages::tree::get),
-        )
-        .route(
-            "/{namespace}/{dot}/raw/{reference}/{*path}",
-            get(pages::raw::get),
-        )
-        .route(
-            "/{namespace}/{dot}/archive/{reference}",
-            get(pages::archive::get),
-        )
-        .route(
-            "/{namespace}/{dot}/archive/{reference}/{*path}",
-            get(pages::archive::get),
-        )
         .route("/{namespace}/{dot}/live", get(pages::live::get))
         .route("/{namespace}/{dot}/notes", post(pages::notes::post))
         .route(
@@ -254,6 +240,24 @@ fn pages() -> Routes {
         )
         .route("/{namespace}/{dot}/tags", post(pages::tags::post))
         .route("/{namespace}/{dot}/tags/delete", post(pages::tags::delete))
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
 }
 
 // For who runs it. No account has one of these names.

@@ -18,28 +18,24 @@ pub async fn run(hub: &Hub) {
     let mut ticks = tokio::time::interval(EXPIRY_INTERVAL);
     loop {
         ticks.tick().await;
-        match expire_uploads(hub, &holder).await {
-            Ok(0) => {}
-            Ok(expired) => tracing::info!(expired, "removed old uploads"),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "cannot remove old uploads");
-            }
+        if let Err(error) = expire(hub, &holder).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "cannot remove what has expired");
         }
     }
 }
 
-/// Removes what was never finished, and sessions and links that have ended, unless another process sees to it. Says how
-/// many uploads.
-async fn expire_uploads(hub: &Hub, holder: &str) -> Result<u64, DatabaseError> {
+/// Removes what was never finished and what has ended, unless another process sees to it.
+async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
+    let database = &hub.database;
     let now = clock::now();
-    let lease = hub
-        .database
-        .lease("expire-uploads", holder, now, now + EXPIRY_INTERVAL);
+    let lease = database.lease("expire", holder, now, now + EXPIRY_INTERVAL);
     if !lease.await? {
-        return Ok(0);
+        return Ok(());
     }
-    hub.database.expire_sessions(now).await?;
-    hub.database.expire_links(now).await?;
-    hub.database.expire_uploads(now - UPLOAD_LIFETIME).await
+    let uploads = database.expire_uploads(now - UPLOAD_LIFETIME).await?;
+    if uploads > 0 {
+        tracing::info!(uploads, "removed old uploads");
+    }
+    database.expire_sessions(now).await
 }

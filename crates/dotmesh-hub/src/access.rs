@@ -1,5 +1,6 @@
 //! The one rule of who may do what with a dot. Pure: every route asks here, nothing decides elsewhere.
 
+pub use dotmesh_api::dots::Visibility;
 use dotmesh_api::hub::Access;
 use dotmesh_model::{DotName, UserName};
 
@@ -40,15 +41,6 @@ pub enum Presence {
     Exists,
     /// There is none (yet).
     Missing,
-}
-
-/// Who may see a dot besides its owner and those who were given access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Visibility {
-    /// Nobody.
-    Private,
-    /// Everybody, logged in or not.
-    Public,
 }
 
 /// What a credential may be used for, whoever it belongs to. Each includes those before it.
@@ -169,32 +161,6 @@ impl std::str::FromStr for Scope {
 #[error("a key's scope is read, write or admin")]
 pub struct UnknownScope;
 
-impl std::str::FromStr for Visibility {
-    type Err = UnknownVisibility;
-
-    fn from_str(text: &str) -> Result<Self, UnknownVisibility> {
-        [Self::Private, Self::Public]
-            .into_iter()
-            .find(|visibility| visibility.as_str() == text)
-            .ok_or(UnknownVisibility)
-    }
-}
-
-/// A text that names no visibility.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a dot is private or public")]
-pub struct UnknownVisibility;
-
-impl Visibility {
-    /// As it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Private => "private",
-            Self::Public => "public",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::Action::{Administer, Maintain, Note, Push, Read};
@@ -211,7 +177,11 @@ mod tests {
         let table = [
             (Owner, Exists, [Allow, Allow, Allow, Allow, Allow]),
             (Maintainer, Exists, [Allow, Allow, Allow, Allow, OwnerOnly]),
-            (Writer, Exists, [Allow, Allow, Allow, MaintainersOnly, OwnerOnly]),
+            (
+                Writer,
+                Exists,
+                [Allow, Allow, Allow, MaintainersOnly, OwnerOnly],
+            ),
             (
                 Reader,
                 Exists,

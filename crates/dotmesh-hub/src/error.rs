@@ -102,6 +102,40 @@ pub enum HubError {
     /// A name outside the grammar.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The dot has another name now. Only pages say so: others find it by the old one.
+    #[error("this has moved to {to}")]
+    Moved { to: String },
+    /// Another dot has the name.
+    #[error("you have a dot {} already", dot.full())]
+    DotExists { dot: DotName },
+    /// Another branch or tag has the name.
+    #[error("{0} has a {what} {name} already", dot.full())]
+    NameTaken {
+        dot: DotName,
+        what: &'static str,
+        name: BranchName,
+    },
+    /// A tag that the dot has not.
+    #[error("{0} has no tag {tag}", dot.full())]
+    NoSuchTag { dot: DotName, tag: BranchName },
+    /// A note that the dot has not.
+    #[error("{0} has no such note", dot.full())]
+    NoSuchNote { dot: DotName },
+    /// Neither one's own note, nor a maintainer.
+    #[error("this note is another's")]
+    NoteOfOther,
+    /// A branch that is shown first.
+    #[error("{branch} is the default branch of {0}", dot.full())]
+    DefaultBranch { dot: DotName, branch: BranchName },
+    /// A branch that is protected.
+    #[error("the branch {branch} of {0} is protected", dot.full())]
+    ProtectedBranch { dot: DotName, branch: BranchName },
+    /// A deleted dot that is not there, or another's.
+    #[error("you have no such deleted dot: it was restored, or its time has ended")]
+    NoSuchDeletedDot,
+    /// An offer that was withdrawn, or never was.
+    #[error("no such dot is offered to you: the offer was withdrawn, or never was")]
+    NoSuchOffer,
     /// A request whose form is wrong.
     #[error("{reason}")]
     Malformed { reason: String },
@@ -239,7 +273,11 @@ impl HubError {
             | Self::AdministratorsOnly
             | Self::SignUpClosed
             | Self::NotInvited
+            | Self::NoteOfOther
+            | Self::DefaultBranch { .. }
+            | Self::ProtectedBranch { .. }
             | Self::OwnerOnly { .. } => ErrorCode::Forbidden,
+            Self::DotExists { .. } | Self::NameTaken { .. } => ErrorCode::Exists,
             Self::NoSuchDot { .. }
             | Self::NoSuchUser { .. }
             | Self::NoSuchCollaborator { .. }
@@ -247,6 +285,11 @@ impl HubError {
             | Self::NoSuchBranch { .. }
             | Self::NoSuchRef { .. }
             | Self::NoSuchObjects { .. }
+            | Self::Moved { .. }
+            | Self::NoSuchTag { .. }
+            | Self::NoSuchNote { .. }
+            | Self::NoSuchDeletedDot
+            | Self::NoSuchOffer
             | Self::NoSuchUpload
             | Self::NoSuchLogin
             | Self::LinkUsed
@@ -308,6 +351,11 @@ impl HubError {
             Self::NoSuchDot { .. } => "check the name, or ask its owner for access",
             Self::ReadOnly { .. } => "ask its owner for write access",
             Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
+            Self::DotExists { .. } => "choose another name, or rename that one first",
+            Self::NameTaken { .. } => "choose another name",
+            Self::NoteOfOther => "who maintains the dot can delete it",
+            Self::DefaultBranch { .. } => "make another branch the default first",
+            Self::ProtectedBranch { .. } => "lift its protection first, in the dot's settings",
             Self::NarrowKey { .. } => "make a key of that scope in the hub's settings",
             Self::AmbiguousRef { .. } => "give more digits",
             Self::NoSuchRef { .. } => "the dot's page lists its branches and tags",
@@ -372,6 +420,13 @@ impl IntoResponse for HubError {
         let body = self.body();
         if matches!(body.code, ErrorCode::Internal | ErrorCode::NoSpace) {
             tracing::error!(error = &self as &dyn std::error::Error, "request failed");
+        }
+        if let Self::Moved { to } = &self
+            && let Ok(to) = HeaderValue::from_str(to)
+        {
+            // Not for good: the name may be another dot's some day. `web::headers` says that it is not to be cached.
+            let status = StatusCode::PERMANENT_REDIRECT;
+            return (status, [(header::LOCATION, to)]).into_response();
         }
         let status = match self {
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,

@@ -13,6 +13,7 @@ use dotmesh_api::hub_client;
 use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
+use crate::database::ids::{DotId, NoteId};
 use crate::error::HubError;
 use crate::settings::Settings;
 use crate::state::Hub;
@@ -39,9 +40,30 @@ pub struct OwnerPath(pub UserName);
 #[derive(Debug, Clone)]
 pub struct BranchPath(pub BranchName);
 
+/// The tag in a path: `{tag}`.
+#[derive(Debug, Clone)]
+pub struct TagPath(pub BranchName);
+
+/// The dot in a path that has no name at present: `{id}`.
+#[derive(Debug, Clone, Copy)]
+pub struct DotIdPath(pub DotId);
+
+/// The note in a path: `{note}`.
+#[derive(Debug, Clone, Copy)]
+pub struct NotePath(pub NoteId);
+
 /// The reference in a path: `{reference}`, a branch, a tag or the beginning of a commit's id.
 #[derive(Debug, Clone)]
 pub struct RefPath(pub String);
+
+/// Two references in a path: `{from}...{to}`.
+#[derive(Debug, Clone)]
+pub struct ComparePath {
+    /// What was.
+    pub from: String,
+    /// What is.
+    pub to: String,
+}
 
 /// The upload in a path: `{upload}`, as the client names it.
 #[derive(Debug, Clone)]
@@ -79,10 +101,46 @@ impl<S: Send + Sync> FromRequestParts<S> for BranchPath {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for TagPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        Ok(Self(segment(parts, state, "tag").await?.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DotIdPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "id").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NotePath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "note").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for RefPath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
         Ok(Self(segment(parts, state, "reference").await?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ComparePath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let range = segment(parts, state, "range").await?;
+        // No name has a dot.
+        let (from, to) = range.split_once("...").ok_or(HubError::NoSuchAddress)?;
+        Ok(Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        })
     }
 }
 

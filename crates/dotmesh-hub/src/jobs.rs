@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::database::DatabaseError;
+use crate::operations::delete_dot::GRACE;
 use crate::state::Hub;
 
 /// How long an unfinished upload can be resumed.
@@ -25,7 +26,7 @@ pub async fn run(hub: &Hub) {
     }
 }
 
-/// Removes what was never finished and what has ended, unless another process sees to it.
+/// Removes what was never finished, what has ended and what was deleted long ago, unless another process sees to it.
 async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
     let database = &hub.database;
     let now = clock::now();
@@ -33,9 +34,12 @@ async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
     if !lease.await? {
         return Ok(());
     }
+    database.expire_sessions(now).await?;
+    database.expire_links(now).await?;
+    let dots = database.purge_dots(now - GRACE).await?;
     let uploads = database.expire_uploads(now - UPLOAD_LIFETIME).await?;
-    if uploads > 0 {
-        tracing::info!(uploads, "removed old uploads");
+    if dots + uploads > 0 {
+        tracing::info!(dots, uploads, "removed deleted dots and old uploads");
     }
-    database.expire_sessions(now).await
+    Ok(())
 }

@@ -10,10 +10,7 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 use crate::error::HubError;
 use crate::pages;
-use crate::routes::{
-    begin_login, begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, health,
-    login_state, metrics, missing, objects, reference, revoke, send_pack, user, version,
-};
+use crate::routes::{begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version};
 use crate::state::Hub;
 use crate::web;
 
@@ -61,6 +58,44 @@ fn api() -> Routes {
             "/dots/{namespace}/{dot}/collaborators/{user}",
             delete(revoke::delete).put(grant::put),
         )
+        .route(
+            "/dots/{namespace}/{dot}/settings",
+            get(settings::get).patch(settings::patch),
+        )
+        .route("/dots/{namespace}/{dot}/rename", post(rename_dot::post))
+        .route(
+            "/dots/{namespace}/{dot}/offer",
+            delete(offer::delete).put(offer::put),
+        )
+        .route("/dots/{namespace}/{dot}/fork", post(fork_dot::post))
+        .route("/dots/{namespace}/{dot}/forks", get(forks::get))
+        .route(
+            "/dots/{namespace}/{dot}/branches/{branch}",
+            delete(branch::delete).put(branch::put),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/protected/{branch}",
+            delete(protection::delete).put(protection::put),
+        )
+        .route("/dots/{namespace}/{dot}/tags", get(tags::get))
+        .route(
+            "/dots/{namespace}/{dot}/tags/{tag}",
+            delete(tags::delete).put(tags::put),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/notes",
+            get(notes::get).post(notes::post),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/notes/{note}",
+            delete(notes::delete),
+        )
+        .route("/offers", get(offers::get))
+        .route("/offers/{id}", delete(offers::delete).post(offers::post))
+        .route("/trash", get(trash::get))
+        .route("/trash/{id}/restore", post(trash::post))
+        .route("/users", get(users::get))
+        .route("/search", get(search::get))
         .route("/dots/{namespace}/{dot}/commits", get(commits::get))
         .route(
             "/dots/{namespace}/{dot}/refs/{reference}",
@@ -116,6 +151,12 @@ fn pages() -> Routes {
         .route("/-/admin/invitations", post(pages::admin::invite))
         .route("/-/admin/resets", post(pages::admin::reset))
         .route("/-/admin/events", get(pages::admin_events::get))
+        .route("/-/offers", get(pages::offers::get))
+        .route("/-/offers/take", post(pages::offers::take))
+        .route("/-/offers/decline", post(pages::offers::decline))
+        .route("/-/search", get(pages::search::get))
+        .route("/-/trash", get(pages::trash::get))
+        .route("/-/trash/restore", post(pages::trash::restore))
         .route("/-/{*rest}", any(async || HubError::NoSuchAddress))
         .route("/{namespace}", get(pages::owner::get))
         .route("/{namespace}/{dot}", get(pages::dot::get))
@@ -132,7 +173,68 @@ fn pages() -> Routes {
             "/{namespace}/{dot}/commits/{branch}",
             get(pages::commits::get),
         )
+        .route("/{namespace}/{dot}/compare", get(pages::compare::choose))
+        .route(
+            "/{namespace}/{dot}/compare/{range}",
+            get(pages::compare::get),
+        .route("/{namespace}/{dot}/branches", post(pages::branches::post))
+        .route(
+            "/{namespace}/{dot}/branches/delete",
+            post(pages::branches::delete),
+        )
+        .route(
+            "/{namespace}/{dot}/fork",
+            get(pages::fork::get).post(pages::fork::post),
+        )
         .route("/{namespace}/{dot}/graph", get(pages::graph::get))
+        .route("/{namespace}/{dot}/live", get(pages::live::get))
+        .route("/{namespace}/{dot}/notes", post(pages::notes::post))
+        .route(
+            "/{namespace}/{dot}/notes/delete",
+            post(pages::notes::delete),
+        )
+        .route(
+            "/{namespace}/{dot}/settings",
+            get(pages::settings::get).post(pages::settings::post),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/visibility",
+            post(pages::settings::visibility),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/grant",
+            post(pages::settings::grant),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/revoke",
+            post(pages::settings::revoke),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/protect",
+            post(pages::settings::protect),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/unprotect",
+            post(pages::settings::unprotect),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/rename",
+            post(pages::settings::rename),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/offer",
+            post(pages::settings::offer),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/withdraw",
+            post(pages::settings::withdraw),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/delete",
+            post(pages::settings::delete),
+        )
+        .route("/{namespace}/{dot}/tags", post(pages::tags::post))
+        .route("/{namespace}/{dot}/tags/delete", post(pages::tags::delete))
 }
 
 // For who runs it. No account has one of these names.
@@ -147,6 +249,25 @@ fn service() -> Routes {
 pub fn router(hub: Hub) -> Router {
     let pages = pages()
         .router
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
+        .merge(service().router)
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)
         .layer(middleware::from_fn_with_state(
@@ -162,7 +283,6 @@ pub fn router(hub: Hub) -> Router {
     Router::new()
         .nest("/api/v1", api)
         .merge(pages)
-        .merge(service().router)
         .layer(middleware::from_fn(web::guard::same_origin))
         .layer(middleware::from_fn_with_state(
             hub.clone(),

@@ -6,7 +6,7 @@ use dotmesh_api::NodeClient;
 use dotmesh_api::node::{Checkout, TransferOutcome};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::page::{DotPage, NotADotPage, Reference};
-use dotmesh_model::{BranchName, DotName, InvalidName, Namespace};
+use dotmesh_model::{BranchName, DotName, Namespace};
 
 use crate::commands::tell_restarted;
 use crate::config::{Config, Remote, RemoteName};
@@ -70,8 +70,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     } = source(&config, &words)?;
     let local = match args.local_name {
         Some(local) => local,
-        None => DotName::new(Namespace::default(), remote_dot.name())
-            .map_err(|error| CliError::usage(error.to_string()))?,
+        None => DotName::new(Namespace::default(), remote_dot.name())?,
     };
     let state = match &reference {
         Some(reference) => Some(resolve(&hub::client(&remote)?, &remote_dot, reference).await?),
@@ -163,7 +162,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
     let (remote, dot, branch) = arrange(config, words)?;
     let (remote_name, remote) = transfer::choose_remote(config, remote, Direction::Clone)?;
     let (dot, reference) = match dot.split_once('@') {
-        Some((dot, reference)) => (dot, Some(reference.parse().map_err(invalid)?)),
+        Some((dot, reference)) => (dot, Some(reference.parse()?)),
         None => (dot, None),
     };
     if let (Some(branch), Some(_)) = (branch, &reference) {
@@ -171,7 +170,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
             "the state is named twice: after the @, and as branch {branch}"
         )));
     }
-    let branch: Option<BranchName> = branch.map(str::parse).transpose().map_err(invalid)?;
+    let branch: Option<BranchName> = branch.map(str::parse).transpose()?;
     Ok(Source {
         dot: transfer::parse_remote_dot(&remote, dot)?,
         remote_name,
@@ -183,7 +182,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
 
 /// The dot, or the state of one, whose page has this address.
 pub fn at_address(config: &Config, address: &str) -> Result<Source> {
-    let page = DotPage::parse(address).map_err(explain)?;
+    let page = DotPage::parse(address).map_err(|error| explain(&error))?;
     let hub = page.hub.to_string();
     let Some((name, remote)) = config.remote_at(&hub) else {
         return Err(CliError::failed(format!("no remote is a login at {hub}"))
@@ -198,8 +197,8 @@ pub fn at_address(config: &Config, address: &str) -> Result<Source> {
     })
 }
 
-fn explain(error: NotADotPage) -> CliError {
-    let hint = match &error {
+fn explain(error: &NotADotPage) -> CliError {
+    let hint = match error {
         NotADotPage::TwoStates { .. } => {
             "Clone one of them: open its page, and paste the address of that."
         }
@@ -211,10 +210,6 @@ fn explain(error: NotADotPage) -> CliError {
         }
     };
     CliError::usage(error.to_string()).hint(hint)
-}
-
-fn invalid(error: InvalidName) -> CliError {
-    CliError::usage(error.to_string())
 }
 
 /// Which word is what: the remote comes first, but may be left out before a dot that cannot be a remote.

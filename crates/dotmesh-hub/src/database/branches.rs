@@ -75,13 +75,12 @@ impl Database {
         if protected(&mut tx, deed.dot).await?.contains(branch) {
             return Ok(Deletion::IsProtected);
         }
-        let head: Option<Vec<u8>> = sqlx::query_scalar(
-            "DELETE FROM branches WHERE dot = $1 AND name = $2 RETURNING head",
-        )
-        .bind(deed.dot)
-        .bind(branch.as_str())
-        .fetch_optional(&mut *tx)
-        .await?;
+        let head: Option<Vec<u8>> =
+            sqlx::query_scalar("DELETE FROM branches WHERE dot = $1 AND name = $2 RETURNING head")
+                .bind(deed.dot)
+                .bind(branch.as_str())
+                .fetch_optional(&mut *tx)
+                .await?;
         let Some(head) = head else {
             return Ok(Deletion::Missing);
         };
@@ -134,9 +133,10 @@ pub(super) async fn protected(
     connection: &mut AnyConnection,
     dot: DotId,
 ) -> Result<BTreeSet<BranchName>, DatabaseError> {
-    let names: Vec<String> = sqlx::query_scalar("SELECT name FROM protected_branches WHERE dot = $1")
-        .bind(dot)
-        .fetch_all(connection)
-        .await?;
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM protected_branches WHERE dot = $1")
+            .bind(dot)
+            .fetch_all(connection)
+            .await?;
     names.iter().map(|name| ids::name(name)).collect()
 }

@@ -21,11 +21,7 @@ pub struct NewSettings {
 impl Database {
     /// Sets all of it or, when there is no such branch, nothing and says `false`. What is so already is not
     /// written down.
-    pub async fn set_dot(
-        &self,
-        deed: Deed<'_>,
-        new: &NewSettings,
-    ) -> Result<bool, DatabaseError> {
+    pub async fn set_dot(&self, deed: Deed<'_>, new: &NewSettings) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
         let (description, default_branch, visibility): (String, String, String) = sqlx::query_as(
             "SELECT description, default_branch, visibility FROM dots WHERE id = $1",

@@ -15,7 +15,7 @@ use crate::access::Visibility;
 pub struct DotFacts {
     /// Its present name, where the one that was asked for is a former one.
     pub name: DotName,
-    /// The user whose namespace it is, if there is such a user.
+    /// The user whose namespace the dot is in, or would be.
     pub owner: Option<UserId>,
     /// The dot, if there is one.
     pub dot: Option<DotId>,
@@ -103,9 +103,11 @@ pub(super) async fn dot_facts(
     user: Option<UserId>,
 ) -> Result<DotFacts, DatabaseError> {
     // One statement whether the dot exists or not: the time it takes tells nothing. A name that a dot had leads to
-    // it as long as no other has it.
+    // it as long as no other has it, for those who may see the dot: to others, the owner of the name among them, it is
+    // free.
     type Row = (
         UserId,
+        Option<UserId>,
         Option<DotId>,
         Option<String>,
         Option<String>,
@@ -113,12 +115,14 @@ pub(super) async fn dot_facts(
         Option<String>,
     );
     let row: Option<Row> = sqlx::query_as(
-        r#"SELECT coalesce(d.owner, o.id), d.id, n.name, d.name, c.access, d.visibility
+        r#"SELECT o.id, d.owner, d.id, n.name, d.name, c.access, d.visibility
            FROM users o
            LEFT JOIN dots d ON d.id = coalesce(
                (SELECT x.id FROM dots x WHERE x.owner = o.id AND x.name = $1),
                (SELECT f.dot FROM former_names f JOIN dots x ON x.id = f.dot
-                WHERE f.owner = o.id AND f.name = $1 AND x.deleted IS NULL))
+                WHERE f.owner = o.id AND f.name = $1 AND x.deleted IS NULL
+                  AND (x.owner = $2 OR x.visibility = 'public' OR EXISTS
+                       (SELECT 1 FROM collaborators y WHERE y.dot = x.id AND y."user" = $2))))
            LEFT JOIN users n ON n.id = d.owner
            LEFT JOIN collaborators c ON c.dot = d.id AND c."user" = $2
            WHERE o.name = $3"#,
@@ -135,10 +139,10 @@ pub(super) async fn dot_facts(
         grant: None,
         visibility: Visibility::Private,
     };
-    let Some((owner, dot, namespace, present, grant, visibility)) = row else {
+    let Some((asked, owner, dot, namespace, present, grant, visibility)) = row else {
         return Ok(facts);
     };
-    facts.owner = Some(owner);
+    facts.owner = owner.or(Some(asked));
     facts.dot = dot;
     if let (Some(namespace), Some(present)) = (namespace, present) {
         facts.name = ids::dot_name(&namespace, &present)?;

@@ -1,10 +1,9 @@
-//! Dots get other names and other owners. What they were called before leads to them.
+//! Dots get other names. What they were called before leads to them.
 
 use dotmesh_model::DotName;
 use sqlx::AnyConnection;
 
 use super::events::{Deed, EventKind};
-use super::forks;
 use super::ids::{DotId, UserId};
 use super::{Database, DatabaseError};
 
@@ -33,54 +32,15 @@ impl Database {
                 .execute(&mut *tx)
                 .await?;
         }
-        log(&mut tx, deed, to, EventKind::Rename { from: deed.name.clone() }).await?;
-        tx.commit().await?;
-        Ok(true)
-    }
-
-    /// Gives a dot to another user, under a name of that namespace; who had it becomes its maintainer. `false` when
-    /// another dot has the name.
-    ///
-    /// Objects are stored by namespace: the new one gets rows of its own for those that the dot has. Unfinished
-    /// pushes end, as what they have sent is in the old one.
-    pub async fn transfer_dot(
-        &self,
-        deed: Deed<'_>,
-        from: UserId,
-        owner: UserId,
-        to: &DotName,
-    ) -> Result<bool, DatabaseError> {
-        let mut tx = self.begin().await?;
-        if find(&mut tx, owner, to.name()).await?.is_some() {
-            return Ok(false);
-        }
-        leave(&mut tx, deed, from).await?;
-        take(&mut tx, owner, to.name()).await?;
-        sqlx::query(
-            "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $1)",
+        log(
+            &mut tx,
+            deed,
+            to,
+            EventKind::Rename {
+                from: deed.name.clone(),
+            },
         )
-        .bind(deed.dot)
-        .execute(&mut *tx)
         .await?;
-        forks::copy_objects(&mut tx, deed.dot, deed.dot, owner).await?;
-        forks::drop_objects(&mut tx, deed.dot, from).await?;
-        sqlx::query("UPDATE dots SET owner = $1, name = $2 WHERE id = $3")
-            .bind(owner)
-            .bind(to.name())
-            .bind(deed.dot)
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query(r#"DELETE FROM collaborators WHERE dot = $1 AND "user" = $2"#)
-            .bind(deed.dot)
-            .bind(owner)
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query(r#"INSERT INTO collaborators (dot, "user", access) VALUES ($1, $2, 'maintain')"#)
-            .bind(deed.dot)
-            .bind(from)
-            .execute(&mut *tx)
-            .await?;
-        log(&mut tx, deed, to, EventKind::Transfer { from: deed.name.clone() }).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -115,7 +75,7 @@ pub(super) async fn take(
 }
 
 /// A dot is about to lose its name, which will lead to it.
-async fn leave(
+pub(super) async fn leave(
     connection: &mut AnyConnection,
     deed: Deed<'_>,
     owner: UserId,
@@ -130,8 +90,8 @@ async fn leave(
     Ok(())
 }
 
-/// Written down under the new name, which is the one to look for from now on.
-async fn log(
+/// Writes a change of name down, under the new one, which is the one to look for from now on.
+pub(super) async fn log(
     connection: &mut AnyConnection,
     deed: Deed<'_>,
     to: &DotName,

@@ -100,7 +100,8 @@ impl Database {
             NoteOn::Commit(commit) => (Some(commit), None),
             NoteOn::Branch(branch) => (None, Some(branch)),
         };
-        deed.log(&mut tx, EventKind::Note { commit, branch }).await?;
+        deed.log(&mut tx, EventKind::Note { commit, branch })
+            .await?;
         tx.commit().await?;
         Ok(note)
     }

@@ -85,13 +85,12 @@ impl Database {
         tag: &BranchName,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        let commit: Option<Vec<u8>> = sqlx::query_scalar(
-            "DELETE FROM tags WHERE dot = $1 AND name = $2 RETURNING commit_id",
-        )
-        .bind(deed.dot)
-        .bind(tag.as_str())
-        .fetch_optional(&mut *tx)
-        .await?;
+        let commit: Option<Vec<u8>> =
+            sqlx::query_scalar("DELETE FROM tags WHERE dot = $1 AND name = $2 RETURNING commit_id")
+                .bind(deed.dot)
+                .bind(tag.as_str())
+                .fetch_optional(&mut *tx)
+                .await?;
         let Some(commit) = commit else {
             return Ok(false);
         };

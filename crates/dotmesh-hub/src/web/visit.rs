@@ -82,8 +82,14 @@ impl Visit {
         action: Action,
     ) -> Result<(OpenDot, DotHeader), HubError> {
         let open = self.viewer.open(hub, dot, action).await?;
-        let details = hub.database.dot_details(open.existing()?).await?;
+        if open.name != *dot {
+            return Err(self.moved(dot, &open.name));
+        }
+        let viewer = self.user().map(|caller| caller.id);
+        let details = hub.database.dot_details(open.existing()?, viewer).await?;
         let header = DotHeader {
+            forks: details.forks,
+            newest_event: details.newest_event,
             namespace: dot.namespace.to_string(),
             name: dot.name().to_owned(),
             access: open.access,
@@ -97,6 +103,15 @@ impl Visit {
         Ok((open, header))
     }
 
+    /// To the same page of a dot by its present name.
+    fn moved(&self, from: &DotName, to: &DotName) -> HubError {
+        let rest = self.path.strip_prefix('/');
+        let rest = rest.and_then(|path| path.strip_prefix(from.full().as_str()));
+        HubError::Moved {
+            to: format!("/{}{}", to.full(), rest.unwrap_or_default()),
+        }
+    }
+
     /// `3 hours ago`.
     pub fn ago(&self, time: &jiff::Timestamp) -> String {
         show::ago(*time, self.now)
@@ -107,6 +122,7 @@ impl Visit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tab {
     Overview,
+    Files,
     Commits,
     Graph,
     Activity,
@@ -114,8 +130,9 @@ pub enum Tab {
 }
 
 /// The tabs that everyone sees, with their label and their path below the dot's.
-pub const TABS: [(Tab, &str, &str); 4] = [
+pub const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Overview, "Overview", ""),
+    (Tab::Files, "Files", "/tree"),
     (Tab::Commits, "Commits", "/commits"),
     (Tab::Graph, "Graph", "/graph"),
     (Tab::Activity, "Activity", "/activity"),
@@ -126,12 +143,16 @@ pub const TABS: [(Tab, &str, &str); 4] = [
 pub enum AccountTab {
     Account,
     Keys,
+    Offers,
+    Trash,
 }
 
 /// With their label and path.
-pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 2] = [
+pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 4] = [
     (AccountTab::Account, "Account", "/-/settings"),
     (AccountTab::Keys, "API keys", "/-/settings/keys"),
+    (AccountTab::Offers, "Offered dots", "/-/offers"),
+    (AccountTab::Trash, "Deleted dots", "/-/trash"),
 ];
 
 /// A tab of the administrators' pages.
@@ -162,8 +183,12 @@ pub struct DotHeader {
     pub default_branch: String,
     /// Markdown.
     pub description: String,
-    /// What it was forked from, if that is still there and the owner still is who it was.
+    /// What it was forked from, if that is still there and the viewer may see it.
     pub forked_from: Option<DotName>,
+    /// How many forks the viewer may see.
+    pub forks: u64,
+    /// The number of the last event.
+    pub newest_event: i64,
     /// Whether the viewer may push.
     pub has_writer: bool,
     /// Whether the viewer may maintain it.

@@ -5,7 +5,9 @@
     reason = "in a test it says where the test failed"
 )]
 
+mod account_pages;
 mod accounts;
+mod api;
 mod branches;
 mod browse;
 mod capability;
@@ -14,6 +16,9 @@ mod cuts;
 mod damage;
 mod deltas;
 mod device_logins;
+mod dot_pages;
+mod dots;
+mod forks;
 mod full_disk;
 mod limits;
 mod pages;
@@ -25,6 +30,8 @@ mod push;
 mod restart;
 mod roles;
 mod s3;
+mod search;
+mod security;
 mod several;
 mod stores;
 mod supervised;

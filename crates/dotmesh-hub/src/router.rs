@@ -10,7 +10,11 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 use crate::error::HubError;
 use crate::pages;
-use crate::routes::{begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version};
+use crate::routes::{
+    begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
+    forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
+    reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
+};
 use crate::state::Hub;
 use crate::web;
 
@@ -177,6 +181,7 @@ fn pages() -> Routes {
         .route(
             "/{namespace}/{dot}/compare/{range}",
             get(pages::compare::get),
+        )
         .route("/{namespace}/{dot}/branches", post(pages::branches::post))
         .route(
             "/{namespace}/{dot}/branches/delete",

@@ -34,6 +34,8 @@ pub enum ErrorCode {
     NoSpace,
     /// Larger than the limit.
     TooLarge,
+    /// Tried too often in a short time.
+    TooMany,
     /// A server that is needed cannot be reached, or is not what it should be.
     Unreachable,
     /// The caller went away or asked to stop.
@@ -99,6 +101,7 @@ impl ErrorCode {
             | Self::InUse => 409,
             Self::Incomplete | Self::Corrupt => 422,
             Self::TooLarge => 413,
+            Self::TooMany => 429,
             Self::NoSpace => 507,
             Self::Unreachable => 502,
             Self::Cancelled => 499,

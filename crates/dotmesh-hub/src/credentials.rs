@@ -69,6 +69,67 @@ impl fmt::Debug for Token {
     }
 }
 
+/// What a user compares between a program and a page, `BCDF-GHJK`: short, and good for minutes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserCode(String);
+
+/// No vowels, so no words; and no letters that look like digits.
+const CODE_LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
+
+/// Half as long as a code.
+const CODE_PART: usize = 4;
+
+impl UserCode {
+    /// A new one, one of 25 billions.
+    pub fn generate() -> Self {
+        let letter = || char::from(CODE_LETTERS[rand::random_range(0..CODE_LETTERS.len())]);
+        Self(std::iter::repeat_with(letter).take(2 * CODE_PART).collect())
+    }
+
+    /// What is stored of it.
+    pub fn digest(&self) -> KeyDigest {
+        KeyDigest::of(&self.0)
+    }
+}
+
+impl fmt::Display for UserCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, second) = self.0.split_at(CODE_PART);
+        write!(f, "{first}-{second}")
+    }
+}
+
+impl fmt::Debug for UserCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserCode(…)")
+    }
+}
+
+impl std::str::FromStr for UserCode {
+    type Err = NotACode;
+
+    /// Reads one as people type it, in either case, with blanks and dashes or without.
+    fn from_str(text: &str) -> Result<Self, NotACode> {
+        let letters: String = text
+            .chars()
+            .filter(|c| !matches!(c, ' ' | '-'))
+            .map(|c| c.to_ascii_uppercase())
+            .take(2 * CODE_PART + 1)
+            .collect();
+        let known = letters.bytes().all(|byte| CODE_LETTERS.contains(&byte));
+        if known && letters.len() == 2 * CODE_PART {
+            Ok(Self(letters))
+        } else {
+            Err(NotACode)
+        }
+    }
+}
+
+/// A text that is no code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a code has eight letters, such as BCDF-GHJK")]
+pub struct NotACode;
+
 /// The SHA-256 of an API key or of a token. Looked up by an index: what its time tells is of the digest, from which
 /// nothing leads back.
 #[derive(Clone, PartialEq, Eq)]
@@ -83,6 +144,21 @@ impl KeyDigest {
     /// As it is stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Reads a stored one.
+    pub fn from_stored(bytes: &[u8]) -> Option<Self> {
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// As it is in a form: of no use to who sees it.
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// Reads it from a form.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        Self::from_stored(&hex::decode(text).ok()?)
     }
 }
 
@@ -193,6 +269,32 @@ mod tests {
         assert!(key.digest() != other.digest());
         assert_eq!(key.reveal().len(), API_KEY_PREFIX.len() + 64);
         assert!(!format!("{key:?}").contains(&key.reveal()[4..]));
+    }
+
+    #[test]
+    fn a_code_is_read_as_people_type_it() {
+        let code = UserCode::generate();
+        let text = code.to_string();
+        assert_eq!(text.len(), 9);
+        for typed in [
+            text.clone(),
+            text.to_lowercase(),
+            text.replace('-', ""),
+            format!(" {} ", text.replace('-', " ")),
+        ] {
+            assert_eq!(typed.parse(), Ok(code.clone()), "{typed}");
+        }
+        for bad in [
+            "",
+            "BCDF-GHJ",
+            "BCDF-GHJKL",
+            "ACDF-GHJK",
+            "BCDF GHJ1",
+            "BCDF-GHJ\u{212a}",
+        ] {
+            assert_eq!(bad.parse::<UserCode>(), Err(NotACode), "{bad}");
+        }
+        assert!(!format!("{code:?}").contains(&text[..4]));
     }
 
     #[test]

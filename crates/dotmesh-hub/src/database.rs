@@ -2,24 +2,38 @@
 //!
 //! All SQL of the hub is in this folder, behind [`Database`], and runs on SQLite and PostgreSQL alike: parameters
 //! are `$1`, `$2`, …; columns are integers (also for what is true or false, and for times), texts and blobs; a
-//! column named `user` is quoted or qualified, since PostgreSQL has a word of its own there. Migrations are
-//! kept by dialect; each has the same number and meaning in both folders.
+//! column named `user` is quoted or qualified, since PostgreSQL has a word of its own there; a comparison or
+//! `EXISTS` that is selected becomes a number by `CASE`, and a `sum` a `BIGINT` by `CAST`; `CROSS JOIN`, whose order
+//! SQLite keeps, has its conditions in `WHERE`. Migrations are kept by dialect; each has the same number and
+//! meaning in both folders.
 
+pub mod attempts;
+pub mod branches;
 pub mod collaborators;
 pub mod commits;
+pub mod device_logins;
 mod dialect;
+pub mod dot_settings;
 pub mod dots;
 pub mod error;
 pub mod events;
 pub mod facts;
 pub mod finish;
+pub mod forks;
 pub mod ids;
 pub mod keys;
 pub mod leases;
+pub mod links;
 pub mod listing;
+pub mod names;
+pub mod notes;
 pub mod objects;
+pub mod search;
 pub mod sessions;
 pub mod tags;
+pub mod totals;
+pub mod transfers;
+pub mod trash;
 pub mod uploads;
 pub mod users;
 pub mod walk;

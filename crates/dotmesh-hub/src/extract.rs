@@ -1,5 +1,7 @@
 //! From a request's path and body to values: every parser answers with an error, never a panic.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
@@ -11,7 +13,10 @@ use dotmesh_api::hub_client;
 use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
+use crate::database::ids::{DotId, NoteId};
 use crate::error::HubError;
+use crate::settings::Settings;
+use crate::state::Hub;
 
 /// How long a client may be silent while it sends a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,6 +39,18 @@ pub struct OwnerPath(pub UserName);
 /// The branch in a path: `{branch}`.
 #[derive(Debug, Clone)]
 pub struct BranchPath(pub BranchName);
+
+/// The tag in a path: `{tag}`.
+#[derive(Debug, Clone)]
+pub struct TagPath(pub BranchName);
+
+/// The dot in a path that has no name at present: `{id}`.
+#[derive(Debug, Clone, Copy)]
+pub struct DotIdPath(pub DotId);
+
+/// The note in a path: `{note}`.
+#[derive(Debug, Clone, Copy)]
+pub struct NotePath(pub NoteId);
 
 /// The reference in a path: `{reference}`, a branch, a tag or the beginning of a commit's id.
 #[derive(Debug, Clone)]
@@ -84,6 +101,29 @@ impl<S: Send + Sync> FromRequestParts<S> for BranchPath {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for TagPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        Ok(Self(segment(parts, state, "tag").await?.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DotIdPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "id").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NotePath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "note").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for RefPath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
@@ -125,6 +165,62 @@ async fn segment<S: Send + Sync>(
         .find(|(key, _)| *key == name)
         .ok_or_else(malformed)?;
     Ok(segment.1.to_owned())
+}
+
+/// Where a connection comes from: what the listener knows of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// Where a request comes from, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(Option<IpAddr>);
+
+impl FromRequestParts<Hub> for ClientAddress {
+    type Rejection = std::convert::Infallible;
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(parts, &hub.settings))
+    }
+}
+
+impl ClientAddress {
+    /// The connection's, or what the hub's own proxies say: each adds whom it got the request from, so the last one
+    /// that is none of them is the client. What stands before it the client could have made up.
+    pub fn of(parts: &Parts, settings: &Settings) -> Self {
+        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+        let mut address = peer;
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter();
+        let mut hops = forwarded
+            .rev()
+            .filter_map(|header| header.to_str().ok())
+            .flat_map(|header| header.rsplit(','));
+        while address.is_some_and(|address| settings.is_trusted_proxy(address)) {
+            match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
+                Some(Ok(hop)) => address = Some(hop.to_canonical()),
+                Some(Err(_)) | None => break,
+            }
+        }
+        Self(address)
+    }
+
+    /// What belongs to one user: the address, of version 6 the network that it is in.
+    pub fn network(&self) -> String {
+        match self.0 {
+            Some(IpAddr::V6(address)) => {
+                let [a, b, c, d, ..] = address.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "{address}"),
+            None => f.write_str("an unknown address"),
+        }
+    }
 }
 
 /// Reads a whole body of at most `limit` bytes.

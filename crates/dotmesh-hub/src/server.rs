@@ -4,10 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+
+use crate::extract::Peer;
 
 /// How long a client may take to send a request's head, and to begin the next one on its connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,8 +42,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
             accepted = accept => accepted,
             () = &mut shutdown => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file handles, most likely: some connection will end.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -48,13 +53,17 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         };
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
+        let router = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request
+                .extensions_mut()
+                .insert(Peer(peer.ip().to_canonical()));
+            router.call(request)
+        });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(
-                TokioIo::new(stream),
-                TowerToHyperService::new(router.clone()),
-            );
+            .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             let _turn = turn;

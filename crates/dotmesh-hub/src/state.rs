@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use dotmesh_store::PackStore;
 use tokio::sync::Semaphore;
@@ -9,6 +10,9 @@ use tokio::sync::Semaphore;
 use crate::credentials::HashedPassword;
 use crate::database::Database;
 use crate::database::ids::UploadId;
+use crate::metrics::Metrics;
+use crate::rate_limit::RateLimit;
+use crate::routes::health::Readiness;
 use crate::settings::Settings;
 
 /// Passwords hashed at once: each takes a core and 19 MiB.
@@ -49,13 +53,18 @@ pub struct Hub {
     pub(crate) counting: Arc<Semaphore>,
     pub(crate) finishes: Arc<Semaphore>,
     pub(crate) nobody: Arc<HashedPassword>,
+    pub(crate) rate_limit: Option<Arc<RateLimit>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Arc<tokio::sync::Mutex<Option<(Instant, Readiness)>>>,
     finishing: Arc<Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Hub {
     /// Puts the parts together.
     pub fn new(database: Database, packs: PackStore, settings: Settings) -> Self {
+        let rate_limit = settings.rate_limit.map(RateLimit::new).map(Arc::new);
         Self {
+            rate_limit,
             settings: Arc::new(settings),
             database,
             packs,
@@ -67,6 +76,8 @@ impl Hub {
             counting: Arc::new(Semaphore::new(COUNTING)),
             finishes: Arc::new(Semaphore::new(FINISHES)),
             nobody: Arc::new(HashedPassword::nobody()),
+            metrics: Arc::default(),
+            readiness: Arc::default(),
             finishing: Arc::default(),
         }
     }

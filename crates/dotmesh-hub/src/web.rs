@@ -8,6 +8,7 @@ pub mod headers;
 pub mod highlight;
 pub mod markdown;
 pub mod show;
+pub mod shown_event;
 pub mod tree_address;
 pub mod visit;
 

@@ -133,8 +133,7 @@ impl Database {
             let rows: Vec<SummaryRow> = sqlx::query_as(
                 "SELECT c.id, c.author, c.time, c.message
                  FROM numbers n CROSS JOIN commits c
-                   ON c.dot = $1 AND c.id = substr($2, n.n * 16 + 1, 16)
-                 WHERE n.n < $3",
+                 WHERE n.n < $3 AND c.dot = $1 AND c.id = substr($2, n.n * 16 + 1, 16)",
             )
             .bind(dot)
             .bind(list)
@@ -232,9 +231,9 @@ pub(super) async fn insert(
     .bind(commit.sealed.seal.as_bytes().as_slice())
     .bind(commit.sealed.root.as_bytes().as_slice())
     .bind(commit.sealed.record.as_str())
-    .bind(commit.author.as_str())
+    .bind(ids::text(&commit.author))
     .bind(commit.time.as_second())
-    .bind(commit.message.as_str())
+    .bind(ids::text(&commit.message))
     .execute(connection)
     .await?;
     Ok(())

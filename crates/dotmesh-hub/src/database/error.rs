@@ -6,6 +6,9 @@ pub enum DatabaseError {
     /// The disk is full.
     #[error("the disk of the database is full")]
     NoSpace(#[source] sqlx::Error),
+    /// A text has what the database's texts cannot have. Only PostgreSQL refuses one, for a zero character.
+    #[error("a text in the request has a zero character")]
+    Text(#[source] sqlx::Error),
     /// It cannot be the address of one.
     #[error("this is not the address of a database: write postgres://USER@HOST/DATABASE")]
     Address,
@@ -26,16 +29,18 @@ pub enum DatabaseError {
 /// A full disk: SQLite's primary result code, and PostgreSQL's state.
 const FULL: [&str; 2] = ["13", "53100"];
 
+/// PostgreSQL's state for a character that its encoding does not have.
+const NO_CHARACTER: &str = "22021";
+
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
-        let full = error
+        let code = error
             .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code)
-            .is_some_and(|code| FULL.contains(&code.as_ref()));
-        if full {
-            Self::NoSpace(error)
-        } else {
-            Self::Failed(error)
+            .and_then(sqlx::error::DatabaseError::code);
+        match code.as_deref() {
+            Some(code) if FULL.contains(&code) => Self::NoSpace(error),
+            Some(NO_CHARACTER) => Self::Text(error),
+            _ => Self::Failed(error),
         }
     }
 }

@@ -40,9 +40,47 @@ row_id!(
     /// An upload.
     UploadId
 );
+row_id!(
+    /// A note.
+    NoteId
+);
+
+impl KeyId {
+    /// As it is in a form.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+
+    /// From a form: whose key it is has to be looked at.
+    pub fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+}
 
 /// How many bits of an object's id are its number in its pack: no pack has room for more objects.
 const NUMBER_BITS: u32 = 20;
+
+/// A row as an address names it: a number that means nothing outside.
+macro_rules! public_id {
+    ($name:ident) => {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = std::num::ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+public_id!(DotId);
+public_id!(NoteId);
 
 impl ObjectId {
     /// The id of an object.
@@ -88,6 +126,11 @@ pub(super) fn dot_name(namespace: &str, name: &str) -> Result<DotName, DatabaseE
     DotName::new(self::name(namespace)?, name).map_err(|_| DatabaseError::Damaged { what: "name" })
 }
 
+/// A text that others chose, as every database can keep it: PostgreSQL's texts have no zero characters.
+pub(super) fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 pub(super) fn unsigned<T: TryFrom<i64>>(number: i64) -> Result<T, DatabaseError> {
     number
         .try_into()
@@ -99,11 +142,8 @@ pub(super) fn time(seconds: i64) -> Result<Timestamp, DatabaseError> {
 }
 
 pub(super) fn visibility(text: &str) -> Result<Visibility, DatabaseError> {
-    match text {
-        "private" => Ok(Visibility::Private),
-        "public" => Ok(Visibility::Public),
-        _ => Err(DatabaseError::Damaged { what: "visibility" }),
-    }
+    text.parse()
+        .map_err(|_| DatabaseError::Damaged { what: "visibility" })
 }
 
 pub(super) fn scope(text: &str) -> Result<Scope, DatabaseError> {

@@ -77,10 +77,12 @@ impl Database {
 
     /// Removes the uploads that were begun before `deadline`. Says how many.
     pub async fn expire_uploads(&self, deadline: Timestamp) -> Result<u64, DatabaseError> {
+        let mut tx = self.begin().await?;
         let done = sqlx::query("DELETE FROM uploads WHERE created < $1")
             .bind(deadline.as_second())
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
+        tx.commit().await?;
         Ok(done.rows_affected())
     }
 }

@@ -1,13 +1,14 @@
 //! Whatever arrives damaged or lying is refused, and leaves nothing behind.
 
 use bytes::Bytes;
-use dotmesh_api::{ErrorCode, hub::FinishUpload};
+use dotmesh_api::ErrorCode;
+use dotmesh_api::hub::{FinishUpload, SealedCommit};
 use dotmesh_model::{BranchName, CommitId, CommitRecord};
-use dotmesh_store::{Kind, Object, PackReader};
+use dotmesh_store::{Kind, Object, PackReader, ROOT_SEAL};
 
 use crate::support::{
-    Made, TestHub, commit, dot, files, finish, pack, push_first, refused, root_commit, sealed,
-    update,
+    Made, TestHub, commit, dot, files, finish, pack, push, push_first, record, refused,
+    root_commit, sealed, update,
 };
 
 #[tokio::test]
@@ -266,4 +267,31 @@ fn no_body_makes_the_server_fail() {
         })
         .unwrap();
     drop(hub);
+}
+
+/// Texts may have a zero character, which PostgreSQL cannot keep.
+#[tokio::test]
+async fn zero_characters_make_nothing_fail() {
+    let hub = TestHub::start().await;
+    let (alice, key) = hub.user_with_secret("alice").await;
+    let app = dot("alice/app");
+    let files = files(&[("a", b"one")]);
+    let id = CommitId::from_bytes([9; 16]);
+    let record = record(id, CommitId::ROOT).replace("a message", "a \\u0000 message");
+    let seal = dotmesh_store::seal(ROOT_SEAL, record.as_bytes(), files.root());
+    let root = files.root();
+    let sealed = SealedCommit { seal, root, record };
+    let made = Made { id, sealed };
+    push(&alice, &app, None, &made, &files).await.unwrap();
+    let told = alice.commits(&app, id, None).await.unwrap().commits;
+    assert_eq!(told, [made.sealed]);
+
+    let base = format!("{}/api/v1/dots/alice/app", hub.url);
+    for address in ["uploads/%00/missing", "uploads/%00/packs"] {
+        let request = reqwest::Client::new()
+            .post(format!("{base}/{address}"))
+            .basic_auth("alice", Some(&key));
+        let status = request.send().await.unwrap().status().as_u16();
+        assert!((400..500).contains(&status), "{status} from {address}");
+    }
 }

@@ -5,6 +5,7 @@
     reason = "in a test it says where the test failed"
 )]
 
+mod account_pages;
 mod accounts;
 mod branches;
 mod browse;
@@ -13,6 +14,7 @@ mod cli;
 mod cuts;
 mod damage;
 mod deltas;
+mod device_logins;
 mod full_disk;
 mod limits;
 mod pages;
@@ -24,6 +26,7 @@ mod push;
 mod restart;
 mod roles;
 mod s3;
+mod security;
 mod several;
 mod stores;
 mod supervised;

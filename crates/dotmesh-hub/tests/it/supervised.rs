@@ -24,6 +24,7 @@ pub(crate) struct Supervised {
 }
 
 /// Which of its outputs a server tells by that it is ready.
+#[derive(Clone, Copy)]
 pub(crate) enum Says {
     Out(fn(&str) -> Option<String>),
     Error(fn(&str) -> Option<String>),

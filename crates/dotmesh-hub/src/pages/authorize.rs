@@ -1,0 +1,139 @@
+//! `/-/authorize`: whether a program that asks for a key gets one.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+use crate::access::Scope;
+use crate::auth::Caller;
+use crate::clock;
+use crate::credentials::UserCode;
+use crate::database::attempts::Limit;
+use crate::database::device_logins::{Decision, WaitingLogin};
+use crate::error::HubError;
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::{Page, Visit, render};
+
+/// Codes that a user may look for: who guesses one would give another's program a key to an account of their own.
+const LIMIT: Limit = Limit {
+    attempts: 20,
+    within: SignedDuration::from_mins(10),
+};
+
+#[derive(Template)]
+#[template(path = "authorize.html")]
+struct AuthorizePage {
+    visit: Visit,
+    user: String,
+    step: Step,
+}
+
+/// What the page shows.
+enum Step {
+    /// A field for the code; and maybe that there is no login of the one given.
+    Ask { missed: bool },
+    /// The program that waits.
+    Decide { code: UserCode, login: WaitingLogin },
+    /// What was decided.
+    Done { approved: bool },
+}
+
+/// The code, which the user may type instead.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    #[serde(default)]
+    code: String,
+}
+
+/// The form.
+#[derive(Deserialize)]
+pub struct Fields {
+    code: String,
+    decision: Word,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Approve,
+    Deny,
+}
+
+/// Shows who asks.
+pub async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<Asked>) -> Page {
+    let caller = full(&visit)?;
+    let user = caller.name.to_string();
+    if asked.code.is_empty() {
+        let step = Step::Ask { missed: false };
+        return render(&AuthorizePage { visit, user, step });
+    }
+    let code = look_up(&hub, caller, &asked.code).await?;
+    let login = match &code {
+        Some(code) => {
+            let digest = code.digest();
+            hub.database.waiting_login(&digest, visit.now).await?
+        }
+        None => None,
+    };
+    match code.zip(login) {
+        Some((code, login)) => {
+            let step = Step::Decide { code, login };
+            render(&AuthorizePage { visit, user, step })
+        }
+        None => missed(visit, user),
+    }
+}
+
+/// Decides.
+pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Fields>) -> Page {
+    let caller = full(&visit)?;
+    let user = caller.name.to_string();
+    let Some(code) = look_up(&hub, caller, &fields.code).await? else {
+        return missed(visit, user);
+    };
+    let (decision, approved) = match fields.decision {
+        Word::Approve => (Decision::Approve(caller.id), true),
+        Word::Deny => (Decision::Deny, false),
+    };
+    let digest = code.digest();
+    if !hub
+        .database
+        .decide_login(&digest, decision, clock::now())
+        .await?
+    {
+        return missed(visit, user);
+    }
+    tracing::info!(%user, approved, "a program's login was decided");
+    let step = Step::Done { approved };
+    render(&AuthorizePage { visit, user, step })
+}
+
+/// The user, who has to be there in person: a narrow key makes no wider one.
+fn full(visit: &Visit) -> Result<&Caller, HubError> {
+    let caller = visit.caller()?;
+    if caller.scope < Scope::Admin {
+        let needed = Scope::Admin;
+        return Err(HubError::NarrowKey { needed });
+    }
+    Ok(caller)
+}
+
+/// The code, if it may be one. Each look counts.
+async fn look_up(hub: &Hub, caller: &Caller, text: &str) -> Result<Option<UserCode>, HubError> {
+    let subject = format!("code by {}", caller.name);
+    if !hub.database.attempt(&subject, LIMIT, clock::now()).await? {
+        let what = "codes that were looked for";
+        return Err(HubError::TooMany { what });
+    }
+    Ok(text.parse().ok())
+}
+
+fn missed(visit: Visit, user: String) -> Page {
+    let step = Step::Ask { missed: true };
+    let page = render(&AuthorizePage { visit, user, step })?;
+    Ok((StatusCode::NOT_FOUND, page).into_response())
+}

@@ -1,0 +1,39 @@
+//! `POST /api/v1/logins/token`: what became of a login. The code that was given for it is the login.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use dotmesh_api::hub::{DeviceCode, LoginState};
+
+use crate::clock;
+use crate::credentials::{ApiKey, KeyDigest};
+use crate::database::device_logins::DeviceLoginState;
+use crate::error::HubError;
+use crate::extract::{parse_json, read_body};
+use crate::state::Hub;
+
+const MAX_BODY_LENGTH: usize = 1024;
+
+/// Tells it; the key once.
+pub async fn post(State(hub): State<Hub>, body: Body) -> Result<Json<LoginState>, HubError> {
+    let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
+    let DeviceCode { device_code } = parse_json(&body)?;
+    let device = KeyDigest::of(&device_code);
+    let key = ApiKey::generate();
+    let state = hub
+        .database
+        .device_login(&device, &key.digest(), clock::now())
+        .await?;
+    Ok(Json(match state {
+        None => return Err(HubError::NoSuchLogin),
+        Some(DeviceLoginState::Pending) => LoginState::Pending,
+        Some(DeviceLoginState::Denied) => LoginState::Denied,
+        Some(DeviceLoginState::Approved(user)) => {
+            tracing::info!(%user, "a program has logged in");
+            LoginState::Approved {
+                user,
+                key: key.reveal().to_owned(),
+            }
+        }
+    }))
+}

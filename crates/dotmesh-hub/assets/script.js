@@ -24,8 +24,51 @@ document.addEventListener("keydown", (event) => {
 });
 
 // Actions that cannot be undone ask once more.
-for (const form of document.querySelectorAll("form[data-confirm]")) {
-  form.addEventListener("submit", (event) => {
-    if (!window.confirm(form.dataset.confirm)) event.preventDefault();
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+// Names of users are completed while they are typed.
+for (const field of document.querySelectorAll("input[data-complete]")) {
+  field.addEventListener("input", async () => {
+    const prefix = field.value.trim();
+    if (prefix.length < 2) return;
+    const answer = await fetch(`${field.dataset.complete}?prefix=${encodeURIComponent(prefix)}`);
+    if (!answer.ok || field.value.trim() !== prefix) return;
+    const names = await answer.json();
+    field.list.replaceChildren(...names.map((name) => new Option(name, name)));
   });
+}
+
+// What happens to a dot shows without a reload: parts that can be replaced are, and otherwise a notice says so. Only
+// while the page is seen, as a browser has few connections to a host.
+const live = document.querySelector("[data-live]");
+if (live) {
+  let source;
+  const replace = async () => {
+    const parts = document.querySelectorAll("[data-live-part]");
+    if (parts.length === 0) return false;
+    const answer = await fetch(location.href);
+    if (!answer.ok || answer.redirected) return false;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of parts) {
+      const other = page.getElementById(part.id);
+      if (other) part.replaceWith(document.adoptNode(other));
+    }
+    live.dataset.since = page.querySelector("[data-live]")?.dataset.since ?? live.dataset.since;
+    return true;
+  };
+  const follow = () => {
+    source?.close();
+    if (document.hidden) return;
+    source = new EventSource(live.dataset.live);
+    source.addEventListener("message", async (event) => {
+      if (Number(event.data) <= Number(live.dataset.since)) return;
+      live.dataset.since = event.data;
+      if (!await replace()) live.hidden = false;
+    });
+  };
+  document.addEventListener("visibilitychange", follow);
+  follow();
 }

@@ -350,10 +350,6 @@ impl Viewer {
     ) -> Result<OpenDot, HubError> {
         let name = self.0.as_ref().map(|caller| &caller.name);
         let role = access::role(name, &facts.name, facts.grant, facts.visibility);
-        if role == access::Role::Stranger && facts.name != *dot {
-            // The name is free for its namespace's owner, who need not have to do with the dot that had it.
-            return self.admit(dot, &facts.without_dot(dot), action);
-        }
         let presence = if facts.dot.is_some() {
             Presence::Exists
         } else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::database::DatabaseError;
+use crate::operations::delete_dot::GRACE;
 use crate::state::Hub;
 
 /// How long an unfinished upload can be resumed.
@@ -29,7 +30,7 @@ pub async fn run(hub: &Hub) {
     }
 }
 
-/// Removes what was never finished, and sessions and links that have ended, unless another process sees to it. Says how
+/// Removes what was never finished, sessions and links that have ended, and what was deleted long ago, unless another process sees to it. Says how
 /// many uploads.
 async fn expire_uploads(hub: &Hub, holder: &str) -> Result<u64, DatabaseError> {
     let now = clock::now();
@@ -41,5 +42,9 @@ async fn expire_uploads(hub: &Hub, holder: &str) -> Result<u64, DatabaseError> {
     }
     hub.database.expire_sessions(now).await?;
     hub.database.expire_links(now).await?;
+    let purged = hub.database.purge_dots(now - GRACE).await?;
+    if purged > 0 {
+        tracing::info!(purged, "removed deleted dots");
+    }
     hub.database.expire_uploads(now - UPLOAD_LIFETIME).await
 }

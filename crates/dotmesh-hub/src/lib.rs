@@ -13,6 +13,7 @@ pub mod database;
 pub mod error;
 pub mod extract;
 pub mod jobs;
+pub mod live;
 pub mod metrics;
 pub mod operations;
 pub mod pages;

@@ -10,11 +10,7 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 use crate::error::HubError;
 use crate::pages;
-use crate::routes::{
-    begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
-    forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
-    reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
-};
+use crate::routes::{begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version};
 use crate::state::Hub;
 use crate::web;
 
@@ -155,6 +151,12 @@ fn pages() -> Routes {
         .route("/-/admin/invitations", post(pages::admin::invite))
         .route("/-/admin/resets", post(pages::admin::reset))
         .route("/-/admin/events", get(pages::admin_events::get))
+        .route("/-/offers", get(pages::offers::get))
+        .route("/-/offers/take", post(pages::offers::take))
+        .route("/-/offers/decline", post(pages::offers::decline))
+        .route("/-/search", get(pages::search::get))
+        .route("/-/trash", get(pages::trash::get))
+        .route("/-/trash/restore", post(pages::trash::restore))
         .route("/-/{*rest}", any(async || HubError::NoSuchAddress))
         .route("/{namespace}", get(pages::owner::get))
         .route("/{namespace}/{dot}", get(pages::dot::get))
@@ -175,8 +177,64 @@ fn pages() -> Routes {
         .route(
             "/{namespace}/{dot}/compare/{range}",
             get(pages::compare::get),
+        .route("/{namespace}/{dot}/branches", post(pages::branches::post))
+        .route(
+            "/{namespace}/{dot}/branches/delete",
+            post(pages::branches::delete),
+        )
+        .route(
+            "/{namespace}/{dot}/fork",
+            get(pages::fork::get).post(pages::fork::post),
         )
         .route("/{namespace}/{dot}/graph", get(pages::graph::get))
+        .route("/{namespace}/{dot}/live", get(pages::live::get))
+        .route("/{namespace}/{dot}/notes", post(pages::notes::post))
+        .route(
+            "/{namespace}/{dot}/notes/delete",
+            post(pages::notes::delete),
+        )
+        .route(
+            "/{namespace}/{dot}/settings",
+            get(pages::settings::get).post(pages::settings::post),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/visibility",
+            post(pages::settings::visibility),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/grant",
+            post(pages::settings::grant),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/revoke",
+            post(pages::settings::revoke),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/protect",
+            post(pages::settings::protect),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/unprotect",
+            post(pages::settings::unprotect),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/rename",
+            post(pages::settings::rename),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/offer",
+            post(pages::settings::offer),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/withdraw",
+            post(pages::settings::withdraw),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/delete",
+            post(pages::settings::delete),
+        )
+        .route("/{namespace}/{dot}/tags", post(pages::tags::post))
+        .route("/{namespace}/{dot}/tags/delete", post(pages::tags::delete))
 }
 
 // For who runs it. No account has one of these names.

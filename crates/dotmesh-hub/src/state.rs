@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::credentials::HashedPassword;
 use crate::database::Database;
 use crate::database::ids::UploadId;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimit;
 use crate::routes::health::Readiness;
@@ -45,6 +46,8 @@ pub struct Hub {
     pub settings: Arc<Settings>,
     /// Its objects.
     pub packs: PackStore,
+    /// Who looks at its pages at this moment.
+    pub live: Live,
     pub(crate) password_checks: Arc<Semaphore>,
     pub(crate) packs_in: Arc<Semaphore>,
     pub(crate) resolving: Arc<Semaphore>,
@@ -68,6 +71,7 @@ impl Hub {
             settings: Arc::new(settings),
             database,
             packs,
+            live: Live::default(),
             password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
             packs_in: Arc::new(Semaphore::new(PACKS_IN_LENGTH)),
             resolving: Arc::new(Semaphore::new(RESOLVING)),

@@ -104,6 +104,10 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     let listener = server::bind(args.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     print(format_args!("listening on http://{address}"))?;
+    let shutdown = async {
+        shutdown.await;
+        hub.live.close();
+    };
     server::serve(listener, router::router(hub.clone()), shutdown).await;
     hub.database.close().await;
     Ok(())

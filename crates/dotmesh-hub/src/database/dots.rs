@@ -15,8 +15,6 @@ use crate::access::Visibility;
 pub struct DotFacts {
     /// Its present name, where the one that was asked for is a former one.
     pub name: DotName,
-    /// The user whose namespace was asked for, if there is such a user.
-    pub namespace: Option<UserId>,
     /// The user whose namespace the dot is in, or would be.
     pub owner: Option<UserId>,
     /// The dot, if there is one.
@@ -25,20 +23,6 @@ pub struct DotFacts {
     pub grant: Option<Access>,
     /// Who else may see it.
     pub visibility: Visibility,
-}
-
-impl DotFacts {
-    /// The same for who has nothing to do with the dot that once had the name: there is none.
-    pub fn without_dot(&self, name: &DotName) -> Self {
-        Self {
-            name: name.clone(),
-            namespace: self.namespace,
-            owner: self.namespace,
-            dot: None,
-            grant: None,
-            visibility: Visibility::Private,
-        }
-    }
 }
 
 /// A dot in a list.
@@ -119,7 +103,8 @@ pub(super) async fn dot_facts(
     user: Option<UserId>,
 ) -> Result<DotFacts, DatabaseError> {
     // One statement whether the dot exists or not: the time it takes tells nothing. A name that a dot had leads to
-    // it as long as no other has it.
+    // it as long as no other has it, for those who may see the dot: to others, the owner of the name among them, it is
+    // free.
     type Row = (
         UserId,
         Option<UserId>,
@@ -135,7 +120,9 @@ pub(super) async fn dot_facts(
            LEFT JOIN dots d ON d.id = coalesce(
                (SELECT x.id FROM dots x WHERE x.owner = o.id AND x.name = $1),
                (SELECT f.dot FROM former_names f JOIN dots x ON x.id = f.dot
-                WHERE f.owner = o.id AND f.name = $1 AND x.deleted IS NULL))
+                WHERE f.owner = o.id AND f.name = $1 AND x.deleted IS NULL
+                  AND (x.owner = $2 OR x.visibility = 'public' OR EXISTS
+                       (SELECT 1 FROM collaborators y WHERE y.dot = x.id AND y."user" = $2))))
            LEFT JOIN users n ON n.id = d.owner
            LEFT JOIN collaborators c ON c.dot = d.id AND c."user" = $2
            WHERE o.name = $3"#,
@@ -147,7 +134,6 @@ pub(super) async fn dot_facts(
     .await?;
     let mut facts = DotFacts {
         name: name.clone(),
-        namespace: None,
         owner: None,
         dot: None,
         grant: None,
@@ -156,7 +142,6 @@ pub(super) async fn dot_facts(
     let Some((asked, owner, dot, namespace, present, grant, visibility)) = row else {
         return Ok(facts);
     };
-    facts.namespace = Some(asked);
     facts.owner = owner.or(Some(asked));
     facts.dot = dot;
     if let (Some(namespace), Some(present)) = (namespace, present) {

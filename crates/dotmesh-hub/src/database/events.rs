@@ -230,6 +230,35 @@ impl Database {
     }
 }
 
+impl Database {
+    /// The number of a dot's last event; 0 when nothing has happened to it.
+    pub async fn newest_event(&self, dot: DotId) -> Result<i64, DatabaseError> {
+        let id = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events WHERE dot = $1")
+            .bind(dot)
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(id)
+    }
+
+    /// The number of the last event, and the dots that had one after that of a number.
+    pub async fn changed_dots(&self, after: i64) -> Result<(i64, Vec<DotId>), DatabaseError> {
+        let newest: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
+            .fetch_one(&self.readers)
+            .await?;
+        if newest <= after {
+            return Ok((newest, Vec::new()));
+        }
+        let dots = sqlx::query_scalar(
+            "SELECT DISTINCT dot FROM events WHERE id > $1 AND id <= $2 AND dot IS NOT NULL",
+        )
+        .bind(after)
+        .bind(newest)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok((newest, dots))
+    }
+}
+
 pub(super) async fn insert(
     connection: &mut sqlx::AnyConnection,
     event: &Event,

@@ -54,7 +54,7 @@ const TAGS: &str = concat!(
 /// Of the messages with the words `$2`, the newest `$3`, and of these what the viewer sees.
 const COMMITS_SQLITE: &str = concat!(
     "SELECT v.owner, v.dot, NULL, k.id, k.message FROM
-     (SELECT CAST(dot AS INTEGER) AS dot, commit_id FROM commit_words
+     (SELECT dot_id AS dot, commit_id FROM commit_words
       WHERE commit_words MATCH $2 ORDER BY rowid DESC LIMIT $3) w
      JOIN commits k ON k.dot = w.dot AND k.id = w.commit_id
      JOIN (SELECT d.id AS id, o.name AS owner, d.name AS dot FROM ",

@@ -5,9 +5,11 @@ use axum::extract::State;
 use dotmesh_model::BranchName;
 
 use crate::access::Action;
+use crate::database::notes::NoteOn;
 use crate::extract::{DotPath, RefPath};
 use crate::operations::describe_commit::{self, CommitDetails};
 use crate::operations::resolve_ref::resolve_ref;
+use crate::pages::notes::Notes;
 use crate::state::Hub;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
@@ -21,6 +23,7 @@ struct CommitPage {
     heads: Vec<BranchName>,
     tags: Vec<BranchName>,
     commands: Vec<String>,
+    notes: Notes,
 }
 
 impl CommitPage {
@@ -55,6 +58,8 @@ pub async fn get(
         .map(|tag| tag.name);
     let (heads, tags) = (heads.collect(), tags.collect());
     let commands = commit.commands(&visit.hub_url, &dot.url());
+    let on = NoteOn::Commit(commit.id);
+    let notes = Notes::on(&hub, &visit, &open, &dot, &on).await?;
     render(&CommitPage {
         visit,
         dot,
@@ -62,5 +67,6 @@ pub async fn get(
         heads,
         tags,
         commands,
+        notes,
     })
 }

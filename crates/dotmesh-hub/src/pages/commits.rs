@@ -7,10 +7,12 @@ use dotmesh_model::{BranchName, CommitId};
 use serde::Deserialize;
 
 use crate::access::Action;
+use crate::database::notes::NoteOn;
 use crate::database::tags::Tag;
 use crate::error::HubError;
 use crate::extract::{BranchPath, DotPath};
 use crate::operations::describe_commit::CommitSummary;
+use crate::pages::notes::Notes;
 use crate::state::Hub;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, render};
@@ -27,6 +29,7 @@ struct CommitsPage {
     commits: Vec<CommitSummary>,
     tags: Vec<Tag>,
     next: Option<CommitId>,
+    notes: Notes,
 }
 
 impl CommitsPage {
@@ -87,7 +90,10 @@ pub async fn get(
         .map(CommitSummary::of)
         .collect::<Result<_, _>>()?;
     let tags = hub.database.tags(id).await?;
+    let on = NoteOn::Branch(branch.clone());
+    let notes = Notes::on(&hub, &visit, &open, &dot, &on).await?;
     render(&CommitsPage {
+        notes,
         visit,
         dot,
         branch,

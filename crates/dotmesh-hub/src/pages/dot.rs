@@ -1,5 +1,7 @@
 //! `/OWNER/DOT`: what it is, its branches and tags, how to run it.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::extract::State;
 use dotmesh_model::BranchName;
@@ -19,6 +21,7 @@ struct DotPage {
     dot: DotHeader,
     description: String,
     branches: Vec<Branch>,
+    protected: BTreeSet<BranchName>,
     tags: Vec<Tag>,
     commands: Vec<String>,
 }
@@ -63,12 +66,14 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
         "docker-compose up -d".to_owned(),
     ];
     let tags = hub.database.tags(id).await?;
+    let protected = hub.database.protected(id).await?;
     let description = markdown::render(&dot.description);
     render(&DotPage {
         visit,
         dot,
         description,
         branches,
+        protected,
         tags,
         commands,
     })

@@ -143,12 +143,16 @@ pub const TABS: [(Tab, &str, &str); 5] = [
 pub enum AccountTab {
     Account,
     Keys,
+    Offers,
+    Trash,
 }
 
 /// With their label and path.
-pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 2] = [
+pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 4] = [
     (AccountTab::Account, "Account", "/-/settings"),
     (AccountTab::Keys, "API keys", "/-/settings/keys"),
+    (AccountTab::Offers, "Offered dots", "/-/offers"),
+    (AccountTab::Trash, "Deleted dots", "/-/trash"),
 ];
 
 /// A tab of the administrators' pages.

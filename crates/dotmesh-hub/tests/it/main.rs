@@ -7,6 +7,7 @@
 
 mod account_pages;
 mod accounts;
+mod api;
 mod branches;
 mod browse;
 mod capability;
@@ -15,6 +16,9 @@ mod cuts;
 mod damage;
 mod deltas;
 mod device_logins;
+mod dot_pages;
+mod dots;
+mod forks;
 mod full_disk;
 mod limits;
 mod pages;
@@ -26,6 +30,7 @@ mod push;
 mod restart;
 mod roles;
 mod s3;
+mod search;
 mod security;
 mod several;
 mod stores;

@@ -51,11 +51,13 @@ impl TestHub {
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
+        let live = hub.live.clone();
         let serving = tokio::spawn(server::serve(
             listener,
             router::router(hub.clone()),
-            async {
+            async move {
                 let _ = stopped.await;
+                live.close();
             },
         ));
         Self {

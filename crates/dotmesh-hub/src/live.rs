@@ -1,0 +1,137 @@
+//! Who looks at a dot's page learns that something happened there, whichever process it happened in: each process asks
+//! the database for new events every second, once for all that listen, and not while nobody does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+
+use crate::database::ids::DotId;
+use crate::database::{Database, DatabaseError};
+
+/// Pages that listen at once; more are not told.
+const MAX_LISTENERS: usize = 512;
+
+/// Events that a slow listener may be behind; then it looks for itself.
+const BACKLOG: usize = 256;
+
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The listeners of this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Live {
+    changes: broadcast::Sender<DotId>,
+    places: Arc<Semaphore>,
+    is_polling: Arc<AtomicBool>,
+    closing: watch::Sender<bool>,
+}
+
+/// One that listens.
+#[derive(Debug)]
+pub struct Listener {
+    changes: broadcast::Receiver<DotId>,
+    closing: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a listener learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Something may have happened to the dot.
+    Change,
+    /// The hub stops.
+    End,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            changes: broadcast::Sender::new(BACKLOG),
+            places: Arc::new(Semaphore::new(MAX_LISTENERS)),
+            is_polling: Arc::default(),
+            closing: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Live {
+    /// Begins to listen; `None` when too many do.
+    pub async fn listen(&self, database: &Database) -> Result<Option<Listener>, DatabaseError> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return Ok(None);
+        };
+        let listener = Listener {
+            changes: self.changes.subscribe(),
+            closing: self.closing.subscribe(),
+            _place: place,
+        };
+        if !self.is_polling.swap(true, Ordering::SeqCst) {
+            // Before the listener looks: what comes after is told.
+            let last = match database.changed_dots(i64::MAX).await {
+                Ok((last, _)) => last,
+                Err(error) => {
+                    self.is_polling.store(false, Ordering::SeqCst);
+                    return Err(error);
+                }
+            };
+            let (live, database) = (self.clone(), database.clone());
+            tokio::spawn(async move { live.poll(&database, last).await });
+        }
+        Ok(Some(listener))
+    }
+
+    /// Ends all listening: the hub stops.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    async fn poll(&self, database: &Database, mut last: i64) {
+        let mut closing = self.closing.subscribe();
+        let mut ticks = tokio::time::interval(POLL_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = closing.wait_for(|closing| *closing) => return,
+            }
+            if self.changes.receiver_count() == 0 {
+                self.is_polling.store(false, Ordering::SeqCst);
+                // One may have come just before it could see that.
+                if self.changes.receiver_count() == 0
+                    || self.is_polling.swap(true, Ordering::SeqCst)
+                {
+                    return;
+                }
+            }
+            match database.changed_dots(last).await {
+                Ok((newest, dots)) => {
+                    last = newest;
+                    for dot in dots {
+                        // Fails when all have gone.
+                        let _ = self.changes.send(dot);
+                    }
+                }
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "cannot look for new events");
+                }
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// Waits until something may have happened to a dot.
+    pub async fn hear(&mut self, dot: DotId) -> Heard {
+        loop {
+            tokio::select! {
+                _ = self.closing.wait_for(|closing| *closing) => return Heard::End,
+                changed = self.changes.recv() => match changed {
+                    Ok(changed) if changed != dot => {}
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return Heard::Change,
+                    Err(broadcast::error::RecvError::Closed) => return Heard::End,
+                },
+            }
+        }
+    }
+}

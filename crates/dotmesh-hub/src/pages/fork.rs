@@ -1,0 +1,53 @@
+//! `/OWNER/DOT/fork`: a dot's forks, and the way to one of one's own.
+
+use askama::Template;
+use axum::extract::State;
+use dotmesh_model::DotName;
+use serde::Deserialize;
+
+use crate::access::Action;
+use crate::extract::DotPath;
+use crate::operations::fork_dot::fork_dot;
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::visit::{DotHeader, Tab};
+use crate::web::{Page, Visit, go, render};
+
+#[derive(Template)]
+#[template(path = "fork.html")]
+struct ForkPage {
+    visit: Visit,
+    dot: DotHeader,
+    forks: Vec<DotName>,
+}
+
+impl ForkPage {
+    fn tab(&self) -> Tab {
+        Tab::Overview
+    }
+}
+
+/// What the fork shall be called.
+#[derive(Debug, Deserialize)]
+pub struct New {
+    name: String,
+}
+
+/// Shows the forks, and the form to make one.
+pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+    let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
+    let viewer = visit.user().map(|caller| caller.id);
+    let forks = hub.database.forks(open.existing()?, viewer).await?;
+    render(&ForkPage { visit, dot, forks })
+}
+
+/// Makes one.
+pub async fn post(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(dot): DotPath,
+    Form(New { name }): Form<New>,
+) -> Page {
+    let fork = fork_dot(&hub, visit.caller()?, &dot, name.trim()).await?;
+    go(&format!("/{}", fork.full()))
+}

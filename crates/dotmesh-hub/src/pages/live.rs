@@ -1,0 +1,99 @@
+//! `/OWNER/DOT/live`: the number of the dot's last event, and again whenever there is a new one, as server-sent events.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse as _;
+use bytes::Bytes;
+use futures::stream;
+use tokio::time::Instant;
+
+use crate::access::Action;
+use crate::auth::Viewer;
+use crate::database::ids::DotId;
+use crate::error::HubError;
+use crate::extract::DotPath;
+use crate::live::{Heard, Listener};
+use crate::state::Hub;
+use crate::web::{Page, Visit};
+
+/// After so long access is looked at again, and the connection shown to be alive.
+const CHECK_INTERVAL: Duration = Duration::from_secs(20);
+
+/// A browser comes back after it, with the credentials that it has then.
+const LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+struct Stream {
+    hub: Hub,
+    viewer: Viewer,
+    dot: dotmesh_model::DotName,
+    id: DotId,
+    listener: Listener,
+    end: Instant,
+    told: Option<i64>,
+}
+
+/// Tells it.
+pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+    let (open, _) = visit.open(&hub, &name, Action::Read).await?;
+    // A browser does not ask again after this: the page is as it would be without scripts.
+    let Some(listener) = hub.live.listen(&hub.database).await? else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let stream = Stream {
+        id: open.existing()?,
+        viewer: visit.viewer,
+        dot: open.name,
+        hub,
+        listener,
+        end: Instant::now() + LIFETIME,
+        told: None,
+    };
+    let parts = stream::unfold(stream, async |mut stream| {
+        let part = stream.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(part), stream))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, Body::from_stream(parts)).into_response())
+}
+
+impl Stream {
+    /// What to send next; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let mut is_due = self.told.is_none();
+            if !is_due {
+                let heard = self.listener.hear(self.id);
+                match tokio::time::timeout(CHECK_INTERVAL, heard).await {
+                    Ok(Heard::End) => return None,
+                    Ok(Heard::Change) => {}
+                    Err(_) => is_due = true,
+                }
+            }
+            self.check().await.ok()?;
+            let newest = self.hub.database.newest_event(self.id).await.ok()?;
+            if self.told != Some(newest) {
+                self.told = Some(newest);
+                return Some(format!("data: {newest}\n\n").into());
+            }
+            if is_due {
+                return Some(Bytes::from_static(b":\n\n"));
+            }
+        }
+    }
+
+    /// Whether the viewer may still see it.
+    async fn check(&self) -> Result<(), HubError> {
+        let open = self.viewer.open(&self.hub, &self.dot, Action::Read).await?;
+        if open.id == Some(self.id) && Instant::now() < self.end {
+            Ok(())
+        } else {
+            Err(HubError::NoSuchDot { dot: open.name })
+        }
+    }
+}

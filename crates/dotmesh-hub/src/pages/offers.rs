@@ -1,0 +1,73 @@
+//! `/-/offers`: dots that others offer, to be taken or declined.
+
+use askama::Template;
+use axum::extract::State;
+use serde::Deserialize;
+
+use crate::database::transfers::Offer;
+use crate::error::HubError;
+use crate::operations::take_dot;
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::visit::AccountTab;
+use crate::web::{Page, Visit, go, render};
+
+#[derive(Template)]
+#[template(path = "offers.html")]
+struct OffersPage {
+    visit: Visit,
+    user: String,
+    offers: Vec<Offer>,
+}
+
+impl OffersPage {
+    fn tab(&self) -> AccountTab {
+        AccountTab::Offers
+    }
+}
+
+/// A dot that is taken, and what it shall be called.
+#[derive(Debug, Deserialize)]
+pub struct Taken {
+    dot: String,
+    name: String,
+}
+
+/// A dot that is declined.
+#[derive(Debug, Deserialize)]
+pub struct Declined {
+    dot: String,
+}
+
+/// Lists them.
+pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
+    let caller = visit.account()?;
+    let offers = hub.database.offers(caller.id).await?;
+    render(&OffersPage {
+        user: caller.name.to_string(),
+        visit,
+        offers,
+    })
+}
+
+/// Takes one.
+pub async fn take(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Form(Taken { dot, name }): Form<Taken>,
+) -> Page {
+    let dot = dot.parse().map_err(|_| HubError::NoSuchOffer)?;
+    let name = take_dot::take_dot(&hub, visit.caller()?, dot, name.trim()).await?;
+    go(&format!("/{}", name.full()))
+}
+
+/// Declines one.
+pub async fn decline(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Form(Declined { dot }): Form<Declined>,
+) -> Page {
+    let dot = dot.parse().map_err(|_| HubError::NoSuchOffer)?;
+    take_dot::decline_dot(&hub, visit.caller()?, dot).await?;
+    go("/-/offers")
+}

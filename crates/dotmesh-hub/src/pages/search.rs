@@ -1,0 +1,130 @@
+//! `/-/search`: dots, branches, tags and messages that the viewer may see.
+
+use askama::Template;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use dotmesh_api::dots::Found;
+
+use crate::error::HubError;
+use crate::operations::search::{self, Place, SearchQuery, Words};
+use crate::state::Hub;
+use crate::web::{Page, Visit, render, show};
+
+/// How much of a text is shown, in characters.
+const MAX_EXCERPT_LENGTH: usize = 240;
+
+#[derive(Template)]
+#[template(path = "search.html")]
+struct SearchPage {
+    visit: Visit,
+    query: SearchQuery,
+    places: Vec<(Place, String)>,
+    hits: Vec<Hit>,
+    next: Option<String>,
+}
+
+/// Something that was found: each text in parts, with whether a part is what was looked for.
+struct Hit {
+    url: String,
+    title: Vec<(bool, String)>,
+    dot: String,
+    excerpt: Vec<(bool, String)>,
+}
+
+impl Hit {
+    fn new(found: Found, place: Place, words: &Words) -> Self {
+        let full = found.dot.full();
+        let mark = |text: &str| {
+            let parts = words.mark(text).into_iter();
+            parts
+                .map(|(is_word, part)| (is_word, part.to_owned()))
+                .collect()
+        };
+        let excerpt = |text: &str| mark(&excerpt(text, words));
+        let (title, rest) = show::split_message(&found.text);
+        let commit = found.commit.map(|commit| commit.to_string());
+        let (commit, name) = (commit.unwrap_or_default(), found.name.map(String::from));
+        let name = name.unwrap_or_default();
+        let (url, title, excerpt) = match place {
+            Place::Dots => (format!("/{full}"), mark(&full), excerpt(&found.text)),
+            Place::Branches => (format!("/{full}/commits/{name}"), mark(&name), Vec::new()),
+            Place::Tags => (
+                format!("/{full}/commit/{commit}"),
+                mark(&name),
+                excerpt(&found.text),
+            ),
+            Place::Commits => (
+                format!("/{full}/commit/{commit}"),
+                mark(title),
+                excerpt(rest),
+            ),
+        };
+        Self {
+            url,
+            title,
+            dot: full,
+            excerpt,
+        }
+    }
+}
+
+/// The part of a text around the first of the words.
+fn excerpt(text: &str, words: &Words) -> String {
+    let start: usize = words
+        .mark(text)
+        .iter()
+        .take_while(|(is_word, _)| !is_word)
+        .map(|(_, part)| part.chars().count())
+        .sum();
+    let length = text.chars().count();
+    let start = start.saturating_sub(MAX_EXCERPT_LENGTH / 4);
+    let start = if length <= MAX_EXCERPT_LENGTH {
+        0
+    } else {
+        start.min(length - MAX_EXCERPT_LENGTH)
+    };
+    let part: String = text.chars().skip(start).take(MAX_EXCERPT_LENGTH).collect();
+    let before = if start > 0 { "… " } else { "" };
+    let after = if start + MAX_EXCERPT_LENGTH < length {
+        " …"
+    } else {
+        ""
+    };
+    format!("{before}{}{after}", part.trim())
+}
+
+/// Searches.
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    query: Result<Query<SearchQuery>, QueryRejection>,
+) -> Page {
+    let Query(query) = query.map_err(|_| HubError::malformed("this is no address of a search"))?;
+    let viewer = visit.user().map(|caller| caller.id);
+    let results = search::search(&hub, viewer, &query).await?;
+    let words = Words::new(&query.q);
+    let url = |place: Place, page: u32| {
+        let page = page.to_string();
+        let fields = [
+            ("q", query.q.as_str()),
+            ("in", place.as_str()),
+            ("page", &page),
+        ];
+        let fields = serde_urlencoded::to_string(fields).unwrap_or_default();
+        format!("/-/search?{fields}")
+    };
+    let page = query.page.unwrap_or(1).max(1);
+    let next = results.more.then(|| url(query.place, page + 1));
+    let places = Place::ALL.map(|place| (place, url(place, 1))).to_vec();
+    let hits = results.found.into_iter();
+    let hits = hits
+        .map(|found| Hit::new(found, query.place, &words))
+        .collect();
+    render(&SearchPage {
+        visit,
+        query,
+        places,
+        hits,
+        next,
+    })
+}

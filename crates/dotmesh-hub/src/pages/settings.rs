@@ -1,0 +1,233 @@
+//! `/OWNER/DOT/settings`: what maintainers and the owner decide on.
+
+use std::collections::BTreeSet;
+
+use askama::Template;
+use axum::extract::State;
+use dotmesh_api::dots::{ChangeSettings, Visibility};
+use dotmesh_api::hub::{Access, Collaborator, HubBranch};
+use dotmesh_model::{BranchName, DotName, UserName};
+use serde::Deserialize;
+
+use crate::access::Action;
+use crate::error::HubError;
+use crate::extract::DotPath;
+use crate::operations::{
+    change_settings, delete_dot, grant_access, offer_dot, protect_branch, rename_dot,
+};
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::visit::{DotHeader, Tab};
+use crate::web::{Page, Visit, go, render};
+
+/// What can be given.
+const GRANTS: [Access; 3] = [Access::Read, Access::Write, Access::Maintain];
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+struct SettingsPage {
+    visit: Visit,
+    dot: DotHeader,
+    branches: Vec<HubBranch>,
+    protected: BTreeSet<BranchName>,
+    collaborators: Vec<Collaborator>,
+    offered_to: Option<UserName>,
+}
+
+impl SettingsPage {
+    fn tab(&self) -> Tab {
+        Tab::Settings
+    }
+
+    /// Branches that could be protected.
+    fn unprotected(&self) -> Vec<&BranchName> {
+        let names = self.branches.iter().map(|branch| &branch.name);
+        names
+            .filter(|name| !self.protected.contains(*name))
+            .collect()
+    }
+}
+
+/// A user's name, as a form sends it.
+#[derive(Debug, Deserialize)]
+pub struct User {
+    user: String,
+}
+
+/// A user and what they may do.
+#[derive(Debug, Deserialize)]
+pub struct Granted {
+    user: String,
+    access: Access,
+}
+
+/// A branch.
+#[derive(Debug, Deserialize)]
+pub struct Branch {
+    branch: BranchName,
+}
+
+/// A visibility.
+#[derive(Debug, Deserialize)]
+pub struct Shown {
+    visibility: Visibility,
+}
+
+/// A name, which a form sends to give it or to say which dot is meant.
+#[derive(Debug, Deserialize)]
+pub struct Name {
+    name: String,
+}
+
+/// Shows them.
+pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+    let (open, dot) = visit.open(&hub, &name, Action::Maintain).await?;
+    let id = open.existing()?;
+    let branches = hub.database.branches(id).await?;
+    let protected = hub.database.protected(id).await?;
+    let (mut collaborators, mut offered_to) = (Vec::new(), None);
+    if dot.is_owner() {
+        collaborators = hub.database.collaborators(id).await?;
+        offered_to = hub.database.offered_to(id).await?;
+    }
+    render(&SettingsPage {
+        visit,
+        dot,
+        branches,
+        protected,
+        collaborators,
+        offered_to,
+    })
+}
+
+/// Changes the description and the default branch.
+pub async fn post(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(change): Form<ChangeSettings>,
+) -> Page {
+    let change = ChangeSettings {
+        visibility: None,
+        ..change
+    };
+    change_settings::change_settings(&hub, visit.caller()?, &name, change).await?;
+    back(&name)
+}
+
+/// Publishes the dot, or makes it private.
+pub async fn visibility(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(Shown { visibility }): Form<Shown>,
+) -> Page {
+    let change = ChangeSettings {
+        visibility: Some(visibility),
+        ..ChangeSettings::default()
+    };
+    change_settings::change_settings(&hub, visit.caller()?, &name, change).await?;
+    back(&name)
+}
+
+/// Gives access, or changes what was given.
+pub async fn grant(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(Granted { user, access }): Form<Granted>,
+) -> Page {
+    let user = parse_user(&user)?;
+    grant_access::grant_access(&hub, visit.caller()?, &name, user, access).await?;
+    back(&name)
+}
+
+/// Takes access away.
+pub async fn revoke(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(User { user }): Form<User>,
+) -> Page {
+    let user = parse_user(&user)?;
+    grant_access::revoke_access(&hub, visit.caller()?, &name, user).await?;
+    back(&name)
+}
+
+/// Protects a branch.
+pub async fn protect(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(Branch { branch }): Form<Branch>,
+) -> Page {
+    protect_branch::protect_branch(&hub, visit.caller()?, &name, &branch, true).await?;
+    back(&name)
+}
+
+/// Lifts a branch's protection.
+pub async fn unprotect(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(Branch { branch }): Form<Branch>,
+) -> Page {
+    protect_branch::protect_branch(&hub, visit.caller()?, &name, &branch, false).await?;
+    back(&name)
+}
+
+/// Renames the dot.
+pub async fn rename(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(Name { name: to }): Form<Name>,
+) -> Page {
+    let to = rename_dot::rename_dot(&hub, visit.caller()?, &name, to.trim()).await?;
+    back(&to)
+}
+
+/// Offers the dot to another user.
+pub async fn offer(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(User { user }): Form<User>,
+) -> Page {
+    let user = parse_user(&user)?;
+    offer_dot::offer_dot(&hub, visit.caller()?, &name, user).await?;
+    back(&name)
+}
+
+/// Withdraws the offer.
+pub async fn withdraw(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+    offer_dot::withdraw_offer(&hub, visit.caller()?, &name).await?;
+    back(&name)
+}
+
+/// Deletes the dot, whose name was typed once more.
+pub async fn delete(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(Name { name: typed }): Form<Name>,
+) -> Page {
+    let caller = visit.caller()?;
+    let open = caller.open(&hub, &name, Action::Administer).await?;
+    if typed.trim() != open.name.name() {
+        return Err(HubError::malformed(format!(
+            "to delete it, type the dot's name: {}",
+            open.name.name()
+        )));
+    }
+    delete_dot::delete_dot(&hub, caller, &name).await?;
+    go("/-/trash")
+}
+
+fn parse_user(user: &str) -> Result<UserName, HubError> {
+    Ok(user.trim().parse()?)
+}
+
+fn back(dot: &DotName) -> Page {
+    go(&format!("/{}/settings", dot.full()))
+}

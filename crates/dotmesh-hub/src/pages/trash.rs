@@ -1,0 +1,62 @@
+//! `/-/trash`: one's deleted dots, which can be had back for some time.
+
+use askama::Template;
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::database::trash::DeletedDot;
+use crate::error::HubError;
+use crate::operations::delete_dot::GRACE;
+use crate::operations::restore_dot::restore_dot;
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::visit::AccountTab;
+use crate::web::{Page, Visit, go, render};
+
+#[derive(Template)]
+#[template(path = "trash.html")]
+struct TrashPage {
+    visit: Visit,
+    user: String,
+    dots: Vec<DeletedDot>,
+}
+
+impl TrashPage {
+    fn tab(&self) -> AccountTab {
+        AccountTab::Trash
+    }
+
+    /// When it is gone for good.
+    fn end(&self, dot: &DeletedDot) -> Timestamp {
+        dot.deleted + GRACE
+    }
+}
+
+/// A deleted dot.
+#[derive(Debug, Deserialize)]
+pub struct Deleted {
+    dot: String,
+}
+
+/// Lists them.
+pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
+    let caller = visit.account()?;
+    let dots = hub.database.deleted_dots(caller.id).await?;
+    render(&TrashPage {
+        user: caller.name.to_string(),
+        visit,
+        dots,
+    })
+}
+
+/// Restores one.
+pub async fn restore(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Form(Deleted { dot }): Form<Deleted>,
+) -> Page {
+    let dot = dot.parse().map_err(|_| HubError::NoSuchDeletedDot)?;
+    let name = restore_dot(&hub, visit.caller()?, dot).await?;
+    go(&format!("/{}", name.full()))
+}

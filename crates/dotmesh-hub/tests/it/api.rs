@@ -1,0 +1,66 @@
+//! The API as a program without a client of its own calls it.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use crate::support::TestHub;
+
+/// A user of it.
+pub(crate) struct Api {
+    http: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+impl Api {
+    pub(crate) fn new(hub: &TestHub, key: &str) -> Self {
+        Self {
+            http: reqwest::Client::new(),
+            url: format!("{}/api/v1", hub.url),
+            key: key.to_owned(),
+        }
+    }
+
+    /// The status, and the body as JSON; null where there is none.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let mut request = self
+            .http
+            .request(method.parse().unwrap(), format!("{}/{path}", self.url))
+            .bearer_auth(&self.key);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        if text.is_empty() {
+            return (status.as_u16(), Value::Null);
+        }
+        (status.as_u16(), serde_json::from_str(&text).unwrap())
+    }
+
+    /// What is answered to what has to succeed.
+    #[track_caller]
+    pub(crate) fn done(
+        &self,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> impl Future<Output = Value> {
+        let at = std::panic::Location::caller();
+        let (method, path) = (method.to_owned(), path.to_owned());
+        async move {
+            let (status, answer) = self.call(&method, &path, body).await;
+            let is_success = StatusCode::from_u16(status).unwrap().is_success();
+            assert!(is_success, "{method} {path}: {status} {answer} at {at}");
+            answer
+        }
+    }
+
+    /// Its code, of what has to be refused.
+    pub(crate) async fn refused(&self, method: &str, path: &str, body: Value) -> String {
+        let (status, answer) = self.call(method, path, body).await;
+        assert!(status >= 400, "{method} {path}: {status} {answer}");
+        answer["error"]["code"].as_str().unwrap().to_owned()
+    }
+}

@@ -1,0 +1,307 @@
+//! What people do with a dot on its pages.
+
+use std::time::Duration;
+
+use dotmesh_hub::credentials::HashedPassword;
+use futures::StreamExt as _;
+use reqwest::StatusCode;
+
+use crate::pages::Browser;
+use crate::support::{TestHub, commit, dot, push, push_first};
+
+const PASSWORD: &str = "correct horse";
+
+/// A user with a key and a session.
+async fn user(hub: &TestHub, name: &str) -> (dotmesh_api::HubClient, Browser) {
+    let client = hub.user(name).await;
+    let password = HashedPassword::new(PASSWORD).unwrap();
+    let account = name.parse().unwrap();
+    hub.hub
+        .database
+        .set_password(&account, &password)
+        .await
+        .unwrap();
+    let mut browser = Browser::new(hub);
+    browser.log_in(name, PASSWORD).await;
+    (client, browser)
+}
+
+impl Browser {
+    /// Sends a form that has to lead on, and says where to.
+    async fn done(&mut self, path: &str, fields: &[(&str, &str)]) -> String {
+        let answer = self.submit(path, fields).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::SEE_OTHER,
+            "{path}: {}",
+            answer.body
+        );
+        answer.location.unwrap()
+    }
+
+    async fn shows(&mut self, path: &str, text: &str) -> bool {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+        answer.body.contains(text)
+    }
+
+    async fn status(&mut self, path: &str) -> u16 {
+        self.get(path).await.status.as_u16()
+    }
+}
+
+#[tokio::test]
+async fn a_dot_is_looked_after_on_its_pages() {
+    let hub = TestHub::start().await;
+    let (client, mut alice) = user(&hub, "alice").await;
+    let (_, mut bob) = user(&hub, "bob").await;
+    let (first, files) = push_first(&client, &dot("alice/app"), b"one").await;
+    let second = commit(&first, &files);
+    push(&client, &dot("alice/app"), Some(&first), &second, &files)
+        .await
+        .unwrap();
+    let at = first.id.to_string();
+    let app = "/alice/app";
+    let settings = "/alice/app/settings";
+
+    alice
+        .done("/alice/app/branches", &[("name", "try"), ("at", &at)])
+        .await;
+    alice
+        .done(
+            "/alice/app/tags",
+            &[
+                ("name", "v1"),
+                ("at", "try"),
+                ("message", "It <b>works</b>"),
+            ],
+        )
+        .await;
+    assert!(alice.shows(app, "It &#60;b&#62;works").await);
+    let to = alice
+        .done(
+            "/alice/app/notes",
+            &[("commit", &at), ("body", "see *this* <script>")],
+        )
+        .await;
+    assert_eq!(to, format!("/alice/app/commit/{at}#notes"));
+    let page = alice.get(&format!("/alice/app/commit/{at}")).await.body;
+    assert!(
+        page.contains("see <em>this</em>") && !page.contains("<script>"),
+        "{page}"
+    );
+    alice
+        .done(
+            "/alice/app/notes",
+            &[("branch", "try"), ("body", "on the branch")],
+        )
+        .await;
+    assert!(alice.shows("/alice/app/commits/try", "on the branch").await);
+    alice
+        .done(
+            settings,
+            &[
+                ("description", "# The shop\n\nAll of it"),
+                ("default_branch", "try"),
+            ],
+        )
+        .await;
+    assert!(alice.shows(app, "<h1>The shop</h1>").await);
+    alice
+        .done("/alice/app/settings/protect", &[("branch", "master")])
+        .await;
+    let refused = alice
+        .submit("/alice/app/branches/delete", &[("name", "master")])
+        .await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    alice
+        .done("/alice/app/settings/unprotect", &[("branch", "master")])
+        .await;
+    alice
+        .done("/alice/app/tags/delete", &[("name", "v1")])
+        .await;
+
+    // A maintainer sees no more of the settings than is theirs.
+    assert_eq!(bob.status(settings).await, 404);
+    alice
+        .done(
+            "/alice/app/settings/grant",
+            &[("user", "bob "), ("access", "read")],
+        )
+        .await;
+    assert_eq!(bob.status(app).await, 200);
+    assert_eq!(bob.status(settings).await, 403);
+    alice
+        .done(
+            "/alice/app/settings/grant",
+            &[("user", "bob"), ("access", "maintain")],
+        )
+        .await;
+    let page = bob.get(settings).await.body;
+    assert!(
+        page.contains("Protected branches") && !page.contains("Delete it"),
+        "{page}"
+    );
+    for (form, field) in [
+        ("visibility", ("visibility", "public")),
+        ("revoke", ("user", "bob")),
+        ("rename", ("name", "mine")),
+        ("offer", ("user", "bob")),
+        ("delete", ("name", "app")),
+    ] {
+        let answer = bob.submit(&format!("{settings}/{form}"), &[field]).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{form}");
+    }
+    bob.done("/alice/app/branches/delete", &[("name", "master")])
+        .await;
+
+    // Old addresses lead to the new ones, with all that follows.
+    assert_eq!(
+        alice
+            .done("/alice/app/settings/rename", &[("name", "shop")])
+            .await,
+        "/alice/shop/settings"
+    );
+    let moved = bob.get("/alice/app/commits/try?from=x").await;
+    assert_eq!(moved.status, StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(moved.location.unwrap(), "/alice/shop/commits/try?from=x");
+    assert!(
+        moved.headers["cache-control"]
+            .to_str()
+            .unwrap()
+            .contains("no-cache")
+    );
+    let (_, mut carol) = user(&hub, "carol").await;
+    assert_eq!(carol.status(app).await, 404);
+
+    // A fork, and a transfer.
+    assert_eq!(
+        bob.done("/alice/shop/fork", &[("name", "fork")]).await,
+        "/bob/fork"
+    );
+    assert!(
+        bob.shows("/bob/fork", "forked from <a href=\"/alice/shop\"")
+            .await
+    );
+    assert!(bob.shows("/alice/shop/fork", "/bob/fork").await);
+    assert!(!alice.shows("/alice/shop/fork", "/bob/fork").await);
+    alice
+        .done("/alice/shop/settings/offer", &[("user", "bob")])
+        .await;
+    assert!(
+        alice
+            .shows("/alice/shop/settings", "It is offered to")
+            .await
+    );
+    let page = bob.get("/-/offers").await.body;
+    let id = page
+        .split("name=\"dot\" value=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        bob.done("/-/offers/take", &[("dot", &id), ("name", "shop")])
+            .await,
+        "/bob/shop"
+    );
+    assert_eq!(alice.get(app).await.location.unwrap(), "/bob/shop");
+
+    // Deleted, and had back.
+    let wrong = bob
+        .submit("/bob/shop/settings/delete", &[("name", "shp")])
+        .await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    bob.done("/bob/shop/settings/delete", &[("name", "shop")])
+        .await;
+    assert_eq!(bob.status("/bob/shop").await, 404);
+    assert_eq!(alice.status(app).await, 404);
+    assert!(bob.shows("/-/trash", "bob/shop").await);
+    assert_eq!(
+        bob.done("/-/trash/restore", &[("dot", &id)]).await,
+        "/bob/shop"
+    );
+    assert_eq!(alice.status("/bob/shop").await, 200);
+}
+
+#[tokio::test]
+async fn a_search_shows_what_it_found() {
+    let hub = TestHub::start().await;
+    let (client, mut alice) = user(&hub, "alice").await;
+    let (_, mut bob) = user(&hub, "bob").await;
+    push_first(&client, &dot("alice/app"), b"one").await;
+    assert!(
+        alice
+            .shows("/-/search?q=APP", "alice/<mark>app</mark>")
+            .await
+    );
+    assert!(
+        alice
+            .shows("/-/search?q=message&in=commits", "a <mark>message</mark>")
+            .await
+    );
+    assert!(
+        alice
+            .shows(
+                "/-/search?q=master&in=branches",
+                "/alice/app/commits/master"
+            )
+            .await
+    );
+    assert!(alice.shows("/-/search", "Search the names").await);
+    assert!(!bob.shows("/-/search?q=app", "alice").await);
+    let page = alice.get("/-/search?q=%3Cscript%3E%22").await.body;
+    assert!(!page.contains("<script>"), "{page}");
+    assert_eq!(alice.status("/-/search?in=nowhere").await, 400);
+}
+
+/// The next thing that a live page is told.
+async fn told(
+    parts: &mut (impl futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
+) -> Option<String> {
+    let part = tokio::time::timeout(Duration::from_secs(60), parts.next());
+    let part = part.await.unwrap()?.unwrap();
+    Some(String::from_utf8(part.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_page_is_told_what_happens_to_its_dot_and_no_more() {
+    let hub = TestHub::start().await;
+    let (alice, alice_key) = hub.user_with_secret("alice").await;
+    let (_, bob_key) = hub.user_with_secret("bob").await;
+    let app = dot("alice/app");
+    let (first, files) = push_first(&alice, &app, b"one").await;
+    let listen = async |key: &str| {
+        let request = reqwest::Client::new().get(format!("{}/alice/app/live", hub.url));
+        request.bearer_auth(key).send().await.unwrap()
+    };
+    assert_eq!(listen(&bob_key).await.status(), StatusCode::NOT_FOUND);
+    let bob = "bob".parse().unwrap();
+    alice
+        .grant(&app, &bob, dotmesh_api::hub::Access::Read)
+        .await
+        .unwrap();
+    let mut hers = listen(&alice_key).await.bytes_stream();
+    let mut his = listen(&bob_key).await.bytes_stream();
+    let begin = told(&mut hers).await.unwrap();
+    assert!(begin.starts_with("data: "), "{begin}");
+    assert_eq!(told(&mut his).await.as_ref(), Some(&begin));
+    push_first(&alice, &dot("alice/other"), b"other").await;
+    let second = commit(&first, &files);
+    push(&alice, &app, Some(&first), &second, &files)
+        .await
+        .unwrap();
+    let next = told(&mut hers).await.unwrap();
+    assert!(next.starts_with("data: ") && next != begin, "{next}");
+    assert_eq!(told(&mut his).await, Some(next));
+    // Who has lost access is told nothing more.
+    alice.revoke(&app, &bob).await.unwrap();
+    assert_eq!(told(&mut his).await, None);
+    assert!(told(&mut hers).await.is_some());
+    // Nor does one that listens keep the hub from stopping.
+    let stopped = tokio::time::timeout(Duration::from_secs(20), hub.stop());
+    stopped.await.unwrap();
+    assert_eq!(told(&mut hers).await, None);
+}

@@ -1,0 +1,210 @@
+//! Forks share history and bytes with their origin, and nothing else.
+
+use std::collections::BTreeSet;
+
+use dotmesh_api::ErrorCode;
+use dotmesh_api::hub::Access;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::support::{Files, TestHub, commit, dot, files, push, push_first, refused, root_commit};
+
+#[tokio::test]
+async fn a_fork_goes_on_by_itself() {
+    let hub = TestHub::start().await;
+    let (alice, key) = hub.user_with_secret("alice").await;
+    let alices = Api::new(&hub, &key);
+    let (bob, key) = hub.user_with_secret("bob").await;
+    let bobs = Api::new(&hub, &key);
+    let app = dot("alice/app");
+    let (first, files) = push_first(&alice, &app, b"one").await;
+    alices
+        .done("PUT", "dots/alice/app/tags/v1", json!({"at": "master"}))
+        .await;
+    let fork = json!({"name": "fork"});
+    let path = "dots/alice/app/fork";
+    assert_eq!(bobs.refused("POST", path, fork.clone()).await, "not_found");
+    alice
+        .grant(&app, &"bob".parse().unwrap(), Access::Read)
+        .await
+        .unwrap();
+    assert_eq!(bobs.done("POST", path, fork.clone()).await, "bob/fork");
+    assert_eq!(bobs.refused("POST", path, fork).await, "exists");
+
+    // Neither his access to the origin nor the origin itself is needed from now on.
+    let fork = dot("bob/fork");
+    assert_eq!(alice.dot(&fork).await.unwrap().map(|dot| dot.name), None);
+    alice.revoke(&app, &"bob".parse().unwrap()).await.unwrap();
+    let settings = bobs
+        .done("GET", "dots/bob/fork/settings", Value::Null)
+        .await;
+    assert_eq!(settings["forked_from"], Value::Null);
+    let second = commit(&first, &files);
+    push(&bob, &fork, Some(&first), &second, &files)
+        .await
+        .unwrap();
+    bob.objects(&fork, &files.hashes()).await.unwrap();
+    assert_eq!(
+        bobs.done("GET", "dots/bob/fork/tags", Value::Null).await[0]["name"],
+        "v1"
+    );
+
+    // Back to the origin, whose history goes on with it.
+    bob.grant(&fork, &"alice".parse().unwrap(), Access::Read)
+        .await
+        .unwrap();
+    assert_eq!(
+        alices
+            .done("GET", "dots/alice/app/forks", Value::Null)
+            .await,
+        json!(["bob/fork"])
+    );
+    let line = alice
+        .commits(&fork, second.id, Some(first.id))
+        .await
+        .unwrap();
+    assert_eq!(line.commits.len(), 1);
+    push(&alice, &app, Some(&first), &second, &files)
+        .await
+        .unwrap();
+    alice.delete_dot(&app).await.unwrap();
+    bob.objects(&fork, &files.hashes()).await.unwrap();
+    assert_eq!(
+        bob.commits(&fork, second.id, None)
+            .await
+            .unwrap()
+            .commits
+            .len(),
+        2
+    );
+}
+
+/// What the dots of a model are made of: a few contents, so that they overlap.
+fn tree(contents: &BTreeSet<u8>) -> Files {
+    let named: Vec<(String, Vec<u8>)> = contents
+        .iter()
+        .map(|n| (format!("f{n}"), vec![*n; 100]))
+        .collect();
+    let refs: Vec<(&str, &[u8])> = named
+        .iter()
+        .map(|(n, c)| (n.as_str(), c.as_slice()))
+        .collect();
+    files(&refs)
+}
+
+/// Dots of two users with any contents, and which of alice's are forked, in which order: each fork has the objects of
+/// its origin and no others.
+#[test]
+fn a_fork_has_what_its_origin_has_and_nothing_more() {
+    let contents = || prop::collection::btree_set(0..6u8, 1..4);
+    let case = (
+        prop::collection::vec(prop::collection::vec(contents(), 1..3), 1..4),
+        prop::collection::vec(contents(), 0..3),
+        prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..4),
+    );
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = Config {
+        cases: 12,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let result = TestRunner::new(config).run(&case, |(hers, his, forks)| {
+        runtime.block_on(check(hers, his, forks));
+        Ok(())
+    });
+    result.unwrap();
+}
+
+async fn check(
+    hers: Vec<Vec<BTreeSet<u8>>>,
+    his: Vec<BTreeSet<u8>>,
+    forks: Vec<(prop::sample::Index, bool)>,
+) {
+    let hub = TestHub::start().await;
+    let (alice, alice_key) = hub.user_with_secret("alice").await;
+    let (bob, bob_key) = hub.user_with_secret("bob").await;
+    let (alices, bobs) = (Api::new(&hub, &alice_key), Api::new(&hub, &bob_key));
+    let mut universe = BTreeSet::new();
+    let mut models = Vec::new();
+    for (n, commits) in hers.iter().enumerate() {
+        let name = dot(&format!("alice/d{n}"));
+        let (mut head, mut old) = (root_commit(), None);
+        let mut has = BTreeSet::new();
+        for contents in commits {
+            let files = tree(contents);
+            has.extend(files.hashes());
+            let next = commit(&head, &files);
+            push(&alice, &name, old.as_ref(), &next, &files)
+                .await
+                .unwrap();
+            (head, old) = (next.clone(), Some(next));
+        }
+        universe.extend(has.iter().copied());
+        alice
+            .grant(&name, &"bob".parse().unwrap(), Access::Read)
+            .await
+            .unwrap();
+        models.push(has);
+    }
+    for (n, contents) in his.iter().enumerate() {
+        let files = tree(contents);
+        universe.extend(files.hashes());
+        let made = commit(&root_commit(), &files);
+        push(&bob, &dot(&format!("bob/d{n}")), None, &made, &files)
+            .await
+            .unwrap();
+    }
+    for (n, (origin, to_bob)) in forks.iter().enumerate() {
+        let origin = origin.index(models.len());
+        let (client, api, user) = match to_bob {
+            true => (&bob, &bobs, "bob"),
+            false => (&alice, &alices, "alice"),
+        };
+        let path = format!("dots/alice/d{origin}/fork");
+        let fork = format!("fork{n}");
+        api.done("POST", &path, json!({ "name": fork })).await;
+        let fork = dot(&format!("{user}/{fork}"));
+        for hash in &universe {
+            let answer = client.objects(&fork, &[*hash]).await;
+            if models[origin].contains(hash) {
+                answer.unwrap();
+            } else {
+                refused(answer, ErrorCode::NotFound);
+            }
+        }
+    }
+    // Every fork still takes pushes of anything.
+    for (n, (_, to_bob)) in forks.iter().enumerate() {
+        let (client, user) = if *to_bob {
+            (&bob, "bob")
+        } else {
+            (&alice, "alice")
+        };
+        let fork = dot(&format!("{user}/fork{n}"));
+        let files = tree(&(0..6).collect());
+        let made = commit(&root_commit(), &files);
+        let mut update = crate::support::update(None, &made);
+        update.name = "beside".parse().unwrap();
+        let upload = client.begin_upload(&fork).await.unwrap();
+        let missing = client
+            .missing(&fork, &upload, &files.hashes())
+            .await
+            .unwrap();
+        let wanted = files
+            .objects
+            .iter()
+            .filter(|object| missing.contains(&object.hash()));
+        client
+            .send_pack(&fork, &upload, crate::support::pack(wanted))
+            .await
+            .unwrap();
+        let request = crate::support::finish(&[&made], vec![update]);
+        client
+            .finish_upload(&fork, &upload, &request)
+            .await
+            .unwrap();
+        client.objects(&fork, &files.hashes()).await.unwrap();
+    }
+}

@@ -4,6 +4,7 @@
 //! `docs/protocol.md`.
 
 pub mod client;
+pub mod dots;
 pub mod error;
 pub mod hub;
 pub mod hub_address;

@@ -1,5 +1,6 @@
 //! The one rule of who may do what with a dot. Pure: every route asks here, nothing decides elsewhere.
 
+pub use dotmesh_api::dots::Visibility;
 use dotmesh_api::hub::Access;
 use dotmesh_model::{DotName, UserName};
 
@@ -8,9 +9,11 @@ use dotmesh_model::{DotName, UserName};
 pub enum Action {
     /// See it, clone it, fork it.
     Read,
-    /// Push to it, tag, note; the first push creates it.
+    /// Say something of a commit or a branch.
+    Note,
+    /// Push to it, make branches and tags; the first push creates it.
     Push,
-    /// Describe it, delete and protect branches, set webhooks.
+    /// Describe it, protect branches, delete them and tags, set webhooks.
     Maintain,
     /// Delete, rename or publish it, say who else may do what.
     Administer,
@@ -38,15 +41,6 @@ pub enum Presence {
     Exists,
     /// There is none (yet).
     Missing,
-}
-
-/// Who may see a dot besides its owner and those who were given access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Visibility {
-    /// Nobody.
-    Private,
-    /// Everybody, logged in or not.
-    Public,
 }
 
 /// What a credential may be used for, whoever it belongs to. Each includes those before it.
@@ -86,7 +80,7 @@ pub fn judge(role: Role, presence: Presence, action: Action) -> Verdict {
         (_, Missing, _) | (_, _, Role::Stranger) => Verdict::Hide,
 
         (_, Exists, Role::Owner) => Verdict::Allow,
-        (Action::Read, Exists, _) => Verdict::Allow,
+        (Action::Read | Action::Note, Exists, _) => Verdict::Allow,
         (Action::Push, Exists, Role::Maintainer | Role::Writer) => Verdict::Allow,
         (Action::Push, Exists, Role::Reader) => Verdict::ReadOnly,
         (Action::Maintain, Exists, Role::Maintainer) => Verdict::Allow,
@@ -131,7 +125,7 @@ impl Action {
     pub fn scope(self) -> Scope {
         match self {
             Self::Read => Scope::Read,
-            Self::Push => Scope::Write,
+            Self::Note | Self::Push => Scope::Write,
             Self::Maintain | Self::Administer => Scope::Admin,
         }
     }
@@ -167,44 +161,38 @@ impl std::str::FromStr for Scope {
 #[error("a key's scope is read, write or admin")]
 pub struct UnknownScope;
 
-impl Visibility {
-    /// As it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Private => "private",
-            Self::Public => "public",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Action::{Administer, Maintain, Push, Read};
+    use super::Action::{Administer, Maintain, Note, Push, Read};
     use super::Presence::{Exists, Missing};
     use super::Role::{Maintainer, Owner, Reader, Stranger, Writer};
     use super::Verdict::{Allow, Closed, Hide, MaintainersOnly, OwnerOnly, ReadOnly};
     use super::*;
 
-    const ACTIONS: [Action; 4] = [Read, Push, Maintain, Administer];
+    const ACTIONS: [Action; 5] = [Read, Note, Push, Maintain, Administer];
 
     /// Every combination, written out: a change of the rule must change this table.
     #[test]
     fn the_whole_table() {
         let table = [
-            (Owner, Exists, [Allow, Allow, Allow, Allow]),
-            (Maintainer, Exists, [Allow, Allow, Allow, OwnerOnly]),
-            (Writer, Exists, [Allow, Allow, MaintainersOnly, OwnerOnly]),
+            (Owner, Exists, [Allow, Allow, Allow, Allow, Allow]),
+            (Maintainer, Exists, [Allow, Allow, Allow, Allow, OwnerOnly]),
+            (
+                Writer,
+                Exists,
+                [Allow, Allow, Allow, MaintainersOnly, OwnerOnly],
+            ),
             (
                 Reader,
                 Exists,
-                [Allow, ReadOnly, MaintainersOnly, OwnerOnly],
+                [Allow, Allow, ReadOnly, MaintainersOnly, OwnerOnly],
             ),
-            (Stranger, Exists, [Hide, Closed, Hide, Hide]),
-            (Owner, Missing, [Hide, Allow, Hide, Hide]),
-            (Maintainer, Missing, [Hide, Closed, Hide, Hide]),
-            (Writer, Missing, [Hide, Closed, Hide, Hide]),
-            (Reader, Missing, [Hide, Closed, Hide, Hide]),
-            (Stranger, Missing, [Hide, Closed, Hide, Hide]),
+            (Stranger, Exists, [Hide, Hide, Closed, Hide, Hide]),
+            (Owner, Missing, [Hide, Hide, Allow, Hide, Hide]),
+            (Maintainer, Missing, [Hide, Hide, Closed, Hide, Hide]),
+            (Writer, Missing, [Hide, Hide, Closed, Hide, Hide]),
+            (Reader, Missing, [Hide, Hide, Closed, Hide, Hide]),
+            (Stranger, Missing, [Hide, Hide, Closed, Hide, Hide]),
         ];
         for (role, presence, verdicts) in table {
             for (action, verdict) in ACTIONS.into_iter().zip(verdicts) {

@@ -2,6 +2,7 @@
 //! [`Viewer`] for everybody.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, COOKIE};
@@ -10,23 +11,29 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dotmesh_api::hub::Access;
 use dotmesh_model::{DotName, UserName};
+use jiff::SignedDuration;
 
 use crate::access::{self, Action, Presence, Scope, Verdict, Visibility};
 use crate::clock;
-use crate::credentials::{KeyDigest, MAX_SECRET_LENGTH, Secret};
+use crate::credentials::{HashedPassword, InvalidPassword, KeyDigest, MAX_SECRET_LENGTH, Secret};
+use crate::database::attempts::Limit;
 use crate::database::dots::DotFacts;
+use crate::database::events::Deed;
 use crate::database::ids::{DotId, UserId};
 use crate::error::HubError;
+use crate::extract::ClientAddress;
+use crate::rate_limit::Subject;
+use crate::settings::Settings;
 use crate::state::Hub;
 
 /// The longest `Authorization` header that is looked at.
 const MAX_HEADER_LENGTH: usize = 4 * MAX_SECRET_LENGTH;
 
 /// The session's cookie. Over TLS it has the prefix `__Host-`, which browsers take from no other host.
-pub const SESSION_COOKIE: &str = "dothub_session";
+const SESSION_COOKIE: &str = "dothub_session";
 
 /// The same over TLS.
-pub const SECURE_SESSION_COOKIE: &str = "__Host-dothub_session";
+const SECURE_SESSION_COOKIE: &str = "__Host-dothub_session";
 
 /// A logged-in user.
 #[derive(Debug, Clone)]
@@ -63,6 +70,24 @@ impl FromRequestParts<Hub> for Viewer {
 
 /// Who calls, by key, password or session. Wrong credentials are an error, an ended session is none.
 async fn authenticate(parts: &Parts, hub: &Hub) -> Result<Option<Caller>, HubError> {
+    let address = ClientAddress::of(parts, &hub.settings);
+    let caller = identify(parts, hub, &address).await;
+    if let Some(limit) = &hub.rate_limit {
+        let subject = match &caller {
+            Ok(Some(caller)) => Subject::User(caller.id),
+            Ok(None) | Err(_) => Subject::Network(address.network()),
+        };
+        let taken = limit.take(subject, Instant::now());
+        taken.map_err(|retry_after| HubError::TooFast { retry_after })?;
+    }
+    caller
+}
+
+async fn identify(
+    parts: &Parts,
+    hub: &Hub,
+    address: &ClientAddress,
+) -> Result<Option<Caller>, HubError> {
     if let Some(header) = parts.headers.get(AUTHORIZATION) {
         let credentials = header
             .to_str()
@@ -76,13 +101,13 @@ async fn authenticate(parts: &Parts, hub: &Hub) -> Result<Option<Caller>, HubErr
                 .await
                 .map(|caller| caller.filter(|caller| caller.name == name)),
             Credentials::Basic(name, Secret::Password(password)) => {
-                by_password(hub, &name, password).await
+                by_password(hub, &name, password, address).await
             }
         }?
         .map(Some)
         .ok_or(HubError::LoginWrong);
     }
-    let Some(digest) = session_digest(parts) else {
+    let Some(digest) = session_digest(parts, &hub.settings) else {
         return Ok(None);
     };
     let session = hub.database.session(&digest, clock::now()).await?;
@@ -95,14 +120,34 @@ async fn authenticate(parts: &Parts, hub: &Hub) -> Result<Option<Caller>, HubErr
 }
 
 /// The session that a browser sends, which may have ended.
-pub fn session_digest(parts: &Parts) -> Option<KeyDigest> {
+#[derive(Debug, Clone)]
+pub struct PresentSession(pub Option<KeyDigest>);
+
+impl FromRequestParts<Hub> for PresentSession {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Self::Rejection> {
+        Ok(Self(session_digest(parts, &hub.settings)))
+    }
+}
+
+/// The name of the session's cookie. The other one is not looked at: over TLS it could be another host's doing.
+pub fn session_cookie(settings: &Settings) -> &'static str {
+    if settings.is_secure() {
+        SECURE_SESSION_COOKIE
+    } else {
+        SESSION_COOKIE
+    }
+}
+
+fn session_digest(parts: &Parts, settings: &Settings) -> Option<KeyDigest> {
     let cookies = parts.headers.get_all(COOKIE);
     cookies
         .iter()
         .filter_map(|header| header.to_str().ok())
         .flat_map(|header| header.split("; "))
         .filter_map(|cookie| cookie.split_once('='))
-        .find(|(name, _)| matches!(*name, SESSION_COOKIE | SECURE_SESSION_COOKIE))
+        .find(|(name, _)| *name == session_cookie(settings))
         .map(|(_, token)| KeyDigest::of(token))
 }
 
@@ -141,12 +186,45 @@ async fn by_key(hub: &Hub, digest: &KeyDigest) -> Result<Option<Caller>, HubErro
     }))
 }
 
-/// Who logs in with this name and password, if anyone does.
+/// Wrong passwords for one name from one address.
+const PASSWORDS_FROM_ADDRESS: Limit = Limit {
+    attempts: 10,
+    within: PASSWORD_WINDOW,
+};
+
+/// Wrong passwords for one name from everywhere.
+const PASSWORDS_FROM_ANYWHERE: Limit = Limit {
+    attempts: 100,
+    within: PASSWORD_WINDOW,
+};
+
+const PASSWORD_WINDOW: SignedDuration = SignedDuration::from_mins(15);
+
+/// Who logs in with this name and password, if anyone does. Wrong passwords are counted whether there is such an
+/// account or not, and too many of them are refused unseen.
 pub async fn by_password(
     hub: &Hub,
     name: &UserName,
     password: String,
+    address: &ClientAddress,
 ) -> Result<Option<Caller>, HubError> {
+    let folded = name.as_str().to_ascii_lowercase();
+    let limits = [
+        (
+            format!("password of {folded} from {}", address.network()),
+            PASSWORDS_FROM_ADDRESS,
+        ),
+        (format!("password of {folded}"), PASSWORDS_FROM_ANYWHERE),
+    ];
+    // Few are looked at at a time, and each is counted before the next one's turn: many at once are not more.
+    let turn = hub.password_checks.clone().acquire_owned().await;
+    let now = clock::now();
+    for (subject, limit) in &limits {
+        if let Some(end) = hub.database.blocked_until(subject, *limit, now).await? {
+            let retry_after = end.duration_since(now).unsigned_abs();
+            return Err(HubError::TooManyPasswords { retry_after });
+        }
+    }
     let login = hub.database.login(name).await?;
     let (user, hashed) = match login {
         Some(mut login) if login.password.is_some() => {
@@ -157,13 +235,17 @@ pub async fn by_password(
     };
     // An account that is unknown or has no password costs the same as a wrong one.
     let hashed = hashed.unwrap_or_else(|| hub.nobody.clone());
-    let turn = hub.password_checks.clone().acquire_owned().await;
-    let matches = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        hashed.matches(&password)
-    })
-    .await?;
-    Ok(user.filter(|_| matches).map(|user| Caller {
+    let (matches, turn) =
+        tokio::task::spawn_blocking(move || (hashed.matches(&password), turn)).await?;
+    let user = user.filter(|_| matches);
+    if user.is_none() {
+        hub.metrics.login_failed();
+        for (subject, limit) in &limits {
+            hub.database.attempt(subject, *limit, now).await?;
+        }
+    }
+    drop(turn);
+    Ok(user.map(|user| Caller {
         id: user.user,
         name: name.clone(),
         is_admin: user.is_admin,
@@ -171,10 +253,23 @@ pub async fn by_password(
     }))
 }
 
+/// Hashes a new password in its turn; the inner error is the user's to correct.
+pub async fn hash_password(
+    hub: &Hub,
+    password: String,
+) -> Result<Result<HashedPassword, InvalidPassword>, HubError> {
+    let turn = hub.password_checks.clone().acquire_owned().await;
+    let hashed = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        HashedPassword::new(&password)
+    });
+    Ok(hashed.await?)
+}
+
 /// A dot that a user may do something with.
 #[derive(Debug, Clone)]
 pub struct OpenDot {
-    /// Its name.
+    /// Its name, which need not be the one that was asked for: dots are found by their former names, too.
     pub name: DotName,
     /// The user whose namespace it is in.
     pub owner: UserId,
@@ -187,10 +282,10 @@ pub struct OpenDot {
 }
 
 impl OpenDot {
-    fn new(name: &DotName, facts: &DotFacts, role: access::Role) -> Result<Self, HubError> {
-        let hidden = || HubError::NoSuchDot { dot: name.clone() };
+    fn new(asked: &DotName, facts: &DotFacts, role: access::Role) -> Result<Self, HubError> {
+        let hidden = || HubError::NoSuchDot { dot: asked.clone() };
         Ok(Self {
-            name: name.clone(),
+            name: facts.name.clone(),
             owner: facts.owner.ok_or_else(hidden)?,
             id: facts.dot,
             access: role.access().ok_or_else(hidden)?,
@@ -206,7 +301,34 @@ impl OpenDot {
     }
 }
 
+impl OpenDot {
+    /// What is about to be done to it, for the audit log.
+    pub fn deed<'a>(&'a self, actor: &'a Caller) -> Result<Deed<'a>, HubError> {
+        Ok(Deed {
+            actor: &actor.name,
+            dot: self.existing()?,
+            name: &self.name,
+            now: clock::now(),
+        })
+    }
+}
+
 impl Viewer {
+    /// Who calls: for users only.
+    pub fn caller(&self) -> Result<&Caller, HubError> {
+        self.0.as_ref().ok_or(HubError::LoginNeeded)
+    }
+
+    /// Who calls: for administrators only.
+    pub fn administrator(&self) -> Result<&Caller, HubError> {
+        let caller = self.caller()?;
+        if caller.is_admin {
+            Ok(caller)
+        } else {
+            Err(HubError::AdministratorsOnly)
+        }
+    }
+
     /// Opens a dot for an action, or says why not.
     pub async fn open(
         &self,
@@ -227,7 +349,11 @@ impl Viewer {
         action: Action,
     ) -> Result<OpenDot, HubError> {
         let name = self.0.as_ref().map(|caller| &caller.name);
-        let role = access::role(name, dot, facts.grant, facts.visibility);
+        let role = access::role(name, &facts.name, facts.grant, facts.visibility);
+        if role == access::Role::Stranger && facts.name != *dot {
+            // The name is free for its namespace's owner, who need not have to do with the dot that had it.
+            return self.admit(dot, &facts.without_dot(dot), action);
+        }
         let presence = if facts.dot.is_some() {
             Presence::Exists
         } else {
@@ -263,6 +389,15 @@ impl Viewer {
 }
 
 impl Caller {
+    /// Refuses keys that are good for less than what is asked for, which concerns the account itself.
+    pub fn require(&self, needed: Scope) -> Result<(), HubError> {
+        if self.scope < needed {
+            Err(HubError::NarrowKey { needed })
+        } else {
+            Ok(())
+        }
+    }
+
     /// Opens a dot for an action, or says why not.
     pub async fn open(
         &self,

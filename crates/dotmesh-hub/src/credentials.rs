@@ -145,6 +145,21 @@ impl KeyDigest {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Reads a stored one.
+    pub fn from_stored(bytes: &[u8]) -> Option<Self> {
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// As it is in a form: of no use to who sees it.
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// Reads it from a form.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        Self::from_stored(&hex::decode(text).ok()?)
+    }
 }
 
 impl fmt::Debug for KeyDigest {

@@ -8,21 +8,32 @@
 //! meaning in both folders.
 
 pub mod attempts;
+pub mod branches;
 pub mod collaborators;
 pub mod commits;
 pub mod device_logins;
 mod dialect;
+pub mod dot_settings;
 pub mod dots;
 pub mod error;
 pub mod events;
+pub mod facts;
 pub mod finish;
+pub mod forks;
 pub mod ids;
 pub mod keys;
 pub mod leases;
+pub mod links;
 pub mod listing;
+pub mod names;
+pub mod notes;
 pub mod objects;
+pub mod search;
 pub mod sessions;
 pub mod tags;
+pub mod totals;
+pub mod transfers;
+pub mod trash;
 pub mod uploads;
 pub mod users;
 pub mod walk;

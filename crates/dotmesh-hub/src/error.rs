@@ -3,6 +3,8 @@
 //! An outside message says what, why and what to do next. What went wrong inside is logged, and shown
 //! as a fixed text.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +18,7 @@ use crate::access::Scope;
 use crate::database::DatabaseError;
 use crate::operations::chain::ChainError;
 use crate::operations::moves::MoveError;
+use crate::operations::tree::TreeError;
 
 /// A request that was not fulfilled.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,15 @@ pub enum HubError {
     /// Only an administrator may.
     #[error("only an administrator of this hub may do this")]
     AdministratorsOnly,
+    /// Nobody makes an account for themselves.
+    #[error("nobody can sign up to this hub")]
+    SignUpClosed,
+    /// An invitation is needed.
+    #[error("to sign up to this hub takes an invitation that has neither been used nor expired")]
+    NotInvited,
+    /// A link to set a password that was used, has expired, or never was.
+    #[error("this link was used or has expired, or never was one")]
+    LinkUsed,
     /// Only the owner may.
     #[error("only the owner of {0} may do this", dot.full())]
     OwnerOnly { dot: DotName },
@@ -90,6 +102,40 @@ pub enum HubError {
     /// A name outside the grammar.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The dot has another name now. Only pages say so: others find it by the old one.
+    #[error("this has moved to {to}")]
+    Moved { to: String },
+    /// Another dot has the name.
+    #[error("you have a dot {} already", dot.full())]
+    DotExists { dot: DotName },
+    /// Another branch or tag has the name.
+    #[error("{0} has a {what} {name} already", dot.full())]
+    NameTaken {
+        dot: DotName,
+        what: &'static str,
+        name: BranchName,
+    },
+    /// A tag that the dot has not.
+    #[error("{0} has no tag {tag}", dot.full())]
+    NoSuchTag { dot: DotName, tag: BranchName },
+    /// A note that the dot has not.
+    #[error("{0} has no such note", dot.full())]
+    NoSuchNote { dot: DotName },
+    /// Neither one's own note, nor a maintainer.
+    #[error("this note is another's")]
+    NoteOfOther,
+    /// A branch that is shown first.
+    #[error("{branch} is the default branch of {0}", dot.full())]
+    DefaultBranch { dot: DotName, branch: BranchName },
+    /// A branch that is protected.
+    #[error("the branch {branch} of {0} is protected", dot.full())]
+    ProtectedBranch { dot: DotName, branch: BranchName },
+    /// A deleted dot that is not there, or another's.
+    #[error("you have no such deleted dot: it was restored, or its time has ended")]
+    NoSuchDeletedDot,
+    /// An offer that was withdrawn, or never was.
+    #[error("no such dot is offered to you: the offer was withdrawn, or never was")]
+    NoSuchOffer,
     /// A request whose form is wrong.
     #[error("{reason}")]
     Malformed { reason: String },
@@ -99,6 +145,12 @@ pub enum HubError {
     /// Tried too often.
     #[error("too many {what} in a short time")]
     TooMany { what: &'static str },
+    /// Wrong passwords, as many as are taken.
+    #[error("too many wrong passwords for this user name")]
+    TooManyPasswords { retry_after: Duration },
+    /// Faster than anybody may ask.
+    #[error("too many requests in a short time")]
+    TooFast { retry_after: Duration },
     /// A program's login that is unknown, expired or done.
     #[error("there is no such login: it has ended, or never was")]
     NoSuchLogin,
@@ -124,6 +176,9 @@ pub enum HubError {
     /// Branches that cannot go where they shall.
     #[error(transparent)]
     Moves(#[from] MoveError),
+    /// A commit that cannot be looked into as asked.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// Objects that were neither sent nor may be referred to.
     #[error("{}{count} objects that the commits refer to have not arrived: {}", at_least(*capped), list(first))]
     Incomplete {
@@ -216,7 +271,13 @@ impl HubError {
             | Self::NarrowKey { .. }
             | Self::CrossOrigin
             | Self::AdministratorsOnly
+            | Self::SignUpClosed
+            | Self::NotInvited
+            | Self::NoteOfOther
+            | Self::DefaultBranch { .. }
+            | Self::ProtectedBranch { .. }
             | Self::OwnerOnly { .. } => ErrorCode::Forbidden,
+            Self::DotExists { .. } | Self::NameTaken { .. } => ErrorCode::Exists,
             Self::NoSuchDot { .. }
             | Self::NoSuchUser { .. }
             | Self::NoSuchCollaborator { .. }
@@ -224,10 +285,18 @@ impl HubError {
             | Self::NoSuchBranch { .. }
             | Self::NoSuchRef { .. }
             | Self::NoSuchObjects { .. }
+            | Self::Moved { .. }
+            | Self::NoSuchTag { .. }
+            | Self::NoSuchNote { .. }
+            | Self::NoSuchDeletedDot
+            | Self::NoSuchOffer
             | Self::NoSuchUpload
             | Self::NoSuchLogin
+            | Self::LinkUsed
             | Self::NoSuchAddress => ErrorCode::NotFound,
-            Self::TooMany { .. } => ErrorCode::TooMany,
+            Self::TooMany { .. } | Self::TooManyPasswords { .. } | Self::TooFast { .. } => {
+                ErrorCode::TooMany
+            }
             Self::OwnerIsFixed
             | Self::AmbiguousRef { .. }
             | Self::WrongMethod
@@ -240,6 +309,16 @@ impl HubError {
             Self::Pack(_) | Self::Node { .. } | Self::WrongKind { .. } => ErrorCode::Corrupt,
             Self::Chain(error) => error.code(),
             Self::Moves(error) => error.code(),
+            Self::Tree(
+                TreeError::NoSuchPath { .. }
+                | TreeError::NotAFolder { .. }
+                | TreeError::NotAFile { .. }
+                | TreeError::BadPath,
+            ) => ErrorCode::NotFound,
+            Self::Tree(TreeError::Inconsistent { .. }) => ErrorCode::Corrupt,
+            Self::Tree(TreeError::Missing { .. } | TreeError::Malformed { .. }) => {
+                ErrorCode::Internal
+            }
             Self::Incomplete { .. } | Self::NoBase { .. } => ErrorCode::Incomplete,
             Self::Busy { .. } => ErrorCode::Behind,
             Self::Database(DatabaseError::NoSpace(_)) => ErrorCode::NoSpace,
@@ -252,15 +331,31 @@ impl HubError {
         }
     }
 
+    /// When to try again.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooMany { .. } => Some(Duration::from_secs(600)),
+            Self::TooManyPasswords { retry_after } | Self::TooFast { retry_after } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::LoginNeeded => "send a user name and an API key or a password",
             Self::LoginWrong => {
-                "the hub's administrator makes a new key with `dothub user key NAME`"
+                "make a new key in the hub's settings, or ask its administrator: `dothub user key NAME`"
             }
             Self::NoSuchDot { .. } => "check the name, or ask its owner for access",
             Self::ReadOnly { .. } => "ask its owner for write access",
             Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
+            Self::DotExists { .. } => "choose another name, or rename that one first",
+            Self::NameTaken { .. } => "choose another name",
+            Self::NoteOfOther => "who maintains the dot can delete it",
+            Self::DefaultBranch { .. } => "make another branch the default first",
+            Self::ProtectedBranch { .. } => "lift its protection first, in the dot's settings",
             Self::NarrowKey { .. } => "make a key of that scope in the hub's settings",
             Self::AmbiguousRef { .. } => "give more digits",
             Self::NoSuchRef { .. } => "the dot's page lists its branches and tags",
@@ -275,7 +370,14 @@ impl HubError {
                 "the hub's administrator makes accounts: `dothub user add NAME`"
             }
             Self::NoSuchUpload | Self::Incomplete { .. } | Self::Busy { .. } => PUSH_AGAIN,
+            Self::SignUpClosed => "ask its administrator for an account",
+            Self::NotInvited => "ask an administrator of this hub for one",
+            Self::LinkUsed => "ask an administrator of this hub for another one",
             Self::TooMany { .. } => "wait ten minutes, then try again",
+            Self::TooManyPasswords { .. } => {
+                "wait a quarter of an hour, or log in by an API key, which is never refused for this"
+            }
+            Self::TooFast { .. } => "wait a moment, then go on more slowly",
             Self::NoSuchLogin => "begin anew with `dm login`",
             Self::NoBase { .. } | Self::Pack(PackError::NoBase { .. }) => {
                 "send the pack without deltas"
@@ -319,18 +421,30 @@ impl IntoResponse for HubError {
         if matches!(body.code, ErrorCode::Internal | ErrorCode::NoSpace) {
             tracing::error!(error = &self as &dyn std::error::Error, "request failed");
         }
+        if let Self::Moved { to } = &self
+            && let Ok(to) = HeaderValue::from_str(to)
+        {
+            // Not for good: the name may be another dot's some day. `web::headers` says that it is not to be cached.
+            let status = StatusCode::PERMANENT_REDIRECT;
+            return (status, [(header::LOCATION, to)]).into_response();
+        }
         let status = match self {
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::from_u16(body.code.status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         };
+        let retry_after = self.retry_after();
         let envelope = ErrorEnvelope {
             error: body.clone(),
         };
         let mut response = (status, Json(envelope)).into_response();
         // For pages, which show it in their own way.
         response.extensions_mut().insert(body);
+        if let Some(wait) = retry_after {
+            let seconds = HeaderValue::from(wait.as_secs().max(1));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Basic realm=\"dothub\", charset=\"UTF-8\"");
             response

@@ -13,7 +13,10 @@ use dotmesh_api::hub_client;
 use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
+use crate::database::ids::{DotId, NoteId};
 use crate::error::HubError;
+use crate::settings::Settings;
+use crate::state::Hub;
 
 /// How long a client may be silent while it sends a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,9 +40,30 @@ pub struct OwnerPath(pub UserName);
 #[derive(Debug, Clone)]
 pub struct BranchPath(pub BranchName);
 
+/// The tag in a path: `{tag}`.
+#[derive(Debug, Clone)]
+pub struct TagPath(pub BranchName);
+
+/// The dot in a path that has no name at present: `{id}`.
+#[derive(Debug, Clone, Copy)]
+pub struct DotIdPath(pub DotId);
+
+/// The note in a path: `{note}`.
+#[derive(Debug, Clone, Copy)]
+pub struct NotePath(pub NoteId);
+
 /// The reference in a path: `{reference}`, a branch, a tag or the beginning of a commit's id.
 #[derive(Debug, Clone)]
 pub struct RefPath(pub String);
+
+/// Two references in a path: `{from}...{to}`.
+#[derive(Debug, Clone)]
+pub struct ComparePath {
+    /// What was.
+    pub from: String,
+    /// What is.
+    pub to: String,
+}
 
 /// The upload in a path: `{upload}`, as the client names it.
 #[derive(Debug, Clone)]
@@ -77,10 +101,46 @@ impl<S: Send + Sync> FromRequestParts<S> for BranchPath {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for TagPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        Ok(Self(segment(parts, state, "tag").await?.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DotIdPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "id").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NotePath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "note").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for RefPath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
         Ok(Self(segment(parts, state, "reference").await?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ComparePath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let range = segment(parts, state, "range").await?;
+        // No name has a dot.
+        let (from, to) = range.split_once("...").ok_or(HubError::NoSuchAddress)?;
+        Ok(Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        })
     }
 }
 
@@ -115,20 +175,33 @@ pub struct Peer(pub IpAddr);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(Option<IpAddr>);
 
-impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
+impl FromRequestParts<Hub> for ClientAddress {
     type Rejection = std::convert::Infallible;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
-        // A proxy on this machine says for whom it asks; others could say anything.
-        let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
-        let forwarded = forwarded
-            .filter(|_| peer.is_some_and(|peer| peer.is_loopback()))
-            .and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-        Ok(Self(forwarded.or(peer)))
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(parts, &hub.settings))
     }
 }
 
 impl ClientAddress {
+    /// The connection's, or what the hub's own proxies say: each adds whom it got the request from, so the last one
+    /// that is none of them is the client. What stands before it the client could have made up.
+    pub fn of(parts: &Parts, settings: &Settings) -> Self {
+        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+        let mut address = peer;
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter();
+        let mut hops = forwarded
+            .rev()
+            .filter_map(|header| header.to_str().ok())
+            .flat_map(|header| header.rsplit(','));
+        while address.is_some_and(|address| settings.is_trusted_proxy(address)) {
+            match hops.next().map(|hop| hop.trim().parse::<IpAddr>()) {
+                Some(Ok(hop)) => address = Some(hop.to_canonical()),
+                Some(Err(_)) | None => break,
+            }
+        }
+        Self(address)
+    }
+
     /// What belongs to one user: the address, of version 6 the network that it is in.
     pub fn network(&self) -> String {
         match self.0 {

@@ -29,7 +29,8 @@ pub async fn run(hub: &Hub) {
     }
 }
 
-/// Removes what was never finished, unless another process sees to it. Says how many.
+/// Removes what was never finished, and sessions and links that have ended, unless another process sees to it. Says how
+/// many uploads.
 async fn expire_uploads(hub: &Hub, holder: &str) -> Result<u64, DatabaseError> {
     let now = clock::now();
     let lease = hub
@@ -38,5 +39,7 @@ async fn expire_uploads(hub: &Hub, holder: &str) -> Result<u64, DatabaseError> {
     if !lease.await? {
         return Ok(0);
     }
+    hub.database.expire_sessions(now).await?;
+    hub.database.expire_links(now).await?;
     hub.database.expire_uploads(now - UPLOAD_LIFETIME).await
 }

@@ -1,13 +1,31 @@
-//! What the hub does beyond a look-up, one file for each: routes call them, and nothing else does.
+//! What the hub does beyond a look-up, one file for each: routes and pages call them, and nothing else does.
 
 pub mod chain;
+pub mod change_settings;
 pub mod closure;
 pub mod commit_graph;
+pub mod complete_user;
+pub mod create_branch;
+pub mod create_tag;
+pub mod delete_branch;
+pub mod delete_dot;
+pub mod delete_tag;
 pub mod describe_commit;
 pub mod finish_upload;
+pub mod fork_dot;
 pub mod frames;
+pub mod grant_access;
 pub mod moves;
+pub mod offer_dot;
+pub mod protect_branch;
 pub mod receive_pack;
+pub mod rename_dot;
 pub mod resolve;
 pub mod resolve_ref;
+pub mod restore_dot;
+pub mod search;
+pub mod sending;
 pub mod serve_objects;
+pub mod take_dot;
+pub mod tree;
+pub mod write_note;

@@ -3,23 +3,52 @@
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 
 use crate::error::HubError;
 use crate::pages;
 use crate::routes::{
-    begin_login, begin_upload, commits, delete_dot, dot, dots, finish_upload, grant, login_state,
-    missing, objects, reference, revoke, send_pack, user, version,
+    begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
+    forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
+    reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
 };
 use crate::state::Hub;
 use crate::web;
 
-/// The hub as a service.
-pub fn router(hub: Hub) -> Router {
-    let api = Router::new()
+/// Routes that can be listed. `tests/it/roles.rs` has a row for each.
+struct Routes {
+    router: Router<Hub>,
+    prefix: &'static str,
+    paths: Vec<String>,
+}
+
+impl Routes {
+    fn below(prefix: &'static str) -> Self {
+        Self {
+            router: Router::new(),
+            prefix,
+            paths: Vec::new(),
+        }
+    }
+
+    fn route(mut self, path: &'static str, methods: MethodRouter<Hub>) -> Self {
+        self.paths.push(format!("{}{path}", self.prefix));
+        self.router = self.router.route(path, methods);
+        self
+    }
+}
+
+/// The path of every route, as it is written below.
+pub fn paths() -> Vec<String> {
+    let routes = [api(), pages(), service()];
+    routes.into_iter().flat_map(|routes| routes.paths).collect()
+}
+
+fn api() -> Routes {
+    Routes::below("/api/v1")
         .route("/version", get(version::get))
         .route("/user", get(user::get))
         .route("/logins", post(begin_login::post))
@@ -33,6 +62,44 @@ pub fn router(hub: Hub) -> Router {
             "/dots/{namespace}/{dot}/collaborators/{user}",
             delete(revoke::delete).put(grant::put),
         )
+        .route(
+            "/dots/{namespace}/{dot}/settings",
+            get(settings::get).patch(settings::patch),
+        )
+        .route("/dots/{namespace}/{dot}/rename", post(rename_dot::post))
+        .route(
+            "/dots/{namespace}/{dot}/offer",
+            delete(offer::delete).put(offer::put),
+        )
+        .route("/dots/{namespace}/{dot}/fork", post(fork_dot::post))
+        .route("/dots/{namespace}/{dot}/forks", get(forks::get))
+        .route(
+            "/dots/{namespace}/{dot}/branches/{branch}",
+            delete(branch::delete).put(branch::put),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/protected/{branch}",
+            delete(protection::delete).put(protection::put),
+        )
+        .route("/dots/{namespace}/{dot}/tags", get(tags::get))
+        .route(
+            "/dots/{namespace}/{dot}/tags/{tag}",
+            delete(tags::delete).put(tags::put),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/notes",
+            get(notes::get).post(notes::post),
+        )
+        .route(
+            "/dots/{namespace}/{dot}/notes/{note}",
+            delete(notes::delete),
+        )
+        .route("/offers", get(offers::get))
+        .route("/offers/{id}", delete(offers::delete).post(offers::post))
+        .route("/trash", get(trash::get))
+        .route("/trash/{id}/restore", post(trash::post))
+        .route("/users", get(users::get))
+        .route("/search", get(search::get))
         .route("/dots/{namespace}/{dot}/commits", get(commits::get))
         .route(
             "/dots/{namespace}/{dot}/refs/{reference}",
@@ -51,10 +118,12 @@ pub fn router(hub: Hub) -> Router {
         .route(
             "/dots/{namespace}/{dot}/uploads/{upload}/finish",
             post(finish_upload::post),
-        );
+        )
+}
 
-    // Names do not begin with `-`: what is below `/-/` is nobody's.
-    let pages = Router::new()
+// Names do not begin with `-`: what is below `/-/` is nobody's.
+fn pages() -> Routes {
+    Routes::below("")
         .route("/", get(pages::home::get))
         .route("/-/assets/{digest}/{name}", get(web::assets::get))
         .route(
@@ -63,6 +132,29 @@ pub fn router(hub: Hub) -> Router {
         )
         .route("/-/login", get(pages::login::get).post(pages::login::post))
         .route("/-/logout", post(pages::logout::post))
+        .route(
+            "/-/signup",
+            get(pages::signup::get).post(pages::signup::post),
+        )
+        .route(
+            "/-/password",
+            get(pages::password::get).post(pages::password::post),
+        )
+        .route("/-/settings", get(pages::account::get))
+        .route(
+            "/-/settings/password",
+            post(pages::account::change_password),
+        )
+        .route("/-/settings/sessions", post(pages::account::end_session))
+        .route(
+            "/-/settings/keys",
+            get(pages::keys::get).post(pages::keys::post),
+        )
+        .route("/-/settings/keys/revoke", post(pages::keys::revoke))
+        .route("/-/admin", get(pages::admin::get))
+        .route("/-/admin/invitations", post(pages::admin::invite))
+        .route("/-/admin/resets", post(pages::admin::reset))
+        .route("/-/admin/events", get(pages::admin_events::get))
         .route("/-/{*rest}", any(async || HubError::NoSuchAddress))
         .route("/{namespace}", get(pages::owner::get))
         .route("/{namespace}/{dot}", get(pages::dot::get))
@@ -79,7 +171,45 @@ pub fn router(hub: Hub) -> Router {
             "/{namespace}/{dot}/commits/{branch}",
             get(pages::commits::get),
         )
+        .route("/{namespace}/{dot}/compare", get(pages::compare::choose))
+        .route(
+            "/{namespace}/{dot}/compare/{range}",
+            get(pages::compare::get),
+        )
         .route("/{namespace}/{dot}/graph", get(pages::graph::get))
+}
+
+// For who runs it. No account has one of these names.
+fn service() -> Routes {
+    Routes::below("")
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::get))
+}
+
+/// The hub as a service.
+pub fn router(hub: Hub) -> Router {
+    let pages = pages()
+        .router
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
+        .merge(service().router)
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)
         .layer(middleware::from_fn_with_state(
@@ -87,7 +217,8 @@ pub fn router(hub: Hub) -> Router {
             web::errors::as_pages,
         ));
 
-    let api = api
+    let api = api()
+        .router
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod);
 
@@ -99,19 +230,21 @@ pub fn router(hub: Hub) -> Router {
             hub.clone(),
             web::headers::add,
         ))
-        .layer(middleware::from_fn(log))
+        .layer(middleware::from_fn_with_state(hub.clone(), log))
         .with_state(hub)
 }
 
-/// One line for each request. Neither headers nor bodies: they hold secrets and people's data.
-async fn log(request: Request, next: Next) -> Response {
+/// One line for each request, and its place in the metrics. Neither headers nor bodies nor queries: they hold secrets
+/// and people's data.
+async fn log(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let start = Instant::now();
     let response = next.run(request).await;
-    let (status, ms) = (
-        response.status().as_u16(),
-        start.elapsed().as_millis() as u64,
-    );
+    let (status, took) = (response.status().as_u16(), start.elapsed());
+    let ms = took.as_millis() as u64;
     tracing::info!(%method, path, status, ms, "request");
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    hub.metrics.record(&method, route, status, took);
     response
 }

@@ -2,19 +2,34 @@
 
 pub mod begin_login;
 pub mod begin_upload;
+pub mod branch;
 pub mod commits;
 pub mod delete_dot;
 pub mod dot;
 pub mod dots;
 pub mod finish_upload;
+pub mod fork_dot;
+pub mod forks;
 pub mod grant;
+pub mod health;
 pub mod login_state;
+pub mod metrics;
 pub mod missing;
+pub mod notes;
 pub mod objects;
+pub mod offer;
+pub mod offers;
+pub mod protection;
 pub mod reference;
+pub mod rename_dot;
 pub mod revoke;
+pub mod search;
 pub mod send_pack;
+pub mod settings;
+pub mod tags;
+pub mod trash;
 pub mod user;
+pub mod users;
 pub mod version;
 
 use crate::access::Action;
@@ -23,6 +38,9 @@ use crate::database::uploads::OpenUpload;
 use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath};
 use crate::state::Hub;
+
+/// The longest body of a small request, in bytes.
+const MAX_BODY_LENGTH: usize = 64 << 10;
 
 /// An upload's dot and the upload itself, for its own user as long as that user may push there.
 async fn open_upload(

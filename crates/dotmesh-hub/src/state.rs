@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use dotmesh_store::PackStore;
 use tokio::sync::Semaphore;
@@ -9,6 +10,9 @@ use tokio::sync::Semaphore;
 use crate::credentials::HashedPassword;
 use crate::database::Database;
 use crate::database::ids::UploadId;
+use crate::metrics::Metrics;
+use crate::rate_limit::RateLimit;
+use crate::routes::health::Readiness;
 use crate::settings::Settings;
 
 /// Passwords hashed at once: each takes a core and 19 MiB.
@@ -22,6 +26,12 @@ const RESOLVING: usize = 2;
 
 /// Packs on their way out at once, of each a few parts in memory. Pushes cannot hold up clones, nor these those.
 const PACKS_OUT: usize = 8;
+
+/// Files on their way out at once, of each a megabyte in memory.
+const DOWNLOADS: usize = 64;
+
+/// Commits whose files are counted at once in the background.
+const COUNTING: usize = 1;
 
 /// Pushes being finished, most of them waiting for the walk of another.
 const FINISHES: usize = 16;
@@ -39,15 +49,22 @@ pub struct Hub {
     pub(crate) packs_in: Arc<Semaphore>,
     pub(crate) resolving: Arc<Semaphore>,
     pub(crate) packs_out: Arc<Semaphore>,
+    pub(crate) downloads: Arc<Semaphore>,
+    pub(crate) counting: Arc<Semaphore>,
     pub(crate) finishes: Arc<Semaphore>,
     pub(crate) nobody: Arc<HashedPassword>,
+    pub(crate) rate_limit: Option<Arc<RateLimit>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Arc<tokio::sync::Mutex<Option<(Instant, Readiness)>>>,
     finishing: Arc<Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Hub {
     /// Puts the parts together.
     pub fn new(database: Database, packs: PackStore, settings: Settings) -> Self {
+        let rate_limit = settings.rate_limit.map(RateLimit::new).map(Arc::new);
         Self {
+            rate_limit,
             settings: Arc::new(settings),
             database,
             packs,
@@ -55,8 +72,12 @@ impl Hub {
             packs_in: Arc::new(Semaphore::new(PACKS_IN_LENGTH)),
             resolving: Arc::new(Semaphore::new(RESOLVING)),
             packs_out: Arc::new(Semaphore::new(PACKS_OUT)),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS)),
+            counting: Arc::new(Semaphore::new(COUNTING)),
             finishes: Arc::new(Semaphore::new(FINISHES)),
             nobody: Arc::new(HashedPassword::nobody()),
+            metrics: Arc::default(),
+            readiness: Arc::default(),
             finishing: Arc::default(),
         }
     }

@@ -5,8 +5,10 @@ use dotmesh_model::{DotName, UserName};
 
 use super::error::CliError;
 use super::{Data, print};
+use crate::clock;
 use crate::database::Database;
 use crate::database::collaborators::Grant;
+use crate::database::events::{Deed, OPERATOR};
 use crate::database::ids::{DotId, UserId};
 
 #[derive(Debug, Subcommand)]
@@ -74,14 +76,14 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
                 Allowed::Write => Grant::Write,
                 Allowed::Maintain => Grant::Maintain,
             };
-            database.grant(dot_id, id, grant).await?;
+            database.grant(deed(dot_id, &dot), id, &user, grant).await?;
             print(format_args!("{user} may {} {}", verb(access), dot.full()))
         }
         Command::Remove { dot, user, data } => {
             let database = data.database().await?;
             let id = find_user(&database, &user).await?;
             let dot_id = find_dot(&database, &dot, id).await?;
-            if !database.revoke(dot_id, id).await? {
+            if !database.revoke(deed(dot_id, &dot), id, &user).await? {
                 return Err(CliError::NoAccess {
                     user,
                     dot: dot.full(),
@@ -104,6 +106,15 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             }
             Ok(())
         }
+    }
+}
+
+fn deed(id: DotId, name: &DotName) -> Deed<'_> {
+    Deed {
+        actor: &OPERATOR,
+        dot: id,
+        name,
+        now: clock::now(),
     }
 }
 

@@ -35,7 +35,9 @@ pub(super) enum CliError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The name is taken, or looks like one that is.
-    #[error("there is a user {0} already, or one whose name differs in case only")]
+    #[error(
+        "the name {0} is taken, by a user, by one whose name differs in case only, or by the hub itself"
+    )]
     UserExists(UserName),
     /// No such account.
     #[error("there is no user {0}")]

@@ -1,13 +1,14 @@
 //! `dothub serve`
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use super::{Data, print};
 use crate::data_dir::DataDir;
-use crate::settings::{Settings, SignUp};
+use crate::settings::{Network, Settings, SignUp};
 use crate::state::Hub;
 use crate::{jobs, router, server, store_url};
 
@@ -42,6 +43,25 @@ pub(super) struct Args {
     /// Who can make an account
     #[arg(long, value_enum, default_value = "invitation", env = "DOTHUB_SIGN_UP")]
     sign_up: SignUp,
+    /// A proxy whose X-Forwarded-For says where requests come from: an address or a network; can be given several times
+    #[arg(
+        long = "trusted-proxy",
+        value_name = "NETWORK",
+        value_delimiter = ',',
+        env = "DOTHUB_TRUSTED_PROXIES"
+    )]
+    trusted_proxies: Vec<Network>,
+    /// Let everybody read /metrics, not administrators only
+    #[arg(long, env = "DOTHUB_OPEN_METRICS")]
+    open_metrics: bool,
+    /// Requests per second that one user, or one address without a login, may send for long; 0 for any number
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 100,
+        env = "DOTHUB_RATE_LIMIT"
+    )]
+    rate_limit: u32,
 }
 
 impl Args {
@@ -49,6 +69,9 @@ impl Args {
         Settings {
             url: self.url.clone(),
             sign_up: self.sign_up,
+            trusted_proxies: self.trusted_proxies.clone(),
+            open_metrics: self.open_metrics,
+            rate_limit: NonZeroU32::new(self.rate_limit),
         }
     }
 }

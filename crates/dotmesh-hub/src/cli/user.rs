@@ -1,4 +1,4 @@
-//! `dothub user add|list|remove|key|password`
+//! `dothub user add|list|remove|key|password|invite|reset|admin`
 
 use std::io::Read as _;
 
@@ -8,8 +8,10 @@ use dotmesh_model::UserName;
 use super::error::CliError;
 use super::{Data, print};
 use crate::clock;
-use crate::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH};
+use crate::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH, Token};
+use crate::database::events::OPERATOR;
 use crate::database::users::{Dots, OldKeys, Removal};
+use crate::pages;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -22,6 +24,39 @@ pub(super) enum Command {
         /// Read a password from standard input and allow login by it, too
         #[arg(long)]
         password_stdin: bool,
+        /// Make it an administrator's
+        #[arg(long)]
+        admin: bool,
+    },
+    /// Print a link by which someone can make one account, within 7 days
+    Invite {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        hub: HubUrl,
+    },
+    /// Print a link by which someone who forgot the password can set another, once and within 24 hours
+    Reset {
+        /// The name
+        name: UserName,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        hub: HubUrl,
+    },
+    /// Make someone an administrator, or no longer one
+    #[command(group = clap::ArgGroup::new("state").required(true))]
+    Admin {
+        /// The name
+        name: UserName,
+        #[command(flatten)]
+        data: Data,
+        /// From now on
+        #[arg(long, group = "state")]
+        on: bool,
+        /// No longer
+        #[arg(long, group = "state")]
+        off: bool,
     },
     /// List the accounts: name, day of making, API keys, password or not, dots
     List {
@@ -57,6 +92,26 @@ pub(super) enum Command {
     },
 }
 
+/// Where links lead.
+#[derive(Debug, clap::Args)]
+pub(super) struct HubUrl {
+    /// The hub's address for its users, which the link begins with
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8180",
+        env = "DOTHUB_URL"
+    )]
+    url: url::Url,
+}
+
+impl HubUrl {
+    fn link(&self, path: &str, token: &Token) -> String {
+        let hub = self.url.as_str().trim_end_matches('/');
+        format!("{hub}{path}?token={}", token.reveal())
+    }
+}
+
 /// Runs it.
 pub(super) async fn run(command: Command) -> Result<(), CliError> {
     match command {
@@ -64,7 +119,11 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             name,
             data,
             password_stdin,
-        } => add(name, &data, password_stdin).await,
+            admin,
+        } => add(name, &data, password_stdin, admin).await,
+        Command::Invite { data, hub } => invite(&data, &hub).await,
+        Command::Reset { name, data, hub } => reset(name, &data, &hub).await,
+        Command::Admin { name, data, on, .. } => admin(name, &data, on).await,
         Command::List { data } => list(&data).await,
         Command::Remove {
             name,
@@ -85,7 +144,12 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
     }
 }
 
-async fn add(name: UserName, data: &Data, password_stdin: bool) -> Result<(), CliError> {
+async fn add(
+    name: UserName,
+    data: &Data,
+    password_stdin: bool,
+    is_admin: bool,
+) -> Result<(), CliError> {
     let password = if password_stdin {
         Some(read_password()?)
     } else {
@@ -98,6 +162,9 @@ async fn add(name: UserName, data: &Data, password_stdin: bool) -> Result<(), Cl
         .await?
     {
         return Err(CliError::UserExists(name));
+    }
+    if is_admin {
+        database.set_admin(&name, true, clock::now()).await?;
     }
     database.close().await;
     print(format_args!(
@@ -116,8 +183,13 @@ async fn list(data: &Data) -> Result<(), CliError> {
         };
         let day = account.created.strftime("%Y-%m-%d");
         let (name, keys, dots) = (account.name.as_str(), account.keys, account.dots);
+        let admin = if account.is_admin {
+            "  administrator"
+        } else {
+            ""
+        };
         print(format_args!(
-            "{name:<24} {day}  {keys} keys  {login:<11}  {dots} dots"
+            "{name:<24} {day}  {keys} keys  {login:<11}  {dots} dots{admin}"
         ))?;
     }
     Ok(())
@@ -125,7 +197,7 @@ async fn list(data: &Data) -> Result<(), CliError> {
 
 async fn remove(name: UserName, data: &Data, dots: Dots) -> Result<(), CliError> {
     let database = data.database().await?;
-    match database.remove_user(&name, dots).await? {
+    match database.remove_user(&name, dots, clock::now()).await? {
         Removal::Removed => print(format_args!("User {name} was removed")),
         Removal::NoSuchUser => Err(CliError::NoSuchUser(name)),
         Removal::HasDots { count } => Err(CliError::HasDots { user: name, count }),
@@ -151,10 +223,47 @@ async fn key(name: UserName, data: &Data, old: OldKeys) -> Result<(), CliError> 
 async fn password(name: UserName, data: &Data) -> Result<(), CliError> {
     let password = read_password()?;
     let database = data.database().await?;
-    if !database.set_password(&name, &password).await? {
+    if !database
+        .set_password(&name, &password, clock::now())
+        .await?
+    {
         return Err(CliError::NoSuchUser(name));
     }
     print(format_args!("The password of {name} was set"))
+}
+
+async fn invite(data: &Data, hub: &HubUrl) -> Result<(), CliError> {
+    let database = data.database().await?;
+    let token = Token::generate();
+    let now = clock::now();
+    database
+        .add_invitation(&token.digest(), &OPERATOR, now)
+        .await?;
+    database.close().await;
+    print(hub.link(pages::signup::PATH, &token))
+}
+
+async fn reset(name: UserName, data: &Data, hub: &HubUrl) -> Result<(), CliError> {
+    let database = data.database().await?;
+    let token = Token::generate();
+    let now = clock::now();
+    if !database
+        .add_password_link(&token.digest(), &name, &OPERATOR, now)
+        .await?
+    {
+        return Err(CliError::NoSuchUser(name));
+    }
+    database.close().await;
+    print(hub.link(pages::password::PATH, &token))
+}
+
+async fn admin(name: UserName, data: &Data, is_admin: bool) -> Result<(), CliError> {
+    let database = data.database().await?;
+    if !database.set_admin(&name, is_admin, clock::now()).await? {
+        return Err(CliError::NoSuchUser(name));
+    }
+    let what = if is_admin { "an" } else { "no longer an" };
+    print(format_args!("{name} is {what} administrator"))
 }
 
 /// All of standard input without its last line break, so that `echo` and files will do.

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, ids};
 
 /// How often something may be tried.
 #[derive(Debug, Clone, Copy)]
@@ -36,5 +36,23 @@ impl Database {
         .await?;
         tx.commit().await?;
         Ok(count <= limit.attempts)
+    }
+
+    /// Until when something was tried too often to be tried again; counts nothing.
+    pub async fn blocked_until(
+        &self,
+        subject: &str,
+        limit: Limit,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, DatabaseError> {
+        let ends: Option<i64> = sqlx::query_scalar(
+            "SELECT ends FROM attempts WHERE subject = $1 AND count >= $2 AND ends > $3",
+        )
+        .bind(subject)
+        .bind(limit.attempts)
+        .bind(now.as_second())
+        .fetch_optional(&self.readers)
+        .await?;
+        ends.map(ids::time).transpose()
     }
 }

@@ -1,7 +1,9 @@
 //! Who was given access to whose dot.
 
 use dotmesh_api::hub::{Access, Collaborator};
+use dotmesh_model::UserName;
 
+use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, UserId};
 use super::{Database, DatabaseError};
 
@@ -27,12 +29,16 @@ impl Grant {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    fn access(self) -> Access {
         match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Maintain => "maintain",
+            Self::Read => Access::Read,
+            Self::Write => Access::Write,
+            Self::Maintain => Access::Maintain,
         }
+    }
+
+    fn as_str(self) -> &'static str {
+        self.access().as_str()
     }
 }
 
@@ -57,30 +63,51 @@ impl Database {
     }
 
     /// Gives access, or changes what was given.
-    pub async fn grant(&self, dot: DotId, user: UserId, grant: Grant) -> Result<(), DatabaseError> {
+    pub async fn grant(
+        &self,
+        deed: Deed<'_>,
+        user: UserId,
+        name: &UserName,
+        grant: Grant,
+    ) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
         sqlx::query(
             r#"INSERT INTO collaborators (dot, "user", access) VALUES ($1, $2, $3)
                ON CONFLICT (dot, "user") DO UPDATE SET access = excluded.access"#,
         )
-        .bind(dot)
+        .bind(deed.dot)
         .bind(user)
         .bind(grant.as_str())
         .execute(&mut *tx)
         .await?;
+        let kind = EventKind::Grant {
+            user: name.clone(),
+            access: grant.access(),
+        };
+        deed.log(&mut tx, kind).await?;
         tx.commit().await?;
         Ok(())
     }
 
     /// Takes access away. `false` when there was none.
-    pub async fn revoke(&self, dot: DotId, user: UserId) -> Result<bool, DatabaseError> {
+    pub async fn revoke(
+        &self,
+        deed: Deed<'_>,
+        user: UserId,
+        name: &UserName,
+    ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
         let done = sqlx::query(r#"DELETE FROM collaborators WHERE dot = $1 AND "user" = $2"#)
-            .bind(dot)
+            .bind(deed.dot)
             .bind(user)
             .execute(&mut *tx)
             .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let user = name.clone();
+        deed.log(&mut tx, EventKind::Revoke { user }).await?;
         tx.commit().await?;
-        Ok(done.rows_affected() > 0)
+        Ok(true)
     }
 }

@@ -191,6 +191,7 @@ impl Database {
             kind: EventKind::CreateKey {
                 name: new.name,
                 scope: new.scope.as_str().to_owned(),
+                user: None,
             },
         };
         events::insert(&mut tx, &event, now).await?;

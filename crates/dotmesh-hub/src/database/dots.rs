@@ -1,4 +1,4 @@
-//! Dots: finding one with what a user may do there, listing, deleting.
+//! Dots: finding one with what a user may do there, and listing.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,13 @@ use super::{Database, DatabaseError};
 use crate::access::Visibility;
 
 /// What the access rule needs to know of a dot's name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DotFacts {
-    /// The user whose namespace it is, if there is such a user.
+    /// Its present name, where the one that was asked for is a former one.
+    pub name: DotName,
+    /// The user whose namespace was asked for, if there is such a user.
+    pub namespace: Option<UserId>,
+    /// The user whose namespace the dot is in, or would be.
     pub owner: Option<UserId>,
     /// The dot, if there is one.
     pub dot: Option<DotId>,
@@ -21,6 +25,20 @@ pub struct DotFacts {
     pub grant: Option<Access>,
     /// Who else may see it.
     pub visibility: Visibility,
+}
+
+impl DotFacts {
+    /// The same for who has nothing to do with the dot that once had the name: there is none.
+    pub fn without_dot(&self, name: &DotName) -> Self {
+        Self {
+            name: name.clone(),
+            namespace: self.namespace,
+            owner: self.namespace,
+            dot: None,
+            grant: None,
+            visibility: Visibility::Private,
+        }
+    }
 }
 
 /// A dot in a list.
@@ -85,25 +103,6 @@ impl Database {
             .collect())
     }
 
-    /// Deletes a dot with its branches, commits, collaborators and unfinished uploads.
-    ///
-    /// Its objects may be another dot's too: they stay until garbage collection.
-    pub async fn delete_dot(&self, dot: DotId) -> Result<(), DatabaseError> {
-        let mut tx = self.begin().await?;
-        sqlx::query(
-            "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $1)",
-        )
-        .bind(dot)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query("DELETE FROM dots WHERE id = $1")
-            .bind(dot)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// A user's name.
     pub async fn user_name(&self, user: UserId) -> Result<Option<UserName>, DatabaseError> {
         let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = $1")
@@ -119,36 +118,55 @@ pub(super) async fn dot_facts(
     name: &DotName,
     user: Option<UserId>,
 ) -> Result<DotFacts, DatabaseError> {
-    // One statement whether the dot exists or not: the time it takes tells nothing.
-    type Row = (UserId, Option<DotId>, Option<String>, Option<String>);
+    // One statement whether the dot exists or not: the time it takes tells nothing. A name that a dot had leads to
+    // it as long as no other has it.
+    type Row = (
+        UserId,
+        Option<UserId>,
+        Option<DotId>,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+    );
     let row: Option<Row> = sqlx::query_as(
-        "SELECT o.id, d.id, c.access, d.visibility
-         FROM users o
-         LEFT JOIN dots d ON d.owner = o.id AND d.name = $1
-         LEFT JOIN collaborators c ON c.dot = d.id AND c.user = $2
-         WHERE o.name = $3",
+        r#"SELECT o.id, d.owner, d.id, n.name, d.name, c.access, d.visibility
+           FROM users o
+           LEFT JOIN dots d ON d.id = coalesce(
+               (SELECT x.id FROM dots x WHERE x.owner = o.id AND x.name = $1),
+               (SELECT f.dot FROM former_names f JOIN dots x ON x.id = f.dot
+                WHERE f.owner = o.id AND f.name = $1 AND x.deleted IS NULL))
+           LEFT JOIN users n ON n.id = d.owner
+           LEFT JOIN collaborators c ON c.dot = d.id AND c."user" = $2
+           WHERE o.name = $3"#,
     )
     .bind(name.name())
     .bind(user)
     .bind(name.namespace.as_str())
     .fetch_optional(connection)
     .await?;
-    let Some((owner, dot, grant, visibility)) = row else {
-        return Ok(DotFacts {
-            owner: None,
-            dot: None,
-            grant: None,
-            visibility: Visibility::Private,
-        });
+    let mut facts = DotFacts {
+        name: name.clone(),
+        namespace: None,
+        owner: None,
+        dot: None,
+        grant: None,
+        visibility: Visibility::Private,
     };
-    let grant = grant.as_deref().map(ids::access).transpose()?;
-    let visibility = visibility.as_deref().map(ids::visibility).transpose()?;
-    Ok(DotFacts {
-        owner: Some(owner),
-        dot,
-        grant,
-        visibility: visibility.unwrap_or(Visibility::Private),
-    })
+    let Some((asked, owner, dot, namespace, present, grant, visibility)) = row else {
+        return Ok(facts);
+    };
+    facts.namespace = Some(asked);
+    facts.owner = owner.or(Some(asked));
+    facts.dot = dot;
+    if let (Some(namespace), Some(present)) = (namespace, present) {
+        facts.name = ids::dot_name(&namespace, &present)?;
+    }
+    facts.grant = grant.as_deref().map(ids::access).transpose()?;
+    if let Some(visibility) = visibility {
+        facts.visibility = ids::visibility(&visibility)?;
+    }
+    Ok(facts)
 }
 
 pub(super) async fn heads(

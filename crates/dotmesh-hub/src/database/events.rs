@@ -1,5 +1,7 @@
 //! What happened: the audit log, and what activity pages show. Written in the transaction that it tells of.
 
+use std::sync::LazyLock;
+
 use dotmesh_api::hub::Access;
 use dotmesh_model::{BranchName, CommitId, DotName, UserName};
 use jiff::Timestamp;
@@ -47,12 +49,18 @@ pub enum EventKind {
     Grant { user: UserName, access: Access },
     /// Someone's access was taken away.
     Revoke { user: UserName },
+    /// A dot's description was changed.
+    Describe,
+    /// Another branch is the one that is shown first.
+    DefaultBranch { branch: BranchName },
     /// A dot was made public.
     Publish,
     /// A public dot was made private.
     Unpublish,
     /// A dot got another name.
     Rename { from: DotName },
+    /// A dot was offered to another user.
+    Offer { user: UserName },
     /// A dot was given to another user.
     Transfer { from: DotName },
     /// A dot was made from another.
@@ -63,14 +71,79 @@ pub enum EventKind {
     RestoreDot,
     /// A branch became protected, or no longer is.
     Protect { branch: BranchName, protected: bool },
-    /// An account was made.
+    /// Someone made an account for themselves.
     SignUp,
+    /// An account was made for someone.
+    AddUser { user: UserName },
+    /// An account was removed.
+    RemoveUser { user: UserName },
+    /// Someone became an administrator, or no longer is one.
+    Administrator { user: UserName, is_admin: bool },
+    /// An invitation was made.
+    Invite,
+    /// A link was made to set someone's password.
+    ResetPassword { user: UserName },
     /// An API key was made.
-    CreateKey { name: String, scope: String },
+    CreateKey {
+        name: String,
+        scope: String,
+        /// Whose, where it is not the actor's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<UserName>,
+    },
     /// An API key was ended.
     RevokeKey { name: String },
+    /// All API keys of someone were ended.
+    RevokeKeys { user: UserName },
     /// A password was set.
-    Password,
+    Password {
+        /// Whose, where it is not the actor's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<UserName>,
+    },
+}
+
+/// Who acts at the hub's command line. No account has this name.
+pub static OPERATOR: LazyLock<UserName> =
+    LazyLock::new(|| "dothub".parse().expect("is in the grammar"));
+
+/// Who does something to a dot, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Deed<'a> {
+    /// Who.
+    pub actor: &'a UserName,
+    /// The dot.
+    pub dot: DotId,
+    /// Its name.
+    pub name: &'a DotName,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl Deed<'_> {
+    pub(super) async fn log(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        kind: EventKind,
+    ) -> Result<(), DatabaseError> {
+        let event = Event {
+            actor: self.actor.clone(),
+            dot: Some((self.dot, self.name.clone())),
+            kind,
+        };
+        insert(connection, &event, self.now).await
+    }
+}
+
+impl Event {
+    /// What concerns no dot.
+    pub fn of_hub(actor: &UserName, kind: EventKind) -> Self {
+        Self {
+            actor: actor.clone(),
+            dot: None,
+            kind,
+        }
+    }
 }
 
 /// A branch that a push has moved.

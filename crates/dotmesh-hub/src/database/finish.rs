@@ -1,14 +1,16 @@
 //! The one transaction that makes a push visible.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_model::{BranchName, CommitId, DotName, History, UserName};
 use jiff::Timestamp;
 
+use super::branches;
 use super::commits::{self, NewCommit};
 use super::dots::{self, DotFacts};
 use super::events::{self, Event, EventKind, PushedBranch};
 use super::ids::{DotId, UploadId, UserId};
+use super::names;
 use super::objects;
 use super::walk::Walk;
 use super::{Database, DatabaseError};
@@ -39,6 +41,8 @@ pub struct DotState {
     pub facts: DotFacts,
     /// Every branch. Empty when there is no dot.
     pub heads: BTreeMap<BranchName, CommitId>,
+    /// The branches that are protected, whether they exist or not.
+    pub protected: BTreeSet<BranchName>,
     /// Every commit.
     pub history: History,
     /// The upload.
@@ -115,9 +119,10 @@ async fn dot_state(
     upload: UploadId,
 ) -> Result<DotState, DatabaseError> {
     let facts = dots::dot_facts(connection, dot, Some(user)).await?;
-    let (heads, history) = match facts.dot {
+    let (heads, protected, history) = match facts.dot {
         Some(dot) => (
             dots::heads(connection, dot).await?,
+            branches::protected(connection, dot).await?,
             commits::history(connection, dot).await?,
         ),
         None => Default::default(),
@@ -135,6 +140,7 @@ async fn dot_state(
     Ok(DotState {
         facts,
         heads,
+        protected,
         history,
         upload,
     })
@@ -188,6 +194,7 @@ async fn create(
     push: &VerifiedPush<'_>,
     now: Timestamp,
 ) -> Result<DotId, DatabaseError> {
+    names::take(connection, push.owner, push.dot.name()).await?;
     let dot = sqlx::query_scalar(
         "INSERT INTO dots (owner, name, created) VALUES ($1, $2, $3) RETURNING id",
     )

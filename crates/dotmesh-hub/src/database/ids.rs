@@ -40,9 +40,47 @@ row_id!(
     /// An upload.
     UploadId
 );
+row_id!(
+    /// A note.
+    NoteId
+);
+
+impl KeyId {
+    /// As it is in a form.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+
+    /// From a form: whose key it is has to be looked at.
+    pub fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+}
 
 /// How many bits of an object's id are its number in its pack: no pack has room for more objects.
 const NUMBER_BITS: u32 = 20;
+
+/// A row as an address names it: a number that means nothing outside.
+macro_rules! public_id {
+    ($name:ident) => {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = std::num::ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+public_id!(DotId);
+public_id!(NoteId);
 
 impl ObjectId {
     /// The id of an object.
@@ -104,11 +142,8 @@ pub(super) fn time(seconds: i64) -> Result<Timestamp, DatabaseError> {
 }
 
 pub(super) fn visibility(text: &str) -> Result<Visibility, DatabaseError> {
-    match text {
-        "private" => Ok(Visibility::Private),
-        "public" => Ok(Visibility::Public),
-        _ => Err(DatabaseError::Damaged { what: "visibility" }),
-    }
+    text.parse()
+        .map_err(|_| DatabaseError::Damaged { what: "visibility" })
 }
 
 pub(super) fn scope(text: &str) -> Result<Scope, DatabaseError> {

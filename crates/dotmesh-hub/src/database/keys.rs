@@ -3,6 +3,7 @@
 use dotmesh_model::UserName;
 use jiff::{SignedDuration, Timestamp};
 
+use super::events::{self, Event, EventKind};
 use super::ids::{self, KeyId, UserId};
 use super::{Database, DatabaseError};
 use crate::access::Scope;
@@ -123,6 +124,51 @@ impl Database {
                 })
             })
             .collect()
+    }
+}
+
+impl Database {
+    /// Makes a key.
+    pub async fn create_key(
+        &self,
+        user: UserId,
+        actor: &UserName,
+        key: &NewKey,
+        now: Timestamp,
+    ) -> Result<(), DatabaseError> {
+        let mut tx = self.begin().await?;
+        insert(&mut tx, user, key, now).await?;
+        let kind = EventKind::CreateKey {
+            name: key.name.clone(),
+            scope: key.scope.as_str().to_owned(),
+            user: None,
+        };
+        events::insert(&mut tx, &Event::of_hub(actor, kind), now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Ends one of a user's keys. `false` when it is none of theirs.
+    pub async fn revoke_key(
+        &self,
+        user: UserId,
+        actor: &UserName,
+        key: KeyId,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let name: Option<String> = sqlx::query_scalar(
+            r#"DELETE FROM api_keys WHERE id = $1 AND "user" = $2 RETURNING name"#,
+        )
+        .bind(key)
+        .bind(user)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(name) = name else { return Ok(false) };
+        let event = Event::of_hub(actor, EventKind::RevokeKey { name });
+        events::insert(&mut tx, &event, now).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }
 

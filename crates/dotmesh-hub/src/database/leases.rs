@@ -2,9 +2,34 @@
 
 use jiff::Timestamp;
 
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, ids};
+
+/// A job's lease.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// The job.
+    pub name: String,
+    /// When it is due again.
+    pub until: Timestamp,
+}
 
 impl Database {
+    /// Every job that was ever begun, by name.
+    pub async fn leases(&self) -> Result<Vec<Lease>, DatabaseError> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT name, until FROM leases ORDER BY name")
+                .fetch_all(&self.readers)
+                .await?;
+        rows.into_iter()
+            .map(|(name, until)| {
+                Ok(Lease {
+                    name,
+                    until: ids::time(until)?,
+                })
+            })
+            .collect()
+    }
+
     /// Takes a lease until `until`, or renews it. `false` when another holder has it.
     ///
     /// `now` and `until` are of the caller's clock: holders whose clocks differ by more than a lease's length may

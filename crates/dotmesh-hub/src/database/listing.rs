@@ -59,8 +59,12 @@ pub struct DotDetails {
     pub description: String,
     /// The branch that is shown first.
     pub default_branch: BranchName,
-    /// What it was forked from, as long as that is there.
+    /// What it was forked from, as long as that is there and the viewer may see it.
     pub forked_from: Option<DotName>,
+    /// How many forks of it the viewer may see.
+    pub forks: u64,
+    /// The number of the last event: whether a page is old.
+    pub newest_event: i64,
 }
 
 impl Database {
@@ -115,19 +119,32 @@ impl Database {
             .collect()
     }
 
-    /// What a dot's pages show at their top.
-    pub async fn dot_details(&self, dot: DotId) -> Result<DotDetails, DatabaseError> {
-        let row: (String, String, Option<String>, Option<String>) = sqlx::query_as(
-            "SELECT d.description, d.default_branch, o.name, f.name
-             FROM dots d
-             LEFT JOIN dots f ON f.id = d.forked_from AND f.deleted IS NULL
-             LEFT JOIN users o ON o.id = f.owner
-             WHERE d.id = $1",
+    /// What a dot's pages show to someone at their top.
+    pub async fn dot_details(
+        &self,
+        dot: DotId,
+        viewer: Option<UserId>,
+    ) -> Result<DotDetails, DatabaseError> {
+        type Row = (String, String, Option<String>, Option<String>, i64, i64);
+        let row: Row = sqlx::query_as(
+            r#"SELECT d.description, d.default_branch, o.name, f.name,
+                      coalesce((SELECT max(e.id) FROM events e WHERE e.dot = d.id), 0),
+                      (SELECT count(*) FROM dots x
+                       LEFT JOIN collaborators c ON c.dot = x.id AND c."user" = $2
+                       WHERE x.forked_from = d.id AND x.deleted IS NULL
+                         AND (x.owner = $2 OR c.dot IS NOT NULL OR x.visibility = 'public'))
+               FROM dots d
+               LEFT JOIN dots f ON f.id = d.forked_from AND f.deleted IS NULL
+                    AND (f.owner = $2 OR f.visibility = 'public' OR EXISTS
+                         (SELECT 1 FROM collaborators c WHERE c.dot = f.id AND c."user" = $2))
+               LEFT JOIN users o ON o.id = f.owner
+               WHERE d.id = $1"#,
         )
         .bind(dot)
+        .bind(viewer)
         .fetch_one(&self.readers)
         .await?;
-        let (description, default_branch, owner, origin) = row;
+        let (description, default_branch, owner, origin, newest_event, forks) = row;
         Ok(DotDetails {
             description,
             default_branch: ids::name(&default_branch)?,
@@ -135,6 +152,8 @@ impl Database {
                 (Some(owner), Some(origin)) => Some(ids::dot_name(&owner, &origin)?),
                 _ => None,
             },
+            forks: ids::unsigned(forks)?,
+            newest_event,
         })
     }
 }

@@ -128,7 +128,7 @@ macro_rules! marks {
                            LEFT JOIN collaborators c ON c.dot = d.id AND c.user = $4
                            WHERE m.",
             $column,
-            " = j.value AND (c.user IS NOT NULL OR d.owner = $4))
+            " = j.value AND d.deleted IS NULL AND (c.user IS NOT NULL OR d.owner = $4))
                 THEN 1 ELSE 0 END
              FROM json_each($1) j"
         )
@@ -406,11 +406,17 @@ async fn add_pack(
     name: PackId,
     objects: &[NewObject],
 ) -> Result<(), DatabaseError> {
+    // Frames lie one after the other.
+    let ends = objects
+        .iter()
+        .map(|object| i64::from(object.range.offset) + i64::from(object.range.length));
+    let length = ends.max().unwrap_or(0);
     let pack: PackRow = sqlx::query_scalar(
-        "INSERT INTO packs (owner, name, objects) VALUES ($1, $2, 0) RETURNING id",
+        "INSERT INTO packs (owner, name, objects, length) VALUES ($1, $2, 0, $3) RETURNING id",
     )
     .bind(owner)
     .bind(name.as_bytes().as_slice())
+    .bind(length)
     .fetch_one(&mut *connection)
     .await?;
     let mut added = 0;

@@ -24,7 +24,61 @@ pub struct SessionUser {
     pub is_admin: bool,
 }
 
+/// A session as its user sees it.
+#[derive(Debug, Clone)]
+pub struct ListedSession {
+    /// SHA-256 of its token.
+    pub digest: KeyDigest,
+    /// When it began.
+    pub created: Timestamp,
+    /// When it was last used, to the hour.
+    pub used: Timestamp,
+    /// What the browser calls itself.
+    pub agent: String,
+}
+
 impl Database {
+    /// A user's sessions that have not ended, the last used first.
+    pub async fn sessions(
+        &self,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<Vec<ListedSession>, DatabaseError> {
+        let rows: Vec<(Vec<u8>, i64, i64, String)> = sqlx::query_as(
+            "SELECT digest, created, used, agent FROM sessions
+             WHERE user_id = $1 AND used > $2 ORDER BY used DESC, created DESC",
+        )
+        .bind(user)
+        .bind((now - SESSION_LIFETIME).as_second())
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|(digest, created, used, agent)| {
+                Ok(ListedSession {
+                    digest: KeyDigest::from_stored(&digest)
+                        .ok_or(DatabaseError::Damaged { what: "digest" })?,
+                    created: ids::time(created)?,
+                    used: ids::time(used)?,
+                    agent,
+                })
+            })
+            .collect()
+    }
+
+    /// Ends one of a user's sessions.
+    pub async fn end_session_of(
+        &self,
+        user: UserId,
+        digest: &KeyDigest,
+    ) -> Result<(), DatabaseError> {
+        sqlx::query("DELETE FROM sessions WHERE digest = $1 AND user_id = $2")
+            .bind(digest.as_bytes())
+            .bind(user)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
     /// Begins a session.
     pub async fn begin_session(
         &self,
@@ -85,20 +139,6 @@ impl Database {
         Ok(())
     }
 
-    /// Ends all sessions of a user but one.
-    pub async fn end_other_sessions(
-        &self,
-        user: UserId,
-        kept: Option<&KeyDigest>,
-    ) -> Result<(), DatabaseError> {
-        sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND digest <> $2")
-            .bind(user)
-            .bind(kept.map_or(&[][..], KeyDigest::as_bytes))
-            .execute(&self.writer)
-            .await?;
-        Ok(())
-    }
-
     /// Removes the sessions that have ended.
     pub async fn expire_sessions(&self, now: Timestamp) -> Result<(), DatabaseError> {
         sqlx::query("DELETE FROM sessions WHERE used <= $1")
@@ -107,4 +147,18 @@ impl Database {
             .await?;
         Ok(())
     }
+}
+
+/// Ends all sessions of a user but one.
+pub(super) async fn end_others(
+    connection: &mut sqlx::AnyConnection,
+    user: UserId,
+    kept: Option<&KeyDigest>,
+) -> Result<(), DatabaseError> {
+    sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND digest <> $2")
+        .bind(user)
+        .bind(kept.map_or(&[][..], KeyDigest::as_bytes))
+        .execute(connection)
+        .await?;
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use dotmesh_model::{BranchName, CommitId, UserName};
 use jiff::Timestamp;
 
+use super::events::{Deed, EventKind};
 use super::ids::{self, DotId};
 use super::{Database, DatabaseError};
 
@@ -42,5 +43,63 @@ impl Database {
                 })
             })
             .collect()
+    }
+
+    /// Makes a tag, which stays where it is. `false` when the name is taken.
+    pub async fn create_tag(
+        &self,
+        deed: Deed<'_>,
+        tag: &BranchName,
+        commit: CommitId,
+        message: &str,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(
+            "INSERT INTO tags (dot, name, commit_id, message, author, created)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (dot, name) DO NOTHING",
+        )
+        .bind(deed.dot)
+        .bind(tag.as_str())
+        .bind(commit.as_bytes().as_slice())
+        .bind(ids::text(message))
+        .bind(deed.actor.as_str())
+        .bind(deed.now.as_second())
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let kind = EventKind::CreateTag {
+            tag: tag.clone(),
+            commit,
+        };
+        deed.log(&mut tx, kind).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Deletes a tag. `false` when there was none.
+    pub async fn delete_tag(
+        &self,
+        deed: Deed<'_>,
+        tag: &BranchName,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let commit: Option<Vec<u8>> =
+            sqlx::query_scalar("DELETE FROM tags WHERE dot = $1 AND name = $2 RETURNING commit_id")
+                .bind(deed.dot)
+                .bind(tag.as_str())
+                .fetch_optional(&mut *tx)
+                .await?;
+        let Some(commit) = commit else {
+            return Ok(false);
+        };
+        let kind = EventKind::DeleteTag {
+            tag: tag.clone(),
+            commit: ids::commit_id(&commit)?,
+        };
+        deed.log(&mut tx, kind).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }

@@ -2,10 +2,12 @@
 
 use dotmesh_model::UserName;
 use jiff::Timestamp;
+use sqlx::AnyConnection;
 
+use super::events::{self, Event, EventKind, OPERATOR};
 use super::ids::{self, UserId};
 use super::keys::{self, NewKey};
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, links, sessions};
 use crate::credentials::{HashedPassword, KeyDigest};
 
 /// An account as the administrator sees it.
@@ -21,6 +23,12 @@ pub struct Account {
     pub has_password: bool,
     /// How many dots are in its namespace.
     pub dots: u64,
+    /// Whether it is an administrator's.
+    pub is_admin: bool,
+    /// Bytes of the packs in its namespace.
+    pub stored_bytes: u64,
+    /// When a session or a key of it was last used, to the hour.
+    pub used: Option<Timestamp>,
 }
 
 /// What a login is compared with.
@@ -43,7 +51,7 @@ pub enum OldKeys {
 }
 
 impl Database {
-    /// Makes an account with its first key. `false` when the name, in whatever case, is taken.
+    /// Makes an account with its first key, by the hub's operator. `false` when the name, in whatever case, is taken.
     pub async fn add_user(
         &self,
         name: &UserName,
@@ -52,21 +60,59 @@ impl Database {
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        let inserted = sqlx::query_scalar(
-            "INSERT INTO users (name, password, created) VALUES ($1, $2, $3) RETURNING id",
-        )
-        .bind(name.as_str())
-        .bind(password.map(HashedPassword::as_str))
-        .bind(now.as_second())
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(DatabaseError::from);
-        let user = match inserted {
-            Ok(user) => user,
-            Err(error) if error.is_duplicate() => return Ok(false),
-            Err(error) => return Err(error),
+        let Some(user) = insert(&mut tx, name, password, now).await? else {
+            return Ok(false);
         };
         keys::insert(&mut tx, user, &NewKey::first(key.clone()), now).await?;
+        let kind = EventKind::AddUser { user: name.clone() };
+        events::insert(&mut tx, &Event::of_hub(&OPERATOR, kind), now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Someone makes an account for themselves; with an invitation, which is used up, where one is needed.
+    pub async fn sign_up(
+        &self,
+        name: &UserName,
+        password: &HashedPassword,
+        invitation: Option<&KeyDigest>,
+        now: Timestamp,
+    ) -> Result<SignedUp, DatabaseError> {
+        let mut tx = self.begin().await?;
+        if let Some(digest) = invitation
+            && !links::take_invitation(&mut tx, digest, now).await?
+        {
+            return Ok(SignedUp::NotInvited);
+        }
+        let Some(user) = insert(&mut tx, name, Some(password), now).await? else {
+            return Ok(SignedUp::Taken);
+        };
+        events::insert(&mut tx, &Event::of_hub(name, EventKind::SignUp), now).await?;
+        tx.commit().await?;
+        Ok(SignedUp::Made(user))
+    }
+
+    /// Makes someone an administrator, or no longer one. `false` when there is no such account.
+    pub async fn set_admin(
+        &self,
+        name: &UserName,
+        is_admin: bool,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query("UPDATE users SET admin = $1 WHERE name = $2")
+            .bind(i64::from(is_admin))
+            .bind(name.as_str())
+            .execute(&mut *tx)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let kind = EventKind::Administrator {
+            user: name.clone(),
+            is_admin,
+        };
+        events::insert(&mut tx, &Event::of_hub(&OPERATOR, kind), now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -78,6 +124,24 @@ impl Database {
             .fetch_optional(&self.readers)
             .await?;
         Ok(id)
+    }
+
+    /// The first names, in order, that begin so, in whatever case.
+    pub async fn users_by_prefix(
+        &self,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<UserName>, DatabaseError> {
+        let prefix = prefix.to_ascii_lowercase();
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM users WHERE substr(lower(name), 1, $1) = $2 ORDER BY name LIMIT $3",
+        )
+        .bind(prefix.chars().count() as i64)
+        .bind(ids::text(&prefix))
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
+        names.iter().map(|name| ids::name(name)).collect()
     }
 
     /// What to compare a login of this name with.
@@ -96,43 +160,77 @@ impl Database {
 
     /// Every account, by name.
     pub async fn accounts(&self) -> Result<Vec<Account>, DatabaseError> {
-        let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
-            "SELECT name, created,
+        type Row = (String, i64, i64, i64, i64, i64, i64, Option<i64>);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT name, created, admin,
                     (SELECT count(*) FROM api_keys k WHERE k.user = users.id),
                     CASE WHEN password IS NULL THEN 0 ELSE 1 END,
-                    (SELECT count(*) FROM dots WHERE owner = users.id)
+                    (SELECT count(*) FROM dots WHERE owner = users.id AND deleted IS NULL),
+                    (SELECT CAST(coalesce(sum(p.length), 0) AS BIGINT) FROM packs p WHERE p.owner = users.id),
+                    (SELECT max(used) FROM (
+                        SELECT s.used AS used FROM sessions s WHERE s.user_id = users.id
+                        UNION ALL
+                        SELECT k.used FROM api_keys k WHERE k.user = users.id) AS uses)
              FROM users ORDER BY name",
         )
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
-            .map(|(name, created, keys, has_password, dots)| {
-                Ok(Account {
-                    name: ids::name(&name)?,
-                    created: ids::time(created)?,
-                    keys: ids::unsigned(keys)?,
-                    has_password: has_password != 0,
-                    dots: ids::unsigned(dots)?,
-                })
-            })
+            .map(
+                |(name, created, admin, keys, has_password, dots, stored, used)| {
+                    Ok(Account {
+                        name: ids::name(&name)?,
+                        created: ids::time(created)?,
+                        is_admin: admin != 0,
+                        keys: ids::unsigned(keys)?,
+                        has_password: has_password != 0,
+                        dots: ids::unsigned(dots)?,
+                        stored_bytes: ids::unsigned(stored)?,
+                        used: used.map(ids::time).transpose()?,
+                    })
+                },
+            )
             .collect()
     }
 
-    /// Sets or replaces the password. `false` when there is no such account.
+    /// Sets or replaces someone's password, by the hub's operator, and ends their sessions. `false` when there is no
+    /// such account.
     pub async fn set_password(
         &self,
         name: &UserName,
         password: &HashedPassword,
+        now: Timestamp,
     ) -> Result<bool, DatabaseError> {
-        let done = sqlx::query("UPDATE users SET password = $1 WHERE name = $2")
-            .bind(password.as_str())
-            .bind(name.as_str())
-            .execute(&self.writer)
-            .await?;
-        Ok(done.rows_affected() == 1)
+        let mut tx = self.begin().await?;
+        let Some(user) = find(&mut tx, name).await? else {
+            return Ok(false);
+        };
+        set_password(&mut tx, user, password, None).await?;
+        let user = Some(name.clone());
+        let event = Event::of_hub(&OPERATOR, EventKind::Password { user });
+        events::insert(&mut tx, &event, now).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
-    /// Adds an API key. `false` when there is no such account.
+    /// Changes one's own password, and ends all sessions but the present one.
+    pub async fn change_password(
+        &self,
+        user: UserId,
+        name: &UserName,
+        password: &HashedPassword,
+        session: Option<&KeyDigest>,
+        now: Timestamp,
+    ) -> Result<(), DatabaseError> {
+        let mut tx = self.begin().await?;
+        set_password(&mut tx, user, password, session).await?;
+        let event = Event::of_hub(name, EventKind::Password { user: None });
+        events::insert(&mut tx, &event, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Adds an API key, by the hub's operator. `false` when there is no such account.
     pub async fn add_key(
         &self,
         name: &UserName,
@@ -141,18 +239,25 @@ impl Database {
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        let user: Option<UserId> = sqlx::query_scalar("SELECT id FROM users WHERE name = $1")
-            .bind(name.as_str())
-            .fetch_optional(&mut *tx)
-            .await?;
-        let Some(user) = user else { return Ok(false) };
+        let Some(user) = find(&mut tx, name).await? else {
+            return Ok(false);
+        };
         if old == OldKeys::End {
+            let kind = EventKind::RevokeKeys { user: name.clone() };
+            events::insert(&mut tx, &Event::of_hub(&OPERATOR, kind), now).await?;
             sqlx::query(r#"DELETE FROM api_keys WHERE "user" = $1"#)
                 .bind(user)
                 .execute(&mut *tx)
                 .await?;
         }
-        keys::insert(&mut tx, user, &NewKey::first(key.clone()), now).await?;
+        let key = NewKey::first(key.clone());
+        keys::insert(&mut tx, user, &key, now).await?;
+        let kind = EventKind::CreateKey {
+            name: key.name,
+            scope: key.scope.as_str().to_owned(),
+            user: Some(name.clone()),
+        };
+        events::insert(&mut tx, &Event::of_hub(&OPERATOR, kind), now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -160,13 +265,14 @@ impl Database {
     /// Removes an account with everything in its namespace. What it pushed to others' dots stays there.
     ///
     /// Fails with the number of dots when there are any and `with_dots` does not say that they may go.
-    pub async fn remove_user(&self, name: &UserName, dots: Dots) -> Result<Removal, DatabaseError> {
+    pub async fn remove_user(
+        &self,
+        name: &UserName,
+        dots: Dots,
+        now: Timestamp,
+    ) -> Result<Removal, DatabaseError> {
         let mut tx = self.begin().await?;
-        let user: Option<UserId> = sqlx::query_scalar("SELECT id FROM users WHERE name = $1")
-            .bind(name.as_str())
-            .fetch_optional(&mut *tx)
-            .await?;
-        let Some(user) = user else {
+        let Some(user) = find(&mut tx, name).await? else {
             return Ok(Removal::NoSuchUser);
         };
         let count: i64 = sqlx::query_scalar("SELECT count(*) FROM dots WHERE owner = $1")
@@ -188,9 +294,87 @@ impl Database {
         ] {
             sqlx::query(statement).bind(user).execute(&mut *tx).await?;
         }
+        let kind = EventKind::RemoveUser { user: name.clone() };
+        events::insert(&mut tx, &Event::of_hub(&OPERATOR, kind), now).await?;
         tx.commit().await?;
         Ok(Removal::Removed)
     }
+}
+
+/// Makes an account. `None` when the name is taken, in whatever case, or the hub's own.
+async fn insert(
+    connection: &mut AnyConnection,
+    name: &UserName,
+    password: Option<&HashedPassword>,
+    now: Timestamp,
+) -> Result<Option<UserId>, DatabaseError> {
+    if is_reserved(name) {
+        return Ok(None);
+    }
+    let inserted = sqlx::query_scalar(
+        "INSERT INTO users (name, password, created) VALUES ($1, $2, $3) RETURNING id",
+    )
+    .bind(name.as_str())
+    .bind(password.map(HashedPassword::as_str))
+    .bind(now.as_second())
+    .fetch_one(connection)
+    .await
+    .map_err(DatabaseError::from);
+    match inserted {
+        Ok(user) => Ok(Some(user)),
+        Err(error) if error.is_duplicate() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Addresses that are not a user's, and whom the audit log means by `dothub`.
+const RESERVED: [&str; 5] = ["api", "dothub", "healthz", "metrics", "readyz"];
+
+fn is_reserved(name: &UserName) -> bool {
+    RESERVED
+        .iter()
+        .any(|reserved| name.as_str().eq_ignore_ascii_case(reserved))
+}
+
+async fn find(
+    connection: &mut AnyConnection,
+    name: &UserName,
+) -> Result<Option<UserId>, DatabaseError> {
+    let user = sqlx::query_scalar("SELECT id FROM users WHERE name = $1")
+        .bind(name.as_str())
+        .fetch_optional(connection)
+        .await?;
+    Ok(user)
+}
+
+/// Sets a password: whoever was let in by the old one, or by a link to set another, is out, but for one session.
+pub(super) async fn set_password(
+    connection: &mut AnyConnection,
+    user: UserId,
+    password: &HashedPassword,
+    session: Option<&KeyDigest>,
+) -> Result<(), DatabaseError> {
+    sqlx::query("UPDATE users SET password = $1 WHERE id = $2")
+        .bind(password.as_str())
+        .bind(user)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM links WHERE user_id = $1")
+        .bind(user)
+        .execute(&mut *connection)
+        .await?;
+    sessions::end_others(connection, user, session).await
+}
+
+/// What came of signing up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignedUp {
+    /// There is an account.
+    Made(UserId),
+    /// The name is taken, in whatever case.
+    Taken,
+    /// The invitation was used or has expired, or never was.
+    NotInvited,
 }
 
 /// Whether an account's removal may take its dots along.

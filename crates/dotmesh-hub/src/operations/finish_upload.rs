@@ -109,7 +109,8 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         if finish.is_done(now) {
             return Err(Refusal::Needless(Outcome::Done));
         }
-        let same_dot = admit(finish, now)?.id == open.id;
+        let now_open = admit(finish, now)?;
+        let same_dot = (now_open.id, now_open.owner) == (open.id, open.owner);
         let still_new = commits
             .iter()
             .all(|commit| !now.history.contains(commit.id));
@@ -123,6 +124,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         Err(Refusal::Needless(outcome)) => return Ok(outcome),
         Err(Refusal::Error(error)) => return Err(error),
     }
+    hub.metrics.pushed();
     tracing::info!(dot = dot.full(), user = %caller.name, commits = commits.len(), "pushed");
     if let Err(error) = hub.database.clear_upload(*upload).await {
         // The push is visible; what remains goes when the upload expires.
@@ -151,6 +153,7 @@ fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<Move
     }
     Ok(moves::plan(
         &state.heads,
+        &state.protected,
         &history,
         &finish.request.branches,
     )?)

@@ -31,6 +31,9 @@ pub enum MoveError {
     /// The name for the old line is taken.
     #[error("there is a branch {branch} on the hub already")]
     NameTaken { branch: BranchName },
+    /// It is protected: its line only goes on.
+    #[error("the branch {branch} is protected: it only moves forward, and what it had stays on it")]
+    Protected { branch: BranchName },
     /// A name is given twice in one push.
     #[error("the push names the branch {branch} twice")]
     Twice { branch: BranchName },
@@ -44,6 +47,7 @@ impl MoveError {
             Self::Behind { .. } | Self::Moved { .. } => ErrorCode::Behind,
             Self::Diverged { .. } => ErrorCode::Diverged,
             Self::NameTaken { .. } => ErrorCode::Exists,
+            Self::Protected { .. } => ErrorCode::Forbidden,
             Self::Twice { .. } => ErrorCode::Invalid,
         }
     }
@@ -58,6 +62,9 @@ impl MoveError {
             }
             Self::Moved { .. } | Self::NoSuchCommit { .. } => "push again",
             Self::NameTaken { .. } => "push again: the old line gets another name",
+            Self::Protected { .. } => {
+                "push to a branch of another name, or ask who maintains the dot to lift the protection"
+            }
             Self::Twice { .. } => return None,
         };
         Some(hint.to_owned())
@@ -67,9 +74,11 @@ impl MoveError {
 /// Decides on all the moves of a push together.
 ///
 /// `history` has the dot's commits and the pushed ones. A branch that is where it shall be is left alone,
-/// wherever the client saw it. The old line is stashed only if the branch could not move forward.
+/// wherever the client saw it. The old line is stashed only if the branch could not move forward, and never that of
+/// a protected branch.
 pub fn plan(
     heads: &BTreeMap<BranchName, CommitId>,
+    protected: &BTreeSet<BranchName>,
     history: &History,
     updates: &[BranchUpdate],
 ) -> Result<Moves, MoveError> {
@@ -106,6 +115,11 @@ pub fn plan(
         match (history.relation(current, update.new), &update.stash) {
             (Relation::Same, _) => continue,
             (Relation::Ahead, _) if as_seen => {}
+            (Relation::Behind | Relation::Diverged { .. }, Some(_))
+                if protected.contains(&update.name) =>
+            {
+                return Err(MoveError::Protected { branch: branch() });
+            }
             (Relation::Behind | Relation::Diverged { .. }, Some(stash)) if as_seen => {
                 if heads.contains_key(stash) {
                     return Err(MoveError::NameTaken {

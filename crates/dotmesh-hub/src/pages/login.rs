@@ -11,6 +11,7 @@ use crate::clock;
 use crate::credentials::Token;
 use crate::database::ids::UserId;
 use crate::error::HubError;
+use crate::extract::ClientAddress;
 use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, go, render};
@@ -61,13 +62,14 @@ pub async fn get(visit: Visit, Query(target): Query<Target>) -> Page {
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,
+    address: ClientAddress,
     headers: HeaderMap,
     Form(fields): Form<Fields>,
 ) -> Page {
     let to = local(&fields.to).to_owned();
     let name = fields.user.trim();
     let caller = match name.parse() {
-        Ok(name) => auth::by_password(&hub, &name, fields.password).await?,
+        Ok(name) => auth::by_password(&hub, &name, fields.password, &address).await?,
         Err(_) => None,
     };
     match caller {
@@ -114,10 +116,11 @@ pub fn set_cookie(
     token: &str,
     max_age: u64,
 ) -> Result<(), HubError> {
-    let (name, secure) = if hub.settings.is_secure() {
-        (auth::SECURE_SESSION_COOKIE, "; Secure")
+    let name = auth::session_cookie(&hub.settings);
+    let secure = if hub.settings.is_secure() {
+        "; Secure"
     } else {
-        (auth::SESSION_COOKIE, "")
+        ""
     };
     let cookie =
         format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}");

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, stream};
 use serde::Deserialize;
 
 use crate::access::Action;
-use crate::auth::Caller;
+use crate::auth::Viewer;
 use crate::database::DatabaseError;
 use crate::database::commits::Ancestry;
 use crate::database::ids::DotId;
@@ -31,11 +31,11 @@ pub struct Line {
 /// Lists them.
 pub async fn get(
     State(hub): State<Hub>,
-    caller: Caller,
+    viewer: Viewer,
     DotPath(dot): DotPath,
     query: Result<Query<Line>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, HubError> {
-    let dot = caller.open(&hub, &dot, Action::Read).await?;
+    let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let id = dot.existing()?;
     let Query(Line { head, until }) =
         query.map_err(|_| HubError::malformed("say from where: ?head=COMMIT"))?;

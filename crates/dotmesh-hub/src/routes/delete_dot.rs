@@ -3,10 +3,10 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::DotPath;
+use crate::operations::delete_dot::delete_dot;
 use crate::state::Hub;
 
 /// Deletes it, all of it in one step.
@@ -15,8 +15,6 @@ pub async fn delete(
     caller: Caller,
     DotPath(dot): DotPath,
 ) -> Result<StatusCode, HubError> {
-    let dot = caller.open(&hub, &dot, Action::Administer).await?;
-    hub.database.delete_dot(dot.existing()?).await?;
-    tracing::info!(dot = dot.name.full(), user = %caller.name, "dot deleted");
+    delete_dot(&hub, &caller, &dot).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use dotmesh_api::hub::{Access, HubDot};
 
 use crate::access::Action;
-use crate::auth::Caller;
+use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::DotPath;
 use crate::state::Hub;
@@ -13,10 +13,10 @@ use crate::state::Hub;
 /// Shows it.
 pub async fn get(
     State(hub): State<Hub>,
-    caller: Caller,
+    viewer: Viewer,
     DotPath(dot): DotPath,
 ) -> Result<Json<HubDot>, HubError> {
-    let dot = caller.open(&hub, &dot, Action::Read).await?;
+    let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let id = dot.existing()?;
     let branches = hub.database.branches(id).await?;
     let collaborators = match dot.access {

@@ -1,18 +1,17 @@
-//! `PUT /api/v1/dots/{namespace}/{dot}/collaborators/{user}`: lets a user read or write a dot.
+//! `PUT /api/v1/dots/{namespace}/{dot}/collaborators/{user}`: lets a user read, write or maintain a dot.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::GrantAccess;
 
+use super::MAX_BODY_LENGTH;
 use crate::access::Action;
 use crate::auth::Caller;
-use crate::database::collaborators::Grant;
 use crate::error::HubError;
 use crate::extract::{DotPath, UserPath, parse_json, read_body};
+use crate::operations::grant_access::grant_access;
 use crate::state::Hub;
-
-const MAX_BODY_LENGTH: usize = 1024;
 
 /// Gives access, or changes what was given.
 pub async fn put(
@@ -22,17 +21,10 @@ pub async fn put(
     UserPath(user): UserPath,
     body: Body,
 ) -> Result<StatusCode, HubError> {
-    let dot = caller.open(&hub, &dot, Action::Administer).await?;
+    // Who may not has no business with what is wrong with the request.
+    caller.open(&hub, &dot, Action::Administer).await?;
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let GrantAccess { access } = parse_json(&body)?;
-    let grant = Grant::new(access).ok_or(HubError::OwnerIsFixed)?;
-    if user == caller.name {
-        return Err(HubError::OwnerIsFixed);
-    }
-    let Some(id) = hub.database.user(&user).await? else {
-        return Err(HubError::NoSuchUser { user });
-    };
-    hub.database.grant(dot.existing()?, id, grant).await?;
-    tracing::info!(dot = dot.name.full(), %user, ?grant, "access granted");
+    grant_access(&hub, &caller, &dot, user, access).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::IntoResponse;
 
 use crate::access::Action;
-use crate::auth::Caller;
+use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::{DotPath, read_hashes};
 use crate::operations::serve_objects;
@@ -15,11 +15,11 @@ use crate::state::Hub;
 /// Sends as many of them as one pack takes, in the order asked.
 pub async fn post(
     State(hub): State<Hub>,
-    caller: Caller,
+    viewer: Viewer,
     DotPath(dot): DotPath,
     body: Body,
 ) -> Result<impl IntoResponse, HubError> {
-    let dot = caller.open(&hub, &dot, Action::Read).await?;
+    let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let hashes = read_hashes(body).await?;
     let pack = serve_objects::serve_objects(&hub, &dot, &hashes).await?;
     let headers = [

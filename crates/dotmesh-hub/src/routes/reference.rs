@@ -5,7 +5,7 @@ use axum::extract::State;
 use dotmesh_api::hub::ResolvedRef;
 
 use crate::access::Action;
-use crate::auth::Caller;
+use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::{DotPath, RefPath};
 use crate::operations::resolve_ref::resolve_ref;
@@ -14,11 +14,11 @@ use crate::state::Hub;
 /// Finds it, and the branches that are at it.
 pub async fn get(
     State(hub): State<Hub>,
-    caller: Caller,
+    viewer: Viewer,
     DotPath(dot): DotPath,
     RefPath(reference): RefPath,
 ) -> Result<Json<ResolvedRef>, HubError> {
-    let dot = caller.open(&hub, &dot, Action::Read).await?;
+    let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let commit = resolve_ref(&hub, &dot, &reference).await?;
     let branches = hub.database.branches(dot.existing()?).await?;
     let heads = branches

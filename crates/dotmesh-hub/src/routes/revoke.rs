@@ -3,30 +3,19 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, UserPath};
+use crate::operations::grant_access::revoke_access;
 use crate::state::Hub;
 
-/// Takes it away. What the user has cloned already stays with the user.
+/// Takes it away.
 pub async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     UserPath(user): UserPath,
 ) -> Result<StatusCode, HubError> {
-    let dot = caller.open(&hub, &dot, Action::Administer).await?;
-    let revoked = match hub.database.user(&user).await? {
-        Some(id) => hub.database.revoke(dot.existing()?, id).await?,
-        None => false,
-    };
-    if !revoked {
-        return Err(HubError::NoSuchCollaborator {
-            user,
-            dot: dot.name,
-        });
-    }
-    tracing::info!(dot = dot.name.full(), %user, "access revoked");
+    revoke_access(&hub, &caller, &dot, user).await?;
     Ok(StatusCode::NO_CONTENT)
 }

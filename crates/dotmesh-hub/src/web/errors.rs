@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::uri::PathAndQuery;
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -20,7 +21,7 @@ struct ErrorPage {
 
 /// Renders a page's error as a page, for browsers. Who is not logged in and must be is led to the login, and back afterwards.
 pub async fn as_pages(State(hub): State<Hub>, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let is_get = parts.method == Method::GET;
     let accept = parts.headers.get(header::ACCEPT);
     let is_browser = accept
@@ -29,29 +30,38 @@ pub async fn as_pages(State(hub): State<Hub>, request: Request, next: Next) -> R
     if !is_browser {
         return next.run(Request::from_parts(parts, body)).await;
     }
-    let path = parts
-        .uri
-        .path_and_query()
-        .map_or_else(String::new, ToString::to_string);
-    let visit = Visit::from_request_parts(&mut parts, &hub).await;
-    let response = next.run(Request::from_parts(parts, body)).await;
+    let mut asked = parts.clone();
+    let mut response = next.run(Request::from_parts(parts, body)).await;
     let Some(error) = response.extensions().get::<ErrorBody>().cloned() else {
         return response;
     };
     let status = response.status();
+    if status == StatusCode::UNAUTHORIZED && asked.headers.contains_key(header::AUTHORIZATION) {
+        // Neither to be led to the login, nor to have the password compared once more.
+        return response;
+    }
     if status == StatusCode::UNAUTHORIZED && is_get {
+        let path = asked.uri.path_and_query();
+        let path = path.map_or("/", PathAndQuery::as_str);
         let query = serde_urlencoded::to_string([("to", path)]).unwrap_or_default();
         return go(&format!("/-/login?{query}")).unwrap_or(response);
     }
     // Without knowing who looks there is no page, only the error itself.
-    let Ok(visit) = visit else { return response };
+    let Ok(visit) = Visit::from_request_parts(&mut asked, &hub).await else {
+        return response;
+    };
     let page = ErrorPage {
         visit,
         status,
         error,
     };
     match render(&page) {
-        Ok(page) => (status, page).into_response(),
+        Ok(mut page) => {
+            if let Some(wait) = response.headers_mut().remove(header::RETRY_AFTER) {
+                page.headers_mut().insert(header::RETRY_AFTER, wait);
+            }
+            (status, page).into_response()
+        }
         Err(_) => response,
     }
 }

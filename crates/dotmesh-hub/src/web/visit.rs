@@ -8,7 +8,7 @@ use dotmesh_model::DotName;
 
 use super::assets::Addresses;
 use super::show;
-use crate::access::Action;
+use crate::access::{Action, Scope};
 use crate::auth::{Caller, OpenDot, Viewer};
 use crate::clock;
 use crate::error::HubError;
@@ -57,17 +57,21 @@ impl Visit {
 
     /// Who looks: for pages that are for users only.
     pub fn caller(&self) -> Result<&Caller, HubError> {
-        self.user().ok_or(HubError::LoginNeeded)
+        self.viewer.caller()
+    }
+
+    /// Who looks, in person or by a key that may do all that they may: for pages of an account itself.
+    pub fn account(&self) -> Result<&Caller, HubError> {
+        let caller = self.viewer.caller()?;
+        caller.require(Scope::Admin)?;
+        Ok(caller)
     }
 
     /// Who looks: for pages that are for administrators only.
     pub fn administrator(&self) -> Result<&Caller, HubError> {
-        let caller = self.caller()?;
-        if caller.is_admin {
-            Ok(caller)
-        } else {
-            Err(HubError::AdministratorsOnly)
-        }
+        let caller = self.viewer.administrator()?;
+        caller.require(Scope::Admin)?;
+        Ok(caller)
     }
 
     /// Opens a dot for an action, with what its pages have at their top.
@@ -78,8 +82,14 @@ impl Visit {
         action: Action,
     ) -> Result<(OpenDot, DotHeader), HubError> {
         let open = self.viewer.open(hub, dot, action).await?;
-        let details = hub.database.dot_details(open.existing()?).await?;
+        if open.name != *dot {
+            return Err(self.moved(dot, &open.name));
+        }
+        let viewer = self.user().map(|caller| caller.id);
+        let details = hub.database.dot_details(open.existing()?, viewer).await?;
         let header = DotHeader {
+            forks: details.forks,
+            newest_event: details.newest_event,
             namespace: dot.namespace.to_string(),
             name: dot.name().to_owned(),
             access: open.access,
@@ -93,6 +103,15 @@ impl Visit {
         Ok((open, header))
     }
 
+    /// To the same page of a dot by its present name.
+    fn moved(&self, from: &DotName, to: &DotName) -> HubError {
+        let rest = self.path.strip_prefix('/');
+        let rest = rest.and_then(|path| path.strip_prefix(from.full().as_str()));
+        HubError::Moved {
+            to: format!("/{}{}", to.full(), rest.unwrap_or_default()),
+        }
+    }
+
     /// `3 hours ago`.
     pub fn ago(&self, time: &jiff::Timestamp) -> String {
         show::ago(*time, self.now)
@@ -103,6 +122,7 @@ impl Visit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tab {
     Overview,
+    Files,
     Commits,
     Graph,
     Activity,
@@ -110,11 +130,38 @@ pub enum Tab {
 }
 
 /// The tabs that everyone sees, with their label and their path below the dot's.
-pub const TABS: [(Tab, &str, &str); 4] = [
+pub const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Overview, "Overview", ""),
+    (Tab::Files, "Files", "/tree"),
     (Tab::Commits, "Commits", "/commits"),
     (Tab::Graph, "Graph", "/graph"),
     (Tab::Activity, "Activity", "/activity"),
+];
+
+/// A tab of one's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountTab {
+    Account,
+    Keys,
+}
+
+/// With their label and path.
+pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 2] = [
+    (AccountTab::Account, "Account", "/-/settings"),
+    (AccountTab::Keys, "API keys", "/-/settings/keys"),
+];
+
+/// A tab of the administrators' pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminTab {
+    Overview,
+    Events,
+}
+
+/// With their label and path.
+pub const ADMIN_TABS: [(AdminTab, &str, &str); 2] = [
+    (AdminTab::Overview, "Overview", "/-/admin"),
+    (AdminTab::Events, "Audit log", "/-/admin/events"),
 ];
 
 /// What all pages of a dot have at their top.
@@ -132,8 +179,12 @@ pub struct DotHeader {
     pub default_branch: String,
     /// Markdown.
     pub description: String,
-    /// What it was forked from, if that is still there and the owner still is who it was.
+    /// What it was forked from, if that is still there and the viewer may see it.
     pub forked_from: Option<DotName>,
+    /// How many forks the viewer may see.
+    pub forks: u64,
+    /// The number of the last event.
+    pub newest_event: i64,
     /// Whether the viewer may push.
     pub has_writer: bool,
     /// Whether the viewer may maintain it.

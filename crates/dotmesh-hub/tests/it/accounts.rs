@@ -45,7 +45,7 @@ async fn keys_and_passwords() {
     assert!(
         hub.hub
             .database
-            .set_password(&name, &password)
+            .set_password(&name, &password, clock::now())
             .await
             .unwrap()
     );
@@ -127,16 +127,25 @@ async fn removing_a_user_spares_dots_unless_told() {
     push_first(&alice, &dot("alice/app"), b"content").await;
     let name = "alice".parse().unwrap();
     let database = &hub.hub.database;
-    let refusal = database.remove_user(&name, Dots::Keep).await.unwrap();
+    let refusal = database
+        .remove_user(&name, Dots::Keep, clock::now())
+        .await
+        .unwrap();
     assert_eq!(refusal, Removal::HasDots { count: 1 });
     alice.current_user().await.unwrap();
     assert_eq!(
-        database.remove_user(&name, Dots::Delete).await.unwrap(),
+        database
+            .remove_user(&name, Dots::Delete, clock::now())
+            .await
+            .unwrap(),
         Removal::Removed
     );
     refused(alice.current_user().await, ErrorCode::Unauthorized);
     assert_eq!(
-        database.remove_user(&name, Dots::Keep).await.unwrap(),
+        database
+            .remove_user(&name, Dots::Keep, clock::now())
+            .await
+            .unwrap(),
         Removal::NoSuchUser
     );
 }

@@ -5,8 +5,10 @@
     reason = "in a test it says where the test failed"
 )]
 
+mod account_pages;
 mod accounts;
 mod branches;
+mod browse;
 mod capability;
 mod cli;
 mod cuts;
@@ -24,7 +26,14 @@ mod push;
 mod restart;
 mod roles;
 mod s3;
+mod security;
 mod several;
 mod stores;
 mod supervised;
 mod support;
+#[expect(
+    dead_code,
+    reason = "what only one filesystem does is not asked for here"
+)]
+#[path = "../../../dotmesh-sync/tests/it/trees.rs"]
+mod trees;

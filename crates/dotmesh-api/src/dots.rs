@@ -1,0 +1,184 @@
+//! The wire types of what people do with dots on a hub: settings, forks, tags, notes, the trash, search.
+
+use dotmesh_model::{BranchName, CommitId, DotName, UserName};
+use serde::{Deserialize, Serialize};
+
+/// Who may see a dot besides its owner and those who were given access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    /// Nobody.
+    Private,
+    /// Everybody, logged in or not.
+    Public,
+}
+
+impl Visibility {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+}
+
+impl std::str::FromStr for Visibility {
+    type Err = UnknownVisibility;
+
+    fn from_str(text: &str) -> Result<Self, UnknownVisibility> {
+        [Self::Private, Self::Public]
+            .into_iter()
+            .find(|visibility| visibility.as_str() == text)
+            .ok_or(UnknownVisibility)
+    }
+}
+
+/// A text that names no visibility.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a dot is private or public")]
+pub struct UnknownVisibility;
+
+/// `GET DOT/settings`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DotSettings {
+    /// Markdown.
+    pub description: String,
+    /// The branch that is shown first.
+    pub default_branch: BranchName,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// Branches that only move forward and stay. They need not exist yet.
+    pub protected: Vec<BranchName>,
+    /// What it was forked from, as long as that is there and the caller may see it.
+    pub forked_from: Option<DotName>,
+}
+
+/// `PATCH DOT/settings`: what is absent stays as it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ChangeSettings {
+    /// Markdown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// A branch that the dot has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_branch: Option<BranchName>,
+    /// For the owner to set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+}
+
+/// `POST DOT/rename`, `POST DOT/fork`, `POST offers/{id}`: what a dot shall be called, in a namespace that follows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewName {
+    /// The part after the namespace.
+    pub name: String,
+}
+
+/// `PUT DOT/offer`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OfferDot {
+    /// Who may take it.
+    pub user: UserName,
+}
+
+/// A dot that is deleted, or that another user offers. `GET trash` and `GET offers` are lists of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingDot {
+    /// What it is called until its user has decided.
+    pub id: String,
+    /// The name that it had, or has.
+    pub name: DotName,
+    /// Since when, in seconds since 1970.
+    pub since: i64,
+}
+
+/// `PUT DOT/branches/{branch}`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateBranch {
+    /// A branch, a tag or a commit.
+    pub at: String,
+}
+
+/// `PUT DOT/tags/{tag}`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateTag {
+    /// A branch, a tag or a commit.
+    pub at: String,
+    /// What it is for.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// A tag. `GET DOT/tags` is a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubTag {
+    /// Its name.
+    pub name: BranchName,
+    /// The commit.
+    pub commit: CommitId,
+    /// What it is for.
+    pub message: String,
+    /// Who made it.
+    pub author: UserName,
+    /// When, in seconds since 1970.
+    pub created: i64,
+}
+
+/// What a note is on: one of the two.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NoteTarget {
+    /// A branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<BranchName>,
+    /// A commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
+}
+
+/// `POST DOT/notes`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WriteNote {
+    /// On what.
+    #[serde(flatten)]
+    pub on: NoteTarget,
+    /// Markdown.
+    pub body: String,
+}
+
+/// A note. `GET DOT/notes?branch=` and `?commit=` are lists of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubNote {
+    /// What it is deleted by.
+    pub id: String,
+    /// Who wrote it.
+    pub author: UserName,
+    /// When, in seconds since 1970.
+    pub created: i64,
+    /// Markdown.
+    pub body: String,
+}
+
+/// `GET search?q=&in=&page=`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchResults {
+    /// What was found, the newest or the most alike first.
+    pub found: Vec<Found>,
+    /// Whether another page follows.
+    pub more: bool,
+}
+
+/// Something that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The dot.
+    pub dot: DotName,
+    /// The branch or the tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<BranchName>,
+    /// The commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
+    /// The description or the message.
+    pub text: String,
+}

@@ -1,0 +1,79 @@
+//! What maintainers and owners set of a dot.
+
+use dotmesh_model::BranchName;
+
+use super::events::{Deed, EventKind};
+use super::ids;
+use super::{Database, DatabaseError};
+use crate::access::Visibility;
+
+/// What to set; `None` leaves it as it is.
+#[derive(Debug, Clone, Default)]
+pub struct NewSettings {
+    /// Markdown.
+    pub description: Option<String>,
+    /// The branch that is shown first.
+    pub default_branch: Option<BranchName>,
+    /// Who may see it.
+    pub visibility: Option<Visibility>,
+}
+
+impl Database {
+    /// Sets all of it or, when there is no such branch, nothing and says `false`. What is so already is not
+    /// written down.
+    pub async fn set_dot(&self, deed: Deed<'_>, new: &NewSettings) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let (description, default_branch, visibility): (String, String, String) = sqlx::query_as(
+            "SELECT description, default_branch, visibility FROM dots WHERE id = $1",
+        )
+        .bind(deed.dot)
+        .fetch_one(&mut *tx)
+        .await?;
+        let mut events = Vec::new();
+        if let Some(new) = &new.description
+            && *new != description
+        {
+            sqlx::query("UPDATE dots SET description = $1 WHERE id = $2")
+                .bind(ids::text(new))
+                .bind(deed.dot)
+                .execute(&mut *tx)
+                .await?;
+            events.push(EventKind::Describe);
+        }
+        if let Some(branch) = &new.default_branch
+            && branch.as_str() != default_branch
+        {
+            let done = sqlx::query(
+                "UPDATE dots SET default_branch = $1 WHERE id = $2
+                 AND EXISTS (SELECT 1 FROM branches b WHERE b.dot = $2 AND b.name = $1)",
+            )
+            .bind(branch.as_str())
+            .bind(deed.dot)
+            .execute(&mut *tx)
+            .await?;
+            if done.rows_affected() == 0 {
+                return Ok(false);
+            }
+            let branch = branch.clone();
+            events.push(EventKind::DefaultBranch { branch });
+        }
+        if let Some(new) = new.visibility
+            && new.as_str() != visibility
+        {
+            sqlx::query("UPDATE dots SET visibility = $1 WHERE id = $2")
+                .bind(new.as_str())
+                .bind(deed.dot)
+                .execute(&mut *tx)
+                .await?;
+            events.push(match new {
+                Visibility::Public => EventKind::Publish,
+                Visibility::Private => EventKind::Unpublish,
+            });
+        }
+        for event in events {
+            deed.log(&mut tx, event).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,153 @@
+//! One-time links: to make an account, to set a forgotten password. Their tokens are stored as digests.
+
+use dotmesh_model::UserName;
+use jiff::{SignedDuration, Timestamp};
+
+use super::events::{self, Event, EventKind};
+use super::ids::{self, UserId};
+use super::{Database, DatabaseError, users};
+use crate::credentials::{HashedPassword, KeyDigest};
+
+/// How long an invitation can be used.
+pub const INVITATION_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How long a link to set a password can be used.
+pub const PASSWORD_LINK_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
+
+impl Database {
+    /// Lets whoever has the token make one account.
+    pub async fn add_invitation(
+        &self,
+        digest: &KeyDigest,
+        actor: &UserName,
+        now: Timestamp,
+    ) -> Result<(), DatabaseError> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO links (digest, purpose, created, expires) VALUES ($1, 'invitation', $2, $3)",
+        )
+        .bind(digest.as_bytes())
+        .bind(now.as_second())
+        .bind((now + INVITATION_LIFETIME).as_second())
+        .execute(&mut *tx)
+        .await?;
+        events::insert(&mut tx, &Event::of_hub(actor, EventKind::Invite), now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Whether an invitation can be used.
+    pub async fn has_invitation(
+        &self,
+        digest: &KeyDigest,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM links WHERE digest = $1 AND purpose = 'invitation' AND expires > $2",
+        )
+        .bind(digest.as_bytes())
+        .bind(now.as_second())
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(count > 0)
+    }
+
+    /// Lets whoever has the token set a user's password. `false` when there is no such user.
+    pub async fn add_password_link(
+        &self,
+        digest: &KeyDigest,
+        user: &UserName,
+        actor: &UserName,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let inserted = sqlx::query(
+            "INSERT INTO links (digest, purpose, user_id, created, expires)
+             SELECT $1, 'password', id, $2, $3 FROM users WHERE name = $4",
+        )
+        .bind(digest.as_bytes())
+        .bind(now.as_second())
+        .bind((now + PASSWORD_LINK_LIFETIME).as_second())
+        .bind(user.as_str())
+        .execute(&mut *tx)
+        .await?;
+        if inserted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let user = user.clone();
+        let event = Event::of_hub(actor, EventKind::ResetPassword { user });
+        events::insert(&mut tx, &event, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Whose password a link sets, if it can be used.
+    pub async fn password_link(
+        &self,
+        digest: &KeyDigest,
+        now: Timestamp,
+    ) -> Result<Option<UserName>, DatabaseError> {
+        let name: Option<String> = sqlx::query_scalar(
+            "SELECT u.name FROM links l JOIN users u ON u.id = l.user_id
+             WHERE l.digest = $1 AND l.purpose = 'password' AND l.expires > $2",
+        )
+        .bind(digest.as_bytes())
+        .bind(now.as_second())
+        .fetch_optional(&self.readers)
+        .await?;
+        name.as_deref().map(ids::name).transpose()
+    }
+
+    /// Sets the password of whom a link is for, ends their sessions, and the link. `None` when it cannot be used.
+    pub async fn use_password_link(
+        &self,
+        digest: &KeyDigest,
+        password: &HashedPassword,
+        now: Timestamp,
+    ) -> Result<Option<UserId>, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let user: Option<UserId> = sqlx::query_scalar(
+            "DELETE FROM links WHERE digest = $1 AND purpose = 'password' AND expires > $2
+             RETURNING user_id",
+        )
+        .bind(digest.as_bytes())
+        .bind(now.as_second())
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(user) = user else { return Ok(None) };
+        let name: String = sqlx::query_scalar("SELECT name FROM users WHERE id = $1")
+            .bind(user)
+            .fetch_one(&mut *tx)
+            .await?;
+        users::set_password(&mut tx, user, password, None).await?;
+        let event = Event::of_hub(&ids::name(&name)?, EventKind::Password { user: None });
+        events::insert(&mut tx, &event, now).await?;
+        tx.commit().await?;
+        Ok(Some(user))
+    }
+
+    /// Removes the links that nobody used in time.
+    pub async fn expire_links(&self, now: Timestamp) -> Result<(), DatabaseError> {
+        sqlx::query("DELETE FROM links WHERE expires <= $1")
+            .bind(now.as_second())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Takes an invitation. `false` when it cannot be used.
+pub(super) async fn take_invitation(
+    connection: &mut sqlx::AnyConnection,
+    digest: &KeyDigest,
+    now: Timestamp,
+) -> Result<bool, DatabaseError> {
+    let done = sqlx::query(
+        "DELETE FROM links WHERE digest = $1 AND purpose = 'invitation' AND expires > $2",
+    )
+    .bind(digest.as_bytes())
+    .bind(now.as_second())
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,12 @@
+-- Dots that their owners offer to another user.
+
+CREATE TABLE transfers (
+    dot     BIGINT PRIMARY KEY REFERENCES dots (id) ON DELETE CASCADE,
+    -- To whom.
+    user_id BIGINT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    created BIGINT NOT NULL
+);
+CREATE INDEX transfers_user ON transfers (user_id);
+
+-- A dot is looked at with its forks.
+CREATE INDEX dots_forked_from ON dots (forked_from);

@@ -1,0 +1,101 @@
+//! Dots get other names. What they were called before leads to them.
+
+use dotmesh_model::DotName;
+use sqlx::AnyConnection;
+
+use super::events::{Deed, EventKind};
+use super::ids::{DotId, UserId};
+use super::{Database, DatabaseError};
+
+impl Database {
+    /// Renames a dot within its namespace. `false` when another dot has the name.
+    pub async fn rename_dot(
+        &self,
+        deed: Deed<'_>,
+        owner: UserId,
+        to: &DotName,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        if find(&mut tx, owner, to.name()).await?.is_some() {
+            return Ok(false);
+        }
+        leave(&mut tx, deed, owner).await?;
+        take(&mut tx, owner, to.name()).await?;
+        // Pushes that are under way go on under the new name.
+        for statement in [
+            "UPDATE uploads SET dot = $1 WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $2)",
+            "UPDATE dots SET name = $1 WHERE id = $2",
+        ] {
+            sqlx::query(statement)
+                .bind(to.name())
+                .bind(deed.dot)
+                .execute(&mut *tx)
+                .await?;
+        }
+        log(
+            &mut tx,
+            deed,
+            to,
+            EventKind::Rename {
+                from: deed.name.clone(),
+            },
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// The dot that has a name at present.
+pub(super) async fn find(
+    connection: &mut AnyConnection,
+    owner: UserId,
+    name: &str,
+) -> Result<Option<DotId>, DatabaseError> {
+    let dot = sqlx::query_scalar("SELECT id FROM dots WHERE owner = $1 AND name = $2")
+        .bind(owner)
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    Ok(dot)
+}
+
+/// A dot is about to have this name: it no longer leads to one that had it before.
+pub(super) async fn take(
+    connection: &mut AnyConnection,
+    owner: UserId,
+    name: &str,
+) -> Result<(), DatabaseError> {
+    sqlx::query("DELETE FROM former_names WHERE owner = $1 AND name = $2")
+        .bind(owner)
+        .bind(name)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A dot is about to lose its name, which will lead to it.
+pub(super) async fn leave(
+    connection: &mut AnyConnection,
+    deed: Deed<'_>,
+    owner: UserId,
+) -> Result<(), DatabaseError> {
+    take(connection, owner, deed.name.name()).await?;
+    sqlx::query("INSERT INTO former_names (owner, name, dot) VALUES ($1, $2, $3)")
+        .bind(owner)
+        .bind(deed.name.name())
+        .bind(deed.dot)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Writes a change of name down, under the new one, which is the one to look for from now on.
+pub(super) async fn log(
+    connection: &mut AnyConnection,
+    deed: Deed<'_>,
+    to: &DotName,
+    kind: EventKind,
+) -> Result<(), DatabaseError> {
+    Deed { name: to, ..deed }.log(connection, kind).await
+}

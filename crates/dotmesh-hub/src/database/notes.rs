@@ -1,0 +1,134 @@
+//! Notes: what people say of a commit or a branch.
+
+use dotmesh_model::{BranchName, CommitId, UserName};
+use jiff::Timestamp;
+
+use super::events::{Deed, EventKind};
+use super::ids::{self, DotId, NoteId, UserId};
+use super::{Database, DatabaseError};
+
+/// The most notes that are shown of one thing.
+const MAX_NOTES: i64 = 500;
+
+/// What a note is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoteOn {
+    /// A commit.
+    Commit(CommitId),
+    /// A branch.
+    Branch(BranchName),
+}
+
+/// A note.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// Its row.
+    pub id: NoteId,
+    /// Who wrote it.
+    pub author: UserName,
+    /// When.
+    pub created: Timestamp,
+    /// Markdown.
+    pub body: String,
+}
+
+impl NoteOn {
+    /// The two columns.
+    fn columns(&self) -> (Option<String>, Option<Vec<u8>>) {
+        match self {
+            Self::Commit(commit) => (None, Some(commit.as_bytes().to_vec())),
+            Self::Branch(branch) => (Some(branch.to_string()), None),
+        }
+    }
+}
+
+impl Database {
+    /// The notes on something, the oldest first.
+    pub async fn notes(&self, dot: DotId, on: &NoteOn) -> Result<Vec<Note>, DatabaseError> {
+        let (branch, commit) = on.columns();
+        let query = match commit {
+            Some(commit) => sqlx::query_as(
+                "SELECT n.id, u.name, n.created, n.body FROM notes n JOIN users u ON u.id = n.author
+                 WHERE n.dot = $1 AND n.commit_id = $2 ORDER BY n.id LIMIT $3",
+            )
+            .bind(dot)
+            .bind(commit),
+            None => sqlx::query_as(
+                "SELECT n.id, u.name, n.created, n.body FROM notes n JOIN users u ON u.id = n.author
+                 WHERE n.dot = $1 AND n.commit_id IS NULL AND n.branch = $2 ORDER BY n.id LIMIT $3",
+            )
+            .bind(dot)
+            .bind(branch),
+        };
+        let rows: Vec<(NoteId, String, i64, String)> =
+            query.bind(MAX_NOTES).fetch_all(&self.readers).await?;
+        rows.into_iter()
+            .map(|(id, author, created, body)| {
+                Ok(Note {
+                    id,
+                    author: ids::name(&author)?,
+                    created: ids::time(created)?,
+                    body,
+                })
+            })
+            .collect()
+    }
+
+    /// Writes a note.
+    pub async fn add_note(
+        &self,
+        deed: Deed<'_>,
+        author: UserId,
+        on: &NoteOn,
+        body: &str,
+    ) -> Result<NoteId, DatabaseError> {
+        let (branch, commit) = on.columns();
+        let mut tx = self.begin().await?;
+        let note = sqlx::query_scalar(
+            "INSERT INTO notes (dot, branch, commit_id, author, created, body)
+             VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+        )
+        .bind(deed.dot)
+        .bind(branch)
+        .bind(commit)
+        .bind(author)
+        .bind(deed.now.as_second())
+        .bind(ids::text(body))
+        .fetch_one(&mut *tx)
+        .await?;
+        let (commit, branch) = match on.clone() {
+            NoteOn::Commit(commit) => (Some(commit), None),
+            NoteOn::Branch(branch) => (None, Some(branch)),
+        };
+        deed.log(&mut tx, EventKind::Note { commit, branch })
+            .await?;
+        tx.commit().await?;
+        Ok(note)
+    }
+
+    /// Who wrote a note of the dot.
+    pub async fn note_author(
+        &self,
+        dot: DotId,
+        note: NoteId,
+    ) -> Result<Option<UserId>, DatabaseError> {
+        let author = sqlx::query_scalar("SELECT author FROM notes WHERE dot = $1 AND id = $2")
+            .bind(dot)
+            .bind(note)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(author)
+    }
+
+    /// Deletes a note of the dot. `false` when there was none.
+    pub async fn delete_note(&self, dot: DotId, note: NoteId) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query("DELETE FROM notes WHERE dot = $1 AND id = $2")
+            .bind(dot)
+            .bind(note)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+}

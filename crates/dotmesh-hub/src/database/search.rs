@@ -1,0 +1,203 @@
+//! Searching. Names are few enough to be looked through; for messages there is an index of their words, which each
+//! database has in its own way.
+
+use dotmesh_api::dots::Found;
+use sqlx::AnyConnection;
+
+use super::dialect::Dialect;
+use super::ids::{self, UserId};
+use super::{Database, DatabaseError};
+use crate::operations::search::{Place, Words};
+
+/// Who sees this many dots or fewer has the index look in these only.
+const FEW_DOTS: usize = 50;
+
+/// Of messages that have the words, so many are looked at: a word that half of all messages have finds only what the
+/// viewer sees of these.
+const MAX_MATCHES: i64 = 20_000;
+
+/// The dots that the user `$1`, or nobody, may see.
+macro_rules! visible {
+    () => {
+        r#"dots d JOIN users o ON o.id = d.owner
+           LEFT JOIN collaborators c ON c.dot = d.id AND c."user" = $1
+           WHERE d.deleted IS NULL AND (d.owner = $1 OR c.dot IS NOT NULL OR d.visibility = 'public')"#
+    };
+}
+
+/// Of names, the columns: owner, dot, branch or tag, commit, text.
+type Row = (String, String, Option<String>, Option<Vec<u8>>, String);
+
+const DOTS: &str = concat!(
+    "SELECT o.name, d.name, NULL, NULL, d.description FROM ",
+    visible!(),
+    " AND lower(o.name || '/' || d.name || ' ' || d.description) LIKE $2
+     ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC"
+);
+
+const BRANCHES: &str = concat!(
+    "SELECT v.owner, v.dot, b.name, b.head, '' FROM
+     (SELECT d.id AS id, o.name AS owner, d.name AS dot, coalesce(d.pushed, d.created) AS time FROM ",
+    visible!(),
+    ") v JOIN branches b ON b.dot = v.id WHERE lower(b.name) LIKE $2
+     ORDER BY v.time DESC, v.id DESC, b.name"
+);
+
+const TAGS: &str = concat!(
+    "SELECT v.owner, v.dot, t.name, t.commit_id, t.message FROM
+     (SELECT d.id AS id, o.name AS owner, d.name AS dot FROM ",
+    visible!(),
+    ") v JOIN tags t ON t.dot = v.id WHERE lower(t.name || ' ' || t.message) LIKE $2
+     ORDER BY t.created DESC, v.id DESC, t.name"
+);
+
+/// Of the messages with the words `$2`, the newest `$3`, and of these what the viewer sees.
+const COMMITS_SQLITE: &str = concat!(
+    "SELECT v.owner, v.dot, NULL, k.id, k.message FROM
+     (SELECT CAST(dot AS INTEGER) AS dot, commit_id FROM commit_words
+      WHERE commit_words MATCH $2 ORDER BY rowid DESC LIMIT $3) w
+     JOIN commits k ON k.dot = w.dot AND k.id = w.commit_id
+     JOIN (SELECT d.id AS id, o.name AS owner, d.name AS dot FROM ",
+    visible!(),
+    ") v ON v.id = k.dot
+     ORDER BY k.time DESC, k.id LIMIT $4 OFFSET $5"
+);
+
+const COMMITS_POSTGRES: &str = concat!(
+    "SELECT v.owner, v.dot, NULL, k.id, k.message FROM
+     (SELECT dot, id, message, time FROM commits
+      WHERE (array_to_tsvector(ARRAY['#' || dot::text]) || to_tsvector('simple', left(message, 20000))) @@ $2::tsquery
+      LIMIT $3) k
+     JOIN (SELECT d.id AS id, o.name AS owner, d.name AS dot FROM ",
+    visible!(),
+    ") v ON v.id = k.dot
+     ORDER BY k.time DESC, k.id LIMIT $4 OFFSET $5"
+);
+
+impl Database {
+    /// What a user, or nobody, may see that has all the words.
+    pub async fn search(
+        &self,
+        viewer: Option<UserId>,
+        place: Place,
+        words: &Words,
+        skip: u32,
+        limit: u32,
+    ) -> Result<Vec<Found>, DatabaseError> {
+        let mut tx = self.begin_read().await?;
+        let rows = match place {
+            Place::Dots => names(&mut tx, DOTS, viewer, words).await?,
+            Place::Branches => names(&mut tx, BRANCHES, viewer, words).await?,
+            Place::Tags => names(&mut tx, TAGS, viewer, words).await?,
+            Place::Commits => {
+                let rows = self.commits(&mut tx, viewer, words, skip, limit).await?;
+                return rows.into_iter().map(found).collect();
+            }
+        };
+        rows.into_iter()
+            .skip(skip as usize)
+            .take(limit as usize)
+            .map(found)
+            .collect()
+    }
+
+    async fn commits(
+        &self,
+        connection: &mut AnyConnection,
+        viewer: Option<UserId>,
+        words: &Words,
+        skip: u32,
+        limit: u32,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let dots: Vec<i64> = sqlx::query_scalar(concat!("SELECT d.id FROM ", visible!()))
+            .bind(viewer)
+            .fetch_all(&mut *connection)
+            .await?;
+        if dots.is_empty() {
+            return Ok(Vec::new());
+        }
+        let dots = (dots.len() <= FEW_DOTS).then_some(dots.as_slice());
+        let statement = match self.dialect {
+            Dialect::Sqlite => COMMITS_SQLITE,
+            Dialect::Postgres => COMMITS_POSTGRES,
+        };
+        let rows = sqlx::query_as(statement)
+            .bind(viewer)
+            .bind(index_query(self.dialect, words, dots))
+            .bind(MAX_MATCHES)
+            .bind(i64::from(limit))
+            .bind(i64::from(skip))
+            .fetch_all(connection)
+            .await?;
+        Ok(rows)
+    }
+}
+
+/// Names with all the words: the longest is the database's to find, the others are looked for in what it found.
+async fn names(
+    connection: &mut AnyConnection,
+    statement: &'static str,
+    viewer: Option<UserId>,
+    words: &Words,
+) -> Result<Vec<Row>, DatabaseError> {
+    let ascii = words.as_slice().iter().filter(|word| word.is_ascii());
+    let longest = ascii.max_by_key(|word| word.len());
+    // A word has neither `%` nor `_`. Other than ASCII letters the databases fold differently.
+    let pattern = format!("%{}%", longest.map_or("", String::as_str));
+    let rows: Vec<Row> = sqlx::query_as(statement)
+        .bind(viewer)
+        .bind(pattern)
+        .fetch_all(connection)
+        .await?;
+    let has_all = |row: &Row| {
+        let (owner, dot, name, _, text) = row;
+        match name {
+            Some(name) => words.are_in(&format!("{name} {text}")),
+            None => words.are_in(&format!("{owner}/{dot} {text}")),
+        }
+    };
+    Ok(rows.into_iter().filter(has_all).collect())
+}
+
+/// All the words, in the language of the index. The last one may be the beginning of a word.
+fn index_query(dialect: Dialect, words: &Words, dots: Option<&[i64]>) -> String {
+    let words = words.as_slice();
+    let last = words.len().saturating_sub(1);
+    let is_beginning = |n: usize| n == last && words[n].chars().count() >= 3;
+    let each = words.iter().enumerate();
+    match dialect {
+        Dialect::Sqlite => {
+            let words = each.map(|(n, word)| {
+                let star = if is_beginning(n) { " *" } else { "" };
+                format!("message : \"{word}\"{star}")
+            });
+            let mut query = words.collect::<Vec<_>>().join(" AND ");
+            if let Some(dots) = dots {
+                let dots: Vec<String> = dots.iter().map(|dot| format!("\"{dot}\"")).collect();
+                query = format!("dot : ({}) AND {query}", dots.join(" OR "));
+            }
+            query
+        }
+        Dialect::Postgres => {
+            let words = each.map(|(n, word)| {
+                let star = if is_beginning(n) { ":*" } else { "" };
+                format!("'{word}'{star}")
+            });
+            let mut query = words.collect::<Vec<_>>().join(" & ");
+            if let Some(dots) = dots {
+                let dots: Vec<String> = dots.iter().map(|dot| format!("'#{dot}'")).collect();
+                query = format!("({}) & {query}", dots.join(" | "));
+            }
+            query
+        }
+    }
+}
+
+fn found((owner, dot, name, commit, text): Row) -> Result<Found, DatabaseError> {
+    Ok(Found {
+        dot: ids::dot_name(&owner, &dot)?,
+        name: name.as_deref().map(ids::name).transpose()?,
+        commit: commit.as_deref().map(ids::commit_id).transpose()?,
+        text,
+    })
+}

@@ -1,0 +1,134 @@
+//! Deleted dots: nobody sees them, and for some time their owner can have them back.
+
+use dotmesh_model::DotName;
+use jiff::Timestamp;
+
+use super::events::{Deed, EventKind};
+use super::ids::{self, DotId, UserId};
+use super::names;
+use super::{Database, DatabaseError};
+
+/// A deleted dot.
+#[derive(Debug, Clone)]
+pub struct DeletedDot {
+    /// What it is called while it is deleted.
+    pub id: DotId,
+    /// The name that it had.
+    pub name: DotName,
+    /// When it was deleted.
+    pub deleted: Timestamp,
+}
+
+/// What came of taking a dot back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restoration {
+    /// It is there again.
+    Restored,
+    /// There is no such deleted dot.
+    Missing,
+    /// Another dot has the name meanwhile.
+    NameTaken,
+}
+
+impl Database {
+    /// Deletes a dot, so that its name is free, and ends the pushes to it. Its rows stay until
+    /// [`Database::purge_dots`].
+    pub async fn delete_dot(&self, deed: Deed<'_>) -> Result<(), DatabaseError> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "DELETE FROM uploads WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $1)",
+        )
+        .bind(deed.dot)
+        .execute(&mut *tx)
+        .await?;
+        // No name has a `~`: there is no such dot for anyone who asks by name.
+        let done = sqlx::query(
+            "UPDATE dots SET deleted = $1, name = name || '~' || id WHERE id = $2 AND deleted IS NULL",
+        )
+        .bind(deed.now.as_second())
+        .bind(deed.dot)
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() > 0 {
+            deed.log(&mut tx, EventKind::DeleteDot).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// A user's deleted dots, the last deleted first.
+    pub async fn deleted_dots(&self, owner: UserId) -> Result<Vec<DeletedDot>, DatabaseError> {
+        let rows: Vec<(DotId, String, String, i64)> = sqlx::query_as(
+            "SELECT d.id, o.name, d.name, d.deleted FROM dots d JOIN users o ON o.id = d.owner
+             WHERE d.owner = $1 AND d.deleted IS NOT NULL ORDER BY d.deleted DESC, d.id DESC",
+        )
+        .bind(owner)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|(id, namespace, name, deleted)| {
+                Ok(DeletedDot {
+                    id,
+                    name: ids::dot_name(&namespace, former(&name))?,
+                    deleted: ids::time(deleted)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Takes a deleted dot back under the name that it had.
+    pub async fn restore_dot(
+        &self,
+        deed: Deed<'_>,
+        owner: UserId,
+    ) -> Result<Restoration, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let name = deed.name.name();
+        if names::find(&mut tx, owner, name).await?.is_some() {
+            return Ok(Restoration::NameTaken);
+        }
+        let done = sqlx::query(
+            "UPDATE dots SET deleted = NULL, name = $1
+             WHERE id = $2 AND owner = $3 AND deleted IS NOT NULL",
+        )
+        .bind(name)
+        .bind(deed.dot)
+        .bind(owner)
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(Restoration::Missing);
+        }
+        names::take(&mut tx, owner, name).await?;
+        deed.log(&mut tx, EventKind::RestoreDot).await?;
+        tx.commit().await?;
+        Ok(Restoration::Restored)
+    }
+
+    /// Removes for good what was deleted before `deadline`. Says how many.
+    ///
+    /// Objects may be another dot's too: they stay until garbage collection.
+    pub async fn purge_dots(&self, deadline: Timestamp) -> Result<u64, DatabaseError> {
+        let mut purged = 0;
+        // One at a time: others write in between.
+        loop {
+            let mut tx = self.begin().await?;
+            let done = sqlx::query(
+                "DELETE FROM dots WHERE id = (SELECT min(id) FROM dots WHERE deleted < $1)",
+            )
+            .bind(deadline.as_second())
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            if done.rows_affected() == 0 {
+                return Ok(purged);
+            }
+            purged += done.rows_affected();
+        }
+    }
+}
+
+/// The name that a dot had before it was deleted.
+fn former(name: &str) -> &str {
+    name.split_once('~').map_or(name, |(name, _)| name)
+}

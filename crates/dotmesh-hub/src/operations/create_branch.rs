@@ -1,0 +1,34 @@
+//! Making a branch on the hub.
+
+use dotmesh_model::{BranchName, DotName};
+
+use super::resolve_ref::resolve_ref;
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Makes it at a branch's head, a tag or a commit.
+pub async fn create_branch(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    branch: BranchName,
+    at: &str,
+) -> Result<(), HubError> {
+    let open = caller.open(hub, dot, Action::Push).await?;
+    let head = resolve_ref(hub, &open, at).await?;
+    let created = hub
+        .database
+        .create_branch(open.deed(caller)?, &branch, head)
+        .await?;
+    if created {
+        Ok(())
+    } else {
+        Err(HubError::NameTaken {
+            dot: open.name,
+            what: "branch",
+            name: branch,
+        })
+    }
+}

@@ -1,0 +1,30 @@
+//! Deleting a branch on the hub.
+
+use dotmesh_model::{BranchName, DotName};
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::database::branches::Deletion;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Deletes it. Its commits stay with the dot, and have their pages.
+pub async fn delete_branch(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    branch: BranchName,
+) -> Result<(), HubError> {
+    let open = caller.open(hub, dot, Action::Maintain).await?;
+    let deletion = hub
+        .database
+        .delete_branch(open.deed(caller)?, &branch)
+        .await?;
+    let dot = open.name;
+    match deletion {
+        Deletion::Deleted => Ok(()),
+        Deletion::Missing => Err(HubError::NoSuchBranch { dot, branch }),
+        Deletion::IsDefault => Err(HubError::DefaultBranch { dot, branch }),
+        Deletion::IsProtected => Err(HubError::ProtectedBranch { dot, branch }),
+    }
+}

@@ -1,0 +1,21 @@
+//! Deleting a dot: for some time its owner can have it back.
+
+use std::time::Duration;
+
+use dotmesh_model::DotName;
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// How long.
+pub const GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Deletes it: its name is free at once.
+pub async fn delete_dot(hub: &Hub, caller: &Caller, dot: &DotName) -> Result<(), HubError> {
+    let open = caller.open(hub, dot, Action::Administer).await?;
+    hub.database.delete_dot(open.deed(caller)?).await?;
+    tracing::info!(dot = open.name.full(), user = %caller.name, "dot deleted");
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! Deleting a tag.
+
+use dotmesh_model::{BranchName, DotName};
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Deletes it. Its commit stays.
+pub async fn delete_tag(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    tag: BranchName,
+) -> Result<(), HubError> {
+    let open = caller.open(hub, dot, Action::Maintain).await?;
+    if hub.database.delete_tag(open.deed(caller)?, &tag).await? {
+        Ok(())
+    } else {
+        Err(HubError::NoSuchTag {
+            dot: open.name,
+            tag,
+        })
+    }
+}

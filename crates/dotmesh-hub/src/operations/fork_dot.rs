@@ -1,0 +1,30 @@
+//! Forking: a dot of one's own with the history of another.
+
+use dotmesh_model::DotName;
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Makes it in the caller's namespace, and says what it is called. It is private, whatever its origin is.
+pub async fn fork_dot(
+    hub: &Hub,
+    caller: &Caller,
+    origin: &DotName,
+    name: &str,
+) -> Result<DotName, HubError> {
+    let open = caller.open(hub, origin, Action::Read).await?;
+    let to = DotName::new(caller.name.clone().into(), name)?;
+    caller.require(Action::Push.scope())?;
+    let forked = hub
+        .database
+        .fork_dot(open.deed(caller)?, caller.id, &to)
+        .await?;
+    if forked {
+        tracing::info!(origin = open.name.full(), dot = to.full(), "forked");
+        Ok(to)
+    } else {
+        Err(HubError::DotExists { dot: to })
+    }
+}

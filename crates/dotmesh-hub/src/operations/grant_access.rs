@@ -1,0 +1,54 @@
+//! Giving a user access to a dot, and taking it away.
+
+use dotmesh_api::hub::Access;
+use dotmesh_model::{DotName, UserName};
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::database::collaborators::Grant;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Gives access, or changes what was given.
+pub async fn grant_access(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    user: UserName,
+    access: Access,
+) -> Result<(), HubError> {
+    let dot = caller.open(hub, dot, Action::Administer).await?;
+    let grant = Grant::new(access).ok_or(HubError::OwnerIsFixed)?;
+    if user.as_str() == dot.name.namespace.as_str() {
+        return Err(HubError::OwnerIsFixed);
+    }
+    let Some(id) = hub.database.user(&user).await? else {
+        return Err(HubError::NoSuchUser { user });
+    };
+    hub.database
+        .grant(dot.deed(caller)?, id, &user, grant)
+        .await?;
+    tracing::info!(dot = dot.name.full(), %user, ?grant, "access granted");
+    Ok(())
+}
+
+/// Takes it away. What the user has cloned already stays with the user.
+pub async fn revoke_access(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    user: UserName,
+) -> Result<(), HubError> {
+    let dot = caller.open(hub, dot, Action::Administer).await?;
+    let deed = dot.deed(caller)?;
+    let revoked = match hub.database.user(&user).await? {
+        Some(id) => hub.database.revoke(deed, id, &user).await?,
+        None => false,
+    };
+    if !revoked {
+        let dot = dot.name;
+        return Err(HubError::NoSuchCollaborator { user, dot });
+    }
+    tracing::info!(dot = dot.name.full(), %user, "access revoked");
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Offering a dot to another user. It is theirs when they take it: nobody gets what they do not want.
+
+use dotmesh_model::{DotName, UserName};
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Offers it, instead of to whom it was offered before.
+pub async fn offer_dot(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    user: UserName,
+) -> Result<(), HubError> {
+    let open = caller.open(hub, dot, Action::Administer).await?;
+    if user.as_str() == open.name.namespace.as_str() {
+        return Err(HubError::OwnerIsFixed);
+    }
+    let Some(id) = hub.database.user(&user).await? else {
+        return Err(HubError::NoSuchUser { user });
+    };
+    hub.database
+        .offer_dot(open.deed(caller)?, id, &user)
+        .await?;
+    Ok(())
+}
+
+/// Withdraws the offer, if there is one.
+pub async fn withdraw_offer(hub: &Hub, caller: &Caller, dot: &DotName) -> Result<(), HubError> {
+    let open = caller.open(hub, dot, Action::Administer).await?;
+    hub.database.end_offer(open.existing()?, None).await?;
+    Ok(())
+}

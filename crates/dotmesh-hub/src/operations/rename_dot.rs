@@ -1,0 +1,31 @@
+//! Renaming a dot. Its old name leads to it until another dot takes that.
+
+use dotmesh_model::DotName;
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Renames it within its namespace, and says what it is called then.
+pub async fn rename_dot(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    name: &str,
+) -> Result<DotName, HubError> {
+    let open = caller.open(hub, dot, Action::Administer).await?;
+    let to = DotName::new(open.name.namespace.clone(), name)?;
+    if to == open.name {
+        return Ok(to);
+    }
+    let renamed = hub
+        .database
+        .rename_dot(open.deed(caller)?, open.owner, &to)
+        .await?;
+    if renamed {
+        Ok(to)
+    } else {
+        Err(HubError::DotExists { dot: to })
+    }
+}

@@ -1,0 +1,33 @@
+//! Taking a deleted dot back.
+
+use dotmesh_model::DotName;
+
+use crate::access::Scope;
+use crate::auth::Caller;
+use crate::clock;
+use crate::database::events::Deed;
+use crate::database::ids::DotId;
+use crate::database::trash::Restoration;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Restores it under the name that it had, and says which that is.
+pub async fn restore_dot(hub: &Hub, caller: &Caller, dot: DotId) -> Result<DotName, HubError> {
+    caller.require(Scope::Admin)?;
+    let deleted = hub.database.deleted_dots(caller.id).await?;
+    let deleted = deleted
+        .into_iter()
+        .find(|deleted| deleted.id == dot)
+        .ok_or(HubError::NoSuchDeletedDot)?;
+    let deed = Deed {
+        actor: &caller.name,
+        dot,
+        name: &deleted.name,
+        now: clock::now(),
+    };
+    match hub.database.restore_dot(deed, caller.id).await? {
+        Restoration::Restored => Ok(deleted.name),
+        Restoration::Missing => Err(HubError::NoSuchDeletedDot),
+        Restoration::NameTaken => Err(HubError::DotExists { dot: deleted.name }),
+    }
+}

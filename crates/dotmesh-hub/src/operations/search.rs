@@ -1,0 +1,200 @@
+//! Searching dots, branches, tags and messages: all of it only where the viewer may see it.
+
+use dotmesh_api::dots::{Found, SearchResults};
+use serde::Deserialize;
+
+use crate::database::ids::UserId;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Hits on a page.
+pub const HITS_PER_PAGE: u32 = 20;
+
+/// The last page: what is further back is found by more words.
+pub const LAST_PAGE: u32 = 50;
+
+/// The most words that are looked for.
+const MAX_WORDS: usize = 8;
+
+/// The longest word, in characters.
+const MAX_WORD_LENGTH: usize = 64;
+
+/// What to search for.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct SearchQuery {
+    /// The words, as they were typed.
+    #[serde(default)]
+    pub q: String,
+    /// Where.
+    #[serde(default, rename = "in")]
+    pub place: Place,
+    /// Which page, the first being 1.
+    #[serde(default)]
+    pub page: Option<u32>,
+}
+
+/// Where to search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Names and descriptions of dots.
+    #[default]
+    Dots,
+    /// Names of branches.
+    Branches,
+    /// Names and messages of tags.
+    Tags,
+    /// Messages of commits.
+    Commits,
+}
+
+impl Place {
+    /// Every place.
+    pub const ALL: [Self; 4] = [Self::Dots, Self::Branches, Self::Tags, Self::Commits];
+
+    /// As it is in addresses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dots => "dots",
+            Self::Branches => "branches",
+            Self::Tags => "tags",
+            Self::Commits => "commits",
+        }
+    }
+
+    /// As it is shown.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Dots => "Dots",
+            Self::Branches => "Branches",
+            Self::Tags => "Tags",
+            Self::Commits => "Commits",
+        }
+    }
+}
+
+/// The words of a text: letters and digits only, in lower case. So no word means anything in a language of queries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words(Vec<String>);
+
+impl Words {
+    /// The first few words.
+    pub fn new(text: &str) -> Self {
+        let words = text
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .take(MAX_WORDS)
+            .map(|word| word.chars().take(MAX_WORD_LENGTH).collect::<String>());
+        Self(words.map(|word| word.to_lowercase()).collect())
+    }
+
+    /// Them.
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether a text has them all, as parts of its words.
+    pub fn are_in(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        self.0.iter().all(|word| text.contains(word))
+    }
+
+    /// A text in parts, each with whether it is one of the words.
+    pub fn mark<'a>(&self, text: &'a str) -> Vec<(bool, &'a str)> {
+        let mut parts = Vec::new();
+        let mut plain = 0;
+        let mut at = 0;
+        while at < text.len() {
+            let length = self
+                .0
+                .iter()
+                .filter_map(|word| prefix(&text[at..], word))
+                .max();
+            match length {
+                Some(length) => {
+                    if plain < at {
+                        parts.push((false, &text[plain..at]));
+                    }
+                    parts.push((true, &text[at..at + length]));
+                    at += length;
+                    plain = at;
+                }
+                None => at += text[at..].chars().next().map_or(1, char::len_utf8),
+            }
+        }
+        if plain < text.len() {
+            parts.push((false, &text[plain..]));
+        }
+        parts
+    }
+}
+
+/// How much of a text's beginning is a word, whose letters are all small ones.
+fn prefix(text: &str, word: &str) -> Option<usize> {
+    let mut word = word.chars();
+    let mut wanted = word.next()?;
+    for (at, letter) in text.char_indices() {
+        for small in letter.to_lowercase() {
+            if small != wanted {
+                return None;
+            }
+            match word.next() {
+                Some(next) => wanted = next,
+                None => return Some(at + letter.len_utf8()),
+            }
+        }
+    }
+    None
+}
+
+/// Searches on behalf of a user, or of nobody. Without words nothing is found.
+pub async fn search(
+    hub: &Hub,
+    viewer: Option<UserId>,
+    query: &SearchQuery,
+) -> Result<SearchResults, HubError> {
+    let words = Words::new(&query.q);
+    let page = query.page.unwrap_or(1).clamp(1, LAST_PAGE);
+    let mut found: Vec<Found> = Vec::new();
+    if !words.as_slice().is_empty() {
+        let skip = (page - 1) * HITS_PER_PAGE;
+        found = hub
+            .database
+            .search(viewer, query.place, &words, skip, HITS_PER_PAGE + 1)
+            .await?;
+    }
+    let more = found.len() > HITS_PER_PAGE as usize && page < LAST_PAGE;
+    found.truncate(HITS_PER_PAGE as usize);
+    Ok(SearchResults { found, more })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Words;
+
+    #[test]
+    fn words_are_marked() {
+        let marked = |text: &'static str| Words::new("fix ÉCRAN").mark(text);
+        assert_eq!(
+            marked("Fixes the écran"),
+            [(true, "Fix"), (false, "es the "), (true, "écran")]
+        );
+        assert_eq!(marked("nothing"), [(false, "nothing")]);
+        assert!(marked("").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn marking_loses_nothing(query in "\\PC{0,20}", text in "\\PC{0,60}") {
+            let words = Words::new(&query);
+            let parts = words.mark(&text);
+            let joined: String = parts.iter().map(|(_, part)| *part).collect();
+            prop_assert_eq!(joined, text);
+            for (_, part) in parts {
+                prop_assert!(!part.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Taking a dot that another user offers, or not.
+
+use dotmesh_model::DotName;
+
+use crate::access::Scope;
+use crate::auth::Caller;
+use crate::clock;
+use crate::database::events::Deed;
+use crate::database::ids::DotId;
+use crate::database::transfers::Transfer;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Moves it into one's own namespace under a name, and says what it is called then.
+pub async fn take_dot(
+    hub: &Hub,
+    caller: &Caller,
+    dot: DotId,
+    name: &str,
+) -> Result<DotName, HubError> {
+    caller.require(Scope::Admin)?;
+    let to = DotName::new(caller.name.clone().into(), name)?;
+    let offers = hub.database.offers(caller.id).await?;
+    let offer = offers
+        .into_iter()
+        .find(|offer| offer.id == dot)
+        .ok_or(HubError::NoSuchOffer)?;
+    let deed = Deed {
+        actor: &caller.name,
+        dot,
+        name: &offer.name,
+        now: clock::now(),
+    };
+    match hub.database.transfer_dot(deed, caller.id, &to).await? {
+        Transfer::Done => Ok(to),
+        Transfer::Missing => Err(HubError::NoSuchOffer),
+        Transfer::NameTaken => Err(HubError::DotExists { dot: to }),
+    }
+}
+
+/// Says no.
+pub async fn decline_dot(hub: &Hub, caller: &Caller, dot: DotId) -> Result<(), HubError> {
+    caller.require(Scope::Admin)?;
+    if hub.database.end_offer(dot, Some(caller.id)).await? {
+        Ok(())
+    } else {
+        Err(HubError::NoSuchOffer)
+    }
+}

@@ -1,0 +1,99 @@
+//! Writing a note on a commit or a branch, and deleting it.
+
+use dotmesh_api::dots::NoteTarget;
+use dotmesh_api::hub::Access;
+use dotmesh_model::DotName;
+
+use crate::access::Action;
+use crate::auth::{Caller, OpenDot};
+use crate::database::ids::NoteId;
+use crate::database::notes::NoteOn;
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// The longest note, in bytes.
+const MAX_BODY_LENGTH: usize = 64 << 10;
+
+/// What a note is on, which the dot has to have.
+pub async fn note_target(
+    hub: &Hub,
+    open: &OpenDot,
+    target: NoteTarget,
+) -> Result<NoteOn, HubError> {
+    let id = open.existing()?;
+    let dot = open.name.clone();
+    match target {
+        NoteTarget {
+            branch: Some(branch),
+            commit: None,
+        } => {
+            let branches = hub.database.branches(id).await?;
+            if branches.iter().any(|other| other.name == branch) {
+                Ok(NoteOn::Branch(branch))
+            } else {
+                Err(HubError::NoSuchBranch { dot, branch })
+            }
+        }
+        NoteTarget {
+            branch: None,
+            commit: Some(commit),
+        } => {
+            if hub.database.has_commit(id, commit).await? {
+                Ok(NoteOn::Commit(commit))
+            } else {
+                Err(HubError::NoSuchCommit { dot, commit })
+            }
+        }
+        _ => Err(HubError::malformed(
+            "a note is on one thing: give a branch or a commit",
+        )),
+    }
+}
+
+/// Writes it, as everyone may who sees the dot and is logged in.
+pub async fn write_note(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    target: NoteTarget,
+    body: &str,
+) -> Result<NoteId, HubError> {
+    let open = caller.open(hub, dot, Action::Note).await?;
+    let body = body.trim();
+    if body.is_empty() {
+        return Err(HubError::malformed("a note needs some text"));
+    }
+    if body.len() > MAX_BODY_LENGTH {
+        return Err(HubError::TooLarge {
+            what: "bytes in a note",
+            limit: MAX_BODY_LENGTH,
+        });
+    }
+    let on = note_target(hub, &open, target).await?;
+    let deed = open.deed(caller)?;
+    Ok(hub.database.add_note(deed, caller.id, &on, body).await?)
+}
+
+/// Deletes one's own, or as a maintainer any.
+pub async fn delete_note(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    note: NoteId,
+) -> Result<(), HubError> {
+    let open = caller.open(hub, dot, Action::Note).await?;
+    let id = open.existing()?;
+    let missing = || HubError::NoSuchNote {
+        dot: open.name.clone(),
+    };
+    let author = hub.database.note_author(id, note).await?;
+    let author = author.ok_or_else(missing)?;
+    if author != caller.id && open.access < Access::Maintain {
+        return Err(HubError::NoteOfOther);
+    }
+    if hub.database.delete_note(id, note).await? {
+        Ok(())
+    } else {
+        Err(missing())
+    }
+}

@@ -1,0 +1,127 @@
+//! `/-/settings`: one's own password and sessions.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use serde::Deserialize;
+
+use crate::auth::{self, PresentSession};
+use crate::credentials::KeyDigest;
+use crate::database::sessions::ListedSession;
+use crate::error::HubError;
+use crate::extract::ClientAddress;
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::visit::AccountTab;
+use crate::web::{Page, Visit, go, render};
+
+const PATH: &str = "/-/settings";
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage {
+    visit: Visit,
+    user: String,
+    sessions: Vec<ListedSession>,
+    present: Option<KeyDigest>,
+    problem: Option<String>,
+    is_changed: bool,
+}
+
+impl AccountPage {
+    fn tab(&self) -> AccountTab {
+        AccountTab::Account
+    }
+
+    fn is_present(&self, session: &ListedSession) -> bool {
+        self.present.as_ref() == Some(&session.digest)
+    }
+}
+
+/// Of the form that changes the password.
+#[derive(Deserialize)]
+pub struct Passwords {
+    old: String,
+    new: String,
+}
+
+/// Of the form that ends a session.
+#[derive(Deserialize)]
+pub struct Ended {
+    session: String,
+}
+
+/// Shows them.
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    PresentSession(present): PresentSession,
+) -> Page {
+    show(&hub, visit, present, Outcome::None).await
+}
+
+/// Changes the password, for who knows the old one. All other sessions end.
+pub async fn change_password(
+    State(hub): State<Hub>,
+    visit: Visit,
+    PresentSession(present): PresentSession,
+    address: ClientAddress,
+    Form(fields): Form<Passwords>,
+) -> Page {
+    let caller = visit.account()?.clone();
+    let known = auth::by_password(&hub, &caller.name, fields.old, &address).await?;
+    let outcome = match known {
+        None => Outcome::Problem("The old password is wrong.".to_owned()),
+        Some(_) => match auth::hash_password(&hub, fields.new).await? {
+            Err(error) => Outcome::Problem(error.to_string()),
+            Ok(password) => {
+                let session = present.as_ref();
+                hub.database
+                    .change_password(caller.id, &caller.name, &password, session, visit.now)
+                    .await?;
+                tracing::info!(user = %caller.name, "a password was changed");
+                Outcome::Changed
+            }
+        },
+    };
+    show(&hub, visit, present, outcome).await
+}
+
+/// Ends a session of one's own.
+pub async fn end_session(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Form(Ended { session }): Form<Ended>,
+) -> Page {
+    let caller = visit.account()?;
+    let digest = KeyDigest::from_hex(&session)
+        .ok_or_else(|| HubError::malformed("the form names no session"))?;
+    hub.database.end_session_of(caller.id, &digest).await?;
+    go(PATH)
+}
+
+enum Outcome {
+    None,
+    Problem(String),
+    Changed,
+}
+
+async fn show(hub: &Hub, visit: Visit, present: Option<KeyDigest>, outcome: Outcome) -> Page {
+    let caller = visit.account()?;
+    let sessions = hub.database.sessions(caller.id, visit.now).await?;
+    let (status, problem, is_changed) = match outcome {
+        Outcome::None => (StatusCode::OK, None, false),
+        Outcome::Changed => (StatusCode::OK, None, true),
+        Outcome::Problem(problem) => (StatusCode::UNPROCESSABLE_ENTITY, Some(problem), false),
+    };
+    let page = AccountPage {
+        user: caller.name.to_string(),
+        visit,
+        sessions,
+        present,
+        problem,
+        is_changed,
+    };
+    Ok((status, render(&page)?).into_response())
+}

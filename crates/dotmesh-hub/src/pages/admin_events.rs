@@ -1,0 +1,73 @@
+//! `/-/admin/events`: the audit log of all of the hub, the newest first.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+
+use crate::database::events::EventsOf;
+use crate::state::Hub;
+use crate::web::shown_event::ShownEvent;
+use crate::web::visit::AdminTab;
+use crate::web::{Page, Visit, render};
+
+const EVENTS_PER_PAGE: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "admin_events.html")]
+struct AdminEventsPage {
+    visit: Visit,
+    events: Vec<Entry>,
+    next: Option<i64>,
+}
+
+/// An event with the dot that it concerns, as it was named then.
+struct Entry {
+    event: ShownEvent,
+    dot: Option<String>,
+}
+
+impl AdminEventsPage {
+    fn tab(&self) -> AdminTab {
+        AdminTab::Events
+    }
+}
+
+/// Where to begin.
+#[derive(Debug, Deserialize)]
+pub struct Before {
+    before: Option<i64>,
+}
+
+/// Shows it.
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Query(Before { before }): Query<Before>,
+) -> Page {
+    visit.administrator()?;
+    let events = hub
+        .database
+        .events(EventsOf::Hub, before, EVENTS_PER_PAGE)
+        .await?;
+    let next = (events.len() == EVENTS_PER_PAGE as usize)
+        .then(|| events.last().map(|event| event.id))
+        .flatten();
+    let events = events
+        .into_iter()
+        .map(|event| {
+            let dot = event.dot.as_ref().map(dotmesh_model::DotName::full);
+            let url = dot
+                .as_ref()
+                .map_or_else(String::new, |dot| format!("/{dot}"));
+            Entry {
+                event: ShownEvent::new(event, &url),
+                dot,
+            }
+        })
+        .collect();
+    render(&AdminEventsPage {
+        visit,
+        events,
+        next,
+    })
+}

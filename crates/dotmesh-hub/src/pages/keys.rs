@@ -1,0 +1,141 @@
+//! `/-/settings/keys`: one's API keys. A key is shown by the answer to the form that makes it, and never again.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse as _;
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+use crate::access::Scope;
+use crate::credentials::ApiKey;
+use crate::database::ids::KeyId;
+use crate::database::keys::{ListedKey, NewKey};
+use crate::error::HubError;
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::visit::AccountTab;
+use crate::web::{Page, Visit, go, render};
+
+const PATH: &str = "/-/settings/keys";
+
+/// The longest name of a key, in bytes.
+const MAX_NAME_LENGTH: usize = 100;
+
+/// The most keys of a user.
+const MAX_KEYS: usize = 200;
+
+/// Days that a key may last; 0 for as long as it is not revoked.
+const LIFETIMES: [u32; 4] = [0, 30, 90, 365];
+
+#[derive(Template)]
+#[template(path = "keys.html")]
+struct KeysPage {
+    visit: Visit,
+    user: String,
+    keys: Vec<ListedKey>,
+    /// The key that was just made.
+    made: Option<String>,
+    problem: Option<String>,
+}
+
+impl KeysPage {
+    fn tab(&self) -> AccountTab {
+        AccountTab::Keys
+    }
+
+    fn is_expired(&self, key: &ListedKey) -> bool {
+        key.expires.is_some_and(|expires| expires <= self.visit.now)
+    }
+}
+
+/// Of the form that makes one.
+#[derive(Deserialize)]
+pub struct Fields {
+    name: String,
+    scope: String,
+    days: u32,
+}
+
+/// Of the form that ends one.
+#[derive(Deserialize)]
+pub struct Revoked {
+    key: i64,
+}
+
+/// Lists them.
+pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
+    show(&hub, visit, None, None).await
+}
+
+/// Makes one.
+pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Fields>) -> Page {
+    let caller = visit.account()?;
+    let scope: Scope = fields
+        .scope
+        .parse()
+        .map_err(|error| HubError::malformed(format!("{error}")))?;
+    if !LIFETIMES.contains(&fields.days) {
+        return Err(HubError::malformed(
+            "a key lasts 30, 90 or 365 days, or as long as it is not revoked",
+        ));
+    }
+    let name = fields.name.trim();
+    let problem = if name.is_empty() || name.len() > MAX_NAME_LENGTH {
+        Some(format!("A key's name has 1 to {MAX_NAME_LENGTH} bytes."))
+    } else if name.chars().any(char::is_control) {
+        Some("A key's name is one line of text.".to_owned())
+    } else if hub.database.keys(caller.id).await?.len() >= MAX_KEYS {
+        Some(format!("You have {MAX_KEYS} keys: revoke one first."))
+    } else {
+        None
+    };
+    if problem.is_some() {
+        return show(&hub, visit, None, problem).await;
+    }
+    let key = ApiKey::generate();
+    let lifetime = SignedDuration::from_hours(24 * i64::from(fields.days));
+    let new = NewKey {
+        digest: key.digest(),
+        name: name.to_owned(),
+        scope,
+        expires: (fields.days > 0).then(|| visit.now + lifetime),
+    };
+    hub.database
+        .create_key(caller.id, &caller.name, &new, visit.now)
+        .await?;
+    show(&hub, visit, Some(key), None).await
+}
+
+/// Ends one.
+pub async fn revoke(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Form(Revoked { key }): Form<Revoked>,
+) -> Page {
+    let caller = visit.account()?;
+    hub.database
+        .revoke_key(caller.id, &caller.name, KeyId::from_number(key), visit.now)
+        .await?;
+    go(PATH)
+}
+
+async fn show(hub: &Hub, visit: Visit, made: Option<ApiKey>, problem: Option<String>) -> Page {
+    let caller = visit.account()?;
+    let keys = hub.database.keys(caller.id).await?;
+    let status = if problem.is_some() {
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else {
+        StatusCode::OK
+    };
+    let page = KeysPage {
+        user: caller.name.to_string(),
+        visit,
+        keys,
+        made: made.map(|key| key.reveal().to_owned()),
+        problem,
+    };
+    // A key is in no cache, be it the browser's own.
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    Ok((status, headers, render(&page)?).into_response())
+}

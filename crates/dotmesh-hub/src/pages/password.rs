@@ -1,0 +1,89 @@
+//! `/-/password?token=…`: another password for who forgot theirs, by an administrator's one-time link.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse as _;
+use dotmesh_model::UserName;
+use serde::Deserialize;
+
+use super::login::begin_session;
+use crate::auth;
+use crate::credentials::KeyDigest;
+use crate::error::HubError;
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::{Page, Visit, go, render};
+
+/// Where it is.
+pub const PATH: &str = "/-/password";
+
+#[derive(Template)]
+#[template(path = "password.html")]
+struct PasswordPage {
+    visit: Visit,
+    token: String,
+    user: UserName,
+    problem: Option<String>,
+}
+
+/// The link's token.
+#[derive(Deserialize)]
+pub struct Link {
+    #[serde(default)]
+    token: String,
+}
+
+/// The form.
+#[derive(Deserialize)]
+pub struct Fields {
+    token: String,
+    password: String,
+}
+
+/// Shows the form.
+pub async fn get(State(hub): State<Hub>, visit: Visit, Query(Link { token }): Query<Link>) -> Page {
+    let user = user(&hub, &visit, &token).await?;
+    render(&PasswordPage {
+        visit,
+        token,
+        user,
+        problem: None,
+    })
+}
+
+/// Sets the password, and logs in.
+pub async fn post(
+    State(hub): State<Hub>,
+    visit: Visit,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Page {
+    let user = user(&hub, &visit, &fields.token).await?;
+    match auth::hash_password(&hub, fields.password).await? {
+        Ok(password) => {
+            let digest = KeyDigest::of(&fields.token);
+            let using = hub
+                .database
+                .use_password_link(&digest, &password, visit.now);
+            let id = using.await?.ok_or(HubError::LinkUsed)?;
+            tracing::info!(%user, "a password was set by a link");
+            begin_session(&hub, id, &headers, go("/")?).await
+        }
+        Err(error) => {
+            let page = PasswordPage {
+                visit,
+                token: fields.token,
+                user,
+                problem: Some(error.to_string()),
+            };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, render(&page)?).into_response())
+        }
+    }
+}
+
+async fn user(hub: &Hub, visit: &Visit, token: &str) -> Result<UserName, HubError> {
+    let digest = KeyDigest::of(token);
+    let user = hub.database.password_link(&digest, visit.now).await?;
+    user.ok_or(HubError::LinkUsed)
+}

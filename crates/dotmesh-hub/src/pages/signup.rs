@@ -1,0 +1,132 @@
+//! `/-/signup`: an account for who asks, or for who has an invitation.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse as _;
+use dotmesh_model::UserName;
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+use super::login::begin_session;
+use crate::auth;
+use crate::credentials::KeyDigest;
+use crate::database::attempts::Limit;
+use crate::database::users::SignedUp;
+use crate::error::HubError;
+use crate::extract::ClientAddress;
+use crate::settings::SignUp;
+use crate::state::Hub;
+use crate::web::form::Form;
+use crate::web::{Page, Visit, go, render};
+
+/// Where it is.
+pub const PATH: &str = "/-/signup";
+
+/// Accounts that one address may ask for, the refused included.
+const LIMIT: Limit = Limit {
+    attempts: 20,
+    within: SignedDuration::from_hours(1),
+};
+
+#[derive(Template)]
+#[template(path = "signup.html")]
+struct SignUpPage {
+    visit: Visit,
+    token: String,
+    user: String,
+    problem: Option<String>,
+}
+
+/// The invitation.
+#[derive(Deserialize)]
+pub struct Invitation {
+    #[serde(default)]
+    token: String,
+}
+
+/// The form.
+#[derive(Deserialize)]
+pub struct Fields {
+    user: String,
+    password: String,
+    #[serde(default)]
+    token: String,
+}
+
+/// Shows the form.
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Query(Invitation { token }): Query<Invitation>,
+) -> Page {
+    if visit.user().is_some() {
+        return go("/");
+    }
+    invitation(&hub, &visit, &token).await?;
+    render(&SignUpPage {
+        visit,
+        token,
+        user: String::new(),
+        problem: None,
+    })
+}
+
+/// Makes the account, and logs in.
+pub async fn post(
+    State(hub): State<Hub>,
+    visit: Visit,
+    address: ClientAddress,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Page {
+    let invitation = invitation(&hub, &visit, &fields.token).await?;
+    let subject = format!("sign up from {}", address.network());
+    if !hub.database.attempt(&subject, LIMIT, visit.now).await? {
+        let what = "accounts from this address";
+        return Err(HubError::TooMany { what });
+    }
+    let user = fields.user.trim().to_owned();
+    let problem = match user.parse::<UserName>() {
+        Err(error) => error.to_string(),
+        Ok(name) => match auth::hash_password(&hub, fields.password).await? {
+            Err(error) => error.to_string(),
+            Ok(password) => {
+                let signing_up =
+                    hub.database
+                        .sign_up(&name, &password, invitation.as_ref(), visit.now);
+                match signing_up.await? {
+                    SignedUp::Made(id) => {
+                        tracing::info!(user = %name, "signed up");
+                        return begin_session(&hub, id, &headers, go("/")?).await;
+                    }
+                    SignedUp::NotInvited => return Err(HubError::NotInvited),
+                    SignedUp::Taken => format!("The name {name} is taken: choose another."),
+                }
+            }
+        },
+    };
+    let page = SignUpPage {
+        visit,
+        token: fields.token,
+        user,
+        problem: Some(problem),
+    };
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, render(&page)?).into_response())
+}
+
+/// The invitation, where one is needed.
+async fn invitation(hub: &Hub, visit: &Visit, token: &str) -> Result<Option<KeyDigest>, HubError> {
+    match hub.settings.sign_up {
+        SignUp::Open => Ok(None),
+        SignUp::Closed => Err(HubError::SignUpClosed),
+        SignUp::Invitation => {
+            let digest = KeyDigest::of(token);
+            if hub.database.has_invitation(&digest, visit.now).await? {
+                Ok(Some(digest))
+            } else {
+                Err(HubError::NotInvited)
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `/api/v1/dots/{namespace}/{dot}/branches/{branch}`: branches that are made and deleted on the hub.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use dotmesh_api::dots::CreateBranch;
+
+use super::MAX_BODY_LENGTH;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::extract::{BranchPath, DotPath, parse_json, read_body};
+use crate::operations::{create_branch, delete_branch};
+use crate::state::Hub;
+
+/// Makes one.
+pub async fn put(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+    BranchPath(branch): BranchPath,
+    body: Body,
+) -> Result<StatusCode, HubError> {
+    let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
+    let CreateBranch { at } = parse_json(&body)?;
+    create_branch::create_branch(&hub, &caller, &dot, branch, &at).await?;
+    Ok(StatusCode::CREATED)
+}
+
+/// Deletes one.
+pub async fn delete(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+    BranchPath(branch): BranchPath,
+) -> Result<StatusCode, HubError> {
+    delete_branch::delete_branch(&hub, &caller, &dot, branch).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

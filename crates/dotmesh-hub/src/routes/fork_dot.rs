@@ -1,0 +1,28 @@
+//! `POST /api/v1/dots/{namespace}/{dot}/fork`: makes a dot of the caller's with the same history.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use dotmesh_api::dots::NewName;
+use dotmesh_model::DotName;
+
+use super::MAX_BODY_LENGTH;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::extract::{DotPath, parse_json, read_body};
+use crate::operations::fork_dot;
+use crate::state::Hub;
+
+/// Makes it, and says what it is called.
+pub async fn post(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+    body: Body,
+) -> Result<(StatusCode, Json<DotName>), HubError> {
+    let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
+    let NewName { name } = parse_json(&body)?;
+    let name = fork_dot::fork_dot(&hub, &caller, &dot, &name).await?;
+    Ok((StatusCode::CREATED, Json(name)))
+}

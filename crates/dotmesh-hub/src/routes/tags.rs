@@ -1,0 +1,59 @@
+//! `/api/v1/dots/{namespace}/{dot}/tags`: a dot's tags.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use dotmesh_api::dots::{CreateTag, HubTag};
+
+use super::MAX_BODY_LENGTH;
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::extract::{DotPath, TagPath, parse_json, read_body};
+use crate::operations::create_tag::{NewTag, create_tag};
+use crate::operations::delete_tag::delete_tag;
+use crate::state::Hub;
+
+/// Lists them, the newest first.
+pub async fn get(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+) -> Result<Json<Vec<HubTag>>, HubError> {
+    let open = caller.open(&hub, &dot, Action::Read).await?;
+    let tags = hub.database.tags(open.existing()?).await?;
+    let tags = tags.into_iter().map(|tag| HubTag {
+        name: tag.name,
+        commit: tag.commit,
+        message: tag.message,
+        author: tag.author,
+        created: tag.created.as_second(),
+    });
+    Ok(Json(tags.collect()))
+}
+
+/// Makes one.
+pub async fn put(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+    TagPath(name): TagPath,
+    body: Body,
+) -> Result<StatusCode, HubError> {
+    let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
+    let CreateTag { at, message } = parse_json(&body)?;
+    create_tag(&hub, &caller, &dot, NewTag { name, at, message }).await?;
+    Ok(StatusCode::CREATED)
+}
+
+/// Deletes one.
+pub async fn delete(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+    TagPath(tag): TagPath,
+) -> Result<StatusCode, HubError> {
+    delete_tag(&hub, &caller, &dot, tag).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

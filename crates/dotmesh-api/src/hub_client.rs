@@ -8,10 +8,12 @@ use dotmesh_model::{CommitId, DotName, ObjectHash, UserName};
 
 use crate::client::{self, ClientError};
 use crate::hub::{
-    Access, CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion, Upload,
+    Access, CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion, ResolvedRef,
+    Upload,
 };
 use crate::hub_address::HubAddress;
 use crate::hub_visitor::{self, HubVisitor};
+use crate::page::Reference;
 
 /// How long a hub may be silent while it looks through all that a push refers to.
 const LONG_SILENCE: Duration = Duration::from_secs(15 * 60);
@@ -134,6 +136,16 @@ impl HubClient {
     ) -> Result<CommitList, ClientError> {
         let until = until.map_or_else(String::new, |until| format!("&until={until}"));
         let path = format!("dots/{}/commits?head={head}{until}", dot.full());
+        client::json(&self.server(), self.get(&path)).await
+    }
+
+    /// What a branch, a tag or the first digits of a commit's id stand for in a dot.
+    pub async fn resolve(
+        &self,
+        dot: &DotName,
+        reference: &Reference,
+    ) -> Result<ResolvedRef, ClientError> {
+        let path = format!("dots/{}/refs/{reference}", dot.full());
         client::json(&self.server(), self.get(&path)).await
     }
 

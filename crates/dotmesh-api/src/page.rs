@@ -1,11 +1,11 @@
 //! The addresses of a hub's pages: what people paste, and what they are given to pass on.
 
-use dotmesh_model::{CommitId, DotName};
+use std::fmt;
+use std::str::FromStr;
+
+use dotmesh_model::{BranchName, CommitId, DotName, InvalidName};
 
 use crate::hub_address::HubAddress;
-
-/// The fewest digits of a commit's id that an address may have.
-pub const MIN_COMMIT_PREFIX: usize = 6;
 
 /// A page about a dot, read from its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,13 +18,23 @@ pub struct DotPage {
     pub reference: Option<Reference>,
 }
 
-/// How an address names a state of a dot.
+/// A word that names a state of a dot: a branch, a tag, or a commit by its id or the first digits of it.
+///
+/// It follows the grammar of names, which ids do, too. What it stands for the hub knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reference {
-    /// A branch, a tag, or a commit by its id or the first digits of it, looked for in this order.
-    Name(String),
-    /// A commit, by its id or the first digits of it.
-    Commit(String),
+pub struct Reference(BranchName);
+
+impl FromStr for Reference {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// Why a text is not the address of a page about one state of a dot.
@@ -38,10 +48,7 @@ pub enum NotADotPage {
     NoDot { text: String },
     /// What should be a name is none.
     #[error(transparent)]
-    Name(#[from] dotmesh_model::InvalidName),
-    /// What should be a commit's id is none.
-    #[error("'{text}' is not a commit id, nor {MIN_COMMIT_PREFIX} or more of its first digits")]
-    Commit { text: String },
+    Name(#[from] InvalidName),
     /// A comparison.
     #[error("the address compares two states, {from} and {to}")]
     TwoStates { from: String, to: String },
@@ -77,10 +84,9 @@ impl DotPage {
         let reference = match (segments.next(), segments.next()) {
             (None | Some("graph" | "activity" | "settings"), _)
             | (Some("commits" | "tree" | "raw" | "archive"), None) => None,
-            (Some("commits" | "tree" | "raw" | "archive"), Some(name)) => {
-                Some(Reference::name(name)?)
+            (Some("commit" | "commits" | "tree" | "raw" | "archive"), Some(word)) => {
+                Some(word.parse()?)
             }
-            (Some("commit"), Some(id)) => Some(Reference::commit(id)?),
             (Some("compare"), Some(states)) => {
                 let (from, to) = states.split_once("...").unwrap_or((states, ""));
                 let (from, to) = (cut(from), cut(to));
@@ -99,30 +105,6 @@ impl DotPage {
     }
 }
 
-impl Reference {
-    /// A word that may name a branch, a tag or a commit.
-    pub fn name(text: &str) -> Result<Self, NotADotPage> {
-        // The grammar of names is that of branches, tags and ids alike.
-        text.parse::<dotmesh_model::BranchName>()?;
-        Ok(Self::Name(text.to_owned()))
-    }
-
-    /// The digits of a commit's id.
-    pub fn commit(text: &str) -> Result<Self, NotADotPage> {
-        match commit_prefix(text) {
-            Some(digits) => Ok(Self::Commit(digits)),
-            None => Err(NotADotPage::Commit { text: cut(text) }),
-        }
-    }
-}
-
-/// The first digits of a commit's id in lower case, when these may be some.
-pub fn commit_prefix(text: &str) -> Option<String> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let length = (MIN_COMMIT_PREFIX..=2 * CommitId::LENGTH).contains(&text.len());
-    (digits && length).then(|| text.to_ascii_lowercase())
-}
-
 /// The permalink of a commit: what it shows never changes.
 pub fn permalink(hub: &HubAddress, dot: &DotName, commit: CommitId) -> String {
     format!("{hub}/{}/commit/{commit}", dot.full())
@@ -134,7 +116,7 @@ pub fn of_dot(hub: &HubAddress, dot: &DotName) -> String {
 }
 
 /// The page with the commits of a branch.
-pub fn of_branch(hub: &HubAddress, dot: &DotName, branch: &dotmesh_model::BranchName) -> String {
+pub fn of_branch(hub: &HubAddress, dot: &DotName, branch: &BranchName) -> String {
     format!("{hub}/{}/commits/{branch}", dot.full())
 }
 
@@ -158,11 +140,9 @@ mod tests {
     fn shown(text: &str) -> String {
         match DotPage::parse(text) {
             Ok(page) => {
-                let reference = match page.reference {
-                    None => String::new(),
-                    Some(Reference::Name(name)) => format!(" name {name}"),
-                    Some(Reference::Commit(id)) => format!(" commit {id}"),
-                };
+                let reference = page
+                    .reference
+                    .map_or_else(String::new, |word| format!(" at {word}"));
                 format!("{} {}{reference}", page.hub, page.dot.full())
             }
             Err(error) => format!("{error:?}")
@@ -184,21 +164,18 @@ mod tests {
             ("/alice/app/activity?page=2", "alice/app"),
             ("/alice/app/settings", "alice/app"),
             ("/alice/app/commits", "alice/app"),
-            ("/alice/app/commits/many-users", "alice/app name many-users"),
+            ("/alice/app/commits/many-users", "alice/app at many-users"),
             (
                 "/alice/app/commits/many-users?page=3",
-                "alice/app name many-users",
+                "alice/app at many-users",
             ),
-            ("/alice/app/tree/master", "alice/app name master"),
-            ("/alice/app/tree/master/a/b%20c/..", "alice/app name master"),
-            ("/alice/app/raw/v1/x.png", "alice/app name v1"),
-            ("/alice/app/archive/v1/x.tar", "alice/app name v1"),
-            ("/alice/app/tree/0123abcd/x", "alice/app name 0123abcd"),
-            ("/alice/app/commit/0123ABCD", "alice/app commit 0123abcd"),
-            (
-                "//alice//app//commit//0123abcd",
-                "alice/app commit 0123abcd",
-            ),
+            ("/alice/app/tree/master", "alice/app at master"),
+            ("/alice/app/tree/master/a/b%20c/..", "alice/app at master"),
+            ("/alice/app/raw/v1/x.png", "alice/app at v1"),
+            ("/alice/app/archive/v1/x.tar", "alice/app at v1"),
+            ("/alice/app/tree/0123abcd/x", "alice/app at 0123abcd"),
+            ("/alice/app/commit/0123ABCD", "alice/app at 0123ABCD"),
+            ("//alice//app//commit//0123abcd", "alice/app at 0123abcd"),
         ];
         for (path, expected) in table {
             assert_eq!(
@@ -209,7 +186,7 @@ mod tests {
         }
         assert_eq!(
             shown(&format!(" HTTP://LocalHost:8180/alice/app/commit/{ID}\n")),
-            format!("http://localhost:8180 alice/app commit {ID}")
+            format!("http://localhost:8180 alice/app at {ID}")
         );
     }
 
@@ -229,12 +206,7 @@ mod tests {
             ("https://hub.example.com/alice/app/compare", "Unknown"),
             ("https://hub.example.com/alice/app/commit", "Unknown"),
             ("https://hub.example.com/alice/app/wiki", "Unknown"),
-            ("https://hub.example.com/alice/app/commit/0123a", "Commit"),
-            ("https://hub.example.com/alice/app/commit/master", "Commit"),
-            (
-                "https://hub.example.com/alice/app/commit/0123abcd0123abcd0123abcd0123abcd0",
-                "Commit",
-            ),
+            ("https://hub.example.com/alice/app/commit/-0", "Name"),
             ("https://hub.example.com/alice/app/commits/--force", "Name"),
             ("https://hub.example.com/alice/app/tree/..", "Name"),
             ("https://hub.example.com/../app", "Name"),
@@ -261,17 +233,11 @@ mod tests {
         let hub: HubAddress = "http://127.0.0.1:8180".parse().expect("an address");
         let dot: DotName = "admin/app".parse().expect("a name");
         let id: CommitId = ID.parse().expect("an id");
-        let branch = dotmesh_model::BranchName::master();
+        let branch = BranchName::master();
         let parsed = |text: &str| DotPage::parse(text).expect("a page");
         for (text, reference) in [
-            (
-                permalink(&hub, &dot, id),
-                Some(Reference::Commit(ID.to_owned())),
-            ),
-            (
-                of_branch(&hub, &dot, &branch),
-                Some(Reference::Name("master".to_owned())),
-            ),
+            (permalink(&hub, &dot, id), ID.parse().ok()),
+            (of_branch(&hub, &dot, &branch), "master".parse().ok()),
             (of_dot(&hub, &dot), None),
         ] {
             let page = DotPage {

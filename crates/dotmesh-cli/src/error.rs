@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::ErrorKind;
 
 use dotmesh_api::{ClientError, ErrorBody, ErrorCode};
+use dotmesh_model::InvalidName;
 
 /// What a command returns.
 pub type Result<T> = std::result::Result<T, CliError>;
@@ -175,6 +176,13 @@ impl From<ErrorBody> for CliError {
             message: body.message,
             hints: body.hint.into_iter().collect(),
         }
+    }
+}
+
+/// What should be a name is none.
+impl From<InvalidName> for CliError {
+    fn from(error: InvalidName) -> Self {
+        Self::usage(error.to_string())
     }
 }
 

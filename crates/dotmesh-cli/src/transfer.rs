@@ -114,8 +114,7 @@ pub fn choose_remote_dot(
 
 /// A dot's name on a remote, where the user's namespace stands in for a missing one.
 pub fn parse_remote_dot(remote: &Remote, text: &str) -> Result<DotName> {
-    DotName::parse_in(text, &remote.user.clone().into())
-        .map_err(|error| CliError::usage(error.to_string()))
+    Ok(DotName::parse_in(text, &remote.user.clone().into())?)
 }
 
 /// Carries it out, shows how far it is, tells what came of it, and remembers which dots belong together.

@@ -17,6 +17,7 @@ pub mod dot_settings;
 pub mod dots;
 pub mod error;
 pub mod events;
+pub mod facts;
 pub mod finish;
 pub mod forks;
 pub mod ids;

@@ -18,6 +18,7 @@ use crate::access::Scope;
 use crate::database::DatabaseError;
 use crate::operations::chain::ChainError;
 use crate::operations::moves::MoveError;
+use crate::operations::tree::TreeError;
 
 /// A request that was not fulfilled.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +176,9 @@ pub enum HubError {
     /// Branches that cannot go where they shall.
     #[error(transparent)]
     Moves(#[from] MoveError),
+    /// A commit that cannot be looked into as asked.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// Objects that were neither sent nor may be referred to.
     #[error("{}{count} objects that the commits refer to have not arrived: {}", at_least(*capped), list(first))]
     Incomplete {
@@ -305,6 +309,16 @@ impl HubError {
             Self::Pack(_) | Self::Node { .. } | Self::WrongKind { .. } => ErrorCode::Corrupt,
             Self::Chain(error) => error.code(),
             Self::Moves(error) => error.code(),
+            Self::Tree(
+                TreeError::NoSuchPath { .. }
+                | TreeError::NotAFolder { .. }
+                | TreeError::NotAFile { .. }
+                | TreeError::BadPath,
+            ) => ErrorCode::NotFound,
+            Self::Tree(TreeError::Inconsistent { .. }) => ErrorCode::Corrupt,
+            Self::Tree(TreeError::Missing { .. } | TreeError::Malformed { .. }) => {
+                ErrorCode::Internal
+            }
             Self::Incomplete { .. } | Self::NoBase { .. } => ErrorCode::Incomplete,
             Self::Busy { .. } => ErrorCode::Behind,
             Self::Database(DatabaseError::NoSpace(_)) => ErrorCode::NoSpace,
@@ -344,6 +358,7 @@ impl HubError {
             Self::ProtectedBranch { .. } => "lift its protection first, in the dot's settings",
             Self::NarrowKey { .. } => "make a key of that scope in the hub's settings",
             Self::AmbiguousRef { .. } => "give more digits",
+            Self::NoSuchRef { .. } => "the dot's page lists its branches and tags",
             Self::CrossOrigin => "go to the hub's page and do it there",
             Self::Closed { user, .. } => {
                 return Some(format!(

@@ -56,6 +56,15 @@ pub struct NotePath(pub NoteId);
 #[derive(Debug, Clone)]
 pub struct RefPath(pub String);
 
+/// Two references in a path: `{from}...{to}`.
+#[derive(Debug, Clone)]
+pub struct ComparePath {
+    /// What was.
+    pub from: String,
+    /// What is.
+    pub to: String,
+}
+
 /// The upload in a path: `{upload}`, as the client names it.
 #[derive(Debug, Clone)]
 pub struct UploadPath(pub String);
@@ -119,6 +128,19 @@ impl<S: Send + Sync> FromRequestParts<S> for RefPath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
         Ok(Self(segment(parts, state, "reference").await?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ComparePath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let range = segment(parts, state, "range").await?;
+        // No name has a dot.
+        let (from, to) = range.split_once("...").ok_or(HubError::NoSuchAddress)?;
+        Ok(Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        })
     }
 }
 

@@ -24,6 +24,8 @@ pub mod resolve;
 pub mod resolve_ref;
 pub mod restore_dot;
 pub mod search;
+pub mod sending;
 pub mod serve_objects;
 pub mod take_dot;
+pub mod tree;
 pub mod write_note;

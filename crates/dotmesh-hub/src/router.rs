@@ -10,11 +10,7 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 use crate::error::HubError;
 use crate::pages;
-use crate::routes::{
-    begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
-    forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
-    rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
-};
+use crate::routes::{begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version};
 use crate::state::Hub;
 use crate::web;
 
@@ -101,6 +97,10 @@ fn api() -> Routes {
         .route("/users", get(users::get))
         .route("/search", get(search::get))
         .route("/dots/{namespace}/{dot}/commits", get(commits::get))
+        .route(
+            "/dots/{namespace}/{dot}/refs/{reference}",
+            get(reference::get),
+        )
         .route("/dots/{namespace}/{dot}/objects", post(objects::post))
         .route("/dots/{namespace}/{dot}/uploads", post(begin_upload::post))
         .route(
@@ -173,6 +173,10 @@ fn pages() -> Routes {
             "/{namespace}/{dot}/commits/{branch}",
             get(pages::commits::get),
         )
+        .route("/{namespace}/{dot}/compare", get(pages::compare::choose))
+        .route(
+            "/{namespace}/{dot}/compare/{range}",
+            get(pages::compare::get),
         .route("/{namespace}/{dot}/branches", post(pages::branches::post))
         .route(
             "/{namespace}/{dot}/branches/delete",
@@ -245,6 +249,25 @@ fn service() -> Routes {
 pub fn router(hub: Hub) -> Router {
     let pages = pages()
         .router
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
+        .merge(service().router)
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)
         .layer(middleware::from_fn_with_state(
@@ -260,7 +283,6 @@ pub fn router(hub: Hub) -> Router {
     Router::new()
         .nest("/api/v1", api)
         .merge(pages)
-        .merge(service().router)
         .layer(middleware::from_fn(web::guard::same_origin))
         .layer(middleware::from_fn_with_state(
             hub.clone(),

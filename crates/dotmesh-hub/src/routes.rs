@@ -20,6 +20,7 @@ pub mod objects;
 pub mod offer;
 pub mod offers;
 pub mod protection;
+pub mod reference;
 pub mod rename_dot;
 pub mod revoke;
 pub mod search;

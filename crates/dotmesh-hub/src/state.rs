@@ -28,6 +28,12 @@ const RESOLVING: usize = 2;
 /// Packs on their way out at once, of each a few parts in memory. Pushes cannot hold up clones, nor these those.
 const PACKS_OUT: usize = 8;
 
+/// Files on their way out at once, of each a megabyte in memory.
+const DOWNLOADS: usize = 64;
+
+/// Commits whose files are counted at once in the background.
+const COUNTING: usize = 1;
+
 /// Pushes being finished, most of them waiting for the walk of another.
 const FINISHES: usize = 16;
 
@@ -46,6 +52,8 @@ pub struct Hub {
     pub(crate) packs_in: Arc<Semaphore>,
     pub(crate) resolving: Arc<Semaphore>,
     pub(crate) packs_out: Arc<Semaphore>,
+    pub(crate) downloads: Arc<Semaphore>,
+    pub(crate) counting: Arc<Semaphore>,
     pub(crate) finishes: Arc<Semaphore>,
     pub(crate) nobody: Arc<HashedPassword>,
     pub(crate) rate_limit: Option<Arc<RateLimit>>,
@@ -68,6 +76,8 @@ impl Hub {
             packs_in: Arc::new(Semaphore::new(PACKS_IN_LENGTH)),
             resolving: Arc::new(Semaphore::new(RESOLVING)),
             packs_out: Arc::new(Semaphore::new(PACKS_OUT)),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS)),
+            counting: Arc::new(Semaphore::new(COUNTING)),
             finishes: Arc::new(Semaphore::new(FINISHES)),
             nobody: Arc::new(HashedPassword::nobody()),
             metrics: Arc::default(),

@@ -5,9 +5,11 @@ pub mod errors;
 pub mod form;
 pub mod guard;
 pub mod headers;
+pub mod highlight;
 pub mod markdown;
 pub mod show;
 pub mod shown_event;
+pub mod tree_address;
 pub mod visit;
 
 use askama::Template;

@@ -56,6 +56,8 @@ pub struct StoredDot {
 pub struct Import {
     inner: Arc<Inner>,
     folder: PathBuf,
+    /// Open before anything is written: its sync tells of all that could not be written out since.
+    opened: std::fs::File,
     resumed: bool,
 }
 
@@ -334,10 +336,11 @@ impl Pool {
         let dot = dot.clone();
         let inner = Arc::clone(&self.inner);
         blocking(move || {
-            let (folder, resumed) = inner.begin_import(&dot, base, commit)?;
+            let (folder, opened, resumed) = inner.begin_import(&dot, base, commit)?;
             Ok(Import {
                 inner,
                 folder,
+                opened,
                 resumed,
             })
         })
@@ -359,13 +362,24 @@ impl Pool {
         record: Vec<u8>,
     ) -> Result<(), PoolError> {
         let dot = dot.clone();
-        self.run(move |inner| {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
             let snapshot = inner.layout.commit(&dot, id);
             // Another transfer may have been faster.
             if !snapshot.exists() {
+                rustix::fs::syncfs(&import.opened).during("flush", &import.folder)?;
                 inner.freeze(&import.folder, &snapshot, &record)?;
             }
-            remove(&*inner.driver, &import.folder)
+            // To let go of all that it has in memory takes a while, for which nobody need wait.
+            let done_with = inner.temporary(&inner.layout.staging());
+            std::fs::rename(&import.folder, &done_with).during("delete", &import.folder)?;
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = remove(&*inner.driver, &done_with) {
+                    // The next start empties the folder.
+                    tracing::warn!(error = &error as &dyn std::error::Error, "an import stays");
+                }
+            });
+            Ok(())
         })
         .await
     }

@@ -131,7 +131,7 @@ impl<'a> FrameEncoder<'a> {
     ) -> Frame {
         let mut mixed = std::mem::take(&mut self.mixed);
         mix(object.bytes(), base_bytes, skew, &mut mixed);
-        let same = mixed.iter().filter(|byte| **byte == 0).count();
+        let same = count_zeros(&mixed);
         let worthwhile = same >= mixed.len() / 4 && base != object.hash();
         let smaller = worthwhile && self.compress(&mixed, XOR_HEADER);
         self.mixed = mixed;
@@ -398,6 +398,13 @@ fn mix(bytes: &[u8], base: &[u8], skew: i32, into: &mut Vec<u8>) {
     for (byte, base) in from.iter_mut().zip(base) {
         *byte ^= base;
     }
+}
+
+/// How many bytes are zero. The inner sums fit into bytes, so that many are counted at a time.
+fn count_zeros(bytes: &[u8]) -> usize {
+    let blocks = bytes.chunks(usize::from(u8::MAX));
+    let counts = blocks.map(|block| block.iter().map(|byte| u8::from(*byte == 0)).sum::<u8>());
+    counts.map(usize::from).sum()
 }
 
 /// Yields the frames of a pack. Ends after the first error.

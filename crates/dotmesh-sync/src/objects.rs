@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Kind, Object, PackError};
+use rustix::buffer::spare_capacity;
 
 use crate::retry::HubError;
 
@@ -61,14 +62,15 @@ impl Like {
                 ..
             } => (file, *offset, usize::try_from(*length).ok()?),
         };
-        let mut bytes = vec![0; length];
-        let mut filled = 0;
-        while filled < length {
-            match rustix::io::pread(file, &mut bytes[filled..], offset + filled as u64) {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let from = offset + bytes.len() as u64;
+            match rustix::io::pread(file, spare_capacity(&mut bytes), from) {
                 Ok(0) | Err(_) => return None,
-                Ok(read) => filled += read,
+                Ok(_) => {}
             }
         }
+        bytes.truncate(length);
         Some(bytes.into())
     }
 }

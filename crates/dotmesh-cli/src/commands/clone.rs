@@ -70,8 +70,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     } = source(&config, &words)?;
     let local = match args.local_name {
         Some(local) => local,
-        None => DotName::new(Namespace::default(), remote_dot.name())
-            .map_err(|error| CliError::usage(error.to_string()))?,
+        None => DotName::new(Namespace::default(), remote_dot.name())?,
     };
     let state = match &reference {
         Some(reference) => Some(resolve(&hub::client(&remote)?, &remote_dot, reference).await?),
@@ -163,7 +162,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
     let (remote, dot, branch) = arrange(config, words)?;
     let (remote_name, remote) = transfer::choose_remote(config, remote, Direction::Clone)?;
     let (dot, reference) = match dot.split_once('@') {
-        Some((dot, reference)) => (dot, Some(Reference::name(reference).map_err(explain)?)),
+        Some((dot, reference)) => (dot, Some(reference.parse()?)),
         None => (dot, None),
     };
     if let (Some(branch), Some(_)) = (branch, &reference) {
@@ -171,10 +170,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
             "the state is named twice: after the @, and as branch {branch}"
         )));
     }
-    let branch: Option<BranchName> = branch
-        .map(str::parse)
-        .transpose()
-        .map_err(|error: dotmesh_model::InvalidName| CliError::usage(error.to_string()))?;
+    let branch: Option<BranchName> = branch.map(str::parse).transpose()?;
     Ok(Source {
         dot: transfer::parse_remote_dot(&remote, dot)?,
         remote_name,
@@ -186,7 +182,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
 
 /// The dot, or the state of one, whose page has this address.
 pub fn at_address(config: &Config, address: &str) -> Result<Source> {
-    let page = DotPage::parse(address).map_err(explain)?;
+    let page = DotPage::parse(address).map_err(|error| explain(&error))?;
     let hub = page.hub.to_string();
     let Some((name, remote)) = config.remote_at(&hub) else {
         return Err(CliError::failed(format!("no remote is a login at {hub}"))
@@ -201,15 +197,15 @@ pub fn at_address(config: &Config, address: &str) -> Result<Source> {
     })
 }
 
-fn explain(error: NotADotPage) -> CliError {
-    let hint = match &error {
+fn explain(error: &NotADotPage) -> CliError {
+    let hint = match error {
         NotADotPage::TwoStates { .. } => {
             "Clone one of them: open its page, and paste the address of that."
         }
         NotADotPage::NoDot { .. } | NotADotPage::Unknown { .. } => {
             "Paste the address of a dot, or of a branch or commit of one, such as https://HUB/OWNER/DOT/commit/ID."
         }
-        NotADotPage::Hub(_) | NotADotPage::Name(_) | NotADotPage::Commit { .. } => {
+        NotADotPage::Hub(_) | NotADotPage::Name(_) => {
             return CliError::usage(error.to_string());
         }
     };

@@ -71,7 +71,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             Ok(None) => {}
             // Another hub may have it.
             Err(error) => {
-                failure = failure.or(Some(error.hint(format!("The remote is '{name}'."))))
+                failure = failure.or(Some(error.hint(format!("The remote is '{name}'."))));
             }
         }
     }

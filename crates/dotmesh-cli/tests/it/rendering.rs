@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dotmesh_api::HubVisitor;
-use dotmesh_api::hub::{DeviceLogin, HubBranch};
+use dotmesh_api::hub::{DeviceLogin, ResolvedRef};
 use dotmesh_api::node::{BranchOutcome, SkippedSockets, TransferOutcome, TransferProgress};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode};
@@ -13,7 +13,7 @@ use dotmesh_cli::commands::dot::{delete, show};
 use dotmesh_cli::commands::{branch, clone, commit, list, log, login, push, remote, reset};
 use dotmesh_cli::config::{ApiKey, Config, NodeConfig, Remote};
 use dotmesh_cli::error::CliError;
-use dotmesh_cli::resolve::at_commit;
+use dotmesh_cli::resolve::State;
 use dotmesh_cli::transfer;
 use dotmesh_cli::ui::printable;
 use dotmesh_model::CommitId;
@@ -236,20 +236,30 @@ fn an_address_finds_its_remote() {
 }
 
 #[test]
-fn a_commit_is_worked_on_with_a_branch_that_is_at_it() {
-    let at = |name: &str, head| HubBranch {
-        name: given::branch(name),
-        head: given::id(head),
+fn a_state_is_worked_on_with_a_branch_that_is_at_it() {
+    let check = |reference: &str, heads: &[&str]| {
+        let resolved = ResolvedRef {
+            commit: given::id(0xa1),
+            heads: heads.iter().map(|name| given::branch(name)).collect(),
+        };
+        let state = State::of(&resolved, &reference.parse().unwrap());
+        let commit = if state.commit.is_some() {
+            "commit"
+        } else {
+            "head"
+        };
+        format!("{} {commit}", state.branch)
     };
-    let branches = [at("a", 1), at("b", 2), at("master", 2), at("z", 3)];
-    let check = |commit| {
-        let state = at_commit(&branches, given::id(commit));
-        assert_eq!(state.commit, Some(given::id(commit)));
-        state.branch.to_string()
-    };
-    assert_eq!(check(1), "a");
-    assert_eq!(check(2), "master");
-    assert_eq!(check(4), "at-0404040404");
+    assert_eq!(
+        check("many-users", &["a", "many-users", "master"]),
+        "many-users head"
+    );
+    assert_eq!(
+        check("a1a1a1", &["a", "many-users", "master"]),
+        "master commit"
+    );
+    assert_eq!(check("v1", &["a", "many-users"]), "a commit");
+    assert_eq!(check("v1", &[]), "at-a1a1a1a1a1 commit");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Sending objects of a dot.
 
 use std::io;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dotmesh_api::hub::MAX_PACK_LENGTH;
@@ -11,6 +10,7 @@ use dotmesh_store::pack::MAGIC;
 use futures::{Stream, StreamExt as _, stream};
 
 use super::frames::read_frames;
+use super::sending;
 use crate::auth::OpenDot;
 use crate::database::objects::Location;
 use crate::error::HubError;
@@ -18,9 +18,6 @@ use crate::state::Hub;
 
 /// A pack is read and sent in parts of about so many bytes, the next one being read while one is sent.
 const PART_LENGTH: usize = 1 << 20;
-
-/// How long a client may take nothing of a pack that is sent to it.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// A pack on its way out.
 pub struct ServedPack<S> {
@@ -83,31 +80,8 @@ pub async fn serve_objects(
     let first = first.into_iter().map(Ok);
     let magic = stream::iter([Ok(Bytes::from_static(&MAGIC))]);
     let parts = magic.chain(stream::iter(first)).chain(parts);
-    let (sender, mut taken) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        let _turn = turn;
-        send(parts, &sender).await;
-    });
-    let parts = stream::poll_fn(move |context| taken.poll_recv(context));
+    let parts = sending::send(turn, "a pack", parts);
     Ok(ServedPack { length, parts })
-}
-
-/// Hands parts over as the client takes them. One that stops taking them loses the rest, and its turn.
-async fn send(
-    parts: impl Stream<Item = Result<Bytes, PackStoreError>>,
-    sender: &tokio::sync::mpsc::Sender<io::Result<Bytes>>,
-) {
-    let mut parts = std::pin::pin!(parts);
-    while let Some(part) = parts.next().await {
-        let part = part.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "a pack was cut");
-            io::Error::other(error)
-        });
-        let sent = tokio::time::timeout(SILENCE, sender.send(part)).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            return;
-        }
-    }
 }
 
 /// Cuts a list of objects into parts.

@@ -42,23 +42,6 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// `3.4 MiB`; the largest unit that fits.
-pub fn size(bytes: &u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if *bytes < 1024 {
-        return count(*bytes, "byte");
-    }
-    let mut number = *bytes as f64 / 1024.0;
-    let mut units = UNITS.iter();
-    let mut unit = units.next();
-    while number >= 1023.95 {
-        let Some(larger) = units.next() else { break };
-        unit = Some(larger);
-        number /= 1024.0;
-    }
-    format!("{number:.1} {}", unit.unwrap_or(&""))
-}
-
 /// A message's first line and the rest.
 pub fn split_message(message: &str) -> (&str, &str) {
     let message = message.trim();
@@ -67,6 +50,54 @@ pub fn split_message(message: &str) -> (&str, &str) {
         None if message.is_empty() => ("(no message)", ""),
         None => (message, ""),
     }
+}
+
+/// `0 B`, `1.5 kB`, `12 MB`: powers of 1000.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut size = number as f64;
+    let mut unit = 0;
+    // What rounds to four digits is of the next unit.
+    while size >= 999.5 && unit < 6 {
+        size /= 1000.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0 && size < 9.95);
+    format!("{size:.digits$} {}", UNITS[unit])
+}
+
+/// `rwxr-x---`, with `s` and `t` where the bits of those are set.
+pub fn mode(bits: u16) -> String {
+    let letters = (0..9).rev().map(|bit| {
+        let is_set = bits >> bit & 1 == 1;
+        let special = match bit {
+            6 => bits & 0o4000 != 0,
+            3 => bits & 0o2000 != 0,
+            0 => bits & 0o1000 != 0,
+            _ => false,
+        };
+        match (bit % 3, special, is_set) {
+            (0, true, true) => {
+                if bit == 0 {
+                    't'
+                } else {
+                    's'
+                }
+            }
+            (0, true, false) => {
+                if bit == 0 {
+                    'T'
+                } else {
+                    'S'
+                }
+            }
+            (_, _, false) => '-',
+            (2, _, true) => 'r',
+            (1, _, true) => 'w',
+            (_, _, true) => 'x',
+        }
+    });
+    letters.collect()
 }
 
 #[cfg(test)]
@@ -86,13 +117,27 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
-        assert_eq!(size(&0), "0 bytes");
-        assert_eq!(size(&1023), "1023 bytes");
-        assert_eq!(size(&1024), "1.0 KiB");
-        assert_eq!(size(&((1 << 20) - 1)), "1.0 MiB");
-        assert_eq!(size(&(3 << 29)), "1.5 GiB");
-        assert_eq!(size(&u64::MAX), "16384.0 PiB");
+    fn sizes_and_modes() {
+        for (number, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (9_949, "9.9 kB"),
+            (9_950, "10 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.0 MB"),
+            (u64::MAX, "18 EB"),
+        ] {
+            assert_eq!(bytes(number), text);
+        }
+        for (bits, text) in [
+            (0o644, "rw-r--r--"),
+            (0o7777, "rwsrwsrwt"),
+            (0o7000, "--S--S--T"),
+            (0o000, "---------"),
+        ] {
+            assert_eq!(mode(bits), text);
+        }
     }
 
     #[test]

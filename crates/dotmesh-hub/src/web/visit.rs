@@ -122,6 +122,7 @@ impl Visit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tab {
     Overview,
+    Files,
     Commits,
     Graph,
     Activity,
@@ -129,8 +130,9 @@ pub enum Tab {
 }
 
 /// The tabs that everyone sees, with their label and their path below the dot's.
-pub const TABS: [(Tab, &str, &str); 4] = [
+pub const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Overview, "Overview", ""),
+    (Tab::Files, "Files", "/tree"),
     (Tab::Commits, "Commits", "/commits"),
     (Tab::Graph, "Graph", "/graph"),
     (Tab::Activity, "Activity", "/activity"),

@@ -1,7 +1,7 @@
 //! Where branches go, and where they do not.
 
 use dotmesh_api::ErrorCode;
-use dotmesh_api::hub::{BranchUpdate, HubBranch};
+use dotmesh_api::hub::{BranchUpdate, HubBranch, ResolvedRef};
 
 use crate::support::{
     Files, Made, TestHub, branch, commit, dot, files, finish, push, push_first, refused, update,
@@ -208,4 +208,55 @@ async fn of_two_first_pushes_at_once_one_makes_the_dot() {
         };
         assert_eq!(heads(&alice).await, [at("master", &winner)]);
     }
+}
+
+#[tokio::test]
+async fn a_word_stands_for_a_commit() {
+    let hub = TestHub::start().await;
+    let (alice, name) = (hub.user("alice").await, dot("alice/app"));
+    let (first, files) = push_first(&alice, &name, b"one").await;
+    let second = commit(&first, &files);
+    let next = vec![
+        update(Some(&first), &second),
+        BranchUpdate {
+            name: branch("copy"),
+            old: None,
+            new: second.id,
+            stash: None,
+        },
+    ];
+    let upload = alice.begin_upload(&name).await.unwrap();
+    alice
+        .missing(&name, &upload, &files.hashes())
+        .await
+        .unwrap();
+    alice
+        .finish_upload(&name, &upload, &finish(&[&second], next))
+        .await
+        .unwrap();
+
+    let resolve = async |word: &str| alice.resolve(&name, &word.parse().unwrap()).await;
+    let heads = vec![branch("copy"), branch("master")];
+    for word in [
+        "master",
+        "copy",
+        &second.id.to_string(),
+        &second.id.to_string()[..16],
+    ] {
+        let commit = second.id;
+        let expected = ResolvedRef {
+            commit,
+            heads: heads.clone(),
+        };
+        assert_eq!(resolve(word).await.unwrap(), expected, "{word}");
+    }
+    let (commit, heads) = (first.id, Vec::new());
+    let expected = ResolvedRef { commit, heads };
+    assert_eq!(resolve(&first.id.to_string()).await.unwrap(), expected);
+    refused(resolve("absent").await, ErrorCode::NotFound);
+    refused(resolve("000000").await, ErrorCode::Invalid);
+    refused(resolve("00000").await, ErrorCode::NotFound);
+    let bob = hub.user("bob").await;
+    let word = "master".parse().unwrap();
+    refused(bob.resolve(&name, &word).await, ErrorCode::NotFound);
 }

@@ -17,12 +17,12 @@ fn serve(place: &Place) -> Serving {
     start(place.dothub(&["serve", "--listen", "127.0.0.1:0"]))
 }
 
-pub(crate) fn start(mut serve: Command) -> Serving {
-    let mut child = serve
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+pub(crate) fn start(serve: Command) -> Serving {
+    start_logging(serve, Stdio::null())
+}
+
+fn start_logging(mut serve: Command, log: Stdio) -> Serving {
+    let mut child = serve.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
@@ -196,4 +196,126 @@ async fn a_newer_database_is_refused() {
         text.contains("newer dothub") && text.contains("hint: "),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn links_are_made_and_administrators_named() {
+    let place = Place::new().await;
+    let hub = serve(&place);
+    let run = |args: &[&str]| {
+        let output = place.run(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let added = run(&["user", "add", "root", "--admin"]);
+    let key = added.lines().last().unwrap();
+    let metrics = async || {
+        let url = format!("{}/metrics", hub.url);
+        let request = reqwest::Client::new().get(url).bearer_auth(key);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(
+        hub.client("root", key)
+            .current_user()
+            .await
+            .unwrap()
+            .name
+            .as_str(),
+        "root"
+    );
+    assert_eq!(metrics().await, 200);
+    assert!(run(&["user", "list"]).contains("administrator"));
+    run(&["user", "admin", "root", "--off"]);
+    assert_eq!(metrics().await, 403);
+    run(&["user", "admin", "root", "--on"]);
+    assert_eq!(metrics().await, 200);
+
+    for args in [
+        &["user", "invite", "--url", &hub.url][..],
+        &["user", "reset", "root", "--url", &hub.url],
+    ] {
+        let link = run(args);
+        let page = reqwest::get(link.trim()).await.unwrap();
+        assert_eq!(page.status().as_u16(), 200, "{link}");
+    }
+    for (args, code) in [
+        (&["user", "reset", "nobody"][..], 1),
+        (&["user", "admin", "nobody", "--on"], 1),
+        (&["user", "admin", "root"], 2),
+        (&["user", "admin", "root", "--on", "--off"], 2),
+        (&["user", "add", "api"], 1),
+        (&["user", "add", "ReadyZ"], 1),
+        (&["user", "add", "dothub"], 1),
+    ] {
+        assert_eq!(place.run(args).status.code(), Some(code), "{args:?}");
+    }
+    assert!(hub.terminate().success());
+}
+
+#[tokio::test]
+async fn secrets_are_not_logged() {
+    let place = Place::new().await;
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut serving = place.dothub(&["serve", "--listen", "127.0.0.1:0"]);
+    serving.env("RUST_LOG", "trace");
+    let hub = start_logging(serving, log.reopen().unwrap().into());
+    let added = String::from_utf8(place.run(&["user", "add", "alice"]).stdout).unwrap();
+    let key = added.lines().last().unwrap();
+    let invited = place.run(&["user", "invite", "--url", &hub.url]);
+    let link = String::from_utf8(invited.stdout).unwrap();
+    let token = link.trim().rsplit('=').next().unwrap();
+    hub.client("alice", key).current_user().await.unwrap();
+    assert!(
+        hub.client("alice", "a wrong secret")
+            .current_user()
+            .await
+            .is_err()
+    );
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let http = http.build().unwrap();
+    assert_eq!(
+        http.get(link.trim())
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16(),
+        200
+    );
+    let answer = http
+        .post(format!("{}/-/signup", hub.url))
+        .body(format!("user=bob&password=correct-horse&token={token}"))
+        .send()
+        .await
+        .unwrap();
+    let session = answer.headers()["set-cookie"].to_str().unwrap();
+    let session = session
+        .split_once('=')
+        .unwrap()
+        .1
+        .split(';')
+        .next()
+        .unwrap();
+    let answer = http
+        .post(format!("{}/-/settings/keys", hub.url))
+        .header("cookie", format!("dothub_session={session}"))
+        .header("sec-fetch-site", "same-origin")
+        .body("name=laptop&scope=read&days=0")
+        .send()
+        .await
+        .unwrap();
+    let made = answer.text().await.unwrap();
+    let made = made
+        .split("<code>")
+        .nth(1)
+        .unwrap()
+        .split('<')
+        .next()
+        .unwrap();
+    assert!(hub.terminate().success());
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("/-/settings/keys"), "{log}");
+    for secret in [key, token, session, made, "correct-horse", "a wrong secret"] {
+        assert!(!log.contains(secret), "{secret}");
+    }
 }

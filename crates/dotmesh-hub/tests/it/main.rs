@@ -5,9 +5,11 @@
     reason = "in a test it says where the test failed"
 )]
 
+mod account_pages;
 mod accounts;
 mod api;
 mod branches;
+mod browse;
 mod capability;
 mod cli;
 mod cuts;
@@ -29,7 +31,14 @@ mod restart;
 mod roles;
 mod s3;
 mod search;
+mod security;
 mod several;
 mod stores;
 mod supervised;
 mod support;
+#[expect(
+    dead_code,
+    reason = "what only one filesystem does is not asked for here"
+)]
+#[path = "../../../dotmesh-sync/tests/it/trees.rs"]
+mod trees;

@@ -7,13 +7,13 @@ use reqwest::header::{ACCEPT, COOKIE, LOCATION, SET_COOKIE};
 
 use crate::support::{TestHub, dot, push_first};
 
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// A browser: it keeps the session's cookie and says where its requests come from.
 pub(crate) struct Browser {
     http: reqwest::Client,
     url: String,
-    cookie: Option<String>,
+    pub(crate) cookie: Option<String>,
 }
 
 /// What a page answered.

@@ -34,9 +34,20 @@ impl TestHub {
         Self::start_in(Place::new().await).await
     }
 
+    /// With other settings.
+    pub(crate) async fn start_with(settings: Settings) -> Self {
+        Self::start_in_with(Place::new().await, settings).await
+    }
+
     pub(crate) async fn start_in(place: Place) -> Self {
+        Self::start_in_with(place, Settings::default()).await
+    }
+
+    async fn start_in_with(place: Place, settings: Settings) -> Self {
+        // The cryptography of all clients of this process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let lock = place.lock();
-        let hub = Hub::new(place.database().await, place.packs(), Settings::default());
+        let hub = Hub::new(place.database().await, place.packs(), settings);
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();

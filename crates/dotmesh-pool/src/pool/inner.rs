@@ -1,6 +1,7 @@
 //! The pool's work on folders, all of it blocking.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -89,13 +90,13 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The folder of an import, and whether it is one that was begun before.
+    /// The folder of an import, opened, and whether it is one that was begun before.
     pub(super) fn begin_import(
         &self,
         dot: &DotName,
         base: CommitId,
         commit: CommitId,
-    ) -> Result<(PathBuf, bool), PoolError> {
+    ) -> Result<(PathBuf, File, bool), PoolError> {
         let mut folder = self.layout.incoming().join(format!("{commit}-{base}"));
         if !self.receiving().insert(folder.clone()) {
             // Another transfer receives the same; this one cannot be resumed.
@@ -108,10 +109,10 @@ impl Inner {
                 let from = self.layout.commit(dot, base);
                 self.driver.snapshot(&from, &folder, Mode::Writable)?;
             }
-            touch(&folder).map(|()| resumed)
+            Ok((touch(&folder)?, resumed))
         };
         match begin() {
-            Ok(resumed) => Ok((folder, resumed)),
+            Ok((opened, resumed)) => Ok((folder, opened, resumed)),
             Err(error) => {
                 self.receiving().remove(&folder);
                 Err(error)
@@ -268,12 +269,12 @@ fn is_older(folder: &Path, age: Duration) -> bool {
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|past| past >= age))
 }
 
-/// Notes on a folder that it is used now.
-fn touch(folder: &Path) -> Result<(), PoolError> {
+/// Opens a folder, and notes on it that it is used now.
+fn touch(folder: &Path) -> Result<File, PoolError> {
     let now = std::fs::FileTimes::new().set_modified(SystemTime::now());
-    std::fs::File::open(folder)
-        .and_then(|folder| folder.set_times(now))
-        .during("write", folder)
+    let opened = File::open(folder).during("open", folder)?;
+    opened.set_times(now).during("write", folder)?;
+    Ok(opened)
 }
 
 /// When something was moved to the trash, as its name there says.

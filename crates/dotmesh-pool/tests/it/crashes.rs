@@ -141,6 +141,11 @@ async fn an_import_that_is_finished_is_a_commit() {
         CommitId::ROOT,
         "no branch has moved"
     );
+    // What it was received in goes a moment later.
+    let staging = world.path("pool/staging");
+    while std::fs::read_dir(&staging).unwrap().next().is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

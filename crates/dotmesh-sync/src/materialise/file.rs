@@ -2,13 +2,14 @@
 //! finished by the last of them.
 
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Attributes, EntryName, Segment};
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, RawMode};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
 use super::content::Edit;
@@ -18,6 +19,12 @@ use crate::disk::{self, Handle};
 
 /// No file system has larger blocks.
 const BLOCK_LENGTH: u64 = 64 << 10;
+
+/// The kernel reads and writes files by pages of so many bytes, or of a multiple.
+const PAGE_LENGTH: u64 = 4 << 10;
+
+/// Files that have fewer bytes to write are left to the sync at the end, which costs less for all of them together.
+const WRITTEN_OUT: u64 = 64 << 10;
 
 /// So many pieces the kernel takes at a time.
 const MAX_PIECES: usize = 1024;
@@ -37,6 +44,8 @@ pub(super) struct File {
     made: Mutex<Option<Made>>,
     /// Parts that are not written yet, and one more as long as there may come others.
     parts: AtomicUsize,
+    /// Held while a part is written: the kernel lets one in at a time, and the others would spin.
+    writing: Mutex<()>,
 }
 
 /// How a file was when it was opened first.
@@ -75,6 +84,7 @@ impl File {
             same_as,
             made: Mutex::new(None),
             parts: AtomicUsize::new(1),
+            writing: Mutex::default(),
         }
     }
 
@@ -222,27 +232,81 @@ impl Part {
         chunk: impl Fn(ObjectHash) -> Option<&'a [u8]>,
         new: Option<disk::New>,
     ) -> rustix::io::Result<()> {
+        if !made.is_blank {
+            self.read_ahead(file.as_fd());
+        }
+        self.write_edits(file.as_fd(), made, chunk)?;
+        self.write_out(file.as_fd());
+        if self.file.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.file.finish(file.as_fd(), made, new)?;
+        }
+        Ok(())
+    }
+
+    fn write_edits<'a>(
+        &self,
+        file: BorrowedFd<'_>,
+        made: Made,
+        chunk: impl Fn(ObjectHash) -> Option<&'a [u8]>,
+    ) -> rustix::io::Result<()> {
+        let _writing = self
+            .file
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut run = Run::default();
         for Edit { offset, segment } in &self.edits {
             match segment {
                 Segment::Data { hash, .. } => {
                     let bytes = chunk(*hash).ok_or(Errno::NODATA)?;
-                    run.add(file.as_fd(), *offset, bytes)?;
+                    run.add(file, *offset, bytes)?;
                 }
                 // A new file is one hole.
                 Segment::Hole { .. } if made.is_blank => {}
-                Segment::Hole { length } => punch(file.as_fd(), *offset, *length, self.file.size)?,
+                Segment::Hole { length } => punch(file, *offset, *length, self.file.size)?,
             }
         }
         let end = run.end();
-        run.flush(file.as_fd())?;
+        run.flush(file)?;
         if self.is_last && made.is_blank && end != Some(self.file.size) && self.file.size > 0 {
-            rustix::fs::ftruncate(&file, self.file.size)?;
-        }
-        if self.file.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.file.finish(file.as_fd(), made, new)?;
+            rustix::fs::ftruncate(file, self.file.size)?;
         }
         Ok(())
+    }
+
+    /// Asks for all pages at once that are written only in part: else each write waits for its own.
+    fn read_ahead(&self, file: BorrowedFd<'_>) {
+        let data = self
+            .edits
+            .iter()
+            .filter(|edit| matches!(edit.segment, Segment::Data { .. }));
+        let mut edges = Vec::new();
+        for edit in data {
+            // Neighbours are one write.
+            if edges.last() == Some(&edit.offset) {
+                edges.pop();
+            } else {
+                edges.push(edit.offset);
+            }
+            edges.push(edit.offset + edit.segment.length());
+        }
+        for edge in edges {
+            if edge % PAGE_LENGTH != 0 {
+                let _ = rustix::fs::fadvise(file, edge, NonZeroU64::new(1), Advice::WillNeed);
+            }
+        }
+    }
+
+    /// Has the kernel begin to write it out, while more is fetched, and drop what it has written before: nobody reads
+    /// it here, as working copies have pages of their own.
+    fn write_out(&self, file: BorrowedFd<'_>) {
+        let (Some(first), Some(last)) = (self.edits.first(), self.edits.last()) else {
+            return;
+        };
+        let end = last.offset + last.segment.length();
+        if end - first.offset >= WRITTEN_OUT {
+            let _ = rustix::fs::fadvise(file, 0, NonZeroU64::new(end), Advice::DontNeed);
+        }
     }
 }
 

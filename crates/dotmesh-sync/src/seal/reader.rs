@@ -2,7 +2,8 @@
 
 use std::os::fd::BorrowedFd;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
@@ -69,23 +70,22 @@ impl<'a> Reader<'a> {
         let needed = usize::try_from(until.saturating_sub(at)).unwrap_or(usize::MAX);
         let left = usize::try_from(self.size - at).unwrap_or(usize::MAX);
         let target = needed.clamp(SMALL_READ, LARGE_READ).max(least).min(left);
-        let mut bytes = BytesMut::with_capacity(target);
+        let mut bytes = Vec::with_capacity(target);
         bytes.extend_from_slice(&held);
-        bytes.resize(target, 0);
-        let mut filled = held.len();
-        while filled < target {
-            match rustix::io::pread(self.file, &mut bytes[filled..], at + filled as u64) {
+        while bytes.len() < target {
+            let from = at + bytes.len() as u64;
+            match rustix::io::pread(self.file, spare_capacity(&mut bytes), from) {
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.failed(errno)),
                 Ok(0) => return Err(self.changed()),
-                Ok(read) => filled += read,
+                Ok(_) => {}
             }
         }
-        if filled < least {
+        if bytes.len() < least {
             return Err(self.changed());
         }
         self.start = at;
-        self.buffer = bytes.freeze();
+        self.buffer = bytes.into();
         Ok(self.buffer.clone())
     }
 

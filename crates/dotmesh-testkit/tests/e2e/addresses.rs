@@ -234,17 +234,17 @@ async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
         ),
         (
             format!("{dot}/commits/absent"),
-            "alice/app has no branch 'absent' there",
-            "many-users, master",
+            "alice/app has no branch, tag or commit 'absent'",
+            "lists its branches and tags",
         ),
         (
             format!("{dot}/commit/{}", "0".repeat(31) + "1"),
-            "has no commit",
+            "has no branch, tag or commit",
             "",
         ),
         (
             format!("{dot}/commit/012345678"),
-            "no commit on a branch of alice/app begins with 012345678",
+            "alice/app has no branch, tag or commit '012345678'",
             "",
         ),
         (
@@ -267,5 +267,55 @@ async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
         );
     }
     assert!(!bob.dots().await.contains(&"refused".to_owned()));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_approved_in_the_browser() -> Result<()> {
+    let Team { hub, alice, .. } = Team::start().await?;
+    hub.set_password("alice", "correct horse").await?;
+    alice.ok("dm remote rm hub").await;
+    let refused = alice
+        .fails(&format!("echo dmk_wrong | dm login {} --key", hub.url))
+        .await;
+    assert!(refused.contains("Permission denied"), "{refused}");
+
+    // The browser is one that logs in, says yes, and is done.
+    let browser = "#!/bin/sh -e\n\
+        code=${1##*=} hub=${1%/-/*} jar=$(mktemp)\n\
+        page() { curl -fsS -o /dev/null -c $jar -b $jar -H \"Origin: $hub\" \"$@\"; }\n\
+        page -d user=alice -d 'password=correct horse' $hub/-/login\n\
+        page -d decision=${DECISION:-approve} -d code=$code $hub/-/authorize\n";
+    alice
+        .ok(&format!(
+            "cat >browser <<'EOT'\n{browser}EOT\nchmod +x browser"
+        ))
+        .await;
+    let denied = alice
+        .fails(&format!(
+            "DECISION=deny BROWSER=./browser dm login {}",
+            hub.url
+        ))
+        .await;
+    assert!(denied.contains("was denied"), "{denied}");
+    assert_eq!(alice.ok("dm remote").await, "");
+
+    let line = format!("BROWSER=./browser dm login {} --name team", hub.url);
+    let told = alice.run(&line).await.success().stderr;
+    assert!(
+        told.contains("/-/authorize?code=") && told.contains("as alice, with the remote 'team'"),
+        "{told}"
+    );
+    alice.kept("one").await;
+    alice.ok("dm push").await;
+    // Once more: another key for the same remote.
+    let key = alice.ok("grep api_key ~/.dotmesh/config").await;
+    alice
+        .ok(&format!("BROWSER=./browser dm login {}", hub.url))
+        .await;
+    assert_ne!(alice.ok("grep api_key ~/.dotmesh/config").await, key);
+    assert_eq!(alice.ok("dm remote").await, "team\n");
+    alice.kept("two").await;
+    alice.ok("dm push").await;
     Ok(())
 }

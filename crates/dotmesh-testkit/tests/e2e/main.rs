@@ -5,9 +5,11 @@
 mod addresses;
 mod bad_input;
 mod branches;
+mod browser;
 mod deletion;
 mod history;
 mod one_instant;
+mod screenshots;
 mod survival;
 mod transfers;
 mod tutorial;

@@ -101,7 +101,7 @@ async fn a_library_of_states_is_captured_shared_and_brought_up_elsewhere() -> Re
 }
 
 /// The tutorial's first half. Returns the hash of the default image.
-async fn capture(alice: &Node, hub: &Hub) -> Result<String> {
+pub(crate) async fn capture(alice: &Node, hub: &Hub) -> Result<String> {
     alice.ok("git init -q -b multiple-services . && git add . && git -c user.name=a -c user.email=a@b commit -qm app").await;
     alice.app_up().await?;
     let list = alice.ok("dm list").await;

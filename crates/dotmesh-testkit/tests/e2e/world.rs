@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Daemon, Machine, Network, Output, wait_for};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// How long anything may take that should be quick, on a slow and busy machine.
@@ -286,6 +286,20 @@ impl Hub {
         );
         let stdout = String::from_utf8(output.stdout)?;
         Ok(stdout.lines().last().context("no key")?.to_owned())
+    }
+
+    /// Sets an account's password.
+    pub(crate) async fn set_password(&self, name: &str, password: &str) -> Result<()> {
+        let mut child = binary("dothub")
+            .args(["user", "password", name, "--data"])
+            .arg(self.data.path())
+            .stdin(Stdio::piped())
+            .spawn()?;
+        let mut stdin = child.stdin.take().context("its input")?;
+        stdin.write_all(password.as_bytes()).await?;
+        drop(stdin);
+        ensure!(child.wait().await?.success(), "no password was set");
+        Ok(())
     }
 
     /// Lets a user read or write another's dot.

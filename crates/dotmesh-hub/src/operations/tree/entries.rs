@@ -1,0 +1,191 @@
+//! A directory's entries: leaf by leaf, from any place on.
+
+use dotmesh_model::ObjectHash;
+use dotmesh_store::{Entry, EntryName, Inode, TreeChild, TreeNode};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{TreeError, TreePath, TreeReader};
+use crate::error::HubError;
+
+/// Hard links that are looked up at once.
+const LINKS_AT_ONCE: usize = 8;
+
+/// A node of a directory, and what the node above says of it.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) hash: ObjectHash,
+    /// Of a top node it is not known before it is read.
+    stated: Option<(u8, TreeChild)>,
+}
+
+impl Part {
+    pub(super) fn top(hash: ObjectHash) -> Self {
+        Self { hash, stated: None }
+    }
+
+    /// The nodes below a node of this level.
+    pub(super) fn below(level: u8, children: Vec<TreeChild>) -> impl Iterator<Item = Self> {
+        // A node of level 0 has no children.
+        let level = level.saturating_sub(1);
+        children.into_iter().map(move |child| Self {
+            hash: child.hash,
+            stated: Some((level, child)),
+        })
+    }
+
+    /// Refuses a node that is not what the one above said.
+    pub(super) fn check(&self, node: &TreeNode) -> Result<(), TreeError> {
+        let as_stated = self.stated.as_ref().is_none_or(|(level, child)| {
+            node.level() == *level
+                && node.last() == Some(&child.last)
+                && node.count() == child.count
+        });
+        if as_stated {
+            Ok(())
+        } else {
+            Err(TreeError::Inconsistent { hash: self.hash })
+        }
+    }
+
+    fn count(&self) -> Option<u64> {
+        self.stated.as_ref().map(|(_, child)| child.count)
+    }
+}
+
+/// Refuses a leaf whose names do not follow those before it, and remembers its last one.
+pub(super) fn follow(
+    last: &mut Option<EntryName>,
+    leaf: &[Entry],
+    hash: ObjectHash,
+) -> Result<(), TreeError> {
+    let (Some(first), Some(end)) = (leaf.first(), leaf.last()) else {
+        return Ok(());
+    };
+    if last.as_ref().is_some_and(|last| *last >= first.name) {
+        return Err(TreeError::Inconsistent { hash });
+    }
+    *last = Some(end.name.clone());
+    Ok(())
+}
+
+/// The leaves of a directory, one in memory at a time.
+pub(super) struct Leaves {
+    reader: TreeReader,
+    /// The nodes to come, those of a level in their order.
+    ahead: Vec<std::vec::IntoIter<Part>>,
+    /// Entries to leave out first.
+    skip: u64,
+    last: Option<EntryName>,
+    /// How many entries the directory has, once its top node is read.
+    total: u64,
+}
+
+impl Leaves {
+    pub(super) fn new(reader: &TreeReader, tree: ObjectHash, skip: u64) -> Self {
+        Self {
+            reader: reader.clone(),
+            ahead: vec![vec![Part::top(tree)].into_iter()],
+            skip,
+            last: None,
+            total: 0,
+        }
+    }
+
+    /// The entries of the next leaf; none when there are no more.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, HubError> {
+        while let Some(level) = self.ahead.last_mut() {
+            let Some(part) = level.next() else {
+                self.ahead.pop();
+                continue;
+            };
+            if let Some(count) = part.count()
+                && count <= self.skip
+            {
+                self.skip -= count;
+                continue;
+            }
+            let node = self.reader.tree_node(part.hash).await?;
+            part.check(&node)?;
+            if part.stated.is_none() {
+                self.total = node.count();
+            }
+            match node {
+                TreeNode::Inner { level, children } => {
+                    let below: Vec<Part> = Part::below(level, children).collect();
+                    self.ahead.push(below.into_iter());
+                }
+                TreeNode::Leaf(mut entries) => {
+                    follow(&mut self.last, &entries, part.hash)?;
+                    let skipped = entries
+                        .len()
+                        .min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+                    self.skip -= skipped as u64;
+                    entries.drain(..skipped);
+                    if !entries.is_empty() {
+                        return Ok(Some(entries));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A name in a directory, and what it stands for.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The name.
+    pub name: EntryName,
+    /// What it is; of a hard link, the file that it is a name of. None where there is no such file.
+    pub inode: Option<Inode>,
+    /// Where the file of a hard link is met first.
+    pub first: Option<TreePath>,
+}
+
+/// Some of a directory.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// How many entries the directory has.
+    pub total: u64,
+    /// Those asked for, sorted by the bytes of their names.
+    pub entries: Vec<Listed>,
+}
+
+impl TreeReader {
+    /// The entries of a directory of the commit with this root: at most `limit`, after leaving out the first `skip`. What is
+    /// left out is not read.
+    pub async fn list(
+        &self,
+        root: ObjectHash,
+        tree: ObjectHash,
+        skip: u64,
+        limit: usize,
+    ) -> Result<Listing, HubError> {
+        let mut leaves = Leaves::new(self, tree, skip);
+        let mut entries = Vec::new();
+        while entries.len() < limit
+            && let Some(leaf) = leaves.next().await?
+        {
+            entries.extend(leaf);
+        }
+        entries.truncate(limit);
+        let entries = stream::iter(entries)
+            .map(|entry| self.listed(root, entry))
+            .buffered(LINKS_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(Listing {
+            total: leaves.total,
+            entries,
+        })
+    }
+
+    async fn listed(&self, root: ObjectHash, entry: Entry) -> Result<Listed, HubError> {
+        let (inode, first) = self.inode_of(root, entry.node).await?;
+        Ok(Listed {
+            name: entry.name,
+            inode,
+            first,
+        })
+    }
+}

@@ -1,0 +1,264 @@
+//! Paths in a commit: names that are any bytes, in addresses and before people's eyes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use dotmesh_store::EntryName;
+use dotmesh_store::tree::MAX_DEPTH;
+use serde::{Deserialize, Serialize};
+
+use super::TreeError;
+
+/// Where something is in a commit: names from the root down, none for the root itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TreePath(Vec<EntryName>);
+
+impl TreePath {
+    /// Names as bytes, with slashes between them. No name may be empty, `.` or `..`.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, TreeError> {
+        let names = bytes.split(|byte| *byte == b'/');
+        Self::from_names(names.map(EntryName::new))
+    }
+
+    fn from_names<E>(names: impl Iterator<Item = Result<EntryName, E>>) -> Result<Self, TreeError> {
+        let names: Vec<EntryName> = names
+            .take(MAX_DEPTH + 1)
+            .collect::<Result<_, E>>()
+            .map_err(|_| TreeError::BadPath)?;
+        if names.len() > MAX_DEPTH {
+            return Err(TreeError::BadPath);
+        }
+        Ok(Self(names))
+    }
+
+    /// The names, from the root down.
+    pub fn names(&self) -> &[EntryName] {
+        &self.0
+    }
+
+    /// Whether it is the root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The last name; none of the root.
+    pub fn last(&self) -> Option<&EntryName> {
+        self.0.last()
+    }
+
+    /// The folder that it is in; none of the root.
+    pub fn parent(&self) -> Option<Self> {
+        let (_, above) = self.0.split_last()?;
+        Some(Self(above.to_vec()))
+    }
+
+    /// A name in this folder.
+    pub fn join(&self, name: &EntryName) -> Self {
+        let mut names = Vec::with_capacity(self.0.len() + 1);
+        names.extend_from_slice(&self.0);
+        names.push(name.clone());
+        Self(names)
+    }
+
+    /// The folders on the way, from the first one down, and the path itself.
+    pub fn ancestors(&self) -> impl Iterator<Item = Self> {
+        (1..=self.0.len()).map(|length| Self(self.0[..length].to_vec()))
+    }
+
+    /// The path below a folder that it is in.
+    pub fn below(&self, folder: &Self) -> Option<Self> {
+        let names = self.0.strip_prefix(folder.0.as_slice())?;
+        Some(Self(names.to_vec()))
+    }
+
+    /// The bytes, with slashes between the names.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let names: Vec<&[u8]> = self.0.iter().map(EntryName::as_bytes).collect();
+        names.join(&b'/')
+    }
+
+    /// As it is written in an address: every byte that means something there is percent-encoded, so that it is
+    /// also safe wherever else text goes.
+    pub fn address(&self) -> String {
+        let names: Vec<String> = self.0.iter().map(address_of).collect();
+        names.join("/")
+    }
+}
+
+impl From<EntryName> for TreePath {
+    fn from(name: EntryName) -> Self {
+        Self(vec![name])
+    }
+}
+
+/// From an address, whose segments are percent-encoded bytes. An encoded slash is part of no name.
+impl FromStr for TreePath {
+    type Err = TreeError;
+
+    fn from_str(text: &str) -> Result<Self, TreeError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        Self::from_names(text.split('/').map(|segment| {
+            let bytes = decode(segment).ok_or(TreeError::BadPath)?;
+            EntryName::new(&bytes).map_err(|_| TreeError::BadPath)
+        }))
+    }
+}
+
+impl TryFrom<String> for TreePath {
+    type Error = TreeError;
+
+    fn try_from(text: String) -> Result<Self, TreeError> {
+        text.parse()
+    }
+}
+
+impl From<TreePath> for String {
+    fn from(path: TreePath) -> Self {
+        path.address()
+    }
+}
+
+/// As people are shown it.
+impl fmt::Display for TreePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, name) in self.0.iter().enumerate() {
+            let slash = if n == 0 { "" } else { "/" };
+            write!(f, "{slash}{}", shown(name.as_bytes()))?;
+        }
+        Ok(())
+    }
+}
+
+/// A name in an address.
+fn address_of(name: &EntryName) -> String {
+    use fmt::Write as _;
+    let mut text = String::new();
+    for byte in name.as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(char::from(*byte));
+            }
+            _ => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
+}
+
+fn decode(segment: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        let digit = |at: usize| char::from(digits[at]).to_digit(16);
+        bytes.push(u8::try_from(digit(0)? * 16 + digit(1)?).ok()?);
+        rest = after;
+    }
+    Some(bytes)
+}
+
+/// Bytes that ought to be text, as people are shown them: what is invisible, what turns the direction of
+/// writing, and what is no text at all is spelt out, so that no name looks like another one.
+pub fn shown(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\n' => text.push_str("\\n"),
+                '\t' => text.push_str("\\t"),
+                character if is_deceptive(character) => {
+                    let _ = write!(text, "\\u{{{:x}}}", u32::from(character));
+                }
+                character => text.push(character),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Controls, spaces without width or of another look, and marks of direction.
+fn is_deceptive(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
+            | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TreePath, shown};
+
+    #[test]
+    fn addresses_of_paths() {
+        for (bytes, address) in [
+            (&b"a/b.txt"[..], "a/b.txt"),
+            (b"with space/%2f", "with%20space/%252f"),
+            (b"<script>\"'&?#", "%3Cscript%3E%22%27%26%3F%23"),
+            (b"\xff\n", "%FF%0A"),
+            ("\u{202e}x".as_bytes(), "%E2%80%AEx"),
+        ] {
+            let path = TreePath::from_bytes(bytes).expect("a path");
+            assert_eq!(path.address(), address);
+            let parsed: TreePath = address.parse().expect("a path");
+            assert_eq!(parsed, path);
+            assert_eq!(parsed.to_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_no_path() {
+        let deep = ["a"; 257].join("/");
+        let long = "a".repeat(256);
+        for text in [
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "%2e%2e",
+            "a/%2E%2e/b",
+            "%2e",
+            "a%2fb",
+            "%2F",
+            "a%00b",
+            "%",
+            "a%2",
+            "%zz",
+            "%+1",
+            &deep,
+            &long,
+        ] {
+            assert!(text.parse::<TreePath>().is_err(), "{text}");
+        }
+        assert!("".parse::<TreePath>().expect("the root").is_root());
+        assert!(TreePath::from_bytes(b"").is_err());
+    }
+
+    #[test]
+    fn names_before_peoples_eyes() {
+        assert_eq!(shown("größe <b> 🦀".as_bytes()), "größe <b> 🦀");
+        assert_eq!(shown(b"a\nb\tc\x1b\x00"), "a\\nb\\tc\\u{1b}\\u{0}");
+        assert_eq!(
+            shown("gpj\u{202e}exe\u{200b}".as_bytes()),
+            "gpj\\u{202e}exe\\u{200b}"
+        );
+        assert_eq!(shown(b"\xff\xfex"), "\\xff\\xfex");
+    }
+}

@@ -1,0 +1,47 @@
+//! `/OWNER/DOT/archive/REF/PATH`: a commit, a subdot, a folder or a file, as tar.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse as _;
+use dotmesh_store::EntryName;
+
+use super::raw::disposition;
+use crate::operations::sending;
+use crate::operations::tree::TreeError;
+use crate::state::Hub;
+use crate::web::tree_address::TreeAddress;
+use crate::web::{Page, Visit};
+
+/// Sends it. What is not there is said before anything is sent.
+pub async fn get(State(hub): State<Hub>, visit: Visit, at: TreeAddress) -> Page {
+    let open = at.open(&hub, &visit).await?;
+    open.reader.resolve(open.root(), &at.path).await?;
+    let name = |text: String| EntryName::new(text.as_bytes()).map_err(|_| TreeError::BadPath);
+    let whole = format!("{}-{}", open.header.name, &open.commit.id.to_string()[..12]);
+    let (top, file) = match at.path.last() {
+        Some(last) => {
+            let file = [whole.as_bytes(), b"-", last.as_bytes(), b".tar"].concat();
+            // A name that is too long with its ending goes without the rest.
+            let file = EntryName::new(&file).unwrap_or(name(format!("{whole}.tar"))?);
+            (last.clone(), file)
+        }
+        None => (name(whole.clone())?, name(format!("{whole}.tar"))?),
+    };
+    let turn = hub.downloads.clone().acquire_owned().await;
+    let parts = open.reader.archive(open.root(), at.path, top);
+    let body = Body::from_stream(sending::send(turn, "an archive", parts));
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-tar"),
+        ),
+        (
+            header::CONTENT_DISPOSITION,
+            // Percent-encoded, and so ASCII.
+            HeaderValue::from_str(&disposition(false, &file))
+                .unwrap_or(HeaderValue::from_static("attachment")),
+        ),
+    ];
+    Ok((headers, body).into_response())
+}

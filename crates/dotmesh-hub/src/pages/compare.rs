@@ -1,0 +1,444 @@
+//! `/OWNER/DOT/compare/A...B`: how two commits differ, and `/OWNER/DOT/compare`: which two.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use dotmesh_store::{EntryName, Inode, InodeKind};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Deserialize;
+
+use super::tree::kind;
+use crate::access::Action;
+use crate::error::HubError;
+use crate::extract::{ComparePath, DotPath};
+use crate::operations::describe_commit::{CommitDetails, describe_commit};
+use crate::operations::resolve_ref::resolve_ref;
+use crate::operations::tree::content::FileBytes;
+use crate::operations::tree::diff::{Change, ChangeKind, Diff, DiffLimits, SubdotChange};
+use crate::operations::tree::facts::{CommitFacts, StoreKind, commit_facts};
+use crate::operations::tree::file_type::{self, FileType, ImageType};
+use crate::operations::tree::path::shown;
+use crate::operations::tree::text_diff::{self, LineKind, TextChanges};
+use crate::operations::tree::{TreePath, TreeReader};
+use crate::state::Hub;
+use crate::web::tree_address::address;
+use crate::web::visit::{DotHeader, Tab};
+use crate::web::{Page, Visit, go, render, show};
+
+/// What a page tells, and what is read for it.
+const LIMITS: DiffLimits = DiffLimits {
+    changes: 400,
+    nodes: 3000,
+};
+
+/// So many files are compared inside.
+const MAX_COMPARED: usize = 30;
+
+/// Lines of text on the page.
+const MAX_LINES: usize = 4000;
+
+/// Files that are read at once.
+const AT_ONCE: usize = 4;
+
+#[derive(Template)]
+#[template(path = "compare.html")]
+struct ComparePage {
+    visit: Visit,
+    dot: DotHeader,
+    from: Side,
+    to: Side,
+    subdots: Vec<Subdot>,
+    files: Vec<File>,
+    unlisted: u64,
+    complete: bool,
+}
+
+struct Side {
+    reference: String,
+    commit: CommitDetails,
+}
+
+struct Subdot {
+    name: String,
+    kind: StoreKind,
+    change: SubdotChange,
+}
+
+struct File {
+    path: TreePath,
+    kind: ChangeKind,
+    what: &'static str,
+    before: Option<u64>,
+    after: Option<u64>,
+    body: Body,
+}
+
+/// How the change of a file is shown.
+enum Body {
+    /// As no more than a line in the list.
+    None,
+    Text(TextChanges),
+    /// The addresses of the old and the new picture.
+    Images {
+        before: Option<String>,
+        after: Option<String>,
+    },
+    /// What is another, before and after.
+    Attributes(Vec<(&'static str, String, String)>),
+}
+
+impl ComparePage {
+    fn tab(&self) -> Tab {
+        Tab::Commits
+    }
+
+    fn has_database(&self) -> bool {
+        self.subdots.iter().any(|subdot| subdot.kind.is_database())
+    }
+
+    fn sides(&self) -> [&Side; 2] {
+        [&self.from, &self.to]
+    }
+
+    fn more(&self) -> Option<String> {
+        (self.unlisted > 0).then(|| show::count(self.unlisted, "more change"))
+    }
+
+    /// The addresses of a file in the two commits, for good.
+    fn old(&self, file: &File) -> String {
+        address(
+            &self.dot,
+            "tree",
+            &self.from.commit.id.to_string(),
+            &file.path,
+        )
+    }
+
+    fn new(&self, file: &File) -> String {
+        address(
+            &self.dot,
+            "tree",
+            &self.to.commit.id.to_string(),
+            &file.path,
+        )
+    }
+
+    fn swapped(&self) -> String {
+        let (from, to) = (&self.from.reference, &self.to.reference);
+        format!("{}/compare/{to}...{from}", self.dot.url())
+    }
+}
+
+impl Side {
+    fn is_id(&self) -> bool {
+        self.reference == self.commit.id.to_string()
+    }
+
+    fn short(&self) -> String {
+        self.commit.id.to_string()[..12].to_owned()
+    }
+}
+
+impl Subdot {
+    fn new_bytes(&self) -> String {
+        show::bytes(self.change.new_bytes)
+    }
+}
+
+impl File {
+    fn label(&self) -> &'static str {
+        match self.kind {
+            ChangeKind::Added => "added",
+            ChangeKind::Removed => "removed",
+            ChangeKind::Changed => "changed",
+            ChangeKind::Attributes => "attributes",
+        }
+    }
+
+    fn sizes(&self) -> String {
+        match (self.before, self.after) {
+            (None, None) => String::new(),
+            (None, Some(size)) | (Some(size), None) => show::bytes(size),
+            (Some(before), Some(after)) if before == after => show::bytes(after),
+            (Some(before), Some(after)) => {
+                format!("{} → {}", show::bytes(before), show::bytes(after))
+            }
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "compare_form.html")]
+struct FormPage {
+    visit: Visit,
+    dot: DotHeader,
+    names: Vec<String>,
+    from: String,
+    to: String,
+}
+
+impl FormPage {
+    fn tab(&self) -> Tab {
+        Tab::Commits
+    }
+}
+
+/// Which two.
+#[derive(Debug, Deserialize)]
+pub struct Choice {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// Asks which two, or leads to them.
+pub async fn choose(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Query(choice): Query<Choice>,
+) -> Page {
+    let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
+    let given = |text: Option<String>| text.map(|text| text.trim().to_owned()).unwrap_or_default();
+    let (from, to) = (given(choice.from), given(choice.to));
+    if !from.is_empty() && !to.is_empty() {
+        for reference in [&from, &to] {
+            resolve_ref(&hub, &open, reference).await?;
+        }
+        return go(&format!("{}/compare/{from}...{to}", dot.url()));
+    }
+    let id = open.existing()?;
+    let branches = hub.database.branches(id).await?;
+    let tags = hub.database.tags(id).await?;
+    let names = branches.iter().map(|branch| branch.name.to_string());
+    let names = names.chain(tags.iter().map(|tag| tag.name.to_string()));
+    render(&FormPage {
+        visit,
+        from: if from.is_empty() {
+            dot.default_branch.clone()
+        } else {
+            from
+        },
+        dot,
+        names: names.collect(),
+        to,
+    })
+}
+
+/// Shows how they differ.
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    ComparePath { from, to }: ComparePath,
+) -> Page {
+    let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
+    let mut sides = Vec::new();
+    for reference in [from, to] {
+        let commit = resolve_ref(&hub, &open, &reference).await?;
+        let commit = describe_commit(&hub, &open, commit).await?;
+        sides.push(Side { reference, commit });
+    }
+    let [from, to] = <[Side; 2]>::try_from(sides).map_err(|_| HubError::NoSuchAddress)?;
+    let reader = TreeReader::new(&hub, open.owner, open.existing()?);
+    let diff = reader
+        .diff(Some(from.commit.root), to.commit.root, LIMITS)
+        .await?;
+    let facts = [
+        commit_facts(&hub, &open, to.commit.id).await?,
+        commit_facts(&hub, &open, from.commit.id).await?,
+    ];
+    let subdots = subdots(&diff, &facts);
+    let page = Compared {
+        reader,
+        dot: &dot,
+        from: &from,
+        to: &to,
+        facts: &facts,
+    };
+    let files = page.files(diff.changes).await?;
+    render(&ComparePage {
+        visit,
+        subdots,
+        files,
+        unlisted: diff.unlisted,
+        complete: diff.complete,
+        dot,
+        from,
+        to,
+    })
+}
+
+fn subdots(diff: &Diff, facts: &[CommitFacts]) -> Vec<Subdot> {
+    let subdot = |(name, change): (&EntryName, &SubdotChange)| Subdot {
+        name: shown(name.as_bytes()),
+        kind: store_kind(facts, name),
+        change: *change,
+    };
+    diff.subdots.iter().map(subdot).collect()
+}
+
+fn store_kind(facts: &[CommitFacts], name: &EntryName) -> StoreKind {
+    let mut subdots = facts.iter().flat_map(|facts| &facts.subdots);
+    let subdot = subdots.find(|subdot| subdot.name.last() == Some(name) && !subdot.gone);
+    subdot.map_or(StoreKind::Files, |subdot| subdot.kind)
+}
+
+struct Compared<'a> {
+    reader: TreeReader,
+    dot: &'a DotHeader,
+    from: &'a Side,
+    to: &'a Side,
+    facts: &'a [CommitFacts],
+}
+
+impl Compared<'_> {
+    async fn files(&self, changes: Vec<Change>) -> Result<Vec<File>, HubError> {
+        let mut left = MAX_COMPARED;
+        let changes: Vec<(Change, bool)> = changes
+            .into_iter()
+            .map(|change| {
+                let looked_into = left > 0 && self.is_worth_reading(&change);
+                left -= usize::from(looked_into);
+                (change, looked_into)
+            })
+            .collect();
+        let mut files: Vec<File> = stream::iter(changes)
+            .map(|(change, looked_into)| self.file(change, looked_into))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut lines = 0;
+        for file in &mut files {
+            if let Body::Text(changes) = &file.body {
+                lines += changes.hunks.iter().map(Vec::len).sum::<usize>();
+                if lines > MAX_LINES {
+                    file.body = Body::None;
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// Not a database's files, which say nothing to people.
+    fn is_worth_reading(&self, change: &Change) -> bool {
+        let is_file = |inode: &Option<Inode>| inode.as_ref().and_then(FileBytes::of).is_some();
+        let subdot = change.path.names().first();
+        change.kind != ChangeKind::Attributes
+            && (is_file(&change.before) || is_file(&change.after))
+            && subdot.is_some_and(|name| !store_kind(self.facts, name).is_database())
+    }
+
+    async fn file(&self, change: Change, looked_into: bool) -> Result<File, HubError> {
+        let size = |inode: &Option<Inode>| Some(FileBytes::of(inode.as_ref()?)?.size);
+        let body = if looked_into {
+            self.body(&change).await?
+        } else {
+            match (&change.before, &change.after) {
+                (Some(before), Some(after)) => Body::Attributes(attributes(before, after)),
+                _ => Body::None,
+            }
+        };
+        Ok(File {
+            kind: change.kind,
+            what: change
+                .after
+                .as_ref()
+                .or(change.before.as_ref())
+                .map_or("", kind),
+            before: size(&change.before),
+            after: size(&change.after),
+            path: change.path,
+            body,
+        })
+    }
+
+    async fn body(&self, change: &Change) -> Result<Body, HubError> {
+        let old = change.before.as_ref().and_then(FileBytes::of);
+        let new = change.after.as_ref().and_then(FileBytes::of);
+        let types = (
+            self.file_type(&change.path, old).await?,
+            self.file_type(&change.path, new).await?,
+        );
+        let image = |kind: Option<FileType>| matches!(kind, Some(FileType::Image(_)));
+        // A picture that is text is one to look at all the same.
+        if image(types.0) || image(types.1) {
+            let raw = |side: &Side, kind| {
+                let reference = side.commit.id.to_string();
+                image(kind).then(|| address(self.dot, "raw", &reference, &change.path))
+            };
+            return Ok(Body::Images {
+                before: raw(self.from, types.0),
+                after: raw(self.to, types.1),
+            });
+        }
+        let is_text = |kind: Option<FileType>| {
+            let text = |kind| matches!(kind, FileType::Text | FileType::Markdown);
+            kind.is_none_or(text)
+        };
+        let is_short = |file: Option<FileBytes>| {
+            file.is_none_or(|file| file.size <= text_diff::MAX_LENGTH as u64)
+        };
+        if !(is_text(types.0) && is_text(types.1) && is_short(old) && is_short(new)) {
+            return Ok(Body::None);
+        }
+        let (old, new) = (self.read(old).await?, self.read(new).await?);
+        let comparing = tokio::task::spawn_blocking(move || text_diff::compare(&old, &new));
+        Ok(comparing.await?.map_or(Body::None, Body::Text))
+    }
+
+    async fn file_type(
+        &self,
+        path: &TreePath,
+        file: Option<FileBytes>,
+    ) -> Result<Option<FileType>, HubError> {
+        let (Some(file), Some(name)) = (file, path.last()) else {
+            return Ok(None);
+        };
+        let beginning = self
+            .reader
+            .beginning(file, file_type::BEGINNING_LENGTH)
+            .await?;
+        let kind = FileType::of(name, &beginning, file.size);
+        let is_long = file.size > file_type::MAX_SHOWN_IMAGE;
+        Ok(Some(match kind {
+            FileType::Image(ImageType::Svg) if is_long => FileType::Text,
+            FileType::Image(_) if is_long => FileType::Binary,
+            kind => kind,
+        }))
+    }
+
+    async fn read(&self, file: Option<FileBytes>) -> Result<bytes::Bytes, HubError> {
+        match file {
+            Some(file) => self.reader.beginning(file, text_diff::MAX_LENGTH).await,
+            None => Ok(bytes::Bytes::new()),
+        }
+    }
+}
+
+/// What is another, with its old and new value.
+fn attributes(before: &Inode, after: &Inode) -> Vec<(&'static str, String, String)> {
+    let values = |inode: &Inode| {
+        let attributes = &inode.attributes;
+        let target = match &inode.kind {
+            InodeKind::Symlink { target } => shown(target),
+            _ => String::new(),
+        };
+        let names = attributes.xattrs.iter().map(|xattr| shown(&xattr.name));
+        let names: Vec<String> = names.collect();
+        [
+            ("kind", kind(inode).to_owned()),
+            ("target", target),
+            ("mode", show::mode(attributes.mode)),
+            ("owner", format!("{}:{}", attributes.uid, attributes.gid)),
+            (
+                "time",
+                super::tree::changed(inode).map_or_else(String::new, |time| show::date(&time)),
+            ),
+            ("attributes", names.join(", ")),
+        ]
+    };
+    let pairs = values(before).into_iter().zip(values(after));
+    pairs
+        .filter(|((_, old), (_, new))| old != new)
+        .map(|((label, old), (_, new))| (label, old, new))
+        .collect()
+}

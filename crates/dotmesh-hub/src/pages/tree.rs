@@ -1,0 +1,358 @@
+//! `/OWNER/DOT/tree/REF/PATH`: what is in a commit, folder by folder and file by file.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use dotmesh_store::{EntryName, Inode, InodeKind};
+use serde::Deserialize;
+
+use crate::access::Action;
+use crate::error::HubError;
+use crate::extract::DotPath;
+use crate::operations::tree::content::FileBytes;
+use crate::operations::tree::entries::{Listed, Listing};
+use crate::operations::tree::file_type::{self, FileType};
+use crate::operations::tree::path::shown;
+use crate::operations::tree::{TreePath, TreeReader};
+use crate::state::Hub;
+use crate::web::tree_address::{OpenCommit, TreeAddress, address};
+use crate::web::visit::{DotHeader, Tab};
+use crate::web::{Page, Visit, go, highlight, markdown, render, show};
+
+/// Entries of a folder on a page.
+const PAGE: usize = 500;
+
+/// References to choose from.
+const MAX_CHOICES: usize = 200;
+
+/// A longer README is not shown below its folder.
+const MAX_README: u64 = 256 << 10;
+
+/// What the pages of a folder and of a file share.
+struct Place {
+    reference: String,
+    path: TreePath,
+    commit: crate::operations::describe_commit::CommitDetails,
+    branches: Vec<String>,
+    tags: Vec<String>,
+}
+
+impl Place {
+    async fn new(hub: &Hub, at: TreeAddress, open: &OpenCommit) -> Result<Self, HubError> {
+        let id = open.dot.existing()?;
+        let branches = hub.database.branches(id).await?.into_iter();
+        let tags = hub.database.tags(id).await?.into_iter();
+        let branches = branches.map(|branch| branch.name.to_string());
+        let tags = tags.map(|tag| tag.name.to_string());
+        Ok(Self {
+            reference: at.reference,
+            path: at.path,
+            commit: open.commit.clone(),
+            branches: branches.take(MAX_CHOICES).collect(),
+            tags: tags.take(MAX_CHOICES).collect(),
+        })
+    }
+
+    /// Addresses of the same place: as a page, as bytes, as an archive; in this reference or for good.
+    fn here(&self, dot: &DotHeader, kind: &str) -> String {
+        address(dot, kind, &self.reference, &self.path)
+    }
+
+    fn in_reference(&self, dot: &DotHeader, reference: &str) -> String {
+        address(dot, "tree", reference, &self.path)
+    }
+
+    fn permalink(&self, dot: &DotHeader) -> String {
+        self.in_reference(dot, &self.commit.id.to_string())
+    }
+
+    fn below(&self, dot: &DotHeader, name: &EntryName) -> String {
+        address(dot, "tree", &self.reference, &self.path.join(name))
+    }
+
+    fn history(&self, dot: &DotHeader) -> String {
+        if self.branches.contains(&self.reference) {
+            format!("{}/commits/{}", dot.url(), self.reference)
+        } else {
+            format!("{}/commit/{}", dot.url(), self.commit.id)
+        }
+    }
+
+    /// The folders on the way, each with its name and address.
+    fn crumbs(&self, dot: &DotHeader) -> Vec<(String, String)> {
+        let crumb = |path: TreePath| {
+            let name = path.last().map(|name| shown(name.as_bytes()));
+            let address = address(dot, "tree", &self.reference, &path);
+            (name.unwrap_or_default(), address)
+        };
+        self.path.ancestors().map(crumb).collect()
+    }
+
+    fn title(&self) -> String {
+        if self.path.is_root() {
+            self.reference.clone()
+        } else {
+            format!("{} at {}", self.path, self.reference)
+        }
+    }
+
+    fn short_commit(&self) -> String {
+        self.commit.id.to_string()[..12].to_owned()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "folder.html")]
+struct FolderPage {
+    visit: Visit,
+    dot: DotHeader,
+    place: Place,
+    listing: Listing,
+    /// The number of the first entry shown.
+    skip: u64,
+    readme: Option<Readme>,
+}
+
+struct Readme {
+    name: String,
+    html: String,
+}
+
+impl FolderPage {
+    fn tab(&self) -> Tab {
+        Tab::Files
+    }
+
+    fn last(&self) -> u64 {
+        self.skip + self.listing.entries.len() as u64
+    }
+
+    fn previous(&self) -> Option<u64> {
+        (self.skip > 0).then(|| self.skip.saturating_sub(PAGE as u64))
+    }
+
+    fn next(&self) -> Option<u64> {
+        (self.last() < self.listing.total && !self.listing.entries.is_empty()).then(|| self.last())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "file.html")]
+struct FilePage {
+    visit: Visit,
+    dot: DotHeader,
+    place: Place,
+    inode: Inode,
+    /// The file's first name, where this is another one.
+    first: Option<TreePath>,
+    content: Shown,
+}
+
+/// How a file is shown.
+enum Shown {
+    Empty,
+    Image,
+    Markdown { html: String },
+    Text { html: String, lines: usize },
+    LongText,
+    Binary { lines: Vec<String> },
+    Symlink { target: String },
+    Fifo,
+}
+
+impl FilePage {
+    fn tab(&self) -> Tab {
+        Tab::Files
+    }
+
+    fn lines(&self) -> Option<String> {
+        match self.content {
+            Shown::Text { lines, .. } => Some(show::count(lines as u64, "line")),
+            _ => None,
+        }
+    }
+
+    fn is_file(&self) -> bool {
+        FileBytes::of(&self.inode).is_some()
+    }
+}
+
+/// Where a long folder begins to be shown.
+#[derive(Debug, Deserialize)]
+pub struct From {
+    from: Option<u64>,
+}
+
+/// Leads to the default branch's files.
+pub async fn get_default(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+    let (_, dot) = visit.open(&hub, &name, Action::Read).await?;
+    go(&format!("{}/tree/{}", dot.url(), dot.default_branch))
+}
+
+/// Shows a folder or a file.
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    at: TreeAddress,
+    Query(From { from }): Query<From>,
+) -> Page {
+    let open = at.open(&hub, &visit).await?;
+    let found = open.reader.resolve(open.root(), &at.path).await?;
+    let place = Place::new(&hub, at, &open).await?;
+    if let InodeKind::Directory { tree } = found.inode.kind {
+        let skip = from.unwrap_or(0);
+        let mut listing = open.reader.list(open.root(), tree, skip, PAGE).await?;
+        if listing.total == listing.entries.len() as u64 {
+            // Stable: by name otherwise.
+            listing.entries.sort_by_key(|entry| !entry.is_folder());
+        }
+        let readme = readme(&open.reader, &listing).await?;
+        return render(&FolderPage {
+            visit,
+            dot: open.header,
+            place,
+            listing,
+            skip,
+            readme,
+        });
+    }
+    let content = content(&open.reader, &place.path, &found.inode).await?;
+    render(&FilePage {
+        visit,
+        dot: open.header,
+        place,
+        inode: found.inode,
+        first: found.first,
+        content,
+    })
+}
+
+async fn readme(reader: &TreeReader, listing: &Listing) -> Result<Option<Readme>, HubError> {
+    let readme = listing.entries.iter().find_map(|entry| {
+        let name = entry.name.as_bytes();
+        let is_readme = name.eq_ignore_ascii_case(b"readme.md");
+        let file = entry.inode.as_ref().and_then(FileBytes::of)?;
+        (is_readme && file.size <= MAX_README).then_some((entry, file))
+    });
+    let Some((entry, file)) = readme else {
+        return Ok(None);
+    };
+    let text = reader.beginning(file, MAX_README as usize).await?;
+    Ok(std::str::from_utf8(&text).ok().map(|text| Readme {
+        name: shown(entry.name.as_bytes()),
+        html: markdown::render(text),
+    }))
+}
+
+async fn content(reader: &TreeReader, path: &TreePath, inode: &Inode) -> Result<Shown, HubError> {
+    let (file, name) = match (&inode.kind, FileBytes::of(inode), path.last()) {
+        (InodeKind::Symlink { target }, _, _) => {
+            let target = shown(target);
+            return Ok(Shown::Symlink { target });
+        }
+        (_, Some(file), Some(name)) => (file, name),
+        _ => return Ok(Shown::Fifo),
+    };
+    if file.size == 0 {
+        return Ok(Shown::Empty);
+    }
+    let beginning = reader.beginning(file, file_type::BEGINNING_LENGTH).await?;
+    let kind = FileType::of(name, &beginning, file.size);
+    let binary = || Shown::Binary {
+        lines: file_type::hex_lines(&beginning[..beginning.len().min(256)]),
+    };
+    match kind {
+        FileType::Image(_) if file.size <= file_type::MAX_SHOWN_IMAGE => Ok(Shown::Image),
+        FileType::Image(_) | FileType::Binary => Ok(binary()),
+        FileType::Text | FileType::Markdown if file.size > file_type::MAX_SHOWN_TEXT => {
+            Ok(Shown::LongText)
+        }
+        FileType::Text | FileType::Markdown => {
+            let bytes = reader
+                .beginning(file, file_type::MAX_SHOWN_TEXT as usize)
+                .await?;
+            let name = name.to_string();
+            // Only the beginning was looked at before.
+            let rendering = tokio::task::spawn_blocking(move || {
+                let text = std::str::from_utf8(&bytes)
+                    .ok()
+                    .filter(|text| !text.contains('\0'))?;
+                Some(match kind {
+                    FileType::Markdown => Shown::Markdown {
+                        html: markdown::render(text),
+                    },
+                    _ => Shown::Text {
+                        html: highlight::render(&name, text),
+                        lines: text.lines().count(),
+                    },
+                })
+            });
+            Ok(rendering.await?.unwrap_or_else(binary))
+        }
+    }
+}
+
+impl Listed {
+    /// Whether it is a folder.
+    pub fn is_folder(&self) -> bool {
+        self.inode.as_ref().is_some_and(is_folder)
+    }
+
+    /// What it is, for people and for the style sheet.
+    pub fn kind(&self) -> &'static str {
+        match &self.inode {
+            None => "broken link",
+            Some(_) if self.first.is_some() => "hard link",
+            Some(inode) => kind(inode),
+        }
+    }
+
+    /// Its picture.
+    pub fn icon(&self) -> &'static str {
+        match &self.inode {
+            Some(inode) if self.first.is_none() => kind(inode),
+            _ => "link",
+        }
+    }
+
+    /// The name, as it is shown.
+    pub fn shown(&self) -> String {
+        shown(self.name.as_bytes())
+    }
+
+    /// Where a symlink leads.
+    pub fn target(&self) -> Option<String> {
+        match self.inode.as_ref()?.kind {
+            InodeKind::Symlink { ref target } => Some(shown(target)),
+            _ => None,
+        }
+    }
+}
+
+fn is_folder(inode: &Inode) -> bool {
+    matches!(inode.kind, InodeKind::Directory { .. })
+}
+
+/// What something is.
+pub fn kind(inode: &Inode) -> &'static str {
+    match inode.kind {
+        InodeKind::File { .. } => "file",
+        InodeKind::Directory { .. } => "folder",
+        InodeKind::Symlink { .. } => "symlink",
+        InodeKind::Fifo => "pipe",
+    }
+}
+
+/// A file's size; nothing of anything else.
+pub fn size(inode: &Inode) -> String {
+    FileBytes::of(inode).map_or_else(String::new, |file| show::bytes(file.size))
+}
+
+/// Who may do what with it.
+pub fn mode(inode: &Inode) -> String {
+    show::mode(inode.attributes.mode)
+}
+
+/// When something changed, if that is a time that a calendar has.
+pub fn changed(inode: &Inode) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::from_second(inode.attributes.mtime.seconds).ok()
+}

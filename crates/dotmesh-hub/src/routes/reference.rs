@@ -1,0 +1,30 @@
+//! `GET /api/v1/dots/{namespace}/{dot}/refs/{reference}`: the commit that a branch, a tag or the beginning of an id stands for.
+
+use axum::Json;
+use axum::extract::State;
+use dotmesh_api::hub::ResolvedRef;
+
+use crate::access::Action;
+use crate::auth::Viewer;
+use crate::error::HubError;
+use crate::extract::{DotPath, RefPath};
+use crate::operations::resolve_ref::resolve_ref;
+use crate::state::Hub;
+
+/// Finds it, and the branches that are at it.
+pub async fn get(
+    State(hub): State<Hub>,
+    viewer: Viewer,
+    DotPath(dot): DotPath,
+    RefPath(reference): RefPath,
+) -> Result<Json<ResolvedRef>, HubError> {
+    let dot = viewer.open(&hub, &dot, Action::Read).await?;
+    let commit = resolve_ref(&hub, &dot, &reference).await?;
+    let branches = hub.database.branches(dot.existing()?).await?;
+    let heads = branches
+        .into_iter()
+        .filter(|branch| branch.head == commit)
+        .map(|branch| branch.name)
+        .collect();
+    Ok(Json(ResolvedRef { commit, heads }))
+}

@@ -1,0 +1,181 @@
+//! Texts with their syntax shown, as HTML without styles of its own: a line is a `span` of class `line`, and what
+//! is in it has a class of one letter, after `hl-`.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use syntect::easy::ScopeRegionIterator;
+use syntect::parsing::{ParseState, Scope, ScopeStack, SyntaxReference, SyntaxSet};
+
+/// After so long the rest is shown plain.
+const TIMEOUT: Duration = Duration::from_millis(250);
+
+/// A longer line is shown plain, in bytes: patterns take long on it, and nobody reads it.
+const MAX_LINE_LENGTH: usize = 1000;
+
+static SYNTAXES: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
+
+/// What is told apart, the first that fits. Scopes are dotted names, the general part first.
+static CLASSES: LazyLock<Vec<(Scope, &str)>> = LazyLock::new(|| {
+    const NAMES: [(&str, &str); 15] = [
+        ("comment", "c"),
+        ("string", "s"),
+        ("constant", "n"),
+        ("keyword.operator", ""),
+        ("keyword", "k"),
+        ("storage", "k"),
+        ("entity.name.function", "f"),
+        ("support.function", "f"),
+        ("variable.function", "f"),
+        ("entity.other.attribute-name", "a"),
+        ("entity.name", "t"),
+        ("support.type", "t"),
+        ("support.class", "t"),
+        ("markup.heading", "k"),
+        ("markup.raw", "s"),
+    ];
+    let scope = |(name, class)| Some((Scope::new(name).ok()?, class));
+    NAMES.into_iter().filter_map(scope).collect()
+});
+
+/// Renders a text. The name tells the language.
+pub fn render(name: &str, text: &str) -> String {
+    let mut state = syntax(name, text).map(|syntax| (ParseState::new(syntax), ScopeStack::new()));
+    let started = Instant::now();
+    let mut out = String::with_capacity(text.len() * 2);
+    for line in text.split_inclusive('\n') {
+        out.push_str("<span class=\"line\">");
+        let is_plain = line.len() > MAX_LINE_LENGTH || started.elapsed() > TIMEOUT;
+        let coloured = state
+            .as_mut()
+            .filter(|_| !is_plain)
+            .is_some_and(|(parser, stack)| colour(parser, stack, line, &mut out).is_some());
+        if !coloured {
+            escape(line, &mut out);
+        }
+        out.push_str("</span>");
+    }
+    out
+}
+
+fn syntax(name: &str, text: &str) -> Option<&'static SyntaxReference> {
+    let name = name.to_ascii_lowercase();
+    // JSON reads as the language that has it as its literals, and so on.
+    let kind = match name.rsplit_once('.').map_or(&*name, |(_, kind)| kind) {
+        "mjs" | "cjs" | "ts" | "tsx" | "jsx" => "js",
+        "conf" | "cnf" | "ini" | "env" | "toml" => "properties",
+        "yml" => "yaml",
+        "htm" | "xhtml" => "html",
+        "svg" | "plist" => "xml",
+        kind => kind,
+    };
+    let first = text.lines().next().unwrap_or_default();
+    SYNTAXES
+        .find_syntax_by_extension(kind)
+        .or_else(|| SYNTAXES.find_syntax_by_extension(&name))
+        .or_else(|| {
+            let is_short = first.len() <= MAX_LINE_LENGTH;
+            is_short.then(|| SYNTAXES.find_syntax_by_first_line(first))?
+        })
+}
+
+/// Adds a line; nothing when it cannot be parsed.
+fn colour(
+    parser: &mut ParseState,
+    stack: &mut ScopeStack,
+    line: &str,
+    out: &mut String,
+) -> Option<()> {
+    let operations = parser.parse_line(line, &SYNTAXES).ok()?;
+    let mut coloured = String::with_capacity(line.len() * 2);
+    let mut open = "";
+    for (text, operation) in ScopeRegionIterator::new(&operations, line) {
+        stack.apply(operation).ok()?;
+        if text.is_empty() {
+            continue;
+        }
+        let class = class(stack);
+        if class != open {
+            if !open.is_empty() {
+                coloured.push_str("</span>");
+            }
+            if !class.is_empty() {
+                coloured.push_str("<span class=\"hl-");
+                coloured.push_str(class);
+                coloured.push_str("\">");
+            }
+            open = class;
+        }
+        escape(text, &mut coloured);
+    }
+    if !open.is_empty() {
+        coloured.push_str("</span>");
+    }
+    out.push_str(&coloured);
+    Some(())
+}
+
+fn class(stack: &ScopeStack) -> &'static str {
+    let scopes = stack.scopes.iter().rev();
+    scopes
+        .filter_map(|scope| CLASSES.iter().find(|(known, _)| known.is_prefix_of(*scope)))
+        .map(|(_, class)| *class)
+        .next()
+        .unwrap_or_default()
+}
+
+fn escape(text: &str, out: &mut String) {
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            character => out.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_whole() {
+        let html = render("a.js", "/* <b>\n*/ const a = '&';\nx");
+        let lines: Vec<&str> = html.split_inclusive("\n</span>").collect();
+        assert_eq!(lines.len(), 2, "{html}");
+        assert!(html.starts_with("<span class=\"line\"><span class=\"hl-c\">/* &lt;b&gt;"));
+        assert!(html.contains("<span class=\"hl-k\">const</span>"), "{html}");
+        assert!(html.contains("<span class=\"hl-s\">&#39;&amp;&#39;</span>"));
+        assert!(!html.contains("style="));
+    }
+
+    #[test]
+    fn nothing_in_a_text_is_active() {
+        for name in [
+            "a", "a.html", "a.md", "a.svg", "a.php", "Makefile", "\u{202e}",
+        ] {
+            let html = render(
+                name,
+                "<script>alert(1)</script>\n<img src=x onerror='a'>\n\0\x1b[31m",
+            );
+            assert!(
+                !html.contains("<script") && !html.contains("<img"),
+                "{html}"
+            );
+            let opened = html.matches("<span").count();
+            assert_eq!(opened, html.matches("</span>").count(), "{html}");
+        }
+    }
+
+    #[test]
+    fn long_texts_end_soon() {
+        let text = "a = \"b\" + (c); // d\n".repeat(20_000);
+        let started = Instant::now();
+        let html = render("a.js", &text);
+        assert_eq!(html.matches("class=\"line\"").count(), 20_000);
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+}

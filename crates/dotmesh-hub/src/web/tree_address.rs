@@ -1,0 +1,88 @@
+//! Addresses of what is in a commit: `/OWNER/DOT/KIND/REF/PATH`.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use dotmesh_model::{DotName, ObjectHash};
+
+use super::Visit;
+use super::visit::DotHeader;
+use crate::access::Action;
+use crate::auth::OpenDot;
+use crate::error::HubError;
+use crate::operations::describe_commit::{CommitDetails, describe_commit};
+use crate::operations::resolve_ref::resolve_ref;
+use crate::operations::tree::{TreePath, TreeReader};
+use crate::state::Hub;
+
+/// Such an address. Read from the address as it came: names may be any bytes, which nothing else in it may be.
+#[derive(Debug, Clone)]
+pub struct TreeAddress {
+    /// The dot.
+    pub dot: DotName,
+    /// A branch, a tag or the beginning of a commit's id.
+    pub reference: String,
+    /// Where in the commit.
+    pub path: TreePath,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TreeAddress {
+    type Rejection = HubError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HubError> {
+        let mut segments = parts.uri.path().splitn(6, '/').skip(1);
+        let mut next = || segments.next().unwrap_or_default();
+        let (namespace, dot, _) = (next().parse()?, next(), next());
+        let dot = DotName::new(namespace, dot)?;
+        let reference = next().to_owned();
+        let path = match segments.next() {
+            Some("") => return Err(HubError::NoSuchAddress),
+            path => path.unwrap_or_default().parse()?,
+        };
+        Ok(Self {
+            dot,
+            reference,
+            path,
+        })
+    }
+}
+
+/// A commit that someone looks into.
+pub struct OpenCommit {
+    /// Its dot.
+    pub dot: OpenDot,
+    /// What the dot's pages have at their top.
+    pub header: DotHeader,
+    /// The commit.
+    pub commit: CommitDetails,
+    /// Reads it.
+    pub reader: TreeReader,
+}
+
+impl OpenCommit {
+    /// The commit's root directory.
+    pub fn root(&self) -> ObjectHash {
+        self.commit.root
+    }
+}
+
+impl TreeAddress {
+    /// Opens the commit, for those who may read it.
+    pub async fn open(&self, hub: &Hub, visit: &Visit) -> Result<OpenCommit, HubError> {
+        let (dot, header) = visit.open(hub, &self.dot, Action::Read).await?;
+        let commit = resolve_ref(hub, &dot, &self.reference).await?;
+        let commit = describe_commit(hub, &dot, commit).await?;
+        let reader = TreeReader::new(hub, dot.owner, dot.existing()?);
+        Ok(OpenCommit {
+            dot,
+            header,
+            commit,
+            reader,
+        })
+    }
+}
+
+/// The address of something in a commit: of a page, of its bytes, or of an archive.
+pub fn address(dot: &DotHeader, kind: &str, reference: &str, path: &TreePath) -> String {
+    let slash = if path.is_root() { "" } else { "/" };
+    format!("{}/{kind}/{reference}{slash}{}", dot.url(), path.address())
+}

@@ -1,0 +1,221 @@
+//! A real browser, Chromium without a window, driven as a person would use it.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dotmesh_testkit::wait_for;
+use fantoccini::elements::Element;
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use url::Url;
+
+use crate::world::SOON;
+
+/// The rules of accessibility, as `scripts/setup.sh` installs them.
+const AXE: &str = "target/tools/axe.min.js";
+
+/// How a page is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Theme {
+    Light,
+    Dark,
+}
+
+/// One window with a profile of its own.
+pub(crate) struct Browser {
+    client: Client,
+    /// The hub's address.
+    url: String,
+    _driver: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Opens a window whose addresses are those of a hub.
+    pub(crate) async fn open(hub: &str) -> Result<Self> {
+        let profile = tempfile::tempdir()?;
+        let mut driver = Command::new("chromedriver")
+            .args(["--port=0", "--log-level=SEVERE"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start chromedriver; scripts/setup.sh test installs it")?;
+        let mut lines = BufReader::new(driver.stdout.take().context("its output")?).lines();
+        let port = loop {
+            let line = lines.next_line().await?.context("chromedriver ended")?;
+            if let Some((_, port)) = line.rsplit_once("started successfully on port ") {
+                break port.trim_end_matches('.').to_owned();
+            }
+        };
+        let options = json!({
+            "goog:chromeOptions": {
+                "args": [
+                    "--headless=new",
+                    "--no-sandbox",
+                    "--disable-dev-shm-usage",
+                    "--disable-gpu",
+                    "--hide-scrollbars",
+                    "--force-color-profile=srgb",
+                    format!("--user-data-dir={}", profile.path().display()),
+                ],
+            },
+        });
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(options.as_object().cloned().unwrap_or_default())
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .context("start Chromium")?;
+        let browser = Self {
+            client,
+            url: hub.to_owned(),
+            _driver: driver,
+            _profile: profile,
+        };
+        browser.look(1280, Theme::Light).await?;
+        Ok(browser)
+    }
+
+    /// Sets the window's width and the colours that its owner prefers.
+    pub(crate) async fn look(&self, width: u32, theme: Theme) -> Result<()> {
+        let height = if width < 600 { 844 } else { 900 };
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 }),
+        )
+        .await?;
+        let scheme = match theme {
+            Theme::Light => "light",
+            Theme::Dark => "dark",
+        };
+        let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": [feature] }),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Goes to an address of the hub.
+    pub(crate) async fn go(&self, path: &str) -> Result<()> {
+        Ok(self.client.goto(&format!("{}{path}", self.url)).await?)
+    }
+
+    /// The address without the hub's.
+    pub(crate) async fn path(&self) -> Result<String> {
+        let url = self.client.current_url().await?.to_string();
+        Ok(url.strip_prefix(&self.url).unwrap_or(&url).to_owned())
+    }
+
+    /// What the page says.
+    pub(crate) async fn text(&self) -> Result<String> {
+        Ok(self.find("body").await?.text().await?)
+    }
+
+    /// The first element of a CSS selector; waits for it.
+    pub(crate) async fn find(&self, css: &str) -> Result<Element> {
+        let wait = self.client.wait().at_most(SOON);
+        let found = wait.for_element(Locator::Css(css)).await;
+        found.with_context(|| format!("no {css}"))
+    }
+
+    /// Fills a field in, by its name.
+    pub(crate) async fn fill(&self, name: &str, text: &str) -> Result<()> {
+        let field = self.find(&format!("main [name='{name}']")).await?;
+        field.clear().await?;
+        Ok(field.send_keys(text).await?)
+    }
+
+    /// Clicks a link or a button of the page's content, by what it says.
+    pub(crate) async fn click(&self, label: &str) -> Result<()> {
+        let path = format!(
+            "//main//*[self::a or self::button or self::summary][normalize-space()='{label}']"
+        );
+        let wait = self.client.wait().at_most(SOON);
+        let found = wait.for_element(Locator::XPath(&path)).await;
+        Ok(found
+            .with_context(|| format!("nothing says {label}"))?
+            .click()
+            .await?)
+    }
+
+    /// Waits until the page says something.
+    pub(crate) async fn until_says(&self, words: &str) -> Result<()> {
+        wait_for(&format!("the page to say '{words}'"), SOON, async || {
+            let text = self.text().await?;
+            ensure!(text.contains(words), "it says:\n{text}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs a script in the page and returns what it returns.
+    pub(crate) async fn script(&self, script: &str) -> Result<Value> {
+        Ok(self.client.execute(script, Vec::new()).await?)
+    }
+
+    /// What breaks the rules of accessibility on this page, if it is serious: a line each.
+    pub(crate) async fn barriers(&self) -> Result<Vec<String>> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let axe =
+            std::fs::read_to_string(root.join(AXE)).context("scripts/setup.sh test installs it")?;
+        self.script(&axe).await?;
+        let script = "const done = arguments[arguments.length - 1]; axe.run().then((found) => done(found.violations));";
+        let found = self.client.execute_async(script, Vec::new()).await?;
+        let violations = found.as_array().context("axe's answer")?;
+        let serious = violations.iter().filter(|violation| {
+            matches!(violation["impact"].as_str(), Some("serious" | "critical"))
+        });
+        Ok(serious
+            .map(|violation| {
+                let places = violation["nodes"].as_array().into_iter().flatten();
+                let places: Vec<_> = places.map(|node| node["html"].to_string()).collect();
+                format!("{}: {}", violation["help"], places.join(", "))
+            })
+            .collect())
+    }
+
+    /// A picture of the whole page, as WebP.
+    pub(crate) async fn picture(&self) -> Result<Vec<u8>> {
+        let height = self
+            .script("return Math.min(document.documentElement.scrollHeight, 1600)")
+            .await?;
+        let width = self.script("return window.innerWidth").await?;
+        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
+        let options =
+            json!({ "format": "webp", "quality": 80, "captureBeyondViewport": true, "clip": clip });
+        let answer = self.devtools("Page.captureScreenshot", options).await?;
+        let data = answer["data"].as_str().context("no picture")?;
+        Ok(STANDARD.decode(data)?)
+    }
+
+    async fn devtools(&self, command: &str, parameters: Value) -> Result<Value> {
+        let command = Devtools(json!({ "cmd": command, "params": parameters }));
+        Ok(self.client.issue_cmd(command).await?)
+    }
+}
+
+/// A command of Chromium's own, which chromedriver passes on.
+#[derive(Debug)]
+struct Devtools(Value);
+
+impl WebDriverCompatibleCommand for Devtools {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, url::ParseError> {
+        base.join(&format!(
+            "session/{}/goog/cdp/execute",
+            session.unwrap_or_default()
+        ))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(self.0.to_string()))
+    }
+}

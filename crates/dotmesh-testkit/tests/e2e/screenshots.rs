@@ -1,0 +1,79 @@
+//! Pictures of every page for `docs/screenshots/`, of the tutorial's library of states. `make screenshots` makes them.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use dotmesh_testkit::Network;
+
+use crate::browser::{Browser, Theme};
+use crate::tutorial;
+use crate::world::{Hub, Node};
+
+const WIDE: u32 = 1280;
+const PHONE: u32 = 390;
+
+const DOT: &str = "/alice/mobycounter_app";
+
+#[tokio::test]
+#[ignore = "writes into docs/screenshots; run by `make screenshots`"]
+async fn screenshots() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/screenshots");
+    std::fs::create_dir_all(&folder)?;
+    let network = Network::start().await?;
+    let hub = Hub::start(&network).await?;
+    let alice = Node::start(&network, "alice").await?;
+    tutorial::capture(&alice, &hub).await?;
+    hub.set_password("alice", "correct horse battery").await?;
+
+    let browser = Browser::open(&hub.url).await?;
+    shoot(&browser, &folder, &[("start", "/"), ("login", "/-/login")]).await?;
+    browser.go("/-/login").await?;
+    browser.fill("user", "alice").await?;
+    browser.fill("password", "correct horse battery").await?;
+    browser.click("Log in").await?;
+    browser.until_says("Your dots").await?;
+    browser
+        .go(&format!("{DOT}/commit/security-vulnerability"))
+        .await?;
+    let commit = browser.path().await?;
+    let commit = commit.rsplit('/').next().context("an id")?;
+    let pages = [
+        ("home", "/".to_owned()),
+        ("owner", "/alice".to_owned()),
+        ("dot", DOT.to_owned()),
+        ("commits", format!("{DOT}/commits/security-vulnerability")),
+        ("commit", format!("{DOT}/commit/{commit}")),
+        ("graph", format!("{DOT}/graph")),
+        ("activity", format!("{DOT}/activity")),
+        ("not-found", "/alice/nothing".to_owned()),
+    ];
+    let pages: Vec<_> = pages
+        .iter()
+        .map(|(name, path)| (*name, path.as_str()))
+        .collect();
+    shoot(&browser, &folder, &pages).await
+}
+
+/// Each page wide and as on a phone, light and dark.
+async fn shoot(browser: &Browser, folder: &Path, pages: &[(&str, &str)]) -> Result<()> {
+    for (name, path) in pages {
+        for (width, size) in [(WIDE, "wide"), (PHONE, "phone")] {
+            for (theme, colours) in [(Theme::Light, "light"), (Theme::Dark, "dark")] {
+                browser.look(width, theme).await?;
+                browser.go(path).await?;
+                let fits = browser
+                    .script("return document.documentElement.scrollWidth <= window.innerWidth")
+                    .await?;
+                ensure!(fits == true, "{path} is wider than {width} pixels");
+                let picture = browser.picture().await?;
+                std::fs::write(
+                    folder.join(format!("{name}-{size}-{colours}.webp")),
+                    picture,
+                )?;
+            }
+        }
+        let barriers = browser.barriers().await?;
+        ensure!(barriers.is_empty(), "{path}: {barriers:#?}");
+    }
+    Ok(())
+}

@@ -258,6 +258,24 @@ fn pages() -> Routes {
         )
         .route("/{namespace}/{dot}/tags", post(pages::tags::post))
         .route("/{namespace}/{dot}/tags/delete", post(pages::tags::delete))
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
 }
 
 // For who runs it. No account has one of these names.

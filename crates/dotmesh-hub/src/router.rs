@@ -10,7 +10,11 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 use crate::error::HubError;
 use crate::pages;
-use crate::routes::{begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version};
+use crate::routes::{
+    begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
+    forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
+    reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
+};
 use crate::state::Hub;
 use crate::web;
 
@@ -177,6 +181,7 @@ fn pages() -> Routes {
         .route(
             "/{namespace}/{dot}/compare/{range}",
             get(pages::compare::get),
+        )
         .route("/{namespace}/{dot}/branches", post(pages::branches::post))
         .route(
             "/{namespace}/{dot}/branches/delete",
@@ -187,6 +192,24 @@ fn pages() -> Routes {
             get(pages::fork::get).post(pages::fork::post),
         )
         .route("/{namespace}/{dot}/graph", get(pages::graph::get))
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
         .route("/{namespace}/{dot}/live", get(pages::live::get))
         .route("/{namespace}/{dot}/notes", post(pages::notes::post))
         .route(
@@ -235,20 +258,6 @@ fn pages() -> Routes {
         )
         .route("/{namespace}/{dot}/tags", post(pages::tags::post))
         .route("/{namespace}/{dot}/tags/delete", post(pages::tags::delete))
-}
-
-// For who runs it. No account has one of these names.
-fn service() -> Routes {
-    Routes::below("")
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::get))
-}
-
-/// The hub as a service.
-pub fn router(hub: Hub) -> Router {
-    let pages = pages()
-        .router
         .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
         .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
         .route(
@@ -267,6 +276,20 @@ pub fn router(hub: Hub) -> Router {
             "/{namespace}/{dot}/archive/{reference}/{*path}",
             get(pages::archive::get),
         )
+}
+
+// For who runs it. No account has one of these names.
+fn service() -> Routes {
+    Routes::below("")
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::get))
+}
+
+/// The hub as a service.
+pub fn router(hub: Hub) -> Router {
+    let pages = pages()
+        .router
         .merge(service().router)
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)

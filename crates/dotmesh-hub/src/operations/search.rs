@@ -191,7 +191,7 @@ mod tests {
             let words = Words::new(&query);
             let parts = words.mark(&text);
             let joined: String = parts.iter().map(|(_, part)| *part).collect();
-            prop_assert_eq!(joined, text);
+            prop_assert_eq!(&joined, &text);
             for (_, part) in parts {
                 prop_assert!(!part.is_empty());
             }

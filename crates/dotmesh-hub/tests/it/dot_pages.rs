@@ -18,7 +18,7 @@ async fn user(hub: &TestHub, name: &str) -> (dotmesh_api::HubClient, Browser) {
     let account = name.parse().unwrap();
     hub.hub
         .database
-        .set_password(&account, &password)
+        .set_password(&account, &password, dotmesh_hub::clock::now())
         .await
         .unwrap();
     let mut browser = Browser::new(hub);

@@ -76,6 +76,24 @@ const UPLOAD: Class = Class {
     public: "lllfnffynnf",
     missing: "lllfnffffnf",
 };
+/// What everyone may who reads a dot and is logged in.
+const NOTE: Class = Class {
+    private: "lllfynyyyyn",
+    public: "lllfyyyyyyy",
+    missing: "lllnnnnnnnn",
+};
+/// What is for who pushes, to a dot that there is.
+const CHANGE: Class = Class {
+    private: "lllfyffyyyf",
+    public: "lllfyffyyyf",
+    missing: "lllfnffffnf",
+};
+/// What is for those who look after a dot.
+const MAINTAIN: Class = Class {
+    private: "lllffnffyyn",
+    public: "lllfffffyyf",
+    missing: "lllnnnnnnnn",
+};
 /// What is the owner's to do.
 const ADMINISTER: Class = Class {
     private: "lllffnfffyn",
@@ -110,7 +128,37 @@ const TABLE: &[Row] = &[
     ("POST", "/api/v1/dots/{namespace}/{dot}/uploads/{upload}/missing", 200, UPLOAD, ""),
     ("POST", "/api/v1/dots/{namespace}/{dot}/uploads/{upload}/packs", 204, UPLOAD, "dotpack\u{1}"),
     ("POST", "/api/v1/dots/{namespace}/{dot}/uploads/{upload}/finish", 204, UPLOAD, r#"{"commits":[],"branches":[]}"#),
+    ("GET", "/api/v1/dots/{namespace}/{dot}/settings", 200, READ, ""),
+    ("PATCH", "/api/v1/dots/{namespace}/{dot}/settings", 204, MAINTAIN, r#"{"description":"new"}"#),
+    ("POST", "/api/v1/dots/{namespace}/{dot}/rename", 200, ADMINISTER, r#"{"name":"renamed-{dot}"}"#),
+    ("PUT", "/api/v1/dots/{namespace}/{dot}/offer", 204, ADMINISTER, r#"{"user":"guest"}"#),
+    ("DELETE", "/api/v1/dots/{namespace}/{dot}/offer", 204, ADMINISTER, ""),
+    ("POST", "/api/v1/dots/{namespace}/{dot}/fork", 201, NOTE, r#"{"name":"fork-{dot}"}"#),
+    ("GET", "/api/v1/dots/{namespace}/{dot}/forks", 200, READ, ""),
+    ("PUT", "/api/v1/dots/{namespace}/{dot}/branches/{branch}", 409, CHANGE, r#"{"at":"master"}"#),
+    ("DELETE", "/api/v1/dots/{namespace}/{dot}/branches/{branch}", 403, MAINTAIN, ""),
+    ("PUT", "/api/v1/dots/{namespace}/{dot}/protected/{branch}", 204, MAINTAIN, ""),
+    ("DELETE", "/api/v1/dots/{namespace}/{dot}/protected/{branch}", 204, MAINTAIN, ""),
+    ("GET", "/api/v1/dots/{namespace}/{dot}/tags", 200, READ, ""),
+    ("PUT", "/api/v1/dots/{namespace}/{dot}/tags/{tag}", 201, CHANGE, r#"{"at":"master"}"#),
+    ("DELETE", "/api/v1/dots/{namespace}/{dot}/tags/{tag}", 404, MAINTAIN, ""),
+    ("GET", "/api/v1/dots/{namespace}/{dot}/notes?branch=master", 200, READ, ""),
+    ("POST", "/api/v1/dots/{namespace}/{dot}/notes", 201, NOTE, r#"{"branch":"master","body":"a note"}"#),
+    ("DELETE", "/api/v1/dots/{namespace}/{dot}/notes/{note}", 404, NOTE, ""),
+    ("GET", "/api/v1/offers", 200, USERS, ""),
+    ("POST", "/api/v1/offers/{id}", 404, ACCOUNT, r#"{"name":"taken"}"#),
+    ("DELETE", "/api/v1/offers/{id}", 404, ACCOUNT, ""),
+    ("GET", "/api/v1/trash", 200, USERS, ""),
+    ("POST", "/api/v1/trash/{id}/restore", 404, ACCOUNT, ""),
+    ("GET", "/api/v1/users?prefix=ow", 200, USERS, ""),
+    ("GET", "/api/v1/search?q=app", 200, USERS, ""),
     ("GET", "/", 200, VISITORS, ""),
+    ("GET", "/-/offers", 200, ACCOUNT, ""),
+    ("POST", "/-/offers/take", 404, ACCOUNT, "dot=0&name=taken"),
+    ("POST", "/-/offers/decline", 404, ACCOUNT, "dot=0"),
+    ("GET", "/-/search?q=app", 200, VISITORS, ""),
+    ("GET", "/-/trash", 200, ACCOUNT, ""),
+    ("POST", "/-/trash/restore", 404, ACCOUNT, "dot=0"),
     ("GET", "/-/assets/{digest}/{name}", 200, ANYONE, ""),
     ("GET", "/-/authorize", 200, ACCOUNT, ""),
     ("POST", "/-/authorize", 404, ACCOUNT, "code=BCDF-GHJK&decision=deny"),
@@ -138,7 +186,26 @@ const TABLE: &[Row] = &[
     ("GET", "/{namespace}/{dot}/commit/{reference}", 303, READ, ""),
     ("GET", "/{namespace}/{dot}/commits", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/commits/{branch}", 200, READ, ""),
+    ("POST", "/{namespace}/{dot}/branches", 303, CHANGE, "name=new&at=master"),
+    ("POST", "/{namespace}/{dot}/branches/delete", 404, MAINTAIN, "name=new"),
+    ("GET", "/{namespace}/{dot}/fork", 200, READ, ""),
+    ("POST", "/{namespace}/{dot}/fork", 303, NOTE, "name=fork-{dot}"),
     ("GET", "/{namespace}/{dot}/graph", 200, READ, ""),
+    ("POST", "/{namespace}/{dot}/notes", 303, NOTE, "branch=master&body=a+note"),
+    ("POST", "/{namespace}/{dot}/notes/delete", 404, NOTE, "branch=master&note=0"),
+    ("GET", "/{namespace}/{dot}/settings", 200, MAINTAIN, ""),
+    ("POST", "/{namespace}/{dot}/settings", 303, MAINTAIN, "description=new"),
+    ("POST", "/{namespace}/{dot}/settings/visibility", 303, ADMINISTER, "visibility=private"),
+    ("POST", "/{namespace}/{dot}/settings/grant", 303, ADMINISTER, "user=guest&access=write"),
+    ("POST", "/{namespace}/{dot}/settings/revoke", 303, ADMINISTER, "user=guest"),
+    ("POST", "/{namespace}/{dot}/settings/protect", 303, MAINTAIN, "branch=master"),
+    ("POST", "/{namespace}/{dot}/settings/unprotect", 303, MAINTAIN, "branch=master"),
+    ("POST", "/{namespace}/{dot}/settings/rename", 303, ADMINISTER, "name=renamed-{dot}"),
+    ("POST", "/{namespace}/{dot}/settings/offer", 303, ADMINISTER, "user=guest"),
+    ("POST", "/{namespace}/{dot}/settings/withdraw", 303, ADMINISTER, ""),
+    ("POST", "/{namespace}/{dot}/settings/delete", 400, ADMINISTER, "name=typed+wrongly"),
+    ("POST", "/{namespace}/{dot}/tags", 303, CHANGE, "name=v1&at=master"),
+    ("POST", "/{namespace}/{dot}/tags/delete", 404, MAINTAIN, "name=v1"),
     ("GET", "/healthz", 200, ANYONE, ""),
     ("GET", "/readyz", 200, ANYONE, ""),
     ("GET", "/metrics", 200, ADMINISTRATORS, ""),
@@ -152,6 +219,9 @@ fn path(pattern: &str, dot: &DotName, upload: &str) -> String {
         .replace("{user}", "guest")
         .replace("{upload}", upload)
         .replace("{branch}", "master")
+        .replace("{tag}", "v1")
+        .replace("{note}", "0")
+        .replace("{id}", "0")
         .replace("{reference}", "master")
         .replace("{digest}/{name}", "00/style.css")
         .replace("{*rest}", "nothing")
@@ -255,7 +325,7 @@ impl Case {
         let mut request = self
             .http
             .request(method.parse().unwrap(), url)
-            .body((*body).to_owned());
+            .body(body.replace("{dot}", example.name.name()));
         if let Some(key) = &self.keys[role] {
             request = request.bearer_auth(key);
         }

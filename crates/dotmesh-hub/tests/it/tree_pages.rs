@@ -380,10 +380,7 @@ async fn commits_are_compared() {
     let page = stage
         .page(&format!("/carol/app/compare/{a}...master"))
         .await;
-    assert!(
-        page.contains("two <mark>&#60;words&#62;</mark>"),
-        "{page}"
-    );
+    assert!(page.contains("two <mark>&#60;words&#62;</mark>"), "{page}");
     assert!(!page.contains("<words>") && !page.contains("<svg><script>"));
     for address in [
         format!("src=\"/carol/app/raw/{a}/uploads/b.png\""),

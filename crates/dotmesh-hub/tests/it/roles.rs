@@ -190,7 +190,15 @@ const TABLE: &[Row] = &[
     ("POST", "/{namespace}/{dot}/branches/delete", 404, MAINTAIN, "name=new"),
     ("GET", "/{namespace}/{dot}/fork", 200, READ, ""),
     ("POST", "/{namespace}/{dot}/fork", 303, NOTE, "name=fork-{dot}"),
+    ("GET", "/{namespace}/{dot}/compare", 200, READ, ""),
+    ("GET", "/{namespace}/{dot}/compare/{range}", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/graph", 200, READ, ""),
+    ("GET", "/{namespace}/{dot}/tree", 303, READ, ""),
+    ("GET", "/{namespace}/{dot}/tree/{reference}", 200, READ, ""),
+    ("GET", "/{namespace}/{dot}/tree/{reference}/{*path}", 200, READ, ""),
+    ("GET", "/{namespace}/{dot}/raw/{reference}/{*path}", 200, READ, ""),
+    ("GET", "/{namespace}/{dot}/archive/{reference}", 200, READ, ""),
+    ("GET", "/{namespace}/{dot}/archive/{reference}/{*path}", 200, READ, ""),
     ("POST", "/{namespace}/{dot}/notes", 303, NOTE, "branch=master&body=a+note"),
     ("POST", "/{namespace}/{dot}/notes/delete", 404, NOTE, "branch=master&note=0"),
     ("GET", "/{namespace}/{dot}/settings", 200, MAINTAIN, ""),
@@ -223,6 +231,8 @@ fn path(pattern: &str, dot: &DotName, upload: &str) -> String {
         .replace("{note}", "0")
         .replace("{id}", "0")
         .replace("{reference}", "master")
+        .replace("{range}", "master...master")
+        .replace("{*path}", "data/a")
         .replace("{digest}/{name}", "00/style.css")
         .replace("{*rest}", "nothing")
 }

@@ -104,7 +104,7 @@ impl ComparePage {
     }
 
     /// The addresses of a file in the two commits, for good.
-    fn old(&self, file: &File) -> String {
+    fn address_before(&self, file: &File) -> String {
         address(
             &self.dot,
             "tree",
@@ -113,7 +113,7 @@ impl ComparePage {
         )
     }
 
-    fn new(&self, file: &File) -> String {
+    fn address_after(&self, file: &File) -> String {
         address(
             &self.dot,
             "tree",

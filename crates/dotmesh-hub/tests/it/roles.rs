@@ -3,7 +3,7 @@
 //! **A new route** needs one line in [`TABLE`] for each of its methods:
 //! `("GET", "/api/v1/dots/{namespace}/{dot}/tags", 200, READ, "")` is the method, the path as `router.rs` has it (a query
 //! may follow), the status where it is allowed, the class that says for whom that is, and the body. [`path`] says what stands
-//! in the braces; `{unique}` in a body is another name each time. A route that fits no class gets a class of its own. Without its line
+//! in the braces. A route that fits no class gets a class of its own. Without its line
 //! `every_route_is_in_the_table` fails and names it.
 
 use std::collections::BTreeSet;
@@ -62,30 +62,6 @@ const SIGN_UP: Class = everywhere("fllrrrrrrrr");
 const READ: Class = Class {
     private: "lllyynyyyyn",
     public: "yllyyyyyyyy",
-    missing: "lllnnnnnnnn",
-};
-/// What reads a dot, for users.
-const READ_BY_USERS: Class = Class {
-    private: "lllyynyyyyn",
-    public: "lllyyyyyyyy",
-    missing: "lllnnnnnnnn",
-};
-/// What users do with any dot that they see, and leaves a mark: notes, forks.
-const MARK: Class = Class {
-    private: "lllfynyyyyn",
-    public: "lllfyyyyyyy",
-    missing: "lllnnnnnnnn",
-};
-/// What changes a dot that is there, for whoever may push.
-const WRITE: Class = Class {
-    private: "lllfyffyyyf",
-    public: "lllfyffyyyf",
-    missing: "lllfnffffnf",
-};
-/// What is its maintainers' to do.
-const MAINTAIN: Class = Class {
-    private: "lllffnffyyn",
-    public: "lllfffffyyf",
     missing: "lllnnnnnnnn",
 };
 /// What begins a push, which may make the dot.
@@ -169,30 +145,12 @@ const TABLE: &[Row] = &[
     ("GET", "/api/v1/dots/{namespace}/{dot}/notes?branch=master", 200, READ, ""),
     ("POST", "/api/v1/dots/{namespace}/{dot}/notes", 201, NOTE, r#"{"branch":"master","body":"a note"}"#),
     ("DELETE", "/api/v1/dots/{namespace}/{dot}/notes/{note}", 404, NOTE, ""),
-    ("GET", "/api/v1/dots/{namespace}/{dot}/settings", 200, READ_BY_USERS, ""),
-    ("PATCH", "/api/v1/dots/{namespace}/{dot}/settings", 204, MAINTAIN, r#"{"description":"An app"}"#),
-    ("POST", "/api/v1/dots/{namespace}/{dot}/rename", 200, ADMINISTER, r#"{"name":"{unique}"}"#),
-    ("PUT", "/api/v1/dots/{namespace}/{dot}/offer", 204, ADMINISTER, r#"{"user":"guest"}"#),
-    ("DELETE", "/api/v1/dots/{namespace}/{dot}/offer", 204, ADMINISTER, ""),
-    ("POST", "/api/v1/dots/{namespace}/{dot}/fork", 201, MARK, r#"{"name":"{unique}"}"#),
-    ("GET", "/api/v1/dots/{namespace}/{dot}/forks", 200, READ_BY_USERS, ""),
-    ("PUT", "/api/v1/dots/{namespace}/{dot}/branches/{branch}", 409, WRITE, r#"{"at":"master"}"#),
-    ("DELETE", "/api/v1/dots/{namespace}/{dot}/branches/{branch}", 409, MAINTAIN, ""),
-    ("PUT", "/api/v1/dots/{namespace}/{dot}/protected/{branch}", 204, MAINTAIN, ""),
-    ("DELETE", "/api/v1/dots/{namespace}/{dot}/protected/{branch}", 204, MAINTAIN, ""),
-    ("GET", "/api/v1/dots/{namespace}/{dot}/tags", 200, READ_BY_USERS, ""),
-    ("PUT", "/api/v1/dots/{namespace}/{dot}/tags/{tag}", 201, WRITE, r#"{"at":"master"}"#),
-    ("DELETE", "/api/v1/dots/{namespace}/{dot}/tags/{tag}", 404, MAINTAIN, ""),
-    ("GET", "/api/v1/dots/{namespace}/{dot}/notes?branch=master", 200, READ_BY_USERS, ""),
-    ("POST", "/api/v1/dots/{namespace}/{dot}/notes", 201, MARK, r#"{"branch":"master","body":"Look"}"#),
-    ("DELETE", "/api/v1/dots/{namespace}/{dot}/notes/{note}", 404, MARK, ""),
     ("GET", "/api/v1/offers", 200, USERS, ""),
     ("POST", "/api/v1/offers/{id}", 404, ACCOUNT, r#"{"name":"taken"}"#),
     ("DELETE", "/api/v1/offers/{id}", 404, ACCOUNT, ""),
     ("GET", "/api/v1/trash", 200, USERS, ""),
     ("POST", "/api/v1/trash/{id}/restore", 404, ACCOUNT, ""),
     ("GET", "/api/v1/users?prefix=ow", 200, USERS, ""),
-    ("GET", "/api/v1/users", 200, USERS, ""),
     ("GET", "/api/v1/search?q=app", 200, USERS, ""),
     ("GET", "/", 200, VISITORS, ""),
     ("GET", "/-/offers", 200, ACCOUNT, ""),
@@ -221,12 +179,6 @@ const TABLE: &[Row] = &[
     ("POST", "/-/admin/invitations", 200, ADMINISTRATORS, ""),
     ("POST", "/-/admin/resets", 200, ADMINISTRATORS, "user=guest"),
     ("GET", "/-/admin/events", 200, ADMINISTRATORS, ""),
-    ("GET", "/-/offers", 200, ACCOUNT, ""),
-    ("POST", "/-/offers/take", 404, ACCOUNT, "dot=0&name=taken"),
-    ("POST", "/-/offers/decline", 404, ACCOUNT, "dot=0"),
-    ("GET", "/-/search?q=app", 200, VISITORS, ""),
-    ("GET", "/-/trash", 200, ACCOUNT, ""),
-    ("POST", "/-/trash/restore", 404, ACCOUNT, "dot=0"),
     ("GET", "/-/{*rest}", 404, ANYONE, ""),
     ("GET", "/{namespace}", 200, VISITORS, ""),
     ("GET", "/{namespace}/{dot}", 200, READ, ""),
@@ -238,31 +190,10 @@ const TABLE: &[Row] = &[
     ("POST", "/{namespace}/{dot}/branches/delete", 404, MAINTAIN, "name=new"),
     ("GET", "/{namespace}/{dot}/fork", 200, READ, ""),
     ("POST", "/{namespace}/{dot}/fork", 303, NOTE, "name=fork-{dot}"),
-    ("GET", "/{namespace}/{dot}/compare", 200, READ, ""),
-    ("GET", "/{namespace}/{dot}/compare/{range}", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/graph", 200, READ, ""),
+    ("GET", "/{namespace}/{dot}/live", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/compare", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/compare/{range}", 200, READ, ""),
-    ("POST", "/{namespace}/{dot}/branches", 303, WRITE, "name={unique}&at=master"),
-    ("POST", "/{namespace}/{dot}/branches/delete", 409, MAINTAIN, "name=master"),
-    ("GET", "/{namespace}/{dot}/fork", 200, READ, ""),
-    ("POST", "/{namespace}/{dot}/fork", 303, MARK, "name={unique}"),
-    ("GET", "/{namespace}/{dot}/live", 204, READ, ""),
-    ("POST", "/{namespace}/{dot}/notes", 303, MARK, "branch=master&body=Look"),
-    ("POST", "/{namespace}/{dot}/notes/delete", 404, MARK, "note=0&branch=master"),
-    ("GET", "/{namespace}/{dot}/settings", 200, MAINTAIN, ""),
-    ("POST", "/{namespace}/{dot}/settings", 303, MAINTAIN, "description=An+app"),
-    ("POST", "/{namespace}/{dot}/settings/visibility", 303, ADMINISTER, "visibility=private"),
-    ("POST", "/{namespace}/{dot}/settings/grant", 303, ADMINISTER, "user=guest&access=read"),
-    ("POST", "/{namespace}/{dot}/settings/revoke", 303, ADMINISTER, "user=guest"),
-    ("POST", "/{namespace}/{dot}/settings/protect", 303, MAINTAIN, "branch=master"),
-    ("POST", "/{namespace}/{dot}/settings/unprotect", 303, MAINTAIN, "branch=master"),
-    ("POST", "/{namespace}/{dot}/settings/rename", 303, ADMINISTER, "name={unique}"),
-    ("POST", "/{namespace}/{dot}/settings/offer", 303, ADMINISTER, "user=guest"),
-    ("POST", "/{namespace}/{dot}/settings/withdraw", 303, ADMINISTER, ""),
-    ("POST", "/{namespace}/{dot}/settings/delete", 400, ADMINISTER, "name=another"),
-    ("POST", "/{namespace}/{dot}/tags", 303, WRITE, "name=v1&at=master"),
-    ("POST", "/{namespace}/{dot}/tags/delete", 404, MAINTAIN, "name=v1"),
     ("GET", "/{namespace}/{dot}/tree", 303, READ, ""),
     ("GET", "/{namespace}/{dot}/tree/{reference}", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/tree/{reference}/{*path}", 200, READ, ""),
@@ -305,11 +236,6 @@ fn path(pattern: &str, dot: &DotName, upload: &str) -> String {
         .replace("{*path}", "data/a")
         .replace("{digest}/{name}", "00/style.css")
         .replace("{*rest}", "nothing")
-        .replace("{tag}", "v1")
-        .replace("{note}", "0")
-        .replace("{id}", "0")
-        .replace("{range}", "master...master")
-        .replace("{*path}", "data/a")
 }
 
 struct Case {
@@ -411,12 +337,15 @@ impl Case {
             .http
             .request(method.parse().unwrap(), url)
             .body(body.replace("{dot}", example.name.name()));
-            .body(body.replace("{unique}", &format!("{}-{role}", example.name.name())));
         if let Some(key) = &self.keys[role] {
             request = request.bearer_auth(key);
         }
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
+        if status == 200 && pattern.ends_with("/live") {
+            // It has no end.
+            return (status, String::new());
+        }
         let text = response.text().await.unwrap_or_default();
         if matches!(status, 401 | 403) || (status >= 400 && pattern.starts_with("/api")) {
             // Every refusal has the one shape.

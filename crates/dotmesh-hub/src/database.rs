@@ -53,8 +53,11 @@ pub use error::DatabaseError;
 /// Connections for reading, of each process.
 const READERS: u32 = 8;
 
-/// How long to wait for a connection: writers wait behind a large push.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long to wait for a connection to read by, also while a server is away.
+const READ_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long to wait for the one to write by: behind a large push, too.
+const WRITE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long a server may take to answer at start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -105,10 +108,10 @@ impl Database {
         dialect.migrator().run(&mut connection).await?;
         connection.close().await?;
 
-        let pool = |connections: u32| {
+        let pool = |connections: u32, patience: Duration| {
             AnyPoolOptions::new()
                 .max_connections(connections)
-                .acquire_timeout(PATIENCE)
+                .acquire_timeout(patience)
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .after_connect(move |connection, _| {
@@ -127,8 +130,8 @@ impl Database {
         };
         Ok(Self {
             dialect,
-            readers: pool(READERS),
-            writer: pool(1),
+            readers: pool(READERS, READ_PATIENCE),
+            writer: pool(1, WRITE_PATIENCE),
             walk_turns: Arc::new(Semaphore::new(WALKS)),
         })
     }

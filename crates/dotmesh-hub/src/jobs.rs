@@ -19,32 +19,27 @@ pub async fn run(hub: &Hub) {
     let mut ticks = tokio::time::interval(EXPIRY_INTERVAL);
     loop {
         ticks.tick().await;
-        match expire_uploads(hub, &holder).await {
-            Ok(0) => {}
-            Ok(expired) => tracing::info!(expired, "removed old uploads"),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "cannot remove old uploads");
-            }
+        if let Err(error) = expire(hub, &holder).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "cannot remove what has expired");
         }
     }
 }
 
-/// Removes what was never finished, sessions and links that have ended, and what was deleted long ago, unless another process sees to it. Says how
-/// many uploads.
-async fn expire_uploads(hub: &Hub, holder: &str) -> Result<u64, DatabaseError> {
+/// Removes what was never finished, what has ended and what was deleted long ago, unless another process sees to it.
+async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
+    let database = &hub.database;
     let now = clock::now();
-    let lease = hub
-        .database
-        .lease("expire-uploads", holder, now, now + EXPIRY_INTERVAL);
+    let lease = database.lease("expire", holder, now, now + EXPIRY_INTERVAL);
     if !lease.await? {
-        return Ok(0);
+        return Ok(());
     }
-    hub.database.expire_sessions(now).await?;
-    hub.database.expire_links(now).await?;
-    let purged = hub.database.purge_dots(now - GRACE).await?;
-    if purged > 0 {
-        tracing::info!(purged, "removed deleted dots");
+    database.expire_sessions(now).await?;
+    database.expire_links(now).await?;
+    let dots = database.purge_dots(now - GRACE).await?;
+    let uploads = database.expire_uploads(now - UPLOAD_LIFETIME).await?;
+    if dots + uploads > 0 {
+        tracing::info!(dots, uploads, "removed deleted dots and old uploads");
     }
-    hub.database.expire_uploads(now - UPLOAD_LIFETIME).await
+    Ok(())
 }

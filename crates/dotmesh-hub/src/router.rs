@@ -192,6 +192,24 @@ fn pages() -> Routes {
             get(pages::fork::get).post(pages::fork::post),
         )
         .route("/{namespace}/{dot}/graph", get(pages::graph::get))
+        .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
+        .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
+        .route(
+            "/{namespace}/{dot}/tree/{reference}/{*path}",
+            get(pages::tree::get),
+        )
+        .route(
+            "/{namespace}/{dot}/raw/{reference}/{*path}",
+            get(pages::raw::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}",
+            get(pages::archive::get),
+        )
+        .route(
+            "/{namespace}/{dot}/archive/{reference}/{*path}",
+            get(pages::archive::get),
+        )
         .route("/{namespace}/{dot}/live", get(pages::live::get))
         .route("/{namespace}/{dot}/notes", post(pages::notes::post))
         .route(

@@ -61,3 +61,22 @@ impl Dialect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{POSTGRES, SQLITE};
+
+    #[test]
+    fn migrations_are_numbered_alike_and_no_number_is_there_twice() {
+        let [sqlite, postgres] = [&SQLITE, &POSTGRES].map(|migrator| {
+            let migrations = migrator.iter();
+            let named = migrations.map(|migration| (migration.version, &migration.description));
+            named.collect::<Vec<_>>()
+        });
+        assert_eq!(sqlite, postgres);
+        assert!(
+            sqlite.is_sorted_by(|one, next| one.0 < next.0),
+            "{sqlite:?}"
+        );
+    }
+}

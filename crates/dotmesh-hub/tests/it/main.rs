@@ -36,6 +36,7 @@ mod several;
 mod stores;
 mod supervised;
 mod support;
+mod tree_pages;
 #[expect(
     dead_code,
     reason = "what only one filesystem does is not asked for here"

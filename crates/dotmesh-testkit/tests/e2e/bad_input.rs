@@ -164,7 +164,7 @@ async fn remotes_are_tried_out_before_they_are_kept() -> Result<()> {
         &["has no branch gone"],
     )
     .await;
-    for name in ["a/b/c", "a@b", "'a b'", "../x", "@", "a."] {
+    for name in ["a/b/c", "a@b@c", "a@", "'a b'", "../x", "@", "a."] {
         node.refuses(&format!("dm push hub --remote-name {name}"), 2, &[])
             .await;
         node.refuses(&format!("dm clone hub {name}"), 2, &[]).await;

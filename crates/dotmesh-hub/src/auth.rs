@@ -314,6 +314,11 @@ impl OpenDot {
 }
 
 impl Viewer {
+    /// The account of who calls, if they are logged in.
+    pub fn id(&self) -> Option<UserId> {
+        self.0.as_ref().map(|caller| caller.id)
+    }
+
     /// Who calls: for users only.
     pub fn caller(&self) -> Result<&Caller, HubError> {
         self.0.as_ref().ok_or(HubError::LoginNeeded)

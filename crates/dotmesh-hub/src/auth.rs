@@ -314,6 +314,11 @@ impl OpenDot {
 }
 
 impl Viewer {
+    /// The account, if anyone is logged in.
+    pub fn id(&self) -> Option<UserId> {
+        self.0.as_ref().map(|caller| caller.id)
+    }
+
     /// Who calls: for users only.
     pub fn caller(&self) -> Result<&Caller, HubError> {
         self.0.as_ref().ok_or(HubError::LoginNeeded)
@@ -336,8 +341,7 @@ impl Viewer {
         dot: &DotName,
         action: Action,
     ) -> Result<OpenDot, HubError> {
-        let user = self.0.as_ref().map(|caller| caller.id);
-        let facts = hub.database.dot_facts(dot, user).await?;
+        let facts = hub.database.dot_facts(dot, self.id()).await?;
         self.admit(dot, &facts, action)
     }
 

@@ -5,7 +5,7 @@ use axum::extract::State;
 use dotmesh_model::DotName;
 
 use crate::access::Action;
-use crate::auth::Caller;
+use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::DotPath;
 use crate::state::Hub;
@@ -13,10 +13,10 @@ use crate::state::Hub;
 /// Lists them by name.
 pub async fn get(
     State(hub): State<Hub>,
-    caller: Caller,
+    viewer: Viewer,
     DotPath(dot): DotPath,
 ) -> Result<Json<Vec<DotName>>, HubError> {
-    let open = caller.open(&hub, &dot, Action::Read).await?;
-    let forks = hub.database.forks(open.existing()?, Some(caller.id));
+    let open = viewer.open(&hub, &dot, Action::Read).await?;
+    let forks = hub.database.forks(open.existing()?, viewer.id());
     Ok(Json(forks.await?))
 }

@@ -8,7 +8,7 @@ use dotmesh_api::dots::{HubNote, NoteTarget, WriteNote};
 use serde::Serialize;
 
 use crate::access::Action;
-use crate::auth::Caller;
+use crate::auth::{Caller, Viewer};
 use crate::error::HubError;
 use crate::extract::{DotPath, NotePath, parse_json, read_body};
 use crate::operations::write_note;
@@ -26,11 +26,11 @@ pub struct Written {
 /// Lists those on `?branch=` or `?commit=`, the oldest first.
 pub async fn get(
     State(hub): State<Hub>,
-    caller: Caller,
+    viewer: Viewer,
     DotPath(dot): DotPath,
     query: Result<Query<NoteTarget>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Vec<HubNote>>, HubError> {
-    let open = caller.open(&hub, &dot, Action::Read).await?;
+    let open = viewer.open(&hub, &dot, Action::Read).await?;
     let Query(target) =
         query.map_err(|_| HubError::malformed("say on what: ?branch=NAME or ?commit=ID"))?;
     let on = write_note::note_target(&hub, &open, target).await?;

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use dotmesh_api::dots::{ChangeSettings, DotSettings};
 
 use crate::access::Action;
-use crate::auth::Caller;
+use crate::auth::{Caller, Viewer};
 use crate::error::HubError;
 use crate::extract::{DotPath, parse_json, read_body};
 use crate::operations::change_settings;
@@ -19,12 +19,12 @@ const MAX_BODY_LENGTH: usize = 8 * change_settings::MAX_DESCRIPTION_LENGTH;
 /// Shows them to everyone who sees the dot.
 pub async fn get(
     State(hub): State<Hub>,
-    caller: Caller,
+    viewer: Viewer,
     DotPath(dot): DotPath,
 ) -> Result<Json<DotSettings>, HubError> {
-    let open = caller.open(&hub, &dot, Action::Read).await?;
+    let open = viewer.open(&hub, &dot, Action::Read).await?;
     let id = open.existing()?;
-    let details = hub.database.dot_details(id, Some(caller.id)).await?;
+    let details = hub.database.dot_details(id, viewer.id()).await?;
     let protected = hub.database.protected(id).await?;
     Ok(Json(DotSettings {
         description: details.description,

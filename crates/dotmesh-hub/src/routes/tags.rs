@@ -8,7 +8,7 @@ use dotmesh_api::dots::{CreateTag, HubTag};
 
 use super::MAX_BODY_LENGTH;
 use crate::access::Action;
-use crate::auth::Caller;
+use crate::auth::{Caller, Viewer};
 use crate::error::HubError;
 use crate::extract::{DotPath, TagPath, parse_json, read_body};
 use crate::operations::create_tag::{NewTag, create_tag};
@@ -18,10 +18,10 @@ use crate::state::Hub;
 /// Lists them, the newest first.
 pub async fn get(
     State(hub): State<Hub>,
-    caller: Caller,
+    viewer: Viewer,
     DotPath(dot): DotPath,
 ) -> Result<Json<Vec<HubTag>>, HubError> {
-    let open = caller.open(&hub, &dot, Action::Read).await?;
+    let open = viewer.open(&hub, &dot, Action::Read).await?;
     let tags = hub.database.tags(open.existing()?).await?;
     let tags = tags.into_iter().map(|tag| HubTag {
         name: tag.name,

@@ -314,7 +314,7 @@ impl OpenDot {
 }
 
 impl Viewer {
-    /// The account, if anyone is logged in.
+    /// The account of who calls, if they are logged in.
     pub fn id(&self) -> Option<UserId> {
         self.0.as_ref().map(|caller| caller.id)
     }
@@ -341,7 +341,8 @@ impl Viewer {
         dot: &DotName,
         action: Action,
     ) -> Result<OpenDot, HubError> {
-        let facts = hub.database.dot_facts(dot, self.id()).await?;
+        let user = self.0.as_ref().map(|caller| caller.id);
+        let facts = hub.database.dot_facts(dot, user).await?;
         self.admit(dot, &facts, action)
     }
 

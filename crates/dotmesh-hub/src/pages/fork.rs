@@ -36,7 +36,7 @@ pub struct New {
 /// Shows the forks, and the form to make one.
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
-    let viewer = visit.user().map(|caller| caller.id);
+    let viewer = visit.viewer.id();
     let forks = hub.database.forks(open.existing()?, viewer).await?;
     render(&ForkPage { visit, dot, forks })
 }

@@ -100,7 +100,7 @@ pub async fn get(
     query: Result<Query<SearchQuery>, QueryRejection>,
 ) -> Page {
     let Query(query) = query.map_err(|_| HubError::malformed("this is no address of a search"))?;
-    let viewer = visit.user().map(|caller| caller.id);
+    let viewer = visit.viewer.id();
     let results = search::search(&hub, viewer, &query).await?;
     let words = Words::new(&query.q);
     let url = |place: Place, page: u32| {

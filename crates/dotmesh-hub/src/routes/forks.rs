@@ -1,4 +1,4 @@
-//! `GET /api/v1/dots/{namespace}/{dot}/forks`: a dot's forks that the caller may see.
+//! `GET /api/v1/dots/{namespace}/{dot}/forks`: a dot's forks that the viewer may see.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,10 +1,10 @@
-//! `GET /api/v1/search?q=&in=&page=`: dots, branches, tags and commits that the caller may see.
+//! `GET /api/v1/search?q=&in=&page=`: dots, branches, tags and commits that the viewer may see.
 
 use axum::Json;
 use axum::extract::{Query, State};
 use dotmesh_api::dots::SearchResults;
 
-use crate::auth::Caller;
+use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::operations::search::{self, SearchQuery};
 use crate::state::Hub;
@@ -12,11 +12,11 @@ use crate::state::Hub;
 /// Searches.
 pub async fn get(
     State(hub): State<Hub>,
-    caller: Caller,
+    viewer: Viewer,
     query: Result<Query<SearchQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<SearchResults>, HubError> {
     let Query(query) = query.map_err(|_| {
         HubError::malformed("search by ?q=WORDS&in=dots, branches, tags or commits, &page=NUMBER")
     })?;
-    Ok(Json(search::search(&hub, Some(caller.id), &query).await?))
+    Ok(Json(search::search(&hub, viewer.id(), &query).await?))
 }

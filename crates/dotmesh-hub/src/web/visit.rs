@@ -85,7 +85,7 @@ impl Visit {
         if open.name != *dot {
             return Err(self.moved(dot, &open.name));
         }
-        let viewer = self.user().map(|caller| caller.id);
+        let viewer = self.viewer.id();
         let details = hub.database.dot_details(open.existing()?, viewer).await?;
         let header = DotHeader {
             forks: details.forks,

@@ -162,9 +162,12 @@ async fn a_dot_is_looked_after_on_its_pages() {
             .await,
         "/alice/shop/settings"
     );
-    let moved = bob.get("/alice/app/commits/try?from=x").await;
+    let moved = bob.get(&format!("/alice/app/commits/try?from={at}")).await;
     assert_eq!(moved.status, StatusCode::PERMANENT_REDIRECT);
-    assert_eq!(moved.location.unwrap(), "/alice/shop/commits/try?from=x");
+    assert_eq!(
+        moved.location.unwrap(),
+        format!("/alice/shop/commits/try?from={at}")
+    );
     assert!(
         moved.headers["cache-control"]
             .to_str()

@@ -151,7 +151,7 @@ const TABLE: &[Row] = &[
     ("GET", "/api/v1/trash", 200, USERS, ""),
     ("POST", "/api/v1/trash/{id}/restore", 404, ACCOUNT, ""),
     ("GET", "/api/v1/users?prefix=ow", 200, USERS, ""),
-    ("GET", "/api/v1/search?q=app", 200, USERS, ""),
+    ("GET", "/api/v1/search?q=app", 200, VISITORS, ""),
     ("GET", "/", 200, VISITORS, ""),
     ("GET", "/-/offers", 200, ACCOUNT, ""),
     ("POST", "/-/offers/take", 404, ACCOUNT, "dot=0&name=taken"),

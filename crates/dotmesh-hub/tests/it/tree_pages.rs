@@ -401,7 +401,7 @@ async fn commits_are_compared() {
         chosen.headers()["location"],
         format!("/carol/app/compare/{a}...master")
     );
-    for bad in ["from=%0d%0a&to=master", "from=%2F%2Fevil&to=master"] {
+    for bad in ["from=a%0d%0ab&to=master", "from=%2F%2Fevil&to=master"] {
         let chosen = stage
             .request(&format!("/carol/app/compare?{bad}"))
             .send()

@@ -56,6 +56,7 @@ impl Browser {
             }
         };
         let options = json!({
+            "unhandledPromptBehavior": "accept",
             "goog:chromeOptions": {
                 "args": [
                     "--headless=new",
@@ -125,6 +126,27 @@ impl Browser {
         let wait = self.client.wait().at_most(SOON);
         let found = wait.for_element(Locator::Css(css)).await;
         found.with_context(|| format!("no {css}"))
+    }
+
+    /// Fills a form in, found by the end of its action, and submits it.
+    pub(crate) async fn submit(&self, action: &str, fields: &[(&str, &str)]) -> Result<()> {
+        let form = format!("main form[action$='{action}']");
+        // A form may be folded away.
+        self.find(&form).await?;
+        self.script(
+            "document.querySelectorAll('main details').forEach((part) => { part.open = true; })",
+        )
+        .await?;
+        for (name, value) in fields {
+            let field = self.find(&format!("{form} [name='{name}']")).await?;
+            if field.tag_name().await? == "select" {
+                field.select_by_value(value).await?;
+            } else {
+                field.clear().await?;
+                field.send_keys(value).await?;
+            }
+        }
+        Ok(self.find(&format!("{form} button")).await?.click().await?)
     }
 
     /// Fills a field in, by its name.

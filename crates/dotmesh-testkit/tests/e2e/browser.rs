@@ -146,7 +146,20 @@ impl Browser {
                 field.send_keys(value).await?;
             }
         }
-        Ok(self.find(&format!("{form} button")).await?.click().await?)
+        let button = self.find(&format!("{form} button")).await?;
+        self.leave_by(button).await
+    }
+
+    /// Clicks on what leads to another page, and waits for that.
+    async fn leave_by(&self, element: Element) -> Result<()> {
+        self.script("window.isOld = true").await?;
+        element.click().await?;
+        wait_for("the next page", SOON, async || {
+            let script = "return !window.isOld && document.readyState === 'complete'";
+            ensure!(self.script(script).await? == true, "the old one is there");
+            Ok(())
+        })
+        .await
     }
 
     /// Fills a field in, by its name.
@@ -156,17 +169,13 @@ impl Browser {
         Ok(field.send_keys(text).await?)
     }
 
-    /// Clicks a link or a button of the page's content, by what it says.
+    /// Clicks a link or a button of the page's content, by what it says, and waits for where it leads.
     pub(crate) async fn click(&self, label: &str) -> Result<()> {
-        let path = format!(
-            "//main//*[self::a or self::button or self::summary][normalize-space()='{label}']"
-        );
+        let path = format!("//main//*[self::a or self::button][normalize-space()='{label}']");
         let wait = self.client.wait().at_most(SOON);
         let found = wait.for_element(Locator::XPath(&path)).await;
-        Ok(found
-            .with_context(|| format!("nothing says {label}"))?
-            .click()
-            .await?)
+        self.leave_by(found.with_context(|| format!("nothing says {label}"))?)
+            .await
     }
 
     /// Waits until the page says something.

@@ -114,15 +114,7 @@ async fn read_only(network: &Network, hub: &Hub, page: &Browser) -> Result<Node>
     hub.log_in(&bob, "bob").await?;
     assert!(bob.fails("dm clone hub alice/app").await.contains("no dot"));
     page.go("/alice/app/settings").await?;
-    page.until_says("Collaborators").await?;
-    let form = "form[action$='/settings/grant']:has(input[list])";
-    page.find(&format!("main {form} [name='user']"))
-        .await?
-        .send_keys("bob")
-        .await?;
-    page.find(&format!("main {form} button"))
-        .await?
-        .click()
+    page.submit("/settings/grant", &[("user", "bob"), ("access", "read")])
         .await?;
     page.until_says("bob").await?;
     bob.ok("dm clone hub alice/app").await;

@@ -41,8 +41,10 @@ impl Browser {
     /// Opens a window whose addresses are those of a hub.
     pub(crate) async fn open(hub: &str) -> Result<Self> {
         let profile = tempfile::tempdir()?;
-        let mut driver = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=SEVERE"])
+        // In a namespace of its own, so that all of the browser ends when this process is killed.
+        let mut driver = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["chromedriver", "--port=0", "--log-level=SEVERE"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -89,11 +90,18 @@ fn attempt(source: &Arc<Recorded>, target: &Target, polls: usize) -> bool {
 
 /// What a power cut may do to what was never synced: files that the base has not lose some of their bytes.
 fn lose_power(copy: &Path, base: &Path) {
-    let known: HashSet<Vec<u8>> = describe(base).into_keys().collect();
+    let in_copy = |path: &[u8]| {
+        copy.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path))
+    };
+    // By inode: a new name of one that the base has is no new file.
+    let known: HashSet<u64> = describe(base)
+        .into_keys()
+        .filter_map(|path| Some(fs::symlink_metadata(in_copy(&path)).ok()?.ino()))
+        .collect();
     for path in describe(copy).into_keys() {
-        let file = copy.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&path));
+        let file = in_copy(&path);
         let metadata = fs::symlink_metadata(&file).expect("stat");
-        if metadata.is_file() && !known.contains(&path) {
+        if metadata.is_file() && !known.contains(&metadata.ino()) {
             let file = fs::OpenOptions::new().write(true).open(file).expect("open");
             let size = metadata.len();
             file.set_len(size / 2).expect("truncate");

@@ -2,7 +2,7 @@
 
 CARGO := $(shell command -v cargo || echo $$HOME/.cargo/bin/cargo)
 
-.PHONY: help build install demo demo-stop test fuzz bench fmt
+.PHONY: help build install demo demo-stop test fuzz bench screenshots fmt
 
 help:
 	@echo "make demo       see the whole of Dotmesh at work on this machine (stop it with make demo-stop)"
@@ -10,6 +10,7 @@ help:
 	@echo "make fuzz       look for inputs that break a reader of outside bytes; TARGET=pack SECONDS=600 for one and how long"
 	@echo "make build      build dm, dotmeshd and dothub into target/release"
 	@echo "make install    put them into /usr/local/bin"
+	@echo "make screenshots  make the pictures of the hub's pages in docs/screenshots"
 	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,transfer,list for a part of it"
 
 build:
@@ -41,6 +42,13 @@ bench:
 	@scripts/setup.sh bench
 	$(CARGO) build --release --bins
 	BENCH_ONLY="$(ONLY)" BENCH_SCALE="$(or $(SCALE),1)" $(CARGO) bench --package dotmesh-testkit
+
+# Pictures of the hub's pages, of the tutorial's states.
+screenshots:
+	@scripts/setup.sh test
+	@scripts/images.sh --prepared >/dev/null
+	$(CARGO) build --bins
+	$(CARGO) test --package dotmesh-testkit --test e2e -- --ignored screenshots
 
 fmt:
 	$(CARGO) fmt --all

@@ -91,6 +91,8 @@ start() {
     wait_until 30 "starting the colleague's node" test -S /run/dotmesh/bob.sock
     wait_until 30 "starting the hub" curl -fsS "http://$hub_address/api/v1/version"
     alice_key=$(dothub user add alice --data "$demo/hub" | tail -n 1)
+    password=$(tr -dc a-z </dev/urandom | head -c 12) || true
+    printf %s "$password" | dothub user password alice --data "$demo/hub" >/dev/null
     bob_key=$(dothub user add bob --data "$demo/hub" | tail -n 1)
     tutorial
 }
@@ -122,6 +124,9 @@ tutorial() {
    Eek - register as any new user (e.g. '"'newuser1'"') to see
    that all new accounts are showing a compromised image."'
     show dm push hub mobycounter_app security-vulnerability
+    permalink=$(dm open security-vulnerability --print)
+    # The page is there, and it is that state's.
+    curl -fsS -H "Authorization: Bearer $alice_key" "$permalink" | grep -q "compromised image" || fail "the permalink does not open"
     show dm checkout master
     app_ready
     show dm log --oneline
@@ -149,6 +154,8 @@ colleague() {
     cat <<END
   Alice's, on the empty state:        http://localhost:8100
   the colleague's, compromised:       http://localhost:8101   (log in as any new user)
+  the hole's page on the hub:         $permalink
+                                      (log in as alice, password $password)
 
 Go on as Alice:                       export PATH=$bin:\$PATH HOME=$demo/alice; dm list; dm checkout many-users
 Go on as the colleague:               export PATH=$bin:\$PATH HOME=$demo/bob DOTMESH_SOCKET=/run/dotmesh/bob.sock

@@ -134,7 +134,8 @@ impl Database {
     ) -> Result<Vec<UserName>, DatabaseError> {
         let prefix = prefix.to_ascii_lowercase();
         let names: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM users WHERE substr(lower(name), 1, $1) = $2 ORDER BY name LIMIT $3",
+            "SELECT name FROM users WHERE substr(lower(name), 1, CAST($1 AS INTEGER)) = $2
+             ORDER BY name LIMIT $3",
         )
         .bind(prefix.chars().count() as i64)
         .bind(ids::text(&prefix))

@@ -2,13 +2,14 @@
 
 use askama::Template;
 use axum::extract::State;
-use dotmesh_model::BranchName;
+use dotmesh_model::{BranchName, CommitId};
 
 use crate::access::Action;
 use crate::database::notes::NoteOn;
 use crate::extract::{DotPath, RefPath};
 use crate::operations::describe_commit::{self, CommitDetails};
 use crate::operations::resolve_ref::resolve_ref;
+use crate::operations::tree::facts::{CommitFacts, commit_facts};
 use crate::pages::notes::Notes;
 use crate::state::Hub;
 use crate::web::visit::{DotHeader, Tab};
@@ -23,6 +24,8 @@ struct CommitPage {
     heads: Vec<BranchName>,
     tags: Vec<BranchName>,
     commands: Vec<String>,
+    facts: CommitFacts,
+    facts_at: CommitId,
     notes: Notes,
 }
 
@@ -57,7 +60,9 @@ pub async fn get(
         .filter(|tag| tag.commit == commit.id)
         .map(|tag| tag.name);
     let (heads, tags) = (heads.collect(), tags.collect());
+    let facts_at = commit.id;
     let commands = commit.commands(&visit.hub_url, &dot.url());
+    let facts = commit_facts(&hub, &open, commit.id).await?;
     let on = NoteOn::Commit(commit.id);
     let notes = Notes::on(&hub, &visit, &open, &dot, &on).await?;
     render(&CommitPage {
@@ -67,6 +72,8 @@ pub async fn get(
         heads,
         tags,
         commands,
+        facts,
+        facts_at,
         notes,
     })
 }

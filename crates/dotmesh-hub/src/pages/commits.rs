@@ -12,6 +12,7 @@ use crate::database::tags::Tag;
 use crate::error::HubError;
 use crate::extract::{BranchPath, DotPath};
 use crate::operations::describe_commit::CommitSummary;
+use crate::operations::resolve_ref::resolve_ref;
 use crate::pages::notes::Notes;
 use crate::state::Hub;
 use crate::web::visit::{DotHeader, Tab};
@@ -46,7 +47,7 @@ impl CommitsPage {
 /// Where to begin.
 #[derive(Debug, Deserialize)]
 pub struct From {
-    from: Option<CommitId>,
+    from: Option<String>,
 }
 
 /// Shows the default branch.
@@ -80,9 +81,14 @@ pub async fn get(
             dot: name.clone(),
             branch: branch.clone(),
         })?;
+    // Where the dot is comes before where in it: a former name leads on with whatever follows.
+    let from = match from {
+        Some(from) => resolve_ref(&hub, &open, &from).await?,
+        None => head,
+    };
     let ancestry = hub
         .database
-        .ancestry(id, from.unwrap_or(head), CommitId::ROOT, COMMITS_PER_PAGE)
+        .ancestry(id, from, CommitId::ROOT, COMMITS_PER_PAGE)
         .await?;
     let commits = ancestry
         .commits

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use askama::Template;
 use axum::extract::State;
-use dotmesh_model::BranchName;
+use dotmesh_model::{BranchName, CommitId};
 
 use crate::access::Action;
 use crate::database::tags::Tag;
 use crate::extract::DotPath;
 use crate::operations::describe_commit::CommitSummary;
+use crate::operations::tree::facts::{CommitFacts, commit_facts};
 use crate::state::Hub;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, markdown, render};
@@ -24,6 +25,8 @@ struct DotPage {
     protected: BTreeSet<BranchName>,
     tags: Vec<Tag>,
     commands: Vec<String>,
+    /// What is in a commit, and in which.
+    facts: Option<(CommitId, CommitFacts)>,
 }
 
 struct Branch {
@@ -44,7 +47,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
     let id = open.existing()?;
     let heads = hub.database.branches(id).await?;
     let ids: Vec<_> = heads.iter().map(|branch| branch.head).collect();
-    let mut commits = hub.database.summaries(id, &ids).await?;
+    let commits = hub.database.summaries(id, &ids).await?;
     let mut branches: Vec<Branch> = heads
         .into_iter()
         .map(|branch| Branch {
@@ -52,7 +55,6 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
             name: branch.name,
         })
         .collect();
-    commits.clear();
     // The default branch first, then the newest.
     branches.sort_by_key(|branch| {
         let is_default = branch.name.as_str() == dot.default_branch;
@@ -65,6 +67,12 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
         format!("dm clone {}{}", visit.hub_url, dot.url()),
         "docker-compose up -d".to_owned(),
     ];
+    // What was ever committed on the default branch, or else on whichever is first.
+    let shown = branches.iter().find_map(|branch| branch.commit.as_ref());
+    let facts = match shown {
+        Some(commit) => Some((commit.id, commit_facts(&hub, &open, commit.id).await?)),
+        None => None,
+    };
     let tags = hub.database.tags(id).await?;
     let protected = hub.database.protected(id).await?;
     let description = markdown::render(&dot.description);
@@ -76,5 +84,6 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
         protected,
         tags,
         commands,
+        facts,
     })
 }

@@ -203,6 +203,7 @@ async fn names_do_no_harm() {
             "<img src=x",
             "<i>",
             "\u{202e}",
+            "..%2fetc\"",
             "onerror=alert(1)\">",
         ] {
             assert!(!page.contains(active), "{active}: {page}");
@@ -400,7 +401,7 @@ async fn commits_are_compared() {
         chosen.headers()["location"],
         format!("/carol/app/compare/{a}...master")
     );
-    for bad in ["from=a%0d%0ab:c&to=master", "from=%2F%2Fevil&to=master"] {
+    for bad in ["from=a%0d%0ab&to=master", "from=%2F%2Fevil&to=master"] {
         let chosen = stage
             .request(&format!("/carol/app/compare?{bad}"))
             .send()

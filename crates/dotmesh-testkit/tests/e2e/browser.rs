@@ -41,8 +41,10 @@ impl Browser {
     /// Opens a window whose addresses are those of a hub.
     pub(crate) async fn open(hub: &str) -> Result<Self> {
         let profile = tempfile::tempdir()?;
-        let mut driver = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=SEVERE"])
+        // In a namespace of its own, so that all of the browser ends when this process is killed.
+        let mut driver = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["chromedriver", "--port=0", "--log-level=SEVERE"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
@@ -56,6 +58,7 @@ impl Browser {
             }
         };
         let options = json!({
+            "unhandledPromptBehavior": "accept",
             "goog:chromeOptions": {
                 "args": [
                     "--headless=new",
@@ -127,6 +130,40 @@ impl Browser {
         found.with_context(|| format!("no {css}"))
     }
 
+    /// Fills a form in, found by the end of its action, and submits it.
+    pub(crate) async fn submit(&self, action: &str, fields: &[(&str, &str)]) -> Result<()> {
+        let form = format!("main form[action$='{action}']");
+        // A form may be folded away.
+        self.find(&form).await?;
+        self.script(
+            "document.querySelectorAll('main details').forEach((part) => { part.open = true; })",
+        )
+        .await?;
+        for (name, value) in fields {
+            let field = self.find(&format!("{form} [name='{name}']")).await?;
+            if field.tag_name().await? == "select" {
+                field.select_by_value(value).await?;
+            } else {
+                field.clear().await?;
+                field.send_keys(value).await?;
+            }
+        }
+        let button = self.find(&format!("{form} button")).await?;
+        self.leave_by(button).await
+    }
+
+    /// Clicks on what leads to another page, and waits for that.
+    async fn leave_by(&self, element: Element) -> Result<()> {
+        self.script("window.isOld = true").await?;
+        element.click().await?;
+        wait_for("the next page", SOON, async || {
+            let script = "return !window.isOld && document.readyState === 'complete'";
+            ensure!(self.script(script).await? == true, "the old one is there");
+            Ok(())
+        })
+        .await
+    }
+
     /// Fills a field in, by its name.
     pub(crate) async fn fill(&self, name: &str, text: &str) -> Result<()> {
         let field = self.find(&format!("main [name='{name}']")).await?;
@@ -134,17 +171,13 @@ impl Browser {
         Ok(field.send_keys(text).await?)
     }
 
-    /// Clicks a link or a button of the page's content, by what it says.
+    /// Clicks a link or a button of the page's content, by what it says, and waits for where it leads.
     pub(crate) async fn click(&self, label: &str) -> Result<()> {
-        let path = format!(
-            "//main//*[self::a or self::button or self::summary][normalize-space()='{label}']"
-        );
+        let path = format!("//main//*[self::a or self::button][normalize-space()='{label}']");
         let wait = self.client.wait().at_most(SOON);
         let found = wait.for_element(Locator::XPath(&path)).await;
-        Ok(found
-            .with_context(|| format!("nothing says {label}"))?
-            .click()
-            .await?)
+        self.leave_by(found.with_context(|| format!("nothing says {label}"))?)
+            .await
     }
 
     /// Waits until the page says something.

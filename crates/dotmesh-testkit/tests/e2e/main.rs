@@ -8,6 +8,7 @@ mod branches;
 mod browser;
 mod deletion;
 mod history;
+mod hub_pages;
 mod one_instant;
 mod screenshots;
 mod survival;

@@ -24,9 +24,15 @@ async fn screenshots() -> Result<()> {
     let alice = Node::start(&network, "alice").await?;
     tutorial::capture(&alice, &hub).await?;
     hub.set_password("alice", "correct horse battery").await?;
+    hub.make_administrator("alice").await?;
 
     let browser = Browser::open(&hub.url).await?;
-    shoot(&browser, &folder, &[("start", "/"), ("login", "/-/login")]).await?;
+    let pages = [
+        ("start", "/"),
+        ("login", "/-/login"),
+        ("signup", "/-/signup"),
+    ];
+    shoot(&browser, &folder, &pages).await?;
     browser.go("/-/login").await?;
     browser.fill("user", "alice").await?;
     browser.fill("password", "correct horse battery").await?;
@@ -45,6 +51,26 @@ async fn screenshots() -> Result<()> {
         ("commit", format!("{DOT}/commit/{commit}")),
         ("graph", format!("{DOT}/graph")),
         ("activity", format!("{DOT}/activity")),
+        (
+            "folder",
+            format!("{DOT}/tree/security-vulnerability/uploads"),
+        ),
+        (
+            "file",
+            format!("{DOT}/tree/security-vulnerability/uploads/default.png"),
+        ),
+        (
+            "compare",
+            format!("{DOT}/compare/master...security-vulnerability"),
+        ),
+        ("settings", format!("{DOT}/settings")),
+        ("fork", format!("{DOT}/fork")),
+        ("search", "/-/search?q=user".to_owned()),
+        ("account", "/-/settings".to_owned()),
+        ("keys", "/-/settings/keys".to_owned()),
+        ("trash", "/-/trash".to_owned()),
+        ("admin", "/-/admin".to_owned()),
+        ("audit-log", "/-/admin/events".to_owned()),
         ("not-found", "/alice/nothing".to_owned()),
     ];
     let pages: Vec<_> = pages

@@ -248,6 +248,8 @@ impl Hub {
                 "serve",
                 "--listen",
                 &format!("{}:0", network.host_address()),
+                "--sign-up",
+                "open",
             ])
             .arg("--data")
             .arg(data.path())
@@ -299,6 +301,19 @@ impl Hub {
         stdin.write_all(password.as_bytes()).await?;
         drop(stdin);
         ensure!(child.wait().await?.success(), "no password was set");
+        Ok(())
+    }
+
+    /// Lets a user see the pages of administrators.
+    pub(crate) async fn make_administrator(&self, name: &str) -> Result<()> {
+        let mut command = binary("dothub");
+        command.args(["user", "admin", name, "--on", "--data"]);
+        let output = command.arg(self.data.path()).output().await?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(())
     }
 

@@ -66,6 +66,8 @@ async fn a_team_lives_on_its_hub() -> Result<()> {
     page.click("Tags").await?;
     page.until_says("alice/app").await?;
 
+    no_barriers(&page).await?;
+
     let bob = read_only(&network, &hub, &page).await?;
     fork(&hub, &bob).await?;
 
@@ -77,6 +79,32 @@ async fn a_team_lives_on_its_hub() -> Result<()> {
     page.submit("/-/trash/restore", &[]).await?;
     page.go("/alice/app/commit/eek").await?;
     page.until_says("Eek").await
+}
+
+/// Everyone can use the pages.
+async fn no_barriers(page: &Browser) -> Result<()> {
+    for path in [
+        "/",
+        "/alice",
+        "/alice/app",
+        "/alice/app/commits",
+        "/alice/app/commit/eek",
+        "/alice/app/tree/eek/uploads",
+        "/alice/app/tree/eek/uploads/pirate-flag.png",
+        "/alice/app/compare/master...eek",
+        "/alice/app/graph",
+        "/alice/app/activity",
+        "/alice/app/settings",
+        "/-/search?q=eek",
+        "/-/settings",
+        "/-/settings/keys",
+        "/-/trash",
+    ] {
+        page.go(path).await?;
+        let barriers = page.barriers().await?;
+        ensure!(barriers.is_empty(), "{path}: {barriers:#?}");
+    }
+    Ok(())
 }
 
 async fn sign_up(page: &Browser, user: &str) -> Result<()> {

@@ -169,7 +169,8 @@ async fn transfers_that_are_cut_go_on_and_come_to_the_same() {
     let size = 40 * 1_600_000;
     let commit = CommitId::from_bytes([7; 16]);
 
-    let mut budgets: Vec<u64> = (0..8).map(|_| next() % (20 << 20)).collect();
+    // Together less than the noise in the files, so that all of them are used up, however much is sent again.
+    let mut budgets: Vec<u64> = (0..8).map(|_| next() % (4 << 20)).collect();
     budgets.extend([1, 100, 5000]);
     let count = budgets.len() as u64;
     let proxy = Proxy::before(&hub.url, budgets).await;
@@ -184,8 +185,7 @@ async fn transfers_that_are_cut_go_on_and_come_to_the_same() {
         }
     };
     let cuts = proxy.cuts.load(Ordering::Relaxed);
-    // How many connections a push takes is up to the moment.
-    assert!(cuts > count / 2, "{cuts} cuts of {count} were met");
+    assert_eq!(cuts, count, "all cuts were met");
     let up = proxy.up.load(Ordering::Relaxed);
     assert!(up < size + cuts * UNDER_WAY, "{up} bytes for {size}");
     assert_eq!(root_of(data.path()).await, root);

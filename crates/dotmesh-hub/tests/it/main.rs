@@ -36,6 +36,7 @@ mod several;
 mod stores;
 mod supervised;
 mod support;
+mod tls;
 mod tree_pages;
 #[expect(
     dead_code,

@@ -20,7 +20,7 @@ const READERS: usize = 200;
 const PUSHERS: usize = 10;
 const LOAD: Duration = Duration::from_secs(20);
 
-/// Every page that is there to be looked at. In place of `DOT` comes `OWNER/DOT`, of `NEW`, `OLD` and `MIDDLE` a commit.
+/// Every page that is there to be looked at. `NEW` is the newest commit, `MIDDLE` one of the newer half.
 const PAGES: &[(&str, &str)] = &[
     ("home", "/"),
     ("owner", "/OWNER"),
@@ -83,13 +83,14 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
 async fn visit_page(library: &Library, page: &str, number: usize) -> Result<f64> {
     let dot = number % library.dots;
     let commits = &library.history.commits;
-    let commit = |at: usize| commits[at % commits.len()].id.to_string();
+    let half = commits.len() / 2;
+    let commit = |at: usize| commits[at].id.to_string();
     let owner = library.owner_of(dot);
     let path = page
         .replace("OWNER", &owner.name)
         .replace("DOT", &library.dot(dot))
         .replace("NEW", &commit(commits.len() - 1))
-        .replace("MIDDLE", &commit(number * 31 + commits.len() / 2));
+        .replace("MIDDLE", &commit(half + number * 31 % half));
     let start = Instant::now();
     let answer = library
         .http

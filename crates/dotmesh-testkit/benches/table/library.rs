@@ -63,7 +63,8 @@ impl Hub {
         );
         let text = String::from_utf8(added.stdout)?;
         let key = text.lines().last().context("no key")?.to_owned();
-        let client = HubClient::new(self.url.parse()?, name.parse()?, key.clone())?;
+        let address = self.url.parse().map_err(anyhow::Error::msg)?;
+        let client = HubClient::new(address, name.parse()?, key.clone())?;
         Ok(Owner {
             name: name.to_owned(),
             key,
@@ -123,7 +124,8 @@ impl Library {
             .map(|n| hub.account(&format!("team{n}")))
             .collect::<Result<_>>()?;
         let mut history = History::new();
-        let count = size.of(10_000).max(100);
+        // In the newer half of fewer not every file would be there.
+        let count = size.of(10_000).max(4 * SUBDOTS.len() * FILES);
         while history.commits.len() < count {
             let batch = BATCH.min(count - history.commits.len());
             history.push(&owners[0], "app0", batch).await?;
@@ -234,7 +236,7 @@ impl History {
             })
         };
         let mut branches = vec![branch("master".to_owned(), old)?];
-        if self.commits.len() % BATCH == 0 {
+        if self.commits.len().is_multiple_of(BATCH) {
             branches.push(branch(format!("at-{}", self.commits.len()), None)?);
         }
         let finish = FinishUpload { commits, branches };
@@ -269,14 +271,7 @@ impl History {
             let tree = Object::new(Kind::TreeNode, TreeNode::Leaf(files.clone()).encode());
             folders.push(entry(name, InodeKind::Directory { tree: add(&tree) }));
         }
-        let folders = Object::new(Kind::TreeNode, TreeNode::Leaf(folders).encode());
-        let data = entry(
-            "data",
-            InodeKind::Directory {
-                tree: add(&folders),
-            },
-        );
-        let top = Object::new(Kind::TreeNode, TreeNode::Leaf(vec![data]).encode());
+        let top = Object::new(Kind::TreeNode, TreeNode::Leaf(folders).encode());
         let root = Root {
             attributes: Attributes::default(),
             tree: add(&top),

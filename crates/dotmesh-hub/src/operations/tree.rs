@@ -11,6 +11,7 @@ pub mod facts;
 pub mod file_type;
 pub mod growth;
 pub mod path;
+pub mod renames;
 pub mod resolve;
 pub mod size_history;
 mod tar_header;

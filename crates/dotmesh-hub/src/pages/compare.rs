@@ -17,6 +17,7 @@ use crate::operations::tree::diff::{Change, ChangeKind, Diff, DiffLimits, Subdot
 use crate::operations::tree::facts::{CommitFacts, StoreKind, commit_facts};
 use crate::operations::tree::file_type::{self, FileType, ImageType};
 use crate::operations::tree::path::shown;
+use crate::operations::tree::renames::{Rename, find_renames};
 use crate::operations::tree::text_diff::{self, LineKind, TextChanges};
 use crate::operations::tree::{TreePath, TreeReader};
 use crate::state::Hub;
@@ -65,7 +66,9 @@ struct Subdot {
 
 struct File {
     path: TreePath,
-    kind: ChangeKind,
+    /// Its name before, where that was another.
+    from: Option<TreePath>,
+    label: &'static str,
     what: &'static str,
     before: Option<u64>,
     after: Option<u64>,
@@ -109,7 +112,7 @@ impl ComparePage {
             &self.dot,
             "tree",
             &self.from.commit.id.to_string(),
-            &file.path,
+            file.from.as_ref().unwrap_or(&file.path),
         )
     }
 
@@ -145,13 +148,21 @@ impl Subdot {
 }
 
 impl File {
-    fn label(&self) -> &'static str {
-        match self.kind {
-            ChangeKind::Added => "added",
-            ChangeKind::Removed => "removed",
-            ChangeKind::Changed => "changed",
-            ChangeKind::Attributes => "attributes",
+    fn of(rename: Rename) -> Self {
+        let size = FileBytes::of(&rename.inode).map(|file| file.size);
+        Self {
+            path: rename.to,
+            from: Some(rename.from),
+            label: "renamed",
+            what: kind(&rename.inode),
+            before: size,
+            after: size,
+            body: Body::None,
         }
+    }
+
+    fn label(&self) -> &'static str {
+        self.label
     }
 
     fn sizes(&self) -> String {
@@ -254,7 +265,10 @@ pub async fn get(
         to: &to,
         facts: &facts,
     };
-    let files = page.files(diff.changes).await?;
+    let (changes, renames) = find_renames(diff.changes);
+    let mut files = page.files(changes).await?;
+    files.extend(renames.into_iter().map(File::of));
+    files.sort_by(|one, other| one.path.cmp(&other.path));
     render(&ComparePage {
         visit,
         subdots,
@@ -338,7 +352,13 @@ impl Compared<'_> {
             }
         };
         Ok(File {
-            kind: change.kind,
+            from: None,
+            label: match change.kind {
+                ChangeKind::Added => "added",
+                ChangeKind::Removed => "removed",
+                ChangeKind::Changed => "changed",
+                ChangeKind::Attributes => "attributes",
+            },
             what: change
                 .after
                 .as_ref()

@@ -75,7 +75,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
     };
     let tags = hub.database.tags(id).await?;
     let protected = hub.database.protected(id).await?;
-    let description = markdown::render(&dot.description);
+    let description = markdown::render(&dot.description, &markdown::Place::of(&dot));
     render(&DotPage {
         visit,
         dot,

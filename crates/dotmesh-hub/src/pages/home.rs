@@ -11,6 +11,8 @@ use crate::web::{Page, Visit, render};
 #[template(path = "home.html")]
 struct HomePage {
     visit: Visit,
+    /// How many dots others offer to the viewer.
+    offers: u64,
     dots: Vec<DotSummary>,
 }
 
@@ -20,6 +22,14 @@ pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
         Some(user) => Listing::Accessible(user.id),
         None => Listing::Public,
     };
+    let offers = match visit.user() {
+        Some(user) => hub.database.offers(user.id).await?.len() as u64,
+        None => 0,
+    };
     let dots = hub.database.list_dots(listing).await?;
-    render(&HomePage { visit, dots })
+    render(&HomePage {
+        visit,
+        offers,
+        dots,
+    })
 }

@@ -56,18 +56,22 @@ impl Notes {
         on: &NoteOn,
     ) -> Result<Self, HubError> {
         let user = visit.user();
+        let (field, value) = match on {
+            NoteOn::Commit(commit) => ("commit", commit.to_string()),
+            NoteOn::Branch(branch) => ("branch", branch.to_string()),
+        };
+        let place = markdown::Place {
+            reference: value.clone(),
+            ..markdown::Place::of(dot)
+        };
         let list = hub.database.notes(open.existing()?, on).await?;
         let list = list.into_iter().map(|note| ShownNote {
             is_deletable: dot.has_maintainer || user.is_some_and(|user| user.name == note.author),
             id: note.id,
             author: note.author.to_string(),
             created: note.created,
-            body: markdown::render(&note.body),
+            body: markdown::render(&note.body, &place),
         });
-        let (field, value) = match on {
-            NoteOn::Commit(commit) => ("commit", commit.to_string()),
-            NoteOn::Branch(branch) => ("branch", branch.to_string()),
-        };
         Ok(Self {
             list: list.collect(),
             field,

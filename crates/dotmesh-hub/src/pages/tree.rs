@@ -69,6 +69,15 @@ impl Place {
         address(dot, "tree", &self.reference, &self.path.join(name))
     }
 
+    /// Where a text in a folder of this commit is.
+    fn markdown(&self, dot: &DotHeader, folder: &TreePath) -> markdown::Place {
+        markdown::Place {
+            dot: dot.url(),
+            reference: self.reference.clone(),
+            folder: folder.address(),
+        }
+    }
+
     fn history(&self, dot: &DotHeader) -> String {
         if self.branches.contains(&self.reference) {
             format!("{}/commits/{}", dot.url(), self.reference)
@@ -205,7 +214,8 @@ pub async fn get(
             // Stable: by name otherwise.
             listing.entries.sort_by_key(|entry| !entry.is_folder());
         }
-        let readme = readme(&open.reader, &listing).await?;
+        let folder = place.markdown(&open.header, &place.path);
+        let readme = readme(&open.reader, &listing, &folder).await?;
         return render(&FolderPage {
             visit,
             dot: open.header,
@@ -215,7 +225,9 @@ pub async fn get(
             readme,
         });
     }
-    let content = content(&open.reader, &place.path, &found.inode).await?;
+    let folder = place.path.parent().unwrap_or_default();
+    let folder = place.markdown(&open.header, &folder);
+    let content = content(&open.reader, &place.path, &found.inode, folder).await?;
     render(&FilePage {
         visit,
         dot: open.header,
@@ -226,7 +238,11 @@ pub async fn get(
     })
 }
 
-async fn readme(reader: &TreeReader, listing: &Listing) -> Result<Option<Readme>, HubError> {
+async fn readme(
+    reader: &TreeReader,
+    listing: &Listing,
+    folder: &markdown::Place,
+) -> Result<Option<Readme>, HubError> {
     let readme = listing.entries.iter().find_map(|entry| {
         let name = entry.name.as_bytes();
         let is_readme = name.eq_ignore_ascii_case(b"readme.md");
@@ -239,11 +255,16 @@ async fn readme(reader: &TreeReader, listing: &Listing) -> Result<Option<Readme>
     let text = reader.beginning(file, MAX_README as usize).await?;
     Ok(std::str::from_utf8(&text).ok().map(|text| Readme {
         name: shown(entry.name.as_bytes()),
-        html: markdown::render(text),
+        html: markdown::render(text, folder),
     }))
 }
 
-async fn content(reader: &TreeReader, path: &TreePath, inode: &Inode) -> Result<Shown, HubError> {
+async fn content(
+    reader: &TreeReader,
+    path: &TreePath,
+    inode: &Inode,
+    folder: markdown::Place,
+) -> Result<Shown, HubError> {
     let (file, name) = match (&inode.kind, FileBytes::of(inode), path.last()) {
         (InodeKind::Symlink { target }, _, _) => {
             let target = shown(target);
@@ -278,7 +299,7 @@ async fn content(reader: &TreeReader, path: &TreePath, inode: &Inode) -> Result<
                     .filter(|text| !text.contains('\0'))?;
                 Some(match kind {
                     FileType::Markdown => Shown::Markdown {
-                        html: markdown::render(text),
+                        html: markdown::render(text, &folder),
                     },
                     _ => Shown::Text {
                         html: highlight::render(&name, text),

@@ -196,6 +196,7 @@ async fn a_dot_is_looked_after_on_its_pages() {
             .shows("/alice/shop/settings", "It is offered to")
             .await
     );
+    assert!(bob.shows("/", "1 dot is offered to you").await);
     let page = bob.get("/-/offers").await.body;
     let id = page
         .split("name=\"dot\" value=\"")

@@ -19,7 +19,9 @@ static SHARED: LazyLock<S3Server> = LazyLock::new(S3Server::start);
 
 /// Where `scripts/setup.sh test` has put it.
 fn weed() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools/bin/weed")
+    let weed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools/bin/weed");
+    assert!(weed.exists(), "`make test` installs SeaweedFS first");
+    weed
 }
 
 /// An address on the loopback interface that nobody else has, and the first of some ports: the server has

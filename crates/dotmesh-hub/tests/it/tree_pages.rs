@@ -125,7 +125,10 @@ async fn folders_and_files_are_shown() {
     let first = subdot(
         b"uploads",
         &[
-            (b"README.md", b"# Pirates\n\n<script>alert(1)</script>"),
+            (
+                b"README.md",
+                b"# Pirates\n\n![a](flag.png) <script>alert(1)</script>",
+            ),
             (b"app.js", b"const a = '<b>';\n"),
             (b"flag.png", PNG),
             (b"data", b"\0\x01\x02<script>"),
@@ -144,6 +147,7 @@ async fn folders_and_files_are_shown() {
     assert!(page.contains("<h1>Pirates</h1>") && page.contains("&lt;script&gt;"));
     assert!(!page.contains("<script>alert"));
     assert!(page.contains("rw-r-----") && page.contains("17 B"));
+    assert!(page.contains("<img src=\"/carol/app/raw/master/uploads/flag.png\""));
     let page = stage.page("/carol/app/tree/master/uploads/app.js").await;
     assert!(page.contains("<span class=\"hl-k\">const</span>"));
     assert!(page.contains("&lt;b&gt;") && !page.contains("<b>"));
@@ -364,6 +368,7 @@ async fn commits_are_compared() {
             (b"a.txt", b"one\ntwo words\nthree\n"),
             (b"b.png", PNG),
             (b"gone", b"x"),
+            (b"moved", b"the same bytes"),
         ],
     );
     let first = stage.push(None, &old).await;
@@ -373,6 +378,7 @@ async fn commits_are_compared() {
             (b"a.txt", b"one\ntwo <words>\nthree\n"),
             (b"b.png", b"\x89PNG\r\n\x1a\n\0\0 another"),
             (b"new.svg", b"<svg><script>alert(1)</script></svg>"),
+            (b"there", b"the same bytes"),
         ],
     );
     let second = stage.push(Some(&first), &new).await;
@@ -387,6 +393,9 @@ async fn commits_are_compared() {
         format!("src=\"/carol/app/raw/{b}/uploads/b.png\""),
         format!("src=\"/carol/app/raw/{b}/uploads/new.svg\""),
         format!("href=\"/carol/app/tree/{a}/uploads/gone\""),
+        "<span class=\"badge renamed\">renamed".to_owned(),
+        format!("href=\"/carol/app/tree/{a}/uploads/moved\""),
+        format!("href=\"/carol/app/tree/{b}/uploads/there\""),
         format!("href=\"/carol/app/compare/master...{a}\""),
     ] {
         assert!(page.contains(&address), "{address}: {page}");

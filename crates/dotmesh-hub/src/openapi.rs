@@ -2,6 +2,12 @@
 //!
 //! A route is in the router because it is described: `router.rs` lists the handlers, and both the router and the document
 //! are made of that list. The one that is checked in is `docs/openapi.json`.
+//!
+//! **A new route** is a handler with `#[utoipa::path]` in a file of `routes/`, and its name in `router.rs`. Its doc comment
+//! is what the document says of it; `params` names the extractors of its path (described in `parameters.rs`) and its
+//! query, and `responses` the success and one of the groups of problems of `refusals.rs`. It is in the security schemes'
+//! hands unless it says `security`. Types of its bodies derive `ToSchema`. `UPDATE=1 cargo test -p dotmesh-hub --test it
+//! openapi` writes the document; the tests of roles check every answer against it.
 
 use std::sync::LazyLock;
 
@@ -105,16 +111,15 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
     // No tool knows what a router's wildcard is.
     let paths = std::mem::take(&mut document.paths.paths);
     for (path, mut item) in paths {
-        for operation in [
+        let operations = [
             &mut item.get,
             &mut item.put,
             &mut item.post,
             &mut item.delete,
             &mut item.patch,
-        ] {
-            if let Some(operation) = operation {
-                may_always_fail(operation);
-            }
+        ];
+        for operation in operations.into_iter().flatten() {
+            may_always_fail(operation);
         }
         document.paths.paths.insert(path.replace("{*", "{"), item);
     }

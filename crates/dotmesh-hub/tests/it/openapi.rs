@@ -5,8 +5,12 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use boon::{Compiler, Draft, Schemas};
+use dotmesh_api::ErrorCode;
 use dotmesh_hub::{openapi, router};
 use serde_json::{Map, Value, json};
+
+use crate::pages::Browser;
+use crate::support::TestHub;
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 
@@ -223,6 +227,25 @@ fn the_schemas_are_explained() {
         }
     }
     walk("", &DOCUMENT);
+}
+
+/// What problems and links lead to is there, once.
+#[tokio::test]
+async fn the_page_has_all_of_it() {
+    let hub = TestHub::start().await;
+    let page = Browser::new(&hub).get("/-/api").await.body;
+    let mut places: Vec<_> = operations()
+        .iter()
+        .map(|operation| operation.is["operationId"].as_str().unwrap())
+        .collect();
+    places.extend(ErrorCode::ALL.map(ErrorCode::as_str));
+    let links = page.split("href=\"#").skip(1);
+    places.extend(links.map(|link| link.split('"').next().unwrap()));
+    places.retain(|place| *place != "main");
+    for place in places {
+        let found = page.matches(&format!("id=\"{place}\"")).count();
+        assert_eq!(found, 1, "{place}");
+    }
 }
 
 #[test]

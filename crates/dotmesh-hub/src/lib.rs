@@ -25,6 +25,7 @@ pub mod server;
 pub mod settings;
 pub mod state;
 pub mod store_url;
+pub mod tls;
 pub mod web;
 
 pub use state::Hub;

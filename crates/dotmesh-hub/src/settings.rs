@@ -21,6 +21,8 @@ pub enum SignUp {
 pub struct Settings {
     /// The hub's address for its users, where they reach it by another than it listens on.
     pub url: Option<Url>,
+    /// Whether it speaks TLS itself.
+    pub tls: bool,
     /// Who can make an account.
     pub sign_up: SignUp,
     /// Proxies whose word is taken for where a request comes from.
@@ -83,6 +85,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             url: None,
+            tls: false,
             sign_up: SignUp::Invitation,
             trusted_proxies: Vec::new(),
             open_metrics: false,
@@ -94,7 +97,7 @@ impl Default for Settings {
 impl Settings {
     /// Whether users reach it over TLS.
     pub fn is_secure(&self) -> bool {
-        self.url.as_ref().is_some_and(|url| url.scheme() == "https")
+        self.tls || self.url.as_ref().is_some_and(|url| url.scheme() == "https")
     }
 
     /// Whether an address is one of the hub's own proxies.
@@ -107,7 +110,10 @@ impl Settings {
     pub fn url_for(&self, host: Option<&str>) -> String {
         match &self.url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            None => format!("http://{}", host.unwrap_or("localhost")),
+            None => {
+                let scheme = if self.tls { "https" } else { "http" };
+                format!("{scheme}://{}", host.unwrap_or("localhost"))
+            }
         }
     }
 }

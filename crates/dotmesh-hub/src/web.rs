@@ -1,6 +1,7 @@
 //! What all pages share: who looks, the layout's parts, assets, headers, forms, and how things are shown.
 
 pub mod assets;
+pub mod chart;
 pub mod errors;
 pub mod form;
 pub mod guard;

@@ -11,6 +11,10 @@ mod commands;
 mod data;
 #[path = "table/host.rs"]
 mod host;
+#[path = "table/hub.rs"]
+mod hub;
+#[path = "table/library.rs"]
+mod library;
 #[path = "table/measure.rs"]
 mod measure;
 #[path = "table/peers.rs"]
@@ -32,7 +36,7 @@ use anyhow::{Context as _, Result, ensure};
 
 /// All groups, in the order in which they run: the slowest to set up is last.
 const GROUPS: &[&str] = &[
-    "commit", "checkout", "app", "files", "pages", "growth", "list",
+    "commit", "checkout", "app", "files", "pages", "growth", "list", "hub",
 ];
 /// What `transfer` stands for.
 const TRANSFER: &[&str] = &["app", "files", "pages", "growth"];
@@ -54,7 +58,8 @@ async fn main() -> Result<()> {
             "files" => transfer_files::measure(&mut table, size).await?,
             "pages" => transfer_pages::measure(&mut table, size).await?,
             "growth" => transfer_growth::measure(&mut table, size).await?,
-            _ => commands::list(&mut table).await?,
+            "list" => commands::list(&mut table).await?,
+            _ => hub::measure(&mut table, size).await?,
         }
     }
     table.peaks();

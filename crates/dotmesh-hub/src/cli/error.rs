@@ -10,6 +10,7 @@ use crate::credentials::InvalidPassword;
 use crate::data_dir::DataDirError;
 use crate::database::DatabaseError;
 use crate::store_url::StoreUrlError;
+use crate::tls::TlsError;
 
 /// A command that failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,9 @@ pub(super) enum CliError {
     /// The objects cannot be kept where they shall be.
     #[error(transparent)]
     Store(#[from] StoreUrlError),
+    /// There is no certificate to speak TLS with.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -127,6 +131,7 @@ impl CliError {
             Self::Data(_)
             | Self::Connect { .. }
             | Self::Store(_)
+            | Self::Tls(_)
             | Self::Database(_)
             | Self::Listen { .. }
             | Self::Runtime(_)

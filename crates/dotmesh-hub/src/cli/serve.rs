@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,6 +11,7 @@ use super::{Data, print};
 use crate::data_dir::DataDir;
 use crate::settings::{Network, Settings, SignUp};
 use crate::state::Hub;
+use crate::tls::Tls;
 use crate::{jobs, router, server, store_url};
 
 /// Serve the hub until it gets SIGTERM or SIGINT
@@ -17,7 +19,7 @@ use crate::{jobs, router, server, store_url};
 /// With --database-url and --store-url nothing is kept in a folder: several `dothub serve` behind a load balancer
 /// share them, and each may be stopped, killed or added at any time.
 ///
-/// Prints `listening on http://ADDRESS` when it is ready. Logs go to standard error; RUST_LOG sets how much,
+/// Prints `listening on http://ADDRESS` (https:// with TLS) when it is ready. Logs go to standard error; RUST_LOG sets how much,
 /// e.g. RUST_LOG=warn.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -40,6 +42,22 @@ pub(super) struct Args {
     /// The hub's address for its users, where a proxy gives it another than it listens on, e.g. https://hub.example.com
     #[arg(long, value_name = "URL", env = "DOTHUB_URL")]
     url: Option<url::Url>,
+    /// Speak TLS with the certificate in this file, and those that lead to it, as PEM; read again when it changes
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        env = "DOTHUB_TLS_CERTIFICATE"
+    )]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, as PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_certificate",
+        env = "DOTHUB_TLS_KEY"
+    )]
+    tls_key: Option<PathBuf>,
     /// Who can make an account
     #[arg(long, value_enum, default_value = "invitation", env = "DOTHUB_SIGN_UP")]
     sign_up: SignUp,
@@ -68,6 +86,7 @@ impl Args {
     fn settings(&self) -> Settings {
         Settings {
             url: self.url.clone(),
+            tls: self.tls_certificate.is_some(),
             sign_up: self.sign_up,
             trusted_proxies: self.trusted_proxies.clone(),
             open_metrics: self.open_metrics,
@@ -79,6 +98,9 @@ impl Args {
 /// Serves.
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
     start_logging();
+    let tls = args.tls_certificate.as_ref().zip(args.tls_key.as_ref());
+    let tls = tls.map(|(certificate, key)| Tls::load(certificate, key));
+    let tls = tls.transpose()?;
     // With database and objects elsewhere, nothing is kept here, and any number of processes may serve.
     let folder = match (&args.data.database_url, &args.store_url) {
         (Some(_), Some(_)) => None,
@@ -103,12 +125,13 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     };
     let listener = server::bind(args.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    print(format_args!("listening on http://{address}"))?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    print(format_args!("listening on {scheme}://{address}"))?;
     let shutdown = async {
         shutdown.await;
         hub.live.close();
     };
-    server::serve(listener, router::router(hub.clone()), shutdown).await;
+    server::serve(listener, tls, router::router(hub.clone()), shutdown).await;
     hub.database.close().await;
     Ok(())
 }

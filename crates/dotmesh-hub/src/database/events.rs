@@ -231,6 +231,26 @@ impl Database {
 }
 
 impl Database {
+    /// How many events a dot had in each week of 7 days since `from`, by the number of the week; of most weeks, maybe,
+    /// nothing is said.
+    pub async fn events_by_week(
+        &self,
+        dot: DotId,
+        from: Timestamp,
+    ) -> Result<Vec<(i64, u64)>, DatabaseError> {
+        let rows: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT (time - $2) / 604800, count(*) FROM events
+             WHERE dot = $1 AND time >= $2 GROUP BY 1 ORDER BY 1",
+        )
+        .bind(dot)
+        .bind(from.as_second())
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|(week, count)| Ok((week, ids::unsigned(count)?)))
+            .collect()
+    }
+
     /// The number of a dot's last event; 0 when nothing has happened to it.
     pub async fn newest_event(&self, dot: DotId) -> Result<i64, DatabaseError> {
         let id = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events WHERE dot = $1")

@@ -1,9 +1,11 @@
 //! What was counted of commits.
 
+use std::collections::HashMap;
+
 use dotmesh_model::CommitId;
 
-use super::ids::DotId;
-use super::{Database, DatabaseError};
+use super::ids::{self, DotId};
+use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 use crate::operations::tree::facts::CommitFacts;
 
 impl Database {
@@ -20,6 +22,37 @@ impl Database {
                 .fetch_optional(&self.readers)
                 .await?;
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// What is known of each of some commits; of most of them, maybe, nothing.
+    pub async fn all_facts(
+        &self,
+        dot: DotId,
+        commits: &[CommitId],
+    ) -> Result<HashMap<CommitId, CommitFacts>, DatabaseError> {
+        let mut known = HashMap::with_capacity(commits.len());
+        for commits in commits.chunks(ROWS_PER_STATEMENT) {
+            let list: Vec<u8> = commits
+                .iter()
+                .flat_map(CommitId::as_bytes)
+                .copied()
+                .collect();
+            let rows: Vec<(Vec<u8>, String)> = sqlx::query_as(
+                "SELECT f.commit_id, f.facts FROM numbers n CROSS JOIN commit_facts f
+                 WHERE n.n < $3 AND f.dot = $1 AND f.commit_id = substr($2, n.n * 16 + 1, 16)",
+            )
+            .bind(dot)
+            .bind(list)
+            .bind(commits.len() as i64)
+            .fetch_all(&self.readers)
+            .await?;
+            for (commit, text) in rows {
+                if let Ok(facts) = serde_json::from_str(&text) {
+                    known.insert(ids::commit_id(&commit)?, facts);
+                }
+            }
+        }
+        Ok(known)
     }
 
     /// Keeps what was counted.

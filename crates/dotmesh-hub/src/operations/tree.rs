@@ -12,6 +12,7 @@ pub mod file_type;
 pub mod growth;
 pub mod path;
 pub mod resolve;
+pub mod size_history;
 mod tar_header;
 pub mod text_diff;
 

@@ -1,26 +1,59 @@
-//! `/OWNER/DOT/activity`: what happened to a dot, the newest first.
+//! `/OWNER/DOT/activity`: how a dot grew, and what happened to it, the newest first.
 
 use askama::Template;
 use axum::extract::{Query, State};
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::access::Action;
+use crate::auth::OpenDot;
+use crate::clock;
 use crate::database::events::EventsOf;
+use crate::error::HubError;
 use crate::extract::DotPath;
+use crate::operations::describe_commit::CommitSummary;
+use crate::operations::tree::TreePath;
+use crate::operations::tree::facts::{CommitFacts, SubdotFacts};
+use crate::operations::tree::size_history::{CountedCommit, size_history};
 use crate::state::Hub;
+use crate::web::chart::{Bar, COLOURS, Chart};
 use crate::web::shown_event::ShownEvent;
 use crate::web::visit::{DotHeader, Tab};
-use crate::web::{Page, Visit, render};
+use crate::web::{Page, Visit, render, show};
 
 const EVENTS_PER_PAGE: u32 = 50;
+
+/// Commits in the charts.
+const COMMITS: u32 = 60;
+
+/// Weeks in the chart.
+const WEEKS: i64 = 52;
 
 #[derive(Template)]
 #[template(path = "activity.html")]
 struct ActivityPage {
     visit: Visit,
     dot: DotHeader,
+    /// On the first page only, and not before there are two commits.
+    growth: Option<Growth>,
+    /// On the first page only.
+    weeks: Option<Chart>,
     events: Vec<ShownEvent>,
     next: Option<i64>,
+}
+
+/// How the dot grew.
+struct Growth {
+    charts: [Chart; 2],
+    legend: Vec<(String, usize)>,
+    rows: Vec<GrowthRow>,
+    uncounted: u64,
+}
+
+struct GrowthRow {
+    commit: CommitSummary,
+    size: u64,
+    change: u64,
 }
 
 impl ActivityPage {
@@ -53,10 +86,144 @@ pub async fn get(
         .into_iter()
         .map(|event| ShownEvent::new(event, &url))
         .collect();
+    let (growth, weeks) = match before {
+        None => (
+            growth(&hub, &open, &dot).await?,
+            Some(weeks(&hub, &open, clock::now()).await?),
+        ),
+        Some(_) => (None, None),
+    };
     render(&ActivityPage {
         visit,
         dot,
+        growth,
+        weeks,
         events,
         next,
     })
+}
+
+/// How the default branch grew.
+async fn growth(hub: &Hub, open: &OpenDot, dot: &DotHeader) -> Result<Option<Growth>, HubError> {
+    let branches = hub.database.branches(open.existing()?).await?;
+    let mut branches = branches.into_iter();
+    let Some(branch) = branches.find(|branch| branch.name.as_str() == dot.default_branch) else {
+        return Ok(None);
+    };
+    let commits = size_history(hub, open, branch.head, COMMITS).await?;
+    Ok((commits.len() > 1).then(|| Growth::new(commits)))
+}
+
+impl Growth {
+    fn new(commits: Vec<CountedCommit>) -> Self {
+        let colours = Colours::of(&commits);
+        let bars = |amount: fn(&SubdotFacts) -> u64| {
+            let bar = |CountedCommit { commit, facts }: &CountedCommit| {
+                let parts = facts.as_ref().map(|facts| colours.parts(facts, amount));
+                let sum = facts.as_ref().map(|facts| sum(facts, amount));
+                let sum = sum.map_or("not counted yet".to_owned(), show::bytes);
+                Bar {
+                    title: format!("{}: {sum}", commit.title),
+                    parts: parts.unwrap_or_default(),
+                }
+            };
+            commits.iter().map(bar).collect()
+        };
+        let sizes = Chart::new("Size of each commit", bars(size), show::bytes);
+        let changes = Chart::new("New bytes in each commit", bars(change), show::bytes);
+        let uncounted = commits.iter().filter(|commit| commit.facts.is_none());
+        let uncounted = uncounted.count() as u64;
+        let rows = commits.into_iter().map(|CountedCommit { commit, facts }| {
+            let sum = |amount| facts.as_ref().map_or(0, |facts| sum(facts, amount));
+            GrowthRow {
+                commit,
+                size: sum(size),
+                change: sum(change),
+            }
+        });
+        Self {
+            charts: [sizes, changes],
+            rows: rows.collect(),
+            legend: colours.legend(),
+            uncounted,
+        }
+    }
+}
+
+fn size(subdot: &SubdotFacts) -> u64 {
+    subdot.now.bytes
+}
+
+fn change(subdot: &SubdotFacts) -> u64 {
+    subdot.change.new_bytes
+}
+
+fn sum(facts: &CommitFacts, amount: fn(&SubdotFacts) -> u64) -> u64 {
+    let amounts = facts.subdots.iter().map(amount);
+    amounts.fold(0, u64::saturating_add)
+}
+
+/// Which subdot has which colour: the largest have one each, all others share the last.
+struct Colours {
+    names: Vec<TreePath>,
+    has_others: bool,
+}
+
+impl Colours {
+    fn of(commits: &[CountedCommit]) -> Self {
+        let mut sizes: Vec<(&TreePath, u64)> = Vec::new();
+        let facts = commits.iter().filter_map(|commit| commit.facts.as_ref());
+        for subdot in facts.flat_map(|facts| &facts.subdots) {
+            match sizes.iter_mut().find(|(name, _)| *name == &subdot.name) {
+                Some((_, most)) => *most = size(subdot).max(*most),
+                None => sizes.push((&subdot.name, size(subdot))),
+            }
+        }
+        sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+        let has_others = sizes.len() > COLOURS;
+        let own = if has_others { COLOURS - 1 } else { COLOURS };
+        let names = sizes.into_iter().take(own);
+        Self {
+            names: names.map(|(name, _)| name.clone()).collect(),
+            has_others,
+        }
+    }
+
+    fn parts(&self, facts: &CommitFacts, amount: fn(&SubdotFacts) -> u64) -> Vec<(u64, usize)> {
+        let mut parts: Vec<(u64, usize)> = (0..COLOURS).map(|colour| (0, colour)).collect();
+        for subdot in &facts.subdots {
+            let own = self.names.iter().position(|name| *name == subdot.name);
+            let part = &mut parts[own.unwrap_or(COLOURS - 1)].0;
+            *part = part.saturating_add(amount(subdot));
+        }
+        parts
+    }
+
+    fn legend(&self) -> Vec<(String, usize)> {
+        let names = self.names.iter().map(TreePath::to_string);
+        let others = self.has_others.then(|| "others".to_owned());
+        let others = others.map(|name| (name, COLOURS - 1));
+        names.zip(0..).chain(others).collect()
+    }
+}
+
+/// What happened in each of the last weeks.
+async fn weeks(hub: &Hub, open: &OpenDot, now: Timestamp) -> Result<Chart, HubError> {
+    let from = now - SignedDuration::from_hours(WEEKS * 7 * 24);
+    let counts = hub.database.events_by_week(open.existing()?, from).await?;
+    let bars = (0..WEEKS).map(|week| {
+        let known = counts.iter().find(|(number, _)| *number == week);
+        let count = known.map_or(0, |(_, count)| *count);
+        let start = from + SignedDuration::from_hours(week * 7 * 24);
+        Bar {
+            title: format!("Week from {}: {count}", start.strftime("%Y-%m-%d")),
+            parts: vec![(count, 0)],
+        }
+    });
+    let in_words = |count| show::count(count, "event");
+    Ok(Chart::new(
+        "By week, in the last year",
+        bars.collect(),
+        in_words,
+    ))
 }

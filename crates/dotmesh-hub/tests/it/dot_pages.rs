@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use reqwest::StatusCode;
 
 use crate::pages::Browser;
-use crate::support::{TestHub, commit, dot, push, push_first};
+use crate::support::{TestHub, commit, dot, files, push, push_first};
 
 const PASSWORD: &str = "correct horse";
 
@@ -307,4 +307,42 @@ async fn a_page_is_told_what_happens_to_its_dot_and_no_more() {
     let stopped = tokio::time::timeout(Duration::from_secs(20), hub.stop());
     stopped.await.unwrap();
     assert_eq!(told(&mut hers).await, None);
+}
+
+/// The chart says what the commits' own pages say, also of a history of which nothing was counted before.
+#[tokio::test]
+async fn how_a_dot_grew() {
+    let hub = TestHub::start().await;
+    let (client, mut alice) = user(&hub, "alice").await;
+    let app = dot("alice/app");
+    let (first, _) = push_first(&client, &app, b"1").await;
+    assert!(!alice.shows("/alice/app/activity", "Size and change").await);
+    let mut last = first;
+    for size in [1000, 16_000, 16_000, 2_000] {
+        let files = files(&[("a", &vec![b'x'; size])]);
+        let next = commit(&last, &files);
+        push(&client, &app, Some(&last), &next, &files)
+            .await
+            .unwrap();
+        last = next;
+    }
+    // What takes longer than a page may is there later.
+    let mut page = alice.get("/alice/app/activity").await.body;
+    while page.contains("still to be counted") {
+        page = alice.get("/alice/app/activity").await.body;
+    }
+    let numbers: Vec<&str> = page
+        .split("<td class=\"number\">")
+        .skip(1)
+        .map(|rest| rest.split('<').next().unwrap())
+        .collect();
+    assert_eq!(
+        numbers,
+        [
+            "16 B", "16 B", "1.0 kB", "1.0 kB", "16 kB", "16 kB", "16 kB", "0 B", "2.0 kB",
+            "2.0 kB"
+        ]
+    );
+    assert_eq!(page.matches("<g>").count(), 2 * 5 + 52);
+    assert!(alice.shows("/alice/app/activity?before=1", "Nothing").await);
 }

@@ -37,6 +37,7 @@ mod several;
 mod stores;
 mod supervised;
 mod support;
+mod tls;
 mod tree_pages;
 #[expect(
     dead_code,

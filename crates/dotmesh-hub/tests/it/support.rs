@@ -54,6 +54,7 @@ impl TestHub {
         let live = hub.live.clone();
         let serving = tokio::spawn(server::serve(
             listener,
+            None,
             router::router(hub.clone()),
             async move {
                 let _ = stopped.await;

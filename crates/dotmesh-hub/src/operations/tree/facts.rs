@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dotmesh_model::{CommitId, ObjectHash};
-use dotmesh_store::{EntryName, Inode, InodeKind, Node};
+use dotmesh_store::{EntryName, Inode, InodeKind, Node, TreeNode};
 use serde::{Deserialize, Serialize};
 
 use super::diff::{Diff, DiffLimits, SubdotChange, Tally};
@@ -15,10 +15,10 @@ use crate::error::HubError;
 use crate::state::Hub;
 
 /// Nodes that are read while someone waits for a page.
-const NODES_FOR_A_PAGE: usize = 500;
+pub(super) const NODES_FOR_A_PAGE: usize = 500;
 
 /// Nodes that are read when nobody waits.
-const NODES_AT_LEISURE: usize = 4_000_000;
+pub(super) const NODES_AT_LEISURE: usize = 4_000_000;
 
 /// Names in a commit's root that are told apart.
 const MAX_SUBDOTS: usize = 256;
@@ -113,18 +113,13 @@ pub async fn commit_facts(
         dot: dot.clone(),
         commit,
     };
-    let facts = task.count(NODES_FOR_A_PAGE).await?;
-    if facts.complete {
-        hub.database.keep_facts(id, commit, &facts).await?;
-    } else if let Ok(turn) = Arc::clone(&hub.counting).try_acquire_owned() {
+    let facts = task.keep(NODES_FOR_A_PAGE).await?;
+    if !facts.complete
+        && let Ok(turn) = Arc::clone(&hub.counting).try_acquire_owned()
+    {
         tokio::spawn(async move {
             let _turn = turn;
-            let counted = async {
-                let facts = task.count(NODES_AT_LEISURE).await?;
-                task.hub.database.keep_facts(id, commit, &facts).await?;
-                Ok::<_, HubError>(())
-            };
-            if let Err(error) = counted.await {
+            if let Err(error) = task.keep(NODES_AT_LEISURE).await {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "a commit's files could not be counted");
             }
@@ -133,13 +128,25 @@ pub async fn commit_facts(
     Ok(facts)
 }
 
-struct Counting {
-    hub: Hub,
-    dot: OpenDot,
-    commit: CommitId,
+/// A commit that is to be counted.
+pub(super) struct Counting {
+    pub(super) hub: Hub,
+    pub(super) dot: OpenDot,
+    pub(super) commit: CommitId,
 }
 
 impl Counting {
+    /// Counts it by reading at most so many nodes. What is complete, or as complete as it ever gets, is kept.
+    pub(super) async fn keep(&self, nodes: usize) -> Result<CommitFacts, HubError> {
+        let facts = self.count(nodes).await?;
+        if facts.complete || nodes == NODES_AT_LEISURE {
+            let database = &self.hub.database;
+            let dot = self.dot.existing()?;
+            database.keep_facts(dot, self.commit, &facts).await?;
+        }
+        Ok(facts)
+    }
+
     async fn count(&self, nodes: usize) -> Result<CommitFacts, HubError> {
         let dot = self.dot.existing()?;
         let database = &self.hub.database;
@@ -293,11 +300,20 @@ impl TreeReader {
     }
 
     async fn mark_in(&self, tree: ObjectHash) -> Result<Option<StoreKind>, HubError> {
+        // Nearly all folders are one leaf, which then is read once for all marks.
+        let leaf = match self.tree_node(tree).await? {
+            TreeNode::Leaf(entries) => Some(entries),
+            TreeNode::Inner { .. } => None,
+        };
         for (name, kind) in MARKS {
             let Ok(name) = EntryName::new(name) else {
                 continue;
             };
-            if self.node_in(tree, &name).await?.is_some() {
+            let is_there = match &leaf {
+                Some(entries) => entries.iter().any(|entry| entry.name == name),
+                None => self.node_in(tree, &name).await?.is_some(),
+            };
+            if is_there {
                 return Ok(Some(kind));
             }
         }

@@ -1,0 +1,92 @@
+//! How a dot grew: what was in each of a branch's newest commits, as far as it has been counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dotmesh_model::CommitId;
+
+use super::facts::{CommitFacts, Counting, NODES_AT_LEISURE, NODES_FOR_A_PAGE};
+use crate::auth::OpenDot;
+use crate::error::HubError;
+use crate::operations::describe_commit::CommitSummary;
+use crate::state::Hub;
+
+/// How long commits are counted while someone waits for the page.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A commit and what is in it; `None` where that is still to be counted.
+#[derive(Debug, Clone)]
+pub struct CountedCommit {
+    /// The commit.
+    pub commit: CommitSummary,
+    /// What is in it.
+    pub facts: Option<CommitFacts>,
+}
+
+/// The commit and those before it, at most `limit`, oldest first. What takes longer is counted on in the background.
+pub async fn size_history(
+    hub: &Hub,
+    dot: &OpenDot,
+    head: CommitId,
+    limit: u32,
+) -> Result<Vec<CountedCommit>, HubError> {
+    let id = dot.existing()?;
+    let line = hub
+        .database
+        .ancestry(id, head, CommitId::ROOT, limit)
+        .await?;
+    let commits: Vec<CommitSummary> = line
+        .commits
+        .iter()
+        .rev()
+        .map(CommitSummary::of)
+        .collect::<Result<_, _>>()?;
+    let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
+    let mut known = hub.database.all_facts(id, &ids).await?;
+    // A commit is counted quickly where its parent was: oldest first.
+    let unknown = ids.into_iter().filter(|id| !known.contains_key(id));
+    let mut unknown: VecDeque<Counting> = unknown
+        .map(|commit| Counting {
+            hub: hub.clone(),
+            dot: dot.clone(),
+            commit,
+        })
+        .collect();
+    let start = Instant::now();
+    while let Some(next) = unknown.front()
+        && start.elapsed() < PATIENCE
+    {
+        let facts = next.keep(NODES_FOR_A_PAGE).await?;
+        if !facts.complete {
+            break;
+        }
+        known.insert(next.commit, facts);
+        unknown.pop_front();
+    }
+    if !unknown.is_empty() {
+        count_at_leisure(hub, unknown);
+    }
+    let counted = commits.into_iter().map(|commit| CountedCommit {
+        facts: known.remove(&commit.id),
+        commit,
+    });
+    Ok(counted.collect())
+}
+
+/// Unless others are being counted: whoever looks again gets on with it.
+fn count_at_leisure(hub: &Hub, commits: VecDeque<Counting>) {
+    let Ok(turn) = Arc::clone(&hub.counting).try_acquire_owned() else {
+        return;
+    };
+    tokio::spawn(async move {
+        let _turn = turn;
+        for commit in commits {
+            if let Err(error) = commit.keep(NODES_AT_LEISURE).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "a commit's files could not be counted");
+                return;
+            }
+        }
+    });
+}

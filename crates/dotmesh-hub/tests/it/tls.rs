@@ -1,0 +1,131 @@
+//! TLS by the hub itself: the program, certificates made for the test, and clients that trust them.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+use crate::cli::{Serving, start};
+use crate::place::Place;
+
+/// Files with a certificate and its key.
+struct Files {
+    folder: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> (Self, reqwest::Certificate) {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Self { folder };
+        let certificate = files.renew();
+        (files, certificate)
+    }
+
+    /// Puts another certificate there, for the same name.
+    fn renew(&self) -> reqwest::Certificate {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(self.key(), signing_key.serialize_pem()).unwrap();
+        std::fs::write(self.certificate(), cert.pem()).unwrap();
+        reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap()
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.folder.path().join("key.pem")
+    }
+}
+
+fn serve(place: &Place, certificate: &Path, key: &Path) -> std::process::Command {
+    let mut serve = place.dothub(&["serve", "--listen", "127.0.0.1:0", "--tls-certificate"]);
+    serve.arg(certificate).arg("--tls-key").arg(key);
+    serve
+}
+
+/// A client that trusts this certificate and no other.
+fn trusting(certificate: &reqwest::Certificate) -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .tls_certs_only([certificate.clone()])
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
+}
+
+async fn version(client: &reqwest::Client, hub: &Serving) -> reqwest::Result<reqwest::Response> {
+    let (_, port) = hub.address().rsplit_once(':').unwrap();
+    let url = format!("https://localhost:{port}/api/v1/version");
+    client.get(url).send().await
+}
+
+#[tokio::test]
+async fn over_tls() {
+    let place = Place::new().await;
+    let (files, certificate) = Files::new();
+    let hub = start(serve(&place, &files.certificate(), &files.key()));
+    assert!(hub.address().starts_with("https://"), "{}", hub.address());
+
+    // One that says nothing holds up nobody.
+    let address = hub.address().trim_start_matches("https://").to_owned();
+    let _silent = TcpStream::connect(&address).unwrap();
+
+    let answer = version(&trusting(&certificate), &hub).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers().contains_key("strict-transport-security"));
+
+    // Neither who does not trust it nor who speaks something else gets anything, and it goes on.
+    let (_, other) = Files::new();
+    version(&trusting(&other), &hub).await.unwrap_err();
+    let mut plain = TcpStream::connect(&address).unwrap();
+    plain
+        .write_all(b"GET /api/v1/version HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    // The connection may also be reset.
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/"));
+
+    // A renewed certificate counts from the next connection on; a broken one does not.
+    let renewed = files.renew();
+    version(&trusting(&certificate), &hub).await.unwrap_err();
+    version(&trusting(&renewed), &hub).await.unwrap();
+    std::fs::write(files.certificate(), "nothing").unwrap();
+    version(&trusting(&renewed), &hub).await.unwrap();
+    hub.kill();
+}
+
+#[tokio::test]
+async fn certificates_that_cannot_be_used() {
+    let place = Place::new().await;
+    let (files, _) = Files::new();
+    let (others, _) = Files::new();
+    let nothing = files.folder.path().join("nothing.pem");
+    std::fs::write(&nothing, "").unwrap();
+    for (certificate, key, said) in [
+        (
+            files.folder.path().join("none"),
+            files.key(),
+            "cannot read certificates",
+        ),
+        (
+            files.certificate(),
+            nothing.clone(),
+            "cannot read a private key",
+        ),
+        (nothing, files.key(), "there is no certificate"),
+        (
+            files.certificate(),
+            others.key(),
+            "cannot be used with that key",
+        ),
+    ] {
+        let output = serve(&place, &certificate, &key).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(said), "{error}");
+        assert_eq!(output.status.code(), Some(3));
+    }
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::error::{ErrorBody, ErrorCode, ErrorEnvelope};
+use crate::error::{ErrorBody, ErrorCode, Problem};
 use crate::hub::PROTOCOL_VERSION;
 
 /// A failed call.
@@ -109,8 +109,8 @@ pub(crate) async fn send(
         .bytes()
         .await
         .map_err(|source| unreachable(server, source))?;
-    match serde_json::from_slice::<ErrorEnvelope>(&body) {
-        Ok(envelope) => Err(envelope.error.into()),
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => Err(ErrorBody::from(problem).into()),
         Err(_) => Err(ClientError::NotDotmesh {
             server: server.to_owned(),
             status: status.as_u16(),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who may see a dot besides its owner and those who were given access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {
     /// Nobody.
@@ -41,6 +42,7 @@ pub struct UnknownVisibility;
 
 /// `GET DOT/settings`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DotSettings {
     /// Markdown.
     pub description: String,
@@ -56,6 +58,7 @@ pub struct DotSettings {
 
 /// `PATCH DOT/settings`: what is absent stays as it is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeSettings {
     /// Markdown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +73,7 @@ pub struct ChangeSettings {
 
 /// `POST DOT/rename`, `POST DOT/fork`, `POST offers/{id}`: what a dot shall be called, in a namespace that follows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewName {
     /// The part after the namespace.
     pub name: String,
@@ -77,6 +81,7 @@ pub struct NewName {
 
 /// `PUT DOT/offer`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OfferDot {
     /// Who may take it.
     pub user: UserName,
@@ -84,6 +89,7 @@ pub struct OfferDot {
 
 /// A dot that is deleted, or that another user offers. `GET trash` and `GET offers` are lists of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WaitingDot {
     /// What it is called until its user has decided.
     pub id: String,
@@ -95,6 +101,7 @@ pub struct WaitingDot {
 
 /// `PUT DOT/branches/{branch}`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateBranch {
     /// A branch, a tag or a commit.
     pub at: String,
@@ -102,6 +109,7 @@ pub struct CreateBranch {
 
 /// `PUT DOT/tags/{tag}`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateTag {
     /// A branch, a tag or a commit.
     pub at: String,
@@ -112,6 +120,7 @@ pub struct CreateTag {
 
 /// A tag. `GET DOT/tags` is a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubTag {
     /// Its name.
     pub name: BranchName,
@@ -127,6 +136,11 @@ pub struct HubTag {
 
 /// What a note is on: one of the two.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema, utoipa::IntoParams),
+    into_params(parameter_in = Query)
+)]
 pub struct NoteTarget {
     /// A branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,6 +152,7 @@ pub struct NoteTarget {
 
 /// `POST DOT/notes`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WriteNote {
     /// On what.
     #[serde(flatten)]
@@ -148,6 +163,7 @@ pub struct WriteNote {
 
 /// A note. `GET DOT/notes?branch=` and `?commit=` are lists of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubNote {
     /// What it is deleted by.
     pub id: String,
@@ -161,6 +177,7 @@ pub struct HubNote {
 
 /// `GET search?q=&in=&page=`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SearchResults {
     /// What was found, the newest or the most alike first.
     pub found: Vec<Found>,
@@ -170,6 +187,7 @@ pub struct SearchResults {
 
 /// Something that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Found {
     /// The dot.
     pub dot: DotName,

@@ -1,4 +1,4 @@
-//! The one shape in which node and hub report a failure: `{"error": {code, message, hint}}`.
+//! The one shape in which node and hub report a failure: problem details as RFC 9457 has them.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,8 @@ pub enum ErrorCode {
     Corrupt,
     /// There is no space left.
     NoSpace,
+    /// What would be changed is not as the caller saw it.
+    Changed,
     /// Larger than the limit.
     TooLarge,
     /// Tried too often in a short time.
@@ -78,14 +80,139 @@ impl ErrorBody {
     }
 }
 
-/// The JSON body of every response that is not a success.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ErrorEnvelope {
-    /// The failure.
-    pub error: ErrorBody,
+/// The media type of a [`Problem`].
+pub const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// The JSON body of every response that is not a success: problem details (RFC 9457), with `code` and `hint` added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// The address of the code's description, on the hub's own pages.
+    #[serde(rename = "type")]
+    #[cfg_attr(feature = "openapi", schema(examples("/-/api#behind")))]
+    pub kind: String,
+    /// What went wrong in general: the same for all problems of a code.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(examples("The other side has commits that this side has not"))
+    )]
+    pub title: String,
+    /// The HTTP status.
+    #[cfg_attr(feature = "openapi", schema(examples(409)))]
+    pub status: u16,
+    /// For people: what happened, and why.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(examples("the hub's branch master has commits that were not pulled"))
+    )]
+    pub detail: String,
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people: what to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(examples("pull first")))]
+    pub hint: Option<String>,
+}
+
+impl From<ErrorBody> for Problem {
+    fn from(error: ErrorBody) -> Self {
+        Self {
+            kind: format!("/-/api#{}", error.code.as_str()),
+            title: error.code.title().to_owned(),
+            status: error.code.status(),
+            detail: error.message,
+            code: error.code,
+            hint: error.hint,
+        }
+    }
+}
+
+impl From<Problem> for ErrorBody {
+    fn from(problem: Problem) -> Self {
+        Self {
+            code: problem.code,
+            message: problem.detail,
+            hint: problem.hint,
+        }
+    }
 }
 
 impl ErrorCode {
+    /// Every code that is sent.
+    pub const ALL: [Self; 19] = [
+        Self::Invalid,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Exists,
+        Self::Diverged,
+        Self::Behind,
+        Self::Dirty,
+        Self::Absent,
+        Self::InUse,
+        Self::Changed,
+        Self::TooLarge,
+        Self::Incomplete,
+        Self::Corrupt,
+        Self::TooMany,
+        Self::Cancelled,
+        Self::Internal,
+        Self::Unreachable,
+        Self::NoSpace,
+    ];
+
+    /// As it is sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Exists => "exists",
+            Self::Diverged => "diverged",
+            Self::Behind => "behind",
+            Self::Dirty => "dirty",
+            Self::Absent => "absent",
+            Self::InUse => "in_use",
+            Self::Changed => "changed",
+            Self::TooLarge => "too_large",
+            Self::Incomplete => "incomplete",
+            Self::Corrupt => "corrupt",
+            Self::TooMany => "too_many",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+            Self::Unreachable => "unreachable",
+            Self::NoSpace => "no_space",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What it means, in one line.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Invalid => "The request is malformed, or names something that is not a name",
+            Self::Unauthorized => "Credentials are missing or wrong",
+            Self::Forbidden => "The caller is known, but not allowed to do this",
+            Self::NotFound => "It does not exist, or the caller may not know that it does",
+            Self::Exists => "It exists already",
+            Self::Diverged => "The two lines of a branch have each gone on",
+            Self::Behind => "The other side has commits that this side has not",
+            Self::Dirty => "It would lose uncommitted changes",
+            Self::Absent => "The data of a commit is on a hub only",
+            Self::InUse => "Containers are using what would be changed",
+            Self::Changed => "What would be changed is not as the caller saw it",
+            Self::TooLarge => "The request is larger than the limit",
+            Self::Incomplete => "Objects that a push refers to have not arrived",
+            Self::Corrupt => "Bytes do not match their hash, or are not in the format",
+            Self::TooMany => "Tried too often in a short time",
+            Self::Cancelled => "The caller went away or asked to stop",
+            Self::Internal => "The server failed, and has logged why",
+            Self::Unreachable => "A server that is needed cannot be reached",
+            Self::NoSpace => "There is no space left",
+            Self::Unknown => "A problem that this version does not know",
+        }
+    }
+
     /// The HTTP status that goes with it.
     pub fn status(self) -> u16 {
         match self {
@@ -99,6 +226,7 @@ impl ErrorCode {
             | Self::Dirty
             | Self::Absent
             | Self::InUse => 409,
+            Self::Changed => 412,
             Self::Incomplete | Self::Corrupt => 422,
             Self::TooLarge => 413,
             Self::TooMany => 429,
@@ -106,6 +234,38 @@ impl ErrorCode {
             Self::Unreachable => 502,
             Self::Cancelled => 499,
             Self::Internal | Self::Unknown => 500,
+        }
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for ErrorCode {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(
+                "What a program may branch on. Later versions may add some.",
+            ))
+            .enum_values(Some(Self::ALL.map(Self::as_str)))
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for ErrorCode {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_sent_as_it_is_listed() {
+        for code in ErrorCode::ALL {
+            let sent = serde_json::to_value(code).expect("JSON");
+            assert_eq!(sent, code.as_str());
+            let read: ErrorCode = serde_json::from_value(sent).expect("a code");
+            assert_eq!(read, code);
         }
     }
 }

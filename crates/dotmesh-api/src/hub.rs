@@ -17,6 +17,7 @@ pub const MAX_COMMITS_PER_PUSH: usize = 10_000;
 
 /// `GET /api/v1/version`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubVersion {
     /// Always `dothub`: how a client knows that it talks to a hub.
     pub server: String,
@@ -28,6 +29,7 @@ pub struct HubVersion {
 
 /// `GET /api/v1/user`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CurrentUser {
     /// Whose key it is.
     pub name: UserName,
@@ -35,6 +37,7 @@ pub struct CurrentUser {
 
 /// `POST /api/v1/logins`: asks for a key for a program, which a user approves in a browser.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BeginLogin {
     /// Where the program runs, as its user would know it: a machine's name.
     pub client: String,
@@ -42,6 +45,7 @@ pub struct BeginLogin {
 
 /// A login that waits for its user.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeviceLogin {
     /// What the key is asked for with: a secret.
     pub device_code: String,
@@ -63,6 +67,7 @@ impl std::fmt::Debug for DeviceLogin {
 
 /// `POST /api/v1/logins/token`
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeviceCode {
     /// As the login was begun with.
     pub device_code: String,
@@ -76,6 +81,7 @@ impl std::fmt::Debug for DeviceCode {
 
 /// What became of a login.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum LoginState {
     /// Its user has not decided.
@@ -103,6 +109,7 @@ impl std::fmt::Debug for LoginState {
 
 /// What a user may do with a dot. Each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     /// See and clone it.
@@ -129,6 +136,7 @@ impl Access {
 
 /// `GET /api/v1/dots/{namespace}/{dot}`; `GET /api/v1/dots` is a list of them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubDot {
     /// The full name.
     pub name: DotName,
@@ -143,6 +151,7 @@ pub struct HubDot {
 
 /// A branch on the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubBranch {
     /// Its name.
     pub name: BranchName,
@@ -152,6 +161,7 @@ pub struct HubBranch {
 
 /// A user who was given access to another's dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Collaborator {
     /// Who.
     pub user: UserName,
@@ -161,6 +171,7 @@ pub struct Collaborator {
 
 /// `PUT /api/v1/dots/{namespace}/{dot}/collaborators/{user}`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GrantAccess {
     /// Any but [`Access::Owner`].
     pub access: Access,
@@ -168,6 +179,7 @@ pub struct GrantAccess {
 
 /// A commit with its seal, as it is pushed and pulled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SealedCommit {
     /// The seal: the digest over the parent's seal, the root tree and the record. See `docs/format.md`.
     pub seal: ObjectHash,
@@ -180,6 +192,7 @@ pub struct SealedCommit {
 /// `GET /api/v1/dots/{namespace}/{dot}/commits?head=ID&until=ID`: the commit and its ancestors, newest first, without
 /// `until` and those before it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommitList {
     /// Newest first. Without the root commit, which has no record.
     pub commits: Vec<SealedCommit>,
@@ -188,6 +201,7 @@ pub struct CommitList {
 /// `GET /api/v1/dots/{namespace}/{dot}/refs/{reference}`: what a branch, a tag or the first digits of a commit's id stand
 /// for, looked for in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResolvedRef {
     /// The commit.
     pub commit: CommitId,
@@ -197,6 +211,7 @@ pub struct ResolvedRef {
 
 /// `POST /api/v1/dots/{namespace}/{dot}/uploads`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Upload {
     /// Names the upload in the requests that follow.
     pub id: String,
@@ -204,6 +219,7 @@ pub struct Upload {
 
 /// `POST /api/v1/dots/{namespace}/{dot}/uploads/{id}/finish`: makes a push visible in one step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FinishUpload {
     /// The commits that the hub does not have, oldest first.
     pub commits: Vec<SealedCommit>,
@@ -213,6 +229,7 @@ pub struct FinishUpload {
 
 /// One branch's move. Refused unless the branch is at `old`, and `new` descends from it or `stash` is given.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BranchUpdate {
     /// The branch.
     pub name: BranchName,

@@ -15,7 +15,7 @@ pub mod node_client;
 pub mod page;
 
 pub use client::ClientError;
-pub use error::{ErrorBody, ErrorCode, ErrorEnvelope};
+pub use error::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
 pub use hub_address::{HubAddress, HubHost};
 pub use hub_client::HubClient;
 pub use hub_visitor::HubVisitor;

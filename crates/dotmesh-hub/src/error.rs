@@ -1,4 +1,4 @@
-//! What the hub answers when it does not do what was asked: one enum, one envelope.
+//! What the hub answers when it does not do what was asked: one enum, one shape.
 //!
 //! An outside message says what, why and what to do next. What went wrong inside is logged, and shown
 //! as a fixed text.
@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use dotmesh_api::{ErrorBody, ErrorCode, ErrorEnvelope};
+use dotmesh_api::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
 use dotmesh_model::{
     BranchName, CommitId, DotName, InvalidName, InvalidRecord, ObjectHash, UserName,
 };
@@ -435,10 +435,12 @@ impl IntoResponse for HubError {
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         };
         let retry_after = self.retry_after();
-        let envelope = ErrorEnvelope {
-            error: body.clone(),
+        let problem = Problem {
+            status: status.as_u16(),
+            ..body.clone().into()
         };
-        let mut response = (status, Json(envelope)).into_response();
+        let kind = [(header::CONTENT_TYPE, PROBLEM_TYPE)];
+        let mut response = (status, kind, Json(problem)).into_response();
         // For pages, which show it in their own way.
         response.extensions_mut().insert(body);
         if let Some(wait) = retry_after {

@@ -15,6 +15,7 @@ pub mod extract;
 pub mod jobs;
 pub mod live;
 pub mod metrics;
+pub mod openapi;
 pub mod operations;
 pub mod pages;
 pub mod rate_limit;

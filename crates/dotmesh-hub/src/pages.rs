@@ -4,6 +4,7 @@ pub mod account;
 pub mod activity;
 pub mod admin;
 pub mod admin_events;
+pub mod api;
 pub mod archive;
 pub mod authorize;
 pub mod branches;

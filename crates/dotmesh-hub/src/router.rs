@@ -6,36 +6,42 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{MethodRouter, any, delete, get, post};
+use axum::routing::{MethodRouter, any, get, post};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::error::HubError;
+use crate::openapi;
 use crate::pages;
 use crate::routes::{
-    begin_login, begin_upload, branch, commits, delete_dot, dot, dots, finish_upload, fork_dot,
-    forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers, protection,
-    reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user, users, version,
+    begin_login, begin_upload, branch, commits, delete_dot, document, dot, dots, finish_upload,
+    fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers,
+    protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user,
+    users, version,
 };
 use crate::state::Hub;
 use crate::web;
 
+/// Where the API is.
+const API: &str = "/api/v1";
+
 /// Routes that can be listed. `tests/it/roles.rs` has a row for each.
 struct Routes {
     router: Router<Hub>,
-    prefix: &'static str,
     paths: Vec<String>,
 }
 
 impl Routes {
-    fn below(prefix: &'static str) -> Self {
+    fn new() -> Self {
         Self {
             router: Router::new(),
-            prefix,
             paths: Vec::new(),
         }
     }
 
     fn route(mut self, path: &'static str, methods: MethodRouter<Hub>) -> Self {
-        self.paths.push(format!("{}{path}", self.prefix));
+        self.paths.push(path.to_owned());
         self.router = self.router.route(path, methods);
         self
     }
@@ -43,88 +49,59 @@ impl Routes {
 
 /// The path of every route, as it is written below.
 pub fn paths() -> Vec<String> {
-    let routes = [api(), pages(), service()];
-    routes.into_iter().flat_map(|routes| routes.paths).collect()
+    let api = api().into_openapi().paths.paths.into_keys();
+    let api = api.map(|path| format!("{API}{path}"));
+    let others = [pages(), service()].into_iter();
+    api.chain(others.flat_map(|routes| routes.paths)).collect()
 }
 
-fn api() -> Routes {
-    Routes::below("/api/v1")
-        .route("/version", get(version::get))
-        .route("/user", get(user::get))
-        .route("/logins", post(begin_login::post))
-        .route("/logins/token", post(login_state::post))
-        .route("/dots", get(dots::get))
-        .route(
-            "/dots/{namespace}/{dot}",
-            get(dot::get).delete(delete_dot::delete),
-        )
-        .route(
-            "/dots/{namespace}/{dot}/collaborators/{user}",
-            delete(revoke::delete).put(grant::put),
-        )
-        .route(
-            "/dots/{namespace}/{dot}/settings",
-            get(settings::get).patch(settings::patch),
-        )
-        .route("/dots/{namespace}/{dot}/rename", post(rename_dot::post))
-        .route(
-            "/dots/{namespace}/{dot}/offer",
-            delete(offer::delete).put(offer::put),
-        )
-        .route("/dots/{namespace}/{dot}/fork", post(fork_dot::post))
-        .route("/dots/{namespace}/{dot}/forks", get(forks::get))
-        .route(
-            "/dots/{namespace}/{dot}/branches/{branch}",
-            delete(branch::delete).put(branch::put),
-        )
-        .route(
-            "/dots/{namespace}/{dot}/protected/{branch}",
-            delete(protection::delete).put(protection::put),
-        )
-        .route("/dots/{namespace}/{dot}/tags", get(tags::get))
-        .route(
-            "/dots/{namespace}/{dot}/tags/{tag}",
-            delete(tags::delete).put(tags::put),
-        )
-        .route(
-            "/dots/{namespace}/{dot}/notes",
-            get(notes::get).post(notes::post),
-        )
-        .route(
-            "/dots/{namespace}/{dot}/notes/{note}",
-            delete(notes::delete),
-        )
-        .route("/offers", get(offers::get))
-        .route("/offers/{id}", delete(offers::delete).post(offers::post))
-        .route("/trash", get(trash::get))
-        .route("/trash/{id}/restore", post(trash::post))
-        .route("/users", get(users::get))
-        .route("/search", get(search::get))
-        .route("/dots/{namespace}/{dot}/commits", get(commits::get))
-        .route(
-            "/dots/{namespace}/{dot}/refs/{reference}",
-            get(reference::get),
-        )
-        .route("/dots/{namespace}/{dot}/objects", post(objects::post))
-        .route("/dots/{namespace}/{dot}/uploads", post(begin_upload::post))
-        .route(
-            "/dots/{namespace}/{dot}/uploads/{upload}/missing",
-            post(missing::post),
-        )
-        .route(
-            "/dots/{namespace}/{dot}/uploads/{upload}/packs",
-            post(send_pack::post),
-        )
-        .route(
-            "/dots/{namespace}/{dot}/uploads/{upload}/finish",
-            post(finish_upload::post),
-        )
+/// What is below [`API`]. Each handler says its path and method, and what it takes and answers.
+fn api() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new()
+        .routes(routes!(version::get))
+        .routes(routes!(document::get))
+        .routes(routes!(user::get))
+        .routes(routes!(users::get))
+        .routes(routes!(search::get))
+        .routes(routes!(begin_login::post))
+        .routes(routes!(login_state::post))
+        .routes(routes!(dots::get))
+        .routes(routes!(dot::get, delete_dot::delete))
+        .routes(routes!(grant::put, revoke::delete))
+        .routes(routes!(settings::get, settings::patch))
+        .routes(routes!(rename_dot::post))
+        .routes(routes!(fork_dot::post))
+        .routes(routes!(forks::get))
+        .routes(routes!(offer::put, offer::delete))
+        .routes(routes!(offers::get))
+        .routes(routes!(offers::post, offers::delete))
+        .routes(routes!(trash::get))
+        .routes(routes!(trash::post))
+        .routes(routes!(branch::put, branch::delete))
+        .routes(routes!(protection::put, protection::delete))
+        .routes(routes!(tags::get))
+        .routes(routes!(tags::put, tags::delete))
+        .routes(routes!(notes::get, notes::post))
+        .routes(routes!(notes::delete))
+        .routes(routes!(commits::get))
+        .routes(routes!(reference::get))
+        .routes(routes!(objects::post))
+        .routes(routes!(begin_upload::post))
+        .routes(routes!(missing::post))
+        .routes(routes!(send_pack::post))
+        .routes(routes!(finish_upload::post))
+}
+
+/// The API's description of itself.
+pub fn describe() -> OpenApi {
+    openapi::complete(api().into_openapi())
 }
 
 // Names do not begin with `-`: what is below `/-/` is nobody's.
 fn pages() -> Routes {
-    Routes::below("")
+    Routes::new()
         .route("/", get(pages::home::get))
+        .route("/-/api", get(pages::api::get))
         .route("/-/assets/{digest}/{name}", get(web::assets::get))
         .route(
             "/-/authorize",
@@ -262,7 +239,7 @@ fn pages() -> Routes {
 
 // For who runs it. No account has one of these names.
 fn service() -> Routes {
-    Routes::below("")
+    Routes::new()
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::get))
@@ -280,13 +257,13 @@ pub fn router(hub: Hub) -> Router {
             web::errors::as_pages,
         ));
 
-    let api = api()
-        .router
+    let (api, _) = api().split_for_parts();
+    let api = api
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod);
 
     Router::new()
-        .nest("/api/v1", api)
+        .nest(API, api)
         .merge(pages)
         .layer(middleware::from_fn(web::guard::same_origin))
         .layer(middleware::from_fn_with_state(

@@ -5,6 +5,7 @@ pub mod begin_upload;
 pub mod branch;
 pub mod commits;
 pub mod delete_dot;
+pub mod document;
 pub mod dot;
 pub mod dots;
 pub mod finish_upload;

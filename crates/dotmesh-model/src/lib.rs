@@ -7,6 +7,8 @@ pub mod commit;
 pub mod history;
 pub mod ids;
 pub mod names;
+#[cfg(feature = "openapi")]
+mod openapi;
 pub mod revision;
 pub mod size;
 pub mod volume;

@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -10,7 +11,7 @@ use dotmesh_api::node::{
     MountedVolume, NodeVersion, Reset, Switched, Transfer,
 };
 use dotmesh_api::node_client::Direction;
-use dotmesh_api::{ErrorBody, ErrorCode, ErrorEnvelope};
+use dotmesh_api::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
 use dotmesh_model::DotName;
 use serde::Deserialize;
 
@@ -62,7 +63,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status =
             StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(ErrorEnvelope { error: self.0 })).into_response()
+        let kind = [(CONTENT_TYPE, PROBLEM_TYPE)];
+        (status, kind, Json(Problem::from(self.0))).into_response()
     }
 }
 

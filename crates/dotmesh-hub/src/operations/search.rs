@@ -2,6 +2,7 @@
 
 use dotmesh_api::dots::{Found, SearchResults};
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::database::ids::UserId;
 use crate::error::HubError;
@@ -20,13 +21,15 @@ const MAX_WORDS: usize = 8;
 const MAX_WORD_LENGTH: usize = 64;
 
 /// What to search for.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct SearchQuery {
     /// The words, as they were typed.
     #[serde(default)]
     pub q: String,
     /// Where.
     #[serde(default, rename = "in")]
+    #[param(inline)]
     pub place: Place,
     /// Which page, the first being 1.
     #[serde(default)]
@@ -34,7 +37,7 @@ pub struct SearchQuery {
 }
 
 /// Where to search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// Names and descriptions of dots.

@@ -13,6 +13,7 @@ use crate::database::attempts::Limit;
 use crate::database::device_logins::{DEVICE_LOGIN_LIFETIME, NewDeviceLogin};
 use crate::error::HubError;
 use crate::extract::{ClientAddress, parse_json, read_body};
+use crate::openapi::OfAnyone;
 use crate::state::Hub;
 
 const MAX_BODY_LENGTH: usize = 1024;
@@ -35,7 +36,18 @@ const LIMIT_OF_ALL: Limit = Limit {
     within: SignedDuration::from_mins(10),
 };
 
-/// Begins it.
+/// Begins a login.
+///
+/// A program asks for a key; the program's user approves it at `verification_path`.
+#[utoipa::path(
+    post,
+    path = "/logins",
+    operation_id = "begin_login",
+    tag = "logins",
+    security(()),
+    request_body = BeginLogin,
+    responses((status = 201, description = "It waits for its user.", body = DeviceLogin), OfAnyone),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     address: ClientAddress,

@@ -10,9 +10,20 @@ use crate::auth::Caller;
 use crate::clock;
 use crate::error::HubError;
 use crate::extract::DotPath;
+use crate::openapi::OfChange;
 use crate::state::Hub;
 
-/// Begins it. The dot need not exist yet.
+/// Begins a push.
+///
+/// The dot need not exist yet: one in the caller's own namespace is made when the push is finished.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/uploads",
+    operation_id = "begin_upload",
+    tag = "pushing",
+    params(DotPath),
+    responses((status = 201, description = "It can be sent to.", body = Upload), OfChange),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     caller: Caller,

@@ -9,10 +9,22 @@ use super::MAX_BODY_LENGTH;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{BranchPath, DotPath, parse_json, read_body};
+use crate::openapi::OfChange;
 use crate::operations::{create_branch, delete_branch};
 use crate::state::Hub;
 
-/// Makes one.
+/// Makes a branch.
+///
+/// For who may push.
+#[utoipa::path(
+    put,
+    path = "/dots/{namespace}/{dot}/branches/{branch}",
+    operation_id = "create_branch",
+    tag = "branches",
+    params(DotPath, BranchPath),
+    request_body = CreateBranch,
+    responses((status = 201, description = "It is made."), OfChange),
+)]
 pub async fn put(
     State(hub): State<Hub>,
     caller: Caller,
@@ -26,7 +38,17 @@ pub async fn put(
     Ok(StatusCode::CREATED)
 }
 
-/// Deletes one.
+/// Deletes a branch.
+///
+/// For maintainers. Neither the default branch nor a protected one can be deleted.
+#[utoipa::path(
+    delete,
+    path = "/dots/{namespace}/{dot}/branches/{branch}",
+    operation_id = "delete_branch",
+    tag = "branches",
+    params(DotPath, BranchPath),
+    responses((status = 204, description = "It is deleted."), OfChange),
+)]
 pub async fn delete(
     State(hub): State<Hub>,
     caller: Caller,

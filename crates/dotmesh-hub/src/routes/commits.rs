@@ -5,9 +5,11 @@ use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use dotmesh_api::hub::CommitList;
 use dotmesh_model::CommitId;
 use futures::{StreamExt as _, stream};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::access::Action;
 use crate::auth::Viewer;
@@ -16,19 +18,34 @@ use crate::database::commits::Ancestry;
 use crate::database::ids::DotId;
 use crate::error::HubError;
 use crate::extract::DotPath;
+use crate::openapi::OfLookup;
 use crate::state::Hub;
 
 /// Commits in memory at once: a history may be longer than is good to hold.
 const PAGE: u32 = 64;
 
 /// The query.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Line {
+    /// The newest commit.
+    #[param(value_type = CommitId)]
     head: String,
+    /// The commit to end before.
+    #[param(value_type = Option<CommitId>)]
     until: Option<String>,
 }
 
-/// Lists them.
+/// Lists a commit and its ancestors.
+#[utoipa::path(
+    get,
+    path = "/dots/{namespace}/{dot}/commits",
+    operation_id = "list_commits",
+    tag = "pulling",
+    security((), ("key" = []), ("password" = []), ("session" = [])),
+    params(DotPath, Line),
+    responses((status = 200, description = "The commits, the newest first.", body = CommitList), OfLookup),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,

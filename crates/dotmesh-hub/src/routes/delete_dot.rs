@@ -6,10 +6,21 @@ use axum::http::StatusCode;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::DotPath;
+use crate::openapi::OfChange;
 use crate::operations::delete_dot::delete_dot;
 use crate::state::Hub;
 
-/// Deletes it, all of it in one step.
+/// Deletes a dot with all its branches and commits.
+///
+/// It can be restored from the trash for a while. For the owner only.
+#[utoipa::path(
+    delete,
+    path = "/dots/{namespace}/{dot}",
+    operation_id = "delete_dot",
+    tag = "dots",
+    params(DotPath),
+    responses((status = 204, description = "It is in the trash."), OfChange),
+)]
 pub async fn delete(
     State(hub): State<Hub>,
     caller: Caller,

@@ -8,9 +8,19 @@ use crate::access::Action;
 use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::DotPath;
+use crate::openapi::OfLookup;
 use crate::state::Hub;
 
-/// Shows it.
+/// Shows a dot with its branches.
+#[utoipa::path(
+    get,
+    path = "/dots/{namespace}/{dot}",
+    operation_id = "get_dot",
+    tag = "dots",
+    security((), ("key" = []), ("password" = []), ("session" = [])),
+    params(DotPath),
+    responses((status = 200, description = "The dot.", body = HubDot), OfLookup),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,

@@ -7,9 +7,17 @@ use dotmesh_api::hub::{Access, HubDot};
 use crate::access;
 use crate::auth::Caller;
 use crate::error::HubError;
+use crate::openapi::OfUser;
 use crate::state::Hub;
 
-/// Lists them by name.
+/// Lists the dots that the caller owns or was given access to.
+#[utoipa::path(
+    get,
+    path = "/dots",
+    operation_id = "list_dots",
+    tag = "dots",
+    responses((status = 200, description = "The dots, by name.", body = Vec<HubDot>), OfUser),
+)]
 pub async fn get(State(hub): State<Hub>, caller: Caller) -> Result<Json<Vec<HubDot>>, HubError> {
     let mut dots = Vec::new();
     for dot in hub.database.dots_of(caller.id).await? {

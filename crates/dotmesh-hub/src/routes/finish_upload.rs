@@ -10,6 +10,7 @@ use super::open_upload;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath, parse_json, read_body};
+use crate::openapi::OfChange;
 use crate::operations::finish_upload::{self, Finish};
 use crate::state::Hub;
 
@@ -19,7 +20,18 @@ pub const MAX_FINISH_LENGTH: usize = 64 << 20;
 /// The most branches that one push may move.
 pub const MAX_BRANCHES_PER_PUSH: usize = 1000;
 
-/// Verifies and finishes. Goes on when the client hangs up: asking again tells what came of it.
+/// Makes a push visible, all of it or nothing.
+///
+/// Asking again with the same body says what came of it.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/uploads/{upload}/finish",
+    operation_id = "finish_upload",
+    tag = "pushing",
+    params(DotPath, UploadPath),
+    request_body = FinishUpload,
+    responses((status = 204, description = "The commits and branches are there."), OfChange),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     caller: Caller,

@@ -11,10 +11,22 @@ use super::MAX_BODY_LENGTH;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, parse_json, read_body};
+use crate::openapi::OfChange;
 use crate::operations::fork_dot;
 use crate::state::Hub;
 
-/// Makes it, and says what it is called.
+/// Makes a dot of the caller's with the same history.
+///
+/// No data is copied.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/fork",
+    operation_id = "fork_dot",
+    tag = "dots",
+    params(DotPath),
+    request_body = NewName,
+    responses((status = 201, description = "The fork's full name.", body = DotName), OfChange),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     caller: Caller,

@@ -8,9 +8,19 @@ use crate::access::Action;
 use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::DotPath;
+use crate::openapi::OfLookup;
 use crate::state::Hub;
 
-/// Lists them by name.
+/// Lists the forks of a dot that the caller may see.
+#[utoipa::path(
+    get,
+    path = "/dots/{namespace}/{dot}/forks",
+    operation_id = "list_forks",
+    tag = "dots",
+    security((), ("key" = []), ("password" = []), ("session" = [])),
+    params(DotPath),
+    responses((status = 200, description = "The forks, by name.", body = Vec<DotName>), OfLookup),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,

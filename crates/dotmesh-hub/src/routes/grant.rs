@@ -10,10 +10,22 @@ use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, UserPath, parse_json, read_body};
+use crate::openapi::OfChange;
 use crate::operations::grant_access::grant_access;
 use crate::state::Hub;
 
-/// Gives access, or changes what was given.
+/// Gives a user access to a dot, or changes what was given.
+///
+/// For the owner only.
+#[utoipa::path(
+    put,
+    path = "/dots/{namespace}/{dot}/collaborators/{user}",
+    operation_id = "grant_access",
+    tag = "dots",
+    params(DotPath, UserPath),
+    request_body = GrantAccess,
+    responses((status = 204, description = "The user has that access."), OfChange),
+)]
 pub async fn put(
     State(hub): State<Hub>,
     caller: Caller,

@@ -10,11 +10,23 @@ use crate::credentials::{ApiKey, KeyDigest};
 use crate::database::device_logins::DeviceLoginState;
 use crate::error::HubError;
 use crate::extract::{parse_json, read_body};
+use crate::openapi::OfAnyone;
 use crate::state::Hub;
 
 const MAX_BODY_LENGTH: usize = 1024;
 
-/// Tells it; the key once.
+/// Says what became of a login.
+///
+/// The key is told once. To be asked again after `interval` seconds while the login is pending.
+#[utoipa::path(
+    post,
+    path = "/logins/token",
+    operation_id = "get_login_state",
+    tag = "logins",
+    security(()),
+    request_body = DeviceCode,
+    responses((status = 200, description = "What became of it so far.", body = LoginState), OfAnyone),
+)]
 pub async fn post(State(hub): State<Hub>, body: Body) -> Result<Json<LoginState>, HubError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let DeviceCode { device_code } = parse_json(&body)?;

@@ -12,11 +12,19 @@ use crate::auth::Caller;
 use crate::database::objects::Scope;
 use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath, read_hashes};
+use crate::openapi::{Binary, OfChange};
 use crate::state::Hub;
 
-/// Answers with those that the upload may not refer to yet, in the order asked.
-///
-/// Whether another's objects are stored does not show: they are missing, too.
+/// Says which objects the hub needs to be sent.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/uploads/{upload}/missing",
+    operation_id = "list_missing",
+    tag = "pushing",
+    params(DotPath, UploadPath),
+    request_body(content = inline(Binary), content_type = "application/octet-stream", description = "Hashes, 32 bytes each, at most 8192."),
+    responses((status = 200, description = "Their hashes in the order asked, 32 bytes each.", body = inline(Binary), content_type = "application/octet-stream"), OfChange),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     caller: Caller,

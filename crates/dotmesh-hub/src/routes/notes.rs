@@ -6,11 +6,13 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use dotmesh_api::dots::{HubNote, NoteTarget, WriteNote};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::Action;
 use crate::auth::{Caller, Viewer};
 use crate::error::HubError;
 use crate::extract::{DotPath, NotePath, parse_json, read_body};
+use crate::openapi::{OfChange, OfLookup};
 use crate::operations::write_note;
 use crate::state::Hub;
 
@@ -18,12 +20,22 @@ use crate::state::Hub;
 const MAX_NOTE_LENGTH: usize = 512 << 10;
 
 /// What a note that was written is deleted by.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Written {
+    /// The note's id.
     id: String,
 }
 
-/// Lists those on `?branch=` or `?commit=`, the oldest first.
+/// Lists the notes on a branch or on a commit.
+#[utoipa::path(
+    get,
+    path = "/dots/{namespace}/{dot}/notes",
+    operation_id = "list_notes",
+    tag = "notes",
+    security((), ("key" = []), ("password" = []), ("session" = [])),
+    params(DotPath, NoteTarget),
+    responses((status = 200, description = "The notes, the oldest first.", body = Vec<HubNote>), OfLookup),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
@@ -44,7 +56,18 @@ pub async fn get(
     Ok(Json(notes.collect()))
 }
 
-/// Writes one.
+/// Writes a note on a branch or on a commit.
+///
+/// For everybody who sees the dot and is logged in.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/notes",
+    operation_id = "write_note",
+    tag = "notes",
+    params(DotPath),
+    request_body = WriteNote,
+    responses((status = 201, description = "What the note is deleted by.", body = Written), OfChange),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     caller: Caller,
@@ -58,7 +81,17 @@ pub async fn post(
     Ok((StatusCode::CREATED, Json(Written { id })))
 }
 
-/// Deletes one.
+/// Deletes a note.
+///
+/// For who wrote it, and for maintainers.
+#[utoipa::path(
+    delete,
+    path = "/dots/{namespace}/{dot}/notes/{note}",
+    operation_id = "delete_note",
+    tag = "notes",
+    params(DotPath, NotePath),
+    responses((status = 204, description = "It is deleted."), OfChange),
+)]
 pub async fn delete(
     State(hub): State<Hub>,
     caller: Caller,

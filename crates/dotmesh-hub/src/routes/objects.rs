@@ -9,10 +9,21 @@ use crate::access::Action;
 use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::{DotPath, read_hashes};
+use crate::openapi::{Binary, OfObjects};
 use crate::operations::serve_objects;
 use crate::state::Hub;
 
-/// Sends as many of them as one pack takes, in the order asked.
+/// Sends objects of a dot as a pack.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/objects",
+    operation_id = "get_objects",
+    tag = "pulling",
+    security((), ("key" = []), ("password" = []), ("session" = [])),
+    params(DotPath),
+    request_body(content = inline(Binary), content_type = "application/octet-stream", description = "Hashes, 32 bytes each, at most 8192."),
+    responses((status = 200, description = "A pack with as many of them as one pack takes, in the order asked for; see `docs/format.md`.", body = inline(Binary), content_type = "application/octet-stream"), OfObjects),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     viewer: Viewer,

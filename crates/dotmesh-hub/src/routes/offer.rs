@@ -9,10 +9,22 @@ use super::MAX_BODY_LENGTH;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, parse_json, read_body};
+use crate::openapi::OfChange;
 use crate::operations::offer_dot;
 use crate::state::Hub;
 
-/// Offers it.
+/// Offers a dot to another user, who may take it.
+///
+/// For the owner only.
+#[utoipa::path(
+    put,
+    path = "/dots/{namespace}/{dot}/offer",
+    operation_id = "offer_dot",
+    tag = "moving dots",
+    params(DotPath),
+    request_body = OfferDot,
+    responses((status = 204, description = "It is offered."), OfChange),
+)]
 pub async fn put(
     State(hub): State<Hub>,
     caller: Caller,
@@ -25,7 +37,17 @@ pub async fn put(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Withdraws the offer.
+/// Withdraws the offer of a dot.
+///
+/// For the owner only.
+#[utoipa::path(
+    delete,
+    path = "/dots/{namespace}/{dot}/offer",
+    operation_id = "withdraw_offer",
+    tag = "moving dots",
+    params(DotPath),
+    responses((status = 204, description = "It is not offered any more."), OfChange),
+)]
 pub async fn delete(
     State(hub): State<Hub>,
     caller: Caller,

@@ -11,10 +11,18 @@ use super::MAX_BODY_LENGTH;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotIdPath, parse_json, read_body};
+use crate::openapi::{OfChange, OfUser};
 use crate::operations::take_dot;
 use crate::state::Hub;
 
-/// Lists them.
+/// Lists the dots that are offered to the caller.
+#[utoipa::path(
+    get,
+    path = "/offers",
+    operation_id = "list_offers",
+    tag = "moving dots",
+    responses((status = 200, description = "The dots.", body = Vec<WaitingDot>), OfUser),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     caller: Caller,
@@ -28,7 +36,18 @@ pub async fn get(
     Ok(Json(offers.collect()))
 }
 
-/// Takes one, and says what it is called.
+/// Takes a dot that is offered.
+///
+/// By a session, the password or a key of scope admin.
+#[utoipa::path(
+    post,
+    path = "/offers/{id}",
+    operation_id = "take_dot",
+    tag = "moving dots",
+    params(DotIdPath),
+    request_body = NewName,
+    responses((status = 200, description = "Its full name from now on.", body = DotName), OfChange),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     caller: Caller,
@@ -40,7 +59,17 @@ pub async fn post(
     Ok(Json(take_dot::take_dot(&hub, &caller, dot, &name).await?))
 }
 
-/// Declines one.
+/// Declines a dot that is offered.
+///
+/// By a session, the password or a key of scope admin.
+#[utoipa::path(
+    delete,
+    path = "/offers/{id}",
+    operation_id = "decline_dot",
+    tag = "moving dots",
+    params(DotIdPath),
+    responses((status = 204, description = "It is not offered any more."), OfChange),
+)]
 pub async fn delete(
     State(hub): State<Hub>,
     caller: Caller,

@@ -6,10 +6,21 @@ use axum::http::StatusCode;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{BranchPath, DotPath};
+use crate::openapi::OfChange;
 use crate::operations::protect_branch::protect_branch;
 use crate::state::Hub;
 
-/// Protects one, which need not exist yet.
+/// Protects a branch, which need not exist yet.
+///
+/// A protected branch only moves forward, and stays. For maintainers.
+#[utoipa::path(
+    put,
+    path = "/dots/{namespace}/{dot}/protected/{branch}",
+    operation_id = "protect_branch",
+    tag = "branches",
+    params(DotPath, BranchPath),
+    responses((status = 204, description = "It is protected."), OfChange),
+)]
 pub async fn put(
     State(hub): State<Hub>,
     caller: Caller,
@@ -20,7 +31,17 @@ pub async fn put(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lifts the protection, if there is one.
+/// Lifts the protection of a branch, if there is one.
+///
+/// For maintainers.
+#[utoipa::path(
+    delete,
+    path = "/dots/{namespace}/{dot}/protected/{branch}",
+    operation_id = "unprotect_branch",
+    tag = "branches",
+    params(DotPath, BranchPath),
+    responses((status = 204, description = "It is not protected."), OfChange),
+)]
 pub async fn delete(
     State(hub): State<Hub>,
     caller: Caller,

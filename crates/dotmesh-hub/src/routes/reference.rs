@@ -8,10 +8,20 @@ use crate::access::Action;
 use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::{DotPath, RefPath};
+use crate::openapi::OfLookup;
 use crate::operations::resolve_ref::resolve_ref;
 use crate::state::Hub;
 
-/// Finds it, and the branches that are at it.
+/// Finds the commit that a branch, a tag or the first digits of an id stand for, in this order.
+#[utoipa::path(
+    get,
+    path = "/dots/{namespace}/{dot}/refs/{reference}",
+    operation_id = "resolve_ref",
+    tag = "pulling",
+    security((), ("key" = []), ("password" = []), ("session" = [])),
+    params(DotPath, RefPath),
+    responses((status = 200, description = "The commit.", body = ResolvedRef), OfLookup),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,

@@ -11,10 +11,22 @@ use super::MAX_BODY_LENGTH;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, parse_json, read_body};
+use crate::openapi::OfChange;
 use crate::operations::rename_dot;
 use crate::state::Hub;
 
-/// Renames it, and says what it is called.
+/// Gives a dot another name in its namespace.
+///
+/// It is found by its former name until another dot takes that. For the owner only.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/rename",
+    operation_id = "rename_dot",
+    tag = "dots",
+    params(DotPath),
+    request_body = NewName,
+    responses((status = 200, description = "The new full name.", body = DotName), OfChange),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     caller: Caller,

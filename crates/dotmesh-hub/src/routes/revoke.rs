@@ -6,10 +6,21 @@ use axum::http::StatusCode;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, UserPath};
+use crate::openapi::OfChange;
 use crate::operations::grant_access::revoke_access;
 use crate::state::Hub;
 
-/// Takes it away.
+/// Takes a user's access to a dot away.
+///
+/// For the owner only.
+#[utoipa::path(
+    delete,
+    path = "/dots/{namespace}/{dot}/collaborators/{user}",
+    operation_id = "revoke_access",
+    tag = "dots",
+    params(DotPath, UserPath),
+    responses((status = 204, description = "The user has no access any more."), OfChange),
+)]
 pub async fn delete(
     State(hub): State<Hub>,
     caller: Caller,

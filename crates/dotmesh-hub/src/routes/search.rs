@@ -6,10 +6,20 @@ use dotmesh_api::dots::SearchResults;
 
 use crate::auth::Viewer;
 use crate::error::HubError;
+use crate::openapi::OfView;
 use crate::operations::search::{self, SearchQuery};
 use crate::state::Hub;
 
-/// Searches.
+/// Searches the dots that the caller may see.
+#[utoipa::path(
+    get,
+    path = "/search",
+    operation_id = "search",
+    tag = "hub",
+    security((), ("key" = []), ("password" = []), ("session" = [])),
+    params(SearchQuery),
+    responses((status = 200, description = "A page of what was found.", body = SearchResults), OfView),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,

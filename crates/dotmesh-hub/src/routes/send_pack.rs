@@ -10,10 +10,20 @@ use crate::auth::Caller;
 use crate::database::objects::Scope;
 use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath, read_body};
+use crate::openapi::{Binary, OfChange};
 use crate::operations::receive_pack;
 use crate::state::Hub;
 
-/// Answers when every object has been verified and is in safety.
+/// Takes a pack of objects.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/uploads/{upload}/packs",
+    operation_id = "send_pack",
+    tag = "pushing",
+    params(DotPath, UploadPath),
+    request_body(content = inline(Binary), content_type = "application/octet-stream", description = "A pack of at most 32 MiB; see `docs/format.md`."),
+    responses((status = 204, description = "Every object has been verified and is in safety."), OfChange),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     caller: Caller,

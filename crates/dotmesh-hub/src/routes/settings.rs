@@ -10,13 +10,23 @@ use crate::access::Action;
 use crate::auth::{Caller, Viewer};
 use crate::error::HubError;
 use crate::extract::{DotPath, parse_json, read_body};
+use crate::openapi::{OfChange, OfLookup};
 use crate::operations::change_settings;
 use crate::state::Hub;
 
 /// A description may need several bytes of JSON for each of its own.
 const MAX_BODY_LENGTH: usize = 8 * change_settings::MAX_DESCRIPTION_LENGTH;
 
-/// Shows them to everyone who sees the dot.
+/// Shows the settings of a dot.
+#[utoipa::path(
+    get,
+    path = "/dots/{namespace}/{dot}/settings",
+    operation_id = "get_settings",
+    tag = "dots",
+    security((), ("key" = []), ("password" = []), ("session" = [])),
+    params(DotPath),
+    responses((status = 200, description = "The settings.", body = DotSettings), OfLookup),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
@@ -35,7 +45,18 @@ pub async fn get(
     }))
 }
 
-/// Changes some.
+/// Changes some settings of a dot.
+///
+/// For maintainers; the visibility is the owner's to change.
+#[utoipa::path(
+    patch,
+    path = "/dots/{namespace}/{dot}/settings",
+    operation_id = "change_settings",
+    tag = "dots",
+    params(DotPath),
+    request_body = ChangeSettings,
+    responses((status = 204, description = "They are changed."), OfChange),
+)]
 pub async fn patch(
     State(hub): State<Hub>,
     caller: Caller,

@@ -11,11 +11,21 @@ use crate::access::Action;
 use crate::auth::{Caller, Viewer};
 use crate::error::HubError;
 use crate::extract::{DotPath, TagPath, parse_json, read_body};
+use crate::openapi::{OfChange, OfLookup};
 use crate::operations::create_tag::{NewTag, create_tag};
 use crate::operations::delete_tag::delete_tag;
 use crate::state::Hub;
 
-/// Lists them, the newest first.
+/// Lists the tags of a dot.
+#[utoipa::path(
+    get,
+    path = "/dots/{namespace}/{dot}/tags",
+    operation_id = "list_tags",
+    tag = "tags",
+    security((), ("key" = []), ("password" = []), ("session" = [])),
+    params(DotPath),
+    responses((status = 200, description = "The tags, the newest first.", body = Vec<HubTag>), OfLookup),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
@@ -33,7 +43,18 @@ pub async fn get(
     Ok(Json(tags.collect()))
 }
 
-/// Makes one.
+/// Makes a tag.
+///
+/// For who may push. A tag never moves.
+#[utoipa::path(
+    put,
+    path = "/dots/{namespace}/{dot}/tags/{tag}",
+    operation_id = "create_tag",
+    tag = "tags",
+    params(DotPath, TagPath),
+    request_body = CreateTag,
+    responses((status = 201, description = "It is made."), OfChange),
+)]
 pub async fn put(
     State(hub): State<Hub>,
     caller: Caller,
@@ -47,7 +68,17 @@ pub async fn put(
     Ok(StatusCode::CREATED)
 }
 
-/// Deletes one.
+/// Deletes a tag.
+///
+/// For maintainers.
+#[utoipa::path(
+    delete,
+    path = "/dots/{namespace}/{dot}/tags/{tag}",
+    operation_id = "delete_tag",
+    tag = "tags",
+    params(DotPath, TagPath),
+    responses((status = 204, description = "It is deleted."), OfChange),
+)]
 pub async fn delete(
     State(hub): State<Hub>,
     caller: Caller,

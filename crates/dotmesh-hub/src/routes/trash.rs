@@ -8,10 +8,18 @@ use dotmesh_model::DotName;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::DotIdPath;
+use crate::openapi::{OfChange, OfUser};
 use crate::operations::restore_dot;
 use crate::state::Hub;
 
-/// Lists them, the last deleted first.
+/// Lists the caller's deleted dots that can be restored.
+#[utoipa::path(
+    get,
+    path = "/trash",
+    operation_id = "list_trash",
+    tag = "moving dots",
+    responses((status = 200, description = "The dots, the last deleted first.", body = Vec<WaitingDot>), OfUser),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     caller: Caller,
@@ -25,7 +33,17 @@ pub async fn get(
     Ok(Json(deleted.collect()))
 }
 
-/// Restores one, and says what it is called.
+/// Restores a deleted dot.
+///
+/// By a session, the password or a key of scope admin.
+#[utoipa::path(
+    post,
+    path = "/trash/{id}/restore",
+    operation_id = "restore_dot",
+    tag = "moving dots",
+    params(DotIdPath),
+    responses((status = 200, description = "Its full name from now on.", body = DotName), OfChange),
+)]
 pub async fn post(
     State(hub): State<Hub>,
     caller: Caller,

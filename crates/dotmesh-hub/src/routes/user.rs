@@ -4,8 +4,16 @@ use axum::Json;
 use dotmesh_api::hub::CurrentUser;
 
 use crate::auth::Caller;
+use crate::openapi::OfUser;
 
-/// Names the caller.
+/// Says whose credentials these are.
+#[utoipa::path(
+    get,
+    path = "/user",
+    operation_id = "get_user",
+    tag = "hub",
+    responses((status = 200, description = "The user.", body = CurrentUser), OfUser),
+)]
 pub async fn get(caller: Caller) -> Json<CurrentUser> {
     Json(CurrentUser { name: caller.name })
 }

@@ -4,20 +4,32 @@ use axum::Json;
 use axum::extract::{Query, State};
 use dotmesh_model::UserName;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::auth::Caller;
 use crate::error::HubError;
+use crate::openapi::OfUser;
 use crate::operations::complete_user::complete_user;
 use crate::state::Hub;
 
 /// The query.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Prefix {
+    /// At least two characters.
     #[serde(default)]
     prefix: String,
 }
 
-/// The first few, by name.
+/// Lists users whose names begin so, for who is about to name one.
+#[utoipa::path(
+    get,
+    path = "/users",
+    operation_id = "complete_user",
+    tag = "hub",
+    params(Prefix),
+    responses((status = 200, description = "The first few, by name.", body = Vec<UserName>), OfUser),
+)]
 pub async fn get(
     State(hub): State<Hub>,
     caller: Caller,

@@ -4,6 +4,14 @@ use axum::Json;
 use dotmesh_api::hub::{HubVersion, PROTOCOL_VERSION};
 
 /// Says that this is a hub, and of which version.
+#[utoipa::path(
+    get,
+    path = "/version",
+    operation_id = "get_version",
+    tag = "hub",
+    security(()),
+    responses((status = 200, description = "A hub.", body = HubVersion)),
+)]
 pub async fn get() -> Json<HubVersion> {
     Json(HubVersion {
         server: "dothub".to_owned(),

@@ -1,6 +1,6 @@
 //! Logging in: keys, passwords, and what is said to those who have neither.
 
-use dotmesh_api::{ErrorCode, ErrorEnvelope};
+use dotmesh_api::{ErrorCode, Problem};
 use dotmesh_hub::clock;
 use dotmesh_hub::credentials::{ApiKey, HashedPassword};
 use dotmesh_hub::database::users::{Dots, OldKeys, Removal};
@@ -28,7 +28,7 @@ async fn a_client_of_another_protocol_is_told_where_to_look() {
         let url = format!("{}/{path}", hub.url);
         let answer = reqwest::get(url).await.unwrap();
         assert_eq!(answer.status(), 404, "{path}");
-        let ErrorEnvelope { error } = answer.json().await.unwrap();
+        let error: Problem = answer.json().await.unwrap();
         assert_eq!(error.code, ErrorCode::NotFound);
         assert!(error.hint.unwrap().contains("GET /api/v1/version"));
     }

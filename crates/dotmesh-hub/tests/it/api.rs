@@ -1,8 +1,10 @@
 //! The API as a program without a client of its own calls it.
 
 use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
+use crate::openapi;
 use crate::support::TestHub;
 
 /// A user of it.
@@ -32,7 +34,17 @@ impl Api {
         }
         let response = request.send().await.unwrap();
         let status = response.status();
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
+        let content_type = content_type.as_ref().map(|value| value.to_str().unwrap());
         let text = response.text().await.unwrap();
+        let checked = openapi::check(
+            method,
+            &format!("/{path}"),
+            status.as_u16(),
+            content_type,
+            &text,
+        );
+        assert_eq!(checked, Ok(()), "{method} {path}");
         if text.is_empty() {
             return (status.as_u16(), Value::Null);
         }
@@ -61,6 +73,6 @@ impl Api {
     pub(crate) async fn refused(&self, method: &str, path: &str, body: Value) -> String {
         let (status, answer) = self.call(method, path, body).await;
         assert!(status >= 400, "{method} {path}: {status} {answer}");
-        answer["error"]["code"].as_str().unwrap().to_owned()
+        answer["code"].as_str().unwrap().to_owned()
     }
 }

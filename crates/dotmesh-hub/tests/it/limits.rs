@@ -113,7 +113,7 @@ async fn bad_addresses_get_the_envelope() {
         let request = http.request(method.parse().unwrap(), format!("{}{path}", hub.url));
         let response = request.send().await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{path}");
-        let _: dotmesh_api::ErrorEnvelope = response.json().await.unwrap();
+        let _: dotmesh_api::Problem = response.json().await.unwrap();
     }
 }
 

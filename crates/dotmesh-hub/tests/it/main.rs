@@ -21,6 +21,7 @@ mod dots;
 mod forks;
 mod full_disk;
 mod limits;
+mod openapi;
 mod pages;
 mod place;
 mod postgres;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use dotmesh_api::ErrorEnvelope;
+use dotmesh_api::Problem;
 use dotmesh_api::hub::Access;
 use dotmesh_hub::access::{Scope, Visibility};
 use dotmesh_hub::credentials::{ApiKey, Token};
@@ -19,7 +19,9 @@ use dotmesh_hub::{clock, router};
 use dotmesh_model::{DotName, UserName};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 
+use crate::openapi;
 use crate::support::{Made, TestHub, dot, push_first};
 
 const ROLES: [&str; 11] = [
@@ -113,6 +115,7 @@ type Row = (&'static str, &'static str, u16, Class, &'static str);
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     ("GET", "/api/v1/version", 200, ANYONE, ""),
+    ("GET", "/api/v1/openapi.json", 200, ANYONE, ""),
     ("GET", "/api/v1/user", 200, USERS, ""),
     ("POST", "/api/v1/logins", 201, ANYONE, r#"{"client":"laptop"}"#),
     ("POST", "/api/v1/logins/token", 404, ANYONE, r#"{"device_code":"none"}"#),
@@ -153,6 +156,7 @@ const TABLE: &[Row] = &[
     ("GET", "/api/v1/users?prefix=ow", 200, USERS, ""),
     ("GET", "/api/v1/search?q=app", 200, VISITORS, ""),
     ("GET", "/", 200, VISITORS, ""),
+    ("GET", "/-/api", 200, VISITORS, ""),
     ("GET", "/-/offers", 200, ACCOUNT, ""),
     ("POST", "/-/offers/take", 404, ACCOUNT, "dot=0&name=taken"),
     ("POST", "/-/offers/decline", 404, ACCOUNT, "dot=0"),
@@ -328,11 +332,8 @@ impl Case {
 
     async fn ask(&self, role: usize, row: &Row, example: &Example) -> (u16, String) {
         let (method, pattern, _, _, body) = row;
-        let url = format!(
-            "{}{}",
-            self.hub.url,
-            path(pattern, &example.name, &example.upload)
-        );
+        let path = path(pattern, &example.name, &example.upload);
+        let url = format!("{}{path}", self.hub.url);
         let mut request = self
             .http
             .request(method.parse().unwrap(), url)
@@ -346,11 +347,19 @@ impl Case {
             // It has no end.
             return (status, String::new());
         }
-        let text = response.text().await.unwrap_or_default();
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
+        let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
+        let body = response.bytes().await.unwrap_or_default();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        if pattern.starts_with("/api") {
+            let checked = openapi::check(method, &path, status, content_type, &text);
+            assert_eq!(checked, Ok(()), "{method} {pattern}");
+        }
         if matches!(status, 401 | 403) || (status >= 400 && pattern.starts_with("/api")) {
             // Every refusal has the one shape.
-            let envelope: ErrorEnvelope = serde_json::from_str(&text).expect(&text);
-            assert_eq!(envelope.error.code.status(), status);
+            let problem: Problem = serde_json::from_str(&text).expect(&text);
+            assert_eq!(problem.code.status(), status);
+            assert_eq!(problem.status, status);
         }
         (status, text)
     }

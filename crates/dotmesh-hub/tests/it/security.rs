@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use base64::Engine as _;
-use dotmesh_api::ErrorEnvelope;
+use dotmesh_api::Problem;
 use dotmesh_hub::clock;
 use dotmesh_hub::credentials::{HashedPassword, Token};
 use dotmesh_hub::database::events::EventsOf;
@@ -111,8 +111,8 @@ async fn other_sites_cannot_submit_forms() {
             }
             let answer = request.send().await.unwrap();
             assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path} {headers:?}");
-            let envelope: ErrorEnvelope = answer.json().await.unwrap();
-            assert!(envelope.error.message.contains("own pages"));
+            let problem: Problem = answer.json().await.unwrap();
+            assert!(problem.detail.contains("own pages"));
         }
     }
     let mut alice = alice;

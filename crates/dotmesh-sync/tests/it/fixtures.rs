@@ -8,7 +8,7 @@ use std::fmt::{Debug, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use dotmesh_api::ErrorEnvelope;
+use dotmesh_api::Problem;
 use dotmesh_api::hub::{
     CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion, Upload,
 };
@@ -103,7 +103,7 @@ fn tell(name: &str, bytes: &[u8]) -> String {
         ("hub", "commits.json") => tell_json::<CommitList>(bytes),
         ("hub", "upload.json") => tell_json::<Upload>(bytes),
         ("hub", "finish.json") => tell_json::<FinishUpload>(bytes),
-        ("hub", "error.json") => tell_json::<ErrorEnvelope>(bytes),
+        ("hub", "problem.json") => tell_json::<Problem>(bytes),
         ("node", "transfer.json") => tell_json::<Transfer>(bytes),
         ("node", "fetch.json") => tell_json::<Fetch>(bytes),
         ("node", "events.ndjson") => {

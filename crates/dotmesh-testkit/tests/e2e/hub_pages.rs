@@ -96,6 +96,7 @@ async fn no_barriers(page: &Browser) -> Result<()> {
         "/alice/app/activity",
         "/alice/app/settings",
         "/-/search?q=eek",
+        "/-/api",
         "/-/settings",
         "/-/settings/keys",
         "/-/trash",

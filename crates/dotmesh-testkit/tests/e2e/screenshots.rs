@@ -68,6 +68,7 @@ async fn screenshots() -> Result<()> {
         ("search", "/-/search?q=user".to_owned()),
         ("account", "/-/settings".to_owned()),
         ("keys", "/-/settings/keys".to_owned()),
+        ("api", "/-/api".to_owned()),
         ("trash", "/-/trash".to_owned()),
         ("admin", "/-/admin".to_owned()),
         ("audit-log", "/-/admin/events".to_owned()),

@@ -1,0 +1,192 @@
+//! The API's description of itself: an OpenAPI document, made of what stands at each route.
+//!
+//! A route is in the router because it is described: `router.rs` lists the handlers, and both the router and the document
+//! are made of that list. The one that is checked in is `docs/openapi.json`.
+//!
+//! **A new route** is a handler with `#[utoipa::path]` in a file of `routes/`, and its name in `router.rs`. Its doc comment
+//! is what the document says of it; `params` names the extractors of its path (described in `parameters.rs`) and its
+//! query, and `responses` the success and one of the groups of problems of `refusals.rs`. It is in the security schemes'
+//! hands unless it says `security`. Types of its bodies derive `ToSchema`. `UPDATE=1 cargo test -p dotmesh-hub --test it
+//! openapi` writes the document; the tests of roles check every answer against it.
+
+use std::sync::LazyLock;
+
+use dotmesh_api::{ErrorCode, PROBLEM_TYPE, Problem};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::tag::Tag;
+use utoipa::openapi::{
+    Components, ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder,
+    Schema, ServerBuilder,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::router;
+
+mod parameters;
+mod refusals;
+
+pub use refusals::{OfAnyone, OfChange, OfLookup, OfObjects, OfUser, OfView};
+
+/// What the operations are about, in the order in which people get to know them.
+const TAGS: [(&str, &str); 9] = [
+    ("hub", "The hub itself, and who calls."),
+    (
+        "logins",
+        "How a program gets a key: it begins a login, which its user approves in a browser.",
+    ),
+    ("dots", "Dots, their settings, forks and collaborators."),
+    (
+        "moving dots",
+        "Dots that get another owner, or are restored from the trash.",
+    ),
+    (
+        "branches",
+        "Branches that are made, deleted and protected on the hub.",
+    ),
+    ("tags", "Names that stay at a commit."),
+    ("notes", "What people say of a commit or a branch."),
+    (
+        "pulling",
+        "Commits and objects, as `dm clone` and `dm pull` get them.",
+    ),
+    ("pushing", "Commits and objects, as `dm push` sends them."),
+];
+
+const DESCRIPTION: &str = "The API of a hub of Dotmesh, *git for the state of a running app*. `docs/api.md` is an \
+     introduction, `docs/protocol.md` says how dots are pushed and pulled.\n\nWhat is not allowed, not there or not as it \
+     should be is answered with a problem (RFC 9457), whose `code` is for programs, and whose `detail` and `hint` are for \
+     people. A private dot looks to who may not see it as if it were not there.";
+
+/// A body that is no text.
+#[derive(Debug)]
+pub struct Binary;
+
+impl PartialSchema for Binary {
+    fn schema() -> RefOr<Schema> {
+        let bytes = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        schema.format(Some(bytes)).into()
+    }
+}
+
+impl ToSchema for Binary {}
+
+/// The document as it is served and checked in.
+pub fn text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let document = serde_json::to_string_pretty(&router::describe());
+        document.unwrap_or_default() + "\n"
+    });
+    &TEXT
+}
+
+/// Completes what the routes say of themselves.
+pub fn complete(mut document: OpenApi) -> OpenApi {
+    document.info = InfoBuilder::new()
+        .title("DotHub")
+        .description(Some(DESCRIPTION))
+        .version(env!("CARGO_PKG_VERSION"))
+        .build();
+    let server = ServerBuilder::new().url("/api/v1");
+    document.servers = Some(vec![server.build()]);
+    document.tags = Some(
+        TAGS.iter()
+            .map(|(name, description)| {
+                let mut tag = Tag::new(*name);
+                tag.description = Some((*description).to_owned());
+                tag
+            })
+            .collect(),
+    );
+    document.security = Some(credentials());
+    let components = document.components.get_or_insert_with(Components::new);
+    describe_problems(components);
+    for (name, scheme) in schemes() {
+        components.add_security_scheme(name, scheme);
+    }
+    // No tool knows what a router's wildcard is.
+    let paths = std::mem::take(&mut document.paths.paths);
+    for (path, mut item) in paths {
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+            &mut item.patch,
+        ];
+        for operation in operations.into_iter().flatten() {
+            may_always_fail(operation);
+        }
+        document.paths.paths.insert(path.replace("{*", "{"), item);
+    }
+    document
+}
+
+/// One of these is needed where an operation does not say otherwise.
+fn credentials() -> Vec<SecurityRequirement> {
+    ["key", "password", "session"]
+        .map(|scheme| SecurityRequirement::new(scheme, [""; 0]))
+        .to_vec()
+}
+
+fn schemes() -> [(&'static str, SecurityScheme); 3] {
+    let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+        "An API key: `Authorization: Bearer dmk_…`. Its scope (read, write or admin) caps what its user may do.",
+    ));
+    let password = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Basic)
+        .description(Some("A user name, and a password or an API key."));
+    let session = ApiKeyValue::with_description(
+        "__Host-dothub_session",
+        "The session of a browser that is logged in on the hub's pages; without TLS the cookie is `dothub_session`. What \
+         changes something has to come from the hub's own pages.",
+    );
+    [
+        ("key", SecurityScheme::Http(key.build())),
+        ("password", SecurityScheme::Http(password.build())),
+        ("session", SecurityScheme::ApiKey(ApiKey::Cookie(session))),
+    ]
+}
+
+/// One answer for each status that problems have, which operations refer to.
+fn describe_problems(components: &mut Components) {
+    components
+        .schemas
+        .insert(Problem::name().into_owned(), Problem::schema());
+    components
+        .schemas
+        .insert(ErrorCode::name().into_owned(), ErrorCode::schema());
+    for (status, name) in refusals::STATUSES {
+        let response = RefOr::T(problem(status));
+        components.responses.insert(name.to_owned(), response);
+    }
+}
+
+fn problem(status: u16) -> Response {
+    let codes = ErrorCode::ALL.into_iter();
+    let codes = codes.filter(|code| code.status() == status);
+    let codes: Vec<_> = codes
+        .map(|code| format!("{} (`{}`).", code.title(), code.as_str()))
+        .collect();
+    let description = match status {
+        405 => "This address does not take this method (`invalid`).".to_owned(),
+        408 => "The request's body did not arrive in time (`invalid`).".to_owned(),
+        _ => codes.join(" "),
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name())));
+    ResponseBuilder::new()
+        .description(description)
+        .content(PROBLEM_TYPE, content.build())
+        .build()
+}
+
+fn may_always_fail(operation: &mut Operation) {
+    for status in [429, 500] {
+        let (status, response) = refusals::refer(status);
+        operation.responses.responses.insert(status, response);
+    }
+}

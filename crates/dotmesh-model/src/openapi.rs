@@ -1,0 +1,54 @@
+//! How ids and names are described in the hub's API document: as texts of a form.
+
+use std::borrow::Cow;
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::ids::{CommitId, ObjectHash};
+use crate::names::{BranchName, DotName, UserName};
+
+macro_rules! text_schema {
+    ($type:ident, $description:literal, $pattern:expr, $example:literal) => {
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .description(Some($description))
+                    .pattern(Some($pattern))
+                    .examples([$example])
+                    .into()
+            }
+        }
+
+        impl ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed(stringify!($type))
+            }
+        }
+    };
+}
+
+const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$";
+
+text_schema!(
+    CommitId,
+    "The id of a commit: 128 random bits.",
+    "^[0-9a-f]{32}$",
+    "0123abcd0123abcd0123abcd0123abcd"
+);
+text_schema!(
+    ObjectHash,
+    "The BLAKE3 digest of an object.",
+    "^[0-9a-f]{64}$",
+    "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+);
+text_schema!(BranchName, "The name of a branch or a tag.", NAME, "master");
+text_schema!(UserName, "The name of an account.", NAME, "alice");
+text_schema!(
+    DotName,
+    "The full name of a dot: its owner's and its own.",
+    "^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}/[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$",
+    "alice/tracker"
+);

@@ -74,6 +74,9 @@ pub enum HubError {
     /// A commit that the dot has not.
     #[error("{0} has no commit {commit}", dot.full())]
     NoSuchCommit { dot: DotName, commit: CommitId },
+    /// A branch without commits is to be looked into.
+    #[error("nothing was committed on this branch of {0} yet", dot.full())]
+    NothingCommitted { dot: DotName },
     /// A branch that the dot has not.
     #[error("{0} has no branch {branch}", dot.full())]
     NoSuchBranch { dot: DotName, branch: BranchName },
@@ -282,6 +285,7 @@ impl HubError {
             | Self::NoSuchUser { .. }
             | Self::NoSuchCollaborator { .. }
             | Self::NoSuchCommit { .. }
+            | Self::NothingCommitted { .. }
             | Self::NoSuchBranch { .. }
             | Self::NoSuchRef { .. }
             | Self::NoSuchObjects { .. }
@@ -349,6 +353,9 @@ impl HubError {
                 "make a new key in the hub's settings, or ask its administrator: `dothub user key NAME`"
             }
             Self::NoSuchDot { .. } => "check the name, or ask its owner for access",
+            Self::NothingCommitted { .. } => {
+                "commit to it and push: `dm commit -m MESSAGE`, then `dm push`"
+            }
             Self::ReadOnly { .. } => "ask its owner for write access",
             Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
             Self::DotExists { .. } => "choose another name, or rename that one first",

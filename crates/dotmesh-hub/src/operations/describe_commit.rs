@@ -98,9 +98,13 @@ pub async fn describe_commit(
         .ancestry(dot.existing()?, commit, CommitId::ROOT, 1)
         .await?;
     let sealed = ancestry.commits.into_iter().next();
-    let sealed = sealed.ok_or_else(|| HubError::NoSuchCommit {
-        dot: dot.name.clone(),
-        commit,
+    let sealed = sealed.ok_or_else(|| {
+        let dot = dot.name.clone();
+        if commit == CommitId::ROOT {
+            HubError::NothingCommitted { dot }
+        } else {
+            HubError::NoSuchCommit { dot, commit }
+        }
     })?;
     let record = CommitRecord::decode(sealed.record.as_bytes())?;
     let (title, body) = show::split_message(&record.message);

@@ -1,5 +1,7 @@
 //! The pages that look into commits, as a browser and as an attacker ask for them.
 
+use dotmesh_api::hub::BranchUpdate;
+use dotmesh_model::CommitId;
 use dotmesh_store::{FileContent, Inode, InodeKind, Kind, Node, Object};
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -7,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::browse::{entry, rooted, tree};
 use crate::pages::Browser;
-use crate::support::{Files, Made, TestHub, commit, dot, push, root_commit};
+use crate::support::{Files, Made, TestHub, commit, dot, finish, push, root_commit};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0 a picture";
 
@@ -357,6 +359,39 @@ async fn ranges_and_tags_of_raw_files() {
         StatusCode::PARTIAL_CONTENT
     );
     assert_eq!(ranged("\"other\"").await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_branch_without_commits_says_what_to_do() {
+    let stage = Stage::new().await;
+    let app = dot("carol/app");
+    let empty = BranchUpdate {
+        name: "empty".parse().unwrap(),
+        old: None,
+        new: CommitId::ROOT,
+        stash: None,
+    };
+    let upload = stage.client.begin_upload(&app).await.unwrap();
+    let request = finish(&[], vec![empty]);
+    stage
+        .client
+        .finish_upload(&app, &upload, &request)
+        .await
+        .unwrap();
+    for page in ["", "/commits/empty", "/graph", "/activity"] {
+        stage.page(&format!("/carol/app{page}")).await;
+    }
+    for page in ["tree/empty", "archive/empty", "compare/empty...empty"] {
+        let path = format!("/carol/app/{page}");
+        let answer = stage.request(&path).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        let body = answer.text().await.unwrap();
+        assert!(
+            body.contains("nothing was committed on this branch"),
+            "{body}"
+        );
+        assert!(body.contains("dm push"), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -15,4 +15,5 @@ mod take;
 
 pub use folder::{BackupFolder, FolderError, Manifest};
 pub use restore::{RestoreError, restore};
+pub(crate) use take::LEASE;
 pub use take::{BackupError, Taken, take};

@@ -3,6 +3,7 @@
 mod backup;
 mod collaborator;
 mod error;
+mod gc;
 mod restore;
 mod serve;
 mod user;
@@ -41,6 +42,7 @@ enum Command {
     Collaborator(collaborator::Command),
     Backup(backup::Args),
     Restore(restore::Args),
+    Gc(gc::Args),
 }
 
 /// Where the hub keeps everything.
@@ -145,6 +147,7 @@ fn execute(command: Command) -> Result<(), CliError> {
             Command::Collaborator(command) => collaborator::run(command).await,
             Command::Backup(args) => backup::run(args).await,
             Command::Restore(args) => restore::run(args).await,
+            Command::Gc(args) => gc::run(args).await,
         }
     })
 }

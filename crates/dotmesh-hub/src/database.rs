@@ -21,6 +21,7 @@ pub mod events;
 pub mod facts;
 pub mod finish;
 pub mod forks;
+pub mod garbage;
 pub mod ids;
 pub mod keys;
 pub mod leases;

@@ -5,35 +5,47 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::database::DatabaseError;
+use crate::operations::collect_garbage::{self, CollectError, Collected};
 use crate::operations::delete_dot::GRACE;
 use crate::state::Hub;
 
 /// How long an unfinished upload can be resumed.
 const UPLOAD_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+/// How often each job is due.
+const INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Does them all for as long as it is polled.
 pub async fn run(hub: &Hub) {
     let holder = hex::encode(rand::random::<[u8; 8]>());
-    let mut ticks = tokio::time::interval(EXPIRY_INTERVAL);
+    let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
+        // What has expired is garbage after that.
         if let Err(error) = expire(hub, &holder).await {
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, "cannot remove what has expired");
         }
+        if let Err(error) = collect(hub, &holder).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "cannot collect garbage");
+        }
     }
 }
 
-/// Removes what was never finished, what has ended and what was deleted long ago, unless another process sees to it.
-async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
-    let database = &hub.database;
+/// Whether it is this process that does the job now.
+async fn is_due(hub: &Hub, job: &str, holder: &str) -> Result<bool, DatabaseError> {
     let now = clock::now();
-    let lease = database.lease("expire", holder, now, now + EXPIRY_INTERVAL);
-    if !lease.await? {
+    hub.database.lease(job, holder, now, now + INTERVAL).await
+}
+
+/// Removes what was never finished, what has ended and what was deleted long ago.
+async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
+    if !is_due(hub, "expire", holder).await? {
         return Ok(());
     }
+    let database = &hub.database;
+    let now = clock::now();
     database.expire_sessions(now).await?;
     database.expire_links(now).await?;
     let dots = database.purge_dots(now - GRACE).await?;
@@ -41,5 +53,25 @@ async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
     if dots + uploads > 0 {
         tracing::info!(dots, uploads, "removed deleted dots and old uploads");
     }
+    Ok(())
+}
+
+/// Removes packs that nobody needs any more.
+async fn collect(hub: &Hub, holder: &str) -> Result<(), CollectError> {
+    if !is_due(hub, "collect garbage", holder).await? {
+        return Ok(());
+    }
+    let (database, packs) = (&hub.database, &hub.packs);
+    let grace = collect_garbage::GRACE;
+    let collected = collect_garbage::collect_garbage(database, packs, clock::now(), grace).await?;
+    if collected != Collected::default() {
+        let Collected {
+            packs,
+            bytes,
+            files,
+        } = collected;
+        tracing::info!(packs, bytes, files, "collected garbage");
+    }
+    hub.metrics.collected(collected.bytes);
     Ok(())
 }

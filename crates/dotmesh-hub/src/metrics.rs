@@ -18,6 +18,7 @@ pub struct Metrics {
     requests: Mutex<BTreeMap<Series, Histogram>>,
     pushes: AtomicU64,
     failed_logins: AtomicU64,
+    collected_bytes: AtomicU64,
 }
 
 /// Requests that are counted together. There are as many as routes, methods and statuses.
@@ -74,6 +75,11 @@ impl Metrics {
         self.pushes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts bytes of packs that were removed as garbage.
+    pub fn collected(&self, bytes: u64) {
+        self.collected_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counts a wrong password.
     pub fn login_failed(&self) {
         self.failed_logins.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +99,8 @@ impl Metrics {
         let store = store.map_or(f64::NAN, |took| took.as_secs_f64());
         let pushes = self.pushes.load(Ordering::Relaxed);
         let failed = self.failed_logins.load(Ordering::Relaxed);
-        let lines: [(&str, &str, &str, &dyn std::fmt::Display); 7] = [
+        let collected = self.collected_bytes.load(Ordering::Relaxed);
+        let lines: [(&str, &str, &str, &dyn std::fmt::Display); 8] = [
             (
                 "dothub_pushes_total",
                 "counter",
@@ -105,6 +112,12 @@ impl Metrics {
                 "counter",
                 "Wrong passwords that this process was given.",
                 &failed,
+            ),
+            (
+                "dothub_collected_bytes_total",
+                "counter",
+                "Bytes of packs that this process removed as garbage.",
+                &collected,
             ),
             ("dothub_users", "gauge", "Accounts.", users),
             ("dothub_dots", "gauge", "Dots.", dots),

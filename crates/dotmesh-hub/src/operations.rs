@@ -3,6 +3,7 @@
 pub mod chain;
 pub mod change_settings;
 pub mod closure;
+pub mod collect_garbage;
 pub mod commit_graph;
 pub mod complete_user;
 pub mod create_branch;

@@ -16,7 +16,7 @@ use crate::database::dump::Line;
 use crate::database::{Database, DatabaseError};
 
 /// What the collector of packs waits for.
-pub(super) const LEASE: &str = "backup";
+pub(crate) const LEASE: &str = "backup";
 
 /// How long the lease holds when this program dies.
 const LEASE_LENGTH: Duration = Duration::from_secs(2 * 60);

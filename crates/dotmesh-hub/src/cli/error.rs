@@ -10,6 +10,7 @@ use crate::backup::{BackupError, FolderError, RestoreError};
 use crate::credentials::InvalidPassword;
 use crate::data_dir::DataDirError;
 use crate::database::DatabaseError;
+use crate::operations::collect_garbage::CollectError;
 use crate::store_url::StoreUrlError;
 use crate::tls::TlsError;
 
@@ -48,6 +49,9 @@ pub(super) enum CliError {
     /// There is no certificate to speak TLS with.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Garbage could not be collected.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
     /// No backup was taken.
     #[error("no backup was taken")]
     Backup(#[source] Box<BackupError>),
@@ -167,6 +171,7 @@ impl CliError {
             | Self::Connect { .. }
             | Self::Store(_)
             | Self::Tls(_)
+            | Self::Collect(_)
             | Self::Backup(_)
             | Self::Restore(_)
             | Self::Database(_)

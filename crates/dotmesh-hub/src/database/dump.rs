@@ -204,6 +204,7 @@ pub const LEFT_OUT: &[&str] = &[
     "commit_facts",
     "commit_words",
     "device_logins",
+    "doomed_packs",
     "leases",
     "numbers",
     "sessions",

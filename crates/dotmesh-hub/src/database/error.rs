@@ -18,6 +18,9 @@ pub enum DatabaseError {
     /// Bringing it to this version failed.
     #[error("cannot bring the database to this version")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// What was found was collected as garbage before it could be relied on: whoever looks again sees what is left.
+    #[error("objects that nobody needed any more were removed meanwhile")]
+    Collected,
     /// A stored value is not what this program stores.
     #[error("the database holds a damaged {what}")]
     Damaged { what: &'static str },

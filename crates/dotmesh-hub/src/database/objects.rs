@@ -10,6 +10,7 @@ use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId};
 use sqlx::AnyConnection;
 
+use super::garbage::{self, Standing};
 use super::ids::{self, DotId, ObjectId, PackRow, UploadId, UserId};
 use super::walk::Numbers;
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
@@ -156,7 +157,8 @@ impl Database {
 
     /// Records what an upload has sent: new objects in packs, and `again` those that were stored before.
     ///
-    /// Where another upload was faster, its row stays and this one's copy is left to garbage collection.
+    /// Where another upload was faster, its row stays and this one's copy is left to garbage collection. Fails with
+    /// [`DatabaseError::Collected`] when a pack has to be stored again, or something that was stored is not any more.
     pub async fn add_objects(
         &self,
         owner: UserId,
@@ -165,6 +167,19 @@ impl Database {
         again: &[ObjectId],
     ) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
+        let mut deleted = false;
+        for (name, _) in packs {
+            match garbage::revive(&mut tx, *name).await? {
+                Standing::Stored => {}
+                Standing::Deleted => deleted = true,
+                Standing::Deleting => return Err(DatabaseError::Collected),
+            }
+        }
+        if deleted {
+            // From here on nobody deletes what is stored next.
+            tx.commit().await?;
+            return Err(DatabaseError::Collected);
+        }
         for (name, objects) in packs {
             add_pack(&mut tx, owner, upload, *name, objects).await?;
         }
@@ -176,6 +191,19 @@ impl Database {
     /// For each of the objects whether an upload may refer to it. What it is told of here stays good for
     /// this upload, even if the dot that it was found in is deleted meanwhile.
     pub async fn usable_and_noted(
+        &self,
+        scope: Scope,
+        hashes: &[ObjectHash],
+    ) -> Result<Vec<Option<Known>>, DatabaseError> {
+        loop {
+            match self.try_usable_and_noted(scope, hashes).await {
+                Err(DatabaseError::Collected) => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_usable_and_noted(
         &self,
         scope: Scope,
         hashes: &[ObjectHash],
@@ -241,10 +269,14 @@ impl Database {
             } else {
                 continue;
             };
+            // Collected since it was found.
+            let Some(location) = found.location(&names) else {
+                continue;
+            };
             usable[found.at] = Some(Known {
                 id: found.id,
                 kind: found.kind,
-                location: found.location(&names)?,
+                location,
                 member,
                 borrowed,
             });
@@ -291,7 +323,7 @@ impl Database {
         let mut located = vec![None; hashes.len()];
         for found in found {
             if is_whole(found.id) || single.binary_search(&found.id.0).is_ok() {
-                located[found.at] = Some(found.location(&names)?);
+                located[found.at] = found.location(&names);
             }
         }
         Ok(located)
@@ -299,10 +331,9 @@ impl Database {
 }
 
 impl Found {
-    fn location(&self, names: &HashMap<i64, PackId>) -> Result<Location, DatabaseError> {
-        let pack = names.get(&self.id.pack().0);
-        Ok(Location {
-            pack: *pack.ok_or(DatabaseError::Damaged { what: "pack" })?,
+    fn location(&self, names: &HashMap<i64, PackId>) -> Option<Location> {
+        Some(Location {
+            pack: *names.get(&self.id.pack().0)?,
             range: self.range,
             raw_length: self.raw_length,
         })
@@ -465,6 +496,9 @@ async fn note_pack(
     upload: UploadId,
     pack: PackRow,
 ) -> Result<(), DatabaseError> {
+    if !garbage::are_there(connection, &[pack]).await? {
+        return Err(DatabaseError::Collected);
+    }
     sqlx::query(
         "INSERT INTO upload_packs (upload, pack) VALUES ($1, $2) ON CONFLICT (upload, pack) DO NOTHING",
     )
@@ -480,6 +514,13 @@ async fn note_objects(
     upload: UploadId,
     objects: &[ObjectId],
 ) -> Result<(), DatabaseError> {
+    // A pack's objects go together with it.
+    let mut packs: Vec<PackRow> = objects.iter().map(|object| object.pack()).collect();
+    packs.sort_unstable();
+    packs.dedup();
+    if !garbage::are_there(connection, &packs).await? {
+        return Err(DatabaseError::Collected);
+    }
     for objects in objects.chunks(ROWS_PER_STATEMENT) {
         let list: Vec<i64> = objects.iter().map(|object| object.0).collect();
         sqlx::query(
@@ -494,17 +535,18 @@ async fn note_objects(
     Ok(())
 }
 
-/// Makes objects members of a dot.
+/// Makes objects members of a dot. Fails with [`DatabaseError::Collected`] when the pack is not there any more.
 pub(super) async fn add_members(
     connection: &mut AnyConnection,
     dot: DotId,
     pack: PackRow,
     members: &Numbers,
 ) -> Result<(), DatabaseError> {
-    let objects: i64 = sqlx::query_scalar("SELECT objects FROM packs WHERE id = $1")
+    let objects: Option<i64> = sqlx::query_scalar("SELECT objects FROM packs WHERE id = $1")
         .bind(pack)
-        .fetch_one(&mut *connection)
+        .fetch_optional(&mut *connection)
         .await?;
+    let objects = objects.ok_or(DatabaseError::Collected)?;
     if members.len() as i64 == objects {
         sqlx::query(
             "INSERT INTO dot_packs (dot, pack) VALUES ($1, $2) ON CONFLICT (dot, pack) DO NOTHING",

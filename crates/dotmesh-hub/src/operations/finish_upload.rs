@@ -122,6 +122,10 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
     match finished.await {
         Ok(()) => {}
         Err(Refusal::Needless(outcome)) => return Ok(outcome),
+        // What the walk found in other dots went with them: it has to be walked again.
+        Err(Refusal::Error(HubError::Database(DatabaseError::Collected))) => {
+            return Ok(Outcome::Changed);
+        }
         Err(Refusal::Error(error)) => return Err(error),
     }
     hub.metrics.pushed();

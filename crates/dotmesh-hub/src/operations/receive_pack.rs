@@ -1,12 +1,15 @@
 //! Taking objects of a push: verified, then in safety, then on record.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use dotmesh_model::ObjectHash;
+use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::{
     Frame, FrameDecoder, FrameRange, Object, PackId, PackReader, PackStore, PackWriter, references,
 };
 
 use super::resolve;
+use crate::database::DatabaseError;
 use crate::database::ids::ObjectId;
 use crate::database::objects::{NewObject, Scope};
 use crate::error::HubError;
@@ -15,8 +18,28 @@ use crate::state::Hub;
 /// A pack that the hub puts together has about so many bytes.
 const PACK_LENGTH: usize = 8 << 20;
 
+/// How often a pack is taken anew when what it was compared with is collected as garbage meanwhile, and how long
+/// the collector gets each time to be done with a file.
+const ATTEMPTS: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// Takes a pack. When this returns, its objects outlive a power failure, and the upload may refer to them.
-pub async fn receive_pack(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
+pub async fn receive_pack(
+    hub: &Hub,
+    dot: &DotName,
+    scope: Scope,
+    pack: Bytes,
+) -> Result<(), HubError> {
+    for _ in 0..ATTEMPTS {
+        match attempt(hub, scope, pack.clone()).await {
+            Err(HubError::Database(DatabaseError::Collected)) => tokio::time::sleep(PAUSE).await,
+            result => return result,
+        }
+    }
+    Err(HubError::Busy { dot: dot.clone() })
+}
+
+async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
     let verified = tokio::task::spawn_blocking({
         let pack = pack.clone();
         move || verify(pack)

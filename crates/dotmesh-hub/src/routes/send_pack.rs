@@ -46,6 +46,6 @@ pub async fn post(
         dot: dot.id,
         upload: upload.id,
     };
-    receive_pack::receive_pack(&hub, scope, pack).await?;
+    receive_pack::receive_pack(&hub, &dot.name, scope, pack).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -116,7 +116,7 @@ impl Scene {
 }
 
 /// Whether the dot serves these objects, byte for byte.
-async fn has(client: &HubClient, name: &str, files: &Files) {
+pub(crate) async fn has(client: &HubClient, name: &str, files: &Files) {
     let pack = client.objects(&dot(name), &files.hashes()).await.unwrap();
     let served: Vec<Object> = PackReader::new(pack)
         .unwrap()
@@ -191,7 +191,7 @@ async fn from_servers_to_a_folder() {
 }
 
 /// What comes of something that is dropped after so many looks at it.
-async fn polled<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
+pub(crate) async fn polled<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     let mut future = pin!(future);
     for _ in 0..polls {
         if let Poll::Ready(done) = futures::poll!(future.as_mut()) {

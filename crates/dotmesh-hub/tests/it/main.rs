@@ -21,6 +21,7 @@ mod dot_pages;
 mod dots;
 mod forks;
 mod full_disk;
+mod garbage;
 mod limits;
 mod openapi;
 mod pages;

@@ -1,0 +1,39 @@
+//! `dothub gc`
+
+use super::error::CliError;
+use super::{Data, Store, print};
+use crate::clock;
+use crate::operations::collect_garbage::{GRACE, collect_garbage, find_garbage};
+use crate::web::show;
+
+/// Remove packs that no dot needs any more; works while the hub is serving, which does it by itself every 6 hours
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    store: Store,
+}
+
+/// Removes them.
+pub(super) async fn run(args: Args) -> Result<(), CliError> {
+    let database = args.data.database().await?;
+    if args.dry_run {
+        let found = find_garbage(&database).await?;
+        database.close().await;
+        let (packs, bytes) = (show::count(found.packs, "pack"), show::bytes(found.bytes));
+        return print(format_args!("Nobody needs {packs} ({bytes})"));
+    }
+    let packs = args.store.packs(&args.data)?;
+    let collected = collect_garbage(&database, &packs, clock::now(), GRACE).await?;
+    database.close().await;
+    print(format_args!(
+        "Removed {} ({}), whose files go in an hour, and deleted {}",
+        show::count(collected.packs, "pack"),
+        show::bytes(collected.bytes),
+        show::count(collected.files, "file"),
+    ))
+}

@@ -1,0 +1,353 @@
+//! Garbage collection beside everything else: what a dot or a push needs stays, and all else goes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dotmesh_api::HubClient;
+use dotmesh_hub::clock;
+use dotmesh_hub::database::DatabaseError;
+use dotmesh_hub::database::dump::Line;
+use dotmesh_hub::operations::collect_garbage::{Collected, collect_garbage};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::api::Api;
+use crate::backup::{has, polled};
+use crate::place::Place;
+use crate::support::{
+    Files, Made, TestHub, commit, dot, files, finish, pack, push, push_first, root_commit, update,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// As if so much time had passed since everything was removed, and files went at once.
+async fn collect(hub: &TestHub, later: Duration, grace: Duration) -> Collected {
+    let (database, packs) = (&hub.hub.database, &hub.hub.packs);
+    collect_garbage(database, packs, clock::now() + later, grace)
+        .await
+        .unwrap()
+}
+
+async fn purge(hub: &TestHub) {
+    let now = clock::now() + DAY;
+    hub.hub.database.purge_dots(now).await.unwrap();
+}
+
+/// Rows of packs and of objects.
+async fn rows(hub: &TestHub) -> (usize, usize) {
+    let (mut table, mut packs, mut objects) = (String::new(), 0, 0);
+    hub.hub
+        .database
+        .dump::<DatabaseError>(|line| {
+            match line {
+                Line::Table { table: name, .. } => table = name,
+                Line::Row(_) if table == "packs" => packs += 1,
+                Line::Row(_) if table == "objects" => objects += 1,
+                Line::Row(_) => {}
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    (packs, objects)
+}
+
+#[tokio::test]
+async fn what_nobody_needs_goes_in_its_time() {
+    let hub = TestHub::start().await;
+    let (alice, key) = hub.user_with_secret("alice").await;
+    let bob = hub.user("bob").await;
+    let (_, kept) = push_first(&alice, &dot("alice/kept"), b"kept").await;
+    let (made, gone) = push_first(&alice, &dot("alice/gone"), b"gone").await;
+    let api = Api::new(&hub, &key);
+    let fork = json!({"name": "fork"});
+    api.done("POST", "dots/alice/gone/fork", fork).await;
+    push_first(&bob, &dot("bob/gone"), b"bob's").await;
+    let orphan = hub.hub.packs.put(pack(&gone.objects[..1])).await.unwrap();
+
+    // Deleted dots can be restored; forks share what they share.
+    alice.delete_dot(&dot("alice/gone")).await.unwrap();
+    bob.delete_dot(&dot("bob/gone")).await.unwrap();
+    assert_eq!(collect(&hub, Duration::ZERO, HOUR).await.packs, 0);
+    purge(&hub).await;
+    let before = rows(&hub).await;
+    let collected = collect(&hub, Duration::ZERO, HOUR).await;
+    // Bob's; the orphan was found before.
+    assert_eq!((collected.packs, collected.files), (1, 0));
+    assert!(rows(&hub).await < before);
+    let stored = hub.hub.packs.list().await.unwrap().len();
+    assert_eq!(collect(&hub, 2 * HOUR, HOUR).await.files, 2);
+    assert_eq!(hub.hub.packs.list().await.unwrap().len(), stored - 2);
+    hub.hub.packs.get(orphan).await.unwrap_err();
+    has(&alice, "alice/fork", &gone).await;
+    has(&alice, "alice/kept", &kept).await;
+
+    // Nothing of a push that goes on.
+    alice.delete_dot(&dot("alice/fork")).await.unwrap();
+    let next = dot("alice/next");
+    let upload = alice.begin_upload(&next).await.unwrap();
+    let missing = alice.missing(&next, &upload, &gone.hashes()).await.unwrap();
+    assert!(!missing.is_empty());
+    alice
+        .send_pack(&next, &upload, pack(&gone.objects))
+        .await
+        .unwrap();
+    purge(&hub).await;
+    collect(&hub, DAY, Duration::ZERO).await;
+    let request = finish(&[&made], vec![update(None, &made)]);
+    alice.finish_upload(&next, &upload, &request).await.unwrap();
+    collect(&hub, DAY, Duration::ZERO).await;
+    has(&alice, "alice/next", &gone).await;
+}
+
+/// The same bytes come again while their file is being deleted.
+#[tokio::test]
+async fn what_comes_again_while_it_goes_stays() {
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    let (made, pushed) = push_first(&alice, &dot("alice/app"), b"one").await;
+    alice.delete_dot(&dot("alice/app")).await.unwrap();
+    purge(&hub).await;
+    assert_eq!(collect(&hub, Duration::ZERO, HOUR).await.packs, 1);
+    let database = &hub.hub.database;
+    let now = clock::now();
+
+    // No file goes while a backup is taken.
+    let until = now + HOUR;
+    assert!(database.lease("backup", "b", now, until).await.unwrap());
+    let going = database.begin_deleting(now, now, 9).await.unwrap();
+    assert!(going.is_empty());
+    assert!(database.lease("backup", "b", now, now).await.unwrap());
+
+    let going = database.begin_deleting(now, now, 9).await.unwrap();
+    assert_eq!(going.len(), 1);
+    let again = dot("alice/again");
+    let pushing = push(&alice, &again, None, &made, &pushed);
+    let deleting = async {
+        // It waits until the file is gone.
+        hub.hub.packs.delete(going[0]).await.unwrap();
+        database.end_deleting(&going, now).await.unwrap();
+    };
+    let (pushing, ()) = tokio::join!(pushing, deleting);
+    pushing.unwrap();
+    collect(&hub, DAY, Duration::ZERO).await;
+    has(&alice, "alice/again", &pushed).await;
+}
+
+#[tokio::test]
+async fn a_cut_collection_has_done_no_harm() {
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    let (_, kept) = push_first(&alice, &dot("alice/kept"), b"kept").await;
+    for n in 0..4u8 {
+        let name = dot(&format!("alice/gone{n}"));
+        push_first(&alice, &name, &[n]).await;
+        alice.delete_dot(&name).await.unwrap();
+    }
+    purge(&hub).await;
+    let (database, packs) = (&hub.hub.database, &hub.hub.packs);
+    let mut polls = 0;
+    loop {
+        let now = clock::now() + DAY;
+        let collecting = collect_garbage(database, packs, now, Duration::ZERO);
+        if let Some(done) = polled(collecting, polls).await {
+            done.unwrap();
+            break;
+        }
+        has(&alice, "alice/kept", &kept).await;
+        polls += 1;
+    }
+    // Files whose collector died are deleted by another, in time.
+    collect(&hub, 3 * DAY, Duration::ZERO).await;
+    assert_eq!(hub.hub.packs.list().await.unwrap().len(), 1);
+    has(&alice, "alice/kept", &kept).await;
+}
+
+/// Random numbers that are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % sides
+    }
+
+    /// One of few trees: the same objects, and the same packs, come again and again.
+    fn files(&mut self) -> Files {
+        let contents: [&[u8]; 5] = [b"one", b"two", b"three", b"four", b"five"];
+        let (a, b) = (contents[self.roll(5)], contents[self.roll(5)]);
+        files(&[("a", a), ("b", b)])
+    }
+}
+
+/// Someone who pushes, forks and deletes dots of their own.
+struct Worker<'a> {
+    client: &'a HubClient,
+    api: Api,
+    user: &'a str,
+    /// Dots have names of this worker only.
+    number: usize,
+    dice: Dice,
+    dots: BTreeMap<String, (Made, Vec<Files>)>,
+}
+
+impl Worker<'_> {
+    async fn work(&mut self, rounds: usize, done: &Semaphore) {
+        for _ in 0..rounds {
+            done.add_permits(1);
+            let name = format!("{}/w{}-{}", self.user, self.number, self.dice.roll(3));
+            match self.dice.roll(6) {
+                0..3 => self.push(name).await,
+                3 => self.delete(&name).await,
+                4 => self.fork(name).await,
+                _ => self.abandon().await,
+            }
+            self.check().await;
+        }
+    }
+
+    async fn push(&mut self, name: String) {
+        let files = self.dice.files();
+        let last = self.dots.get(&name).map(|(made, _)| made.clone());
+        let made = commit(last.as_ref().unwrap_or(&root_commit()), &files);
+        push(self.client, &dot(&name), last.as_ref(), &made, &files)
+            .await
+            .unwrap();
+        let (head, all) = self
+            .dots
+            .entry(name)
+            .or_insert_with(|| (made.clone(), Vec::new()));
+        *head = made;
+        all.push(files);
+    }
+
+    async fn delete(&mut self, name: &str) {
+        if self.dots.remove(name).is_some() {
+            self.client.delete_dot(&dot(name)).await.unwrap();
+        }
+    }
+
+    /// Of a dot of another namespace, or of one's own.
+    async fn fork(&mut self, name: String) {
+        if self.dots.contains_key(&name) {
+            return;
+        }
+        let own = self.dots.iter().nth(self.dice.roll(3));
+        let (origin, (made, all)) = match own {
+            Some((origin, content)) => (origin.clone(), content.clone()),
+            None => return,
+        };
+        let (_, short) = name.split_once('/').unwrap();
+        let path = format!("dots/{origin}/fork");
+        self.api.done("POST", &path, json!({"name": short})).await;
+        self.dots.insert(name, (made, all));
+    }
+
+    /// A push that goes no further than its first pack.
+    async fn abandon(&mut self) {
+        let name = dot(&format!("{}/never", self.user));
+        let upload = self.client.begin_upload(&name).await.unwrap();
+        let files = self.dice.files();
+        let objects = pack(&files.objects);
+        self.client
+            .send_pack(&name, &upload, objects)
+            .await
+            .unwrap();
+    }
+
+    async fn check(&self) {
+        for (name, (_, all)) in &self.dots {
+            for files in all {
+                has(self.client, name, files).await;
+            }
+        }
+    }
+}
+
+async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
+    let (alice, alices) = hub.user_with_secret("alice").await;
+    let (bob, bobs) = hub.user_with_secret("bob").await;
+    let worker = |number: usize| {
+        let (client, key, user) = match number % 2 {
+            0 => (&alice, &alices, "alice"),
+            _ => (&bob, &bobs, "bob"),
+        };
+        Worker {
+            client,
+            api: Api::new(hub, key),
+            user,
+            number,
+            dice: Dice(seed * 4 + number as u64 + 1),
+            dots: BTreeMap::new(),
+        }
+    };
+    let mut workers: Vec<Worker> = (0..4).map(worker).collect();
+    let done = Semaphore::new(0);
+    let working = workers.iter_mut().map(|worker| worker.work(rounds, &done));
+    // Two at once: they need not know of each other. Files go at once, so each needs something to be done in between:
+    // a push whose pack is deleted whenever it is stored gives up in the end.
+    let collecting = async || {
+        while let Ok(something) = done.acquire().await {
+            something.forget();
+            purge(hub).await;
+            collect(hub, Duration::ZERO, Duration::ZERO).await;
+        }
+    };
+    let working = async {
+        futures::future::join_all(working).await;
+        done.close();
+    };
+    tokio::join!(working, collecting(), collecting());
+
+    for worker in &mut workers {
+        worker.check().await;
+        let names: Vec<String> = worker.dots.keys().cloned().collect();
+        for name in names {
+            worker.delete(&name).await;
+        }
+    }
+    purge(hub).await;
+    let uploads = clock::now() + DAY;
+    hub.hub.database.expire_uploads(uploads).await.unwrap();
+    collect(hub, DAY, Duration::ZERO).await;
+    assert_eq!(rows(hub).await, (0, 0));
+    assert_eq!(hub.hub.packs.list().await.unwrap(), []);
+}
+
+/// `DOTHUB_TEST_ROUNDS` says for how long; more is better.
+#[tokio::test]
+async fn beside_pushes_at_random() {
+    let rounds = std::env::var("DOTHUB_TEST_ROUNDS");
+    let rounds = rounds.map_or(40, |rounds| rounds.parse().unwrap());
+    for seed in 1..=2 {
+        at_random(&TestHub::start().await, seed, rounds).await;
+    }
+}
+
+#[tokio::test]
+async fn by_hand() {
+    let place = Place::new().await;
+    let hub = TestHub::start_in(place).await;
+    let alice = hub.user("alice").await;
+    push_first(&alice, &dot("alice/app"), b"one").await;
+    alice.delete_dot(&dot("alice/app")).await.unwrap();
+    purge(&hub).await;
+    let said = |args: &[&str]| {
+        let output = hub.place().run(args);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let length: u64 = hub.hub.packs.list().await.unwrap()[0].1;
+    assert_eq!(
+        said(&["gc", "--dry-run"]),
+        format!("Nobody needs 1 pack ({length} B)\n")
+    );
+    assert_eq!(
+        said(&["gc"]),
+        format!("Removed 1 pack ({length} B), whose files go in an hour, and deleted 0 files\n")
+    );
+    assert_eq!(said(&["gc", "--dry-run"]), "Nobody needs 0 packs (0 B)\n");
+}

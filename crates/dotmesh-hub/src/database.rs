@@ -11,6 +11,7 @@ pub mod attempts;
 pub mod branches;
 pub mod collaborators;
 pub mod commits;
+pub mod deliveries;
 pub mod device_logins;
 mod dialect;
 pub mod dot_settings;
@@ -37,6 +38,7 @@ pub mod trash;
 pub mod uploads;
 pub mod users;
 pub mod walk;
+pub mod webhooks;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -124,6 +124,15 @@ pub enum HubError {
     /// A note that the dot has not.
     #[error("{0} has no such note", dot.full())]
     NoSuchNote { dot: DotName },
+    /// A webhook that the dot has not.
+    #[error("{0} has no such webhook", dot.full())]
+    NoSuchWebhook { dot: DotName },
+    /// A delivery that its webhook has not.
+    #[error("there is no such delivery: it was weeks ago, or never was")]
+    NoSuchDelivery,
+    /// A webhook that is told nothing.
+    #[error("the webhook is switched off")]
+    WebhookOff,
     /// Neither one's own note, nor a maintainer.
     #[error("this note is another's")]
     NoteOfOther,
@@ -292,6 +301,8 @@ impl HubError {
             | Self::Moved { .. }
             | Self::NoSuchTag { .. }
             | Self::NoSuchNote { .. }
+            | Self::NoSuchWebhook { .. }
+            | Self::NoSuchDelivery
             | Self::NoSuchDeletedDot
             | Self::NoSuchOffer
             | Self::NoSuchUpload
@@ -306,6 +317,7 @@ impl HubError {
             | Self::WrongMethod
             | Self::Name(_)
             | Self::Malformed { .. }
+            | Self::WebhookOff
             | Self::Database(DatabaseError::Text(_))
             | Self::Slow => ErrorCode::Invalid,
             Self::TooLarge { .. } | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
@@ -360,6 +372,7 @@ impl HubError {
             Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
             Self::DotExists { .. } => "choose another name, or rename that one first",
             Self::NameTaken { .. } => "choose another name",
+            Self::WebhookOff => "switch it on first",
             Self::NoteOfOther => "who maintains the dot can delete it",
             Self::DefaultBranch { .. } => "make another branch the default first",
             Self::ProtectedBranch { .. } => "lift its protection first, in the dot's settings",

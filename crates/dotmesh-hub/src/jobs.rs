@@ -11,6 +11,9 @@ use crate::state::Hub;
 /// How long an unfinished upload can be resumed.
 const UPLOAD_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How long the log of webhooks' deliveries goes back.
+const DELIVERY_LIFETIME: Duration = Duration::from_secs(28 * 24 * 60 * 60);
+
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Does them all for as long as it is polled.
@@ -36,6 +39,7 @@ async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
     }
     database.expire_sessions(now).await?;
     database.expire_links(now).await?;
+    database.expire_deliveries(now - DELIVERY_LIFETIME).await?;
     let dots = database.purge_dots(now - GRACE).await?;
     let uploads = database.expire_uploads(now - UPLOAD_LIFETIME).await?;
     if dots + uploads > 0 {

@@ -27,5 +27,6 @@ pub mod state;
 pub mod store_url;
 pub mod tls;
 pub mod web;
+pub mod webhooks;
 
 pub use state::Hub;

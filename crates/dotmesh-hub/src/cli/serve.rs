@@ -12,6 +12,7 @@ use crate::data_dir::DataDir;
 use crate::settings::{Network, Settings, SignUp};
 use crate::state::Hub;
 use crate::tls::Tls;
+use crate::webhooks::courier;
 use crate::{jobs, router, server, store_url};
 
 /// Serve the hub until it gets SIGTERM or SIGINT
@@ -80,6 +81,11 @@ pub(super) struct Args {
         env = "DOTHUB_RATE_LIMIT"
     )]
     rate_limit: u32,
+    /// Send webhooks to loopback, private and other addresses that are not public, too
+    ///
+    /// Users say where webhooks lead: with this, to everything that this machine can reach.
+    #[arg(long, env = "DOTHUB_WEBHOOKS_TO_PRIVATE")]
+    webhooks_to_private: bool,
 }
 
 impl Args {
@@ -91,6 +97,7 @@ impl Args {
             trusted_proxies: self.trusted_proxies.clone(),
             open_metrics: self.open_metrics,
             rate_limit: NonZeroU32::new(self.rate_limit),
+            webhooks_to_private: self.webhooks_to_private,
         }
     }
 }
@@ -116,6 +123,10 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     tokio::spawn({
         let hub = hub.clone();
         async move { jobs::run(&hub).await }
+    });
+    tokio::spawn({
+        let hub = hub.clone();
+        async move { courier::run(&hub).await }
     });
     // Before the address is told: whoever has read it may send the signal.
     let shutdown = shutdown().map_err(CliError::Runtime)?;

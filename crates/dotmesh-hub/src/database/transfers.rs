@@ -7,7 +7,7 @@ use super::events::{Deed, EventKind};
 use super::forks;
 use super::ids::{self, DotId, UserId};
 use super::names;
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, webhooks};
 
 /// A dot that is offered.
 #[derive(Debug, Clone)]
@@ -161,6 +161,7 @@ impl Database {
         .bind(from)
         .execute(&mut *tx)
         .await?;
+        webhooks::switch_off(&mut tx, deed.dot).await?;
         let kind = EventKind::Transfer {
             from: deed.name.clone(),
         };

@@ -89,6 +89,10 @@ impl ShownEvent {
                 };
                 format!("{verb} the branch {branch}")
             }
+            EventKind::CreateWebhook { webhook } => format!("made the webhook {webhook}"),
+            EventKind::ChangeWebhook { webhook } => format!("changed the webhook {webhook}"),
+            EventKind::DeleteWebhook { webhook } => format!("deleted the webhook {webhook}"),
+            EventKind::PingWebhook { webhook } => format!("tried the webhook {webhook} out"),
             EventKind::SignUp => "signed up".to_owned(),
             EventKind::AddUser { user } => format!("made the account {user}"),
             EventKind::RemoveUser { user } => format!("removed the account {user}"),

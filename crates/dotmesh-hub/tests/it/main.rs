@@ -45,3 +45,4 @@ mod tree_pages;
 )]
 #[path = "../../../dotmesh-sync/tests/it/trees.rs"]
 mod trees;
+mod webhooks;

@@ -1,7 +1,9 @@
-//! The command line: `dothub serve`, `dothub user …`, `dothub collaborator …`.
+//! The command line, one file for each command.
 
+mod backup;
 mod collaborator;
 mod error;
+mod restore;
 mod serve;
 mod user;
 
@@ -9,10 +11,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dotmesh_store::PackStore;
 use error::CliError;
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, ServeLock};
 use crate::database::Database;
+use crate::store_url;
 
 /// The hub: where teams share the states of their apps
 #[derive(Debug, Parser)]
@@ -35,6 +39,8 @@ enum Command {
     /// Manage who may read or write whose dot; works while the hub is serving
     #[command(subcommand)]
     Collaborator(collaborator::Command),
+    Backup(backup::Args),
+    Restore(restore::Args),
 }
 
 /// Where the hub keeps everything.
@@ -62,6 +68,26 @@ struct Data {
     database_url: Option<String>,
 }
 
+/// Where the hub keeps objects.
+#[derive(Debug, clap::Args)]
+struct Store {
+    /// Where objects are kept instead of in the data's folder: file:///FOLDER or s3://BUCKET/PREFIX
+    ///
+    /// For S3, and what speaks its language, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
+    /// AWS_ENDPOINT_URL say how it is reached; AWS_ALLOW_HTTP=true allows an endpoint without TLS.
+    #[arg(long, value_name = "URL", env = "DOTHUB_STORE_URL")]
+    store_url: Option<String>,
+}
+
+impl Store {
+    fn packs(&self, data: &Data) -> Result<PackStore, CliError> {
+        match &self.store_url {
+            Some(url) => Ok(store_url::open(url, std::env::vars())?),
+            None => Ok(data.folder()?.packs()?),
+        }
+    }
+}
+
 impl Data {
     fn folder(&self) -> Result<DataDir, CliError> {
         let folder = self.data.as_ref().ok_or(CliError::NoFolder)?;
@@ -70,12 +96,26 @@ impl Data {
 
     /// Opens the database. A server may have it open at the same time.
     async fn database(&self) -> Result<Database, CliError> {
+        self.database_at(None).await
+    }
+
+    /// Opens it, but brings it no further than to a schema.
+    async fn database_at(&self, schema: Option<i64>) -> Result<Database, CliError> {
         match &self.database_url {
-            Some(url) => Database::connect(url)
+            Some(url) => Database::connect_at(url, schema)
                 .await
                 .map_err(|source| CliError::connect(url, source)),
-            None => Ok(self.folder()?.database().await?),
+            None => Ok(self.folder()?.database_at(schema).await?),
         }
+    }
+
+    /// Takes the place of the one server of the folder, where there is a folder.
+    fn lock(&self, store: &Store) -> Result<Option<ServeLock>, CliError> {
+        // With database and objects elsewhere, nothing is kept here, and any number of processes may serve.
+        if self.database_url.is_some() && store.store_url.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(self.folder()?.lock()?))
     }
 }
 
@@ -103,6 +143,8 @@ fn execute(command: Command) -> Result<(), CliError> {
             Command::Serve(args) => serve::run(args).await,
             Command::User(command) => user::run(command).await,
             Command::Collaborator(command) => collaborator::run(command).await,
+            Command::Backup(args) => backup::run(args).await,
+            Command::Restore(args) => restore::run(args).await,
         }
     })
 }

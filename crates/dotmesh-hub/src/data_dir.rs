@@ -76,6 +76,11 @@ impl DataDir {
 
     /// Opens the database. A server may have it open at the same time.
     pub async fn database(&self) -> Result<Database, DataDirError> {
+        self.database_at(None).await
+    }
+
+    /// Opens it, but brings it no further than to a schema.
+    pub async fn database_at(&self, schema: Option<i64>) -> Result<Database, DataDirError> {
         let (file, path) = self.lock_file("migrate.lock")?;
         // Two that start at the same time do not bring it to this version at the same time.
         let _lock = tokio::task::spawn_blocking(move || file.lock().map(|()| file))
@@ -87,7 +92,7 @@ impl DataDir {
                 source,
             })?;
         let path = self.path.join("hub.db");
-        Database::open(&path)
+        Database::open_at(&path, schema)
             .await
             .map_err(|source| DataDirError::Database { path, source })
     }

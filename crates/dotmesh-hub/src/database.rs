@@ -16,6 +16,7 @@ pub mod device_logins;
 mod dialect;
 pub mod dot_settings;
 pub mod dots;
+pub mod dump;
 pub mod error;
 pub mod events;
 pub mod facts;
@@ -84,19 +85,33 @@ pub struct Database {
 impl Database {
     /// Opens the SQLite database in a file, makes it if there is none, and brings it to this version.
     pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Self::open_at(path, None).await
+    }
+
+    /// As [`Database::open`], but brings it no further than to a schema.
+    pub async fn open_at(path: &Path, schema: Option<i64>) -> Result<Self, DatabaseError> {
         let url = sqlite_url(path).map_err(sqlx::Error::Io)?;
-        Self::start(Dialect::Sqlite, &url).await
+        Self::start(Dialect::Sqlite, &url, schema).await
     }
 
     /// Connects to a PostgreSQL database, which has to exist, and brings it to this version.
     pub async fn connect(url: &str) -> Result<Self, DatabaseError> {
+        Self::connect_at(url, None).await
+    }
+
+    /// As [`Database::connect`], but brings it no further than to a schema.
+    pub async fn connect_at(url: &str, schema: Option<i64>) -> Result<Self, DatabaseError> {
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
             return Err(DatabaseError::Address);
         }
-        Self::start(Dialect::Postgres, url).await
+        Self::start(Dialect::Postgres, url, schema).await
     }
 
-    async fn start(dialect: Dialect, url: &str) -> Result<Self, DatabaseError> {
+    async fn start(
+        dialect: Dialect,
+        url: &str,
+        schema: Option<i64>,
+    ) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let options: AnyConnectOptions = url.parse().map_err(|_| DatabaseError::Address)?;
         // Not by the pool, which tries again and again: what is wrong at start is said at once.
@@ -107,7 +122,10 @@ impl Database {
         sqlx::raw_sql(dialect.settings())
             .execute(&mut connection)
             .await?;
-        dialect.migrator().run(&mut connection).await?;
+        match schema {
+            Some(schema) => dialect.migrator().run_to(schema, &mut connection).await?,
+            None => dialect.migrator().run(&mut connection).await?,
+        }
         connection.close().await?;
 
         let pool = |connections: u32, patience: Duration| {
@@ -136,6 +154,20 @@ impl Database {
             writer: pool(1, WRITE_PATIENCE),
             walk_turns: Arc::new(Semaphore::new(WALKS)),
         })
+    }
+
+    /// Brings it to this version, wherever it was opened at.
+    pub async fn migrate(&self) -> Result<(), DatabaseError> {
+        let mut connection = self.writer.acquire().await?;
+        Ok(self.dialect.migrator().run(&mut *connection).await?)
+    }
+
+    /// The schema of this version.
+    pub fn newest_schema() -> i64 {
+        // Both dialects have the same numbers.
+        let migrations = Dialect::Sqlite.migrator().iter();
+        let versions = migrations.map(|migration| migration.version);
+        versions.max().unwrap_or_default()
     }
 
     /// Waits for running statements and closes the connections.

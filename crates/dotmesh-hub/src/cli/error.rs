@@ -6,11 +6,24 @@ use std::process::ExitCode;
 
 use dotmesh_model::UserName;
 
+use crate::backup::{BackupError, FolderError, RestoreError};
 use crate::credentials::InvalidPassword;
 use crate::data_dir::DataDirError;
 use crate::database::DatabaseError;
 use crate::store_url::StoreUrlError;
 use crate::tls::TlsError;
+
+impl From<BackupError> for CliError {
+    fn from(error: BackupError) -> Self {
+        Self::Backup(Box::new(error))
+    }
+}
+
+impl From<RestoreError> for CliError {
+    fn from(error: RestoreError) -> Self {
+        Self::Restore(Box::new(error))
+    }
+}
 
 /// A command that failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +48,15 @@ pub(super) enum CliError {
     /// There is no certificate to speak TLS with.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// No backup was taken.
+    #[error("no backup was taken")]
+    Backup(#[source] Box<BackupError>),
+    /// The hub itself has lost something.
+    #[error("{0} packs are lost or damaged in the hub's store; everything else is in the backup")]
+    Lost(u64),
+    /// Nothing was restored.
+    #[error("nothing was restored")]
+    Restore(#[source] Box<RestoreError>),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -110,6 +132,19 @@ impl CliError {
             Self::Data(DataDirError::InUse { .. }) => {
                 Some("stop it first; accounts can be managed while it runs")
             }
+            Self::Backup(error) if matches!(**error, BackupError::Busy) => {
+                Some("wait until it is done; one that was killed is forgotten after 2 minutes")
+            }
+            Self::Lost(_) => Some("the manifest names them; restore them from an earlier backup"),
+            Self::Restore(error) => match **error {
+                RestoreError::NotEmpty | RestoreError::OtherSchema => {
+                    Some("give a new folder, or a database and a store with nothing in them")
+                }
+                RestoreError::Folder(FolderError::Newer(_)) => {
+                    Some("restore it with that version or a newer one")
+                }
+                _ => None,
+            },
             Self::NoFolder => {
                 Some("give --data DIR, or both --database-url URL and --store-url URL")
             }
@@ -132,6 +167,8 @@ impl CliError {
             | Self::Connect { .. }
             | Self::Store(_)
             | Self::Tls(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
             | Self::Database(_)
             | Self::Listen { .. }
             | Self::Runtime(_)

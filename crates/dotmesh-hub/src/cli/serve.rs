@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
-use super::{Data, print};
-use crate::data_dir::DataDir;
+use super::{Data, Store, print};
 use crate::settings::{Network, Settings, SignUp};
 use crate::state::Hub;
 use crate::tls::Tls;
 use crate::webhooks::courier;
-use crate::{jobs, router, server, store_url};
+use crate::{jobs, router, server};
 
 /// Serve the hub until it gets SIGTERM or SIGINT
 ///
@@ -26,6 +25,8 @@ use crate::{jobs, router, server, store_url};
 pub(super) struct Args {
     #[command(flatten)]
     data: Data,
+    #[command(flatten)]
+    store: Store,
     /// Where to listen; port 0 lets the system choose
     #[arg(
         long,
@@ -34,12 +35,6 @@ pub(super) struct Args {
         env = "DOTHUB_LISTEN"
     )]
     listen: SocketAddr,
-    /// Where objects are kept instead of in the data's folder: file:///FOLDER or s3://BUCKET/PREFIX
-    ///
-    /// For S3, and what speaks its language, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
-    /// AWS_ENDPOINT_URL say how it is reached; AWS_ALLOW_HTTP=true allows an endpoint without TLS.
-    #[arg(long, value_name = "URL", env = "DOTHUB_STORE_URL")]
-    store_url: Option<String>,
     /// The hub's address for its users, where a proxy gives it another than it listens on, e.g. https://hub.example.com
     #[arg(long, value_name = "URL", env = "DOTHUB_URL")]
     url: Option<url::Url>,
@@ -108,17 +103,8 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     let tls = args.tls_certificate.as_ref().zip(args.tls_key.as_ref());
     let tls = tls.map(|(certificate, key)| Tls::load(certificate, key));
     let tls = tls.transpose()?;
-    // With database and objects elsewhere, nothing is kept here, and any number of processes may serve.
-    let folder = match (&args.data.database_url, &args.store_url) {
-        (Some(_), Some(_)) => None,
-        _ => Some(args.data.folder()?),
-    };
-    let _lock = folder.as_ref().map(DataDir::lock).transpose()?;
-    let packs = match (&args.store_url, &folder) {
-        (Some(url), _) => store_url::open(url, std::env::vars())?,
-        (None, Some(folder)) => folder.packs()?,
-        (None, None) => return Err(CliError::NoFolder),
-    };
+    let _lock = args.data.lock(&args.store)?;
+    let packs = args.store.packs(&args.data)?;
     let hub = Hub::new(args.data.database().await?, packs, args.settings());
     tokio::spawn({
         let hub = hub.clone();

@@ -44,6 +44,26 @@ impl Dialect {
         }
     }
 
+    /// What stands before `VALUES` where rows bring their ids.
+    pub(super) fn with_ids(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => "OVERRIDING SYSTEM VALUE",
+        }
+    }
+
+    /// Lets the next id of a table be higher than all that it has, where that does not go by itself.
+    pub(super) fn go_on_counting(self, table: &str) -> Option<String> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(format!(
+                "SELECT setval(s.name, (SELECT max(id) FROM {table}))
+                 FROM (SELECT pg_get_serial_sequence('{table}', 'id') AS name) s
+                 WHERE s.name IS NOT NULL AND EXISTS (SELECT 1 FROM {table})"
+            )),
+        }
+    }
+
     /// What each connection begins with.
     pub(super) fn settings(self) -> &'static str {
         match self {

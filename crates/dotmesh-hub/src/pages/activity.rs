@@ -87,10 +87,11 @@ pub async fn get(
         .map(|event| ShownEvent::new(event, &url))
         .collect();
     let (growth, weeks) = match before {
-        None => (
-            growth(&hub, &open, &dot).await?,
-            Some(weeks(&hub, &open, clock::now()).await?),
-        ),
+        None => {
+            let commits = size_history(&hub, &open, COMMITS).await?;
+            let growth = (commits.len() > 1).then(|| Growth::new(commits));
+            (growth, Some(weeks(&hub, &open, clock::now()).await?))
+        }
         Some(_) => (None, None),
     };
     render(&ActivityPage {
@@ -101,17 +102,6 @@ pub async fn get(
         events,
         next,
     })
-}
-
-/// How the default branch grew.
-async fn growth(hub: &Hub, open: &OpenDot, dot: &DotHeader) -> Result<Option<Growth>, HubError> {
-    let branches = hub.database.branches(open.existing()?).await?;
-    let mut branches = branches.into_iter();
-    let Some(branch) = branches.find(|branch| branch.name.as_str() == dot.default_branch) else {
-        return Ok(None);
-    };
-    let commits = size_history(hub, open, branch.head, COMMITS).await?;
-    Ok((commits.len() > 1).then(|| Growth::new(commits)))
 }
 
 impl Growth {

@@ -3,6 +3,9 @@
 /// How wide a bar is with the gap after it, in units of the picture.
 pub const BAR_WIDTH: usize = 10;
 
+/// So many bars have room in any picture: of few each would be a wall.
+const MIN_BARS: usize = 30;
+
 /// How high the picture is.
 pub const HEIGHT: usize = 100;
 
@@ -53,7 +56,7 @@ impl Chart {
 
     /// In units of the picture.
     pub fn width(&self) -> usize {
-        self.bars.len() * BAR_WIDTH
+        self.bars.len().max(MIN_BARS) * BAR_WIDTH
     }
 
     /// A bar's parts that are not nothing. What there is can be seen, however little it is.

@@ -8,6 +8,7 @@
 mod account_pages;
 mod accounts;
 mod api;
+mod backup;
 mod branches;
 mod browse;
 mod capability;

@@ -64,9 +64,13 @@ impl Place {
     }
 
     pub(crate) async fn database(&self) -> Database {
+        self.database_at(None).await
+    }
+
+    pub(crate) async fn database_at(&self, schema: Option<i64>) -> Database {
         match &self.database_url {
-            Some(url) => Database::connect(url).await.unwrap(),
-            None => self.data().database().await.unwrap(),
+            Some(url) => Database::connect_at(url, schema).await.unwrap(),
+            None => self.data().database_at(schema).await.unwrap(),
         }
     }
 

@@ -71,6 +71,10 @@ impl TestHub {
         }
     }
 
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Stops it and gives the place back.
     pub(crate) async fn stop(mut self) -> Place {
         drop(self.stop.take());

@@ -1,9 +1,10 @@
 //! Pictures of every page for `docs/screenshots/`, of the tutorial's library of states. `make screenshots` makes them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use dotmesh_testkit::Network;
+use dotmesh_testkit::{Network, wait_for};
 
 use crate::browser::{Browser, Theme};
 use crate::tutorial;
@@ -11,6 +12,8 @@ use crate::world::{Hub, Node};
 
 const WIDE: u32 = 1280;
 const PHONE: u32 = 390;
+
+const SOON: Duration = Duration::from_secs(30);
 
 const DOT: &str = "/alice/mobycounter_app";
 
@@ -43,6 +46,22 @@ async fn screenshots() -> Result<()> {
         .await?;
     let commit = browser.path().await?;
     let commit = commit.rsplit('/').next().context("an id")?;
+    wait_for("all commits to be counted", SOON, async || {
+        browser.go(&format!("{DOT}/activity")).await?;
+        let counted = "return !document.body.innerText.includes('still to be counted')";
+        ensure!(browser.script(counted).await? == true);
+        Ok(())
+    })
+    .await?;
+    browser.go(&format!("{DOT}/settings/webhooks")).await?;
+    browser.fill("url", "https://ci.example.com/hook").await?;
+    browser.click("Make the webhook").await?;
+    browser.until_says("it is not shown again").await?;
+    browser.click("Try the webhook out").await?;
+    browser.until_says("Nothing was told yet").await?;
+    let webhook = browser.path().await?;
+    browser.click("Try it out").await?;
+    browser.until_says("1 attempt").await?;
     let pages = [
         ("home", "/".to_owned()),
         ("owner", "/alice".to_owned()),
@@ -64,6 +83,8 @@ async fn screenshots() -> Result<()> {
             format!("{DOT}/compare/master...security-vulnerability"),
         ),
         ("settings", format!("{DOT}/settings")),
+        ("webhooks", format!("{DOT}/settings/webhooks")),
+        ("webhook", webhook),
         ("fork", format!("{DOT}/fork")),
         ("search", "/-/search?q=user".to_owned()),
         ("account", "/-/settings".to_owned()),

@@ -1,4 +1,4 @@
-//! How a dot grew: what was in each of a branch's newest commits, as far as it has been counted.
+//! How a dot grew: what is in each of its newest commits, as far as it has been counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use dotmesh_model::CommitId;
 use super::facts::{CommitFacts, Counting, NODES_AT_LEISURE, NODES_FOR_A_PAGE};
 use crate::auth::OpenDot;
 use crate::error::HubError;
+use crate::operations::commit_graph;
 use crate::operations::describe_commit::CommitSummary;
 use crate::state::Hub;
 
@@ -24,24 +25,17 @@ pub struct CountedCommit {
     pub facts: Option<CommitFacts>,
 }
 
-/// The commit and those before it, at most `limit`, oldest first. What takes longer is counted on in the background.
+/// The newest commits of all branches, oldest first. What takes longer is counted on in the background.
 pub async fn size_history(
     hub: &Hub,
     dot: &OpenDot,
-    head: CommitId,
     limit: u32,
 ) -> Result<Vec<CountedCommit>, HubError> {
     let id = dot.existing()?;
-    let line = hub
-        .database
-        .ancestry(id, head, CommitId::ROOT, limit)
-        .await?;
-    let commits: Vec<CommitSummary> = line
-        .commits
-        .iter()
-        .rev()
-        .map(CommitSummary::of)
-        .collect::<Result<_, _>>()?;
+    let newest = hub.database.newest_commits(id, limit).await?;
+    // Parents before children, whatever the clocks said.
+    let placed = commit_graph::place(newest, None).into_iter().rev();
+    let commits: Vec<CommitSummary> = placed.map(|placed| placed.commit).collect();
     let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
     let mut known = hub.database.all_facts(id, &ids).await?;
     // A commit is counted quickly where its parent was: oldest first.

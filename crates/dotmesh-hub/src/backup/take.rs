@@ -1,0 +1,169 @@
+//! Taking a backup while the hub runs.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use dotmesh_store::{PackId, PackStore, PackStoreError};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::folder::{BackupFolder, FolderError, Manifest};
+use crate::clock;
+use crate::database::dump::Line;
+use crate::database::{Database, DatabaseError};
+
+/// What the collector of packs waits for.
+pub(super) const LEASE: &str = "backup";
+
+/// How long the lease holds when this program dies.
+const LEASE_LENGTH: Duration = Duration::from_secs(2 * 60);
+
+/// How often it is renewed.
+const RENEWAL: Duration = Duration::from_secs(20);
+
+/// Packs in memory at once.
+const AT_ONCE: usize = 4;
+
+/// A backup that could not be taken. The one before it, if any, is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// Another one has begun.
+    #[error("another backup of this hub is being taken")]
+    Busy,
+    /// The folder failed.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The hub's store failed.
+    #[error(transparent)]
+    Store(#[from] PackStoreError),
+}
+
+/// What was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// All of it.
+    pub manifest: Manifest,
+    /// Packs that were not there before.
+    pub new_packs: u64,
+    /// Their length together.
+    pub new_bytes: u64,
+}
+
+/// Takes one: the records as of one instant, then every pack that they name.
+pub async fn take(
+    database: &Database,
+    packs: &PackStore,
+    folder: &BackupFolder,
+) -> Result<Taken, BackupError> {
+    let holder = hex::encode(rand::random::<[u8; 8]>());
+    let now = clock::now();
+    // Before the records are read: what they name stays from now on.
+    if !database
+        .lease(LEASE, &holder, now, now + LEASE_LENGTH)
+        .await?
+    {
+        return Err(BackupError::Busy);
+    }
+    let taking = copy(database, packs, folder, now);
+    let renewing = async {
+        let mut ticks = tokio::time::interval(RENEWAL);
+        loop {
+            ticks.tick().await;
+            let now = clock::now();
+            let until = now + LEASE_LENGTH;
+            if !database.lease(LEASE, &holder, now, until).await? {
+                return Err::<Taken, _>(BackupError::Busy);
+            }
+        }
+    };
+    let result = tokio::select! {
+        taken = taking => taken,
+        lost = renewing => lost,
+    };
+    let now = clock::now();
+    database.lease(LEASE, &holder, now, now).await?;
+    result
+}
+
+async fn copy(
+    database: &Database,
+    packs: &PackStore,
+    folder: &BackupFolder,
+    time: Timestamp,
+) -> Result<Taken, BackupError> {
+    let mut writer = folder.write_records()?;
+    let mut named: HashSet<PackId> = HashSet::new();
+    let schema = database
+        .dump(|line| {
+            writer.write(&line)?;
+            if let (Line::Row(values), "packs") = (&line, writer.table()) {
+                named.extend(pack_of(values));
+            }
+            Ok::<_, BackupError>(())
+        })
+        .await?;
+    let records = writer.finish()?;
+
+    let target = folder.packs()?;
+    let there: HashSet<PackId> = target.list().await?.into_iter().map(|(id, _)| id).collect();
+    let mut named: Vec<PackId> = named.into_iter().collect();
+    named.sort_unstable();
+    let new = named.iter().filter(|id| !there.contains(id));
+    let copied: Vec<Result<u64, PackId>> = stream::iter(new)
+        .map(|id| copy_pack(packs, &target, *id))
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut lost: Vec<String> = copied
+        .iter()
+        .filter_map(|copied| copied.as_ref().err().map(PackId::to_string))
+        .collect();
+    lost.sort_unstable();
+    let manifest = Manifest {
+        format: 1,
+        dothub: env!("CARGO_PKG_VERSION").to_owned(),
+        schema,
+        time,
+        records: records.name,
+        sha256: records.sha256,
+        rows: records.rows,
+        packs: named.len() as u64,
+        lost,
+    };
+    folder.finish(&manifest, &named).await?;
+    let copied = copied.iter().filter_map(|copied| copied.as_ref().ok());
+    Ok(Taken {
+        manifest,
+        new_packs: copied.clone().count() as u64,
+        new_bytes: copied.sum(),
+    })
+}
+
+/// The name in a row of the table `packs`.
+fn pack_of(row: &[Value]) -> Option<PackId> {
+    let name = BASE64.decode(row.get(2)?.as_str()?).ok()?;
+    Some(PackId::from_bytes(name.try_into().ok()?))
+}
+
+/// Copies a pack, and says how long it is; or that the hub has lost it, which is no reason to lose all else.
+async fn copy_pack(
+    from: &PackStore,
+    to: &PackStore,
+    id: PackId,
+) -> Result<Result<u64, PackId>, BackupError> {
+    match from.get(id).await {
+        Ok(pack) => {
+            let length = pack.len() as u64;
+            to.put(pack).await.map_err(FolderError::from)?;
+            Ok(Ok(length))
+        }
+        Err(PackStoreError::NotFound { .. } | PackStoreError::Damaged { .. }) => Ok(Err(id)),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,47 @@
+//! `dothub backup`
+
+use std::path::PathBuf;
+
+use super::error::CliError;
+use super::{Data, Store, print};
+use crate::backup::{BackupError, BackupFolder, take};
+use crate::web::show;
+
+/// Copy everything into a folder, while the hub runs
+///
+/// A backup into the same folder again adds what is new and replaces the one before it, in one step at the end. It does not
+/// matter where the hub keeps its data: a backup can be restored to another kind of database and store. The folder holds
+/// everybody's data.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Made if there is none
+    folder: PathBuf,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    store: Store,
+}
+
+/// Takes it.
+pub(super) async fn run(args: Args) -> Result<(), CliError> {
+    let packs = args.store.packs(&args.data)?;
+    let database = args.data.database().await?;
+    let folder = BackupFolder::create(&args.folder).map_err(BackupError::from)?;
+    let taken = take(&database, &packs, &folder).await?;
+    database.close().await;
+    let manifest = taken.manifest;
+    let rows = |table: &str| manifest.rows.get(table).copied().unwrap_or_default();
+    print(format_args!(
+        "Backed up {}, {}, {} and {} ({} of them new, {})",
+        show::count(rows("users"), "user"),
+        show::count(rows("dots"), "dot"),
+        show::count(rows("commits"), "commit"),
+        show::count(manifest.packs, "pack"),
+        taken.new_packs,
+        show::bytes(taken.new_bytes),
+    ))?;
+    match manifest.lost.len() as u64 {
+        0 => Ok(()),
+        lost => Err(CliError::Lost(lost)),
+    }
+}

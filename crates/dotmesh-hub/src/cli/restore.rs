@@ -1,0 +1,44 @@
+//! `dothub restore`
+
+use std::path::PathBuf;
+
+use super::error::CliError;
+use super::{Data, Store, print};
+use crate::backup::{BackupFolder, RestoreError, restore};
+use crate::web::show;
+
+/// Make a hub of a backup, where there is none yet
+///
+/// Everything is verified. Users log in again; keys and passwords are as they were.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A folder that `dothub backup` has written
+    folder: PathBuf,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    store: Store,
+}
+
+/// Restores it.
+pub(super) async fn run(args: Args) -> Result<(), CliError> {
+    let folder = BackupFolder::at(&args.folder);
+    let manifest = folder.manifest().map_err(RestoreError::from)?;
+    let _lock = args.data.lock(&args.store)?;
+    let packs = args.store.packs(&args.data)?;
+    let database = args.data.database_at(Some(manifest.schema)).await?;
+    restore(&folder, &manifest, &database, &packs).await?;
+    database.close().await;
+    let rows = |table: &str| manifest.rows.get(table).copied().unwrap_or_default();
+    print(format_args!(
+        "Restored {}, {} and {}, as of {}",
+        show::count(rows("users"), "user"),
+        show::count(rows("dots"), "dot"),
+        show::count(rows("commits"), "commit"),
+        show::date(&manifest.time),
+    ))?;
+    match manifest.lost.len() as u64 {
+        0 => Ok(()),
+        lost => Err(CliError::Lost(lost)),
+    }
+}

@@ -1,0 +1,505 @@
+//! All records as rows of plain values, the same whatever database they are in.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::TryStreamExt as _;
+use serde_json::Value;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
+
+use super::dialect::Dialect;
+use super::{Database, DatabaseError};
+
+/// Rows in one statement.
+const ROWS: usize = 64;
+
+/// What a column holds, if anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Integer,
+    Text,
+    /// Base64 in a row.
+    Bytes,
+}
+
+use Kind::{Bytes, Integer, Text};
+
+/// A table that is kept.
+struct Table {
+    name: &'static str,
+    columns: &'static [(&'static str, Kind)],
+    /// Rows that others refer to come first.
+    order: &'static str,
+}
+
+/// What is kept, each table after those that it refers to. [`LEFT_OUT`] is all the rest.
+const TABLES: &[Table] = &[
+    Table {
+        name: "users",
+        columns: &[
+            ("id", Integer),
+            ("name", Text),
+            ("password", Text),
+            ("created", Integer),
+            ("admin", Integer),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "api_keys",
+        columns: &[
+            ("id", Integer),
+            ("user", Integer),
+            ("digest", Bytes),
+            ("created", Integer),
+            ("name", Text),
+            ("scope", Text),
+            ("expires", Integer),
+            ("used", Integer),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "links",
+        columns: &[
+            ("digest", Bytes),
+            ("purpose", Text),
+            ("user_id", Integer),
+            ("created", Integer),
+            ("expires", Integer),
+        ],
+        order: "digest",
+    },
+    Table {
+        name: "dots",
+        columns: &[
+            ("id", Integer),
+            ("owner", Integer),
+            ("name", Text),
+            ("created", Integer),
+            ("description", Text),
+            ("visibility", Text),
+            ("default_branch", Text),
+            ("forked_from", Integer),
+            ("pushed", Integer),
+            ("deleted", Integer),
+        ],
+        // A fork is younger than its origin.
+        order: "id",
+    },
+    Table {
+        name: "former_names",
+        columns: &[("owner", Integer), ("name", Text), ("dot", Integer)],
+        order: "owner, name",
+    },
+    Table {
+        name: "collaborators",
+        columns: &[("dot", Integer), ("user", Integer), ("access", Text)],
+        order: "dot, \"user\"",
+    },
+    Table {
+        name: "transfers",
+        columns: &[("dot", Integer), ("user_id", Integer), ("created", Integer)],
+        order: "dot",
+    },
+    Table {
+        name: "commits",
+        columns: &[
+            ("dot", Integer),
+            ("id", Bytes),
+            ("parent", Bytes),
+            ("seal", Bytes),
+            ("root", Bytes),
+            ("record", Text),
+            ("author", Text),
+            ("time", Integer),
+            ("message", Text),
+        ],
+        order: "dot, time, id",
+    },
+    Table {
+        name: "branches",
+        columns: &[("dot", Integer), ("name", Text), ("head", Bytes)],
+        order: "dot, name",
+    },
+    Table {
+        name: "protected_branches",
+        columns: &[("dot", Integer), ("name", Text)],
+        order: "dot, name",
+    },
+    Table {
+        name: "tags",
+        columns: &[
+            ("dot", Integer),
+            ("name", Text),
+            ("commit_id", Bytes),
+            ("message", Text),
+            ("author", Text),
+            ("created", Integer),
+        ],
+        order: "dot, name",
+    },
+    Table {
+        name: "notes",
+        columns: &[
+            ("id", Integer),
+            ("dot", Integer),
+            ("branch", Text),
+            ("commit_id", Bytes),
+            ("author", Integer),
+            ("created", Integer),
+            ("body", Text),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "events",
+        columns: &[
+            ("id", Integer),
+            ("time", Integer),
+            ("actor", Text),
+            ("dot", Integer),
+            ("dot_name", Text),
+            ("kind", Text),
+            ("detail", Text),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "webhooks",
+        columns: &[
+            ("id", Integer),
+            ("dot", Integer),
+            ("url", Text),
+            ("secret", Bytes),
+            ("topics", Text),
+            ("hub_url", Text),
+            ("state", Text),
+            ("created_by", Text),
+            ("created", Integer),
+            ("failing_since", Integer),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "packs",
+        columns: &[
+            ("id", Integer),
+            ("owner", Integer),
+            ("name", Bytes),
+            ("objects", Integer),
+            ("length", Integer),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "objects",
+        columns: &[
+            ("id", Integer),
+            ("owner", Integer),
+            ("hash", Bytes),
+            ("frame", Bytes),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "dot_packs",
+        columns: &[("dot", Integer), ("pack", Integer)],
+        order: "dot, pack",
+    },
+    Table {
+        name: "dot_objects",
+        columns: &[("dot", Integer), ("object", Integer)],
+        order: "dot, object",
+    },
+];
+
+/// What is not: of pushes that go on, of logins, of jobs, what webhooks are yet to be told (a hub beside its restored copy
+/// would tell it, too), and what is counted or filled in by itself.
+pub const LEFT_OUT: &[&str] = &[
+    "attempts",
+    "commit_facts",
+    "commit_words",
+    "deliveries",
+    "device_logins",
+    "leases",
+    "numbers",
+    "sessions",
+    "upload_objects",
+    "upload_packs",
+    "uploads",
+];
+
+/// A line of a dump.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// The rows that follow are of this table.
+    Table {
+        /// Its name.
+        table: String,
+        /// The columns of the rows, in order.
+        columns: Vec<String>,
+    },
+    /// A row: numbers, texts, bytes in base64, null.
+    Row(Vec<Value>),
+}
+
+/// A dump that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It has a table or column that this version does not know.
+    #[error("it has {0}, which this dothub does not know")]
+    Unknown(String),
+    /// A row is not one of its table.
+    #[error("a row of {0} is malformed")]
+    Row(String),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<sqlx::Error> for LoadError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl Database {
+    /// Hands all records that are kept to `write`, as of one instant, and says which schema they are of.
+    pub async fn dump<E: From<DatabaseError>>(
+        &self,
+        mut write: impl FnMut(Line) -> Result<(), E>,
+    ) -> Result<i64, E> {
+        let mut tx = self.begin_read().await?;
+        let schema = schema(&mut tx).await?;
+        for table in TABLES {
+            let columns = table.columns.iter().map(|(name, _)| (*name).to_owned());
+            write(Line::Table {
+                table: table.name.to_owned(),
+                columns: columns.collect(),
+            })?;
+            let names = quoted(table.columns.iter().map(|(name, _)| *name));
+            let (name, order) = (table.name, table.order);
+            // Nothing in it comes from outside.
+            let select = AssertSqlSafe(format!("SELECT {names} FROM {name} ORDER BY {order}"));
+            let mut rows = sqlx::query(select).fetch(&mut *tx);
+            while let Some(row) = rows.try_next().await.map_err(DatabaseError::from)? {
+                write(Line::Row(values(&row, table)?))?;
+            }
+        }
+        Ok(schema)
+    }
+
+    /// Whether it has nobody, and so nothing.
+    pub async fn is_empty(&self) -> Result<bool, DatabaseError> {
+        let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(users == 0)
+    }
+
+    /// Which migration its schema is of.
+    pub async fn schema(&self) -> Result<i64, DatabaseError> {
+        schema(&mut *self.readers.acquire().await?).await
+    }
+
+    /// Puts all records of a dump into an empty database of the dump's schema: all, or none.
+    pub async fn load<E: From<LoadError>>(
+        &self,
+        lines: impl Iterator<Item = Result<Line, E>>,
+    ) -> Result<(), E> {
+        let failed = |error: DatabaseError| E::from(LoadError::Database(error));
+        let mut tx = self.begin().await.map_err(failed)?;
+        let mut loading: Option<Loading> = None;
+        for line in lines {
+            match line? {
+                Line::Table { table, columns } => {
+                    let next = Loading::new(self.dialect, &table, &columns)?;
+                    if let Some(done) = loading.replace(next) {
+                        done.end(&mut tx).await?;
+                    }
+                }
+                Line::Row(values) => {
+                    let loading = loading
+                        .as_mut()
+                        .ok_or_else(|| LoadError::Row("no table".to_owned()))?;
+                    loading.add(&mut tx, values).await?;
+                }
+            }
+        }
+        if let Some(done) = loading {
+            done.end(&mut tx).await?;
+        }
+        for table in TABLES {
+            if table.columns[0].0 == "id"
+                && let Some(statement) = self.dialect.go_on_counting(table.name)
+            {
+                let statement = sqlx::query(AssertSqlSafe(statement));
+                let done = statement.execute(&mut *tx).await;
+                done.map_err(|error| failed(error.into()))?;
+            }
+        }
+        tx.commit().await.map_err(|error| failed(error.into()))?;
+        Ok(())
+    }
+}
+
+async fn schema(connection: &mut AnyConnection) -> Result<i64, DatabaseError> {
+    let version = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+        .fetch_one(connection)
+        .await?;
+    Ok(version)
+}
+
+/// `"id", "user"`
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
+    names.join(", ")
+}
+
+fn values(row: &AnyRow, table: &Table) -> Result<Vec<Value>, DatabaseError> {
+    let columns = table.columns.iter().enumerate();
+    columns
+        .map(|(at, (_, kind))| {
+            Ok(match kind {
+                Integer => row.try_get::<Option<i64>, _>(at)?.into(),
+                Text => row.try_get::<Option<String>, _>(at)?.into(),
+                Bytes => {
+                    let bytes: Option<Vec<u8>> = row.try_get(at)?;
+                    bytes.map(|bytes| BASE64.encode(bytes)).into()
+                }
+            })
+        })
+        .collect()
+}
+
+/// Rows on their way into a table.
+struct Loading {
+    dialect: Dialect,
+    table: &'static Table,
+    columns: Vec<(&'static str, Kind)>,
+    waiting: Vec<Vec<Value>>,
+}
+
+impl Loading {
+    /// Only names that this program knows ever become part of a statement.
+    fn new(dialect: Dialect, table: &str, columns: &[String]) -> Result<Self, LoadError> {
+        let unknown = || LoadError::Unknown(format!("the table {table}"));
+        let table = TABLES
+            .iter()
+            .find(|known| known.name == table)
+            .ok_or_else(unknown)?;
+        let known = |column: &String| {
+            let known = table.columns.iter().find(|(name, _)| name == column);
+            let unknown = || LoadError::Unknown(format!("the column {column} of {}", table.name));
+            known.copied().ok_or_else(unknown)
+        };
+        Ok(Self {
+            dialect,
+            table,
+            columns: columns.iter().map(known).collect::<Result<_, _>>()?,
+            waiting: Vec::new(),
+        })
+    }
+
+    async fn add(
+        &mut self,
+        connection: &mut AnyConnection,
+        row: Vec<Value>,
+    ) -> Result<(), LoadError> {
+        if row.len() != self.columns.len() {
+            return Err(self.malformed());
+        }
+        self.waiting.push(row);
+        if self.waiting.len() == ROWS {
+            self.flush(connection).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(mut self, connection: &mut AnyConnection) -> Result<(), LoadError> {
+        self.flush(connection).await
+    }
+
+    async fn flush(&mut self, connection: &mut AnyConnection) -> Result<(), LoadError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let width = self.columns.len();
+        let rows: Vec<String> = (0..self.waiting.len())
+            .map(|row| {
+                let places = (0..width).map(|column| format!("${}", row * width + column + 1));
+                format!("({})", places.collect::<Vec<_>>().join(", "))
+            })
+            .collect();
+        let statement = format!(
+            "INSERT INTO {} ({}) {} VALUES {}",
+            self.table.name,
+            quoted(self.columns.iter().map(|(name, _)| *name)),
+            self.dialect.with_ids(),
+            rows.join(", ")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for row in std::mem::take(&mut self.waiting) {
+            for (value, (_, kind)) in row.into_iter().zip(&self.columns) {
+                query = match (kind, value) {
+                    (Integer, Value::Null) => query.bind(None::<i64>),
+                    (Integer, Value::Number(number)) if number.is_i64() => {
+                        query.bind(number.as_i64())
+                    }
+                    (Text, Value::Null) => query.bind(None::<String>),
+                    (Text, Value::String(text)) => query.bind(text),
+                    (Bytes, Value::Null) => query.bind(None::<Vec<u8>>),
+                    (Bytes, Value::String(text)) => {
+                        let bytes = BASE64.decode(text).map_err(|_| self.malformed())?;
+                        query.bind(bytes)
+                    }
+                    _ => return Err(self.malformed()),
+                };
+            }
+        }
+        query.execute(connection).await?;
+        Ok(())
+    }
+
+    fn malformed(&self) -> LoadError {
+        LoadError::Row(self.table.name.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A table or column of a new migration has to be kept, or left out on purpose.
+    #[tokio::test]
+    async fn nothing_is_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("hub.db");
+        let database = Database::open(&path).await.expect("a database");
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c
+             WHERE t.type = 'table'",
+        )
+        .fetch_all(&database.readers)
+        .await
+        .expect("columns");
+        let is_ours = |table: &str| {
+            !(table.starts_with("sqlite_")
+                || table.starts_with("_sqlx")
+                || table.contains("words_"))
+        };
+        let there: BTreeSet<(String, String)> = columns
+            .into_iter()
+            .filter(|(table, _)| is_ours(table) && !LEFT_OUT.contains(&table.as_str()))
+            .collect();
+        let kept = TABLES.iter().flat_map(|table| {
+            let columns = table.columns.iter();
+            columns.map(|(column, _)| (table.name.to_owned(), (*column).to_owned()))
+        });
+        assert_eq!(kept.collect::<BTreeSet<_>>(), there);
+    }
+}

@@ -1,0 +1,443 @@
+//! Backups of a hub at work, and hubs made of them.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use dotmesh_api::HubClient;
+use dotmesh_hub::backup::{BackupError, BackupFolder, FolderError, RestoreError, restore, take};
+use dotmesh_hub::database::Database;
+use dotmesh_hub::database::dump::Line;
+use dotmesh_store::{Object, PackReader};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use sqlx::{ConnectOptions as _, Executor as _};
+
+use crate::api::Api;
+use crate::place::Place;
+use crate::support::{
+    Files, Made, TestHub, commit, dot, files, push, push_first, refused, root_commit,
+};
+
+/// A hub with something of everything, and what has to be there again.
+struct Scene {
+    hub: TestHub,
+    alice: HubClient,
+    secret: String,
+    made: Made,
+    files: Files,
+}
+
+impl Scene {
+    async fn new(place: Place) -> Self {
+        let hub = TestHub::start_in(place).await;
+        let (alice, secret) = hub.user_with_secret("alice").await;
+        let (_, bobs) = hub.user_with_secret("bob").await;
+        let (made, files) = push_first(&alice, &dot("alice/app"), b"one").await;
+        push_first(&alice, &dot("alice/gone"), b"gone").await;
+        let api = Api::new(&hub, &secret);
+        let bob = Api::new(&hub, &bobs);
+        let at = json!({"at": made.id.to_string(), "message": "a\u{1f3f4} tag"});
+        for (method, path, body) in [
+            (
+                "PATCH",
+                "dots/alice/app/settings",
+                json!({"visibility": "public", "description": "# All"}),
+            ),
+            ("PUT", "dots/alice/app/tags/v1", at),
+            (
+                "POST",
+                "dots/alice/app/notes",
+                json!({"branch": "master", "body": "a note"}),
+            ),
+            (
+                "PUT",
+                "dots/alice/app/collaborators/bob",
+                json!({"access": "maintain"}),
+            ),
+            ("PUT", "dots/alice/app/protected/master", Value::Null),
+            ("POST", "dots/alice/app/rename", json!({"name": "shop"})),
+            ("DELETE", "dots/alice/gone", Value::Null),
+        ] {
+            let (status, answer) = api.call(method, path, body).await;
+            assert!(status < 300, "{method} {path}: {answer}");
+        }
+        let fork = json!({"name": "fork"});
+        bob.done("POST", "dots/alice/shop/fork", fork).await;
+        Self {
+            hub,
+            alice,
+            secret,
+            made,
+            files,
+        }
+    }
+
+    async fn take(&self, folder: &Path) -> Result<dotmesh_hub::backup::Taken, BackupError> {
+        let folder = BackupFolder::create(folder)?;
+        take(&self.hub.hub.database, &self.hub.hub.packs, &folder).await
+    }
+
+    /// A hub made of a backup has what there was, and goes on.
+    async fn check(&self, hub: &TestHub) {
+        let alice = hub.client("alice", &self.secret);
+        let shop = dot("alice/shop");
+        let there = alice.dot(&shop).await.unwrap().unwrap();
+        assert_eq!(there.branches[0].head, self.made.id);
+        has(&alice, "alice/shop", &self.files).await;
+        let api = Api::new(hub, &self.secret);
+        let found = api
+            .done("GET", "search?q=message&in=commits", Value::Null)
+            .await;
+        assert!(found.to_string().contains("alice/shop"), "{found}");
+        let tags = api.done("GET", "dots/alice/shop/tags", Value::Null).await;
+        assert!(tags.to_string().contains("a\u{1f3f4} tag"), "{tags}");
+        let notes = api.done("GET", "dots/alice/shop/notes?branch=master", Value::Null);
+        assert!(notes.await.to_string().contains("a note"));
+        let trash = api.done("GET", "trash", Value::Null).await;
+        assert!(trash.to_string().contains("alice/gone"), "{trash}");
+        // By its former name.
+        let old = alice.dot(&dot("alice/app")).await.unwrap().unwrap();
+        assert_eq!(old.name, shop);
+
+        // New rows get ids that nothing has.
+        let carol = hub.user("carol").await;
+        push_first(&carol, &dot("carol/new"), b"of the new hub").await;
+        let next = commit(&self.made, &files(&[("a", b"two")]));
+        let next_files = files(&[("a", b"two")]);
+        push(&alice, &shop, Some(&self.made), &next, &next_files)
+            .await
+            .unwrap();
+        has(&alice, "alice/shop", &self.files).await;
+        has(&alice, "alice/shop", &next_files).await;
+    }
+}
+
+/// Whether the dot serves these objects, byte for byte.
+async fn has(client: &HubClient, name: &str, files: &Files) {
+    let pack = client.objects(&dot(name), &files.hashes()).await.unwrap();
+    let served: Vec<Object> = PackReader::new(pack)
+        .unwrap()
+        .map(|frame| frame.unwrap().object().unwrap())
+        .collect();
+    assert_eq!(served, files.objects);
+}
+
+async fn restore_into(place: &Place, folder: &Path) -> Result<(), RestoreError> {
+    let folder = BackupFolder::at(folder);
+    let manifest = folder.manifest()?;
+    let database = place.database_at(Some(manifest.schema)).await;
+    let restored = restore(&folder, &manifest, &database, &place.packs()).await;
+    database.close().await;
+    restored
+}
+
+/// From each kind of place to the other, while someone pushes.
+async fn moves(from: Place, to: Place) {
+    let scene = Scene::new(from).await;
+    let busy = dot("alice/busy");
+    let over = AtomicBool::new(false);
+    let pushing = async {
+        let mut pushed: Vec<(Made, Files)> = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let content = pushed.len().to_be_bytes();
+            let files = files(&[("a", &content)]);
+            let last = pushed.last().map(|(made, _)| made.clone());
+            let next = commit(last.as_ref().unwrap_or(&root_commit()), &files);
+            push(&scene.alice, &busy, last.as_ref(), &next, &files)
+                .await
+                .unwrap();
+            pushed.push((next, files));
+        }
+        pushed
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let taking = async {
+        for _ in 0..3 {
+            scene.take(folder.path()).await.unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+    };
+    let (pushed, ()) = tokio::join!(pushing, taking);
+
+    restore_into(&to, folder.path()).await.unwrap();
+    let again = restore_into(&to, folder.path()).await;
+    assert!(matches!(again, Err(RestoreError::NotEmpty)));
+    let hub = TestHub::start_in(to).await;
+    scene.check(&hub).await;
+    // Of what was pushed meanwhile all that it has is whole.
+    let alice = hub.client("alice", &scene.secret);
+    if let Some(busy) = alice.dot(&busy).await.unwrap() {
+        let head = busy.branches[0].head;
+        let at = pushed.iter().position(|(made, _)| made.id == head);
+        for (_, files) in &pushed[..=at.unwrap()] {
+            has(&alice, "alice/busy", files).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn from_a_folder_to_servers() {
+    let folder = Place::folder(tempfile::tempdir().unwrap());
+    moves(folder, Place::shared().await).await;
+}
+
+#[tokio::test]
+async fn from_servers_to_a_folder() {
+    let folder = Place::folder(tempfile::tempdir().unwrap());
+    moves(Place::shared().await, folder).await;
+}
+
+/// What comes of something that is dropped after so many looks at it.
+async fn polled<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        if let Poll::Ready(done) = futures::poll!(future.as_mut()) {
+            return Some(done);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
+/// Cut at every point where it waits, a backup leaves the one before it, or is one.
+#[tokio::test]
+async fn a_cut_backup_leaves_the_one_before() {
+    let scene = Scene::new(Place::folder(tempfile::tempdir().unwrap())).await;
+    let folder = tempfile::tempdir().unwrap();
+    scene.take(folder.path()).await.unwrap();
+    let before = BackupFolder::at(folder.path()).manifest().unwrap();
+    let (_, pushed) = push_first(&scene.alice, &dot("alice/later"), b"later").await;
+    let mut polls = 0;
+    loop {
+        let cut = polled(scene.take(folder.path()), polls).await;
+        match cut {
+            Some(Ok(_)) => break,
+            // What was cut may still have got its lease.
+            Some(Err(BackupError::Busy)) => {}
+            Some(Err(error)) => panic!("{error:?}"),
+            None => polls += 1,
+        }
+        if polls.is_multiple_of(8) {
+            let to = Place::folder(tempfile::tempdir().unwrap());
+            restore_into(&to, folder.path()).await.unwrap();
+        }
+        // The new one counts from one instant on, whether what only the old one had is removed or not.
+        if BackupFolder::at(folder.path()).manifest().unwrap() != before {
+            break;
+        }
+        // As time would.
+        let database = scene.hub.place().sqlite().unwrap();
+        let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(database)
+            .connect()
+            .await
+            .unwrap();
+        connection.execute("DELETE FROM leases").await.unwrap();
+    }
+    let to = Place::new().await;
+    restore_into(&to, folder.path()).await.unwrap();
+    let hub = TestHub::start_in(to).await;
+    scene.check(&hub).await;
+    let alice = hub.client("alice", &scene.secret);
+    has(&alice, "alice/later", &pushed).await;
+}
+
+#[tokio::test]
+async fn one_at_a_time_and_only_what_is_new() {
+    let scene = Scene::new(Place::new().await).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let place = scene.hub.place();
+    let line = |output: std::process::Output| {
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        line(place.run(&["backup", path])),
+        "Backed up 2 users, 3 dots, 3 commits and 2 packs (2 of them new, 828 B)\n"
+    );
+    assert_eq!(
+        line(place.run(&["backup", path])),
+        "Backed up 2 users, 3 dots, 3 commits and 2 packs (0 of them new, 0 B)\n"
+    );
+    // Only its owner reads it.
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o77, 0);
+        }
+    }
+    let now = dotmesh_hub::clock::now();
+    let until = now + std::time::Duration::from_secs(60);
+    let database = &scene.hub.hub.database;
+    assert!(
+        database
+            .lease("backup", "another", now, until)
+            .await
+            .unwrap()
+    );
+    let refused = place.run(&["backup", path]);
+    assert_eq!(refused.status.code(), Some(3));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        said.contains("another backup of this hub is being taken"),
+        "{said}"
+    );
+
+    let to = Place::new().await;
+    let said = line(to.run(&["restore", path]));
+    assert!(
+        said.starts_with("Restored 2 users, 3 dots and 3 commits, as of "),
+        "{said}"
+    );
+    let none = tempfile::tempdir().unwrap();
+    let output = to.run(&["restore", none.path().to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("there is no finished backup in"), "{said}");
+    let output = to.run(&["restore", path]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("has a hub already"), "{said}");
+}
+
+/// Changes a file in a folder by what it is called.
+fn change(folder: &Path, name: &str, change: impl Fn(&mut Vec<u8>)) {
+    for entry in walk(folder) {
+        if entry.to_string_lossy().contains(name) {
+            let mut bytes = std::fs::read(&entry).unwrap();
+            change(&mut bytes);
+            std::fs::write(&entry, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("there is no {name}");
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn damage_is_refused_and_nothing_is_restored() {
+    let scene = Scene::new(Place::new().await).await;
+    let folder = tempfile::tempdir().unwrap();
+    let to = Place::new().await;
+    let flip = |bytes: &mut Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    };
+    scene.take(folder.path()).await.unwrap();
+    change(folder.path(), "records-", flip);
+    let damaged = restore_into(&to, folder.path()).await;
+    let is_damaged = matches!(damaged, Err(RestoreError::Folder(FolderError::Damaged(_))));
+    assert!(is_damaged, "{damaged:?}");
+
+    scene.take(folder.path()).await.unwrap();
+    change(folder.path(), "/packs/", flip);
+    let damaged = restore_into(&to, folder.path()).await;
+    assert!(matches!(damaged, Err(RestoreError::Pack(_))), "{damaged:?}");
+
+    let packs = walk(&folder.path().join("packs"));
+    std::fs::remove_file(&packs[0]).unwrap();
+    let damaged = restore_into(&to, folder.path()).await;
+    assert!(
+        matches!(damaged, Err(RestoreError::Missing(1))),
+        "{damaged:?}"
+    );
+
+    // What is missing is copied again; nothing of the attempts is in the way.
+    std::fs::remove_dir_all(folder.path().join("packs")).unwrap();
+    scene.take(folder.path()).await.unwrap();
+    let newer = |bytes: &mut Vec<u8>| {
+        let mut manifest: Value = serde_json::from_slice(bytes).unwrap();
+        manifest["schema"] = json!(9999);
+        *bytes = manifest.to_string().into_bytes();
+    };
+    let good = std::fs::read(folder.path().join("manifest.json")).unwrap();
+    change(folder.path(), "manifest.json", newer);
+    let newer = restore_into(&to, folder.path()).await;
+    let is_newer = matches!(newer, Err(RestoreError::Folder(FolderError::Newer(_))));
+    assert!(is_newer, "{newer:?}");
+    std::fs::write(folder.path().join("manifest.json"), good).unwrap();
+    restore_into(&to, folder.path()).await.unwrap();
+    scene.check(&TestHub::start_in(to).await).await;
+}
+
+/// A pack that the hub itself has lost costs that pack, not the backup.
+#[tokio::test]
+async fn what_the_hub_has_lost_is_said() {
+    let scene = Scene::new(Place::new().await).await;
+    let lost = scene.hub.hub.packs.list().await.unwrap()[0].0;
+    scene.hub.hub.packs.delete(lost).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let to = Place::new().await;
+    for (place, command) in [(scene.hub.place(), "backup"), (&to, "restore")] {
+        let output = place.run(&[command, path]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("1 packs are lost"), "{said}");
+    }
+    let hub = TestHub::start_in(to).await;
+    let alice = hub.client("alice", &scene.secret);
+    alice.dot(&dot("alice/shop")).await.unwrap().unwrap();
+    refused(
+        alice
+            .objects(&dot("alice/gone"), &scene.files.hashes())
+            .await,
+        dotmesh_api::ErrorCode::NotFound,
+    );
+}
+
+/// A backup of an older schema is brought forward.
+#[tokio::test]
+async fn an_older_backup_is_brought_forward() {
+    // Before packs had lengths, and dots could be offered.
+    const SCHEMA: i64 = 4;
+    let scene = Scene::new(Place::new().await).await;
+    let folder = tempfile::tempdir().unwrap();
+    let taken = scene.take(folder.path()).await.unwrap();
+    assert_eq!(taken.manifest.schema, Database::newest_schema());
+
+    let mut manifest = taken.manifest;
+    let path = folder.path().join(&manifest.records);
+    let newer = zstd::Decoder::new(std::fs::File::open(&path).unwrap()).unwrap();
+    let mut older = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    let mut table = String::new();
+    for line in BufReader::new(newer).lines() {
+        let mut line: Line = serde_json::from_str(&line.unwrap()).unwrap();
+        if let Line::Table { table: name, .. } = &line {
+            table.clone_from(name);
+        }
+        match &mut line {
+            _ if table == "transfers" => continue,
+            Line::Table { columns, .. } if table == "packs" => drop(columns.pop()),
+            Line::Row(values) if table == "packs" => drop(values.pop()),
+            _ => {}
+        }
+        serde_json::to_writer(&mut older, &line).unwrap();
+        older.write_all(b"\n").unwrap();
+    }
+    let older = older.finish().unwrap();
+    manifest.schema = SCHEMA;
+    manifest.sha256 = hex::encode(Sha256::digest(&older));
+    std::fs::write(&path, older).unwrap();
+    let text = serde_json::to_vec(&manifest).unwrap();
+    std::fs::write(folder.path().join("manifest.json"), text).unwrap();
+
+    let to = Place::new().await;
+    restore_into(&to, folder.path()).await.unwrap();
+    scene.check(&TestHub::start_in(to).await).await;
+}

@@ -61,7 +61,12 @@ async fn screenshots() -> Result<()> {
     browser.until_says("Nothing was told yet").await?;
     let webhook = browser.path().await?;
     browser.click("Try it out").await?;
-    browser.until_says("1 attempt").await?;
+    wait_for("the webhook to be tried", SOON, async || {
+        browser.go(&webhook).await?;
+        ensure!(browser.text().await?.contains("1 attempt"));
+        Ok(())
+    })
+    .await?;
     let pages = [
         ("home", "/".to_owned()),
         ("owner", "/alice".to_owned()),

@@ -30,6 +30,7 @@ pub mod listing;
 pub mod names;
 pub mod notes;
 pub mod objects;
+pub mod quotas;
 pub mod search;
 pub mod sessions;
 pub mod tags;

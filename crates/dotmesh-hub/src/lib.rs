@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod operations;
 pub mod pages;
+pub mod quota;
 pub mod rate_limit;
 pub mod router;
 pub mod routes;

@@ -137,6 +137,7 @@ fn pages() -> Routes {
         .route("/-/admin", get(pages::admin::get))
         .route("/-/admin/invitations", post(pages::admin::invite))
         .route("/-/admin/resets", post(pages::admin::reset))
+        .route("/-/admin/quotas", post(pages::admin::set_quota))
         .route("/-/admin/events", get(pages::admin_events::get))
         .route("/-/offers", get(pages::offers::get))
         .route("/-/offers/take", post(pages::offers::take))

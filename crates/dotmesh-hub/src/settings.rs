@@ -31,6 +31,8 @@ pub struct Settings {
     pub open_metrics: bool,
     /// Requests per second that one user, or one address without a login, may send for long; `None` for any number.
     pub rate_limit: Option<NonZeroU32>,
+    /// Bytes that a namespace may have where nothing else is set for its owner; `None` for any number.
+    pub quota: Option<u64>,
     /// Whether webhooks may lead to addresses that are not public.
     pub webhooks_to_private: bool,
 }
@@ -92,6 +94,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             open_metrics: false,
             rate_limit: None,
+            quota: None,
             webhooks_to_private: false,
         }
     }

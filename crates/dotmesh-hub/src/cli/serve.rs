@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use super::{Data, Store, print};
+use crate::quota::parse_size;
 use crate::settings::{Network, Settings, SignUp};
 use crate::state::Hub;
 use crate::tls::Tls;
@@ -76,6 +77,9 @@ pub(super) struct Args {
         env = "DOTHUB_RATE_LIMIT"
     )]
     rate_limit: u32,
+    /// How much each user's namespace may store, such as 20GB; `dothub user quota` sets another for one user
+    #[arg(long, value_name = "SIZE", env = "DOTHUB_QUOTA", value_parser = parse_size)]
+    quota: Option<u64>,
     /// Send webhooks to loopback, private and other addresses that are not public, too
     ///
     /// Users say where webhooks lead: with this, to everything that this machine can reach.
@@ -92,6 +96,7 @@ impl Args {
             trusted_proxies: self.trusted_proxies.clone(),
             open_metrics: self.open_metrics,
             rate_limit: NonZeroU32::new(self.rate_limit),
+            quota: self.quota,
             webhooks_to_private: self.webhooks_to_private,
         }
     }

@@ -42,6 +42,7 @@ const TABLES: &[Table] = &[
             ("password", Text),
             ("created", Integer),
             ("admin", Integer),
+            ("quota", Integer),
         ],
         order: "id",
     },

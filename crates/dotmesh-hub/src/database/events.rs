@@ -88,6 +88,8 @@ pub enum EventKind {
     RemoveUser { user: UserName },
     /// Someone became an administrator, or no longer is one.
     Administrator { user: UserName, is_admin: bool },
+    /// Someone may store more or less than before: `default`, `none`, or bytes.
+    Quota { user: UserName, quota: String },
     /// An invitation was made.
     Invite,
     /// A link was made to set someone's password.

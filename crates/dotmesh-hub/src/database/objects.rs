@@ -12,7 +12,8 @@ use sqlx::AnyConnection;
 
 use super::ids::{self, DotId, ObjectId, PackRow, UploadId, UserId};
 use super::walk::Numbers;
-use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
+use super::{Database, DatabaseError, ROWS_PER_STATEMENT, quotas};
+use crate::quota::Usage;
 
 /// The column `frame` of an object.
 const FRAME_LENGTH: usize = 13;
@@ -156,21 +157,28 @@ impl Database {
 
     /// Records what an upload has sent: new objects in packs, and `again` those that were stored before.
     ///
-    /// Where another upload was faster, its row stays and this one's copy is left to garbage collection.
+    /// Where another upload was faster, its row stays and this one's copy is left to garbage collection. Changes nothing
+    /// and says so when the namespace would have more than it may, where the hub's default is `quota`.
     pub async fn add_objects(
         &self,
         owner: UserId,
         upload: UploadId,
         packs: &[(PackId, Vec<NewObject>)],
         again: &[ObjectId],
-    ) -> Result<(), DatabaseError> {
+        quota: Option<u64>,
+    ) -> Result<Result<(), Usage>, DatabaseError> {
         let mut tx = self.begin().await?;
         for (name, objects) in packs {
             add_pack(&mut tx, owner, upload, *name, objects).await?;
         }
+        if !packs.is_empty()
+            && let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await?
+        {
+            return Ok(Err(usage));
+        }
         note_objects(&mut tx, upload, again).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// For each of the objects whether an upload may refer to it. What it is told of here stays good for

@@ -100,6 +100,9 @@ impl ShownEvent {
                 let what = if is_admin { "an" } else { "no longer an" };
                 format!("made {user} {what} administrator")
             }
+            EventKind::Quota { user, quota } => {
+                format!("set the storage quota of {user} to {quota}")
+            }
             EventKind::Invite => "made an invitation".to_owned(),
             EventKind::ResetPassword { user } => {
                 format!("made a link to set {user}'s password")

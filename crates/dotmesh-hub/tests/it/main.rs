@@ -29,6 +29,7 @@ mod postgres;
 #[path = "../../../dotmesh-store/tests/it/promises.rs"]
 mod promises;
 mod push;
+mod quotas;
 mod restart;
 mod roles;
 mod s3;

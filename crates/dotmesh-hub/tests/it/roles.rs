@@ -200,6 +200,7 @@ const TABLE: &[Row] = &[
     ("GET", "/-/admin", 200, ADMINISTRATORS, ""),
     ("POST", "/-/admin/invitations", 200, ADMINISTRATORS, ""),
     ("POST", "/-/admin/resets", 200, ADMINISTRATORS, "user=guest"),
+    ("POST", "/-/admin/quotas", 303, ADMINISTRATORS, "user=guest&quota=default"),
     ("GET", "/-/admin/events", 200, ADMINISTRATORS, ""),
     ("GET", "/-/{*rest}", 404, ANYONE, ""),
     ("GET", "/{namespace}", 200, VISITORS, ""),

@@ -13,6 +13,7 @@ pub mod hub_visitor;
 pub mod node;
 pub mod node_client;
 pub mod page;
+pub mod webhooks;
 
 pub use client::ClientError;
 pub use error::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};

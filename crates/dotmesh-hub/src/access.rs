@@ -13,9 +13,9 @@ pub enum Action {
     Note,
     /// Push to it, make branches and tags; the first push creates it.
     Push,
-    /// Describe it, protect branches, delete them and tags, set webhooks.
+    /// Describe it, protect branches, delete them and tags.
     Maintain,
-    /// Delete, rename or publish it, say who else may do what.
+    /// Delete, rename or publish it, say who else may do what, and which webhooks are told of it.
     Administer,
 }
 

@@ -19,6 +19,8 @@ use crate::database::DatabaseError;
 use crate::operations::chain::ChainError;
 use crate::operations::moves::MoveError;
 use crate::operations::tree::TreeError;
+use crate::quota::Usage;
+use crate::web::show;
 
 /// A request that was not fulfilled.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +126,15 @@ pub enum HubError {
     /// A note that the dot has not.
     #[error("{0} has no such note", dot.full())]
     NoSuchNote { dot: DotName },
+    /// A webhook that the dot has not.
+    #[error("{0} has no such webhook", dot.full())]
+    NoSuchWebhook { dot: DotName },
+    /// A delivery that its webhook has not.
+    #[error("there is no such delivery: it was weeks ago, or never was")]
+    NoSuchDelivery,
+    /// A webhook that is told nothing.
+    #[error("the webhook is switched off")]
+    WebhookOff,
     /// Neither one's own note, nor a maintainer.
     #[error("this note is another's")]
     NoteOfOther,
@@ -142,6 +153,13 @@ pub enum HubError {
     /// A request whose form is wrong.
     #[error("{reason}")]
     Malformed { reason: String },
+    /// A namespace has as much as it may.
+    #[error("{}", full(usage, *is_own))]
+    OverQuota {
+        usage: Usage,
+        /// Whether it is the caller's.
+        is_own: bool,
+    },
     /// Beyond a limit.
     #[error("{what}: at most {limit} are taken")]
     TooLarge { what: &'static str, limit: usize },
@@ -214,6 +232,19 @@ pub enum HubError {
     Task(#[from] tokio::task::JoinError),
 }
 
+/// How much someone stores is for themselves to know.
+fn full(usage: &Usage, is_own: bool) -> String {
+    let Usage { owner, used, limit } = usage;
+    match limit {
+        Some(limit) if is_own => format!(
+            "there is no room for this: your dots have {} of the {} that they may have",
+            show::bytes(*used),
+            show::bytes(*limit)
+        ),
+        _ => format!("there is no room for this: {owner}'s dots have as much as they may have"),
+    }
+}
+
 fn more(count: usize) -> String {
     if count > 1 {
         format!(", nor {} others that were asked for", count - 1)
@@ -244,6 +275,11 @@ impl HubError {
         }
     }
 
+    /// A namespace has as much as it may; `is_own` says whether it is the caller's.
+    pub fn over_quota(usage: Usage, is_own: bool) -> Self {
+        Self::OverQuota { usage, is_own }
+    }
+
     /// What is told to the client.
     pub fn body(&self) -> ErrorBody {
         let code = self.code();
@@ -251,7 +287,7 @@ impl HubError {
             ErrorCode::Internal => {
                 return ErrorBody::new(code, "the hub failed, and has logged why");
             }
-            ErrorCode::NoSpace => {
+            ErrorCode::NoSpace if !matches!(self, Self::OverQuota { .. }) => {
                 return ErrorBody::new(code, "the hub has no space left").hint(
                     "tell its administrator; what was sent so far is kept: push again later",
                 );
@@ -292,6 +328,8 @@ impl HubError {
             | Self::Moved { .. }
             | Self::NoSuchTag { .. }
             | Self::NoSuchNote { .. }
+            | Self::NoSuchWebhook { .. }
+            | Self::NoSuchDelivery
             | Self::NoSuchDeletedDot
             | Self::NoSuchOffer
             | Self::NoSuchUpload
@@ -306,8 +344,10 @@ impl HubError {
             | Self::WrongMethod
             | Self::Name(_)
             | Self::Malformed { .. }
+            | Self::WebhookOff
             | Self::Database(DatabaseError::Text(_))
             | Self::Slow => ErrorCode::Invalid,
+            Self::OverQuota { .. } => ErrorCode::NoSpace,
             Self::TooLarge { .. } | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
             Self::Pack(PackError::NoBase { .. }) => ErrorCode::Incomplete,
             Self::Pack(_) | Self::Node { .. } | Self::WrongKind { .. } => ErrorCode::Corrupt,
@@ -360,6 +400,17 @@ impl HubError {
             Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
             Self::DotExists { .. } => "choose another name, or rename that one first",
             Self::NameTaken { .. } => "choose another name",
+            Self::OverQuota { is_own: true, .. } => {
+                "delete dots that nobody needs, whose bytes count until they are gone for good, seven days later, and \
+                 collected, or ask the hub's administrator for more; then try again: what a push has sent is kept"
+            }
+            Self::OverQuota { usage, .. } => {
+                return Some(format!(
+                    "ask {} to make room; then push again: what was sent is kept",
+                    usage.owner
+                ));
+            }
+            Self::WebhookOff => "switch it on first",
             Self::NoteOfOther => "who maintains the dot can delete it",
             Self::DefaultBranch { .. } => "make another branch the default first",
             Self::ProtectedBranch { .. } => "lift its protection first, in the dot's settings",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::header::HOST;
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use dotmesh_api::hub::MAX_HASHES;
@@ -13,7 +14,7 @@ use dotmesh_api::hub_client;
 use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
-use crate::database::ids::{DotId, NoteId};
+use crate::database::ids::{DeliveryId, DotId, NoteId, WebhookId};
 use crate::error::HubError;
 use crate::settings::Settings;
 use crate::state::Hub;
@@ -51,6 +52,14 @@ pub struct DotIdPath(pub DotId);
 /// The note in a path: `{note}`.
 #[derive(Debug, Clone, Copy)]
 pub struct NotePath(pub NoteId);
+
+/// The webhook in a path: `{webhook}`.
+#[derive(Debug, Clone, Copy)]
+pub struct WebhookPath(pub WebhookId);
+
+/// The delivery in a path: `{delivery}`.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryPath(pub DeliveryId);
 
 /// The reference in a path: `{reference}`, a branch, a tag or the beginning of a commit's id.
 #[derive(Debug, Clone)]
@@ -124,6 +133,22 @@ impl<S: Send + Sync> FromRequestParts<S> for NotePath {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "webhook").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DeliveryPath {
+    type Rejection = HubError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let id = segment(parts, state, "delivery").await?.parse();
+        id.map(Self).map_err(|_| HubError::NoSuchAddress)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for RefPath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
@@ -165,6 +190,18 @@ async fn segment<S: Send + Sync>(
         .find(|(key, _)| *key == name)
         .ok_or_else(malformed)?;
     Ok(segment.1.to_owned())
+}
+
+/// The hub's address as who sends a request knows it, without a slash at the end.
+#[derive(Debug, Clone)]
+pub struct HubUrl(pub String);
+
+impl FromRequestParts<Hub> for HubUrl {
+    type Rejection = std::convert::Infallible;
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Self::Rejection> {
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        Ok(Self(hub.settings.url_for(host)))
+    }
 }
 
 /// Where a connection comes from: what the listener knows of it.

@@ -12,6 +12,9 @@ use crate::state::Hub;
 /// How long an unfinished upload can be resumed.
 const UPLOAD_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How long the log of webhooks' deliveries goes back.
+const DELIVERY_LIFETIME: Duration = Duration::from_secs(28 * 24 * 60 * 60);
+
 /// How often each job is due.
 const INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
@@ -48,6 +51,7 @@ async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
     let now = clock::now();
     database.expire_sessions(now).await?;
     database.expire_links(now).await?;
+    database.expire_deliveries(now - DELIVERY_LIFETIME).await?;
     let dots = database.purge_dots(now - GRACE).await?;
     let uploads = database.expire_uploads(now - UPLOAD_LIFETIME).await?;
     if dots + uploads > 0 {

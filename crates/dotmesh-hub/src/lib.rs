@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod operations;
 pub mod pages;
+pub mod quota;
 pub mod rate_limit;
 pub mod router;
 pub mod routes;
@@ -28,5 +29,6 @@ pub mod state;
 pub mod store_url;
 pub mod tls;
 pub mod web;
+pub mod webhooks;
 
 pub use state::Hub;

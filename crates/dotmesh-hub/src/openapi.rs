@@ -32,7 +32,7 @@ mod refusals;
 pub use refusals::{OfAnyone, OfChange, OfLookup, OfObjects, OfUser, OfView};
 
 /// What the operations are about, in the order in which people get to know them.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("hub", "The hub itself, and who calls."),
     (
         "logins",
@@ -49,6 +49,10 @@ const TAGS: [(&str, &str); 9] = [
     ),
     ("tags", "Names that stay at a commit."),
     ("notes", "What people say of a commit or a branch."),
+    (
+        "webhooks",
+        "Where the hub tells of what happens to a dot, signed as Standard Webhooks says. For the owner only.",
+    ),
     (
         "pulling",
         "Commits and objects, as `dm clone` and `dm pull` get them.",

@@ -2,15 +2,18 @@
 
 pub mod chain;
 pub mod change_settings;
+pub mod change_webhook;
 pub mod closure;
 pub mod collect_garbage;
 pub mod commit_graph;
 pub mod complete_user;
 pub mod create_branch;
 pub mod create_tag;
+pub mod create_webhook;
 pub mod delete_branch;
 pub mod delete_dot;
 pub mod delete_tag;
+pub mod deliver_again;
 pub mod describe_commit;
 pub mod finish_upload;
 pub mod fork_dot;

@@ -30,3 +30,5 @@ pub mod signup;
 pub mod tags;
 pub mod trash;
 pub mod tree;
+pub mod webhook;
+pub mod webhooks;

@@ -18,7 +18,7 @@ use crate::routes::{
     begin_login, begin_upload, branch, commits, delete_dot, document, dot, dots, finish_upload,
     fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers,
     protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user,
-    users, version,
+    users, version, webhook, webhook_deliveries, webhook_secret, webhooks,
 };
 use crate::state::Hub;
 use crate::web;
@@ -83,6 +83,12 @@ fn api() -> OpenApiRouter<Hub> {
         .routes(routes!(tags::put, tags::delete))
         .routes(routes!(notes::get, notes::post))
         .routes(routes!(notes::delete))
+        .routes(routes!(webhooks::get, webhooks::post))
+        .routes(routes!(webhook::get, webhook::patch, webhook::delete))
+        .routes(routes!(webhook_secret::post))
+        .routes(routes!(webhook_deliveries::get))
+        .routes(routes!(webhook_deliveries::ping))
+        .routes(routes!(webhook_deliveries::redeliver))
         .routes(routes!(commits::get))
         .routes(routes!(reference::get))
         .routes(routes!(objects::post))
@@ -131,6 +137,7 @@ fn pages() -> Routes {
         .route("/-/admin", get(pages::admin::get))
         .route("/-/admin/invitations", post(pages::admin::invite))
         .route("/-/admin/resets", post(pages::admin::reset))
+        .route("/-/admin/quotas", post(pages::admin::set_quota))
         .route("/-/admin/events", get(pages::admin_events::get))
         .route("/-/offers", get(pages::offers::get))
         .route("/-/offers/take", post(pages::offers::take))
@@ -215,6 +222,34 @@ fn pages() -> Routes {
             "/{namespace}/{dot}/settings/delete",
             post(pages::settings::delete),
         )
+        .route(
+            "/{namespace}/{dot}/settings/webhooks",
+            get(pages::webhooks::get).post(pages::webhooks::post),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/webhooks/{webhook}",
+            get(pages::webhook::get).post(pages::webhook::post),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/webhooks/{webhook}/switch",
+            post(pages::webhook::switch),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/webhooks/{webhook}/secret",
+            post(pages::webhook::renew_secret),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/webhooks/{webhook}/ping",
+            post(pages::webhook::ping),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/webhooks/{webhook}/redeliver",
+            post(pages::webhook::redeliver),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/webhooks/{webhook}/delete",
+            post(pages::webhook::delete),
+        )
         .route("/{namespace}/{dot}/tags", post(pages::tags::post))
         .route("/{namespace}/{dot}/tags/delete", post(pages::tags::delete))
         .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
@@ -281,6 +316,9 @@ async fn log(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let start = Instant::now();
     let response = next.run(request).await;
+    if !method.is_safe() {
+        hub.outbox.notify_one();
+    }
     let (status, took) = (response.status().as_u16(), start.elapsed());
     let ms = took.as_millis() as u64;
     tracing::info!(%method, path, status, ms, "request");

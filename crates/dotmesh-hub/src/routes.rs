@@ -32,6 +32,10 @@ pub mod trash;
 pub mod user;
 pub mod users;
 pub mod version;
+pub mod webhook;
+pub mod webhook_deliveries;
+pub mod webhook_secret;
+pub mod webhooks;
 
 use crate::access::Action;
 use crate::auth::{Caller, OpenDot};

@@ -31,6 +31,10 @@ pub struct Settings {
     pub open_metrics: bool,
     /// Requests per second that one user, or one address without a login, may send for long; `None` for any number.
     pub rate_limit: Option<NonZeroU32>,
+    /// Bytes that a namespace may have where nothing else is set for its owner; `None` for any number.
+    pub quota: Option<u64>,
+    /// Whether webhooks may lead to addresses that are not public.
+    pub webhooks_to_private: bool,
 }
 
 /// Addresses that begin alike: `10.0.0.0/8`, or one address.
@@ -90,6 +94,8 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             open_metrics: false,
             rate_limit: None,
+            quota: None,
+            webhooks_to_private: false,
         }
     }
 }
@@ -104,6 +110,12 @@ impl Settings {
     pub fn is_trusted_proxy(&self, address: IpAddr) -> bool {
         let mut proxies = self.trusted_proxies.iter();
         proxies.any(|network| network.contains(address))
+    }
+
+    /// The hub's address without a slash at the end, where it is told one; else one that it was known by.
+    pub fn url_or<'a>(&'a self, known: &'a str) -> &'a str {
+        let url = self.url.as_ref().map(Url::as_str);
+        url.map_or(known, |url| url.trim_end_matches('/'))
     }
 
     /// The hub's address without a slash at the end. `host` is what a request says of it.

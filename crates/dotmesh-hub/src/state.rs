@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use dotmesh_store::PackStore;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::credentials::HashedPassword;
 use crate::database::Database;
@@ -48,6 +48,8 @@ pub struct Hub {
     pub packs: PackStore,
     /// Who looks at its pages at this moment.
     pub live: Live,
+    /// Notified when webhooks may have something to be told.
+    pub outbox: Arc<Notify>,
     pub(crate) password_checks: Arc<Semaphore>,
     pub(crate) packs_in: Arc<Semaphore>,
     pub(crate) resolving: Arc<Semaphore>,
@@ -72,6 +74,7 @@ impl Hub {
             database,
             packs,
             live: Live::default(),
+            outbox: Arc::default(),
             password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
             packs_in: Arc::new(Semaphore::new(PACKS_IN_LENGTH)),
             resolving: Arc::new(Semaphore::new(RESOLVING)),

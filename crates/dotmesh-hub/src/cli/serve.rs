@@ -8,9 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use super::{Data, Store, print};
+use crate::quota::parse_size;
 use crate::settings::{Network, Settings, SignUp};
 use crate::state::Hub;
 use crate::tls::Tls;
+use crate::webhooks::courier;
 use crate::{jobs, router, server};
 
 /// Serve the hub until it gets SIGTERM or SIGINT
@@ -75,6 +77,14 @@ pub(super) struct Args {
         env = "DOTHUB_RATE_LIMIT"
     )]
     rate_limit: u32,
+    /// How much each user's namespace may store, such as 20GB; `dothub user quota` sets another for one user
+    #[arg(long, value_name = "SIZE", env = "DOTHUB_QUOTA", value_parser = parse_size)]
+    quota: Option<u64>,
+    /// Send webhooks to loopback, private and other addresses that are not public, too
+    ///
+    /// Users say where webhooks lead: with this, to everything that this machine can reach.
+    #[arg(long, env = "DOTHUB_WEBHOOKS_TO_PRIVATE")]
+    webhooks_to_private: bool,
 }
 
 impl Args {
@@ -86,6 +96,8 @@ impl Args {
             trusted_proxies: self.trusted_proxies.clone(),
             open_metrics: self.open_metrics,
             rate_limit: NonZeroU32::new(self.rate_limit),
+            quota: self.quota,
+            webhooks_to_private: self.webhooks_to_private,
         }
     }
 }
@@ -102,6 +114,10 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     tokio::spawn({
         let hub = hub.clone();
         async move { jobs::run(&hub).await }
+    });
+    tokio::spawn({
+        let hub = hub.clone();
+        async move { courier::run(&hub).await }
     });
     // Before the address is told: whoever has read it may send the signal.
     let shutdown = shutdown().map_err(CliError::Runtime)?;

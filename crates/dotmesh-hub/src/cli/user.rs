@@ -1,4 +1,4 @@
-//! `dothub user add|list|remove|key|password|invite|reset|admin`
+//! `dothub user add|list|remove|key|password|invite|reset|admin|quota`
 
 use std::io::Read as _;
 
@@ -12,6 +12,8 @@ use crate::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH, Token};
 use crate::database::events::OPERATOR;
 use crate::database::users::{Dots, OldKeys, Removal};
 use crate::pages;
+use crate::quota::Quota;
+use crate::web::show;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -57,6 +59,15 @@ pub(super) enum Command {
         /// No longer
         #[arg(long, group = "state")]
         off: bool,
+    },
+    /// Set how much someone's namespace may store; what it has it keeps
+    Quota {
+        /// The name
+        name: UserName,
+        /// A size such as 20GB, `none` for no limit, or `default` for what `dothub serve --quota` says
+        quota: Quota,
+        #[command(flatten)]
+        data: Data,
     },
     /// List the accounts: name, day of making, API keys, password or not, dots
     List {
@@ -124,6 +135,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
         Command::Invite { data, hub } => invite(&data, &hub).await,
         Command::Reset { name, data, hub } => reset(name, &data, &hub).await,
         Command::Admin { name, data, on, .. } => admin(name, &data, on).await,
+        Command::Quota { name, quota, data } => set_quota(name, quota, &data).await,
         Command::List { data } => list(&data).await,
         Command::Remove {
             name,
@@ -264,6 +276,20 @@ async fn admin(name: UserName, data: &Data, is_admin: bool) -> Result<(), CliErr
     }
     let what = if is_admin { "an" } else { "no longer an" };
     print(format_args!("{name} is {what} administrator"))
+}
+
+async fn set_quota(name: UserName, quota: Quota, data: &Data) -> Result<(), CliError> {
+    let database = data.database().await?;
+    let set = database.set_quota(&name, quota, &OPERATOR, clock::now());
+    if !set.await? {
+        return Err(CliError::NoSuchUser(name));
+    }
+    let may = match quota {
+        Quota::Default => "may store what the hub's default is".to_owned(),
+        Quota::Unlimited => "may store as much as there is space for".to_owned(),
+        Quota::Bytes(bytes) => format!("may store {}", show::bytes(bytes)),
+    };
+    print(format_args!("{name} {may}"))
 }
 
 /// All of standard input without its last line break, so that `echo` and files will do.

@@ -42,6 +42,7 @@ const TABLES: &[Table] = &[
             ("password", Text),
             ("created", Integer),
             ("admin", Integer),
+            ("quota", Integer),
         ],
         order: "id",
     },
@@ -166,6 +167,22 @@ const TABLES: &[Table] = &[
         order: "id",
     },
     Table {
+        name: "webhooks",
+        columns: &[
+            ("id", Integer),
+            ("dot", Integer),
+            ("url", Text),
+            ("secret", Bytes),
+            ("topics", Text),
+            ("hub_url", Text),
+            ("state", Text),
+            ("created_by", Text),
+            ("created", Integer),
+            ("failing_since", Integer),
+        ],
+        order: "id",
+    },
+    Table {
         name: "packs",
         columns: &[
             ("id", Integer),
@@ -198,11 +215,13 @@ const TABLES: &[Table] = &[
     },
 ];
 
-/// What is not: of pushes that go on, of logins, of jobs, and what is counted or filled in by itself.
+/// What is not: of pushes that go on, of logins, of jobs, what webhooks are yet to be told (a hub beside its restored copy
+/// would tell it, too), and what is counted or filled in by itself.
 pub const LEFT_OUT: &[&str] = &[
     "attempts",
     "commit_facts",
     "commit_words",
+    "deliveries",
     "device_logins",
     "doomed_packs",
     "leases",
@@ -483,6 +502,8 @@ mod tests {
             let columns = table.columns.iter();
             columns.map(|(column, _)| (table.name.to_owned(), (*column).to_owned()))
         });
-        assert_eq!(kept.collect::<BTreeSet<_>>(), there);
+        let mut kept: Vec<_> = kept.collect();
+        kept.sort_unstable();
+        assert_eq!(kept, there.into_iter().collect::<Vec<_>>());
     }
 }

@@ -7,6 +7,7 @@ use dotmesh_model::{BranchName, CommitId, DotName, UserName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::deliveries;
 use super::ids::{self, DotId};
 use super::{Database, DatabaseError};
 
@@ -71,6 +72,14 @@ pub enum EventKind {
     RestoreDot,
     /// A branch became protected, or no longer is.
     Protect { branch: BranchName, protected: bool },
+    /// A webhook was made. Who sees the dot reads of it, so no more than its number is said: addresses can be secrets.
+    CreateWebhook { webhook: i64 },
+    /// A webhook was changed, switched on or off, or got another secret.
+    ChangeWebhook { webhook: i64 },
+    /// A webhook was deleted.
+    DeleteWebhook { webhook: i64 },
+    /// A webhook was tried out.
+    PingWebhook { webhook: i64 },
     /// Someone made an account for themselves.
     SignUp,
     /// An account was made for someone.
@@ -79,6 +88,8 @@ pub enum EventKind {
     RemoveUser { user: UserName },
     /// Someone became an administrator, or no longer is one.
     Administrator { user: UserName, is_admin: bool },
+    /// Someone may store more or less than before: `default`, `none`, or bytes.
+    Quota { user: UserName, quota: String },
     /// An invitation was made.
     Invite,
     /// A link was made to set someone's password.
@@ -125,7 +136,7 @@ impl Deed<'_> {
         &self,
         connection: &mut sqlx::AnyConnection,
         kind: EventKind,
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<i64, DatabaseError> {
         let event = Event {
             actor: self.actor.clone(),
             dot: Some((self.dot, self.name.clone())),
@@ -172,6 +183,24 @@ pub struct PastEvent {
     pub kind: EventKind,
 }
 
+/// A row: id, time, actor, the dot's name, and what happened as JSON.
+pub(super) type EventRow = (i64, i64, String, Option<String>, String);
+
+impl PastEvent {
+    pub(super) fn from_row(
+        (id, time, actor, dot, detail): EventRow,
+    ) -> Result<Self, DatabaseError> {
+        Ok(Self {
+            id,
+            time: ids::time(time)?,
+            actor: ids::name(&actor)?,
+            dot: dot.as_deref().map(ids::name).transpose()?,
+            kind: serde_json::from_str(&detail)
+                .map_err(|_| DatabaseError::Damaged { what: "event" })?,
+        })
+    }
+}
+
 /// Whose events.
 #[derive(Debug, Clone, Copy)]
 pub enum EventsOf {
@@ -213,20 +242,8 @@ impl Database {
             .bind(i64::from(limit))
             .bind(dot),
         };
-        let rows: Vec<(i64, i64, String, Option<String>, String)> =
-            query.fetch_all(&self.readers).await?;
-        rows.into_iter()
-            .map(|(id, time, actor, dot, detail)| {
-                Ok(PastEvent {
-                    id,
-                    time: ids::time(time)?,
-                    actor: ids::name(&actor)?,
-                    dot: dot.as_deref().map(ids::name).transpose()?,
-                    kind: serde_json::from_str(&detail)
-                        .map_err(|_| DatabaseError::Damaged { what: "event" })?,
-                })
-            })
-            .collect()
+        let rows: Vec<EventRow> = query.fetch_all(&self.readers).await?;
+        rows.into_iter().map(PastEvent::from_row).collect()
     }
 }
 
@@ -279,16 +296,18 @@ impl Database {
     }
 }
 
+/// Writes an event down, with what webhooks are to be told of it. Says its number.
 pub(super) async fn insert(
     connection: &mut sqlx::AnyConnection,
     event: &Event,
     now: Timestamp,
-) -> Result<(), DatabaseError> {
+) -> Result<i64, DatabaseError> {
     let damaged = || DatabaseError::Damaged { what: "event" };
     let detail = serde_json::to_value(&event.kind).map_err(|_| damaged())?;
     let kind = detail["kind"].as_str().ok_or_else(damaged)?;
-    sqlx::query(
-        "INSERT INTO events (time, actor, dot, dot_name, kind, detail) VALUES ($1, $2, $3, $4, $5, $6)",
+    let id = sqlx::query_scalar(
+        "INSERT INTO events (time, actor, dot, dot_name, kind, detail) VALUES ($1, $2, $3, $4, $5, $6)
+         RETURNING id",
     )
     .bind(now.as_second())
     .bind(event.actor.as_str())
@@ -296,7 +315,10 @@ pub(super) async fn insert(
     .bind(event.dot.as_ref().map(|(_, name)| name.full()))
     .bind(kind)
     .bind(detail.to_string())
-    .execute(connection)
+    .fetch_one(&mut *connection)
     .await?;
-    Ok(())
+    if let Some((dot, _)) = event.dot {
+        deliveries::enqueue(connection, dot, id, &event.kind, now).await?;
+    }
+    Ok(id)
 }

@@ -6,23 +6,36 @@ use sqlx::AnyConnection;
 use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, UserId};
 use super::names;
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, quotas};
+use crate::quota::Usage;
 
 /// The most forks that are listed.
 const MAX_FORKS: i64 = 500;
 
+/// What came of forking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forking {
+    /// There is a fork.
+    Done,
+    /// Another dot has the name.
+    NameTaken,
+    /// Its owner would have more than they may.
+    OverQuota(Usage),
+}
+
 impl Database {
     /// Makes a dot of the same history as `deed.dot`, in whatever namespace: commits, branches, tags and
-    /// description. `false` when another dot has the name.
+    /// description. `quota` is the hub's default.
     pub async fn fork_dot(
         &self,
         deed: Deed<'_>,
         owner: UserId,
         to: &DotName,
-    ) -> Result<bool, DatabaseError> {
+        quota: Option<u64>,
+    ) -> Result<Forking, DatabaseError> {
         let mut tx = self.begin().await?;
         if names::find(&mut tx, owner, to.name()).await?.is_some() {
-            return Ok(false);
+            return Ok(Forking::NameTaken);
         }
         names::take(&mut tx, owner, to.name()).await?;
         let fork: DotId = sqlx::query_scalar(
@@ -57,6 +70,9 @@ impl Database {
             share_objects(&mut tx, deed.dot, fork).await?;
         } else {
             copy_objects(&mut tx, deed.dot, fork, owner).await?;
+            if let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await? {
+                return Ok(Forking::OverQuota(usage));
+            }
         }
         let of_fork = Deed {
             dot: fork,
@@ -68,7 +84,7 @@ impl Database {
         };
         of_fork.log(&mut tx, kind).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Forking::Done)
     }
 
     /// A dot's forks that someone may see, by name.

@@ -44,6 +44,14 @@ row_id!(
     /// A note.
     NoteId
 );
+row_id!(
+    /// A webhook.
+    WebhookId
+);
+row_id!(
+    /// What a webhook is to be told.
+    DeliveryId
+);
 
 impl KeyId {
     /// As it is in a form.
@@ -63,6 +71,18 @@ const NUMBER_BITS: u32 = 20;
 /// A row as an address names it: a number that means nothing outside.
 macro_rules! public_id {
     ($name:ident) => {
+        impl $name {
+            /// The number.
+            pub fn number(self) -> i64 {
+                self.0
+            }
+
+            /// From an address: whose it is has to be looked at.
+            pub fn from_number(number: i64) -> Self {
+                Self(number)
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 self.0.fmt(f)
@@ -81,6 +101,8 @@ macro_rules! public_id {
 
 public_id!(DotId);
 public_id!(NoteId);
+public_id!(WebhookId);
+public_id!(DeliveryId);
 
 impl ObjectId {
     /// The id of an object.

@@ -97,5 +97,6 @@ pub(super) async fn log(
     to: &DotName,
     kind: EventKind,
 ) -> Result<(), DatabaseError> {
-    Deed { name: to, ..deed }.log(connection, kind).await
+    Deed { name: to, ..deed }.log(connection, kind).await?;
+    Ok(())
 }

@@ -10,13 +10,12 @@ use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId};
 use sqlx::AnyConnection;
 
+use super::frame_column::{FRAME_LENGTH, decode_frame, encode_frame};
 use super::garbage::{self, Standing};
 use super::ids::{self, DotId, ObjectId, PackRow, UploadId, UserId};
 use super::walk::Numbers;
-use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
-
-/// The column `frame` of an object.
-const FRAME_LENGTH: usize = 13;
+use super::{Database, DatabaseError, ROWS_PER_STATEMENT, quotas};
+use crate::quota::Usage;
 
 /// A verified object that has been put into a pack.
 #[derive(Debug, Clone)]
@@ -157,7 +156,8 @@ impl Database {
 
     /// Records what an upload has sent: new objects in packs, and `again` those that were stored before.
     ///
-    /// Where another upload was faster, its row stays and this one's copy is left to garbage collection. Fails with
+    /// Where another upload was faster, its row stays and this one's copy is left to garbage collection. Changes nothing
+    /// and says so when the namespace would have more than it may, where the hub's default is `quota`. Fails with
     /// [`DatabaseError::Collected`] when a pack has to be stored again, or something that was stored is not any more.
     pub async fn add_objects(
         &self,
@@ -165,7 +165,8 @@ impl Database {
         upload: UploadId,
         packs: &[(PackId, Vec<NewObject>)],
         again: &[ObjectId],
-    ) -> Result<(), DatabaseError> {
+        quota: Option<u64>,
+    ) -> Result<Result<(), Usage>, DatabaseError> {
         let mut tx = self.begin().await?;
         let mut deleted = false;
         for (name, _) in packs {
@@ -183,9 +184,14 @@ impl Database {
         for (name, objects) in packs {
             add_pack(&mut tx, owner, upload, *name, objects).await?;
         }
+        if !packs.is_empty()
+            && let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await?
+        {
+            return Ok(Err(usage));
+        }
         note_objects(&mut tx, upload, again).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// For each of the objects whether an upload may refer to it. What it is told of here stays good for
@@ -584,24 +590,4 @@ fn json(numbers: &[i64]) -> String {
     }
     text.push(']');
     text
-}
-
-fn encode_frame(object: &NewObject, out: &mut Vec<u8>) {
-    out.push(object.kind.number());
-    for number in [object.range.offset, object.range.length, object.raw_length] {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-}
-
-fn decode_frame(frame: &[u8]) -> Result<(Kind, FrameRange, u32), DatabaseError> {
-    let damaged = || DatabaseError::Damaged { what: "frame" };
-    let [kind, numbers @ ..] = <&[u8; FRAME_LENGTH]>::try_from(frame).map_err(|_| damaged())?;
-    let (numbers, _) = numbers.as_chunks::<4>();
-    let number = |n: usize| u32::from_le_bytes(numbers[n]);
-    let range = FrameRange {
-        offset: number(0),
-        length: number(1),
-    };
-    let kind = Kind::from_number(*kind).ok_or_else(damaged)?;
-    Ok((kind, range, number(2)))
 }

@@ -7,7 +7,8 @@ use super::events::{Deed, EventKind};
 use super::forks;
 use super::ids::{self, DotId, UserId};
 use super::names;
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, quotas, webhooks};
+use crate::quota::Usage;
 
 /// A dot that is offered.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct Offer {
 }
 
 /// What came of taking an offered dot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transfer {
     /// It is the other user's.
     Done,
@@ -29,6 +30,8 @@ pub enum Transfer {
     Missing,
     /// The user has a dot of that name.
     NameTaken,
+    /// The user would have more than they may.
+    OverQuota(Usage),
 }
 
 impl Database {
@@ -101,7 +104,7 @@ impl Database {
     }
 
     /// Moves an offered dot into the namespace of who it is offered to; who had it becomes its maintainer. `deed`
-    /// has the name that it had.
+    /// has the name that it had, `quota` is the hub's default.
     ///
     /// Objects are stored by namespace: the new one gets rows of its own for those that the dot has. Unfinished
     /// pushes end, as what they have sent is in the old one.
@@ -110,6 +113,7 @@ impl Database {
         deed: Deed<'_>,
         owner: UserId,
         to: &DotName,
+        quota: Option<u64>,
     ) -> Result<Transfer, DatabaseError> {
         let mut tx = self.begin().await?;
         let from: Option<UserId> = sqlx::query_scalar(
@@ -137,6 +141,9 @@ impl Database {
             .execute(&mut *tx)
             .await?;
         forks::copy_objects(&mut tx, deed.dot, deed.dot, owner).await?;
+        if let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await? {
+            return Ok(Transfer::OverQuota(usage));
+        }
         forks::drop_objects(&mut tx, deed.dot, from).await?;
         sqlx::query("UPDATE dots SET owner = $1, name = $2 WHERE id = $3")
             .bind(owner)
@@ -161,6 +168,7 @@ impl Database {
         .bind(from)
         .execute(&mut *tx)
         .await?;
+        webhooks::switch_off(&mut tx, deed.dot).await?;
         let kind = EventKind::Transfer {
             from: deed.name.clone(),
         };

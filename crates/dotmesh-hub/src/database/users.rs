@@ -7,8 +7,9 @@ use sqlx::AnyConnection;
 use super::events::{self, Event, EventKind, OPERATOR};
 use super::ids::{self, UserId};
 use super::keys::{self, NewKey};
-use super::{Database, DatabaseError, links, sessions};
+use super::{Database, DatabaseError, links, quotas, sessions};
 use crate::credentials::{HashedPassword, KeyDigest};
+use crate::quota::Quota;
 
 /// An account as the administrator sees it.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Account {
     pub is_admin: bool,
     /// Bytes of the packs in its namespace.
     pub stored_bytes: u64,
+    /// How many it may have.
+    pub quota: Quota,
     /// When a session or a key of it was last used, to the hour.
     pub used: Option<Timestamp>,
 }
@@ -161,7 +164,17 @@ impl Database {
 
     /// Every account, by name.
     pub async fn accounts(&self) -> Result<Vec<Account>, DatabaseError> {
-        type Row = (String, i64, i64, i64, i64, i64, i64, Option<i64>);
+        type Row = (
+            String,
+            i64,
+            i64,
+            i64,
+            i64,
+            i64,
+            i64,
+            Option<i64>,
+            Option<i64>,
+        );
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT name, created, admin,
                     (SELECT count(*) FROM api_keys k WHERE k.user = users.id),
@@ -171,14 +184,15 @@ impl Database {
                     (SELECT max(used) FROM (
                         SELECT s.used AS used FROM sessions s WHERE s.user_id = users.id
                         UNION ALL
-                        SELECT k.used FROM api_keys k WHERE k.user = users.id) AS uses)
+                        SELECT k.used FROM api_keys k WHERE k.user = users.id) AS uses),
+                    quota
              FROM users ORDER BY name",
         )
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
             .map(
-                |(name, created, admin, keys, has_password, dots, stored, used)| {
+                |(name, created, admin, keys, has_password, dots, stored, used, quota)| {
                     Ok(Account {
                         name: ids::name(&name)?,
                         created: ids::time(created)?,
@@ -187,6 +201,7 @@ impl Database {
                         has_password: has_password != 0,
                         dots: ids::unsigned(dots)?,
                         stored_bytes: ids::unsigned(stored)?,
+                        quota: quotas::from_column(quota)?,
                         used: used.map(ids::time).transpose()?,
                     })
                 },

@@ -8,7 +8,8 @@ use utoipa::{IntoParams, ToSchema as _};
 use dotmesh_model::{BranchName, UserName};
 
 use crate::extract::{
-    BranchPath, DotIdPath, DotPath, NotePath, RefPath, TagPath, UploadPath, UserPath,
+    BranchPath, DeliveryPath, DotIdPath, DotPath, NotePath, RefPath, TagPath, UploadPath, UserPath,
+    WebhookPath,
 };
 
 fn part(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
@@ -54,6 +55,8 @@ parameters! {
     TagPath: ("tag", "The tag.", name_of_branch());
     DotIdPath: ("id", "What the list calls the dot by: its name may be another's.", text("17"));
     NotePath: ("note", "The note's id.", text("17"));
+    WebhookPath: ("webhook", "The webhook's id.", text("17"));
+    DeliveryPath: ("delivery", "The delivery's id.", text("17"));
     RefPath:
         ("reference", "A branch, a tag, or the id of a commit or the first six digits or more of it.", text("master"));
     UploadPath: ("upload", "The id that the upload was begun with.", text("5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f"));

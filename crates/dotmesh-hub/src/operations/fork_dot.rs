@@ -4,6 +4,7 @@ use dotmesh_model::DotName;
 
 use crate::access::Action;
 use crate::auth::Caller;
+use crate::database::forks::Forking;
 use crate::error::HubError;
 use crate::state::Hub;
 
@@ -17,14 +18,16 @@ pub async fn fork_dot(
     let open = caller.open(hub, origin, Action::Read).await?;
     let to = DotName::new(caller.name.clone().into(), name)?;
     caller.require(Action::Push.scope())?;
-    let forked = hub
+    let deed = open.deed(caller)?;
+    let forking = hub
         .database
-        .fork_dot(open.deed(caller)?, caller.id, &to)
-        .await?;
-    if forked {
-        tracing::info!(origin = open.name.full(), dot = to.full(), "forked");
-        Ok(to)
-    } else {
-        Err(HubError::DotExists { dot: to })
+        .fork_dot(deed, caller.id, &to, hub.settings.quota);
+    match forking.await? {
+        Forking::Done => {
+            tracing::info!(origin = open.name.full(), dot = to.full(), "forked");
+            Ok(to)
+        }
+        Forking::NameTaken => Err(HubError::DotExists { dot: to }),
+        Forking::OverQuota(usage) => Err(HubError::over_quota(usage, true)),
     }
 }

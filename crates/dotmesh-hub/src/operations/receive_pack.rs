@@ -13,6 +13,7 @@ use crate::database::DatabaseError;
 use crate::database::ids::ObjectId;
 use crate::database::objects::{NewObject, Scope};
 use crate::error::HubError;
+use crate::quota::Usage;
 use crate::state::Hub;
 
 /// A pack that the hub puts together has about so many bytes.
@@ -46,11 +47,13 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
     });
     let Verified { objects, deltas } = verified.await??;
     // Before anything is stored: a push that has to send the pack again leaves nothing behind.
+    let usage = hub.database.usage(scope.owner, hub.settings.quota).await?;
+    let is_own = scope.owner == scope.user;
     let bases = resolve::find_bases(hub, scope, &deltas).await?;
 
     let mut again = Vec::new();
     let objects = only_new(hub, scope, objects, &mut again).await?;
-    let mut packer = Packer::new(&hub.packs);
+    let mut packer = Packer::new(&hub.packs, &usage, is_own);
     packer.add_from(pack, objects).await?;
 
     let hashes: Vec<ObjectHash> = deltas.iter().map(Frame::hash).collect();
@@ -62,10 +65,13 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
 
     // First the bytes, then the rows: a row always has its bytes.
     let packs = packer.finish().await?;
-    hub.database
-        .add_objects(scope.owner, scope.upload, &packs, &again)
-        .await?;
-    Ok(())
+    let quota = hub.settings.quota;
+    let added = hub
+        .database
+        .add_objects(scope.owner, scope.upload, &packs, &again, quota);
+    added
+        .await?
+        .map_err(|usage| HubError::over_quota(usage, is_own))
 }
 
 /// A pack's frames.
@@ -139,11 +145,19 @@ pub(super) struct Packer<'a> {
     writer: PackWriter,
     objects: Vec<NewObject>,
     packs: Vec<(PackId, Vec<NewObject>)>,
+    /// What the namespace had, and how much more it may have after the packs that are put together. Other pushes go on
+    /// meanwhile: the transaction that adds the rows has the last word.
+    usage: &'a Usage,
+    is_own: bool,
+    room: u64,
 }
 
 impl<'a> Packer<'a> {
-    fn new(store: &'a PackStore) -> Self {
+    fn new(store: &'a PackStore, usage: &'a Usage, is_own: bool) -> Self {
         Self {
+            usage,
+            is_own,
+            room: usage.room(),
             store,
             writer: PackWriter::default(),
             objects: Vec::new(),
@@ -156,8 +170,7 @@ impl<'a> Packer<'a> {
         let frames = objects.iter().map(|object| object.range.length as usize);
         let empty = self.writer.len();
         if !objects.is_empty() && empty + frames.sum::<usize>() == pack.len() {
-            self.packs.push((self.store.put(pack).await?, objects));
-            return Ok(());
+            return self.put(pack, objects).await;
         }
         for object in objects {
             let at = object.range.offset as usize;
@@ -181,6 +194,12 @@ impl<'a> Packer<'a> {
         let pack = std::mem::take(&mut self.writer).finish();
         let mut objects = std::mem::take(&mut self.objects);
         objects.sort_unstable_by_key(|object| object.hash);
+        self.put(pack, objects).await
+    }
+
+    async fn put(&mut self, pack: Bytes, objects: Vec<NewObject>) -> Result<(), HubError> {
+        let room = self.room.checked_sub(pack.len() as u64);
+        self.room = room.ok_or_else(|| HubError::over_quota(self.usage.clone(), self.is_own))?;
         self.packs.push((self.store.put(pack).await?, objects));
         Ok(())
     }

@@ -31,10 +31,13 @@ pub async fn take_dot(
         name: &offer.name,
         now: clock::now(),
     };
-    match hub.database.transfer_dot(deed, caller.id, &to).await? {
+    let quota = hub.settings.quota;
+    let transfer = hub.database.transfer_dot(deed, caller.id, &to, quota);
+    match transfer.await? {
         Transfer::Done => Ok(to),
         Transfer::Missing => Err(HubError::NoSuchOffer),
         Transfer::NameTaken => Err(HubError::DotExists { dot: to }),
+        Transfer::OverQuota(usage) => Err(HubError::over_quota(usage, true)),
     }
 }
 

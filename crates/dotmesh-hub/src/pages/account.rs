@@ -11,6 +11,7 @@ use crate::credentials::KeyDigest;
 use crate::database::sessions::ListedSession;
 use crate::error::HubError;
 use crate::extract::ClientAddress;
+use crate::quota::Usage;
 use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::AccountTab;
@@ -24,6 +25,7 @@ struct AccountPage {
     visit: Visit,
     user: String,
     sessions: Vec<ListedSession>,
+    usage: Usage,
     present: Option<KeyDigest>,
     problem: Option<String>,
     is_changed: bool,
@@ -110,6 +112,7 @@ enum Outcome {
 async fn show(hub: &Hub, visit: Visit, present: Option<KeyDigest>, outcome: Outcome) -> Page {
     let caller = visit.account()?;
     let sessions = hub.database.sessions(caller.id, visit.now).await?;
+    let usage = hub.database.usage(caller.id, hub.settings.quota).await?;
     let (status, problem, is_changed) = match outcome {
         Outcome::None => (StatusCode::OK, None, false),
         Outcome::Changed => (StatusCode::OK, None, true),
@@ -119,6 +122,7 @@ async fn show(hub: &Hub, visit: Visit, present: Option<KeyDigest>, outcome: Outc
         user: caller.name.to_string(),
         visit,
         sessions,
+        usage,
         present,
         problem,
         is_changed,

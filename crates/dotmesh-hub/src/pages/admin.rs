@@ -13,11 +13,12 @@ use crate::database::leases::Lease;
 use crate::database::totals::Totals;
 use crate::database::users::Account;
 use crate::error::HubError;
+use crate::quota::Quota;
 use crate::settings::SignUp;
 use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::AdminTab;
-use crate::web::{Page, Visit, render};
+use crate::web::{Page, Visit, go, render, show};
 
 #[derive(Template)]
 #[template(path = "admin.html")]
@@ -26,6 +27,7 @@ struct AdminPage {
     accounts: Vec<Account>,
     totals: Totals,
     jobs: Vec<Lease>,
+    quota: Option<u64>,
     sign_up: SignUp,
     made: Option<MadeLink>,
 }
@@ -42,6 +44,11 @@ impl AdminPage {
         AdminTab::Overview
     }
 
+    /// How much an account may store, if there is a limit.
+    fn limit(&self, account: &Account) -> Option<String> {
+        account.quota.limit(self.quota).map(show::bytes)
+    }
+
     fn takes_invitations(&self) -> bool {
         self.sign_up == SignUp::Invitation
     }
@@ -53,9 +60,16 @@ pub struct Forgotten {
     user: String,
 }
 
+/// Of the form that sets how much someone may store.
+#[derive(Deserialize)]
+pub struct NewQuota {
+    user: String,
+    quota: String,
+}
+
 /// Shows it.
 pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
-    show(&hub, visit, None).await
+    page(&hub, visit, None).await
 }
 
 /// Makes an invitation.
@@ -66,7 +80,7 @@ pub async fn invite(State(hub): State<Hub>, visit: Visit) -> Page {
         .add_invitation(&token.digest(), &caller.name, visit.now)
         .await?;
     let url = link(&visit, signup::PATH, &token);
-    show(&hub, visit, Some(MadeLink { user: None, url })).await
+    page(&hub, visit, Some(MadeLink { user: None, url })).await
 }
 
 /// Makes a link by which someone can set another password.
@@ -90,19 +104,43 @@ pub async fn reset(
         user: Some(user),
         url,
     };
-    show(&hub, visit, Some(made)).await
+    page(&hub, visit, Some(made)).await
+}
+
+/// Sets how much someone may store.
+pub async fn set_quota(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Form(NewQuota { user, quota }): Form<NewQuota>,
+) -> Page {
+    let caller = visit.administrator()?;
+    let user: UserName = user.trim().parse()?;
+    let quota: Quota = quota.parse().map_err(|error| {
+        HubError::malformed(format!(
+            "{error}; or `none` for no limit, `default` for the hub's default"
+        ))
+    })?;
+    let set = hub
+        .database
+        .set_quota(&user, quota, &caller.name, visit.now);
+    if set.await? {
+        go("/-/admin")
+    } else {
+        Err(HubError::NoSuchUser { user })
+    }
 }
 
 fn link(visit: &Visit, path: &str, token: &Token) -> String {
     format!("{}{path}?token={}", visit.hub_url, token.reveal())
 }
 
-async fn show(hub: &Hub, visit: Visit, made: Option<MadeLink>) -> Page {
+async fn page(hub: &Hub, visit: Visit, made: Option<MadeLink>) -> Page {
     visit.administrator()?;
     let page = AdminPage {
         accounts: hub.database.accounts().await?,
         totals: hub.database.totals().await?,
         jobs: hub.database.leases().await?,
+        quota: hub.settings.quota,
         sign_up: hub.settings.sign_up,
         visit,
         made,

@@ -7,6 +7,7 @@ use dotmesh_model::UserName;
 use crate::database::listing::{DotSummary, Listing};
 use crate::error::HubError;
 use crate::extract::OwnerPath;
+use crate::quota::Usage;
 use crate::state::Hub;
 use crate::web::{Page, Visit, render};
 
@@ -15,6 +16,8 @@ use crate::web::{Page, Visit, render};
 struct OwnerPage {
     visit: Visit,
     owner: UserName,
+    /// Of who looks at their own.
+    usage: Option<Usage>,
     is_self: bool,
     dots: Vec<DotSummary>,
 }
@@ -35,9 +38,14 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, OwnerPath(owner): OwnerPa
         visit.caller()?;
     }
     let is_self = viewer == Some(id);
+    let usage = match is_self {
+        true => Some(hub.database.usage(id, hub.settings.quota).await?),
+        false => None,
+    };
     render(&OwnerPage {
         visit,
         owner,
+        usage,
         is_self,
         dots,
     })

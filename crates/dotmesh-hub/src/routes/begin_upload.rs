@@ -30,6 +30,11 @@ pub async fn post(
     DotPath(dot): DotPath,
 ) -> Result<(StatusCode, Json<Upload>), HubError> {
     let dot = caller.open(&hub, &dot, Action::Push).await?;
+    // A push that could store nothing is told so before it sends anything.
+    let usage = hub.database.usage(dot.owner, hub.settings.quota).await?;
+    if usage.room() == 0 {
+        return Err(HubError::over_quota(usage, dot.owner == caller.id));
+    }
     let id = hex::encode(rand::random::<[u8; 16]>());
     hub.database
         .begin_upload(&id, caller.id, dot.owner, &dot.name, clock::now())

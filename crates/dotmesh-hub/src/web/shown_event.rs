@@ -89,12 +89,19 @@ impl ShownEvent {
                 };
                 format!("{verb} the branch {branch}")
             }
+            EventKind::CreateWebhook { webhook } => format!("made the webhook {webhook}"),
+            EventKind::ChangeWebhook { webhook } => format!("changed the webhook {webhook}"),
+            EventKind::DeleteWebhook { webhook } => format!("deleted the webhook {webhook}"),
+            EventKind::PingWebhook { webhook } => format!("tried the webhook {webhook} out"),
             EventKind::SignUp => "signed up".to_owned(),
             EventKind::AddUser { user } => format!("made the account {user}"),
             EventKind::RemoveUser { user } => format!("removed the account {user}"),
             EventKind::Administrator { user, is_admin } => {
                 let what = if is_admin { "an" } else { "no longer an" };
                 format!("made {user} {what} administrator")
+            }
+            EventKind::Quota { user, quota } => {
+                format!("set the storage quota of {user} to {quota}")
             }
             EventKind::Invite => "made an invitation".to_owned(),
             EventKind::ResetPassword { user } => {

@@ -1,7 +1,6 @@
 //! Someone looks at a page: who, where, and what the layout shows of it.
 
 use axum::extract::FromRequestParts;
-use axum::http::header::HOST;
 use axum::http::request::Parts;
 use dotmesh_api::hub::Access;
 use dotmesh_model::DotName;
@@ -12,6 +11,7 @@ use crate::access::{Action, Scope};
 use crate::auth::{Caller, OpenDot, Viewer};
 use crate::clock;
 use crate::error::HubError;
+use crate::extract::HubUrl;
 use crate::state::Hub;
 
 /// A look at a page. Every page's template has one as `visit`.
@@ -36,12 +36,12 @@ impl FromRequestParts<Hub> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, HubError> {
         let viewer = Viewer::from_request_parts(parts, hub).await?;
+        let Ok(HubUrl(hub_url)) = HubUrl::from_request_parts(parts, hub).await;
         let path = parts.uri.path_and_query();
-        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         Ok(Self {
             viewer,
             path: path.map_or_else(String::new, ToString::to_string),
-            hub_url: hub.settings.url_for(host),
+            hub_url,
             assets: Addresses,
             now: clock::now(),
             can_sign_up: hub.settings.sign_up == crate::settings::SignUp::Open,

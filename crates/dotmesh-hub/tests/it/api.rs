@@ -16,9 +16,14 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(hub: &TestHub, key: &str) -> Self {
+        Self::at(&hub.url, key)
+    }
+
+    /// Of the hub at an address.
+    pub(crate) fn at(url: &str, key: &str) -> Self {
         Self {
             http: reqwest::Client::new(),
-            url: format!("{}/api/v1", hub.url),
+            url: format!("{url}/api/v1"),
             key: key.to_owned(),
         }
     }

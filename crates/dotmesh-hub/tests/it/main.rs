@@ -30,6 +30,7 @@ mod postgres;
 #[path = "../../../dotmesh-store/tests/it/promises.rs"]
 mod promises;
 mod push;
+mod quotas;
 mod restart;
 mod roles;
 mod s3;
@@ -47,3 +48,4 @@ mod tree_pages;
 )]
 #[path = "../../../dotmesh-sync/tests/it/trees.rs"]
 mod trees;
+mod webhooks;

@@ -148,6 +148,24 @@ const TABLE: &[Row] = &[
     ("GET", "/api/v1/dots/{namespace}/{dot}/notes?branch=master", 200, READ, ""),
     ("POST", "/api/v1/dots/{namespace}/{dot}/notes", 201, NOTE, r#"{"branch":"master","body":"a note"}"#),
     ("DELETE", "/api/v1/dots/{namespace}/{dot}/notes/{note}", 404, NOTE, ""),
+    ("GET", "/api/v1/dots/{namespace}/{dot}/webhooks", 200, ADMINISTER, ""),
+    ("POST", "/api/v1/dots/{namespace}/{dot}/webhooks", 201, ADMINISTER, r#"{"url":"https://example.com/","topics":["push"]}"#),
+    ("GET", "/api/v1/dots/{namespace}/{dot}/webhooks/{webhook}", 404, ADMINISTER, ""),
+    ("PATCH", "/api/v1/dots/{namespace}/{dot}/webhooks/{webhook}", 404, ADMINISTER, r#"{"on":false}"#),
+    ("DELETE", "/api/v1/dots/{namespace}/{dot}/webhooks/{webhook}", 404, ADMINISTER, ""),
+    ("POST", "/api/v1/dots/{namespace}/{dot}/webhooks/{webhook}/secret", 404, ADMINISTER, ""),
+    ("POST", "/api/v1/dots/{namespace}/{dot}/webhooks/{webhook}/ping", 404, ADMINISTER, ""),
+    ("GET", "/api/v1/dots/{namespace}/{dot}/webhooks/{webhook}/deliveries", 404, ADMINISTER, ""),
+    ("POST", "/api/v1/dots/{namespace}/{dot}/webhooks/{webhook}/deliveries/{delivery}/redeliver", 404, ADMINISTER, ""),
+    ("GET", "/{namespace}/{dot}/settings/webhooks", 200, ADMINISTER, ""),
+    ("POST", "/{namespace}/{dot}/settings/webhooks", 200, ADMINISTER, "url=https%3A%2F%2Fexample.com&push=on"),
+    ("GET", "/{namespace}/{dot}/settings/webhooks/{webhook}", 404, ADMINISTER, ""),
+    ("POST", "/{namespace}/{dot}/settings/webhooks/{webhook}", 404, ADMINISTER, "url=https%3A%2F%2Fexample.com&push=on"),
+    ("POST", "/{namespace}/{dot}/settings/webhooks/{webhook}/switch", 404, ADMINISTER, "on=0"),
+    ("POST", "/{namespace}/{dot}/settings/webhooks/{webhook}/secret", 404, ADMINISTER, ""),
+    ("POST", "/{namespace}/{dot}/settings/webhooks/{webhook}/ping", 404, ADMINISTER, ""),
+    ("POST", "/{namespace}/{dot}/settings/webhooks/{webhook}/redeliver", 404, ADMINISTER, "delivery=0"),
+    ("POST", "/{namespace}/{dot}/settings/webhooks/{webhook}/delete", 404, ADMINISTER, ""),
     ("GET", "/api/v1/offers", 200, USERS, ""),
     ("POST", "/api/v1/offers/{id}", 404, ACCOUNT, r#"{"name":"taken"}"#),
     ("DELETE", "/api/v1/offers/{id}", 404, ACCOUNT, ""),
@@ -182,6 +200,7 @@ const TABLE: &[Row] = &[
     ("GET", "/-/admin", 200, ADMINISTRATORS, ""),
     ("POST", "/-/admin/invitations", 200, ADMINISTRATORS, ""),
     ("POST", "/-/admin/resets", 200, ADMINISTRATORS, "user=guest"),
+    ("POST", "/-/admin/quotas", 303, ADMINISTRATORS, "user=guest&quota=default"),
     ("GET", "/-/admin/events", 200, ADMINISTRATORS, ""),
     ("GET", "/-/{*rest}", 404, ANYONE, ""),
     ("GET", "/{namespace}", 200, VISITORS, ""),
@@ -234,6 +253,8 @@ fn path(pattern: &str, dot: &DotName, upload: &str) -> String {
         .replace("{branch}", "master")
         .replace("{tag}", "v1")
         .replace("{note}", "0")
+        .replace("{webhook}", "0")
+        .replace("{delivery}", "0")
         .replace("{id}", "0")
         .replace("{reference}", "master")
         .replace("{range}", "master...master")

@@ -83,6 +83,16 @@ impl TestHub {
         self.place
     }
 
+    /// Another process's, that shares what it has.
+    pub(crate) async fn beside(&self) -> Hub {
+        let settings = Settings::clone(&self.hub.settings);
+        Hub::new(
+            self.place.database().await,
+            self.hub.packs.clone(),
+            settings,
+        )
+    }
+
     /// Makes an account.
     pub(crate) async fn user(&self, name: &str) -> HubClient {
         self.user_with_secret(name).await.0

@@ -95,6 +95,7 @@ async fn no_barriers(page: &Browser) -> Result<()> {
         "/alice/app/graph",
         "/alice/app/activity",
         "/alice/app/settings",
+        "/alice/app/settings/webhooks",
         "/-/search?q=eek",
         "/-/api",
         "/-/settings",

@@ -53,6 +53,20 @@ async fn screenshots() -> Result<()> {
         Ok(())
     })
     .await?;
+    browser.go(&format!("{DOT}/settings/webhooks")).await?;
+    browser.fill("url", "https://ci.example.com/hook").await?;
+    browser.click("Make the webhook").await?;
+    browser.until_says("it is not shown again").await?;
+    browser.click("Try the webhook out").await?;
+    browser.until_says("Nothing was told yet").await?;
+    let webhook = browser.path().await?;
+    browser.click("Try it out").await?;
+    wait_for("the webhook to be tried", SOON, async || {
+        browser.go(&webhook).await?;
+        ensure!(browser.text().await?.contains("1 attempt"));
+        Ok(())
+    })
+    .await?;
     let pages = [
         ("home", "/".to_owned()),
         ("owner", "/alice".to_owned()),
@@ -74,6 +88,8 @@ async fn screenshots() -> Result<()> {
             format!("{DOT}/compare/master...security-vulnerability"),
         ),
         ("settings", format!("{DOT}/settings")),
+        ("webhooks", format!("{DOT}/settings/webhooks")),
+        ("webhook", webhook),
         ("fork", format!("{DOT}/fork")),
         ("search", "/-/search?q=user".to_owned()),
         ("account", "/-/settings".to_owned()),

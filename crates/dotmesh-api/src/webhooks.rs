@@ -1,0 +1,190 @@
+//! The wire types of a dot's webhooks: where a hub tells of what happens to it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// What a webhook is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookTopic {
+    /// Pushes.
+    Push,
+    /// Branches that are made, by a push too, deleted, protected, or become the default.
+    Branch,
+    /// Tags that are made or deleted.
+    Tag,
+    /// Who may see the dot and do what with it, and what it is called.
+    Access,
+}
+
+impl WebhookTopic {
+    /// Every topic.
+    pub const ALL: [Self; 4] = [Self::Push, Self::Branch, Self::Tag, Self::Access];
+
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Branch => "branch",
+            Self::Tag => "tag",
+            Self::Access => "access",
+        }
+    }
+}
+
+impl std::str::FromStr for WebhookTopic {
+    type Err = UnknownTopic;
+
+    fn from_str(text: &str) -> Result<Self, UnknownTopic> {
+        Self::ALL
+            .into_iter()
+            .find(|topic| topic.as_str() == text)
+            .ok_or(UnknownTopic)
+    }
+}
+
+/// A text that names no topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a webhook is told of push, branch, tag or access")]
+pub struct UnknownTopic;
+
+/// Whether a webhook is told anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookState {
+    /// It is.
+    On,
+    /// Someone switched it off, or the dot has a new owner.
+    Off,
+    /// The hub switched it off, as it had failed for days or asked for it.
+    Failed,
+}
+
+impl WebhookState {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A webhook of a dot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Webhook {
+    /// What it is called.
+    pub id: String,
+    /// Where the hub posts to.
+    pub url: String,
+    /// What it is told of.
+    pub topics: BTreeSet<WebhookTopic>,
+    /// Whether it is told anything.
+    pub state: WebhookState,
+    /// Who made it.
+    pub created_by: String,
+    /// When, in seconds since 1970.
+    pub created: i64,
+    /// Since when every attempt has failed, in seconds since 1970; null when the last one did not.
+    pub failing_since: Option<i64>,
+}
+
+/// `POST DOT/webhooks`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewWebhook {
+    /// Where to post to, by https or http.
+    pub url: String,
+    /// What to tell it of: at least one.
+    pub topics: BTreeSet<WebhookTopic>,
+}
+
+/// A webhook with its new secret, which is not shown again.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WebhookSecret {
+    /// The webhook's id.
+    pub id: String,
+    /// What deliveries are signed with: `whsec_` and base64.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for WebhookSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WebhookSecret({})", self.id)
+    }
+}
+
+/// `PATCH DOT/webhooks/{webhook}`: what is absent stays as it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangeWebhook {
+    /// Where to post to, by https or http.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What to tell it of: at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics: Option<BTreeSet<WebhookTopic>>,
+    /// Whether it shall be told anything. What waits for delivery is dropped when it is switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<bool>,
+}
+
+/// How far a delivery is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// There will be an attempt, or there is one at this moment.
+    Pending,
+    /// The receiver has it.
+    Delivered,
+    /// The last attempt failed, and there will be no other.
+    Failed,
+}
+
+impl DeliveryState {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What a webhook was, or will be, told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Delivery {
+    /// What it is called.
+    pub id: String,
+    /// The `webhook-id` of all its attempts.
+    pub message: String,
+    /// The kind of what happened, such as `tag.created`.
+    pub kind: String,
+    /// When it happened, in seconds since 1970.
+    pub created: i64,
+    /// How far it is.
+    pub state: DeliveryState,
+    /// How many attempts there were.
+    pub attempts: u64,
+    /// When the next attempt is due, in seconds since 1970; null when there will be none.
+    pub due: Option<i64>,
+    /// When the last attempt ended, in seconds since 1970.
+    pub attempted: Option<i64>,
+    /// How long it took, in milliseconds.
+    pub took: Option<u64>,
+    /// The status that the receiver answered it with.
+    pub status: Option<u16>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The beginning of what the receiver answered.
+    pub response: Option<String>,
+}

@@ -1,0 +1,29 @@
+//! The column `frame` of an object: its kind, and where its frame is.
+
+use dotmesh_store::{FrameRange, Kind};
+
+use super::DatabaseError;
+use super::objects::NewObject;
+
+/// Kind (one byte), position and length of the frame, and length in clear (four bytes each, the lowest first).
+pub(super) const FRAME_LENGTH: usize = 13;
+
+pub(super) fn encode_frame(object: &NewObject, out: &mut Vec<u8>) {
+    out.push(object.kind.number());
+    for number in [object.range.offset, object.range.length, object.raw_length] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+pub(super) fn decode_frame(frame: &[u8]) -> Result<(Kind, FrameRange, u32), DatabaseError> {
+    let damaged = || DatabaseError::Damaged { what: "frame" };
+    let [kind, numbers @ ..] = <&[u8; FRAME_LENGTH]>::try_from(frame).map_err(|_| damaged())?;
+    let (numbers, _) = numbers.as_chunks::<4>();
+    let number = |n: usize| u32::from_le_bytes(numbers[n]);
+    let range = FrameRange {
+        offset: number(0),
+        length: number(1),
+    };
+    let kind = Kind::from_number(*kind).ok_or_else(damaged)?;
+    Ok((kind, range, number(2)))
+}

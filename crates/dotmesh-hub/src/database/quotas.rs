@@ -1,0 +1,91 @@
+//! How much each namespace stores, and may store. A pack is charged to the namespace that has it: a fork in another one, or
+//! a dot that was taken over, to that one.
+
+use dotmesh_model::UserName;
+use jiff::Timestamp;
+use sqlx::AnyConnection;
+
+use super::events::{self, Event, EventKind};
+use super::ids::{self, UserId};
+use super::{Database, DatabaseError};
+use crate::quota::{Quota, Usage};
+
+/// What the column holds of no limit; nothing for the hub's default.
+const UNLIMITED: i64 = -1;
+
+impl Database {
+    /// How much a namespace stores, and may store where the hub's default is `default`.
+    pub async fn usage(&self, owner: UserId, default: Option<u64>) -> Result<Usage, DatabaseError> {
+        let mut connection = self.readers.acquire().await?;
+        usage(&mut connection, owner, default).await
+    }
+
+    /// Sets how much someone's namespace may store. What it has it keeps. `false` when there is no such account.
+    pub async fn set_quota(
+        &self,
+        name: &UserName,
+        quota: Quota,
+        actor: &UserName,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let column = match quota {
+            Quota::Default => None,
+            Quota::Unlimited => Some(UNLIMITED),
+            Quota::Bytes(bytes) => Some(i64::try_from(bytes).unwrap_or(i64::MAX)),
+        };
+        let done = sqlx::query("UPDATE users SET quota = $1 WHERE name = $2")
+            .bind(column)
+            .bind(name.as_str())
+            .execute(&mut *tx)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let kind = EventKind::Quota {
+            user: name.clone(),
+            quota: quota.to_string(),
+        };
+        events::insert(&mut tx, &Event::of_hub(actor, kind), now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// A namespace that has more than it may, within the transaction that made it so.
+pub(super) async fn exceeded(
+    connection: &mut AnyConnection,
+    owner: UserId,
+    default: Option<u64>,
+) -> Result<Option<Usage>, DatabaseError> {
+    let usage = usage(connection, owner, default).await?;
+    Ok(Some(usage).filter(Usage::is_exceeded))
+}
+
+async fn usage(
+    connection: &mut AnyConnection,
+    owner: UserId,
+    default: Option<u64>,
+) -> Result<Usage, DatabaseError> {
+    let (name, quota, used): (String, Option<i64>, i64) = sqlx::query_as(
+        "SELECT name, quota,
+                (SELECT CAST(coalesce(sum(p.length), 0) AS BIGINT) FROM packs p WHERE p.owner = users.id)
+         FROM users WHERE id = $1",
+    )
+    .bind(owner)
+    .fetch_one(connection)
+    .await?;
+    Ok(Usage {
+        owner: ids::name(&name)?,
+        used: ids::unsigned(used)?,
+        limit: from_column(quota)?.limit(default),
+    })
+}
+
+pub(super) fn from_column(column: Option<i64>) -> Result<Quota, DatabaseError> {
+    match column {
+        None => Ok(Quota::Default),
+        Some(UNLIMITED) => Ok(Quota::Unlimited),
+        Some(bytes) => Ok(Quota::Bytes(ids::unsigned(bytes)?)),
+    }
+}

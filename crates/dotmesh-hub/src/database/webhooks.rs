@@ -1,0 +1,251 @@
+//! Where the hub tells of what happens to a dot.
+
+use std::collections::BTreeSet;
+
+use dotmesh_api::webhooks::{WebhookState, WebhookTopic};
+use dotmesh_model::UserName;
+use jiff::Timestamp;
+use sqlx::AnyConnection;
+
+use super::deliveries;
+use super::events::{Deed, EventKind};
+use super::ids::{self, DotId, WebhookId};
+use super::{Database, DatabaseError};
+use crate::webhooks::SigningSecret;
+
+/// A webhook.
+#[derive(Debug, Clone)]
+pub struct StoredWebhook {
+    /// Its row.
+    pub id: WebhookId,
+    /// Where it is.
+    pub url: String,
+    /// What it is told of.
+    pub topics: BTreeSet<WebhookTopic>,
+    /// The hub's address as who made it knew it.
+    pub hub_url: String,
+    /// Whether it is told anything.
+    pub state: WebhookState,
+    /// Who made it.
+    pub created_by: UserName,
+    /// When.
+    pub created: Timestamp,
+    /// The first failed attempt after which none succeeded.
+    pub failing_since: Option<Timestamp>,
+}
+
+/// A webhook to be.
+#[derive(Debug)]
+pub struct WebhookToBe<'a> {
+    /// Where it is.
+    pub url: &'a str,
+    /// What it is told of.
+    pub topics: &'a BTreeSet<WebhookTopic>,
+    /// What its deliveries are signed with.
+    pub secret: &'a SigningSecret,
+    /// The hub's address as who makes it knows it.
+    pub hub_url: &'a str,
+}
+
+/// A change of a webhook. What is `None` stays.
+#[derive(Debug, Default)]
+pub struct WebhookChange<'a> {
+    /// Where it is.
+    pub url: Option<&'a str>,
+    /// What it is told of.
+    pub topics: Option<&'a BTreeSet<WebhookTopic>>,
+    /// What its deliveries are signed with.
+    pub secret: Option<&'a SigningSecret>,
+    /// Whether it is told anything.
+    pub on: Option<bool>,
+}
+
+type Row = (
+    WebhookId,
+    String,
+    String,
+    String,
+    String,
+    String,
+    i64,
+    Option<i64>,
+);
+
+impl StoredWebhook {
+    fn new(
+        (id, url, topics, hub_url, state, by, created, failing): Row,
+    ) -> Result<Self, DatabaseError> {
+        let state = match state.as_str() {
+            "on" => WebhookState::On,
+            "off" => WebhookState::Off,
+            "failed" => WebhookState::Failed,
+            _ => return Err(DatabaseError::Damaged { what: "webhook" }),
+        };
+        Ok(Self {
+            id,
+            url,
+            topics: parse_topics(&topics)?,
+            hub_url,
+            state,
+            created_by: ids::name(&by)?,
+            created: ids::time(created)?,
+            failing_since: failing.map(ids::time).transpose()?,
+        })
+    }
+}
+
+/// As they are stored.
+fn join_topics(topics: &BTreeSet<WebhookTopic>) -> String {
+    let names: Vec<_> = topics.iter().map(|topic| topic.as_str()).collect();
+    names.join(" ")
+}
+
+pub(super) fn parse_topics(text: &str) -> Result<BTreeSet<WebhookTopic>, DatabaseError> {
+    text.split_whitespace()
+        .map(|topic| {
+            topic
+                .parse()
+                .map_err(|_| DatabaseError::Damaged { what: "webhook" })
+        })
+        .collect()
+}
+
+impl Database {
+    /// A dot's webhooks, the oldest first.
+    pub async fn webhooks(&self, dot: DotId) -> Result<Vec<StoredWebhook>, DatabaseError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, url, topics, hub_url, state, created_by, created, failing_since FROM webhooks
+             WHERE dot = $1 ORDER BY id",
+        )
+        .bind(dot)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter().map(StoredWebhook::new).collect()
+    }
+
+    /// A webhook of a dot.
+    pub async fn webhook(
+        &self,
+        dot: DotId,
+        webhook: WebhookId,
+    ) -> Result<Option<StoredWebhook>, DatabaseError> {
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT id, url, topics, hub_url, state, created_by, created, failing_since FROM webhooks
+             WHERE dot = $1 AND id = $2",
+        )
+        .bind(dot)
+        .bind(webhook)
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(StoredWebhook::new).transpose()
+    }
+
+    /// Makes a webhook. `None` when the dot has `limit` already.
+    pub async fn create_webhook(
+        &self,
+        deed: Deed<'_>,
+        new: &WebhookToBe<'_>,
+        limit: usize,
+    ) -> Result<Option<WebhookId>, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM webhooks WHERE dot = $1")
+            .bind(deed.dot)
+            .fetch_one(&mut *tx)
+            .await?;
+        if ids::unsigned::<usize>(count)? >= limit {
+            return Ok(None);
+        }
+        let id: WebhookId = sqlx::query_scalar(
+            "INSERT INTO webhooks (dot, url, secret, topics, hub_url, state, created_by, created)
+             VALUES ($1, $2, $3, $4, $5, 'on', $6, $7) RETURNING id",
+        )
+        .bind(deed.dot)
+        .bind(new.url)
+        .bind(new.secret.as_bytes())
+        .bind(join_topics(new.topics))
+        .bind(new.hub_url)
+        .bind(deed.actor.as_str())
+        .bind(deed.now.as_second())
+        .fetch_one(&mut *tx)
+        .await?;
+        let webhook = id.number();
+        deed.log(&mut tx, EventKind::CreateWebhook { webhook })
+            .await?;
+        tx.commit().await?;
+        Ok(Some(id))
+    }
+
+    /// Changes a webhook. `false` when there is none.
+    pub async fn change_webhook(
+        &self,
+        deed: Deed<'_>,
+        id: WebhookId,
+        change: &WebhookChange<'_>,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let state = change.on.map(|on| if on { "on" } else { "off" });
+        let done = sqlx::query(
+            "UPDATE webhooks SET url = coalesce($1, url), topics = coalesce($2, topics),
+               secret = coalesce($3, secret), state = coalesce($4, state),
+               failing_since = CASE WHEN $4 IS NULL THEN failing_since ELSE NULL END
+             WHERE id = $5 AND dot = $6",
+        )
+        .bind(change.url)
+        .bind(change.topics.map(join_topics))
+        .bind(change.secret.map(|secret| secret.as_bytes().to_vec()))
+        .bind(state)
+        .bind(id)
+        .bind(deed.dot)
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        if change.on == Some(false) {
+            deliveries::drop_pending(&mut tx, id).await?;
+        }
+        let webhook = id.number();
+        deed.log(&mut tx, EventKind::ChangeWebhook { webhook })
+            .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Deletes a webhook with what it was told and what waits. `false` when there is none.
+    pub async fn delete_webhook(
+        &self,
+        deed: Deed<'_>,
+        id: WebhookId,
+    ) -> Result<bool, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query("DELETE FROM webhooks WHERE id = $1 AND dot = $2")
+            .bind(id)
+            .bind(deed.dot)
+            .execute(&mut *tx)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let webhook = id.number();
+        deed.log(&mut tx, EventKind::DeleteWebhook { webhook })
+            .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// Switches all webhooks of a dot off: they are where its former owner wanted them.
+pub(super) async fn switch_off(
+    connection: &mut AnyConnection,
+    dot: DotId,
+) -> Result<(), DatabaseError> {
+    let ids: Vec<WebhookId> =
+        sqlx::query_scalar("UPDATE webhooks SET state = 'off' WHERE dot = $1 RETURNING id")
+            .bind(dot)
+            .fetch_all(&mut *connection)
+            .await?;
+    for id in ids {
+        deliveries::drop_pending(connection, id).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Making a webhook.
+
+use std::collections::BTreeSet;
+
+use dotmesh_api::webhooks::{NewWebhook, WebhookTopic};
+use dotmesh_model::DotName;
+
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::database::ids::WebhookId;
+use crate::database::webhooks::WebhookToBe;
+use crate::error::HubError;
+use crate::state::Hub;
+use crate::webhooks::{SigningSecret, target};
+
+/// The most webhooks of a dot.
+const MAX_WEBHOOKS: usize = 20;
+
+/// Makes it, and tells its secret.
+pub async fn create_webhook(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    new: &NewWebhook,
+    hub_url: &str,
+) -> Result<(WebhookId, SigningSecret), HubError> {
+    let open = caller.open(hub, dot, Action::Administer).await?;
+    let url = check_url(hub, &new.url)?;
+    check_topics(&new.topics)?;
+    let secret = SigningSecret::generate();
+    let to_be = WebhookToBe {
+        url: &url,
+        topics: &new.topics,
+        secret: &secret,
+        hub_url,
+    };
+    let made = hub
+        .database
+        .create_webhook(open.deed(caller)?, &to_be, MAX_WEBHOOKS);
+    let id = made.await?.ok_or(HubError::TooLarge {
+        what: "webhooks of a dot",
+        limit: MAX_WEBHOOKS,
+    })?;
+    Ok((id, secret))
+}
+
+/// An address that a webhook may have, as it is stored.
+pub(super) fn check_url(hub: &Hub, url: &str) -> Result<String, HubError> {
+    target::parse(url.trim(), hub.settings.webhooks_to_private)
+        .map(String::from)
+        .map_err(|error| HubError::malformed(error.to_string()))
+}
+
+/// A webhook is told of something.
+pub(super) fn check_topics(topics: &BTreeSet<WebhookTopic>) -> Result<(), HubError> {
+    if topics.is_empty() {
+        return Err(HubError::malformed(
+            "choose what the webhook is told of: push, branch, tag or access",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! Having a webhook told something once more, or something that did not happen, to try it out.
+
+use dotmesh_api::webhooks::WebhookState;
+use dotmesh_model::DotName;
+
+use super::change_webhook::open_webhook;
+use crate::auth::Caller;
+use crate::clock;
+use crate::database::ids::{DeliveryId, WebhookId};
+use crate::error::HubError;
+use crate::state::Hub;
+
+/// Delivers something again, or at once what waits.
+pub async fn redeliver(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    id: WebhookId,
+    delivery: DeliveryId,
+) -> Result<(), HubError> {
+    let (_, webhook) = open_webhook(hub, caller, dot, id).await?;
+    if hub.database.delivery(id, delivery).await?.is_none() {
+        return Err(HubError::NoSuchDelivery);
+    }
+    require_on(webhook.state)?;
+    if hub.database.redeliver(id, delivery, clock::now()).await? {
+        Ok(())
+    } else {
+        Err(HubError::NoSuchDelivery)
+    }
+}
+
+/// Tries it out.
+pub async fn ping(
+    hub: &Hub,
+    caller: &Caller,
+    dot: &DotName,
+    id: WebhookId,
+) -> Result<DeliveryId, HubError> {
+    let (open, webhook) = open_webhook(hub, caller, dot, id).await?;
+    require_on(webhook.state)?;
+    Ok(hub.database.ping_webhook(open.deed(caller)?, id).await?)
+}
+
+fn require_on(state: WebhookState) -> Result<(), HubError> {
+    match state {
+        WebhookState::On => Ok(()),
+        WebhookState::Off | WebhookState::Failed => Err(HubError::WebhookOff),
+    }
+}

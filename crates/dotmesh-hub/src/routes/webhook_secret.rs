@@ -1,0 +1,36 @@
+//! `/api/v1/dots/{namespace}/{dot}/webhooks/{webhook}/secret`: what a webhook's deliveries are signed with.
+
+use axum::Json;
+use axum::extract::State;
+use dotmesh_api::webhooks::WebhookSecret;
+
+use crate::auth::Caller;
+use crate::error::HubError;
+use crate::extract::{DotPath, WebhookPath};
+use crate::openapi::OfChange;
+use crate::operations::change_webhook::renew_secret;
+use crate::state::Hub;
+
+/// Gives a webhook another secret.
+///
+/// For the owner only. The old one signs nothing any more, and the new one is not shown again.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/webhooks/{webhook}/secret",
+    operation_id = "renew_webhook_secret",
+    tag = "webhooks",
+    params(DotPath, WebhookPath),
+    responses((status = 200, description = "The new secret.", body = WebhookSecret), OfChange),
+)]
+pub async fn post(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+    WebhookPath(id): WebhookPath,
+) -> Result<Json<WebhookSecret>, HubError> {
+    let secret = renew_secret(&hub, &caller, &dot, id).await?;
+    Ok(Json(WebhookSecret {
+        id: id.to_string(),
+        secret: secret.reveal(),
+    }))
+}

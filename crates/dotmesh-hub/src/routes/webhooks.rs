@@ -1,0 +1,82 @@
+//! `/api/v1/dots/{namespace}/{dot}/webhooks`: where the hub tells of what happens to a dot.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use dotmesh_api::webhooks::{NewWebhook, Webhook, WebhookSecret};
+
+use super::MAX_BODY_LENGTH;
+use crate::access::Action;
+use crate::auth::Caller;
+use crate::database::webhooks::StoredWebhook;
+use crate::error::HubError;
+use crate::extract::{DotPath, HubUrl, parse_json, read_body};
+use crate::openapi::OfChange;
+use crate::operations::create_webhook::create_webhook;
+use crate::state::Hub;
+
+/// Lists the webhooks of a dot.
+///
+/// For the owner only.
+#[utoipa::path(
+    get,
+    path = "/dots/{namespace}/{dot}/webhooks",
+    operation_id = "list_webhooks",
+    tag = "webhooks",
+    params(DotPath),
+    responses((status = 200, description = "The webhooks, the oldest first.", body = Vec<Webhook>), OfChange),
+)]
+pub async fn get(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+) -> Result<Json<Vec<Webhook>>, HubError> {
+    let open = caller.open(&hub, &dot, Action::Administer).await?;
+    let webhooks = hub.database.webhooks(open.existing()?).await?;
+    Ok(Json(webhooks.into_iter().map(shown).collect()))
+}
+
+/// Makes a webhook.
+///
+/// For the owner only. The answer has the secret that deliveries are signed with; it is not shown again.
+#[utoipa::path(
+    post,
+    path = "/dots/{namespace}/{dot}/webhooks",
+    operation_id = "create_webhook",
+    tag = "webhooks",
+    params(DotPath),
+    request_body = NewWebhook,
+    responses((status = 201, description = "It is made.", body = WebhookSecret), OfChange),
+)]
+pub async fn post(
+    State(hub): State<Hub>,
+    caller: Caller,
+    DotPath(dot): DotPath,
+    HubUrl(hub_url): HubUrl,
+    body: Body,
+) -> Result<(StatusCode, Json<WebhookSecret>), HubError> {
+    // Who may not has no business with what is wrong with the request.
+    caller.open(&hub, &dot, Action::Administer).await?;
+    let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
+    let new: NewWebhook = parse_json(&body)?;
+    let (id, secret) = create_webhook(&hub, &caller, &dot, &new, &hub_url).await?;
+    let answer = WebhookSecret {
+        id: id.to_string(),
+        secret: secret.reveal(),
+    };
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// A webhook as it is answered.
+pub(super) fn shown(webhook: StoredWebhook) -> Webhook {
+    Webhook {
+        id: webhook.id.to_string(),
+        url: webhook.url,
+        topics: webhook.topics,
+        state: webhook.state,
+        created_by: webhook.created_by.to_string(),
+        created: webhook.created.as_second(),
+        failing_since: webhook.failing_since.map(jiff::Timestamp::as_second),
+    }
+}

@@ -1,0 +1,233 @@
+//! Delivers what webhooks are to be told. Every process has a courier; a delivery is one's for the time of an attempt.
+//!
+//! At least once: who dies after an attempt and before it is written down has another one repeat it, with the same
+//! `webhook-id`. Of one webhook, one delivery is under way at a time, and first attempts are made in order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, USER_AGENT};
+use tokio::task::JoinSet;
+
+use super::payload;
+use super::target::{self, Resolver};
+use crate::clock;
+use crate::database::DatabaseError;
+use crate::database::deliveries::{Attempt, Claimed, Next};
+use crate::state::Hub;
+
+/// How long a receiver may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an attempt is one process's alone: longer than any lasts, and than clocks differ.
+pub const CLAIM: SignedDuration = SignedDuration::from_mins(2);
+
+/// Attempts at once, of each process.
+const AT_ONCE: usize = 16;
+
+/// How often a process looks for what others have queued, and for what has become due.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Seconds from each attempt to the next: eight within a day.
+const DELAYS: [i64; 7] = [10, 60, 300, 1800, 7200, 21_600, 54_000];
+
+/// A webhook of which nothing has succeeded for so long is switched off when a delivery is given up.
+const FAILING: SignedDuration = SignedDuration::from_hours(3 * 24);
+
+/// How much of an answer is kept, in bytes.
+const MAX_RESPONSE: usize = 4096;
+
+/// The courier of a process.
+#[derive(Clone)]
+pub struct Courier {
+    hub: Hub,
+    client: reqwest::Client,
+    patience: Duration,
+}
+
+/// What a receiver answered.
+struct Answer {
+    status: StatusCode,
+    response: String,
+}
+
+/// Delivers for as long as it is polled.
+pub async fn run(hub: &Hub) {
+    let courier = match Courier::new(hub, PATIENCE) {
+        Ok(courier) => courier,
+        Err(error) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "cannot deliver webhooks");
+            return;
+        }
+    };
+    let mut running = JoinSet::new();
+    loop {
+        let free = AT_ONCE - running.len();
+        match courier.claim(clock::now(), free).await {
+            Ok(claimed) => {
+                for claimed in claimed {
+                    let courier = courier.clone();
+                    running.spawn(async move { courier.attempt(&claimed, clock::now()).await });
+                }
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "cannot look for what webhooks are to be told");
+            }
+        }
+        tokio::select! {
+            () = hub.outbox.notified() => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
+            Some(_) = running.join_next() => {}
+        }
+    }
+}
+
+impl Courier {
+    /// A courier that waits so long for answers.
+    pub fn new(hub: &Hub, patience: Duration) -> Result<Self, reqwest::Error> {
+        // Fails only when a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .dns_resolver(Arc::new(Resolver::new(hub.settings.webhooks_to_private)))
+            .redirect(reqwest::redirect::Policy::none())
+            // A proxy would look names up itself.
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .timeout(patience)
+            .build()?;
+        Ok(Self {
+            hub: hub.clone(),
+            client,
+            patience,
+        })
+    }
+
+    /// Attempts what is due at a time, as much as is attempted at once. Says how much that was.
+    pub async fn round(&self, now: Timestamp) -> Result<usize, DatabaseError> {
+        let claimed = self.claim(now, AT_ONCE).await?;
+        let attempts = claimed.iter().map(|claimed| self.attempt(claimed, now));
+        futures::future::join_all(attempts).await;
+        Ok(claimed.len())
+    }
+
+    async fn claim(&self, now: Timestamp, limit: usize) -> Result<Vec<Claimed>, DatabaseError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let database = &self.hub.database;
+        database.claim_deliveries(now, now + CLAIM, limit).await
+    }
+
+    async fn attempt(&self, claimed: &Claimed, now: Timestamp) {
+        let start = Instant::now();
+        let answer = self.post(claimed, now).await;
+        let took = start.elapsed();
+        let ended = now + took;
+        let (status, error, response) = match answer {
+            Ok(Answer { status, response }) if status.is_success() => {
+                (Some(status), None, response)
+            }
+            Ok(Answer { status, response }) => {
+                let error = if status.is_redirection() {
+                    format!("the receiver answered {status}; redirects are not followed")
+                } else {
+                    format!("the receiver answered {status}")
+                };
+                (Some(status), Some(error), response)
+            }
+            Err(error) => (None, Some(error), String::new()),
+        };
+        let next = match (&error, status) {
+            (None, _) => Next::Delivered,
+            (_, Some(StatusCode::GONE)) => Next::Gone,
+            _ => after(claimed.attempt, ended),
+        };
+        // Neither address nor body: both may be secrets.
+        tracing::info!(
+            webhook = %claimed.webhook, delivery = %claimed.id, attempt = claimed.attempt,
+            status = status.map(|status| status.as_u16()), ms = took.as_millis() as u64, "webhook"
+        );
+        let attempt = Attempt {
+            ended,
+            took: took.as_millis() as u64,
+            status: status.map(|status| status.as_u16()),
+            error,
+            response,
+        };
+        let finished = self.hub.database.finish_attempt(claimed, &attempt, next);
+        if let Err(error) = finished.await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(
+                error,
+                "cannot write down how a delivery went: it is repeated"
+            );
+        }
+    }
+
+    /// Posts it; an error is what the owner of the webhook reads.
+    async fn post(&self, claimed: &Claimed, now: Timestamp) -> Result<Answer, String> {
+        let settings = &self.hub.settings;
+        let url = target::parse(&claimed.url, settings.webhooks_to_private)
+            .map_err(|error| error.to_string())?;
+        let body = payload::body(&claimed.event, settings.url_or(&claimed.hub_url));
+        let timestamp = now.as_second();
+        let signature = claimed.secret.sign(&claimed.message, timestamp, &body);
+        let request = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, concat!("dothub/", env!("CARGO_PKG_VERSION")))
+            .header("webhook-id", &claimed.message)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signature)
+            .body(body);
+        let mut response = request.send().await.map_err(|error| self.reason(error))?;
+        let mut beginning = Vec::new();
+        // What is not whole is no less of an answer.
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = MAX_RESPONSE - beginning.len();
+            beginning.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if beginning.len() == MAX_RESPONSE {
+                break;
+            }
+        }
+        Ok(Answer {
+            status: response.status(),
+            response: String::from_utf8_lossy(&beginning).into_owned(),
+        })
+    }
+
+    fn reason(&self, error: reqwest::Error) -> String {
+        if error.is_timeout() {
+            return format!("no answer within {} seconds", self.patience.as_secs_f32());
+        }
+        // What is at the bottom says most.
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        format!("cannot be reached: {cause}")
+    }
+}
+
+/// What to do after a failed attempt.
+fn after(attempt: u64, now: Timestamp) -> Next {
+    let delay = usize::try_from(attempt).ok().and_then(|attempt| {
+        let number = attempt.checked_sub(1)?;
+        DELAYS.get(number)
+    });
+    match delay {
+        // Webhooks that failed together do not come back together.
+        Some(delay) => Next::Retry {
+            due: now + SignedDuration::from_secs(delay + rand::random_range(0..=delay / 5)),
+        },
+        None => Next::GiveUp {
+            deadline: now - FAILING,
+        },
+    }
+}

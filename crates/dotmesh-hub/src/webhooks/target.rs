@@ -1,0 +1,241 @@
+//! Where webhooks may lead. Their addresses are users' words, and the hub stands in a network that users do not: it
+//! connects to public addresses only, unless its administrator says otherwise.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, LazyLock};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
+use url::{Host, Url};
+
+use crate::settings::Network;
+
+/// The longest address, in bytes.
+const MAX_LENGTH: usize = 2048;
+
+/// Names that are looked up at once. Each takes a thread for as long as a name server likes.
+const LOOKUPS: usize = 2;
+
+/// An address that no webhook may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTarget {
+    /// Not an address.
+    #[error("a webhook's address is an https:// or http:// URL")]
+    NotAUrl,
+    /// Longer than any.
+    #[error("a webhook's address has at most {MAX_LENGTH} bytes")]
+    TooLong,
+    /// It would be shown, and is not what says who sends.
+    #[error(
+        "a webhook's address has no user name or password: check its deliveries' signature instead"
+    )]
+    HasCredentials,
+    /// Never sent.
+    #[error("a webhook's address has no '#'")]
+    HasFragment,
+    /// Into the hub's own network.
+    #[error(
+        "it leads to {0}, which is not a public address: this hub sends webhooks to public addresses only"
+    )]
+    NotPublic(IpAddr),
+}
+
+/// Addresses that are not of the public internet, or lead to such by translation. Of IPv6, what is not below `2000::/3`
+/// is not public either.
+static NOT_PUBLIC: LazyLock<Vec<Network>> = LazyLock::new(|| {
+    [
+        "0.0.0.0/8",       // this host
+        "10.0.0.0/8",      // private
+        "100.64.0.0/10",   // behind a provider's translation
+        "127.0.0.0/8",     // loopback
+        "169.254.0.0/16",  // link-local: clouds tell secrets there
+        "172.16.0.0/12",   // private
+        "192.0.0.0/24",    // protocols
+        "192.0.2.0/24",    // documentation
+        "192.88.99.0/24",  // relays to IPv6
+        "192.168.0.0/16",  // private
+        "198.18.0.0/15",   // benchmarks
+        "198.51.100.0/24", // documentation
+        "203.0.113.0/24",  // documentation
+        "224.0.0.0/4",     // multicast
+        "240.0.0.0/4",     // reserved, broadcast
+        "2001::/23",       // protocols, Teredo
+        "2001:db8::/32",   // documentation
+        "2002::/16",       // 6to4: any IPv4 address
+        "3fff::/20",       // documentation
+    ]
+    .iter()
+    .filter_map(|network| network.parse().ok())
+    .collect()
+});
+
+/// Whether an address is of the public internet.
+pub fn is_public(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let global = match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => address.segments()[0] >> 13 == 1,
+    };
+    global && !NOT_PUBLIC.iter().any(|network| network.contains(address))
+}
+
+/// Reads a webhook's address. Names are looked up when something is delivered, as they may lead elsewhere by then.
+pub fn parse(text: &str, to_private: bool) -> Result<Url, InvalidTarget> {
+    if text.len() > MAX_LENGTH {
+        return Err(InvalidTarget::TooLong);
+    }
+    let url: Url = text.parse().map_err(|_| InvalidTarget::NotAUrl)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(InvalidTarget::NotAUrl);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(InvalidTarget::HasCredentials);
+    }
+    if url.fragment().is_some() {
+        return Err(InvalidTarget::HasFragment);
+    }
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+        Some(Host::Domain(_)) => None,
+        None => return Err(InvalidTarget::NotAUrl),
+    };
+    match address {
+        Some(address) if !to_private && !is_public(address) => {
+            Err(InvalidTarget::NotPublic(address))
+        }
+        _ => Ok(url),
+    }
+}
+
+/// Looks names up, and answers with the addresses that may be connected to: the client connects to these and looks
+/// nothing up itself, so that a name cannot lead elsewhere a moment later.
+#[derive(Debug)]
+pub struct Resolver {
+    to_private: bool,
+    turns: Arc<Semaphore>,
+}
+
+impl Resolver {
+    /// A resolver, for public addresses only or for all.
+    pub fn new(to_private: bool) -> Self {
+        Self {
+            to_private,
+            turns: Arc::new(Semaphore::new(LOOKUPS)),
+        }
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (to_private, turns) = (self.to_private, self.turns.clone());
+        // A task of its own: a lookup goes on when nobody waits for it any more, and keeps its turn until it ends.
+        let lookup = tokio::spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok::<Vec<SocketAddr>, std::io::Error>(found.collect())
+        });
+        Box::pin(async move {
+            let found = lookup.await??;
+            let (allowed, refused): (Vec<_>, Vec<_>) = found
+                .into_iter()
+                .partition(|found| to_private || is_public(found.ip()));
+            match refused.first() {
+                Some(refused) if allowed.is_empty() => {
+                    Err(InvalidTarget::NotPublic(refused.ip()).into())
+                }
+                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InvalidTarget, NOT_PUBLIC, is_public, parse};
+
+    #[test]
+    fn public_addresses() {
+        assert_eq!(NOT_PUBLIC.len(), 19);
+        for public in [
+            "1.1.1.1",
+            "100.128.0.1",
+            "172.32.0.1",
+            "2606:4700::1111",
+            "::ffff:1.1.1.1",
+        ] {
+            assert!(is_public(public.parse().expect(public)), "{public}");
+        }
+        for other in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.255.0.1",
+            "169.254.169.254",
+            "172.31.255.255",
+            "192.168.1.1",
+            "198.19.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::127.0.0.1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::7f00:1",
+            "fe80::1",
+            "fc00::1",
+            "fd00::1",
+            "ff02::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+        ] {
+            assert!(!is_public(other.parse().expect(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_webhooks() {
+        for good in [
+            "https://example.com/hook?token=1",
+            "http://example.com:8080",
+            "https://1.1.1.1/",
+        ] {
+            assert!(parse(good, false).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("", InvalidTarget::NotAUrl),
+            ("example.com", InvalidTarget::NotAUrl),
+            ("ftp://example.com/", InvalidTarget::NotAUrl),
+            ("file:///etc/passwd", InvalidTarget::NotAUrl),
+            ("javascript:alert(1)", InvalidTarget::NotAUrl),
+            ("https://", InvalidTarget::NotAUrl),
+            ("https://user@example.com/", InvalidTarget::HasCredentials),
+            ("https://:pass@example.com/", InvalidTarget::HasCredentials),
+            ("https://example.com/#part", InvalidTarget::HasFragment),
+        ] {
+            assert_eq!(parse(bad, true), Err(why), "{bad}");
+        }
+        let long = format!("https://example.com/{}", "a".repeat(2048));
+        assert_eq!(parse(&long, true), Err(InvalidTarget::TooLong));
+        // However an address is written.
+        for hidden in [
+            "http://127.0.0.1/",
+            "http://127.1/",
+            "http://0x7f000001/",
+            "http://2130706433/",
+            "http://0177.0.0.1/",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://169.254.169.254/latest/meta-data",
+        ] {
+            assert!(
+                matches!(parse(hidden, false), Err(InvalidTarget::NotPublic(_))),
+                "{hidden}"
+            );
+            assert!(parse(hidden, true).is_ok(), "{hidden}");
+        }
+    }
+}

@@ -122,17 +122,48 @@ async fn what_comes_again_while_it_goes_stays() {
 
     let going = database.begin_deleting(now, now, 9).await.unwrap();
     assert_eq!(going.len(), 1);
+    let packs = &hub.hub.packs;
+    packs.delete(going[0]).await.unwrap();
     let again = dot("alice/again");
     let pushing = push(&alice, &again, None, &made, &pushed);
     let deleting = async {
-        // It waits until the file is gone.
-        hub.hub.packs.delete(going[0]).await.unwrap();
+        // The push stores it; then the first collector gets to it once more.
+        while packs.get(going[0]).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        packs.delete(going[0]).await.unwrap();
         database.end_deleting(&going, now).await.unwrap();
     };
     let (pushing, ()) = tokio::join!(pushing, deleting);
     pushing.unwrap();
     collect(&hub, DAY, Duration::ZERO).await;
     has(&alice, "alice/again", &pushed).await;
+}
+
+/// A file is deleted between being stored and being on record.
+#[tokio::test]
+async fn what_was_deleted_after_it_was_stored_is_stored_again() {
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    let (database, packs) = (&hub.hub.database, &hub.hub.packs);
+    let next = dot("alice/next");
+    let token = alice.begin_upload(&next).await.unwrap();
+    let owner = database.user(alice.user()).await.unwrap().unwrap();
+    let upload = database.upload(&token.id, owner, owner, &next);
+    let upload = upload.await.unwrap().unwrap().id;
+    let bytes = pack(&files(&[("a", b"one")]).objects);
+    let name = packs.put(bytes.clone()).await.unwrap();
+    assert_eq!(collect(&hub, DAY, Duration::ZERO).await.files, 1);
+    let add = async || {
+        let stored = [(name, Vec::new())];
+        let added = database.add_objects(owner, upload, &stored, &[], None);
+        added.await.map(Result::unwrap)
+    };
+    assert!(matches!(add().await, Err(DatabaseError::Collected)));
+    packs.put(bytes).await.unwrap();
+    add().await.unwrap();
+    collect(&hub, DAY, Duration::ZERO).await;
+    packs.get(name).await.unwrap();
 }
 
 #[tokio::test]

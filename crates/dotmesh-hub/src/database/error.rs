@@ -21,6 +21,9 @@ pub enum DatabaseError {
     /// What was found was collected as garbage before it could be relied on: whoever looks again sees what is left.
     #[error("objects that nobody needed any more were removed meanwhile")]
     Collected,
+    /// The file of a pack that was stored is being deleted as garbage: it can be stored again when that is over.
+    #[error("a pack that nobody needed any more is being deleted")]
+    Deleting,
     /// A stored value is not what this program stores.
     #[error("the database holds a damaged {what}")]
     Damaged { what: &'static str },

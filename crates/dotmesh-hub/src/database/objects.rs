@@ -158,7 +158,8 @@ impl Database {
     ///
     /// Where another upload was faster, its row stays and this one's copy is left to garbage collection. Changes nothing
     /// and says so when the namespace would have more than it may, where the hub's default is `quota`. Fails with
-    /// [`DatabaseError::Collected`] when a pack has to be stored again, or something that was stored is not any more.
+    /// [`DatabaseError::Collected`] when a pack has to be stored again, or something that was stored is not any more, and
+    /// with [`DatabaseError::Deleting`] when that is not over yet.
     pub async fn add_objects(
         &self,
         owner: UserId,
@@ -173,7 +174,7 @@ impl Database {
             match garbage::revive(&mut tx, *name).await? {
                 Standing::Stored => {}
                 Standing::Deleted => deleted = true,
-                Standing::Deleting => return Err(DatabaseError::Collected),
+                Standing::Deleting => return Err(DatabaseError::Deleting),
             }
         }
         if deleted {

@@ -19,9 +19,10 @@ use crate::state::Hub;
 /// A pack that the hub puts together has about so many bytes.
 const PACK_LENGTH: usize = 8 << 20;
 
-/// How often a pack is taken anew when what it was compared with is collected as garbage meanwhile, and how long
-/// the collector gets each time to be done with a file.
+/// How often a pack is taken anew when what it was compared with is collected as garbage meanwhile.
 const ATTEMPTS: u32 = 40;
+
+/// How long the collector gets each time to be done with a file.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Takes a pack. When this returns, its objects outlive a power failure, and the upload may refer to them.
@@ -33,7 +34,8 @@ pub async fn receive_pack(
 ) -> Result<(), HubError> {
     for _ in 0..ATTEMPTS {
         match attempt(hub, scope, pack.clone()).await {
-            Err(HubError::Database(DatabaseError::Collected)) => tokio::time::sleep(PAUSE).await,
+            Err(HubError::Database(DatabaseError::Collected)) => {}
+            Err(HubError::Database(DatabaseError::Deleting)) => tokio::time::sleep(PAUSE).await,
             result => return result,
         }
     }

@@ -19,8 +19,8 @@ use utoipa::openapi::security::{
 };
 use utoipa::openapi::tag::Tag;
 use utoipa::openapi::{
-    Components, ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder,
-    Schema, ServerBuilder,
+    Components, ContentBuilder, HeaderBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response,
+    ResponseBuilder, Schema, ServerBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -125,6 +125,9 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
         for operation in operations.into_iter().flatten() {
             may_always_fail(operation);
         }
+        if let Some(operation) = &mut item.get {
+            has_versions(operation);
+        }
         document.paths.paths.insert(path.replace("{*", "{"), item);
     }
     document
@@ -186,6 +189,25 @@ fn problem(status: u16) -> Response {
         .description(description)
         .content(PROBLEM_TYPE, content.build())
         .build()
+}
+
+/// What is answered in JSON has an `ETag`, and is not sent to who has it.
+fn has_versions(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    let Some(RefOr::T(found)) = responses.get_mut("200") else {
+        return;
+    };
+    if !found.content.contains_key("application/json") {
+        return;
+    }
+    let tag =
+        HeaderBuilder::new().description(Some("The version of the answer, for `If-None-Match`."));
+    found
+        .headers
+        .insert("ETag".to_owned(), RefOr::T(tag.build()));
+    let same = ResponseBuilder::new()
+        .description("The client has this version already, as its `If-None-Match` says.");
+    responses.insert("304".to_owned(), RefOr::T(same.build()));
 }
 
 fn may_always_fail(operation: &mut Operation) {

@@ -295,7 +295,8 @@ pub fn router(hub: Hub) -> Router {
     let (api, _) = api().split_for_parts();
     let api = api
         .fallback(async || HubError::NoSuchAddress)
-        .method_not_allowed_fallback(async || HubError::WrongMethod);
+        .method_not_allowed_fallback(async || HubError::WrongMethod)
+        .layer(middleware::from_fn(web::etag::add));
 
     Router::new()
         .nest(API, api)

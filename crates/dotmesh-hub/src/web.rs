@@ -3,6 +3,7 @@
 pub mod assets;
 pub mod chart;
 pub mod errors;
+pub mod etag;
 pub mod form;
 pub mod guard;
 pub mod headers;

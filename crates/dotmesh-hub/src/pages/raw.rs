@@ -19,7 +19,7 @@ use crate::operations::tree::file_type::{self, FileType};
 use crate::operations::tree::{TreeError, TreePath};
 use crate::state::Hub;
 use crate::web::tree_address::TreeAddress;
-use crate::web::{Page, Visit};
+use crate::web::{Page, Visit, etag};
 
 /// A file of no more bytes is sent at once, without waiting for others.
 const SMALL: u64 = 256 << 10;
@@ -56,7 +56,7 @@ pub async fn get(
     let kind = FileType::of(name, &beginning, file.size);
 
     let asked = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let mut response = if asked(header::IF_NONE_MATCH).is_some_and(|tags| has(tags, &tag)) {
+    let mut response = if asked(header::IF_NONE_MATCH).is_some_and(|tags| etag::has(tags, &tag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         // A range of another version is none.
@@ -138,11 +138,6 @@ pub(super) fn disposition(is_shown: bool, name: &EntryName) -> String {
     let kind = if is_shown { "inline" } else { "attachment" };
     let name = TreePath::from(name.clone()).address();
     format!("{kind}; filename*=UTF-8''{name}")
-}
-
-fn has(tags: &str, tag: &str) -> bool {
-    let mut tags = tags.split(',').map(str::trim);
-    tags.any(|other| other == "*" || other.trim_start_matches("W/") == tag)
 }
 
 #[derive(Debug, PartialEq, Eq)]

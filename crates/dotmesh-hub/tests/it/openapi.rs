@@ -10,7 +10,7 @@ use dotmesh_hub::{openapi, router};
 use serde_json::{Map, Value, json};
 
 use crate::pages::Browser;
-use crate::support::TestHub;
+use crate::support::{TestHub, dot, push_first};
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 
@@ -276,4 +276,37 @@ fn a_wrong_answer_is_told_from_a_right_one() {
     ] {
         assert!(check(status, &wrong).is_err(), "{status} {wrong}");
     }
+}
+
+/// What a client has is not sent again, until it is another.
+#[tokio::test]
+async fn answers_have_versions() {
+    let hub = TestHub::start().await;
+    let (alice, key) = hub.user_with_secret("alice").await;
+    let ask = async |tag: Option<&str>| {
+        let url = format!("{}/api/v1/dots", hub.url);
+        let mut request = reqwest::Client::new().get(url).bearer_auth(&key);
+        if let Some(tag) = tag {
+            request = request.header("if-none-match", tag);
+        }
+        let answer = request.send().await.unwrap();
+        let tag = answer.headers()["etag"].to_str().unwrap().to_owned();
+        let status = answer.status().as_u16();
+        (status, tag, answer.text().await.unwrap())
+    };
+    let (status, tag, body) = ask(None).await;
+    assert_eq!((status, body.as_str()), (200, "[]"));
+    let others = format!("\"another\", W/{tag}");
+    assert_eq!(ask(Some(&others)).await, (304, tag.clone(), String::new()));
+    push_first(&alice, &dot("alice/app"), b"one").await;
+    let (status, other, body) = ask(Some(&tag)).await;
+    assert_eq!(status, 200);
+    assert_ne!(other, tag);
+    assert!(body.contains("alice/app"));
+    // Who may not see it gets no version either.
+    let url = format!("{}/api/v1/dots", hub.url);
+    let answer = reqwest::Client::new().get(url);
+    let answer = answer.header("if-none-match", "*").send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+    assert!(!answer.headers().contains_key("etag"));
 }

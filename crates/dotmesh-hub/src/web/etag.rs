@@ -1,0 +1,55 @@
+//! Versions of answers: one that a client has already is not sent again.
+
+use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::extract::Request;
+use axum::http::header::{self, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use sha2::{Digest as _, Sha256};
+
+/// Longer answers are sent as they come.
+const MAX_LENGTH: u64 = 4 << 20;
+
+/// Whether a version is among those of an `If-None-Match`.
+pub fn has(tags: &str, tag: &str) -> bool {
+    let mut tags = tags.split(',').map(str::trim);
+    tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag)
+}
+
+/// Gives JSON that was asked for an `ETag`, and answers `304` to who has it.
+pub async fn add(request: Request, next: Next) -> Response {
+    let is_get = request.method() == Method::GET;
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let response = next.run(request).await;
+    if !is_get || response.status() != StatusCode::OK || !is_short_json(&response) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let Ok(body) = to_bytes(body, MAX_LENGTH as usize).await else {
+        // It is in memory: this does not happen.
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let tag = format!("\"{}\"", hex::encode(&Sha256::digest(&body)[..16]));
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        parts.headers.insert(header::ETAG, value);
+    }
+    let known = known.as_ref().and_then(|tags| tags.to_str().ok());
+    if known.is_some_and(|tags| has(tags, &tag)) {
+        let mut answer = StatusCode::NOT_MODIFIED.into_response();
+        for name in [header::ETAG, header::LINK] {
+            if let Some(value) = parts.headers.get(&name) {
+                answer.headers_mut().insert(name, value.clone());
+            }
+        }
+        return answer;
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn is_short_json(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let length = response.body().size_hint().exact();
+    kind.is_some_and(|kind| kind == "application/json")
+        && length.is_some_and(|length| length <= MAX_LENGTH)
+}

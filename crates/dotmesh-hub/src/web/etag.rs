@@ -53,3 +53,13 @@ fn is_short_json(response: &Response) -> bool {
     kind.is_some_and(|kind| kind == "application/json")
         && length.is_some_and(|length| length <= MAX_LENGTH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::has;
+
+    #[test]
+    fn versions_are_found_in_a_list() {
+        assert!(has("W/\"a\", \"b\"", "\"a\"") && has("*", "\"a\"") && !has("\"ab\"", "\"a\""));
+    }
+}

@@ -53,3 +53,21 @@ fn is_short_json(response: &Response) -> bool {
     kind.is_some_and(|kind| kind == "application/json")
         && length.is_some_and(|length| length <= MAX_LENGTH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::has;
+
+    #[test]
+    fn tags() {
+        for (tags, known) in [
+            ("W/\"a\", \"b\"", true),
+            ("\"b\",\"a\"", true),
+            ("*", true),
+            ("\"ab\"", false),
+            ("", false),
+        ] {
+            assert_eq!(has(tags, "\"a\""), known, "{tags}");
+        }
+    }
+}

@@ -10,11 +10,11 @@ use super::{Database, DatabaseError};
 use crate::operations::search::{Place, Words};
 
 /// Who sees this many dots or fewer has the index look in these only.
-const FEW_DOTS: usize = 50;
+const FEW_DOTS: usize = 200;
 
-/// Of messages that have the words, so many are looked at: a word that half of all messages have finds only what the
-/// viewer sees of these.
-const MAX_MATCHES: i64 = 20_000;
+/// Of messages that have the words, in dots that the viewer may not see, too, so many are looked at: a word that half of
+/// all messages have finds only what the viewer sees of these. SQLite's are the last to arrive, PostgreSQL's are any.
+const MAX_MATCHES: [i64; 2] = [2_000, 20_000];
 
 /// The dots that the user `$1`, or nobody, may see.
 macro_rules! visible {
@@ -51,7 +51,7 @@ const TAGS: &str = concat!(
      ORDER BY t.created DESC, v.id DESC, t.name"
 );
 
-/// Of the messages with the words `$2`, the newest `$3`, and of these what the viewer sees.
+/// Of the messages with the words `$2`, the last `$3` to arrive, and of these what the viewer sees.
 const COMMITS_SQLITE: &str = concat!(
     "SELECT v.owner, v.dot, NULL, k.id, k.message FROM
      (SELECT dot_id AS dot, commit_id FROM commit_words
@@ -116,21 +116,104 @@ impl Database {
         if dots.is_empty() {
             return Ok(Vec::new());
         }
-        let dots = (dots.len() <= FEW_DOTS).then_some(dots.as_slice());
-        let statement = match self.dialect {
-            Dialect::Sqlite => COMMITS_SQLITE,
-            Dialect::Postgres => COMMITS_POSTGRES,
+        let mut search = CommitSearch {
+            dialect: self.dialect,
+            viewer,
+            dots: (dots.len() <= FEW_DOTS).then_some(dots),
+            words,
+            ending: Ending::Word,
+        };
+        // All words that begin so are read as a whole, which is much where half of all messages have one.
+        if words.as_slice().last().is_some_and(may_be_beginning)
+            && search.page(connection, 0, 1).await?.is_empty()
+        {
+            search.ending = Ending::Beginning;
+        }
+        search.page(connection, skip, limit).await
+    }
+}
+
+/// What the last word is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Word,
+    /// The beginning of one.
+    Beginning,
+}
+
+/// A search of messages.
+struct CommitSearch<'a> {
+    dialect: Dialect,
+    viewer: Option<UserId>,
+    /// The dots to search in; `None` for all.
+    dots: Option<Vec<i64>>,
+    words: &'a Words,
+    ending: Ending,
+}
+
+impl CommitSearch<'_> {
+    async fn page(
+        &self,
+        connection: &mut AnyConnection,
+        skip: u32,
+        limit: u32,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let end = i64::from(skip) + i64::from(limit);
+        let (statement, matches) = match (self.dialect, &self.dots) {
+            // The viewer may see all matches, and they come in order.
+            (Dialect::Sqlite, Some(_)) => (COMMITS_SQLITE, end),
+            (Dialect::Sqlite, None) => (COMMITS_SQLITE, MAX_MATCHES[0].max(end)),
+            (Dialect::Postgres, _) => (COMMITS_POSTGRES, MAX_MATCHES[1]),
         };
         let rows = sqlx::query_as(statement)
-            .bind(viewer)
-            .bind(index_query(self.dialect, words, dots))
-            .bind(MAX_MATCHES)
+            .bind(self.viewer)
+            .bind(self.index_query())
+            .bind(matches)
             .bind(i64::from(limit))
             .bind(i64::from(skip))
             .fetch_all(connection)
             .await?;
         Ok(rows)
     }
+
+    /// All the words, in the language of the index.
+    fn index_query(&self) -> String {
+        let words = self.words.as_slice();
+        let last = words.len().saturating_sub(1);
+        let is_beginning = |n: usize| n == last && self.ending == Ending::Beginning;
+        let each = words.iter().enumerate();
+        match self.dialect {
+            Dialect::Sqlite => {
+                let words = each.map(|(n, word)| {
+                    let star = if is_beginning(n) { " *" } else { "" };
+                    format!("message : \"{word}\"{star}")
+                });
+                let mut query = words.collect::<Vec<_>>().join(" AND ");
+                if let Some(dots) = &self.dots {
+                    let dots: Vec<String> = dots.iter().map(|dot| format!("\"{dot}\"")).collect();
+                    query = format!("dot : ({}) AND {query}", dots.join(" OR "));
+                }
+                query
+            }
+            Dialect::Postgres => {
+                let words = each.map(|(n, word)| {
+                    let star = if is_beginning(n) { ":*" } else { "" };
+                    format!("'{word}'{star}")
+                });
+                let mut query = words.collect::<Vec<_>>().join(" & ");
+                if let Some(dots) = &self.dots {
+                    let dots: Vec<String> = dots.iter().map(|dot| format!("'#{dot}'")).collect();
+                    query = format!("({}) & {query}", dots.join(" | "));
+                }
+                query
+            }
+        }
+    }
+}
+
+/// Shorter ones begin too many words.
+fn may_be_beginning(word: &String) -> bool {
+    word.chars().count() >= 3
 }
 
 /// Names with all the words: the longest is the database's to find, the others are looked for in what it found.
@@ -157,40 +240,6 @@ async fn names(
         }
     };
     Ok(rows.into_iter().filter(has_all).collect())
-}
-
-/// All the words, in the language of the index. The last one may be the beginning of a word.
-fn index_query(dialect: Dialect, words: &Words, dots: Option<&[i64]>) -> String {
-    let words = words.as_slice();
-    let last = words.len().saturating_sub(1);
-    let is_beginning = |n: usize| n == last && words[n].chars().count() >= 3;
-    let each = words.iter().enumerate();
-    match dialect {
-        Dialect::Sqlite => {
-            let words = each.map(|(n, word)| {
-                let star = if is_beginning(n) { " *" } else { "" };
-                format!("message : \"{word}\"{star}")
-            });
-            let mut query = words.collect::<Vec<_>>().join(" AND ");
-            if let Some(dots) = dots {
-                let dots: Vec<String> = dots.iter().map(|dot| format!("\"{dot}\"")).collect();
-                query = format!("dot : ({}) AND {query}", dots.join(" OR "));
-            }
-            query
-        }
-        Dialect::Postgres => {
-            let words = each.map(|(n, word)| {
-                let star = if is_beginning(n) { ":*" } else { "" };
-                format!("'{word}'{star}")
-            });
-            let mut query = words.collect::<Vec<_>>().join(" & ");
-            if let Some(dots) = dots {
-                let dots: Vec<String> = dots.iter().map(|dot| format!("'#{dot}'")).collect();
-                query = format!("({}) & {query}", dots.join(" | "));
-            }
-            query
-        }
-    }
 }
 
 fn found((owner, dot, name, commit, text): Row) -> Result<Found, DatabaseError> {

@@ -59,15 +59,7 @@ mod tests {
     use super::has;
 
     #[test]
-    fn tags() {
-        for (tags, known) in [
-            ("W/\"a\", \"b\"", true),
-            ("\"b\",\"a\"", true),
-            ("*", true),
-            ("\"ab\"", false),
-            ("", false),
-        ] {
-            assert_eq!(has(tags, "\"a\""), known, "{tags}");
-        }
+    fn versions_are_found_in_a_list() {
+        assert!(has("W/\"a\", \"b\"", "\"a\"") && has("*", "\"a\"") && !has("\"ab\"", "\"a\""));
     }
 }

@@ -315,10 +315,13 @@ impl Database {
         let failed = |error: DatabaseError| E::from(LoadError::Database(error));
         let mut tx = self.begin().await.map_err(failed)?;
         let mut loading: Option<Loading> = None;
+        // An older schema need not have all tables.
+        let mut loaded = Vec::new();
         for line in lines {
             match line? {
                 Line::Table { table, columns } => {
                     let next = Loading::new(self.dialect, &table, &columns)?;
+                    loaded.push(next.table);
                     if let Some(done) = loading.replace(next) {
                         done.end(&mut tx).await?;
                     }
@@ -334,7 +337,7 @@ impl Database {
         if let Some(done) = loading {
             done.end(&mut tx).await?;
         }
-        for table in TABLES {
+        for table in loaded {
             if table.columns[0].0 == "id"
                 && let Some(statement) = self.dialect.go_on_counting(table.name)
             {

@@ -24,6 +24,7 @@ pub mod finish;
 pub mod forks;
 mod frame_column;
 pub mod garbage;
+pub mod identity;
 pub mod ids;
 pub mod keys;
 pub mod leases;

@@ -90,12 +90,22 @@ pub enum PackStoreError {
         #[source]
         source: object_store::Error,
     },
+    /// Whose packs these are cannot be read or written.
+    #[error("cannot {verb} whose packs these are")]
+    Owner {
+        verb: &'static str,
+        #[source]
+        source: object_store::Error,
+    },
     /// The store failed to list its packs.
     #[error("cannot list the packs")]
     List(#[source] object_store::Error),
 }
 
-/// Keeps packs under `packs/<first two digits>/<id>`.
+/// Where a store says whose its packs are.
+const OWNER: &str = "owner";
+
+/// Keeps packs under `packs/<first two digits>/<id>`, and in `owner` whose they are.
 #[derive(Debug, Clone)]
 pub struct PackStore {
     objects: Arc<dyn ObjectStore>,
@@ -186,6 +196,30 @@ impl PackStore {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             result => result.map_err(failed("delete", pack)),
         }
+    }
+
+    /// Whose packs these are, as far as anybody has said so.
+    pub async fn owner(&self) -> Result<Option<String>, PackStoreError> {
+        let failed = |source| {
+            let verb = "read";
+            PackStoreError::Owner { verb, source }
+        };
+        match self.objects.get(&OWNER.into()).await {
+            Ok(owner) => {
+                let owner = owner.bytes().await.map_err(failed)?;
+                Ok(Some(String::from_utf8_lossy(&owner).into_owned()))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Says whose packs these are.
+    pub async fn set_owner(&self, owner: String) -> Result<(), PackStoreError> {
+        let put = self.objects.put(&OWNER.into(), owner.into()).await;
+        let verb = "write";
+        put.map(drop)
+            .map_err(|source| PackStoreError::Owner { verb, source })
     }
 
     /// Every pack that is stored, with its length. Files that are no packs are passed over.

@@ -95,7 +95,7 @@ impl BackupFolder {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(path)
+            .create(path.join("packs"))
             .map_err(during("make the folder", path))?;
         Ok(Self::at(path))
     }

@@ -1,11 +1,15 @@
 //! Making a hub of a backup.
 
-use dotmesh_store::{PackStore, PackStoreError};
+use std::collections::BTreeSet;
+
+use dotmesh_store::{PackId, PackStore, PackStoreError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::folder::{BackupFolder, FolderError, Manifest};
-use crate::database::dump::LoadError;
+use super::take::pack_of;
+use crate::database::dump::{Line, LoadError};
 use crate::database::{Database, DatabaseError};
+use crate::operations::collect_garbage::{CollectError, own_store};
 
 /// Packs in memory at once.
 const AT_ONCE: usize = 4;
@@ -22,9 +26,15 @@ pub enum RestoreError {
     /// A pack is missing, or is not what its name says.
     #[error("the backup is damaged")]
     Pack(#[source] PackStoreError),
-    /// There are fewer packs than the manifest says.
+    /// Packs that the records name are not there.
     #[error("the backup is not whole: {0} of its packs are missing")]
     Missing(u64),
+    /// The store is a hub's: each would take the other's packs for garbage.
+    #[error("the store has the packs of another hub")]
+    OthersStore,
+    /// It is restored, but the store does not know yet whose its packs are.
+    #[error("everything is restored, but the store cannot be made this hub's")]
+    Own(#[source] CollectError),
     /// The folder failed.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -53,14 +63,26 @@ pub async fn restore(
     if database.schema().await? != manifest.schema {
         return Err(RestoreError::OtherSchema);
     }
+    if let Some(owner) = packs.owner().await? {
+        // A hub that has served before it had anything. Databases of older schemas have served none.
+        let may_have_served = manifest.schema == Database::newest_schema();
+        if !(may_have_served && database.identity().await? == owner) {
+            return Err(RestoreError::OthersStore);
+        }
+    }
     let source = folder.packs()?;
     let there = source.list().await.map_err(FolderError::from)?;
-    let expected = manifest.packs.saturating_sub(manifest.lost.len() as u64);
-    if (there.len() as u64) < expected {
-        return Err(RestoreError::Missing(expected - there.len() as u64));
+    let there: BTreeSet<PackId> = there.into_iter().map(|(id, _)| id).collect();
+    // A backup that was cut may have left others beside them.
+    let named = named(folder, manifest)?;
+    let missing = named.difference(&there).map(PackId::to_string);
+    let missing = missing.filter(|id| !manifest.lost.contains(id)).count();
+    if missing > 0 {
+        return Err(RestoreError::Missing(missing as u64));
     }
-    stream::iter(there)
-        .map(async |(id, _)| {
+    stream::iter(named.intersection(&there))
+        .map(async |id| {
+            let id = *id;
             let pack = source.get(id).await.map_err(RestoreError::Pack)?;
             packs.put(pack).await?;
             Ok::<_, RestoreError>(())
@@ -74,5 +96,19 @@ pub async fn restore(
         .load(lines.map(|line| line.map_err(RestoreError::from)))
         .await?;
     database.migrate().await?;
-    Ok(())
+    own_store(database, packs).await.map_err(RestoreError::Own)
+}
+
+/// The packs that the records name.
+fn named(folder: &BackupFolder, manifest: &Manifest) -> Result<BTreeSet<PackId>, FolderError> {
+    let mut named = BTreeSet::new();
+    let mut is_pack = false;
+    for line in folder.records(manifest)? {
+        match line? {
+            Line::Table { table, .. } => is_pack = table == "packs",
+            Line::Row(values) if is_pack => named.extend(pack_of(&values)),
+            Line::Row(_) => {}
+        }
+    }
+    Ok(named)
 }

@@ -146,7 +146,7 @@ async fn copy(
 }
 
 /// The name in a row of the table `packs`.
-fn pack_of(row: &[Value]) -> Option<PackId> {
+pub(super) fn pack_of(row: &[Value]) -> Option<PackId> {
     let name = BASE64.decode(row.get(2)?.as_str()?).ok()?;
     Some(PackId::from_bytes(name.try_into().ok()?))
 }

@@ -105,6 +105,9 @@ pub(super) enum CliError {
     Output(#[source] std::io::Error),
 }
 
+const OTHERS_STORE: &str = "give the database and the store that belong together, or an empty store; \
+    where that hub is gone for good, delete the file `owner` in the store";
+
 const REFUSED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 const UNUSABLE: u8 = 3;
@@ -139,11 +142,13 @@ impl CliError {
             Self::Backup(error) if matches!(**error, BackupError::Busy) => {
                 Some("wait until it is done; one that was killed is forgotten after 2 minutes")
             }
+            Self::Collect(CollectError::OthersStore) => Some(OTHERS_STORE),
             Self::Lost(_) => Some("the manifest names them; restore them from an earlier backup"),
             Self::Restore(error) => match **error {
                 RestoreError::NotEmpty | RestoreError::OtherSchema => {
                     Some("give a new folder, or a database and a store with nothing in them")
                 }
+                RestoreError::OthersStore => Some(OTHERS_STORE),
                 RestoreError::Folder(FolderError::Newer(_)) => {
                     Some("restore it with that version or a newer one")
                 }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use dotmesh_store::{PackId, PackStore, PackStoreError};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use crate::database::garbage::Garbage;
@@ -18,11 +19,11 @@ pub const GRACE: Duration = Duration::from_secs(60 * 60);
 /// How long it is remembered that a file was deleted: longer by far than a request that stores one may take.
 const MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Packs that are looked for, and files that are deleted, together.
+/// Packs that are looked for together.
 const BATCH: u32 = 100;
 
-/// Files that are deleted at once.
-const AT_ONCE: usize = 8;
+/// Files that are deleted at once. No more than these cannot be stored again for a day when a collector dies.
+const FILES: u32 = 8;
 
 /// What a collection has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +45,19 @@ pub enum CollectError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] PackStoreError),
+    /// What this database does not name may be what another one does.
+    #[error("the store has the packs of another hub")]
+    OthersStore,
+}
+
+/// Makes sure that a store's packs are of this database only: what it does not name, nobody needs.
+pub async fn own_store(database: &Database, packs: &PackStore) -> Result<(), CollectError> {
+    let identity = database.identity().await?;
+    match packs.owner().await? {
+        Some(owner) if owner == identity => Ok(()),
+        Some(_) => Err(CollectError::OthersStore),
+        None => Ok(packs.set_owner(identity).await?),
+    }
 }
 
 /// Removes what nobody needs at `now`, and deletes the files of what was removed more than `grace` ago.
@@ -53,6 +67,7 @@ pub async fn collect_garbage(
     now: Timestamp,
     grace: Duration,
 ) -> Result<Collected, CollectError> {
+    own_store(database, packs).await?;
     let mut collected = Collected::default();
     let mut last = None;
     loop {
@@ -71,17 +86,27 @@ pub async fn collect_garbage(
     database.doom_orphans(&stored, now).await?;
 
     loop {
-        let doomed = database.begin_deleting(now - grace, now, BATCH).await?;
+        let doomed = database.begin_deleting(now - grace, now, FILES).await?;
         if doomed.is_empty() {
             break;
         }
-        stream::iter(doomed.clone())
-            .map(|pack| packs.delete(pack))
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<()>()
-            .await?;
-        database.end_deleting(&doomed, now).await?;
-        collected.files += doomed.len() as u64;
+        let mut deleting: FuturesUnordered<_> = doomed
+            .into_iter()
+            .map(async |pack| packs.delete(pack).await.map(|()| pack))
+            .collect();
+        let (mut deleted, mut failed) = (Vec::new(), None);
+        while let Some(result) = deleting.next().await {
+            match result {
+                Ok(pack) => deleted.push(pack),
+                Err(error) => failed = Some(error),
+            }
+        }
+        // Of those that failed it is not known whether they still go.
+        database.end_deleting(&deleted, now).await?;
+        collected.files += deleted.len() as u64;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
     }
     database.forget_deleted(now - MEMORY).await?;
     Ok(collected)

@@ -10,6 +10,7 @@ use dotmesh_api::HubClient;
 use dotmesh_hub::backup::{BackupError, BackupFolder, FolderError, RestoreError, restore, take};
 use dotmesh_hub::database::Database;
 use dotmesh_hub::database::dump::Line;
+use dotmesh_hub::operations::collect_garbage::own_store;
 use dotmesh_store::{Object, PackReader};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -333,7 +334,11 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 async fn damage_is_refused_and_nothing_is_restored() {
     let scene = Scene::new(Place::new().await).await;
     let folder = tempfile::tempdir().unwrap();
+    // It may have served before.
     let to = Place::new().await;
+    let database = to.database().await;
+    own_store(&database, &to.packs()).await.unwrap();
+    database.close().await;
     let flip = |bytes: &mut Vec<u8>| {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -349,8 +354,9 @@ async fn damage_is_refused_and_nothing_is_restored() {
     let damaged = restore_into(&to, folder.path()).await;
     assert!(matches!(damaged, Err(RestoreError::Pack(_))), "{damaged:?}");
 
+    // Another one is there, as a backup that was cut may leave it.
     let packs = walk(&folder.path().join("packs"));
-    std::fs::remove_file(&packs[0]).unwrap();
+    std::fs::rename(&packs[0], packs[0].with_file_name("a".repeat(64))).unwrap();
     let damaged = restore_into(&to, folder.path()).await;
     assert!(
         matches!(damaged, Err(RestoreError::Missing(1))),
@@ -372,6 +378,15 @@ async fn damage_is_refused_and_nothing_is_restored() {
     assert!(is_newer, "{newer:?}");
     std::fs::write(folder.path().join("manifest.json"), good).unwrap();
     restore_into(&to, folder.path()).await.unwrap();
+
+    // A second copy has to have a store of its own.
+    let place = Place::new().await;
+    let copy = place.database().await;
+    let folder = BackupFolder::at(folder.path());
+    let manifest = folder.manifest().unwrap();
+    let refused = restore(&folder, &manifest, &copy, &to.packs()).await;
+    let others = matches!(refused, Err(RestoreError::OthersStore));
+    assert!(others, "{refused:?}");
     scene.check(&TestHub::start_in(to).await).await;
 }
 

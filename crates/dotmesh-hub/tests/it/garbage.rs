@@ -7,7 +7,7 @@ use dotmesh_api::HubClient;
 use dotmesh_hub::clock;
 use dotmesh_hub::database::DatabaseError;
 use dotmesh_hub::database::dump::Line;
-use dotmesh_hub::operations::collect_garbage::{Collected, collect_garbage};
+use dotmesh_hub::operations::collect_garbage::{CollectError, Collected, collect_garbage};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -318,14 +318,19 @@ async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
     let mut workers: Vec<Worker> = (0..4).map(worker).collect();
     let done = Semaphore::new(0);
     let working = workers.iter_mut().map(|worker| worker.work(rounds, &done));
-    // Two at once: they need not know of each other. Files go at once, so each needs something to be done in between:
+    // Two at once, each as in a process of its own. Files go at once, so each needs something to be done in between:
     // a push whose pack is deleted whenever it is stored gives up in the end.
     let collecting = async || {
+        let (database, packs) = (hub.place().database().await, hub.place().packs());
         while let Ok(something) = done.acquire().await {
             something.forget();
-            purge(hub).await;
-            collect(hub, Duration::ZERO, Duration::ZERO).await;
+            let now = clock::now();
+            database.purge_dots(now + DAY).await.unwrap();
+            collect_garbage(&database, &packs, now, Duration::ZERO)
+                .await
+                .unwrap();
         }
+        database.close().await;
     };
     let working = async {
         futures::future::join_all(working).await;
@@ -356,6 +361,36 @@ async fn beside_pushes_at_random() {
     for seed in 1..=2 {
         at_random(&TestHub::start().await, seed, rounds).await;
     }
+}
+
+#[tokio::test]
+async fn beside_pushes_at_random_on_servers() {
+    let hub = TestHub::start_in(Place::shared().await).await;
+    at_random(&hub, 3, 20).await;
+}
+
+/// Someone gives the wrong database with a store, or one store to two hubs.
+#[tokio::test]
+async fn packs_of_another_hub_are_left_alone() {
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    let (_, pushed) = push_first(&alice, &dot("alice/app"), b"one").await;
+    collect(&hub, DAY, Duration::ZERO).await;
+    let place = Place::new().await;
+    let other = place.database().await;
+    let now = clock::now() + DAY;
+    for _ in 0..2 {
+        let refused = collect_garbage(&other, &hub.hub.packs, now, Duration::ZERO).await;
+        let others = matches!(refused, Err(CollectError::OthersStore));
+        assert!(others, "{refused:?}");
+    }
+    has(&alice, "alice/app", &pushed).await;
+    // The same database again, as another process opens it.
+    let again = hub.place().database().await;
+    collect_garbage(&again, &hub.hub.packs, now, Duration::ZERO)
+        .await
+        .unwrap();
+    has(&alice, "alice/app", &pushed).await;
 }
 
 #[tokio::test]

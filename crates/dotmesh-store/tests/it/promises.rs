@@ -39,6 +39,9 @@ pub(crate) async fn listed(store: &PackStore) -> Vec<(PackId, u64)> {
 /// Holds an empty store to all of it.
 pub(crate) async fn keeps_its_promises(store: &PackStore) {
     assert_eq!(listed(store).await, []);
+    assert_eq!(store.owner().await.unwrap(), None);
+    store.set_owner("a hub".to_owned()).await.unwrap();
+    assert_eq!(store.owner().await.unwrap().as_deref(), Some("a hub"));
     let (first, frames) = pack((0..200).map(|n| noise(n, 1 + n as usize * 300)));
     let (second, _) = pack([b"another".to_vec()]);
 

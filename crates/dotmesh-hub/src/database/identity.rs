@@ -1,0 +1,23 @@
+//! Which database this is. A copy that a backup is restored to is another.
+
+use super::{Database, DatabaseError};
+
+impl Database {
+    /// Its own name, made up when it is first asked for.
+    pub async fn identity(&self) -> Result<String, DatabaseError> {
+        let mut tx = self.begin().await?;
+        let known: Option<String> = sqlx::query_scalar("SELECT id FROM hub")
+            .fetch_optional(&mut *tx)
+            .await?;
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        let id = hex::encode(rand::random::<[u8; 16]>());
+        sqlx::query("INSERT INTO hub (id) VALUES ($1)")
+            .bind(&id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+}

@@ -33,6 +33,7 @@ pub mod listing;
 pub mod names;
 pub mod notes;
 pub mod objects;
+pub mod paging;
 pub mod quotas;
 pub mod search;
 pub mod sessions;

@@ -1,5 +1,7 @@
 //! From a request's path and body to values: every parser answers with an error, never a panic.
 
+mod paging;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use crate::database::ids::{DeliveryId, DotId, NoteId, WebhookId};
 use crate::error::HubError;
 use crate::settings::Settings;
 use crate::state::Hub;
+
+pub use paging::{Page, Paging};
 
 /// How long a client may be silent while it sends a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);

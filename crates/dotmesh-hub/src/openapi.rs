@@ -127,6 +127,7 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
         }
         if let Some(operation) = &mut item.get {
             has_versions(operation);
+            may_go_on(operation);
         }
         document.paths.paths.insert(path.replace("{*", "{"), item);
     }
@@ -208,6 +209,20 @@ fn has_versions(operation: &mut Operation) {
     let same = ResponseBuilder::new()
         .description("The client has this version already, as its `If-None-Match` says.");
     responses.insert("304".to_owned(), RefOr::T(same.build()));
+}
+
+/// A list in pages says where the next one is.
+fn may_go_on(operation: &mut Operation) {
+    let mut parameters = operation.parameters.iter().flatten();
+    let is_list = parameters
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "after"));
+    if let (true, Some(RefOr::T(page))) = (is_list, operation.responses.responses.get_mut("200")) {
+        let link = HeaderBuilder::new().description(Some(
+            "Where there is more: `<ADDRESS>; rel=\"next\"` (RFC 8288).",
+        ));
+        page.headers
+            .insert("Link".to_owned(), RefOr::T(link.build()));
+    }
 }
 
 fn may_always_fail(operation: &mut Operation) {

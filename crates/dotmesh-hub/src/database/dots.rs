@@ -7,6 +7,7 @@ use dotmesh_model::{BranchName, CommitId, DotName, UserName};
 use sqlx::AnyConnection;
 
 use super::ids::{self, DotId, UserId};
+use super::paging::Part;
 use super::{Database, DatabaseError};
 use crate::access::Visibility;
 
@@ -52,16 +53,25 @@ impl Database {
     }
 
     /// The dots of one's own namespace and those one was given access to, by name.
-    pub async fn dots_of(&self, user: UserId) -> Result<Vec<ListedDot>, DatabaseError> {
+    pub async fn dots_of(
+        &self,
+        user: UserId,
+        part: Part<DotName>,
+    ) -> Result<Vec<ListedDot>, DatabaseError> {
+        let (owner, dot) = part.after.as_ref().map(columns).unwrap_or_default();
         let rows: Vec<(DotId, String, String, Option<String>, String)> = sqlx::query_as(
             "SELECT d.id, o.name, d.name, c.access, d.visibility
              FROM dots d
              JOIN users o ON o.id = d.owner
              LEFT JOIN collaborators c ON c.dot = d.id AND c.user = $1
              WHERE d.deleted IS NULL AND (d.owner = $1 OR c.user IS NOT NULL)
-             ORDER BY o.name, d.name",
+               AND (o.name > $2 OR (o.name = $2 AND d.name > $3))
+             ORDER BY o.name, d.name LIMIT $4",
         )
         .bind(user)
+        .bind(owner)
+        .bind(dot)
+        .bind(i64::from(part.limit))
         .fetch_all(&self.readers)
         .await?;
         let mut dots = Vec::with_capacity(rows.len());
@@ -95,6 +105,11 @@ impl Database {
             .await?;
         name.as_deref().map(ids::name).transpose()
     }
+}
+
+/// A dot's name as it is in two columns.
+pub(super) fn columns(name: &DotName) -> (&str, &str) {
+    (name.namespace.as_str(), name.name())
 }
 
 pub(super) async fn dot_facts(

@@ -3,14 +3,13 @@
 use dotmesh_model::DotName;
 use sqlx::AnyConnection;
 
+use super::dots;
 use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, UserId};
 use super::names;
+use super::paging::Part;
 use super::{Database, DatabaseError, quotas};
 use crate::quota::Usage;
-
-/// The most forks that are listed.
-const MAX_FORKS: i64 = 500;
 
 /// What came of forking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,17 +91,22 @@ impl Database {
         &self,
         dot: DotId,
         viewer: Option<UserId>,
+        part: Part<DotName>,
     ) -> Result<Vec<DotName>, DatabaseError> {
+        let (owner, name) = part.after.as_ref().map(dots::columns).unwrap_or_default();
         let rows: Vec<(String, String)> = sqlx::query_as(
             r#"SELECT o.name, d.name FROM dots d JOIN users o ON o.id = d.owner
                LEFT JOIN collaborators c ON c.dot = d.id AND c."user" = $2
                WHERE d.forked_from = $1 AND d.deleted IS NULL
                  AND (d.owner = $2 OR c.dot IS NOT NULL OR d.visibility = 'public')
-               ORDER BY o.name, d.name LIMIT $3"#,
+                 AND (o.name > $3 OR (o.name = $3 AND d.name > $4))
+               ORDER BY o.name, d.name LIMIT $5"#,
         )
         .bind(dot)
         .bind(viewer)
-        .bind(MAX_FORKS)
+        .bind(owner)
+        .bind(name)
+        .bind(i64::from(part.limit))
         .fetch_all(&self.readers)
         .await?;
         rows.iter()

@@ -5,10 +5,8 @@ use jiff::Timestamp;
 
 use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, NoteId, UserId};
+use super::paging::Part;
 use super::{Database, DatabaseError};
-
-/// The most notes that are shown of one thing.
-const MAX_NOTES: i64 = 500;
 
 /// What a note is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,24 +42,33 @@ impl NoteOn {
 
 impl Database {
     /// The notes on something, the oldest first.
-    pub async fn notes(&self, dot: DotId, on: &NoteOn) -> Result<Vec<Note>, DatabaseError> {
+    pub async fn notes(
+        &self,
+        dot: DotId,
+        on: &NoteOn,
+        part: Part<NoteId>,
+    ) -> Result<Vec<Note>, DatabaseError> {
         let (branch, commit) = on.columns();
         let query = match commit {
             Some(commit) => sqlx::query_as(
                 "SELECT n.id, u.name, n.created, n.body FROM notes n JOIN users u ON u.id = n.author
-                 WHERE n.dot = $1 AND n.commit_id = $2 ORDER BY n.id LIMIT $3",
+                 WHERE n.dot = $1 AND n.commit_id = $2 AND n.id > $3 ORDER BY n.id LIMIT $4",
             )
             .bind(dot)
             .bind(commit),
             None => sqlx::query_as(
                 "SELECT n.id, u.name, n.created, n.body FROM notes n JOIN users u ON u.id = n.author
-                 WHERE n.dot = $1 AND n.commit_id IS NULL AND n.branch = $2 ORDER BY n.id LIMIT $3",
+                 WHERE n.dot = $1 AND n.commit_id IS NULL AND n.branch = $2 AND n.id > $3
+                 ORDER BY n.id LIMIT $4",
             )
             .bind(dot)
             .bind(branch),
         };
-        let rows: Vec<(NoteId, String, i64, String)> =
-            query.bind(MAX_NOTES).fetch_all(&self.readers).await?;
+        let rows: Vec<(NoteId, String, i64, String)> = query
+            .bind(part.after.map_or(0, |note| note.0))
+            .bind(i64::from(part.limit))
+            .fetch_all(&self.readers)
+            .await?;
         rows.into_iter()
             .map(|(id, author, created, body)| {
                 Ok(Note {

@@ -123,15 +123,19 @@ impl Database {
             words,
             ending: Ending::Word,
         };
-        // All words that begin so are read as a whole, which is much where half of all messages have one.
-        if words
+        let found = search.page(connection, skip, limit).await?;
+        // All words that begin so are read as a whole, which is much where half of all messages have one: only where no
+        // message has the word itself.
+        let may_begin = words
             .as_slice()
             .last()
-            .is_some_and(|word| may_be_beginning(word))
-            && search.page(connection, 0, 1).await?.is_empty()
+            .is_some_and(|word| may_be_beginning(word));
+        if !(found.is_empty() && may_begin)
+            || skip > 0 && !search.page(connection, 0, 1).await?.is_empty()
         {
-            search.ending = Ending::Beginning;
+            return Ok(found);
         }
+        search.ending = Ending::Beginning;
         search.page(connection, skip, limit).await
     }
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::events::{Deed, EventKind};
 use super::ids::{self, DotId};
+use super::paging::Part;
 use super::{Database, DatabaseError};
 
 /// A tag.
@@ -23,13 +24,25 @@ pub struct Tag {
 }
 
 impl Database {
-    /// A dot's tags, the newest first.
-    pub async fn tags(&self, dot: DotId) -> Result<Vec<Tag>, DatabaseError> {
+    /// A dot's tags, the newest first. A part begins after the tag that was made at a time and has a name.
+    pub async fn tags(
+        &self,
+        dot: DotId,
+        part: Part<(Timestamp, BranchName)>,
+    ) -> Result<Vec<Tag>, DatabaseError> {
+        let (time, name) = match &part.after {
+            Some((time, name)) => (time.as_second(), name.as_str()),
+            None => (i64::MAX, ""),
+        };
         let rows: Vec<(String, Vec<u8>, String, String, i64)> = sqlx::query_as(
             "SELECT name, commit_id, message, author, created FROM tags
-             WHERE dot = $1 ORDER BY created DESC, name",
+             WHERE dot = $1 AND (created < $2 OR (created = $2 AND name > $3))
+             ORDER BY created DESC, name LIMIT $4",
         )
         .bind(dot)
+        .bind(time)
+        .bind(name)
+        .bind(i64::from(part.limit))
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()

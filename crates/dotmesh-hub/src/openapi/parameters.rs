@@ -8,8 +8,8 @@ use utoipa::{IntoParams, ToSchema as _};
 use dotmesh_model::{BranchName, UserName};
 
 use crate::extract::{
-    BranchPath, DeliveryPath, DotIdPath, DotPath, NotePath, RefPath, TagPath, UploadPath, UserPath,
-    WebhookPath,
+    BranchPath, DeliveryPath, DotIdPath, DotPath, NotePath, Paging, RefPath, TagPath, UploadPath,
+    UserPath, WebhookPath,
 };
 
 fn part(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
@@ -44,6 +44,29 @@ macro_rules! parameters {
             }
         }
     )*};
+}
+
+impl IntoParams for Paging {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let part = |name: &str, description: &str, schema: ObjectBuilder| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .required(Required::False)
+                .description(Some(description))
+                .schema(Some(schema))
+                .build()
+        };
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(1000))
+            .default(Some(100.into()));
+        let limit = "The most entries of a page.";
+        let after = "Where the page begins, as the `Link` to it says.";
+        let name = ObjectBuilder::new().schema_type(Type::String);
+        vec![part("limit", limit, number), part("after", after, name)]
+    }
 }
 
 parameters! {

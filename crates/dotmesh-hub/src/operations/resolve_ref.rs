@@ -3,6 +3,7 @@
 use dotmesh_model::{BranchName, CommitId};
 
 use crate::auth::OpenDot;
+use crate::database::paging::Part;
 use crate::error::HubError;
 use crate::state::Hub;
 
@@ -17,7 +18,7 @@ pub async fn resolve_ref(hub: &Hub, dot: &OpenDot, reference: &str) -> Result<Co
         if let Some(branch) = branches.iter().find(|branch| branch.name == name) {
             return Ok(branch.head);
         }
-        let tags = hub.database.tags(id).await?;
+        let tags = hub.database.tags(id, Part::all()).await?;
         if let Some(tag) = tags.iter().find(|tag| tag.name == name) {
             return Ok(tag.commit);
         }

@@ -6,6 +6,7 @@ use dotmesh_model::{BranchName, CommitId};
 
 use crate::access::Action;
 use crate::database::notes::NoteOn;
+use crate::database::paging::Part;
 use crate::extract::{DotPath, RefPath};
 use crate::operations::describe_commit::{self, CommitDetails};
 use crate::operations::resolve_ref::resolve_ref;
@@ -54,7 +55,7 @@ pub async fn get(
         .into_iter()
         .filter(|branch| branch.head == commit.id)
         .map(|branch| branch.name);
-    let tags = hub.database.tags(id).await?;
+    let tags = hub.database.tags(id, Part::all()).await?;
     let tags = tags
         .into_iter()
         .filter(|tag| tag.commit == commit.id)

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::access::Action;
 use crate::database::notes::NoteOn;
+use crate::database::paging::Part;
 use crate::database::tags::Tag;
 use crate::error::HubError;
 use crate::extract::{BranchPath, DotPath};
@@ -95,7 +96,7 @@ pub async fn get(
         .iter()
         .map(CommitSummary::of)
         .collect::<Result<_, _>>()?;
-    let tags = hub.database.tags(id).await?;
+    let tags = hub.database.tags(id, Part::all()).await?;
     let on = NoteOn::Branch(branch.clone());
     let notes = Notes::on(&hub, &visit, &open, &dot, &on).await?;
     render(&CommitsPage {

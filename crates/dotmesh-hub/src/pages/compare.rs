@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::tree::kind;
 use crate::access::Action;
+use crate::database::paging::Part;
 use crate::error::HubError;
 use crate::extract::{ComparePath, DotPath};
 use crate::operations::describe_commit::{CommitDetails, describe_commit};
@@ -218,7 +219,7 @@ pub async fn choose(
     }
     let id = open.existing()?;
     let branches = hub.database.branches(id).await?;
-    let tags = hub.database.tags(id).await?;
+    let tags = hub.database.tags(id, Part::all()).await?;
     let names = branches.iter().map(|branch| branch.name.to_string());
     let names = names.chain(tags.iter().map(|tag| tag.name.to_string()));
     render(&FormPage {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use dotmesh_model::{BranchName, CommitId};
 
 use crate::access::Action;
+use crate::database::paging::Part;
 use crate::database::tags::Tag;
 use crate::extract::DotPath;
 use crate::operations::describe_commit::CommitSummary;
@@ -73,7 +74,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
         Some(commit) => Some((commit.id, commit_facts(&hub, &open, commit.id).await?)),
         None => None,
     };
-    let tags = hub.database.tags(id).await?;
+    let tags = hub.database.tags(id, Part::all()).await?;
     let protected = hub.database.protected(id).await?;
     let description = markdown::render(&dot.description, &markdown::Place::of(&dot));
     render(&DotPage {

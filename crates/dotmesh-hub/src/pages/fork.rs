@@ -6,12 +6,16 @@ use dotmesh_model::DotName;
 use serde::Deserialize;
 
 use crate::access::Action;
+use crate::database::paging::Part;
 use crate::extract::DotPath;
 use crate::operations::fork_dot::fork_dot;
 use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
+
+/// The most forks that are listed.
+const MAX_FORKS: u32 = 500;
 
 #[derive(Template)]
 #[template(path = "fork.html")]
@@ -37,7 +41,11 @@ pub struct New {
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let viewer = visit.viewer.id();
-    let forks = hub.database.forks(open.existing()?, viewer).await?;
+    let part = Part {
+        after: None,
+        limit: MAX_FORKS,
+    };
+    let forks = hub.database.forks(open.existing()?, viewer, part).await?;
     render(&ForkPage { visit, dot, forks })
 }
 

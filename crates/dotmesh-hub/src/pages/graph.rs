@@ -6,6 +6,7 @@ use dotmesh_model::{BranchName, CommitId};
 use jiff::Timestamp;
 
 use crate::access::Action;
+use crate::database::paging::Part;
 use crate::extract::DotPath;
 use crate::operations::commit_graph::{self, Placed};
 use crate::state::Hub;
@@ -63,7 +64,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
     let id = open.existing()?;
     let commits = hub.database.newest_commits(id, MAX_COMMITS).await?;
     let branches = hub.database.branches(id).await?;
-    let tags = hub.database.tags(id).await?;
+    let tags = hub.database.tags(id, Part::all()).await?;
     let is_cut = commits.len() == MAX_COMMITS as usize;
     let default = branches
         .iter()

@@ -10,6 +10,7 @@ use crate::access::Scope;
 use crate::auth::OpenDot;
 use crate::database::ids::NoteId;
 use crate::database::notes::NoteOn;
+use crate::database::paging::Part;
 use crate::error::HubError;
 use crate::extract::DotPath;
 use crate::operations::write_note;
@@ -17,6 +18,9 @@ use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::DotHeader;
 use crate::web::{Page, Visit, go, markdown};
+
+/// The most notes that are shown of one thing.
+const MAX_NOTES: u32 = 500;
 
 /// A note as it is shown.
 #[derive(Debug, Clone)]
@@ -64,7 +68,11 @@ impl Notes {
             reference: value.clone(),
             ..markdown::Place::of(dot)
         };
-        let list = hub.database.notes(open.existing()?, on).await?;
+        let part = Part {
+            after: None,
+            limit: MAX_NOTES,
+        };
+        let list = hub.database.notes(open.existing()?, on, part).await?;
         let list = list.into_iter().map(|note| ShownNote {
             is_deletable: dot.has_maintainer || user.is_some_and(|user| user.name == note.author),
             id: note.id,

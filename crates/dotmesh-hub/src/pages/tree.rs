@@ -6,6 +6,7 @@ use dotmesh_store::{EntryName, Inode, InodeKind};
 use serde::Deserialize;
 
 use crate::access::Action;
+use crate::database::paging::Part;
 use crate::error::HubError;
 use crate::extract::DotPath;
 use crate::operations::tree::content::FileBytes;
@@ -40,7 +41,7 @@ impl Place {
     async fn new(hub: &Hub, at: TreeAddress, open: &OpenCommit) -> Result<Self, HubError> {
         let id = open.dot.existing()?;
         let branches = hub.database.branches(id).await?.into_iter();
-        let tags = hub.database.tags(id).await?.into_iter();
+        let tags = hub.database.tags(id, Part::all()).await?.into_iter();
         let branches = branches.map(|branch| branch.name.to_string());
         let tags = tags.map(|tag| tag.name.to_string());
         Ok(Self {

@@ -1,12 +1,12 @@
 //! `GET /api/v1/dots`: the dots that the caller may read.
 
-use axum::Json;
 use axum::extract::State;
 use dotmesh_api::hub::{Access, HubDot};
 
 use crate::access;
 use crate::auth::Caller;
 use crate::error::HubError;
+use crate::extract::{Page, Paging};
 use crate::openapi::OfUser;
 use crate::state::Hub;
 
@@ -16,11 +16,17 @@ use crate::state::Hub;
     path = "/dots",
     operation_id = "list_dots",
     tag = "dots",
+    params(Paging),
     responses((status = 200, description = "The dots, by name.", body = Vec<HubDot>), OfUser),
 )]
-pub async fn get(State(hub): State<Hub>, caller: Caller) -> Result<Json<Vec<HubDot>>, HubError> {
+pub async fn get(
+    State(hub): State<Hub>,
+    caller: Caller,
+    paging: Paging,
+) -> Result<Page<HubDot>, HubError> {
+    let part = paging.part(|name| name.parse().ok())?;
     let mut dots = Vec::new();
-    for dot in hub.database.dots_of(caller.id).await? {
+    for dot in hub.database.dots_of(caller.id, part).await? {
         let Some(access) =
             access::role(Some(&caller.name), &dot.name, dot.grant, dot.visibility).access()
         else {
@@ -37,5 +43,5 @@ pub async fn get(State(hub): State<Hub>, caller: Caller) -> Result<Json<Vec<HubD
             collaborators,
         });
     }
-    Ok(Json(dots))
+    Ok(paging.page(dots, |dot| dot.name.full(), |dot| dot))
 }

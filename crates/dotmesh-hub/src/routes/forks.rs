@@ -1,13 +1,12 @@
 //! `GET /api/v1/dots/{namespace}/{dot}/forks`: a dot's forks that the viewer may see.
 
-use axum::Json;
 use axum::extract::State;
 use dotmesh_model::DotName;
 
 use crate::access::Action;
 use crate::auth::Viewer;
 use crate::error::HubError;
-use crate::extract::DotPath;
+use crate::extract::{DotPath, Page, Paging};
 use crate::openapi::OfLookup;
 use crate::state::Hub;
 
@@ -18,15 +17,17 @@ use crate::state::Hub;
     operation_id = "list_forks",
     tag = "dots",
     security((), ("key" = []), ("password" = []), ("session" = [])),
-    params(DotPath),
+    params(DotPath, Paging),
     responses((status = 200, description = "The forks, by name.", body = Vec<DotName>), OfLookup),
 )]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
-) -> Result<Json<Vec<DotName>>, HubError> {
+    paging: Paging,
+) -> Result<Page<DotName>, HubError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
-    let forks = hub.database.forks(open.existing()?, viewer.id());
-    Ok(Json(forks.await?))
+    let part = paging.part(|name| name.parse().ok())?;
+    let forks = hub.database.forks(open.existing()?, viewer.id(), part);
+    Ok(paging.page(forks.await?, DotName::full, |name| name))
 }

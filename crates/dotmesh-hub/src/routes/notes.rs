@@ -10,8 +10,9 @@ use utoipa::ToSchema;
 
 use crate::access::Action;
 use crate::auth::{Caller, Viewer};
+use crate::database::notes::Note;
 use crate::error::HubError;
-use crate::extract::{DotPath, NotePath, parse_json, read_body};
+use crate::extract::{DotPath, NotePath, Page, Paging, parse_json, read_body};
 use crate::openapi::{OfChange, OfLookup};
 use crate::operations::write_note;
 use crate::state::Hub;
@@ -33,7 +34,7 @@ pub struct Written {
     operation_id = "list_notes",
     tag = "notes",
     security((), ("key" = []), ("password" = []), ("session" = [])),
-    params(DotPath, NoteTarget),
+    params(DotPath, NoteTarget, Paging),
     responses((status = 200, description = "The notes, the oldest first.", body = Vec<HubNote>), OfLookup),
 )]
 pub async fn get(
@@ -41,19 +42,21 @@ pub async fn get(
     viewer: Viewer,
     DotPath(dot): DotPath,
     query: Result<Query<NoteTarget>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Vec<HubNote>>, HubError> {
+    paging: Paging,
+) -> Result<Page<HubNote>, HubError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
     let Query(target) =
         query.map_err(|_| HubError::malformed("say on what: ?branch=NAME or ?commit=ID"))?;
     let on = write_note::note_target(&hub, &open, target).await?;
-    let notes = hub.database.notes(open.existing()?, &on).await?;
-    let notes = notes.into_iter().map(|note| HubNote {
+    let part = paging.part(|note| note.parse().ok())?;
+    let notes = hub.database.notes(open.existing()?, &on, part).await?;
+    let id = |note: &Note| note.id.to_string();
+    Ok(paging.page(notes, id, |note| HubNote {
         id: note.id.to_string(),
         author: note.author,
         created: note.created.as_second(),
         body: note.body,
-    });
-    Ok(Json(notes.collect()))
+    }))
 }
 
 /// Writes a note on a branch or on a commit.

@@ -1,16 +1,17 @@
 //! `/api/v1/dots/{namespace}/{dot}/tags`: a dot's tags.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::dots::{CreateTag, HubTag};
+use jiff::Timestamp;
 
 use super::MAX_BODY_LENGTH;
 use crate::access::Action;
 use crate::auth::{Caller, Viewer};
+use crate::database::tags::Tag;
 use crate::error::HubError;
-use crate::extract::{DotPath, TagPath, parse_json, read_body};
+use crate::extract::{DotPath, Page, Paging, TagPath, parse_json, read_body};
 use crate::openapi::{OfChange, OfLookup};
 use crate::operations::create_tag::{NewTag, create_tag};
 use crate::operations::delete_tag::delete_tag;
@@ -23,24 +24,30 @@ use crate::state::Hub;
     operation_id = "list_tags",
     tag = "tags",
     security((), ("key" = []), ("password" = []), ("session" = [])),
-    params(DotPath),
+    params(DotPath, Paging),
     responses((status = 200, description = "The tags, the newest first.", body = Vec<HubTag>), OfLookup),
 )]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
-) -> Result<Json<Vec<HubTag>>, HubError> {
+    paging: Paging,
+) -> Result<Page<HubTag>, HubError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
-    let tags = hub.database.tags(open.existing()?).await?;
-    let tags = tags.into_iter().map(|tag| HubTag {
+    let part = paging.part(|text| {
+        let (time, name) = text.split_once('.')?;
+        let time = Timestamp::from_second(time.parse().ok()?).ok()?;
+        Some((time, name.parse().ok()?))
+    })?;
+    let tags = hub.database.tags(open.existing()?, part).await?;
+    let name = |tag: &Tag| format!("{}.{}", tag.created.as_second(), tag.name);
+    Ok(paging.page(tags, name, |tag| HubTag {
         name: tag.name,
         commit: tag.commit,
         message: tag.message,
         author: tag.author,
         created: tag.created.as_second(),
-    });
-    Ok(Json(tags.collect()))
+    }))
 }
 
 /// Makes a tag.

@@ -26,6 +26,7 @@ mod garbage;
 mod limits;
 mod openapi;
 mod pages;
+mod paging;
 mod place;
 mod postgres;
 #[path = "../../../dotmesh-store/tests/it/promises.rs"]

@@ -215,8 +215,8 @@ const TABLES: &[Table] = &[
     },
 ];
 
-/// What is not: of pushes that go on, of logins, of jobs, which database it is, what webhooks are yet to be told (a hub beside its restored copy
-/// would tell it, too), and what is counted or filled in by itself.
+/// What is not: of pushes that go on, of logins, of jobs, the database's own name, what webhooks are yet to be told (a hub
+/// beside its restored copy would tell it, too), and what is counted or filled in by itself.
 pub const LEFT_OUT: &[&str] = &[
     "attempts",
     "commit_facts",

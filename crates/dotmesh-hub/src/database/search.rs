@@ -124,7 +124,10 @@ impl Database {
             ending: Ending::Word,
         };
         // All words that begin so are read as a whole, which is much where half of all messages have one.
-        if words.as_slice().last().is_some_and(may_be_beginning)
+        if words
+            .as_slice()
+            .last()
+            .is_some_and(|word| may_be_beginning(word))
             && search.page(connection, 0, 1).await?.is_empty()
         {
             search.ending = Ending::Beginning;
@@ -212,7 +215,7 @@ impl CommitSearch<'_> {
 }
 
 /// Shorter ones begin too many words.
-fn may_be_beginning(word: &String) -> bool {
+fn may_be_beginning(word: &str) -> bool {
     word.chars().count() >= 3
 }
 

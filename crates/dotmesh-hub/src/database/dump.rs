@@ -215,7 +215,7 @@ const TABLES: &[Table] = &[
     },
 ];
 
-/// What is not: of pushes that go on, of logins, of jobs, the database's own name, what webhooks are yet to be told (a hub
+/// What is not: of pushes that go on, of logins, of jobs, which database it is, what webhooks are yet to be told (a hub
 /// beside its restored copy would tell it, too), and what is counted or filled in by itself.
 pub const LEFT_OUT: &[&str] = &[
     "attempts",
@@ -315,10 +315,13 @@ impl Database {
         let failed = |error: DatabaseError| E::from(LoadError::Database(error));
         let mut tx = self.begin().await.map_err(failed)?;
         let mut loading: Option<Loading> = None;
+        // An older schema need not have all tables.
+        let mut loaded = Vec::new();
         for line in lines {
             match line? {
                 Line::Table { table, columns } => {
                     let next = Loading::new(self.dialect, &table, &columns)?;
+                    loaded.push(next.table);
                     if let Some(done) = loading.replace(next) {
                         done.end(&mut tx).await?;
                     }
@@ -334,7 +337,7 @@ impl Database {
         if let Some(done) = loading {
             done.end(&mut tx).await?;
         }
-        for table in TABLES {
+        for table in loaded {
             if table.columns[0].0 == "id"
                 && let Some(statement) = self.dialect.go_on_counting(table.name)
             {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dotmesh_api::{ErrorCode, HubClient};
 use dotmesh_hub::clock;
+use dotmesh_hub::operations::{collect_garbage, delete_dot};
 use dotmesh_hub::quota::{Quota, Usage};
 use dotmesh_hub::settings::Settings;
 use dotmesh_model::CommitId;
@@ -190,6 +191,32 @@ async fn forks_and_dots_that_are_taken_are_their_new_owners() {
     // The same objects: they count once.
     bob.done("POST", &take, name).await;
     assert_eq!(hub.usage("bob").await.used, used);
+}
+
+#[tokio::test]
+async fn a_deleted_dot_counts_until_it_is_collected() {
+    let hub = TestHub::start().await;
+    let (alice, key) = hub.user_with_secret("alice").await;
+    push_first(&alice, &dot("alice/app"), b"one").await;
+    let used = hub.usage("alice").await.used;
+    hub.set_quota("alice", Quota::Bytes(used)).await;
+    let other = dot("alice/other");
+    let api = Api::new(&hub, &key);
+    api.done("DELETE", "dots/alice/app", Value::Null).await;
+    refused(alice.begin_upload(&other).await, ErrorCode::NoSpace);
+    let database = &hub.hub.database;
+    let later = clock::now() + delete_dot::GRACE;
+    assert_eq!(database.purge_dots(later).await.unwrap(), 1);
+    assert_eq!(hub.usage("alice").await.used, used);
+    let grace = collect_garbage::GRACE;
+    let later = later + grace + grace;
+    for now in [later, later + grace + grace] {
+        collect_garbage::collect_garbage(database, &hub.hub.packs, now, grace)
+            .await
+            .unwrap();
+    }
+    assert_eq!(hub.usage("alice").await.used, 0);
+    push_first(&alice, &other, b"two").await;
 }
 
 #[tokio::test]

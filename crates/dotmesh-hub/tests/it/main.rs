@@ -8,6 +8,7 @@
 mod account_pages;
 mod accounts;
 mod api;
+mod api_guide;
 mod backup;
 mod branches;
 mod browse;

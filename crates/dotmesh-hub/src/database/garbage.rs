@@ -2,7 +2,8 @@
 //!
 //! Writers of the database take turns, so what a transaction here sees of who needs a pack holds when it ends. A name is
 //! the hash of a pack's bytes, so the same pack may be stored again while its file is being deleted. Such a file has
-//! its name in `doomed_packs`; before a row of that name is added, [`revive`] looks there.
+//! its name in `doomed_packs`; before a row of that name is added, [`revive`] looks there. Deletions are counted, so that
+//! whoever has stored a pack knows whether one came after.
 
 use std::time::Duration;
 
@@ -38,7 +39,19 @@ pub struct Garbage {
     pub length: u64,
 }
 
+/// How many files had been deleted at a moment. What is stored after it can be lost to later deletions only.
+#[derive(Debug, Clone, Copy)]
+pub struct Deletions(i64);
+
 impl Database {
+    /// To be asked before packs are stored, for [`Database::add_objects`].
+    pub async fn deletions(&self) -> Result<Deletions, DatabaseError> {
+        let last = sqlx::query_scalar("SELECT coalesce(max(deletion), 0) FROM doomed_packs")
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(Deletions(last))
+    }
+
     /// Some packs that nobody needs, by their rows, from the one after `after` on.
     pub async fn garbage(
         &self,
@@ -125,17 +138,12 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<PackId>, DatabaseError> {
         let mut tx = self.begin().await?;
-        sqlx::query(
-            "DELETE FROM doomed_packs WHERE state = 'waiting'
-             AND EXISTS (SELECT 1 FROM packs p WHERE p.name = doomed_packs.name)",
-        )
-        .execute(&mut *tx)
-        .await?;
         let names: Vec<Vec<u8>> = sqlx::query_scalar(
             "UPDATE doomed_packs SET state = 'deleting', since = $3
              WHERE name IN (SELECT name FROM doomed_packs
                             WHERE (state = 'waiting' AND since <= $1) OR (state = 'deleting' AND since <= $2)
                             ORDER BY since LIMIT $4)
+               AND NOT EXISTS (SELECT 1 FROM packs p WHERE p.name = doomed_packs.name)
                AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.name = $5 AND l.until > $3)
              RETURNING name",
         )
@@ -158,11 +166,15 @@ impl Database {
     ) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
         for pack in packs {
-            sqlx::query("UPDATE doomed_packs SET state = 'deleted', since = $1 WHERE name = $2")
-                .bind(now.as_second())
-                .bind(pack.as_bytes().as_slice())
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "UPDATE doomed_packs SET state = 'deleted', since = $1,
+                    deletion = (SELECT max(deletion) + 1 FROM doomed_packs)
+                 WHERE name = $2",
+            )
+            .bind(now.as_second())
+            .bind(pack.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await?;
         }
         tx.commit().await?;
         Ok(())
@@ -171,10 +183,14 @@ impl Database {
     /// Forgets of files that they were deleted, when that was before `before`.
     pub async fn forget_deleted(&self, before: Timestamp) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
-        sqlx::query("DELETE FROM doomed_packs WHERE state = 'deleted' AND since <= $1")
-            .bind(before.as_second())
-            .execute(&mut *tx)
-            .await?;
+        // The last one stays: no number is given twice.
+        sqlx::query(
+            "DELETE FROM doomed_packs WHERE state = 'deleted' AND since <= $1
+             AND deletion < (SELECT max(deletion) FROM doomed_packs)",
+        )
+        .bind(before.as_second())
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -204,33 +220,42 @@ async fn doom(
 pub(super) enum Standing {
     /// What was stored under it is there, and stays when a row of the name is added in this transaction.
     Stored,
-    /// It was deleted since, maybe after it was stored. It has to be stored again; then it stays.
+    /// It was deleted since, maybe after it was stored. It has to be stored again.
     Deleted,
     /// It is being deleted: what is stored now may be deleted, too.
     Deleting,
 }
 
-/// Whether a pack that has just been stored is still there. What was to be deleted later is not, any more.
+/// Whether a pack that was stored after so many `deletions` is still there. If so, it stays when a row of its name is added in
+/// this transaction.
 pub(super) async fn revive(
     connection: &mut AnyConnection,
     pack: PackId,
+    deletions: Deletions,
 ) -> Result<Standing, DatabaseError> {
-    let state: Option<String> =
-        sqlx::query_scalar("SELECT state FROM doomed_packs WHERE name = $1")
+    let row: Option<(String, i64)> =
+        sqlx::query_as("SELECT state, deletion FROM doomed_packs WHERE name = $1")
             .bind(pack.as_bytes().as_slice())
             .fetch_optional(&mut *connection)
             .await?;
-    let standing = match state.as_deref() {
-        None => return Ok(Standing::Stored),
-        Some("deleting") => return Ok(Standing::Deleting),
-        Some("deleted") => Standing::Deleted,
-        Some(_) => Standing::Stored,
-    };
-    sqlx::query("DELETE FROM doomed_packs WHERE name = $1")
-        .bind(pack.as_bytes().as_slice())
-        .execute(connection)
-        .await?;
-    Ok(standing)
+    match row {
+        None => Ok(Standing::Stored),
+        Some((state, _)) if state == "deleting" => Ok(Standing::Deleting),
+        Some((_, deletion)) if deletion > deletions.0 => Ok(Standing::Deleted),
+        Some(_) => {
+            // Its last deletion is remembered: others may have stored it before.
+            for statement in [
+                "DELETE FROM doomed_packs WHERE name = $1 AND deletion = 0",
+                "UPDATE doomed_packs SET state = 'deleted' WHERE name = $1",
+            ] {
+                sqlx::query(statement)
+                    .bind(pack.as_bytes().as_slice())
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            Ok(Standing::Stored)
+        }
+    }
 }
 
 /// Whether all of some packs have their rows.

@@ -11,7 +11,7 @@ use dotmesh_store::{FrameRange, Kind, PackId};
 use sqlx::AnyConnection;
 
 use super::frame_column::{FRAME_LENGTH, decode_frame, encode_frame};
-use super::garbage::{self, Standing};
+use super::garbage::{self, Deletions, Standing};
 use super::ids::{self, DotId, ObjectId, PackRow, UploadId, UserId};
 use super::walk::Numbers;
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT, quotas};
@@ -154,7 +154,8 @@ impl Database {
         Ok(stored)
     }
 
-    /// Records what an upload has sent: new objects in packs, and `again` those that were stored before.
+    /// Records what an upload has sent: new objects in packs, which were stored after `deletions`, and `again` those that were
+    /// stored before.
     ///
     /// Where another upload was faster, its row stays and this one's copy is left to garbage collection. Changes nothing
     /// and says so when the namespace would have more than it may, where the hub's default is `quota`. Fails with
@@ -165,22 +166,17 @@ impl Database {
         owner: UserId,
         upload: UploadId,
         packs: &[(PackId, Vec<NewObject>)],
+        deletions: Deletions,
         again: &[ObjectId],
         quota: Option<u64>,
     ) -> Result<Result<(), Usage>, DatabaseError> {
         let mut tx = self.begin().await?;
-        let mut deleted = false;
         for (name, _) in packs {
-            match garbage::revive(&mut tx, *name).await? {
+            match garbage::revive(&mut tx, *name, deletions).await? {
                 Standing::Stored => {}
-                Standing::Deleted => deleted = true,
+                Standing::Deleted => return Err(DatabaseError::Collected),
                 Standing::Deleting => return Err(DatabaseError::Deleting),
             }
-        }
-        if deleted {
-            // From here on nobody deletes what is stored next.
-            tx.commit().await?;
-            return Err(DatabaseError::Collected);
         }
         for (name, objects) in packs {
             add_pack(&mut tx, owner, upload, *name, objects).await?;

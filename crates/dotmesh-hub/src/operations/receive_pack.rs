@@ -53,6 +53,7 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
     let is_own = scope.owner == scope.user;
     let bases = resolve::find_bases(hub, scope, &deltas).await?;
 
+    let deletions = hub.database.deletions().await?;
     let mut again = Vec::new();
     let objects = only_new(hub, scope, objects, &mut again).await?;
     let mut packer = Packer::new(&hub.packs, &usage, is_own);
@@ -68,9 +69,8 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
     // First the bytes, then the rows: a row always has its bytes.
     let packs = packer.finish().await?;
     let quota = hub.settings.quota;
-    let added = hub
-        .database
-        .add_objects(scope.owner, scope.upload, &packs, &again, quota);
+    let database = &hub.database;
+    let added = database.add_objects(scope.owner, scope.upload, &packs, deletions, &again, quota);
     added
         .await?
         .map_err(|usage| HubError::over_quota(usage, is_own))

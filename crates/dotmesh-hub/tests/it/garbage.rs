@@ -152,16 +152,27 @@ async fn what_was_deleted_after_it_was_stored_is_stored_again() {
     let upload = database.upload(&token.id, owner, owner, &next);
     let upload = upload.await.unwrap().unwrap().id;
     let bytes = pack(&files(&[("a", b"one")]).objects);
+    let before = database.deletions().await.unwrap();
     let name = packs.put(bytes.clone()).await.unwrap();
     assert_eq!(collect(&hub, DAY, Duration::ZERO).await.files, 1);
-    let add = async || {
+    let add = async |deletions| {
         let stored = [(name, Vec::new())];
-        let added = database.add_objects(owner, upload, &stored, &[], None);
+        let added = database.add_objects(owner, upload, &stored, deletions, &[], None);
         added.await.map(Result::unwrap)
     };
-    assert!(matches!(add().await, Err(DatabaseError::Collected)));
+    let lost = |added| matches!(added, Err(DatabaseError::Collected));
+    // To all who stored it before,
+    for _ in 0..2 {
+        assert!(lost(add(before).await));
+    }
+    // also when another collector has seen the file before it went,
+    database.doom_orphans(&[name], clock::now()).await.unwrap();
+    assert!(lost(add(before).await));
+    // and when someone has stored it again since.
+    let now = database.deletions().await.unwrap();
     packs.put(bytes).await.unwrap();
-    add().await.unwrap();
+    add(now).await.unwrap();
+    assert!(lost(add(before).await));
     collect(&hub, DAY, Duration::ZERO).await;
     packs.get(name).await.unwrap();
 }

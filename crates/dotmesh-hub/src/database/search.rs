@@ -51,11 +51,15 @@ const TAGS: &str = concat!(
      ORDER BY t.created DESC, v.id DESC, t.name"
 );
 
-/// Of the messages with the words `$2`, the last `$3` to arrive, and of these what the viewer sees.
+/// The last row of the index that is of some dots.
+const NEWEST_SQLITE: &str =
+    "SELECT rowid FROM commit_words WHERE commit_words MATCH $1 ORDER BY rowid DESC LIMIT 1";
+
+/// Of the messages with the words `$2`, the last `$3` to arrive of those up to `$6`, and of these what the viewer sees.
 const COMMITS_SQLITE: &str = concat!(
     "SELECT v.owner, v.dot, NULL, k.id, k.message FROM
      (SELECT dot_id AS dot, commit_id FROM commit_words
-      WHERE commit_words MATCH $2 ORDER BY rowid DESC LIMIT $3) w
+      WHERE commit_words MATCH $2 AND rowid <= $6 ORDER BY rowid DESC LIMIT $3) w
      JOIN commits k ON k.dot = w.dot AND k.id = w.commit_id
      JOIN (SELECT d.id AS id, o.name AS owner, d.name AS dot FROM ",
     visible!(),
@@ -172,15 +176,36 @@ impl CommitSearch<'_> {
             (Dialect::Sqlite, None) => (COMMITS_SQLITE, MAX_MATCHES[0].max(end)),
             (Dialect::Postgres, _) => (COMMITS_POSTGRES, MAX_MATCHES[1]),
         };
-        let rows = sqlx::query_as(statement)
+        let newest = self.newest(connection).await?;
+        let mut query = sqlx::query_as(statement)
             .bind(self.viewer)
             .bind(self.index_query())
             .bind(matches)
             .bind(i64::from(limit))
-            .bind(i64::from(skip))
-            .fetch_all(connection)
+            .bind(i64::from(skip));
+        if self.dialect == Dialect::Sqlite {
+            query = query.bind(newest);
+        }
+        Ok(query.fetch_all(connection).await?)
+    }
+
+    /// From which row of SQLite's index to look back. It steps over the messages of others that came after these dots'
+    /// one by one, unless it is told to begin behind them.
+    async fn newest(&self, connection: &mut AnyConnection) -> Result<i64, DatabaseError> {
+        let (Dialect::Sqlite, Some(dots)) = (self.dialect, self.sqlite_dots()) else {
+            return Ok(i64::MAX);
+        };
+        let row: Option<i64> = sqlx::query_scalar(NEWEST_SQLITE)
+            .bind(dots)
+            .fetch_optional(connection)
             .await?;
-        Ok(rows)
+        Ok(row.unwrap_or_default())
+    }
+
+    /// The dots to search in, in the language of SQLite's index.
+    fn sqlite_dots(&self) -> Option<String> {
+        let dots = self.dots.as_ref()?.iter().map(|dot| format!("\"{dot}\""));
+        Some(format!("dot : ({})", dots.collect::<Vec<_>>().join(" OR ")))
     }
 
     /// All the words, in the language of the index.
@@ -195,12 +220,8 @@ impl CommitSearch<'_> {
                     let star = if is_beginning(n) { " *" } else { "" };
                     format!("message : \"{word}\"{star}")
                 });
-                let mut query = words.collect::<Vec<_>>().join(" AND ");
-                if let Some(dots) = &self.dots {
-                    let dots: Vec<String> = dots.iter().map(|dot| format!("\"{dot}\"")).collect();
-                    query = format!("dot : ({}) AND {query}", dots.join(" OR "));
-                }
-                query
+                let dots = self.sqlite_dots().into_iter();
+                dots.chain(words).collect::<Vec<_>>().join(" AND ")
             }
             Dialect::Postgres => {
                 let words = each.map(|(n, word)| {

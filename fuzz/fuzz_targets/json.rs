@@ -8,7 +8,7 @@ use dotmesh_api::hub::{
 use dotmesh_api::node::{
     Checkout, CreateCommit, DotDetail, Fetch, Log, MountVolume, Reset, Transfer, TransferEvent,
 };
-use dotmesh_api::{ErrorEnvelope, hub_client};
+use dotmesh_api::{Problem, hub_client};
 use dotmesh_pool::{DotFile, FormatFile};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         reads_the_same::<Upload>,
         reads_the_same::<FinishUpload>,
         reads_the_same::<BranchUpdate>,
-        reads_the_same::<ErrorEnvelope>,
+        reads_the_same::<Problem>,
         reads_the_same::<Transfer>,
         reads_the_same::<Fetch>,
         reads_the_same::<TransferEvent>,

@@ -204,7 +204,11 @@ impl CommitSearch<'_> {
 
     /// The dots to search in, in the language of SQLite's index.
     fn sqlite_dots(&self) -> Option<String> {
-        let dots = self.dots.as_ref()?.iter().map(|dot| format!("\"{dot}\""));
+        let dots = self
+            .dots
+            .as_ref()?
+            .iter()
+            .map(|dot| format!("\"dot{dot}\""));
         Some(format!("dot : ({})", dots.collect::<Vec<_>>().join(" OR ")))
     }
 

@@ -16,7 +16,7 @@ use crate::database::Database;
 use crate::database::dump::Line;
 
 /// Of the folder's layout.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 const MANIFEST: &str = "manifest.json";
 

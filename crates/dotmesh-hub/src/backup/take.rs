@@ -10,7 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::folder::{BackupFolder, FolderError, Manifest};
+use super::folder::{BackupFolder, FORMAT, FolderError, Manifest};
 use crate::clock;
 use crate::database::dump::Line;
 use crate::database::{Database, DatabaseError};
@@ -126,7 +126,7 @@ async fn copy(
         .collect();
     lost.sort_unstable();
     let manifest = Manifest {
-        format: 1,
+        format: FORMAT,
         dothub: env!("CARGO_PKG_VERSION").to_owned(),
         schema,
         time,

@@ -50,14 +50,13 @@ impl Database {
     ) -> Result<HashMap<CommitId, ObjectHash>, DatabaseError> {
         let mut seals = HashMap::with_capacity(commits.len());
         for commits in commits.chunks(ROWS_PER_STATEMENT) {
-            let list: Vec<u8> = commits.iter().flat_map(|id| *id.as_bytes()).collect();
             let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
                 "SELECT c.id, c.seal FROM numbers n CROSS JOIN commits c
                  WHERE n.n < $1 AND c.dot = $2 AND c.id = substr($3, n.n * 16 + 1, 16)",
             )
             .bind(commits.len() as i64)
             .bind(dot)
-            .bind(list)
+            .bind(ids::joined(commits))
             .fetch_all(&self.readers)
             .await?;
             for (id, seal) in rows {
@@ -125,18 +124,13 @@ impl Database {
     ) -> Result<HashMap<CommitId, CommitSummary>, DatabaseError> {
         let mut summaries = HashMap::with_capacity(commits.len());
         for commits in commits.chunks(ROWS_PER_STATEMENT) {
-            let list: Vec<u8> = commits
-                .iter()
-                .flat_map(CommitId::as_bytes)
-                .copied()
-                .collect();
             let rows: Vec<SummaryRow> = sqlx::query_as(
                 "SELECT c.id, c.author, c.time, c.message
                  FROM numbers n CROSS JOIN commits c
                  WHERE n.n < $3 AND c.dot = $1 AND c.id = substr($2, n.n * 16 + 1, 16)",
             )
             .bind(dot)
-            .bind(list)
+            .bind(ids::joined(commits))
             .bind(commits.len() as i64)
             .fetch_all(&self.readers)
             .await?;

@@ -32,17 +32,12 @@ impl Database {
     ) -> Result<HashMap<CommitId, CommitFacts>, DatabaseError> {
         let mut known = HashMap::with_capacity(commits.len());
         for commits in commits.chunks(ROWS_PER_STATEMENT) {
-            let list: Vec<u8> = commits
-                .iter()
-                .flat_map(CommitId::as_bytes)
-                .copied()
-                .collect();
             let rows: Vec<(Vec<u8>, String)> = sqlx::query_as(
                 "SELECT f.commit_id, f.facts FROM numbers n CROSS JOIN commit_facts f
                  WHERE n.n < $3 AND f.dot = $1 AND f.commit_id = substr($2, n.n * 16 + 1, 16)",
             )
             .bind(dot)
-            .bind(list)
+            .bind(ids::joined(commits))
             .bind(commits.len() as i64)
             .fetch_all(&self.readers)
             .await?;

@@ -65,6 +65,15 @@ impl KeyId {
     }
 }
 
+/// Ids of commits as one parameter, which the table `numbers` cuts.
+pub(super) fn joined(commits: &[CommitId]) -> Vec<u8> {
+    commits
+        .iter()
+        .flat_map(CommitId::as_bytes)
+        .copied()
+        .collect()
+}
+
 /// How many bits of an object's id are its number in its pack: no pack has room for more objects.
 const NUMBER_BITS: u32 = 20;
 

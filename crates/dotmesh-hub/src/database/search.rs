@@ -12,9 +12,12 @@ use crate::operations::search::{Place, Words};
 /// Who sees this many dots or fewer has the index look in these only.
 const FEW_DOTS: usize = 200;
 
-/// Of messages that have the words, in dots that the viewer may not see, too, so many are looked at: a word that half of
-/// all messages have finds only what the viewer sees of these. SQLite's are the last to arrive, PostgreSQL's are any.
-const MAX_MATCHES: [i64; 2] = [2_000, 20_000];
+/// Of messages that have the words, in dots that the viewer may not see, too, so many are looked at, the last to arrive:
+/// a word that half of all messages have finds only what the viewer sees of these.
+const MAX_MATCHES_SQLITE: i64 = 2_000;
+
+/// As many on PostgreSQL, whose index tells them in no order.
+const MAX_MATCHES_POSTGRES: i64 = 20_000;
 
 /// The dots that the user `$1`, or nobody, may see.
 macro_rules! visible {
@@ -173,8 +176,8 @@ impl CommitSearch<'_> {
         let (statement, matches) = match (self.dialect, &self.dots) {
             // The viewer may see all matches, and they come in order.
             (Dialect::Sqlite, Some(_)) => (COMMITS_SQLITE, end),
-            (Dialect::Sqlite, None) => (COMMITS_SQLITE, MAX_MATCHES[0].max(end)),
-            (Dialect::Postgres, _) => (COMMITS_POSTGRES, MAX_MATCHES[1]),
+            (Dialect::Sqlite, None) => (COMMITS_SQLITE, MAX_MATCHES_SQLITE.max(end)),
+            (Dialect::Postgres, _) => (COMMITS_POSTGRES, MAX_MATCHES_POSTGRES),
         };
         let newest = self.newest(connection).await?;
         let mut query = sqlx::query_as(statement)

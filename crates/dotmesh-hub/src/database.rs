@@ -33,6 +33,7 @@ pub mod listing;
 pub mod names;
 pub mod notes;
 pub mod objects;
+mod pack_lists;
 pub mod paging;
 pub mod quotas;
 pub mod search;
@@ -85,6 +86,7 @@ pub struct Database {
     /// [`Database::begin`] only for single statements that no other transaction's decision depends on.
     writer: AnyPool,
     walk_turns: Arc<Semaphore>,
+    pack_lists: pack_lists::PackLists,
 }
 
 impl Database {
@@ -158,6 +160,7 @@ impl Database {
             readers: pool(READERS, READ_PATIENCE),
             writer: pool(1, WRITE_PATIENCE),
             walk_turns: Arc::new(Semaphore::new(WALKS)),
+            pack_lists: Default::default(),
         })
     }
 

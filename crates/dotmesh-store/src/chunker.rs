@@ -1,8 +1,34 @@
-//! Where the bytes of a file are cut into chunks: FastCDC as of 2020, with 4, 16 and 64 KiB.
+//! Where the bytes of a file are cut into chunks: at fixed places where it is made of pages, else where its content
+//! says so (FastCDC as of 2020, with 4, 16 and 64 KiB).
 //!
-//! Small enough that one changed database page costs little, large enough that a node lists megabytes.
+//! Chunks are small enough that one changed database page costs little, large enough that a node lists megabytes.
 
 use fastcdc::v2020::{self, Normalization};
+
+/// How a file is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cutting {
+    /// At each multiple of [`AVERAGE_CHUNK`].
+    ///
+    /// Databases write pages in place: nothing moves, so a page that changes changes one chunk and no boundary.
+    ByPlace,
+    /// Where the bytes themselves say so: what moves is found again where it went.
+    ByContent,
+}
+
+impl Cutting {
+    /// A file is taken to be made of pages when its size is a multiple of [`PAGE`].
+    pub const fn of(size: u64) -> Self {
+        if size.is_multiple_of(PAGE) {
+            Self::ByPlace
+        } else {
+            Self::ByContent
+        }
+    }
+}
+
+/// The smallest page of the databases that there are, but for embedded ones.
+pub const PAGE: u64 = 4 << 10;
 
 /// No chunk is smaller, except the last of a range.
 pub const MIN_CHUNK: usize = 4 << 10;

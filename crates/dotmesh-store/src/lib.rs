@@ -19,7 +19,7 @@ pub use attributes::{Attributes, EntryName, Timestamp, Xattr};
 pub use error::InvalidNode;
 pub use file_node::{FileChild, FileNode, Segment};
 pub use object::{Kind, MAX_OBJECT_LENGTH, Object, ROOT_SEAL, object_hash, seal};
-pub use pack::{Frame, FrameDecoder, FrameEncoder, PackError, PackReader, PackWriter};
+pub use pack::{Effort, Frame, FrameDecoder, FrameEncoder, PackError, PackReader, PackWriter};
 pub use pack_store::{FrameRange, PackId, PackStore, PackStoreError};
 pub use references::references;
 pub use tree::{Entry, FileContent, Inode, InodeKind, Node, Root, TreeChild, TreeNode};

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit, Upload};
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotName, ObjectHash};
-use dotmesh_store::{Frame, FrameEncoder, Object, PackWriter};
+use dotmesh_store::{Effort, Frame, FrameEncoder, Object, PackWriter};
 use tokio::task::JoinSet;
 
 use crate::objects::{Fresh, Like, ObjectSink};
@@ -248,16 +248,18 @@ impl Target {
                 deduplicated += length;
             }
         }
-        let mut encoder = FrameEncoder::default();
+        let slow = self.rate.is_limited();
+        let mut fast = FrameEncoder::new(if slow { Effort::Small } else { Effort::Fast });
+        let mut small = FrameEncoder::new(Effort::Small);
         let frames: Vec<Frame> = wanted
             .iter()
             .map(|(object, like)| match like {
-                Some(Like::Node(node)) => encoder.encode_against(object, node),
+                Some(Like::Node(node)) => small.encode_against(object, node),
                 Some(like @ Like::Chunk { hash, skew, .. }) => match like.read() {
-                    Some(bytes) => encoder.encode_over(object, *hash, &bytes, *skew),
-                    None => encoder.encode(object),
+                    Some(bytes) => small.encode_over(object, *hash, &bytes, *skew),
+                    None => small.encode(object),
                 },
-                None => encoder.encode(object),
+                None => fast.encode(object),
             })
             .collect();
         let stored: u64 = frames.iter().map(|frame| frame.stored().len() as u64).sum();

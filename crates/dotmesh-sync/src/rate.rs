@@ -26,6 +26,11 @@ impl Rate {
         }
     }
 
+    /// Whether there is a limit.
+    pub fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// How many bytes to send or ask for at once, where it would be `most` without a limit.
     pub fn step(&self, most: usize) -> usize {
         let Some(limit) = self.limit else { return most };

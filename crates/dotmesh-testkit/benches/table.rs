@@ -50,6 +50,7 @@ async fn main() -> Result<()> {
     };
     let size = app::Size(scale);
     let mut table = measure::Table::default();
+    let _memory = host::fill_memory()?;
     for group in groups {
         match group {
             "commit" => commands::commit(&mut table).await?,

@@ -76,14 +76,27 @@ enum Borrowed {
     Object(ObjectId),
 }
 
-/// A row of `objects`, and which of the hashes asked for it is.
+/// A row of `objects`, but for its hash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) id: ObjectId,
+    pub(super) kind: Kind,
+    pub(super) range: FrameRange,
+    pub(super) raw_length: u32,
+}
+
+/// Where the object at `at` of the hashes asked for is.
 struct Found {
     at: usize,
-    id: ObjectId,
-    kind: Kind,
-    range: FrameRange,
-    raw_length: u32,
+    place: Place,
+    pack: PackId,
 }
+
+/// A pack's list is read when at least so many of the objects looked for seem to be in it.
+const WORTH_A_LIST: usize = 128;
+
+/// So many objects are looked up before it is clear in which packs the others are.
+const PROBES: usize = 32;
 
 /// What a scope may do with a pack or an object.
 #[derive(Debug, Clone, Copy, Default)]
@@ -148,8 +161,8 @@ impl Database {
     ) -> Result<Vec<Option<ObjectId>>, DatabaseError> {
         let mut stored = vec![None; hashes.len()];
         let mut connection = self.readers.acquire().await?;
-        for found in find(&mut connection, owner, hashes).await? {
-            stored[found.at] = Some(found.id);
+        for found in self.find(&mut connection, owner, hashes).await? {
+            stored[found.at] = Some(found.place.id);
         }
         Ok(stored)
     }
@@ -178,8 +191,9 @@ impl Database {
                 Standing::Deleting => return Err(DatabaseError::Deleting),
             }
         }
+        let mut lists = Vec::with_capacity(packs.len());
         for (name, objects) in packs {
-            add_pack(&mut tx, owner, upload, *name, objects).await?;
+            lists.extend(add_pack(&mut tx, owner, upload, *name, objects).await?);
         }
         if !packs.is_empty()
             && let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await?
@@ -188,6 +202,9 @@ impl Database {
         }
         note_objects(&mut tx, upload, again).await?;
         tx.commit().await?;
+        for (pack, list) in lists {
+            self.pack_lists.put(owner, pack, list);
+        }
         Ok(Ok(()))
     }
 
@@ -243,43 +260,39 @@ impl Database {
         hashes: &[ObjectHash],
     ) -> Result<Vec<Option<Known>>, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
-        let found = find(&mut connection, scope.owner, hashes).await?;
-        let packs = packs_of(&found);
-        let names = pack_names(&mut connection, &packs).await?;
+        let found = self.find(&mut connection, scope.owner, hashes).await?;
+        let packs = packs_of(found.iter().map(|found| found.place));
         let by_pack = marks(&mut connection, PACK_MARKS, scope, &packs).await?;
         let of_pack = |id: ObjectId| by_pack.get(&id.pack().0).copied().unwrap_or_default();
         // What its pack does not settle is asked of the object.
         let unsettled: Vec<i64> = found
             .iter()
-            .map(|found| found.id)
+            .map(|found| found.place.id)
             .filter(|id| !(of_pack(*id).member || of_pack(*id).noted))
             .map(|id| id.0)
             .collect();
         let by_object = marks(&mut connection, OBJECT_MARKS, scope, &unsettled).await?;
         let mut usable = vec![None; hashes.len()];
         for found in found {
+            let id = found.place.id;
             let (pack, object) = (
-                of_pack(found.id),
-                by_object.get(&found.id.0).copied().unwrap_or_default(),
+                of_pack(id),
+                by_object.get(&id.0).copied().unwrap_or_default(),
             );
             let (member, noted) = (pack.member || object.member, pack.noted || object.noted);
             let borrowed = if member || noted {
                 None
             } else if pack.reachable {
-                Some(Borrowed::Pack(found.id.pack()))
+                Some(Borrowed::Pack(id.pack()))
             } else if object.reachable {
-                Some(Borrowed::Object(found.id))
+                Some(Borrowed::Object(id))
             } else {
                 continue;
             };
-            // Collected since it was found.
-            let Some(location) = found.location(&names) else {
-                continue;
-            };
             usable[found.at] = Some(Known {
-                id: found.id,
-                kind: found.kind,
-                location,
+                id,
+                kind: found.place.kind,
+                location: found.location(),
                 member,
                 borrowed,
             });
@@ -295,9 +308,8 @@ impl Database {
         hashes: &[ObjectHash],
     ) -> Result<Vec<Option<Location>>, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
-        let found = find(&mut connection, owner, hashes).await?;
-        let packs = packs_of(&found);
-        let names = pack_names(&mut connection, &packs).await?;
+        let found = self.find(&mut connection, owner, hashes).await?;
+        let packs = packs_of(found.iter().map(|found| found.place));
         let whole: Vec<i64> = sqlx::query_scalar(
             "SELECT j.value FROM json_each($1) j CROSS JOIN dot_packs m WHERE m.dot = $2 AND m.pack = j.value",
         )
@@ -308,8 +320,9 @@ impl Database {
         let is_whole = |id: ObjectId| whole.contains(&id.pack().0);
         let unsettled: Vec<i64> = found
             .iter()
-            .filter(|found| !is_whole(found.id))
-            .map(|found| found.id.0)
+            .map(|found| found.place.id)
+            .filter(|id| !is_whole(*id))
+            .map(|id| id.0)
             .collect();
         let mut single: Vec<i64> = Vec::new();
         if !unsettled.is_empty() {
@@ -325,59 +338,180 @@ impl Database {
         }
         let mut located = vec![None; hashes.len()];
         for found in found {
-            if is_whole(found.id) || single.binary_search(&found.id.0).is_ok() {
-                located[found.at] = found.location(&names);
+            let id = found.place.id;
+            if is_whole(id) || single.binary_search(&id.0).is_ok() {
+                located[found.at] = Some(found.location());
             }
         }
         Ok(located)
     }
-}
 
-impl Found {
-    fn location(&self, names: &HashMap<i64, PackId>) -> Option<Location> {
-        Some(Location {
-            pack: *names.get(&self.id.pack().0)?,
-            range: self.range,
-            raw_length: self.raw_length,
-        })
+    /// Finds objects by their hashes. One that was asked for twice is found twice.
+    async fn find(
+        &self,
+        connection: &mut AnyConnection,
+        owner: UserId,
+        hashes: &[ObjectHash],
+    ) -> Result<Vec<Found>, DatabaseError> {
+        let (listed, mut rest) = self.find_listed(owner, hashes, (0..hashes.len()).collect());
+        let mut places = self.seen(connection, listed, &mut rest).await?;
+        if rest.len() > PROBES * 2 {
+            let each = rest.len() / PROBES;
+            let (probes, others) = rest
+                .iter()
+                .enumerate()
+                .partition::<Vec<_>, _>(|(n, _)| n % each == 0);
+            let [probes, others] = [probes, others]
+                .map(|part| part.into_iter().map(|(_, at)| *at).collect::<Vec<_>>());
+            let probed = look_up(connection, owner, hashes, &probes).await?;
+            self.read_lists(connection, owner, &probed, each).await?;
+            places.extend(self.seen(connection, probed, &mut Vec::new()).await?);
+            let listed;
+            (listed, rest) = self.find_listed(owner, hashes, others);
+            places.extend(self.seen(connection, listed, &mut rest).await?);
+        }
+        let found = look_up(connection, owner, hashes, &rest).await?;
+        // One that was collected in between is as if it had not been found.
+        places.extend(self.seen(connection, found, &mut Vec::new()).await?);
+        Ok(places)
+    }
+
+    /// Reads the lists of the packs that many objects seem to be in, of which one in `each` was looked up.
+    async fn read_lists(
+        &self,
+        connection: &mut AnyConnection,
+        owner: UserId,
+        probed: &[(usize, Place)],
+        each: usize,
+    ) -> Result<(), DatabaseError> {
+        let mut hits: HashMap<PackRow, usize> = HashMap::new();
+        for (_, place) in probed {
+            *hits.entry(place.id.pack()).or_default() += 1;
+        }
+        hits.retain(|pack, hits| *hits * each >= WORTH_A_LIST && !self.pack_lists.has(*pack));
+        for pack in hits.into_keys() {
+            let list = read_list(connection, pack).await?;
+            self.pack_lists.put(owner, pack, list);
+        }
+        Ok(())
+    }
+
+    /// Those of some objects that lists tell of, and the others.
+    fn find_listed(
+        &self,
+        owner: UserId,
+        hashes: &[ObjectHash],
+        wanted: Vec<usize>,
+    ) -> (Vec<(usize, Place)>, Vec<usize>) {
+        let asked: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
+        let found = self.pack_lists.find(owner, &asked);
+        let (mut listed, mut rest) = (Vec::new(), Vec::new());
+        for (at, place) in wanted.into_iter().zip(found) {
+            match place {
+                Some(place) => listed.push((at, place)),
+                None => rest.push(at),
+            }
+        }
+        (listed, rest)
+    }
+
+    /// The objects whose packs are there; those of others go to `rest`.
+    async fn seen(
+        &self,
+        connection: &mut AnyConnection,
+        places: Vec<(usize, Place)>,
+        rest: &mut Vec<usize>,
+    ) -> Result<Vec<Found>, DatabaseError> {
+        let packs = packs_of(places.iter().map(|(_, place)| *place));
+        let names = pack_names(connection, &packs).await?;
+        for pack in packs.iter().filter(|pack| !names.contains_key(pack)) {
+            self.pack_lists.forget(PackRow(*pack));
+        }
+        let mut found = Vec::with_capacity(places.len());
+        for (at, place) in places {
+            match names.get(&place.id.pack().0) {
+                Some(pack) => found.push(Found {
+                    at,
+                    place,
+                    pack: *pack,
+                }),
+                None => rest.push(at),
+            }
+        }
+        Ok(found)
     }
 }
 
-/// Looks hashes up. One that was asked for twice is found twice.
-async fn find(
+impl Found {
+    fn location(&self) -> Location {
+        Location {
+            pack: self.pack,
+            range: self.place.range,
+            raw_length: self.place.raw_length,
+        }
+    }
+}
+
+/// Looks those of the hashes up that are at `wanted`.
+async fn look_up(
     connection: &mut AnyConnection,
     owner: UserId,
     hashes: &[ObjectHash],
-) -> Result<Vec<Found>, DatabaseError> {
+    wanted: &[usize],
+) -> Result<Vec<(usize, Place)>, DatabaseError> {
     let mut found = Vec::new();
-    for (batch, hashes) in hashes.chunks(ROWS_PER_STATEMENT).enumerate() {
+    for wanted in wanted.chunks(ROWS_PER_STATEMENT) {
+        let hashes: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
         let rows: Vec<(i64, ObjectId, Vec<u8>)> = sqlx::query_as(
             "SELECT n.n, o.id, o.frame
              FROM numbers n CROSS JOIN objects o
              WHERE n.n < $3 AND o.owner = $1 AND o.hash = substr($2, n.n * 32 + 1, 32)",
         )
         .bind(owner)
-        .bind(join(hashes))
+        .bind(join(&hashes))
         .bind(hashes.len() as i64)
         .fetch_all(&mut *connection)
         .await?;
         found.reserve(rows.len());
         for (n, id, frame) in rows {
-            let (kind, range, raw_length) = decode_frame(&frame)?;
-            found.push(Found {
-                at: batch * ROWS_PER_STATEMENT + ids::unsigned::<usize>(n)?,
-                id,
-                kind,
-                range,
-                raw_length,
-            });
+            let at = wanted.get(ids::unsigned::<usize>(n)?);
+            let at = at.ok_or(DatabaseError::Damaged { what: "number" })?;
+            found.push((*at, Place::read(id, &frame)?));
         }
     }
     Ok(found)
 }
 
-fn packs_of(found: &[Found]) -> Vec<i64> {
-    let mut packs: Vec<i64> = found.iter().map(|found| found.id.pack().0).collect();
+/// All objects of a pack.
+async fn read_list(
+    connection: &mut AnyConnection,
+    pack: PackRow,
+) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
+    let rows: Vec<(ObjectId, Vec<u8>, Vec<u8>)> =
+        sqlx::query_as("SELECT id, hash, frame FROM objects WHERE id BETWEEN $1 AND $2")
+            .bind(ObjectId::of(pack, 0)?)
+            .bind(ObjectId::last_of(pack))
+            .fetch_all(connection)
+            .await?;
+    rows.into_iter()
+        .map(|(id, hash, frame)| Ok((ids::object_hash(&hash)?, Place::read(id, &frame)?)))
+        .collect()
+}
+
+impl Place {
+    fn read(id: ObjectId, frame: &[u8]) -> Result<Self, DatabaseError> {
+        let (kind, range, raw_length) = decode_frame(frame)?;
+        Ok(Self {
+            id,
+            kind,
+            range,
+            raw_length,
+        })
+    }
+}
+
+fn packs_of(places: impl Iterator<Item = Place>) -> Vec<i64> {
+    let mut packs: Vec<i64> = places.map(|place| place.id.pack().0).collect();
     packs.sort_unstable();
     packs.dedup();
     packs
@@ -433,13 +567,14 @@ async fn marks(
     Ok(marks.collect())
 }
 
+/// Adds a pack, and returns what it lists, if that is all of its objects.
 async fn add_pack(
     connection: &mut AnyConnection,
     owner: UserId,
     upload: UploadId,
     name: PackId,
     objects: &[NewObject],
-) -> Result<(), DatabaseError> {
+) -> Result<Option<(PackRow, Vec<(ObjectHash, Place)>)>, DatabaseError> {
     // Frames lie one after the other.
     let ends = objects
         .iter()
@@ -483,15 +618,27 @@ async fn add_pack(
     if added < objects.len() as u64 {
         // Another upload was faster with some of them.
         let hashes: Vec<ObjectHash> = objects.iter().map(|object| object.hash).collect();
-        let all = find(connection, owner, &hashes).await?;
+        let wanted: Vec<usize> = (0..hashes.len()).collect();
+        let all = look_up(connection, owner, &hashes, &wanted).await?;
         let others: Vec<ObjectId> = all
             .iter()
-            .map(|found| found.id)
+            .map(|(_, place)| place.id)
             .filter(|id| id.pack() != pack)
             .collect();
         note_objects(connection, upload, &others).await?;
+        return Ok(None);
     }
-    Ok(())
+    let list = objects.iter().enumerate().map(|(number, object)| {
+        let place = Place {
+            id: ObjectId::of(pack, number)?,
+            kind: object.kind,
+            range: object.range,
+            raw_length: object.raw_length,
+        };
+        Ok((object.hash, place))
+    });
+    let list: Vec<_> = list.collect::<Result<_, DatabaseError>>()?;
+    Ok(Some((pack, list)))
 }
 
 async fn note_pack(

@@ -1,7 +1,7 @@
 //! Known values. A change here is a change of the format, and needs another version.
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::chunker::{MAX_CHUNK, cut, cut_early};
+use dotmesh_store::chunker::{Cutting, MAX_CHUNK, cut, cut_early};
 use dotmesh_store::{Attributes, Kind, ROOT_SEAL, Root, object_hash, seal};
 
 #[test]
@@ -63,6 +63,19 @@ fn cuts_are_as_documented() {
 
 fn blake3_of(i: u32) -> ObjectHash {
     object_hash(Kind::Chunk, &i.to_le_bytes())
+}
+
+#[test]
+fn whole_pages_are_cut_by_place() {
+    for (size, cutting) in [
+        (4096, Cutting::ByPlace),
+        (10 << 30, Cutting::ByPlace),
+        (4095, Cutting::ByContent),
+        (512, Cutting::ByContent),
+        (u64::MAX, Cutting::ByContent),
+    ] {
+        assert_eq!(Cutting::of(size), cutting, "{size} bytes");
+    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Turns the bytes of one file into segments: cuts what changed, takes over what did not.
 //!
-//! A chunk's end depends on the chunk's own bytes and the one after it, so the old segments that end before a
-//! change stay as they are. From the last of them on the file is cut anew, until a cut falls on the beginning of an
-//! old segment behind the change: from there on the old list goes on. A new file is one change.
+//! A chunk's end depends on the chunk's own bytes and the one after it, or on its place, so the old segments that end
+//! before a change stay as they are. From the last of them on the file is cut anew, until a cut falls on the beginning
+//! of an old segment behind the change: from there on the old list goes on. A new file is one change, and so is one
+//! that was cut in the other way.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use dotmesh_store::chunker::{self, MAX_CHUNK};
+use bytes::Bytes;
+use dotmesh_store::chunker::{self, AVERAGE_CHUNK, Cutting, MAX_CHUNK};
 use dotmesh_store::file_node::FileSpine;
 use dotmesh_store::grow::Grower;
 use dotmesh_store::{FileChild, FileContent, FileNode, Kind, Object, Segment};
@@ -49,18 +51,25 @@ pub(super) fn content(
 ) -> Result<FileContent, SealError> {
     use std::os::fd::AsFd as _;
     let whole = 0..file.size;
+    let cutting = Cutting::of(file.size);
     let (old, ranges, old_file) = match (&file.old, tree) {
-        (Some(old), Some(tree)) => (
+        (Some(old), Some(tree)) if Cutting::of(old.size) == cutting => (
             BaseList::new(tree, old.size, old.content)?,
             &old.ranges[..],
             old.file.as_ref(),
         ),
         _ => (BaseList::empty(), std::slice::from_ref(&whole), None),
     };
+    let changed = match (&file.old, tree) {
+        (Some(old), Some(_)) => &old.ranges[..],
+        _ => std::slice::from_ref(&whole),
+    };
     let cutter = Cutter {
         reader: Reader::new(file.file.as_fd(), &file.path, file.size),
         size: file.size,
+        cutting,
         ranges,
+        changed,
         old,
         old_file,
         new: Segments::default(),
@@ -73,8 +82,11 @@ pub(super) fn content(
 struct Cutter<'a> {
     reader: Reader<'a>,
     size: u64,
+    cutting: Cutting,
     /// The changes that are not behind yet.
     ranges: &'a [Range<u64>],
+    /// What the file system says has changed, as far as it is not counted yet.
+    changed: &'a [Range<u64>],
     old: BaseList<'a>,
     old_file: Option<&'a Arc<OwnedFd>>,
     new: Segments,
@@ -126,21 +138,10 @@ impl Cutter<'_> {
             });
             return Ok(data.start);
         }
-        let change_end = self.next_change(at).map_or(at, |change| change.end);
         let left = usize::try_from(data.end - at).unwrap_or(usize::MAX);
-        let most = left.min(MAX_CHUNK);
-        let mut least = most.min(chunker::AVERAGE_CHUNK);
-        let bytes = loop {
-            let bytes = self.reader.bytes(at, least, change_end)?;
-            let window = &bytes[..bytes.len().min(most)];
-            let length = match window.len() == most {
-                true => Some(chunker::cut(window)),
-                false => chunker::cut_early(window),
-            };
-            match length {
-                Some(length) => break bytes.slice(..length),
-                None => least = most,
-            }
+        let bytes = match self.cutting {
+            Cutting::ByPlace => self.chunk_by_place(at, left)?,
+            Cutting::ByContent => self.chunk_by_content(at, left)?,
         };
         let length = u32::try_from(bytes.len()).expect("a chunk has at most 64 KiB");
         let end = at + u64::from(length);
@@ -165,9 +166,42 @@ impl Cutter<'_> {
         Ok(end)
     }
 
+    /// The chunk that begins at an offset, `left` bytes before a hole or the file's end.
+    fn chunk_by_place(&mut self, at: u64, left: usize) -> Result<Bytes, SealError> {
+        let change_end = self.next_change(at).map_or(at, |change| change.end);
+        let into = (at % AVERAGE_CHUNK as u64) as usize;
+        let length = left.min(AVERAGE_CHUNK - into);
+        let bytes = self.reader.bytes(at, length, change_end)?;
+        Ok(bytes.slice(..length))
+    }
+
+    /// The same.
+    fn chunk_by_content(&mut self, at: u64, left: usize) -> Result<Bytes, SealError> {
+        let change_end = self.next_change(at).map_or(at, |change| change.end);
+        let most = left.min(MAX_CHUNK);
+        let mut least = most.min(AVERAGE_CHUNK);
+        loop {
+            let bytes = self.reader.bytes(at, least, change_end)?;
+            let window = &bytes[..bytes.len().min(most)];
+            let length = match window.len() == most {
+                true => Some(chunker::cut(window)),
+                false => chunker::cut_early(window),
+            };
+            match length {
+                Some(length) => return Ok(bytes.slice(..length)),
+                None => least = most,
+            }
+        }
+    }
+
     /// Counts what of a range was changed as dealt with.
-    fn count(&self, start: u64, end: u64) {
-        let counted = self.ranges.iter().take_while(|range| range.start < end);
+    fn count(&mut self, start: u64, end: u64) {
+        while let [first, rest @ ..] = self.changed
+            && first.end <= start
+        {
+            self.changed = rest;
+        }
+        let counted = self.changed.iter().take_while(|range| range.start < end);
         let sum = counted
             .map(|range| end.min(range.end).saturating_sub(start.max(range.start)))
             .sum();

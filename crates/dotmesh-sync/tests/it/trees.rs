@@ -96,7 +96,18 @@ pub(crate) fn actions_on_btrfs(most: usize) -> impl Strategy<Value = Vec<Action>
 fn action() -> impl Strategy<Value = Action> {
     use Action::*;
     let at = || 0..40u8;
-    let size = || prop_oneof![0..3u32, 1..9000u32, 1..300_000u32, 1..3_000_000u32];
+    // Whole pages are cut in a way of their own.
+    let pages = || (1..400u32).prop_map(|pages| pages * 4096);
+    let size = || {
+        prop_oneof![
+            0..3u32,
+            1..9000u32,
+            1..300_000u32,
+            1..3_000_000u32,
+            pages(),
+            pages()
+        ]
+    };
     prop_oneof![
         6 => (at(), size(), any::<u8>()).prop_map(|(at, size, seed)| Write { at, size, seed }),
         3 => (at(), size(), any::<u16>(), any::<u8>())

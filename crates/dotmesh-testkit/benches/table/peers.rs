@@ -83,9 +83,12 @@ const DATA: &str = "/run/snapshot";
 /// Where rustic is when it is not on the PATH.
 const ELSEWHERE: &str = "/opt/rustic/bin";
 
-/// The tools that are installed.
+/// The tools that are installed; none of them when `BENCH_PEERS` is `none`.
 pub(crate) async fn installed(stage: &Stage) -> Vec<&'static Tool> {
     let mut installed = Vec::new();
+    if std::env::var("BENCH_PEERS").is_ok_and(|peers| peers == "none") {
+        return installed;
+    }
     for tool in TOOLS {
         let line = format!("PATH=$PATH:{ELSEWHERE} command -v {}", tool.program);
         if stage.alice.machine.run(&line).await.status.success() {

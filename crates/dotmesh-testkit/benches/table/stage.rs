@@ -113,9 +113,12 @@ impl Stage {
         }
         let before = (node.usage().await?, self.hub_usage().await?);
         let [received, sent] = self.counted().await?;
+        let profile = Profile::start(line)?;
         let start = Instant::now();
         let told = node.machine.run(line).await.success().stderr;
         let wall = seconds(start.elapsed());
+
+        drop(profile);
         let now = self.counted().await?;
         let counted = f64::max(now[0] - received, now[1] - sent);
         let after = (node.usage().await?, self.hub_usage().await?);
@@ -147,6 +150,35 @@ impl Stage {
         let received = fields.next().context("received bytes")?.parse()?;
         let sent = fields.nth(7).context("sent bytes")?.parse()?;
         Ok([received, sent])
+    }
+}
+
+/// What the whole machine does meanwhile, as `perf` sees it, in a file of the folder that `BENCH_PROFILE` names.
+struct Profile(std::process::Child);
+
+impl Profile {
+    fn start(line: &str) -> Result<Option<Self>> {
+        let Some(folder) = std::env::var_os("BENCH_PROFILE") else {
+            return Ok(None);
+        };
+        let folder = std::path::Path::new(&folder);
+        std::fs::create_dir_all(folder)?;
+        let name = format!("{} {line}.perf", std::fs::read_dir(folder)?.count());
+        let perf = std::process::Command::new("perf")
+            .args(["record", "-q", "-a", "-g", "-F", "499", "-o"])
+            .arg(folder.join(name.replace(' ', "-")))
+            .spawn()
+            .context("perf is not installed")?;
+        Ok(Some(Self(perf)))
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.0.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+        let _ = self.0.wait();
     }
 }
 

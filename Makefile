@@ -37,11 +37,12 @@ fuzz:
 	@scripts/setup.sh fuzz
 	$(CARGO) xtask fuzz $(or $(SECONDS),600) $(TARGET)
 
-# Parts of `transfer` are app, files, pages and growth. SCALE=0.1 is for trying the benchmark itself out.
+# Parts of `transfer` are app, files, pages and growth. SCALE=0.1 is for trying the benchmark itself out, PEERS=none leaves
+# all others out, and PROFILE=FOLDER keeps what perf sees of each transfer there.
 bench:
 	@scripts/setup.sh bench
 	$(CARGO) build --release --bins
-	BENCH_ONLY="$(ONLY)" BENCH_SCALE="$(or $(SCALE),1)" $(CARGO) bench --package dotmesh-testkit
+	BENCH_ONLY="$(ONLY)" BENCH_SCALE="$(or $(SCALE),1)" BENCH_PEERS="$(PEERS)" BENCH_PROFILE="$(abspath $(PROFILE))" $(CARGO) bench --package dotmesh-testkit
 
 # Pictures of the hub's pages, of the tutorial's states.
 screenshots:

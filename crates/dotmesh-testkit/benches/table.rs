@@ -1,7 +1,8 @@
 //! How fast Dotmesh is, as ratios of times measured side by side in one run, on machines of the testkit.
 //!
 //! Peers and we take turns within a round: what else the host does meets both. `BENCH_ONLY` chooses groups by their
-//! names, `BENCH_SCALE` makes the data smaller to try the benchmark itself out.
+//! names, `BENCH_SCALE` makes the data smaller to try the benchmark itself out, `BENCH_PEERS=none` leaves the peers out,
+//! and `BENCH_PROFILE` names a folder for profiles of our transfers.
 
 #[path = "table/app.rs"]
 mod app;

@@ -158,7 +158,8 @@ struct Profile(std::process::Child);
 
 impl Profile {
     fn start(line: &str) -> Result<Option<Self>> {
-        let Some(folder) = std::env::var_os("BENCH_PROFILE") else {
+        let folder = std::env::var_os("BENCH_PROFILE").filter(|folder| !folder.is_empty());
+        let Some(folder) = folder else {
             return Ok(None);
         };
         let folder = std::path::Path::new(&folder);

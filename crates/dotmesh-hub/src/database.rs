@@ -30,6 +30,7 @@ pub mod keys;
 pub mod leases;
 pub mod links;
 pub mod listing;
+mod lookup;
 pub mod names;
 pub mod notes;
 pub mod objects;

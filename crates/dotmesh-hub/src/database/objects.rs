@@ -1,18 +1,18 @@
-//! Where objects lie, which dots have them, and what an upload may refer to.
+//! What objects are added, which dots have them, and what an upload may refer to.
 //!
 //! There are very many objects, so nothing here costs a statement, or even a parameter, for each: lists
 //! travel as one value, and what holds for all objects of a pack is written once.
 
 use std::collections::HashMap;
 
-use dotmesh_api::hub_client::join;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId};
 use sqlx::AnyConnection;
 
-use super::frame_column::{FRAME_LENGTH, decode_frame, encode_frame};
+use super::frame_column::{FRAME_LENGTH, encode_frame};
 use super::garbage::{self, Deletions, Standing};
-use super::ids::{self, DotId, ObjectId, PackRow, UploadId, UserId};
+use super::ids::{DotId, ObjectId, PackRow, UploadId, UserId};
+use super::lookup::{Place, look_up, packs_of};
 use super::walk::Numbers;
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT, quotas};
 use crate::quota::Usage;
@@ -75,28 +75,6 @@ enum Borrowed {
     Pack(PackRow),
     Object(ObjectId),
 }
-
-/// A row of `objects`, but for its hash.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) id: ObjectId,
-    pub(super) kind: Kind,
-    pub(super) range: FrameRange,
-    pub(super) raw_length: u32,
-}
-
-/// Where the object at `at` of the hashes asked for is.
-struct Found {
-    at: usize,
-    place: Place,
-    pack: PackId,
-}
-
-/// A pack's list is read when at least so many of the objects looked for seem to be in it.
-const WORTH_A_LIST: usize = 128;
-
-/// So many objects are looked up before it is clear in which packs the others are.
-const PROBES: usize = 32;
 
 /// What a scope may do with a pack or an object.
 #[derive(Debug, Clone, Copy, Default)]
@@ -345,198 +323,6 @@ impl Database {
         }
         Ok(located)
     }
-
-    /// Finds objects by their hashes. One that was asked for twice is found twice.
-    async fn find(
-        &self,
-        connection: &mut AnyConnection,
-        owner: UserId,
-        hashes: &[ObjectHash],
-    ) -> Result<Vec<Found>, DatabaseError> {
-        let (listed, mut rest) = self.find_listed(owner, hashes, (0..hashes.len()).collect());
-        let mut places = self.seen(connection, listed, &mut rest).await?;
-        if rest.len() > PROBES * 2 {
-            let each = rest.len() / PROBES;
-            let (probes, others) = rest
-                .iter()
-                .enumerate()
-                .partition::<Vec<_>, _>(|(n, _)| n % each == 0);
-            let [probes, others] = [probes, others]
-                .map(|part| part.into_iter().map(|(_, at)| *at).collect::<Vec<_>>());
-            let probed = look_up(connection, owner, hashes, &probes).await?;
-            self.read_lists(connection, owner, &probed, each).await?;
-            places.extend(self.seen(connection, probed, &mut Vec::new()).await?);
-            let listed;
-            (listed, rest) = self.find_listed(owner, hashes, others);
-            places.extend(self.seen(connection, listed, &mut rest).await?);
-        }
-        let found = look_up(connection, owner, hashes, &rest).await?;
-        // One that was collected in between is as if it had not been found.
-        places.extend(self.seen(connection, found, &mut Vec::new()).await?);
-        Ok(places)
-    }
-
-    /// Reads the lists of the packs that many objects seem to be in, of which one in `each` was looked up.
-    async fn read_lists(
-        &self,
-        connection: &mut AnyConnection,
-        owner: UserId,
-        probed: &[(usize, Place)],
-        each: usize,
-    ) -> Result<(), DatabaseError> {
-        let mut hits: HashMap<PackRow, usize> = HashMap::new();
-        for (_, place) in probed {
-            *hits.entry(place.id.pack()).or_default() += 1;
-        }
-        hits.retain(|pack, hits| *hits * each >= WORTH_A_LIST && !self.pack_lists.has(*pack));
-        for pack in hits.into_keys() {
-            let list = read_list(connection, pack).await?;
-            self.pack_lists.put(owner, pack, list);
-        }
-        Ok(())
-    }
-
-    /// Those of some objects that lists tell of, and the others.
-    fn find_listed(
-        &self,
-        owner: UserId,
-        hashes: &[ObjectHash],
-        wanted: Vec<usize>,
-    ) -> (Vec<(usize, Place)>, Vec<usize>) {
-        let asked: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
-        let found = self.pack_lists.find(owner, &asked);
-        let (mut listed, mut rest) = (Vec::new(), Vec::new());
-        for (at, place) in wanted.into_iter().zip(found) {
-            match place {
-                Some(place) => listed.push((at, place)),
-                None => rest.push(at),
-            }
-        }
-        (listed, rest)
-    }
-
-    /// The objects whose packs are there; those of others go to `rest`.
-    async fn seen(
-        &self,
-        connection: &mut AnyConnection,
-        places: Vec<(usize, Place)>,
-        rest: &mut Vec<usize>,
-    ) -> Result<Vec<Found>, DatabaseError> {
-        let packs = packs_of(places.iter().map(|(_, place)| *place));
-        let names = pack_names(connection, &packs).await?;
-        for pack in packs.iter().filter(|pack| !names.contains_key(pack)) {
-            self.pack_lists.forget(PackRow(*pack));
-        }
-        let mut found = Vec::with_capacity(places.len());
-        for (at, place) in places {
-            match names.get(&place.id.pack().0) {
-                Some(pack) => found.push(Found {
-                    at,
-                    place,
-                    pack: *pack,
-                }),
-                None => rest.push(at),
-            }
-        }
-        Ok(found)
-    }
-}
-
-impl Found {
-    fn location(&self) -> Location {
-        Location {
-            pack: self.pack,
-            range: self.place.range,
-            raw_length: self.place.raw_length,
-        }
-    }
-}
-
-/// Looks those of the hashes up that are at `wanted`.
-async fn look_up(
-    connection: &mut AnyConnection,
-    owner: UserId,
-    hashes: &[ObjectHash],
-    wanted: &[usize],
-) -> Result<Vec<(usize, Place)>, DatabaseError> {
-    let mut found = Vec::new();
-    for wanted in wanted.chunks(ROWS_PER_STATEMENT) {
-        let hashes: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
-        let rows: Vec<(i64, ObjectId, Vec<u8>)> = sqlx::query_as(
-            "SELECT n.n, o.id, o.frame
-             FROM numbers n CROSS JOIN objects o
-             WHERE n.n < $3 AND o.owner = $1 AND o.hash = substr($2, n.n * 32 + 1, 32)",
-        )
-        .bind(owner)
-        .bind(join(&hashes))
-        .bind(hashes.len() as i64)
-        .fetch_all(&mut *connection)
-        .await?;
-        found.reserve(rows.len());
-        for (n, id, frame) in rows {
-            let at = wanted.get(ids::unsigned::<usize>(n)?);
-            let at = at.ok_or(DatabaseError::Damaged { what: "number" })?;
-            found.push((*at, Place::read(id, &frame)?));
-        }
-    }
-    Ok(found)
-}
-
-/// All objects of a pack.
-async fn read_list(
-    connection: &mut AnyConnection,
-    pack: PackRow,
-) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
-    let rows: Vec<(ObjectId, Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT id, hash, frame FROM objects WHERE id BETWEEN $1 AND $2")
-            .bind(ObjectId::of(pack, 0)?)
-            .bind(ObjectId::last_of(pack))
-            .fetch_all(connection)
-            .await?;
-    rows.into_iter()
-        .map(|(id, hash, frame)| Ok((ids::object_hash(&hash)?, Place::read(id, &frame)?)))
-        .collect()
-}
-
-impl Place {
-    fn read(id: ObjectId, frame: &[u8]) -> Result<Self, DatabaseError> {
-        let (kind, range, raw_length) = decode_frame(frame)?;
-        Ok(Self {
-            id,
-            kind,
-            range,
-            raw_length,
-        })
-    }
-}
-
-fn packs_of(places: impl Iterator<Item = Place>) -> Vec<i64> {
-    let mut packs: Vec<i64> = places.map(|place| place.id.pack().0).collect();
-    packs.sort_unstable();
-    packs.dedup();
-    packs
-}
-
-async fn pack_names(
-    connection: &mut AnyConnection,
-    packs: &[i64],
-) -> Result<HashMap<i64, PackId>, DatabaseError> {
-    if packs.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT p.id, p.name FROM json_each($1) j CROSS JOIN packs p WHERE p.id = j.value",
-    )
-    .bind(json(packs))
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|(id, name)| {
-            let name = name.try_into();
-            let name = name.map_err(|_| DatabaseError::Damaged { what: "pack name" })?;
-            Ok((id, PackId::from_bytes(name)))
-        })
-        .collect()
 }
 
 async fn marks(
@@ -725,7 +511,7 @@ pub(super) async fn add_members(
 }
 
 /// A list of numbers as one parameter.
-fn json(numbers: &[i64]) -> String {
+pub(super) fn json(numbers: &[i64]) -> String {
     use std::fmt::Write as _;
     let mut text = String::from("[");
     for (n, number) in numbers.iter().enumerate() {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dotmesh_model::ObjectHash;
 
 use super::ids::{PackRow, UserId};
-use super::objects::Place;
+use super::lookup::Place;
 
 /// Objects of all lists together: some 20 MiB.
 const MAX_OBJECTS: usize = 1 << 18;

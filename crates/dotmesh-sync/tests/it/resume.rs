@@ -182,6 +182,23 @@ proptest! {
     }
 }
 
+#[test]
+fn a_short_file_that_is_a_hole_is_resumed() {
+    let first = [
+        Action::Write {
+            at: 4,
+            size: 1,
+            seed: 0,
+        },
+        Action::Hole {
+            at: 4,
+            offset: 0,
+            length: 2,
+        },
+    ];
+    check(Some(&first), &[], &[(1, usize::MAX, false)]);
+}
+
 fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let words = std::iter::repeat_with(|| {

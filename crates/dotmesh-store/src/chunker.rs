@@ -27,7 +27,7 @@ impl Cutting {
     }
 }
 
-/// The smallest page of the databases that there are, but for embedded ones.
+/// Most databases' pages have so many bytes, or a multiple of it.
 pub const PAGE: u64 = 4 << 10;
 
 /// No chunk is smaller, except the last of a range.

@@ -248,18 +248,20 @@ impl Target {
                 deduplicated += length;
             }
         }
-        let slow = self.rate.is_limited();
-        let mut fast = FrameEncoder::new(if slow { Effort::Small } else { Effort::Fast });
-        let mut small = FrameEncoder::new(Effort::Small);
+        let effort = match self.rate.is_limited() {
+            true => Effort::Small,
+            false => Effort::Fast,
+        };
+        let (mut new, mut changed) = (FrameEncoder::new(effort), FrameEncoder::new(Effort::Small));
         let frames: Vec<Frame> = wanted
             .iter()
             .map(|(object, like)| match like {
-                Some(Like::Node(node)) => small.encode_against(object, node),
+                Some(Like::Node(node)) => changed.encode_against(object, node),
                 Some(like @ Like::Chunk { hash, skew, .. }) => match like.read() {
-                    Some(bytes) => small.encode_over(object, *hash, &bytes, *skew),
-                    None => small.encode(object),
+                    Some(bytes) => changed.encode_over(object, *hash, &bytes, *skew),
+                    None => changed.encode(object),
                 },
-                None => fast.encode(object),
+                None => new.encode(object),
             })
             .collect();
         let stored: u64 = frames.iter().map(|frame| frame.stored().len() as u64).sum();

@@ -18,6 +18,8 @@ mod hub;
 mod library;
 #[path = "table/measure.rs"]
 mod measure;
+#[path = "table/memory.rs"]
+mod memory;
 #[path = "table/peers.rs"]
 mod peers;
 #[path = "table/stage.rs"]
@@ -51,7 +53,7 @@ async fn main() -> Result<()> {
     };
     let size = app::Size(scale);
     let mut table = measure::Table::default();
-    let _memory = host::fill_memory()?;
+    let _memory = memory::fill()?;
     for group in groups {
         match group {
             "commit" => commands::commit(&mut table).await?,

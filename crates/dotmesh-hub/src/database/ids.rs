@@ -123,11 +123,6 @@ impl ObjectId {
             .ok_or(DatabaseError::Damaged { what: "number" })
     }
 
-    /// The highest id that an object of a pack can have.
-    pub(super) fn last_of(pack: PackRow) -> Self {
-        Self(pack.0 << NUMBER_BITS | ((1 << NUMBER_BITS) - 1))
-    }
-
     /// The pack that it is in.
     pub fn pack(self) -> PackRow {
         PackRow(self.0 >> NUMBER_BITS)

@@ -43,26 +43,23 @@ impl Database {
         hashes: &[ObjectHash],
     ) -> Result<Vec<Found>, DatabaseError> {
         let (listed, mut rest) = self.find_listed(owner, hashes, (0..hashes.len()).collect());
-        let mut places = self.seen(connection, listed, &mut rest).await?;
+        let mut found = self.present(connection, listed, &mut rest).await?;
         if rest.len() > PROBES * 2 {
             let each = rest.len() / PROBES;
-            let (probes, others) = rest
-                .iter()
-                .enumerate()
-                .partition::<Vec<_>, _>(|(n, _)| n % each == 0);
-            let [probes, others] = [probes, others]
-                .map(|part| part.into_iter().map(|(_, at)| *at).collect::<Vec<_>>());
+            let probes: Vec<usize> = rest.iter().step_by(each).copied().collect();
+            let others = (0..rest.len()).filter(|n| !n.is_multiple_of(each));
+            let others = others.map(|n| rest[n]).collect();
             let probed = look_up(connection, owner, hashes, &probes).await?;
             self.read_lists(connection, owner, &probed, each).await?;
-            places.extend(self.seen(connection, probed, &mut Vec::new()).await?);
+            found.extend(self.present(connection, probed, &mut Vec::new()).await?);
             let listed;
             (listed, rest) = self.find_listed(owner, hashes, others);
-            places.extend(self.seen(connection, listed, &mut rest).await?);
+            found.extend(self.present(connection, listed, &mut rest).await?);
         }
-        let found = look_up(connection, owner, hashes, &rest).await?;
+        let looked_up = look_up(connection, owner, hashes, &rest).await?;
         // One that was collected in between is as if it had not been found.
-        places.extend(self.seen(connection, found, &mut Vec::new()).await?);
-        Ok(places)
+        found.extend(self.present(connection, looked_up, &mut Vec::new()).await?);
+        Ok(found)
     }
 
     /// Reads the lists of the packs that many objects seem to be in, of which one in `each` was looked up.
@@ -105,7 +102,7 @@ impl Database {
     }
 
     /// The objects whose packs are there; those of others go to `rest`.
-    async fn seen(
+    async fn present(
         &self,
         connection: &mut AnyConnection,
         places: Vec<(usize, Place)>,
@@ -177,11 +174,12 @@ async fn read_list(
     pack: PackRow,
 ) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
     let rows: Vec<(ObjectId, Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT id, hash, frame FROM objects WHERE id BETWEEN $1 AND $2")
-            .bind(ObjectId::of(pack, 0)?)
-            .bind(ObjectId::last_of(pack))
-            .fetch_all(connection)
-            .await?;
+        sqlx::query_as(
+            "SELECT id, hash, frame FROM objects WHERE id BETWEEN $1 * 1048576 AND $1 * 1048576 + 1048575",
+        )
+        .bind(pack)
+        .fetch_all(connection)
+        .await?;
     rows.into_iter()
         .map(|(id, hash, frame)| Ok((ids::object_hash(&hash)?, Place::read(id, &frame)?)))
         .collect()

@@ -51,18 +51,17 @@ pub(super) fn content(
 ) -> Result<FileContent, SealError> {
     use std::os::fd::AsFd as _;
     let whole = 0..file.size;
+    let whole = std::slice::from_ref(&whole);
     let cutting = Cutting::of(file.size);
-    let (old, ranges, old_file) = match (&file.old, tree) {
-        (Some(old), Some(tree)) if Cutting::of(old.size) == cutting => (
+    let old = file.old.as_ref().zip(tree);
+    let changed = old.map_or(whole, |(old, _)| &old.ranges[..]);
+    let (old, ranges, old_file) = match old {
+        Some((old, tree)) if Cutting::of(old.size) == cutting => (
             BaseList::new(tree, old.size, old.content)?,
-            &old.ranges[..],
+            changed,
             old.file.as_ref(),
         ),
-        _ => (BaseList::empty(), std::slice::from_ref(&whole), None),
-    };
-    let changed = match (&file.old, tree) {
-        (Some(old), Some(_)) => &old.ranges[..],
-        _ => std::slice::from_ref(&whole),
+        _ => (BaseList::empty(), whole, None),
     };
     let cutter = Cutter {
         reader: Reader::new(file.file.as_fd(), &file.path, file.size),

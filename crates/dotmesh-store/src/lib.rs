@@ -21,5 +21,5 @@ pub use file_node::{FileChild, FileNode, Segment};
 pub use object::{Kind, MAX_OBJECT_LENGTH, Object, ROOT_SEAL, object_hash, seal};
 pub use pack::{Effort, Frame, FrameDecoder, FrameEncoder, PackError, PackReader, PackWriter};
 pub use pack_store::{FrameRange, PackId, PackStore, PackStoreError};
-pub use references::references;
+pub use references::{End, Named, Reference, named, references};
 pub use tree::{Entry, FileContent, Inode, InodeKind, Node, Root, TreeChild, TreeNode};

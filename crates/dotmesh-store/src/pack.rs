@@ -46,6 +46,9 @@ const ZSTD: u8 = 1;
 const DELTA: u8 = 2;
 const XOR: u8 = 3;
 
+/// What has not changed of a page is longer than this many bytes, mostly.
+const STRETCH: usize = 32;
+
 /// The length of what precedes the zstd frame of a XOR.
 const XOR_HEADER: usize = ObjectHash::LENGTH + 4;
 
@@ -155,20 +158,17 @@ impl<'a> FrameEncoder<'a> {
     ) -> Frame {
         let mut mixed = std::mem::take(&mut self.mixed);
         mix(object.bytes(), base_bytes, skew, &mut mixed);
-        let same = count_zeros(&mixed);
-        let worthwhile = same >= mixed.len() / 4 && base != object.hash();
+        let worthwhile = is_mostly_zero(&mixed) && base != object.hash();
         let smaller = worthwhile && self.compress(&mixed, XOR_HEADER);
-        let certain = same >= mixed.len() / 4 * 3;
         self.mixed = mixed;
         if !smaller {
             return self.encode(object);
         }
         let over = self.frame(object, Encoding::Xor { base, skew });
-        if certain {
+        if over.stored.len() <= object.bytes().len() / 4 {
             return over;
         }
-        // What has other content now, such as a log that is written anew, looks more at random when it is mixed with the
-        // old one.
+        // What had noise in it and has none any more is smaller by itself.
         let plain = self.encode(object);
         if plain.stored.len() < over.stored.len() {
             plain
@@ -435,11 +435,12 @@ fn mix(bytes: &[u8], base: &[u8], skew: i32, into: &mut Vec<u8>) {
     }
 }
 
-/// How many bytes are zero. The inner sums fit into bytes, so that many are counted at a time.
-fn count_zeros(bytes: &[u8]) -> usize {
-    let blocks = bytes.chunks(usize::from(u8::MAX));
-    let counts = blocks.map(|block| block.iter().map(|byte| u8::from(*byte == 0)).sum::<u8>());
-    counts.map(usize::from).sum()
+/// Whether half of it are stretches of zeros. Single ones say nothing: logs, of which one is written over another, have many bytes
+/// in common, and look more at random when they are mixed.
+fn is_mostly_zero(bytes: &[u8]) -> bool {
+    let (stretches, _) = bytes.as_chunks::<STRETCH>();
+    let zero = stretches.iter().filter(|stretch| **stretch == [0; STRETCH]);
+    zero.count() * STRETCH >= bytes.len() / 2
 }
 
 /// Yields the frames of a pack. Ends after the first error.

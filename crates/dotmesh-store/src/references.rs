@@ -8,40 +8,111 @@ use crate::file_node::{FileNode, Segment};
 use crate::object::Kind;
 use crate::tree::{FileContent, InodeKind, Node, Root, TreeNode};
 
+/// An object of a kind.
+pub type Reference = (Kind, ObjectHash);
+
+/// Where something ends in its file or directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// Before this byte.
+    Offset(u64),
+    /// With this name.
+    Name(Box<[u8]>),
+}
+
+/// What a node names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The object.
+    pub reference: Reference,
+    /// Where it ends. It begins where the one before it ends.
+    pub end: End,
+    /// It is a node of the same file or directory, below this one.
+    pub is_part: bool,
+}
+
 /// The objects that a verified object's bytes name, in their order. Validates the object on its own in full;
 /// that the levels, counts and sizes of several nodes agree shows when they are read together.
-pub fn references(kind: Kind, bytes: &[u8]) -> Result<Vec<(Kind, ObjectHash)>, InvalidNode> {
+pub fn references(kind: Kind, bytes: &[u8]) -> Result<Vec<Reference>, InvalidNode> {
+    let named = named(kind, bytes, None)?;
+    Ok(named.into_iter().map(|named| named.reference).collect())
+}
+
+/// The same with their places, for a node that begins at `after` in its file or directory, or at the beginning.
+pub fn named(kind: Kind, bytes: &[u8], after: Option<&End>) -> Result<Vec<Named>, InvalidNode> {
     match kind {
         Kind::Chunk if (1..=MAX_CHUNK).contains(&bytes.len()) => Ok(Vec::new()),
         Kind::Chunk => Err(InvalidNode::BadLength),
-        Kind::Root => Ok(vec![(Kind::TreeNode, Root::decode(bytes)?.tree)]),
-        Kind::FileNode => Ok(match FileNode::decode(bytes)? {
-            FileNode::Leaf(segments) => segments
-                .iter()
-                .filter_map(|segment| match segment {
-                    Segment::Data { hash, .. } => Some((Kind::Chunk, *hash)),
-                    Segment::Hole { .. } => None,
-                })
-                .collect(),
-            FileNode::Inner { children, .. } => children
-                .iter()
-                .map(|child| (Kind::FileNode, child.hash))
-                .collect(),
-        }),
-        Kind::TreeNode => Ok(match TreeNode::decode(bytes)? {
-            TreeNode::Leaf(entries) => entries
-                .iter()
-                .filter_map(|entry| reference(&entry.node))
-                .collect(),
-            TreeNode::Inner { children, .. } => children
-                .iter()
-                .map(|child| (Kind::TreeNode, child.hash))
-                .collect(),
-        }),
+        Kind::Root => Ok(vec![Named {
+            reference: (Kind::TreeNode, Root::decode(bytes)?.tree),
+            end: End::Offset(0),
+            is_part: false,
+        }]),
+        Kind::FileNode => Ok(in_file(FileNode::decode(bytes)?, after)),
+        Kind::TreeNode => Ok(in_directory(TreeNode::decode(bytes)?)),
     }
 }
 
-fn reference(node: &Node) -> Option<(Kind, ObjectHash)> {
+fn in_file(node: FileNode, after: Option<&End>) -> Vec<Named> {
+    let mut offset = match after {
+        Some(End::Offset(offset)) => *offset,
+        Some(End::Name(_)) | None => 0,
+    };
+    let mut advance = |length| {
+        // What cannot be is refused where nodes are read together.
+        offset = u64::saturating_add(offset, length);
+        End::Offset(offset)
+    };
+    match node {
+        FileNode::Leaf(segments) => segments
+            .iter()
+            .filter_map(|segment| {
+                let end = advance(segment.length());
+                match segment {
+                    Segment::Data { hash, .. } => Some(Named {
+                        reference: (Kind::Chunk, *hash),
+                        end,
+                        is_part: false,
+                    }),
+                    Segment::Hole { .. } => None,
+                }
+            })
+            .collect(),
+        FileNode::Inner { children, .. } => children
+            .iter()
+            .map(|child| Named {
+                reference: (Kind::FileNode, child.hash),
+                end: advance(child.length),
+                is_part: true,
+            })
+            .collect(),
+    }
+}
+
+fn in_directory(node: TreeNode) -> Vec<Named> {
+    match node {
+        TreeNode::Leaf(entries) => entries
+            .iter()
+            .filter_map(|entry| {
+                Some(Named {
+                    reference: reference(&entry.node)?,
+                    end: End::Name(entry.name.as_bytes().into()),
+                    is_part: false,
+                })
+            })
+            .collect(),
+        TreeNode::Inner { children, .. } => children
+            .iter()
+            .map(|child| Named {
+                reference: (Kind::TreeNode, child.hash),
+                end: End::Name(child.last.as_bytes().into()),
+                is_part: true,
+            })
+            .collect(),
+    }
+}
+
+fn reference(node: &Node) -> Option<Reference> {
     let Node::Inode(inode) = node else {
         return None;
     };

@@ -22,6 +22,8 @@ pub struct NewCommit {
     pub id: CommitId,
     /// Its parent's.
     pub parent: CommitId,
+    /// The root of its parent's tree, unless it is the first.
+    pub parent_root: Option<ObjectHash>,
     /// Who made it.
     pub author: String,
     /// When.
@@ -30,6 +32,15 @@ pub struct NewCommit {
     pub message: String,
     /// What travelled.
     pub sealed: SealedCommit,
+}
+
+/// What following commits need to know of one.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownCommit {
+    /// Its seal.
+    pub seal: ObjectHash,
+    /// The root of its tree.
+    pub root: ObjectHash,
 }
 
 /// Some of a commit's ancestry.
@@ -42,16 +53,16 @@ pub struct Ancestry {
 }
 
 impl Database {
-    /// The seals of those of the commits that the dot has.
-    pub async fn seals(
+    /// Those of the commits that the dot has.
+    pub async fn known_commits(
         &self,
         dot: DotId,
         commits: &[CommitId],
-    ) -> Result<HashMap<CommitId, ObjectHash>, DatabaseError> {
-        let mut seals = HashMap::with_capacity(commits.len());
+    ) -> Result<HashMap<CommitId, KnownCommit>, DatabaseError> {
+        let mut known = HashMap::with_capacity(commits.len());
         for commits in commits.chunks(ROWS_PER_STATEMENT) {
-            let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
-                "SELECT c.id, c.seal FROM numbers n CROSS JOIN commits c
+            let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+                "SELECT c.id, c.seal, c.root FROM numbers n CROSS JOIN commits c
                  WHERE n.n < $1 AND c.dot = $2 AND c.id = substr($3, n.n * 16 + 1, 16)",
             )
             .bind(commits.len() as i64)
@@ -59,11 +70,15 @@ impl Database {
             .bind(ids::joined(commits))
             .fetch_all(&self.readers)
             .await?;
-            for (id, seal) in rows {
-                seals.insert(ids::commit_id(&id)?, ids::object_hash(&seal)?);
+            for (id, seal, root) in rows {
+                let commit = KnownCommit {
+                    seal: ids::object_hash(&seal)?,
+                    root: ids::object_hash(&root)?,
+                };
+                known.insert(ids::commit_id(&id)?, commit);
             }
         }
-        Ok(seals)
+        Ok(known)
     }
 
     /// Whether the dot has a commit.

@@ -10,6 +10,7 @@ use sqlx::AnyConnection;
 use super::frame_column::decode_frame;
 use super::ids::{self, ObjectId, PackRow, UserId};
 use super::objects::{Location, json};
+use super::pack_lists::Listed;
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
 /// A row of `objects`, but for its hash.
@@ -28,8 +29,11 @@ pub(super) struct Found {
     pack: PackId,
 }
 
-/// A pack's list is read when at least so many of the objects looked for seem to be in it.
+/// A pack's list is read when at least so many of the objects looked for seem to be in it,
 const WORTH_A_LIST: usize = 128;
+
+/// and at least this part of its objects: reading one on the way costs so much less than finding one.
+const SHARE: usize = 4;
 
 /// So many objects are looked up before it is clear in which packs the others are.
 const PROBES: usize = 32;
@@ -42,8 +46,12 @@ impl Database {
         owner: UserId,
         hashes: &[ObjectHash],
     ) -> Result<Vec<Found>, DatabaseError> {
-        let (listed, mut rest) = self.find_listed(owner, hashes, (0..hashes.len()).collect());
+        let all = (0..hashes.len()).collect();
+        let (listed, mut rest, packs) = self.find_listed(owner, hashes, all);
         let mut found = self.present(connection, listed, &mut rest).await?;
+        if rest.len() > PROBES && are_all(connection, owner, &packs).await? {
+            return Ok(found);
+        }
         if rest.len() > PROBES * 2 {
             let each = rest.len() / PROBES;
             let probes: Vec<usize> = rest.iter().step_by(each).copied().collect();
@@ -53,7 +61,7 @@ impl Database {
             self.read_lists(connection, owner, &probed, each).await?;
             found.extend(self.present(connection, probed, &mut Vec::new()).await?);
             let listed;
-            (listed, rest) = self.find_listed(owner, hashes, others);
+            (listed, rest, _) = self.find_listed(owner, hashes, others);
             found.extend(self.present(connection, listed, &mut rest).await?);
         }
         let looked_up = look_up(connection, owner, hashes, &rest).await?;
@@ -75,30 +83,33 @@ impl Database {
             *hits.entry(place.id.pack()).or_default() += 1;
         }
         hits.retain(|pack, hits| *hits * each >= WORTH_A_LIST && !self.pack_lists.has(*pack));
-        for pack in hits.into_keys() {
-            let list = read_list(connection, pack).await?;
-            self.pack_lists.put(owner, pack, list);
+        let packs: Vec<i64> = hits.keys().map(|pack| pack.0).collect();
+        for (pack, objects) in lengths(connection, &packs).await? {
+            if hits[&pack] * each * SHARE >= objects {
+                let list = read_list(connection, pack).await?;
+                self.pack_lists.put(owner, pack, list);
+            }
         }
         Ok(())
     }
 
-    /// Those of some objects that lists tell of, and the others.
+    /// Those of some objects that lists tell of, the others, and the packs that these are not in.
     fn find_listed(
         &self,
         owner: UserId,
         hashes: &[ObjectHash],
         wanted: Vec<usize>,
-    ) -> (Vec<(usize, Place)>, Vec<usize>) {
+    ) -> (Vec<(usize, Place)>, Vec<usize>, Vec<PackRow>) {
         let asked: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
-        let found = self.pack_lists.find(owner, &asked);
+        let Listed { places, packs } = self.pack_lists.find(owner, &asked);
         let (mut listed, mut rest) = (Vec::new(), Vec::new());
-        for (at, place) in wanted.into_iter().zip(found) {
+        for (at, place) in wanted.into_iter().zip(places) {
             match place {
                 Some(place) => listed.push((at, place)),
                 None => rest.push(at),
             }
         }
-        (listed, rest)
+        (listed, rest, packs)
     }
 
     /// The objects whose packs are there; those of others go to `rest`.
@@ -166,6 +177,43 @@ pub(super) async fn look_up(
         }
     }
     Ok(found)
+}
+
+/// Whether an owner has no objects but in these packs.
+async fn are_all(
+    connection: &mut AnyConnection,
+    owner: UserId,
+    packs: &[PackRow],
+) -> Result<bool, DatabaseError> {
+    let packs: Vec<i64> = packs.iter().map(|pack| pack.0).collect();
+    let another: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM packs WHERE owner = $1 AND objects > 0
+         AND id NOT IN (SELECT value FROM json_each($2)) LIMIT 1",
+    )
+    .bind(owner)
+    .bind(json(&packs))
+    .fetch_optional(connection)
+    .await?;
+    Ok(another.is_none())
+}
+
+/// How many objects those of some packs have that are there.
+async fn lengths(
+    connection: &mut AnyConnection,
+    packs: &[i64],
+) -> Result<Vec<(PackRow, usize)>, DatabaseError> {
+    if packs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(PackRow, i64)> = sqlx::query_as(
+        "SELECT p.id, p.objects FROM json_each($1) j CROSS JOIN packs p WHERE p.id = j.value",
+    )
+    .bind(json(packs))
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|(pack, objects)| Ok((pack, ids::unsigned(objects)?)))
+        .collect()
 }
 
 /// All objects of a pack.

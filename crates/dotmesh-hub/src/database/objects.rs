@@ -3,7 +3,7 @@
 //! There are very many objects, so nothing here costs a statement, or even a parameter, for each: lists
 //! travel as one value, and what holds for all objects of a pack is written once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId};
@@ -171,7 +171,7 @@ impl Database {
         }
         let mut lists = Vec::with_capacity(packs.len());
         for (name, objects) in packs {
-            lists.extend(add_pack(&mut tx, owner, upload, *name, objects).await?);
+            lists.push(add_pack(&mut tx, owner, upload, *name, objects).await?);
         }
         if !packs.is_empty()
             && let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await?
@@ -353,14 +353,14 @@ async fn marks(
     Ok(marks.collect())
 }
 
-/// Adds a pack, and returns what it lists, if that is all of its objects.
+/// Adds a pack, and returns what it lists.
 async fn add_pack(
     connection: &mut AnyConnection,
     owner: UserId,
     upload: UploadId,
     name: PackId,
     objects: &[NewObject],
-) -> Result<Option<(PackRow, Vec<(ObjectHash, Place)>)>, DatabaseError> {
+) -> Result<(PackRow, Vec<(ObjectHash, Place)>), DatabaseError> {
     // Frames lie one after the other.
     let ends = objects
         .iter()
@@ -401,19 +401,6 @@ async fn add_pack(
         .execute(&mut *connection)
         .await?;
     note_pack(connection, upload, pack).await?;
-    if added < objects.len() as u64 {
-        // Another upload was faster with some of them.
-        let hashes: Vec<ObjectHash> = objects.iter().map(|object| object.hash).collect();
-        let wanted: Vec<usize> = (0..hashes.len()).collect();
-        let all = look_up(connection, owner, &hashes, &wanted).await?;
-        let others: Vec<ObjectId> = all
-            .iter()
-            .map(|(_, place)| place.id)
-            .filter(|id| id.pack() != pack)
-            .collect();
-        note_objects(connection, upload, &others).await?;
-        return Ok(None);
-    }
     let list = objects.iter().enumerate().map(|(number, object)| {
         let place = Place {
             id: ObjectId::of(pack, number)?,
@@ -423,8 +410,20 @@ async fn add_pack(
         };
         Ok((object.hash, place))
     });
-    let list: Vec<_> = list.collect::<Result<_, DatabaseError>>()?;
-    Ok(Some((pack, list)))
+    let mut list: Vec<_> = list.collect::<Result<_, DatabaseError>>()?;
+    if added < objects.len() as u64 {
+        // Another upload was faster with some of them.
+        let hashes: Vec<ObjectHash> = objects.iter().map(|object| object.hash).collect();
+        let wanted: Vec<usize> = (0..hashes.len()).collect();
+        let all = look_up(connection, owner, &hashes, &wanted).await?;
+        let others = all.iter().filter(|(_, place)| place.id.pack() != pack);
+        let (others, ids): (HashSet<usize>, Vec<ObjectId>) =
+            others.map(|(at, place)| (*at, place.id)).unzip();
+        note_objects(connection, upload, &ids).await?;
+        let mut at = 0..;
+        list.retain(|_| at.next().is_some_and(|at| !others.contains(&at)));
+    }
+    Ok((pack, list))
 }
 
 async fn note_pack(

@@ -2,7 +2,8 @@
 //! after another costs much less than finding each of them by its hash.
 //!
 //! A pack is never given more objects, loses none but with all others, and its row's number is not given out again: a
-//! list is right as long as the pack's row is there, which is for the caller to see.
+//! list is right as long as the pack's row is there, which is for the caller to see. Where all packs of an owner's are listed,
+//! what is not in the lists is nowhere.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +23,8 @@ pub(super) struct PackLists(Arc<Mutex<Lists>>);
 #[derive(Default)]
 struct Lists {
     packs: HashMap<PackRow, List>,
-    /// Where an object may be, by the beginning of its hash.
-    beginnings: HashMap<u64, (PackRow, u32)>,
+    /// Where an object is, by the beginning of its hash. No two that are listed share it.
+    beginnings: HashMap<(UserId, u64), (PackRow, u32)>,
     objects: usize,
     /// Counts uses, so that the list that was not used for longest goes first.
     uses: u64,
@@ -35,12 +36,24 @@ struct List {
     used: u64,
 }
 
+/// What an owner's lists tell.
+pub(super) struct Listed {
+    /// For each hash that was asked for, where the object is.
+    pub(super) places: Vec<Option<Place>>,
+    /// The packs that are listed: they have no other of these objects.
+    pub(super) packs: Vec<PackRow>,
+}
+
 impl PackLists {
-    /// Where an owner's objects are, as far as the lists tell: for each hash its place.
-    pub(super) fn find(&self, owner: UserId, hashes: &[ObjectHash]) -> Vec<Option<Place>> {
+    /// Looks for an owner's objects.
+    pub(super) fn find(&self, owner: UserId, hashes: &[ObjectHash]) -> Listed {
         let mut lists = self.lock();
         lists.uses += 1;
-        hashes.iter().map(|hash| lists.find(owner, *hash)).collect()
+        let packs = lists.packs.iter().filter(|(_, list)| list.owner == owner);
+        Listed {
+            packs: packs.map(|(pack, _)| *pack).collect(),
+            places: hashes.iter().map(|hash| lists.find(owner, *hash)).collect(),
+        }
     }
 
     pub(super) fn has(&self, pack: PackRow) -> bool {
@@ -66,11 +79,11 @@ impl PackLists {
 
 impl Lists {
     fn find(&mut self, owner: UserId, hash: ObjectHash) -> Option<Place> {
-        let (pack, at) = *self.beginnings.get(&beginning(hash))?;
+        let (pack, at) = *self.beginnings.get(&beginning(owner, hash))?;
         let list = self.packs.get_mut(&pack)?;
         list.used = self.uses;
         let (listed, place) = list.objects.get(at as usize)?;
-        (*listed == hash && list.owner == owner).then_some(*place)
+        (*listed == hash).then_some(*place)
     }
 
     fn put(&mut self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, Place)>) {
@@ -82,10 +95,18 @@ impl Lists {
             };
             self.forget(*pack);
         }
-        self.objects += objects.len();
-        for (at, (hash, _)) in (0..).zip(&objects) {
-            self.beginnings.insert(beginning(*hash), (pack, at));
+        for (hash, _) in &objects {
+            // An object is in one pack at a time: what is in the way is of one that is gone.
+            if let Some((other, _)) = self.beginnings.get(&beginning(owner, *hash)) {
+                self.forget(*other);
+            }
         }
+        let places = (0..).map(|at| (pack, at));
+        let beginnings = objects.iter().map(|(hash, _)| beginning(owner, *hash));
+        let before = self.beginnings.len();
+        self.beginnings.extend(beginnings.zip(places));
+        let all_differ = self.beginnings.len() == before + objects.len();
+        self.objects += objects.len();
         let used = self.uses;
         let list = List {
             owner,
@@ -93,6 +114,10 @@ impl Lists {
             used,
         };
         self.packs.insert(pack, list);
+        if !all_differ {
+            // Somebody took pains to find two such hashes.
+            self.forget(pack);
+        }
     }
 
     fn forget(&mut self, pack: PackRow) {
@@ -101,21 +126,14 @@ impl Lists {
         };
         self.objects -= list.objects.len();
         for (hash, _) in &list.objects {
-            let beginning = beginning(*hash);
-            if self
-                .beginnings
-                .get(&beginning)
-                .is_some_and(|(there, _)| *there == pack)
-            {
-                self.beginnings.remove(&beginning);
-            }
+            self.beginnings.remove(&beginning(list.owner, *hash));
         }
     }
 }
 
-fn beginning(hash: ObjectHash) -> u64 {
+fn beginning(owner: UserId, hash: ObjectHash) -> (UserId, u64) {
     let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    (owner, u64::from_le_bytes([a, b, c, d, e, f, g, h]))
 }
 
 #[cfg(test)]
@@ -150,46 +168,56 @@ mod tests {
             steps in prop::collection::vec((0..4i64, 0..2i64, prop::option::of(prop::collection::btree_set(0..20u8, 0..10))), 0..30),
         ) {
             let lists = PackLists::default();
-            let mut model: BTreeMap<i64, (i64, Vec<u8>)> = BTreeMap::new();
-            // A list may be in the way of another.
-            let mut listed_twice = BTreeSet::new();
+            let mut model: BTreeMap<PackRow, (UserId, BTreeSet<u8>)> = BTreeMap::new();
             for (pack, owner, objects) in steps {
-                let row = PackRow(pack);
+                let (pack, owner) = (PackRow(pack), UserId(owner));
+                model.remove(&pack);
                 match objects {
-                    None => {
-                        lists.forget(row);
-                        model.remove(&pack);
-                    }
+                    None => lists.forget(pack),
                     Some(objects) => {
-                        let objects: Vec<u8> = objects.into_iter().collect();
-                        let list = objects.iter().enumerate().map(|(n, o)| (hash(*o), place(row, n)));
-                        lists.put(UserId(owner), row, list.collect());
-                        model.remove(&pack);
-                        let others = model.values().flat_map(|(_, list)| list);
-                        listed_twice.extend(others.filter(|object| objects.contains(object)).copied());
+                        let list = objects.iter().enumerate().map(|(n, o)| (hash(*o), place(pack, n)));
+                        lists.put(owner, pack, list.collect());
+                        model.retain(|_, (whose, others)| *whose != owner || others.is_disjoint(&objects));
                         model.insert(pack, (owner, objects));
                     }
                 }
-                for owner in 0..2 {
+                for owner in [UserId(0), UserId(1)] {
                     let hashes: Vec<ObjectHash> = (0..20).map(hash).collect();
-                    let found = lists.find(UserId(owner), &hashes);
-                    for (object, found) in (0..20u8).zip(found) {
-                        let has = |list: &(i64, Vec<u8>)| list.0 == owner && list.1.contains(&object);
-                        match found {
-                            Some(place) => {
-                                let list = &model[&place.id.pack().0];
-                                prop_assert!(has(list));
-                                prop_assert_eq!(list.1[place.id.number()], object);
-                            }
-                            None => prop_assert!(
-                                listed_twice.contains(&object) || !model.values().any(has)
-                            ),
-                        }
+                    let mut listed = lists.find(owner, &hashes);
+                    let of_owner = || model.iter().filter(|(_, (whose, _))| *whose == owner);
+                    listed.packs.sort_unstable();
+                    prop_assert_eq!(listed.packs, of_owner().map(|(pack, _)| *pack).collect::<Vec<_>>());
+                    for (object, found) in (0..20).zip(listed.places) {
+                        let there = of_owner().find_map(|(pack, (_, objects))| {
+                            let number = objects.iter().position(|there| *there == object)?;
+                            Some(place(*pack, number).id)
+                        });
+                        prop_assert_eq!(found.map(|place| place.id), there);
                     }
                 }
-                prop_assert_eq!(lists.lock().objects, model.values().map(|(_, list)| list.len()).sum::<usize>());
+                let objects = model.values().map(|(_, objects)| objects.len()).sum::<usize>();
+                prop_assert_eq!(lists.lock().objects, objects);
+                prop_assert_eq!(lists.lock().beginnings.len(), objects);
             }
         }
+    }
+
+    #[test]
+    fn a_list_with_two_hashes_that_begin_the_same_is_not_kept() {
+        let lists = PackLists::default();
+        let pack = PackRow(1);
+        let [one, other] = [1, 2].map(|last| {
+            let mut bytes = [7; 32];
+            bytes[31] = last;
+            ObjectHash::from_bytes(bytes)
+        });
+        lists.put(
+            UserId(1),
+            pack,
+            vec![(one, place(pack, 0)), (other, place(pack, 1))],
+        );
+        let listed = lists.find(UserId(1), &[one, other]);
+        assert!(listed.packs.is_empty() && listed.places.iter().all(Option::is_none));
     }
 
     #[test]
@@ -212,11 +240,14 @@ mod tests {
             first
         };
         let [first, second, third] = [1, 2, 3].map(put);
-        assert!(lists.find(UserId(1), &[first])[0].is_some());
-        assert!(lists.find(UserId(1), &[third])[0].is_some());
+        let find = |hashes: &[ObjectHash]| {
+            let listed = lists.find(UserId(1), hashes).places;
+            listed.iter().map(Option::is_some).collect::<Vec<_>>()
+        };
+        assert_eq!(find(&[first]), [true]);
+        assert_eq!(find(&[third]), [true]);
         let fourth = put(4);
-        let there = lists.find(UserId(1), &[first, second, third, fourth]);
-        let there: Vec<bool> = there.iter().map(Option::is_some).collect();
+        let there = find(&[first, second, third, fourth]);
         assert_eq!(there, [true, false, true, true]);
     }
 }

@@ -2,29 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_model::ObjectHash;
-use dotmesh_store::Kind;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::ids::PackRow;
-use super::objects::{Known, Location};
+use super::objects::Known;
 use super::{Database, DatabaseError};
 
 /// A walk. Dropping it forgets what it has reached.
 #[derive(Debug)]
 pub struct Walk {
     reached: BTreeMap<PackRow, Numbers>,
-    pending: Vec<PendingNode>,
     _turn: OwnedSemaphorePermit,
-}
-
-/// A node that was reached and not yet read.
-#[derive(Debug, Clone, Copy)]
-pub struct PendingNode {
-    /// Its hash.
-    pub hash: ObjectHash,
-    /// Where its bytes are.
-    pub location: Location,
 }
 
 /// A set of numbers of objects in a pack.
@@ -40,38 +28,16 @@ impl Database {
         let turn = self.walk_turns.clone().acquire_owned().await;
         Ok(Walk {
             reached: BTreeMap::new(),
-            pending: Vec::new(),
             _turn: turn.map_err(|_| DatabaseError::Failed(sqlx::Error::PoolClosed))?,
         })
     }
 }
 
 impl Walk {
-    /// Notes an object as reached. If it is a node, it is to be read; chunks refer to nothing.
-    pub fn reach(&mut self, hash: ObjectHash, known: &Known) {
+    /// Notes an object as reached; `false` when it was before.
+    pub fn reach(&mut self, known: &Known) -> bool {
         let pack = self.reached.entry(known.id.pack()).or_default();
-        if pack.insert(known.id.number()) && known.kind != Kind::Chunk {
-            let location = known.location;
-            self.pending.push(PendingNode { hash, location });
-        }
-    }
-
-    /// How many nodes are still to be read.
-    pub fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Takes some nodes to be read, at least one unless the walk is at its end. The last reached come first:
-    /// so few are pending at a time.
-    pub fn take(&mut self, count: usize, length: u64) -> Vec<PendingNode> {
-        let mut sum = 0;
-        let fitting = self.pending.iter().rev().take(count).take_while(|node| {
-            sum += u64::from(node.location.raw_length);
-            sum <= length
-        });
-        let fitting = fitting.count().max(1);
-        let rest = self.pending.len().saturating_sub(fitting);
-        self.pending.split_off(rest)
+        pack.insert(known.id.number())
     }
 
     /// What was reached, by pack.

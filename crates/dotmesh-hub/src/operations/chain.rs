@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::SealedCommit;
 use dotmesh_model::commit::InvalidRecord;
-use dotmesh_model::{CommitId, CommitRecord, ObjectHash};
+use dotmesh_model::{CommitId, CommitRecord};
 use dotmesh_store::{ROOT_SEAL, seal};
 
-use crate::database::commits::NewCommit;
+use crate::database::commits::{KnownCommit, NewCommit};
 
 /// Why pushed commits are refused.
 #[derive(Debug, thiserror::Error)]
@@ -88,35 +88,38 @@ pub fn named(commits: &[ReadCommit]) -> Vec<CommitId> {
     named
 }
 
-/// Verifies commits, oldest first, against the `known` seals of the dot. Returns those that are new.
+/// Verifies commits, oldest first, against those `known` of the dot. Returns those that are new.
 pub fn verify(
     commits: Vec<ReadCommit>,
-    known: &HashMap<CommitId, ObjectHash>,
+    known: &HashMap<CommitId, KnownCommit>,
 ) -> Result<Vec<NewCommit>, ChainError> {
-    let mut pushed: HashMap<CommitId, ObjectHash> = HashMap::new();
+    let mut pushed: HashMap<CommitId, KnownCommit> = HashMap::new();
     let mut new = Vec::new();
     for ReadCommit { record, sealed } in commits {
         let (id, parent) = (record.id, record.parent);
-        let parent_seal = if parent == CommitId::ROOT {
-            ROOT_SEAL
-        } else {
-            *pushed
-                .get(&parent)
-                .or(known.get(&parent))
-                .ok_or(ChainError::NoParent { id, parent })?
+        let before = match pushed.get(&parent).or(known.get(&parent)) {
+            _ if parent == CommitId::ROOT => None,
+            None => return Err(ChainError::NoParent { id, parent }),
+            before => before.copied(),
         };
+        let parent_seal = before.map_or(ROOT_SEAL, |before| before.seal);
         if seal(parent_seal, sealed.record.as_bytes(), sealed.root) != sealed.seal {
             return Err(ChainError::WrongSeal { id });
         }
-        if pushed.insert(id, sealed.seal).is_some() {
+        let commit = KnownCommit {
+            seal: sealed.seal,
+            root: sealed.root,
+        };
+        if pushed.insert(id, commit).is_some() {
             return Err(ChainError::Twice { id });
         }
         match known.get(&id) {
-            Some(seal) if *seal == sealed.seal => {}
+            Some(commit) if commit.seal == sealed.seal => {}
             Some(_) => return Err(ChainError::OtherCommit { id }),
             None => new.push(NewCommit {
                 id,
                 parent,
+                parent_root: before.map(|before| before.root),
                 author: record.author,
                 time: record.time,
                 message: record.message,

@@ -1,13 +1,21 @@
 //! The walk over all that pushed commits refer to: whether everything is there and may be referred to.
+//!
+//! It costs what has changed: each node is read beside those in whose place it is in the tree of the commit's parent. What
+//! these name needs no look: the dot has it, or the walk over the parent sees to it. Which nodes are compared makes the walk fast or slow, never
+//! right or wrong.
+
+mod compare;
 
 use std::collections::BTreeSet;
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{FrameDecoder, Kind, PackStore, PackStoreError, references};
+use dotmesh_store::{End, FrameDecoder, Kind, Named, PackStoreError, named};
 
+use self::compare::{Came, New, Old, Placed, compare};
 use super::frames::read_frames;
-use crate::database::objects::Scope;
-use crate::database::walk::{PendingNode, Walk};
+use crate::database::commits::NewCommit;
+use crate::database::objects::{Location, Scope};
+use crate::database::walk::Walk;
 use crate::error::HubError;
 use crate::state::Hub;
 
@@ -15,10 +23,10 @@ use crate::state::Hub;
 const NODES: usize = 256;
 
 /// Nodes that wait to be read. Those of a real tree are few; only one made to use up memory has so many.
-const MAX_PENDING: usize = 1 << 19;
+const MAX_PENDING: usize = 1 << 18;
 
-/// Bytes of nodes in memory at once; a single one may be larger than its share.
-const BATCH_LENGTH: u64 = 8 << 20;
+/// Bytes of nodes in memory at once, and about as many of those beside them; a single one may be larger than its share.
+const BATCH_LENGTH: u64 = 4 << 20;
 
 /// Hashes looked up at once.
 const HASHES: usize = 8192;
@@ -29,28 +37,27 @@ const MAX_MISSING: usize = 1000;
 /// Missing objects that the answer names.
 const SHOWN: usize = 3;
 
-/// Walks from the roots over all that is not yet the dot's, and leaves in `walk` what has to become so.
+/// Walks over all of the commits' trees that is not yet the dot's, and leaves in `walk` what has to become so.
 ///
-/// What is the dot's already is not entered: with an object, a dot has all that it refers to.
+/// What is the dot's already is not entered: with an object, a dot has all that it refers to. Parents come before their
+/// children: each tree is walked on the strength of those before it, never the other way round.
 pub async fn walk_closure(
     hub: &Hub,
     walk: &mut Walk,
     scope: Scope,
-    roots: impl IntoIterator<Item = ObjectHash>,
+    commits: &[NewCommit],
 ) -> Result<(), HubError> {
-    let mut missing = BTreeSet::new();
-    let roots: Vec<_> = roots.into_iter().map(|hash| (Kind::Root, hash)).collect();
-    reach(hub, walk, scope, &roots, &mut missing).await?;
-    while missing.len() < MAX_MISSING && walk.pending() > 0 {
-        let nodes = walk.take(NODES, BATCH_LENGTH);
-        let referred = read_references(&hub.packs, &nodes).await?;
-        reach(hub, walk, scope, &referred, &mut missing).await?;
-        if walk.pending() > MAX_PENDING {
-            let what = "nodes of a tree that wait to be read";
-            let limit = MAX_PENDING;
-            return Err(HubError::TooLarge { what, limit });
-        }
+    let mut walker = Walker {
+        hub,
+        scope,
+        walk,
+        pending: Vec::new(),
+        missing: BTreeSet::new(),
+    };
+    for commit in commits {
+        walker.walk_tree(commit).await?;
     }
+    let missing = walker.missing;
     if missing.is_empty() {
         return Ok(());
     }
@@ -61,58 +68,133 @@ pub async fn walk_closure(
     })
 }
 
-async fn reach(
-    hub: &Hub,
-    walk: &mut Walk,
+struct Walker<'a> {
+    hub: &'a Hub,
     scope: Scope,
-    referred: &[(Kind, ObjectHash)],
-    missing: &mut BTreeSet<ObjectHash>,
-) -> Result<(), HubError> {
-    for referred in referred.chunks(HASHES) {
-        let hashes: Vec<ObjectHash> = referred.iter().map(|(_, hash)| *hash).collect();
-        let usable = hub.database.usable(scope, &hashes).await?;
-        for ((kind, hash), known) in referred.iter().zip(usable) {
-            match known {
-                None => {
-                    missing.insert(*hash);
-                }
-                Some(known) if known.kind != *kind => {
-                    return Err(HubError::WrongKind { hash: *hash });
-                }
-                Some(known) if known.member => {}
-                Some(known) => walk.reach(*hash, &known),
-            }
-        }
-    }
-    Ok(())
+    walk: &'a mut Walk,
+    pending: Vec<Pending>,
+    missing: BTreeSet<ObjectHash>,
 }
 
-/// What the nodes refer to, each object once. Their bytes are verified again: what a push relies on must
-/// not be what a failing disk made of it.
-async fn read_references(
-    packs: &PackStore,
-    nodes: &[PendingNode],
-) -> Result<Vec<(Kind, ObjectHash)>, HubError> {
-    let wanted: Vec<_> = nodes
-        .iter()
-        .map(|node| (node.hash, node.location))
-        .collect();
-    let frames = read_frames(packs, &wanted).await?;
-    tokio::task::spawn_blocking(move || {
-        let mut referred = Vec::new();
-        let mut decoder = FrameDecoder::default();
-        for (frame, (hash, location)) in frames.iter().zip(wanted) {
-            // It was whole when it was taken: now the fault is the hub's.
-            let object = decoder.object(frame).map_err(|_| PackStoreError::Damaged {
-                pack: location.pack,
-            })?;
-            let found = references(object.kind(), object.bytes())
-                .map_err(|source| HubError::Node { hash, source })?;
-            referred.extend(found);
+/// A node that was reached and not yet read.
+struct Pending {
+    node: Placed,
+    location: Location,
+    beside: Vec<Placed>,
+}
+
+impl Walker<'_> {
+    async fn walk_tree(&mut self, commit: &NewCommit) -> Result<(), HubError> {
+        let at_beginning = |hash| Placed { hash, after: None };
+        let root = Came {
+            reference: (Kind::Root, commit.sealed.root),
+            after: None,
+            beside: commit.parent_root.map(at_beginning).into_iter().collect(),
+        };
+        self.reach(vec![root]).await?;
+        while self.missing.len() < MAX_MISSING && !self.pending.is_empty() {
+            let nodes = self.take();
+            let old = self.read_old(&nodes).await?;
+            let new = self.read_new(nodes).await?;
+            let came = tokio::task::spawn_blocking(move || compare(&new, &old));
+            self.reach(came.await?).await?;
+            if self.pending.len() > MAX_PENDING {
+                let what = "nodes of a tree that wait to be read";
+                let limit = MAX_PENDING;
+                return Err(HubError::TooLarge { what, limit });
+            }
         }
-        referred.sort_unstable();
-        referred.dedup();
-        Ok(referred)
-    })
-    .await?
+        Ok(())
+    }
+
+    /// Takes some nodes to be read, at least one. The last reached come first: so few are pending at a time.
+    fn take(&mut self) -> Vec<Pending> {
+        let mut sum = 0;
+        let fitting = self.pending.iter().rev().take(NODES).take_while(|node| {
+            sum += u64::from(node.location.raw_length);
+            sum <= BATCH_LENGTH
+        });
+        let fitting = fitting.count().max(1);
+        let rest = self.pending.len().saturating_sub(fitting);
+        self.pending.split_off(rest)
+    }
+
+    /// Notes what is there and what is missing. Nodes have to be read; chunks refer to nothing.
+    async fn reach(&mut self, came: Vec<Came>) -> Result<(), HubError> {
+        let hashes: Vec<ObjectHash> = came.iter().map(|came| came.reference.1).collect();
+        let mut usable = Vec::with_capacity(hashes.len());
+        for hashes in hashes.chunks(HASHES) {
+            usable.extend(self.hub.database.usable(self.scope, hashes).await?);
+        }
+        for (came, known) in came.into_iter().zip(usable) {
+            let (kind, hash) = came.reference;
+            match known {
+                None => {
+                    self.missing.insert(hash);
+                }
+                Some(known) if known.kind != kind => return Err(HubError::WrongKind { hash }),
+                Some(known) if known.member => {}
+                Some(known) => {
+                    if self.walk.reach(&known) && kind != Kind::Chunk {
+                        let after = came.after;
+                        self.pending.push(Pending {
+                            node: Placed { hash, after },
+                            location: known.location,
+                            beside: came.beside,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_new(&self, nodes: Vec<Pending>) -> Result<Vec<New>, HubError> {
+        let placed = nodes.iter().map(|node| (node.node.clone(), node.location));
+        let read = self.read(placed.collect()).await?;
+        let new = nodes.into_iter().zip(read).map(|(node, named)| New {
+            after: node.node.after,
+            named,
+            beside: node.beside,
+        });
+        Ok(new.collect())
+    }
+
+    /// Reads the nodes beside some. A damaged one does not keep anybody from pushing another.
+    async fn read_old(&self, nodes: &[Pending]) -> Result<Old, HubError> {
+        let old: BTreeSet<&Placed> = nodes.iter().flat_map(|node| &node.beside).collect();
+        let hashes: Vec<ObjectHash> = old.iter().map(|old| old.hash).collect();
+        let usable = self.hub.database.usable(self.scope, &hashes).await?;
+        let there = old.into_iter().zip(usable);
+        let there = there.filter_map(|(old, known)| Some((old.clone(), known?.location)));
+        let there: Vec<_> = there.collect();
+        let placed: Vec<Placed> = there.iter().map(|(placed, _)| placed.clone()).collect();
+        let read = self.read(there).await.unwrap_or_default();
+        Ok(placed.into_iter().zip(read).collect())
+    }
+
+    /// Reads nodes. Their bytes are verified again: what a push relies on must not be what a failing disk made of it.
+    async fn read(&self, nodes: Vec<(Placed, Location)>) -> Result<Vec<Vec<Named>>, HubError> {
+        let wanted: Vec<_> = nodes
+            .iter()
+            .map(|(node, location)| (node.hash, *location))
+            .collect();
+        let frames = read_frames(&self.hub.packs, &wanted).await?;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut decoder = FrameDecoder::default();
+            let mut all = Vec::with_capacity(nodes.len());
+            for (frame, (node, location)) in frames.iter().zip(nodes) {
+                // It was whole when it was taken: now the fault is the hub's.
+                let object = decoder.object(frame).map_err(|_| PackStoreError::Damaged {
+                    pack: location.pack,
+                })?;
+                let after: Option<&End> = node.after.as_ref();
+                let read = named(object.kind(), object.bytes(), after);
+                let hash = node.hash;
+                all.push(read.map_err(|source| HubError::Node { hash, source })?);
+            }
+            Ok(all)
+        });
+        read.await?
+    }
 }

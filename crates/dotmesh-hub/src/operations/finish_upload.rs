@@ -78,7 +78,10 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
     let open = admit(finish, &state)?;
     let commits = chain::read(&request.commits)?;
     let known = match open.id {
-        Some(id) => hub.database.seals(id, &chain::named(&commits)).await?,
+        Some(id) => {
+            let named = chain::named(&commits);
+            hub.database.known_commits(id, &named).await?
+        }
         None => Default::default(),
     };
     let commits = chain::verify(commits, &known)?;
@@ -92,8 +95,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         dot: open.id,
         upload: *upload,
     };
-    let roots = commits.iter().map(|commit| commit.sealed.root);
-    closure::walk_closure(hub, &mut walk, scope, roots).await?;
+    closure::walk_closure(hub, &mut walk, scope, &commits).await?;
 
     let push = VerifiedPush {
         upload: *upload,

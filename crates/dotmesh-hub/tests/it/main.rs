@@ -14,6 +14,7 @@ mod branches;
 mod browse;
 mod capability;
 mod cli;
+mod closure;
 mod cuts;
 mod damage;
 mod deltas;

@@ -178,6 +178,11 @@ pub(crate) fn files(files: &[(&str, &[u8])]) -> Files {
         entries.push(entry(name, kind));
         objects.push(chunk);
     }
+    tree_of(objects, entries)
+}
+
+/// A tree with one folder `data` that has these entries, which need these objects.
+pub(crate) fn tree_of(mut objects: Vec<Object>, entries: Vec<Entry>) -> Files {
     let folder = Object::new(Kind::TreeNode, TreeNode::Leaf(entries).encode());
     let top = TreeNode::Leaf(vec![entry(
         "data",
@@ -195,7 +200,7 @@ pub(crate) fn files(files: &[(&str, &[u8])]) -> Files {
     Files { objects }
 }
 
-fn entry(name: &str, kind: InodeKind) -> Entry {
+pub(crate) fn entry(name: &str, kind: InodeKind) -> Entry {
     let name = EntryName::new(name.as_bytes()).unwrap();
     Entry {
         name,

@@ -1,0 +1,239 @@
+//! What new nodes name that the nodes in their places before did not.
+
+use std::collections::{HashMap, HashSet};
+
+use dotmesh_model::ObjectHash;
+use dotmesh_store::{End, Kind, Named, Reference};
+
+/// So many nodes are read beside one at most: those of honest trees are few.
+const MAX_BESIDE: usize = 8;
+
+/// A node, and where in its file or directory it begins: behind `after`, or at the beginning.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Placed {
+    pub(super) hash: ObjectHash,
+    pub(super) after: Option<End>,
+}
+
+/// An object that a new node names.
+#[derive(Debug)]
+pub(super) struct Came {
+    pub(super) reference: Reference,
+    /// As a node it begins here.
+    pub(super) after: Option<End>,
+    /// The nodes to read it beside: they were in its place before.
+    pub(super) beside: Vec<Placed>,
+}
+
+/// A new node that was read.
+#[derive(Debug)]
+pub(super) struct New {
+    pub(super) after: Option<End>,
+    pub(super) named: Vec<Named>,
+    pub(super) beside: Vec<Placed>,
+}
+
+/// What old nodes name.
+pub(super) type Old = HashMap<Placed, Vec<Named>>;
+
+/// What the new nodes name and the old ones do not, each once.
+///
+/// Neighbours belong into one call: what one of them names may have been in the place of the next.
+pub(super) fn compare(new: &[New], old: &Old) -> Vec<Came> {
+    let in_new: HashSet<Reference> = references(new.iter().map(|new| &new.named));
+    let in_old: HashSet<Reference> = references(old.values());
+    let (mut all, mut seen) = (Vec::new(), HashSet::new());
+    for New {
+        after,
+        named,
+        beside,
+    } in new
+    {
+        let gone = beside
+            .iter()
+            .filter_map(|beside| Some(placed(beside.after.as_ref(), old.get(beside)?)))
+            .flatten()
+            .filter(|(named, _)| {
+                named.reference.0 != Kind::Chunk && !in_new.contains(&named.reference)
+            });
+        let gone: Vec<_> = gone.collect();
+        for (named, begin) in placed(after.as_ref(), named) {
+            let reference = named.reference;
+            if in_old.contains(&reference) || !seen.insert(reference) {
+                continue;
+            }
+            let behind = gone.partition_point(|(gone, _)| Some(&gone.end) <= begin);
+            let there = gone[behind..]
+                .iter()
+                .take_while(|(_, begin)| *begin < Some(&named.end))
+                .filter(|(gone, _)| gone.reference.0 == reference.0)
+                .take(MAX_BESIDE);
+            let beside = there.map(|(gone, begin)| Placed {
+                hash: gone.reference.1,
+                after: begin.filter(|_| gone.is_part).cloned(),
+            });
+            all.push(Came {
+                reference,
+                after: begin.filter(|_| named.is_part).cloned(),
+                beside: beside.collect(),
+            });
+        }
+    }
+    all
+}
+
+fn references<'a>(nodes: impl Iterator<Item = &'a Vec<Named>>) -> HashSet<Reference> {
+    nodes.flatten().map(|named| named.reference).collect()
+}
+
+/// What a node names, with where each begins.
+fn placed<'a>(
+    after: Option<&'a End>,
+    named: &'a [Named],
+) -> impl Iterator<Item = (&'a Named, Option<&'a End>)> {
+    let ends = named.iter().map(|named| Some(&named.end));
+    named.iter().zip(std::iter::once(after).chain(ends))
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmesh_store::file_node::FileSpine;
+    use dotmesh_store::grow::{Grower, Spine};
+    use dotmesh_store::tree::{Entry, FileContent, Inode, InodeKind, Node, TreeSpine};
+    use dotmesh_store::{Attributes, EntryName, Object, Segment, named, object_hash};
+
+    use super::*;
+
+    type Nodes = HashMap<ObjectHash, Object>;
+
+    /// The length of a chunk.
+    const CHUNK: u32 = 16_384;
+
+    /// Of each file in a folder.
+    const CHUNKS: u32 = 700;
+
+    fn grow<S: Spine>(items: impl Iterator<Item = S::Leaf>, nodes: &mut Nodes) -> ObjectHash {
+        let mut grower = Grower::<S>::default();
+        items.for_each(|item| grower.push(item));
+        let (top, all) = grower.finish();
+        nodes.extend(all.into_iter().map(|node| (node.hash(), node)));
+        top
+    }
+
+    fn file(chunks: &[u32], nodes: &mut Nodes) -> ObjectHash {
+        let segment = |chunk: &u32| Segment::Data {
+            hash: object_hash(Kind::Chunk, &chunk.to_le_bytes()),
+            length: CHUNK,
+        };
+        grow::<FileSpine>(chunks.iter().map(segment), nodes)
+    }
+
+    fn folder(files: &[(String, ObjectHash)], nodes: &mut Nodes) -> ObjectHash {
+        let entry = |(name, top): &(String, ObjectHash)| Entry {
+            name: EntryName::new(name.as_bytes()).expect("a name"),
+            node: Node::Inode(Inode {
+                attributes: Attributes::default(),
+                kind: InodeKind::File {
+                    size: u64::from(CHUNK * CHUNKS),
+                    content: FileContent::Node(*top),
+                },
+            }),
+        };
+        grow::<TreeSpine>(files.iter().map(entry), nodes)
+    }
+
+    /// Walks over a tree beside another, some nodes at a time, and counts the chunks that are left to look for.
+    fn chunks_left(new: ObjectHash, old: ObjectHash, nodes: &Nodes, at_once: usize) -> usize {
+        let read = |hash: ObjectHash, after: &Option<End>| {
+            let node = &nodes[&hash];
+            named(node.kind(), node.bytes(), after.as_ref()).expect("a node")
+        };
+        let at_beginning = |hash| Placed { hash, after: None };
+        let mut pending = vec![(at_beginning(new), vec![at_beginning(old)])];
+        let mut chunks = 0;
+        while !pending.is_empty() {
+            let batch = pending.split_off(pending.len().saturating_sub(at_once));
+            let besides = batch.iter().flat_map(|(_, beside)| beside);
+            let old = besides.map(|old| (old.clone(), read(old.hash, &old.after)));
+            let old: Old = old.collect();
+            let new = batch.into_iter().map(|(node, beside)| New {
+                named: read(node.hash, &node.after),
+                after: node.after,
+                beside,
+            });
+            for came in compare(&new.collect::<Vec<_>>(), &old) {
+                match came.reference {
+                    (Kind::Chunk, _) => chunks += 1,
+                    (_, hash) => {
+                        let after = came.after;
+                        pending.push((Placed { hash, after }, came.beside));
+                    }
+                }
+            }
+        }
+        chunks
+    }
+
+    fn some_changed(chunks: &[u32]) -> (Vec<u32>, usize) {
+        let change = |n: &u32| match n % 10 {
+            7 => n + 1_000_000,
+            _ => *n,
+        };
+        (chunks.iter().map(change).collect(), chunks.len() / 10)
+    }
+
+    /// As many nodes end elsewhere as chunks have changed.
+    #[test]
+    fn of_a_file_that_changed_all_over_only_what_changed_is_left() {
+        let old: Vec<u32> = (0..200_000).collect();
+        let (mut new, changed) = some_changed(&old);
+        let mut nodes = Nodes::new();
+        let old = file(&old, &mut nodes);
+        let left = chunks_left(file(&new, &mut nodes), old, &nodes, 16);
+        assert!(
+            (changed..changed * 6 / 5).contains(&left),
+            "{left} of {changed}"
+        );
+
+        // What moved a little is found among the neighbours.
+        new.splice(70_000..70_000, 2_000_000..2_003_000);
+        let changed = changed + 3_000;
+        let left = chunks_left(file(&new, &mut nodes), old, &nodes, 256);
+        assert!(
+            (changed..changed * 6 / 5).contains(&left),
+            "{left} of {changed}"
+        );
+    }
+
+    /// Files are read beside those of the same name, whatever comes or goes between them.
+    #[test]
+    fn of_a_folder_only_what_changed_is_left() {
+        let mut nodes = Nodes::new();
+        let (mut old, mut new, mut changed) = (Vec::new(), Vec::new(), 0);
+        for number in 0..300u32 {
+            let chunks: Vec<u32> = (number * 2000..number * 2000 + CHUNKS).collect();
+            let name = format!("{number:04}");
+            if number % 3 != 0 {
+                old.push((name.clone(), file(&chunks, &mut nodes)));
+            }
+            if number % 3 == 1 {
+                let (chunks, count) = some_changed(&chunks);
+                new.push((name, file(&chunks, &mut nodes)));
+                changed += count;
+            } else if number % 30 == 0 {
+                new.push((name, file(&chunks, &mut nodes)));
+                changed += chunks.len();
+            } else if number % 3 == 2 && number % 5 != 0 {
+                new.push((name, file(&chunks, &mut nodes)));
+            }
+        }
+        let (old, new) = (folder(&old, &mut nodes), folder(&new, &mut nodes));
+        for at_once in [16, 256] {
+            let left = chunks_left(new, old, &nodes, at_once);
+            assert!(
+                (changed..changed * 5 / 4).contains(&left),
+                "{left} of {changed}"
+            );
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Instant;
 use dotmesh_store::PackStore;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::background::Background;
 use crate::credentials::HashedPassword;
 use crate::database::Database;
 use crate::database::ids::UploadId;
@@ -50,6 +51,7 @@ pub struct Hub {
     pub live: Live,
     /// Notified when webhooks may have something to be told.
     pub outbox: Arc<Notify>,
+    pub(crate) background: Background,
     pub(crate) password_checks: Arc<Semaphore>,
     pub(crate) packs_in: Arc<Semaphore>,
     pub(crate) resolving: Arc<Semaphore>,
@@ -75,6 +77,7 @@ impl Hub {
             packs,
             live: Live::default(),
             outbox: Arc::default(),
+            background: Background::default(),
             password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
             packs_in: Arc::new(Semaphore::new(PACKS_IN_LENGTH)),
             resolving: Arc::new(Semaphore::new(RESOLVING)),

@@ -4,7 +4,7 @@
 //! [`HEADER_LENGTH`] bytes (kind, encoding, length of the object, length as stored, hash) and the stored bytes.
 //! Frames can be copied from pack to pack as they are.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dotmesh_model::ObjectHash;
 use zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
 
@@ -100,7 +100,13 @@ pub struct FrameEncoder<'a> {
     context: CCtx<'a>,
     buffer: Vec<u8>,
     mixed: Vec<u8>,
+    /// What the next frames are written to. Very many small pieces of memory, each kept for another time, would leave it full
+    /// of holes.
+    block: BytesMut,
 }
+
+/// Frames share pieces of memory of this length.
+const BLOCK_LENGTH: usize = 512 << 10;
 
 impl Default for FrameEncoder<'_> {
     fn default() -> Self {
@@ -119,6 +125,7 @@ impl<'a> FrameEncoder<'a> {
             context,
             buffer: Vec::new(),
             mixed: Vec::new(),
+            block: BytesMut::new(),
         }
     }
 
@@ -189,7 +196,7 @@ impl<'a> FrameEncoder<'a> {
         done && self.buffer.len() + overhead < raw.len()
     }
 
-    fn frame(&self, object: &Object, encoding: Encoding) -> Frame {
+    fn frame(&mut self, object: &Object, encoding: Encoding) -> Frame {
         let raw = object.bytes();
         let mut before = Vec::new();
         let (number, content): (u8, &[u8]) = match &encoding {
@@ -211,7 +218,11 @@ impl<'a> FrameEncoder<'a> {
                 .to_le_bytes()
         };
         let stored_length = before.len() + content.len();
-        let mut stored = Vec::with_capacity(HEADER_LENGTH + stored_length);
+        let needed = HEADER_LENGTH + stored_length;
+        if self.block.capacity() < needed {
+            self.block = BytesMut::with_capacity(needed.max(BLOCK_LENGTH));
+        }
+        let stored = &mut self.block;
         stored.extend_from_slice(&[object.kind().number(), number]);
         stored.extend_from_slice(&length(raw.len()));
         stored.extend_from_slice(&length(stored_length));
@@ -224,7 +235,7 @@ impl<'a> FrameEncoder<'a> {
             raw_length: raw.len(),
             encoding,
             offset: 0,
-            stored: stored.into(),
+            stored: self.block.split().freeze(),
         }
     }
 }
@@ -489,13 +500,18 @@ pub struct PackWriter {
 
 impl Default for PackWriter {
     fn default() -> Self {
-        Self {
-            out: MAGIC.to_vec(),
-        }
+        Self::with_room(MAGIC.len())
     }
 }
 
 impl PackWriter {
+    /// A pack that will have about so many bytes.
+    pub fn with_room(length: usize) -> Self {
+        let mut out = Vec::with_capacity(length);
+        out.extend_from_slice(&MAGIC);
+        Self { out }
+    }
+
     /// Adds a frame as it is, and says where it begins.
     pub fn push(&mut self, frame: &Frame) -> usize {
         let offset = self.out.len();

@@ -102,6 +102,9 @@ pub enum PackStoreError {
     List(#[source] object_store::Error),
 }
 
+/// So many bytes of neighbours are read at once, and stay in memory together.
+const MAX_RUN: u64 = 1 << 20;
+
 /// Where a store says whose its packs are.
 const OWNER: &str = "owner";
 
@@ -166,28 +169,35 @@ impl PackStore {
         pack: PackId,
         frames: &[FrameRange],
     ) -> Result<Vec<Bytes>, PackStoreError> {
-        let ranges: Vec<Range<u64>> = frames
-            .iter()
-            .map(|frame| {
-                let offset = u64::from(frame.offset);
-                offset..offset + u64::from(frame.length)
-            })
-            .collect();
-        let frames_read = self
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        let mut places = Vec::with_capacity(frames.len());
+        for FrameRange { offset, length } in frames {
+            let (start, end) = (u64::from(*offset), u64::from(*offset) + u64::from(*length));
+            match runs.last_mut() {
+                Some(run) if run.end == start && end - run.start <= MAX_RUN => run.end = end,
+                _ => runs.push(start..end),
+            }
+            let run = runs.len() - 1;
+            let at = (start - runs[run].start) as usize;
+            places.push((run, at..at + *length as usize));
+        }
+        let read = self
             .objects
-            .get_ranges(&pack.path(), &ranges)
+            .get_ranges(&pack.path(), &runs)
             .await
             .map_err(failed("read", pack))?;
-        let whole = frames_read.len() == frames.len()
-            && frames_read
+        let whole = read.len() == runs.len()
+            && read
                 .iter()
-                .zip(frames)
-                .all(|(read, asked)| read.len() as u64 == u64::from(asked.length));
-        if whole {
-            Ok(frames_read)
-        } else {
-            Err(PackStoreError::Damaged { pack })
+                .zip(&runs)
+                .all(|(read, asked)| read.len() as u64 == asked.end - asked.start);
+        if !whole {
+            return Err(PackStoreError::Damaged { pack });
         }
+        let frames = places
+            .into_iter()
+            .map(|(run, place)| read[run].slice(place));
+        Ok(frames.collect())
     }
 
     /// Deletes a pack. Deleting one that is not there is no error.

@@ -34,6 +34,9 @@ const PACK_LENGTH: usize = 8 << 20;
 /// or this many of the objects in it: the hub shall not wait long for its first work, nor the push for its last.
 const PACK_CONTENT: usize = 32 << 20;
 
+/// Room for a pack; its last frame goes beyond its length. What is not written to takes no memory.
+const PACK_ROOM: usize = PACK_LENGTH + (64 << 10);
+
 /// How many batches the hub is asked about at a time.
 const ASKING: usize = 4;
 
@@ -93,7 +96,7 @@ impl Push {
             batch: Vec::new(),
             batch_length: 0,
             asking: JoinSet::new(),
-            pack: PackWriter::default(),
+            pack: PackWriter::with_room(PACK_ROOM),
             content: 0,
             sending: JoinSet::new(),
         })
@@ -178,7 +181,8 @@ impl Push {
             join_next(&mut self.sending).await?;
         }
         self.content = 0;
-        let pack = std::mem::take(&mut self.pack).finish();
+        let next = PackWriter::with_room(PACK_ROOM);
+        let pack = std::mem::replace(&mut self.pack, next).finish();
         self.sending.spawn(self.target.clone().send(pack));
         Ok(())
     }

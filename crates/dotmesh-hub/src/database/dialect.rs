@@ -1,5 +1,5 @@
-//! What differs between the databases. Statements do not: `json_each`, which makes rows of a list of numbers,
-//! is SQLite's own, and PostgreSQL gets one of the same name by its first migration.
+//! What differs between the databases. Statements do not: `json_each`, which makes rows of a list of numbers, and `hex`
+//! are SQLite's own, and PostgreSQL gets such of the same name by migrations.
 
 use sqlx::migrate::Migrator;
 
@@ -68,13 +68,15 @@ impl Dialect {
     pub(super) fn settings(self) -> &'static str {
         match self {
             // Waits for another process, such as `dothub user add`, to end its transaction. A push that was
-            // acknowledged survives a power failure. The cache is in KiB: the index of hashes is hit all over.
+            // acknowledged survives a power failure. The cache is in KiB: the index of hashes is hit all over, so what is written of
+            // it comes together for some time, too.
             Self::Sqlite => {
                 "PRAGMA busy_timeout = 20000;
                  PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = FULL;
                  PRAGMA foreign_keys = ON;
-                 PRAGMA cache_size = -4096"
+                 PRAGMA cache_size = -4096;
+                 PRAGMA wal_autocheckpoint = 4096"
             }
             // A process whose machine is gone without a word does not keep the others from writing for long.
             Self::Postgres => "SET idle_in_transaction_session_timeout = '60s'",

@@ -15,15 +15,16 @@ pub(super) fn encode_frame(object: &NewObject, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn decode_frame(frame: &[u8]) -> Result<(Kind, FrameRange, u32), DatabaseError> {
-    let damaged = || DatabaseError::Damaged { what: "frame" };
-    let [kind, numbers @ ..] = <&[u8; FRAME_LENGTH]>::try_from(frame).map_err(|_| damaged())?;
+pub(super) fn decode_frame(
+    frame: &[u8; FRAME_LENGTH],
+) -> Result<(Kind, FrameRange, u32), DatabaseError> {
+    let [kind, numbers @ ..] = frame;
     let (numbers, _) = numbers.as_chunks::<4>();
     let number = |n: usize| u32::from_le_bytes(numbers[n]);
     let range = FrameRange {
         offset: number(0),
         length: number(1),
     };
-    let kind = Kind::from_number(*kind).ok_or_else(damaged)?;
+    let kind = Kind::from_number(*kind).ok_or(DatabaseError::Damaged { what: "frame" })?;
     Ok((kind, range, number(2)))
 }

@@ -7,7 +7,7 @@ use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId};
 use sqlx::AnyConnection;
 
-use super::frame_column::decode_frame;
+use super::frame_column::{FRAME_LENGTH, decode_frame};
 use super::ids::{self, ObjectId, PackRow, UserId};
 use super::objects::{Location, json};
 use super::pack_lists::Listed;
@@ -33,7 +33,7 @@ pub(super) struct Found {
 const WORTH_A_LIST: usize = 128;
 
 /// and at least this part of its objects: reading one on the way costs so much less than finding one.
-const SHARE: usize = 4;
+const SHARE: usize = 2;
 
 /// So many objects are looked up before it is clear in which packs the others are.
 const PROBES: usize = 32;
@@ -149,7 +149,8 @@ impl Found {
     }
 }
 
-/// Looks those of the hashes up that are at `wanted`.
+/// Looks those of the hashes up that are at `wanted`. All rows come as one text: each by itself costs more on its way than it
+/// takes to be found.
 pub(super) async fn look_up(
     connection: &mut AnyConnection,
     owner: UserId,
@@ -159,21 +160,21 @@ pub(super) async fn look_up(
     let mut found = Vec::new();
     for wanted in wanted.chunks(ROWS_PER_STATEMENT) {
         let hashes: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
-        let rows: Vec<(i64, ObjectId, Vec<u8>)> = sqlx::query_as(
-            "SELECT n.n, o.id, o.frame
+        let rows: Option<String> = sqlx::query_scalar(
+            "SELECT string_agg(n.n || ' ' || o.id || ' ' || hex(o.frame), ' ')
              FROM numbers n CROSS JOIN objects o
              WHERE n.n < $3 AND o.owner = $1 AND o.hash = substr($2, n.n * 32 + 1, 32)",
         )
         .bind(owner)
         .bind(join(&hashes))
         .bind(hashes.len() as i64)
-        .fetch_all(&mut *connection)
+        .fetch_one(&mut *connection)
         .await?;
-        found.reserve(rows.len());
-        for (n, id, frame) in rows {
-            let at = wanted.get(ids::unsigned::<usize>(n)?);
+        for row in words(rows.as_deref()) {
+            let [n, id, frame] = row?;
+            let at = n.parse().ok().and_then(|n: usize| wanted.get(n));
             let at = at.ok_or(DatabaseError::Damaged { what: "number" })?;
-            found.push((*at, Place::read(id, &frame)?));
+            found.push((*at, Place::read(id, frame)?));
         }
     }
     Ok(found)
@@ -221,21 +222,51 @@ async fn read_list(
     connection: &mut AnyConnection,
     pack: PackRow,
 ) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
-    let rows: Vec<(ObjectId, Vec<u8>, Vec<u8>)> =
-        sqlx::query_as(
-            "SELECT id, hash, frame FROM objects WHERE id BETWEEN $1 * 1048576 AND $1 * 1048576 + 1048575",
-        )
-        .bind(pack)
-        .fetch_all(connection)
-        .await?;
-    rows.into_iter()
-        .map(|(id, hash, frame)| Ok((ids::object_hash(&hash)?, Place::read(id, &frame)?)))
-        .collect()
+    let rows: Option<String> = sqlx::query_scalar(
+        "SELECT string_agg(id || ' ' || hex(hash) || ' ' || hex(frame), ' ')
+         FROM objects WHERE id BETWEEN $1 * 1048576 AND $1 * 1048576 + 1048575",
+    )
+    .bind(pack)
+    .fetch_one(connection)
+    .await?;
+    let mut list = Vec::new();
+    for row in words(rows.as_deref()) {
+        let [id, hash, frame] = row?;
+        let hash = ObjectHash::from_bytes(bytes(hash, "hash")?);
+        list.push((hash, Place::read(id, frame)?));
+    }
+    Ok(list)
+}
+
+/// The words of a text, some at a time.
+fn words<const N: usize>(
+    text: Option<&str>,
+) -> impl Iterator<Item = Result<[&str; N], DatabaseError>> {
+    let mut words = text.unwrap_or_default().split_ascii_whitespace();
+    std::iter::from_fn(move || {
+        let mut row = [words.next()?; N];
+        for word in &mut row[1..] {
+            match words.next() {
+                Some(next) => *word = next,
+                None => return Some(Err(DatabaseError::Damaged { what: "row" })),
+            }
+        }
+        Some(Ok(row))
+    })
+}
+
+fn bytes<const N: usize>(word: &str, what: &'static str) -> Result<[u8; N], DatabaseError> {
+    let mut bytes = [0; N];
+    hex::decode_to_slice(word, &mut bytes).map_err(|_| DatabaseError::Damaged { what })?;
+    Ok(bytes)
 }
 
 impl Place {
-    fn read(id: ObjectId, frame: &[u8]) -> Result<Self, DatabaseError> {
-        let (kind, range, raw_length) = decode_frame(frame)?;
+    fn read(id: &str, frame: &str) -> Result<Self, DatabaseError> {
+        let id = id.parse().map(ObjectId);
+        let id = id.map_err(|_| DatabaseError::Damaged { what: "object id" })?;
+        let frame: [u8; FRAME_LENGTH] = bytes(frame, "frame")?;
+        let (kind, range, raw_length) = decode_frame(&frame)?;
         Ok(Self {
             id,
             kind,

@@ -19,6 +19,9 @@ use crate::state::Hub;
 /// A pack that the hub puts together has about so many bytes.
 const PACK_LENGTH: usize = 8 << 20;
 
+/// Room for one; its last frame goes beyond that. What is not written to takes no memory.
+const PACK_ROOM: usize = PACK_LENGTH + (64 << 10);
+
 /// How often a pack is taken anew when what it was compared with is collected as garbage meanwhile.
 const ATTEMPTS: u32 = 40;
 
@@ -43,7 +46,7 @@ pub async fn receive_pack(
 }
 
 async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
-    let verified = tokio::task::spawn_blocking({
+    let verified = hub.background.run({
         let pack = pack.clone();
         move || verify(pack)
     });
@@ -161,7 +164,7 @@ impl<'a> Packer<'a> {
             is_own,
             room: usage.room(),
             store,
-            writer: PackWriter::default(),
+            writer: PackWriter::with_room(PACK_ROOM),
             objects: Vec::new(),
             packs: Vec::new(),
         }
@@ -193,7 +196,8 @@ impl<'a> Packer<'a> {
     }
 
     async fn end(&mut self) -> Result<(), HubError> {
-        let pack = std::mem::take(&mut self.writer).finish();
+        let next = PackWriter::with_room(PACK_ROOM);
+        let pack = std::mem::replace(&mut self.writer, next).finish();
         let mut objects = std::mem::take(&mut self.objects);
         objects.sort_unstable_by_key(|object| object.hash);
         self.put(pack, objects).await

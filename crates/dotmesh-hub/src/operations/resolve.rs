@@ -74,7 +74,7 @@ pub(super) async fn resolve(
         let wanted: Vec<(ObjectHash, Location)> = wanted.collect();
         let frames = read_frames(&hub.packs, &wanted).await?;
         let batch = batch.to_vec();
-        let resolved = tokio::task::spawn_blocking(move || {
+        let resolved = hub.background.run(move || {
             let bases = decode_bases(&frames, &wanted)?;
             resolve_batch(&batch, &bases, known)
         });

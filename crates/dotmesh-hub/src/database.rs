@@ -63,6 +63,10 @@ pub use error::DatabaseError;
 /// Connections for reading, of each process.
 const READERS: u32 = 8;
 
+/// The cache of each of these, and of the one that writes, in KiB. What a pack's rows touch fits into the latter.
+const READER_CACHE: u32 = 2 << 10;
+const WRITER_CACHE: u32 = 16 << 10;
+
 /// How long to wait for a connection to read by, also while a server is away.
 const READ_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -127,7 +131,8 @@ impl Database {
         let mut connection = connecting
             .await
             .map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
-        sqlx::raw_sql(dialect.settings())
+        let settings = dialect.settings(WRITER_CACHE);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(settings))
             .execute(&mut connection)
             .await?;
         match schema {
@@ -136,7 +141,7 @@ impl Database {
         }
         connection.close().await?;
 
-        let pool = |connections: u32, patience: Duration| {
+        let pool = |connections: u32, patience: Duration, cache: u32| {
             AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(patience)
@@ -144,7 +149,8 @@ impl Database {
                 .max_lifetime(None)
                 .after_connect(move |connection, _| {
                     Box::pin(async move {
-                        let settings = sqlx::raw_sql(dialect.settings());
+                        let settings = sqlx::AssertSqlSafe(dialect.settings(cache));
+                        let settings = sqlx::raw_sql(settings);
                         settings.execute(connection).await.map(drop)
                     })
                 })
@@ -158,8 +164,8 @@ impl Database {
         };
         Ok(Self {
             dialect,
-            readers: pool(READERS, READ_PATIENCE),
-            writer: pool(1, WRITE_PATIENCE),
+            readers: pool(READERS, READ_PATIENCE, READER_CACHE),
+            writer: pool(1, WRITE_PATIENCE, WRITER_CACHE),
             walk_turns: Arc::new(Semaphore::new(WALKS)),
             pack_lists: Default::default(),
         })

@@ -244,6 +244,7 @@ impl<'a> FrameEncoder<'a> {
 #[derive(Default)]
 pub struct FrameDecoder<'a> {
     context: DCtx<'a>,
+    buffer: Vec<u8>,
 }
 
 impl<'a> FrameDecoder<'a> {
@@ -265,6 +266,27 @@ impl<'a> FrameDecoder<'a> {
                 base,
             }),
         }
+    }
+
+    /// The same, for who wants to look at the object's bytes only.
+    pub fn verify<'b>(&'b mut self, frame: &'b Frame) -> Result<&'b [u8], PackError> {
+        let content = &frame.stored[HEADER_LENGTH..];
+        let bytes = match frame.encoding {
+            Encoding::Raw => content,
+            Encoding::Zstd => {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                let done = self.decompress_into(frame, content, &mut buffer);
+                self.buffer = buffer;
+                done?;
+                &self.buffer
+            }
+            Encoding::Delta { base } | Encoding::Xor { base, .. } => {
+                let hash = frame.hash;
+                return Err(PackError::NoBase { hash, base });
+            }
+        };
+        frame.check_hash(bytes)?;
+        Ok(bytes)
     }
 
     /// Decompresses and verifies the object of a delta, whose base is [`Frame::base`].
@@ -300,14 +322,26 @@ impl<'a> FrameDecoder<'a> {
     }
 
     fn decompress(&mut self, frame: &Frame, content: &[u8]) -> Result<Bytes, PackError> {
+        let mut bytes = Vec::new();
+        self.decompress_into(frame, content, &mut bytes)?;
+        Ok(bytes.into())
+    }
+
+    fn decompress_into(
+        &mut self,
+        frame: &Frame,
+        content: &[u8],
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), PackError> {
         // The capacity bounds what a lying frame can make of itself.
-        let mut bytes = Vec::with_capacity(frame.raw_length);
-        let done = self.context.decompress(&mut bytes, content);
+        bytes.clear();
+        bytes.reserve_exact(frame.raw_length);
+        let done = self.context.decompress(bytes, content);
         if done.is_err() {
             let _ = self.context.reset(ResetDirective::SessionOnly);
         }
         if done.is_ok() && bytes.len() == frame.raw_length {
-            Ok(bytes.into())
+            Ok(())
         } else {
             Err(frame.bad_compression())
         }
@@ -418,10 +452,16 @@ impl Frame {
         FrameDecoder::default().object(self)
     }
 
-    fn verified(&self, bytes: Bytes) -> Result<Object, PackError> {
-        if object_hash(self.kind, &bytes) != self.hash {
-            return Err(PackError::WrongHash { hash: self.hash });
+    fn check_hash(&self, bytes: &[u8]) -> Result<(), PackError> {
+        if object_hash(self.kind, bytes) == self.hash {
+            Ok(())
+        } else {
+            Err(PackError::WrongHash { hash: self.hash })
         }
+    }
+
+    fn verified(&self, bytes: Bytes) -> Result<Object, PackError> {
+        self.check_hash(&bytes)?;
         Ok(Object::new_verified(self.kind, self.hash, bytes))
     }
 

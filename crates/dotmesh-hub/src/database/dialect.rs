@@ -64,22 +64,22 @@ impl Dialect {
         }
     }
 
-    /// What each connection begins with.
-    pub(super) fn settings(self) -> &'static str {
+    /// What each connection begins with; it may have so many KiB of a cache.
+    pub(super) fn settings(self, cache: u32) -> String {
         match self {
             // Waits for another process, such as `dothub user add`, to end its transaction. A push that was
-            // acknowledged survives a power failure. The cache is in KiB: the index of hashes is hit all over, so what is written of
-            // it comes together for some time, too.
-            Self::Sqlite => {
+            // acknowledged survives a power failure. The index of hashes is written to all over: what is written of it
+            // comes together for some time.
+            Self::Sqlite => format!(
                 "PRAGMA busy_timeout = 20000;
                  PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = FULL;
                  PRAGMA foreign_keys = ON;
-                 PRAGMA cache_size = -4096;
+                 PRAGMA cache_size = -{cache};
                  PRAGMA wal_autocheckpoint = 4096"
-            }
+            ),
             // A process whose machine is gone without a word does not keep the others from writing for long.
-            Self::Postgres => "SET idle_in_transaction_session_timeout = '60s'",
+            Self::Postgres => "SET idle_in_transaction_session_timeout = '60s'".to_owned(),
         }
     }
 }

@@ -13,7 +13,7 @@ use dotmesh_model::ObjectHash;
 use super::ids::{PackRow, UserId};
 use super::lookup::Place;
 
-/// Objects of all lists together: some 20 MiB.
+/// Objects of all lists together: some 25 MiB.
 const MAX_OBJECTS: usize = 1 << 18;
 
 /// Lists of packs. Cheap to clone.
@@ -23,14 +23,18 @@ pub(super) struct PackLists(Arc<Mutex<Lists>>);
 #[derive(Default)]
 struct Lists {
     packs: HashMap<PackRow, List>,
-    /// Where an object is, by the beginning of its hash. No two that are listed share it.
-    beginnings: HashMap<(UserId, u64), (PackRow, u32)>,
+    /// Where an object is, by its key: in the pack of a slot, and there. No two that are listed share it.
+    places: HashMap<u64, (u32, u32)>,
+    /// The packs of the slots, and the slots that are free.
+    slots: Vec<PackRow>,
+    free: Vec<u32>,
     objects: usize,
     /// Counts uses, so that the list that was not used for longest goes first.
     uses: u64,
 }
 
 struct List {
+    slot: u32,
     owner: UserId,
     objects: Vec<(ObjectHash, Place)>,
     used: u64,
@@ -79,11 +83,11 @@ impl PackLists {
 
 impl Lists {
     fn find(&mut self, owner: UserId, hash: ObjectHash) -> Option<Place> {
-        let (pack, at) = *self.beginnings.get(&beginning(owner, hash))?;
-        let list = self.packs.get_mut(&pack)?;
+        let (slot, at) = *self.places.get(&key(owner, hash))?;
+        let list = self.packs.get_mut(self.slots.get(slot as usize)?)?;
         list.used = self.uses;
         let (listed, place) = list.objects.get(at as usize)?;
-        (*listed == hash).then_some(*place)
+        (*listed == hash && list.owner == owner).then_some(*place)
     }
 
     fn put(&mut self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, Place)>) {
@@ -97,18 +101,23 @@ impl Lists {
         }
         for (hash, _) in &objects {
             // An object is in one pack at a time: what is in the way is of one that is gone.
-            if let Some((other, _)) = self.beginnings.get(&beginning(owner, *hash)) {
-                self.forget(*other);
+            if let Some((slot, _)) = self.places.get(&key(owner, *hash)) {
+                self.forget(self.slots[*slot as usize]);
             }
         }
-        let places = (0..).map(|at| (pack, at));
-        let beginnings = objects.iter().map(|(hash, _)| beginning(owner, *hash));
-        let before = self.beginnings.len();
-        self.beginnings.extend(beginnings.zip(places));
-        let all_differ = self.beginnings.len() == before + objects.len();
+        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
+        match self.slots.get_mut(slot as usize) {
+            Some(free) => *free = pack,
+            None => self.slots.push(pack),
+        }
+        let keys = objects.iter().map(|(hash, _)| key(owner, *hash));
+        let before = self.places.len();
+        self.places.extend(keys.zip((0..).map(|at| (slot, at))));
+        let all_differ = self.places.len() == before + objects.len();
         self.objects += objects.len();
         let used = self.uses;
         let list = List {
+            slot,
             owner,
             objects,
             used,
@@ -126,14 +135,17 @@ impl Lists {
         };
         self.objects -= list.objects.len();
         for (hash, _) in &list.objects {
-            self.beginnings.remove(&beginning(list.owner, *hash));
+            self.places.remove(&key(list.owner, *hash));
         }
+        self.free.push(list.slot);
     }
 }
 
-fn beginning(owner: UserId, hash: ObjectHash) -> (UserId, u64) {
+/// The beginning of a hash, made another one for each owner: several may have the same object.
+fn key(owner: UserId, hash: ObjectHash) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
-    (owner, u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    let owner = owner.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ owner
 }
 
 #[cfg(test)]
@@ -197,7 +209,7 @@ mod tests {
                 }
                 let objects = model.values().map(|(_, objects)| objects.len()).sum::<usize>();
                 prop_assert_eq!(lists.lock().objects, objects);
-                prop_assert_eq!(lists.lock().beginnings.len(), objects);
+                prop_assert_eq!(lists.lock().places.len(), objects);
             }
         }
     }

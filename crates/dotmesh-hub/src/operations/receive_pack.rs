@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::{
-    Frame, FrameDecoder, FrameRange, Object, PackId, PackReader, PackStore, PackWriter, references,
+    Frame, FrameDecoder, FrameRange, PackId, PackReader, PackStore, PackWriter, references,
 };
 
 use super::resolve;
@@ -96,7 +96,7 @@ fn verify(pack: Bytes) -> Result<Verified, HubError> {
         if frame.base().is_some() {
             deltas.push(frame);
         } else {
-            check(&decoder.object(&frame)?)?;
+            check(&frame, decoder.verify(&frame)?)?;
             objects.push(new_object(&frame, frame.offset()));
         }
     }
@@ -107,11 +107,11 @@ fn verify(pack: Bytes) -> Result<Verified, HubError> {
 
 /// Refuses an object that is none. A node that cannot be read could never be finished with: better said at
 /// once.
-pub(super) fn check(object: &Object) -> Result<(), HubError> {
-    references(object.kind(), object.bytes())
+pub(super) fn check(frame: &Frame, bytes: &[u8]) -> Result<(), HubError> {
+    references(frame.kind(), bytes)
         .map(drop)
         .map_err(|source| HubError::Node {
-            hash: object.hash(),
+            hash: frame.hash(),
             source,
         })
 }
@@ -164,7 +164,7 @@ impl<'a> Packer<'a> {
             is_own,
             room: usage.room(),
             store,
-            writer: PackWriter::with_room(PACK_ROOM),
+            writer: PackWriter::default(),
             objects: Vec::new(),
             packs: Vec::new(),
         }
@@ -187,6 +187,9 @@ impl<'a> Packer<'a> {
 
     /// Adds a frame that stands by itself.
     pub(super) async fn add(&mut self, frame: &Frame) -> Result<(), HubError> {
+        if self.writer.is_empty() {
+            self.writer = PackWriter::with_room(PACK_ROOM);
+        }
         let offset = self.writer.push(frame);
         self.objects.push(new_object(frame, offset));
         if self.writer.len() >= PACK_LENGTH {
@@ -196,8 +199,7 @@ impl<'a> Packer<'a> {
     }
 
     async fn end(&mut self) -> Result<(), HubError> {
-        let next = PackWriter::with_room(PACK_ROOM);
-        let pack = std::mem::replace(&mut self.writer, next).finish();
+        let pack = std::mem::take(&mut self.writer).finish();
         let mut objects = std::mem::take(&mut self.objects);
         objects.sort_unstable_by_key(|object| object.hash);
         self.put(pack, objects).await

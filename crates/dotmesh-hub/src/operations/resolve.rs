@@ -118,7 +118,7 @@ fn resolve_batch(
             Some(base) => decoder.object_against(delta, base)?,
             None => decoder.object(delta)?,
         };
-        check(&object)?;
+        check(delta, object.bytes())?;
         if known.insert(object.hash()) {
             frames.push(encoder.encode(&object));
         }

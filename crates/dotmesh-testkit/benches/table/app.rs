@@ -23,7 +23,10 @@ impl Size {
 #[derive(Clone, Copy)]
 pub(crate) enum Load {
     Seconds(usize),
+    /// So many transactions, all over the tables.
     Transactions(usize),
+    /// So many, in as many rows as an app of this size has.
+    TransactionsOf(usize, Size),
 }
 
 /// What pgbench did.
@@ -32,6 +35,8 @@ pub(crate) struct Done {
     pub(crate) a_second: f64,
 }
 
+/// Of pgbench: 100,000 rows each.
+const SCALE: usize = 60;
 const CLIENTS: usize = 8;
 const KEYS_AT_ONCE: usize = 10_000;
 /// Of the machine's own; PostgreSQL may not pass through the folders of the pool, but through a mount.
@@ -56,7 +61,7 @@ impl<'a> App<'a> {
         app.postgres("initdb -D /run/bench/pg -A trust").await;
         app.run_postgres().await;
         app.postgres("createdb bench").await;
-        let scale = size.of(60);
+        let scale = size.of(SCALE);
         app.postgres(&format!("pgbench -q -i -s {scale} bench"))
             .await;
         app.stop().await;
@@ -118,6 +123,9 @@ impl<'a> App<'a> {
         let amount = match load {
             Load::Seconds(seconds) => format!("-T {seconds}"),
             Load::Transactions(all) => format!("-t {}", all.div_ceil(CLIENTS)),
+            Load::TransactionsOf(all, size) => {
+                format!("-t {} -D scale={}", all.div_ceil(CLIENTS), size.of(SCALE))
+            }
         };
         let report = self
             .postgres(&format!("pgbench -c {CLIENTS} -j 2 {amount} bench"))

@@ -10,36 +10,39 @@ use crate::transfer_app::SECONDS;
 
 const SMALL: &str = "push of B's change in A";
 const LARGE: &str = "push of B's change in E";
+const SPREAD: &str = "push of as many transactions all over E";
 
 pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     let load = Load::Seconds(size.of(SECONDS));
-    let transactions = change(table, SMALL, size, load).await?;
-    let load = Load::Transactions(transactions);
-    change(table, LARGE, Size(size.0 * 10.0), load).await?;
-    for (figure, metric) in [
-        ("8 push of B's change in E against A, time", Metric::Time),
-        ("8 push of B's change in E against A, bytes", Metric::Bytes),
-    ] {
-        let (small, large) = (table.ours(SMALL, metric), table.ours(LARGE, metric));
-        // Random changes meet fewer of the same pages in a larger table: this is what changed on disk.
-        let disk = table.of(SEND, LARGE, metric) / table.of(SEND, SMALL, metric);
-        table.add(Row {
-            figure: figure.to_owned(),
-            ours: metric.show(large),
-            peers: format!(
-                "in A: {}; E against A by {SEND}: {disk:.2}",
-                metric.show(small)
-            ),
-            ratio: format!("{:.2}", large / small),
-            bar: "at most 1.2".to_owned(),
-            met: Some(large <= 1.2 * small),
-        });
+    let transactions = changes(table, size, &[(SMALL, load)]).await?;
+    let same = Load::TransactionsOf(transactions, size);
+    let spread = Load::Transactions(transactions);
+    let large = Size(size.0 * 10.0);
+    changes(table, large, &[(LARGE, same), (SPREAD, spread)]).await?;
+    for (operation, bar) in [(LARGE, Some(1.2)), (SPREAD, None)] {
+        for (metric, what) in [(Metric::Time, "time"), (Metric::Bytes, "bytes")] {
+            table.add(row(table, operation, metric, what, bar));
+        }
     }
     Ok(())
 }
 
-/// Pushes a state, then the change of it. Returns how many transactions made that.
-async fn change(table: &mut Table, operation: &str, size: Size, load: Load) -> Result<usize> {
+/// What it costs against the same in A. What `btrfs send` makes of it is how much more has changed on disk.
+fn row(table: &Table, operation: &str, metric: Metric, what: &str, bar: Option<f64>) -> Row {
+    let (small, large) = (table.ours(SMALL, metric), table.ours(operation, metric));
+    let disk = table.of(SEND, operation, metric) / table.of(SEND, SMALL, metric);
+    Row {
+        figure: format!("8 {operation} against A, {what}"),
+        ours: metric.show(large),
+        peers: format!("in A: {}; by {SEND}: {disk:.2}", metric.show(small)),
+        ratio: format!("{:.2}", large / small),
+        bar: bar.map_or(String::new(), |bar| format!("at most {bar}")),
+        met: bar.map(|bar| large <= bar * small),
+    }
+}
+
+/// Pushes a state, then changes of it, one after the other. Returns how many transactions made the last.
+async fn changes(table: &mut Table, size: Size, loads: &[(&str, Load)]) -> Result<usize> {
     let stage = Stage::start().await?;
     let app = App::create(&stage.alice, "app", size).await?;
     let account = stage.account().await?;
@@ -49,14 +52,17 @@ async fn change(table: &mut Table, operation: &str, size: Size, load: Load) -> R
     let mut peers = Peers::start(&stage, &tools).await?;
     peers.look_at(&app.commit().await).await;
     stage.transfer(&stage.alice, &push).await?;
-    app.start().await;
-    let done = app.change(load).await?;
-    let snapshot = app.commit().await;
-    peers.look_at(&snapshot).await;
-    app.stop().await;
-    warm(&stage, &snapshot.display().to_string()).await;
-    let cost = stage.transfer(&stage.alice, &push).await?;
-    table.record(operation, OURS, cost);
-    peers.backup(table, operation).await?;
-    Ok(done.transactions)
+    let mut transactions = 0;
+    for (operation, load) in loads {
+        app.start().await;
+        transactions = app.change(*load).await?.transactions;
+        let snapshot = app.commit().await;
+        peers.look_at(&snapshot).await;
+        app.stop().await;
+        warm(&stage, &snapshot.display().to_string()).await;
+        let cost = stage.transfer(&stage.alice, &push).await?;
+        table.record(operation, OURS, cost);
+        peers.backup(table, operation).await?;
+    }
+    Ok(transactions)
 }

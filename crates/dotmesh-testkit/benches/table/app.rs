@@ -150,6 +150,14 @@ impl<'a> App<'a> {
         Ok(done)
     }
 
+    /// Lets PostgreSQL delete its old write-ahead log at a checkpoint: how much of it is kept to be written over depends on how
+    /// large the database is.
+    pub(crate) async fn drop_old_log(&self) {
+        let settings = format!("{}/pg/postgresql.conf", self.data());
+        let line = format!("echo 'wal_recycle = off' >> {settings}");
+        self.node.ok(&line).await;
+    }
+
     /// Runs one of PostgreSQL's programs as its user.
     async fn postgres(&self, line: &str) -> String {
         let quoted = line.replace('\'', r"'\''");

@@ -45,6 +45,7 @@ fn row(table: &Table, operation: &str, metric: Metric, what: &str, bar: Option<f
 async fn changes(table: &mut Table, size: Size, loads: &[(&str, Load)]) -> Result<usize> {
     let stage = Stage::start().await?;
     let app = App::create(&stage.alice, "app", size).await?;
+    app.drop_old_log().await;
     let account = stage.account().await?;
     let push = format!("dm push {account} app");
     let mut tools = installed(&stage).await;

@@ -1,8 +1,8 @@
 //! The walk over all that pushed commits refer to: whether everything is there and may be referred to.
 //!
 //! It costs what has changed: each node is read beside those in whose place it is in the tree of the commit's parent. What
-//! these name needs no look: the dot has it, or the walk over the parent sees to it. Which nodes are compared makes the walk fast or slow, never
-//! right or wrong.
+//! these name needs no look: the dot has it, or the walk over the parent sees to it. Which nodes are compared makes the walk
+//! fast or slow, never right or wrong.
 
 mod compare;
 

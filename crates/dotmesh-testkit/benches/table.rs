@@ -53,7 +53,6 @@ async fn main() -> Result<()> {
     };
     let size = app::Size(scale);
     let mut table = measure::Table::default();
-    let _memory = memory::fill()?;
     for group in groups {
         match group {
             "commit" => commands::commit(&mut table).await?,

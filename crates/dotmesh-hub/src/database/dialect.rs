@@ -76,7 +76,7 @@ impl Dialect {
                  PRAGMA synchronous = FULL;
                  PRAGMA foreign_keys = ON;
                  PRAGMA cache_size = -{cache};
-                 PRAGMA wal_autocheckpoint = 4096"
+                 PRAGMA wal_autocheckpoint = 16384"
             ),
             // A process whose machine is gone without a word does not keep the others from writing for long.
             Self::Postgres => "SET idle_in_transaction_session_timeout = '60s'".to_owned(),

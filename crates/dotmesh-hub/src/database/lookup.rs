@@ -10,11 +10,11 @@ use sqlx::AnyConnection;
 use super::frame_column::{FRAME_LENGTH, decode_frame};
 use super::ids::{self, ObjectId, PackRow, UserId};
 use super::objects::{Location, json};
-use super::pack_lists::Listed;
+use super::pack_lists::{Known, Lookup};
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
 /// A row of `objects`, but for its hash.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) id: ObjectId,
     pub(super) kind: Kind,
@@ -29,6 +29,16 @@ pub(super) struct Found {
     pack: PackId,
 }
 
+/// Some objects, by what is known of them without the database.
+struct Split {
+    listed: Vec<(usize, Place)>,
+    /// Those of which nothing is known.
+    rest: Vec<usize>,
+    /// Those that are in none of `packs`.
+    unseen: Vec<usize>,
+    packs: Vec<PackRow>,
+}
+
 /// A pack's list is read when at least so many of the objects looked for seem to be in it,
 const WORTH_A_LIST: usize = 128;
 
@@ -37,6 +47,9 @@ const SHARE: usize = 2;
 
 /// So many objects are looked up before it is clear in which packs the others are.
 const PROBES: usize = 32;
+
+/// To know what a namespace does not have, so many of its objects are read for each that is looked for.
+const READ_AHEAD: usize = 2;
 
 impl Database {
     /// Finds objects by their hashes. One that was asked for twice is found twice.
@@ -47,10 +60,19 @@ impl Database {
         hashes: &[ObjectHash],
     ) -> Result<Vec<Found>, DatabaseError> {
         let all = (0..hashes.len()).collect();
-        let (listed, mut rest, packs) = self.find_listed(owner, hashes, all);
+        let Split {
+            listed,
+            mut rest,
+            unseen,
+            packs,
+        } = self.find_listed(owner, hashes, all);
         let mut found = self.present(connection, listed, &mut rest).await?;
-        if rest.len() > PROBES && are_all(connection, owner, &packs).await? {
-            return Ok(found);
+        if unseen.len() <= PROBES
+            || !self
+                .see_all(connection, owner, &packs, unseen.len())
+                .await?
+        {
+            rest.extend(unseen);
         }
         if rest.len() > PROBES * 2 {
             let each = rest.len() / PROBES;
@@ -60,9 +82,10 @@ impl Database {
             let probed = look_up(connection, owner, hashes, &probes).await?;
             self.read_lists(connection, owner, &probed, each).await?;
             found.extend(self.present(connection, probed, &mut Vec::new()).await?);
-            let listed;
-            (listed, rest, _) = self.find_listed(owner, hashes, others);
-            found.extend(self.present(connection, listed, &mut rest).await?);
+            let split = self.find_listed(owner, hashes, others);
+            rest = split.rest;
+            rest.extend(split.unseen);
+            found.extend(self.present(connection, split.listed, &mut rest).await?);
         }
         let looked_up = look_up(connection, owner, hashes, &rest).await?;
         // One that was collected in between is as if it had not been found.
@@ -93,23 +116,44 @@ impl Database {
         Ok(())
     }
 
-    /// Those of some objects that lists tell of, the others, and the packs that these are not in.
-    fn find_listed(
+    /// Whether an owner has no objects but in these packs. If not, some of the others are seen, for the next time.
+    async fn see_all(
         &self,
+        connection: &mut AnyConnection,
         owner: UserId,
-        hashes: &[ObjectHash],
-        wanted: Vec<usize>,
-    ) -> (Vec<(usize, Place)>, Vec<usize>, Vec<PackRow>) {
+        packs: &[PackRow],
+        wanted: usize,
+    ) -> Result<bool, DatabaseError> {
+        let others = others(connection, owner, packs).await?;
+        let mut read = 0;
+        for (pack, objects) in &others {
+            read += objects;
+            if read > wanted * READ_AHEAD {
+                break;
+            }
+            let hashes = read_hashes(connection, *pack).await?;
+            self.pack_lists.see(owner, *pack, &hashes);
+        }
+        Ok(others.is_empty())
+    }
+
+    fn find_listed(&self, owner: UserId, hashes: &[ObjectHash], wanted: Vec<usize>) -> Split {
         let asked: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
-        let Listed { places, packs } = self.pack_lists.find(owner, &asked);
-        let (mut listed, mut rest) = (Vec::new(), Vec::new());
-        for (at, place) in wanted.into_iter().zip(places) {
-            match place {
-                Some(place) => listed.push((at, place)),
-                None => rest.push(at),
+        let Known { objects, packs } = self.pack_lists.find(owner, &asked);
+        let mut split = Split {
+            listed: Vec::new(),
+            rest: Vec::new(),
+            unseen: Vec::new(),
+            packs,
+        };
+        for (at, object) in wanted.into_iter().zip(objects) {
+            match object {
+                Lookup::Listed(place) => split.listed.push((at, place)),
+                Lookup::Unknown => split.rest.push(at),
+                Lookup::Unseen => split.unseen.push(at),
             }
         }
-        (listed, rest, packs)
+        split
     }
 
     /// The objects whose packs are there; those of others go to `rest`.
@@ -180,22 +224,22 @@ pub(super) async fn look_up(
     Ok(found)
 }
 
-/// Whether an owner has no objects but in these packs.
-async fn are_all(
+/// Some of the packs of an owner's that are none of these, and how many objects each has.
+async fn others(
     connection: &mut AnyConnection,
     owner: UserId,
     packs: &[PackRow],
-) -> Result<bool, DatabaseError> {
+) -> Result<Vec<(PackRow, usize)>, DatabaseError> {
     let packs: Vec<i64> = packs.iter().map(|pack| pack.0).collect();
-    let another: Option<i64> = sqlx::query_scalar(
-        "SELECT id FROM packs WHERE owner = $1 AND objects > 0
-         AND id NOT IN (SELECT value FROM json_each($2)) LIMIT 1",
+    let rows: Vec<(PackRow, i64)> = sqlx::query_as(
+        "SELECT id, objects FROM packs WHERE owner = $1 AND objects > 0
+         AND id NOT IN (SELECT value FROM json_each($2)) LIMIT 64",
     )
     .bind(owner)
     .bind(json(&packs))
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(another.is_none())
+    counted(rows)
 }
 
 /// How many objects those of some packs have that are there.
@@ -212,8 +256,32 @@ async fn lengths(
     .bind(json(packs))
     .fetch_all(connection)
     .await?;
+    counted(rows)
+}
+
+fn counted(rows: Vec<(PackRow, i64)>) -> Result<Vec<(PackRow, usize)>, DatabaseError> {
     rows.into_iter()
         .map(|(pack, objects)| Ok((pack, ids::unsigned(objects)?)))
+        .collect()
+}
+
+/// The hashes of all objects of a pack.
+async fn read_hashes(
+    connection: &mut AnyConnection,
+    pack: PackRow,
+) -> Result<Vec<ObjectHash>, DatabaseError> {
+    let rows: Option<String> = sqlx::query_scalar(
+        "SELECT string_agg(hex(hash), ' ')
+         FROM objects WHERE id BETWEEN $1 * 1048576 AND $1 * 1048576 + 1048575",
+    )
+    .bind(pack)
+    .fetch_one(connection)
+    .await?;
+    words(rows.as_deref())
+        .map(|row| {
+            let [hash] = row?;
+            Ok(ObjectHash::from_bytes(bytes(hash, "hash")?))
+        })
         .collect()
 }
 

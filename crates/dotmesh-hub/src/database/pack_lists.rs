@@ -2,19 +2,24 @@
 //! after another costs much less than finding each of them by its hash.
 //!
 //! A pack is never given more objects, loses none but with all others, and its row's number is not given out again: a
-//! list is right as long as the pack's row is there, which is for the caller to see. Where all packs of an owner's are listed,
-//! what is not in the lists is nowhere.
+//! list is right as long as the pack's row is there, which is for the caller to see.
+//!
+//! Of many more packs than are listed it is known which objects they do not have: where all packs of an owner's were seen,
+//! an object that none of them seemed to have is nowhere. Most objects of a push are such.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dotmesh_model::ObjectHash;
+use foldhash::{HashMap, HashSet};
 
 use super::ids::{PackRow, UserId};
 use super::lookup::Place;
 
 /// Objects of all lists together: some 25 MiB.
 const MAX_OBJECTS: usize = 1 << 18;
+
+/// Objects that were seen, of all owners together: some 10 MiB.
+const MAX_SEEN: usize = 1 << 20;
 
 /// Lists of packs. Cheap to clone.
 #[derive(Clone, Default)]
@@ -29,7 +34,8 @@ struct Lists {
     slots: Vec<PackRow>,
     free: Vec<u32>,
     objects: usize,
-    /// Counts uses, so that the list that was not used for longest goes first.
+    seen: HashMap<UserId, Seen>,
+    /// Counts uses, so that what was not used for longest goes first.
     uses: u64,
 }
 
@@ -40,38 +46,64 @@ struct List {
     used: u64,
 }
 
-/// What an owner's lists tell.
-pub(super) struct Listed {
-    /// For each hash that was asked for, where the object is.
-    pub(super) places: Vec<Option<Place>>,
-    /// The packs that are listed: they have no other of these objects.
+/// Packs of an owner's, listed or not, there or gone, and the beginnings of all hashes that were in them.
+#[derive(Default)]
+struct Seen {
+    packs: HashSet<PackRow>,
+    hashes: HashSet<[u8; 4]>,
+    used: u64,
+}
+
+/// What is known of some objects without the database.
+pub(super) struct Known {
+    pub(super) objects: Vec<Lookup>,
+    /// The packs that were seen until then, if there is an object that was not.
     pub(super) packs: Vec<PackRow>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// It is there, if the pack is.
+    Listed(Place),
+    /// It may be anywhere.
+    Unknown,
+    /// It is in none of the packs that were seen.
+    Unseen,
 }
 
 impl PackLists {
     /// Looks for an owner's objects.
-    pub(super) fn find(&self, owner: UserId, hashes: &[ObjectHash]) -> Listed {
+    pub(super) fn find(&self, owner: UserId, hashes: &[ObjectHash]) -> Known {
         let mut lists = self.lock();
         lists.uses += 1;
-        let packs = lists.packs.iter().filter(|(_, list)| list.owner == owner);
-        Listed {
-            packs: packs.map(|(pack, _)| *pack).collect(),
-            places: hashes.iter().map(|hash| lists.find(owner, *hash)).collect(),
-        }
+        let objects = hashes.iter().map(|hash| lists.find(owner, *hash));
+        let objects: Vec<Lookup> = objects.collect();
+        let seen = lists.seen.get(&owner);
+        let packs = seen.filter(|_| objects.contains(&Lookup::Unseen));
+        let packs = packs.into_iter().flat_map(|seen| &seen.packs);
+        let packs = packs.copied().collect();
+        Known { objects, packs }
     }
 
     pub(super) fn has(&self, pack: PackRow) -> bool {
         self.lock().packs.contains_key(&pack)
     }
 
+    /// Notes what a pack has: all objects of its rows.
+    pub(super) fn see(&self, owner: UserId, pack: PackRow, hashes: &[ObjectHash]) {
+        self.lock().see(owner, pack, hashes.iter().copied());
+    }
+
     /// Keeps a pack's list: all objects of its rows.
     pub(super) fn put(&self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, Place)>) {
+        let mut lists = self.lock();
+        lists.see(owner, pack, objects.iter().map(|(hash, _)| *hash));
         if objects.len() <= MAX_OBJECTS {
-            self.lock().put(owner, pack, objects);
+            lists.put(owner, pack, objects);
         }
     }
 
-    /// Forgets a pack that is not there any more.
+    /// Forgets the list of a pack that is not there any more.
     pub(super) fn forget(&self, pack: PackRow) {
         self.lock().forget(pack);
     }
@@ -82,12 +114,49 @@ impl PackLists {
 }
 
 impl Lists {
-    fn find(&mut self, owner: UserId, hash: ObjectHash) -> Option<Place> {
+    fn find(&mut self, owner: UserId, hash: ObjectHash) -> Lookup {
+        if let Some(place) = self.find_listed(owner, hash) {
+            return Lookup::Listed(place);
+        }
+        match self.seen.get_mut(&owner) {
+            Some(seen) => {
+                seen.used = self.uses;
+                match seen.hashes.contains(&beginning(hash)) {
+                    true => Lookup::Unknown,
+                    false => Lookup::Unseen,
+                }
+            }
+            None => Lookup::Unseen,
+        }
+    }
+
+    fn find_listed(&mut self, owner: UserId, hash: ObjectHash) -> Option<Place> {
         let (slot, at) = *self.places.get(&key(owner, hash))?;
         let list = self.packs.get_mut(self.slots.get(slot as usize)?)?;
         list.used = self.uses;
         let (listed, place) = list.objects.get(at as usize)?;
         (*listed == hash && list.owner == owner).then_some(*place)
+    }
+
+    fn see(&mut self, owner: UserId, pack: PackRow, hashes: impl Iterator<Item = ObjectHash>) {
+        let seen = self.seen.entry(owner).or_default();
+        seen.used = self.uses;
+        seen.packs.insert(pack);
+        seen.hashes.extend(hashes.map(beginning));
+        while self
+            .seen
+            .values()
+            .map(|seen| seen.hashes.len())
+            .sum::<usize>()
+            > MAX_SEEN
+        {
+            let longest_unused = self.seen.iter().min_by_key(|(_, seen)| seen.used);
+            let Some((owner, _)) = longest_unused else {
+                break;
+            };
+            let owner = *owner;
+            self.seen.remove(&owner);
+        }
     }
 
     fn put(&mut self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, Place)>) {
@@ -141,6 +210,11 @@ impl Lists {
     }
 }
 
+fn beginning(hash: ObjectHash) -> [u8; 4] {
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    [a, b, c, d]
+}
+
 /// The beginning of a hash, made another one for each owner: several may have the same object.
 fn key(owner: UserId, hash: ObjectHash) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
@@ -181,6 +255,7 @@ mod tests {
         ) {
             let lists = PackLists::default();
             let mut model: BTreeMap<PackRow, (UserId, BTreeSet<u8>)> = BTreeMap::new();
+            let mut seen: BTreeSet<(UserId, PackRow, Option<u8>)> = BTreeSet::new();
             for (pack, owner, objects) in steps {
                 let (pack, owner) = (PackRow(pack), UserId(owner));
                 model.remove(&pack);
@@ -190,21 +265,31 @@ mod tests {
                         let list = objects.iter().enumerate().map(|(n, o)| (hash(*o), place(pack, n)));
                         lists.put(owner, pack, list.collect());
                         model.retain(|_, (whose, others)| *whose != owner || others.is_disjoint(&objects));
+                        seen.insert((owner, pack, None));
+                        seen.extend(objects.iter().map(|object| (owner, pack, Some(*object))));
                         model.insert(pack, (owner, objects));
                     }
                 }
                 for owner in [UserId(0), UserId(1)] {
                     let hashes: Vec<ObjectHash> = (0..20).map(hash).collect();
-                    let mut listed = lists.find(owner, &hashes);
+                    let mut known = lists.find(owner, &hashes);
                     let of_owner = || model.iter().filter(|(_, (whose, _))| *whose == owner);
-                    listed.packs.sort_unstable();
-                    prop_assert_eq!(listed.packs, of_owner().map(|(pack, _)| *pack).collect::<Vec<_>>());
-                    for (object, found) in (0..20).zip(listed.places) {
+                    for (object, found) in (0..20).zip(&known.objects) {
                         let there = of_owner().find_map(|(pack, (_, objects))| {
                             let number = objects.iter().position(|there| *there == object)?;
                             Some(place(*pack, number).id)
                         });
-                        prop_assert_eq!(found.map(|place| place.id), there);
+                        let was_seen = seen.iter().any(|(whose, _, what)| *whose == owner && *what == Some(object));
+                        match found {
+                            Lookup::Listed(place) => prop_assert_eq!(Some(place.id), there),
+                            Lookup::Unknown => prop_assert!(there.is_none() && was_seen),
+                            Lookup::Unseen => prop_assert!(there.is_none() && !was_seen),
+                        }
+                    }
+                    if known.objects.contains(&Lookup::Unseen) {
+                        known.packs.sort_unstable();
+                        let packs = seen.iter().filter(|(whose, _, what)| *whose == owner && what.is_none());
+                        prop_assert_eq!(known.packs, packs.map(|(_, pack, _)| *pack).collect::<Vec<_>>());
                     }
                 }
                 let objects = model.values().map(|(_, objects)| objects.len()).sum::<usize>();
@@ -223,13 +308,31 @@ mod tests {
             bytes[31] = last;
             ObjectHash::from_bytes(bytes)
         });
-        lists.put(
-            UserId(1),
-            pack,
-            vec![(one, place(pack, 0)), (other, place(pack, 1))],
-        );
-        let listed = lists.find(UserId(1), &[one, other]);
-        assert!(listed.packs.is_empty() && listed.places.iter().all(Option::is_none));
+        let list = vec![(one, place(pack, 0)), (other, place(pack, 1))];
+        lists.put(UserId(1), pack, list);
+        let known = lists.find(UserId(1), &[one, other]);
+        assert_eq!(known.objects, [Lookup::Unknown; 2]);
+    }
+
+    #[test]
+    fn where_too_many_objects_were_seen_the_owner_that_was_not_used_for_longest_goes_first() {
+        let lists = PackLists::default();
+        let half = (0..MAX_SEEN as u32 / 2).map(|n| {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&n.to_le_bytes());
+            ObjectHash::from_bytes(bytes)
+        });
+        let half: Vec<ObjectHash> = half.collect();
+        let is_unknown = |owner: i64| {
+            let known = lists.find(UserId(owner), &half[..1]);
+            known.objects == [Lookup::Unknown]
+        };
+        for owner in [1, 2] {
+            lists.see(UserId(owner), PackRow(owner), &half);
+        }
+        assert!(is_unknown(1));
+        lists.see(UserId(3), PackRow(3), &half);
+        assert_eq!([1, 2, 3].map(is_unknown), [true, false, true]);
     }
 
     #[test]
@@ -253,8 +356,10 @@ mod tests {
         };
         let [first, second, third] = [1, 2, 3].map(put);
         let find = |hashes: &[ObjectHash]| {
-            let listed = lists.find(UserId(1), hashes).places;
-            listed.iter().map(Option::is_some).collect::<Vec<_>>()
+            let known = lists.find(UserId(1), hashes);
+            let listed = known.objects.iter();
+            let listed = listed.map(|object| matches!(object, Lookup::Listed(_)));
+            listed.collect::<Vec<_>>()
         };
         assert_eq!(find(&[first]), [true]);
         assert_eq!(find(&[third]), [true]);

@@ -14,7 +14,7 @@ use dotmesh_store::{End, FrameDecoder, Kind, Named, PackStoreError, named};
 use self::compare::{Came, New, Old, Placed, compare};
 use super::frames::read_frames;
 use crate::database::commits::NewCommit;
-use crate::database::objects::{Location, Scope};
+use crate::database::objects::{Known, Location, Scope};
 use crate::database::walk::Walk;
 use crate::error::HubError;
 use crate::state::Hub;
@@ -91,13 +91,15 @@ impl Walker<'_> {
             after: None,
             beside: commit.parent_root.map(at_beginning).into_iter().collect(),
         };
-        self.reach(vec![root]).await?;
+        let root = self.look_up(vec![root]).await?;
+        self.note(root)?;
         while self.missing.len() < MAX_MISSING && !self.pending.is_empty() {
-            let nodes = self.take();
-            let old = self.read_old(&nodes).await?;
-            let new = self.read_new(nodes).await?;
-            let came = tokio::task::spawn_blocking(move || compare(&new, &old));
-            self.reach(came.await?).await?;
+            // Two at a time: while one waits for the disk or the database, the other is compared.
+            let batches = [self.take(), self.take()];
+            let [one, two] = batches.map(|nodes| self.enter(nodes));
+            let (one, two) = tokio::try_join!(one, two)?;
+            self.note(one)?;
+            self.note(two)?;
             if self.pending.len() > MAX_PENDING {
                 let what = "nodes of a tree that wait to be read";
                 let limit = MAX_PENDING;
@@ -107,7 +109,7 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Takes some nodes to be read, at least one. The last reached come first: so few are pending at a time.
+    /// Takes some nodes to be read, at least one if there is any. The last reached come first: so few are pending at a time.
     fn take(&mut self) -> Vec<Pending> {
         let mut sum = 0;
         let fitting = self.pending.iter().rev().take(NODES).take_while(|node| {
@@ -119,14 +121,29 @@ impl Walker<'_> {
         self.pending.split_off(rest)
     }
 
-    /// Notes what is there and what is missing. Nodes have to be read; chunks refer to nothing.
-    async fn reach(&mut self, came: Vec<Came>) -> Result<(), HubError> {
+    /// Reads nodes beside those in whose places they are, and looks up what came with them.
+    async fn enter(&self, nodes: Vec<Pending>) -> Result<Vec<(Came, Option<Known>)>, HubError> {
+        if nodes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let old = self.read_old(&nodes).await?;
+        let new = self.read_new(nodes).await?;
+        let came = tokio::task::spawn_blocking(move || compare(&new, &old));
+        self.look_up(came.await?).await
+    }
+
+    async fn look_up(&self, came: Vec<Came>) -> Result<Vec<(Came, Option<Known>)>, HubError> {
         let hashes: Vec<ObjectHash> = came.iter().map(|came| came.reference.1).collect();
         let mut usable = Vec::with_capacity(hashes.len());
         for hashes in hashes.chunks(HASHES) {
             usable.extend(self.hub.database.usable(self.scope, hashes).await?);
         }
-        for (came, known) in came.into_iter().zip(usable) {
+        Ok(came.into_iter().zip(usable).collect())
+    }
+
+    /// Notes what is there and what is missing. Nodes have to be read; chunks refer to nothing.
+    fn note(&mut self, looked_up: Vec<(Came, Option<Known>)>) -> Result<(), HubError> {
+        for (came, known) in looked_up {
             let (kind, hash) = came.reference;
             match known {
                 None => {

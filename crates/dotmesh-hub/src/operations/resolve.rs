@@ -1,10 +1,11 @@
 //! Deltas of a push: their bases are looked up as all that a push refers to, and they become objects that
 //! stand by themselves.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Frame, FrameDecoder, FrameEncoder, Object, PackStoreError};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use super::frames::read_frames;
 use super::receive_pack::{Packer, check};

@@ -1,14 +1,19 @@
 //! The same memory for whoever is measured.
 
-use std::fs::File;
 use std::io;
 
 use anyhow::{Context as _, Result};
 
-/// Fills the memory that is free with pages of a cache. A virtual machine's host may take back what is free for long, and
-/// then the first touch takes ten times as long as any later one: whoever comes first would pay for it.
-pub(crate) fn fill() -> Result<File> {
-    const SPARED: u64 = 1 << 30;
+/// More than any single command takes, but for the largest copies.
+const ENOUGH: u64 = 6 << 30;
+
+/// What is left free, so that no page goes that was read just before.
+const SPARED: u64 = 256 << 20;
+
+/// Touches much of the memory that is free, and frees it again. A virtual machine's host may take back what a guest leaves
+/// free, and then the first touch of a page takes ten times as long as any later one: whoever comes after something large was
+/// deleted would pay for it.
+pub(crate) fn warm_up() -> Result<()> {
     let memory = std::fs::read_to_string("/proc/meminfo")?;
     let free = memory
         .lines()
@@ -21,8 +26,8 @@ pub(crate) fn fill() -> Result<File> {
         })
         .context("MemFree")?;
     let mut file = tempfile::tempfile()?;
-    file.set_len((free << 10).saturating_sub(SPARED))?;
-    // Holes are read as pages of zeros.
+    file.set_len(ENOUGH.min((free << 10).saturating_sub(SPARED)))?;
+    // Holes are read as pages of zeros, which stay in the cache until the file goes.
     io::copy(&mut file, &mut io::sink())?;
-    Ok(file)
+    Ok(())
 }

@@ -183,7 +183,7 @@ impl<'a> Peers<'a> {
     }
 
     async fn time(&self, tool: &Tool, line: &str) -> Result<Cost> {
-        self.stage.settle().await;
+        self.stage.settle().await?;
         let line = self.line(tool, &format!("{line}; }} && times"));
         let start = Instant::now();
         let printed = self.stage.alice.ok(&line).await;

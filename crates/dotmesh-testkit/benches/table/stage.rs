@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Daemon, Machine, Network};
 
 use crate::measure::{Cost, seconds};
+use crate::memory;
 
 /// Where a node keeps its files.
 pub(crate) const POOL: &str = "/var/lib/dotmesh/pool";
@@ -100,9 +101,14 @@ impl Stage {
         Ok(name)
     }
 
-    /// Runs a `dm push`, `pull` or `clone` on a node, and tells what it took there and at the hub.
+    /// Runs a `dm push`, `pull` or `clone` on a node when all is quiet, and tells what it took there and at the hub.
     pub(crate) async fn transfer(&self, node: &Node, line: &str) -> Result<Cost> {
-        self.settle().await;
+        self.settle().await?;
+        self.transfer_now(node, line).await
+    }
+
+    /// The same beside whatever else goes on.
+    pub(crate) async fn transfer_now(&self, node: &Node, line: &str) -> Result<Cost> {
         for (machine, daemon) in [(&node.machine, &node.daemon), (&self.hub, &self.dothub)] {
             let pid = daemon.pid().context("a daemon has ended")?;
             // The most memory is counted from here.
@@ -133,9 +139,10 @@ impl Stage {
         })
     }
 
-    /// Writes out what is still to be written, lest the next one pays for it.
-    pub(crate) async fn settle(&self) {
+    /// Writes out what is still to be written, and touches the memory that is free, lest the next one pays for it.
+    pub(crate) async fn settle(&self) -> Result<()> {
         self.hub.run("sync").await.success();
+        memory::warm_up()
     }
 
     async fn hub_usage(&self) -> Result<Usage> {

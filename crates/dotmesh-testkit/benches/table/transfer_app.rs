@@ -125,7 +125,7 @@ async fn neighbour(table: &mut Table, stage: &Stage, app: &App<'_>, size: Size) 
                 while !over.get() {
                     let account = stage.account().await?;
                     let push = format!("dm push {account} {}", app.dot);
-                    let cost = stage.transfer(&stage.alice, &push).await?;
+                    let cost = stage.transfer_now(&stage.alice, &push).await?;
                     table.record("first push of A beside pgbench", OURS, cost);
                 }
                 anyhow::Ok(())

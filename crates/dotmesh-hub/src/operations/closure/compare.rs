@@ -1,9 +1,8 @@
 //! What new nodes name that the nodes in their places before did not.
 
-use std::collections::{HashMap, HashSet};
-
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{End, Kind, Named, Reference};
+use foldhash::{HashMap, HashSet};
 
 /// So many nodes are read beside one at most: those of honest trees are few.
 const MAX_BESIDE: usize = 8;
@@ -40,24 +39,36 @@ pub(super) type Old = HashMap<Placed, Vec<Named>>;
 ///
 /// Neighbours belong into one call: what one of them names may have been in the place of the next.
 pub(super) fn compare(new: &[New], old: &Old) -> Vec<Came> {
-    let in_new: HashSet<Reference> = references(new.iter().map(|new| &new.named));
-    let in_old: HashSet<Reference> = references(old.values());
-    let (mut all, mut seen) = (Vec::new(), HashSet::new());
-    for New {
-        after,
-        named,
-        beside,
-    } in new
-    {
-        let gone = beside
+    let kept = Kept::find(new, old);
+    let others = new.iter().zip(&kept.new).flat_map(|(new, kept)| {
+        let others = new.named.iter().zip(kept).filter(|(_, kept)| !**kept);
+        others.map(|(named, _)| named.reference)
+    });
+    let in_new: HashSet<Reference> = others.collect();
+    let others = old.iter().flat_map(|(placed, named)| {
+        let others = named.iter().enumerate();
+        let others = others.filter(|(at, _)| !kept.is_old(placed, *at));
+        others.map(|(_, named)| named.reference)
+    });
+    let in_old: HashSet<Reference> = others.collect();
+    let (mut all, mut seen) = (Vec::new(), HashSet::default());
+    for (new, kept_of_new) in new.iter().zip(&kept.new) {
+        let gone = new
+            .beside
             .iter()
-            .filter_map(|beside| Some(placed(beside.after.as_ref(), old.get(beside)?)))
+            .filter_map(|beside| {
+                let named = placed(beside.after.as_ref(), old.get(beside)?);
+                let others = named.enumerate();
+                Some(others.filter(|(at, _)| !kept.is_old(beside, *at)))
+            })
             .flatten()
+            .map(|(_, gone)| gone)
             .filter(|(named, _)| {
                 named.reference.0 != Kind::Chunk && !in_new.contains(&named.reference)
             });
         let gone: Vec<_> = gone.collect();
-        for (named, begin) in placed(after.as_ref(), named) {
+        let named = placed(new.after.as_ref(), &new.named).zip(kept_of_new);
+        for ((named, begin), _) in named.filter(|(_, kept)| !**kept) {
             let reference = named.reference;
             if in_old.contains(&reference) || !seen.insert(reference) {
                 continue;
@@ -82,8 +93,50 @@ pub(super) fn compare(new: &[New], old: &Old) -> Vec<Came> {
     all
 }
 
-fn references<'a>(nodes: impl Iterator<Item = &'a Vec<Named>>) -> HashSet<Reference> {
-    nodes.flatten().map(|named| named.reference).collect()
+/// Which of what nodes name is as it was, and in its place: nearly all. To see that takes less than to look for it.
+struct Kept<'a> {
+    /// For each new node.
+    new: Vec<Vec<bool>>,
+    old: HashMap<&'a Placed, Vec<bool>>,
+}
+
+impl<'a> Kept<'a> {
+    fn find(new: &'a [New], old: &Old) -> Self {
+        let mut kept = Self {
+            new: Vec::with_capacity(new.len()),
+            old: HashMap::default(),
+        };
+        for new in new {
+            let mut of_new = vec![false; new.named.len()];
+            for beside in &new.beside {
+                if let Some(named) = old.get(beside) {
+                    let of_old = kept.old.entry(beside);
+                    let of_old = of_old.or_insert_with(|| vec![false; named.len()]);
+                    find_kept((&new.named, &mut of_new), (named, of_old));
+                }
+            }
+            kept.new.push(of_new);
+        }
+        kept
+    }
+
+    fn is_old(&self, placed: &Placed, at: usize) -> bool {
+        self.old.get(placed).is_some_and(|kept| kept[at])
+    }
+}
+
+/// Marks what is in two nodes at the same end.
+fn find_kept((new, new_kept): (&[Named], &mut [bool]), (old, old_kept): (&[Named], &mut [bool])) {
+    let (mut at, mut beside) = (0, 0);
+    while let (Some(one), Some(other)) = (new.get(at), old.get(beside)) {
+        let order = one.end.cmp(&other.end);
+        if order.is_eq() && one.reference == other.reference {
+            new_kept[at] = true;
+            old_kept[beside] = true;
+        }
+        at += usize::from(order.is_le());
+        beside += usize::from(order.is_ge());
+    }
 }
 
 /// What a node names, with where each begins.
@@ -187,7 +240,7 @@ mod tests {
     fn of_a_file_that_changed_all_over_only_what_changed_is_left() {
         let old: Vec<u32> = (0..200_000).collect();
         let (mut new, changed) = some_changed(&old);
-        let mut nodes = Nodes::new();
+        let mut nodes = Nodes::default();
         let old = file(&old, &mut nodes);
         let left = chunks_left(file(&new, &mut nodes), old, &nodes, 16);
         assert!(
@@ -208,7 +261,7 @@ mod tests {
     /// Files are read beside those of the same name, whatever comes or goes between them.
     #[test]
     fn of_a_folder_only_what_changed_is_left() {
-        let mut nodes = Nodes::new();
+        let mut nodes = Nodes::default();
         let (mut old, mut new, mut changed) = (Vec::new(), Vec::new(), 0);
         for number in 0..300u32 {
             let chunks: Vec<u32> = (number * 2000..number * 2000 + CHUNKS).collect();

@@ -5,20 +5,40 @@ use std::sync::Arc;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Kind, Object};
+use tokio::sync::mpsc;
 
 use crate::objects::{FetchError, ObjectSource};
 use crate::seal::NodeCache;
+
+/// So many answers wait to be cached. The cache takes one after the other, while more are on their way.
+const WAITING: usize = 8;
 
 /// A source behind a cache of nodes.
 pub struct CachedSource<S> {
     source: S,
     cache: Arc<dyn NodeCache>,
+    /// Nodes to be cached. Dropping the source ends the thread when it is done with them.
+    keeping: mpsc::Sender<Vec<Object>>,
 }
 
 impl<S: ObjectSource> CachedSource<S> {
     /// Puts the cache before the source.
     pub fn new(source: S, cache: Arc<dyn NodeCache>) -> Self {
-        Self { source, cache }
+        let (keeping, mut came) = mpsc::channel::<Vec<Object>>(WAITING);
+        let keeper = Arc::clone(&cache);
+        tokio::task::spawn_blocking(move || {
+            while let Some(mut nodes) = came.blocking_recv() {
+                while let Ok(more) = came.try_recv() {
+                    nodes.extend(more);
+                }
+                keeper.put(&nodes);
+            }
+        });
+        Self {
+            source,
+            cache,
+            keeping,
+        }
     }
 
     async fn cached(&self, kind: Kind, hashes: &[ObjectHash]) -> HashMap<ObjectHash, Object> {
@@ -36,13 +56,6 @@ impl<S: ObjectSource> CachedSource<S> {
         look.await
             .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
-
-    async fn keep(&self, nodes: Vec<Object>) {
-        let cache = Arc::clone(&self.cache);
-        let keep = tokio::task::spawn_blocking(move || cache.put(&nodes));
-        keep.await
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    }
 }
 
 impl<S: ObjectSource> ObjectSource for CachedSource<S> {
@@ -59,7 +72,8 @@ impl<S: ObjectSource> ObjectSource for CachedSource<S> {
         if !missing.is_empty() {
             let fetched = self.source.fetch(kind, &missing).await?;
             known.extend(fetched.iter().map(|node| (node.hash(), node.clone())));
-            self.keep(fetched).await;
+            // Without the thread there is nothing to keep them for.
+            let _ = self.keeping.send(fetched).await;
         }
         hashes
             .iter()

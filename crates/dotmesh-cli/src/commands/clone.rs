@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU64;
 
-use dotmesh_api::NodeClient;
 use dotmesh_api::node::{Checkout, TransferOutcome};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::page::{DotPage, NotADotPage, Reference};
+use dotmesh_api::{ErrorCode, NodeClient};
 use dotmesh_model::{BranchName, DotName, Namespace};
 
 use crate::commands::tell_restarted;
@@ -90,15 +90,25 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     };
     let node = context.node()?;
     let outcome = transfer::run(context, &node, &plan).await?;
-    let dots = node.dots().await?;
-    let current = context.node_config()?.current_dot;
-    let has_current = current.is_some_and(|current| dots.iter().any(|dot| dot.name == current));
-    if !has_current {
+    if !has_current(context, &node, &plan.local).await? {
         context.select(&plan.local)?;
     }
     match state {
         Some(state) => check_out(context, &node, &plan.local, state, &outcome).await,
         None => Ok(()),
+    }
+}
+
+/// Whether the current dot is another that is there.
+async fn has_current(context: &Context, node: &NodeClient, cloned: &DotName) -> Result<bool> {
+    let current = context.node_config()?.current_dot;
+    let Some(current) = current.filter(|current| current != cloned) else {
+        return Ok(false);
+    };
+    match node.dot(&current).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::ioctl::{self, Search, u64_at};
+use super::ioctl::{self, Item, Search, u64_at};
 use super::items::{EXTENT_DATA, INODE_ITEM, data_length};
 use crate::driver::Usage;
 use crate::error::{During as _, PoolError};
@@ -32,19 +32,18 @@ impl SizeCache {
             .during("look at", path)?
             .changed;
         let known = self.lock().get(path).copied();
-        let dirty = changed_after(&folder, since).during("look at", path)?;
-        let size = match known {
+        if let Some((size, at)) = known
             // Nothing is newer than the transaction that the size was taken after.
-            Some((size, at)) if changed_after(&folder, at).during("look at", path)? == 0 => size,
-            _ => {
-                let size = total_size(&folder, ignored).during("look at", path)?;
-                // What changes in a transaction that is still open carries its number too.
-                self.lock()
-                    .insert(path.to_owned(), (size, changed.saturating_sub(1)));
-                size
-            }
-        };
-        Ok(Usage { size, dirty })
+            && changed_after(&folder, at).during("look at", path)? == 0
+        {
+            let dirty = changed_after(&folder, since).during("look at", path)?;
+            return Ok(Usage { size, dirty });
+        }
+        let usage = whole_usage(&folder, since, ignored).during("look at", path)?;
+        // What changes in a transaction that is still open carries its number too.
+        let at = changed.saturating_sub(1);
+        self.lock().insert(path.to_owned(), (usage.size, at));
+        Ok(usage)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (u64, u64)>> {
@@ -54,26 +53,31 @@ impl SizeCache {
     }
 }
 
+/// Bytes of items that changed after a transaction.
 fn changed_after(folder: &File, since: u64) -> rustix::io::Result<u64> {
     let mut bytes = 0;
-    ioctl::search(
-        folder.as_fd(),
-        Search::since(since + 1),
-        |item| match item.kind {
-            INODE_ITEM if u64_at(item.body, 8) > since => bytes += INODE_ITEM_LENGTH,
-            EXTENT_DATA if u64_at(item.body, 0) > since => bytes += data_length(item.body),
-            _ => {}
-        },
-    )?;
+    ioctl::search(folder.as_fd(), Search::since(since + 1), |item| {
+        bytes += changed_bytes(&item, since);
+    })?;
     Ok(bytes)
 }
 
-fn total_size(folder: &File, ignored: u64) -> rustix::io::Result<u64> {
-    let mut bytes = 0;
+/// The size, and what changed after a transaction, in one look at everything.
+fn whole_usage(folder: &File, since: u64, ignored: u64) -> rustix::io::Result<Usage> {
+    let (mut size, mut dirty) = (0, 0);
     ioctl::search(folder.as_fd(), Search::since(0), |item| {
         if item.kind == INODE_ITEM && item.inode != ignored {
-            bytes += u64_at(item.body, 24);
+            size += u64_at(item.body, 24);
         }
+        dirty += changed_bytes(&item, since);
     })?;
-    Ok(bytes)
+    Ok(Usage { size, dirty })
+}
+
+fn changed_bytes(item: &Item<'_>, since: u64) -> u64 {
+    match item.kind {
+        INODE_ITEM if u64_at(item.body, 8) > since => INODE_ITEM_LENGTH,
+        EXTENT_DATA if u64_at(item.body, 0) > since => data_length(item.body),
+        _ => 0,
+    }
 }

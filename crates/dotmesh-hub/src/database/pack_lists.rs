@@ -51,6 +51,8 @@ struct List {
 struct Seen {
     packs: HashSet<PackRow>,
     hashes: HashSet<[u8; 4]>,
+    /// There are too many: nothing is kept of any.
+    is_full: bool,
     used: u64,
 }
 
@@ -121,7 +123,7 @@ impl Lists {
         match self.seen.get_mut(&owner) {
             Some(seen) => {
                 seen.used = self.uses;
-                match seen.hashes.contains(&beginning(hash)) {
+                match seen.is_full || seen.hashes.contains(&beginning(hash)) {
                     true => Lookup::Unknown,
                     false => Lookup::Unseen,
                 }
@@ -141,6 +143,9 @@ impl Lists {
     fn see(&mut self, owner: UserId, pack: PackRow, hashes: impl Iterator<Item = ObjectHash>) {
         let seen = self.seen.entry(owner).or_default();
         seen.used = self.uses;
+        if seen.is_full {
+            return;
+        }
         seen.packs.insert(pack);
         seen.hashes.extend(hashes.map(beginning));
         while self
@@ -150,12 +155,19 @@ impl Lists {
             .sum::<usize>()
             > MAX_SEEN
         {
-            let longest_unused = self.seen.iter().min_by_key(|(_, seen)| seen.used);
-            let Some((owner, _)) = longest_unused else {
-                break;
+            let others = self.seen.iter().filter(|(other, _)| **other != owner);
+            let longest_unused = others.min_by_key(|(_, seen)| seen.used);
+            let Some(other) = longest_unused.map(|(other, _)| *other) else {
+                let used = self.uses;
+                let full = Seen {
+                    is_full: true,
+                    used,
+                    ..Seen::default()
+                };
+                self.seen.insert(owner, full);
+                return;
             };
-            let owner = *owner;
-            self.seen.remove(&owner);
+            self.seen.remove(&other);
         }
     }
 
@@ -317,22 +329,30 @@ mod tests {
     #[test]
     fn where_too_many_objects_were_seen_the_owner_that_was_not_used_for_longest_goes_first() {
         let lists = PackLists::default();
-        let half = (0..MAX_SEEN as u32 / 2).map(|n| {
+        let hashes = (0..MAX_SEEN as u32 + 1).map(|n| {
             let mut bytes = [0; 32];
             bytes[..4].copy_from_slice(&n.to_le_bytes());
             ObjectHash::from_bytes(bytes)
         });
-        let half: Vec<ObjectHash> = half.collect();
-        let is_unknown = |owner: i64| {
-            let known = lists.find(UserId(owner), &half[..1]);
-            known.objects == [Lookup::Unknown]
+        let hashes: Vec<ObjectHash> = hashes.collect();
+        let half = &hashes[..MAX_SEEN / 2];
+        let looked_up = |owner: i64| {
+            let none = hash(0);
+            lists.find(UserId(owner), &[hashes[0], none]).objects
         };
         for owner in [1, 2] {
-            lists.see(UserId(owner), PackRow(owner), &half);
+            lists.see(UserId(owner), PackRow(owner), half);
         }
-        assert!(is_unknown(1));
-        lists.see(UserId(3), PackRow(3), &half);
-        assert_eq!([1, 2, 3].map(is_unknown), [true, false, true]);
+        assert_eq!(looked_up(1), [Lookup::Unknown, Lookup::Unseen]);
+        lists.see(UserId(3), PackRow(3), half);
+        assert_eq!(looked_up(1), [Lookup::Unknown, Lookup::Unseen]);
+        assert_eq!(looked_up(2), [Lookup::Unseen; 2]);
+        assert_eq!(looked_up(3), [Lookup::Unknown, Lookup::Unseen]);
+
+        // One that has too many has to be looked up in, and leaves no room for others.
+        lists.see(UserId(3), PackRow(4), &hashes);
+        assert_eq!(looked_up(1), [Lookup::Unseen; 2]);
+        assert_eq!(looked_up(3), [Lookup::Unknown; 2]);
     }
 
     #[test]

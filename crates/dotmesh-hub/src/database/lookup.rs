@@ -10,7 +10,7 @@ use sqlx::AnyConnection;
 use super::frame_column::{FRAME_LENGTH, decode_frame};
 use super::ids::{self, ObjectId, PackRow, UserId};
 use super::objects::{Location, json};
-use super::pack_lists::{Known, Lookup};
+use super::pack_lists::{Lookup, Told};
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
 /// A row of `objects`, but for its hash.
@@ -48,6 +48,9 @@ const SHARE: usize = 2;
 /// So many objects are looked up before it is clear in which packs the others are.
 const PROBES: usize = 32;
 
+/// To know that all packs were seen costs about as much, for so many of them, as to look an object up.
+const PACKS: usize = 8;
+
 /// To know what a namespace does not have, so many of its objects are read for each that is looked for.
 const READ_AHEAD: usize = 2;
 
@@ -67,11 +70,9 @@ impl Database {
             packs,
         } = self.find_listed(owner, hashes, all);
         let mut found = self.present(connection, listed, &mut rest).await?;
-        if unseen.len() <= PROBES
-            || !self
-                .see_all(connection, owner, &packs, unseen.len())
-                .await?
-        {
+        let wanted = unseen.len();
+        let is_worth_it = wanted > PROBES && packs.len() <= wanted * PACKS;
+        if !is_worth_it || !self.see_all(connection, owner, &packs, wanted).await? {
             rest.extend(unseen);
         }
         if rest.len() > PROBES * 2 {
@@ -127,10 +128,10 @@ impl Database {
         let others = others(connection, owner, packs).await?;
         let mut read = 0;
         for (pack, objects) in &others {
-            read += objects;
-            if read > wanted * READ_AHEAD {
-                break;
+            if read + objects > wanted * READ_AHEAD {
+                continue;
             }
+            read += objects;
             let hashes = read_hashes(connection, *pack).await?;
             self.pack_lists.see(owner, *pack, &hashes);
         }
@@ -139,7 +140,7 @@ impl Database {
 
     fn find_listed(&self, owner: UserId, hashes: &[ObjectHash], wanted: Vec<usize>) -> Split {
         let asked: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
-        let Known { objects, packs } = self.pack_lists.find(owner, &asked);
+        let Told { objects, packs } = self.pack_lists.find(owner, &asked);
         let mut split = Split {
             listed: Vec::new(),
             rest: Vec::new(),

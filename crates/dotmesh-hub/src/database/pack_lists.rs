@@ -57,7 +57,7 @@ struct Seen {
 }
 
 /// What is known of some objects without the database.
-pub(super) struct Known {
+pub(super) struct Told {
     pub(super) objects: Vec<Lookup>,
     /// The packs that were seen until then, if there is an object that was not.
     pub(super) packs: Vec<PackRow>,
@@ -75,7 +75,7 @@ pub(super) enum Lookup {
 
 impl PackLists {
     /// Looks for an owner's objects.
-    pub(super) fn find(&self, owner: UserId, hashes: &[ObjectHash]) -> Known {
+    pub(super) fn find(&self, owner: UserId, hashes: &[ObjectHash]) -> Told {
         let mut lists = self.lock();
         lists.uses += 1;
         let objects = hashes.iter().map(|hash| lists.find(owner, *hash));
@@ -84,7 +84,7 @@ impl PackLists {
         let packs = seen.filter(|_| objects.contains(&Lookup::Unseen));
         let packs = packs.into_iter().flat_map(|seen| &seen.packs);
         let packs = packs.copied().collect();
-        Known { objects, packs }
+        Told { objects, packs }
     }
 
     pub(super) fn has(&self, pack: PackRow) -> bool {

@@ -19,13 +19,13 @@ use crate::database::walk::Walk;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Nodes read at once.
+/// Nodes of a batch.
 const NODES: usize = 256;
 
 /// Nodes that wait to be read. Those of a real tree are few; only one made to use up memory has so many.
 const MAX_PENDING: usize = 1 << 18;
 
-/// Bytes of nodes in memory at once, and about as many of those beside them; a single one may be larger than its share.
+/// Bytes of a batch's nodes, and about as many of those beside them; a single one may be larger than its share.
 const BATCH_LENGTH: u64 = 4 << 20;
 
 /// Hashes looked up at once.
@@ -96,10 +96,10 @@ impl Walker<'_> {
         while self.missing.len() < MAX_MISSING && !self.pending.is_empty() {
             // Two at a time: while one waits for the disk or the database, the other is compared.
             let batches = [self.take(), self.take()];
-            let [one, two] = batches.map(|nodes| self.enter(nodes));
-            let (one, two) = tokio::try_join!(one, two)?;
-            self.note(one)?;
-            self.note(two)?;
+            let [last, before] = batches.map(|nodes| self.enter(nodes));
+            let (last, before) = tokio::try_join!(last, before)?;
+            self.note(before)?;
+            self.note(last)?;
             if self.pending.len() > MAX_PENDING {
                 let what = "nodes of a tree that wait to be read";
                 let limit = MAX_PENDING;

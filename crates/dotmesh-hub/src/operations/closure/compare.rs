@@ -40,17 +40,17 @@ pub(super) type Old = HashMap<Placed, Vec<Named>>;
 /// Neighbours belong into one call: what one of them names may have been in the place of the next.
 pub(super) fn compare(new: &[New], old: &Old) -> Vec<Came> {
     let kept = Kept::find(new, old);
-    let others = new.iter().zip(&kept.new).flat_map(|(new, kept)| {
-        let others = new.named.iter().zip(kept).filter(|(_, kept)| !**kept);
-        others.map(|(named, _)| named.reference)
+    let came = new.iter().zip(&kept.new).flat_map(|(new, kept)| {
+        let came = new.named.iter().zip(kept).filter(|(_, kept)| !**kept);
+        came.map(|(named, _)| named.reference)
     });
-    let in_new: HashSet<Reference> = others.collect();
-    let others = old.iter().flat_map(|(placed, named)| {
-        let others = named.iter().enumerate();
-        let others = others.filter(|(at, _)| !kept.is_old(placed, *at));
-        others.map(|(_, named)| named.reference)
+    let in_new: HashSet<Reference> = came.collect();
+    let went = old.iter().flat_map(|(placed, named)| {
+        let went = named.iter().enumerate();
+        let went = went.filter(|(at, _)| !kept.is_old(placed, *at));
+        went.map(|(_, named)| named.reference)
     });
-    let in_old: HashSet<Reference> = others.collect();
+    let in_old: HashSet<Reference> = went.collect();
     let (mut all, mut seen) = (Vec::new(), HashSet::default());
     for (new, kept_of_new) in new.iter().zip(&kept.new) {
         let gone = new
@@ -58,8 +58,8 @@ pub(super) fn compare(new: &[New], old: &Old) -> Vec<Came> {
             .iter()
             .filter_map(|beside| {
                 let named = placed(beside.after.as_ref(), old.get(beside)?);
-                let others = named.enumerate();
-                Some(others.filter(|(at, _)| !kept.is_old(beside, *at)))
+                let went = named.enumerate();
+                Some(went.filter(|(at, _)| !kept.is_old(beside, *at)))
             })
             .flatten()
             .map(|(_, gone)| gone)

@@ -9,6 +9,7 @@ mod docker;
 mod error;
 mod hub_history;
 mod locks;
+mod memory;
 mod node;
 mod nodes;
 mod operations;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{clone, fetch, pull, push};
 use crate::error::NodeError;
+use crate::memory;
 use crate::node::Node;
 
 /// How often progress is told.
@@ -93,17 +94,21 @@ pub(crate) fn start(node: Node, local: DotName, work: Work) -> Response {
         let progress = Arc::new(Progress::default());
         let transfer = run(node, local, work, Arc::clone(&progress));
         let last = tokio::select! {
-            result = transfer => match result {
+            result = transfer => Some(match result {
                 Ok(mut outcome) => {
                     outcome.progress = progress.snapshot();
                     TransferEvent::Done(outcome)
                 }
                 Err(error) => TransferEvent::Failed(error.into()),
-            },
+            }),
             // Dropping the transfer stops it; what was done already the next one finds.
-            () = tell(&events, &progress) => return,
+            () = tell(&events, &progress) => None,
         };
-        let _ = events.send(line(&last)).await;
+        if let Some(last) = last {
+            let _ = events.send(line(&last)).await;
+        }
+        drop(events);
+        tokio::task::spawn_blocking(memory::give_back);
     });
     let lines = futures::stream::unfold(lines, async |mut lines| {
         let line = lines.recv().await?;

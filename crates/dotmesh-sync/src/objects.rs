@@ -1,14 +1,15 @@
 //! Where objects go to and come from.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Kind, Object, PackError};
-use rustix::buffer::spare_capacity;
 
 use crate::retry::HubError;
 
@@ -29,13 +30,15 @@ pub enum Like {
         /// Its hash.
         hash: ObjectHash,
         /// A file that has it.
-        file: Arc<OwnedFd>,
+        file: Arc<File>,
         /// Where it is in the file.
         offset: u64,
         /// How long it is.
         length: u32,
         /// How much further back it begins than the object.
         skew: i32,
+        /// What of the file has to be read: the rest of the chunk is what the object has at the same place.
+        differs: Range<u64>,
     },
     /// A node.
     Node(Object),
@@ -50,29 +53,41 @@ impl Like {
         }
     }
 
-    /// The bytes; `None` when they cannot be read. They are not verified: who is sent a delta from others than it has
-    /// notices. Blocks.
-    pub fn read(&self) -> Option<Bytes> {
-        let (file, offset, length) = match self {
+    /// The bytes of what `object` is like; `None` when they cannot be read. They are not verified: who is sent a delta
+    /// from others than it has notices. Blocks.
+    pub fn read(&self, object: &Object) -> Option<Bytes> {
+        let (file, offset, length, skew, differs) = match self {
             Self::Node(node) => return Some(node.bytes().clone()),
             Self::Chunk {
                 file,
                 offset,
                 length,
+                skew,
+                differs,
                 ..
-            } => (file, *offset, usize::try_from(*length).ok()?),
+            } => (file, *offset, *length, *skew, differs.clone()),
         };
-        let mut bytes = Vec::with_capacity(length);
-        while bytes.len() < length {
-            let from = offset + bytes.len() as u64;
-            match rustix::io::pread(file, spare_capacity(&mut bytes), from) {
-                Ok(0) | Err(_) => return None,
-                Ok(_) => {}
+        let end = offset + u64::from(length);
+        let start = offset.checked_add_signed(i64::from(skew))?;
+        let mut bytes = vec![0; usize::try_from(length).ok()?];
+        for same in [offset..differs.start, differs.end..end] {
+            if !same.is_empty() {
+                let there = object.bytes().get(within(&same, start)?)?;
+                bytes
+                    .get_mut(within(&same, offset)?)?
+                    .copy_from_slice(there);
             }
         }
-        bytes.truncate(length);
+        let read = bytes.get_mut(within(&differs, offset)?)?;
+        file.read_exact_at(read, differs.start).ok()?;
         Some(bytes.into())
     }
+}
+
+/// A range of a file, counted from an offset.
+fn within(range: &Range<u64>, offset: u64) -> Option<Range<usize>> {
+    let from = |at: u64| usize::try_from(at.checked_sub(offset)?).ok();
+    Some(from(range.start)?..from(range.end)?)
 }
 
 /// Takes the objects of a sealed directory.

@@ -261,7 +261,7 @@ impl Target {
             .iter()
             .map(|(object, like)| match like {
                 Some(Like::Node(node)) => changed.encode_against(object, node),
-                Some(like @ Like::Chunk { hash, skew, .. }) => match like.read() {
+                Some(like @ Like::Chunk { hash, skew, .. }) => match like.read(object) {
                     Some(bytes) => changed.encode_over(object, *hash, &bytes, *skew),
                     None => changed.encode(object),
                 },

@@ -23,6 +23,9 @@ use super::reader::Reader;
 use crate::objects::Like;
 use crate::progress::Progress;
 
+/// Where chunks end as their bytes say, so many are read at once, since few are enough for a chunk.
+const READ_BY_CONTENT: u64 = 32 << 10;
+
 /// A file to read.
 pub(super) struct File {
     pub(super) file: OwnedFd,
@@ -39,7 +42,7 @@ pub(super) struct OldFile {
     /// Outside of these ranges it is the same.
     pub(super) ranges: Vec<Range<u64>>,
     /// The file itself, if it could be opened.
-    pub(super) file: Option<Arc<OwnedFd>>,
+    pub(super) file: Option<Arc<std::fs::File>>,
 }
 
 /// Seals the bytes of a file.
@@ -87,7 +90,7 @@ struct Cutter<'a> {
     /// What the file system says has changed, as far as it is not counted yet.
     changed: &'a [Range<u64>],
     old: BaseList<'a>,
-    old_file: Option<&'a Arc<OwnedFd>>,
+    old_file: Option<&'a Arc<std::fs::File>>,
     new: Segments,
     output: &'a mut Output,
     progress: &'a Progress,
@@ -158,6 +161,7 @@ impl Cutter<'_> {
                 offset: old.offset,
                 length: old.length,
                 skew: i32::try_from(at as i64 - old.offset as i64).unwrap_or(0),
+                differs: self.differing(at..end, old.offset..old.offset + u64::from(old.length)),
             }),
             _ => None,
         };
@@ -177,10 +181,11 @@ impl Cutter<'_> {
     /// The same.
     fn chunk_by_content(&mut self, at: u64, left: usize) -> Result<Bytes, SealError> {
         let change_end = self.next_change(at).map_or(at, |change| change.end);
+        let until = change_end.max(at + READ_BY_CONTENT);
         let most = left.min(MAX_CHUNK);
         let mut least = most.min(AVERAGE_CHUNK);
         loop {
-            let bytes = self.reader.bytes(at, least, change_end)?;
+            let bytes = self.reader.bytes(at, least, until)?;
             let window = &bytes[..bytes.len().min(most)];
             let length = match window.len() == most {
                 true => Some(chunker::cut(window)),
@@ -191,6 +196,30 @@ impl Cutter<'_> {
                 None => least = most,
             }
         }
+    }
+
+    /// What of an old chunk may be other bytes than the new one has at the same place of the file.
+    fn differing(&self, new: Range<u64>, old: Range<u64>) -> Range<u64> {
+        let both = new.start.max(old.start)..new.end.min(old.end);
+        if both.is_empty() {
+            return old;
+        }
+        let changes = self
+            .ranges
+            .iter()
+            .take_while(|change| change.start < both.end);
+        let mut changes = changes.filter(|change| change.end > both.start);
+        let first = changes.next();
+        let last = changes.last().or(first);
+        let start = match old.start < both.start {
+            true => old.start,
+            false => first.map_or(both.end, |first| first.start.max(both.start)),
+        };
+        let end = match old.end > both.end {
+            true => old.end,
+            false => last.map_or(both.start, |last| last.end.min(both.end)),
+        };
+        start..end.max(start)
     }
 
     /// Counts what of a range was changed as dealt with.

@@ -10,11 +10,8 @@ use rustix::io::Errno;
 use super::SealError;
 use crate::disk::{self, DiskError};
 
-/// So many bytes are read at once where more will be needed,
+/// So many bytes are read at once where all will be needed.
 const LARGE_READ: usize = 1 << 20;
-
-/// and so many where that is not certain.
-const SMALL_READ: usize = 32 << 10;
 
 /// A file that does not change.
 pub(super) struct Reader<'a> {
@@ -61,7 +58,7 @@ impl<'a> Reader<'a> {
         Ok(start..end)
     }
 
-    /// The bytes from an offset on, at least `least` of them. Up to `until` all will be needed.
+    /// The bytes from an offset on, at least `least` of them. Those up to `until` will be needed, too.
     pub(super) fn bytes(&mut self, at: u64, least: usize, until: u64) -> Result<Bytes, SealError> {
         let held = self.held(at);
         if held.len() >= least {
@@ -69,7 +66,7 @@ impl<'a> Reader<'a> {
         }
         let needed = usize::try_from(until.saturating_sub(at)).unwrap_or(usize::MAX);
         let left = usize::try_from(self.size - at).unwrap_or(usize::MAX);
-        let target = needed.clamp(SMALL_READ, LARGE_READ).max(least).min(left);
+        let target = needed.min(LARGE_READ).max(least).min(left);
         let mut bytes = Vec::with_capacity(target);
         bytes.extend_from_slice(&held);
         while bytes.len() < target {

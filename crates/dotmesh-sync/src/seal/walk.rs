@@ -358,7 +358,7 @@ impl Walker<'_> {
         let ranges = base.changes.ranges(inode)?;
         let file = match (ranges.is_empty(), content) {
             (false, FileContent::Chunk(_) | FileContent::Node(_)) => {
-                open_beneath(base.data.as_fd(), &path).map(Arc::new)
+                open_beneath(base.data.as_fd(), &path).map(|file| Arc::new(file.into()))
             }
             _ => None,
         };

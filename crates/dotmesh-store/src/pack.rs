@@ -172,7 +172,8 @@ impl<'a> FrameEncoder<'a> {
             return self.encode(object);
         }
         let over = self.frame(object, Encoding::Xor { base, skew });
-        if over.stored.len() <= object.bytes().len() / 4 {
+        // Of four pages one may be all new.
+        if over.stored.len() <= object.bytes().len() * 3 / 8 {
             return over;
         }
         // What had noise in it and has none any more is smaller by itself.

@@ -32,6 +32,8 @@ pub(super) struct Found {
 /// Some objects, by what is known of them without the database.
 struct Split {
     listed: Vec<(usize, Place)>,
+    /// Those that seem to be in these rows.
+    seen: Vec<(usize, ObjectId)>,
     /// Those of which nothing is known.
     rest: Vec<usize>,
     /// Those that are in none of `packs`.
@@ -65,11 +67,16 @@ impl Database {
         let all = (0..hashes.len()).collect();
         let Split {
             listed,
+            seen,
             mut rest,
             unseen,
             packs,
         } = self.find_listed(owner, hashes, all);
         let mut found = self.present(connection, listed, &mut rest).await?;
+        let seen = self
+            .find_seen(connection, owner, hashes, seen, &mut rest)
+            .await?;
+        found.extend(self.present(connection, seen, &mut rest).await?);
         let wanted = unseen.len();
         let is_worth_it = wanted > PROBES && packs.len() <= wanted * PACKS;
         if !is_worth_it || !self.see_all(connection, owner, &packs, wanted).await? {
@@ -81,10 +88,12 @@ impl Database {
             let others = (0..rest.len()).filter(|n| !n.is_multiple_of(each));
             let others = others.map(|n| rest[n]).collect();
             let probed = look_up(connection, owner, hashes, &probes).await?;
-            self.read_lists(connection, owner, &probed, each).await?;
+            let packs = probed.iter().map(|(_, place)| place.id.pack());
+            self.read_lists(connection, owner, packs, each).await?;
             found.extend(self.present(connection, probed, &mut Vec::new()).await?);
             let split = self.find_listed(owner, hashes, others);
             rest = split.rest;
+            rest.extend(split.seen.iter().map(|(at, _)| at));
             rest.extend(split.unseen);
             found.extend(self.present(connection, split.listed, &mut rest).await?);
         }
@@ -94,27 +103,68 @@ impl Database {
         Ok(found)
     }
 
-    /// Reads the lists of the packs that many objects seem to be in, of which one in `each` was looked up.
+    /// Finds objects in the rows that seem to be theirs; those that are not there go to `rest`.
+    async fn find_seen(
+        &self,
+        connection: &mut AnyConnection,
+        owner: UserId,
+        hashes: &[ObjectHash],
+        mut seen: Vec<(usize, ObjectId)>,
+        rest: &mut Vec<usize>,
+    ) -> Result<Vec<(usize, Place)>, DatabaseError> {
+        let mut found = Vec::new();
+        let packs = seen.iter().map(|(_, id)| id.pack());
+        if self.read_lists(connection, owner, packs, 1).await? {
+            let wanted = seen.iter().map(|(at, _)| *at).collect();
+            let split = self.find_listed(owner, hashes, wanted);
+            seen = split.seen;
+            found = split.listed;
+            rest.extend(split.rest);
+            rest.extend(split.unseen);
+        }
+        // Rows that lie together are read one after the other.
+        seen.sort_unstable_by_key(|(_, id)| *id);
+        for seen in seen.chunks(ROWS_PER_STATEMENT) {
+            let ids: Vec<i64> = seen.iter().map(|(_, id)| id.0).collect();
+            let rows = read_rows(connection, &ids).await?;
+            let rows: HashMap<ObjectId, (ObjectHash, Place)> = rows
+                .into_iter()
+                .map(|(hash, place)| (place.id, (hash, place)))
+                .collect();
+            for (at, id) in seen {
+                match rows.get(id) {
+                    Some((hash, place)) if *hash == hashes[*at] => found.push((*at, *place)),
+                    _ => rest.push(*at),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads the lists of the packs that many objects seem to be in, and says whether there were such: these are the packs of
+    /// one object in `each`.
     async fn read_lists(
         &self,
         connection: &mut AnyConnection,
         owner: UserId,
-        probed: &[(usize, Place)],
+        packs: impl Iterator<Item = PackRow>,
         each: usize,
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<bool, DatabaseError> {
         let mut hits: HashMap<PackRow, usize> = HashMap::new();
-        for (_, place) in probed {
-            *hits.entry(place.id.pack()).or_default() += 1;
+        for pack in packs {
+            *hits.entry(pack).or_default() += 1;
         }
         hits.retain(|pack, hits| *hits * each >= WORTH_A_LIST && !self.pack_lists.has(*pack));
         let packs: Vec<i64> = hits.keys().map(|pack| pack.0).collect();
+        let mut were_read = false;
         for (pack, objects) in lengths(connection, &packs).await? {
             if hits[&pack] * each * SHARE >= objects {
                 let list = read_list(connection, pack).await?;
                 self.pack_lists.put(owner, pack, list);
+                were_read = true;
             }
         }
-        Ok(())
+        Ok(were_read)
     }
 
     /// Whether an owner has no objects but in these packs. If not, some of the others are seen, for the next time.
@@ -132,8 +182,8 @@ impl Database {
                 continue;
             }
             read += objects;
-            let hashes = read_hashes(connection, *pack).await?;
-            self.pack_lists.see(owner, *pack, &hashes);
+            let objects = read_hashes(connection, *pack).await?;
+            self.pack_lists.see(owner, *pack, &objects);
         }
         Ok(others.is_empty())
     }
@@ -143,6 +193,7 @@ impl Database {
         let Told { objects, packs } = self.pack_lists.find(owner, &asked);
         let mut split = Split {
             listed: Vec::new(),
+            seen: Vec::new(),
             rest: Vec::new(),
             unseen: Vec::new(),
             packs,
@@ -150,6 +201,7 @@ impl Database {
         for (at, object) in wanted.into_iter().zip(objects) {
             match object {
                 Lookup::Listed(place) => split.listed.push((at, place)),
+                Lookup::Seen(id) => split.seen.push((at, id)),
                 Lookup::Unknown => split.rest.push(at),
                 Lookup::Unseen => split.unseen.push(at),
             }
@@ -266,13 +318,13 @@ fn counted(rows: Vec<(PackRow, i64)>) -> Result<Vec<(PackRow, usize)>, DatabaseE
         .collect()
 }
 
-/// The hashes of all objects of a pack.
+/// The hashes of all objects of a pack, and their rows.
 async fn read_hashes(
     connection: &mut AnyConnection,
     pack: PackRow,
-) -> Result<Vec<ObjectHash>, DatabaseError> {
+) -> Result<Vec<(ObjectHash, ObjectId)>, DatabaseError> {
     let rows: Option<String> = sqlx::query_scalar(
-        "SELECT string_agg(hex(hash), ' ')
+        "SELECT string_agg(id || ' ' || hex(hash), ' ')
          FROM objects WHERE id BETWEEN $1 * 1048576 AND $1 * 1048576 + 1048575",
     )
     .bind(pack)
@@ -280,8 +332,8 @@ async fn read_hashes(
     .await?;
     words(rows.as_deref())
         .map(|row| {
-            let [hash] = row?;
-            Ok(ObjectHash::from_bytes(bytes(hash, "hash")?))
+            let [id, hash] = row?;
+            Ok((read_hash(hash)?, read_id(id)?))
         })
         .collect()
 }
@@ -298,13 +350,31 @@ async fn read_list(
     .bind(pack)
     .fetch_one(connection)
     .await?;
-    let mut list = Vec::new();
-    for row in words(rows.as_deref()) {
-        let [id, hash, frame] = row?;
-        let hash = ObjectHash::from_bytes(bytes(hash, "hash")?);
-        list.push((hash, Place::read(id, frame)?));
-    }
-    Ok(list)
+    objects(rows.as_deref())
+}
+
+/// The objects of some rows, as far as those are there.
+async fn read_rows(
+    connection: &mut AnyConnection,
+    ids: &[i64],
+) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
+    let rows: Option<String> = sqlx::query_scalar(
+        "SELECT string_agg(o.id || ' ' || hex(o.hash) || ' ' || hex(o.frame), ' ')
+         FROM json_each($1) j CROSS JOIN objects o WHERE o.id = j.value",
+    )
+    .bind(json(ids))
+    .fetch_one(connection)
+    .await?;
+    objects(rows.as_deref())
+}
+
+fn objects(text: Option<&str>) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
+    words(text)
+        .map(|row| {
+            let [id, hash, frame] = row?;
+            Ok((read_hash(hash)?, Place::read(id, frame)?))
+        })
+        .collect()
 }
 
 /// The words of a text, some at a time.
@@ -330,10 +400,18 @@ fn bytes<const N: usize>(word: &str, what: &'static str) -> Result<[u8; N], Data
     Ok(bytes)
 }
 
+fn read_hash(word: &str) -> Result<ObjectHash, DatabaseError> {
+    Ok(ObjectHash::from_bytes(bytes(word, "hash")?))
+}
+
+fn read_id(word: &str) -> Result<ObjectId, DatabaseError> {
+    let id = word.parse().map(ObjectId);
+    id.map_err(|_| DatabaseError::Damaged { what: "object id" })
+}
+
 impl Place {
     fn read(id: &str, frame: &str) -> Result<Self, DatabaseError> {
-        let id = id.parse().map(ObjectId);
-        let id = id.map_err(|_| DatabaseError::Damaged { what: "object id" })?;
+        let id = read_id(id)?;
         let frame: [u8; FRAME_LENGTH] = bytes(frame, "frame")?;
         let (kind, range, raw_length) = decode_frame(&frame)?;
         Ok(Self {

@@ -4,21 +4,22 @@
 //! A pack is never given more objects, loses none but with all others, and its row's number is not given out again: a
 //! list is right as long as the pack's row is there, which is for the caller to see.
 //!
-//! Of many more packs than are listed it is known which objects they do not have: where all packs of an owner's were seen,
-//! an object that none of them seemed to have is nowhere. Most objects of a push are such.
+//! Of many more packs than are listed it is known by the beginnings of hashes which objects they do not have, and where
+//! those that they seem to have are: where all packs of an owner's were seen, an object that none of them seemed to have is
+//! nowhere, as most objects of a push are, and the others' rows, which lie together, are read without the index of hashes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dotmesh_model::ObjectHash;
 use foldhash::{HashMap, HashSet};
 
-use super::ids::{PackRow, UserId};
+use super::ids::{ObjectId, PackRow, UserId};
 use super::lookup::Place;
 
 /// Objects of all lists together: some 25 MiB.
 const MAX_OBJECTS: usize = 1 << 18;
 
-/// Objects that were seen, of all owners together: some 10 MiB.
+/// Objects that were seen, of all owners together: some 20 MiB.
 const MAX_SEEN: usize = 1 << 20;
 
 /// Lists of packs. Cheap to clone.
@@ -50,7 +51,12 @@ struct List {
 #[derive(Default)]
 struct Seen {
     packs: HashSet<PackRow>,
-    hashes: HashSet<[u8; 4]>,
+    /// Numbers of objects by their hashes' beginnings; of several that begin the same the last.
+    objects: HashMap<[u8; 4], u32>,
+    /// The number of each pack's first object, ascending. The pack's others follow, with gaps where it has none.
+    firsts: Vec<(u32, PackRow)>,
+    /// The number after all.
+    next: u32,
     /// There are too many: nothing is kept of any.
     is_full: bool,
     used: u64,
@@ -67,6 +73,8 @@ pub(super) struct Told {
 pub(super) enum Lookup {
     /// It is there, if the pack is.
     Listed(Place),
+    /// This row may be its, or was; if not, it may be anywhere.
+    Seen(ObjectId),
     /// It may be anywhere.
     Unknown,
     /// It is in none of the packs that were seen.
@@ -92,14 +100,15 @@ impl PackLists {
     }
 
     /// Notes what a pack has: all objects of its rows.
-    pub(super) fn see(&self, owner: UserId, pack: PackRow, hashes: &[ObjectHash]) {
-        self.lock().see(owner, pack, hashes.iter().copied());
+    pub(super) fn see(&self, owner: UserId, pack: PackRow, objects: &[(ObjectHash, ObjectId)]) {
+        self.lock().see(owner, pack, objects.iter().copied());
     }
 
     /// Keeps a pack's list: all objects of its rows.
     pub(super) fn put(&self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, Place)>) {
         let mut lists = self.lock();
-        lists.see(owner, pack, objects.iter().map(|(hash, _)| *hash));
+        let seen = objects.iter().map(|(hash, place)| (*hash, place.id));
+        lists.see(owner, pack, seen);
         if objects.len() <= MAX_OBJECTS {
             lists.put(owner, pack, objects);
         }
@@ -123,10 +132,7 @@ impl Lists {
         match self.seen.get_mut(&owner) {
             Some(seen) => {
                 seen.used = self.uses;
-                match seen.is_full || seen.hashes.contains(&beginning(hash)) {
-                    true => Lookup::Unknown,
-                    false => Lookup::Unseen,
-                }
+                seen.find(hash)
             }
             None => Lookup::Unseen,
         }
@@ -140,31 +146,26 @@ impl Lists {
         (*listed == hash && list.owner == owner).then_some(*place)
     }
 
-    fn see(&mut self, owner: UserId, pack: PackRow, hashes: impl Iterator<Item = ObjectHash>) {
+    fn see(
+        &mut self,
+        owner: UserId,
+        pack: PackRow,
+        objects: impl Iterator<Item = (ObjectHash, ObjectId)>,
+    ) {
         let seen = self.seen.entry(owner).or_default();
         seen.used = self.uses;
-        if seen.is_full {
-            return;
-        }
-        seen.packs.insert(pack);
-        seen.hashes.extend(hashes.map(beginning));
+        seen.see(pack, objects);
         while self
             .seen
             .values()
-            .map(|seen| seen.hashes.len())
+            .map(|seen| seen.objects.len())
             .sum::<usize>()
             > MAX_SEEN
         {
             let others = self.seen.iter().filter(|(other, _)| **other != owner);
             let longest_unused = others.min_by_key(|(_, seen)| seen.used);
             let Some(other) = longest_unused.map(|(other, _)| *other) else {
-                let used = self.uses;
-                let full = Seen {
-                    is_full: true,
-                    used,
-                    ..Seen::default()
-                };
-                self.seen.insert(owner, full);
+                self.seen.insert(owner, Seen::full(self.uses));
                 return;
             };
             self.seen.remove(&other);
@@ -222,6 +223,49 @@ impl Lists {
     }
 }
 
+impl Seen {
+    fn full(used: u64) -> Self {
+        Self {
+            is_full: true,
+            used,
+            ..Self::default()
+        }
+    }
+
+    fn find(&self, hash: ObjectHash) -> Lookup {
+        if self.is_full {
+            return Lookup::Unknown;
+        }
+        match self.objects.get(&beginning(hash)) {
+            Some(number) => self.id(*number).map_or(Lookup::Unknown, Lookup::Seen),
+            None => Lookup::Unseen,
+        }
+    }
+
+    fn id(&self, number: u32) -> Option<ObjectId> {
+        let after = self.firsts.partition_point(|(first, _)| *first <= number);
+        let (first, pack) = self.firsts.get(after.checked_sub(1)?)?;
+        ObjectId::of(*pack, (number - first) as usize).ok()
+    }
+
+    fn see(&mut self, pack: PackRow, objects: impl Iterator<Item = (ObjectHash, ObjectId)>) {
+        if self.is_full || !self.packs.insert(pack) {
+            return;
+        }
+        let first = self.next;
+        self.firsts.push((first, pack));
+        for (hash, id) in objects {
+            let number = u32::try_from(id.number()).ok();
+            let Some(number) = number.and_then(|number| first.checked_add(number)) else {
+                *self = Self::full(self.used);
+                return;
+            };
+            self.objects.insert(beginning(hash), number);
+            self.next = self.next.max(number.saturating_add(1));
+        }
+    }
+}
+
 fn beginning(hash: ObjectHash) -> [u8; 4] {
     let [a, b, c, d, ..] = *hash.as_bytes();
     [a, b, c, d]
@@ -263,17 +307,19 @@ mod tests {
     proptest! {
         #[test]
         fn lists_tell_of_the_packs_that_were_put_and_not_forgotten(
-            steps in prop::collection::vec((0..4i64, 0..2i64, prop::option::of(prop::collection::btree_set(0..20u8, 0..10))), 0..30),
+            packs in prop::collection::vec((0..2i64, prop::collection::btree_set(0..20u8, 0..10)), 4),
+            steps in prop::collection::vec((0..4usize, any::<bool>()), 0..30),
         ) {
             let lists = PackLists::default();
             let mut model: BTreeMap<PackRow, (UserId, BTreeSet<u8>)> = BTreeMap::new();
             let mut seen: BTreeSet<(UserId, PackRow, Option<u8>)> = BTreeSet::new();
-            for (pack, owner, objects) in steps {
-                let (pack, owner) = (PackRow(pack), UserId(owner));
+            for (pack, put) in steps {
+                let (owner, objects) = packs[pack].clone();
+                let (pack, owner) = (PackRow(pack as i64), UserId(owner));
                 model.remove(&pack);
-                match objects {
-                    None => lists.forget(pack),
-                    Some(objects) => {
+                match put {
+                    false => lists.forget(pack),
+                    true => {
                         let list = objects.iter().enumerate().map(|(n, o)| (hash(*o), place(pack, n)));
                         lists.put(owner, pack, list.collect());
                         model.retain(|_, (whose, others)| *whose != owner || others.is_disjoint(&objects));
@@ -294,7 +340,13 @@ mod tests {
                         let was_seen = seen.iter().any(|(whose, _, what)| *whose == owner && *what == Some(object));
                         match found {
                             Lookup::Listed(place) => prop_assert_eq!(Some(place.id), there),
-                            Lookup::Unknown => prop_assert!(there.is_none() && was_seen),
+                            Lookup::Seen(id) => {
+                                prop_assert!(there.is_none());
+                                prop_assert!(seen.contains(&(owner, id.pack(), Some(object))));
+                                let objects = &packs[id.pack().0 as usize].1;
+                                prop_assert_eq!(objects.iter().nth(id.number()), Some(&object));
+                            }
+                            Lookup::Unknown => prop_assert!(false, "there are few"),
                             Lookup::Unseen => prop_assert!(there.is_none() && !was_seen),
                         }
                     }
@@ -323,7 +375,8 @@ mod tests {
         let list = vec![(one, place(pack, 0)), (other, place(pack, 1))];
         lists.put(UserId(1), pack, list);
         let known = lists.find(UserId(1), &[one, other]);
-        assert_eq!(known.objects, [Lookup::Unknown; 2]);
+        // The last of them is where both seem to be.
+        assert_eq!(known.objects, [Lookup::Seen(place(pack, 1).id); 2]);
     }
 
     #[test]
@@ -335,22 +388,27 @@ mod tests {
             ObjectHash::from_bytes(bytes)
         });
         let hashes: Vec<ObjectHash> = hashes.collect();
-        let half = &hashes[..MAX_SEEN / 2];
+        let pack = |pack: i64| {
+            let ids = (0..).map(move |number| place(PackRow(pack), number % (1 << 20)).id);
+            hashes.iter().copied().zip(ids).collect::<Vec<_>>()
+        };
+        let half = |number: i64| pack(number)[..MAX_SEEN / 2].to_vec();
+        let seen = |number: i64| Lookup::Seen(place(PackRow(number), 0).id);
         let looked_up = |owner: i64| {
             let none = hash(0);
             lists.find(UserId(owner), &[hashes[0], none]).objects
         };
         for owner in [1, 2] {
-            lists.see(UserId(owner), PackRow(owner), half);
+            lists.see(UserId(owner), PackRow(owner), &half(owner));
         }
-        assert_eq!(looked_up(1), [Lookup::Unknown, Lookup::Unseen]);
-        lists.see(UserId(3), PackRow(3), half);
-        assert_eq!(looked_up(1), [Lookup::Unknown, Lookup::Unseen]);
+        assert_eq!(looked_up(1), [seen(1), Lookup::Unseen]);
+        lists.see(UserId(3), PackRow(3), &half(3));
+        assert_eq!(looked_up(1), [seen(1), Lookup::Unseen]);
         assert_eq!(looked_up(2), [Lookup::Unseen; 2]);
-        assert_eq!(looked_up(3), [Lookup::Unknown, Lookup::Unseen]);
+        assert_eq!(looked_up(3), [seen(3), Lookup::Unseen]);
 
         // One that has too many has to be looked up in, and leaves no room for others.
-        lists.see(UserId(3), PackRow(4), &hashes);
+        lists.see(UserId(3), PackRow(4), &pack(4));
         assert_eq!(looked_up(1), [Lookup::Unseen; 2]);
         assert_eq!(looked_up(3), [Lookup::Unknown; 2]);
     }

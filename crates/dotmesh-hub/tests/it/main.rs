@@ -25,6 +25,7 @@ mod forks;
 mod full_disk;
 mod garbage;
 mod limits;
+mod lookup;
 mod openapi;
 mod pages;
 mod paging;

@@ -51,7 +51,8 @@ async fn changes(table: &mut Table, size: Size, loads: &[(&str, Load)]) -> Resul
     let mut tools = installed(&stage).await;
     tools.retain(|tool| tool.name == SEND);
     let mut peers = Peers::start(&stage, &tools).await?;
-    peers.look_at(&app.commit().await).await;
+    let mut base = app.commit().await;
+    peers.look_at(&base).await;
     stage.transfer(&stage.alice, &push).await?;
     let mut transactions = 0;
     for (operation, load) in loads {
@@ -60,10 +61,14 @@ async fn changes(table: &mut Table, size: Size, loads: &[(&str, Load)]) -> Resul
         let snapshot = app.commit().await;
         peers.look_at(&snapshot).await;
         app.stop().await;
-        warm(&stage, &snapshot.display().to_string()).await;
+        // A push reads what it was, too, which in E is not in the cache any more.
+        for read in [&base, &snapshot] {
+            warm(&stage, &read.display().to_string()).await;
+        }
         let cost = stage.transfer(&stage.alice, &push).await?;
         table.record(operation, OURS, cost);
         peers.backup(table, operation).await?;
+        base = snapshot;
     }
     Ok(transactions)
 }

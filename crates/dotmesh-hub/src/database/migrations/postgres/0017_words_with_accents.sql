@@ -1,0 +1,2 @@
+-- Here they are kept as they are.
+SELECT 1;

@@ -37,8 +37,8 @@ fuzz:
 	@scripts/setup.sh fuzz
 	$(CARGO) xtask fuzz $(or $(SECONDS),600) $(TARGET)
 
-# Parts of `transfer` are app, files, pages and growth. SCALE=0.1 is for trying the benchmark itself out, PEERS=none leaves
-# all others out, and PROFILE=FOLDER keeps what perf sees of each transfer there.
+# Parts of `transfer` are app, files, pages and growth. SCALE=0.1 is for trying the benchmark itself out, PEERS=rsync,borg
+# takes these others along only and PEERS=none none, and PROFILE=FOLDER keeps what perf sees of each transfer there.
 bench:
 	@scripts/setup.sh bench
 	$(CARGO) build --release --bins

@@ -4,6 +4,7 @@
 //! back up is always at the same path, so that they may trust their own lists of unchanged files. They are not asked to
 //! flush what they write.
 
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -83,13 +84,12 @@ const DATA: &str = "/run/snapshot";
 /// Where rustic is when it is not on the PATH.
 const ELSEWHERE: &str = "/opt/rustic/bin";
 
-/// The tools that are installed; none of them when `BENCH_PEERS` is `none`.
+/// The tools that are installed: of those that `BENCH_PEERS` names, if it names any.
 pub(crate) async fn installed(stage: &Stage) -> Vec<&'static Tool> {
     let mut installed = Vec::new();
-    if std::env::var("BENCH_PEERS").is_ok_and(|peers| peers == "none") {
-        return installed;
-    }
-    for tool in TOOLS {
+    let named = std::env::var("BENCH_PEERS").unwrap_or_default();
+    let is_named = |tool: &Tool| named.is_empty() || named.split(',').any(|n| n == tool.program);
+    for tool in TOOLS.iter().filter(|tool| is_named(tool)) {
         let line = format!("PATH=$PATH:{ELSEWHERE} command -v {}", tool.program);
         if stage.alice.machine.run(&line).await.status.success() {
             installed.push(tool);
@@ -222,6 +222,38 @@ impl<'a> Peers<'a> {
 pub(crate) async fn warm(stage: &Stage, folder: &str) {
     let line = format!("find {folder} -type f -exec cat {{}} + >/dev/null");
     stage.alice.ok(&line).await;
+}
+
+/// Reads once, of two snapshots, what is around each change from one to the other, for who reads no more than that. All of two
+/// large ones would not fit into memory, and one of them would put out what the hub has there.
+pub(crate) async fn warm_change(stage: &Stage, old: &Path, new: &Path) -> Result<()> {
+    // No chunk is longer.
+    const AROUND: u64 = 64 << 10;
+    let find_new = async |snapshot: &Path, since: &str| {
+        let line = format!("btrfs subvolume find-new {} {since}", snapshot.display());
+        stage.alice.ok(&line).await
+    };
+    // Nothing is that new, so only this comes: `transid marker was 123`.
+    let marker = find_new(old, "1000000000").await;
+    let since = marker.split_whitespace().next_back().context("transid")?;
+    let changes = find_new(new, since).await;
+    for change in changes.lines().filter(|line| line.starts_with("inode ")) {
+        // `inode 258 file offset 0 len 8192 disk start 1 offset 0 gen 8 flags NONE path`
+        let words: Vec<&str> = change.split(' ').collect();
+        let (start, length): (u64, u64) = (words[4].parse()?, words[6].parse()?);
+        let path = words.get(16..).context("a path")?.join(" ");
+        let (from, to) = (start / AROUND, (start + length).div_ceil(AROUND));
+        for snapshot in [old, new] {
+            // The old one may not have it.
+            if let Ok(mut file) =
+                std::fs::File::open(stage.alice.machine.path(snapshot.join(&path)))
+            {
+                file.seek(SeekFrom::Start(from * AROUND))?;
+                io::copy(&mut file.take((to - from) * AROUND), &mut io::sink())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The last line that `times` prints: user and system time of what the shell ran, as `0m1.234s 0m0.567s`.

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::app::{App, Load, Size};
 use crate::measure::{Metric, OURS, Row, Table};
-use crate::peers::{Peers, SEND, installed, warm};
+use crate::peers::{Peers, SEND, installed, warm_change};
 use crate::stage::Stage;
 use crate::transfer_app::SECONDS;
 
@@ -61,10 +61,7 @@ async fn changes(table: &mut Table, size: Size, loads: &[(&str, Load)]) -> Resul
         let snapshot = app.commit().await;
         peers.look_at(&snapshot).await;
         app.stop().await;
-        // A push reads what it was, too, which in E is not in the cache any more.
-        for read in [&base, &snapshot] {
-            warm(&stage, &read.display().to_string()).await;
-        }
+        warm_change(&stage, &base, &snapshot).await?;
         let cost = stage.transfer(&stage.alice, &push).await?;
         table.record(operation, OURS, cost);
         peers.backup(table, operation).await?;

@@ -172,7 +172,7 @@ impl<'a> FrameEncoder<'a> {
             return self.encode(object);
         }
         let over = self.frame(object, Encoding::Xor { base, skew });
-        // Of four pages one may be all new.
+        // Small enough for four pages of which one is all new, as most are. One that had noise and has none any more pays for it.
         if over.stored.len() <= object.bytes().len() * 3 / 8 {
             return over;
         }

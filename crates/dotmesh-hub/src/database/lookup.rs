@@ -141,8 +141,8 @@ impl Database {
         Ok(found)
     }
 
-    /// Reads the lists of the packs that many objects seem to be in, and says whether there were such: these are the packs of
-    /// one object in `each`.
+    /// Reads the lists of the packs that many objects seem to be in, and says whether there were such. `packs` has one for each
+    /// object that was looked at, which stands for `each` that are looked for.
     async fn read_lists(
         &self,
         connection: &mut AnyConnection,

@@ -4,9 +4,9 @@
 //! A pack is never given more objects, loses none but with all others, and its row's number is not given out again: a
 //! list is right as long as the pack's row is there, which is for the caller to see.
 //!
-//! Of many more packs than are listed it is known by the beginnings of hashes which objects they do not have, and where
-//! those that they seem to have are: where all packs of an owner's were seen, an object that none of them seemed to have is
-//! nowhere, as most objects of a push are, and the others' rows, which lie together, are read without the index of hashes.
+//! Of many more packs than are listed it is known, by the beginnings of hashes, which objects they seem to have, and in which
+//! rows. An object that they seem to have is read from its row, beside those that came with it, without the index of hashes.
+//! Where all packs of an owner's were seen, one that none of them seems to have is nowhere; most objects of a push are such.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,7 +47,7 @@ struct List {
     used: u64,
 }
 
-/// Packs of an owner's, listed or not, there or gone, and the beginnings of all hashes that were in them.
+/// Packs of an owner's, listed or not, there or gone, and the beginnings of all hashes that were in them, with their rows.
 #[derive(Default)]
 struct Seen {
     packs: HashSet<PackRow>,

@@ -23,7 +23,7 @@ use super::reader::Reader;
 use crate::objects::Like;
 use crate::progress::Progress;
 
-/// Where chunks end as their bytes say, so many are read at once, since few are enough for a chunk.
+/// Where chunks end as their bytes say, so many bytes are read at once: few chunks are longer.
 const READ_BY_CONTENT: u64 = 32 << 10;
 
 /// A file to read.

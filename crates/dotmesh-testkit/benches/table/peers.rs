@@ -227,7 +227,7 @@ pub(crate) async fn warm(stage: &Stage, folder: &str) {
 /// Reads once, of two snapshots, what is around each change from one to the other, for who reads no more than that. All of two
 /// large ones would not fit into memory, and one of them would put out what the hub has there.
 pub(crate) async fn warm_change(stage: &Stage, old: &Path, new: &Path) -> Result<()> {
-    // No chunk is longer.
+    // Chunks of databases begin and end within.
     const AROUND: u64 = 64 << 10;
     let find_new = async |snapshot: &Path, since: &str| {
         let line = format!("btrfs subvolume find-new {} {since}", snapshot.display());
@@ -244,7 +244,7 @@ pub(crate) async fn warm_change(stage: &Stage, old: &Path, new: &Path) -> Result
         let path = words.get(16..).context("a path")?.join(" ");
         let (from, to) = (start / AROUND, (start + length).div_ceil(AROUND));
         for snapshot in [old, new] {
-            // The old one may not have it.
+            // A file that is new is in one of them only.
             if let Ok(mut file) =
                 std::fs::File::open(stage.alice.machine.path(snapshot.join(&path)))
             {

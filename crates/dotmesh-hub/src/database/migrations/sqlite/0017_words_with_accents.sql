@@ -1,4 +1,4 @@
--- The index took accents off by default: `À` found `a`, which it does not on PostgreSQL and which no word found marks.
+-- The index took accents off by default: `À` found `a`, which it does not on PostgreSQL, and which is not marked in what was found.
 DROP TRIGGER commit_words_insert;
 DROP TRIGGER commit_words_delete;
 DROP TABLE commit_words;

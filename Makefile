@@ -38,7 +38,7 @@ fuzz:
 	$(CARGO) xtask fuzz $(or $(SECONDS),600) $(TARGET)
 
 # Parts of `transfer` are app, files, pages and growth. SCALE=0.1 is for trying the benchmark itself out, PEERS=rsync,borg
-# takes these others along only and PEERS=none none, and PROFILE=FOLDER keeps what perf sees of each transfer there.
+# measures these others only, PEERS=none leaves all of them out, and PROFILE=FOLDER keeps what perf sees of each transfer there.
 bench:
 	@scripts/setup.sh bench
 	$(CARGO) build --release --bins

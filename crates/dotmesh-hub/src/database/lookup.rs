@@ -71,7 +71,7 @@ impl Database {
             mut rest,
             unseen,
             packs,
-        } = self.find_listed(owner, hashes, all);
+        } = self.recall(owner, hashes, all);
         let mut found = self.present(connection, listed, &mut rest).await?;
         let seen = self
             .find_seen(connection, owner, hashes, seen, &mut rest)
@@ -91,7 +91,7 @@ impl Database {
             let packs = probed.iter().map(|(_, place)| place.id.pack());
             self.read_lists(connection, owner, packs, each).await?;
             found.extend(self.present(connection, probed, &mut Vec::new()).await?);
-            let split = self.find_listed(owner, hashes, others);
+            let split = self.recall(owner, hashes, others);
             rest = split.rest;
             rest.extend(split.seen.iter().map(|(at, _)| at));
             rest.extend(split.unseen);
@@ -116,7 +116,7 @@ impl Database {
         let packs = seen.iter().map(|(_, id)| id.pack());
         if self.read_lists(connection, owner, packs, 1).await? {
             let wanted = seen.iter().map(|(at, _)| *at).collect();
-            let split = self.find_listed(owner, hashes, wanted);
+            let split = self.recall(owner, hashes, wanted);
             seen = split.seen;
             found = split.listed;
             rest.extend(split.rest);
@@ -188,7 +188,8 @@ impl Database {
         Ok(others.is_empty())
     }
 
-    fn find_listed(&self, owner: UserId, hashes: &[ObjectHash], wanted: Vec<usize>) -> Split {
+    /// What is known of some objects without the database.
+    fn recall(&self, owner: UserId, hashes: &[ObjectHash], wanted: Vec<usize>) -> Split {
         let asked: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
         let Told { objects, packs } = self.pack_lists.find(owner, &asked);
         let mut split = Split {

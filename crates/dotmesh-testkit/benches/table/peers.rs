@@ -4,11 +4,12 @@
 //! back up is always at the same path, so that they may trust their own lists of unchanged files. They are not asked to
 //! flush what they write.
 
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::measure::{Bar, Cost, Table, seconds};
 use crate::stage::{POOL, Stage};
@@ -236,21 +237,26 @@ pub(crate) async fn warm_change(stage: &Stage, old: &Path, new: &Path) -> Result
     // Nothing is that new, so only this comes: `transid marker was 123`.
     let marker = find_new(old, "1000000000").await;
     let since = marker.split_whitespace().next_back().context("transid")?;
-    let changes = find_new(new, since).await;
-    for change in changes.lines().filter(|line| line.starts_with("inode ")) {
+    let printed = find_new(new, since).await;
+    let changes = printed.lines().filter(|line| line.starts_with("inode "));
+    let changes: Vec<&str> = changes.collect();
+    ensure!(!changes.is_empty(), "nothing changed: {printed}");
+    for change in changes {
         // `inode 258 file offset 0 len 8192 disk start 1 offset 0 gen 8 flags NONE path`
         let words: Vec<&str> = change.split(' ').collect();
         let (start, length): (u64, u64) = (words[4].parse()?, words[6].parse()?);
         let path = words.get(16..).context("a path")?.join(" ");
         let (from, to) = (start / AROUND, (start + length).div_ceil(AROUND));
         for snapshot in [old, new] {
-            // A file that is new is in one of them only.
-            if let Ok(mut file) =
-                std::fs::File::open(stage.alice.machine.path(snapshot.join(&path)))
-            {
-                file.seek(SeekFrom::Start(from * AROUND))?;
-                io::copy(&mut file.take((to - from) * AROUND), &mut io::sink())?;
-            }
+            let mut file = match File::open(stage.alice.machine.path(snapshot.join(&path))) {
+                // The file is new.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && snapshot == old => {
+                    continue;
+                }
+                file => file.with_context(|| path.clone())?,
+            };
+            file.seek(SeekFrom::Start(from * AROUND))?;
+            io::copy(&mut file.take((to - from) * AROUND), &mut io::sink())?;
         }
     }
     Ok(())

@@ -3,13 +3,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
+use dotmesh_store::polite::give_way;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
-
-/// How much further back in the queue; the scheduler gives about a tenth of what others get.
-const NICE: i32 = 10;
 
 /// The threads. They start when there is work. Cheap to clone.
 #[derive(Clone, Default)]
@@ -38,10 +34,7 @@ fn start() -> Option<Runtime> {
     let started = Builder::new_current_thread()
         .thread_name("dothub-pushes")
         .max_blocking_threads(cores)
-        .on_thread_start(|| {
-            // Only a courtesy: where it is not allowed, the work goes on as it is.
-            let _ = setpriority_process(Some(gettid()), NICE);
-        })
+        .on_thread_start(give_way)
         .build();
     if let Err(error) = &started {
         tracing::warn!(%error, "the work of pushes does not give way to other requests");

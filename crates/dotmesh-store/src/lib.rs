@@ -11,6 +11,7 @@ pub mod grow;
 pub mod object;
 pub mod pack;
 pub mod pack_store;
+pub mod polite;
 pub mod references;
 pub mod tree;
 mod wire;

@@ -7,6 +7,7 @@ use dotmesh_api::hub::MAX_HASHES;
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::chunker::AVERAGE_CHUNK;
+use dotmesh_store::polite::Turn;
 use dotmesh_store::{FrameDecoder, Kind, Object, PackReader};
 
 use crate::objects::{FetchError, ObjectSource, check_kind};
@@ -88,6 +89,7 @@ impl ObjectSource for HubSource {
 fn open(pack: Bytes, kind: Kind, asked: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
     let mut objects = Vec::with_capacity(asked.len());
     let mut decoder = FrameDecoder::default();
+    let mut turn = Turn::default();
     for frame in PackReader::new(pack)? {
         let frame = frame?;
         if asked.get(objects.len()) != Some(&frame.hash()) {
@@ -96,6 +98,7 @@ fn open(pack: Bytes, kind: Kind, asked: &[ObjectHash]) -> Result<Vec<Object>, Fe
         let object = decoder.object(&frame)?;
         check_kind(kind, &object)?;
         objects.push(object);
+        turn.offer();
     }
     Ok(objects)
 }

@@ -9,7 +9,6 @@ pub mod history;
 pub mod hub_source;
 pub mod materialise;
 pub mod objects;
-mod polite;
 pub mod progress;
 pub mod push;
 pub mod rate;

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit, Upload};
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotName, ObjectHash};
+use dotmesh_store::polite::{Turn, politely};
 use dotmesh_store::{Effort, Frame, FrameEncoder, Object, PackWriter};
 use tokio::task::JoinSet;
 
 use crate::objects::{Fresh, Like, ObjectSink};
-use crate::polite::politely;
 use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::retry::{HubError, retry};
@@ -257,15 +257,19 @@ impl Target {
             false => Effort::Fast,
         };
         let (mut new, mut changed) = (FrameEncoder::new(effort), FrameEncoder::new(Effort::Small));
+        let mut turn = Turn::default();
         let frames: Vec<Frame> = wanted
             .iter()
-            .map(|(object, like)| match like {
-                Some(Like::Node(node)) => changed.encode_against(object, node),
-                Some(like @ Like::Chunk { hash, skew, .. }) => match like.read(object) {
-                    Some(bytes) => changed.encode_over(object, *hash, &bytes, *skew),
-                    None => changed.encode(object),
-                },
-                None => new.encode(object),
+            .map(|(object, like)| {
+                turn.offer();
+                match like {
+                    Some(Like::Node(node)) => changed.encode_against(object, node),
+                    Some(like @ Like::Chunk { hash, skew, .. }) => match like.read(object) {
+                        Some(bytes) => changed.encode_over(object, *hash, &bytes, *skew),
+                        None => changed.encode(object),
+                    },
+                    None => new.encode(object),
+                }
             })
             .collect();
         let stored: u64 = frames.iter().map(|frame| frame.stored().len() as u64).sum();

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dotmesh_model::ObjectHash;
 use dotmesh_pool::{Difference, PoolError};
+use dotmesh_store::polite::politely;
 use dotmesh_store::tree::MAX_DEPTH;
 use dotmesh_store::{InvalidNode, Object};
 use tokio::sync::mpsc;
@@ -30,7 +31,6 @@ pub use measure::measure;
 
 use crate::disk::DiskError;
 use crate::objects::ObjectSink;
-use crate::polite::politely;
 use crate::progress::Progress;
 use crate::retry::HubError;
 

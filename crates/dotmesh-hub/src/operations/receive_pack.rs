@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dotmesh_model::{DotName, ObjectHash};
+use dotmesh_store::polite::Turn;
 use dotmesh_store::{
     Frame, FrameDecoder, FrameRange, PackId, PackReader, PackStore, PackWriter, references,
 };
@@ -91,6 +92,7 @@ fn verify(pack: Bytes) -> Result<Verified, HubError> {
     let mut objects = Vec::new();
     let mut deltas = Vec::new();
     let mut decoder = FrameDecoder::default();
+    let mut turn = Turn::default();
     for frame in PackReader::new(pack)? {
         let frame = frame?;
         if frame.base().is_some() {
@@ -99,6 +101,7 @@ fn verify(pack: Bytes) -> Result<Verified, HubError> {
             check(&frame, decoder.verify(&frame)?)?;
             objects.push(new_object(&frame, frame.offset()));
         }
+        turn.offer();
     }
     objects.sort_unstable_by_key(|object: &NewObject| object.hash);
     objects.dedup_by_key(|object| object.hash);

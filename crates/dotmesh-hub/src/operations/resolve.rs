@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use dotmesh_model::ObjectHash;
+use dotmesh_store::polite::Turn;
 use dotmesh_store::{Frame, FrameDecoder, FrameEncoder, Object, PackStoreError};
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
@@ -93,6 +94,7 @@ fn decode_bases(
     wanted: &[(ObjectHash, Location)],
 ) -> Result<HashMap<ObjectHash, Object>, HubError> {
     let mut decoder = FrameDecoder::default();
+    let mut turn = Turn::default();
     let mut bases = HashMap::with_capacity(frames.len());
     for (frame, (hash, location)) in frames.iter().zip(wanted) {
         // It was whole when it was taken: now the fault is the hub's.
@@ -100,6 +102,7 @@ fn decode_bases(
             pack: location.pack,
         })?;
         bases.insert(*hash, base);
+        turn.offer();
     }
     Ok(bases)
 }
@@ -112,6 +115,7 @@ fn resolve_batch(
 ) -> Result<(Vec<Frame>, HashSet<ObjectHash>), HubError> {
     let mut decoder = FrameDecoder::default();
     let mut encoder = FrameEncoder::default();
+    let mut turn = Turn::default();
     let mut frames = Vec::new();
     for delta in deltas {
         let base = delta.base().and_then(|base| bases.get(&base));
@@ -123,6 +127,7 @@ fn resolve_batch(
         if known.insert(object.hash()) {
             frames.push(encoder.encode(&object));
         }
+        turn.offer();
     }
     Ok((frames, known))
 }

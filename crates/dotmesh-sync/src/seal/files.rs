@@ -4,12 +4,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use dotmesh_store::FileContent;
+use dotmesh_store::polite::give_way;
 
 use super::SealError;
 use super::base::BaseTree;
 use super::content::{File, content};
 use super::output::Output;
-use crate::polite::give_way;
 use crate::progress::Progress;
 
 /// So many files are open at a time, waiting or being read.

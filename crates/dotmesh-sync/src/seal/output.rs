@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dotmesh_store::polite::Turn;
 use dotmesh_store::{Kind, Object};
 use tokio::sync::mpsc;
 
@@ -17,6 +18,7 @@ pub(super) struct Output {
     cache: Option<Arc<dyn NodeCache>>,
     piece: Vec<Fresh>,
     length: usize,
+    turn: Turn,
 }
 
 impl Output {
@@ -26,6 +28,7 @@ impl Output {
             cache,
             piece: Vec::new(),
             length: 0,
+            turn: Turn::default(),
         }
     }
 
@@ -37,6 +40,7 @@ impl Output {
     pub(super) fn put(&mut self, object: Object, like: Option<Like>) -> Result<(), SealError> {
         self.length += object.bytes().len();
         self.piece.push(Fresh { object, like });
+        self.turn.offer();
         if self.length >= PIECE_LENGTH {
             self.flush()
         } else {

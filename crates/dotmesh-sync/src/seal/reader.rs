@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use super::SealError;
 use crate::disk::{self, DiskError};
 
-/// So many bytes are read at once where all will be needed.
-const LARGE_READ: usize = 1 << 20;
+/// So many bytes are read at once where all will be needed: few enough for others to wait, and to be held in memory by one chunk of them.
+const LARGE_READ: usize = 256 << 10;
 
 /// A file that does not change.
 pub(super) struct Reader<'a> {

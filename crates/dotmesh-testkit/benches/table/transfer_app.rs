@@ -112,7 +112,9 @@ async fn neighbour(table: &mut Table, stage: &Stage, app: &App<'_>, size: Size) 
     app.pgbench(load).await?;
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        stage.settle().await?;
         alone.push(app.pgbench(load).await?.a_second);
+        stage.settle().await?;
         let over = Cell::new(false);
         let (done, pushed) = tokio::join!(
             async {

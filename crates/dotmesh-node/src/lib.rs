@@ -9,7 +9,7 @@ mod docker;
 mod error;
 mod hub_history;
 mod locks;
-mod memory;
+pub mod memory;
 mod node;
 mod nodes;
 mod operations;

@@ -4,8 +4,10 @@ use std::io::IsTerminal as _;
 
 use clap::Parser as _;
 use dotmesh_node::config::Config;
+use dotmesh_node::memory;
 
 fn main() -> anyhow::Result<()> {
+    memory::share_arenas();
     let config = Config::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("DOTMESH_LOG")
         .unwrap_or_else(|_| "info".into());

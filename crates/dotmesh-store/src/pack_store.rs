@@ -107,7 +107,7 @@ const MAX_RUN: u64 = 1 << 20;
 
 /// A pack is written in pieces of so many bytes. For more at a time Linux takes pages of 2 MiB for its cache, and those are what a virtual
 /// machine has given back to its host first: writing 8 MiB then takes 22 ms instead of 4.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 256 << 10;
 
 /// Where a store says whose its packs are.
 const OWNER: &str = "owner";

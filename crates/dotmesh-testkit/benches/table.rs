@@ -1,8 +1,8 @@
 //! How fast Dotmesh is, as ratios of times measured side by side in one run, on machines of the testkit.
 //!
 //! Peers and we take turns within a round: what else the host does meets both. `BENCH_ONLY` chooses groups by their
-//! names, `BENCH_SCALE` makes the data smaller to try the benchmark itself out, `BENCH_PEERS=none` leaves the peers out,
-//! and `BENCH_PROFILE` names a folder for profiles of our transfers.
+//! names, `BENCH_SCALE` makes the data smaller to try the benchmark itself out, `BENCH_PEERS` chooses
+//! peers, and `BENCH_PROFILE` names a folder for profiles of our transfers.
 
 #[path = "table/app.rs"]
 mod app;
@@ -51,6 +51,8 @@ async fn main() -> Result<()> {
         Ok(text) => text.parse().context("BENCH_SCALE is a number, e.g. 0.1")?,
         Err(_) => 1.0,
     };
+    // A wrong name shall show now, not after an hour.
+    peers::chosen()?;
     let size = app::Size(scale);
     let mut table = measure::Table::default();
     for group in groups {

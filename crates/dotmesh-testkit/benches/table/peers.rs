@@ -85,18 +85,32 @@ const DATA: &str = "/run/snapshot";
 /// Where rustic is when it is not on the PATH.
 const ELSEWHERE: &str = "/opt/rustic/bin";
 
-/// The tools that are installed: of those that `BENCH_PEERS` names, if it names any.
-pub(crate) async fn installed(stage: &Stage) -> Vec<&'static Tool> {
+/// The tools that `BENCH_PEERS` names, separated by commas: all without a name, and no tool with `none`.
+pub(crate) fn chosen() -> Result<Vec<&'static Tool>> {
+    let names = std::env::var("BENCH_PEERS").unwrap_or_default();
+    let names: Vec<_> = names.split(',').filter(|name| !name.is_empty()).collect();
+    let programs: Vec<_> = TOOLS.iter().map(|tool| tool.program).collect();
+    for name in &names {
+        ensure!(
+            *name == "none" || programs.contains(name),
+            "there is no peer {name}; there are {} and none",
+            programs.join(", ")
+        );
+    }
+    let wanted = |tool: &&Tool| names.is_empty() || names.contains(&tool.program);
+    Ok(TOOLS.iter().filter(wanted).collect())
+}
+
+/// Those of them that are installed.
+pub(crate) async fn installed(stage: &Stage) -> Result<Vec<&'static Tool>> {
     let mut installed = Vec::new();
-    let named = std::env::var("BENCH_PEERS").unwrap_or_default();
-    let is_named = |tool: &Tool| named.is_empty() || named.split(',').any(|n| n == tool.program);
-    for tool in TOOLS.iter().filter(|tool| is_named(tool)) {
+    for tool in chosen()? {
         let line = format!("PATH=$PATH:{ELSEWHERE} command -v {}", tool.program);
         if stage.alice.machine.run(&line).await.status.success() {
             installed.push(tool);
         }
     }
-    installed
+    Ok(installed)
 }
 
 /// Some peers, with fresh repositories.

@@ -41,7 +41,7 @@ async fn one_round(table: &mut Table, stage: &Stage, app: &App<'_>, size: Size) 
     let (alice, bob, dot) = (&stage.alice, &stage.bob, &app.dot);
     let account = stage.account().await?;
     let push = format!("dm push {account} {dot}");
-    let mut peers = Peers::start(stage, &installed(stage).await).await?;
+    let mut peers = Peers::start(stage, &installed(stage).await?).await?;
 
     let first = app.commit().await;
     peers.look_at(&first).await;

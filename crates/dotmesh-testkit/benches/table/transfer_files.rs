@@ -20,7 +20,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     tokio::task::spawn_blocking(move || data::small_files(&folder, size.of(FILES))).await??;
     let snapshot = commit(alice, "files").await;
     let account = stage.account().await?;
-    let mut peers = Peers::start(&stage, &installed(&stage).await).await?;
+    let mut peers = Peers::start(&stage, &installed(&stage).await?).await?;
     peers.look_at(&snapshot).await;
     warm(&stage, &snapshot.display().to_string()).await;
     let push = format!("dm push {account} files");

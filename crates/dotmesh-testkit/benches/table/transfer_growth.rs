@@ -48,7 +48,7 @@ async fn changes(table: &mut Table, size: Size, loads: &[(&str, Load)]) -> Resul
     app.drop_old_log().await;
     let account = stage.account().await?;
     let push = format!("dm push {account} app");
-    let mut tools = installed(&stage).await;
+    let mut tools = installed(&stage).await?;
     tools.retain(|tool| tool.name == SEND);
     let mut peers = Peers::start(&stage, &tools).await?;
     let mut base = app.commit().await;

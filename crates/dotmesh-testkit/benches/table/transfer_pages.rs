@@ -30,7 +30,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     warm(&stage, &second.display().to_string()).await;
     table.record(CHANGE, OURS, stage.transfer(alice, &push).await?);
     // One after another: there is not the space for all of their repositories.
-    for tool in installed(&stage).await {
+    for tool in installed(&stage).await? {
         let mut peers = Peers::start(&stage, &[tool]).await?;
         peers.look_at(&first).await;
         peers.backup(table, FIRST).await?;

@@ -1,4 +1,4 @@
-//! Memory that was freed, back to the machine.
+//! Keeps the process from holding on to memory that was freed.
 //!
 //! glibc keeps it for the next time, in an arena for each of many threads. What one thread took another gives back, so that most
 //! arenas come to hold as much as the largest transfer needed of any.

@@ -105,8 +105,8 @@ pub enum PackStoreError {
 /// So many bytes of neighbours are read at once, and stay in memory together.
 const MAX_RUN: u64 = 1 << 20;
 
-/// A pack is written in pieces of so many bytes. For more at a time Linux takes pages of 2 MiB for its cache, and those are what a virtual
-/// machine has given back to its host first: writing 8 MiB then takes 22 ms instead of 4.
+/// A pack is written in pieces of so many bytes. From 2 MiB on Linux takes such large pages for its cache. In a virtual machine that
+/// was measured to take 22 ms for 8 MiB instead of 4, probably since large pages are what it has given back to its host.
 const PIECE: usize = 256 << 10;
 
 /// Where a store says whose its packs are.

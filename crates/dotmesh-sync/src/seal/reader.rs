@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use super::SealError;
 use crate::disk::{self, DiskError};
 
-/// So many bytes are read at once where all will be needed: few enough for others to wait, and to be held in memory by one chunk of them.
+/// So many bytes are read at once where all will be needed. Not more: nobody else gets this processor meanwhile, and one chunk of
+/// them keeps all in memory.
 const LARGE_READ: usize = 256 << 10;
 
 /// A file that does not change.

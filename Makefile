@@ -21,8 +21,8 @@ install: build
 	install -m 755 target/release/dm target/release/dotmeshd target/release/dothub /usr/local/bin/
 
 demo:
-	@scripts/setup.sh build
-	@scripts/setup.sh docker
+	@scripts/setup.sh demo
+	@scripts/demo.sh prepare
 	$(CARGO) build --bins
 	@scripts/demo.sh start
 

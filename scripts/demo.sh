@@ -5,7 +5,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 bin=${DEMO_BIN:-$here/target/debug}
-demo=/var/lib/dotmesh-demo
+demo=${DEMO_FOLDER:-/var/lib/dotmesh-demo}
 app=$demo/moby-counter
 hub_address=127.0.0.1:8180
 
@@ -42,13 +42,24 @@ wait_until() { # seconds, what, command…
 start_docker() {
     docker info >/dev/null 2>&1 && return
     if [ -d /run/systemd/system ]; then
-        systemctl start docker
-    else
-        mkdir -p "$demo"
-        setsid dockerd >"$demo/dockerd.log" 2>&1 </dev/null &
-        echo $! >"$demo/dockerd.pid"
+        systemctl start docker || fail "Docker does not start; see 'journalctl -u docker'"
+        wait_until 60 "starting Docker" docker info
+        return
     fi
-    wait_until 60 "starting Docker" docker info
+    mkdir -p "$demo"
+    setsid dockerd >"$demo/dockerd.log" 2>&1 </dev/null &
+    echo $! >"$demo/dockerd.pid"
+    until docker info >/dev/null 2>&1; do
+        kill -0 "$!" 2>/dev/null || fail "Docker does not start:
+$(tail -n 5 "$demo/dockerd.log")"
+        sleep 0.1
+    done
+}
+
+# What can fail on a machine and needs nothing of ours, so before the build.
+prepare() {
+    start_docker
+    "$here/scripts/images.sh"
 }
 
 daemon() { # name, program, arguments…
@@ -74,8 +85,7 @@ start() {
     if DOTMESH_SOCKET=/run/dotmesh/api.sock "$bin/dm" list >/dev/null 2>&1; then
         fail "a Dotmesh node runs here already. Stop it first: 'make demo-stop' if it is the demo's, else 'dm cluster reset'."
     fi
-    start_docker
-    "$here/scripts/images.sh"
+    prepare
     mkdir -p "$demo/alice" "$demo/bob"
     rm -rf "$app" && cp -r "$here/examples/moby-counter" "$app"
     # A work tree of its own, so that commits record the version of the code.
@@ -187,7 +197,8 @@ stop() {
 }
 
 case ${1:-} in
+prepare) prepare ;;
 start) start ;;
 stop) stop ;;
-*) echo "usage: $0 start|stop" >&2; exit 2 ;;
+*) echo "usage: $0 prepare|start|stop" >&2; exit 2 ;;
 esac

@@ -15,9 +15,12 @@ own='dotmesh-example/moby-counter-web dotmesh-example/moby-counter-users'
 
 say() { echo "images: $*" >&2; }
 
+# shellcheck source=scripts/minimal-debian.sh
+. "$scripts/minimal-debian.sh"
+
 # Everything that the images are made of; what is cached under another key is never used.
 key() {
-    (cd "$scripts/.." && find scripts/images scripts/images.sh examples/moby-counter/web examples/moby-counter/users \
+    (cd "$scripts/.." && find scripts/images scripts/images.sh scripts/minimal-debian.sh examples/moby-counter/web examples/moby-counter/users \
         -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-16
 }
 
@@ -37,25 +40,14 @@ pull() {
     done
 }
 
-# Debian's minimal system, from the machine's own package sources where it is a Debian itself.
 make_base() {
     if ! command -v mmdebstrap >/dev/null; then
         say "no image registry can be reached, and mmdebstrap, which makes the images instead, is missing"
-        say "next: scripts/setup.sh test"
+        say "next: scripts/setup.sh demo"
         exit 1
     fi
     say 'making debian:bookworm-slim'
-    set --
-    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
-        if grep -qs bookworm "$file" && grep -qs debian "$file" && grep -qsw main "$file"; then
-            set -- "$@" "$file"
-        fi
-    done
-    apt-config dump | grep -E '^Acquire::(https?::Proxy|Check-)' >"$work/apt.conf" || true
-    mmdebstrap --quiet --variant=minbase --include=ca-certificates --aptopt="$work/apt.conf" \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' \
-        bookworm "$work/base.tar" "$@" >&2
+    minimal_debian "$work/base.tar" --include=ca-certificates >&2
     docker import -c 'CMD ["bash"]' "$work/base.tar" debian:bookworm-slim >/dev/null
     rm "$work/base.tar"
 }

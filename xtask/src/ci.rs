@@ -1,5 +1,7 @@
 //! Every check and test, in the order in which they fail fastest.
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,6 +10,9 @@ use crate::{fuzz, tidy};
 
 /// Runs all of them; the first failure ends it.
 pub(crate) fn run() -> Result<()> {
+    // Made before anything is built: without Docker or images there is nothing to test with.
+    step("scripts/images.sh", &["--prepared"])?;
+    step("scripts/check-setups.sh", &[])?;
     step("cargo", &["fmt", "--all", "--check"])?;
     let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
     step("cargo", &fuzz)?;
@@ -55,7 +60,6 @@ pub(crate) fn run() -> Result<()> {
     announce("fuzz targets, for a moment each");
     fuzz::run(fuzz::MOMENT, None)?;
     // Each of these tests has machines with Docker engines of their own: more at once than cores only wait.
-    step("scripts/images.sh", &["--prepared"])?;
     step(
         "cargo",
         &[
@@ -80,13 +84,26 @@ fn step_with(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> R
     let words = set.chain([program, &arguments.join(" ")].map(str::to_owned));
     let line = words.collect::<Vec<_>>().join(" ");
     announce(&line);
-    let status = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(path) = declared_programs() {
+        command.env("PATH", path);
+    }
+    let status = command
         .args(arguments)
         .envs(variables.iter().copied())
         .status()
         .with_context(|| format!("run {program}"))?;
     ensure!(status.success(), "{line} failed");
     Ok(())
+}
+
+/// The folder that `scripts/setup.sh test` makes of the programs in `scripts/programs`. With it as their only PATH, checks
+/// and tests can't start a program that is not declared. It is not made on systems other than Debian.
+fn declared_programs() -> Option<OsString> {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let folder = Path::new(&target).join("tools/path").canonicalize();
+    folder.ok().map(PathBuf::into_os_string)
 }
 
 #[expect(clippy::print_stderr, reason = "it is what this program is for")]

@@ -1,6 +1,7 @@
 //! Commands on the host, for setting machines up and taking them down.
 
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
@@ -55,7 +56,7 @@ impl Namespaces {
             .args(["--", "sh", "-euc", script, "sh"])
             .args(arguments)
             .env_clear()
-            .env("PATH", SYSTEM_PATH)
+            .env("PATH", search_path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -89,8 +90,17 @@ impl Drop for Namespaces {
     }
 }
 
-/// Where programs are found, apart from the ones under test.
-pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where programs are found, apart from the ones under test: the folder of declared programs that `scripts/setup.sh test`
+/// makes, so that nothing else can be started. Without it, as on a system that is not Debian, the system's own folders.
+pub(crate) fn search_path() -> OsString {
+    let declared = env::current_exe()
+        .ok()
+        .and_then(|test| Some(test.ancestors().nth(3)?.join("tools/path")));
+    match declared {
+        Some(folder) if folder.is_dir() => folder.into_os_string(),
+        _ => "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+    }
+}
 
 pub(crate) fn require_root() -> anyhow::Result<()> {
     ensure!(

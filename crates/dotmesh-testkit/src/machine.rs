@@ -311,7 +311,7 @@ fn search_path() -> OsString {
         path.push(built);
         path.push(":");
     }
-    path.push(host::SYSTEM_PATH);
+    path.push(host::search_path());
     path
 }
 

@@ -7,6 +7,7 @@ mod bad_input;
 mod branches;
 mod browser;
 mod deletion;
+mod demo;
 mod history;
 mod hub_pages;
 mod one_instant;

@@ -1,0 +1,29 @@
+//! The demo's script plays through, with the declared programs and no others.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use dotmesh_testkit::Machine;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_plays_and_takes_itself_away() -> Result<()> {
+    let machine = Machine::start("demo").await?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/demo.sh");
+    let script = script.canonicalize()?;
+    let script = script.display();
+    let test = std::env::current_exe()?;
+    let built = test.ancestors().nth(2).context("target/PROFILE")?;
+    let environment = format!("DEMO_BIN={} DEMO_FOLDER=$HOME/demo", built.display());
+    let start = format!("{environment} {script} start");
+    let played = machine.run(&start).await.success();
+    assert!(
+        played.stdout.contains("newuser1 sees the pirate flag."),
+        "{}",
+        played.stdout
+    );
+    let stop = format!("{environment} {script} stop");
+    machine.run(&stop).await.success();
+    let left = machine.run("ls -A; docker ps -aq; find /run -name '*.sock' -path '*dotmesh*'");
+    assert_eq!(left.await.success().stdout, "");
+    Ok(())
+}

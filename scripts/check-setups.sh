@@ -1,0 +1,60 @@
+#!/bin/sh
+# Runs each set-up of setup.sh on a minimal Debian of its own, and finds there every program that scripts/programs
+# declares for it. So no set-up lives on what another one, or the machine's owner, has installed.
+# A check that passed is not repeated until a script, or the list, changes.
+set -eu
+
+[ "${1:-}" = inside ] || {
+    scripts=$(cd "$(dirname "$0")" && pwd)
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/dotmesh/setups
+    key=$(cat "$scripts/setup.sh" "$scripts/programs" "$scripts/check-setups.sh" "$scripts/minimal-debian.sh" | sha256sum | cut -c1-16)
+    mkdir -p "$cache"
+    exec 9>"$cache/lock"
+    flock 9
+    [ ! -e "$cache/$key" ] || exit 0
+    # Mounts of its own, in memory: they end with it, however it ends.
+    unshare --mount --propagation private "$0" inside "$scripts"
+    rm -f "$cache"/*
+    : >"$cache/$key"
+    exit 0
+}
+
+scripts=$2
+# shellcheck source=scripts/minimal-debian.sh
+. "$scripts/minimal-debian.sh"
+
+work=/mnt
+mount -t tmpfs -o size=80%,mode=755 tmpfs $work
+mkdir $work/packages $work/project $work/certificates
+# A CA bundle of the machine's owner may be needed to reach PyPI.
+cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" $work/certificates/ca.crt
+cp -r "$scripts" $work/project/
+echo 'check-setups: making a minimal Debian' >&2
+minimal_debian $work/base --dpkgopt=force-unsafe-io --customize-hook='rm -f "$1/etc/apt/apt.conf.d/docker-clean"'
+cp /etc/resolv.conf $work/base/etc/
+
+for setup in build demo fuzz test bench; do
+    echo "check-setups: $setup" >&2
+    root=$work/$setup
+    mkdir -p "$root" "$work/layers/$setup/upper" "$work/layers/$setup/work"
+    mount -t overlay overlay "$root" \
+        -o "lowerdir=$work/base,upperdir=$work/layers/$setup/upper,workdir=$work/layers/$setup/work"
+    mkdir -p "$root/project" "$root/rust/cargo" "$root/rust/rustup" "$root/certificates"
+    mount --rbind /proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mount --bind $work/packages "$root/var/cache/apt/archives"
+    mount --bind $work/project "$root/project"
+    mount --bind $work/certificates "$root/certificates"
+    # Rust comes from rustup, and cannot be had everywhere: this machine's stands in.
+    mount --bind "${CARGO_HOME:-$HOME/.cargo}" "$root/rust/cargo"
+    mount --bind "${RUSTUP_HOME:-$HOME/.rustup}" "$root/rust/rustup"
+    if ! chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin CARGO_HOME=/rust/cargo RUSTUP_HOME=/rust/rustup \
+        CARGO_TARGET_DIR=/root/target PIP_CERT=/certificates/ca.crt SSL_CERT_FILE=/certificates/ca.crt \
+        sh /project/scripts/setup.sh "$setup" >"$work/log" 2>&1 9>&-; then
+        tail -n 40 "$work/log" >&2
+        echo "check-setups: 'setup.sh $setup' fails on a minimal Debian, see above" >&2
+        exit 1
+    fi
+    umount --lazy "$root"
+    rm -rf "${work:?}/layers/$setup"
+done

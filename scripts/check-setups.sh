@@ -48,7 +48,7 @@ for setup in build demo fuzz test bench; do
     # Rust comes from rustup, and cannot be had everywhere: this machine's stands in.
     mount --bind "${CARGO_HOME:-$HOME/.cargo}" "$root/rust/cargo"
     mount --bind "${RUSTUP_HOME:-$HOME/.rustup}" "$root/rust/rustup"
-    if ! chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin CARGO_HOME=/rust/cargo RUSTUP_HOME=/rust/rustup \
+    if ! chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin CARGO_HOME=/rust/cargo RUSTUP_HOME=/rust/rustup \
         CARGO_TARGET_DIR=/root/target PIP_CERT=/certificates/ca.crt SSL_CERT_FILE=/certificates/ca.crt \
         sh /project/scripts/setup.sh "$setup" >"$work/log" 2>&1 9>&-; then
         tail -n 40 "$work/log" >&2

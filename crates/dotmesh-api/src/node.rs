@@ -46,6 +46,9 @@ pub struct DotSummary {
     pub commits: u64,
     /// Bytes changed since the head.
     pub dirty: u64,
+    /// Containers that do not run as they should.
+    #[serde(default)]
+    pub problems: Vec<ContainerProblem>,
 }
 
 /// `GET /v1/dots/{namespace}/{dot}`
@@ -109,6 +112,18 @@ pub struct CreateCommit {
     /// The code version it is made with.
     #[serde(default)]
     pub code: Option<CodeVersion>,
+    /// What the user saw. The commit is refused if that has changed.
+    #[serde(default)]
+    pub expected: Option<Current>,
+}
+
+/// `GET /v1/dots/{namespace}/{dot}/current`: what is checked out. Never waits for a switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Current {
+    /// The branch that is checked out.
+    pub branch: BranchName,
+    /// Its newest commit.
+    pub head: CommitId,
 }
 
 /// What a commit made.
@@ -120,7 +135,8 @@ pub struct Committed {
     pub branch: BranchName,
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/checkout`
+/// `POST /v1/dots/{namespace}/{dot}/checkout`. Answers with a line of JSON for each [`SwitchEvent`]. Closing the connection
+/// does not stop it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Checkout {
     /// The branch to switch to.
@@ -128,6 +144,59 @@ pub struct Checkout {
     /// Make it first, as said.
     #[serde(default)]
     pub create: Option<BranchStart>,
+    /// How to wait for the containers.
+    #[serde(default)]
+    pub wait: Wait,
+}
+
+/// How long a switch waits for the containers that it has started again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Until those with a health check are healthy; else until they are started.
+    pub healthy: bool,
+    /// At most so many seconds.
+    pub seconds: u64,
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        Self {
+            healthy: true,
+            seconds: 300,
+        }
+    }
+}
+
+/// One line of a switch's answer. The last is `Done` or `Failed`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwitchEvent {
+    /// What it waits for.
+    Progress(SwitchProgress),
+    /// It ended, if not with all containers running.
+    Done(Switched),
+    /// It failed.
+    Failed(ErrorBody),
+}
+
+/// What a switch waits for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchProgress {
+    /// In a few words.
+    pub phase: String,
+    /// The names of the containers.
+    pub containers: Vec<String>,
+}
+
+/// A container that does not run as it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerProblem {
+    /// Its name.
+    pub container: String,
+    /// What is wrong.
+    pub problem: String,
+    /// Whether the daemon goes on trying.
+    pub retrying: bool,
 }
 
 /// What a new branch starts from.
@@ -140,7 +209,7 @@ pub enum BranchStart {
     Commit(String),
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/reset`
+/// `POST /v1/dots/{namespace}/{dot}/reset`. Answers as a checkout does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reset {
     /// The commit to go back to, by any name of one.
@@ -148,6 +217,12 @@ pub struct Reset {
     /// Lose uncommitted changes.
     #[serde(default)]
     pub hard: bool,
+    /// What the user saw. The reset is refused if that has changed.
+    #[serde(default)]
+    pub expected: Option<Current>,
+    /// How to wait for the containers.
+    #[serde(default)]
+    pub wait: Wait,
 }
 
 /// What a switch or reset did.
@@ -159,23 +234,41 @@ pub struct Switched {
     pub head: CommitId,
     /// The containers that were stopped and started again.
     pub restarted: Vec<String>,
+    /// Those that are gone, as they are removed when they stop.
+    #[serde(default)]
+    pub removed: Vec<String>,
+    /// Those that Docker Swarm replaces.
+    #[serde(default)]
+    pub replaced: Vec<String>,
+    /// Those that do not run as they should.
+    #[serde(default)]
+    pub problems: Vec<ContainerProblem>,
 }
 
-/// `POST /v1/mounts`: finds the folder of a volume, as Docker would.
+/// `POST /v1/mounts`: mounts the folder of a volume for programs outside of containers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MountVolume {
     /// `[NAMESPACE/]DOT[@BRANCH][.SUBDOT]`
     pub volume: String,
-    /// Create the dot when there is none.
+    /// Where: the absolute path of an empty folder.
+    pub place: String,
+    /// Create the dot and the subdot when there is none.
     #[serde(default)]
     pub create: bool,
 }
 
-/// Where a volume is.
+/// What is mounted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MountedVolume {
-    /// The absolute path of the folder.
-    pub path: String,
+    /// The branch that is shown.
+    pub branch: BranchName,
+}
+
+/// `POST /v1/unmounts`: takes it away again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnmountVolume {
+    /// Where.
+    pub place: String,
 }
 
 /// A hub, and who calls it. The secret is used for this request and not kept.

@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 
 use crate::client::{self, ClientError};
 use crate::node::{
-    Checkout, Committed, CreateCommit, CreateDot, DotDetail, DotSummary, Fetch, Log, MountVolume,
-    MountedVolume, NodeVersion, Reset, Switched, Transfer, TransferEvent,
+    Checkout, Committed, CreateCommit, CreateDot, Current, DotDetail, DotSummary, Fetch, Log,
+    MountVolume, MountedVolume, NodeVersion, Reset, SwitchEvent, Transfer, TransferEvent,
+    UnmountVolume,
 };
 
 /// The ways of a transfer.
@@ -139,25 +140,42 @@ impl NodeClient {
             .await
     }
 
-    /// Switches to a branch.
+    /// What is checked out, even in the middle of a switch.
+    pub async fn current(&self, dot: &DotName) -> Result<Current, ClientError> {
+        self.get(&format!("dots/{}/current", dot.full())).await
+    }
+
+    /// Switches to a branch, and yields the events of that. Dropping the stream does not stop it.
     pub async fn checkout(
         &self,
         dot: &DotName,
         checkout: &Checkout,
-    ) -> Result<Switched, ClientError> {
-        self.post(&format!("dots/{}/checkout", dot.full()), checkout)
+    ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/checkout", dot.full()), checkout)
             .await
     }
 
-    /// Takes the current branch back to a commit.
-    pub async fn reset(&self, dot: &DotName, reset: &Reset) -> Result<Switched, ClientError> {
-        self.post(&format!("dots/{}/reset", dot.full()), reset)
+    /// Takes the current branch back to a commit. Yields events as [`Self::checkout`] does.
+    pub async fn reset(
+        &self,
+        dot: &DotName,
+        reset: &Reset,
+    ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/reset", dot.full()), reset)
             .await
     }
 
-    /// Finds the folder of a volume.
+    /// Mounts the folder of a volume.
     pub async fn mount(&self, mount: &MountVolume) -> Result<MountedVolume, ClientError> {
         self.post("mounts", mount).await
+    }
+
+    /// Takes it away again.
+    pub async fn unmount(&self, unmount: &UnmountVolume) -> Result<(), ClientError> {
+        let request = self
+            .request(reqwest::Method::POST, "unmounts")
+            .json(unmount);
+        client::send(&self.server(), request).await.map(drop)
     }
 
     /// Starts a transfer and yields its events. Dropping the stream cancels it.
@@ -181,11 +199,11 @@ impl NodeClient {
             .await
     }
 
-    async fn events<T: Serialize>(
+    async fn events<T: Serialize, E: DeserializeOwned>(
         &self,
         path: &str,
         body: &T,
-    ) -> Result<impl Stream<Item = Result<TransferEvent, ClientError>> + use<T>, ClientError> {
+    ) -> Result<impl Stream<Item = Result<E, ClientError>> + use<T, E>, ClientError> {
         let server = self.server();
         let request = self.request(reqwest::Method::POST, path).json(body);
         let response = client::send(&server, request).await?;

@@ -17,6 +17,7 @@ pub mod push;
 pub mod remote;
 pub mod reset;
 pub mod switch;
+pub mod unmount;
 pub mod version;
 
 use clap::Subcommand;
@@ -45,6 +46,7 @@ pub enum Command {
     #[command(subcommand)]
     Dot(dot::Command),
     Mount(mount::Args),
+    Unmount(unmount::Args),
     #[command(subcommand)]
     Cluster(cluster::Command),
     Version(version::Args),
@@ -76,25 +78,16 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
         Command::Open(args) => open::run(context, args).await,
         Command::Dot(command) => dot::run(context, command).await,
         Command::Mount(args) => mount::run(context, args).await,
+        Command::Unmount(args) => unmount::run(context, args).await,
         Command::Cluster(command) => cluster::run(context, command).await,
         Command::Version(args) => version::run(context, args).await,
     }
 }
 
 /// Container names as Docker shows them.
-fn containers(names: &[String], separator: &str) -> String {
+pub(crate) fn containers(names: &[String], separator: &str) -> String {
     let names = names
         .iter()
         .map(|name| format!("/{}", name.trim_start_matches('/')));
     names.collect::<Vec<_>>().join(separator)
-}
-
-/// Tells which containers were stopped and started again.
-fn tell_restarted(context: &Context, restarted: &[String]) {
-    if !restarted.is_empty() {
-        context.ui.status(&format!(
-            "Restarted containers: {}",
-            containers(restarted, ", ")
-        ));
-    }
 }

@@ -127,6 +127,11 @@ impl CliError {
         self
     }
 
+    /// What is wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Whether what was named does not exist.
     pub fn is_not_found(&self) -> bool {
         self.code == Some(ErrorCode::NotFound)

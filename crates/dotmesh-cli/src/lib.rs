@@ -17,6 +17,7 @@ pub mod message;
 pub mod progress;
 pub mod reference;
 pub mod resolve;
+pub mod switching;
 pub mod table;
 pub mod transfer;
 pub mod ui;

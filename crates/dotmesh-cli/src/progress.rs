@@ -63,6 +63,42 @@ impl Drop for TransferBar {
     }
 }
 
+/// What is waited for, on a terminal. Gone from the screen when dropped.
+#[derive(Debug)]
+pub struct WaitBar {
+    bar: ProgressBar,
+}
+
+impl WaitBar {
+    pub(crate) fn new(visible: bool) -> Self {
+        let bar = if visible {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_style(style(UNMEASURED));
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        Self { bar }
+    }
+
+    /// Whether somebody looks.
+    pub fn is_visible(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// Shows it.
+    pub fn show(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+}
+
+impl Drop for WaitBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())

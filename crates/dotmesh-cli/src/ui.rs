@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{CliError, Result};
-use crate::progress::TransferBar;
+use crate::progress::{TransferBar, WaitBar};
 
 /// Where a command's output goes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -94,6 +94,11 @@ impl Ui {
             std::io::ErrorKind::Interrupted => CliError::interrupted(false),
             _ => CliError::failed("cannot read from the terminal").caused_by(error),
         })
+    }
+
+    /// Shows what is waited for, if somebody looks.
+    pub fn wait_bar(self) -> WaitBar {
+        WaitBar::new(std::io::stderr().is_terminal())
     }
 
     /// Shows how far a transfer is, if somebody looks.

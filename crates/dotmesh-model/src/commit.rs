@@ -44,7 +44,7 @@ pub struct CommitRecord {
 }
 
 /// One container that used the dot, and what it ran.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageUse {
     /// The container's name.
     pub container: String,
@@ -52,6 +52,40 @@ pub struct ImageUse {
     pub image: String,
     /// The registry digest `name@sha256:…` where there is one, else the image's id `sha256:…`.
     pub digest: String,
+    /// Where Compose says that the container comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compose: Option<ComposeUse>,
+    /// The volumes of the dot that it had mounted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountUse>,
+    /// The user that the image ran as, by name or number; `root` when the image names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// A service of a Compose project.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ComposeUse {
+    /// The project's name.
+    pub project: String,
+    /// The service's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service: String,
+    /// The project's folder, where `docker compose` was run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub working_dir: String,
+    /// Its Compose files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config_files: Vec<String>,
+}
+
+/// A volume in a container.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MountUse {
+    /// The subdot; `__root__` for the whole dot.
+    pub subdot: String,
+    /// Where the container sees it.
+    pub path: String,
 }
 
 /// A version of the app's code.

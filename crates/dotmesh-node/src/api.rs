@@ -7,15 +7,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dotmesh_api::node::{
-    Checkout, Committed, CreateCommit, CreateDot, DotDetail, DotSummary, Fetch, Log, MountVolume,
-    MountedVolume, NodeVersion, Reset, Switched, Transfer,
+    Checkout, Committed, CreateCommit, CreateDot, Current, DotDetail, DotSummary, Fetch, Log,
+    MountVolume, MountedVolume, NodeVersion, Reset, SwitchProgress, Transfer, UnmountVolume,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
 use dotmesh_model::DotName;
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::error::NodeError;
+use crate::events;
 use crate::node::Node;
 use crate::operations::transfer::Work;
 use crate::operations::{
@@ -35,6 +37,7 @@ pub(crate) fn router(node: Node) -> Router {
             "/v1/dots/{namespace}/{dot}/commits",
             get(get_commits).post(post_commits),
         )
+        .route("/v1/dots/{namespace}/{dot}/current", get(get_current))
         .route("/v1/dots/{namespace}/{dot}/checkout", post(post_checkout))
         .route("/v1/dots/{namespace}/{dot}/reset", post(post_reset))
         .route("/v1/dots/{namespace}/{dot}/push", post(post_push))
@@ -42,6 +45,7 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/dots/{namespace}/{dot}/clone", post(post_clone))
         .route("/v1/dots/{namespace}/{dot}/fetch", post(post_fetch))
         .route("/v1/mounts", post(post_mounts))
+        .route("/v1/unmounts", post(post_unmounts))
         .fallback(async || {
             ApiError(ErrorBody::new(ErrorCode::NotFound, "no such route").hint(
                 "'dm' and 'dotmeshd' may be of different versions; compare them with 'dm version'.",
@@ -135,26 +139,36 @@ async fn post_commits(
     ))
 }
 
+async fn get_current(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+) -> Answer<Current> {
+    let found = node.registry.dot(&dot(path)?).await?;
+    let head = found.current()?.head;
+    let branch = found.current;
+    Ok(Json(Current { branch, head }))
+}
+
 async fn post_checkout(
     State(node): State<Node>,
     Path(path): Path<(String, String)>,
     Json(body): Json<Checkout>,
-) -> Answer<Switched> {
+) -> Result<Response, ApiError> {
     let name = dot(path)?;
-    Ok(Json(
-        to_the_end(async move { checkout::checkout(&node, &name, body).await }).await?,
-    ))
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { checkout::checkout(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
 }
 
 async fn post_reset(
     State(node): State<Node>,
     Path(path): Path<(String, String)>,
     Json(body): Json<Reset>,
-) -> Answer<Switched> {
+) -> Result<Response, ApiError> {
     let name = dot(path)?;
-    Ok(Json(
-        to_the_end(async move { reset::reset(&node, &name, body).await }).await?,
-    ))
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { reset::reset(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
 }
 
 async fn post_push(
@@ -197,4 +211,12 @@ async fn post_mounts(
     Json(body): Json<MountVolume>,
 ) -> Answer<MountedVolume> {
     Ok(Json(mount::mount(&node, body).await?))
+}
+
+async fn post_unmounts(
+    State(node): State<Node>,
+    Json(body): Json<UnmountVolume>,
+) -> Result<StatusCode, ApiError> {
+    mount::unmount(&node, body).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -25,6 +25,10 @@ pub struct Config {
     )]
     pub docker_plugin: String,
 
+    /// Where volumes are mounted for Docker. As a managed plugin: its `propagatedMount`. [default: DIR/mounts]
+    #[arg(long, value_name = "PATH")]
+    pub mounts: Option<PathBuf>,
+
     /// Where the Docker Engine is.
     #[arg(
         long,
@@ -59,6 +63,12 @@ impl Config {
     /// The plugin's socket, unless there shall be none.
     pub fn plugin_socket(&self) -> Option<PathBuf> {
         (self.docker_plugin != "none").then(|| PathBuf::from(&self.docker_plugin))
+    }
+
+    /// The folder of the places where volumes are mounted.
+    pub fn mounts(&self) -> PathBuf {
+        let mounts = self.mounts.clone();
+        mounts.unwrap_or_else(|| self.root.join("mounts"))
     }
 
     /// The volume driver's name, as Docker derives it from the socket.

@@ -1,9 +1,16 @@
 //! How an operation of the node can fail, and how that is told to people and programs.
 
+use std::path::PathBuf;
+
+use dotmesh_api::node::{ContainerProblem, Current};
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::revision::RevisionError;
-use dotmesh_model::{BranchName, CommitId, DotName, InvalidName};
+use dotmesh_model::{BranchName, CommitId, DotName, InvalidName, VolumeName};
 use dotmesh_pool::PoolError;
+
+use crate::engine::EngineError;
+use crate::operations::switch::listed;
+use crate::operations::watch::STARTS_LATER;
 
 /// A failed operation.
 #[derive(Debug, thiserror::Error)]
@@ -97,12 +104,54 @@ pub enum NodeError {
         branch: BranchName,
         cause: Box<NodeError>,
     },
-    /// A switch failed, and so did starting the containers again.
-    #[error("{what} failed: {cause}; and starting the containers again failed too: {restart}")]
+    /// A switch failed, and some containers do not run again yet.
+    #[error(
+        "{what} failed: {cause}; and starting the containers again failed too: {}",
+        listed(problems)
+    )]
     SwitchBroken {
         what: String,
         cause: Box<NodeError>,
-        restart: Box<NodeError>,
+        problems: Vec<ContainerProblem>,
+    },
+    /// A switch failed and could not be taken back either.
+    #[error("{cause}; and it could not be taken back: {stuck}")]
+    CannotUndo {
+        cause: Box<NodeError>,
+        stuck: Box<NodeError>,
+    },
+    /// Something else changes the dot for longer than Docker waits.
+    #[error("dot {dot} is being {doing}: {STARTS_LATER}")]
+    Busy { dot: DotName, doing: String },
+    /// Containers are being started on what would be moved.
+    #[error("containers are being started on {dot}, with {volumes}", volumes = volumes.join(", "))]
+    Starting { dot: DotName, volumes: Vec<String> },
+    /// A process has a working copy that Docker knows nothing of.
+    #[error(
+        "{process} has branch {branch} of {dot} mounted, and Docker shows no container that it belongs to"
+    )]
+    Unseen {
+        dot: DotName,
+        branch: BranchName,
+        process: String,
+    },
+    /// A branch has no such subdot.
+    #[error("branch {branch} of {} has no folder for {volume}", volume.dot)]
+    NoSubdot {
+        volume: Box<VolumeName>,
+        branch: BranchName,
+        subdots: Vec<String>,
+    },
+    /// A user's place is none for a mount.
+    #[error("cannot mount at {place}: {problem}")]
+    Place { place: PathBuf, problem: String },
+    /// Somebody else was faster.
+    #[error("{dot} has changed since this command was given: it was on branch {} at {}, and is on branch {} at {}",
+        expected.branch, expected.head.short(), now.branch, now.head.short())]
+    Changed {
+        dot: DotName,
+        expected: Box<Current>,
+        now: Box<Current>,
     },
     /// The pool failed.
     #[error(transparent)]
@@ -128,6 +177,7 @@ impl NodeError {
             | Self::NoBranch { .. }
             | Self::NoVolume { .. }
             | Self::CannotPin { .. }
+            | Self::NoSubdot { .. }
             | Self::NoRemoteDot { .. }
             | Self::NoRemoteBranch { .. } => ErrorCode::NotFound,
             Self::DotExists { .. } | Self::BranchExists { .. } => ErrorCode::Exists,
@@ -144,7 +194,12 @@ impl NodeError {
             Self::Diverged { .. } => ErrorCode::Diverged,
             Self::Behind { .. } => ErrorCode::Behind,
             Self::Docker { .. } => ErrorCode::Unreachable,
-            Self::SwitchUndone { cause, .. } | Self::SwitchBroken { cause, .. } => cause.code(),
+            Self::SwitchUndone { cause, .. }
+            | Self::SwitchBroken { cause, .. }
+            | Self::CannotUndo { cause, .. } => cause.code(),
+            Self::Busy { .. } | Self::Starting { .. } | Self::Unseen { .. } => ErrorCode::InUse,
+            Self::Changed { .. } => ErrorCode::Changed,
+            Self::Place { .. } => ErrorCode::Invalid,
             Self::Pool(PoolError::Full { .. }) => ErrorCode::NoSpace,
             Self::Pool(_) | Self::Registry(_) | Self::RegistryDamaged(_) => ErrorCode::Internal,
             Self::Transfer(error) => error.code,
@@ -181,8 +236,28 @@ impl NodeError {
                 "Nothing was lost. Delete dots with 'dm dot delete', or give dotmeshd more room with --pool-limit."
             }
             Self::Diverged { hint, .. } => hint,
-            Self::SwitchUndone { cause, .. } => return cause.hint(),
-            Self::SwitchBroken { .. } => "See 'docker ps -a' and 'docker logs'.",
+            Self::SwitchUndone { cause, .. } | Self::CannotUndo { cause, .. } => {
+                return cause.hint();
+            }
+            Self::SwitchBroken { .. } => {
+                "The daemon goes on trying to start them. See 'dm list', 'docker ps -a' and 'docker logs'."
+            }
+            Self::Starting { .. } => {
+                "Run the command again once they have started: see 'docker ps'."
+            }
+            Self::Unseen { .. } => {
+                "Is dotmeshd connected to the Engine that runs it? It is named by --docker-host. Or end that process."
+            }
+            Self::NoSubdot { subdots, .. } => {
+                return Some(format!(
+                    "Its subdots are: {}. Make another one with --create.",
+                    subdots.join(", ")
+                ));
+            }
+            Self::Place { .. } => "Name an empty folder.",
+            Self::Changed { .. } => {
+                "Nothing was done. Look with 'dm list', and run the command again."
+            }
             Self::Transfer(error) => return error.hint.clone(),
             Self::Docker { .. } => "See whether the Docker Engine runs with 'docker info'.",
             Self::Registry(_) | Self::RegistryDamaged(_) => {
@@ -214,6 +289,15 @@ impl From<NodeError> for ErrorBody {
             code,
             message,
             hint,
+        }
+    }
+}
+
+impl From<EngineError> for NodeError {
+    fn from(error: EngineError) -> Self {
+        Self::Docker {
+            doing: "looking at containers".to_owned(),
+            message: error.to_string(),
         }
     }
 }

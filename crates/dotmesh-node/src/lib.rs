@@ -5,17 +5,21 @@
 
 mod api;
 pub mod config;
-mod docker;
+mod engine;
 mod error;
+mod events;
 mod hub_history;
 mod locks;
 pub mod memory;
+mod mounts;
 mod node;
 mod nodes;
 mod operations;
 mod plugin;
+mod problems;
 mod registry;
 mod serve;
+mod timing;
 
 pub use error::NodeError;
 pub use node::Node;

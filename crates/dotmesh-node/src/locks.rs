@@ -1,11 +1,16 @@
 //! Who may work on a dot at the same time.
 //!
-//! Each dot has two locks. `operation` is held by whatever changes the dot, from beginning to end. `gate` is held
-//! while the current branch changes, and by Docker's mounts for a moment: a mount waits until it is known which
-//! branch to show. They are two because a checkout starts containers, whose mounts Docker asks for meanwhile.
+//! Each dot has three locks, taken in this order:
+//! - `operation` is held by whatever changes the dot, from beginning to end;
+//! - `gate` is held while the current branch changes, and by the mounts of unpinned volumes while they are answered: such
+//!   a mount waits until it is known which branch to show;
+//! - `still` is held for the moment in which a working copy is moved, replaced or deleted, and by every mount from when it
+//!   looks at the working copy until it is written down as handed out.
+//!
+//! They are several because a checkout starts containers, whose mounts Docker asks for meanwhile.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dotmesh_model::DotName;
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -19,29 +24,50 @@ pub(crate) struct Locks {
 struct DotLocks {
     operation: Arc<tokio::sync::Mutex<()>>,
     gate: Arc<RwLock<()>>,
+    still: Arc<RwLock<()>>,
+    /// What holds the operation lock, in a few words.
+    doing: Mutex<String>,
 }
 
 impl Locks {
     fn of(&self, dot: &DotName) -> Arc<DotLocks> {
-        let mut dots = self
-            .dots
-            .lock()
-            .expect("nothing panics while it holds the lock");
+        let mut dots = lock(&self.dots);
         // Names of dots that are no more would pile up; those that nobody holds are as good as new.
         if dots.len() > 10_000 {
             dots.retain(|_, locks| {
-                Arc::strong_count(&locks.operation) > 1 || Arc::strong_count(&locks.gate) > 1
+                let held = [
+                    Arc::strong_count(&locks.operation),
+                    Arc::strong_count(&locks.gate),
+                    Arc::strong_count(&locks.still),
+                ];
+                held.iter().any(|count| *count > 1)
             });
         }
         Arc::clone(dots.entry(dot.clone()).or_default())
     }
 
-    /// Waits until nothing else changes the dot.
-    pub(crate) async fn operation(&self, dot: &DotName) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.of(dot).operation).lock_owned().await
+    /// Waits until nothing else changes the dot. `doing` is what errors of others say: "dot app is being …".
+    pub(crate) async fn operation(&self, dot: &DotName, doing: &str) -> OwnedMutexGuard<()> {
+        let locks = self.of(dot);
+        let guard = Arc::clone(&locks.operation).lock_owned().await;
+        doing.clone_into(&mut lock(&locks.doing));
+        guard
     }
 
-    /// Keeps mounts waiting.
+    /// The same where nothing changes the dot now, else `None`.
+    pub(crate) fn try_operation(&self, dot: &DotName, doing: &str) -> Option<OwnedMutexGuard<()>> {
+        let locks = self.of(dot);
+        let guard = Arc::clone(&locks.operation).try_lock_owned().ok()?;
+        doing.clone_into(&mut lock(&locks.doing));
+        Some(guard)
+    }
+
+    /// What changes the dot now, or did so last.
+    pub(crate) fn doing(&self, dot: &DotName) -> String {
+        lock(&self.of(dot).doing).clone()
+    }
+
+    /// Keeps the mounts of unpinned volumes waiting.
     pub(crate) async fn close_gate(&self, dot: &DotName) -> OwnedRwLockWriteGuard<()> {
         Arc::clone(&self.of(dot).gate).write_owned().await
     }
@@ -50,4 +76,18 @@ impl Locks {
     pub(crate) async fn pass_gate(&self, dot: &DotName) -> OwnedRwLockReadGuard<()> {
         Arc::clone(&self.of(dot).gate).read_owned().await
     }
+
+    /// Keeps the dot's working copies where they are. To be held for a moment only.
+    pub(crate) async fn hold_still(&self, dot: &DotName) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.of(dot).still).read_owned().await
+    }
+
+    /// Waits until no mount is being answered, and keeps others waiting. To be held for a moment only.
+    pub(crate) async fn moving(&self, dot: &DotName) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.of(dot).still).write_owned().await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use dotmesh_model::{CommitId, DotName};
 use dotmesh_pool::{BtrfsPlace, ImageSize, Pool};
 use rand::Rng as _;
+use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::docker::Engine;
+use crate::engine::{BollardEngine, Docker, Engine};
 use crate::error::NodeError;
 use crate::locks::Locks;
+use crate::mounts::{Attach, Kernel, Mounts};
 use crate::nodes::{Nodes, remove_database};
+use crate::problems::Problems;
 use crate::registry::{Dot, Registry};
+use crate::timing::Timing;
 
 /// A running node. Cheap to clone.
 #[derive(Clone)]
@@ -19,8 +23,13 @@ pub struct Node {
     pub(crate) pool: Pool,
     pub(crate) registry: Registry,
     pub(crate) nodes: Nodes,
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) docker: Docker,
+    pub(crate) mounts: Mounts,
     pub(crate) locks: Arc<Locks>,
+    pub(crate) problems: Arc<Problems>,
+    /// Has containers looked after at once.
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) timing: Timing,
     pub(crate) config: Arc<Config>,
 }
 
@@ -33,14 +42,37 @@ impl Node {
             remove_database(&file).await?;
         }
         let registry = Registry::open(&file).await?;
-        let nodes = Nodes::open(&file.with_file_name("nodes.db")).await?;
-        let engine = Engine::new(config.docker_host.clone(), config.driver());
+        let engine = BollardEngine::new(
+            config.docker_host.clone(),
+            config.driver(),
+            registry.clone(),
+            pool.node(),
+        );
+        let (engine, attach) = (Arc::new(engine), Arc::new(Kernel));
+        Self::assemble(pool, registry, engine, attach, Timing::default(), config).await
+    }
+
+    /// Puts a node together. Operations that a crash interrupted are not brought to an end yet.
+    pub(crate) async fn assemble(
+        pool: Pool,
+        registry: Registry,
+        engine: Arc<dyn Engine>,
+        attach: Arc<dyn Attach>,
+        timing: Timing,
+        config: Config,
+    ) -> Result<Self, NodeError> {
+        let nodes = Nodes::open(&pool.registry_file().with_file_name("nodes.db")).await?;
+        let mounts = Mounts::open(config.mounts(), attach, registry.clone()).await?;
         Ok(Self {
+            mounts,
             pool,
             registry,
             nodes,
-            engine: Arc::new(engine),
+            docker: Docker::new(engine, timing),
             locks: Arc::default(),
+            problems: Arc::default(),
+            wake: Arc::default(),
+            timing,
             config: Arc::new(config),
         })
     }

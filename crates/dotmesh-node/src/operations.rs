@@ -6,6 +6,7 @@ pub(crate) mod commit;
 pub(crate) mod create_dot;
 pub(crate) mod delete_dot;
 pub(crate) mod fetch;
+pub(crate) mod fill;
 pub(crate) mod housekeeping;
 pub(crate) mod list;
 pub(crate) mod log;
@@ -20,6 +21,7 @@ pub(crate) mod show;
 pub(crate) mod switch;
 pub(crate) mod transfer;
 pub(crate) mod volume;
+pub(crate) mod watch;
 
 use dotmesh_api::node::Source;
 use dotmesh_model::CommitId;

@@ -11,9 +11,10 @@ use dotmesh_api::ErrorBody;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::engine::proof;
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::operations::volume;
+use crate::operations::{to_the_end, volume};
 
 /// All calls of the protocol.
 pub(crate) fn router(node: Node) -> Router {
@@ -37,6 +38,9 @@ pub(crate) fn router(node: Node) -> Router {
 #[serde(rename_all = "PascalCase")]
 struct Call {
     name: String,
+    /// Who mounts or unmounts.
+    #[serde(default, rename = "ID")]
+    id: String,
     #[serde(default)]
     opts: Option<serde_json::Map<String, Value>>,
 }
@@ -66,13 +70,24 @@ async fn remove(State(node): State<Node>, body: Bytes) -> Response {
 }
 
 async fn mount(State(node): State<Node>, body: Bytes) -> Response {
-    let mounted = async { volume::mount(&node, &call(&body)?.name).await };
-    reply(mounted.await.map(|path| json!({"Mountpoint": path})))
+    let call = match call(&body) {
+        Ok(call) => call,
+        Err(error) => return reply(Err(error)),
+    };
+    // To its end even when Docker does not wait for it: what was handed out is then given back.
+    let mounted = to_the_end(async move {
+        let path = volume::mount(&node, &call.name, &call.id).await?;
+        Ok(json!({"Mountpoint": path}))
+    });
+    reply(mounted.await)
 }
 
-/// A folder needs no unmounting.
-async fn unmount() -> Response {
-    reply(Ok(json!({})))
+async fn unmount(State(node): State<Node>, body: Bytes) -> Response {
+    let unmounted = async {
+        let call = call(&body)?;
+        volume::unmount(&node, &call.name, &call.id).await
+    };
+    reply(unmounted.await.map(|()| json!({})))
 }
 
 async fn path(State(node): State<Node>, body: Bytes) -> Response {
@@ -84,7 +99,9 @@ async fn get(State(node): State<Node>, body: Bytes) -> Response {
     let found = async {
         let name = call(&body)?.name;
         let path = volume::find(&node, &name).await?;
-        Ok(json!({"Volume": {"Name": name, "Mountpoint": path}}))
+        // By the status the daemon knows its own volumes again, whatever Docker calls the driver.
+        let status = json!({proof(node.pool.node()): {}});
+        Ok(json!({"Volume": {"Name": name, "Mountpoint": path, "Status": status}}))
     };
     reply(found.await)
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::node::Node;
-use crate::operations::{housekeeping, reconcile, recover};
+use crate::operations::{housekeeping, reconcile, recover, watch};
 use crate::{api, plugin};
 
 /// Runs the daemon until it is told to stop. Containers keep their volumes: the pool stays mounted.
@@ -19,6 +19,9 @@ pub async fn run(config: Config) -> Result<()> {
     }
     std::fs::create_dir_all(&config.root)
         .with_context(|| format!("create {}", config.root.display()))?;
+    // Only root and Docker, which is root, get to what containers have written.
+    std::fs::set_permissions(&config.root, PermissionsExt::from_mode(0o700))
+        .with_context(|| format!("close {}", config.root.display()))?;
     let _lock = lock_root(&config.root)?;
     let node = Node::open(config).await.context("open the pool")?;
     reconcile::reconcile(&node)
@@ -43,7 +46,7 @@ pub async fn run(config: Config) -> Result<()> {
         "ready"
     );
     tokio::spawn(housekeeping::keep_house(node.clone()));
-    tokio::spawn(recover::restart_containers(node.clone()));
+    tokio::spawn(watch::watch(node.clone()));
     let serve_plugin = async {
         match plugin {
             Some(listener) => axum::serve(listener, plugin::router(node.clone())).await,

@@ -1,7 +1,7 @@
 //! The btrfs driver: a snapshot is one ioctl, whatever the size of the data.
 
 use std::fs::File;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use crate::driver::{Difference, Driver, Mode, Space, Usage};
@@ -147,6 +147,10 @@ impl Driver for Btrfs {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = std::fs::symlink_metadata(path).during("look at", path)?;
         Ok(metadata.is_dir() && metadata.ino() == SUBVOLUME_INODE)
+    }
+
+    fn subvolume(&self, folder: BorrowedFd<'_>) -> std::io::Result<u64> {
+        Ok(ioctl::subvolume_info(folder)?.id)
     }
 
     fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError> {

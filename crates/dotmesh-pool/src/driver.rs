@@ -1,6 +1,7 @@
 //! What the pool asks of a filesystem. Each filesystem that can hold a pool is one driver.
 
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use crate::error::PoolError;
@@ -80,6 +81,9 @@ pub(crate) trait Driver: Send + Sync {
     /// Whether a folder is one that this driver made.
     fn is_snapshotted(&self, path: &Path) -> Result<bool, PoolError>;
 
+    /// The id of the snapshotted folder that a folder is in. It is never given to another.
+    fn subvolume(&self, folder: BorrowedFd<'_>) -> std::io::Result<u64>;
+
     /// How much a folder holds, and how much changed in it since `base` was frozen.
     ///
     /// `base` must be the folder's own ancestor or descendant. What was written since the last flush may not be
@@ -105,5 +109,7 @@ pub(crate) trait Driver: Send + Sync {
     fn grow(&self) -> Result<bool, PoolError>;
 }
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod copying;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ mod driver;
 mod durable;
 mod error;
 mod layout;
+mod mount_table;
 mod pool;
 mod remove;
 
@@ -31,4 +32,5 @@ pub use btrfs::{BtrfsPlace, image::ImageSize};
 pub use driver::{Difference, Space, Touch, Usage};
 pub use error::PoolError;
 pub use layout::{DotFile, FormatFile};
-pub use pool::{Import, Pool, Replaced, Start, StoredDot};
+pub use mount_table::{MountEntry, read_mount_table};
+pub use pool::{FolderId, Import, NewSubdot, OpenFolder, Pool, Replaced, Start, StoredDot};

@@ -20,8 +20,11 @@ use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
 use crate::remove::remove;
 
 mod inner;
+mod volumes;
 
-use inner::{Inner, discarded_at, names_in, prepare_subdot};
+pub use volumes::{FolderId, NewSubdot, OpenFolder};
+
+use inner::{Inner, discarded_at, names_in};
 
 /// Working copies and snapshots on disk. Cheap to clone.
 #[derive(Clone)]
@@ -91,6 +94,19 @@ impl Pool {
             let layout = Layout::new(driver.root().to_owned());
             Ok(Self {
                 inner: Arc::new(Inner::prepare(layout, Box::new(driver), new_id)?),
+            })
+        })
+        .await
+    }
+
+    /// A pool in an ordinary folder, for tests: it copies, which takes no root and is no snapshot.
+    #[cfg(feature = "testing")]
+    pub async fn open_copying(folder: PathBuf) -> Result<Self, PoolError> {
+        blocking(move || {
+            std::fs::create_dir_all(&folder).during("create", &folder)?;
+            let driver = Box::new(crate::driver::copying::Copying);
+            Ok(Self {
+                inner: Arc::new(Inner::prepare(Layout::new(folder), driver, "0".repeat(16))?),
             })
         })
         .await
@@ -442,36 +458,6 @@ impl Pool {
             let root = inner.layout.root();
             let folder = std::fs::File::open(root).during("open", root)?;
             rustix::fs::syncfs(&folder).during("flush", root)
-        })
-        .await
-    }
-
-    /// The folder that a volume shows, whether it exists or not.
-    pub fn volume_path(&self, dot: &DotName, branch: &BranchName, folder: &Folder) -> PathBuf {
-        let data = self.inner.layout.branch(dot, branch).join(DATA);
-        match folder {
-            Folder::Root => data,
-            Folder::Subdot(subdot) => data.join(subdot.as_str()),
-        }
-    }
-
-    /// Makes sure that the folder of a volume is there, and a folder.
-    pub async fn prepare_volume(
-        &self,
-        dot: &DotName,
-        branch: &BranchName,
-        folder: &Folder,
-    ) -> Result<PathBuf, PoolError> {
-        let path = self.volume_path(dot, branch, folder);
-        let subdot = match folder {
-            Folder::Root => None,
-            Folder::Subdot(subdot) => Some(subdot.clone()),
-        };
-        self.run(move |_| {
-            if let Some(subdot) = subdot {
-                prepare_subdot(&path, &subdot)?;
-            }
-            Ok(path)
         })
         .await
     }

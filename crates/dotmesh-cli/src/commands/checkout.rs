@@ -3,15 +3,16 @@
 use dotmesh_api::node::{BranchStart, Checkout};
 use dotmesh_model::BranchName;
 
-use crate::commands::tell_restarted;
 use crate::context::Context;
 use crate::error::Result;
 use crate::fetch::{self, Extent};
+use crate::switching::{self, WaitArgs};
 
 /// Switch the current dot to another branch
 ///
-/// The containers that use the dot are stopped, and started again on the state of that branch. Changes that no commit
-/// holds stay with the branch that they were made on; a new branch takes a copy of them along unless told otherwise.
+/// The containers that use the dot are stopped, and started again on the state of that branch, in the order of their
+/// dependencies. Changes that no commit holds stay with the branch that they were made on; a new branch takes a copy of them
+/// along unless told otherwise.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Make the branch first
@@ -29,6 +30,9 @@ pub struct Args {
     /// Start the new branch here: HEAD~2, a branch, a commit's id or its first digits
     #[arg(value_name = "COMMIT", requires = "create")]
     commit: Option<String>,
+
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Runs it.
@@ -41,6 +45,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let checkout = Checkout {
         branch: args.branch,
         create: args.create.then_some(start),
+        wait: (&args.wait).into(),
     };
     let start = match &checkout.create {
         Some(BranchStart::Commit(commit)) => commit.as_str(),
@@ -48,13 +53,13 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     };
     let switched = context
         .on_current_dot(async |node, dot| {
-            let switch = async || Ok(node.checkout(dot, &checkout).await?);
+            let switch =
+                async || switching::follow(context, node.checkout(dot, &checkout).await?).await;
             fetch::with_data(context, dot, &[start], Extent::Commit, switch).await
         })
         .await?;
     context
         .ui
         .status(&format!("Switched to branch '{}'", switched.branch));
-    tell_restarted(context, &switched.restarted);
-    Ok(())
+    switching::tell(context, &switched)
 }

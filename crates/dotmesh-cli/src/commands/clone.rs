@@ -2,18 +2,18 @@
 
 use std::num::NonZeroU64;
 
-use dotmesh_api::node::{Checkout, TransferOutcome};
+use dotmesh_api::node::{Checkout, TransferOutcome, Wait};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::page::{DotPage, NotADotPage, Reference};
 use dotmesh_api::{ErrorCode, NodeClient};
 use dotmesh_model::{BranchName, DotName, Namespace};
 
-use crate::commands::tell_restarted;
 use crate::config::{Config, Remote, RemoteName};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::hub;
 use crate::resolve::{State, resolve};
+use crate::switching;
 use crate::transfer::{self, Plan};
 
 /// Get a dot from a hub, with its commits and branches
@@ -125,12 +125,13 @@ async fn check_out(
     let checkout = Checkout {
         branch: state.branch,
         create: None,
+        wait: Wait::default(),
     };
-    let switched = node.checkout(local, &checkout).await?;
+    let switched = switching::follow(context, node.checkout(local, &checkout).await?).await?;
     context
         .ui
         .status(&format!("On branch '{branch}' of {local}"));
-    tell_restarted(context, &switched.restarted);
+    switching::tell(context, &switched)?;
     if let Some(commit) = state.commit.filter(|_| ahead) {
         let short = commit.short();
         context

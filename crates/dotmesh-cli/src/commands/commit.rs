@@ -38,9 +38,15 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         author: author.unwrap_or_else(|| account(context)),
         metadata,
         code,
+        expected: None,
     };
     let made = context
-        .on_current_dot(async |node, dot| Ok(node.commit(dot, &commit).await?))
+        .on_current_dot(async |node, dot| {
+            let mut commit = commit.clone();
+            // Another terminal may check out another branch meanwhile.
+            commit.expected = Some(node.current(dot).await?);
+            Ok(node.commit(dot, &commit).await?)
+        })
         .await?;
     context.ui.out(&format!("{}\n", made.id))
 }

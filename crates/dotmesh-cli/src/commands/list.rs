@@ -31,6 +31,15 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         context.ui.hint("Make one with 'dm init', get one with 'dm clone', or start an app whose volumes use the driver 'dm'.");
         return Ok(());
     }
+    for dot in &dots {
+        for problem in &dot.problems {
+            let container = containers(std::slice::from_ref(&problem.container), "");
+            context.ui.warning(&format!(
+                "{}: container {container} does not run, and is tried again: {}",
+                dot.name, problem.problem
+            ));
+        }
+    }
     let current = context.node_config()?.current_dot;
     context.ui.out(&for_people(&dots, current.as_ref()))
 }

@@ -3,10 +3,10 @@
 use dotmesh_api::node::Reset;
 use dotmesh_model::CommitId;
 
-use crate::commands::tell_restarted;
 use crate::context::Context;
 use crate::error::Result;
 use crate::fetch::{self, Extent};
+use crate::switching::{self, WaitArgs};
 
 /// Take the current branch back to a commit
 ///
@@ -21,17 +21,23 @@ pub struct Args {
     /// The commit: HEAD, HEAD^, HEAD~2, a branch, a commit's id or its first digits
     #[arg(value_name = "REV")]
     revision: String,
+
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let reset = Reset {
-        revision: args.revision,
-        hard: args.hard,
-    };
     let (done, message) = context
         .on_current_dot(async |node, dot| {
-            let switch = async || Ok(node.reset(dot, &reset).await?);
+            let reset = Reset {
+                revision: args.revision.clone(),
+                hard: args.hard,
+                // Another terminal may check out another branch meanwhile.
+                expected: Some(node.current(dot).await?),
+                wait: (&args.wait).into(),
+            };
+            let switch = async || switching::follow(context, node.reset(dot, &reset).await?).await;
             let revision = [reset.revision.as_str()];
             let done = fetch::with_data(context, dot, &revision, Extent::Commit, switch).await?;
             // The reset is done; without the message it is told in fewer words.
@@ -41,8 +47,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         })
         .await?;
     context.ui.status(&describe(done.head, message.as_deref()));
-    tell_restarted(context, &done.restarted);
-    Ok(())
+    switching::tell(context, &done)
 }
 
 /// Where HEAD is now.

@@ -23,6 +23,7 @@ pub(crate) fn dots() -> Vec<DotSummary> {
             size,
             commits,
             dirty,
+            problems: Vec::new(),
         };
     vec![
         row("alice/shop", "master", &[], 0, 0, 0),
@@ -82,6 +83,7 @@ pub(crate) fn log() -> Log {
             container: "clicks".to_owned(),
             image: "redis:7".to_owned(),
             digest: "redis@sha256:beef".to_owned(),
+            ..ImageUse::default()
         }],
         code: Some(CodeVersion {
             remote: Some("https://example.com/moby-counter".to_owned()),

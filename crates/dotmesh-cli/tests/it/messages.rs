@@ -59,28 +59,24 @@ fn no_credentials_are_kept_with_the_code_version() {
 }
 
 #[test]
-fn a_mount_replaces_only_links_to_dots() {
+fn a_mount_takes_a_folder_or_the_place_of_a_link_into_a_pool() {
     let place = tempfile::tempdir().unwrap();
-    let dots = place.path().join("pool/dots/admin/app/branches");
-    let (first, second) = (dots.join("master/data/a"), dots.join("other/data/a"));
-    std::fs::create_dir_all(&first).unwrap();
-    std::fs::create_dir_all(&second).unwrap();
-    let link = place.path().join("link");
-    mount::link(&first, &link).unwrap();
-    mount::link(&second, &link).unwrap();
-    assert_eq!(std::fs::read_link(&link).unwrap(), second);
+    let old = place.path().join("old");
+    std::os::unix::fs::symlink("/pool/dots/admin/app/branches/master/data/a", &old).unwrap();
+    let (new, folder) = (place.path().join("new"), place.path().join("folder"));
+    std::fs::create_dir(&folder).unwrap();
+    for place in [&old, &new, &folder] {
+        mount::prepare(place).unwrap();
+        assert!(place.symlink_metadata().unwrap().is_dir());
+    }
 
     let foreign = place.path().join("foreign");
     std::os::unix::fs::symlink("/etc", &foreign).unwrap();
-    let folder = place.path().join("folder");
-    std::fs::create_dir(&folder).unwrap();
     let file = place.path().join("file");
     std::fs::write(&file, "mine").unwrap();
-    for taken in [&foreign, &folder, &file] {
-        mount::link(&first, taken).unwrap_err();
+    for taken in [&foreign, &file] {
+        mount::prepare(taken).unwrap_err();
     }
     assert_eq!(std::fs::read_link(&foreign).unwrap().to_str(), Some("/etc"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
-    let names = std::fs::read_dir(place.path()).unwrap().count();
-    assert_eq!(names, 5, "nothing is left behind");
 }

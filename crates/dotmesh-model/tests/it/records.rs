@@ -9,6 +9,7 @@ fn record() -> impl Strategy<Value = CommitRecord> {
         container,
         image,
         digest,
+        ..ImageUse::default()
     });
     let code = (
         proptest::option::of(text),

@@ -6,7 +6,9 @@ use dotmesh_model::{BranchName, DotName, Revision};
 use dotmesh_pool::Start;
 
 use super::require_here;
-use super::switch::{self, Change};
+use super::switch::check::Scope;
+use super::switch::execute::Teller;
+use super::switch::{self, Change, Done, Manner, switched};
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Branch, Dot};
@@ -16,8 +18,10 @@ pub(crate) async fn checkout(
     node: &Node,
     name: &DotName,
     request: Checkout,
+    tell: Teller,
 ) -> Result<Switched, NodeError> {
-    let _lock = node.locks.operation(name).await;
+    let doing = format!("switched to branch {}", request.branch);
+    let _lock = node.locks.operation(name, &doing).await;
     let dot = node.registry.dot(name).await?;
     let branch = request.branch;
     let create = match request.create {
@@ -33,27 +37,19 @@ pub(crate) async fn checkout(
     if branch == dot.current {
         // The containers see it already; stopping them would change nothing.
         let head = dot.current()?.head;
-        return Ok(Switched {
-            branch,
-            head,
-            restarted: Vec::new(),
-        });
+        return Ok(switched(branch, head, Done::default()));
     }
-    let current = dot.current.clone();
+    let manner = Manner::new(&request.wait, tell);
     let mut change = Switch {
         node,
         before: dot.clone(),
-        after: dot,
+        after: dot.clone(),
         branch: branch.clone(),
         create,
     };
-    let restarted = switch::switch(node, name, &current, &mut change).await?;
+    let done = switch::switch(node, &dot, &mut change, &manner).await?;
     let head = change.after.current()?.head;
-    Ok(Switched {
-        branch,
-        head,
-        restarted,
-    })
+    Ok(switched(branch, head, done))
 }
 
 /// Where a new branch starts, and what will be known of it.
@@ -108,6 +104,10 @@ impl Change for Switch<'_> {
 
     fn creates(&self) -> Option<&BranchName> {
         self.create.as_ref().map(|_| &self.branch)
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope::Unpinned
     }
 
     /// The new branch is made now, when the applications have written their last.

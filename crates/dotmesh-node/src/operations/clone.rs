@@ -20,7 +20,7 @@ use crate::registry::{Branch, Dot};
 ///
 /// What an attempt that ended early had received stays in the dot's folder, which without a description is no dot yet.
 pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
-    let lock = job.node.locks.operation(&job.local).await;
+    let lock = job.node.locks.operation(&job.local, "cloned").await;
     if job.node.registry.find_dot(&job.local).await?.is_some() {
         drop(lock);
         return pull::pull(job).await;

@@ -1,9 +1,13 @@
 //! `dm commit`: freezes all subdots of the current branch at one instant. Nothing is stopped or paused.
 
 use dotmesh_api::node::{Committed, CreateCommit};
+use dotmesh_model::commit::{ComposeUse, MountUse};
 use dotmesh_model::commit::{RECORD_VERSION, check_metadata_key};
-use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
+use dotmesh_model::volume::Folder;
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ImageUse};
 
+use super::reset::refuse_changed;
+use crate::engine::Container;
 use crate::error::NodeError;
 use crate::node::{Node, random_commit_id};
 use crate::registry::{Dot, NewCommit};
@@ -20,8 +24,9 @@ pub(crate) async fn commit(
     for key in request.metadata.keys() {
         check_metadata_key(key).map_err(NodeError::Metadata)?;
     }
-    let _lock = node.locks.operation(name).await;
+    let _lock = node.locks.operation(name, "committed").await;
     let dot = node.registry.dot(name).await?;
+    refuse_changed(&dot, request.expected.as_ref())?;
     let branch = dot.current.clone();
     let id = commit_locked(node, &dot, &branch, request).await?;
     Ok(Committed { id, branch })
@@ -35,7 +40,7 @@ async fn commit_locked(
     request: CreateCommit,
 ) -> Result<CommitId, NodeError> {
     // A commit does not need Docker; when it cannot be asked, the record goes without images.
-    let mut containers = node.engine.running().await.unwrap_or_default();
+    let mut containers = node.docker.active().await.unwrap_or_default();
     containers.retain(|container| container.uses(&dot.name, branch, &dot.current));
     let record = CommitRecord {
         version: RECORD_VERSION,
@@ -46,7 +51,7 @@ async fn commit_locked(
         time: now(),
         message: request.message,
         metadata: request.metadata,
-        images: node.engine.images(&containers).await,
+        images: images(node, dot, branch, &containers).await,
         code: request.code,
     };
     let bytes = record.encode();
@@ -66,6 +71,64 @@ async fn commit_locked(
         return Err(error);
     }
     Ok(record.id)
+}
+
+/// What the containers run and where they come from, for the record.
+async fn images(
+    node: &Node,
+    dot: &Dot,
+    branch: &BranchName,
+    containers: &[Container],
+) -> Vec<ImageUse> {
+    let inspected = node.docker.inspect(containers).await.unwrap_or_default();
+    let mut images = Vec::new();
+    for container in containers {
+        let details = inspected.iter().find(|one| one.id == container.id);
+        let user = details.map(|one| match one.user.as_str() {
+            "" => "root".to_owned(),
+            user => user.to_owned(),
+        });
+        let uses = container.uses.iter().filter(|used| {
+            let volume = &used.volume;
+            volume.dot == dot.name && volume.pinned.as_ref().unwrap_or(&dot.current) == branch
+        });
+        let mut mounts: Vec<MountUse> = uses
+            .map(|used| MountUse {
+                subdot: match &used.volume.folder {
+                    Folder::Root => "__root__".to_owned(),
+                    Folder::Subdot(subdot) => subdot.to_string(),
+                },
+                path: used.destination.to_string_lossy().into_owned(),
+            })
+            .collect();
+        mounts.sort();
+        images.push(ImageUse {
+            container: container.name.clone(),
+            image: container.image.clone(),
+            digest: node.docker.image(&container.image_id).await.digest,
+            compose: compose(container),
+            mounts,
+            user,
+        });
+    }
+    images.sort();
+    images
+}
+
+/// Where Compose says that a container comes from.
+fn compose(container: &Container) -> Option<ComposeUse> {
+    let label = |key: &str| {
+        let value = container.label(&format!("com.docker.compose.{key}"));
+        value.map(str::to_owned)
+    };
+    let files = label("project.config_files").unwrap_or_default();
+    let files = files.split(',').filter(|file| !file.is_empty());
+    Some(ComposeUse {
+        project: label("project")?,
+        service: label("service").unwrap_or_default(),
+        working_dir: label("project.working_dir").unwrap_or_default(),
+        config_files: files.map(str::to_owned).collect(),
+    })
 }
 
 /// Milliseconds are what people can tell apart, and what every language can read.

@@ -10,7 +10,7 @@ use crate::registry::{Branch, Dot};
 
 /// Creates a dot; fails if there is one of that name.
 pub(crate) async fn create_dot(node: &Node, name: &DotName) -> Result<Dot, NodeError> {
-    let _lock = node.locks.operation(name).await;
+    let _lock = node.locks.operation(name, "created").await;
     create_locked(node, name, &BranchName::master()).await
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use dotmesh_model::{DotName, VolumeName};
 use dotmesh_pool::PoolError;
 
-use crate::docker;
+use super::switch::check::{self, Scope};
+use crate::engine;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
@@ -16,18 +17,24 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Deletes a dot that no container uses. Its name is free at once.
 pub(crate) async fn delete_dot(node: &Node, name: &DotName) -> Result<(), NodeError> {
-    let _lock = node.locks.operation(name).await;
+    let _lock = node.locks.operation(name, "deleted").await;
     let _gate = node.locks.close_gate(name).await;
     let dot = node.registry.dot(name).await?;
-    let running = node.engine.running().await?;
-    let users = docker::names(running.iter().filter(|container| container.uses_dot(name)));
+    let running = node.docker.active().await?;
+    let users = engine::names(running.iter().filter(|container| container.uses_dot(name)));
     if !users.is_empty() {
         return Err(NodeError::InUse {
             what: format!("dot {name}"),
             containers: users,
         });
     }
+    let _moving = check::unused(node, &dot, Scope::All).await?;
     node.pool.delete_dot(name).await?;
+    for (place, volume) in node.registry.shown_at().await? {
+        if volume.dot == *name {
+            node.mounts.hide_at(&place).await?;
+        }
+    }
     let mut patience = ROOM_LOOKS;
     loop {
         match forget(node, &dot).await {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dotmesh_api::node::DotSummary;
 use dotmesh_pool::Usage;
 
-use crate::docker::{self, Container};
+use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
@@ -50,7 +50,7 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
 /// Flushes, for a short while, and finds the running containers. Both are welcome, neither is needed.
 pub(crate) async fn prepare(node: &Node) -> Vec<Container> {
     let flush = tokio::time::timeout(FLUSH_PATIENCE, node.pool.flush());
-    let (_, containers) = tokio::join!(flush, node.engine.running());
+    let (_, containers) = tokio::join!(flush, node.docker.active());
     containers.unwrap_or_default()
 }
 
@@ -63,8 +63,7 @@ pub(crate) fn summary(
     commits: u64,
 ) -> DotSummary {
     let uses = |container: &&Container| container.uses(&dot.name, &dot.current, &dot.current);
-    let mut containers = docker::names(containers.iter().filter(uses));
-    containers.sort();
+    let containers = engine::names(containers.iter().filter(uses));
     DotSummary {
         name: dot.name.clone(),
         branch: dot.current.clone(),
@@ -73,5 +72,6 @@ pub(crate) fn summary(
         size: usage.size,
         commits,
         dirty: usage.dirty,
+        problems: node.problems.of(&dot.name),
     }
 }

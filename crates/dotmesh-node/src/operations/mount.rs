@@ -1,20 +1,81 @@
-//! `dm mount`: the folder of a volume, for programs that run outside containers.
+//! `dm mount` and `dm unmount`: a volume's folder for programs that run outside of containers.
 
-use dotmesh_api::node::{MountVolume, MountedVolume};
+use std::path::PathBuf;
+
+use dotmesh_api::node::{MountVolume, MountedVolume, UnmountVolume};
 use dotmesh_model::VolumeName;
 
-use super::volume;
+use super::create_dot::find_or_create;
+use super::volume::shown;
 use crate::error::NodeError;
 use crate::node::Node;
 
-/// Finds the folder, making the subdot if there is none; the dot only if asked to.
+/// Mounts a volume's folder at a place of the user's, an empty folder. The dot and the subdot are made only if asked to.
 pub(crate) async fn mount(node: &Node, request: MountVolume) -> Result<MountedVolume, NodeError> {
-    let name: VolumeName = request.volume.parse()?;
-    if !request.create {
-        node.registry.dot(&name.dot).await?;
+    let volume: VolumeName = request.volume.parse()?;
+    let place = absolute(&request.place)?;
+    if request.create && volume.pinned.is_none() {
+        find_or_create(node, &volume.dot).await?;
     }
-    let path = volume::mount(node, &request.volume).await?;
-    Ok(MountedVolume {
-        path: path.display().to_string(),
-    })
+    let dot = node.registry.dot(&volume.dot).await?;
+    let branch = shown(node, &volume).await?;
+    let _still = node.locks.hold_still(&volume.dot).await;
+    let opened = node
+        .pool
+        .open_volume(&dot.name, &branch, &volume.folder)
+        .await?;
+    let folder = match opened {
+        Some(folder) => folder,
+        None if request.create => {
+            node.pool
+                .prepare_volume(&dot.name, &branch, &volume.folder)
+                .await?
+        }
+        None => {
+            let subdots = node.pool.subdots(&dot.name, &branch).await?;
+            return Err(NodeError::NoSubdot {
+                volume: Box::new(volume),
+                branch,
+                subdots: subdots.iter().map(ToString::to_string).collect(),
+            });
+        }
+    };
+    node.mounts.show_at(&place, &volume, folder).await?;
+    Ok(MountedVolume { branch })
+}
+
+/// Takes it from there.
+pub(crate) async fn unmount(node: &Node, request: UnmountVolume) -> Result<(), NodeError> {
+    node.mounts.hide_at(&absolute(&request.place)?).await
+}
+
+/// Shows a dot's places of users what is checked out now.
+pub(crate) async fn refresh(node: &Node, dot: &dotmesh_model::DotName) -> Result<(), NodeError> {
+    for (place, volume) in node.registry.shown_at().await? {
+        if volume.dot != *dot {
+            continue;
+        }
+        let Ok(branch) = shown(node, &volume).await else {
+            node.mounts.hide_at(&place).await?;
+            continue;
+        };
+        // A branch without the subdot has nothing to show there.
+        match node.pool.open_volume(dot, &branch, &volume.folder).await? {
+            Some(folder) => node.mounts.show_at(&place, &volume, folder).await?,
+            None => node.mounts.hide_for_now(&place).await?,
+        }
+    }
+    Ok(())
+}
+
+fn absolute(place: &str) -> Result<PathBuf, NodeError> {
+    let place = PathBuf::from(place);
+    if place.is_absolute() {
+        Ok(place)
+    } else {
+        Err(NodeError::Place {
+            place,
+            problem: "it is not an absolute path".to_owned(),
+        })
+    }
 }

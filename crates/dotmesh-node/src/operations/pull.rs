@@ -12,10 +12,12 @@ use dotmesh_model::{CommitId, History, Relation};
 use dotmesh_pool::Start;
 
 use super::fetch::roots_here;
+use super::mount;
 use super::receive::{Line, Receiver, lines, remote_dot};
+use super::switch::check::{self, Scope};
 use super::to_the_end;
 use super::transfer::Job;
-use crate::docker;
+use crate::engine;
 use crate::error::NodeError;
 use crate::hub_history::HubHistory;
 use crate::registry::{Branch, Dot};
@@ -62,7 +64,7 @@ pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
 
 /// Keeps what the hub told of the history, in the pool and then in the registry.
 async fn remember(job: &Job, dot: &Dot, lines: &[Line]) -> Result<HubHistory, NodeError> {
-    let _lock = job.node.locks.operation(&job.local).await;
+    let _lock = job.node.locks.operation(&job.local, "pulled").await;
     let mut told = HubHistory::load(&job.node, &job.local).await?;
     let mut absent = Vec::new();
     for (id, commit) in lines.iter().flat_map(Line::commits) {
@@ -78,7 +80,7 @@ async fn remember(job: &Job, dot: &Dot, lines: &[Line]) -> Result<HubHistory, No
 
 /// Moves the local branches to the hub's heads, which are here by now.
 async fn move_branches(job: &Job, lines: &[Line]) -> Result<TransferOutcome, NodeError> {
-    let _lock = job.node.locks.operation(&job.local).await;
+    let _lock = job.node.locks.operation(&job.local, "pulled").await;
     let _gate = job.node.locks.close_gate(&job.local).await;
     let mut dot = job.node.registry.dot(&job.local).await?;
     let mut outcome = TransferOutcome::default();
@@ -87,6 +89,7 @@ async fn move_branches(job: &Job, lines: &[Line]) -> Result<TransferOutcome, Nod
             .branches
             .push(move_branch(job, &mut dot, line).await?);
     }
+    mount::refresh(&job.node, &dot.name).await?;
     Ok(outcome)
 }
 
@@ -125,11 +128,11 @@ async fn plan(
         }
         Relation::Diverged { .. } | Relation::Ahead => {}
     }
-    let running = job.node.engine.running().await?;
+    let running = job.node.docker.active().await?;
     let users = running
         .iter()
         .filter(|container| container.uses(&dot.name, name, &dot.current));
-    let containers = docker::names(users);
+    let containers = engine::names(users);
     if !containers.is_empty() {
         let what = format!("branch {name}, where the hub's commits would be written");
         return Err(NodeError::InUse { what, containers });
@@ -172,6 +175,7 @@ async fn move_branch(job: &Job, dot: &mut Dot, line: &Line) -> Result<BranchOutc
             dot.branches.insert(branch.name.clone(), fresh);
         }
         Move::Replace => {
+            let _moving = check::unused(&job.node, dot, Scope::Branch(&branch.name)).await?;
             pool.replace_branch(&dot.name, &branch.name, branch.head)
                 .await?;
             if let Some(local) = dot.branches.get_mut(&branch.name) {
@@ -180,6 +184,7 @@ async fn move_branch(job: &Job, dot: &mut Dot, line: &Line) -> Result<BranchOutc
         }
         Move::Stash { base } => {
             let stash = diverged_name(&branch.name, jiff::Timestamp::now());
+            let _moving = check::unused(&job.node, dot, Scope::Branch(&branch.name)).await?;
             // Made under the new name and then swapped: at no instant is the branch without a working copy.
             pool.create_branch(&dot.name, &stash, Start::Commit(branch.head))
                 .await?;

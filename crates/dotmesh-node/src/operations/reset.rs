@@ -1,13 +1,15 @@
 //! `dm reset`: takes the current branch back to a commit.
 
-use dotmesh_api::node::{Reset, Switched};
+use dotmesh_api::node::{Current, Reset, Switched};
 use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, CommitId, DotName, Revision};
 use dotmesh_pool::Replaced;
 
 use super::require_here;
-use super::switch::{self, Change};
-use crate::docker;
+use super::switch::check::Scope;
+use super::switch::execute::Teller;
+use super::switch::{self, Change, Manner, switched};
+use crate::engine;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
@@ -17,10 +19,13 @@ pub(crate) async fn reset(
     node: &Node,
     name: &DotName,
     request: Reset,
+    tell: Teller,
 ) -> Result<Switched, NodeError> {
     let revision: Revision = request.revision.parse()?;
-    let _lock = node.locks.operation(name).await;
+    let doing = format!("reset to {revision}");
+    let _lock = node.locks.operation(name, &doing).await;
     let dot = node.registry.dot(name).await?;
+    refuse_changed(&dot, request.expected.as_ref())?;
     let history = node.registry.history(&dot.id).await?;
     let commit = revision.resolve(dot.current()?.head, &dot.heads(), &history)?;
     require_here(node, &dot, commit).await?;
@@ -33,15 +38,12 @@ pub(crate) async fn reset(
         )
         .await?;
     }
-    let running = node.engine.running().await?;
+    let running = node.docker.active().await?;
     let pinned = running.iter().filter(|container| {
-        container.uses(name, &dot.current, &dot.current)
-            && container
-                .volumes
-                .iter()
-                .any(|v| v.dot == *name && v.pinned.is_some())
+        let mut uses = container.uses.iter().map(|used| &used.volume);
+        uses.any(|volume| volume.dot == *name && volume.pinned.as_ref() == Some(&dot.current))
     });
-    let pinned = docker::names(pinned);
+    let pinned = engine::names(pinned);
     if !pinned.is_empty() {
         let what = format!("branch {} of {name}, pinned", dot.current);
         return Err(NodeError::InUse {
@@ -50,17 +52,33 @@ pub(crate) async fn reset(
         });
     }
     let branch = dot.current.clone();
+    let manner = Manner::new(&request.wait, tell);
     let mut change = Rewind {
         node,
-        before: dot,
+        before: dot.clone(),
         commit,
         replaced: None,
     };
-    let restarted = switch::switch(node, name, &branch, &mut change).await?;
-    Ok(Switched {
-        branch,
-        head: commit,
-        restarted,
+    let done = switch::switch(node, &dot, &mut change, &manner).await?;
+    Ok(switched(branch, commit, done))
+}
+
+/// Fails if the branch or its head is not the one that the user saw.
+pub(crate) fn refuse_changed(dot: &Dot, expected: Option<&Current>) -> Result<(), NodeError> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let head = dot.current()?.head;
+    if dot.current == expected.branch && head == expected.head {
+        return Ok(());
+    }
+    Err(NodeError::Changed {
+        dot: dot.name.clone(),
+        expected: Box::new(expected.clone()),
+        now: Box::new(Current {
+            branch: dot.current.clone(),
+            head,
+        }),
     })
 }
 
@@ -100,6 +118,10 @@ impl Change for Rewind<'_> {
 
     fn creates(&self) -> Option<&BranchName> {
         None
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope::Branch(&self.before.current)
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {

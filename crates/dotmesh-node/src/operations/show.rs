@@ -4,7 +4,7 @@ use dotmesh_api::node::{BranchDetail, DotDetail};
 use dotmesh_model::DotName;
 
 use super::list;
-use crate::docker;
+use crate::engine;
 use crate::error::NodeError;
 use crate::node::Node;
 
@@ -22,7 +22,7 @@ pub(crate) async fn show(node: &Node, name: &DotName) -> Result<DotDetail, NodeE
         .usage(name, &dot.current, dot.current()?.head)
         .await?;
     let summary = list::summary(node, &dot, usage, &containers, height);
-    let mut users = docker::by_branch(&containers, name, &dot.current);
+    let mut users = engine::by_branch(&containers, name, &dot.current);
     let branches = dot.branches.iter().map(|(branch, state)| BranchDetail {
         name: branch.clone(),
         head: state.head,

@@ -6,8 +6,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::response::{IntoResponse as _, Response};
+use axum::body::Bytes;
+use axum::response::Response;
 use dotmesh_api::node::{Fetch, HubLogin, Source, Transfer, TransferEvent, TransferOutcome};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode, HubAddress, HubClient};
@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{clone, fetch, pull, push};
 use crate::error::NodeError;
+use crate::events::{self, line};
 use crate::memory;
 use crate::node::Node;
 
@@ -110,12 +111,7 @@ pub(crate) fn start(node: Node, local: DotName, work: Work) -> Response {
         drop(events);
         tokio::task::spawn_blocking(memory::give_back);
     });
-    let lines = futures::stream::unfold(lines, async |mut lines| {
-        let line = lines.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(line), lines))
-    });
-    let kind = (axum::http::header::CONTENT_TYPE, "application/x-ndjson");
-    ([kind], Body::from_stream(lines)).into_response()
+    events::answer(lines)
 }
 
 async fn run(
@@ -175,10 +171,4 @@ async fn tell(events: &mpsc::Sender<Bytes>, progress: &Progress) {
             () = tokio::time::sleep(TELL_INTERVAL) => {}
         }
     }
-}
-
-fn line(event: &TransferEvent) -> Bytes {
-    let mut line = serde_json::to_vec(event).expect("events have only string keys");
-    line.push(b'\n');
-    line.into()
 }

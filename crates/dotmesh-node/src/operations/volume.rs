@@ -1,12 +1,15 @@
-//! What Docker asks of the volume driver: create, find, mount and forget volumes.
+//! What Docker asks of the volume driver: create, find, mount, unmount and forget volumes.
 //!
-//! A volume is a view of a dot. Removing it forgets the view and never touches the dot's data.
+//! A volume is a view of a dot. Removing it forgets the view and never touches the dot's data. `Get`, `List` and `Path` never
+//! wait; `Create` and `Mount` of a volume that follows the current branch wait for a switch, for a while.
 
 use std::path::PathBuf;
 
-use dotmesh_model::{BranchName, VolumeName};
+use dotmesh_model::{BranchName, DotName, VolumeName};
+use tokio::time::timeout;
 
 use super::create_dot::find_or_create;
+use super::fill;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
@@ -16,7 +19,9 @@ pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
     let volume: VolumeName = text.parse()?;
     match &volume.pinned {
         None => {
-            find_or_create(node, &volume.dot).await?;
+            timeout(node.timing.mount, find_or_create(node, &volume.dot))
+                .await
+                .unwrap_or_else(|_| Err(busy(node, &volume.dot)))?;
         }
         Some(branch) => {
             let dot = node.registry.find_dot(&volume.dot).await?;
@@ -62,23 +67,58 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<(String, PathBuf)>, NodeErro
     Ok(found)
 }
 
-/// `Mount`: the folder for a container that is about to start, on the branch that is checked out now.
-pub(crate) async fn mount(node: &Node, text: &str) -> Result<PathBuf, NodeError> {
+/// `Mount`: the folder for a container that is about to start, on the branch that is checked out now, mounted at a place of
+/// its own.
+pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathBuf, NodeError> {
     let volume: VolumeName = text.parse()?;
-    let _passing = node.locks.pass_gate(&volume.dot).await;
-    let dot = match &volume.pinned {
-        None => find_or_create(node, &volume.dot).await?,
-        Some(branch) => {
-            let dot = node.registry.find_dot(&volume.dot).await?;
-            check_pin(dot.as_ref(), &volume, branch)?;
-            node.registry.dot(&volume.dot).await?
+    // A pinned branch does not change, so nothing is to be waited for.
+    let _passing = match &volume.pinned {
+        Some(_) => None,
+        None => {
+            let passing = timeout(node.timing.mount, node.locks.pass_gate(&volume.dot));
+            Some(passing.await.map_err(|_| busy(node, &volume.dot))?)
         }
     };
-    let branch = volume.pinned.as_ref().unwrap_or(&dot.current);
-    Ok(node
+    if volume.pinned.is_none() {
+        timeout(node.timing.mount, find_or_create(node, &volume.dot))
+            .await
+            .unwrap_or_else(|_| Err(busy(node, &volume.dot)))?;
+    }
+    let branch = shown(node, &volume).await?;
+    fill::fill_for_mount(node, &volume, &branch).await?;
+    let _still = node.locks.hold_still(&volume.dot).await;
+    // A pinned branch may have been deleted meanwhile.
+    let branch = shown(node, &volume).await?;
+    let folder = node
         .pool
-        .prepare_volume(&volume.dot, branch, &volume.folder)
-        .await?)
+        .prepare_volume(&volume.dot, &branch, &volume.folder)
+        .await?;
+    node.mounts.hand_out(caller, &volume, &branch, folder).await
+}
+
+/// `Unmount`: the container has stopped, or could not be started.
+pub(crate) async fn unmount(node: &Node, text: &str, caller: &str) -> Result<(), NodeError> {
+    node.mounts.take_back(caller, text).await
+}
+
+/// The branch that a volume shows now.
+pub(crate) async fn shown(node: &Node, volume: &VolumeName) -> Result<BranchName, NodeError> {
+    let dot = node.registry.find_dot(&volume.dot).await?;
+    if let Some(branch) = &volume.pinned {
+        check_pin(dot.as_ref(), volume, branch)?;
+        return Ok(branch.clone());
+    }
+    let dot = dot.ok_or_else(|| NodeError::NoDot {
+        dot: volume.dot.clone(),
+    })?;
+    Ok(dot.current)
+}
+
+fn busy(node: &Node, dot: &DotName) -> NodeError {
+    NodeError::Busy {
+        dot: dot.clone(),
+        doing: node.locks.doing(dot),
+    }
 }
 
 fn check_pin(dot: Option<&Dot>, volume: &VolumeName, branch: &BranchName) -> Result<(), NodeError> {

@@ -1,4 +1,4 @@
--- The index of a pool. Everything but `volumes` and `switches` can be read back from the pool's folders.
+-- The index of a pool. Everything but `volumes`, `mounts` and `switches` can be read back from the pool's folders.
 CREATE TABLE IF NOT EXISTS dots (
     id        TEXT PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -35,6 +35,25 @@ CREATE TABLE IF NOT EXISTS commits (
 -- The volumes that Docker created and did not remove.
 CREATE TABLE IF NOT EXISTS volumes (
     name TEXT PRIMARY KEY
+) STRICT;
+
+-- What was handed out to Docker and not taken back. `place` is also the name of the folder where it is mounted; `at` is in
+-- milliseconds since 1970; `subvolume` and `inode` say which folder it is.
+CREATE TABLE IF NOT EXISTS mounts (
+    place     INTEGER PRIMARY KEY AUTOINCREMENT,
+    caller    TEXT NOT NULL,
+    volume    TEXT NOT NULL,
+    branch    TEXT NOT NULL,
+    subvolume INTEGER NOT NULL,
+    inode     INTEGER NOT NULL,
+    at        INTEGER NOT NULL,
+    void      INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Where users have volumes mounted for themselves.
+CREATE TABLE IF NOT EXISTS shown_at (
+    place  BLOB PRIMARY KEY,
+    volume TEXT NOT NULL
 ) STRICT;
 
 -- A switch that has stopped containers and not started them again yet.

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +14,7 @@ use rustix::mount::MountFlags;
 use super::ioctl;
 use crate::driver::Space;
 use crate::error::{During as _, PoolError};
+use crate::mount_table::read_mount_table;
 
 /// How large the image is made, and may become, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,8 @@ impl Image {
         if !file.exists() {
             make(file, size.initial)?;
         }
+        let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(file, owner_only).during("close", file)?;
         let device = run("losetup", &["--direct-io=on", "--find", "--show"], file)
             // Not every filesystem below can read and write around the page cache.
             .or_else(|_| run("losetup", &["--find", "--show"], file))?;
@@ -137,7 +141,10 @@ fn make(file: &Path, size: u64) -> Result<(), PoolError> {
     let folder = file.parent().expect("the image is in a folder");
     std::fs::create_dir_all(folder).during("create", folder)?;
     let partial = file.with_extension("partial");
-    let sparse = File::create(&partial).during("create", &partial)?;
+    // All data is in it: nobody else may read it.
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let sparse = options.open(&partial).during("create", &partial)?;
     sparse.set_len(size).during("create", &partial)?;
     format(&partial)?;
     sparse.sync_all().during("create", &partial)?;
@@ -171,25 +178,13 @@ fn mount(device: &Path, mountpoint: &Path) -> Result<(), PoolError> {
 
 /// The device that is mounted at a folder, if any.
 fn mounted_device(mountpoint: &Path) -> Result<Option<PathBuf>, PoolError> {
-    let table = Path::new("/proc/self/mountinfo");
-    let mounts = std::fs::read_to_string(table).during("read", table)?;
     let mountpoint = mountpoint
         .canonicalize()
         .unwrap_or_else(|_| mountpoint.to_owned());
-    Ok(mounts.lines().rev().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let at = before.split(' ').nth(4)?;
-        let device = after.split(' ').nth(1)?;
-        (Path::new(&unescape(at)) == mountpoint).then(|| PathBuf::from(device))
-    }))
-}
-
-/// The kernel writes white space in paths as octal escapes.
-fn unescape(path: &str) -> String {
-    path.replace("\\040", " ")
-        .replace("\\011", "\t")
-        .replace("\\012", "\n")
-        .replace("\\134", "\\")
+    let mut mounts = read_mount_table("self")?.into_iter().rev();
+    Ok(mounts
+        .find(|mount| mount.point == mountpoint)
+        .map(|mount| mount.source))
 }
 
 fn run(program: &'static str, arguments: &[&str], target: &Path) -> Result<String, PoolError> {

@@ -115,6 +115,7 @@ pub(super) fn reread_loop_size(device: &File) -> Result<()> {
 /// When a subvolume was made and last changed, in transactions of the filesystem.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SubvolumeInfo {
+    pub(super) id: u64,
     pub(super) created: u64,
     pub(super) changed: u64,
 }
@@ -152,6 +153,7 @@ pub(super) fn subvolume_info(folder: BorrowedFd<'_>) -> Result<SubvolumeInfo> {
     // SAFETY: the number writes a `btrfs_ioctl_get_subvol_info_args`, of which any bytes are valid.
     unsafe { ioctl(folder, Updater::<GET_SUBVOL_INFO, _>::new(&mut args)) }?;
     Ok(SubvolumeInfo {
+        id: args.treeid,
         created: args.otransid,
         changed: args.generation,
     })

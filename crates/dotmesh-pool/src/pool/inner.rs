@@ -7,8 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use dotmesh_model::names::Namespace;
-use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, SubdotName};
-use rustix::fs::{AtFlags, CWD, Mode as Permissions, OFlags, ResolveFlags};
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
 
 use super::StoredDot;
 use crate::driver::{Driver, Mode, Usage};
@@ -17,6 +16,7 @@ use crate::error::{During as _, PoolError};
 use crate::layout::{
     DATA, DotFile, FORMAT_VERSION, FormatFile, Layout, RECORD, read_json, write_json,
 };
+use crate::mount_table::mount_of;
 use crate::remove::remove;
 
 /// How long what is left of a clone that ended early waits for the next attempt.
@@ -26,6 +26,8 @@ pub(super) struct Inner {
     pub(super) layout: Layout,
     pub(super) driver: Box<dyn Driver>,
     pub(super) node: String,
+    /// The filesystem that the pool is on, and the pool's folder there, as tables of mounts name them.
+    pub(super) mounted: (String, PathBuf),
     /// Imports under way.
     receiving: Mutex<HashSet<PathBuf>>,
 }
@@ -76,7 +78,12 @@ impl Inner {
         for name in names_in(&layout.staging())? {
             remove(&*driver, &layout.staging().join(name))?;
         }
+        // Others on this machine must not enter: a set-user-id program of a container would run for them.
+        let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(layout.root(), owner_only).during("close", layout.root())?;
+        let (mount, below) = mount_of(layout.root())?.unwrap_or_default();
         Ok(Self {
+            mounted: (mount.filesystem, mount.root.join(below)),
             layout,
             driver,
             node: format.node,
@@ -284,36 +291,6 @@ pub(super) fn discarded_at(path: &Path) -> SystemTime {
         .and_then(|name| name.to_str()?.split('-').next()?.parse::<u64>().ok())
         .unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
-}
-
-/// Containers own the folder above, so a subdot may have become anything: it is only ever opened as a folder.
-pub(super) fn prepare_subdot(path: &Path, subdot: &SubdotName) -> Result<(), PoolError> {
-    let data = path.parent().expect("a subdot is in the data folder");
-    let folder = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let parent =
-        rustix::fs::openat(CWD, data, folder, Permissions::empty()).during("open", data)?;
-    let everybody = Permissions::from_raw_mode(0o777);
-    match rustix::fs::mkdirat(&parent, subdot.as_str(), everybody) {
-        // The umask applies to the call above. Databases run as users of their own.
-        Ok(()) => rustix::fs::chmodat(&parent, subdot.as_str(), everybody, AtFlags::empty())
-            .during("create", path)?,
-        Err(rustix::io::Errno::EXIST) => {}
-        Err(error) => return Err(PoolError::io("create", path)(error.into())),
-    }
-    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    match rustix::fs::openat2(
-        &parent,
-        subdot.as_str(),
-        folder,
-        Permissions::empty(),
-        beneath,
-    ) {
-        Ok(_) => Ok(()),
-        Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Err(PoolError::NotAFolder {
-            path: path.to_owned(),
-        }),
-        Err(error) => Err(PoolError::io("open", path)(error.into())),
-    }
 }
 
 /// The names in a folder, sorted; none when it does not exist. Names that are not text are not ours.

@@ -66,7 +66,8 @@ impl World {
         let folder = Folder::Subdot(SubdotName::default_subdot());
         pool.prepare_volume(&self.dot, &self.master, &folder)
             .await
-            .expect("a subdot")
+            .expect("a subdot");
+        pool.volume_path(&self.dot, &self.master, &folder)
     }
 
     pub(crate) async fn commit(&self, pool: &Pool, id: u8) -> CommitId {

@@ -1,0 +1,140 @@
+//! What checkout, reset and clone share: how long to wait for containers, what is waited for, what came of it.
+
+use std::time::Duration;
+
+use dotmesh_api::ClientError;
+use dotmesh_api::node::{SwitchEvent, SwitchProgress, Switched, Wait};
+use futures::{Stream, StreamExt as _};
+
+use crate::commands::containers;
+use crate::context::Context;
+use crate::error::{CliError, Result};
+
+/// How long something is waited for without a word, where no terminal shows it at once.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How to wait for containers.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WaitArgs {
+    /// Wait until the containers that have a health check are healthy [default]
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+
+    /// Return once the containers are started, healthy or not
+    #[arg(long)]
+    no_wait: bool,
+
+    /// Wait no longer than this for the containers: 90, 90s, 5m
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_seconds)]
+    timeout: u64,
+}
+
+impl From<&WaitArgs> for Wait {
+    fn from(args: &WaitArgs) -> Self {
+        Self {
+            healthy: !args.no_wait,
+            seconds: args.timeout,
+        }
+    }
+}
+
+/// Reads a time: `90`, `90s`, `5m`, `1h`.
+pub fn parse_seconds(text: &str) -> std::result::Result<u64, String> {
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    let number: Option<u64> = number.parse().ok();
+    let seconds = number.and_then(|number| number.checked_mul(unit));
+    seconds.ok_or_else(|| "not a time: use seconds, or for instance 90s, 5m, 1h".to_owned())
+}
+
+/// Follows a switch to its end, and shows what it waits for.
+pub async fn follow(
+    context: &Context,
+    events: impl Stream<Item = std::result::Result<SwitchEvent, ClientError>>,
+) -> Result<Switched> {
+    let bar = context.ui.wait_bar();
+    let mut events = std::pin::pin!(events);
+    let mut waits: Option<SwitchProgress> = None;
+    loop {
+        let next = match (&waits, bar.is_visible()) {
+            (Some(progress), false) => match tokio::time::timeout(QUIET, events.next()).await {
+                Ok(next) => next,
+                Err(_) => {
+                    context.ui.status(&describe(progress));
+                    waits = None;
+                    continue;
+                }
+            },
+            _ => events.next().await,
+        };
+        match next {
+            Some(Ok(SwitchEvent::Progress(progress))) => {
+                bar.show(&describe(&progress));
+                waits = Some(progress);
+            }
+            Some(Ok(SwitchEvent::Done(switched))) => return Ok(switched),
+            Some(Ok(SwitchEvent::Failed(error))) => return Err(error.into()),
+            Some(Err(error)) => return Err(error.into()),
+            None => {
+                return Err(
+                    CliError::unreachable("the node ended in the middle of the switch").hint(
+                        "It finishes the switch when it is started again. See 'dm list' then.",
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// `Waiting for containers to stop: /db, /web`
+pub fn describe(progress: &SwitchProgress) -> String {
+    let mut phase = progress.phase.clone();
+    if let Some(first) = phase.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    if progress.containers.is_empty() {
+        return phase;
+    }
+    format!("{phase}: {}", containers(&progress.containers, ", "))
+}
+
+/// Tells what became of the containers. Those that do not run as they should are an error.
+pub fn tell(context: &Context, switched: &Switched) -> Result<()> {
+    for (what, names) in [
+        ("Restarted containers", &switched.restarted),
+        (
+            "Removed containers, as they were started with --rm",
+            &switched.removed,
+        ),
+        ("Containers that Docker Swarm replaces", &switched.replaced),
+    ] {
+        if !names.is_empty() {
+            context
+                .ui
+                .status(&format!("{what}: {}", containers(names, ", ")));
+        }
+    }
+    if switched.problems.is_empty() {
+        return Ok(());
+    }
+    let problems = switched.problems.iter().map(|problem| {
+        let name = containers(std::slice::from_ref(&problem.container), "");
+        format!("\n  {name}: {}", problem.problem)
+    });
+    let error = CliError::failed(format!(
+        "some containers do not run as they should on branch {}:{}",
+        switched.branch,
+        problems.collect::<String>()
+    ));
+    Err(
+        if switched.problems.iter().any(|problem| problem.retrying) {
+            error.hint("The node goes on trying to start them. See 'dm list' and 'docker logs'.")
+        } else {
+            error.hint("See 'docker logs'.")
+        },
+    )
+}

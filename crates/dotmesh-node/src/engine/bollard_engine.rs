@@ -1,0 +1,646 @@
+//! The real Engine, over its socket, and this machine's processes.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum,
+    HealthStatusEnum, MountPoint, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptions, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+};
+use bytes::Bytes;
+use dotmesh_pool::read_mount_table;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::{OnceCell, mpsc};
+
+use super::{
+    Answer, Change, Container, Engine, EngineError, Health, Image, Inspected, Namespace, State,
+    VolumeUse,
+};
+use crate::registry::Registry;
+
+type Result<T> = std::result::Result<T, EngineError>;
+
+/// Longer than any caller waits: `super::Docker` limits each call by itself.
+const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// How long a container may take to tell of itself. The Engine keeps it locked while it is being started.
+const INSPECT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two attempts to reach an Engine that is away.
+const RECONNECT: Duration = Duration::from_millis(300);
+
+/// How many containers are inspected at once.
+const AT_ONCE: usize = 16;
+
+/// A container that was made to read an image has this label.
+const COPY_LABEL: &str = "io.dotmesh.copy";
+
+/// The Docker Engine, or what speaks its language.
+pub(crate) struct BollardEngine {
+    host: String,
+    /// Without a driver no container can use a dot, and the Engine is never asked.
+    driver: Option<String>,
+    registry: Registry,
+    /// What this daemon's volumes say of themselves, see [`proof`].
+    proof: String,
+    client: OnceCell<Docker>,
+    names: Mutex<DriverNames>,
+    images: Mutex<HashMap<String, Image>>,
+}
+
+/// Under which names the Engine calls this daemon's driver. A managed plugin has its repository's name and tag.
+#[derive(Default)]
+struct DriverNames {
+    ours: HashSet<String>,
+    others: HashSet<String>,
+}
+
+/// The member of a volume's status by which a daemon knows its own volumes again.
+pub(crate) fn proof(node: &str) -> String {
+    format!("dotmesh-node-{node}")
+}
+
+impl BollardEngine {
+    /// Nothing is connected yet.
+    pub(crate) fn new(
+        host: String,
+        driver: Option<String>,
+        registry: Registry,
+        node: &str,
+    ) -> Self {
+        let ours = driver.iter().cloned().collect();
+        Self {
+            host,
+            driver,
+            registry,
+            proof: proof(node),
+            client: OnceCell::new(),
+            names: Mutex::new(DriverNames {
+                ours,
+                ..DriverNames::default()
+            }),
+            images: Mutex::default(),
+        }
+    }
+
+    async fn client(&self) -> Result<&Docker> {
+        self.client.get_or_try_init(|| connect(&self.host)).await
+    }
+
+    async fn summaries(&self) -> Result<Vec<ContainerSummary>> {
+        if self.driver.is_none() {
+            return Ok(Vec::new());
+        }
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let client = self.client().await?;
+        let summaries = client
+            .list_containers(Some(options))
+            .await
+            .map_err(failed)?;
+        for summary in &summaries {
+            for mount in summary.mounts.iter().flatten() {
+                self.learn(client, mount).await;
+            }
+        }
+        Ok(summaries)
+    }
+
+    /// Finds out whether a driver that is not known yet is this daemon: the Engine asks it for the volume, and passes on what
+    /// it says of itself.
+    async fn learn(&self, client: &Docker, mount: &MountPoint) {
+        let (Some(driver), Some(volume)) = (&mount.driver, &mount.name) else {
+            return;
+        };
+        if driver == "local" || driver.is_empty() {
+            return;
+        }
+        {
+            let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            if names.ours.contains(driver) || names.others.contains(driver) {
+                return;
+            }
+        }
+        if !self.registry.has_volume(volume).await.unwrap_or(false) {
+            return;
+        }
+        let asked = tokio::time::timeout(INSPECT_PATIENCE, client.inspect_volume(volume)).await;
+        let Ok(Ok(found)) = asked else { return };
+        let status = found.status.unwrap_or_default();
+        let ours = found.driver == *driver && status.contains(&self.proof);
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if ours {
+            tracing::info!(%driver, "Docker calls this daemon's driver by another name, too");
+            names.ours.insert(driver.clone());
+        } else {
+            names.others.insert(driver.clone());
+        }
+    }
+
+    fn container(&self, summary: ContainerSummary) -> Option<Container> {
+        let id = summary.id?;
+        let name = summary.names.unwrap_or_default().into_iter().find(|name| {
+            // A legacy link shows as a second name, `/other/alias`.
+            name.trim_start_matches('/').find('/').is_none()
+        });
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_ours = |mount: &MountPoint| {
+            let driver = mount.driver.as_ref();
+            driver.is_some_and(|driver| names.ours.contains(driver))
+        };
+        let mounts = summary.mounts.unwrap_or_default().into_iter();
+        let uses = mounts.filter(is_ours).filter_map(|mount| {
+            Some(VolumeUse {
+                volume: mount.name?.parse().ok()?,
+                destination: mount.destination.unwrap_or_default().into(),
+                copies_image: !mount.mode.unwrap_or_default().contains("nocopy"),
+            })
+        });
+        Some(Container {
+            uses: uses.collect(),
+            name: name.map_or_else(
+                || id.get(..12).unwrap_or(&id).to_owned(),
+                |name| name.trim_start_matches('/').to_owned(),
+            ),
+            state: summary.state.map_or(State::Created, state),
+            image: summary.image.unwrap_or_default(),
+            image_id: summary.image_id.unwrap_or_default(),
+            labels: summary.labels.unwrap_or_default(),
+            id,
+        })
+    }
+
+    fn known_image(&self, id: &str) -> Option<Image> {
+        let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        images.get(id).cloned()
+    }
+
+    async fn inspect_one(&self, container: &Container) -> Result<Option<Inspected>> {
+        let client = self.client().await?;
+        let asked = client.inspect_container(&container.id, None);
+        match tokio::time::timeout(INSPECT_PATIENCE, asked).await {
+            Err(_) => Ok(None),
+            Ok(Ok(details)) => Ok(Some(inspected(container.clone(), details))),
+            Ok(Err(error)) => match failed(error) {
+                EngineError::Gone => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn download(&self, id: &str, from: &Path, to: &Path) -> Result<Option<PathBuf>> {
+        let path = from.to_string_lossy();
+        let options = DownloadFromContainerOptionsBuilder::new()
+            .path(&path)
+            .build();
+        let mut bytes = self
+            .client()
+            .await?
+            .download_from_container(id, Some(options));
+        let first = match bytes.next().await {
+            None => return Ok(None),
+            Some(Err(error)) => match failed(error) {
+                // The image has no such path.
+                EngineError::Gone => return Ok(None),
+                error => return Err(error),
+            },
+            Some(Ok(first)) => first,
+        };
+        let (pieces, receiver) = mpsc::channel(16);
+        let to = to.to_owned();
+        let unpacking = tokio::task::spawn_blocking(move || unpack(Pieces::new(receiver), &to));
+        let mut broken = None;
+        if pieces.send(first).await.is_ok() {
+            while let Some(piece) = bytes.next().await {
+                match piece {
+                    Ok(piece) => {
+                        if pieces.send(piece).await.is_err() {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        broken = Some(failed(error));
+                        break;
+                    }
+                }
+            }
+        }
+        drop(pieces);
+        let unpacked = unpacking.await;
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        unpacked
+            .map_err(|error| EngineError::Refused(error.to_string()))?
+            .map_err(|error| {
+                EngineError::Refused(format!("what the image has cannot be unpacked: {error}"))
+            })
+    }
+}
+
+impl Engine for BollardEngine {
+    fn list(&self) -> Answer<'_, Vec<Container>> {
+        async {
+            let mut containers = Vec::new();
+            for summary in self.summaries().await? {
+                containers.extend(self.container(summary));
+            }
+            Ok(containers)
+        }
+        .boxed()
+    }
+
+    fn inspect<'a>(&'a self, containers: &'a [Container]) -> Answer<'a, Vec<Inspected>> {
+        async move {
+            let mut inspected = Vec::with_capacity(containers.len());
+            for some in containers.chunks(AT_ONCE) {
+                let mut asked = Vec::with_capacity(some.len());
+                for container in some {
+                    asked.push(self.inspect_one(container));
+                }
+                for answer in futures::future::join_all(asked).await {
+                    inspected.extend(answer?);
+                }
+            }
+            Ok(inspected)
+        }
+        .boxed()
+    }
+
+    fn stop<'a>(&'a self, id: &'a str, _: Option<Duration>) -> Answer<'a, ()> {
+        async move {
+            // Without a time of ours, the container's own grace counts.
+            let options = StopContainerOptionsBuilder::new().build();
+            done(self.client().await?.stop_container(id, Some(options)).await)
+        }
+        .boxed()
+    }
+
+    fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        async move { done(self.client().await?.start_container(id, None).await) }.boxed()
+    }
+
+    fn pause<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        async move {
+            match done(self.client().await?.pause_container(id).await) {
+                Err(EngineError::Refused(why)) if why.contains("already paused") => Ok(()),
+                done => done,
+            }
+        }
+        .boxed()
+    }
+
+    fn image<'a>(&'a self, id: &'a str) -> Answer<'a, Image> {
+        async move {
+            if let Some(image) = self.known_image(id) {
+                return Ok(image);
+            }
+            let found = self.client().await?.inspect_image(id).await;
+            let digests = found.map_err(failed)?.repo_digests.unwrap_or_default();
+            let digest = digests.into_iter().next();
+            let image = Image {
+                digest: digest.unwrap_or_else(|| id.to_owned()),
+            };
+            let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+            images.insert(id.to_owned(), image.clone());
+            Ok(image)
+        }
+        .boxed()
+    }
+
+    /// An image has no files of its own in the API: a container is made of it, never started, read and removed.
+    fn copy_from_image<'a>(
+        &'a self,
+        image: &'a str,
+        from: &'a Path,
+        to: &'a Path,
+    ) -> Answer<'a, Option<PathBuf>> {
+        async move {
+            let client = self.client().await?;
+            let body = ContainerCreateBody {
+                image: Some(image.to_owned()),
+                entrypoint: Some(vec!["true".to_owned()]),
+                network_disabled: Some(true),
+                labels: Some(HashMap::from([(COPY_LABEL.to_owned(), String::new())])),
+                ..ContainerCreateBody::default()
+            };
+            let options: Option<CreateContainerOptions> = None;
+            let made = client.create_container(options, body).await.map_err(failed)?;
+            let copied = self.download(&made.id, from, to).await;
+            let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+            if let Err(error) = client.remove_container(&made.id, Some(options)).await {
+                tracing::warn!(id = %made.id, %error, "a container that was made to read an image stays");
+            }
+            copied
+        }
+        .boxed()
+    }
+
+    fn namespaces(&self) -> Answer<'_, Vec<Namespace>> {
+        async {
+            let found = tokio::task::spawn_blocking(namespaces).await;
+            found
+                .map_err(|error| EngineError::Refused(error.to_string()))?
+                .map_err(|error| EngineError::Refused(format!("reading /proc failed: {error}")))
+        }
+        .boxed()
+    }
+
+    fn changes(&self) -> mpsc::Receiver<Change> {
+        let (tell, changes) = mpsc::channel(64);
+        if self.driver.is_none() {
+            return changes;
+        }
+        let host = self.host.clone();
+        tokio::spawn(async move {
+            let mut first = true;
+            while !tell.is_closed() {
+                // A connection of its own, as the Engine behind the socket may be another one each time.
+                if let Ok(client) = connect(&host).await {
+                    if std::mem::take(&mut first) {
+                        remove_readers(&client).await;
+                    }
+                    listen(&client, &tell).await;
+                }
+                tokio::time::sleep(RECONNECT).await;
+            }
+        });
+        changes
+    }
+}
+
+async fn connect(host: &str) -> Result<Docker> {
+    let version = bollard::API_DEFAULT_VERSION;
+    let seconds = NO_LIMIT.as_secs();
+    let docker = if host.starts_with("unix://") {
+        Docker::connect_with_unix(host, seconds, version)
+    } else {
+        Docker::connect_with_http(host, seconds, version)
+    };
+    let docker = docker.map_err(failed)?;
+    docker.negotiate_version().await.map_err(failed)
+}
+
+/// Removes the containers that a daemon which was killed had made to read images.
+async fn remove_readers(client: &Docker) {
+    let filters = HashMap::from([("label", vec![COPY_LABEL])]);
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&filters);
+    let left = client.list_containers(Some(options.build())).await;
+    for id in left
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|one| one.id)
+    {
+        let options = RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        let _ = client.remove_container(&id, Some(options)).await;
+    }
+}
+
+/// Passes on what happens until the Engine goes away or nobody listens.
+async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
+    let kinds = [
+        "start",
+        "die",
+        "destroy",
+        "rename",
+        "unpause",
+        "health_status",
+    ];
+    let filters = HashMap::from([("type", vec!["container"]), ("event", kinds.to_vec())]);
+    let options = EventsOptionsBuilder::new().filters(&filters).build();
+    let mut events = client.events(Some(options));
+    // The Engine listens for us from here on.
+    if client.ping().await.is_err() || tell.send(Change::Connected).await.is_err() {
+        return;
+    }
+    while let Some(Ok(_)) = events.next().await {
+        // A full channel has an event that is not looked at yet: it stands for this one, too.
+        if let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(Change::Container) {
+            return;
+        }
+    }
+}
+
+fn state(state: ContainerSummaryStateEnum) -> State {
+    match state {
+        ContainerSummaryStateEnum::RUNNING => State::Running,
+        ContainerSummaryStateEnum::PAUSED => State::Paused,
+        ContainerSummaryStateEnum::RESTARTING => State::Restarting,
+        ContainerSummaryStateEnum::REMOVING => State::Removing,
+        ContainerSummaryStateEnum::EXITED => State::Exited,
+        ContainerSummaryStateEnum::DEAD => State::Dead,
+        _ => State::Created,
+    }
+}
+
+fn inspected(mut container: Container, details: ContainerInspectResponse) -> Inspected {
+    let host = details.host_config.unwrap_or_default();
+    let config = details.config.unwrap_or_default();
+    let state = details.state.unwrap_or_default();
+    container.state = current_state(&state, container.state);
+    if let Some(name) = details.name {
+        container.name = name.trim_start_matches('/').to_owned();
+    }
+    let no_copy: HashSet<PathBuf> = host
+        .mounts
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|mount| {
+            let options = mount.volume_options.as_ref();
+            options.and_then(|options| options.no_copy).unwrap_or(false)
+        })
+        .filter_map(|mount| mount.target.map(PathBuf::from))
+        .collect();
+    for used in &mut container.uses {
+        used.copies_image &= !no_copy.contains(&used.destination);
+    }
+    let health = state.health.as_ref().and_then(|health| health.status);
+    let policy = host.restart_policy.and_then(|policy| policy.name);
+    let process = state.pid.filter(|pid| *pid > 0);
+    Inspected {
+        created: details
+            .created
+            .and_then(|time| time.to_string().parse().ok())
+            .unwrap_or_default(),
+        links: host.links.unwrap_or_default(),
+        volumes_from: host.volumes_from.unwrap_or_default(),
+        namespaces: [host.network_mode, host.ipc_mode, host.pid_mode]
+            .into_iter()
+            .flatten()
+            .collect(),
+        health: match health {
+            Some(HealthStatusEnum::STARTING) => Some(Health::Starting),
+            Some(HealthStatusEnum::HEALTHY) => Some(Health::Healthy),
+            Some(HealthStatusEnum::UNHEALTHY) => Some(Health::Unhealthy),
+            _ => None,
+        },
+        grace: match config.stop_timeout {
+            None => Some(Duration::from_secs(10)),
+            // A negative one is without an end.
+            Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
+        },
+        removed_when_stopped: host.auto_remove.unwrap_or(false),
+        restarts_always: matches!(
+            policy,
+            Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED)
+        ),
+        error: state.error.unwrap_or_default(),
+        exit_code: state.exit_code.unwrap_or(0),
+        started: state
+            .started_at
+            .and_then(|time| time.to_string().parse().ok())
+            .unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        mount_namespace: process.and_then(|pid| namespace_of(&pid.to_string())),
+        container,
+    }
+}
+
+fn current_state(state: &bollard::models::ContainerState, listed: State) -> State {
+    use bollard::models::ContainerStateStatusEnum as Status;
+    match state.status {
+        Some(Status::CREATED) => State::Created,
+        Some(Status::RUNNING) => State::Running,
+        Some(Status::PAUSED) => State::Paused,
+        Some(Status::RESTARTING) => State::Restarting,
+        Some(Status::REMOVING) => State::Removing,
+        Some(Status::EXITED) => State::Exited,
+        Some(Status::DEAD) => State::Dead,
+        _ => listed,
+    }
+}
+
+/// The number in `mnt:[4026531841]`.
+fn namespace_of(process: &str) -> Option<u64> {
+    let link = std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok()?;
+    let text = link.to_str()?;
+    text.strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok()
+}
+
+fn namespaces() -> std::io::Result<Vec<Namespace>> {
+    let mut seen: HashSet<u64> = namespace_of("self").into_iter().collect();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(process) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else {
+            continue;
+        };
+        // A process may end at any time between these calls.
+        let Some(id) = namespace_of(process).filter(|id| !seen.contains(id)) else {
+            continue;
+        };
+        let Ok(mounts) = read_mount_table(process) else {
+            continue;
+        };
+        seen.insert(id);
+        let command = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+        found.push(Namespace {
+            id,
+            process: format!("{} ({process})", command.trim()),
+            mounts,
+        });
+    }
+    Ok(found)
+}
+
+fn done(result: std::result::Result<(), bollard::errors::Error>) -> Result<()> {
+    match result {
+        // It is in that state already.
+        Err(bollard::errors::Error::DockerResponseServerError {
+            status_code: 304, ..
+        }) => Ok(()),
+        done => done.map_err(failed),
+    }
+}
+
+fn failed(error: bollard::errors::Error) -> EngineError {
+    match error {
+        bollard::errors::Error::DockerResponseServerError {
+            status_code,
+            message,
+        } => {
+            let going = message.contains("is marked for removal")
+                || message.contains("removal of container")
+                || message.contains("is already in progress");
+            if status_code == 404 && !message.contains("network") || status_code == 409 && going {
+                EngineError::Gone
+            } else {
+                EngineError::Refused(message)
+            }
+        }
+        other => EngineError::Unreachable(other.to_string()),
+    }
+}
+
+/// Reads what a stream brings, from a thread that may block.
+struct Pieces {
+    receiver: mpsc::Receiver<Bytes>,
+    current: Bytes,
+}
+
+impl Pieces {
+    fn new(receiver: mpsc::Receiver<Bytes>) -> Self {
+        Self {
+            receiver,
+            current: Bytes::new(),
+        }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.current.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.current = piece,
+                None => return Ok(0),
+            }
+        }
+        let count = self.current.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.current.split_to(count));
+        Ok(count)
+    }
+}
+
+/// Unpacks an archive of one folder. Returns that folder's path in `to`; `None` if the archive is of something else.
+fn unpack(archive: impl Read, to: &Path) -> std::io::Result<Option<PathBuf>> {
+    let mut archive = tar::Archive::new(archive);
+    archive.set_preserve_permissions(true);
+    archive.set_preserve_ownerships(true);
+    archive.set_unpack_xattrs(true);
+    let mut top = None;
+    // A folder's times and permissions come last, when nothing is put into it any more.
+    let mut folders = Vec::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let is_folder = entry.header().entry_type().is_dir();
+        if top.is_none() {
+            if !is_folder {
+                return Ok(None);
+            }
+            top = Some(entry.path()?.into_owned());
+        }
+        // Never leaves `to`, whatever links the archive has.
+        if is_folder {
+            entry.unpack_in(to)?;
+            folders.push(entry);
+        } else {
+            entry.unpack_in(to)?;
+        }
+    }
+    for folder in folders.iter_mut().rev() {
+        folder.unpack_in(to)?;
+    }
+    Ok(top)
+}

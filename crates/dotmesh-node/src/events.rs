@@ -1,0 +1,69 @@
+//! Answers that tell how far an operation is: a line of JSON for each event.
+
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse as _, Response};
+use dotmesh_api::node::{SwitchEvent, SwitchProgress, Switched};
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+
+use crate::error::NodeError;
+
+/// One event.
+pub(crate) fn line(event: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(event).expect("events have only string keys");
+    line.push(b'\n');
+    line.into()
+}
+
+/// An answer of the lines that come.
+pub(crate) fn answer(lines: mpsc::Receiver<Bytes>) -> Response {
+    let lines = futures::stream::unfold(lines, async |mut lines| {
+        let line = lines.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(line), lines))
+    });
+    let kind = (axum::http::header::CONTENT_TYPE, "application/x-ndjson");
+    ([kind], Body::from_stream(lines)).into_response()
+}
+
+/// Runs a switch to its end, whether or not the client listens, and answers with its events. One that fails before it has
+/// anything to tell is answered with its error alone.
+pub(crate) async fn of_switch(
+    work: impl Future<Output = Result<Switched, NodeError>> + Send + 'static,
+    mut told: watch::Receiver<SwitchProgress>,
+) -> Result<Response, NodeError> {
+    let mut work = tokio::spawn(work);
+    let (events, lines) = mpsc::channel::<Bytes>(16);
+    let first = tokio::select! {
+        done = &mut work => Some(joined(done)?),
+        changed = told.changed() => match changed {
+            Ok(()) => None,
+            Err(_) => Some(joined((&mut work).await)?),
+        },
+    };
+    tokio::spawn(async move {
+        let last = match first {
+            Some(switched) => SwitchEvent::Done(switched),
+            None => loop {
+                let now = told.borrow_and_update().clone();
+                let _ = events.send(line(&SwitchEvent::Progress(now))).await;
+                let done = tokio::select! {
+                    done = &mut work => done,
+                    Ok(()) = told.changed() => continue,
+                    else => (&mut work).await,
+                };
+                break match joined(done) {
+                    Ok(switched) => SwitchEvent::Done(switched),
+                    Err(error) => SwitchEvent::Failed(error.into()),
+                };
+            },
+        };
+        let _ = events.send(line(&last)).await;
+    });
+    Ok(answer(lines))
+}
+
+fn joined(
+    done: Result<Result<Switched, NodeError>, tokio::task::JoinError>,
+) -> Result<Switched, NodeError> {
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}

@@ -1,0 +1,343 @@
+//! The folders that were handed out to Docker: each is mounted at a place of its own that only root enters.
+//!
+//! Docker gets the place's path and mounts it into the container. What is there was decided by a descriptor, so nothing that a
+//! container does to the dot's folders changes it. A mount that was handed out counts as a use of its working copy until
+//! a container is seen to have it, or Docker gives it back.
+
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dotmesh_model::{BranchName, DotName, VolumeName};
+use dotmesh_pool::{FolderId, OpenFolder, read_mount_table};
+use jiff::Timestamp;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use crate::engine::Inspected;
+use crate::error::NodeError;
+use crate::registry::Registry;
+
+/// How a folder gets to a place. Tests without root only pretend.
+pub(crate) trait Attach: Send + Sync {
+    /// Mounts an open folder at a place, an empty folder.
+    fn attach(&self, folder: &OpenFolder, place: &Path) -> std::io::Result<()>;
+    /// Mounts an open folder at a place of a user's, who gets no rights and no devices by what is in it. `by_way_of` is an empty
+    /// folder that nobody sees.
+    fn attach_for_user(
+        &self,
+        folder: &OpenFolder,
+        place: &Path,
+        by_way_of: &Path,
+    ) -> std::io::Result<()>;
+    /// Takes it from there. Fine if nothing is there.
+    fn detach(&self, place: &Path) -> std::io::Result<()>;
+    /// The places where something is mounted.
+    fn attached(&self) -> std::io::Result<Vec<PathBuf>>;
+}
+
+/// Mounts for real.
+pub(crate) struct Kernel;
+
+impl Attach for Kernel {
+    fn attach(&self, folder: &OpenFolder, place: &Path) -> std::io::Result<()> {
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = rustix::mount::open_tree(folder.as_fd(), "", clone)?;
+        let from_descriptor = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(&tree, "", CWD, place, from_descriptor)?;
+        Ok(())
+    }
+
+    fn attach_for_user(
+        &self,
+        folder: &OpenFolder,
+        place: &Path,
+        by_way_of: &Path,
+    ) -> std::io::Result<()> {
+        // A mount takes its flags along when it is cloned.
+        self.attach(folder, by_way_of)?;
+        let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
+        let shown = rustix::mount::mount_remount(by_way_of, flags, "").and_then(|()| {
+            let nothing_followed =
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let place = rustix::fs::openat(CWD, place, nothing_followed, Mode::empty())?;
+            let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            let tree = rustix::mount::open_tree(CWD, by_way_of, clone)?;
+            let by_descriptors =
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            rustix::mount::move_mount(&tree, "", &place, "", by_descriptors)
+        });
+        self.detach(by_way_of)?;
+        Ok(shown?)
+    }
+
+    fn detach(&self, place: &Path) -> std::io::Result<()> {
+        // Whoever has it open or mounted elsewhere keeps it.
+        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        match rustix::mount::unmount(place, flags) {
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    fn attached(&self) -> std::io::Result<Vec<PathBuf>> {
+        let table = read_mount_table("self").map_err(std::io::Error::other)?;
+        Ok(table.into_iter().map(|mount| mount.point).collect())
+    }
+}
+
+/// A mount that was handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HandedOut {
+    /// The number of its place.
+    pub(crate) place: i64,
+    pub(crate) volume: VolumeName,
+    /// The branch that it shows.
+    pub(crate) branch: BranchName,
+    pub(crate) folder: FolderId,
+    pub(crate) at: Timestamp,
+    /// Docker, which was about to start a container with it, was away since: it will not.
+    pub(crate) void: bool,
+}
+
+/// All of them.
+#[derive(Clone)]
+pub(crate) struct Mounts {
+    places: PathBuf,
+    attach: Arc<dyn Attach>,
+    registry: Registry,
+}
+
+impl Mounts {
+    /// Those of an earlier run are still there, except after a restart of the machine.
+    pub(crate) async fn open(
+        places: PathBuf,
+        attach: Arc<dyn Attach>,
+        registry: Registry,
+    ) -> Result<Self, NodeError> {
+        let mounts = Self {
+            places,
+            attach,
+            registry,
+        };
+        mounts.tidy().await?;
+        Ok(mounts)
+    }
+
+    /// Makes the places and what is known of them agree.
+    async fn tidy(&self) -> Result<(), NodeError> {
+        std::fs::create_dir_all(&self.places).map_err(|error| self.failed("create", error))?;
+        let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&self.places, owner_only)
+            .map_err(|error| self.failed("close", error))?;
+        let attached = self
+            .attach
+            .attached()
+            .map_err(|error| self.failed("read", error))?;
+        // Mount tables show paths without symlinks.
+        let places = self
+            .places
+            .canonicalize()
+            .unwrap_or_else(|_| self.places.clone());
+        let mut known = Vec::new();
+        for mount in self.registry.mounts().await? {
+            if attached.contains(&places.join(mount.place.to_string())) {
+                known.push(mount.place.to_string());
+            } else {
+                self.registry.forget_mount(mount.place).await?;
+            }
+        }
+        let entries =
+            std::fs::read_dir(&self.places).map_err(|error| self.failed("read", error))?;
+        for name in entries.flatten().map(|entry| entry.file_name()) {
+            if !known.iter().any(|place| name.as_os_str() == place.as_str()) {
+                self.remove_place(&self.places.join(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Mounts a folder for a caller of Docker's. Returns where.
+    pub(crate) async fn hand_out(
+        &self,
+        caller: &str,
+        volume: &VolumeName,
+        branch: &BranchName,
+        folder: OpenFolder,
+    ) -> Result<PathBuf, NodeError> {
+        // Known before it is there, so that nobody overlooks it.
+        let place = self
+            .registry
+            .add_mount(caller, volume, branch, folder.id())
+            .await?;
+        let path = self.places.join(place.to_string());
+        let (attach, at) = (Arc::clone(&self.attach), path.clone());
+        let attached = blocking(move || {
+            std::fs::create_dir_all(&at)?;
+            attach.attach(&folder, &at)
+        });
+        if let Err(error) = attached.await {
+            self.remove_place(&path);
+            self.registry.forget_mount(place).await?;
+            return Err(self.failed("mount a volume in", error));
+        }
+        Ok(path)
+    }
+
+    /// Takes back what was handed out to a caller. Fine if that is not known any more.
+    pub(crate) async fn take_back(&self, caller: &str, volume: &str) -> Result<(), NodeError> {
+        let Some(place) = self.registry.mount_of(caller, volume).await? else {
+            return Ok(());
+        };
+        let (mounts, path) = (self.clone(), self.places.join(place.to_string()));
+        let removed = blocking(move || {
+            mounts.remove_place(&path);
+            Ok(())
+        });
+        removed
+            .await
+            .map_err(|error| self.failed("unmount a volume in", error))?;
+        self.registry.forget_mount(place).await
+    }
+
+    /// Shows a folder at a place of a user's, instead of what was shown there.
+    pub(crate) async fn show_at(
+        &self,
+        place: &Path,
+        volume: &VolumeName,
+        folder: OpenFolder,
+    ) -> Result<(), NodeError> {
+        let refuse = |problem: &str| {
+            Err(NodeError::Place {
+                place: place.to_owned(),
+                problem: problem.to_owned(),
+            })
+        };
+        self.hide_for_now(place).await?;
+        match std::fs::symlink_metadata(place) {
+            Err(error) => return refuse(&error.to_string()),
+            Ok(found) if !found.is_dir() => return refuse("it is not a folder"),
+            Ok(_) => {}
+        }
+        if std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some()) {
+            return refuse("it is not empty");
+        }
+        // Known before it is there, so that nobody takes it for a container's.
+        self.registry.add_shown_at(place, volume).await?;
+        let (attach, at) = (Arc::clone(&self.attach), place.to_owned());
+        let by_way_of = self.places.join("user");
+        let shown = blocking(move || {
+            std::fs::create_dir_all(&by_way_of)?;
+            attach.attach_for_user(&folder, &at, &by_way_of)
+        });
+        if let Err(error) = shown.await {
+            self.registry.forget_shown_at(place).await?;
+            return refuse(&error.to_string());
+        }
+        Ok(())
+    }
+
+    /// Shows nothing at a user's place any more.
+    pub(crate) async fn hide_at(&self, place: &Path) -> Result<(), NodeError> {
+        if !self.is_shown_at(place).await? {
+            return Err(NodeError::Place {
+                place: place.to_owned(),
+                problem: "nothing of Dotmesh is mounted there".to_owned(),
+            });
+        }
+        self.hide_for_now(place).await?;
+        self.registry.forget_shown_at(place).await
+    }
+
+    /// The same, until there is something to show again.
+    pub(crate) async fn hide_for_now(&self, place: &Path) -> Result<(), NodeError> {
+        if !self.is_shown_at(place).await? {
+            return Ok(());
+        }
+        let (attach, at) = (Arc::clone(&self.attach), place.to_owned());
+        blocking(move || match attach.attached()?.contains(&at) {
+            true => attach.detach(&at),
+            false => Ok(()),
+        })
+        .await
+        .map_err(|error| self.failed("unmount from a place of", error))
+    }
+
+    async fn is_shown_at(&self, place: &Path) -> Result<bool, NodeError> {
+        let shown = self.registry.shown_at().await?;
+        Ok(shown.iter().any(|(known, _)| known == place))
+    }
+
+    /// The places where something is mounted, as this process sees it.
+    pub(crate) fn own(&self) -> Vec<PathBuf> {
+        self.attach.attached().unwrap_or_default()
+    }
+
+    /// What was handed out and not taken back.
+    pub(crate) async fn all(&self) -> Result<Vec<HandedOut>, NodeError> {
+        self.registry.mounts().await
+    }
+
+    /// What was handed out of a dot and none of the running containers accounts for: its container is being started, or cannot
+    /// be seen.
+    pub(crate) async fn in_flight(
+        &self,
+        dot: &DotName,
+        running: &[Inspected],
+    ) -> Result<Vec<HandedOut>, NodeError> {
+        let mut mounts = self.all().await?;
+        mounts.retain(|mount| mount.volume.dot == *dot);
+        let mut uses: Vec<(Timestamp, &VolumeName)> = running
+            .iter()
+            .flat_map(|one| one.uses.iter().map(|used| (one.started, &used.volume)))
+            .collect();
+        uses.sort_unstable_by_key(|(started, _)| std::cmp::Reverse(*started));
+        // A container has the last mount that was handed out before it was started.
+        for (started, volume) in uses {
+            let mut mounts_before = mounts.iter().rev();
+            let had = mounts_before.find(|mount| mount.volume == *volume && mount.at <= started);
+            let place = had.map(|mount| mount.place);
+            mounts.retain(|mount| Some(mount.place) != place);
+        }
+        mounts.retain(|mount| !mount.void);
+        Ok(mounts)
+    }
+
+    /// Docker was away: what it was about to start will not start.
+    pub(crate) async fn void_all(&self) -> Result<(), NodeError> {
+        self.registry.void_mounts().await
+    }
+
+    fn remove_place(&self, place: &Path) {
+        let removed = self
+            .attach
+            .detach(place)
+            .and_then(|()| match std::fs::remove_dir(place) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            });
+        if let Err(error) = removed {
+            // The next start tries again.
+            tracing::warn!(place = %place.display(), %error, "a mount stays");
+        }
+    }
+
+    fn failed(&self, doing: &'static str, source: std::io::Error) -> NodeError {
+        NodeError::Pool(dotmesh_pool::PoolError::Io {
+            doing,
+            path: self.places.clone(),
+            source,
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,87 @@
+//! A new subdot gets what the image has at its place, as an empty local volume would.
+//!
+//! Docker itself copies only when a container is created. A container that was created on one branch and is started on
+//! another, which has no such subdot, would find an empty folder.
+
+use dotmesh_model::volume::Folder;
+use dotmesh_model::{BranchName, DotName, VolumeName};
+
+use crate::engine::VolumeUse;
+use crate::error::NodeError;
+use crate::node::Node;
+
+/// Fills the subdots that are not there, of volumes that containers use, each with the id of its container's image.
+pub(crate) async fn fill_missing(
+    node: &Node,
+    dot: &DotName,
+    uses: &[(String, VolumeUse)],
+) -> Result<(), NodeError> {
+    let dot = node.registry.dot(dot).await?;
+    for (image, used) in uses {
+        let branch = used.volume.pinned.as_ref().unwrap_or(&dot.current);
+        fill(node, &used.volume, branch, image, used).await?;
+    }
+    Ok(())
+}
+
+/// Fills the subdot of a volume that is about to be mounted, as a container that has it would have found it. Of a container that
+/// is just being created nothing is known yet: Docker fills its volumes.
+pub(crate) async fn fill_for_mount(
+    node: &Node,
+    volume: &VolumeName,
+    branch: &BranchName,
+) -> Result<(), NodeError> {
+    if node
+        .pool
+        .open_volume(&volume.dot, branch, &volume.folder)
+        .await?
+        .is_some()
+    {
+        return Ok(());
+    }
+    for container in node.docker.list().await? {
+        for used in container.uses.iter().filter(|used| used.volume == *volume) {
+            fill(node, volume, branch, &container.image_id, used).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn fill(
+    node: &Node,
+    volume: &VolumeName,
+    branch: &BranchName,
+    image: &str,
+    used: &VolumeUse,
+) -> Result<(), NodeError> {
+    let (pool, dot) = (&node.pool, &volume.dot);
+    let Folder::Subdot(subdot) = &volume.folder else {
+        return Ok(());
+    };
+    if !used.copies_image
+        || image.is_empty()
+        || pool
+            .open_volume(dot, branch, &volume.folder)
+            .await?
+            .is_some()
+    {
+        return Ok(());
+    }
+    pool.forget_new_subdots(dot, branch).await?;
+    let new = pool.begin_subdot(dot, branch, subdot).await?;
+    let copied = node
+        .docker
+        .copy_from_image(image, &used.destination, new.folder())
+        .await
+        .map_err(|error| NodeError::Docker {
+            doing: format!(
+                "copying what image {image} has at {}",
+                used.destination.display()
+            ),
+            message: error.to_string(),
+        })?;
+    if let Some(content) = copied {
+        pool.finish_subdot(new, &content).await?;
+    }
+    Ok(())
+}

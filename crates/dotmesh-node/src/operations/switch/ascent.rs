@@ -1,0 +1,285 @@
+//! Starts the containers of a plan: each when what it depends on is there, and waits for them to be healthy.
+
+use std::collections::HashSet;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use super::execute::{Execution, Started, Wishes};
+use super::plan::{Afterwards, Condition, Member};
+use crate::engine::{Container, EngineError, Health, Inspected, State};
+
+/// How far a member is on its way up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Progress {
+    Waiting,
+    Starting,
+    Started,
+    /// It will not be started, by nobody's fault.
+    Gone,
+    Failed(String),
+}
+
+/// The work of starting the members of a plan.
+pub(super) struct Ascent<'a> {
+    work: &'a Execution<'a>,
+    wishes: Wishes,
+    progress: Vec<Progress>,
+    /// What each was when it was last looked at.
+    seen: Vec<Option<Inspected>>,
+    /// Since when the Engine is away, and what it looks like.
+    away: Option<(Instant, String)>,
+}
+
+type Starting<'a> = FuturesUnordered<BoxFuture<'a, (usize, Result<(), EngineError>)>>;
+
+impl<'a> Ascent<'a> {
+    /// Nothing is started yet but `running`, by their ids.
+    pub(super) fn new(work: &'a Execution<'a>, running: &HashSet<String>, wishes: Wishes) -> Self {
+        let initial = |member: &Member| match member.afterwards {
+            _ if running.contains(&member.id) => Progress::Started,
+            Afterwards::Removed | Afterwards::ReplacedBySwarm => Progress::Gone,
+            Afterwards::Start | Afterwards::StartAndPause => Progress::Waiting,
+        };
+        let progress: Vec<Progress> = work.members().iter().map(initial).collect();
+        Self {
+            seen: vec![None; progress.len()],
+            away: None,
+            work,
+            wishes,
+            progress,
+        }
+    }
+
+    fn all(&self, state: &Progress) -> Vec<usize> {
+        let all = 0..self.progress.len();
+        all.filter(|at| self.progress[*at] == *state).collect()
+    }
+
+    /// Until all run as they should, or it is of no use to wait longer.
+    pub(super) async fn run(mut self) -> Started {
+        let mut starting = Starting::new();
+        loop {
+            let may_go_on = self.may_go_on();
+            if may_go_on {
+                self.start_those_that_can(&mut starting);
+            }
+            let awaited = self.awaited();
+            if starting.is_empty() {
+                let waits = self.wishes.wait && !awaited.is_empty();
+                if !may_go_on || !waits && self.away.is_none() {
+                    break;
+                }
+                match self.away {
+                    Some(_) => self.work.tell("waiting for Docker", []),
+                    None => self
+                        .work
+                        .tell("waiting for containers to be healthy", awaited.clone()),
+                }
+            } else {
+                let under_way = self.all(&Progress::Starting);
+                self.work.tell("waiting for containers to start", under_way);
+            }
+            tokio::select! {
+                Some((at, result)) = starting.next() => self.note(at, result).await,
+                () = tokio::time::sleep(self.work.timing.poll) => self.look(&awaited).await,
+            }
+        }
+        self.finish().await
+    }
+
+    /// Whether anything else is to be started or waited for.
+    fn may_go_on(&self) -> bool {
+        let is_failed = |one: &Progress| matches!(one, Progress::Failed(_));
+        let failed = self.progress.iter().any(is_failed);
+        let away = self.away.as_ref();
+        let is_away_for_long =
+            away.is_some_and(|(since, _)| since.elapsed() >= self.work.timing.away);
+        let is_late = Instant::now() >= self.wishes.deadline || is_away_for_long;
+        !is_late && (!failed || self.wishes.keep_going)
+    }
+
+    fn start_those_that_can(&mut self, starting: &mut Starting<'a>) {
+        for at in self.all(&Progress::Waiting) {
+            if self.obstacle(at).is_none() {
+                self.progress[at] = Progress::Starting;
+                let work = self.work;
+                let id = &work.members()[at].id;
+                starting.push(Box::pin(async move { (at, work.docker.start(id).await) }));
+            }
+        }
+    }
+
+    async fn note(&mut self, at: usize, result: Result<(), EngineError>) {
+        self.progress[at] = match result {
+            Ok(()) => Progress::Started,
+            Err(EngineError::Gone) => Progress::Gone,
+            Err(EngineError::Refused(reason)) => Progress::Failed(reason),
+            Err(error) => {
+                self.away
+                    .get_or_insert_with(|| (Instant::now(), error.to_string()));
+                // Not at once again.
+                tokio::time::sleep(self.work.timing.poll).await;
+                Progress::Waiting
+            }
+        };
+        if self.progress[at] != Progress::Waiting {
+            self.away = None;
+            // Whether it has a health check shows now.
+            self.look(&[at]).await;
+        }
+    }
+
+    /// What a member waits for before it can be started.
+    fn obstacle(&self, at: usize) -> Option<String> {
+        let members = self.work.members();
+        members[at].after.iter().find_map(|(need, condition)| {
+            let name = &members[*need].name;
+            match (&self.progress[*need], condition) {
+                (Progress::Gone | Progress::Failed(_), _) => None,
+                (Progress::Waiting | Progress::Starting, _) => Some(format!("it waits for {name}")),
+                (Progress::Started, Condition::Started) => None,
+                (Progress::Started, condition) => {
+                    let state = unmet(self.seen[*need].as_ref(), *condition);
+                    state.map(|state| format!("it waits for {name}, which {state}"))
+                }
+            }
+        })
+    }
+
+    /// The started members whose health or end somebody waits for, and that may still come.
+    fn awaited(&self) -> Vec<usize> {
+        let members = self.work.members().iter();
+        let waiting = members.zip(&self.progress);
+        let waiting = waiting.filter(|(_, progress)| **progress == Progress::Waiting);
+        let mut conditions: Vec<(usize, Condition)> = waiting
+            .flat_map(|(member, _)| member.after.clone())
+            .collect();
+        let started = self.all(&Progress::Started);
+        if self.wishes.wait {
+            conditions.extend(started.iter().map(|at| (*at, Condition::Healthy)));
+        }
+        let may_come = |at: usize, condition: Condition| match self.seen[at].as_ref() {
+            None => condition != Condition::Started,
+            Some(one) => unmet(Some(one), condition).is_some() && may_come(one, condition),
+        };
+        let is_awaited = |at: &usize| {
+            let mut conditions = conditions.iter().filter(|(need, _)| need == at);
+            conditions.any(|(_, condition)| may_come(*at, *condition))
+        };
+        started.into_iter().filter(is_awaited).collect()
+    }
+
+    /// Looks at members once more.
+    async fn look(&mut self, which: &[usize]) {
+        let members = self.work.members();
+        let containers: Vec<Container> = which
+            .iter()
+            .map(|at| Container {
+                id: members[*at].id.clone(),
+                name: members[*at].name.clone(),
+                ..Container::default()
+            })
+            .collect();
+        // One that cannot be seen now is looked at again.
+        let Ok(found) = self.work.docker.inspect(&containers).await else {
+            return;
+        };
+        for at in which {
+            let found = found.iter().find(|one| one.id == members[*at].id);
+            if let Some(one) = found {
+                self.seen[*at] = Some(one.clone());
+                if one.state == State::Removing && self.progress[*at] == Progress::Started {
+                    self.progress[*at] = Progress::Gone;
+                }
+            }
+        }
+    }
+
+    /// Pauses what was paused, and looks whether all is as it should be.
+    async fn finish(mut self) -> Started {
+        self.look(&self.all(&Progress::Started)).await;
+        let mut outcome = Started::default();
+        for (at, member) in self.work.members().iter().enumerate() {
+            match &self.progress[at] {
+                Progress::Gone if member.afterwards == Afterwards::ReplacedBySwarm => {
+                    outcome.replaced.push(member.name.clone());
+                }
+                Progress::Gone => outcome.removed.push(member.name.clone()),
+                Progress::Failed(reason) => outcome.failed.push(self.work.trouble(at, reason)),
+                Progress::Waiting | Progress::Starting => {
+                    let away = self.away.as_ref().map(|(_, reason)| reason.clone());
+                    let reason = self.obstacle(at).or(away);
+                    let reason = reason.as_deref().unwrap_or("there was no time to start it");
+                    outcome.waiting.push(self.work.trouble(at, reason));
+                }
+                Progress::Started => {
+                    outcome.running.push(member.name.clone());
+                    let ailment = self.seen[at].as_ref().and_then(ailment);
+                    outcome
+                        .ailing
+                        .extend(ailment.map(|reason| self.work.trouble(at, &reason)));
+                    if member.afterwards == Afterwards::StartAndPause
+                        && let Err(error) = self.work.docker.pause(&member.id).await
+                    {
+                        let reason = format!("it cannot be paused again: {error}");
+                        outcome.ailing.push(self.work.trouble(at, &reason));
+                    }
+                }
+            }
+        }
+        outcome
+    }
+}
+
+/// Why a started dependency does not meet a condition yet; `None` when it does.
+fn unmet(seen: Option<&Inspected>, condition: Condition) -> Option<String> {
+    let Some(one) = seen else {
+        return (condition != Condition::Started).then(|| "is not seen yet".to_owned());
+    };
+    match (condition, one.state, one.health) {
+        (Condition::CompletedSuccessfully, State::Exited, _) if one.exit_code == 0 => None,
+        (Condition::CompletedSuccessfully, State::Exited, _) => {
+            Some(format!("ended with code {}", one.exit_code))
+        }
+        (Condition::CompletedSuccessfully, ..) => Some("has not ended".to_owned()),
+        (Condition::Started, ..) | (Condition::Healthy, _, None | Some(Health::Healthy)) => None,
+        (Condition::Healthy, State::Exited | State::Dead, _) => {
+            Some(format!("ended with code {}", one.exit_code))
+        }
+        (Condition::Healthy, _, Some(Health::Starting)) => Some("is not healthy yet".to_owned()),
+        (Condition::Healthy, _, Some(Health::Unhealthy)) => Some("is unhealthy".to_owned()),
+    }
+}
+
+/// Whether waiting longer is of use.
+fn may_come(one: &Inspected, condition: Condition) -> bool {
+    match condition {
+        Condition::Started => false,
+        Condition::Healthy => one.state.is_active() && one.health == Some(Health::Starting),
+        Condition::CompletedSuccessfully => one.state.is_active(),
+    }
+}
+
+/// What is wrong with a container that was started.
+fn ailment(one: &Inspected) -> Option<String> {
+    match (one.state, one.health) {
+        (State::Exited | State::Dead, _) if one.exit_code != 0 => Some(format!(
+            "it ended with code {} after it was started",
+            one.exit_code
+        )),
+        (State::Restarting, _) => Some(format!(
+            "it ends with code {} and is started again and again",
+            one.exit_code
+        )),
+        (_, Some(Health::Unhealthy)) if one.state.is_active() => {
+            Some("its health check fails".to_owned())
+        }
+        (_, Some(Health::Starting)) if one.state == State::Running => {
+            Some("it is not healthy yet".to_owned())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,310 @@
+//! What containers really have mounted, told by the kernel, against what they should.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use dotmesh_model::{BranchName, DotName};
+use dotmesh_pool::{FolderId, MountEntry};
+use tokio::sync::OwnedRwLockWriteGuard;
+use tokio::time::Instant;
+
+use crate::engine::{self, Container, Inspected, Namespace, State};
+use crate::error::NodeError;
+use crate::mounts::HandedOut;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// A container that shows another folder than it should.
+#[derive(Debug, Clone)]
+pub(crate) struct Wrong {
+    pub(crate) container: Container,
+    pub(crate) dot: DotName,
+    /// What it shows instead, for people.
+    pub(crate) reason: String,
+    /// Whether it is on another working copy; else something inside the dot has replaced its folder.
+    pub(crate) other_copy: bool,
+}
+
+/// The mounts of this pool in one namespace.
+struct Seen {
+    namespace: u64,
+    process: String,
+    mounts: Vec<(MountEntry, Option<FolderId>)>,
+}
+
+/// Reads what the processes of this machine have mounted of the pool.
+async fn look(node: &Node) -> Result<Vec<Seen>, NodeError> {
+    let own: HashSet<PathBuf> = node.mounts.own().into_iter().collect();
+    let mut seen = Vec::new();
+    for Namespace {
+        id,
+        process,
+        mounts,
+    } in node.docker.namespaces().await?
+    {
+        // Services have copies of the host's mounts, the places of `mounts.rs` among them. They use nothing.
+        let ours = mounts
+            .into_iter()
+            .filter(|mount| node.pool.shows_dots(mount) && !own.contains(&mount.point));
+        let mounts: Vec<MountEntry> = ours.collect();
+        if mounts.is_empty() {
+            continue;
+        }
+        let folders = node.pool.identify(mounts.clone()).await?;
+        seen.push(Seen {
+            namespace: id,
+            process,
+            mounts: mounts.into_iter().zip(folders).collect(),
+        });
+    }
+    Ok(seen)
+}
+
+/// The running containers that show another folder than the one of their volume.
+pub(crate) async fn wrong(node: &Node, containers: &[Inspected]) -> Result<Vec<Wrong>, NodeError> {
+    let running = containers
+        .iter()
+        .filter(|one| matches!(one.state, State::Running | State::Paused) && !one.uses.is_empty());
+    let running: Vec<&Inspected> = running.collect();
+    if running.is_empty() {
+        return Ok(Vec::new());
+    }
+    let seen = look(node).await?;
+    let mut dots: HashMap<DotName, Option<Dot>> = HashMap::new();
+    let mut wrong = Vec::new();
+    for one in running {
+        let Some(namespace) = one.mount_namespace else {
+            continue;
+        };
+        let Some(shown) = seen.iter().find(|seen| seen.namespace == namespace) else {
+            continue;
+        };
+        for used in &one.uses {
+            let name = &used.volume.dot;
+            if !dots.contains_key(name) {
+                dots.insert(name.clone(), node.registry.find_dot(name).await?);
+            }
+            let Some(Some(dot)) = dots.get(name) else {
+                continue;
+            };
+            let branch = used.volume.pinned.as_ref().unwrap_or(&dot.current);
+            if let Some((reason, other_copy)) = differs(node, dot, branch, used, shown).await? {
+                wrong.push(Wrong {
+                    container: one.container.clone(),
+                    dot: name.clone(),
+                    reason,
+                    other_copy,
+                });
+                break;
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+/// How what a container shows at a volume's place differs from the volume's folder; `None` if it does not.
+async fn differs(
+    node: &Node,
+    dot: &Dot,
+    branch: &BranchName,
+    used: &crate::engine::VolumeUse,
+    shown: &Seen,
+) -> Result<Option<(String, bool)>, NodeError> {
+    let (pool, folder) = (&node.pool, &used.volume.folder);
+    let working = working_copy(node, &dot.name, branch).await?;
+    // What a container has put in the folder's place is no folder to compare with.
+    let expected = pool
+        .open_volume(&dot.name, branch, folder)
+        .await
+        .ok()
+        .flatten();
+    let expected = expected.map(|folder| folder.id());
+    if expected.is_some() && shown.mounts.iter().any(|(_, folder)| *folder == expected) {
+        return Ok(None);
+    }
+    let here = shown.mounts.iter().rev();
+    let mut here = here.filter(|(mount, _)| mount.point == used.destination);
+    let Some((mount, folder)) = here.next() else {
+        // It is mounted under another name, or a container with many rights has unmounted it.
+        return Ok(None);
+    };
+    let place = mount.root.display();
+    let copy = pool.volume_path(&dot.name, branch, &dotmesh_model::volume::Folder::Root);
+    let is_of_copy = match folder {
+        Some(folder) => folder.subvolume == working,
+        None => pool.is_within(mount, &copy),
+    };
+    Ok(Some(if is_of_copy {
+        let what = &used.volume;
+        (
+            format!("something inside the dot has replaced the folder of {what}: it shows {place}"),
+            false,
+        )
+    } else {
+        (
+            format!(
+                "it is not on branch {branch} of {}: it shows {place}",
+                dot.name
+            ),
+            true,
+        )
+    }))
+}
+
+/// The id of a branch's working copy.
+async fn working_copy(node: &Node, dot: &DotName, branch: &BranchName) -> Result<u64, NodeError> {
+    let root = dotmesh_model::volume::Folder::Root;
+    let opened = node.pool.open_volume(dot, branch, &root).await?;
+    Ok(opened.map_or(0, |folder| folder.id().subvolume))
+}
+
+/// Which uses of a dot are in the way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope<'a> {
+    /// Those of one working copy.
+    Branch(&'a BranchName),
+    /// Those of the current working copy by volumes that follow it.
+    Unpinned,
+    /// Those of any working copy.
+    All,
+}
+
+impl Scope<'_> {
+    fn covers(self, mount: &HandedOut) -> bool {
+        match self {
+            Self::Branch(branch) => mount.branch == *branch,
+            Self::Unpinned => mount.volume.pinned.is_none(),
+            Self::All => true,
+        }
+    }
+}
+
+/// The running containers that use a dot.
+async fn running(node: &Node, dot: &DotName) -> Result<Vec<Inspected>, NodeError> {
+    let runs = |one: &Container| matches!(one.state, State::Running | State::Paused);
+    let mut containers = node.docker.list().await?;
+    containers.retain(|one| runs(one) && one.uses_dot(dot));
+    let mut inspected = node.docker.inspect(&containers).await?;
+    inspected.retain(|one| runs(one));
+    Ok(inspected)
+}
+
+/// Waits until no container is on its way to the working copies, and makes sure that no process has them. As long as the
+/// returned guard is held, none will.
+pub(crate) async fn unused(
+    node: &Node,
+    dot: &Dot,
+    scope: Scope<'_>,
+) -> Result<OwnedRwLockWriteGuard<()>, NodeError> {
+    let begun = Instant::now();
+    loop {
+        let moving = node.locks.moving(&dot.name).await;
+        let running = running(node, &dot.name).await?;
+        let mut flying = node.mounts.in_flight(&dot.name, &running).await?;
+        flying.retain(|mount| scope.covers(mount));
+        let (problem, patience) = if flying.is_empty() {
+            match refuse_users(node, dot, scope, &running).await {
+                Ok(()) => return Ok(moving),
+                // The processes of a container that has just stopped may take a moment to be gone.
+                Err(error) => (error, node.timing.linger),
+            }
+        } else {
+            (starting(&dot.name, &flying), node.timing.in_flight)
+        };
+        drop(moving);
+        if begun.elapsed() >= patience {
+            return Err(problem);
+        }
+        tokio::time::sleep(node.timing.poll).await;
+    }
+}
+
+fn starting(dot: &DotName, flying: &[HandedOut]) -> NodeError {
+    NodeError::Starting {
+        dot: dot.clone(),
+        volumes: flying
+            .iter()
+            .map(|mount| mount.volume.to_string())
+            .collect(),
+    }
+}
+
+/// Closes the gate once what was handed out to follow the current branch has arrived: its containers are seen running then.
+/// One that is being started may ask for more mounts before that, so the gate stays open for it.
+pub(crate) async fn close_gate(
+    node: &Node,
+    dot: &DotName,
+) -> Result<OwnedRwLockWriteGuard<()>, NodeError> {
+    let deadline = Instant::now() + node.timing.in_flight;
+    loop {
+        let gate = node.locks.close_gate(dot).await;
+        let running = running(node, dot).await?;
+        let mut flying = node.mounts.in_flight(dot, &running).await?;
+        flying.retain(|mount| Scope::Unpinned.covers(mount));
+        if flying.is_empty() {
+            return Ok(gate);
+        }
+        drop(gate);
+        if Instant::now() >= deadline {
+            return Err(starting(dot, &flying));
+        }
+        tokio::time::sleep(node.timing.poll).await;
+    }
+}
+
+/// Fails if a process has one of the working copies, whether Docker shows its container or not.
+async fn refuse_users(
+    node: &Node,
+    dot: &Dot,
+    scope: Scope<'_>,
+    running: &[Inspected],
+) -> Result<(), NodeError> {
+    let users = running.iter().filter(|one| match scope {
+        Scope::Branch(branch) => one.uses(&dot.name, branch, &dot.current),
+        Scope::Unpinned => one.uses_unpinned(&dot.name),
+        Scope::All => one.uses_dot(&dot.name),
+    });
+    let containers = engine::names(users.map(|one| &one.container));
+    if !containers.is_empty() {
+        let what = match scope {
+            Scope::Branch(branch) => format!("branch {branch} of {}", dot.name),
+            Scope::Unpinned => format!("branch {} of {}", dot.current, dot.name),
+            Scope::All => format!("dot {}", dot.name),
+        };
+        return Err(NodeError::InUse { what, containers });
+    }
+    let branches: Vec<&BranchName> = match scope {
+        Scope::Branch(branch) => vec![branch],
+        Scope::Unpinned => vec![&dot.current],
+        Scope::All => dot.branches.keys().collect(),
+    };
+    let mut copies = HashMap::new();
+    for branch in branches {
+        copies.insert(working_copy(node, &dot.name, branch).await?, branch);
+    }
+    // Containers whose volumes are pinned go on while the current branch changes.
+    let goes_on =
+        |one: &&Inspected| matches!(scope, Scope::Unpinned) && !one.uses_unpinned(&dot.name);
+    let pinned: HashSet<u64> = running
+        .iter()
+        .filter(goes_on)
+        .filter_map(|one| one.mount_namespace)
+        .collect();
+    for seen in look(node).await? {
+        if pinned.contains(&seen.namespace) {
+            continue;
+        }
+        let folders = seen.mounts.iter().filter_map(|(_, folder)| *folder);
+        if let Some(branch) = folders
+            .filter_map(|folder| copies.get(&folder.subvolume))
+            .next()
+        {
+            return Err(NodeError::Unseen {
+                dot: dot.name.clone(),
+                branch: (*branch).clone(),
+                process: seen.process,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Who is affected by a switch, and in which order they stop and start.
+//!
+//! Compose writes what a service depends on into a label, from version 2 on. Version 1 does not, but creates containers in
+//! the order of their dependencies; so among those of one project, the age decides. Links, shared volumes and shared
+//! namespaces are dependencies for everyone.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use dotmesh_model::DotName;
+
+use crate::engine::Inspected;
+use crate::registry::ToStart;
+
+const PROJECT: &str = "com.docker.compose.project";
+const SERVICE: &str = "com.docker.compose.service";
+const DEPENDS_ON: &str = "com.docker.compose.depends_on";
+
+/// When a dependency is there, as Compose calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Condition {
+    Started,
+    Healthy,
+    CompletedSuccessfully,
+}
+
+/// What becomes of a container once it has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Afterwards {
+    Start,
+    StartAndPause,
+    /// Docker Swarm starts another one in its place.
+    ReplacedBySwarm,
+    /// It was started with `--rm`.
+    Removed,
+}
+
+/// One container of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) afterwards: Afterwards,
+    /// How long it may take to stop; `None`: without an end.
+    pub(crate) grace: Option<Duration>,
+    pub(crate) has_health_check: bool,
+    /// What has to be there before it is started, by the place in [`Plan::members`], all of them earlier ones. It stops before
+    /// they do.
+    pub(crate) after: Vec<(usize, Condition)>,
+}
+
+/// Containers to stop and to start, each after those that it depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) members: Vec<Member>,
+}
+
+/// Plans a switch of a dot: who follows its current branch, with all who have to restart along, and those whom an earlier
+/// switch has left stopped. `containers` are all that run, and those of `unfinished`.
+pub(crate) fn plan(dot: &DotName, containers: &[Inspected], unfinished: &[ToStart]) -> Plan {
+    let left = |one: &Inspected| unfinished.iter().any(|left| left.id == one.id);
+    let mut chosen: Vec<bool> = containers
+        .iter()
+        .map(|one| left(one) || one.state.is_active() && one.uses_unpinned(dot))
+        .collect();
+    // Whoever shares a namespace of a container loses it when that stops, and so on.
+    loop {
+        let more: Vec<usize> = (0..containers.len())
+            .filter(|&at| !chosen[at] && containers[at].state.is_active())
+            .filter(|&at| {
+                let others = containers.iter().zip(&chosen);
+                let mut restarted = others.filter(|(_, chosen)| **chosen);
+                restarted.any(|(other, _)| restarts_with(&containers[at], other))
+            })
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        for at in more {
+            chosen[at] = true;
+        }
+    }
+    let members = containers.iter().zip(chosen);
+    let members = members.filter_map(|(one, chosen)| chosen.then_some(one));
+    ordered(&members.collect::<Vec<_>>(), unfinished)
+}
+
+/// Plans the start of containers that shall run.
+pub(crate) fn plan_start(containers: &[Inspected], shall_run: &[ToStart]) -> Plan {
+    let members = containers.iter();
+    let members = members.filter(|one| shall_run.iter().any(|start| start.id == one.id));
+    ordered(&members.collect::<Vec<_>>(), shall_run)
+}
+
+/// Sorts containers so that each comes after those that it depends on. Of a cycle, which nobody can start in order, one
+/// dependency is left out.
+fn ordered(containers: &[&Inspected], unfinished: &[ToStart]) -> Plan {
+    let depends = |one: usize| -> HashMap<usize, Condition> {
+        (0..containers.len())
+            .filter(|other| *other != one)
+            .filter_map(|other| Some((other, depends_on(containers[one], containers[other])?)))
+            .collect()
+    };
+    let mut waiting: Vec<(usize, HashMap<usize, Condition>)> = (0..containers.len())
+        .map(|one| (one, depends(one)))
+        .collect();
+    let mut places: HashMap<usize, usize> = HashMap::new();
+    let mut plan = Plan::default();
+    while !waiting.is_empty() {
+        let is_ready =
+            |needs: &HashMap<usize, Condition>| needs.keys().all(|need| places.contains_key(need));
+        let ready = waiting.iter().position(|(_, needs)| is_ready(needs));
+        let (one, needs) = waiting.remove(ready.unwrap_or(0));
+        let mut after: Vec<(usize, Condition)> = needs
+            .into_iter()
+            .filter_map(|(need, condition)| Some((*places.get(&need)?, condition)))
+            .collect();
+        after.sort_unstable();
+        places.insert(one, plan.members.len());
+        plan.members
+            .push(member(containers[one], after, unfinished));
+    }
+    plan
+}
+
+fn member(one: &Inspected, after: Vec<(usize, Condition)>, unfinished: &[ToStart]) -> Member {
+    let paused_before = unfinished
+        .iter()
+        .any(|left| left.id == one.id && left.pause);
+    let afterwards = if one.is_swarm_task() {
+        Afterwards::ReplacedBySwarm
+    } else if one.removed_when_stopped {
+        Afterwards::Removed
+    } else if paused_before || one.state == crate::engine::State::Paused {
+        Afterwards::StartAndPause
+    } else {
+        Afterwards::Start
+    };
+    Member {
+        id: one.id.clone(),
+        name: one.name.clone(),
+        afterwards,
+        grace: one.grace,
+        has_health_check: one.health.is_some(),
+        after,
+    }
+}
+
+/// Whether a container has to restart when another one does.
+fn restarts_with(one: &Inspected, other: &Inspected) -> bool {
+    one.id != other.id
+        && (shares_namespace(one, other)
+            || compose_dependency(one, other).is_some_and(|dependency| dependency.restart))
+}
+
+fn shares_namespace(one: &Inspected, other: &Inspected) -> bool {
+    let mut targets = one
+        .namespaces
+        .iter()
+        .filter_map(|mode| mode.strip_prefix("container:"));
+    targets.any(|target| is_called(other, target))
+}
+
+fn is_called(container: &Inspected, target: &str) -> bool {
+    let target = target.trim_start_matches('/');
+    target == container.name || (target.len() >= 12 && container.id.starts_with(target))
+}
+
+fn depends_on(one: &Inspected, other: &Inspected) -> Option<Condition> {
+    if let Some(dependency) = compose_dependency(one, other) {
+        return Some(dependency.condition);
+    }
+    let named = |text: &String| is_called(other, text.split(':').next().unwrap_or_default());
+    let by_name = one.links.iter().any(named)
+        || one.volumes_from.iter().any(named)
+        || shares_namespace(one, other);
+    (by_name || is_younger_in_project(one, other)).then_some(Condition::Started)
+}
+
+struct Dependency {
+    condition: Condition,
+    restart: bool,
+}
+
+fn in_one_project(one: &Inspected, other: &Inspected) -> bool {
+    one.label(PROJECT).is_some() && one.label(PROJECT) == other.label(PROJECT)
+}
+
+/// What Compose's label says, for instance `db:service_healthy:true,cache:service_started:false`.
+fn compose_dependency(one: &Inspected, other: &Inspected) -> Option<Dependency> {
+    if !in_one_project(one, other) {
+        return None;
+    }
+    let service = other.label(SERVICE)?;
+    one.label(DEPENDS_ON)?.split(',').find_map(|text| {
+        let mut words = text.split(':');
+        (words.next()? == service).then(|| Dependency {
+            condition: match words.next() {
+                Some("service_healthy") => Condition::Healthy,
+                Some("service_completed_successfully") => Condition::CompletedSuccessfully,
+                _ => Condition::Started,
+            },
+            restart: words.next() == Some("true"),
+        })
+    })
+}
+
+fn is_younger_in_project(one: &Inspected, other: &Inspected) -> bool {
+    in_one_project(one, other) && one.label(DEPENDS_ON).is_none() && other.created < one.created
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! Looks after containers while the daemon runs: starts what could not be started, moves what runs on the wrong branch.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dotmesh_model::{DotName, VolumeName};
+
+use super::switch::{check, resume, unfinished};
+use crate::engine::{Change, Inspected, State};
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::ToStart;
+
+/// Part of the error that Docker keeps of a container whose mount was refused during a switch.
+pub(crate) const STARTS_LATER: &str = "Dotmesh starts this container when that is done";
+
+/// What this daemon is doing to a dot here, in errors of others.
+const DOING: &str = "brought to its branch";
+
+/// Runs until the daemon ends.
+pub(crate) async fn watch(node: Node) {
+    let mut changes = node.docker.changes();
+    let (first, longest) = node.timing.retry;
+    let mut pause = first;
+    loop {
+        let connected = next(&node, &mut changes, pause).await;
+        if connected && let Err(error) = welcome(&node).await {
+            tracing::warn!(%error, "what happened while Docker was away cannot be found out");
+        }
+        pause = match look(&node).await {
+            Ok(true) => node.timing.watch,
+            // Docker may be away: that is told by whoever needs it.
+            Ok(false) | Err(NodeError::Docker { .. }) if connected => first,
+            Ok(false) | Err(NodeError::Docker { .. }) => next_pause(pause, first, longest),
+            Err(error) => {
+                tracing::error!(%error, "containers cannot be looked after");
+                next_pause(pause, first, longest)
+            }
+        };
+    }
+}
+
+fn next_pause(pause: Duration, first: Duration, longest: Duration) -> Duration {
+    if pause > longest {
+        first
+    } else {
+        (pause * 2).min(longest)
+    }
+}
+
+/// Waits until there is something to look at. Returns whether Docker has come back.
+async fn next(
+    node: &Node,
+    changes: &mut tokio::sync::mpsc::Receiver<Change>,
+    pause: Duration,
+) -> bool {
+    let mut connected = tokio::select! {
+        change = changes.recv() => match change {
+            Some(change) => change == Change::Connected,
+            // Nobody tells of changes, as without a driver.
+            None => std::future::pending().await,
+        },
+        () = node.wake.notified() => false,
+        () = tokio::time::sleep(pause) => false,
+    };
+    // What comes at the same time is looked at once.
+    while let Ok(change) = changes.try_recv() {
+        connected |= change == Change::Connected;
+    }
+    connected
+}
+
+/// Looks at everything once. Returns whether nothing is left to do.
+pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
+    let mut containers = node.docker.list().await?;
+    containers.retain(|one| !one.uses.is_empty());
+    let inspected = node.docker.inspect(&containers).await?;
+    let mut chosen: BTreeMap<DotName, Vec<ToStart>> = BTreeMap::new();
+    for wrong in check::wrong(node, &inspected).await? {
+        if wrong.other_copy && !wrong.container.is_swarm_task() {
+            tracing::warn!(container = %wrong.container.name, reason = %wrong.reason, "a container runs on the wrong branch");
+            let start = to_start(
+                &wrong.container.id,
+                &wrong.container.name,
+                wrong.container.state,
+            );
+            chosen.entry(wrong.dot).or_default().push(start);
+        }
+    }
+    for one in inspected.iter().filter(|one| was_refused(one)) {
+        for used in &one.uses {
+            let start = to_start(&one.id, &one.name, one.state);
+            chosen
+                .entry(used.volume.dot.clone())
+                .or_default()
+                .push(start);
+        }
+    }
+    let mut done = true;
+    for (dot, containers) in chosen {
+        match node.locks.try_operation(&dot, DOING) {
+            // Looked at again, as what changes the dot may have dealt with it.
+            Some(_lock) if still_so(node, &containers).await? => {
+                resume::shall_run(node, &dot, containers).await?;
+            }
+            Some(_lock) => {}
+            None => done = false,
+        }
+    }
+    for dot in unfinished(node).await? {
+        match node.locks.try_operation(&dot, DOING) {
+            Some(_lock) => done &= resume::resume(node, &dot).await?,
+            None => done = false,
+        }
+    }
+    Ok(done)
+}
+
+fn to_start(id: &str, name: &str, state: State) -> ToStart {
+    ToStart {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        pause: state == State::Paused,
+        stopping_until: None,
+    }
+}
+
+/// Whether a container was not started because its mount was refused during a switch. Swarm tries again by itself.
+fn was_refused(one: &Inspected) -> bool {
+    !one.state.is_active() && one.error.contains(STARTS_LATER) && !one.is_swarm_task()
+}
+
+/// Whether some of these containers are still wrong or refused.
+async fn still_so(node: &Node, chosen: &[ToStart]) -> Result<bool, NodeError> {
+    let mut containers = node.docker.list().await?;
+    containers.retain(|one| chosen.iter().any(|start| start.id == one.id));
+    let inspected = node.docker.inspect(&containers).await?;
+    let wrong = check::wrong(node, &inspected).await?;
+    Ok(inspected.iter().any(was_refused) || wrong.iter().any(|wrong| wrong.other_copy))
+}
+
+/// Docker is there, for the first time or again: what it was about to start will not start, and what it could not start without
+/// this daemon shall.
+async fn welcome(node: &Node) -> Result<(), NodeError> {
+    let containers = node.docker.list().await?;
+    let mut dots: BTreeMap<DotName, Vec<ToStart>> = BTreeMap::new();
+    for used in containers.iter().flat_map(|one| &one.uses) {
+        know_volume(node, &used.volume).await?;
+    }
+    node.mounts.void_all().await?;
+    let mut idle = containers;
+    idle.retain(|one| !one.state.is_active() && !one.uses.is_empty());
+    for one in node.docker.inspect(&idle).await? {
+        // Docker went on without the driver, and keeps why.
+        if one.restarts_always && one.error.contains("volume") && !one.is_swarm_task() {
+            for used in &one.uses {
+                let start = to_start(&one.id, &one.name, one.state);
+                dots.entry(used.volume.dot.clone()).or_default().push(start);
+            }
+        }
+    }
+    for (dot, containers) in dots {
+        tracing::info!(%dot, count = containers.len(), "starting containers that waited for this daemon");
+        let _lock = node.locks.operation(&dot, DOING).await;
+        resume::shall_run(node, &dot, containers).await?;
+    }
+    Ok(())
+}
+
+/// Makes sure that the volumes of containers are known: the pool does not tell them to a registry that is rebuilt.
+async fn know_volume(node: &Node, volume: &VolumeName) -> Result<(), NodeError> {
+    if node.registry.find_dot(&volume.dot).await?.is_some() {
+        node.registry.add_volume(&volume.to_string()).await?;
+    }
+    Ok(())
+}

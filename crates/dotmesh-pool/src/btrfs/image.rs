@@ -172,7 +172,9 @@ fn mount(device: &Path, mountpoint: &Path) -> Result<(), PoolError> {
 /// The device that is mounted at a folder, if any.
 fn mounted_device(mountpoint: &Path) -> Result<Option<PathBuf>, PoolError> {
     let table = Path::new("/proc/self/mountinfo");
-    let mounts = std::fs::read_to_string(table).during("read", table)?;
+    // The paths of others' mounts need not be UTF-8.
+    let mounts = std::fs::read(table).during("read", table)?;
+    let mounts = String::from_utf8_lossy(&mounts);
     let mountpoint = mountpoint
         .canonicalize()
         .unwrap_or_else(|_| mountpoint.to_owned());

@@ -8,6 +8,7 @@ pub mod config;
 mod docker;
 mod error;
 mod hub_history;
+mod leftovers;
 mod locks;
 pub mod memory;
 mod node;

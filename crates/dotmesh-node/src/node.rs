@@ -9,6 +9,7 @@ use rand::Rng as _;
 use crate::config::Config;
 use crate::docker::Engine;
 use crate::error::NodeError;
+use crate::leftovers::Leftovers;
 use crate::locks::Locks;
 use crate::nodes::{Nodes, remove_database};
 use crate::registry::{Dot, Registry};
@@ -21,6 +22,7 @@ pub struct Node {
     pub(crate) nodes: Nodes,
     pub(crate) engine: Arc<Engine>,
     pub(crate) locks: Arc<Locks>,
+    pub(crate) leftovers: Arc<Leftovers>,
     pub(crate) config: Arc<Config>,
 }
 
@@ -41,6 +43,7 @@ impl Node {
             nodes,
             engine: Arc::new(engine),
             locks: Arc::default(),
+            leftovers: Arc::default(),
             config: Arc::new(config),
         })
     }

@@ -31,4 +31,4 @@ pub use btrfs::{BtrfsPlace, image::ImageSize};
 pub use driver::{Difference, Space, Touch, Usage};
 pub use error::PoolError;
 pub use layout::{DotFile, FormatFile};
-pub use pool::{Import, Pool, Replaced, Start, StoredDot};
+pub use pool::{DamagedDot, Dots, Import, Leftover, Pool, Replaced, Start, StoredDot};

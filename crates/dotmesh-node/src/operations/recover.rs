@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use dotmesh_model::{DotName, VolumeName};
+use dotmesh_model::{BranchName, DotName, VolumeName};
 
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::registry::Dot;
 
 /// How long to wait before Docker is asked again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -19,11 +20,26 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
         let Some(created) = &journal.created else {
             continue;
         };
-        if dot.current != *created && node.pool.has_branch(&dot.name, created).await? {
-            dot.branches.remove(created);
-            node.save(&dot).await?;
-            node.pool.delete_branch(&dot.name, created).await?;
+        if dot.current == *created {
+            continue;
         }
+        dot.branches.remove(created);
+        match undo_branch(node, &dot, created).await {
+            // One dot's folder must not keep the daemon from starting.
+            Err(NodeError::Pool(error)) => {
+                tracing::error!(dot = %dot.name, branch = %created, %error, "an interrupted switch is not undone");
+            }
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes a branch that a dot does not have any more.
+async fn undo_branch(node: &Node, dot: &Dot, branch: &BranchName) -> Result<(), NodeError> {
+    if node.pool.has_branch(&dot.name, branch).await? {
+        node.save(dot).await?;
+        node.pool.delete_branch(&dot.name, branch).await?;
     }
     Ok(())
 }

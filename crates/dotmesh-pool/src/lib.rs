@@ -14,7 +14,7 @@
 //!         data/SUBDOT/…                what containers mount
 //!     commits/ID/                      a snapshot: the same two, frozen
 //!     hub-history.json                 what hubs told of the history
-//! staging/                             being made; emptied at start
+//! staging/                             being made; moved to the trash at start
 //! incoming/                            commits being received; kept for a while when a transfer ends early
 //! trash/                               deleted, kept for a while
 //! ```

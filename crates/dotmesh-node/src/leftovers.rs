@@ -25,7 +25,7 @@ impl Leftovers {
             known.any(|known| known.path == leftover.path)
         };
         for new in now.iter().filter(|leftover| !is_known(leftover)) {
-            tracing::warn!(path = %new.path.display(), problem = new.problem, "cannot delete yet");
+            tracing::warn!(path = %new.path.display(), problem = new.problem, "cannot delete this yet, the daemon tries again later");
         }
         lists.leftovers = now;
     }

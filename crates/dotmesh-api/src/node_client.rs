@@ -102,6 +102,11 @@ impl NodeClient {
         self.get("dots").await
     }
 
+    /// What the daemon could not do by itself, a sentence each.
+    pub async fn problems(&self) -> Result<Vec<String>, ClientError> {
+        self.get("problems").await
+    }
+
     /// Creates an empty dot.
     pub async fn create_dot(&self, name: &DotName) -> Result<DotDetail, ClientError> {
         self.post("dots", &CreateDot { name: name.clone() }).await

@@ -28,6 +28,7 @@ use crate::operations::{
 pub(crate) fn router(node: Node) -> Router {
     Router::new()
         .route("/v1/version", get(get_version))
+        .route("/v1/problems", get(get_problems))
         .route("/v1/dots", get(get_dots).post(post_dots))
         .route(
             "/v1/dots/{namespace}/{dot}",
@@ -86,6 +87,24 @@ async fn get_version(State(node): State<Node>) -> Json<NodeVersion> {
         driver: node.config.driver(),
         pid: std::process::id(),
     })
+}
+
+/// What the daemon could not do by itself: what it can't delete yet, and dots that it can't read.
+async fn get_problems(State(node): State<Node>) -> Json<Vec<String>> {
+    let leftovers = node.leftovers.list().into_iter().map(|leftover| {
+        let path = leftover.path.display();
+        format!(
+            "{path} cannot be deleted yet, and is tried again: {}",
+            leftover.problem
+        )
+    });
+    let damaged = node.leftovers.damaged().into_iter().map(|dot| {
+        format!(
+            "dot {} is left out, as it cannot be read: {}",
+            dot.name, dot.problem
+        )
+    });
+    Json(leftovers.chain(damaged).collect())
 }
 
 async fn get_dots(State(node): State<Node>) -> Answer<Vec<DotSummary>> {

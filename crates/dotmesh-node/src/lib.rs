@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod events;
 mod hub_history;
+mod leftovers;
 mod locks;
 pub mod memory;
 mod mounts;

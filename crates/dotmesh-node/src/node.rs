@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::engine::{BollardEngine, Docker, Engine};
 use crate::error::NodeError;
+use crate::leftovers::Leftovers;
 use crate::locks::Locks;
 use crate::mounts::{Attach, Kernel, Mounts};
 use crate::nodes::{Nodes, remove_database};
@@ -30,6 +31,7 @@ pub struct Node {
     /// Has containers looked after at once.
     pub(crate) wake: Arc<Notify>,
     pub(crate) timing: Timing,
+    pub(crate) leftovers: Arc<Leftovers>,
     pub(crate) config: Arc<Config>,
 }
 
@@ -73,6 +75,7 @@ impl Node {
             problems: Arc::default(),
             wake: Arc::default(),
             timing,
+            leftovers: Arc::default(),
             config: Arc::new(config),
         })
     }

@@ -17,6 +17,7 @@ pub async fn run(config: Config) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("dotmeshd mounts its pool and so must run as root; try it with sudo");
     }
+    raise_file_limit();
     std::fs::create_dir_all(&config.root)
         .with_context(|| format!("create {}", config.root.display()))?;
     // Only root and Docker, which is root, get to what containers have written.
@@ -67,6 +68,20 @@ pub async fn run(config: Config) -> Result<()> {
         let _ = std::fs::remove_file(socket);
     }
     Ok(())
+}
+
+/// A push opens each folder above a file. With the usual limit of 1024, a few pushes of deep folders would leave no
+/// descriptor for anything else.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// One daemon per root: two would undo each other's work.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::driver::{Difference, Driver, Mode, Space, Usage};
 use crate::error::{During as _, PoolError};
 
+mod deletion;
 mod difference;
 pub(crate) mod image;
 mod ioctl;
@@ -125,18 +126,7 @@ impl Driver for Btrfs {
     }
 
     fn delete(&self, path: &Path) -> Result<(), PoolError> {
-        let (parent, name) = split(path);
-        let parent = open(parent)?;
-        match ioctl::destroy_subvolume(parent.as_fd(), name) {
-            // Anybody may create subvolumes inside a writable one, a container too.
-            Err(rustix::io::Errno::NOTEMPTY) => {
-                for nested in nested_subvolumes(path)? {
-                    self.delete(&nested)?;
-                }
-                ioctl::destroy_subvolume(parent.as_fd(), name).during("delete", path)
-            }
-            done => done.during("delete", path),
-        }
+        deletion::delete(path)
     }
 
     fn reclaim(&self) -> Result<(), PoolError> {
@@ -185,26 +175,4 @@ impl Driver for Btrfs {
             None => Ok(false),
         }
     }
-}
-
-/// Subvolumes directly or deeper inside one, those furthest in left to their own deletion.
-fn nested_subvolumes(path: &Path) -> Result<Vec<PathBuf>, PoolError> {
-    use std::os::unix::fs::MetadataExt as _;
-    let mut found = Vec::new();
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).during("read", &folder)? {
-            let entry = entry.during("read", &folder)?;
-            // Neither call follows symlinks, so this never leaves the subvolume.
-            if entry.file_type().during("read", &folder)?.is_dir() {
-                let inode = entry.metadata().during("look at", &folder)?.ino();
-                if inode == SUBVOLUME_INODE {
-                    found.push(entry.path());
-                } else {
-                    folders.push(entry.path());
-                }
-            }
-        }
-    }
-    Ok(found)
 }

@@ -20,6 +20,15 @@ pub enum PoolError {
     /// A folder or file of the pool is not what it should be.
     #[error("{path} is not as Dotmesh left it: {problem}")]
     Damaged { path: PathBuf, problem: String },
+    /// Something that a container made inside keeps it.
+    #[error("cannot delete {path}: the subvolume {inside} in it cannot be deleted")]
+    Kept {
+        path: PathBuf,
+        /// Where in `path` it is.
+        inside: String,
+        #[source]
+        source: io::Error,
+    },
     /// The pool was made by a newer Dotmesh.
     #[error(
         "the pool at {path} has format version {version}, this Dotmesh reads version {known}: upgrade it"
@@ -47,6 +56,17 @@ pub enum PoolError {
 }
 
 impl PoolError {
+    /// The message with those of its causes.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
     /// Wraps an I/O error with what was being done; a full disk becomes [`PoolError::Full`].
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -14,7 +14,7 @@
 //!         data/SUBDOT/…                what containers mount
 //!     commits/ID/                      a snapshot: the same two, frozen
 //!     hub-history.json                 what hubs told of the history
-//! staging/                             being made; emptied at start
+//! staging/                             being made; moved to the trash at start
 //! incoming/                            commits being received; kept for a while when a transfer ends early
 //! trash/                               deleted, kept for a while
 //! ```
@@ -33,4 +33,7 @@ pub use driver::{Difference, Space, Touch, Usage};
 pub use error::PoolError;
 pub use layout::{DotFile, FormatFile};
 pub use mount_table::{MountEntry, read_mount_table};
-pub use pool::{FolderId, Import, NewSubdot, OpenFolder, Pool, Replaced, Start, StoredDot};
+pub use pool::{
+    DamagedDot, Dots, FolderId, Import, Leftover, NewSubdot, OpenFolder, Pool, Replaced, Start,
+    StoredDot,
+};

@@ -5,7 +5,7 @@
 //! before the snapshot is taken, and so is part of it: no commit is without its record, and a working copy's own record says
 //! what its head is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +17,15 @@ use crate::driver::{Difference, Mode, Space, Usage};
 use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
-use crate::remove::remove;
 
 mod inner;
+mod trash;
 mod volumes;
 
+pub use trash::Leftover;
 pub use volumes::{FolderId, NewSubdot, OpenFolder};
 
-use inner::{Inner, discarded_at, names_in};
+use inner::{Inner, names_in, temporary};
 
 /// Working copies and snapshots on disk. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +51,24 @@ pub struct StoredDot {
     pub file: DotFile,
     /// Its branches and their heads.
     pub branches: Vec<(BranchName, CommitId)>,
+}
+
+/// All dots of the pool.
+#[derive(Debug, Default)]
+pub struct Dots {
+    /// Those that can be read.
+    pub whole: Vec<StoredDot>,
+    /// Those that cannot. They are left as they are.
+    pub damaged: Vec<DamagedDot>,
+}
+
+/// A dot whose description, or a working copy's record, cannot be read.
+#[derive(Debug, Clone)]
+pub struct DamagedDot {
+    /// Its name.
+    pub name: DotName,
+    /// What is wrong.
+    pub problem: String,
 }
 
 /// A commit that is being received: a writable copy of another, not yet visible.
@@ -142,7 +161,7 @@ impl Pool {
 
     /// Reads all dots, with their branches, from the folders alone, and throws away what was never finished. To be called
     /// before anything else works on them.
-    pub async fn dots(&self) -> Result<Vec<StoredDot>, PoolError> {
+    pub async fn dots(&self) -> Result<Dots, PoolError> {
         self.run(Inner::dots).await
     }
 
@@ -238,7 +257,7 @@ impl Pool {
     ) -> Result<Replaced, PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());
         self.run(move |inner| {
-            let fresh = inner.temporary(&inner.layout.staging());
+            let fresh = temporary(&inner.layout.staging());
             let from = inner.layout.commit(&dot, commit);
             inner.driver.snapshot(&from, &fresh, Mode::Writable)?;
             durable::exchange(&fresh, &inner.layout.branch(&dot, &branch))?;
@@ -365,8 +384,14 @@ impl Pool {
 
     /// Gives an import up for good: after this the next one begins anew.
     pub async fn discard_import(&self, import: Import) -> Result<(), PoolError> {
-        self.run(move |inner| remove(&*inner.driver, &import.folder))
-            .await
+        self.run(move |inner| {
+            // Not `throw_away`: if it stays, the next import would go on with it.
+            let to = temporary(&inner.layout.staging());
+            std::fs::rename(&import.folder, &to).during("delete", &import.folder)?;
+            inner.throw_away(&to);
+            Ok(())
+        })
+        .await
     }
 
     /// Makes a received commit visible: frozen, durable, in one step.
@@ -387,14 +412,9 @@ impl Pool {
                 inner.freeze(&import.folder, &snapshot, &record)?;
             }
             // To let go of all that it has in memory takes a while, for which nobody need wait.
-            let done_with = inner.temporary(&inner.layout.staging());
+            let done_with = temporary(&inner.layout.staging());
             std::fs::rename(&import.folder, &done_with).during("delete", &import.folder)?;
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = remove(&*inner.driver, &done_with) {
-                    // The next start empties the folder.
-                    tracing::warn!(error = &error as &dyn std::error::Error, "an import stays");
-                }
-            });
+            tokio::task::spawn_blocking(move || inner.remove_for_good(&done_with));
             Ok(())
         })
         .await
@@ -471,31 +491,25 @@ impl Pool {
         let data = self.volume_path(dot, branch, &Folder::Root);
         self.run(move |_| {
             let mut names = names_in(&data)?;
-            names.retain(|name| data.join(name).is_dir());
+            // What a container makes is never followed.
+            let is_folder = |path: &Path| {
+                std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+            };
+            names.retain(|name| is_folder(&data.join(name)));
             Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
         })
         .await
     }
 
-    /// Deletes for good what has been in the trash for longer than `grace`.
+    /// Deletes for good what has been in the trash for longer than `grace`. What cannot be deleted stays, as one of
+    /// [`Self::leftovers`], and is tried again at a later call.
     pub async fn empty_trash(&self, grace: Duration) -> Result<(), PoolError> {
-        self.run(move |inner| {
-            let trash = inner.layout.trash();
-            let mut removed = false;
-            for name in names_in(&trash)? {
-                let path = trash.join(name);
-                let moved = discarded_at(&path);
-                if moved.elapsed().is_ok_and(|age| age >= grace) {
-                    remove(&*inner.driver, &path)?;
-                    removed = true;
-                }
-            }
-            if removed {
-                inner.driver.reclaim()?;
-            }
-            Ok(())
-        })
-        .await
+        self.run(move |inner| inner.empty_trash(grace)).await
+    }
+
+    /// What was to be deleted and could not be, since the pool was opened.
+    pub async fn leftovers(&self) -> Result<Vec<Leftover>, PoolError> {
+        self.run(|inner| Ok(inner.list_leftovers())).await
     }
 }
 

@@ -8,12 +8,17 @@ use std::path::Path;
 
 use dotmesh_store::{Attributes, EntryName, Timestamp, Xattr};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RawMode, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, FileType, Gid, IFlags, Mode, OFlags, RawMode, Stat, Timespec, Timestamps, Uid,
+    XattrFlags,
 };
 use rustix::io::Errno;
 
 /// The largest list of names, and the largest value, that Linux gives for extended attributes.
 const MAX_XATTR: usize = 64 << 10;
+
+/// Where another subvolume is inside a snapshot, btrfs shows an empty directory of this number, and makes its
+/// attributes up.
+pub(crate) const STUB_INODE: u64 = 2;
 
 /// The extended attribute that is a directory's default ACL.
 pub(crate) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
@@ -49,9 +54,22 @@ pub(crate) fn show(path: &[u8]) -> String {
     if path.is_empty() {
         return "the root directory".to_owned();
     }
+    let text = String::from_utf8_lossy(path);
+    let length = text.chars().count();
+    if length > 2 * SHOWN_END {
+        let end = text.chars().skip(length - SHOWN_END).collect::<String>();
+        let start = text.chars().take(SHOWN_END).collect::<String>();
+        return format!("{}…{}", printable(&start), printable(&end));
+    }
+    printable(&text)
+}
+
+/// Of a longer path, so many characters are shown of each end.
+const SHOWN_END: usize = 200;
+
+fn printable(text: &str) -> String {
     // A name may hold anything; control characters would reach a terminal.
-    String::from_utf8_lossy(path)
-        .chars()
+    text.chars()
         .flat_map(|c| {
             if c.is_control() {
                 c.escape_default().collect::<Vec<_>>()
@@ -60,6 +78,43 @@ pub(crate) fn show(path: &[u8]) -> String {
             }
         })
         .collect()
+}
+
+/// Does something to a name in a directory. If a flag of the directory or of the name forbids it, as a container may
+/// set them and a snapshot keeps them, the flags are cleared, and it is done again.
+pub(crate) fn insist<T>(
+    at: BorrowedFd<'_>,
+    name: &[u8],
+    mut work: impl FnMut() -> rustix::io::Result<T>,
+) -> rustix::io::Result<T> {
+    match work() {
+        Err(Errno::PERM) if clear_flags(at) | clear_flags_of(at, name) => work(),
+        result => result,
+    }
+}
+
+/// Makes an open file or directory neither immutable nor append-only. Says whether it was one of these.
+pub(crate) fn clear_flags(open: BorrowedFd<'_>) -> bool {
+    let forbidding = IFlags::IMMUTABLE | IFlags::APPEND;
+    match rustix::fs::ioctl_getflags(open) {
+        Ok(flags) if flags.intersects(forbidding) => {
+            rustix::fs::ioctl_setflags(open, flags - forbidding).is_ok()
+        }
+        // Not every file system has them.
+        _ => false,
+    }
+}
+
+fn clear_flags_of(at: BorrowedFd<'_>, name: &[u8]) -> bool {
+    // Nothing else has such flags, and to open a device has consequences.
+    let has_flags = |stat: Stat| {
+        matches!(
+            file_type(&stat),
+            FileType::RegularFile | FileType::Directory
+        )
+    };
+    stat(at, name).is_ok_and(has_flags)
+        && open_file(at, name, OFlags::RDONLY).is_ok_and(|file| clear_flags(file.as_fd()))
 }
 
 /// Opens the top of a tree. Its path is the daemon's own and trusted.
@@ -426,7 +481,8 @@ pub(crate) fn remove(at: BorrowedFd<'_>, name: &EntryName) -> rustix::io::Result
     loop {
         let here = levels.last().map_or(at, |level| level.directory.as_fd());
         if let Some(name) = next {
-            match rustix::fs::unlinkat(here, name.as_bytes(), AtFlags::empty()) {
+            let unlink = || rustix::fs::unlinkat(here, name.as_bytes(), AtFlags::empty());
+            match insist(here, name.as_bytes(), unlink) {
                 Err(Errno::ISDIR) => {
                     let directory = open_directory(here, name.as_bytes())?;
                     let left = names(directory.as_fd())?;

@@ -124,6 +124,7 @@ pub async fn materialise<S: ObjectSource>(
         None => (None, None),
     };
     let directory = lock(disk::open_root(&target.into)?).await?;
+    disk::clear_flags(directory.as_fd());
     if target.base.is_none() && !target.resumed {
         let names =
             disk::names(directory.as_fd()).map_err(|errno| DiskError::new("list", b"", errno))?;

@@ -22,7 +22,13 @@ pub struct Args {
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let dots = context.node()?.dots().await?;
+    let node = context.node()?;
+    let (dots, problems) = tokio::join!(node.dots(), node.problems());
+    let dots = dots?;
+    // An older node tells of none.
+    for problem in problems.unwrap_or_default() {
+        context.ui.warning(&problem);
+    }
     if args.scripting {
         return context.ui.out(&for_scripts(&dots));
     }

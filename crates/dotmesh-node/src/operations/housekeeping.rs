@@ -21,6 +21,7 @@ pub(crate) async fn keep_house(node: Node) {
     let grace = Duration::from_secs(node.config.trash_grace);
     let mut ticks = tokio::time::interval(ROOM_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut emptying: Option<tokio::task::JoinHandle<()>> = None;
     for count in 0_u32.. {
         ticks.tick().await;
         let crowded = match node.pool.grow().await {
@@ -30,19 +31,30 @@ pub(crate) async fn keep_house(node: Node) {
                 true
             }
         };
-        let grace = if crowded { Duration::ZERO } else { grace };
-        let emptying = grace.is_zero() || count % ROOM_PER_TRASH == 0;
-        if emptying && let Err(error) = node.pool.empty_trash(grace).await {
-            tracing::warn!(%error, "the trash cannot be emptied");
+        let is_busy = emptying.as_ref().is_some_and(|task| !task.is_finished());
+        if is_busy || !(crowded || grace.is_zero() || count % ROOM_PER_TRASH == 0) {
+            continue;
         }
-        let age = if crowded {
-            Duration::ZERO
-        } else {
-            INCOMING_AGE
+        let (grace, age) = match crowded {
+            true => (Duration::ZERO, Duration::ZERO),
+            false => (grace, INCOMING_AGE),
         };
-        if emptying && let Err(error) = node.pool.forget_incoming(age).await {
-            tracing::warn!(%error, "what transfers left cannot be deleted");
-        }
+        // A container decides how much there is to delete: the pool has to grow meanwhile.
+        emptying = Some(tokio::spawn(empty(node.clone(), grace, age)));
+    }
+}
+
+async fn empty(node: Node, grace: Duration, age: Duration) {
+    // It goes into the trash.
+    if let Err(error) = node.pool.forget_incoming(age).await {
+        tracing::warn!(%error, "what transfers left cannot be deleted");
+    }
+    if let Err(error) = node.pool.empty_trash(grace).await {
+        tracing::warn!(%error, "the trash cannot be emptied");
+    }
+    match node.pool.leftovers().await {
+        Ok(leftovers) => node.leftovers.update(leftovers),
+        Err(error) => tracing::warn!(%error, "what cannot be deleted is not known"),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use dotmesh_model::{CommitId, CommitRecord, VolumeName};
-use dotmesh_pool::StoredDot;
+use dotmesh_pool::{DamagedDot, Dots, StoredDot};
 
 use crate::error::NodeError;
 use crate::hub_history::{HubCommit, HubHistory};
@@ -14,20 +14,35 @@ use crate::registry::{Branch, Dot, NewCommit};
 
 /// Makes the registry say what the pool says.
 pub(crate) async fn reconcile(node: &Node) -> Result<(), NodeError> {
-    let stored = node.pool.dots().await?;
+    let Dots {
+        whole: stored,
+        mut damaged,
+    } = node.pool.dots().await?;
     let ids: HashSet<&str> = stored.iter().map(|dot| dot.file.id.as_str()).collect();
     let rebuilding = node.registry.dots().await?.is_empty();
     for dot in node.registry.dots().await? {
-        if !ids.contains(dot.id.as_str()) {
+        // What is known of a damaged one helps to repair it.
+        let is_damaged = damaged.iter().any(|damaged| damaged.name == dot.name);
+        if !is_damaged && !ids.contains(dot.id.as_str()) {
             node.registry.delete_dot(&dot.id).await?;
         }
     }
     for dot in &stored {
-        reconcile_dot(node, dot).await?;
-        if rebuilding {
-            restore_volumes(node, dot).await?;
+        let mut done = reconcile_dot(node, dot).await;
+        if rebuilding && done.is_ok() {
+            done = restore_volumes(node, dot).await;
+        }
+        match done {
+            // One dot's folder must not keep the others from being there.
+            Err(NodeError::Pool(error)) => {
+                let (name, problem) = (dot.name.clone(), error.with_causes());
+                tracing::error!(dot = %name, problem, "a dot cannot be read");
+                damaged.push(DamagedDot { name, problem });
+            }
+            done => done?,
         }
     }
+    node.leftovers.set_damaged(damaged);
     Ok(())
 }
 
@@ -92,7 +107,13 @@ async fn reconcile_commits(node: &Node, dot: &Dot) -> Result<(), NodeError> {
 
     let mut found: HashMap<CommitId, NewCommit> = HashMap::new();
     for id in here.iter().copied().filter(|id| !history.contains(*id)) {
-        let bytes = node.pool.record(&dot.name, id).await?;
+        let bytes = match node.pool.record(&dot.name, id).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(dot = %dot.name, commit = %id, %error, "a commit's record cannot be read");
+                continue;
+            }
+        };
         match CommitRecord::decode(&bytes) {
             Ok(record) if record.id == id => {
                 let new = NewCommit {

@@ -1,7 +1,10 @@
 //! Takes back what a crash left in the pool of a switch that did not happen. The containers are `watch.rs`'s.
 
+use dotmesh_model::BranchName;
+
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::registry::Dot;
 
 /// Undoes the half of a switch that is in the pool. Called before anything else may use the dots.
 pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
@@ -13,12 +16,26 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
         let Some(created) = journal.created.take() else {
             continue;
         };
-        if dot.current != created && node.pool.has_branch(&dot.name, &created).await? {
+        if dot.current != created {
             dot.branches.remove(&created);
-            node.save(&dot).await?;
-            node.pool.delete_branch(&dot.name, &created).await?;
+            match undo_branch(node, &dot, &created).await {
+                // One dot's folder must not keep the daemon from starting.
+                Err(NodeError::Pool(error)) => {
+                    tracing::error!(dot = %dot.name, branch = %created, %error, "an interrupted switch is not undone");
+                }
+                done => done?,
+            }
         }
         node.registry.begin_switch(&journal).await?;
+    }
+    Ok(())
+}
+
+/// Removes a branch that a dot does not have any more.
+async fn undo_branch(node: &Node, dot: &Dot, branch: &BranchName) -> Result<(), NodeError> {
+    if node.pool.has_branch(&dot.name, branch).await? {
+        node.save(dot).await?;
+        node.pool.delete_branch(&dot.name, branch).await?;
     }
     Ok(())
 }

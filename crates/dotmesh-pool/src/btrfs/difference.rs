@@ -92,7 +92,7 @@ impl Difference {
     fn read(&mut self, since: u64, base_links: bool) -> Result<()> {
         let mut found: HashMap<u64, InodeItem> = HashMap::new();
         let mut known: HashMap<u64, Vec<Name>> = HashMap::new();
-        let mut bytes = 0;
+        let mut bytes = 0_u64;
         let snapshot = self.snapshot.as_fd();
         ioctl::search(snapshot, Search::since(since + 1), |item| match item.kind {
             INODE_ITEM => {
@@ -104,7 +104,9 @@ impl Difference {
             INODE_REF | INODE_EXTREF => {
                 known.entry(item.inode).or_default().extend(names_of(&item));
             }
-            EXTENT_DATA if ioctl::u64_at(item.body, 0) > since => bytes += data_length(item.body),
+            EXTENT_DATA if ioctl::u64_at(item.body, 0) > since => {
+                bytes = bytes.saturating_add(data_length(item.body));
+            }
             _ => {}
         })?;
         self.bytes = bytes;

@@ -1,24 +1,28 @@
-//! The few ioctls of btrfs and of loop devices that the driver needs.
+//! The few ioctls of btrfs and of loop devices that the driver needs, and `open_by_handle_at`.
 //!
 //! Layouts and numbers are those of the kernel's `linux/btrfs.h` and `linux/loop.h`, stable user interfaces.
-//! The crates that wrap them need libclang to build, which is a lot for six calls.
+//! The crates that wrap them need libclang to build, which is a lot for so few calls.
 #![expect(
     unsafe_code,
-    reason = "an ioctl takes a pointer whose layout the compiler cannot check"
+    reason = "these calls take pointers whose layout the compiler cannot check"
 )]
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::io::{Errno, Result};
-use rustix::ioctl::{NoArg, Setter, Updater, ioctl};
+use rustix::ioctl::{Getter, NoArg, Setter, Updater, ioctl};
+
+use super::items::ROOT_REF;
 
 const SYNC: u32 = 0x9408;
 const SUBVOL_CREATE: u32 = 0x5000_940e;
 const SNAP_CREATE_V2: u32 = 0x5000_9417;
 const SNAP_DESTROY: u32 = 0x5000_940f;
+const SUBVOL_GETFLAGS: u32 = 0x8008_9419;
+const SUBVOL_SETFLAGS: u32 = 0x4008_941a;
 const RESIZE: u32 = 0x5000_9403;
 const TREE_SEARCH_V2: u32 = 0xc070_9411;
 const GET_SUBVOL_INFO: u32 = 0x81f8_943c;
@@ -89,6 +93,72 @@ pub(super) fn destroy_subvolume(parent: BorrowedFd<'_>, child: &OsStr) -> Result
     unsafe { ioctl(parent, Setter::<SNAP_DESTROY, _>::new(args)) }
 }
 
+/// Makes a read-only subvolume writable. `top` is its top directory.
+pub(super) fn make_writable(top: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the number writes a `__u64`, of which any bytes are valid.
+    let flags: u64 = unsafe { ioctl(top, Getter::<SUBVOL_GETFLAGS, u64>::new()) }?;
+    if flags & FLAG_READ_ONLY == 0 {
+        return Ok(());
+    }
+    // SAFETY: the number takes a `__u64`, which the kernel only reads.
+    unsafe {
+        ioctl(
+            top,
+            Setter::<SUBVOL_SETFLAGS, u64>::new(flags & !FLAG_READ_ONLY),
+        )
+    }
+}
+
+/// `FILEID_BTRFS_WITHOUT_PARENT` of `linux/exportfs.h`.
+const HANDLE_TYPE: libc::c_int = 0x4d;
+
+/// The part of the kernel's `struct btrfs_fid` that a handle without a parent has: five words of four bytes.
+#[repr(C, packed)]
+struct FileId {
+    inode: u64,
+    subvolume: u64,
+    /// With zero, the kernel does not compare it with the inode's.
+    generation: u32,
+}
+
+/// `struct file_handle` with its bytes.
+#[repr(C)]
+struct FileHandle {
+    handle_bytes: libc::c_uint,
+    handle_type: libc::c_int,
+    id: FileId,
+}
+
+const _: () = assert!(size_of::<FileId>() == 20 && size_of::<FileHandle>() == 28);
+
+/// Opens a directory by its subvolume's id and its inode number, so its depth does not matter. `filesystem` is any
+/// open file of the filesystem. `ESTALE` and `ENOENT` say that there is no such directory.
+pub(super) fn open_directory(
+    filesystem: BorrowedFd<'_>,
+    subvolume: u64,
+    inode: u64,
+) -> Result<OwnedFd> {
+    let mut handle = FileHandle {
+        handle_bytes: 20,
+        handle_type: HANDLE_TYPE,
+        id: FileId {
+            inode,
+            subvolume,
+            generation: 0,
+        },
+    };
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let handle = std::ptr::from_mut(&mut handle).cast();
+    // SAFETY: the pointer leads to a `struct file_handle` that is followed by as many bytes as it states.
+    let opened = unsafe { libc::open_by_handle_at(filesystem.as_raw_fd(), handle, flags) };
+    if opened < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    }
+    // SAFETY: the kernel just opened this descriptor for us, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(opened) })
+}
+
 /// Writes everything out, and wakes the thread that takes deleted subvolumes apart. It would wake up by itself only
 /// twice a minute, and syncfs(2) does not wake it.
 pub(super) fn sync(root: BorrowedFd<'_>) -> Result<()> {
@@ -112,7 +182,7 @@ pub(super) fn reread_loop_size(device: &File) -> Result<()> {
     unsafe { ioctl(device, NoArg::<LOOP_SET_CAPACITY>::new()) }
 }
 
-/// When a subvolume was made and last changed, in transactions of the filesystem.
+/// A subvolume's id, and when it was made and last changed, in transactions of the filesystem.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SubvolumeInfo {
     pub(super) id: u64,
@@ -188,9 +258,14 @@ pub(super) struct Item<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// Which items of a subvolume's tree to look at.
+/// The filesystem's tree of subvolumes.
+const ROOT_TREE: u64 = 1;
+
+/// Which items of a tree to look at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Search {
+    /// The tree's number; 0 for that of the subvolume searched in.
+    tree: u64,
     /// The first and the last inode.
     inodes: (u64, u64),
     /// The first kind of item of the first inode, and the last of the last: those between come whatever they are.
@@ -203,6 +278,7 @@ impl Search {
     /// too: the caller looks at each item's own age.
     pub(super) fn since(since: u64) -> Self {
         Self {
+            tree: 0,
             inodes: (0, u64::MAX),
             kinds: (0, u32::MAX),
             since,
@@ -212,10 +288,24 @@ impl Search {
     /// The items of some kinds of one inode.
     pub(super) fn inode(inode: u64, first: u32, last: u32) -> Self {
         Self {
+            tree: 0,
             inodes: (inode, inode),
             kinds: (first, last),
             since: 0,
         }
+    }
+
+    /// The items of some kinds of one inode of another subvolume.
+    pub(super) fn inode_of(subvolume: u64, inode: u64, first: u32, last: u32) -> Self {
+        Self {
+            tree: subvolume,
+            ..Self::inode(inode, first, last)
+        }
+    }
+
+    /// The items that say which subvolumes are directly inside one.
+    pub(super) fn children(subvolume: u64) -> Self {
+        Self::inode_of(ROOT_TREE, subvolume, ROOT_REF, ROOT_REF)
     }
 }
 
@@ -226,7 +316,7 @@ pub(super) fn search(
     mut visit: impl FnMut(Item<'_>),
 ) -> Result<()> {
     let mut args = Box::new(SearchArgs {
-        tree_id: 0,
+        tree_id: search.tree,
         min_objectid: search.inodes.0,
         max_objectid: search.inodes.1,
         min_offset: 0,

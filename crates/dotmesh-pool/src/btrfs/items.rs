@@ -7,6 +7,7 @@ pub(super) const INODE_ITEM: u32 = 1;
 pub(super) const INODE_REF: u32 = 12;
 pub(super) const INODE_EXTREF: u32 = 13;
 pub(super) const EXTENT_DATA: u32 = 108;
+pub(super) const ROOT_REF: u32 = 156;
 
 const INLINE: u8 = 0;
 const REGULAR: u8 = 1;
@@ -75,6 +76,15 @@ pub(super) fn extended_names(mut body: &[u8]) -> Vec<Name> {
         body = &body[end..];
     }
     names
+}
+
+/// The name of a subvolume, from a `ROOT_REF` item: a `btrfs_root_ref`, then the name.
+pub(super) fn subvolume_name(body: &[u8]) -> Option<Name> {
+    let end = 18 + usize::from(u16_at(body, 16));
+    Some(Name {
+        parent: u64_at(body, 0),
+        name: body.get(18..end)?.into(),
+    })
 }
 
 /// The data in a `btrfs_file_extent_item`; holes have none.

@@ -57,19 +57,19 @@ impl SizeCache {
 fn changed_after(folder: &File, since: u64) -> rustix::io::Result<u64> {
     let mut bytes = 0;
     ioctl::search(folder.as_fd(), Search::since(since + 1), |item| {
-        bytes += changed_bytes(&item, since);
+        bytes = u64::saturating_add(bytes, changed_bytes(&item, since));
     })?;
     Ok(bytes)
 }
 
 /// The size, and what changed after a transaction, in one look at everything.
 fn whole_usage(folder: &File, since: u64, ignored: u64) -> rustix::io::Result<Usage> {
-    let (mut size, mut dirty) = (0, 0);
+    let (mut size, mut dirty) = (0_u64, 0_u64);
     ioctl::search(folder.as_fd(), Search::since(0), |item| {
         if item.kind == INODE_ITEM && item.inode != ignored {
-            size += u64_at(item.body, 24);
+            size = size.saturating_add(u64_at(item.body, 24));
         }
-        dirty += changed_bytes(&item, since);
+        dirty = dirty.saturating_add(changed_bytes(&item, since));
     })?;
     Ok(Usage { size, dirty })
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use dotmesh_model::names::Namespace;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
 
-use super::StoredDot;
+use super::trash::Leftovers;
+use super::{DamagedDot, Dots, StoredDot};
 use crate::driver::{Driver, Mode, Usage};
 use crate::durable;
 use crate::error::{During as _, PoolError};
@@ -30,6 +31,7 @@ pub(super) struct Inner {
     pub(super) mounted: (String, PathBuf),
     /// Imports under way.
     receiving: Mutex<HashSet<PathBuf>>,
+    pub(super) leftovers: Leftovers,
 }
 
 impl Inner {
@@ -47,14 +49,12 @@ impl Inner {
             std::fs::create_dir_all(&folder).during("create", &folder)?;
         }
         if !layout.empty().exists() {
-            let making = layout.staging().join("empty");
-            if making.exists() {
-                remove(&*driver, &making)?;
-            }
+            let making = temporary(&layout.staging());
             driver.create(&making)?;
             let data = making.join(DATA);
             std::fs::create_dir(&data).during("create", &data)?;
             driver.snapshot(&making, &layout.empty(), Mode::Frozen)?;
+            remove(&*driver, &making)?;
         }
         let format = match read_json::<FormatFile>(&layout.format())? {
             Some(format) if format.version == FORMAT_VERSION => format,
@@ -74,21 +74,23 @@ impl Inner {
                 format
             }
         };
-        // What was being made when the last run ended was never visible.
-        for name in names_in(&layout.staging())? {
-            remove(&*driver, &layout.staging().join(name))?;
-        }
         // Others on this machine must not enter: a set-user-id program of a container would run for them.
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(layout.root(), owner_only).during("close", layout.root())?;
         let (mount, below) = mount_of(layout.root())?.unwrap_or_default();
-        Ok(Self {
+        let inner = Self {
             mounted: (mount.filesystem, mount.root.join(below)),
             layout,
             driver,
             node: format.node,
             receiving: Mutex::default(),
-        })
+            leftovers: Leftovers::default(),
+        };
+        // What was being made when the last run ended was never visible.
+        for name in names_in(&inner.layout.staging())? {
+            inner.throw_away(&inner.layout.staging().join(name));
+        }
+        Ok(inner)
     }
 
     pub(super) fn receiving(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
@@ -107,7 +109,7 @@ impl Inner {
         let mut folder = self.layout.incoming().join(format!("{commit}-{base}"));
         if !self.receiving().insert(folder.clone()) {
             // Another transfer receives the same; this one cannot be resumed.
-            folder = self.temporary(&self.layout.staging());
+            folder = temporary(&self.layout.staging());
             self.receiving().insert(folder.clone());
         }
         let begin = || {
@@ -133,61 +135,81 @@ impl Inner {
             // Held, so that no import begins with it meanwhile.
             let receiving = self.receiving();
             if !receiving.contains(&folder) && is_older(&folder, age) {
-                remove(&*self.driver, &folder)?;
+                self.throw_away(&folder);
             }
         }
         Ok(())
     }
 
-    pub(super) fn dots(&self) -> Result<Vec<StoredDot>, PoolError> {
-        let mut dots = Vec::new();
+    /// A dot that cannot be read is in the second list, and keeps none of the others.
+    pub(super) fn dots(&self) -> Result<Dots, PoolError> {
+        let mut dots = Dots::default();
         for namespace in names_in(&self.layout.dots())? {
             let Ok(namespace) = namespace.parse::<Namespace>() else {
                 continue;
             };
-            for name in names_in(&self.layout.dots().join(namespace.as_str()))? {
+            let folder = self.layout.dots().join(namespace.as_str());
+            let names = names_in(&folder).unwrap_or_else(|error| {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "a namespace's folder cannot be read");
+                Vec::new()
+            });
+            for name in names {
                 let Ok(name) = DotName::new(namespace.clone(), &name) else {
                     continue;
                 };
-                let Some(file) = read_json(&self.layout.dot_file(&name))? else {
-                    // A clone that ended early, and may be gone on with.
-                    let draft = self.layout.dot(&name);
-                    if is_older(&self.layout.commits(&name), DRAFT_AGE) {
-                        self.discard(&draft)?;
+                match self.read_dot(&name) {
+                    Ok(dot) => dots.whole.extend(dot),
+                    Err(error) => {
+                        let problem = error.with_causes();
+                        tracing::error!(dot = %name, problem, "a dot is left out: it cannot be read");
+                        dots.damaged.push(DamagedDot { name, problem });
                     }
-                    continue;
-                };
-                let mut branches = Vec::new();
-                for branch in names_in(&self.layout.branches(&name))? {
-                    let Ok(branch) = branch.parse() else { continue };
-                    let head = self.head(&name, &branch)?;
-                    branches.push((branch, head));
                 }
-                dots.push(StoredDot {
-                    name,
-                    file,
-                    branches,
-                });
             }
         }
         Ok(dots)
     }
 
-    pub(super) fn clear_draft(&self, dot: &DotName, keep: &[CommitId]) -> Result<(), PoolError> {
-        let remove_others = |folder: PathBuf, keep: &dyn Fn(&str) -> bool| {
-            for name in names_in(&folder)?.iter().filter(|name| !keep(name)) {
-                remove(&*self.driver, &folder.join(name))?;
+    fn read_dot(&self, name: &DotName) -> Result<Option<StoredDot>, PoolError> {
+        let Some(file) = read_json(&self.layout.dot_file(name))? else {
+            // A clone that ended early, and may be gone on with.
+            if is_older(&self.layout.commits(name), DRAFT_AGE) {
+                self.throw_away(&self.layout.dot(name));
             }
-            Ok(())
+            return Ok(None);
         };
-        remove_others(self.layout.branches(dot), &|_| false)?;
-        remove_others(self.layout.commits(dot), &|name| {
-            name.parse().is_ok_and(|id| keep.contains(&id))
-        })
+        let mut branches = Vec::new();
+        for branch in names_in(&self.layout.branches(name))? {
+            let Ok(branch) = branch.parse() else { continue };
+            let head = self.head(name, &branch)?;
+            branches.push((branch, head));
+        }
+        Ok(Some(StoredDot {
+            name: name.clone(),
+            file,
+            branches,
+        }))
+    }
+
+    /// A commit that stays would be taken for one that is received later under its id, so that is an error.
+    pub(super) fn clear_draft(&self, dot: &DotName, keep: &[CommitId]) -> Result<(), PoolError> {
+        let branches = self.layout.branches(dot);
+        for name in names_in(&branches)? {
+            self.throw_away(&branches.join(name));
+        }
+        let commits = self.layout.commits(dot);
+        let mut done = Ok(());
+        for name in names_in(&commits)? {
+            if !name.parse().is_ok_and(|id| keep.contains(&id)) {
+                done = done.and(remove(&*self.driver, &commits.join(name)));
+            }
+        }
+        done
     }
 
     pub(super) fn create_dot(&self, dot: &DotName, file: &DotFile) -> Result<(), PoolError> {
-        let making = self.temporary(&self.layout.staging());
+        let making = temporary(&self.layout.staging());
         for folder in ["branches", "commits"] {
             let folder = making.join(folder);
             std::fs::create_dir_all(&folder).during("create", &folder)?;
@@ -197,7 +219,13 @@ impl Inner {
             .snapshot(&self.layout.empty(), &branch, Mode::Writable)?;
         write_json(&making.join("dot.json"), file)?;
         let path = self.layout.dot(dot);
-        if path.exists() && !self.layout.dot_file(dot).exists() {
+        if path.exists() {
+            if self.layout.dot_file(dot).exists() {
+                return Err(PoolError::Damaged {
+                    path,
+                    problem: "it is there, although the registry does not know it".to_owned(),
+                });
+            }
             // What a clone left that ended early.
             self.discard(&path)?;
         }
@@ -251,24 +279,22 @@ impl Inner {
         std::fs::rename(&new, &path).during("write", &path)?;
         self.driver.snapshot(working, snapshot, Mode::Frozen)
     }
+}
 
-    /// A path that is not in use, in a folder of the pool.
-    pub(super) fn temporary(&self, folder: &Path) -> PathBuf {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let count = NEXT.fetch_add(1, Ordering::Relaxed);
-        folder.join(format!("{}-{count}", now.as_nanos()))
-    }
+/// A path that is not in use, in a folder of the pool.
+pub(super) fn temporary(folder: &Path) -> PathBuf {
+    folder.join(unused_name())
+}
 
-    /// Moves something to the trash and returns where it is there.
-    pub(super) fn discard(&self, path: &Path) -> Result<PathBuf, PoolError> {
-        let to = self.temporary(&self.layout.trash());
-        durable::rename(path, &to)?;
-        Ok(to)
-    }
+/// A name that nothing of the pool has, with the time in front.
+pub(super) fn unused_name() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{count}", now.as_nanos())
 }
 
 fn is_older(folder: &Path, age: Duration) -> bool {
@@ -282,15 +308,6 @@ fn touch(folder: &Path) -> Result<File, PoolError> {
     let opened = File::open(folder).during("open", folder)?;
     opened.set_times(now).during("write", folder)?;
     Ok(opened)
-}
-
-/// When something was moved to the trash, as its name there says.
-pub(super) fn discarded_at(path: &Path) -> SystemTime {
-    let nanos = path
-        .file_name()
-        .and_then(|name| name.to_str()?.split('-').next()?.parse::<u64>().ok())
-        .unwrap_or_default();
-    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
 }
 
 /// The names in a folder, sorted; none when it does not exist. Names that are not text are not ours.

@@ -9,7 +9,7 @@ use dotmesh_model::{BranchName, DotName, SubdotName};
 use rustix::fs::{CWD, Mode as Permissions, OFlags, RenameFlags, ResolveFlags};
 
 use super::Pool;
-use super::inner::{Inner, names_in};
+use super::inner::{Inner, names_in, temporary};
 use crate::error::{During as _, PoolError};
 use crate::layout::DATA;
 use crate::mount_table::MountEntry;
@@ -120,8 +120,8 @@ impl Pool {
     ) -> Result<NewSubdot, PoolError> {
         let working = self.inner.layout.branch(dot, branch);
         let subdot = subdot.clone();
-        self.run(move |inner| {
-            let folder = inner.temporary(&working);
+        self.run(move |_| {
+            let folder = temporary(&working);
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             let folder = working.join(format!("{FILLING}{name}"));
             std::fs::create_dir(&folder).during("create", &folder)?;

@@ -25,7 +25,7 @@ async fn dots_branches_and_commits_are_read_back_from_the_folders() {
 
     let again = world.open().await;
     assert_eq!(again.node(), pool.node());
-    let dots = again.dots().await.unwrap();
+    let dots = again.dots().await.unwrap().whole;
     assert_eq!(dots.len(), 1);
     assert_eq!(
         dots[0].branches,
@@ -83,7 +83,7 @@ async fn what_was_received_is_there_at_the_next_start() {
     pool.begin_dot(&draft).await.unwrap();
 
     let again = world.open().await;
-    let dots = again.dots().await.unwrap();
+    let dots = again.dots().await.unwrap().whole;
     let names: Vec<_> = dots.into_iter().map(|dot| dot.name).collect();
     assert_eq!(names, std::slice::from_ref(&world.dot));
     let import = again.begin_import(&world.dot, root, commit).await.unwrap();
@@ -196,4 +196,52 @@ async fn what_a_container_puts_in_place_of_a_subdot_is_not_followed() {
             .unwrap_err();
         assert!(error.to_string().contains("is not a folder"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_damaged_dot_is_left_out_and_keeps_no_other() {
+    let world = World::new();
+    let pool = world.open().await;
+    let file = DotFile {
+        id: "e".repeat(32),
+        current: world.master.clone(),
+        origins: std::collections::BTreeMap::new(),
+    };
+    world.create_dot(&pool).await;
+    for name in ["description", "record"] {
+        pool.create_dot(&name.parse().unwrap(), &file)
+            .await
+            .unwrap();
+    }
+    let dots = world.path("pool/dots");
+    std::fs::write(dots.join("admin/description/dot.json"), "{").unwrap();
+    let record = dots.join("admin/record/branches/master/commit.json");
+    std::fs::write(&record, "no record").unwrap();
+    std::fs::write(dots.join("stray"), "a file in place of a namespace").unwrap();
+
+    let found = world.open().await.dots().await.unwrap();
+    assert_eq!(found.whole.len(), 1);
+    assert_eq!(found.whole[0].name, world.dot);
+    let names: Vec<_> = found.damaged.iter().map(|dot| dot.name.name()).collect();
+    assert_eq!(names, ["description", "record"]);
+    let problem = &found.damaged[0].problem;
+    assert!(problem.contains("is not as Dotmesh left it"), "{problem}");
+    // Nothing new takes its place.
+    let error = pool
+        .create_dot(&"description".parse().unwrap(), &file)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("it is there"), "{error}");
+}
+
+#[tokio::test]
+async fn a_link_is_no_subdot() {
+    let world = World::new();
+    let pool = world.open().await;
+    world.create_dot(&pool).await;
+    world.subdot(&pool).await;
+    let data = pool.volume_path(&world.dot, &world.master, &Folder::Root);
+    std::os::unix::fs::symlink("/etc", data.join("link")).unwrap();
+    let subdots = pool.subdots(&world.dot, &world.master).await.unwrap();
+    assert_eq!(subdots.len(), 1, "{subdots:?}");
 }

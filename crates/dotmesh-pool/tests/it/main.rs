@@ -1,5 +1,7 @@
 //! The pool through its public surface, on real btrfs: what a crash leaves, and where a pool may be.
 
 mod crashes;
+mod deletion;
+mod nasty;
 mod places;
 mod world;

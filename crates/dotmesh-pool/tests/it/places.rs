@@ -87,7 +87,7 @@ async fn a_blank_device_is_formatted_once_and_one_with_data_is_left_alone() {
     rustix::mount::unmount(&mountpoint, rustix::mount::UnmountFlags::empty()).unwrap();
     let again = world.open_at(place).await;
     assert_eq!(world.head(&again).await, CommitId::ROOT);
-    assert_eq!(again.dots().await.unwrap().len(), 1);
+    assert_eq!(again.dots().await.unwrap().whole.len(), 1);
 
     let foreign = Device::new(&world.path("foreign.img"));
     let made = Command::new("mkfs.ext4")
@@ -105,4 +105,28 @@ async fn a_blank_device_is_formatted_once_and_one_with_data_is_left_alone() {
         error.contains("it holds a filesystem of type ext4"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_mount_of_somebody_elses_at_a_path_that_is_no_text_is_passed_over() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    use std::os::unix::ffi::OsStrExt as _;
+    let world = World::new();
+    let odd = world.path("odd").join(std::ffi::OsStr::from_bytes(b"\xff"));
+    std::fs::create_dir_all(&odd).unwrap();
+    mount("none", &odd, "tmpfs", MountFlags::empty(), None).unwrap();
+    let opened = Pool::open(
+        BtrfsPlace::Image {
+            file: world.path("pool.img"),
+            mountpoint: world.path("pool"),
+            size: ImageSize {
+                initial: 256 << 20,
+                limit: 256 << 20,
+            },
+        },
+        "0".repeat(16),
+    )
+    .await;
+    unmount(&odd, UnmountFlags::DETACH).unwrap();
+    opened.expect("the pool opens");
 }

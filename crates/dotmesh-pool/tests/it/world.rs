@@ -86,7 +86,8 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let table = String::from_utf8_lossy(&table);
         let folder = self.folder.path().display().to_string();
         for mountpoint in table
             .lines()

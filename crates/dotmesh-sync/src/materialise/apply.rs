@@ -135,7 +135,8 @@ impl Worker<'_> {
                     ..new
                 });
                 let at = self.cursor.enter(&directory)?;
-                disk::apply(Handle::Open(at), &attributes, new).map_err(|errno| {
+                let apply = || disk::apply(Handle::Open(at), &attributes, new);
+                disk::insist(at, b".", apply).map_err(|errno| {
                     DiskError::new("set the attributes of", &directory.path(b""), errno).into()
                 })
             }
@@ -203,13 +204,15 @@ fn special(
     let name = name.as_bytes();
     if let InodeKind::Symlink { target } = &inode.kind {
         if !there {
-            rustix::fs::symlinkat(&**target, at, name)?;
+            disk::insist(at, name, || rustix::fs::symlinkat(&**target, at, name))?;
         }
         return disk::apply(Handle::Symlink { at, name }, &inode.attributes, new);
     }
     let mode = Mode::RUSR | Mode::WUSR;
     if !there {
-        rustix::fs::mknodat(at, name, FileType::Fifo, mode, 0)?;
+        disk::insist(at, name, || {
+            rustix::fs::mknodat(at, name, FileType::Fifo, mode, 0)
+        })?;
     }
     let new = new.map(|new| disk::New {
         mode: new.mode & 0o600,
@@ -264,5 +267,7 @@ fn link(
         }
     }
     // Without a flag, linkat does not follow a symlink either.
-    rustix::fs::linkat(above, last, at, name.as_bytes(), AtFlags::empty())
+    let name = name.as_bytes();
+    let link = || rustix::fs::linkat(above, last, at, name, AtFlags::empty());
+    disk::insist(at, name, || disk::insist(above, last, link))
 }

@@ -95,7 +95,13 @@ impl Directory {
             make_directory(above, name, self.place, resumed)?;
             *made = true;
         }
-        drop(made);
+        let opened = disk::open_directory(above, name.as_bytes())?;
+        if self.place != Place::Ours || rustix::fs::fstat(&opened)?.st_ino != disk::STUB_INODE {
+            return Ok(opened);
+        }
+        // Nothing can be made in it. Its attributes are set at the end, as those of all that change.
+        disk::remove(above, name)?;
+        make(above, name)?;
         disk::open_directory(above, name.as_bytes())
     }
 }
@@ -126,7 +132,12 @@ fn make_directory(
     } else if place == Place::Taken {
         disk::remove(at, name)?;
     }
-    rustix::fs::mkdirat(at, name.as_bytes(), Mode::RWXU)
+    make(at, name)
+}
+
+fn make(at: BorrowedFd<'_>, name: &EntryName) -> rustix::io::Result<()> {
+    let name = name.as_bytes();
+    disk::insist(at, name, || rustix::fs::mkdirat(at, name, Mode::RWXU))
 }
 
 /// A thread's way through the directories.

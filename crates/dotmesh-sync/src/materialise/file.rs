@@ -113,7 +113,8 @@ impl File {
     }
 
     fn open_regular(&self, at: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
-        let file = disk::open_file(at, self.name.as_bytes(), OFlags::RDWR)?;
+        let name = self.name.as_bytes();
+        let file = disk::insist(at, name, || disk::open_file(at, name, OFlags::RDWR))?;
         if disk::file_type(&rustix::fs::fstat(&file)?) == FileType::RegularFile {
             Ok(file)
         } else {
@@ -140,7 +141,10 @@ impl File {
     fn create(&self, at: BorrowedFd<'_>, local: &Local) -> rustix::io::Result<(OwnedFd, Made)> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(RawMode::from(self.first_mode()));
-        let file = rustix::fs::openat(at, self.name.as_bytes(), flags | OFlags::CLOEXEC, mode)?;
+        let name = self.name.as_bytes();
+        let file = disk::insist(at, name, || {
+            rustix::fs::openat(at, name, flags | OFlags::CLOEXEC, mode)
+        })?;
         let copied = self
             .same_as
             .is_some_and(|hash| local.copy_file(hash, self.size, file.as_fd()));
@@ -173,7 +177,9 @@ impl File {
     fn separate(&self, at: BorrowedFd<'_>) -> rustix::io::Result<()> {
         let shared = self.open_regular(at)?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let own = rustix::fs::openat(at, ".", flags, Mode::RUSR | Mode::WUSR)?;
+        let own = disk::insist(at, self.name.as_bytes(), || {
+            rustix::fs::openat(at, ".", flags, Mode::RUSR | Mode::WUSR)
+        })?;
         // Without the bytes they are fetched again.
         let _ = disk::copy(shared.as_fd(), own.as_fd(), self.size);
         disk::remove(at, &self.name)?;

@@ -22,12 +22,8 @@ use super::content::{File, OldFile, content};
 use super::files::{Files, Promise};
 use super::output::Output;
 use super::{NodeCache, SealError, Sealed, SealedBase, Sockets};
-use crate::disk::{self, DiskError, Handle};
+use crate::disk::{self, DiskError, Handle, STUB_INODE};
 use crate::progress::Progress;
-
-/// Where another subvolume is inside a snapshot, btrfs shows an empty directory of this number, and makes its
-/// attributes up.
-const STUB_INODE: u64 = 2;
 
 /// So many entries of a directory wait for their files at a time.
 const WAITING: usize = 64;

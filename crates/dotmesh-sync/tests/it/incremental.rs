@@ -363,3 +363,35 @@ fn a_subvolume_inside_is_an_empty_directory_each_time() {
     std::fs::write(line.live().join("beside"), "beside").expect("write");
     line.commit();
 }
+
+#[test]
+fn files_come_into_a_folder_that_was_a_subvolume_here() {
+    let world = World::new();
+    let mut line = world.line();
+    let nested = line.live().join("nested");
+    let made = std::process::Command::new("btrfs")
+        .args(["subvolume", "create"])
+        .arg(&nested)
+        .output();
+    assert!(made.expect("btrfs").status.success());
+    line.commit();
+    let sealed = line.sealed.as_ref().expect("sealed").root;
+
+    // Elsewhere it is a folder like any other.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    crate::round_trip::make(&line.objects, sealed, None, elsewhere.path());
+    for name in ["one", "two", "three"] {
+        std::fs::write(elsewhere.path().join("nested").join(name), name).expect("write");
+    }
+    let target = crate::round_trip::seal_into(&mut line.objects, elsewhere.path());
+    let begin = world
+        .pool
+        .begin_import(&line.dot, line.head, CommitId::from_bytes([9; 16]));
+    let import = world.runtime.block_on(begin).expect("an import");
+    let base = dotmesh_sync::Base {
+        root: sealed,
+        data: world.pool.commit_data(&line.dot, line.head),
+    };
+    crate::round_trip::make(&line.objects, target, Some(base), &import.data());
+    assert_eq!(crate::round_trip::seal_only(&import.data()), target);
+}

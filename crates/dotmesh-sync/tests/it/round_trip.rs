@@ -255,3 +255,114 @@ fn sockets_are_passed_over_and_devices_refused() {
         assert_eq!(error, "null is a device node: Dotmesh keeps none");
     }
 }
+
+#[test]
+fn what_flags_protect_in_the_base_is_changed_all_the_same() {
+    use rustix::fs::IFlags;
+    let temp = tempfile::tempdir().expect("a folder");
+    let [base, wanted, into] = ["base", "wanted", "into"].map(|name| temp.path().join(name));
+    for folder in [&base, &wanted] {
+        for name in ["still", "frozen", "log", "gone/deep", "becomes-a-file"] {
+            std::fs::create_dir_all(folder.join(name)).expect("create");
+        }
+        for name in [
+            "still/file",
+            "frozen/file",
+            "log/log",
+            "gone/deep/file",
+            "file",
+        ] {
+            std::fs::write(folder.join(name), "one").expect("write");
+        }
+    }
+    std::fs::remove_dir_all(wanted.join("gone")).expect("remove");
+    std::fs::remove_dir(wanted.join("becomes-a-file")).expect("remove");
+    std::fs::write(wanted.join("becomes-a-file"), "two").expect("write");
+    for name in ["frozen/file", "log/log", "file", "frozen/new"] {
+        std::fs::write(wanted.join(name), "two").expect("write");
+    }
+    std::fs::hard_link(wanted.join("still/file"), wanted.join("frozen/link")).expect("link");
+    std::os::unix::fs::symlink("file", wanted.join("frozen/symlink")).expect("symlink");
+    std::fs::create_dir(wanted.join("log/folder")).expect("create");
+    let copied = Command::new("cp").arg("-a").args([&base, &into]).status();
+    assert!(copied.expect("cp").success());
+    let flag = |name: &str, flags| {
+        let file = std::fs::File::open(into.join(name)).expect("open");
+        let others = rustix::fs::ioctl_getflags(&file)?;
+        rustix::fs::ioctl_setflags(&file, others | flags)
+    };
+    // Where there are no such flags, there is nothing to test.
+    if flag("file", IFlags::IMMUTABLE).is_err() {
+        return;
+    }
+    for name in [
+        "frozen/file",
+        "gone/deep/file",
+        "gone/deep",
+        "gone",
+        "frozen",
+        "still/file",
+    ] {
+        flag(name, IFlags::IMMUTABLE).expect("flag");
+    }
+    for name in ["log/log", "log", "becomes-a-file"] {
+        flag(name, IFlags::APPEND).expect("flag");
+    }
+    flag("", IFlags::IMMUTABLE).expect("flag");
+
+    let mut objects = MemoryObjects::default();
+    let root = seal_into(&mut objects, &base);
+    let target = seal_into(&mut objects, &wanted);
+    let base = Some(Base { root, data: base });
+    make(&objects, target, base, &into);
+    assert_eq!(describe(&into), describe(&wanted));
+    assert_eq!(seal_only(&into), target);
+}
+
+/// Makes folders inside each other, however long their path gets. Returns the innermost.
+fn deep(folder: &Path, levels: usize) -> std::os::fd::OwnedFd {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, folder, flags, Mode::empty()).expect("open");
+    let name = "a-folder-with-a-name-of-thirty-bytes";
+    for _ in 0..levels {
+        mkdirat(&at, name, Mode::RWXU).expect("create");
+        at = openat(&at, name, flags, Mode::empty()).expect("open");
+    }
+    at
+}
+
+#[test]
+fn a_folder_that_is_too_deep_is_named() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let edge = deep(temp.path(), 255);
+    let mut objects = MemoryObjects::default();
+    let root = seal_into(&mut objects, temp.path());
+    let copy = tempfile::tempdir().expect("a folder");
+    make(&objects, root, None, copy.path());
+    assert_eq!(seal_only(copy.path()), root);
+
+    let inside = std::path::PathBuf::from(format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&edge)
+    ));
+    for levels in [1, 3000] {
+        drop(deep(&inside.join("."), levels));
+        let (mut nowhere, progress) = (NullSink, Arc::default());
+        let sealing = seal_directory(temp.path(), None, None, &mut nowhere, &progress);
+        let error = runtime()
+            .block_on(sealing)
+            .expect_err("too deep")
+            .to_string();
+        let start = "a-folder-with-a-name-of-thirty-bytes/a-folder";
+        assert!(error.starts_with(start), "{error}");
+        assert!(
+            error.ends_with("is in more than 256 directories"),
+            "{error}"
+        );
+        assert!(error.len() < 500, "{} bytes", error.len());
+        runtime().block_on(measure(temp.path())).expect("measure");
+        std::fs::remove_dir_all(inside.join("a-folder-with-a-name-of-thirty-bytes"))
+            .expect("remove");
+    }
+}

@@ -186,8 +186,10 @@ fn remove_dead_socket(path: &Path) -> Result<()> {
 }
 
 fn unmount_below(root: &Path) -> Result<()> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")
+    // The paths of others' mounts need not be UTF-8.
+    let table = std::fs::read("/proc/self/mountinfo")
         .map_err(|error| CliError::failed("cannot read /proc/self/mountinfo").caused_by(error))?;
+    let table = String::from_utf8_lossy(&table);
     for place in mounts_below(&table, root) {
         rustix::mount::unmount(&place, rustix::mount::UnmountFlags::empty()).map_err(|error| {
             CliError::failed(format!("cannot unmount {}", place.display()))

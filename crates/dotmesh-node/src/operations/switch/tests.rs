@@ -184,7 +184,7 @@ impl Bench {
                 "{what}: {name} ran, does not run and is not named"
             );
         }
-        let stored = self.node.pool.dots().await.unwrap();
+        let stored = self.node.pool.dots().await.unwrap().whole;
         let known = self.node.registry.dot(&self.dot()).await.unwrap();
         let branches: Vec<_> = stored[0]
             .branches

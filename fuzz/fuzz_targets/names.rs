@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use dotmesh_model::names::MAX_NAME_LENGTH;
+use dotmesh_model::names::{MAX_NAME_LENGTH, MAX_SPELLING_LENGTH};
 use dotmesh_model::size::{format_size, parse_size};
 use dotmesh_model::{
     BranchName, CommitId, DotName, History, Namespace, ObjectHash, Revision, SubdotName, UserName,
@@ -17,7 +17,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     for name in [
         is_shown_as_written::<Namespace>(text),
-        is_shown_as_written::<BranchName>(text),
         is_shown_as_written::<SubdotName>(text),
         is_shown_as_written::<UserName>(text),
         comes_back::<DotName>(text).map(|dot| dot.full().replacen('/', "", 1)),
@@ -29,6 +28,13 @@ fuzz_target!(|text: &str| {
             name.bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
         );
+    }
+    if is_shown_as_written::<BranchName>(text).is_some() {
+        is_spelled(&text.parse().expect("it was read before"));
+    }
+    if let Ok(branch) = BranchName::from_spelling(text) {
+        assert_eq!(branch.spelling(), text);
+        is_spelled(&branch);
     }
     is_shown_as_written::<CommitId>(text);
     is_shown_as_written::<ObjectHash>(text);
@@ -53,6 +59,22 @@ fuzz_target!(|text: &str| {
         assert_eq!(parse_size(&size.to_string()), Ok(size));
     }
 });
+
+/// A spelling is a safe file name, URL segment and part of a volume's name, and stands for its name alone.
+fn is_spelled(branch: &BranchName) {
+    let spelling = branch.spelling();
+    assert!((1..=MAX_SPELLING_LENGTH).contains(&spelling.len()) && !spelling.starts_with('-'));
+    assert!(
+        spelling
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-~".contains(&b))
+    );
+    for written in [&spelling, branch.as_str()] {
+        assert_eq!(BranchName::from_address(written).as_ref(), Ok(branch));
+    }
+    let volume: VolumeName = format!("app@{spelling}.db").parse().expect("a volume");
+    assert_eq!(volume.pinned.as_ref(), Some(branch));
+}
 
 fn comes_back<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) -> Option<T> {
     let value: T = text.parse().ok()?;

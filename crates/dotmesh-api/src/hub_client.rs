@@ -145,7 +145,7 @@ impl HubClient {
         dot: &DotName,
         reference: &Reference,
     ) -> Result<ResolvedRef, ClientError> {
-        let path = format!("dots/{}/refs/{reference}", dot.full());
+        let path = format!("dots/{}/refs/{}", dot.full(), reference.spelling());
         client::json(&self.server(), self.get(&path)).await
     }
 

@@ -1,8 +1,10 @@
 //! The addresses of a hub's pages: what people paste, and what they are given to pass on.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use dotmesh_model::names::SpellingFlaw;
 use dotmesh_model::{BranchName, CommitId, DotName, InvalidName};
 
 use crate::hub_address::HubAddress;
@@ -20,14 +22,39 @@ pub struct DotPage {
 
 /// A word that names a state of a dot: a branch, a tag, or a commit by its id or the first digits of it.
 ///
-/// It follows the grammar of names, which ids do, too. What it stands for the hub knows.
+/// It follows the grammar of branches' names, which ids do, too. What it stands for the hub knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference(BranchName);
 
+impl Reference {
+    /// The name or the digits.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// As a segment of an address.
+    pub fn spelling(&self) -> Cow<'_, str> {
+        self.0.spelling()
+    }
+}
+
+/// Reads a name as it is, or its spelling.
 impl FromStr for Reference {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        text.parse().map(Self)
+        BranchName::from_address(text).map(Self)
+    }
+}
+
+impl From<BranchName> for Reference {
+    fn from(name: BranchName) -> Self {
+        Self(name)
+    }
+}
+
+impl From<CommitId> for Reference {
+    fn from(id: CommitId) -> Self {
+        Self(id.to_string().parse().expect("digits are a name"))
     }
 }
 
@@ -84,12 +111,17 @@ impl DotPage {
         let reference = match (segments.next(), segments.next()) {
             (None | Some("graph" | "activity" | "settings"), _)
             | (Some("commits" | "tree" | "raw" | "archive"), None) => None,
-            (Some("commit" | "commits" | "tree" | "raw" | "archive"), Some(word)) => {
-                Some(word.parse()?)
+            (Some("commits"), Some(word)) => {
+                // Nothing comes after the name, so it may have its slashes.
+                let parts: Vec<_> = std::iter::once(word).chain(segments).collect();
+                Some(decode(&parts.join("/"))?.parse()?)
+            }
+            (Some("commit" | "tree" | "raw" | "archive"), Some(word)) => {
+                Some(decode(word)?.parse()?)
             }
             (Some("compare"), Some(states)) => {
                 let (from, to) = states.split_once("...").unwrap_or((states, ""));
-                let (from, to) = (cut(from), cut(to));
+                let (from, to) = (cut(&name_of(from)), cut(&name_of(to)));
                 return Err(NotADotPage::TwoStates { from, to });
             }
             (Some(segment), _) => {
@@ -117,7 +149,42 @@ pub fn of_dot(hub: &HubAddress, dot: &DotName) -> String {
 
 /// The page with the commits of a branch.
 pub fn of_branch(hub: &HubAddress, dot: &DotName, branch: &BranchName) -> String {
-    format!("{hub}/{}/commits/{branch}", dot.full())
+    format!("{hub}/{}/commits/{}", dot.full(), branch.spelling())
+}
+
+/// A segment without percent-encoding, as browsers do to what is not ASCII.
+fn decode(segment: &str) -> Result<String, InvalidName> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = match after {
+            [high, low, after @ ..] if *first == b'%' => {
+                digits(*high, *low).map(|byte| (byte, after))
+            }
+            _ => None,
+        };
+        let (byte, after) = escaped.unwrap_or((*first, after));
+        bytes.push(byte);
+        rest = after;
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(_) => Err(InvalidName::Spelling {
+            text: cut(segment),
+            flaw: SpellingFlaw::NotText,
+        }),
+    }
+}
+
+fn digits(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte| char::from(byte).to_digit(16);
+    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+}
+
+/// A side of a comparison, for people.
+fn name_of(segment: &str) -> String {
+    let name = decode(segment).ok().and_then(|text| text.parse().ok());
+    name.map_or_else(|| segment.to_owned(), |name: Reference| name.to_string())
 }
 
 fn no_dot(text: &str) -> NotADotPage {
@@ -176,6 +243,30 @@ mod tests {
             ("/alice/app/tree/0123abcd/x", "alice/app at 0123abcd"),
             ("/alice/app/commit/0123ABCD", "alice/app at 0123ABCD"),
             ("//alice//app//commit//0123abcd", "alice/app at 0123abcd"),
+            (
+                "/alice/app/commits/feature~2flogin?from=0123abcd",
+                "alice/app at feature/login",
+            ),
+            (
+                "/alice/app/commits/feature%2Flogin",
+                "alice/app at feature/login",
+            ),
+            (
+                "/alice/app/commits/feature/login/",
+                "alice/app at feature/login",
+            ),
+            (
+                "/alice/app/tree/feature~2flogin/a/b",
+                "alice/app at feature/login",
+            ),
+            (
+                "/alice/app/tree/feature%2flogin/a/b",
+                "alice/app at feature/login",
+            ),
+            ("/alice/app/commits/v1.2", "alice/app at v1.2"),
+            ("/alice/app/commits/v1~2e2", "alice/app at v1.2"),
+            ("/alice/app/tree/gr%C3%BCn", "alice/app at grün"),
+            ("/alice/app/tree/100%/x", "alice/app at 100%"),
         ];
         for (path, expected) in table {
             assert_eq!(
@@ -206,6 +297,11 @@ mod tests {
             ("https://hub.example.com/alice/app/compare", "Unknown"),
             ("https://hub.example.com/alice/app/commit", "Unknown"),
             ("https://hub.example.com/alice/app/wiki", "Unknown"),
+            ("https://hub.example.com/alice/app/commits/a~2", "Name"),
+            ("https://hub.example.com/alice/app/commits/a~2F", "Name"),
+            ("https://hub.example.com/alice/app/commits/%ff", "Name"),
+            ("https://hub.example.com/alice/app/commits/a%00", "Name"),
+            ("https://hub.example.com/alice/app/commits/a/../b", "Name"),
             ("https://hub.example.com/alice/app/commit/-0", "Name"),
             ("https://hub.example.com/alice/app/commits/--force", "Name"),
             ("https://hub.example.com/alice/app/tree/..", "Name"),
@@ -233,11 +329,14 @@ mod tests {
         let hub: HubAddress = "http://127.0.0.1:8180".parse().expect("an address");
         let dot: DotName = "admin/app".parse().expect("a name");
         let id: CommitId = ID.parse().expect("an id");
-        let branch = BranchName::master();
+        let branch: BranchName = "feature/v1.2/ü".parse().expect("a name");
         let parsed = |text: &str| DotPage::parse(text).expect("a page");
         for (text, reference) in [
             (permalink(&hub, &dot, id), ID.parse().ok()),
-            (of_branch(&hub, &dot, &branch), "master".parse().ok()),
+            (
+                of_branch(&hub, &dot, &branch),
+                "feature/v1.2/ü".parse().ok(),
+            ),
             (of_dot(&hub, &dot), None),
         ] {
             let page = DotPage {

@@ -13,6 +13,7 @@ use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use dotmesh_api::hub::MAX_HASHES;
 use dotmesh_api::hub_client;
+use dotmesh_api::page::Reference;
 use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
@@ -65,7 +66,7 @@ pub struct WebhookPath(pub WebhookId);
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryPath(pub DeliveryId);
 
-/// The reference in a path: `{reference}`, a branch, a tag or the beginning of a commit's id.
+/// The reference in a path: `{reference}`, a branch, a tag or the beginning of a commit's id, as it was written.
 #[derive(Debug, Clone)]
 pub struct RefPath(pub String);
 
@@ -73,9 +74,9 @@ pub struct RefPath(pub String);
 #[derive(Debug, Clone)]
 pub struct ComparePath {
     /// What was.
-    pub from: String,
+    pub from: Reference,
     /// What is.
-    pub to: String,
+    pub to: Reference,
 }
 
 /// The upload in a path: `{upload}`, as the client names it.
@@ -110,14 +111,16 @@ impl<S: Send + Sync> FromRequestParts<S> for OwnerPath {
 impl<S: Send + Sync> FromRequestParts<S> for BranchPath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
-        Ok(Self(segment(parts, state, "branch").await?.parse()?))
+        let branch = segment(parts, state, "branch").await?;
+        Ok(Self(BranchName::from_address(&branch)?))
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for TagPath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
-        Ok(Self(segment(parts, state, "tag").await?.parse()?))
+        let tag = segment(parts, state, "tag").await?;
+        Ok(Self(BranchName::from_address(&tag)?))
     }
 }
 
@@ -164,11 +167,12 @@ impl<S: Send + Sync> FromRequestParts<S> for ComparePath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
         let range = segment(parts, state, "range").await?;
-        // No name has a dot.
+        // No name has two dots in a row, or one at an end.
         let (from, to) = range.split_once("...").ok_or(HubError::NoSuchAddress)?;
+        let DotPath(dot) = DotPath::from_request_parts(parts, state).await?;
         Ok(Self {
-            from: from.to_owned(),
-            to: to.to_owned(),
+            from: reference(&dot, from)?,
+            to: reference(&dot, to)?,
         })
     }
 }
@@ -178,6 +182,14 @@ impl<S: Send + Sync> FromRequestParts<S> for UploadPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
         Ok(Self(segment(parts, state, "upload").await?))
     }
+}
+
+/// Reads a name or the digits of an id. What cannot be one stands for nothing.
+pub fn reference(dot: &DotName, text: &str) -> Result<Reference, HubError> {
+    text.parse().map_err(|_| HubError::NoSuchRef {
+        dot: dot.clone(),
+        reference: text.chars().take(80).collect(),
+    })
 }
 
 async fn segment<S: Send + Sync>(

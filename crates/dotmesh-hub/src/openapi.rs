@@ -29,6 +29,8 @@ use crate::router;
 mod parameters;
 mod refusals;
 
+use parameters::OwnName;
+
 pub use refusals::{OfAnyone, OfChange, OfLookup, OfObjects, OfUser, OfView};
 
 /// What the operations are about, in the order in which people get to know them.
@@ -108,6 +110,9 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
     );
     document.security = Some(credentials());
     let components = document.components.get_or_insert_with(Components::new);
+    components
+        .schemas
+        .insert(OwnName::name().into_owned(), OwnName::schema());
     describe_problems(components);
     for (name, scheme) in schemes() {
         components.add_security_scheme(name, scheme);

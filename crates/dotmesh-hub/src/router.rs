@@ -158,7 +158,7 @@ fn pages() -> Routes {
             get(pages::commits::get_default),
         )
         .route(
-            "/{namespace}/{dot}/commits/{branch}",
+            "/{namespace}/{dot}/commits/{*branch}",
             get(pages::commits::get),
         )
         .route("/{namespace}/{dot}/compare", get(pages::compare::choose))

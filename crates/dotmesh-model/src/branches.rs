@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::CommitId;
-use crate::names::{BranchName, MAX_NAME_LENGTH};
+use crate::names::BranchName;
+
+/// The longest name that is made up, in bytes: earlier versions take names of so many.
+const MAX_LENGTH: usize = 64;
 
 /// Where a branch was started from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +22,10 @@ pub struct Origin {
 /// A long branch name is cut, so that the result is a name in its turn.
 pub fn diverged_name(branch: &BranchName, now: jiff::Timestamp) -> BranchName {
     let stamp = now.strftime("-DIVERGED-%Y-%m-%dT%H-%M-%SZ").to_string();
-    let mut name = branch.as_str().to_owned();
-    name.truncate(MAX_NAME_LENGTH - stamp.len());
-    (name + &stamp)
+    let name = branch.as_str();
+    let end = name.floor_char_boundary(MAX_LENGTH - stamp.len());
+    let name = name[..end].trim_end_matches(['/', '.']);
+    format!("{name}{stamp}")
         .parse()
-        .expect("a cut name with a stamp of letters, digits and dashes")
+        .expect("the beginning of a name, and a stamp of letters, digits and dashes")
 }

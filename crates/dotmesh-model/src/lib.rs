@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no randomness. Whoever holds one of these types holds a valid value.
 
+pub mod branch_name;
 pub mod branches;
 pub mod commit;
 pub mod history;

@@ -1,12 +1,17 @@
-//! Names of dots, branches, subdots and users, parsed once at the boundary.
+//! Names of dots, subdots and users, parsed once at the boundary.
 //!
 //! A name is 1 to 64 letters, digits, `_`, `-`; it is therefore always a safe file name and a safe
-//! URL segment. Names starting with `-` are refused, as no command line could take them.
+//! URL segment. Names starting with `-` are refused, as no command line could take them. Names of branches are in
+//! [`crate::branch_name`].
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use crate::branch_name::{
+    BranchFlaw, BranchName, MAX_BRANCH_LENGTH, MAX_SPELLING_LENGTH, SpellingFlaw,
+};
 
 /// The longest name, in bytes.
 pub const MAX_NAME_LENGTH: usize = 64;
@@ -22,12 +27,27 @@ pub enum InvalidName {
         "invalid {what} '{name}': use 1 to {MAX_NAME_LENGTH} letters, digits, '_' or '-', not starting with '-'"
     )]
     Malformed { what: &'static str, name: String },
+    /// Not a branch's name in git either.
+    #[error(
+        "invalid branch name '{name}': {flaw}; use a name that git takes, such as feature/login or v1.2"
+    )]
+    Branch { name: String, flaw: BranchFlaw },
+    /// A `~` in it, and not the spelling of a branch's name.
+    #[error(
+        "'{text}' does not spell a branch name: {flaw}; '/' is spelled ~2f and '.' ~2e, as in feature~2flogin"
+    )]
+    Spelling { text: String, flaw: SpellingFlaw },
     /// More than one `/` in a dot's name.
     #[error("a dot is named NAMESPACE/DOT or just DOT, got '{name}'")]
     DotForm { name: String },
     /// A volume's name does not follow `[NAMESPACE/]DOT[@BRANCH][.SUBDOT]`.
     #[error("volume names must be of the form [NAMESPACE/]DOT[@BRANCH][.SUBDOT], got '{name}'")]
     VolumeForm { name: String },
+    /// Several dots after the `@` of a volume's name.
+    #[error(
+        "volume names must be of the form [NAMESPACE/]DOT[@BRANCH][.SUBDOT], got '{name}': write a '.' in BRANCH as ~2e, as in app@v1~2e2.db"
+    )]
+    VolumeBranch { name: String },
 }
 
 pub(crate) fn check(what: &'static str, name: &str) -> Result<(), InvalidName> {
@@ -91,10 +111,6 @@ name_type!(
     Namespace, "namespace"
 );
 name_type!(
-    /// A branch: a named line of commits with its own working copy.
-    BranchName, "branch name"
-);
-name_type!(
     /// A named folder of a dot, one per store.
     SubdotName, "subdot name"
 );
@@ -117,13 +133,6 @@ impl Default for Namespace {
 impl From<UserName> for Namespace {
     fn from(user: UserName) -> Self {
         Self(user.0)
-    }
-}
-
-impl BranchName {
-    /// The branch every dot starts with.
-    pub fn master() -> Self {
-        Self("master".to_owned())
     }
 }
 

@@ -44,7 +44,13 @@ text_schema!(
     "^[0-9a-f]{64}$",
     "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
 );
-text_schema!(BranchName, "The name of a branch or a tag.", NAME, "master");
+text_schema!(
+    BranchName,
+    "The name of a branch or a tag, at most 200 bytes. The grammar is git's: parts between single slashes, of which none \
+     begins with a dot or ends with `.lock`; no `..`, no `@{`, no dot at the end.",
+    r"^[^\x00-\x20\x7f~^:?*\[\\/.-][^\x00-\x20\x7f~^:?*\[\\]{0,199}$",
+    "feature/login"
+);
 text_schema!(UserName, "The name of an account.", NAME, "alice");
 text_schema!(
     DotName,

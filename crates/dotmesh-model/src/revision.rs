@@ -42,8 +42,8 @@ impl FromStr for Revision {
         };
         let end = text.find(['^', '~']).unwrap_or(text.len());
         let (base, mut suffix) = text.split_at(end);
-        let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if base.is_empty() || !base.chars().all(name) {
+        // The grammar of branches' names has `HEAD` and ids in it.
+        if base.parse::<BranchName>().is_err() {
             return Err(malformed());
         }
         let mut up: usize = 0;

@@ -1,4 +1,6 @@
 //! The grammar of Docker volume names: `[NAMESPACE/]DOT[@BRANCH][.SUBDOT]`.
+//!
+//! `BRANCH` is spelled, as in `app@feature~2flogin.db`; a name without a `.` or a `@` may stand as it is, too.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,16 +33,30 @@ impl FromStr for VolumeName {
         let form = || InvalidName::VolumeForm {
             name: text.chars().take(240).collect(),
         };
-        let (rest, subdot) = match text.split_once('.') {
+        let (dot, after) = match text.split_once('@') {
+            Some((dot, _)) if dot.contains('.') => (text, None),
+            Some((_, after)) if after.contains('@') => return Err(form()),
+            Some((dot, after)) => (dot, Some(after)),
             None => (text, None),
-            Some((_, subdot)) if subdot.contains('.') => return Err(form()),
-            Some((rest, subdot)) => (rest, Some(subdot)),
         };
-        let (dot, branch) = match rest.split_once('@') {
-            None => (rest, None),
-            Some((_, branch)) if branch.contains('@') => return Err(form()),
-            Some((dot, branch)) => (dot, Some(branch)),
+        let (dot, branch, subdot) = match after {
+            None => {
+                let (dot, subdot) = split_subdot(dot);
+                (dot, None, subdot)
+            }
+            Some(after) => {
+                let (branch, subdot) = split_subdot(after);
+                (dot, Some(branch), subdot)
+            }
         };
+        if subdot.is_some_and(|subdot| subdot.contains('.')) {
+            return Err(match branch {
+                None => form(),
+                Some(_) => InvalidName::VolumeBranch {
+                    name: text.chars().take(240).collect(),
+                },
+            });
+        }
         let folder = match subdot {
             None => Folder::Subdot(SubdotName::default_subdot()),
             Some("__root__") => Folder::Root,
@@ -48,9 +64,16 @@ impl FromStr for VolumeName {
         };
         Ok(Self {
             dot: dot.parse()?,
-            pinned: branch.map(str::parse).transpose()?,
+            pinned: branch.map(BranchName::from_address).transpose()?,
             folder,
         })
+    }
+}
+
+fn split_subdot(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('.') {
+        None => (text, None),
+        Some((rest, subdot)) => (rest, Some(subdot)),
     }
 }
 
@@ -58,7 +81,7 @@ impl fmt::Display for VolumeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.dot)?;
         if let Some(branch) = &self.pinned {
-            write!(f, "@{branch}")?;
+            write!(f, "@{}", branch.spelling())?;
         }
         match &self.folder {
             Folder::Root => f.write_str(".__root__"),

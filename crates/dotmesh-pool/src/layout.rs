@@ -99,7 +99,7 @@ impl Layout {
     }
 
     pub(crate) fn branch(&self, dot: &DotName, branch: &BranchName) -> PathBuf {
-        self.branches(dot).join(branch.as_str())
+        self.branches(dot).join(&*branch.spelling())
     }
 
     pub(crate) fn commits(&self, dot: &DotName) -> PathBuf {

@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, requires = "create", conflicts_with = "commit")]
     clean: bool,
 
-    /// The branch
+    /// The branch; a new one may have any name that git takes, such as feature/login
     #[arg(value_name = "BRANCH")]
     branch: BranchName,
 

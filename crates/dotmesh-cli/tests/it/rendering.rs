@@ -187,6 +187,8 @@ fn a_clone_may_leave_the_remote_out() {
     assert_snapshot!(check("hub bob/app master"), @r#"(Some("hub"), "bob/app", Some("master"))"#);
     assert_snapshot!(check("app"), @r#"(None, "app", None)"#);
     assert_snapshot!(check("bob/app master"), @r#"(None, "bob/app", Some("master"))"#);
+    assert_snapshot!(check("app@feature/login"), @r#"(None, "app@feature/login", None)"#);
+    assert_snapshot!(check("hub bob/app feature/login"), @r#"(Some("hub"), "bob/app", Some("feature/login"))"#);
     assert_snapshot!(check("hbu app"), @r#"(Some("hbu"), "app", None)"#);
     assert_snapshot!(check("hub"), @r"
     Error: Please specify which dot to clone from 'hub'
@@ -232,7 +234,11 @@ fn an_address_finds_its_remote() {
     Error: 'https://hub.example.com/-/login' is not the address of a dot's page
     hint: Paste the address of a dot, or of a branch or commit of one, such as https://HUB/OWNER/DOT/commit/ID.
     ");
-    assert_snapshot!(check(&config, "https://hub.example.com/alice/app/tree/$(id)"), @"Error: invalid branch name '$(id)': use 1 to 64 letters, digits, '_' or '-', not starting with '-'");
+    for branch in ["feature~2flogin", "feature%2Flogin", "v1.2", "$(id)"] {
+        let page = format!("https://hub.example.com/alice/app/tree/{branch}");
+        assert_eq!(check(&config, &page), "work");
+    }
+    assert_snapshot!(check(&config, "https://hub.example.com/alice/app/tree/a%20b"), @"Error: invalid branch name 'a b': it has a space; use a name that git takes, such as feature/login or v1.2");
 }
 
 #[test]
@@ -258,6 +264,12 @@ fn a_state_is_worked_on_with_a_branch_that_is_at_it() {
         check("a1a1a1", &["a", "many-users", "master"]),
         "master commit"
     );
+    for reference in ["feature/login", "feature~2flogin"] {
+        assert_eq!(
+            check(reference, &["a", "feature/login", "master"]),
+            "feature/login head"
+        );
+    }
     assert_eq!(check("v1", &["a", "many-users"]), "a commit");
     assert_eq!(check("v1", &[]), "at-a1a1a1a1a1 commit");
 }

@@ -3,7 +3,7 @@
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Required, Schema};
-use utoipa::{IntoParams, ToSchema as _};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use dotmesh_model::{BranchName, UserName};
 
@@ -30,6 +30,25 @@ fn text(example: &str) -> ObjectBuilder {
 
 fn name_of_user() -> Ref {
     Ref::from_schema_name(UserName::name())
+}
+
+/// A dot's name without its namespace.
+#[derive(Debug)]
+pub(super) struct OwnName;
+
+impl PartialSchema for OwnName {
+    fn schema() -> RefOr<Schema> {
+        text("tracker")
+            .description(Some("The name of a dot in its namespace."))
+            .pattern(Some("^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"))
+            .into()
+    }
+}
+
+impl ToSchema for OwnName {}
+
+fn name_of_dot() -> Ref {
+    Ref::from_schema_name(OwnName::name())
 }
 
 fn name_of_branch() -> Ref {
@@ -72,15 +91,15 @@ impl IntoParams for Paging {
 parameters! {
     DotPath:
         ("namespace", "Whose dot it is.", name_of_user())
-        ("dot", "The dot's name in that namespace, or one that it had.", name_of_branch());
+        ("dot", "The dot's name in that namespace, or one that it had.", name_of_dot());
     UserPath: ("user", "The user.", name_of_user());
-    BranchPath: ("branch", "The branch.", name_of_branch());
-    TagPath: ("tag", "The tag.", name_of_branch());
+    BranchPath: ("branch", "The branch: its name, percent-encoded, or its spelling, as in `feature~2flogin`.", name_of_branch());
+    TagPath: ("tag", "The tag: its name, percent-encoded, or its spelling, as in `v1~2e2`.", name_of_branch());
     DotIdPath: ("id", "What the list calls the dot by: its name may be another's.", text("17"));
     NotePath: ("note", "The note's id.", text("17"));
     WebhookPath: ("webhook", "The webhook's id.", text("17"));
     DeliveryPath: ("delivery", "The delivery's id.", text("17"));
     RefPath:
-        ("reference", "A branch, a tag, or the id of a commit or the first six digits or more of it.", text("master"));
+        ("reference", "A branch, a tag, or the id of a commit or the first six digits or more of it. Names are percent-encoded or spelled.", text("master"));
     UploadPath: ("upload", "The id that the upload was begun with.", text("5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f"));
 }

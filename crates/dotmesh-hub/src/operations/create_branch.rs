@@ -17,6 +17,7 @@ pub async fn create_branch(
     at: &str,
 ) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Push).await?;
+    branch.check_new()?;
     let head = resolve_ref(hub, &open, at).await?;
     let created = hub
         .database

@@ -30,6 +30,7 @@ pub async fn create_tag(
     tag: NewTag,
 ) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Push).await?;
+    tag.name.check_new()?;
     if tag.message.len() > MAX_MESSAGE_LENGTH {
         return Err(HubError::TooLarge {
             what: "bytes in a tag's message",

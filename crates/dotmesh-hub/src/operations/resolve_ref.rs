@@ -13,7 +13,7 @@ const MIN_DIGITS: usize = 6;
 /// The commit: a branch's head, a tag's, or the only one whose id begins so. In this order.
 pub async fn resolve_ref(hub: &Hub, dot: &OpenDot, reference: &str) -> Result<CommitId, HubError> {
     let id = dot.existing()?;
-    if let Ok(name) = reference.parse::<BranchName>() {
+    if let Ok(name) = BranchName::from_address(reference) {
         let branches = hub.database.branches(id).await?;
         if let Some(branch) = branches.iter().find(|branch| branch.name == name) {
             return Ok(branch.head);

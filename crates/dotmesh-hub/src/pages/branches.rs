@@ -32,7 +32,7 @@ pub async fn post(
 ) -> Page {
     let branch: BranchName = name.trim().parse()?;
     create_branch::create_branch(&hub, visit.caller()?, &dot, branch.clone(), at.trim()).await?;
-    go(&format!("/{}/commits/{branch}", dot.full()))
+    go(&format!("/{}/commits/{}", dot.full(), branch.spelling()))
 }
 
 /// Deletes one.

@@ -59,8 +59,8 @@ pub async fn get_default(
     query: Query<From>,
 ) -> Page {
     let (_, dot) = visit.open(&state.0, &name, Action::Read).await?;
-    let branch = dot.default_branch.parse()?;
-    get(state, visit, DotPath(name), BranchPath(branch), query).await
+    let branch = BranchPath(dot.default_branch);
+    get(state, visit, DotPath(name), branch, query).await
 }
 
 /// Shows a branch.

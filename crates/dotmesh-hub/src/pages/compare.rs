@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use dotmesh_api::page::Reference;
 use dotmesh_store::{EntryName, Inode, InodeKind};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
@@ -10,7 +11,7 @@ use super::tree::kind;
 use crate::access::Action;
 use crate::database::paging::Part;
 use crate::error::HubError;
-use crate::extract::{ComparePath, DotPath};
+use crate::extract::{ComparePath, DotPath, reference};
 use crate::operations::describe_commit::{CommitDetails, describe_commit};
 use crate::operations::resolve_ref::resolve_ref;
 use crate::operations::tree::content::FileBytes;
@@ -55,7 +56,7 @@ struct ComparePage {
 }
 
 struct Side {
-    reference: String,
+    reference: Reference,
     commit: CommitDetails,
 }
 
@@ -112,29 +113,23 @@ impl ComparePage {
         address(
             &self.dot,
             "tree",
-            &self.from.commit.id.to_string(),
+            &self.from.commit.id.into(),
             file.from.as_ref().unwrap_or(&file.path),
         )
     }
 
     fn address_after(&self, file: &File) -> String {
-        address(
-            &self.dot,
-            "tree",
-            &self.to.commit.id.to_string(),
-            &file.path,
-        )
+        address(&self.dot, "tree", &self.to.commit.id.into(), &file.path)
     }
 
     fn swapped(&self) -> String {
-        let (from, to) = (&self.from.reference, &self.to.reference);
-        format!("{}/compare/{to}...{from}", self.dot.url())
+        compare_address(&self.dot, &self.to.reference, &self.from.reference)
     }
 }
 
 impl Side {
     fn is_id(&self) -> bool {
-        self.reference == self.commit.id.to_string()
+        self.reference == self.commit.id.into()
     }
 
     fn short(&self) -> String {
@@ -215,7 +210,8 @@ pub async fn choose(
         for reference in [&from, &to] {
             resolve_ref(&hub, &open, reference).await?;
         }
-        return go(&format!("{}/compare/{from}...{to}", dot.url()));
+        let (from, to) = (reference(&name, &from)?, reference(&name, &to)?);
+        return go(&compare_address(&dot, &from, &to));
     }
     let id = open.existing()?;
     let branches = hub.database.branches(id).await?;
@@ -224,10 +220,10 @@ pub async fn choose(
     let names = names.chain(tags.iter().map(|tag| tag.name.to_string()));
     render(&FormPage {
         visit,
-        from: if from.is_empty() {
-            dot.default_branch.clone()
-        } else {
-            from
+        from: match from.parse::<Reference>() {
+            _ if from.is_empty() => dot.default_branch.to_string(),
+            Ok(reference) => reference.to_string(),
+            Err(_) => from,
         },
         dot,
         names: names.collect(),
@@ -245,7 +241,7 @@ pub async fn get(
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let mut sides = Vec::new();
     for reference in [from, to] {
-        let commit = resolve_ref(&hub, &open, &reference).await?;
+        let commit = resolve_ref(&hub, &open, reference.as_str()).await?;
         let commit = describe_commit(&hub, &open, commit).await?;
         sides.push(Side { reference, commit });
     }
@@ -280,6 +276,11 @@ pub async fn get(
         from,
         to,
     })
+}
+
+fn compare_address(dot: &DotHeader, from: &Reference, to: &Reference) -> String {
+    let (from, to) = (from.spelling(), to.spelling());
+    format!("{}/compare/{from}...{to}", dot.url())
 }
 
 fn subdots(diff: &Diff, facts: &[CommitFacts]) -> Vec<Subdot> {
@@ -383,7 +384,7 @@ impl Compared<'_> {
         // A picture that is text is one to look at all the same.
         if image(types.0) || image(types.1) {
             let raw = |side: &Side, kind| {
-                let reference = side.commit.id.to_string();
+                let reference = side.commit.id.into();
                 image(kind).then(|| address(self.dot, "raw", &reference, &change.path))
             };
             return Ok(Body::Images {

@@ -58,7 +58,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
         .collect();
     // The default branch first, then the newest.
     branches.sort_by_key(|branch| {
-        let is_default = branch.name.as_str() == dot.default_branch;
+        let is_default = branch.name == dot.default_branch;
         (
             !is_default,
             std::cmp::Reverse(branch.commit.as_ref().map(|commit| commit.time)),

@@ -68,7 +68,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
     let is_cut = commits.len() == MAX_COMMITS as usize;
     let default = branches
         .iter()
-        .find(|branch| branch.name.as_str() == dot.default_branch)
+        .find(|branch| branch.name == dot.default_branch)
         .map(|branch| branch.head);
     let placed = commit_graph::place(commits, default);
     let lanes = placed.iter().map(|placed| placed.lane + 1).max();

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use dotmesh_api::dots::NoteTarget;
+use dotmesh_api::page::Reference;
 use dotmesh_model::{BranchName, CommitId, DotName};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -60,12 +61,13 @@ impl Notes {
         on: &NoteOn,
     ) -> Result<Self, HubError> {
         let user = visit.user();
-        let (field, value) = match on {
-            NoteOn::Commit(commit) => ("commit", commit.to_string()),
-            NoteOn::Branch(branch) => ("branch", branch.to_string()),
+        let (field, reference) = match on {
+            NoteOn::Commit(commit) => ("commit", Reference::from(*commit)),
+            NoteOn::Branch(branch) => ("branch", branch.clone().into()),
         };
+        let value = reference.to_string();
         let place = markdown::Place {
-            reference: value.clone(),
+            reference,
             ..markdown::Place::of(dot)
         };
         let part = Part {
@@ -145,7 +147,7 @@ fn page_of(dot: &DotName, target: &NoteTarget) -> String {
     let dot = dot.full();
     match (&target.branch, &target.commit) {
         (_, Some(commit)) => format!("/{dot}/commit/{commit}#notes"),
-        (Some(branch), None) => format!("/{dot}/commits/{branch}#notes"),
+        (Some(branch), None) => format!("/{dot}/commits/{}#notes", branch.spelling()),
         (None, None) => format!("/{dot}"),
     }
 }

@@ -43,11 +43,17 @@ impl Hit {
         let excerpt = |text: &str| mark(&excerpt(text, words));
         let (title, rest) = show::split_message(&found.text);
         let commit = found.commit.map(|commit| commit.to_string());
-        let (commit, name) = (commit.unwrap_or_default(), found.name.map(String::from));
-        let name = name.unwrap_or_default();
+        let commit = commit.unwrap_or_default();
+        let spelling = found.name.as_ref().map(|name| name.spelling());
+        let spelling = spelling.unwrap_or_default().into_owned();
+        let name = found.name.map(String::from).unwrap_or_default();
         let (url, title, excerpt) = match place {
             Place::Dots => (format!("/{full}"), mark(&full), excerpt(&found.text)),
-            Place::Branches => (format!("/{full}/commits/{name}"), mark(&name), Vec::new()),
+            Place::Branches => (
+                format!("/{full}/commits/{spelling}"),
+                mark(&name),
+                Vec::new(),
+            ),
             Place::Tags => (
                 format!("/{full}/commit/{commit}"),
                 mark(&name),

@@ -2,6 +2,8 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use dotmesh_api::page::Reference;
+use dotmesh_model::BranchName;
 use dotmesh_store::{EntryName, Inode, InodeKind};
 use serde::Deserialize;
 
@@ -30,11 +32,11 @@ const MAX_README: u64 = 256 << 10;
 
 /// What the pages of a folder and of a file share.
 struct Place {
-    reference: String,
+    reference: Reference,
     path: TreePath,
     commit: crate::operations::describe_commit::CommitDetails,
-    branches: Vec<String>,
-    tags: Vec<String>,
+    branches: Vec<BranchName>,
+    tags: Vec<BranchName>,
 }
 
 impl Place {
@@ -42,8 +44,8 @@ impl Place {
         let id = open.dot.existing()?;
         let branches = hub.database.branches(id).await?.into_iter();
         let tags = hub.database.tags(id, Part::all()).await?.into_iter();
-        let branches = branches.map(|branch| branch.name.to_string());
-        let tags = tags.map(|tag| tag.name.to_string());
+        let branches = branches.map(|branch| branch.name);
+        let tags = tags.map(|tag| tag.name);
         Ok(Self {
             reference: at.reference,
             path: at.path,
@@ -58,12 +60,29 @@ impl Place {
         address(dot, kind, &self.reference, &self.path)
     }
 
-    fn in_reference(&self, dot: &DotHeader, reference: &str) -> String {
-        address(dot, "tree", reference, &self.path)
+    fn in_reference(&self, dot: &DotHeader, name: &BranchName) -> String {
+        address(dot, "tree", &name.clone().into(), &self.path)
     }
 
     fn permalink(&self, dot: &DotHeader) -> String {
-        self.in_reference(dot, &self.commit.id.to_string())
+        address(dot, "tree", &self.commit.id.into(), &self.path)
+    }
+
+    fn top(&self, dot: &DotHeader) -> String {
+        address(dot, "tree", &self.reference, &TreePath::default())
+    }
+
+    fn is_at(&self, name: &BranchName) -> bool {
+        name.as_str() == self.reference.as_str()
+    }
+
+    /// The name, or the beginning of the id.
+    fn shown_reference(&self) -> String {
+        if self.reference == self.commit.id.into() {
+            self.short_commit()
+        } else {
+            self.reference.to_string()
+        }
     }
 
     fn below(&self, dot: &DotHeader, name: &EntryName) -> String {
@@ -80,8 +99,8 @@ impl Place {
     }
 
     fn history(&self, dot: &DotHeader) -> String {
-        if self.branches.contains(&self.reference) {
-            format!("{}/commits/{}", dot.url(), self.reference)
+        if self.branches.iter().any(|name| self.is_at(name)) {
+            format!("{}/commits/{}", dot.url(), self.reference.spelling())
         } else {
             format!("{}/commit/{}", dot.url(), self.commit.id)
         }
@@ -99,7 +118,7 @@ impl Place {
 
     fn title(&self) -> String {
         if self.path.is_root() {
-            self.reference.clone()
+            self.reference.to_string()
         } else {
             format!("{} at {}", self.path, self.reference)
         }
@@ -195,7 +214,11 @@ pub struct From {
 /// Leads to the default branch's files.
 pub async fn get_default(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (_, dot) = visit.open(&hub, &name, Action::Read).await?;
-    go(&format!("{}/tree/{}", dot.url(), dot.default_branch))
+    go(&format!(
+        "{}/tree/{}",
+        dot.url(),
+        dot.default_branch.spelling()
+    ))
 }
 
 /// Shows a folder or a file.

@@ -1,5 +1,6 @@
 //! Markdown of strangers as HTML that can do nothing: no raw HTML, no pictures from elsewhere, no addresses but plain ones.
 
+use dotmesh_api::page::Reference;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 use super::visit::DotHeader;
@@ -13,7 +14,7 @@ pub struct Place {
     /// The dot's address: `/OWNER/DOT`.
     pub dot: String,
     /// A branch, a tag or a commit.
-    pub reference: String,
+    pub reference: Reference,
     /// The folder that the text is in, as it is in addresses.
     pub folder: String,
 }
@@ -23,7 +24,7 @@ impl Place {
     pub fn of(dot: &DotHeader) -> Self {
         Self {
             dot: dot.url(),
-            reference: dot.default_branch.clone(),
+            reference: dot.default_branch.clone().into(),
             folder: String::new(),
         }
     }
@@ -53,7 +54,7 @@ impl Place {
                 name => names.push(name),
             }
         }
-        let (dot, reference) = (&self.dot, &self.reference);
+        let (dot, reference) = (&self.dot, self.reference.spelling());
         let anchor = rest.find('#').map_or("", |at| &rest[at..]);
         let slash = if names.is_empty() { "" } else { "/" };
         Some(format!(
@@ -133,7 +134,7 @@ mod tests {
     fn render(text: &str) -> String {
         let place = Place {
             dot: "/alice/app".to_owned(),
-            reference: "master".to_owned(),
+            reference: "master".parse().expect("a name"),
             folder: "uploads/a%20b".to_owned(),
         };
         super::render(text, &place)

@@ -42,7 +42,10 @@ impl ShownEvent {
                 format!("pushed {} to", show::count(commits, "commit"))
             }
             EventKind::CreateBranch { branch, .. } => {
-                links.push(link(branch.as_str(), format!("/commits/{branch}")));
+                links.push(link(
+                    branch.as_str(),
+                    format!("/commits/{}", branch.spelling()),
+                ));
                 "made the branch".to_owned()
             }
             EventKind::DeleteBranch { branch, head } => {
@@ -62,7 +65,10 @@ impl ShownEvent {
                     links.push(link("a commit", format!("/commit/{commit}")));
                 }
                 if let Some(branch) = branch {
-                    links.push(link(branch.as_str(), format!("/commits/{branch}")));
+                    links.push(link(
+                        branch.as_str(),
+                        format!("/commits/{}", branch.spelling()),
+                    ));
                 }
                 "wrote a note on".to_owned()
             }
@@ -70,7 +76,10 @@ impl ShownEvent {
             EventKind::Revoke { user } => format!("took {user}'s access away"),
             EventKind::Describe => "changed the description".to_owned(),
             EventKind::DefaultBranch { branch } => {
-                links.push(link(branch.as_str(), format!("/commits/{branch}")));
+                links.push(link(
+                    branch.as_str(),
+                    format!("/commits/{}", branch.spelling()),
+                ));
                 "made this the default branch:".to_owned()
             }
             EventKind::Publish => "made it public".to_owned(),

@@ -2,6 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use dotmesh_api::page::Reference;
 use dotmesh_model::{DotName, ObjectHash};
 
 use super::Visit;
@@ -9,8 +10,10 @@ use super::visit::DotHeader;
 use crate::access::Action;
 use crate::auth::OpenDot;
 use crate::error::HubError;
+use crate::extract;
 use crate::operations::describe_commit::{CommitDetails, describe_commit};
 use crate::operations::resolve_ref::resolve_ref;
+use crate::operations::tree::path::decode;
 use crate::operations::tree::{TreePath, TreeReader};
 use crate::state::Hub;
 
@@ -20,7 +23,7 @@ pub struct TreeAddress {
     /// The dot.
     pub dot: DotName,
     /// A branch, a tag or the beginning of a commit's id.
-    pub reference: String,
+    pub reference: Reference,
     /// Where in the commit.
     pub path: TreePath,
 }
@@ -33,7 +36,9 @@ impl<S: Send + Sync> FromRequestParts<S> for TreeAddress {
         let mut next = || segments.next().unwrap_or_default();
         let (namespace, dot, _) = (next().parse()?, next(), next());
         let dot = DotName::new(namespace, dot)?;
-        let reference = next().to_owned();
+        let reference = next();
+        let decoded = decode(reference).and_then(|bytes| String::from_utf8(bytes).ok());
+        let reference = extract::reference(&dot, decoded.as_deref().unwrap_or(reference))?;
         let path = match segments.next() {
             Some("") => return Err(HubError::NoSuchAddress),
             path => path.unwrap_or_default().parse()?,
@@ -69,7 +74,7 @@ impl TreeAddress {
     /// Opens the commit, for those who may read it.
     pub async fn open(&self, hub: &Hub, visit: &Visit) -> Result<OpenCommit, HubError> {
         let (dot, header) = visit.open(hub, &self.dot, Action::Read).await?;
-        let commit = resolve_ref(hub, &dot, &self.reference).await?;
+        let commit = resolve_ref(hub, &dot, self.reference.as_str()).await?;
         let commit = describe_commit(hub, &dot, commit).await?;
         let reader = TreeReader::new(hub, dot.owner, dot.existing()?);
         Ok(OpenCommit {
@@ -82,7 +87,8 @@ impl TreeAddress {
 }
 
 /// The address of something in a commit: of a page, of its bytes, or of an archive.
-pub fn address(dot: &DotHeader, kind: &str, reference: &str, path: &TreePath) -> String {
+pub fn address(dot: &DotHeader, kind: &str, reference: &Reference, path: &TreePath) -> String {
     let slash = if path.is_root() { "" } else { "/" };
-    format!("{}/{kind}/{reference}{slash}{}", dot.url(), path.address())
+    let (dot, reference, path) = (dot.url(), reference.spelling(), path.address());
+    format!("{dot}/{kind}/{reference}{slash}{path}")
 }

@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use dotmesh_api::hub::Access;
-use dotmesh_model::DotName;
+use dotmesh_model::{BranchName, DotName};
 
 use super::assets::Addresses;
 use super::show;
@@ -94,7 +94,7 @@ impl Visit {
             name: dot.name().to_owned(),
             access: open.access,
             is_public: open.visibility == crate::access::Visibility::Public,
-            default_branch: details.default_branch.to_string(),
+            default_branch: details.default_branch,
             description: details.description,
             forked_from: details.forked_from,
             has_writer: self.user().is_some() && open.access >= Access::Write,
@@ -180,7 +180,7 @@ pub struct DotHeader {
     /// Whether everyone may see it.
     pub is_public: bool,
     /// The branch that is shown first.
-    pub default_branch: String,
+    pub default_branch: BranchName,
     /// Markdown.
     pub description: String,
     /// What it was forked from, if that is still there and the viewer may see it.

@@ -69,7 +69,7 @@ fn detail(event: &EventKind, url: &str) -> Value {
             json!({ "branch": branch, "head": head, "url": format!("{url}/commit/{head}") })
         }
         EventKind::DefaultBranch { branch } | EventKind::Protect { branch, .. } => {
-            json!({ "branch": branch, "url": format!("{url}/commits/{branch}") })
+            json!({ "branch": branch, "url": format!("{url}/commits/{}", branch.spelling()) })
         }
         EventKind::CreateTag { tag, commit } | EventKind::DeleteTag { tag, commit } => {
             json!({ "tag": tag, "commit": commit, "url": format!("{url}/commit/{commit}") })

@@ -10,6 +10,7 @@ mod accounts;
 mod api;
 mod api_guide;
 mod backup;
+mod branch_names;
 mod branches;
 mod browse;
 mod capability;

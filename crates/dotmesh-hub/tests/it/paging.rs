@@ -60,7 +60,8 @@ async fn pages_are_the_list() {
         let fork = json!({"name": format!("fork{n}")});
         api.done("POST", "dots/alice/app/fork", fork).await;
         let at = json!({"at": "master"});
-        let tag = format!("dots/alice/app/tags/tag{n}");
+        // Where a page ends is a name with a slash and a dot.
+        let tag = format!("dots/alice/app/tags/tag~2f1~2e{n}");
         api.done("PUT", &tag, at).await;
         let note = json!({"branch": "master", "body": format!("note {n}")});
         api.done("POST", "dots/alice/app/notes", note).await;

@@ -208,7 +208,7 @@ const TABLE: &[Row] = &[
     ("GET", "/{namespace}/{dot}/activity", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/commit/{reference}", 303, READ, ""),
     ("GET", "/{namespace}/{dot}/commits", 200, READ, ""),
-    ("GET", "/{namespace}/{dot}/commits/{branch}", 200, READ, ""),
+    ("GET", "/{namespace}/{dot}/commits/{*branch}", 200, READ, ""),
     ("POST", "/{namespace}/{dot}/branches", 303, CHANGE, "name=new&at=master"),
     ("POST", "/{namespace}/{dot}/branches/delete", 404, MAINTAIN, "name=new"),
     ("GET", "/{namespace}/{dot}/fork", 200, READ, ""),
@@ -251,6 +251,7 @@ fn path(pattern: &str, dot: &DotName, upload: &str) -> String {
         .replace("{user}", "guest")
         .replace("{upload}", upload)
         .replace("{branch}", "master")
+        .replace("{*branch}", "master")
         .replace("{tag}", "v1")
         .replace("{note}", "0")
         .replace("{webhook}", "0")

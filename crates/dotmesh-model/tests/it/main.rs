@@ -1,5 +1,6 @@
 //! The model's properties, through its public surface.
 
+mod branch_names;
 mod history;
 mod names;
 mod records;

@@ -15,9 +15,14 @@ fn resolve(text: &str) -> String {
     history.insert(id(A), CommitId::ROOT);
     history.insert(id(B), id(A));
     history.insert(id(C), id(B));
-    let branches: BTreeMap<BranchName, CommitId> = [("master", B), ("cafe", C)]
-        .map(|(name, head)| (name.parse().expect("a name"), id(head)))
-        .into();
+    let branches: BTreeMap<BranchName, CommitId> = [
+        ("master", B),
+        ("cafe", C),
+        ("feature/login", B),
+        ("v1.2", C),
+    ]
+    .map(|(name, head)| (name.parse().expect("a name"), id(head)))
+    .into();
     let revision = match text.parse::<Revision>() {
         Ok(revision) => revision,
         Err(error) => return error.to_string(),
@@ -54,6 +59,13 @@ fn every_way_to_name_a_commit() {
         "HEAD~x",
         "HEAD^2x",
         "a/b",
+        "feature/login",
+        "feature/login^",
+        "v1.2~2",
+        "v1.2~3",
+        "a..b",
+        "-a",
+        "feature~2flogin",
         "HEAD~99999999999999999999",
     ];
     let lines: Vec<String> = texts

@@ -32,7 +32,10 @@ pub(crate) async fn checkout(
         Some(_) if dot.branches.contains_key(&branch) => {
             return Err(NodeError::BranchExists { branch });
         }
-        Some(start) => Some(plan(node, &dot, start).await?),
+        Some(start) => {
+            branch.check_new()?;
+            Some(plan(node, &dot, start).await?)
+        }
     };
     if branch == dot.current {
         // The containers see it already; stopping them would change nothing.

@@ -181,7 +181,9 @@ impl Inner {
         };
         let mut branches = Vec::new();
         for branch in names_in(&self.layout.branches(name))? {
-            let Ok(branch) = branch.parse() else { continue };
+            let Ok(branch) = BranchName::from_spelling(&branch) else {
+                continue;
+            };
             let head = self.head(name, &branch)?;
             branches.push((branch, head));
         }
@@ -214,7 +216,7 @@ impl Inner {
             let folder = making.join(folder);
             std::fs::create_dir_all(&folder).during("create", &folder)?;
         }
-        let branch = making.join("branches").join(file.current.as_str());
+        let branch = making.join("branches").join(&*file.current.spelling());
         self.driver
             .snapshot(&self.layout.empty(), &branch, Mode::Writable)?;
         write_json(&making.join("dot.json"), file)?;

@@ -45,6 +45,44 @@ async fn dots_branches_and_commits_are_read_back_from_the_folders() {
 }
 
 #[tokio::test]
+async fn branches_are_in_folders_by_their_spelling() {
+    let world = World::new();
+    let pool = world.open().await;
+    world.create_dot(&pool).await;
+    let folders = world.path("pool/dots/admin/app/branches");
+    let longest = format!("{}/{}", "a".repeat(99), "ä".repeat(20));
+    let mut names = vec![world.master.clone()];
+    for (name, folder) in [
+        ("feature/login", "feature~2flogin".to_owned()),
+        ("feature", "feature".to_owned()),
+        ("v1.2", "v1~2e2".to_owned()),
+        (
+            &longest,
+            format!("{}~2f{}", "a".repeat(99), "~c3~a4".repeat(20)),
+        ),
+    ] {
+        let name: BranchName = name.parse().unwrap();
+        pool.create_branch(&world.dot, &name, Start::Commit(CommitId::ROOT))
+            .await
+            .unwrap();
+        assert!(folders.join(folder).join("data").is_dir());
+        names.push(name);
+    }
+    // Not ours: nothing that this code writes has such a name.
+    for name in ["v1.2", "~61", "x~2F", "feature~2f"] {
+        std::fs::create_dir(folders.join(name)).unwrap();
+    }
+
+    let dots = world.open().await.dots().await.unwrap();
+    let found: std::collections::BTreeSet<_> = dots.whole[0]
+        .branches
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
+    assert_eq!(found, names.into_iter().collect());
+}
+
+#[tokio::test]
 async fn a_record_without_its_snapshot_leaves_the_head_where_it_was() {
     let world = World::new();
     let pool = world.open().await;

@@ -319,3 +319,138 @@ async fn a_login_is_approved_in_the_browser() -> Result<()> {
     alice.ok("dm push").await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_has_any_name_that_git_takes() -> Result<()> {
+    let Team { hub, alice, bob } = Team::start().await?;
+    let first = alice.kept("one").await;
+    alice.ok("dm checkout -b feature/login").await;
+    let second = alice.kept("two").await;
+    alice.ok("dm checkout -b v1.2 feature/login^").await;
+    assert_eq!(alice.head().await, first);
+    let third = alice.kept("three").await;
+    assert_eq!(
+        alice.ok("dm branch").await,
+        "  feature/login\n  master\n* v1.2\n"
+    );
+    assert_eq!(alice.cell("app", 2).await, "v1.2");
+    for (line, reason) in [
+        (
+            "dm checkout -b HEAD",
+            "HEAD stands for the commit that is checked out",
+        ),
+        (
+            "dm checkout -b feature//login",
+            "a part between slashes is empty",
+        ),
+        (
+            "dm checkout -b feature/login",
+            "Branch already exists: feature/login",
+        ),
+        ("dm checkout feature", "Branch does not exist: feature"),
+        ("dm checkout feature~2flogin", "it has '~'"),
+        ("dm log v1.2~9", "Commits don't go back that far"),
+        (
+            "docker volume create -d dm app@feature~2Flogin",
+            "does not spell a branch name",
+        ),
+        (
+            "docker volume create -d dm app@v1.2.db",
+            "write a '.' in BRANCH as ~2e",
+        ),
+    ] {
+        let refused = alice.fails(line).await;
+        assert!(refused.contains(reason), "{line}: {refused}");
+    }
+
+    // Pinned volumes, by the spelling or, without a dot, by the name.
+    alice.keep_running("pinned", "app@feature~2flogin").await;
+    assert_eq!(alice.files_of("app@feature/login").await, "one, two");
+    assert_eq!(alice.files_of("app@v1~2e2").await, "one, three");
+    let running = alice.started_at(&["pinned"]).await;
+    alice.keep_running("follows", "app").await;
+    alice.ok("dm checkout feature/login").await;
+    assert_eq!(alice.started_at(&["pinned"]).await, running);
+    assert_eq!(alice.ok("docker exec follows ls -m /v").await, "one, two\n");
+    let folder = alice.folder_of("app@feature~2flogin").await;
+    assert!(
+        folder.contains("/branches/feature~2flogin/data/"),
+        "{folder}"
+    );
+    alice.ok("docker rm -f follows pinned").await;
+
+    alice.ok("dm push hub app feature/login").await;
+    alice.ok("dm push hub app v1.2").await;
+    let dot = format!("{}/alice/app", hub.url);
+    for (line, address) in [
+        (
+            "dm open --print --branch",
+            format!("{dot}/commits/feature~2flogin"),
+        ),
+        (
+            "dm open --print --branch v1.2",
+            format!("{dot}/commits/v1~2e2"),
+        ),
+        ("dm open --print v1.2", format!("{dot}/commit/{third}")),
+        ("dm open --print v1.2~1", format!("{dot}/commit/{first}")),
+    ] {
+        assert_eq!(alice.ok(line).await, format!("{address}\n"), "{line}");
+    }
+
+    hub.collaborate("alice/app", "bob", "write").await?;
+    for (words, name, branch, head) in [
+        (
+            format!("{dot}/commits/feature~2flogin"),
+            "app",
+            "feature/login",
+            &second,
+        ),
+        (
+            format!("{dot}/tree/feature%2Flogin/data"),
+            "encoded",
+            "feature/login",
+            &second,
+        ),
+        (
+            format!("{dot}/commits/feature/login"),
+            "typed",
+            "feature/login",
+            &second,
+        ),
+        ("alice/app@v1.2".to_owned(), "at", "v1.2", &third),
+        ("hub alice/app v1.2".to_owned(), "named", "v1.2", &third),
+    ] {
+        bob.ok(&format!("dm clone {words} --local-name {name}"))
+            .await;
+        bob.ok(&format!("dm switch {name}")).await;
+        let branches = bob.ok("dm branch").await;
+        assert!(branches.contains(&format!("* {branch}\n")), "{branches}");
+        assert_eq!(bob.head().await, *head, "{name}");
+    }
+
+    // On with it, on both sides.
+    bob.ok("dm switch app").await;
+    assert_eq!(bob.files_of("app@feature~2flogin").await, "one, two");
+    alice.kept("four").await;
+    alice.ok("dm push hub").await;
+    bob.ok("dm pull hub app feature/login").await;
+    assert_eq!(bob.files_of("app@feature~2flogin").await, "four, one, two");
+    bob.kept("five").await;
+    alice.kept("six").await;
+    alice.ok("dm push hub").await;
+    let told = bob.run("dm pull hub --stash-on-divergence").await;
+    let told = told.success().stderr;
+    assert!(
+        told.contains("the local line is now branch 'feature/login-DIVERGED-"),
+        "{told}"
+    );
+    assert_eq!(bob.files_of("app").await, "four, one, six, two");
+    let branches = bob.ok("dm branch").await;
+    let stash = branches.lines().find(|line| line.contains("-DIVERGED-"));
+    let stash = stash.unwrap_or_default().trim().replace('/', "~2f");
+    assert_eq!(
+        bob.files_of(&format!("app@{stash}")).await,
+        "five, four, one, two"
+    );
+    Ok(())
+}

@@ -384,13 +384,15 @@ async fn the_registry_can_be_lost() -> Result<()> {
         node.ok("dm commit -m left-behind && dm reset --hard HEAD^")
             .await;
     }
-    node.ok("dm switch app && dm checkout b1 && dm checkout -b work")
+    node.ok("dm switch app && dm checkout b1 && dm checkout -b feature/work.1")
         .await;
     node.ok("dm init empty").await;
     node.keep_running("pinned", "app@b2.one").await;
+    node.keep_running("spelled", "app@feature~2fwork~2e1.one")
+        .await;
     node.keep_running("root", "app.__root__").await;
     node.keep_running("unused", "empty").await;
-    let containers = ["one", "two", "pinned"];
+    let containers = ["one", "two", "pinned", "spelled"];
     let started = node.started_at(&containers).await;
     let look = "dm list -H; for dot in app alice/app empty; do dm switch $dot; dm dot show -H; dm branch; for b in $(dm branch | tr -d '* '); do dm log --json $b; done; done; dm switch app";
     let volumes = node.ok("docker volume ls -q").await;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use dotmesh_model::branch_name::is_deceptive;
 use dotmesh_store::EntryName;
 use dotmesh_store::tree::MAX_DEPTH;
 use serde::{Deserialize, Serialize};
@@ -149,7 +150,8 @@ fn address_of(name: &EntryName) -> String {
     text
 }
 
-fn decode(segment: &str) -> Option<Vec<u8>> {
+/// The bytes of a percent-encoded segment of an address.
+pub fn decode(segment: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
@@ -187,16 +189,6 @@ pub fn shown(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-/// Controls, spaces without width or of another look, and marks of direction.
-fn is_deceptive(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
-            | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

@@ -17,8 +17,10 @@ use tokio::sync::mpsc;
 use crate::timing::Timing;
 
 mod bollard_engine;
+mod processes;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod unpack;
 
 pub(crate) use bollard_engine::{BollardEngine, proof};
 

@@ -4,24 +4,22 @@
 //! is put right by `operations/reconcile.rs` at the next start.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use dotmesh_api::node::Source;
 use dotmesh_model::branches::Origin;
-use dotmesh_model::{
-    BranchName, CommitId, CommitRecord, DotName, History, Namespace, ObjectHash, VolumeName,
-};
-use dotmesh_pool::FolderId;
-use serde::{Deserialize, Serialize};
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, History, Namespace, ObjectHash};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, SqlitePool};
 
 use crate::error::NodeError;
-use crate::mounts::HandedOut;
 use crate::nodes::remove_database;
+
+mod mounts;
+mod switches;
+
+pub(crate) use switches::{SwitchJournal, ToStart};
 
 type Result<T> = std::result::Result<T, NodeError>;
 
@@ -70,31 +68,6 @@ pub(crate) struct Seal {
     pub(crate) root: ObjectHash,
     /// Whether a file in it may have several names.
     pub(crate) links: bool,
-}
-
-/// What a switch must bring to an end, after a crash or when it could not do it itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SwitchJournal {
-    /// The dot.
-    pub(crate) dot: DotName,
-    /// The containers that shall run again.
-    pub(crate) containers: Vec<ToStart>,
-    /// A branch that was made for the switch. It is deleted unless it became the current one.
-    pub(crate) created: Option<BranchName>,
-}
-
-/// A container that shall run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ToStart {
-    /// Its id.
-    pub(crate) id: String,
-    /// Its name, for people.
-    pub(crate) name: String,
-    /// Whether it is paused once it runs.
-    pub(crate) pause: bool,
-    /// Until then it may still be stopped by an earlier request that was not answered.
-    #[serde(default)]
-    pub(crate) stopping_until: Option<jiff::Timestamp>,
 }
 
 #[derive(Clone)]
@@ -441,155 +414,6 @@ impl Registry {
             .fetch_all(&self.db)
             .await?;
         Ok(rows.into_iter().map(|(name,)| name).collect())
-    }
-
-    /// Remembers a mount that is about to be handed out, and gives it a place.
-    pub(crate) async fn add_mount(
-        &self,
-        caller: &str,
-        volume: &VolumeName,
-        branch: &BranchName,
-        folder: FolderId,
-    ) -> Result<i64> {
-        let place = sqlx::query_scalar(
-            "INSERT INTO mounts (caller, volume, branch, subvolume, inode, at) VALUES (?, ?, ?, ?, ?, ?)
-             RETURNING place",
-        )
-        .bind(caller)
-        .bind(volume.to_string())
-        .bind(branch.as_str())
-        .bind(folder.subvolume.cast_signed())
-        .bind(folder.inode.cast_signed())
-        .bind(jiff::Timestamp::now().as_millisecond())
-        .fetch_one(&self.db)
-        .await?;
-        Ok(place)
-    }
-
-    /// The place of what was handed out to a caller, the last of several.
-    pub(crate) async fn mount_of(&self, caller: &str, volume: &str) -> Result<Option<i64>> {
-        // Docker writes a volume's name as it was created with, which is not always how we write it.
-        let volume: VolumeName = volume.parse()?;
-        let place = sqlx::query_scalar(
-            "SELECT place FROM mounts WHERE caller = ? AND volume = ? ORDER BY place DESC LIMIT 1",
-        )
-        .bind(caller)
-        .bind(volume.to_string())
-        .fetch_optional(&self.db)
-        .await?;
-        Ok(place)
-    }
-
-    /// What was handed out and not taken back, the oldest first.
-    pub(crate) async fn mounts(&self) -> Result<Vec<HandedOut>> {
-        let rows = sqlx::query(
-            "SELECT place, volume, branch, subvolume, inode, at, void FROM mounts ORDER BY place",
-        )
-        .fetch_all(&self.db)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let milliseconds = row.try_get(5)?;
-                Ok(HandedOut {
-                    place: row.try_get(0)?,
-                    volume: parse(row.try_get(1)?)?,
-                    branch: parse(row.try_get(2)?)?,
-                    folder: FolderId {
-                        subvolume: row.try_get::<i64, _>(3)?.cast_unsigned(),
-                        inode: row.try_get::<i64, _>(4)?.cast_unsigned(),
-                    },
-                    at: jiff::Timestamp::from_millisecond(milliseconds).unwrap_or_default(),
-                    void: row.try_get(6)?,
-                })
-            })
-            .collect()
-    }
-
-    /// Notes of all mounts that whoever asked for them is gone.
-    pub(crate) async fn void_mounts(&self) -> Result<()> {
-        sqlx::query("UPDATE mounts SET void = 1")
-            .execute(&self.db)
-            .await?;
-        Ok(())
-    }
-
-    /// Forgets a mount.
-    pub(crate) async fn forget_mount(&self, place: i64) -> Result<()> {
-        sqlx::query("DELETE FROM mounts WHERE place = ?")
-            .bind(place)
-            .execute(&self.db)
-            .await?;
-        Ok(())
-    }
-
-    /// Remembers what is shown at a user's place.
-    pub(crate) async fn add_shown_at(&self, place: &Path, volume: &VolumeName) -> Result<()> {
-        sqlx::query("INSERT OR REPLACE INTO shown_at (place, volume) VALUES (?, ?)")
-            .bind(place.as_os_str().as_bytes())
-            .bind(volume.to_string())
-            .execute(&self.db)
-            .await?;
-        Ok(())
-    }
-
-    /// Forgets a user's place.
-    pub(crate) async fn forget_shown_at(&self, place: &Path) -> Result<()> {
-        sqlx::query("DELETE FROM shown_at WHERE place = ?")
-            .bind(place.as_os_str().as_bytes())
-            .execute(&self.db)
-            .await?;
-        Ok(())
-    }
-
-    /// The places of users, and what is shown there.
-    pub(crate) async fn shown_at(&self) -> Result<Vec<(PathBuf, VolumeName)>> {
-        let rows: Vec<(Vec<u8>, String)> = sqlx::query_as("SELECT place, volume FROM shown_at")
-            .fetch_all(&self.db)
-            .await?;
-        let parsed = rows.into_iter().map(|(place, volume)| {
-            let place = OsString::from_vec(place).into();
-            Ok((place, parse(&volume)?))
-        });
-        parsed.collect()
-    }
-
-    /// Writes down a switch before it stops anything.
-    pub(crate) async fn begin_switch(&self, journal: &SwitchJournal) -> Result<()> {
-        let text = serde_json::to_string(journal).expect("a journal has only string keys");
-        sqlx::query("INSERT OR REPLACE INTO switches (dot, journal) VALUES (?, ?)")
-            .bind(journal.dot.full())
-            .bind(text)
-            .execute(&self.db)
-            .await?;
-        Ok(())
-    }
-
-    /// Crosses a switch out.
-    pub(crate) async fn end_switch(&self, dot: &DotName) -> Result<()> {
-        sqlx::query("DELETE FROM switches WHERE dot = ?")
-            .bind(dot.full())
-            .execute(&self.db)
-            .await?;
-        Ok(())
-    }
-
-    /// The switch of a dot that was begun and not ended.
-    pub(crate) async fn open_switch(&self, dot: &DotName) -> Result<Option<SwitchJournal>> {
-        let open = self.open_switches().await?;
-        Ok(open.into_iter().find(|journal| journal.dot == *dot))
-    }
-
-    /// The switches that were begun and not ended.
-    pub(crate) async fn open_switches(&self) -> Result<Vec<SwitchJournal>> {
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT journal FROM switches")
-            .fetch_all(&self.db)
-            .await?;
-        rows.iter()
-            .map(|(text,)| {
-                serde_json::from_str(text)
-                    .map_err(|error| NodeError::RegistryDamaged(error.to_string()))
-            })
-            .collect()
     }
 }
 

@@ -1,7 +1,6 @@
-//! The real Engine, over its socket, and this machine's processes.
+//! The real Engine, over its socket.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,11 +14,11 @@ use bollard::query_parameters::{
     CreateContainerOptions, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
-use bytes::Bytes;
-use dotmesh_pool::read_mount_table;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OnceCell, mpsc};
 
+use super::processes::{namespace_of, namespaces};
+use super::unpack::{Pieces, unpack};
 use super::{
     Answer, Change, Container, Engine, EngineError, Health, Image, Inspected, Namespace, State,
     VolumeUse,
@@ -522,39 +521,6 @@ fn current_state(state: &bollard::models::ContainerState, listed: State) -> Stat
     }
 }
 
-/// The number in `mnt:[4026531841]`.
-fn namespace_of(process: &str) -> Option<u64> {
-    let link = std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok()?;
-    let text = link.to_str()?;
-    text.strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok()
-}
-
-fn namespaces() -> std::io::Result<Vec<Namespace>> {
-    let mut seen: HashSet<u64> = namespace_of("self").into_iter().collect();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(process) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else {
-            continue;
-        };
-        // A process may end at any time between these calls.
-        let Some(id) = namespace_of(process).filter(|id| !seen.contains(id)) else {
-            continue;
-        };
-        let Ok(mounts) = read_mount_table(process) else {
-            continue;
-        };
-        seen.insert(id);
-        let command = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
-        found.push(Namespace {
-            id,
-            process: format!("{} ({process})", command.trim()),
-            mounts,
-        });
-    }
-    Ok(found)
-}
-
 fn done(result: std::result::Result<(), bollard::errors::Error>) -> Result<()> {
     match result {
         // It is in that state already.
@@ -582,65 +548,4 @@ fn failed(error: bollard::errors::Error) -> EngineError {
         }
         other => EngineError::Unreachable(other.to_string()),
     }
-}
-
-/// Reads what a stream brings, from a thread that may block.
-struct Pieces {
-    receiver: mpsc::Receiver<Bytes>,
-    current: Bytes,
-}
-
-impl Pieces {
-    fn new(receiver: mpsc::Receiver<Bytes>) -> Self {
-        Self {
-            receiver,
-            current: Bytes::new(),
-        }
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.current.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(piece) => self.current = piece,
-                None => return Ok(0),
-            }
-        }
-        let count = self.current.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.current.split_to(count));
-        Ok(count)
-    }
-}
-
-/// Unpacks an archive of one folder. Returns that folder's path in `to`; `None` if the archive is of something else.
-fn unpack(archive: impl Read, to: &Path) -> std::io::Result<Option<PathBuf>> {
-    let mut archive = tar::Archive::new(archive);
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_ownerships(true);
-    archive.set_unpack_xattrs(true);
-    let mut top = None;
-    // A folder's times and permissions come last, when nothing is put into it any more.
-    let mut folders = Vec::new();
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let is_folder = entry.header().entry_type().is_dir();
-        if top.is_none() {
-            if !is_folder {
-                return Ok(None);
-            }
-            top = Some(entry.path()?.into_owned());
-        }
-        // Never leaves `to`, whatever links the archive has.
-        if is_folder {
-            entry.unpack_in(to)?;
-            folders.push(entry);
-        } else {
-            entry.unpack_in(to)?;
-        }
-    }
-    for folder in folders.iter_mut().rev() {
-        folder.unpack_in(to)?;
-    }
-    Ok(top)
 }

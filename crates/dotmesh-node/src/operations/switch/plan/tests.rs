@@ -1,3 +1,5 @@
+//! What a plan makes of containers.
+
 use super::{Afterwards, Condition, Plan, plan};
 use crate::engine::{Inspected, State, VolumeUse};
 

@@ -1,0 +1,68 @@
+//! Unpacks the archive of a folder as it arrives.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// Reads what a stream brings, from a thread that may block.
+pub(super) struct Pieces {
+    receiver: mpsc::Receiver<Bytes>,
+    current: Bytes,
+}
+
+impl Pieces {
+    pub(super) fn new(receiver: mpsc::Receiver<Bytes>) -> Self {
+        Self {
+            receiver,
+            current: Bytes::new(),
+        }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.current.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.current = piece,
+                None => return Ok(0),
+            }
+        }
+        let count = self.current.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.current.split_to(count));
+        Ok(count)
+    }
+}
+
+/// Unpacks an archive of one folder. Returns that folder's path in `to`; `None` if the archive is of something else.
+pub(super) fn unpack(archive: impl Read, to: &Path) -> std::io::Result<Option<PathBuf>> {
+    let mut archive = tar::Archive::new(archive);
+    archive.set_preserve_permissions(true);
+    archive.set_preserve_ownerships(true);
+    archive.set_unpack_xattrs(true);
+    let mut top = None;
+    // A folder's times and permissions come last, when nothing is put into it any more.
+    let mut folders = Vec::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let is_folder = entry.header().entry_type().is_dir();
+        if top.is_none() {
+            if !is_folder {
+                return Ok(None);
+            }
+            top = Some(entry.path()?.into_owned());
+        }
+        // Never leaves `to`, whatever links the archive has.
+        if is_folder {
+            entry.unpack_in(to)?;
+            folders.push(entry);
+        } else {
+            entry.unpack_in(to)?;
+        }
+    }
+    for folder in folders.iter_mut().rev() {
+        folder.unpack_in(to)?;
+    }
+    Ok(top)
+}

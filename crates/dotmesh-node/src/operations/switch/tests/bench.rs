@@ -1,0 +1,333 @@
+//! A node on the scripted machine, and what always has to hold there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser as _;
+use dotmesh_api::node::{
+    BranchStart, Checkout, CreateCommit, Reset, SwitchProgress, Switched, Wait,
+};
+use dotmesh_model::DotName;
+use dotmesh_pool::Pool;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::engine::State;
+use crate::engine::scripted::{Outcome, World};
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::operations::{checkout, commit, reconcile, recover, reset, volume, watch as watching};
+use crate::registry::Registry;
+use crate::timing::Timing;
+
+pub(super) const TIMING: Timing = Timing {
+    call: Duration::from_millis(60),
+    start: Duration::from_millis(400),
+    copy: Duration::from_millis(200),
+    poll: Duration::from_millis(1),
+    away: Duration::from_millis(20),
+    in_flight: Duration::from_millis(300),
+    linger: Duration::from_millis(50),
+    mount: Duration::from_millis(150),
+    retry: (Duration::from_millis(1), Duration::from_millis(4)),
+    watch: Duration::from_millis(50),
+};
+
+/// A node on the scripted machine, in a folder that is gone with it.
+pub(super) struct Bench {
+    folder: tempfile::TempDir,
+    pub(super) world: World,
+    pub(super) node: Node,
+}
+
+pub(super) async fn open(folder: &Path, world: &World) -> Node {
+    let pool = Pool::open_copying(folder.join("pool")).await.unwrap();
+    let registry = Registry::open(&pool.registry_file()).await.unwrap();
+    let root = folder.to_str().unwrap();
+    let config = Config::parse_from(["dotmeshd", "--root", root]);
+    let (engine, attach) = (Arc::new(world.clone()), Arc::new(world.clone()));
+    let node = Node::assemble(pool, registry, engine, attach, TIMING, config);
+    let node = node.await.unwrap();
+    reconcile::reconcile(&node).await.unwrap();
+    recover::undo_half_made(&node).await.unwrap();
+    world.serve(&node);
+    node
+}
+
+impl Bench {
+    /// Without any dot.
+    pub(super) async fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::default();
+        let node = open(folder.path(), &world).await;
+        Self {
+            folder,
+            world,
+            node,
+        }
+    }
+
+    /// The dot `app` on `master`, and a branch `other`; in both, the file `branch` of each subdot says which it is.
+    pub(super) async fn new(containers: impl FnOnce(&World)) -> Self {
+        let bench = Self::empty().await;
+        for subdot in ["db", "files"] {
+            volume::create(&bench.node, &format!("app.{subdot}"))
+                .await
+                .unwrap();
+        }
+        bench.world.create("init", &["app.db", "app.files"], |_| {});
+        bench.world.start_by_hand("init").await.unwrap();
+        bench.world.stop_by_hand("init").await;
+        bench.world.remove_by_hand("init").await;
+        bench.mark("master");
+        bench.commit().await;
+        bench.checkout("other", true).await.unwrap();
+        bench.mark("other");
+        bench.commit().await;
+        bench.checkout("master", false).await.unwrap();
+        containers(&bench.world);
+        for name in bench.world.names() {
+            bench.world.start_by_hand(&name).await.unwrap();
+        }
+        bench.world.calm();
+        bench
+    }
+
+    pub(super) fn dot(&self) -> DotName {
+        "app".parse().unwrap()
+    }
+
+    /// Writes a branch's name into its subdots.
+    pub(super) fn mark(&self, branch: &str) {
+        for subdot in ["db", "files"] {
+            let volume: dotmesh_model::VolumeName =
+                format!("app@{branch}.{subdot}").parse().unwrap();
+            let branch_name = branch.parse().unwrap();
+            let path = self
+                .node
+                .pool
+                .volume_path(&self.dot(), &branch_name, &volume.folder);
+            std::fs::write(path.join("branch"), branch).unwrap();
+        }
+    }
+
+    pub(super) async fn commit(&self) {
+        let request = CreateCommit {
+            message: "m".to_owned(),
+            author: "a".to_owned(),
+            metadata: Default::default(),
+            code: None,
+            expected: None,
+        };
+        commit::commit(&self.node, &self.dot(), request)
+            .await
+            .unwrap();
+    }
+
+    pub(super) async fn checkout(&self, branch: &str, create: bool) -> Result<Switched, NodeError> {
+        let request = Checkout {
+            branch: branch.parse().unwrap(),
+            create: create.then_some(BranchStart::WorkingCopy),
+            wait: wait(),
+        };
+        let (tell, _) = watch::channel(SwitchProgress::default());
+        checkout::checkout(&self.node, &self.dot(), request, tell).await
+    }
+
+    pub(super) async fn reset(&self) -> Result<Switched, NodeError> {
+        let request = Reset {
+            revision: "HEAD".to_owned(),
+            hard: true,
+            expected: None,
+            wait: wait(),
+        };
+        let (tell, _) = watch::channel(SwitchProgress::default());
+        reset::reset(&self.node, &self.dot(), request, tell).await
+    }
+
+    pub(super) async fn current(&self) -> String {
+        let dot = self.node.registry.dot(&self.dot()).await.unwrap();
+        dot.current.to_string()
+    }
+
+    /// The containers that run and follow the current branch.
+    pub(super) fn running(&self) -> BTreeSet<String> {
+        let names = self.world.names().into_iter();
+        let running =
+            |name: &String| matches!(self.world.state(name), Some(State::Running | State::Paused));
+        names.filter(|name| running(name)).collect()
+    }
+
+    /// What the daemon says that it is still busy with.
+    pub(super) async fn named(&self) -> BTreeSet<String> {
+        let open = self.node.registry.open_switches().await.unwrap();
+        let left = open.into_iter().flat_map(|journal| journal.containers);
+        left.map(|container| container.name).collect()
+    }
+
+    /// After any failure: no container is on another branch without being named, none of those that ran is forgotten.
+    pub(super) async fn assert_allowed(&self, ran: &BTreeSet<String>, what: &str) {
+        let (current, named) = (self.current().await, self.named().await);
+        let running = self.running();
+        for name in &running {
+            let seen = self.world.reads(name, "branch");
+            let branch = if name == "pinned" { "master" } else { &current };
+            let is_right = seen.is_none() || seen.as_deref() == Some(&*expected(branch));
+            assert!(
+                is_right || named.contains(name),
+                "{what}: {name} is on {seen:?}, dm says {current}"
+            );
+        }
+        for name in ran {
+            let is_gone = self.world.state(name).is_none();
+            assert!(
+                is_gone || running.contains(name) || named.contains(name),
+                "{what}: {name} ran, does not run and is not named"
+            );
+        }
+        let stored = self.node.pool.dots().await.unwrap().whole;
+        let known = self.node.registry.dot(&self.dot()).await.unwrap();
+        let branches: Vec<_> = stored[0]
+            .branches
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        assert_eq!(
+            branches,
+            known.branches.keys().cloned().collect::<Vec<_>>(),
+            "{what}"
+        );
+        assert_eq!(stored[0].file.current, known.current, "{what}");
+    }
+
+    /// Once nothing goes wrong any more, the daemon brings everything up.
+    pub(super) async fn settle(&self, ran: &BTreeSet<String>, what: &str) {
+        self.world.calm();
+        let mut looks = 0;
+        loop {
+            let look = watching::look(&self.node).await;
+            if matches!(look, Ok(true)) {
+                break;
+            }
+            looks += 1;
+            let named = self.named().await;
+            assert!(looks < 500, "{what}: {look:?}, still busy with {named:?}");
+            tokio::time::sleep(TIMING.poll).await;
+        }
+        self.assert_allowed(ran, what).await;
+        assert_eq!(self.named().await, BTreeSet::new(), "{what}");
+        let gone: BTreeSet<String> = ran
+            .iter()
+            .filter(|name| self.world.state(name).is_none())
+            .cloned()
+            .collect();
+        let missing: BTreeSet<_> = ran
+            .difference(&gone)
+            .filter(|name| !self.running().contains(*name))
+            .collect();
+        assert_eq!(missing, BTreeSet::new(), "{what}");
+    }
+
+    /// The daemon is killed and started again.
+    pub(super) async fn restart(&mut self) {
+        self.world.serve_nobody();
+        // What its threads had begun is done in a moment; a process that is killed takes them along.
+        tokio::time::sleep(TIMING.poll * 20).await;
+        self.node = open(self.folder.path(), &self.world).await;
+    }
+}
+
+pub(super) fn wait() -> Wait {
+    Wait {
+        healthy: true,
+        seconds: 1,
+    }
+}
+
+/// Branches that a test makes of `master` hold its mark.
+pub(super) fn expected(branch: &str) -> String {
+    match branch {
+        "other" => "other".to_owned(),
+        _ => "master".to_owned(),
+    }
+}
+
+pub(super) fn depends(
+    on: &'static str,
+    condition: &'static str,
+) -> impl FnOnce(&mut crate::engine::Inspected) {
+    move |one| {
+        let service = one.container.name.clone();
+        let labels = &mut one.container.labels;
+        labels.insert("com.docker.compose.project".to_owned(), "p".to_owned());
+        labels.insert("com.docker.compose.service".to_owned(), service);
+        let depends_on = match on {
+            "" => String::new(),
+            on => format!("{on}:{condition}:false"),
+        };
+        labels.insert("com.docker.compose.depends_on".to_owned(), depends_on);
+    }
+}
+
+/// A database with a health check, an app that waits for it, and a container on a pinned branch.
+pub(super) fn stack(world: &World) {
+    world.create("db", &["app.db"], depends("", ""));
+    world.turns_out("db", Outcome::HealthyAfter(2));
+    world.create("web", &["app.files"], depends("db", "service_healthy"));
+    world.create("pinned", &["app@master.files"], |_| {});
+}
+
+/// Runs a test for each case, several at a time, as most of them wait for something.
+pub(super) async fn each<C, F>(cases: Vec<C>, test: impl Fn(C) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut cases = cases.into_iter();
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < 8
+            && let Some(case) = cases.next()
+        {
+            running.spawn(test(case));
+        }
+        match running.join_next().await {
+            None => return,
+            Some(done) => done.unwrap(),
+        }
+    }
+}
+
+/// What is done in a scenario.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    Checkout,
+    CheckoutNew,
+    Reset,
+}
+
+impl Work {
+    pub(super) const ALL: [Self; 3] = [Self::Checkout, Self::CheckoutNew, Self::Reset];
+}
+
+pub(super) async fn work(bench: &Bench, work: Work) -> Result<Switched, NodeError> {
+    match work {
+        Work::Checkout => bench.checkout("other", false).await,
+        Work::CheckoutNew => bench.checkout("new", true).await,
+        Work::Reset => bench.reset().await,
+    }
+}
+
+pub(super) fn stack_for(work: Work) -> fn(&World) {
+    match work {
+        // A reset is refused while the branch is pinned.
+        Work::Reset => |world| {
+            world.create("db", &["app.db"], depends("", ""));
+            world.turns_out("db", Outcome::HealthyAfter(2));
+            world.create("web", &["app.files"], depends("db", "service_healthy"));
+        },
+        _ => stack,
+    }
+}

@@ -1,0 +1,268 @@
+//! Single cases: what becomes of which container.
+
+use std::collections::BTreeSet;
+
+use super::bench::{Bench, Work, stack, stack_for};
+use crate::engine::State;
+use crate::engine::scripted::Outcome;
+use crate::operations::{delete_dot, volume};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_vanishes_is_no_failure() {
+    let bench = Bench::new(|world| {
+        stack(world);
+        world.create("once", &["app.db"], |one| one.removed_when_stopped = true);
+    })
+    .await;
+    let done = bench.checkout("other", false).await.unwrap();
+    assert_eq!(done.removed, ["once"]);
+    assert_eq!(done.restarted, ["db", "web"]);
+    assert!(done.problems.is_empty(), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_health_starts_when_it_is_there() {
+    let bench = Bench::new(stack).await;
+    bench.checkout("other", false).await.unwrap();
+    let calls = bench.world.calls();
+    let place = |call: &str| calls.iter().position(|one| one == call).unwrap();
+    assert!(place("stop web") < place("stop db"), "{calls:?}");
+    let looks = calls[place("start db")..place("start web")].iter();
+    assert!(
+        looks.filter(|call| *call == "inspect").count() >= 2,
+        "{calls:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_in_vain_is_named_and_started_later() {
+    let bench = Bench::new(stack).await;
+    bench.world.turns_out("db", Outcome::HealthyAfter(u32::MAX));
+    let done = bench.checkout("other", false).await.unwrap();
+    assert_eq!(bench.current().await, "other");
+    let problems: Vec<_> = done
+        .problems
+        .iter()
+        .map(|one| format!("{}: {}", one.container, one.problem))
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            "web: it waits for db, which is not healthy yet",
+            "db: it is not healthy yet"
+        ]
+    );
+    assert_eq!(bench.named().await, BTreeSet::from(["web".to_owned()]));
+    bench.world.turns_out("db", Outcome::HealthyAfter(0));
+    bench
+        .settle(
+            &BTreeSet::from(["db".to_owned(), "web".to_owned()]),
+            "healthy at last",
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_does_not_start_has_the_others_go_back() {
+    let bench = Bench::new(|world| {
+        stack(world);
+        world.create("odd", &["app.files"], |_| {});
+    })
+    .await;
+    bench.world.turns_out("odd", Outcome::Fails);
+    let error = bench
+        .checkout("other", false)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("odd") && error.contains("no such file: /run"),
+        "{error}"
+    );
+    assert_eq!(bench.current().await, "master");
+    assert_eq!(bench.named().await, BTreeSet::from(["odd".to_owned()]));
+    let ran = ["db", "odd", "pinned", "web"].map(str::to_owned).into();
+    bench.assert_allowed(&ran, "odd fails").await;
+    assert!(bench.running().contains("web") && bench.running().contains("db"));
+    bench.world.turns_out("odd", Outcome::Runs);
+    bench.settle(&ran, "odd runs again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_is_killed_in_the_middle() {
+    let mut bench = Bench::new(stack).await;
+    for call in ["stop web", "stop db", "start db", "start web"] {
+        let ran: BTreeSet<String> = ["db", "web"].map(str::to_owned).into();
+        bench.checkout("master", false).await.unwrap();
+        bench.world.calm();
+        let kill = async {
+            while !bench.world.calls().iter().any(|one| one == call) {
+                tokio::task::yield_now().await;
+            }
+            bench.world.restart_engine().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = bench.checkout("other", false) => {}
+            () = kill => {}
+        }
+        bench.settle(&ran, &format!("killed at {call}")).await;
+        bench.restart().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_beside_a_switch_gets_the_branch_that_dm_says() {
+    let bench = Bench::new(stack).await;
+    bench.world.create("late", &["app.db", "app.files"], |_| {});
+    for round in 0..60 {
+        let to = if bench.current().await == "master" {
+            "other"
+        } else {
+            "master"
+        };
+        let start = async {
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            bench.world.start_by_hand("late").await
+        };
+        let (switched, started) = tokio::join!(bench.checkout(to, false), start);
+        switched.unwrap();
+        started.unwrap();
+        bench
+            .assert_allowed(&bench.running(), &format!("round {round}"))
+            .await;
+        assert_eq!(bench.named().await, BTreeSet::new());
+        bench.world.stop_by_hand("late").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_beside_a_reset_is_never_on_what_was_thrown_away() {
+    let bench = Bench::new(stack_for(Work::Reset)).await;
+    bench.world.create("late", &["app.db", "app.files"], |_| {});
+    for round in 0..60 {
+        let start = async {
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            bench.world.start_by_hand("late").await
+        };
+        let (reset, started) = tokio::join!(bench.reset(), start);
+        reset.unwrap();
+        started.unwrap();
+        bench.world.writes("late", "kept", &round.to_string());
+        let volume: dotmesh_model::VolumeName = "app.db".parse().unwrap();
+        let master = "master".parse().unwrap();
+        let path = bench
+            .node
+            .pool
+            .volume_path(&bench.dot(), &master, &volume.folder);
+        let kept = std::fs::read_to_string(path.join("kept")).unwrap_or_default();
+        assert_eq!(kept, round.to_string(), "round {round}");
+        bench.world.stop_by_hand("late").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_subdot_of_a_branch_has_what_the_image_has() {
+    let bench = Bench::new(stack).await;
+    bench.world.create("late", &["app.etc"], |_| {});
+    bench.world.start_by_hand("late").await.unwrap();
+    assert_eq!(
+        bench.world.reads("late", "from-image").as_deref(),
+        Some("/app.etc")
+    );
+    bench.checkout("other", false).await.unwrap();
+    assert_eq!(
+        bench.world.reads("late", "from-image").as_deref(),
+        Some("/app.etc")
+    );
+    // What was there already stays.
+    bench.world.writes("late", "from-image", "changed");
+    bench.checkout("master", false).await.unwrap();
+    bench.checkout("other", false).await.unwrap();
+    assert_eq!(
+        bench.world.reads("late", "from-image").as_deref(),
+        Some("changed")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paused_ones_are_paused_again_and_swarm_starts_its_own() {
+    let bench = Bench::new(stack).await;
+    crate::engine::Engine::pause(&bench.world, "web")
+        .await
+        .unwrap();
+    bench.world.create("task", &["app.files"], |one| {
+        let label = "com.docker.swarm.task.id".to_owned();
+        one.container.labels.insert(label, "t".to_owned());
+    });
+    bench.world.start_by_hand("task").await.unwrap();
+    let done = bench.checkout("other", false).await.unwrap();
+    assert_eq!(done.replaced, ["task"]);
+    assert_eq!(bench.world.state("web"), Some(State::Paused));
+    assert_eq!(bench.world.state("task"), Some(State::Exited));
+    let calls = bench.world.calls();
+    assert!(!calls.contains(&"start task".to_owned()), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mounts_wait_for_a_switch_but_not_for_ever() {
+    let bench = Bench::new(stack).await;
+    bench.world.create("late", &["app.db"], |_| {});
+    let gate = bench
+        .node
+        .locks
+        .operation(&bench.dot(), "switched to branch other")
+        .await;
+    let closed = bench.node.locks.close_gate(&bench.dot()).await;
+    // What does not follow the current branch waits for nothing.
+    volume::mount(&bench.node, "app@master.files", "caller")
+        .await
+        .unwrap();
+    volume::find(&bench.node, "app.db").await.unwrap();
+    volume::list(&bench.node).await.unwrap();
+    let refused = bench
+        .world
+        .start_by_hand("late")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        refused,
+        "dot app is being switched to branch other: Dotmesh starts this container when that is done"
+    );
+    drop((gate, closed));
+    volume::unmount(&bench.node, "app@master.files", "caller")
+        .await
+        .unwrap();
+    let all = ["db", "late", "pinned", "web"].map(str::to_owned).into();
+    bench.settle(&all, "the gate is open").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mount_that_was_handed_out_is_a_use_until_it_is_given_back() {
+    let bench = Bench::new(|_| {}).await;
+    volume::mount(&bench.node, "app.db", "docker")
+        .await
+        .unwrap();
+    for error in [
+        bench.reset().await.unwrap_err(),
+        bench.checkout("other", false).await.unwrap_err(),
+        delete_dot::delete_dot(&bench.node, &bench.dot())
+            .await
+            .unwrap_err(),
+    ] {
+        assert_eq!(
+            error.to_string(),
+            "containers are being started on app, with app.db"
+        );
+    }
+    volume::unmount(&bench.node, "app.db", "docker")
+        .await
+        .unwrap();
+    bench.reset().await.unwrap();
+    bench.checkout("other", false).await.unwrap();
+}

@@ -1,0 +1,69 @@
+//! Each call of the Engine failing in turn, and the daemon dying at each.
+
+use super::bench::{Bench, TIMING, Work, each, stack_for, work};
+use crate::engine::scripted::Fault;
+
+/// Every call of a switch goes wrong in turn, in every way.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_fails_in_turn() {
+    let mut cases = Vec::new();
+    for kind in Work::ALL {
+        let bench = Bench::new(stack_for(kind)).await;
+        work(&bench, kind).await.unwrap();
+        let calls = bench.world.calls();
+        assert!(calls.len() > 8, "{calls:?}");
+        for (at, call) in calls.into_iter().enumerate() {
+            cases.extend(Fault::ALL.map(|fault| (kind, at, call.clone(), fault)));
+        }
+    }
+    each(cases, |(kind, at, call, fault)| async move {
+        let what = format!("{kind:?}, {fault:?} at call {at}, '{call}'");
+        let bench = Bench::new(stack_for(kind)).await;
+        let ran = bench.running();
+        bench.world.fault(at, fault);
+        let outcome = work(&bench, kind).await;
+        if fault == Fault::Refused
+            && let (Err(error), Some(("stop" | "start", name))) = (&outcome, call.split_once(' '))
+        {
+            let text = error.to_string();
+            assert!(
+                text.contains(name) && text.contains("no space left"),
+                "{what}: {text}"
+            );
+        }
+        bench
+            .assert_allowed(&ran, &format!("{what}: {outcome:?}"))
+            .await;
+        bench
+            .settle(&ran, &format!("{what}, settled: {outcome:?}"))
+            .await;
+    })
+    .await;
+}
+
+/// The daemon dies at every call, and finishes or undoes what it had begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_dies_at_each_call() {
+    let mut cases = Vec::new();
+    for kind in Work::ALL {
+        let bench = Bench::new(stack_for(kind)).await;
+        work(&bench, kind).await.unwrap();
+        let calls = bench.world.calls().len();
+        for at in 0..calls {
+            cases.push((kind, at, calls, Fault::Hangs));
+            cases.push((kind, at, calls, Fault::DoneAndHangs));
+        }
+    }
+    each(cases, |(kind, at, calls, fault)| async move {
+        let what = format!("{kind:?}, killed at call {at}, {fault:?}");
+        let mut bench = Bench::new(stack_for(kind)).await;
+        let ran = bench.running();
+        bench.world.fault(at, fault);
+        let begun = async { tokio::time::timeout(TIMING.call / 2, work(&bench, kind)).await };
+        let begun = begun.await;
+        assert!(begun.is_err() || at + 1 >= calls, "{what}: {begun:?}");
+        bench.restart().await;
+        bench.settle(&ran, &what).await;
+    })
+    .await;
+}

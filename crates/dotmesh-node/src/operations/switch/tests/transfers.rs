@@ -1,0 +1,227 @@
+//! Pulls, clones and the start of a daemon, while the Engine fails: a working copy that a container has is never moved.
+
+use std::sync::Arc;
+
+use dotmesh_api::node::{HubLogin, Transfer, TransferOutcome};
+use dotmesh_api::{HubAddress, HubClient};
+use dotmesh_hub::credentials::ApiKey;
+use dotmesh_hub::data_dir::DataDir;
+use dotmesh_hub::{Hub, clock, router, server, settings::Settings};
+use dotmesh_model::VolumeName;
+use dotmesh_sync::{Progress, Rate};
+
+use super::bench::Bench;
+use crate::engine::scripted::Fault;
+use crate::error::NodeError;
+use crate::operations::transfer::{Connection, Job};
+use crate::operations::{clone, pull, push, volume};
+
+/// A hub with an account for Alice.
+struct TestHub {
+    _folder: tempfile::TempDir,
+    url: String,
+    secret: String,
+}
+
+impl TestHub {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let database = data.database().await.unwrap();
+        let key = ApiKey::generate();
+        let alice = "alice".parse().unwrap();
+        database
+            .add_user(&alice, None, &key.digest(), clock::now())
+            .await
+            .unwrap();
+        let hub = Hub::new(database, data.packs().unwrap(), Settings::default());
+        let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = server::serve(listener, None, router::router(hub), std::future::pending());
+        tokio::spawn(serving);
+        Self {
+            _folder: folder,
+            url,
+            secret: key.reveal().to_owned(),
+        }
+    }
+
+    fn job(&self, bench: &Bench) -> Arc<Job> {
+        let address: HubAddress = self.url.parse().unwrap();
+        let user: dotmesh_model::UserName = "alice".parse().unwrap();
+        let hub = HubClient::new(address, user.clone(), self.secret.clone()).unwrap();
+        let connection = Connection {
+            node: bench.node.clone(),
+            hub,
+            rate: Arc::new(Rate::new(None)),
+            progress: Arc::new(Progress::default()),
+        };
+        let request = Transfer {
+            hub: HubLogin {
+                address: self.url.clone(),
+                user,
+                secret: self.secret.clone(),
+            },
+            remote_dot: "alice/app".parse().unwrap(),
+            branch: None,
+            commit: None,
+            stash_on_divergence: false,
+            full: false,
+            rate_limit: None,
+        };
+        Arc::new(Job {
+            connection,
+            local: bench.dot(),
+            request,
+        })
+    }
+
+    async fn pull(&self, bench: &Bench) -> Result<TransferOutcome, NodeError> {
+        pull::pull(&self.job(bench)).await
+    }
+}
+
+/// A hub that is a commit ahead of Bob, on `master`, which nothing of his uses: he is on `other`.
+async fn ahead() -> (Arc<TestHub>, Bench, Bench) {
+    let hub = TestHub::start().await;
+    let alice = Bench::new(|_| {}).await;
+    push::push(&hub.job(&alice)).await.unwrap();
+    let bob = Bench::empty().await;
+    clone::clone(&hub.job(&bob)).await.unwrap();
+    bob.checkout("other", false).await.unwrap();
+    let db: VolumeName = "app@master.db".parse().unwrap();
+    let path = alice
+        .node
+        .pool
+        .volume_path(&alice.dot(), &"master".parse().unwrap(), &db.folder);
+    std::fs::write(path.join("new"), "new").unwrap();
+    alice.commit().await;
+    push::push(&hub.job(&alice)).await.unwrap();
+    bob.world.create("user", &["app.files"], |_| {});
+    bob.world.start_by_hand("user").await.unwrap();
+    bob.world.calm();
+    (Arc::new(hub), alice, bob)
+}
+
+/// Whether Bob has what Alice has pushed last.
+fn has_new(bench: &Bench) -> bool {
+    let db: VolumeName = "app@master.db".parse().unwrap();
+    let path = bench
+        .node
+        .pool
+        .volume_path(&bench.dot(), &"master".parse().unwrap(), &db.folder);
+    path.join("new").exists()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_comes_whole_or_not_at_all_whatever_the_engine_does() {
+    let (hub, _alice, bob) = ahead().await;
+    hub.pull(&bob).await.unwrap();
+    assert!(has_new(&bob));
+    let calls = bob.world.calls();
+    assert!(calls.contains(&"namespaces".to_owned()), "{calls:?}");
+    let mut cases = Vec::new();
+    for at in 0..calls.len() {
+        cases.extend(Fault::ALL.map(|fault| (at, fault)));
+    }
+    for (at, fault) in cases {
+        let (hub, _alice, bob) = ahead().await;
+        bob.world.fault(at, fault);
+        let ran = bob.running();
+        let outcome = hub.pull(&bob).await;
+        let what = format!("{fault:?} at call {at}: {outcome:?}");
+        assert_eq!(has_new(&bob), outcome.is_ok(), "{what}");
+        bob.assert_allowed(&ran, &what).await;
+        bob.settle(&ran, &what).await;
+        hub.pull(&bob).await.unwrap();
+        assert!(has_new(&bob), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_leaves_a_working_copy_that_somebody_has() {
+    let (hub, _alice, bob) = ahead().await;
+    bob.world.create("pinned", &["app@master.db"], |_| {});
+    bob.world.start_by_hand("pinned").await.unwrap();
+    let refused = hub.pull(&bob).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("containers are using branch master") && refused.contains("pinned"),
+        "{refused}"
+    );
+    bob.world.stop_by_hand("pinned").await;
+    // Handed out, and its container is not there yet.
+    volume::mount(&bob.node, "app@master.db", "docker")
+        .await
+        .unwrap();
+    let refused = hub.pull(&bob).await.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "containers are being started on app, with app@master.db"
+    );
+    assert!(!has_new(&bob));
+    volume::unmount(&bob.node, "app@master.db", "docker")
+        .await
+        .unwrap();
+    hub.pull(&bob).await.unwrap();
+    assert!(has_new(&bob));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_starts_beside_a_pull_has_what_is_there_after_it() {
+    let (hub, _alice, bob) = ahead().await;
+    bob.world.create("late", &["app@master.db"], |_| {});
+    for round in 0..20 {
+        let start = async {
+            for _ in 0..round * 8 {
+                tokio::task::yield_now().await;
+            }
+            bob.world.start_by_hand("late").await
+        };
+        let (_, started) = tokio::join!(hub.pull(&bob), start);
+        started.unwrap();
+        bob.world.writes("late", "kept", "kept");
+        let db: VolumeName = "app@master.db".parse().unwrap();
+        let path = bob
+            .node
+            .pool
+            .volume_path(&bob.dot(), &"master".parse().unwrap(), &db.folder);
+        assert!(path.join("kept").exists(), "round {round}");
+        std::fs::remove_file(path.join("kept")).unwrap();
+        bob.world.stop_by_hand("late").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_does_not_need_the_engine() {
+    let hub = TestHub::start().await;
+    let alice = Bench::new(|_| {}).await;
+    push::push(&hub.job(&alice)).await.unwrap();
+    let bob = Bench::empty().await;
+    for call in 0..20 {
+        bob.world.fault(call, Fault::Away);
+    }
+    clone::clone(&hub.job(&bob)).await.unwrap();
+    bob.world.calm();
+    bob.world.create("user", &["app.files"], |_| {});
+    bob.world.start_by_hand("user").await.unwrap();
+    assert_eq!(bob.world.reads("user", "branch").as_deref(), Some("master"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_starts_moves_what_is_on_the_wrong_branch() {
+    let mut bob = Bench::new(|world| world.create("user", &["app.files"], |_| {})).await;
+    let ran = bob.running();
+    // As if somebody had changed the description while the daemon was away.
+    let mut dot = bob.node.registry.dot(&bob.dot()).await.unwrap();
+    dot.current = "other".parse().unwrap();
+    bob.node
+        .pool
+        .write_dot(&dot.name, &dot.to_file())
+        .await
+        .unwrap();
+    bob.restart().await;
+    assert_eq!(bob.world.reads("user", "branch").as_deref(), Some("master"));
+    bob.settle(&ran, "on the wrong branch").await;
+    assert_eq!(bob.world.reads("user", "branch").as_deref(), Some("other"));
+}

@@ -240,6 +240,9 @@ pub struct Switched {
     /// Those that Docker Swarm replaces.
     #[serde(default)]
     pub replaced: Vec<String>,
+    /// Those that the daemon starts once what they wait for is there. Empty for who waits.
+    #[serde(default)]
+    pub later: Vec<String>,
     /// Those that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,

@@ -111,6 +111,10 @@ pub fn tell(context: &Context, switched: &Switched) -> Result<()> {
             &switched.removed,
         ),
         ("Containers that Docker Swarm replaces", &switched.replaced),
+        (
+            "Containers that the node starts once what they wait for is there",
+            &switched.later,
+        ),
     ] {
         if !names.is_empty() {
             context

@@ -121,8 +121,11 @@ pub enum NodeError {
         stuck: Box<NodeError>,
     },
     /// Something else changes the dot for longer than Docker waits.
-    #[error("dot {dot} is being {doing}: {STARTS_LATER}")]
+    #[error("dot {dot} is being {doing}")]
     Busy { dot: DotName, doing: String },
+    /// The same, for a container that is being started.
+    #[error("dot {dot} is being {doing}: {STARTS_LATER}")]
+    StartsLater { dot: DotName, doing: String },
     /// Containers are being started on what would be moved.
     #[error("containers are being started on {dot}, with {volumes}", volumes = volumes.join(", "))]
     Starting { dot: DotName, volumes: Vec<String> },
@@ -197,7 +200,10 @@ impl NodeError {
             Self::SwitchUndone { cause, .. }
             | Self::SwitchBroken { cause, .. }
             | Self::CannotUndo { cause, .. } => cause.code(),
-            Self::Busy { .. } | Self::Starting { .. } | Self::Unseen { .. } => ErrorCode::InUse,
+            Self::Busy { .. }
+            | Self::StartsLater { .. }
+            | Self::Starting { .. }
+            | Self::Unseen { .. } => ErrorCode::InUse,
             Self::Changed { .. } => ErrorCode::Changed,
             Self::Place { .. } => ErrorCode::Invalid,
             Self::Pool(PoolError::Full { .. }) => ErrorCode::NoSpace,
@@ -242,6 +248,7 @@ impl NodeError {
             Self::SwitchBroken { .. } => {
                 "The daemon goes on trying to start them. See 'dm list', 'docker ps -a' and 'docker logs'."
             }
+            Self::Busy { .. } => "Try again when that is done.",
             Self::Starting { .. } => {
                 "Run the command again once they have started: see 'docker ps'."
             }

@@ -79,6 +79,8 @@ pub(crate) struct Done {
     pub(crate) restarted: Vec<String>,
     pub(crate) removed: Vec<String>,
     pub(crate) replaced: Vec<String>,
+    /// Those that are started once what they wait for is there.
+    pub(crate) later: Vec<String>,
     pub(crate) problems: Vec<ContainerProblem>,
 }
 
@@ -90,6 +92,7 @@ pub(crate) fn switched(branch: BranchName, head: CommitId, done: Done) -> Switch
         restarted: done.restarted,
         removed: done.removed,
         replaced: done.replaced,
+        later: done.later,
         problems: done.problems,
     }
 }
@@ -143,7 +146,16 @@ pub(crate) async fn switch(
         let cause = not_started(trouble);
         return Err(attempt.undo(change, cause).await);
     }
-    finish(node, &plan, attempt.journal, started).await
+    let waiting = started.waiting.iter().map(|trouble| trouble.name.clone());
+    let waiting: Vec<String> = waiting.collect();
+    let mut done = finish(node, &plan, attempt.journal, started).await?;
+    if !manner.wait {
+        // Who did not want to wait is told who is still to come.
+        let is_waiting = |problem: &ContainerProblem| waiting.contains(&problem.container);
+        done.problems.retain(|problem| !is_waiting(problem));
+        done.later = waiting;
+    }
+    Ok(done)
 }
 
 /// The containers that a plan is made of: all that run, and those that an earlier switch has left stopped.
@@ -266,14 +278,7 @@ impl<'a> Attempt<'a> {
 
     /// The change was made and a container does not start: takes it back.
     async fn undo(self, change: &mut impl Change, cause: NodeError) -> NodeError {
-        let gate = self.node.locks.close_gate(&self.dot.name).await;
-        let stopped = self.work().stop().await;
-        let undone = match refused(&stopped) {
-            Some(error) => Err(error),
-            None => self.take_back(change).await,
-        };
-        drop(gate);
-        let Err(stuck) = undone else {
+        let Err(stuck) = self.take_back(change).await else {
             return self.restart(change, cause).await;
         };
         // The change stays, so that all containers are on one branch.
@@ -287,6 +292,10 @@ impl<'a> Attempt<'a> {
 
     async fn take_back(&self, change: &mut impl Change) -> Result<(), NodeError> {
         let (node, name) = (self.node, &self.dot.name);
+        let _gate = check::close_gate(node, name).await?;
+        if let Some(error) = refused(&self.work().stop().await) {
+            return Err(error);
+        }
         // What follows the current branch follows the new one now.
         let now = node.registry.dot(name).await?;
         let _moving = check::unused(node, &now, change.scope()).await?;
@@ -321,7 +330,11 @@ impl<'a> Attempt<'a> {
 
     /// Starts all that can be started. Returns what could not; the daemon goes on with that.
     async fn start_all(self) -> Vec<ContainerProblem> {
-        let wishes = self.manner.wishes(true);
+        // What is told of the failure has to be what stays, so this is waited for in any case.
+        let wishes = Wishes {
+            wait: true,
+            ..self.manner.wishes(true)
+        };
         let started = self.work().start(&HashSet::new(), wishes).await;
         let journal = SwitchJournal {
             created: None,
@@ -391,6 +404,7 @@ async fn finish(
         restarted: started.running,
         removed: started.removed,
         replaced: started.replaced,
+        later: Vec::new(),
         problems,
     };
     for names in [&mut done.restarted, &mut done.removed, &mut done.replaced] {

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use dotmesh_model::{BranchName, DotName, VolumeName};
+use dotmesh_model::{BranchName, VolumeName};
 use tokio::time::timeout;
 
 use super::create_dot::find_or_create;
@@ -19,9 +19,13 @@ pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
     let volume: VolumeName = text.parse()?;
     match &volume.pinned {
         None => {
-            timeout(node.timing.mount, find_or_create(node, &volume.dot))
-                .await
-                .unwrap_or_else(|_| Err(busy(node, &volume.dot)))?;
+            let made = timeout(node.timing.mount, find_or_create(node, &volume.dot)).await;
+            made.unwrap_or_else(|_| {
+                Err(NodeError::Busy {
+                    dot: volume.dot.clone(),
+                    doing: node.locks.doing(&volume.dot),
+                })
+            })?;
         }
         Some(branch) => {
             let dot = node.registry.find_dot(&volume.dot).await?;
@@ -75,15 +79,19 @@ pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathB
     let _passing = match &volume.pinned {
         Some(_) => None,
         None => {
-            let passing = timeout(node.timing.mount, node.locks.pass_gate(&volume.dot));
-            Some(passing.await.map_err(|_| busy(node, &volume.dot))?)
+            let passing = async {
+                find_or_create(node, &volume.dot).await?;
+                Ok(node.locks.pass_gate(&volume.dot).await)
+            };
+            let passing = timeout(node.timing.mount, passing).await;
+            Some(passing.unwrap_or_else(|_| {
+                Err(NodeError::StartsLater {
+                    dot: volume.dot.clone(),
+                    doing: node.locks.doing(&volume.dot),
+                })
+            })?)
         }
     };
-    if volume.pinned.is_none() {
-        timeout(node.timing.mount, find_or_create(node, &volume.dot))
-            .await
-            .unwrap_or_else(|_| Err(busy(node, &volume.dot)))?;
-    }
     let branch = shown(node, &volume).await?;
     fill::fill_for_mount(node, &volume, &branch).await?;
     let _still = node.locks.hold_still(&volume.dot).await;
@@ -112,13 +120,6 @@ pub(crate) async fn shown(node: &Node, volume: &VolumeName) -> Result<BranchName
         dot: volume.dot.clone(),
     })?;
     Ok(dot.current)
-}
-
-fn busy(node: &Node, dot: &DotName) -> NodeError {
-    NodeError::Busy {
-        dot: dot.clone(),
-        doing: node.locks.doing(dot),
-    }
 }
 
 fn check_pin(dot: Option<&Dot>, volume: &VolumeName, branch: &BranchName) -> Result<(), NodeError> {

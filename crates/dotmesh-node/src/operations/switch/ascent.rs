@@ -217,7 +217,8 @@ impl<'a> Ascent<'a> {
                 }
                 Progress::Started => {
                     outcome.running.push(member.name.clone());
-                    let ailment = self.seen[at].as_ref().and_then(ailment);
+                    let seen = self.seen[at].as_ref();
+                    let ailment = seen.and_then(|one| ailment(one, self.wishes.wait));
                     outcome
                         .ailing
                         .extend(ailment.map(|reason| self.work.trouble(at, &reason)));
@@ -264,7 +265,7 @@ fn may_come(one: &Inspected, condition: Condition) -> bool {
 }
 
 /// What is wrong with a container that was started.
-fn ailment(one: &Inspected) -> Option<String> {
+fn ailment(one: &Inspected, waited: bool) -> Option<String> {
     match (one.state, one.health) {
         (State::Exited | State::Dead, _) if one.exit_code != 0 => Some(format!(
             "it ended with code {} after it was started",
@@ -277,7 +278,7 @@ fn ailment(one: &Inspected) -> Option<String> {
         (_, Some(Health::Unhealthy)) if one.state.is_active() => {
             Some("its health check fails".to_owned())
         }
-        (_, Some(Health::Starting)) if one.state == State::Running => {
+        (_, Some(Health::Starting)) if waited && one.state == State::Running => {
             Some("it is not healthy yet".to_owned())
         }
         _ => None,

@@ -16,15 +16,15 @@ const QUIET: Duration = Duration::from_secs(3);
 /// How to wait for containers.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WaitArgs {
-    /// Wait until the containers that have a health check are healthy [default]
+    /// Wait until the containers with a health check are healthy [default]
     #[arg(long, overrides_with = "no_wait")]
     wait: bool,
 
-    /// Return once the containers are started, healthy or not
+    /// Do not wait for health checks; the node starts later what depends on a healthy container
     #[arg(long)]
     no_wait: bool,
 
-    /// Wait no longer than this for the containers: 90, 90s, 5m
+    /// Wait at most this long for the containers to start and to be healthy: 90, 90s, 5m
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_seconds)]
     timeout: u64,
 }

@@ -35,7 +35,7 @@ pub struct CommitRecord {
     /// Values given with `-d key=value`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// The containers that used the dot at that instant, and the images they ran.
+    /// The containers that used the branch at that instant, and the images they ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageUse>,
     /// The code version it was made with, when made inside a git work tree.
@@ -55,10 +55,10 @@ pub struct ImageUse {
     /// Where Compose says that the container comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<ComposeUse>,
-    /// The volumes of the dot that it had mounted.
+    /// The volumes of the commit's branch that it had mounted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountUse>,
-    /// The user that the image ran as, by name or number; `root` when the image names none.
+    /// The user that the container ran as, by name or number; `root` when none was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }

@@ -25,7 +25,7 @@ pub struct Config {
     )]
     pub docker_plugin: String,
 
-    /// Where volumes are mounted for Docker. As a managed plugin: its `propagatedMount`. [default: DIR/mounts]
+    /// Where volumes are mounted for Docker; for a managed plugin, its `propagatedMount`. [default: `mounts` in the root]
     #[arg(long, value_name = "PATH")]
     pub mounts: Option<PathBuf>,
 

@@ -10,12 +10,13 @@ use crate::switching::{self, WaitArgs};
 
 /// Switch the current dot to another branch
 ///
-/// The containers that use the dot are stopped, and started again on the state of that branch, in the order of their
-/// dependencies. Changes that no commit holds stay with the branch that they were made on; a new branch takes a copy of them
-/// along unless told otherwise.
+/// The containers that use the dot are stopped, and started again on that branch, in the order of their dependencies.
+/// If one cannot be started, all go back to the branch before.
+///
+/// Uncommitted changes stay on their branch. A new branch takes a copy of them along, unless --clean or a commit is given.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Make the branch first
+    /// Make a new branch, and switch to it
     #[arg(short = 'b', long = "branch")]
     create: bool,
 

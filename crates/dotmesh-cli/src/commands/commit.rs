@@ -9,13 +9,13 @@ use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::{git, message};
 
-/// Keep the state of the current dot, all subdots at one instant
+/// Capture all subdots of the current dot at one instant
 ///
-/// Nothing is stopped. The commit also keeps its author, the images of the containers that use the dot and, inside a
-/// git work tree, the version of the code. Prints the commit's id.
+/// Nothing is stopped. The commit also records its author and the containers that use the dot, with their images and
+/// mounts. Inside a git work tree it records the version of the code. Prints the commit's id.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What this state is; given several times, each is a paragraph
+    /// The commit message; each further one is a paragraph
     #[arg(short, long, value_name = "MESSAGE")]
     message: Vec<String>,
 

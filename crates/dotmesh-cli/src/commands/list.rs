@@ -11,8 +11,9 @@ use crate::table;
 
 /// List the dots of this node
 ///
-/// Each with the branch that is checked out, the node, the containers that use it, its size, the number of its commits
-/// and the size of what no commit holds. The current dot is marked with a star.
+/// Shows the branch that is checked out, the node, the containers that use the dot, its size, the number of its commits
+/// and the size of uncommitted changes. The current dot is marked with a star. Containers that the node fails to start
+/// are named on standard error.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// For scripts: no header, cells that end with a tab, sizes in bytes

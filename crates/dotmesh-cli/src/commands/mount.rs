@@ -11,19 +11,19 @@ use crate::error::{CliError, Result};
 
 /// Mount a dot's folder at a place of your choice, for programs outside containers
 ///
-/// The mount shows the branch that is checked out, also after a checkout, or the one named after '@'. Programs that have files
-/// open there keep those of the branch before. Take it away with 'dm unmount'.
+/// The mount shows the branch that is checked out, and follows each checkout and reset. With '@BRANCH' it shows that
+/// branch. Programs that have files open there keep those of the branch before. Take it away with 'dm unmount'.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The dot, and what of it
     #[arg(value_name = "DOT[@BRANCH][.SUBDOT]")]
     volume: VolumeName,
 
-    /// Where: an empty folder, which is made if there is none
+    /// An empty folder; it is made if it does not exist
     #[arg(value_name = "MOUNTPOINT")]
     mountpoint: PathBuf,
 
-    /// Make the dot and the subdot if there is none
+    /// Make the dot and the subdot if they do not exist
     #[arg(short = 'r', long)]
     create: bool,
 }

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::transfer::{self, Plan};
 
-/// Get the commits that a hub has and this node has not
+/// Get commits from a hub that this node does not have yet
 ///
 /// Without a branch all branches are brought up to date. Refused where it would change files under running containers or
 /// lose uncommitted changes.

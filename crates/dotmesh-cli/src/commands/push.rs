@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::fetch::{self, Extent};
 use crate::transfer::{self, Plan};
 
-/// Send the commits that this node has and a hub has not
+/// Send commits that the hub does not have yet
 ///
 /// Only what the hub lacks is sent, and the hub shows all of it or nothing. The app runs on meanwhile. The permalink of
 /// what was pushed goes to standard output, a line for each branch.

@@ -10,11 +10,13 @@ use crate::switching::{self, WaitArgs};
 
 /// Take the current branch back to a commit
 ///
-/// The containers that use the dot are stopped, and started again on that state. Later commits leave the branch; they can
-/// still be named by their ids.
+/// The containers that use the dot are stopped, and started again on that state, in the order of their dependencies. If one
+/// cannot be started, the reset is taken back.
+///
+/// Later commits leave the branch. They can still be named by their ids.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Lose changes that no commit holds
+    /// Discard uncommitted changes
     #[arg(long)]
     hard: bool,
 

@@ -13,7 +13,7 @@ use crate::error::Result;
 /// The folder stays, empty.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where
+    /// The folder that was given to 'dm mount'
     #[arg(value_name = "MOUNTPOINT")]
     mountpoint: PathBuf,
 }

@@ -1,4 +1,4 @@
--- The index of a pool. Everything but `volumes`, `mounts` and `switches` can be read back from the pool's folders.
+-- The index of a pool. Everything but `volumes`, `mounts`, `shown_at` and `switches` can be read back from the pool's folders.
 CREATE TABLE IF NOT EXISTS dots (
     id        TEXT PRIMARY KEY,
     namespace TEXT NOT NULL,

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::node::Node;
-use crate::operations::{housekeeping, reconcile, recover, watch};
+use crate::operations::{housekeeping, mount, reconcile, recover, watch};
 use crate::{api, plugin};
 
 /// Runs the daemon until it is told to stop. Containers keep their volumes: the pool stays mounted.
@@ -31,6 +31,10 @@ pub async fn run(config: Config) -> Result<()> {
     recover::undo_half_made(&node)
         .await
         .context("undo an interrupted switch")?;
+
+    mount::restore(&node)
+        .await
+        .context("mount volumes of users")?;
 
     let stop = stop_signal()?;
     let api = listen(&node.config.socket, Access::Group)?;

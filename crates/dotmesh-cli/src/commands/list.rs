@@ -42,7 +42,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         for problem in &dot.problems {
             let container = containers(std::slice::from_ref(&problem.container), "");
             context.ui.warning(&format!(
-                "{}: container {container} does not run, and is tried again: {}",
+                "{}: container {container} does not run as it should, and is tried again: {}",
                 dot.name, problem.problem
             ));
         }

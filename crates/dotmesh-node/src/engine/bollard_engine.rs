@@ -53,6 +53,8 @@ pub(crate) struct BollardEngine {
     client: OnceCell<Docker>,
     names: Mutex<DriverNames>,
     images: Mutex<HashMap<String, Image>>,
+    /// Of the containers that were inspected: at which places they want nothing of the image. A list does not tell.
+    no_copy: Mutex<HashMap<String, HashSet<PathBuf>>>,
 }
 
 /// Under which names the Engine calls this daemon's driver. A managed plugin has its repository's name and tag.
@@ -87,6 +89,7 @@ impl BollardEngine {
                 ..DriverNames::default()
             }),
             images: Mutex::default(),
+            no_copy: Mutex::default(),
         }
     }
 
@@ -154,16 +157,25 @@ impl BollardEngine {
             let driver = mount.driver.as_ref();
             driver.is_some_and(|driver| names.ours.contains(driver))
         };
+        let no_copy = self.no_copy.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is not known is being created and started right now: Docker has filled its volumes itself.
+        let copies = |place: &Path| {
+            no_copy
+                .get(&id)
+                .is_some_and(|places| !places.contains(place))
+        };
         let mounts = summary.mounts.unwrap_or_default().into_iter();
         let uses = mounts.filter(is_ours).filter_map(|mount| {
+            let destination = PathBuf::from(mount.destination.unwrap_or_default());
             Some(VolumeUse {
                 volume: mount.name?.parse().ok()?,
-                destination: mount.destination.unwrap_or_default().into(),
-                copies_image: !mount.mode.unwrap_or_default().contains("nocopy"),
+                copies_image: copies(&destination),
+                destination,
             })
         });
+        let uses = uses.collect();
         Some(Container {
-            uses: uses.collect(),
+            uses,
             name: name.map_or_else(
                 || id.get(..12).unwrap_or(&id).to_owned(),
                 |name| name.trim_start_matches('/').to_owned(),
@@ -186,7 +198,14 @@ impl BollardEngine {
         let asked = client.inspect_container(&container.id, None);
         match tokio::time::timeout(INSPECT_PATIENCE, asked).await {
             Err(_) => Ok(None),
-            Ok(Ok(details)) => Ok(Some(inspected(container.clone(), details))),
+            Ok(Ok(details)) => {
+                let one = inspected(container.clone(), details);
+                let refusing = one.uses.iter().filter(|used| !used.copies_image);
+                let places = refusing.map(|used| used.destination.clone()).collect();
+                let mut no_copy = self.no_copy.lock().unwrap_or_else(PoisonError::into_inner);
+                no_copy.insert(one.id.clone(), places);
+                Ok(Some(one))
+            }
             Ok(Err(error)) => match failed(error) {
                 EngineError::Gone => Ok(None),
                 error => Err(error),
@@ -251,6 +270,9 @@ impl Engine for BollardEngine {
             for summary in self.summaries().await? {
                 containers.extend(self.container(summary));
             }
+            let mut no_copy = self.no_copy.lock().unwrap_or_else(PoisonError::into_inner);
+            no_copy.retain(|id, _| containers.iter().any(|one| one.id == *id));
+            drop(no_copy);
             Ok(containers)
         }
         .boxed()
@@ -331,7 +353,15 @@ impl Engine for BollardEngine {
                 ..ContainerCreateBody::default()
             };
             let options: Option<CreateContainerOptions> = None;
-            let made = client.create_container(options, body).await.map_err(failed)?;
+            let made = match client
+                .create_container(options, body)
+                .await
+                .map_err(failed)
+            {
+                // The image was deleted; its containers can still be started.
+                Err(EngineError::Gone) => return Ok(None),
+                made => made?,
+            };
             let copied = self.download(&made.id, from, to).await;
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
             if let Err(error) = client.remove_container(&made.id, Some(options)).await {
@@ -410,6 +440,7 @@ async fn remove_readers(client: &Docker) {
 /// Passes on what happens until the Engine goes away or nobody listens.
 async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
     let kinds = [
+        "create",
         "start",
         "die",
         "destroy",
@@ -462,8 +493,21 @@ fn inspected(mut container: Container, details: ContainerInspectResponse) -> Ins
         })
         .filter_map(|mount| mount.target.map(PathBuf::from))
         .collect();
+    let short_form: HashSet<PathBuf> = details
+        .mounts
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|mount| {
+            mount
+                .mode
+                .as_ref()
+                .is_some_and(|mode| mode.contains("nocopy"))
+        })
+        .filter_map(|mount| mount.destination.map(PathBuf::from))
+        .collect();
     for used in &mut container.uses {
-        used.copies_image &= !no_copy.contains(&used.destination);
+        let place = &used.destination;
+        used.copies_image = !no_copy.contains(place) && !short_form.contains(place);
     }
     let health = state.health.as_ref().and_then(|health| health.status);
     let policy = host.restart_policy.and_then(|policy| policy.name);

@@ -67,7 +67,6 @@ async fn fill(
     {
         return Ok(());
     }
-    pool.forget_new_subdots(dot, branch).await?;
     let new = pool.begin_subdot(dot, branch, subdot).await?;
     let copied = node
         .docker

@@ -1,6 +1,6 @@
 //! `dm mount` and `dm unmount`: a volume's folder for programs that run outside of containers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dotmesh_api::node::{MountVolume, MountedVolume, UnmountVolume};
 use dotmesh_model::VolumeName;
@@ -49,23 +49,45 @@ pub(crate) async fn unmount(node: &Node, request: UnmountVolume) -> Result<(), N
     node.mounts.hide_at(&absolute(&request.place)?).await
 }
 
-/// Shows a dot's places of users what is checked out now.
-pub(crate) async fn refresh(node: &Node, dot: &dotmesh_model::DotName) -> Result<(), NodeError> {
+/// Shows again what users had mounted before the machine was started anew.
+pub(crate) async fn restore(node: &Node) -> Result<(), NodeError> {
+    let here = node.mounts.own();
     for (place, volume) in node.registry.shown_at().await? {
-        if volume.dot != *dot {
-            continue;
-        }
-        let Ok(branch) = shown(node, &volume).await else {
-            node.mounts.hide_at(&place).await?;
-            continue;
-        };
-        // A branch without the subdot has nothing to show there.
-        match node.pool.open_volume(dot, &branch, &volume.folder).await? {
-            Some(folder) => node.mounts.show_at(&place, &volume, folder).await?,
-            None => node.mounts.hide_for_now(&place).await?,
+        if !here.contains(&place)
+            && let Err(error) = show_again(node, &place, &volume).await
+        {
+            tracing::warn!(place = %place.display(), %volume, %error, "a volume is not mounted again");
         }
     }
     Ok(())
+}
+
+/// Shows a dot's places of users what is checked out now.
+pub(crate) async fn refresh(node: &Node, dot: &dotmesh_model::DotName) -> Result<(), NodeError> {
+    for (place, volume) in node.registry.shown_at().await? {
+        if volume.dot == *dot
+            && let Err(error) = show_again(node, &place, &volume).await
+        {
+            tracing::warn!(place = %place.display(), %volume, %error, "a mount shows the branch before");
+        }
+    }
+    Ok(())
+}
+
+async fn show_again(node: &Node, place: &Path, volume: &VolumeName) -> Result<(), NodeError> {
+    let Ok(branch) = shown(node, volume).await else {
+        // Its branch is gone.
+        return node.mounts.hide_at(place).await;
+    };
+    let opened = node
+        .pool
+        .open_volume(&volume.dot, &branch, &volume.folder)
+        .await?;
+    // A branch without the subdot has nothing to show there.
+    match opened {
+        Some(folder) => node.mounts.show_at(place, volume, folder).await,
+        None => node.mounts.hide_for_now(place).await,
+    }
 }
 
 fn absolute(place: &str) -> Result<PathBuf, NodeError> {

@@ -89,6 +89,9 @@ async fn reconcile_dot(node: &Node, stored: &StoredDot) -> Result<(), NodeError>
         branches,
     };
     node.registry.put_dot(&dot).await?;
+    for branch in dot.branches.keys() {
+        node.pool.forget_new_subdots(&dot.name, branch).await?;
+    }
     reconcile_commits(node, &dot).await
 }
 

@@ -21,30 +21,28 @@ const DOING: &str = "brought to its branch";
 pub(crate) async fn watch(node: Node) {
     let mut changes = node.docker.changes();
     let (first, longest) = node.timing.retry;
-    let mut pause = first;
+    // How long to wait if nothing happens, and before the next attempt where something is left to do.
+    let (mut pause, mut retry) = (first, first);
     loop {
         let connected = next(&node, &mut changes, pause).await;
         if connected && let Err(error) = welcome(&node).await {
             tracing::warn!(%error, "what happened while Docker was away cannot be found out");
         }
-        pause = match look(&node).await {
+        let look = look(&node).await;
+        if connected || matches!(look, Ok(true)) {
+            retry = first;
+        }
+        pause = match look {
             Ok(true) => node.timing.watch,
+            Ok(false) => retry,
             // Docker may be away: that is told by whoever needs it.
-            Ok(false) | Err(NodeError::Docker { .. }) if connected => first,
-            Ok(false) | Err(NodeError::Docker { .. }) => next_pause(pause, first, longest),
+            Err(NodeError::Docker { .. }) => retry,
             Err(error) => {
                 tracing::error!(%error, "containers cannot be looked after");
-                next_pause(pause, first, longest)
+                retry
             }
         };
-    }
-}
-
-fn next_pause(pause: Duration, first: Duration, longest: Duration) -> Duration {
-    if pause > longest {
-        first
-    } else {
-        (pause * 2).min(longest)
+        retry = (retry * 2).min(longest);
     }
 }
 
@@ -139,8 +137,9 @@ async fn still_so(node: &Node, chosen: &[ToStart]) -> Result<bool, NodeError> {
     Ok(inspected.iter().any(was_refused) || wrong.iter().any(|wrong| wrong.other_copy))
 }
 
-/// Docker is there, for the first time or again: what it was about to start will not start, and what it could not start without
-/// this daemon shall.
+/// Docker is there, for the first time or again. What it could not start without this daemon shall be started. What it was about
+/// to start when it went away will not start; so it is taken to be after a restart of this daemon alone, too, as the two can't be
+/// told apart. A container that comes up all the same is looked at then.
 async fn welcome(node: &Node) -> Result<(), NodeError> {
     let containers = node.docker.list().await?;
     let mut dots: BTreeMap<DotName, Vec<ToStart>> = BTreeMap::new();

@@ -39,11 +39,16 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
         plan: &plan,
         tell: &tell,
     };
+    let mut left: Vec<Trouble> = Vec::new();
     for wrong in wrong.iter().filter(|wrong| wrong.other_copy) {
         let grace = inspected.iter().find(|one| one.id == wrong.container.id);
         let grace = grace.and_then(|one| one.grace);
         if let Err(error) = node.docker.stop(&wrong.container.id, grace).await {
-            tracing::warn!(container = %wrong.container.name, %error, "a container on the wrong branch does not stop");
+            left.push(Trouble {
+                id: wrong.container.id.clone(),
+                name: wrong.container.name.clone(),
+                reason: format!("{}, and it does not stop: {error}", wrong.reason),
+            });
         }
     }
     let is_right = |one: &&Inspected| {
@@ -63,7 +68,7 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
         keep_going: true,
     };
     let started = work.start(&running, wishes).await;
-    let mut left: Vec<Trouble> = started.failed.into_iter().chain(started.waiting).collect();
+    left.extend(started.failed.into_iter().chain(started.waiting));
     for container in &journal.containers {
         if !inspected.iter().any(|one| one.id == container.id) {
             let reason = "it is being started".to_owned();

@@ -503,12 +503,11 @@ impl Engine for World {
     ) -> Answer<'a, Option<PathBuf>> {
         self.call("copy", "", async move {
             let content = to.join("content");
-            std::fs::create_dir(&content).expect("an empty folder");
-            std::fs::write(
-                content.join("from-image"),
-                from.as_os_str().as_encoded_bytes(),
-            )
-            .expect("a new folder");
+            let from = from.as_os_str().as_encoded_bytes();
+            // The daemon may have died and taken the folder away.
+            std::fs::create_dir(&content)
+                .and_then(|()| std::fs::write(content.join("from-image"), from))
+                .map_err(|error| EngineError::Refused(error.to_string()))?;
             Ok(Some("content".into()))
         })
         .boxed()

@@ -23,15 +23,16 @@ use crate::operations::{checkout, commit, reconcile, recover, reset, volume, wat
 use crate::registry::Registry;
 use crate::timing::Timing;
 
+/// Long enough for a machine that is busy with other things, short enough to wait for in many cases.
 pub(super) const TIMING: Timing = Timing {
-    call: Duration::from_millis(60),
-    start: Duration::from_millis(400),
-    copy: Duration::from_millis(200),
+    call: Duration::from_millis(250),
+    start: Duration::from_millis(1500),
+    copy: Duration::from_millis(1500),
     poll: Duration::from_millis(1),
     away: Duration::from_millis(20),
-    in_flight: Duration::from_millis(300),
-    linger: Duration::from_millis(50),
-    mount: Duration::from_millis(150),
+    in_flight: Duration::from_millis(1000),
+    linger: Duration::from_millis(250),
+    mount: Duration::from_millis(1500),
     retry: (Duration::from_millis(1), Duration::from_millis(4)),
     watch: Duration::from_millis(50),
 };
@@ -243,7 +244,7 @@ impl Bench {
 pub(super) fn wait() -> Wait {
     Wait {
         healthy: true,
-        seconds: 1,
+        seconds: 2,
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::bench::{Bench, Work, stack, stack_for};
 use crate::engine::State;
 use crate::engine::scripted::Outcome;
-use crate::operations::{delete_dot, volume};
+use crate::error::NodeError;
+use crate::operations::{commit, delete_dot, reset, volume};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_vanishes_is_no_failure() {
@@ -265,4 +266,92 @@ async fn a_mount_that_was_handed_out_is_a_use_until_it_is_given_back() {
         .unwrap();
     bench.reset().await.unwrap();
     bench.checkout("other", false).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_says_where_its_containers_come_from() {
+    let bench = Bench::new(|world| {
+        world.create("db", &["app.db", "app.__root__", "other.x"], |one| {
+            one.user = "999:999".to_owned();
+            for (key, value) in [
+                ("project", "shop"),
+                ("service", "database"),
+                ("project.working_dir", "/srv/shop"),
+                ("project.config_files", "/srv/shop/a.yml,/srv/shop/b.yml"),
+            ] {
+                let key = format!("com.docker.compose.{key}");
+                one.container.labels.insert(key, value.to_owned());
+            }
+        });
+        world.create("plain", &["app@master.files"], |_| {});
+        world.create("elsewhere", &["app@other.files"], |_| {});
+    })
+    .await;
+    bench.commit().await;
+    let dot = bench.node.registry.dot(&bench.dot()).await.unwrap();
+    let head = dot.current().unwrap().head;
+    let record = bench.node.registry.decoded(&dot.id, head).await.unwrap();
+    let expected = serde_json::json!([
+        {
+            "container": "db",
+            "image": "image",
+            "digest": "image-id",
+            "compose": {
+                "project": "shop",
+                "service": "database",
+                "working_dir": "/srv/shop",
+                "config_files": ["/srv/shop/a.yml", "/srv/shop/b.yml"],
+            },
+            "mounts": [
+                {"subdot": "__root__", "path": "/app.__root__"},
+                {"subdot": "db", "path": "/app.db"},
+            ],
+            "user": "999:999",
+        },
+        {
+            "container": "plain",
+            "image": "image",
+            "digest": "image-id",
+            "mounts": [{"subdot": "files", "path": "/app@master.files"}],
+            "user": "root",
+        },
+    ]);
+    assert_eq!(serde_json::to_value(&record.images).unwrap(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_since_the_user_looked_is_refused() {
+    let bench = Bench::new(stack_for(Work::Reset)).await;
+    let dot = bench.node.registry.dot(&bench.dot()).await.unwrap();
+    let seen = Some(dotmesh_api::node::Current {
+        head: dot.current().unwrap().head,
+        branch: dot.current,
+    });
+    bench.checkout("other", false).await.unwrap();
+    let (tell, _) = tokio::sync::watch::channel(Default::default());
+    let request = dotmesh_api::node::Reset {
+        revision: "HEAD^".to_owned(),
+        hard: true,
+        expected: seen.clone(),
+        wait: super::bench::wait(),
+    };
+    let refused = reset::reset(&bench.node, &bench.dot(), request, tell).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.starts_with("app has changed since this command was given"),
+        "{refused}"
+    );
+    let request = dotmesh_api::node::CreateCommit {
+        message: "m".to_owned(),
+        author: "a".to_owned(),
+        metadata: Default::default(),
+        code: None,
+        expected: seen,
+    };
+    let refused = commit::commit(&bench.node, &bench.dot(), request).await;
+    assert!(
+        matches!(refused, Err(NodeError::Changed { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(bench.world.reads("web", "branch").as_deref(), Some("other"));
 }

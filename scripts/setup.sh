@@ -142,28 +142,36 @@ require() {
 # A declared program finds its own helpers on the system's PATH. Cargo passes the tests' PATH on.
 link_programs() {
     command -v dpkg-query >/dev/null || return 0
-    rm -rf "$tools/path"
-    mkdir -p "$tools/path"
+    links=$tools/path.new
+    rm -rf "$links"
+    mkdir -p "$links"
     essential=$(dpkg-query --show --showformat '${Essential} ${Package}\n' | sed -n 's/^yes //p')
     # shellcheck disable=SC2086 # a list of words
     dpkg-query --listfiles $essential | grep -E '^(/usr)?/s?bin/[^/]+$' | while read -r file; do
-        [ ! -x "$file" ] || ln -sf "$file" "$tools/path/"
+        [ ! -x "$file" ] || ln -sf "$file" "$links/"
     done
     each_program link_program
+    # Tests may be using the folder right now.
+    if diff -rq --no-dereference "$tools/path" "$links" >/dev/null 2>&1; then
+        rm -rf "$links"
+    else
+        rm -rf "$tools/path"
+        mv "$links" "$tools/path"
+    fi
 }
 
 link_program() {
     found=$(find_program "$1")
     case $1 in
     cargo) for tool in "$(dirname "$found")"/*; do
-        case ${tool##*/} in cargo* | rust* | clippy*) ln -sf "$tool" "$tools/path/" ;; esac
+        case ${tool##*/} in cargo* | rust* | clippy*) ln -sf "$tool" "$links/" ;; esac
     done ;;
     *.js) ;;
     *)
-        rm -f "$tools/path/$1"
+        rm -f "$links/$1"
         printf '#!/bin/sh\nPATH=%s exec %s "$@"\n' "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$found" \
-            >"$tools/path/$1"
-        chmod 755 "$tools/path/$1"
+            >"$links/$1"
+        chmod 755 "$links/$1"
         ;;
     esac
 }

@@ -13,6 +13,7 @@ mod hub_pages;
 mod one_instant;
 mod screenshots;
 mod survival;
+mod switching;
 mod transfers;
 mod tutorial;
 mod volumes;

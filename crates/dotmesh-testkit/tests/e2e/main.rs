@@ -6,6 +6,7 @@ mod addresses;
 mod bad_input;
 mod branches;
 mod browser;
+mod closed_pool;
 mod deletion;
 mod demo;
 mod history;

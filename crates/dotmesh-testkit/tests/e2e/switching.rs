@@ -496,3 +496,36 @@ async fn a_container_that_cannot_start_is_named_until_it_does() -> Result<()> {
     assert_eq!(node.run("dm list").await.success().stderr, "");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn swarm_replaces_what_a_switch_stops() -> Result<()> {
+    let node = Node::start(&Network::start().await?, "alice").await?;
+    node.two_branches("a").await;
+    let address = node.machine.address();
+    node.ok(&format!("docker swarm init --advertise-addr {address}"))
+        .await;
+    node.ok("docker service create -q --name replicated --replicas 1 --no-resolve-image --restart-delay 100ms --mount type=volume,src=app.a,dst=/v,volume-driver=dm debian:bookworm-slim sh -c 'trap \"exit 0\" TERM; while :; do sleep 0.05; done'")
+        .await;
+    let one_runs_on = async |branch: &str| {
+        wait_for("exactly one task to run", SOON, async || {
+            let running = node.ok("docker ps -q --no-trunc").await;
+            ensure!(running.lines().count() == 1, "{running}");
+            let line = format!("docker exec {} cat /v/branch", running.trim());
+            let seen = node.run(&line).await;
+            ensure!(seen.stdout == format!("{branch}\n"), "{seen}");
+            Ok(running)
+        })
+        .await
+    };
+    let mut before = one_runs_on("master").await?;
+    for branch in ["other", "master", "other"] {
+        let told = node.run(&format!("dm checkout {branch}")).await.success();
+        let replaced = "Containers that Docker Swarm replaces: /replicated.1.";
+        assert!(told.stderr.contains(replaced), "{told:?}");
+        let after = one_runs_on(branch).await?;
+        assert_ne!(after, before);
+        before = after;
+    }
+    assert_eq!(node.run("dm list").await.success().stderr, "");
+    Ok(())
+}

@@ -221,3 +221,52 @@ async fn a_mount_outside_of_containers_follows_the_dot() -> Result<()> {
     node.fails("grep -q $PWD/here /proc/self/mountinfo").await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_with_users_of_their_own_write_into_volumes() -> Result<()> {
+    let node = Node::start(&Network::start().await?, "alice").await?;
+    // Remapped, Docker has another data folder, without any images.
+    node.ok("docker save -o $HOME/image.tar debian:bookworm-slim")
+        .await;
+    node.machine.stop_docker().await?;
+    node.ok("echo remap:x:4000:4000::/:/bin/false >>/etc/passwd && echo remap:x:4000: >>/etc/group && echo remap:200000:65536 | tee -a /etc/subuid >>/etc/subgid")
+        .await;
+    node.ok("mkdir -p /etc/docker && echo \"{\\\"userns-remap\\\": \\\"remap:remap\\\"}\" >/etc/docker/daemon.json")
+        .await;
+    node.machine.start_docker().await?;
+    node.ok("docker load -i $HOME/image.tar").await;
+
+    node.keep_running("app", "app.db").await;
+    node.ok("docker exec app sh -c 'echo master >/v/branch'")
+        .await;
+    let folder = node.folder_of("app.db").await;
+    let owner = node.ok(&format!("stat -c %u:%g {folder}/branch")).await;
+    assert_eq!(owner, "200000:200000\n");
+    node.ok("dm commit -m master && dm checkout -b other").await;
+    node.ok("docker exec app sh -c 'echo other >/v/branch'")
+        .await;
+    for branch in ["master", "other"] {
+        node.ok(&format!("dm checkout {branch}")).await;
+        let seen = node.ok("docker exec app cat /v/branch").await;
+        assert_eq!(seen, format!("{branch}\n"));
+        assert_eq!(node.cell("app", 4).await, "/app");
+    }
+    let etc =
+        "docker run --rm --network none --volume-driver dm -v app.etc:/etc debian:bookworm-slim";
+    let owner = node
+        .ok(&format!("{etc} stat -c %U:%G:%a /etc/shadow"))
+        .await;
+    assert_eq!(owner, "root:shadow:640\n");
+    // On a branch where this container finds no such folder.
+    node.ok(&format!(
+        "{} sleep 100000",
+        etc.replace("--rm", "-d --init --name etc")
+    ))
+    .await;
+    node.ok("dm checkout -b bare HEAD").await;
+    let owner = node
+        .ok("docker exec etc stat -c %U:%G:%a /etc/shadow")
+        .await;
+    assert_eq!(owner, "root:shadow:640\n");
+    Ok(())
+}

@@ -106,10 +106,8 @@ pub fn describe(progress: &SwitchProgress) -> String {
 pub fn tell(context: &Context, switched: &Switched) -> Result<()> {
     for (what, names) in [
         ("Restarted containers", &switched.restarted),
-        (
-            "Removed containers, as they were started with --rm",
-            &switched.removed,
-        ),
+        // Started with --rm, or removed by somebody else meanwhile.
+        ("Removed containers", &switched.removed),
         ("Containers that Docker Swarm replaces", &switched.replaced),
         (
             "Containers that the node starts once what they wait for is there",

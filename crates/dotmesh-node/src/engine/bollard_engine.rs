@@ -8,7 +8,7 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum,
-    HealthStatusEnum, MountPoint, RestartPolicyNameEnum,
+    HealthStatusEnum, Mount, MountPoint, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
@@ -53,7 +53,8 @@ pub(crate) struct BollardEngine {
     client: OnceCell<Docker>,
     names: Mutex<DriverNames>,
     images: Mutex<HashMap<String, Image>>,
-    /// Of the containers that were inspected: at which places they want nothing of the image. A list does not tell.
+    /// The places in containers whose volumes stay empty, by the containers' ids. A list does not show what `--mount` says of
+    /// this, and a container that is being started can't be asked.
     no_copy: Mutex<HashMap<String, HashSet<PathBuf>>>,
 }
 
@@ -112,6 +113,13 @@ impl BollardEngine {
                 self.learn(client, mount).await;
             }
         }
+        let ids: HashSet<&str> = summaries
+            .iter()
+            .filter_map(|one| one.id.as_deref())
+            .collect();
+        let mut no_copy = self.no_copy.lock().unwrap_or_else(PoisonError::into_inner);
+        no_copy.retain(|id, _| ids.contains(id.as_str()));
+        drop(no_copy);
         Ok(summaries)
     }
 
@@ -157,19 +165,21 @@ impl BollardEngine {
             let driver = mount.driver.as_ref();
             driver.is_some_and(|driver| names.ours.contains(driver))
         };
+        let state = summary.state.map_or(State::Created, state);
         let no_copy = self.no_copy.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is not known is being created and started right now: Docker has filled its volumes itself.
-        let copies = |place: &Path| {
-            no_copy
-                .get(&id)
-                .is_some_and(|places| !places.contains(place))
+        let no_copy = no_copy.get(&id);
+        let copies = |destination: &PathBuf| match no_copy {
+            Some(places) => !places.contains(destination),
+            // It was created just now, and the Engine itself has copied what it should.
+            None => state != State::Created,
         };
         let mounts = summary.mounts.unwrap_or_default().into_iter();
         let uses = mounts.filter(is_ours).filter_map(|mount| {
             let destination = PathBuf::from(mount.destination.unwrap_or_default());
             Some(VolumeUse {
                 volume: mount.name?.parse().ok()?,
-                copies_image: copies(&destination),
+                copies_image: copies(&destination)
+                    && !mount.mode.unwrap_or_default().contains("nocopy"),
                 destination,
             })
         });
@@ -180,7 +190,7 @@ impl BollardEngine {
                 || id.get(..12).unwrap_or(&id).to_owned(),
                 |name| name.trim_start_matches('/').to_owned(),
             ),
-            state: summary.state.map_or(State::Created, state),
+            state,
             image: summary.image.unwrap_or_default(),
             image_id: summary.image_id.unwrap_or_default(),
             labels: summary.labels.unwrap_or_default(),
@@ -199,12 +209,14 @@ impl BollardEngine {
         match tokio::time::timeout(INSPECT_PATIENCE, asked).await {
             Err(_) => Ok(None),
             Ok(Ok(details)) => {
-                let one = inspected(container.clone(), details);
-                let refusing = one.uses.iter().filter(|used| !used.copies_image);
-                let places = refusing.map(|used| used.destination.clone()).collect();
+                let (mut container, places) = (container.clone(), places_without_copy(&details));
+                for used in &mut container.uses {
+                    used.copies_image &= !places.contains(&used.destination);
+                }
                 let mut no_copy = self.no_copy.lock().unwrap_or_else(PoisonError::into_inner);
-                no_copy.insert(one.id.clone(), places);
-                Ok(Some(one))
+                no_copy.insert(container.id.clone(), places);
+                drop(no_copy);
+                Ok(Some(inspected(container, details)))
             }
             Ok(Err(error)) => match failed(error) {
                 EngineError::Gone => Ok(None),
@@ -475,6 +487,20 @@ fn state(state: ContainerSummaryStateEnum) -> State {
     }
 }
 
+/// Where a container's `--mount` options say that an empty volume stays empty.
+fn places_without_copy(details: &ContainerInspectResponse) -> HashSet<PathBuf> {
+    let host = details.host_config.as_ref();
+    let mounts = host.and_then(|host| host.mounts.as_ref());
+    let stays_empty = |mount: &&Mount| {
+        let options = mount.volume_options.as_ref();
+        options.and_then(|options| options.no_copy).unwrap_or(false)
+    };
+    let mounts = mounts.into_iter().flatten().filter(stays_empty);
+    mounts
+        .filter_map(|mount| mount.target.as_ref().map(PathBuf::from))
+        .collect()
+}
+
 fn inspected(mut container: Container, details: ContainerInspectResponse) -> Inspected {
     let host = details.host_config.unwrap_or_default();
     let config = details.config.unwrap_or_default();
@@ -482,32 +508,6 @@ fn inspected(mut container: Container, details: ContainerInspectResponse) -> Ins
     container.state = current_state(&state, container.state);
     if let Some(name) = details.name {
         container.name = name.trim_start_matches('/').to_owned();
-    }
-    let no_copy: HashSet<PathBuf> = host
-        .mounts
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|mount| {
-            let options = mount.volume_options.as_ref();
-            options.and_then(|options| options.no_copy).unwrap_or(false)
-        })
-        .filter_map(|mount| mount.target.map(PathBuf::from))
-        .collect();
-    let short_form: HashSet<PathBuf> = details
-        .mounts
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|mount| {
-            mount
-                .mode
-                .as_ref()
-                .is_some_and(|mode| mode.contains("nocopy"))
-        })
-        .filter_map(|mount| mount.destination.map(PathBuf::from))
-        .collect();
-    for used in &mut container.uses {
-        let place = &used.destination;
-        used.copies_image = !no_copy.contains(place) && !short_form.contains(place);
     }
     let health = state.health.as_ref().and_then(|health| health.status);
     let policy = host.restart_policy.and_then(|policy| policy.name);

@@ -1,10 +1,7 @@
 //! Daemons that end, crash or come back in any order, and switches that fail half-way.
 
-use std::process::Stdio;
-
 use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::world::{Node, SOON};
 
@@ -14,47 +11,6 @@ impl Node {
     async fn start_daemon(&mut self) -> Result<()> {
         self.daemon.start_again().await?;
         self.daemon.wait_for_socket(SOCKET).await
-    }
-
-    /// Waits for an event of a container after a time that `date +%s.%N` gave.
-    async fn wait_for_event(&self, since: &str, container: &str, event: &str) -> Result<()> {
-        let mut events = self
-            .machine
-            .command("docker")
-            .args(["events", "--since", since, "--filter"])
-            .arg(format!("container={container}"))
-            .arg("--filter")
-            .arg(format!("event={event}"))
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = events.stdout.take().context("docker events")?;
-        let mut lines = BufReader::new(stdout).lines();
-        tokio::time::timeout(SOON, lines.next_line())
-            .await
-            .with_context(|| format!("no event {event} of {container}"))??;
-        Ok(())
-    }
-
-    /// Waits until containers run again, and all see the branch that `dm list` says.
-    async fn until_consistent(&self, dot: &str, containers: &[&str]) -> Result<String> {
-        wait_for("the containers to run on one branch", SOON, async || {
-            let list = self.run("dm list -H").await;
-            let row = list.stdout.lines().find(|row| row.starts_with(dot));
-            let branch = row.and_then(|row| row.split('\t').nth(1));
-            let branch = branch.with_context(|| list.to_string())?;
-            for container in containers {
-                let seen = self
-                    .run(&format!("docker exec {container} cat /v/branch"))
-                    .await;
-                ensure!(
-                    seen.status.success() && seen.stdout.trim() == branch,
-                    "dm list says {branch}, but {seen}"
-                );
-            }
-            Ok(branch.to_owned())
-        })
-        .await
     }
 }
 

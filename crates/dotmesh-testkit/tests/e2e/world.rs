@@ -194,6 +194,52 @@ impl Node {
         .await
     }
 
+    /// Waits for an event of a container after a time that `date +%s.%N` gave.
+    pub(crate) async fn wait_for_event(
+        &self,
+        since: &str,
+        container: &str,
+        event: &str,
+    ) -> Result<()> {
+        let mut events = self
+            .machine
+            .command("docker")
+            .args(["events", "--since", since, "--filter"])
+            .arg(format!("container={container}"))
+            .arg("--filter")
+            .arg(format!("event={event}"))
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = events.stdout.take().context("docker events")?;
+        let mut lines = BufReader::new(stdout).lines();
+        tokio::time::timeout(SOON, lines.next_line())
+            .await
+            .with_context(|| format!("no event {event} of {container}"))??;
+        Ok(())
+    }
+
+    /// Waits until containers run again, and all see the branch that `dm list` says.
+    pub(crate) async fn until_consistent(&self, dot: &str, containers: &[&str]) -> Result<String> {
+        wait_for("the containers to run on one branch", SOON, async || {
+            let list = self.run("dm list -H").await;
+            let row = list.stdout.lines().find(|row| row.starts_with(dot));
+            let branch = row.and_then(|row| row.split('\t').nth(1));
+            let branch = branch.with_context(|| list.to_string())?;
+            for container in containers {
+                let seen = self
+                    .run(&format!("docker exec {container} cat /v/branch"))
+                    .await;
+                ensure!(
+                    seen.status.success() && seen.stdout.trim() == branch,
+                    "dm list says {branch}, but {seen}"
+                );
+            }
+            Ok(branch.to_owned())
+        })
+        .await
+    }
+
     /// When containers were last started, in a form that sorts by time.
     pub(crate) async fn started_at(&self, containers: &[&str]) -> Vec<String> {
         let containers = containers.join(" ");

@@ -31,6 +31,8 @@ pub(super) struct Ascent<'a> {
     seen: Vec<Option<Inspected>>,
     /// Since when the Engine is away, and what it looks like.
     away: Option<(Instant, String)>,
+    /// Whether the Engine was away since the members were looked at: what it had started may have ended with it.
+    lost: bool,
 }
 
 type Starting<'a> = FuturesUnordered<BoxFuture<'a, (usize, Result<(), EngineError>)>>;
@@ -47,6 +49,7 @@ impl<'a> Ascent<'a> {
         Self {
             seen: vec![None; progress.len()],
             away: None,
+            lost: false,
             work,
             wishes,
             progress,
@@ -118,6 +121,7 @@ impl<'a> Ascent<'a> {
             Err(EngineError::Gone) => Progress::Gone,
             Err(EngineError::Refused(reason)) => Progress::Failed(reason),
             Err(error) => {
+                self.lost = true;
                 self.away
                     .get_or_insert_with(|| (Instant::now(), error.to_string()));
                 // Not at once again.
@@ -172,9 +176,13 @@ impl<'a> Ascent<'a> {
         started.into_iter().filter(is_awaited).collect()
     }
 
-    /// Looks at members once more.
+    /// Looks at members once more; after the Engine was away, at all that were started.
     async fn look(&mut self, which: &[usize]) {
         let members = self.work.members();
+        let which = match self.lost {
+            true => self.all(&Progress::Started),
+            false => which.to_vec(),
+        };
         let containers: Vec<Container> = which
             .iter()
             .map(|at| Container {
@@ -185,15 +193,22 @@ impl<'a> Ascent<'a> {
             .collect();
         // One that cannot be seen now is looked at again.
         let Ok(found) = self.work.docker.inspect(&containers).await else {
+            self.lost = true;
             return;
         };
+        let lost = std::mem::take(&mut self.lost);
         for at in which {
-            let found = found.iter().find(|one| one.id == members[*at].id);
-            if let Some(one) = found {
-                self.seen[*at] = Some(one.clone());
-                if one.state == State::Removing && self.progress[*at] == Progress::Started {
-                    self.progress[*at] = Progress::Gone;
-                }
+            let found = found.iter().find(|one| one.id == members[at].id);
+            let Some(one) = found else { continue };
+            let before = self.seen[at].replace(one.clone());
+            if self.progress[at] != Progress::Started {
+                continue;
+            }
+            let had_ended = before.is_some_and(|before| !before.state.is_active());
+            if one.state == State::Removing {
+                self.progress[at] = Progress::Gone;
+            } else if lost && !one.state.is_active() && !had_ended {
+                self.progress[at] = Progress::Waiting;
             }
         }
     }
@@ -215,10 +230,15 @@ impl<'a> Ascent<'a> {
                     let reason = reason.as_deref().unwrap_or("there was no time to start it");
                     outcome.waiting.push(self.work.trouble(at, reason));
                 }
+                // Only what is seen to run is done.
+                Progress::Started if self.lost => {
+                    let reason = "Docker cannot be reached";
+                    outcome.waiting.push(self.work.trouble(at, reason));
+                }
                 Progress::Started => {
                     outcome.running.push(member.name.clone());
-                    let seen = self.seen[at].as_ref();
-                    let ailment = seen.and_then(|one| ailment(one, self.wishes.wait));
+                    let wait = self.wishes.wait;
+                    let ailment = self.seen[at].as_ref().and_then(|one| ailment(one, wait));
                     outcome
                         .ailing
                         .extend(ailment.map(|reason| self.work.trouble(at, &reason)));
@@ -264,7 +284,7 @@ fn may_come(one: &Inspected, condition: Condition) -> bool {
     }
 }
 
-/// What is wrong with a container that was started.
+/// What is wrong with a container that was started. That it is not healthy yet is no wonder where nobody waited for it.
 fn ailment(one: &Inspected, waited: bool) -> Option<String> {
     match (one.state, one.health) {
         (State::Exited | State::Dead, _) if one.exit_code != 0 => Some(format!(

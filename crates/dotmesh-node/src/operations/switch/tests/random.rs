@@ -15,11 +15,11 @@ async fn nothing_is_forgotten_and_nothing_is_on_the_wrong_branch() {
     let seeds: u64 = std::env::var("SWITCHES")
         .ok()
         .and_then(|count| count.parse().ok())
-        .unwrap_or(200);
-    let tasks: Vec<_> = (0..4_u64)
+        .unwrap_or(100);
+    let tasks: Vec<_> = (0..12_u64)
         .map(|task| {
             tokio::spawn(async move {
-                for seed in (task..seeds).step_by(4) {
+                for seed in (task..seeds).step_by(12) {
                     random_life(seed).await;
                 }
             })
@@ -46,7 +46,7 @@ async fn random_life(seed: u64) {
         });
     })
     .await;
-    for step in 0..10 {
+    for step in 0..20 {
         let what = format!("seed {seed}, step {step}");
         if random.random_ratio(1, 3) {
             bench

@@ -34,6 +34,8 @@ pub(crate) trait Attach: Send + Sync {
     fn detach(&self, place: &Path) -> std::io::Result<()>;
     /// The places where something is mounted.
     fn attached(&self) -> std::io::Result<Vec<PathBuf>>;
+    /// The groups that these mounts have copies in, in other namespaces.
+    fn peers(&self) -> std::io::Result<Vec<u64>>;
 }
 
 /// Mounts for real.
@@ -85,6 +87,11 @@ impl Attach for Kernel {
     fn attached(&self) -> std::io::Result<Vec<PathBuf>> {
         let table = read_mount_table("self").map_err(std::io::Error::other)?;
         Ok(table.into_iter().map(|mount| mount.point).collect())
+    }
+
+    fn peers(&self) -> std::io::Result<Vec<u64>> {
+        let table = read_mount_table("self").map_err(std::io::Error::other)?;
+        Ok(table.into_iter().flat_map(|mount| mount.peers).collect())
     }
 }
 
@@ -273,6 +280,11 @@ impl Mounts {
     /// The places where something is mounted, as this process sees it.
     pub(crate) fn own(&self) -> Vec<PathBuf> {
         self.attach.attached().unwrap_or_default()
+    }
+
+    /// The groups that these mounts have copies in, in other namespaces.
+    pub(crate) fn own_peers(&self) -> Vec<u64> {
+        self.attach.peers().unwrap_or_default()
     }
 
     /// What was handed out and not taken back.

@@ -17,6 +17,8 @@ pub struct MountEntry {
     pub point: PathBuf,
     /// What was mounted, for instance a device.
     pub source: PathBuf,
+    /// The groups of mounts that it is a copy of, or has copies in: one that is mounted there appears in all of the group.
+    pub peers: Vec<u64>,
 }
 
 /// Reads the table of a process; `self` is this one's. The order is that of mounting.
@@ -35,14 +37,25 @@ fn entry(line: &[u8]) -> Option<MountEntry> {
     let filesystem = words.nth(2)?;
     let (root, point) = (words.next()?, words.next()?);
     // Optional fields come up to a dash, then the kind of filesystem and its source.
-    words.find(|word| *word == b"-")?;
+    let peers = words.by_ref().skip(1).take_while(|word| *word != b"-");
+    let peers: Vec<u64> = peers.filter_map(peer).collect();
     let source = words.nth(1)?;
     Some(MountEntry {
         filesystem: String::from_utf8_lossy(filesystem).into_owned(),
         root: path(root),
         point: path(point),
         source: path(source),
+        peers,
     })
+}
+
+/// The number in `shared:1` or `master:1`.
+fn peer(field: &[u8]) -> Option<u64> {
+    let field = std::str::from_utf8(field).ok()?;
+    let number = field
+        .strip_prefix("shared:")
+        .or_else(|| field.strip_prefix("master:"));
+    number?.parse().ok()
 }
 
 /// The kernel writes white space and backslashes as three octal digits.
@@ -90,6 +103,7 @@ mod tests {
             root: "/a b/c\\d".into(),
             point: "/mnt/e\tf".into(),
             source: "/dev/loop0".into(),
+            peers: vec![1, 2],
         };
         assert_eq!(entry(line), Some(expected));
         assert_eq!(entry(b""), None);

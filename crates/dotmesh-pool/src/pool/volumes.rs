@@ -203,6 +203,7 @@ impl Pool {
             root: root.join(below.unwrap_or(shown)),
             point: point.to_owned(),
             source: PathBuf::new(),
+            peers: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ mod deletion;
 mod demo;
 mod history;
 mod hub_pages;
+mod managed_plugin;
 mod one_instant;
 mod screenshots;
 mod survival;

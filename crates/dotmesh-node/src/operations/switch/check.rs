@@ -35,6 +35,7 @@ struct Seen {
 /// Reads what the processes of this machine have mounted of the pool.
 async fn look(node: &Node) -> Result<Vec<Seen>, NodeError> {
     let own: HashSet<PathBuf> = node.mounts.own().into_iter().collect();
+    let peers: HashSet<u64> = node.mounts.own_peers().into_iter().collect();
     let mut seen = Vec::new();
     for Namespace {
         id,
@@ -42,10 +43,14 @@ async fn look(node: &Node) -> Result<Vec<Seen>, NodeError> {
         mounts,
     } in node.docker.namespaces().await?
     {
-        // Services have copies of the host's mounts, the places of `mounts.rs` among them. They use nothing.
+        // Services have copies of the host's mounts, the places of `mounts.rs` among them. They use nothing. As a managed
+        // plugin, the daemon sees its places at other paths than the host does. A container's volume has no copies.
+        let is_copy = |mount: &MountEntry| {
+            own.contains(&mount.point) || mount.peers.iter().any(|peer| peers.contains(peer))
+        };
         let ours = mounts
             .into_iter()
-            .filter(|mount| node.pool.shows_dots(mount) && !own.contains(&mount.point));
+            .filter(|mount| node.pool.shows_dots(mount) && !is_copy(mount));
         let mounts: Vec<MountEntry> = ours.collect();
         if mounts.is_empty() {
             continue;

@@ -30,6 +30,9 @@ struct Seen {
     namespace: u64,
     process: String,
     mounts: Vec<(MountEntry, Option<FolderId>)>,
+    /// Those of the folders that it uses for itself. Services have copies of the host's mounts, the places of `mounts.rs`
+    /// among them, and use nothing.
+    used: Vec<FolderId>,
 }
 
 /// Reads what the processes of this machine have mounted of the pool.
@@ -43,23 +46,26 @@ async fn look(node: &Node) -> Result<Vec<Seen>, NodeError> {
         mounts,
     } in node.docker.namespaces().await?
     {
-        // Services have copies of the host's mounts, the places of `mounts.rs` among them. They use nothing. As a managed
-        // plugin, the daemon sees its places at other paths than the host does. A container's volume has no copies.
+        // As a managed plugin, the daemon sees its places at other paths than the host does. A container's volume mostly has
+        // no copies.
         let is_copy = |mount: &MountEntry| {
             own.contains(&mount.point) || mount.peers.iter().any(|peer| peers.contains(peer))
         };
         let ours = mounts
             .into_iter()
-            .filter(|mount| node.pool.shows_dots(mount) && !is_copy(mount));
+            .filter(|mount| node.pool.shows_dots(mount));
         let mounts: Vec<MountEntry> = ours.collect();
         if mounts.is_empty() {
             continue;
         }
         let folders = node.pool.identify(mounts.clone()).await?;
+        let mounts: Vec<_> = mounts.into_iter().zip(folders).collect();
+        let used = mounts.iter().filter(|(mount, _)| !is_copy(mount));
         seen.push(Seen {
             namespace: id,
             process,
-            mounts: mounts.into_iter().zip(folders).collect(),
+            used: used.filter_map(|(_, folder)| *folder).collect(),
+            mounts,
         });
     }
     Ok(seen)
@@ -299,7 +305,7 @@ async fn refuse_users(
         if pinned.contains(&seen.namespace) {
             continue;
         }
-        let folders = seen.mounts.iter().filter_map(|(_, folder)| *folder);
+        let folders = seen.used.iter();
         if let Some(branch) = folders
             .filter_map(|folder| copies.get(&folder.subvolume))
             .next()

@@ -529,3 +529,28 @@ async fn swarm_replaces_what_a_switch_stops() -> Result<()> {
     assert_eq!(node.run("dm list").await.success().stderr, "");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_stops_after_the_daemon_died_runs_again() -> Result<()> {
+    let mut node = Node::start(&Network::start().await?, "alice").await?;
+    node.two_branches("slow quick").await;
+    node.start_slow("").await?;
+    node.keep_running("quick", "app.quick").await;
+    let checkout = node.beside("dm checkout other");
+    node.slow_is("stopping").await?;
+    node.until_prints("docker inspect -f '{{.State.Running}}' quick", "false\n")
+        .await?;
+    node.daemon.kill9().await?;
+    assert_eq!(checkout.await?.status.code(), Some(3));
+    node.daemon.start_again().await?;
+    // Docker still stops what it was asked to stop.
+    node.until_prints("docker inspect -f '{{.State.Running}}' quick", "true\n")
+        .await?;
+    node.let_slow_stop().await;
+    node.slow_is("up").await?;
+    assert_eq!(
+        node.until_consistent("app", &["slow", "quick"]).await?,
+        "master"
+    );
+    Ok(())
+}

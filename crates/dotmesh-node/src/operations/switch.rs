@@ -122,7 +122,6 @@ pub(crate) async fn switch(
         containers: to_start(&plan),
         created: change.creates().cloned(),
     };
-    node.registry.begin_switch(&journal).await?;
     let attempt = Attempt {
         node,
         dot,
@@ -131,10 +130,15 @@ pub(crate) async fn switch(
         journal,
     };
 
-    let stopped = attempt.work().stop().await;
-    let changed = match refused(&stopped) {
-        Some(error) => Err(error),
-        None => apply(node, dot, change, &containers).await,
+    let (stopped, changed) = match attempt.stop().await {
+        Ok(stopped) => {
+            let changed = match refused(&stopped) {
+                Some(error) => Err(error),
+                None => apply(node, dot, change, &containers).await,
+            };
+            (stopped, changed)
+        }
+        Err(error) => (Stopped::default(), Err(error)),
     };
     drop(gate);
     if let Err(cause) = changed {
@@ -253,6 +257,31 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Stops the containers. If the daemon dies meanwhile, the Engine goes on: one that runs at the daemon's next start may stop
+    /// after that. The journal says until when.
+    async fn stop(&self) -> Result<Stopped, NodeError> {
+        let mut journal = self.journal.clone();
+        for container in &mut journal.containers {
+            container.stopping_until = self.may_stop_until(&container.id);
+        }
+        self.node.registry.begin_switch(&journal).await?;
+        let stopped = self.work().stop().await;
+        if stopped.failed.is_empty() {
+            self.node.registry.begin_switch(&self.journal).await?;
+        }
+        Ok(stopped)
+    }
+
+    /// When a stop that was asked for now is over, whatever becomes of it.
+    fn may_stop_until(&self, id: &str) -> Option<jiff::Timestamp> {
+        let timing = self.node.timing;
+        let member = self.plan.members.iter().find(|member| member.id == id);
+        let grace = member
+            .and_then(|member| member.grace)
+            .unwrap_or(timing.start);
+        jiff::Timestamp::now().checked_add(grace + timing.call).ok()
+    }
+
     /// Nothing was changed: starts the containers where they were, and says what went wrong.
     async fn back(
         mut self,
@@ -260,19 +289,14 @@ impl<'a> Attempt<'a> {
         stopped: &Stopped,
         cause: NodeError,
     ) -> NodeError {
-        let timing = self.node.timing;
         // One whose stop was not answered may still stop: it is looked after until then.
-        for container in &mut self.journal.containers {
+        let mut containers = std::mem::take(&mut self.journal.containers);
+        for container in &mut containers {
             if stopped.uncertain.contains(&container.id) {
-                let mut members = self.plan.members.iter();
-                let member = members.find(|member| member.id == container.id);
-                let grace = member
-                    .and_then(|member| member.grace)
-                    .unwrap_or(timing.start);
-                let until = jiff::Timestamp::now().checked_add(grace + timing.call);
-                container.stopping_until = until.ok();
+                container.stopping_until = self.may_stop_until(&container.id);
             }
         }
+        self.journal.containers = containers;
         self.restart(change, cause).await
     }
 
@@ -293,7 +317,7 @@ impl<'a> Attempt<'a> {
     async fn take_back(&self, change: &mut impl Change) -> Result<(), NodeError> {
         let (node, name) = (self.node, &self.dot.name);
         let _gate = check::close_gate(node, name).await?;
-        if let Some(error) = refused(&self.work().stop().await) {
+        if let Some(error) = refused(&self.stop().await?) {
             return Err(error);
         }
         // What follows the current branch follows the new one now.

@@ -87,7 +87,7 @@ pub(crate) trait Engine: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// The Engine answers, for the first time or after it was away. What it was about to start before will not start.
-    Connected,
+    Connected(Timestamp),
     /// A container was started, stopped, removed or renamed.
     Container,
 }

@@ -115,6 +115,8 @@ pub(crate) struct Mounts {
     places: PathBuf,
     attach: Arc<dyn Attach>,
     registry: Registry,
+    /// Held while something is mounted for a user, which takes a detour over one place.
+    for_users: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Mounts {
@@ -128,6 +130,7 @@ impl Mounts {
             places,
             attach,
             registry,
+            for_users: Arc::default(),
         };
         mounts.tidy().await?;
         Ok(mounts)
@@ -222,6 +225,7 @@ impl Mounts {
                 problem: problem.to_owned(),
             })
         };
+        let _alone = self.for_users.lock().await;
         self.hide_for_now(place).await?;
         match std::fs::symlink_metadata(place) {
             Err(error) => return refuse(&error.to_string()),
@@ -277,9 +281,21 @@ impl Mounts {
         Ok(shown.iter().any(|(known, _)| known == place))
     }
 
-    /// The places where something is mounted, as this process sees it.
-    pub(crate) fn own(&self) -> Vec<PathBuf> {
+    /// Where something is mounted, as this process sees it.
+    pub(crate) fn attached(&self) -> Vec<PathBuf> {
         self.attach.attached().unwrap_or_default()
+    }
+
+    /// The places of this daemon: its own, and those of users.
+    pub(crate) async fn own(&self) -> Result<Vec<PathBuf>, NodeError> {
+        // Mount tables show paths without symlinks.
+        let places = self.places.canonicalize();
+        let places = places.unwrap_or_else(|_| self.places.clone());
+        let mut own = self.attached();
+        own.retain(|point| point.starts_with(&places));
+        let shown = self.registry.shown_at().await?;
+        own.extend(shown.into_iter().map(|(place, _)| place));
+        Ok(own)
     }
 
     /// The groups that these mounts have copies in, in other namespaces.
@@ -317,9 +333,9 @@ impl Mounts {
         Ok(mounts)
     }
 
-    /// Docker was away: what it was about to start will not start.
-    pub(crate) async fn void_all(&self) -> Result<(), NodeError> {
-        self.registry.void_mounts().await
+    /// Docker was away until then: what it was about to start will not start.
+    pub(crate) async fn void_before(&self, time: Timestamp) -> Result<(), NodeError> {
+        self.registry.void_mounts(time).await
     }
 
     fn remove_place(&self, place: &Path) {

@@ -74,7 +74,7 @@ async fn mount(State(node): State<Node>, body: Bytes) -> Response {
         Ok(call) => call,
         Err(error) => return reply(Err(error)),
     };
-    // To its end even when Docker does not wait for it: what was handed out is then given back.
+    // To its end, so that nothing stays half mounted.
     let mounted = to_the_end(async move {
         let path = volume::mount(&node, &call.name, &call.id).await?;
         Ok(json!({"Mountpoint": path}))
@@ -83,10 +83,10 @@ async fn mount(State(node): State<Node>, body: Bytes) -> Response {
 }
 
 async fn unmount(State(node): State<Node>, body: Bytes) -> Response {
-    let unmounted = async {
+    let unmounted = to_the_end(async move {
         let call = call(&body)?;
         volume::unmount(&node, &call.name, &call.id).await
-    };
+    });
     reply(unmounted.await.map(|()| json!({})))
 }
 

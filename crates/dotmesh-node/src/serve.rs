@@ -32,10 +32,6 @@ pub async fn run(config: Config) -> Result<()> {
         .await
         .context("undo an interrupted switch")?;
 
-    mount::restore(&node)
-        .await
-        .context("mount volumes of users")?;
-
     let stop = stop_signal()?;
     let api = listen(&node.config.socket, Access::Group)?;
     let plugin = match node.config.plugin_socket() {
@@ -52,6 +48,12 @@ pub async fn run(config: Config) -> Result<()> {
     );
     tokio::spawn(housekeeping::keep_house(node.clone()));
     tokio::spawn(watch::watch(node.clone()));
+    let restoring = node.clone();
+    tokio::spawn(async move {
+        if let Err(error) = mount::restore(&restoring).await {
+            tracing::warn!(%error, "volumes of users are not mounted again");
+        }
+    });
     let serve_plugin = async {
         match plugin {
             Some(listener) => axum::serve(listener, plugin::router(node.clone())).await,

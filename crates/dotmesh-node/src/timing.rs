@@ -21,6 +21,8 @@ pub(crate) struct Timing {
     pub(crate) linger: Duration,
     /// For a switch to end before a mount is refused. The Engine itself gives up after two minutes.
     pub(crate) mount: Duration,
+    /// For the copy of an image's folder while Docker waits for a mount.
+    pub(crate) fill: Duration,
     /// Between two attempts to start what could not be started: at first, and at most.
     pub(crate) retry: (Duration, Duration),
     /// Between two looks at all containers when nothing happens.
@@ -38,6 +40,7 @@ impl Default for Timing {
             in_flight: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             mount: Duration::from_secs(90),
+            fill: Duration::from_secs(25),
             retry: (Duration::from_secs(1), Duration::from_secs(30)),
             watch: Duration::from_secs(30),
         }

@@ -198,6 +198,33 @@ impl BollardEngine {
         })
     }
 
+    /// What became of a call on a container. Docker says "not found" of other things, too, which a container needs.
+    async fn done(
+        &self,
+        id: &str,
+        result: std::result::Result<(), bollard::errors::Error>,
+    ) -> Result<()> {
+        let error = match result {
+            Ok(()) => return Ok(()),
+            // It is in that state already.
+            Err(bollard::errors::Error::DockerResponseServerError {
+                status_code: 304, ..
+            }) => return Ok(()),
+            Err(error) => error,
+        };
+        let message = error.to_string();
+        match failed(error) {
+            EngineError::Gone => {
+                let asked = self.client().await?.inspect_container(id, None);
+                match tokio::time::timeout(INSPECT_PATIENCE, asked).await {
+                    Ok(Ok(found)) if !is_going(&found) => Err(EngineError::Refused(message)),
+                    _ => Err(EngineError::Gone),
+                }
+            }
+            error => Err(error),
+        }
+    }
+
     fn known_image(&self, id: &str) -> Option<Image> {
         let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         images.get(id).cloned()
@@ -311,18 +338,26 @@ impl Engine for BollardEngine {
         async move {
             // Without a time of ours, the container's own grace counts.
             let options = StopContainerOptionsBuilder::new().build();
-            done(self.client().await?.stop_container(id, Some(options)).await)
+            let stopped = self.client().await?.stop_container(id, Some(options)).await;
+            self.done(id, stopped).await
         }
         .boxed()
     }
 
     fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
-        async move { done(self.client().await?.start_container(id, None).await) }.boxed()
+        async move {
+            let started = self.client().await?.start_container(id, None).await;
+            self.done(id, started).await
+        }
+        .boxed()
     }
 
     fn pause<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
         async move {
-            match done(self.client().await?.pause_container(id).await) {
+            match self
+                .done(id, self.client().await?.pause_container(id).await)
+                .await
+            {
                 Err(EngineError::Refused(why)) if why.contains("already paused") => Ok(()),
                 done => done,
             }
@@ -464,7 +499,12 @@ async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
     let options = EventsOptionsBuilder::new().filters(&filters).build();
     let mut events = client.events(Some(options));
     // The Engine listens for us from here on.
-    if client.ping().await.is_err() || tell.send(Change::Connected).await.is_err() {
+    if client.ping().await.is_err()
+        || tell
+            .send(Change::Connected(jiff::Timestamp::now()))
+            .await
+            .is_err()
+    {
         return;
     }
     while let Some(Ok(_)) = events.next().await {
@@ -565,14 +605,10 @@ fn current_state(state: &bollard::models::ContainerState, listed: State) -> Stat
     }
 }
 
-fn done(result: std::result::Result<(), bollard::errors::Error>) -> Result<()> {
-    match result {
-        // It is in that state already.
-        Err(bollard::errors::Error::DockerResponseServerError {
-            status_code: 304, ..
-        }) => Ok(()),
-        done => done.map_err(failed),
-    }
+fn is_going(found: &ContainerInspectResponse) -> bool {
+    use bollard::models::ContainerStateStatusEnum as Status;
+    let status = found.state.as_ref().and_then(|state| state.status);
+    matches!(status, Some(Status::REMOVING | Status::DEAD))
 }
 
 fn failed(error: bollard::errors::Error) -> EngineError {
@@ -584,7 +620,7 @@ fn failed(error: bollard::errors::Error) -> EngineError {
             let going = message.contains("is marked for removal")
                 || message.contains("removal of container")
                 || message.contains("is already in progress");
-            if status_code == 404 && !message.contains("network") || status_code == 409 && going {
+            if status_code == 404 || status_code == 409 && going {
                 EngineError::Gone
             } else {
                 EngineError::Refused(message)

@@ -240,7 +240,7 @@ impl World {
         }
         let listeners = lock(&self.inner).listeners.clone();
         for listener in listeners {
-            let _ = listener.send(Change::Connected).await;
+            let _ = listener.send(Change::Connected(Timestamp::now())).await;
         }
     }
 
@@ -541,7 +541,7 @@ impl Engine for World {
 
     fn changes(&self) -> mpsc::Receiver<Change> {
         let (tell, changes) = mpsc::channel(64);
-        let _ = tell.try_send(Change::Connected);
+        let _ = tell.try_send(Change::Connected(Timestamp::now()));
         lock(&self.inner).listeners.push(tell);
         changes
     }

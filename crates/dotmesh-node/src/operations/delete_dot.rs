@@ -18,7 +18,7 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(250);
 /// Deletes a dot that no container uses. Its name is free at once.
 pub(crate) async fn delete_dot(node: &Node, name: &DotName) -> Result<(), NodeError> {
     let _lock = node.locks.operation(name, "deleted").await;
-    let _gate = node.locks.close_gate(name).await;
+    let _gate = check::close_gate(node, name).await?;
     let dot = node.registry.dot(name).await?;
     let running = node.docker.active().await?;
     let users = engine::names(running.iter().filter(|container| container.uses_dot(name)));
@@ -61,6 +61,9 @@ async fn forget(node: &Node, dot: &Dot) -> Result<(), NodeError> {
             node.registry.remove_volume(&volume).await?;
         }
     }
+    // Its containers would bring it back in the same way.
+    node.registry.end_switch(&dot.name).await?;
+    node.problems.replace(&dot.name, &[]);
     node.nodes.forget(&dot.name).await?;
     node.registry.delete_dot(&dot.id).await
 }

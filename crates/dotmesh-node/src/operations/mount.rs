@@ -18,8 +18,8 @@ pub(crate) async fn mount(node: &Node, request: MountVolume) -> Result<MountedVo
         find_or_create(node, &volume.dot).await?;
     }
     let dot = node.registry.dot(&volume.dot).await?;
-    let branch = shown(node, &volume).await?;
     let _still = node.locks.hold_still(&volume.dot).await;
+    let branch = shown(node, &volume).await?;
     let opened = node
         .pool
         .open_volume(&dot.name, &branch, &volume.folder)
@@ -51,7 +51,7 @@ pub(crate) async fn unmount(node: &Node, request: UnmountVolume) -> Result<(), N
 
 /// Shows again what users had mounted before the machine was started anew.
 pub(crate) async fn restore(node: &Node) -> Result<(), NodeError> {
-    let here = node.mounts.own();
+    let here = node.mounts.attached();
     for (place, volume) in node.registry.shown_at().await? {
         if !here.contains(&place)
             && let Err(error) = show_again(node, &place, &volume).await

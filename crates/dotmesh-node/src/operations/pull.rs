@@ -81,15 +81,22 @@ async fn remember(job: &Job, dot: &Dot, lines: &[Line]) -> Result<HubHistory, No
 /// Moves the local branches to the hub's heads, which are here by now.
 async fn move_branches(job: &Job, lines: &[Line]) -> Result<TransferOutcome, NodeError> {
     let _lock = job.node.locks.operation(&job.local, "pulled").await;
-    let _gate = job.node.locks.close_gate(&job.local).await;
+    let _gate = check::close_gate(&job.node, &job.local).await?;
     let mut dot = job.node.registry.dot(&job.local).await?;
     let mut outcome = TransferOutcome::default();
+    let mut moved = Ok(());
     for line in lines {
-        outcome
-            .branches
-            .push(move_branch(job, &mut dot, line).await?);
+        match move_branch(job, &mut dot, line).await {
+            Ok(branch) => outcome.branches.push(branch),
+            Err(error) => {
+                moved = Err(error);
+                break;
+            }
+        }
     }
+    // Of those that were moved, users see the new state in any case.
     mount::refresh(&job.node, &dot.name).await?;
+    moved?;
     Ok(outcome)
 }
 

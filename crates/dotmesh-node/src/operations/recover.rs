@@ -4,6 +4,7 @@ use dotmesh_model::BranchName;
 
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::operations::switch::execute::Trouble;
 use crate::registry::Dot;
 
 /// Undoes the half of a switch that is in the pool. Called before anything else may use the dots.
@@ -13,6 +14,17 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
             node.registry.end_switch(&journal.dot).await?;
             continue;
         };
+        let left: Vec<Trouble> = journal
+            .containers
+            .iter()
+            .map(|left| Trouble {
+                id: left.id.clone(),
+                name: left.name.clone(),
+                reason: "a switch has stopped it, and Docker was not asked to start it yet"
+                    .to_owned(),
+            })
+            .collect();
+        node.problems.replace(&journal.dot, &left);
         let Some(created) = journal.created.take() else {
             continue;
         };

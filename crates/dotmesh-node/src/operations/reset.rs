@@ -136,7 +136,13 @@ impl Change for Rewind<'_> {
         if let Some(branch) = after.branches.get_mut(&dot.current) {
             branch.head = self.commit;
         }
-        self.node.registry.put_dot(&after).await
+        match self.node.registry.put_dot(&after).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.undo().await?;
+                Err(error)
+            }
+        }
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {

@@ -5,7 +5,6 @@
 //! really have mounted. The journal in the registry is written before the first container is stopped, and crossed out when all run
 //! again: what a crash or an error left is finished by `resume.rs`.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use dotmesh_api::node::{ContainerProblem, SwitchProgress, Switched, Wait};
@@ -115,13 +114,22 @@ pub(crate) async fn switch(
     let unfinished = unfinished
         .map(|journal| journal.containers)
         .unwrap_or_default();
-    let containers = affected(node, &unfinished).await?;
+    let listed = affected(node, &unfinished).await?;
+    let containers = node.docker.inspect(&listed).await?;
     let plan = plan::plan(name, &containers, &unfinished);
-    let journal = SwitchJournal {
+    let mut journal = SwitchJournal {
         dot: name.clone(),
         containers: to_start(&plan),
         created: change.creates().cloned(),
     };
+    // One that is just being started does not answer, and is not forgotten for that.
+    let is_silent = |left: &ToStart| {
+        let is = |id: &str| id == left.id;
+        listed.iter().any(|one| is(&one.id)) && !plan.members.iter().any(|one| is(&one.id))
+    };
+    journal
+        .containers
+        .extend(unfinished.into_iter().filter(is_silent));
     let attempt = Attempt {
         node,
         dot,
@@ -145,7 +153,7 @@ pub(crate) async fn switch(
         return Err(attempt.back(change, &stopped, cause).await);
     }
     let wishes = manner.wishes(false);
-    let started = attempt.work().start(&HashSet::new(), wishes).await;
+    let started = attempt.work().start(&[], wishes).await;
     if let Some(trouble) = started.failed.first() {
         let cause = not_started(trouble);
         return Err(attempt.undo(change, cause).await);
@@ -163,11 +171,11 @@ pub(crate) async fn switch(
 }
 
 /// The containers that a plan is made of: all that run, and those that an earlier switch has left stopped.
-async fn affected(node: &Node, unfinished: &[ToStart]) -> Result<Vec<Inspected>, NodeError> {
+async fn affected(node: &Node, unfinished: &[ToStart]) -> Result<Vec<Container>, NodeError> {
     let mut containers = node.docker.list().await?;
     containers
         .retain(|one| one.state.is_active() || unfinished.iter().any(|left| left.id == one.id));
-    Ok(node.docker.inspect(&containers).await?)
+    Ok(containers)
 }
 
 fn to_start(plan: &Plan) -> Vec<ToStart> {
@@ -221,13 +229,31 @@ async fn apply(
     match fill::fill_missing(node, &dot.name, &uses).await {
         Ok(()) => {}
         Err(error) => {
-            let _moving = node.locks.moving(&dot.name).await;
-            change.undo().await?;
+            undo_change(node, &dot.name, change).await?;
             return Err(error);
         }
     }
     refresh_places(node, &dot.name).await;
     Ok(())
+}
+
+/// Takes a change back, once nobody uses what goes away with it.
+async fn undo_change(
+    node: &Node,
+    name: &DotName,
+    change: &mut impl Change,
+) -> Result<(), NodeError> {
+    // What follows the current branch follows the new one now.
+    let now = node.registry.dot(name).await?;
+    let mut moving = check::unused(node, &now, change.scope()).await?;
+    if let Some(created) = change.creates() {
+        drop(moving);
+        // Somebody may have pinned it meanwhile.
+        moving = check::unused(node, &now, Scope::Branch(created)).await?;
+    }
+    let undone = change.undo().await;
+    drop(moving);
+    undone
 }
 
 /// The places of users are no reason to fail: each says by itself what it shows.
@@ -320,10 +346,7 @@ impl<'a> Attempt<'a> {
         if let Some(error) = refused(&self.stop().await?) {
             return Err(error);
         }
-        // What follows the current branch follows the new one now.
-        let now = node.registry.dot(name).await?;
-        let _moving = check::unused(node, &now, change.scope()).await?;
-        change.undo().await?;
+        undo_change(node, name, change).await?;
         refresh_places(node, name).await;
         Ok(())
     }
@@ -359,7 +382,7 @@ impl<'a> Attempt<'a> {
             wait: true,
             ..self.manner.wishes(true)
         };
-        let started = self.work().start(&HashSet::new(), wishes).await;
+        let started = self.work().start(&[], wishes).await;
         let journal = SwitchJournal {
             created: None,
             ..self.journal
@@ -397,10 +420,20 @@ async fn finish(
             name: wrong.container.name.clone(),
             reason: wrong.reason.clone(),
         };
-        if wrong.other_copy {
+        // Swarm's are Swarm's to start.
+        if wrong.other_copy && !wrong.container.is_swarm_task() {
             unfinished.push(trouble);
         } else {
             others.push(trouble);
+        }
+    }
+    for left in &journal.containers {
+        if !plan.members.iter().any(|member| member.id == left.id) {
+            unfinished.push(Trouble {
+                id: left.id.clone(),
+                name: left.name.clone(),
+                reason: "it is being started".to_owned(),
+            });
         }
     }
     journal.containers.retain(|container| {

@@ -93,7 +93,18 @@ pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathB
         }
     };
     let branch = shown(node, &volume).await?;
-    fill::fill_for_mount(node, &volume, &branch).await?;
+    // Docker waits for two minutes in all. What takes longer is filled by the daemon before it starts the container.
+    let filled = timeout(
+        node.timing.fill,
+        fill::fill_for_mount(node, &volume, &branch),
+    )
+    .await;
+    filled.unwrap_or_else(|_| {
+        Err(NodeError::StartsLater {
+            dot: volume.dot.clone(),
+            doing: "filled with what the image has".to_owned(),
+        })
+    })?;
     let _still = node.locks.hold_still(&volume.dot).await;
     // A pinned branch may have been deleted meanwhile.
     let branch = shown(node, &volume).await?;

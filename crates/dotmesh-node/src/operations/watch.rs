@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dotmesh_model::{DotName, VolumeName};
+use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::switch::{check, resume, unfinished};
 use crate::engine::{Change, Inspected, State};
@@ -23,49 +25,65 @@ pub(crate) async fn watch(node: Node) {
     let (first, longest) = node.timing.retry;
     // How long to wait if nothing happens, and before the next attempt where something is left to do.
     let (mut pause, mut retry) = (first, first);
+    // When Docker came back, until all that asks for is done.
+    let mut back: Option<Timestamp> = None;
     loop {
         let connected = next(&node, &mut changes, pause).await;
-        if connected && let Err(error) = welcome(&node).await {
-            tracing::warn!(%error, "what happened while Docker was away cannot be found out");
-        }
-        let look = look(&node).await;
-        if connected || matches!(look, Ok(true)) {
+        if connected.is_some() {
             retry = first;
         }
-        pause = match look {
-            Ok(true) => node.timing.watch,
-            Ok(false) => retry,
+        back = connected.or(back);
+        if let Some(since) = back {
+            match welcome(&node, since).await {
+                Ok(true) => back = None,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "what happened while Docker was away cannot be found out yet");
+                }
+            }
+        }
+        let done = match look(&node).await {
+            Ok(done) => done && back.is_none(),
             // Docker may be away: that is told by whoever needs it.
-            Err(NodeError::Docker { .. }) => retry,
+            Err(NodeError::Docker { .. }) => false,
             Err(error) => {
                 tracing::error!(%error, "containers cannot be looked after");
-                retry
+                false
             }
         };
-        retry = (retry * 2).min(longest);
+        if done {
+            (pause, retry) = (node.timing.watch, first);
+        } else {
+            (pause, retry) = (retry, (retry * 2).min(longest));
+        }
     }
 }
 
-/// Waits until there is something to look at. Returns whether Docker has come back.
+/// Waits until there is something to look at. Returns since when Docker is back, if it was away.
 async fn next(
     node: &Node,
     changes: &mut tokio::sync::mpsc::Receiver<Change>,
     pause: Duration,
-) -> bool {
-    let mut connected = tokio::select! {
+) -> Option<Timestamp> {
+    let first = tokio::select! {
         change = changes.recv() => match change {
-            Some(change) => change == Change::Connected,
+            Some(change) => Some(change),
             // Nobody tells of changes, as without a driver.
             None => std::future::pending().await,
         },
-        () = node.wake.notified() => false,
-        () = tokio::time::sleep(pause) => false,
+        () = node.wake.notified() => None,
+        () = tokio::time::sleep(pause) => None,
     };
     // What comes at the same time is looked at once.
-    while let Ok(change) = changes.try_recv() {
-        connected |= change == Change::Connected;
-    }
-    connected
+    let others = std::iter::from_fn(|| changes.try_recv().ok());
+    let times = first
+        .into_iter()
+        .chain(others)
+        .filter_map(|change| match change {
+            Change::Connected(since) => Some(since),
+            Change::Container => None,
+        });
+    times.last()
 }
 
 /// Looks at everything once. Returns whether nothing is left to do.
@@ -75,7 +93,12 @@ pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
     let inspected = node.docker.inspect(&containers).await?;
     let mut chosen: BTreeMap<DotName, Vec<ToStart>> = BTreeMap::new();
     for wrong in check::wrong(node, &inspected).await? {
-        if wrong.other_copy && !wrong.container.is_swarm_task() {
+        if wrong.other_copy && wrong.container.is_swarm_task() {
+            // Swarm starts another one.
+            tracing::warn!(container = %wrong.container.name, reason = %wrong.reason, "a task runs on the wrong branch and is stopped");
+            let stop = node.docker.stop(&wrong.container.id, None);
+            let _ = timeout(node.timing.call, stop).await;
+        } else if wrong.other_copy {
             tracing::warn!(container = %wrong.container.name, reason = %wrong.reason, "a container runs on the wrong branch");
             let start = to_start(
                 &wrong.container.id,
@@ -98,18 +121,29 @@ pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
     for (dot, containers) in chosen {
         match node.locks.try_operation(&dot, DOING) {
             // Looked at again, as what changes the dot may have dealt with it.
-            Some(_lock) if still_so(node, &containers).await? => {
-                resume::shall_run(node, &dot, containers).await?;
+            Some(_lock) => {
+                if node.registry.find_dot(&dot).await?.is_some()
+                    && still_so(node, &containers).await?
+                {
+                    resume::shall_run(node, &dot, containers).await?;
+                }
             }
-            Some(_lock) => {}
             None => done = false,
         }
     }
     for dot in unfinished(node).await? {
-        match node.locks.try_operation(&dot, DOING) {
-            Some(_lock) => done &= resume::resume(node, &dot).await?,
-            None => done = false,
-        }
+        done &= match node.locks.try_operation(&dot, DOING) {
+            None => false,
+            Some(_lock) => match resume::resume(node, &dot).await {
+                Ok(done) => done,
+                Err(error @ NodeError::Docker { .. }) => return Err(error),
+                // The other dots have their turn.
+                Err(error) => {
+                    tracing::warn!(%dot, %error, "what a switch has left cannot be finished yet");
+                    false
+                }
+            },
+        };
     }
     Ok(done)
 }
@@ -140,13 +174,15 @@ async fn still_so(node: &Node, chosen: &[ToStart]) -> Result<bool, NodeError> {
 /// Docker is there, for the first time or again. What it could not start without this daemon shall be started. What it was about
 /// to start when it went away will not start; so it is taken to be after a restart of this daemon alone, too, as the two can't be
 /// told apart. A container that comes up all the same is looked at then.
-async fn welcome(node: &Node) -> Result<(), NodeError> {
+///
+/// Returns whether all of it is done: a dot that is being changed has to wait.
+async fn welcome(node: &Node, since: Timestamp) -> Result<bool, NodeError> {
     let containers = node.docker.list().await?;
     let mut dots: BTreeMap<DotName, Vec<ToStart>> = BTreeMap::new();
     for used in containers.iter().flat_map(|one| &one.uses) {
         know_volume(node, &used.volume).await?;
     }
-    node.mounts.void_all().await?;
+    node.mounts.void_before(since).await?;
     let mut idle = containers;
     idle.retain(|one| !one.state.is_active() && !one.uses.is_empty());
     for one in node.docker.inspect(&idle).await? {
@@ -158,12 +194,19 @@ async fn welcome(node: &Node) -> Result<(), NodeError> {
             }
         }
     }
+    let mut done = true;
     for (dot, containers) in dots {
+        if node.registry.find_dot(&dot).await?.is_none() {
+            continue;
+        }
+        let Some(_lock) = node.locks.try_operation(&dot, DOING) else {
+            done = false;
+            continue;
+        };
         tracing::info!(%dot, count = containers.len(), "starting containers that waited for this daemon");
-        let _lock = node.locks.operation(&dot, DOING).await;
         resume::shall_run(node, &dot, containers).await?;
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Makes sure that the volumes of containers are known: the pool does not tell them to a registry that is rebuilt.

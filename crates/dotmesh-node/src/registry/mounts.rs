@@ -74,9 +74,10 @@ impl Registry {
             .collect()
     }
 
-    /// Notes of all mounts that whoever asked for them is gone.
-    pub(crate) async fn void_mounts(&self) -> Result<()> {
-        sqlx::query("UPDATE mounts SET void = 1")
+    /// Notes of the mounts until a time that whoever asked for them is gone.
+    pub(crate) async fn void_mounts(&self, before: jiff::Timestamp) -> Result<()> {
+        sqlx::query("UPDATE mounts SET void = 1 WHERE at < ?")
+            .bind(before.as_millisecond())
             .execute(&self.db)
             .await?;
         Ok(())

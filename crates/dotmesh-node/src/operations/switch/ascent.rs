@@ -1,7 +1,5 @@
 //! Starts the containers of a plan: each when what it depends on is there, and waits for them to be healthy.
 
-use std::collections::HashSet;
-
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -38,16 +36,21 @@ pub(super) struct Ascent<'a> {
 type Starting<'a> = FuturesUnordered<BoxFuture<'a, (usize, Result<(), EngineError>)>>;
 
 impl<'a> Ascent<'a> {
-    /// Nothing is started yet but `running`, by their ids.
-    pub(super) fn new(work: &'a Execution<'a>, running: &HashSet<String>, wishes: Wishes) -> Self {
+    /// Nothing is started yet but `running`, as they were when they were looked at.
+    pub(super) fn new(work: &'a Execution<'a>, running: &[Inspected], wishes: Wishes) -> Self {
+        let found = |member: &Member| running.iter().find(|one| one.id == member.id);
         let initial = |member: &Member| match member.afterwards {
-            _ if running.contains(&member.id) => Progress::Started,
-            Afterwards::Removed | Afterwards::ReplacedBySwarm => Progress::Gone,
+            _ if found(member).is_some() => Progress::Started,
+            Afterwards::Removed | Afterwards::ReplacedBySwarm | Afterwards::Leave => Progress::Gone,
             Afterwards::Start | Afterwards::StartAndPause => Progress::Waiting,
         };
         let progress: Vec<Progress> = work.members().iter().map(initial).collect();
         Self {
-            seen: vec![None; progress.len()],
+            seen: work
+                .members()
+                .iter()
+                .map(|one| found(one).cloned())
+                .collect(),
             away: None,
             lost: false,
             work,
@@ -207,7 +210,11 @@ impl<'a> Ascent<'a> {
             let had_ended = before.is_some_and(|before| !before.state.is_active());
             if one.state == State::Removing {
                 self.progress[at] = Progress::Gone;
-            } else if lost && !one.state.is_active() && !had_ended {
+            } else if lost
+                && !one.state.is_active()
+                && !had_ended
+                && members[at].afterwards != Afterwards::Leave
+            {
                 self.progress[at] = Progress::Waiting;
             }
         }
@@ -219,6 +226,7 @@ impl<'a> Ascent<'a> {
         let mut outcome = Started::default();
         for (at, member) in self.work.members().iter().enumerate() {
             match &self.progress[at] {
+                _ if member.afterwards == Afterwards::Leave => {}
                 Progress::Gone if member.afterwards == Afterwards::ReplacedBySwarm => {
                     outcome.replaced.push(member.name.clone());
                 }

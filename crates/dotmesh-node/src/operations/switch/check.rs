@@ -37,7 +37,7 @@ struct Seen {
 
 /// Reads what the processes of this machine have mounted of the pool.
 async fn look(node: &Node) -> Result<Vec<Seen>, NodeError> {
-    let own: HashSet<PathBuf> = node.mounts.own().into_iter().collect();
+    let own: HashSet<PathBuf> = node.mounts.own().await?.into_iter().collect();
     let peers: HashSet<u64> = node.mounts.own_peers().into_iter().collect();
     let mut seen = Vec::new();
     for Namespace {
@@ -99,7 +99,15 @@ pub(crate) async fn wrong(node: &Node, containers: &[Inspected]) -> Result<Vec<W
                 continue;
             };
             let branch = used.volume.pinned.as_ref().unwrap_or(&dot.current);
-            if let Some((reason, other_copy)) = differs(node, dot, branch, used, shown).await? {
+            let differs = match differs(node, dot, branch, used, shown).await {
+                Ok(differs) => differs,
+                // One damaged working copy must not hide what is wrong with all others.
+                Err(error) => {
+                    tracing::debug!(container = %one.name, %error, "what a container should show cannot be read");
+                    continue;
+                }
+            };
+            if let Some((reason, other_copy)) = differs {
                 wrong.push(Wrong {
                     container: one.container.clone(),
                     dot: name.clone(),

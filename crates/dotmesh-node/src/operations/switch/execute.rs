@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::ascent::Ascent;
 use super::plan::{Member, Plan};
-use crate::engine::{Docker, EngineError};
+use crate::engine::{Docker, EngineError, Inspected};
 use crate::timing::Timing;
 
 /// What is told while the work goes on.
@@ -165,8 +165,8 @@ impl Execution<'_> {
         }
     }
 
-    /// Starts the members, each when what it waits for is there. `running` are the ids of those that run already.
-    pub(crate) async fn start(&self, running: &HashSet<String>, wishes: Wishes) -> Started {
+    /// Starts the members, each when what it waits for is there. `running` are those that are as they should be already.
+    pub(crate) async fn start(&self, running: &[Inspected], wishes: Wishes) -> Started {
         Ascent::new(self, running, wishes).run().await
     }
 }

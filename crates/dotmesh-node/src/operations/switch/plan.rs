@@ -12,7 +12,8 @@ use dotmesh_model::DotName;
 use crate::engine::Inspected;
 use crate::registry::ToStart;
 
-const PROJECT: &str = "com.docker.compose.project";
+/// The label of the project that a container is of.
+pub(super) const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 
@@ -33,6 +34,8 @@ pub(crate) enum Afterwards {
     ReplacedBySwarm,
     /// It was started with `--rm`.
     Removed,
+    /// It is here only because others depend on it.
+    Leave,
 }
 
 /// One container of a plan.
@@ -85,11 +88,32 @@ pub(crate) fn plan(dot: &DotName, containers: &[Inspected], unfinished: &[ToStar
     ordered(&members.collect::<Vec<_>>(), unfinished)
 }
 
-/// Plans the start of containers that shall run.
+/// Plans the start of containers that shall run. What they depend on is in the plan as well, and left as it is.
 pub(crate) fn plan_start(containers: &[Inspected], shall_run: &[ToStart]) -> Plan {
+    let starts = |id: &str| shall_run.iter().any(|start| start.id == id);
+    let needs = |one: &Inspected, other: &Inspected| {
+        one.id != other.id
+            && match depends_on(one, other) {
+                // A job that has ended is waited for by what it ended with.
+                Some(Condition::CompletedSuccessfully) => true,
+                Some(_) => other.state.is_active(),
+                None => false,
+            }
+    };
+    let is_needed = |other: &Inspected| {
+        let mut starting = containers.iter().filter(|one| starts(&one.id));
+        starting.any(|one| needs(one, other))
+    };
     let members = containers.iter();
-    let members = members.filter(|one| shall_run.iter().any(|start| start.id == one.id));
-    ordered(&members.collect::<Vec<_>>(), shall_run)
+    let members = members.filter(|one| starts(&one.id) || is_needed(one));
+    let mut plan = ordered(&members.collect::<Vec<_>>(), shall_run);
+    for member in &mut plan.members {
+        if !starts(&member.id) {
+            member.afterwards = Afterwards::Leave;
+            member.after.clear();
+        }
+    }
+    plan
 }
 
 /// Sorts containers so that each comes after those that it depends on. Of a cycle, which nobody can start in order, one

@@ -7,14 +7,15 @@ use std::collections::HashSet;
 use dotmesh_api::node::SwitchProgress;
 use dotmesh_model::DotName;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::check;
 use super::execute::{Execution, Trouble, Wishes};
 use super::plan;
-use crate::engine::{Inspected, State};
+use crate::engine::{Container, EngineError, Inspected, State};
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::operations::fill;
 use crate::registry::{SwitchJournal, ToStart};
 
 /// Works on a dot's journal. The caller holds the dot's operation lock. Returns whether nothing is left to do.
@@ -22,16 +23,29 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
     let Some(mut journal) = node.registry.open_switch(dot).await? else {
         return Ok(true);
     };
-    let mut containers = node.docker.list().await?;
-    containers.retain(|one| journal.containers.iter().any(|left| left.id == one.id));
+    let listed = node.docker.list().await?;
     // Those that were removed since need nothing.
     journal.containers.retain(|left| {
-        let found = containers.iter().find(|one| one.id == left.id);
+        let found = listed.iter().find(|one| one.id == left.id);
         found.is_some_and(|one| one.state != State::Removing)
     });
-    let inspected = node.docker.inspect(&containers).await?;
+    let is_left = |one: &Container| journal.containers.iter().any(|left| left.id == one.id);
+    let projects: HashSet<&str> = listed
+        .iter()
+        .filter(|one| is_left(one))
+        .filter_map(|one| one.label(plan::PROJECT))
+        .collect();
+    // Among these is what they depend on.
+    let in_projects = |one: &Container| {
+        let project = one.label(plan::PROJECT);
+        project.is_some_and(|project| projects.contains(project))
+    };
+    let around = |one: &&Container| is_left(one) || one.state.is_active() || in_projects(one);
+    let around: Vec<Container> = listed.iter().filter(around).cloned().collect();
+    let around = node.docker.inspect(&around).await?;
+    let inspected: Vec<Inspected> = around.iter().filter(|one| is_left(one)).cloned().collect();
     let wrong = check::wrong(node, &inspected).await?;
-    let plan = plan::plan_start(&inspected, &journal.containers);
+    let plan = plan::plan_start(&around, &journal.containers);
     let (tell, _) = watch::channel(SwitchProgress::default());
     let work = Execution {
         docker: &node.docker,
@@ -43,7 +57,11 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
     for wrong in wrong.iter().filter(|wrong| wrong.other_copy) {
         let grace = inspected.iter().find(|one| one.id == wrong.container.id);
         let grace = grace.and_then(|one| one.grace);
-        if let Err(error) = node.docker.stop(&wrong.container.id, grace).await {
+        // Others wait for their turn: one that never stops is asked again later.
+        let stop = node.docker.stop(&wrong.container.id, grace);
+        let stopped = timeout(node.timing.start, stop).await;
+        if let Err(error) = stopped.unwrap_or(Err(EngineError::Silent(node.timing.start.as_secs())))
+        {
             left.push(Trouble {
                 id: wrong.container.id.clone(),
                 name: wrong.container.name.clone(),
@@ -51,17 +69,20 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
             });
         }
     }
-    let is_right = |one: &&Inspected| {
-        one.state.is_active()
-            && !wrong
-                .iter()
-                .any(|wrong| wrong.other_copy && wrong.container.id == one.id)
+    for one in &inspected {
+        fill_missing(node, dot, one).await;
+    }
+    let is_wrong = |one: &Inspected| {
+        wrong
+            .iter()
+            .any(|wrong| wrong.other_copy && wrong.container.id == one.id)
     };
-    let running: HashSet<String> = inspected
-        .iter()
-        .filter(is_right)
-        .map(|one| one.id.clone())
-        .collect();
+    // What others depend on counts whether it runs or has ended.
+    let as_it_should = |one: &&Inspected| match is_left(one) {
+        true => one.state.is_active() && !is_wrong(one),
+        false => true,
+    };
+    let running: Vec<Inspected> = around.iter().filter(as_it_should).cloned().collect();
     let wishes = Wishes {
         wait: false,
         deadline: Instant::now() + node.timing.start,
@@ -89,6 +110,17 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
     }
     node.registry.begin_switch(&journal).await?;
     Ok(false)
+}
+
+/// Fills what a container's volumes lack before it asks for them, as that may take longer than Docker waits.
+async fn fill_missing(node: &Node, dot: &DotName, one: &Inspected) {
+    let uses = one.uses.iter().filter(|used| used.volume.dot == *dot);
+    let uses: Vec<_> = uses
+        .map(|used| (one.image_id.clone(), used.clone()))
+        .collect();
+    if let Err(error) = fill::fill_missing(node, dot, &uses).await {
+        tracing::warn!(%dot, container = %one.name, %error, "a new subdot is not filled yet");
+    }
 }
 
 /// Adds containers to what shall run of a dot. The caller holds the dot's operation lock.

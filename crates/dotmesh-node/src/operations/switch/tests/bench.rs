@@ -33,6 +33,7 @@ pub(super) const TIMING: Timing = Timing {
     in_flight: Duration::from_millis(1000),
     linger: Duration::from_millis(250),
     mount: Duration::from_millis(1500),
+    fill: Duration::from_millis(1000),
     retry: (Duration::from_millis(1), Duration::from_millis(4)),
     watch: Duration::from_millis(50),
 };

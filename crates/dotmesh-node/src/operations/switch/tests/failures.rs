@@ -50,18 +50,20 @@ async fn the_daemon_dies_at_each_call() {
         work(&bench, kind).await.unwrap();
         let calls = bench.world.calls().len();
         for at in 0..calls {
-            cases.push((kind, at, calls, Fault::Hangs));
-            cases.push((kind, at, calls, Fault::DoneAndHangs));
+            cases.push((kind, at, Fault::Hangs));
+            cases.push((kind, at, Fault::DoneAndHangs));
         }
     }
-    each(cases, |(kind, at, calls, fault)| async move {
+    each(cases, |(kind, at, fault)| async move {
         let what = format!("{kind:?}, killed at call {at}, {fault:?}");
         let mut bench = Bench::new(stack_for(kind)).await;
         let ran = bench.running();
         bench.world.fault(at, fault);
         let begun = async { tokio::time::timeout(TIMING.call / 2, work(&bench, kind)).await };
         let begun = begun.await;
-        assert!(begun.is_err() || at + 1 >= calls, "{what}: {begun:?}");
+        // How often health is looked at differs, so the last calls are not always made.
+        let is_reached = bench.world.calls().len() > at;
+        assert!(begun.is_err() || !is_reached, "{what}: {begun:?}");
         bench.restart().await;
         bench.settle(&ran, &what).await;
     })

@@ -6,7 +6,7 @@ use super::bench::{Bench, Work, stack, stack_for};
 use crate::engine::State;
 use crate::engine::scripted::Outcome;
 use crate::error::NodeError;
-use crate::operations::{commit, delete_dot, reset, volume};
+use crate::operations::{commit, delete_dot, reset, volume, watch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_vanishes_is_no_failure() {
@@ -54,6 +54,11 @@ async fn who_waits_in_vain_is_named_and_started_later() {
         ]
     );
     assert_eq!(bench.named().await, BTreeSet::from(["web".to_owned()]));
+    // However often the daemon looks.
+    for _ in 0..20 {
+        assert!(!watch::look(&bench.node).await.unwrap());
+    }
+    assert_eq!(bench.world.state("web"), Some(State::Exited));
     bench.world.turns_out("db", Outcome::HealthyAfter(0));
     bench
         .settle(
@@ -354,4 +359,19 @@ async fn what_changed_since_the_user_looked_is_refused() {
         "{refused:?}"
     );
     assert_eq!(bench.world.reads("web", "branch").as_deref(), Some("other"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_dot_does_not_come_back_by_its_containers() {
+    let bench = Bench::new(|world| world.create("odd", &["app.files"], |_| {})).await;
+    bench.world.turns_out("odd", Outcome::Fails);
+    bench.checkout("other", false).await.unwrap_err();
+    assert_eq!(bench.named().await, BTreeSet::from(["odd".to_owned()]));
+    delete_dot::delete_dot(&bench.node, &bench.dot())
+        .await
+        .unwrap();
+    bench.world.turns_out("odd", Outcome::Runs);
+    while !watch::look(&bench.node).await.unwrap() {}
+    assert_eq!(bench.world.state("odd"), Some(State::Exited));
+    assert!(bench.node.registry.dots().await.unwrap().is_empty());
 }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::timing::Timing;
 
 mod bollard_engine;
+mod details;
 mod processes;
 #[cfg(test)]
 pub(crate) mod scripted;

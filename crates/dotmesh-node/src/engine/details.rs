@@ -1,0 +1,109 @@
+//! What Docker's API says of a container, in this node's terms.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerSummaryStateEnum, HealthStatusEnum, Mount,
+    RestartPolicyNameEnum,
+};
+
+use super::processes::namespace_of;
+use super::{Container, Health, Inspected, State};
+
+pub(super) fn state(state: ContainerSummaryStateEnum) -> State {
+    match state {
+        ContainerSummaryStateEnum::RUNNING => State::Running,
+        ContainerSummaryStateEnum::PAUSED => State::Paused,
+        ContainerSummaryStateEnum::RESTARTING => State::Restarting,
+        ContainerSummaryStateEnum::REMOVING => State::Removing,
+        ContainerSummaryStateEnum::EXITED => State::Exited,
+        ContainerSummaryStateEnum::DEAD => State::Dead,
+        _ => State::Created,
+    }
+}
+
+pub(super) fn inspected(mut container: Container, details: ContainerInspectResponse) -> Inspected {
+    let host = details.host_config.unwrap_or_default();
+    let config = details.config.unwrap_or_default();
+    let state = details.state.unwrap_or_default();
+    container.state = current_state(&state, container.state);
+    if let Some(name) = details.name {
+        container.name = name.trim_start_matches('/').to_owned();
+    }
+    let health = state.health.as_ref().and_then(|health| health.status);
+    let policy = host.restart_policy.and_then(|policy| policy.name);
+    let process = state.pid.filter(|pid| *pid > 0);
+    Inspected {
+        created: details
+            .created
+            .and_then(|time| time.to_string().parse().ok())
+            .unwrap_or_default(),
+        links: host.links.unwrap_or_default(),
+        volumes_from: host.volumes_from.unwrap_or_default(),
+        namespaces: [host.network_mode, host.ipc_mode, host.pid_mode]
+            .into_iter()
+            .flatten()
+            .collect(),
+        health: match health {
+            Some(HealthStatusEnum::STARTING) => Some(Health::Starting),
+            Some(HealthStatusEnum::HEALTHY) => Some(Health::Healthy),
+            Some(HealthStatusEnum::UNHEALTHY) => Some(Health::Unhealthy),
+            _ => None,
+        },
+        grace: match config.stop_timeout {
+            None => Some(Duration::from_secs(10)),
+            // A negative one is without an end.
+            Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
+        },
+        removed_when_stopped: host.auto_remove.unwrap_or(false),
+        restarts_always: matches!(
+            policy,
+            Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED)
+        ),
+        error: state.error.unwrap_or_default(),
+        exit_code: state.exit_code.unwrap_or(0),
+        started: state
+            .started_at
+            .and_then(|time| time.to_string().parse().ok())
+            .unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        mount_namespace: process.and_then(|pid| namespace_of(&pid.to_string())),
+        container,
+    }
+}
+
+pub(super) fn current_state(state: &bollard::models::ContainerState, listed: State) -> State {
+    use bollard::models::ContainerStateStatusEnum as Status;
+    match state.status {
+        Some(Status::CREATED) => State::Created,
+        Some(Status::RUNNING) => State::Running,
+        Some(Status::PAUSED) => State::Paused,
+        Some(Status::RESTARTING) => State::Restarting,
+        Some(Status::REMOVING) => State::Removing,
+        Some(Status::EXITED) => State::Exited,
+        Some(Status::DEAD) => State::Dead,
+        _ => listed,
+    }
+}
+
+/// Where a container's `--mount` options say that an empty volume stays empty.
+pub(super) fn places_without_copy(details: &ContainerInspectResponse) -> HashSet<PathBuf> {
+    let host = details.host_config.as_ref();
+    let mounts = host.and_then(|host| host.mounts.as_ref());
+    let stays_empty = |mount: &&Mount| {
+        let options = mount.volume_options.as_ref();
+        options.and_then(|options| options.no_copy).unwrap_or(false)
+    };
+    let mounts = mounts.into_iter().flatten().filter(stays_empty);
+    mounts
+        .filter_map(|mount| mount.target.as_ref().map(PathBuf::from))
+        .collect()
+}
+
+pub(super) fn is_going(found: &ContainerInspectResponse) -> bool {
+    use bollard::models::ContainerStateStatusEnum as Status;
+    let status = found.state.as_ref().and_then(|state| state.status);
+    matches!(status, Some(Status::REMOVING | Status::DEAD))
+}

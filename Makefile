@@ -2,11 +2,12 @@
 
 CARGO := $(shell command -v cargo || echo $$HOME/.cargo/bin/cargo)
 
-.PHONY: help build install demo demo-stop test fuzz bench screenshots fmt
+.PHONY: help build install demo demo-stop test soak fuzz bench screenshots fmt
 
 help:
 	@echo "make demo       see the whole of Dotmesh at work on this machine (stop it with make demo-stop)"
 	@echo "make test       run every check and test; installs what it needs"
+	@echo "make soak       show that nothing is lost: random operations and faults under write load; MINUTES=60 SEED=1 for how long and which"
 	@echo "make fuzz       look for inputs that break a reader of outside bytes; TARGET=pack SECONDS=600 for one and how long"
 	@echo "make build      build dm, dotmeshd and dothub into target/release"
 	@echo "make install    put them into /usr/local/bin"
@@ -18,7 +19,7 @@ build:
 	$(CARGO) build --release --bins
 
 install: build
-	install -m 755 target/release/dm target/release/dotmeshd target/release/dothub /usr/local/bin/
+	@[ -w /usr/local/bin ] || sudo=sudo; set -x; $$sudo install -m 755 target/release/dm target/release/dotmeshd target/release/dothub /usr/local/bin/
 
 demo:
 	@scripts/setup.sh demo
@@ -27,11 +28,19 @@ demo:
 	@scripts/demo.sh start
 
 demo-stop:
-	@scripts/demo.sh stop
+	@FORCE="$(FORCE)" scripts/demo.sh stop
 
 test:
 	@scripts/setup.sh test
 	$(CARGO) xtask ci
+
+# docs/reliability.md says what it does.
+soak:
+	@scripts/setup.sh soak
+	@scripts/images.sh --prepared >/dev/null
+	$(CARGO) build --bins
+	SOAK_MINUTES="$(or $(MINUTES),10)" SOAK_SEED="$(SEED)" \
+		$(CARGO) test --package dotmesh-testkit --test soak -- nothing_is_lost
 
 fuzz:
 	@scripts/setup.sh fuzz

@@ -9,7 +9,7 @@ demo=${DEMO_FOLDER:-/var/lib/dotmesh-demo}
 app=$demo/moby-counter
 hub_address=127.0.0.1:8180
 
-[ "$(id -u)" = 0 ] || exec sudo -E DEMO_BIN="$bin" "$0" "$@"
+[ "$(id -u)" = 0 ] || exec sudo -E DEMO_BIN="$bin" FORCE="${FORCE:-}" "$0" "$@"
 PATH=$bin:$PATH
 export PATH
 
@@ -56,8 +56,14 @@ $(tail -n 5 "$demo/dockerd.log")"
     done
 }
 
+refuse_other_node() {
+    [ ! -S /run/dotmesh/api.sock ] || ! curl -fsS -m 5 --unix-socket /run/dotmesh/api.sock http://node/v1/version >/dev/null 2>&1 ||
+        fail "a Dotmesh node runs here already. Stop it first: 'make demo-stop' if it is the demo's, else 'sudo dm cluster reset', which keeps your dots."
+}
+
 # What can fail on a machine and needs nothing of ours, so before the build.
 prepare() {
+    refuse_other_node
     start_docker
     "$here/scripts/images.sh"
 }
@@ -82,9 +88,6 @@ log_in() {
 }
 
 start() {
-    if DOTMESH_SOCKET=/run/dotmesh/api.sock "$bin/dm" list >/dev/null 2>&1; then
-        fail "a Dotmesh node runs here already. Stop it first: 'make demo-stop' if it is the demo's, else 'dm cluster reset'."
-    fi
     prepare
     mkdir -p "$demo/alice" "$demo/bob"
     rm -rf "$app" && cp -r "$here/examples/moby-counter" "$app"
@@ -167,8 +170,9 @@ colleague() {
   the hole's page on the hub:         $permalink
                                       (log in as alice, password $password)
 
-Go on as Alice:                       export PATH=$bin:\$PATH HOME=$demo/alice; dm list; dm checkout many-users
-Go on as the colleague:               export PATH=$bin:\$PATH HOME=$demo/bob DOTMESH_SOCKET=/run/dotmesh/bob.sock
+Go on as root:                        sudo -s
+as Alice:                             export PATH=$bin:\$PATH HOME=$demo/alice; dm list; dm checkout many-users
+or as the colleague:                  export PATH=$bin:\$PATH HOME=$demo/bob DOTMESH_SOCKET=/run/dotmesh/bob.sock
 Take it all away again:               make demo-stop
 END
 }
@@ -182,8 +186,19 @@ end_daemon() {
     rm -f "$demo/$1.pid"
 }
 
+# Dots that the user has made in the demo's nodes.
+other_dots() {
+    for node in alice bob; do
+        ("$node" && dm list -H 2>/dev/null) || true
+    done | cut -f1 | sed 's/^[* ]*//' | { grep -vxE 'mobycounter_app|colleague_app' || true; }
+}
+
 stop() {
     [ -d "$demo" ] || { echo "There is no demo on this machine."; return; }
+    local others
+    others=$(other_dots | paste -sd ' ')
+    [ -z "$others" ] || [ "${FORCE:-}" = 1 ] || fail "these dots of yours are in the demo's nodes and would be deleted: $others
+Push what you want to keep to a hub of your own. Then run: make demo-stop FORCE=1"
     if docker info >/dev/null 2>&1 && [ -d "$app" ]; then
         alice && (cd "$app" && docker-compose down -v) || true
         bob && (cd "$app" && docker-compose down -v) || true

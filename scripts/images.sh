@@ -12,6 +12,8 @@ example=$scripts/../examples/moby-counter
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dotmesh/images
 official='debian:bookworm-slim redis:7 postgres:15'
 own='dotmesh-example/moby-counter-web dotmesh-example/moby-counter-users'
+# Databases that tests have besides those of the example.
+of_tests='mariadb:10.11'
 
 say() { echo "images: $*" >&2; }
 
@@ -34,7 +36,7 @@ registry_answers() {
 }
 
 pull() {
-    for image in $official; do
+    for image in "$@"; do
         say "pulling $image"
         docker pull -q "$image" >/dev/null || return 1
     done
@@ -61,7 +63,8 @@ build() {
 }
 
 make_images() {
-    if ! { registry_answers && pull; }; then
+    # shellcheck disable=SC2086 # a list of words
+    if ! { registry_answers && pull $official; }; then
         make_base
         build redis:7 "$scripts/images/redis"
         build postgres:15 "$scripts/images/postgres"
@@ -107,6 +110,13 @@ fill_engine() {
     mv "$work/images.tar" "$archive"
 }
 
+make_images_of_tests() {
+    # shellcheck disable=SC2086 # a list of words
+    if ! { registry_answers && pull $of_tests; }; then
+        build mariadb:10.11 "$scripts/images/mariadb"
+    fi
+}
+
 prepare() {
     prepared=$cache/$(key).engine
     [ -e "$prepared" ] && return
@@ -131,6 +141,7 @@ prepare() {
         sleep 0.1
     done
     fill_engine
+    make_images_of_tests
     docker image prune -f >/dev/null
     stop_engine
     rm -rf "$cache"/*.engine

@@ -4,6 +4,7 @@
 #   setup.sh build     to compile Dotmesh
 #   setup.sh demo      to play the demo: Docker, Compose, the btrfs tools, what images are made with
 #   setup.sh fuzz      to run the fuzz targets alone
+#   setup.sh soak      to run the soak alone
 #   setup.sh test      to run all checks and tests
 #   setup.sh bench     to measure Dotmesh beside its peers
 #
@@ -30,10 +31,11 @@ case ${1:-} in
 build) parts='build' ;;
 demo) parts='build demo' ;;
 fuzz) parts='build fuzz' ;;
-test) parts='build demo fuzz test' ;;
-bench) parts='build demo fuzz test bench' ;;
+soak) parts='build demo soak' ;;
+test) parts='build demo fuzz soak test' ;;
+bench) parts='build demo fuzz soak test bench' ;;
 *)
-    echo "usage: $0 build|demo|fuzz|test|bench" >&2
+    echo "usage: $0 build|demo|fuzz|soak|test|bench" >&2
     exit 2
     ;;
 esac
@@ -71,7 +73,8 @@ check_machine() {
             fail "'make $setup' mounts filesystems and makes network namespaces, which only root may." \
                 "Run it as root: sudo -E env PATH=\"\$PATH\" make $setup"
         fi
-        sudo -v 2>/dev/null || fail "'make demo' mounts a filesystem and starts containers, which only root may." \
+        # `-v` asks for a password even where a rule says that none is needed.
+        sudo -n true 2>/dev/null || sudo -v 2>/dev/null || fail "'make demo' mounts a filesystem and starts containers, which only root may." \
             "Run it as root, or as a user who may use sudo."
     fi
     if ! grep -qw btrfs /proc/filesystems && ! { [ "$(id -u)" = 0 ] && modprobe btrfs 2>/dev/null; } &&
@@ -132,6 +135,31 @@ install_from_pypi() {
     cp "$tools"/lib/python3*/site-packages/axe_playwright_python/axe.min.js "$tools/axe.min.js"
 }
 
+# Compose 2 is a plugin of `docker`. Debian 12 has Compose 1 alone, and the tests want both.
+install_compose() {
+    echo "Installing: Compose 2 into $tools"
+    apt=$(mktemp -d)
+    mkdir -p "$apt/lists/partial" "$tools/bin"
+    # From where this machine has its own packages.
+    # shellcheck disable=SC2016 # apt's own variable
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m1 '/debian/*$' || true)
+    if [ -z "$mirror" ]; then
+        echo 'Compose 2 is missing, and no package source here has a path that ends in /debian to get it from' >&2
+        exit 1
+    fi
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$apt/sources.list"
+    (
+        cd "$apt"
+        set -- -q -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$apt/lists" \
+            -o APT::Sandbox::User=root
+        apt-get "$@" update
+        apt-get "$@" download docker-compose/trixie
+        dpkg-deb -x docker-compose_*.deb unpacked
+    )
+    mv "$apt/unpacked/usr/libexec/docker/cli-plugins/docker-compose" "$tools/bin/compose-2"
+    rm -rf "$apt"
+}
+
 is_missing() { case " $missing " in *" $1 "*) ;; *) return 1 ;; esac; }
 
 require() {
@@ -180,6 +208,7 @@ check_machine
 each_program note_missing
 install_packages
 if is_missing cargo; then install_rust; fi
+if is_missing compose-2; then install_compose; fi
 if is_missing weed || is_missing axe.min.js; then install_from_pypi; fi
 each_program require
 if includes test; then link_programs; fi

@@ -64,6 +64,8 @@ fuzz_target!(|input: Input| {
             seal,
             root: hash(root),
             record,
+            left_out: None,
+            without_data: false,
         });
     }
     commits.reverse();

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -88,12 +89,14 @@ fn step_with(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> R
     if let Some(path) = declared_programs() {
         command.env("PATH", path);
     }
+    let begun = Instant::now();
     let status = command
         .args(arguments)
         .envs(variables.iter().copied())
         .status()
         .with_context(|| format!("run {program}"))?;
     ensure!(status.success(), "{line} failed");
+    announce(&format!("took {} s", begun.elapsed().as_secs()));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! What only this project cares about: the head of every file, the direction of dependencies, sizes, and
-//! that snapshots and files belong together. Lists of exceptions only ever shrink.
+//! how its pages read.
+
+mod prose;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -64,6 +66,9 @@ pub(crate) fn run() -> Result<()> {
         if file.extension().is_some_and(|kind| kind == "rs") {
             check_source(&file, &mut problems)?;
         }
+        if file.extension().is_some_and(|kind| kind == "md") {
+            check_page(&file, &mut problems)?;
+        }
     }
     for (name, allowed) in MAY_DEPEND_ON {
         check_manifest(name, allowed, &mut problems)?;
@@ -115,6 +120,15 @@ fn check_source(file: &Path, problems: &mut Vec<String>) -> Result<()> {
         if line.ends_with([' ', '\t']) {
             problems.push(format!("{name}:{}: white space at the end", number + 1));
         }
+    }
+    Ok(())
+}
+
+fn check_page(file: &Path, problems: &mut Vec<String>) -> Result<()> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {name}"))?;
+    for (line, problem) in prose::check(&text) {
+        problems.push(format!("{name}:{line}: {problem}"));
     }
     Ok(())
 }

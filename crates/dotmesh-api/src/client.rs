@@ -1,9 +1,14 @@
 //! What the two clients share: sending a request and telling the ways in which it can fail apart.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ErrorBody, ErrorCode, Problem};
+use crate::foreign::{self, Foreign};
 use crate::hub::PROTOCOL_VERSION;
 
 /// A failed call.
@@ -11,7 +16,13 @@ use crate::hub::PROTOCOL_VERSION;
 pub enum ClientError {
     /// The server understood and said no.
     #[error(transparent)]
-    Refused(#[from] ErrorBody),
+    Refused(Box<ErrorBody>),
+    /// The server understood, and said that it would do it later.
+    #[error("{body}")]
+    Later {
+        body: Box<ErrorBody>,
+        after: Option<Duration>,
+    },
     /// No answer came: nobody listens, the name is unknown, the connection was cut.
     #[error("cannot reach {server}")]
     Unreachable {
@@ -19,6 +30,9 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// Something else answered: a proxy, a network's login page, another server.
+    #[error("{0}")]
+    Foreign(Box<Foreign>),
     /// Something answered that is not the server it should be.
     #[error("{server} answered with something that is not Dotmesh's protocol (status {status})")]
     NotDotmesh { server: String, status: u16 },
@@ -33,11 +47,55 @@ impl ClientError {
     /// For callers that branch on what went wrong.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Refused(error) => error.code,
-            Self::Unreachable { .. } | Self::NotDotmesh { .. } | Self::OtherProtocol { .. } => {
-                ErrorCode::Unreachable
-            }
+            Self::Refused(body) | Self::Later { body, .. } => body.code,
+            Self::Unreachable { .. }
+            | Self::Foreign(_)
+            | Self::NotDotmesh { .. }
+            | Self::OtherProtocol { .. } => ErrorCode::Unreachable,
         }
+    }
+
+    /// Whether the same call may succeed later though nobody changes anything, and how long it was said to wait.
+    pub fn passes(&self) -> Option<Duration> {
+        match self {
+            Self::Later { after, .. } => Some(after.unwrap_or_default()),
+            Self::Foreign(answer) if answer.is_transient() => {
+                Some(answer.retry_after.unwrap_or_default())
+            }
+            Self::Unreachable { .. } if !self.is_untrusted() && !self.is_about_proxy_login() => {
+                Some(Duration::ZERO)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the server may still be at work on the call.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::Foreign(answer) => answer.is_timeout(),
+            Self::Unreachable { source, .. } => source.is_timeout() && !source.is_connect(),
+            _ => false,
+        }
+    }
+
+    /// Whether no connection came about, so that nothing was asked.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. } if source.is_connect())
+    }
+
+    /// Whether the proxy to the server wants a login before it connects.
+    fn is_about_proxy_login(&self) -> bool {
+        self.is_about("tunnel error: proxy authorization required")
+    }
+
+    /// Whether a cause reads so: the errors of tunnels through proxies have no type of their own.
+    fn is_about(&self, text: &str) -> bool {
+        let Self::Unreachable { source, .. } = self else {
+            return false;
+        };
+        let first: &(dyn std::error::Error + 'static) = source;
+        std::iter::successors(Some(first), |error| error.source())
+            .any(|error| error.to_string().contains(text))
     }
 
     /// Whether TLS is spoken there, by someone whose certificate is not to be trusted.
@@ -60,21 +118,45 @@ impl ClientError {
     }
 
     /// What to do next, where only the client knows it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Refused(body) | Self::Later { body, .. } => return body.hint.clone(),
+            Self::Foreign(answer) => return answer.hint(),
             Self::OtherProtocol { theirs, .. } if *theirs > PROTOCOL_VERSION => {
-                Some("upgrade Dotmesh on this machine")
+                "upgrade Dotmesh on this machine"
             }
-            Self::OtherProtocol { .. } => Some("ask the hub's administrator to upgrade it"),
-            Self::Refused(_) | Self::Unreachable { .. } | Self::NotDotmesh { .. } => None,
-        }
+            Self::OtherProtocol { .. } => "ask the hub's administrator to upgrade it",
+            Self::Unreachable { .. } if self.is_about_proxy_login() => foreign::PROXY_LOGIN,
+            Self::Unreachable { .. } if self.is_about("tunnel error: unsuccessful") => {
+                "The proxy does not connect to the hub: ask its administrator, or have the hub reached without it, \
+                 with --no-proxy of 'dotmeshd' or in the variable NO_PROXY."
+            }
+            Self::Unreachable { .. } if self.is_untrusted() => {
+                "The hub's certificate is not trusted. Add the one of who issued it to the system's, or name its file \
+                 in --ca-file of 'dotmeshd'."
+            }
+            Self::Unreachable { .. } | Self::NotDotmesh { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl From<ErrorBody> for ClientError {
+    fn from(body: ErrorBody) -> Self {
+        Self::Refused(Box::new(body))
+    }
+}
+
+impl From<Foreign> for ClientError {
+    fn from(answer: Foreign) -> Self {
+        Self::Foreign(Box::new(answer))
     }
 }
 
 impl From<ClientError> for ErrorBody {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Refused(error) => error,
+            ClientError::Refused(body) | ClientError::Later { body, .. } => *body,
             other => {
                 let mut message = other.to_string();
                 let mut source = std::error::Error::source(&other);
@@ -105,17 +187,37 @@ pub(crate) async fn send(
     if status.is_success() {
         return Ok(response);
     }
-    let body = response
-        .bytes()
-        .await
-        .map_err(|source| unreachable(server, source))?;
+    let headers = response.headers().clone();
+    let body = match whole(server, response).await {
+        // It may come while the request is still being sent, and be cut with it.
+        Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => Bytes::new(),
+        body => body?,
+    };
     match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => Err(ErrorBody::from(problem).into()),
-        Err(_) => Err(ClientError::NotDotmesh {
-            server: server.to_owned(),
-            status: status.as_u16(),
+        Ok(problem) if matches!(status.as_u16(), 408 | 429 | 503) => Err(ClientError::Later {
+            body: Box::new(problem.into()),
+            after: foreign::retry_after(&headers),
         }),
+        Ok(problem) => Err(ErrorBody::from(problem).into()),
+        Err(_) => Err(ClientError::from(Foreign::new(
+            server, status, &headers, &body,
+        ))),
     }
+}
+
+/// Sends a request whose success has no body, and returns the headers. Another success is somebody else's, and nothing was done.
+pub(crate) async fn done(
+    server: &str,
+    request: reqwest::RequestBuilder,
+) -> Result<reqwest::header::HeaderMap, ClientError> {
+    let response = send(server, request).await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    if status == StatusCode::NO_CONTENT {
+        return Ok(headers);
+    }
+    let body = whole(server, response).await?;
+    let answer = Foreign::new(server, status, &headers, &body);
+    Err(answer.into())
 }
 
 /// Sends a request whose response is JSON.
@@ -124,15 +226,10 @@ pub(crate) async fn json<T: DeserializeOwned>(
     request: reqwest::RequestBuilder,
 ) -> Result<T, ClientError> {
     let response = send(server, request).await?;
-    let status = response.status().as_u16();
-    let body = response
-        .bytes()
-        .await
-        .map_err(|source| unreachable(server, source))?;
-    serde_json::from_slice(&body).map_err(|_| ClientError::NotDotmesh {
-        server: server.to_owned(),
-        status,
-    })
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = whole(server, response).await?;
+    serde_json::from_slice(&body)
+        .map_err(|_| ClientError::from(Foreign::new(server, status, &headers, &body)))
 }
 
 /// Sends a request whose response is bytes.
@@ -141,6 +238,17 @@ pub(crate) async fn bytes(
     request: reqwest::RequestBuilder,
 ) -> Result<Bytes, ClientError> {
     let response = send(server, request).await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = whole(server, response).await?;
+    match headers.get(CONTENT_TYPE) {
+        Some(kind) if kind == "application/octet-stream" => Ok(body),
+        _ => Err(ClientError::from(Foreign::new(
+            server, status, &headers, &body,
+        ))),
+    }
+}
+
+async fn whole(server: &str, response: reqwest::Response) -> Result<Bytes, ClientError> {
     response
         .bytes()
         .await

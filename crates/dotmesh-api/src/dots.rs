@@ -40,6 +40,34 @@ impl std::str::FromStr for Visibility {
 #[error("a dot is private or public")]
 pub struct UnknownVisibility;
 
+/// Who may fork a private dot, besides its owner. A public one everybody may fork.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Forks {
+    /// Who may read it.
+    AnyoneWhoReads,
+    /// Who may push to it.
+    #[default]
+    Writers,
+    /// Nobody.
+    Nobody,
+}
+
+impl Forks {
+    /// Every one, the most open first.
+    pub const ALL: [Self; 3] = [Self::AnyoneWhoReads, Self::Writers, Self::Nobody];
+
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AnyoneWhoReads => "anyone-who-reads",
+            Self::Writers => "writers",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
 /// `GET DOT/settings`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -50,6 +78,9 @@ pub struct DotSettings {
     pub default_branch: BranchName,
     /// Who may see it.
     pub visibility: Visibility,
+    /// Who may fork it while it is private. Earlier hubs do not tell it, and let everybody who reads it.
+    #[serde(default)]
+    pub forks: Forks,
     /// Branches that only move forward and stay. They need not exist yet.
     pub protected: Vec<BranchName>,
     /// What it was forked from, as long as that is there and the caller may see it.
@@ -59,6 +90,7 @@ pub struct DotSettings {
 /// `PATCH DOT/settings`: what is absent stays as it is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ChangeSettings {
     /// Markdown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,11 +101,15 @@ pub struct ChangeSettings {
     /// For the owner to set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
+    /// For the owner to set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forks: Option<Forks>,
 }
 
 /// `POST DOT/rename`, `POST DOT/fork`, `POST offers/{id}`: what a dot shall be called, in a namespace that follows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct NewName {
     /// The part after the namespace.
     pub name: String,
@@ -82,6 +118,7 @@ pub struct NewName {
 /// `PUT DOT/offer`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct OfferDot {
     /// Who may take it.
     pub user: UserName,
@@ -102,6 +139,7 @@ pub struct WaitingDot {
 /// `PUT DOT/branches/{branch}`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct CreateBranch {
     /// A branch, a tag or a commit.
     pub at: String,
@@ -110,6 +148,7 @@ pub struct CreateBranch {
 /// `PUT DOT/tags/{tag}`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct CreateTag {
     /// A branch, a tag or a commit.
     pub at: String,
@@ -153,10 +192,14 @@ pub struct NoteTarget {
 /// `POST DOT/notes`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct WriteNote {
-    /// On what.
-    #[serde(flatten)]
-    pub on: NoteTarget,
+    /// On a branch,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<BranchName>,
+    /// or on a commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
     /// Markdown.
     pub body: String,
 }

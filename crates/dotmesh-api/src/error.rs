@@ -1,5 +1,6 @@
 //! The one shape in which node and hub report a failure: problem details as RFC 9457 has them.
 
+use dotmesh_model::DotName;
 use serde::{Deserialize, Serialize};
 
 /// What a program may branch on. Everything else is in the message.
@@ -22,10 +23,12 @@ pub enum ErrorCode {
     Behind,
     /// It would lose uncommitted changes.
     Dirty,
-    /// The data of a commit is on a hub only.
+    /// The data of a commit is not here.
     Absent,
     /// Containers are using what would be changed.
     InUse,
+    /// The name is that of another dot than the one that is meant.
+    AnotherDot,
     /// Objects that a push refers to have not arrived.
     Incomplete,
     /// Bytes do not match their hash, or are not in the format.
@@ -60,6 +63,9 @@ pub struct ErrorBody {
     /// For people: what to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What the dot that was meant is called now, where the name is another's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<DotName>,
 }
 
 impl ErrorBody {
@@ -69,6 +75,7 @@ impl ErrorBody {
             code,
             message: message.into(),
             hint: None,
+            moved_to: None,
         }
     }
 
@@ -112,6 +119,9 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(examples("pull first")))]
     pub hint: Option<String>,
+    /// With `another_dot`: what the dot that was meant is called now, if the caller may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<DotName>,
 }
 
 impl From<ErrorBody> for Problem {
@@ -123,6 +133,7 @@ impl From<ErrorBody> for Problem {
             detail: error.message,
             code: error.code,
             hint: error.hint,
+            moved_to: error.moved_to,
         }
     }
 }
@@ -133,13 +144,14 @@ impl From<Problem> for ErrorBody {
             code: problem.code,
             message: problem.detail,
             hint: problem.hint,
+            moved_to: problem.moved_to,
         }
     }
 }
 
 impl ErrorCode {
     /// Every code that is sent.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Invalid,
         Self::Unauthorized,
         Self::Forbidden,
@@ -150,6 +162,7 @@ impl ErrorCode {
         Self::Dirty,
         Self::Absent,
         Self::InUse,
+        Self::AnotherDot,
         Self::Changed,
         Self::TooLarge,
         Self::Incomplete,
@@ -174,6 +187,7 @@ impl ErrorCode {
             Self::Dirty => "dirty",
             Self::Absent => "absent",
             Self::InUse => "in_use",
+            Self::AnotherDot => "another_dot",
             Self::Changed => "changed",
             Self::TooLarge => "too_large",
             Self::Incomplete => "incomplete",
@@ -198,8 +212,9 @@ impl ErrorCode {
             Self::Diverged => "The two lines of a branch have each gone on",
             Self::Behind => "The other side has commits that this side has not",
             Self::Dirty => "It would lose uncommitted changes",
-            Self::Absent => "The data of a commit is on a hub only",
+            Self::Absent => "The data of a commit is not here",
             Self::InUse => "Containers are using what would be changed",
+            Self::AnotherDot => "The name is that of another dot than the one that is meant",
             Self::Changed => "What would be changed is not as the caller saw it",
             Self::TooLarge => "The request is larger than the limit",
             Self::Incomplete => "Objects that a push refers to have not arrived",
@@ -225,7 +240,8 @@ impl ErrorCode {
             | Self::Behind
             | Self::Dirty
             | Self::Absent
-            | Self::InUse => 409,
+            | Self::InUse
+            | Self::AnotherDot => 409,
             Self::Changed => 412,
             Self::Incomplete | Self::Corrupt => 422,
             Self::TooLarge => 413,

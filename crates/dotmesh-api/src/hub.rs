@@ -1,7 +1,9 @@
 //! The hub's wire types, protocol version 1. `docs/protocol.md` says how they are used.
 
-use dotmesh_model::{BranchName, CommitId, DotName, ObjectHash, UserName};
+use dotmesh_model::{BranchName, CommitId, DotIdentity, DotName, LeftOut, ObjectHash, UserName};
 use serde::{Deserialize, Serialize};
+
+use crate::dots::Visibility;
 
 /// The protocol's version: the first segment of every address after `/api`.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -25,6 +27,9 @@ pub struct HubVersion {
     pub version: String,
     /// [`PROTOCOL_VERSION`].
     pub protocol: u32,
+    /// Whether a push may have commits without their data. Earlier hubs take none.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub commits_without_data: bool,
 }
 
 /// `GET /api/v1/user`
@@ -49,9 +54,9 @@ pub struct BeginLogin {
 pub struct DeviceLogin {
     /// What the key is asked for with: a secret.
     pub device_code: String,
-    /// What the user compares with the page.
+    /// What the user types on the page.
     pub user_code: String,
-    /// The page to approve it on, from the hub's address on.
+    /// The page to approve it on, from the hub's address on. It does not have the code in it.
     pub verification_path: String,
     /// Seconds to wait between two questions.
     pub interval: u64,
@@ -94,6 +99,9 @@ pub enum LoginState {
         user: UserName,
         /// A new API key.
         key: String,
+        /// Until when it works, in seconds since 1970. Keys of earlier hubs do not expire.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<i64>,
     },
 }
 
@@ -140,13 +148,26 @@ impl Access {
 pub struct HubDot {
     /// The full name.
     pub name: DotName,
+    /// Which dot it is, whatever it is called. Earlier hubs do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<DotIdentity>,
     /// What the caller may do.
     pub access: Access,
+    /// Who else may see it. Earlier hubs do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
     /// Sorted by name.
     pub branches: Vec<HubBranch>,
     /// Who else may read or write it. Shown to the owner only; else empty.
     #[serde(default)]
     pub collaborators: Vec<Collaborator>,
+    /// How many of its commits are here without their data. Earlier hubs have no such commits.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_data: u64,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// A branch on the hub.
@@ -172,6 +193,7 @@ pub struct Collaborator {
 /// `PUT /api/v1/dots/{namespace}/{dot}/collaborators/{user}`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct GrantAccess {
     /// Any but [`Access::Owner`].
     pub access: Access,
@@ -187,6 +209,25 @@ pub struct SealedCommit {
     pub root: ObjectHash,
     /// The commit record: the JSON text as it was first written.
     pub record: String,
+    /// What is in the commit where it was made, and not in its tree. No seal covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+    /// The commit comes without its data: the sender of a push does not have it, or the hub was never sent it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub without_data: bool,
+}
+
+/// Members that say something exceptional are sent only where it is so.
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// `GET /api/v1/dots/{namespace}/{dot}/without-data`: the commits whose data the hub lacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WithoutData {
+    /// Their ids, in no order.
+    pub commits: Vec<CommitId>,
 }
 
 /// `GET /api/v1/dots/{namespace}/{dot}/commits?head=ID&until=ID`: the commit and its ancestors, newest first, without
@@ -198,8 +239,8 @@ pub struct CommitList {
     pub commits: Vec<SealedCommit>,
 }
 
-/// `GET /api/v1/dots/{namespace}/{dot}/refs/{reference}`: what a branch, a tag or the first digits of a commit's id stand
-/// for, looked for in this order.
+/// `GET /api/v1/dots/{namespace}/{dot}/refs/{reference}`: what a commit's id, a branch, a tag or the first digits of
+/// an id stand for, looked for in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResolvedRef {

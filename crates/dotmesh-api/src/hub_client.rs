@@ -4,15 +4,17 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dotmesh_model::{CommitId, DotName, ObjectHash, UserName};
+use dotmesh_model::{CommitId, DotIdentity, DotName, ObjectHash, UserName};
 
 use crate::client::{self, ClientError};
 use crate::hub::{
     Access, CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion, ResolvedRef,
-    Upload,
+    Upload, WithoutData,
 };
 use crate::hub_address::HubAddress;
 use crate::hub_visitor::{self, HubVisitor};
+use crate::identity::{IDENTITY_HEADER, Meant};
+use crate::network::Network;
 use crate::page::Reference;
 
 /// How long a hub may be silent while it looks through all that a push refers to.
@@ -26,6 +28,7 @@ pub struct HubClient {
     patient: reqwest::Client,
     user: UserName,
     secret: String,
+    meant: Option<Meant>,
 }
 
 impl fmt::Debug for HubClient {
@@ -37,13 +40,33 @@ impl fmt::Debug for HubClient {
 impl HubClient {
     /// A client that logs in with an API key or a password at each request.
     pub fn new(address: HubAddress, user: UserName, secret: String) -> Result<Self, ClientError> {
-        let patient = hub_visitor::http(&address, LONG_SILENCE)?;
+        Self::through(&Network::default(), address, user, secret)
+    }
+
+    /// As [`Self::new`], through a network that was set up.
+    pub fn through(
+        network: &Network,
+        address: HubAddress,
+        user: UserName,
+        secret: String,
+    ) -> Result<Self, ClientError> {
+        let patient = hub_visitor::http(network, &address, LONG_SILENCE)?;
         Ok(Self {
-            visitor: HubVisitor::new(address)?,
+            visitor: HubVisitor::through(network, address)?,
             patient,
             user,
             secret,
+            meant: None,
         })
+    }
+
+    /// A client whose requests are all about one dot. A hub refuses them where the name is another's.
+    #[must_use]
+    pub fn about(&self, meant: Option<Meant>) -> Self {
+        Self {
+            meant,
+            ..self.clone()
+        }
     }
 
     /// The user it logs in as.
@@ -57,9 +80,16 @@ impl HubClient {
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.visitor
-            .request(method, path)
-            .basic_auth(&self.user, Some(&self.secret))
+        self.complete(self.visitor.request(method, path))
+    }
+
+    /// Adds what comes along with every request.
+    fn complete(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let request = request.basic_auth(&self.user, Some(&self.secret));
+        match self.meant {
+            Some(meant) => request.header(IDENTITY_HEADER, meant.to_string()),
+            None => request,
+        }
     }
 
     fn get(&self, path: &str) -> reqwest::RequestBuilder {
@@ -102,7 +132,7 @@ impl HubClient {
     /// Deletes a dot with all its branches and commits.
     pub async fn delete_dot(&self, dot: &DotName) -> Result<(), ClientError> {
         let request = self.request(reqwest::Method::DELETE, &format!("dots/{}", dot.full()));
-        client::send(&self.server(), request).await.map(drop)
+        client::done(&self.server(), request).await.map(drop)
     }
 
     /// Lets another user read or write a dot.
@@ -116,13 +146,13 @@ impl HubClient {
         let request = self
             .request(reqwest::Method::PUT, &path)
             .json(&GrantAccess { access });
-        client::send(&self.server(), request).await.map(drop)
+        client::done(&self.server(), request).await.map(drop)
     }
 
     /// Takes a user's access to a dot away.
     pub async fn revoke(&self, dot: &DotName, user: &UserName) -> Result<(), ClientError> {
         let path = format!("dots/{}/collaborators/{user}", dot.full());
-        client::send(&self.server(), self.request(reqwest::Method::DELETE, &path))
+        client::done(&self.server(), self.request(reqwest::Method::DELETE, &path))
             .await
             .map(drop)
     }
@@ -139,7 +169,13 @@ impl HubClient {
         client::json(&self.server(), self.get(&path)).await
     }
 
-    /// What a branch, a tag or the first digits of a commit's id stand for in a dot.
+    /// The commits of a dot whose data the hub lacks. Only hubs that tell of some have this route.
+    pub async fn without_data(&self, dot: &DotName) -> Result<WithoutData, ClientError> {
+        let path = format!("dots/{}/without-data", dot.full());
+        client::json(&self.server(), self.get(&path)).await
+    }
+
+    /// What an id, a branch, a tag or the first digits of an id stand for in a dot.
     pub async fn resolve(
         &self,
         dot: &DotName,
@@ -181,7 +217,9 @@ impl HubClient {
     ) -> Result<Vec<ObjectHash>, ClientError> {
         let path = format!("dots/{}/uploads/{}/missing", dot.full(), upload.id);
         let body = client::bytes(&self.server(), self.post(&path).body(join(hashes))).await?;
-        split(&body).ok_or(ClientError::NotDotmesh {
+        // Something else would have objects left out that the hub lacks.
+        let missing = split(&body).filter(|missing| are_among(missing, hashes));
+        missing.ok_or_else(|| ClientError::NotDotmesh {
             server: self.server(),
             status: 200,
         })
@@ -195,26 +233,24 @@ impl HubClient {
         pack: Bytes,
     ) -> Result<(), ClientError> {
         let path = format!("dots/{}/uploads/{}/packs", dot.full(), upload.id);
-        client::send(&self.server(), self.post(&path).body(pack))
+        client::done(&self.server(), self.post(&path).body(pack))
             .await
             .map(drop)
     }
 
-    /// Makes the push visible, all of it or nothing.
+    /// Makes the push visible, all of it or nothing, and says which dot it went to. Earlier hubs do not tell.
     pub async fn finish_upload(
         &self,
         dot: &DotName,
         upload: &Upload,
         finish: &FinishUpload,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Option<DotIdentity>, ClientError> {
         let path = format!("dots/{}/uploads/{}/finish", dot.full(), upload.id);
         let request = hub_visitor::url(self.address(), &path);
-        let request = self
-            .patient
-            .post(request)
-            .basic_auth(&self.user, Some(&self.secret))
-            .json(finish);
-        client::send(&self.server(), request).await.map(drop)
+        let request = self.complete(self.patient.post(request)).json(finish);
+        let headers = client::done(&self.server(), request).await?;
+        let identity = headers.get(IDENTITY_HEADER);
+        Ok(identity.and_then(|value| value.to_str().ok()?.parse().ok()))
     }
 }
 
@@ -236,4 +272,10 @@ pub fn split(bytes: &[u8]) -> Option<Vec<ObjectHash>> {
             .map(|hash| ObjectHash::from_bytes(*hash))
             .collect()
     })
+}
+
+/// Whether some hashes are among others, in their order.
+fn are_among(some: &[ObjectHash], all: &[ObjectHash]) -> bool {
+    let mut all = all.iter();
+    some.iter().all(|one| all.any(|other| other == one))
 }

@@ -9,6 +9,7 @@ use crate::hub::{
     BeginLogin, CurrentUser, DeviceCode, DeviceLogin, HubVersion, LoginState, PROTOCOL_VERSION,
 };
 use crate::hub_address::{HubAddress, HubHost};
+use crate::network::Network;
 
 /// How long a hub may be silent before it counts as gone.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -23,7 +24,11 @@ pub struct HubVisitor {
 impl HubVisitor {
     /// A client; nothing is connected yet.
     pub fn new(address: HubAddress) -> Result<Self, ClientError> {
-        let http = http(&address, SILENCE)?;
+        Self::through(&Network::default(), address)
+    }
+
+    pub(crate) fn through(network: &Network, address: HubAddress) -> Result<Self, ClientError> {
+        let http = http(network, &address, SILENCE)?;
         Ok(Self { http, address })
     }
 
@@ -90,8 +95,13 @@ impl HubVisitor {
 }
 
 /// An HTTP client for a hub that may be silent for so long.
-pub(crate) fn http(hub: &HubAddress, silence: Duration) -> Result<reqwest::Client, ClientError> {
-    client::builder()
+pub(crate) fn http(
+    network: &Network,
+    hub: &HubAddress,
+    silence: Duration,
+) -> Result<reqwest::Client, ClientError> {
+    network
+        .apply(client::builder())
         .read_timeout(silence)
         // A redirect to another host would hand it the key.
         .redirect(reqwest::redirect::Policy::none())

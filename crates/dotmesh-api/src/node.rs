@@ -1,13 +1,20 @@
 //! The wire types of a node's local API, spoken over its unix socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 
 use dotmesh_model::branches::Origin;
-use dotmesh_model::{BranchName, CodeVersion, CommitId, CommitRecord, DotName, UserName};
+use dotmesh_model::{
+    BranchName, CodeVersion, CommitId, CommitRecord, DotName, ImageUse, LeftOut, UserName,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
+
+mod state;
+
+pub use state::{ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus};
 
 /// `GET /v1/version`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,6 +27,12 @@ pub struct NodeVersion {
     pub driver: Option<String>,
     /// The daemon's process id.
     pub pid: u32,
+    /// Where it keeps everything. Earlier daemons do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
+    /// Which of [`crate::network::VARIABLES`] the daemon has, or an option for the same. Earlier daemons do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Vec<String>>,
 }
 
 /// `POST /v1/dots`
@@ -49,6 +62,31 @@ pub struct DotSummary {
     /// Containers that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,
+    /// What the branch's newest commit has and no push can carry, or had where it was made.
+    #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
+}
+
+/// One row of `GET /v1/lookalikes`: an empty dot that Docker has made, whose name is nearly that of a cloned one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lookalike {
+    /// The empty dot.
+    pub dot: DotName,
+    /// Its id on this node.
+    pub id: String,
+    /// The dot that was cloned.
+    pub cloned: DotName,
+    /// The Compose project whose volumes are the cloned dot's, if the names tell.
+    pub project: Option<String>,
+}
+
+/// `GET /v1/compose?folder=PATH`: the dots of the Compose project that runs from a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComposeDots {
+    /// The folder that was asked for, or the nearest one around it that has such a project. `None` when none has.
+    pub folder: Option<PathBuf>,
+    /// The dots that the project's containers use or, where they are gone, used in the newest commits.
+    pub dots: Vec<DotName>,
 }
 
 /// `GET /v1/dots/{namespace}/{dot}`
@@ -88,9 +126,16 @@ pub struct Log {
     /// Those of the commits whose data is not here, and where it is.
     #[serde(default)]
     pub absent: BTreeMap<CommitId, Source>,
+    /// Those of `absent` that the hub has without their data, too, as far as it told.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub without_data: BTreeSet<CommitId>,
+    /// Those of the commits that cannot travel as a whole, and the first few things that stay.
+    #[serde(default)]
+    pub left_out: BTreeMap<CommitId, LeftOut>,
 }
 
-/// Where the data of a commit can be fetched.
+/// Where the data of a commit can be fetched. `POST /v1/dots/{namespace}/{dot}/forget` takes one, too, and forgets which
+/// dot has that name there: at the next transfer it is the one that has it then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The hub's address.
@@ -133,6 +178,9 @@ pub struct Committed {
     pub id: CommitId,
     /// The branch that it is the head of now.
     pub branch: BranchName,
+    /// The containers that used the branch, as the commit records them.
+    #[serde(default)]
+    pub images: Vec<ImageUse>,
 }
 
 /// `POST /v1/dots/{namespace}/{dot}/checkout`. Answers with a line of JSON for each [`SwitchEvent`]. Closing the connection
@@ -147,6 +195,23 @@ pub struct Checkout {
     /// How to wait for the containers.
     #[serde(default)]
     pub wait: Wait,
+}
+
+/// `POST /v1/dots/{namespace}/{dot}/branches/delete`. Answers with the branch's [`BranchRemoved`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeleteBranch {
+    /// The branch. It must not be checked out, and nothing may use it.
+    pub branch: BranchName,
+    /// Also when it has commits that no other branch has, or uncommitted changes.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A branch that is gone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BranchRemoved {
+    /// Its newest commit, which can still be named by its id.
+    pub head: CommitId,
 }
 
 /// How long a switch waits for the containers that it has started again.
@@ -311,6 +376,12 @@ pub struct Transfer {
     /// Fetch the data of every commit, not only of the branches' heads.
     #[serde(default)]
     pub full: bool,
+    /// For a push: older commits whose data is not here go without it. If not, the push is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_data: bool,
+    /// For a push to a public dot: files that look like secrets go, too. If not, the push is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_secrets: bool,
     /// At most so many bytes a second.
     #[serde(default)]
     pub rate_limit: Option<NonZeroU64>,
@@ -338,7 +409,7 @@ pub enum TransferEvent {
     /// How far it is.
     Progress(TransferProgress),
     /// It ended well.
-    Done(TransferOutcome),
+    Done(Box<TransferOutcome>),
     /// It failed; nothing became visible on the receiving side.
     Failed(ErrorBody),
 }
@@ -367,11 +438,38 @@ pub struct TransferProgress {
 pub struct TransferOutcome {
     /// A line for each branch, for people.
     pub branches: Vec<BranchOutcome>,
+    /// The branches that went along: in a push those that the pushed ones were started from, in a clone those that lead to
+    /// the one that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub along: Vec<BranchOutcome>,
     /// The numbers at the end.
     pub progress: TransferProgress,
     /// Sockets that were passed over: they are ends of connections and hold nothing to keep.
     #[serde(default)]
     pub sockets: SkippedSockets,
+    /// What the dot on the hub is called, where that is not the name that it was asked for by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<DotName>,
+    /// What else is left out of the newest commit, or was when it was pushed.
+    #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
+    /// How many older commits went without their data, since it is not here; or were to come with it, and the hub does not
+    /// have it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_data: u64,
+    /// Of how many older commits the data was sent that the hub did not have.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub filled: u64,
+    /// Why such data was not sent, although the push is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_filled: Option<ErrorBody>,
+    /// Whether a push went to a dot that everybody may read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub to_public: bool,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Sockets in the data of commits.
@@ -392,6 +490,9 @@ pub struct BranchOutcome {
     pub head: CommitId,
     /// How many commits were added.
     pub commits: u64,
+    /// Whether the receiving side had no branch of that name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_new: bool,
     /// Where the other line was kept, if they had diverged.
     pub stashed: Option<BranchName>,
     /// The receiving side has commits that the sending side has not; nothing was changed.

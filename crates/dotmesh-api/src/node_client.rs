@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 
 use crate::client::{self, ClientError};
 use crate::node::{
-    Checkout, Committed, CreateCommit, CreateDot, Current, DotDetail, DotSummary, Fetch, Log,
-    MountVolume, MountedVolume, NodeVersion, Reset, SwitchEvent, Transfer, TransferEvent,
-    UnmountVolume,
+    BranchRemoved, Checkout, Committed, ComposeDots, CreateCommit, CreateDot, Current,
+    DeleteBranch, Diff, DotDetail, DotStatus, DotSummary, Fetch, Log, Lookalike, MountVolume,
+    MountedVolume, NodeVersion, Reset, Source, SwitchEvent, Transfer, TransferEvent, UnmountVolume,
 };
 
 /// The ways of a transfer.
@@ -107,6 +107,40 @@ impl NodeClient {
         self.get("problems").await
     }
 
+    /// Empty dots whose names are nearly those of cloned ones.
+    pub async fn lookalikes(&self) -> Result<Vec<Lookalike>, ClientError> {
+        self.get("lookalikes").await
+    }
+
+    /// What is checked out of a dot, what changed since, and who uses it.
+    pub async fn status(&self, dot: &DotName) -> Result<DotStatus, ClientError> {
+        self.get(&format!("dots/{}/status", dot.full())).await
+    }
+
+    /// How two states of a dot differ. `query` is as at [`Diff`].
+    pub async fn diff(&self, dot: &DotName, query: &[(&str, String)]) -> Result<Diff, ClientError> {
+        let route = format!("dots/{}/diff", dot.full());
+        let request = self.request(reqwest::Method::GET, &route).query(query);
+        client::json(&self.server(), request).await
+    }
+
+    /// Deletes a branch.
+    pub async fn delete_branch(
+        &self,
+        dot: &DotName,
+        delete: &DeleteBranch,
+    ) -> Result<BranchRemoved, ClientError> {
+        let route = format!("dots/{}/branches/delete", dot.full());
+        self.post(&route, delete).await
+    }
+
+    /// The dots of the Compose project that runs from a folder, or from the nearest one around it.
+    pub async fn compose_dots(&self, folder: &Path) -> Result<ComposeDots, ClientError> {
+        let request = self.request(reqwest::Method::GET, "compose");
+        let request = request.query(&[("folder", folder)]);
+        client::json(&self.server(), request).await
+    }
+
     /// Creates an empty dot.
     pub async fn create_dot(&self, name: &DotName) -> Result<DotDetail, ClientError> {
         self.post("dots", &CreateDot { name: name.clone() }).await
@@ -192,6 +226,13 @@ impl NodeClient {
     ) -> Result<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>, ClientError> {
         let path = format!("dots/{}/{}", dot.full(), direction.route());
         self.events(&path, transfer).await
+    }
+
+    /// Forgets which dot has a name on a hub: at the next transfer it is the one that has it then.
+    pub async fn forget(&self, dot: &DotName, there: &Source) -> Result<(), ClientError> {
+        let path = format!("dots/{}/forget", dot.full());
+        let request = self.request(reqwest::Method::POST, &path).json(there);
+        client::send(&self.server(), request).await.map(drop)
     }
 
     /// Gets the data of commits that are known here, and yields the events of that. Dropping the stream cancels it.

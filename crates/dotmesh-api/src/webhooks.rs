@@ -97,6 +97,7 @@ pub struct Webhook {
 /// `POST DOT/webhooks`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct NewWebhook {
     /// Where to post to, by https or http.
     pub url: String,
@@ -123,6 +124,7 @@ impl std::fmt::Debug for WebhookSecret {
 /// `PATCH DOT/webhooks/{webhook}`: what is absent stays as it is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ChangeWebhook {
     /// Where to post to, by https or http.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::commands::Command;
+use crate::dot_word::DotWord;
 
 /// Shown at the end of `dm --help`.
 const AFTER_HELP: &str = "\
@@ -16,6 +17,7 @@ Exit codes:
   130  Interrupted
 
 Environment variables:
+  DOTMESH_DOT       The dot that commands are about, as with --dot
   DOTMESH_SOCKET    Where the node listens (default: /run/dotmesh/api.sock)
   DOTMESH_PASSWORD  The API key for 'dm login --key' and 'dm remote add', which then ask for none
   BROWSER           What 'dm open' and 'dm login' show pages with (default: the desktop's)";
@@ -35,11 +37,16 @@ pub struct Cli {
 }
 
 /// The options of every command.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Global {
     /// Where remotes and the current dot are kept [default: ~/.dotmesh/config]
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+
+    /// The dot that the command is about [default: DOTMESH_DOT, else the one that 'dm switch' chose, see there]
+    // Several commands have an argument `dot` of their own.
+    #[arg(long = "dot", id = "dot_option", value_name = "DOT", global = true)]
+    pub dot: Option<DotWord>,
 
     /// Show the requests to the node on standard error
     #[arg(long, global = true)]

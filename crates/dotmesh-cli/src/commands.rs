@@ -5,6 +5,7 @@ pub mod checkout;
 pub mod clone;
 pub mod cluster;
 pub mod commit;
+pub mod diff;
 pub mod dot;
 pub mod init;
 pub mod list;
@@ -16,6 +17,7 @@ pub mod pull;
 pub mod push;
 pub mod remote;
 pub mod reset;
+pub mod status;
 pub mod switch;
 pub mod unmount;
 pub mod version;
@@ -23,7 +25,8 @@ pub mod version;
 use clap::Subcommand;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{CliError, Result};
+use crate::lookalike;
 
 /// What `dm` can do.
 #[derive(Debug, Subcommand)]
@@ -32,6 +35,8 @@ pub enum Command {
     #[command(visible_alias = "ls")]
     List(list::Args),
     Switch(switch::Args),
+    Status(status::Args),
+    Diff(diff::Args),
     Commit(commit::Args),
     Log(log::Args),
     Branch(branch::Args),
@@ -57,14 +62,54 @@ impl Command {
     pub fn goes_on_without_us(&self) -> bool {
         matches!(self, Self::Commit(_) | Self::Checkout(_) | Self::Reset(_))
     }
+
+    /// Whether it is about the dots of the node. `dm list` is too, and warns by itself.
+    fn is_about_dots(&self) -> bool {
+        match self {
+            Self::List(_)
+            | Self::Login(_)
+            | Self::Remote(_)
+            | Self::Cluster(_)
+            | Self::Version(_) => false,
+            Self::Init(_)
+            | Self::Switch(_)
+            | Self::Status(_)
+            | Self::Diff(_)
+            | Self::Commit(_)
+            | Self::Log(_)
+            | Self::Branch(_)
+            | Self::Checkout(_)
+            | Self::Reset(_)
+            | Self::Clone(_)
+            | Self::Pull(_)
+            | Self::Push(_)
+            | Self::Open(_)
+            | Self::Dot(_)
+            | Self::Mount(_)
+            | Self::Unmount(_) => true,
+        }
+    }
 }
 
-/// Runs a command.
+/// Runs a command. Afterwards it warns, once, of a dot that the user may take for another.
 pub async fn run(context: &Context, command: Command) -> Result<()> {
+    let is_about_dots = command.is_about_dots();
+    let done = carry_out(context, command).await;
+    let ends_here =
+        |error: &CliError| error.is_unreachable() || error.is_usage() || error.is_interruption();
+    if is_about_dots && !done.as_ref().is_err_and(ends_here) {
+        lookalike::warn_once(context).await;
+    }
+    done
+}
+
+async fn carry_out(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::Init(args) => init::run(context, args).await,
         Command::List(args) => list::run(context, args).await,
         Command::Switch(args) => switch::run(context, args).await,
+        Command::Status(args) => status::run(context, args).await,
+        Command::Diff(args) => diff::run(context, args).await,
         Command::Commit(args) => commit::run(context, args).await,
         Command::Log(args) => log::run(context, args).await,
         Command::Branch(args) => branch::run(context, args).await,

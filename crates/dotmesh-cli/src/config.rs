@@ -3,7 +3,7 @@
 //! One JSON file for its owner alone, as it holds API keys. Replaced as a whole under a lock, so that two `dm` at once
 //! lose nothing of each other's, and a crash leaves the old file or the new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use dotmesh_api::HubAddress;
-use dotmesh_model::{DotName, UserName};
+use dotmesh_model::{BranchName, DotName, UserName};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CliError, Result};
@@ -50,11 +50,66 @@ pub struct Remote {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeConfig {
     /// The dot that commands are about when they name none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current_dot: Option<DotName>,
+    #[serde(default, skip_serializing_if = "CurrentDot::is_unset")]
+    pub current_dot: CurrentDot,
+    /// The same for single places, by their paths. These count before the one above.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<PathBuf, CurrentDot>,
+    /// By dot, the branch that was checked out before the one that is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub previous: BTreeMap<DotName, BranchName>,
     /// By remote and local dot, the dot on the remote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<RemoteName, BTreeMap<DotName, DotName>>,
+    /// The ids of the empty dots beside a clone that the user was warned of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub told_lookalikes: BTreeSet<String>,
+}
+
+/// Which dot is the current one. In the file: no member, `null`, or a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<DotName>", into = "Option<DotName>")]
+pub enum CurrentDot {
+    /// None was ever selected.
+    #[default]
+    Unset,
+    /// The one that was current is deleted. Nothing but a user's choice selects another.
+    Deleted,
+    /// This one.
+    Selected(DotName),
+}
+
+impl CurrentDot {
+    /// Whether none was ever selected.
+    pub fn is_unset(&self) -> bool {
+        matches!(self, Self::Unset)
+    }
+
+    /// The dot that is selected.
+    pub fn name(&self) -> Option<&DotName> {
+        match self {
+            Self::Selected(dot) => Some(dot),
+            Self::Unset | Self::Deleted => None,
+        }
+    }
+
+    /// Whether it is this dot.
+    pub fn is(&self, dot: &DotName) -> bool {
+        self.name() == Some(dot)
+    }
+}
+
+impl From<Option<DotName>> for CurrentDot {
+    /// A member that is there and has no name says that the dot was deleted.
+    fn from(name: Option<DotName>) -> Self {
+        name.map_or(Self::Deleted, Self::Selected)
+    }
+}
+
+impl From<CurrentDot> for Option<DotName> {
+    fn from(current: CurrentDot) -> Self {
+        current.name().cloned()
+    }
 }
 
 /// A secret: never shown by accident.
@@ -183,7 +238,22 @@ impl Config {
 
     /// A login at the hub of that address: the one that was selected, else the first.
     pub fn remote_at(&self, hub: &str) -> Option<(&RemoteName, &Remote)> {
-        let there = |(_, remote): &(&RemoteName, &Remote)| remote.is_at(hub);
+        self.first(|remote| remote.is_at(hub))
+    }
+
+    /// The remote on `HOST[:PORT]`, by whichever scheme.
+    pub fn remote_on(&self, host: &str) -> Option<(&RemoteName, &Remote)> {
+        self.first(|remote| {
+            let schemes = ["https", "http"].iter();
+            schemes
+                .map(|scheme| format!("{scheme}://{host}"))
+                .any(|hub| remote.is_at(&hub))
+        })
+    }
+
+    /// The selected remote if it is such a one, else the first that is.
+    fn first(&self, is_one: impl Fn(&Remote) -> bool) -> Option<(&RemoteName, &Remote)> {
+        let there = |(_, remote): &(&RemoteName, &Remote)| is_one(remote);
         let selected = self.default_remote.as_ref();
         selected
             .and_then(|name| self.remotes.get_key_value(name))
@@ -234,15 +304,33 @@ impl NodeConfig {
         self.upstreams.get(remote)?.get(local)
     }
 
-    /// Forgets a dot.
-    pub fn remove_dot(&mut self, dot: &DotName) {
-        if self.current_dot.as_ref() == Some(dot) {
-            self.current_dot = None;
+    /// The choice for the nearest folder around this one that has any, and that folder.
+    pub fn chosen_around(&self, folder: &Path) -> Option<(PathBuf, CurrentDot)> {
+        let mut around = folder.ancestors();
+        around.find_map(|folder| Some((folder.to_owned(), self.places.get(folder)?.clone())))
+    }
+
+    /// Makes a dot the current one of a place.
+    pub fn choose(&mut self, place: &Path, dot: &DotName) {
+        let dot = CurrentDot::Selected(dot.clone());
+        self.places.insert(place.to_owned(), dot);
+    }
+
+    /// Forgets a dot. Returns whether it was a current one.
+    pub fn remove_dot(&mut self, dot: &DotName) -> bool {
+        let mut was_current = false;
+        for current in self.places.values_mut().chain([&mut self.current_dot]) {
+            if current.is(dot) {
+                *current = CurrentDot::Deleted;
+                was_current = true;
+            }
         }
+        self.previous.remove(dot);
         for upstreams in self.upstreams.values_mut() {
             upstreams.remove(dot);
         }
         self.upstreams.retain(|_, upstreams| !upstreams.is_empty());
+        was_current
     }
 }
 

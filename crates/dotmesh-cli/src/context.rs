@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use dotmesh_api::NodeClient;
 use dotmesh_model::DotName;
 
-use crate::config::{ConfigFile, NodeConfig};
+use crate::cli::Global;
+use crate::config::{ConfigFile, CurrentDot, NodeConfig};
+use crate::current::{self, By};
+use crate::dot_word::{self, DotWord};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
+use crate::place;
 use crate::ui::Ui;
 
 /// The surroundings of one run of `dm`.
@@ -19,12 +23,14 @@ pub struct Context {
     pub environment: Environment,
     /// The user's configuration.
     pub config: ConfigFile,
+    /// The dot that `--dot` or `DOTMESH_DOT` names.
+    pub dot: Option<DotWord>,
 }
 
 impl Context {
     /// Puts it together; nothing is read or connected yet.
-    pub fn new(ui: Ui, environment: Environment, config: Option<PathBuf>) -> Result<Self> {
-        let path = match (config, &environment.home) {
+    pub fn new(ui: Ui, environment: Environment, global: Global) -> Result<Self> {
+        let path = match (global.config, &environment.home) {
             (Some(path), home) => expand_home(path, home.as_deref()),
             (None, Some(home)) => home.join(".dotmesh/config"),
             (None, None) => {
@@ -34,10 +40,14 @@ impl Context {
                 );
             }
         };
+        let dot = global
+            .dot
+            .or_else(|| environment.dot.as_deref().map(DotWord::new));
         Ok(Self {
             ui,
             environment,
             config: ConfigFile::new(path),
+            dot,
         })
     }
 
@@ -57,50 +67,56 @@ impl Context {
     }
 
     /// Changes that part.
-    pub fn update_node_config(&self, change: impl FnOnce(&mut NodeConfig)) -> Result<()> {
-        self.config.update(|config| {
-            change(config.node_mut(self.environment.socket()));
-            Ok(())
-        })
+    pub fn update_node_config<T>(&self, change: impl FnOnce(&mut NodeConfig) -> T) -> Result<T> {
+        self.config
+            .update(|config| Ok(change(config.node_mut(self.environment.socket()))))
     }
 
-    /// Makes a dot the current one.
-    pub fn select(&self, dot: &DotName) -> Result<()> {
-        self.update_node_config(|node| node.current_dot = Some(dot.clone()))
+    /// Makes a dot the current one of the place that `dm` runs in; outside of places, of all of them. Returns the place.
+    pub fn select(&self, dot: &DotName) -> Result<Option<PathBuf>> {
+        let here = place::here();
+        let Some(place) = here.as_deref().and_then(place::around) else {
+            self.select_everywhere(dot)?;
+            return Ok(None);
+        };
+        self.update_node_config(|node| node.choose(place, dot))?;
+        Ok(Some(place.to_owned()))
     }
 
-    /// Acts on the dot that was named, else on the current one.
-    pub async fn on_dot<T>(
-        &self,
-        named: Option<&DotName>,
-        act: impl AsyncFn(&NodeClient, &DotName) -> Result<T>,
-    ) -> Result<T> {
-        match named {
-            Some(dot) => act(&self.node()?, dot).await,
-            None => self.on_current_dot(act).await,
-        }
+    /// Makes a dot the current one of all places without a choice of their own.
+    pub fn select_everywhere(&self, dot: &DotName) -> Result<()> {
+        self.update_node_config(|node| node.current_dot = CurrentDot::Selected(dot.clone()))
     }
 
-    /// Acts on the current dot. One that was deleted counts as none; where there is none, and the node has exactly one
-    /// dot, that one is selected.
+    /// Acts on the dot that `current::choose` finds. If nobody chose one, and the node has exactly one dot, that one is
+    /// selected, and the user is told. Nothing takes the place of a dot that is gone.
     pub async fn on_current_dot<T>(
         &self,
         act: impl AsyncFn(&NodeClient, &DotName) -> Result<T>,
     ) -> Result<T> {
         let node = self.node()?;
-        if let Some(dot) = self.node_config()?.current_dot {
-            match act(&node, &dot).await {
+        let choice = current::choose(self, &node).await?;
+        if let CurrentDot::Selected(dot) = &choice.dot {
+            match act(&node, dot).await {
                 // What was not found may have been something else than the dot.
-                Err(error) if error.is_not_found() && !exists(&node, &dot).await? => {}
+                Err(error) if error.is_not_found() && !exists(&node, dot).await? => {
+                    if choice.by == By::Name {
+                        return Err(dot_word::with_near_name(&node, error, dot).await);
+                    }
+                }
                 done => return done,
             }
         }
-        let dots = node.dots().await?;
-        let [dot] = dots.as_slice() else {
-            return Err(no_current_dot(dots.is_empty()));
-        };
-        self.select(&dot.name)?;
-        act(&node, &dot.name).await
+        let dots: Vec<DotName> = node.dots().await?.into_iter().map(|dot| dot.name).collect();
+        match (&choice.dot, dots.as_slice()) {
+            (CurrentDot::Unset, [dot]) => {
+                self.select(dot)?;
+                self.ui
+                    .status(&format!("Selected dot '{dot}', the only one here"));
+                act(&node, dot).await
+            }
+            _ => Err(no_current_dot(&choice.dot, &dots)),
+        }
     }
 }
 
@@ -108,15 +124,22 @@ async fn exists(node: &NodeClient, dot: &DotName) -> Result<bool> {
     Ok(node.dots().await?.iter().any(|known| known.name == *dot))
 }
 
-fn no_current_dot(none_at_all: bool) -> CliError {
-    let error = CliError::failed(
-        "No current dot is selected. List them with 'dm list' and select one with 'dm switch'.",
-    );
-    if none_at_all {
-        error.hint("There are no dots yet: make one with 'dm init', get one with 'dm clone', or start an app whose volumes use the driver 'dm'.")
-    } else {
-        error
-    }
+/// Why a command that names no dot is about none, and how to select one.
+pub fn no_current_dot(current: &CurrentDot, dots: &[DotName]) -> CliError {
+    let error = CliError::failed(match current {
+        CurrentDot::Unset => "No current dot is selected.".to_owned(),
+        CurrentDot::Deleted => {
+            "No current dot is selected: the one that was current is deleted.".to_owned()
+        }
+        CurrentDot::Selected(dot) => {
+            format!("No current dot is selected: '{dot}' does not exist any more.")
+        }
+    });
+    error.hint(match dots {
+        [] => "There are no dots yet: make one with 'dm init', get one with 'dm clone', or start an app whose volumes use the driver 'dm'.".to_owned(),
+        [dot] => format!("Select the only one with 'dm switch {dot}'."),
+        _ => "List them with 'dm list' and select one with 'dm switch DOT'.".to_owned(),
+    })
 }
 
 fn expand_home(path: PathBuf, home: Option<&Path>) -> PathBuf {

@@ -15,6 +15,8 @@ pub struct Environment {
     pub path: OsString,
     /// `DOTMESH_SOCKET`
     pub socket: Option<PathBuf>,
+    /// `DOTMESH_DOT`
+    pub dot: Option<String>,
     /// `DOTMESH_PASSWORD`
     pub api_key: Option<String>,
     /// `DOCKER_HOST`
@@ -25,6 +27,8 @@ pub struct Environment {
     pub has_display: bool,
     /// `USER`, else `LOGNAME`
     pub user: Option<String>,
+    /// Which of the variables are set that say how hubs are reached.
+    pub network: Vec<String>,
 }
 
 impl Environment {
@@ -36,11 +40,13 @@ impl Environment {
             home: get("HOME").map(PathBuf::from),
             path: get("PATH").unwrap_or_default(),
             socket: get("DOTMESH_SOCKET").map(PathBuf::from),
+            dot: text("DOTMESH_DOT"),
             api_key: text("DOTMESH_PASSWORD"),
             docker_host: text("DOCKER_HOST"),
             browser: text("BROWSER"),
             has_display: get("DISPLAY").or_else(|| get("WAYLAND_DISPLAY")).is_some(),
             user: text("USER").or_else(|| text("LOGNAME")),
+            network: network().map(str::to_owned).collect(),
         }
     }
 
@@ -57,4 +63,9 @@ impl Environment {
             .map(|folder| folder.join(name))
             .find(|file| file.is_file())
     }
+}
+
+fn network() -> impl Iterator<Item = &'static str> {
+    let set = |name: &&str| dotmesh_api::network::variable(name).is_some();
+    dotmesh_api::network::VARIABLES.into_iter().filter(set)
 }

@@ -104,6 +104,11 @@ impl CliError {
         Self::usage(text.trim_end())
     }
 
+    /// Whether the user pressed Ctrl-C.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self.kind, Kind::Interrupted)
+    }
+
     /// Whether the data of a commit is on a hub only.
     pub fn is_absent(&self) -> bool {
         self.code == Some(ErrorCode::Absent)
@@ -137,6 +142,11 @@ impl CliError {
         self.code == Some(ErrorCode::NotFound)
     }
 
+    /// Whether the command line is wrong.
+    pub fn is_usage(&self) -> bool {
+        self.kind == Kind::Usage
+    }
+
     /// Whether nothing answers at all.
     pub fn is_unreachable(&self) -> bool {
         self.kind == Kind::Unreachable
@@ -151,6 +161,11 @@ impl CliError {
             Kind::Unreachable => 3,
             Kind::Interrupted => 130,
         }
+    }
+
+    /// What the node or the hub called it.
+    pub fn code(&self) -> Option<ErrorCode> {
+        self.code
     }
 
     /// What is shown on standard error.
@@ -195,8 +210,10 @@ impl From<InvalidName> for CliError {
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let (server, source) = match error {
-            ClientError::Refused(body) => return body.into(),
-            ClientError::NotDotmesh { .. } | ClientError::OtherProtocol { .. } => {
+            ClientError::Refused(body) | ClientError::Later { body, .. } => return (*body).into(),
+            ClientError::Foreign(_)
+            | ClientError::NotDotmesh { .. }
+            | ClientError::OtherProtocol { .. } => {
                 return Self::unreachable(error.to_string()).hint(
                     "'dm' and 'dotmeshd' may be of different versions; compare them with 'dm version'.",
                 );

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::{Fetch, Log};
+use dotmesh_api::node_client::Direction;
 use dotmesh_model::DotName;
 
 use crate::config::{Remote, RemoteName};
 use crate::context::Context;
 use crate::error::{CliError, Result};
-use crate::transfer;
+use crate::{network, transfer};
 
 /// What has to be here.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,35 @@ pub async fn with_data<T>(
         }
         done => done,
     }
+}
+
+/// Fetches what can be had of the data of commits and their ancestors, and says why the rest can't.
+pub async fn what_can_be(
+    context: &Context,
+    dot: &DotName,
+    revisions: &[&str],
+) -> Result<BTreeSet<String>> {
+    let node = context.node()?;
+    let config = context.config.load()?;
+    let mut problems = BTreeSet::new();
+    for revision in revisions {
+        let log = node.log(dot, Some(revision)).await?;
+        for hub in hubs(&log, Extent::History) {
+            let Some((name, remote)) = config.remote_at(&hub) else {
+                problems.insert(format!("no remote is a login at {hub}"));
+                continue;
+            };
+            let extent = Extent::History;
+            match fetch(context, &node, dot, revision, extent, name, remote).await {
+                Err(error) if error.is_interruption() => return Err(error),
+                Err(error) => {
+                    problems.insert(error.message().to_owned());
+                }
+                Ok(()) => {}
+            }
+        }
+    }
+    Ok(problems)
 }
 
 /// The hubs that have what is not here.
@@ -84,10 +114,16 @@ async fn fetch(
     let events = node.fetch(dot, &request).await?;
     let outcome = tokio::select! {
         biased;
-        outcome = transfer::follow(context, events, name) => outcome?,
+        outcome = transfer::follow(context, events, name) => match outcome {
+            Err(error) => return Err(network::advise(context, node, &remote.address, error).await),
+            Ok(outcome) => outcome,
+        },
         _ = tokio::signal::ctrl_c() => return Err(CliError::cancelled()),
     };
     if let Some(line) = transfer::traffic(&outcome.progress, "received") {
+        context.ui.status(&line);
+    }
+    if let Some(line) = transfer::without_data(Direction::Pull, outcome.without_data) {
         context.ui.status(&line);
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What git says of the folder that `dm` runs in: who commits, and which version of the code it is.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -26,11 +27,13 @@ pub async fn code_version() -> Option<CodeVersion> {
         return None;
     }
     let commit = git(&["rev-parse", "--verify", "HEAD^{commit}"]).await?;
-    let (branch, status) = tokio::join!(
+    let (branch, status, work_tree) = tokio::join!(
         git(&["symbolic-ref", "--short", "-q", "HEAD"]),
-        output(&["status", "--porcelain"])
+        output(&["status", "--porcelain"]),
+        git(&["rev-parse", "--show-toplevel"])
     );
     let remote = remote(branch.as_deref()).await;
+    let remote = remote.map(|url| absolute(&url, work_tree.as_deref()));
     // What could not be compared is not called clean.
     let dirty = status.is_none_or(|changes| !changes.is_empty());
     Some(CodeVersion {
@@ -38,7 +41,17 @@ pub async fn code_version() -> Option<CodeVersion> {
         branch,
         commit,
         dirty,
+        work_tree,
     })
+}
+
+/// The work tree that a folder is in. Read from the folders, as git refuses to look into those of another user.
+pub fn work_tree(folder: &Path) -> Option<PathBuf> {
+    let folder = folder.canonicalize().ok()?;
+    let mut ancestors = folder.ancestors();
+    ancestors
+        .find(|folder| folder.join(".git").exists())
+        .map(Path::to_owned)
 }
 
 /// Where others find the code: the remote that the branch follows, else `origin`, else the first.
@@ -56,6 +69,14 @@ async fn remote(branch: Option<&str>) -> Option<String> {
     git(&["remote", "get-url", name])
         .await
         .map(|url| without_credentials(&url))
+}
+
+/// The URL; a path that git takes from the work tree's top, as one that says where it is.
+pub fn absolute(url: &str, work_tree: Option<&str>) -> String {
+    match work_tree {
+        Some(top) if url.starts_with("./") || url.starts_with("../") => format!("{top}/{url}"),
+        _ => url.to_owned(),
+    }
 }
 
 /// The URL without what would let its reader in.

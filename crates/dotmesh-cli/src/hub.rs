@@ -36,7 +36,19 @@ pub fn explain(error: ClientError) -> CliError {
             CliError::failed("Permission denied. Please check that your API key is still valid.")
                 .hint("The key belongs to one user of one hub: check user and host, too. 'dm login HOST' makes a new one.")
         }
-        ClientError::Refused(body) => body.into(),
+        ClientError::Refused(body) | ClientError::Later { body, .. } => (*body).into(),
+        ClientError::Foreign(answer) if answer.says_who() => {
+            let error = CliError::unreachable(answer.to_string());
+            answer.hint().into_iter().fold(error, CliError::hint)
+        }
+        // Whatever listens there may be a server of another kind.
+        ClientError::Foreign(answer) => {
+            let (server, status) = (&answer.server, answer.status);
+            let message =
+                format!("{server} is not a Dotmesh hub (it answered with status {status})");
+            let error = CliError::unreachable(message).hint("Check the host and the port.");
+            answer.hint().into_iter().fold(error, CliError::hint)
+        }
         ClientError::NotDotmesh { server, status } => {
             let message =
                 format!("{server} is not a Dotmesh hub (it answered with status {status})");

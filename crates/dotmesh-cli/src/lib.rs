@@ -8,15 +8,22 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod current;
+pub mod dot_word;
 pub mod environment;
 pub mod error;
 pub mod fetch;
 pub mod git;
 pub mod hub;
+pub mod lookalike;
 pub mod message;
+pub mod near;
+pub mod network;
+pub mod place;
 pub mod progress;
 pub mod reference;
 pub mod resolve;
+pub mod start;
 pub mod switching;
 pub mod table;
 pub mod transfer;
@@ -64,7 +71,7 @@ async fn execute(ui: Ui, arguments: impl IntoIterator<Item = OsString>) -> Resul
         Err(help) => return ui.out(&help.render().to_string()),
     };
     let ui = if cli.global.verbose { ui.verbose() } else { ui };
-    let context = Context::new(ui, Environment::read(), cli.global.config)?;
+    let context = Context::new(ui, Environment::read(), cli.global)?;
     let interrupted = CliError::interrupted(cli.command.goes_on_without_us());
     tokio::select! {
         // A command that answers an interruption in its own way comes first.

@@ -5,7 +5,7 @@ use dotmesh_api::hub::ResolvedRef;
 use dotmesh_api::page::Reference;
 use dotmesh_model::{BranchName, CommitId, DotName};
 
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::hub;
 
 /// A state, and the branch that it is worked on with here.
@@ -20,25 +20,34 @@ pub struct State {
 /// Asks the hub.
 pub async fn resolve(client: &HubClient, dot: &DotName, reference: &Reference) -> Result<State> {
     let resolved = client.resolve(dot, reference).await.map_err(hub::explain)?;
-    Ok(State::of(&resolved, reference))
+    State::of(&resolved, reference)
 }
 
 impl State {
     /// The branch that was named; else one that is at the commit, `master` before others; else a new one.
-    pub fn of(resolved: &ResolvedRef, reference: &Reference) -> Self {
+    ///
+    /// A full id stands for that commit and nothing else. A hub of an earlier version takes it for a name first.
+    pub fn of(resolved: &ResolvedRef, reference: &Reference) -> Result<Self> {
         let (commit, heads) = (resolved.commit, &resolved.heads);
         let at = |name: &str| heads.iter().find(|head| head.as_str() == name).cloned();
-        if let Some(branch) = at(&reference.to_string()) {
-            return Self {
+        let id = CommitId::from_any_case(reference.as_str());
+        if id.is_some_and(|id| id != commit) {
+            return Err(CliError::failed(format!(
+                "the hub has a branch or a tag called {reference}, which is not the commit with that id"
+            ))
+            .hint("Clone the branch by its name: dm clone REMOTE DOT BRANCH"));
+        }
+        if let Some(branch) = at(reference.as_str()).filter(|_| id.is_none()) {
+            return Ok(Self {
                 branch,
                 commit: None,
-            };
+            });
         }
         let found = at(BranchName::master().as_str()).or_else(|| heads.first().cloned());
-        Self {
+        Ok(Self {
             branch: found.unwrap_or_else(|| named_after(commit)),
             commit: Some(commit),
-        }
+        })
     }
 }
 

@@ -7,17 +7,18 @@ use dotmesh_api::node::{
     TransferProgress,
 };
 use dotmesh_api::node_client::Direction;
-use dotmesh_api::{ClientError, NodeClient};
+use dotmesh_api::{ClientError, HubAddress, NodeClient};
 use dotmesh_model::size::{format_size, parse_size};
-use dotmesh_model::{BranchName, CommitId, DotName};
+use dotmesh_model::{BranchName, CommitId, DotName, LeftOut};
 use futures::{Stream, StreamExt as _};
 
-use crate::config::{Config, Remote, RemoteName, no_such_remote};
+use crate::config::{Config, NodeConfig, Remote, RemoteName, no_such_remote};
 use crate::context::Context;
 use crate::error::{CliError, Result};
+use crate::network;
 
 /// A transfer with nothing left open.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// Which way.
     pub direction: Direction,
@@ -37,6 +38,10 @@ pub struct Plan {
     pub stash_on_divergence: bool,
     /// Every commit's data, not only that of the branches' heads.
     pub full: bool,
+    /// For a push: older commits whose data is not here go without it.
+    pub without_data: bool,
+    /// For a push to a public dot: files that look like secrets go, too.
+    pub allow_secrets: bool,
     /// At most so many bytes a second.
     pub rate_limit: Option<NonZeroU64>,
 }
@@ -56,16 +61,36 @@ pub fn login(remote: &Remote) -> HubLogin {
     }
 }
 
-/// The remote of that name; without a name the one selected, or the only one.
+/// The login at the hub of an address. Pages name a hub so: they do not know what their reader calls it.
+pub fn remote_at(config: &Config, address: &str) -> Result<(RemoteName, Remote)> {
+    let hub: HubAddress = address.parse().map_err(CliError::usage)?;
+    match config.remote_at(&hub.to_string()) {
+        Some((name, remote)) => Ok((name.clone(), remote.clone())),
+        None => Err(CliError::failed(format!("no remote is a login at {hub}"))
+            .hint(format!("Log in there first: dm login {hub}"))),
+    }
+}
+
+/// The remote of that name, or at that address; without one the one selected, or the only one.
 pub fn choose_remote(
     config: &Config,
     named: Option<&str>,
     direction: Direction,
 ) -> Result<(RemoteName, Remote)> {
     if let Some(text) = named {
-        let name = text.parse().map_err(|_| no_such_remote(text))?;
-        let remote = config.remote(&name)?.clone();
-        return Ok((name, remote));
+        if text.contains("://") {
+            return remote_at(config, text);
+        }
+        let name = text.parse::<RemoteName>();
+        if let Some((name, remote)) = name
+            .ok()
+            .and_then(|name| config.remotes.get_key_value(&name))
+        {
+            return Ok((name.clone(), remote.clone()));
+        }
+        // The address without its scheme, as `dm remote -v` shows it.
+        let (name, remote) = config.remote_on(text).ok_or_else(|| no_such_remote(text))?;
+        return Ok((name.clone(), remote.clone()));
     }
     let only = config
         .remotes
@@ -129,16 +154,43 @@ pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<Tr
     for line in summary(plan.direction, &outcome) {
         context.ui.status(&line);
     }
-    context.update_node_config(|config| {
-        let upstreams = config
-            .upstreams
-            .entry(plan.remote_name.clone())
-            .or_default();
-        upstreams
-            .entry(plan.local.clone())
-            .or_insert_with(|| plan.remote_dot.clone());
-    })?;
+    if outcome.to_public {
+        let name = outcome.renamed.as_ref().unwrap_or(&plan.remote_dot);
+        context.ui.warning(&is_public(name));
+    }
+    if let Some(name) = &outcome.renamed {
+        context.ui.status(&renamed(plan, name));
+    }
+    context.update_node_config(|config| remember(config, plan, outcome.renamed.as_ref()))?;
     Ok(outcome)
+}
+
+/// What is said after a push to a public dot.
+pub fn is_public(dot: &DotName) -> String {
+    format!(
+        "{} is public: everybody can read what is pushed to it",
+        dot.full()
+    )
+}
+
+/// `hub:alice/app is called alice/shop now`
+pub fn renamed(plan: &Plan, name: &DotName) -> String {
+    let (remote, before) = (&plan.remote_name, plan.remote_dot.full());
+    format!("{remote}:{before} is called {} now", name.full())
+}
+
+/// Remembers the first dot of the remote that the one here was transferred to or from. A rename is followed.
+pub fn remember(config: &mut NodeConfig, plan: &Plan, renamed: Option<&DotName>) {
+    let upstreams = config.upstreams.entry(plan.remote_name.clone());
+    let upstreams = upstreams.or_default();
+    let upstream = upstreams
+        .entry(plan.local.clone())
+        .or_insert_with(|| plan.remote_dot.clone());
+    if let Some(name) = renamed
+        && *upstream == plan.remote_dot
+    {
+        upstream.clone_from(name);
+    }
 }
 
 /// `Pushing admin/app to hub:alice/app`
@@ -160,12 +212,17 @@ async fn carry_out(context: &Context, node: &NodeClient, plan: &Plan) -> Result<
         commit: plan.commit,
         stash_on_divergence: plan.stash_on_divergence,
         full: plan.full,
+        without_data: plan.without_data,
+        allow_secrets: plan.allow_secrets,
         rate_limit: plan.rate_limit,
     };
     let events = node
         .transfer(plan.direction, &plan.local, &transfer)
         .await?;
-    follow(context, events, &plan.remote_name).await
+    match follow(context, events, &plan.remote_name).await {
+        Err(error) => Err(network::advise(context, node, &plan.remote.address, error).await),
+        outcome => outcome,
+    }
 }
 
 /// Shows how far a transfer is until it has ended.
@@ -179,7 +236,7 @@ pub async fn follow(
     while let Some(event) = events.next().await {
         match event? {
             TransferEvent::Progress(progress) => bar.show(&progress),
-            TransferEvent::Done(outcome) => return Ok(outcome),
+            TransferEvent::Done(outcome) => return Ok(*outcome),
             TransferEvent::Failed(body) => {
                 let error = CliError::from(body.clone());
                 return Err(match body.code {
@@ -198,19 +255,107 @@ pub async fn follow(
     )
 }
 
-/// A line for each branch, and one for the traffic.
+/// A line for each branch, those that nobody named included, and one for the traffic.
 pub fn summary(direction: Direction, outcome: &TransferOutcome) -> Vec<String> {
     let mut lines: Vec<_> = outcome
         .branches
         .iter()
         .map(|branch| describe(direction, branch))
         .collect();
+    let from = match outcome.branches.as_slice() {
+        [pushed] => pushed.name.to_string(),
+        _ if direction == Direction::Push => "a pushed branch".to_owned(),
+        _ => "another branch".to_owned(),
+    };
+    lines.extend(outcome.along.iter().map(|branch| {
+        let line = describe(direction, branch);
+        match direction {
+            Direction::Push => format!("{line}; went along, as {from} was started from it"),
+            Direction::Pull | Direction::Clone => {
+                format!("{line}; came along, as it leads to {from}")
+            }
+        }
+    }));
     let done = match direction {
         Direction::Push => "sent",
         Direction::Pull | Direction::Clone => "received",
     };
     lines.extend(traffic(&outcome.progress, done));
     lines.extend(sockets(&outcome.sockets));
+    lines.extend(left_out(direction, &outcome.left_out));
+    lines.extend(without_data(direction, outcome.without_data));
+    if outcome.filled > 0 {
+        let older = older(outcome.filled);
+        lines.push(format!(
+            "Sent the data of {older}, which the remote did not have"
+        ));
+    }
+    if let Some(error) = &outcome.not_filled {
+        lines.push(format!(
+            "The remote lacks data of older commits that is here, and sending it failed: {error}. The next push tries again."
+        ));
+    }
+    lines
+}
+
+/// `2 older commits`
+fn older(count: u64) -> String {
+    match count {
+        1 => "1 older commit".to_owned(),
+        count => format!("{count} older commits"),
+    }
+}
+
+/// Says that commits came or went without their data, if any did.
+pub fn without_data(direction: Direction, count: u64) -> Option<String> {
+    let older = older(count);
+    let their = if count == 1 { "its" } else { "their" };
+    match (count, direction) {
+        (0, _) => None,
+        (_, Direction::Push) => Some(format!(
+            "{older} went without {their} data: it is not on this machine"
+        )),
+        (_, Direction::Pull | Direction::Clone) => Some(format!(
+            "{older} came without {their} data: it is not on the remote"
+        )),
+    }
+}
+
+/// So many things that are left out get a line.
+const SHOWN: usize = 10;
+
+fn left_out(direction: Direction, list: &LeftOut) -> Vec<String> {
+    if list.is_empty() {
+        return Vec::new();
+    }
+    let (count, were) = match list.count {
+        1 => ("1 item".to_owned(), "it was"),
+        count => (format!("{count} items"), "they were"),
+    };
+    let mut lines = vec![match direction {
+        Direction::Push => format!("Left out {count} that cannot travel:"),
+        Direction::Pull | Direction::Clone => {
+            format!(
+                "The newest commit came without {count}, since {were} left out when it was pushed:"
+            )
+        }
+    }];
+    lines.extend(items(list, "  "));
+    lines
+}
+
+/// A line for each of the first few things that are left out.
+pub fn items(list: &LeftOut, before: &str) -> Vec<String> {
+    let items = list.items.iter().take(SHOWN);
+    let mut lines: Vec<String> = items
+        .map(|item| format!("{before}{}: {}", item.path, item.reason))
+        .collect();
+    let others = list.count.saturating_sub(lines.len() as u64);
+    if others > 0 {
+        lines.push(format!(
+            "{before}and {others} more, see the commit's page on the hub"
+        ));
+    }
     lines
 }
 
@@ -272,11 +417,13 @@ fn describe(direction: Direction, branch: &BranchOutcome) -> String {
         format!("diverged, {line} is now branch '{stash}'; ")
     });
     let stashed = stashed.unwrap_or_default();
+    let new = if branch.is_new { " (new branch)" } else { "" };
     match branch.commits {
         // All its commits came with other branches.
         0 if direction == Direction::Clone => format!("{name}: {stashed}at {head}"),
+        0 if branch.is_new => format!("{name}: {stashed}new branch, at {head}"),
         0 => format!("{name}: {stashed}up to date, at {head}"),
-        1 => format!("{name}: {stashed}1 commit, now at {head}"),
-        commits => format!("{name}: {stashed}{commits} commits, now at {head}"),
+        1 => format!("{name}: {stashed}1 commit, now at {head}{new}"),
+        commits => format!("{name}: {stashed}{commits} commits, now at {head}{new}"),
     }
 }

@@ -80,6 +80,19 @@ impl Ui {
         }
     }
 
+    /// The same, but only a person at a terminal can answer. `option` is the one that answers without a question.
+    pub async fn confirm_at_terminal(self, question: &str, option: &str) -> Result<()> {
+        if std::io::stdin().is_terminal() {
+            return self.confirm(question).await;
+        }
+        Err(CliError::failed(
+            "nothing was done: standard input is no terminal, so nobody can be asked",
+        )
+        .hint(format!(
+            "Run it again with {option} to do this without a question."
+        )))
+    }
+
     /// Asks for a secret without showing it; reads it from standard input if that is no terminal.
     pub async fn secret(self, prompt: &str) -> Result<String> {
         if !std::io::stdin().is_terminal() {

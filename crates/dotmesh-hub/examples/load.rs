@@ -203,10 +203,20 @@ fn commit(root: ObjectHash) -> (CommitId, SealedCommit) {
         metadata: Default::default(),
         images: Vec::new(),
         code: None,
+        dot: None,
     };
     let record = String::from_utf8(record.encode()).unwrap();
     let seal = seal(ROOT_SEAL, record.as_bytes(), root);
-    (id, SealedCommit { seal, root, record })
+    (
+        id,
+        SealedCommit {
+            seal,
+            root,
+            record,
+            left_out: None,
+            without_data: false,
+        },
+    )
 }
 
 #[tokio::main]

@@ -1,13 +1,13 @@
 //! The one rule of who may do what with a dot. Pure: every route asks here, nothing decides elsewhere.
 
-pub use dotmesh_api::dots::Visibility;
+pub use dotmesh_api::dots::{Forks, Visibility};
 use dotmesh_api::hub::Access;
 use dotmesh_model::{DotName, UserName};
 
 /// What someone wants to do with a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// See it, clone it, fork it.
+    /// See it, clone it.
     Read,
     /// Say something of a commit or a branch.
     Note,
@@ -131,6 +131,52 @@ impl Action {
     }
 }
 
+/// Whether someone who reads a dot may fork it. What everybody may clone, everybody may fork.
+pub fn may_fork(access: Access, visibility: Visibility, forks: Forks) -> bool {
+    let least = match (visibility, forks) {
+        (Visibility::Public, _) | (_, Forks::AnyoneWhoReads) => Access::Read,
+        (Visibility::Private, Forks::Writers) => Access::Write,
+        (Visibility::Private, Forks::Nobody) => Access::Owner,
+    };
+    access >= least
+}
+
+/// An event of a dot, by who may know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventClass {
+    /// What is in the dot, and what is said of it.
+    Content,
+    /// Another name or owner: what it was called before may have been private.
+    FormerName,
+    /// It was made from another dot, which may be private.
+    Origin,
+    /// Who may do what, to whom it is offered, which webhooks there are.
+    Administration,
+}
+
+/// How much someone is told of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// All of it.
+    Whole,
+    /// That it happened, without the other dot's name.
+    WithoutName,
+    /// Nothing, not even that it happened.
+    Nothing,
+}
+
+/// What someone who reads a dot is told of an event. `sees_origin` says whether they may see the dot that it was made from.
+pub fn tell(class: EventClass, access: Access, sees_origin: bool) -> Telling {
+    match class {
+        EventClass::Content => Telling::Whole,
+        EventClass::FormerName if access >= Access::Maintain => Telling::Whole,
+        EventClass::Origin if sees_origin => Telling::Whole,
+        EventClass::FormerName | EventClass::Origin => Telling::WithoutName,
+        EventClass::Administration if access == Access::Owner => Telling::Whole,
+        EventClass::Administration => Telling::Nothing,
+    }
+}
+
 impl Scope {
     /// Every scope, the narrowest first.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
@@ -201,6 +247,51 @@ mod tests {
                     verdict,
                     "{role:?} {presence:?} {action:?}"
                 );
+            }
+        }
+    }
+
+    /// The same for forks.
+    #[test]
+    fn the_whole_table_of_forks() {
+        use Visibility::{Private, Public};
+        let all = [Access::Owner, Access::Maintain, Access::Write, Access::Read];
+        let table = [
+            (Private, Forks::AnyoneWhoReads, [true, true, true, true]),
+            (Private, Forks::Writers, [true, true, true, false]),
+            (Private, Forks::Nobody, [true, false, false, false]),
+        ];
+        for (visibility, forks, answers) in table {
+            for (access, answer) in all.into_iter().zip(answers) {
+                assert_eq!(
+                    may_fork(access, visibility, forks),
+                    answer,
+                    "{access:?} {forks:?}"
+                );
+                assert!(may_fork(access, Public, forks), "{access:?} {forks:?}");
+            }
+        }
+    }
+
+    /// The same for events. An origin's name is told to whoever may see that dot, whatever they are to this one.
+    #[test]
+    fn the_whole_table_of_events() {
+        use EventClass::{Administration, Content, FormerName, Origin};
+        use Telling::{Nothing, Whole, WithoutName};
+        let classes = [Content, FormerName, Origin, Administration];
+        let table = [
+            (Access::Owner, [Whole, Whole, WithoutName, Whole]),
+            (Access::Maintain, [Whole, Whole, WithoutName, Nothing]),
+            (Access::Write, [Whole, WithoutName, WithoutName, Nothing]),
+            (Access::Read, [Whole, WithoutName, WithoutName, Nothing]),
+        ];
+        for (access, tellings) in table {
+            for (class, telling) in classes.into_iter().zip(tellings) {
+                let told = tell(class, access, false);
+                assert_eq!(told, telling, "{access:?} {class:?}");
+                if class == Origin {
+                    assert_eq!(tell(class, access, true), Whole, "{access:?}");
+                }
             }
         }
     }

@@ -10,18 +10,22 @@ use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dotmesh_api::hub::Access;
-use dotmesh_model::{DotName, UserName};
-use jiff::SignedDuration;
+use dotmesh_api::identity::{IDENTITY_HEADER, Meant};
+use dotmesh_model::{DotIdentity, DotName, UserName};
+use url::Url;
 
 use crate::access::{self, Action, Presence, Scope, Verdict, Visibility};
+use crate::audit;
 use crate::clock;
 use crate::credentials::{HashedPassword, InvalidPassword, KeyDigest, MAX_SECRET_LENGTH, Secret};
-use crate::database::attempts::Limit;
-use crate::database::dots::DotFacts;
+use crate::database::access_log::Act;
+use crate::database::attempts::Guesses;
+use crate::database::dots::{DotFacts, OtherDot};
 use crate::database::events::Deed;
 use crate::database::ids::{DotId, UserId};
 use crate::error::HubError;
 use crate::extract::ClientAddress;
+use crate::gate::Share;
 use crate::rate_limit::Subject;
 use crate::settings::Settings;
 use crate::state::Hub;
@@ -46,17 +50,42 @@ pub struct Caller {
     pub is_admin: bool,
     /// What the credentials are good for.
     pub scope: Scope,
+    /// The dot that the request is about, whatever it is called.
+    pub meant: Option<Meant>,
+    /// How they showed who they are.
+    pub credential: Credential,
+    /// Where the request came from.
+    pub address: ClientAddress,
+}
+
+/// How someone showed who they are: an answer that goes on for long looks at it again.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// By a session.
+    Session(KeyDigest),
+    /// By an API key.
+    Key(KeyDigest),
+    /// By the account's password.
+    Password,
 }
 
 /// Someone, logged in or not.
 #[derive(Debug, Clone)]
-pub struct Viewer(pub Option<Caller>);
+pub struct Viewer {
+    /// Who, if they are logged in.
+    pub caller: Option<Caller>,
+    /// The dot that the request is about, whatever it is called.
+    pub meant: Option<Meant>,
+    /// Whose share of the hub's work it takes.
+    pub subject: Subject,
+}
 
 impl FromRequestParts<Hub> for Caller {
     type Rejection = HubError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, HubError> {
-        authenticate(parts, hub).await?.ok_or(HubError::LoginNeeded)
+        let viewer = Viewer::from_request_parts(parts, hub).await?;
+        viewer.caller.ok_or(HubError::LoginNeeded)
     }
 }
 
@@ -64,23 +93,42 @@ impl FromRequestParts<Hub> for Viewer {
     type Rejection = HubError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, HubError> {
-        Ok(Self(authenticate(parts, hub).await?))
+        let (caller, subject) = authenticate(parts, hub).await?;
+        let meant = meant(parts)?;
+        Ok(Self {
+            caller: caller.map(|caller| Caller { meant, ..caller }),
+            meant,
+            subject,
+        })
     }
 }
 
-/// Who calls, by key, password or session. Wrong credentials are an error, an ended session is none.
-async fn authenticate(parts: &Parts, hub: &Hub) -> Result<Option<Caller>, HubError> {
+/// Which dot the request says that it is about.
+fn meant(parts: &Parts) -> Result<Option<Meant>, HubError> {
+    let Some(header) = parts.headers.get(IDENTITY_HEADER) else {
+        return Ok(None);
+    };
+    let meant = header.to_str().ok().and_then(|text| text.parse().ok());
+    meant.map(Some).ok_or_else(|| {
+        HubError::malformed(format!(
+            "the header {IDENTITY_HEADER} names a dot by its identity, or is 'new'"
+        ))
+    })
+}
+
+/// Who calls, by key, password or session, and whose share that is. Wrong credentials are an error, an ended session is none.
+async fn authenticate(parts: &Parts, hub: &Hub) -> Result<(Option<Caller>, Subject), HubError> {
     let address = ClientAddress::of(parts, &hub.settings);
     let caller = identify(parts, hub, &address).await;
+    let subject = match &caller {
+        Ok(Some(caller)) => Subject::User(caller.id),
+        Ok(None) | Err(_) => address.subject(),
+    };
     if let Some(limit) = &hub.rate_limit {
-        let subject = match &caller {
-            Ok(Some(caller)) => Subject::User(caller.id),
-            Ok(None) | Err(_) => Subject::Network(address.network()),
-        };
-        let taken = limit.take(subject, Instant::now());
+        let taken = limit.take(subject.clone(), Instant::now());
         taken.map_err(|retry_after| HubError::TooFast { retry_after })?;
     }
-    caller
+    Ok((caller?, subject))
 }
 
 async fn identify(
@@ -96,12 +144,17 @@ async fn identify(
             .and_then(parse_credentials)
             .ok_or(HubError::LoginWrong)?;
         return match credentials {
-            Credentials::Bearer(digest) => by_key(hub, &digest).await,
-            Credentials::Basic(name, Secret::Key(digest)) => by_key(hub, &digest)
-                .await
-                .map(|caller| caller.filter(|caller| caller.name == name)),
+            Credentials::Bearer(digest) => by_key(hub, &digest, None, address).await,
+            Credentials::Basic(name, Secret::Key(digest)) => {
+                by_key(hub, &digest, Some(name), address).await
+            }
             Credentials::Basic(name, Secret::Password(password)) => {
-                by_password(hub, &name, password, address).await
+                let caller = by_password(hub, &name, password, address).await?;
+                if caller.is_some() {
+                    let name = name.as_str();
+                    audit::credential_used(hub, Act::Password, name, address, "").await?;
+                }
+                Ok(caller)
             }
         }?
         .map(Some)
@@ -116,7 +169,26 @@ async fn identify(
         name: user.name,
         is_admin: user.is_admin,
         scope: Scope::Admin,
+        meant: None,
+        credential: Credential::Session(digest),
+        address: *address,
     }))
+}
+
+/// Whose share of reading a request takes, before it is let in. Passwords are not looked at for that.
+pub async fn subject(parts: &Parts, hub: &Hub) -> Subject {
+    let address = ClientAddress::of(parts, &hub.settings);
+    let header = parts.headers.get(AUTHORIZATION);
+    let header = header.map(|header| header.to_str().ok().and_then(parse_credentials));
+    let caller = match header {
+        Some(Some(Credentials::Bearer(_))) | None => identify(parts, hub, &address).await,
+        _ => Ok(None),
+    };
+    match caller {
+        Ok(Some(caller)) => Subject::User(caller.id),
+        // Why not is said by whoever needs to know.
+        Ok(None) | Err(_) => address.subject(),
+    }
 }
 
 /// The session that a browser sends, which may have ended.
@@ -176,29 +248,29 @@ fn parse_credentials(header: &str) -> Option<Credentials> {
     Some(Credentials::Basic(name.parse().ok()?, Secret::new(secret)))
 }
 
-async fn by_key(hub: &Hub, digest: &KeyDigest) -> Result<Option<Caller>, HubError> {
+/// Who calls with this key, if it is one; `name` is whom it has to belong to, if anyone is named.
+async fn by_key(
+    hub: &Hub,
+    digest: &KeyDigest,
+    name: Option<UserName>,
+    address: &ClientAddress,
+) -> Result<Option<Caller>, HubError> {
     let user = hub.database.key_user(digest, clock::now()).await?;
+    let user = user.filter(|user| name.is_none_or(|name| name == user.name));
+    if let Some(user) = &user {
+        let (name, key) = (user.name.as_str(), &user.key_name);
+        audit::credential_used(hub, Act::Key, name, address, key).await?;
+    }
     Ok(user.map(|user| Caller {
         id: user.id,
         name: user.name,
         is_admin: user.is_admin,
         scope: user.scope,
+        meant: None,
+        credential: Credential::Key(digest.clone()),
+        address: *address,
     }))
 }
-
-/// Wrong passwords for one name from one address.
-const PASSWORDS_FROM_ADDRESS: Limit = Limit {
-    attempts: 10,
-    within: PASSWORD_WINDOW,
-};
-
-/// Wrong passwords for one name from everywhere.
-const PASSWORDS_FROM_ANYWHERE: Limit = Limit {
-    attempts: 100,
-    within: PASSWORD_WINDOW,
-};
-
-const PASSWORD_WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
 /// Who logs in with this name and password, if anyone does. Wrong passwords are counted whether there is such an
 /// account or not, and too many of them are refused unseen.
@@ -208,22 +280,13 @@ pub async fn by_password(
     password: String,
     address: &ClientAddress,
 ) -> Result<Option<Caller>, HubError> {
-    let folded = name.as_str().to_ascii_lowercase();
-    let limits = [
-        (
-            format!("password of {folded} from {}", address.network()),
-            PASSWORDS_FROM_ADDRESS,
-        ),
-        (format!("password of {folded}"), PASSWORDS_FROM_ANYWHERE),
-    ];
+    let guesses = Guesses::new(name, &address.network());
     // Few are looked at at a time, and each is counted before the next one's turn: many at once are not more.
-    let turn = hub.password_checks.clone().acquire_owned().await;
+    let turn = hub.turns.passwords.take(&address.subject(), 1).await?;
     let now = clock::now();
-    for (subject, limit) in &limits {
-        if let Some(end) = hub.database.blocked_until(subject, *limit, now).await? {
-            let retry_after = end.duration_since(now).unsigned_abs();
-            return Err(HubError::TooManyPasswords { retry_after });
-        }
+    if let Some(end) = hub.database.blocked_until(&guesses, now).await? {
+        let retry_after = end.duration_since(now).unsigned_abs();
+        return Err(HubError::TooManyPasswords { retry_after });
     }
     let login = hub.database.login(name).await?;
     let (user, hashed) = match login {
@@ -237,12 +300,13 @@ pub async fn by_password(
     let hashed = hashed.unwrap_or_else(|| hub.nobody.clone());
     let (matches, turn) =
         tokio::task::spawn_blocking(move || (hashed.matches(&password), turn)).await?;
+    let is_known = user.is_some();
     let user = user.filter(|_| matches);
     if user.is_none() {
         hub.metrics.login_failed();
-        for (subject, limit) in &limits {
-            hub.database.attempt(subject, *limit, now).await?;
-        }
+        let known = Some(name.as_str()).filter(|_| is_known);
+        audit::wrong_password(hub, known, address).await?;
+        hub.database.guessed(&guesses, now).await?;
     }
     drop(turn);
     Ok(user.map(|user| Caller {
@@ -250,18 +314,25 @@ pub async fn by_password(
         name: name.clone(),
         is_admin: user.is_admin,
         scope: Scope::Admin,
+        meant: None,
+        credential: Credential::Password,
+        address: *address,
     }))
 }
 
-/// Hashes a new password in its turn; the inner error is the user's to correct.
+/// Hashes a user's new password in its turn; the inner error is the user's to correct.
 pub async fn hash_password(
     hub: &Hub,
+    name: &UserName,
     password: String,
+    address: &ClientAddress,
 ) -> Result<Result<HashedPassword, InvalidPassword>, HubError> {
-    let turn = hub.password_checks.clone().acquire_owned().await;
+    let turn = hub.turns.passwords.take(&address.subject(), 1).await?;
+    let host = hub.settings.url.as_ref().and_then(Url::host_str);
+    let names = [name.to_string(), host.unwrap_or_default().to_owned()];
     let hashed = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        HashedPassword::new(&password)
+        HashedPassword::new(&password, &names.each_ref().map(String::as_str))
     });
     Ok(hashed.await?)
 }
@@ -275,22 +346,38 @@ pub struct OpenDot {
     pub owner: UserId,
     /// The dot; `None` when a push is about to create it.
     pub id: Option<DotId>,
+    /// Which dot that is, whatever it is called.
+    pub identity: Option<DotIdentity>,
     /// What the user may do.
     pub access: Access,
     /// Who else may see it.
     pub visibility: Visibility,
+    /// Who opened it: whose share of the hub's work it takes.
+    pub subject: Subject,
 }
 
 impl OpenDot {
-    fn new(asked: &DotName, facts: &DotFacts, role: access::Role) -> Result<Self, HubError> {
+    fn new(
+        asked: &DotName,
+        facts: &DotFacts,
+        role: access::Role,
+        subject: &Subject,
+    ) -> Result<Self, HubError> {
         let hidden = || HubError::NoSuchDot { dot: asked.clone() };
         Ok(Self {
             name: facts.name.clone(),
             owner: facts.owner.ok_or_else(hidden)?,
             id: facts.dot,
+            identity: facts.identity,
             access: role.access().ok_or_else(hidden)?,
             visibility: facts.visibility,
+            subject: subject.clone(),
         })
+    }
+
+    /// The share of work that costs CPU of who opened it.
+    pub fn share(&self, hub: &Hub) -> Share {
+        hub.gate.share(self.subject.clone())
     }
 
     /// The dot, which exists whenever the action was not a push.
@@ -314,14 +401,35 @@ impl OpenDot {
 }
 
 impl Viewer {
+    /// Their share of work that costs CPU.
+    pub fn share(&self, hub: &Hub) -> Share {
+        hub.gate.share(self.subject.clone())
+    }
+
     /// The account of who calls, if they are logged in.
     pub fn id(&self) -> Option<UserId> {
-        self.0.as_ref().map(|caller| caller.id)
+        self.caller.as_ref().map(|caller| caller.id)
+    }
+
+    /// Whether they are who they were when the request began: a session may have ended, and a key.
+    pub async fn is_still_there(&self, hub: &Hub) -> Result<bool, HubError> {
+        let now = clock::now();
+        Ok(
+            match self.caller.as_ref().map(|caller| &caller.credential) {
+                Some(Credential::Session(digest)) => {
+                    hub.database.session(digest, now).await?.is_some()
+                }
+                Some(Credential::Key(digest)) => {
+                    hub.database.key_user(digest, now).await?.is_some()
+                }
+                Some(Credential::Password) | None => true,
+            },
+        )
     }
 
     /// Who calls: for users only.
     pub fn caller(&self) -> Result<&Caller, HubError> {
-        self.0.as_ref().ok_or(HubError::LoginNeeded)
+        self.caller.as_ref().ok_or(HubError::LoginNeeded)
     }
 
     /// Who calls: for administrators only.
@@ -341,8 +449,8 @@ impl Viewer {
         dot: &DotName,
         action: Action,
     ) -> Result<OpenDot, HubError> {
-        let user = self.0.as_ref().map(|caller| caller.id);
-        let facts = hub.database.dot_facts(dot, user).await?;
+        let user = self.caller.as_ref().map(|caller| caller.id);
+        let facts = hub.database.dot_facts(dot, user, self.meant).await?;
         self.admit(dot, &facts, action)
     }
 
@@ -353,18 +461,27 @@ impl Viewer {
         facts: &DotFacts,
         action: Action,
     ) -> Result<OpenDot, HubError> {
-        let name = self.0.as_ref().map(|caller| &caller.name);
+        let name = self.caller.as_ref().map(|caller| &caller.name);
         let role = access::role(name, &facts.name, facts.grant, facts.visibility);
         let presence = if facts.dot.is_some() {
             Presence::Exists
         } else {
             Presence::Missing
         };
+        if let Some(OtherDot { now }) = &facts.other
+            && (now.is_some() || role != access::Role::Stranger)
+        {
+            // Who may see neither the dot that is meant nor that of the name gets the answer to who names none.
+            return Err(HubError::AnotherDot {
+                dot: dot.clone(),
+                now: now.clone(),
+            });
+        }
         let verdict = access::judge(role, presence, action);
         // Nobody may be somebody who has only not said so yet.
-        let Some(caller) = &self.0 else {
+        let Some(caller) = &self.caller else {
             return match verdict {
-                Verdict::Allow => OpenDot::new(dot, facts, role),
+                Verdict::Allow => OpenDot::new(dot, facts, role, &self.subject),
                 _ => Err(HubError::LoginNeeded),
             };
         };
@@ -373,7 +490,7 @@ impl Viewer {
             Verdict::Allow if caller.scope < action.scope() => Err(HubError::NarrowKey {
                 needed: action.scope(),
             }),
-            Verdict::Allow => OpenDot::new(dot, facts, role),
+            Verdict::Allow => OpenDot::new(dot, facts, role, &self.subject),
             Verdict::Hide => Err(HubError::NoSuchDot { dot: dot_name }),
             Verdict::ReadOnly => Err(HubError::ReadOnly {
                 user,
@@ -390,6 +507,14 @@ impl Viewer {
 }
 
 impl Caller {
+    fn viewer(&self) -> Viewer {
+        Viewer {
+            caller: Some(self.clone()),
+            meant: self.meant,
+            subject: Subject::User(self.id),
+        }
+    }
+
     /// Refuses keys that are good for less than what is asked for, which concerns the account itself.
     pub fn require(&self, needed: Scope) -> Result<(), HubError> {
         if self.scope < needed {
@@ -406,7 +531,7 @@ impl Caller {
         dot: &DotName,
         action: Action,
     ) -> Result<OpenDot, HubError> {
-        Viewer(Some(self.clone())).open(hub, dot, action).await
+        self.viewer().open(hub, dot, action).await
     }
 
     /// Applies the access rule to what is known of a dot.
@@ -416,7 +541,7 @@ impl Caller {
         facts: &DotFacts,
         action: Action,
     ) -> Result<OpenDot, HubError> {
-        Viewer(Some(self.clone())).admit(dot, facts, action)
+        self.viewer().admit(dot, facts, action)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Threads for the work of pushes, which takes the processors for long: unpacking, hashing, packing. They give way to those that
-//! answer requests, and to whatever else the machine does.
+//! Threads for work that takes the CPU for long: unpacking, hashing and packing of pushes, and what the gate lets through
+//! (`gate.rs`). They give way to those that answer requests, and to whatever else the machine does.
 
 use std::sync::{Arc, OnceLock};
 
@@ -31,13 +31,15 @@ impl Background {
 
 fn start() -> Option<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // One person's long work leaves a thread to others.
+    let threads = cores.max(2);
     let started = Builder::new_current_thread()
-        .thread_name("dothub-pushes")
-        .max_blocking_threads(cores)
+        .thread_name("dothub-work")
+        .max_blocking_threads(threads)
         .on_thread_start(give_way)
         .build();
     if let Err(error) = &started {
-        tracing::warn!(%error, "the work of pushes does not give way to other requests");
+        tracing::warn!(%error, "long work does not give way to other requests");
     }
     started.ok()
 }

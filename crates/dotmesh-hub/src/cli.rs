@@ -14,9 +14,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use dotmesh_store::PackStore;
 use error::CliError;
+use rustix::fs::Mode;
 
 use crate::data_dir::{DataDir, ServeLock};
-use crate::database::Database;
+use crate::database::{Database, Opening};
 use crate::store_url;
 
 /// The hub: where teams share the states of their apps
@@ -48,7 +49,7 @@ enum Command {
 /// Where the hub keeps everything.
 #[derive(Debug, clap::Args)]
 struct Data {
-    /// The folder with the hub's data; made if there is none
+    /// The folder with the hub's data; only `serve` and `restore` make it
     #[arg(
         long,
         value_name = "DIR",
@@ -58,7 +59,7 @@ struct Data {
     data: Option<PathBuf>,
     /// A PostgreSQL database instead of the one in the folder: postgres://USER:PASSWORD@HOST/DATABASE
     ///
-    /// It has to exist; its tables are made. The password is better given by the variable or by PGPASSWORD, since
+    /// It has to exist; `serve` and `restore` make its tables. The password is better given by the variable or by PGPASSWORD, since
     /// other users of the machine can see arguments. `?sslmode=verify-full` asks for TLS with a checked name,
     /// `&sslrootcert=FILE` names an authority besides the system's.
     #[arg(
@@ -82,32 +83,30 @@ struct Store {
 }
 
 impl Store {
-    fn packs(&self, data: &Data) -> Result<PackStore, CliError> {
+    fn packs(&self, data: &Data, opening: Opening) -> Result<PackStore, CliError> {
         match &self.store_url {
             Some(url) => Ok(store_url::open(url, std::env::vars())?),
-            None => Ok(data.folder()?.packs()?),
+            None => Ok(data.folder(opening)?.packs(opening)?),
         }
     }
 }
 
 impl Data {
-    fn folder(&self) -> Result<DataDir, CliError> {
+    fn folder(&self, opening: Opening) -> Result<DataDir, CliError> {
         let folder = self.data.as_ref().ok_or(CliError::NoFolder)?;
-        Ok(DataDir::open(folder)?)
+        Ok(match opening {
+            Opening::Existing => DataDir::existing(folder)?,
+            Opening::New | Opening::NewAt(_) => DataDir::make(folder)?,
+        })
     }
 
     /// Opens the database. A server may have it open at the same time.
-    async fn database(&self) -> Result<Database, CliError> {
-        self.database_at(None).await
-    }
-
-    /// Opens it, but brings it no further than to a schema.
-    async fn database_at(&self, schema: Option<i64>) -> Result<Database, CliError> {
+    async fn database(&self, opening: Opening) -> Result<Database, CliError> {
         match &self.database_url {
-            Some(url) => Database::connect_at(url, schema)
+            Some(url) => Database::connect(url, opening)
                 .await
                 .map_err(|source| CliError::connect(url, source)),
-            None => Ok(self.folder()?.database_at(schema).await?),
+            None => Ok(self.folder(opening)?.database(opening).await?),
         }
     }
 
@@ -117,12 +116,14 @@ impl Data {
         if self.database_url.is_some() && store.store_url.is_some() {
             return Ok(None);
         }
-        Ok(Some(self.folder()?.lock()?))
+        Ok(Some(self.folder(Opening::New)?.lock()?))
     }
 }
 
 /// Runs the program.
 pub fn run() -> ExitCode {
+    // The data folder may be open to others, and so may be the one of a backup. What is in them has everyone's data.
+    rustix::process::umask(Mode::from_raw_mode(0o077));
     let args = Args::parse();
     match execute(args.command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! API keys and passwords: how they are made, what is kept of them, how they are compared.
 
+mod guessable;
+
 use std::fmt;
 
 use argon2::Argon2;
@@ -15,6 +17,9 @@ pub const MIN_PASSWORD_LENGTH: usize = 8;
 
 /// The longest secret that is looked at, in bytes.
 pub const MAX_SECRET_LENGTH: usize = 1024;
+
+/// What every hub may be called.
+const HUB_NAMES: [&str; 2] = ["dothub", "dotmesh"];
 
 /// An API key in clear: shown once, never stored.
 pub struct ApiKey(String);
@@ -177,19 +182,36 @@ pub enum InvalidPassword {
     /// Login tells keys from passwords by the prefix.
     #[error("a password cannot start with {API_KEY_PREFIX}: that is how API keys start")]
     LooksLikeKey,
+    /// Whoever guesses begins with these.
+    #[error(
+        "this password is one of the most common ones: choose one that nobody else has, such as four random words"
+    )]
+    Common,
+    /// Whoever knows the user guesses these.
+    #[error(
+        "this password is hardly more than your name or the hub's: choose one that does not follow from them"
+    )]
+    Named,
 }
 
 /// A password hashed with argon2id, as a PHC string with its own salt and cost.
 pub struct HashedPassword(String);
 
 impl HashedPassword {
-    /// Hashes a new password. Takes tens of milliseconds and 19 MiB: not for the async threads.
-    pub fn new(password: &str) -> Result<Self, InvalidPassword> {
+    /// Hashes a new password, which must not follow from these names of the user and the hub. Takes tens of
+    /// milliseconds and 19 MiB: not for the async threads.
+    pub fn new(password: &str, names: &[&str]) -> Result<Self, InvalidPassword> {
         if !(MIN_PASSWORD_LENGTH..=MAX_SECRET_LENGTH).contains(&password.len()) {
             return Err(InvalidPassword::Length);
         }
         if password.starts_with(API_KEY_PREFIX) {
             return Err(InvalidPassword::LooksLikeKey);
+        }
+        if guessable::is_common(password) {
+            return Err(InvalidPassword::Common);
+        }
+        if guessable::is_named(password, names) || guessable::is_named(password, &HUB_NAMES) {
+            return Err(InvalidPassword::Named);
         }
         Ok(Self::hash(password))
     }
@@ -299,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_password_matches_itself_and_nothing_else() {
-        let hashed = HashedPassword::new("correct horse").expect("long enough");
+        let hashed = HashedPassword::new("correct horse", &[]).expect("long enough");
         assert!(hashed.as_str().starts_with("$argon2id$"));
         assert!(hashed.matches("correct horse"));
         assert!(!hashed.matches("correct horsf"));
@@ -308,13 +330,14 @@ mod tests {
 
     #[test]
     fn bad_passwords_are_refused() {
+        let refused = |password| HashedPassword::new(password, &["alice"]).expect_err(password);
+        assert!(matches!(refused("short"), InvalidPassword::Length));
         assert!(matches!(
-            HashedPassword::new("short"),
-            Err(InvalidPassword::Length)
+            refused("dmk_0123456789"),
+            InvalidPassword::LooksLikeKey
         ));
-        assert!(matches!(
-            HashedPassword::new("dmk_0123456789"),
-            Err(InvalidPassword::LooksLikeKey)
-        ));
+        assert!(matches!(refused("Password1"), InvalidPassword::Common));
+        assert!(matches!(refused("alice1234"), InvalidPassword::Named));
+        assert!(matches!(refused("Dotmesh!"), InvalidPassword::Named));
     }
 }

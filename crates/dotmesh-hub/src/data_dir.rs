@@ -1,13 +1,13 @@
 //! The hub's folder: the database, the packs, and the locks of those who use them.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use dotmesh_store::{PackStore, PackStoreError};
 
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, Opening};
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -33,6 +33,9 @@ pub enum DataDirError {
         #[source]
         source: io::Error,
     },
+    /// Nothing of a hub is in it, where one has to be.
+    #[error("there is no hub in the folder {}", path.display())]
+    NoHub { path: PathBuf },
     /// Another server has it.
     #[error("another dothub serves {}", path.display())]
     InUse { path: PathBuf },
@@ -48,14 +51,31 @@ pub enum DataDirError {
     Packs(#[from] PackStoreError),
 }
 
+/// The database's file in the folder.
+const DATABASE: &str = "hub.db";
+
+/// The packs' folder in the folder.
+const OBJECTS: &str = "objects";
+
 impl DataDir {
     /// Makes the folder if there is none; for its owner only, since it has everyone's data.
-    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+    pub fn make(path: &Path) -> Result<Self, DataDirError> {
         let this = Self {
             path: path.to_owned(),
         };
         this.make_folder(path.to_owned())?;
         Ok(this)
+    }
+
+    /// The folder of a hub that was made before. Makes nothing.
+    pub fn existing(path: &Path) -> Result<Self, DataDirError> {
+        let path = path.to_owned();
+        // With the records elsewhere, a hub has its packs here, or nothing.
+        if exists(&path.join(DATABASE))? || exists(&path.join(OBJECTS))? {
+            Ok(Self { path })
+        } else {
+            Err(DataDirError::NoHub { path })
+        }
     }
 
     /// Takes the place of its one server.
@@ -75,12 +95,14 @@ impl DataDir {
     }
 
     /// Opens the database. A server may have it open at the same time.
-    pub async fn database(&self) -> Result<Database, DataDirError> {
-        self.database_at(None).await
-    }
-
-    /// Opens it, but brings it no further than to a schema.
-    pub async fn database_at(&self, schema: Option<i64>) -> Result<Database, DataDirError> {
+    pub async fn database(&self, opening: Opening) -> Result<Database, DataDirError> {
+        let no_hub = || DataDirError::NoHub {
+            path: self.path.clone(),
+        };
+        let database = self.path.join(DATABASE);
+        if opening == Opening::Existing && !exists(&database)? {
+            return Err(no_hub());
+        }
         let (file, path) = self.lock_file("migrate.lock")?;
         // Two that start at the same time do not bring it to this version at the same time.
         let _lock = tokio::task::spawn_blocking(move || file.lock().map(|()| file))
@@ -91,16 +113,27 @@ impl DataDir {
                 path,
                 source,
             })?;
-        let path = self.path.join("hub.db");
-        Database::open_at(&path, schema)
-            .await
-            .map_err(|source| DataDirError::Database { path, source })
+        close_to_others(&database)?;
+        match Database::open(&database, opening).await {
+            Err(DatabaseError::NoHub) => Err(no_hub()),
+            opened => opened.map_err(|source| DataDirError::Database {
+                path: database,
+                source,
+            }),
+        }
     }
 
     /// Opens the packs in this folder.
-    pub fn packs(&self) -> Result<PackStore, DataDirError> {
-        let folder = self.path.join("objects");
-        self.make_folder(folder.clone())?;
+    pub fn packs(&self, opening: Opening) -> Result<PackStore, DataDirError> {
+        let folder = self.path.join(OBJECTS);
+        match opening {
+            Opening::New | Opening::NewAt(_) => self.make_folder(folder.clone())?,
+            Opening::Existing if exists(&folder)? => {}
+            Opening::Existing => {
+                let path = self.path.clone();
+                return Err(DataDirError::NoHub { path });
+            }
+        }
         Ok(PackStore::local(&folder)?)
     }
 
@@ -127,4 +160,30 @@ impl DataDir {
             }),
         }
     }
+}
+
+/// Takes a database's files away from other users. Earlier versions made them as the umask said.
+fn close_to_others(database: &Path) -> Result<(), DataDirError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = database.as_os_str().to_owned();
+        path.push(suffix);
+        let owner_only = Permissions::from_mode(0o600);
+        match std::fs::set_permissions(&path, owner_only) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                let (verb, path) = ("close to other users", path.into());
+                return Err(DataDirError::Io { verb, path, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is such a file. A folder that this user may not look into is an error: there may be a hub in it.
+fn exists(path: &Path) -> Result<bool, DataDirError> {
+    path.try_exists().map_err(|source| DataDirError::Io {
+        verb: "look for",
+        path: path.to_owned(),
+        source,
+    })
 }

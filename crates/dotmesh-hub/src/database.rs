@@ -7,6 +7,7 @@
 //! SQLite keeps, has its conditions in `WHERE`. Migrations are kept by dialect; each has the same number and
 //! meaning in both folders.
 
+pub mod access_log;
 pub mod attempts;
 pub mod branches;
 pub mod collaborators;
@@ -24,6 +25,7 @@ pub mod finish;
 pub mod forks;
 mod frame_column;
 pub mod garbage;
+pub mod heads;
 pub mod identity;
 pub mod ids;
 pub mod keys;
@@ -37,6 +39,7 @@ pub mod objects;
 mod pack_lists;
 pub mod paging;
 pub mod quotas;
+mod room;
 pub mod search;
 pub mod sessions;
 pub mod tags;
@@ -94,36 +97,33 @@ pub struct Database {
     pack_lists: pack_lists::PackLists,
 }
 
+/// Which hub's records a database may have when it is opened, and how far it is brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// Those of a hub that was made before. They are brought to this version.
+    Existing,
+    /// The same, or none: tables of this version are made then.
+    New,
+    /// As `New`, but no further than to a schema.
+    NewAt(i64),
+}
+
 impl Database {
-    /// Opens the SQLite database in a file, makes it if there is none, and brings it to this version.
-    pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
-        Self::open_at(path, None).await
+    /// Opens the SQLite database in a file.
+    pub async fn open(path: &Path, opening: Opening) -> Result<Self, DatabaseError> {
+        let url = sqlite_url(path, opening).map_err(sqlx::Error::Io)?;
+        Self::start(Dialect::Sqlite, &url, opening).await
     }
 
-    /// As [`Database::open`], but brings it no further than to a schema.
-    pub async fn open_at(path: &Path, schema: Option<i64>) -> Result<Self, DatabaseError> {
-        let url = sqlite_url(path).map_err(sqlx::Error::Io)?;
-        Self::start(Dialect::Sqlite, &url, schema).await
-    }
-
-    /// Connects to a PostgreSQL database, which has to exist, and brings it to this version.
-    pub async fn connect(url: &str) -> Result<Self, DatabaseError> {
-        Self::connect_at(url, None).await
-    }
-
-    /// As [`Database::connect`], but brings it no further than to a schema.
-    pub async fn connect_at(url: &str, schema: Option<i64>) -> Result<Self, DatabaseError> {
+    /// Connects to a PostgreSQL database, which has to exist.
+    pub async fn connect(url: &str, opening: Opening) -> Result<Self, DatabaseError> {
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
             return Err(DatabaseError::Address);
         }
-        Self::start(Dialect::Postgres, url, schema).await
+        Self::start(Dialect::Postgres, url, opening).await
     }
 
-    async fn start(
-        dialect: Dialect,
-        url: &str,
-        schema: Option<i64>,
-    ) -> Result<Self, DatabaseError> {
+    async fn start(dialect: Dialect, url: &str, opening: Opening) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let options: AnyConnectOptions = url.parse().map_err(|_| DatabaseError::Address)?;
         // Not by the pool, which tries again and again: what is wrong at start is said at once.
@@ -135,9 +135,16 @@ impl Database {
         sqlx::raw_sql(sqlx::AssertSqlSafe(settings))
             .execute(&mut connection)
             .await?;
-        match schema {
-            Some(schema) => dialect.migrator().run_to(schema, &mut connection).await?,
-            None => dialect.migrator().run(&mut connection).await?,
+        if opening == Opening::Existing {
+            let count = sqlx::query_scalar::<_, i64>(dialect.count_versioned());
+            if count.fetch_one(&mut connection).await? == 0 {
+                connection.close().await?;
+                return Err(DatabaseError::NoHub);
+            }
+        }
+        match opening {
+            Opening::NewAt(schema) => dialect.migrator().run_to(schema, &mut connection).await?,
+            Opening::New | Opening::Existing => dialect.migrator().run(&mut connection).await?,
         }
         connection.close().await?;
 
@@ -203,10 +210,38 @@ impl Database {
 }
 
 /// A file's address, whatever characters are in its path.
-fn sqlite_url(path: &Path) -> std::io::Result<String> {
+fn sqlite_url(path: &Path, opening: Opening) -> std::io::Result<String> {
     let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
     let folder = path.parent().ok_or_else(invalid)?.canonicalize()?;
     let path = folder.join(path.file_name().ok_or_else(invalid)?);
     let url = Url::from_file_path(path).map_err(|()| invalid())?;
-    Ok(format!("sqlite://{}?mode=rwc", url.path()))
+    let mode = match opening {
+        Opening::Existing => "rw",
+        Opening::New | Opening::NewAt(_) => "rwc",
+    };
+    Ok(format!("sqlite://{}?mode={mode}", url.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a statement changes may be far more than memory keeps of it: it goes into a temporary file.
+    #[tokio::test]
+    async fn a_statement_may_change_many_pages() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("hub.db");
+        let database = Database::open(&path, Opening::New)
+            .await
+            .expect("a database");
+        let mut tx = database.begin().await.expect("a transaction");
+        let make = "CREATE TABLE wide (value BLOB UNIQUE)";
+        sqlx::query(make).execute(&mut *tx).await.expect("a table");
+        for _ in 0..6 {
+            let fill = "INSERT INTO wide SELECT randomblob(400) FROM numbers";
+            let filled = sqlx::query(fill).execute(&mut *tx).await;
+            assert_eq!(filled.expect("a statement").rows_affected(), 8192);
+        }
+        tx.commit().await.expect("a commit");
+    }
 }

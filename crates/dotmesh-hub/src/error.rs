@@ -3,6 +3,8 @@
 //! An outside message says what, why and what to do next. What went wrong inside is logged, and shown
 //! as a fixed text.
 
+mod words;
+
 use std::time::Duration;
 
 use axum::Json;
@@ -14,8 +16,10 @@ use dotmesh_model::{
 };
 use dotmesh_store::{InvalidNode, PackError, PackStoreError};
 
-use crate::access::Scope;
+use self::words::{at_least, full, list, more, whereabouts};
+use crate::access::{Forks, Scope};
 use crate::database::DatabaseError;
+use crate::limits::Beyond;
 use crate::operations::chain::ChainError;
 use crate::operations::moves::MoveError;
 use crate::operations::tree::TreeError;
@@ -43,6 +47,9 @@ pub enum HubError {
     /// Only maintainers may.
     #[error("only who maintains {0} may do this", dot.full())]
     MaintainersOnly { dot: DotName },
+    /// The owner lets others fork it.
+    #[error("{} can be forked by {}", dot.full(), show::forks(forks))]
+    NoForks { dot: DotName, forks: Forks },
     /// The key is good for less.
     #[error("this API key may not do that: it takes one of scope {}", needed.as_str())]
     NarrowKey { needed: Scope },
@@ -76,6 +83,9 @@ pub enum HubError {
     /// A commit that the dot has not.
     #[error("{0} has no commit {commit}", dot.full())]
     NoSuchCommit { dot: DotName, commit: CommitId },
+    /// A commit is to be looked into, or given a name, whose data was never sent.
+    #[error("the data of commit {} of {} is not here: it was pushed without it", commit.short(), dot.full())]
+    WithoutData { dot: DotName, commit: CommitId },
     /// A branch without commits is to be looked into.
     #[error("nothing was committed on this branch of {0} yet", dot.full())]
     NothingCommitted { dot: DotName },
@@ -110,6 +120,23 @@ pub enum HubError {
     /// The dot has another name now. Only pages say so: others find it by the old one.
     #[error("this has moved to {to}")]
     Moved { to: String },
+    /// The name is that of another dot than the one that is meant.
+    #[error("{0} is not the dot that was meant, which {1}", dot.full(), whereabouts(now.as_ref()))]
+    AnotherDot {
+        dot: DotName,
+        /// What the dot that was meant is called.
+        now: Option<DotName>,
+    },
+    /// A push by a name that a dot had, and that dot has nothing of its history.
+    #[error(
+        "{0} is called {1} now, and has no commit in common with what was pushed",
+        dot.full(),
+        now.full()
+    )]
+    Unrelated { dot: DotName, now: DotName },
+    /// A push that was to make a dot, which another one has made.
+    #[error("{0} was made by another push meanwhile", dot.full())]
+    MadeMeanwhile { dot: DotName },
     /// Another dot has the name.
     #[error("you have a dot {} already", dot.full())]
     DotExists { dot: DotName },
@@ -163,6 +190,9 @@ pub enum HubError {
     /// Beyond a limit.
     #[error("{what}: at most {limit} are taken")]
     TooLarge { what: &'static str, limit: usize },
+    /// Beyond a limit of what people write.
+    #[error(transparent)]
+    Beyond(#[from] Beyond),
     /// Tried too often.
     #[error("too many {what} in a short time")]
     TooMany { what: &'static str },
@@ -172,6 +202,9 @@ pub enum HubError {
     /// Faster than anybody may ask.
     #[error("too many requests in a short time")]
     TooFast { retry_after: Duration },
+    /// More work than the hub can do in time.
+    #[error("the hub has too much to do at this moment, and did not do this")]
+    Overloaded,
     /// A program's login that is unknown, expired or done.
     #[error("there is no such login: it has ended, or never was")]
     NoSuchLogin,
@@ -221,6 +254,9 @@ pub enum HubError {
     /// The pack store failed.
     #[error(transparent)]
     Store(#[from] PackStoreError),
+    /// A page that would be too large.
+    #[error("this page would be larger than the hub sends")]
+    LongPage,
     /// A page could not be made.
     #[error("a page could not be made")]
     Page(#[from] askama::Error),
@@ -230,39 +266,6 @@ pub enum HubError {
     /// A task of the server died.
     #[error("a task of the server ended early")]
     Task(#[from] tokio::task::JoinError),
-}
-
-/// How much someone stores is for themselves to know.
-fn full(usage: &Usage, is_own: bool) -> String {
-    let Usage { owner, used, limit } = usage;
-    match limit {
-        Some(limit) if is_own => format!(
-            "there is no room for this: your dots have {} of the {} that they may have",
-            show::bytes(*used),
-            show::bytes(*limit)
-        ),
-        _ => format!("there is no room for this: {owner}'s dots have as much as they may have"),
-    }
-}
-
-fn more(count: usize) -> String {
-    if count > 1 {
-        format!(", nor {} others that were asked for", count - 1)
-    } else {
-        String::new()
-    }
-}
-
-fn at_least(capped: bool) -> &'static str {
-    if capped { "at least " } else { "" }
-}
-
-fn list(hashes: &[ObjectHash]) -> String {
-    hashes
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 const PUSH_AGAIN: &str = "push again";
@@ -284,6 +287,13 @@ impl HubError {
     pub fn body(&self) -> ErrorBody {
         let code = self.code();
         match code {
+            ErrorCode::Internal if self.is_damage() => {
+                return ErrorBody::new(
+                    code,
+                    "a part of this is lost or damaged in the hub's store",
+                )
+                .hint("tell its administrator: the log names the part, and a backup may have it");
+            }
             ErrorCode::Internal => {
                 return ErrorBody::new(code, "the hub failed, and has logged why");
             }
@@ -294,11 +304,27 @@ impl HubError {
             }
             _ => {}
         }
-        let body = ErrorBody::new(code, self.to_string());
+        let mut body = ErrorBody::new(code, self.to_string());
+        if let Self::AnotherDot { now, .. } = self {
+            body.moved_to.clone_from(now);
+        } else if let Self::Unrelated { now, .. } = self {
+            body.moved_to = Some(now.clone());
+        }
         match self.hint() {
             Some(hint) => body.hint(hint),
             None => body,
         }
+    }
+
+    /// Whether something that the hub has stored is not as it was.
+    fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(PackStoreError::NotFound { .. } | PackStoreError::Damaged { .. })
+                | Self::Tree(TreeError::Missing { .. } | TreeError::Malformed { .. })
+                | Self::Database(DatabaseError::Damaged { .. })
+                | Self::Record(_)
+        )
     }
 
     fn code(&self) -> ErrorCode {
@@ -307,6 +333,7 @@ impl HubError {
             Self::ReadOnly { .. }
             | Self::Closed { .. }
             | Self::MaintainersOnly { .. }
+            | Self::NoForks { .. }
             | Self::NarrowKey { .. }
             | Self::CrossOrigin
             | Self::AdministratorsOnly
@@ -316,7 +343,11 @@ impl HubError {
             | Self::DefaultBranch { .. }
             | Self::ProtectedBranch { .. }
             | Self::OwnerOnly { .. } => ErrorCode::Forbidden,
-            Self::DotExists { .. } | Self::NameTaken { .. } => ErrorCode::Exists,
+            Self::DotExists { .. } | Self::NameTaken { .. } | Self::MadeMeanwhile { .. } => {
+                ErrorCode::Exists
+            }
+            Self::AnotherDot { .. } | Self::Unrelated { .. } => ErrorCode::AnotherDot,
+            Self::WithoutData { .. } => ErrorCode::Absent,
             Self::NoSuchDot { .. }
             | Self::NoSuchUser { .. }
             | Self::NoSuchCollaborator { .. }
@@ -333,12 +364,14 @@ impl HubError {
             | Self::NoSuchDeletedDot
             | Self::NoSuchOffer
             | Self::NoSuchUpload
+            | Self::Database(DatabaseError::Gone(_))
             | Self::NoSuchLogin
             | Self::LinkUsed
             | Self::NoSuchAddress => ErrorCode::NotFound,
-            Self::TooMany { .. } | Self::TooManyPasswords { .. } | Self::TooFast { .. } => {
-                ErrorCode::TooMany
-            }
+            Self::TooMany { .. }
+            | Self::TooManyPasswords { .. }
+            | Self::TooFast { .. }
+            | Self::Overloaded => ErrorCode::TooMany,
             Self::OwnerIsFixed
             | Self::AmbiguousRef { .. }
             | Self::WrongMethod
@@ -348,7 +381,11 @@ impl HubError {
             | Self::Database(DatabaseError::Text(_))
             | Self::Slow => ErrorCode::Invalid,
             Self::OverQuota { .. } => ErrorCode::NoSpace,
-            Self::TooLarge { .. } | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
+            Self::TooLarge { .. }
+            | Self::LongPage
+            | Self::Beyond(_)
+            | Self::Database(DatabaseError::Beyond(_))
+            | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
             Self::Pack(PackError::NoBase { .. }) => ErrorCode::Incomplete,
             Self::Pack(_) | Self::Node { .. } | Self::WrongKind { .. } => ErrorCode::Corrupt,
             Self::Chain(error) => error.code(),
@@ -379,6 +416,7 @@ impl HubError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooMany { .. } => Some(Duration::from_secs(600)),
+            Self::Overloaded => Some(Duration::from_secs(5)),
             Self::TooManyPasswords { retry_after } | Self::TooFast { retry_after } => {
                 Some(*retry_after)
             }
@@ -390,16 +428,26 @@ impl HubError {
         let hint = match self {
             Self::LoginNeeded => "send a user name and an API key or a password",
             Self::LoginWrong => {
-                "make a new key in the hub's settings, or ask its administrator: `dothub user key NAME`"
+                "the key may have ended: log in again with `dm login`, make a new one in the hub's settings, or ask \
+                 its administrator: `dothub user key NAME`"
             }
             Self::NoSuchDot { .. } => "check the name, or ask its owner for access",
             Self::NothingCommitted { .. } => {
                 "commit to it and push: `dm commit -m MESSAGE`, then `dm push`"
             }
+            Self::WithoutData { .. } => {
+                "push its branch from a machine that has the data: `dm push` sends what is not here"
+            }
             Self::ReadOnly { .. } => "ask its owner for write access",
             Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
+            Self::NoForks { .. } => "ask its owner, who sets that",
             Self::DotExists { .. } => "choose another name, or rename that one first",
             Self::NameTaken { .. } => "choose another name",
+            Self::AnotherDot { now: Some(_), .. } => "call it by its present name",
+            Self::AnotherDot { now: None, .. } => {
+                "ask who owned it; to use this dot all the same, do not name the other's identity"
+            }
+            Self::Unrelated { .. } => "push to a name that no dot has had, or to its present one",
             Self::OverQuota { is_own: true, .. } => {
                 "delete dots that nobody needs, whose bytes count until they are gone for good, seven days later, and \
                  collected, or ask the hub's administrator for more; then try again: what a push has sent is kept"
@@ -409,6 +457,9 @@ impl HubError {
                     "ask {} to make room; then push again: what was sent is kept",
                     usage.owner
                 ));
+            }
+            Self::Beyond(Beyond(limit)) | Self::Database(DatabaseError::Beyond(Beyond(limit))) => {
+                limit.next
             }
             Self::WebhookOff => "switch it on first",
             Self::NoteOfOther => "who maintains the dot can delete it",
@@ -427,7 +478,11 @@ impl HubError {
             Self::NoSuchUser { .. } => {
                 "the hub's administrator makes accounts: `dothub user add NAME`"
             }
-            Self::NoSuchUpload | Self::Incomplete { .. } | Self::Busy { .. } => PUSH_AGAIN,
+            Self::NoSuchUpload
+            | Self::Incomplete { .. }
+            | Self::Busy { .. }
+            | Self::MadeMeanwhile { .. } => PUSH_AGAIN,
+            Self::Database(DatabaseError::Gone(_)) => "look where it is now, then try again",
             Self::SignUpClosed => "ask its administrator for an account",
             Self::NotInvited => "ask an administrator of this hub for one",
             Self::LinkUsed => "ask an administrator of this hub for another one",
@@ -435,6 +490,8 @@ impl HubError {
             Self::TooManyPasswords { .. } => {
                 "wait a quarter of an hour, or log in by an API key, which is never refused for this"
             }
+            Self::LongPage => "use the API, which sends it in parts",
+            Self::Overloaded => "wait a moment, then ask again",
             Self::TooFast { .. } => "wait a moment, then go on more slowly",
             Self::NoSuchLogin => "begin anew with `dm login`",
             Self::NoBase { .. } | Self::Pack(PackError::NoBase { .. }) => {
@@ -506,7 +563,8 @@ impl IntoResponse for HubError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         if status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static("Basic realm=\"dothub\", charset=\"UTF-8\"");
+            // Not Basic, which is taken as well: a browser would ask for it, keep it, and add it to whatever it sends here.
+            let scheme = HeaderValue::from_static("Bearer realm=\"dothub\"");
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);

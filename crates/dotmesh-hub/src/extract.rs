@@ -1,7 +1,9 @@
 //! From a request's path and body to values: every parser answers with an error, never a panic.
 
+mod json;
 mod paging;
 
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,16 +21,17 @@ use futures::StreamExt as _;
 
 use crate::database::ids::{DeliveryId, DotId, NoteId, WebhookId};
 use crate::error::HubError;
+use crate::intake::Interrupted;
+use crate::limits::Pace;
+use crate::rate_limit::Subject;
 use crate::settings::Settings;
 use crate::state::Hub;
 
+pub use json::{parse_json, parse_open_json};
 pub use paging::{Page, Paging};
 
-/// How long a client may be silent while it sends a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long all of a body may take: who sends slowly takes the place of others.
-const BODY_DEADLINE: Duration = Duration::from_secs(15 * 60);
+/// How long all of a body may take, however fast it is.
+const BODY_DEADLINE: Duration = Pace::DEFAULT.body;
 
 /// The dot in a path: `{namespace}/{dot}`.
 #[derive(Debug, Clone)]
@@ -236,6 +239,9 @@ impl FromRequestParts<Hub> for ClientAddress {
 }
 
 impl ClientAddress {
+    /// Where nobody knows.
+    pub const UNKNOWN: Self = Self(None);
+
     /// The connection's, or what the hub's own proxies say: each adds whom it got the request from, so the last one
     /// that is none of them is the client. What stands before it the client could have made up.
     pub fn of(parts: &Parts, settings: &Settings) -> Self {
@@ -255,15 +261,25 @@ impl ClientAddress {
         Self(address)
     }
 
-    /// What belongs to one user: the address, of version 6 the network that it is in.
+    /// Whose share it takes where nobody is logged in.
+    pub fn subject(&self) -> Subject {
+        Subject::Network(self.network())
+    }
+
+    /// What belongs to one user, as [`network`] says.
     pub fn network(&self) -> String {
-        match self.0 {
-            Some(IpAddr::V6(address)) => {
-                let [a, b, c, d, ..] = address.segments();
-                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-            }
-            _ => self.to_string(),
+        self.0.map_or_else(|| self.to_string(), network)
+    }
+}
+
+/// What belongs to one user: the address, of version 6 the network that it is in.
+pub fn network(address: IpAddr) -> String {
+    match address {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
+        IpAddr::V4(address) => address.to_string(),
     }
 }
 
@@ -291,12 +307,8 @@ async fn read_parts(body: Body, limit: usize, what: &'static str) -> Result<Byte
     // What is not sent is not touched, and takes no memory.
     let mut read = BytesMut::with_capacity(announced);
     let mut excess = 0;
-    while let Some(part) = tokio::time::timeout(BODY_TIMEOUT, stream.next())
-        .await
-        .map_err(|_| HubError::Slow)?
-    {
-        let part =
-            part.map_err(|_| HubError::malformed("the request's body was cut or is malformed"))?;
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(|error| interrupted(&error))?;
         if excess == 0 && read.len() + part.len() <= limit {
             read.extend_from_slice(&part);
             continue;
@@ -315,16 +327,24 @@ async fn read_parts(body: Body, limit: usize, what: &'static str) -> Result<Byte
     }
 }
 
+/// Why a body ended before its end.
+fn interrupted(error: &axum::Error) -> HubError {
+    // Each layer of bodies has put it into an error of its own.
+    let mut source: Option<&dyn Error> = Some(error);
+    while let Some(error) = source {
+        match error.downcast_ref() {
+            Some(Interrupted::Slow) => return HubError::Slow,
+            Some(Interrupted::NoRoom) => return HubError::Overloaded,
+            None => source = error.source(),
+        }
+    }
+    HubError::malformed("the request's body was cut or is malformed")
+}
+
 /// Reads a list of hashes.
 pub async fn read_hashes(body: Body) -> Result<Vec<ObjectHash>, HubError> {
     const LIMIT: usize = MAX_HASHES * ObjectHash::LENGTH;
     let bytes = read_body(body, LIMIT, "bytes of hashes in one request").await?;
     hub_client::split(&bytes)
         .ok_or_else(|| HubError::malformed("a list of hashes has 32 bytes for each"))
-}
-
-/// Reads JSON.
-pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, HubError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| HubError::malformed(format!("the request's JSON is wrong: {error}")))
 }

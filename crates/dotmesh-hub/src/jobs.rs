@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::database::DatabaseError;
+use crate::database::access_log::MOST_ROWS;
 use crate::operations::collect_garbage::{self, CollectError, Collected};
 use crate::operations::delete_dot::GRACE;
 use crate::state::Hub;
@@ -52,6 +53,7 @@ async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
     database.expire_sessions(now).await?;
     database.expire_links(now).await?;
     database.expire_deliveries(now - DELIVERY_LIFETIME).await?;
+    database.expire_accesses(now, MOST_ROWS).await?;
     let dots = database.purge_dots(now - GRACE).await?;
     let uploads = database.expire_uploads(now - UPLOAD_LIFETIME).await?;
     if dots + uploads > 0 {

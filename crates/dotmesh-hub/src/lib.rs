@@ -4,6 +4,7 @@
 //! what, `database/` has all SQL, and objects are reached through `dotmesh_store::PackStore` alone.
 
 pub mod access;
+pub mod audit;
 pub mod auth;
 pub mod background;
 pub mod backup;
@@ -12,13 +13,18 @@ pub mod clock;
 pub mod credentials;
 pub mod data_dir;
 pub mod database;
+pub mod descriptors;
 pub mod error;
 pub mod extract;
+pub mod gate;
+pub mod intake;
 pub mod jobs;
+pub mod limits;
 pub mod live;
 pub mod metrics;
 pub mod openapi;
 pub mod operations;
+pub mod pacer;
 pub mod pages;
 pub mod quota;
 pub mod rate_limit;
@@ -29,6 +35,7 @@ pub mod settings;
 pub mod state;
 pub mod store_url;
 pub mod tls;
+pub mod turns;
 pub mod web;
 pub mod webhooks;
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::database::ids::DotId;
 use crate::database::{Database, DatabaseError};
-
-/// Pages that listen at once; more are not told.
-const MAX_LISTENERS: usize = 512;
+use crate::limits::LISTENERS;
+use crate::rate_limit::Subject;
+use crate::turns::{Turn, Turns};
 
 /// Events that a slow listener may be behind; then it looks for itself.
 const BACKLOG: usize = 256;
@@ -22,7 +22,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Live {
     changes: broadcast::Sender<DotId>,
-    places: Arc<Semaphore>,
+    places: Turns,
     is_polling: Arc<AtomicBool>,
     closing: watch::Sender<bool>,
 }
@@ -32,7 +32,7 @@ pub struct Live {
 pub struct Listener {
     changes: broadcast::Receiver<DotId>,
     closing: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    _place: Turn,
 }
 
 /// What a listener learns.
@@ -48,7 +48,7 @@ impl Default for Live {
     fn default() -> Self {
         Self {
             changes: broadcast::Sender::new(BACKLOG),
-            places: Arc::new(Semaphore::new(MAX_LISTENERS)),
+            places: Turns::of(&LISTENERS),
             is_polling: Arc::default(),
             closing: watch::Sender::new(false),
         }
@@ -56,9 +56,13 @@ impl Default for Live {
 }
 
 impl Live {
-    /// Begins to listen; `None` when too many do.
-    pub async fn listen(&self, database: &Database) -> Result<Option<Listener>, DatabaseError> {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
+    /// Begins to listen; `None` when too many do, or one too often.
+    pub async fn listen(
+        &self,
+        database: &Database,
+        subject: &Subject,
+    ) -> Result<Option<Listener>, DatabaseError> {
+        let Some(place) = self.places.try_take(subject, 1) else {
             return Ok(None);
         };
         let listener = Listener {

@@ -19,6 +19,7 @@ pub struct Metrics {
     pushes: AtomicU64,
     failed_logins: AtomicU64,
     collected_bytes: AtomicU64,
+    refused_connections: AtomicU64,
 }
 
 /// Requests that are counted together. There are as many as routes, methods and statuses.
@@ -46,6 +47,8 @@ pub struct Measured {
     pub dots: u64,
     /// How many bytes of packs.
     pub stored_bytes: u64,
+    /// How many connections are open.
+    pub connections: usize,
     /// How long the database took to answer.
     pub database: Duration,
     /// How long the store took; `None` when it did not answer.
@@ -85,6 +88,11 @@ impl Metrics {
         self.failed_logins.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a connection that was closed because there were too many.
+    pub fn connection_refused(&self) {
+        self.refused_connections.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// All of it as text.
     pub fn render(&self, measured: &Measured) -> String {
         let mut out = String::new();
@@ -93,14 +101,16 @@ impl Metrics {
             users,
             dots,
             stored_bytes,
+            connections,
             database,
             store,
         } = measured;
+        let refused = self.refused_connections.load(Ordering::Relaxed);
         let store = store.map_or(f64::NAN, |took| took.as_secs_f64());
         let pushes = self.pushes.load(Ordering::Relaxed);
         let failed = self.failed_logins.load(Ordering::Relaxed);
         let collected = self.collected_bytes.load(Ordering::Relaxed);
-        let lines: [(&str, &str, &str, &dyn std::fmt::Display); 8] = [
+        let lines: [(&str, &str, &str, &dyn std::fmt::Display); 10] = [
             (
                 "dothub_pushes_total",
                 "counter",
@@ -118,6 +128,18 @@ impl Metrics {
                 "counter",
                 "Bytes of packs that this process removed as garbage.",
                 &collected,
+            ),
+            (
+                "dothub_connections",
+                "gauge",
+                "Connections to this process.",
+                connections,
+            ),
+            (
+                "dothub_refused_connections_total",
+                "counter",
+                "Connections that this process closed because there were too many.",
+                &refused,
             ),
             ("dothub_users", "gauge", "Accounts.", users),
             ("dothub_dots", "gauge", "Dots.", dots),
@@ -205,6 +227,7 @@ mod tests {
             users: 1,
             dots: 2,
             stored_bytes: 3,
+            connections: 4,
             database: Duration::from_millis(1),
             store: None,
         });
@@ -219,6 +242,7 @@ mod tests {
                 .to_owned(),
             "dothub_pushes_total 1".to_owned(),
             "dothub_stored_bytes 3".to_owned(),
+            "dothub_connections 4".to_owned(),
             "dothub_store_seconds NaN".to_owned(),
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");

@@ -27,6 +27,7 @@ pub mod rename_dot;
 pub mod resolve;
 pub mod resolve_ref;
 pub mod restore_dot;
+pub mod room_for_text;
 pub mod search;
 pub mod sending;
 pub mod serve_objects;

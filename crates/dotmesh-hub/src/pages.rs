@@ -3,6 +3,7 @@
 pub mod account;
 pub mod activity;
 pub mod admin;
+pub mod admin_access;
 pub mod admin_events;
 pub mod api;
 pub mod archive;

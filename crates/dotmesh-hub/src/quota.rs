@@ -89,7 +89,7 @@ pub fn parse_size(text: &str) -> Result<u64, NotASize> {
 pub struct Usage {
     /// Whose namespace.
     pub owner: UserName,
-    /// Bytes of its packs.
+    /// Bytes of its packs and texts.
     pub used: u64,
     /// How many it may have, where there is a limit.
     pub limit: Option<u64>,

@@ -12,13 +12,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::HubError;
+use crate::intake;
 use crate::openapi;
 use crate::pages;
 use crate::routes::{
     begin_login, begin_upload, branch, commits, delete_dot, document, dot, dots, finish_upload,
     fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers,
     protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user,
-    users, version, webhook, webhook_deliveries, webhook_secret, webhooks,
+    users, version, webhook, webhook_deliveries, webhook_secret, webhooks, without_data,
 };
 use crate::state::Hub;
 use crate::web;
@@ -90,6 +91,7 @@ fn api() -> OpenApiRouter<Hub> {
         .routes(routes!(webhook_deliveries::ping))
         .routes(routes!(webhook_deliveries::redeliver))
         .routes(routes!(commits::get))
+        .routes(routes!(without_data::get))
         .routes(routes!(reference::get))
         .routes(routes!(objects::post))
         .routes(routes!(begin_upload::post))
@@ -139,6 +141,7 @@ fn pages() -> Routes {
         .route("/-/admin/resets", post(pages::admin::reset))
         .route("/-/admin/quotas", post(pages::admin::set_quota))
         .route("/-/admin/events", get(pages::admin_events::get))
+        .route("/-/admin/access", get(pages::admin_access::get))
         .route("/-/offers", get(pages::offers::get))
         .route("/-/offers/take", post(pages::offers::take))
         .route("/-/offers/decline", post(pages::offers::decline))
@@ -166,7 +169,10 @@ fn pages() -> Routes {
             "/{namespace}/{dot}/compare/{range}",
             get(pages::compare::get),
         )
-        .route("/{namespace}/{dot}/branches", post(pages::branches::post))
+        .route(
+            "/{namespace}/{dot}/branches",
+            get(pages::branches::get).post(pages::branches::post),
+        )
         .route(
             "/{namespace}/{dot}/branches/delete",
             post(pages::branches::delete),
@@ -189,6 +195,10 @@ fn pages() -> Routes {
         .route(
             "/{namespace}/{dot}/settings/visibility",
             post(pages::settings::visibility),
+        )
+        .route(
+            "/{namespace}/{dot}/settings/forks",
+            post(pages::settings::forks),
         )
         .route(
             "/{namespace}/{dot}/settings/grant",
@@ -250,7 +260,10 @@ fn pages() -> Routes {
             "/{namespace}/{dot}/settings/webhooks/{webhook}/delete",
             post(pages::webhook::delete),
         )
-        .route("/{namespace}/{dot}/tags", post(pages::tags::post))
+        .route(
+            "/{namespace}/{dot}/tags",
+            get(pages::tags::get).post(pages::tags::post),
+        )
         .route("/{namespace}/{dot}/tags/delete", post(pages::tags::delete))
         .route("/{namespace}/{dot}/tree", get(pages::tree::get_default))
         .route("/{namespace}/{dot}/tree/{reference}", get(pages::tree::get))
@@ -282,8 +295,10 @@ fn service() -> Routes {
 
 /// The hub as a service.
 pub fn router(hub: Hub) -> Router {
+    let in_turn = middleware::from_fn_with_state(hub.clone(), intake::in_turn);
     let pages = pages()
         .router
+        .layer(in_turn.clone())
         .merge(service().router)
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)
@@ -296,7 +311,8 @@ pub fn router(hub: Hub) -> Router {
     let api = api
         .fallback(async || HubError::NoSuchAddress)
         .method_not_allowed_fallback(async || HubError::WrongMethod)
-        .layer(middleware::from_fn(web::etag::add));
+        .layer(middleware::from_fn(web::etag::add))
+        .layer(in_turn);
 
     Router::new()
         .nest(API, api)
@@ -307,6 +323,7 @@ pub fn router(hub: Hub) -> Router {
             web::headers::add,
         ))
         .layer(middleware::from_fn_with_state(hub.clone(), log))
+        .layer(middleware::from_fn_with_state(hub.clone(), intake::admit))
         .with_state(hub)
 }
 

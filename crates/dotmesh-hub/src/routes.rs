@@ -36,6 +36,7 @@ pub mod webhook;
 pub mod webhook_deliveries;
 pub mod webhook_secret;
 pub mod webhooks;
+pub mod without_data;
 
 use crate::access::Action;
 use crate::auth::{Caller, OpenDot};

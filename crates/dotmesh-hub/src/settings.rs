@@ -3,7 +3,13 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use jiff::SignedDuration;
 use url::Url;
+
+use crate::limits::Pace;
+
+/// How many days a key works that `dm login` gets, unless told.
+pub const LOGIN_KEY_DAYS: u32 = 90;
 
 /// Who can make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -33,8 +39,12 @@ pub struct Settings {
     pub rate_limit: Option<NonZeroU32>,
     /// Bytes that a namespace may have where nothing else is set for its owner; `None` for any number.
     pub quota: Option<u64>,
+    /// How long a key works that `dm login` gets; `None` for as long as it is not revoked.
+    pub login_key_lifetime: Option<SignedDuration>,
     /// Whether webhooks may lead to addresses that are not public.
     pub webhooks_to_private: bool,
+    /// How slow clients may be.
+    pub pace: Pace,
 }
 
 /// Addresses that begin alike: `10.0.0.0/8`, or one address.
@@ -95,12 +105,19 @@ impl Default for Settings {
             open_metrics: false,
             rate_limit: None,
             quota: None,
+            login_key_lifetime: Some(SignedDuration::from_hours(24 * LOGIN_KEY_DAYS as i64)),
             webhooks_to_private: false,
+            pace: Pace::DEFAULT,
         }
     }
 }
 
 impl Settings {
+    /// How many days a key works that `dm login` gets.
+    pub fn login_key_days(&self) -> Option<i64> {
+        self.login_key_lifetime.map(|lasts| lasts.as_hours() / 24)
+    }
+
     /// Whether users reach it over TLS.
     pub fn is_secure(&self) -> bool {
         self.tls || self.url.as_ref().is_some_and(|url| url.scheme() == "https")

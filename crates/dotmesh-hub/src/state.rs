@@ -7,36 +7,22 @@ use std::time::Instant;
 use dotmesh_store::PackStore;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::audit::Written;
 use crate::background::Background;
 use crate::credentials::HashedPassword;
 use crate::database::Database;
 use crate::database::ids::UploadId;
+use crate::gate::Gate;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimit;
 use crate::routes::health::Readiness;
 use crate::settings::Settings;
-
-/// Passwords hashed at once: each takes a core and 19 MiB.
-const PASSWORD_CHECKS: usize = 2;
-
-/// Bytes of packs in memory at once, on their way in.
-pub(crate) const PACKS_IN_LENGTH: usize = 64 << 20;
-
-/// Packs with deltas that are resolved at once: each takes some packs' memory more.
-const RESOLVING: usize = 2;
-
-/// Packs on their way out at once, of each a few parts in memory. Pushes cannot hold up clones, nor these those.
-const PACKS_OUT: usize = 8;
-
-/// Files on their way out at once, of each a megabyte in memory.
-const DOWNLOADS: usize = 64;
+use crate::turns::Turns;
+use crate::{descriptors, limits};
 
 /// Commits whose files are counted at once in the background.
 const COUNTING: usize = 1;
-
-/// Pushes being finished, most of them waiting for the walk of another.
-const FINISHES: usize = 16;
 
 /// The hub. Cheap to clone.
 #[derive(Clone)]
@@ -52,18 +38,49 @@ pub struct Hub {
     /// Notified when webhooks may have something to be told.
     pub outbox: Arc<Notify>,
     pub(crate) background: Background,
-    pub(crate) password_checks: Arc<Semaphore>,
-    pub(crate) packs_in: Arc<Semaphore>,
-    pub(crate) resolving: Arc<Semaphore>,
-    pub(crate) packs_out: Arc<Semaphore>,
-    pub(crate) downloads: Arc<Semaphore>,
+    /// Where work of requests that costs CPU gets its turn.
+    pub gate: Gate,
+    /// What is shared: see `limits.rs`.
+    pub(crate) turns: Arc<AllTurns>,
     pub(crate) counting: Arc<Semaphore>,
-    pub(crate) finishes: Arc<Semaphore>,
     pub(crate) nobody: Arc<HashedPassword>,
+    /// What was written into the access log today.
+    pub(crate) written: Arc<Written>,
     pub(crate) rate_limit: Option<Arc<RateLimit>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<tokio::sync::Mutex<Option<(Instant, Readiness)>>>,
     finishing: Arc<Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>>,
+}
+
+/// The turns of everything that is shared.
+pub(crate) struct AllTurns {
+    pub(crate) connections: Turns,
+    pub(crate) requests: Turns,
+    pub(crate) memory: Turns,
+    pub(crate) pages: Turns,
+    pub(crate) packs_in: Turns,
+    pub(crate) resolving: Turns,
+    pub(crate) finishes: Turns,
+    pub(crate) packs_out: Turns,
+    pub(crate) downloads: Turns,
+    pub(crate) passwords: Turns,
+}
+
+impl Default for AllTurns {
+    fn default() -> Self {
+        Self {
+            connections: Turns::with(&limits::CONNECTIONS, descriptors::connections()),
+            requests: Turns::of(&limits::REQUESTS),
+            memory: Turns::of(&limits::MEMORY),
+            pages: Turns::of(&limits::PAGES),
+            packs_in: Turns::of(&limits::PACKS_IN),
+            resolving: Turns::of(&limits::RESOLVING),
+            finishes: Turns::of(&limits::FINISHES),
+            packs_out: Turns::of(&limits::PACKS_OUT),
+            downloads: Turns::of(&limits::DOWNLOADS),
+            passwords: Turns::of(&limits::PASSWORDS),
+        }
+    }
 }
 
 impl Hub {
@@ -78,18 +95,20 @@ impl Hub {
             live: Live::default(),
             outbox: Arc::default(),
             background: Background::default(),
-            password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
-            packs_in: Arc::new(Semaphore::new(PACKS_IN_LENGTH)),
-            resolving: Arc::new(Semaphore::new(RESOLVING)),
-            packs_out: Arc::new(Semaphore::new(PACKS_OUT)),
-            downloads: Arc::new(Semaphore::new(DOWNLOADS)),
+            gate: Gate::default(),
+            turns: Arc::default(),
             counting: Arc::new(Semaphore::new(COUNTING)),
-            finishes: Arc::new(Semaphore::new(FINISHES)),
             nobody: Arc::new(HashedPassword::nobody()),
+            written: Arc::default(),
             metrics: Arc::default(),
             readiness: Arc::default(),
             finishing: Arc::default(),
         }
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.turns.connections.used()
     }
 
     /// The lock of one upload's finishing: a repeated request waits for the first one's outcome instead of

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::CommitId;
 use crate::names::InvalidName;
 
 /// The longest name of a branch, in bytes.
@@ -68,6 +69,9 @@ pub enum BranchFlaw {
     /// `HEAD`, for a new branch.
     #[error("HEAD stands for the commit that is checked out")]
     Head,
+    /// 32 hex digits, for a new branch or tag.
+    #[error("32 hex digits stand for the commit with that id")]
+    CommitId,
 }
 
 /// What is wrong with a spelling.
@@ -127,7 +131,17 @@ impl BranchName {
         if self.0 == "HEAD" {
             return Err(invalid(&self.0, BranchFlaw::Head));
         }
-        Ok(())
+        self.check_no_id()
+    }
+
+    /// Refuses what reads as the full id of a commit: a permalink must not seem to lead to a branch.
+    ///
+    /// The beginning of an id may be a name, as in git. The name wins then, so only full ids are safe to pass on.
+    pub fn check_no_id(&self) -> Result<(), InvalidName> {
+        match CommitId::from_any_case(&self.0) {
+            Some(_) => Err(invalid(&self.0, BranchFlaw::CommitId)),
+            None => Ok(()),
+        }
     }
 }
 

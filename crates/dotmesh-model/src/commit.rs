@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::CommitId;
-use crate::names::BranchName;
+use crate::names::{BranchName, DotName};
 
 /// The version of the record's format that this code writes.
 pub const RECORD_VERSION: u32 = 1;
@@ -26,6 +26,9 @@ pub struct CommitRecord {
     pub parent: CommitId,
     /// The branch it was made on.
     pub branch: BranchName,
+    /// The dot's name on the node where it was made, which the volumes of its app have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dot: Option<DotName>,
     /// Who made it.
     pub author: String,
     /// When it was made.
@@ -101,6 +104,9 @@ pub struct CodeVersion {
     pub commit: String,
     /// Whether there were changes that no commit held.
     pub dirty: bool,
+    /// The work tree's top folder, on the machine where the commit was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_tree: Option<String>,
 }
 
 /// Why bytes are not a commit record.

@@ -92,10 +92,19 @@ id_type!(
     /// The BLAKE3 digest of a content-addressed object: a chunk, a tree node or a commit.
     ObjectHash, 32, "an object hash of 64 lowercase hex digits"
 );
+id_type!(
+    /// The identity of a dot on a hub: 128 random bits, made with the dot, which a rename or another owner does not change.
+    DotIdentity, 16, "a dot's identity of 32 lowercase hex digits"
+);
 
 impl CommitId {
     /// The empty commit that the history of every dot starts from. It has no record and no data.
     pub const ROOT: Self = Self([0; 16]);
+
+    /// Reads a full id that a person wrote, in whatever case.
+    pub fn from_any_case(text: &str) -> Option<Self> {
+        text.to_ascii_lowercase().parse().ok()
+    }
 
     /// The first ten digits, for people.
     pub fn short(&self) -> String {

@@ -7,6 +7,9 @@ pub mod branches;
 pub mod commit;
 pub mod history;
 pub mod ids;
+pub mod launch;
+pub mod left_out;
+pub mod limits;
 pub mod names;
 #[cfg(feature = "openapi")]
 mod openapi;
@@ -16,7 +19,9 @@ pub mod volume;
 
 pub use commit::{CodeVersion, CommitRecord, ImageUse, InvalidRecord};
 pub use history::{History, Relation};
-pub use ids::{CommitId, ObjectHash};
+pub use ids::{CommitId, DotIdentity, ObjectHash};
+pub use launch::Launch;
+pub use left_out::{LeftOut, LeftOutItem};
 pub use names::{BranchName, DotName, InvalidName, Namespace, SubdotName, UserName};
 pub use revision::Revision;
 pub use volume::VolumeName;

@@ -6,7 +6,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::ids::{CommitId, ObjectHash};
+use crate::ids::{CommitId, DotIdentity, ObjectHash};
 use crate::names::{BranchName, DotName, UserName};
 
 macro_rules! text_schema {
@@ -37,6 +37,13 @@ text_schema!(
     "The id of a commit: 128 random bits.",
     "^[0-9a-f]{32}$",
     "0123abcd0123abcd0123abcd0123abcd"
+);
+text_schema!(
+    DotIdentity,
+    "The identity of a dot: 128 random bits. A rename or another owner does not change it; a fork, or a dot that is made \
+     anew under the name of a deleted one, has another.",
+    "^[0-9a-f]{32}$",
+    "4567cdef4567cdef4567cdef4567cdef"
 );
 text_schema!(
     ObjectHash,

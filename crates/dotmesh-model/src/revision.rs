@@ -83,15 +83,19 @@ impl std::fmt::Display for Revision {
 }
 
 impl Revision {
-    /// Finds the commit. A branch wins over an id prefix; `head` is what `HEAD` stands for.
+    /// Finds the commit. A full id wins over a branch, and a branch over the beginning of an id; `head` is what `HEAD`
+    /// stands for.
     pub fn resolve(
         &self,
         head: CommitId,
         branches: &BTreeMap<BranchName, CommitId>,
         history: &History,
     ) -> Result<CommitId, RevisionError> {
+        let id = CommitId::from_any_case(&self.base).filter(|id| history.contains(*id));
         let base = if self.base == "HEAD" {
             head
+        } else if let Some(id) = id {
+            id
         } else if let Some(head) = self
             .base
             .parse()
@@ -116,13 +120,6 @@ impl Revision {
         let prefix = self.base.to_ascii_lowercase();
         if prefix.len() < MIN_PREFIX || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(unknown());
-        }
-        if let Ok(id) = prefix.parse::<CommitId>() {
-            return if history.contains(id) {
-                Ok(id)
-            } else {
-                Err(unknown())
-            };
         }
         let mut matching = history
             .ids()

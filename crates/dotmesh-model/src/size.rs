@@ -1,15 +1,21 @@
 //! Sizes in bytes as people write and read them.
 
-/// `1.50 MiB`; a dash for nothing.
+/// `1.50 MiB`, in powers of 1024; a dash for nothing.
 pub fn format_size(bytes: u64) -> String {
-    const KIB: f64 = 1024.0;
-    let n = bytes as f64;
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     match bytes {
-        0 => "-".to_owned(),
-        1..0x10_0000 => format!("{:.2} kiB", n / KIB),
-        0x10_0000..0x4000_0000 => format!("{:.2} MiB", n / KIB / KIB),
-        _ => format!("{:.2} GiB", n / KIB / KIB / KIB),
+        0 => return "-".to_owned(),
+        1..1024 => return format!("{bytes} B"),
+        _ => {}
     }
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    // What would be shown as 1024.00 is of the next unit.
+    while size >= 1023.995 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.2} {}", UNITS[unit])
 }
 
 /// Reads `512`, `64K`, `100M`, `10G`, `1T`, with `iB` or `B` after the letter if liked; powers of 1024.

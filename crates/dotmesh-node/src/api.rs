@@ -1,5 +1,7 @@
 //! The local API: what `dm` calls over the node's unix socket. Each route is one operation.
 
+use std::path::PathBuf;
+
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -7,12 +9,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dotmesh_api::node::{
-    Checkout, Committed, CreateCommit, CreateDot, Current, DotDetail, DotSummary, Fetch, Log,
-    MountVolume, MountedVolume, NodeVersion, Reset, SwitchProgress, Transfer, UnmountVolume,
+    BranchRemoved, Checkout, Committed, ComposeDots, CreateCommit, CreateDot, Current,
+    DeleteBranch, Diff, DotDetail, DotStatus, DotSummary, Fetch, Log, Lookalike, MountVolume,
+    MountedVolume, NodeVersion, Reset, Source, SwitchProgress, Transfer, UnmountVolume,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
 use dotmesh_model::DotName;
+use dotmesh_pool::PoolError;
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -21,7 +25,8 @@ use crate::events;
 use crate::node::Node;
 use crate::operations::transfer::Work;
 use crate::operations::{
-    checkout, commit, create_dot, delete_dot, list, log, mount, reset, show, to_the_end, transfer,
+    checkout, commit, compose_dots, create_dot, delete_branch, delete_dot, diff, list, log,
+    lookalikes, mount, reset, show, status, to_the_end, transfer, upstream,
 };
 
 /// All routes.
@@ -29,6 +34,8 @@ pub(crate) fn router(node: Node) -> Router {
     Router::new()
         .route("/v1/version", get(get_version))
         .route("/v1/problems", get(get_problems))
+        .route("/v1/lookalikes", get(get_lookalikes))
+        .route("/v1/compose", get(get_compose))
         .route("/v1/dots", get(get_dots).post(post_dots))
         .route(
             "/v1/dots/{namespace}/{dot}",
@@ -38,6 +45,12 @@ pub(crate) fn router(node: Node) -> Router {
             "/v1/dots/{namespace}/{dot}/commits",
             get(get_commits).post(post_commits),
         )
+        .route(
+            "/v1/dots/{namespace}/{dot}/branches/delete",
+            post(post_branches_delete),
+        )
+        .route("/v1/dots/{namespace}/{dot}/status", get(get_status))
+        .route("/v1/dots/{namespace}/{dot}/diff", get(get_diff))
         .route("/v1/dots/{namespace}/{dot}/current", get(get_current))
         .route("/v1/dots/{namespace}/{dot}/checkout", post(post_checkout))
         .route("/v1/dots/{namespace}/{dot}/reset", post(post_reset))
@@ -45,6 +58,7 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/dots/{namespace}/{dot}/pull", post(post_pull))
         .route("/v1/dots/{namespace}/{dot}/clone", post(post_clone))
         .route("/v1/dots/{namespace}/{dot}/fetch", post(post_fetch))
+        .route("/v1/dots/{namespace}/{dot}/forget", post(post_forget))
         .route("/v1/mounts", post(post_mounts))
         .route("/v1/unmounts", post(post_unmounts))
         .fallback(async || {
@@ -56,6 +70,15 @@ pub(crate) fn router(node: Node) -> Router {
 }
 
 /// A failure on its way to `dm`.
+/// What `dm` is answered while the pool is mounted again.
+pub(crate) fn without_pool(path: PathBuf) -> Router {
+    let refused = move || {
+        let path = path.clone();
+        async { ApiError::from(NodeError::Pool(PoolError::ReadOnly { path })) }
+    };
+    Router::new().fallback(refused)
+}
+
 struct ApiError(ErrorBody);
 
 impl From<NodeError> for ApiError {
@@ -86,10 +109,12 @@ async fn get_version(State(node): State<Node>) -> Json<NodeVersion> {
         node: node.pool.node().to_owned(),
         driver: node.config.driver(),
         pid: std::process::id(),
+        root: Some(node.config.root.clone()),
+        network: Some(node.network.known().to_vec()),
     })
 }
 
-/// What the daemon could not do by itself: what it can't delete yet, and dots that it can't read.
+/// What the daemon could not do by itself: write to the pool, delete something, or read a dot.
 async fn get_problems(State(node): State<Node>) -> Json<Vec<String>> {
     let leftovers = node.leftovers.list().into_iter().map(|leftover| {
         let path = leftover.path.display();
@@ -104,7 +129,26 @@ async fn get_problems(State(node): State<Node>) -> Json<Vec<String>> {
             dot.name, dot.problem
         )
     });
-    Json(leftovers.chain(damaged).collect())
+    let pool = node.leftovers.pool().into_iter();
+    Json(pool.chain(leftovers).chain(damaged).collect())
+}
+
+async fn get_lookalikes(State(node): State<Node>) -> Answer<Vec<Lookalike>> {
+    Ok(Json(lookalikes::lookalikes(&node).await?))
+}
+
+#[derive(Deserialize)]
+struct ComposeQuery {
+    folder: PathBuf,
+}
+
+async fn get_compose(
+    State(node): State<Node>,
+    Query(query): Query<ComposeQuery>,
+) -> Answer<ComposeDots> {
+    Ok(Json(
+        compose_dots::compose_dots(&node, &query.folder).await?,
+    ))
 }
 
 async fn get_dots(State(node): State<Node>) -> Answer<Vec<DotSummary>> {
@@ -158,6 +202,33 @@ async fn post_commits(
     ))
 }
 
+async fn post_branches_delete(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<DeleteBranch>,
+) -> Answer<BranchRemoved> {
+    let name = dot(path)?;
+    let DeleteBranch { branch, force } = body;
+    let delete = async move { delete_branch::delete_branch(&node, &name, &branch, force).await };
+    let head = to_the_end(delete).await?;
+    Ok(Json(BranchRemoved { head }))
+}
+
+async fn get_status(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+) -> Answer<DotStatus> {
+    Ok(Json(status::status(&node, &dot(path)?).await?))
+}
+
+async fn get_diff(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Query(request): Query<diff::Request>,
+) -> Answer<Diff> {
+    Ok(Json(diff::diff(&node, &dot(path)?, request).await?))
+}
+
 async fn get_current(
     State(node): State<Node>,
     Path(path): Path<(String, String)>,
@@ -188,6 +259,15 @@ async fn post_reset(
     let (tell, told) = watch::channel(SwitchProgress::default());
     let work = async move { reset::reset(&node, &name, body, tell).await };
     Ok(events::of_switch(work, told).await?)
+}
+
+async fn post_forget(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(there): Json<Source>,
+) -> Result<StatusCode, ApiError> {
+    upstream::forget(&node, &dot(path)?, &there).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn post_push(

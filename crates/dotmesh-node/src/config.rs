@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use dotmesh_api::network::{Network, NetworkOptions};
 use dotmesh_model::size::parse_size;
 
 /// The Dotmesh daemon: keeps the state of this machine's apps as dots.
@@ -42,11 +43,11 @@ pub struct Config {
     #[arg(long, value_name = "PATH")]
     pub pool: Option<PathBuf>,
 
-    /// How large the pool's file is made at first. It takes space only as it fills.
-    #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = parse_size)]
-    pub pool_size: u64,
+    /// Earlier versions made the pool's file this large at first. Now it is always as large as the disk and the limit allow.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, hide = true)]
+    pub pool_size: Option<u64>,
 
-    /// How large the pool's file may grow. Without a limit: as large as the disk allows.
+    /// How large the pool may become. Without a limit: as large as the disk below it allows.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub pool_limit: Option<u64>,
 
@@ -54,15 +55,46 @@ pub struct Config {
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub trash_grace: u64,
 
+    /// The proxy for hubs with https. [default: HTTPS_PROXY, else ALL_PROXY]
+    #[arg(long, value_name = "URL")]
+    pub https_proxy: Option<String>,
+
+    /// The proxy for hubs with http. [default: HTTP_PROXY, else ALL_PROXY]
+    #[arg(long, value_name = "URL")]
+    pub http_proxy: Option<String>,
+
+    /// Hosts, domains and networks that are reached without a proxy, separated by commas. [default: NO_PROXY]
+    #[arg(long, value_name = "LIST")]
+    pub no_proxy: Option<String>,
+
+    /// Trust the certificates in this file (PEM) besides the system's. The variables SSL_CERT_FILE and SSL_CERT_DIR
+    /// replace the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
     /// Rebuild the registry from the pool, then go on as usual.
     #[arg(long)]
     pub rebuild_registry: bool,
+
+    /// Remove the sockets if nobody listens on them, and end: for a service manager, once a daemon was killed.
+    #[arg(long)]
+    pub remove_dead_sockets: bool,
 }
 
 impl Config {
     /// The plugin's socket, unless there shall be none.
     pub fn plugin_socket(&self) -> Option<PathBuf> {
         (self.docker_plugin != "none").then(|| PathBuf::from(&self.docker_plugin))
+    }
+
+    /// How hubs are reached.
+    pub fn network(&self) -> Result<Network, String> {
+        Network::new(&NetworkOptions {
+            https_proxy: self.https_proxy.clone(),
+            http_proxy: self.http_proxy.clone(),
+            no_proxy: self.no_proxy.clone(),
+            ca_file: self.ca_file.clone(),
+        })
     }
 
     /// The folder of the places where volumes are mounted.

@@ -23,7 +23,7 @@ mod processes;
 pub(crate) mod scripted;
 mod unpack;
 
-pub(crate) use bollard_engine::{BollardEngine, proof};
+pub(crate) use bollard_engine::{BollardEngine, connect, proof};
 
 /// Why the Engine did not do what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

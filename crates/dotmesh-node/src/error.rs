@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use dotmesh_api::node::{ContainerProblem, Current};
 use dotmesh_api::{ErrorBody, ErrorCode};
+use dotmesh_model::limits::TooMuchSaid;
 use dotmesh_model::revision::RevisionError;
-use dotmesh_model::{BranchName, CommitId, DotName, InvalidName, VolumeName};
+use dotmesh_model::size::format_size;
+use dotmesh_model::{BranchName, CommitId, DotName, InvalidName, Namespace, VolumeName};
 use dotmesh_pool::PoolError;
 
 use crate::engine::EngineError;
@@ -21,6 +23,12 @@ pub enum NodeError {
     /// A dot of that name is here already.
     #[error("{dot} exists already")]
     DotExists { dot: DotName },
+    /// A new dot would be in a namespace of others.
+    #[error(
+        "there is no dot {dot} here, and new dots are made in namespace {} only, not in {}",
+        Namespace::DEFAULT, dot.namespace
+    )]
+    OtherNamespace { dot: DotName },
     /// No such branch.
     #[error("Branch does not exist: {branch}")]
     NoBranch { branch: BranchName },
@@ -49,6 +57,9 @@ pub enum NodeError {
     /// A commit without words.
     #[error("Please provide a commit message")]
     NoMessage,
+    /// More than a commit may say of itself.
+    #[error("the commit is not made: {0}")]
+    TooMuchSaid(#[from] TooMuchSaid),
     /// What would be replaced has changes that no commit holds.
     #[error("there are {size} of uncommitted changes on branch {branch}")]
     Dirty {
@@ -61,6 +72,18 @@ pub enum NodeError {
     InUse {
         what: String,
         containers: Vec<String>,
+    },
+    /// What is checked out cannot be deleted.
+    #[error("branch {branch} is checked out")]
+    CheckedOut { branch: BranchName },
+    /// Something is on that branch only.
+    #[error("branch {branch} has {}", lost(*commits, *dirty))]
+    WouldLose {
+        branch: BranchName,
+        /// How many commits no other branch has.
+        commits: usize,
+        /// Bytes that no commit has.
+        dirty: u64,
     },
     /// Both sides have gone on.
     #[error("branch {branch} has diverged: both sides have commits that the other has not")]
@@ -75,6 +98,22 @@ pub enum NodeError {
         dot: String,
         user: String,
     },
+    /// The name on the hub is not that of the dot that the one here belongs to.
+    #[error("{dot} on {hub} is not the dot that {local} was cloned from or pushed to: that one {}", whereabouts(now.as_deref()))]
+    AnotherDot {
+        hub: String,
+        dot: String,
+        local: DotName,
+        /// What that one is called.
+        now: Option<Box<DotName>>,
+    },
+    /// A first push goes to a dot that has nothing of the history.
+    #[error("{dot} on {hub} is another dot than {local}: they have no commit in common")]
+    Unrelated {
+        hub: String,
+        dot: String,
+        local: DotName,
+    },
     /// The hub's dot has no such branch.
     #[error("{hub} has no branch {branch} of dot {dot}")]
     NoRemoteBranch {
@@ -85,12 +124,32 @@ pub enum NodeError {
     /// The data of a commit is on a hub only.
     #[error("the data of commit {commit} is not here, but at {hub}")]
     Absent { commit: CommitId, hub: String },
+    /// The data of a commit is neither here nor on the hub.
+    #[error(
+        "the data of commit {commit} is neither here nor at {hub}, which got the commit without it"
+    )]
+    Nowhere { commit: CommitId, hub: String },
+    /// A hub that knows no commits without data.
+    #[error("the data of {} is not here, and {hub} is too old to take commits without their data", older(*count))]
+    HubTooOld { count: usize, hub: String },
     /// What a commit's snapshot holds is not what was sealed.
     #[error("the data of commit {commit} is not what it was when it was sealed")]
     Unsealed { commit: CommitId },
     /// A delta started from an object that the hub lacks.
     #[error("the hub does not have what its history says that it has")]
     DeltasRefused,
+    /// A push to a public dot has files that look like secrets.
+    #[error(
+        "{} is public, and files in this push look like secrets: {}{}",
+        dot.full(),
+        first.join(", "),
+        if *count > first.len() { ", …" } else { "" }
+    )]
+    LooksSecret {
+        dot: DotName,
+        count: usize,
+        first: Vec<String>,
+    },
     /// There is nothing to push.
     #[error("branch {branch} has no commits to push")]
     NothingToPush { branch: BranchName },
@@ -173,6 +232,9 @@ pub enum NodeError {
     Cancelled,
 }
 
+/// What to do about a full pool.
+const POOL_FULL: &str = "Nothing was lost. Delete dots with 'dm dot delete', make room on the disk that the pool is on, or raise --pool-limit of dotmeshd.";
+
 impl NodeError {
     fn code(&self) -> ErrorCode {
         match self {
@@ -186,14 +248,20 @@ impl NodeError {
             Self::DotExists { .. } | Self::BranchExists { .. } => ErrorCode::Exists,
             Self::Revision(RevisionError::Malformed { .. }) => ErrorCode::Invalid,
             Self::Revision(_) => ErrorCode::NotFound,
-            Self::Name(_) | Self::Metadata(_) | Self::NoMessage | Self::NothingToPush { .. } => {
-                ErrorCode::Invalid
-            }
-            Self::Absent { .. } => ErrorCode::Absent,
-            Self::DeltasRefused => ErrorCode::Incomplete,
+            Self::Name(_)
+            | Self::OtherNamespace { .. }
+            | Self::Metadata(_)
+            | Self::NoMessage
+            | Self::LooksSecret { .. }
+            | Self::NothingToPush { .. } => ErrorCode::Invalid,
+            Self::AnotherDot { .. } | Self::Unrelated { .. } => ErrorCode::AnotherDot,
+            Self::TooMuchSaid(_) => ErrorCode::TooLarge,
+            Self::Absent { .. } | Self::Nowhere { .. } => ErrorCode::Absent,
+            Self::DeltasRefused | Self::HubTooOld { .. } => ErrorCode::Incomplete,
             Self::Unsealed { .. } => ErrorCode::Corrupt,
             Self::Dirty { .. } => ErrorCode::Dirty,
-            Self::InUse { .. } => ErrorCode::InUse,
+            Self::InUse { .. } | Self::CheckedOut { .. } => ErrorCode::InUse,
+            Self::WouldLose { .. } => ErrorCode::Dirty,
             Self::Diverged { .. } => ErrorCode::Diverged,
             Self::Behind { .. } => ErrorCode::Behind,
             Self::Docker { .. } => ErrorCode::Unreachable,
@@ -206,7 +274,12 @@ impl NodeError {
             | Self::Unseen { .. } => ErrorCode::InUse,
             Self::Changed { .. } => ErrorCode::Changed,
             Self::Place { .. } => ErrorCode::Invalid,
-            Self::Pool(PoolError::Full { .. }) => ErrorCode::NoSpace,
+            Self::Pool(PoolError::Full { .. } | PoolError::ReadOnly { .. }) => ErrorCode::NoSpace,
+            Self::Pool(PoolError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                ErrorCode::NoSpace
+            }
             Self::Pool(_) | Self::Registry(_) | Self::RegistryDamaged(_) => ErrorCode::Internal,
             Self::Transfer(error) => error.code,
             Self::Cancelled => ErrorCode::Cancelled,
@@ -216,30 +289,67 @@ impl NodeError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoDot { .. } => "List the dots with 'dm list'.",
+            Self::OtherNamespace { dot } => {
+                return Some(format!(
+                    "To make a new dot, leave the namespace out: '{}'. To get that dot from a hub under this name: dm clone {dot} --local-name {dot}",
+                    dot.name()
+                ));
+            }
             Self::NoBranch { .. } => {
                 "List the branches with 'dm branch', or make it with 'dm checkout -b'."
+            }
+            Self::CheckedOut { .. } => "Switch to another branch first, with 'dm checkout'.",
+            Self::WouldLose { branch, .. } => {
+                return Some(format!("To delete it all the same: dm branch -D {branch}"));
             }
             Self::BranchExists { .. } => "Switch to it with 'dm checkout', without -b.",
             Self::CannotPin { .. } => {
                 "Make the branch with 'dm checkout -b', or fetch it with 'dm pull'."
             }
+            Self::TooMuchSaid(_) => {
+                "No hub would take it. Commit again with less: shorten the message or the metadata."
+            }
             Self::Dirty { hint, .. } => hint,
             Self::InUse { .. } => {
-                "Stop them first, e.g. with 'docker stop' or 'docker-compose stop'."
+                "Stop them first, e.g. with 'docker stop' or 'docker compose stop'."
             }
             Self::Behind { .. } => "Fetch them first with 'dm pull'.",
+            Self::AnotherDot { now: Some(now), .. } => {
+                return Some(format!(
+                    "To go on with it, run 'dm dot set-upstream REMOTE {}', where REMOTE is your name for this hub. To push to another dot, run 'dm push --remote-name NAME'.",
+                    now.full()
+                ));
+            }
+            Self::AnotherDot { dot, .. } => {
+                return Some(format!(
+                    "To push to another dot, run 'dm push --remote-name NAME'. To use this one from now on, run 'dm dot set-upstream REMOTE {dot}', where REMOTE is your name for this hub."
+                ));
+            }
+            Self::Unrelated { .. } => {
+                "Push to another name with 'dm push --remote-name NAME'. To join the two, fetch the hub's branches first with 'dm pull'."
+            }
             Self::NoRemoteDot { .. } => {
                 "Check the name, and ask the dot's owner to add you as a collaborator."
             }
             Self::Absent { .. } => {
                 "Add that hub with 'dm remote add', so that it can be fetched, or 'dm pull --full' all of it."
             }
+            Self::Nowhere { .. } => {
+                "A machine that has the data sends it there with 'dm push'. Then run this command again."
+            }
+            Self::HubTooOld { .. } => {
+                "Nothing was pushed. Ask the hub's administrator to upgrade it, or get the data first with 'dm pull --full' from a hub that has it."
+            }
             Self::Unsealed { .. } => {
                 "Nothing was pushed. The disk below the pool may be damaged: see the kernel's log, and fetch the commit again by a clone."
             }
+            Self::LooksSecret { .. } => {
+                "Nothing was pushed. 'dm push --allow-secrets' pushes them all the same. To leave them out, 'dm reset' to a commit without them, and commit again."
+            }
             Self::NothingToPush { .. } => "Make one with 'dm commit'.",
-            Self::Pool(PoolError::Full { .. }) => {
-                "Nothing was lost. Delete dots with 'dm dot delete', or give dotmeshd more room with --pool-limit."
+            Self::Pool(PoolError::Full { .. }) => POOL_FULL,
+            Self::Pool(PoolError::ReadOnly { .. }) => {
+                "The disk below it had no space, or failed. Make room there: the daemon mounts the pool again by itself, and starts its containers anew."
             }
             Self::Diverged { hint, .. } => hint,
             Self::SwitchUndone { cause, .. } | Self::CannotUndo { cause, .. } => {
@@ -280,6 +390,10 @@ impl From<NodeError> for ErrorBody {
     fn from(error: NodeError) -> Self {
         let code = error.code();
         let hint = error.hint();
+        let moved_to = match &error {
+            NodeError::AnotherDot { now, .. } => now.as_deref().cloned(),
+            _ => None,
+        };
         if let NodeError::Transfer(body) = error {
             return body;
         }
@@ -296,7 +410,22 @@ impl From<NodeError> for ErrorBody {
             code,
             message,
             hint,
+            moved_to,
         }
+    }
+}
+
+fn older(count: usize) -> String {
+    match count {
+        1 => "1 older commit".to_owned(),
+        count => format!("{count} older commits"),
+    }
+}
+
+fn whereabouts(now: Option<&DotName>) -> String {
+    match now {
+        Some(now) => format!("is called {} now", now.full()),
+        None => "is gone, or you may not see it".to_owned(),
     }
 }
 
@@ -337,6 +466,12 @@ impl From<dotmesh_sync::SealError> for NodeError {
     }
 }
 
+impl From<dotmesh_sync::DiskError> for NodeError {
+    fn from(error: dotmesh_sync::DiskError) -> Self {
+        Self::Transfer(told(&error, ErrorCode::Internal))
+    }
+}
+
 impl From<dotmesh_sync::HubError> for NodeError {
     fn from(error: dotmesh_sync::HubError) -> Self {
         Self::Transfer(told(&error, ErrorCode::Internal))
@@ -372,18 +507,30 @@ fn told(error: &(dyn std::error::Error + 'static), otherwise: ErrorCode) -> Erro
         }
         if let Some(client) = cause.downcast_ref::<dotmesh_api::ClientError>() {
             body.code = client.code();
+            body.hint = client.hint();
             if let dotmesh_api::ClientError::Refused(refused) = client {
-                body.hint.clone_from(&refused.hint);
+                body.moved_to.clone_from(&refused.moved_to);
             }
         }
         if let Some(io) = cause.downcast_ref::<std::io::Error>()
             && io.kind() == std::io::ErrorKind::StorageFull
         {
             body.code = ErrorCode::NoSpace;
-            let hint = "Nothing was lost. Delete dots with 'dm dot delete', or give dotmeshd more room with --pool-limit.";
-            body.hint = Some(hint.to_owned());
+            body.hint = Some(POOL_FULL.to_owned());
         }
         source = cause.source();
     }
     body
+}
+
+/// `2 commits that no other branch has, and 1.00 MiB uncommitted`
+fn lost(commits: usize, dirty: u64) -> String {
+    let commits = match commits {
+        0 => None,
+        1 => Some("1 commit that no other branch has".to_owned()),
+        many => Some(format!("{many} commits that no other branch has")),
+    };
+    let dirty = (dirty > 0).then(|| format!("{} uncommitted", format_size(dirty)));
+    let lost: Vec<String> = commits.into_iter().chain(dirty).collect();
+    lost.join(", and ")
 }

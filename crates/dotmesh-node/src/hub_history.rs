@@ -1,20 +1,23 @@
 //! What hubs have told of a dot's history: kept in the pool, so that commits whose data is not here outlive the registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use dotmesh_api::hub::SealedCommit;
 use dotmesh_api::node::Source;
-use dotmesh_model::{CommitId, CommitRecord, DotName};
+use dotmesh_model::{CommitId, CommitRecord, DotIdentity, DotName};
 use serde::{Deserialize, Serialize};
 
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{NewCommit, Seal};
 
-/// Commits that a hub has, each verified by its seal when it was told.
+/// Commits that a hub has, each verified by its seal when it was told, and which dots of hubs this one belongs to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct HubHistory {
     commits: BTreeMap<CommitId, HubCommit>,
+    /// One for each name, the last that was heard of at the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dots: Vec<KnownDot>,
 }
 
 /// A commit, and where its data can be fetched.
@@ -24,6 +27,17 @@ pub(crate) struct HubCommit {
     pub(crate) sealed: SealedCommit,
     #[serde(flatten)]
     pub(crate) source: Source,
+    /// Which dot that is, whatever it is called by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<DotIdentity>,
+}
+
+/// Which dot a name on a hub stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KnownDot {
+    #[serde(flatten)]
+    place: Source,
+    identity: DotIdentity,
 }
 
 impl HubHistory {
@@ -54,6 +68,81 @@ impl HubHistory {
         self.commits.get(&id)
     }
 
+    /// Which dot a name on a hub stands for.
+    pub(crate) fn identity(&self, hub: &str, name: &DotName) -> Option<DotIdentity> {
+        let mut dots = self.dots.iter();
+        let known = dots.find(|known| known.place.hub == hub && known.place.dot == *name);
+        known.map(|known| known.identity)
+    }
+
+    /// What a dot on a hub was called when it was heard of last.
+    pub(crate) fn name(&self, hub: &str, identity: DotIdentity) -> Option<&DotName> {
+        let mut dots = self.dots.iter();
+        let known = dots.rfind(|known| known.place.hub == hub && known.identity == identity);
+        known.map(|known| &known.place.dot)
+    }
+
+    /// Whether this dot belongs to that one of a hub.
+    pub(crate) fn knows(&self, hub: &str, identity: DotIdentity) -> bool {
+        self.name(hub, identity).is_some()
+    }
+
+    /// Whether it is known which dot the name that was asked for stands for, and what that is called.
+    pub(crate) fn has_learnt(
+        &self,
+        hub: &str,
+        asked: &DotName,
+        name: &DotName,
+        identity: DotIdentity,
+    ) -> bool {
+        self.identity(hub, asked) == Some(identity) && self.name(hub, identity) == Some(name)
+    }
+
+    /// Keeps which dot the name that was asked for stands for, and what that is called. `false` when both were known.
+    pub(crate) fn learn(
+        &mut self,
+        hub: &str,
+        asked: &DotName,
+        name: &DotName,
+        identity: DotIdentity,
+    ) -> bool {
+        if self.has_learnt(hub, asked, name, identity) {
+            return false;
+        }
+        for dot in [asked, name] {
+            self.forget(hub, dot);
+            let (hub, dot) = (hub.to_owned(), dot.clone());
+            let place = Source { hub, dot };
+            self.dots.push(KnownDot { place, identity });
+        }
+        true
+    }
+
+    /// Forgets which dot a name stands for. `false` when that was not known.
+    pub(crate) fn forget(&mut self, hub: &str, name: &DotName) -> bool {
+        let before = self.dots.len();
+        self.dots
+            .retain(|known| known.place.hub != hub || known.place.dot != *name);
+        self.dots.len() < before
+    }
+
+    /// Keeps which of the commits that a dot of a hub told of have no data there. `false` when that was known.
+    pub(crate) fn note_without_data(
+        &mut self,
+        place: &Source,
+        without: &HashSet<CommitId>,
+    ) -> bool {
+        let mut is_news = false;
+        for (id, commit) in &mut self.commits {
+            let told = without.contains(id);
+            if commit.source == *place && commit.sealed.without_data != told {
+                commit.sealed.without_data = told;
+                is_news = true;
+            }
+        }
+        is_news
+    }
+
     /// Every commit that was told.
     pub(crate) fn ids(&self) -> impl Iterator<Item = CommitId> + '_ {
         self.commits.keys().copied()
@@ -70,6 +159,7 @@ impl HubCommit {
             record: self.sealed.record.clone().into_bytes(),
             seal: Some(self.seal()),
             source: Some(self.source.clone()),
+            left_out: self.sealed.left_out.clone(),
         })
     }
 
@@ -102,5 +192,36 @@ mod tests {
             assert_eq!(commit.source.hub, "https://hub.example.com");
         }
         assert_eq!(history.ids().count(), 3);
+    }
+
+    #[test]
+    fn a_dot_is_known_by_all_its_names_and_called_by_the_last() {
+        const HUB: &str = "https://hub.example.com";
+        let name = |text: &str| -> DotName { text.parse().expect("a name") };
+        let (app, shop) = (name("alice/app"), name("alice/shop"));
+        let [one, two] = [1, 2].map(|byte| DotIdentity::from_bytes([byte; 16]));
+        let mut history = HubHistory::default();
+        assert!(history.learn(HUB, &app, &app, one));
+        assert!(!history.learn(HUB, &app, &app, one));
+        assert!(history.learn(HUB, &app, &shop, one));
+        assert_eq!(history.identity(HUB, &app), Some(one));
+        assert_eq!(history.identity(HUB, &shop), Some(one));
+        assert_eq!(history.name(HUB, one), Some(&shop));
+        assert_eq!(history.identity("https://other.example.com", &app), None);
+
+        // It goes through the file.
+        let file = serde_json::to_vec(&history).expect("JSON");
+        let mut history: HubHistory = serde_json::from_slice(&file).expect("a history");
+        // Another dot has the first name, as its user says.
+        assert!(history.forget(HUB, &app));
+        assert!(!history.forget(HUB, &app));
+        assert!(history.learn(HUB, &app, &app, two));
+        assert_eq!(history.identity(HUB, &app), Some(two));
+        assert_eq!(history.name(HUB, one), Some(&shop));
+        // Back to a name that it had.
+        assert!(history.learn(HUB, &shop, &app, one));
+        assert_eq!(history.identity(HUB, &app), Some(one));
+        assert_eq!(history.name(HUB, one), Some(&app));
+        assert!(!history.knows(HUB, two));
     }
 }

@@ -1,4 +1,5 @@
-//! What the node was to delete and could not, and which dots it had to leave out: kept where the API can show it.
+//! What the node was to delete and could not, which dots it had to leave out, and what is wrong with the pool: kept where the API
+//! can show it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,7 @@ pub(crate) struct Leftovers {
 struct Lists {
     leftovers: Vec<Leftover>,
     damaged: Vec<DamagedDot>,
+    pool: Option<String>,
 }
 
 impl Leftovers {
@@ -33,6 +35,22 @@ impl Leftovers {
     /// Takes the dots that could not be read at start.
     pub(crate) fn set_damaged(&self, damaged: Vec<DamagedDot>) {
         self.lock().damaged = damaged;
+    }
+
+    /// Says what is wrong with the pool as a whole. It is logged once, when it is new.
+    pub(crate) fn set_pool(&self, problem: Option<String>) {
+        let mut lists = self.lock();
+        match (&lists.pool, &problem) {
+            (None, Some(problem)) => tracing::error!("{problem}"),
+            (Some(_), None) => tracing::info!("the pool takes writes again"),
+            _ => {}
+        }
+        lists.pool = problem;
+    }
+
+    /// What is wrong with the pool as a whole.
+    pub(crate) fn pool(&self) -> Option<String> {
+        self.lock().pool.clone()
     }
 
     /// What could not be deleted so far. It is tried again.

@@ -19,7 +19,9 @@ mod operations;
 mod plugin;
 mod problems;
 mod registry;
+mod remount;
 mod serve;
+mod sqlite;
 mod timing;
 
 pub use error::NodeError;

@@ -13,6 +13,7 @@ use dotmesh_pool::{FolderId, OpenFolder, read_mount_table};
 use jiff::Timestamp;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use tokio::sync::Mutex;
 
 use crate::engine::Inspected;
 use crate::error::NodeError;
@@ -100,6 +101,8 @@ impl Attach for Kernel {
 pub(crate) struct HandedOut {
     /// The number of its place.
     pub(crate) place: i64,
+    /// Docker's name for the request. It gives the mount back under this name.
+    pub(crate) caller: String,
     pub(crate) volume: VolumeName,
     /// The branch that it shows.
     pub(crate) branch: BranchName,
@@ -109,14 +112,27 @@ pub(crate) struct HandedOut {
     pub(crate) void: bool,
 }
 
+/// What was handed out. It is kept in memory, so that Docker can get volumes and give them back while the pool is full. The
+/// registry has a copy for the next start.
+#[derive(Debug, Default)]
+struct List {
+    /// The oldest first.
+    mounts: Vec<HandedOut>,
+    /// The last place that was given. None is given twice.
+    last: i64,
+    /// Whether the registry lacks a change.
+    is_unsaved: bool,
+}
+
 /// All of them.
 #[derive(Clone)]
 pub(crate) struct Mounts {
     places: PathBuf,
     attach: Arc<dyn Attach>,
     registry: Registry,
+    list: Arc<Mutex<List>>,
     /// Held while something is mounted for a user, which takes a detour over one place.
-    for_users: Arc<tokio::sync::Mutex<()>>,
+    for_users: Arc<Mutex<()>>,
 }
 
 impl Mounts {
@@ -130,6 +146,7 @@ impl Mounts {
             places,
             attach,
             registry,
+            list: Arc::default(),
             for_users: Arc::default(),
         };
         mounts.tidy().await?;
@@ -151,21 +168,24 @@ impl Mounts {
             .places
             .canonicalize()
             .unwrap_or_else(|_| self.places.clone());
-        let mut known = Vec::new();
-        for mount in self.registry.mounts().await? {
-            if attached.contains(&places.join(mount.place.to_string())) {
-                known.push(mount.place.to_string());
-            } else {
-                self.registry.forget_mount(mount.place).await?;
-            }
-        }
+        let (mut mounts, last) = self.registry.mounts().await?;
+        mounts.retain(|mount| attached.contains(&places.join(mount.place.to_string())));
         let entries =
             std::fs::read_dir(&self.places).map_err(|error| self.failed("read", error))?;
+        let mut last = last;
         for name in entries.flatten().map(|entry| entry.file_name()) {
-            if !known.iter().any(|place| name.as_os_str() == place.as_str()) {
+            let place = name.to_str().and_then(|name| name.parse().ok());
+            last = last.max(place.unwrap_or(0));
+            if !mounts.iter().any(|mount| Some(mount.place) == place) {
                 self.remove_place(&self.places.join(name));
             }
         }
+        *self.list.lock().await = List {
+            mounts,
+            last,
+            is_unsaved: true,
+        };
+        self.save().await;
         Ok(())
     }
 
@@ -179,18 +199,30 @@ impl Mounts {
     ) -> Result<PathBuf, NodeError> {
         // Known before it is there, so that nobody overlooks it.
         let place = self
-            .registry
-            .add_mount(caller, volume, branch, folder.id())
-            .await?;
+            .change(|list| {
+                list.last += 1;
+                list.mounts.push(HandedOut {
+                    place: list.last,
+                    caller: caller.to_owned(),
+                    volume: volume.clone(),
+                    branch: branch.clone(),
+                    folder: folder.id(),
+                    at: Timestamp::now(),
+                    void: false,
+                });
+                list.last
+            })
+            .await;
         let path = self.places.join(place.to_string());
         let (attach, at) = (Arc::clone(&self.attach), path.clone());
         let attached = blocking(move || {
-            std::fs::create_dir_all(&at)?;
+            // A place is new: what is mounted over another mount is mounted over all copies of that, the pool's folders too.
+            std::fs::create_dir(&at)?;
             attach.attach(&folder, &at)
         });
         if let Err(error) = attached.await {
             self.remove_place(&path);
-            self.registry.forget_mount(place).await?;
+            self.forget(place).await;
             return Err(self.failed("mount a volume in", error));
         }
         Ok(path)
@@ -198,7 +230,11 @@ impl Mounts {
 
     /// Takes back what was handed out to a caller. Fine if that is not known any more.
     pub(crate) async fn take_back(&self, caller: &str, volume: &str) -> Result<(), NodeError> {
-        let Some(place) = self.registry.mount_of(caller, volume).await? else {
+        // Docker may write a volume's name in another way than we do.
+        let volume: VolumeName = volume.parse()?;
+        let mut mounts = self.all().await.into_iter().rev();
+        let handed_out = mounts.find(|mount| mount.caller == caller && mount.volume == volume);
+        let Some(HandedOut { place, .. }) = handed_out else {
             return Ok(());
         };
         let (mounts, path) = (self.clone(), self.places.join(place.to_string()));
@@ -209,7 +245,36 @@ impl Mounts {
         removed
             .await
             .map_err(|error| self.failed("unmount a volume in", error))?;
-        self.registry.forget_mount(place).await
+        self.forget(place).await;
+        Ok(())
+    }
+
+    async fn forget(&self, place: i64) {
+        self.change(|list| list.mounts.retain(|mount| mount.place != place))
+            .await;
+    }
+
+    /// Changes the list.
+    async fn change<T>(&self, change: impl FnOnce(&mut List) -> T) -> T {
+        let changed = {
+            let mut list = self.list.lock().await;
+            list.is_unsaved = true;
+            change(&mut list)
+        };
+        self.save().await;
+        changed
+    }
+
+    /// Brings the registry's copy up to date. A full pool does not take it: then it is tried again with the next change, and when
+    /// the pool is looked after.
+    pub(crate) async fn save(&self) {
+        let mut list = self.list.lock().await;
+        if list.is_unsaved {
+            match self.registry.save_mounts(&list.mounts).await {
+                Ok(()) => list.is_unsaved = false,
+                Err(error) => tracing::warn!(%error, "what is handed out to Docker is not saved"),
+            }
+        }
     }
 
     /// Shows a folder at a place of a user's, instead of what was shown there.
@@ -304,18 +369,14 @@ impl Mounts {
     }
 
     /// What was handed out and not taken back.
-    pub(crate) async fn all(&self) -> Result<Vec<HandedOut>, NodeError> {
-        self.registry.mounts().await
+    pub(crate) async fn all(&self) -> Vec<HandedOut> {
+        self.list.lock().await.mounts.clone()
     }
 
     /// What was handed out of a dot and none of the running containers accounts for: its container is being started, or cannot
     /// be seen.
-    pub(crate) async fn in_flight(
-        &self,
-        dot: &DotName,
-        running: &[Inspected],
-    ) -> Result<Vec<HandedOut>, NodeError> {
-        let mut mounts = self.all().await?;
+    pub(crate) async fn in_flight(&self, dot: &DotName, running: &[Inspected]) -> Vec<HandedOut> {
+        let mut mounts = self.all().await;
         mounts.retain(|mount| mount.volume.dot == *dot);
         let mut uses: Vec<(Timestamp, &VolumeName)> = running
             .iter()
@@ -330,12 +391,16 @@ impl Mounts {
             mounts.retain(|mount| Some(mount.place) != place);
         }
         mounts.retain(|mount| !mount.void);
-        Ok(mounts)
+        mounts
     }
 
     /// Docker was away until then: what it was about to start will not start.
-    pub(crate) async fn void_before(&self, time: Timestamp) -> Result<(), NodeError> {
-        self.registry.void_mounts(time).await
+    pub(crate) async fn void_before(&self, time: Timestamp) {
+        self.change(|list| {
+            let before = list.mounts.iter_mut().filter(|mount| mount.at < time);
+            before.for_each(|mount| mount.void = true);
+        })
+        .await;
     }
 
     fn remove_place(&self, place: &Path) {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use dotmesh_api::network::Network;
+use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::{CommitId, DotName};
-use dotmesh_pool::{BtrfsPlace, ImageSize, Pool};
+use dotmesh_pool::{BtrfsPlace, Pool};
 use rand::Rng as _;
 use tokio::sync::Notify;
 
@@ -13,9 +15,10 @@ use crate::error::NodeError;
 use crate::leftovers::Leftovers;
 use crate::locks::Locks;
 use crate::mounts::{Attach, Kernel, Mounts};
-use crate::nodes::{Nodes, remove_database};
+use crate::nodes::Nodes;
 use crate::problems::Problems;
 use crate::registry::{Dot, Registry};
+use crate::sqlite;
 use crate::timing::Timing;
 
 /// A running node. Cheap to clone.
@@ -32,16 +35,21 @@ pub struct Node {
     pub(crate) wake: Arc<Notify>,
     pub(crate) timing: Timing,
     pub(crate) leftovers: Arc<Leftovers>,
+    /// Held while a commit is looked through for what cannot travel.
+    pub(crate) searching: Arc<tokio::sync::Mutex<()>>,
     pub(crate) config: Arc<Config>,
+    pub(crate) network: Arc<Network>,
 }
 
 impl Node {
     /// Attaches the pool and opens the registry. Operations that a crash interrupted are not brought to an end yet.
     pub async fn open(config: Config) -> Result<Self, NodeError> {
         let pool = Pool::open(place(&config), random_hex::<8>()).await?;
+        // In a full pool the registry could not be opened.
+        pool.lend_reserve().await?;
         let file = pool.registry_file();
         if config.rebuild_registry {
-            remove_database(&file).await?;
+            sqlite::remove(&file).await?;
         }
         let registry = Registry::open(&file).await?;
         let engine = BollardEngine::new(
@@ -63,6 +71,9 @@ impl Node {
         timing: Timing,
         config: Config,
     ) -> Result<Self, NodeError> {
+        let network = config
+            .network()
+            .map_err(|message| ErrorBody::new(ErrorCode::Invalid, message))?;
         let nodes = Nodes::open(&pool.registry_file().with_file_name("nodes.db")).await?;
         let mounts = Mounts::open(config.mounts(), attach, registry.clone()).await?;
         Ok(Self {
@@ -76,7 +87,9 @@ impl Node {
             wake: Arc::default(),
             timing,
             leftovers: Arc::default(),
+            searching: Arc::default(),
             config: Arc::new(config),
+            network: Arc::new(network),
         })
     }
 
@@ -108,16 +121,14 @@ impl Dot {
     }
 }
 
-fn place(config: &Config) -> BtrfsPlace {
+/// Where the pool is.
+pub(crate) fn place(config: &Config) -> BtrfsPlace {
     let mountpoint = config.root.join("pool");
     match &config.pool {
         None => BtrfsPlace::Image {
             file: config.root.join("pool.img"),
             mountpoint,
-            size: ImageSize {
-                initial: config.pool_size,
-                limit: config.pool_limit.unwrap_or(u64::MAX),
-            },
+            limit: config.pool_limit.unwrap_or(u64::MAX),
         },
         Some(path) if path.is_dir() => BtrfsPlace::Folder(path.clone()),
         Some(device) => BtrfsPlace::Device {

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::Object;
 use dotmesh_sync::NodeCache;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::SqliteSynchronous;
 use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 use tokio::runtime::Handle;
 
 use crate::error::NodeError;
+use crate::sqlite;
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS nodes (
     dot   TEXT NOT NULL,
@@ -39,25 +40,14 @@ impl Nodes {
             Ok(nodes) => Ok(nodes),
             Err(error) => {
                 tracing::warn!(%error, "the cache of nodes is begun anew");
-                remove_database(file).await?;
+                sqlite::remove(file).await?;
                 Ok(Self::try_open(file).await?)
             }
         }
     }
 
     async fn try_open(file: &Path) -> Result<Self, sqlx::Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // As for the registry.
-            .vfs("unix-excl")
-            .synchronous(SqliteSynchronous::Off)
-            .busy_timeout(std::time::Duration::from_secs(30));
-        let db = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options)
-            .await?;
+        let db = sqlite::open(file, SqliteSynchronous::Off).await?;
         sqlx::raw_sql(SCHEMA).execute(&db).await?;
         Ok(Self { db })
     }
@@ -142,19 +132,4 @@ impl NodeCache for DotNodes {
             tracing::warn!(%error, "the cache of nodes cannot be written");
         }
     }
-}
-
-/// Deletes a SQLite database that nobody has open.
-pub(crate) async fn remove_database(file: &Path) -> Result<(), NodeError> {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = file.as_os_str().to_owned();
-        name.push(suffix);
-        match tokio::fs::remove_file(&name).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(sqlx::Error::Io(error).into());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

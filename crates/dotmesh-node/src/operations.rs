@@ -3,13 +3,18 @@
 pub(crate) mod checkout;
 pub(crate) mod clone;
 pub(crate) mod commit;
+pub(crate) mod compose_dots;
 pub(crate) mod create_dot;
+pub(crate) mod delete_branch;
 pub(crate) mod delete_dot;
+pub(crate) mod diff;
 pub(crate) mod fetch;
 pub(crate) mod fill;
 pub(crate) mod housekeeping;
+pub(crate) mod left_out;
 pub(crate) mod list;
 pub(crate) mod log;
+pub(crate) mod lookalikes;
 pub(crate) mod mount;
 pub(crate) mod pull;
 pub(crate) mod push;
@@ -18,8 +23,10 @@ pub(crate) mod reconcile;
 pub(crate) mod recover;
 pub(crate) mod reset;
 pub(crate) mod show;
+pub(crate) mod status;
 pub(crate) mod switch;
 pub(crate) mod transfer;
+pub(crate) mod upstream;
 pub(crate) mod volume;
 pub(crate) mod watch;
 
@@ -27,6 +34,7 @@ use dotmesh_api::node::Source;
 use dotmesh_model::CommitId;
 
 use crate::error::NodeError;
+use crate::hub_history::HubHistory;
 use crate::node::Node;
 use crate::registry::Dot;
 
@@ -36,9 +44,23 @@ pub(crate) async fn require_here(
     dot: &Dot,
     commit: CommitId,
 ) -> Result<(), NodeError> {
-    match node.registry.sources(&dot.id).await?.remove(&commit) {
-        None => Ok(()),
-        Some(Source { hub, .. }) => Err(NodeError::Absent { commit, hub }),
+    let Some(Source { hub, .. }) = node.registry.sources(&dot.id).await?.remove(&commit) else {
+        return Ok(());
+    };
+    let told = HubHistory::load(node, &dot.name).await?;
+    let told = told.get(commit);
+    // The hub may have got it since: whoever gets this asks again.
+    match told.is_some_and(|told| told.sealed.without_data) {
+        true => Err(NodeError::Nowhere { commit, hub }),
+        false => Err(NodeError::Absent { commit, hub }),
+    }
+}
+
+/// Runs what blocks on a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

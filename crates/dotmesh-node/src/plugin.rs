@@ -2,18 +2,22 @@
 //!
 //! Docker posts JSON under a content type of its own, and takes an answer's `Err` for a failure, whatever the status.
 
+use std::path::PathBuf;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use dotmesh_api::ErrorBody;
+use dotmesh_pool::PoolError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::engine::proof;
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::operations::watch::STARTS_WITH_ROOM;
 use crate::operations::{to_the_end, volume};
 
 /// All calls of the protocol.
@@ -32,6 +36,17 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/VolumeDriver.Get", post(get))
         .route("/VolumeDriver.List", post(list))
         .with_state(node)
+}
+
+/// What Docker is answered while the pool is mounted again: it may let go of volumes, and gets none.
+pub(crate) fn without_pool(path: PathBuf) -> Router {
+    let refused = move || {
+        let path = path.clone();
+        async { reply(Err(NodeError::Pool(PoolError::ReadOnly { path }))) }
+    };
+    Router::new()
+        .route("/VolumeDriver.Unmount", post(async || reply(Ok(json!({})))))
+        .fallback(refused)
 }
 
 #[derive(Deserialize)]
@@ -79,7 +94,16 @@ async fn mount(State(node): State<Node>, body: Bytes) -> Response {
         let path = volume::mount(&node, &call.name, &call.id).await?;
         Ok(json!({"Mountpoint": path}))
     });
-    reply(mounted.await)
+    reply(mounted.await.map_err(|error| {
+        let mut error = ErrorBody::from(error);
+        if error.code == dotmesh_api::ErrorCode::NoSpace {
+            error.message = format!(
+                "{}: {STARTS_WITH_ROOM} if it is to run always",
+                error.message
+            );
+        }
+        error.into()
+    }))
 }
 
 async fn unmount(State(node): State<Node>, body: Bytes) -> Response {

@@ -2,6 +2,8 @@
 //!
 //! The pool is the truth. Operations change the pool first and the registry after it; whatever a crash left out
 //! is put right by `operations/reconcile.rs` at the next start.
+//!
+//! No statement outside of a transaction has `RETURNING`: SQLite commits it after its last row, and `fetch_one` drops that error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -9,16 +11,21 @@ use std::str::FromStr;
 
 use dotmesh_api::node::Source;
 use dotmesh_model::branches::Origin;
-use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, History, Namespace, ObjectHash};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use dotmesh_model::{
+    BranchName, CommitId, CommitRecord, DotName, History, LeftOut, Namespace, ObjectHash,
+};
+use sqlx::sqlite::SqliteSynchronous;
 use sqlx::{Row as _, SqlitePool};
 
 use crate::error::NodeError;
-use crate::nodes::remove_database;
+use crate::sqlite;
 
+mod left_out;
+mod made_by;
 mod mounts;
 mod switches;
 
+pub(crate) use made_by::MadeBy;
 pub(crate) use switches::{SwitchJournal, ToStart};
 
 type Result<T> = std::result::Result<T, NodeError>;
@@ -96,7 +103,7 @@ impl Registry {
                 "the registry is of another version and is read anew from the pool"
             );
             registry.db.close().await;
-            remove_database(file).await?;
+            sqlite::remove(file).await?;
             Self::connect(file).await?
         };
         sqlx::raw_sql(include_str!("registry/schema.sql"))
@@ -111,21 +118,8 @@ impl Registry {
     }
 
     async fn connect(file: &Path) -> Result<Self> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // The index of the log stays in memory: as a mapped file in the pool it would bring SIGBUS when that is
-            // full. No other process opens the registry.
-            .vfs("unix-excl")
-            // What a power cut takes from the end is read back from the pool.
-            .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(std::time::Duration::from_secs(30));
-        let db = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options)
-            .await?;
+        // What a power cut takes from the end is read back from the pool.
+        let db = sqlite::open(file, SqliteSynchronous::Normal).await?;
         Ok(Self { db })
     }
 
@@ -231,6 +225,9 @@ impl Registry {
             .bind(commit.source.as_ref().map(|source| source.dot.full()))
             .execute(&mut *transaction)
             .await?;
+            if let Some(told) = &commit.left_out {
+                left_out::put_told(&mut transaction, dot, commit.id, told).await?;
+            }
         }
         transaction.commit().await?;
         Ok(())
@@ -426,6 +423,8 @@ pub(crate) struct NewCommit {
     pub(crate) seal: Option<Seal>,
     /// Where its data is, if it is not here.
     pub(crate) source: Option<Source>,
+    /// What a hub told that it lacks.
+    pub(crate) left_out: Option<LeftOut>,
 }
 
 fn collect_dots(rows: &[sqlx::sqlite::SqliteRow]) -> Result<Vec<Dot>> {

@@ -1,30 +1,41 @@
 //! The daemon's life: attach, put right, listen, look after, stop.
 
+use std::future::IntoFuture as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use dotmesh_pool::PoolError;
+use rustix::fs::{Mode, OFlags};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::error::NodeError;
 use crate::node::Node;
 use crate::operations::{housekeeping, mount, reconcile, recover, watch};
-use crate::{api, plugin};
+use crate::{api, plugin, remount};
 
 /// Runs the daemon until it is told to stop. Containers keep their volumes: the pool stays mounted.
 pub async fn run(config: Config) -> Result<()> {
+    if config.remove_dead_sockets {
+        return remove_dead_sockets(&config);
+    }
     if !rustix::process::geteuid().is_root() {
         bail!("dotmeshd mounts its pool and so must run as root; try it with sudo");
     }
     raise_file_limit();
+    // What is wrong with it is told before anything is mounted.
+    config.network().map_err(anyhow::Error::msg)?;
     std::fs::create_dir_all(&config.root)
         .with_context(|| format!("create {}", config.root.display()))?;
     // Only root and Docker, which is root, get to what containers have written.
     std::fs::set_permissions(&config.root, PermissionsExt::from_mode(0o700))
         .with_context(|| format!("close {}", config.root.display()))?;
     let _lock = lock_root(&config.root)?;
-    let node = Node::open(config).await.context("open the pool")?;
+    let node = open(config).await?;
     reconcile::reconcile(&node)
         .await
         .context("compare the registry with the pool")?;
@@ -33,7 +44,7 @@ pub async fn run(config: Config) -> Result<()> {
         .context("undo an interrupted switch")?;
 
     let stop = stop_signal()?;
-    let api = listen(&node.config.socket, Access::Group)?;
+    let (api, _api_socket) = listen(&node.config.socket, Access::Group)?;
     let plugin = match node.config.plugin_socket() {
         Some(path) => Some(listen(&path, Access::Root)?),
         None => None,
@@ -46,7 +57,7 @@ pub async fn run(config: Config) -> Result<()> {
         interrupted,
         "ready"
     );
-    tokio::spawn(housekeeping::keep_house(node.clone()));
+    let house = tokio::spawn(housekeeping::keep_house(node.clone()));
     tokio::spawn(watch::watch(node.clone()));
     let restoring = node.clone();
     tokio::spawn(async move {
@@ -56,7 +67,7 @@ pub async fn run(config: Config) -> Result<()> {
     });
     let serve_plugin = async {
         match plugin {
-            Some(listener) => axum::serve(listener, plugin::router(node.clone())).await,
+            Some((listener, _socket)) => axum::serve(listener, plugin::router(node.clone())).await,
             None => std::future::pending().await,
         }
     };
@@ -64,16 +75,78 @@ pub async fn run(config: Config) -> Result<()> {
         ended = axum::serve(api, api::router(node.clone())) => ended.context("serve the API")?,
         ended = serve_plugin => ended.context("serve the Docker plugin")?,
         () = stop => tracing::info!("stopping"),
-    }
-    // A socket without a daemon makes Docker wait.
-    let sockets = [
-        Some(node.config.socket.clone()),
-        node.config.plugin_socket(),
-    ];
-    for socket in sockets.into_iter().flatten() {
-        let _ = std::fs::remove_file(socket);
+        _ = house => return Err(begin_anew()),
     }
     Ok(())
+}
+
+/// Opens the pool. One that is read-only is mounted again first, which needs room on the disk below and can take long. Meanwhile
+/// `dm` and Docker are told of it.
+async fn open(config: Config) -> Result<Node> {
+    match Node::open(config.clone()).await {
+        Err(NodeError::Pool(PoolError::ReadOnly { .. })) => {}
+        opened => return opened.context("open the pool"),
+    }
+    let path = config.root.join("pool");
+    let (api, api_socket) = listen(&config.socket, Access::Group)?;
+    let answering = tokio::spawn(axum::serve(api, api::without_pool(path.clone())).into_future());
+    let (plugin, plugin_socket) = match config.plugin_socket() {
+        Some(socket) => {
+            let (plugin, socket) = listen(&socket, Access::Root)?;
+            let serving = axum::serve(plugin, plugin::without_pool(path)).into_future();
+            (Some(tokio::spawn(serving)), Some(socket))
+        }
+        None => (None, None),
+    };
+    let unmounted = remount::unmount(&config).await;
+    for task in plugin.into_iter().chain([answering]) {
+        task.abort();
+        // The socket is closed when the task is gone.
+        let _ = task.await;
+    }
+    drop((api_socket, plugin_socket));
+    unmounted.context("unmount the read-only pool")?;
+    Node::open(config).await.context("open the pool")
+}
+
+/// Starts this program anew, so that nothing of it uses the pool any more. Returns only if that fails.
+fn begin_anew() -> anyhow::Error {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let mut program = std::process::Command::new("/proc/self/exe");
+    program
+        .arg0(name)
+        .args(arguments)
+        .env(housekeeping::REMOUNTED, "1");
+    let error = program.exec();
+    anyhow::Error::new(error).context("start anew to mount the pool again")
+}
+
+/// A socket without a daemon makes Docker wait.
+fn remove_dead_sockets(config: &Config) -> Result<()> {
+    for socket in [Some(config.socket.clone()), config.plugin_socket()]
+        .into_iter()
+        .flatten()
+    {
+        if !is_listened_on(&socket) {
+            remove_socket(&socket)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_listened_on(path: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(path).is_ok()
+}
+
+/// Fine if it is not there.
+fn remove_socket(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A push opens each folder above a file. With the usual limit of 1024, a few pushes of deep folders would leave no
@@ -114,21 +187,50 @@ enum Access {
     Group,
 }
 
-fn listen(path: &Path, access: Access) -> Result<UnixListener> {
+/// The file of a socket that this daemon listens on. It goes however the daemon ends, unless it is killed: a socket without a
+/// daemon makes Docker wait.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Keeps the inode's number from being used again, so that another daemon's socket is never taken for this one.
+    file: OwnedFd,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self {
+            path: path.to_owned(),
+            file: rustix::fs::open(path, flags, Mode::empty())?,
+        })
+    }
+
+    fn is_still_there(&self) -> std::io::Result<bool> {
+        let ours = rustix::fs::fstat(&self.file)?;
+        let there = rustix::fs::lstat(&self.path)?;
+        Ok((ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_still_there().unwrap_or(false) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn listen(path: &Path, access: Access) -> Result<(UnixListener, SocketFile)> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    if is_listened_on(path) {
         bail!("something already listens on {}", path.display());
     }
     // Left by a daemon that was killed.
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("remove {}", path.display()));
-        }
-        _ => {}
-    }
+    remove_socket(path)?;
     let listener =
         UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
+    let socket = SocketFile::of(path).with_context(|| format!("find {}", path.display()))?;
     let mode = match access {
         Access::Root => 0o600,
         Access::Group => {
@@ -139,7 +241,7 @@ fn listen(path: &Path, access: Access) -> Result<UnixListener> {
         }
     };
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
-    Ok(listener)
+    Ok((listener, socket))
 }
 
 fn group_id(name: &str) -> Option<u32> {
@@ -159,4 +261,29 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Access, listen};
+
+    #[tokio::test]
+    async fn a_socket_goes_with_the_daemon_and_never_anothers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dm.sock");
+        let (listener, socket) = listen(&path, Access::Root).unwrap();
+        listen(&path, Access::Root).unwrap_err();
+        assert!(path.exists(), "the refused daemon has left it");
+        // As when a daemon is killed.
+        std::mem::forget(socket);
+        drop(listener);
+        assert!(path.exists());
+        let (_listener, old) = listen(&path, Access::Root).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (_other, new) = listen(&path, Access::Root).unwrap();
+        drop(old);
+        assert!(path.exists(), "it is another daemon's");
+        drop(new);
+        assert!(!path.exists());
+    }
 }

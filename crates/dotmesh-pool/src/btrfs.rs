@@ -4,29 +4,33 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use crate::driver::{Difference, Driver, Mode, Space, Usage};
+use rustix::fs::StatVfsMountFlags;
+
+use crate::driver::{Difference, Disk, Driver, Mode, Room, Space, Usage};
 use crate::error::{During as _, PoolError};
 
+mod chunks;
 mod deletion;
 mod difference;
-pub(crate) mod image;
+mod fit;
+mod image;
 mod ioctl;
 mod items;
 mod usage;
 
-use image::{Image, ImageSize};
+use image::Image;
 
 /// Where the pool is.
 #[derive(Debug, Clone)]
 pub enum BtrfsPlace {
-    /// In a sparse file that is made when there is none, and grown before it is full.
+    /// In a sparse file that is made when there is none, and is as large as the disk below can give.
     Image {
         /// The file.
         file: PathBuf,
         /// Where its filesystem is mounted.
         mountpoint: PathBuf,
-        /// How large it is and may become.
-        size: ImageSize,
+        /// How large it may become, in bytes.
+        limit: u64,
     },
     /// On a block device of the user's. Formatted if it is blank.
     Device {
@@ -48,17 +52,65 @@ pub(crate) struct Btrfs {
     sizes: usage::SizeCache,
 }
 
+impl BtrfsPlace {
+    /// The disk that the pool's file is on, where it is in a file.
+    pub fn disk(&self) -> Result<Option<Disk>, PoolError> {
+        let Self::Image { file, limit, .. } = self else {
+            return Ok(None);
+        };
+        let folder = file.parent().expect("the image is in a folder");
+        Ok(Some(fit::given(folder, 0, *limit)?.1))
+    }
+
+    /// Unmounts a pool everywhere in this process's namespace. Returns whether its filesystem is gone: another process may
+    /// have it mounted or a file of it open.
+    pub fn unmount(&self) -> Result<bool, PoolError> {
+        match self {
+            Self::Image {
+                file, mountpoint, ..
+            } => {
+                image::unmount(mountpoint)?;
+                Ok(!image::has_loop_device(file)?)
+            }
+            Self::Device { device, mountpoint } => {
+                image::unmount(mountpoint)?;
+                Ok(!image::is_in_use(device)?)
+            }
+            // It is on a filesystem of the user's.
+            Self::Folder(folder) => Err(PoolError::ReadOnly {
+                path: folder.clone(),
+            }),
+        }
+    }
+
+    /// Whether the pool's filesystem is this daemon's to mount.
+    pub fn is_ours(&self) -> bool {
+        !matches!(self, Self::Folder(_))
+    }
+
+    /// The number of the pool's filesystem in tables of mounts, if it is mounted.
+    pub fn filesystem(&self) -> Result<Option<String>, PoolError> {
+        let (Self::Image { mountpoint, .. } | Self::Device { mountpoint, .. }) = self else {
+            return Ok(None);
+        };
+        Ok(image::mounted(mountpoint)?.map(|mount| mount.filesystem))
+    }
+}
+
 impl Btrfs {
     /// Makes or attaches the filesystem.
     pub(crate) fn open(place: &BtrfsPlace) -> Result<Self, PoolError> {
+        if !image::kernel_has_btrfs() {
+            return Err(PoolError::NoBtrfs);
+        }
         let (root, image) = match place {
             BtrfsPlace::Image {
                 file,
                 mountpoint,
-                size,
+                limit,
             } => (
                 mountpoint.clone(),
-                Some(Image::attach(file, mountpoint, *size)?),
+                Some(Image::attach(file, mountpoint, *limit)?),
             ),
             BtrfsPlace::Device { device, mountpoint } => {
                 image::attach_device(device, mountpoint)?;
@@ -76,15 +128,24 @@ impl Btrfs {
                 problem: "it is not on a btrfs filesystem".to_owned(),
             });
         }
-        Ok(Self {
+        let pool = Self {
             root,
             image,
             sizes: usage::SizeCache::default(),
-        })
+        };
+        if pool.is_read_only()? {
+            return Err(PoolError::ReadOnly { path: pool.root });
+        }
+        Ok(pool)
     }
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    fn is_read_only(&self) -> Result<bool, PoolError> {
+        let statvfs = rustix::fs::statvfs(&self.root).during("look at", &self.root)?;
+        Ok(statvfs.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
 }
 
@@ -114,7 +175,10 @@ impl Driver for Btrfs {
         if mode == Mode::Frozen {
             // The snapshot writes out what is still in memory before its instant; what is written meanwhile may be
             // caught or not. The less there is to write out, the shorter that while.
-            rustix::fs::syncfs(&from_folder).during("flush", from)?;
+            // The first call may tell of an earlier write that the disk did not take, which concerns who made it.
+            rustix::fs::syncfs(&from_folder)
+                .or_else(|_| rustix::fs::syncfs(&from_folder))
+                .during("flush", from)?;
         }
         ioctl::create_snapshot(
             parent.as_fd(),
@@ -130,6 +194,9 @@ impl Driver for Btrfs {
     }
 
     fn reclaim(&self) -> Result<(), PoolError> {
+        if let Some(image) = &self.image {
+            image.trim_soon();
+        }
         ioctl::sync(open(&self.root)?.as_fd()).during("reclaim space in", &self.root)
     }
 
@@ -163,16 +230,20 @@ impl Driver for Btrfs {
 
     fn space(&self) -> Result<Space, PoolError> {
         let statfs = rustix::fs::statvfs(&self.root).during("look at", &self.root)?;
+        let balloon = self.image.as_ref().map_or(0, Image::balloon_size);
         Ok(Space {
-            total: statfs.f_blocks * statfs.f_frsize,
+            total: (statfs.f_blocks * statfs.f_frsize).saturating_sub(balloon),
             free: statfs.f_bavail * statfs.f_frsize,
         })
     }
 
-    fn grow(&self) -> Result<bool, PoolError> {
-        match &self.image {
-            Some(image) => image.grow_if_needed(self.space()?),
-            None => Ok(false),
+    fn fit(&self) -> Result<Room, PoolError> {
+        if let Some(image) = &self.image {
+            return image.fit();
         }
+        Ok(Room {
+            read_only: self.is_read_only()?,
+            disk: None,
+        })
     }
 }

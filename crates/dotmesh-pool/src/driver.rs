@@ -21,8 +21,26 @@ pub struct Usage {
 pub struct Space {
     /// Bytes in all.
     pub total: u64,
-    /// Bytes that can still be written, without growing.
+    /// Bytes that can still be written.
     pub free: u64,
+}
+
+/// The disk that the pool's file is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that are free on it.
+    pub free: u64,
+    /// Bytes that the pool leaves to others.
+    pub reserve: u64,
+}
+
+/// How the pool stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Whether the filesystem was made read-only: by itself, after a write below it failed, or by somebody.
+    pub read_only: bool,
+    /// The disk below, where the pool is in a file.
+    pub disk: Option<Disk>,
 }
 
 /// Whether a snapshot can be written to.
@@ -105,8 +123,8 @@ pub(crate) trait Driver: Send + Sync {
     /// How full the pool is.
     fn space(&self) -> Result<Space, PoolError>;
 
-    /// Grows the pool if it is nearly full and can grow. Returns whether it grew.
-    fn grow(&self) -> Result<bool, PoolError>;
+    /// Makes the pool as large as what the disk below can give now.
+    fn fit(&self) -> Result<Room, PoolError>;
 }
 
 #[cfg(any(test, feature = "testing"))]

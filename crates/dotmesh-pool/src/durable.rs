@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::{During as _, PoolError};
 
 /// Replaces a file as a whole: readers see the old content or the new, and after a crash too.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), PoolError> {
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), PoolError> {
     let folder = path.parent().expect("a file of the pool is in a folder");
     let mut file = tempfile::NamedTempFile::new_in(folder).during("write", path)?;
     file.write_all(content).during("write", path)?;

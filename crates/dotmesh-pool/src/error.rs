@@ -20,6 +20,9 @@ pub enum PoolError {
     /// A folder or file of the pool is not what it should be.
     #[error("{path} is not as Dotmesh left it: {problem}")]
     Damaged { path: PathBuf, problem: String },
+    /// The filesystem takes no writes any more.
+    #[error("the pool at {path} is read-only")]
+    ReadOnly { path: PathBuf },
     /// Something that a container made inside keeps it.
     #[error("cannot delete {path}: the subvolume {inside} in it cannot be deleted")]
     Kept {
@@ -41,6 +44,11 @@ pub enum PoolError {
     /// The place that the user named cannot hold a pool.
     #[error("{path} cannot hold a pool: {problem}")]
     UnusablePlace { path: PathBuf, problem: String },
+    /// The kernel cannot mount a pool.
+    #[error(
+        "this kernel has no btrfs, which Dotmesh keeps its data on; the kernels of RHEL, CentOS Stream, Rocky and Alma are built without it"
+    )]
+    NoBtrfs,
     /// A program that the pool needs failed or is not installed.
     #[error("{program} failed: {output}")]
     Program {
@@ -72,6 +80,7 @@ impl PoolError {
         let path = path.to_owned();
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { doing },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path },
             _ => Self::Io {
                 doing,
                 path,

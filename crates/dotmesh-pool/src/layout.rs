@@ -77,6 +77,11 @@ impl Layout {
         self.root.join("trash")
     }
 
+    /// Space that the daemon lends to itself in a full pool.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     pub(crate) fn dots(&self) -> PathBuf {
         self.root.join("dots")
     }

@@ -17,6 +17,8 @@
 //! staging/                             being made; moved to the trash at start
 //! incoming/                            commits being received; kept for a while when a transfer ends early
 //! trash/                               deleted, kept for a while
+//! reserve                              space that the daemon lends to itself in a full pool
+//! balloon                              takes the space that the disk below cannot give
 //! ```
 
 mod btrfs;
@@ -28,8 +30,9 @@ mod mount_table;
 mod pool;
 mod remove;
 
-pub use btrfs::{BtrfsPlace, image::ImageSize};
-pub use driver::{Difference, Space, Touch, Usage};
+pub use btrfs::BtrfsPlace;
+pub use driver::{Difference, Disk, Room, Space, Touch, Usage};
+pub use durable::replace as replace_durably;
 pub use error::PoolError;
 pub use layout::{DotFile, FormatFile};
 pub use mount_table::{MountEntry, read_mount_table};

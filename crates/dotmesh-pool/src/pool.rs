@@ -13,12 +13,13 @@ use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, DotName, SubdotName};
 
 use crate::btrfs::{Btrfs, BtrfsPlace};
-use crate::driver::{Difference, Mode, Space, Usage};
+use crate::driver::{Difference, Mode, Room, Space, Usage};
 use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
 
 mod inner;
+mod reserve;
 mod trash;
 mod volumes;
 
@@ -83,9 +84,18 @@ pub struct Import {
     resumed: bool,
 }
 
-/// A working copy that was replaced, in the trash.
-#[derive(Debug)]
-pub struct Replaced(PathBuf);
+/// A working copy that was replaced. It is in the trash, which keeps it at least until this is dropped.
+#[must_use = "dropping it gives the working copy to the trash"]
+pub struct Replaced {
+    inner: Arc<Inner>,
+    path: PathBuf,
+}
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        self.inner.release(&self.path);
+    }
+}
 
 impl Import {
     /// The folder to bring to the commit's state.
@@ -154,9 +164,19 @@ impl Pool {
         self.run(|inner| inner.driver.space()).await
     }
 
-    /// Grows the pool if it is nearly full and can grow. Returns whether it grew.
-    pub async fn grow(&self) -> Result<bool, PoolError> {
-        self.run(|inner| inner.driver.grow()).await
+    /// Makes the pool as large as what the disk below can give now, and says how it stands.
+    pub async fn fit(&self) -> Result<Room, PoolError> {
+        self.run(|inner| inner.driver.fit()).await
+    }
+
+    /// Keeps some space back for [`Self::lend_reserve`], where there is room for that.
+    pub async fn keep_reserve(&self) -> Result<(), PoolError> {
+        self.run(Inner::keep_reserve).await
+    }
+
+    /// Frees the space that was kept back, if there is little else: for what makes room, or must be written to start.
+    pub async fn lend_reserve(&self) -> Result<(), PoolError> {
+        self.run(Inner::lend_reserve).await
     }
 
     /// Reads all dots, with their branches, from the folders alone, and throws away what was never finished. To be called
@@ -255,13 +275,14 @@ impl Pool {
         branch: &BranchName,
         commit: CommitId,
     ) -> Result<Replaced, PoolError> {
-        let (dot, branch) = (dot.clone(), branch.clone());
-        self.run(move |inner| {
+        let (dot, branch, inner) = (dot.clone(), branch.clone(), Arc::clone(&self.inner));
+        blocking(move || {
             let fresh = temporary(&inner.layout.staging());
             let from = inner.layout.commit(&dot, commit);
             inner.driver.snapshot(&from, &fresh, Mode::Writable)?;
             durable::exchange(&fresh, &inner.layout.branch(&dot, &branch))?;
-            inner.discard(&fresh).map(Replaced)
+            let path = inner.discard_and_hold(&fresh)?;
+            Ok(Replaced { inner, path })
         })
         .await
     }
@@ -274,8 +295,10 @@ impl Pool {
         replaced: Replaced,
     ) -> Result<(), PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());
-        self.run(move |inner| durable::exchange(&replaced.0, &inner.layout.branch(&dot, &branch)))
-            .await
+        self.run(move |inner| {
+            durable::exchange(&replaced.path, &inner.layout.branch(&dot, &branch))
+        })
+        .await
     }
 
     /// Swaps the working copies of two branches, in one step.

@@ -13,12 +13,17 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::limits::{exceeded, split_xattrs};
+
 /// The largest list of names, and the largest value, that Linux gives for extended attributes.
 const MAX_XATTR: usize = 64 << 10;
 
 /// Where another subvolume is inside a snapshot, btrfs shows an empty directory of this number, and makes its
 /// attributes up.
 pub(crate) const STUB_INODE: u64 = 2;
+
+/// The extended attribute that is an access control list.
+const ACL: &[u8] = b"system.posix_acl_access";
 
 /// The extended attribute that is a directory's default ACL.
 pub(crate) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
@@ -47,6 +52,32 @@ impl DiskError {
             source: errno.into(),
         }
     }
+}
+
+/// Why attributes or a link were not taken: the limit that they exceed, if they do.
+pub(crate) fn refused(
+    verb: &'static str,
+    path: &[u8],
+    errno: Errno,
+    attributes: &Attributes,
+    target: Option<&[u8]>,
+) -> DiskError {
+    // btrfs says any of these when something does not fit into its nodes.
+    let is_about_size = [
+        Errno::NOSPC,
+        Errno::TOOBIG,
+        Errno::NAMETOOLONG,
+        Errno::OVERFLOW,
+    ];
+    let limit = match is_about_size.contains(&errno) {
+        true => exceeded(attributes, target),
+        false => None,
+    };
+    let mut error = DiskError::new(verb, path, errno);
+    if let Some(limit) = limit {
+        error.source = std::io::Error::other(limit);
+    }
+    error
 }
 
 /// A path in a tree, for people.
@@ -252,6 +283,28 @@ pub(crate) fn names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<EntryNa
     Ok(names)
 }
 
+/// The names in a directory, sorted, with their inodes.
+pub(crate) fn entries(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<(EntryName, u64)>> {
+    let mut entries = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        // `.` and `..` are not entry names.
+        if let Ok(name) = EntryName::new(entry.file_name().to_bytes()) {
+            entries.push((name, entry.ino()));
+        }
+    }
+    entries.sort_unstable();
+    Ok(entries)
+}
+
+/// How many directories lead to a path, what is there included; the root counts.
+pub(crate) fn depth(path: &[u8]) -> usize {
+    match path {
+        [] => 1,
+        path => path.split(|byte| *byte == b'/').count() + 1,
+    }
+}
+
 /// Something that has attributes, by descriptor, or by name where it cannot be opened.
 #[derive(Clone, Copy)]
 pub(crate) enum Handle<'a> {
@@ -320,7 +373,7 @@ impl Handle<'_> {
 pub(crate) fn is_kept(xattr: &[u8]) -> bool {
     let starts = |prefix: &str| xattr.starts_with(prefix.as_bytes());
     match xattr {
-        b"system.posix_acl_access" | DEFAULT_ACL => true,
+        ACL | DEFAULT_ACL => true,
         b"security.selinux" | b"security.ima" | b"security.evm" => false,
         _ => {
             (starts("user.") || starts("security.") || starts("trusted."))
@@ -359,6 +412,21 @@ pub(crate) fn xattrs(of: Handle<'_>) -> rustix::io::Result<Vec<Xattr>> {
     Ok(xattrs)
 }
 
+/// The extended attributes that every pool can hold, and the names of the others.
+pub(crate) type CarriedXattrs = (Vec<Xattr>, Vec<Box<[u8]>>);
+
+/// The extended attributes that every pool can hold, and why others are left out.
+pub(crate) fn xattrs_to_carry(of: Handle<'_>) -> rustix::io::Result<CarriedXattrs> {
+    match xattrs(of) {
+        // Linux lists 64 KiB of names at most.
+        Err(Errno::TOOBIG) => Ok((Vec::new(), vec![ALL_XATTRS.into()])),
+        xattrs => Ok(split_xattrs(xattrs?)),
+    }
+}
+
+/// Stands for names that are too many to be listed.
+pub(crate) const ALL_XATTRS: &[u8] = b"*";
+
 /// The twelve permission bits that a stat tells.
 fn permissions(stat: &Stat) -> u16 {
     let mode = Mode::from_raw_mode(stat.st_mode).as_raw_mode() & 0o7777;
@@ -372,7 +440,11 @@ pub(crate) fn attributes_of(open: BorrowedFd<'_>) -> rustix::io::Result<Attribut
 
 /// The attributes of something that was stated before.
 pub(crate) fn attributes(stat: &Stat, of: Handle<'_>) -> rustix::io::Result<Attributes> {
-    Ok(Attributes {
+    Ok(attributes_with(stat, xattrs(of)?))
+}
+
+fn attributes_with(stat: &Stat, xattrs: Vec<Xattr>) -> Attributes {
+    Attributes {
         mode: permissions(stat),
         uid: stat.st_uid,
         gid: stat.st_gid,
@@ -380,8 +452,22 @@ pub(crate) fn attributes(stat: &Stat, of: Handle<'_>) -> rustix::io::Result<Attr
             seconds: stat.st_mtime,
             nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
         },
-        xattrs: xattrs(of)?,
-    })
+        xattrs,
+    }
+}
+
+/// The same without what not every pool can hold. An access list restricts what the group may do, so without it the
+/// group may do nothing.
+pub(crate) fn attributes_to_carry(stat: &Stat, of: Handle<'_>) -> rustix::io::Result<Attributes> {
+    let (xattrs, left_out) = xattrs_to_carry(of)?;
+    let mut attributes = attributes_with(stat, xattrs);
+    if left_out
+        .iter()
+        .any(|name| matches!(&**name, ACL | ALL_XATTRS))
+    {
+        attributes.mode &= !0o070;
+    }
+    Ok(attributes)
 }
 
 /// Owner and mode of what was just made and inherited nothing.

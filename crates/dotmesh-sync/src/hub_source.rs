@@ -43,7 +43,7 @@ impl HubSource {
     /// Asks once. The hub answers with the objects in the order asked, and may stop early, but not before the
     /// first, to keep its answer small.
     async fn ask(&self, hashes: &[ObjectHash]) -> Result<Bytes, HubError> {
-        let pack = retry(&self.progress, "fetch objects", |_| {
+        let pack = retry(&self.progress, "fetch objects", || {
             self.hub.objects(&self.dot, hashes)
         })
         .await?;

@@ -4,9 +4,11 @@
 //! Knows directories, how two snapshots differ, and the hub's client; no Docker, no web pages.
 
 pub mod cached_source;
+pub mod compare;
 pub mod disk;
 pub mod history;
 pub mod hub_source;
+pub mod limits;
 pub mod materialise;
 pub mod objects;
 pub mod progress;
@@ -16,13 +18,18 @@ pub mod retry;
 pub mod seal;
 
 pub use cached_source::CachedSource;
+pub use compare::{Change, Kind, Look, What, compare};
 pub use disk::DiskError;
 pub use history::{HistoryError, VerifiedCommit, verify_commits};
 pub use hub_source::HubSource;
+pub use limits::Limits;
 pub use materialise::{Base, MaterialiseError, Target, materialise};
 pub use objects::{FetchError, Fresh, Like, MemoryObjects, NullSink, ObjectSink, ObjectSource};
 pub use progress::Progress;
 pub use push::{Push, is_about_deltas};
 pub use rate::Rate;
-pub use retry::HubError;
-pub use seal::{NodeCache, SealError, Sealed, SealedBase, Sockets, measure, seal_directory};
+pub use retry::{HubError, greet, retry};
+pub use seal::{
+    CheckedBase, Found, NodeCache, SealError, Sealed, SealedBase, Sockets, find_left_out, measure,
+    seal_directory, seal_within,
+};

@@ -2,8 +2,8 @@
 //!
 //! First the nodes that differ are fetched, all of a level of directories at once, and kept in a file: they say
 //! how much there is to do. Then they are walked, several threads apply what comes of it, and the chunks that they
-//! need next are fetched in batches across files. The files' bytes pass through; nothing that grows with the tree
-//! is held in memory but where each node is.
+//! need next are fetched in batches across files, each chunk once. The files' bytes pass through; nothing that grows
+//! with the tree is held in memory but where each node is.
 //!
 //! The tree was made by someone else. Whatever it says, nothing outside the directory is touched.
 
@@ -15,6 +15,7 @@ mod local;
 mod nodes;
 mod pipeline;
 mod plan;
+mod shared;
 mod survey;
 mod trees;
 
@@ -33,6 +34,7 @@ use self::directory::Directory;
 use self::nodes::Nodes;
 use self::pipeline::Pipeline;
 use self::plan::{Pass, Plan};
+use self::shared::Shared;
 use self::survey::Survey;
 use self::trees::Pair;
 use crate::disk::{self, DiskError};
@@ -102,6 +104,18 @@ pub struct Base {
     pub data: PathBuf,
 }
 
+/// Has the kernel write out what an earlier attempt wrote. It reports a failed write once, and its cache keeps the bytes that
+/// the disk does not have. `File::open` drops them, so the disk's own bytes are read and compared.
+async fn write_out(directory: &OwnedFd) {
+    let Ok(directory) = directory.try_clone() else {
+        return;
+    };
+    let syncing = tokio::task::spawn_blocking(move || rustix::fs::syncfs(directory));
+    if let Ok(Err(error)) = syncing.await {
+        tracing::warn!(%error, "the disk did not take all that an earlier attempt wrote");
+    }
+}
+
 /// Makes a directory equal to a tree.
 ///
 /// On an error, or when the future is dropped, it is left half-way: good for nothing but to be resumed.
@@ -134,6 +148,9 @@ pub async fn materialise<S: ObjectSource>(
             });
         }
     }
+    if target.resumed {
+        write_out(&directory).await;
+    }
     let mut nodes = Nodes::new_in(&directory)?;
     let pair = Pair {
         base: base_root.as_ref().map(|root| root.tree),
@@ -141,7 +158,7 @@ pub async fn materialise<S: ObjectSource>(
     };
     let survey = Survey::make(source, &mut nodes, pair, base_data).await?;
     progress.add_total(survey.total);
-    let (has_links, local) = (survey.has_links, survey.local);
+    let (has_links, local, repeats) = (survey.has_links, survey.local, survey.repeats);
 
     progress.start_phase("writing");
     let attributes = disk::attributes_of(directory.as_fd())
@@ -151,8 +168,10 @@ pub async fn materialise<S: ObjectSource>(
     let new = disk::New::of(nodes.file())
         .map_err(|errno| DiskError::new("read the attributes of", b"", errno))?;
     let stop = StopOnDrop::default();
+    let root = Arc::new(directory);
     let site = Arc::new(Site {
-        root: Arc::new(directory),
+        shared: Shared::new(&root, repeats),
+        root,
         resumed: target.resumed,
         local,
         new: (!inherits).then_some(new),

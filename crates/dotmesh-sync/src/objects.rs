@@ -115,7 +115,7 @@ pub enum FetchError {
     #[error(transparent)]
     Hub(#[from] HubError),
     /// They came damaged.
-    #[error("what the hub sent is not what was asked for")]
+    #[error("what the hub sent is damaged")]
     Damaged(#[from] PackError),
     /// Another object came, or one more than asked for.
     #[error("the hub sent an object that was not asked for")]

@@ -11,16 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit, Upload};
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
-use dotmesh_model::{DotName, ObjectHash};
+use dotmesh_model::{DotIdentity, DotName, ObjectHash};
 use dotmesh_store::polite::{Turn, politely};
 use dotmesh_store::{Effort, Frame, FrameEncoder, Object, PackWriter};
 use tokio::task::JoinSet;
 
+use crate::limits::Limits;
 use crate::objects::{Fresh, Like, ObjectSink};
 use crate::progress::Progress;
 use crate::rate::Rate;
-use crate::retry::{HubError, retry};
-use crate::seal::{NodeCache, SealError, Sealed, SealedBase, seal_directory};
+use crate::retry::{HubError, LONG, retry, retry_for};
+use crate::seal::{NodeCache, SealError, Sealed, SealedBase, seal_within};
 
 /// The hub is asked about this many bytes of objects at once,
 const BATCH_LENGTH: usize = 4 << 20;
@@ -80,7 +81,7 @@ impl Push {
         progress: &Arc<Progress>,
         deltas: bool,
     ) -> Result<Self, HubError> {
-        let upload = retry(progress, "begin a push", |_| hub.begin_upload(dot)).await?;
+        let upload = retry(progress, "begin a push", || hub.begin_upload(dot)).await?;
         let target = Target {
             hub: hub.clone(),
             dot: dot.clone(),
@@ -110,10 +111,21 @@ impl Push {
         base: Option<SealedBase>,
         cache: &Arc<dyn NodeCache>,
     ) -> Result<Sealed, SealError> {
+        self.send_within(Limits::EveryPool, data, base, cache).await
+    }
+
+    /// The same by other limits.
+    pub async fn send_within(
+        &mut self,
+        limits: Limits,
+        data: &Path,
+        base: Option<SealedBase>,
+        cache: &Arc<dyn NodeCache>,
+    ) -> Result<Sealed, SealError> {
         let progress = Arc::clone(&self.target.progress);
         let cache = Some(Arc::clone(cache));
         if base.is_some() {
-            match seal_directory(data, base, cache.clone(), self, &progress).await {
+            match seal_within(limits, data, base, cache.clone(), self, &progress).await {
                 Err(error) if error.is_about_base() => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "sealing all of a commit");
@@ -121,15 +133,16 @@ impl Push {
                 sealed => return sealed,
             }
         }
-        seal_directory(data, None, cache, self, &progress).await
+        seal_within(limits, data, None, cache, self, &progress).await
     }
 
-    /// Makes the commits visible, oldest first, and moves the branches, when the hub has everything.
+    /// Makes the commits visible, oldest first, and moves the branches, when the hub has everything. Says which dot they
+    /// went to, as far as the hub tells.
     pub async fn finish(
         mut self,
         commits: Vec<SealedCommit>,
         branches: Vec<BranchUpdate>,
-    ) -> Result<(), HubError> {
+    ) -> Result<Option<DotIdentity>, HubError> {
         self.drain().await?;
         self.target.progress.start_phase("finishing");
         self.target.finish(FinishUpload { commits, branches }).await
@@ -225,7 +238,7 @@ impl Target {
     /// Asks which objects of a batch are missing, and compresses those.
     async fn ask(self, batch: Vec<Fresh>, deltas: bool) -> Result<Vec<Frame>, HubError> {
         let hashes: Vec<_> = batch.iter().map(|fresh| fresh.object.hash()).collect();
-        let missing = retry(&self.progress, "ask the hub what it has", |_| {
+        let missing = retry(&self.progress, "ask the hub what it has", || {
             self.hub.missing(&self.dot, &self.upload, &hashes)
         });
         let missing: HashSet<ObjectHash> = missing.await?.into_iter().collect();
@@ -280,7 +293,7 @@ impl Target {
 
     async fn send(self, pack: Bytes) -> Result<(), HubError> {
         self.rate.spend(pack.len()).await;
-        retry(&self.progress, SEND, |_| {
+        retry(&self.progress, SEND, || {
             self.hub.send_pack(&self.dot, &self.upload, pack.clone())
         })
         .await?;
@@ -302,31 +315,12 @@ impl Target {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn finish(&self, finish: FinishUpload) -> Result<(), HubError> {
-        let call = |before| self.try_finish(&finish, before);
-        retry(&self.progress, "finish a push", call).await
-    }
-
-    /// Finishing twice is refused, so when no answer came, the branches tell whether it was done.
-    async fn try_finish(&self, finish: &FinishUpload, before: usize) -> Result<(), ClientError> {
-        if before > 0 && self.is_done(finish).await? {
-            return Ok(());
-        }
-        self.hub
-            .finish_upload(&self.dot, &self.upload, finish)
-            .await
-    }
-
-    async fn is_done(&self, finish: &FinishUpload) -> Result<bool, ClientError> {
-        let Some(dot) = self.hub.dot(&self.dot).await? else {
-            return Ok(false);
-        };
-        let at_new = |update: &BranchUpdate| {
-            dot.branches
-                .iter()
-                .any(|at| at.name == update.name && at.head == update.new)
-        };
-        Ok(finish.branches.iter().all(at_new))
+    /// Finishing again with the same request gets the answer of the first time.
+    async fn finish(&self, finish: FinishUpload) -> Result<Option<DotIdentity>, HubError> {
+        retry_for(&self.progress, "finish a push", LONG, || {
+            self.hub.finish_upload(&self.dot, &self.upload, &finish)
+        })
+        .await
     }
 }
 

@@ -10,6 +10,7 @@
 mod base;
 mod content;
 mod files;
+mod left_out;
 mod list;
 mod measure;
 mod output;
@@ -27,9 +28,11 @@ use dotmesh_store::tree::MAX_DEPTH;
 use dotmesh_store::{InvalidNode, Object};
 use tokio::sync::mpsc;
 
+pub use left_out::{CheckedBase, Found, find_left_out};
 pub use measure::measure;
 
 use crate::disk::DiskError;
+use crate::limits::Limits;
 use crate::objects::ObjectSink;
 use crate::progress::Progress;
 use crate::retry::HubError;
@@ -43,7 +46,7 @@ pub enum SealError {
     /// A file could not be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A device node: it gives access to a machine and does not travel.
+    /// A device node, in a commit that was sealed before such were left out.
     #[error("{path} is a device node: Dotmesh keeps none")]
     Device { path: String },
     /// Directories too deep inside each other.
@@ -68,6 +71,9 @@ pub enum SealError {
         #[source]
         source: InvalidNode,
     },
+    /// The base was sealed by other limits.
+    #[error("an earlier commit was sealed by other limits")]
+    BaseOtherwise,
     /// The sink failed.
     #[error(transparent)]
     Sink(#[from] HubError),
@@ -81,7 +87,10 @@ impl SealError {
     pub fn is_about_base(&self) -> bool {
         matches!(
             self,
-            Self::BaseMissing { .. } | Self::BaseMalformed { .. } | Self::Changes(_)
+            Self::BaseMissing { .. }
+                | Self::BaseMalformed { .. }
+                | Self::BaseOtherwise
+                | Self::Changes(_)
         )
     }
 }
@@ -104,6 +113,8 @@ pub struct SealedBase {
     pub data: PathBuf,
     /// How the directory to seal differs from it.
     pub changes: Arc<dyn Difference>,
+    /// Whether it is known to be within [`Limits::EveryPool`]. If not, its nodes are looked through first.
+    pub is_within_limits: bool,
 }
 
 /// What sealing a directory came to.
@@ -129,8 +140,21 @@ pub struct Sockets {
 /// Turns a directory into objects and gives those to the sink that the base does not have, in any order; one may come
 /// several times. All nodes among them go to the cache too.
 ///
-/// Directories on other file systems, or in other subvolumes, count as empty. Sockets are passed over.
+/// Directories on other file systems, or in other subvolumes, count as empty. Sockets are passed over, and all that not
+/// every pool can hold is left out: [`find_left_out`] tells of it.
 pub async fn seal_directory(
+    directory: &Path,
+    base: Option<SealedBase>,
+    cache: Option<Arc<dyn NodeCache>>,
+    sink: &mut impl ObjectSink,
+    progress: &Arc<Progress>,
+) -> Result<Sealed, SealError> {
+    seal_within(Limits::EveryPool, directory, base, cache, sink, progress).await
+}
+
+/// The same by other limits. A base has to be of the same.
+pub async fn seal_within(
+    limits: Limits,
     directory: &Path,
     base: Option<SealedBase>,
     cache: Option<Arc<dyn NodeCache>>,
@@ -141,7 +165,7 @@ pub async fn seal_directory(
     let (directory, progress) = (directory.to_owned(), Arc::clone(progress));
     let walk = tokio::task::spawn_blocking(move || {
         let output = output::Output::new(sender, cache.clone());
-        politely(|| walk::walk(&directory, base, cache, output, &progress))
+        politely(|| walk::walk(&directory, limits, base, cache, output, &progress))
     });
     // Returning early drops the receiver, and with it ends the walk.
     while let Some(objects) = pieces.recv().await {

@@ -12,7 +12,7 @@ use tokio::process::Child;
 use crate::machine::Machine;
 use crate::wait::wait_for;
 
-const STARTS_IN: Duration = Duration::from_secs(30);
+const STARTS_IN: Duration = Duration::from_secs(90);
 const STOPS_IN: Duration = Duration::from_secs(60);
 
 /// Runs until it is stopped or the machine ends; dropping the handle does not stop it.

@@ -1,34 +1,117 @@
 //! `dm branch`
 
-use dotmesh_api::node::DotDetail;
+use dotmesh_api::NodeClient;
+use dotmesh_api::node::{DeleteBranch, DotDetail};
+use dotmesh_model::{BranchName, CommitId, DotName};
 
 use crate::context::Context;
 use crate::error::Result;
 
-/// List the branches of the current dot
+/// List the branches of the current dot, or delete one
 ///
 /// The one that is checked out is marked with a star. 'dm checkout -b' makes new ones.
+///
+/// A branch is deleted only if it is not checked out and no container uses it. Its commits can still be named by their ids.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Show the newest commit of each branch
+    #[arg(short = 'v', conflicts_with_all = ["delete", "force_delete"])]
+    with_commits: bool,
+
+    /// Delete a branch whose commits other branches have, and that has no uncommitted changes
+    #[arg(
+        short = 'd',
+        long,
+        value_name = "BRANCH",
+        conflicts_with = "force_delete"
+    )]
+    delete: Option<BranchName>,
+
+    /// Delete a branch with all that is on it alone
+    #[arg(short = 'D', value_name = "BRANCH")]
+    force_delete: Option<BranchName>,
+}
 
 /// Runs it.
-pub(super) async fn run(context: &Context, _: Args) -> Result<()> {
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let delete = match (args.delete, args.force_delete) {
+        (Some(branch), _) => Some(DeleteBranch {
+            branch,
+            force: false,
+        }),
+        (_, Some(branch)) => Some(DeleteBranch {
+            branch,
+            force: true,
+        }),
+        _ => None,
+    };
+    if let Some(delete) = delete {
+        let (dot, head) = context
+            .on_current_dot(async |node, dot| {
+                let removed = node.delete_branch(dot, &delete).await?;
+                Ok((dot.clone(), removed.head))
+            })
+            .await?;
+        context.ui.status(&deleted(&dot, &delete.branch, head));
+        return Ok(());
+    }
     let dot = context
         .on_current_dot(async |node, dot| Ok(node.dot(dot).await?))
         .await?;
-    context.ui.out(&render(&dot))
+    if !args.with_commits {
+        return context.ui.out(&render(&dot));
+    }
+    let titles = titles(&context.node()?, &dot).await?;
+    context.ui.out(&render_with_commits(&dot, &titles))
+}
+
+/// What is gone, and how to get it back.
+pub fn deleted(dot: &DotName, branch: &BranchName, head: CommitId) -> String {
+    let done = format!("Deleted branch {branch} of dot {dot}");
+    if head == CommitId::ROOT {
+        return done;
+    }
+    let head = head.short();
+    format!("{done} (was {head}; 'dm checkout -b {branch} {head}' makes it again)")
+}
+
+/// The titles of the branches' newest commits, in their order.
+async fn titles(node: &NodeClient, dot: &DotDetail) -> Result<Vec<String>> {
+    let mut titles = Vec::new();
+    for branch in &dot.branches {
+        let log = node
+            .log(&dot.summary.name, Some(branch.name.as_str()))
+            .await?;
+        let newest = log.commits.first();
+        let title = newest.and_then(|commit| commit.message.lines().next());
+        titles.push(title.unwrap_or("no commits yet").to_owned());
+    }
+    Ok(titles)
 }
 
 /// A line for each branch.
 pub fn render(dot: &DotDetail) -> String {
-    let mut text = String::new();
-    for branch in &dot.branches {
-        let mark = if branch.name == dot.summary.branch {
-            '*'
-        } else {
-            ' '
-        };
-        text.push_str(&format!("{mark} {}\n", branch.name));
+    let lines = dot.branches.iter();
+    let lines = lines.map(|branch| format!("{} {}\n", mark(dot, &branch.name), branch.name));
+    lines.collect()
+}
+
+/// The same with the newest commits.
+pub fn render_with_commits(dot: &DotDetail, titles: &[String]) -> String {
+    let rows = dot.branches.iter().zip(titles).map(|(branch, title)| {
+        vec![
+            format!("{} {}", mark(dot, &branch.name), branch.name),
+            branch.head.short().to_string(),
+            title.clone(),
+        ]
+    });
+    crate::table::aligned(&rows.collect::<Vec<_>>())
+}
+
+fn mark(dot: &DotDetail, branch: &BranchName) -> char {
+    if *branch == dot.summary.branch {
+        '*'
+    } else {
+        ' '
     }
-    text
 }

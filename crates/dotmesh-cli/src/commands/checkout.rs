@@ -1,10 +1,13 @@
 //! `dm checkout`
 
+use std::str::FromStr;
+
 use dotmesh_api::node::{BranchStart, Checkout};
-use dotmesh_model::BranchName;
+use dotmesh_model::{BranchName, DotName, InvalidName};
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::dot_word;
+use crate::error::{CliError, Result};
 use crate::fetch::{self, Extent};
 use crate::switching::{self, WaitArgs};
 
@@ -24,9 +27,9 @@ pub struct Args {
     #[arg(long, requires = "create", conflicts_with = "commit")]
     clean: bool,
 
-    /// The branch; a new one may have any name that git takes, such as feature/login
-    #[arg(value_name = "BRANCH")]
-    branch: BranchName,
+    /// The branch, or - for the one before; a new one may have any name that git takes, such as feature/login
+    #[arg(value_name = "BRANCH", allow_hyphen_values = true)]
+    branch: Target,
 
     /// Start the new branch here: HEAD~2, a branch, a commit's id or its first digits
     #[arg(value_name = "COMMIT", requires = "create")]
@@ -36,6 +39,24 @@ pub struct Args {
     wait: WaitArgs,
 }
 
+/// Which branch to switch to.
+#[derive(Debug, Clone)]
+enum Target {
+    /// The one that was checked out before this one.
+    Previous,
+    Named(BranchName),
+}
+
+impl FromStr for Target {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> std::result::Result<Self, InvalidName> {
+        match text {
+            "-" => Ok(Self::Previous),
+            name => name.parse().map(Self::Named),
+        }
+    }
+}
+
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let start = match args.commit {
@@ -43,24 +64,54 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         None if args.clean => BranchStart::Commit("HEAD".to_owned()),
         None => BranchStart::WorkingCopy,
     };
-    let checkout = Checkout {
-        branch: args.branch,
-        create: args.create.then_some(start),
-        wait: (&args.wait).into(),
+    let named = match &args.branch {
+        Target::Named(branch) if !args.create => Some(branch.as_str()),
+        Target::Previous if args.create => {
+            return Err(CliError::usage("a new branch needs a name"));
+        }
+        _ => None,
     };
-    let start = match &checkout.create {
-        Some(BranchStart::Commit(commit)) => commit.as_str(),
-        _ => "HEAD",
-    };
+    let create = args.create.then_some(start);
     let switched = context
         .on_current_dot(async |node, dot| {
+            let before = node.current(dot).await?.branch;
+            let branch = match &args.branch {
+                Target::Named(branch) => branch.clone(),
+                Target::Previous => previous(context, dot)?,
+            };
+            let checkout = Checkout {
+                branch,
+                create: create.clone(),
+                wait: (&args.wait).into(),
+            };
+            let start = match &checkout.create {
+                Some(BranchStart::Commit(commit)) => commit.as_str(),
+                _ => "HEAD",
+            };
             let switch =
                 async || switching::follow(context, node.checkout(dot, &checkout).await?).await;
-            fetch::with_data(context, dot, &[start], Extent::Commit, switch).await
+            let done = fetch::with_data(context, dot, &[start], Extent::Commit, switch).await?;
+            if done.branch != before {
+                context.update_node_config(|config| config.previous.insert(dot.clone(), before))?;
+            }
+            Ok((dot.clone(), done))
         })
-        .await?;
-    context
-        .ui
-        .status(&format!("Switched to branch '{}'", switched.branch));
+        .await;
+    let (dot, switched) = dot_word::unless_dot(context, switched, named, "dm switch DOT").await?;
+    context.ui.status(&format!(
+        "Switched to branch '{}' of dot '{dot}'",
+        switched.branch
+    ));
     switching::tell(context, &switched)
+}
+
+/// The branch that was checked out before.
+fn previous(context: &Context, dot: &DotName) -> Result<BranchName> {
+    let config = context.node_config()?;
+    config.previous.get(dot).cloned().ok_or_else(|| {
+        CliError::failed(format!(
+            "no other branch of {dot} was checked out with 'dm' so far"
+        ))
+        .hint("List the branches with 'dm branch'.")
+    })
 }

@@ -10,9 +10,11 @@ use dotmesh_model::{BranchName, DotName, Namespace};
 
 use crate::config::{Config, Remote, RemoteName};
 use crate::context::Context;
+use crate::current;
 use crate::error::{CliError, Result};
 use crate::hub;
 use crate::resolve::{State, resolve};
+use crate::start;
 use crate::switching;
 use crate::transfer::{self, Plan};
 
@@ -22,6 +24,9 @@ use crate::transfer::{self, Plan};
 ///
 /// The address of a page of the hub can be pasted as it is. One of a branch or a commit gets just that state, and checks it
 /// out: a commit on the branch that is at it, else on a new one, at-ID. DOT@BRANCH and DOT@COMMIT do the same.
+///
+/// Prints how Compose starts the app, where the commit knows its project: under another project's name the app would
+/// begin with an empty dot.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "dm clone [OPTIONS] [REMOTE] <DOT> [BRANCH]\n       dm clone [OPTIONS] <ADDRESS>"
@@ -86,30 +91,40 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         commit: state.as_ref().and_then(|state| state.commit),
         stash_on_divergence: args.stash_on_divergence,
         full: args.full,
+        without_data: false,
+        allow_secrets: false,
         rate_limit: args.limit_rate,
     };
     let node = context.node()?;
     let outcome = transfer::run(context, &node, &plan).await?;
-    if !has_current(context, &node, &plan.local).await? {
-        context.select(&plan.local)?;
+    select(context, &node, &plan.local).await?;
+    if let Some(state) = state {
+        check_out(context, &node, &plan.local, state, &outcome).await?;
     }
-    match state {
-        Some(state) => check_out(context, &node, &plan.local, state, &outcome).await,
-        None => Ok(()),
-    }
+    start::tell(context, &node, &plan.local).await;
+    Ok(())
 }
 
-/// Whether the current dot is another that is there.
-async fn has_current(context: &Context, node: &NodeClient, cloned: &DotName) -> Result<bool> {
-    let current = context.node_config()?.current_dot;
-    let Some(current) = current.filter(|current| current != cloned) else {
-        return Ok(false);
-    };
-    match node.dot(&current).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
+/// Makes the clone the current dot, unless another is.
+async fn select(context: &Context, node: &NodeClient, cloned: &DotName) -> Result<()> {
+    let current = current::choose(context, node).await?.dot;
+    match current.name() {
+        Some(current) if current == cloned => return Ok(()),
+        Some(current) => match node.current(current).await {
+            Ok(_) => {
+                context.ui.hint(&format!(
+                    "The current dot is still {current}. Select the clone with 'dm switch {cloned}'."
+                ));
+                return Ok(());
+            }
+            Err(error) if error.code() == ErrorCode::NotFound => {}
+            Err(error) => return Err(error.into()),
+        },
+        None => {}
     }
+    context.select(cloned)?;
+    context.ui.status(&format!("Selected dot '{cloned}'"));
+    Ok(())
 }
 
 /// Shows the state that was asked for.
@@ -171,7 +186,8 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
         };
     }
     let (remote, dot, branch) = arrange(config, words)?;
-    let (remote_name, remote) = transfer::choose_remote(config, remote, Direction::Clone)?;
+    let (remote_name, remote) = transfer::choose_remote(config, remote, Direction::Clone)
+        .map_err(|error| explain_remote(config, words, error))?;
     let (dot, reference) = match dot.split_once('@') {
         Some((dot, reference)) => (dot, Some(reference.parse()?)),
         None => (dot, None),
@@ -191,17 +207,24 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
     })
 }
 
+/// `dm clone DOT BRANCH` lacks the remote, which may be left out only before a dot with a namespace.
+pub fn explain_remote(config: &Config, words: &[String], error: CliError) -> CliError {
+    let known = config.default_remote.as_ref();
+    match (known.or(config.remotes.keys().next()), words) {
+        (Some(remote), [dot, branch]) => error.hint(format!(
+            "If '{dot}' is the dot, name the remote, too: dm clone {remote} {dot} {branch}"
+        )),
+        _ => error,
+    }
+}
+
 /// The dot, or the state of one, whose page has this address.
 pub fn at_address(config: &Config, address: &str) -> Result<Source> {
     let page = DotPage::parse(address).map_err(|error| explain(&error))?;
-    let hub = page.hub.to_string();
-    let Some((name, remote)) = config.remote_at(&hub) else {
-        return Err(CliError::failed(format!("no remote is a login at {hub}"))
-            .hint(format!("Log in there first: dm login {hub}")));
-    };
+    let (remote_name, remote) = transfer::remote_at(config, &page.hub.to_string())?;
     Ok(Source {
-        remote_name: name.clone(),
-        remote: remote.clone(),
+        remote_name,
+        remote,
         dot: page.dot,
         branch: None,
         reference: page.reference,

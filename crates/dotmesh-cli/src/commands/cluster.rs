@@ -2,6 +2,7 @@
 
 pub mod init;
 pub mod machine;
+pub mod places;
 pub mod reset;
 mod run_detached;
 pub mod service;
@@ -14,7 +15,7 @@ use crate::error::Result;
 /// Start Dotmesh on this machine, or take it away
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    Init(init::Args),
+    Init(Box<init::Args>),
     Reset(reset::Args),
     #[command(hide = true)]
     RunDetached(run_detached::Args),
@@ -23,7 +24,7 @@ pub enum Command {
 /// Runs it.
 pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
     match command {
-        Command::Init(args) => init::run(context, args).await,
+        Command::Init(args) => init::run(context, *args).await,
         Command::Reset(args) => reset::run(context, args).await,
         Command::RunDetached(args) => run_detached::run(&args),
     }

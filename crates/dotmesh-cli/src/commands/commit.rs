@@ -1,9 +1,11 @@
 //! `dm commit`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use dotmesh_api::node::CreateCommit;
+use dotmesh_api::node::{Committed, CreateCommit};
 use dotmesh_model::commit::check_metadata_key;
+use dotmesh_model::{CodeVersion, DotName, ImageUse};
 
 use crate::context::Context;
 use crate::error::{CliError, Result};
@@ -12,7 +14,8 @@ use crate::{git, message};
 /// Capture all subdots of the current dot at one instant
 ///
 /// Nothing is stopped. The commit also records its author and the containers that use the dot, with their images and
-/// mounts. Inside a git work tree it records the version of the code. Prints the commit's id.
+/// mounts. Inside a git work tree it records the version of the code, and warns when that is not the code of the Compose
+/// project that uses the dot. Prints the commit's id.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The commit message; each further one is a paragraph
@@ -40,15 +43,81 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         code,
         expected: None,
     };
-    let made = context
+    let (dot, made) = context
         .on_current_dot(async |node, dot| {
             let mut commit = commit.clone();
             // Another terminal may check out another branch meanwhile.
             commit.expected = Some(node.current(dot).await?);
-            Ok(node.commit(dot, &commit).await?)
+            Ok((dot.clone(), node.commit(dot, &commit).await?))
         })
         .await?;
-    context.ui.out(&format!("{}\n", made.id))
+    context.ui.out(&format!("{}\n", made.id))?;
+    for line in describe(&dot, &made, &commit) {
+        context.ui.status(&line);
+    }
+    let folder = std::env::current_dir().unwrap_or_default();
+    if let Some(warning) = other_code(&folder, commit.code.as_ref(), &made.images) {
+        context.ui.warning(&warning);
+    }
+    Ok(())
+}
+
+/// What was committed where, and with which version of the code.
+pub fn describe(dot: &DotName, made: &Committed, commit: &CreateCommit) -> Vec<String> {
+    let first = commit.message.lines().next().unwrap_or_default();
+    let head = format!("[{dot} {} {}] {first}", made.branch, made.id.short());
+    let code = commit.code.as_ref().map(|code| {
+        let id = code.commit.get(..10).unwrap_or(&code.commit);
+        let branch = match &code.branch {
+            Some(branch) => format!("{branch} "),
+            None => String::new(),
+        };
+        let state = if code.dirty {
+            "with uncommitted changes"
+        } else {
+            "clean"
+        };
+        format!("Code: git commit {branch}{id}, {state}")
+    });
+    [head].into_iter().chain(code).collect()
+}
+
+/// Says that the code that was recorded is not the code of the Compose project whose containers use the dot. `folder` is
+/// where `dm` runs.
+pub fn other_code(
+    folder: &Path,
+    code: Option<&CodeVersion>,
+    images: &[ImageUse],
+) -> Option<String> {
+    let here = git::work_tree(folder);
+    let compose = images.iter().filter_map(|image| image.compose.as_ref());
+    let projects: BTreeSet<(&str, &str)> = compose
+        .filter(|compose| !compose.working_dir.is_empty())
+        .map(|compose| (compose.project.as_str(), compose.working_dir.as_str()))
+        .collect();
+    let trees = projects
+        .iter()
+        .map(|(_, place)| git::work_tree(Path::new(place)));
+    let trees: Vec<_> = trees.collect();
+    // Several projects may share a dot: the code of one of them will do.
+    if trees.contains(&here) {
+        return None;
+    }
+    let (project, place) = projects.first()?;
+    let says = match (code, here) {
+        (Some(_), Some(here)) => format!("the commit records the code in {}", here.display()),
+        (None, _) if trees.iter().any(Option::is_some) => {
+            "the commit records no code version".to_owned()
+        }
+        _ => return None,
+    };
+    let next = match trees.first() {
+        Some(Some(_)) => "; run 'dm commit' there to record its code",
+        _ => "",
+    };
+    Some(format!(
+        "{says}, and Compose project '{project}' runs from {place}{next}"
+    ))
 }
 
 /// Reads `-d` values: the key is what comes before the first `=`, the value all that follows.

@@ -6,14 +6,18 @@ use dotmesh_model::size::format_size;
 
 use crate::commands::containers;
 use crate::context::Context;
+use crate::current;
 use crate::error::Result;
+use crate::lookalike;
 use crate::table;
+use crate::transfer;
 
 /// List the dots of this node
 ///
 /// Shows the branch that is checked out, the node, the containers that use the dot, its size, the number of its commits
 /// and the size of uncommitted changes. The current dot is marked with a star. Containers that the node fails to start
-/// are named on standard error.
+/// are named on standard error, and so are new, empty dots that may be taken for a clone, and what of the newest commit
+/// cannot travel.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// For scripts: no header, cells that end with a tab, sizes in bytes
@@ -30,6 +34,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     for problem in problems.unwrap_or_default() {
         context.ui.warning(&problem);
     }
+    lookalike::warn(context, &node).await;
     if args.scripting {
         return context.ui.out(&for_scripts(&dots));
     }
@@ -47,8 +52,26 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             ));
         }
     }
-    let current = context.node_config()?.current_dot;
-    context.ui.out(&for_people(&dots, current.as_ref()))
+    for dot in dots.iter().filter(|dot| !dot.left_out.is_empty()) {
+        context.ui.warning(&left_out(dot));
+    }
+    let current = current::choose(context, &node).await?.dot;
+    context.ui.out(&for_people(&dots, current.name()))
+}
+
+/// What the newest commit cannot take along.
+pub fn left_out(dot: &DotSummary) -> String {
+    let list = &dot.left_out;
+    let items = match list.count {
+        1 => "1 item that cannot travel".to_owned(),
+        count => format!("{count} items that cannot travel"),
+    };
+    format!(
+        "{}: the newest commit on {} has {items}, so pushes and clones are without:\n{}",
+        dot.name,
+        dot.branch,
+        transfer::items(list, "  ").join("\n")
+    )
 }
 
 /// The table.

@@ -7,7 +7,9 @@ use dotmesh_model::{CodeVersion, CommitId, CommitRecord};
 use jiff::tz::TimeZone;
 
 use crate::context::Context;
+use crate::dot_word;
 use crate::error::{CliError, Result};
+use crate::transfer;
 
 /// Show the commits that led to the current state, newest first
 #[derive(Debug, clap::Args)]
@@ -32,9 +34,10 @@ pub struct Args {
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let revision = args.revision.as_deref();
-    let mut log = context
+    let log = context
         .on_current_dot(async |node, dot| Ok(node.log(dot, revision).await?))
-        .await?;
+        .await;
+    let mut log = dot_word::unless_dot(context, log, revision, "dm switch DOT && dm log").await?;
     if let Some(number) = args.number {
         log.commits.truncate(number);
     }
@@ -73,6 +76,7 @@ pub fn oneline(log: &Log) -> String {
     for commit in &log.commits {
         let first = commit.message.lines().next().unwrap_or("");
         let place = match log.absent.contains_key(&commit.id) {
+            true if log.without_data.contains(&commit.id) => " [no data]",
             true => " [on the hub]",
             false => "",
         };
@@ -114,8 +118,16 @@ fn entry(log: &Log, commit: &CommitRecord, zone: &TimeZone) -> String {
         field("code", &describe(code));
     }
     if let Some(source) = log.absent.get(&commit.id) {
-        let place = format!("at {}, dot {}, not here", source.hub, source.dot.full());
+        let (hub, dot) = (&source.hub, source.dot.full());
+        let place = match log.without_data.contains(&commit.id) {
+            true => format!("neither here nor at {hub}, dot {dot}"),
+            false => format!("at {hub}, dot {dot}, not here"),
+        };
         field("data", &place);
+    }
+    if let Some(list) = log.left_out.get(&commit.id) {
+        let items = transfer::items(list, "").join("\n");
+        field("left out", &items);
     }
     text.push('\n');
     for line in commit.message.lines() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dotmesh_api::hub::{BeginLogin, DeviceCode, DeviceLogin, LoginState};
 use dotmesh_api::{ClientError, ErrorCode, HubHost, HubVisitor};
 use dotmesh_model::UserName;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::browser;
@@ -16,8 +17,8 @@ use crate::hub;
 
 /// Log in to a hub, in the browser or with a key
 ///
-/// The hub's page shows a code: compare it with the one here, and approve. This machine gets an API key of its own, and the
-/// hub becomes a remote. Logging in once more replaces the remote's key.
+/// Type the code that is shown here on the hub's page, and approve. This machine gets an API key of its own, and the hub
+/// becomes a remote. The key works as long as the hub says; logging in once more replaces it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The hub. Without http:// or https:// before the host it is HTTPS; on this machine HTTP, where that is not spoken
@@ -123,7 +124,7 @@ async fn in_browser(
     let login = visitor.begin_login(&begin).await.map_err(hub::explain)?;
     let page = verification_page(visitor, &login)?;
     context.ui.status(&format!(
-        "To log in, approve the code {} at\n\n    {page}\n",
+        "To log in, open\n\n    {page}\n\nand type the code {}",
         login.user_code
     ));
     if !print && !browser::open(&context.environment, &page).await {
@@ -134,11 +135,12 @@ async fn in_browser(
     wait(context, visitor, &login).await
 }
 
-/// The page, at the address by which the hub was reached: what it says itself cannot lead elsewhere.
+/// The page, at the address by which the hub was reached: what it says itself cannot lead elsewhere. An earlier hub puts
+/// the code into it, which the user is to type.
 pub fn verification_page(visitor: &HubVisitor, login: &DeviceLogin) -> Result<String> {
     let hub = visitor.address();
-    let path = &login.verification_path;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/?=&-_".contains(c);
+    let path = login.verification_path.split('?').next().unwrap_or("");
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_".contains(c);
     if path.starts_with("/-/") && path.chars().all(plain) {
         Ok(format!("{hub}{path}"))
     } else {
@@ -162,13 +164,20 @@ async fn wait(
         tokio::time::sleep(interval).await;
         hub::trace(context, "POST", visitor.address(), "logins/token");
         match visitor.login_state(&code).await {
-            Ok(LoginState::Approved { user, key }) => return Ok((user, ApiKey::new(key))),
+            Ok(LoginState::Approved { user, key, expires }) => {
+                if let Some(end) = expires.and_then(|end| Timestamp::from_second(end).ok()) {
+                    let day = end.strftime("%Y-%m-%d");
+                    let ui = &context.ui;
+                    ui.status(&format!("The key works until {day}. Then log in again."));
+                }
+                return Ok((user, ApiKey::new(key)));
+            }
             Ok(LoginState::Denied) => {
                 return Err(CliError::failed("the login was denied on the hub's page"));
             }
             Ok(LoginState::Pending) if Instant::now() < end => {}
             // A hub that restarts, a network that comes and goes.
-            Err(ClientError::Unreachable { .. }) if Instant::now() < end => {}
+            Err(error) if error.passes().is_some() && Instant::now() < end => {}
             Ok(LoginState::Pending) => return Err(expired()),
             Err(error) if error.code() == ErrorCode::NotFound => return Err(expired()),
             Err(error) => return Err(hub::explain(error)),

@@ -7,6 +7,7 @@ use dotmesh_api::node::MountVolume;
 use dotmesh_model::VolumeName;
 
 use crate::context::Context;
+use crate::dot_word;
 use crate::error::{CliError, Result};
 
 /// Mount a dot's folder at a place of your choice, for programs outside containers
@@ -38,15 +39,17 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         create: args.create,
     };
     let dot = &args.volume.dot;
-    let mounted = context.node()?.mount(&request).await.map_err(|error| {
-        let error = CliError::from(error);
-        if error.is_not_found() && error.message() == format!("No such dot '{dot}'") {
-            CliError::failed(format!("Dot {dot} does not exist."))
-                .hint("If you want to create it - use the '--create' flag")
-        } else {
-            error
+    let mounted = match context
+        .node()?
+        .mount(&request)
+        .await
+        .map_err(CliError::from)
+    {
+        Err(error) if error.is_not_found() && error.message() == format!("No such dot '{dot}'") => {
+            return Err(no_dot(context, &args, &place).await);
         }
-    })?;
+        mounted => mounted?,
+    };
     context.ui.status(&format!(
         "Mounted {} at {}, on branch {}",
         args.volume,
@@ -54,6 +57,19 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         mounted.branch
     ));
     Ok(())
+}
+
+/// The word may be a branch, which is mounted as `DOT@BRANCH`.
+async fn no_dot(context: &Context, args: &Args, place: &Path) -> CliError {
+    let Some((dot, branch)) = dot_word::branch_of_current(context, &args.volume.to_string()).await
+    else {
+        return CliError::failed(format!("Dot {} does not exist.", args.volume.dot))
+            .hint("If you want to create it - use the '--create' flag");
+    };
+    let volume = format!("{dot}@{}", branch.spelling());
+    let place = place.display().to_string();
+    let command = dot_word::try_this(&["dm", "mount", &volume, &place]);
+    dot_word::is_branch(&dot, &branch, &command)
 }
 
 /// Makes the folder. Earlier versions made a symbolic link into the pool there, which gives way.

@@ -23,9 +23,9 @@ pub struct Args {
     #[arg(long, value_name = "BRANCH", num_args = 0..=1, conflicts_with = "revision")]
     branch: Option<Option<BranchName>>,
 
-    /// The page of the dot instead
+    /// The dot's own page instead
     #[arg(long, conflicts_with_all = ["revision", "branch"])]
-    dot: bool,
+    overview: bool,
 
     /// The remote [default: the one that has it, of those that the dot was pushed to or came from]
     #[arg(long, value_name = "REMOTE")]
@@ -51,7 +51,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let (local, subject) = context
         .on_current_dot(async |node, dot| {
             let subject = match &args.branch {
-                _ if args.dot => Subject::Dot,
+                _ if args.overview => Subject::Dot,
                 Some(Some(branch)) => Subject::Branch(branch.clone()),
                 Some(None) => Subject::Branch(node.dot(dot).await?.summary.branch),
                 None => {

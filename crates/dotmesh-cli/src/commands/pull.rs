@@ -3,9 +3,10 @@
 use std::num::NonZeroU64;
 
 use dotmesh_api::node_client::Direction;
-use dotmesh_model::{BranchName, DotName};
+use dotmesh_model::BranchName;
 
 use crate::context::Context;
+use crate::dot_word::{self, DotWord};
 use crate::error::Result;
 use crate::transfer::{self, Plan};
 
@@ -15,13 +16,13 @@ use crate::transfer::{self, Plan};
 /// lose uncommitted changes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The remote; the one that 'dm remote switch' selected unless named
+    /// The remote's name, or its hub's address [default: the one that 'dm remote switch' selected]
     #[arg(value_name = "REMOTE")]
     remote: Option<String>,
 
     /// The dot here [default: the current dot]
     #[arg(value_name = "DOT")]
-    dot: Option<DotName>,
+    dot: Option<DotWord>,
 
     /// Only this branch
     #[arg(value_name = "BRANCH")]
@@ -47,14 +48,24 @@ pub struct Args {
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let config = context.config.load()?;
-    let (remote_name, remote) =
-        transfer::choose_remote(&config, args.remote.as_deref(), Direction::Pull)?;
+    let chosen = transfer::choose_remote(&config, args.remote.as_deref(), Direction::Pull);
+    let (remote_name, remote) = match chosen {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            let words = [
+                args.remote.as_deref(),
+                args.dot.as_ref().map(DotWord::as_str),
+                args.branch.as_ref().map(BranchName::as_str),
+            ];
+            return Err(dot_word::explain_remote(context, &config, error, "pull", words).await);
+        }
+    };
     let named = args.remote_name.as_deref();
-    let detail = context
-        .on_dot(args.dot.as_ref(), async |node, dot| {
-            Ok(node.dot(dot).await?)
-        })
-        .await?;
+    let detail = dot_word::detail(context, args.dot.as_ref(), |dot, branch| {
+        let (remote, dot) = (remote_name.to_string(), dot.to_string());
+        dot_word::try_this(&["dm", "pull", &remote, &dot, branch.as_str()])
+    })
+    .await?;
     let local = detail.summary.name;
     let remote_dot = transfer::choose_remote_dot(context, &remote_name, &remote, &local, named)?;
     let plan = Plan {
@@ -67,6 +78,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         commit: None,
         stash_on_divergence: args.stash_on_divergence,
         full: args.full,
+        without_data: false,
+        allow_secrets: false,
         rate_limit: args.limit_rate,
     };
     transfer::run(context, &context.node()?, &plan).await?;

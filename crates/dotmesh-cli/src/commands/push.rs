@@ -8,23 +8,33 @@ use dotmesh_api::{HubAddress, page};
 use dotmesh_model::{BranchName, DotName};
 
 use crate::context::Context;
+use crate::dot_word::{self, DotWord};
 use crate::error::Result;
-use crate::fetch::{self, Extent};
+use crate::fetch;
 use crate::transfer::{self, Plan};
 
 /// Send commits that the hub does not have yet
 ///
 /// Only what the hub lacks is sent, and the hub shows all of it or nothing. The app runs on meanwhile. The permalink of
 /// what was pushed goes to standard output, a line for each branch.
+///
+/// Older commits whose data is not here, but on another hub, are fetched first. Where that fails, they go without their data,
+/// and standard error says how many. Whoever has the data sends it with the next push.
+///
+/// A push to a public dot says so. It is refused if it adds files that look like secrets by their names, such as `.env`,
+/// `id_rsa`, `.pgpass`, or a `.pem` with a private key; --allow-secrets pushes them all the same.
+///
+/// A branch takes those along that it was started from, up to the commit where it left them. Standard error names each
+/// branch that the hub got, with the number of its new commits.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The remote; the one that 'dm remote switch' selected unless named
+    /// The remote's name, or its hub's address [default: the one that 'dm remote switch' selected]
     #[arg(value_name = "REMOTE")]
     remote: Option<String>,
 
     /// The dot here [default: the current dot]
     #[arg(value_name = "DOT")]
-    dot: Option<DotName>,
+    dot: Option<DotWord>,
 
     /// The branch [default: the one that is checked out]
     #[arg(value_name = "BRANCH", conflicts_with = "all")]
@@ -43,6 +53,10 @@ pub struct Args {
     #[arg(long)]
     stash_on_divergence: bool,
 
+    /// To a public dot, push files that look like secrets, too
+    #[arg(long)]
+    allow_secrets: bool,
+
     /// Use at most this many bytes a second of the network, e.g. 500K or 2M
     #[arg(long, value_name = "RATE", value_parser = transfer::parse_rate)]
     limit_rate: Option<NonZeroU64>,
@@ -51,14 +65,24 @@ pub struct Args {
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let config = context.config.load()?;
-    let (remote_name, remote) =
-        transfer::choose_remote(&config, args.remote.as_deref(), Direction::Push)?;
+    let chosen = transfer::choose_remote(&config, args.remote.as_deref(), Direction::Push);
+    let (remote_name, remote) = match chosen {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            let words = [
+                args.remote.as_deref(),
+                args.dot.as_ref().map(DotWord::as_str),
+                args.branch.as_ref().map(BranchName::as_str),
+            ];
+            return Err(dot_word::explain_remote(context, &config, error, "push", words).await);
+        }
+    };
     let named = args.remote_name.as_deref();
-    let detail = context
-        .on_dot(args.dot.as_ref(), async |node, dot| {
-            Ok(node.dot(dot).await?)
-        })
-        .await?;
+    let detail = dot_word::detail(context, args.dot.as_ref(), |dot, branch| {
+        let (remote, dot) = (remote_name.to_string(), dot.to_string());
+        dot_word::try_this(&["dm", "push", &remote, &dot, branch.as_str()])
+    })
+    .await?;
     let branch = match args.branch {
         _ if args.all => None,
         Some(branch) => Some(branch),
@@ -76,6 +100,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         commit: None,
         stash_on_divergence: args.stash_on_divergence,
         full: false,
+        without_data: false,
+        allow_secrets: args.allow_secrets,
         rate_limit: args.limit_rate,
     };
     let node = context.node()?;
@@ -83,13 +109,25 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         Some(branch) => vec![branch.as_str()],
         None => detail.branches.iter().map(|b| b.name.as_str()).collect(),
     };
-    // Commits that came without their data may have to go to another hub.
-    let push = async || transfer::run(context, &node, &plan).await;
-    let outcome = fetch::with_data(context, &plan.local, &branches, Extent::History, push).await?;
+    let outcome = match transfer::run(context, &node, &plan).await {
+        // Commits that came without their data have to go to another hub: with it, if it can be had.
+        Err(error) if error.is_absent() => {
+            for problem in fetch::what_can_be(context, &plan.local, &branches).await? {
+                context.ui.status(&format!(
+                    "Data of older commits can't be fetched: {problem}"
+                ));
+            }
+            let plan = Plan {
+                without_data: true,
+                ..plan.clone()
+            };
+            transfer::run(context, &node, &plan).await?
+        }
+        done => done?,
+    };
     let hub = plan.remote.hub()?;
-    context
-        .ui
-        .out(&permalinks(&hub, &plan.remote_dot, &outcome))
+    let remote_dot = outcome.renamed.as_ref().unwrap_or(&plan.remote_dot);
+    context.ui.out(&permalinks(&hub, remote_dot, &outcome))
 }
 
 /// The addresses of what was pushed, a line each, to pass on.

@@ -1,6 +1,6 @@
 //! `dm reset`
 
-use dotmesh_api::node::Reset;
+use dotmesh_api::node::{Current, Reset};
 use dotmesh_model::CommitId;
 
 use crate::context::Context;
@@ -13,7 +13,7 @@ use crate::switching::{self, WaitArgs};
 /// The containers that use the dot are stopped, and started again on that state, in the order of their dependencies. If one
 /// cannot be started, the reset is taken back.
 ///
-/// Later commits leave the branch. They can still be named by their ids.
+/// Later commits leave the branch. They can still be named by their ids: 'dm' prints the one that the branch was at.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Discard uncommitted changes
@@ -30,13 +30,14 @@ pub struct Args {
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let (done, message) = context
+    let (before, done, message) = context
         .on_current_dot(async |node, dot| {
+            let before = node.current(dot).await?;
             let reset = Reset {
                 revision: args.revision.clone(),
                 hard: args.hard,
                 // Another terminal may check out another branch meanwhile.
-                expected: Some(node.current(dot).await?),
+                expected: Some(before.clone()),
                 wait: (&args.wait).into(),
             };
             let switch = async || switching::follow(context, node.reset(dot, &reset).await?).await;
@@ -45,11 +46,26 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             // The reset is done; without the message it is told in fewer words.
             let log = node.log(dot, None).await.ok();
             let message = log.and_then(|log| Some(log.commits.first()?.message.clone()));
-            Ok((done, message))
+            Ok((before, done, message))
         })
         .await?;
     context.ui.status(&describe(done.head, message.as_deref()));
+    if let Some(line) = left(&before, done.head) {
+        context.ui.status(&line);
+    }
     switching::tell(context, &done)
+}
+
+/// Where the branch was, and how to go back there.
+pub fn left(before: &Current, head: CommitId) -> Option<String> {
+    let Current { branch, head: was } = before;
+    if *was == head || *was == CommitId::ROOT {
+        return None;
+    }
+    let was = was.short();
+    Some(format!(
+        "Branch {branch} was at {was}; 'dm reset {was}' takes it back there"
+    ))
 }
 
 /// Where HEAD is now.

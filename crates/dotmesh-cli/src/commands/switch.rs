@@ -1,28 +1,67 @@
 //! `dm switch`
 
-use dotmesh_model::DotName;
+use dotmesh_api::NodeClient;
+use dotmesh_model::{BranchName, DotName};
 
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::current::{self, By};
+use crate::dot_word::{self, DotWord};
+use crate::error::Result;
 
-/// Select the dot that other commands are about
+/// Choose the dot that other commands are about
+///
+/// Inside a git work tree, or in a folder with a Compose file, the choice counts there. Elsewhere it counts in all folders
+/// without a choice of their own.
+///
+/// A command is about the first of these: the dot of --dot or DOTMESH_DOT; the one chosen for the nearest folder around; the
+/// one that the Compose project of that folder uses; the one chosen for all folders.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Choose it for all folders without a choice of their own
+    #[arg(long)]
+    global: bool,
+
     /// The dot
     #[arg(value_name = "DOT")]
-    dot: DotName,
+    dot: DotWord,
 }
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let dots = context.node()?.dots().await?;
-    if !dots.iter().any(|dot| dot.name == args.dot) {
-        return Err(CliError::failed(format!("{} doesn't exist", args.dot))
-            .hint("List the dots with 'dm list'."));
-    }
-    context.select(&args.dot)?;
-    context
-        .ui
-        .status(&format!("Switched to dot '{}'", args.dot));
+    let find = async |node: &NodeClient, dot: &DotName| {
+        node.current(dot).await?;
+        Ok(dot.clone())
+    };
+    let instead =
+        |_: &DotName, branch: &BranchName| dot_word::try_this(&["dm", "checkout", branch.as_str()]);
+    let dot = args.dot.act(context, find, instead).await?;
+    let place = if args.global {
+        context.select_everywhere(&dot)?;
+        None
+    } else {
+        context.select(&dot)?
+    };
+    context.ui.status(&match place {
+        Some(place) => format!("Switched to dot '{dot}' in {}", place.display()),
+        None => format!("Switched to dot '{dot}'"),
+    });
+    tell_other(context, &dot).await
+}
+
+/// Tells of a choice that counts here before the one that was just made.
+async fn tell_other(context: &Context, dot: &DotName) -> Result<()> {
+    let choice = current::choose(context, &context.node()?).await?;
+    let (Some(other), false) = (choice.dot.name(), choice.is(dot)) else {
+        return Ok(());
+    };
+    let why = match &choice.by {
+        By::Name => "--dot or DOTMESH_DOT names it".to_owned(),
+        By::Place(place) => format!("'dm switch' chose it for {}", place.display()),
+        By::Compose(folder) => format!("the Compose project in {} uses it", folder.display()),
+        By::Everywhere => return Ok(()),
+    };
+    context.ui.warning(&format!(
+        "here, commands are still about dot '{other}': {why}"
+    ));
     Ok(())
 }

@@ -89,7 +89,7 @@ fn without_a_node_it_says_how_to_start_one() {
     ");
     assert_snapshot!(home.run("--verbose log"), @r"
     ---
-    > GET /v1/dots
+    > GET /v1/compose
     Error: cannot reach the Dotmesh node at $HOME/api.sock: No such file or directory (os error 2)
     hint: Start Dotmesh with 'sudo dm cluster init'.
     hint: If the node listens elsewhere, say where in DOTMESH_SOCKET.

@@ -3,7 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use dotmesh_cli::config::{ApiKey, Config, ConfigFile, Remote};
+use dotmesh_api::node_client::Direction;
+use dotmesh_cli::config::{ApiKey, Config, ConfigFile, CurrentDot, NodeConfig, Remote};
+use dotmesh_cli::context::no_current_dot;
+use dotmesh_cli::transfer::choose_remote;
+use dotmesh_model::DotName;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
@@ -25,7 +29,7 @@ fn the_file_is_readable_json_for_its_owner_alone() {
         config.remotes.insert("hub".parse().unwrap(), remote("key"));
         config.default_remote = Some("hub".parse().unwrap());
         let node = config.node_mut(Path::new("/run/dotmesh/api.sock"));
-        node.current_dot = Some("app".parse().unwrap());
+        node.current_dot = CurrentDot::Selected("app".parse().unwrap());
         let upstreams = [("app".parse().unwrap(), "bob/app".parse().unwrap())];
         node.upstreams
             .insert("hub".parse().unwrap(), upstreams.into());
@@ -75,6 +79,46 @@ fn a_forgotten_remote_leaves_nothing_behind() {
     assert_snapshot!(config.remove_remote(&name).unwrap_err().render(), @r"
     Error: No such remote 'hub'
     hint: List the remotes with 'dm remote -v', or add it with 'dm remote add NAME USER@HOST'.
+    ");
+}
+
+#[test]
+fn no_dot_takes_the_place_of_one_that_is_deleted() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("config");
+    let file = ConfigFile::new(path.clone());
+    let (app, other) = ("app".parse().unwrap(), "other".parse().unwrap());
+    let remove = |dot| file.update(|config| Ok(config.node_mut(Path::new("/s")).remove_dot(dot)));
+    let current = || file.load().unwrap().node(Path::new("/s")).current_dot;
+    assert!(!remove(&app).unwrap());
+    assert_eq!(current(), CurrentDot::Unset);
+    file.update(|config| {
+        config.node_mut(Path::new("/s")).current_dot = CurrentDot::Selected(app.clone());
+        Ok(())
+    })
+    .unwrap();
+    assert!(!remove(&other).unwrap());
+    assert_eq!(current(), CurrentDot::Selected(app.clone()));
+    assert!(remove(&app).unwrap());
+    assert_eq!(current(), CurrentDot::Deleted);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(r#""current_dot": null"#), "{text}");
+
+    let error = |current: &CurrentDot, dots: &[&str]| {
+        let dots: Vec<_> = dots.iter().map(|dot| dot.parse().unwrap()).collect();
+        no_current_dot(current, &dots).render()
+    };
+    assert_snapshot!(error(&CurrentDot::Deleted, &["other"]), @r"
+    Error: No current dot is selected: the one that was current is deleted.
+    hint: Select the only one with 'dm switch other'.
+    ");
+    assert_snapshot!(error(&CurrentDot::Selected(app), &["other", "third"]), @r"
+    Error: No current dot is selected: 'app' does not exist any more.
+    hint: List them with 'dm list' and select one with 'dm switch DOT'.
+    ");
+    assert_snapshot!(error(&CurrentDot::Unset, &[]), @r"
+    Error: No current dot is selected.
+    hint: There are no dots yet: make one with 'dm init', get one with 'dm clone', or start an app whose volumes use the driver 'dm'.
     ");
 }
 
@@ -165,7 +209,7 @@ proptest! {
         remotes in prop::collection::btree_map("[a-z][a-z0-9.-]{0,9}", (names(), ".*", ".*"), 0..4),
         nodes in prop::collection::btree_map(
             ".*",
-            (prop::option::of((names(), names())), prop::collection::btree_map(names(), names(), 0..3)),
+            (prop::option::of(prop::option::of((names(), names()))), prop::collection::btree_map(names(), names(), 0..3)),
             0..3,
         ),
     ) {
@@ -178,7 +222,11 @@ proptest! {
         }
         for (socket, (current, upstreams)) in nodes {
             let node = config.node_mut(Path::new(&socket));
-            node.current_dot = current.map(|(ns, dot)| format!("{ns}/{dot}").parse().unwrap());
+            node.current_dot = match current {
+                None => CurrentDot::Unset,
+                Some(None) => CurrentDot::Deleted,
+                Some(Some((ns, dot))) => CurrentDot::Selected(format!("{ns}/{dot}").parse().unwrap()),
+            };
             let upstreams = upstreams.iter().map(|(l, r)| (l.parse().unwrap(), r.parse().unwrap()));
             node.upstreams.insert("hub".parse().unwrap(), upstreams.collect());
         }
@@ -188,4 +236,50 @@ proptest! {
         file.update(|empty| { *empty = kept; Ok(()) }).unwrap();
         prop_assert_eq!(file.load().unwrap(), config);
     }
+}
+
+#[test]
+fn a_remote_is_chosen_by_its_name_or_by_its_hubs_address() {
+    let mut config = Config::default();
+    config.put_remote("hub".parse().unwrap(), remote("key"));
+    let chosen = |text: &str| choose_remote(&config, Some(text), Direction::Push);
+    for text in [
+        "hub",
+        "https://dothub.com",
+        "https://DotHub.com/",
+        "dothub.com",
+        "dothub.com:443",
+    ] {
+        assert_eq!(chosen(text).unwrap().0.to_string(), "hub", "{text}");
+    }
+    // Never to another hub than the page's.
+    let refused = chosen("http://dothub.com").unwrap_err().render();
+    assert!(refused.contains("dm login http://dothub.com"), "{refused}");
+    for text in ["https://a b", "dothub.com:80", "other.com"] {
+        assert!(chosen(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_choice_counts_around_its_place_and_is_not_replaced_silently() {
+    let mut config = Config::default();
+    let node = config.node_mut(Path::new("/s"));
+    let dot = |name: &str| name.parse::<DotName>().unwrap();
+    node.choose(Path::new("/src/shop"), &dot("shop"));
+    node.choose(Path::new("/src/shop/tools"), &dot("tools"));
+    let chosen = |node: &NodeConfig, folder: &str| {
+        let (_, dot) = node.chosen_around(Path::new(folder))?;
+        Some(dot.name().map(ToString::to_string).unwrap_or_default())
+    };
+    assert_eq!(chosen(node, "/src/shop/web/css").as_deref(), Some("shop"));
+    assert_eq!(chosen(node, "/src/shop/tools").as_deref(), Some("tools"));
+    assert_eq!(chosen(node, "/src/shopping"), None);
+
+    assert!(node.remove_dot(&dot("tools")));
+    assert_eq!(
+        chosen(node, "/src/shop/tools").as_deref(),
+        Some(""),
+        "no other one takes its place"
+    );
+    assert_eq!(chosen(node, "/src/shop").as_deref(), Some("shop"));
 }

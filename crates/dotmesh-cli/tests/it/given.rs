@@ -1,9 +1,11 @@
 //! Data that tests share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_api::node::{BranchDetail, DotDetail, DotSummary, Log, Source};
-use dotmesh_model::{BranchName, CodeVersion, CommitId, CommitRecord, ImageUse};
+use dotmesh_model::{
+    BranchName, CodeVersion, CommitId, CommitRecord, ImageUse, LeftOut, LeftOutItem,
+};
 
 pub(crate) fn id(byte: u8) -> CommitId {
     CommitId::from_bytes([byte; 16])
@@ -24,6 +26,7 @@ pub(crate) fn dots() -> Vec<DotSummary> {
             commits,
             dirty,
             problems: Vec::new(),
+            left_out: LeftOut::default(),
         };
     vec![
         row("alice/shop", "master", &[], 0, 0, 0),
@@ -67,6 +70,7 @@ pub(crate) fn log() -> Log {
         metadata: BTreeMap::new(),
         images: Vec::new(),
         code: None,
+        dot: None,
     };
     let second = CommitRecord {
         id: id(0xb2),
@@ -90,6 +94,7 @@ pub(crate) fn log() -> Log {
             branch: Some("multiple-services".to_owned()),
             commit: "cafe".to_owned(),
             dirty: true,
+            work_tree: None,
         }),
         ..first.clone()
     };
@@ -108,5 +113,18 @@ pub(crate) fn log() -> Log {
                 dot: "alice/app".parse().unwrap(),
             },
         )]),
+        without_data: BTreeSet::new(),
+        left_out: BTreeMap::from([(id(0xa1), left_out(2))]),
+    }
+}
+
+/// So many items, of which one is named.
+pub(crate) fn left_out(count: u64) -> LeftOut {
+    LeftOut {
+        count,
+        items: vec![LeftOutItem {
+            path: "dev/null".to_owned(),
+            reason: "a device node".to_owned(),
+        }],
     }
 }

@@ -224,6 +224,7 @@ fn what_answers_must_be_a_hub() {
     ---
     Error: http://127.0.0.1:PORT is not a Dotmesh hub (it answered with status 200)
     hint: Check the host and the port.
+    hint: If a network on the way wants a login, open any page in a browser on this machine and log in. Then try again.
     --- 3
     ");
     assert!(!other.received().concat().contains("uthorization"));

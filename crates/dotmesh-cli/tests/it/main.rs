@@ -4,8 +4,10 @@
 
 mod binary;
 mod config;
+mod daily;
 mod given;
 mod hubs;
 mod messages;
 mod reference;
 mod rendering;
+mod start;

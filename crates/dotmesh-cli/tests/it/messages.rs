@@ -1,7 +1,7 @@
 //! Texts that are tidied before they are kept.
 
 use dotmesh_cli::commands::mount;
-use dotmesh_cli::git::without_credentials;
+use dotmesh_cli::git::{absolute, without_credentials};
 use dotmesh_cli::message::{join, tidy};
 use insta::assert_snapshot;
 
@@ -79,4 +79,17 @@ fn a_mount_takes_a_folder_or_the_place_of_a_link_into_a_pool() {
     }
     assert_eq!(std::fs::read_link(&foreign).unwrap().to_str(), Some("/etc"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+}
+
+#[test]
+fn a_remote_beside_the_work_tree_says_where_it_is() {
+    let top = Some("/home/alice/shop");
+    assert_eq!(absolute("../shop.git", top), "/home/alice/shop/../shop.git");
+    for url in [
+        "git@example.com:shop.git",
+        "https://example.com/shop",
+        "/srv/shop.git",
+    ] {
+        assert_eq!(absolute(url, top), url);
+    }
 }

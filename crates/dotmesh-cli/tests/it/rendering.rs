@@ -4,19 +4,25 @@ use std::path::Path;
 
 use dotmesh_api::HubVisitor;
 use dotmesh_api::hub::{DeviceLogin, ResolvedRef};
-use dotmesh_api::node::{BranchOutcome, SkippedSockets, TransferOutcome, TransferProgress};
+use dotmesh_api::node::{
+    BranchOutcome, Committed, CreateCommit, Current, Lookalike, SkippedSockets, TransferOutcome,
+    TransferProgress,
+};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_cli::browser;
+use dotmesh_cli::commands::cluster::places::{Places, PoolPlace, list as list_places};
 use dotmesh_cli::commands::cluster::{init, machine, reset as cluster_reset, service};
 use dotmesh_cli::commands::dot::{delete, show};
 use dotmesh_cli::commands::{branch, clone, commit, list, log, login, push, remote, reset};
 use dotmesh_cli::config::{ApiKey, Config, NodeConfig, Remote};
 use dotmesh_cli::error::CliError;
 use dotmesh_cli::resolve::State;
-use dotmesh_cli::transfer;
+use dotmesh_cli::transfer::{self, Plan};
 use dotmesh_cli::ui::printable;
-use dotmesh_model::CommitId;
+use dotmesh_cli::{dot_word, lookalike, network};
+use dotmesh_model::commit::ComposeUse;
+use dotmesh_model::{CodeVersion, CommitId, ImageUse};
 use insta::assert_snapshot;
 use jiff::tz::TimeZone;
 
@@ -28,7 +34,7 @@ fn dots_are_listed() {
     assert_snapshot!(list::for_people(&dots, Some(&dots[1].name)), @r"
       DOT              BRANCH      SERVER            CONTAINERS    SIZE       COMMITS  DIRTY
       alice/shop       master      4b4e13b2bfff64ce                -          0        -
-    * mobycounter_app  many-users  4b4e13b2bfff64ce  /web_1,/db_1  30.00 MiB  2        1.00 kiB
+    * mobycounter_app  many-users  4b4e13b2bfff64ce  /web_1,/db_1  30.00 MiB  2        1.00 KiB
     ");
     assert_snapshot!(list::for_scripts(&dots).replace('\t', "<tab>"), @r"
     alice/shop<tab>master<tab>4b4e13b2bfff64ce<tab><tab>0<tab>0<tab>0<tab>
@@ -61,6 +67,8 @@ fn the_log_is_shown() {
     date: Sat Jan 31 13:00:00 2026 +0100
     branch: master
     data: at https://dothub.com, dot alice/app, not here
+    left out: dev/null: a device node
+        and 1 more, see the commit's page on the hub
 
         Empty state
     ");
@@ -90,22 +98,21 @@ fn branches_are_listed() {
 fn a_dot_is_shown() {
     let mut config = NodeConfig::default();
     let dot = given::dot();
-    config.current_dot = Some(dot.summary.name.clone());
     let upstream = "alice/mobycounter_app".parse().unwrap();
     let upstreams = [(dot.summary.name.clone(), upstream)].into();
     config.upstreams.insert("hub".parse().unwrap(), upstreams);
-    assert_snapshot!(show::for_people(&dot, &config), @r"
+    assert_snapshot!(show::for_people(&dot, &config, true), @r"
     Dot admin/mobycounter_app:
     Master branch ID: d33da9d6788e1243c2816cb26ba01509
     Dot is currently selected.
     Commits: 2
-    Dot size: 30.00 MiB (1.00 kiB dirty)
+    Dot size: 30.00 MiB (1.00 KiB dirty)
     Branches:
     * many-users (b2b2b2b2b2) (containers: /db_1,/web_1)
       master (a1a1a1a1a1)
     Tracks dot alice/mobycounter_app on remote hub
     ");
-    assert_snapshot!(show::for_scripts(&dot, &config).replace('\t', "<tab>"), @r"
+    assert_snapshot!(show::for_scripts(&dot, &config, true).replace('\t', "<tab>"), @r"
     namespace<tab>admin
     name<tab>mobycounter_app
     masterBranchId<tab>d33da9d6788e1243c2816cb26ba01509
@@ -125,11 +132,10 @@ fn a_dot_is_shown() {
 #[test]
 fn what_a_deletion_loses_is_told() {
     let mut dot = given::dot();
-    assert_snapshot!(delete::loss(&dot, 2), @"Dot mobycounter_app has 2 branches (many-users, master), 2 commits, and 1.00 kiB uncommitted on branch many-users");
+    assert_snapshot!(delete::loss(&dot, 2), @"Dot mobycounter_app has 2 branches (many-users, master), 2 commits, and 1.00 KiB uncommitted on branch many-users");
     dot.branches.remove(0);
     dot.summary.dirty = 0;
     assert_snapshot!(delete::loss(&dot, 1), @"Dot mobycounter_app has 1 branch (master), 1 commit");
-    assert_snapshot!(cluster_reset::loss(&given::dots(), Path::new("/var/lib/dotmesh")), @"/var/lib/dotmesh holds 2 dots: alice/shop, mobycounter_app");
 }
 
 #[test]
@@ -137,6 +143,47 @@ fn a_reset_says_where_head_is() {
     assert_snapshot!(reset::describe(given::id(0xa1), Some("Empty state\n\nmore")), @"HEAD is now at a1a1a1a1a1 Empty state");
     assert_snapshot!(reset::describe(given::id(0xa1), None), @"HEAD is now at a1a1a1a1a1");
     assert_snapshot!(reset::describe(CommitId::ROOT, None), @"HEAD is now at the empty state before the first commit");
+}
+
+#[test]
+fn a_reset_says_where_the_branch_was() {
+    let left = |was, now| {
+        let before = Current {
+            branch: given::branch("feature/login"),
+            head: was,
+        };
+        reset::left(&before, now).unwrap_or_default()
+    };
+    assert_snapshot!(left(given::id(0xb2), given::id(0xa1)), @"Branch feature/login was at b2b2b2b2b2; 'dm reset b2b2b2b2b2' takes it back there");
+    assert_snapshot!(left(given::id(0xb2), CommitId::ROOT), @"Branch feature/login was at b2b2b2b2b2; 'dm reset b2b2b2b2b2' takes it back there");
+    assert_eq!(left(given::id(0xb2), given::id(0xb2)), "");
+    assert_eq!(left(CommitId::ROOT, CommitId::ROOT), "");
+}
+
+#[test]
+fn an_empty_dot_beside_a_clone_is_warned_of() {
+    let mut found = Lookalike {
+        dot: "moby-counter_app".parse().unwrap(),
+        id: "d33d".to_owned(),
+        cloned: "mobycounter_app".parse().unwrap(),
+        project: Some("mobycounter".to_owned()),
+    };
+    assert_snapshot!(lookalike::describe(&found), @"Docker has made dot moby-counter_app, which is empty. Compose took another project name than the one of the clone mobycounter_app, so the app does not see the clone's data");
+    assert_snapshot!(lookalike::what_next(&found), @"Stop the app with 'docker compose down', and start it with the clone's data: docker compose -p mobycounter up -d. 'dm dot delete moby-counter_app' deletes the empty dot.");
+    found.project = None;
+    assert_snapshot!(lookalike::what_next(&found), @"Name the volumes after the clone in the Compose file, with 'name: mobycounter_app.SUBDOT'. 'dm dot delete moby-counter_app' deletes the empty dot.");
+}
+
+#[test]
+fn a_branch_in_the_place_of_a_dot_is_told_with_the_right_command() {
+    let dot = "mobycounter_app".parse().unwrap();
+    let branch = given::branch("feature/login");
+    let instead = dot_word::try_this(&["dm", "push", "hub", "mobycounter_app", "feature/login"]);
+    assert_snapshot!(dot_word::is_branch(&dot, &branch, &instead).render(), @r"
+    Error: No such dot 'feature/login': it is a branch of the current dot, mobycounter_app
+    hint: Try this: dm push hub mobycounter_app feature/login
+    ");
+    assert_snapshot!(dot_word::try_this(&["dm", "checkout", "$(id)&'"]), @r"Try this: dm checkout '$(id)&'\'''");
 }
 
 #[test]
@@ -248,7 +295,10 @@ fn a_state_is_worked_on_with_a_branch_that_is_at_it() {
             commit: given::id(0xa1),
             heads: heads.iter().map(|name| given::branch(name)).collect(),
         };
-        let state = State::of(&resolved, &reference.parse().unwrap());
+        let state = match State::of(&resolved, &reference.parse().unwrap()) {
+            Ok(state) => state,
+            Err(error) => return error.render(),
+        };
         let commit = if state.commit.is_some() {
             "commit"
         } else {
@@ -272,6 +322,15 @@ fn a_state_is_worked_on_with_a_branch_that_is_at_it() {
     }
     assert_eq!(check("v1", &["a", "many-users"]), "a commit");
     assert_eq!(check("v1", &[]), "at-a1a1a1a1a1 commit");
+    // A full id is that commit's, also where a branch is called so.
+    let id = "a1".repeat(16);
+    assert_eq!(check(&id, &["a", &id]), "a commit");
+    assert_eq!(check(&id.to_uppercase(), &["a", &id]), "a commit");
+    let other = "b2".repeat(16);
+    assert_snapshot!(check(&other, &[&other]), @r"
+    Error: the hub has a branch or a tag called b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2, which is not the commit with that id
+    hint: Clone the branch by its name: dm clone REMOTE DOT BRANCH
+    ");
 }
 
 #[test]
@@ -280,6 +339,7 @@ fn what_was_pushed_has_an_address() {
         name: given::branch(name),
         head: given::id(head),
         commits: 1,
+        is_new: false,
         stashed: None,
         receiver_ahead,
     };
@@ -342,8 +402,10 @@ fn a_hub_cannot_send_the_browser_elsewhere() {
         };
         login::verification_page(&visitor, &login).ok()
     };
-    let good = "/-/authorize?code=BCDF-GHJK";
-    assert_eq!(page(good), Some(format!("https://hub.example.com{good}")));
+    let good = "https://hub.example.com/-/authorize".to_owned();
+    assert_eq!(page("/-/authorize"), Some(good.clone()));
+    // Nor does it fill the code in, which the user types.
+    assert_eq!(page("/-/authorize?code=BCDF-GHJK"), Some(good));
     for bad in [
         "",
         "authorize",
@@ -370,11 +432,52 @@ fn a_browser_may_say_where_the_address_goes() {
 }
 
 #[test]
+fn a_rename_on_the_hub_is_told_and_followed() {
+    let remote = Remote {
+        user: "alice".parse().unwrap(),
+        address: "https://hub".to_owned(),
+        api_key: ApiKey::new("secret".to_owned()),
+    };
+    let plan = |remote_dot: &str| Plan {
+        direction: Direction::Push,
+        remote_name: "hub".parse().unwrap(),
+        remote: remote.clone(),
+        local: "app".parse().unwrap(),
+        remote_dot: remote_dot.parse().unwrap(),
+        branch: None,
+        commit: None,
+        stash_on_divergence: false,
+        full: false,
+        without_data: false,
+        allow_secrets: false,
+        rate_limit: None,
+    };
+    let mut config = NodeConfig::default();
+    let mut upstream_after = |asked: &str, renamed: Option<&str>| {
+        let renamed = renamed.map(|name| name.parse().unwrap());
+        transfer::remember(&mut config, &plan(asked), renamed.as_ref());
+        let (hub, app) = ("hub".parse().unwrap(), "app".parse().unwrap());
+        config.upstream(&hub, &app).unwrap().full()
+    };
+    assert_eq!(upstream_after("alice/app", None), "alice/app");
+    assert_eq!(
+        upstream_after("alice/app", Some("alice/shop")),
+        "alice/shop"
+    );
+    // Another place that was named once is not where it belongs.
+    assert_eq!(upstream_after("bob/copy", Some("bob/other")), "alice/shop");
+    let shop = "alice/shop".parse().unwrap();
+    let told = transfer::renamed(&plan("alice/app"), &shop);
+    assert_eq!(told, "hub:alice/app is called alice/shop now");
+}
+
+#[test]
 fn a_transfer_is_summed_up() {
     let plain = BranchOutcome {
         name: given::branch("many-users"),
         head: given::id(0xb2),
         commits: 2,
+        is_new: false,
         stashed: None,
         receiver_ahead: false,
     };
@@ -399,6 +502,7 @@ fn a_transfer_is_summed_up() {
                 ..plain
             },
         ],
+        along: Vec::new(),
         progress: TransferProgress {
             wire: 3 << 19,
             deduplicated: 5 << 20,
@@ -408,6 +512,9 @@ fn a_transfer_is_summed_up() {
             count: 1,
             first: vec!["run/app.sock".to_owned()],
         },
+        renamed: None,
+        left_out: given::left_out(12),
+        ..TransferOutcome::default()
     };
     assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
     many-users: 2 commits, now at b2b2b2b2b2
@@ -417,6 +524,9 @@ fn a_transfer_is_summed_up() {
     many-users: diverged, the remote's line is now branch 'master-DIVERGED-2026-01-31T12-00-00Z'; 2 commits, now at b2b2b2b2b2
     Done! 1.50 MiB sent (saved 5.00 MiB by deduplication)
     Passed over a socket, which holds nothing to keep: run/app.sock
+    Left out 12 items that cannot travel:
+      dev/null: a device node
+      and 11 more, see the commit's page on the hub
     ");
     assert_snapshot!(transfer::summary(Direction::Pull, &outcome).join("\n"), @r"
     many-users: 2 commits, now at b2b2b2b2b2
@@ -426,6 +536,9 @@ fn a_transfer_is_summed_up() {
     many-users: diverged, the local line is now branch 'master-DIVERGED-2026-01-31T12-00-00Z'; 2 commits, now at b2b2b2b2b2
     Done! 1.50 MiB received (saved 5.00 MiB by deduplication)
     Passed over a socket, which holds nothing to keep: run/app.sock
+    The newest commit came without 12 items, since they were left out when it was pushed:
+      dev/null: a device node
+      and 11 more, see the commit's page on the hub
     ");
     assert_snapshot!(transfer::summary(Direction::Clone, &outcome).join("\n"), @r"
     many-users: 2 commits, now at b2b2b2b2b2
@@ -435,7 +548,80 @@ fn a_transfer_is_summed_up() {
     many-users: diverged, the local line is now branch 'master-DIVERGED-2026-01-31T12-00-00Z'; 2 commits, now at b2b2b2b2b2
     Done! 1.50 MiB received (saved 5.00 MiB by deduplication)
     Passed over a socket, which holds nothing to keep: run/app.sock
+    The newest commit came without 12 items, since they were left out when it was pushed:
+      dev/null: a device node
+      and 11 more, see the commit's page on the hub
     ");
+}
+
+#[test]
+fn a_push_names_each_branch_that_the_hub_got() {
+    let branch = |name: &str, head, commits, is_new| BranchOutcome {
+        name: given::branch(name),
+        head: given::id(head),
+        commits,
+        is_new,
+        stashed: None,
+        receiver_ahead: false,
+    };
+    let mut outcome = TransferOutcome {
+        branches: vec![branch("many-users", 0xb2, 3, true)],
+        along: vec![
+            branch("feature/login", 0xa1, 2, false),
+            branch("master", 0xa0, 1, true),
+        ],
+        ..TransferOutcome::default()
+    };
+    assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
+    many-users: 3 commits, now at b2b2b2b2b2 (new branch)
+    feature/login: 2 commits, now at a1a1a1a1a1; went along, as many-users was started from it
+    master: 1 commit, now at a0a0a0a0a0 (new branch); went along, as many-users was started from it
+    ");
+    let mut cloned = outcome.clone();
+    cloned.along = vec![branch("master", 0xa0, 0, true)];
+    assert_snapshot!(transfer::summary(Direction::Clone, &cloned).join("\n"), @r"
+    many-users: 3 commits, now at b2b2b2b2b2 (new branch)
+    master: at a0a0a0a0a0; came along, as it leads to many-users
+    ");
+    outcome.branches.push(branch("same", 0xb2, 0, true));
+    outcome.along.truncate(1);
+    assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
+    many-users: 3 commits, now at b2b2b2b2b2 (new branch)
+    same: new branch, at b2b2b2b2b2
+    feature/login: 2 commits, now at a1a1a1a1a1; went along, as a pushed branch was started from it
+    ");
+}
+
+#[test]
+fn commits_without_data_are_told() {
+    let mut outcome = TransferOutcome {
+        without_data: 2,
+        filled: 1,
+        ..TransferOutcome::default()
+    };
+    assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
+    2 older commits went without their data: it is not on this machine
+    Sent the data of 1 older commit, which the remote did not have
+    ");
+    outcome.without_data = 1;
+    outcome.filled = 0;
+    assert_snapshot!(transfer::summary(Direction::Pull, &outcome).join("\n"), @"1 older commit came without its data: it is not on the remote");
+    outcome.without_data = 0;
+    outcome.not_filled = Some(ErrorBody::new(
+        ErrorCode::NoSpace,
+        "the hub has no space left",
+    ));
+    assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @"The remote lacks data of older commits that is here, and sending it failed: the hub has no space left. The next push tries again.");
+
+    let mut log = given::log();
+    log.without_data.insert(given::id(0xa1));
+    let lines = log::oneline(&log);
+    assert!(lines.contains("(master) [no data] Empty state"), "{lines}");
+    let full = log::full(&log, &jiff::tz::TimeZone::UTC);
+    assert!(
+        full.contains("data: neither here nor at https://dothub.com, dot alice/app"),
+        "{full}"
+    );
 }
 
 #[test]
@@ -478,6 +664,96 @@ fn metadata_is_split_at_the_first_equals_sign() {
 }
 
 #[test]
+fn a_commit_says_where_it_is_and_which_code_it_records() {
+    let describe = |code: Option<CodeVersion>| {
+        let request = CreateCommit {
+            message: "Empty state\n\nmore".to_owned(),
+            author: "alice".to_owned(),
+            metadata: Default::default(),
+            code,
+            expected: None,
+        };
+        let made = Committed {
+            id: given::id(0xb2),
+            branch: given::branch("feature/login"),
+            images: Vec::new(),
+        };
+        commit::describe(&"mobycounter_app".parse().unwrap(), &made, &request).join("\n")
+    };
+    let code = CodeVersion {
+        remote: None,
+        branch: Some("main".to_owned()),
+        commit: "0123456789abcdef".to_owned(),
+        dirty: false,
+        work_tree: None,
+    };
+    assert_snapshot!(describe(None), @"[mobycounter_app feature/login b2b2b2b2b2] Empty state");
+    assert_snapshot!(describe(Some(code.clone())), @r"
+    [mobycounter_app feature/login b2b2b2b2b2] Empty state
+    Code: git commit main 0123456789, clean
+    ");
+    let detached = CodeVersion {
+        branch: None,
+        dirty: true,
+        ..code
+    };
+    assert_snapshot!(describe(Some(detached)), @r"
+    [mobycounter_app feature/login b2b2b2b2b2] Empty state
+    Code: git commit 0123456789, with uncommitted changes
+    ");
+}
+
+#[test]
+fn a_commit_warns_when_its_code_is_not_that_of_the_project() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().canonicalize().unwrap();
+    for folder in ["app/.git", "app/compose", "other/.git", "plain"] {
+        std::fs::create_dir_all(home.join(folder)).unwrap();
+    }
+    std::os::unix::fs::symlink(home.join("app"), home.join("link")).unwrap();
+    let code = CodeVersion {
+        remote: None,
+        branch: None,
+        commit: "0123456789abcdef".to_owned(),
+        dirty: false,
+        work_tree: None,
+    };
+    let check = |folder: &str, code: Option<&CodeVersion>, projects: &[&str]| {
+        let images: Vec<_> = projects
+            .iter()
+            .map(|place| ImageUse {
+                compose: Some(ComposeUse {
+                    project: "moby".to_owned(),
+                    service: "db".to_owned(),
+                    working_dir: home.join(place).display().to_string(),
+                    config_files: Vec::new(),
+                }),
+                ..ImageUse::default()
+            })
+            .collect();
+        commit::other_code(&home.join(folder), code, &images)
+            .unwrap_or_default()
+            .replace(home.to_str().unwrap(), "$HOME")
+    };
+    let code = Some(&code);
+    assert_eq!(check("app", code, &["app"]), "");
+    assert_eq!(check("app/compose", code, &["link"]), "");
+    assert_eq!(check("link", code, &["app/compose", "app"]), "");
+    assert_eq!(check("app", code, &[]), "", "no container of Compose");
+    assert_eq!(check("plain", None, &["plain"]), "", "no git at all");
+    assert_eq!(check("app", None, &["app"]), "", "no commits in it yet");
+    assert_eq!(
+        check("app", code, &["other", "app"]),
+        "",
+        "one of two projects"
+    );
+    assert_snapshot!(check("app", code, &["other"]), @"the commit records the code in $HOME/app, and Compose project 'moby' runs from $HOME/other; run 'dm commit' there to record its code");
+    assert_snapshot!(check("app", code, &["plain"]), @"the commit records the code in $HOME/app, and Compose project 'moby' runs from $HOME/plain");
+    assert_snapshot!(check("plain", None, &["app"]), @"the commit records no code version, and Compose project 'moby' runs from $HOME/app; run 'dm commit' there to record its code");
+    assert_snapshot!(check("other", None, &["app"]), @"the commit records no code version, and Compose project 'moby' runs from $HOME/app; run 'dm commit' there to record its code");
+}
+
+#[test]
 fn all_that_a_machine_lacks_is_told_at_once() {
     let bare = machine::Machine {
         dotmeshd: None,
@@ -486,10 +762,10 @@ fn all_that_a_machine_lacks_is_told_at_once() {
         mkfs: false,
     };
     assert_snapshot!(bare.ready().unwrap_err().render(), @r"
-    Error: this machine lacks what Dotmesh needs: dotmeshd, docker, btrfs in the kernel, mkfs.btrfs
+    Error: this machine lacks what Dotmesh needs: btrfs in the kernel, dotmeshd, docker, mkfs.btrfs
+    hint: RHEL, CentOS Stream, Rocky and Alma need another kernel, e.g. ELRepo's kernel-ml. Others: install the kernel's extra modules.
     hint: Put 'dotmeshd' beside 'dm', or into a folder of PATH.
     hint: Install Docker, see https://docs.docker.com/engine/install/, or do without it: --docker-plugin none
-    hint: Load it with 'modprobe btrfs'; a kernel without it needs its package of extra modules, or another kernel.
     hint: Install it: 'apt-get install btrfs-progs', or 'dnf install btrfs-progs'.
     ");
 }
@@ -503,7 +779,11 @@ fn the_unit_starts_the_daemon_with_what_was_given() {
         docker_host: None,
         pool: Some("/dev/sdb".into()),
         pool_size: Some("20G".to_owned()),
-        pool_limit: None,
+        pool_limit: Some("100G".to_owned()),
+        https_proxy: Some("http://proxy:3128".to_owned()),
+        http_proxy: None,
+        no_proxy: Some("localhost,10.0.0.0/8".to_owned()),
+        ca_file: Some("/etc/ssl/own.pem".into()),
     };
     let words = args.for_daemon(
         Path::new("/run/dotmesh/api.sock"),
@@ -516,7 +796,9 @@ fn the_unit_starts_the_daemon_with_what_was_given() {
     Before=docker.service
 
     [Service]
-    ExecStart=/usr/bin/dotmeshd --root "/var/lib/dot mesh" --socket /run/dotmesh/api.sock --docker-plugin none --docker-host tcp://127.0.0.1:2375 --pool /dev/sdb --pool-size 20G
+    EnvironmentFile=-/etc/dotmesh/dotmeshd.env
+    ExecStart=/usr/bin/dotmeshd --root "/var/lib/dot mesh" --socket /run/dotmesh/api.sock --docker-plugin none --docker-host tcp://127.0.0.1:2375 --pool /dev/sdb --pool-limit 100G --https-proxy http://proxy:3128 --no-proxy localhost,10.0.0.0/8 --ca-file /etc/ssl/own.pem
+    ExecStopPost=-/usr/bin/dotmeshd --root "/var/lib/dot mesh" --socket /run/dotmesh/api.sock --docker-plugin none --docker-host tcp://127.0.0.1:2375 --pool /dev/sdb --pool-limit 100G --https-proxy http://proxy:3128 --no-proxy localhost,10.0.0.0/8 --ca-file /etc/ssl/own.pem --remove-dead-sockets
     Restart=always
     RestartSec=1
     KillMode=process
@@ -527,19 +809,205 @@ fn the_unit_starts_the_daemon_with_what_was_given() {
 }
 
 #[test]
-fn mounts_are_taken_away_from_the_innermost() {
+fn the_unit_is_read_back_as_it_was_written() {
+    let words: Vec<_> = ["--root", "/a \"b\"\\c 100% $HOME", "--pool=/srv/pool"]
+        .iter()
+        .map(std::ffi::OsString::from)
+        .collect();
+    let unit = service::unit(Path::new("/usr/bin/dotmeshd"), &words);
+    let read = service::words_in(&unit).unwrap();
+    assert_eq!(read[0], "/usr/bin/dotmeshd");
+    assert_eq!(
+        service::option_of(&read, "--root").as_deref(),
+        words[1].to_str()
+    );
+    assert_eq!(
+        service::option_of(&read, "--pool").as_deref(),
+        Some("/srv/pool")
+    );
+    assert_eq!(service::option_of(&read, "--socket"), None);
+}
+
+#[test]
+fn a_reset_says_what_it_stops_unmounts_and_deletes() {
+    let sockets = ["/run/dotmesh/api.sock", "/run/docker/plugins/dm.sock"];
+    let mut plan = cluster_reset::Plan {
+        pid: Some(123),
+        has_unit: true,
+        sockets: sockets.map(Into::into).to_vec(),
+        root: "/var/lib/dotmesh".into(),
+        has_data: true,
+        deletion: None,
+    };
+    assert_snapshot!(plan.render(), @r"
+    This is what 'dm cluster reset' does here:
+      stops      dotmeshd, process 123, and takes its systemd service away
+      removes    the sockets /run/dotmesh/api.sock, /run/docker/plugins/dm.sock
+      unmounts   nothing
+      deletes    nothing
+      keeps      the dots, in /var/lib/dotmesh
+    ");
+    plan.has_unit = false;
+    plan.deletion = Some(cluster_reset::Deletion {
+        dots: vec!["app".to_owned(), "shop".to_owned()],
+        places: Places {
+            own: vec!["/mnt/app".into(), "/var/lib/dotmesh/pool".into()],
+            ..Places::default()
+        },
+        ..Default::default()
+    });
+    assert_snapshot!(plan.render(), @r"
+    This is what 'dm cluster reset' does here:
+      stops      dotmeshd, process 123
+      removes    the sockets /run/dotmesh/api.sock, /run/docker/plugins/dm.sock
+      unmounts   /mnt/app, /var/lib/dotmesh/pool
+      deletes    /var/lib/dotmesh, with 2 dots: app, shop
+    ");
+    plan.pid = None;
+    plan.deletion = Some(cluster_reset::Deletion {
+        elsewhere: Some("/dev/sdb".to_owned()),
+        keeps_folder: true,
+        ..Default::default()
+    });
+    assert_snapshot!(plan.render(), @r"
+    This is what 'dm cluster reset' does here:
+      stops      nothing, as dotmeshd does not run
+      removes    the sockets /run/dotmesh/api.sock, /run/docker/plugins/dm.sock
+      unmounts   nothing
+      deletes    everything in /var/lib/dotmesh
+      keeps      the pool with the dots, at /dev/sdb
+    ");
+}
+
+#[test]
+fn a_reset_knows_the_mounts_that_are_dotmeshs() {
+    let root = Path::new("/var/lib/dotmesh");
+    let check = |table: &str, pool: PoolPlace| {
+        let places = Places::of(table, root, &pool);
+        let error = places.refuse_foreign(root).err();
+        format!(
+            "own {}\nroot is mount: {}\n{}",
+            list_places(&places.own),
+            places.root_is_mount,
+            error.map(|error| error.render()).unwrap_or_default()
+        )
+    };
+    // A disk for the root, the pool on it, a container's mount, 'dm mount' places outside, and another node's.
     let table = "\
 36 35 98:0 / / rw - ext4 /dev/sda rw
-40 36 0:50 / /var/lib/dotmesh/pool rw - btrfs /dev/loop0 rw
-41 40 0:51 / /var/lib/dotmesh/pool/a\\040b rw - tmpfs none rw
-42 36 0:52 / /var/lib/dotmesh2/pool rw - btrfs /dev/loop1 rw
+37 36 98:1 / /var/lib/dotmesh rw - ext4 /dev/sdb rw
+40 37 0:50 / /var/lib/dotmesh/pool rw - btrfs /dev/loop0 rw
+41 37 0:50 /dots/admin/app/branches/master/data/db /var/lib/dotmesh/mounts/3 rw - btrfs /dev/loop0 rw
+42 36 0:50 /dots/admin/app/branches/master/data/db /home/a/my\\040data rw - btrfs /dev/loop0 rw
+43 36 0:51 / /var/lib/dotmesh2/pool rw - btrfs /dev/loop1 rw
 ";
-    let places = cluster_reset::mounts_below(table, Path::new("/var/lib/dotmesh"));
+    assert_snapshot!(check(table, PoolPlace::Mounted), @r"
+    own /home/a/my data, /var/lib/dotmesh/mounts/3, /var/lib/dotmesh/pool
+    root is mount: true
+    ");
+    let foreign = format!(
+        "{table}44 40 0:52 / /var/lib/dotmesh/pool/dots/admin rw - tmpfs none rw\n45 37 98:0 /home /var/lib/dotmesh/backup rw - ext4 /dev/sda rw\n"
+    );
+    assert_snapshot!(check(&foreign, PoolPlace::Mounted), @r"
+    own /home/a/my data, /var/lib/dotmesh/mounts/3, /var/lib/dotmesh/pool
+    root is mount: true
+    Error: something that Dotmesh did not mount is mounted below /var/lib/dotmesh: /var/lib/dotmesh/pool/dots/admin, /var/lib/dotmesh/backup
+    hint: Unmount it with 'umount', then try again.
+    ");
+    // Without its pool's place, nothing is taken for a pool.
+    assert_snapshot!(check(table, PoolPlace::Unknown), @r"
+    own /var/lib/dotmesh/mounts/3
+    root is mount: true
+    Error: something that Dotmesh did not mount is mounted below /var/lib/dotmesh: /var/lib/dotmesh/pool
+    hint: Unmount it with 'umount', then try again.
+    ");
+    // A pool in a folder of the user's own btrfs: the user's mounts of that stay.
+    let table = "\
+36 35 98:0 / / rw - ext4 /dev/sda rw
+40 36 0:50 / /srv rw - btrfs /dev/sdc rw
+41 36 0:50 /home /home rw - btrfs /dev/sdc rw
+42 36 0:50 /pool/dots/admin/app/branches/master/data/db /var/lib/dotmesh/mounts/1 rw - btrfs /dev/sdc rw
+43 36 0:50 /pool/dots/admin/app/branches/master/data/db /mnt/app rw - btrfs /dev/sdc rw
+";
+    assert_snapshot!(check(table, PoolPlace::Folder("/srv/pool".into())), @r"
+    own /mnt/app, /var/lib/dotmesh/mounts/1
+    root is mount: false
+    ");
+}
+
+#[test]
+fn what_is_deleted_is_gone_and_what_is_not_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let (root, outside) = (home.path().join("root"), home.path().join("outside"));
+    std::fs::create_dir_all(root.join("mounts/user")).unwrap();
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(root.join("pool.img"), "pool").unwrap();
+    std::fs::write(outside.join("kept"), "kept").unwrap();
+    std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
+    cluster_reset::delete_content(&root).unwrap();
+    assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+    assert!(outside.join("kept").exists());
+    let error = cluster_reset::delete_content(&home.path().join("gone")).unwrap_err();
+    assert!(error.render().contains("cannot look into"), "{error:?}");
+}
+
+#[test]
+fn the_file_of_variables_is_read_as_systemd_does() {
+    let text = "# proxies\n; of the company\n\nHTTPS_PROXY=http://proxy:3128\n NO_PROXY = \"a, b\" \nX='y=z'\nnothing\n=x\n";
+    let variables = service::variables_in(text);
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
     assert_eq!(
-        places,
+        variables,
         [
-            Path::new("/var/lib/dotmesh/pool/a b"),
-            Path::new("/var/lib/dotmesh/pool")
+            ("HTTPS_PROXY", "http://proxy:3128"),
+            ("NO_PROXY", "a, b"),
+            ("X", "y=z")
         ]
     );
+}
+
+#[test]
+fn variables_that_only_the_shell_has_are_told_where_they_matter() {
+    let names =
+        |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+    for (ours, daemons, hub, missing) in [
+        ("HTTPS_PROXY", "", "https://hub", "HTTPS_PROXY"),
+        (
+            "HTTPS_PROXY NO_PROXY",
+            "",
+            "https://hub",
+            "HTTPS_PROXY NO_PROXY",
+        ),
+        ("HTTPS_PROXY", "", "http://hub", ""),
+        ("HTTP_PROXY", "", "https://hub", ""),
+        ("HTTP_PROXY", "", "http://hub", "HTTP_PROXY"),
+        ("ALL_PROXY", "HTTP_PROXY", "https://hub", "ALL_PROXY"),
+        ("ALL_PROXY", "HTTPS_PROXY", "https://hub", ""),
+        ("NO_PROXY", "", "https://hub", ""),
+        ("NO_PROXY", "HTTPS_PROXY", "https://hub", "NO_PROXY"),
+        ("SSL_CERT_FILE", "", "https://hub", "SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", "", "http://hub", ""),
+        ("SSL_CERT_DIR", "SSL_CERT_FILE", "https://hub", ""),
+        (
+            "HTTPS_PROXY SSL_CERT_FILE",
+            "HTTPS_PROXY",
+            "https://hub",
+            "SSL_CERT_FILE",
+        ),
+    ] {
+        let found = network::missing(&names(ours), &names(daemons), hub);
+        assert_eq!(found, names(missing), "{ours} / {daemons} / {hub}");
+    }
+    assert!(network::hints(&[], true).is_empty());
+    let hints = network::hints(&names("HTTPS_PROXY SSL_CERT_FILE"), true).join("\n");
+    assert_snapshot!(hints, @r"
+    Your shell has HTTPS_PROXY, SSL_CERT_FILE, but the daemon does not, and the daemon is what connects to hubs.
+    Give it to the daemon:
+      sudo mkdir -p /etc/dotmesh
+      env | grep -iE '^(HTTPS_PROXY|SSL_CERT_FILE)=' | sudo tee -a /etc/dotmesh/dotmeshd.env >/dev/null
+      sudo systemctl restart dotmeshd
+    ");
 }

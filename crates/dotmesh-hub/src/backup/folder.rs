@@ -10,7 +10,7 @@ use dotmesh_store::{PackId, PackStore, PackStoreError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::database::Database;
 use crate::database::dump::Line;
@@ -19,6 +19,9 @@ use crate::database::dump::Line;
 pub(super) const FORMAT: u32 = 1;
 
 const MANIFEST: &str = "manifest.json";
+
+/// What the names of scratch folders begin with.
+const SCRATCH: &str = "scratch-";
 
 /// Of zstd.
 const LEVEL: i32 = 3;
@@ -109,6 +112,14 @@ impl BackupFolder {
     /// The packs in it.
     pub fn packs(&self) -> Result<PackStore, FolderError> {
         Ok(PackStore::local(&self.path)?)
+    }
+
+    /// A folder in it for what is not kept, deleted when it is dropped.
+    pub(super) fn scratch(&self) -> Result<TempDir, FolderError> {
+        let made = tempfile::Builder::new()
+            .prefix(SCRATCH)
+            .tempdir_in(&self.path);
+        made.map_err(during("write into", &self.path))
     }
 
     /// What is in it.
@@ -203,6 +214,12 @@ impl BackupFolder {
         for entry in entries {
             let entry = entry.map_err(during("read", &self.path))?;
             let name = entry.file_name();
+            // Of one that was killed.
+            if name.to_str().is_some_and(|name| name.starts_with(SCRATCH)) {
+                let path = entry.path();
+                std::fs::remove_dir_all(&path).map_err(during("remove", &path))?;
+                continue;
+            }
             let is_old = name
                 .to_str()
                 .is_some_and(|name| name.starts_with("records-") && name != manifest.records);

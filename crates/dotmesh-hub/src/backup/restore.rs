@@ -71,18 +71,12 @@ pub async fn restore(
         }
     }
     let source = folder.packs()?;
-    let there = source.list().await.map_err(FolderError::from)?;
-    let there: BTreeSet<PackId> = there.into_iter().map(|(id, _)| id).collect();
-    // A backup that was cut may have left others beside them.
-    let named = named(folder, manifest)?;
-    let missing = named.difference(&there).map(PackId::to_string);
-    let missing = missing.filter(|id| !manifest.lost.contains(id)).count();
-    if missing > 0 {
-        return Err(RestoreError::Missing(missing as u64));
+    let ids = packs_to_restore(folder, manifest).await?;
+    if ids.missing > 0 {
+        return Err(RestoreError::Missing(ids.missing));
     }
-    stream::iter(named.intersection(&there))
+    stream::iter(ids.there)
         .map(async |id| {
-            let id = *id;
             let pack = source.get(id).await.map_err(RestoreError::Pack)?;
             packs.put(pack).await?;
             Ok::<_, RestoreError>(())
@@ -97,6 +91,29 @@ pub async fn restore(
         .await?;
     database.migrate().await?;
     own_store(database, packs).await.map_err(RestoreError::Own)
+}
+
+/// The packs of a backup.
+pub(super) struct PacksToRestore {
+    /// Those that the records name and the folder has.
+    pub(super) there: BTreeSet<PackId>,
+    /// How many more the records name, without those that the hub itself had lost.
+    pub(super) missing: u64,
+}
+
+/// Which packs are to be restored.
+pub(super) async fn packs_to_restore(
+    folder: &BackupFolder,
+    manifest: &Manifest,
+) -> Result<PacksToRestore, FolderError> {
+    let there = folder.packs()?.list().await?;
+    let there: BTreeSet<PackId> = there.into_iter().map(|(id, _)| id).collect();
+    let named = named(folder, manifest)?;
+    let missing = named.difference(&there).map(PackId::to_string);
+    let missing = missing.filter(|id| !manifest.lost.contains(id)).count() as u64;
+    // A backup that was cut may have left others beside them.
+    let there = named.intersection(&there).copied().collect();
+    Ok(PacksToRestore { there, missing })
 }
 
 /// The packs that the records name.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::error::CliError;
 use super::{Data, Store, print};
-use crate::backup::{BackupError, BackupFolder, take};
+use crate::backup::{BackupError, BackupFolder, take, verify};
+use crate::database::Opening;
 use crate::web::show;
 
 /// Copy everything into a folder, while the hub runs
@@ -16,6 +17,11 @@ use crate::web::show;
 pub(super) struct Args {
     /// Made if there is none
     folder: PathBuf,
+    /// Restore it into a scratch place in the folder, and compare
+    ///
+    /// Takes as much room as the records, and some time.
+    #[arg(long)]
+    verify: bool,
     #[command(flatten)]
     data: Data,
     #[command(flatten)]
@@ -24,8 +30,8 @@ pub(super) struct Args {
 
 /// Takes it.
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
-    let packs = args.store.packs(&args.data)?;
-    let database = args.data.database().await?;
+    let packs = args.store.packs(&args.data, Opening::Existing)?;
+    let database = args.data.database(Opening::Existing).await?;
     let folder = BackupFolder::create(&args.folder).map_err(BackupError::from)?;
     let taken = take(&database, &packs, &folder).await?;
     database.close().await;
@@ -40,6 +46,12 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         taken.new_packs,
         show::bytes(taken.new_bytes),
     ))?;
+    if args.verify {
+        verify(&folder, &manifest).await?;
+        print(format_args!(
+            "Verified: restored into a scratch place, all of it is the same"
+        ))?;
+    }
     match manifest.lost.len() as u64 {
         0 => Ok(()),
         lost => Err(CliError::Lost(lost)),

@@ -6,10 +6,10 @@ use dotmesh_model::{DotName, UserName};
 use super::error::CliError;
 use super::{Data, print};
 use crate::clock;
-use crate::database::Database;
 use crate::database::collaborators::Grant;
 use crate::database::events::{Deed, OPERATOR};
 use crate::database::ids::{DotId, UserId};
+use crate::database::{Database, Opening};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -62,7 +62,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             access,
             data,
         } => {
-            let database = data.database().await?;
+            let database = data.database(Opening::Existing).await?;
             let id = find_user(&database, &user).await?;
             let dot_id = find_dot(&database, &dot, id).await?;
             if user.as_str() == dot.namespace.as_str() {
@@ -80,7 +80,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             print(format_args!("{user} may {} {}", verb(access), dot.full()))
         }
         Command::Remove { dot, user, data } => {
-            let database = data.database().await?;
+            let database = data.database(Opening::Existing).await?;
             let id = find_user(&database, &user).await?;
             let dot_id = find_dot(&database, &dot, id).await?;
             if !database.revoke(deed(dot_id, &dot), id, &user).await? {
@@ -92,7 +92,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
             print(format_args!("{user} may no longer see {}", dot.full()))
         }
         Command::List { dot, data } => {
-            let database = data.database().await?;
+            let database = data.database(Opening::Existing).await?;
             let owner: UserName = dot
                 .namespace
                 .as_str()
@@ -134,6 +134,6 @@ async fn find_user(database: &Database, user: &UserName) -> Result<UserId, CliEr
 }
 
 async fn find_dot(database: &Database, dot: &DotName, user: UserId) -> Result<DotId, CliError> {
-    let facts = database.dot_facts(dot, Some(user)).await?;
+    let facts = database.dot_facts(dot, Some(user), None).await?;
     facts.dot.ok_or_else(|| CliError::NoSuchDot(dot.full()))
 }

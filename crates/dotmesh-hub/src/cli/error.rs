@@ -1,12 +1,12 @@
 //! Failures of the program: what is shown, and which exit code it gets.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use dotmesh_model::UserName;
 
-use crate::backup::{BackupError, FolderError, RestoreError};
+use crate::backup::{BackupError, FolderError, RestoreError, VerifyError};
 use crate::credentials::InvalidPassword;
 use crate::data_dir::DataDirError;
 use crate::database::DatabaseError;
@@ -23,6 +23,12 @@ impl From<BackupError> for CliError {
 impl From<RestoreError> for CliError {
     fn from(error: RestoreError) -> Self {
         Self::Restore(Box::new(error))
+    }
+}
+
+impl From<VerifyError> for CliError {
+    fn from(error: VerifyError) -> Self {
+        Self::Verify(Box::new(error))
     }
 }
 
@@ -58,6 +64,9 @@ pub(super) enum CliError {
     /// The hub itself has lost something.
     #[error("{0} packs are lost or damaged in the hub's store; everything else is in the backup")]
     Lost(u64),
+    /// The backup was taken, and could not be restored.
+    #[error("the backup was taken, but it cannot be restored as it is")]
+    Verify(#[source] Box<VerifyError>),
     /// Nothing was restored.
     #[error("nothing was restored")]
     Restore(#[source] Box<RestoreError>),
@@ -89,20 +98,27 @@ pub(super) enum CliError {
     Password(#[from] InvalidPassword),
     /// No password could be read.
     #[error("cannot read the password from standard input")]
-    ReadPassword(#[source] std::io::Error),
+    ReadPassword(#[source] io::Error),
     /// Nothing can be listened on.
     #[error("cannot listen on {address}")]
     Listen {
         address: std::net::SocketAddr,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The program cannot run at all.
     #[error("cannot start")]
-    Runtime(#[source] std::io::Error),
+    Runtime(#[source] io::Error),
     /// Nobody reads the output.
     #[error("cannot write to standard output")]
-    Output(#[source] std::io::Error),
+    Output(#[source] io::Error),
+}
+
+/// Whether this user lacks a permission.
+fn is_forbidden(error: &(dyn Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| (**error).source());
+    let mut causes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == ErrorKind::PermissionDenied)
 }
 
 const OTHERS_STORE: &str = "give the database and the store that belong together, or an empty store; \
@@ -113,7 +129,7 @@ const WRONG_USAGE: u8 = 2;
 const UNUSABLE: u8 = 3;
 
 impl CliError {
-    pub(super) fn runtime(source: std::io::Error) -> Self {
+    pub(super) fn runtime(source: io::Error) -> Self {
         Self::Runtime(source)
     }
 
@@ -136,6 +152,15 @@ impl CliError {
             Self::NoSuchUser(_) => Some("`dothub user list` shows all of them"),
             Self::HasDots { .. } => Some("give --with-dots to delete them, too"),
             Self::NoSuchDot(_) => Some("a dot is made by its first push"),
+            Self::Data(DataDirError::NoHub { .. }) => Some(
+                "check --data and DOTHUB_DATA; `dothub serve` makes a hub, and `dothub restore` makes one of a backup",
+            ),
+            Self::Connect {
+                source: DatabaseError::NoHub,
+                ..
+            } => Some(
+                "check --database-url and DOTHUB_DATABASE_URL; `dothub serve` makes a hub, and `dothub restore` makes one of a backup",
+            ),
             Self::Data(DataDirError::InUse { .. }) => {
                 Some("stop it first; accounts can be managed while it runs")
             }
@@ -144,6 +169,9 @@ impl CliError {
             }
             Self::Collect(CollectError::OthersStore) => Some(OTHERS_STORE),
             Self::Lost(_) => Some("the manifest names them; restore them from an earlier backup"),
+            Self::Verify(_) => Some(
+                "keep the earlier backups, and tell the project what the error says; a full disk needs room first",
+            ),
             Self::Restore(error) => match **error {
                 RestoreError::NotEmpty | RestoreError::OtherSchema => {
                     Some("give a new folder, or a database and a store with nothing in them")
@@ -165,6 +193,18 @@ impl CliError {
                 source: DatabaseError::Newer,
                 ..
             }) => Some("run the newer dothub, or restore a backup that was made before it"),
+            Self::Listen { source, .. } => match source.kind() {
+                ErrorKind::AddrInUse => {
+                    Some("another program listens there; choose another address with --listen")
+                }
+                ErrorKind::PermissionDenied => {
+                    Some("ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE")
+                }
+                _ => None,
+            },
+            Self::Data(error) if is_forbidden(error) => Some(
+                "run it as the user who owns the folder, or as root; or choose a folder of your own with --data",
+            ),
             _ => None,
         }
     }
@@ -179,6 +219,7 @@ impl CliError {
             | Self::Collect(_)
             | Self::Backup(_)
             | Self::Restore(_)
+            | Self::Verify(_)
             | Self::Database(_)
             | Self::Listen { .. }
             | Self::Runtime(_)
@@ -190,7 +231,7 @@ impl CliError {
     /// Shows the error on standard error.
     pub(super) fn report(&self) -> ExitCode {
         if let Self::Output(error) = self
-            && error.kind() == std::io::ErrorKind::BrokenPipe
+            && error.kind() == ErrorKind::BrokenPipe
         {
             return ExitCode::from(UNUSABLE);
         }
@@ -210,5 +251,23 @@ impl CliError {
         // Where standard error is closed, the exit code has to do.
         let _ = writeln!(std::io::stderr(), "{text}");
         ExitCode::from(self.exit_code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_another_user_is_told_apart_from_none() {
+        let io = |kind| DataDirError::Io {
+            verb: "look for",
+            path: "/var/lib/dothub/hub.db".into(),
+            source: io::Error::from(kind),
+        };
+        let hint = |kind| CliError::Data(io(kind)).hint();
+        let forbidden = hint(ErrorKind::PermissionDenied);
+        assert!(forbidden.is_some_and(|hint| hint.contains("the user who owns the folder")));
+        assert_eq!(hint(ErrorKind::NotADirectory), None);
     }
 }

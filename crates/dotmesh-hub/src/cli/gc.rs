@@ -3,6 +3,7 @@
 use super::error::CliError;
 use super::{Data, Store, print};
 use crate::clock;
+use crate::database::Opening;
 use crate::operations::collect_garbage::{GRACE, collect_garbage, find_garbage};
 use crate::web::show;
 
@@ -20,14 +21,14 @@ pub(super) struct Args {
 
 /// Removes them.
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
-    let database = args.data.database().await?;
+    let database = args.data.database(Opening::Existing).await?;
     if args.dry_run {
         let found = find_garbage(&database).await?;
         database.close().await;
         let (packs, bytes) = (show::count(found.packs, "pack"), show::bytes(found.bytes));
         return print(format_args!("Nobody needs {packs} ({bytes})"));
     }
-    let packs = args.store.packs(&args.data)?;
+    let packs = args.store.packs(&args.data, Opening::Existing)?;
     let collected = collect_garbage(&database, &packs, clock::now(), GRACE).await?;
     database.close().await;
     print(format_args!(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::error::CliError;
 use super::{Data, Store, print};
 use crate::backup::{BackupFolder, RestoreError, restore};
+use crate::database::Opening;
 use crate::web::show;
 
 /// Make a hub of a backup, where there is none yet
@@ -25,8 +26,9 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     let folder = BackupFolder::at(&args.folder);
     let manifest = folder.manifest().map_err(RestoreError::from)?;
     let _lock = args.data.lock(&args.store)?;
-    let packs = args.store.packs(&args.data)?;
-    let database = args.data.database_at(Some(manifest.schema)).await?;
+    let packs = args.store.packs(&args.data, Opening::New)?;
+    let opening = Opening::NewAt(manifest.schema);
+    let database = args.data.database(opening).await?;
     restore(&folder, &manifest, &database, &packs).await?;
     database.close().await;
     let rows = |table: &str| manifest.rows.get(table).copied().unwrap_or_default();

@@ -4,16 +4,22 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use super::{Data, Store, print};
+use crate::database::Opening;
+use crate::limits::Pace;
 use crate::quota::parse_size;
-use crate::settings::{Network, Settings, SignUp};
+use crate::settings::{LOGIN_KEY_DAYS, Network, Settings, SignUp};
 use crate::state::Hub;
 use crate::tls::Tls;
 use crate::webhooks::courier;
-use crate::{jobs, router, server};
+use crate::{descriptors, jobs, router, server};
+
+/// Where it listens unless told.
+pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:8180";
 
 /// Serve the hub until it gets SIGTERM or SIGINT
 ///
@@ -32,7 +38,7 @@ pub(super) struct Args {
     #[arg(
         long,
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:8180",
+        default_value = DEFAULT_ADDRESS,
         env = "DOTHUB_LISTEN"
     )]
     listen: SocketAddr,
@@ -80,6 +86,14 @@ pub(super) struct Args {
     /// How much each user's namespace may store, such as 20GB; `dothub user quota` sets another for one user
     #[arg(long, value_name = "SIZE", env = "DOTHUB_QUOTA", value_parser = parse_size)]
     quota: Option<u64>,
+    /// Days that an API key works which `dm login` gets; 0 for as long as it is not revoked
+    #[arg(
+        long,
+        value_name = "DAYS",
+        default_value_t = LOGIN_KEY_DAYS,
+        env = "DOTHUB_LOGIN_KEY_DAYS"
+    )]
+    login_key_days: u32,
     /// Send webhooks to loopback, private and other addresses that are not public, too
     ///
     /// Users say where webhooks lead: with this, to everything that this machine can reach.
@@ -97,7 +111,12 @@ impl Args {
             open_metrics: self.open_metrics,
             rate_limit: NonZeroU32::new(self.rate_limit),
             quota: self.quota,
+            login_key_lifetime: match self.login_key_days {
+                0 => None,
+                days => Some(SignedDuration::from_hours(24 * i64::from(days))),
+            },
             webhooks_to_private: self.webhooks_to_private,
+            pace: Pace::DEFAULT,
         }
     }
 }
@@ -105,12 +124,17 @@ impl Args {
 /// Serves.
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
     start_logging();
+    descriptors::raise();
     let tls = args.tls_certificate.as_ref().zip(args.tls_key.as_ref());
     let tls = tls.map(|(certificate, key)| Tls::load(certificate, key));
     let tls = tls.transpose()?;
     let _lock = args.data.lock(&args.store)?;
-    let packs = args.store.packs(&args.data)?;
-    let hub = Hub::new(args.data.database().await?, packs, args.settings());
+    let packs = args.store.packs(&args.data, Opening::New)?;
+    let hub = Hub::new(
+        args.data.database(Opening::New).await?,
+        packs,
+        args.settings(),
+    );
     tokio::spawn({
         let hub = hub.clone();
         async move { jobs::run(&hub).await }
@@ -133,7 +157,8 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         shutdown.await;
         hub.live.close();
     };
-    server::serve(listener, tls, router::router(hub.clone()), shutdown).await;
+    let router = router::router(hub.clone());
+    server::serve(listener, tls, &hub, router, shutdown).await;
     hub.database.close().await;
     Ok(())
 }

@@ -9,21 +9,28 @@ use super::error::CliError;
 use super::{Data, print};
 use crate::clock;
 use crate::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH, Token};
+use crate::database::Opening;
 use crate::database::events::OPERATOR;
-use crate::database::users::{Dots, OldKeys, Removal};
+use crate::database::paging::Part;
+use crate::database::users::{Dots, NewUser, OldKeys, Removal};
 use crate::pages;
 use crate::quota::Quota;
 use crate::web::show;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make an account and print its API key, as the last line and only this once
+    /// Make an account; print a link to set its password, and as the last line its API key
+    ///
+    /// Both are shown only this once. The link works once and within 24 hours; then its owner logs in with a browser.
+    /// Programs use the key.
     Add {
         /// The name, which is also the namespace of the user's dots
         name: UserName,
         #[command(flatten)]
         data: Data,
-        /// Read a password from standard input and allow login by it, too
+        #[command(flatten)]
+        hub: HubUrl,
+        /// Read the password from standard input, instead of printing a link to set it
         #[arg(long)]
         password_stdin: bool,
         /// Make it an administrator's
@@ -106,19 +113,18 @@ pub(super) enum Command {
 /// Where links lead.
 #[derive(Debug, clap::Args)]
 pub(super) struct HubUrl {
-    /// The hub's address for its users, which the link begins with
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8180",
-        env = "DOTHUB_URL"
-    )]
-    url: url::Url,
+    /// The hub's address for its users, which the link begins with [default: where `dothub serve` listens by default,
+    /// http://127.0.0.1:8180]
+    #[arg(long, value_name = "URL", env = "DOTHUB_URL")]
+    url: Option<url::Url>,
 }
 
 impl HubUrl {
     fn link(&self, path: &str, token: &Token) -> String {
-        let hub = self.url.as_str().trim_end_matches('/');
+        let hub = match &self.url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{}", super::serve::DEFAULT_ADDRESS),
+        };
         format!("{hub}{path}?token={}", token.reveal())
     }
 }
@@ -129,9 +135,10 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
         Command::Add {
             name,
             data,
+            hub,
             password_stdin,
             admin,
-        } => add(name, &data, password_stdin, admin).await,
+        } => add(name, &data, &hub, password_stdin, admin).await,
         Command::Invite { data, hub } => invite(&data, &hub).await,
         Command::Reset { name, data, hub } => reset(name, &data, &hub).await,
         Command::Admin { name, data, on, .. } => admin(name, &data, on).await,
@@ -159,35 +166,45 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
 async fn add(
     name: UserName,
     data: &Data,
+    hub: &HubUrl,
     password_stdin: bool,
     is_admin: bool,
 ) -> Result<(), CliError> {
-    let password = if password_stdin {
-        Some(read_password()?)
+    let (password, token) = if password_stdin {
+        (Some(read_password(&name)?), None)
     } else {
-        None
+        (None, Some(Token::generate()))
     };
-    let database = data.database().await?;
+    let database = data.database(Opening::Existing).await?;
     let key = ApiKey::generate();
-    if !database
-        .add_user(&name, password.as_ref(), &key.digest(), clock::now())
-        .await?
-    {
+    let new = NewUser {
+        key: key.digest(),
+        password,
+        password_link: token.as_ref().map(Token::digest),
+        is_admin,
+    };
+    if !database.add_user(&name, &new, clock::now()).await? {
         return Err(CliError::UserExists(name));
     }
-    if is_admin {
-        database.set_admin(&name, true, clock::now()).await?;
-    }
     database.close().await;
-    print(format_args!(
-        "User {name} was made. Keep this API key, it is not shown again:"
-    ))?;
+    print(format_args!("User {name} was made."))?;
+    if let Some(token) = token {
+        print("Open this link in a browser to set a password, once and within 24 hours:")?;
+        print(hub.link(pages::password::PATH, &token))?;
+        if hub.url.is_none() {
+            print(format_args!(
+                "If the hub has another address, write it in place of http://{}; --url or DOTHUB_URL tells it next time.",
+                super::serve::DEFAULT_ADDRESS
+            ))?;
+        }
+    }
+    print("Keep this API key for `dm` and other programs, it is not shown again:")?;
     print(key.reveal())
 }
 
 async fn list(data: &Data) -> Result<(), CliError> {
-    let database = data.database().await?;
-    for account in database.accounts().await? {
+    let database = data.database(Opening::Existing).await?;
+    for account in database.accounts(Part::all()).await? {
         let login = if account.has_password {
             "password"
         } else {
@@ -208,7 +225,7 @@ async fn list(data: &Data) -> Result<(), CliError> {
 }
 
 async fn remove(name: UserName, data: &Data, dots: Dots) -> Result<(), CliError> {
-    let database = data.database().await?;
+    let database = data.database(Opening::Existing).await?;
     match database.remove_user(&name, dots, clock::now()).await? {
         Removal::Removed => print(format_args!("User {name} was removed")),
         Removal::NoSuchUser => Err(CliError::NoSuchUser(name)),
@@ -217,7 +234,7 @@ async fn remove(name: UserName, data: &Data, dots: Dots) -> Result<(), CliError>
 }
 
 async fn key(name: UserName, data: &Data, old: OldKeys) -> Result<(), CliError> {
-    let database = data.database().await?;
+    let database = data.database(Opening::Existing).await?;
     let key = ApiKey::generate();
     if !database
         .add_key(&name, &key.digest(), old, clock::now())
@@ -233,8 +250,8 @@ async fn key(name: UserName, data: &Data, old: OldKeys) -> Result<(), CliError> 
 }
 
 async fn password(name: UserName, data: &Data) -> Result<(), CliError> {
-    let password = read_password()?;
-    let database = data.database().await?;
+    let password = read_password(&name)?;
+    let database = data.database(Opening::Existing).await?;
     if !database
         .set_password(&name, &password, clock::now())
         .await?
@@ -245,7 +262,7 @@ async fn password(name: UserName, data: &Data) -> Result<(), CliError> {
 }
 
 async fn invite(data: &Data, hub: &HubUrl) -> Result<(), CliError> {
-    let database = data.database().await?;
+    let database = data.database(Opening::Existing).await?;
     let token = Token::generate();
     let now = clock::now();
     database
@@ -256,7 +273,7 @@ async fn invite(data: &Data, hub: &HubUrl) -> Result<(), CliError> {
 }
 
 async fn reset(name: UserName, data: &Data, hub: &HubUrl) -> Result<(), CliError> {
-    let database = data.database().await?;
+    let database = data.database(Opening::Existing).await?;
     let token = Token::generate();
     let now = clock::now();
     if !database
@@ -270,7 +287,7 @@ async fn reset(name: UserName, data: &Data, hub: &HubUrl) -> Result<(), CliError
 }
 
 async fn admin(name: UserName, data: &Data, is_admin: bool) -> Result<(), CliError> {
-    let database = data.database().await?;
+    let database = data.database(Opening::Existing).await?;
     if !database.set_admin(&name, is_admin, clock::now()).await? {
         return Err(CliError::NoSuchUser(name));
     }
@@ -279,7 +296,7 @@ async fn admin(name: UserName, data: &Data, is_admin: bool) -> Result<(), CliErr
 }
 
 async fn set_quota(name: UserName, quota: Quota, data: &Data) -> Result<(), CliError> {
-    let database = data.database().await?;
+    let database = data.database(Opening::Existing).await?;
     let set = database.set_quota(&name, quota, &OPERATOR, clock::now());
     if !set.await? {
         return Err(CliError::NoSuchUser(name));
@@ -293,7 +310,7 @@ async fn set_quota(name: UserName, quota: Quota, data: &Data) -> Result<(), CliE
 }
 
 /// All of standard input without its last line break, so that `echo` and files will do.
-fn read_password() -> Result<HashedPassword, CliError> {
+fn read_password(name: &UserName) -> Result<HashedPassword, CliError> {
     let mut text = String::new();
     std::io::stdin()
         .take(MAX_SECRET_LENGTH as u64 + 3)
@@ -301,5 +318,5 @@ fn read_password() -> Result<HashedPassword, CliError> {
         .map_err(CliError::ReadPassword)?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
-    Ok(HashedPassword::new(text)?)
+    Ok(HashedPassword::new(text, &[name.as_str()])?)
 }

@@ -7,7 +7,8 @@ use sqlx::AnyConnection;
 
 use super::events::{Deed, EventKind};
 use super::ids::{self, DotId};
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, room};
+use crate::limits;
 
 /// What came of deleting a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ impl Database {
         head: CommitId,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
+        let count = "SELECT count(*) FROM branches WHERE dot = $1";
+        room::for_one_more(&mut tx, &limits::BRANCHES_PER_DOT, count, deed.dot.0).await?;
         let done = sqlx::query(
             "INSERT INTO branches (dot, name, head) VALUES ($1, $2, $3)
              ON CONFLICT (dot, name) DO NOTHING",
@@ -106,6 +109,10 @@ impl Database {
         protect: bool,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
+        if protect {
+            let count = "SELECT count(*) FROM protected_branches WHERE dot = $1";
+            room::for_one_more(&mut tx, &limits::PROTECTED_PER_DOT, count, deed.dot.0).await?;
+        }
         let statement = if protect {
             "INSERT INTO protected_branches (dot, name) VALUES ($1, $2) ON CONFLICT (dot, name) DO NOTHING"
         } else {

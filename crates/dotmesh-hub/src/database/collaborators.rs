@@ -6,6 +6,7 @@ use dotmesh_model::UserName;
 use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, UserId};
 use super::{Database, DatabaseError};
+use crate::limits;
 
 /// What an owner can give away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,15 @@ impl Database {
         grant: Grant,
     ) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
+        // Who has access already may get another.
+        let there: i64 = sqlx::query_scalar(
+            r#"SELECT count(*) FROM collaborators WHERE dot = $1 AND "user" <> $2"#,
+        )
+        .bind(deed.dot)
+        .bind(user)
+        .fetch_one(&mut *tx)
+        .await?;
+        limits::COLLABORATORS_PER_DOT.check(ids::unsigned::<usize>(there)? + 1)?;
         sqlx::query(
             r#"INSERT INTO collaborators (dot, "user", access) VALUES ($1, $2, $3)
                ON CONFLICT (dot, "user") DO UPDATE SET access = excluded.access"#,

@@ -1,6 +1,6 @@
 //! The commits of dots.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use dotmesh_api::hub::SealedCommit;
 use dotmesh_model::{CommitId, History, ObjectHash};
@@ -12,18 +12,20 @@ use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 use crate::operations::commit_graph::GraphCommit;
 use crate::operations::describe_commit::CommitSummary;
 
-/// Parent, seal, root and record.
-type CommitRow = (Vec<u8>, Vec<u8>, Vec<u8>, String);
+/// Parent, seal, root, record, what is left out, and whether it is without its data.
+type CommitRow = (Vec<u8>, Vec<u8>, Vec<u8>, String, Option<String>, i64);
 
-/// A commit that has been verified and is new to the dot.
+/// A commit that has been verified and changes the dot.
 #[derive(Debug, Clone)]
 pub struct NewCommit {
     /// Its id.
     pub id: CommitId,
     /// Its parent's.
     pub parent: CommitId,
-    /// The root of its parent's tree, unless it is the first.
-    pub parent_root: Option<ObjectHash>,
+    /// The tree to compare its own with, as in [`KnownCommit::tree`] of its parent.
+    pub parent_tree: Option<ObjectHash>,
+    /// The dot has it without its data, and this push brings that. If not, it is new to the dot.
+    pub fills: bool,
     /// Who made it.
     pub author: String,
     /// When.
@@ -39,8 +41,11 @@ pub struct NewCommit {
 pub struct KnownCommit {
     /// Its seal.
     pub seal: ObjectHash,
-    /// The root of its tree.
-    pub root: ObjectHash,
+    /// Whether it is without its data.
+    pub without_data: bool,
+    /// The root of its tree. Of a commit without data, that of the nearest ancestor whose data is in the same push. The dot
+    /// has this tree, or gets it by the push: objects in it need no look when a child is compared with it.
+    pub tree: Option<ObjectHash>,
 }
 
 /// Some of a commit's ancestry.
@@ -61,8 +66,8 @@ impl Database {
     ) -> Result<HashMap<CommitId, KnownCommit>, DatabaseError> {
         let mut known = HashMap::with_capacity(commits.len());
         for commits in commits.chunks(ROWS_PER_STATEMENT) {
-            let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = sqlx::query_as(
-                "SELECT c.id, c.seal, c.root FROM numbers n CROSS JOIN commits c
+            let rows: Vec<KnownRow> = sqlx::query_as(
+                "SELECT c.id, c.seal, c.root, c.without_data FROM numbers n CROSS JOIN commits c
                  WHERE n.n < $1 AND c.dot = $2 AND c.id = substr($3, n.n * 16 + 1, 16)",
             )
             .bind(commits.len() as i64)
@@ -70,10 +75,14 @@ impl Database {
             .bind(ids::joined(commits))
             .fetch_all(&self.readers)
             .await?;
-            for (id, seal, root) in rows {
+            for (id, seal, root, without_data) in rows {
+                let without_data = without_data != 0;
+                let root = ids::object_hash(&root)?;
                 let commit = KnownCommit {
                     seal: ids::object_hash(&seal)?,
-                    root: ids::object_hash(&root)?,
+                    without_data,
+                    // The dot need not have what a commit without data names.
+                    tree: (!without_data).then_some(root),
                 };
                 known.insert(ids::commit_id(&id)?, commit);
             }
@@ -90,6 +99,41 @@ impl Database {
                 .fetch_one(&self.readers)
                 .await?;
         Ok(commits > 0)
+    }
+
+    /// Whether a commit of the dot is without its data.
+    pub async fn is_without_data(
+        &self,
+        dot: DotId,
+        commit: CommitId,
+    ) -> Result<bool, DatabaseError> {
+        let without_data: Option<i64> =
+            sqlx::query_scalar("SELECT without_data FROM commits WHERE dot = $1 AND id = $2")
+                .bind(dot)
+                .bind(commit.as_bytes().as_slice())
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(without_data.is_some_and(|without_data| without_data != 0))
+    }
+
+    /// The commits of the dot that are without their data.
+    pub async fn commits_without_data(&self, dot: DotId) -> Result<Vec<CommitId>, DatabaseError> {
+        let ids: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT id FROM commits WHERE dot = $1 AND without_data = 1")
+                .bind(dot)
+                .fetch_all(&self.readers)
+                .await?;
+        ids.iter().map(|id| ids::commit_id(id)).collect()
+    }
+
+    /// How many that are.
+    pub async fn count_without_data(&self, dot: DotId) -> Result<u64, DatabaseError> {
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM commits WHERE dot = $1 AND without_data = 1")
+                .bind(dot)
+                .fetch_one(&self.readers)
+                .await?;
+        ids::unsigned(count)
     }
 
     /// A commit and its ancestors, at most `limit`, and none from `until` on. Empty when the dot has no such
@@ -109,7 +153,7 @@ impl Database {
                  FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
                  WHERE line.n + 1 < $3 AND c.parent <> $4
              )
-             SELECT c.parent, c.seal, c.root, c.record
+             SELECT c.parent, c.seal, c.root, c.record, c.left_out, c.without_data
              FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
              ORDER BY line.n",
         )
@@ -123,12 +167,55 @@ impl Database {
             commits: Vec::with_capacity(rows.len()),
             next: head,
         };
-        for (parent, seal, root, record) in rows {
+        for (parent, seal, root, record, left_out, without_data) in rows {
             ancestry.next = ids::commit_id(&parent)?;
-            let (seal, root) = (ids::object_hash(&seal)?, ids::object_hash(&root)?);
-            ancestry.commits.push(SealedCommit { seal, root, record });
+            let left_out = left_out.map(|json| serde_json::from_str(&json));
+            let left_out = left_out.transpose().map_err(|_| DatabaseError::Damaged {
+                what: "list of what is left out of a commit",
+            })?;
+            ancestry.commits.push(SealedCommit {
+                seal: ids::object_hash(&seal)?,
+                root: ids::object_hash(&root)?,
+                record,
+                left_out,
+                without_data: without_data != 0,
+            });
         }
         Ok(ancestry)
+    }
+
+    /// The same in short: for pages, which read no more of a commit than they show.
+    pub async fn line(
+        &self,
+        dot: DotId,
+        head: CommitId,
+        limit: u32,
+    ) -> Result<(Vec<CommitSummary>, CommitId), DatabaseError> {
+        type Row = (Vec<u8>, Vec<u8>, String, i64, String, i64);
+        let rows: Vec<Row> = sqlx::query_as(
+            "WITH RECURSIVE line (id, n) AS (
+                 SELECT $2, 0
+                 UNION ALL
+                 SELECT c.parent, line.n + 1
+                 FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
+                 WHERE line.n + 1 < $3
+             )
+             SELECT c.parent, c.id, substr(c.author, 1, 300), c.time, substr(c.message, 1, 2000), c.without_data
+             FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
+             ORDER BY line.n",
+        )
+        .bind(dot)
+        .bind(head.as_bytes().as_slice())
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
+        let mut next = head;
+        let mut commits = Vec::with_capacity(rows.len());
+        for (parent, id, author, time, message, without_data) in rows {
+            next = ids::commit_id(&parent)?;
+            commits.push(summary((id, author, time, message, without_data))?);
+        }
+        Ok((commits, next))
     }
 
     /// Those of the commits that the dot has, in short.
@@ -140,7 +227,7 @@ impl Database {
         let mut summaries = HashMap::with_capacity(commits.len());
         for commits in commits.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<SummaryRow> = sqlx::query_as(
-                "SELECT c.id, c.author, c.time, c.message
+                "SELECT c.id, substr(c.author, 1, 300), c.time, substr(c.message, 1, 2000), c.without_data
                  FROM numbers n CROSS JOIN commits c
                  WHERE n.n < $3 AND c.dot = $1 AND c.id = substr($2, n.n * 16 + 1, 16)",
             )
@@ -163,9 +250,9 @@ impl Database {
         dot: DotId,
         limit: u32,
     ) -> Result<Vec<GraphCommit>, DatabaseError> {
-        type Row = (Vec<u8>, Vec<u8>, String, i64, String);
+        type Row = (Vec<u8>, Vec<u8>, String, i64, String, i64);
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT parent, id, author, time, message FROM commits
+            "SELECT parent, id, substr(author, 1, 300), time, substr(message, 1, 2000), without_data FROM commits
              WHERE dot = $1 ORDER BY time DESC LIMIT $2",
         )
         .bind(dot)
@@ -173,9 +260,9 @@ impl Database {
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
-            .map(|(parent, id, author, time, message)| {
+            .map(|(parent, id, author, time, message, without_data)| {
                 Ok(GraphCommit {
-                    commit: summary((id, author, time, message))?,
+                    commit: summary((id, author, time, message, without_data))?,
                     parent: ids::commit_id(&parent)?,
                 })
             })
@@ -201,49 +288,105 @@ impl Database {
     }
 }
 
-/// Id, author, time and message.
-type SummaryRow = (Vec<u8>, String, i64, String);
+/// Id, seal, root, and whether it is without its data.
+type KnownRow = (Vec<u8>, Vec<u8>, Vec<u8>, i64);
 
-fn summary((id, author, time, message): SummaryRow) -> Result<CommitSummary, DatabaseError> {
+/// Id, author, time, message, and whether it is without its data.
+type SummaryRow = (Vec<u8>, String, i64, String, i64);
+
+fn summary(
+    (id, author, time, message, without_data): SummaryRow,
+) -> Result<CommitSummary, DatabaseError> {
     let (id, time) = (ids::commit_id(&id)?, ids::time(time)?);
-    Ok(CommitSummary::new(id, author, time, &message))
+    Ok(CommitSummary {
+        without_data: without_data != 0,
+        ..CommitSummary::new(id, &author, time, &message)
+    })
 }
 
+/// All commits of a dot with their parents, and those of them that are without their data.
 pub(super) async fn history(
     connection: &mut AnyConnection,
     dot: DotId,
-) -> Result<History, DatabaseError> {
-    let rows: Vec<(Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT id, parent FROM commits WHERE dot = $1")
+) -> Result<(History, BTreeSet<CommitId>), DatabaseError> {
+    let rows: Vec<(Vec<u8>, Vec<u8>, i64)> =
+        sqlx::query_as("SELECT id, parent, without_data FROM commits WHERE dot = $1")
             .bind(dot)
             .fetch_all(connection)
             .await?;
-    let mut history = History::default();
-    for (id, parent) in rows {
-        history.insert(ids::commit_id(&id)?, ids::commit_id(&parent)?);
+    let (mut history, mut without) = (History::default(), BTreeSet::new());
+    for (id, parent, without_data) in rows {
+        let id = ids::commit_id(&id)?;
+        history.insert(id, ids::commit_id(&parent)?);
+        if without_data != 0 {
+            without.insert(id);
+        }
     }
-    Ok(history)
+    Ok((history, without))
+}
+
+/// Keeps that a commit has its data now. What is left out of that is told by who has it.
+pub(super) async fn fill(
+    connection: &mut AnyConnection,
+    dot: DotId,
+    commit: &NewCommit,
+) -> Result<(), DatabaseError> {
+    let left_out = left_out(commit);
+    if let Some(left_out) = &left_out {
+        sqlx::query(
+            "UPDATE dots SET texts = texts + $3 -
+                 (SELECT coalesce(octet_length(c.left_out), 0) FROM commits c WHERE c.dot = $1 AND c.id = $2)
+             WHERE id = $1",
+        )
+        .bind(dot)
+        .bind(commit.id.as_bytes().as_slice())
+        .bind(left_out.len() as i64)
+        .execute(&mut *connection)
+        .await?;
+    }
+    sqlx::query(
+        "UPDATE commits SET without_data = 0, left_out = coalesce($3, left_out)
+         WHERE dot = $1 AND id = $2",
+    )
+    .bind(dot)
+    .bind(commit.id.as_bytes().as_slice())
+    .bind(left_out)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn left_out(commit: &NewCommit) -> Option<String> {
+    let list = commit.sealed.left_out.as_ref();
+    let list = list.filter(|list| !list.is_empty());
+    list.map(|list| serde_json::to_string(list).expect("texts and a number"))
 }
 
 pub(super) async fn insert(
     connection: &mut AnyConnection,
     dot: DotId,
     commit: &NewCommit,
-) -> Result<(), DatabaseError> {
+) -> Result<usize, DatabaseError> {
+    let (author, message) = (ids::text(&commit.author), ids::text(&commit.message));
+    let (record, left_out) = (commit.sealed.record.as_str(), left_out(commit));
+    let texts =
+        record.len() + author.len() + message.len() + left_out.as_ref().map_or(0, String::len);
     sqlx::query(
-        "INSERT INTO commits (dot, id, parent, seal, root, record, author, time, message)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO commits (dot, id, parent, seal, root, record, author, time, message, left_out, without_data)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(dot)
     .bind(commit.id.as_bytes().as_slice())
     .bind(commit.parent.as_bytes().as_slice())
     .bind(commit.sealed.seal.as_bytes().as_slice())
     .bind(commit.sealed.root.as_bytes().as_slice())
-    .bind(commit.sealed.record.as_str())
-    .bind(ids::text(&commit.author))
+    .bind(record)
+    .bind(author)
     .bind(commit.time.as_second())
-    .bind(ids::text(&commit.message))
+    .bind(message)
+    .bind(left_out)
+    .bind(i64::from(commit.sealed.without_data))
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(texts)
 }

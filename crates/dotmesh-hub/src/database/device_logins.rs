@@ -18,7 +18,7 @@ pub const DEVICE_LOGIN_LIFETIME: SignedDuration = SignedDuration::from_mins(10);
 pub struct NewDeviceLogin<'a> {
     /// Of what the program asks with.
     pub device: &'a KeyDigest,
-    /// Of what the user compares.
+    /// Of what the user types.
     pub code: &'a KeyDigest,
     /// Where the program says that it runs.
     pub client: &'a str,
@@ -133,11 +133,12 @@ impl Database {
     }
 
     /// What became of a login; `None` when it has ended, or never was. An approved one ends with this, and `key` becomes
-    /// its user's: of several who ask at once, one gets it.
+    /// its user's until it expires: of several who ask at once, one gets it.
     pub async fn device_login(
         &self,
         device: &KeyDigest,
         key: &KeyDigest,
+        expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Option<DeviceLoginState>, DatabaseError> {
         let state: Option<String> = sqlx::query_scalar(
@@ -151,7 +152,7 @@ impl Database {
             None => Ok(None),
             Some("pending") => Ok(Some(DeviceLoginState::Pending)),
             Some("denied") => Ok(Some(DeviceLoginState::Denied)),
-            Some(_) => self.end_device_login(device, key, now).await,
+            Some(_) => self.end_device_login(device, key, expires, now).await,
         }
     }
 
@@ -159,6 +160,7 @@ impl Database {
         &self,
         device: &KeyDigest,
         key: &KeyDigest,
+        expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Option<DeviceLoginState>, DatabaseError> {
         let mut tx = self.begin().await?;
@@ -182,7 +184,7 @@ impl Database {
             digest: key.clone(),
             name: format!("dm on {client}"),
             scope: Scope::Write,
-            expires: None,
+            expires,
         };
         keys::insert(&mut tx, user, &new, now).await?;
         let event = Event {

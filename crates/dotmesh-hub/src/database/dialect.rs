@@ -22,6 +22,14 @@ impl Dialect {
         }
     }
 
+    /// How many tables tell which version a database is at: none, where no hub was ever made in it.
+    pub(super) fn count_versioned(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'",
+            Self::Postgres => "SELECT count(to_regclass('_sqlx_migrations'))",
+        }
+    }
+
     /// Begins a transaction that writes: one at a time, of all processes. What it reads stays as it is until it
     /// ends, so it can decide on that.
     ///

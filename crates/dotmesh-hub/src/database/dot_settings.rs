@@ -5,7 +5,7 @@ use dotmesh_model::BranchName;
 use super::events::{Deed, EventKind};
 use super::ids;
 use super::{Database, DatabaseError};
-use crate::access::Visibility;
+use crate::access::{Forks, Visibility};
 
 /// What to set; `None` leaves it as it is.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,8 @@ pub struct NewSettings {
     pub default_branch: Option<BranchName>,
     /// Who may see it.
     pub visibility: Option<Visibility>,
+    /// Who may fork it while it is private.
+    pub forks: Option<Forks>,
 }
 
 impl Database {
@@ -23,12 +25,13 @@ impl Database {
     /// written down.
     pub async fn set_dot(&self, deed: Deed<'_>, new: &NewSettings) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        let (description, default_branch, visibility): (String, String, String) = sqlx::query_as(
-            "SELECT description, default_branch, visibility FROM dots WHERE id = $1",
+        let old: (String, String, String, String) = sqlx::query_as(
+            "SELECT description, default_branch, visibility, forks FROM dots WHERE id = $1",
         )
         .bind(deed.dot)
         .fetch_one(&mut *tx)
         .await?;
+        let (description, default_branch, visibility, forks) = old;
         let mut events = Vec::new();
         if let Some(new) = &new.description
             && *new != description
@@ -69,6 +72,16 @@ impl Database {
                 Visibility::Public => EventKind::Publish,
                 Visibility::Private => EventKind::Unpublish,
             });
+        }
+        if let Some(new) = new.forks
+            && new.as_str() != forks
+        {
+            sqlx::query("UPDATE dots SET forks = $1 WHERE id = $2")
+                .bind(new.as_str())
+                .bind(deed.dot)
+                .execute(&mut *tx)
+                .await?;
+            events.push(EventKind::AllowForks { forks: new });
         }
         for event in events {
             deed.log(&mut tx, event).await?;

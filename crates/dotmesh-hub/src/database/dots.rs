@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use dotmesh_api::hub::{Access, HubBranch};
-use dotmesh_model::{BranchName, CommitId, DotName, UserName};
+use dotmesh_api::identity::Meant;
+use dotmesh_model::{BranchName, CommitId, DotIdentity, DotName, UserName};
 use sqlx::AnyConnection;
 
 use super::ids::{self, DotId, UserId};
 use super::paging::Part;
 use super::{Database, DatabaseError};
 use crate::access::Visibility;
+
+/// After so many branches of its dots a list ends.
+const MAX_BRANCHES: usize = 20_000;
 
 /// What the access rule needs to know of a dot's name.
 #[derive(Debug, Clone)]
@@ -20,10 +24,21 @@ pub struct DotFacts {
     pub owner: Option<UserId>,
     /// The dot, if there is one.
     pub dot: Option<DotId>,
+    /// Which dot that is, whatever it is called.
+    pub identity: Option<DotIdentity>,
+    /// The dot that the request is about, where that is not this one.
+    pub other: Option<OtherDot>,
     /// What the asking user was granted.
     pub grant: Option<Access>,
     /// Who else may see it.
     pub visibility: Visibility,
+}
+
+/// A dot that is meant, and does not have the name that was asked for.
+#[derive(Debug, Clone)]
+pub struct OtherDot {
+    /// What it is called, if the asking user may see it.
+    pub now: Option<DotName>,
 }
 
 /// A dot in a list.
@@ -33,6 +48,8 @@ pub struct ListedDot {
     pub id: DotId,
     /// Its name.
     pub name: DotName,
+    /// Which dot it is, whatever it is called.
+    pub identity: DotIdentity,
     /// What the asking user was granted; `None` for one's own.
     pub grant: Option<Access>,
     /// Who else may see it.
@@ -42,25 +59,28 @@ pub struct ListedDot {
 }
 
 impl Database {
-    /// Looks a dot up by name, for a user or for nobody.
+    /// Looks a dot up by name, for a user or for nobody. `meant` is the dot that the request is about, if it says so.
     pub async fn dot_facts(
         &self,
         name: &DotName,
         user: Option<UserId>,
+        meant: Option<Meant>,
     ) -> Result<DotFacts, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
-        dot_facts(&mut connection, name, user).await
+        dot_facts(&mut connection, name, user, meant).await
     }
 
-    /// The dots of one's own namespace and those one was given access to, by name.
+    /// The dots of one's own namespace and those one was given access to, by name; and whether the part ends early, as
+    /// its dots have very many branches.
     pub async fn dots_of(
         &self,
         user: UserId,
         part: Part<DotName>,
-    ) -> Result<Vec<ListedDot>, DatabaseError> {
+    ) -> Result<(Vec<ListedDot>, bool), DatabaseError> {
+        type Row = (DotId, String, String, Vec<u8>, Option<String>, String);
         let (owner, dot) = part.after.as_ref().map(columns).unwrap_or_default();
-        let rows: Vec<(DotId, String, String, Option<String>, String)> = sqlx::query_as(
-            "SELECT d.id, o.name, d.name, c.access, d.visibility
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT d.id, o.name, d.name, d.identity, c.access, d.visibility
              FROM dots d
              JOIN users o ON o.id = d.owner
              LEFT JOIN collaborators c ON c.dot = d.id AND c.user = $1
@@ -75,16 +95,24 @@ impl Database {
         .fetch_all(&self.readers)
         .await?;
         let mut dots = Vec::with_capacity(rows.len());
-        for (id, namespace, name, grant, visibility) in rows {
+        let mut room = MAX_BRANCHES;
+        for (id, namespace, name, identity, grant, visibility) in rows {
+            // The caller goes on after the last dot.
+            if room == 0 {
+                return Ok((dots, true));
+            }
+            let branches = self.branches(id).await?;
+            room = room.saturating_sub(branches.len());
             dots.push(ListedDot {
                 id,
                 name: ids::dot_name(&namespace, &name)?,
+                identity: ids::identity(&identity)?,
                 grant: grant.as_deref().map(ids::access).transpose()?,
                 visibility: ids::visibility(&visibility)?,
-                branches: self.branches(id).await?,
+                branches,
             });
         }
-        Ok(dots)
+        Ok((dots, false))
     }
 
     /// A dot's branches, by name.
@@ -116,6 +144,45 @@ pub(super) async fn dot_facts(
     connection: &mut AnyConnection,
     name: &DotName,
     user: Option<UserId>,
+    meant: Option<Meant>,
+) -> Result<DotFacts, DatabaseError> {
+    let follows = meant != Some(Meant::New);
+    let mut facts = find(connection, name, user, follows).await?;
+    if let Some(Meant::Known(identity)) = meant
+        && facts.identity != Some(identity)
+    {
+        let now = visible_name(connection, identity, user).await?;
+        facts.other = Some(OtherDot { now });
+    }
+    Ok(facts)
+}
+
+/// The name of a dot, for those who may see it.
+async fn visible_name(
+    connection: &mut AnyConnection,
+    identity: DotIdentity,
+    user: Option<UserId>,
+) -> Result<Option<DotName>, DatabaseError> {
+    let row: Option<(String, String)> = sqlx::query_as(
+        r#"SELECT o.name, d.name FROM dots d JOIN users o ON o.id = d.owner
+           WHERE d.identity = $1 AND d.deleted IS NULL
+             AND (d.owner = $2 OR d.visibility = 'public' OR EXISTS
+                  (SELECT 1 FROM collaborators c WHERE c.dot = d.id AND c."user" = $2))"#,
+    )
+    .bind(identity.as_bytes().as_slice())
+    .bind(user)
+    .fetch_optional(connection)
+    .await?;
+    row.map(|(owner, name)| ids::dot_name(&owner, &name))
+        .transpose()
+}
+
+/// The dot of a name, which with `follows` may be one that had it.
+async fn find(
+    connection: &mut AnyConnection,
+    name: &DotName,
+    user: Option<UserId>,
+    follows: bool,
 ) -> Result<DotFacts, DatabaseError> {
     // One statement whether the dot exists or not: the time it takes tells nothing. A name that a dot had leads to
     // it as long as no other has it, for those who may see the dot: to others, the owner of the name among them, it is
@@ -124,18 +191,19 @@ pub(super) async fn dot_facts(
         UserId,
         Option<UserId>,
         Option<DotId>,
+        Option<Vec<u8>>,
         Option<String>,
         Option<String>,
         Option<String>,
         Option<String>,
     );
     let row: Option<Row> = sqlx::query_as(
-        r#"SELECT o.id, d.owner, d.id, n.name, d.name, c.access, d.visibility
+        r#"SELECT o.id, d.owner, d.id, d.identity, n.name, d.name, c.access, d.visibility
            FROM users o
            LEFT JOIN dots d ON d.id = coalesce(
                (SELECT x.id FROM dots x WHERE x.owner = o.id AND x.name = $1),
                (SELECT f.dot FROM former_names f JOIN dots x ON x.id = f.dot
-                WHERE f.owner = o.id AND f.name = $1 AND x.deleted IS NULL
+                WHERE $4 = 1 AND f.owner = o.id AND f.name = $1 AND x.deleted IS NULL
                   AND (x.owner = $2 OR x.visibility = 'public' OR EXISTS
                        (SELECT 1 FROM collaborators y WHERE y.dot = x.id AND y."user" = $2))))
            LEFT JOIN users n ON n.id = d.owner
@@ -145,20 +213,24 @@ pub(super) async fn dot_facts(
     .bind(name.name())
     .bind(user)
     .bind(name.namespace.as_str())
+    .bind(i64::from(follows))
     .fetch_optional(connection)
     .await?;
     let mut facts = DotFacts {
         name: name.clone(),
         owner: None,
         dot: None,
+        identity: None,
+        other: None,
         grant: None,
         visibility: Visibility::Private,
     };
-    let Some((asked, owner, dot, namespace, present, grant, visibility)) = row else {
+    let Some((asked, owner, dot, identity, namespace, present, grant, visibility)) = row else {
         return Ok(facts);
     };
     facts.owner = owner.or(Some(asked));
     facts.dot = dot;
+    facts.identity = identity.as_deref().map(ids::identity).transpose()?;
     if let (Some(namespace), Some(present)) = (namespace, present) {
         facts.name = ids::dot_name(&namespace, &present)?;
     }
@@ -181,4 +253,35 @@ pub(super) async fn heads(
     rows.iter()
         .map(|(name, head)| Ok((ids::name(name)?, ids::commit_id(head)?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::database::Opening;
+
+    /// The schema before dots had identities.
+    const BEFORE: i64 = 17;
+
+    #[tokio::test]
+    async fn dots_of_before_get_identities_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("hub.db");
+        let database = Database::open(&path, Opening::NewAt(BEFORE)).await;
+        let database = database.expect("a database");
+        let run = async |statement: &'static str| {
+            let done = sqlx::query(statement).execute(&database.writer).await;
+            done.expect("a statement");
+        };
+        run("INSERT INTO users (id, name, created) VALUES (1, 'alice', 0)").await;
+        run("INSERT INTO dots (owner, name, created) VALUES (1, 'one', 0), (1, 'two', 0)").await;
+        database.migrate().await.expect("a newer schema");
+        run("INSERT INTO dots (owner, name, created) VALUES (1, 'three', 0)").await;
+        let dots = database.dots_of(UserId(1), Part::all()).await;
+        let (dots, _) = dots.expect("dots");
+        let identities: BTreeSet<DotIdentity> = dots.iter().map(|dot| dot.identity).collect();
+        assert_eq!((dots.len(), identities.len()), (3, 3));
+    }
 }

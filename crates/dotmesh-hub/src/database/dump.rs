@@ -10,8 +10,9 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use super::dialect::Dialect;
 use super::{Database, DatabaseError};
 
-/// Rows in one statement.
+/// Rows in one statement, and bytes of values after which it is sent all the same: rows may be long.
 const ROWS: usize = 64;
+const BYTES: usize = 1 << 20;
 
 /// What a column holds, if anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,9 @@ const TABLES: &[Table] = &[
             ("forked_from", Integer),
             ("pushed", Integer),
             ("deleted", Integer),
+            ("identity", Bytes),
+            ("texts", Integer),
+            ("forks", Text),
         ],
         // A fork is younger than its origin.
         order: "id",
@@ -115,6 +119,8 @@ const TABLES: &[Table] = &[
             ("author", Text),
             ("time", Integer),
             ("message", Text),
+            ("left_out", Text),
+            ("without_data", Integer),
         ],
         order: "dot, time, id",
     },
@@ -150,6 +156,21 @@ const TABLES: &[Table] = &[
             ("author", Integer),
             ("created", Integer),
             ("body", Text),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "access_log",
+        columns: &[
+            ("id", Integer),
+            ("day", Integer),
+            ("kind", Text),
+            ("actor", Text),
+            ("address", Text),
+            ("subject", Text),
+            ("began", Integer),
+            ("last", Integer),
+            ("count", Integer),
         ],
         order: "id",
     },
@@ -386,6 +407,8 @@ struct Loading {
     table: &'static Table,
     columns: Vec<(&'static str, Kind)>,
     waiting: Vec<Vec<Value>>,
+    /// Bytes of their texts.
+    length: usize,
 }
 
 impl Loading {
@@ -406,6 +429,7 @@ impl Loading {
             table,
             columns: columns.iter().map(known).collect::<Result<_, _>>()?,
             waiting: Vec::new(),
+            length: 0,
         })
     }
 
@@ -417,8 +441,10 @@ impl Loading {
         if row.len() != self.columns.len() {
             return Err(self.malformed());
         }
+        let texts = row.iter().filter_map(Value::as_str);
+        self.length += texts.map(str::len).sum::<usize>();
         self.waiting.push(row);
-        if self.waiting.len() == ROWS {
+        if self.waiting.len() == ROWS || self.length >= BYTES {
             self.flush(connection).await?;
         }
         Ok(())
@@ -432,6 +458,7 @@ impl Loading {
         if self.waiting.is_empty() {
             return Ok(());
         }
+        self.length = 0;
         let width = self.columns.len();
         let rows: Vec<String> = (0..self.waiting.len())
             .map(|row| {
@@ -485,7 +512,9 @@ mod tests {
     async fn nothing_is_forgotten() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("hub.db");
-        let database = Database::open(&path).await.expect("a database");
+        let database = Database::open(&path, crate::database::Opening::New)
+            .await
+            .expect("a database");
         let columns: Vec<(String, String)> = sqlx::query_as(
             "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c
              WHERE t.type = 'table'",

@@ -1,5 +1,7 @@
 //! What can go wrong with the database, told apart as far as callers act on it.
 
+use crate::limits::Beyond;
+
 /// A failed statement.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -12,6 +14,9 @@ pub enum DatabaseError {
     /// It cannot be the address of one.
     #[error("this is not the address of a database: write postgres://USER@HOST/DATABASE")]
     Address,
+    /// Nothing of a hub is in it, where one has to be.
+    #[error("no hub keeps its records in it")]
+    NoHub,
     /// A newer dothub wrote it.
     #[error("a newer dothub wrote it, and this one would not know what it means")]
     Newer,
@@ -24,9 +29,15 @@ pub enum DatabaseError {
     /// The file of a pack that was stored is being deleted as garbage: it can be stored again when that is over.
     #[error("a pack that nobody needed any more is being deleted")]
     Deleting,
+    /// What a row was to refer to is not there any more: an upload that ended, a dot or a user that was removed.
+    #[error("what this belongs to was moved or removed meanwhile")]
+    Gone(#[source] sqlx::Error),
     /// A stored value is not what this program stores.
     #[error("the database holds a damaged {what}")]
     Damaged { what: &'static str },
+    /// There would be more of something than is taken.
+    #[error(transparent)]
+    Beyond(#[from] Beyond),
     /// Anything else.
     #[error("the database failed")]
     Failed(#[source] sqlx::Error),
@@ -40,12 +51,14 @@ const NO_CHARACTER: &str = "22021";
 
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
+        let told = error.as_database_error();
+        let code = told.and_then(sqlx::error::DatabaseError::code);
         match code.as_deref() {
             Some(code) if FULL.contains(&code) => Self::NoSpace(error),
             Some(NO_CHARACTER) => Self::Text(error),
+            _ if told.is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation) => {
+                Self::Gone(error)
+            }
             _ => Self::Failed(error),
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::deliveries;
 use super::ids::{self, DotId};
 use super::{Database, DatabaseError};
+use crate::access::{self, EventClass, Forks, Telling};
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -32,6 +33,9 @@ pub enum EventKind {
         branches: Vec<PushedBranch>,
         /// How many commits were new.
         commits: u64,
+        /// How many were here without the data that came with this push.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        filled: u64,
     },
     /// A branch was made on the hub.
     CreateBranch { branch: BranchName, head: CommitId },
@@ -58,6 +62,8 @@ pub enum EventKind {
     Publish,
     /// A public dot was made private.
     Unpublish,
+    /// Others may fork a private dot than before.
+    AllowForks { forks: Forks },
     /// A dot got another name.
     Rename { from: DotName },
     /// A dot was offered to another user.
@@ -112,6 +118,60 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<UserName>,
     },
+}
+
+/// The kinds that are [`EventClass::Administration`], as they are stored.
+macro_rules! administration {
+    () => {
+        "'grant', 'revoke', 'offer', 'allow_forks', 'create_webhook', 'change_webhook', 'delete_webhook', 'ping_webhook'"
+    };
+}
+
+impl EventKind {
+    /// Who may know of it, of those who read the dot.
+    pub fn class(&self) -> EventClass {
+        match self {
+            Self::Rename { .. } | Self::Transfer { .. } => EventClass::FormerName,
+            Self::Fork { .. } => EventClass::Origin,
+            Self::Grant { .. }
+            | Self::AllowForks { .. }
+            | Self::Revoke { .. }
+            | Self::Offer { .. }
+            | Self::CreateWebhook { .. }
+            | Self::ChangeWebhook { .. }
+            | Self::DeleteWebhook { .. }
+            | Self::PingWebhook { .. } => EventClass::Administration,
+            Self::Push { .. }
+            | Self::CreateBranch { .. }
+            | Self::DeleteBranch { .. }
+            | Self::CreateTag { .. }
+            | Self::DeleteTag { .. }
+            | Self::Note { .. }
+            | Self::Describe
+            | Self::DefaultBranch { .. }
+            | Self::Publish
+            | Self::Unpublish
+            | Self::DeleteDot
+            | Self::RestoreDot
+            | Self::Protect { .. }
+            // These are of no dot.
+            | Self::SignUp
+            | Self::AddUser { .. }
+            | Self::RemoveUser { .. }
+            | Self::Administrator { .. }
+            | Self::Quota { .. }
+            | Self::Invite
+            | Self::ResetPassword { .. }
+            | Self::CreateKey { .. }
+            | Self::RevokeKey { .. }
+            | Self::RevokeKeys { .. }
+            | Self::Password { .. } => EventClass::Content,
+        }
+    }
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Who acts at the hub's command line. No account has this name.
@@ -206,8 +266,14 @@ impl PastEvent {
 pub enum EventsOf {
     /// All of the hub.
     Hub,
-    /// A dot's.
-    Dot(DotId),
+    /// A dot's, as far as someone with this access is told of them.
+    Dot(DotId, Access),
+}
+
+/// Whether someone with this access is told of every event of a dot, as the number that statements take.
+fn is_told_all(access: Access) -> i64 {
+    let telling = access::tell(EventClass::Administration, access, false);
+    i64::from(telling != Telling::Nothing)
 }
 
 impl Database {
@@ -234,13 +300,16 @@ impl Database {
             )
             .bind(before)
             .bind(i64::from(limit)),
-            EventsOf::Dot(dot) => sqlx::query_as(
+            EventsOf::Dot(dot, access) => sqlx::query_as(concat!(
                 "SELECT id, time, actor, dot_name, detail FROM events
-                 WHERE dot = $3 AND id < $1 ORDER BY id DESC LIMIT $2",
-            )
+                 WHERE dot = $3 AND id < $1 AND ($4 = 1 OR kind NOT IN (",
+                administration!(),
+                ")) ORDER BY id DESC LIMIT $2",
+            ))
             .bind(before)
             .bind(i64::from(limit))
-            .bind(dot),
+            .bind(dot)
+            .bind(is_told_all(access)),
         };
         let rows: Vec<EventRow> = query.fetch_all(&self.readers).await?;
         rows.into_iter().map(PastEvent::from_row).collect()
@@ -249,18 +318,22 @@ impl Database {
 
 impl Database {
     /// How many events a dot had in each week of 7 days since `from`, by the number of the week; of most weeks, maybe,
-    /// nothing is said.
+    /// nothing is said. Those that someone with this access is not told of do not count.
     pub async fn events_by_week(
         &self,
         dot: DotId,
+        access: Access,
         from: Timestamp,
     ) -> Result<Vec<(i64, u64)>, DatabaseError> {
-        let rows: Vec<(i64, i64)> = sqlx::query_as(
+        let rows: Vec<(i64, i64)> = sqlx::query_as(concat!(
             "SELECT (time - $2) / 604800, count(*) FROM events
-             WHERE dot = $1 AND time >= $2 GROUP BY 1 ORDER BY 1",
-        )
+             WHERE dot = $1 AND time >= $2 AND ($3 = 1 OR kind NOT IN (",
+            administration!(),
+            ")) GROUP BY 1 ORDER BY 1",
+        ))
         .bind(dot)
         .bind(from.as_second())
+        .bind(is_told_all(access))
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
@@ -268,13 +341,18 @@ impl Database {
             .collect()
     }
 
-    /// The number of a dot's last event; 0 when nothing has happened to it.
-    pub async fn newest_event(&self, dot: DotId) -> Result<i64, DatabaseError> {
-        let id = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events WHERE dot = $1")
-            .bind(dot)
-            .fetch_one(&self.readers)
-            .await?;
-        Ok(id)
+    /// The number of the last event of a dot that someone with this access is told of; 0 when there is none.
+    pub async fn newest_event(&self, dot: DotId, access: Access) -> Result<i64, DatabaseError> {
+        let id: Option<i64> = sqlx::query_scalar(concat!(
+            "SELECT id FROM events WHERE dot = $1 AND ($2 = 1 OR kind NOT IN (",
+            administration!(),
+            ")) ORDER BY id DESC LIMIT 1",
+        ))
+        .bind(dot)
+        .bind(is_told_all(access))
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(id.unwrap_or(0))
     }
 
     /// The number of the last event, and the dots that had one after that of a number.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use dotmesh_model::CommitId;
+use sqlx::AnyConnection;
 
 use super::ids::{self, DotId};
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
@@ -59,17 +60,36 @@ impl Database {
     ) -> Result<(), DatabaseError> {
         let text =
             serde_json::to_string(facts).map_err(|_| DatabaseError::Damaged { what: "count" })?;
-        // The dot may be gone by now.
+        // The dot may be gone by now, and what was not known of the commit's parent may be known.
         sqlx::query(
             "INSERT INTO commit_facts (dot, commit_id, facts)
-             SELECT dot, id, $3 FROM commits WHERE dot = $1 AND id = $2
+             SELECT c.dot, c.id, $3 FROM commits c WHERE c.dot = $1 AND c.id = $2
+                AND ($4 = 0 OR EXISTS (SELECT 1 FROM commits p
+                     WHERE p.dot = c.dot AND p.id = c.parent AND p.without_data = 1))
              ON CONFLICT (dot, commit_id) DO UPDATE SET facts = excluded.facts",
         )
         .bind(dot)
         .bind(commit.as_bytes().as_slice())
         .bind(text)
+        .bind(i64::from(facts.change_unknown))
         .execute(&self.writer)
         .await?;
         Ok(())
     }
+}
+
+/// Forgets what was counted of some commits, which are counted anew when somebody looks.
+pub(super) async fn forget(
+    connection: &mut AnyConnection,
+    dot: DotId,
+    commits: &[CommitId],
+) -> Result<(), DatabaseError> {
+    for commit in commits {
+        sqlx::query("DELETE FROM commit_facts WHERE dot = $1 AND commit_id = $2")
+            .bind(dot)
+            .bind(commit.as_bytes().as_slice())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }

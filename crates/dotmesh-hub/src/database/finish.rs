@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dotmesh_model::{BranchName, CommitId, DotName, History, UserName};
+use dotmesh_api::identity::Meant;
+use dotmesh_model::{BranchName, CommitId, DotIdentity, DotName, History, UserName};
 use jiff::Timestamp;
 
 use super::branches;
 use super::commits::{self, NewCommit};
 use super::dots::{self, DotFacts};
 use super::events::{self, Event, EventKind, PushedBranch};
-use super::ids::{DotId, UploadId, UserId};
+use super::facts;
+use super::ids::{self, DotId, UploadId, UserId};
 use super::names;
 use super::objects;
 use super::walk::Walk;
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, quotas};
+use crate::quota::Usage;
 
 /// A push whose commits and objects have been verified.
 #[derive(Debug)]
@@ -30,7 +33,9 @@ pub struct VerifiedPush<'a> {
     pub owner: UserId,
     /// Where to.
     pub dot: &'a DotName,
-    /// The commits that the dot did not have when they were verified, oldest first.
+    /// Which dot that has to be.
+    pub meant: Option<Meant>,
+    /// The commits that the dot did not have when they were verified, or had without their data, oldest first.
     pub commits: &'a [NewCommit],
 }
 
@@ -45,6 +50,8 @@ pub struct DotState {
     pub protected: BTreeSet<BranchName>,
     /// Every commit.
     pub history: History,
+    /// Those of them that are without their data.
+    pub without_data: BTreeSet<CommitId>,
     /// The upload.
     pub upload: UploadState,
 }
@@ -73,7 +80,8 @@ impl VerifiedPush<'_> {
             dot: Some((dot, self.dot.clone())),
             kind: EventKind::Push {
                 branches: branches.collect(),
-                commits: self.commits.len() as u64,
+                commits: self.commits.iter().filter(|commit| !commit.fills).count() as u64,
+                filled: self.commits.iter().filter(|commit| commit.fills).count() as u64,
             },
         }
     }
@@ -87,39 +95,46 @@ impl Database {
     pub async fn dot_state(
         &self,
         dot: &DotName,
+        meant: Option<Meant>,
         user: UserId,
         upload: UploadId,
     ) -> Result<DotState, DatabaseError> {
         let mut tx = self.begin_read().await?;
-        dot_state(&mut tx, dot, user, upload).await
+        dot_state(&mut tx, dot, meant, user, upload).await
     }
 
-    /// Makes a push visible, or changes nothing. `judge` sees the state within the transaction: what it
-    /// decides on cannot change before the decision holds.
+    /// Makes a push visible, and says which dot it went to; or changes nothing. `judge` sees the state within the transaction: what it
+    /// decides on cannot change before the decision holds. Says so when the namespace would have more than it may, where
+    /// the hub's default is `quota`.
     pub async fn finish<E: From<DatabaseError>>(
         &self,
         walk: &Walk,
         push: &VerifiedPush<'_>,
         now: Timestamp,
+        quota: Option<u64>,
         judge: impl FnOnce(&DotState) -> Result<Moves, E>,
-    ) -> Result<(), E> {
+    ) -> Result<Result<DotIdentity, Usage>, E> {
         let mut tx = self.begin().await?;
-        let state = dot_state(&mut tx, push.dot, push.user, push.upload).await?;
+        let state = dot_state(&mut tx, push.dot, push.meant, push.user, push.upload).await?;
         let moves = judge(&state)?;
-        apply(&mut tx, walk, push, &state, &moves, now).await?;
+        let identity = apply(&mut tx, walk, push, &state, &moves, now).await?;
+        if let Some(usage) = quotas::exceeded(&mut tx, push.owner, quota).await? {
+            return Ok(Err(usage));
+        }
         tx.commit().await.map_err(DatabaseError::from)?;
-        Ok(())
+        Ok(Ok(identity))
     }
 }
 
 async fn dot_state(
     connection: &mut sqlx::AnyConnection,
     dot: &DotName,
+    meant: Option<Meant>,
     user: UserId,
     upload: UploadId,
 ) -> Result<DotState, DatabaseError> {
-    let facts = dots::dot_facts(connection, dot, Some(user)).await?;
-    let (heads, protected, history) = match facts.dot {
+    let facts = dots::dot_facts(connection, dot, Some(user), meant).await?;
+    let (heads, protected, (history, without_data)) = match facts.dot {
         Some(dot) => (
             dots::heads(connection, dot).await?,
             branches::protected(connection, dot).await?,
@@ -142,6 +157,7 @@ async fn dot_state(
         heads,
         protected,
         history,
+        without_data,
         upload,
     })
 }
@@ -153,13 +169,28 @@ async fn apply(
     state: &DotState,
     moves: &Moves,
     now: Timestamp,
-) -> Result<(), DatabaseError> {
+) -> Result<DotIdentity, DatabaseError> {
     let dot = match state.facts.dot {
         Some(dot) => dot,
         None => create(connection, push, now).await?,
     };
+    let mut texts = 0;
     for commit in push.commits {
-        commits::insert(connection, dot, commit).await?;
+        match commit.fills {
+            true => commits::fill(connection, dot, commit).await?,
+            false => texts += commits::insert(connection, dot, commit).await?,
+        }
+    }
+    // What a child changed could not be counted while the data before it was away.
+    let filled = push.commits.iter().filter(|commit| commit.fills);
+    let filled: BTreeSet<CommitId> = filled.map(|commit| commit.id).collect();
+    let is_child = |id: &CommitId| {
+        let parent = state.history.parent(*id);
+        parent.is_some_and(|parent| filled.contains(&parent))
+    };
+    if !filled.is_empty() {
+        let children: Vec<CommitId> = state.history.ids().filter(is_child).collect();
+        facts::forget(connection, dot, &children).await?;
     }
     for (pack, numbers) in walk.reached() {
         objects::add_members(connection, dot, pack, numbers).await?;
@@ -175,8 +206,9 @@ async fn apply(
         .execute(&mut *connection)
         .await?;
     }
-    sqlx::query("UPDATE dots SET pushed = $1 WHERE id = $2")
+    sqlx::query("UPDATE dots SET pushed = $1, texts = texts + $2 WHERE id = $3")
         .bind(now.as_second())
+        .bind(texts as i64)
         .bind(dot)
         .execute(&mut *connection)
         .await?;
@@ -184,9 +216,13 @@ async fn apply(
     sqlx::query("UPDATE uploads SET finished = $1 WHERE id = $2")
         .bind(push.digest)
         .bind(push.upload)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-    Ok(())
+    let identity: Vec<u8> = sqlx::query_scalar("SELECT identity FROM dots WHERE id = $1")
+        .bind(dot)
+        .fetch_one(connection)
+        .await?;
+    ids::identity(&identity)
 }
 
 async fn create(
@@ -194,6 +230,7 @@ async fn create(
     push: &VerifiedPush<'_>,
     now: Timestamp,
 ) -> Result<DotId, DatabaseError> {
+    names::room_for_dot(connection, push.owner).await?;
     names::take(connection, push.owner, push.dot.name()).await?;
     let dot = sqlx::query_scalar(
         "INSERT INTO dots (owner, name, created) VALUES ($1, $2, $3) RETURNING id",

@@ -36,10 +36,11 @@ impl Database {
         if names::find(&mut tx, owner, to.name()).await?.is_some() {
             return Ok(Forking::NameTaken);
         }
+        names::room_for_dot(&mut tx, owner).await?;
         names::take(&mut tx, owner, to.name()).await?;
         let fork: DotId = sqlx::query_scalar(
-            "INSERT INTO dots (owner, name, created, description, default_branch, forked_from)
-             SELECT $1, $2, $3, description, default_branch, id FROM dots WHERE id = $4 RETURNING id",
+            "INSERT INTO dots (owner, name, created, description, default_branch, forked_from, texts)
+             SELECT $1, $2, $3, description, default_branch, id, texts FROM dots WHERE id = $4 RETURNING id",
         )
         .bind(owner)
         .bind(to.name())
@@ -48,9 +49,9 @@ impl Database {
         .fetch_one(&mut *tx)
         .await?;
         for statement in [
-            "INSERT INTO commits (dot, id, parent, seal, root, record, author, time, message)
-             SELECT $1, id, parent, seal, root, record, author, time, message FROM commits WHERE dot = $2
-             ORDER BY time",
+            "INSERT INTO commits (dot, id, parent, seal, root, record, author, time, message, left_out, without_data)
+             SELECT $1, id, parent, seal, root, record, author, time, message, left_out, without_data
+             FROM commits WHERE dot = $2 ORDER BY time",
             "INSERT INTO branches (dot, name, head) SELECT $1, name, head FROM branches WHERE dot = $2",
             "INSERT INTO tags (dot, name, commit_id, message, author, created)
              SELECT $1, name, commit_id, message, author, created FROM tags WHERE dot = $2",
@@ -69,9 +70,9 @@ impl Database {
             share_objects(&mut tx, deed.dot, fork).await?;
         } else {
             copy_objects(&mut tx, deed.dot, fork, owner).await?;
-            if let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await? {
-                return Ok(Forking::OverQuota(usage));
-            }
+        }
+        if let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await? {
+            return Ok(Forking::OverQuota(usage));
         }
         let of_fork = Deed {
             dot: fork,

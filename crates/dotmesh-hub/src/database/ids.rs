@@ -1,11 +1,11 @@
 //! Row ids as types, and the way of hashes and names through columns.
 
 use dotmesh_api::hub::Access;
-use dotmesh_model::{CommitId, DotName, ObjectHash};
+use dotmesh_model::{CommitId, DotIdentity, DotName, ObjectHash};
 use jiff::Timestamp;
 
 use super::DatabaseError;
-use crate::access::{Scope, Visibility};
+use crate::access::{Forks, Scope, Visibility};
 
 macro_rules! row_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -141,6 +141,13 @@ pub(super) fn commit_id(bytes: &[u8]) -> Result<CommitId, DatabaseError> {
     Ok(CommitId::from_bytes(bytes))
 }
 
+pub(super) fn identity(bytes: &[u8]) -> Result<DotIdentity, DatabaseError> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| DatabaseError::Damaged { what: "identity" })?;
+    Ok(DotIdentity::from_bytes(bytes))
+}
+
 pub(super) fn object_hash(bytes: &[u8]) -> Result<ObjectHash, DatabaseError> {
     let bytes = bytes.try_into().map_err(|_| DatabaseError::Damaged {
         what: "object hash",
@@ -162,6 +169,13 @@ pub(super) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
+/// A pattern of `LIKE … ESCAPE '!'` for what contains a text.
+pub(super) fn containing(part: &str) -> String {
+    let part = part.to_lowercase();
+    let part = part.replace('!', "!!").replace('%', "!%");
+    format!("%{}%", part.replace('_', "!_"))
+}
+
 pub(super) fn unsigned<T: TryFrom<i64>>(number: i64) -> Result<T, DatabaseError> {
     number
         .try_into()
@@ -177,6 +191,11 @@ pub(super) fn visibility(text: &str) -> Result<Visibility, DatabaseError> {
         .map_err(|_| DatabaseError::Damaged { what: "visibility" })
 }
 
+pub(super) fn forks(text: &str) -> Result<Forks, DatabaseError> {
+    let known = Forks::ALL.into_iter().find(|forks| forks.as_str() == text);
+    known.ok_or(DatabaseError::Damaged { what: "forks" })
+}
+
 pub(super) fn scope(text: &str) -> Result<Scope, DatabaseError> {
     text.parse()
         .map_err(|_| DatabaseError::Damaged { what: "scope" })
@@ -188,5 +207,13 @@ pub(super) fn access(text: &str) -> Result<Access, DatabaseError> {
         "write" => Ok(Access::Write),
         "maintain" => Ok(Access::Maintain),
         _ => Err(DatabaseError::Damaged { what: "access" }),
+    }
+}
+
+#[cfg(test)]
+impl UserId {
+    /// Somebody, by any name.
+    pub(crate) fn named(name: &str) -> Self {
+        Self(name.bytes().fold(0, |id, byte| id * 31 + i64::from(byte)))
     }
 }

@@ -65,6 +65,8 @@ pub struct KeyUser {
     pub is_admin: bool,
     /// What the key is good for.
     pub scope: Scope,
+    /// What its owner calls it.
+    pub key_name: String,
 }
 
 impl Database {
@@ -74,8 +76,9 @@ impl Database {
         digest: &KeyDigest,
         now: Timestamp,
     ) -> Result<Option<KeyUser>, DatabaseError> {
-        let row: Option<(UserId, String, i64, KeyId, String, Option<i64>)> = sqlx::query_as(
-            "SELECT u.id, u.name, u.admin, k.id, k.scope, k.used
+        type Row = (UserId, String, i64, KeyId, String, String, Option<i64>);
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT u.id, u.name, u.admin, k.id, k.name, k.scope, k.used
              FROM api_keys k JOIN users u ON u.id = k.\"user\"
              WHERE k.digest = $1 AND (k.expires IS NULL OR k.expires > $2)",
         )
@@ -83,7 +86,7 @@ impl Database {
         .bind(now.as_second())
         .fetch_optional(&self.readers)
         .await?;
-        let Some((id, name, admin, key, scope, used)) = row else {
+        let Some((id, name, admin, key, key_name, scope, used)) = row else {
             return Ok(None);
         };
         let used = used.map(ids::time).transpose()?;
@@ -99,6 +102,7 @@ impl Database {
             name: ids::name(&name)?,
             is_admin: admin != 0,
             scope: ids::scope(&scope)?,
+            key_name,
         }))
     }
 
@@ -170,6 +174,26 @@ impl Database {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// Ends all keys of a user, and the logins of programs that would get one.
+pub(super) async fn end_all(
+    connection: &mut sqlx::AnyConnection,
+    user: UserId,
+    name: &UserName,
+    actor: &UserName,
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    for statement in [
+        r#"DELETE FROM api_keys WHERE "user" = $1"#,
+        "DELETE FROM device_logins WHERE user_id = $1",
+    ] {
+        let statement = sqlx::query(statement).bind(user);
+        statement.execute(&mut *connection).await?;
+    }
+    let kind = EventKind::RevokeKeys { user: name.clone() };
+    events::insert(connection, &Event::of_hub(actor, kind), now).await?;
+    Ok(())
 }
 
 pub(super) async fn insert(

@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::events::{self, Event, EventKind};
 use super::ids::{self, UserId};
-use super::{Database, DatabaseError, users};
+use super::users::{self, OldKeys};
+use super::{Database, DatabaseError, keys};
 use crate::credentials::{HashedPassword, KeyDigest};
 
 /// How long an invitation can be used.
@@ -61,24 +62,9 @@ impl Database {
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        let inserted = sqlx::query(
-            "INSERT INTO links (digest, purpose, user_id, created, expires)
-             SELECT $1, 'password', id, $2, $3 FROM users WHERE name = $4",
-        )
-        .bind(digest.as_bytes())
-        .bind(now.as_second())
-        .bind((now + PASSWORD_LINK_LIFETIME).as_second())
-        .bind(user.as_str())
-        .execute(&mut *tx)
-        .await?;
-        if inserted.rows_affected() == 0 {
-            return Ok(false);
-        }
-        let user = user.clone();
-        let event = Event::of_hub(actor, EventKind::ResetPassword { user });
-        events::insert(&mut tx, &event, now).await?;
+        let found = insert_password_link(&mut tx, digest, user, actor, now).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(found)
     }
 
     /// Whose password a link sets, if it can be used.
@@ -103,6 +89,7 @@ impl Database {
         &self,
         digest: &KeyDigest,
         password: &HashedPassword,
+        keys: OldKeys,
         now: Timestamp,
     ) -> Result<Option<UserId>, DatabaseError> {
         let mut tx = self.begin().await?;
@@ -119,8 +106,12 @@ impl Database {
             .bind(user)
             .fetch_one(&mut *tx)
             .await?;
+        let name = ids::name(&name)?;
         users::set_password(&mut tx, user, password, None).await?;
-        let event = Event::of_hub(&ids::name(&name)?, EventKind::Password { user: None });
+        if keys == OldKeys::End {
+            keys::end_all(&mut tx, user, &name, &name, now).await?;
+        }
+        let event = Event::of_hub(&name, EventKind::Password { user: None });
         events::insert(&mut tx, &event, now).await?;
         tx.commit().await?;
         Ok(Some(user))
@@ -134,6 +125,33 @@ impl Database {
             .await?;
         Ok(())
     }
+}
+
+/// Adds a link to set a user's password. `false` when there is no such user.
+pub(super) async fn insert_password_link(
+    connection: &mut sqlx::AnyConnection,
+    digest: &KeyDigest,
+    user: &UserName,
+    actor: &UserName,
+    now: Timestamp,
+) -> Result<bool, DatabaseError> {
+    let inserted = sqlx::query(
+        "INSERT INTO links (digest, purpose, user_id, created, expires)
+         SELECT $1, 'password', id, $2, $3 FROM users WHERE name = $4",
+    )
+    .bind(digest.as_bytes())
+    .bind(now.as_second())
+    .bind((now + PASSWORD_LINK_LIFETIME).as_second())
+    .bind(user.as_str())
+    .execute(&mut *connection)
+    .await?;
+    if inserted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let user = user.clone();
+    let event = Event::of_hub(actor, EventKind::ResetPassword { user });
+    events::insert(connection, &event, now).await?;
+    Ok(true)
 }
 
 /// Takes an invitation. `false` when it cannot be used.

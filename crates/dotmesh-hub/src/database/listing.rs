@@ -1,14 +1,20 @@
 //! Lists of dots, as pages show them.
 
+use std::borrow::Cow;
+
 use dotmesh_model::{BranchName, DotName};
 use jiff::Timestamp;
 
 use super::ids::{self, DotId, UserId};
 use super::{Database, DatabaseError};
-use crate::access::Visibility;
+use crate::access::{Forks, Visibility};
+use crate::web::show;
 
-/// The most dots of a list.
-const MAX_DOTS: i64 = 500;
+/// Dots on a page of a list.
+const PAGE: usize = 100;
+
+/// The last page.
+const LAST_PAGE: u32 = 100;
 
 /// Which dots.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +39,7 @@ pub struct DotSummary {
     pub name: DotName,
     /// Who may see it.
     pub visibility: Visibility,
-    /// Markdown.
+    /// The beginning of its description: Markdown.
     pub description: String,
     /// When it was last pushed to.
     pub pushed: Option<Timestamp>,
@@ -43,12 +49,13 @@ pub struct DotSummary {
 
 impl DotSummary {
     /// The description's first line.
-    pub fn summary(&self) -> &str {
+    pub fn summary(&self) -> Cow<'_, str> {
         let line = self
             .description
             .lines()
             .find(|line| !line.trim().is_empty());
-        line.map_or("", |line| line.trim_start_matches('#').trim())
+        let line = line.map_or("", |line| line.trim_start_matches('#').trim());
+        show::cut(line, show::MAX_TITLE)
     }
 }
 
@@ -63,48 +70,60 @@ pub struct DotDetails {
     pub forked_from: Option<DotName>,
     /// How many forks of it the viewer may see.
     pub forks: u64,
-    /// The number of the last event: whether a page is old.
-    pub newest_event: i64,
+    /// Who may fork it while it is private.
+    pub who_forks: Forks,
 }
 
 impl Database {
-    /// Lists dots, the last pushed first.
-    pub async fn list_dots(&self, listing: Listing) -> Result<Vec<DotSummary>, DatabaseError> {
+    /// Lists dots, the last pushed first: a page of them, from 1 on, and whether there is another.
+    pub async fn list_dots(
+        &self,
+        listing: Listing,
+        page: u32,
+    ) -> Result<(Vec<DotSummary>, bool), DatabaseError> {
+        let page = page.clamp(1, LAST_PAGE);
+        let (limit, skip) = (PAGE as i64 + 1, i64::from(page - 1) * PAGE as i64);
         let query = match listing {
             Listing::Accessible(user) => sqlx::query_as(
-                "SELECT o.name, d.name, d.visibility, d.description, d.pushed,
+                "SELECT o.name, d.name, d.visibility, substr(d.description, 1, 2000), d.pushed,
                         (SELECT count(*) FROM branches b WHERE b.dot = d.id)
                  FROM dots d JOIN users o ON o.id = d.owner
                  LEFT JOIN collaborators c ON c.dot = d.id AND c.\"user\" = $1
                  WHERE d.deleted IS NULL AND (d.owner = $1 OR c.dot IS NOT NULL)
-                 ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC LIMIT $2",
+                 ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC LIMIT $2 OFFSET $3",
             )
             .bind(user)
-            .bind(MAX_DOTS),
+            .bind(limit)
+            .bind(skip),
             Listing::Namespace { owner, viewer } => sqlx::query_as(
-                "SELECT o.name, d.name, d.visibility, d.description, d.pushed,
+                "SELECT o.name, d.name, d.visibility, substr(d.description, 1, 2000), d.pushed,
                         (SELECT count(*) FROM branches b WHERE b.dot = d.id)
                  FROM dots d JOIN users o ON o.id = d.owner
                  LEFT JOIN collaborators c ON c.dot = d.id AND c.\"user\" = $1
                  WHERE d.owner = $3 AND d.deleted IS NULL
                    AND (d.owner = $1 OR c.dot IS NOT NULL OR d.visibility = 'public')
-                 ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC LIMIT $2",
+                 ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC LIMIT $2 OFFSET $4",
             )
             .bind(viewer)
-            .bind(MAX_DOTS)
-            .bind(owner),
+            .bind(limit)
+            .bind(owner)
+            .bind(skip),
             Listing::Public => sqlx::query_as(
-                "SELECT o.name, d.name, d.visibility, d.description, d.pushed,
+                "SELECT o.name, d.name, d.visibility, substr(d.description, 1, 2000), d.pushed,
                         (SELECT count(*) FROM branches b WHERE b.dot = d.id)
                  FROM dots d JOIN users o ON o.id = d.owner
                  WHERE d.deleted IS NULL AND d.visibility = 'public'
-                 ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC LIMIT $1",
+                 ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC LIMIT $1 OFFSET $2",
             )
-            .bind(MAX_DOTS),
+            .bind(limit)
+            .bind(skip),
         };
         let rows: Vec<(String, String, String, String, Option<i64>, i64)> =
             query.fetch_all(&self.readers).await?;
-        rows.into_iter()
+        let is_more = rows.len() > PAGE && page < LAST_PAGE;
+        let dots = rows
+            .into_iter()
+            .take(PAGE)
             .map(
                 |(namespace, name, visibility, description, pushed, branches)| {
                     Ok(DotSummary {
@@ -116,7 +135,8 @@ impl Database {
                     })
                 },
             )
-            .collect()
+            .collect::<Result<_, DatabaseError>>()?;
+        Ok((dots, is_more))
     }
 
     /// What a dot's pages show to someone at their top.
@@ -125,10 +145,9 @@ impl Database {
         dot: DotId,
         viewer: Option<UserId>,
     ) -> Result<DotDetails, DatabaseError> {
-        type Row = (String, String, Option<String>, Option<String>, i64, i64);
+        type Row = (String, String, Option<String>, Option<String>, String, i64);
         let row: Row = sqlx::query_as(
-            r#"SELECT d.description, d.default_branch, o.name, f.name,
-                      coalesce((SELECT max(e.id) FROM events e WHERE e.dot = d.id), 0),
+            r#"SELECT d.description, d.default_branch, o.name, f.name, d.forks,
                       (SELECT count(*) FROM dots x
                        LEFT JOIN collaborators c ON c.dot = x.id AND c."user" = $2
                        WHERE x.forked_from = d.id AND x.deleted IS NULL
@@ -144,7 +163,7 @@ impl Database {
         .bind(viewer)
         .fetch_one(&self.readers)
         .await?;
-        let (description, default_branch, owner, origin, newest_event, forks) = row;
+        let (description, default_branch, owner, origin, who_forks, forks) = row;
         Ok(DotDetails {
             description,
             default_branch: ids::name(&default_branch)?,
@@ -153,7 +172,7 @@ impl Database {
                 _ => None,
             },
             forks: ids::unsigned(forks)?,
-            newest_event,
+            who_forks: ids::forks(&who_forks)?,
         })
     }
 }

@@ -5,7 +5,8 @@ use sqlx::AnyConnection;
 
 use super::events::{Deed, EventKind};
 use super::ids::{DotId, UserId};
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, room};
+use crate::limits;
 
 impl Database {
     /// Renames a dot within its namespace. `false` when another dot has the name.
@@ -58,6 +59,15 @@ pub(super) async fn find(
         .fetch_optional(connection)
         .await?;
     Ok(dot)
+}
+
+/// Refuses one dot more than a user may have.
+pub(super) async fn room_for_dot(
+    connection: &mut AnyConnection,
+    owner: UserId,
+) -> Result<(), DatabaseError> {
+    let count = "SELECT count(*) FROM dots WHERE owner = $1";
+    room::for_one_more(connection, &limits::DOTS_PER_USER, count, owner.0).await
 }
 
 /// A dot is about to have this name: it no longer leads to one that had it before.

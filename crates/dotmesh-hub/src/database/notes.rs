@@ -7,6 +7,7 @@ use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, NoteId, UserId};
 use super::paging::Part;
 use super::{Database, DatabaseError};
+use crate::limits;
 
 /// What a note is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,50 @@ impl NoteOn {
     }
 }
 
+type Row = (NoteId, String, i64, String);
+
+fn note((id, author, created, body): Row) -> Result<Note, DatabaseError> {
+    Ok(Note {
+        id,
+        author: ids::name(&author)?,
+        created: ids::time(created)?,
+        body,
+    })
+}
+
 impl Database {
+    /// The last notes on something before one of them, or the very last: the oldest first.
+    pub async fn last_notes(
+        &self,
+        dot: DotId,
+        on: &NoteOn,
+        before: Option<NoteId>,
+        limit: u32,
+    ) -> Result<Vec<Note>, DatabaseError> {
+        let (branch, commit) = on.columns();
+        let query = match commit {
+            Some(commit) => sqlx::query_as(
+                "SELECT n.id, u.name, n.created, n.body FROM notes n JOIN users u ON u.id = n.author
+                 WHERE n.dot = $1 AND n.commit_id = $2 AND n.id < $3 ORDER BY n.id DESC LIMIT $4",
+            )
+            .bind(dot)
+            .bind(commit),
+            None => sqlx::query_as(
+                "SELECT n.id, u.name, n.created, n.body FROM notes n JOIN users u ON u.id = n.author
+                 WHERE n.dot = $1 AND n.commit_id IS NULL AND n.branch = $2 AND n.id < $3
+                 ORDER BY n.id DESC LIMIT $4",
+            )
+            .bind(dot)
+            .bind(branch),
+        };
+        let rows: Vec<Row> = query
+            .bind(before.map_or(i64::MAX, |note| note.0))
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter().rev().map(note).collect()
+    }
+
     /// The notes on something, the oldest first.
     pub async fn notes(
         &self,
@@ -64,21 +108,12 @@ impl Database {
             .bind(dot)
             .bind(branch),
         };
-        let rows: Vec<(NoteId, String, i64, String)> = query
+        let rows: Vec<Row> = query
             .bind(part.after.map_or(0, |note| note.0))
             .bind(i64::from(part.limit))
             .fetch_all(&self.readers)
             .await?;
-        rows.into_iter()
-            .map(|(id, author, created, body)| {
-                Ok(Note {
-                    id,
-                    author: ids::name(&author)?,
-                    created: ids::time(created)?,
-                    body,
-                })
-            })
-            .collect()
+        rows.into_iter().map(note).collect()
     }
 
     /// Writes a note.
@@ -91,6 +126,16 @@ impl Database {
     ) -> Result<NoteId, DatabaseError> {
         let (branch, commit) = on.columns();
         let mut tx = self.begin().await?;
+        let (notes, length): (i64, i64) = sqlx::query_as(
+            "SELECT count(*), CAST(coalesce(sum(length(body)), 0) AS BIGINT) FROM notes
+             WHERE dot = $1 AND author = $2",
+        )
+        .bind(deed.dot)
+        .bind(author)
+        .fetch_one(&mut *tx)
+        .await?;
+        limits::NOTES_OF_ONE.check(ids::unsigned::<usize>(notes)? + 1)?;
+        limits::NOTE_BYTES_OF_ONE.check(ids::unsigned::<usize>(length)? + body.len())?;
         let note = sqlx::query_scalar(
             "INSERT INTO notes (dot, branch, commit_id, author, created, body)
              VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",

@@ -1,5 +1,6 @@
 //! How much each namespace stores, and may store. A pack is charged to the namespace that has it: a fork in another one, or
-//! a dot that was taken over, to that one.
+//! a dot that was taken over, to that one. So are the texts of its dots: commits' records, tags' messages, descriptions.
+//! Notes are charged to who wrote them.
 
 use dotmesh_model::UserName;
 use jiff::Timestamp;
@@ -9,6 +10,18 @@ use super::events::{self, Event, EventKind};
 use super::ids::{self, UserId};
 use super::{Database, DatabaseError};
 use crate::quota::{Quota, Usage};
+
+/// How many bytes a user of the table `users` stores.
+macro_rules! stored_by_user {
+    () => {
+        "CAST((SELECT coalesce(sum(p.length), 0) FROM packs p WHERE p.owner = users.id)
+            + (SELECT coalesce(sum(d.texts + octet_length(d.description)), 0) FROM dots d WHERE d.owner = users.id)
+            + (SELECT coalesce(sum(octet_length(t.message)), 0) FROM dots d JOIN tags t ON t.dot = d.id
+               WHERE d.owner = users.id)
+            + (SELECT coalesce(sum(octet_length(n.body)), 0) FROM notes n WHERE n.author = users.id) AS BIGINT)"
+    };
+}
+pub(super) use stored_by_user;
 
 /// What the column holds of no limit; nothing for the hub's default.
 const UNLIMITED: i64 = -1;
@@ -67,11 +80,11 @@ async fn usage(
     owner: UserId,
     default: Option<u64>,
 ) -> Result<Usage, DatabaseError> {
-    let (name, quota, used): (String, Option<i64>, i64) = sqlx::query_as(
-        "SELECT name, quota,
-                (SELECT CAST(coalesce(sum(p.length), 0) AS BIGINT) FROM packs p WHERE p.owner = users.id)
-         FROM users WHERE id = $1",
-    )
+    let (name, quota, used): (String, Option<i64>, i64) = sqlx::query_as(concat!(
+        "SELECT name, quota, ",
+        stored_by_user!(),
+        " FROM users WHERE id = $1"
+    ))
     .bind(owner)
     .fetch_one(connection)
     .await?;

@@ -2,6 +2,7 @@
 //! database has in its own way.
 
 use dotmesh_api::dots::Found;
+use futures::TryStreamExt as _;
 use sqlx::AnyConnection;
 
 use super::dialect::Dialect;
@@ -19,6 +20,9 @@ const MAX_MATCHES_SQLITE: i64 = 2_000;
 /// As many on PostgreSQL, whose index tells them in no order.
 const MAX_MATCHES_POSTGRES: i64 = 20_000;
 
+/// So many names are looked through.
+const MAX_LOOKED_AT: usize = 50_000;
+
 /// The dots that the user `$1`, or nobody, may see.
 macro_rules! visible {
     () => {
@@ -32,9 +36,9 @@ macro_rules! visible {
 type Row = (String, String, Option<String>, Option<Vec<u8>>, String);
 
 const DOTS: &str = concat!(
-    "SELECT o.name, d.name, NULL, NULL, d.description FROM ",
+    "SELECT o.name, d.name, NULL, NULL, substr(d.description, 1, 4000) FROM ",
     visible!(),
-    " AND lower(o.name || '/' || d.name || ' ' || d.description) LIKE $2
+    " AND lower(o.name || '/' || d.name || ' ' || substr(d.description, 1, 4000)) LIKE $2
      ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC"
 );
 
@@ -60,25 +64,31 @@ const NEWEST_SQLITE: &str =
 
 /// Of the messages with the words `$2`, the last `$3` to arrive of those up to `$6`, and of these what the viewer sees.
 const COMMITS_SQLITE: &str = concat!(
-    "SELECT v.owner, v.dot, NULL, k.id, k.message FROM
+    "SELECT f.owner, f.dot, NULL, f.id, substr(m.message, 1, 65536) FROM
+     (SELECT v.owner, v.dot, v.id AS dot_id, k.id, k.time FROM
      (SELECT dot_id AS dot, commit_id FROM commit_words
       WHERE commit_words MATCH $2 AND rowid <= $6 ORDER BY rowid DESC LIMIT $3) w
      JOIN commits k ON k.dot = w.dot AND k.id = w.commit_id
      JOIN (SELECT d.id AS id, o.name AS owner, d.name AS dot FROM ",
     visible!(),
     ") v ON v.id = k.dot
-     ORDER BY k.time DESC, k.id LIMIT $4 OFFSET $5"
+      ORDER BY k.time DESC, k.id LIMIT $4 OFFSET $5) f
+     JOIN commits m ON m.dot = f.dot_id AND m.id = f.id
+     ORDER BY f.time DESC, f.id"
 );
 
 const COMMITS_POSTGRES: &str = concat!(
-    "SELECT v.owner, v.dot, NULL, k.id, k.message FROM
-     (SELECT dot, id, message, time FROM commits
+    "SELECT f.owner, f.dot, NULL, f.id, substr(m.message, 1, 65536) FROM
+     (SELECT v.owner, v.dot, v.id AS dot_id, k.id, k.time FROM
+     (SELECT dot, id, time FROM commits
       WHERE (array_to_tsvector(ARRAY['#' || dot::text]) || to_tsvector('simple', left(message, 20000))) @@ $2::tsquery
       LIMIT $3) k
      JOIN (SELECT d.id AS id, o.name AS owner, d.name AS dot FROM ",
     visible!(),
     ") v ON v.id = k.dot
-     ORDER BY k.time DESC, k.id LIMIT $4 OFFSET $5"
+      ORDER BY k.time DESC, k.id LIMIT $4 OFFSET $5) f
+     JOIN commits m ON m.dot = f.dot_id AND m.id = f.id
+     ORDER BY f.time DESC, f.id"
 );
 
 impl Database {
@@ -92,20 +102,17 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<Found>, DatabaseError> {
         let mut tx = self.begin_read().await?;
+        let end = skip as usize + limit as usize;
         let rows = match place {
-            Place::Dots => names(&mut tx, DOTS, viewer, words).await?,
-            Place::Branches => names(&mut tx, BRANCHES, viewer, words).await?,
-            Place::Tags => names(&mut tx, TAGS, viewer, words).await?,
+            Place::Dots => names(&mut tx, DOTS, viewer, words, end).await?,
+            Place::Branches => names(&mut tx, BRANCHES, viewer, words, end).await?,
+            Place::Tags => names(&mut tx, TAGS, viewer, words, end).await?,
             Place::Commits => {
                 let rows = self.commits(&mut tx, viewer, words, skip, limit).await?;
                 return rows.into_iter().map(found).collect();
             }
         };
-        rows.into_iter()
-            .skip(skip as usize)
-            .take(limit as usize)
-            .map(found)
-            .collect()
+        rows.into_iter().skip(skip as usize).map(found).collect()
     }
 
     async fn commits(
@@ -257,16 +264,16 @@ async fn names(
     statement: &'static str,
     viewer: Option<UserId>,
     words: &Words,
+    limit: usize,
 ) -> Result<Vec<Row>, DatabaseError> {
     let ascii = words.as_slice().iter().filter(|word| word.is_ascii());
     let longest = ascii.max_by_key(|word| word.len());
     // A word has neither `%` nor `_`. Other than ASCII letters the databases fold differently.
     let pattern = format!("%{}%", longest.map_or("", String::as_str));
-    let rows: Vec<Row> = sqlx::query_as(statement)
+    let mut rows = sqlx::query_as(statement)
         .bind(viewer)
         .bind(pattern)
-        .fetch_all(connection)
-        .await?;
+        .fetch(connection);
     let has_all = |row: &Row| {
         let (owner, dot, name, _, text) = row;
         match name {
@@ -274,7 +281,18 @@ async fn names(
             None => words.are_in(&format!("{owner}/{dot} {text}")),
         }
     };
-    Ok(rows.into_iter().filter(has_all).collect())
+    let mut found = Vec::new();
+    let mut looked_at = 0;
+    while found.len() < limit && looked_at < MAX_LOOKED_AT {
+        let Some(row) = rows.try_next().await? else {
+            break;
+        };
+        looked_at += 1;
+        if has_all(&row) {
+            found.push(row);
+        }
+    }
+    Ok(found)
 }
 
 fn found((owner, dot, name, commit, text): Row) -> Result<Found, DatabaseError> {

@@ -10,6 +10,9 @@ use crate::credentials::KeyDigest;
 /// How long a session lasts that nobody uses.
 pub const SESSION_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// How long a session lasts at most, however much it is used.
+pub const LONGEST_SESSION: SignedDuration = SignedDuration::from_hours(90 * 24);
+
 /// A session's use is written down once in so long: a page is not worth a write.
 const USE_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
@@ -46,10 +49,11 @@ impl Database {
     ) -> Result<Vec<ListedSession>, DatabaseError> {
         let rows: Vec<(Vec<u8>, i64, i64, String)> = sqlx::query_as(
             "SELECT digest, created, used, agent FROM sessions
-             WHERE user_id = $1 AND used > $2 ORDER BY used DESC, created DESC",
+             WHERE user_id = $1 AND used > $2 AND created > $3 ORDER BY used DESC, created DESC",
         )
         .bind(user)
         .bind((now - SESSION_LIFETIME).as_second())
+        .bind((now - LONGEST_SESSION).as_second())
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
@@ -107,10 +111,11 @@ impl Database {
     ) -> Result<Option<SessionUser>, DatabaseError> {
         let row: Option<(UserId, String, i64, i64)> = sqlx::query_as(
             "SELECT u.id, u.name, u.admin, s.used FROM sessions s JOIN users u ON u.id = s.user_id
-             WHERE s.digest = $1 AND s.used > $2",
+             WHERE s.digest = $1 AND s.used > $2 AND s.created > $3",
         )
         .bind(digest.as_bytes())
         .bind((now - SESSION_LIFETIME).as_second())
+        .bind((now - LONGEST_SESSION).as_second())
         .fetch_optional(&self.readers)
         .await?;
         let Some((id, name, admin, used)) = row else {
@@ -141,8 +146,9 @@ impl Database {
 
     /// Removes the sessions that have ended.
     pub async fn expire_sessions(&self, now: Timestamp) -> Result<(), DatabaseError> {
-        sqlx::query("DELETE FROM sessions WHERE used <= $1")
+        sqlx::query("DELETE FROM sessions WHERE used <= $1 OR created <= $2")
             .bind((now - SESSION_LIFETIME).as_second())
+            .bind((now - LONGEST_SESSION).as_second())
             .execute(&self.writer)
             .await?;
         Ok(())

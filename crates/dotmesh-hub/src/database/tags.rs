@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use super::events::{Deed, EventKind};
 use super::ids::{self, DotId};
 use super::paging::Part;
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, room};
+use crate::limits;
 
 /// A tag.
 #[derive(Debug, Clone)]
@@ -67,6 +68,8 @@ impl Database {
         message: &str,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
+        let count = "SELECT count(*) FROM tags WHERE dot = $1";
+        room::for_one_more(&mut tx, &limits::TAGS_PER_DOT, count, deed.dot.0).await?;
         let done = sqlx::query(
             "INSERT INTO tags (dot, name, commit_id, message, author, created)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (dot, name) DO NOTHING",

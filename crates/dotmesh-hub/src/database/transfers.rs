@@ -7,7 +7,8 @@ use super::events::{Deed, EventKind};
 use super::forks;
 use super::ids::{self, DotId, UserId};
 use super::names;
-use super::{Database, DatabaseError, quotas, webhooks};
+use super::{Database, DatabaseError, quotas, room, webhooks};
+use crate::limits;
 use crate::quota::Usage;
 
 /// A dot that is offered.
@@ -43,6 +44,8 @@ impl Database {
         name: &UserName,
     ) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
+        let count = "SELECT count(*) FROM transfers WHERE user_id = $1";
+        room::for_one_more(&mut tx, &limits::OFFERS_TO_USER, count, user.0).await?;
         sqlx::query(
             "INSERT INTO transfers (dot, user_id, created) VALUES ($1, $2, $3)
              ON CONFLICT (dot) DO UPDATE SET user_id = excluded.user_id, created = excluded.created",
@@ -134,6 +137,7 @@ impl Database {
             return Ok(Transfer::NameTaken);
         }
         names::leave(&mut tx, deed, from).await?;
+        names::room_for_dot(&mut tx, owner).await?;
         names::take(&mut tx, owner, to.name()).await?;
         sqlx::query("DELETE FROM uploads WHERE owner = $1 AND dot = $2")
             .bind(from)
@@ -141,9 +145,6 @@ impl Database {
             .execute(&mut *tx)
             .await?;
         forks::copy_objects(&mut tx, deed.dot, deed.dot, owner).await?;
-        if let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await? {
-            return Ok(Transfer::OverQuota(usage));
-        }
         forks::drop_objects(&mut tx, deed.dot, from).await?;
         sqlx::query("UPDATE dots SET owner = $1, name = $2 WHERE id = $3")
             .bind(owner)
@@ -151,6 +152,9 @@ impl Database {
             .bind(deed.dot)
             .execute(&mut *tx)
             .await?;
+        if let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await? {
+            return Ok(Transfer::OverQuota(usage));
+        }
         for statement in [
             r#"DELETE FROM collaborators WHERE dot = $1 AND "user" = $2"#,
             "DELETE FROM transfers WHERE dot = $1 AND user_id = $2",

@@ -7,6 +7,7 @@ use sqlx::AnyConnection;
 use super::events::{self, Event, EventKind, OPERATOR};
 use super::ids::{self, UserId};
 use super::keys::{self, NewKey};
+use super::paging::Part;
 use super::{Database, DatabaseError, links, quotas, sessions};
 use crate::credentials::{HashedPassword, KeyDigest};
 use crate::quota::Quota;
@@ -44,7 +45,7 @@ pub struct Login {
     pub password: Option<HashedPassword>,
 }
 
-/// Whether a key ends the ones before it.
+/// Whether a new key or password ends the keys before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OldKeys {
     /// They keep working.
@@ -53,22 +54,60 @@ pub enum OldKeys {
     End,
 }
 
+impl OldKeys {
+    /// As a form says it.
+    pub fn ending(ends: bool) -> Self {
+        if ends { Self::End } else { Self::Keep }
+    }
+}
+
+/// What an account begins with.
+pub struct NewUser {
+    /// Its first key.
+    pub key: KeyDigest,
+    /// `None` when there is no login by password yet.
+    pub password: Option<HashedPassword>,
+    /// The token of a link by which its owner sets the password.
+    pub password_link: Option<KeyDigest>,
+    /// Whether it is an administrator's.
+    pub is_admin: bool,
+}
+
+impl NewUser {
+    /// An account that programs log in to.
+    pub fn with_key(key: KeyDigest) -> Self {
+        Self {
+            key,
+            password: None,
+            password_link: None,
+            is_admin: false,
+        }
+    }
+}
+
 impl Database {
-    /// Makes an account with its first key, by the hub's operator. `false` when the name, in whatever case, is taken.
+    /// Makes an account, by the hub's operator. `false` when the name, in whatever case, is taken.
+    ///
+    /// All of it or nothing is stored: the key is shown only once.
     pub async fn add_user(
         &self,
         name: &UserName,
-        password: Option<&HashedPassword>,
-        key: &KeyDigest,
+        new: &NewUser,
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        let Some(user) = insert(&mut tx, name, password, now).await? else {
+        let Some(user) = insert(&mut tx, name, new.password.as_ref(), now).await? else {
             return Ok(false);
         };
-        keys::insert(&mut tx, user, &NewKey::first(key.clone()), now).await?;
+        keys::insert(&mut tx, user, &NewKey::first(new.key.clone()), now).await?;
         let kind = EventKind::AddUser { user: name.clone() };
         events::insert(&mut tx, &Event::of_hub(&OPERATOR, kind), now).await?;
+        if new.is_admin {
+            set_admin(&mut tx, name, true, now).await?;
+        }
+        if let Some(token) = &new.password_link {
+            links::insert_password_link(&mut tx, token, name, &OPERATOR, now).await?;
+        }
         tx.commit().await?;
         Ok(true)
     }
@@ -103,21 +142,9 @@ impl Database {
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        let done = sqlx::query("UPDATE users SET admin = $1 WHERE name = $2")
-            .bind(i64::from(is_admin))
-            .bind(name.as_str())
-            .execute(&mut *tx)
-            .await?;
-        if done.rows_affected() == 0 {
-            return Ok(false);
-        }
-        let kind = EventKind::Administrator {
-            user: name.clone(),
-            is_admin,
-        };
-        events::insert(&mut tx, &Event::of_hub(&OPERATOR, kind), now).await?;
+        let found = set_admin(&mut tx, name, is_admin, now).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(found)
     }
 
     /// The id of an account.
@@ -162,8 +189,8 @@ impl Database {
         }))
     }
 
-    /// Every account, by name.
-    pub async fn accounts(&self) -> Result<Vec<Account>, DatabaseError> {
+    /// A part of the accounts, by name.
+    pub async fn accounts(&self, part: Part<UserName>) -> Result<Vec<Account>, DatabaseError> {
         type Row = (
             String,
             i64,
@@ -175,19 +202,23 @@ impl Database {
             Option<i64>,
             Option<i64>,
         );
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<Row> = sqlx::query_as(concat!(
             "SELECT name, created, admin,
                     (SELECT count(*) FROM api_keys k WHERE k.user = users.id),
                     CASE WHEN password IS NULL THEN 0 ELSE 1 END,
                     (SELECT count(*) FROM dots WHERE owner = users.id AND deleted IS NULL),
-                    (SELECT CAST(coalesce(sum(p.length), 0) AS BIGINT) FROM packs p WHERE p.owner = users.id),
+                    ",
+            quotas::stored_by_user!(),
+            ",
                     (SELECT max(used) FROM (
                         SELECT s.used AS used FROM sessions s WHERE s.user_id = users.id
                         UNION ALL
                         SELECT k.used FROM api_keys k WHERE k.user = users.id) AS uses),
                     quota
-             FROM users ORDER BY name",
-        )
+             FROM users WHERE name > $1 ORDER BY name LIMIT $2"
+        ))
+        .bind(part.after.as_ref().map_or("", UserName::as_str))
+        .bind(i64::from(part.limit))
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
@@ -236,10 +267,14 @@ impl Database {
         name: &UserName,
         password: &HashedPassword,
         session: Option<&KeyDigest>,
+        keys: OldKeys,
         now: Timestamp,
     ) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
         set_password(&mut tx, user, password, session).await?;
+        if keys == OldKeys::End {
+            keys::end_all(&mut tx, user, name, name, now).await?;
+        }
         let event = Event::of_hub(name, EventKind::Password { user: None });
         events::insert(&mut tx, &event, now).await?;
         tx.commit().await?;
@@ -259,12 +294,7 @@ impl Database {
             return Ok(false);
         };
         if old == OldKeys::End {
-            let kind = EventKind::RevokeKeys { user: name.clone() };
-            events::insert(&mut tx, &Event::of_hub(&OPERATOR, kind), now).await?;
-            sqlx::query(r#"DELETE FROM api_keys WHERE "user" = $1"#)
-                .bind(user)
-                .execute(&mut *tx)
-                .await?;
+            keys::end_all(&mut tx, user, name, &OPERATOR, now).await?;
         }
         let key = NewKey::first(key.clone());
         keys::insert(&mut tx, user, &key, now).await?;
@@ -341,6 +371,29 @@ async fn insert(
         Err(error) if error.is_duplicate() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Makes someone an administrator, or no longer one. `false` when there is no such account.
+async fn set_admin(
+    connection: &mut AnyConnection,
+    name: &UserName,
+    is_admin: bool,
+    now: Timestamp,
+) -> Result<bool, DatabaseError> {
+    let done = sqlx::query("UPDATE users SET admin = $1 WHERE name = $2")
+        .bind(i64::from(is_admin))
+        .bind(name.as_str())
+        .execute(&mut *connection)
+        .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let kind = EventKind::Administrator {
+        user: name.clone(),
+        is_admin,
+    };
+    events::insert(connection, &Event::of_hub(&OPERATOR, kind), now).await?;
+    Ok(true)
 }
 
 /// Addresses that are not a user's, and whom the audit log means by `dothub`.

@@ -10,7 +10,8 @@ use sqlx::AnyConnection;
 use super::deliveries;
 use super::events::{Deed, EventKind};
 use super::ids::{self, DotId, WebhookId};
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, room};
+use crate::limits;
 use crate::webhooks::SigningSecret;
 
 /// A webhook.
@@ -140,21 +141,15 @@ impl Database {
         row.map(StoredWebhook::new).transpose()
     }
 
-    /// Makes a webhook. `None` when the dot has `limit` already.
+    /// Makes a webhook.
     pub async fn create_webhook(
         &self,
         deed: Deed<'_>,
         new: &WebhookToBe<'_>,
-        limit: usize,
-    ) -> Result<Option<WebhookId>, DatabaseError> {
+    ) -> Result<WebhookId, DatabaseError> {
         let mut tx = self.begin().await?;
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM webhooks WHERE dot = $1")
-            .bind(deed.dot)
-            .fetch_one(&mut *tx)
-            .await?;
-        if ids::unsigned::<usize>(count)? >= limit {
-            return Ok(None);
-        }
+        let count = "SELECT count(*) FROM webhooks WHERE dot = $1";
+        room::for_one_more(&mut tx, &limits::WEBHOOKS_PER_DOT, count, deed.dot.0).await?;
         let id: WebhookId = sqlx::query_scalar(
             "INSERT INTO webhooks (dot, url, secret, topics, hub_url, state, created_by, created)
              VALUES ($1, $2, $3, $4, $5, 'on', $6, $7) RETURNING id",
@@ -172,7 +167,7 @@ impl Database {
         deed.log(&mut tx, EventKind::CreateWebhook { webhook })
             .await?;
         tx.commit().await?;
-        Ok(Some(id))
+        Ok(id)
     }
 
     /// Changes a webhook. `false` when there is none.

@@ -24,6 +24,7 @@ pub struct Paging {
     query: Vec<(String, String)>,
     limit: u32,
     after: Option<String>,
+    ends_early: bool,
 }
 
 /// A page of a list.
@@ -55,11 +56,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
             query,
             limit,
             after: after.into_iter().next().map(|(_, value)| value),
+            ends_early: false,
         })
     }
 }
 
 impl Paging {
+    /// With no more entries on a page than this, whatever was asked for: where each may be long.
+    #[must_use]
+    pub fn at_most(mut self, limit: u32) -> Self {
+        self.limit = self.limit.min(limit);
+        self
+    }
+
+    /// With another page, though this one has fewer entries than were asked for.
+    #[must_use]
+    pub fn ending_early(mut self) -> Self {
+        self.ends_early = true;
+        self
+    }
+
     /// The part of the list, with one entry more than the page has: that says whether there is another page. `read` reads
     /// what [`Paging::page`] was told of an entry.
     pub fn part<K>(&self, read: impl Fn(&str) -> Option<K>) -> Result<Part<K>, HubError> {
@@ -77,7 +93,7 @@ impl Paging {
         name: impl Fn(&E) -> String,
         show: impl Fn(E) -> T,
     ) -> Page<T> {
-        let is_more = entries.len() > self.limit as usize;
+        let is_more = self.ends_early || entries.len() > self.limit as usize;
         entries.truncate(self.limit as usize);
         let last = entries.last().filter(|_| is_more).map(name);
         let next = last.and_then(|last| {

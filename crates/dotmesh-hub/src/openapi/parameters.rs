@@ -5,6 +5,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Required, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+use dotmesh_api::identity::IDENTITY_HEADER;
 use dotmesh_model::{BranchName, UserName};
 
 use crate::extract::{
@@ -88,10 +89,27 @@ impl IntoParams for Paging {
     }
 }
 
+impl IntoParams for DotPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let dot = "The dot's name in that namespace, or one that it had.";
+        let meant = "The identity of the dot that is meant, or `new` for one that a push is about to make. Where the name \
+                     is another dot's, the answer is `another_dot`.";
+        let meant = ParameterBuilder::new()
+            .name(IDENTITY_HEADER)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(meant))
+            .schema(Some(text("4567cdef4567cdef4567cdef4567cdef")))
+            .build();
+        vec![
+            part("namespace", "Whose dot it is.", name_of_user()),
+            part("dot", dot, name_of_dot()),
+            meant,
+        ]
+    }
+}
+
 parameters! {
-    DotPath:
-        ("namespace", "Whose dot it is.", name_of_user())
-        ("dot", "The dot's name in that namespace, or one that it had.", name_of_dot());
     UserPath: ("user", "The user.", name_of_user());
     BranchPath: ("branch", "The branch: its name, percent-encoded, or its spelling, as in `feature~2flogin`.", name_of_branch());
     TagPath: ("tag", "The tag: its name, percent-encoded, or its spelling, as in `v1~2e2`.", name_of_branch());

@@ -50,9 +50,9 @@ refusals! {
     /// Of a list that everybody may see, as far as it concerns them.
     OfView: 400 401;
     /// Of a route that shows something of a dot.
-    OfLookup: 400 401 404;
+    OfLookup: 400 401 404 409;
     /// Of a route that sends objects of a dot.
-    OfObjects: 400 401 403 404 408 413;
+    OfObjects: 400 401 403 404 408 409 413;
     /// Of a route for users that shows something of their account.
     OfUser: 400 401 403;
     /// Of a route that changes something.

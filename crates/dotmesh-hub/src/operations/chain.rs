@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::SealedCommit;
 use dotmesh_model::commit::InvalidRecord;
-use dotmesh_model::{CommitId, CommitRecord};
+use dotmesh_model::limits::{self, TooMuchSaid};
+use dotmesh_model::{CommitId, CommitRecord, LeftOut};
 use dotmesh_store::{ROOT_SEAL, seal};
 
 use crate::database::commits::{KnownCommit, NewCommit};
+use crate::limits::LEFT_OUT;
 
 /// Why pushed commits are refused.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,12 @@ pub enum ChainError {
     /// One is there twice.
     #[error("the push has the commit {id} twice")]
     Twice { id: CommitId },
+    /// One's list of what is left out is longer than such lists are, or does not add up.
+    #[error("commit {number} of the push: its list of what is left out is not one")]
+    LeftOut { number: usize },
+    /// One says more of itself than a hub takes.
+    #[error("the commit {id} is not taken: {source}")]
+    TooMuchSaid { id: CommitId, source: TooMuchSaid },
     /// One's parent is neither on the hub nor before it in the push.
     #[error(
         "the parent {parent} of the commit {id} is neither on the hub nor before it in the push"
@@ -40,7 +48,8 @@ impl ChainError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Record { .. } | Self::WrongSeal { .. } => ErrorCode::Corrupt,
-            Self::Twice { .. } => ErrorCode::Invalid,
+            Self::Twice { .. } | Self::LeftOut { .. } => ErrorCode::Invalid,
+            Self::TooMuchSaid { .. } => ErrorCode::TooLarge,
             Self::NoParent { .. } => ErrorCode::Incomplete,
             Self::OtherCommit { .. } => ErrorCode::Exists,
         }
@@ -48,7 +57,14 @@ impl ChainError {
 
     /// For people.
     pub fn hint(&self) -> Option<String> {
-        matches!(self, Self::NoParent { .. }).then(|| "push again".to_owned())
+        let hint = match self {
+            Self::NoParent { .. } => "push again",
+            Self::TooMuchSaid { .. } => {
+                "go back to the commit before, commit the same state with less, and push that"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -69,6 +85,9 @@ pub fn read(commits: &[SealedCommit]) -> Result<Vec<ReadCommit>, ChainError> {
                 source,
             }
         })?;
+        if !sealed.left_out.as_ref().is_none_or(LeftOut::is_valid) {
+            return Err(ChainError::LeftOut { number: n + 1 });
+        }
         read.push(ReadCommit {
             record,
             sealed: sealed.clone(),
@@ -88,7 +107,8 @@ pub fn named(commits: &[ReadCommit]) -> Vec<CommitId> {
     named
 }
 
-/// Verifies commits, oldest first, against those `known` of the dot. Returns those that are new.
+/// Verifies commits, oldest first, against those `known` of the dot. Returns those that are new, and those that were here
+/// without the data that they come with now.
 pub fn verify(
     commits: Vec<ReadCommit>,
     known: &HashMap<CommitId, KnownCommit>,
@@ -103,28 +123,44 @@ pub fn verify(
             before => before.copied(),
         };
         let parent_seal = before.map_or(ROOT_SEAL, |before| before.seal);
+        let parent_tree = before.and_then(|before| before.tree);
         if seal(parent_seal, sealed.record.as_bytes(), sealed.root) != sealed.seal {
             return Err(ChainError::WrongSeal { id });
         }
+        let here = known.get(&id);
+        if here.is_some_and(|here| here.seal != sealed.seal) {
+            return Err(ChainError::OtherCommit { id });
+        }
+        // Data that is here stays, whatever the push has.
+        let without_data = sealed.without_data && here.is_none_or(|here| here.without_data);
         let commit = KnownCommit {
             seal: sealed.seal,
-            root: sealed.root,
+            without_data,
+            tree: match without_data {
+                true => parent_tree,
+                false => Some(sealed.root),
+            },
         };
         if pushed.insert(id, commit).is_some() {
             return Err(ChainError::Twice { id });
         }
-        match known.get(&id) {
-            Some(commit) if commit.seal == sealed.seal => {}
-            Some(_) => return Err(ChainError::OtherCommit { id }),
-            None => new.push(NewCommit {
+        let fills = here.is_some_and(|here| here.without_data && !without_data);
+        if here.is_none() {
+            limits::check_new(&record, sealed.record.len())
+                .map_err(|source| ChainError::TooMuchSaid { id, source })?;
+        }
+        if here.is_none() || fills {
+            let left_out = sealed.left_out.map(|list| list.within(LEFT_OUT.most));
+            new.push(NewCommit {
                 id,
                 parent,
-                parent_root: before.map(|before| before.root),
+                parent_tree,
+                fills,
                 author: record.author,
                 time: record.time,
                 message: record.message,
-                sealed,
-            }),
+                sealed: SealedCommit { left_out, ..sealed },
+            });
         }
     }
     Ok(new)

@@ -3,40 +3,36 @@
 use dotmesh_api::dots::ChangeSettings;
 use dotmesh_model::DotName;
 
+use super::room_for_text::room_for_text;
 use crate::access::Action;
 use crate::auth::Caller;
 use crate::database::dot_settings::NewSettings;
 use crate::error::HubError;
+use crate::limits::DESCRIPTION;
 use crate::state::Hub;
 
-/// The longest description, in bytes.
-pub const MAX_DESCRIPTION_LENGTH: usize = 64 << 10;
-
-/// Changes all of it or nothing. The visibility is for the owner to change, the rest for maintainers.
+/// Changes all of it or nothing. Who sees it and who forks it is for the owner to change, the rest for maintainers.
 pub async fn change_settings(
     hub: &Hub,
     caller: &Caller,
     dot: &DotName,
     change: ChangeSettings,
 ) -> Result<(), HubError> {
-    let action = match change.visibility {
-        Some(_) => Action::Administer,
-        None => Action::Maintain,
+    let action = match (change.visibility, change.forks) {
+        (None, None) => Action::Maintain,
+        _ => Action::Administer,
     };
     let open = caller.open(hub, dot, action).await?;
-    if let Some(description) = &change.description
-        && description.len() > MAX_DESCRIPTION_LENGTH
-    {
-        return Err(HubError::TooLarge {
-            what: "bytes in a description",
-            limit: MAX_DESCRIPTION_LENGTH,
-        });
+    if let Some(description) = &change.description {
+        DESCRIPTION.check(description.len())?;
+        room_for_text(hub, caller, open.owner, description).await?;
     }
     let branch = change.default_branch.clone();
     let new = NewSettings {
         description: change.description,
         default_branch: change.default_branch,
         visibility: change.visibility,
+        forks: change.forks,
     };
     match (
         hub.database.set_dot(open.deed(caller)?, &new).await?,

@@ -54,7 +54,8 @@ pub async fn walk_closure(
         pending: Vec::new(),
         missing: BTreeSet::new(),
     };
-    for commit in commits {
+    // What a commit without data names is not looked for, and does not become the dot's.
+    for commit in commits.iter().filter(|commit| !commit.sealed.without_data) {
         walker.walk_tree(commit).await?;
     }
     let missing = walker.missing;
@@ -89,7 +90,7 @@ impl Walker<'_> {
         let root = Came {
             reference: (Kind::Root, commit.sealed.root),
             after: None,
-            beside: commit.parent_root.map(at_beginning).into_iter().collect(),
+            beside: commit.parent_tree.map(at_beginning).into_iter().collect(),
         };
         let root = self.look_up(vec![root]).await?;
         self.note(root)?;

@@ -131,7 +131,7 @@ mod tests {
     fn commit(n: usize, parent: Option<usize>, second: i64) -> GraphCommit {
         let time = Timestamp::from_second(second).expect("in range");
         GraphCommit {
-            commit: CommitSummary::new(id(n), "a".to_owned(), time, "m"),
+            commit: CommitSummary::new(id(n), "a", time, "m"),
             parent: parent.map_or(CommitId::ROOT, id),
         }
     }

@@ -2,7 +2,7 @@
 
 use dotmesh_model::{BranchName, DotName};
 
-use super::resolve_ref::resolve_ref;
+use super::resolve_ref::resolve_with_data;
 use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
@@ -18,7 +18,7 @@ pub async fn create_branch(
 ) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Push).await?;
     branch.check_new()?;
-    let head = resolve_ref(hub, &open, at).await?;
+    let head = resolve_with_data(hub, &open, at).await?;
     let created = hub
         .database
         .create_branch(open.deed(caller)?, &branch, head)

@@ -2,14 +2,13 @@
 
 use dotmesh_model::{BranchName, DotName};
 
-use super::resolve_ref::resolve_ref;
+use super::resolve_ref::resolve_with_data;
+use super::room_for_text::room_for_text;
 use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
+use crate::limits::TAG_MESSAGE;
 use crate::state::Hub;
-
-/// The longest message of a tag, in bytes.
-const MAX_MESSAGE_LENGTH: usize = 4096;
 
 /// A tag to be made.
 #[derive(Debug, Clone)]
@@ -31,13 +30,9 @@ pub async fn create_tag(
 ) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Push).await?;
     tag.name.check_new()?;
-    if tag.message.len() > MAX_MESSAGE_LENGTH {
-        return Err(HubError::TooLarge {
-            what: "bytes in a tag's message",
-            limit: MAX_MESSAGE_LENGTH,
-        });
-    }
-    let commit = resolve_ref(hub, &open, &tag.at).await?;
+    TAG_MESSAGE.check(tag.message.len())?;
+    room_for_text(hub, caller, open.owner, &tag.message).await?;
+    let commit = resolve_with_data(hub, &open, &tag.at).await?;
     let deed = open.deed(caller)?;
     let created = hub
         .database

@@ -13,9 +13,6 @@ use crate::error::HubError;
 use crate::state::Hub;
 use crate::webhooks::{SigningSecret, target};
 
-/// The most webhooks of a dot.
-const MAX_WEBHOOKS: usize = 20;
-
 /// Makes it, and tells its secret.
 pub async fn create_webhook(
     hub: &Hub,
@@ -34,13 +31,10 @@ pub async fn create_webhook(
         secret: &secret,
         hub_url,
     };
-    let made = hub
+    let id = hub
         .database
-        .create_webhook(open.deed(caller)?, &to_be, MAX_WEBHOOKS);
-    let id = made.await?.ok_or(HubError::TooLarge {
-        what: "webhooks of a dot",
-        limit: MAX_WEBHOOKS,
-    })?;
+        .create_webhook(open.deed(caller)?, &to_be)
+        .await?;
     Ok((id, secret))
 }
 

@@ -1,8 +1,10 @@
 //! Deleting a branch on the hub.
 
+use dotmesh_api::hub::Access;
 use dotmesh_model::{BranchName, DotName};
 
 use crate::access::Action;
+use crate::audit;
 use crate::auth::Caller;
 use crate::database::branches::Deletion;
 use crate::error::HubError;
@@ -22,7 +24,11 @@ pub async fn delete_branch(
         .await?;
     let dot = open.name;
     match deletion {
-        Deletion::Deleted => Ok(()),
+        Deletion::Deleted if open.access == Access::Owner => Ok(()),
+        Deletion::Deleted => {
+            let what = format!("the branch {branch} of {}", dot.full());
+            audit::deleted(hub, caller, what).await
+        }
         Deletion::Missing => Err(HubError::NoSuchBranch { dot, branch }),
         Deletion::IsDefault => Err(HubError::DefaultBranch { dot, branch }),
         Deletion::IsProtected => Err(HubError::ProtectedBranch { dot, branch }),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dotmesh_model::DotName;
 
 use crate::access::Action;
+use crate::audit;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;
@@ -17,5 +18,5 @@ pub async fn delete_dot(hub: &Hub, caller: &Caller, dot: &DotName) -> Result<(),
     let open = caller.open(hub, dot, Action::Administer).await?;
     hub.database.delete_dot(open.deed(caller)?).await?;
     tracing::info!(dot = open.name.full(), user = %caller.name, "dot deleted");
-    Ok(())
+    audit::deleted(hub, caller, format!("the dot {}", open.name.full())).await
 }

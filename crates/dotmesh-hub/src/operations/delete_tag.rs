@@ -1,8 +1,10 @@
 //! Deleting a tag.
 
+use dotmesh_api::hub::Access;
 use dotmesh_model::{BranchName, DotName};
 
 use crate::access::Action;
+use crate::audit;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;
@@ -15,12 +17,15 @@ pub async fn delete_tag(
     tag: BranchName,
 ) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Maintain).await?;
-    if hub.database.delete_tag(open.deed(caller)?, &tag).await? {
-        Ok(())
-    } else {
-        Err(HubError::NoSuchTag {
+    if !hub.database.delete_tag(open.deed(caller)?, &tag).await? {
+        return Err(HubError::NoSuchTag {
             dot: open.name,
             tag,
-        })
+        });
     }
+    if open.access == Access::Owner {
+        return Ok(());
+    }
+    let what = format!("the tag {tag} of {}", open.name.full());
+    audit::deleted(hub, caller, what).await
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_api::hub::SealedCommit;
 use dotmesh_model::{
-    BranchName, CodeVersion, CommitId, CommitRecord, ImageUse, InvalidRecord, ObjectHash,
+    BranchName, CodeVersion, CommitId, CommitRecord, DotName, ImageUse, LeftOut, ObjectHash,
 };
 use jiff::Timestamp;
 
 use crate::auth::OpenDot;
 use crate::error::HubError;
+use crate::limits::{AUTHOR, LEFT_OUT, Limit, METADATA, METADATA_NAME, METADATA_VALUE};
 use crate::state::Hub;
 use crate::web::show;
 
@@ -26,30 +26,22 @@ pub struct CommitSummary {
     pub author: String,
     /// When.
     pub time: Timestamp,
+    /// Whether its data is not here.
+    pub without_data: bool,
 }
 
 impl CommitSummary {
-    /// From its parts.
-    pub fn new(id: CommitId, author: String, time: Timestamp, message: &str) -> Self {
+    /// From its parts, with its data.
+    pub fn new(id: CommitId, author: &str, time: Timestamp, message: &str) -> Self {
         let (title, body) = show::split_message(message);
         Self {
             id,
-            title: title.to_owned(),
-            body: body.to_owned(),
-            author,
+            title: show::cut(title, show::MAX_TITLE).into_owned(),
+            body: show::cut(body, show::MAX_SUMMARY).into_owned(),
+            author: show::cut(author, show::MAX_TITLE).into_owned(),
             time,
+            without_data: false,
         }
-    }
-
-    /// Of a commit as it travels.
-    pub fn of(sealed: &SealedCommit) -> Result<Self, InvalidRecord> {
-        let record = CommitRecord::decode(sealed.record.as_bytes())?;
-        Ok(Self::new(
-            record.id,
-            record.author,
-            record.time,
-            &record.message,
-        ))
     }
 
     /// The beginning of its id.
@@ -85,6 +77,14 @@ pub struct CommitDetails {
     pub images: Vec<ImageUse>,
     /// The version of the code.
     pub code: Option<CodeVersion>,
+    /// What it had where it was made, and does not have here.
+    pub left_out: LeftOut,
+    /// The dot's name where it was made.
+    pub dot: Option<DotName>,
+    /// Whether its data is not here.
+    pub without_data: bool,
+    /// Whether that of its parent is not.
+    pub parent_without_data: bool,
 }
 
 /// Describes a commit of a dot.
@@ -95,9 +95,10 @@ pub async fn describe_commit(
 ) -> Result<CommitDetails, HubError> {
     let ancestry = hub
         .database
-        .ancestry(dot.existing()?, commit, CommitId::ROOT, 1)
+        .ancestry(dot.existing()?, commit, CommitId::ROOT, 2)
         .await?;
-    let sealed = ancestry.commits.into_iter().next();
+    let mut line = ancestry.commits.into_iter();
+    let (sealed, parent) = (line.next(), line.next());
     let sealed = sealed.ok_or_else(|| {
         let dot = dot.name.clone();
         if commit == CommitId::ROOT {
@@ -107,38 +108,61 @@ pub async fn describe_commit(
         }
     })?;
     let record = CommitRecord::decode(sealed.record.as_bytes())?;
-    let (title, body) = show::split_message(&record.message);
+    let (first, rest) = show::split_message(&record.message);
+    let title = show::cut(first, show::MAX_TITLE);
+    // A title that is cut is not lost.
+    let body = if title == first {
+        rest
+    } else {
+        record.message.trim()
+    };
+    let (title, body) = (
+        title.into_owned(),
+        show::cut(body, show::MAX_TEXT).into_owned(),
+    );
+    // A record of an older hub may have more than one takes today: the page shows as much as today's may have.
+    let text = |text: String, most: &Limit| show::cut(&text, most.most).into_owned();
+    let metadata = record.metadata.into_iter().take(METADATA.most);
+    let metadata =
+        metadata.map(|(name, value)| (text(name, &METADATA_NAME), text(value, &METADATA_VALUE)));
+    let left_out = sealed.left_out.unwrap_or_default();
     Ok(CommitDetails {
         id: record.id,
         parent: (record.parent != CommitId::ROOT).then_some(record.parent),
         seal: sealed.seal,
         root: sealed.root,
         branch: record.branch,
-        title: title.to_owned(),
-        body: body.to_owned(),
-        author: record.author,
+        title,
+        body,
+        author: text(record.author, &AUTHOR),
         time: record.time,
-        metadata: record.metadata,
+        metadata: metadata.collect(),
         images: record.images,
         code: record.code,
+        left_out: left_out.within(LEFT_OUT.most),
+        dot: record.dot,
+        without_data: sealed.without_data,
+        parent_without_data: parent.is_some_and(|parent| parent.without_data),
     })
 }
 
-impl CommitDetails {
-    /// The commands that have this very state running.
-    pub fn commands(&self, hub_url: &str, dot_url: &str) -> Vec<String> {
-        let mut commands = Vec::new();
-        if let Some(code) = &self.code {
-            if let Some(remote) = &code.remote {
-                commands.push(format!("git clone {}", quote(remote)));
-            }
-            commands.push(format!("git checkout {}", quote(&code.commit)));
-        }
-        commands.push(format!("dm clone {hub_url}{dot_url}/commit/{}", self.id));
-        commands.push("docker-compose up -d".to_owned());
-        commands
+/// Describes a commit of a dot that is to be looked into.
+pub async fn describe_with_data(
+    hub: &Hub,
+    dot: &OpenDot,
+    commit: CommitId,
+) -> Result<CommitDetails, HubError> {
+    let commit = describe_commit(hub, dot, commit).await?;
+    match commit.without_data {
+        false => Ok(commit),
+        true => Err(HubError::WithoutData {
+            dot: dot.name.clone(),
+            commit: commit.id,
+        }),
     }
+}
 
+impl CommitDetails {
     /// The page of the code's version, where its host is one whose pages are known.
     pub fn code_url(&self) -> Option<String> {
         let code = self.code.as_ref()?;
@@ -160,28 +184,5 @@ impl CommitDetails {
         let commit = &code.commit;
         (path.bytes().all(is_plain) && commit.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .then(|| format!("https://{path}/{folder}/{commit}"))
-    }
-}
-
-/// A word as the shell takes it: what others have written into a record runs nothing.
-fn quote(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);
-    if !word.is_empty() && !word.starts_with('-') && word.bytes().all(is_plain) {
-        return word.to_owned();
-    }
-    let visible: String = word.chars().filter(|c| !c.is_control()).collect();
-    format!("'{}'", visible.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_in_a_record_runs_nothing() {
-        assert_eq!(quote("git@github.com:a/b.git"), "git@github.com:a/b.git");
-        assert_eq!(quote("a; rm -rf /"), "'a; rm -rf /'");
-        assert_eq!(quote("a'\n$(b)"), r"'a'\''$(b)'");
-        assert_eq!(quote("--upload-pack=x"), "'--upload-pack=x'");
     }
 }

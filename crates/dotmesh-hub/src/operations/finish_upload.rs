@@ -1,7 +1,8 @@
 //! Finishing a push: everything is verified first, then made visible in one transaction.
 
 use dotmesh_api::hub::FinishUpload;
-use dotmesh_model::{DotName, History};
+use dotmesh_api::identity::Meant;
+use dotmesh_model::{DotIdentity, DotName, History};
 
 use super::{chain, closure, moves};
 use crate::access::Action;
@@ -13,6 +14,7 @@ use crate::database::finish::{DotState, Moves, UploadState, VerifiedPush};
 use crate::database::ids::UploadId;
 use crate::database::objects::Scope;
 use crate::error::HubError;
+use crate::limits::BRANCHES_PER_DOT;
 use crate::state::Hub;
 
 /// How often to verify anew when the dot changes meanwhile.
@@ -23,7 +25,7 @@ const ATTEMPTS: usize = 5;
 pub struct Finish {
     /// Who pushes.
     pub caller: Caller,
-    /// Where to.
+    /// Where to, as the request names it.
     pub dot: DotName,
     /// The upload.
     pub upload: UploadId,
@@ -34,27 +36,31 @@ pub struct Finish {
 }
 
 impl Finish {
-    /// Whether this very request has made the push visible before.
-    fn is_done(&self, state: &DotState) -> bool {
-        matches!(&state.upload, UploadState::Finished(digest) if *digest == self.digest)
+    /// The dot in which this very request has made the push visible before.
+    fn done(&self, state: &DotState) -> Option<DotIdentity> {
+        match &state.upload {
+            UploadState::Finished(digest) if *digest == self.digest => state.facts.identity,
+            _ => None,
+        }
     }
 }
 
 /// What a finishing transaction answers.
 enum Outcome {
-    /// Done, now or by the same request before.
-    Done,
+    /// Done, now or by the same request before, in this dot.
+    Done(DotIdentity),
     /// The dot is no longer what was verified against.
     Changed,
 }
 
-/// Makes a push visible, or leaves everything as it was. The same request again gets the same answer.
-pub async fn finish_upload(hub: &Hub, finish: &Finish) -> Result<(), HubError> {
+/// Makes a push visible, and says which dot it went to; or leaves everything as it was. The same request again gets the
+/// same answer.
+pub async fn finish_upload(hub: &Hub, finish: &Finish) -> Result<DotIdentity, HubError> {
     let lock = hub.finishing(finish.upload);
     let _finishing = lock.lock().await;
     for _ in 0..ATTEMPTS {
         match attempt(hub, finish).await? {
-            Outcome::Done => return Ok(()),
+            Outcome::Done(identity) => return Ok(identity),
             Outcome::Changed => {}
         }
     }
@@ -71,9 +77,12 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         digest,
         request,
     } = finish;
-    let state = hub.database.dot_state(dot, caller.id, *upload).await?;
-    if finish.is_done(&state) {
-        return Ok(Outcome::Done);
+    let state = hub
+        .database
+        .dot_state(dot, caller.meant, caller.id, *upload)
+        .await?;
+    if let Some(identity) = finish.done(&state) {
+        return Ok(Outcome::Done(identity));
     }
     let open = admit(finish, &state)?;
     let commits = chain::read(&request.commits)?;
@@ -103,35 +112,41 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         user: caller.id,
         user_name: &caller.name,
         owner: open.owner,
-        dot,
+        dot: &open.name,
+        meant: caller.meant,
         commits: &commits,
     };
-    let finished = hub.database.finish(&walk, &push, clock::now(), |now| {
-        // The same request may have come to another process, too.
-        if finish.is_done(now) {
-            return Err(Refusal::Needless(Outcome::Done));
-        }
-        let now_open = admit(finish, now)?;
-        let same_dot = (now_open.id, now_open.owner) == (open.id, open.owner);
-        let still_new = commits
-            .iter()
-            .all(|commit| !now.history.contains(commit.id));
-        if !(same_dot && still_new) {
-            return Err(Refusal::Needless(Outcome::Changed));
-        }
-        Ok(plan(now, &commits, finish)?)
-    });
-    match finished.await {
-        Ok(()) => {}
+    let quota = hub.settings.quota;
+    let finished = hub
+        .database
+        .finish(&walk, &push, clock::now(), quota, |now| {
+            // The same request may have come to another process, too.
+            if let Some(identity) = finish.done(now) {
+                return Err(Refusal::Needless(Outcome::Done(identity)));
+            }
+            let now_open = admit(finish, now)?;
+            let same_dot = (now_open.id, now_open.owner) == (open.id, open.owner);
+            let still_so = commits.iter().all(|commit| match commit.fills {
+                true => now.without_data.contains(&commit.id),
+                false => !now.history.contains(commit.id),
+            });
+            if !(same_dot && still_so) {
+                return Err(Refusal::Needless(Outcome::Changed));
+            }
+            Ok(plan(now, &commits, finish)?)
+        });
+    let identity = match finished.await {
+        Ok(Ok(identity)) => identity,
+        Ok(Err(usage)) => return Err(HubError::over_quota(usage, open.owner == caller.id)),
         Err(Refusal::Needless(outcome)) => return Ok(outcome),
         // What the walk found in other dots went with them: it has to be walked again.
         Err(Refusal::Error(HubError::Database(DatabaseError::Collected))) => {
             return Ok(Outcome::Changed);
         }
         Err(Refusal::Error(error)) => return Err(error),
-    }
+    };
     hub.metrics.pushed();
-    tracing::info!(dot = dot.full(), user = %caller.name, commits = commits.len(), "pushed");
+    tracing::info!(dot = open.name.full(), user = %caller.name, commits = commits.len(), "pushed");
     if let Err(error) = hub.database.clear_upload(*upload).await {
         // The push is visible; what remains goes when the upload expires.
         tracing::warn!(
@@ -139,13 +154,16 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
             "an upload was not cleared"
         );
     }
-    Ok(Outcome::Done)
+    Ok(Outcome::Done(identity))
 }
 
 fn admit(finish: &Finish, state: &DotState) -> Result<crate::auth::OpenDot, HubError> {
     let open = finish
         .caller
         .admit(&finish.dot, &state.facts, Action::Push)?;
+    if finish.caller.meant == Some(Meant::New) && open.id.is_some() {
+        return Err(HubError::MadeMeanwhile { dot: open.name });
+    }
     match state.upload {
         UploadState::Open => Ok(open),
         UploadState::Finished(_) | UploadState::Gone => Err(HubError::NoSuchUpload),
@@ -154,15 +172,40 @@ fn admit(finish: &Finish, state: &DotState) -> Result<crate::auth::OpenDot, HubE
 
 fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<Moves, HubError> {
     let mut history: History = state.history.clone();
+    let mut without_data = state.without_data.clone();
     for commit in commits {
         history.insert(commit.id, commit.parent);
+        match commit.sealed.without_data {
+            true => without_data.insert(commit.id),
+            false => without_data.remove(&commit.id),
+        };
     }
-    Ok(moves::plan(
+    let now = &state.facts.name;
+    if finish.caller.meant.is_none() && *now != finish.dot {
+        // The client may mean this dot or a new one, and its commits are all that tells.
+        let is_related = |head| history.ancestry(head).any(|id| state.history.contains(id));
+        let mut heads = finish.request.branches.iter().map(|update| update.new);
+        if !heads.all(is_related) {
+            return Err(HubError::Unrelated {
+                dot: finish.dot.clone(),
+                now: now.clone(),
+            });
+        }
+    }
+    let moves = moves::plan(
         &state.heads,
         &state.protected,
         &history,
+        &without_data,
         &finish.request.branches,
-    )?)
+    )?;
+    let new = moves.keys().filter(|name| !state.heads.contains_key(*name));
+    match new.count() {
+        // A dot of an older hub may have more: its branches go on.
+        0 => {}
+        new => BRANCHES_PER_DOT.check(state.heads.len() + new)?,
+    }
+    Ok(moves)
 }
 
 /// Why the transaction was not carried through.

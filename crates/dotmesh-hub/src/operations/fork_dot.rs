@@ -2,7 +2,7 @@
 
 use dotmesh_model::DotName;
 
-use crate::access::Action;
+use crate::access::{self, Action};
 use crate::auth::Caller;
 use crate::database::forks::Forking;
 use crate::error::HubError;
@@ -18,6 +18,14 @@ pub async fn fork_dot(
     let open = caller.open(hub, origin, Action::Read).await?;
     let to = DotName::new(caller.name.clone().into(), name)?;
     caller.require(Action::Push.scope())?;
+    let details = hub.database.dot_details(open.existing()?, Some(caller.id));
+    let forks = details.await?.who_forks;
+    if !access::may_fork(open.access, open.visibility, forks) {
+        return Err(HubError::NoForks {
+            dot: open.name,
+            forks,
+        });
+    }
     let deed = open.deed(caller)?;
     let forking = hub
         .database

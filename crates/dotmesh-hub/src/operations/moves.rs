@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::BranchUpdate;
-use dotmesh_model::{BranchName, CommitId, History, Relation};
+use dotmesh_model::{BranchName, CommitId, History, InvalidName, Relation};
 
 use crate::database::finish::Moves;
 
@@ -14,6 +14,14 @@ pub enum MoveError {
     /// To a commit that the dot has not.
     #[error("the branch {branch} cannot point to {commit}: the hub has no such commit")]
     NoSuchCommit {
+        branch: BranchName,
+        commit: CommitId,
+    },
+    /// To a commit that nobody could clone.
+    #[error(
+        "the branch {branch} cannot point to {commit}: the data of that commit is neither in the push nor on the hub"
+    )]
+    WithoutData {
         branch: BranchName,
         commit: CommitId,
     },
@@ -34,6 +42,9 @@ pub enum MoveError {
     /// It is protected: its line only goes on.
     #[error("the branch {branch} is protected: it only moves forward, and what it had stays on it")]
     Protected { branch: BranchName },
+    /// A new name that no branch may have.
+    #[error("the hub makes no such branch: {0}")]
+    Name(#[from] InvalidName),
     /// A name is given twice in one push.
     #[error("the push names the branch {branch} twice")]
     Twice { branch: BranchName },
@@ -43,12 +54,12 @@ impl MoveError {
     /// For programs.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NoSuchCommit { .. } => ErrorCode::Incomplete,
+            Self::NoSuchCommit { .. } | Self::WithoutData { .. } => ErrorCode::Incomplete,
             Self::Behind { .. } | Self::Moved { .. } => ErrorCode::Behind,
             Self::Diverged { .. } => ErrorCode::Diverged,
             Self::NameTaken { .. } => ErrorCode::Exists,
             Self::Protected { .. } => ErrorCode::Forbidden,
-            Self::Twice { .. } => ErrorCode::Invalid,
+            Self::Twice { .. } | Self::Name(_) => ErrorCode::Invalid,
         }
     }
 
@@ -62,9 +73,13 @@ impl MoveError {
             }
             Self::Moved { .. } | Self::NoSuchCommit { .. } => "push again",
             Self::NameTaken { .. } => "push again: the old line gets another name",
+            Self::WithoutData { .. } => {
+                "push it from a machine that has the data, or push a commit after it"
+            }
             Self::Protected { .. } => {
                 "push to a branch of another name, or ask who maintains the dot to lift the protection"
             }
+            Self::Name(_) => "push it as a branch of another name: 'dm checkout -b NAME' makes one",
             Self::Twice { .. } => return None,
         };
         Some(hint.to_owned())
@@ -73,13 +88,15 @@ impl MoveError {
 
 /// Decides on all the moves of a push together.
 ///
-/// `history` has the dot's commits and the pushed ones. A branch that is where it shall be is left alone,
+/// `history` has the dot's commits and the pushed ones, `without_data` those of them that have no data after the push: no
+/// branch is moved to one, so that each branch can be cloned. A branch that is where it shall be is left alone,
 /// wherever the client saw it. The old line is stashed only if the branch could not move forward, and never that of
 /// a protected branch.
 pub fn plan(
     heads: &BTreeMap<BranchName, CommitId>,
     protected: &BTreeSet<BranchName>,
     history: &History,
+    without_data: &BTreeSet<CommitId>,
     updates: &[BranchUpdate],
 ) -> Result<Moves, MoveError> {
     let mut names = BTreeSet::new();
@@ -104,10 +121,17 @@ pub fn plan(
                 commit: update.new,
             });
         }
+        if without_data.contains(&update.new) {
+            return Err(MoveError::WithoutData {
+                branch: branch(),
+                commit: update.new,
+            });
+        }
         let Some(current) = heads.get(&update.name).copied() else {
             if update.old.is_some() {
                 return Err(MoveError::Moved { branch: branch() });
             }
+            update.name.check_no_id()?;
             moves.insert(branch(), update.new);
             continue;
         };
@@ -126,6 +150,7 @@ pub fn plan(
                         branch: stash.clone(),
                     });
                 }
+                stash.check_no_id()?;
                 moves.insert(stash.clone(), current);
             }
             (Relation::Behind, None) => return Err(MoveError::Behind { branch: branch() }),

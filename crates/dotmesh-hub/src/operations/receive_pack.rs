@@ -68,7 +68,7 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
     again.extend(stored.iter().flatten());
     let known = hashes.iter().zip(&stored);
     let known = known.filter_map(|(hash, stored)| stored.and(Some(*hash)));
-    resolve::resolve(hub, deltas, bases, known.collect(), &mut packer).await?;
+    resolve::resolve(hub, scope, deltas, bases, known.collect(), &mut packer).await?;
 
     // First the bytes, then the rows: a row always has its bytes.
     let packs = packer.finish().await?;

@@ -12,6 +12,7 @@ use super::frames::read_frames;
 use super::receive_pack::{Packer, check};
 use crate::database::objects::{Location, Scope};
 use crate::error::HubError;
+use crate::rate_limit::Subject;
 use crate::state::Hub;
 
 /// Bytes of bases, and of what is made of them, in memory at once.
@@ -50,6 +51,7 @@ pub(super) async fn find_bases(
 /// Verifies the objects of deltas, and adds those that are not yet `known` to packs.
 pub(super) async fn resolve(
     hub: &Hub,
+    scope: Scope,
     deltas: Vec<Frame>,
     bases: HashMap<ObjectHash, Location>,
     mut known: HashSet<ObjectHash>,
@@ -58,7 +60,8 @@ pub(super) async fn resolve(
     if deltas.is_empty() {
         return Ok(());
     }
-    let _turn = hub.resolving.acquire().await;
+    let subject = Subject::User(scope.user);
+    let _turn = hub.turns.resolving.take(&subject, 1).await?;
     let mut rest = deltas.as_slice();
     while !rest.is_empty() {
         let mut length = 0;

@@ -1,26 +1,29 @@
-//! What a reference in an address stands for: a branch, a tag, a commit.
+//! What a reference in an address stands for: a commit, a branch, a tag.
 
 use dotmesh_model::{BranchName, CommitId};
 
 use crate::auth::OpenDot;
-use crate::database::paging::Part;
 use crate::error::HubError;
 use crate::state::Hub;
 
 /// The fewest digits of a commit's id that stand for it.
 const MIN_DIGITS: usize = 6;
 
-/// The commit: a branch's head, a tag's, or the only one whose id begins so. In this order.
+/// The commit: that with this full id, a branch's head, a tag's, or the only one whose id begins so. In this order, so
+/// that no name takes a permalink over.
 pub async fn resolve_ref(hub: &Hub, dot: &OpenDot, reference: &str) -> Result<CommitId, HubError> {
     let id = dot.existing()?;
+    if let Some(commit) = CommitId::from_any_case(reference)
+        && let [commit] = hub.database.commits_between(id, commit, commit).await?[..]
+    {
+        return Ok(commit);
+    }
     if let Ok(name) = BranchName::from_address(reference) {
-        let branches = hub.database.branches(id).await?;
-        if let Some(branch) = branches.iter().find(|branch| branch.name == name) {
-            return Ok(branch.head);
+        if let Some(head) = hub.database.branch_head(id, &name).await? {
+            return Ok(head);
         }
-        let tags = hub.database.tags(id, Part::all()).await?;
-        if let Some(tag) = tags.iter().find(|tag| tag.name == name) {
-            return Ok(tag.commit);
+        if let Some(commit) = hub.database.tagged(id, &name).await? {
+            return Ok(commit);
         }
     }
     let found = match range(reference) {
@@ -36,6 +39,23 @@ pub async fn resolve_ref(hub: &Hub, dot: &OpenDot, reference: &str) -> Result<Co
         _ => Err(HubError::AmbiguousRef {
             dot: dot.name.clone(),
             reference: reference.to_owned(),
+        }),
+    }
+}
+
+/// The commit that a name is to be given to. It has to have its data, so that the name can be cloned.
+pub async fn resolve_with_data(
+    hub: &Hub,
+    dot: &OpenDot,
+    reference: &str,
+) -> Result<CommitId, HubError> {
+    let commit = resolve_ref(hub, dot, reference).await?;
+    let is_without = hub.database.is_without_data(dot.existing()?, commit);
+    match is_without.await? {
+        false => Ok(commit),
+        true => Err(HubError::WithoutData {
+            dot: dot.name.clone(),
+            commit,
         }),
     }
 }

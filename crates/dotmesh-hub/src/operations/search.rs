@@ -102,7 +102,20 @@ impl Words {
         self.0.iter().all(|word| text.contains(word))
     }
 
-    /// A text in parts, each with whether it is one of the words.
+    /// How many characters of a text come before the first of the words; `None` where it has none of them. Takes time
+    /// in proportion to the text, whatever is in it.
+    pub fn first_in(&self, text: &str) -> Option<usize> {
+        let lower = text.to_lowercase();
+        let first = self.0.iter().filter_map(|word| lower.find(word)).min()?;
+        let mut at = 0;
+        let before = text.chars().take_while(|c| {
+            at += c.to_lowercase().map(char::len_utf8).sum::<usize>();
+            at <= first
+        });
+        Some(before.count())
+    }
+
+    /// A short text in parts, each with whether it is one of the words.
     pub fn mark<'a>(&self, text: &'a str) -> Vec<(bool, &'a str)> {
         let mut parts = Vec::new();
         let mut plain = 0;
@@ -186,6 +199,17 @@ mod tests {
         );
         assert_eq!(marked("nothing"), [(false, "nothing")]);
         assert!(marked("").is_empty());
+    }
+
+    #[test]
+    fn the_first_word_is_found_by_characters() {
+        let first = |text: &str| Words::new("fix écran").first_in(text);
+        assert_eq!(first("é İx ÉCRAN, fix"), Some(5));
+        assert_eq!(first("a FIX"), Some(2));
+        assert_eq!(first("nothing"), None);
+        // A word that almost begins everywhere.
+        let words = Words::new(&format!("{}b", "a".repeat(60)));
+        assert_eq!(words.first_in(&"a".repeat(1 << 20)), None);
     }
 
     proptest! {

@@ -35,7 +35,7 @@ pub async fn serve_objects(
     dot: &OpenDot,
     hashes: &[ObjectHash],
 ) -> Result<ServedPack<impl Stream<Item = io::Result<Bytes>> + use<>>, HubError> {
-    let turn = hub.packs_out.clone().acquire_owned().await;
+    let turn = hub.turns.packs_out.take(&dot.subject, 1).await?;
     let located = hub
         .database
         .locate(dot.owner, dot.existing()?, hashes)

@@ -24,6 +24,7 @@ use dotmesh_store::{FileNode, FrameDecoder, InvalidNode, Kind, PackStoreError, R
 use super::frames::read_frames;
 use crate::database::ids::{DotId, UserId};
 use crate::error::HubError;
+use crate::gate::Share;
 use crate::state::Hub;
 
 pub use path::TreePath;
@@ -62,18 +63,25 @@ pub enum TreeError {
 #[derive(Clone)]
 pub struct TreeReader {
     hub: Hub,
+    share: Share,
     owner: UserId,
     dot: DotId,
 }
 
 impl TreeReader {
-    /// Whoever calls this has seen that the dot may be read.
-    pub fn new(hub: &Hub, owner: UserId, dot: DotId) -> Self {
+    /// Whoever calls this has seen that the dot may be read. What is read is unpacked in somebody's share.
+    pub fn new(hub: &Hub, share: Share, owner: UserId, dot: DotId) -> Self {
         Self {
             hub: hub.clone(),
+            share,
             owner,
             dot,
         }
+    }
+
+    /// The share that reading takes.
+    pub fn share(&self) -> &Share {
+        &self.share
     }
 
     /// A commit's root directory.
@@ -144,7 +152,7 @@ impl TreeReader {
             })
             .collect::<Result<_, TreeError>>()?;
         let frames = read_frames(&self.hub.packs, &wanted).await?;
-        let decoding = tokio::task::spawn_blocking(move || {
+        let decoding = self.share.run(move |_| {
             let mut decoder = FrameDecoder::default();
             let mut decoded = Vec::with_capacity(frames.len());
             for (frame, (hash, location)) in frames.iter().zip(wanted) {

@@ -4,15 +4,15 @@ use dotmesh_api::dots::NoteTarget;
 use dotmesh_api::hub::Access;
 use dotmesh_model::DotName;
 
+use super::room_for_text::room_for_text;
 use crate::access::Action;
+use crate::audit;
 use crate::auth::{Caller, OpenDot};
 use crate::database::ids::NoteId;
 use crate::database::notes::NoteOn;
 use crate::error::HubError;
+use crate::limits::NOTE;
 use crate::state::Hub;
-
-/// The longest note, in bytes.
-const MAX_BODY_LENGTH: usize = 64 << 10;
 
 /// What a note is on, which the dot has to have.
 pub async fn note_target(
@@ -26,14 +26,10 @@ pub async fn note_target(
         NoteTarget {
             branch: Some(branch),
             commit: None,
-        } => {
-            let branches = hub.database.branches(id).await?;
-            if branches.iter().any(|other| other.name == branch) {
-                Ok(NoteOn::Branch(branch))
-            } else {
-                Err(HubError::NoSuchBranch { dot, branch })
-            }
-        }
+        } => match hub.database.branch_head(id, &branch).await? {
+            Some(_) => Ok(NoteOn::Branch(branch)),
+            None => Err(HubError::NoSuchBranch { dot, branch }),
+        },
         NoteTarget {
             branch: None,
             commit: Some(commit),
@@ -63,12 +59,8 @@ pub async fn write_note(
     if body.is_empty() {
         return Err(HubError::malformed("a note needs some text"));
     }
-    if body.len() > MAX_BODY_LENGTH {
-        return Err(HubError::TooLarge {
-            what: "bytes in a note",
-            limit: MAX_BODY_LENGTH,
-        });
-    }
+    NOTE.check(body.len())?;
+    room_for_text(hub, caller, caller.id, body).await?;
     let on = note_target(hub, &open, target).await?;
     let deed = open.deed(caller)?;
     Ok(hub.database.add_note(deed, caller.id, &on, body).await?)
@@ -91,9 +83,12 @@ pub async fn delete_note(
     if author != caller.id && open.access < Access::Maintain {
         return Err(HubError::NoteOfOther);
     }
-    if hub.database.delete_note(id, note).await? {
-        Ok(())
-    } else {
-        Err(missing())
+    if !hub.database.delete_note(id, note).await? {
+        return Err(missing());
     }
+    if author == caller.id {
+        return Ok(());
+    }
+    let what = format!("another's note on {}", open.name.full());
+    audit::deleted(hub, caller, what).await
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::auth::{self, PresentSession};
 use crate::credentials::KeyDigest;
 use crate::database::sessions::ListedSession;
+use crate::database::users::OldKeys;
 use crate::error::HubError;
 use crate::extract::ClientAddress;
 use crate::quota::Usage;
@@ -46,6 +47,8 @@ impl AccountPage {
 pub struct Passwords {
     old: String,
     new: String,
+    /// Sent where all API keys shall end, too.
+    end_keys: Option<String>,
 }
 
 /// Of the form that ends a session.
@@ -75,12 +78,13 @@ pub async fn change_password(
     let known = auth::by_password(&hub, &caller.name, fields.old, &address).await?;
     let outcome = match known {
         None => Outcome::Problem("The old password is wrong.".to_owned()),
-        Some(_) => match auth::hash_password(&hub, fields.new).await? {
+        Some(_) => match auth::hash_password(&hub, &caller.name, fields.new, &address).await? {
             Err(error) => Outcome::Problem(error.to_string()),
             Ok(password) => {
-                let session = present.as_ref();
+                let (user, name, session) = (caller.id, &caller.name, present.as_ref());
+                let keys = OldKeys::ending(fields.end_keys.is_some());
                 hub.database
-                    .change_password(caller.id, &caller.name, &password, session, visit.now)
+                    .change_password(user, name, &password, session, keys, visit.now)
                     .await?;
                 tracing::info!(user = %caller.name, "a password was changed");
                 Outcome::Changed

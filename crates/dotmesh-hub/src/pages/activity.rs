@@ -52,8 +52,8 @@ struct Growth {
 
 struct GrowthRow {
     commit: CommitSummary,
-    size: u64,
-    change: u64,
+    size: String,
+    change: String,
 }
 
 impl ActivityPage {
@@ -76,7 +76,7 @@ pub async fn get(
     Query(Before { before }): Query<Before>,
 ) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
-    let of = EventsOf::Dot(open.existing()?);
+    let of = EventsOf::Dot(open.existing()?, open.access);
     let events = hub.database.events(of, before, EVENTS_PER_PAGE).await?;
     let next = (events.len() == EVENTS_PER_PAGE as usize)
         .then(|| events.last().map(|event| event.id))
@@ -84,7 +84,7 @@ pub async fn get(
     let url = dot.url();
     let events = events
         .into_iter()
-        .map(|event| ShownEvent::new(event, &url))
+        .map(|event| ShownEvent::of_dot(event, &url, open.access, dot.forked_from.as_ref()))
         .collect();
     let (growth, weeks) = match before {
         None => {
@@ -111,7 +111,7 @@ impl Growth {
             let bar = |CountedCommit { commit, facts }: &CountedCommit| {
                 let parts = facts.as_ref().map(|facts| colours.parts(facts, amount));
                 let sum = facts.as_ref().map(|facts| sum(facts, amount));
-                let sum = sum.map_or("not counted yet".to_owned(), show::bytes);
+                let sum = sum.map_or(unknown(commit), show::bytes);
                 Bar {
                     title: format!("{}: {sum}", commit.title),
                     parts: parts.unwrap_or_default(),
@@ -121,14 +121,23 @@ impl Growth {
         };
         let sizes = Chart::new("Size of each commit", bars(size), show::bytes);
         let changes = Chart::new("New bytes in each commit", bars(change), show::bytes);
-        let uncounted = commits.iter().filter(|commit| commit.facts.is_none());
+        let uncounted = commits
+            .iter()
+            .filter(|counted| counted.facts.is_none() && !counted.commit.without_data);
         let uncounted = uncounted.count() as u64;
         let rows = commits.into_iter().map(|CountedCommit { commit, facts }| {
-            let sum = |amount| facts.as_ref().map_or(0, |facts| sum(facts, amount));
+            let sum = |amount| {
+                let sum = facts.as_ref().map(|facts| sum(facts, amount));
+                sum.map_or(unknown(&commit), show::bytes)
+            };
+            let change = match &facts {
+                Some(facts) if facts.change_unknown => "not known".to_owned(),
+                _ => sum(change),
+            };
             GrowthRow {
-                commit,
                 size: sum(size),
-                change: sum(change),
+                change,
+                commit,
             }
         });
         Self {
@@ -137,6 +146,14 @@ impl Growth {
             legend: colours.legend(),
             uncounted,
         }
+    }
+}
+
+/// Why a commit has no size.
+fn unknown(commit: &CommitSummary) -> String {
+    match commit.without_data {
+        true => "data not here".to_owned(),
+        false => "not counted yet".to_owned(),
     }
 }
 
@@ -200,7 +217,8 @@ impl Colours {
 /// What happened in each of the last weeks.
 async fn weeks(hub: &Hub, open: &OpenDot, now: Timestamp) -> Result<Chart, HubError> {
     let from = now - SignedDuration::from_hours(WEEKS * 7 * 24);
-    let counts = hub.database.events_by_week(open.existing()?, from).await?;
+    let (id, access) = (open.existing()?, open.access);
+    let counts = hub.database.events_by_week(id, access, from).await?;
     let bars = (0..WEEKS).map(|week| {
         let known = counts.iter().find(|(number, _)| *number == week);
         let count = known.map_or(0, |(_, count)| *count);

@@ -1,7 +1,7 @@
 //! `/-/admin`: users, storage, jobs; links to sign up and to set a forgotten password. Shows nothing of what is in dots.
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::IntoResponse as _;
 use dotmesh_model::UserName;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::{password, signup};
 use crate::credentials::Token;
 use crate::database::leases::Lease;
+use crate::database::paging::Part;
 use crate::database::totals::Totals;
 use crate::database::users::Account;
 use crate::error::HubError;
@@ -20,11 +21,16 @@ use crate::web::form::Form;
 use crate::web::visit::AdminTab;
 use crate::web::{Page, Visit, go, render, show};
 
+/// Users on a page.
+const ACCOUNTS: u32 = 200;
+
 #[derive(Template)]
 #[template(path = "admin.html")]
 struct AdminPage {
     visit: Visit,
     accounts: Vec<Account>,
+    /// The user after whom the next page begins.
+    next: Option<UserName>,
     totals: Totals,
     jobs: Vec<Lease>,
     quota: Option<u64>,
@@ -67,9 +73,19 @@ pub struct NewQuota {
     quota: String,
 }
 
+/// Where the list of users begins.
+#[derive(Deserialize)]
+pub struct After {
+    after: Option<UserName>,
+}
+
 /// Shows it.
-pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
-    page(&hub, visit, None).await
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Query(After { after }): Query<After>,
+) -> Page {
+    page(&hub, visit, after, None).await
 }
 
 /// Makes an invitation.
@@ -80,7 +96,7 @@ pub async fn invite(State(hub): State<Hub>, visit: Visit) -> Page {
         .add_invitation(&token.digest(), &caller.name, visit.now)
         .await?;
     let url = link(&visit, signup::PATH, &token);
-    page(&hub, visit, Some(MadeLink { user: None, url })).await
+    page(&hub, visit, None, Some(MadeLink { user: None, url })).await
 }
 
 /// Makes a link by which someone can set another password.
@@ -104,7 +120,7 @@ pub async fn reset(
         user: Some(user),
         url,
     };
-    page(&hub, visit, Some(made)).await
+    page(&hub, visit, None, Some(made)).await
 }
 
 /// Sets how much someone may store.
@@ -134,10 +150,20 @@ fn link(visit: &Visit, path: &str, token: &Token) -> String {
     format!("{}{path}?token={}", visit.hub_url, token.reveal())
 }
 
-async fn page(hub: &Hub, visit: Visit, made: Option<MadeLink>) -> Page {
+async fn page(hub: &Hub, visit: Visit, after: Option<UserName>, made: Option<MadeLink>) -> Page {
     visit.administrator()?;
+    let part = Part {
+        after,
+        limit: ACCOUNTS + 1,
+    };
+    let mut accounts = hub.database.accounts(part).await?;
+    let is_more = accounts.len() > ACCOUNTS as usize;
+    accounts.truncate(ACCOUNTS as usize);
+    let last = accounts.last().filter(|_| is_more);
+    let next = last.map(|account| account.name.clone());
     let page = AdminPage {
-        accounts: hub.database.accounts().await?,
+        accounts,
+        next,
         totals: hub.database.totals().await?,
         jobs: hub.database.leases().await?,
         quota: hub.settings.quota,

@@ -7,6 +7,7 @@ use axum::response::IntoResponse as _;
 use dotmesh_store::EntryName;
 
 use super::raw::disposition;
+use crate::audit;
 use crate::operations::sending;
 use crate::operations::tree::TreeError;
 use crate::state::Hub;
@@ -28,7 +29,14 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, at: TreeAddress) -> Page 
         }
         None => (name(whole.clone())?, name(format!("{whole}.tar"))?),
     };
-    let turn = hub.downloads.clone().acquire_owned().await;
+    audit::download(
+        &hub,
+        &open.dot,
+        visit.viewer.caller.as_ref(),
+        "as an archive",
+    )
+    .await?;
+    let turn = hub.turns.downloads.take(&open.dot.subject, 1).await?;
     let parts = open.reader.archive(open.root(), at.path, top);
     let body = Body::from_stream(sending::send(turn, "an archive", parts));
     let headers = [

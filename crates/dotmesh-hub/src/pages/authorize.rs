@@ -1,7 +1,7 @@
 //! `/-/authorize`: whether a program that asks for a key gets one.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use jiff::SignedDuration;
@@ -38,78 +38,65 @@ enum Step {
     Ask { missed: bool },
     /// The program that waits.
     Decide { code: UserCode, login: WaitingLogin },
-    /// What was decided.
-    Done { approved: bool },
+    /// What was decided, and for how many days the key works.
+    Done { approved: bool, days: Option<i64> },
 }
 
-/// The code, which the user may type instead.
-#[derive(Debug, Deserialize)]
-pub struct Asked {
-    #[serde(default)]
-    code: String,
-}
+/// Where it is. No address has a code in it: whoever sends a link to it knows the code, and who types one knows the program.
+pub const PATH: &str = "/-/authorize";
 
-/// The form.
+/// The form: the code alone asks which program that is.
 #[derive(Deserialize)]
 pub struct Fields {
     code: String,
-    decision: Word,
+    decision: Option<Word>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Word {
     Approve,
     Deny,
 }
 
-/// Shows who asks.
-pub async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<Asked>) -> Page {
-    let caller = full(&visit)?;
-    let user = caller.name.to_string();
-    if asked.code.is_empty() {
-        let step = Step::Ask { missed: false };
-        return render(&AuthorizePage { visit, user, step });
-    }
-    let code = look_up(&hub, caller, &asked.code).await?;
-    let login = match &code {
-        Some(code) => {
-            let digest = code.digest();
-            hub.database.waiting_login(&digest, visit.now).await?
-        }
-        None => None,
-    };
-    match code.zip(login) {
-        Some((code, login)) => {
-            let step = Step::Decide { code, login };
-            render(&AuthorizePage { visit, user, step })
-        }
-        None => missed(visit, user),
-    }
+/// Asks for the code.
+pub async fn get(visit: Visit) -> Page {
+    let user = full(&visit)?.name.to_string();
+    let step = Step::Ask { missed: false };
+    render(&AuthorizePage { visit, user, step })
 }
 
-/// Decides.
+/// Shows who asks, or decides.
 pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Fields>) -> Page {
     let caller = full(&visit)?;
     let user = caller.name.to_string();
     let Some(code) = look_up(&hub, caller, &fields.code).await? else {
         return missed(visit, user);
     };
-    let (decision, approved) = match fields.decision {
-        Word::Approve => (Decision::Approve(caller.id), true),
-        Word::Deny => (Decision::Deny, false),
-    };
     let digest = code.digest();
-    if !hub
-        .database
-        .decide_login(&digest, decision, clock::now())
-        .await?
-    {
-        return missed(visit, user);
+    let step = match fields.decision {
+        None => {
+            let login = hub.database.waiting_login(&digest, visit.now).await?;
+            login.map(|login| Step::Decide { code, login })
+        }
+        Some(word) => {
+            let (decision, approved) = match word {
+                Word::Approve => (Decision::Approve(caller.id), true),
+                Word::Deny => (Decision::Deny, false),
+            };
+            let deciding = hub.database.decide_login(&digest, decision, clock::now());
+            let is_decided = deciding.await?;
+            if is_decided {
+                tracing::info!(%user, approved, "a program's login was decided");
+            }
+            let days = hub.settings.login_key_days();
+            is_decided.then_some(Step::Done { approved, days })
+        }
+    };
+    match step {
+        Some(step) => render(&AuthorizePage { visit, user, step }),
+        None => missed(visit, user),
     }
-    tracing::info!(%user, approved, "a program's login was decided");
-    let step = Step::Done { approved };
-    render(&AuthorizePage { visit, user, step })
 }
 
 /// The user, who has to be there in person: a narrow key makes no wider one.

@@ -1,14 +1,93 @@
-//! `/OWNER/DOT/branches`: branches that are made and deleted on a dot's pages.
+//! `/OWNER/DOT/branches`: all branches by name, page by page; and branches that are made and deleted on a dot's pages.
 
-use axum::extract::State;
-use dotmesh_model::BranchName;
+use std::collections::{BTreeSet, HashMap};
+
+use askama::Template;
+use axum::extract::{Query, State};
+use dotmesh_api::hub::HubBranch;
+use dotmesh_model::{BranchName, CommitId};
 use serde::Deserialize;
 
+use crate::access::Action;
+use crate::database::paging::Part;
 use crate::extract::DotPath;
+use crate::operations::describe_commit::CommitSummary;
 use crate::operations::{create_branch, delete_branch};
 use crate::state::Hub;
 use crate::web::form::Form;
-use crate::web::{Page, Visit, go};
+use crate::web::visit::{DotHeader, Tab};
+use crate::web::{Page, Visit, go, render};
+
+/// Branches on a page.
+const PAGE: u32 = 100;
+
+/// The longest text that names are looked through for, in characters.
+const MAX_QUERY: usize = 100;
+
+#[derive(Template)]
+#[template(path = "branches.html")]
+struct BranchesPage {
+    visit: Visit,
+    dot: DotHeader,
+    query: String,
+    branches: Vec<HubBranch>,
+    commits: HashMap<CommitId, CommitSummary>,
+    protected: BTreeSet<BranchName>,
+    next: Option<String>,
+}
+
+impl BranchesPage {
+    fn tab(&self) -> Tab {
+        Tab::Overview
+    }
+
+    fn commit_of(&self, branch: &HubBranch) -> Option<&CommitSummary> {
+        self.commits.get(&branch.head)
+    }
+}
+
+/// Which part.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    /// What the names contain.
+    #[serde(default)]
+    q: String,
+    after: Option<BranchName>,
+}
+
+/// Lists them.
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Query(Asked { q, after }): Query<Asked>,
+) -> Page {
+    let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
+    let id = open.existing()?;
+    let query: String = q.trim().chars().take(MAX_QUERY).collect();
+    let part = Part {
+        after,
+        limit: PAGE + 1,
+    };
+    let mut branches = hub.database.branches_named(id, &query, part).await?;
+    let is_more = branches.len() > PAGE as usize;
+    branches.truncate(PAGE as usize);
+    let next = branches.last().filter(|_| is_more).map(|last| {
+        let fields = [("q", query.as_str()), ("after", last.name.as_str())];
+        let fields = serde_urlencoded::to_string(fields).unwrap_or_default();
+        format!("{}/branches?{fields}", dot.url())
+    });
+    let heads: Vec<CommitId> = branches.iter().map(|branch| branch.head).collect();
+    render(&BranchesPage {
+        commits: hub.database.summaries(id, &heads).await?,
+        protected: hub.database.protected(id).await?,
+        visit,
+        dot,
+        query,
+        branches,
+        next,
+    })
+}
 
 /// A branch to be made.
 #[derive(Debug, Deserialize)]

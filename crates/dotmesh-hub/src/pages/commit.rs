@@ -1,20 +1,23 @@
 //! `/OWNER/DOT/commit/ID`: the permalink of a state.
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use dotmesh_model::{BranchName, CommitId};
 
 use crate::access::Action;
 use crate::database::notes::NoteOn;
-use crate::database::paging::Part;
 use crate::extract::{DotPath, RefPath};
 use crate::operations::describe_commit::{self, CommitDetails};
 use crate::operations::resolve_ref::resolve_ref;
 use crate::operations::tree::facts::{CommitFacts, commit_facts};
-use crate::pages::notes::Notes;
+use crate::pages::notes::{Notes, NotesQuery};
 use crate::state::Hub;
+use crate::web::commands::Run;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
+
+/// The most branches and tags that are named beside a commit.
+pub(super) const MAX_NAMES: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "commit.html")]
@@ -24,8 +27,9 @@ struct CommitPage {
     commit: CommitDetails,
     heads: Vec<BranchName>,
     tags: Vec<BranchName>,
-    commands: Vec<String>,
-    facts: CommitFacts,
+    run: Run,
+    /// `None` where the commit's data is not here.
+    facts: Option<CommitFacts>,
     facts_at: CommitId,
     notes: Notes,
 }
@@ -42,6 +46,7 @@ pub async fn get(
     visit: Visit,
     DotPath(name): DotPath,
     RefPath(reference): RefPath,
+    Query(query): Query<NotesQuery>,
 ) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let id = open.existing()?;
@@ -50,29 +55,27 @@ pub async fn get(
         return go(&format!("{}/commit/{commit}", dot.url()));
     }
     let commit = describe_commit::describe_commit(&hub, &open, commit).await?;
-    let branches = hub.database.branches(id).await?;
-    let heads = branches
-        .into_iter()
-        .filter(|branch| branch.head == commit.id)
-        .map(|branch| branch.name);
-    let tags = hub.database.tags(id, Part::all()).await?;
-    let tags = tags
-        .into_iter()
-        .filter(|tag| tag.commit == commit.id)
-        .map(|tag| tag.name);
-    let (heads, tags) = (heads.collect(), tags.collect());
+    let at = [commit.id];
+    let mut heads = hub.database.branches_at(id, &at, MAX_NAMES).await?;
+    let mut tags = hub.database.tags_at(id, &at, MAX_NAMES).await?;
+    let heads = heads.remove(&commit.id).unwrap_or_default();
+    let tags = tags.remove(&commit.id).unwrap_or_default();
     let facts_at = commit.id;
-    let commands = commit.commands(&visit.hub_url, &dot.url());
-    let facts = commit_facts(&hub, &open, commit.id).await?;
+    let address = format!("{}/commit/{}", dot.url(), commit.id);
+    let run = Run::new(&visit.hub_url, &address, &dot, &commit);
+    let facts = match commit.without_data {
+        true => None,
+        false => Some(commit_facts(&hub, &open, commit.id).await?),
+    };
     let on = NoteOn::Commit(commit.id);
-    let notes = Notes::on(&hub, &visit, &open, &dot, &on).await?;
+    let notes = Notes::on(&hub, &visit, &open, &dot, &on, &query).await?;
     render(&CommitPage {
         visit,
         dot,
         commit,
         heads,
         tags,
-        commands,
+        run,
         facts,
         facts_at,
         notes,

@@ -7,19 +7,22 @@ use dotmesh_model::{BranchName, CommitId};
 use serde::Deserialize;
 
 use crate::access::Action;
+use crate::database::heads::Names;
 use crate::database::notes::NoteOn;
-use crate::database::paging::Part;
-use crate::database::tags::Tag;
 use crate::error::HubError;
 use crate::extract::{BranchPath, DotPath};
 use crate::operations::describe_commit::CommitSummary;
 use crate::operations::resolve_ref::resolve_ref;
-use crate::pages::notes::Notes;
+use crate::pages::commit::MAX_NAMES;
+use crate::pages::notes::{Notes, NotesQuery};
 use crate::state::Hub;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, render};
 
 const COMMITS_PER_PAGE: u32 = 50;
+
+/// Branches to go to.
+const MAX_CHIPS: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "commits.html")]
@@ -29,7 +32,7 @@ struct CommitsPage {
     branch: BranchName,
     branches: Vec<HubBranch>,
     commits: Vec<CommitSummary>,
-    tags: Vec<Tag>,
+    tags: Names,
     next: Option<CommitId>,
     notes: Notes,
 }
@@ -39,9 +42,13 @@ impl CommitsPage {
         Tab::Commits
     }
 
-    fn tags_of(&self, commit: &CommitSummary) -> Vec<&BranchName> {
-        let tags = self.tags.iter().filter(|tag| tag.commit == commit.id);
-        tags.map(|tag| &tag.name).collect()
+    /// Whether there may be branches that are not shown.
+    fn has_more(&self) -> bool {
+        self.branches.len() >= MAX_CHIPS as usize
+    }
+
+    fn tags_of(&self, commit: &CommitSummary) -> &[BranchName] {
+        self.tags.get(&commit.id).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -57,10 +64,11 @@ pub async fn get_default(
     visit: Visit,
     DotPath(name): DotPath,
     query: Query<From>,
+    notes: Query<NotesQuery>,
 ) -> Page {
     let (_, dot) = visit.open(&state.0, &name, Action::Read).await?;
     let branch = BranchPath(dot.default_branch);
-    get(state, visit, DotPath(name), branch, query).await
+    get(state, visit, DotPath(name), branch, query, notes).await
 }
 
 /// Shows a branch.
@@ -70,35 +78,26 @@ pub async fn get(
     DotPath(name): DotPath,
     BranchPath(branch): BranchPath,
     Query(From { from }): Query<From>,
+    Query(query): Query<NotesQuery>,
 ) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let id = open.existing()?;
-    let branches = hub.database.branches(id).await?;
-    let head = branches
-        .iter()
-        .find(|other| other.name == branch)
-        .map(|branch| branch.head)
-        .ok_or_else(|| HubError::NoSuchBranch {
-            dot: name.clone(),
-            branch: branch.clone(),
-        })?;
+    let head = hub.database.branch_head(id, &branch).await?;
+    let head = head.ok_or_else(|| HubError::NoSuchBranch {
+        dot: name.clone(),
+        branch: branch.clone(),
+    })?;
+    let branches = hub.database.newest_branches(id, MAX_CHIPS).await?;
     // Where the dot is comes before where in it: a former name leads on with whatever follows.
     let from = match from {
         Some(from) => resolve_ref(&hub, &open, &from).await?,
         None => head,
     };
-    let ancestry = hub
-        .database
-        .ancestry(id, from, CommitId::ROOT, COMMITS_PER_PAGE)
-        .await?;
-    let commits = ancestry
-        .commits
-        .iter()
-        .map(CommitSummary::of)
-        .collect::<Result<_, _>>()?;
-    let tags = hub.database.tags(id, Part::all()).await?;
+    let (commits, next) = hub.database.line(id, from, COMMITS_PER_PAGE).await?;
+    let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
+    let tags = hub.database.tags_at(id, &ids, MAX_NAMES).await?;
     let on = NoteOn::Branch(branch.clone());
-    let notes = Notes::on(&hub, &visit, &open, &dot, &on).await?;
+    let notes = Notes::on(&hub, &visit, &open, &dot, &on, &query).await?;
     render(&CommitsPage {
         notes,
         visit,
@@ -107,6 +106,6 @@ pub async fn get(
         branches,
         commits,
         tags,
-        next: (ancestry.next != CommitId::ROOT).then_some(ancestry.next),
+        next: (next != CommitId::ROOT).then_some(next),
     })
 }

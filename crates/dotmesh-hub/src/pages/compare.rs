@@ -12,7 +12,7 @@ use crate::access::Action;
 use crate::database::paging::Part;
 use crate::error::HubError;
 use crate::extract::{ComparePath, DotPath, reference};
-use crate::operations::describe_commit::{CommitDetails, describe_commit};
+use crate::operations::describe_commit::{CommitDetails, describe_with_data};
 use crate::operations::resolve_ref::resolve_ref;
 use crate::operations::tree::content::FileBytes;
 use crate::operations::tree::diff::{Change, ChangeKind, Diff, DiffLimits, SubdotChange};
@@ -35,6 +35,9 @@ const LIMITS: DiffLimits = DiffLimits {
 
 /// So many files are compared inside.
 const MAX_COMPARED: usize = 30;
+
+/// Branches, and tags, to choose from. Others are typed.
+const MAX_CHOICES: u32 = 100;
 
 /// Lines of text on the page.
 const MAX_LINES: usize = 4000;
@@ -214,8 +217,12 @@ pub async fn choose(
         return go(&compare_address(&dot, &from, &to));
     }
     let id = open.existing()?;
-    let branches = hub.database.branches(id).await?;
-    let tags = hub.database.tags(id, Part::all()).await?;
+    let branches = hub.database.newest_branches(id, MAX_CHOICES).await?;
+    let part = Part {
+        after: None,
+        limit: MAX_CHOICES,
+    };
+    let tags = hub.database.tags(id, part).await?;
     let names = branches.iter().map(|branch| branch.name.to_string());
     let names = names.chain(tags.iter().map(|tag| tag.name.to_string()));
     render(&FormPage {
@@ -242,11 +249,11 @@ pub async fn get(
     let mut sides = Vec::new();
     for reference in [from, to] {
         let commit = resolve_ref(&hub, &open, reference.as_str()).await?;
-        let commit = describe_commit(&hub, &open, commit).await?;
+        let commit = describe_with_data(&hub, &open, commit).await?;
         sides.push(Side { reference, commit });
     }
     let [from, to] = <[Side; 2]>::try_from(sides).map_err(|_| HubError::NoSuchAddress)?;
-    let reader = TreeReader::new(&hub, open.owner, open.existing()?);
+    let reader = TreeReader::new(&hub, open.share(&hub), open.owner, open.existing()?);
     let diff = reader
         .diff(Some(from.commit.root), to.commit.root, LIMITS)
         .await?;
@@ -403,8 +410,9 @@ impl Compared<'_> {
             return Ok(Body::None);
         }
         let (old, new) = (self.read(old).await?, self.read(new).await?);
-        let comparing = tokio::task::spawn_blocking(move || text_diff::compare(&old, &new));
-        Ok(comparing.await?.map_or(Body::None, Body::Text))
+        let share = self.reader.share();
+        let compared = share.run(move |watch| text_diff::compare(&old, &new, watch));
+        Ok(compared.await?.map_or(Body::None, Body::Text))
     }
 
     async fn file_type(

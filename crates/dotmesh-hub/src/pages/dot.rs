@@ -10,11 +10,15 @@ use crate::access::Action;
 use crate::database::paging::Part;
 use crate::database::tags::Tag;
 use crate::extract::DotPath;
-use crate::operations::describe_commit::CommitSummary;
+use crate::operations::describe_commit::{CommitSummary, describe_commit};
 use crate::operations::tree::facts::{CommitFacts, commit_facts};
 use crate::state::Hub;
+use crate::web::commands::{self, Run};
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, markdown, render};
+
+/// Branches, and tags, on the page. Pages of their own list all.
+const MAX_NAMES: u32 = 30;
 
 #[derive(Template)]
 #[template(path = "dot.html")]
@@ -23,9 +27,15 @@ struct DotPage {
     dot: DotHeader,
     description: String,
     branches: Vec<Branch>,
+    /// How many there are.
+    branch_count: u64,
     protected: BTreeSet<BranchName>,
     tags: Vec<Tag>,
-    commands: Vec<String>,
+    /// How many there are.
+    tag_count: u64,
+    /// `None` where nothing was ever committed.
+    run: Option<Run>,
+    push: Vec<String>,
     /// What is in a commit, and in which.
     facts: Option<(CommitId, CommitFacts)>,
 }
@@ -46,45 +56,54 @@ impl DotPage {
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let id = open.existing()?;
-    let heads = hub.database.branches(id).await?;
+    let heads = hub.database.newest_branches(id, MAX_NAMES).await?;
+    let (branch_count, tag_count) = hub.database.count_names(id).await?;
     let ids: Vec<_> = heads.iter().map(|branch| branch.head).collect();
     let commits = hub.database.summaries(id, &ids).await?;
-    let mut branches: Vec<Branch> = heads
+    let branches: Vec<Branch> = heads
         .into_iter()
         .map(|branch| Branch {
             commit: commits.get(&branch.head).cloned(),
             name: branch.name,
         })
         .collect();
-    // The default branch first, then the newest.
-    branches.sort_by_key(|branch| {
-        let is_default = branch.name == dot.default_branch;
-        (
-            !is_default,
-            std::cmp::Reverse(branch.commit.as_ref().map(|commit| commit.time)),
-        )
-    });
-    let commands = vec![
-        format!("dm clone {}{}", visit.hub_url, dot.url()),
-        "docker-compose up -d".to_owned(),
-    ];
     // What was ever committed on the default branch, or else on whichever is first.
     let shown = branches.iter().find_map(|branch| branch.commit.as_ref());
     let facts = match shown {
         Some(commit) => Some((commit.id, commit_facts(&hub, &open, commit.id).await?)),
         None => None,
     };
-    let tags = hub.database.tags(id, Part::all()).await?;
+    let shown = match shown {
+        Some(commit) => Some(describe_commit(&hub, &open, commit.id).await?),
+        None => None,
+    };
+    let run = shown
+        .as_ref()
+        .map(|commit| Run::new(&visit.hub_url, &dot.url(), &dot, commit));
+    let known = shown.as_ref().and_then(|commit| commit.dot.as_ref());
+    let push = commands::push(&visit.hub_url, &dot, known, dot.is_owner());
+    let part = Part {
+        after: None,
+        limit: MAX_NAMES,
+    };
+    let tags = hub.database.tags(id, part).await?;
     let protected = hub.database.protected(id).await?;
-    let description = markdown::render(&dot.description, &markdown::Place::of(&dot));
+    let (text, place) = (dot.description.clone(), markdown::Place::of(&dot));
+    let description = open
+        .share(&hub)
+        .run(move |watch| markdown::render(&text, &place, watch))
+        .await?;
     render(&DotPage {
         visit,
         dot,
         description,
         branches,
+        branch_count,
         protected,
         tags,
-        commands,
+        tag_count,
+        run,
+        push,
         facts,
     })
 }

@@ -6,7 +6,6 @@ use dotmesh_model::{BranchName, CommitId};
 use jiff::Timestamp;
 
 use crate::access::Action;
-use crate::database::paging::Part;
 use crate::extract::DotPath;
 use crate::operations::commit_graph::{self, Placed};
 use crate::state::Hub;
@@ -15,6 +14,9 @@ use crate::web::{Page, Visit, render};
 
 /// The most commits that are drawn.
 const MAX_COMMITS: u32 = 300;
+
+/// The most branches, and tags, that are named beside a commit.
+const MAX_NAMES: u32 = 5;
 
 /// Of a row, as in the style sheet; and of a lane.
 const ROW_HEIGHT: usize = 40;
@@ -40,6 +42,7 @@ struct Row {
     title: String,
     author: String,
     time: Timestamp,
+    without_data: bool,
     branches: Vec<BranchName>,
     tags: Vec<BranchName>,
     x: usize,
@@ -63,13 +66,11 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let id = open.existing()?;
     let commits = hub.database.newest_commits(id, MAX_COMMITS).await?;
-    let branches = hub.database.branches(id).await?;
-    let tags = hub.database.tags(id, Part::all()).await?;
+    let ids: Vec<CommitId> = commits.iter().map(|commit| commit.commit.id).collect();
+    let mut branches = hub.database.branches_at(id, &ids, MAX_NAMES).await?;
+    let mut tags = hub.database.tags_at(id, &ids, MAX_NAMES).await?;
     let is_cut = commits.len() == MAX_COMMITS as usize;
-    let default = branches
-        .iter()
-        .find(|branch| branch.name == dot.default_branch)
-        .map(|branch| branch.head);
+    let default = hub.database.branch_head(id, &dot.default_branch).await?;
     let placed = commit_graph::place(commits, default);
     let lanes = placed.iter().map(|placed| placed.lane + 1).max();
     let edges = edges(&placed);
@@ -80,20 +81,13 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
             x: x(placed.lane),
             y: y(n),
             colour: placed.lane % COLOURS,
-            branches: branches
-                .iter()
-                .filter(|branch| branch.head == placed.commit.id)
-                .map(|branch| branch.name.clone())
-                .collect(),
-            tags: tags
-                .iter()
-                .filter(|tag| tag.commit == placed.commit.id)
-                .map(|tag| tag.name.clone())
-                .collect(),
+            branches: branches.remove(&placed.commit.id).unwrap_or_default(),
+            tags: tags.remove(&placed.commit.id).unwrap_or_default(),
             id: placed.commit.id,
             title: placed.commit.title,
             author: placed.commit.author,
             time: placed.commit.time,
+            without_data: placed.commit.without_data,
         })
         .collect();
     render(&GraphPage {

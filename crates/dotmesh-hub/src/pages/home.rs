@@ -1,11 +1,11 @@
 //! `/`: one's own dots and those shared with one; for who is not logged in, what this is.
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Query, State};
 
 use crate::database::listing::{DotSummary, Listing};
 use crate::state::Hub;
-use crate::web::{Page, Visit, render};
+use crate::web::{Page, PageNumber, Visit, commands, render};
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -14,10 +14,13 @@ struct HomePage {
     /// How many dots others offer to the viewer.
     offers: u64,
     dots: Vec<DotSummary>,
+    /// The number of the next page of dots.
+    next: Option<u32>,
+    first_push: Vec<String>,
 }
 
 /// Shows it.
-pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
+pub async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<PageNumber>) -> Page {
     let listing = match visit.user() {
         Some(user) => Listing::Accessible(user.id),
         None => Listing::Public,
@@ -26,10 +29,17 @@ pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
         Some(user) => hub.database.offers(user.id).await?.len() as u64,
         None => 0,
     };
-    let dots = hub.database.list_dots(listing).await?;
+    let (dots, is_more) = hub.database.list_dots(listing, asked.number()).await?;
+    let message = match visit.user() {
+        Some(_) => "Empty state",
+        None => "The bug nobody can reproduce",
+    };
+    let first_push = commands::first_push(&visit.hub_url, message);
     render(&HomePage {
         visit,
         offers,
+        next: asked.next(is_more),
         dots,
+        first_push,
     })
 }

@@ -12,18 +12,13 @@ use crate::credentials::ApiKey;
 use crate::database::ids::KeyId;
 use crate::database::keys::{ListedKey, NewKey};
 use crate::error::HubError;
+use crate::limits::{KEY_NAME, KEYS_PER_USER};
 use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::AccountTab;
 use crate::web::{Page, Visit, go, render};
 
 const PATH: &str = "/-/settings/keys";
-
-/// The longest name of a key, in bytes.
-const MAX_NAME_LENGTH: usize = 100;
-
-/// The most keys of a user.
-const MAX_KEYS: usize = 200;
 
 /// Days that a key may last; 0 for as long as it is not revoked.
 const LIFETIMES: [u32; 4] = [0, 30, 90, 365];
@@ -81,12 +76,13 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
         ));
     }
     let name = fields.name.trim();
-    let problem = if name.is_empty() || name.len() > MAX_NAME_LENGTH {
-        Some(format!("A key's name has 1 to {MAX_NAME_LENGTH} bytes."))
+    let problem = if name.is_empty() || name.len() > KEY_NAME.most {
+        Some(format!("A key's name has 1 to {} bytes.", KEY_NAME.most))
     } else if name.chars().any(char::is_control) {
         Some("A key's name is one line of text.".to_owned())
-    } else if hub.database.keys(caller.id).await?.len() >= MAX_KEYS {
-        Some(format!("You have {MAX_KEYS} keys: revoke one first."))
+    } else if hub.database.keys(caller.id).await?.len() >= KEYS_PER_USER.most {
+        let most = KEYS_PER_USER.most;
+        Some(format!("You have {most} keys: revoke one first."))
     } else {
         None
     };

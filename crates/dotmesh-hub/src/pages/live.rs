@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
+use dotmesh_api::hub::Access;
 use futures::stream;
 use tokio::time::Instant;
 
@@ -39,7 +40,8 @@ struct Stream {
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, _) = visit.open(&hub, &name, Action::Read).await?;
     // A browser does not ask again after this: the page is as it would be without scripts.
-    let Some(listener) = hub.live.listen(&hub.database).await? else {
+    let subject = &visit.viewer.subject;
+    let Some(listener) = hub.live.listen(&hub.database, subject).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let stream = Stream {
@@ -75,8 +77,9 @@ impl Stream {
                     Err(_) => is_due = true,
                 }
             }
-            self.check().await.ok()?;
-            let newest = self.hub.database.newest_event(self.id).await.ok()?;
+            let access = self.check().await.ok()?;
+            let database = &self.hub.database;
+            let newest = database.newest_event(self.id, access).await.ok()?;
             if self.told != Some(newest) {
                 self.told = Some(newest);
                 return Some(format!("data: {newest}\n\n").into());
@@ -87,11 +90,14 @@ impl Stream {
         }
     }
 
-    /// Whether the viewer may still see it.
-    async fn check(&self) -> Result<(), HubError> {
+    /// What the viewer may still do, if they are still logged in and still see it.
+    async fn check(&self) -> Result<Access, HubError> {
+        if !self.viewer.is_still_there(&self.hub).await? {
+            return Err(HubError::LoginNeeded);
+        }
         let open = self.viewer.open(&self.hub, &self.dot, Action::Read).await?;
         if open.id == Some(self.id) && Instant::now() < self.end {
-            Ok(())
+            Ok(open.access)
         } else {
             Err(HubError::NoSuchDot { dot: open.name })
         }

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
+use crate::audit;
 use crate::auth;
 use crate::clock;
 use crate::credentials::Token;
@@ -73,7 +74,10 @@ pub async fn post(
         Err(_) => None,
     };
     match caller {
-        Some(caller) => begin_session(&hub, caller.id, &headers, go(&to)?).await,
+        Some(caller) => {
+            audit::logged_in(&hub, caller.name.as_str(), &address, "with a browser").await?;
+            begin_session(&hub, caller.id, &headers, go(&to)?).await
+        }
         None => {
             let page = LoginPage {
                 user: name.to_owned(),

@@ -11,7 +11,6 @@ use crate::access::Scope;
 use crate::auth::OpenDot;
 use crate::database::ids::NoteId;
 use crate::database::notes::NoteOn;
-use crate::database::paging::Part;
 use crate::error::HubError;
 use crate::extract::DotPath;
 use crate::operations::write_note;
@@ -20,8 +19,11 @@ use crate::web::form::Form;
 use crate::web::visit::DotHeader;
 use crate::web::{Page, Visit, go, markdown};
 
-/// The most notes that are shown of one thing.
-const MAX_NOTES: u32 = 500;
+/// The most notes on a page.
+const MAX_NOTES: u32 = 30;
+
+/// The most text of notes on a page, in bytes. One note is shown whatever it has.
+const MAX_TEXT: usize = 256 << 10;
 
 /// A note as it is shown.
 #[derive(Debug, Clone)]
@@ -49,6 +51,14 @@ pub struct Notes {
     pub value: String,
     /// Whether the viewer may write one.
     pub is_writable: bool,
+    /// The note before which there are earlier ones.
+    pub earlier: Option<NoteId>,
+}
+
+/// Which notes a page shows: those before one of them, or the last.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct NotesQuery {
+    notes_before: Option<String>,
 }
 
 impl Notes {
@@ -59,6 +69,7 @@ impl Notes {
         open: &OpenDot,
         dot: &DotHeader,
         on: &NoteOn,
+        query: &NotesQuery,
     ) -> Result<Self, HubError> {
         let user = visit.user();
         let (field, reference) = match on {
@@ -70,20 +81,43 @@ impl Notes {
             reference,
             ..markdown::Place::of(dot)
         };
-        let part = Part {
-            after: None,
-            limit: MAX_NOTES,
-        };
-        let list = hub.database.notes(open.existing()?, on, part).await?;
-        let list = list.into_iter().map(|note| ShownNote {
-            is_deletable: dot.has_maintainer || user.is_some_and(|user| user.name == note.author),
-            id: note.id,
-            author: note.author.to_string(),
-            created: note.created,
-            body: markdown::render(&note.body, &place),
+        let before = query.notes_before.as_deref();
+        let before = before.and_then(|note| note.parse().ok());
+        let id = open.existing()?;
+        let mut notes = hub
+            .database
+            .last_notes(id, on, before, MAX_NOTES + 1)
+            .await?;
+        let mut room = MAX_TEXT;
+        let shown = notes.iter().rev().take(MAX_NOTES as usize);
+        let shown = shown.take_while(|note| {
+            let is_room = room > 0;
+            room = room.saturating_sub(note.body.len());
+            is_room
         });
+        let hidden = notes.len() - shown.count();
+        notes.drain(..hidden);
+        let earlier = notes.first().filter(|_| hidden > 0).map(|note| note.id);
+        let mut list = Vec::with_capacity(notes.len());
+        for note in notes {
+            let is_deletable =
+                dot.has_maintainer || user.is_some_and(|user| user.name == note.author);
+            let (text, place) = (note.body, place.clone());
+            let body = open
+                .share(hub)
+                .run(move |watch| markdown::render(&text, &place, watch))
+                .await?;
+            list.push(ShownNote {
+                is_deletable,
+                id: note.id,
+                author: note.author.to_string(),
+                created: note.created,
+                body,
+            });
+        }
         Ok(Self {
-            list: list.collect(),
+            list,
+            earlier,
             field,
             value,
             is_writable: user.is_some_and(|user| user.scope >= Scope::Write),

@@ -1,7 +1,7 @@
 //! `/OWNER`: the dots of a namespace that the viewer may see.
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use dotmesh_model::UserName;
 
 use crate::database::listing::{DotSummary, Listing};
@@ -9,7 +9,7 @@ use crate::error::HubError;
 use crate::extract::OwnerPath;
 use crate::quota::Usage;
 use crate::state::Hub;
-use crate::web::{Page, Visit, render};
+use crate::web::{Page, PageNumber, Visit, commands, render};
 
 #[derive(Template)]
 #[template(path = "owner.html")]
@@ -20,20 +20,26 @@ struct OwnerPage {
     usage: Option<Usage>,
     is_self: bool,
     dots: Vec<DotSummary>,
+    /// The number of the next page of dots.
+    next: Option<u32>,
+    first_push: Vec<String>,
 }
 
 /// Shows it.
-pub async fn get(State(hub): State<Hub>, visit: Visit, OwnerPath(owner): OwnerPath) -> Page {
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    OwnerPath(owner): OwnerPath,
+    Query(asked): Query<PageNumber>,
+) -> Page {
     let viewer = visit.user().map(|caller| caller.id);
     let Some(id) = hub.database.user(&owner).await? else {
         // Who has an account here is for users to know.
         visit.caller()?;
         return Err(HubError::NoSuchUser { user: owner });
     };
-    let dots = hub
-        .database
-        .list_dots(Listing::Namespace { owner: id, viewer })
-        .await?;
+    let listing = Listing::Namespace { owner: id, viewer };
+    let (dots, is_more) = hub.database.list_dots(listing, asked.number()).await?;
     if dots.is_empty() {
         visit.caller()?;
     }
@@ -42,11 +48,14 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, OwnerPath(owner): OwnerPa
         true => Some(hub.database.usage(id, hub.settings.quota).await?),
         false => None,
     };
+    let first_push = commands::first_push(&visit.hub_url, "Empty state");
     render(&OwnerPage {
         visit,
         owner,
         usage,
         is_self,
+        next: asked.next(is_more),
         dots,
+        first_push,
     })
 }

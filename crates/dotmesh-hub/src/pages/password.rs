@@ -8,9 +8,12 @@ use dotmesh_model::UserName;
 use serde::Deserialize;
 
 use super::login::begin_session;
+use crate::audit;
 use crate::auth;
 use crate::credentials::KeyDigest;
+use crate::database::users::OldKeys;
 use crate::error::HubError;
+use crate::extract::ClientAddress;
 use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, go, render};
@@ -39,6 +42,8 @@ pub struct Link {
 pub struct Fields {
     token: String,
     password: String,
+    /// Sent where all API keys shall end, too.
+    end_keys: Option<String>,
 }
 
 /// Shows the form.
@@ -56,18 +61,27 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, Query(Link { token }): Qu
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,
+    address: ClientAddress,
     headers: HeaderMap,
     Form(fields): Form<Fields>,
 ) -> Page {
     let user = user(&hub, &visit, &fields.token).await?;
-    match auth::hash_password(&hub, fields.password).await? {
+    match auth::hash_password(&hub, &user, fields.password, &address).await? {
         Ok(password) => {
             let digest = KeyDigest::of(&fields.token);
+            let keys = OldKeys::ending(fields.end_keys.is_some());
             let using = hub
                 .database
-                .use_password_link(&digest, &password, visit.now);
+                .use_password_link(&digest, &password, keys, visit.now);
             let id = using.await?.ok_or(HubError::LinkUsed)?;
             tracing::info!(%user, "a password was set by a link");
+            audit::logged_in(
+                &hub,
+                user.as_str(),
+                &address,
+                "by a link that sets the password",
+            )
+            .await?;
             begin_session(&hub, id, &headers, go("/")?).await
         }
         Err(error) => {

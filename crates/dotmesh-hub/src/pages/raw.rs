@@ -12,13 +12,14 @@ use axum::response::{IntoResponse as _, Response};
 use dotmesh_store::EntryName;
 use serde::Deserialize;
 
+use crate::audit;
 use crate::error::HubError;
 use crate::operations::sending;
 use crate::operations::tree::content::FileBytes;
 use crate::operations::tree::file_type::{self, FileType};
 use crate::operations::tree::{TreeError, TreePath};
 use crate::state::Hub;
-use crate::web::tree_address::TreeAddress;
+use crate::web::tree_address::{OpenCommit, TreeAddress};
 use crate::web::{Page, Visit, etag};
 
 /// A file of no more bytes is sent at once, without waiting for others.
@@ -48,6 +49,13 @@ pub async fn get(
     let name = name.ok_or(TreeError::NotAFile {
         path: at.path.clone(),
     })?;
+    audit::download(
+        &hub,
+        &open.dot,
+        visit.viewer.caller.as_ref(),
+        "file by file",
+    )
+    .await?;
     let tag = format!("\"{}\"", file.tag());
     let beginning = open
         .reader
@@ -70,11 +78,11 @@ pub async fn get(
                 response
             }
             Asked::All => {
-                let body = body(&hub, &open.reader, file, 0..file.size).await?;
+                let body = body(&hub, &open, file, 0..file.size).await?;
                 sized(StatusCode::OK, body, file.size)
             }
             Asked::Range(range) => {
-                let body = body(&hub, &open.reader, file, range.clone()).await?;
+                let body = body(&hub, &open, file, range.clone()).await?;
                 let length = range.end - range.start;
                 let mut response = sized(StatusCode::PARTIAL_CONTENT, body, length);
                 let range = format!("bytes {}-{}/{}", range.start, range.end - 1, file.size);
@@ -107,16 +115,16 @@ pub async fn get(
 
 async fn body(
     hub: &Hub,
-    reader: &crate::operations::tree::TreeReader,
+    open: &OpenCommit,
     file: FileBytes,
     range: Range<u64>,
 ) -> Result<Body, HubError> {
     let length = range.end - range.start;
     if length <= SMALL && range.start == 0 {
-        return Ok(reader.beginning(file, length as usize).await?.into());
+        return Ok(open.reader.beginning(file, length as usize).await?.into());
     }
-    let turn = hub.downloads.clone().acquire_owned().await;
-    let parts = reader.content(file, range);
+    let turn = hub.turns.downloads.take(&open.dot.subject, 1).await?;
+    let parts = open.reader.content(file, range);
     Ok(Body::from_stream(sending::send(turn, "a file", parts)))
 }
 

@@ -42,6 +42,7 @@ impl Hit {
         };
         let excerpt = |text: &str| mark(&excerpt(text, words));
         let (title, rest) = show::split_message(&found.text);
+        let title = show::cut(title, show::MAX_TITLE);
         let commit = found.commit.map(|commit| commit.to_string());
         let commit = commit.unwrap_or_default();
         let spelling = found.name.as_ref().map(|name| name.spelling());
@@ -61,7 +62,7 @@ impl Hit {
             ),
             Place::Commits => (
                 format!("/{full}/commit/{commit}"),
-                mark(title),
+                mark(&title),
                 excerpt(rest),
             ),
         };
@@ -76,12 +77,7 @@ impl Hit {
 
 /// The part of a text around the first of the words.
 fn excerpt(text: &str, words: &Words) -> String {
-    let start: usize = words
-        .mark(text)
-        .iter()
-        .take_while(|(is_word, _)| !is_word)
-        .map(|(_, part)| part.chars().count())
-        .sum();
+    let start = words.first_in(text).unwrap_or_else(|| text.chars().count());
     let length = text.chars().count();
     let start = start.saturating_sub(MAX_EXCERPT_LENGTH / 4);
     let start = if length <= MAX_EXCERPT_LENGTH {
@@ -122,10 +118,13 @@ pub async fn get(
     let page = query.page.unwrap_or(1).max(1);
     let next = results.more.then(|| url(query.place, page + 1));
     let places = Place::ALL.map(|place| (place, url(place, 1))).to_vec();
-    let hits = results.found.into_iter();
-    let hits = hits
-        .map(|found| Hit::new(found, query.place, &words))
-        .collect();
+    let place = query.place;
+    let share = visit.viewer.share(&hub);
+    let hits = share.run(move |_| {
+        let hits = results.found.into_iter();
+        hits.map(|found| Hit::new(found, place, &words)).collect()
+    });
+    let hits = hits.await?;
     render(&SearchPage {
         visit,
         query,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use askama::Template;
 use axum::extract::State;
-use dotmesh_api::dots::{ChangeSettings, Visibility};
+use dotmesh_api::dots::{ChangeSettings, Forks, Visibility};
 use dotmesh_api::hub::{Access, Collaborator, HubBranch};
 use dotmesh_model::{BranchName, DotName, UserName};
 use serde::Deserialize;
@@ -23,6 +23,9 @@ use crate::web::{Page, Visit, go, render};
 /// What can be given.
 const GRANTS: [Access; 3] = [Access::Read, Access::Write, Access::Maintain];
 
+/// Branches to choose from. Others are typed.
+const MAX_CHOICES: u32 = 100;
+
 #[derive(Template)]
 #[template(path = "settings.html")]
 struct SettingsPage {
@@ -37,6 +40,11 @@ struct SettingsPage {
 impl SettingsPage {
     fn tab(&self) -> Tab {
         Tab::Settings
+    }
+
+    /// Whether there may be branches that are not listed.
+    fn has_more(&self) -> bool {
+        self.branches.len() >= MAX_CHOICES as usize
     }
 
     /// Branches that could be protected.
@@ -73,6 +81,12 @@ pub struct Shown {
     visibility: Visibility,
 }
 
+/// Who may fork it.
+#[derive(Debug, Deserialize)]
+pub struct Forking {
+    forks: Forks,
+}
+
 /// A name, which a form sends to give it or to say which dot is meant.
 #[derive(Debug, Deserialize)]
 pub struct Name {
@@ -83,7 +97,7 @@ pub struct Name {
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Maintain).await?;
     let id = open.existing()?;
-    let branches = hub.database.branches(id).await?;
+    let branches = hub.database.newest_branches(id, MAX_CHOICES).await?;
     let protected = hub.database.protected(id).await?;
     let (mut collaborators, mut offered_to) = (Vec::new(), None);
     if dot.is_owner() {
@@ -109,6 +123,7 @@ pub async fn post(
 ) -> Page {
     let change = ChangeSettings {
         visibility: None,
+        forks: None,
         ..change
     };
     change_settings::change_settings(&hub, visit.caller()?, &name, change).await?;
@@ -124,6 +139,21 @@ pub async fn visibility(
 ) -> Page {
     let change = ChangeSettings {
         visibility: Some(visibility),
+        ..ChangeSettings::default()
+    };
+    change_settings::change_settings(&hub, visit.caller()?, &name, change).await?;
+    back(&name)
+}
+
+/// Says who may fork the dot while it is private.
+pub async fn forks(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Form(Forking { forks }): Form<Forking>,
+) -> Page {
+    let change = ChangeSettings {
+        forks: Some(forks),
         ..ChangeSettings::default()
     };
     change_settings::change_settings(&hub, visit.caller()?, &name, change).await?;

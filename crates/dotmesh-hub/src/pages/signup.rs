@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::login::begin_session;
+use crate::audit;
 use crate::auth;
 use crate::credentials::KeyDigest;
 use crate::database::attempts::Limit;
@@ -89,7 +90,7 @@ pub async fn post(
     let user = fields.user.trim().to_owned();
     let problem = match user.parse::<UserName>() {
         Err(error) => error.to_string(),
-        Ok(name) => match auth::hash_password(&hub, fields.password).await? {
+        Ok(name) => match auth::hash_password(&hub, &name, fields.password, &address).await? {
             Err(error) => error.to_string(),
             Ok(password) => {
                 let signing_up =
@@ -98,6 +99,8 @@ pub async fn post(
                 match signing_up.await? {
                     SignedUp::Made(id) => {
                         tracing::info!(user = %name, "signed up");
+                        audit::logged_in(&hub, name.as_str(), &address, "with a new account")
+                            .await?;
                         return begin_session(&hub, id, &headers, go("/")?).await;
                     }
                     SignedUp::NotInvited => return Err(HubError::NotInvited),

@@ -1,15 +1,76 @@
-//! `/OWNER/DOT/tags`: tags that are made and deleted on a dot's pages.
+//! `/OWNER/DOT/tags`: all tags, the newest first, page by page; and tags that are made and deleted on a dot's pages.
 
-use axum::extract::State;
+use askama::Template;
+use axum::extract::{Query, State};
 use dotmesh_model::BranchName;
+use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::access::Action;
+use crate::database::paging::Part;
+use crate::database::tags::Tag;
 use crate::extract::DotPath;
 use crate::operations::create_tag::{NewTag, create_tag};
 use crate::operations::delete_tag::delete_tag;
 use crate::state::Hub;
 use crate::web::form::Form;
-use crate::web::{Page, Visit, go};
+use crate::web::visit::{DotHeader, Tab};
+use crate::web::{Page, Visit, go, render};
+
+/// Tags on a page.
+const PAGE: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "tags.html")]
+struct TagsPage {
+    visit: Visit,
+    dot: DotHeader,
+    tags: Vec<Tag>,
+    next: Option<String>,
+}
+
+impl TagsPage {
+    fn tab(&self) -> Tab {
+        Tab::Overview
+    }
+}
+
+/// Which part: that after a tag, by its time and name.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    time: Option<i64>,
+    after: Option<BranchName>,
+}
+
+/// Lists them.
+pub async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+    Query(Asked { time, after }): Query<Asked>,
+) -> Page {
+    let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
+    let time = time.and_then(|time| Timestamp::from_second(time).ok());
+    let part = Part {
+        after: time.zip(after),
+        limit: PAGE + 1,
+    };
+    let mut tags = hub.database.tags(open.existing()?, part).await?;
+    let is_more = tags.len() > PAGE as usize;
+    tags.truncate(PAGE as usize);
+    let next = tags.last().filter(|_| is_more).map(|last| {
+        let time = last.created.as_second().to_string();
+        let fields = [("time", time.as_str()), ("after", last.name.as_str())];
+        let fields = serde_urlencoded::to_string(fields).unwrap_or_default();
+        format!("{}/tags?{fields}", dot.url())
+    });
+    render(&TagsPage {
+        visit,
+        dot,
+        tags,
+        next,
+    })
+}
 
 /// A tag to be made.
 #[derive(Debug, Deserialize)]

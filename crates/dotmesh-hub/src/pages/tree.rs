@@ -25,7 +25,7 @@ use crate::web::{Page, Visit, go, highlight, markdown, render, show};
 const PAGE: usize = 500;
 
 /// References to choose from.
-const MAX_CHOICES: usize = 200;
+const MAX_CHOICES: u32 = 100;
 
 /// A longer README is not shown below its folder.
 const MAX_README: u64 = 256 << 10;
@@ -42,16 +42,20 @@ struct Place {
 impl Place {
     async fn new(hub: &Hub, at: TreeAddress, open: &OpenCommit) -> Result<Self, HubError> {
         let id = open.dot.existing()?;
-        let branches = hub.database.branches(id).await?.into_iter();
-        let tags = hub.database.tags(id, Part::all()).await?.into_iter();
-        let branches = branches.map(|branch| branch.name);
-        let tags = tags.map(|tag| tag.name);
+        let branches = hub.database.newest_branches(id, MAX_CHOICES).await?;
+        let part = Part {
+            after: None,
+            limit: MAX_CHOICES,
+        };
+        let tags = hub.database.tags(id, part).await?;
+        let branches = branches.into_iter().map(|branch| branch.name);
+        let tags = tags.into_iter().map(|tag| tag.name);
         Ok(Self {
             reference: at.reference,
             path: at.path,
             commit: open.commit.clone(),
-            branches: branches.take(MAX_CHOICES).collect(),
-            tags: tags.take(MAX_CHOICES).collect(),
+            branches: branches.collect(),
+            tags: tags.collect(),
         })
     }
 
@@ -239,7 +243,7 @@ pub async fn get(
             listing.entries.sort_by_key(|entry| !entry.is_folder());
         }
         let folder = place.markdown(&open.header, &place.path);
-        let readme = readme(&open.reader, &listing, &folder).await?;
+        let readme = readme(&open.reader, &listing, folder).await?;
         return render(&FolderPage {
             visit,
             dot: open.header,
@@ -265,7 +269,7 @@ pub async fn get(
 async fn readme(
     reader: &TreeReader,
     listing: &Listing,
-    folder: &markdown::Place,
+    folder: markdown::Place,
 ) -> Result<Option<Readme>, HubError> {
     let readme = listing.entries.iter().find_map(|entry| {
         let name = entry.name.as_bytes();
@@ -277,10 +281,13 @@ async fn readme(
         return Ok(None);
     };
     let text = reader.beginning(file, MAX_README as usize).await?;
-    Ok(std::str::from_utf8(&text).ok().map(|text| Readme {
-        name: shown(entry.name.as_bytes()),
-        html: markdown::render(text, folder),
-    }))
+    let name = shown(entry.name.as_bytes());
+    let rendering = reader.share().run(move |watch| {
+        let text = std::str::from_utf8(&text).ok()?;
+        let html = markdown::render(text, &folder, watch);
+        Some(Readme { name, html })
+    });
+    rendering.await
 }
 
 async fn content(
@@ -317,16 +324,16 @@ async fn content(
                 .await?;
             let name = name.to_string();
             // Only the beginning was looked at before.
-            let rendering = tokio::task::spawn_blocking(move || {
+            let rendering = reader.share().run(move |watch| {
                 let text = std::str::from_utf8(&bytes)
                     .ok()
                     .filter(|text| !text.contains('\0'))?;
                 Some(match kind {
                     FileType::Markdown => Shown::Markdown {
-                        html: markdown::render(text, &folder),
+                        html: markdown::render(text, &folder, watch),
                     },
                     _ => Shown::Text {
-                        html: highlight::render(&name, text),
+                        html: highlight::render(&name, text, watch),
                         lines: text.lines().count(),
                     },
                 })

@@ -12,8 +12,9 @@ use crate::credentials::{Token, UserCode};
 use crate::database::attempts::Limit;
 use crate::database::device_logins::{DEVICE_LOGIN_LIFETIME, NewDeviceLogin};
 use crate::error::HubError;
-use crate::extract::{ClientAddress, parse_json, read_body};
+use crate::extract::{ClientAddress, parse_open_json, read_body};
 use crate::openapi::OfAnyone;
+use crate::pages::authorize;
 use crate::state::Hub;
 
 const MAX_BODY_LENGTH: usize = 1024;
@@ -54,7 +55,7 @@ pub async fn post(
     body: Body,
 ) -> Result<(StatusCode, Json<DeviceLogin>), HubError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
-    let BeginLogin { client } = parse_json(&body)?;
+    let BeginLogin { client } = parse_open_json(&body)?;
     let now = clock::now();
     for (subject, limit) in [
         (format!("login from {}", address.network()), LIMIT),
@@ -76,7 +77,7 @@ pub async fn post(
     hub.database.begin_device_login(&login, now).await?;
     let answer = DeviceLogin {
         device_code: device.reveal().to_owned(),
-        verification_path: format!("/-/authorize?code={code}"),
+        verification_path: authorize::PATH.to_owned(),
         user_code: code.to_string(),
         interval: INTERVAL,
         expires_in: DEVICE_LOGIN_LIFETIME.as_secs().unsigned_abs(),

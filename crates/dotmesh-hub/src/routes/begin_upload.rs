@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::Upload;
+use dotmesh_api::identity::Meant;
 
 use crate::access::Action;
 use crate::auth::Caller;
@@ -30,6 +31,9 @@ pub async fn post(
     DotPath(dot): DotPath,
 ) -> Result<(StatusCode, Json<Upload>), HubError> {
     let dot = caller.open(&hub, &dot, Action::Push).await?;
+    if caller.meant == Some(Meant::New) && dot.id.is_some() {
+        return Err(HubError::MadeMeanwhile { dot: dot.name });
+    }
     // A push that could store nothing is told so before it sends anything.
     let usage = hub.database.usage(dot.owner, hub.settings.quota).await?;
     if usage.room() == 0 {

@@ -5,8 +5,9 @@ use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use dotmesh_api::hub::CommitList;
+use dotmesh_api::hub::{CommitList, SealedCommit};
 use dotmesh_model::CommitId;
+use dotmesh_model::left_out::{LEFT_OUT_IN_HISTORY, MAX_LEFT_OUT};
 use futures::{StreamExt as _, stream};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -19,10 +20,11 @@ use crate::database::ids::DotId;
 use crate::error::HubError;
 use crate::extract::DotPath;
 use crate::openapi::OfLookup;
+use crate::operations::sending;
 use crate::state::Hub;
 
 /// Commits in memory at once: a history may be longer than is good to hold.
-const PAGE: u32 = 64;
+const PAGE: u32 = 16;
 
 /// The query.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -67,7 +69,9 @@ pub async fn get(
             commit: head,
         });
     }
-    let body = Body::from_stream(json(hub, id, head, until));
+    let turn = hub.turns.downloads.take(&dot.subject, 1).await?;
+    let parts = json(hub, id, head, until);
+    let body = Body::from_stream(sending::send(turn, "a list of commits", parts));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
@@ -91,11 +95,7 @@ fn json(
                 return Ok(None);
             }
             let page = hub.database.ancestry(dot, at, until, PAGE).await;
-            let page = page.and_then(non_empty).inspect_err(|error| {
-                let error: &dyn std::error::Error = error;
-                tracing::error!(error, "a list of commits was cut");
-            });
-            let page = page.map_err(std::io::Error::other)?;
+            let page = page.and_then(non_empty).map_err(std::io::Error::other)?;
             let text = encode(&page, at == head).map_err(std::io::Error::other)?;
             Ok(Some((text, page.next)))
         }
@@ -122,7 +122,17 @@ fn encode(page: &Ancestry, is_first: bool) -> serde_json::Result<Bytes> {
         if !(is_first && n == 0) {
             text.push(b',');
         }
-        serde_json::to_writer(&mut text, commit)?;
+        // Histories are long. The commit that was asked for says all.
+        let shown = match is_first && n == 0 {
+            true => MAX_LEFT_OUT,
+            false => LEFT_OUT_IN_HISTORY,
+        };
+        let left_out = commit.left_out.clone().map(|list| list.first(shown));
+        let commit = SealedCommit {
+            left_out,
+            ..commit.clone()
+        };
+        serde_json::to_writer(&mut text, &commit)?;
     }
     Ok(text.into())
 }

@@ -35,8 +35,11 @@ pub async fn get(
     };
     Ok(Json(HubDot {
         name: dot.name,
+        identity: dot.identity,
         access: dot.access,
+        visibility: Some(dot.visibility),
         branches,
         collaborators,
+        without_data: hub.database.count_without_data(id).await?,
     }))
 }

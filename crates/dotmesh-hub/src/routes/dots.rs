@@ -26,7 +26,8 @@ pub async fn get(
 ) -> Result<Page<HubDot>, HubError> {
     let part = paging.part(|name| name.parse().ok())?;
     let mut dots = Vec::new();
-    for dot in hub.database.dots_of(caller.id, part).await? {
+    let (listed, is_cut) = hub.database.dots_of(caller.id, part).await?;
+    for dot in listed {
         let Some(access) =
             access::role(Some(&caller.name), &dot.name, dot.grant, dot.visibility).access()
         else {
@@ -38,10 +39,17 @@ pub async fn get(
         };
         dots.push(HubDot {
             name: dot.name,
+            identity: Some(dot.identity),
             access,
+            visibility: Some(dot.visibility),
             branches: dot.branches,
             collaborators,
+            without_data: hub.database.count_without_data(dot.id).await?,
         });
     }
+    let paging = match is_cut {
+        true => paging.ending_early(),
+        false => paging,
+    };
     Ok(paging.page(dots, |dot| dot.name.full(), |dot| dot))
 }

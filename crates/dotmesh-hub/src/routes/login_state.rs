@@ -4,12 +4,14 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use dotmesh_api::hub::{DeviceCode, LoginState};
+use jiff::Timestamp;
 
+use crate::audit;
 use crate::clock;
 use crate::credentials::{ApiKey, KeyDigest};
 use crate::database::device_logins::DeviceLoginState;
 use crate::error::HubError;
-use crate::extract::{parse_json, read_body};
+use crate::extract::{ClientAddress, parse_open_json, read_body};
 use crate::openapi::OfAnyone;
 use crate::state::Hub;
 
@@ -27,14 +29,20 @@ const MAX_BODY_LENGTH: usize = 1024;
     request_body = DeviceCode,
     responses((status = 200, description = "What became of it so far.", body = LoginState), OfAnyone),
 )]
-pub async fn post(State(hub): State<Hub>, body: Body) -> Result<Json<LoginState>, HubError> {
+pub async fn post(
+    State(hub): State<Hub>,
+    address: ClientAddress,
+    body: Body,
+) -> Result<Json<LoginState>, HubError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
-    let DeviceCode { device_code } = parse_json(&body)?;
+    let DeviceCode { device_code } = parse_open_json(&body)?;
     let device = KeyDigest::of(&device_code);
     let key = ApiKey::generate();
+    let now = clock::now();
+    let expires = hub.settings.login_key_lifetime.map(|lasts| now + lasts);
     let state = hub
         .database
-        .device_login(&device, &key.digest(), clock::now())
+        .device_login(&device, &key.digest(), expires, now)
         .await?;
     Ok(Json(match state {
         None => return Err(HubError::NoSuchLogin),
@@ -42,9 +50,17 @@ pub async fn post(State(hub): State<Hub>, body: Body) -> Result<Json<LoginState>
         Some(DeviceLoginState::Denied) => LoginState::Denied,
         Some(DeviceLoginState::Approved(user)) => {
             tracing::info!(%user, "a program has logged in");
+            audit::logged_in(
+                &hub,
+                user.as_str(),
+                &address,
+                "with a program, by `dm login`",
+            )
+            .await?;
             LoginState::Approved {
                 user,
                 key: key.reveal().to_owned(),
+                expires: expires.map(Timestamp::as_second),
             }
         }
     }))

@@ -25,6 +25,7 @@ pub async fn get(State(hub): State<Hub>, viewer: Viewer) -> Result<impl IntoResp
         users: totals.users,
         dots: totals.dots,
         stored_bytes: totals.stored_bytes,
+        connections: hub.connections(),
         database,
         store: health::store(&hub).await,
     };

@@ -20,6 +20,9 @@ use crate::state::Hub;
 /// The longest request, in bytes: more than a note is, so that one that is too long is told so.
 const MAX_NOTE_LENGTH: usize = 512 << 10;
 
+/// The most notes of an answer, each of which may be long.
+const NOTES_PER_PAGE: u32 = 100;
+
 /// What a note that was written is deleted by.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Written {
@@ -48,6 +51,7 @@ pub async fn get(
     let Query(target) =
         query.map_err(|_| HubError::malformed("say on what: ?branch=NAME or ?commit=ID"))?;
     let on = write_note::note_target(&hub, &open, target).await?;
+    let paging = paging.at_most(NOTES_PER_PAGE);
     let part = paging.part(|note| note.parse().ok())?;
     let notes = hub.database.notes(open.existing()?, &on, part).await?;
     let id = |note: &Note| note.id.to_string();
@@ -78,7 +82,12 @@ pub async fn post(
     body: Body,
 ) -> Result<(StatusCode, Json<Written>), HubError> {
     let body = read_body(body, MAX_NOTE_LENGTH, "bytes in this request").await?;
-    let WriteNote { on, body } = parse_json(&body)?;
+    let WriteNote {
+        branch,
+        commit,
+        body,
+    } = parse_json(&body)?;
+    let on = NoteTarget { branch, commit };
     let id = write_note::write_note(&hub, &caller, &dot, on, &body).await?;
     let id = id.to_string();
     Ok((StatusCode::CREATED, Json(Written { id })))

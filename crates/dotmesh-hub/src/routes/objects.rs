@@ -6,6 +6,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::IntoResponse;
 
 use crate::access::Action;
+use crate::audit;
 use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::{DotPath, read_hashes};
@@ -32,6 +33,7 @@ pub async fn post(
 ) -> Result<impl IntoResponse, HubError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let hashes = read_hashes(body).await?;
+    audit::download(&hub, &dot, viewer.caller.as_ref(), "by clone or pull").await?;
     let pack = serve_objects::serve_objects(&hub, &dot, &hashes).await?;
     let headers = [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),

@@ -1,4 +1,4 @@
-//! `GET /api/v1/dots/{namespace}/{dot}/refs/{reference}`: the commit that a branch, a tag or the beginning of an id stands for.
+//! `GET /api/v1/dots/{namespace}/{dot}/refs/{reference}`: the commit that an id, a branch, a tag or the beginning of an id stands for.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,11 +8,12 @@ use crate::access::Action;
 use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::{DotPath, RefPath};
+use crate::limits::BRANCHES_PER_DOT;
 use crate::openapi::OfLookup;
 use crate::operations::resolve_ref::resolve_ref;
 use crate::state::Hub;
 
-/// Finds the commit that a branch, a tag or the first digits of an id stand for, in this order.
+/// Finds the commit that a full id, a branch, a tag or the first digits of an id stand for, in this order.
 #[utoipa::path(
     get,
     path = "/dots/{namespace}/{dot}/refs/{reference}",
@@ -30,11 +31,11 @@ pub async fn get(
 ) -> Result<Json<ResolvedRef>, HubError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let commit = resolve_ref(&hub, &dot, &reference).await?;
-    let branches = hub.database.branches(dot.existing()?).await?;
-    let heads = branches
-        .into_iter()
-        .filter(|branch| branch.head == commit)
-        .map(|branch| branch.name)
-        .collect();
+    let at = [commit];
+    let mut heads = hub
+        .database
+        .branches_at(dot.existing()?, &at, BRANCHES_PER_DOT.most as u32)
+        .await?;
+    let heads = heads.remove(&commit).unwrap_or_default();
     Ok(Json(ResolvedRef { commit, heads }))
 }

@@ -1,6 +1,6 @@
 //! `POST …/uploads/{upload}/packs`: objects of a push.
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::MAX_PACK_LENGTH;
@@ -12,6 +12,7 @@ use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath, read_body};
 use crate::openapi::{Binary, OfChange};
 use crate::operations::receive_pack;
+use crate::rate_limit::Subject;
 use crate::state::Hub;
 
 /// Takes a pack of objects.
@@ -35,11 +36,9 @@ pub async fn post(
     if upload.finished.is_some() {
         return Err(HubError::NoSuchUpload);
     }
-    let length = body.size_hint().upper().map_or(MAX_PACK_LENGTH, |length| {
-        usize::try_from(length).map_or(MAX_PACK_LENGTH, |length| length.min(MAX_PACK_LENGTH))
-    });
-    let _turn = hub.packs_in.acquire_many(length as u32).await;
     let pack = read_body(body, MAX_PACK_LENGTH, "bytes in a pack").await?;
+    let subject = Subject::User(caller.id);
+    let _turn = hub.turns.packs_in.take(&subject, pack.len()).await?;
     let scope = Scope {
         user: caller.id,
         owner: dot.owner,

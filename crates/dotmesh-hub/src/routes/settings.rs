@@ -15,7 +15,7 @@ use crate::operations::change_settings;
 use crate::state::Hub;
 
 /// A description may need several bytes of JSON for each of its own.
-const MAX_BODY_LENGTH: usize = 8 * change_settings::MAX_DESCRIPTION_LENGTH;
+const MAX_BODY_LENGTH: usize = 8 * (64 << 10);
 
 /// Shows the settings of a dot.
 #[utoipa::path(
@@ -40,6 +40,7 @@ pub async fn get(
         description: details.description,
         default_branch: details.default_branch,
         visibility: open.visibility,
+        forks: details.who_forks,
         protected: protected.into_iter().collect(),
         forked_from: details.forked_from,
     }))
@@ -47,7 +48,7 @@ pub async fn get(
 
 /// Changes some settings of a dot.
 ///
-/// For maintainers; the visibility is the owner's to change.
+/// For maintainers; the visibility, and who may fork, are the owner's to change.
 #[utoipa::path(
     patch,
     path = "/dots/{namespace}/{dot}/settings",

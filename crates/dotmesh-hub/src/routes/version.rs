@@ -17,5 +17,6 @@ pub async fn get() -> Json<HubVersion> {
         server: "dothub".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL_VERSION,
+        commits_without_data: true,
     })
 }

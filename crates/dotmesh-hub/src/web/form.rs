@@ -6,9 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::HubError;
 use crate::extract::read_body;
-
-/// The longest form, in bytes.
-const MAX_FORM_LENGTH: usize = 256 << 10;
+use crate::limits::FORM;
 
 /// A form's fields, `application/x-www-form-urlencoded`.
 #[derive(Debug, Clone)]
@@ -18,7 +16,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     type Rejection = HubError;
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, HubError> {
-        let body = read_body(request.into_body(), MAX_FORM_LENGTH, "bytes in a form").await?;
+        let body = read_body(request.into_body(), FORM.most, "bytes in a form").await?;
         serde_urlencoded::from_bytes(&body)
             .map(Self)
             .map_err(|error| HubError::malformed(format!("the form is incomplete: {error}")))

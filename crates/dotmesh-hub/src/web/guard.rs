@@ -1,7 +1,8 @@
 //! No other site makes a browser change anything here.
 //!
 //! Instead of a token in each form, what browsers say of a request's origin is looked at: `Sec-Fetch-Site`, which all
-//! send since 2023 and no script can set, or else `Origin`. Cookies are `SameSite=Lax` besides.
+//! send since 2023 and no script can set, or else `Origin`. Cookies are `SameSite=Lax` besides. Credentials make no
+//! difference: a browser adds those of Basic to a request of another site, too, once it knows them.
 
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
@@ -11,14 +12,13 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::error::HubError;
 
-/// Refuses what another site has sent. Requests with an `Authorization` header are none of a browser's own making.
+/// Refuses what another site has sent. Programs send none of these headers.
 pub async fn same_origin(request: Request, next: Next) -> Response {
     let safe = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
     );
-    let headers = request.headers();
-    if safe || headers.contains_key(AUTHORIZATION) || is_same_origin(headers) {
+    if safe || is_same_origin(request.headers()) {
         next.run(request).await
     } else {
         HubError::CrossOrigin.into_response()
@@ -31,8 +31,8 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
         return matches!(site, "same-origin" | "none");
     }
     let Some(origin) = text(ORIGIN.as_str()) else {
-        // No browser of today sends neither of the two with a form; other programs have no session.
-        return !headers.contains_key(COOKIE);
+        // No browser of today sends neither of the two with a form; other programs have a key, and no session.
+        return headers.contains_key(AUTHORIZATION) || !headers.contains_key(COOKIE);
     };
     let host = origin.split_once("://").map(|(_, host)| host);
     host.is_some() && host == text(HOST.as_str())
@@ -61,6 +61,10 @@ mod tests {
         assert!(check(&[("origin", "https://hub"), ("host", "hub")]));
         assert!(check(&[("origin", "http://hub:81"), ("host", "hub:81")]));
         assert!(check(&[("host", "hub")]));
+        let key = ("authorization", "Bearer dmk_00");
+        assert!(check(&[key]));
+        assert!(check(&[key, ("cookie", "a=b")]));
+        assert!(check(&[key, ("sec-fetch-site", "same-origin")]));
         for elsewhere in [
             &[("sec-fetch-site", "cross-site")][..],
             &[
@@ -73,6 +77,9 @@ mod tests {
             &[("origin", "null"), ("host", "hub")],
             &[("origin", "https://hub")],
             &[("host", "hub"), ("cookie", "a=b")],
+            &[key, ("sec-fetch-site", "cross-site")],
+            &[key, ("sec-fetch-site", "same-site")],
+            &[key, ("origin", "https://evil"), ("host", "hub")],
         ] {
             assert!(!check(elsewhere), "{elsewhere:?}");
         }

@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 use syntect::easy::ScopeRegionIterator;
 use syntect::parsing::{ParseState, Scope, ScopeStack, SyntaxReference, SyntaxSet};
 
+use crate::gate::Watch;
+
 /// After so long the rest is shown plain.
 const TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A longer line is shown plain, in bytes: patterns take long on it, and nobody reads it.
-const MAX_LINE_LENGTH: usize = 1000;
+const MAX_LINE_LENGTH: usize = 300;
+
+/// A line with a longer word is shown plain, in bytes: patterns of names and numbers take time by its square, or worse.
+const MAX_WORD_LENGTH: usize = 150;
 
 static SYNTAXES: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
 
@@ -39,13 +44,13 @@ static CLASSES: LazyLock<Vec<(Scope, &str)>> = LazyLock::new(|| {
 });
 
 /// Renders a text. The name tells the language.
-pub fn render(name: &str, text: &str) -> String {
+pub fn render(name: &str, text: &str, watch: &Watch) -> String {
     let mut state = syntax(name, text).map(|syntax| (ParseState::new(syntax), ScopeStack::new()));
-    let started = Instant::now();
+    let until = watch.until().min(Instant::now() + TIMEOUT);
     let mut out = String::with_capacity(text.len() * 2);
     for line in text.split_inclusive('\n') {
         out.push_str("<span class=\"line\">");
-        let is_plain = line.len() > MAX_LINE_LENGTH || started.elapsed() > TIMEOUT;
+        let is_plain = takes_long(line) || Instant::now() > until || watch.is_over();
         let coloured = state
             .as_mut()
             .filter(|_| !is_plain)
@@ -56,6 +61,12 @@ pub fn render(name: &str, text: &str) -> String {
         out.push_str("</span>");
     }
     out
+}
+
+/// Whether patterns may take long on a line.
+fn takes_long(line: &str) -> bool {
+    let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    line.len() > MAX_LINE_LENGTH || words.any(|word| word.len() > MAX_WORD_LENGTH)
 }
 
 fn syntax(name: &str, text: &str) -> Option<&'static SyntaxReference> {
@@ -141,6 +152,10 @@ fn escape(text: &str, out: &mut String) {
 mod tests {
     use super::*;
 
+    fn render(name: &str, text: &str) -> String {
+        super::render(name, text, &Watch::lasting(Duration::from_secs(60)))
+    }
+
     #[test]
     fn lines_are_whole() {
         let html = render("a.js", "/* <b>\n*/ const a = '&';\nx");
@@ -168,6 +183,17 @@ mod tests {
             let opened = html.matches("<span").count();
             assert_eq!(opened, html.matches("</span>").count(), "{html}");
         }
+    }
+
+    #[test]
+    fn lines_that_take_long_are_plain() {
+        let is_coloured = |line: &str| render("a.cs", line).contains("hl-");
+        let word = "_".repeat(MAX_WORD_LENGTH);
+        assert!(is_coloured(&format!("class {word}\n")));
+        assert!(!is_coloured(&format!("class {word}_\n")));
+        let line = format!("class {}", "a ".repeat(MAX_LINE_LENGTH / 2 - 3));
+        assert!(is_coloured(&line));
+        assert!(!is_coloured(&format!("{line} ")));
     }
 
     #[test]

@@ -1,12 +1,22 @@
 //! Markdown of strangers as HTML that can do nothing: no raw HTML, no pictures from elsewhere, no addresses but plain ones.
 
+use std::cell::Cell;
+use std::fmt;
+
 use dotmesh_api::page::Reference;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 use super::visit::DotHeader;
+use crate::gate::Watch;
 
 /// The longest text that is rendered, in bytes; more is cut.
 const MAX_LENGTH: usize = 256 << 10;
+
+/// The longest HTML that comes of a text, in bytes. A few signs can stand for a lot of it.
+const MAX_HTML: usize = 1 << 20;
+
+/// How deep quotes and lists may be in each other. What is deeper is shown at this depth.
+const MAX_DEPTH: usize = 40;
 
 /// Where a text is: what its relative links and pictures start from.
 #[derive(Debug, Clone)]
@@ -64,8 +74,8 @@ impl Place {
     }
 }
 
-/// Renders it.
-pub fn render(text: &str, place: &Place) -> String {
+/// Renders it. What takes too long, or gives too much HTML, ends early and says so.
+pub fn render(text: &str, place: &Place, watch: &Watch) -> String {
     let end = text.floor_char_boundary(MAX_LENGTH.min(text.len()));
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
@@ -108,9 +118,83 @@ pub fn render(text: &str, place: &Place) -> String {
         }
         event => event,
     });
-    let mut out = String::with_capacity(text.len() * 3 / 2);
-    html::push_html(&mut out, events);
-    out
+    let written = Cell::new(0);
+    let events = Bounded {
+        events,
+        written: &written,
+        watch,
+        open: Vec::new(),
+        is_cut: false,
+    };
+    let mut out = Counted {
+        html: String::with_capacity(text.len().min(MAX_LENGTH) * 3 / 2),
+        written: &written,
+    };
+    // Writing into a text does not fail.
+    let _ = html::write_html_fmt(&mut out, events);
+    if end < text.len() || written.get() > MAX_HTML {
+        out.html.push_str("<p>…</p>\n");
+    }
+    out.html
+}
+
+/// HTML, and how much of it there is.
+struct Counted<'a> {
+    html: String,
+    written: &'a Cell<usize>,
+}
+
+impl fmt::Write for Counted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.html.push_str(text);
+        self.written.set(self.html.len());
+        Ok(())
+    }
+}
+
+/// Events until there is enough; then whatever is open is closed.
+struct Bounded<'a, I> {
+    events: I,
+    written: &'a Cell<usize>,
+    watch: &'a Watch,
+    /// What is open, and whether it is shown.
+    open: Vec<(TagEnd, bool)>,
+    is_cut: bool,
+}
+
+impl<'t, I: Iterator<Item = Event<'t>>> Iterator for Bounded<'_, I> {
+    type Item = Event<'t>;
+
+    fn next(&mut self) -> Option<Event<'t>> {
+        loop {
+            if !self.is_cut {
+                self.is_cut = self.written.get() > MAX_HTML || self.watch.is_over();
+            }
+            if self.is_cut {
+                let (end, is_shown) = self.open.pop()?;
+                if is_shown {
+                    return Some(Event::End(end));
+                }
+                continue;
+            }
+            match self.events.next()? {
+                Event::Start(tag) => {
+                    let is_box = matches!(tag, Tag::BlockQuote(_) | Tag::List(_) | Tag::Item);
+                    let is_shown = self.open.len() < MAX_DEPTH || !is_box;
+                    self.open.push((tag.to_end(), is_shown));
+                    if is_shown {
+                        return Some(Event::Start(tag));
+                    }
+                }
+                Event::End(end) => {
+                    if self.open.pop().is_none_or(|(_, is_shown)| is_shown) {
+                        return Some(Event::End(end));
+                    }
+                }
+                event => return Some(event),
+            }
+        }
+    }
 }
 
 /// An address that opens a page and nothing else.
@@ -129,7 +213,10 @@ fn harmless<'a>(address: CowStr<'a>, place: &Place) -> CowStr<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use std::time::{Duration, Instant};
+
+    use super::{MAX_HTML, MAX_LENGTH, Place};
+    use crate::gate::Watch;
 
     fn render(text: &str) -> String {
         let place = Place {
@@ -137,7 +224,7 @@ mod tests {
             reference: "master".parse().expect("a name"),
             folder: "uploads/a%20b".to_owned(),
         };
-        super::render(text, &place)
+        super::render(text, &place, &Watch::lasting(Duration::from_secs(60)))
     }
 
     #[test]
@@ -173,6 +260,59 @@ mod tests {
         ] {
             assert!(render(text).contains(address), "{text}: {}", render(text));
         }
+    }
+
+    #[test]
+    fn a_few_signs_never_become_much_html() {
+        for sign in [
+            ">",
+            "> ",
+            "- ",
+            "1. ",
+            "&",
+            "<",
+            "[",
+            "![",
+            "[a](",
+            "*",
+            "**",
+            "`",
+            "~~",
+            "|a\n|-\n",
+            "<b>",
+            "\n- ",
+            "[a]\n\n[a]: b\n",
+            "*a_",
+            "- [ ] ",
+            "\\",
+            "&amp;",
+            "<a>",
+            "|",
+            "> - ",
+        ] {
+            let text = sign.repeat(MAX_LENGTH / sign.len());
+            let started = Instant::now();
+            let html = render(&text);
+            let took = started.elapsed();
+            assert!(html.len() < 2 * MAX_HTML, "{sign:?}: {}", html.len());
+            assert!(took < Duration::from_secs(5), "{sign:?}: {took:?}");
+            for tag in ["blockquote", "ul", "ol", "li", "p", "em", "strong"] {
+                let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+                let opened = html.matches(&open).count();
+                assert_eq!(opened, html.matches(&close).count(), "{sign:?}: {tag}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_takes_too_long_ends_with_what_there_is() {
+        let place = Place {
+            dot: "/alice/app".to_owned(),
+            reference: "master".parse().expect("a name"),
+            folder: String::new(),
+        };
+        let html = super::render("> *a*", &place, &Watch::lasting(Duration::ZERO));
+        assert_eq!(html, "");
     }
 
     #[test]

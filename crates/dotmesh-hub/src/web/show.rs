@@ -1,6 +1,19 @@
 //! How times, sizes and texts are shown.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
+
+use crate::access::Forks;
+
+/// Who may fork a private dot.
+pub fn forks(forks: &Forks) -> &'static str {
+    match forks {
+        Forks::AnyoneWhoReads => "everyone who may read it",
+        Forks::Writers => "everyone who may push to it",
+        Forks::Nobody => "its owner alone",
+    }
+}
 
 /// `3 hours ago`; the largest unit that fits.
 pub fn ago(time: Timestamp, now: Timestamp) -> String {
@@ -49,6 +62,23 @@ pub fn split_message(message: &str) -> (&str, &str) {
         Some((title, body)) => (title.trim_end(), body.trim()),
         None if message.is_empty() => ("(no message)", ""),
         None => (message, ""),
+    }
+}
+
+/// The longest title in a list, in characters.
+pub const MAX_TITLE: usize = 200;
+
+/// The longest text below a title in a list, in characters.
+pub const MAX_SUMMARY: usize = 500;
+
+/// The longest text of a commit that its page shows, in characters.
+pub const MAX_TEXT: usize = 64 << 10;
+
+/// A text that is not longer than so many characters: a longer one ends with `…`.
+pub fn cut(text: &str, characters: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(characters) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", text[..end].trim_end()).into(),
     }
 }
 
@@ -138,6 +168,14 @@ mod tests {
         ] {
             assert_eq!(mode(bits), text);
         }
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!(cut("écran", 5), "écran");
+        assert_eq!(cut("écran", 2), "éc…");
+        assert_eq!(cut("a b", 2), "a…");
+        assert_eq!(cut("", 0), "");
     }
 
     #[test]

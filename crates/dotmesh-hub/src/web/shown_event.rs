@@ -1,9 +1,15 @@
 //! What happened, in words.
 
+use dotmesh_api::hub::Access;
+use dotmesh_model::DotName;
 use jiff::Timestamp;
 
 use super::show;
+use crate::access::{self, Telling};
 use crate::database::events::{EventKind, PastEvent};
+
+/// The most branches that an event names.
+const MAX_LINKS: usize = 10;
 
 /// An event in words.
 pub struct ShownEvent {
@@ -26,7 +32,33 @@ pub struct Link {
 }
 
 impl ShownEvent {
-    /// Puts it into words. Links lead below the dot's present address.
+    /// Puts an event of a dot into words for someone who has this access to it, and is told of the event. `origin` is the
+    /// dot that it was made from, by its present name, if they may see that.
+    pub fn of_dot(
+        event: PastEvent,
+        dot_url: &str,
+        access: Access,
+        origin: Option<&DotName>,
+    ) -> Self {
+        let telling = access::tell(event.kind.class(), access, origin.is_some());
+        let nameless = match (&event.kind, telling) {
+            (EventKind::Rename { .. }, Telling::WithoutName) => Some("renamed it"),
+            (EventKind::Transfer { .. }, Telling::WithoutName) => Some("took it over"),
+            (EventKind::Fork { .. }, Telling::WithoutName) => Some("forked it from another dot"),
+            _ => None,
+        };
+        let kind = match (event.kind, origin) {
+            (EventKind::Fork { .. }, Some(origin)) => EventKind::Fork {
+                from: origin.clone(),
+            },
+            (kind, _) => kind,
+        };
+        let shown = Self::new(PastEvent { kind, ..event }, dot_url);
+        let text = nameless.map_or(shown.text, str::to_owned);
+        Self { text, ..shown }
+    }
+
+    /// Puts it into words, for who is told all of it. Links lead below the dot's present address.
     pub fn new(event: PastEvent, dot_url: &str) -> Self {
         let link = |text: &str, path: String| Link {
             text: text.to_owned(),
@@ -34,12 +66,31 @@ impl ShownEvent {
         };
         let mut links = Vec::new();
         let text = match event.kind {
-            EventKind::Push { branches, commits } => {
-                links = branches
-                    .iter()
+            EventKind::Push {
+                branches,
+                commits,
+                filled,
+            } => {
+                let shown = branches.iter().take(MAX_LINKS);
+                links = shown
                     .map(|branch| link(branch.name.as_str(), format!("/commit/{}", branch.head)))
                     .collect();
-                format!("pushed {} to", show::count(commits, "commit"))
+                let pushed = match (commits, filled) {
+                    (0, filled) if filled > 0 => {
+                        format!("pushed the data of {}", show::count(filled, "older commit"))
+                    }
+                    (commits, 0) => format!("pushed {}", show::count(commits, "commit")),
+                    (commits, filled) => format!(
+                        "pushed {}, and the data of {},",
+                        show::count(commits, "commit"),
+                        show::count(filled, "older one")
+                    ),
+                };
+                match branches.len() {
+                    0 => pushed,
+                    count if count > MAX_LINKS => format!("{pushed} to {count} branches, such as"),
+                    _ => format!("{pushed} to"),
+                }
             }
             EventKind::CreateBranch { branch, .. } => {
                 links.push(link(
@@ -84,6 +135,9 @@ impl ShownEvent {
             }
             EventKind::Publish => "made it public".to_owned(),
             EventKind::Unpublish => "made it private".to_owned(),
+            EventKind::AllowForks { forks } => {
+                format!("let {} fork it while it is private", show::forks(&forks))
+            }
             EventKind::Rename { from } => format!("renamed it from {}", from.full()),
             EventKind::Offer { user } => format!("offered it to {user}"),
             EventKind::Transfer { from } => format!("took it over from {}", from.full()),

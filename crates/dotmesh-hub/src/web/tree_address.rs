@@ -11,7 +11,7 @@ use crate::access::Action;
 use crate::auth::OpenDot;
 use crate::error::HubError;
 use crate::extract;
-use crate::operations::describe_commit::{CommitDetails, describe_commit};
+use crate::operations::describe_commit::{CommitDetails, describe_with_data};
 use crate::operations::resolve_ref::resolve_ref;
 use crate::operations::tree::path::decode;
 use crate::operations::tree::{TreePath, TreeReader};
@@ -75,8 +75,8 @@ impl TreeAddress {
     pub async fn open(&self, hub: &Hub, visit: &Visit) -> Result<OpenCommit, HubError> {
         let (dot, header) = visit.open(hub, &self.dot, Action::Read).await?;
         let commit = resolve_ref(hub, &dot, self.reference.as_str()).await?;
-        let commit = describe_commit(hub, &dot, commit).await?;
-        let reader = TreeReader::new(hub, dot.owner, dot.existing()?);
+        let commit = describe_with_data(hub, &dot, commit).await?;
+        let reader = TreeReader::new(hub, dot.share(hub), dot.owner, dot.existing()?);
         Ok(OpenCommit {
             dot,
             header,

@@ -7,7 +7,7 @@ use dotmesh_model::{BranchName, DotName};
 
 use super::assets::Addresses;
 use super::show;
-use crate::access::{Action, Scope};
+use crate::access::{self, Action, Forks, Scope};
 use crate::auth::{Caller, OpenDot, Viewer};
 use crate::clock;
 use crate::error::HubError;
@@ -52,7 +52,7 @@ impl FromRequestParts<Hub> for Visit {
 impl Visit {
     /// Who looks, if they are logged in.
     pub fn user(&self) -> Option<&Caller> {
-        self.viewer.0.as_ref()
+        self.viewer.caller.as_ref()
     }
 
     /// Who looks: for pages that are for users only.
@@ -85,11 +85,13 @@ impl Visit {
         if open.name != *dot {
             return Err(self.moved(dot, &open.name));
         }
-        let viewer = self.viewer.id();
-        let details = hub.database.dot_details(open.existing()?, viewer).await?;
+        let (id, viewer) = (open.existing()?, self.viewer.id());
+        let details = hub.database.dot_details(id, viewer).await?;
         let header = DotHeader {
             forks: details.forks,
-            newest_event: details.newest_event,
+            who_forks: details.who_forks,
+            may_fork: access::may_fork(open.access, open.visibility, details.who_forks),
+            newest_event: hub.database.newest_event(id, open.access).await?,
             namespace: dot.namespace.to_string(),
             name: dot.name().to_owned(),
             access: open.access,
@@ -160,12 +162,14 @@ pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 4] = [
 pub enum AdminTab {
     Overview,
     Events,
+    Access,
 }
 
 /// With their label and path.
-pub const ADMIN_TABS: [(AdminTab, &str, &str); 2] = [
+pub const ADMIN_TABS: [(AdminTab, &str, &str); 3] = [
     (AdminTab::Overview, "Overview", "/-/admin"),
     (AdminTab::Events, "Audit log", "/-/admin/events"),
+    (AdminTab::Access, "Access log", "/-/admin/access"),
 ];
 
 /// What all pages of a dot have at their top.
@@ -187,7 +191,11 @@ pub struct DotHeader {
     pub forked_from: Option<DotName>,
     /// How many forks the viewer may see.
     pub forks: u64,
-    /// The number of the last event.
+    /// Who may fork it while it is private.
+    pub who_forks: Forks,
+    /// Whether the viewer may fork it.
+    pub may_fork: bool,
+    /// The number of the last event that the viewer is told of: whether a page is old.
     pub newest_event: i64,
     /// Whether the viewer may push.
     pub has_writer: bool,

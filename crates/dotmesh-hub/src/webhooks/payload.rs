@@ -54,7 +54,11 @@ pub fn body(event: &PastEvent, hub_url: &str) -> String {
 
 fn detail(event: &EventKind, url: &str) -> Value {
     match event {
-        EventKind::Push { branches, commits } => {
+        EventKind::Push {
+            branches,
+            commits,
+            filled,
+        } => {
             let branches = branches.iter().map(|branch| {
                 json!({
                     "name": branch.name,
@@ -63,7 +67,11 @@ fn detail(event: &EventKind, url: &str) -> Value {
                     "url": format!("{url}/commit/{}", branch.head),
                 })
             });
-            json!({ "commits": commits, "branches": branches.collect::<Vec<_>>() })
+            json!({
+                "commits": commits,
+                "filled": filled,
+                "branches": branches.collect::<Vec<_>>(),
+            })
         }
         EventKind::CreateBranch { branch, head } | EventKind::DeleteBranch { branch, head } => {
             json!({ "branch": branch, "head": head, "url": format!("{url}/commit/{head}") })

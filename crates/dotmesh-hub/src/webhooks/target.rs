@@ -38,6 +38,11 @@ pub enum InvalidTarget {
         "it leads to {0}, which is not a public address: this hub sends webhooks to public addresses only"
     )]
     NotPublic(IpAddr),
+    /// A name that is not known, or leads into the hub's own network: which of the two would tell what names there are.
+    #[error(
+        "its name leads to no public address: this hub sends webhooks to public addresses only"
+    )]
+    NoPublicAddress,
 }
 
 /// Addresses that are not of the public internet, or lead to such by translation. Of IPv6, what is not below `2000::/3`
@@ -136,15 +141,15 @@ impl Resolve for Resolver {
             Ok::<Vec<SocketAddr>, std::io::Error>(found.collect())
         });
         Box::pin(async move {
-            let found = lookup.await??;
-            let (allowed, refused): (Vec<_>, Vec<_>) = found
-                .into_iter()
-                .partition(|found| to_private || is_public(found.ip()));
-            match refused.first() {
-                Some(refused) if allowed.is_empty() => {
-                    Err(InvalidTarget::NotPublic(refused.ip()).into())
-                }
-                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+            let found = lookup.await?;
+            if to_private {
+                return Ok(Box::new(found?.into_iter()) as Addrs);
+            }
+            let mut public = found.unwrap_or_default();
+            public.retain(|found| is_public(found.ip()));
+            match public.is_empty() {
+                true => Err(InvalidTarget::NoPublicAddress.into()),
+                false => Ok(Box::new(public.into_iter()) as Addrs),
             }
         })
     }
@@ -152,7 +157,9 @@ impl Resolve for Resolver {
 
 #[cfg(test)]
 mod tests {
-    use super::{InvalidTarget, NOT_PUBLIC, is_public, parse};
+    use reqwest::dns::Resolve as _;
+
+    use super::{InvalidTarget, NOT_PUBLIC, Resolver, is_public, parse};
 
     #[test]
     fn public_addresses() {
@@ -194,6 +201,21 @@ mod tests {
         ] {
             assert!(!is_public(other.parse().expect(other)), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_name_leads_to_is_not_told() {
+        let said = async |name: &str, to_private: bool| {
+            let name = name.parse().expect("a name");
+            match Resolver::new(to_private).resolve(name).await {
+                Ok(found) => format!("{} found", found.count().min(1)),
+                Err(error) => error.to_string(),
+            }
+        };
+        let private = said("localhost", false).await;
+        assert_eq!(private, InvalidTarget::NoPublicAddress.to_string());
+        assert_eq!(said("no-such-host.invalid", false).await, private);
+        assert_eq!(said("localhost", true).await, "1 found");
     }
 
     #[test]

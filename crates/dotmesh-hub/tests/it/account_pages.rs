@@ -1,10 +1,14 @@
 //! Accounts on pages: signing up, passwords, sessions, keys, administration.
 
 use dotmesh_hub::clock;
-use dotmesh_hub::credentials::Token;
+use dotmesh_hub::credentials::{ApiKey, Token, UserCode};
+use dotmesh_hub::database::device_logins::{Decision, NewDeviceLogin};
 use dotmesh_hub::database::events::{EventKind, EventsOf, OPERATOR};
+use dotmesh_hub::database::keys::NewKey;
 use dotmesh_hub::database::links::{INVITATION_LIFETIME, PASSWORD_LINK_LIFETIME};
+use dotmesh_hub::database::sessions::{LONGEST_SESSION, SESSION_LIFETIME};
 use dotmesh_hub::settings::{Settings, SignUp};
+use jiff::SignedDuration;
 use reqwest::StatusCode;
 
 use crate::pages::{Browser, PASSWORD};
@@ -313,7 +317,7 @@ async fn a_key_is_shown_once_and_works_as_far_as_its_scope() {
     assert!(
         answer
             .body
-            .contains(&format!("dm login {} --key {key}", hub.url))
+            .contains(&format!("dm login {} --key</code>", hub.url))
     );
     assert!(!answer.body.contains("<b>laptop"), "{}", answer.body);
     let client = hub.client("alice", key);
@@ -406,4 +410,126 @@ async fn administrators_see_users_and_the_audit_log() {
         let answer = Browser::new(&hub).get(path).await;
         assert!(answer.location.unwrap().starts_with("/-/login?to="));
     }
+}
+
+#[tokio::test]
+async fn a_new_password_ends_keys_where_it_is_asked_to() {
+    let hub = TestHub::start().await;
+    let mut alice = Browser::logged_in(&hub, "alice").await;
+    let (database, name) = (&hub.hub.database, "alice".parse().unwrap());
+    let id = database.user(&name).await.unwrap().unwrap();
+    let keys = async || database.keys(id).await.unwrap().len();
+    assert_eq!(keys().await, 1);
+    let mut passwords = vec![PASSWORD.to_owned()];
+    for (way, ends) in [
+        ("settings", false),
+        ("link", false),
+        ("link", true),
+        ("settings", true),
+    ] {
+        let key = ApiKey::generate();
+        let new = NewKey::first(key.digest());
+        database
+            .create_key(id, &name, &new, clock::now())
+            .await
+            .unwrap();
+        // A program's login that was approved and not fetched would get a key, too.
+        let (device, code) = (Token::generate(), UserCode::generate());
+        let login = NewDeviceLogin {
+            device: &device.digest(),
+            code: &code.digest(),
+            client: "laptop",
+            address: "127.0.0.1",
+        };
+        database
+            .begin_device_login(&login, clock::now())
+            .await
+            .unwrap();
+        let approve = Decision::Approve(id);
+        database
+            .decide_login(&code.digest(), approve, clock::now())
+            .await
+            .unwrap();
+        let before = keys().await;
+        let old = passwords.last().unwrap().clone();
+        let new = format!("{old} again");
+        let token = Token::generate();
+        let (path, mut fields) = match way {
+            "link" => {
+                let added = database
+                    .add_password_link(&token.digest(), &name, &OPERATOR, clock::now())
+                    .await;
+                assert!(added.unwrap());
+                (
+                    "/-/password",
+                    vec![("token", token.reveal()), ("password", &new)],
+                )
+            }
+            _ => ("/-/settings/password", vec![("old", &*old), ("new", &new)]),
+        };
+        fields.extend(ends.then_some(("end_keys", "on")));
+        let answer = alice.submit(path, &fields).await;
+        assert!(answer.status.as_u16() < 400, "{way} {answer:?}");
+        assert_eq!(keys().await, if ends { 0 } else { before }, "{way}");
+        let fetched = database
+            .device_login(
+                &device.digest(),
+                &ApiKey::generate().digest(),
+                None,
+                clock::now(),
+            )
+            .await
+            .unwrap();
+        assert_eq!(fetched.is_none(), ends, "{way}");
+        passwords.push(new);
+    }
+    let events = database.events(EventsOf::Hub, None, 100).await.unwrap();
+    let ended = events
+        .iter()
+        .filter(|event| matches!(&event.kind, EventKind::RevokeKeys { user } if *user == name));
+    assert_eq!(ended.count(), 2);
+}
+
+#[tokio::test]
+async fn a_session_ends_however_much_it_is_used() {
+    let hub = TestHub::start().await;
+    let mut alice = Browser::logged_in(&hub, "alice").await;
+    let database = &hub.hub.database;
+    let id = database
+        .user(&"alice".parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    let token = Token::generate();
+    let began = clock::now();
+    let digest = token.digest();
+    database
+        .begin_session(id, &digest, "a browser", began)
+        .await
+        .unwrap();
+    let mut now = began;
+    while now.duration_since(began) < LONGEST_SESSION - SESSION_LIFETIME {
+        now += SESSION_LIFETIME / 2;
+        assert!(database.session(&digest, now).await.unwrap().is_some());
+    }
+    let end = began + LONGEST_SESSION;
+    let (last, second) = (
+        end - SignedDuration::from_secs(1),
+        SignedDuration::from_secs(1),
+    );
+    now += SESSION_LIFETIME / 2;
+    assert!(database.session(&digest, now).await.unwrap().is_some());
+    assert!(database.session(&digest, last).await.unwrap().is_some());
+    assert!(
+        database
+            .session(&digest, last + second)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(database.sessions(id, end).await.unwrap().len(), 0);
+    database.expire_sessions(end).await.unwrap();
+    // It is gone, also for whoever sets the clock back.
+    assert!(database.session(&digest, now).await.unwrap().is_none());
+    assert_eq!(alice.get("/-/settings").await.status, StatusCode::SEE_OTHER);
 }

@@ -3,7 +3,7 @@
 use dotmesh_api::{ErrorCode, Problem};
 use dotmesh_hub::clock;
 use dotmesh_hub::credentials::{ApiKey, HashedPassword};
-use dotmesh_hub::database::users::{Dots, OldKeys, Removal};
+use dotmesh_hub::database::users::{Dots, NewUser, OldKeys, Removal};
 
 use crate::support::{TestHub, dot, push_first, refused};
 
@@ -41,7 +41,7 @@ async fn keys_and_passwords() {
     assert_eq!(alice.current_user().await.unwrap().name.as_str(), "alice");
 
     let name = "alice".parse().unwrap();
-    let password = HashedPassword::new("correct horse: battery").unwrap();
+    let password = HashedPassword::new("correct horse: battery", &[]).unwrap();
     assert!(
         hub.hub
             .database
@@ -115,7 +115,7 @@ async fn names_that_differ_in_case_only_are_one() {
     let added = hub
         .hub
         .database
-        .add_user(&name, None, &key.digest(), clock::now())
+        .add_user(&name, &NewUser::with_key(key.digest()), clock::now())
         .await;
     assert!(!added.unwrap());
 }

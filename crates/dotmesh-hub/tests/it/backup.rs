@@ -1,5 +1,6 @@
 //! Backups of a hub at work, and hubs made of them.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::pin::pin;
@@ -7,16 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use dotmesh_api::HubClient;
-use dotmesh_hub::backup::{BackupError, BackupFolder, FolderError, RestoreError, restore, take};
-use dotmesh_hub::database::Database;
+use dotmesh_hub::backup::{
+    BackupError, BackupFolder, FolderError, RestoreError, VerifyError, restore, take, verify,
+};
 use dotmesh_hub::database::dump::Line;
+use dotmesh_hub::database::{Database, Opening};
+use dotmesh_hub::limits;
 use dotmesh_hub::operations::collect_garbage::own_store;
+use dotmesh_model::DotIdentity;
 use dotmesh_store::{Object, PackReader};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::{ConnectOptions as _, Executor as _};
 
 use crate::api::Api;
+use crate::bounds;
 use crate::place::Place;
 use crate::support::{
     Files, Made, TestHub, commit, dot, files, push, push_first, refused, root_commit,
@@ -29,6 +35,7 @@ struct Scene {
     secret: String,
     made: Made,
     files: Files,
+    identity: Option<DotIdentity>,
 }
 
 impl Scene {
@@ -67,18 +74,41 @@ impl Scene {
         }
         let fork = json!({"name": "fork"});
         bob.done("POST", "dots/alice/shop/fork", fork).await;
+        let shop = alice.dot(&dot("alice/shop")).await.unwrap().unwrap();
         Self {
             hub,
             alice,
             secret,
             made,
             files,
+            identity: shop.identity,
         }
+    }
+
+    /// The bytes of someone's packs.
+    async fn stored_packs(&self, name: &str) -> i64 {
+        let mut connection = bounds::connection(self.hub.place()).await;
+        let packs = sqlx::query_scalar(
+            "SELECT CAST(sum(p.length) AS BIGINT) FROM packs p JOIN users u ON u.id = p.owner WHERE u.name = $1",
+        );
+        packs
+            .bind(name.to_owned())
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
     }
 
     async fn take(&self, folder: &Path) -> Result<dotmesh_hub::backup::Taken, BackupError> {
         let folder = BackupFolder::create(folder)?;
         take(&self.hub.hub.database, &self.hub.hub.packs, &folder).await
+    }
+
+    /// Whether clones of before find the dot that they came from.
+    async fn has_identity(&self, hub: &TestHub) -> bool {
+        let alice = hub.client("alice", &self.secret);
+        let shop = alice.dot(&dot("alice/shop")).await.unwrap().unwrap();
+        assert!(shop.identity.is_some());
+        shop.identity == self.identity
     }
 
     /// A hub made of a backup has what there was, and goes on.
@@ -126,10 +156,10 @@ pub(crate) async fn has(client: &HubClient, name: &str, files: &Files) {
     assert_eq!(served, files.objects);
 }
 
-async fn restore_into(place: &Place, folder: &Path) -> Result<(), RestoreError> {
+pub(crate) async fn restore_into(place: &Place, folder: &Path) -> Result<(), RestoreError> {
     let folder = BackupFolder::at(folder);
     let manifest = folder.manifest()?;
-    let database = place.database_at(Some(manifest.schema)).await;
+    let database = place.database_opened(Opening::NewAt(manifest.schema)).await;
     let restored = restore(&folder, &manifest, &database, &place.packs()).await;
     database.close().await;
     restored
@@ -167,6 +197,7 @@ async fn moves(from: Place, to: Place) {
     let again = restore_into(&to, folder.path()).await;
     assert!(matches!(again, Err(RestoreError::NotEmpty)));
     let hub = TestHub::start_in(to).await;
+    assert!(scene.has_identity(&hub).await);
     scene.check(&hub).await;
     // Of what was pushed meanwhile all that it has is whole.
     let alice = hub.client("alice", &scene.secret);
@@ -419,7 +450,9 @@ async fn what_the_hub_has_lost_is_said() {
 /// A backup of an older schema is brought forward.
 #[tokio::test]
 async fn an_older_backup_is_brought_forward() {
-    // Before packs had lengths, dots could be offered, and there were webhooks and quotas.
+    // Before packs and texts had lengths and dots identities, dots could be offered, and there were webhooks, quotas and an
+    // access log.
+    // A commit was not told what it lacks, and always had its data.
     const SCHEMA: i64 = 4;
     let scene = Scene::new(Place::new().await).await;
     let folder = tempfile::tempdir().unwrap();
@@ -436,15 +469,16 @@ async fn an_older_backup_is_brought_forward() {
         if let Line::Table { table: name, .. } = &line {
             table.clone_from(name);
         }
+        let newer_columns = match table.as_str() {
+            "transfers" | "webhooks" | "access_log" => continue,
+            "commits" => 2,
+            "dots" => 3,
+            "packs" | "users" => 1,
+            _ => 0,
+        };
         match &mut line {
-            _ if ["transfers", "webhooks"].contains(&table.as_str()) => continue,
-            Line::Table { columns, .. } if ["packs", "users"].contains(&table.as_str()) => {
-                drop(columns.pop());
-            }
-            Line::Row(values) if ["packs", "users"].contains(&table.as_str()) => {
-                drop(values.pop());
-            }
-            _ => {}
+            Line::Table { columns, .. } => columns.truncate(columns.len() - newer_columns),
+            Line::Row(values) => values.truncate(values.len() - newer_columns),
         }
         serde_json::to_writer(&mut older, &line).unwrap();
         older.write_all(b"\n").unwrap();
@@ -458,5 +492,155 @@ async fn an_older_backup_is_brought_forward() {
 
     let to = Place::new().await;
     restore_into(&to, folder.path()).await.unwrap();
-    scene.check(&TestHub::start_in(to).await).await;
+    let restored = TestHub::start_in(to).await;
+    assert!(!scene.has_identity(&restored).await);
+    // What is there already counts: texts, and packs from when they have lengths.
+    let used = scene.hub.usage("alice").await.used;
+    let packs: i64 = scene.stored_packs("alice").await;
+    let restored_used = restored.usage("alice").await.used;
+    assert_eq!(restored_used + u64::try_from(packs).unwrap(), used);
+    scene.check(&restored).await;
+}
+
+/// A place in which nobody has been, on the other kind of database.
+async fn other(place: &Place) -> Place {
+    match place.database_url {
+        Some(_) => Place::folder(tempfile::tempdir().unwrap()),
+        None => Place::shared().await,
+    }
+}
+
+/// Words that no two messages share: the most work for an index.
+fn words(n: usize, length: usize) -> String {
+    let mut text = String::with_capacity(length + 16);
+    let mut state = n as u64 + 1;
+    while text.len() < length {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(&format!("{:x} ", state >> 20));
+    }
+    text.truncate(length);
+    text
+}
+
+/// Commits with messages of 1 MB each, as an older hub took them: what a statement loads stays small.
+#[tokio::test]
+async fn long_messages_of_an_older_hub_are_restored() {
+    let hub = TestHub::start().await;
+    let (alice, secret) = hub.user_with_secret("alice").await;
+    let (first, files) = push_first(&alice, &dot("alice/app"), b"one").await;
+    let line = bounds::line(&first, &files, 30, |n| words(n, 1_000_000));
+    let parents = std::iter::once(&first).chain(&line);
+    let pairs: Vec<(&Made, &Made)> = parents.zip(&line).collect();
+    bounds::write_commits(hub.place(), "app", &pairs).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let taken = hub.place().run(&["backup", path, "--verify"]);
+    assert!(taken.status.success(), "{taken:?}");
+    let said = String::from_utf8(taken.stdout).unwrap();
+    assert!(said.contains("Verified: restored"), "{said}");
+    for to in [
+        Place::folder(tempfile::tempdir().unwrap()),
+        other(hub.place()).await,
+    ] {
+        let restored = to.run(&["restore", path]);
+        assert!(restored.status.success(), "{restored:?}");
+        let hub = TestHub::start_in(to).await;
+        let alice = hub.client("alice", &secret);
+        let head = line.last().unwrap();
+        let commits = alice
+            .commits(&dot("alice/app"), head.id, None)
+            .await
+            .unwrap();
+        assert_eq!(commits.commits.len(), 31);
+        assert!(commits.commits[0] == head.sealed && commits.commits[30] == first.sealed);
+    }
+}
+
+/// The largest of everything that a hub takes is restored, on either database, and is the same.
+#[tokio::test]
+async fn the_largest_of_everything_is_restored() {
+    let hub = TestHub::start().await;
+    let (alice, secret) = hub.user_with_secret("alice").await;
+    let api = Api::new(&hub, &secret);
+    let app = dot("alice/app");
+    let (first, files) = push_first(&alice, &app, b"one").await;
+    let made = bounds::saying(&first, &files, |record| {
+        record.message = words(1, limits::MESSAGE.most);
+        record.author = "\u{1f3f4}".repeat(limits::AUTHOR.most / 4);
+        let value = "\"".repeat(limits::METADATA_VALUE.most / 2);
+        let values = (0..8).map(|n| (format!("k{n}"), value.clone()));
+        record.metadata = values.collect();
+    });
+    push(&alice, &app, Some(&first), &made, &files)
+        .await
+        .unwrap();
+    let text = |limit: &limits::Limit| "\u{7}\u{1f3f4}".repeat(limit.most / 5);
+    let branch = "b".repeat(limits::BRANCH_NAME.most);
+    for (method, path, body) in [
+        (
+            "PATCH",
+            "dots/alice/app/settings".to_owned(),
+            json!({"description": text(&limits::DESCRIPTION)}),
+        ),
+        (
+            "PUT",
+            format!("dots/alice/app/tags/{branch}"),
+            json!({"at": "master", "message": text(&limits::TAG_MESSAGE)}),
+        ),
+        (
+            "PUT",
+            format!("dots/alice/app/branches/{branch}"),
+            json!({"at": "master"}),
+        ),
+        (
+            "POST",
+            "dots/alice/app/notes".to_owned(),
+            json!({"branch": "master", "body": text(&limits::NOTE)}),
+        ),
+    ] {
+        api.done(method, &path, body).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let taken = hub.place().run(&["backup", path, "--verify"]);
+    assert!(taken.status.success(), "{taken:?}");
+    let to = other(hub.place()).await;
+    let restored = to.run(&["restore", path]);
+    assert!(restored.status.success(), "{restored:?}");
+    // Once more from there: nothing was changed on the way.
+    let again = tempfile::tempdir().unwrap();
+    let taken = to.run(&["backup", again.path().to_str().unwrap(), "--verify"]);
+    assert!(taken.status.success(), "{taken:?}");
+    let rows = |folder: &Path| {
+        let manifest = BackupFolder::at(folder).manifest().unwrap();
+        let file = std::fs::File::open(folder.join(manifest.records)).unwrap();
+        let lines = BufReader::new(zstd::Decoder::new(file).unwrap()).lines();
+        lines.map(Result::unwrap).collect::<BTreeSet<String>>()
+    };
+    assert_eq!(rows(folder.path()), rows(again.path()));
+}
+
+/// A backup whose records do not come out as they went in is not a good one.
+#[tokio::test]
+async fn what_does_not_verify_is_said() {
+    let scene = Scene::new(Place::new().await).await;
+    let folder = tempfile::tempdir().unwrap();
+    let taken = scene.take(folder.path()).await.unwrap();
+    let backup = BackupFolder::at(folder.path());
+    verify(&backup, &taken.manifest).await.unwrap();
+    // Nothing of it stays.
+    let left = std::fs::read_dir(folder.path()).unwrap();
+    assert_eq!(left.count(), 3);
+    change(folder.path(), "/packs/", |bytes| bytes[0] ^= 1);
+    let damaged = verify(&backup, &taken.manifest).await;
+    assert!(matches!(damaged, Err(VerifyError::Pack(_))), "{damaged:?}");
+    std::fs::remove_dir_all(folder.path().join("packs")).unwrap();
+    std::fs::create_dir(folder.path().join("packs")).unwrap();
+    let missing = verify(&backup, &taken.manifest).await;
+    assert!(
+        matches!(missing, Err(VerifyError::Missing(2))),
+        "{missing:?}"
+    );
 }

@@ -10,6 +10,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::bounds::run;
 use crate::pages::{Browser, PASSWORD};
 use crate::support::{Made, TestHub, branch, commit, dot, files, finish, push_first, refused};
 
@@ -25,7 +26,7 @@ async fn world() -> (
 ) {
     let hub = TestHub::start().await;
     let (client, key) = hub.user_with_secret("alice").await;
-    let password = HashedPassword::new(PASSWORD).unwrap();
+    let password = HashedPassword::new(PASSWORD, &[]).unwrap();
     let (user, now) = ("alice".parse().unwrap(), dotmesh_hub::clock::now());
     let set = hub.hub.database.set_password(&user, &password, now);
     set.await.unwrap();
@@ -327,4 +328,106 @@ async fn forms_take_any_name() {
     assert!(answer.body.contains("it has a space"), "{}", answer.body);
     let answer = alice.get("/alice/app/tree").await;
     assert_eq!(answer.location.as_deref(), Some("/alice/app/tree/v1~2e2"));
+}
+
+#[tokio::test]
+async fn no_name_takes_the_address_of_a_commit() {
+    let (hub, client, api, mut alice, heads) = world().await;
+    let app = dot("alice/app");
+    let id = heads["v1.2"].id.to_string();
+    let other = heads["feature/login"].id;
+    // No new name is one, however it is made.
+    for name in [id.clone(), id.to_uppercase(), "f".repeat(32)] {
+        for kind in ["branches", "tags"] {
+            let path = format!("dots/alice/app/{kind}/{name}");
+            let (status, problem) = api.call("PUT", &path, json!({"at": "master"})).await;
+            let detail = problem["detail"].as_str().unwrap();
+            assert_eq!(status, 400, "{path}");
+            assert!(detail.contains("the commit with that id"), "{detail}");
+        }
+        for (form, at) in [("branches", "master"), ("tags", "v1.2")] {
+            let fields = [("name", name.as_str()), ("at", at)];
+            let answer = alice.submit(&format!("/alice/app/{form}"), &fields).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{form}");
+        }
+        let stash = BranchUpdate {
+            name: branch("feature/login"),
+            old: Some(other),
+            new: heads["v1.2"].id,
+            stash: Some(branch(&name)),
+        };
+        let new = BranchUpdate {
+            name: branch(&name),
+            old: None,
+            new: other,
+            stash: None,
+        };
+        for update in [stash, new] {
+            let upload = client.begin_upload(&app).await.unwrap();
+            let finish = finish(&[], vec![update]);
+            let finished = client.finish_upload(&app, &upload, &finish).await;
+            let problem = refused(finished, ErrorCode::Invalid);
+            assert!(
+                problem.message.contains("the commit with that id"),
+                "{problem:?}"
+            );
+        }
+    }
+
+    // Those of an earlier hub are there, and lead nobody astray.
+    let none = "f".repeat(32);
+    for name in [&id, &none] {
+        let head = other.to_string();
+        for statement in [
+            format!("INSERT INTO branches (dot, name, head) SELECT id, '{name}', X FROM dots"),
+            format!(
+                "INSERT INTO tags (dot, name, commit_id, message, author, created)
+                 SELECT id, '{name}', X, '', 'alice', 0 FROM dots"
+            ),
+        ] {
+            let bytes = match hub.place().database_url {
+                Some(_) => format!("'\\x{head}'::bytea"),
+                None => format!("x'{head}'"),
+            };
+            run(hub.place(), statement.replace('X', &bytes)).await;
+        }
+    }
+    for text in [id.clone(), id.to_uppercase()] {
+        let resolved = client.resolve(&app, &text.parse().unwrap()).await.unwrap();
+        assert_eq!(resolved.commit, heads["v1.2"].id);
+        let answer = alice.get(&format!("/alice/app/raw/{text}/data/a")).await;
+        assert_eq!(answer.body, "v1.2", "{text}");
+    }
+    let answer = alice.get(&format!("/alice/app/commit/{id}")).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    api.done("PUT", "dots/alice/app/tags/here", json!({"at": &id}))
+        .await;
+    let here = client
+        .resolve(&app, &"here".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(here.commit, heads["v1.2"].id);
+    // Where there is no such commit the old name is all that can be meant.
+    let resolved = client.resolve(&app, &none.parse().unwrap()).await.unwrap();
+    assert_eq!(resolved.commit, other);
+    for name in [&id, &none] {
+        let answer = alice.get(&format!("/alice/app/commits/{name}")).await;
+        assert!(answer.body.contains(&other.to_string()), "{}", answer.body);
+    }
+    // They go on, and can be deleted.
+    let files = files(&[("a", b"more")]);
+    let next = commit(&heads["feature/login"], &files);
+    let upload = client.begin_upload(&app).await.unwrap();
+    let objects = crate::support::pack(&files.objects);
+    client.send_pack(&app, &upload, objects).await.unwrap();
+    let update = BranchUpdate {
+        name: branch(&none),
+        old: Some(other),
+        new: next.id,
+        stash: None,
+    };
+    let finish = finish(&[&next], vec![update]);
+    client.finish_upload(&app, &upload, &finish).await.unwrap();
+    let path = format!("dots/alice/app/branches/{none}");
+    api.done("DELETE", &path, Value::Null).await;
 }

@@ -14,6 +14,7 @@ use dotmesh_hub::operations::tree::content::FileBytes;
 use dotmesh_hub::operations::tree::diff::{ChangeKind, Diff, DiffLimits, Tally};
 use dotmesh_hub::operations::tree::facts::{StoreKind, commit_facts};
 use dotmesh_hub::operations::tree::{TreeError, TreePath, TreeReader};
+use dotmesh_hub::rate_limit::Subject;
 use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::file_node::FileSpine;
 use dotmesh_store::grow::Grower;
@@ -47,19 +48,21 @@ async fn seal(folder: &Path) -> Files {
 }
 
 pub(crate) async fn open(hub: &TestHub, dot: &DotName) -> OpenDot {
-    let facts = hub.hub.database.dot_facts(dot, None).await.unwrap();
+    let facts = hub.hub.database.dot_facts(dot, None, None).await.unwrap();
     OpenDot {
         name: dot.clone(),
         owner: facts.owner.unwrap(),
         id: facts.dot,
+        identity: facts.identity,
         access: Access::Owner,
         visibility: Visibility::Private,
+        subject: Subject::Hub,
     }
 }
 
 async fn reader(hub: &TestHub, dot: &DotName) -> TreeReader {
     let open = open(hub, dot).await;
-    TreeReader::new(&hub.hub, open.owner, open.id.unwrap())
+    TreeReader::new(&hub.hub, open.share(&hub.hub), open.owner, open.id.unwrap())
 }
 
 /// A tree of these objects, pushed.

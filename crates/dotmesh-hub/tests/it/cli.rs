@@ -41,6 +41,18 @@ impl Serving {
         HubClient::new(address, name.parse().unwrap(), secret.to_owned()).unwrap()
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The most memory that it had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.unwrap().trim().trim_end_matches(" kB");
+        kibibytes.parse::<u64>().unwrap() << 10
+    }
+
     /// Host and port.
     pub(crate) fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
@@ -151,8 +163,9 @@ async fn one_server_for_each_folder() {
 }
 
 #[tokio::test]
-async fn accounts_can_be_made_by_many_at_once_before_it_ever_served() {
+async fn accounts_can_be_made_by_many_at_once_while_nothing_serves() {
     let place = Place::new().await;
+    assert!(serve(&place).terminate().success());
     let adding: Vec<Child> = (0..6)
         .map(|n| {
             place
@@ -172,7 +185,7 @@ async fn accounts_can_be_made_by_many_at_once_before_it_ever_served() {
 #[tokio::test]
 async fn a_newer_database_is_refused() {
     let place = Place::new().await;
-    assert!(place.run(&["user", "add", "alice"]).status.success());
+    place.hub_with_user("alice").await;
     let future =
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                   VALUES (9999, 'of the future', true, 'none', 0)";
@@ -318,4 +331,205 @@ async fn secrets_are_not_logged() {
     for secret in [key, token, session, made, "correct-horse", "a wrong secret"] {
         assert!(!log.contains(secret), "{secret}");
     }
+}
+
+/// Every command but `serve` and `restore`.
+const WHERE_A_HUB_IS: [&[&str]; 11] = [
+    &["user", "add", "alice"],
+    &["user", "invite"],
+    &["user", "reset", "alice"],
+    &["user", "admin", "alice", "--on"],
+    &["user", "quota", "alice", "1GB"],
+    &["user", "list"],
+    &["user", "remove", "alice"],
+    &["user", "key", "alice"],
+    &["collaborator", "list", "alice/app"],
+    &["gc"],
+    &["gc", "--dry-run"],
+];
+
+/// Runs a command that finds no hub; tells what it says.
+fn without_a_hub(place: &Place, args: &[&str]) -> String {
+    let refused = place.run(args);
+    assert_eq!(refused.status.code(), Some(3), "{args:?}: {refused:?}");
+    assert_eq!(refused.stdout, b"", "{args:?}");
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(text.contains("`dothub serve` makes a hub"), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn only_serving_and_restoring_make_a_hub() {
+    let place = Place::new().await;
+    let backup = tempfile::tempdir().unwrap();
+    let backup = backup.path().join("backup");
+    let backup = ["backup", backup.to_str().unwrap()];
+    for args in WHERE_A_HUB_IS.into_iter().chain([&backup[..]]) {
+        let text = without_a_hub(&place, args);
+        assert!(
+            place.database_url.is_some() || text.contains(&place.path().display().to_string()),
+            "{text}"
+        );
+        assert!(place.is_empty() && !std::fs::exists(backup[1]).unwrap());
+    }
+    // A password is asked for first.
+    let mut password = place.dothub(&["user", "password", "alice"]);
+    let mut password = password.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = password.stdin.take().unwrap();
+    stdin.write_all(b"correct horse\n").unwrap();
+    drop(stdin);
+    assert_eq!(password.wait().unwrap().code(), Some(3));
+    assert!(place.is_empty());
+    // What was refused made nothing: there is a hub only now.
+    assert!(serve(&place).terminate().success());
+    assert!(place.run(&backup).status.success());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_or_has_other_things_is_no_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("dothbu");
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("hub.db"), "").unwrap();
+    for data in [&absent, &other] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dothub"));
+        command
+            .args(["user", "list", "--data"])
+            .arg(data)
+            .env_clear();
+        let refused = command.output().unwrap();
+        assert_eq!(refused.status.code(), Some(3));
+        let text = String::from_utf8(refused.stderr).unwrap();
+        let expected = format!("error: there is no hub in the folder {}\n", data.display());
+        assert!(text.starts_with(&expected), "{text}");
+    }
+    assert!(!absent.exists());
+}
+
+#[test]
+fn a_place_that_cannot_be_looked_into_is_not_said_to_have_no_hub() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dothub"));
+    command
+        .args(["user", "list", "--data"])
+        .arg(file.path())
+        .env_clear();
+    let refused = command.output().unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    let text = String::from_utf8(refused.stderr).unwrap();
+    let place = file.path().join("hub.db");
+    let expected = format!(
+        "error: cannot look for {}: Not a directory",
+        place.display()
+    );
+    assert!(text.starts_with(&expected), "{text}");
+}
+
+#[tokio::test]
+async fn a_new_user_is_told_how_to_log_in_with_a_browser() {
+    let place = Place::new().await;
+    let hub = serve(&place);
+    let add = |args: &[&str]| {
+        let output = place.run(&[&["user", "add"], args].concat());
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let link = |said: &str| {
+        let link = said
+            .lines()
+            .find(|line| line.contains("/-/password?token="));
+        link.map(str::to_owned)
+    };
+    let said = add(&["alice", "--admin", "--url", &hub.url]);
+    let key = said.lines().last().unwrap();
+    hub.client("alice", key).current_user().await.unwrap();
+    let link_of_alice = link(&said).unwrap();
+    let page = reqwest::get(&link_of_alice).await.unwrap();
+    assert_eq!(page.status().as_u16(), 200, "{link_of_alice}");
+    assert!(page.text().await.unwrap().contains("alice"));
+    let token = link_of_alice.split_once("token=").unwrap().1;
+    let set = async || {
+        reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap()
+            .post(format!("{}/-/password", hub.url))
+            .header("sec-fetch-site", "same-origin")
+            .body(format!("token={token}&password=correct-horse"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+    assert_eq!(set().await, 303);
+    hub.client("alice", "correct-horse")
+        .current_user()
+        .await
+        .unwrap();
+    assert_ne!(set().await, 303, "a link works once");
+
+    // Where nobody says what the hub's address is, the link says that it is a guess.
+    let said = add(&["bob"]);
+    let link_of_bob = link(&said).unwrap();
+    assert!(
+        link_of_bob.starts_with("http://127.0.0.1:8180/-/password?token="),
+        "{said}"
+    );
+    assert!(
+        said.contains("--url") && said.contains("DOTHUB_URL"),
+        "{said}"
+    );
+    assert!(said.lines().last().unwrap().starts_with("dmk_"), "{said}");
+
+    // Who has a password needs no link.
+    let mut child = place.dothub(&["user", "add", "carol", "--password-stdin"]);
+    child.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"correct horse\n")
+        .unwrap();
+    let said = child.wait_with_output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(link(&said), None, "{said}");
+    assert!(hub.terminate().success());
+}
+
+#[tokio::test]
+async fn the_database_is_closed_to_other_users_whatever_the_folder_is() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(folder.path(), 0o755);
+    let serve = || {
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_dothub"));
+        serve
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(folder.path())
+            .env_clear();
+        start(serve)
+    };
+    let modes = || {
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let modes = entries.map(|entry| {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            (entry.file_name(), mode & 0o077)
+        });
+        modes.filter(|(_, others)| *others != 0).collect::<Vec<_>>()
+    };
+    let hub = serve();
+    assert_eq!(modes(), [], "with others' rights");
+    assert!(hub.terminate().success());
+    // As an earlier version left it.
+    open(&folder.path().join("hub.db"), 0o644);
+    let hub = serve();
+    assert_eq!(modes(), [], "with others' rights");
+    assert!(hub.terminate().success());
 }

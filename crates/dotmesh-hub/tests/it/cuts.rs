@@ -9,9 +9,7 @@ use dotmesh_api::hub::{BranchUpdate, SealedCommit};
 use dotmesh_api::{HubAddress, HubClient};
 use dotmesh_model::{CommitId, DotName, ObjectHash};
 use dotmesh_store::{Object, ROOT_SEAL, seal};
-use dotmesh_sync::{
-    HubError, HubSource, NodeCache, NullSink, Push, SealError, Target, materialise, seal_directory,
-};
+use dotmesh_sync::{HubSource, NodeCache, NullSink, Push, Target, materialise, seal_directory};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -126,19 +124,20 @@ pub(crate) async fn push(
     data: &Path,
     commit: CommitId,
 ) -> Result<ObjectHash, String> {
-    let told = |error: HubError| format!("{error}: {}", error.source);
     let progress = Arc::default();
     let mut push = Push::begin(client, app, &Arc::default(), &progress, true)
         .await
-        .map_err(told)?;
+        .map_err(|error| told(&error))?;
     let cache: Arc<dyn NodeCache> = Arc::new(NoCache);
     let sealed = push.send(data, None, &cache).await;
-    let root = sealed.map_err(|error: SealError| error.to_string())?.root;
+    let root = sealed.map_err(|error| told(&error))?.root;
     let record = record(commit, CommitId::ROOT);
     let commits = vec![SealedCommit {
         seal: seal(ROOT_SEAL, record.as_bytes(), root),
         root,
         record,
+        left_out: None,
+        without_data: false,
     }];
     let moves = vec![BranchUpdate {
         name: branch("master"),
@@ -146,8 +145,17 @@ pub(crate) async fn push(
         new: commit,
         stash: None,
     }];
-    push.finish(commits, moves).await.map_err(told)?;
+    push.finish(commits, moves)
+        .await
+        .map_err(|error| told(&error))?;
     Ok(root)
+}
+
+/// An error with its causes.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 pub(crate) async fn root_of(directory: &Path) -> ObjectHash {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{FinishUpload, SealedCommit};
+use dotmesh_hub::database::users::NewUser;
 use dotmesh_model::{BranchName, CommitId, CommitRecord};
 use dotmesh_store::{Kind, Object, PackReader, ROOT_SEAL};
 
@@ -44,6 +45,23 @@ async fn a_pack_with_any_byte_changed_is_refused_whole() {
     let missing = alice.missing(&app, &upload, &files.hashes()).await.unwrap();
     assert_eq!(missing, files.hashes());
     assert!(hub.hub.packs.list().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_learns_that_the_store_has_lost_a_pack() {
+    let hub = TestHub::start().await;
+    let alice = hub.user("alice").await;
+    let app = dot("alice/app");
+    let (_, files) = push_first(&alice, &app, b"one").await;
+    let pack = hub.hub.packs.list().await.unwrap()[0].0;
+    hub.hub.packs.delete(pack).await.unwrap();
+    let answer = alice.objects(&app, &files.hashes()).await;
+    let error = refused(answer, ErrorCode::Internal);
+    assert!(
+        error.message.contains("damaged in the hub's store"),
+        "{error}"
+    );
+    assert!(error.hint.unwrap().contains("backup"));
 }
 
 #[tokio::test]
@@ -171,6 +189,7 @@ async fn commits_that_are_not_what_they_claim() {
         metadata: Default::default(),
         images: Vec::new(),
         code: None,
+        dot: None,
     };
     let id = CommitId::from_bytes([8; 16]);
     let root = sent.files.chunk().hash();
@@ -215,7 +234,7 @@ fn no_body_makes_the_server_fail() {
         let now = dotmesh_hub::clock::now();
         hub.hub
             .database
-            .add_user(&name, None, &key.digest(), now)
+            .add_user(&name, &NewUser::with_key(key.digest()), now)
             .await
             .unwrap();
         let alice = hub.client("alice", key.reveal());
@@ -280,7 +299,13 @@ async fn zero_characters_make_nothing_fail() {
     let record = record(id, CommitId::ROOT).replace("a message", "a \\u0000 message");
     let seal = dotmesh_store::seal(ROOT_SEAL, record.as_bytes(), files.root());
     let root = files.root();
-    let sealed = SealedCommit { seal, root, record };
+    let sealed = SealedCommit {
+        seal,
+        root,
+        record,
+        left_out: None,
+        without_data: false,
+    };
     let made = Made { id, sealed };
     push(&alice, &app, None, &made, &files).await.unwrap();
     let told = alice.commits(&app, id, None).await.unwrap().commits;

@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 /// Content that nothing but another version of it helps to compress.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed << 1 | 1;
     let mut content = Vec::with_capacity(length + 8);
     while content.len() < length {
@@ -31,7 +31,7 @@ fn versions(seed: u64) -> (Files, Files) {
     (files(&[("a", &old)]), files(&[("a", &new)]))
 }
 
-fn delta_pack<'a>(pairs: impl IntoIterator<Item = (&'a Object, &'a Object)>) -> Bytes {
+pub(crate) fn delta_pack<'a>(pairs: impl IntoIterator<Item = (&'a Object, &'a Object)>) -> Bytes {
     let mut writer = PackWriter::default();
     for (object, base) in pairs {
         let frame = FrameEncoder::default().encode_against(object, base);

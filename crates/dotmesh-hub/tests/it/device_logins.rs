@@ -8,9 +8,10 @@ use dotmesh_hub::credentials::{ApiKey, Token, UserCode};
 use dotmesh_hub::database::device_logins::{
     DEVICE_LOGIN_LIFETIME, Decision, DeviceLoginState, NewDeviceLogin,
 };
+use dotmesh_hub::settings::Settings;
 use reqwest::StatusCode;
 
-use crate::pages::Browser;
+use crate::pages::{Answer, Browser};
 use crate::support::{TestHub, dot, push_first, refused};
 
 fn program(hub: &TestHub) -> HubVisitor {
@@ -28,6 +29,11 @@ fn code(login: &DeviceLogin) -> DeviceCode {
     }
 }
 
+/// The page after the code was typed.
+async fn type_code(browser: &mut Browser, code: &str) -> Answer {
+    browser.submit("/-/authorize", &[("code", code)]).await
+}
+
 async fn decide(browser: &mut Browser, login: &DeviceLogin, decision: &str) -> StatusCode {
     let fields = [("code", login.user_code.as_str()), ("decision", decision)];
     browser.submit("/-/authorize", &fields).await.status
@@ -38,10 +44,7 @@ async fn a_program_gets_a_key_when_its_user_approves() {
     let hub = TestHub::start().await;
     let program = program(&hub);
     let login = begin(&program).await;
-    assert_eq!(
-        login.verification_path,
-        format!("/-/authorize?code={}", login.user_code)
-    );
+    assert_eq!(login.verification_path, "/-/authorize");
     let state = program.login_state(&code(&login)).await.unwrap();
     assert!(matches!(state, LoginState::Pending));
 
@@ -50,13 +53,13 @@ async fn a_program_gets_a_key_when_its_user_approves() {
     let answer = browser.get(&login.verification_path).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     let back = answer.location.unwrap();
-    assert!(
-        back.starts_with("/-/login?to=%2F-%2Fauthorize%3Fcode%3D"),
-        "{back}"
-    );
+    assert_eq!(back, "/-/login?to=%2F-%2Fauthorize");
 
     let mut browser = Browser::logged_in(&hub, "alice").await;
     let page = browser.get(&login.verification_path).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.body.contains("Never type one"), "{}", page.body);
+    let page = type_code(&mut browser, &login.user_code).await;
     assert_eq!(page.status, StatusCode::OK);
     for shown in [
         &login.user_code,
@@ -73,7 +76,7 @@ async fn a_program_gets_a_key_when_its_user_approves() {
     );
 
     let state = program.login_state(&code(&login)).await.unwrap();
-    let LoginState::Approved { user, key } = state else {
+    let LoginState::Approved { user, key, expires } = state else {
         panic!("{state:?}");
     };
     assert_eq!(user.as_str(), "alice");
@@ -88,6 +91,9 @@ async fn a_program_gets_a_key_when_its_user_approves() {
         (keys[0].name.as_str(), keys[0].scope),
         ("dm on alice-laptop", Scope::Write)
     );
+    let lifetime = Settings::default().login_key_lifetime.unwrap();
+    assert_eq!(keys[0].expires, Some(keys[0].created + lifetime));
+    assert_eq!(expires, keys[0].expires.map(jiff::Timestamp::as_second));
 
     // The key was told; the login has ended, and is decided no more.
     refused(
@@ -99,9 +105,71 @@ async fn a_program_gets_a_key_when_its_user_approves() {
         StatusCode::NOT_FOUND
     );
     assert_eq!(
-        browser.get(&login.verification_path).await.status,
+        type_code(&mut browser, &login.user_code).await.status,
         StatusCode::NOT_FOUND
     );
+}
+
+#[tokio::test]
+async fn a_link_of_a_stranger_asks_for_the_code() {
+    let hub = TestHub::start().await;
+    let (program, mut alice) = (program(&hub), Browser::logged_in(&hub, "alice").await);
+    let login = begin(&program).await;
+    for query in ["code", "user_code"] {
+        let link = format!("/-/authorize?{query}={}&decision=approve", login.user_code);
+        let page = alice.get(&link).await;
+        assert_eq!(page.status, StatusCode::OK);
+        assert!(!page.body.contains(&login.user_code), "{}", page.body);
+        assert!(!page.body.contains("alice-laptop"), "{}", page.body);
+    }
+    let state = program.login_state(&code(&login)).await.unwrap();
+    assert!(matches!(state, LoginState::Pending));
+}
+
+#[tokio::test]
+async fn keys_of_programs_last_as_long_as_the_hub_says() {
+    let settings = Settings {
+        login_key_lifetime: None,
+        ..Settings::default()
+    };
+    let hub = TestHub::start_with(settings).await;
+    let (program, mut alice) = (program(&hub), Browser::logged_in(&hub, "alice").await);
+    let login = begin(&program).await;
+    decide(&mut alice, &login, "approve").await;
+    let state = program.login_state(&code(&login)).await.unwrap();
+    assert!(matches!(state, LoginState::Approved { expires: None, .. }));
+
+    let (device, code, key) = (Token::generate(), UserCode::generate(), ApiKey::generate());
+    let database = &hub.hub.database;
+    let user = database.user(&"alice".parse().unwrap()).await.unwrap();
+    let now = clock::now();
+    let login = NewDeviceLogin {
+        device: &device.digest(),
+        code: &code.digest(),
+        client: "laptop",
+        address: "127.0.0.1",
+    };
+    database.begin_device_login(&login, now).await.unwrap();
+    let approve = Decision::Approve(user.unwrap());
+    database
+        .decide_login(&code.digest(), approve, now)
+        .await
+        .unwrap();
+    let end = now + jiff::SignedDuration::from_hours(24);
+    let told = database
+        .device_login(&device.digest(), &key.digest(), Some(end), now)
+        .await
+        .unwrap();
+    assert!(matches!(told, Some(DeviceLoginState::Approved(_))));
+    let works = async |now| {
+        database
+            .key_user(&key.digest(), now)
+            .await
+            .unwrap()
+            .is_some()
+    };
+    assert!(works(end - jiff::SignedDuration::from_secs(1)).await);
+    assert!(!works(end).await);
 }
 
 #[tokio::test]
@@ -159,7 +227,7 @@ async fn a_login_ends_after_some_minutes() {
     );
     let state = async |now| {
         database
-            .device_login(&device.digest(), &key.digest(), now)
+            .device_login(&device.digest(), &key.digest(), None, now)
             .await
     };
     let waits = async |now| {
@@ -207,13 +275,11 @@ async fn codes_are_not_to_be_guessed() {
     let (program, mut browser) = (program(&hub), Browser::logged_in(&hub, "mallory").await);
     let login = begin(&program).await;
     for n in 0..20 {
-        let answer = browser
-            .get(&format!("/-/authorize?code={}", UserCode::generate()))
-            .await;
+        let answer = type_code(&mut browser, &UserCode::generate().to_string()).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{n}");
     }
     // By then the right one is not looked up either, nor decided about.
-    let answer = browser.get(&login.verification_path).await;
+    let answer = type_code(&mut browser, &login.user_code).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(!answer.body.contains("alice-laptop"));
     assert_eq!(
@@ -299,7 +365,8 @@ async fn bad_requests_are_refused() {
     );
     let client = "<script>alert(1)</script>".to_owned();
     let login = program.begin_login(&BeginLogin { client }).await.unwrap();
-    let page = browser.get(&login.verification_path).await;
+    let page = type_code(&mut browser, &login.user_code).await;
+    assert!(page.body.contains("alert(1)"), "{}", page.body);
     assert!(!page.body.contains("<script>alert"), "{}", page.body);
     for (code, decision) in [("", "approve"), ("' OR 1=1", "deny")] {
         let fields = [("code", code), ("decision", decision)];

@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
-use dotmesh_hub::credentials::HashedPassword;
+use dotmesh_hub::clock;
+use dotmesh_hub::credentials::{ApiKey, HashedPassword};
+use dotmesh_hub::database::keys::NewKey;
+use dotmesh_model::commit::ComposeUse;
+use dotmesh_model::{CodeVersion, CommitRecord, ImageUse};
 use futures::StreamExt as _;
 use reqwest::StatusCode;
+use serde_json::json;
 
+use crate::api::Api;
 use crate::pages::Browser;
-use crate::support::{TestHub, commit, dot, files, push, push_first};
+use crate::support::{TestHub, commit, dot, files, push, push_first, root_commit, sealed};
 
 const PASSWORD: &str = "correct horse";
 
 /// A user with a key and a session.
 async fn user(hub: &TestHub, name: &str) -> (dotmesh_api::HubClient, Browser) {
     let client = hub.user(name).await;
-    let password = HashedPassword::new(PASSWORD).unwrap();
+    let password = HashedPassword::new(PASSWORD, &[]).unwrap();
     let account = name.parse().unwrap();
     hub.hub
         .database
@@ -291,7 +297,9 @@ async fn a_page_is_told_what_happens_to_its_dot_and_no_more() {
     let mut his = listen(&bob_key).await.bytes_stream();
     let begin = told(&mut hers).await.unwrap();
     assert!(begin.starts_with("data: "), "{begin}");
-    assert_eq!(told(&mut his).await.as_ref(), Some(&begin));
+    // That he was given access is told to the owner alone.
+    let his_begin = told(&mut his).await.unwrap();
+    assert!(his_begin < begin, "{his_begin} {begin}");
     push_first(&alice, &dot("alice/other"), b"other").await;
     let second = commit(&first, &files);
     push(&alice, &app, Some(&first), &second, &files)
@@ -346,4 +354,137 @@ async fn how_a_dot_grew() {
     );
     assert_eq!(page.matches("<g>").count(), 2 * 5 + 52);
     assert!(alice.shows("/alice/app/activity?before=1", "Nothing").await);
+}
+
+/// The block of a page with an id, as its reader sees it.
+fn block(page: &str, id: &str) -> String {
+    let (_, rest) = page
+        .split_once(&format!("id=\"{id}\" data-copy><code>"))
+        .unwrap();
+    let text = rest.split_once("</code>").unwrap().0;
+    text.replace("&#34;", "\"").replace("&#39;", "'")
+}
+
+#[tokio::test]
+async fn commands_name_what_the_app_knows_its_dot_by() {
+    let hub = TestHub::start().await;
+    let (client, mut alice) = user(&hub, "alice").await;
+    let files = files(&[("a", b"one")]);
+    let mut made = commit(&root_commit(), &files);
+    let record = CommitRecord {
+        dot: Some("shop_app".parse().unwrap()),
+        code: Some(CodeVersion {
+            remote: Some("git@example.com:team/shop.git".to_owned()),
+            branch: None,
+            commit: "cafe".to_owned(),
+            dirty: false,
+            work_tree: Some("/home/alice/shop".to_owned()),
+        }),
+        images: vec![ImageUse {
+            compose: Some(ComposeUse {
+                project: "shop".to_owned(),
+                service: "db".to_owned(),
+                working_dir: "/home/alice/shop/deploy".to_owned(),
+                config_files: vec!["/home/alice/shop/deploy/test.yml".to_owned()],
+            }),
+            ..ImageUse::default()
+        }],
+        ..CommitRecord::decode(made.sealed.record.as_bytes()).unwrap()
+    };
+    made.sealed = sealed(&root_commit(), &record, files.root());
+    let remote = &hub.url;
+    for (name, option, switch, push_option) in [
+        ("alice/shop_app", "", "shop_app", ""),
+        (
+            "alice/library",
+            " --local-name shop_app",
+            "shop_app",
+            " --remote-name alice/library",
+        ),
+    ] {
+        push(&client, &dot(name), None, &made, &files)
+            .await
+            .unwrap();
+        for (page, at) in [
+            (format!("/{name}"), String::new()),
+            (
+                format!("/{name}/commit/{}", made.id),
+                format!("/commit/{}", made.id),
+            ),
+        ] {
+            let shown = alice.get(&page).await.body;
+            let expected = format!(
+                "git clone git@example.com:team/shop.git\ncd shop\ngit checkout cafe\ncd deploy\n\
+                 dm clone {}/{name}{at}{option}\ndocker compose -p shop -f test.yml up -d\n",
+                hub.url
+            );
+            assert_eq!(block(&shown, "commands-run"), expected);
+        }
+        let shown = alice.get(&format!("/{name}")).await.body;
+        assert_eq!(
+            block(&shown, "commands-push"),
+            format!(
+                "dm switch {switch}\ndm commit -m \"What it shows\"\ndm push {remote}{push_option}\n"
+            )
+        );
+    }
+    // Nobody knows how a commit without a project was started, and nothing is made up.
+    push_first(&client, &dot("alice/plain"), b"two").await;
+    let shown = alice.get("/alice/plain").await.body;
+    assert_eq!(
+        block(&shown, "commands-run"),
+        format!("dm clone {}/alice/plain\n", hub.url)
+    );
+    assert!(shown.contains("in the folder of the app"), "{shown}");
+    assert!(shown.contains("No Compose project used the dot"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_live_page_ends_with_its_session_or_key() {
+    let hub = TestHub::start().await;
+    let (alice, mut browser) = user(&hub, "alice").await;
+    let app = dot("alice/app");
+    let (mut last, files) = push_first(&alice, &app, b"one").await;
+    let public = json!({"visibility": "public"});
+    let (database, name) = (&hub.hub.database, "alice".parse().unwrap());
+    let id = database.user(&name).await.unwrap().unwrap();
+    let key = ApiKey::generate();
+    let new = NewKey::first(key.digest());
+    database
+        .create_key(id, &name, &new, clock::now())
+        .await
+        .unwrap();
+    Api::new(&hub, key.reveal())
+        .done("PATCH", "dots/alice/app/settings", public)
+        .await;
+    let url = format!("{}/alice/app/live", hub.url);
+    let http = reqwest::Client::new();
+    let anybody = http.get(&url);
+    let by_session = http
+        .get(&url)
+        .header("cookie", browser.cookie.as_ref().unwrap());
+    let by_key = http.get(&url).bearer_auth(key.reveal());
+    let mut streams = Vec::new();
+    for request in [by_session, by_key, anybody] {
+        let mut stream = request.send().await.unwrap().bytes_stream();
+        assert!(told(&mut stream).await.is_some());
+        streams.push(stream);
+    }
+    browser.submit("/-/logout", &[]).await;
+    let keys = database.keys(id).await.unwrap();
+    database
+        .revoke_key(id, &name, keys[0].id, clock::now())
+        .await
+        .unwrap();
+    let next = commit(&last, &files);
+    push(&alice, &app, Some(&last), &next, &files)
+        .await
+        .unwrap();
+    last = next;
+    let mut told_last = Vec::new();
+    for stream in &mut streams {
+        told_last.push(told(stream).await.is_some());
+    }
+    // Who is nobody sees a public dot as before.
+    assert_eq!(told_last, [false, false, true], "{}", last.id);
 }

@@ -293,7 +293,7 @@ async fn branches_are_made_deleted_and_protected() {
         bobs.done("GET", &format!("{APP}/settings"), Value::Null)
             .await,
         json!({"description": "", "default_branch": "again", "visibility": "private",
-               "protected": ["master"], "forked_from": null})
+               "forks": "writers", "protected": ["master"], "forked_from": null})
     );
 
     // Nor does a push move it but forward, be it the owner's.
@@ -444,4 +444,64 @@ async fn names_of_users_are_completed_from_two_letters_on() {
             .await;
         assert_eq!(found, names, "{prefix}");
     }
+}
+
+#[tokio::test]
+async fn a_misspelled_request_changes_nothing_and_is_told() {
+    let hub = TestHub::start().await;
+    let (alice, key) = hub.user_with_secret("alice").await;
+    push_first(&alice, &dot("alice/app"), b"one").await;
+    let api = Api::new(&hub, &key);
+    let settings = "dots/alice/app/settings";
+    let public = json!({"visibility": "public"});
+    api.done("PATCH", settings, public).await;
+    for (method, path, request, said) in [
+        (
+            "PATCH",
+            settings,
+            json!({"visibilty": "private", "description": "new"}),
+            "'visibility'",
+        ),
+        (
+            "PUT",
+            "dots/alice/app/tags/v1",
+            json!({"at": "master", "mesage": "m"}),
+            "'message'",
+        ),
+        (
+            "POST",
+            "dots/alice/app/fork",
+            json!({"name": "fork", "visibility": "private"}),
+            "'name'",
+        ),
+        (
+            "POST",
+            "dots/alice/app/notes",
+            json!({"Branch": "master", "body": "n"}),
+            "'branch'",
+        ),
+        (
+            "POST",
+            "dots/alice/app/webhooks",
+            json!({"url": "https://example.com/", "topic": ["push"]}),
+            "'topics'",
+        ),
+    ] {
+        let (status, problem) = api.call(method, path, request).await;
+        assert_eq!(status, 400, "{path}: {problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            detail.contains(&format!("did you mean {said}?")),
+            "{detail}"
+        );
+    }
+    let now = api.done("GET", settings, Value::Null).await;
+    assert_eq!(
+        (&now["visibility"], &now["description"]),
+        (&json!("public"), &json!(""))
+    );
+    assert_eq!(
+        api.done("GET", "dots/alice/app/tags", Value::Null).await,
+        json!([])
+    );
 }

@@ -30,6 +30,17 @@ async fn a_fork_goes_on_by_itself() {
         .grant(&app, &"bob".parse().unwrap(), Access::Read)
         .await
         .unwrap();
+    // The owner says whether readers may, and writers may unless she says otherwise.
+    let settings = "dots/alice/app/settings";
+    assert_eq!(bobs.refused("POST", path, fork.clone()).await, "forbidden");
+    let shown = bobs.done("GET", settings, Value::Null).await;
+    assert_eq!(shown["forks"], "writers");
+    let readers = json!({"forks": "anyone-who-reads"});
+    assert_eq!(
+        bobs.refused("PATCH", settings, readers.clone()).await,
+        "forbidden"
+    );
+    alices.done("PATCH", settings, readers).await;
     assert_eq!(bobs.done("POST", path, fork.clone()).await, "bob/fork");
     assert_eq!(bobs.refused("POST", path, fork).await, "exists");
 
@@ -143,7 +154,7 @@ async fn check(
         }
         universe.extend(has.iter().copied());
         alice
-            .grant(&name, &"bob".parse().unwrap(), Access::Read)
+            .grant(&name, &"bob".parse().unwrap(), Access::Write)
             .await
             .unwrap();
         models.push(has);
@@ -207,4 +218,64 @@ async fn check(
             .unwrap();
         client.objects(&fork, &files.hashes()).await.unwrap();
     }
+}
+
+/// What the table of `access.rs` says, through the API and on the pages.
+#[tokio::test]
+async fn the_owner_says_who_forks_a_private_dot() {
+    let hub = TestHub::start().await;
+    let (alice, key) = hub.user_with_secret("alice").await;
+    let alices = Api::new(&hub, &key);
+    let app = dot("alice/app");
+    push_first(&alice, &app, b"one").await;
+    let mut others = Vec::new();
+    for (name, access) in [
+        ("maintainer", Access::Maintain),
+        ("writer", Access::Write),
+        ("reader", Access::Read),
+    ] {
+        let (_, key) = hub.user_with_secret(name).await;
+        alice
+            .grant(&app, &name.parse().unwrap(), access)
+            .await
+            .unwrap();
+        others.push((Api::new(&hub, &key), key));
+    }
+    others.push((alices, key));
+    let alices = &others[3].0;
+    let settings = "dots/alice/app/settings";
+    let http = reqwest::Client::new();
+    for (n, (visibility, forks, allowed)) in [
+        ("private", "writers", [true, true, false, true]),
+        ("private", "anyone-who-reads", [true, true, true, true]),
+        ("private", "nobody", [false, false, false, true]),
+        ("public", "nobody", [true, true, true, true]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let change = json!({"visibility": visibility, "forks": forks});
+        alices.done("PATCH", settings, change).await;
+        for ((api, key), allowed) in others.iter().zip(allowed) {
+            let name = json!({"name": format!("fork{n}")});
+            let (status, answer) = api.call("POST", "dots/alice/app/fork", name).await;
+            let expected = if allowed { 201 } else { 403 };
+            assert_eq!(status, expected, "{visibility} {forks}: {answer}");
+            let page = http
+                .get(format!("{}/alice/app/fork", hub.url))
+                .bearer_auth(key);
+            let page = page.send().await.unwrap().text().await.unwrap();
+            assert_eq!(page.contains(">Fork</button>"), allowed, "{page}");
+        }
+    }
+    let refused = alices.refused("PATCH", settings, json!({"forks": "everybody"}));
+    assert_eq!(refused.await, "invalid");
+    // A dot that was forked is forked no more freely by that.
+    let fork = alices
+        .done("GET", "dots/alice/fork0/settings", Value::Null)
+        .await;
+    assert_eq!(
+        (&fork["forks"], &fork["visibility"]),
+        (&json!("writers"), &json!("private"))
+    );
 }

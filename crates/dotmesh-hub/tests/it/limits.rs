@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{FinishUpload, MAX_COMMITS_PER_PUSH, MAX_HASHES, MAX_PACK_LENGTH};
+use dotmesh_hub::database::users::NewUser;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Kind, Object, PackReader};
 
@@ -125,7 +126,7 @@ async fn bad_names_are_refused() {
     let now = dotmesh_hub::clock::now();
     hub.hub
         .database
-        .add_user(&name, None, &key.digest(), now)
+        .add_user(&name, &NewUser::with_key(key.digest()), now)
         .await
         .unwrap();
     for path in [

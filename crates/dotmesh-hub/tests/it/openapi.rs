@@ -310,3 +310,21 @@ async fn answers_have_versions() {
     assert_eq!(answer.status(), 401);
     assert!(!answer.headers().contains_key("etag"));
 }
+
+/// A misspelled member is refused: every request says so but those that `docs/protocol.md` keeps open for newer clients.
+#[test]
+fn requests_take_no_members_that_they_do_not_know() {
+    const OPEN: [&str; 3] = ["begin_login", "get_login_state", "finish_upload"];
+    let mut open = BTreeSet::new();
+    for operation in operations() {
+        let schema = &operation.is["requestBody"]["content"]["application/json"]["schema"];
+        if schema.is_null() {
+            continue;
+        }
+        let id = operation.is["operationId"].as_str().unwrap();
+        if resolve(schema)["additionalProperties"] != json!(false) {
+            open.insert(id);
+        }
+    }
+    assert_eq!(open, BTreeSet::from(OPEN));
+}

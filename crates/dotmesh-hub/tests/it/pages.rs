@@ -2,6 +2,7 @@
 
 use dotmesh_hub::clock;
 use dotmesh_hub::credentials::{ApiKey, HashedPassword};
+use dotmesh_hub::database::users::NewUser;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, COOKIE, LOCATION, SET_COOKIE};
 
@@ -40,13 +41,13 @@ impl Browser {
     /// Makes an account with a password and logs in.
     pub(crate) async fn logged_in(hub: &TestHub, name: &str) -> Self {
         let key = ApiKey::generate();
-        let password = HashedPassword::new(PASSWORD).unwrap();
+        let password = HashedPassword::new(PASSWORD, &[]).unwrap();
         let user = name.parse().unwrap();
-        let added = hub
-            .hub
-            .database
-            .add_user(&user, Some(&password), &key.digest(), clock::now())
-            .await;
+        let new = NewUser {
+            password: Some(password),
+            ..NewUser::with_key(key.digest())
+        };
+        let added = hub.hub.database.add_user(&user, &new, clock::now()).await;
         assert!(added.unwrap());
         let mut browser = Self::new(hub);
         let answer = browser.log_in(name, PASSWORD).await;
@@ -109,7 +110,7 @@ async fn an_owner_looks_at_a_dot_and_nobody_else_can() {
         .database
         .set_password(
             &"carol".parse().unwrap(),
-            &HashedPassword::new(PASSWORD).unwrap(),
+            &HashedPassword::new(PASSWORD, &[]).unwrap(),
             clock::now(),
         )
         .await

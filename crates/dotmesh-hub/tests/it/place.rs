@@ -1,11 +1,12 @@
 //! Where a hub under test keeps what it has. `DOTHUB_TEST_DATABASE=sqlite|postgres` and `DOTHUB_TEST_STORE=disk|s3`
 //! say what it is for every test that does not need one of them.
 
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dotmesh_hub::data_dir::{DataDir, ServeLock};
-use dotmesh_hub::database::Database;
+use dotmesh_hub::database::{Database, Opening};
 use dotmesh_hub::store_url;
 use dotmesh_store::PackStore;
 use tempfile::TempDir;
@@ -55,7 +56,7 @@ impl Place {
     }
 
     fn data(&self) -> DataDir {
-        DataDir::open(self.folder.path()).unwrap()
+        DataDir::make(self.folder.path()).unwrap()
     }
 
     pub(crate) fn lock(&self) -> Option<ServeLock> {
@@ -64,21 +65,40 @@ impl Place {
     }
 
     pub(crate) async fn database(&self) -> Database {
-        self.database_at(None).await
+        self.database_opened(Opening::New).await
     }
 
-    pub(crate) async fn database_at(&self, schema: Option<i64>) -> Database {
+    pub(crate) async fn database_opened(&self, opening: Opening) -> Database {
         match &self.database_url {
-            Some(url) => Database::connect_at(url, schema).await.unwrap(),
-            None => self.data().database_at(schema).await.unwrap(),
+            Some(url) => Database::connect(url, opening).await.unwrap(),
+            None => self.data().database(opening).await.unwrap(),
         }
     }
 
     pub(crate) fn packs(&self) -> PackStore {
         match &self.store_url {
             Some(url) => store_url::open(url, S3Server::shared().variables()).unwrap(),
-            None => self.data().packs().unwrap(),
+            None => self.data().packs(Opening::New).unwrap(),
         }
+    }
+
+    /// Makes a hub that has not served yet, with an account; tells the account's key.
+    pub(crate) async fn hub_with_user(&self, name: &str) -> String {
+        self.database().await.close().await;
+        let added = self.run(&["user", "add", name]);
+        assert!(added.status.success(), "{added:?}");
+        let text = String::from_utf8(added.stdout).unwrap();
+        text.lines().last().unwrap().to_owned()
+    }
+
+    /// Sets an account's password.
+    pub(crate) fn set_password(&self, name: &str, password: &str) {
+        let mut command = self.dothub(&["user", "password", name]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(password.as_bytes()).unwrap();
+        drop(input);
+        assert!(child.wait().unwrap().success());
     }
 
     /// The program, with this place's data.
@@ -96,6 +116,11 @@ impl Place {
             command.envs(S3Server::shared().variables());
         }
         command
+    }
+
+    /// Its folder.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Whether nothing is in its folder.

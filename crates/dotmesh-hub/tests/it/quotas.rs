@@ -13,11 +13,12 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::bounds::saying;
 use crate::cli::start;
 use crate::cuts::{noise, push as push_files};
 use crate::pages::Browser;
 use crate::place::Place;
-use crate::support::{TestHub, dot, pack, push_first, refused};
+use crate::support::{Made, TestHub, dot, pack, push, push_first, refused};
 
 async fn start_with(quota: u64) -> TestHub {
     TestHub::start_with(Settings {
@@ -28,7 +29,7 @@ async fn start_with(quota: u64) -> TestHub {
 }
 
 impl TestHub {
-    async fn usage(&self, name: &str) -> Usage {
+    pub(crate) async fn usage(&self, name: &str) -> Usage {
         let name = name.parse().unwrap();
         let user = self.hub.database.user(&name).await.unwrap().unwrap();
         let usage = self.hub.database.usage(user, self.hub.settings.quota);
@@ -164,10 +165,12 @@ async fn forks_and_dots_that_are_taken_are_their_new_owners() {
     api.done("PATCH", "dots/alice/app/settings", public).await;
     let used = hub.usage("alice").await.used;
     assert!(used > 0);
-    // Within a namespace nothing is stored anew.
+    // Within a namespace only the records are stored anew.
     let own = json!({ "name": "mine" });
     api.done("POST", "dots/alice/app/fork", own).await;
-    assert_eq!(hub.usage("alice").await.used, used);
+    let of_both = hub.usage("alice").await.used;
+    let texts = of_both - used;
+    assert!(texts > 0 && texts < used);
 
     hub.set_quota("bob", Quota::Bytes(used - 1)).await;
     let fork = json!({ "name": "theirs" });
@@ -187,10 +190,77 @@ async fn forks_and_dots_that_are_taken_are_their_new_owners() {
     hub.set_quota("bob", Quota::Bytes(used)).await;
     bob.done("POST", path, fork).await;
     assert_eq!(hub.usage("bob").await.used, used);
-    assert_eq!(hub.usage("alice").await.used, used);
-    // The same objects: they count once.
+    assert_eq!(hub.usage("alice").await.used, of_both);
+    // The same objects: they count once. The records do not.
+    assert_eq!(bob.refused("POST", &take, name.clone()).await, "no_space");
+    hub.set_quota("bob", Quota::Bytes(of_both)).await;
     bob.done("POST", &take, name).await;
-    assert_eq!(hub.usage("bob").await.used, used);
+    assert_eq!(hub.usage("bob").await.used, of_both);
+    assert_eq!(hub.usage("alice").await.used, used);
+}
+
+#[tokio::test]
+async fn what_people_write_counts() {
+    let hub = TestHub::start().await;
+    let (alice, key) = hub.user_with_secret("alice").await;
+    let api = Api::new(&hub, &key);
+    let (_, key) = hub.user_with_secret("bob").await;
+    let bob = Api::new(&hub, &key);
+    let app = dot("alice/app");
+    let (first, files) = push_first(&alice, &app, b"one").await;
+    let public = json!({ "visibility": "public" });
+    api.done("PATCH", "dots/alice/app/settings", public).await;
+    let used = hub.usage("alice").await.used;
+
+    // Commits of the same files, whose messages are in the record and beside it.
+    const LENGTH: usize = 50_000;
+    let long = |parent: &Made| saying(parent, &files, |record| record.message = "m".repeat(LENGTH));
+    let second = long(&first);
+    push(&alice, &app, Some(&first), &second, &files)
+        .await
+        .unwrap();
+    let with_message = hub.usage("alice").await.used - used;
+    assert!((2 * LENGTH as u64..2 * LENGTH as u64 + 1000).contains(&with_message));
+    // A note is who wrote it's.
+    let note = json!({ "branch": "master", "body": "n".repeat(LENGTH) });
+    let path = "dots/alice/app/notes";
+    bob.done("POST", path, note.clone()).await;
+    assert_eq!(hub.usage("bob").await.used, LENGTH as u64);
+    let tag = json!({ "at": "master", "message": "t".repeat(1000) });
+    api.done("PUT", "dots/alice/app/tags/v1", tag).await;
+    let describe = json!({ "description": "d".repeat(2000) });
+    api.done("PATCH", "dots/alice/app/settings", describe).await;
+    let used = used + with_message + 3000;
+    assert_eq!(hub.usage("alice").await.used, used);
+
+    hub.set_quota("bob", Quota::Bytes(2 * LENGTH as u64 - 1))
+        .await;
+    assert_eq!(bob.refused("POST", path, note).await, "no_space");
+    // A push that brings nothing but a message is one, too.
+    hub.set_quota("alice", Quota::Bytes(used + 1000)).await;
+    let third = long(&second);
+    let refusal = push(&alice, &app, Some(&second), &third, &files).await;
+    refused(refusal, ErrorCode::NoSpace);
+    let tag = json!({ "at": "master", "message": "t".repeat(1001) });
+    assert_eq!(
+        api.refused("PUT", "dots/alice/app/tags/v2", tag).await,
+        "no_space"
+    );
+    let describe = json!({ "description": "d".repeat(2001) });
+    assert_eq!(
+        api.refused("PATCH", "dots/alice/app/settings", describe)
+            .await,
+        "no_space"
+    );
+    assert_eq!(hub.usage("alice").await.used, used);
+    hub.set_quota("alice", Quota::Default).await;
+    push(&alice, &app, Some(&second), &third, &files)
+        .await
+        .unwrap();
+
+    api.done("DELETE", "dots/alice/app/tags/v1", Value::Null)
+        .await;
+    assert_eq!(hub.usage("alice").await.used, used + with_message - 1000);
 }
 
 #[tokio::test]
@@ -207,7 +277,8 @@ async fn a_deleted_dot_counts_until_it_is_collected() {
     let database = &hub.hub.database;
     let later = clock::now() + delete_dot::GRACE;
     assert_eq!(database.purge_dots(later).await.unwrap(), 1);
-    assert_eq!(hub.usage("alice").await.used, used);
+    let packs = hub.usage("alice").await.used;
+    assert!((1..used).contains(&packs));
     let grace = collect_garbage::GRACE;
     let later = later + grace + grace;
     for now in [later, later + grace + grace] {
@@ -254,9 +325,7 @@ async fn quotas_are_seen_and_set_on_pages() {
 #[tokio::test]
 async fn quotas_are_set_at_the_command_line() {
     let place = Place::new().await;
-    let added = place.run(&["user", "add", "alice"]);
-    let key = String::from_utf8(added.stdout).unwrap();
-    let key = key.lines().last().unwrap();
+    let key = &place.hub_with_user("alice").await;
     let serving = start(place.dothub(&["serve", "--listen", "127.0.0.1:0", "--quota", "100kB"]));
     let alice = serving.client("alice", key);
     let too_much = chunks(1, 3);

@@ -84,6 +84,12 @@ const NOTE: Class = Class {
     public: "lllfyyyyyyy",
     missing: "lllnnnnnnnn",
 };
+/// What everyone may who reads a public dot, and who pushes to a private one.
+const FORK: Class = Class {
+    private: "lllfynfyyyn",
+    public: "lllfyyyyyyy",
+    missing: "lllnnnnnnnn",
+};
 /// What is for who pushes, to a dot that there is.
 const CHANGE: Class = Class {
     private: "lllfyffyyyf",
@@ -125,6 +131,7 @@ const TABLE: &[Row] = &[
     ("PUT", "/api/v1/dots/{namespace}/{dot}/collaborators/{user}", 204, ADMINISTER, r#"{"access":"read"}"#),
     ("DELETE", "/api/v1/dots/{namespace}/{dot}/collaborators/{user}", 204, ADMINISTER, ""),
     ("GET", "/api/v1/dots/{namespace}/{dot}/commits?head=00000000000000000000000000000000", 200, READ, ""),
+    ("GET", "/api/v1/dots/{namespace}/{dot}/without-data", 200, READ, ""),
     ("GET", "/api/v1/dots/{namespace}/{dot}/refs/{reference}", 200, READ, ""),
     ("POST", "/api/v1/dots/{namespace}/{dot}/objects", 200, READ, ""),
     ("POST", "/api/v1/dots/{namespace}/{dot}/uploads", 201, PUSH, ""),
@@ -136,7 +143,7 @@ const TABLE: &[Row] = &[
     ("POST", "/api/v1/dots/{namespace}/{dot}/rename", 200, ADMINISTER, r#"{"name":"renamed-{dot}"}"#),
     ("PUT", "/api/v1/dots/{namespace}/{dot}/offer", 204, ADMINISTER, r#"{"user":"guest"}"#),
     ("DELETE", "/api/v1/dots/{namespace}/{dot}/offer", 204, ADMINISTER, ""),
-    ("POST", "/api/v1/dots/{namespace}/{dot}/fork", 201, NOTE, r#"{"name":"fork-{dot}"}"#),
+    ("POST", "/api/v1/dots/{namespace}/{dot}/fork", 201, FORK, r#"{"name":"fork-{dot}"}"#),
     ("GET", "/api/v1/dots/{namespace}/{dot}/forks", 200, READ, ""),
     ("PUT", "/api/v1/dots/{namespace}/{dot}/branches/{branch}", 409, CHANGE, r#"{"at":"master"}"#),
     ("DELETE", "/api/v1/dots/{namespace}/{dot}/branches/{branch}", 403, MAINTAIN, ""),
@@ -202,6 +209,7 @@ const TABLE: &[Row] = &[
     ("POST", "/-/admin/resets", 200, ADMINISTRATORS, "user=guest"),
     ("POST", "/-/admin/quotas", 303, ADMINISTRATORS, "user=guest&quota=default"),
     ("GET", "/-/admin/events", 200, ADMINISTRATORS, ""),
+    ("GET", "/-/admin/access", 200, ADMINISTRATORS, ""),
     ("GET", "/-/{*rest}", 404, ANYONE, ""),
     ("GET", "/{namespace}", 200, VISITORS, ""),
     ("GET", "/{namespace}/{dot}", 200, READ, ""),
@@ -209,10 +217,11 @@ const TABLE: &[Row] = &[
     ("GET", "/{namespace}/{dot}/commit/{reference}", 303, READ, ""),
     ("GET", "/{namespace}/{dot}/commits", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/commits/{*branch}", 200, READ, ""),
+    ("GET", "/{namespace}/{dot}/branches", 200, READ, ""),
     ("POST", "/{namespace}/{dot}/branches", 303, CHANGE, "name=new&at=master"),
     ("POST", "/{namespace}/{dot}/branches/delete", 404, MAINTAIN, "name=new"),
     ("GET", "/{namespace}/{dot}/fork", 200, READ, ""),
-    ("POST", "/{namespace}/{dot}/fork", 303, NOTE, "name=fork-{dot}"),
+    ("POST", "/{namespace}/{dot}/fork", 303, FORK, "name=fork-{dot}"),
     ("GET", "/{namespace}/{dot}/graph", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/live", 200, READ, ""),
     ("GET", "/{namespace}/{dot}/compare", 200, READ, ""),
@@ -228,6 +237,7 @@ const TABLE: &[Row] = &[
     ("GET", "/{namespace}/{dot}/settings", 200, MAINTAIN, ""),
     ("POST", "/{namespace}/{dot}/settings", 303, MAINTAIN, "description=new"),
     ("POST", "/{namespace}/{dot}/settings/visibility", 303, ADMINISTER, "visibility=private"),
+    ("POST", "/{namespace}/{dot}/settings/forks", 303, ADMINISTER, "forks=nobody"),
     ("POST", "/{namespace}/{dot}/settings/grant", 303, ADMINISTER, "user=guest&access=write"),
     ("POST", "/{namespace}/{dot}/settings/revoke", 303, ADMINISTER, "user=guest"),
     ("POST", "/{namespace}/{dot}/settings/protect", 303, MAINTAIN, "branch=master"),
@@ -236,6 +246,7 @@ const TABLE: &[Row] = &[
     ("POST", "/{namespace}/{dot}/settings/offer", 303, ADMINISTER, "user=guest"),
     ("POST", "/{namespace}/{dot}/settings/withdraw", 303, ADMINISTER, ""),
     ("POST", "/{namespace}/{dot}/settings/delete", 400, ADMINISTER, "name=typed+wrongly"),
+    ("GET", "/{namespace}/{dot}/tags", 200, READ, ""),
     ("POST", "/{namespace}/{dot}/tags", 303, CHANGE, "name=v1&at=master"),
     ("POST", "/{namespace}/{dot}/tags/delete", 404, MAINTAIN, "name=v1"),
     ("GET", "/healthz", 200, ANYONE, ""),
@@ -335,7 +346,7 @@ impl Case {
             owner.grant(&name, &user(name_of), access).await.unwrap();
         }
         let database = &self.hub.hub.database;
-        let facts = database.dot_facts(&name, None).await.unwrap();
+        let facts = database.dot_facts(&name, None, None).await.unwrap();
         let deed = Deed {
             actor: &user("owner"),
             dot: facts.dot.unwrap(),

@@ -66,7 +66,7 @@ async fn messages_are_found_where_one_may_see_them() {
     assert_eq!(messages(&alices, "security pirate").await, [""; 0]);
     assert_eq!(messages(&alices, "ecurity").await, [""; 0]);
     alice
-        .grant(&dot("alice/app"), &"bob".parse().unwrap(), Access::Read)
+        .grant(&dot("alice/app"), &"bob".parse().unwrap(), Access::Write)
         .await
         .unwrap();
     assert_eq!(messages(&bobs, "pirate").await.len(), 2);

@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, COOKIE, RETRY_AFTER, SET_COOKIE};
 
 use crate::pages::{Browser, PASSWORD};
-use crate::support::TestHub;
+use crate::support::{TestHub, dot, push_first};
 
 fn secure() -> Settings {
     Settings {
@@ -127,6 +127,68 @@ async fn other_sites_cannot_submit_forms() {
 }
 
 #[tokio::test]
+async fn other_sites_cannot_use_credentials_that_a_browser_remembers() {
+    let hub = TestHub::start().await;
+    let (alice, key) = hub.user_with_secret("alice").await;
+    push_first(&alice, &dot("alice/app"), b"one").await;
+    let webhook = r#"{"url":"https://evil.example.com/","topics":["push"]}"#;
+    let ask = async |method: &str, path: &str, body: &str, headers: &[(&str, &str)]| {
+        let mut request = client()
+            .request(method.parse().unwrap(), format!("{}{path}", hub.url))
+            .basic_auth("alice", Some(&key))
+            .body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap().status()
+    };
+    let api = "/api/v1/dots/alice/app";
+    let webhooks = format!("{api}/webhooks");
+    let changes = [
+        ("POST", webhooks.as_str(), webhook),
+        ("DELETE", api, ""),
+        ("POST", "/-/settings/keys", "name=evil&scope=admin&days=0"),
+        (
+            "POST",
+            "/alice/app/settings/visibility",
+            "visibility=public",
+        ),
+    ];
+    for (method, path, body) in changes {
+        for headers in [
+            &[("sec-fetch-site", "cross-site")][..],
+            &[("sec-fetch-site", "same-site")],
+            &[("origin", "https://evil.example.com")],
+            &[("origin", "null")],
+        ] {
+            let status = ask(method, path, body, headers).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} {headers:?}");
+        }
+    }
+    // What programs send, which have none of these headers; and the hub's own pages.
+    assert_eq!(
+        ask("POST", &webhooks, webhook, &[]).await,
+        StatusCode::CREATED
+    );
+    let own = [("sec-fetch-site", "same-origin")];
+    assert_eq!(
+        ask("POST", &webhooks, webhook, &own).await,
+        StatusCode::CREATED
+    );
+
+    // Nor is a browser asked for what it would remember.
+    for path in ["/api/v1/dots", "/metrics", "/alice/app", api] {
+        let answer = client().get(format!("{}{path}", hub.url)).send().await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(
+            answer.headers()["www-authenticate"],
+            "Bearer realm=\"dothub\""
+        );
+    }
+}
+
+#[tokio::test]
 async fn oversized_forms_are_refused() {
     let hub = TestHub::start().await;
     let mut alice = Browser::logged_in(&hub, "alice").await;
@@ -146,7 +208,7 @@ async fn guessing_ends_after_some_tries_in_the_same_words_for_all() {
     let hub = TestHub::start().await;
     let (client_of_alice, key) = hub.user_with_secret("alice").await;
     let name = "alice".parse().unwrap();
-    let password = HashedPassword::new(PASSWORD).unwrap();
+    let password = HashedPassword::new(PASSWORD, &[]).unwrap();
     hub.hub
         .database
         .set_password(&name, &password, clock::now())
@@ -187,6 +249,29 @@ async fn guessing_ends_after_some_tries_in_the_same_words_for_all() {
         .bearer_auth(&key);
     assert_eq!(bearer.send().await.unwrap().status(), StatusCode::OK);
     Browser::logged_in(&hub, "bob").await;
+}
+
+#[tokio::test]
+async fn passwords_that_are_guessed_first_are_refused() {
+    let hub = TestHub::start_with(Settings {
+        url: Some("https://hub.example.com".parse().unwrap()),
+        ..Settings::default()
+    })
+    .await;
+    let mut alice = Browser::logged_in(&hub, "alice").await;
+    for (new, why) in [
+        ("Password123", "one of the most common ones"),
+        ("alice-2026", "hardly more than your name"),
+        ("hub.example.com", "hardly more than your name"),
+    ] {
+        let fields = [("old", PASSWORD), ("new", new)];
+        let answer = alice.submit("/-/settings/password", &fields).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{new}");
+        assert!(answer.body.contains(why), "{}", answer.body);
+    }
+    let fields = [("old", PASSWORD), ("new", "another horse")];
+    let answer = alice.submit("/-/settings/password", &fields).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 }
 
 #[tokio::test]

@@ -26,14 +26,6 @@ fn serve(place: &Place) -> Serving {
     start(place.dothub(&["serve", "--listen", "127.0.0.1:0"]))
 }
 
-/// Makes an account, and tells its key.
-fn add_user(place: &Place, name: &str) -> String {
-    let added = place.run(&["user", "add", name]);
-    assert!(added.status.success(), "{added:?}");
-    let text = String::from_utf8(added.stdout).unwrap();
-    text.lines().last().unwrap().to_owned()
-}
-
 /// Passes everything to the first of two hubs until so many bytes went there, then kills it and passes everything to
 /// the second.
 struct Balancer {
@@ -112,7 +104,7 @@ async fn is_back(alice: &HubClient, name: &str, data: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_is_killed_in_the_middle_of_a_push_and_another_finishes_it() {
     let place = Place::shared().await;
-    let key = add_user(&place, "alice");
+    let key = place.hub_with_user("alice").await;
     let second = serve(&place);
     let direct = second.client("alice", &key);
     let mut next = noise(11);
@@ -152,7 +144,7 @@ async fn a_process_is_killed_in_the_middle_of_a_push_and_another_finishes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_goes_on_through_another_process() {
     let place = Place::shared().await;
-    let key = add_user(&place, "alice");
+    let key = place.hub_with_user("alice").await;
     let (first, second) = (serve(&place), serve(&place));
     let (one, two) = (first.client("alice", &key), second.client("alice", &key));
     let app = dot("alice/app");
@@ -196,7 +188,7 @@ fn basic(user: &str, secret: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_is_killed_while_it_finishes_a_push() {
     let place = Place::shared().await;
-    let key = add_user(&place, "alice");
+    let key = place.hub_with_user("alice").await;
     let second = serve(&place);
     let two = second.client("alice", &key);
     for round in 0..8 {
@@ -230,7 +222,7 @@ async fn a_process_is_killed_while_it_finishes_a_push() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_comes_to_two_processes_at_once_gets_one_answer() {
     let place = Place::shared().await;
-    let key = add_user(&place, "alice");
+    let key = place.hub_with_user("alice").await;
     let (first, second) = (serve(&place), serve(&place));
     let (one, two) = (first.client("alice", &key), second.client("alice", &key));
     for round in 0..8 {
@@ -253,7 +245,7 @@ async fn a_request_that_comes_to_two_processes_at_once_gets_one_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_pushes_through_two_processes_one_wins() {
     let place = Place::shared().await;
-    let key = add_user(&place, "alice");
+    let key = place.hub_with_user("alice").await;
     let (first, second) = (serve(&place), serve(&place));
     let (one, two) = (first.client("alice", &key), second.client("alice", &key));
     let app = dot("alice/app");
@@ -306,7 +298,7 @@ async fn a_lease_has_one_holder() {
 #[tokio::test]
 async fn without_a_folder_everything_is_elsewhere() {
     let place = Place::shared().await;
-    let key = add_user(&place, "alice");
+    let key = place.hub_with_user("alice").await;
     let hub = serve(&place);
     let alice = hub.client("alice", &key);
     push_first(&alice, &dot("alice/app"), b"one").await;

@@ -25,9 +25,7 @@ async fn push_and_fetch(url: &str, variables: Vec<(String, String)>) {
     let data = tempfile::tempdir().unwrap();
     let folder = data.path().join("objects");
     let place = Place::folder(data);
-    let added = place.run(&["user", "add", "alice"]);
-    let added = String::from_utf8(added.stdout).unwrap();
-    let key = added.lines().last().unwrap();
+    let key = &place.hub_with_user("alice").await;
     let app = dot("alice/app");
 
     let hub = start(serve(&place, url, &variables));

@@ -7,6 +7,7 @@ use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit};
 use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient};
 use dotmesh_hub::credentials::ApiKey;
 use dotmesh_hub::data_dir::ServeLock;
+use dotmesh_hub::database::users::NewUser;
 use dotmesh_hub::settings::Settings;
 use dotmesh_hub::{Hub, clock, router, server};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
@@ -51,16 +52,15 @@ impl TestHub {
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
-        let live = hub.live.clone();
-        let serving = tokio::spawn(server::serve(
-            listener,
-            None,
-            router::router(hub.clone()),
-            async move {
+        let served = hub.clone();
+        let serving = tokio::spawn(async move {
+            let shutdown = async {
                 let _ = stopped.await;
-                live.close();
-            },
-        ));
+                served.live.close();
+            };
+            let router = router::router(served.clone());
+            server::serve(listener, None, &served, router, shutdown).await;
+        });
         Self {
             place,
             hub,
@@ -105,7 +105,7 @@ impl TestHub {
         assert!(
             self.hub
                 .database
-                .add_user(&name, None, &key.digest(), clock::now())
+                .add_user(&name, &NewUser::with_key(key.digest()), clock::now())
                 .await
                 .unwrap()
         );
@@ -134,7 +134,9 @@ pub(crate) fn refused<T: std::fmt::Debug>(
     code: ErrorCode,
 ) -> ErrorBody {
     match result {
-        Err(ClientError::Refused(body)) if body.code == code => body,
+        Err(ClientError::Refused(body) | ClientError::Later { body, .. }) if body.code == code => {
+            *body
+        }
         other => panic!("expected {code:?}, got {other:?}"),
     }
 }
@@ -232,6 +234,8 @@ pub(crate) fn root_commit() -> Made {
         seal: ROOT_SEAL,
         root: ROOT_SEAL,
         record: String::new(),
+        left_out: None,
+        without_data: false,
     };
     Made {
         id: CommitId::ROOT,
@@ -267,6 +271,7 @@ fn commit_record(id: CommitId, parent: CommitId) -> CommitRecord {
         metadata: Default::default(),
         images: Vec::new(),
         code: None,
+        dot: None,
     }
 }
 
@@ -276,6 +281,8 @@ pub(crate) fn sealed(parent: &Made, record: &CommitRecord, root: ObjectHash) -> 
         seal: seal(parent.sealed.seal, record.as_bytes(), root),
         root,
         record,
+        left_out: None,
+        without_data: false,
     }
 }
 
@@ -311,6 +318,7 @@ pub(crate) async fn push(
     client
         .finish_upload(dot, &upload, &finish(&[new], vec![update(old, new)]))
         .await
+        .map(drop)
 }
 
 /// A first commit, pushed.

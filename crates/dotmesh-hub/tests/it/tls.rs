@@ -4,7 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
+use dotmesh_api::network::NetworkOptions;
+use dotmesh_api::{HubClient, Network};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use crate::cli::{Serving, start};
 use crate::place::Place;
@@ -128,4 +133,88 @@ async fn certificates_that_cannot_be_used() {
         assert!(error.contains(said), "{error}");
         assert_eq!(output.status.code(), Some(3));
     }
+}
+
+/// A proxy that passes connections on to one place, whatever name is asked for. Says which were.
+async fn connect_proxy(
+    to: String,
+    login: Option<&'static str>,
+) -> (String, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, asking) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (to, asked) = (to.clone(), asked.clone());
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await?);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                if login.is_some_and(|login| !head.contains(login)) {
+                    let answer = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n";
+                    return client.write_all(answer.as_bytes()).await;
+                }
+                let _ = asked.send(head.lines().next().unwrap().to_owned());
+                let mut hub = tokio::net::TcpStream::connect(to).await?;
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+                tokio::io::copy_bidirectional(&mut client, &mut hub).await?;
+                Ok(())
+            });
+        }
+    });
+    (address, asking)
+}
+
+#[tokio::test]
+async fn through_a_proxy_and_by_an_authority_of_ones_own() {
+    let place = Place::new().await;
+    let (files, _) = Files::new();
+    let hub = start(serve(&place, &files.certificate(), &files.key()));
+    let address = hub.address().trim_start_matches("https://").to_owned();
+    // The certificate is that of `localhost`. Only the proxy can find it at this port.
+    let url = "https://localhost:1";
+    let client = |options: NetworkOptions| {
+        let network = Network::new(&options).unwrap();
+        let user = "alice".parse().unwrap();
+        HubClient::through(&network, url.parse().unwrap(), user, String::new()).unwrap()
+    };
+    let (proxy, mut asked) = connect_proxy(address.clone(), None).await;
+    let options = NetworkOptions {
+        https_proxy: Some(proxy.clone()),
+        ca_file: Some(files.certificate()),
+        ..NetworkOptions::default()
+    };
+    client(options.clone()).version().await.unwrap();
+    assert_eq!(asked.recv().await.unwrap(), "CONNECT localhost:1 HTTP/1.1");
+
+    // Not through it.
+    let direct = client(NetworkOptions {
+        no_proxy: Some("localhost".to_owned()),
+        ..options.clone()
+    });
+    assert!(direct.version().await.unwrap_err().is_connect());
+    // Without the authority.
+    let untrusting = client(NetworkOptions {
+        ca_file: None,
+        ..options.clone()
+    });
+    let error = untrusting.version().await.unwrap_err();
+    assert!(error.is_untrusted() && error.passes().is_none(), "{error}");
+    assert!(error.hint().unwrap().contains("--ca-file"));
+
+    // The proxy wants a login.
+    let (closed, _asked) = connect_proxy(address, Some("Basic YWxpY2U6c2VjcmV0")).await;
+    let with = |proxy: String| {
+        client(NetworkOptions {
+            https_proxy: Some(proxy),
+            ..options.clone()
+        })
+    };
+    let error = with(closed.clone()).version().await.unwrap_err();
+    assert!(error.passes().is_none(), "{error:?}");
+    assert!(error.hint().unwrap().contains("USER:PASSWORD"));
+    let known = closed.replace("http://", "http://alice:secret@");
+    with(known).version().await.unwrap();
 }

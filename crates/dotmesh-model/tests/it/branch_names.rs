@@ -166,7 +166,20 @@ fn refusals_say_why() {
         let error = BranchName::from_spelling(text).unwrap_err();
         refusals.push(format!("spelling {text:?}: {error}"));
     }
-    let head: BranchName = "HEAD".parse().unwrap();
-    refusals.push(format!("new: {}", head.check_new().unwrap_err()));
+    let id = "0123abcd".repeat(4);
+    for text in ["HEAD", &id, &id.to_uppercase()] {
+        let name: BranchName = text.parse().unwrap();
+        refusals.push(format!("new: {}", name.check_new().unwrap_err()));
+    }
+    for text in [
+        &id[..31],
+        &format!("{id}0"),
+        &format!("at-{}", &id[..29]),
+        "cafe",
+        "20260131",
+    ] {
+        let name: BranchName = text.parse().unwrap();
+        assert_eq!(name.check_new(), Ok(()), "{text}");
+    }
     insta::assert_snapshot!(refusals.join("\n"));
 }

@@ -2,6 +2,7 @@
 
 mod branch_names;
 mod history;
+mod launch;
 mod names;
 mod records;
 mod revisions;

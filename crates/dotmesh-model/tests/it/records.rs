@@ -16,12 +16,14 @@ fn record() -> impl Strategy<Value = CommitRecord> {
         proptest::option::of(text),
         text,
         any::<bool>(),
+        proptest::option::of(text),
     )
-        .prop_map(|(remote, branch, commit, dirty)| CodeVersion {
+        .prop_map(|(remote, branch, commit, dirty, work_tree)| CodeVersion {
             remote,
             branch,
             commit,
             dirty,
+            work_tree,
         });
     (
         any::<[u8; 16]>(),
@@ -47,6 +49,7 @@ fn record() -> impl Strategy<Value = CommitRecord> {
                 metadata,
                 images,
                 code,
+                dot: Some("admin/app".parse().expect("a name")),
             },
         )
 }

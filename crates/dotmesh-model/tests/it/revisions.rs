@@ -20,6 +20,8 @@ fn resolve(text: &str) -> String {
         ("cafe", C),
         ("feature/login", B),
         ("v1.2", C),
+        (A, B),
+        ("ffff0000000000000000000000000004", B),
     ]
     .map(|(name, head)| (name.parse().expect("a name"), id(head)))
     .into();
@@ -51,6 +53,8 @@ fn every_way_to_name_a_commit() {
         "CAFE0",
         "aaaa",
         "aaaa0000000000000000000000000001",
+        "AAAA0000000000000000000000000001",
+        "ffff0000000000000000000000000004",
         "aaa",
         "beef",
         "nothing",

@@ -4,20 +4,31 @@ use dotmesh_model::size::{format_size, parse_size};
 
 #[test]
 fn sizes_are_shown_in_the_largest_unit_that_fits() {
-    let shown: Vec<_> = [0, 1, 1023, 1024, 1 << 20, (1 << 20) - 1, 3 << 29, 5 << 30]
-        .map(format_size)
-        .into();
+    let shown: Vec<_> = [
+        0,
+        1,
+        1023,
+        1024,
+        (1 << 20) - 1,
+        1 << 20,
+        3 << 29,
+        5 << 30,
+        u64::MAX,
+    ]
+    .map(format_size)
+    .into();
     assert_eq!(
         shown,
         [
             "-",
-            "0.00 kiB",
-            "1.00 kiB",
-            "1.00 kiB",
+            "1 B",
+            "1023 B",
+            "1.00 KiB",
             "1.00 MiB",
-            "1024.00 kiB",
+            "1.00 MiB",
             "1.50 GiB",
-            "5.00 GiB"
+            "5.00 GiB",
+            "16.00 EiB"
         ]
     );
 }

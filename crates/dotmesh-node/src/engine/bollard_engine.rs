@@ -449,7 +449,8 @@ impl Engine for BollardEngine {
     }
 }
 
-async fn connect(host: &str) -> Result<Docker> {
+/// Connects to an Engine.
+pub(crate) async fn connect(host: &str) -> Result<Docker> {
     let version = bollard::API_DEFAULT_VERSION;
     let seconds = NO_LIMIT.as_secs();
     let docker = if host.starts_with("unix://") {

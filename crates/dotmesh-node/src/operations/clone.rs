@@ -1,38 +1,47 @@
 //! `dm clone`: a dot of a hub becomes one here.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use dotmesh_api::node::TransferOutcome;
+use dotmesh_api::node::{BranchOutcome, TransferOutcome};
 use dotmesh_model::{BranchName, CommitId, History, ObjectHash};
 use dotmesh_pool::Start;
 
+use super::left_out;
 use super::pull;
-use super::receive::{Line, Receiver, lines, remote_dot};
+use super::receive::{Line, Receiver, lines};
 use super::to_the_end;
 use super::transfer::Job;
+use super::upstream::{self, Upstream};
 use crate::error::NodeError;
 use crate::hub_history::{HubCommit, HubHistory};
 use crate::node::random_hex;
-use crate::registry::{Branch, Dot};
+use crate::registry::{Branch, Dot, MadeBy};
 
 /// Clones a dot; one that is here already is pulled. Nobody sees it before all of it is there.
 ///
 /// What an attempt that ended early had received stays in the dot's folder, which without a description is no dot yet.
 pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     let lock = job.node.locks.operation(&job.local, "cloned").await;
-    if job.node.registry.find_dot(&job.local).await?.is_some() {
+    if let Some(dot) = job.node.registry.find_dot(&job.local).await? {
         drop(lock);
-        return pull::pull(job).await;
+        let outcome = pull::pull(job).await?;
+        job.node
+            .registry
+            .note_made_by(&dot.id, MadeBy::Clone)
+            .await?;
+        return Ok(outcome);
     }
     let pool = &job.node.pool;
-    let remote = remote_dot(job).await?;
+    let (upstream, remote) = upstream::read(job, &HubHistory::default()).await?;
     let (mut history, mut seals) = (History::default(), HashMap::new());
-    let lines = lines(job, &remote, &mut history, &mut seals, &BTreeMap::new()).await?;
+    let there = (&upstream, &remote);
+    let lines = lines(job, there, &mut history, &mut seals, &BTreeMap::new()).await?;
     let new: BTreeMap<CommitId, HubCommit> =
         lines.iter().flat_map(Line::commits).cloned().collect();
     pool.begin_dot(&job.local).await?;
-    let here = take_up(job, &new).await?;
+    let here = take_up(job, &upstream, &new).await?;
 
     let mut dot = Dot {
         id: random_hex::<16>(),
@@ -40,7 +49,10 @@ pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> 
         current: first_branch(job, &lines),
         branches: BTreeMap::new(),
     };
-    let mut outcome = TransferOutcome::default();
+    let mut outcome = TransferOutcome {
+        renamed: upstream.renamed(job),
+        ..TransferOutcome::default()
+    };
     for line in &lines {
         let branch = Branch {
             head: line.branch.head,
@@ -52,16 +64,30 @@ pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> 
     // The hub's branches that lead to what was asked for come along.
     for branch in remote.branches {
         if new.contains_key(&branch.head) {
+            let Entry::Vacant(place) = dot.branches.entry(branch.name.clone()) else {
+                continue;
+            };
             let (head, origin) = (branch.head, None);
-            let branch = dot.branches.entry(branch.name);
-            branch.or_insert(Branch { head, origin });
+            place.insert(Branch { head, origin });
+            outcome.along.push(BranchOutcome {
+                name: branch.name,
+                head,
+                commits: 0,
+                is_new: true,
+                stashed: None,
+                receiver_ahead: false,
+            });
         }
     }
     let heads: HashSet<CommitId> = dot.branches.values().map(|branch| branch.head).collect();
-    let here = receive(job, &new, &heads, &history, here).await?;
+    let here = receive(job, &upstream, &new, &heads, &history, here).await?;
     for (branch, state) in &dot.branches {
         let start = Start::Commit(state.head);
         pool.create_branch(&dot.name, branch, start).await?;
+    }
+    if job.request.full {
+        let lacking = new.values().filter(|commit| commit.sealed.without_data);
+        outcome.without_data = lacking.count() as u64;
     }
     let publishing = Arc::clone(job);
     to_the_end(async move {
@@ -69,12 +95,14 @@ pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> 
         publish(&publishing, &dot, &history, &new, &here).await
     })
     .await?;
+    outcome.left_out = left_out::of_head(&job.node, &job.local).await?;
     Ok(outcome)
 }
 
 /// What an earlier attempt has left that is of use now: the commits whose data is here, with the roots of their trees.
 async fn take_up(
     job: &Job,
+    upstream: &Upstream,
     new: &BTreeMap<CommitId, HubCommit>,
 ) -> Result<HashMap<CommitId, ObjectHash>, NodeError> {
     let pool = &job.node.pool;
@@ -84,13 +112,19 @@ async fn take_up(
         let (Some(then), Some(now)) = (told.get(id), new.get(&id)) else {
             continue;
         };
-        if then.sealed == now.sealed {
+        // Nothing else is sealed.
+        let is_same = then.sealed.seal == now.sealed.seal && then.sealed.root == now.sealed.root;
+        if is_same && then.sealed.record == now.sealed.record {
             here.insert(id, now.sealed.root);
         }
     }
     pool.clear_draft(&job.local, here.keys().copied().collect())
         .await?;
     let mut told = HubHistory::default();
+    if let Some(identity) = upstream.identity() {
+        let asked = &job.request.remote_dot;
+        told.learn(&job.hub_name(), asked, &upstream.name, identity);
+    }
     for (id, commit) in new {
         told.add(*id, commit.clone());
     }
@@ -101,18 +135,20 @@ async fn take_up(
 /// Receives the heads, or every commit, and returns all that is here then.
 async fn receive(
     job: &Job,
+    upstream: &Upstream,
     new: &BTreeMap<CommitId, HubCommit>,
     heads: &HashSet<CommitId>,
     history: &History,
     mut here: HashMap<CommitId, ObjectHash>,
 ) -> Result<HashMap<CommitId, ObjectHash>, NodeError> {
-    let remote = &job.request.remote_dot;
-    let mut receiver = Receiver::new(job, &job.local, remote, history.clone(), here.clone());
+    let (connection, name) = (&upstream.connection, &upstream.name);
+    let mut receiver = Receiver::new(connection, &job.local, name, history.clone(), here.clone());
     let order = oldest_first(history, new);
     let wanted = order
         .iter()
         .filter(|id| job.request.full || heads.contains(id));
-    receiver.queue(wanted.filter_map(|id| Some((*id, new.get(id)?.clone()))));
+    let wanted = wanted.filter_map(|id| Some((*id, new.get(id)?.clone())));
+    receiver.queue(wanted.filter(|(_, commit)| !commit.sealed.without_data));
     while let Some((id, commit)) = receiver.next().await? {
         here.insert(id, commit.sealed.root);
     }
@@ -145,7 +181,8 @@ async fn publish(
             commits.push(commit);
         }
     }
-    job.node.registry.add_commits(&dot.id, &commits).await
+    job.node.registry.add_commits(&dot.id, &commits).await?;
+    job.node.registry.note_made_by(&dot.id, MadeBy::Clone).await
 }
 
 /// What a clone shows first: the branch that was asked for, else `master`, else any.

@@ -3,9 +3,11 @@
 use dotmesh_api::node::{Committed, CreateCommit};
 use dotmesh_model::commit::{ComposeUse, MountUse};
 use dotmesh_model::commit::{RECORD_VERSION, check_metadata_key};
+use dotmesh_model::limits;
 use dotmesh_model::volume::Folder;
-use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ImageUse};
+use dotmesh_model::{BranchName, CommitRecord, DotName, ImageUse};
 
+use super::left_out;
 use super::reset::refuse_changed;
 use crate::engine::Container;
 use crate::error::NodeError;
@@ -28,8 +30,12 @@ pub(crate) async fn commit(
     let dot = node.registry.dot(name).await?;
     refuse_changed(&dot, request.expected.as_ref())?;
     let branch = dot.current.clone();
-    let id = commit_locked(node, &dot, &branch, request).await?;
-    Ok(Committed { id, branch })
+    let record = commit_locked(node, &dot, &branch, request).await?;
+    Ok(Committed {
+        id: record.id,
+        branch,
+        images: record.images,
+    })
 }
 
 /// Commits a branch of a dot whose lock the caller holds.
@@ -38,7 +44,7 @@ async fn commit_locked(
     dot: &Dot,
     branch: &BranchName,
     request: CreateCommit,
-) -> Result<CommitId, NodeError> {
+) -> Result<CommitRecord, NodeError> {
     // A commit does not need Docker; when it cannot be asked, the record goes without images.
     let mut containers = node.docker.active().await.unwrap_or_default();
     containers.retain(|container| container.uses(&dot.name, branch, &dot.current));
@@ -53,8 +59,11 @@ async fn commit_locked(
         metadata: request.metadata,
         images: images(node, dot, branch, &containers).await,
         code: request.code,
+        dot: Some(dot.name.clone()),
     };
     let bytes = record.encode();
+    // No hub would take it.
+    limits::check_new(&record, bytes.len())?;
     node.pool
         .commit(&dot.name, branch, record.id, bytes.clone())
         .await?;
@@ -64,13 +73,15 @@ async fn commit_locked(
         record: bytes,
         seal: None,
         source: None,
+        left_out: None,
     };
     if let Err(error) = node.registry.add_commit(&dot.id, branch, commit).await {
         // What the caller is told has failed may not come to light at the next start.
         node.pool.take_back(&dot.name, record.id).await?;
         return Err(error);
     }
-    Ok(record.id)
+    left_out::look_later(node, dot, record.id);
+    Ok(record)
 }
 
 /// What the containers run and where they come from, for the record.

@@ -1,12 +1,14 @@
 //! `dm init`, and a volume of a dot that is not there yet: an empty dot with the branch `master`.
+//!
+//! New dots are in the node's own namespace. A dot of another namespace comes by a clone that says so.
 
 use std::collections::BTreeMap;
 
-use dotmesh_model::{BranchName, CommitId, DotName};
+use dotmesh_model::{BranchName, CommitId, DotName, Namespace};
 
 use crate::error::NodeError;
 use crate::node::{Node, random_hex};
-use crate::registry::{Branch, Dot};
+use crate::registry::{Branch, Dot, MadeBy};
 
 /// Creates a dot; fails if there is one of that name.
 pub(crate) async fn create_dot(node: &Node, name: &DotName) -> Result<Dot, NodeError> {
@@ -26,6 +28,18 @@ pub(crate) async fn find_or_create(node: &Node, name: &DotName) -> Result<Dot, N
     }
 }
 
+/// The same, for a volume that Docker asks for.
+pub(crate) async fn find_or_create_for_docker(
+    node: &Node,
+    name: &DotName,
+) -> Result<(), NodeError> {
+    if node.registry.find_dot(name).await?.is_none() {
+        let dot = find_or_create(node, name).await?;
+        node.registry.note_made_by(&dot.id, MadeBy::Docker).await?;
+    }
+    Ok(())
+}
+
 /// Creates a dot whose lock the caller holds.
 pub(crate) async fn create_locked(
     node: &Node,
@@ -34,6 +48,9 @@ pub(crate) async fn create_locked(
 ) -> Result<Dot, NodeError> {
     if node.registry.find_dot(name).await?.is_some() {
         return Err(NodeError::DotExists { dot: name.clone() });
+    }
+    if name.namespace != Namespace::default() {
+        return Err(NodeError::OtherNamespace { dot: name.clone() });
     }
     let first = Branch {
         head: CommitId::ROOT,

@@ -1,16 +1,19 @@
 //! Gets the data of commits that came without it: an older state is fetched when it is wanted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use dotmesh_api::node::{Fetch, TransferOutcome};
-use dotmesh_model::{CommitId, DotName, Revision};
+use dotmesh_api::ErrorCode;
+use dotmesh_api::identity::Meant;
+use dotmesh_api::node::{Fetch, Source, TransferOutcome};
+use dotmesh_model::{CommitId, DotIdentity, DotName, Revision};
 
 use super::receive::Receiver;
 use super::transfer::Connection;
 use crate::error::NodeError;
 use crate::hub_history::{HubCommit, HubHistory};
 
-/// Fetches the data of a commit, or of it and all that lead to it. What is here already is passed over.
+/// Fetches the data of a commit, or of it and all that lead to it. What is here already is passed over, and so are ancestors
+/// whose data the hub does not have.
 pub(crate) async fn fetch(
     connection: &Connection,
     name: &DotName,
@@ -29,25 +32,64 @@ pub(crate) async fn fetch(
     };
     wanted.reverse();
     let told = HubHistory::load(node, name).await?;
+    absent.retain(|_, source| source.hub == connection.hub_name());
+    let mut nowhere = HashSet::new();
     // They may come from several dots of the hub.
-    while let Some(remote) = wanted.iter().find_map(|id| {
-        let source = absent.get(id)?;
-        (source.hub == connection.hub_name()).then(|| source.dot.clone())
-    }) {
+    while let Some(origin) = wanted
+        .iter()
+        .find_map(|id| Some(origin(&told, *id, absent.get(id)?)))
+    {
         let from_there: Vec<(CommitId, HubCommit)> = wanted
             .iter()
-            .filter(|id| absent.get(id).is_some_and(|source| source.dot == remote))
+            .filter(|id| {
+                let source = absent.get(id);
+                source.is_some_and(|source| self::origin(&told, **id, source) == origin)
+            })
             .filter_map(|id| Some((*id, told.get(*id)?.clone())))
             .collect();
-        absent.retain(|_, source| source.dot != remote);
-        let mut receiver = Receiver::new(connection, name, &remote, history.clone(), here.clone());
-        receiver.queue(from_there);
-        while let Some((id, commit)) = receiver.next().await? {
+        absent.retain(|id, source| self::origin(&told, *id, source) != origin);
+        let (identity, remote) = origin;
+        let another = |error| match error {
+            NodeError::Transfer(body) if body.code == ErrorCode::AnotherDot => {
+                NodeError::AnotherDot {
+                    hub: connection.hub_name(),
+                    dot: remote.full(),
+                    local: name.clone(),
+                    now: body.moved_to.map(Box::new),
+                }
+            }
+            error => error,
+        };
+        let there = Connection {
+            hub: connection.hub.about(identity.map(Meant::Known)),
+            ..connection.clone()
+        };
+        let without = there.without_data(&remote).await.map_err(another)?;
+        let lacks = |id: &CommitId| without.contains(id);
+        nowhere.extend(from_there.iter().map(|(id, _)| *id).filter(lacks));
+        if nowhere.contains(&commit) {
+            let hub = connection.hub_name();
+            return Err(NodeError::Nowhere { commit, hub });
+        }
+        let mut receiver = Receiver::new(&there, name, &remote, history.clone(), here.clone());
+        receiver.queue(from_there.into_iter().filter(|(id, _)| !lacks(id)));
+        while let Some((id, commit)) = receiver.next().await.map_err(another)? {
             node.registry.set_source(&dot.id, id, None).await?;
             here.insert(id, commit.sealed.root);
         }
     }
-    Ok(TransferOutcome::default())
+    Ok(TransferOutcome {
+        without_data: nowhere.len() as u64,
+        ..TransferOutcome::default()
+    })
+}
+
+/// The dot of the hub that has a commit's data, and what it was called when it was heard of last.
+fn origin(told: &HubHistory, id: CommitId, source: &Source) -> (Option<DotIdentity>, DotName) {
+    let identity = told.get(id).and_then(|commit| commit.identity);
+    let identity = identity.or_else(|| told.identity(&source.hub, &source.dot));
+    let name = identity.and_then(|identity| told.name(&source.hub, identity));
+    (identity, name.unwrap_or(&source.dot).clone())
 }
 
 /// The commits of a dot that are here and sealed, with the roots of their trees.

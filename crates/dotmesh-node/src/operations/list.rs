@@ -5,6 +5,7 @@ use std::time::Duration;
 use dotmesh_api::node::DotSummary;
 use dotmesh_pool::Usage;
 
+use super::left_out;
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
@@ -35,13 +36,8 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
                 Usage::default()
             }
         };
-        rows.push(summary(
-            node,
-            dot,
-            usage,
-            &containers,
-            height.copied().unwrap_or(0),
-        ));
+        let height = height.copied().unwrap_or(0);
+        rows.push(summary(node, dot, usage, &containers, height).await?);
     }
     rows.sort_by_cached_key(|dot| dot.name.to_string());
     Ok(rows)
@@ -55,16 +51,16 @@ pub(crate) async fn prepare(node: &Node) -> Vec<Container> {
 }
 
 /// One row.
-pub(crate) fn summary(
+pub(crate) async fn summary(
     node: &Node,
     dot: &Dot,
     usage: Usage,
     containers: &[Container],
     commits: u64,
-) -> DotSummary {
+) -> Result<DotSummary, NodeError> {
     let uses = |container: &&Container| container.uses(&dot.name, &dot.current, &dot.current);
     let containers = engine::names(containers.iter().filter(uses));
-    DotSummary {
+    Ok(DotSummary {
         name: dot.name.clone(),
         branch: dot.current.clone(),
         server: node.pool.node().to_owned(),
@@ -73,5 +69,6 @@ pub(crate) fn summary(
         commits,
         dirty: usage.dirty,
         problems: node.problems.of(&dot.name),
-    }
+        left_out: left_out::known(node, dot, dot.current()?.head).await?,
+    })
 }

@@ -14,6 +14,7 @@ use crate::node::Node;
 pub(crate) async fn mount(node: &Node, request: MountVolume) -> Result<MountedVolume, NodeError> {
     let volume: VolumeName = request.volume.parse()?;
     let place = absolute(&request.place)?;
+    refuse_own(node, &place)?;
     if request.create && volume.pinned.is_none() {
         find_or_create(node, &volume.dot).await?;
     }
@@ -88,6 +89,21 @@ async fn show_again(node: &Node, place: &Path, volume: &VolumeName) -> Result<()
         Some(folder) => node.mounts.show_at(place, volume, folder).await,
         None => node.mounts.hide_for_now(place).await,
     }
+}
+
+/// What is mounted in the pool shows in every container that has that folder.
+fn refuse_own(node: &Node, place: &Path) -> Result<(), NodeError> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = real(place);
+    for own in [&node.config.root, &node.config.mounts()] {
+        if path.starts_with(real(own)) {
+            return Err(NodeError::Place {
+                place: place.to_owned(),
+                problem: format!("it is in Dotmesh's own folder {}", own.display()),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn absolute(place: &str) -> Result<PathBuf, NodeError> {

@@ -2,6 +2,7 @@
 //!
 //! The data of the branches' heads is received first, beside everything that goes on; then, under the dot's lock, the branches are moved.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use dotmesh_api::hub::HubBranch;
@@ -12,11 +13,13 @@ use dotmesh_model::{CommitId, History, Relation};
 use dotmesh_pool::Start;
 
 use super::fetch::roots_here;
+use super::left_out;
 use super::mount;
-use super::receive::{Line, Receiver, lines, remote_dot};
+use super::receive::{Line, Receiver, lines};
 use super::switch::check::{self, Scope};
 use super::to_the_end;
 use super::transfer::Job;
+use super::upstream::{self, Upstream};
 use crate::engine;
 use crate::error::NodeError;
 use crate::hub_history::HubHistory;
@@ -26,44 +29,62 @@ use crate::registry::{Branch, Dot};
 pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     let registry = &job.node.registry;
     let dot = job.node.settled(&job.local).await?;
-    let remote = remote_dot(job).await?;
+    let told = HubHistory::load(&job.node, &job.local).await?;
+    let (upstream, remote) = upstream::read(job, &told).await?;
     let mut history = registry.history(&dot.id).await?;
     let mut seals = registry.seals(&dot.id).await?;
     let here = roots_here(job, &dot.id).await?;
-    let lines = lines(job, &remote, &mut history, &mut seals, &dot.heads()).await?;
+    let there = (&upstream, &remote);
+    let lines = lines(job, there, &mut history, &mut seals, &dot.heads()).await?;
     // Said before anything is fetched; asked again before anything is changed.
     for line in &lines {
         plan(job, &dot, &history, &line.branch).await?;
     }
-    let told = remember(job, &dot, &lines).await?;
-    let mut receiver = Receiver::new(
-        job,
-        &job.local,
-        &job.request.remote_dot,
-        history.clone(),
-        here,
-    );
+    let (connection, name) = (&upstream.connection, &upstream.name);
+    let without = match remote.without_data {
+        0 => HashSet::new(),
+        _ => connection.without_data(name).await?,
+    };
+    let told = remember(job, &dot, &upstream, &lines, &without).await?;
+    let mut came_without = HashSet::new();
+    let mut receiver = Receiver::new(connection, &job.local, name, history.clone(), here);
     let absent = registry.sources(&dot.id).await?;
     for line in &lines {
         let leading: Vec<CommitId> = match job.request.full {
             true => history.ancestry(line.branch.head).collect(),
             false => vec![line.branch.head],
         };
-        let wanted = leading
-            .into_iter()
-            .rev()
-            .filter(|id| absent.contains_key(id));
+        let absent = leading.into_iter().filter(|id| absent.contains_key(id));
+        let (nowhere, there): (Vec<_>, Vec<_>) = absent.partition(|id| without.contains(id));
+        if let Some(commit) = nowhere.iter().find(|id| **id == line.branch.head) {
+            let (commit, hub) = (*commit, job.hub_name());
+            return Err(NodeError::Nowhere { commit, hub });
+        }
+        came_without.extend(nowhere);
+        let wanted = there.into_iter().rev();
         receiver.queue(wanted.filter_map(|id| Some((id, told.get(id)?.clone()))));
     }
     while let Some((id, _)) = receiver.next().await? {
         registry.set_source(&dot.id, id, None).await?;
     }
-    let job = Arc::clone(job);
-    to_the_end(async move { move_branches(&job, &lines).await }).await
+    let moving = Arc::clone(job);
+    let moved = to_the_end(async move { move_branches(&moving, &lines).await });
+    Ok(TransferOutcome {
+        renamed: upstream.renamed(job),
+        without_data: came_without.len() as u64,
+        ..moved.await?
+    })
 }
 
-/// Keeps what the hub told of the history, in the pool and then in the registry.
-async fn remember(job: &Job, dot: &Dot, lines: &[Line]) -> Result<HubHistory, NodeError> {
+/// Keeps what the hub told of the history, in the pool and then in the registry, which dot it told it of, and which of
+/// its commits are there without their data.
+async fn remember(
+    job: &Job,
+    dot: &Dot,
+    upstream: &Upstream,
+    lines: &[Line],
+    without: &HashSet<CommitId>,
+) -> Result<HubHistory, NodeError> {
     let _lock = job.node.locks.operation(&job.local, "pulled").await;
     let mut told = HubHistory::load(&job.node, &job.local).await?;
     let mut absent = Vec::new();
@@ -71,8 +92,15 @@ async fn remember(job: &Job, dot: &Dot, lines: &[Line]) -> Result<HubHistory, No
         told.add(*id, commit.clone());
         absent.push(commit.absent()?);
     }
-    if !absent.is_empty() {
+    let learnt = upstream.identity().is_some_and(|identity| {
+        let asked = &job.request.remote_dot;
+        told.learn(&job.hub_name(), asked, &upstream.name, identity)
+    });
+    let is_news = told.note_without_data(&upstream.source(), without);
+    if learnt || is_news || !absent.is_empty() {
         told.save(&job.node, &job.local).await?;
+    }
+    if !absent.is_empty() {
         job.node.registry.add_commits(&dot.id, &absent).await?;
     }
     Ok(told)
@@ -97,6 +125,7 @@ async fn move_branches(job: &Job, lines: &[Line]) -> Result<TransferOutcome, Nod
     // Of those that were moved, users see the new state in any case.
     mount::refresh(&job.node, &dot.name).await?;
     moved?;
+    outcome.left_out = left_out::known(&job.node, &dot, dot.current()?.head).await?;
     Ok(outcome)
 }
 
@@ -183,8 +212,9 @@ async fn move_branch(job: &Job, dot: &mut Dot, line: &Line) -> Result<BranchOutc
         }
         Move::Replace => {
             let _moving = check::unused(&job.node, dot, Scope::Branch(&branch.name)).await?;
-            pool.replace_branch(&dot.name, &branch.name, branch.head)
-                .await?;
+            let replaced = pool.replace_branch(&dot.name, &branch.name, branch.head);
+            // It had no changes.
+            drop(replaced.await?);
             if let Some(local) = dot.branches.get_mut(&branch.name) {
                 local.head = branch.head;
             }

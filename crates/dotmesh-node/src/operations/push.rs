@@ -2,18 +2,27 @@
 //!
 //! Commits do not change, so the app and further commits go on meanwhile.
 
-use std::collections::{BTreeMap, HashMap};
+mod commits;
+mod secrets;
 
-use dotmesh_api::hub::{BranchUpdate, HubDot, SealedCommit};
-use dotmesh_api::node::{BranchOutcome, SkippedSockets, TransferOutcome};
-use dotmesh_model::branches::diverged_name;
-use dotmesh_model::{BranchName, CommitId, CommitRecord, History, ObjectHash, Relation};
-use dotmesh_sync::{Push, SealError, SealedBase, is_about_deltas};
+use std::collections::{BTreeMap, HashSet};
 
-use super::transfer::{Connection, Job};
+use dotmesh_api::ErrorBody;
+use dotmesh_api::dots::Visibility;
+use dotmesh_api::hub::BranchUpdate;
+use dotmesh_api::node::{BranchOutcome, SkippedSockets, Source, TransferOutcome};
+use dotmesh_model::branches::{Origin, diverged_name};
+use dotmesh_model::{
+    BranchName, CommitId, CommitRecord, DotIdentity, DotName, History, LeftOut, ObjectHash,
+    Relation,
+};
+
+use self::commits::Commits;
+use self::secrets::Suspects;
+use super::transfer::Job;
+use super::upstream::{self, Upstream};
 use crate::error::NodeError;
-use crate::hub_history::HubHistory;
-use crate::registry::{Dot, Seal};
+use crate::registry::Dot;
 
 /// Pushes one branch, or all of them that have commits.
 pub(crate) async fn push(job: &Job) -> Result<TransferOutcome, NodeError> {
@@ -29,39 +38,120 @@ pub(crate) async fn push(job: &Job) -> Result<TransferOutcome, NodeError> {
         }
     };
     let mut outcome = TransferOutcome::default();
-    for branch in branches {
-        let (branch, sockets) = push_branch(job, &dot, branch).await?;
-        outcome.branches.push(branch);
-        outcome.sockets.count += sockets.count;
-        outcome.sockets.first.extend(sockets.first);
+    for branch in origins_first(&dot, branches) {
+        let pushed = push_branch(job, &dot, branch, &mut outcome.renamed).await?;
+        outcome.branches.push(pushed.branch);
+        outcome.along.extend(pushed.along);
+        let stays = pushed.stays;
+        outcome.sockets.count += stays.sockets.count;
+        outcome.sockets.first.extend(stays.sockets.first);
+        outcome.left_out.count += stays.left_out.count;
+        outcome.left_out.items.extend(stays.left_out.items);
+        outcome.without_data += pushed.without_data;
+        outcome.filled += pushed.filled;
+        outcome.not_filled = outcome.not_filled.or(pushed.not_filled);
+        outcome.to_public |= pushed.to_public;
     }
+    outcome.branches.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(outcome)
+}
+
+/// The branches, each after those that it was started from: so each is told of as itself, and not as going along.
+fn origins_first(dot: &Dot, mut branches: Vec<BranchName>) -> Vec<BranchName> {
+    branches.sort_by_cached_key(|branch| origins(dot, branch).len());
+    branches
+}
+
+/// Where a branch was started from, and where that branch was, and so on.
+fn origins<'a>(dot: &'a Dot, branch: &BranchName) -> Vec<&'a Origin> {
+    let mut origins: Vec<&Origin> = Vec::new();
+    let mut at = dot.branches.get(branch);
+    while let Some(origin) = at.and_then(|branch| branch.origin.as_ref()) {
+        let known = origins.iter().any(|known| known.branch == origin.branch);
+        if origin.branch == *branch || known {
+            break;
+        }
+        origins.push(origin);
+        at = dot.branches.get(&origin.branch);
+    }
+    origins
+}
+
+/// What stays here of what was pushed.
+#[derive(Default)]
+struct Stays {
+    sockets: SkippedSockets,
+    left_out: LeftOut,
+}
+
+/// What became of a branch.
+struct Pushed {
+    branch: BranchOutcome,
+    along: Vec<BranchOutcome>,
+    stays: Stays,
+    /// How many commits went without their data.
+    without_data: u64,
+    /// Of how many the data went that the hub lacked.
+    filled: u64,
+    /// Why that was not sent.
+    not_filled: Option<ErrorBody>,
+    /// Whether everybody may read it there.
+    to_public: bool,
+}
+
+impl Pushed {
+    /// Nothing was sent.
+    fn nothing(branch: BranchOutcome) -> Self {
+        Self {
+            branch,
+            along: Vec::new(),
+            stays: Stays::default(),
+            without_data: 0,
+            filled: 0,
+            not_filled: None,
+            to_public: false,
+        }
+    }
 }
 
 /// What the hub has, as far as it matters here.
 struct HubState {
+    upstream: Upstream,
     heads: BTreeMap<BranchName, CommitId>,
     /// Our history and what of the hub's own was needed to compare them.
     history: History,
     /// The seals of the hub's commits that were looked at.
     seals: BTreeMap<CommitId, ObjectHash>,
+    /// The commits whose data the hub lacks.
+    without_data: HashSet<CommitId>,
+}
+
+impl HubState {
+    /// Whether everybody may read the dot.
+    fn is_public(&self) -> bool {
+        let there = self.upstream.there.as_ref();
+        there.is_some_and(|there| there.visibility == Some(Visibility::Public))
+    }
 }
 
 async fn push_branch(
     job: &Job,
     dot: &Dot,
     branch: BranchName,
-) -> Result<(BranchOutcome, SkippedSockets), NodeError> {
+    renamed: &mut Option<DotName>,
+) -> Result<Pushed, NodeError> {
     let head = dot.branch(&branch)?.head;
     if head == CommitId::ROOT {
         return Err(NodeError::NothingToPush { branch });
     }
     let local = job.node.registry.history(&dot.id).await?;
     let hub = look_at_hub(job, dot, &branch, &local).await?;
+    *renamed = hub.upstream.renamed(job);
     let mut outcome = BranchOutcome {
         name: branch.clone(),
         head,
         commits: 0,
+        is_new: !hub.heads.contains_key(&branch),
         stashed: None,
         receiver_ahead: false,
     };
@@ -79,7 +169,8 @@ async fn push_branch(
         Relation::Behind if job.request.stash_on_divergence => {
             outcome.receiver_ahead = true;
             outcome.head = update.old.unwrap_or(head);
-            return Ok((outcome, SkippedSockets::default()));
+            remember(job, dot, &hub.upstream, None).await?;
+            return Ok(Pushed::nothing(outcome));
         }
         Relation::Behind => return Err(NodeError::Behind { branch }),
         Relation::Diverged { .. } if job.request.stash_on_divergence => {
@@ -94,17 +185,99 @@ async fn push_branch(
             });
         }
     }
-    let mut updates = origin_updates(dot, &branch, &hub);
+    let missing = missing_commits(head, &local, &hub);
+    let absent = job.node.registry.sources(&dot.id).await?;
+    let (missing, absent) = (&missing[..], &absent);
+    let mut updates = origin_updates(dot, &branch, head, (&hub.heads, &hub.history));
+    // A branch of the hub is where there is data: an origin whose data is neither here nor there cannot be one.
+    updates.retain(|update| {
+        let is_there = !missing.contains(&update.new) && !hub.without_data.contains(&update.new);
+        is_there || !absent.contains_key(&update.new)
+    });
     if update.old != Some(head) {
         updates.push(update);
     }
-    if updates.is_empty() {
-        return Ok((outcome, SkippedSockets::default()));
+    // Those that go anyway go with their data.
+    let lacked = lacked(head, &local, &hub, absent).into_iter();
+    let (going, lacked): (Vec<_>, Vec<_>) = lacked.partition(|id| missing.contains(id));
+    let sending = Sending {
+        job,
+        dot,
+        local: &local,
+        absent,
+        hub: &hub,
+    };
+    let to_public = hub.is_public();
+    if to_public && !job.request.allow_secrets {
+        sending
+            .refuse_secrets(missing.iter().chain(&lacked))
+            .await?;
     }
-    let missing = missing_commits(head, &local, &hub);
-    let sockets = send(job, dot, &missing, &local, &hub, updates).await?;
-    outcome.commits = missing.len() as u64;
-    Ok((outcome, sockets))
+    // A branch can point to a commit only once its data is there. All other older data can wait, and may fail.
+    let first = updates.iter().any(|update| lacked.contains(&update.new));
+    if first {
+        sending.send(&lacked, Vec::new()).await?;
+    }
+    let mut pushed = Pushed {
+        to_public,
+        ..Pushed::nothing(outcome)
+    };
+    let mut identity = None;
+    if !updates.is_empty() {
+        sending.check(missing)?;
+        pushed.along = along(&branch, &updates, &local);
+        (identity, pushed.stays) = sending.send(missing, updates).await?;
+        pushed.branch.commits = missing.len() as u64;
+        let bare = missing.iter().filter(|id| absent.contains_key(id));
+        pushed.without_data = bare.count() as u64;
+    }
+    remember(job, dot, &hub.upstream, identity).await?;
+    if !first && !lacked.is_empty() {
+        pushed.not_filled = sending
+            .send(&lacked, Vec::new())
+            .await
+            .err()
+            .map(Into::into);
+    }
+    pushed.filled = going.len() as u64;
+    if pushed.not_filled.is_none() {
+        pushed.filled += lacked.len() as u64;
+    }
+    Ok(pushed)
+}
+
+/// The branches that an update takes along.
+fn along(branch: &BranchName, updates: &[BranchUpdate], local: &History) -> Vec<BranchOutcome> {
+    let along = updates.iter().filter(|update| update.name != *branch);
+    let along = along.map(|update| BranchOutcome {
+        name: update.name.clone(),
+        head: update.new,
+        commits: added(local, update),
+        is_new: update.old.is_none(),
+        stashed: None,
+        receiver_ahead: false,
+    });
+    along.collect()
+}
+
+/// How many commits an update adds to a branch of the hub.
+fn added(local: &History, update: &BranchUpdate) -> u64 {
+    let old = update.old.unwrap_or(CommitId::ROOT);
+    let new = local.ancestry(update.new);
+    new.take_while(|id| *id != old).count() as u64
+}
+
+/// Remembers which dot it is; `made` is told once there is a new one.
+async fn remember(
+    job: &Job,
+    dot: &Dot,
+    upstream: &Upstream,
+    made: Option<DotIdentity>,
+) -> Result<(), NodeError> {
+    match made.or_else(|| upstream.identity()) {
+        Some(identity) => upstream::remember(job, dot, &upstream.name, identity).await,
+        None => Ok(()),
+    }
 }
 
 /// Reads the hub's branches, and the history of this one where it is not known here.
@@ -114,18 +287,26 @@ async fn look_at_hub(
     branch: &BranchName,
     local: &History,
 ) -> Result<HubState, NodeError> {
-    let remote = &job.request.remote_dot;
-    let there: Option<HubDot> = job.hub.dot(remote).await?;
-    let heads: BTreeMap<BranchName, CommitId> = there
-        .into_iter()
-        .flat_map(|dot| dot.branches)
-        .map(|b| (b.name, b.head))
-        .collect();
+    let upstream = upstream::write(job, branch, local).await?;
+    let there = upstream.there.iter().flat_map(|dot| &dot.branches);
     let mut state = HubState {
-        heads,
+        heads: there.map(|b| (b.name.clone(), b.head)).collect(),
+        upstream,
         history: local.clone(),
         seals: BTreeMap::new(),
+        without_data: HashSet::new(),
     };
+    if state
+        .upstream
+        .there
+        .as_ref()
+        .is_some_and(|there| there.without_data > 0)
+    {
+        let Upstream {
+            connection, name, ..
+        } = &state.upstream;
+        state.without_data = connection.without_data(name).await?;
+    }
     if let Some(head) = state
         .heads
         .get(branch)
@@ -133,7 +314,10 @@ async fn look_at_hub(
         .filter(|head| !local.contains(*head))
     {
         let known = dot.branches.get(branch).map(|branch| branch.head);
-        for commit in job.hub.commits(remote, head, known).await?.commits {
+        let Upstream {
+            connection, name, ..
+        } = &state.upstream;
+        for commit in connection.hub_commits(name, head, known).await?.commits {
             let record = CommitRecord::decode(commit.record.as_bytes())?;
             state.history.insert(record.id, record.parent);
             state.seals.insert(record.id, commit.seal);
@@ -143,19 +327,22 @@ async fn look_at_hub(
 }
 
 /// A branch's origins go along as branches, as far as they lead to it: a clone then has them too.
-fn origin_updates(dot: &Dot, branch: &BranchName, hub: &HubState) -> Vec<BranchUpdate> {
+///
+/// After a reset to another line they do not, and the hub may lack their commits.
+fn origin_updates(
+    dot: &Dot,
+    branch: &BranchName,
+    head: CommitId,
+    (heads, history): (&BTreeMap<BranchName, CommitId>, &History),
+) -> Vec<BranchUpdate> {
     let mut updates: Vec<BranchUpdate> = Vec::new();
-    let mut at = dot.branches.get(branch);
-    while let Some(origin) = at.and_then(|branch| branch.origin.as_ref()) {
-        if origin.branch == *branch || updates.iter().any(|update| update.name == origin.branch) {
-            break;
-        }
-        let old = hub.heads.get(&origin.branch).copied();
+    let leads = |origin: &&Origin| history.is_ancestor(origin.commit, head);
+    for origin in origins(dot, branch).into_iter().filter(leads) {
+        let old = heads.get(&origin.branch).copied();
         let forward = match old {
             None => origin.commit != CommitId::ROOT,
             Some(old) => {
-                hub.history.contains(old)
-                    && hub.history.relation(old, origin.commit) == Relation::Ahead
+                history.contains(old) && history.relation(old, origin.commit) == Relation::Ahead
             }
         };
         if forward {
@@ -167,14 +354,13 @@ fn origin_updates(dot: &Dot, branch: &BranchName, hub: &HubState) -> Vec<BranchU
                 stash: None,
             });
         }
-        at = dot.branches.get(&origin.branch);
     }
     updates
 }
 
 /// The commits that the hub does not have, oldest first. It has the ancestors of what it has.
 fn missing_commits(head: CommitId, local: &History, hub: &HubState) -> Vec<CommitId> {
-    let mut there: std::collections::HashSet<CommitId> = hub.seals.keys().copied().collect();
+    let mut there: HashSet<CommitId> = hub.seals.keys().copied().collect();
     for head in hub.heads.values().filter(|head| local.contains(**head)) {
         there.extend(local.ancestry(*head));
     }
@@ -186,174 +372,136 @@ fn missing_commits(head: CommitId, local: &History, hub: &HubState) -> Vec<Commi
     missing
 }
 
-async fn send(
-    job: &Job,
-    dot: &Dot,
-    missing: &[CommitId],
+/// The commits that the hub has without data, and whose data is here, oldest first.
+fn lacked(
+    head: CommitId,
     local: &History,
     hub: &HubState,
-    updates: Vec<BranchUpdate>,
-) -> Result<SkippedSockets, NodeError> {
-    let absent = job.node.registry.sources(&dot.id).await?;
-    for commit in missing {
-        if let Some(source) = absent.get(commit) {
-            let (commit, hub) = (*commit, source.hub.clone());
-            return Err(NodeError::Absent { commit, hub });
-        }
+    absent: &BTreeMap<CommitId, Source>,
+) -> Vec<CommitId> {
+    if hub.without_data.is_empty() {
+        return Vec::new();
     }
-    let commits = Commits::prepare(job, dot, missing, local, hub).await?;
-    match commits.send(updates.clone(), true).await {
-        // The hub has lost what it had, or never had what its history says.
-        Err(NodeError::DeltasRefused) => commits.send(updates, false).await,
-        sent => sent,
-    }
+    let line = local.ancestry(head);
+    let lacked = line.filter(|id| hub.without_data.contains(id) && !absent.contains_key(id));
+    let mut lacked: Vec<CommitId> = lacked.collect();
+    lacked.reverse();
+    lacked
 }
 
-/// The commits to send, oldest first, and how each differs from the one before it.
-struct Commits<'a> {
+/// What goes to the hub, and from where.
+struct Sending<'a> {
     job: &'a Job,
     dot: &'a Dot,
-    ids: &'a [CommitId],
-    parent: CommitId,
-    parent_seal: ObjectHash,
-    /// The seal of the first one's parent, if that is here and was sealed.
-    base: Option<Seal>,
-    /// What is known of seals already.
-    seals: HashMap<CommitId, Seal>,
-    told: HubHistory,
+    local: &'a History,
+    /// The commits whose data is not here.
+    absent: &'a BTreeMap<CommitId, Source>,
+    hub: &'a HubState,
 }
 
-impl<'a> Commits<'a> {
-    async fn prepare(
-        job: &'a Job,
-        dot: &'a Dot,
-        ids: &'a [CommitId],
-        local: &History,
-        hub: &HubState,
-    ) -> Result<Self, NodeError> {
-        let registry = &job.node.registry;
-        let parent = ids.first().and_then(|id| local.parent(*id));
-        let parent = parent.unwrap_or(CommitId::ROOT);
-        let seals = registry.seals(&dot.id).await?;
-        let seal = seals.get(&parent).copied();
-        let parent_seal = if parent == CommitId::ROOT {
-            dotmesh_store::ROOT_SEAL
-        } else if let Some(seal) = seal {
-            seal.seal
-        } else if let Some(seal) = hub.seals.get(&parent) {
-            *seal
-        } else {
-            // It was pushed from here before the registry was rebuilt.
-            let list = job
-                .hub
-                .commits(&job.request.remote_dot, parent, None)
-                .await?;
-            let first = list.commits.first();
-            first
-                .map(|commit| commit.seal)
-                .ok_or_else(|| job.no_remote_dot())?
+impl Sending<'_> {
+    /// Fails if commits would go without their data, unless that is what the user wants and the hub takes.
+    fn check(&self, commits: &[CommitId]) -> Result<(), NodeError> {
+        let bare = commits.iter().filter(|id| self.absent.contains_key(id));
+        let bare: Vec<CommitId> = bare.copied().collect();
+        let (Some(first), Some(head)) = (bare.first(), commits.last()) else {
+            return Ok(());
         };
-        let is_absent = registry.sources(&dot.id).await?.contains_key(&parent);
-        Ok(Self {
-            job,
-            dot,
-            ids,
-            parent,
-            parent_seal,
-            base: seal.filter(|_| !is_absent),
-            seals,
-            told: HubHistory::load(&job.node, &dot.name).await?,
-        })
+        let refused = match self.job.request.without_data {
+            true if bare.contains(head) => *head,
+            true if self.hub.upstream.connection.takes_without_data => return Ok(()),
+            true => {
+                return Err(NodeError::HubTooOld {
+                    count: bare.len(),
+                    hub: self.job.hub_name(),
+                });
+            }
+            false => *first,
+        };
+        let hub = self.absent[&refused].hub.clone();
+        let commit = refused;
+        Err(NodeError::Absent { commit, hub })
+    }
+
+    /// Fails if a commit adds a file that looks like a secret.
+    async fn refuse_secrets(
+        &self,
+        commits: impl Iterator<Item = &CommitId>,
+    ) -> Result<(), NodeError> {
+        let (pool, name) = (&self.job.node.pool, &self.dot.name);
+        let is_here = |id: &CommitId| *id != CommitId::ROOT && !self.absent.contains_key(id);
+        let data = |id: CommitId| pool.commit_data(name, id);
+        let pairs: Vec<_> = commits
+            .filter(|id| is_here(id))
+            .map(|id| (data(*id), self.local.parent(*id).filter(is_here).map(data)))
+            .collect();
+        let looking = tokio::task::spawn_blocking(move || {
+            let mut found = Suspects::default();
+            for (data, parent) in pairs {
+                found.look(&data, parent.as_deref());
+            }
+            found
+        });
+        let looked = looking.await;
+        match looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+            Suspects { count: 0, .. } => Ok(()),
+            Suspects { count, first } => Err(NodeError::LooksSecret {
+                dot: self.hub.upstream.name.clone(),
+                count,
+                first,
+            }),
+        }
     }
 
     async fn send(
         &self,
+        commits: &[CommitId],
         updates: Vec<BranchUpdate>,
-        deltas: bool,
-    ) -> Result<SkippedSockets, NodeError> {
-        let Job { request, .. } = self.job;
-        let Connection {
-            node,
-            hub,
-            rate,
-            progress,
-        } = &self.job.connection;
-        let cache = node.nodes.of(&self.dot.name);
-        progress.start_phase("comparing");
-        let mut push = Push::begin(hub, &request.remote_dot, rate, progress, deltas).await?;
-        let mut sockets = SkippedSockets::default();
-        let mut sealed = Vec::with_capacity(self.ids.len());
-        let (mut parent, mut parent_seal, mut base) = (self.parent, self.parent_seal, self.base);
-        for id in self.ids {
-            let data = node.pool.commit_data(&self.dot.name, *id);
-            // The snapshot of a commit that was made here comes from its parent's, by way of a working copy. That of one
-            // that was received comes from any other: the filesystem's list of changes would be since that.
-            let base_of = match base {
-                Some(seal) if self.told.get(*id).is_none() => self.compare(parent, seal, *id).await,
-                _ => None,
-            };
-            progress.add_total(match &base_of {
-                Some(base) => base.changes.bytes(),
-                None => dotmesh_sync::measure(&data)
-                    .await
-                    .map_err(SealError::from)?,
-            });
-            progress.start_phase("sending");
-            let sent = match push.send(&data, base_of, &cache).await {
-                Err(SealError::Sink(error)) if deltas && is_about_deltas(&error) => {
-                    return Err(NodeError::DeltasRefused);
-                }
-                sent => sent?,
-            };
-            if let Some(known) = self.seals.get(id)
-                && known.root != sent.root
-            {
-                return Err(NodeError::Unsealed { commit: *id });
-            }
-            let record = node.registry.record(&self.dot.id, *id).await?;
-            CommitRecord::decode(&record)?;
-            let seal = Seal {
-                seal: dotmesh_store::seal(parent_seal, &record, sent.root),
-                root: sent.root,
-                links: sent.has_links,
-            };
-            // From here on it need not be sealed again, even if the push is cut.
-            node.registry.set_seal(&self.dot.id, *id, seal).await?;
-            // Of a commit and the one after it, the later tells what is still there.
-            if sent.sockets.count > 0 {
-                sockets = SkippedSockets {
-                    count: sent.sockets.count,
-                    first: sent.sockets.first,
-                };
-            }
-            let record = String::from_utf8(record).expect("what was decoded as JSON is UTF-8");
-            sealed.push(SealedCommit {
-                seal: seal.seal,
-                root: seal.root,
-                record,
-            });
-            (parent, parent_seal, base) = (*id, seal.seal, Some(seal));
-        }
-        match push.finish(sealed, updates).await {
-            Err(error) if deltas && is_about_deltas(&error) => Err(NodeError::DeltasRefused),
-            finished => Ok(finished.map(|()| sockets)?),
-        }
+    ) -> Result<(Option<DotIdentity>, Stays), NodeError> {
+        let known = (self.local, self.absent);
+        let commits = Commits::prepare(self.job, self.dot, commits, known, self.hub).await?;
+        commits.send(updates).await
     }
+}
 
-    /// How a commit differs from its parent. Without that, all of it is read.
-    async fn compare(&self, parent: CommitId, seal: Seal, id: CommitId) -> Option<SealedBase> {
-        let pool = &self.job.node.pool;
-        let name = &self.dot.name;
-        match pool.difference(name, parent, id, seal.links).await {
-            Ok(changes) => Some(SealedBase {
-                root: seal.root,
-                data: pool.commit_data(name, parent),
-                changes: changes.into(),
-            }),
-            Err(error) => {
-                tracing::warn!(dot = %name, commit = %id, %error, "a commit cannot be compared with its parent");
-                None
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Branch;
+
+    #[test]
+    fn a_branch_takes_its_origin_along_unless_it_was_reset_away_from_it() {
+        let id = |digit: &str| digit.repeat(32).parse::<CommitId>().expect("an id");
+        let (one, two, three) = (id("1"), id("2"), id("3"));
+        let name = |name: &str| name.parse::<BranchName>().expect("a name");
+        // Two and three come after one; branch `work` was made at two.
+        let mut history = History::default();
+        history.insert(one, CommitId::ROOT);
+        history.insert(two, one);
+        history.insert(three, one);
+        let origin = Origin {
+            branch: name("master"),
+            commit: two,
+        };
+        let branch = |head, origin| Branch { head, origin };
+        let dot = |head| Dot {
+            id: "1".into(),
+            name: "app".parse().expect("a name"),
+            current: name("work"),
+            branches: BTreeMap::from([
+                (name("master"), branch(two, None)),
+                (name("work"), branch(head, Some(origin.clone()))),
+            ]),
+        };
+        // On the hub, master is at one.
+        let there = BTreeMap::from([(name("master"), one)]);
+        let updated = |head| {
+            let updates = origin_updates(&dot(head), &name("work"), head, (&there, &history));
+            let heads = updates.into_iter().map(|update| (update.name, update.new));
+            heads.collect::<Vec<_>>()
+        };
+        assert_eq!(updated(two), [(name("master"), two)]);
+        // The hub lacks commit two, and this push does not send it.
+        assert_eq!(updated(three), []);
     }
 }

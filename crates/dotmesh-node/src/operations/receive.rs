@@ -12,6 +12,7 @@ use dotmesh_sync::{
 };
 
 use super::transfer::{Connection, Job};
+use super::upstream::Upstream;
 use crate::error::NodeError;
 use crate::hub_history::HubCommit;
 use crate::registry::Seal;
@@ -30,6 +31,7 @@ impl Line {
             name: self.branch.name.clone(),
             head: self.branch.head,
             commits: self.new.len() as u64,
+            is_new: false,
             stashed: None,
             receiver_ahead: false,
         }
@@ -41,17 +43,11 @@ impl Line {
     }
 }
 
-/// The dot on the hub.
-pub(crate) async fn remote_dot(job: &Job) -> Result<HubDot, NodeError> {
-    let dot = job.hub.dot(&job.request.remote_dot).await?;
-    dot.ok_or_else(|| job.no_remote_dot())
-}
-
 /// Reads and checks the history of the branches that are asked for, and adds it to what is known here: `history`, and
 /// the seals of those of its commits that were sealed. `heads` are those of the branches here.
 pub(crate) async fn lines(
     job: &Job,
-    remote: &HubDot,
+    (upstream, remote): (&Upstream, &HubDot),
     history: &mut History,
     seals: &mut HashMap<CommitId, Seal>,
     heads: &BTreeMap<BranchName, CommitId>,
@@ -64,16 +60,19 @@ pub(crate) async fn lines(
             // From there on it is known, if it was sealed.
             let head = heads.get(&branch.name).copied();
             let until = head.filter(|head| seals.contains_key(head));
-            let list = job
-                .hub
-                .commits(&job.request.remote_dot, branch.head, until)
-                .await?;
+            let hub = &upstream.connection;
+            let list = hub.hub_commits(&upstream.name, branch.head, until).await?;
+            if list.commits.first().is_some_and(|head| head.without_data) {
+                let (commit, hub) = (branch.head, hub.hub_name());
+                return Err(NodeError::Nowhere { commit, hub });
+            }
             let known = |id| seals.get(&id).map(|seal| seal.seal);
             for commit in verify_commits(&list, branch.head, known)? {
                 let (id, parent) = (commit.record.id, commit.record.parent);
                 let commit = HubCommit {
                     sealed: commit.sealed,
-                    source: job.source(),
+                    source: upstream.source(),
+                    identity: upstream.identity(),
                 };
                 seals.insert(id, commit.seal());
                 // One that was made here and never sealed is here with its data.
@@ -201,7 +200,12 @@ impl Receiver {
         let made = materialise(&self.source, &target, &self.connection.progress).await;
         if let Err(error @ MaterialiseError::Disk(_)) = made {
             // Whatever is in the way there shall not be in the way of the next attempt.
+            let was_resumed = import.is_resumed();
             pool.discard_import(import).await?;
+            if was_resumed {
+                tracing::warn!(%error, "what an earlier attempt left cannot be used, so this begins anew");
+                return Box::pin(self.receive(id, commit, base)).await;
+            }
             return Err(error.into());
         }
         made?;

@@ -125,6 +125,9 @@ async fn reconcile_commits(node: &Node, dot: &Dot) -> Result<(), NodeError> {
                     record: bytes,
                     seal: told.get(id).map(HubCommit::seal),
                     source: None,
+                    left_out: told
+                        .get(id)
+                        .and_then(|commit| commit.sealed.left_out.clone()),
                 };
                 found.insert(id, new);
             }

@@ -21,7 +21,7 @@ pub(crate) async fn show(node: &Node, name: &DotName) -> Result<DotDetail, NodeE
         .pool
         .usage(name, &dot.current, dot.current()?.head)
         .await?;
-    let summary = list::summary(node, &dot, usage, &containers, height);
+    let summary = list::summary(node, &dot, usage, &containers, height).await?;
     let mut users = engine::by_branch(&containers, name, &dot.current);
     let branches = dot.branches.iter().map(|(branch, state)| BranchDetail {
         name: branch.clone(),

@@ -2,17 +2,19 @@
 //!
 //! The transfer lives as long as the client listens.
 
+use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::response::Response;
-use dotmesh_api::node::{Fetch, HubLogin, Source, Transfer, TransferEvent, TransferOutcome};
+use dotmesh_api::hub::CommitList;
+use dotmesh_api::node::{Fetch, HubLogin, Transfer, TransferEvent, TransferOutcome};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode, HubAddress, HubClient};
-use dotmesh_model::DotName;
-use dotmesh_sync::{Progress, Rate};
+use dotmesh_model::{CommitId, DotName};
+use dotmesh_sync::{Progress, Rate, greet, retry};
 use tokio::sync::mpsc;
 
 use super::{clone, fetch, pull, push};
@@ -31,6 +33,8 @@ pub(crate) struct Connection {
     pub(crate) hub: HubClient,
     pub(crate) rate: Arc<Rate>,
     pub(crate) progress: Arc<Progress>,
+    /// Whether the hub knows commits without data.
+    pub(crate) takes_without_data: bool,
 }
 
 /// What push, pull and clone work with.
@@ -53,6 +57,28 @@ impl Connection {
     pub(crate) fn hub_name(&self) -> String {
         self.hub.address().to_string()
     }
+
+    /// A commit of the hub's and its ancestors, newest first; `until` and what is before it are left out.
+    pub(crate) async fn hub_commits(
+        &self,
+        dot: &DotName,
+        head: CommitId,
+        until: Option<CommitId>,
+    ) -> Result<CommitList, NodeError> {
+        let step = "read the dot's history";
+        let list = retry(&self.progress, step, || self.hub.commits(dot, head, until));
+        Ok(list.await?)
+    }
+
+    /// The commits of a dot whose data the hub lacks.
+    pub(crate) async fn without_data(&self, dot: &DotName) -> Result<HashSet<CommitId>, NodeError> {
+        if !self.takes_without_data {
+            return Ok(HashSet::new());
+        }
+        let step = "ask the hub which data it lacks";
+        let list = retry(&self.progress, step, || self.hub.without_data(dot));
+        Ok(list.await?.commits.into_iter().collect())
+    }
 }
 
 impl Job {
@@ -64,11 +90,13 @@ impl Job {
         }
     }
 
-    /// Where what comes from here can be fetched later.
-    pub(crate) fn source(&self) -> Source {
-        Source {
+    /// The name is not, or no longer, that of the dot that the one here belongs to. `now` is what that one is called.
+    pub(crate) fn another_dot(&self, now: Option<DotName>) -> NodeError {
+        NodeError::AnotherDot {
             hub: self.hub_name(),
-            dot: self.request.remote_dot.clone(),
+            dot: self.request.remote_dot.full(),
+            local: self.local.clone(),
+            now: now.map(Box::new),
         }
     }
 }
@@ -98,7 +126,7 @@ pub(crate) fn start(node: Node, local: DotName, work: Work) -> Response {
             result = transfer => Some(match result {
                 Ok(mut outcome) => {
                     outcome.progress = progress.snapshot();
-                    TransferEvent::Done(outcome)
+                    TransferEvent::Done(Box::new(outcome))
                 }
                 Err(error) => TransferEvent::Failed(error.into()),
             }),
@@ -125,14 +153,16 @@ async fn run(
         .address
         .parse()
         .map_err(|message: String| ErrorBody::new(ErrorCode::Invalid, message))?;
-    let hub = HubClient::new(address, login.user.clone(), login.secret.clone())?;
+    let (user, secret) = (login.user.clone(), login.secret.clone());
+    let hub = HubClient::through(&node.network, address, user, secret)?;
     progress.start_phase("asking the hub");
-    hub.version().await?;
+    let version = greet(&hub, &progress).await?;
     let connection = Connection {
         node,
         hub,
         rate: Arc::new(Rate::new(limit)),
         progress,
+        takes_without_data: version.commits_without_data,
     };
     match work {
         Work::Fetch(request) => fetch::fetch(&connection, &local, &request).await,

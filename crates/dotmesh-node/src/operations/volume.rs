@@ -8,18 +8,22 @@ use std::path::PathBuf;
 use dotmesh_model::{BranchName, VolumeName};
 use tokio::time::timeout;
 
-use super::create_dot::find_or_create;
+use super::create_dot::find_or_create_for_docker;
 use super::fill;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// `Create`: makes the dot if there is none. A pinned branch must exist.
+/// `Create`: makes the dot if there is none, in the node's own namespace. A pinned branch must exist.
 pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
     let volume: VolumeName = text.parse()?;
     match &volume.pinned {
         None => {
-            let made = timeout(node.timing.mount, find_or_create(node, &volume.dot)).await;
+            let made = timeout(
+                node.timing.mount,
+                find_or_create_for_docker(node, &volume.dot),
+            )
+            .await;
             made.unwrap_or_else(|_| {
                 Err(NodeError::Busy {
                     dot: volume.dot.clone(),
@@ -80,7 +84,7 @@ pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathB
         Some(_) => None,
         None => {
             let passing = async {
-                find_or_create(node, &volume.dot).await?;
+                find_or_create_for_docker(node, &volume.dot).await?;
                 Ok(node.locks.pass_gate(&volume.dot).await)
             };
             let passing = timeout(node.timing.mount, passing).await;

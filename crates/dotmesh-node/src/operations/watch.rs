@@ -12,9 +12,13 @@ use crate::engine::{Change, Inspected, State};
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::ToStart;
+use crate::remount;
 
 /// Part of the error that Docker keeps of a container whose mount was refused during a switch.
 pub(crate) const STARTS_LATER: &str = "Dotmesh starts this container when that is done";
+
+/// The same where the pool had no room. Docker gives up then, even if the container is to run always.
+pub(crate) const STARTS_WITH_ROOM: &str = "Dotmesh starts this container when there is room";
 
 /// What this daemon is doing to a dot here, in errors of others.
 const DOING: &str = "brought to its branch";
@@ -157,9 +161,12 @@ fn to_start(id: &str, name: &str, state: State) -> ToStart {
     }
 }
 
-/// Whether a container was not started because its mount was refused during a switch. Swarm tries again by itself.
+/// Whether a container was not started because its mount was refused for a while. Swarm tries again by itself.
 fn was_refused(one: &Inspected) -> bool {
-    !one.state.is_active() && one.error.contains(STARTS_LATER) && !one.is_swarm_task()
+    let lacked_room = one.restarts_always && one.error.contains(STARTS_WITH_ROOM);
+    !one.state.is_active()
+        && (one.error.contains(STARTS_LATER) || lacked_room)
+        && !one.is_swarm_task()
 }
 
 /// Whether some of these containers are still wrong or refused.
@@ -182,7 +189,7 @@ async fn welcome(node: &Node, since: Timestamp) -> Result<bool, NodeError> {
     for used in containers.iter().flat_map(|one| &one.uses) {
         know_volume(node, &used.volume).await?;
     }
-    node.mounts.void_before(since).await?;
+    node.mounts.void_before(since).await;
     let mut idle = containers;
     idle.retain(|one| !one.state.is_active() && !one.uses.is_empty());
     for one in node.docker.inspect(&idle).await? {
@@ -192,6 +199,15 @@ async fn welcome(node: &Node, since: Timestamp) -> Result<bool, NodeError> {
                 let start = to_start(&one.id, &one.name, one.state);
                 dots.entry(used.volume.dot.clone()).or_default().push(start);
             }
+        }
+    }
+    let stopped = remount::stopped(&node.config.root);
+    for start in &stopped {
+        let known = idle.iter().find(|one| one.id == start.id);
+        for used in known.into_iter().flat_map(|one| &one.uses) {
+            let containers = dots.entry(used.volume.dot.clone()).or_default();
+            containers.retain(|one| one.id != start.id);
+            containers.push(start.clone());
         }
     }
     let mut done = true;
@@ -205,6 +221,9 @@ async fn welcome(node: &Node, since: Timestamp) -> Result<bool, NodeError> {
         };
         tracing::info!(%dot, count = containers.len(), "starting containers that waited for this daemon");
         resume::shall_run(node, &dot, containers).await?;
+    }
+    if done && !stopped.is_empty() {
+        remount::forget_stopped(&node.config.root);
     }
     Ok(done)
 }

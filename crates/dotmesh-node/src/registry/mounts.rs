@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use dotmesh_model::{BranchName, VolumeName};
+use dotmesh_model::VolumeName;
 use dotmesh_pool::FolderId;
 use sqlx::Row as _;
 
@@ -12,84 +12,70 @@ use super::{Registry, Result, parse};
 use crate::mounts::HandedOut;
 
 impl Registry {
-    /// Remembers a mount that is about to be handed out, and gives it a place.
-    pub(crate) async fn add_mount(
-        &self,
-        caller: &str,
-        volume: &VolumeName,
-        branch: &BranchName,
-        folder: FolderId,
-    ) -> Result<i64> {
-        let place = sqlx::query_scalar(
-            "INSERT INTO mounts (caller, volume, branch, subvolume, inode, at) VALUES (?, ?, ?, ?, ?, ?)
-             RETURNING place",
-        )
-        .bind(caller)
-        .bind(volume.to_string())
-        .bind(branch.as_str())
-        .bind(folder.subvolume.cast_signed())
-        .bind(folder.inode.cast_signed())
-        .bind(jiff::Timestamp::now().as_millisecond())
-        .fetch_one(&self.db)
-        .await?;
-        Ok(place)
-    }
-
-    /// The place of what was handed out to a caller, the last of several.
-    pub(crate) async fn mount_of(&self, caller: &str, volume: &str) -> Result<Option<i64>> {
-        // Docker writes a volume's name as it was created with, which is not always how we write it.
-        let volume: VolumeName = volume.parse()?;
-        let place = sqlx::query_scalar(
-            "SELECT place FROM mounts WHERE caller = ? AND volume = ? ORDER BY place DESC LIMIT 1",
-        )
-        .bind(caller)
-        .bind(volume.to_string())
-        .fetch_optional(&self.db)
-        .await?;
-        Ok(place)
-    }
-
-    /// What was handed out and not taken back, the oldest first.
-    pub(crate) async fn mounts(&self) -> Result<Vec<HandedOut>> {
+    /// What an earlier run of the daemon had handed out and not taken back, the oldest first, and the last place that was given.
+    pub(crate) async fn mounts(&self) -> Result<(Vec<HandedOut>, i64)> {
+        let last: Option<i64> =
+            sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'mounts'")
+                .fetch_optional(&self.db)
+                .await?;
         let rows = sqlx::query(
-            "SELECT place, volume, branch, subvolume, inode, at, void FROM mounts ORDER BY place",
+            "SELECT place, caller, volume, branch, subvolume, inode, at, void FROM mounts ORDER BY place",
         )
         .fetch_all(&self.db)
         .await?;
-        rows.iter()
-            .map(|row| {
-                let milliseconds = row.try_get(5)?;
-                Ok(HandedOut {
-                    place: row.try_get(0)?,
-                    volume: parse(row.try_get(1)?)?,
-                    branch: parse(row.try_get(2)?)?,
-                    folder: FolderId {
-                        subvolume: row.try_get::<i64, _>(3)?.cast_unsigned(),
-                        inode: row.try_get::<i64, _>(4)?.cast_unsigned(),
-                    },
-                    at: jiff::Timestamp::from_millisecond(milliseconds).unwrap_or_default(),
-                    void: row.try_get(6)?,
-                })
+        let mounts = rows.iter().map(|row| {
+            let milliseconds = row.try_get(6)?;
+            Ok(HandedOut {
+                place: row.try_get(0)?,
+                caller: row.try_get(1)?,
+                volume: parse(row.try_get(2)?)?,
+                branch: parse(row.try_get(3)?)?,
+                folder: FolderId {
+                    subvolume: row.try_get::<i64, _>(4)?.cast_unsigned(),
+                    inode: row.try_get::<i64, _>(5)?.cast_unsigned(),
+                },
+                at: jiff::Timestamp::from_millisecond(milliseconds).unwrap_or_default(),
+                void: row.try_get(7)?,
             })
-            .collect()
+        });
+        Ok((mounts.collect::<Result<_>>()?, last.unwrap_or(0)))
     }
 
-    /// Notes of the mounts until a time that whoever asked for them is gone.
-    pub(crate) async fn void_mounts(&self, before: jiff::Timestamp) -> Result<()> {
-        sqlx::query("UPDATE mounts SET void = 1 WHERE at < ?")
-            .bind(before.as_millisecond())
-            .execute(&self.db)
+    /// Replaces the list for the next run.
+    pub(crate) async fn save_mounts(&self, mounts: &[HandedOut]) -> Result<()> {
+        let mut transaction = self.db.begin().await?;
+        sqlx::query("DELETE FROM mounts")
+            .execute(&mut *transaction)
             .await?;
+        for mount in mounts {
+            sqlx::query(
+                "INSERT INTO mounts (place, caller, volume, branch, subvolume, inode, at, void) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            )
+            .bind(mount.place)
+            .bind(&mount.caller)
+            .bind(mount.volume.to_string())
+            .bind(mount.branch.as_str())
+            .bind(mount.folder.subvolume.cast_signed())
+            .bind(mount.folder.inode.cast_signed())
+            .bind(mount.at.as_millisecond())
+            .bind(mount.void)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
         Ok(())
     }
 
-    /// Forgets a mount.
-    pub(crate) async fn forget_mount(&self, place: i64) -> Result<()> {
-        sqlx::query("DELETE FROM mounts WHERE place = ?")
-            .bind(place)
-            .execute(&self.db)
-            .await?;
-        Ok(())
+    /// Makes the registry refuse the list, or take it again.
+    #[cfg(test)]
+    pub(crate) async fn refuse_mounts(&self, refuse: bool) {
+        let line = match refuse {
+            true => {
+                "CREATE TRIGGER refuse BEFORE INSERT ON mounts BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+            }
+            false => "DROP TRIGGER refuse",
+        };
+        sqlx::raw_sql(line).execute(&self.db).await.unwrap();
     }
 
     /// Remembers what is shown at a user's place.

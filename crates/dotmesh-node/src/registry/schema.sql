@@ -1,4 +1,4 @@
--- The index of a pool. Everything but `volumes`, `mounts`, `shown_at` and `switches` can be read back from the pool's folders.
+-- The index of a pool. Everything but `volumes`, `mounts`, `shown_at`, `switches` and `made_by` can be read back from the pool's folders.
 CREATE TABLE IF NOT EXISTS dots (
     id        TEXT PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -32,6 +32,37 @@ CREATE TABLE IF NOT EXISTS commits (
     PRIMARY KEY (dot, id)
 ) STRICT;
 
+-- What is left out of a commit, once it was looked through or told by a hub (`told`). `depth` is the most directories inside
+-- each other, or more; `links` is as above.
+CREATE TABLE IF NOT EXISTS left_out (
+    dot   TEXT NOT NULL,
+    id    TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    depth INTEGER NOT NULL,
+    links INTEGER NOT NULL,
+    told  INTEGER NOT NULL,
+    PRIMARY KEY (dot, id),
+    FOREIGN KEY (dot, id) REFERENCES commits (dot, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS left_out_items (
+    dot    TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    place  INTEGER NOT NULL,
+    path   BLOB NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (dot, id, place),
+    FOREIGN KEY (dot, id) REFERENCES left_out (dot, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- The commits that were sealed within what every pool can hold.
+CREATE TABLE IF NOT EXISTS within_limits (
+    dot TEXT NOT NULL,
+    id  TEXT NOT NULL,
+    PRIMARY KEY (dot, id),
+    FOREIGN KEY (dot, id) REFERENCES commits (dot, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
 -- The volumes that Docker created and did not remove.
 CREATE TABLE IF NOT EXISTS volumes (
     name TEXT PRIMARY KEY
@@ -60,4 +91,11 @@ CREATE TABLE IF NOT EXISTS shown_at (
 CREATE TABLE IF NOT EXISTS switches (
     dot     TEXT PRIMARY KEY,
     journal TEXT NOT NULL
+) STRICT;
+
+-- How a dot came to be, where that matters for warnings: `docker` or `clone`. `number` says which came first.
+CREATE TABLE IF NOT EXISTS made_by (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    dot    TEXT NOT NULL UNIQUE REFERENCES dots (id) ON DELETE CASCADE,
+    maker  TEXT NOT NULL
 ) STRICT;

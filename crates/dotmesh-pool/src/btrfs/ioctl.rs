@@ -9,6 +9,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -27,6 +28,8 @@ const RESIZE: u32 = 0x5000_9403;
 const TREE_SEARCH_V2: u32 = 0xc070_9411;
 const GET_SUBVOL_INFO: u32 = 0x81f8_943c;
 const LOOP_SET_CAPACITY: u32 = 0x4c07;
+const FS_INFO: u32 = 0x8400_941f;
+const FITRIM: u32 = 0xc018_5879;
 
 const FLAG_READ_ONLY: u64 = 1 << 1;
 
@@ -182,6 +185,46 @@ pub(super) fn reread_loop_size(device: &File) -> Result<()> {
     unsafe { ioctl(device, NoArg::<LOOP_SET_CAPACITY>::new()) }
 }
 
+/// The head of `struct btrfs_ioctl_fs_info_args`, padded to its length.
+#[repr(C)]
+struct FsInfo {
+    max_id: u64,
+    num_devices: u64,
+    id: [u8; 16],
+    rest: [u64; 124],
+}
+
+const _: () = assert!(size_of::<FsInfo>() == 1024);
+
+/// The filesystem's UUID, as `/sys/fs/btrfs` names it.
+pub(super) fn filesystem_id(root: BorrowedFd<'_>) -> Result<String> {
+    // SAFETY: the number writes a `btrfs_ioctl_fs_info_args`, of which any bytes are valid.
+    let info = unsafe { ioctl(root, Getter::<FS_INFO, FsInfo>::new()) }?;
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let parts = [0..4, 4..6, 6..8, 8..10, 10..16].map(|range| hex(&info.id[range]));
+    Ok(parts.join("-"))
+}
+
+/// `struct fstrim_range`
+#[repr(C)]
+struct TrimRange {
+    start: u64,
+    length: u64,
+    shortest: u64,
+}
+
+/// Tells the device that it need not keep free space: that within a range of the filesystem's addresses, and that of no
+/// chunk at all. Pieces shorter than `shortest` are left out.
+pub(super) fn trim(root: BorrowedFd<'_>, range: Range<u64>, shortest: u64) -> Result<()> {
+    let mut args = TrimRange {
+        start: range.start,
+        length: range.end - range.start,
+        shortest,
+    };
+    // SAFETY: the number updates a `fstrim_range`, of which any bytes are valid.
+    unsafe { ioctl(root, Updater::<FITRIM, _>::new(&mut args)) }
+}
+
 /// A subvolume's id, and when it was made and last changed, in transactions of the filesystem.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SubvolumeInfo {
@@ -260,6 +303,10 @@ pub(super) struct Item<'a> {
 
 /// The filesystem's tree of subvolumes.
 const ROOT_TREE: u64 = 1;
+/// The filesystem's tree of chunks, and the object and the kind of all items in it that tell of one.
+const CHUNK_TREE: u64 = 3;
+const FIRST_CHUNK_TREE: u64 = 256;
+const CHUNK_ITEM: u32 = 228;
 
 /// Which items of a tree to look at.
 #[derive(Debug, Clone, Copy)]
@@ -301,6 +348,11 @@ impl Search {
             tree: subvolume,
             ..Self::inode(inode, first, last)
         }
+    }
+
+    /// The items that say where chunks lie.
+    pub(super) fn chunks() -> Self {
+        Self::inode_of(CHUNK_TREE, FIRST_CHUNK_TREE, CHUNK_ITEM, CHUNK_ITEM)
     }
 
     /// The items that say which subvolumes are directly inside one.

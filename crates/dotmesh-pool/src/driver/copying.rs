@@ -5,12 +5,12 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-use rustix::fs::{OFlags, XattrFlags};
+use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, XattrFlags};
 
-use super::{Difference, Driver, Mode, Space, Touch, Usage};
+use super::{Difference, Driver, Mode, Room, Space, Touch, Usage};
 use crate::error::{During as _, PoolError};
 
 #[derive(Default)]
@@ -92,8 +92,11 @@ impl Driver for Copying {
         })
     }
 
-    fn grow(&self) -> Result<bool, PoolError> {
-        Ok(false)
+    fn fit(&self) -> Result<Room, PoolError> {
+        Ok(Room {
+            read_only: false,
+            disk: None,
+        })
     }
 }
 
@@ -113,8 +116,25 @@ fn copy(from: &Path, to: &Path) -> Result<(), PoolError> {
         } else {
             std::fs::copy(&path, &copied).during("create", &copied)?;
         }
+        keep_time(&path, &copied)?;
     }
-    Ok(())
+    // Making what is in it has changed it.
+    keep_time(from, to)
+}
+
+/// A commit's seal covers the times of modification.
+fn keep_time(from: &Path, to: &Path) -> Result<(), PoolError> {
+    let metadata = std::fs::symlink_metadata(from).during("look at", from)?;
+    let time = Timespec {
+        tv_sec: metadata.mtime(),
+        tv_nsec: metadata.mtime_nsec() as _,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::utimensat(CWD, to, &times, flags).during("create", to)
 }
 
 fn measure(path: &Path, base: &Path, ignored: &str, usage: &mut Usage) -> Result<(), PoolError> {

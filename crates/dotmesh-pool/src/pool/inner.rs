@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use dotmesh_model::names::Namespace;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
 
-use super::trash::Leftovers;
+use super::trash::{Held, Leftovers};
 use super::{DamagedDot, Dots, StoredDot};
 use crate::driver::{Driver, Mode, Usage};
 use crate::durable;
@@ -32,6 +32,7 @@ pub(super) struct Inner {
     /// Imports under way.
     receiving: Mutex<HashSet<PathBuf>>,
     pub(super) leftovers: Leftovers,
+    pub(super) held: Held,
 }
 
 impl Inner {
@@ -85,6 +86,7 @@ impl Inner {
             node: format.node,
             receiving: Mutex::default(),
             leftovers: Leftovers::default(),
+            held: Held::default(),
         };
         // What was being made when the last run ended was never visible.
         for name in names_in(&inner.layout.staging())? {

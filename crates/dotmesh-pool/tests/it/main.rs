@@ -2,6 +2,7 @@
 
 mod crashes;
 mod deletion;
+mod disk;
 mod nasty;
 mod places;
 mod world;

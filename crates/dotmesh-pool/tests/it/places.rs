@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use dotmesh_model::CommitId;
-use dotmesh_pool::{BtrfsPlace, ImageSize, Pool};
+use dotmesh_pool::{BtrfsPlace, Pool};
 
-use crate::world::World;
+use crate::world::{Device, World, losetup};
 
 async fn fails(place: BtrfsPlace) -> String {
     match Pool::open(place, "0".repeat(16)).await {
@@ -31,51 +31,27 @@ async fn a_folder_of_another_filesystem_does_not() {
     let error = fails(BtrfsPlace::Folder("/dev/shm/not-btrfs".into())).await;
     let _ = std::fs::remove_dir("/dev/shm/not-btrfs");
     assert!(error.contains("it is not on a btrfs filesystem"), "{error}");
-    let size = ImageSize {
-        initial: 1 << 20,
-        limit: 1 << 20,
-    };
+    let limit = 1 << 20;
     let (file, mountpoint) = (world.path("small.img"), world.path("small"));
     let error = fails(BtrfsPlace::Image {
         file,
         mountpoint,
-        size,
+        limit,
     })
     .await;
     assert!(error.contains("a pool needs at least 128 MiB"), "{error}");
 }
 
-/// A loop device that is let go when the test ends.
-struct Device(String);
-
-impl Device {
-    fn new(file: &std::path::Path) -> Self {
-        let sparse = std::fs::File::create(file).expect("an image");
-        sparse.set_len(256 << 20).expect("a sparse file");
-        let output = Command::new("losetup")
-            .args(["--find", "--show"])
-            .arg(file)
-            .output();
-        let output = output.expect("losetup runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Self(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
-    }
+fn blank(file: &std::path::Path) -> Device {
+    let sparse = std::fs::File::create(file).expect("an image");
+    sparse.set_len(256 << 20).expect("a sparse file");
+    losetup(file)
 }
 
 #[tokio::test]
 async fn a_blank_device_is_formatted_once_and_one_with_data_is_left_alone() {
     let world = World::new();
-    let device = Device::new(&world.path("blank.img"));
+    let device = blank(&world.path("blank.img"));
     let mountpoint = world.path("mounted");
     let place = BtrfsPlace::Device {
         device: device.0.clone().into(),
@@ -89,7 +65,7 @@ async fn a_blank_device_is_formatted_once_and_one_with_data_is_left_alone() {
     assert_eq!(world.head(&again).await, CommitId::ROOT);
     assert_eq!(again.dots().await.unwrap().whole.len(), 1);
 
-    let foreign = Device::new(&world.path("foreign.img"));
+    let foreign = blank(&world.path("foreign.img"));
     let made = Command::new("mkfs.ext4")
         .args(["-q", &foreign.0])
         .status()
@@ -119,10 +95,7 @@ async fn a_mount_of_somebody_elses_at_a_path_that_is_no_text_is_passed_over() {
         BtrfsPlace::Image {
             file: world.path("pool.img"),
             mountpoint: world.path("pool"),
-            size: ImageSize {
-                initial: 256 << 20,
-                limit: 256 << 20,
-            },
+            limit: 256 << 20,
         },
         "0".repeat(16),
     )

@@ -1,11 +1,12 @@
 //! A pool in a temporary folder, and the small things that tests do with it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use dotmesh_model::commit::RECORD_VERSION;
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, SubdotName};
-use dotmesh_pool::{BtrfsPlace, DotFile, ImageSize, Pool};
+use dotmesh_pool::{BtrfsPlace, DotFile, Pool};
 
 /// Unmounts what is below a folder, then deletes the folder.
 pub(crate) struct World {
@@ -33,15 +34,12 @@ impl World {
 
     /// Opens the pool again and again, as a daemon does that is killed each time.
     pub(crate) async fn open(&self) -> Pool {
-        let size = ImageSize {
-            initial: 256 << 20,
-            limit: 256 << 20,
-        };
+        let limit = 256 << 20;
         let (file, mountpoint) = (self.path("pool.img"), self.path("pool"));
         self.open_at(BtrfsPlace::Image {
             file,
             mountpoint,
-            size,
+            limit,
         })
         .await
     }
@@ -102,6 +100,33 @@ impl Drop for World {
     }
 }
 
+/// A loop device that is let go at the end, or when its last mount is gone.
+pub(crate) struct Device(pub(crate) String);
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+pub(crate) fn losetup(file: &Path) -> Device {
+    let file = file.to_str().expect("a path of text");
+    Device(
+        run("losetup", &["--find", "--show", file])
+            .trim()
+            .to_owned(),
+    )
+}
+
+/// Runs a program that has to succeed, and returns what it printed.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 pub(crate) fn record(id: u8, parent: CommitId) -> CommitRecord {
     CommitRecord {
         version: RECORD_VERSION,
@@ -114,6 +139,7 @@ pub(crate) fn record(id: u8, parent: CommitId) -> CommitRecord {
         metadata: std::collections::BTreeMap::new(),
         images: Vec::new(),
         code: None,
+        dot: None,
     }
 }
 

@@ -19,7 +19,9 @@ use super::directory::{Cursor, Directory, Place};
 use super::file::Part;
 use super::local::Local;
 use super::pipeline::{Batch, Step};
+use super::shared::Shared;
 use crate::disk::{self, DiskError, Handle};
+use crate::limits::target_of;
 use crate::progress::Progress;
 
 /// What all threads share.
@@ -27,6 +29,7 @@ pub(super) struct Site {
     pub(super) root: Arc<OwnedFd>,
     pub(super) resumed: bool,
     pub(super) local: Local,
+    pub(super) shared: Shared,
     /// How a new file is, when it inherits nothing.
     pub(super) new: Option<disk::New>,
     pub(super) progress: Arc<Progress>,
@@ -109,8 +112,11 @@ impl Worker<'_> {
                 inode,
             } => {
                 let new = self.site.new.filter(|_| !directory.inherits());
-                self.at(&directory, &name, "write", |at| {
-                    special(at, &name, place, resumed, &inode, new)
+                let at = self.cursor.enter(&directory)?;
+                special(at, &name, place, resumed, &inode, new).map_err(|errno| {
+                    let path = directory.path(name.as_bytes());
+                    let target = target_of(&inode);
+                    disk::refused("write", &path, errno, &inode.attributes, target).into()
                 })
             }
             Step::Write(part) => self.write(&part, chunks),
@@ -137,7 +143,8 @@ impl Worker<'_> {
                 let at = self.cursor.enter(&directory)?;
                 let apply = || disk::apply(Handle::Open(at), &attributes, new);
                 disk::insist(at, b".", apply).map_err(|errno| {
-                    DiskError::new("set the attributes of", &directory.path(b""), errno).into()
+                    let path = directory.path(b"");
+                    disk::refused("set the attributes of", &path, errno, &attributes, None).into()
                 })
             }
         }
@@ -149,11 +156,16 @@ impl Worker<'_> {
         chunks: &HashMap<ObjectHash, Bytes>,
     ) -> Result<(), MaterialiseError> {
         let Site { local, resumed, .. } = self.site;
-        self.at(&part.file.directory, &part.file.name, "write", |at| {
-            let file = part.file.open(at, local, *resumed)?;
-            let chunk = |hash| chunks.get(&hash).map(|bytes: &Bytes| &**bytes);
-            part.write(file, chunk, self.site.new)
+        let file = &part.file;
+        let at = self.cursor.enter(&file.directory)?;
+        let chunk = |hash| chunks.get(&hash).map(|bytes: &Bytes| &**bytes);
+        let opened = file.open(at, local, *resumed);
+        let written = opened.and_then(|open| part.write(open, chunk, self.site.new));
+        written.map_err(|errno| {
+            let path = file.directory.path(file.name.as_bytes());
+            disk::refused("write", &path, errno, &file.attributes, None)
         })?;
+        self.site.shared.wrote(&part.file, &part.edits);
         self.site.progress.add_done(data_in(&part.edits));
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Attributes, EntryName, Segment};
@@ -41,6 +41,8 @@ pub(super) struct File {
     pub(super) place: Place,
     /// The content's hash, when the base may have a file of the same.
     pub(super) same_as: Option<ObjectHash>,
+    /// What it is called where chunks are that come several times.
+    pub(super) number: OnceLock<u32>,
     made: Mutex<Option<Made>>,
     /// Parts that are not written yet, and one more as long as there may come others.
     parts: AtomicUsize,
@@ -82,6 +84,7 @@ impl File {
             size,
             place,
             same_as,
+            number: OnceLock::new(),
             made: Mutex::new(None),
             parts: AtomicUsize::new(1),
             writing: Mutex::default(),
@@ -108,6 +111,10 @@ impl File {
             }
             (Place::Free, false) => self.create(at, local)?,
         };
+        if resumed && !how.is_new {
+            // What an earlier attempt wrote counts as far as the disk has it.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+        }
         *made = Some(how);
         Ok((file, how))
     }

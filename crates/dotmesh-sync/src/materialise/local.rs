@@ -107,15 +107,7 @@ impl Local {
 
     fn open(&self, index: u32) -> rustix::io::Result<OwnedFd> {
         let base = self.base.as_ref().ok_or(rustix::io::Errno::NOENT)?;
-        let path = &self.files[index as usize].path;
-        let (above, name) = disk::walk(base.as_fd(), path)?;
-        let above = above.as_ref().unwrap_or(base);
-        let file = disk::open_file(above.as_fd(), name, OFlags::RDONLY)?;
-        if disk::file_type(&rustix::fs::fstat(&file)?) == FileType::RegularFile {
-            Ok(file)
-        } else {
-            Err(rustix::io::Errno::INVAL)
-        }
+        open_below(base.as_fd(), &self.files[index as usize].path)
     }
 
     /// A chunk, if the base has it where it should.
@@ -133,6 +125,18 @@ impl Local {
         let mut bytes = vec![0; length as usize];
         disk::read_exact(file.as_fd(), &mut bytes, offset).ok()?;
         (object_hash(Kind::Chunk, &bytes) == hash).then(|| bytes.into())
+    }
+}
+
+/// Opens a regular file of a tree. No part of its path may be a symlink.
+pub(super) fn open_below(root: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let (above, name) = disk::walk(root, path)?;
+    let above = above.as_ref().map_or(root, |above| above.as_fd());
+    let file = disk::open_file(above, name, OFlags::RDONLY)?;
+    if disk::file_type(&rustix::fs::fstat(&file)?) == FileType::RegularFile {
+        Ok(file)
+    } else {
+        Err(rustix::io::Errno::INVAL)
     }
 }
 
@@ -158,9 +162,17 @@ pub(super) fn look(site: &Site, mut batch: Batch) -> Result<Batch, MaterialiseEr
                 DiskError::new("write", &path, errno)
             })?;
             if !opened.1.is_blank {
-                let before = data_in(&part.edits);
-                drop_present(part, opened.0.as_fd());
-                site.progress.add_done(before - data_in(&part.edits));
+                let present = take_present(part, opened.0.as_fd());
+                for (edit, bytes) in &present {
+                    if let Segment::Data { hash, .. } = edit.segment
+                        && site.shared.repeats(hash)
+                    {
+                        batch.chunks.insert(hash, bytes.clone());
+                    }
+                }
+                let present: Vec<Edit> = present.into_iter().map(|(edit, _)| edit).collect();
+                site.shared.wrote(&part.file, &present);
+                site.progress.add_done(data_in(&present));
             }
         }
         for edit in &part.edits {
@@ -175,15 +187,20 @@ pub(super) fn look(site: &Site, mut batch: Batch) -> Result<Batch, MaterialiseEr
     Ok(batch)
 }
 
-/// Leaves out the edits that would change nothing.
-fn drop_present(part: &mut Part, file: BorrowedFd<'_>) {
-    let mut buffer = Vec::new();
+/// Takes out the edits that would change nothing, with what is there.
+fn take_present(part: &mut Part, file: BorrowedFd<'_>) -> Vec<(Edit, Bytes)> {
+    let mut present = Vec::new();
     part.edits.retain(|edit| {
         let Segment::Data { hash, length } = edit.segment else {
             return true;
         };
-        buffer.resize(length as usize, 0);
-        let read = disk::read_exact(file, &mut buffer, edit.offset);
-        read.is_err() || object_hash(Kind::Chunk, &buffer) != hash
+        let mut bytes = vec![0; length as usize];
+        let read = disk::read_exact(file, &mut bytes, edit.offset);
+        let differs = read.is_err() || object_hash(Kind::Chunk, &bytes) != hash;
+        if !differs {
+            present.push((*edit, bytes.into()));
+        }
+        differs
     });
+    present
 }

@@ -1,7 +1,7 @@
 //! From steps to the threads that take them: gathers steps into batches, finds or fetches the chunks of some
 //! batches at a time, and hands the batches over.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::content::Edit;
 use super::directory::{Directory, Place};
 use super::file::{File, Part};
 use super::local;
+use super::shared::Found;
 use crate::objects::ObjectSource;
 
 /// A batch ends when it needs this many bytes of chunks,
@@ -75,6 +76,8 @@ pub(super) struct Pipeline<S> {
     steps: Vec<Step>,
     lengths: HashMap<ObjectHash, u32>,
     length: usize,
+    /// Chunks that later batches need, too, and take from this one.
+    claimed: HashSet<ObjectHash>,
     fetching: VecDeque<AbortOnDropHandle<Result<Batch, MaterialiseError>>>,
     sender: Option<mpsc::Sender<Batch>>,
     threads: Vec<JoinHandle<Result<(), MaterialiseError>>>,
@@ -95,6 +98,7 @@ impl<S: ObjectSource> Pipeline<S> {
             steps: Vec::new(),
             lengths: HashMap::new(),
             length: 0,
+            claimed: HashSet::new(),
             fetching: VecDeque::new(),
             sender: Some(sender),
             threads: threads.collect(),
@@ -120,6 +124,9 @@ impl<S: ObjectSource> Pipeline<S> {
                 match self.lengths.insert(hash, length) {
                     None => {
                         self.length += usize::try_from(length).expect("a chunk has at most 64 KiB");
+                        if self.site.shared.claim(hash) {
+                            self.claimed.insert(hash);
+                        }
                     }
                     Some(other) if other != length => {
                         return Err(MaterialiseError::Inconsistent { hash });
@@ -194,7 +201,13 @@ impl<S: ObjectSource> Pipeline<S> {
         self.length = 0;
         let steps = std::mem::take(&mut self.steps);
         self.lengths.clear();
-        let fill = fill(Arc::clone(&self.source), Arc::clone(&self.site), steps);
+        let claimed = std::mem::take(&mut self.claimed);
+        let fill = fill(
+            Arc::clone(&self.source),
+            Arc::clone(&self.site),
+            steps,
+            claimed,
+        );
         self.fetching
             .push_back(AbortOnDropHandle::new(tokio::spawn(fill)));
         Ok(())
@@ -216,53 +229,102 @@ impl<S: ObjectSource> Pipeline<S> {
     }
 }
 
-/// Finds the chunks that some steps need, here or at the source.
+/// Finds the chunks that some steps need: here, in batches before this one, or at the source.
 async fn fill<S: ObjectSource>(
     source: Arc<S>,
     site: Arc<Site>,
     steps: Vec<Step>,
+    claimed: HashSet<ObjectHash>,
 ) -> Result<Batch, MaterialiseError> {
     let mut batch = Batch {
         steps,
         chunks: HashMap::new(),
     };
     if site.resumed || !site.local.is_empty() {
-        let look = tokio::task::spawn_blocking(move || local::look(&site, batch));
-        batch = match look.await {
-            Ok(result) => result?,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
+        let site = Arc::clone(&site);
+        batch = blocking(move || local::look(&site, batch)).await?;
     }
-    // In the order of the files, in which the hub has them most likely.
-    let mut hashes = Vec::new();
-    let mut lengths = HashMap::new();
-    for step in &batch.steps {
-        let Step::Write(part) = step else {
-            continue;
-        };
-        for edit in &part.edits {
-            if let Segment::Data { hash, length } = edit.segment
-                && !batch.chunks.contains_key(&hash)
-                && lengths.insert(hash, length).is_none()
-            {
-                hashes.push(hash);
+    let (own, others): (Vec<_>, Vec<_>) = batch
+        .missing()
+        .into_iter()
+        .partition(|(hash, _)| claimed.contains(hash) || !site.shared.repeats(*hash));
+    batch.fetch(&source, &own).await?;
+    site.shared.give(&claimed, &batch.chunks);
+
+    let (mut written, mut nowhere) = (Vec::new(), Vec::new());
+    for (hash, length) in others {
+        match site.shared.find(hash).await {
+            Found::Here(bytes) => batch.add(hash, length, bytes)?,
+            Found::Written(place) => written.push((hash, length, place)),
+            Found::Nowhere => nowhere.push((hash, length)),
+        }
+    }
+    if !written.is_empty() {
+        let wanted: Vec<_> = written
+            .iter()
+            .map(|(hash, length, _)| (*hash, *length))
+            .collect();
+        let site = Arc::clone(&site);
+        batch
+            .chunks
+            .extend(blocking(move || site.shared.read(&written)).await);
+        let lost = wanted.into_iter();
+        nowhere.extend(lost.filter(|(hash, _)| !batch.chunks.contains_key(hash)));
+    }
+    batch.fetch(&source, &nowhere).await?;
+    Ok(batch)
+}
+
+impl Batch {
+    /// The chunks that are not here, each once, in the order of the files, in which the hub has them most likely.
+    fn missing(&self) -> Vec<(ObjectHash, u32)> {
+        let mut missing = Vec::new();
+        let mut met = HashSet::new();
+        for step in &self.steps {
+            let Step::Write(part) = step else {
+                continue;
+            };
+            for edit in &part.edits {
+                if let Segment::Data { hash, length } = edit.segment
+                    && !self.chunks.contains_key(&hash)
+                    && met.insert(hash)
+                {
+                    missing.push((hash, length));
+                }
             }
         }
+        missing
     }
-    if hashes.is_empty() {
-        return Ok(batch);
+
+    async fn fetch<S: ObjectSource>(
+        &mut self,
+        source: &Arc<S>,
+        chunks: &[(ObjectHash, u32)],
+    ) -> Result<(), MaterialiseError> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let hashes: Vec<ObjectHash> = chunks.iter().map(|(hash, _)| *hash).collect();
+        self.chunks.reserve(hashes.len());
+        let objects = source.fetch(Kind::Chunk, &hashes).await?;
+        for (object, (hash, length)) in objects.into_iter().zip(chunks) {
+            self.add(*hash, *length, object.into_bytes())?;
+        }
+        Ok(())
     }
-    batch.chunks.reserve(hashes.len());
-    for object in source.fetch(Kind::Chunk, &hashes).await? {
-        let hash = object.hash();
-        // A node may say of a chunk what is not so.
-        if lengths
-            .get(&hash)
-            .is_none_or(|length| *length as usize != object.bytes().len())
-        {
+
+    /// Adds a chunk. A node may say of its length what is not so.
+    fn add(&mut self, hash: ObjectHash, length: u32, bytes: Bytes) -> Result<(), MaterialiseError> {
+        if length as usize != bytes.len() {
             return Err(MaterialiseError::Inconsistent { hash });
         }
-        batch.chunks.insert(hash, object.into_bytes());
+        self.chunks.insert(hash, bytes);
+        Ok(())
     }
-    Ok(batch)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

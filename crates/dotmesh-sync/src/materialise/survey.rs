@@ -13,6 +13,7 @@ use super::apply::data_in;
 use super::content::{Contents, Edits};
 use super::local::Local;
 use super::nodes::Nodes;
+use super::shared::Repeats;
 use super::trees::{Change, Comparison, Pair, file_of, tree_of};
 use super::{MAX_ENTRIES, MaterialiseError};
 use crate::objects::ObjectSource;
@@ -37,6 +38,7 @@ pub(super) struct Survey<'a, S> {
     pub(super) has_links: bool,
     entries: u64,
     pub(super) local: Local,
+    pub(super) repeats: Repeats,
     files: Vec<File>,
     gone: Vec<Gone>,
 }
@@ -84,6 +86,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
             has_links: false,
             entries: 0,
             local: Local::new(base),
+            repeats: Repeats::default(),
             files: Vec::new(),
             gone: Vec::new(),
         };
@@ -228,6 +231,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
             while let Some(some) = edits.next(self.nodes, index)? {
                 let bytes = data_in(&some).saturating_mul(file.times);
                 self.total = self.total.saturating_add(bytes);
+                self.repeats.note(&some, file.times);
             }
         }
         Ok(())

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use dotmesh_model::ObjectHash;
+use dotmesh_store::tree::MAX_DEPTH;
 use dotmesh_store::{Entry, Inode, InodeKind, Kind, Node, Root, TreeNode, object_hash};
 
 use super::{NodeCache, SealError};
+use crate::limits;
 
 /// So many directories' entries are remembered.
 const REMEMBERED: usize = 64;
@@ -96,6 +98,43 @@ impl BaseTree {
         }
         remembered.insert(tree, Arc::clone(&directory));
         Ok(directory)
+    }
+
+    /// Whether every pool can hold the tree.
+    pub(super) fn is_within_limits(&self) -> Result<bool, SealError> {
+        let within = limits::exceeded(&self.root.attributes, None).is_none();
+        Ok(within
+            && self
+                .height(self.root.tree, MAX_DEPTH, &limits::can_be_held)?
+                .is_some())
+    }
+
+    /// How many directories are inside each other in one, itself counted; `None` if they are more than `most`, or if
+    /// one has entries that are not `accepted`.
+    pub(super) fn height(
+        &self,
+        tree: ObjectHash,
+        most: usize,
+        accepted: &impl Fn(&[Entry]) -> bool,
+    ) -> Result<Option<usize>, SealError> {
+        let directory = self.directory(tree)?;
+        if most == 0 || !accepted(&directory.entries) {
+            return Ok(None);
+        }
+        let mut below = 0;
+        for entry in &directory.entries {
+            if let Node::Inode(Inode {
+                kind: InodeKind::Directory { tree },
+                ..
+            }) = entry.node
+            {
+                match self.height(tree, most - 1, accepted)? {
+                    Some(height) => below = below.max(height),
+                    None => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(below + 1))
     }
 
     /// The inode at a path; a further name of a file leads to the file.

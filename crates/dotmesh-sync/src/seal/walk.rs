@@ -23,6 +23,7 @@ use super::files::{Files, Promise};
 use super::output::Output;
 use super::{NodeCache, SealError, Sealed, SealedBase, Sockets};
 use crate::disk::{self, DiskError, Handle, STUB_INODE};
+use crate::limits::{self, Limits, MAX_TARGET_LENGTH};
 use crate::progress::Progress;
 
 /// So many entries of a directory wait for their files at a time.
@@ -34,17 +35,24 @@ const NAMED_SOCKETS: usize = 3;
 /// Walks a directory. Runs on a thread that may block.
 pub(super) fn walk(
     directory: &Path,
+    limits: Limits,
     base: Option<SealedBase>,
     cache: Option<Arc<dyn NodeCache>>,
     output: Output,
     progress: &Progress,
 ) -> Result<Sealed, SealError> {
     let base = match (base, cache) {
-        (Some(base), Some(cache)) => Some(WalkBase {
-            tree: BaseTree::open(cache, base.root)?,
-            changes: base.changes,
-            data: disk::open_root(&base.data)?,
-        }),
+        (Some(base), Some(cache)) => {
+            let tree = BaseTree::open(cache, base.root)?;
+            if !base.is_within_limits && !tree.is_within_limits()? {
+                return Err(SealError::BaseOtherwise);
+            }
+            Some(WalkBase {
+                tree,
+                changes: base.changes,
+                data: disk::open_root(&base.data)?,
+            })
+        }
         _ => None,
     };
     let root = disk::open_root(directory)?;
@@ -55,6 +63,7 @@ pub(super) fn walk(
     Files::beside(tree.as_ref(), &readers_output, progress, |files| {
         let mut walker = Walker {
             files,
+            limits,
             output,
             progress,
             base,
@@ -63,8 +72,7 @@ pub(super) fn walk(
             links: HashMap::new(),
             sockets: Sockets::default(),
         };
-        let attributes = disk::attributes(&stat, Handle::Open(root.as_fd())).map_err(failed)?;
-        walker.check(&attributes)?;
+        let attributes = walker.attributes(&stat, Handle::Open(root.as_fd()))?;
         let old = walker.base.as_ref().map(|base| base.tree.root().tree);
         let tree = match (old, walker.touch(stat.st_ino)) {
             (Some(old), None) => old,
@@ -94,6 +102,7 @@ struct WalkBase {
 
 struct Walker<'a> {
     files: &'a Files,
+    limits: Limits,
     output: Output,
     progress: &'a Progress,
     base: Option<WalkBase>,
@@ -167,9 +176,6 @@ impl Walker<'_> {
         old: Option<ObjectHash>,
         depth: usize,
     ) -> Result<ObjectHash, SealError> {
-        if depth > MAX_DEPTH {
-            return Err(SealError::TooDeep { path: self.here() });
-        }
         let old = match (&self.base, old) {
             (Some(base), Some(tree)) => Some(base.tree.directory(tree)?),
             _ => None,
@@ -191,7 +197,17 @@ impl Walker<'_> {
                 }
             }
             _ => {
-                for (name, inode) in entries(at).map_err(self.failed("list"))? {
+                let listed = disk::entries(at).map_err(self.failed("list"))?;
+                let colliding = match self.limits {
+                    Limits::EveryPool => {
+                        limits::colliding_names(listed.iter().map(|(name, _)| name))
+                    }
+                    Limits::Format => HashSet::new(),
+                };
+                for (name, inode) in listed {
+                    if colliding.contains(&name) {
+                        continue;
+                    }
                     let before = old.as_ref().and_then(|old| old.find(name.as_bytes()));
                     match before {
                         Some(node) if self.touch(inode).is_none() => {
@@ -263,8 +279,15 @@ impl Walker<'_> {
                 }
                 return self.regular_file(at, name, before, &stat).map(Some);
             }
-            FileType::Directory => self.subdirectory(at, name, before, depth)?,
-            FileType::Symlink => self.symlink(at, name, &stat)?,
+            FileType::Directory if depth < MAX_DEPTH => {
+                self.subdirectory(at, name, before, depth)?
+            }
+            FileType::Symlink
+                if disk::size(&stat) <= MAX_TARGET_LENGTH as u64
+                    || self.limits == Limits::Format =>
+            {
+                self.symlink(at, name, &stat)?
+            }
             FileType::Fifo => {
                 let fifo = disk::open_file(at, name.as_bytes(), OFlags::RDONLY)
                     .map_err(self.failed("open"))?;
@@ -274,6 +297,8 @@ impl Walker<'_> {
                     kind: InodeKind::Fifo,
                 }
             }
+            _ if self.limits == Limits::EveryPool => return Ok(None),
+            FileType::Directory => return Err(SealError::TooDeep { path: self.here() }),
             _ => return Err(SealError::Device { path: self.here() }),
         };
         Ok(Some(Made::Node(Node::Inode(inode))))
@@ -386,8 +411,10 @@ impl Walker<'_> {
             return Ok(Inode { attributes, kind });
         }
         let old = match self.old_inode(stat.st_ino, before)? {
-            Some((old, _)) => match old.kind {
-                InodeKind::Directory { tree } => Some((old.attributes, tree)),
+            Some((old, path)) => match old.kind {
+                InodeKind::Directory { tree } if self.keeps_depth(tree, &path, depth + 1)? => {
+                    Some((old.attributes, tree))
+                }
                 _ => None,
             },
             None => None,
@@ -402,6 +429,23 @@ impl Walker<'_> {
         let tree = self.directory(below.as_fd(), stat.st_ino, old, depth + 1)?;
         let kind = InodeKind::Directory { tree };
         Ok(Inode { attributes, kind })
+    }
+
+    /// Whether a directory that may have moved has the same entries as before, at all depths: none was left out of it
+    /// for being too deep, and none is now.
+    fn keeps_depth(
+        &self,
+        tree: ObjectHash,
+        before: &[u8],
+        depth: usize,
+    ) -> Result<bool, SealError> {
+        let depth_before = disk::depth(before);
+        let Some(base) = self.base.as_ref().filter(|_| depth != depth_before) else {
+            return Ok(true);
+        };
+        // Whatever was left out there was inside a directory at the limit.
+        let most = (MAX_DEPTH - depth_before).min(MAX_DEPTH + 1 - depth);
+        Ok(base.tree.height(tree, most, &|_| true)?.is_some())
     }
 
     fn symlink(
@@ -431,20 +475,19 @@ impl Walker<'_> {
     }
 
     fn attributes(&self, stat: &Stat, of: Handle<'_>) -> Result<Attributes, SealError> {
-        let mut attributes =
-            disk::attributes(stat, of).map_err(self.failed("read the attributes of"))?;
+        let mut attributes = match self.limits {
+            Limits::EveryPool => disk::attributes_to_carry(stat, of),
+            Limits::Format => disk::attributes(stat, of),
+        }
+        .map_err(self.failed("read the attributes of"))?;
         if stat.st_ino == STUB_INODE {
             // It would be another each time.
             attributes.mtime = Timestamp::default();
         }
-        self.check(&attributes)?;
-        Ok(attributes)
-    }
-
-    fn check(&self, attributes: &Attributes) -> Result<(), SealError> {
         attributes
             .check()
-            .map_err(|_| SealError::TooLarge { path: self.here() })
+            .map_err(|_| SealError::TooLarge { path: self.here() })?;
+        Ok(attributes)
     }
 }
 
@@ -500,20 +543,6 @@ impl Nodes {
             .filter(is_new)
             .try_for_each(|node| output.put(node, None))
     }
-}
-
-/// The names in a directory, sorted, with their inodes.
-fn entries(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<(EntryName, u64)>> {
-    let mut entries = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        // `.` and `..` are not entry names.
-        if let Ok(name) = EntryName::new(entry.file_name().to_bytes()) {
-            entries.push((name, entry.ino()));
-        }
-    }
-    entries.sort_unstable();
-    Ok(entries)
 }
 
 /// Opens a file of the base to compare with. It is frozen, but its names were a container's.

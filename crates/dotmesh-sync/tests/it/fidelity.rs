@@ -35,7 +35,7 @@ setfacl -m u:1001:rwx acl
 setfacl -d -m u:1003:rwx,g:1004:rx,o::- acl
 printf x > acl/inherited; mkdir acl/folder; printf x > acl/folder/inherited; mkfifo acl/fifo
 printf x > acl/plain; setfacl -b acl/plain; chmod 640 acl/plain
-ln -s file symlink; ln -s /nowhere/at/all dangling; ln -s "$(printf '%4000s' '' | tr ' ' l)" long
+ln -s file symlink; ln -s /nowhere/at/all dangling; ln -s "$(printf '%3900s' '' | tr ' ' l)" long
 chown -h 5:6 symlink; touch -h -d '2001-02-03 04:05:06.789 UTC' symlink
 ln random a/b/random; ln random z; ln a/old a/b/c/old
 mkfifo -m 620 fifo; chown 3:4 fifo

@@ -21,6 +21,7 @@ fn record(n: u8) -> String {
         metadata: Default::default(),
         images: Vec::new(),
         code: None,
+        dot: None,
     };
     String::from_utf8(record.encode()).expect("JSON")
 }
@@ -38,6 +39,8 @@ fn history(n: u8) -> CommitList {
                 seal: parent,
                 root,
                 record,
+                left_out: None,
+                without_data: false,
             },
         );
     }

@@ -163,6 +163,8 @@ async fn push(
             seal: parent,
             root,
             record,
+            left_out: None,
+            without_data: false,
         });
     }
     push.finish(sealed.clone(), branches).await.expect("finish");
@@ -181,6 +183,7 @@ fn commit(n: u8, data: &Path) -> CommitToPush {
         metadata: Default::default(),
         images: Vec::new(),
         code: None,
+        dot: None,
     };
     CommitToPush {
         record: record.encode(),
@@ -339,6 +342,7 @@ async fn a_hub_of_another_protocol_is_refused_with_what_to_do() {
             server: "dothub".to_owned(),
             version: "9.0.0".to_owned(),
             protocol,
+            commits_without_data: false,
         };
         let app = Router::new().route("/api/v1/version", get(async || Json(version)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use dotmesh_sync::limits::{MAX_TARGET_LENGTH, MAX_XATTR_LENGTH};
 use proptest::prelude::*;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 
@@ -79,12 +81,35 @@ pub(crate) enum Action {
         offset: u32,
         length: u32,
     },
+    Device {
+        at: u8,
+    },
+    /// A link to more bytes than every pool can hold, or to as many.
+    LongLink {
+        at: u8,
+        beyond: bool,
+    },
+    /// An attribute of more bytes than every pool can hold, or of as many.
+    LargeXattr {
+        at: u8,
+        beyond: bool,
+    },
+    /// Directories inside each other, and a file in the last.
+    Deep {
+        at: u8,
+        levels: u16,
+    },
+    /// A file with one of some names that have the same hash.
+    Colliding {
+        at: u8,
+        name: u8,
+    },
 }
 
 pub(crate) fn actions(most: usize) -> impl Strategy<Value = Vec<Action>> {
     // Whether what is reserved reads as a hole depends on the filesystem, on some even on what is cached.
     let everywhere = |action: &Action| !matches!(action, Action::Reserve { .. });
-    let action = action().prop_filter("what every filesystem does alike", everywhere);
+    let action = kept_action().prop_filter("what every filesystem does alike", everywhere);
     prop::collection::vec(action, 0..most)
 }
 
@@ -93,7 +118,21 @@ pub(crate) fn actions_on_btrfs(most: usize) -> impl Strategy<Value = Vec<Action>
     prop::collection::vec(action(), 0..most)
 }
 
+/// Actions, and some that make what does not travel.
 fn action() -> impl Strategy<Value = Action> {
+    use Action::*;
+    let at = || 0..40u8;
+    prop_oneof![
+        20 => kept_action(),
+        1 => at().prop_map(|at| Device { at }),
+        1 => (at(), any::<bool>()).prop_map(|(at, beyond)| LongLink { at, beyond }),
+        1 => (at(), any::<bool>()).prop_map(|(at, beyond)| LargeXattr { at, beyond }),
+        1 => (at(), 250..258u16).prop_map(|(at, levels)| Deep { at, levels }),
+        3 => (at(), 0..20u8).prop_map(|(at, name)| Colliding { at, name }),
+    ]
+}
+
+fn kept_action() -> impl Strategy<Value = Action> {
     use Action::*;
     let at = || 0..40u8;
     // Whole pages are cut in a way of their own.
@@ -319,7 +358,78 @@ fn try_run(root: &Path, action: &Action) -> std::io::Result<()> {
             rustix::fs::fallocate(&file, flags, offset.into(), length.into())?;
             Ok(())
         }
+        Action::Device { at } => make_device(&path(root, at)),
+        Action::LongLink { at, beyond } => {
+            let target = "t".repeat(MAX_TARGET_LENGTH + usize::from(beyond));
+            std::os::unix::fs::symlink(target, path(root, at))
+        }
+        Action::LargeXattr { at, beyond } => {
+            let name = "trusted.large";
+            let value = vec![1; MAX_XATTR_LENGTH - name.len() + usize::from(beyond)];
+            let flags = rustix::fs::XattrFlags::empty();
+            Ok(rustix::fs::lsetxattr(path(root, at), name, &value, flags)?)
+        }
+        Action::Deep { at, levels } => {
+            let path = path(root, at).join("d/".repeat(levels.into()));
+            fs::create_dir_all(&path)?;
+            fs::write(path.join("file"), "deep")
+        }
+        Action::Colliding { at, name } => fs::write(
+            path(root, at).join(&colliding_names()[usize::from(name)]),
+            "c",
+        ),
     }
+}
+
+pub(crate) fn make_device(path: &Path) -> std::io::Result<()> {
+    let null = rustix::fs::makedev(1, 3);
+    Ok(rustix::fs::mknodat(
+        CWD,
+        path,
+        FileType::CharacterDevice,
+        Mode::RUSR,
+        null,
+    )?)
+}
+
+/// Names of 255 bytes that btrfs finds by the same hash, sorted. A node of 4 KiB has room for 13 of them in a directory.
+pub(crate) fn colliding_names() -> &'static [String] {
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        // The checksum is linear: some sets of places can change together and leave it as it is.
+        let changed = |place: usize| {
+            let mut bytes = [0_u8; 255];
+            bytes[place] = 1;
+            bytes.iter().fold(0_u32, |crc, byte| {
+                (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                    (crc >> 1) ^ (0x82f6_3b78 * (crc & 1))
+                })
+            })
+        };
+        let mut reduced: Vec<(u32, u64)> = Vec::new();
+        let mut sets = Vec::new();
+        for place in 0..60 {
+            let (mut crc, mut set) = (changed(place), 1_u64 << place);
+            for (other, places) in &reduced {
+                if crc & (1 << other.ilog2()) != 0 {
+                    (crc, set) = (crc ^ other, set ^ places);
+                }
+            }
+            match crc {
+                0 => sets.push(set),
+                _ => reduced.push((crc, set)),
+            }
+        }
+        let mut names: Vec<String> = sets[..20]
+            .iter()
+            .map(|set| {
+                let letter = |place: usize| if (*set >> place) & 1 == 1 { 'c' } else { 'b' };
+                (0..60).map(letter).collect::<String>() + &"b".repeat(195)
+            })
+            .collect();
+        names.sort();
+        names
+    });
+    &NAMES
 }
 
 fn set_xattr(path: &Path, name: u8, value: u8) -> std::io::Result<()> {
@@ -447,7 +557,11 @@ fn holes(path: &Path) -> Vec<(u64, u64)> {
 
 fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut list = vec![0; 65536];
-    let length = rustix::fs::llistxattr(path, &mut list[..]).expect("list xattrs");
+    let length = match rustix::fs::llistxattr(path, &mut list[..]) {
+        // More than Linux lists.
+        Err(rustix::io::Errno::TOOBIG) => 0,
+        length => length.expect("list xattrs"),
+    };
     let names = list[..length]
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty());

@@ -8,10 +8,7 @@ use std::process::Command;
 
 /// A line of shell for each thing worth knowing.
 const FACTS: &[(&str, &str)] = &[
-    (
-        "processor",
-        "lscpu | sed -n 's/^Model name: *//p' | head -1",
-    ),
+    ("CPU", "lscpu | sed -n 's/^Model name: *//p' | head -1"),
     ("cores", "nproc"),
     (
         "memory",

@@ -311,11 +311,21 @@ fn seal_commit(
         metadata: Default::default(),
         images: Vec::new(),
         code: None,
+        dot: None,
     };
     let record = String::from_utf8(record.encode())?;
     let before = parent.map_or(ROOT_SEAL, |made| made.seal);
     let seal = seal(before, record.as_bytes(), root);
-    Ok((Made { id, seal }, SealedCommit { seal, root, record }))
+    Ok((
+        Made { id, seal },
+        SealedCommit {
+            seal,
+            root,
+            record,
+            left_out: None,
+            without_data: false,
+        },
+    ))
 }
 
 fn entry(name: &str, kind: InodeKind) -> Entry {

@@ -101,7 +101,7 @@ impl Table {
     /// Keeps what one round of an operation took.
     pub(crate) fn record(&mut self, operation: &str, who: &'static str, cost: Cost) {
         println!(
-            "  {operation}, {who}: {}, {} of processor, {}",
+            "  {operation}, {who}: {}, {} of CPU, {}",
             Metric::Time.show(cost.wall),
             Metric::Time.show(cost.cpu + cost.hub_cpu),
             Metric::Bytes.show(cost.bytes),
@@ -232,7 +232,7 @@ impl Table {
     pub(crate) fn print(&mut self) {
         self.rows.sort_by_key(Row::number);
         println!(
-            "\n| figure | Dotmesh | peers (ratio) | ratio | bar | met |\n|---|---|---|---|---|---|"
+            "\n| result | Dotmesh | peers (ratio) | ratio | target | met |\n|---|---|---|---|---|---|"
         );
         for row in &self.rows {
             println!("{}", row.line());
@@ -241,7 +241,7 @@ impl Table {
             return;
         }
         println!(
-            "\n| operation | by | rounds | time | processor | hub's processor | bytes | on the wire | peak memory | hub's peak |\n\
+            "\n| operation | by | rounds | time | CPU | hub's CPU | bytes | on the wire | peak memory | hub's peak |\n\
              |---|---|---|---|---|---|---|---|---|---|"
         );
         for samples in &self.samples {

@@ -21,7 +21,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start(machine: Machine) -> Result<Self> {
-        let arguments = ["--pool-size", "60G", "--trash-grace", "0"];
+        let arguments = ["--trash-grace", "0"];
         let mut daemon = machine.spawn_daemon("dotmeshd", &arguments).await?;
         daemon.wait_for_socket("/run/dotmesh/api.sock").await?;
         Ok(Self { machine, daemon })
@@ -228,7 +228,8 @@ fn told_bytes(told: &str) -> Option<f64> {
             return None;
         }
         let shift = match *unit {
-            "kiB" => 10,
+            "B" => 0,
+            "KiB" => 10,
             "MiB" => 20,
             "GiB" => 30,
             _ => return None,

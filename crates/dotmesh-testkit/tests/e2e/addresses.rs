@@ -70,7 +70,7 @@ async fn a_push_tells_where_its_commit_can_be_seen() -> Result<()> {
             "dm open --print --branch master",
             format!("{dot}/commits/master"),
         ),
-        ("dm open --print --dot", dot.clone()),
+        ("dm open --print --overview", dot.clone()),
         (
             "dm open --print --remote hub",
             format!("{dot}/commit/{second}"),
@@ -280,9 +280,9 @@ async fn a_login_is_approved_in_the_browser() -> Result<()> {
         .await;
     assert!(refused.contains("Permission denied"), "{refused}");
 
-    // The browser is one that logs in, says yes, and is done.
+    // The browser is one that logs in, types the code that dm shows, says yes, and is done.
     let browser = "#!/bin/sh -e\n\
-        code=${1##*=} hub=${1%/-/*} jar=$(mktemp)\n\
+        code=$(sed -n 's/.*type the code //p' $HOME/told) hub=${1%/-/*} jar=$(mktemp)\n\
         page() { curl -fsS -o /dev/null -c $jar -b $jar -H \"Origin: $hub\" \"$@\"; }\n\
         page -d user=alice -d 'password=correct horse' $hub/-/login\n\
         page -d decision=${DECISION:-approve} -d code=$code $hub/-/authorize\n";
@@ -293,17 +293,20 @@ async fn a_login_is_approved_in_the_browser() -> Result<()> {
         .await;
     let denied = alice
         .fails(&format!(
-            "DECISION=deny BROWSER=./browser dm login {}",
+            "DECISION=deny BROWSER=./browser dm login {} 2>~/told || {{ cat ~/told >&2; false; }}",
             hub.url
         ))
         .await;
     assert!(denied.contains("was denied"), "{denied}");
     assert_eq!(alice.ok("dm remote").await, "");
 
-    let line = format!("BROWSER=./browser dm login {} --name team", hub.url);
-    let told = alice.run(&line).await.success().stderr;
+    let line = format!(
+        "BROWSER=./browser dm login {} --name team 2>~/told; cat ~/told",
+        hub.url
+    );
+    let told = alice.ok(&line).await;
     assert!(
-        told.contains("/-/authorize?code=") && told.contains("as alice, with the remote 'team'"),
+        told.contains("/-/authorize\n") && told.contains("as alice, with the remote 'team'"),
         "{told}"
     );
     alice.kept("one").await;
@@ -311,7 +314,7 @@ async fn a_login_is_approved_in_the_browser() -> Result<()> {
     // Once more: another key for the same remote.
     let key = alice.ok("grep api_key ~/.dotmesh/config").await;
     alice
-        .ok(&format!("BROWSER=./browser dm login {}", hub.url))
+        .ok(&format!("BROWSER=./browser dm login {} 2>~/told", hub.url))
         .await;
     assert_ne!(alice.ok("grep api_key ~/.dotmesh/config").await, key);
     assert_eq!(alice.ok("dm remote").await, "team\n");

@@ -245,8 +245,10 @@ async fn wrong_usage_is_told_from_failure() -> Result<()> {
     node.refuses("dm dot show gone", 1, &["No such dot 'gone'"])
         .await;
     let longest = "x".repeat(64);
-    node.ok(&format!("dm init {longest}/{longest} && dm init app"))
+    let elsewhere = format!("dm init {longest}/{longest}");
+    node.refuses(&elsewhere, 1, &["namespace admin only", "dm clone"])
         .await;
+    node.ok(&format!("dm init {longest} && dm init app")).await;
     node.refuses("dm init app", 1, &["app exists already"])
         .await;
     node.refuses("dm reset HEAD^^", 1, &["Commits don't go back that far"])
@@ -300,7 +302,7 @@ async fn wrong_usage_is_told_from_failure() -> Result<()> {
 async fn a_full_pool_says_so_and_loses_nothing() -> Result<()> {
     let network = Network::start().await?;
     let hub = Hub::start(&network).await?;
-    let arguments = ["--pool-size", "256M", "--pool-limit", "256M"];
+    let arguments = ["--pool-limit", "256M"];
     let node = Node::start_with(&network, "alice", &arguments).await?;
     hub.log_in(&node, "alice").await?;
     node.in_volume("big", "head -c 40M /dev/urandom >/v/big")
@@ -372,5 +374,34 @@ async fn a_full_pool_says_so_and_loses_nothing() -> Result<()> {
     let log = node.ok("dm log --oneline").await;
     assert!(log.contains("room again") && log.contains("good"), "{log}");
     node.ok("dm push hub").await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_only_the_shell_knows_is_told_with_the_remedy() -> Result<()> {
+    let network = Network::start().await?;
+    let hub = Hub::start(&network).await?;
+    let key = hub.add_user("alice").await?;
+    // A hub answers requests in a proxy's form, for any name. Nobody else knows this one.
+    let (proxy, variable) = (hub.url.clone(), format!("HTTP_PROXY={}", hub.url));
+    let add = format!("echo {key} | {variable} dm remote add hub alice@http://hub.invalid");
+    let commit = "dm init app && dm commit -m one";
+
+    let with = Node::start_with(&network, "with", &["--http-proxy", &proxy]).await?;
+    with.ok(&format!("{add} && {commit} && dm push hub")).await;
+
+    let without = Node::start(&network, "without").await?;
+    without.ok(&add).await;
+    let told = "Your shell has HTTP_PROXY, but the daemon does not";
+    let remedy = "sudo tee -a /etc/dotmesh/dotmeshd.env";
+    without
+        .refuses(
+            &format!("{variable} dm clone hub app"),
+            3,
+            &["cannot reach http://hub.invalid", told, remedy],
+        )
+        .await;
+    let plain = without.fails("dm clone hub app").await;
+    assert!(!plain.contains("Your shell"), "{plain}");
     Ok(())
 }

@@ -104,7 +104,7 @@ async fn checkout_restarts_what_follows_the_dot_and_nothing_else() -> Result<()>
     }
     node.keep_running("pinned", "app@fixed.s1").await;
     node.keep_running("other", "other.s1").await;
-    node.keep_running("namesake", "alice/app.s1").await;
+    node.keep_running("namesake", "apps.s1").await;
     node.ok("docker create --name never-started -v app.s1:/v --volume-driver dm debian:bookworm-slim true")
         .await;
     let bystanders = ["pinned", "other", "namesake"];
@@ -149,7 +149,7 @@ async fn checkout_restarts_what_follows_the_dot_and_nothing_else() -> Result<()>
     // A dot in another namespace is switched, and its namesake is not.
     node.ok("docker exec namesake sh -c 'echo alice >/v/file'")
         .await;
-    node.ok("dm switch alice/app && dm commit -m hers && dm checkout -b hers")
+    node.ok("dm switch apps && dm commit -m hers && dm checkout -b hers")
         .await;
     node.ok("docker exec namesake sh -c 'echo hers >/v/file'")
         .await;

@@ -22,7 +22,17 @@ async fn the_demo_plays_and_takes_itself_away() -> Result<()> {
         played.stdout
     );
     let stop = format!("{environment} {script} stop");
-    machine.run(&stop).await.success();
+    machine
+        .run("HOME=$HOME/demo/bob DOTMESH_SOCKET=/run/dotmesh/bob.sock dm init mine")
+        .await
+        .success();
+    let refused = machine.run(&stop).await.failure();
+    assert!(
+        refused.stderr.contains("would be deleted: mine\n"),
+        "{}",
+        refused.stderr
+    );
+    machine.run(&format!("FORCE=1 {stop}")).await.success();
     let left = machine.run("ls -A; docker ps -aq; find /run -name '*.sock' -path '*dotmesh*'");
     assert_eq!(left.await.success().stdout, "");
     Ok(())

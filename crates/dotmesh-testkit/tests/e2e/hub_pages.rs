@@ -75,7 +75,8 @@ async fn a_team_lives_on_its_hub() -> Result<()> {
     page.submit("/settings/delete", &[("name", "app")]).await?;
     page.go("/-/trash").await?;
     page.until_says("alice/app").await?;
-    assert!(bob.fails("dm pull hub app").await.contains("no dot"));
+    let gone = bob.fails("dm pull hub app").await;
+    assert!(gone.contains("is gone"), "{gone}");
     page.submit("/-/trash/restore", &[]).await?;
     page.go("/alice/app/commit/eek").await?;
     page.until_says("Eek").await
@@ -155,6 +156,10 @@ async fn read_only(network: &Network, hub: &Hub, page: &Browser) -> Result<Node>
         refused.contains("bob may read alice/app, but not push to it"),
         "{refused}"
     );
+    // Nor may he fork it before she says so.
+    page.go("/alice/app/settings").await?;
+    page.submit("/settings/forks", &[("forks", "anyone-who-reads")])
+        .await?;
     Ok(bob)
 }
 

@@ -321,8 +321,8 @@ async fn a_checkout_that_fails_leaves_everything_as_it_was() -> Result<()> {
 async fn the_registry_can_be_lost() -> Result<()> {
     let mut node = Node::start(&Network::start().await?, "alice").await?;
     node.keep_running("one", "app.one").await;
-    node.keep_running("two", "alice/app.two").await;
-    for (dot, container) in [("app", "one"), ("alice/app", "two")] {
+    node.keep_running("two", "apps.two").await;
+    for (dot, container) in [("app", "one"), ("apps", "two")] {
         node.ok(&format!("dm switch {dot} && dm commit -m first"))
             .await;
         for branch in ["b1", "b2"] {
@@ -347,7 +347,7 @@ async fn the_registry_can_be_lost() -> Result<()> {
     node.keep_running("unused", "empty").await;
     let containers = ["one", "two", "pinned", "spelled"];
     let started = node.started_at(&containers).await;
-    let look = "dm list -H; for dot in app alice/app empty; do dm switch $dot; dm dot show -H; dm branch; for b in $(dm branch | tr -d '* '); do dm log --json $b; done; done; dm switch app";
+    let look = "dm list -H; for dot in app apps empty; do dm switch $dot; dm dot show -H; dm branch; for b in $(dm branch | tr -d '* '); do dm log --json $b; done; done; dm switch app";
     let volumes = node.ok("docker volume ls -q").await;
     let before = node.ok(look).await;
 

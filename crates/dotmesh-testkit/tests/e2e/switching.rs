@@ -409,7 +409,8 @@ async fn a_container_waits_for_what_its_compose_file_says() -> Result<()> {
     let late = node.run("dm checkout --timeout 1 other").await;
     assert_eq!(late.status.code(), Some(1), "{late}");
     assert!(
-        late.stderr.contains("Switched to branch 'other'\n")
+        late.stderr
+            .contains("Switched to branch 'other' of dot 'app'\n")
             && late.stderr.contains("/db: it is not healthy yet")
             && late.stderr.contains(&format!("/web: {waits}")),
         "{late}"

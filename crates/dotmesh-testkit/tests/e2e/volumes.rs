@@ -5,12 +5,20 @@ use std::fs;
 use anyhow::Result;
 use dotmesh_testkit::Network;
 
-use crate::world::Node;
+use crate::world::{Hub, Node};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_says_which_part_of_which_dot() -> Result<()> {
-    let node = Node::start(&Network::start().await?, "alice").await?;
-    for volume in ["app", "app.frogs", "app.eat", "alice/app.flies"] {
+    let network = Network::start().await?;
+    let hub = Hub::start(&network).await?;
+    let node = Node::start(&network, "alice").await?;
+    hub.log_in(&node, "alice").await?;
+    // A dot of another namespace comes from a hub.
+    node.in_volume("seed.flies", "echo alice/app.flies >/v/file")
+        .await;
+    node.ok("dm commit -m seed && dm push hub && dm clone hub seed --local-name alice/app && dm dot delete -f seed")
+        .await;
+    for volume in ["app", "app.frogs", "app.eat"] {
         node.in_volume(volume, &format!("echo {volume} >/v/file"))
             .await;
     }

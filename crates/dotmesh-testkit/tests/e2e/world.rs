@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// How long anything may take that should be quick, on a slow and busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A machine that runs `dotmeshd` beside Docker.
 pub(crate) struct Node {
@@ -31,10 +31,14 @@ impl Node {
         name: &str,
         arguments: &[&str],
     ) -> Result<Self> {
-        let machine = network.machine(name).await?;
+        Self::start_in(network.machine(name).await?, arguments).await
+    }
+
+    /// The same on a machine that was prepared.
+    pub(crate) async fn start_in(machine: Machine, arguments: &[&str]) -> Result<Self> {
         let mut all = vec!["--trash-grace", "0"];
-        if !arguments.contains(&"--pool-size") {
-            all.extend(["--pool-size", "4G"]);
+        if !arguments.contains(&"--pool-limit") {
+            all.extend(["--pool-limit", "4G"]);
         }
         all.extend(arguments);
         let mut daemon = machine.spawn_daemon("dotmeshd", &all).await?;
@@ -48,6 +52,9 @@ impl Node {
             .status()
             .await?;
         ensure!(copied.success(), "cannot copy the example");
+        // Compose 2 is a plugin of Docker's program; `docker-compose` is Compose 1.
+        let plugin = "mkdir -p .docker/cli-plugins && ln -s $(command -v compose-2) .docker/cli-plugins/docker-compose";
+        machine.run(plugin).await.success();
         Ok(Self {
             machine,
             daemon,
@@ -68,6 +75,18 @@ impl Node {
     /// Runs a line that has to fail; returns what it printed on standard error.
     pub(crate) async fn fails(&self, line: &str) -> String {
         self.run(line).await.failure().stderr
+    }
+
+    /// What a line that has to succeed says on standard error.
+    pub(crate) async fn says(&self, line: &str) -> String {
+        self.run(line).await.success().stderr
+    }
+
+    pub(crate) async fn says_no(&self, line: &str, words: &[&str]) {
+        let said = self.fails(line).await;
+        for word in words {
+            assert!(said.contains(word), "{line}: no '{word}' in {said}");
+        }
     }
 
     /// Runs a container that ends at once, with one volume at `/v`; returns what it printed.
@@ -281,6 +300,7 @@ impl Node {
 
 /// A hub on the host, which all machines of a network reach.
 pub(crate) struct Hub {
+    /// Where machines and browsers reach it.
     pub(crate) url: String,
     data: tempfile::TempDir,
     _server: Child,
@@ -460,7 +480,8 @@ pub(crate) fn received(told: &str) -> f64 {
         .expect("a line about the traffic");
     let number: f64 = number.parse().expect("a number");
     match unit {
-        "kiB" => number / 1024.0,
+        "B" => number / 1024.0 / 1024.0,
+        "KiB" => number / 1024.0,
         "MiB" => number,
         other => panic!("a unit that is not expected: {other}"),
     }

@@ -8,7 +8,7 @@ use dotmesh_testkit::{Machine, Network, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Sends `request` over TCP and returns the answer.
 async fn ask(address: &str, request: &str) -> anyhow::Result<String> {

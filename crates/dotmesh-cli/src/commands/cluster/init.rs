@@ -44,13 +44,29 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub pool: Option<PathBuf>,
 
-    /// How large the pool's file is made at first, e.g. 10G; it takes space only as it fills
-    #[arg(long, value_name = "SIZE", value_parser = check_size)]
+    /// Without effect since the pool is as large as the disk allows; scripts may have it
+    #[arg(long, value_name = "SIZE", value_parser = check_size, hide = true)]
     pub pool_size: Option<String>,
 
-    /// How large the pool's file may grow
+    /// How large the pool may become, e.g. 100G [default: as large as the disk below it allows]
     #[arg(long, value_name = "SIZE", value_parser = check_size)]
     pub pool_limit: Option<String>,
+
+    /// The daemon's proxy for hubs with https
+    #[arg(long, value_name = "URL")]
+    pub https_proxy: Option<String>,
+
+    /// The daemon's proxy for hubs with http
+    #[arg(long, value_name = "URL")]
+    pub http_proxy: Option<String>,
+
+    /// Hosts, domains and networks that the daemon reaches without a proxy, separated by commas
+    #[arg(long, value_name = "LIST")]
+    pub no_proxy: Option<String>,
+
+    /// Have the daemon trust the certificates in this file (PEM) besides the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 fn check_size(text: &str) -> std::result::Result<String, String> {
@@ -81,11 +97,20 @@ impl Args {
         if let Some(pool) = &self.pool {
             option("--pool", absolute(pool));
         }
-        if let Some(size) = &self.pool_size {
-            option("--pool-size", size.into());
-        }
         if let Some(limit) = &self.pool_limit {
             option("--pool-limit", limit.into());
+        }
+        for (name, value) in [
+            ("--https-proxy", &self.https_proxy),
+            ("--http-proxy", &self.http_proxy),
+            ("--no-proxy", &self.no_proxy),
+        ] {
+            if let Some(value) = value {
+                option(name, value.into());
+            }
+        }
+        if let Some(file) = &self.ca_file {
+            option("--ca-file", absolute(file));
         }
         words
     }
@@ -97,6 +122,25 @@ fn absolute(path: &Path) -> OsString {
         .into_os_string()
 }
 
+/// Tells which daemon answers at the socket. It may be another than the one that was asked for.
+fn tell_running(context: &Context, running: &NodeVersion, args: &Args) {
+    let version = &running.version;
+    let Some(root) = &running.root else {
+        let text = format!("Dotmesh is already running, version {version}");
+        return context.ui.status(&text);
+    };
+    let shown = root.display();
+    context.ui.status(&format!(
+        "Dotmesh is already running, version {version}, with its data in {shown}"
+    ));
+    if root.as_os_str() != absolute(&args.root) {
+        context.ui.hint(&format!(
+            "Nothing was started for {}. Stop the other one first, or choose another --socket and --docker-plugin.",
+            args.root.display()
+        ));
+    }
+}
+
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let socket = args
@@ -105,10 +149,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         .unwrap_or_else(|| context.environment.socket().to_owned());
     let node = dotmesh_api::NodeClient::new(&socket)?;
     if let Ok(version) = node.version().await {
-        context.ui.status(&format!(
-            "Dotmesh is already running, version {}",
-            version.version
-        ));
+        tell_running(context, &version, &args);
         return Ok(());
     }
     require_root("init")?;

@@ -42,6 +42,12 @@ impl Machine {
                 hints.push(hint);
             }
         };
+        // Nothing else helps without it, so it comes first.
+        need(
+            self.btrfs,
+            "btrfs in the kernel",
+            "RHEL, CentOS Stream, Rocky and Alma need another kernel, e.g. ELRepo's kernel-ml. Others: install the kernel's extra modules.",
+        );
         need(
             self.dotmeshd.is_some(),
             "dotmeshd",
@@ -51,11 +57,6 @@ impl Machine {
             self.docker,
             "docker",
             "Install Docker, see https://docs.docker.com/engine/install/, or do without it: --docker-plugin none",
-        );
-        need(
-            self.btrfs,
-            "btrfs in the kernel",
-            "Load it with 'modprobe btrfs'; a kernel without it needs its package of extra modules, or another kernel.",
         );
         need(
             self.mkfs,

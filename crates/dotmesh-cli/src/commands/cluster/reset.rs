@@ -1,11 +1,13 @@
 //! `dm cluster reset`
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::{DotSummary, NodeVersion};
 
+use super::places::{Places, PoolPlace, list};
 use super::{require_root, service};
 use crate::commands::containers;
 use crate::context::Context;
@@ -13,14 +15,19 @@ use crate::error::{CliError, Result};
 
 /// Stop Dotmesh on this machine, and take its service away
 ///
-/// The dots stay unless told otherwise, and containers keep running: 'dm cluster init' starts it again. Must run as root.
+/// Says what it will stop, unmount and delete, and asks. The dots stay unless told otherwise, and containers keep running:
+/// 'dm cluster init' starts it again. Must run as root.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Delete all dots with all their commits, too
     #[arg(long)]
     delete_data: bool,
 
-    /// Do not ask
+    /// Do not ask. Needed where there is no terminal
+    #[arg(short, long)]
+    yes: bool,
+
+    /// Do not ask, and delete the data even if Dotmesh does not run, and so cannot say which containers need it
     #[arg(short, long)]
     force: bool,
 
@@ -33,70 +40,301 @@ pub struct Args {
     socket: Option<PathBuf>,
 }
 
+/// What a reset does, to be shown before it is done.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The daemon's process, if it runs.
+    pub pid: Option<u32>,
+    /// Whether there is a service to take away.
+    pub has_unit: bool,
+    /// The sockets to remove once nobody listens on them.
+    pub sockets: Vec<PathBuf>,
+    /// Where everything is, without symlinks.
+    pub root: PathBuf,
+    /// Whether a daemon has kept something there.
+    pub has_data: bool,
+    /// What is deleted, if the user wants that.
+    pub deletion: Option<Deletion>,
+}
+
+/// The part that is about data.
+#[derive(Debug, Default)]
+pub struct Deletion {
+    /// The dots, as far as the daemon says.
+    pub dots: Vec<String>,
+    /// The mounts.
+    pub places: Places,
+    /// Where the dots are, if not in the root: they stay there.
+    pub elsewhere: Option<String>,
+    /// Whether the root's folder stays, empty, since something is mounted there or a symlink leads to it.
+    pub keeps_folder: bool,
+}
+
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     require_root("reset")?;
     let socket = args
         .socket
-        .as_deref()
-        .unwrap_or(context.environment.socket());
-    let node = NodeClient::new(socket)?;
+        .clone()
+        .unwrap_or_else(|| context.environment.socket().to_owned());
+    let node = NodeClient::new(&socket)?;
     let version = node.version().await.ok();
     let pid = version
         .as_ref()
         .map(|version| version.pid)
-        .or_else(|| service::read_pid(socket));
-    let told = pid
-        .and_then(|pid| service::option_of(pid, "--root"))
-        .map(PathBuf::from);
-    let root = args
+        .or_else(|| service::read_pid(&socket));
+    let has_unit = service::has_systemd() && service::has_unit();
+    let words = pid.and_then(service::words_of);
+    let words = words.or_else(|| has_unit.then(service::words_of_unit)?);
+    let words = words.unwrap_or_default();
+    let named = args
         .root
-        .or(told)
+        .clone()
+        .or_else(|| service::option_of(&words, "--root").map(PathBuf::from))
         .unwrap_or_else(|| "/var/lib/dotmesh".into());
-
+    // Mount tables show paths without symlinks, and deleting a symlink would delete nothing.
+    let root = named.canonicalize().unwrap_or_else(|_| named.clone());
+    let mut plan = Plan {
+        pid,
+        has_unit,
+        sockets: [Some(socket.clone()), plugin(&words, version.as_ref())]
+            .into_iter()
+            .flatten()
+            .collect(),
+        has_data: is_root(&root),
+        root,
+        deletion: None,
+    };
+    let pool = pool_place(&plan.root, &words);
     if args.delete_data {
-        check_root(&root)?;
-        check_data(context, &node, version.as_ref(), &root, args.force).await?;
+        check_root(&plan.root)?;
+        let dots = check_data(&node, version.as_ref(), args.force).await?;
+        let places = Places::read(&plan.root, &pool)?;
+        places.refuse_foreign(&plan.root)?;
+        plan.deletion = Some(Deletion {
+            dots: dots.iter().map(|dot| dot.name.to_string()).collect(),
+            elsewhere: elsewhere(&plan.root, &words),
+            keeps_folder: places.root_is_mount || named.is_symlink(),
+            places,
+        });
     }
-    let had_unit = service::has_systemd() && service::has_unit();
-    if had_unit {
+    context.ui.status(&plan.render());
+    if !args.yes && !args.force {
+        context
+            .ui
+            .confirm_at_terminal(plan.question(), "--yes")
+            .await?;
+    }
+
+    if has_unit {
         service::remove_unit().await?;
     } else if let Some(pid) = pid {
         service::stop_process(pid).await?;
     }
-    service::remove_file(&service::pid_file(socket))?;
-    let plugin = version
-        .and_then(|version| version.driver)
-        .unwrap_or_else(|| "dm".to_owned());
-    remove_dead_socket(socket)?;
-    remove_dead_socket(
-        &Path::new("/run/docker/plugins")
-            .join(plugin)
-            .with_extension("sock"),
-    )?;
-    context.ui.status(if had_unit || pid.is_some() {
+    service::remove_file(&service::pid_file(&socket))?;
+    for socket in &plan.sockets {
+        remove_dead_socket(socket)?;
+    }
+    context.ui.status(if has_unit || pid.is_some() {
         "Dotmesh was stopped."
     } else {
         "Dotmesh was not running."
     });
-    if args.delete_data {
-        unmount_below(&root)?;
-        std::fs::remove_dir_all(&root).map_err(|error| {
-            CliError::failed(format!("cannot delete {}", root.display())).caused_by(error)
+    match &plan.deletion {
+        Some(deletion) => delete(context, &plan.root, deletion, &pool, &socket),
+        None => {
+            if plan.has_data {
+                let root = plan.root.display();
+                context.ui.status(&format!("The dots are still in {root}"));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Unmounts and deletes, and tells what is gone and what is not.
+fn delete(
+    context: &Context,
+    root: &Path,
+    deletion: &Deletion,
+    pool: &PoolPlace,
+    socket: &Path,
+) -> Result<()> {
+    // The daemon has ended only now: nothing is mounted behind our back any more.
+    let places = Places::read(root, pool)?;
+    places.refuse_foreign(root)?;
+    places.unmount()?;
+    delete_content(root)?;
+    if !deletion.keeps_folder {
+        std::fs::remove_dir(root).map_err(|error| {
+            CliError::failed(format!(
+                "{} is empty, but cannot be deleted",
+                root.display()
+            ))
+            .caused_by(error)
         })?;
-        context.config.update(|config| {
+    }
+    let shown = root.display();
+    let gone = match (&deletion.elsewhere, deletion.keeps_folder) {
+        (None, false) => format!("{shown} was deleted, with all dots."),
+        (None, true) => format!("All dots and everything else in {shown} were deleted."),
+        (Some(_), false) => format!("{shown} was deleted."),
+        (Some(_), true) => format!("Everything in {shown} was deleted."),
+    };
+    context.ui.status(&gone);
+    if deletion.keeps_folder {
+        context.ui.status(&format!(
+            "The empty folder {shown} stays, as it is a mount point or a symlink leads to it."
+        ));
+    }
+    match &deletion.elsewhere {
+        Some(place) => {
+            context.ui.warning(&format!(
+                "the dots are not deleted: they are in the pool at {place}, outside of {shown}"
+            ));
+            Ok(())
+        }
+        None => context.config.update(|config| {
             config.nodes.remove(&socket.display().to_string());
             Ok(())
-        })?;
-        context
-            .ui
-            .status(&format!("{} was deleted, with all dots.", root.display()));
-    } else if is_root(&root) {
-        context
-            .ui
-            .status(&format!("The dots are still in {}", root.display()));
+        }),
     }
-    Ok(())
+}
+
+/// Empties a folder, and looks whether it is empty then.
+pub fn delete_content(root: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| {
+        CliError::failed(format!("cannot look into {}", root.display())).caused_by(error)
+    };
+    let content = || -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(root).map_err(failed)?;
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        paths.collect::<std::io::Result<_>>().map_err(failed)
+    };
+    let mut reasons = BTreeMap::new();
+    for path in content()? {
+        let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        let removed = if is_folder {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        if let Err(error) = removed {
+            reasons.insert(path, error.to_string());
+        }
+    }
+    let left = content()?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let left = left.iter().map(|path| match reasons.get(path) {
+        Some(reason) => format!("\n  {}: {reason}", path.display()),
+        None => format!("\n  {}: made meanwhile", path.display()),
+    });
+    Err(CliError::failed(format!(
+        "not all of {} could be deleted; this is left:{}",
+        root.display(),
+        left.collect::<String>()
+    ))
+    .hint("Dotmesh was stopped. Find out what keeps this, then try again with --force."))
+}
+
+impl Plan {
+    /// What will happen, in lines.
+    pub fn render(&self) -> String {
+        let mut lines = vec!["This is what 'dm cluster reset' does here:".to_owned()];
+        let root = self.root.display();
+        let mut line = |what: &str, of: String| lines.push(format!("  {what:<10} {of}"));
+        match (self.pid, self.has_unit) {
+            (Some(pid), true) => line(
+                "stops",
+                format!("dotmeshd, process {pid}, and takes its systemd service away"),
+            ),
+            (Some(pid), false) => line("stops", format!("dotmeshd, process {pid}")),
+            (None, true) => line(
+                "stops",
+                "nothing, as dotmeshd does not run, and takes its systemd service away".to_owned(),
+            ),
+            (None, false) => line("stops", "nothing, as dotmeshd does not run".to_owned()),
+        }
+        line("removes", format!("the sockets {}", list(&self.sockets)));
+        let Some(deletion) = &self.deletion else {
+            line("unmounts", "nothing".to_owned());
+            line("deletes", "nothing".to_owned());
+            if self.has_data {
+                line("keeps", format!("the dots, in {root}"));
+            }
+            return lines.join("\n");
+        };
+        line(
+            "unmounts",
+            match deletion.places.own.as_slice() {
+                [] => "nothing".to_owned(),
+                own => list(own),
+            },
+        );
+        let what = if deletion.keeps_folder {
+            format!("everything in {root}")
+        } else {
+            root.to_string()
+        };
+        line(
+            "deletes",
+            match (&deletion.elsewhere, deletion.dots.as_slice()) {
+                (Some(_), _) => what,
+                (None, []) => format!("{what}, with all dots that are in it"),
+                (None, [dot]) => format!("{what}, with 1 dot: {dot}"),
+                (None, dots) => format!("{what}, with {} dots: {}", dots.len(), dots.join(", ")),
+            },
+        );
+        if let Some(place) = &deletion.elsewhere {
+            line("keeps", format!("the pool with the dots, at {place}"));
+        }
+        lines.join("\n")
+    }
+
+    fn question(&self) -> &'static str {
+        match &self.deletion {
+            None => "Please confirm that you really want to stop Dotmesh on this machine",
+            Some(deletion) if deletion.elsewhere.is_some() => {
+                "Please confirm that you really want to take Dotmesh off this machine"
+            }
+            Some(_) => {
+                "Please confirm that you really want to delete all dots of this machine, including all branches and commits?"
+            }
+        }
+    }
+}
+
+/// Where Docker reaches the volume driver.
+fn plugin(words: &[String], version: Option<&NodeVersion>) -> Option<PathBuf> {
+    let socket = service::plugin_socket(words);
+    match version.map(|version| version.driver.as_deref()) {
+        Some(None) => None,
+        _ => socket,
+    }
+}
+
+/// How the daemon keeps its pool.
+fn pool_place(root: &Path, words: &[String]) -> PoolPlace {
+    match service::option_of(words, "--pool").map(PathBuf::from) {
+        Some(folder) if folder.is_dir() => {
+            PoolPlace::Folder(folder.canonicalize().unwrap_or(folder))
+        }
+        Some(_) => PoolPlace::Mounted,
+        None if root.join("pool.img").exists() || !words.is_empty() => PoolPlace::Mounted,
+        None => PoolPlace::Unknown,
+    }
+}
+
+/// Where the dots are, if that is outside the root.
+fn elsewhere(root: &Path, words: &[String]) -> Option<String> {
+    match service::option_of(words, "--pool") {
+        Some(place) if Path::new(&place).starts_with(root) => None,
+        Some(place) => Some(place),
+        None if root.join("pool.img").exists() || root.join("pool/format.json").exists() => None,
+        None => Some("the place that dotmeshd was given with --pool".to_owned()),
+    }
 }
 
 /// Whether a daemon has kept its things there.
@@ -116,17 +354,15 @@ fn check_root(root: &Path) -> Result<()> {
     .hint("Say where everything is kept with --root DIR."))
 }
 
-/// Refuses while containers need the data; asks whether it may be deleted.
+/// Refuses while containers need the data. Returns what there is.
 async fn check_data(
-    context: &Context,
     node: &NodeClient,
     version: Option<&NodeVersion>,
-    root: &Path,
     force: bool,
-) -> Result<()> {
+) -> Result<Vec<DotSummary>> {
     if version.is_none() {
         if force {
-            return Ok(());
+            return Ok(Vec::new());
         }
         return Err(CliError::failed(
             "Dotmesh is not running, so it cannot say which containers need its data",
@@ -153,27 +389,7 @@ async fn check_data(
                 .hint("Stop them first, e.g. with 'docker stop'."),
         );
     }
-    if !force {
-        context.ui.status(&loss(&dots, root));
-        let question = "Please confirm that you really want to delete all dots of this machine, including all branches and commits?";
-        context.ui.confirm(question).await?;
-    }
-    Ok(())
-}
-
-/// What will be lost.
-pub fn loss(dots: &[DotSummary], root: &Path) -> String {
-    let place = root.display();
-    if dots.is_empty() {
-        return format!("{place} holds no dots");
-    }
-    let names: Vec<_> = dots.iter().map(|dot| dot.name.to_string()).collect();
-    let count = if names.len() == 1 {
-        "1 dot".to_owned()
-    } else {
-        format!("{} dots", names.len())
-    };
-    format!("{place} holds {count}: {}", names.join(", "))
+    Ok(dots)
 }
 
 /// A socket that nobody listens on makes those who try wait.
@@ -183,47 +399,4 @@ fn remove_dead_socket(path: &Path) -> Result<()> {
     } else {
         service::remove_file(path)
     }
-}
-
-fn unmount_below(root: &Path) -> Result<()> {
-    // The paths of others' mounts need not be UTF-8.
-    let table = std::fs::read("/proc/self/mountinfo")
-        .map_err(|error| CliError::failed("cannot read /proc/self/mountinfo").caused_by(error))?;
-    let table = String::from_utf8_lossy(&table);
-    for place in mounts_below(&table, root) {
-        rustix::mount::unmount(&place, rustix::mount::UnmountFlags::empty()).map_err(|error| {
-            CliError::failed(format!("cannot unmount {}", place.display()))
-                .caused_by(error)
-                .hint("Find what uses it with 'fuser -vm', then try again. Nothing was deleted.")
-        })?;
-    }
-    Ok(())
-}
-
-/// What is mounted at a folder or below it, in the order to take it away.
-pub fn mounts_below(table: &str, root: &Path) -> Vec<PathBuf> {
-    let places = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescape);
-    let mut places: Vec<_> = places
-        .map(PathBuf::from)
-        .filter(|p| p.starts_with(root))
-        .collect();
-    places.reverse();
-    places
-}
-
-/// Blanks are octal numbers in the table.
-fn unescape(place: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(place.to_owned(), |place, (code, text)| {
-        place.replace(code, text)
-    })
 }

@@ -16,6 +16,9 @@ use crate::error::{CliError, Result};
 /// Where the unit is written.
 const UNIT_FILE: &str = "/etc/systemd/system/dotmeshd.service";
 
+/// The daemon's variables, a line each. It need not be there.
+pub const ENVIRONMENT_FILE: &str = "/etc/dotmesh/dotmeshd.env";
+
 /// The unit's name.
 const UNIT: &str = "dotmeshd.service";
 
@@ -38,7 +41,7 @@ pub fn pid_file(socket: &Path) -> PathBuf {
 }
 
 /// The unit's text. Docker starts after Dotmesh, as its containers may need volumes; and containers keep their volumes
-/// when the daemon is stopped, hence `KillMode`.
+/// when the daemon is stopped, hence `KillMode`. A daemon that was killed leaves its sockets, hence `ExecStopPost`.
 pub fn unit(program: &Path, arguments: &[OsString]) -> String {
     let mut command = quoted(program.as_os_str());
     for argument in arguments {
@@ -51,7 +54,9 @@ pub fn unit(program: &Path, arguments: &[OsString]) -> String {
          Before=docker.service\n\
          \n\
          [Service]\n\
+         EnvironmentFile=-{ENVIRONMENT_FILE}\n\
          ExecStart={command}\n\
+         ExecStopPost=-{command} --remove-dead-sockets\n\
          Restart=always\n\
          RestartSec=1\n\
          KillMode=process\n\
@@ -59,6 +64,14 @@ pub fn unit(program: &Path, arguments: &[OsString]) -> String {
          [Install]\n\
          WantedBy=multi-user.target\n"
     )
+}
+
+/// Where a daemon that was started with these words serves its volume driver.
+pub fn plugin_socket(words: &[String]) -> Option<PathBuf> {
+    match option_of(words, "--docker-plugin") {
+        None => Some(PathBuf::from("/run/docker/plugins/dm.sock")),
+        Some(path) => (path != "none").then(|| PathBuf::from(path)),
+    }
 }
 
 /// A word as systemd reads it back.
@@ -69,6 +82,24 @@ fn quoted(word: &OsStr) -> String {
         return word;
     }
     format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The variables in a file as systemd reads it: a line each, comments, and quotes around a value.
+pub fn variables_in(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with(['#', ';']));
+    lines
+        .filter_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            let value = value.trim();
+            let bare = ['"', '\''].into_iter().find_map(|quote| {
+                let inner = value.strip_prefix(quote)?.strip_suffix(quote)?;
+                Some(inner)
+            });
+            Some((name.trim().to_owned(), bare.unwrap_or(value).to_owned()))
+        })
+        .filter(|(name, _)| !name.is_empty())
+        .collect()
 }
 
 /// Installs the unit and starts it, now and at every boot.
@@ -129,7 +160,9 @@ impl Detached {
         })?;
         let dm = std::env::current_exe()
             .map_err(|error| CliError::failed("cannot find 'dm' itself").caused_by(error))?;
+        let variables = std::fs::read_to_string(ENVIRONMENT_FILE).unwrap_or_default();
         let child = Command::new(dm)
+            .envs(variables_in(&variables))
             .args(["cluster", "run-detached", "--"])
             .arg(program)
             .args(arguments)
@@ -185,17 +218,53 @@ pub fn read_pid(socket: &Path) -> Option<u32> {
 
 /// Numbers are used again: one counts only while it is the daemon's.
 fn is_dotmeshd(pid: u32) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-    name.is_ok_and(|name| name.trim() == "dotmeshd")
+    // One that has started itself anew has another name for the kernel.
+    let program = words_of(pid).and_then(|words| words.into_iter().next());
+    program.is_some_and(|program| Path::new(&program).ends_with("dotmeshd"))
+}
+
+/// The words that the daemon was started with.
+pub fn words_of(pid: u32) -> Option<Vec<String>> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = words.split(|b| *b == 0);
+    Some(
+        words
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect(),
+    )
+}
+
+/// The words that the unit starts the daemon with.
+pub fn words_of_unit() -> Option<Vec<String>> {
+    words_in(&std::fs::read_to_string(UNIT_FILE).ok()?)
+}
+
+/// The same, from the unit's text as [`unit`] writes it.
+pub fn words_in(unit: &str) -> Option<Vec<String>> {
+    let command = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="))?;
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    let mut letters = command.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let word = words.last_mut()?;
+        match letter {
+            '"' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            '\\' => word.extend(letters.next()),
+            '%' | '$' => {
+                letters.next_if_eq(&letter);
+                word.push(letter);
+            }
+            _ => word.push(letter),
+        }
+    }
+    Some(words)
 }
 
 /// What the daemon was given for an option.
-pub fn option_of(pid: u32, option: &str) -> Option<String> {
-    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words: Vec<String> = words
-        .split(|b| *b == 0)
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
+pub fn option_of(words: &[String], option: &str) -> Option<String> {
     let joined = format!("{option}=");
     words
         .iter()

@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::DotDetail;
-use dotmesh_model::DotName;
 use dotmesh_model::size::format_size;
+use dotmesh_model::{BranchName, DotName};
 
 use crate::context::Context;
+use crate::dot_word::DotWord;
 use crate::error::Result;
 
 /// Delete a dot with all its branches and commits
 ///
-/// Refused while containers use it. The current dot is not the default here, to avoid mistakes. What was pushed to a
-/// hub stays there.
+/// Refused while containers use it. The current dot is not the default here, to avoid mistakes. When the current dot is
+/// deleted, no dot is current until 'dm switch' selects one. What was pushed to a hub stays there.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Do not ask
@@ -22,25 +23,38 @@ pub struct Args {
 
     /// The dot
     #[arg(value_name = "DOT")]
-    dot: DotName,
+    dot: DotWord,
 }
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let node = context.node()?;
-    if !args.force {
-        let dot = node.dot(&args.dot).await?;
-        let commits = count_commits(&node, &dot).await?;
-        context.ui.status(&loss(&dot, commits));
-        let question = format!(
-            "Please confirm that you really want to delete the dot {}, including all branches and commits?",
-            args.dot
-        );
-        context.ui.confirm(&question).await?;
+    let delete = async |node: &NodeClient, name: &DotName| {
+        if !args.force {
+            let dot = node.dot(name).await?;
+            let commits = count_commits(node, &dot).await?;
+            context.ui.status(&loss(&dot, commits));
+            let question = format!(
+                "Please confirm that you really want to delete the dot {name}, including all branches and commits?"
+            );
+            context.ui.confirm(&question).await?;
+        }
+        node.delete_dot(name).await?;
+        Ok(name.clone())
+    };
+    let instead = |_: &DotName, _: &BranchName| {
+        "'dm dot delete' deletes a dot with all its branches. Nothing was deleted.".to_owned()
+    };
+    let dot = args.dot.act(context, delete, instead).await?;
+    let was_current = context.update_node_config(|config| config.remove_dot(&dot))?;
+    context.ui.status(&format!("Deleted dot '{dot}'"));
+    if was_current {
+        context
+            .ui
+            .status("It was the current dot. No dot is current now.");
+        context
+            .ui
+            .hint("List the dots with 'dm list' and select one with 'dm switch DOT'.");
     }
-    node.delete_dot(&args.dot).await?;
-    context.update_node_config(|config| config.remove_dot(&args.dot))?;
-    context.ui.status(&format!("Deleted dot '{}'", args.dot));
     Ok(())
 }
 

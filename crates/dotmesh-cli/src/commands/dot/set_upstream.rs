@@ -1,14 +1,17 @@
 //! `dm dot set-upstream`
 
-use dotmesh_model::DotName;
+use dotmesh_api::ErrorCode;
+use dotmesh_api::node::Source;
 
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::dot_word::{self, DotWord};
+use crate::error::Result;
 use crate::transfer;
 
 /// Say which dot of a remote a dot is pulled from and pushed to
 ///
-/// The dot on the remote need not exist yet; without a namespace it is your own.
+/// The dot on the remote need not exist yet; without a namespace it is your own. Whichever dot has that name at the next
+/// push or pull is meant, even if an earlier one was of another dot.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "dm dot set-upstream [DOT] <REMOTE> <REMOTE-DOT>")]
 pub struct Args {
@@ -35,10 +38,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let (dot, remote, remote_dot) = match third {
         None => (None, first, second),
         Some(third) => {
-            let dot: DotName = first
-                .parse()
-                .map_err(|error: dotmesh_model::InvalidName| CliError::usage(error.to_string()))?;
-            (Some(dot), second, third)
+            let Ok(dot) = first.parse();
+            (Some::<DotWord>(dot), second, third)
         }
     };
     let name = remote
@@ -46,10 +47,28 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         .map_err(|_| crate::config::no_such_remote(&remote))?;
     let remote = context.config.load()?.remote(&name)?.clone();
     let remote_dot = transfer::parse_remote_dot(&remote, &remote_dot)?;
-    let detail = context
-        .on_dot(dot.as_ref(), async |node, dot| Ok(node.dot(dot).await?))
-        .await?;
+    let detail = dot_word::detail(context, dot.as_ref(), |dot, _| {
+        let (dot, remote) = (dot.to_string(), name.to_string());
+        dot_word::try_this(&[
+            "dm",
+            "dot",
+            "set-upstream",
+            &dot,
+            &remote,
+            &remote_dot.full(),
+        ])
+    })
+    .await?;
     let local = detail.summary.name;
+    let there = Source {
+        hub: remote.hub()?.to_string(),
+        dot: remote_dot.clone(),
+    };
+    match context.node()?.forget(&local, &there).await {
+        // An earlier node, which knows dots by their names only.
+        Err(error) if error.code() == ErrorCode::NotFound => {}
+        forgotten => forgotten?,
+    }
     context.update_node_config(|config| {
         let upstreams = config.upstreams.entry(name.clone()).or_default();
         upstreams.insert(local.clone(), remote_dot.clone());

@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 
 use dotmesh_api::node::DotDetail;
-use dotmesh_model::DotName;
 use dotmesh_model::size::format_size;
 
 use crate::commands::containers;
 use crate::config::NodeConfig;
 use crate::context::Context;
+use crate::current;
+use crate::dot_word::{self, DotWord};
 use crate::error::Result;
+use crate::transfer;
 
 /// Show what is known of a dot
 #[derive(Debug, clap::Args)]
@@ -20,33 +22,34 @@ pub struct Args {
 
     /// The dot [default: the current dot]
     #[arg(value_name = "DOT")]
-    dot: Option<DotName>,
+    dot: Option<DotWord>,
 }
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let dot = context
-        .on_dot(args.dot.as_ref(), async |node, dot| {
-            Ok(node.dot(dot).await?)
-        })
-        .await?;
+    let dot = dot_word::detail(context, args.dot.as_ref(), |dot, _| {
+        dot_word::try_this(&["dm", "dot", "show", &dot.to_string()])
+    })
+    .await?;
     let config = context.node_config()?;
+    let current = current::choose(context, &context.node()?).await?;
+    let is_current = current.is(&dot.summary.name);
     context.ui.out(&if args.scripting {
-        for_scripts(&dot, &config)
+        for_scripts(&dot, &config, is_current)
     } else {
-        for_people(&dot, &config)
+        for_people(&dot, &config, is_current)
     })
 }
 
 /// Sentences.
-pub fn for_people(dot: &DotDetail, config: &NodeConfig) -> String {
+pub fn for_people(dot: &DotDetail, config: &NodeConfig, is_current: bool) -> String {
     let summary = &dot.summary;
     let mut text = format!(
         "Dot {}:\nMaster branch ID: {}\n",
         summary.name.full(),
         dot.id
     );
-    if config.current_dot.as_ref() == Some(&summary.name) {
+    if is_current {
         text.push_str("Dot is currently selected.\n");
     }
     let dirty = match summary.dirty {
@@ -55,6 +58,12 @@ pub fn for_people(dot: &DotDetail, config: &NodeConfig) -> String {
     };
     let _ = writeln!(text, "Commits: {}", summary.commits);
     let _ = writeln!(text, "Dot size: {} ({dirty})", format_size(summary.size));
+    if !summary.left_out.is_empty() {
+        text.push_str("Not in pushes and clones of the newest commit:\n");
+        for item in transfer::items(&summary.left_out, "  ") {
+            let _ = writeln!(text, "{item}");
+        }
+    }
     text.push_str("Branches:\n");
     for branch in &dot.branches {
         let mark = if branch.name == summary.branch {
@@ -81,12 +90,12 @@ pub fn for_people(dot: &DotDetail, config: &NodeConfig) -> String {
 }
 
 /// The same, to be cut at tabs.
-pub fn for_scripts(dot: &DotDetail, config: &NodeConfig) -> String {
+pub fn for_scripts(dot: &DotDetail, config: &NodeConfig, is_current: bool) -> String {
     let summary = &dot.summary;
     let mut text = format!("namespace\t{}\n", summary.name.namespace);
     let _ = writeln!(text, "name\t{}", summary.name.name());
     let _ = writeln!(text, "masterBranchId\t{}", dot.id);
-    if config.current_dot.as_ref() == Some(&summary.name) {
+    if is_current {
         text.push_str("selected\n");
     }
     let _ = writeln!(text, "commitCount\t{}", summary.commits);

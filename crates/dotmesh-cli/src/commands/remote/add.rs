@@ -34,7 +34,12 @@ struct Login {
 impl FromStr for Login {
     type Err = String;
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let (user, host) = text
+        // The scheme may stand before the user, as in other addresses, or before the host.
+        let (scheme, rest) = match text.find("://") {
+            Some(at) if !text[..at].contains('@') => text.split_at(at + "://".len()),
+            _ => ("", text),
+        };
+        let (user, host) = rest
             .split_once('@')
             .ok_or_else(|| "please specify USER@HOST[:PORT]".to_owned())?;
         let user = user
@@ -42,7 +47,7 @@ impl FromStr for Login {
             .map_err(|error: dotmesh_model::InvalidName| error.to_string())?;
         Ok(Self {
             user,
-            host: host.parse()?,
+            host: format!("{scheme}{host}").parse()?,
         })
     }
 }
@@ -105,5 +110,31 @@ async fn check(context: &Context, remote: &Remote) -> Result<()> {
                 hub.address()
             )),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_stands_before_the_user_or_the_host() {
+        let host = |text: &str| text.parse::<Login>().unwrap().host;
+        let plain: HubHost = "http://hub.example:8000".parse().unwrap();
+        for text in [
+            "http://alice@hub.example:8000",
+            "alice@http://hub.example:8000",
+        ] {
+            assert_eq!(host(text), plain, "{text}");
+        }
+        let secure: HubHost = "hub.example".parse().unwrap();
+        assert_eq!(host("alice@hub.example"), secure);
+        for text in [
+            "http://hub.example",
+            "ftp://alice@hub.example",
+            "http://alice@http://hub.example",
+        ] {
+            assert!(text.parse::<Login>().is_err(), "{text}");
+        }
     }
 }

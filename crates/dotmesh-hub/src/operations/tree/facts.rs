@@ -12,6 +12,7 @@ use super::entries::Leaves;
 use super::{TreePath, TreeReader};
 use crate::auth::OpenDot;
 use crate::error::HubError;
+use crate::rate_limit::Subject;
 use crate::state::Hub;
 
 /// Nodes that are read while someone waits for a page.
@@ -96,9 +97,12 @@ pub struct CommitFacts {
     pub total: Tally,
     /// By name, those that are gone included; the first ones, if there are very many.
     pub subdots: Vec<SubdotFacts>,
+    /// What the commit changed cannot be known, since its parent's data is not here. No subdot has a change then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub change_unknown: bool,
 }
 
-/// What is in a commit. What takes longer is counted on in the background, and is there later.
+/// What is in a commit that has its data. What takes longer is counted on in the background, and is there later.
 pub async fn commit_facts(
     hub: &Hub,
     dot: &OpenDot,
@@ -108,7 +112,7 @@ pub async fn commit_facts(
     if let Some(facts) = hub.database.facts(id, commit).await? {
         return Ok(facts);
     }
-    let task = Counting {
+    let mut task = Counting {
         hub: hub.clone(),
         dot: dot.clone(),
         commit,
@@ -117,6 +121,8 @@ pub async fn commit_facts(
     if !facts.complete
         && let Ok(turn) = Arc::clone(&hub.counting).try_acquire_owned()
     {
+        // Nobody waits for it.
+        task.dot.subject = Subject::Hub;
         tokio::spawn(async move {
             let _turn = turn;
             if let Err(error) = task.keep(NODES_AT_LEISURE).await {
@@ -153,21 +159,32 @@ impl Counting {
         let line = database
             .ancestry(dot, self.commit, CommitId::ROOT, 2)
             .await?;
-        let mut roots = line.commits.iter().map(|commit| commit.root);
-        let root = roots.next().ok_or_else(|| HubError::NoSuchCommit {
+        let mut line = line.commits.iter();
+        let commit = line.next().ok_or_else(|| HubError::NoSuchCommit {
             dot: self.dot.name.clone(),
             commit: self.commit,
         })?;
-        let before = roots.next();
-        let reader = TreeReader::new(&self.hub, self.dot.owner, dot);
+        if commit.without_data {
+            return Err(HubError::WithoutData {
+                dot: self.dot.name.clone(),
+                commit: self.commit,
+            });
+        }
+        let (root, parent) = (commit.root, line.next());
+        let change_unknown = parent.is_some_and(|parent| parent.without_data);
+        let before = parent.filter(|parent| !parent.without_data);
+        let before = before.map(|parent| parent.root);
+        let share = self.dot.share(&self.hub);
+        let reader = TreeReader::new(&self.hub, share, self.dot.owner, dot);
         let limits = DiffLimits { changes: 0, nodes };
         let change = reader.diff(before, root, limits).await?;
-        let parent = match line.commits.first().map(|commit| commit.record.as_bytes()) {
-            Some(record) if before.is_some() => {
+        let parent = match before {
+            Some(_) => {
+                let record = commit.record.as_bytes();
                 let parent = dotmesh_model::CommitRecord::decode(record)?.parent;
                 database.facts(dot, parent).await?
             }
-            _ => None,
+            None => None,
         };
         let parent = parent.filter(|parent| parent.complete && change.complete);
         let all = match (before, &parent) {
@@ -180,7 +197,14 @@ impl Counting {
             all: all.as_ref().unwrap_or(&change),
             change: &change,
         };
-        facts(&reader, root, &known).await
+        let mut facts = facts(&reader, root, &known).await?;
+        if change_unknown {
+            facts.change_unknown = true;
+            for subdot in &mut facts.subdots {
+                subdot.change = SubdotChange::default();
+            }
+        }
+        Ok(facts)
     }
 }
 
@@ -277,6 +301,7 @@ async fn facts(
         complete: known.change.complete && known.all.complete,
         total: known.total(),
         subdots: subdots.into_values().collect(),
+        change_unknown: false,
     })
 }
 

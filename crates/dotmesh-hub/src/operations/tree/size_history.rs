@@ -11,12 +11,13 @@ use crate::auth::OpenDot;
 use crate::error::HubError;
 use crate::operations::commit_graph;
 use crate::operations::describe_commit::CommitSummary;
+use crate::rate_limit::Subject;
 use crate::state::Hub;
 
 /// How long commits are counted while someone waits for the page.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// A commit and what is in it; `None` where that is still to be counted.
+/// A commit and what is in it; `None` where that is still to be counted, or not here.
 #[derive(Debug, Clone)]
 pub struct CountedCommit {
     /// The commit.
@@ -36,7 +37,8 @@ pub async fn size_history(
     // Parents before children, whatever the clocks said.
     let placed = commit_graph::place(newest, None).into_iter().rev();
     let commits: Vec<CommitSummary> = placed.map(|placed| placed.commit).collect();
-    let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
+    let with_data = commits.iter().filter(|commit| !commit.without_data);
+    let ids: Vec<CommitId> = with_data.map(|commit| commit.id).collect();
     let mut known = hub.database.all_facts(id, &ids).await?;
     // A commit is counted quickly where its parent was: oldest first.
     let unknown = ids.into_iter().filter(|id| !known.contains_key(id));
@@ -75,7 +77,8 @@ fn count_at_leisure(hub: &Hub, commits: VecDeque<Counting>) {
     };
     tokio::spawn(async move {
         let _turn = turn;
-        for commit in commits {
+        for mut commit in commits {
+            commit.dot.subject = Subject::Hub;
             if let Err(error) = commit.keep(NODES_AT_LEISURE).await {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "a commit's files could not be counted");

@@ -1,8 +1,10 @@
 //! How two texts differ: by line, and within lines by word.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use similar::{ChangeTag, InlineChangeOptions, TextDiff};
+
+use crate::gate::Watch;
 
 /// A longer text is not compared.
 pub const MAX_LENGTH: usize = 256 << 10;
@@ -57,9 +59,10 @@ pub struct TextChanges {
 }
 
 /// Compares two texts; none when they are too long for that, or no texts.
-pub fn compare(old: &[u8], new: &[u8]) -> Option<TextChanges> {
+pub fn compare(old: &[u8], new: &[u8], watch: &Watch) -> Option<TextChanges> {
     let (old, new) = (text(old)?, text(new)?);
-    let diff = TextDiff::configure().timeout(TIMEOUT).diff_lines(old, new);
+    let until = watch.until().min(Instant::now() + TIMEOUT);
+    let diff = TextDiff::configure().deadline(until).diff_lines(old, new);
     let mut changes = TextChanges {
         hunks: Vec::new(),
         added: 0,
@@ -74,7 +77,7 @@ pub fn compare(old: &[u8], new: &[u8]) -> Option<TextChanges> {
             ChangeTag::Equal => {}
         }
     }
-    let deadline = std::time::Instant::now() + TIMEOUT;
+    let deadline = watch.until().min(Instant::now() + TIMEOUT);
     for group in diff.grouped_ops(CONTEXT) {
         let mut hunk = Vec::new();
         for op in &group {
@@ -142,6 +145,10 @@ fn parts<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compare(old: &[u8], new: &[u8]) -> Option<TextChanges> {
+        super::compare(old, new, &Watch::lasting(Duration::from_secs(60)))
+    }
 
     #[test]
     fn words_of_lines() {

@@ -219,7 +219,7 @@ pub(crate) async fn unused(
     loop {
         let moving = node.locks.moving(&dot.name).await;
         let running = running(node, &dot.name).await?;
-        let mut flying = node.mounts.in_flight(&dot.name, &running).await?;
+        let mut flying = node.mounts.in_flight(&dot.name, &running).await;
         flying.retain(|mount| scope.covers(mount));
         let (problem, patience) = if flying.is_empty() {
             match refuse_users(node, dot, scope, &running).await {
@@ -258,7 +258,7 @@ pub(crate) async fn close_gate(
     loop {
         let gate = node.locks.close_gate(dot).await;
         let running = running(node, dot).await?;
-        let mut flying = node.mounts.in_flight(dot, &running).await?;
+        let mut flying = node.mounts.in_flight(dot, &running).await;
         flying.retain(|mount| Scope::Unpinned.covers(mount));
         if flying.is_empty() {
             return Ok(gate);

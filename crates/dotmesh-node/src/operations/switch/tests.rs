@@ -3,5 +3,8 @@
 mod bench;
 mod cases;
 mod failures;
+mod first_steps;
+mod identity;
 mod random;
 mod transfers;
+mod without_data;

@@ -375,3 +375,43 @@ async fn a_deleted_dot_does_not_come_back_by_its_containers() {
     assert_eq!(bench.world.state("odd"), Some(State::Exited));
     assert!(bench.node.registry.dots().await.unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_mount_has_a_place_of_its_own_while_the_registry_takes_nothing() {
+    let bench = Bench::empty().await;
+    let node = &bench.node;
+    volume::create(node, "app.first").await.unwrap();
+    let saved = async || node.registry.mounts().await.unwrap().0;
+    node.registry.refuse_mounts(true).await;
+    let first = volume::mount(node, "app.first", "one").await.unwrap();
+    let second = volume::mount(node, "app.second", "two").await.unwrap();
+    assert_ne!(first, second);
+    volume::unmount(node, "app.first", "one").await.unwrap();
+    let third = volume::mount(node, "app.first", "three").await.unwrap();
+    assert!(![&first, &second].contains(&&third));
+    let callers = |mounts: Vec<crate::mounts::HandedOut>| -> Vec<String> {
+        mounts.into_iter().map(|mount| mount.caller).collect()
+    };
+    assert_eq!(callers(node.mounts.all().await), ["two", "three"]);
+    assert_eq!(callers(saved().await), [""; 0]);
+
+    node.registry.refuse_mounts(false).await;
+    node.mounts.save().await;
+    assert_eq!(callers(saved().await), ["two", "three"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_mounted_for_a_user_inside_of_what_is_dotmeshs_own() {
+    let bench = Bench::new(|_| {}).await;
+    let place = bench.node.config.root.join("place");
+    std::fs::create_dir(&place).unwrap();
+    let request = dotmesh_api::node::MountVolume {
+        volume: "app".to_owned(),
+        place: place.display().to_string(),
+        create: false,
+    };
+    let refused = crate::operations::mount::mount(&bench.node, request)
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, NodeError::Place { .. }), "{refused}");
+}

@@ -6,6 +6,8 @@ use dotmesh_api::node::{HubLogin, Transfer, TransferOutcome};
 use dotmesh_api::{HubAddress, HubClient};
 use dotmesh_hub::credentials::ApiKey;
 use dotmesh_hub::data_dir::DataDir;
+use dotmesh_hub::database::Opening;
+use dotmesh_hub::database::users::NewUser;
 use dotmesh_hub::{Hub, clock, router, server, settings::Settings};
 use dotmesh_model::VolumeName;
 use dotmesh_sync::{Progress, Rate};
@@ -16,58 +18,100 @@ use crate::error::NodeError;
 use crate::operations::transfer::{Connection, Job};
 use crate::operations::{clone, pull, push, volume};
 
-/// A hub with an account for Alice.
-struct TestHub {
+/// A hub with accounts for Alice and Bob.
+pub(super) struct TestHub {
     _folder: tempfile::TempDir,
-    url: String,
-    secret: String,
+    pub(super) hub: Hub,
+    pub(super) url: String,
+    secrets: [(&'static str, String); 2],
 }
 
 impl TestHub {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
+        Self::start_behind(|router| router).await
+    }
+
+    /// With something before its routes.
+    pub(super) async fn start_behind(before: impl FnOnce(axum::Router) -> axum::Router) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
-        let data = DataDir::open(folder.path()).unwrap();
-        let database = data.database().await.unwrap();
-        let key = ApiKey::generate();
-        let alice = "alice".parse().unwrap();
-        database
-            .add_user(&alice, None, &key.digest(), clock::now())
-            .await
-            .unwrap();
-        let hub = Hub::new(database, data.packs().unwrap(), Settings::default());
+        let data = DataDir::make(folder.path()).unwrap();
+        let database = data.database(Opening::New).await.unwrap();
+        let mut secrets = ["alice", "bob"].map(|name| (name, String::new()));
+        for (name, secret) in &mut secrets {
+            let key = ApiKey::generate();
+            let name = name.parse().unwrap();
+            database
+                .add_user(&name, &NewUser::with_key(key.digest()), clock::now())
+                .await
+                .unwrap();
+            key.reveal().clone_into(secret);
+        }
+        let hub = Hub::new(
+            database,
+            data.packs(Opening::New).unwrap(),
+            Settings::default(),
+        );
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let serving = server::serve(listener, None, router::router(hub), std::future::pending());
-        tokio::spawn(serving);
+        let router = before(router::router(hub.clone()));
+        let serving = hub.clone();
+        tokio::spawn(async move {
+            server::serve(listener, None, &serving, router, std::future::pending()).await;
+        });
         Self {
             _folder: folder,
+            hub,
             url,
-            secret: key.reveal().to_owned(),
+            secrets,
         }
     }
 
-    fn job(&self, bench: &Bench) -> Arc<Job> {
+    fn secret(&self, user: &str) -> String {
+        let (_, secret) = self.secrets.iter().find(|(name, _)| *name == user).unwrap();
+        secret.clone()
+    }
+
+    pub(super) fn client(&self, user: &str) -> HubClient {
         let address: HubAddress = self.url.parse().unwrap();
-        let user: dotmesh_model::UserName = "alice".parse().unwrap();
-        let hub = HubClient::new(address, user.clone(), self.secret.clone()).unwrap();
+        HubClient::new(address, user.parse().unwrap(), self.secret(user)).unwrap()
+    }
+
+    pub(super) fn job(&self, bench: &Bench) -> Arc<Job> {
+        self.job_as(bench, "alice", "alice/app")
+    }
+
+    /// A transfer of one of Alice's branches, or of all, with a dot here of any name.
+    pub(super) fn job_about(&self, bench: &Bench, local: &str, branch: Option<&str>) -> Job {
+        let mut job = Arc::into_inner(self.job(bench)).expect("nobody else has it yet");
+        job.local = local.parse().unwrap();
+        job.request.branch = branch.map(|branch| branch.parse().unwrap());
+        job
+    }
+
+    /// What a user does with a dot of the hub.
+    pub(super) fn job_as(&self, bench: &Bench, user: &str, remote_dot: &str) -> Arc<Job> {
+        let hub = self.client(user);
         let connection = Connection {
             node: bench.node.clone(),
             hub,
             rate: Arc::new(Rate::new(None)),
             progress: Arc::new(Progress::default()),
+            takes_without_data: true,
         };
         let request = Transfer {
             hub: HubLogin {
                 address: self.url.clone(),
-                user,
-                secret: self.secret.clone(),
+                user: user.parse().unwrap(),
+                secret: self.secret(user),
             },
-            remote_dot: "alice/app".parse().unwrap(),
+            remote_dot: remote_dot.parse().unwrap(),
             branch: None,
             commit: None,
             stash_on_divergence: false,
             full: false,
+            without_data: false,
+            allow_secrets: false,
             rate_limit: None,
         };
         Arc::new(Job {

@@ -1,0 +1,157 @@
+//! `dm diff`
+
+use std::fmt::Write as _;
+
+use dotmesh_api::node::{ChangeKind, Diff, FileChange, FileKind};
+use dotmesh_model::size::format_size;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::fetch::{self, Extent};
+
+/// Show which files differ between two states
+///
+/// Without a commit: what changed since the last commit. With one: what changed since that commit. With two: from the first to
+/// the second. Texts are shown line by line. Of other files, such as a database's, the sizes are shown.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Show only the sizes of each file, and the number of files
+    #[arg(long, conflicts_with = "name_status")]
+    stat: bool,
+
+    /// Show only a letter and the path of each file: A for added, D for removed, M for modified, R for moved
+    #[arg(long)]
+    name_status: bool,
+
+    /// HEAD~2, a branch, a commit's id or its first digits
+    #[arg(value_name = "COMMIT", num_args = 0..=2)]
+    commits: Vec<String>,
+
+    /// Only what is at this path or below
+    #[arg(value_name = "SUBDOT[/PATH]", last = true)]
+    path: Option<String>,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let text = !args.stat && !args.name_status;
+    let mut query = vec![("text", text.to_string())];
+    let commits = ["from", "to"].into_iter().zip(&args.commits);
+    query.extend(commits.map(|(name, commit)| (name, commit.clone())));
+    query.extend(args.path.clone().map(|path| ("path", path)));
+    let commits: Vec<&str> = args.commits.iter().map(String::as_str).collect();
+    let diff = context
+        .on_current_dot(async |node, dot| {
+            let compare = async || Ok(node.diff(dot, &query).await?);
+            fetch::with_data(context, dot, &commits, Extent::Commit, compare).await
+        })
+        .await?;
+    context.ui.out(&match (args.stat, args.name_status) {
+        (true, _) => stat(&diff),
+        (_, true) => name_status(&diff),
+        _ => lines(&diff),
+    })?;
+    if diff.more > 0 {
+        let more = format!("{} more files differ; name a path to see them", diff.more);
+        context.ui.warning(&more);
+    }
+    Ok(())
+}
+
+/// `M  uploads/1.png`
+pub fn name_status(diff: &Diff) -> String {
+    let lines = diff.changes.iter().map(|change| match &change.from {
+        Some(from) => format!("R\t{from}\t{}\n", change.path),
+        None => format!("{}\t{}\n", letter(change.change), change.path),
+    });
+    lines.collect()
+}
+
+/// A line for each file, and the sum.
+pub fn stat(diff: &Diff) -> String {
+    let width = diff
+        .changes
+        .iter()
+        .map(|change| name(change).chars().count());
+    let width = width.max().unwrap_or(0);
+    let mut text = String::new();
+    for change in &diff.changes {
+        let _ = writeln!(text, " {:width$} | {}", name(change), sizes(change));
+    }
+    let count = |kind| {
+        diff.changes
+            .iter()
+            .filter(|change| change.change == kind)
+            .count()
+    };
+    let counts = [
+        (count(ChangeKind::Modified), "modified"),
+        (count(ChangeKind::Added), "added"),
+        (count(ChangeKind::Removed), "removed"),
+        (count(ChangeKind::Moved), "moved"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<_> = counts
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    if !counts.is_empty() {
+        let _ = writeln!(text, " {}", counts.join(", "));
+    }
+    text
+}
+
+/// Texts line by line, and a line for every other file.
+pub fn lines(diff: &Diff) -> String {
+    let mut text = String::new();
+    for change in &diff.changes {
+        match &change.unified {
+            // A text that was moved, or has other attributes, and the same lines.
+            Some(unified) if !unified.is_empty() => text.push_str(unified),
+            _ => {
+                let _ = writeln!(text, "{} {}: {}", word(change), name(change), sizes(change));
+            }
+        }
+    }
+    text
+}
+
+fn letter(change: ChangeKind) -> char {
+    match change {
+        ChangeKind::Added => 'A',
+        ChangeKind::Removed => 'D',
+        ChangeKind::Modified => 'M',
+        ChangeKind::Moved => 'R',
+    }
+}
+
+fn word(change: &FileChange) -> &'static str {
+    match change.change {
+        ChangeKind::Added => "added",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Modified => "modified",
+        ChangeKind::Moved => "moved",
+    }
+}
+
+fn name(change: &FileChange) -> String {
+    match &change.from {
+        Some(from) => format!("{from} => {}", change.path),
+        None => change.path.clone(),
+    }
+}
+
+fn sizes(change: &FileChange) -> String {
+    let size = |bytes: u64| match bytes {
+        0 => "0 bytes".to_owned(),
+        bytes => format_size(bytes),
+    };
+    match (change.kind, change.change) {
+        (FileKind::Directory, _) => "directory".to_owned(),
+        (FileKind::Symlink, _) => "symbolic link".to_owned(),
+        (FileKind::Other, _) => "special file".to_owned(),
+        (FileKind::File, ChangeKind::Added) => size(change.after),
+        (FileKind::File, ChangeKind::Removed) => size(change.before),
+        (FileKind::File, _) if change.before == change.after => size(change.after),
+        (FileKind::File, _) => format!("{} -> {}", size(change.before), size(change.after)),
+    }
+}

@@ -1,0 +1,225 @@
+//! A word in the place of a dot's name. Typed by mistake it may be a branch, and then the error has the right command.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use dotmesh_api::NodeClient;
+use dotmesh_api::node::DotDetail;
+use dotmesh_model::{BranchName, DotName, VolumeName};
+
+use crate::config::{Config, CurrentDot};
+use crate::context::Context;
+use crate::current;
+use crate::error::{CliError, Result};
+use crate::near;
+
+/// The word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DotWord(String);
+
+impl FromStr for DotWord {
+    type Err = Infallible;
+    fn from_str(text: &str) -> std::result::Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl DotWord {
+    /// A word that somebody typed.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// As it was typed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The dot that it names.
+    pub fn name(&self) -> Result<DotName> {
+        Ok(self.0.parse()?)
+    }
+
+    /// Acts on the dot that it names. If it names none and is a branch of the current dot, the error says so, with the hint
+    /// that `instead` makes of the dot and the branch.
+    pub async fn act<T>(
+        &self,
+        context: &Context,
+        act: impl AsyncFn(&NodeClient, &DotName) -> Result<T>,
+        instead: impl FnOnce(&DotName, &BranchName) -> String,
+    ) -> Result<T> {
+        let done = match self.name() {
+            Ok(dot) => act(&context.node()?, &dot).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Err(error) if error.is_not_found() || error.is_usage() => {
+                Err(self.explain(context, error, instead).await)
+            }
+            done => done,
+        }
+    }
+
+    /// The same error with the nearest name, unless the word is a branch of the current dot.
+    async fn explain(
+        &self,
+        context: &Context,
+        error: CliError,
+        instead: impl FnOnce(&DotName, &BranchName) -> String,
+    ) -> CliError {
+        match branch_of_current(context, &self.0).await {
+            Some((dot, branch)) => is_branch(&dot, &branch, &instead(&dot, &branch)),
+            None => match (context.node(), self.name()) {
+                (Ok(node), Ok(name)) => with_near_name(&node, error, &name).await,
+                _ => error,
+            },
+        }
+    }
+}
+
+/// The dot that a command is about: the one named, else the current one.
+pub async fn detail(
+    context: &Context,
+    named: Option<&DotWord>,
+    instead: impl FnOnce(&DotName, &BranchName) -> String,
+) -> Result<DotDetail> {
+    let act = async |node: &NodeClient, dot: &DotName| Ok(node.dot(dot).await?);
+    match named {
+        Some(word) => word.act(context, act, instead).await,
+        None => context.on_current_dot(act).await,
+    }
+}
+
+/// The current dot, if it has a branch of that name and no dot has it. A word that could be several things is left alone.
+pub async fn branch_of_current(context: &Context, word: &str) -> Option<(DotName, BranchName)> {
+    let node = context.node().ok()?;
+    let dots = node.dots().await.ok()?;
+    let dot = match current::choose(context, &node).await.ok()?.dot {
+        CurrentDot::Selected(dot) => dot,
+        // It would be selected.
+        CurrentDot::Unset if dots.len() == 1 => dots.first()?.name.clone(),
+        CurrentDot::Unset | CurrentDot::Deleted => return None,
+    };
+    // `app@branch` is how volumes are named.
+    let branch: BranchName = match word.parse::<VolumeName>() {
+        Ok(volume) if volume.dot == dot && volume.pinned.is_some() => volume.pinned?,
+        _ => word.parse().ok()?,
+    };
+    let detail = node.dot(&dot).await.ok()?;
+    let known = detail.branches.iter().any(|known| known.name == branch);
+    known.then_some((dot, branch))
+}
+
+/// Adds the name of a dot that may have been meant.
+pub async fn with_near_name(node: &NodeClient, error: CliError, name: &DotName) -> CliError {
+    let Ok(dots) = node.dots().await else {
+        return error;
+    };
+    let names: Vec<String> = dots.iter().map(|dot| dot.name.to_string()).collect();
+    match near::nearest(&name.to_string(), &names) {
+        Some(near) => error.hint(format!("Did you mean '{near}'?")),
+        None => error,
+    }
+}
+
+/// The dot of that name, if there is one.
+pub async fn dot_named(context: &Context, word: &str) -> Option<DotName> {
+    let name: DotName = word.parse().ok()?;
+    let dots = context.node().ok()?.dots().await.ok()?;
+    dots.iter().any(|dot| dot.name == name).then_some(name)
+}
+
+/// A branch stands where a dot should.
+pub fn is_branch(dot: &DotName, branch: &BranchName, instead: &str) -> CliError {
+    CliError::failed(format!(
+        "No such dot '{branch}': it is a branch of the current dot, {dot}"
+    ))
+    .hint(instead)
+}
+
+/// What came of a command that may have got a dot in the place of a branch or a commit. `instead` is the right command for
+/// a dot, which it calls DOT.
+pub async fn unless_dot<T>(
+    context: &Context,
+    done: Result<T>,
+    word: Option<&str>,
+    instead: &str,
+) -> Result<T> {
+    match (done, word) {
+        (Err(error), Some(word)) if error.is_not_found() => match dot_named(context, word).await {
+            Some(dot) => {
+                let name = dot.to_string();
+                let words = instead.split(' ');
+                let words: Vec<&str> = words
+                    .map(|word| if word == "DOT" { &name } else { word })
+                    .collect();
+                Err(is_dot(&error, &dot, &try_this(&words)))
+            }
+            None => Err(error),
+        },
+        (done, _) => done,
+    }
+}
+
+/// A dot stands where something else should.
+fn is_dot(error: &CliError, dot: &DotName, instead: &str) -> CliError {
+    let message = error.message();
+    CliError::failed(format!("{message}: '{dot}' is a dot")).hint(instead)
+}
+
+/// The hint with the right command, of words that a shell leaves as they are.
+pub fn try_this(words: &[&str]) -> String {
+    let words = words.iter().map(|word| for_shell(word));
+    format!("Try this: {}", words.collect::<Vec<_>>().join(" "))
+}
+
+/// A branch's name may have what a shell would carry out.
+fn for_shell(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./@~:".contains(c);
+    if word == "&&" || word.chars().all(is_plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''")).into()
+    }
+}
+
+/// Says what was meant where a command that begins with a remote got something else: `dm push app`.
+pub async fn explain_remote(
+    context: &Context,
+    config: &Config,
+    error: CliError,
+    verb: &str,
+    words: [Option<&str>; 3],
+) -> CliError {
+    let [Some(first), second, third] = words else {
+        return error;
+    };
+    let known = config
+        .default_remote
+        .as_ref()
+        .or(config.remotes.keys().next());
+    let Some(remote) = known.filter(|_| third.is_none()) else {
+        return error;
+    };
+    if let Some(dot) = dot_named(context, first).await {
+        let (remote, name) = (remote.to_string(), dot.to_string());
+        let mut command = vec!["dm", verb, &remote, &name];
+        command.extend(second);
+        return is_dot(&error, &dot, &try_this(&command));
+    }
+    match branch_of_current(context, first).await {
+        Some((dot, branch)) if second.is_none() => CliError::failed(format!(
+            "{}: '{branch}' is a branch of the current dot, {dot}",
+            error.message()
+        ))
+        .hint(try_this(&[
+            "dm",
+            verb,
+            &remote.to_string(),
+            &dot.to_string(),
+            branch.as_str(),
+        ])),
+        _ => error,
+    }
+}

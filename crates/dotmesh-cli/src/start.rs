@@ -1,0 +1,69 @@
+//! How the app of a cloned dot is started: Compose gives a volume the project's name, so the project's name decides
+//! which dot the app finds.
+
+use dotmesh_api::NodeClient;
+use dotmesh_model::launch::{project_for, projects};
+use dotmesh_model::{CommitRecord, DotName, Launch};
+
+use crate::context::Context;
+
+/// What is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// Nobody knows.
+    Unknown,
+    /// These commands, in the folder of the app's code.
+    With(Vec<String>),
+    /// Not under the name that the dot was cloned to: its volumes are of this dot.
+    Of(DotName),
+}
+
+impl Start {
+    /// For a commit of a dot that is called `local` here.
+    pub fn of(record: &CommitRecord, local: &DotName) -> Self {
+        let known = record.dot.as_ref().unwrap_or(local);
+        if projects(&record.images).next().is_none() {
+            return Self::Unknown;
+        }
+        let mut images = record.images.clone();
+        for compose in images.iter_mut().filter_map(|image| image.compose.as_mut()) {
+            match project_for(&compose.project, known, local) {
+                Some(project) => compose.project = project,
+                None => return Self::Of(known.clone()),
+            }
+        }
+        let launch = Launch::new(record.code.as_ref(), &images);
+        let enter = launch.enter();
+        Self::With(enter.into_iter().chain(launch.start).collect())
+    }
+}
+
+/// Tells how the app of what is checked out is started, unless it runs. The clone is done, so no failure matters.
+pub async fn tell(context: &Context, node: &NodeClient, local: &DotName) {
+    let (Ok(detail), Ok(log)) = tokio::join!(node.dot(local), node.log(local, None)) else {
+        return;
+    };
+    let Some(head) = log.commits.first() else {
+        return;
+    };
+    if !detail.summary.containers.is_empty() {
+        return;
+    }
+    match Start::of(head, local) {
+        Start::Unknown => {}
+        Start::With(commands) => {
+            let commands: String = commands.iter().map(|one| format!("\n    {one}")).collect();
+            context.ui.status(&format!(
+                "To start its app, in the folder of its code:\n{commands}\n"
+            ));
+        }
+        Start::Of(dot) => {
+            context.ui.warning(&format!(
+                "the app's volumes are those of dot {dot}, not {local}"
+            ));
+            context.ui.hint(&format!(
+                "Clone it with '--local-name {dot}' to start the app with it."
+            ));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Parts of the errors' sentences.
+
+use dotmesh_model::{DotName, ObjectHash};
+
+use crate::quota::Usage;
+use crate::web::show;
+
+/// How much someone stores is for themselves to know.
+pub(super) fn full(usage: &Usage, is_own: bool) -> String {
+    let Usage { owner, used, limit } = usage;
+    match limit {
+        Some(limit) if is_own => format!(
+            "there is no room for this: your dots have {} of the {} that they may have",
+            show::bytes(*used),
+            show::bytes(*limit)
+        ),
+        _ => format!("there is no room for this: {owner}'s dots have as much as they may have"),
+    }
+}
+
+pub(super) fn whereabouts(now: Option<&DotName>) -> String {
+    match now {
+        Some(now) => format!("is called {} now", now.full()),
+        None => "is gone, or not yours to see".to_owned(),
+    }
+}
+
+pub(super) fn more(count: usize) -> String {
+    if count > 1 {
+        format!(", nor {} others that were asked for", count - 1)
+    } else {
+        String::new()
+    }
+}
+
+pub(super) fn at_least(capped: bool) -> &'static str {
+    if capped { "at least " } else { "" }
+}
+
+pub(super) fn list(hashes: &[ObjectHash]) -> String {
+    hashes
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,191 @@
+//! What surrounds every request: its client's share of requests and of memory, and the speed of its body.
+//!
+//! Nothing is held for who has not sent yet: a body counts as it arrives, and turns for work are taken by routes once they
+//! have all of it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures::future::BoxFuture;
+use hyper::body::{Frame, SizeHint};
+
+use crate::auth;
+use crate::error::HubError;
+use crate::extract::ClientAddress;
+use crate::pacer::Pacer;
+use crate::rate_limit::Subject;
+use crate::state::Hub;
+use crate::turns::{Turn, Turns};
+
+/// Memory is counted in steps of so many bytes, and what is less is not counted.
+const STEP: usize = 64 << 10;
+
+/// Why a body was not read to its end.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub enum Interrupted {
+    /// The client was too slow.
+    #[error("the request's body did not arrive in time")]
+    Slow,
+    /// There was no memory for it in time.
+    #[error("there was no room for the request's body")]
+    NoRoom,
+}
+
+/// Lets a request in if its client's share allows it.
+pub async fn admit(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let subject = ClientAddress::of(&parts, &hub.settings).subject();
+    let Some(turn) = hub.turns.requests.try_take(&subject, 1) else {
+        return HubError::Overloaded.into_response();
+    };
+    let memory = Arc::default();
+    let body = Arriving {
+        body,
+        pacer: Pacer::new(&hub.settings.pace),
+        turns: hub.turns.memory.clone(),
+        subject: subject.clone(),
+        uncounted: 0,
+        memory: Arc::clone(&memory),
+        waiting: None,
+    };
+    let request = Request::from_parts(parts, Body::new(body));
+    let response = next.run(request).await;
+    // Whoever needed the body has read it.
+    memory.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let length = response.body().size_hint().exact().unwrap_or_default();
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let memory = match length < STEP {
+        true => None,
+        // It is there already: waiting for room would hold the room.
+        false => match hub.turns.memory.try_take(&subject, length) {
+            Some(memory) => Some(memory),
+            None => return HubError::Overloaded.into_response(),
+        },
+    };
+    response.map(|body| {
+        Body::new(Leaving {
+            body,
+            _turn: turn,
+            _memory: memory,
+        })
+    })
+}
+
+/// Has a request without a body wait for its turn, which it has until it has its answer: those of one person or address
+/// never fill the way to the database.
+pub async fn in_turn(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+    if !request.method().is_safe() {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let subject = auth::subject(&parts, &hub).await;
+    match hub.turns.pages.take(&subject, 1).await {
+        Ok(_turn) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// A request's body.
+struct Arriving {
+    body: Body,
+    pacer: Pacer,
+    turns: Turns,
+    subject: Subject,
+    /// Bytes that came since the last step.
+    uncounted: usize,
+    /// What is counted, until the request has its answer.
+    memory: Arc<Mutex<Option<Turn>>>,
+    waiting: Option<BoxFuture<'static, Result<Turn, HubError>>>,
+}
+
+impl Arriving {
+    /// Waits for memory, which is not the client's time.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Interrupted>> {
+        let Some(waiting) = &mut self.waiting else {
+            return Poll::Ready(Ok(()));
+        };
+        let turn = ready!(waiting.as_mut().poll(context));
+        self.waiting = None;
+        let turn = turn.map_err(|_| Interrupted::NoRoom)?;
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *memory {
+            Some(memory) => memory.join(turn),
+            None => *memory = Some(turn),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        if let Err(error) = ready!(this.poll_room(context)) {
+            return Poll::Ready(Some(Err(error.into())));
+        }
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            return this
+                .pacer
+                .poll_wait(context)
+                .map(|()| Some(Err(Interrupted::Slow.into())));
+        };
+        let length = match &frame {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+            _ => 0,
+        };
+        this.pacer.moved(length);
+        this.uncounted += length;
+        if this.uncounted >= STEP {
+            let (turns, subject) = (this.turns.clone(), this.subject.clone());
+            let amount = std::mem::take(&mut this.uncounted);
+            let take = async move { turns.take(&subject, amount).await };
+            this.waiting = Some(Box::pin(take));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body, with what its client has in use until it is sent.
+struct Leaving {
+    body: Body,
+    _turn: Turn,
+    _memory: Option<Turn>,
+}
+
+impl HttpBody for Leaving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,369 @@
+//! Every limit of what people and programs write, of what they have in use at once, and of how slow they may be, once.
+//! The tables in `docs/hub.md` are made of these, and a test compares them.
+//!
+//! A limit of what is written holds where something comes in. What an earlier hub took stays, and is shown, cut where it
+//! is long.
+
+pub mod guesses;
+
+use std::time::Duration;
+
+use dotmesh_api::hub::{MAX_COMMITS_PER_PUSH, MAX_HASHES, MAX_PACK_LENGTH};
+use dotmesh_model::branch_name::MAX_BRANCH_LENGTH;
+use dotmesh_model::limits as commit;
+use dotmesh_model::names::MAX_NAME_LENGTH;
+
+/// A limit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What is limited, as errors and the table call it.
+    pub what: &'static str,
+    /// How much of it is taken.
+    pub most: usize,
+    /// Of what.
+    pub unit: Unit,
+    /// What to do when it is reached.
+    pub next: &'static str,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes of a text or a body.
+    Bytes,
+    /// Things.
+    Items,
+}
+
+/// More than a limit allows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.describe())]
+pub struct Beyond(pub &'static Limit);
+
+impl Beyond {
+    fn describe(&self) -> String {
+        let Limit {
+            what, most, unit, ..
+        } = self.0;
+        match unit {
+            Unit::Bytes => format!("{what} is too long: at most {most} bytes are taken"),
+            Unit::Items => format!("there are too many {what}: at most {most} are taken"),
+        }
+    }
+}
+
+impl Limit {
+    /// Refuses more than the limit.
+    pub fn check(&'static self, amount: usize) -> Result<(), Beyond> {
+        if amount > self.most {
+            Err(Beyond(self))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How much is taken, as the table has it.
+    pub fn shown(&self) -> String {
+        self.unit.shown(self.most)
+    }
+}
+
+impl Unit {
+    fn shown(self, most: usize) -> String {
+        match self {
+            Unit::Items => most.to_string(),
+            Unit::Bytes if most >= 1 << 20 && most.is_multiple_of(1 << 20) => {
+                format!("{} MiB", most >> 20)
+            }
+            Unit::Bytes if most >= 1 << 10 && most.is_multiple_of(1 << 10) => {
+                format!("{} KiB", most >> 10)
+            }
+            Unit::Bytes => format!("{most} B"),
+        }
+    }
+}
+
+/// How much of something may be in use at once, in all and by one person or address ([`crate::turns`]).
+#[derive(Debug)]
+pub struct Allowance {
+    /// What is limited, as the table calls it.
+    pub what: &'static str,
+    /// So much in all,
+    pub in_all: usize,
+    /// and so much of it at most for one, who never has more than is left for others.
+    pub of_one: usize,
+    /// So much is kept for people who are logged in.
+    pub for_people: usize,
+    /// Of what.
+    pub unit: Unit,
+    /// How long to wait for some.
+    pub patience: Duration,
+    /// Whose share it is.
+    pub of: &'static str,
+}
+
+/// How long work of a page waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a transfer does. Less than a proxy waits for an answer.
+const TRANSFER_PATIENCE: Duration = Duration::from_secs(50);
+
+/// How long a push does whose objects are all there. A proxy has to wait for its answer anyway.
+const FINISH_PATIENCE: Duration = Duration::from_secs(300);
+
+const ADDRESS: &str = "address";
+const PERSON: &str = "person or address";
+
+macro_rules! allowances {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident: $unit:ident, $what:literal, $in_all:expr, $of_one:expr, $for_people:expr, $patience:expr, $of:expr;
+    )*) => {
+        $($(#[$doc])* pub static $name: Allowance = Allowance {
+            what: $what,
+            in_all: $in_all,
+            of_one: $of_one,
+            for_people: $for_people,
+            unit: Unit::$unit,
+            patience: $patience,
+            of: $of,
+        };)*
+
+        /// All of them, in the order of the table.
+        pub static ALLOWANCES: &[&Allowance] = &[$(&$name),*];
+    };
+}
+
+allowances! {
+    /// Trusted proxies have no share: they may have what is free.
+    CONNECTIONS: Items, "connections", 4096, 256, 0, Duration::ZERO, "address that connects";
+    /// Also through proxies.
+    REQUESTS: Items, "requests", 4096, 256, 0, Duration::ZERO, ADDRESS;
+    /// What fits into a connection's own buffers is not counted.
+    MEMORY: Bytes, "bodies and pages in memory", 256 << 20, 128 << 20, 0, TRANSFER_PATIENCE, ADDRESS;
+    /// Until there is an answer. The database has eight connections to read by.
+    PAGES: Items, "pages and reading requests that are worked on", 256, 32, 64, PATIENCE, PERSON;
+    /// In all there are as many as cores, if these are more ([`crate::gate`]).
+    WORK: Items, "pieces of work that costs CPU", 2, 64, 1, PATIENCE, PERSON;
+    /// For each of the others. What waits takes memory.
+    WAITING: Items, "pieces of one kind of work that wait", 512, 64, 0, Duration::ZERO, PERSON;
+    /// `dm` sends three of 8 MiB at a time.
+    PACKS_IN: Bytes, "packs that are unpacked", 64 << 20, 32 << 20, 0, TRANSFER_PATIENCE, PERSON;
+    /// Each takes some packs' memory more.
+    RESOLVING: Items, "packs with deltas that are resolved", 2, 1, 0, TRANSFER_PATIENCE, PERSON;
+    /// Most of them wait for the walk of another.
+    FINISHES: Items, "pushes that are finished", 16, 8, 0, FINISH_PATIENCE, PERSON;
+    /// Of each a few parts are in memory.
+    PACKS_OUT: Items, "packs that are sent", 16, 8, 4, TRANSFER_PATIENCE, PERSON;
+    /// Of each a megabyte is in memory.
+    DOWNLOADS: Items, "files, archives and histories that are sent", 64, 16, 16, PATIENCE, PERSON;
+    /// Each holds a connection for minutes.
+    LISTENERS: Items, "pages that are told of changes", 512, 32, 128, Duration::ZERO, PERSON;
+    /// Each takes a core and 19 MiB.
+    PASSWORDS: Items, "passwords that are hashed", 2, 1, 0, PATIENCE, ADDRESS;
+}
+
+/// How slow a client may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Bytes per second that bodies and answers have to make, while the hub waits for the client,
+    pub speed: u32,
+    /// after so much time of grace, which what is faster earns anew.
+    pub grace: Duration,
+    /// For a request's head, and for the next request on a connection.
+    pub head: Duration,
+    /// The same for trusted proxies, which keep connections open.
+    pub head_of_proxy: Duration,
+    /// For agreeing on TLS.
+    pub handshake: Duration,
+    /// For a whole body.
+    pub body: Duration,
+}
+
+impl Pace {
+    /// What holds unless a test says otherwise.
+    pub const DEFAULT: Self = Self {
+        speed: 4 << 10,
+        grace: Duration::from_secs(30),
+        head: Duration::from_secs(20),
+        // More than the minute that load balancers keep theirs.
+        head_of_proxy: Duration::from_secs(90),
+        handshake: Duration::from_secs(10),
+        body: Duration::from_secs(15 * 60),
+    };
+
+    /// The rows of the table.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let seconds = |time: Duration| format!("{} s", time.as_secs());
+        vec![
+            (
+                "the speed of a body or an answer, at least",
+                format!("{} KiB/s", self.speed >> 10),
+            ),
+            ("grace, for being slower than that", seconds(self.grace)),
+            (
+                "the head of a request, or the wait for the next one",
+                seconds(self.head),
+            ),
+            ("the same from a trusted proxy", seconds(self.head_of_proxy)),
+            ("agreeing on TLS", seconds(self.handshake)),
+            ("a whole body", seconds(self.body)),
+        ]
+    }
+}
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident: $unit:ident, $what:literal, $most:expr, $next:literal;)*) => {
+        $($(#[$doc])* pub static $name: Limit = Limit {
+            what: $what,
+            most: $most,
+            unit: Unit::$unit,
+            next: $next,
+        };)*
+
+        /// All of them, in the order of the table.
+        pub static ALL: &[&Limit] = &[$(&$name),*];
+    };
+}
+
+limits! {
+    /// Of users and dots.
+    NAME: Bytes, "the name of a user or a dot", MAX_NAME_LENGTH, "choose a shorter name";
+    /// Of branches and tags.
+    BRANCH_NAME: Bytes, "the name of a branch or a tag", MAX_BRANCH_LENGTH, "choose a shorter name";
+    /// Deleted ones count until they are gone for good.
+    DOTS_PER_USER: Items, "dots of a user", 5_000, "delete dots that nobody needs";
+    /// By others.
+    OFFERS_TO_USER: Items, "dots that are offered to a user", 500, "ask the user to take or decline some";
+    /// Of a dot.
+    DESCRIPTION: Bytes, "the description of a dot", 64 << 10, "put the text into a file of the dot";
+    /// Made by pushes or by hand.
+    BRANCHES_PER_DOT: Items, "branches of a dot", 5_000, "delete branches that nobody needs; their commits stay";
+    /// They need not exist.
+    PROTECTED_PER_DOT: Items, "protected branches of a dot", 500, "lift the protection of others first";
+    /// Of a dot.
+    TAGS_PER_DOT: Items, "tags of a dot", 5_000, "delete tags that nobody needs";
+    /// Of a tag.
+    TAG_MESSAGE: Bytes, "the message of a tag", 4 << 10, "write a shorter one, and the rest as a note";
+    /// Of a dot.
+    COLLABORATORS_PER_DOT: Items, "collaborators of a dot", 1_000, "remove others first";
+    /// Of a dot.
+    WEBHOOKS_PER_DOT: Items, "webhooks of a dot", 20, "delete one that nobody needs";
+    /// Of a webhook.
+    WEBHOOK_URL: Bytes, "the address of a webhook", 2 << 10, "choose a shorter address";
+    /// Of a note.
+    NOTE: Bytes, "a note", 64 << 10, "write several, or put the text into a file of the dot";
+    /// Written by one person.
+    NOTES_OF_ONE: Items, "notes by one person in a dot", 1_000, "delete some of yours";
+    /// Written by one person.
+    NOTE_BYTES_OF_ONE: Bytes, "what one person's notes in a dot have together", 4 << 20, "delete some of yours";
+    /// Of a user.
+    KEYS_PER_USER: Items, "API keys of a user", 200, "revoke keys that are not used";
+    /// Of an API key.
+    KEY_NAME: Bytes, "the name of an API key", 100, "choose a shorter name";
+    /// Sealed: no hub can shorten it.
+    RECORD: Bytes, "the record of a commit: message, metadata, containers", commit::MAX_NEW_RECORD_LENGTH, "make the commit with less";
+    /// In the record.
+    MESSAGE: Bytes, "the message of a commit", commit::MAX_MESSAGE_LENGTH, "make the commit with a shorter message";
+    /// In the record.
+    AUTHOR: Bytes, "the author of a commit", commit::MAX_AUTHOR_LENGTH, "set a shorter `user.name` in git";
+    /// In the record.
+    METADATA: Items, "values of metadata of a commit", commit::MAX_METADATA, "make the commit with fewer";
+    /// In the record.
+    METADATA_NAME: Bytes, "the name of a value of metadata", commit::MAX_METADATA_KEY_LENGTH, "make the commit with a shorter one";
+    /// In the record.
+    METADATA_VALUE: Bytes, "a value of metadata", commit::MAX_METADATA_VALUE_LENGTH, "put it into a file of the dot";
+    /// Longer lists are cut, and their items counted.
+    LEFT_OUT: Bytes, "the list of what a commit leaves out (cut, not refused)", 64 << 10, "nothing: the count stays right";
+    /// In one push.
+    COMMITS_PER_PUSH: Items, "commits in one push", MAX_COMMITS_PER_PUSH, "push an earlier commit first";
+    /// In one push.
+    BRANCHES_PER_PUSH: Items, "branches in one push", 1_000, "push some of them first";
+    /// All commits of a push together.
+    PUSH: Bytes, "the commits of one push together", 64 << 20, "push an earlier commit first";
+    /// In one request.
+    PACK: Bytes, "a pack of objects", MAX_PACK_LENGTH, "send several packs";
+    /// In one request.
+    HASHES: Items, "hashes in one request", MAX_HASHES, "send several requests";
+    /// A form or a small request.
+    FORM: Bytes, "a form", 256 << 10, "send less at once";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/hub.md");
+
+    #[test]
+    fn errors_say_what_and_how_much() {
+        assert_eq!(NOTE.check(NOTE.most), Ok(()));
+        let error = NOTE.check(NOTE.most + 1).expect_err("too long");
+        assert_eq!(
+            error.to_string(),
+            "a note is too long: at most 65536 bytes are taken"
+        );
+        let error = TAGS_PER_DOT.check(5_001).expect_err("too many");
+        assert_eq!(
+            error.to_string(),
+            "there are too many tags of a dot: at most 5000 are taken"
+        );
+    }
+
+    #[test]
+    fn no_limit_is_stated_twice() {
+        let names: BTreeSet<&str> = ALL.iter().map(|limit| limit.what).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+
+    /// `UPDATE=1` writes the tables.
+    #[test]
+    fn the_tables_in_the_docs_are_these() {
+        let mut table = "| what | most | when it is reached |\n|---|---|---|\n".to_owned();
+        for limit in ALL {
+            let (what, most, next) = (limit.what, limit.shown(), limit.next);
+            table.push_str(&format!("| {what} | {most} | {next} |\n"));
+        }
+        check("limits", &table);
+        let mut table =
+            "| at once | in all | of one | kept for people | one is |\n|---|---|---|---|---|\n"
+                .to_owned();
+        for allowance in ALLOWANCES {
+            let Allowance { what, unit, of, .. } = allowance;
+            let Allowance { in_all, of_one, .. } = **allowance;
+            let [all, one] = [in_all, of_one.min(in_all)].map(|most| unit.shown(most));
+            let people = match allowance.for_people {
+                0 => "–".to_owned(),
+                people => unit.shown(people),
+            };
+            table.push_str(&format!("| {what} | {all} | {one} | {people} | {of} |\n"));
+        }
+        check("allowances", &table);
+        let mut table = "| how slow | |\n|---|---|\n".to_owned();
+        for (what, most) in Pace::DEFAULT.rows() {
+            table.push_str(&format!("| {what} | {most} |\n"));
+        }
+        check("pace", &table);
+        let mut table = "| wrong passwords | most |\n|---|---|\n".to_owned();
+        for (what, most) in guesses::rows() {
+            table.push_str(&format!("| {what} | {most} |\n"));
+        }
+        check("guesses", &table);
+    }
+
+    fn check(what: &str, table: &str) {
+        let begin = format!("<!-- {what}: made from crates/dotmesh-hub/src/limits.rs -->\n");
+        let end = format!("<!-- end of {what} -->\n");
+        let text = std::fs::read_to_string(PATH).expect("the docs");
+        let (before, rest) = text.split_once(&begin).expect("where the table begins");
+        let (_, after) = rest.split_once(&end).expect("where the table ends");
+        let wanted = format!("{before}{begin}\n{table}\n{end}{after}");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(PATH, &wanted).expect("the docs can be written");
+        }
+        let text = std::fs::read_to_string(PATH).expect("the docs");
+        assert_eq!(text, wanted, "run it once with UPDATE=1");
+    }
+}

@@ -1,0 +1,79 @@
+//! `/-/admin/access`: who came in, from where, and what they took or removed, the newest first.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+
+use crate::database::access_log::{Act, PastAccess};
+use crate::state::Hub;
+use crate::web::visit::AdminTab;
+use crate::web::{Page, Visit, render};
+
+const ROWS_PER_PAGE: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "admin_access.html")]
+struct AdminAccessPage {
+    visit: Visit,
+    user: String,
+    accesses: Vec<PastAccess>,
+    next: Option<i64>,
+}
+
+impl AdminAccessPage {
+    fn tab(&self) -> AdminTab {
+        AdminTab::Access
+    }
+
+    fn text(&self, past: &PastAccess) -> String {
+        let subject = &past.access.subject;
+        let what = match past.access.act {
+            Act::Login => format!("logged in {subject}"),
+            Act::WrongPassword => "gave a wrong password".to_owned(),
+            Act::Key => format!("used the API key “{subject}”"),
+            Act::Password => "used the password in a program".to_owned(),
+            Act::Download => format!("took data of {subject}"),
+            Act::Deletion => format!("deleted {subject}"),
+        };
+        match past.count {
+            1 => what,
+            count => format!("{what} ({count} times that day)"),
+        }
+    }
+
+    /// The rest of the query of the next page.
+    fn filter(&self) -> String {
+        match self.user.as_str() {
+            "" => String::new(),
+            user => format!("&user={user}"),
+        }
+    }
+}
+
+/// Where to begin, and whose.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    before: Option<i64>,
+    #[serde(default)]
+    user: String,
+}
+
+/// Shows it.
+pub async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<Asked>) -> Page {
+    visit.administrator()?;
+    let user = asked.user.trim().to_owned();
+    // What is no name is nobody's, and nothing of it gets into an address.
+    let is_name = user.parse::<dotmesh_model::UserName>().is_ok();
+    let user = if is_name { user } else { String::new() };
+    let of = Some(user.as_str()).filter(|user| !user.is_empty());
+    let listing = hub.database.accesses(of, asked.before, ROWS_PER_PAGE);
+    let accesses = listing.await?;
+    let is_full = accesses.len() == ROWS_PER_PAGE as usize;
+    let next = accesses.last().filter(|_| is_full).map(|past| past.id);
+    render(&AdminAccessPage {
+        visit,
+        user,
+        accesses,
+        next,
+    })
+}

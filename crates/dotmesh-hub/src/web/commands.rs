@@ -1,0 +1,66 @@
+//! The blocks of commands that pages show to be pasted. Each runs as it is shown, in a shell of its own.
+
+use dotmesh_model::{DotName, Launch};
+
+use super::visit::DotHeader;
+use crate::operations::describe_commit::CommitDetails;
+
+/// What has the app of a commit running.
+pub struct Run {
+    /// The commands.
+    pub lines: Vec<String>,
+    /// Whether they get the app's code, too.
+    pub gets_code: bool,
+    /// Whether they start the app.
+    pub starts: bool,
+}
+
+impl Run {
+    /// For the state that `dm clone` gets from an address: code, data, start.
+    pub fn new(hub_url: &str, address: &str, dot: &DotHeader, commit: &CommitDetails) -> Self {
+        let launch = Launch::new(commit.code.as_ref(), &commit.images);
+        let enter = launch.enter();
+        let gets_code = launch.code.iter().any(|line| line.starts_with("git clone"));
+        let starts = !launch.start.is_empty();
+        let local = local_name(dot, commit.dot.as_ref());
+        let option = local.map_or_else(String::new, |name| format!(" --local-name {name}"));
+        let mut lines = launch.code;
+        lines.extend(enter);
+        lines.push(format!("dm clone {hub_url}{address}{option}"));
+        lines.extend(launch.start);
+        Self {
+            lines,
+            gets_code,
+            starts,
+        }
+    }
+}
+
+/// What sends a new commit to a dot of the hub.
+pub fn push(hub_url: &str, dot: &DotHeader, known: Option<&DotName>, is_own: bool) -> Vec<String> {
+    let local = local_name(dot, known);
+    let elsewhere = match is_own && local.is_none() {
+        true => String::new(),
+        false => format!(" --remote-name {}", dot.full()),
+    };
+    let local = local.map_or_else(|| dot.name.clone(), ToString::to_string);
+    vec![
+        format!("dm switch {local}"),
+        "dm commit -m \"What it shows\"".to_owned(),
+        format!("dm push {hub_url}{elsewhere}"),
+    ]
+}
+
+/// What sends a first commit to the hub, from a machine that is not logged in.
+pub fn first_push(hub_url: &str, message: &str) -> Vec<String> {
+    vec![
+        format!("dm login {hub_url}"),
+        format!("dm commit -m \"{message}\""),
+        format!("dm push {hub_url}"),
+    ]
+}
+
+/// The name that its app knows a dot by, where that is not the one that a clone gets.
+fn local_name<'a>(dot: &DotHeader, known: Option<&'a DotName>) -> Option<&'a DotName> {
+    known.filter(|known| known.to_string() != dot.name)
+}

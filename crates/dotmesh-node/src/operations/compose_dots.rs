@@ -1,0 +1,83 @@
+//! The dots that the Compose project of a folder uses, so that `dm` knows which dot is meant there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use dotmesh_api::node::ComposeDots;
+use dotmesh_model::{CommitId, DotName};
+
+use crate::error::NodeError;
+use crate::node::Node;
+
+const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
+
+type ByFolder = BTreeMap<PathBuf, BTreeSet<DotName>>;
+
+/// Those of the folder, or of the nearest folder around it that has a project with dots. Containers tell, running or not;
+/// where they are gone, the newest commits do.
+pub(crate) async fn compose_dots(node: &Node, folder: &Path) -> Result<ComposeDots, NodeError> {
+    let of_containers = of_containers(node).await?;
+    if let Some(found) = nearest(of_containers, folder) {
+        return Ok(found);
+    }
+    let of_commits = of_commits(node).await?;
+    Ok(nearest(of_commits, folder).unwrap_or_default())
+}
+
+fn nearest(mut found: ByFolder, folder: &Path) -> Option<ComposeDots> {
+    let mut around = folder.ancestors();
+    around.find_map(|folder| {
+        let dots = found.remove(folder)?;
+        Some(ComposeDots {
+            folder: Some(folder.to_owned()),
+            dots: dots.into_iter().collect(),
+        })
+    })
+}
+
+async fn of_containers(node: &Node) -> Result<ByFolder, NodeError> {
+    let dots = node.registry.dots().await?;
+    let exists = |name: &DotName| dots.iter().any(|dot| dot.name == *name);
+    let mut found = ByFolder::new();
+    // Without Docker the commits have to tell.
+    for container in node.docker.list().await.unwrap_or_default() {
+        let Some(folder) = container.label(WORKING_DIR) else {
+            continue;
+        };
+        for used in &container.uses {
+            if exists(&used.volume.dot) {
+                add(&mut found, folder, &used.volume.dot).await;
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn of_commits(node: &Node) -> Result<ByFolder, NodeError> {
+    let mut found = ByFolder::new();
+    for dot in node.registry.dots().await? {
+        let head = dot.current()?.head;
+        if head == CommitId::ROOT {
+            continue;
+        }
+        let record = node.registry.decoded(&dot.id, head).await?;
+        let projects = record
+            .images
+            .iter()
+            .filter_map(|image| image.compose.as_ref());
+        for project in projects {
+            add(&mut found, &project.working_dir, &dot.name).await;
+        }
+    }
+    Ok(found)
+}
+
+/// Compose names the folder as it was typed, and `dm` asks for it without symbolic links.
+async fn add(found: &mut ByFolder, folder: &str, dot: &DotName) {
+    if folder.is_empty() {
+        return;
+    }
+    let real = tokio::fs::canonicalize(folder).await;
+    let folder = real.unwrap_or_else(|_| folder.into());
+    found.entry(folder).or_default().insert(dot.clone());
+}

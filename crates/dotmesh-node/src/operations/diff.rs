@@ -1,0 +1,168 @@
+//! `dm diff`: how two states of a dot differ, file by file.
+
+use std::path::Path;
+
+use dotmesh_api::node::{ChangeKind, Diff, FileChange, FileKind};
+use dotmesh_model::volume::Folder;
+use dotmesh_model::{CommitId, DotName, Revision};
+use dotmesh_sync::compare::read_small;
+use dotmesh_sync::{Change, Kind, Look, What, compare};
+use serde::Deserialize;
+
+use super::{blocking, require_here};
+
+use crate::error::NodeError;
+use crate::node::Node;
+
+/// As many changes are told of, and no more.
+const MOST_CHANGES: usize = 10_000;
+
+/// Larger texts are not compared by line, and neither are more than so many bytes in all.
+const MOST_TEXT: u64 = 256 << 10;
+const MOST_TEXT_IN_ALL: usize = 4 << 20;
+
+/// What is to be compared.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Request {
+    /// The older state, by any name of a commit; the head if there is none.
+    pub(crate) from: Option<String>,
+    /// The newer state; the working copy if there is none.
+    pub(crate) to: Option<String>,
+    /// Only what is at this path or below.
+    pub(crate) path: Option<String>,
+    /// Texts are compared by line.
+    #[serde(default)]
+    pub(crate) text: bool,
+}
+
+/// Compares them.
+pub(crate) async fn diff(node: &Node, name: &DotName, request: Request) -> Result<Diff, NodeError> {
+    let dot = node.settled(name).await?;
+    let history = node.registry.history(&dot.id).await?;
+    let head = dot.current()?.head;
+    let find = async |text: &str| -> Result<CommitId, NodeError> {
+        let revision = text.parse::<Revision>()?;
+        let commit = revision.resolve(head, &dot.heads(), &history)?;
+        require_here(node, &dot, commit).await?;
+        Ok(commit)
+    };
+    let from = match &request.from {
+        Some(text) => find(text).await?,
+        None => head,
+    };
+    let to = match &request.to {
+        Some(text) => Some(find(text).await?),
+        None => None,
+    };
+    let old = node.pool.commit_data(name, from);
+    let new = match to {
+        Some(commit) => node.pool.commit_data(name, commit),
+        None => node.pool.volume_path(name, &dot.current, &Folder::Root),
+    };
+    let (changes, more) = blocking(move || changes(&old, &new, &request)).await?;
+    Ok(Diff {
+        from,
+        to,
+        changes,
+        more,
+    })
+}
+
+fn changes(old: &Path, new: &Path, request: &Request) -> Result<(Vec<FileChange>, u64), NodeError> {
+    let mut found = compare(old, new, Look::AtBytes)?;
+    if let Some(path) = &request.path {
+        found.retain(|change| is_below(&change.path, path.trim_matches('/').as_bytes()));
+    }
+    let more = found.len().saturating_sub(MOST_CHANGES);
+    found.truncate(MOST_CHANGES);
+    let mut room = MOST_TEXT_IN_ALL;
+    let changes = found.iter().map(|change| {
+        let mut told = told(change);
+        if request.text && change.kind == Kind::File {
+            told.unified = unified(old, new, change, &told).filter(|text| text.len() <= room);
+            room -= told.unified.as_ref().map_or(0, String::len);
+        }
+        told
+    });
+    Ok((changes.collect(), more as u64))
+}
+
+fn is_below(path: &[u8], top: &[u8]) -> bool {
+    let rest = path.strip_prefix(top);
+    top.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+fn told(change: &Change) -> FileChange {
+    let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    let (what, from) = match &change.what {
+        What::Added => (ChangeKind::Added, None),
+        What::Removed => (ChangeKind::Removed, None),
+        What::Modified => (ChangeKind::Modified, None),
+        What::Moved { from } => (ChangeKind::Moved, Some(text(from))),
+    };
+    FileChange {
+        path: text(&change.path),
+        kind: match change.kind {
+            Kind::File => FileKind::File,
+            Kind::Directory => FileKind::Directory,
+            Kind::Symlink => FileKind::Symlink,
+            Kind::Other => FileKind::Other,
+        },
+        change: what,
+        from,
+        before: change.before,
+        after: change.after,
+        unified: None,
+    }
+}
+
+/// The lines that differ, if both sides are texts.
+fn unified(old: &Path, new: &Path, change: &Change, told: &FileChange) -> Option<String> {
+    let text = |folder: &Path, path: &[u8]| {
+        let bytes = read_small(folder, path, MOST_TEXT)?;
+        let text = String::from_utf8(bytes).ok()?;
+        (!text.contains('\0')).then_some(text)
+    };
+    let path_before = match &change.what {
+        What::Moved { from } => from,
+        _ => &change.path,
+    };
+    let is_added = change.what == What::Added;
+    let is_removed = change.what == What::Removed;
+    let before = if is_added {
+        Some(String::new())
+    } else {
+        text(old, path_before)
+    }?;
+    let after = if is_removed {
+        Some(String::new())
+    } else {
+        text(new, &change.path)
+    }?;
+    let header = |is_there: bool, side: char, path: &str| match is_there {
+        true => format!("{side}/{path}"),
+        false => "/dev/null".to_owned(),
+    };
+    let name_before = told.from.as_ref().unwrap_or(&told.path);
+    let compared = similar::TextDiff::from_lines(&before, &after);
+    let mut unified = compared.unified_diff();
+    unified.header(
+        &header(!is_added, 'a', name_before),
+        &header(!is_removed, 'b', &told.path),
+    );
+    Some(unified.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below;
+
+    #[test]
+    fn a_path_is_a_folder_and_no_beginning_of_a_name() {
+        assert!(is_below(b"db/pages/1", b"db"));
+        assert!(is_below(b"db", b"db"));
+        assert!(is_below(b"db/pages/1", b""));
+        assert!(!is_below(b"db2/pages/1", b"db"));
+        assert!(!is_below(b"other", b"db"));
+    }
+}

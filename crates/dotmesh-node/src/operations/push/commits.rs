@@ -1,0 +1,326 @@
+//! Sends commits, oldest first: what each changed, or all of it, or its record alone where its data is not here.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use dotmesh_api::hub::{BranchUpdate, SealedCommit};
+use dotmesh_api::node::{SkippedSockets, Source};
+use dotmesh_model::{CommitId, CommitRecord, DotIdentity, History, LeftOut, ObjectHash};
+use dotmesh_sync::{Limits, Push, SealError, SealedBase, is_about_deltas};
+
+use super::{HubState, Stays};
+use crate::error::NodeError;
+use crate::hub_history::HubHistory;
+use crate::operations::left_out;
+use crate::operations::transfer::{Connection, Job};
+use crate::operations::upstream::Upstream;
+use crate::registry::{Dot, Seal};
+
+/// The commits to send, oldest first, and how each differs from its parent.
+pub(super) struct Commits<'a> {
+    upstream: &'a Upstream,
+    dot: &'a Dot,
+    ids: &'a [CommitId],
+    local: &'a History,
+    hub: &'a HubState,
+    /// Those of the dot's commits whose data is not here.
+    absent: &'a BTreeMap<CommitId, Source>,
+    /// What is known of seals already.
+    seals: HashMap<CommitId, Seal>,
+    /// The seals of parents that only the hub knew.
+    parents: HashMap<CommitId, ObjectHash>,
+    told: HubHistory,
+}
+
+impl<'a> Commits<'a> {
+    pub(super) async fn prepare(
+        job: &'a Job,
+        dot: &'a Dot,
+        ids: &'a [CommitId],
+        (local, absent): (&'a History, &'a BTreeMap<CommitId, Source>),
+        hub: &'a HubState,
+    ) -> Result<Self, NodeError> {
+        let registry = &job.node.registry;
+        let Upstream {
+            connection, name, ..
+        } = &hub.upstream;
+        // What was pushed from here before the registry was rebuilt, the hub knows.
+        let ask = async |commit, until| {
+            let list = connection.hub_commits(name, commit, until).await?;
+            let first = list.commits.into_iter().next();
+            first.ok_or_else(|| job.no_remote_dot())
+        };
+        let mut seals = registry.seals(&dot.id).await?;
+        let mut parents = HashMap::new();
+        let sent: HashSet<CommitId> = ids.iter().copied().collect();
+        for id in ids {
+            let parent = local.parent(*id).unwrap_or(CommitId::ROOT);
+            if hub.without_data.contains(id) && !seals.contains_key(id) {
+                let told = ask(*id, Some(parent)).await?;
+                let (seal, root, links) = (told.seal, told.root, true);
+                seals.insert(*id, Seal { seal, root, links });
+            }
+            if parent == CommitId::ROOT || sent.contains(&parent) || seals.contains_key(&parent) {
+                continue;
+            }
+            let seal = match hub.seals.get(&parent) {
+                Some(seal) => *seal,
+                None => ask(parent, None).await?.seal,
+            };
+            parents.insert(parent, seal);
+        }
+        Ok(Self {
+            upstream: &hub.upstream,
+            dot,
+            ids,
+            local,
+            hub,
+            absent,
+            seals,
+            parents,
+            told: HubHistory::load(&job.node, &dot.name).await?,
+        })
+    }
+
+    pub(super) async fn send(
+        &self,
+        updates: Vec<BranchUpdate>,
+    ) -> Result<(Option<DotIdentity>, Stays), NodeError> {
+        match self.try_send(updates.clone(), true).await {
+            // The hub has lost what it had, or never had what its history says.
+            Err(NodeError::DeltasRefused) => self.try_send(updates, false).await,
+            sent => sent,
+        }
+    }
+
+    async fn try_send(
+        &self,
+        updates: Vec<BranchUpdate>,
+        deltas: bool,
+    ) -> Result<(Option<DotIdentity>, Stays), NodeError> {
+        let Connection {
+            node,
+            hub,
+            rate,
+            progress,
+            ..
+        } = &self.upstream.connection;
+        let cache = node.nodes.of(&self.dot.name);
+        progress.start_phase("comparing");
+        let mut push = Push::begin(hub, &self.upstream.name, rate, progress, deltas).await?;
+        let mut stays = Stays::default();
+        let mut sealed = Vec::with_capacity(self.ids.len());
+        // Those that go in this push with their data.
+        let mut done: HashMap<CommitId, Seal> = HashMap::new();
+        for id in self.ids {
+            if self.absent.contains_key(id) {
+                sealed.push(self.without_data(*id).await?);
+                continue;
+            }
+            let parent = self.local.parent(*id).unwrap_or(CommitId::ROOT);
+            let parent_seal = self.parent_seal(parent, &done)?;
+            let data = node.pool.commit_data(&self.dot.name, *id);
+            // The snapshot of a commit that was made here comes from its parent's, by way of a working copy. That of one
+            // that was received comes from any other: the filesystem's list of changes would be since that.
+            let base_of = match self.base(parent, &done) {
+                Some(seal) if self.told.get(*id).is_none() => self.compare(parent, seal, *id).await,
+                _ => None,
+            };
+            progress.add_total(match &base_of {
+                Some(base) => base.changes.bytes(),
+                None => dotmesh_sync::measure(&data)
+                    .await
+                    .map_err(SealError::from)?,
+            });
+            progress.start_phase("sending");
+            let refused = |error| match error {
+                SealError::Sink(error) if deltas && is_about_deltas(&error) => {
+                    NodeError::DeltasRefused
+                }
+                error => error.into(),
+            };
+            let sent = push.send(&data, base_of, &cache).await;
+            let mut sent = sent.map_err(refused)?;
+            let left_out = match self.seals.get(id) {
+                Some(known) if known.root != sent.root => {
+                    // Sealed before there were limits for every pool, or elsewhere.
+                    let again = push.send_within(Limits::Format, &data, None, &cache).await;
+                    sent = match again {
+                        Ok(again) if again.root == known.root => again,
+                        Err(error @ SealError::Sink(_)) => return Err(refused(error)),
+                        _ => return Err(NodeError::Unsealed { commit: *id }),
+                    };
+                    LeftOut::default()
+                }
+                _ => {
+                    node.registry.set_within_limits(&self.dot.id, *id).await?;
+                    self.left_out(*id).await?
+                }
+            };
+            let record = node.registry.record(&self.dot.id, *id).await?;
+            CommitRecord::decode(&record)?;
+            let seal = Seal {
+                seal: dotmesh_store::seal(parent_seal, &record, sent.root),
+                root: sent.root,
+                links: sent.has_links,
+            };
+            // From here on it need not be sealed again, even if the push is cut.
+            node.registry.set_seal(&self.dot.id, *id, seal).await?;
+            // Of a commit and the one after it, the later tells what is still there.
+            if sent.sockets.count > 0 {
+                stays.sockets = SkippedSockets {
+                    count: sent.sockets.count,
+                    first: sent.sockets.first,
+                };
+            }
+            stays.left_out.clone_from(&left_out);
+            let record = String::from_utf8(record).expect("what was decoded as JSON is UTF-8");
+            sealed.push(SealedCommit {
+                seal: seal.seal,
+                root: seal.root,
+                record,
+                left_out: (!left_out.is_empty()).then_some(left_out),
+                without_data: false,
+            });
+            done.insert(*id, seal);
+        }
+        bound(&mut sealed);
+        match push.finish(sealed, updates).await {
+            Err(error) if deltas && is_about_deltas(&error) => Err(NodeError::DeltasRefused),
+            finished => Ok((finished?, stays)),
+        }
+    }
+
+    /// A commit whose data is not here, as it was told.
+    async fn without_data(&self, id: CommitId) -> Result<SealedCommit, NodeError> {
+        let node = &self.upstream.connection.node;
+        let record = node.registry.record(&self.dot.id, id).await?;
+        CommitRecord::decode(&record)?;
+        let seal = self.seals.get(&id).ok_or_else(|| no_seal(id))?;
+        let left_out = left_out::known(node, self.dot, id).await?;
+        Ok(SealedCommit {
+            seal: seal.seal,
+            root: seal.root,
+            record: String::from_utf8(record).expect("what was decoded as JSON is UTF-8"),
+            left_out: (!left_out.is_empty()).then_some(left_out),
+            without_data: true,
+        })
+    }
+
+    fn parent_seal(
+        &self,
+        parent: CommitId,
+        sent: &HashMap<CommitId, Seal>,
+    ) -> Result<ObjectHash, NodeError> {
+        if parent == CommitId::ROOT {
+            return Ok(dotmesh_store::ROOT_SEAL);
+        }
+        let known = sent.get(&parent).or_else(|| self.seals.get(&parent));
+        let seal = known.map(|known| known.seal);
+        let seal = seal.or_else(|| self.parents.get(&parent).copied());
+        seal.ok_or_else(|| no_seal(parent))
+    }
+
+    /// The parent, if its data is here and the hub has it, or has it from this push: what it has is not sent again.
+    fn base(&self, parent: CommitId, sent: &HashMap<CommitId, Seal>) -> Option<Seal> {
+        if let Some(seal) = sent.get(&parent) {
+            return Some(*seal);
+        }
+        let is_here = !self.absent.contains_key(&parent);
+        let is_there = !self.ids.contains(&parent) && !self.hub.without_data.contains(&parent);
+        let seal = self.seals.get(&parent).copied();
+        seal.filter(|_| is_here && is_there)
+    }
+
+    /// What is left out of a commit, as far as it is known for one that came from a hub.
+    async fn left_out(&self, id: CommitId) -> Result<LeftOut, NodeError> {
+        let node = &self.upstream.connection.node;
+        match self.told.get(id) {
+            Some(_) => left_out::known(node, self.dot, id).await,
+            None => Ok(left_out::found(node, self.dot, id).await?.left_out()),
+        }
+    }
+
+    /// How a commit differs from its parent. Without that, all of it is read.
+    async fn compare(&self, parent: CommitId, seal: Seal, id: CommitId) -> Option<SealedBase> {
+        let pool = &self.upstream.connection.node.pool;
+        let name = &self.dot.name;
+        let registry = &self.upstream.connection.node.registry;
+        let is_within_limits = registry.is_within_limits(&self.dot.id, parent).await;
+        match pool.difference(name, parent, id, seal.links).await {
+            Ok(changes) => Some(SealedBase {
+                root: seal.root,
+                data: pool.commit_data(name, parent),
+                changes: changes.into(),
+                is_within_limits: is_within_limits.unwrap_or(false),
+            }),
+            Err(error) => {
+                tracing::warn!(dot = %name, commit = %id, %error, "a commit cannot be compared with its parent");
+                None
+            }
+        }
+    }
+}
+
+/// The most bytes of lists of what is left out in one push: the request's own limit is for more than these.
+const MAX_LISTS: usize = 8 << 20;
+
+/// Shortens the lists of the oldest commits, so that all of them together stay within a push.
+fn bound(commits: &mut [SealedCommit]) {
+    let mut room = MAX_LISTS;
+    for list in commits
+        .iter_mut()
+        .rev()
+        .filter_map(|commit| commit.left_out.as_mut())
+    {
+        let fits = list.items.iter().take_while(|item| {
+            // JSON writes a byte with six at most.
+            let length = 6 * (item.path.len() + item.reason.len()) + 32;
+            let is_room = length <= room;
+            room = room.saturating_sub(length);
+            is_room
+        });
+        let fits = fits.count();
+        list.items.truncate(fits);
+    }
+}
+
+fn no_seal(commit: CommitId) -> NodeError {
+    NodeError::RegistryDamaged(format!("commit {commit} has no seal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmesh_model::LeftOutItem;
+
+    use super::*;
+
+    #[test]
+    fn the_lists_of_a_push_are_bounded_and_the_newest_is_whole() {
+        let item = LeftOutItem {
+            path: "p".repeat(1000),
+            reason: "a device node".to_owned(),
+        };
+        let commit = SealedCommit {
+            seal: ObjectHash::from_bytes([1; 32]),
+            root: ObjectHash::from_bytes([2; 32]),
+            record: String::new(),
+            left_out: Some(LeftOut {
+                count: 1000,
+                items: vec![item; 1000],
+            }),
+            without_data: false,
+        };
+        let mut commits = vec![commit; 10_000];
+        bound(&mut commits);
+        let length = serde_json::to_vec(&commits).expect("JSON").len();
+        assert!(length < 16 << 20, "{length}");
+        let items = |commit: &SealedCommit| commit.left_out.as_ref().map(|list| list.items.len());
+        assert_eq!(commits.last().and_then(items), Some(1000));
+        assert!(commits.iter().all(|commit| {
+            commit
+                .left_out
+                .as_ref()
+                .is_some_and(|list| list.count == 1000)
+        }));
+    }
+}

@@ -1,0 +1,119 @@
+//! `dm status`: what is checked out, what changed since the commit, and who uses it.
+
+use std::collections::BTreeMap;
+
+use dotmesh_api::node::{ContainerStatus, DotStatus, SubdotStatus};
+use dotmesh_model::volume::Folder;
+use dotmesh_model::{CommitId, DotName};
+use dotmesh_sync::{Change, Look, What, compare};
+
+use super::blocking;
+use super::switch::check;
+use crate::engine::{Container, State};
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// Looks at a dot.
+pub(crate) async fn status(node: &Node, name: &DotName) -> Result<DotStatus, NodeError> {
+    let dot = node.settled(name).await?;
+    let head = dot.current()?.head;
+    let title = match head {
+        CommitId::ROOT => String::new(),
+        head => {
+            let record = node.registry.decoded(&dot.id, head).await?;
+            record.message.lines().next().unwrap_or_default().to_owned()
+        }
+    };
+    let (subdots, containers) = tokio::join!(subdots(node, &dot), containers(node, &dot));
+    Ok(DotStatus {
+        name: dot.name.clone(),
+        branch: dot.current.clone(),
+        head,
+        title,
+        subdots: subdots?,
+        containers: containers?,
+    })
+}
+
+/// The subdots, and how many files of each differ from the head.
+async fn subdots(node: &Node, dot: &Dot) -> Result<Vec<SubdotStatus>, NodeError> {
+    let old = node.pool.commit_data(&dot.name, dot.current()?.head);
+    let new = node
+        .pool
+        .volume_path(&dot.name, &dot.current, &Folder::Root);
+    let changes = blocking(move || compare(&old, &new, Look::AtTimes)).await?;
+    let mut subdots: BTreeMap<String, SubdotStatus> = BTreeMap::new();
+    for name in node.pool.subdots(&dot.name, &dot.current).await? {
+        subdots.insert(name.to_string(), SubdotStatus::default());
+    }
+    for change in &changes {
+        let counts = subdots.entry(subdot_of(change)).or_default();
+        *match change.what {
+            What::Added => &mut counts.added,
+            What::Removed => &mut counts.removed,
+            What::Modified => &mut counts.modified,
+            What::Moved { .. } => &mut counts.moved,
+        } += 1;
+    }
+    let named = subdots
+        .into_iter()
+        .map(|(name, counts)| SubdotStatus { name, ..counts });
+    Ok(named.collect())
+}
+
+/// The first folder of a path. What is beside the subdots' folders is part of the dot's root.
+fn subdot_of(change: &Change) -> String {
+    let mut names = change.path.split(|byte| *byte == b'/');
+    match (names.next(), names.next()) {
+        (Some(subdot), Some(_)) => String::from_utf8_lossy(subdot).into_owned(),
+        _ => "__root__".to_owned(),
+    }
+}
+
+/// The containers that use the dot, running or not, with what those that run really have mounted.
+async fn containers(node: &Node, dot: &Dot) -> Result<Vec<ContainerStatus>, NodeError> {
+    // Without Docker the rest can be told.
+    let mut users = node.docker.list().await.unwrap_or_default();
+    users.retain(|container| container.uses_dot(&dot.name));
+    let inspected = node.docker.inspect(&users).await.unwrap_or_default();
+    let wrong = check::wrong(node, &inspected).await?;
+    let mut statuses: Vec<ContainerStatus> = users
+        .iter()
+        .map(|container| {
+            let wrong = wrong
+                .iter()
+                .find(|wrong| wrong.container.id == container.id && wrong.dot == dot.name);
+            ContainerStatus {
+                name: container.name.clone(),
+                service: container
+                    .label("com.docker.compose.service")
+                    .map(str::to_owned),
+                state: state(container.state).to_owned(),
+                volumes: volumes(container, dot),
+                wrong: wrong.map(|wrong| wrong.reason.clone()),
+            }
+        })
+        .collect();
+    statuses.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(statuses)
+}
+
+/// The volumes of the dot that a container uses, as Docker names them.
+fn volumes(container: &Container, dot: &Dot) -> Vec<String> {
+    let uses = container.uses.iter();
+    let uses = uses.filter(|used| used.volume.dot == dot.name);
+    uses.map(|used| used.volume.to_string()).collect()
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Created => "created",
+        State::Running => "running",
+        State::Paused => "paused",
+        State::Restarting => "restarting",
+        State::Removing => "being removed",
+        State::Exited => "stopped",
+        State::Dead => "dead",
+    }
+}

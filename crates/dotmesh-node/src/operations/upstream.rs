@@ -1,0 +1,196 @@
+//! Which dot of a hub a dot here belongs to: a name there can become another dot's, its identity cannot.
+//!
+//! The identities are kept beside what hubs told of the history. A hub that tells none is gone by the name alone.
+
+use dotmesh_api::ErrorCode;
+use dotmesh_api::hub::HubDot;
+use dotmesh_api::identity::Meant;
+use dotmesh_api::node::Source;
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotIdentity, DotName, History};
+
+use dotmesh_sync::retry;
+
+use super::transfer::{Connection, Job};
+use crate::error::NodeError;
+use crate::hub_history::HubHistory;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// The dot on the hub that a transfer is with.
+pub(crate) struct Upstream {
+    /// Calls the hub about this dot and no other.
+    pub(crate) connection: Connection,
+    /// What it is called now.
+    pub(crate) name: DotName,
+    /// The dot; `None` when a push is about to make it.
+    pub(crate) there: Option<HubDot>,
+}
+
+impl Upstream {
+    fn new(job: &Job, meant: Option<Meant>, name: DotName, there: Option<HubDot>) -> Self {
+        let connection = Connection {
+            hub: job.hub.about(meant),
+            ..job.connection.clone()
+        };
+        Self {
+            connection,
+            name,
+            there,
+        }
+    }
+
+    /// One that there is. An earlier hub's has the name that was asked for.
+    fn found(job: &Job, there: HubDot) -> Self {
+        let (meant, name) = match there.identity {
+            Some(identity) => (Some(Meant::Known(identity)), there.name.clone()),
+            None => (None, job.request.remote_dot.clone()),
+        };
+        Self::new(job, meant, name, Some(there))
+    }
+
+    /// Which dot it is, as far as that is known.
+    pub(crate) fn identity(&self) -> Option<DotIdentity> {
+        self.there.as_ref().and_then(|there| there.identity)
+    }
+
+    /// What it is called, where that is not what was asked for.
+    pub(crate) fn renamed(&self, job: &Job) -> Option<DotName> {
+        (self.name != job.request.remote_dot).then(|| self.name.clone())
+    }
+
+    /// Where what comes from there can be fetched later.
+    pub(crate) fn source(&self) -> Source {
+        Source {
+            hub: self.connection.hub_name(),
+            dot: self.name.clone(),
+        }
+    }
+}
+
+/// The dot on the hub, for those who read it. It has to be the one that the dot here belongs to.
+pub(crate) async fn read(job: &Job, told: &HubHistory) -> Result<(Upstream, HubDot), NodeError> {
+    let there = look(job, told).await?;
+    let there = there.ok_or_else(|| job.no_remote_dot())?;
+    Ok((Upstream::found(job, there.clone()), there))
+}
+
+/// The dot on the hub to push a branch to, which need not be there yet.
+pub(crate) async fn write(
+    job: &Job,
+    branch: &BranchName,
+    history: &History,
+) -> Result<Upstream, NodeError> {
+    let asked = &job.request.remote_dot;
+    let told = HubHistory::load(&job.node, &job.local).await?;
+    let new = || Upstream::new(job, Some(Meant::New), asked.clone(), None);
+    let Some(there) = look(job, &told).await? else {
+        return Ok(new());
+    };
+    let Some(identity) = there.identity else {
+        return Ok(Upstream::found(job, there));
+    };
+    let (is_renamed, stash) = (there.name != *asked, job.request.stash_on_divergence);
+    // Where the branch is on both sides, that it has diverged says more.
+    let has_branch = there.branches.iter().any(|there| there.name == *branch);
+    let upstream = Upstream::found(job, there);
+    if told.knows(&job.hub_name(), identity) || is_related(&upstream, history).await? {
+        return Ok(upstream);
+    }
+    match is_renamed {
+        // The name is free for a dot of its own.
+        true => Ok(new()),
+        false if stash || has_branch => Ok(upstream),
+        false => Err(NodeError::Unrelated {
+            hub: job.hub_name(),
+            dot: asked.full(),
+            local: job.local.clone(),
+        }),
+    }
+}
+
+/// Asks the hub for the dot, and makes sure that it is the one that the dot here belongs to, if that is known.
+async fn look(job: &Job, told: &HubHistory) -> Result<Option<HubDot>, NodeError> {
+    let asked = &job.request.remote_dot;
+    let known = told.identity(&job.hub_name(), asked);
+    let hub = job.hub.about(known.map(Meant::Known));
+    let asking = retry(&job.progress, "read the dot's branches", || hub.dot(asked));
+    let there = match asking.await {
+        Err(error) if error.source.code() == ErrorCode::AnotherDot => {
+            return Err(another(job, error.source));
+        }
+        there => there?,
+    };
+    let found = there.as_ref().map(|there| there.identity);
+    match known {
+        // An earlier hub, which does not tell.
+        Some(_) if found == Some(None) => Ok(there),
+        Some(known) if found != Some(Some(known)) => Err(job.another_dot(None)),
+        _ => Ok(there),
+    }
+}
+
+/// The hub's refusal in the words of who gave the command.
+fn another(job: &Job, error: dotmesh_api::ClientError) -> NodeError {
+    match error {
+        dotmesh_api::ClientError::Refused(body) => job.another_dot(body.moved_to),
+        error => error.into(),
+    }
+}
+
+/// Whether the two have a commit in common, or the one there has none at all.
+async fn is_related(upstream: &Upstream, history: &History) -> Result<bool, NodeError> {
+    let branches = upstream.there.iter().flat_map(|there| &there.branches);
+    let heads: Vec<CommitId> = branches
+        .map(|branch| branch.head)
+        .filter(|head| *head != CommitId::ROOT)
+        .collect();
+    if heads.is_empty() || heads.iter().any(|head| history.contains(*head)) {
+        return Ok(true);
+    }
+    for head in heads {
+        let hub = &upstream.connection;
+        for commit in hub.hub_commits(&upstream.name, head, None).await?.commits {
+            let record = CommitRecord::decode(commit.record.as_bytes())?;
+            if history.contains(record.id) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Remembers which dot of the hub a dot here belongs to.
+pub(crate) async fn remember(
+    job: &Job,
+    dot: &Dot,
+    name: &DotName,
+    identity: DotIdentity,
+) -> Result<(), NodeError> {
+    let (hub, asked) = (job.hub_name(), &job.request.remote_dot);
+    let told = HubHistory::load(&job.node, &job.local).await?;
+    if told.has_learnt(&hub, asked, name, identity) {
+        return Ok(());
+    }
+    let _lock = job.node.locks.operation(&job.local, "pushed").await;
+    // The dot may have been deleted meanwhile, and another may have its name.
+    let here = job.node.registry.find_dot(&job.local).await?;
+    if here.is_none_or(|here| here.id != dot.id) {
+        return Ok(());
+    }
+    let mut told = HubHistory::load(&job.node, &job.local).await?;
+    if told.learn(&hub, asked, name, identity) {
+        told.save(&job.node, &job.local).await?;
+    }
+    Ok(())
+}
+
+/// Forgets which dot a name on a hub stands for: whichever has it at the next transfer is meant.
+pub(crate) async fn forget(node: &Node, name: &DotName, there: &Source) -> Result<(), NodeError> {
+    let _lock = node.locks.operation(name, "given another upstream").await;
+    node.registry.dot(name).await?;
+    let mut told = HubHistory::load(node, name).await?;
+    if told.forget(&there.hub, &there.dot) {
+        told.save(node, name).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Mounts a pool again that btrfs has made read-only, as it does when the disk below fails to take a write.
+//!
+//! Only a new mount of the filesystem is writable, and the old one lasts as long as anything uses it. So the daemon stops the
+//! containers that have it mounted, unmounts it, and opens the pool anew. It starts those containers again when it serves.
+//! Their list is kept beside the pool, in case the daemon is killed meanwhile.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bollard::Docker;
+use dotmesh_pool::{BtrfsPlace, Disk, read_mount_table, replace_durably};
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::engine::connect;
+use crate::node::place;
+use crate::registry::ToStart;
+
+/// The disk below must have this much free space, or btrfs would soon be read-only again.
+pub(crate) const ENOUGH: u64 = 64 << 20;
+
+/// Between two looks at what is waited for.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Whether the disk below can take writes again.
+pub(crate) fn has_room(disk: Option<Disk>) -> bool {
+    disk.is_none_or(|disk| disk.free >= ENOUGH)
+}
+
+/// Unmounts the pool as soon as the disk below has room, so that it can be mounted anew.
+pub(crate) async fn unmount(config: &Config) -> Result<()> {
+    let place = place(config);
+    tracing::error!("the pool is read-only, and has to be mounted again");
+    let mut waits = false;
+    while !has_room(place.disk()?) {
+        if !waits {
+            tracing::error!(
+                "waiting until the disk below the pool has {} MiB of free space",
+                ENOUGH >> 20
+            );
+        }
+        waits = true;
+        tokio::time::sleep(LOOK).await;
+    }
+    loop {
+        // Without Docker, what its containers had mounted may be gone as well.
+        if let Err(error) = stop_containers(config, &place).await {
+            tracing::warn!(error = format!("{error:#}"), "containers cannot be stopped");
+        }
+        if place.unmount()? {
+            return Ok(());
+        }
+        tracing::warn!("another process keeps the pool mounted, or has a file of it open: end it");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Stops the containers that have the pool mounted, and keeps their list.
+async fn stop_containers(config: &Config, place: &BtrfsPlace) -> Result<()> {
+    let (Some(filesystem), Some(_)) = (place.filesystem()?, config.driver()) else {
+        return Ok(());
+    };
+    let docker = connect(&config.docker_host).await?;
+    let users = users(&docker, &filesystem).await?;
+    if users.is_empty() {
+        return Ok(());
+    }
+    let mut stopped = stopped(&config.root);
+    stopped.retain(|earlier| users.iter().all(|user| user.id != earlier.id));
+    stopped.extend(users.iter().cloned());
+    let text = serde_json::to_vec(&stopped).expect("a list has only string keys");
+    replace_durably(&list(&config.root), &text)?;
+    let stops = users.iter().map(async |user| {
+        tracing::warn!(container = %user.name, "stopped while the pool is mounted again");
+        if let Err(error) = docker.stop_container(&user.id, None).await {
+            tracing::warn!(container = %user.name, %error, "the container cannot be stopped");
+        }
+    });
+    join_all(stops).await;
+    Ok(())
+}
+
+/// The running containers in which a filesystem is mounted.
+async fn users(docker: &Docker, filesystem: &str) -> Result<Vec<ToStart>> {
+    let running = docker
+        .list_containers(None)
+        .await
+        .context("list containers")?;
+    let mut users = Vec::new();
+    for id in running.into_iter().filter_map(|one| one.id) {
+        // It may be gone by now.
+        let Ok(details) = docker.inspect_container(&id, None).await else {
+            continue;
+        };
+        let state = details.state.unwrap_or_default();
+        let process = state.pid.unwrap_or_default();
+        let mounts = read_mount_table(&process.to_string()).unwrap_or_default();
+        if process != 0 && mounts.iter().any(|mount| mount.filesystem == filesystem) {
+            let name = details.name.unwrap_or_default();
+            users.push(ToStart {
+                id,
+                name: name.trim_start_matches('/').to_owned(),
+                pause: state.paused.unwrap_or_default(),
+                stopping_until: None::<Timestamp>,
+            });
+        }
+    }
+    Ok(users)
+}
+
+fn list(root: &Path) -> PathBuf {
+    root.join("stopped-containers.json")
+}
+
+/// The containers that were stopped, and are not known to the journals of switches yet.
+pub(crate) fn stopped(root: &Path) -> Vec<ToStart> {
+    let text = std::fs::read(list(root)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// They are in the journals now.
+pub(crate) fn forget_stopped(root: &Path) {
+    let _ = std::fs::remove_file(list(root));
+}

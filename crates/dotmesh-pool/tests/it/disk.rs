@@ -1,0 +1,313 @@
+//! A pool in a file on a disk that is small, gets full, and has room again. The disk is an ext4 filesystem of its own.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dotmesh_pool::{BtrfsPlace, Pool};
+use rustix::fs::{FallocateFlags, StatVfsMountFlags, fallocate, statvfs, syncfs};
+
+use crate::world::{World, losetup, run};
+
+const MIB: u64 = 1 << 20;
+
+/// A disk, and a pool on it.
+struct Disk {
+    world: World,
+    pool: Pool,
+}
+
+impl Disk {
+    /// A disk of this many bytes.
+    async fn new(size: u64) -> Self {
+        let world = Self::without_pool(size);
+        let pool = Self::open(&world).await;
+        Self { world, pool }
+    }
+
+    fn without_pool(size: u64) -> World {
+        let world = World::new();
+        let image = world.path("disk.img");
+        File::create(&image)
+            .expect("a call that works")
+            .set_len(size)
+            .expect("a call that works");
+        run(
+            "mkfs.ext4",
+            &["-q", "-m", "0", image.to_str().expect("a path of text")],
+        );
+        let device = losetup(&image);
+        let folder = world.path("disk");
+        std::fs::create_dir(&folder).expect("a call that works");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount(&device.0, &folder, "ext4", flags, None).expect("a call that works");
+        drop(device);
+        world
+    }
+
+    async fn open(world: &World) -> Pool {
+        let place = BtrfsPlace::Image {
+            file: world.path("disk/pool.img"),
+            mountpoint: world.path("pool"),
+            limit: u64::MAX,
+        };
+        world.open_at(place).await
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.world.path("pool").join(name)
+    }
+
+    fn free(&self) -> u64 {
+        let disk = statvfs(self.world.path("disk")).expect("a call that works");
+        disk.f_bavail * disk.f_frsize
+    }
+
+    /// What another program does with the disk.
+    fn fill(&self, bytes: u64) {
+        let filler = File::create(self.world.path("disk/filler")).expect("a call that works");
+        // Of the whole disk it gets all but a few blocks.
+        match fallocate(&filler, FallocateFlags::empty(), 0, bytes) {
+            Err(rustix::io::Errno::NOSPC) => {}
+            filled => filled.expect("a call that works"),
+        }
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.world.path("disk/filler")).expect("a call that works");
+    }
+
+    fn is_read_only(&self) -> bool {
+        let pool = statvfs(self.world.path("pool")).expect("a call that works");
+        pool.f_flag.contains(StatVfsMountFlags::RDONLY)
+    }
+
+    /// Fits the pool to the disk all the time, as the daemon does, until the guard is dropped.
+    fn fitting(&self) -> Fitting {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (pool, stopped) = (self.pool.clone(), Arc::clone(&stop));
+        let task = tokio::spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                pool.fit().await.expect("the pool can be fitted");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        Fitting { stop, task }
+    }
+}
+
+struct Fitting {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Fitting {
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("fitting goes well");
+    }
+}
+
+/// Writes bytes that cannot be compressed away, each MiB synced. Returns how many MiB were written before an error.
+fn write(path: &Path, mebibytes: u64) -> (u64, std::io::Result<()>) {
+    let mut file = match File::create(path) {
+        Ok(file) => file,
+        Err(error) => return (0, Err(error)),
+    };
+    for done in 0..mebibytes {
+        let piece = vec![u8::try_from(done % 251).expect("a call that works"); 1 << 20];
+        let written = file.write_all(&piece).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            return (done, Err(error));
+        }
+    }
+    (mebibytes, Ok(()))
+}
+
+/// What is left of such a file.
+fn is_whole(path: &Path, mebibytes: u64) -> bool {
+    let content = std::fs::read(path).expect("a call that works");
+    let mut pieces = content.chunks_exact(1 << 20).zip(0_u64..mebibytes);
+    content.len() as u64 >= mebibytes * MIB
+        && pieces.all(|(piece, n)| piece.iter().all(|byte| u64::from(*byte) == n % 251))
+}
+
+async fn write_aside(path: PathBuf, mebibytes: u64) -> (u64, std::io::Result<()>) {
+    let written = tokio::task::spawn_blocking(move || write(&path, mebibytes));
+    written.await.expect("a call that works")
+}
+
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_is_as_large_as_what_the_disk_can_give() {
+    let disk = Disk::new(3 << 30).await;
+    let space = disk.pool.space().await.unwrap();
+    let free = disk.free();
+    assert!(
+        space.total + 256 * MIB <= free + 16 * MIB,
+        "{space:?}, {free} on the disk"
+    );
+    assert!(
+        space.total + 512 * MIB >= free,
+        "{space:?}, {free} on the disk"
+    );
+    // A program may reserve nearly all of it at once, and it takes no space below.
+    let reserved = File::create(disk.path("reserved")).unwrap();
+    fallocate(&reserved, FallocateFlags::empty(), 0, 2 << 30).unwrap();
+    assert!(disk.free() + 64 * MIB > free);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_get_no_space_left_before_the_disk_is_full_and_go_on_when_it_has_room() {
+    let disk = Disk::new(1500 * MIB).await;
+    let fitting = disk.fitting();
+    let (before, result) = write_aside(disk.path("first"), 100).await;
+    result.unwrap();
+    // Another program takes what is left but a part of the reserve.
+    disk.fill(disk.free() - 200 * MIB);
+    let (written, result) = write_aside(disk.path("second"), 2000).await;
+    assert_eq!(
+        result.unwrap_err().kind(),
+        ErrorKind::StorageFull,
+        "after {written} MiB"
+    );
+    assert!(!disk.is_read_only());
+    assert!(disk.free() > 0, "others still have room on the disk");
+    assert!(is_whole(&disk.path("first"), before));
+    assert!(is_whole(&disk.path("second"), written));
+    assert!(
+        std::fs::remove_file(disk.path("second")).is_ok(),
+        "a full pool can be cleared"
+    );
+
+    disk.empty();
+    until("room in the pool", async || {
+        disk.pool.space().await.unwrap().free > 500 * MIB
+    })
+    .await;
+    let (_, result) = write_aside(disk.path("third"), 400).await;
+    result.unwrap();
+    fitting.end().await;
+}
+
+/// Earlier versions made pools of 10 GiB whatever the disk had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_larger_than_its_disk_gives_what_there_is() {
+    let world = Disk::without_pool(1500 * MIB);
+    let file = world.path("disk/pool.img");
+    File::create(&file).unwrap().set_len(10 << 30).unwrap();
+    run(
+        "mkfs.btrfs",
+        &["--quiet", "--metadata", "single", file.to_str().unwrap()],
+    );
+    let pool = Disk::open(&world).await;
+    let disk = Disk { world, pool };
+    let space = disk.pool.space().await.unwrap();
+    assert!(space.total < 1300 * MIB, "{space:?}");
+    let fitting = disk.fitting();
+    let (written, result) = write_aside(disk.path("file"), 3000).await;
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "after {written} MiB");
+    assert!(is_whole(&disk.path("file"), written));
+    assert!(!disk.is_read_only());
+    fitting.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_another_program_fills_at_once_does_not_make_the_pool_read_only() {
+    let disk = Disk::new(1500 * MIB).await;
+    let subvolume = disk.path("dots");
+    let (before, result) = write_aside(disk.path("first"), 100).await;
+    result.unwrap();
+    // Nobody fits the pool at this moment. A write of data can fail, one of metadata never does.
+    disk.fill(disk.free());
+    assert!(disk.free() < MIB);
+    let _ = write_aside(disk.path("second"), 100).await;
+    for n in 0..2000 {
+        let _ = std::fs::write(subvolume.join(n.to_string()), b"small");
+    }
+    let _ = syncfs(File::open(&subvolume).unwrap());
+    assert!(!disk.is_read_only());
+
+    let fitting = disk.fitting();
+    until("the pool to have no space", async || {
+        disk.pool.space().await.unwrap().free < 2 * MIB
+    })
+    .await;
+    let (_, result) = write_aside(disk.path("third"), 10).await;
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::StorageFull);
+    assert!(is_whole(&disk.path("first"), before));
+
+    disk.empty();
+    until("room in the pool", async || {
+        disk.pool.space().await.unwrap().free > 500 * MIB
+    })
+    .await;
+    let (_, result) = write_aside(disk.path("third"), 100).await;
+    result.unwrap();
+    assert!(!disk.is_read_only());
+    fitting.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_on_a_full_disk_opens_again() {
+    let disk = Disk::new(1500 * MIB).await;
+    disk.world.create_dot(&disk.pool).await;
+    write_aside(disk.path("first"), 100).await.1.unwrap();
+    disk.fill(disk.free());
+    let Disk { world, pool } = disk;
+    drop(pool);
+    rustix::mount::unmount(world.path("pool"), rustix::mount::UnmountFlags::empty()).unwrap();
+    let pool = Disk::open(&world).await;
+    assert_eq!(pool.dots().await.unwrap().whole.len(), 1);
+    assert!(is_whole(&world.path("pool").join("first"), 100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_data_goes_back_to_the_disk() {
+    let disk = Disk::new(1500 * MIB).await;
+    let fitting = disk.fitting();
+    write_aside(disk.path("file"), 400).await.1.unwrap();
+    let file = disk.world.path("disk/pool.img");
+    let allocated = || std::fs::metadata(&file).unwrap().blocks() * 512;
+    assert!(allocated() >= 400 * MIB);
+    std::fs::remove_file(disk.path("file")).unwrap();
+    disk.pool.reclaim().await.unwrap();
+    until("the disk to have its space back", async || {
+        allocated() < 100 * MIB
+    })
+    .await;
+    fitting.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_btrfs_the_file_is_not_copied_on_write() {
+    let world = World::new();
+    let host = BtrfsPlace::Image {
+        file: world.path("pool.img"),
+        mountpoint: world.path("pool"),
+        limit: 1024 * MIB,
+    };
+    let _host = world.open_at(host).await;
+    let file = world.path("pool/inner.img");
+    let place = BtrfsPlace::Image {
+        file: file.clone(),
+        mountpoint: world.path("inner"),
+        limit: 128 * MIB,
+    };
+    let inner = world.open_at(place).await;
+    let flags = rustix::fs::ioctl_getflags(File::open(&file).unwrap()).unwrap();
+    assert!(flags.contains(rustix::fs::IFlags::NOCOW));
+    world.create_dot(&inner).await;
+}

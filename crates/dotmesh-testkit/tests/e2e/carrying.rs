@@ -1,0 +1,139 @@
+//! What a commit accepts, a push can carry: the rest is left out, and everybody is told.
+
+use anyhow::{Result, ensure};
+use dotmesh_testkit::{Network, wait_for};
+
+use crate::world::{Hub, Node, SOON};
+
+/// Everything below a folder, with types, sizes, link targets and attributes.
+const LISTING: &str = r"find . -printf '%y %m %s %P -> %l\n' | sort; getfattr -h -R -d . | sort";
+
+impl Node {
+    /// The folder of the working copy that has a file of this name, as root sees it.
+    async fn folder(&self, marker: &str) -> String {
+        let line = format!(
+            "dirname $(find /var/lib/dotmesh /var/lib/pool -path '*/branches/*' -name {marker} 2>/dev/null)"
+        );
+        self.ok(&line).await.trim().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
+    let network = Network::start().await?;
+    let hub = Hub::start(&network).await?;
+    // A user's own filesystem has nodes of 16 KiB, the pool's file has nodes of 4 KiB.
+    let machine = network.machine("alice").await?;
+    let made = "mkdir -p /var/lib/pool && truncate -s 2G own.img && mkfs.btrfs -q --nodesize 16384 own.img && mount -o loop own.img /var/lib/pool && mkdir /var/lib/pool/dm";
+    machine.run(made).await.success();
+    let (alice, bob) = tokio::try_join!(
+        Node::start_in(machine, &["--pool", "/var/lib/pool/dm"]),
+        Node::start(&network, "bob")
+    )?;
+    let key = hub.add_user("alice").await?;
+    let remote = format!("echo {key} | dm remote add hub alice@{}", hub.url);
+    alice.ok(&remote).await;
+    bob.ok(&remote).await;
+
+    // A container may do all of this by itself.
+    let deep = "/v/deep/".to_owned() + &"d/".repeat(300);
+    alice
+        .in_volume(
+            "app",
+            &format!("mknod /v/null c 1 3; mkfifo /v/pipe; mkdir -p {deep}; echo deep >{deep}/file; echo kept >/v/kept; echo 5000 >/v/large"),
+        )
+        .await;
+    let folder = alice.folder("large").await;
+    let set = |name: &str, length: usize| {
+        format!("setfattr -n user.{name} -v $(printf %0{length}d 0) {folder}/large")
+    };
+    alice.ok(&set("large", 5000)).await;
+    alice.ok(&set("small", 100)).await;
+    let commit = alice.ok("dm commit -m everything").await.trim().to_owned();
+
+    // The next commands say so, before anything is pushed.
+    wait_for("the commit to be looked through", SOON, async || {
+        let told = alice.told("dm list").await;
+        ensure!(told.contains("3 items that cannot travel"), "{told}");
+        ensure!(told.contains("null: a device node"), "{told}");
+        ensure!(told.contains("extended attribute user.large"), "{told}");
+        ensure!(told.contains("more than 256 folders deep"), "{told}");
+        Ok(())
+    })
+    .await?;
+    assert!(alice.ok("dm log").await.contains("null: a device node"));
+
+    let told = alice.told("dm push hub").await;
+    assert!(
+        told.contains("Left out 3 items that cannot travel:"),
+        "{told}"
+    );
+    assert!(told.contains("null: a device node"), "{told}");
+
+    let api = format!("{}/api/v1/dots/alice/app", hub.url);
+    let list = alice
+        .ok(&format!(
+            "curl -fsS -u alice:{key} '{api}/commits?head={commit}'"
+        ))
+        .await;
+    assert!(list.contains(r#""left_out":{"count":3,"#), "{list}");
+    alice
+        .ok(&format!(
+            "curl -fsS -u alice:{key} -X PATCH {api}/settings -d '{{\"visibility\":\"public\"}}'"
+        ))
+        .await;
+    let page = alice
+        .ok(&format!("curl -fsS {}/alice/app/commit/{commit}", hub.url))
+        .await;
+    assert!(page.contains("Left out: 3 items"), "{page}");
+    assert!(page.contains("a device node"), "{page}");
+
+    // Another pool, with smaller nodes, takes all that came, and knows what did not.
+    let told = bob.told("dm clone hub app").await;
+    assert!(told.contains("came without 3 items"), "{told}");
+    assert!(told.contains("null: a device node"), "{told}");
+    let told = bob.ok("dm switch app && dm dot show").await;
+    assert!(told.contains("null: a device node"), "{told}");
+    alice
+        .ok(&format!(
+            "cd {folder} && rm null && setfattr -x user.large large && rm -r deep/{}",
+            "d/".repeat(254)
+        ))
+        .await;
+    let theirs = bob.folder("large").await;
+    let original = alice.ok(&format!("cd {folder} && {LISTING}")).await;
+    assert!(
+        original.contains("user.small") && original.contains("kept"),
+        "{original}"
+    );
+    assert_eq!(bob.ok(&format!("cd {theirs} && {LISTING}")).await, original);
+
+    // Bob goes on from there. His commit lacks nothing that he has, and the next pushes cost what changed.
+    bob.in_volume("app", "echo more >/v/more").await;
+    bob.ok("dm commit -m more").await;
+    let told = bob.told("dm push hub").await;
+    assert!(!told.contains("Left out"), "{told}");
+    alice.ok("dm commit -m clean").await;
+    wait_for("nothing to be left out", SOON, async || {
+        let told = alice.told("dm list").await;
+        ensure!(!told.contains("cannot travel"), "{told}");
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_record_nobody_could_read_is_refused() -> Result<()> {
+    let network = Network::start().await?;
+    let node = Node::start(&network, "alice").await?;
+    node.in_volume("app", "echo 1 >/v/file").await;
+    node.ok("head -c 1200000 /dev/zero | tr '\\0' m >message")
+        .await;
+    // The argument of a program has 128 KiB at most: the API takes more.
+    let request = "(printf '{\"author\":\"a\",\"message\":\"'; cat message; printf '\"}') | curl -sS --unix-socket /run/dotmesh/api.sock -H 'Content-Type: application/json' --data-binary @- http://node/v1/dots/admin/app/commits";
+    let refused = node.ok(request).await;
+    assert!(refused.contains("shorten the message"), "{refused}");
+    assert_eq!(node.ok("dm log --json").await.trim(), "[]");
+    Ok(())
+}

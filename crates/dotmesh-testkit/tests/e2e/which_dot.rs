@@ -1,0 +1,106 @@
+//! Which dot a command is about, in the folders of several apps at once.
+
+use std::fs;
+
+use anyhow::Result;
+use dotmesh_testkit::Network;
+
+use crate::world::Node;
+
+const COMPOSE_FILE: &str = "version: '3'
+services:
+  db:
+    image: debian:bookworm-slim
+    command: sleep 100000
+    init: true
+    network_mode: none
+    volumes: ['app.db:/v']
+volumes:
+  app.db:
+    driver: dm
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_work_tree_is_about_its_own_dot() -> Result<()> {
+    let node = Node::start(&Network::start().await?, "alice").await?;
+    let home = node.machine.home();
+    for app in ["shop", "wiki"] {
+        fs::create_dir_all(home.join(app).join("src"))?;
+        fs::write(home.join(app).join("docker-compose.yml"), COMPOSE_FILE)?;
+        node.ok(&format!("cd ~/{app} && docker-compose up -d"))
+            .await;
+    }
+    assert_eq!(node.dots().await, ["shop_app", "wiki_app"]);
+
+    // Nobody has chosen: the Compose project of the folder tells, and elsewhere nothing is guessed.
+    for app in ["shop", "wiki"] {
+        let said = node
+            .says(&format!("cd ~/{app}/src && dm commit -m one"))
+            .await;
+        assert!(said.contains(&format!("[{app}_app master ")), "{said}");
+    }
+    node.says_no("cd ~ && dm commit -m two", &["No current dot is selected"])
+        .await;
+
+    // Without containers, the newest commits tell.
+    node.ok("cd ~/wiki && docker-compose down").await;
+    node.ok("cd ~/wiki && dm checkout -b tried").await;
+    assert_eq!(node.ok("cd ~/shop && dm branch").await, "* master\n");
+    let list = node.ok("cd ~/wiki && dm list").await;
+    assert!(list.contains("* wiki_app"), "{list}");
+
+    // A choice counts in its work tree, also for what is below, and nowhere else.
+    node.ok("cd ~/wiki && git init -q .").await;
+    let said = node.says("cd ~/wiki/src && dm switch shop_app").await;
+    assert!(
+        said.contains(&format!(
+            "Switched to dot 'shop_app' in {}\n",
+            home.join("wiki").display()
+        )),
+        "{said}"
+    );
+    assert_eq!(node.ok("cd ~/wiki/src && dm branch").await, "* master\n");
+    node.fails("cd ~ && dm branch").await;
+
+    // One for everywhere comes last, and says where it does not count.
+    let said = node.says("cd ~/shop && dm switch --global wiki_app").await;
+    assert!(
+        said.contains("here, commands are still about dot 'shop_app': the Compose project in"),
+        "{said}"
+    );
+    assert_eq!(node.ok("cd ~ && dm branch").await, "  master\n* tried\n");
+    assert_eq!(node.ok("cd ~/shop && dm branch").await, "* master\n");
+
+    // A name comes first.
+    let tried = "  master\n* tried\n";
+    assert_eq!(
+        node.ok("cd ~/shop && dm --dot wiki_app branch").await,
+        tried
+    );
+    assert_eq!(
+        node.ok("cd ~/shop && DOTMESH_DOT=wiki_app dm branch").await,
+        tried
+    );
+    assert_eq!(
+        node.ok("cd ~/shop && DOTMESH_DOT=none dm branch --dot wiki_app")
+            .await,
+        tried
+    );
+    node.says_no(
+        "dm --dot wiki-app branch",
+        &["No such dot", "Did you mean 'wiki_app'?"],
+    )
+    .await;
+    node.says_no("dm switch shop_ap", &["Did you mean 'shop_app'?"])
+        .await;
+
+    // A chosen dot that is deleted is not replaced by another.
+    node.ok("cd ~/shop && docker-compose down && dm dot delete -f shop_app")
+        .await;
+    node.says_no(
+        "cd ~/wiki && dm commit -m x",
+        &["No current dot is selected"],
+    )
+    .await;
+    Ok(())
+}

@@ -43,7 +43,7 @@ pub struct Global {
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
-    /// The dot that the command is about [default: DOTMESH_DOT, else the one that 'dm switch' chose, see there]
+    /// Use this dot [default: DOTMESH_DOT, or the dot that 'dm switch' chose]
     // Several commands have an argument `dot` of their own.
     #[arg(long = "dot", id = "dot_option", value_name = "DOT", global = true)]
     pub dot: Option<DotWord>,

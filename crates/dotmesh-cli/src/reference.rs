@@ -9,9 +9,10 @@ use crate::cli::Cli;
 const INTRODUCTION: &str = "\
 # The commands of `dm`
 
-This page is made from the program: `UPDATE=1 cargo test -p dotmesh-cli` writes it anew.
+This page is generated from the program by `UPDATE=1 cargo test -p dotmesh-cli`.
 
-Data goes to standard output, everything else to standard error: what happened, why, and what to do next (`hint:`).
+`dm` writes data to stdout, and messages to stderr.
+An error says what failed and why, and a line with `hint:` says what to do next.
 Every command takes `--config FILE` and `--verbose`.
 
 ";

@@ -46,10 +46,11 @@ pub struct Plan {
     pub rate_limit: Option<NonZeroU64>,
 }
 
-/// Reads a limit such as `500K` or `2M`: bytes a second.
+/// Reads a limit such as `500KB` or `2MiB`, in bytes per second.
 pub fn parse_rate(text: &str) -> std::result::Result<NonZeroU64, String> {
     let text = text.strip_suffix("/s").unwrap_or(text);
-    NonZeroU64::new(parse_size(text)?).ok_or_else(|| "nothing moves at a rate of 0".to_owned())
+    let bytes = parse_size(text).map_err(|error| error.to_string())?;
+    NonZeroU64::new(bytes).ok_or_else(|| "nothing moves at a rate of 0".to_owned())
 }
 
 /// The login that a remote is.

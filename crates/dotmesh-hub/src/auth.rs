@@ -1,28 +1,30 @@
 //! Who calls: two extractors. A route that takes a [`Caller`] is for logged-in users only, one that takes a
 //! [`Viewer`] for everybody.
 
+mod open_dot;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dotmesh_api::hub::Access;
 use dotmesh_api::identity::{IDENTITY_HEADER, Meant};
-use dotmesh_model::{DotIdentity, DotName, UserName};
+use dotmesh_model::UserName;
+use jiff::Timestamp;
 use url::Url;
 
-use crate::access::{self, Action, Presence, Scope, Verdict, Visibility};
+pub use self::open_dot::OpenDot;
+use crate::access::Scope;
 use crate::audit;
 use crate::clock;
 use crate::credentials::{HashedPassword, InvalidPassword, KeyDigest, MAX_SECRET_LENGTH, Secret};
 use crate::database::access_log::Act;
 use crate::database::attempts::Guesses;
-use crate::database::dots::{DotFacts, OtherDot};
-use crate::database::events::Deed;
-use crate::database::ids::{DotId, UserId};
+use crate::database::ids::UserId;
+use crate::database::keys::{KeyUser, OnlyDot};
 use crate::error::HubError;
 use crate::extract::ClientAddress;
 use crate::gate::Share;
@@ -50,6 +52,8 @@ pub struct Caller {
     pub is_admin: bool,
     /// What the credentials are good for.
     pub scope: Scope,
+    /// The only dot that they work for.
+    pub only: Option<OnlyDot>,
     /// The dot that the request is about, whatever it is called.
     pub meant: Option<Meant>,
     /// How they showed who they are.
@@ -120,6 +124,13 @@ fn meant(parts: &Parts) -> Result<Option<Meant>, HubError> {
 async fn authenticate(parts: &Parts, hub: &Hub) -> Result<(Option<Caller>, Subject), HubError> {
     let address = ClientAddress::of(parts, &hub.settings);
     let caller = identify(parts, hub, &address).await;
+    let caller = caller.and_then(|caller| match caller {
+        Some(Caller {
+            only: Some(OnlyDot { name, .. }),
+            ..
+        }) if !is_of_one_dot(parts) => Err(HubError::KeyOfAnotherDot { dot: name }),
+        caller => Ok(caller),
+    });
     let subject = match &caller {
         Ok(Some(caller)) => Subject::User(caller.id),
         Ok(None) | Err(_) => address.subject(),
@@ -129,6 +140,16 @@ async fn authenticate(parts: &Parts, hub: &Hub) -> Result<(Option<Caller>, Subje
         taken.map_err(|retry_after| HubError::TooFast { retry_after })?;
     }
     Ok((caller?, subject))
+}
+
+/// Whether a request is about a dot that its path names, which is opened by [`Viewer::admit`]. `dm login` asks whose a key is.
+fn is_of_one_dot(parts: &Parts) -> bool {
+    let route = parts.extensions.get::<MatchedPath>();
+    let route = route.map_or("", MatchedPath::as_str);
+    route == "/api/v1/user"
+        || ["/api/v1/dots/{namespace}/{dot}", "/{namespace}/{dot}"]
+            .iter()
+            .any(|prefix| route.starts_with(prefix))
 }
 
 async fn identify(
@@ -169,6 +190,7 @@ async fn identify(
         name: user.name,
         is_admin: user.is_admin,
         scope: Scope::Admin,
+        only: None,
         meant: None,
         credential: Credential::Session(digest),
         address: *address,
@@ -255,9 +277,12 @@ async fn by_key(
     name: Option<UserName>,
     address: &ClientAddress,
 ) -> Result<Option<Caller>, HubError> {
-    let user = hub.database.key_user(digest, clock::now()).await?;
+    let user = key_user(hub, digest).await?;
     let user = user.filter(|user| name.is_none_or(|name| name == user.name));
     if let Some(user) = &user {
+        if user.is_suspended {
+            return Err(HubError::Suspended);
+        }
         let (name, key) = (user.name.as_str(), &user.key_name);
         audit::credential_used(hub, Act::Key, name, address, key).await?;
     }
@@ -266,10 +291,18 @@ async fn by_key(
         name: user.name,
         is_admin: user.is_admin,
         scope: user.scope,
+        only: user.only,
         meant: None,
         credential: Credential::Key(digest.clone()),
         address: *address,
     }))
+}
+
+async fn key_user(hub: &Hub, digest: &KeyDigest) -> Result<Option<KeyUser>, HubError> {
+    let now = clock::now();
+    let oldest = hub.settings.longest_key.map(|longest| now - longest);
+    let oldest = oldest.unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(hub.database.key_user(digest, oldest, now).await?)
 }
 
 /// Who logs in with this name and password, if anyone does. Wrong passwords are counted whether there is such an
@@ -309,11 +342,16 @@ pub async fn by_password(
         hub.database.guessed(&guesses, now).await?;
     }
     drop(turn);
+    // Said to who knows the password only.
+    if user.as_ref().is_some_and(|user| user.is_suspended) {
+        return Err(HubError::Suspended);
+    }
     Ok(user.map(|user| Caller {
         id: user.user,
         name: name.clone(),
         is_admin: user.is_admin,
         scope: Scope::Admin,
+        only: None,
         meant: None,
         credential: Credential::Password,
         address: *address,
@@ -337,78 +375,15 @@ pub async fn hash_password(
     Ok(hashed.await?)
 }
 
-/// A dot that a user may do something with.
-#[derive(Debug, Clone)]
-pub struct OpenDot {
-    /// Its name, which need not be the one that was asked for: dots are found by their former names, too.
-    pub name: DotName,
-    /// The user whose namespace it is in.
-    pub owner: UserId,
-    /// The dot; `None` when a push is about to create it.
-    pub id: Option<DotId>,
-    /// Which dot that is, whatever it is called.
-    pub identity: Option<DotIdentity>,
-    /// What the user may do.
-    pub access: Access,
-    /// Who else may see it.
-    pub visibility: Visibility,
-    /// Who opened it: whose share of the hub's work it takes.
-    pub subject: Subject,
-}
-
-impl OpenDot {
-    fn new(
-        asked: &DotName,
-        facts: &DotFacts,
-        role: access::Role,
-        subject: &Subject,
-    ) -> Result<Self, HubError> {
-        let hidden = || HubError::NoSuchDot { dot: asked.clone() };
-        Ok(Self {
-            name: facts.name.clone(),
-            owner: facts.owner.ok_or_else(hidden)?,
-            id: facts.dot,
-            identity: facts.identity,
-            access: role.access().ok_or_else(hidden)?,
-            visibility: facts.visibility,
-            subject: subject.clone(),
-        })
-    }
-
-    /// The share of work that costs CPU of who opened it.
-    pub fn share(&self, hub: &Hub) -> Share {
-        hub.gate.share(self.subject.clone())
-    }
-
-    /// The dot, which exists whenever the action was not a push.
-    pub fn existing(&self) -> Result<DotId, HubError> {
-        self.id.ok_or_else(|| HubError::NoSuchDot {
-            dot: self.name.clone(),
-        })
-    }
-}
-
-impl OpenDot {
-    /// What is about to be done to it, for the audit log.
-    pub fn deed<'a>(&'a self, actor: &'a Caller) -> Result<Deed<'a>, HubError> {
-        Ok(Deed {
-            actor: &actor.name,
-            dot: self.existing()?,
-            name: &self.name,
-            now: clock::now(),
-        })
-    }
-}
-
 impl Viewer {
     /// Their share of work that costs CPU.
     pub fn share(&self, hub: &Hub) -> Share {
         hub.gate.share(self.subject.clone())
     }
 
-    /// The account of who calls, if they are logged in.
+    /// The account whose dots may be told of, if they are logged in: none with a key that works for one dot only.
     pub fn id(&self) -> Option<UserId> {
-        self.caller.as_ref().map(|caller| caller.id)
+        self.caller.as_ref().and_then(Caller::reads_as)
     }
 
     /// Whether they are who they were when the request began: a session may have ended, and a key.
@@ -420,7 +395,8 @@ impl Viewer {
                     hub.database.session(digest, now).await?.is_some()
                 }
                 Some(Credential::Key(digest)) => {
-                    hub.database.key_user(digest, now).await?.is_some()
+                    let user = key_user(hub, digest).await?;
+                    user.is_some_and(|user| !user.is_suspended)
                 }
                 Some(Credential::Password) | None => true,
             },
@@ -441,72 +417,14 @@ impl Viewer {
             Err(HubError::AdministratorsOnly)
         }
     }
-
-    /// Opens a dot for an action, or says why not.
-    pub async fn open(
-        &self,
-        hub: &Hub,
-        dot: &DotName,
-        action: Action,
-    ) -> Result<OpenDot, HubError> {
-        let user = self.caller.as_ref().map(|caller| caller.id);
-        let facts = hub.database.dot_facts(dot, user, self.meant).await?;
-        self.admit(dot, &facts, action)
-    }
-
-    /// Applies the access rule to what is known of a dot.
-    pub fn admit(
-        &self,
-        dot: &DotName,
-        facts: &DotFacts,
-        action: Action,
-    ) -> Result<OpenDot, HubError> {
-        let name = self.caller.as_ref().map(|caller| &caller.name);
-        let role = access::role(name, &facts.name, facts.grant, facts.visibility);
-        let presence = if facts.dot.is_some() {
-            Presence::Exists
-        } else {
-            Presence::Missing
-        };
-        if let Some(OtherDot { now }) = &facts.other
-            && (now.is_some() || role != access::Role::Stranger)
-        {
-            // Who may see neither the dot that is meant nor that of the name gets the answer to who names none.
-            return Err(HubError::AnotherDot {
-                dot: dot.clone(),
-                now: now.clone(),
-            });
-        }
-        let verdict = access::judge(role, presence, action);
-        // Nobody may be somebody who has only not said so yet.
-        let Some(caller) = &self.caller else {
-            return match verdict {
-                Verdict::Allow => OpenDot::new(dot, facts, role, &self.subject),
-                _ => Err(HubError::LoginNeeded),
-            };
-        };
-        let (user, dot_name) = (caller.name.clone(), dot.clone());
-        match verdict {
-            Verdict::Allow if caller.scope < action.scope() => Err(HubError::NarrowKey {
-                needed: action.scope(),
-            }),
-            Verdict::Allow => OpenDot::new(dot, facts, role, &self.subject),
-            Verdict::Hide => Err(HubError::NoSuchDot { dot: dot_name }),
-            Verdict::ReadOnly => Err(HubError::ReadOnly {
-                user,
-                dot: dot_name,
-            }),
-            Verdict::Closed => Err(HubError::Closed {
-                user,
-                dot: dot_name,
-            }),
-            Verdict::MaintainersOnly => Err(HubError::MaintainersOnly { dot: dot_name }),
-            Verdict::OwnerOnly => Err(HubError::OwnerOnly { dot: dot_name }),
-        }
-    }
 }
 
 impl Caller {
+    /// Whose other dots they may read: nobody's with a key that works for one dot only.
+    pub fn reads_as(&self) -> Option<UserId> {
+        self.only.is_none().then_some(self.id)
+    }
+
     fn viewer(&self) -> Viewer {
         Viewer {
             caller: Some(self.clone()),
@@ -517,31 +435,13 @@ impl Caller {
 
     /// Refuses keys that are good for less than what is asked for, which concerns the account itself.
     pub fn require(&self, needed: Scope) -> Result<(), HubError> {
-        if self.scope < needed {
+        if let Some(OnlyDot { name, .. }) = &self.only {
+            Err(HubError::KeyOfAnotherDot { dot: name.clone() })
+        } else if self.scope < needed {
             Err(HubError::NarrowKey { needed })
         } else {
             Ok(())
         }
-    }
-
-    /// Opens a dot for an action, or says why not.
-    pub async fn open(
-        &self,
-        hub: &Hub,
-        dot: &DotName,
-        action: Action,
-    ) -> Result<OpenDot, HubError> {
-        self.viewer().open(hub, dot, action).await
-    }
-
-    /// Applies the access rule to what is known of a dot.
-    pub fn admit(
-        &self,
-        dot: &DotName,
-        facts: &DotFacts,
-        action: Action,
-    ) -> Result<OpenDot, HubError> {
-        self.viewer().admit(dot, facts, action)
     }
 }
 

@@ -42,6 +42,7 @@ pub mod quotas;
 mod room;
 pub mod search;
 pub mod sessions;
+mod suspension;
 pub mod tags;
 pub mod totals;
 pub mod transfers;
@@ -56,7 +57,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Transaction};
+use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, SqlSafeStr as _, Transaction};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -200,12 +201,31 @@ impl Database {
 
     /// Begins a transaction that writes.
     async fn begin(&self) -> Result<Transaction<'static, Any>, DatabaseError> {
-        Ok(self.writer.begin_with(self.dialect.begin_write()).await?)
+        begin(&self.writer, self.dialect.begin_write()).await
     }
 
     /// Begins a transaction that reads everything as of one instant.
     async fn begin_read(&self) -> Result<Transaction<'static, Any>, DatabaseError> {
-        Ok(self.readers.begin_with(self.dialect.begin_read()).await?)
+        begin(&self.readers, self.dialect.begin_read()).await
+    }
+}
+
+/// Begins a transaction. If the caller goes away meanwhile, it is begun all the same, and then rolled back: sqlx knows only
+/// of those that it has seen begin, and would give the connection to somebody else in the middle of one.
+async fn begin(
+    pool: &AnyPool,
+    statement: &'static str,
+) -> Result<Transaction<'static, Any>, DatabaseError> {
+    let connection = pool.acquire().await?;
+    let begun = tokio::spawn(Transaction::begin(
+        connection,
+        Some(statement.into_sql_str()),
+    ));
+    match begun.await {
+        Ok(begun) => Ok(begun?),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The process ends.
+        Err(_) => Err(sqlx::Error::PoolClosed.into()),
     }
 }
 

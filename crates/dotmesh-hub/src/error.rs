@@ -35,6 +35,9 @@ pub enum HubError {
     /// They are wrong, or in no form that is known.
     #[error("the user name, the API key or the password is wrong")]
     LoginWrong,
+    /// An administrator has suspended the user, who showed who they are.
+    #[error("this account is suspended")]
+    Suspended,
     /// There is no dot that the user may know of.
     #[error("there is no dot {0} that you may see", dot.full())]
     NoSuchDot { dot: DotName },
@@ -53,6 +56,9 @@ pub enum HubError {
     /// The key is good for less.
     #[error("this API key may not do that: it takes one of scope {}", needed.as_str())]
     NarrowKey { needed: Scope },
+    /// The key is good for one dot only.
+    #[error("this API key works for the dot {} only", dot.full())]
+    KeyOfAnotherDot { dot: DotName },
     /// A request that another site made a browser send.
     #[error("this request did not come from the hub's own pages")]
     CrossOrigin,
@@ -335,6 +341,8 @@ impl HubError {
             | Self::MaintainersOnly { .. }
             | Self::NoForks { .. }
             | Self::NarrowKey { .. }
+            | Self::KeyOfAnotherDot { .. }
+            | Self::Suspended
             | Self::CrossOrigin
             | Self::AdministratorsOnly
             | Self::SignUpClosed
@@ -465,6 +473,8 @@ impl HubError {
             Self::NoteOfOther => "who maintains the dot can delete it",
             Self::DefaultBranch { .. } => "make another branch the default first",
             Self::ProtectedBranch { .. } => "lift its protection first, in the dot's settings",
+            Self::Suspended => "ask the hub's administrator",
+            Self::KeyOfAnotherDot { .. } => "make a key for this in the hub's settings",
             Self::NarrowKey { .. } => "make a key of that scope in the hub's settings",
             Self::AmbiguousRef { .. } => "give more digits",
             Self::NoSuchRef { .. } => "the dot's page lists its branches and tags",

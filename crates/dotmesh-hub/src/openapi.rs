@@ -148,7 +148,7 @@ fn credentials() -> Vec<SecurityRequirement> {
 
 fn schemes() -> [(&'static str, SecurityScheme); 3] {
     let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
-        "An API key: `Authorization: Bearer dmk_…`. Its scope (read, write or admin) caps what its user may do.",
+        "An API key: `Authorization: Bearer dmk_…`. Its scope (read, write or admin) caps what its user may do, and it may work for one dot only.",
     ));
     let password = HttpBuilder::new()
         .scheme(HttpAuthScheme::Basic)

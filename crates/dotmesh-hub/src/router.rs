@@ -140,6 +140,7 @@ fn pages() -> Routes {
         .route("/-/admin/invitations", post(pages::admin::invite))
         .route("/-/admin/resets", post(pages::admin::reset))
         .route("/-/admin/quotas", post(pages::admin::set_quota))
+        .route("/-/admin/suspensions", post(pages::admin::suspend))
         .route("/-/admin/events", get(pages::admin_events::get))
         .route("/-/admin/access", get(pages::admin_access::get))
         .route("/-/offers", get(pages::offers::get))

@@ -41,6 +41,8 @@ pub struct Settings {
     pub quota: Option<u64>,
     /// How long a key works that `dm login` gets; `None` for as long as it is not revoked.
     pub login_key_lifetime: Option<SignedDuration>,
+    /// How long any key works, whatever its owner chose; `None` for any time.
+    pub longest_key: Option<SignedDuration>,
     /// Whether webhooks may lead to addresses that are not public.
     pub webhooks_to_private: bool,
     /// How slow clients may be.
@@ -106,6 +108,7 @@ impl Default for Settings {
             rate_limit: None,
             quota: None,
             login_key_lifetime: Some(SignedDuration::from_hours(24 * LOGIN_KEY_DAYS as i64)),
+            longest_key: None,
             webhooks_to_private: false,
             pace: Pace::DEFAULT,
         }
@@ -115,7 +118,13 @@ impl Default for Settings {
 impl Settings {
     /// How many days a key works that `dm login` gets.
     pub fn login_key_days(&self) -> Option<i64> {
-        self.login_key_lifetime.map(|lasts| lasts.as_hours() / 24)
+        self.login_key_lifetime().map(|lasts| lasts.as_hours() / 24)
+    }
+
+    /// How long a key works that `dm login` gets.
+    pub fn login_key_lifetime(&self) -> Option<SignedDuration> {
+        let chosen = self.login_key_lifetime.into_iter();
+        chosen.chain(self.longest_key).min()
     }
 
     /// Whether users reach it over TLS.

@@ -18,19 +18,37 @@ pub fn format_size(bytes: u64) -> String {
     format!("{size:.2} {}", UNITS[unit])
 }
 
-/// Reads `512`, `64K`, `100M`, `10G`, `1T`, with `iB` or `B` after the letter if liked; powers of 1024.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("'{text}' is not a size: write a number with K, M, G or T, e.g. 10G");
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-    let unit = text[digits..].to_ascii_uppercase();
-    let shift = match unit.trim_end_matches('B').trim_end_matches('I') {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(wrong()),
+/// A text that is no size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write a size such as 500MB, 2GB or 1GiB")]
+pub struct NotASize;
+
+/// Reads `2GB`, `2 G`, `1.5TB` or `2000000000` in powers of 1000, and `1GiB` in powers of 1024.
+pub fn parse_size(text: &str) -> Result<u64, NotASize> {
+    const UNITS: [&str; 6] = ["", "K", "M", "G", "T", "P"];
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim().to_ascii_uppercase();
+    let unit = unit.strip_suffix('B').unwrap_or(&unit);
+    let (unit, base) = match unit.strip_suffix('I') {
+        Some(unit) if !unit.is_empty() => (unit, 1024_u128),
+        _ => (unit, 1000),
     };
-    number.checked_mul(1 << shift).ok_or_else(wrong)
+    let power = UNITS.iter().position(|other| *other == unit);
+    let power = u32::try_from(power.ok_or(NotASize)?).map_err(|_| NotASize)?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    if part.len() > 9 || part.contains('.') {
+        return Err(NotASize);
+    }
+    let digits: u128 = format!("{whole}{part}").parse().map_err(|_| NotASize)?;
+    let parts = 10_u128.pow(u32::try_from(part.len()).map_err(|_| NotASize)?);
+    let bytes = digits.checked_mul(base.pow(power)).ok_or(NotASize)? / parts;
+    // Databases and files have signed sizes.
+    i64::try_from(bytes)
+        .ok()
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .ok_or(NotASize)
 }

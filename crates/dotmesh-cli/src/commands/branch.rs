@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// List the branches of the current dot, or delete one
 ///
-/// The one that is checked out is marked with a star. 'dm checkout -b' makes new ones.
+/// A star marks the branch that is checked out. 'dm checkout -b' creates branches.
 ///
 /// A branch is deleted only if it is not checked out and no container uses it. Its commits can still be named by their ids.
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub struct Args {
     )]
     delete: Option<BranchName>,
 
-    /// Delete a branch with all that is on it alone
+    /// Delete a branch even if that loses commits or uncommitted changes
     #[arg(short = 'D', value_name = "BRANCH")]
     force_delete: Option<BranchName>,
 }

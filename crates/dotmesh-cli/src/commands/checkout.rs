@@ -14,12 +14,12 @@ use crate::switching::{self, WaitArgs};
 /// Switch the current dot to another branch
 ///
 /// The containers that use the dot are stopped, and started again on that branch, in the order of their dependencies.
-/// If one cannot be started, all go back to the branch before.
+/// If one cannot be started, all go back to the previous branch.
 ///
 /// Uncommitted changes stay on their branch. A new branch takes a copy of them along, unless --clean or a commit is given.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Make a new branch, and switch to it
+    /// Create a branch, and switch to it
     #[arg(short = 'b', long = "branch")]
     create: bool,
 
@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, requires = "create", conflicts_with = "commit")]
     clean: bool,
 
-    /// The branch, or - for the one before; a new one may have any name that git takes, such as feature/login
+    /// The branch, or - for the previous one. A new branch can have any name that git allows, such as feature/login
     #[arg(value_name = "BRANCH", allow_hyphen_values = true)]
     branch: Target,
 

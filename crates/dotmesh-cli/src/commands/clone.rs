@@ -20,27 +20,28 @@ use crate::transfer::{self, Plan};
 
 /// Get a dot from a hub, with its commits and branches
 ///
-/// Without a branch all branches come. A dot that is here already is pulled.
+/// Without a branch, all branches are cloned. If the dot is here already, it is pulled.
 ///
-/// The address of a page of the hub can be pasted as it is. One of a branch or a commit gets just that state, and checks it
-/// out: a commit on the branch that is at it, else on a new one, at-ID. DOT@BRANCH and DOT@COMMIT do the same.
+/// You can paste the address of a page on the hub. The address of a branch or a commit gets only that state, and checks it
+/// out. A commit is checked out on the branch whose head it is, or on a new branch called at-ID. DOT@BRANCH and DOT@COMMIT
+/// do the same.
 ///
-/// Prints how Compose starts the app, where the commit knows its project: under another project's name the app would
-/// begin with an empty dot.
+/// If the commit records its Compose project, the command that starts the app is printed. Under another project name,
+/// Compose would start the app with an empty dot.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "dm clone [OPTIONS] [REMOTE] <DOT> [BRANCH]\n       dm clone [OPTIONS] <ADDRESS>"
 )]
 pub struct Args {
-    /// The remote; may be left out, and is the one that 'dm remote switch' selected then
+    /// The remote [default: the one that 'dm remote switch' selected]
     #[arg(value_name = "REMOTE", required = true)]
     first: String,
 
-    /// The dot there, [NAMESPACE/]DOT[@BRANCH|@COMMIT]; one of your own without a namespace
+    /// The dot there, [NAMESPACE/]DOT[@BRANCH|@COMMIT]. Without a namespace it is your own
     #[arg(value_name = "DOT")]
     second: Option<String>,
 
-    /// Only this branch, and what leads to it
+    /// Only this branch and its commits
     #[arg(value_name = "BRANCH")]
     third: Option<String>,
 
@@ -48,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "DOT")]
     local_name: Option<DotName>,
 
-    /// When both sides have commits that the other has not, keep the local ones as a branch of their own
+    /// If both sides have new commits, keep the local ones as a separate branch
     #[arg(long)]
     stash_on_divergence: bool,
 
@@ -56,7 +57,7 @@ pub struct Args {
     #[arg(long)]
     full: bool,
 
-    /// Use at most this many bytes a second of the network, e.g. 500K or 2M
+    /// Use at most this many bytes a second of the network, such as 500KB or 2MB
     #[arg(long, value_name = "RATE", value_parser = transfer::parse_rate)]
     limit_rate: Option<NonZeroU64>,
 }

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::error::Result;
 
-/// Look at a dot, delete it, say where it belongs
+/// Show or delete a dot, or set its upstream
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Show(show::Args),

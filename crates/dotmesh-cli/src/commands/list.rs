@@ -14,10 +14,11 @@ use crate::transfer;
 
 /// List the dots of this node
 ///
-/// Shows the branch that is checked out, the node, the containers that use the dot, its size, the number of its commits
-/// and the size of uncommitted changes. The current dot is marked with a star. Containers that the node fails to start
-/// are named on standard error, and so are new, empty dots that may be taken for a clone, and what of the newest commit
-/// cannot travel.
+/// For each dot, the list has the branch that is checked out, the node, the containers that use the dot, its size, the number
+/// of its commits, and the size of uncommitted changes. A star marks the current dot.
+///
+/// Stderr names containers that the node cannot start, new empty dots whose names are similar to a clone's, and files of the
+/// newest commit that cannot be pushed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// For scripts: no header, cells that end with a tab, sizes in bytes

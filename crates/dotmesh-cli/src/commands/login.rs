@@ -17,11 +17,11 @@ use crate::hub;
 
 /// Log in to a hub, in the browser or with a key
 ///
-/// Type the code that is shown here on the hub's page, and approve. This machine gets an API key of its own, and the hub
-/// becomes a remote. The key works as long as the hub says; logging in once more replaces it.
+/// Type the code that is shown here on the hub's page, and approve it. This machine gets its own API key, and the hub
+/// becomes a remote. The hub sets how long the key works. Logging in again replaces the key.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The hub. Without http:// or https:// before the host it is HTTPS; on this machine HTTP, where that is not spoken
+    /// The hub. Without http:// or https:// before the host, HTTPS is used. For a hub on this machine, HTTP is tried too
     #[arg(value_name = "HOST[:PORT]")]
     hub: HubHost,
 
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<RemoteName>,
 
-    /// Log in with an API key, from DOTMESH_PASSWORD, the terminal or standard input
+    /// Log in with an API key from DOTMESH_PASSWORD, the terminal, or stdin
     #[arg(long)]
     key: bool,
 

@@ -12,19 +12,20 @@ use crate::error::{CliError, Result};
 
 /// Mount a dot's folder at a place of your choice, for programs outside containers
 ///
-/// The mount shows the branch that is checked out, and follows each checkout and reset. With '@BRANCH' it shows that
-/// branch. Programs that have files open there keep those of the branch before. Take it away with 'dm unmount'.
+/// The mount shows the branch that is checked out, and follows each checkout and reset. With '@BRANCH' it always shows that
+/// branch. After a checkout, files that a program still has open are those of the previous branch. 'dm unmount' removes the
+/// mount.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The dot, and what of it
+    /// The dot, and the branch or subdot of it to mount
     #[arg(value_name = "DOT[@BRANCH][.SUBDOT]")]
     volume: VolumeName,
 
-    /// An empty folder; it is made if it does not exist
+    /// An empty folder, which is created if it does not exist
     #[arg(value_name = "MOUNTPOINT")]
     mountpoint: PathBuf,
 
-    /// Make the dot and the subdot if they do not exist
+    /// Create the dot and the subdot if they do not exist
     #[arg(short = 'r', long)]
     create: bool,
 }

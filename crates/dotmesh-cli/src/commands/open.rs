@@ -12,7 +12,7 @@ use crate::transfer;
 
 /// Open the page of a commit on its hub
 ///
-/// In the browser that BROWSER names, else the desktop's. Without a browser the address is printed.
+/// The page opens in the browser that BROWSER names, or in the desktop's. Without a browser the address is printed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The commit: HEAD~2, a branch, a commit's id or its first digits [default: HEAD]
@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["revision", "branch"])]
     overview: bool,
 
-    /// The remote [default: the one that has it, of those that the dot was pushed to or came from]
+    /// The remote [default: one that has the commit, of those that the dot was pushed to or cloned from]
     #[arg(long, value_name = "REMOTE")]
     remote: Option<String>,
 

@@ -12,7 +12,7 @@ use crate::transfer::{self, Plan};
 
 /// Get commits from a hub that this node does not have yet
 ///
-/// Without a branch all branches are brought up to date. Refused where it would change files under running containers or
+/// Without a branch, all branches are updated. The command is refused if it would change files under running containers, or
 /// lose uncommitted changes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "DOT")]
     remote_name: Option<String>,
 
-    /// When both sides have commits that the other has not, keep the local ones as a branch of their own
+    /// If both sides have new commits, keep the local ones as a separate branch
     #[arg(long)]
     stash_on_divergence: bool,
 
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long)]
     full: bool,
 
-    /// Use at most this many bytes a second of the network, e.g. 500K or 2M
+    /// Use at most this many bytes a second of the network, such as 500KB or 2MB
     #[arg(long, value_name = "RATE", value_parser = transfer::parse_rate)]
     limit_rate: Option<NonZeroU64>,
 }

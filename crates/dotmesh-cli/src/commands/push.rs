@@ -15,17 +15,17 @@ use crate::transfer::{self, Plan};
 
 /// Send commits that the hub does not have yet
 ///
-/// Only what the hub lacks is sent, and the hub shows all of it or nothing. The app runs on meanwhile. The permalink of
-/// what was pushed goes to standard output, a line for each branch.
+/// Only data that the hub lacks is sent, and the hub shows all of the push or nothing. The app keeps running. For each
+/// branch, the permalink of the pushed commit is printed on stdout.
 ///
-/// Older commits whose data is not here, but on another hub, are fetched first. Where that fails, they go without their data,
-/// and standard error says how many. Whoever has the data sends it with the next push.
+/// If the data of older commits is not here, but on another hub, it is fetched first. If that fails, these commits are
+/// pushed without their data, and stderr says how many. The next push from a node that has the data sends it.
 ///
-/// A push to a public dot says so. It is refused if it adds files that look like secrets by their names, such as `.env`,
-/// `id_rsa`, `.pgpass`, or a `.pem` with a private key; --allow-secrets pushes them all the same.
+/// A push to a public dot says so. It is refused if it adds files whose names look like secrets, such as `.env`, `id_rsa`,
+/// `.pgpass`, or a `.pem` with a private key. --allow-secrets pushes them all the same.
 ///
-/// A branch takes those along that it was started from, up to the commit where it left them. Standard error names each
-/// branch that the hub got, with the number of its new commits.
+/// With a branch, the branches that it was started from are pushed too, up to the commit where it began. Stderr names each
+/// pushed branch, with the number of its new commits.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The remote's name, or its hub's address [default: the one that 'dm remote switch' selected]
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "DOT")]
     remote_name: Option<String>,
 
-    /// When both sides have commits that the other has not, keep the hub's as a branch of their own
+    /// If both sides have new commits, keep the hub's as a separate branch
     #[arg(long)]
     stash_on_divergence: bool,
 
@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long)]
     allow_secrets: bool,
 
-    /// Use at most this many bytes a second of the network, e.g. 500K or 2M
+    /// Use at most this many bytes a second of the network, such as 500KB or 2MB
     #[arg(long, value_name = "RATE", value_parser = transfer::parse_rate)]
     limit_rate: Option<NonZeroU64>,
 }

@@ -13,7 +13,7 @@ use crate::switching::{self, WaitArgs};
 /// The containers that use the dot are stopped, and started again on that state, in the order of their dependencies. If one
 /// cannot be started, the reset is taken back.
 ///
-/// Later commits leave the branch. They can still be named by their ids: 'dm' prints the one that the branch was at.
+/// Later commits leave the branch. You can still use them by their ids, and the id of the previous head is printed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Discard uncommitted changes

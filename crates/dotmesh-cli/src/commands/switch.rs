@@ -8,16 +8,23 @@ use crate::current::{self, By};
 use crate::dot_word::{self, DotWord};
 use crate::error::Result;
 
-/// Choose the dot that other commands are about
+/// Choose the dot that other commands use
 ///
-/// Inside a git work tree, or in a folder with a Compose file, the choice counts there. Elsewhere it counts in all folders
+/// Inside a git work tree, or in a folder with a Compose file, the choice applies there. Elsewhere it applies to all folders
 /// without a choice of their own.
 ///
-/// A command is about the first of these: the dot of --dot or DOTMESH_DOT; the one chosen for the nearest folder around; the
-/// one that the Compose project of that folder uses; the one chosen for all folders.
+/// A command uses the first of these dots:
+///
+/// 1. the dot that --dot or DOTMESH_DOT names
+///
+/// 2. the dot chosen for the current folder, or for the nearest folder above it
+///
+/// 3. the dot of the Compose project in that folder
+///
+/// 4. the dot chosen for all folders
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Choose it for all folders without a choice of their own
+    /// Choose the dot for all folders without a choice of their own
     #[arg(long)]
     global: bool,
 

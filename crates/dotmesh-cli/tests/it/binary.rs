@@ -61,6 +61,7 @@ impl Home {
         let text = |bytes: &[u8]| {
             String::from_utf8_lossy(bytes)
                 .replace(home, "$HOME")
+                .replace(env!("CARGO_PKG_VERSION"), "$VERSION")
                 .replace('\t', "<tab>")
         };
         let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -80,7 +81,7 @@ fn without_a_node_it_says_how_to_start_one() {
     ");
     assert_snapshot!(home.run("version"), @r"
     Client:
-    <tab>Version: 0.0.0
+    <tab>Version: $VERSION
     ---
     Error: cannot reach the Dotmesh node at $HOME/api.sock: No such file or directory (os error 2)
     hint: Start Dotmesh with 'sudo dm cluster init'.

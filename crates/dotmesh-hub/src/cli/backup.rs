@@ -10,16 +10,15 @@ use crate::web::show;
 
 /// Copy everything into a folder, while the hub runs
 ///
-/// A backup into the same folder again adds what is new and replaces the one before it, in one step at the end. It does not
-/// matter where the hub keeps its data: a backup can be restored to another kind of database and store. The folder holds
-/// everybody's data.
+/// A second backup into the same folder copies only new data, and replaces the earlier backup in one step at the end. A backup
+/// can be restored to another kind of database and store. The folder contains the data of all users.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Made if there is none
+    /// Created if it does not exist
     folder: PathBuf,
-    /// Restore it into a scratch place in the folder, and compare
+    /// Restore the backup into a scratch place in the folder, and compare
     ///
-    /// Takes as much room as the records, and some time.
+    /// This needs as much space as the records.
     #[arg(long)]
     verify: bool,
     #[command(flatten)]

@@ -25,7 +25,7 @@ pub(super) enum Command {
         #[command(flatten)]
         data: Data,
     },
-    /// Take a user's access to a dot away
+    /// Remove a user's access to a dot
     Remove {
         /// The dot, NAMESPACE/DOT
         dot: DotName,
@@ -34,7 +34,7 @@ pub(super) enum Command {
         #[command(flatten)]
         data: Data,
     },
-    /// List who may read or write a dot besides its owner
+    /// List the users who can access a dot besides its owner
     List {
         /// The dot, NAMESPACE/DOT
         dot: DotName,
@@ -45,11 +45,11 @@ pub(super) enum Command {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Allowed {
-    /// See and clone
+    /// Read and clone
     Read,
-    /// Push, too
+    /// Also push
     Write,
-    /// Describe it and look after its branches, too
+    /// Also change the description, and protect or delete branches
     Maintain,
 }
 

@@ -7,7 +7,7 @@ use crate::database::Opening;
 use crate::operations::collect_garbage::{GRACE, collect_garbage, find_garbage};
 use crate::web::show;
 
-/// Remove packs that no dot needs any more; works while the hub is serving, which does it by itself every 6 hours
+/// Remove packs that no dot needs any more. A running hub does this every 6 hours
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only say what would be removed

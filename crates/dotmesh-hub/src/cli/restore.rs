@@ -8,9 +8,9 @@ use crate::backup::{BackupFolder, RestoreError, restore};
 use crate::database::Opening;
 use crate::web::show;
 
-/// Make a hub of a backup, where there is none yet
+/// Create a hub from a backup, in a place where there is none
 ///
-/// Everything is verified. Users log in again; keys and passwords are as they were.
+/// Everything is verified. Keys and passwords stay the same, and users log in again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A folder that `dothub backup` has written

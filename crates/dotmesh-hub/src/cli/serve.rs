@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use dotmesh_model::size::parse_size;
 use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,7 +12,6 @@ use super::error::CliError;
 use super::{Data, Store, print};
 use crate::database::Opening;
 use crate::limits::Pace;
-use crate::quota::parse_size;
 use crate::settings::{LOGIN_KEY_DAYS, Network, Settings, SignUp};
 use crate::state::Hub;
 use crate::tls::Tls;
@@ -23,11 +23,11 @@ pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:8180";
 
 /// Serve the hub until it gets SIGTERM or SIGINT
 ///
-/// With --database-url and --store-url nothing is kept in a folder: several `dothub serve` behind a load balancer
-/// share them, and each may be stopped, killed or added at any time.
+/// With --database-url and --store-url, no data is in a folder. Several processes behind a load balancer can share the
+/// database and the store, and each can be stopped, killed or added at any time.
 ///
-/// Prints `listening on http://ADDRESS` (https:// with TLS) when it is ready. Logs go to standard error; RUST_LOG sets how much,
-/// e.g. RUST_LOG=warn.
+/// The command prints `listening on http://ADDRESS` (https:// with TLS) when it is ready. Logs go to stderr, and RUST_LOG sets
+/// the level, such as RUST_LOG=warn.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -42,10 +42,10 @@ pub(super) struct Args {
         env = "DOTHUB_LISTEN"
     )]
     listen: SocketAddr,
-    /// The hub's address for its users, where a proxy gives it another than it listens on, e.g. https://hub.example.com
+    /// The hub's address for its users, if a proxy is in front of it, such as https://hub.example.com
     #[arg(long, value_name = "URL", env = "DOTHUB_URL")]
     url: Option<url::Url>,
-    /// Speak TLS with the certificate in this file, and those that lead to it, as PEM; read again when it changes
+    /// Use TLS with the certificate chain in this PEM file, which is read again when it changes
     #[arg(
         long,
         value_name = "FILE",
@@ -64,7 +64,7 @@ pub(super) struct Args {
     /// Who can make an account
     #[arg(long, value_enum, default_value = "invitation", env = "DOTHUB_SIGN_UP")]
     sign_up: SignUp,
-    /// A proxy whose X-Forwarded-For says where requests come from: an address or a network; can be given several times
+    /// The address or network of a proxy whose X-Forwarded-For is trusted; can be given several times
     #[arg(
         long = "trusted-proxy",
         value_name = "NETWORK",
@@ -72,10 +72,10 @@ pub(super) struct Args {
         env = "DOTHUB_TRUSTED_PROXIES"
     )]
     trusted_proxies: Vec<Network>,
-    /// Let everybody read /metrics, not administrators only
+    /// Let everybody read /metrics, not only administrators
     #[arg(long, env = "DOTHUB_OPEN_METRICS")]
     open_metrics: bool,
-    /// Requests per second that one user, or one address without a login, may send for long; 0 for any number
+    /// How many requests per second one user, or one address without a login, may send on average; 0 for no limit
     #[arg(
         long,
         value_name = "NUMBER",
@@ -86,7 +86,7 @@ pub(super) struct Args {
     /// How much each user's namespace may store, such as 20GB; `dothub user quota` sets another for one user
     #[arg(long, value_name = "SIZE", env = "DOTHUB_QUOTA", value_parser = parse_size)]
     quota: Option<u64>,
-    /// Days that an API key works which `dm login` gets; 0 for as long as it is not revoked
+    /// How many days an API key from `dm login` works; 0 for no expiry
     #[arg(
         long,
         value_name = "DAYS",
@@ -94,9 +94,19 @@ pub(super) struct Args {
         env = "DOTHUB_LOGIN_KEY_DAYS"
     )]
     login_key_days: u32,
-    /// Send webhooks to loopback, private and other addresses that are not public, too
+    /// How many days any API key works at most, from its creation; 0 for no limit
     ///
-    /// Users say where webhooks lead: with this, to everything that this machine can reach.
+    /// Older keys stop working.
+    #[arg(
+        long,
+        value_name = "DAYS",
+        default_value_t = 0,
+        env = "DOTHUB_LONGEST_KEY_DAYS"
+    )]
+    longest_key_days: u32,
+    /// Send webhooks also to loopback, private and other addresses that are not public
+    ///
+    /// Users choose the addresses of webhooks. With this option they can reach everything that this machine can.
     #[arg(long, env = "DOTHUB_WEBHOOKS_TO_PRIVATE")]
     webhooks_to_private: bool,
 }
@@ -111,14 +121,17 @@ impl Args {
             open_metrics: self.open_metrics,
             rate_limit: NonZeroU32::new(self.rate_limit),
             quota: self.quota,
-            login_key_lifetime: match self.login_key_days {
-                0 => None,
-                days => Some(SignedDuration::from_hours(24 * i64::from(days))),
-            },
+            login_key_lifetime: lifetime(self.login_key_days),
+            longest_key: lifetime(self.longest_key_days),
             webhooks_to_private: self.webhooks_to_private,
             pace: Pace::DEFAULT,
         }
     }
+}
+
+/// So many days; none for 0.
+fn lifetime(days: u32) -> Option<SignedDuration> {
+    (days > 0).then(|| SignedDuration::from_hours(24 * i64::from(days)))
 }
 
 /// Serves.

@@ -1,4 +1,4 @@
-//! `dothub user add|list|remove|key|password|invite|reset|admin|quota`
+//! `dothub user add|list|remove|key|password|invite|reset|admin|quota|suspend|resume`
 
 use std::io::Read as _;
 
@@ -19,10 +19,10 @@ use crate::web::show;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make an account; print a link to set its password, and as the last line its API key
+    /// Create an account, and print a link to set its password and an API key
     ///
-    /// Both are shown only this once. The link works once and within 24 hours; then its owner logs in with a browser.
-    /// Programs use the key.
+    /// Both are shown only once, and the key is the last line. The link works once within 24 hours, and the user logs in with
+    /// a browser afterwards. Programs use the key.
     Add {
         /// The name, which is also the namespace of the user's dots
         name: UserName,
@@ -30,21 +30,21 @@ pub(super) enum Command {
         data: Data,
         #[command(flatten)]
         hub: HubUrl,
-        /// Read the password from standard input, instead of printing a link to set it
+        /// Read the password from stdin, instead of printing a link to set it
         #[arg(long)]
         password_stdin: bool,
-        /// Make it an administrator's
+        /// Make the user an administrator
         #[arg(long)]
         admin: bool,
     },
-    /// Print a link by which someone can make one account, within 7 days
+    /// Print a link that creates one account, within 7 days
     Invite {
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
         hub: HubUrl,
     },
-    /// Print a link by which someone who forgot the password can set another, once and within 24 hours
+    /// Print a link to set a forgotten password, which works once within 24 hours
     Reset {
         /// The name
         name: UserName,
@@ -53,55 +53,69 @@ pub(super) enum Command {
         #[command(flatten)]
         hub: HubUrl,
     },
-    /// Make someone an administrator, or no longer one
+    /// Make a user an administrator, or undo that
     #[command(group = clap::ArgGroup::new("state").required(true))]
     Admin {
         /// The name
         name: UserName,
         #[command(flatten)]
         data: Data,
-        /// From now on
+        /// Make the user an administrator
         #[arg(long, group = "state")]
         on: bool,
-        /// No longer
+        /// Undo that
         #[arg(long, group = "state")]
         off: bool,
     },
-    /// Set how much someone's namespace may store; what it has it keeps
+    /// Stop a user's logins, API keys and webhooks. The dots stay usable for others
+    Suspend {
+        /// The name
+        name: UserName,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Let a suspended user in again, with the same password and API keys
+    Resume {
+        /// The name
+        name: UserName,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Set a user's storage quota. Existing data is kept
     Quota {
         /// The name
         name: UserName,
-        /// A size such as 20GB, `none` for no limit, or `default` for what `dothub serve --quota` says
+        /// A size such as 20GB, `none` for no limit, or `default` for the value of `dothub serve --quota`
         quota: Quota,
         #[command(flatten)]
         data: Data,
     },
-    /// List the accounts: name, day of making, API keys, password or not, dots
+    /// List the accounts, with their creation date, API keys, password and dots
     List {
         #[command(flatten)]
         data: Data,
     },
-    /// Remove an account; what the user pushed to others' dots stays there
+    /// Remove an account. What the user pushed to the dots of others stays there
     Remove {
         /// The name
         name: UserName,
         #[command(flatten)]
         data: Data,
-        /// Delete the user's dots, too
+        /// Also delete the user's dots
         #[arg(long)]
         with_dots: bool,
     },
-    /// Make a new API key and print it as the last line; the old ones stop working
+    /// Create an API key and print it as the last line. The old keys stop working
     Key {
         /// The name
         name: UserName,
         #[command(flatten)]
         data: Data,
-        /// Let the old ones work on
+        /// Keep the old keys
         #[arg(long)]
         keep: bool,
     },
-    /// Set or replace the password, read from standard input
+    /// Set the password, which is read from stdin
     Password {
         /// The name
         name: UserName,
@@ -113,8 +127,7 @@ pub(super) enum Command {
 /// Where links lead.
 #[derive(Debug, clap::Args)]
 pub(super) struct HubUrl {
-    /// The hub's address for its users, which the link begins with [default: where `dothub serve` listens by default,
-    /// http://127.0.0.1:8180]
+    /// The hub's address for its users, with which the link begins [default: http://127.0.0.1:8180]
     #[arg(long, value_name = "URL", env = "DOTHUB_URL")]
     url: Option<url::Url>,
 }
@@ -142,6 +155,8 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
         Command::Invite { data, hub } => invite(&data, &hub).await,
         Command::Reset { name, data, hub } => reset(name, &data, &hub).await,
         Command::Admin { name, data, on, .. } => admin(name, &data, on).await,
+        Command::Suspend { name, data } => suspend(name, &data, true).await,
+        Command::Resume { name, data } => suspend(name, &data, false).await,
         Command::Quota { name, quota, data } => set_quota(name, quota, &data).await,
         Command::List { data } => list(&data).await,
         Command::Remove {
@@ -217,8 +232,13 @@ async fn list(data: &Data) -> Result<(), CliError> {
         } else {
             ""
         };
+        let suspended = if account.is_suspended {
+            "  suspended"
+        } else {
+            ""
+        };
         print(format_args!(
-            "{name:<24} {day}  {keys} keys  {login:<11}  {dots} dots{admin}"
+            "{name:<24} {day}  {keys} keys  {login:<11}  {dots} dots{admin}{suspended}"
         ))?;
     }
     Ok(())
@@ -293,6 +313,16 @@ async fn admin(name: UserName, data: &Data, is_admin: bool) -> Result<(), CliErr
     }
     let what = if is_admin { "an" } else { "no longer an" };
     print(format_args!("{name} is {what} administrator"))
+}
+
+async fn suspend(name: UserName, data: &Data, is_suspended: bool) -> Result<(), CliError> {
+    let database = data.database(Opening::Existing).await?;
+    let set = database.set_suspended(&name, is_suspended, &OPERATOR, clock::now());
+    if !set.await? {
+        return Err(CliError::NoSuchUser(name));
+    }
+    let state = if is_suspended { "suspended" } else { "active" };
+    print(format_args!("{name} is {state}"))
 }
 
 async fn set_quota(name: UserName, quota: Quota, data: &Data) -> Result<(), CliError> {

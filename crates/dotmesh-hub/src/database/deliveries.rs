@@ -111,7 +111,9 @@ impl Database {
     ) -> Result<Vec<Claimed>, DatabaseError> {
         let due = "SELECT d.id FROM deliveries d
              JOIN webhooks w ON w.id = d.webhook JOIN dots o ON o.id = w.dot
+             JOIN users u ON u.id = o.owner
              WHERE d.state = 'pending' AND d.due <= $1 AND w.state = 'on' AND o.deleted IS NULL
+             AND u.suspended IS NULL
              AND NOT EXISTS (
                SELECT 1 FROM deliveries b WHERE b.webhook = d.webhook AND b.state = 'pending'
                AND (b.due <= $1 AND b.id < d.id OR b.claim IS NOT NULL AND b.due > $1))
@@ -368,11 +370,14 @@ pub(super) async fn enqueue(
     if topics.is_empty() {
         return Ok(());
     }
-    let webhooks: Vec<(WebhookId, String)> =
-        sqlx::query_as("SELECT id, topics FROM webhooks WHERE dot = $1 AND state = 'on'")
-            .bind(dot)
-            .fetch_all(&mut *connection)
-            .await?;
+    let webhooks: Vec<(WebhookId, String)> = sqlx::query_as(
+        "SELECT w.id, w.topics FROM webhooks w
+             JOIN dots d ON d.id = w.dot JOIN users u ON u.id = d.owner
+             WHERE w.dot = $1 AND w.state = 'on' AND u.suspended IS NULL",
+    )
+    .bind(dot)
+    .fetch_all(&mut *connection)
+    .await?;
     for (webhook, listens) in webhooks {
         let listens = webhooks::parse_topics(&listens)?;
         if topics.iter().any(|topic| listens.contains(topic)) {

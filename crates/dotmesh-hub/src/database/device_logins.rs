@@ -184,6 +184,7 @@ impl Database {
             digest: key.clone(),
             name: format!("dm on {client}"),
             scope: Scope::Write,
+            dot: None,
             expires,
         };
         keys::insert(&mut tx, user, &new, now).await?;

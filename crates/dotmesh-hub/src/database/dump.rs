@@ -44,20 +44,7 @@ const TABLES: &[Table] = &[
             ("created", Integer),
             ("admin", Integer),
             ("quota", Integer),
-        ],
-        order: "id",
-    },
-    Table {
-        name: "api_keys",
-        columns: &[
-            ("id", Integer),
-            ("user", Integer),
-            ("digest", Bytes),
-            ("created", Integer),
-            ("name", Text),
-            ("scope", Text),
-            ("expires", Integer),
-            ("used", Integer),
+            ("suspended", Integer),
         ],
         order: "id",
     },
@@ -90,6 +77,21 @@ const TABLES: &[Table] = &[
             ("forks", Text),
         ],
         // A fork is younger than its origin.
+        order: "id",
+    },
+    Table {
+        name: "api_keys",
+        columns: &[
+            ("id", Integer),
+            ("user", Integer),
+            ("digest", Bytes),
+            ("created", Integer),
+            ("name", Text),
+            ("scope", Text),
+            ("expires", Integer),
+            ("used", Integer),
+            ("dot", Integer),
+        ],
         order: "id",
     },
     Table {

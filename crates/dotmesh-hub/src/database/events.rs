@@ -94,6 +94,8 @@ pub enum EventKind {
     RemoveUser { user: UserName },
     /// Someone became an administrator, or no longer is one.
     Administrator { user: UserName, is_admin: bool },
+    /// Someone was suspended, or let in again.
+    Suspend { user: UserName, is_suspended: bool },
     /// Someone may store more or less than before: `default`, `none`, or bytes.
     Quota { user: UserName, quota: String },
     /// An invitation was made.
@@ -159,6 +161,7 @@ impl EventKind {
             | Self::AddUser { .. }
             | Self::RemoveUser { .. }
             | Self::Administrator { .. }
+            | Self::Suspend { .. }
             | Self::Quota { .. }
             | Self::Invite
             | Self::ResetPassword { .. }

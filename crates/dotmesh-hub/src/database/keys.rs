@@ -1,10 +1,10 @@
 //! API keys: named, limited, shown once.
 
-use dotmesh_model::UserName;
+use dotmesh_model::{DotName, UserName};
 use jiff::{SignedDuration, Timestamp};
 
 use super::events::{self, Event, EventKind};
-use super::ids::{self, KeyId, UserId};
+use super::ids::{self, DotId, KeyId, UserId};
 use super::{Database, DatabaseError};
 use crate::access::Scope;
 use crate::credentials::KeyDigest;
@@ -21,6 +21,8 @@ pub struct NewKey {
     pub name: String,
     /// What it is good for.
     pub scope: Scope,
+    /// The only dot that it works for; `None` for all that its owner may use.
+    pub dot: Option<DotId>,
     /// Until when; `None` for as long as it is not revoked.
     pub expires: Option<Timestamp>,
 }
@@ -32,6 +34,7 @@ impl NewKey {
             digest,
             name: "key".to_owned(),
             scope: Scope::Admin,
+            dot: None,
             expires: None,
         }
     }
@@ -46,12 +49,23 @@ pub struct ListedKey {
     pub name: String,
     /// What it is good for.
     pub scope: Scope,
+    /// The only dot that it works for.
+    pub dot: Option<DotName>,
     /// When it was made.
     pub created: Timestamp,
     /// Until when it works.
     pub expires: Option<Timestamp>,
     /// When it was last used, to the hour.
     pub used: Option<Timestamp>,
+}
+
+/// The only dot that a key works for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlyDot {
+    /// The dot.
+    pub id: DotId,
+    /// What it is called now.
+    pub name: DotName,
 }
 
 /// Whose key it is, and what it is good for.
@@ -63,68 +77,110 @@ pub struct KeyUser {
     pub name: UserName,
     /// Whether it is an administrator's.
     pub is_admin: bool,
+    /// Whether it is suspended.
+    pub is_suspended: bool,
     /// What the key is good for.
     pub scope: Scope,
+    /// The only dot that it works for.
+    pub only: Option<OnlyDot>,
     /// What its owner calls it.
     pub key_name: String,
 }
 
 impl Database {
-    /// Whose key this is, if it is one and has not expired.
+    /// Whose key this is, if it is one that works: it has not expired, was made at `oldest` or later, and its only dot, if it
+    /// has one, is not deleted.
     pub async fn key_user(
         &self,
         digest: &KeyDigest,
+        oldest: Timestamp,
         now: Timestamp,
     ) -> Result<Option<KeyUser>, DatabaseError> {
-        type Row = (UserId, String, i64, KeyId, String, String, Option<i64>);
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            id: UserId,
+            name: String,
+            admin: i64,
+            suspended: Option<i64>,
+            key_id: KeyId,
+            key_name: String,
+            scope: String,
+            used: Option<i64>,
+            dot: Option<DotId>,
+            namespace: Option<String>,
+            dot_name: Option<String>,
+        }
         let row: Option<Row> = sqlx::query_as(
-            "SELECT u.id, u.name, u.admin, k.id, k.name, k.scope, k.used
+            "SELECT u.id, u.name, u.admin, u.suspended, k.id AS key_id, k.name AS key_name, k.scope, k.used,
+                    k.dot, o.name AS namespace, d.name AS dot_name
              FROM api_keys k JOIN users u ON u.id = k.\"user\"
-             WHERE k.digest = $1 AND (k.expires IS NULL OR k.expires > $2)",
+             LEFT JOIN dots d ON d.id = k.dot LEFT JOIN users o ON o.id = d.owner
+             WHERE k.digest = $1 AND (k.expires IS NULL OR k.expires > $2) AND k.created >= $3 AND d.deleted IS NULL",
         )
         .bind(digest.as_bytes())
         .bind(now.as_second())
+        .bind(oldest.as_second())
         .fetch_optional(&self.readers)
         .await?;
-        let Some((id, name, admin, key, key_name, scope, used)) = row else {
+        let Some(row) = row else {
             return Ok(None);
         };
-        let used = used.map(ids::time).transpose()?;
+        let used = row.used.map(ids::time).transpose()?;
         if used.is_none_or(|used| used < now - USE_INTERVAL) {
             sqlx::query("UPDATE api_keys SET used = $1 WHERE id = $2")
                 .bind(now.as_second())
-                .bind(key)
+                .bind(row.key_id)
                 .execute(&self.writer)
                 .await?;
         }
+        let only = row.dot.map(|id| {
+            let name = only_dot(row.namespace.as_deref(), row.dot_name.as_deref())?;
+            Ok::<_, DatabaseError>(OnlyDot { id, name })
+        });
         Ok(Some(KeyUser {
-            id,
-            name: ids::name(&name)?,
-            is_admin: admin != 0,
-            scope: ids::scope(&scope)?,
-            key_name,
+            id: row.id,
+            name: ids::name(&row.name)?,
+            is_admin: row.admin != 0,
+            is_suspended: row.suspended.is_some(),
+            scope: ids::scope(&row.scope)?,
+            only: only.transpose()?,
+            key_name: row.key_name,
         }))
     }
 
     /// A user's keys, the newest first; expired ones too.
     pub async fn keys(&self, user: UserId) -> Result<Vec<ListedKey>, DatabaseError> {
-        type Row = (KeyId, String, String, i64, Option<i64>, Option<i64>);
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            id: KeyId,
+            name: String,
+            scope: String,
+            created: i64,
+            expires: Option<i64>,
+            used: Option<i64>,
+            dot: Option<DotId>,
+            namespace: Option<String>,
+            dot_name: Option<String>,
+        }
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, name, scope, created, expires, used FROM api_keys
-             WHERE \"user\" = $1 ORDER BY id DESC",
+            "SELECT k.id, k.name, k.scope, k.created, k.expires, k.used, k.dot, o.name AS namespace, d.name AS dot_name
+             FROM api_keys k LEFT JOIN dots d ON d.id = k.dot LEFT JOIN users o ON o.id = d.owner
+             WHERE k.\"user\" = $1 ORDER BY k.id DESC",
         )
         .bind(user)
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
-            .map(|(id, name, scope, created, expires, used)| {
+            .map(|row| {
+                let name = || only_dot(row.namespace.as_deref(), row.dot_name.as_deref());
                 Ok(ListedKey {
-                    id,
-                    name,
-                    scope: ids::scope(&scope)?,
-                    created: ids::time(created)?,
-                    expires: expires.map(ids::time).transpose()?,
-                    used: used.map(ids::time).transpose()?,
+                    id: row.id,
+                    dot: row.dot.map(|_| name()).transpose()?,
+                    name: row.name,
+                    scope: ids::scope(&row.scope)?,
+                    created: ids::time(row.created)?,
+                    expires: row.expires.map(ids::time).transpose()?,
+                    used: row.used.map(ids::time).transpose()?,
                 })
             })
             .collect()
@@ -196,6 +252,12 @@ pub(super) async fn end_all(
     Ok(())
 }
 
+fn only_dot(namespace: Option<&str>, name: Option<&str>) -> Result<DotName, DatabaseError> {
+    let damaged = DatabaseError::Damaged { what: "key" };
+    let (namespace, name) = namespace.zip(name).ok_or(damaged)?;
+    ids::dot_name(namespace, name)
+}
+
 pub(super) async fn insert(
     connection: &mut sqlx::AnyConnection,
     user: UserId,
@@ -203,8 +265,8 @@ pub(super) async fn insert(
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
     sqlx::query(
-        "INSERT INTO api_keys (\"user\", digest, name, scope, created, expires)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO api_keys (\"user\", digest, name, scope, created, expires, dot)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(user)
     .bind(key.digest.as_bytes())
@@ -212,6 +274,7 @@ pub(super) async fn insert(
     .bind(key.scope.as_str())
     .bind(now.as_second())
     .bind(key.expires.map(Timestamp::as_second))
+    .bind(key.dot)
     .execute(connection)
     .await?;
     Ok(())

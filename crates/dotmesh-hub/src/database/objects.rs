@@ -46,6 +46,8 @@ pub struct Location {
 pub struct Scope {
     /// The pushing user.
     pub user: UserId,
+    /// Whose other dots and unfinished uploads it may refer to.
+    pub reads_as: Option<UserId>,
     /// The namespace pushed to.
     pub owner: UserId,
     /// The dot pushed to, if it exists already.
@@ -338,7 +340,7 @@ async fn marks(
         .bind(json(things))
         .bind(scope.dot)
         .bind(scope.upload)
-        .bind(scope.user)
+        .bind(scope.reads_as)
         .bind(scope.owner)
         .fetch_all(connection)
         .await?;

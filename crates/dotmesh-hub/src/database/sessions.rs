@@ -83,16 +83,17 @@ impl Database {
         Ok(())
     }
 
-    /// Begins a session.
+    /// Begins a session. `false` for a user who is suspended.
     pub async fn begin_session(
         &self,
         user: UserId,
         digest: &KeyDigest,
         agent: &str,
         now: Timestamp,
-    ) -> Result<(), DatabaseError> {
-        sqlx::query(
-            "INSERT INTO sessions (digest, user_id, created, used, agent) VALUES ($1, $2, $3, $3, $4)",
+    ) -> Result<bool, DatabaseError> {
+        let begun = sqlx::query(
+            "INSERT INTO sessions (digest, user_id, created, used, agent)
+             SELECT $1, id, $3, $3, $4 FROM users WHERE id = $2 AND suspended IS NULL",
         )
         .bind(digest.as_bytes())
         .bind(user)
@@ -100,7 +101,7 @@ impl Database {
         .bind(agent)
         .execute(&self.writer)
         .await?;
-        Ok(())
+        Ok(begun.rows_affected() > 0)
     }
 
     /// Whose session this is, if it is one and has not ended.
@@ -111,7 +112,7 @@ impl Database {
     ) -> Result<Option<SessionUser>, DatabaseError> {
         let row: Option<(UserId, String, i64, i64)> = sqlx::query_as(
             "SELECT u.id, u.name, u.admin, s.used FROM sessions s JOIN users u ON u.id = s.user_id
-             WHERE s.digest = $1 AND s.used > $2 AND s.created > $3",
+             WHERE s.digest = $1 AND s.used > $2 AND s.created > $3 AND u.suspended IS NULL",
         )
         .bind(digest.as_bytes())
         .bind((now - SESSION_LIFETIME).as_second())

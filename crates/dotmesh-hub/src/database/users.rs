@@ -27,6 +27,8 @@ pub struct Account {
     pub dots: u64,
     /// Whether it is an administrator's.
     pub is_admin: bool,
+    /// Whether it is suspended.
+    pub is_suspended: bool,
     /// Bytes of the packs in its namespace.
     pub stored_bytes: u64,
     /// How many it may have.
@@ -41,6 +43,8 @@ pub struct Login {
     pub user: UserId,
     /// Whether it is an administrator's.
     pub is_admin: bool,
+    /// Whether it is suspended.
+    pub is_suspended: bool,
     /// `None` when there is no login by password.
     pub password: Option<HashedPassword>,
 }
@@ -177,43 +181,46 @@ impl Database {
 
     /// What to compare a login of this name with.
     pub async fn login(&self, name: &UserName) -> Result<Option<Login>, DatabaseError> {
-        let row: Option<(UserId, i64, Option<String>)> =
-            sqlx::query_as("SELECT id, admin, password FROM users WHERE name = $1")
+        let row: Option<(UserId, i64, Option<i64>, Option<String>)> =
+            sqlx::query_as("SELECT id, admin, suspended, password FROM users WHERE name = $1")
                 .bind(name.as_str())
                 .fetch_optional(&self.readers)
                 .await?;
-        Ok(row.map(|(user, admin, password)| Login {
+        Ok(row.map(|(user, admin, suspended, password)| Login {
             user,
             is_admin: admin != 0,
+            is_suspended: suspended.is_some(),
             password: password.map(HashedPassword::from_stored),
         }))
     }
 
     /// A part of the accounts, by name.
     pub async fn accounts(&self, part: Part<UserName>) -> Result<Vec<Account>, DatabaseError> {
-        type Row = (
-            String,
-            i64,
-            i64,
-            i64,
-            i64,
-            i64,
-            i64,
-            Option<i64>,
-            Option<i64>,
-        );
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            name: String,
+            created: i64,
+            admin: i64,
+            suspended: Option<i64>,
+            key_count: i64,
+            has_password: i64,
+            dot_count: i64,
+            stored: i64,
+            last_used: Option<i64>,
+            quota: Option<i64>,
+        }
         let rows: Vec<Row> = sqlx::query_as(concat!(
-            "SELECT name, created, admin,
-                    (SELECT count(*) FROM api_keys k WHERE k.user = users.id),
-                    CASE WHEN password IS NULL THEN 0 ELSE 1 END,
-                    (SELECT count(*) FROM dots WHERE owner = users.id AND deleted IS NULL),
+            "SELECT name, created, admin, suspended,
+                    (SELECT count(*) FROM api_keys k WHERE k.user = users.id) AS key_count,
+                    CASE WHEN password IS NULL THEN 0 ELSE 1 END AS has_password,
+                    (SELECT count(*) FROM dots WHERE owner = users.id AND deleted IS NULL) AS dot_count,
                     ",
             quotas::stored_by_user!(),
-            ",
+            " AS stored,
                     (SELECT max(used) FROM (
                         SELECT s.used AS used FROM sessions s WHERE s.user_id = users.id
                         UNION ALL
-                        SELECT k.used FROM api_keys k WHERE k.user = users.id) AS uses),
+                        SELECT k.used FROM api_keys k WHERE k.user = users.id) AS uses) AS last_used,
                     quota
              FROM users WHERE name > $1 ORDER BY name LIMIT $2"
         ))
@@ -222,21 +229,20 @@ impl Database {
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
-            .map(
-                |(name, created, admin, keys, has_password, dots, stored, used, quota)| {
-                    Ok(Account {
-                        name: ids::name(&name)?,
-                        created: ids::time(created)?,
-                        is_admin: admin != 0,
-                        keys: ids::unsigned(keys)?,
-                        has_password: has_password != 0,
-                        dots: ids::unsigned(dots)?,
-                        stored_bytes: ids::unsigned(stored)?,
-                        quota: quotas::from_column(quota)?,
-                        used: used.map(ids::time).transpose()?,
-                    })
-                },
-            )
+            .map(|row| {
+                Ok(Account {
+                    name: ids::name(&row.name)?,
+                    created: ids::time(row.created)?,
+                    is_admin: row.admin != 0,
+                    is_suspended: row.suspended.is_some(),
+                    keys: ids::unsigned(row.key_count)?,
+                    has_password: row.has_password != 0,
+                    dots: ids::unsigned(row.dot_count)?,
+                    stored_bytes: ids::unsigned(row.stored)?,
+                    quota: quotas::from_column(row.quota)?,
+                    used: row.last_used.map(ids::time).transpose()?,
+                })
+            })
             .collect()
     }
 

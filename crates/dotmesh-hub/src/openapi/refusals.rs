@@ -48,9 +48,9 @@ refusals! {
     /// Of a route for everybody that takes a body.
     OfAnyone: 400 403 404 408 413;
     /// Of a list that everybody may see, as far as it concerns them.
-    OfView: 400 401;
+    OfView: 400 401 403;
     /// Of a route that shows something of a dot.
-    OfLookup: 400 401 404 409;
+    OfLookup: 400 401 403 404 409;
     /// Of a route that sends objects of a dot.
     OfObjects: 400 401 403 404 408 409 413;
     /// Of a route for users that shows something of their account.

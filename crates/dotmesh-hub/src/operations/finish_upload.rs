@@ -100,6 +100,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
     let mut walk = hub.database.begin_walk().await?;
     let scope = Scope {
         user: caller.id,
+        reads_as: caller.reads_as(),
         owner: open.owner,
         dot: open.id,
         upload: *upload,

@@ -55,6 +55,12 @@ impl AdminPage {
         account.quota.limit(self.quota).map(show::bytes)
     }
 
+    /// Whether it is the account of who looks, which they cannot suspend.
+    fn is_own(&self, account: &Account) -> bool {
+        let user = self.visit.user();
+        user.is_some_and(|user| user.name == account.name)
+    }
+
     fn takes_invitations(&self) -> bool {
         self.sign_up == SignUp::Invitation
     }
@@ -71,6 +77,20 @@ pub struct Forgotten {
 pub struct NewQuota {
     user: String,
     quota: String,
+}
+
+/// Of the form that suspends someone, or lets them in again.
+#[derive(Deserialize)]
+pub struct Suspension {
+    user: String,
+    state: SuspensionState,
+}
+
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum SuspensionState {
+    Suspended,
+    Active,
 }
 
 /// Where the list of users begins.
@@ -139,6 +159,30 @@ pub async fn set_quota(
     let set = hub
         .database
         .set_quota(&user, quota, &caller.name, visit.now);
+    if set.await? {
+        go("/-/admin")
+    } else {
+        Err(HubError::NoSuchUser { user })
+    }
+}
+
+/// Suspends someone, or lets them in again.
+pub async fn suspend(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Form(Suspension { user, state }): Form<Suspension>,
+) -> Page {
+    let caller = visit.administrator()?;
+    let user: UserName = user.trim().parse()?;
+    let is_suspended = state == SuspensionState::Suspended;
+    if is_suspended && user == caller.name {
+        return Err(HubError::malformed(
+            "you cannot suspend yourself: ask another administrator",
+        ));
+    }
+    let set = hub
+        .database
+        .set_suspended(&user, is_suspended, &caller.name, visit.now);
     if set.await? {
         go("/-/admin")
     } else {

@@ -4,10 +4,11 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
-use jiff::SignedDuration;
+use dotmesh_model::DotName;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::access::Scope;
+use crate::access::{Action, Scope};
 use crate::credentials::ApiKey;
 use crate::database::ids::KeyId;
 use crate::database::keys::{ListedKey, NewKey};
@@ -21,7 +22,19 @@ use crate::web::{Page, Visit, go, render};
 const PATH: &str = "/-/settings/keys";
 
 /// Days that a key may last; 0 for as long as it is not revoked.
-const LIFETIMES: [u32; 4] = [0, 30, 90, 365];
+const LIFETIMES: [u32; 4] = [90, 30, 365, 0];
+
+/// Those that the hub's administrator allows, the proposed one first.
+fn lifetimes(longest: Option<SignedDuration>) -> Vec<u32> {
+    let Some(longest) = longest else {
+        return LIFETIMES.to_vec();
+    };
+    let longest = u32::try_from(longest.as_hours() / 24).unwrap_or(u32::MAX);
+    let shorter = LIFETIMES
+        .into_iter()
+        .filter(|days| (1..longest).contains(days));
+    shorter.chain([longest]).collect()
+}
 
 #[derive(Template)]
 #[template(path = "keys.html")]
@@ -32,6 +45,9 @@ struct KeysPage {
     /// The key that was just made.
     made: Option<String>,
     problem: Option<String>,
+    /// Days to choose from.
+    lifetimes: Vec<u32>,
+    longest: Option<SignedDuration>,
 }
 
 impl KeysPage {
@@ -40,7 +56,14 @@ impl KeysPage {
     }
 
     fn is_expired(&self, key: &ListedKey) -> bool {
-        key.expires.is_some_and(|expires| expires <= self.visit.now)
+        self.expires(key)
+            .is_some_and(|expires| expires <= self.visit.now)
+    }
+
+    /// When it stops working: when its owner or the administrator says, whichever is earlier.
+    fn expires(&self, key: &ListedKey) -> Option<Timestamp> {
+        let limit = self.longest.map(|longest| key.created + longest);
+        key.expires.into_iter().chain(limit).min()
     }
 }
 
@@ -49,6 +72,9 @@ impl KeysPage {
 pub struct Fields {
     name: String,
     scope: String,
+    /// The only dot that it works for; empty for all.
+    #[serde(default)]
+    dot: String,
     days: u32,
 }
 
@@ -70,11 +96,12 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
         .scope
         .parse()
         .map_err(|error| HubError::malformed(format!("{error}")))?;
-    if !LIFETIMES.contains(&fields.days) {
+    if !lifetimes(hub.settings.longest_key).contains(&fields.days) {
         return Err(HubError::malformed(
-            "a key lasts 30, 90 or 365 days, or as long as it is not revoked",
+            "choose one of the lifetimes that the page of keys offers",
         ));
     }
+    let dot = fields.dot.trim();
     let name = fields.name.trim();
     let problem = if name.is_empty() || name.len() > KEY_NAME.most {
         Some(format!("A key's name has 1 to {} bytes.", KEY_NAME.most))
@@ -83,18 +110,34 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
     } else if hub.database.keys(caller.id).await?.len() >= KEYS_PER_USER.most {
         let most = KEYS_PER_USER.most;
         Some(format!("You have {most} keys: revoke one first."))
+    } else if !dot.is_empty() && scope == Scope::Admin {
+        Some("A key for one dot has the scope read or write.".to_owned())
     } else {
         None
     };
     if problem.is_some() {
         return show(&hub, visit, None, problem).await;
     }
+    let dot = if dot.is_empty() {
+        None
+    } else {
+        let dot: DotName = dot.parse()?;
+        match visit.viewer.open(&hub, &dot, Action::Read).await {
+            Ok(open) => Some(open.existing()?),
+            Err(HubError::NoSuchDot { dot }) => {
+                let problem = format!("There is no dot {} that you may see.", dot.full());
+                return show(&hub, visit, None, Some(problem)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
     let key = ApiKey::generate();
     let lifetime = SignedDuration::from_hours(24 * i64::from(fields.days));
     let new = NewKey {
         digest: key.digest(),
         name: name.to_owned(),
         scope,
+        dot,
         expires: (fields.days > 0).then(|| visit.now + lifetime),
     };
     hub.database
@@ -130,6 +173,8 @@ async fn show(hub: &Hub, visit: Visit, made: Option<ApiKey>, problem: Option<Str
         keys,
         made: made.map(|key| key.reveal().to_owned()),
         problem,
+        lifetimes: lifetimes(hub.settings.longest_key),
+        longest: hub.settings.longest_key,
     };
     // A key is in no cache, be it the browser's own.
     let headers = [(header::CACHE_CONTROL, "no-store")];

@@ -103,9 +103,13 @@ pub async fn begin_session(
         .and_then(|agent| agent.to_str().ok())
         .unwrap_or_default();
     let agent = &agent[..agent.floor_char_boundary(MAX_AGENT_LENGTH.min(agent.len()))];
-    hub.database
-        .begin_session(user, &token.digest(), agent, clock::now())
-        .await?;
+    let digest = token.digest();
+    let begun = hub
+        .database
+        .begin_session(user, &digest, agent, clock::now());
+    if !begun.await? {
+        return Err(HubError::Suspended);
+    }
     set_cookie(hub, &mut response, token.reveal(), MAX_AGE)?;
     Ok(response)
 }

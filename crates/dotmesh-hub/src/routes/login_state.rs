@@ -39,7 +39,7 @@ pub async fn post(
     let device = KeyDigest::of(&device_code);
     let key = ApiKey::generate();
     let now = clock::now();
-    let expires = hub.settings.login_key_lifetime.map(|lasts| now + lasts);
+    let expires = hub.settings.login_key_lifetime().map(|lasts| now + lasts);
     let state = hub
         .database
         .device_login(&device, &key.digest(), expires, now)

@@ -39,6 +39,7 @@ pub async fn post(
     let hashes = read_hashes(body).await?;
     let scope = Scope {
         user: caller.id,
+        reads_as: caller.reads_as(),
         owner: dot.owner,
         dot: dot.id,
         upload: upload.id,

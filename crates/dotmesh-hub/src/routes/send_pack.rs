@@ -41,6 +41,7 @@ pub async fn post(
     let _turn = hub.turns.packs_in.take(&subject, pack.len()).await?;
     let scope = Scope {
         user: caller.id,
+        reads_as: caller.reads_as(),
         owner: dot.owner,
         dot: dot.id,
         upload: upload.id,

@@ -163,6 +163,14 @@ impl ShownEvent {
                 let what = if is_admin { "an" } else { "no longer an" };
                 format!("made {user} {what} administrator")
             }
+            EventKind::Suspend { user, is_suspended } => {
+                let verb = if is_suspended {
+                    "suspended"
+                } else {
+                    "let in again"
+                };
+                format!("{verb} {user}")
+            }
             EventKind::Quota { user, quota } => {
                 format!("set the storage quota of {user} to {quota}")
             }

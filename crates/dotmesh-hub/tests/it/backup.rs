@@ -473,7 +473,8 @@ async fn an_older_backup_is_brought_forward() {
             "transfers" | "webhooks" | "access_log" => continue,
             "commits" => 2,
             "dots" => 3,
-            "packs" | "users" => 1,
+            "users" => 2,
+            "packs" | "api_keys" => 1,
             _ => 0,
         };
         match &mut line {

@@ -163,7 +163,7 @@ async fn keys_of_programs_last_as_long_as_the_hub_says() {
     assert!(matches!(told, Some(DeviceLoginState::Approved(_))));
     let works = async |now| {
         database
-            .key_user(&key.digest(), now)
+            .key_user(&key.digest(), jiff::Timestamp::UNIX_EPOCH, now)
             .await
             .unwrap()
             .is_some()
@@ -257,7 +257,7 @@ async fn a_login_ends_after_some_minutes() {
     assert_eq!(state(over).await.unwrap(), None);
     assert!(
         database
-            .key_user(&key.digest(), over)
+            .key_user(&key.digest(), jiff::Timestamp::UNIX_EPOCH, over)
             .await
             .unwrap()
             .is_none()

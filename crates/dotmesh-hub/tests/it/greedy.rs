@@ -149,8 +149,10 @@ impl Person {
             let started = Instant::now();
             let request = self.http.get(format!("{}{path}", self.url));
             let answer = request.bearer_auth(&self.key).send().await.unwrap();
-            assert_eq!(answer.status(), StatusCode::OK, "{path}");
-            assert!(answer.text().await.unwrap().contains("</html>"));
+            let status = answer.status();
+            let text = answer.text().await.unwrap();
+            assert_eq!(status, StatusCode::OK, "{path}: {text}");
+            assert!(text.contains("</html>"), "{path}: {text}");
             self.pages.push(started.elapsed());
         }
     }

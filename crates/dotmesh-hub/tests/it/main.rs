@@ -5,6 +5,7 @@
     reason = "in a test it says where the test failed"
 )]
 
+mod abandoned;
 mod account_pages;
 mod accounts;
 mod activity;
@@ -35,6 +36,7 @@ mod left_out;
 mod limits;
 mod lookup;
 mod moving;
+mod narrow_keys;
 mod nginx;
 mod openapi;
 mod pages;
@@ -55,6 +57,7 @@ mod slow;
 mod stores;
 mod supervised;
 mod support;
+mod suspension;
 mod tls;
 mod tree_pages;
 #[expect(

@@ -43,6 +43,7 @@ async fn a_push_into_a_dot_that_moves_is_told_so() {
     let found = database.upload(&upload.id, user, user, &app).await.unwrap();
     let scope = Scope {
         user,
+        reads_as: Some(user),
         owner: user,
         dot: facts.dot,
         upload: found.unwrap().id,

@@ -208,6 +208,7 @@ const TABLE: &[Row] = &[
     ("POST", "/-/admin/invitations", 200, ADMINISTRATORS, ""),
     ("POST", "/-/admin/resets", 200, ADMINISTRATORS, "user=guest"),
     ("POST", "/-/admin/quotas", 303, ADMINISTRATORS, "user=guest&quota=default"),
+    ("POST", "/-/admin/suspensions", 303, ADMINISTRATORS, "user=guest&state=active"),
     ("GET", "/-/admin/events", 200, ADMINISTRATORS, ""),
     ("GET", "/-/admin/access", 200, ADMINISTRATORS, ""),
     ("GET", "/-/{*rest}", 404, ANYONE, ""),
@@ -409,10 +410,34 @@ async fn key(
         digest: key.digest(),
         name: "a key".to_owned(),
         scope,
+        dot: None,
         expires,
     };
     let (database, name) = (&hub.hub.database, user("owner"));
     let making = database.create_key(owner, &name, &new, clock::now());
+    making.await.unwrap();
+    key.reveal().to_owned()
+}
+
+/// A user's key that works for one dot.
+pub(crate) async fn key_for(
+    hub: &TestHub,
+    owner: &UserName,
+    dot: &DotName,
+    scope: Scope,
+) -> String {
+    let database = &hub.hub.database;
+    let id = database.user(owner).await.unwrap().unwrap();
+    let facts = database.dot_facts(dot, Some(id), None).await.unwrap();
+    let key = ApiKey::generate();
+    let new = NewKey {
+        digest: key.digest(),
+        name: "for one dot".to_owned(),
+        scope,
+        dot: Some(facts.dot.unwrap()),
+        expires: None,
+    };
+    let making = database.create_key(id, owner, &new, clock::now());
     making.await.unwrap();
     key.reveal().to_owned()
 }
@@ -473,6 +498,46 @@ async fn every_role_gets_its_answer() {
                         text.lines().next().unwrap_or_default()
                     ));
                 }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// An owner's key that works for one dot is good for no other route than those of this dot, and of others it sees what
+/// everybody sees.
+#[tokio::test]
+async fn a_key_for_another_dot_is_nobodys() {
+    let mut case = Case::start().await;
+    let owner = case.hub.client("owner", case.secret("the owner"));
+    push_first(&owner, &dot("owner/only"), b"one").await;
+    let key = key_for(&case.hub, &user("owner"), &dot("owner/only"), Scope::Write).await;
+    case.keys.push(Some(key));
+    let role = case.keys.len() - 1;
+    let private = case.example("owner/private", Visibility::Private).await;
+    let public = case.example("owner/public", Visibility::Public).await;
+    let missing = Example {
+        name: dot("owner/none"),
+        upload: private.upload.clone(),
+    };
+    let mut wrong = Vec::new();
+    for row in TABLE {
+        let (method, pattern, _, class, _) = row;
+        let is_open = class.private.starts_with("yy") || *pattern == "/api/v1/user";
+        let is_public = pattern.contains("{dot}") && class.public.starts_with('y');
+        for (place, example) in [
+            ("private", &private),
+            ("public", &public),
+            ("missing", &missing),
+        ] {
+            let is_allowed = is_open || is_public && place == "public";
+            let (status, text) = case.ask(role, row, example).await;
+            let expected = expected(row, if is_allowed { 'y' } else { 'f' });
+            if status != expected {
+                let text = text.lines().next().unwrap_or_default();
+                wrong.push(format!(
+                    "{method} {pattern}, {place}: {status}, not {expected}: {text}"
+                ));
             }
         }
     }

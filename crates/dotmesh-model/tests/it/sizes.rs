@@ -1,6 +1,6 @@
 //! Sizes as people write and read them.
 
-use dotmesh_model::size::{format_size, parse_size};
+use dotmesh_model::size::{NotASize, format_size, parse_size};
 
 #[test]
 fn sizes_are_shown_in_the_largest_unit_that_fits() {
@@ -34,17 +34,35 @@ fn sizes_are_shown_in_the_largest_unit_that_fits() {
 }
 
 #[test]
-fn sizes_are_read_with_and_without_units() {
+fn sizes_are_read_in_powers_of_1000_and_of_1024() {
     for (text, bytes) in [
-        ("7", 7),
-        ("64K", 65536),
-        ("1M", 1 << 20),
-        ("10GiB", 10 << 30),
-        ("1tb", 1 << 40),
+        ("0", 0),
+        ("17", 17),
+        ("2000000000", 2_000_000_000),
+        ("500MB", 500_000_000),
+        ("500 mb", 500_000_000),
+        ("2G", 2_000_000_000),
+        ("1.5kB", 1500),
+        ("0.5 TB", 500_000_000_000),
+        ("1KiB", 1024),
+        ("1GiB", 1 << 30),
+        ("3B", 3),
     ] {
         assert_eq!(parse_size(text), Ok(bytes), "{text}");
     }
-    for text in ["", "G", "-1", "1.5G", "1X", "99999999999T", "1 G", "1GG"] {
-        assert!(parse_size(text).is_err(), "{text}");
+    for bad in [
+        "",
+        "GB",
+        ".",
+        "-1",
+        "1.2.3",
+        "1XB",
+        "1i",
+        "1 G B",
+        "99999999PB",
+        "0.0000000001GB",
+        "two",
+    ] {
+        assert_eq!(parse_size(bad), Err(NotASize), "{bad}");
     }
 }

@@ -150,7 +150,7 @@ async fn a_pool_that_went_read_only_is_mounted_again() -> Result<()> {
 async fn a_full_pool_gives_each_volume_its_own_folder() -> Result<()> {
     let network = Network::start().await?;
     let machine = network.machine("alice").await?;
-    let node = Node::start_in(machine, &["--pool-limit", "400M"]).await?;
+    let node = Node::start_in(machine, &["--pool-limit", "400MiB"]).await?;
     node.keep_running("app", "app").await;
     let volumes = "-v app.first:/first -v app.second:/second --volume-driver dm";
     node.ok(&format!("docker run -d --init --restart always --network none {volumes} --name two debian:bookworm-slim sleep 100000"))

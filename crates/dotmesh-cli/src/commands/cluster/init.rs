@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use dotmesh_api::node::NodeVersion;
-use dotmesh_model::size::parse_size;
+use dotmesh_model::size::{NotASize, parse_size};
 
 use super::machine::Machine;
 use super::require_root;
@@ -19,8 +19,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(90);
 
 /// Start Dotmesh on this machine
 ///
-/// Runs the daemon dotmeshd: as a systemd service where systemd runs, which also starts it at every boot; else as a process
-/// of its own. Must run as root. Does nothing where Dotmesh runs already.
+/// Runs the daemon dotmeshd. With systemd it is a service, which also starts at every boot. Without systemd it is a separate
+/// process. Must run as root. Does nothing if Dotmesh runs already.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Where everything is kept
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
-    /// Where Docker reaches the volume driver; the file's name is the driver's. 'none' for no driver [default:
+    /// Where Docker reaches the volume driver. The driver has the file's name. 'none' means no driver [default:
     /// /run/docker/plugins/dm.sock]
     #[arg(long, value_name = "PATH")]
     pub docker_plugin: Option<String>,
@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = check_size, hide = true)]
     pub pool_size: Option<String>,
 
-    /// How large the pool may become, e.g. 100G [default: as large as the disk below it allows]
+    /// How large the pool may become, such as 100GB [default: as large as the disk below it allows]
     #[arg(long, value_name = "SIZE", value_parser = check_size)]
     pub pool_limit: Option<String>,
 
@@ -69,7 +69,7 @@ pub struct Args {
     pub ca_file: Option<PathBuf>,
 }
 
-fn check_size(text: &str) -> std::result::Result<String, String> {
+fn check_size(text: &str) -> std::result::Result<String, NotASize> {
     parse_size(text).map(|_| text.to_owned())
 }
 

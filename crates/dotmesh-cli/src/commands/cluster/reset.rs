@@ -15,8 +15,8 @@ use crate::error::{CliError, Result};
 
 /// Stop Dotmesh on this machine, and take its service away
 ///
-/// Says what it will stop, unmount and delete, and asks. The dots stay unless told otherwise, and containers keep running:
-/// 'dm cluster init' starts it again. Must run as root.
+/// The command says what it will stop, unmount and delete, and asks. Dots stay unless --delete-data is given, and containers
+/// keep running. 'dm cluster init' starts Dotmesh again. Must run as root.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Delete all dots with all their commits, too
@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(short, long)]
     yes: bool,
 
-    /// Do not ask, and delete the data even if Dotmesh does not run, and so cannot say which containers need it
+    /// Do not ask, and delete the data even if Dotmesh does not run and cannot say which containers use it
     #[arg(short, long)]
     force: bool,
 

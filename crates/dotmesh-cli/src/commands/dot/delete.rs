@@ -13,8 +13,8 @@ use crate::error::Result;
 
 /// Delete a dot with all its branches and commits
 ///
-/// Refused while containers use it. The current dot is not the default here, to avoid mistakes. When the current dot is
-/// deleted, no dot is current until 'dm switch' selects one. What was pushed to a hub stays there.
+/// The command is refused while containers use the dot. The dot must be named, to avoid mistakes. After the current dot is
+/// deleted, there is no current dot until 'dm switch' chooses one. Pushed commits stay on the hub.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Do not ask

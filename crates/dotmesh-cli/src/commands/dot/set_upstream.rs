@@ -8,14 +8,14 @@ use crate::dot_word::{self, DotWord};
 use crate::error::Result;
 use crate::transfer;
 
-/// Say which dot of a remote a dot is pulled from and pushed to
+/// Set the dot on a remote that a dot is pulled from and pushed to
 ///
-/// The dot on the remote need not exist yet; without a namespace it is your own. Whichever dot has that name at the next
-/// push or pull is meant, even if an earlier one was of another dot.
+/// The dot on the remote need not exist yet. Without a namespace it is your own. The next push or pull uses the dot that has
+/// this name then, even if earlier ones used a dot with another identity.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "dm dot set-upstream [DOT] <REMOTE> <REMOTE-DOT>")]
 pub struct Args {
-    /// The dot here; may be left out, and is the current dot then
+    /// The dot here [default: the current dot]
     #[arg(value_name = "DOT", required = true)]
     first: String,
 

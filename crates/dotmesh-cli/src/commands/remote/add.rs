@@ -12,15 +12,15 @@ use crate::hub;
 
 /// Add an account on a hub
 ///
-/// The API key is taken from DOTMESH_PASSWORD, else asked for; it is read from standard input if that is no terminal. It is
-/// tried out before anything is kept. The first remote is used when a command names none.
+/// The API key is read from DOTMESH_PASSWORD, from the terminal, or from stdin if that is no terminal. It is checked with the
+/// hub before it is stored. The first remote that you add is the default of other commands.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Your name for it
     #[arg(value_name = "NAME")]
     name: RemoteName,
 
-    /// The account. Without http:// or https:// before the host it is HTTPS; on this machine HTTP, where that is not spoken
+    /// The account. Without http:// or https:// before the host, HTTPS is used. For a hub on this machine, HTTP is tried too
     #[arg(value_name = "USER@HOST[:PORT]")]
     login: Login,
 }

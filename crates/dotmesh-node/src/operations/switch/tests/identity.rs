@@ -37,6 +37,7 @@ async fn caller(hub: &Hub, name: &str) -> Caller {
         name,
         is_admin: false,
         scope: Scope::Admin,
+        only: None,
         meant: None,
         credential: Credential::Password,
         address: ClientAddress::UNKNOWN,

@@ -1,0 +1,73 @@
+//! A client that goes away ends its request wherever it is just then, in the middle of a statement, too. The connection to
+//! the database serves the next request.
+
+use std::pin::pin;
+
+use dotmesh_hub::clock;
+use dotmesh_hub::credentials::Token;
+use dotmesh_hub::database::events::OPERATOR;
+use dotmesh_hub::operations::search::{Place as In, Words};
+use futures::future::Either;
+
+use crate::place::Place;
+use crate::support::TestHub;
+
+/// More often than any of the calls below is polled.
+const POLLS: usize = 120;
+
+/// Polls a call so often, then drops it. Whether it had ended by then.
+async fn abandon<T>(call: impl Future<Output = T>, polls: usize) -> bool {
+    let call = pin!(call);
+    let over = pin!(async {
+        for _ in 0..polls {
+            tokio::task::yield_now().await;
+        }
+    });
+    matches!(futures::future::select(call, over).await, Either::Left(_))
+}
+
+#[tokio::test]
+async fn a_connection_outlives_the_request_that_was_abandoned() {
+    for place in [
+        Place::folder(tempfile::tempdir().unwrap()),
+        Place::shared().await,
+    ] {
+        let hub = TestHub::start_in(place).await;
+        hub.user("alice").await;
+        let database = &hub.hub.database;
+        let name = "alice".parse().unwrap();
+        let user = database.user(&name).await.unwrap().unwrap();
+        let words = Words::new("anything");
+        let mut ended = 0;
+        for polls in 0..POLLS {
+            let call = database.search(Some(user), In::Dots, &words, 0, 10);
+            ended += u32::from(abandon(call, polls).await);
+            let is_suspended = polls % 2 == 0;
+            let call = database.set_suspended(&name, is_suspended, &OPERATOR, clock::now());
+            ended += u32::from(abandon(call, polls).await);
+
+            // All connections that there are come to their turn, with single statements and with transactions.
+            for _ in 0..8 {
+                assert_eq!(database.user(&name).await.unwrap(), Some(user));
+            }
+            for _ in 0..8 {
+                let call = database.search(Some(user), In::Dots, &words, 0, 10);
+                assert!(call.await.is_ok(), "after {polls} polls");
+            }
+            // What is written is there for others, too, not in a transaction that nobody ends.
+            let digest = Token::generate().digest();
+            let begun = database
+                .begin_session(user, &digest, "", clock::now())
+                .await
+                .unwrap();
+            let session = database.session(&digest, clock::now()).await.unwrap();
+            assert_eq!(session.is_some(), begun, "after {polls} polls");
+            database
+                .set_suspended(&name, false, &OPERATOR, clock::now())
+                .await
+                .unwrap();
+        }
+        // Else they were not all cut in every place.
+        assert!(ended > 2, "{ended}");
+    }
+}

@@ -5,9 +5,12 @@ use std::io::IsTerminal as _;
 use clap::Parser as _;
 use dotmesh_node::config::Config;
 use dotmesh_node::memory;
+use rustix::fs::Mode;
 
 fn main() -> anyhow::Result<()> {
     memory::share_arenas();
+    // What the daemon writes has everyone's data. Where others are let in, the mode is set.
+    rustix::process::umask(Mode::from_raw_mode(0o077));
     let config = Config::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("DOTMESH_LOG")
         .unwrap_or_else(|_| "info".into());

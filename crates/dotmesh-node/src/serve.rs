@@ -222,7 +222,13 @@ impl Drop for SocketFile {
 
 fn listen(path: &Path, access: Access) -> Result<(UnixListener, SocketFile)> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    if !folder.exists() {
+        let failed = || format!("create {}", folder.display());
+        std::fs::create_dir_all(folder).with_context(failed)?;
+        // Members of the group pass through it to the socket, whatever the umask is.
+        let everybody = PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder, everybody).with_context(failed)?;
+    }
     if is_listened_on(path) {
         bail!("something already listens on {}", path.display());
     }

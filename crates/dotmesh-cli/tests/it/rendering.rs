@@ -802,6 +802,7 @@ fn the_unit_starts_the_daemon_with_what_was_given() {
     Restart=always
     RestartSec=1
     KillMode=process
+    UMask=0077
 
     [Install]
     WantedBy=multi-user.target

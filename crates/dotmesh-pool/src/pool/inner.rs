@@ -54,6 +54,9 @@ impl Inner {
             driver.create(&making)?;
             let data = making.join(DATA);
             std::fs::create_dir(&data).during("create", &data)?;
+            // Programs of other users look into it, whatever the umask is.
+            let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&data, everybody).during("open", &data)?;
             driver.snapshot(&making, &layout.empty(), Mode::Frozen)?;
             remove(&*driver, &making)?;
         }

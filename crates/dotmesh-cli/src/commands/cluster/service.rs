@@ -60,6 +60,7 @@ pub fn unit(program: &Path, arguments: &[OsString]) -> String {
          Restart=always\n\
          RestartSec=1\n\
          KillMode=process\n\
+         UMask=0077\n\
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n"

@@ -19,7 +19,7 @@ build:
 	$(CARGO) build --release --bins
 
 install: build
-	@[ -w /usr/local/bin ] || sudo=sudo; set -x; $$sudo install -m 755 target/release/dm target/release/dotmeshd target/release/dothub /usr/local/bin/
+	@scripts/install.sh /usr/local
 
 demo:
 	@scripts/setup.sh demo

@@ -22,6 +22,7 @@ pub(crate) fn run() -> Result<()> {
         "cargo",
         &[
             "clippy",
+            "--locked",
             "--workspace",
             "--all-targets",
             "--quiet",
@@ -30,11 +31,20 @@ pub(crate) fn run() -> Result<()> {
             "warnings",
         ],
     )?;
-    step("cargo", &["build", "--workspace", "--bins", "--quiet"])?;
+    step_with(
+        "cargo",
+        &["doc", "--locked", "--workspace", "--no-deps", "--quiet"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )?;
+    step(
+        "cargo",
+        &["build", "--locked", "--workspace", "--bins", "--quiet"],
+    )?;
     step(
         "cargo",
         &[
             "test",
+            "--locked",
             "--workspace",
             "--exclude",
             "dotmesh-testkit",
@@ -50,6 +60,7 @@ pub(crate) fn run() -> Result<()> {
         "cargo",
         &[
             "test",
+            "--locked",
             "--package",
             "dotmesh-hub",
             "--test",
@@ -65,6 +76,7 @@ pub(crate) fn run() -> Result<()> {
         "cargo",
         &[
             "test",
+            "--locked",
             "--package",
             "dotmesh-testkit",
             "--",

@@ -31,9 +31,19 @@ pub(crate) fn run() -> Result<()> {
             "warnings",
         ],
     )?;
+    // Without `dm`, whose doc comments are help texts with brackets in them.
     step_with(
         "cargo",
-        &["doc", "--locked", "--workspace", "--no-deps", "--quiet"],
+        &[
+            "doc",
+            "--locked",
+            "--workspace",
+            "--exclude",
+            "dotmesh-cli",
+            "--no-deps",
+            "--document-private-items",
+            "--quiet",
+        ],
         &[("RUSTDOCFLAGS", "-D warnings")],
     )?;
     step(

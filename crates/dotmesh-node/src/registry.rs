@@ -15,7 +15,7 @@ use dotmesh_model::{
     BranchName, CommitId, CommitRecord, DotName, History, LeftOut, Namespace, ObjectHash,
 };
 use sqlx::sqlite::SqliteSynchronous;
-use sqlx::{Row as _, SqlitePool};
+use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use crate::error::NodeError;
 use crate::sqlite;
@@ -208,46 +208,28 @@ impl Registry {
     pub(crate) async fn add_commits(&self, dot: &str, commits: &[NewCommit]) -> Result<()> {
         let mut transaction = self.db.begin().await?;
         for commit in commits {
-            sqlx::query(
-                "INSERT INTO commits (dot, id, parent, height, record, seal, root, links, hub, hub_dot)
-                 VALUES (?1, ?2, ?3, 1 + coalesce(
-                     (SELECT height FROM commits WHERE dot = ?1 AND id = ?3), 0), ?4, ?5, ?6, ?7, ?8, ?9)
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(dot)
-            .bind(commit.id.to_string())
-            .bind(commit.parent.to_string())
-            .bind(&commit.record)
-            .bind(commit.seal.map(|seal| seal.seal.to_string()))
-            .bind(commit.seal.map(|seal| seal.root.to_string()))
-            .bind(commit.seal.map(|seal| seal.links))
-            .bind(commit.source.as_ref().map(|source| source.hub.as_str()))
-            .bind(commit.source.as_ref().map(|source| source.dot.full()))
-            .execute(&mut *transaction)
-            .await?;
-            if let Some(told) = &commit.left_out {
-                left_out::put_told(&mut transaction, dot, commit.id, told).await?;
-            }
+            insert_commit(&mut transaction, dot, commit).await?;
         }
         transaction.commit().await?;
         Ok(())
     }
 
-    /// Moves a branch's head to a commit that was just added.
+    /// Adds a commit, and moves a branch's head to it. Both happen, or neither.
     pub(crate) async fn add_commit(
         &self,
         dot: &str,
         branch: &BranchName,
         commit: NewCommit,
     ) -> Result<()> {
-        let head = commit.id.to_string();
-        self.add_commits(dot, &[commit]).await?;
+        let mut transaction = self.db.begin().await?;
+        insert_commit(&mut transaction, dot, &commit).await?;
         sqlx::query("UPDATE branches SET head = ? WHERE dot = ? AND name = ?")
-            .bind(head)
+            .bind(commit.id.to_string())
             .bind(dot)
             .bind(branch.as_str())
-            .execute(&self.db)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -465,4 +447,74 @@ where
 {
     text.parse()
         .map_err(|error: T::Err| NodeError::RegistryDamaged(error.to_string()))
+}
+
+async fn insert_commit(
+    transaction: &mut SqliteConnection,
+    dot: &str,
+    commit: &NewCommit,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO commits (dot, id, parent, height, record, seal, root, links, hub, hub_dot)
+         VALUES (?1, ?2, ?3, 1 + coalesce(
+             (SELECT height FROM commits WHERE dot = ?1 AND id = ?3), 0), ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(dot)
+    .bind(commit.id.to_string())
+    .bind(commit.parent.to_string())
+    .bind(&commit.record)
+    .bind(commit.seal.map(|seal| seal.seal.to_string()))
+    .bind(commit.seal.map(|seal| seal.root.to_string()))
+    .bind(commit.seal.map(|seal| seal.links))
+    .bind(commit.source.as_ref().map(|source| source.hub.as_str()))
+    .bind(commit.source.as_ref().map(|source| source.dot.full()))
+    .execute(&mut *transaction)
+    .await?;
+    if let Some(told) = &commit.left_out {
+        left_out::put_told(transaction, dot, commit.id, told).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_commit_and_its_branch_are_stored_together_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::open(&folder.path().join("db")).await.unwrap();
+        let master = BranchName::default();
+        let branch = Branch {
+            head: CommitId::ROOT,
+            origin: None,
+        };
+        let dot = Dot {
+            id: "0".repeat(32),
+            name: "app".parse().unwrap(),
+            current: master.clone(),
+            branches: [(master.clone(), branch)].into(),
+        };
+        registry.put_dot(&dot).await.unwrap();
+        sqlx::raw_sql(
+            "CREATE TRIGGER no BEFORE UPDATE ON branches BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .execute(&registry.db)
+        .await
+        .unwrap();
+        let id = CommitId::from_bytes([7; 16]);
+        let commit = NewCommit {
+            id,
+            parent: CommitId::ROOT,
+            record: b"{}".to_vec(),
+            seal: None,
+            source: None,
+            left_out: None,
+        };
+        let added = registry.add_commit(&dot.id, &master, commit).await;
+        assert!(added.is_err());
+        assert!(registry.record(&dot.id, id).await.is_err());
+        assert_eq!(registry.dot(&dot.name).await.unwrap(), dot);
+    }
 }

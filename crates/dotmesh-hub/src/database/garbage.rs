@@ -2,7 +2,7 @@
 //!
 //! Writers of the database take turns, so what a transaction here sees of who needs a pack holds when it ends. A name is
 //! the hash of a pack's bytes, so the same pack may be stored again while its file is being deleted. Such a file has
-//! its name in `doomed_packs`; before a row of that name is added, [`revive`] looks there. Deletions are counted, so that
+//! its name in `doomed_packs`; before a row of that name is added, `revive` looks there. Deletions are counted, so that
 //! whoever has stored a pack knows whether one came after.
 
 use std::time::Duration;

@@ -240,7 +240,7 @@ pub fn words_of_unit() -> Option<Vec<String>> {
     words_in(&std::fs::read_to_string(UNIT_FILE).ok()?)
 }
 
-/// The same, from the unit's text as [`unit`] writes it.
+/// The same, from the unit's text as `unit` writes it.
 pub fn words_in(unit: &str) -> Option<Vec<String>> {
     let command = unit
         .lines()

@@ -36,7 +36,7 @@ mod lookup;
 pub mod names;
 pub mod notes;
 pub mod objects;
-mod pack_lists;
+mod pack_index_cache;
 pub mod paging;
 pub mod quotas;
 mod room;
@@ -95,7 +95,7 @@ pub struct Database {
     /// [`Database::begin`] only for single statements that no other transaction's decision depends on.
     writer: AnyPool,
     walk_turns: Arc<Semaphore>,
-    pack_lists: pack_lists::PackLists,
+    pack_index_cache: pack_index_cache::PackIndexCache,
 }
 
 /// Which hub's records a database may have when it is opened, and how far it is brought.
@@ -175,7 +175,7 @@ impl Database {
             readers: pool(READERS, READ_PATIENCE, READER_CACHE),
             writer: pool(1, WRITE_PATIENCE, WRITER_CACHE),
             walk_turns: Arc::new(Semaphore::new(WALKS)),
-            pack_lists: Default::default(),
+            pack_index_cache: Default::default(),
         })
     }
 

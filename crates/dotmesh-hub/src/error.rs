@@ -21,7 +21,7 @@ use crate::access::{Forks, Scope};
 use crate::database::DatabaseError;
 use crate::limits::Beyond;
 use crate::operations::chain::ChainError;
-use crate::operations::moves::MoveError;
+use crate::operations::ref_updates::RefUpdateError;
 use crate::operations::tree::TreeError;
 use crate::quota::Usage;
 use crate::web::show;
@@ -235,7 +235,7 @@ pub enum HubError {
     Chain(#[from] ChainError),
     /// Branches that cannot go where they shall.
     #[error(transparent)]
-    Moves(#[from] MoveError),
+    RefUpdates(#[from] RefUpdateError),
     /// A commit that cannot be looked into as asked.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -397,7 +397,7 @@ impl HubError {
             Self::Pack(PackError::NoBase { .. }) => ErrorCode::Incomplete,
             Self::Pack(_) | Self::Node { .. } | Self::WrongKind { .. } => ErrorCode::Corrupt,
             Self::Chain(error) => error.code(),
-            Self::Moves(error) => error.code(),
+            Self::RefUpdates(error) => error.code(),
             Self::Tree(
                 TreeError::NoSuchPath { .. }
                 | TreeError::NotAFolder { .. }
@@ -520,7 +520,7 @@ impl HubError {
             } => {
                 "what was pushed may be of a newer Dotmesh: ask the hub's administrator to upgrade it"
             }
-            Self::Moves(error) => return error.hint(),
+            Self::RefUpdates(error) => return error.hint(),
             Self::Chain(error) => return error.hint(),
             _ => return None,
         };

@@ -15,7 +15,7 @@ use crate::limits::Pace;
 use crate::settings::{LOGIN_KEY_DAYS, Network, Settings, SignUp};
 use crate::state::Hub;
 use crate::tls::Tls;
-use crate::webhooks::courier;
+use crate::webhooks::dispatcher;
 use crate::{descriptors, jobs, router, server};
 
 /// Where it listens unless told.
@@ -154,7 +154,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     });
     tokio::spawn({
         let hub = hub.clone();
-        async move { courier::run(&hub).await }
+        async move { dispatcher::run(&hub).await }
     });
     // Before the address is told: whoever has read it may send the signal.
     let shutdown = shutdown().map_err(CliError::Runtime)?;

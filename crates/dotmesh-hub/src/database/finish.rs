@@ -69,8 +69,8 @@ pub enum UploadState {
 
 impl VerifiedPush<'_> {
     /// What the audit log tells of it.
-    fn event(&self, dot: DotId, before: &DotState, moves: &Moves) -> Event {
-        let branches = moves.iter().map(|(name, head)| PushedBranch {
+    fn event(&self, dot: DotId, before: &DotState, updates: &RefUpdates) -> Event {
+        let branches = updates.iter().map(|(name, head)| PushedBranch {
             name: name.clone(),
             head: *head,
             is_new: !before.heads.contains_key(name),
@@ -88,7 +88,7 @@ impl VerifiedPush<'_> {
 }
 
 /// What a push does to the branches: where each shall point. The others stay.
-pub type Moves = BTreeMap<BranchName, CommitId>;
+pub type RefUpdates = BTreeMap<BranchName, CommitId>;
 
 impl Database {
     /// The state that a finishing push is judged against.
@@ -112,12 +112,12 @@ impl Database {
         push: &VerifiedPush<'_>,
         now: Timestamp,
         quota: Option<u64>,
-        judge: impl FnOnce(&DotState) -> Result<Moves, E>,
+        judge: impl FnOnce(&DotState) -> Result<RefUpdates, E>,
     ) -> Result<Result<DotIdentity, Usage>, E> {
         let mut tx = self.begin().await?;
         let state = dot_state(&mut tx, push.dot, push.meant, push.user, push.upload).await?;
-        let moves = judge(&state)?;
-        let identity = apply(&mut tx, walk, push, &state, &moves, now).await?;
+        let updates = judge(&state)?;
+        let identity = apply(&mut tx, walk, push, &state, &updates, now).await?;
         if let Some(usage) = quotas::exceeded(&mut tx, push.owner, quota).await? {
             return Ok(Err(usage));
         }
@@ -167,7 +167,7 @@ async fn apply(
     walk: &Walk,
     push: &VerifiedPush<'_>,
     state: &DotState,
-    moves: &Moves,
+    updates: &RefUpdates,
     now: Timestamp,
 ) -> Result<DotIdentity, DatabaseError> {
     let dot = match state.facts.dot {
@@ -195,7 +195,7 @@ async fn apply(
     for (pack, numbers) in walk.reached() {
         objects::add_members(connection, dot, pack, numbers).await?;
     }
-    for (branch, head) in moves {
+    for (branch, head) in updates {
         sqlx::query(
             "INSERT INTO branches (dot, name, head) VALUES ($1, $2, $3)
              ON CONFLICT (dot, name) DO UPDATE SET head = excluded.head",
@@ -212,7 +212,7 @@ async fn apply(
         .bind(dot)
         .execute(&mut *connection)
         .await?;
-    events::insert(connection, &push.event(dot, state, moves), now).await?;
+    events::insert(connection, &push.event(dot, state, updates), now).await?;
     sqlx::query("UPDATE uploads SET finished = $1 WHERE id = $2")
         .bind(push.digest)
         .bind(push.upload)

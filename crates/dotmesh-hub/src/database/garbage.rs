@@ -129,7 +129,7 @@ impl Database {
         Ok(())
     }
 
-    /// Names some packs whose files are to be deleted now: those doomed before `before`, unless a backup is being
+    /// Names some packs whose files are to be deleted now: those whose deletion is pending since before `before`, unless a backup is being
     /// taken. Nobody else is told of them, unless this process never comes back.
     pub async fn begin_deleting(
         &self,

@@ -10,7 +10,7 @@ use sqlx::AnyConnection;
 use super::frame_column::{FRAME_LENGTH, decode_frame};
 use super::ids::{self, ObjectId, PackRow, UserId};
 use super::objects::{Location, json};
-use super::pack_lists::{Lookup, Told};
+use super::pack_index_cache::{Lookup, Told};
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
 /// A row of `objects`, but for its hash.
@@ -154,13 +154,13 @@ impl Database {
         for pack in packs {
             *hits.entry(pack).or_default() += 1;
         }
-        hits.retain(|pack, hits| *hits * each >= WORTH_A_LIST && !self.pack_lists.has(*pack));
+        hits.retain(|pack, hits| *hits * each >= WORTH_A_LIST && !self.pack_index_cache.has(*pack));
         let packs: Vec<i64> = hits.keys().map(|pack| pack.0).collect();
         let mut were_read = false;
         for (pack, objects) in lengths(connection, &packs).await? {
             if hits[&pack] * each * SHARE >= objects {
                 let list = read_list(connection, pack).await?;
-                self.pack_lists.put(owner, pack, list);
+                self.pack_index_cache.put(owner, pack, list);
                 were_read = true;
             }
         }
@@ -183,7 +183,7 @@ impl Database {
             }
             read += objects;
             let objects = read_hashes(connection, *pack).await?;
-            self.pack_lists.see(owner, *pack, &objects);
+            self.pack_index_cache.see(owner, *pack, &objects);
         }
         Ok(others.is_empty())
     }
@@ -191,7 +191,7 @@ impl Database {
     /// What is known of some objects without the database.
     fn recall(&self, owner: UserId, hashes: &[ObjectHash], wanted: Vec<usize>) -> Split {
         let asked: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
-        let Told { objects, packs } = self.pack_lists.find(owner, &asked);
+        let Told { objects, packs } = self.pack_index_cache.find(owner, &asked);
         let mut split = Split {
             listed: Vec::new(),
             seen: Vec::new(),
@@ -220,7 +220,7 @@ impl Database {
         let packs = packs_of(places.iter().map(|(_, place)| *place));
         let names = pack_names(connection, &packs).await?;
         for pack in packs.iter().filter(|pack| !names.contains_key(pack)) {
-            self.pack_lists.forget(PackRow(*pack));
+            self.pack_index_cache.forget(PackRow(*pack));
         }
         let mut found = Vec::with_capacity(places.len());
         for (at, place) in places {

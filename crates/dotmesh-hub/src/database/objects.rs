@@ -183,7 +183,7 @@ impl Database {
         note_objects(&mut tx, upload, again).await?;
         tx.commit().await?;
         for (pack, list) in lists {
-            self.pack_lists.put(owner, pack, list);
+            self.pack_index_cache.put(owner, pack, list);
         }
         Ok(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! What a walk over a push's closure has reached: a bit for each object, however large the push.
+//! What a connectivity check has reached: a bit for each object, however large the push.
 
 use std::collections::BTreeMap;
 

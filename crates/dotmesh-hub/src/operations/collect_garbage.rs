@@ -86,11 +86,11 @@ pub async fn collect_garbage(
     database.doom_orphans(&stored, now).await?;
 
     loop {
-        let doomed = database.begin_deleting(now - grace, now, FILES).await?;
-        if doomed.is_empty() {
+        let pending = database.begin_deleting(now - grace, now, FILES).await?;
+        if pending.is_empty() {
             break;
         }
-        let mut deleting: FuturesUnordered<_> = doomed
+        let mut deleting: FuturesUnordered<_> = pending
             .into_iter()
             .map(async |pack| packs.delete(pack).await.map(|()| pack))
             .collect();

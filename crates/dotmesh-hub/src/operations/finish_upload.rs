@@ -4,13 +4,13 @@ use dotmesh_api::hub::FinishUpload;
 use dotmesh_api::identity::Meant;
 use dotmesh_model::{DotIdentity, DotName, History};
 
-use super::{chain, closure, moves};
+use super::{chain, connectivity, ref_updates};
 use crate::access::Action;
 use crate::auth::Caller;
 use crate::clock;
 use crate::database::DatabaseError;
 use crate::database::commits::NewCommit;
-use crate::database::finish::{DotState, Moves, UploadState, VerifiedPush};
+use crate::database::finish::{DotState, RefUpdates, UploadState, VerifiedPush};
 use crate::database::ids::UploadId;
 use crate::database::objects::Scope;
 use crate::error::HubError;
@@ -105,7 +105,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         dot: open.id,
         upload: *upload,
     };
-    closure::walk_closure(hub, &mut walk, scope, &commits).await?;
+    connectivity::check_connectivity(hub, &mut walk, scope, &commits).await?;
 
     let push = VerifiedPush {
         upload: *upload,
@@ -171,7 +171,7 @@ fn admit(finish: &Finish, state: &DotState) -> Result<crate::auth::OpenDot, HubE
     }
 }
 
-fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<Moves, HubError> {
+fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<RefUpdates, HubError> {
     let mut history: History = state.history.clone();
     let mut without_data = state.without_data.clone();
     for commit in commits {
@@ -193,20 +193,22 @@ fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<Move
             });
         }
     }
-    let moves = moves::plan(
+    let updates = ref_updates::plan(
         &state.heads,
         &state.protected,
         &history,
         &without_data,
         &finish.request.branches,
     )?;
-    let new = moves.keys().filter(|name| !state.heads.contains_key(*name));
+    let new = updates
+        .keys()
+        .filter(|name| !state.heads.contains_key(*name));
     match new.count() {
         // A dot of an older hub may have more: its branches go on.
         0 => {}
         new => BRANCHES_PER_DOT.check(state.heads.len() + new)?,
     }
-    Ok(moves)
+    Ok(updates)
 }
 
 /// Why the transaction was not carried through.

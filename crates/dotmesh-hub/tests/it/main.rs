@@ -19,7 +19,7 @@ mod branches;
 mod browse;
 mod capability;
 mod cli;
-mod closure;
+mod connectivity;
 mod cuts;
 mod damage;
 mod deltas;

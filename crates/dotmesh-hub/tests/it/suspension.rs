@@ -6,7 +6,7 @@ use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
 use dotmesh_hub::clock;
 use dotmesh_hub::settings::Settings;
-use dotmesh_hub::webhooks::courier::Courier;
+use dotmesh_hub::webhooks::dispatcher::Dispatcher;
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -98,8 +98,8 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     )
     .await
     .unwrap();
-    let courier = Courier::new(&hub.hub, Duration::from_secs(60)).unwrap();
-    assert_eq!(courier.round(clock::now()).await.unwrap(), 0);
+    let dispatcher = Dispatcher::new(&hub.hub, Duration::from_secs(60)).unwrap();
+    assert_eq!(dispatcher.round(clock::now()).await.unwrap(), 0);
 
     // Nobody suspends themselves by mistake.
     let own = [("user", "root"), ("state", "suspended")];
@@ -135,7 +135,7 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     alice.current_user().await.unwrap();
     assert_eq!(browser.log_in("alice", PASSWORD).await.status.as_u16(), 303);
     // What happened meanwhile is not told afterwards.
-    assert_eq!(courier.round(clock::now()).await.unwrap(), 0);
+    assert_eq!(dispatcher.round(clock::now()).await.unwrap(), 0);
     let id = hook["id"].as_str().unwrap();
     let path = format!("dots/alice/app/webhooks/{id}/deliveries");
     let past = api.done("GET", &path, Value::Null).await;

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use dotmesh_hub::clock;
 use dotmesh_hub::database::events::EventsOf;
 use dotmesh_hub::settings::Settings;
-use dotmesh_hub::webhooks::courier::{CLAIM, Courier};
+use dotmesh_hub::webhooks::dispatcher::{CLAIM, Dispatcher};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -161,13 +161,13 @@ fn to_private() -> Settings {
     }
 }
 
-/// A hub with a dot `alice/app`, its owner, a receiver, and a courier.
+/// A hub with a dot `alice/app`, its owner, a receiver, and a dispatcher.
 struct Case {
     hub: TestHub,
     alice: dotmesh_api::HubClient,
     api: Api,
     receiver: Receiver,
-    courier: Courier,
+    dispatcher: Dispatcher,
     first: Made,
 }
 
@@ -184,7 +184,7 @@ impl Case {
             api: Api::new(&hub, &key),
             alice,
             receiver: Receiver::start().await,
-            courier: Courier::new(&hub.hub, Duration::from_secs(60)).unwrap(),
+            dispatcher: Dispatcher::new(&hub.hub, Duration::from_secs(60)).unwrap(),
             hub,
             first,
         }
@@ -200,7 +200,7 @@ impl Case {
 
     /// Delivers all that is due, and tells what arrived.
     async fn deliver(&self, now: Timestamp) -> Vec<Received> {
-        while self.courier.round(now).await.unwrap() > 0 {}
+        while self.dispatcher.round(now).await.unwrap() > 0 {}
         self.receiver.take()
     }
 
@@ -360,13 +360,13 @@ async fn a_failed_delivery_is_repeated_as_it_was() {
     let start = clock::now();
     let mut now = start;
     let mut arrived = Vec::new();
-    let impatient = Courier::new(&case.hub.hub, Duration::from_secs(1)).unwrap();
-    for (courier, status, words) in [
-        (&case.courier, json!(500), "answered 500"),
+    let impatient = Dispatcher::new(&case.hub.hub, Duration::from_secs(1)).unwrap();
+    for (dispatcher, status, words) in [
+        (&case.dispatcher, json!(500), "answered 500"),
         (&impatient, Value::Null, "no answer within 1 seconds"),
-        (&case.courier, json!(302), "redirects are not followed"),
+        (&case.dispatcher, json!(302), "redirects are not followed"),
     ] {
-        assert_eq!(courier.round(now).await.unwrap(), 1);
+        assert_eq!(dispatcher.round(now).await.unwrap(), 1);
         arrived.extend(case.receiver.take());
         // Not before it is due.
         assert!(case.deliver(now).await.is_empty());
@@ -525,14 +525,14 @@ async fn several_processes_deliver_each_once() {
         case.tag(&format!("v{number}")).await;
     }
     let beside = case.hub.beside().await;
-    let other = Courier::new(&beside, Duration::from_secs(5)).unwrap();
+    let other = Dispatcher::new(&beside, Duration::from_secs(5)).unwrap();
     let now = clock::now();
-    let work = |courier: Courier| async move {
+    let work = |dispatcher: Dispatcher| async move {
         for _ in 0..40 {
-            courier.round(now).await.unwrap();
+            dispatcher.round(now).await.unwrap();
         }
     };
-    tokio::join!(work(case.courier.clone()), work(other));
+    tokio::join!(work(case.dispatcher.clone()), work(other));
     let arrived = case.receiver.take();
     let ids: BTreeSet<_> = arrived.iter().map(Received::id).collect();
     assert_eq!((arrived.len(), ids.len()), (40, 40));
@@ -546,7 +546,7 @@ async fn who_is_killed_before_writing_down_has_another_repeat_it() {
     case.tag("v1").await;
     let now = clock::now();
     case.receiver.then([Reply::Hang]);
-    let patient = Courier::new(&case.hub.hub, Duration::from_secs(60)).unwrap();
+    let patient = Dispatcher::new(&case.hub.hub, Duration::from_secs(60)).unwrap();
     let attempt = tokio::spawn(async move { patient.round(now).await });
     let first = case.receiver.next().await;
     attempt.abort();

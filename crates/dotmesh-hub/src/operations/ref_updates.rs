@@ -6,11 +6,11 @@ use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::BranchUpdate;
 use dotmesh_model::{BranchName, CommitId, History, InvalidName, Relation};
 
-use crate::database::finish::Moves;
+use crate::database::finish::RefUpdates;
 
 /// Why a branch cannot go where it shall.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MoveError {
+pub enum RefUpdateError {
     /// To a commit that the dot has not.
     #[error("the branch {branch} cannot point to {commit}: the hub has no such commit")]
     NoSuchCommit {
@@ -50,7 +50,7 @@ pub enum MoveError {
     Twice { branch: BranchName },
 }
 
-impl MoveError {
+impl RefUpdateError {
     /// For programs.
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -86,7 +86,7 @@ impl MoveError {
     }
 }
 
-/// Decides on all the moves of a push together.
+/// Decides on all ref updates of a push together.
 ///
 /// `history` has the dot's commits and the pushed ones, `without_data` those of them that have no data after the push: no
 /// branch is moved to one, so that each branch can be cloned. A branch that is where it shall be is left alone,
@@ -97,42 +97,42 @@ pub fn plan(
     protected: &BTreeSet<BranchName>,
     history: &History,
     without_data: &BTreeSet<CommitId>,
-    updates: &[BranchUpdate],
-) -> Result<Moves, MoveError> {
+    asked: &[BranchUpdate],
+) -> Result<RefUpdates, RefUpdateError> {
     let mut names = BTreeSet::new();
-    for update in updates {
+    for update in asked {
         for name in [Some(&update.name), update.stash.as_ref()]
             .into_iter()
             .flatten()
         {
             if !names.insert(name) {
-                return Err(MoveError::Twice {
+                return Err(RefUpdateError::Twice {
                     branch: name.clone(),
                 });
             }
         }
     }
-    let mut moves = Moves::new();
-    for update in updates {
+    let mut updates = RefUpdates::new();
+    for update in asked {
         let branch = || update.name.clone();
         if !history.contains(update.new) {
-            return Err(MoveError::NoSuchCommit {
+            return Err(RefUpdateError::NoSuchCommit {
                 branch: branch(),
                 commit: update.new,
             });
         }
         if without_data.contains(&update.new) {
-            return Err(MoveError::WithoutData {
+            return Err(RefUpdateError::WithoutData {
                 branch: branch(),
                 commit: update.new,
             });
         }
         let Some(current) = heads.get(&update.name).copied() else {
             if update.old.is_some() {
-                return Err(MoveError::Moved { branch: branch() });
+                return Err(RefUpdateError::Moved { branch: branch() });
             }
             update.name.check_no_id()?;
-            moves.insert(branch(), update.new);
+            updates.insert(branch(), update.new);
             continue;
         };
         let as_seen = update.old == Some(current);
@@ -142,27 +142,27 @@ pub fn plan(
             (Relation::Behind | Relation::Diverged { .. }, Some(_))
                 if protected.contains(&update.name) =>
             {
-                return Err(MoveError::Protected { branch: branch() });
+                return Err(RefUpdateError::Protected { branch: branch() });
             }
             (Relation::Behind | Relation::Diverged { .. }, Some(stash)) if as_seen => {
                 if heads.contains_key(stash) {
-                    return Err(MoveError::NameTaken {
+                    return Err(RefUpdateError::NameTaken {
                         branch: stash.clone(),
                     });
                 }
                 stash.check_no_id()?;
-                moves.insert(stash.clone(), current);
+                updates.insert(stash.clone(), current);
             }
-            (Relation::Behind, None) => return Err(MoveError::Behind { branch: branch() }),
+            (Relation::Behind, None) => return Err(RefUpdateError::Behind { branch: branch() }),
             (Relation::Diverged { base }, None) => {
-                return Err(MoveError::Diverged {
+                return Err(RefUpdateError::Diverged {
                     branch: branch(),
                     base,
                 });
             }
-            _ => return Err(MoveError::Moved { branch: branch() }),
+            _ => return Err(RefUpdateError::Moved { branch: branch() }),
         }
-        moves.insert(branch(), update.new);
+        updates.insert(branch(), update.new);
     }
-    Ok(moves)
+    Ok(updates)
 }

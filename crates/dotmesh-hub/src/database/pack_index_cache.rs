@@ -24,7 +24,7 @@ const MAX_SEEN: usize = 1 << 20;
 
 /// Lists of packs. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct PackLists(Arc<Mutex<Lists>>);
+pub(super) struct PackIndexCache(Arc<Mutex<Lists>>);
 
 #[derive(Default)]
 struct Lists {
@@ -81,7 +81,7 @@ pub(super) enum Lookup {
     Unseen,
 }
 
-impl PackLists {
+impl PackIndexCache {
     /// Looks for an owner's objects.
     pub(super) fn find(&self, owner: UserId, hashes: &[ObjectHash]) -> Told {
         let mut lists = self.lock();
@@ -310,7 +310,7 @@ mod tests {
             packs in prop::collection::vec((0..2i64, prop::collection::btree_set(0..20u8, 0..10)), 4),
             steps in prop::collection::vec((0..4usize, any::<bool>()), 0..30),
         ) {
-            let lists = PackLists::default();
+            let lists = PackIndexCache::default();
             let mut model: BTreeMap<PackRow, (UserId, BTreeSet<u8>)> = BTreeMap::new();
             let mut seen: BTreeSet<(UserId, PackRow, Option<u8>)> = BTreeSet::new();
             for (pack, put) in steps {
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_list_with_two_hashes_that_begin_the_same_is_not_kept() {
-        let lists = PackLists::default();
+        let lists = PackIndexCache::default();
         let pack = PackRow(1);
         let [one, other] = [1, 2].map(|last| {
             let mut bytes = [7; 32];
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn where_too_many_objects_were_seen_the_owner_that_was_not_used_for_longest_goes_first() {
-        let lists = PackLists::default();
+        let lists = PackIndexCache::default();
         let hashes = (0..MAX_SEEN as u32 + 1).map(|n| {
             let mut bytes = [0; 32];
             bytes[..4].copy_from_slice(&n.to_le_bytes());
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
-        let lists = PackLists::default();
+        let lists = PackIndexCache::default();
         let third = MAX_OBJECTS / 3;
         let put = |pack: i64| {
             let row = PackRow(pack);

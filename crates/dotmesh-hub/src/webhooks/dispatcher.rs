@@ -1,4 +1,4 @@
-//! Delivers what webhooks are to be told. Every process has a courier; a delivery is one's for the time of an attempt.
+//! Delivers what webhooks are to be told. Every process has a dispatcher; a delivery is one's for the time of an attempt.
 //!
 //! At least once: who dies after an attempt and before it is written down has another one repeat it, with the same
 //! `webhook-id`. Of one webhook, one delivery is under way at a time, and first attempts are made in order.
@@ -39,9 +39,9 @@ const FAILING: SignedDuration = SignedDuration::from_hours(3 * 24);
 /// How much of an answer is kept, in bytes.
 const MAX_RESPONSE: usize = 4096;
 
-/// The courier of a process.
+/// The dispatcher of a process.
 #[derive(Clone)]
-pub struct Courier {
+pub struct Dispatcher {
     hub: Hub,
     client: reqwest::Client,
     patience: Duration,
@@ -55,8 +55,8 @@ struct Answer {
 
 /// Delivers for as long as it is polled.
 pub async fn run(hub: &Hub) {
-    let courier = match Courier::new(hub, PATIENCE) {
-        Ok(courier) => courier,
+    let dispatcher = match Dispatcher::new(hub, PATIENCE) {
+        Ok(dispatcher) => dispatcher,
         Err(error) => {
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, "cannot deliver webhooks");
@@ -66,11 +66,11 @@ pub async fn run(hub: &Hub) {
     let mut running = JoinSet::new();
     loop {
         let free = AT_ONCE - running.len();
-        match courier.claim(clock::now(), free).await {
+        match dispatcher.claim(clock::now(), free).await {
             Ok(claimed) => {
                 for claimed in claimed {
-                    let courier = courier.clone();
-                    running.spawn(async move { courier.attempt(&claimed, clock::now()).await });
+                    let dispatcher = dispatcher.clone();
+                    running.spawn(async move { dispatcher.attempt(&claimed, clock::now()).await });
                 }
             }
             Err(error) => {
@@ -86,8 +86,8 @@ pub async fn run(hub: &Hub) {
     }
 }
 
-impl Courier {
-    /// A courier that waits so long for answers.
+impl Dispatcher {
+    /// A dispatcher that waits so long for answers.
     pub fn new(hub: &Hub, patience: Duration) -> Result<Self, reqwest::Error> {
         // Fails only when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();

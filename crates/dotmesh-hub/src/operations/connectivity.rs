@@ -41,7 +41,7 @@ const SHOWN: usize = 3;
 ///
 /// What is the dot's already is not entered: with an object, a dot has all that it refers to. Parents come before their
 /// children: each tree is walked on the strength of those before it, never the other way round.
-pub async fn walk_closure(
+pub async fn check_connectivity(
     hub: &Hub,
     walk: &mut Walk,
     scope: Scope,

@@ -379,7 +379,8 @@ impl HubError {
             Self::TooMany { .. }
             | Self::TooManyPasswords { .. }
             | Self::TooFast { .. }
-            | Self::Overloaded => ErrorCode::TooMany,
+            | Self::Overloaded
+            | Self::Database(DatabaseError::Busy(_)) => ErrorCode::TooMany,
             Self::OwnerIsFixed
             | Self::AmbiguousRef { .. }
             | Self::WrongMethod
@@ -424,7 +425,9 @@ impl HubError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooMany { .. } => Some(Duration::from_secs(600)),
-            Self::Overloaded => Some(Duration::from_secs(5)),
+            Self::Overloaded | Self::Database(DatabaseError::Busy(_)) => {
+                Some(Duration::from_secs(5))
+            }
             Self::TooManyPasswords { retry_after } | Self::TooFast { retry_after } => {
                 Some(*retry_after)
             }
@@ -501,7 +504,9 @@ impl HubError {
                 "wait a quarter of an hour, or log in by an API key, which is never refused for this"
             }
             Self::LongPage => "use the API, which sends it in parts",
-            Self::Overloaded => "wait a moment, then ask again",
+            Self::Overloaded | Self::Database(DatabaseError::Busy(_)) => {
+                "wait a moment, then ask again"
+            }
             Self::TooFast { .. } => "wait a moment, then go on more slowly",
             Self::NoSuchLogin => "begin anew with `dm login`",
             Self::NoBase { .. } | Self::Pack(PackError::NoBase { .. }) => {
@@ -543,7 +548,8 @@ fn is_full(error: &PackStoreError) -> bool {
 impl IntoResponse for HubError {
     fn into_response(self) -> Response {
         let body = self.body();
-        if matches!(body.code, ErrorCode::Internal | ErrorCode::NoSpace) {
+        let is_ours = matches!(self, Self::Database(DatabaseError::Busy(_)));
+        if is_ours || matches!(body.code, ErrorCode::Internal | ErrorCode::NoSpace) {
             tracing::error!(error = &self as &dyn std::error::Error, "request failed");
         }
         if let Self::Moved { to } = &self

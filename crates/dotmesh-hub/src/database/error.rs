@@ -32,6 +32,9 @@ pub enum DatabaseError {
     /// What a row was to refer to is not there any more: an upload that ended, a dot or a user that was removed.
     #[error("what this belongs to was moved or removed meanwhile")]
     Gone(#[source] sqlx::Error),
+    /// No connection was free in time, or the server is away.
+    #[error("the database has too much to do, or cannot be reached")]
+    Busy(#[source] sqlx::Error),
     /// A stored value is not what this program stores.
     #[error("the database holds a damaged {what}")]
     Damaged { what: &'static str },
@@ -51,6 +54,9 @@ const NO_CHARACTER: &str = "22021";
 
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return Self::Busy(error);
+        }
         let told = error.as_database_error();
         let code = told.and_then(sqlx::error::DatabaseError::code);
         match code.as_deref() {

@@ -3,9 +3,12 @@
 
 use std::pin::pin;
 
+use axum::response::IntoResponse as _;
 use dotmesh_hub::clock;
 use dotmesh_hub::credentials::Token;
+use dotmesh_hub::database::DatabaseError;
 use dotmesh_hub::database::events::OPERATOR;
+use dotmesh_hub::error::HubError;
 use dotmesh_hub::operations::search::{Place as In, Words};
 use futures::future::Either;
 
@@ -70,4 +73,13 @@ async fn a_connection_outlives_the_request_that_was_abandoned() {
         // Else they were not all cut in every place.
         assert!(ended > 2, "{ended}");
     }
+}
+
+/// A program waits and asks again, as it would not after an error of the hub's own.
+#[test]
+fn a_database_without_a_free_connection_is_busy() {
+    let error = DatabaseError::from(sqlx::Error::PoolTimedOut);
+    let response = HubError::from(error).into_response();
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "5");
 }

@@ -83,7 +83,7 @@ pub struct Attributes {
     pub uid: u32,
     /// The group.
     pub gid: u32,
-    /// When the content last changed.
+    /// The time of the last change of the content.
     pub mtime: Timestamp,
     /// Sorted by name, each name once.
     pub xattrs: Vec<Xattr>,

@@ -1,4 +1,4 @@
-//! Every check and test, in the order in which they fail fastest.
+//! Runs every check and test, those that fail fastest first.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{fuzz, tidy};
 
-/// Runs all of them; the first failure ends it.
+/// Runs all steps. Stops at the first failure.
 pub(crate) fn run() -> Result<()> {
-    // Made before anything is built: without Docker or images there is nothing to test with.
+    // The images are prepared before anything is built, because tests are impossible without Docker or images.
     step("scripts/images.sh", &["--prepared"])?;
     step("scripts/check-setups.sh", &[])?;
     step("cargo", &["fmt", "--all", "--check"])?;
@@ -31,7 +31,7 @@ pub(crate) fn run() -> Result<()> {
             "warnings",
         ],
     )?;
-    // Without `dm`, whose doc comments are help texts with brackets in them.
+    // `dm` is excluded: its doc comments are help texts with brackets in them.
     step_with(
         "cargo",
         &[
@@ -61,7 +61,7 @@ pub(crate) fn run() -> Result<()> {
             "--quiet",
         ],
     )?;
-    // The hub once more, as a team runs it; before, it was on SQLite and the disk.
+    // The steps above tested the hub on SQLite and the disk. A team runs it like this.
     let elsewhere = [
         ("DOTHUB_TEST_DATABASE", "postgres"),
         ("DOTHUB_TEST_STORE", "s3"),
@@ -81,7 +81,8 @@ pub(crate) fn run() -> Result<()> {
     )?;
     announce("fuzz targets, for a moment each");
     fuzz::run(fuzz::MOMENT, None)?;
-    // Each of these tests has machines with Docker engines of their own: more at once than cores only wait.
+    // Each of these tests has machines with their own Docker Engines. If more tests than cores run at once, they only
+    // wait for each other.
     step(
         "cargo",
         &[
@@ -122,8 +123,8 @@ fn step_with(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> R
     Ok(())
 }
 
-/// The folder that `scripts/setup.sh test` makes of the programs in `scripts/programs`. With it as their only PATH, checks
-/// and tests can't start a program that is not declared. It is not made on systems other than Debian.
+/// The folder of the programs in `scripts/programs`, which `scripts/setup.sh test` makes. With it as their only PATH,
+/// checks and tests can't start an undeclared program. It does not exist on systems other than Debian.
 fn declared_programs() -> Option<OsString> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);

@@ -1,7 +1,10 @@
 //! Runs the fuzz targets of `fuzz/`: all for a moment, or one for long.
 //!
-//! They are built as `cargo fuzz run --sanitizer none` builds them, which stable Rust can, and without it: it would have to be
-//! compiled first. Each begins with the fixtures of `testdata/` and with what was ever found, in `fuzz/corpus/TARGET`.
+//! The targets are built as `cargo fuzz run --sanitizer none` builds them, which stable Rust supports. `cargo fuzz`
+//! itself is not used, because it would have to be compiled first.
+//!
+//! Each target starts with the fixtures of `testdata/`, the former findings in `fuzz/corpus/TARGET`, and the inputs of
+//! earlier runs in `target/fuzz/corpus/TARGET`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +13,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Counters of what was run, for libFuzzer to see.
+/// Compiler flags that add the coverage counters of libFuzzer.
 const COVERAGE: &[&str] = &[
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -20,10 +23,10 @@ const COVERAGE: &[&str] = &[
     "--cfg=fuzzing",
 ];
 
-/// Builds the targets, apart from everything else.
+/// The target folder of the build, separate from that of all other builds.
 const BUILD_FOLDER: &str = "target/fuzz";
 
-/// How long each target runs among the other checks.
+/// The number of seconds that each target runs among the other checks.
 pub(crate) const MOMENT: u32 = 5;
 
 /// `cargo xtask fuzz [SECONDS [TARGET]]`
@@ -33,7 +36,8 @@ pub(crate) fn run_with(mut arguments: impl Iterator<Item = String>) -> Result<()
     run(seconds, arguments.next().as_deref())
 }
 
-/// Runs one target, or all, as many at a time as there are cores. The first failure ends it.
+/// Runs one target or all, as many at the same time as there are cores. Returns the first failure. After a failure, the
+/// other threads still run the rest of the targets.
 pub(crate) fn run(seconds: u32, only: Option<&str>) -> Result<()> {
     let mut targets = targets()?;
     if let Some(only) = only {
@@ -77,9 +81,9 @@ fn targets() -> Result<Vec<String>> {
     Ok(targets)
 }
 
-/// Builds all of them, and says where they are.
+/// Builds all targets, and returns the folder of the programs.
 fn build() -> Result<String> {
-    // With a target named, what runs at build time is built without counters.
+    // With an explicit target, cargo builds build scripts and macros without the counters.
     let host = Command::new("rustc")
         .args(["--print", "host-tuple"])
         .output();
@@ -104,7 +108,7 @@ fn fuzz(programs: &str, target: &str, seconds: u32) -> Result<()> {
     std::fs::create_dir_all(&crashes)?;
     let log = format!("{BUILD_FOLDER}/{target}.log");
     let output = std::fs::File::create(&log)?;
-    // New inputs go to the first folder; those of the others are only read.
+    // New inputs go to the first folder. The other folders are only read.
     let seeds = [found.as_str(), &kept, "testdata"];
     let ended = Command::new(format!("{programs}/{target}"))
         .args(seeds.iter().filter(|folder| Path::new(folder).exists()))

@@ -1,5 +1,5 @@
-//! What only this project cares about: the head of every file, the direction of dependencies, sizes, and
-//! how its pages read.
+//! Checks what only this project requires: the first line of each file, the direction of dependencies, sizes, and the
+//! style of Markdown.
 
 mod prose;
 
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Each crate, with the crates of ours that it may depend on. In tests, anything goes.
+/// The crates of this project that each crate may depend on. Dev-dependencies are not checked.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("dotmesh-model", &[]),
     ("dotmesh-pool", &["dotmesh-model"]),
@@ -42,7 +42,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What a crate must not know of, wherever it might come from.
+/// The crates that a crate must not depend on directly. Indirect dependencies are not checked.
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("dotmesh-model", &["tokio", "rand", "reqwest", "sqlx"]),
     (
@@ -59,7 +59,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
 const LONGEST_FILE: usize = 600;
 const LONGEST_LINE: usize = 140;
 
-/// Fails with all that is wrong at once.
+/// Runs all checks. The error has all problems at once.
 pub(crate) fn run() -> Result<()> {
     let mut problems = Vec::new();
     for file in tracked_files()? {
@@ -133,7 +133,7 @@ fn check_page(file: &Path, problems: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Reads the plain form that all our manifests have: one dependency a line.
+/// Checks a manifest. It must have the simple form of all our manifests: one dependency per line.
 fn check_manifest(name: &str, allowed: &[&str], problems: &mut Vec<String>) -> Result<()> {
     let path = if name == "xtask" {
         "xtask".into()

@@ -1,4 +1,4 @@
-//! What every file, directory and link has besides its content: name, mode, owner, time, extended attributes.
+//! The attributes of files, directories and links: name, mode, owner, time, extended attributes.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ pub const MAX_NAME_LENGTH: usize = 255;
 /// The most bytes that the names and values of one file's extended attributes may have together.
 pub const MAX_XATTRS_LENGTH: usize = 512 << 10;
 
-/// The name of a directory's entry: 1 to 255 bytes, no `/`, no NUL, neither `.` nor `..`. Need not be UTF-8.
+/// The name of a directory's entry: 1 to 255 bytes, no `/`, no NUL, neither `.` nor `..`. It need not be UTF-8.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryName(Box<[u8]>);
 
 impl EntryName {
-    /// Checks the bytes of a name.
+    /// Checks and copies the bytes of a name.
     pub fn new(bytes: &[u8]) -> Result<Self, InvalidNode> {
         let allowed = (1..=MAX_NAME_LENGTH).contains(&bytes.len())
             && !bytes.iter().any(|byte| matches!(byte, b'/' | 0))
@@ -61,7 +61,7 @@ impl fmt::Display for EntryName {
 pub struct Timestamp {
     /// Seconds since 1970.
     pub seconds: i64,
-    /// Nanoseconds after that, below a thousand million.
+    /// Nanoseconds after that, below 1,000,000,000.
     pub nanoseconds: u32,
 }
 
@@ -74,23 +74,23 @@ pub struct Xattr {
     pub value: Box<[u8]>,
 }
 
-/// What a file, directory, symlink or fifo has besides its content.
+/// The attributes of a file, directory, symlink or fifo: all that is not its content or its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Attributes {
-    /// The twelve permission bits, set-id and sticky included.
+    /// The twelve permission bits, with set-id and sticky bits.
     pub mode: u16,
     /// The owner.
     pub uid: u32,
     /// The group.
     pub gid: u32,
-    /// When the content last changed.
+    /// The time of the last change of the content.
     pub mtime: Timestamp,
     /// Sorted by name, each name once.
     pub xattrs: Vec<Xattr>,
 }
 
 impl Attributes {
-    /// Whether the values are in the format's ranges.
+    /// Checks that the values are in the ranges of the format.
     pub fn check(&self) -> Result<(), InvalidNode> {
         let total: usize = self
             .xattrs
@@ -98,7 +98,7 @@ impl Attributes {
             .map(|xattr| xattr.name.len() + xattr.value.len())
             .sum();
         let allowed = self.mode <= 0o7777
-            // As an owner this number means "leave as it is".
+            // `chown` takes this number as "leave unchanged".
             && self.uid != u32::MAX
             && self.gid != u32::MAX
             && self.mtime.nanoseconds < 1_000_000_000
@@ -140,7 +140,7 @@ impl Attributes {
             nanoseconds: reader.u32()?,
         };
         let count = reader.u16()?;
-        // Grown as they come: a stated count allocates nothing.
+        // The vector grows with the items, so a false count allocates nothing.
         let mut xattrs = Vec::new();
         for _ in 0..count {
             let length = reader.u8()?;

@@ -1,23 +1,24 @@
-//! Where the bytes of a file are cut into chunks: at fixed places where it is made of pages, else where its content
-//! says so (FastCDC as of 2020, with 4, 16 and 64 KiB).
+//! Cuts the bytes of a file into chunks. A file of pages is cut at fixed offsets. Other files are cut by content
+//! (FastCDC of 2020, with 4, 16 and 64 KiB).
 //!
-//! Chunks are small enough that one changed database page costs little, large enough that a node lists megabytes.
+//! Chunks are so small that a changed database page costs little, and so large that a file page lists megabytes.
 
 use fastcdc::v2020::{self, Normalization};
 
-/// How a file is cut.
+/// The way a file is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cutting {
     /// At each multiple of [`AVERAGE_CHUNK`].
     ///
-    /// Databases write pages in place: nothing moves, so a page that changes changes one chunk and no boundary.
+    /// Databases write their pages in place, so nothing moves: a changed page changes one chunk and no boundary.
     ByPlace,
-    /// Where the bytes themselves say so: what moves is found again where it went.
+    /// Where the content decides. Data that moved within the file is cut into the same chunks again.
     ByContent,
 }
 
 impl Cutting {
-    /// A file is taken to be made of pages when its size is a multiple of [`PAGE`].
+    /// Chooses the cutting for a file size. A file is assumed to consist of pages if its size is a multiple of
+    /// [`PAGE`].
     pub const fn of(size: u64) -> Self {
         if size.is_multiple_of(PAGE) {
             Self::ByPlace
@@ -27,22 +28,22 @@ impl Cutting {
     }
 }
 
-/// Most databases' pages have so many bytes, or a multiple of it.
+/// The page size of most databases is a multiple of this many bytes.
 pub const PAGE: u64 = 4 << 10;
 
-/// No chunk is smaller, except the last of a range.
+/// The smallest chunk in bytes, except the last of a range.
 pub const MIN_CHUNK: usize = 4 << 10;
 
-/// What most chunks are near.
+/// The usual length of a chunk, in bytes.
 pub const AVERAGE_CHUNK: usize = 16 << 10;
 
-/// No chunk is larger.
+/// The largest chunk, in bytes.
 pub const MAX_CHUNK: usize = 64 << 10;
 
-/// The length of the chunk that `data` begins with.
+/// The length of the first chunk of `data`.
 ///
-/// `data` has [`MAX_CHUNK`] bytes at least, or is all that remains of the range; the rest decides nothing.
-/// It is 0 only when there is no data.
+/// `data` has at least [`MAX_CHUNK`] bytes, or all remaining bytes of the range. Bytes after the first [`MAX_CHUNK`]
+/// change nothing. The length is 0 only if there is no data.
 pub fn cut(data: &[u8]) -> usize {
     let (strict, relaxed) = v2020::select_masks(AVERAGE_CHUNK, Normalization::Level1);
     let window = &data[..data.len().min(MAX_CHUNK)];
@@ -59,11 +60,11 @@ pub fn cut(data: &[u8]) -> usize {
     length
 }
 
-/// The length of the chunk that `data` begins with, if that is certain whatever comes after `data`.
+/// The length of the first chunk of `data`, if bytes after `data` can't change it.
 pub fn cut_early(data: &[u8]) -> Option<usize> {
-    // The last byte of an odd number would be looked at in a longer window only.
+    // FastCDC reads a last odd byte only in a longer window.
     let window = &data[..data.len() & !1];
-    // In a window shorter than the average, other rules hold.
+    // FastCDC cuts a window shorter than the average by other rules.
     let certain = window.len() >= AVERAGE_CHUNK;
     certain
         .then(|| cut(window))

@@ -1,45 +1,45 @@
-//! Why bytes are not a node.
+//! The reasons why bytes are not a valid tree page, file page, root or chunk.
 
-/// Bytes are not the one canonical encoding of a node.
+/// The bytes are not a canonical encoding. "Page" below also means a root.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNode {
-    /// They end in the middle of a field.
+    /// The page ends in the middle of a field.
     #[error("a node ends in the middle of a field")]
     Truncated,
-    /// There is more after the last field.
+    /// There are bytes after the last field.
     #[error("a node has bytes after its end")]
     TrailingBytes,
-    /// More than an object may have, or a list longer than a node may hold.
+    /// The page is larger than an object may be, or a stated length does not fit into memory.
     #[error("a node is larger than the format allows")]
     TooLarge,
-    /// The first byte names another format.
+    /// The first byte is another format version.
     #[error("a node has format version {version}, which this Dotmesh does not read: upgrade it")]
     UnknownVersion { version: u8 },
-    /// A level above the highest.
+    /// The level is above the highest.
     #[error("a node has the impossible level {level}")]
     BadLevel { level: u8 },
-    /// A tag byte stands for nothing.
+    /// A tag byte has no meaning.
     #[error("a node has the unknown tag {tag}")]
     UnknownTag { tag: u8 },
-    /// Not 1 to 255 bytes without `/` and NUL, or `.` or `..`.
+    /// The name does not have 1 to 255 bytes, has `/` or NUL, or is `.` or `..`.
     #[error("a node has an entry name that no file can have")]
     BadName,
-    /// Names are not strictly ascending.
+    /// The names are not strictly ascending.
     #[error("a node's names are not sorted, or one is there twice")]
     Unsorted,
-    /// Mode, time, owner or extended attributes out of their range.
+    /// Mode, owner, time or extended attributes are out of range.
     #[error("a node has attributes that no file can have")]
     BadAttributes,
-    /// A length of zero, beyond the limit, or a sum of lengths beyond it.
+    /// A length is zero or above its limit, or a sum of lengths is.
     #[error("a node states an impossible length")]
     BadLength,
-    /// A symlink's or hard link's target is empty, too long, or not of its form.
+    /// The target of a symlink or hard link is empty, too long, or malformed.
     #[error("a node has a link target that no link can have")]
     BadTarget,
-    /// Two holes side by side: they have to be one.
+    /// Two holes are side by side. They must be one hole.
     #[error("a node has two holes side by side")]
     SplitHole,
-    /// It has no items although it must, or goes on where a boundary must be.
+    /// The page has no items although it must have some, or continues where it must end.
     #[error("a node's boundaries are not where its content puts them")]
     BadBoundary,
 }

@@ -1,4 +1,4 @@
-//! The segments of a large file, and the tree of nodes that lists them.
+//! The segments of a large file, and the tree of file pages that lists them.
 
 use dotmesh_model::ObjectHash;
 
@@ -32,13 +32,13 @@ pub enum Segment {
     },
     /// Bytes that were never written and take no space.
     Hole {
-        /// How many.
+        /// The number of bytes.
         length: u64,
     },
 }
 
 impl Segment {
-    /// How many bytes of the file it stands for.
+    /// The number of bytes of the file.
     pub fn length(&self) -> u64 {
         match self {
             Self::Data { length, .. } => u64::from(*length),
@@ -47,31 +47,31 @@ impl Segment {
     }
 }
 
-/// A node below another.
+/// A child page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileChild {
-    /// The node.
+    /// The hash of the page.
     pub hash: ObjectHash,
-    /// How many bytes of the file it stands for.
+    /// The number of bytes of the file that it covers.
     pub length: u64,
 }
 
-/// A part of a file's segment list.
+/// A file page: a part of a file's segment list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileNode {
     /// Segments in the file's order.
     Leaf(Vec<Segment>),
-    /// Nodes of the level below, in the file's order.
+    /// Pages of the level below, in the file's order.
     Inner {
-        /// 1 above the leaves, and so on.
+        /// The level: 1 directly above the leaves.
         level: u8,
-        /// The nodes.
+        /// The child pages.
         children: Vec<FileChild>,
     },
 }
 
 impl FileNode {
-    /// 0 for a leaf.
+    /// The level: 0 for a leaf.
     pub fn level(&self) -> u8 {
         match self {
             Self::Leaf(_) => 0,
@@ -79,7 +79,7 @@ impl FileNode {
         }
     }
 
-    /// How many bytes of the file it stands for.
+    /// The number of bytes of the file that it covers.
     pub fn size(&self) -> u64 {
         match self {
             Self::Leaf(segments) => segments.iter().map(Segment::length).sum(),
@@ -116,7 +116,7 @@ impl FileNode {
         out
     }
 
-    /// Reads a node, and accepts the canonical bytes only.
+    /// Reads a page. Accepts only the canonical bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidNode> {
         if bytes.len() > MAX_OBJECT_LENGTH {
             return Err(InvalidNode::TooLarge);
@@ -174,7 +174,7 @@ fn decode_segment(
     }
 }
 
-/// A sum of stated lengths, none of them zero.
+/// A sum of stated lengths. None of them may be zero.
 struct Size(u64);
 
 impl Size {
@@ -191,12 +191,12 @@ impl Size {
 fn segment_word(segment: &Segment) -> Option<u32> {
     match segment {
         Segment::Data { hash, .. } => Some(grow::word(*hash)),
-        // Files with regular holes would otherwise cut everywhere or nowhere.
+        // With words for holes, a file with regular holes would get a boundary at every hole or at none.
         Segment::Hole { .. } => None,
     }
 }
 
-/// How the nodes of a file's segment list grow.
+/// How a [`grow::Grower`] builds the file pages of a segment list.
 #[derive(Debug)]
 pub struct FileSpine;
 

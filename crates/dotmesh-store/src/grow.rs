@@ -1,19 +1,19 @@
-//! How long lists become trees of nodes whose boundaries depend on their content alone, so that a change
-//! in one place rewrites the nodes above that place and no others.
+//! Builds a tree of pages from a long list. The content alone decides where pages end, so a change in one place
+//! rewrites only the pages above that place.
 
 use dotmesh_model::ObjectHash;
 
 use crate::error::InvalidNode;
 use crate::object::{Kind, Object};
 
-/// The highest level of a node. With the smallest nodes that a boundary makes, no list needs more.
+/// The highest level of a page. No list needs more levels, even if all pages have the minimum of items.
 pub const MAX_LEVEL: u8 = 15;
 
-/// A node's items may not grow beyond this many encoded bytes, unless it has one item only.
+/// The most encoded bytes that a page's items may have together, unless it has one item only.
 pub const MAX_ITEMS_LENGTH: usize = 256 << 10;
 
-/// Where a node ends: after an item whose word has its lowest `bits` bits zero, not before `min` items and
-/// at the latest after `max`.
+/// Decides where a page ends: after an item whose word has its lowest `bits` bits zero. It never ends before `min`
+/// items, except at the end of the list or at [`MAX_ITEMS_LENGTH`]. It always ends after `max` items.
 #[derive(Debug, Clone, Copy)]
 pub struct Boundary {
     pub(crate) min: usize,
@@ -27,7 +27,7 @@ impl Boundary {
             || (count >= self.min && word.is_some_and(|word| word.trailing_zeros() >= self.bits))
     }
 
-    /// Refuses a node that goes on after an item where it must end.
+    /// Refuses a page that continues after an item where it must end.
     pub(crate) fn check<T>(
         &self,
         items: &[T],
@@ -48,7 +48,7 @@ impl Boundary {
     }
 }
 
-/// The word of an item that has a hash: its first four bytes.
+/// The word of an item that has a hash: the first four bytes of the hash.
 pub(crate) fn word(hash: ObjectHash) -> u32 {
     let bytes = hash
         .as_bytes()
@@ -57,25 +57,25 @@ pub(crate) fn word(hash: ObjectHash) -> u32 {
     u32::from_le_bytes(*bytes)
 }
 
-/// A kind of list that grows into a tree.
+/// A kind of list that a [`Grower`] builds a tree of.
 pub trait Spine {
     /// An item of the list.
     type Leaf;
-    /// A node, as the node above it lists it.
+    /// A page, as its parent page lists it.
     type Child;
-    /// The kind of the nodes.
+    /// The object kind of the pages.
     const KIND: Kind;
-    /// Where nodes end.
+    /// Where pages end.
     const BOUNDARY: Boundary;
-    /// What decides whether a leaf ends after the item.
+    /// The word that decides whether a leaf ends after the item.
     fn leaf_word(leaf: &Self::Leaf) -> Option<u32>;
-    /// What decides whether an inner node ends after the child.
+    /// The word that decides whether an inner page ends after the child.
     fn child_word(child: &Self::Child) -> Option<u32>;
     /// The item's encoded length.
     fn leaf_length(leaf: &Self::Leaf) -> usize;
-    /// A leaf's bytes, and how the node above lists it.
+    /// Returns a leaf's bytes, and a function that makes its entry in the parent page.
     fn leaf_node(leaves: Vec<Self::Leaf>) -> (Vec<u8>, impl FnOnce(ObjectHash) -> Self::Child);
-    /// An inner node's bytes, and how the node above lists it.
+    /// Returns an inner page's bytes, and a function that makes its entry in the parent page.
     fn inner_node(
         level: u8,
         children: Vec<Self::Child>,
@@ -84,13 +84,13 @@ pub trait Spine {
     fn child_hash(child: &Self::Child) -> ObjectHash;
 }
 
-/// Takes the items of a list in order, and gives out the nodes as they are complete.
+/// Takes the items of a list in order, and returns pages as soon as they are complete.
 pub struct Grower<S: Spine> {
     leaves: Vec<S::Leaf>,
     length: usize,
-    /// `levels[i]` gathers the children of the next node of level `i + 1`.
+    /// `levels[i]` has the children of the incomplete page of level `i + 1`.
     levels: Vec<Vec<S::Child>>,
-    /// For each of `levels`, whether it has ended a node before.
+    /// `ended[i]` tells whether `levels[i]` has completed a page before.
     ended: Vec<bool>,
     complete: Vec<Object>,
 }
@@ -122,34 +122,34 @@ impl<S: Spine> Grower<S> {
         }
     }
 
-    /// Whether a node of this level that is taken over as it is may come next: nothing is begun below it.
+    /// Whether an existing page of this level may be added next: no page below it is incomplete.
     pub fn is_at_boundary(&self, level: u8) -> bool {
         let below = self.levels.iter().take(usize::from(level));
         self.leaves.is_empty() && below.into_iter().all(Vec::is_empty)
     }
 
-    /// Adds a whole node of another list of the kind, where [`Self::is_at_boundary`] allows it. In that list it must
-    /// not be the last of its level, unless it is the last here too: a last node ends where the list does.
+    /// Adds an existing page of another list of this kind. [`Self::is_at_boundary`] must allow it. A page that is the
+    /// last of its level in the other list must also be the last here, because such a page ends where the list ends.
     pub fn push_node(&mut self, level: u8, child: S::Child) {
         let at = usize::from(level);
         while self.levels.len() <= at {
             self.levels.push(Vec::new());
             self.ended.push(false);
         }
-        // The levels below have ended nodes, in there.
+        // The levels below have completed pages, inside the added page.
         self.ended[..at].fill(true);
         self.add_to_level(at, child);
     }
 
-    /// The nodes that were completed since the last call, children before parents.
+    /// Returns the pages that were completed since the last call, children before parents.
     pub fn take_complete(&mut self) -> Vec<Object> {
         std::mem::take(&mut self.complete)
     }
 
-    /// The top node's hash, and the nodes that remain, children before parents.
+    /// Returns the top page's hash and the remaining pages, children before parents.
     pub fn finish(mut self) -> (ObjectHash, Vec<Object>) {
         if self.levels.is_empty() {
-            // Also the one leaf of an empty list.
+            // This includes the single leaf of an empty list.
             let (bytes, _) = S::leaf_node(self.leaves);
             let node = Object::new(S::KIND, bytes);
             let hash = node.hash();
@@ -163,7 +163,7 @@ impl<S: Spine> Grower<S> {
         loop {
             let top = at + 1 == self.levels.len() && !self.ended[at];
             if top && let [only] = &self.levels[at][..] {
-                // A node above a single one would say nothing.
+                // A level with a single page has no page above it.
                 return (S::child_hash(only), self.complete);
             }
             if !self.levels[at].is_empty() {

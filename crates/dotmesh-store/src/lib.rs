@@ -1,7 +1,7 @@
-//! Content-addressed objects: chunks, the nodes that list them, packs of them, and where packs rest.
+//! Content-addressed objects: chunks, the tree pages and file pages that list them, packs, and stores of packs.
 //!
-//! Knows bytes and hashes only: no dots, no users. `docs/format.md` is the format's specification; whoever
-//! holds a decoded value of this crate holds one that follows it.
+//! This crate knows only bytes and hashes, not dots or users. `docs/format.md` specifies the format. A decoded value of
+//! this crate always conforms to it.
 
 pub mod attributes;
 pub mod chunker;

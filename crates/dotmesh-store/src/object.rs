@@ -11,17 +11,17 @@ pub const ROOT_SEAL: ObjectHash = ObjectHash::from_bytes([0; ObjectHash::LENGTH]
 
 const SEAL_CONTEXT: &str = "dotmesh 2026 v1 commit seal";
 
-/// What an object's bytes are. The number is written into packs.
+/// The kind of an object. Packs contain its number.
 ///
-/// Each kind hashes under a context of its own, so the bytes of a file can never pose as a tree.
+/// Each kind has its own hash context, so the bytes of a file can't be used as a tree page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// Raw bytes of a file.
     Chunk = 1,
-    /// A list of a large file's segments, or of such lists.
+    /// A file page: segments of a large file, or child pages.
     FileNode = 2,
-    /// The entries of a directory, or a list of such nodes.
+    /// A tree page: entries of a directory, or child pages.
     TreeNode = 3,
     /// The root directory of a commit.
     Root = 4,
@@ -31,12 +31,12 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Chunk, Self::FileNode, Self::TreeNode, Self::Root];
 
-    /// Its number in packs.
+    /// The number in packs.
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The kind of that number.
+    /// The kind with this number.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
@@ -51,7 +51,7 @@ impl Kind {
     }
 }
 
-/// An object whose bytes were seen to have its hash.
+/// An object whose bytes are known to match its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     kind: Kind,
@@ -70,17 +70,17 @@ impl Object {
         }
     }
 
-    /// For bytes that were hashed just now.
+    /// Makes an object of bytes whose hash the caller has just verified.
     pub(crate) fn new_verified(kind: Kind, hash: ObjectHash, bytes: Bytes) -> Self {
         Self { kind, hash, bytes }
     }
 
-    /// What the bytes are.
+    /// The kind of the object.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Their hash.
+    /// The hash of the bytes.
     pub fn hash(&self) -> ObjectHash {
         self.hash
     }
@@ -90,7 +90,7 @@ impl Object {
         &self.bytes
     }
 
-    /// The bytes, without the rest.
+    /// Returns the bytes.
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
@@ -101,11 +101,11 @@ pub fn object_hash(kind: Kind, bytes: &[u8]) -> ObjectHash {
     ObjectHash::from_bytes(blake3::derive_key(kind.context(), bytes))
 }
 
-/// The seal of a commit: it covers the commit's record and files and, through the parent's seal, its whole
-/// history. The first commit's parent seal is [`ROOT_SEAL`].
+/// The seal of a commit. It covers the commit's record and files, and through the parent's seal its whole history. The
+/// parent seal of the first commit is [`ROOT_SEAL`].
 pub fn seal(parent: ObjectHash, record: &[u8], root: ObjectHash) -> ObjectHash {
     let mut hasher = blake3::Hasher::new_derive_key(SEAL_CONTEXT);
-    // The fields before the record have fixed lengths, so no two inputs look alike.
+    // The fields before the record have fixed lengths, so the input is unambiguous.
     hasher
         .update(parent.as_bytes())
         .update(root.as_bytes())

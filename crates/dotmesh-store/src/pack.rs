@@ -1,8 +1,8 @@
-//! Packs: many objects in one piece, as they travel and as they rest.
+//! Packs: files with many objects, on the network and in a store.
 //!
-//! A pack is the eight bytes of [`MAGIC`] and then frames until its end. A frame is a header of
-//! [`HEADER_LENGTH`] bytes (kind, encoding, length of the object, length as stored, hash) and the stored bytes.
-//! Frames can be copied from pack to pack as they are.
+//! A pack is the eight bytes of [`MAGIC`], then frames until the end. A frame is a header of [`HEADER_LENGTH`] bytes
+//! and the stored bytes. The header has the kind, the encoding, the object's length, the stored length and the hash. A
+//! frame can be copied unchanged from one pack to another.
 
 use bytes::{Bytes, BytesMut};
 use dotmesh_model::ObjectHash;
@@ -12,27 +12,27 @@ use crate::error::InvalidNode;
 use crate::object::{Kind, MAX_OBJECT_LENGTH, Object, object_hash};
 use crate::wire::Reader;
 
-/// What a pack begins with; the last byte is the format's version.
+/// The first bytes of a pack. The last of them is the format version.
 pub const MAGIC: [u8; 8] = *b"dotpack\x01";
 
 /// The length of a frame's header.
 pub const HEADER_LENGTH: usize = 1 + 1 + 4 + 4 + ObjectHash::LENGTH;
 
-/// The largest pack.
+/// The largest pack, in bytes.
 pub const MAX_PACK_LENGTH: usize = 32 << 20;
 
-/// How much work goes into making bytes fewer. Any reader reads both.
+/// The effort of compression. Every reader reads both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Effort {
-    /// Pages of databases are done half again as fast, in both directions, and take a tenth more bytes.
+    /// Encodes and decodes database pages about 1.5 times as fast as [`Self::Small`], and needs a tenth more bytes.
     #[default]
     Fast,
-    /// For what is little, or has a slow way to go.
+    /// For small objects, and for slow connections.
     Small,
 }
 
 impl Effort {
-    /// The fast levels of zstd leave literals as they are.
+    /// The zstd level. The fast levels, below 0, leave literals uncompressed.
     const fn level(self) -> i32 {
         match self {
             Self::Fast => -1,
@@ -46,31 +46,31 @@ const ZSTD: u8 = 1;
 const DELTA: u8 = 2;
 const XOR: u8 = 3;
 
-/// What has not changed of a page is longer than this many bytes, mostly.
+/// The unchanged parts of a database page are usually longer than this many bytes.
 const STRETCH: usize = 32;
 
-/// The length of what precedes the zstd frame of a XOR.
+/// The length of the fields before the zstd frame of a XOR: the delta base's hash and the skew.
 const XOR_HEADER: usize = ObjectHash::LENGTH + 4;
 
-/// Why bytes are not a pack.
+/// The reason why bytes are not a valid pack.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackError {
-    /// They do not begin with [`MAGIC`].
+    /// The bytes do not begin with [`MAGIC`].
     #[error("this is not a pack, or one of a newer Dotmesh")]
     NotAPack,
-    /// More than [`MAX_PACK_LENGTH`].
+    /// The pack has more than [`MAX_PACK_LENGTH`] bytes.
     #[error("a pack may have at most {MAX_PACK_LENGTH} bytes, got {length}")]
     TooLong { length: usize },
-    /// The frame at `offset` ends in the middle, or its header says what cannot be.
+    /// The frame at `offset` is cut off, or its header has impossible fields.
     #[error("the pack's frame at byte {offset} is malformed")]
     BadFrame { offset: usize },
-    /// The frame at `offset` does not decompress to what its header says.
+    /// The frame at `offset` does not decompress to the length in its header.
     #[error("the pack's frame at byte {offset} does not decompress")]
     BadCompression { offset: usize },
-    /// The bytes are not those of the object that the header names.
+    /// The bytes do not match the hash in the header.
     #[error("the object {hash} arrived damaged")]
     WrongHash { hash: ObjectHash },
-    /// The frame is a delta, and its base is not at hand.
+    /// The frame is a delta, and its delta base is not available.
     #[error("the object {hash} is stored as a delta from {base}, which is not there")]
     NoBase { hash: ObjectHash, base: ObjectHash },
 }
@@ -84,7 +84,7 @@ enum Encoding {
     Xor { base: ObjectHash, skew: i32 },
 }
 
-/// One object of a pack, as stored. Its bytes are given out verified only.
+/// One object of a pack, as stored. Methods return its bytes only after they have verified them.
 #[derive(Debug, Clone)]
 pub struct Frame {
     kind: Kind,
@@ -95,17 +95,17 @@ pub struct Frame {
     stored: Bytes,
 }
 
-/// Makes frames of objects. One is good for many: its memory is used again.
+/// Encodes objects as frames. Use one encoder for many objects: it reuses its memory.
 pub struct FrameEncoder<'a> {
     context: CCtx<'a>,
     buffer: Vec<u8>,
     mixed: Vec<u8>,
-    /// What the next frames are written to. Very many small pieces of memory, each kept for another time, would leave it full
-    /// of holes.
+    /// The block that the next frames are written to. One allocation for each frame would fragment the heap, because
+    /// frames live for different times.
     block: BytesMut,
 }
 
-/// Frames share pieces of memory of this length.
+/// The length of a block, in bytes. Several frames share one.
 const BLOCK_LENGTH: usize = 512 << 10;
 
 impl Default for FrameEncoder<'_> {
@@ -115,7 +115,7 @@ impl Default for FrameEncoder<'_> {
 }
 
 impl<'a> FrameEncoder<'a> {
-    /// An encoder that makes so much of an effort.
+    /// Makes an encoder with this effort.
     pub fn new(effort: Effort) -> Self {
         let mut context = CCtx::create();
         context
@@ -129,7 +129,7 @@ impl<'a> FrameEncoder<'a> {
         }
     }
 
-    /// Compresses an object, unless that makes it larger.
+    /// Compresses an object, or stores it raw if compression does not make it smaller.
     pub fn encode(&mut self, object: &Object) -> Frame {
         let smaller = self.compress(object.bytes(), 0);
         let encoding = if smaller {
@@ -140,8 +140,8 @@ impl<'a> FrameEncoder<'a> {
         self.frame(object, encoding)
     }
 
-    /// Stores an object as what distinguishes it from another of its kind; by itself where that is not
-    /// smaller. The base goes into the frame by name only: who decodes it must have it.
+    /// Stores an object as a delta from a delta base of its kind, or without one if a delta is not smaller. The frame
+    /// has only the hash of the delta base, so the decoder must already have the delta base.
     pub fn encode_against(&mut self, object: &Object, base: &'a Object) -> Frame {
         let fits = object.kind() == base.kind() && object.hash() != base.hash();
         if fits && self.context.ref_prefix(base.bytes()).is_ok() {
@@ -153,9 +153,9 @@ impl<'a> FrameEncoder<'a> {
         self.encode(object)
     }
 
-    /// Stores a chunk as how it differs, byte by byte, from another that begins `skew` bytes before it; by itself
-    /// where too little is the same. Costs less than [`Self::encode_against`], for both sides, and finds what changed
-    /// in place only: pages of databases.
+    /// Stores a chunk as its XOR with a delta base that begins `skew` bytes before it. Stores it without a delta base
+    /// if too few bytes are equal. This costs both sides less CPU than [`Self::encode_against`], but finds only changes
+    /// in place, as in database pages.
     pub fn encode_over(
         &mut self,
         object: &Object,
@@ -172,11 +172,12 @@ impl<'a> FrameEncoder<'a> {
             return self.encode(object);
         }
         let over = self.frame(object, Encoding::Xor { base, skew });
-        // Small enough for four pages of which one is all new, as most are. One that had noise and has none any more pays for it.
+        // Four database pages of which one is new are below this limit, and most chunks are like that. The second
+        // compression is skipped for them. A chunk that lost its random bytes may then be stored larger than necessary.
         if over.stored.len() <= object.bytes().len() * 3 / 8 {
             return over;
         }
-        // What had noise in it and has none any more is smaller by itself.
+        // A chunk that lost its random bytes is smaller without a delta base.
         let plain = self.encode(object);
         if plain.stored.len() < over.stored.len() {
             plain
@@ -185,13 +186,13 @@ impl<'a> FrameEncoder<'a> {
         }
     }
 
-    /// Compresses into the buffer, and says whether that is smaller by more than `overhead` bytes.
+    /// Compresses into the buffer. Returns whether this saves more than `overhead` bytes.
     fn compress(&mut self, raw: &[u8], overhead: usize) -> bool {
         self.buffer.clear();
         self.buffer.reserve(zstd_safe::compress_bound(raw.len()));
         let done = self.context.compress2(&mut self.buffer, raw).is_ok();
         if !done {
-            // A session that failed would go on with the next object.
+            // Without a reset, the failed session would continue with the next object.
             let _ = self.context.reset(ResetDirective::SessionOnly);
         }
         done && self.buffer.len() + overhead < raw.len()
@@ -241,7 +242,7 @@ impl<'a> FrameEncoder<'a> {
     }
 }
 
-/// Takes the objects out of frames. One is good for many: its memory is used again.
+/// Decodes frames into objects. Use one decoder for many frames: it reuses its memory.
 #[derive(Default)]
 pub struct FrameDecoder<'a> {
     context: DCtx<'a>,
@@ -249,11 +250,11 @@ pub struct FrameDecoder<'a> {
 }
 
 impl<'a> FrameDecoder<'a> {
-    /// Decompresses and verifies the object of a frame that stands by itself.
+    /// Decompresses and verifies the object of a frame that is not a delta.
     ///
     /// # Errors
     ///
-    /// [`PackError::NoBase`] when it does not.
+    /// [`PackError::NoBase`] if the frame is a delta.
     pub fn object(&mut self, frame: &Frame) -> Result<Object, PackError> {
         let content = frame.stored.slice(HEADER_LENGTH..);
         match frame.encoding {
@@ -269,7 +270,7 @@ impl<'a> FrameDecoder<'a> {
         }
     }
 
-    /// The same, for who wants to look at the object's bytes only.
+    /// Like [`Self::object`], but borrows the bytes instead of making an [`Object`].
     pub fn verify<'b>(&'b mut self, frame: &'b Frame) -> Result<&'b [u8], PackError> {
         let content = &frame.stored[HEADER_LENGTH..];
         let bytes = match frame.encoding {
@@ -290,11 +291,11 @@ impl<'a> FrameDecoder<'a> {
         Ok(bytes)
     }
 
-    /// Decompresses and verifies the object of a delta, whose base is [`Frame::base`].
+    /// Decompresses and verifies the object of a delta. [`Frame::base`] names its delta base.
     ///
     /// # Errors
     ///
-    /// [`PackError::NoBase`] when the base is another object than the frame names.
+    /// [`PackError::NoBase`] if `base` is not the delta base that the frame names, or has another kind.
     pub fn object_against(&mut self, frame: &Frame, base: &'a Object) -> Result<Object, PackError> {
         let (named, skew) = match frame.encoding {
             Encoding::Delta { base } => (base, None),
@@ -334,7 +335,7 @@ impl<'a> FrameDecoder<'a> {
         content: &[u8],
         bytes: &mut Vec<u8>,
     ) -> Result<(), PackError> {
-        // The capacity bounds what a lying frame can make of itself.
+        // The capacity limits the output of a frame with a false length.
         bytes.clear();
         bytes.reserve_exact(frame.raw_length);
         let done = self.context.decompress(bytes, content);
@@ -350,12 +351,12 @@ impl<'a> FrameDecoder<'a> {
 }
 
 impl Frame {
-    /// Compresses an object. A [`FrameEncoder`] does many faster.
+    /// Compresses an object. For many objects, a [`FrameEncoder`] is faster.
     pub fn encode(object: &Object) -> Self {
         FrameEncoder::default().encode(object)
     }
 
-    /// Reads the bytes of exactly one frame, as [`Self::stored`] gave them.
+    /// Parses the bytes of exactly one frame, as [`Self::stored`] returned them.
     pub fn parse(stored: &Bytes) -> Result<Self, PackError> {
         let frame = Self::parse_front(stored, 0)?;
         if frame.stored.len() == stored.len() {
@@ -382,7 +383,7 @@ impl Frame {
         let fits = (1..=MAX_OBJECT_LENGTH).contains(&raw_length)
             && match encoding {
                 RAW => stored_length == raw_length,
-                // What is not smaller is stored raw.
+                // An object that compression does not make smaller is stored raw.
                 ZSTD => (1..raw_length).contains(&stored_length),
                 DELTA => (ObjectHash::LENGTH + 1..raw_length).contains(&stored_length),
                 XOR => (XOR_HEADER + 1..raw_length).contains(&stored_length),
@@ -414,32 +415,32 @@ impl Frame {
         }))
     }
 
-    /// What the object's bytes are.
+    /// The kind of the object.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The hash that the header states; [`Self::object`] holds it to that.
+    /// The hash that the header states. [`Self::object`] verifies it.
     pub fn hash(&self) -> ObjectHash {
         self.hash
     }
 
-    /// The object's length that the header states.
+    /// The length of the object that the header states.
     pub fn raw_length(&self) -> usize {
         self.raw_length
     }
 
-    /// Where in its pack it begins.
+    /// The position of the frame in its pack.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// The whole frame, header included, to be copied into another pack.
+    /// The whole frame with its header, for copying into another pack.
     pub fn stored(&self) -> &Bytes {
         &self.stored
     }
 
-    /// The object that this one is stored as a delta from, if it is.
+    /// The delta base of this object, if it is a delta.
     pub fn base(&self) -> Option<ObjectHash> {
         match self.encoding {
             Encoding::Delta { base } | Encoding::Xor { base, .. } => Some(base),
@@ -447,7 +448,7 @@ impl Frame {
         }
     }
 
-    /// Decompresses and verifies the object of a frame that stands by itself. A [`FrameDecoder`] does many
+    /// Decompresses and verifies the object of a frame that is not a delta. For many frames, a [`FrameDecoder`] is
     /// faster.
     pub fn object(&self) -> Result<Object, PackError> {
         FrameDecoder::default().object(self)
@@ -473,7 +474,8 @@ impl Frame {
     }
 }
 
-/// The bytes, each XORed with the one of the base that is `skew` further on, where there is one. Its own inverse.
+/// XORs byte `i` with byte `i + skew` of the base, if the base has that byte. Applied twice, it returns the original
+/// bytes.
 fn mix(bytes: &[u8], base: &[u8], skew: i32, into: &mut Vec<u8>) {
     into.clear();
     into.extend_from_slice(bytes);
@@ -487,15 +489,15 @@ fn mix(bytes: &[u8], base: &[u8], skew: i32, into: &mut Vec<u8>) {
     }
 }
 
-/// Whether half of it are stretches of zeros. Single ones say nothing: logs, of which one is written over another, have many bytes
-/// in common, and look more at random when they are mixed.
+/// Whether stretches of [`STRETCH`] zeros cover half of the bytes. Single zeros don't count: a log written over another
+/// log has many bytes in common with it, but their XOR looks more random than the log itself.
 fn is_mostly_zero(bytes: &[u8]) -> bool {
     let (stretches, _) = bytes.as_chunks::<STRETCH>();
     let zero = stretches.iter().filter(|stretch| **stretch == [0; STRETCH]);
     zero.count() * STRETCH >= bytes.len() / 2
 }
 
-/// Yields the frames of a pack. Ends after the first error.
+/// Iterates over the frames of a pack. It ends after the first error.
 #[derive(Debug)]
 pub struct PackReader {
     pack: Bytes,
@@ -503,7 +505,7 @@ pub struct PackReader {
 }
 
 impl PackReader {
-    /// Reads the pack's beginning.
+    /// Checks the length and the first bytes of the pack.
     pub fn new(pack: Bytes) -> Result<Self, PackError> {
         if pack.len() > MAX_PACK_LENGTH {
             return Err(PackError::TooLong { length: pack.len() });
@@ -533,7 +535,7 @@ impl Iterator for PackReader {
     }
 }
 
-/// Puts frames together. The caller watches [`Self::len`] against [`MAX_PACK_LENGTH`].
+/// Builds a pack of frames. The caller must compare [`Self::len`] with [`MAX_PACK_LENGTH`].
 #[derive(Debug)]
 pub struct PackWriter {
     out: Vec<u8>,
@@ -546,21 +548,21 @@ impl Default for PackWriter {
 }
 
 impl PackWriter {
-    /// A pack that will have about so many bytes.
+    /// Makes a writer with room for `length` bytes.
     pub fn with_room(length: usize) -> Self {
         let mut out = Vec::with_capacity(length);
         out.extend_from_slice(&MAGIC);
         Self { out }
     }
 
-    /// Adds a frame as it is, and says where it begins.
+    /// Appends a frame unchanged, and returns its position.
     pub fn push(&mut self, frame: &Frame) -> usize {
         let offset = self.out.len();
         self.out.extend_from_slice(&frame.stored);
         offset
     }
 
-    /// Whether there is no frame yet.
+    /// Whether the pack has no frames yet.
     pub fn is_empty(&self) -> bool {
         self.len() == MAGIC.len()
     }

@@ -1,4 +1,4 @@
-//! Where packs rest: a folder, or any other object store.
+//! Stores packs in a folder or in any other object store.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::pack::MAX_PACK_LENGTH;
 
-/// Names a pack: the BLAKE3 hash of its bytes.
+/// The id of a pack: the BLAKE3 hash of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackId(ObjectHash);
 
@@ -54,7 +54,7 @@ impl FromStr for PackId {
     }
 }
 
-/// Where in a pack a frame is.
+/// The position of a frame in a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameRange {
     /// Its first byte.
@@ -63,23 +63,23 @@ pub struct FrameRange {
     pub length: u32,
 }
 
-/// Why the store could not do it.
+/// The reason why the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PackStoreError {
-    /// The folder cannot be used.
+    /// The folder can't be used.
     #[error("cannot use {folder} for packs")]
     Open {
         folder: String,
         #[source]
         source: object_store::Error,
     },
-    /// More than [`MAX_PACK_LENGTH`].
+    /// The pack has more than [`MAX_PACK_LENGTH`] bytes.
     #[error("a pack may have at most {MAX_PACK_LENGTH} bytes, got {length}")]
     TooLong { length: usize },
     /// The pack is not in the store, although it should be.
     #[error("the pack {pack} is not in the store")]
     NotFound { pack: PackId },
-    /// What is stored under a pack's id is not that pack.
+    /// The bytes under a pack's id are not that pack.
     #[error("the pack {pack} is damaged in the store")]
     Damaged { pack: PackId },
     /// The store failed.
@@ -90,7 +90,7 @@ pub enum PackStoreError {
         #[source]
         source: object_store::Error,
     },
-    /// Whose packs these are cannot be read or written.
+    /// The file `owner` can't be read or written.
     #[error("cannot {verb} whose packs these are")]
     Owner {
         verb: &'static str,
@@ -102,29 +102,30 @@ pub enum PackStoreError {
     List(#[source] object_store::Error),
 }
 
-/// So many bytes of neighbours are read at once, and stay in memory together.
+/// The most bytes of adjacent frames that are read at once. They stay in memory together.
 const MAX_RUN: u64 = 1 << 20;
 
-/// A pack is written in pieces of so many bytes. From 2 MiB on Linux takes such large pages for its cache. In a virtual machine that
-/// was measured to take 22 ms for 8 MiB instead of 4, probably since large pages are what it has given back to its host.
+/// The length of the pieces in which a pack is written. For a write of 2 MiB or more, Linux takes large pages for its
+/// page cache. In a virtual machine, that took 22 ms instead of 4 ms for 8 MiB. Probably the machine had given its
+/// large pages back to its host.
 const PIECE: usize = 256 << 10;
 
-/// Where a store says whose its packs are.
+/// The file that names the owner of the packs.
 const OWNER: &str = "owner";
 
-/// Keeps packs under `packs/<first two digits>/<id>`, and in `owner` whose they are.
+/// Keeps packs under `packs/<first two digits>/<id>`, and the identity of their owner in `owner`.
 #[derive(Debug, Clone)]
 pub struct PackStore {
     objects: Arc<dyn ObjectStore>,
 }
 
 impl PackStore {
-    /// A store on any object store. It has to be durable when it says that it has stored.
+    /// Makes a store on any object store. A successful put of the object store must be durable.
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
         Self { objects }
     }
 
-    /// A store in an existing folder. Files and directories are synced before a put returns.
+    /// Makes a store in an existing folder. A put syncs files and directories before it returns.
     pub fn local(folder: &Path) -> Result<Self, PackStoreError> {
         let objects =
             LocalFileSystem::new_with_prefix(folder).map_err(|source| PackStoreError::Open {
@@ -134,7 +135,7 @@ impl PackStore {
         Ok(Self::new(Arc::new(objects.with_fsync(true))))
     }
 
-    /// Puts a pack in safety. Putting one that is there already is no error.
+    /// Stores a pack durably. It is no error if the pack is already there.
     pub async fn put(&self, pack: Bytes) -> Result<PackId, PackStoreError> {
         if pack.len() > MAX_PACK_LENGTH {
             return Err(PackStoreError::TooLong { length: pack.len() });
@@ -149,7 +150,7 @@ impl PackStore {
         Ok(id)
     }
 
-    /// A whole pack, verified against its id.
+    /// Returns a whole pack, verified against its id.
     pub async fn get(&self, pack: PackId) -> Result<Bytes, PackStoreError> {
         let result = self
             .objects
@@ -167,9 +168,9 @@ impl PackStore {
         }
     }
 
-    /// The frames at these places, as stored, in the order asked. Near ones are read together.
+    /// Returns the stored frames in the order of `frames`. Adjacent frames are read together.
     ///
-    /// They are not verified: [`crate::Frame::parse`] and [`crate::Frame::object`] do that.
+    /// The frames are not verified: [`crate::Frame::parse`] and [`crate::Frame::object`] do that.
     pub async fn read(
         &self,
         pack: PackId,
@@ -206,7 +207,7 @@ impl PackStore {
         Ok(frames.collect())
     }
 
-    /// Deletes a pack. Deleting one that is not there is no error.
+    /// Deletes a pack. It is no error if the pack is not there.
     pub async fn delete(&self, pack: PackId) -> Result<(), PackStoreError> {
         match self.objects.delete(&pack.path()).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -214,7 +215,7 @@ impl PackStore {
         }
     }
 
-    /// Whose packs these are, as far as anybody has said so.
+    /// The identity of the packs' owner, if [`Self::set_owner`] was called before.
     pub async fn owner(&self) -> Result<Option<String>, PackStoreError> {
         let failed = |source| {
             let verb = "read";
@@ -230,7 +231,7 @@ impl PackStore {
         }
     }
 
-    /// Says whose packs these are.
+    /// Stores the identity of the packs' owner.
     pub async fn set_owner(&self, owner: String) -> Result<(), PackStoreError> {
         let put = self.objects.put(&OWNER.into(), owner.into()).await;
         let verb = "write";
@@ -238,7 +239,7 @@ impl PackStore {
             .map_err(|source| PackStoreError::Owner { verb, source })
     }
 
-    /// Every pack that is stored, with its length. Files that are no packs are passed over.
+    /// Lists all stored packs with their lengths. Skips files that are not packs.
     pub async fn list(&self) -> Result<Vec<(PackId, u64)>, PackStoreError> {
         let folder = object_store::path::Path::from("packs");
         self.objects

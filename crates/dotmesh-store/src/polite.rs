@@ -1,28 +1,29 @@
-//! Work that takes the processors for long, and gives way to whatever else the machine does: to the app above all.
+//! Makes long CPU work yield to everything else on the machine, above all to the app.
 //!
-//! Being nice is not enough. Where the scheduler has groups (sessions, services, containers), it counts within a group only; and a
-//! database that is woken up waits until a thread of another group has used up its slice, some milliseconds. So long work offers
-//! the processor to others all the time.
+//! A nice level is not enough. If the scheduler has groups (sessions, services, containers), the nice level counts only
+//! within a group. A database that wakes up then waits some milliseconds, until a thread of another group has used its
+//! time slice. So long work also yields the CPU all the time.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::gettid;
 
-/// How much further back in the queue; the scheduler gives about a tenth of what others get.
+/// The nice level of long work. The scheduler gives it about a tenth of the CPU time of others.
 const NICE: i32 = 10;
 
-/// So long a thread keeps a processor: far less than a transaction of a database takes, far more than a change of threads.
+/// The time after which a thread yields. It is far shorter than a database transaction, and far longer than a context
+/// switch.
 const TURN: Duration = Duration::from_micros(50);
 
-/// Makes this thread give way from now on.
+/// Lowers the priority of this thread from now on.
 pub fn give_way() {
     let before = getpriority_process(Some(gettid())).unwrap_or(0);
-    // Only a courtesy: where it is not allowed, the work goes on as it is.
+    // The change is optional: without permission, the work runs at the old priority.
     let _ = setpriority_process(Some(gettid()), NICE.max(before));
 }
 
-/// Does work that gives way, on a thread that others will use.
+/// Runs work at a lower priority, on a thread that others will use afterwards.
 pub fn politely<T>(work: impl FnOnce() -> T) -> T {
     let before = getpriority_process(Some(gettid()));
     give_way();
@@ -33,14 +34,14 @@ pub fn politely<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// A thread's turn at a processor.
+/// Measures how long a thread has used the CPU without yielding.
 #[derive(Debug)]
 pub struct Turn {
     since: Instant,
 }
 
 impl Default for Turn {
-    /// Begins one.
+    /// Starts now.
     fn default() -> Self {
         let since = Instant::now();
         Self { since }
@@ -48,7 +49,7 @@ impl Default for Turn {
 }
 
 impl Turn {
-    /// Lets others have theirs, if this one has taken long. To be called after each piece of long work.
+    /// Yields the CPU if the thread has not yielded for long. Call it after each piece of long work.
     pub fn offer(&mut self) {
         if self.since.elapsed() >= TURN {
             std::thread::yield_now();
@@ -69,7 +70,7 @@ mod tests {
     fn only_the_work_gives_way() {
         let before = niceness();
         assert_eq!(politely(niceness), before.max(NICE));
-        // Who is not root may not take it back.
+        // Only root may raise the priority again.
         if rustix::process::geteuid().is_root() {
             assert_eq!(niceness(), before);
         }

@@ -1,4 +1,4 @@
-//! Which objects an object needs: how a walk over a commit's closure goes on.
+//! Lists the objects that an object refers to, for walks over all objects of a commit.
 
 use dotmesh_model::ObjectHash;
 
@@ -8,37 +8,39 @@ use crate::file_node::{FileNode, Segment};
 use crate::object::Kind;
 use crate::tree::{FileContent, InodeKind, Node, Root, TreeNode};
 
-/// An object of a kind.
+/// The kind and the hash of an object.
 pub type Reference = (Kind, ObjectHash);
 
-/// Where something ends in its file or directory.
+/// The end of a range of a file or directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum End {
-    /// Before this byte.
+    /// The range ends before this byte.
     Offset(u64),
-    /// With this name.
+    /// The range ends with this name.
     Name(Box<[u8]>),
 }
 
-/// What a node names.
+/// A reference in an object, and its range in the file or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// The object.
     pub reference: Reference,
-    /// Where it ends. It begins where the one before it ends.
+    /// The end of its range. The range begins where the one before it ends. It includes the holes, and the entries
+    /// without an object, that come before the referenced object.
     pub end: End,
-    /// It is a node of the same file or directory, below this one.
+    /// Whether it is a page of the same file or directory, below this one.
     pub is_part: bool,
 }
 
-/// The objects that a verified object's bytes name, in their order. Validates the object on its own in full;
-/// that the levels, counts and sizes of several nodes agree shows when they are read together.
+/// Returns the objects that a verified object refers to, in its order. Validates this object in full. The levels,
+/// counts and sizes of several pages are compared when the pages are read together.
 pub fn references(kind: Kind, bytes: &[u8]) -> Result<Vec<Reference>, InvalidNode> {
     let named = named(kind, bytes, None)?;
     Ok(named.into_iter().map(|named| named.reference).collect())
 }
 
-/// The same with their places, for a node that begins at `after` in its file or directory, or at the beginning.
+/// Like [`references`], with the ranges. `after` is where the page begins in its file or directory, and `None` is the
+/// start.
 pub fn named(kind: Kind, bytes: &[u8], after: Option<&End>) -> Result<Vec<Named>, InvalidNode> {
     match kind {
         Kind::Chunk if (1..=MAX_CHUNK).contains(&bytes.len()) => Ok(Vec::new()),
@@ -59,7 +61,7 @@ fn in_file(node: FileNode, after: Option<&End>) -> Vec<Named> {
         Some(End::Name(_)) | None => 0,
     };
     let mut advance = |length| {
-        // What cannot be is refused where nodes are read together.
+        // An impossible sum is refused when the pages are read together.
         offset = u64::saturating_add(offset, length);
         End::Offset(offset)
     };

@@ -1,4 +1,4 @@
-//! Directories: their entries, the tree of nodes that lists them, and the root of a commit.
+//! Directories: their entries, the tree of tree pages that lists them, and the root of a commit.
 
 use dotmesh_model::ObjectHash;
 
@@ -10,13 +10,13 @@ use crate::grow::{self, Boundary, MAX_ITEMS_LENGTH, MAX_LEVEL};
 use crate::object::{Kind, MAX_OBJECT_LENGTH};
 use crate::wire::{NODE_VERSION, Reader};
 
-/// How many directories may be inside each other, the root counted.
+/// The most nested directories, with the root.
 pub const MAX_DEPTH: usize = 256;
 
-/// The longest target of a symlink.
+/// The longest target of a symlink, in bytes.
 pub const MAX_SYMLINK_LENGTH: usize = 4095;
 
-/// The longest path of a hard link's first name. A tree of [`MAX_DEPTH`] has none longer.
+/// The longest path of a hard link's first name, in bytes. No path in a tree of [`MAX_DEPTH`] is longer.
 pub const MAX_PATH_LENGTH: usize = u16::MAX as usize;
 
 /// The permission bits that every symlink has.
@@ -39,20 +39,20 @@ const TAG_CHUNK: u8 = 1;
 const TAG_NODE: u8 = 2;
 const TAG_HOLE: u8 = 3;
 
-/// Where the bytes of a file are.
+/// The content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileContent {
-    /// It has none.
+    /// The file has no bytes.
     Empty,
-    /// They are one chunk.
+    /// The bytes are one chunk.
     Chunk(ObjectHash),
-    /// They are listed by a [`crate::FileNode`].
+    /// A [`crate::FileNode`] lists the bytes.
     Node(ObjectHash),
-    /// None was ever written.
+    /// The file is one hole: no byte was ever written.
     Hole,
 }
 
-/// What an inode is.
+/// The type of an inode.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum InodeKind {
     /// A regular file.
@@ -64,12 +64,12 @@ pub enum InodeKind {
     },
     /// A directory.
     Directory {
-        /// Its top [`TreeNode`].
+        /// The hash of its top [`TreeNode`].
         tree: ObjectHash,
     },
     /// A symbolic link.
     Symlink {
-        /// Where it points; not followed by anything here.
+        /// The path that it points to. No code here follows it.
         target: Box<[u8]>,
     },
     /// A named pipe.
@@ -79,19 +79,19 @@ pub enum InodeKind {
 /// A file, directory, symlink or fifo.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Inode {
-    /// Mode, owner, time.
+    /// Mode, owner, time and extended attributes.
     pub attributes: Attributes,
-    /// What it is.
+    /// The type of the inode.
     pub kind: InodeKind,
 }
 
-/// What an entry's name stands for.
+/// The content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Node {
-    /// An inode that is met here first, or has this name only.
+    /// An inode with this name only, or the first name of a hard-linked file.
     Inode(Inode),
-    /// Another name of a regular file that was met before, in the walk that visits the entries of each
-    /// directory in the order of their names and a directory's content before the entry after it.
+    /// Another name of a regular file that the walk met before. The walk visits a directory's entries in the order of
+    /// their names, and a directory's content before the next entry.
     HardLink {
         /// That file's path from the root, without a leading slash.
         first: Box<[u8]>,
@@ -103,29 +103,29 @@ pub enum Node {
 pub struct Entry {
     /// The name.
     pub name: EntryName,
-    /// What it stands for.
+    /// The inode or hard link.
     pub node: Node,
 }
 
-/// A node below another.
+/// A child page.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TreeChild {
     /// The last name in it.
     pub last: EntryName,
-    /// How many entries it has.
+    /// The number of entries that it covers.
     pub count: u64,
-    /// The node.
+    /// The hash of the page.
     pub hash: ObjectHash,
 }
 
-/// A part of a directory.
+/// A tree page: a part of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TreeNode {
     /// Entries, sorted by name.
     Leaf(Vec<Entry>),
-    /// Nodes of the level below.
+    /// Pages of the level below.
     Inner {
-        /// 1 above the leaves, and so on.
+        /// The level: 1 directly above the leaves.
         level: u8,
         /// Sorted by name.
         children: Vec<TreeChild>,
@@ -135,9 +135,9 @@ pub enum TreeNode {
 /// The root directory of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
-    /// The directory's own mode, owner and time.
+    /// The mode, owner, time and extended attributes of the directory itself.
     pub attributes: Attributes,
-    /// Its top [`TreeNode`].
+    /// The hash of its top [`TreeNode`].
     pub tree: ObjectHash,
 }
 
@@ -150,7 +150,7 @@ impl Root {
         out
     }
 
-    /// Reads a root, and accepts the canonical bytes only.
+    /// Reads a root. Accepts only the canonical bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidNode> {
         let mut reader = Reader::new(bytes);
         reader.version()?;
@@ -164,7 +164,7 @@ impl Root {
 }
 
 impl TreeNode {
-    /// 0 for a leaf.
+    /// The level: 0 for a leaf.
     pub fn level(&self) -> u8 {
         match self {
             Self::Leaf(_) => 0,
@@ -172,7 +172,7 @@ impl TreeNode {
         }
     }
 
-    /// How many entries it stands for.
+    /// The number of entries that it covers.
     pub fn count(&self) -> u64 {
         match self {
             Self::Leaf(entries) => entries.len() as u64,
@@ -180,7 +180,7 @@ impl TreeNode {
         }
     }
 
-    /// The last name in it; `None` when it is empty.
+    /// The last name in the page, or `None` if it is empty.
     pub fn last(&self) -> Option<&EntryName> {
         match self {
             Self::Leaf(entries) => entries.last().map(|entry| &entry.name),
@@ -204,7 +204,7 @@ impl TreeNode {
         out
     }
 
-    /// Reads a node, and accepts the canonical bytes only.
+    /// Reads a page. Accepts only the canonical bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidNode> {
         if bytes.len() > MAX_OBJECT_LENGTH {
             return Err(InvalidNode::TooLarge);
@@ -350,7 +350,7 @@ fn decode_file(reader: &mut Reader<'_>) -> Result<InodeKind, InvalidNode> {
     let fits = match content {
         FileContent::Empty => size == 0,
         FileContent::Chunk(_) => (1..=MAX_CHUNK as u64).contains(&size),
-        // Two segments at least.
+        // A file page has at least two segments.
         FileContent::Node(_) => (2..=MAX_FILE_SIZE).contains(&size),
         FileContent::Hole => (1..=MAX_FILE_SIZE).contains(&size),
     };
@@ -375,14 +375,14 @@ fn decode_bytes(reader: &mut Reader<'_>, max: usize) -> Result<Box<[u8]>, Invali
     Ok(reader.take(length)?.into())
 }
 
-/// The word of an entry or child is made from its name, so that a change of content moves no boundary.
+/// The word of an entry or child. It depends on the name alone, so a change of content moves no boundary.
 fn name_word(name: &EntryName) -> u32 {
     grow::word(ObjectHash::from_bytes(
         *blake3::hash(name.as_bytes()).as_bytes(),
     ))
 }
 
-/// How the nodes of a directory grow.
+/// How a [`grow::Grower`] builds the tree pages of a directory.
 #[derive(Debug)]
 pub struct TreeSpine;
 

@@ -1,13 +1,13 @@
-//! Reading and writing the fixed little-endian fields that nodes and packs are made of.
+//! Reads and writes the little-endian fields of tree pages, file pages, roots and packs.
 
 use dotmesh_model::ObjectHash;
 
 use crate::error::InvalidNode;
 
-/// The version that every node begins with.
+/// The version byte at the start of every tree page, file page and root.
 pub(crate) const NODE_VERSION: u8 = 1;
 
-/// Takes fields off the front of bytes from outside.
+/// Reads fields from the front of untrusted bytes.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }

@@ -1,4 +1,4 @@
-//! Objects from where they are at hand: nodes from the cache, and the rest from elsewhere. Nodes that come are cached.
+//! Reads tree pages and file pages from a local cache, and fetches the rest. Caches each fetched page.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use tokio::sync::mpsc;
 use crate::objects::{FetchError, ObjectSource};
 use crate::seal::NodeCache;
 
-/// So many answers wait to be cached. The cache takes one after the other, while more are on their way.
+/// The number of answers that may wait for the cache. It stores them one after the other, while more are fetched.
 const WAITING: usize = 8;
 
-/// A source behind a cache of nodes.
+/// A source of objects with a cache of pages in front of it.
 pub struct CachedSource<S> {
     source: S,
     cache: Arc<dyn NodeCache>,
-    /// Nodes to be cached. Dropping the source ends the thread when it is done with them.
+    /// Sends pages to the thread that caches them. When the source is dropped, the thread stores what it has and ends.
     keeping: mpsc::Sender<Vec<Object>>,
 }
 
 impl<S: ObjectSource> CachedSource<S> {
-    /// Puts the cache before the source.
+    /// Puts the cache in front of the source.
     pub fn new(source: S, cache: Arc<dyn NodeCache>) -> Self {
         let (keeping, mut came) = mpsc::channel::<Vec<Object>>(WAITING);
         let keeper = Arc::clone(&cache);
@@ -45,7 +45,7 @@ impl<S: ObjectSource> CachedSource<S> {
         let (cache, hashes) = (Arc::clone(&self.cache), hashes.to_vec());
         let look = tokio::task::spawn_blocking(move || {
             let found = cache.get(&hashes).into_iter();
-            // What is damaged is fetched.
+            // A damaged page is fetched again.
             found
                 .filter_map(|(hash, bytes)| {
                     let object = Object::new(kind, bytes);
@@ -72,7 +72,7 @@ impl<S: ObjectSource> ObjectSource for CachedSource<S> {
         if !missing.is_empty() {
             let fetched = self.source.fetch(kind, &missing).await?;
             known.extend(fetched.iter().map(|node| (node.hash(), node.clone())));
-            // Without the thread there is nothing to keep them for.
+            // If the thread is gone, the pages are not cached, which is no error.
             let _ = self.keeping.send(fetched).await;
         }
         hashes

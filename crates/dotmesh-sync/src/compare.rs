@@ -1,7 +1,7 @@
-//! How two folders on disk differ, file by file: for `dm diff` and `dm status`.
+//! Compares two folders on disk, file by file, for `dm diff` and `dm status`.
 //!
-//! Both are working copies or snapshots of one dot. A file that has the same inode, time of birth, size and times in both was not
-//! written between them. Only the others are read.
+//! Both folders are working copies or snapshots of one dot. If a file has the same inode, time of birth, size and times
+//! in both, nobody wrote it in between. Only other files are read.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
@@ -16,35 +16,35 @@ use rustix::io::Errno;
 
 use crate::disk::{self, DiskError, STUB_INODE};
 
-/// Directories further down are not compared. No push carries them either.
+/// The depth below which directories are not compared. No push includes them either.
 const MAX_DEPTH: usize = 256;
 
-/// The inode of a btrfs subvolume's top. A subvolume inside another is in no snapshot.
+/// The inode number of a btrfs subvolume's root directory. No snapshot includes a nested subvolume.
 const SUBVOLUME_INODE: u64 = 256;
 
 const BUFFER: usize = 128 << 10;
 
-/// What differs.
+/// A difference between the folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Where, from the top.
+    /// The path from the top.
     pub path: Vec<u8>,
-    /// What it is, or was.
+    /// The present type, or the former one if it was removed.
     pub kind: Kind,
-    /// What became of it.
+    /// The kind of change.
     pub what: What,
-    /// Its size before, in bytes; 0 for what is new or no file.
+    /// The size before in bytes, or 0 if it is new or not a file.
     pub before: u64,
-    /// Its size after.
+    /// The size after in bytes, or 0 if it was removed or is not a file.
     pub after: u64,
 }
 
-/// What something is.
+/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
     File,
-    /// A directory. One that was added or removed is a change of its own only if it is empty.
+    /// A directory. If it was added or removed, it is reported only if it is empty.
     Directory,
     /// A symbolic link.
     Symlink,
@@ -52,36 +52,37 @@ pub enum Kind {
     Other,
 }
 
-/// What became of something.
+/// The kind of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// It is new.
     Added,
     /// It is gone.
     Removed,
-    /// It has other content, or other attributes.
+    /// The content or the attributes have changed.
     Modified,
-    /// It had another path before.
+    /// The path has changed.
     Moved {
         /// The path before.
         from: Vec<u8>,
     },
 }
 
-/// How well a file that was written is looked at.
+/// How a written file is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// It counts as modified. Quick.
+    /// A written file counts as modified. This is fast.
     AtTimes,
-    /// It is read, and counts as modified if its bytes differ.
+    /// A written file is read, and counts as modified if its bytes differ.
     AtBytes,
 }
 
-/// Compares two folders. What vanishes meanwhile counts as removed. The changes are sorted by path.
+/// Compares two folders. Returns the changes sorted by path. An entry that vanishes before it is compared counts as
+/// removed. A file that vanishes just before it is read counts as modified.
 ///
 /// # Errors
 ///
-/// A folder or a file that cannot be read.
+/// Fails if a folder or a file can't be read.
 pub fn compare(old: &Path, new: &Path, look: Look) -> Result<Vec<Change>, DiskError> {
     let (old, new) = (disk::open_root(old)?, disk::open_root(new)?);
     let mut comparing = Comparing {
@@ -95,19 +96,20 @@ pub fn compare(old: &Path, new: &Path, look: Look) -> Result<Vec<Change>, DiskEr
     Ok(comparing.finish())
 }
 
-/// A file's identity within the snapshots of one dot. Numbers of inodes are given again, but not with the same time of birth.
+/// The identity of a file within the snapshots of one dot. Inode numbers are reused, but never with the same time of
+/// birth.
 type Identity = (u64, i64, u32);
 
-/// One side: a directory, if it is there.
+/// One side of the comparison: a directory, if it exists.
 type Side<'a> = Option<BorrowedFd<'a>>;
 
 struct Comparing {
     look: Look,
     path: Vec<u8>,
     changes: Vec<Change>,
-    /// Where removed files are in `changes`, by their identity.
+    /// The positions of removed files in `changes`, by their identity.
     gone: HashMap<Identity, usize>,
-    /// Where added files are in `changes`, and their identity.
+    /// The identities of added files, and their positions in `changes`.
     new: Vec<(Identity, usize)>,
 }
 
@@ -129,7 +131,7 @@ impl Comparing {
         changes
     }
 
-    /// Compares what is in two directories. Returns whether anything is.
+    /// Compares the entries of two directories. Returns whether there are any.
     fn directories(
         &mut self,
         old: Side<'_>,
@@ -262,7 +264,7 @@ impl Comparing {
         }
     }
 
-    /// What a name stands for. A subvolume inside another counts as nothing.
+    /// The `statx` of a name. A nested subvolume counts as absent.
     fn stat(&self, at: Side<'_>, name: &[u8]) -> Result<Option<Statx>, DiskError> {
         let Some(at) = at else { return Ok(None) };
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
@@ -311,7 +313,7 @@ impl Comparing {
         }
     }
 
-    /// What vanished since it was listed is not there. A name may also have come to stand for something else.
+    /// Treats an entry that vanished after it was listed as absent. Its name may also stand for something else by now.
     fn unless_gone<T>(
         &self,
         verb: &'static str,
@@ -372,7 +374,7 @@ fn attributes(stat: &Statx) -> (u16, u32, u32, u32, u32) {
     )
 }
 
-/// Whether a file may have been written between the two. The kernel sets the time of change at each write.
+/// Whether a file may have been written between the two. The kernel sets the change time at each write.
 fn was_written(before: &Statx, after: &Statx) -> bool {
     let times = |stat: &Statx| {
         let (ctime, mtime) = (stat.stx_ctime, stat.stx_mtime);
@@ -383,7 +385,8 @@ fn was_written(before: &Statx, after: &Statx) -> bool {
         || times(before) != times(after)
 }
 
-/// Reads a file of a folder that [`compare`] was given, by its path there. `None` when it is larger, no regular file, or gone.
+/// Reads a file in a folder that [`compare`] was given, by its path in the folder. Returns `None` if the file has more
+/// than `most` bytes, is not a regular file, or can't be read.
 pub fn read_small(folder: &Path, path: &[u8], most: u64) -> Option<Vec<u8>> {
     let top = disk::open_root(folder).ok()?;
     let (directory, name) = disk::walk(top.as_fd(), path).ok()?;

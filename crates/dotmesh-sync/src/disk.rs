@@ -1,7 +1,7 @@
-//! Files as the kernel has them, reached through directory descriptors only.
+//! Reads and writes the kernel's files through directory descriptors only.
 //!
-//! The trees were written by containers, which nobody trusts. No function here follows a symlink or
-//! takes a path of more than one name.
+//! Containers wrote the trees, and nobody trusts containers. No function here follows a symlink. A name given to one is
+//! a single name. Only `walk` and `open_root` take a path: the first checks each name, the second trusts the daemon.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -15,31 +15,31 @@ use rustix::io::Errno;
 
 use crate::limits::{exceeded, split_xattrs};
 
-/// The largest list of names, and the largest value, that Linux gives for extended attributes.
+/// The longest list of names, and the longest value, that Linux returns for extended attributes. In bytes.
 const MAX_XATTR: usize = 64 << 10;
 
-/// Where another subvolume is inside a snapshot, btrfs shows an empty directory of this number, and makes its
-/// attributes up.
+/// The inode number of a stub. btrfs shows such an empty directory in a snapshot in place of a nested subvolume, and
+/// invents its attributes.
 pub(crate) const STUB_INODE: u64 = 2;
 
-/// The extended attribute that is an access control list.
+/// The extended attribute with the access control list (ACL).
 const ACL: &[u8] = b"system.posix_acl_access";
 
-/// The extended attribute that is a directory's default ACL.
+/// The extended attribute with a directory's default ACL.
 pub(crate) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
-/// The bit of a directory's mode that hands its group down.
+/// The set-group-id bit. New files in a directory with this bit inherit its group.
 pub(crate) const SET_GROUP: u16 = 0o2000;
 
 /// A file of the tree that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} {path}")]
 pub struct DiskError {
-    /// What was tried.
+    /// The operation that failed.
     pub verb: &'static str,
-    /// Where in the tree, from its root.
+    /// The path in the tree, from its root.
     pub path: String,
-    /// What the kernel said.
+    /// The kernel's error.
     #[source]
     pub source: std::io::Error,
 }
@@ -54,7 +54,7 @@ impl DiskError {
     }
 }
 
-/// Why attributes or a link were not taken: the limit that they exceed, if they do.
+/// Makes the error of a refused attribute or link. It names the limit that they exceed, if they exceed one.
 pub(crate) fn refused(
     verb: &'static str,
     path: &[u8],
@@ -62,7 +62,7 @@ pub(crate) fn refused(
     attributes: &Attributes,
     target: Option<&[u8]>,
 ) -> DiskError {
-    // btrfs says any of these when something does not fit into its nodes.
+    // btrfs returns any of these errors when something does not fit into its metadata nodes.
     let is_about_size = [
         Errno::NOSPC,
         Errno::TOOBIG,
@@ -80,7 +80,7 @@ pub(crate) fn refused(
     error
 }
 
-/// A path in a tree, for people.
+/// Formats a path in a tree for people.
 pub(crate) fn show(path: &[u8]) -> String {
     if path.is_empty() {
         return "the root directory".to_owned();
@@ -95,11 +95,11 @@ pub(crate) fn show(path: &[u8]) -> String {
     printable(&text)
 }
 
-/// Of a longer path, so many characters are shown of each end.
+/// The number of characters that are shown of each end of a path with more than twice as many.
 const SHOWN_END: usize = 200;
 
 fn printable(text: &str) -> String {
-    // A name may hold anything; control characters would reach a terminal.
+    // A name may contain control characters, and they must not reach a terminal.
     text.chars()
         .flat_map(|c| {
             if c.is_control() {
@@ -111,8 +111,8 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Does something to a name in a directory. If a flag of the directory or of the name forbids it, as a container may
-/// set them and a snapshot keeps them, the flags are cleared, and it is done again.
+/// Runs `work`, which changes a name in a directory. A container may set flags on the directory or on the name that
+/// forbid the change, and snapshots keep these flags. In that case, this clears the flags and runs `work` again.
 pub(crate) fn insist<T>(
     at: BorrowedFd<'_>,
     name: &[u8],
@@ -124,20 +124,21 @@ pub(crate) fn insist<T>(
     }
 }
 
-/// Makes an open file or directory neither immutable nor append-only. Says whether it was one of these.
+/// Clears the flags "immutable" and "append-only" of an open file or directory. Returns whether one of them was set and
+/// is cleared.
 pub(crate) fn clear_flags(open: BorrowedFd<'_>) -> bool {
     let forbidding = IFlags::IMMUTABLE | IFlags::APPEND;
     match rustix::fs::ioctl_getflags(open) {
         Ok(flags) if flags.intersects(forbidding) => {
             rustix::fs::ioctl_setflags(open, flags - forbidding).is_ok()
         }
-        // Not every file system has them.
+        // Not every file system has these flags.
         _ => false,
     }
 }
 
 fn clear_flags_of(at: BorrowedFd<'_>, name: &[u8]) -> bool {
-    // Nothing else has such flags, and to open a device has consequences.
+    // Only files and directories have these flags, and opening a device has side effects.
     let has_flags = |stat: Stat| {
         matches!(
             file_type(&stat),
@@ -148,7 +149,7 @@ fn clear_flags_of(at: BorrowedFd<'_>, name: &[u8]) -> bool {
         && open_file(at, name, OFlags::RDONLY).is_ok_and(|file| clear_flags(file.as_fd()))
 }
 
-/// Opens the top of a tree. Its path is the daemon's own and trusted.
+/// Opens the root directory of a tree. The path is the daemon's own, and trusted.
 pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, DiskError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| DiskError {
@@ -158,24 +159,25 @@ pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, DiskError> {
     })
 }
 
-/// Opens a directory of a directory.
+/// Opens a directory in a directory.
 pub(crate) fn open_directory(at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
-/// Opens a file or fifo of a directory, after its type was seen.
+/// Opens a file or fifo in a directory. The caller has checked its type.
 pub(crate) fn open_file(
     at: BorrowedFd<'_>,
     name: &[u8],
     access: OFlags,
 ) -> rustix::io::Result<OwnedFd> {
-    // A fifo would otherwise wait for its other end.
+    // Without `NONBLOCK`, opening a fifo waits for its other end.
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
-/// Goes down a path, name by name, to the directory of its last name: none when that is `top` itself.
+/// Opens the directories of a path, name by name. Returns the directory of the last name, or `None` if that is `top`,
+/// and the last name.
 pub(crate) fn walk<'a>(
     top: BorrowedFd<'_>,
     path: &'a [u8],
@@ -184,7 +186,7 @@ pub(crate) fn walk<'a>(
     let mut names = path.split(|byte| *byte == b'/');
     let mut last = names.next().unwrap_or_default();
     loop {
-        // Paths are checked where they are decoded; an escape is worth a second look.
+        // The decoder checks paths already, but an escape from the tree is worth a second check.
         if EntryName::new(last).is_err() {
             return Err(Errno::INVAL);
         }
@@ -197,7 +199,7 @@ pub(crate) fn walk<'a>(
     }
 }
 
-/// Writes all of the bytes at an offset.
+/// Writes all bytes at an offset.
 pub(crate) fn write_all(
     file: BorrowedFd<'_>,
     mut bytes: &[u8],
@@ -215,7 +217,7 @@ pub(crate) fn write_all(
     Ok(())
 }
 
-/// Fills the buffer from an offset on. A file that ends before is an error.
+/// Fills the buffer from an offset. Fails if the file ends before the buffer is full.
 pub(crate) fn read_exact(
     file: BorrowedFd<'_>,
     mut buffer: &mut [u8],
@@ -233,7 +235,7 @@ pub(crate) fn read_exact(
     Ok(())
 }
 
-/// Copies a file into an empty one: it shares the blocks where the file system can do that.
+/// Copies a file into an empty one. The copy shares the blocks if the file system supports that.
 pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> rustix::io::Result<()> {
     if rustix::fs::ioctl_ficlone(to, from).is_err() {
         let (mut read, mut written) = (0, 0);
@@ -252,22 +254,22 @@ pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> rusti
     rustix::fs::ftruncate(to, size)
 }
 
-/// A path for the calls that take no descriptor.
+/// A path of an open file, for system calls that take no descriptor.
 pub(crate) fn path_of(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// What a name stands for.
+/// The `stat` of a name. It does not follow symlinks.
 pub(crate) fn stat(at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
     rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// The type that a stat tells.
+/// The file type in a `stat`.
 pub(crate) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// The size that a stat tells.
+/// The size in a `stat`, in bytes.
 pub(crate) fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
@@ -297,7 +299,7 @@ pub(crate) fn entries(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Entr
     Ok(entries)
 }
 
-/// How many directories lead to a path, what is there included; the root counts.
+/// The number of names in a path, plus one for the root.
 pub(crate) fn depth(path: &[u8]) -> usize {
     match path {
         [] => 1,
@@ -305,7 +307,7 @@ pub(crate) fn depth(path: &[u8]) -> usize {
     }
 }
 
-/// Something that has attributes, by descriptor, or by name where it cannot be opened.
+/// An inode that has attributes: by descriptor, or by name if it can't be opened.
 #[derive(Clone, Copy)]
 pub(crate) enum Handle<'a> {
     /// A file, directory or fifo.
@@ -315,7 +317,8 @@ pub(crate) enum Handle<'a> {
 }
 
 impl Handle<'_> {
-    /// A path for the calls that have no form with a directory descriptor: the last name is not followed.
+    /// A path for system calls that have no variant with a directory descriptor. Only calls that do not follow the last
+    /// name may use it.
     fn symlink_path(at: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
         [path_of(at).as_bytes(), b"/", name].concat()
     }
@@ -368,8 +371,8 @@ impl Handle<'_> {
     }
 }
 
-/// Whether an extended attribute is part of the app's state. The others belong to the file system or to the
-/// machine's own policy, and are neither read nor written.
+/// Whether an extended attribute is part of the app's state. The others belong to the file system or to the machine's
+/// own policy, so they are neither read nor written.
 pub(crate) fn is_kept(xattr: &[u8]) -> bool {
     let starts = |prefix: &str| xattr.starts_with(prefix.as_bytes());
     match xattr {
@@ -384,7 +387,7 @@ pub(crate) fn is_kept(xattr: &[u8]) -> bool {
 
 /// The extended attributes that are kept, sorted by name.
 pub(crate) fn xattrs(of: Handle<'_>) -> rustix::io::Result<Vec<Xattr>> {
-    // Most files have none, and are asked only for the length of the list.
+    // Most files have no attributes, so this reads only the length of the list.
     let length = match of.length_of_xattr_list() {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         result => result?,
@@ -398,7 +401,7 @@ pub(crate) fn xattrs(of: Handle<'_>) -> rustix::io::Result<Vec<Xattr>> {
     {
         let mut value = vec![0; MAX_XATTR];
         let length = match of.get_xattr(name, &mut value) {
-            // An ACL that says no more than the mode is listed by some file systems, but is not there.
+            // Some file systems list an ACL that only repeats the mode, but have no value for it.
             Err(Errno::NODATA) => continue,
             result => result?,
         };
@@ -415,30 +418,31 @@ pub(crate) fn xattrs(of: Handle<'_>) -> rustix::io::Result<Vec<Xattr>> {
 /// The extended attributes that every pool can hold, and the names of the others.
 pub(crate) type CarriedXattrs = (Vec<Xattr>, Vec<Box<[u8]>>);
 
-/// The extended attributes that every pool can hold, and why others are left out.
+/// Returns the extended attributes that every pool can hold, and the names of the others. If Linux can't list the
+/// names, it returns [`ALL_XATTRS`] as the only name.
 pub(crate) fn xattrs_to_carry(of: Handle<'_>) -> rustix::io::Result<CarriedXattrs> {
     match xattrs(of) {
-        // Linux lists 64 KiB of names at most.
+        // Linux lists at most 64 KiB of names.
         Err(Errno::TOOBIG) => Ok((Vec::new(), vec![ALL_XATTRS.into()])),
         xattrs => Ok(split_xattrs(xattrs?)),
     }
 }
 
-/// Stands for names that are too many to be listed.
+/// Stands for all names, if there are too many to list.
 pub(crate) const ALL_XATTRS: &[u8] = b"*";
 
-/// The twelve permission bits that a stat tells.
+/// The twelve permission bits in a `stat`.
 fn permissions(stat: &Stat) -> u16 {
     let mode = Mode::from_raw_mode(stat.st_mode).as_raw_mode() & 0o7777;
     u16::try_from(mode).expect("twelve bits")
 }
 
-/// The attributes of something that is open.
+/// The attributes of an open file.
 pub(crate) fn attributes_of(open: BorrowedFd<'_>) -> rustix::io::Result<Attributes> {
     attributes(&rustix::fs::fstat(open)?, Handle::Open(open))
 }
 
-/// The attributes of something that was stated before.
+/// The attributes of an inode whose `stat` is known.
 pub(crate) fn attributes(stat: &Stat, of: Handle<'_>) -> rustix::io::Result<Attributes> {
     Ok(attributes_with(stat, xattrs(of)?))
 }
@@ -456,8 +460,8 @@ fn attributes_with(stat: &Stat, xattrs: Vec<Xattr>) -> Attributes {
     }
 }
 
-/// The same without what not every pool can hold. An access list restricts what the group may do, so without it the
-/// group may do nothing.
+/// Like [`attributes`], but without the extended attributes that some pools can't hold. An ACL restricts the
+/// permissions of the group. If the ACL is left out, the group therefore loses all permissions.
 pub(crate) fn attributes_to_carry(stat: &Stat, of: Handle<'_>) -> rustix::io::Result<Attributes> {
     let (xattrs, left_out) = xattrs_to_carry(of)?;
     let mut attributes = attributes_with(stat, xattrs);
@@ -470,7 +474,7 @@ pub(crate) fn attributes_to_carry(stat: &Stat, of: Handle<'_>) -> rustix::io::Re
     Ok(attributes)
 }
 
-/// Owner and mode of what was just made and inherited nothing.
+/// Owner and mode of an inode that was just created and inherited nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct New {
     pub(crate) uid: u32,
@@ -479,7 +483,7 @@ pub(crate) struct New {
 }
 
 impl New {
-    /// What a file shows that was made with all permissions.
+    /// Reads owner and mode of a new file. The file was created with all permissions.
     pub(crate) fn of(file: impl AsFd) -> rustix::io::Result<Self> {
         let stat = rustix::fs::fstat(file)?;
         Ok(Self {
@@ -490,15 +494,15 @@ impl New {
     }
 }
 
-/// Gives something all of its attributes. Of something new, only those are set that it has not yet. The time
-/// comes last, as the others may change it; the mode after the owner, whose change clears set-id bits.
+/// Sets all attributes of an inode. For a new inode, sets only those that differ. The time comes last, because the
+/// other changes may change it. The mode comes after the owner, because a change of the owner clears the set-id bits.
 pub(crate) fn apply(
     to: Handle<'_>,
     attributes: &Attributes,
     new: Option<New>,
 ) -> rustix::io::Result<()> {
     if new.is_none_or(|new| (new.uid, new.gid) != (attributes.uid, attributes.gid)) {
-        // The tree was checked when it was decoded: neither number is the reserved one.
+        // The decoder has checked that neither number is the reserved one.
         let owner = Some(Uid::from_raw(attributes.uid));
         let group = Some(Gid::from_raw(attributes.gid));
         match to {
@@ -525,7 +529,7 @@ pub(crate) fn apply(
     };
     match to {
         Handle::Open(fd) => {
-            // An ACL among the attributes has changed the mode.
+            // An ACL in the extended attributes changes the mode.
             let same = |new: New| new.mode == attributes.mode && attributes.xattrs.is_empty();
             if !new.is_some_and(same) {
                 rustix::fs::fchmod(fd, Mode::from_raw_mode(RawMode::from(attributes.mode)))?;
@@ -538,7 +542,7 @@ pub(crate) fn apply(
     }
 }
 
-/// Makes the extended attributes exactly these: a new file may have inherited some from its directory.
+/// Sets the extended attributes to exactly `wanted`. A new file may have inherited others from its directory.
 fn change_xattrs(to: Handle<'_>, present: &[Xattr], wanted: &[Xattr]) -> rustix::io::Result<()> {
     for old in present {
         if !wanted.iter().any(|xattr| xattr.name == old.name) {
@@ -554,14 +558,15 @@ fn change_xattrs(to: Handle<'_>, present: &[Xattr], wanted: &[Xattr]) -> rustix:
     Ok(())
 }
 
-/// Removes a name, and everything below it.
+/// Removes a name and everything below it.
 pub(crate) fn remove(at: BorrowedFd<'_>, name: &EntryName) -> rustix::io::Result<()> {
     struct Level {
         directory: OwnedFd,
         name: EntryName,
         left: Vec<EntryName>,
     }
-    // One descriptor for each level: a tree deeper than the limit on open files stays, with an error.
+    // Each level needs a descriptor. If the tree is deeper than the limit on open files, this fails and leaves the
+    // rest.
     let mut levels: Vec<Level> = Vec::new();
     let mut next = Some(name.clone());
     loop {

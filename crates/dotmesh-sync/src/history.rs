@@ -1,4 +1,4 @@
-//! Checks the history that a hub tells: every record, every parent, every seal.
+//! Checks the history that a hub sends: every record, every parent, every seal.
 
 use std::collections::HashSet;
 
@@ -7,39 +7,39 @@ use dotmesh_model::commit::InvalidRecord;
 use dotmesh_model::{CommitId, CommitRecord, ObjectHash};
 use dotmesh_store::{ROOT_SEAL, seal};
 
-/// A commit whose seal is right, given that its parent's is.
+/// A commit whose seal is correct, if its parent's seal is.
 #[derive(Debug, Clone)]
 pub struct VerifiedCommit {
-    /// What it says of itself.
+    /// The decoded record.
     pub record: CommitRecord,
-    /// As the hub sent it.
+    /// The commit as the hub sent it.
     pub sealed: SealedCommit,
 }
 
-/// What is wrong with a hub's history.
+/// The reason why a hub's history is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// It does not begin with the commit that was asked for.
+    /// The history does not begin with the requested commit.
     #[error("the hub sent another history than that of commit {head}")]
     WrongHead { head: CommitId },
-    /// A record cannot be read.
+    /// A record can't be decoded.
     #[error("the hub sent a commit that cannot be read")]
     BadRecord(#[from] InvalidRecord),
-    /// A commit is not followed by its parent, or there twice.
+    /// The next commit is not the parent, or a commit is there twice.
     #[error("the hub's history of commit {commit} has a gap or a circle")]
     Broken { commit: CommitId },
     /// A seal does not match the commit and its history.
     #[error("commit {commit} is not what its seal says: the hub's history was changed or damaged")]
     WrongSeal { commit: CommitId },
-    /// The hub's commit has another seal than the one of the same id that is known already.
+    /// The hub's commit has another seal than the known commit with the same id.
     #[error("commit {commit} on the hub is not the one that is known here by that id")]
     NotTheKnown { commit: CommitId },
 }
 
-/// Checks a list of commits, newest first, that has to begin with `head`. Returns those that are not known
-/// yet, oldest first.
+/// Checks a list of commits, newest first. The list must begin with `head`. Returns the commits that are not known yet,
+/// oldest first.
 ///
-/// `known` gives the seal of a commit whose history was verified before; there the check ends.
+/// `known` returns the seal of a commit whose history was verified before. The check ends at such a commit.
 pub fn verify_commits(
     list: &CommitList,
     head: CommitId,
@@ -78,7 +78,7 @@ pub fn verify_commits(
             break;
         }
     }
-    // A hub may leave out what the caller has.
+    // A hub may leave out the commits that the caller has.
     let parent_seal = parent_seal
         .or_else(|| known(expected))
         .or_else(|| (expected == CommitId::ROOT).then_some(ROOT_SEAL));

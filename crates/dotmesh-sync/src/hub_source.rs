@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::retry::{HubError, retry};
 
-/// The objects of one dot on one hub. What the hub sends is verified.
+/// The objects of one dot on one hub. They are verified on arrival.
 #[derive(Debug, Clone)]
 pub struct HubSource {
     hub: HubClient,
@@ -25,7 +25,7 @@ pub struct HubSource {
 }
 
 impl HubSource {
-    /// Nothing is fetched yet.
+    /// Makes a source. It fetches nothing yet.
     pub fn new(hub: HubClient, dot: DotName, rate: Arc<Rate>, progress: Arc<Progress>) -> Self {
         Self {
             hub,
@@ -35,13 +35,13 @@ impl HubSource {
         }
     }
 
-    /// How many objects to ask for at once.
+    /// The number of objects to request at once.
     fn most(&self) -> usize {
         (self.rate.step(MAX_HASHES * AVERAGE_CHUNK) / AVERAGE_CHUNK).max(1)
     }
 
-    /// Asks once. The hub answers with the objects in the order asked, and may stop early, but not before the
-    /// first, to keep its answer small.
+    /// Sends one request. The hub returns the objects in the order of the request. To keep its answer small, it may
+    /// stop early, but not before the first object.
     async fn ask(&self, hashes: &[ObjectHash]) -> Result<Bytes, HubError> {
         let pack = retry(&self.progress, "fetch objects", || {
             self.hub.objects(&self.dot, hashes)
@@ -71,7 +71,7 @@ impl ObjectSource for HubSource {
                 result => result?,
             };
             let asked = asked.to_vec();
-            // Decompressing and hashing megabytes would hold up the other tasks.
+            // Decompressing and hashing megabytes would block the other tasks.
             let sent = tokio::task::spawn_blocking(move || open(pack, kind, &asked));
             let sent = sent
                 .await
@@ -85,7 +85,7 @@ impl ObjectSource for HubSource {
     }
 }
 
-/// Verifies that a pack holds the first of the objects asked for, and nothing else.
+/// Verifies that a pack contains the first of the requested objects, in order, and nothing else.
 fn open(pack: Bytes, kind: Kind, asked: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
     let mut objects = Vec::with_capacity(asked.len());
     let mut decoder = FrameDecoder::default();

@@ -1,7 +1,8 @@
-//! Moves the states of apps between directories and hubs: seals directories into objects, pushes and pulls
-//! them, and makes directories from them.
+//! Moves the states of apps between directories and hubs: seals directories into objects, pushes and fetches objects,
+//! and materialises directories from them.
 //!
-//! Knows directories, how two snapshots differ, and the hub's client; no Docker, no web pages.
+//! This crate knows directories, the differences of snapshots, and the hub's client. It knows nothing of Docker or web
+//! pages.
 
 pub mod cached_source;
 pub mod compare;

@@ -1,7 +1,9 @@
-//! What travels: the limits that every pool can hold, whatever the size of its nodes.
+//! The limits of what every pool can hold, whatever the size of its btrfs nodes. Only that is pushed.
 //!
-//! A pool in an image has btrfs nodes of 4 KiB, the smallest that there are. An extended attribute, a symlink's target
-//! and the names of a directory that have one hash must each fit into one item of such a node.
+//! A pool in an image has btrfs nodes of 4 KiB, the smallest size. Each of these must fit into one item of such a node:
+//! - an extended attribute,
+//! - the target of a symlink,
+//! - the names of a directory that have the same hash.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,10 +11,10 @@ use dotmesh_store::attributes::MAX_XATTRS_LENGTH;
 use dotmesh_store::tree::MAX_SYMLINK_LENGTH;
 use dotmesh_store::{Attributes, Entry, EntryName, Inode, InodeKind, Node, Xattr};
 
-/// The largest item of a btrfs node of 4 KiB: without the node's header and the item's own.
+/// The largest item of a btrfs node of 4 KiB, in bytes: the node without its header and the item's header.
 const MAX_ITEM: usize = 4096 - 101 - 25;
 
-/// What a name takes in an item besides its bytes.
+/// The bytes of an item that a name takes in addition to its own.
 const NAME_HEADER: usize = 30;
 
 /// The most bytes that the name and the value of an extended attribute may have together.
@@ -21,16 +23,17 @@ pub const MAX_XATTR_LENGTH: usize = MAX_ITEM - NAME_HEADER;
 /// The most bytes that a symlink's target may have: an item without the header of an inline extent.
 pub const MAX_TARGET_LENGTH: usize = MAX_ITEM - 21;
 
-/// Which limits a tree is made by.
+/// The limits by which a tree is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limits {
-    /// What every pool can hold. The rest is left out.
+    /// The limits of every pool. Everything beyond them is left out.
     EveryPool,
-    /// Those of the format alone. What exceeds them, and a device node, is an error: so it was before anything was left out.
+    /// Only the limits of the format. A device node, and everything beyond the limits, is an error. Older versions
+    /// sealed like this, before anything was left out.
     Format,
 }
 
-/// Sums up what has the same hash, and says whether it still fits.
+/// Adds up the lengths of names with the same hash, and tells whether they still fit.
 #[derive(Default)]
 struct Buckets(HashMap<u32, usize>);
 
@@ -63,11 +66,12 @@ pub(crate) fn split_xattrs(xattrs: Vec<Xattr>) -> (Vec<Xattr>, Vec<Box<[u8]>>) {
     (kept, left_out)
 }
 
-/// Those of a directory's names, in their order, that do not fit beside earlier ones of the same hash.
+/// Returns the names of a directory that do not fit next to earlier names with the same hash. `names` is in the
+/// directory's order.
 pub(crate) fn colliding_names<'a>(
     names: impl ExactSizeIterator<Item = &'a EntryName>,
 ) -> HashSet<EntryName> {
-    // Fewer always fit.
+    // So few names always fit.
     const FEW: usize = MAX_ITEM / (NAME_HEADER + 255);
     if names.len() <= FEW {
         return HashSet::new();
@@ -79,7 +83,7 @@ pub(crate) fn colliding_names<'a>(
         .collect()
 }
 
-/// Whether every pool can hold a directory with these entries, which are all that it has.
+/// Whether every pool can hold a directory with these entries. They must be all entries of the directory.
 pub(crate) fn can_be_held(entries: &[Entry]) -> bool {
     let exceeds = |entry: &Entry| match &entry.node {
         Node::Inode(inode) => exceeded(&inode.attributes, target_of(inode)).is_some(),
@@ -89,7 +93,7 @@ pub(crate) fn can_be_held(entries: &[Entry]) -> bool {
         && colliding_names(entries.iter().map(|entry| &entry.name)).is_empty()
 }
 
-/// Where it points, if it is a symlink.
+/// The target, if the inode is a symlink.
 pub(crate) fn target_of(inode: &Inode) -> Option<&[u8]> {
     match &inode.kind {
         InodeKind::Symlink { target } => Some(target),
@@ -97,7 +101,7 @@ pub(crate) fn target_of(inode: &Inode) -> Option<&[u8]> {
     }
 }
 
-/// The limit that a file of a tree exceeds, if it does.
+/// Describes the limit that a file exceeds, if it exceeds one.
 pub(crate) fn exceeded(attributes: &Attributes, target: Option<&[u8]>) -> Option<String> {
     if let Some(length) = target.map(<[u8]>::len)
         && length > MAX_TARGET_LENGTH
@@ -122,7 +126,7 @@ pub(crate) fn exceeded(attributes: &Attributes, target: Option<&[u8]>) -> Option
 
 const _: () = assert!(MAX_TARGET_LENGTH <= MAX_SYMLINK_LENGTH);
 
-/// The hash by which btrfs finds a name: CRC-32C from a seed of its own.
+/// The hash by which btrfs finds a name: CRC-32C with its own seed.
 fn name_hash(name: &[u8]) -> u32 {
     name.iter().fold(!1, |crc, byte| {
         (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)]

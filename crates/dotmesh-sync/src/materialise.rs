@@ -1,11 +1,15 @@
 //! Makes a directory equal to the tree of a commit.
 //!
-//! First the nodes that differ are fetched, all of a level of directories at once, and kept in a file: they say
-//! how much there is to do. Then they are walked, several threads apply what comes of it, and the chunks that they
-//! need next are fetched in batches across files, each chunk once. The files' bytes pass through; nothing that grows
-//! with the tree is held in memory but where each node is.
+//! First the survey fetches the pages that differ, one level of directories after the other, and keeps them in a file.
+//! They say how much there is to do. Then a plan walks through the pages, and several threads carry out its steps.
+//! Their chunks are fetched in batches across files. A chunk with several places is usually fetched once (`shared.rs`).
 //!
-//! The tree was made by someone else. Whatever it says, nothing outside the directory is touched.
+//! The files' bytes are not kept in memory. Only these grow in memory with the tree:
+//! - the positions of the pages,
+//! - the changed directories of one level,
+//! - the list of removed files.
+//!
+//! Someone else made the tree. Whatever it contains, nothing outside the directory is changed.
 
 mod apply;
 mod content;
@@ -41,71 +45,72 @@ use crate::disk::{self, DiskError};
 use crate::objects::{FetchError, ObjectSource};
 use crate::progress::Progress;
 
-/// More threads than that only wait for each other.
+/// The most threads that write. More of them would only wait for each other.
 const MAX_THREADS: usize = 8;
 
-/// How many files, directories and links a tree may have. A few small objects can describe a tree that fills
-/// every disk.
+/// The most files, directories and links that a tree may have. Without this limit, a few small objects can describe a
+/// tree that fills every disk.
 pub const MAX_ENTRIES: u64 = 50_000_000;
 
-/// Why a directory could not be made.
+/// The reason why a directory could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MaterialiseError {
-    /// Objects did not come.
+    /// Objects could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A file could not be written, or something is in the way.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// An object is not what its hash promises it to be.
+    /// An object with a correct hash can't be decoded.
     #[error("the object {hash} is malformed")]
     Malformed {
         hash: ObjectHash,
         #[source]
         source: InvalidNode,
     },
-    /// An object does not have the level, the names or the length that the one above it states.
+    /// An object does not have the level, the names or the length that its parent states.
     #[error("the object {hash} is not what the object above it says")]
     Inconsistent { hash: ObjectHash },
-    /// Without a base the directory has to be empty.
+    /// There is no base, and the directory is not empty.
     #[error("{path} is not empty")]
     NotEmpty { path: String },
-    /// Directories too deep inside each other.
+    /// There are too many nested directories.
     #[error("the tree has more than {MAX_DEPTH} directories inside each other")]
     TooDeep,
-    /// More than [`MAX_ENTRIES`].
+    /// The tree has more than [`MAX_ENTRIES`] entries, or its pages are too large.
     #[error("the tree has more than {MAX_ENTRIES} entries")]
     TooManyEntries,
-    /// The thread that writes is gone.
+    /// A thread that writes is gone, or stopped after the failure of another.
     #[error("writing was stopped")]
     Stopped,
 }
 
-/// What to make, of what, and where.
+/// The tree to make, the directory, and what is already there.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The root of the tree.
     pub root: ObjectHash,
-    /// What `into` has at the beginning; it is empty when there is none.
+    /// The tree that `into` has at the start. Without one, `into` is empty.
     pub base: Option<Base>,
     /// The directory. Nobody else may change it meanwhile.
     pub into: PathBuf,
-    /// An earlier attempt, with the same root and base, stopped somewhere: each thing that differs may be as in
-    /// the base, as in the tree, or half-way.
+    /// Whether an earlier attempt with the same root and base was interrupted. Each difference may then be as in the
+    /// base, as in the tree, or half-written.
     pub resumed: bool,
 }
 
-/// A tree that is here already.
+/// A tree that is already on this machine.
 #[derive(Debug, Clone)]
 pub struct Base {
-    /// Its root.
+    /// The hash of its root.
     pub root: ObjectHash,
-    /// A directory that equals it and does not change. What it has need not be fetched.
+    /// A directory with this tree, which must not change. Its bytes need not be fetched.
     pub data: PathBuf,
 }
 
-/// Has the kernel write out what an earlier attempt wrote. It reports a failed write once, and its cache keeps the bytes that
-/// the disk does not have. `File::open` drops them, so the disk's own bytes are read and compared.
+/// Makes the kernel write to disk what an earlier attempt wrote. The kernel reports a failed write only once, and its
+/// cache keeps the bytes that are not on the disk. `File::open` drops them from the cache, so that the bytes on the
+/// disk are read and compared.
 async fn write_out(directory: &OwnedFd) {
     let Ok(directory) = directory.try_clone() else {
         return;
@@ -118,8 +123,8 @@ async fn write_out(directory: &OwnedFd) {
 
 /// Makes a directory equal to a tree.
 ///
-/// On an error, or when the future is dropped, it is left half-way: good for nothing but to be resumed.
-/// Nothing is synced: the caller does that for the whole file system.
+/// On an error, or when the future is dropped, the directory is incomplete, and useful only for a resumed attempt.
+/// Nothing is synced: the caller must sync the whole file system.
 pub async fn materialise<S: ObjectSource>(
     source: &Arc<S>,
     target: &Target,
@@ -164,7 +169,7 @@ pub async fn materialise<S: ObjectSource>(
     let attributes = disk::attributes_of(directory.as_fd())
         .map_err(|errno| DiskError::new("read the attributes of", b"", errno))?;
     let inherits = directory::hands_down(&attributes);
-    // The file of the nodes is new, and shows what becomes of one here.
+    // This file was just created in the directory, so it shows the owner and mode of new files.
     let new = disk::New::of(nodes.file())
         .map_err(|errno| DiskError::new("read the attributes of", b"", errno))?;
     let stop = StopOnDrop::default();
@@ -185,7 +190,7 @@ pub async fn materialise<S: ObjectSource>(
             Pass::Entries => threads,
             Pass::Links if has_links => threads,
             Pass::Links => continue,
-            // The innermost comes first.
+            // The innermost directories must come first, so one thread does this in order.
             Pass::Attributes => 1,
         };
         let mut pipeline = Pipeline::new(source, &site, threads);
@@ -203,8 +208,8 @@ pub async fn materialise<S: ObjectSource>(
     Ok(())
 }
 
-/// Waits until no thread of an earlier attempt writes there any more, and keeps others away as long as one of
-/// ours has the descriptor.
+/// Waits until no thread of an earlier attempt writes in the directory. As long as one of our threads has the
+/// descriptor, no other attempt can start.
 async fn lock(directory: OwnedFd) -> Result<OwnedFd, MaterialiseError> {
     let locked = tokio::task::spawn_blocking(move || {
         rustix::fs::flock(&directory, FlockOperation::LockExclusive)
@@ -216,7 +221,7 @@ async fn lock(directory: OwnedFd) -> Result<OwnedFd, MaterialiseError> {
         .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// Makes the threads stop before their next step when nobody waits for them any more.
+/// Stops the threads before their next step when nobody waits for them any more.
 #[derive(Default)]
 struct StopOnDrop(Arc<AtomicBool>);
 

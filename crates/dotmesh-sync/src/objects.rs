@@ -1,4 +1,4 @@
-//! Where objects go to and come from.
+//! Sinks and sources of objects.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,34 +18,35 @@ use crate::retry::HubError;
 pub struct Fresh {
     /// The object.
     pub object: Object,
-    /// One of the base that it probably has much in common with.
+    /// A possible delta base: an object of the base that probably has much in common with this one.
     pub like: Option<Like>,
 }
 
-/// An object of the base.
+/// A possible delta base.
 #[derive(Debug, Clone)]
 pub enum Like {
-    /// A chunk, which is read only when it is needed.
+    /// A chunk. It is read only when it is needed.
     Chunk {
         /// Its hash.
         hash: ObjectHash,
-        /// A file that has it.
+        /// A file that contains the chunk.
         file: Arc<File>,
-        /// Where it is in the file.
+        /// The position in the file.
         offset: u64,
-        /// How long it is.
+        /// The length in bytes.
         length: u32,
-        /// How much further back it begins than the object.
+        /// The number of bytes by which the chunk begins before the object.
         skew: i32,
-        /// What of the file has to be read: the rest of the chunk is what the object has at the same place.
+        /// The range of the file that must be read. The object has the same bytes as the rest of the chunk, at the same
+        /// place of the file.
         differs: Range<u64>,
     },
-    /// A node.
+    /// A tree page or file page.
     Node(Object),
 }
 
 impl Like {
-    /// Its hash.
+    /// The hash of the delta base.
     pub fn hash(&self) -> ObjectHash {
         match self {
             Self::Chunk { hash, .. } => *hash,
@@ -53,8 +54,8 @@ impl Like {
         }
     }
 
-    /// The bytes of what `object` is like; `None` when they cannot be read. They are not verified: who is sent a delta
-    /// from others than it has notices. Blocks.
+    /// Returns the bytes of the delta base for `object`, or `None` if they can't be read. Blocks. The bytes are not
+    /// verified: the receiver of a delta notices if its delta base has other bytes.
     pub fn read(&self, object: &Object) -> Option<Bytes> {
         let (file, offset, length, skew, differs) = match self {
             Self::Node(node) => return Some(node.bytes().clone()),
@@ -84,23 +85,23 @@ impl Like {
     }
 }
 
-/// A range of a file, counted from an offset.
+/// A range of a file, relative to an offset.
 fn within(range: &Range<u64>, offset: u64) -> Option<Range<usize>> {
     let from = |at: u64| usize::try_from(at.checked_sub(offset)?).ok();
     Some(from(range.start)?..from(range.end)?)
 }
 
-/// Takes the objects of a sealed directory.
+/// Receives the objects of a sealed directory.
 pub trait ObjectSink: Send {
-    /// Takes some objects, in any order; one may come several times.
+    /// Receives some objects, in any order. The same object may come several times.
     fn put(&mut self, objects: Vec<Fresh>) -> impl Future<Output = Result<(), HubError>> + Send;
 }
 
-/// Gives objects by their hashes.
+/// Returns objects by their hashes.
 pub trait ObjectSource: Send + Sync + 'static {
-    /// The objects of these hashes in the order asked, verified, all of them of this kind.
+    /// Returns the verified objects with these hashes, in the order of `hashes`. All of them have this kind.
     ///
-    /// The caller asks for so many that the answer fits into memory.
+    /// The caller must limit the number of hashes so that the answer fits into memory.
     fn fetch(
         &self,
         kind: Kind,
@@ -108,27 +109,27 @@ pub trait ObjectSource: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Object>, FetchError>> + Send;
 }
 
-/// Why objects did not come.
+/// The reason why objects could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The hub did not send them.
+    /// The hub did not send the objects.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// They came damaged.
+    /// The objects arrived damaged.
     #[error("what the hub sent is damaged")]
     Damaged(#[from] PackError),
-    /// Another object came, or one more than asked for.
+    /// The hub sent an object that was not requested, or more objects than requested.
     #[error("the hub sent an object that was not asked for")]
     NotAskedFor,
-    /// It is not there.
+    /// The object is not there.
     #[error("the object {hash} is missing")]
     Missing { hash: ObjectHash },
-    /// It is there, but is a chunk where a node must be, or the like.
+    /// The object has another kind than required, for example it is a chunk instead of a page.
     #[error("the object {hash} is not of the kind that it must be here")]
     WrongKind { hash: ObjectHash },
 }
 
-/// Forgets every object: for sealing without sending.
+/// Discards every object, for sealing without sending.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NullSink;
 
@@ -157,7 +158,7 @@ impl MemoryObjects {
         self.objects.get(&hash)
     }
 
-    /// Every object, in no order.
+    /// All objects, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Object> {
         self.objects.values()
     }

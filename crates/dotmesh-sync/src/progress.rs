@@ -1,11 +1,11 @@
-//! How far a transfer is: counters that anyone may read while it runs.
+//! Counts the progress of a transfer. Anyone may read the counters while it runs.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dotmesh_api::node::TransferProgress;
 
-/// Shared by the parts of one transfer. Each number is right on its own; they are not read at one instant.
+/// The counters of one transfer, shared by its parts. Each number is correct, but they are not read at one instant.
 #[derive(Debug, Default)]
 pub struct Progress {
     text: Mutex<Text>,
@@ -19,17 +19,17 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct Text {
     phase: &'static str,
-    /// What is waited for, and by how many.
+    /// What the transfer waits for, and the number of waiting parts.
     waiting: Option<(String, usize)>,
 }
 
 impl Progress {
-    /// Says in a few words what begins now.
+    /// Sets the description of the phase that begins now.
     pub fn start_phase(&self, phase: &'static str) {
         self.text().phase = phase;
     }
 
-    /// Says what is waited for, until the guard is dropped.
+    /// Sets what the transfer waits for, until the guard is dropped.
     pub fn wait(&self, what: String) -> Waiting<'_> {
         let mut text = self.text();
         let others = text.waiting.take().map_or(0, |(_, count)| count);
@@ -37,37 +37,37 @@ impl Progress {
         Waiting(self)
     }
 
-    /// Says how many bytes of the app's data there are to deal with, besides those said before.
+    /// Adds to the number of bytes of the app's data that the transfer must process.
     pub fn add_total(&self, bytes: u64) {
         self.total.fetch_add(bytes, Relaxed);
     }
 
-    /// Counts bytes of the app's data as dealt with.
+    /// Counts bytes of the app's data as processed.
     pub fn add_done(&self, bytes: u64) {
         self.done.fetch_add(bytes, Relaxed);
     }
 
-    /// Counts bytes that crossed the network.
+    /// Counts bytes that were sent over the network.
     pub fn add_wire(&self, bytes: u64) {
         self.wire.fetch_add(bytes, Relaxed);
     }
 
-    /// Counts bytes that need not cross it, since the other side has them.
+    /// Counts bytes that are not sent, because the other side has them.
     pub fn add_deduplicated(&self, bytes: u64) {
         self.deduplicated.fetch_add(bytes, Relaxed);
     }
 
-    /// Counts bytes by which objects became smaller on their way.
+    /// Counts bytes that compression saved.
     pub fn add_compressed(&self, bytes: u64) {
         self.compressed.fetch_add(bytes, Relaxed);
     }
 
-    /// The bytes that were dealt with, and all that there are, as said so far.
+    /// Returns the processed bytes and the total so far.
     pub fn counted(&self) -> (u64, u64) {
         (self.done.load(Relaxed), self.total.load(Relaxed))
     }
 
-    /// The numbers now.
+    /// Returns the current numbers.
     pub fn snapshot(&self) -> TransferProgress {
         let phase = {
             let text = self.text();
@@ -78,7 +78,7 @@ impl Progress {
         TransferProgress {
             phase,
             done,
-            // The total is an estimate until the end.
+            // The total is an estimate until the transfer ends.
             total: if total == 0 { 0 } else { total.max(done) },
             wire: self.wire.load(Relaxed),
             deduplicated: self.deduplicated.load(Relaxed),
@@ -91,7 +91,7 @@ impl Progress {
     }
 }
 
-/// As long as it lives, something is waited for.
+/// Shows that a part of the transfer waits, until it is dropped.
 #[must_use = "dropping it ends the waiting"]
 pub struct Waiting<'a>(&'a Progress);
 

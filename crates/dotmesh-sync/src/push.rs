@@ -1,8 +1,8 @@
-//! Pushing: seals commits and sends the hub what it does not have, while it is still reading.
+//! Pushes commits: seals them, and at the same time sends the hub the objects that it does not have.
 //!
-//! Objects are gathered into batches, the hub is asked once for each batch which of them it needs, and
-//! those go into packs. Some batches and packs are under way at any time, so that neither the disk nor the
-//! network waits. Dropping a push stops everything; what the hub has acknowledged is not sent again by the next.
+//! A push collects objects in batches, and asks the hub once for each batch which objects it needs. The missing objects
+//! go into packs. Several batches and packs are always in progress, so neither the disk nor the network waits. Dropping
+//! a push stops everything. The next push does not send again what the hub has acknowledged.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -23,31 +23,33 @@ use crate::rate::Rate;
 use crate::retry::{HubError, LONG, retry, retry_for};
 use crate::seal::{NodeCache, SealError, Sealed, SealedBase, seal_within};
 
-/// The hub is asked about this many bytes of objects at once,
+/// The bytes of objects that end a batch. The hub is asked about one batch at once.
 const BATCH_LENGTH: usize = 4 << 20;
 
-/// or about so many objects.
+/// The number of objects that ends a batch, if it is still shorter than [`BATCH_LENGTH`].
 const BATCH_OBJECTS: usize = 4096;
 
-/// A pack is sent when it has this many bytes,
+/// The length that ends a pack, in bytes. A complete pack is sent.
 const PACK_LENGTH: usize = 8 << 20;
 
-/// or this many of the objects in it: the hub shall not wait long for its first work, nor the push for its last.
+/// The uncompressed bytes of objects that end a pack, if it is still shorter than [`PACK_LENGTH`]. This limit gives the
+/// hub its first work early, and leaves little work for the end of the push.
 const PACK_CONTENT: usize = 32 << 20;
 
-/// Room for a pack; its last frame goes beyond its length. What is not written to takes no memory.
+/// The memory reserved for a pack. The last frame may exceed [`PACK_LENGTH`]. Reserved pages that are not written take
+/// no memory.
 const PACK_ROOM: usize = PACK_LENGTH + (64 << 10);
 
-/// How many batches the hub is asked about at a time.
+/// The number of batches that the hub is asked about at the same time.
 const ASKING: usize = 4;
 
-/// How many packs are sent at a time: together less than the largest pack that there may be.
+/// The number of packs that are sent at the same time. Together they have fewer bytes than the largest allowed pack.
 const SENDING: usize = 3;
 
-/// How many objects are remembered as dealt with, so that the hub is not asked again.
+/// The number of objects that are remembered as processed, so that the hub is not asked again.
 const REMEMBERED: usize = 1 << 19;
 
-/// A push under way.
+/// A push in progress.
 pub struct Push {
     target: Target,
     deltas: bool,
@@ -56,12 +58,12 @@ pub struct Push {
     batch_length: usize,
     asking: JoinSet<Result<Vec<Frame>, HubError>>,
     pack: PackWriter,
-    /// How many bytes the objects in the pack have in clear.
+    /// The uncompressed bytes of the objects in the pack.
     content: usize,
     sending: JoinSet<Result<(), HubError>>,
 }
 
-/// Whether a push failed because the hub does not have what a delta starts from: then it goes without deltas.
+/// Whether a push failed because the hub does not have a delta base. The caller then pushes without deltas.
 pub fn is_about_deltas(error: &HubError) -> bool {
     let code = match &error.source {
         ClientError::Refused(refusal) => Some(refusal.code),
@@ -73,7 +75,7 @@ pub fn is_about_deltas(error: &HubError) -> bool {
 const SEND: &str = "send a pack";
 
 impl Push {
-    /// Begins one. With `deltas`, chunks that changed a little are sent as their difference from what they were.
+    /// Begins a push. With `deltas`, it sends objects as deltas if that is smaller.
     pub async fn begin(
         hub: &HubClient,
         dot: &DotName,
@@ -103,8 +105,8 @@ impl Push {
         })
     }
 
-    /// Seals a commit's data and sends what the hub does not have of it. With a base, which has to be on the hub or to
-    /// have been sent before, only what changed is read.
+    /// Seals a commit's data and sends the objects that the hub does not have. With a base, it reads only what has
+    /// changed since. The base must be on the hub, or must have been sent before.
     pub async fn send(
         &mut self,
         data: &Path,
@@ -114,7 +116,7 @@ impl Push {
         self.send_within(Limits::EveryPool, data, base, cache).await
     }
 
-    /// The same by other limits.
+    /// Like [`Self::send`], with other limits.
     pub async fn send_within(
         &mut self,
         limits: Limits,
@@ -136,8 +138,8 @@ impl Push {
         seal_within(limits, data, None, cache, self, &progress).await
     }
 
-    /// Makes the commits visible, oldest first, and moves the branches, when the hub has everything. Says which dot they
-    /// went to, as far as the hub tells.
+    /// Waits until the hub has everything, then makes the commits visible, oldest first, and updates the branches.
+    /// Returns the identity of the dot, if the hub returns one.
     pub async fn finish(
         mut self,
         commits: Vec<SealedCommit>,
@@ -173,7 +175,7 @@ impl Push {
         Ok(())
     }
 
-    /// Waits for the answer about one batch and puts what is missing into packs.
+    /// Waits for the answer about one batch, and puts the missing objects into packs.
     async fn take_answer(&mut self) -> Result<(), HubError> {
         let Some(frames) = join_next(&mut self.asking).await? else {
             return Ok(());
@@ -222,7 +224,7 @@ impl ObjectSink for Push {
     }
 }
 
-/// The upload that a push is.
+/// The upload of a push.
 #[derive(Clone)]
 struct Target {
     hub: HubClient,
@@ -230,12 +232,12 @@ struct Target {
     upload: Arc<Upload>,
     rate: Arc<Rate>,
     progress: Arc<Progress>,
-    /// What the hub has not acknowledged yet: no delta may start from it.
+    /// The objects that the hub has not acknowledged yet. They must not be delta bases.
     under_way: Arc<Mutex<HashSet<ObjectHash>>>,
 }
 
 impl Target {
-    /// Asks which objects of a batch are missing, and compresses those.
+    /// Asks which objects of a batch are missing, and encodes those.
     async fn ask(self, batch: Vec<Fresh>, deltas: bool) -> Result<Vec<Frame>, HubError> {
         let hashes: Vec<_> = batch.iter().map(|fresh| fresh.object.hash()).collect();
         let missing = retry(&self.progress, "ask the hub what it has", || {
@@ -315,7 +317,7 @@ impl Target {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finishing again with the same request gets the answer of the first time.
+    /// Finishes the upload. If the same request is repeated, the hub gives the first answer again.
     async fn finish(&self, finish: FinishUpload) -> Result<Option<DotIdentity>, HubError> {
         retry_for(&self.progress, "finish a push", LONG, || {
             self.hub.finish_upload(&self.dot, &self.upload, &finish)
@@ -324,7 +326,8 @@ impl Target {
     }
 }
 
-/// The next result of a set; its tasks end with the set, and none is aborted before.
+/// Waits for the next result of a set. Its tasks are aborted only when the set is dropped, so no task was cancelled
+/// here.
 async fn join_next<T: 'static>(
     set: &mut JoinSet<Result<T, HubError>>,
 ) -> Result<Option<T>, HubError> {

@@ -1,4 +1,4 @@
-//! A limit to how fast bytes cross the network.
+//! Limits how many bytes a transfer sends or receives per second.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// What is sent or asked for at once takes about this long at the limit, so that others get their turn.
+/// The time that one send or request takes at the limit. It is short, so that others can use the network in between.
 const STEP: Duration = Duration::from_millis(500);
 
-/// Shared by everything that one transfer sends or receives.
+/// The limit, shared by everything that one transfer sends or receives.
 #[derive(Debug, Default)]
 pub struct Rate {
     limit: Option<NonZeroU64>,
-    /// When what was spent so far is paid off.
+    /// The time from which the limit allows the next bytes.
     free_at: Mutex<Option<Instant>>,
 }
 
 impl Rate {
-    /// At most so many bytes a second; as many as possible when `None`.
+    /// Makes a limit in bytes per second. `None` is no limit.
     pub fn new(limit: Option<NonZeroU64>) -> Self {
         Self {
             limit,
@@ -31,14 +31,14 @@ impl Rate {
         self.limit.is_some()
     }
 
-    /// How many bytes to send or ask for at once, where it would be `most` without a limit.
+    /// The number of bytes to send or request at once. It is `most` without a limit.
     pub fn step(&self, most: usize) -> usize {
         let Some(limit) = self.limit else { return most };
         let bytes = limit.get().saturating_mul(STEP.as_millis() as u64) / 1000;
         usize::try_from(bytes).unwrap_or(most).clamp(1, most)
     }
 
-    /// Counts bytes, and returns when the next may follow.
+    /// Counts bytes, and returns when the next bytes may follow.
     pub async fn spend(&self, bytes: usize) {
         let Some(limit) = self.limit else { return };
         let takes = Duration::from_secs_f64(bytes as f64 / limit.get() as f64);
@@ -63,7 +63,7 @@ mod tests {
         let start = Instant::now();
         tokio::join!(rate.spend(500), rate.spend(1000), rate.spend(500));
         assert_eq!(start.elapsed(), Duration::from_secs(2));
-        // A pause does not save up for a burst.
+        // Idle time must not add up to a burst.
         tokio::time::advance(Duration::from_secs(60)).await;
         let start = Instant::now();
         rate.spend(1000).await;

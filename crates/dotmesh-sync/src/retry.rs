@@ -1,4 +1,4 @@
-//! Calls to the hub, repeated when no answer came, or one that passes by itself.
+//! Repeats calls to the hub if there was no answer, or only a temporary error.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::progress::Progress;
 
-/// How long to wait before each further attempt: for a hub that is restarted, or a train in a tunnel.
+/// The pauses between attempts. They are long enough for a hub that restarts, or a train in a tunnel.
 const PAUSES: [Duration; 6] = [
     Duration::from_millis(250),
     Duration::from_secs(1),
@@ -18,25 +18,26 @@ const PAUSES: [Duration; 6] = [
     Duration::from_secs(32),
 ];
 
-/// The longest wait that an answer may ask for. After a longer one the user decides.
+/// The longest pause that a hub may ask for. If it asks for a longer one, the call fails and the user decides.
 const MAX_WAIT: Duration = Duration::from_secs(5 * 60);
 
-/// How long the hub may take to look through all that a push refers to, however often a proxy gives up meanwhile.
+/// The time that the hub may take to check all objects that a push refers to. A proxy may give up earlier, several
+/// times.
 pub(crate) const LONG: Duration = Duration::from_secs(15 * 60);
 
-/// A step of a transfer that the hub did not do.
+/// A step of a transfer that the hub did not perform.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step}")]
 pub struct HubError {
-    /// What was asked of it, e.g. `send a pack`.
+    /// The failed step, for example `send a pack`.
     pub step: &'static str,
-    /// What it answered.
+    /// The hub's answer, or the lack of one.
     #[source]
     pub source: ClientError,
 }
 
-/// Calls until an answer comes, a few times, and says in `progress` what it waits for. A refusal is an answer. Only
-/// for calls that may be repeated.
+/// Repeats a call a few times until there is an answer, and shows in `progress` what it waits for. A refusal is an
+/// answer. Use this only for calls that may be repeated.
 pub async fn retry<T, F>(
     progress: &Progress,
     step: &'static str,
@@ -48,7 +49,8 @@ where
     retry_for(progress, step, Duration::ZERO, call).await
 }
 
-/// As [`retry`], for a call that may take so long: a proxy that does not wait for it is asked again until then.
+/// Like [`retry`], for a call that may take as long as `takes`. If a proxy stops waiting for the answer before then,
+/// the call is repeated.
 pub(crate) async fn retry_for<T, F>(
     progress: &Progress,
     step: &'static str,
@@ -81,7 +83,8 @@ where
     }
 }
 
-/// The first call of a transfer. When no connection comes about, the address may be wrong, and the user is told at once.
+/// Makes the first call of a transfer. If there is no connection at all, the address may be wrong, so it fails at once
+/// instead of repeating the call.
 pub async fn greet(hub: &HubClient, progress: &Progress) -> Result<HubVersion, ClientError> {
     match hub.version().await {
         Err(error) if error.passes().is_some() && !error.is_connect() => {

@@ -1,11 +1,15 @@
-//! Sealing: reads a directory and turns it into objects.
+//! Seals directories: reads a directory and turns it into objects.
 //!
-//! The directory must not change meanwhile: it is a snapshot. One thread walks it, others read, cut and hash the
-//! files; the objects go to an asynchronous sink in pieces of about a megabyte, a few of them waiting at most.
+//! The directory must not change meanwhile, so it must be a snapshot. One thread walks it, and others read, cut and
+//! hash the files. The objects go to an asynchronous sink, about 1 MiB at a time. At most a few of these pieces wait.
 //!
-//! With a [`SealedBase`], an earlier snapshot that was sealed before, only what differs from it is looked at: the walk enters
-//! directories with changes below them, opens changed files, and reads those ranges of them that changed. The result is
-//! the same.
+//! A [`SealedBase`] is an earlier snapshot that was sealed before. With one, only the differences from it are
+//! processed:
+//! - the walk enters only directories with changes below them,
+//! - it opens only changed files,
+//! - it reads only the changed ranges of these files.
+//!
+//! The result is the same as without a base.
 
 mod base;
 mod content;
@@ -37,47 +41,48 @@ use crate::objects::ObjectSink;
 use crate::progress::Progress;
 use crate::retry::HubError;
 
-/// How many pieces may wait for the sink.
+/// The number of pieces that may wait for the sink.
 const PIECES: usize = 4;
 
-/// Why a directory could not be sealed.
+/// The reason why a directory could not be sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// A file could not be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A device node, in a commit that was sealed before such were left out.
+    /// The directory has a device node. Only [`Limits::Format`] returns this error: [`Limits::EveryPool`] leaves it
+    /// out.
     #[error("{path} is a device node: Dotmesh keeps none")]
     Device { path: String },
-    /// Directories too deep inside each other.
+    /// There are too many nested directories.
     #[error("{path} is in more than {MAX_DEPTH} directories")]
     TooDeep { path: String },
-    /// Extended attributes or a link longer than the format has room for.
+    /// Extended attributes or a link's target are longer than the format allows.
     #[error("{path} has more extended attributes, or a longer link, than Dotmesh can keep")]
     TooLarge { path: String },
-    /// The directory is not the snapshot that it must be.
+    /// The directory changed, so it is not a snapshot.
     #[error("{path} changed while it was read")]
     Changed { path: String },
-    /// What the filesystem knows of the changes cannot be read.
+    /// The file system's list of changes can't be read.
     #[error("cannot tell what changed in a snapshot")]
     Changes(#[from] PoolError),
-    /// A node of the base is not kept any more. Sealing without a base always works.
+    /// A page of the base is not in the cache any more. Sealing without a base always works.
     #[error("the node {hash} of an earlier commit is missing")]
     BaseMissing { hash: ObjectHash },
-    /// A node of the base cannot be read.
+    /// A page of the base can't be decoded.
     #[error("the node {hash} of an earlier commit is malformed")]
     BaseMalformed {
         hash: ObjectHash,
         #[source]
         source: InvalidNode,
     },
-    /// The base was sealed by other limits.
+    /// The base was sealed with other limits.
     #[error("an earlier commit was sealed by other limits")]
     BaseOtherwise,
     /// The sink failed.
     #[error(transparent)]
     Sink(#[from] HubError),
-    /// Nobody waits for the objects any more.
+    /// The receiver of the objects is gone.
     #[error("sealing was stopped")]
     Stopped,
 }
@@ -95,53 +100,53 @@ impl SealError {
     }
 }
 
-/// Keeps the nodes of what was sealed, so that it can be a base. It may forget: then sealing takes longer.
-/// Called from threads that may block.
+/// Keeps the tree pages, file pages and roots of sealed directories, so that they can be bases. It may forget some, and
+/// then sealing takes longer. Threads that may block call it.
 pub trait NodeCache: Send + Sync {
-    /// Those of the nodes that are kept, in any order. Their bytes may be damaged.
+    /// Returns those pages that it has, in any order. Their bytes may be damaged.
     fn get(&self, hashes: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)>;
-    /// Keeps nodes.
+    /// Stores pages.
     fn put(&self, nodes: &[Object]);
 }
 
-/// An earlier snapshot that was sealed, and what changed since.
+/// An earlier snapshot that was sealed, and the changes since.
 #[derive(Clone)]
 pub struct SealedBase {
     /// The hash of its root.
     pub root: ObjectHash,
-    /// Its directory, which does not change.
+    /// Its directory. It must not change.
     pub data: PathBuf,
-    /// How the directory to seal differs from it.
+    /// The differences between it and the directory to seal.
     pub changes: Arc<dyn Difference>,
-    /// Whether it is known to be within [`Limits::EveryPool`]. If not, its nodes are looked through first.
+    /// Whether the base is known to be within [`Limits::EveryPool`]. If not, its pages are checked first.
     pub is_within_limits: bool,
 }
 
-/// What sealing a directory came to.
+/// The result of sealing a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
     /// The hash of its root.
     pub root: ObjectHash,
     /// Whether a file has several names.
     pub has_links: bool,
-    /// Sockets that were passed over, as far as they were met: how many, and the first few paths.
+    /// The skipped sockets that the walk met. With a base, it does not enter unchanged directories.
     pub sockets: Sockets,
 }
 
-/// Sockets, which are ends of connections and hold nothing to keep.
+/// Sockets are endpoints of connections and have no content, so a commit does not contain them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// How many.
+    /// Their number.
     pub count: u64,
-    /// The first few.
+    /// The first few paths.
     pub first: Vec<String>,
 }
 
-/// Turns a directory into objects and gives those to the sink that the base does not have, in any order; one may come
-/// several times. All nodes among them go to the cache too.
+/// Turns a directory into objects, and passes the objects that the base does not have to the sink. They come in any
+/// order, and the same object may come several times. All pages among them are cached too.
 ///
-/// Directories on other file systems, or in other subvolumes, count as empty. Sockets are passed over, and all that not
-/// every pool can hold is left out: [`find_left_out`] tells of it.
+/// Directories on other file systems or in other subvolumes count as empty. Sockets, device nodes, and everything that
+/// some pools can't hold are left out. [`find_left_out`] lists them, except sockets.
 pub async fn seal_directory(
     directory: &Path,
     base: Option<SealedBase>,
@@ -152,7 +157,7 @@ pub async fn seal_directory(
     seal_within(Limits::EveryPool, directory, base, cache, sink, progress).await
 }
 
-/// The same by other limits. A base has to be of the same.
+/// Like [`seal_directory`], with other limits. The base must have been sealed with the same limits.
 pub async fn seal_within(
     limits: Limits,
     directory: &Path,
@@ -167,7 +172,7 @@ pub async fn seal_within(
         let output = output::Output::new(sender, cache.clone());
         politely(|| walk::walk(&directory, limits, base, cache, output, &progress))
     });
-    // Returning early drops the receiver, and with it ends the walk.
+    // An early return drops the receiver, and that ends the walk.
     while let Some(objects) = pieces.recv().await {
         sink.put(objects).await?;
     }

@@ -1,4 +1,4 @@
-//! A long-running program in a machine, which tests stop, kill and start again.
+//! A long-running program in a machine. Tests stop, kill and restart it.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::wait::wait_for;
 const STARTS_IN: Duration = Duration::from_secs(90);
 const STOPS_IN: Duration = Duration::from_secs(60);
 
-/// Runs until it is stopped or the machine ends; dropping the handle does not stop it.
+/// Runs until it is stopped or the machine ends. Dropping the handle does not stop it.
 #[derive(Debug)]
 pub struct Daemon {
     machine: Machine,
@@ -24,7 +24,8 @@ pub struct Daemon {
     running: Option<Running>,
 }
 
-/// `entered` is the process outside that waits for the program, `pid` the program's number inside.
+/// `entered` is the process on the host that waits for the program. `pid` is the program's process id inside the
+/// machine.
 #[derive(Debug)]
 struct Running {
     entered: Child,
@@ -51,7 +52,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Starts the program once more, after it was stopped, was killed or ended.
+    /// Starts the program again, after it was stopped, was killed or ended.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         if self.is_running() {
             bail!(
@@ -92,12 +93,12 @@ impl Daemon {
         self.start_again().await
     }
 
-    /// Asks the program to end with SIGTERM, and waits until it has.
+    /// Sends SIGTERM to the program, and waits until it has ended.
     pub async fn terminate(&mut self) -> anyhow::Result<()> {
         self.signal("TERM").await
     }
 
-    /// Kills the program with SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL to the program, and waits until it has ended.
     pub async fn kill9(&mut self) -> anyhow::Result<()> {
         self.signal("KILL").await
     }
@@ -105,7 +106,7 @@ impl Daemon {
     async fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
         ensure!(self.is_running(), "{} is not running", self.describe());
         let mut running = self.running.take().context("is running")?;
-        // It may be ending by itself at this moment.
+        // The program may be ending by itself at this moment.
         let _ = self
             .machine
             .run(&format!("kill -{signal} {}", running.pid))
@@ -120,7 +121,7 @@ impl Daemon {
         }
     }
 
-    /// The program's process number inside its machine.
+    /// The program's process id inside its machine.
     pub fn pid(&self) -> Option<&str> {
         self.running.as_ref().map(|running| running.pid.as_str())
     }
@@ -149,7 +150,7 @@ impl Daemon {
         .await
     }
 
-    /// Waits for a condition; fails at once, with the log, when the program ends before.
+    /// Waits for a condition. If the program ends before, it fails at once and shows the log.
     pub async fn wait_until(
         &mut self,
         what: &str,
@@ -170,7 +171,7 @@ impl Daemon {
         }
     }
 
-    /// All that the program has printed so far, over all its starts.
+    /// Everything that the program has printed so far, over all its starts.
     pub fn log(&self) -> String {
         let log = fs::read(self.log_path()).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()

@@ -1,5 +1,5 @@
-//! A machine's folder on the host's disk: its copy of the prepared Docker data, its private parts
-//! of the file system, its logs. Also the care for what killed runs left behind.
+//! A machine's folder on the host's disk: its copy of the prepared Docker data, its private parts of the file system,
+//! and its logs. It also removes the folders that killed test runs left behind.
 
 use std::env;
 use std::fs::{self, File, TryLockError};
@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 
 use crate::host;
 
-/// The folder of one machine, deleted on drop. It is locked, so that others know it is in use.
+/// The folder of one machine, deleted on drop. A lock shows others that it is in use.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct Folder {
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl Folder {
-    /// Makes the folder, after having cleared away those whose owners are gone.
+    /// Makes the folder. Before that, it removes the folders whose owners are gone.
     pub(crate) fn create(machine: &str) -> anyhow::Result<Folder> {
         let all = cache().join("machines");
         fs::create_dir_all(&all)?;
@@ -41,14 +41,14 @@ impl Folder {
         &self.path
     }
 
-    /// The control group under which this machine's containers are.
+    /// The parent of the control groups of this machine's containers.
     pub(crate) fn cgroup(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         format!("/{CGROUPS}/{name}")
     }
 
-    /// Gives the machine a Docker data folder that already holds the images. Image layers are
-    /// never written to, so hard links to them do.
+    /// Gives the machine a Docker data folder that already has the images. Nobody writes to image layers, so hard links
+    /// to them are enough.
     pub(crate) fn prepare_docker(&self) -> anyhow::Result<()> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/images.sh");
         let prepared = process::Command::new(&script)
@@ -94,14 +94,14 @@ fn cache() -> PathBuf {
     cache.join("dotmesh")
 }
 
-/// Removes the folders that nobody holds.
+/// Removes the folders that nobody has locked.
 fn sweep(all: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(all)? {
         let path = entry?.path();
         if !path.is_dir() {
             continue;
         }
-        // A folder without a lock was being deleted when its owner was killed.
+        // If a folder has no lock, its owner was killed while it deleted the folder.
         match File::open(path.join("lock")).map(|lock| lock.try_lock().map(|()| lock)) {
             Ok(Err(TryLockError::WouldBlock)) => {}
             _ => remove(&path)?,
@@ -110,7 +110,7 @@ fn sweep(all: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes a machine's folder, and what the kernel still keeps for it.
+/// Removes a machine's folder, its loop devices and its control groups.
 fn remove(path: &Path) -> anyhow::Result<()> {
     let loops = host::run_words("losetup --list --noheadings --output NAME,BACK-INO,BACK-MAJ:MIN")?;
     for part in ["dotmesh", "home"] {
@@ -127,7 +127,7 @@ fn remove(path: &Path) -> anyhow::Result<()> {
             remove_cgroup(&root.join(CGROUPS).join(machine));
         }
     }
-    // The lock goes last, so that an interrupted removal is taken up again.
+    // The lock is removed last, so that the next run continues an interrupted removal.
     for entry in fs::read_dir(path)? {
         let entry = entry?.path();
         if entry.is_dir() {
@@ -137,8 +137,8 @@ fn remove(path: &Path) -> anyhow::Result<()> {
     fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))
 }
 
-/// Detaches the loop devices of the files in a folder. They are told by their inodes: their paths
-/// are the ones that were seen inside the machine.
+/// Detaches the loop devices of the files in a folder. It finds them by inode, because the kernel shows paths as seen
+/// inside the machine.
 fn detach_disk_images(folder: &Path, loops: &str) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let entry = entry?;
@@ -158,7 +158,7 @@ fn detach_disk_images(folder: &Path, loops: &str) -> anyhow::Result<()> {
             if let [device, backing @ ..] = &words[..]
                 && *backing == [inode.as_str(), disk.as_str()]
             {
-                // It may have gone by itself meanwhile.
+                // The device may be gone meanwhile.
                 let _ = host::run(&["losetup", "--detach", device]);
             }
         }
@@ -166,7 +166,7 @@ fn detach_disk_images(folder: &Path, loops: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes an empty control group with those below it.
+/// Removes an empty control group and those below it.
 fn remove_cgroup(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

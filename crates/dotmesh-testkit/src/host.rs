@@ -1,4 +1,4 @@
-//! Commands on the host, for setting machines up and taking them down.
+//! Runs commands on the host that set up machines and remove them.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
-/// Runs a command to its end and returns what it printed.
+/// Runs a command until it ends, and returns its output.
 pub(crate) fn run<S: AsRef<OsStr>>(command: &[S]) -> anyhow::Result<String> {
     let shown = || {
         let words: Vec<_> = command
@@ -31,21 +31,21 @@ pub(crate) fn run<S: AsRef<OsStr>>(command: &[S]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Like [`run`], for a command that is written without quotes or spaces inside a word.
+/// Like [`run`], for a command line whose words contain no quotes or spaces.
 pub(crate) fn run_words(command: &str) -> anyhow::Result<String> {
     run(&command.split_whitespace().collect::<Vec<_>>())
 }
 
-/// Namespaces, kept open by one process that lives until this value is dropped. Should the test
-/// process be killed, the process sees its input end, and goes as well.
+/// Namespaces that one process keeps open until this value is dropped. If the test process is killed, the input of that
+/// process ends, and so it ends too.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     unshare: Child,
 }
 
 impl Namespaces {
-    /// Unshares what `flags` of unshare(1) say, and runs a shell script inside. The script prints
-    /// `ready` when it has set things up, and ends when its input does.
+    /// Creates the namespaces that the `flags` of unshare(1) name, and runs a shell script inside. The script must
+    /// print `ready` when it has set things up, and end when its input ends.
     pub(crate) fn start(
         flags: &[&str],
         script: &str,
@@ -75,8 +75,8 @@ impl Namespaces {
         Ok(started)
     }
 
-    /// The process by which the namespaces are entered. With `unshare --fork` it is not itself in
-    /// the new process namespace, but its children are.
+    /// The process through which others enter the namespaces. With `unshare --fork`, its children are in the new
+    /// process namespace, but the process itself is not.
     pub(crate) fn pid(&self) -> u32 {
         self.unshare.id()
     }
@@ -84,14 +84,15 @@ impl Namespaces {
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
-        // The first process of a process namespace is only gone when all others are.
+        // The first process of a process namespace ends only after all others.
         drop(self.unshare.stdin.take());
         let _ = self.unshare.wait();
     }
 }
 
-/// Where programs are found, apart from the ones under test: the folder of declared programs that `scripts/setup.sh test`
-/// makes, so that nothing else can be started. Without it, as on a system that is not Debian, the system's own folders.
+/// The search path for programs other than those under test. It is the folder of declared programs that
+/// `scripts/setup.sh test` makes, so no other program can be started. If there is no such folder, as on a system that
+/// is not Debian, it is the system's own folders.
 pub(crate) fn search_path() -> OsString {
     let declared = env::current_exe()
         .ok()

@@ -1,5 +1,5 @@
-//! Machines for end-to-end tests: each has its own network, file-system mounts, processes and
-//! Docker engine, and is gone without a trace when its handle is dropped or the test is killed.
+//! Machines for end-to-end tests. Each has its own network, mounts, processes and Docker Engine. It leaves no trace
+//! when its handle is dropped or the test is killed.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -14,9 +14,9 @@
 //! # }
 //! ```
 //!
-//! How it holds together: every machine hangs on one process, the first of its own process
-//! namespace, which lives as long as a pipe from the test process is open. When that process ends,
-//! the kernel ends all others of the machine, and with them go the mounts and the network.
+//! Every machine depends on one process: the first of its process namespace. That process lives as long as a pipe from
+//! the test process is open. When it ends, the kernel ends all other processes of the machine, and removes its mounts
+//! and network.
 //!
 //! This crate knows nothing of Dotmesh itself.
 

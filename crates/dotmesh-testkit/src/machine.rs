@@ -1,4 +1,4 @@
-//! A machine: namespaces that stand in for a computer of its own.
+//! A machine: a set of namespaces that acts like a separate computer.
 
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv4Addr;
@@ -32,10 +32,10 @@ const UNSHARE: &[&str] = &[
     "--propagation=private",
 ];
 
-/// The first process of a machine. /run, /etc, /var/lib and the home folder are the machine's own;
-/// databases and disk images are kept off the overlays, which do not carry them. The shell stays
-/// the parent of `cat`, so that it also collects the processes that lose their parents. Disk images
-/// that others have mounted are let go, lest they stay busy for as long as the machine lives.
+/// The script of a machine's first process. The machine has its own /run, /etc, /var/lib and home folder. Databases and
+/// disk images are not on the overlays, because overlays do not support them. The shell stays the parent of `cat`, so
+/// that it also reaps orphaned processes. It unmounts the disk images that others have mounted, because these would
+/// otherwise stay busy as long as the machine lives.
 const BOOT: &str = r#"
     folder=$1 name=$2
     ip link set lo up
@@ -58,18 +58,18 @@ const BOOT: &str = r#"
 "#;
 
 const DOCKER_SOCKET: &str = "/run/docker.sock";
-/// Docker waits long for a volume driver that is not there.
+/// Docker waits long for a missing volume driver.
 const DOCKER_STARTS_IN: Duration = Duration::from_secs(150);
 
-/// A machine of its own: network, processes, mounts, home folder and Docker engine. Clones are the
-/// same machine; it ends with the last of them and of its daemons' handles.
+/// A machine with its own network, processes, mounts, home folder and Docker Engine. Clones are handles to the same
+/// machine. It ends when the last of them, and of the handles of its daemons, is dropped.
 #[derive(Clone, Debug)]
 pub struct Machine {
     parts: Arc<Parts>,
     docker: Arc<Mutex<Option<Daemon>>>,
 }
 
-/// Fields are dropped in this order: first the processes, then their files.
+/// The fields are dropped in this order: first the processes, then their files.
 #[derive(Debug)]
 struct Parts {
     name: String,
@@ -80,8 +80,7 @@ struct Parts {
 }
 
 impl Machine {
-    /// Starts a machine in a network of its own. For several that reach each other, see
-    /// [`Network::machine`].
+    /// Starts a machine in its own network. For several machines that reach each other, use [`Network::machine`].
     pub async fn start(name: &str) -> anyhow::Result<Machine> {
         Network::start().await?.machine(name).await
     }
@@ -96,7 +95,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// A machine in which nothing runs yet.
+    /// Starts a machine in which nothing runs yet.
     pub(crate) async fn boot(network: Network, name: &str) -> anyhow::Result<Machine> {
         let name = name.to_owned();
         let parts = tokio::task::spawn_blocking(move || Parts::start(network, name)).await??;
@@ -106,39 +105,39 @@ impl Machine {
         })
     }
 
-    /// The name the machine was started with; also its host name.
+    /// The name with which the machine was started. It is also the host name.
     pub fn name(&self) -> &str {
         &self.parts.name
     }
 
-    /// Where the machine is reached from the host and from other machines of its network.
+    /// The address of the machine for the host and for other machines of its network.
     pub fn address(&self) -> Ipv4Addr {
         self.parts.address
     }
 
-    /// The network that the machine is plugged into.
+    /// The network of the machine.
     pub fn network(&self) -> &Network {
         &self.parts.network
     }
 
-    /// How the test itself gets at a file or socket of the machine.
+    /// The path at which the test itself finds a file or socket of the machine.
     pub fn path(&self, inside: impl AsRef<Path>) -> PathBuf {
         let inside = inside.as_ref();
         let root = PathBuf::from(format!("/proc/{}/root", self.parts.namespaces.pid()));
         root.join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
-    /// The home folder, which is also where commands run. It has the same path inside and outside.
+    /// The home folder. Commands run there. It has the same path inside and outside.
     pub fn home(&self) -> PathBuf {
         self.parts.folder.path().join("home")
     }
 
-    /// A program to run in the machine, in its home folder, with a clean environment.
+    /// Prepares a program to run in the machine, in its home folder, with a clean environment.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         self.command_in(self.home(), program)
     }
 
-    /// The same in another folder.
+    /// Like [`Self::command`], in another folder.
     pub fn command_in(&self, folder: impl AsRef<Path>, program: impl AsRef<OsStr>) -> Command {
         let mut chdir = OsString::from("--chdir=");
         chdir.push(folder.as_ref());
@@ -164,12 +163,12 @@ impl Machine {
         command
     }
 
-    /// Runs a line of shell in the machine's home folder.
+    /// Runs a shell command line in the machine's home folder.
     pub async fn run(&self, line: &str) -> Output {
         self.run_in(self.home(), line).await
     }
 
-    /// Runs a line of shell in another folder.
+    /// Runs a shell command line in another folder.
     pub async fn run_in(&self, folder: impl AsRef<Path>, line: &str) -> Output {
         let mut command = self.command_in(folder, "sh");
         command.args(["-c", line]);
@@ -191,12 +190,12 @@ impl Machine {
         }
     }
 
-    /// Starts a program that goes on running. Its output is in [`Daemon::log`].
+    /// Starts a program that continues to run. Its output is in [`Daemon::log`].
     pub async fn spawn_daemon(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Daemon> {
         Daemon::start(self.clone(), program, arguments).await
     }
 
-    /// Starts the Docker engine, and waits until it answers.
+    /// Starts the Docker Engine, and waits until it answers.
     pub async fn start_docker(&self) -> anyhow::Result<()> {
         let mut docker = self.docker.lock().await;
         ensure!(
@@ -211,7 +210,7 @@ impl Machine {
             "--exec-opt=native.cgroupdriver=cgroupfs",
             &cgroup,
         ];
-        // Without a handle on the machine: the machine owns this one.
+        // This handle does not own the engine, because the machine owns the engine's handle.
         let unowned = Machine {
             parts: self.parts.clone(),
             docker: Arc::default(),
@@ -227,7 +226,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Stops the Docker engine in the orderly way, containers included.
+    /// Stops the Docker Engine and its containers in an orderly way.
     pub async fn stop_docker(&self) -> anyhow::Result<()> {
         let engine = self.docker.lock().await.take();
         engine
@@ -236,7 +235,7 @@ impl Machine {
             .await
     }
 
-    /// Kills the Docker engine; its containers go on running.
+    /// Kills the Docker Engine. Its containers continue to run.
     pub async fn kill9_docker(&self) -> anyhow::Result<()> {
         let engine = self.docker.lock().await.take();
         engine
@@ -283,7 +282,7 @@ impl Drop for Parts {
     }
 }
 
-/// The last lines of every log, for whoever has to find out why a test failed.
+/// Prints the last lines of every log, so that the cause of a failed test can be found.
 #[expect(
     clippy::print_stderr,
     reason = "the test harness shows it with the failure"
@@ -302,7 +301,7 @@ fn show_logs(machine: &str, logs: &Path) {
     }
 }
 
-/// The programs that were built together with the running test come first.
+/// The search path in the machine. The programs that were built together with the running test come first.
 fn search_path() -> OsString {
     let mut path = OsString::new();
     if let Ok(test) = env::current_exe()

@@ -1,5 +1,5 @@
-//! One network per test: a switch in a network namespace of its own, with a cable to the host and
-//! one to each machine. Machines reach each other and the host, and nothing beyond.
+//! The network of a test: a bridge in its own network namespace, with a link to the host and one to each machine. The
+//! machines reach each other and the host, and nothing else.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ const SWITCH: &str = "
     exec cat >/dev/null
 ";
 
-/// Networks have the addresses 10.231.N.0/24, the host is 10.231.N.1, machines follow.
+/// Network N has the addresses 10.231.N.0/24. The host is 10.231.N.1, and the machines follow.
 const NETWORK: [u8; 2] = [10, 231];
 
-/// A network that machines are plugged into. Clones are the same network; it is gone with the last.
+/// A network of machines. Clones are handles to the same network. It is removed with the last of them.
 #[derive(Clone, Debug)]
 pub struct Network {
     cables: Arc<Cables>,
@@ -35,7 +35,7 @@ struct Cables {
 }
 
 impl Network {
-    /// Makes a network with no machines yet.
+    /// Makes a network without machines.
     pub async fn start() -> anyhow::Result<Network> {
         host::require_root()?;
         tokio::task::spawn_blocking(Self::start_now).await?
@@ -54,17 +54,17 @@ impl Network {
         })
     }
 
-    /// Starts a machine with a running Docker engine that has the images of the example.
+    /// Starts a machine with a running Docker Engine that has the images of the example.
     pub async fn machine(&self, name: &str) -> anyhow::Result<Machine> {
         Machine::start_in(self.clone(), name).await
     }
 
-    /// Starts a machine that has no Docker engine. It needs no images, and is there at once.
+    /// Starts a machine without a Docker Engine. It needs no images, so it starts quickly.
     pub async fn machine_without_docker(&self, name: &str) -> anyhow::Result<Machine> {
         Machine::boot(self.clone(), name).await
     }
 
-    /// Where machines reach what the test itself serves. It can also be reached from the host.
+    /// The address at which machines reach servers of the test itself. The host can use it too.
     pub fn host_address(&self) -> Ipv4Addr {
         self.address(1)
     }
@@ -73,7 +73,7 @@ impl Network {
         Ipv4Addr::new(NETWORK[0], NETWORK[1], self.cables.number, last)
     }
 
-    /// Connects a machine's network namespace, and returns its address.
+    /// Connects a machine's network namespace, and returns the machine's address.
     pub(crate) fn plug_in(&self, machine: &Namespaces) -> anyhow::Result<Ipv4Addr> {
         let port = self.cables.machines.fetch_add(1, Ordering::Relaxed);
         let address = self.address(port.checked_add(2).context("count machines")?);
@@ -90,9 +90,8 @@ impl Network {
     }
 }
 
-/// Plugs the host into the switch, and returns the number of the network. The name of the host's
-/// network device is the claim to that number: the kernel gives it to one only, and takes it back
-/// when the switch is gone.
+/// Connects the host to the bridge, and returns the number of the network. The name of the host's network device
+/// reserves this number: the kernel allows the name only once. It is free again when the bridge is gone.
 fn plug_in_host(switch: &Namespaces) -> anyhow::Result<u8> {
     let switch = switch.pid();
     let [first, second] = NETWORK;

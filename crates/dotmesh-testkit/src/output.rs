@@ -1,9 +1,9 @@
-//! What a finished command left behind, and the assertion on how it ended.
+//! The output and exit status of a finished command, and assertions on them.
 
 use std::fmt;
 use std::process::ExitStatus;
 
-/// The result of a command that ran to its end.
+/// The result of a finished command.
 #[must_use = "assert with .success() or .failure(), or look at the status"]
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -13,7 +13,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-/// What a command printed, once its success or failure was asserted.
+/// The output of a command whose success or failure was asserted.
 #[derive(Clone, Debug)]
 pub struct Printed {
     pub stdout: String,
@@ -21,10 +21,10 @@ pub struct Printed {
 }
 
 impl Output {
-    /// The output of a command that must have succeeded.
+    /// Returns the output of a command that must have succeeded.
     ///
     /// # Panics
-    /// With a full report, when it failed.
+    /// Panics with a full report if it failed.
     #[track_caller]
     pub fn success(self) -> Printed {
         assert!(
@@ -37,10 +37,10 @@ impl Output {
         }
     }
 
-    /// The output of a command that must have failed.
+    /// Returns the output of a command that must have failed.
     ///
     /// # Panics
-    /// With a full report, when it succeeded.
+    /// Panics with a full report if it succeeded.
     #[track_caller]
     pub fn failure(self) -> Printed {
         assert!(

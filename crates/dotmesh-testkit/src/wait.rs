@@ -1,4 +1,4 @@
-//! Waiting for a condition, with an account of what was seen when it never came true.
+//! Waits for a condition, and reports the last observation if it never came true.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 const BETWEEN_PROBES: Duration = Duration::from_millis(20);
 
-/// Probes until the probe succeeds, and returns what it found. After `timeout` it fails with `what`
-/// was waited for and what the last probe said.
+/// Calls the probe until it succeeds, and returns its result. After `timeout` it fails. The error has `what` and the
+/// last error of the probe.
 pub async fn wait_for<T>(
     what: &str,
     timeout: Duration,

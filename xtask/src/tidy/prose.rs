@@ -1,13 +1,13 @@
-//! How Markdown reads: one sentence on each line, no long sentence, no long paragraph. Code blocks, tables and headings
-//! are left alone.
+//! Checks the prose of Markdown: one sentence per line, no long sentence, no long paragraph. Code blocks, tables and
+//! headings are not checked.
 
 const LONGEST_SENTENCE: usize = 35;
 const LONGEST_PARAGRAPH: usize = 5;
 
-/// Their period ends no sentence.
+/// Abbreviations whose period does not end a sentence.
 const ABBREVIATIONS: &[&str] = &["e.g.", "i.e.", "etc.", "vs."];
 
-/// The problems of one page, each with its line's number.
+/// The problems of one page, each with its line number.
 pub(super) fn check(text: &str) -> Vec<(usize, String)> {
     let mut problems = Vec::new();
     let mut paragraph = 0;
@@ -52,15 +52,15 @@ pub(super) fn check(text: &str) -> Vec<(usize, String)> {
 }
 
 enum Block<'a> {
-    /// A line of a paragraph, or of a list's item after its first.
+    /// A line of a paragraph, or of a list item after its first line.
     Prose(&'a str),
-    /// The first line of a list's item, without its mark.
+    /// The first line of a list item, without its marker.
     Item(&'a str),
     /// Code, a table, a heading, an empty line, an image or HTML.
     Other,
 }
 
-/// Each line with its number and what it is.
+/// Each line with its number and its kind.
 fn blocks(text: &str) -> impl Iterator<Item = (usize, Block<'_>)> {
     let mut code = false;
     text.lines().enumerate().map(move |(index, line)| {
@@ -80,7 +80,7 @@ fn blocks(text: &str) -> impl Iterator<Item = (usize, Block<'_>)> {
     })
 }
 
-/// What comes after the mark of a list's item.
+/// The text after the marker of a list item.
 fn item(line: &str) -> Option<&str> {
     let (mark, rest) = line.split_once(' ')?;
     let number = mark.strip_suffix('.');
@@ -94,7 +94,7 @@ fn words(line: &str) -> usize {
     line.split_whitespace().filter(is_word).count()
 }
 
-/// The first word of a line's second sentence.
+/// The first word of the second sentence in a line.
 fn second_sentence(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace().peekable();
     let mut in_code = false;
@@ -108,7 +108,7 @@ fn second_sentence(line: &str) -> Option<&str> {
     None
 }
 
-/// Whether a sentence ends here, inside of quotes or emphasis or not. A dot in code ends none.
+/// Whether the text ends a sentence, perhaps inside quotes or emphasis. A period in code does not count.
 fn ends_sentence(text: &str) -> bool {
     text.trim_end_matches(['*', '_', ')', ']', '"', '\''])
         .ends_with(['.', '?', '!'])
@@ -118,7 +118,7 @@ fn ends_sentence(text: &str) -> bool {
 mod tests {
     use super::check;
 
-    /// The problems of a page, one a line.
+    /// The problems of a page, one per line.
     fn problems(text: &str) -> String {
         let problems = check(text).into_iter();
         let lines = problems.map(|(line, problem)| format!("{line}: {problem}"));
@@ -171,7 +171,7 @@ mod tests {
             problems(&words(36)),
             "1: a sentence of 36 words; 35 is the most"
         );
-        // A dash is none.
+        // A dash is not a word.
         assert_eq!(problems(&format!("- {}", words(35))), "");
     }
 
@@ -184,7 +184,7 @@ mod tests {
             "6: a paragraph of more than 5 lines: make it a list or a table"
         );
         assert_eq!(problems(&format!("{}\n{}", lines(5), lines(5))), "");
-        // Each item of a list is a paragraph.
+        // Each list item is a paragraph.
         assert_eq!(problems(&"- an item\n".repeat(9)), "");
         assert!(problems(&format!("- An item.\n{}", lines(5))).starts_with("6: "));
     }
@@ -195,7 +195,7 @@ mod tests {
         let lines = format!("{words}\n").repeat(9);
         assert_eq!(problems(&format!("```text\n{lines}```\n")), "");
         assert_eq!(problems(&format!("| {words} |\n").repeat(9)), "");
-        // After them, the rules hold again.
+        // The rules apply again after them.
         assert_eq!(check(&format!("```text\n{lines}```\n{words}\n")).len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! The threads that write: each takes the next steps, and reaches every name through the descriptors of the
+//! The threads that write. Each takes batches of steps, and reaches every name through the descriptors of the
 //! directories above it.
 
 use std::collections::HashMap;
@@ -24,13 +24,13 @@ use crate::disk::{self, DiskError, Handle};
 use crate::limits::target_of;
 use crate::progress::Progress;
 
-/// What all threads share.
+/// The state that all threads share.
 pub(super) struct Site {
     pub(super) root: Arc<OwnedFd>,
     pub(super) resumed: bool,
     pub(super) local: Local,
     pub(super) shared: Shared,
-    /// How a new file is, when it inherits nothing.
+    /// Owner and mode of a new file that inherits nothing.
     pub(super) new: Option<disk::New>,
     pub(super) progress: Arc<Progress>,
     pub(super) stop: Arc<AtomicBool>,
@@ -41,7 +41,7 @@ impl Site {
         Cursor::new(Arc::clone(&self.root), self.resumed)
     }
 
-    /// Fails when nobody waits for the result any more.
+    /// Fails if nobody waits for the result any more.
     pub(super) fn check_stop(&self) -> Result<(), MaterialiseError> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(MaterialiseError::Stopped);
@@ -50,7 +50,8 @@ impl Site {
     }
 }
 
-/// Takes batches until the sender is gone. Several threads share the receiver; the first that fails stops all.
+/// Carries out batches until the sender is gone. Several threads share the receiver. The first thread that fails stops
+/// all.
 pub(super) fn run(
     site: &Site,
     batches: &Mutex<mpsc::Receiver<Batch>>,
@@ -170,7 +171,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Does something in a directory.
+    /// Runs `work` with the descriptor of a directory.
     fn at<T>(
         &mut self,
         directory: &Arc<Directory>,
@@ -184,7 +185,7 @@ impl Worker<'_> {
     }
 }
 
-/// How many bytes there are to write.
+/// The number of bytes to write.
 pub(super) fn data_in(edits: &[Edit]) -> u64 {
     edits
         .iter()
@@ -194,7 +195,7 @@ pub(super) fn data_in(edits: &[Edit]) -> u64 {
         })
 }
 
-/// Makes a symlink or fifo, or takes the one that is there, and gives it its attributes.
+/// Makes a symlink or fifo unless it is there already, and sets its attributes.
 fn special(
     at: BorrowedFd<'_>,
     name: &EntryName,
@@ -234,7 +235,7 @@ fn special(
     disk::apply(Handle::Open(fifo.as_fd()), &inode.attributes, new)
 }
 
-/// Whether an earlier attempt made it already. What else is there goes.
+/// Whether an earlier attempt made the entry already. Removes anything else with this name.
 fn take_special(at: BorrowedFd<'_>, name: &EntryName, inode: &Inode) -> rustix::io::Result<bool> {
     let stat = match disk::stat(at, name.as_bytes()) {
         Err(Errno::NOENT) => return Ok(false),
@@ -254,7 +255,7 @@ fn take_special(at: BorrowedFd<'_>, name: &EntryName, inode: &Inode) -> rustix::
     Ok(same)
 }
 
-/// Gives the file at the path `first` of the tree one more name. No part of the path may be a symlink.
+/// Adds a name for the file at the path `first` of the tree. No part of the path may be a symlink.
 fn link(
     root: BorrowedFd<'_>,
     first: &[u8],
@@ -278,7 +279,7 @@ fn link(
             Err(errno) => return Err(errno),
         }
     }
-    // Without a flag, linkat does not follow a symlink either.
+    // Without flags, `linkat` does not follow symlinks.
     let name = name.as_bytes();
     let link = || rustix::fs::linkat(above, last, at, name, AtFlags::empty());
     disk::insist(at, name, || disk::insist(above, last, link))

@@ -1,5 +1,5 @@
-//! What has to be written into changed files: compares their lists of segments node by node, and leaves out
-//! what is at the same place already.
+//! Finds what to write into changed files. It compares the lists of segments page by page, and leaves out segments that
+//! are already in their place.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::MaterialiseError;
 use super::nodes::Nodes;
 use crate::objects::ObjectSource;
 
-/// So many parts may be looked up together: more than honest files of ten terabytes have. A few small nodes
-/// can describe a list that fills any memory.
+/// The most parts that are looked up together. Valid files with 10 TB in total have fewer. Without this limit, a few
+/// small pages can describe a list that fills any memory.
 const MAX_PARTS: usize = 1 << 22;
 
-/// A range of a file, and what is or shall be there.
+/// A segment and its position in a file, in the base or in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Edit {
     pub(super) offset: u64,
     pub(super) segment: Segment,
 }
 
-/// A part of a file, and what lists its segments.
+/// A range of a file, and the list of its segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Part {
     offset: u64,
@@ -32,29 +32,29 @@ struct Part {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum List {
-    /// It is one segment.
+    /// The list is one segment.
     One(Segment),
-    /// The top node: its level is not known before it is read.
+    /// A top page has the list. Its level is unknown until the page is read.
     Top(ObjectHash),
-    /// A node below.
+    /// A page with a known level has the list.
     Node { hash: ObjectHash, level: u8 },
 }
 
-/// The parts of one file that differ, as it is and as it shall be.
+/// The parts of one file that differ between base and target.
 #[derive(Default)]
 struct Difference {
     base: VecDeque<Part>,
     target: VecDeque<Part>,
 }
 
-/// What a file is, and what is there already that it is made from.
+/// The size and content of a file in the base and in the target. `base` is `None` if the file is not changed in place.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Contents {
     pub(super) base: Option<(u64, FileContent)>,
     pub(super) target: Option<(u64, FileContent)>,
 }
 
-/// The edits of some files.
+/// The edits of several files.
 pub(super) struct Edits {
     files: Vec<Difference>,
 }
@@ -90,7 +90,7 @@ impl Edits {
         Ok(Self { files })
     }
 
-    /// The next edits of a file; `None` after its last.
+    /// Returns the next edits of a file, or `None` after the last.
     pub(super) fn next(
         &mut self,
         nodes: &Nodes,
@@ -102,7 +102,7 @@ impl Edits {
         };
         let end = part.offset + part.length;
         let mut there: HashSet<Edit> = HashSet::new();
-        // A part of the base may reach into the next part of the target.
+        // A part of the base may overlap the next part of the target too.
         difference
             .base
             .retain(|base| base.offset + base.length > part.offset);
@@ -114,7 +114,7 @@ impl Edits {
         Ok(Some(edits))
     }
 
-    /// What the base has where the file differs, leaf by leaf.
+    /// Returns the segments of the base where the file differs, leaf by leaf.
     pub(super) fn base<'a>(
         &'a self,
         nodes: &'a Nodes,
@@ -153,7 +153,7 @@ impl Difference {
         new
     }
 
-    /// The nodes of the highest level that has to be read before the leaves are known.
+    /// The pages of the highest level that must be read before the leaves are known.
     fn inner(&self) -> impl Iterator<Item = ObjectHash> + '_ {
         let highest = self.highest();
         let parts = self.base.iter().chain(&self.target);
@@ -167,7 +167,7 @@ impl Difference {
         parts.map(|part| part.list.level()).max().unwrap_or(0)
     }
 
-    /// Replaces the nodes of the highest level by those below.
+    /// Replaces the pages of the highest level by their children.
     fn descend(&mut self, nodes: &Nodes) -> Result<(), MaterialiseError> {
         let highest = self.highest();
         if highest == 0 {
@@ -208,7 +208,8 @@ impl Difference {
 }
 
 impl List {
-    /// A top node is read before anything below it, so it counts as the highest.
+    /// The level for the order of reading. A top page counts as the highest level, because it must be read before
+    /// anything below it.
     fn level(self) -> u8 {
         match self {
             Self::One(_) => 0,
@@ -240,7 +241,7 @@ impl Part {
         }
     }
 
-    /// The parts that a node lists. A top node that is a leaf becomes a leaf.
+    /// The parts that a page lists. A top page that is a leaf becomes a part of level 0.
     fn below(self, nodes: &Nodes) -> Result<Vec<Self>, MaterialiseError> {
         let Some(hash) = self.node() else {
             return Ok(vec![self]);
@@ -270,7 +271,7 @@ impl Part {
         }
     }
 
-    /// The segments of a leaf, with their offsets in the file.
+    /// The segments of a leaf with their positions in the file.
     fn segments(&self, nodes: &Nodes) -> Result<Vec<Edit>, MaterialiseError> {
         let segments = match self.list {
             List::One(segment) => vec![segment],

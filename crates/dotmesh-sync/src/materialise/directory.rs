@@ -1,4 +1,4 @@
-//! The directories that are written into, and how threads reach them: by the descriptors of those above,
+//! The directories that threads write into. A thread reaches a directory through the descriptors of those above it,
 //! name by name.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -10,27 +10,27 @@ use rustix::io::Errno;
 
 use crate::disk::{self, DiskError};
 
-/// So many descriptors a thread keeps open.
+/// The number of descriptors that a thread keeps open.
 const MAX_OPEN: usize = 32;
 
-/// What is at a name before it is written.
+/// The state of a name before it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Nothing.
+    /// The name is free.
     Free,
-    /// Something that cannot be made into what shall be there.
+    /// Something is there that must be removed first.
     Taken,
-    /// What is changed in place.
+    /// The existing entry is changed in place.
     Ours,
 }
 
-/// A directory of the tree; the first thread that needs it makes it.
+/// A directory of the tree. The first thread that needs it makes it.
 #[derive(Debug)]
 pub(super) struct Directory {
-    /// None for the top.
+    /// The directory above and the name in it, or `None` for the top.
     parent: Option<(Arc<Directory>, EntryName)>,
     place: Place,
-    /// Whether what is made in it may get an ACL or a group from it.
+    /// Whether new entries in it may inherit an ACL or a group from it.
     inherits: bool,
     made: Mutex<bool>,
 }
@@ -46,7 +46,8 @@ impl Directory {
         })
     }
 
-    /// A directory in it, whether it was `made` or has to be. It has at present the attributes of one of these.
+    /// A directory in this one. `made` tells whether it exists already. `has` are the attributes that it may have at
+    /// present.
     pub(super) fn below<'a>(
         self: &Arc<Self>,
         name: EntryName,
@@ -71,7 +72,7 @@ impl Directory {
         self.place
     }
 
-    /// Its path in the tree with a name at its end, for errors.
+    /// The path of a name in this directory, for errors.
     pub(super) fn path(&self, name: &[u8]) -> Vec<u8> {
         let mut names = vec![name];
         let mut at = self;
@@ -99,14 +100,15 @@ impl Directory {
         if self.place != Place::Ours || rustix::fs::fstat(&opened)?.st_ino != disk::STUB_INODE {
             return Ok(opened);
         }
-        // Nothing can be made in it. Its attributes are set at the end, as those of all that change.
+        // A stub: nothing can be created in it. The last pass sets the attributes of the new directory, as of all
+        // changed ones.
         disk::remove(above, name)?;
         make(above, name)?;
         disk::open_directory(above, name.as_bytes())
     }
 }
 
-/// Whether what is made in a directory of these attributes gets some of them.
+/// Whether new entries inherit from a directory with these attributes.
 pub(super) fn hands_down(attributes: &Attributes) -> bool {
     let default_acl = |name: &[u8]| name == disk::DEFAULT_ACL;
     attributes.mode & disk::SET_GROUP != 0
@@ -140,11 +142,11 @@ fn make(at: BorrowedFd<'_>, name: &EntryName) -> rustix::io::Result<()> {
     disk::insist(at, name, || rustix::fs::mkdirat(at, name, Mode::RWXU))
 }
 
-/// A thread's way through the directories.
+/// The position of a thread among the directories.
 pub(super) struct Cursor {
     root: Arc<OwnedFd>,
     resumed: bool,
-    /// The last directory that was used and some of those above it, which most often are used next.
+    /// The last used directory and some of those above it. Most often, the next step needs one of them.
     open: Vec<(Arc<Directory>, OwnedFd)>,
 }
 
@@ -157,7 +159,7 @@ impl Cursor {
         }
     }
 
-    /// A directory's descriptor. It is made, with those above it, if it is not there.
+    /// The descriptor of a directory. If the directory or one above it does not exist yet, this makes it.
     pub(super) fn enter(&mut self, to: &Arc<Directory>) -> Result<BorrowedFd<'_>, DiskError> {
         let mut way = Vec::new();
         let mut at = to;

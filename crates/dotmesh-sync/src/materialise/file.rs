@@ -1,5 +1,5 @@
-//! One file that is written: opened or made, changed range by range by whichever thread has the bytes, and
-//! finished by the last of them.
+//! A file that several threads write. One of them opens or creates it, each writes the ranges whose bytes it has, and
+//! the last one finishes it.
 
 use std::io::IoSlice;
 use std::num::NonZeroU64;
@@ -17,45 +17,46 @@ use super::directory::{Directory, Place};
 use super::local::Local;
 use crate::disk::{self, Handle};
 
-/// No file system has larger blocks.
+/// The largest block size of file systems, in bytes.
 const BLOCK_LENGTH: u64 = 64 << 10;
 
-/// The kernel reads and writes files by pages of so many bytes, or of a multiple.
+/// The page size of the kernel's file cache in bytes, or a divisor of it.
 const PAGE_LENGTH: u64 = 4 << 10;
 
-/// Files that have fewer bytes to write are left to the sync at the end, which costs less for all of them together.
+/// A part that spans fewer bytes is not written out at once. The sync at the end costs less for many small files
+/// together.
 const WRITTEN_OUT: u64 = 64 << 10;
 
-/// So many pieces the kernel takes at a time.
+/// The most buffers that the kernel takes in one call (`IOV_MAX`).
 const MAX_PIECES: usize = 1024;
 
-/// A file and what it shall be.
+/// A file, with its attributes and size in the target.
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) directory: Arc<Directory>,
     pub(super) name: EntryName,
     pub(super) attributes: Attributes,
     pub(super) size: u64,
-    /// Changed in place, other names of the file see the change, as they must. A name that shall no longer be,
-    /// or become, one of several is made anew.
+    /// The state of the name before. A change in place changes the other names of a hard-linked file too, as it must. A
+    /// file that starts or stops being hard-linked is therefore not changed in place.
     pub(super) place: Place,
-    /// The content's hash, when the base may have a file of the same.
+    /// The hash of the content, if the base may have a file with the same content.
     pub(super) same_as: Option<ObjectHash>,
-    /// What it is called where chunks are that come several times.
+    /// The number of the file in [`super::shared::Shared`].
     pub(super) number: OnceLock<u32>,
     made: Mutex<Option<Made>>,
-    /// Parts that are not written yet, and one more as long as there may come others.
+    /// The number of parts that are not written yet, plus one as long as more may come.
     parts: AtomicUsize,
-    /// Held while a part is written: the kernel lets one in at a time, and the others would spin.
+    /// Held while a part is written. The kernel lets only one thread write a file at a time, and the others would spin.
     writing: Mutex<()>,
 }
 
-/// How a file was when it was opened first.
+/// The state of a file when it was first opened.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Made {
-    /// It had no bytes.
+    /// The file had no bytes.
     pub(super) is_blank: bool,
-    /// It was not there.
+    /// The file did not exist.
     is_new: bool,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Made {
 pub(super) struct Part {
     pub(super) file: Arc<File>,
     pub(super) edits: Vec<Edit>,
-    /// No part comes after it.
+    /// Whether this is the last part of the file.
     is_last: bool,
 }
 
@@ -91,7 +92,7 @@ impl File {
         }
     }
 
-    /// Opens it. The first time it is made, or brought to its size.
+    /// Opens the file. The first call creates it, or changes its size.
     pub(super) fn open(
         &self,
         at: BorrowedFd<'_>,
@@ -112,7 +113,7 @@ impl File {
             (Place::Free, false) => self.create(at, local)?,
         };
         if resumed && !how.is_new {
-            // What an earlier attempt wrote counts as far as the disk has it.
+            // The cache may have bytes that are not on the disk. Only those on the disk count.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
         }
         *made = Some(how);
@@ -137,7 +138,7 @@ impl File {
         Ok(file)
     }
 
-    /// The mode that it is made with: its own, when it stays open to whoever makes it.
+    /// The mode with which the file is created. It is the file's own if that lets the owner read and write.
     fn first_mode(&self) -> u16 {
         match self.attributes.mode & 0o777 {
             mode if mode & 0o600 == 0o600 => mode,
@@ -162,7 +163,7 @@ impl File {
         Ok((file, how))
     }
 
-    /// Takes what an earlier attempt left, if it is a file.
+    /// Opens the file that an earlier attempt left. If something else is there, replaces it.
     fn take(&self, at: BorrowedFd<'_>, local: &Local) -> rustix::io::Result<(OwnedFd, Made)> {
         match disk::stat(at, self.name.as_bytes()) {
             Ok(stat) if disk::file_type(&stat) == FileType::RegularFile => {
@@ -180,14 +181,14 @@ impl File {
         }
     }
 
-    /// Makes a file of several names one of its own, which keeps the bytes: the other names may be the base's.
+    /// Replaces a hard-linked file by a copy with one name. The file's other names may belong to the base.
     fn separate(&self, at: BorrowedFd<'_>) -> rustix::io::Result<()> {
         let shared = self.open_regular(at)?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let own = disk::insist(at, self.name.as_bytes(), || {
             rustix::fs::openat(at, ".", flags, Mode::RUSR | Mode::WUSR)
         })?;
-        // Without the bytes they are fetched again.
+        // If this fails, the bytes are fetched again.
         let _ = disk::copy(shared.as_fd(), own.as_fd(), self.size);
         disk::remove(at, &self.name)?;
         let path = disk::path_of(own.as_fd());
@@ -200,7 +201,7 @@ impl File {
         )
     }
 
-    /// Gives it its attributes.
+    /// Sets the attributes of the file.
     fn finish(
         &self,
         file: BorrowedFd<'_>,
@@ -225,7 +226,7 @@ impl Made {
 }
 
 impl Part {
-    /// The last part of a file, or one before it.
+    /// Makes a part. All parts before the last must be made before it.
     pub(super) fn new(file: &Arc<File>, edits: Vec<Edit>, is_last: bool) -> Self {
         if !is_last {
             file.parts.fetch_add(1, Ordering::Relaxed);
@@ -237,8 +238,8 @@ impl Part {
         }
     }
 
-    /// Writes the edits; `chunk` finds their bytes. After the last part of all, the file gets its attributes,
-    /// for which `new` says how new files are.
+    /// Writes the edits. `chunk` returns their bytes. After the last part, it sets the attributes of the file. `new`
+    /// has the owner and mode of new files.
     pub(super) fn write<'a>(
         &self,
         (file, made): (OwnedFd, Made),
@@ -274,7 +275,7 @@ impl Part {
                     let bytes = chunk(*hash).ok_or(Errno::NODATA)?;
                     run.add(file, *offset, bytes)?;
                 }
-                // A new file is one hole.
+                // A new file is one hole already.
                 Segment::Hole { .. } if made.is_blank => {}
                 Segment::Hole { length } => punch(file, *offset, *length, self.file.size)?,
             }
@@ -287,7 +288,7 @@ impl Part {
         Ok(())
     }
 
-    /// Asks for all pages at once that are written only in part: else each write waits for its own.
+    /// Reads ahead all pages that are only partly overwritten. Otherwise each write waits for its own page.
     fn read_ahead(&self, file: BorrowedFd<'_>) {
         let data = self
             .edits
@@ -295,7 +296,7 @@ impl Part {
             .filter(|edit| matches!(edit.segment, Segment::Data { .. }));
         let mut edges = Vec::new();
         for edit in data {
-            // Neighbours are one write.
+            // Adjacent edits are one write.
             if edges.last() == Some(&edit.offset) {
                 edges.pop();
             } else {
@@ -310,8 +311,8 @@ impl Part {
         }
     }
 
-    /// Has the kernel begin to write it out, while more is fetched, and drop what it has written before: nobody reads
-    /// it here, as working copies have pages of their own.
+    /// Makes the kernel start to write the part to disk while more is fetched, and drop what it has already written.
+    /// Nobody reads the dropped bytes here, because working copies have their own page cache.
     fn write_out(&self, file: BorrowedFd<'_>) {
         let (Some(first), Some(last)) = (self.edits.first(), self.edits.last()) else {
             return;
@@ -371,7 +372,7 @@ impl<'a> Run<'a> {
 
 fn punch(file: BorrowedFd<'_>, offset: u64, length: u64, size: u64) -> rustix::io::Result<()> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    // Blocks are freed whole, so the hole at the end goes on to the end of the file's last one.
+    // The kernel frees only whole blocks, so a hole at the end of the file is extended to the end of the last block.
     let beyond = if offset + length == size {
         BLOCK_LENGTH
     } else {

@@ -1,7 +1,7 @@
-//! Bytes that need not be fetched: those that the base has where it differs, since what goes in one place often
-//! comes in another, and those that an earlier attempt wrote.
+//! Finds bytes that need not be fetched. Some are in the base where it differs, because content often moves from one
+//! place to another. Others were written by an earlier attempt.
 //!
-//! They are used after they were hashed, like those from a hub.
+//! Their hash is verified before they are used, like that of bytes from a hub.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -18,20 +18,20 @@ use super::file::Part;
 use super::pipeline::{Batch, Step};
 use crate::disk::{self, DiskError};
 
-/// So many files of the base are known,
+/// The most files of the base that are remembered.
 const MAX_FILES: usize = 1 << 17;
 
-/// and so many of their chunks, of some 16 KiB each.
+/// The most chunks of these files that are remembered. A chunk has about 16 KiB.
 const MAX_CHUNKS: usize = 1 << 20;
 
-/// What the base has where it differs.
+/// The files and chunks that the base has where it differs.
 #[derive(Default)]
 pub(super) struct Local {
     base: Option<OwnedFd>,
     files: Vec<BaseFile>,
-    /// Files by the hash of their content.
+    /// The files by the hash of their content.
     by_content: HashMap<ObjectHash, u32>,
-    /// Chunks by the beginning of their hash: in which file, and where.
+    /// The chunks by their hash prefix: the number of the file, and the position in it.
     chunks: HashMap<u64, (u32, u64)>,
 }
 
@@ -41,7 +41,7 @@ struct BaseFile {
 }
 
 impl Local {
-    /// Nothing is known yet of the folder.
+    /// Makes an empty index of the base's folder.
     pub(super) fn new(base: Option<OwnedFd>) -> Self {
         Self {
             base,
@@ -49,17 +49,18 @@ impl Local {
         }
     }
 
-    /// Whether there is a base to take from, and room to know more of it.
+    /// Whether there is a base, and room for more of its files.
     pub(super) fn has_room(&self) -> bool {
         self.base.is_some() && self.files.len() < MAX_FILES
     }
 
-    /// Whether nothing is known.
+    /// Whether no file is remembered.
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// Adds a file; its chunks are told by its number.
+    /// Adds a file and returns its number, if there is room and the file has content. [`Self::add_chunks`] needs the
+    /// number.
     pub(super) fn add_file(&mut self, path: &[u8], size: u64, content: FileContent) -> Option<u32> {
         let (FileContent::Chunk(hash) | FileContent::Node(hash)) = content else {
             return None;
@@ -76,7 +77,7 @@ impl Local {
         Some(index)
     }
 
-    /// Adds what is in a file.
+    /// Adds the chunks of a file.
     pub(super) fn add_chunks(&mut self, file: u32, segments: &[Edit]) {
         for Edit { offset, segment } in segments {
             if let Segment::Data { hash, .. } = segment
@@ -87,8 +88,8 @@ impl Local {
         }
     }
 
-    /// Makes an empty file a copy of one of the base that should have this content. Says whether it did: its
-    /// bytes have to be looked at still.
+    /// Copies a file of the base that should have this content into an empty file. Returns whether it did. The caller
+    /// must still verify the bytes.
     pub(super) fn copy_file(&self, content: ObjectHash, size: u64, into: BorrowedFd<'_>) -> bool {
         let Some(index) = self.by_content.get(&content) else {
             return false;
@@ -110,7 +111,7 @@ impl Local {
         open_below(base.as_fd(), &self.files[index as usize].path)
     }
 
-    /// A chunk, if the base has it where it should.
+    /// Returns a chunk, if the base has it in the remembered place.
     fn chunk(
         &self,
         hash: ObjectHash,
@@ -145,7 +146,7 @@ fn beginning(hash: ObjectHash) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Takes out of a batch what is at its place already, and reads the chunks that are here.
+/// Removes the edits of a batch whose bytes are already in their place. Reads the chunks that the base has.
 pub(super) fn look(site: &Site, mut batch: Batch) -> Result<Batch, MaterialiseError> {
     let mut cursor = site.cursor();
     let mut open = None;
@@ -187,7 +188,7 @@ pub(super) fn look(site: &Site, mut batch: Batch) -> Result<Batch, MaterialiseEr
     Ok(batch)
 }
 
-/// Takes out the edits that would change nothing, with what is there.
+/// Removes the edits that would change nothing, and returns them with their bytes.
 fn take_present(part: &mut Part, file: BorrowedFd<'_>) -> Vec<(Edit, Bytes)> {
     let mut present = Vec::new();
     part.edits.retain(|edit| {

@@ -1,5 +1,5 @@
-//! The nodes of directories and of files' lists: fetched once, several requests at a time, and kept in a file
-//! without a name, since those of a large tree would fill the memory.
+//! Fetches tree pages and file pages, each once, with several requests at a time. Keeps them in a file without a name,
+//! because the pages of a large tree would fill the memory.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,16 +14,17 @@ use super::MaterialiseError;
 use crate::disk::{self, DiskError};
 use crate::objects::{FetchError, ObjectSource};
 
-/// How many nodes are fetched with one request,
+/// The number of pages that are fetched with one request.
 const NODES: usize = 256;
 
-/// and how many requests are under way at a time.
+/// The number of requests at the same time.
 const REQUESTS: usize = 4;
 
-/// So many bytes of nodes are kept. It is some eighty for each file, and two for each thousand of its bytes.
+/// The most bytes of pages that are kept. Each file needs about 80 bytes, and 2 more for each 1000 bytes of its
+/// content.
 const MAX_LENGTH: u64 = 16 << 30;
 
-/// Where a node is in the file.
+/// The position of a page in the file.
 struct Place {
     kind: Kind,
     offset: u64,
@@ -37,7 +38,7 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// The file is made in a directory and is never seen there.
+    /// Makes the file in a directory. No name in the directory leads to it.
     pub(super) fn new_in(directory: impl AsFd) -> Result<Self, DiskError> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::openat(directory, ".", flags, Mode::from_raw_mode(0o777))
@@ -49,17 +50,17 @@ impl Nodes {
         })
     }
 
-    /// The file, which was made like any other.
+    /// The file. It was created like any other file of the directory.
     pub(super) fn file(&self) -> &OwnedFd {
         &self.file
     }
 
-    /// Whether a node was fetched.
+    /// Whether a page was fetched.
     pub(super) fn has(&self, hash: ObjectHash) -> bool {
         self.places.contains_key(&hash)
     }
 
-    /// Fetches those that are not here.
+    /// Fetches the pages that are not here yet.
     pub(super) async fn fetch<S: ObjectSource>(
         &mut self,
         source: &Arc<S>,
@@ -101,12 +102,12 @@ impl Nodes {
         Ok(())
     }
 
-    /// A node of a directory that was fetched.
+    /// Reads a fetched tree page.
     pub(super) fn tree(&self, hash: ObjectHash) -> Result<TreeNode, MaterialiseError> {
         self.read(Kind::TreeNode, hash, TreeNode::decode)
     }
 
-    /// A node of a file's list that was fetched.
+    /// Reads a fetched file page.
     pub(super) fn list(&self, hash: ObjectHash) -> Result<FileNode, MaterialiseError> {
         self.read(Kind::FileNode, hash, FileNode::decode)
     }

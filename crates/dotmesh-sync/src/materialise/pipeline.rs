@@ -1,5 +1,5 @@
-//! From steps to the threads that take them: gathers steps into batches, finds or fetches the chunks of some
-//! batches at a time, and hands the batches over.
+//! Passes steps to the threads that carry them out. It collects steps in batches, finds or fetches the chunks of
+//! several batches at the same time, and sends the complete batches.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -20,19 +20,19 @@ use super::local;
 use super::shared::Found;
 use crate::objects::ObjectSource;
 
-/// A batch ends when it needs this many bytes of chunks,
+/// The bytes of chunks that end a batch.
 const BATCH_LENGTH: usize = 4 << 20;
 
-/// or so many chunks,
+/// The number of chunks that ends a batch.
 const BATCH_CHUNKS: usize = 4096;
 
-/// or has so many steps.
+/// The number of steps that ends a batch.
 const BATCH_STEPS: usize = 4096;
 
-/// How many batches are fetched at a time.
+/// The number of batches whose chunks are fetched at the same time.
 const FETCHING: usize = 4;
 
-/// What a thread does. Steps of one pass may be taken in any order.
+/// A step of a thread. Threads may carry out the steps of one pass in any order.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Removes a name and everything below it.
@@ -42,7 +42,7 @@ pub(super) enum Step {
     },
     /// Makes a directory.
     Make { directory: Arc<Directory> },
-    /// Makes a symlink or fifo, or gives one that is there its attributes.
+    /// Makes a symlink or fifo, or sets the attributes of an existing one.
     Special {
         directory: Arc<Directory>,
         name: EntryName,
@@ -51,20 +51,20 @@ pub(super) enum Step {
     },
     /// Writes some ranges of a file.
     Write(Part),
-    /// Gives a file one more name.
+    /// Adds a name for a file.
     Link {
         directory: Arc<Directory>,
         name: EntryName,
         first: Box<[u8]>,
     },
-    /// Gives a directory its attributes.
+    /// Sets the attributes of a directory.
     SetAttributes {
         directory: Arc<Directory>,
         attributes: Attributes,
     },
 }
 
-/// Steps, and every chunk that they write.
+/// Steps, and all chunks that they write.
 pub(super) struct Batch {
     pub(super) steps: Vec<Step>,
     pub(super) chunks: HashMap<ObjectHash, Bytes>,
@@ -76,7 +76,7 @@ pub(super) struct Pipeline<S> {
     steps: Vec<Step>,
     lengths: HashMap<ObjectHash, u32>,
     length: usize,
-    /// Chunks that later batches need, too, and take from this one.
+    /// The chunks that later batches may need too, and then take from this one.
     claimed: HashSet<ObjectHash>,
     fetching: VecDeque<AbortOnDropHandle<Result<Batch, MaterialiseError>>>,
     sender: Option<mpsc::Sender<Batch>>,
@@ -105,13 +105,13 @@ impl<S: ObjectSource> Pipeline<S> {
         }
     }
 
-    /// Adds a step other than writing.
+    /// Adds a step that writes no bytes.
     pub(super) async fn push(&mut self, step: Step) -> Result<(), MaterialiseError> {
         self.steps.push(step);
         self.end_full_batch().await
     }
 
-    /// Adds some edits of a file, in as many steps as it takes.
+    /// Adds some edits of a file, as one or more steps.
     pub(super) async fn write(
         &mut self,
         file: &Arc<File>,
@@ -147,7 +147,7 @@ impl<S: ObjectSource> Pipeline<S> {
         Ok(())
     }
 
-    /// Hands everything over, unless planning failed, and waits until it is done.
+    /// Passes on the remaining steps, unless planning failed, and waits until all are carried out.
     pub(super) async fn finish(
         mut self,
         planned: Result<(), MaterialiseError>,
@@ -157,7 +157,7 @@ impl<S: ObjectSource> Pipeline<S> {
             planned => planned,
         };
         self.sender = None;
-        // When a thread failed, the others and the sender only say that it is gone.
+        // If a thread failed, the others and the sender fail with `Stopped`. This keeps the error that caused it.
         let mut all = handed_over;
         for thread in self.threads.drain(..) {
             let result = thread
@@ -229,7 +229,7 @@ impl<S: ObjectSource> Pipeline<S> {
     }
 }
 
-/// Finds the chunks that some steps need: here, in batches before this one, or at the source.
+/// Finds the chunks that some steps need: on this machine, in earlier batches, or at the source.
 async fn fill<S: ObjectSource>(
     source: Arc<S>,
     site: Arc<Site>,
@@ -276,7 +276,7 @@ async fn fill<S: ObjectSource>(
 }
 
 impl Batch {
-    /// The chunks that are not here, each once, in the order of the files, in which the hub has them most likely.
+    /// The missing chunks, each once, in the order of the files. The hub most likely stores them in this order.
     fn missing(&self) -> Vec<(ObjectHash, u32)> {
         let mut missing = Vec::new();
         let mut met = HashSet::new();
@@ -313,7 +313,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Adds a chunk. A node may say of its length what is not so.
+    /// Adds a chunk. A page may have stated another length.
     fn add(&mut self, hash: ObjectHash, length: u32, bytes: Bytes) -> Result<(), MaterialiseError> {
         if length as usize != bytes.len() {
             return Err(MaterialiseError::Inconsistent { hash });

@@ -1,6 +1,9 @@
-//! In which order a directory is made: directories and files; then the hard links, whose files exist by then;
-//! then the directories' own attributes, the innermost first. Each is a walk over the nodes, so that nothing of it
-//! has to be remembered.
+//! Plans the steps that make a directory, in three passes:
+//! - directories and files,
+//! - hard links, because their files exist by then,
+//! - attributes of directories, the innermost first.
+//!
+//! Each pass walks through the pages again, so it need not remember anything of the one before.
 
 use std::sync::Arc;
 
@@ -16,24 +19,24 @@ use super::pipeline::{Pipeline, Step};
 use super::trees::{Change, Comparison, Pair, attributes_of, file_of, tree_of};
 use crate::objects::ObjectSource;
 
-/// What a walk does.
+/// The purpose of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pass {
-    /// Removes what goes, makes directories and everything in them.
+    /// Removes entries, makes directories, and writes everything in them except hard links.
     Entries,
     /// Makes hard links.
     Links,
-    /// Gives directories their attributes.
+    /// Sets the attributes of directories.
     Attributes,
 }
 
-/// What the walk comes to next.
+/// The next item of the walk.
 enum Next {
     Into(Arc<Directory>, Pair, Attributes),
     OutOf(Arc<Directory>, Attributes),
 }
 
-/// One walk over everything that differs. The survey has fetched all nodes.
+/// One walk through everything that differs. The survey has already fetched all pages.
 pub(super) struct Plan<'a, S> {
     pub(super) source: &'a Arc<S>,
     pub(super) nodes: &'a mut Nodes,
@@ -69,7 +72,7 @@ impl<S: ObjectSource> Plan<'_, S> {
                     }
                     let first_below = stack.len();
                     self.directory(&directory, pair, &mut stack).await?;
-                    // The stack gives them back in the order of their names.
+                    // The stack returns the directories in the order of their names.
                     stack[first_below..].reverse();
                 }
             }
@@ -133,7 +136,7 @@ impl<S: ObjectSource> Plan<'_, S> {
         Ok(())
     }
 
-    /// A name that is no directory.
+    /// Plans the steps for a name that is not a directory.
     async fn entry(
         &mut self,
         directory: &Arc<Directory>,
@@ -171,7 +174,7 @@ impl<S: ObjectSource> Plan<'_, S> {
                 };
                 self.pipeline.push(step).await
             }
-            // Links are made later; what is in their place goes now.
+            // A later pass makes hard links, but whatever has their name is removed now.
             Some(Node::HardLink { .. }) | None if base.is_some() => {
                 let directory = Arc::clone(directory);
                 self.pipeline.push(Step::Remove { directory, name }).await

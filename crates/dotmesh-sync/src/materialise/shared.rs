@@ -1,8 +1,8 @@
-//! Chunks that the tree has at several places: they are fetched for the first of these, and the others take them from
-//! there, while they are in memory or from the file that they were written into.
+//! Handles chunks that the tree has in several places. Such a chunk is fetched for the first place. The other places
+//! take it from memory, or from the file that it was written to.
 //!
-//! The memory does not grow with the tree. A filter says which chunks may come several times. Of those that do, so many
-//! are remembered; the rest is fetched for each place.
+//! The memory does not grow with the tree. A filter tells which chunks may come several times. A limited number of
+//! these is remembered, and the others are fetched for each place.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -18,17 +18,17 @@ use super::file::File;
 use super::local::open_below;
 use crate::disk;
 
-/// A filter has so many bits, which take 4 MiB. With as many chunks as a tree of 100 GiB has, one in ten is taken for
-/// one that comes again.
+/// The number of bits in a filter, which take 4 MiB. With the chunks of a tree of 100 GiB, the filter wrongly reports
+/// one in ten chunks as repeated.
 const FILTER_BITS: usize = 1 << 25;
 
-/// So many chunks are remembered, of some 16 KiB each,
+/// The most chunks that are remembered. A chunk has about 16 KiB.
 const MAX_CHUNKS: usize = 1 << 18;
 
-/// in so many files.
+/// The most files that are remembered.
 const MAX_FILES: usize = 1 << 16;
 
-/// A set of hashes, which may seem to have some more.
+/// A Bloom filter of hashes: it may report hashes that were not inserted.
 #[derive(Default)]
 struct Filter(Vec<u64>);
 
@@ -55,7 +55,7 @@ fn bits(hash: ObjectHash) -> [usize; 2] {
     [[a, b, c, d], [e, f, g, h]].map(|bytes| u32::from_le_bytes(bytes) as usize % FILTER_BITS)
 }
 
-/// Finds out which chunks come several times.
+/// Finds the chunks that come several times.
 #[derive(Default)]
 pub(super) struct Repeats {
     once: Filter,
@@ -63,7 +63,7 @@ pub(super) struct Repeats {
 }
 
 impl Repeats {
-    /// Notes what is written so many times.
+    /// Notes edits that are written `times` times.
     pub(super) fn note(&mut self, edits: &[Edit], times: u64) {
         for edit in edits {
             if let Segment::Data { hash, .. } = edit.segment {
@@ -86,30 +86,30 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Those that were not written yet: their bytes once they are here.
+    /// The chunks that are not written yet, with their bytes as soon as they are fetched.
     under_way: HashMap<ObjectHash, Option<Bytes>>,
-    /// Those that were written: in which file, and where.
+    /// The written chunks: the number of the file, and the position in it.
     written: HashMap<ObjectHash, (u32, u64)>,
-    /// The files' paths.
+    /// The paths of the files, by number.
     files: Vec<Box<[u8]>>,
 }
 
-/// Where a chunk can be had.
+/// The place from which a chunk can be taken.
 pub(super) enum Found {
     Here(Bytes),
     Written(Place),
-    /// At the source only.
+    /// Only the source has it.
     Nowhere,
 }
 
-/// A place in a file that was written.
+/// A position in a written file.
 pub(super) struct Place {
     file: u32,
     offset: u64,
 }
 
 impl Shared {
-    /// Nothing is here yet of the tree that is made in `root`.
+    /// Makes the state for a tree in the directory `root`. No chunk is here yet.
     pub(super) fn new(root: &Arc<OwnedFd>, repeats: Repeats) -> Self {
         Self {
             root: Arc::clone(root),
@@ -124,7 +124,8 @@ impl Shared {
         self.repeats.contains(hash)
     }
 
-    /// Whether the caller is the first to need a chunk that comes several times. Then it has to [`Self::give`] it.
+    /// Whether the caller is the first that needs a repeated chunk, and there is room to remember it. The caller must
+    /// then [`Self::give`] it.
     pub(super) fn claim(&self, hash: ObjectHash) -> bool {
         if !self.repeats(hash) {
             return false;
@@ -139,7 +140,7 @@ impl Shared {
         true
     }
 
-    /// Lets the others have what was claimed, as far as it is among `chunks`.
+    /// Gives the claimed chunks to the others. A claimed chunk that is not in `chunks` is given up.
     pub(super) fn give(&self, claimed: &HashSet<ObjectHash>, chunks: &HashMap<ObjectHash, Bytes>) {
         if claimed.is_empty() {
             return;
@@ -155,8 +156,8 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// Where a chunk is that was claimed before. Waits until it has come: its claim is of an earlier batch, which waits
-    /// for no later one.
+    /// Finds a chunk that another batch may have claimed, and waits until it is fetched. This can't deadlock: the claim
+    /// belongs to an earlier batch, and no batch waits for a later one.
     pub(super) async fn find(&self, hash: ObjectHash) -> Found {
         loop {
             let changed = self.changed.notified();
@@ -197,7 +198,7 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// Reads chunks that were written. Those that cannot be read, or are others, are left out. Blocks.
+    /// Reads written chunks. Leaves out those that can't be read or have other bytes by now. Blocks.
     pub(super) fn read(&self, places: &[(ObjectHash, u32, Place)]) -> Vec<(ObjectHash, Bytes)> {
         let mut open: Option<(u32, OwnedFd)> = None;
         let mut read = |hash: ObjectHash, length: u32, place: &Place| {
@@ -222,7 +223,7 @@ impl Shared {
 }
 
 impl State {
-    /// The number of a file, while there is room.
+    /// The number of a file. Returns `None` if it has none and there is no room for more.
     fn number(&mut self, file: &File) -> Option<u32> {
         if let Some(number) = file.number.get() {
             return Some(*number);

@@ -1,5 +1,5 @@
-//! What there is to do, before anything is done: compares base and target level by level, counts, and notes
-//! what the base has where it differs.
+//! Finds out what there is to do, before anything is written. It compares base and target level by level, counts the
+//! bytes, and notes what the base has where it differs.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -18,17 +18,18 @@ use super::trees::{Change, Comparison, Pair, file_of, tree_of};
 use super::{MAX_ENTRIES, MaterialiseError};
 use crate::objects::ObjectSource;
 
-/// So many directories are compared together,
+/// The number of directories that are compared together.
 const DIRECTORIES: usize = 256;
 
-/// and the lists of so many files are looked up together,
+/// The number of files whose lists are looked up together.
 const FILES: usize = 256;
 
-/// or of files that have so many bytes.
+/// The total size of files, in bytes, above which their lists are looked up even if they are few.
 const FILES_LENGTH: u64 = 1 << 40;
 
-/// The lists of the base's files that go are read while their bytes are at most so many times those to write:
-/// a list has a five hundredth of the bytes, not all of which would be found.
+/// Limits how much of the base's removed files is indexed: their lists are read as long as the files have at most this
+/// many times the bytes to write. A list has about 1/500 of the bytes of its file, and not all of these bytes would be
+/// found in the target.
 const WORTH: u64 = 32;
 
 pub(super) struct Survey<'a, S> {
@@ -43,22 +44,22 @@ pub(super) struct Survey<'a, S> {
     gone: Vec<Gone>,
 }
 
-/// A directory of a level, of which there may be several.
+/// A directory of a level, which the tree may have several times.
 struct Visit {
     pair: Pair,
     times: u64,
-    /// In the base, of one of them.
+    /// The path in the base of one of them.
     path: Box<[u8]>,
 }
 
-/// A file that changes.
+/// A changed file.
 struct File {
     contents: Contents,
     times: u64,
     path: Box<[u8]>,
 }
 
-/// What the base has and the target has not at this place.
+/// An entry that the base has, and the target does not have in this place.
 enum Gone {
     File {
         path: Box<[u8]>,
@@ -72,7 +73,7 @@ enum Gone {
 }
 
 impl<'a, S: ObjectSource> Survey<'a, S> {
-    /// Fetches every node that is needed to make the one tree from the other.
+    /// Fetches every page that is needed to turn one tree into the other.
     pub(super) async fn make(
         source: &'a Arc<S>,
         nodes: &'a mut Nodes,
@@ -108,8 +109,8 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
         Ok(survey)
     }
 
-    /// Compares the directories of a level, and returns those of the next. A tree that contains another many times
-    /// is counted without visiting that as often.
+    /// Compares the directories of a level, and returns those of the next. If a tree contains a directory many times,
+    /// it is counted as often, but visited once.
     async fn level(&mut self, level: Vec<Visit>) -> Result<Vec<Visit>, MaterialiseError> {
         let mut below: Vec<Visit> = Vec::new();
         let mut known: HashMap<Pair, usize> = HashMap::new();
@@ -142,7 +143,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
         Ok(below)
     }
 
-    /// Fetches what is needed to read the changes of some directories.
+    /// Fetches the pages that are needed to read the changes of some directories.
     async fn compare(
         &mut self,
         mut comparisons: Vec<Comparison>,
@@ -161,7 +162,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
         }
     }
 
-    /// Notes a change, and returns the directory below that has to be looked into.
+    /// Notes a change, and returns the directory below that must be compared.
     fn change(&mut self, visit: &Visit, change: &Change) -> Option<Pair> {
         self.has_links |= matches!(change.target, Some(Node::HardLink { .. }));
         let in_place = change.in_place();
@@ -196,7 +197,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
         })
     }
 
-    /// The path of a name, which is needed only to find it in the base.
+    /// The path of a name. It is needed only to find the name in the base, so otherwise it is empty.
     fn path(&self, above: &[u8], change: &Change) -> Box<[u8]> {
         if change.base.is_some() && self.local.has_room() {
             join(above, change.name.as_bytes())
@@ -214,7 +215,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
         Ok(())
     }
 
-    /// Fetches the lists of the files that were met.
+    /// Looks up the lists of the files that were met.
     async fn look_up(&mut self) -> Result<(), MaterialiseError> {
         let files = std::mem::take(&mut self.files);
         let contents = files.iter().map(|file| file.contents);
@@ -237,7 +238,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
         Ok(())
     }
 
-    /// Notes the files of the base that go, as far as that may save more than it costs.
+    /// Indexes removed files of the base, as long as that may save more than it costs.
     async fn note_gone(&mut self) -> Result<(), MaterialiseError> {
         let mut left = self.total.saturating_mul(WORTH);
         let mut gone = std::mem::take(&mut self.gone);

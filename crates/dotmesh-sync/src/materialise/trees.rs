@@ -1,4 +1,4 @@
-//! Compares directories node by node, and leaves out what both have.
+//! Compares directories page by page, and leaves out what both have.
 
 use std::collections::HashSet;
 
@@ -10,17 +10,17 @@ use dotmesh_store::{
 use super::MaterialiseError;
 use super::nodes::Nodes;
 
-/// A directory's top node as it is and as it shall be.
+/// The top pages of a directory in the base and in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Pair {
     pub(super) base: Option<ObjectHash>,
     pub(super) target: ObjectHash,
 }
 
-/// A node of a directory, and what the node above says of it.
+/// A tree page, and what its parent states about it.
 struct Part {
     hash: ObjectHash,
-    /// Of a top node it is not known before it is read.
+    /// The level of a top page is unknown until the page is read.
     level: Option<u8>,
     stated: Option<TreeChild>,
 }
@@ -46,8 +46,8 @@ impl Comparison {
         new
     }
 
-    /// Goes down to the leaves as far as the nodes are there. Returns those that are needed to go on; none
-    /// when the changes can be read.
+    /// Descends to the leaves as far as the pages are here. Returns the pages that must be fetched first. If there are
+    /// none, the changes can be read.
     pub(super) fn descend(&mut self, nodes: &Nodes) -> Result<Vec<ObjectHash>, MaterialiseError> {
         loop {
             let mut missing = Vec::new();
@@ -66,7 +66,7 @@ impl Comparison {
             for side in [&mut self.base, &mut self.target] {
                 let mut below = Vec::with_capacity(side.len());
                 for part in side.drain(..) {
-                    // Only a top node can be lower than the others.
+                    // Only a top page can have a lower level than the others.
                     if part.level != Some(highest) {
                         below.push(part);
                         continue;
@@ -88,7 +88,7 @@ impl Comparison {
         }
     }
 
-    /// A node that both have holds the same entries in both.
+    /// Leaves out the pages that both have, because a page has the same entries in both.
     fn drop_common(&mut self) {
         let in_base: HashSet<_> = self.base.iter().map(|part| part.hash).collect();
         let mut common = HashSet::new();
@@ -102,7 +102,7 @@ impl Comparison {
         self.base.retain(|part| !common.contains(&part.hash));
     }
 
-    /// The names that differ, sorted, once everything is there.
+    /// Returns the names that differ, sorted. [`Self::descend`] must have returned no missing pages.
     pub(super) fn changes(self) -> Changes {
         Changes {
             base: Entries::new(self.base),
@@ -126,7 +126,7 @@ impl Part {
     }
 }
 
-/// One name of a directory, where base and target differ.
+/// A name of a directory that differs between base and target.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) name: EntryName,
@@ -135,7 +135,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Whether what is there can be made into what shall be without being made anew.
+    /// Whether the existing entry can be changed into the new one without replacing it.
     pub(super) fn in_place(&self) -> bool {
         let (Some(Node::Inode(base)), Some(Node::Inode(target))) = (&self.base, &self.target)
         else {
@@ -151,7 +151,7 @@ impl Change {
     }
 }
 
-/// The top node, when it is a directory.
+/// The hash of the top page, if the node is a directory.
 pub(super) fn tree_of(node: Option<&Node>) -> Option<ObjectHash> {
     match node {
         Some(Node::Inode(Inode {
@@ -162,7 +162,7 @@ pub(super) fn tree_of(node: Option<&Node>) -> Option<ObjectHash> {
     }
 }
 
-/// Size and content, when it is a file.
+/// Size and content, if the node is a file.
 pub(super) fn file_of(node: Option<&Node>) -> Option<(u64, FileContent)> {
     match node {
         Some(Node::Inode(Inode {
@@ -173,7 +173,7 @@ pub(super) fn file_of(node: Option<&Node>) -> Option<(u64, FileContent)> {
     }
 }
 
-/// The attributes, when it has any of its own.
+/// The attributes, if the node is not a hard link.
 pub(super) fn attributes_of(node: Option<&Node>) -> Option<&Attributes> {
     match node {
         Some(Node::Inode(inode)) => Some(&inode.attributes),
@@ -181,7 +181,7 @@ pub(super) fn attributes_of(node: Option<&Node>) -> Option<&Attributes> {
     }
 }
 
-/// The changes of a directory. A leaf of either side is in memory at a time.
+/// The changes of a directory. At most one leaf of each side is in memory at a time.
 pub(super) struct Changes {
     base: Entries,
     target: Entries,
@@ -231,7 +231,7 @@ impl Entries {
         }
     }
 
-    /// Reads the next leaf when the one before is used up.
+    /// Reads the next leaf when all entries of the last one are used.
     fn fill(&mut self, nodes: &Nodes) -> Result<(), MaterialiseError> {
         while self.leaf.peek().is_none()
             && let Some(part) = self.parts.next()
@@ -240,7 +240,7 @@ impl Entries {
             let TreeNode::Leaf(entries) = part.read(nodes)? else {
                 return Err(inconsistent);
             };
-            // Names ascend within a leaf; that was checked when it was decoded.
+            // The decoder has checked that names ascend within a leaf.
             if let (Some(last), Some(first)) = (&self.last, entries.first())
                 && *last >= first.name
             {

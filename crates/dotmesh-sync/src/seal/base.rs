@@ -1,4 +1,4 @@
-//! The tree of the base: its nodes by hash, its directories' entries, and what is at a path.
+//! Reads the tree of the base: pages by hash, entries of directories, and inodes by path.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use dotmesh_store::{Entry, Inode, InodeKind, Kind, Node, Root, TreeNode, object_
 use super::{NodeCache, SealError};
 use crate::limits;
 
-/// So many directories' entries are remembered.
+/// The number of directories whose entries are remembered.
 const REMEMBERED: usize = 64;
 
-/// Reads the nodes of one tree.
+/// Reads the pages of one tree.
 #[derive(Clone)]
 pub(super) struct BaseTree {
     cache: Arc<dyn NodeCache>,
@@ -26,7 +26,7 @@ pub(super) struct BaseTree {
 pub(super) struct Directory {
     /// Sorted by name.
     pub(super) entries: Vec<Entry>,
-    /// The nodes that list them.
+    /// The hashes of the tree pages that list the entries.
     pub(super) nodes: HashSet<ObjectHash>,
 }
 
@@ -57,7 +57,7 @@ impl BaseTree {
         &self.root
     }
 
-    /// Those nodes of files' lists that are kept, and at least the first.
+    /// Returns those of these file pages that the cache has. The first of them must be there.
     pub(super) fn file_nodes(
         &self,
         hashes: &[ObjectHash],
@@ -65,7 +65,7 @@ impl BaseTree {
         fetch(&*self.cache, Kind::FileNode, hashes)
     }
 
-    /// The entries of the directory with this top node.
+    /// The entries of the directory with this top page.
     pub(super) fn directory(&self, tree: ObjectHash) -> Result<Arc<Directory>, SealError> {
         if let Some(known) = self.lock().get(&tree) {
             return Ok(Arc::clone(known));
@@ -109,8 +109,8 @@ impl BaseTree {
                 .is_some())
     }
 
-    /// How many directories are inside each other in one, itself counted; `None` if they are more than `most`, or if
-    /// one has entries that are not `accepted`.
+    /// The number of nested directories in a directory, with the directory itself. Returns `None` if it is above
+    /// `most`, or if the entries of a directory are not `accepted`.
     pub(super) fn height(
         &self,
         tree: ObjectHash,
@@ -137,7 +137,7 @@ impl BaseTree {
         Ok(Some(below + 1))
     }
 
-    /// The inode at a path; a further name of a file leads to the file.
+    /// The inode at a path. A hard link leads to the file.
     pub(super) fn find(&self, path: &[u8]) -> Result<Option<Inode>, SealError> {
         match self.node_at(path)? {
             Some(Node::HardLink { first }) => Ok(match self.node_at(&first)? {
@@ -176,7 +176,8 @@ impl BaseTree {
     }
 }
 
-/// Damage of the cache must not become part of what is sealed next: a node that is not what its hash says is missing.
+/// Reads pages from the cache. A page that does not match its hash counts as missing, so damage of the cache never gets
+/// into a commit.
 fn fetch(
     cache: &dyn NodeCache,
     kind: Kind,

@@ -1,9 +1,9 @@
-//! Turns the bytes of one file into segments: cuts what changed, takes over what did not.
+//! Turns the bytes of one file into segments. It cuts only what changed, and copies the other segments from the base.
 //!
-//! A chunk's end depends on the chunk's own bytes and the one after it, or on its place, so the old segments that end
-//! before a change stay as they are. From the last of them on the file is cut anew, until a cut falls on the beginning
-//! of an old segment behind the change: from there on the old list goes on. A new file is one change, and so is one
-//! that was cut in the other way.
+//! The end of a chunk depends on the chunk's bytes and the byte after it, or on its position. So old segments that end
+//! before a change stay the same. From there the file is cut again, until a cut falls on the start of an old segment
+//! after the change. The old list continues from there. For a new file, and for one that was cut in the other way, the
+//! whole file is one change.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -23,25 +23,25 @@ use super::reader::Reader;
 use crate::objects::Like;
 use crate::progress::Progress;
 
-/// Where chunks end as their bytes say, so many bytes are read at once: few chunks are longer.
+/// The bytes that are read at once if the content decides where chunks end. Few chunks are longer.
 const READ_BY_CONTENT: u64 = 32 << 10;
 
 /// A file to read.
 pub(super) struct File {
     pub(super) file: OwnedFd,
     pub(super) size: u64,
-    /// For errors.
+    /// The path for error messages.
     pub(super) path: Vec<u8>,
     pub(super) old: Option<OldFile>,
 }
 
-/// What the file was in the base.
+/// The file's state in the base.
 pub(super) struct OldFile {
     pub(super) size: u64,
     pub(super) content: FileContent,
-    /// Outside of these ranges it is the same.
+    /// The ranges outside of which the file is the same.
     pub(super) ranges: Vec<Range<u64>>,
-    /// The file itself, if it could be opened.
+    /// The open file in the base, if it could be opened.
     pub(super) file: Option<Arc<std::fs::File>>,
 }
 
@@ -85,9 +85,9 @@ struct Cutter<'a> {
     reader: Reader<'a>,
     size: u64,
     cutting: Cutting,
-    /// The changes that are not behind yet.
+    /// The changes that do not end before the current position.
     ranges: &'a [Range<u64>],
-    /// What the file system says has changed, as far as it is not counted yet.
+    /// The changes that the file system reported, without those that are already counted in the progress.
     changed: &'a [Range<u64>],
     old: BaseList<'a>,
     old_file: Option<&'a Arc<std::fs::File>>,
@@ -100,7 +100,7 @@ impl Cutter<'_> {
     fn run(mut self) -> Result<FileContent, SealError> {
         let mut at = 0;
         while at < self.size {
-            // Old and new list are at the same place here, each at the beginning of a segment.
+            // Both lists are at the same position here, at the start of a segment.
             let Some(change) = self.next_change(at) else {
                 self.old.copy_before(u64::MAX, &mut self.new)?;
                 self.put_nodes(self.size)?;
@@ -130,7 +130,7 @@ impl Cutter<'_> {
         self.ranges.first().cloned()
     }
 
-    /// Makes the segment that begins at an offset, and returns its end.
+    /// Makes the segment that begins at an offset, and returns where it ends.
     fn cut(&mut self, at: u64) -> Result<u64, SealError> {
         let data = self.reader.data_from(at)?;
         if data.start > at {
@@ -153,7 +153,7 @@ impl Cutter<'_> {
         self.count(at, end);
         self.old.seek(end)?;
         let like = match (self.old_file, self.old.like(at, end)) {
-            // Cut the same, as behind a change that did not move anything.
+            // The chunk is unchanged, as after a change that moved nothing.
             (_, Some(old)) if old.hash == hash => return Ok(end),
             (Some(file), Some(old)) => Some(Like::Chunk {
                 hash: old.hash,
@@ -169,7 +169,7 @@ impl Cutter<'_> {
         Ok(end)
     }
 
-    /// The chunk that begins at an offset, `left` bytes before a hole or the file's end.
+    /// Reads the chunk that begins at an offset. `left` is the number of bytes until a hole or the end of the file.
     fn chunk_by_place(&mut self, at: u64, left: usize) -> Result<Bytes, SealError> {
         let change_end = self.next_change(at).map_or(at, |change| change.end);
         let into = (at % AVERAGE_CHUNK as u64) as usize;
@@ -178,7 +178,7 @@ impl Cutter<'_> {
         Ok(bytes.slice(..length))
     }
 
-    /// The same.
+    /// Like [`Self::chunk_by_place`], but the content decides where the chunk ends.
     fn chunk_by_content(&mut self, at: u64, left: usize) -> Result<Bytes, SealError> {
         let change_end = self.next_change(at).map_or(at, |change| change.end);
         let until = change_end.max(at + READ_BY_CONTENT);
@@ -198,7 +198,7 @@ impl Cutter<'_> {
         }
     }
 
-    /// What of an old chunk may be other bytes than the new one has at the same place of the file.
+    /// The range of an old chunk in which it may differ from the new chunk at the same position of the file.
     fn differing(&self, new: Range<u64>, old: Range<u64>) -> Range<u64> {
         let both = new.start.max(old.start)..new.end.min(old.end);
         if both.is_empty() {
@@ -222,7 +222,7 @@ impl Cutter<'_> {
         start..end.max(start)
     }
 
-    /// Counts what of a range was changed as dealt with.
+    /// Counts the changed bytes of a range as processed.
     fn count(&mut self, start: u64, end: u64) {
         while let [first, rest @ ..] = self.changed
             && first.end <= start
@@ -236,7 +236,7 @@ impl Cutter<'_> {
         self.progress.add_done(sum);
     }
 
-    /// Hands over the nodes that are complete. The last leaf of them ends at `end`.
+    /// Passes on the complete pages. The last leaf of them ends at `end`.
     fn put_nodes(&mut self, end: u64) -> Result<(), SealError> {
         for node in self.new.nodes.take_complete() {
             self.put_node(node, end)?;
@@ -273,7 +273,7 @@ impl Cutter<'_> {
 /// The segments of a file so far.
 #[derive(Default)]
 pub(super) struct Segments {
-    /// How many; a node that was taken over counts as two, which is as good as many.
+    /// The number of segments. A page that was copied from the base counts as two, because only 0, 1 and more matter.
     count: u64,
     first: Option<Segment>,
     nodes: Grower<FileSpine>,
@@ -286,7 +286,7 @@ impl Segments {
         self.nodes.push(segment);
     }
 
-    /// Takes a whole node of the old list over, if one can come here.
+    /// Copies a whole page of the old list, if it may come next. Returns whether it did.
     pub(super) fn take_over(&mut self, level: u8, child: FileChild) -> bool {
         if !self.nodes.is_at_boundary(level) {
             return false;

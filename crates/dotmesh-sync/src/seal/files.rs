@@ -1,4 +1,4 @@
-//! The threads that read files, while the walk goes on.
+//! The threads that read files while the walk continues.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +12,10 @@ use super::content::{File, content};
 use super::output::Output;
 use crate::progress::Progress;
 
-/// So many files are open at a time, waiting or being read.
+/// The number of open files that may wait for a reader.
 const WAITING: usize = 64;
 
-/// Where the walk hands files in.
+/// The queue in which the walk puts files.
 pub(super) struct Files {
     jobs: SyncSender<Job>,
 }
@@ -25,18 +25,18 @@ struct Job {
     answer: SyncSender<Result<FileContent, SealError>>,
 }
 
-/// What will be known of a file's content.
+/// The future content of a file.
 pub(super) struct Promise(Receiver<Result<FileContent, SealError>>);
 
 impl Promise {
     pub(super) fn wait(self) -> Result<FileContent, SealError> {
-        // A thread that is gone failed before, and the walk with it.
+        // If the thread is gone, it failed before, and so did the walk.
         self.0.recv().unwrap_or(Err(SealError::Stopped))
     }
 }
 
 impl Files {
-    /// Runs `walk` beside as many readers as there are cores.
+    /// Runs `walk` in parallel with one reader per core.
     pub(super) fn beside<T>(
         tree: Option<&BaseTree>,
         output: &Output,
@@ -69,7 +69,7 @@ impl Files {
         })
     }
 
-    /// Hands a file in.
+    /// Puts a file in the queue.
     pub(super) fn read(&self, file: File) -> Result<Promise, SealError> {
         let (answer, promise) = sync_channel(1);
         self.jobs
@@ -79,7 +79,7 @@ impl Files {
     }
 }
 
-/// Reads files until no more come.
+/// Reads files until the queue is closed.
 fn read(
     waiting: &Mutex<Receiver<Job>>,
     tree: Option<&BaseTree>,

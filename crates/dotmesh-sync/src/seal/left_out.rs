@@ -1,7 +1,6 @@
 //! Finds what sealing leaves out of a directory, without reading its files.
 //!
-//! With an earlier snapshot that was looked through before, only what changed since is looked at. The result is the
-//! same.
+//! With an earlier snapshot that was searched before, it looks only at what changed since. The result is the same.
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -21,24 +20,24 @@ use super::SealError;
 use crate::disk::{self, DiskError, Handle, STUB_INODE};
 use crate::limits::{MAX_TARGET_LENGTH, MAX_XATTR_LENGTH, colliding_names};
 
-/// The reason that depends on the other names of the directory.
+/// The reason that depends on other names in the directory.
 const COLLIDING: &str = "its name and others of its folder have the same hash";
 
-/// What is left out of a snapshot, and what the next one's search needs to know of it.
+/// The items that are left out of a snapshot, and what the search of the next snapshot needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// How many items are left out.
+    /// The number of items.
     pub count: u64,
-    /// The first of them: paths from the root, and why.
+    /// The first items: paths from the root, and reasons.
     pub items: Vec<(Vec<u8>, String)>,
-    /// At least as many directories as are inside each other.
+    /// An upper bound of the number of nested directories.
     pub depth: usize,
     /// Whether a file has several names.
     pub has_links: bool,
 }
 
 impl Found {
-    /// For people.
+    /// The items in a form for people.
     pub fn left_out(&self) -> LeftOut {
         let items = self.items.iter().map(|(path, reason)| LeftOutItem {
             path: disk::show(path),
@@ -50,22 +49,22 @@ impl Found {
         }
     }
 
-    /// Whether all items are named. Otherwise it is no base.
+    /// Whether `items` has all items. Otherwise it can't be the base of a search.
     pub fn is_whole(&self) -> bool {
         self.count == self.items.len() as u64
     }
 }
 
-/// An earlier snapshot that was looked through, and what changed since.
+/// An earlier snapshot that was searched, and the changes since.
 #[derive(Clone)]
 pub struct CheckedBase {
-    /// What was found in it. All of it is named.
+    /// The result of its search, with all items.
     pub found: Found,
-    /// How the directory differs from it.
+    /// The differences between it and the directory.
     pub changes: Arc<dyn Difference>,
 }
 
-/// Finds what [`super::seal_directory`] leaves out of a snapshot, but for sockets.
+/// Finds everything that [`super::seal_directory`] leaves out of a snapshot, except sockets.
 pub async fn find_left_out(
     directory: &Path,
     base: Option<CheckedBase>,
@@ -119,7 +118,7 @@ fn search(directory: &Path, base: Option<CheckedBase>) -> Result<Found, SealErro
     })
 }
 
-/// A path in the order of a walk: its names, each after a NUL, which no name has.
+/// A key that sorts paths in the order of a walk: each name comes after a NUL, which no name contains.
 fn key(path: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(path.len() + 1);
     if !path.is_empty() {
@@ -147,11 +146,11 @@ struct Base {
 
 struct Search {
     base: Option<Base>,
-    /// The file system, or subvolume, that the search stays on.
+    /// The file system or subvolume that the search must not leave.
     device: u64,
-    /// Where the search is, from the root.
+    /// The current path, from the root.
     path: Vec<u8>,
-    /// The files with several names that were met.
+    /// The files with several names that the search met.
     links: HashSet<u64>,
     depth: usize,
     items: BTreeMap<Vec<u8>, String>,
@@ -173,7 +172,7 @@ impl Search {
         self.items.insert(key(&self.path), reason.into());
     }
 
-    /// What was left out of a path of the base, and below it, is left out here.
+    /// Copies the items at and below a path of the base to the current path.
     fn take_over(&mut self, before: &[u8]) {
         self.take_over_own(before);
         let above = [&key(before)[..], &[0]].concat();
@@ -186,7 +185,7 @@ impl Search {
         }
     }
 
-    /// The same for the path alone.
+    /// Copies the item of the path alone.
     fn take_over_own(&mut self, before: &[u8]) {
         let base = self.base.as_ref();
         if let Some(reason) = base.and_then(|base| base.items.get(&key(before))) {
@@ -195,7 +194,7 @@ impl Search {
         }
     }
 
-    /// Does something with a name of the directory, and with its path in the base's.
+    /// Calls `work` with a name added to the current path, and with the name's path in the base.
     fn at<T>(
         &mut self,
         name: &[u8],
@@ -213,8 +212,8 @@ impl Search {
         done
     }
 
-    /// Looks through a directory. `old` is its path in the base, if its entries are at the same depth, or at none that
-    /// matters. `depth` counts it and those around it.
+    /// Searches a directory. `depth` counts it and the directories around it. `old` is its path in the base. It is
+    /// `None` if the directory is new, or moved to a depth at which other entries may be too deep.
     fn directory(
         &mut self,
         at: BorrowedFd<'_>,
@@ -245,7 +244,8 @@ impl Search {
         }
     }
 
-    /// The names of the directory are those of the base, and so is all that is left out there but below what is touched.
+    /// Searches a directory whose names are the same as in the base. Outside of the touched entries, the same items are
+    /// left out as in the base.
     fn same_names(
         &mut self,
         at: BorrowedFd<'_>,
@@ -355,7 +355,8 @@ impl Search {
         self.directory(below.as_fd(), stat.st_ino, old, depth + 1)
     }
 
-    /// A directory's path in the base, unless it has moved between depths that may matter.
+    /// The path of a directory in the base. It is `None` if the directory is new, or moved to a depth at which other
+    /// entries may be too deep.
     fn before(&mut self, stat: &Stat, depth: usize) -> Result<Option<Vec<u8>>, SealError> {
         let Some(base) = &self.base else {
             return Ok(None);
@@ -374,7 +375,7 @@ impl Search {
         Ok(Some(path))
     }
 
-    /// Whether all extended attributes of something are kept.
+    /// Records the extended attributes that are left out.
     fn xattrs(&mut self, of: Handle<'_>) -> Result<(), SealError> {
         let (_, left_out) =
             disk::xattrs_to_carry(of).map_err(self.failed("read the attributes of"))?;

@@ -1,7 +1,7 @@
-//! The list of a file's segments in the base, read node by node as far as it is needed.
+//! Reads the list of a file's segments in the base, page by page, as far as it is needed.
 //!
-//! A cursor goes through it from the front, beside the new list that is being made: it hands over what did not
-//! change, whole nodes where it can, and tells where the old segments began.
+//! A cursor moves from the front to the end, in parallel with the new list. It passes on what did not change, as whole
+//! pages if possible, and tells where the old segments begin.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,24 +13,24 @@ use super::SealError;
 use super::base::BaseTree;
 use super::content::Segments;
 
-/// So many nodes are fetched together.
+/// The number of pages that are fetched together.
 const NODES: usize = 256;
 
-/// So many old segments and leaves are remembered behind the cursor.
+/// The number of old segments, and of old leaves, that are remembered after the cursor has passed them.
 const BEHIND: usize = 32;
 
 pub(super) struct BaseList<'a> {
     tree: Option<&'a BaseTree>,
-    /// The nodes on the way to the cursor.
+    /// The pages from the top to the cursor.
     open: Vec<OpenNode>,
-    /// Where the item at the cursor begins.
+    /// The position in the file at which the item at the cursor begins.
     at: u64,
     fetched: HashMap<ObjectHash, Bytes>,
     passed: VecDeque<(u64, Segment)>,
     leaves: VecDeque<(u64, Object)>,
 }
 
-/// A node, and which of its items the cursor is at.
+/// A page, and the index of the item at the cursor.
 struct OpenNode {
     node: FileNode,
     next: usize,
@@ -51,7 +51,7 @@ impl Item {
     }
 }
 
-/// A chunk of the base, by its place in the file.
+/// A chunk of the base and its position in the file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OldChunk {
     pub(super) hash: ObjectHash,
@@ -98,7 +98,7 @@ impl<'a> BaseList<'a> {
         Ok(list)
     }
 
-    /// Hands over the segments from the cursor on that end before `limit`, and returns where the next begins.
+    /// Copies the segments that end before `limit`, from the cursor on. Returns the position of the next segment.
     pub(super) fn copy_before(
         &mut self,
         limit: u64,
@@ -124,7 +124,7 @@ impl<'a> BaseList<'a> {
         Ok(self.at)
     }
 
-    /// Moves the cursor to the segment that ends after `target`, and says whether it begins there.
+    /// Moves the cursor to the segment that ends after `target`. Returns whether the segment begins there.
     pub(super) fn seek(&mut self, target: u64) -> Result<bool, SealError> {
         while let Some(item) = self.item() {
             if self.at >= target {
@@ -141,7 +141,7 @@ impl<'a> BaseList<'a> {
         Ok(false)
     }
 
-    /// The old chunk that shares most of this range, of those that the cursor has passed or is at.
+    /// The old chunk with the most bytes in this range, among the remembered ones and the one at the cursor.
     pub(super) fn like(&self, start: u64, end: u64) -> Option<OldChunk> {
         let here = match self.item() {
             Some(Item::Segment(segment)) => Some((self.at, segment)),
@@ -165,7 +165,7 @@ impl<'a> BaseList<'a> {
         }
     }
 
-    /// The leaf of the old list that was entered last and begins before `end`.
+    /// The last entered leaf of the old list that begins before `end`.
     pub(super) fn like_leaf(&self, end: u64) -> Option<&Object> {
         let mut leaves = self.leaves.iter().rev();
         leaves.find(|(start, _)| *start < end).map(|(_, leaf)| leaf)
@@ -182,7 +182,7 @@ impl<'a> BaseList<'a> {
         }
     }
 
-    /// Goes on behind an item; leaves the nodes that end there.
+    /// Moves the cursor after an item, and leaves the pages that end there.
     fn advance(&mut self, item: Item) {
         if let Item::Segment(segment) = item {
             if self.passed.len() == BEHIND {
@@ -204,7 +204,7 @@ impl<'a> BaseList<'a> {
         }
     }
 
-    /// Enters the node at the cursor.
+    /// Enters the page at the cursor.
     fn enter_next(&mut self) -> Result<(), SealError> {
         let Some(OpenNode {
             node: FileNode::Inner { level, children },
@@ -213,7 +213,8 @@ impl<'a> BaseList<'a> {
         else {
             return Ok(());
         };
-        // Those after a leaf are soon needed too; a node above leaves stands for hundreds of megabytes.
+        // The leaves after this one are needed soon, so they are fetched too. A page above leaves covers hundreds of
+        // megabytes, so it is fetched alone.
         let ahead = if *level == 1 { NODES } else { 1 };
         let mut hashes = children[*next..].iter().take(ahead).map(|child| child.hash);
         let Some(first) = hashes.next() else {

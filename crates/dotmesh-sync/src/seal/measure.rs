@@ -1,4 +1,4 @@
-//! How large a directory is, without reading its files.
+//! Measures the size of a directory without reading its files.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 
 use crate::disk::{self, DiskError};
 
-/// The sum of the sizes of a directory's files.
+/// The sum of the sizes of a directory's files, in bytes.
 pub async fn measure(directory: &Path) -> Result<u64, DiskError> {
     let directory = directory.to_owned();
     let measure = tokio::task::spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! Gathers the objects that a thread makes and hands them over in pieces.
+//! Collects the objects of one thread and passes them on in pieces.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use super::{NodeCache, SealError};
 use crate::objects::{Fresh, Like};
 
-/// Objects go to the sink when there are so many bytes of them.
+/// The bytes of objects in a piece.
 const PIECE_LENGTH: usize = 1 << 20;
 
-/// Each thread has one. What was not flushed is lost.
+/// The output of one thread. Objects that are not flushed are lost.
 pub(super) struct Output {
     sender: mpsc::Sender<Vec<Fresh>>,
     cache: Option<Arc<dyn NodeCache>>,
@@ -32,7 +32,7 @@ impl Output {
         }
     }
 
-    /// One for another thread.
+    /// Makes an output for another thread.
     pub(super) fn another(&self) -> Self {
         Self::new(self.sender.clone(), self.cache.clone())
     }

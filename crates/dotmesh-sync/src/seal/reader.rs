@@ -1,4 +1,4 @@
-//! Reads a file: where its data is, and the bytes, with some read ahead.
+//! Reads a file: the ranges with data, and the bytes, with some read-ahead.
 
 use std::os::fd::BorrowedFd;
 
@@ -10,19 +10,19 @@ use rustix::io::Errno;
 use super::SealError;
 use crate::disk::{self, DiskError};
 
-/// So many bytes are read at once where all will be needed. Not more: nobody else gets this processor meanwhile, and one chunk of
-/// them keeps all in memory.
+/// The bytes that are read at once if all of them are needed. This is not larger, because a read does not yield the
+/// CPU, and because each chunk keeps the whole buffer in memory.
 const LARGE_READ: usize = 256 << 10;
 
-/// A file that does not change.
+/// Reads a file that does not change.
 pub(super) struct Reader<'a> {
     file: BorrowedFd<'a>,
     path: &'a [u8],
     size: u64,
-    /// What was read last, and where it is in the file. Chunks are parts of it, not copies.
+    /// The bytes of the last read, and their position in the file. Chunks are slices of this buffer, not copies.
     buffer: Bytes,
     start: u64,
-    /// The data that was found last: to its end there is no hole.
+    /// The last range of data that was found. It has no holes.
     data: std::ops::Range<u64>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where the next data begins, at an offset or after it, and where it ends. At the file's end there is none.
+    /// The next range of data, at an offset or after it. At the end of the file it is empty.
     pub(super) fn data_from(&mut self, at: u64) -> Result<std::ops::Range<u64>, SealError> {
         if self.data.contains(&at) {
             return Ok(at..self.data.end);
@@ -59,7 +59,8 @@ impl<'a> Reader<'a> {
         Ok(start..end)
     }
 
-    /// The bytes from an offset on, at least `least` of them. Those up to `until` will be needed, too.
+    /// Reads at least `least` bytes from an offset. Bytes up to `until` will be needed too, so some of them may be read
+    /// now.
     pub(super) fn bytes(&mut self, at: u64, least: usize, until: u64) -> Result<Bytes, SealError> {
         let held = self.held(at);
         if held.len() >= least {
@@ -87,7 +88,7 @@ impl<'a> Reader<'a> {
         Ok(self.buffer.clone())
     }
 
-    /// The bytes from an offset on that were read already.
+    /// The bytes from an offset on that were already read.
     fn held(&self, at: u64) -> Bytes {
         let skip = at.checked_sub(self.start);
         let skip = skip.and_then(|skip| usize::try_from(skip).ok());

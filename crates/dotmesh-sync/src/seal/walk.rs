@@ -1,4 +1,4 @@
-//! The walk through the directories: which entries are taken over from the base, and what the others are.
+//! Walks through the directories, copies unchanged entries from the base, and seals the others.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -26,13 +26,13 @@ use crate::disk::{self, DiskError, Handle, STUB_INODE};
 use crate::limits::{self, Limits, MAX_TARGET_LENGTH};
 use crate::progress::Progress;
 
-/// So many entries of a directory wait for their files at a time.
+/// The number of entries of a directory that may wait for the content of their files.
 const WAITING: usize = 64;
 
-/// So many sockets are named.
+/// The number of sockets whose paths are reported.
 const NAMED_SOCKETS: usize = 3;
 
-/// Walks a directory. Runs on a thread that may block.
+/// Walks a directory. Call it on a thread that may block.
 pub(super) fn walk(
     directory: &Path,
     limits: Limits,
@@ -106,16 +106,16 @@ struct Walker<'a> {
     output: Output,
     progress: &'a Progress,
     base: Option<WalkBase>,
-    /// The file system, or subvolume, that the walk stays on.
+    /// The file system or subvolume that the walk must not leave.
     device: u64,
-    /// Where the walk is, from the root.
+    /// The current path, from the root.
     path: Vec<u8>,
-    /// The first names of files that have several.
+    /// The first names of files that have several names, by inode.
     links: HashMap<u64, Box<[u8]>>,
     sockets: Sockets,
 }
 
-/// An entry whose file may still be being read.
+/// An entry whose file may still be in the queue of a reader.
 struct Pending {
     name: EntryName,
     node: Made,
@@ -160,7 +160,7 @@ impl Walker<'_> {
         disk::show(&self.path)
     }
 
-    /// How far changes reach an inode; without a base everything is new.
+    /// How an inode is touched. Without a base, everything has changed.
     fn touch(&self, inode: u64) -> Option<Touch> {
         match &self.base {
             Some(base) if inode != STUB_INODE => base.changes.touch(inode),
@@ -168,7 +168,8 @@ impl Walker<'_> {
         }
     }
 
-    /// Seals the entries of a directory and returns its top node. `depth` counts it and those around it.
+    /// Seals the entries of a directory and returns the hash of its top page. `depth` counts it and the directories
+    /// around it.
     fn directory(
         &mut self,
         at: BorrowedFd<'_>,
@@ -229,7 +230,7 @@ impl Walker<'_> {
             .collect()
     }
 
-    /// Seals what a name stands for, and adds it to the directory's nodes.
+    /// Seals an entry, and adds it to the directory's pages.
     fn step(
         &mut self,
         at: BorrowedFd<'_>,
@@ -251,7 +252,7 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Seals what a name stands for; `None` when it is passed over.
+    /// Seals an entry. Returns `None` if the entry is left out.
     fn entry(
         &mut self,
         at: BorrowedFd<'_>,
@@ -304,7 +305,7 @@ impl Walker<'_> {
         Ok(Some(Made::Node(Node::Inode(inode))))
     }
 
-    /// What an inode was in the base, and where. `before` is what its present name stood for.
+    /// The inode in the base, and its path there. `before` is what the present path stood for in the base.
     fn old_inode(
         &self,
         inode: u64,
@@ -351,7 +352,7 @@ impl Walker<'_> {
         };
         let content = match ready {
             Some(content) => content,
-            // Not worth a thread's attention.
+            // A small file is not worth the handover to another thread.
             None if size <= MAX_CHUNK as u64 => {
                 let tree = self.base.as_ref().map(|base| &base.tree);
                 content(&file, tree, &mut self.output, self.progress)?
@@ -401,7 +402,7 @@ impl Walker<'_> {
         let below = disk::open_directory(at, name.as_bytes()).map_err(self.failed("open"))?;
         let stat = rustix::fs::fstat(&below).map_err(self.failed("read"))?;
         if stat.st_dev != self.device {
-            // What is mounted there belongs to someone else.
+            // The mounted files are not part of the dot.
             let attributes = self.attributes(&stat, Handle::Open(below.as_fd()))?;
             let (tree, nodes) = Grower::<TreeSpine>::default().finish();
             for node in nodes {
@@ -431,8 +432,8 @@ impl Walker<'_> {
         Ok(Inode { attributes, kind })
     }
 
-    /// Whether a directory that may have moved has the same entries as before, at all depths: none was left out of it
-    /// for being too deep, and none is now.
+    /// Whether a directory that may have moved has the same entries as before, at all depths. That is so if no entry
+    /// was left out for being too deep, and none would be now.
     fn keeps_depth(
         &self,
         tree: ObjectHash,
@@ -443,7 +444,7 @@ impl Walker<'_> {
         let Some(base) = self.base.as_ref().filter(|_| depth != depth_before) else {
             return Ok(true);
         };
-        // Whatever was left out there was inside a directory at the limit.
+        // Everything that was left out there was inside a directory at the limit.
         let most = (MAX_DEPTH - depth_before).min(MAX_DEPTH + 1 - depth);
         Ok(base.tree.height(tree, most, &|_| true)?.is_some())
     }
@@ -481,7 +482,7 @@ impl Walker<'_> {
         }
         .map_err(self.failed("read the attributes of"))?;
         if stat.st_ino == STUB_INODE {
-            // It would be another each time.
+            // btrfs invents another time at each look.
             attributes.mtime = Timestamp::default();
         }
         attributes
@@ -500,7 +501,7 @@ impl Pending {
     }
 }
 
-/// The nodes of a directory as they come to be.
+/// Builds the tree pages of a directory.
 struct Nodes {
     grower: Grower<TreeSpine>,
     waiting: VecDeque<Pending>,
@@ -545,7 +546,7 @@ impl Nodes {
     }
 }
 
-/// Opens a file of the base to compare with. It is frozen, but its names were a container's.
+/// Opens a file of the base for comparison. The base is read-only, but containers chose its names.
 fn open_beneath(data: BorrowedFd<'_>, path: &[u8]) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;

@@ -40,7 +40,7 @@ impl std::str::FromStr for Visibility {
 #[error("a dot is private or public")]
 pub struct UnknownVisibility;
 
-/// Who may fork a private dot, besides its owner. A public one everybody may fork.
+/// Who may fork a private dot, besides its owner. Everybody may fork a public dot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -74,20 +74,20 @@ impl Forks {
 pub struct DotSettings {
     /// Markdown.
     pub description: String,
-    /// The branch that is shown first.
+    /// The default branch, which pages show first.
     pub default_branch: BranchName,
     /// Who may see it.
     pub visibility: Visibility,
-    /// Who may fork it while it is private. Earlier hubs do not tell it, and let everybody who reads it.
+    /// Who may fork it while it is private. Earlier hubs omit this, and let every reader fork it.
     #[serde(default)]
     pub forks: Forks,
-    /// Branches that only move forward and stay. They need not exist yet.
+    /// Branches that only fast-forward, and cannot be deleted. They need not exist yet.
     pub protected: Vec<BranchName>,
-    /// What it was forked from, as long as that is there and the caller may see it.
+    /// The dot that it was forked from, if that dot exists and the caller may see it.
     pub forked_from: Option<DotName>,
 }
 
-/// `PATCH DOT/settings`: what is absent stays as it is.
+/// `PATCH DOT/settings`: a member that is absent stays unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -98,15 +98,15 @@ pub struct ChangeSettings {
     /// A branch that the dot has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_branch: Option<BranchName>,
-    /// For the owner to set.
+    /// Only the owner can change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// For the owner to set.
+    /// Only the owner can change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forks: Option<Forks>,
 }
 
-/// `POST DOT/rename`, `POST DOT/fork`, `POST offers/{id}`: what a dot shall be called, in a namespace that follows.
+/// `POST DOT/rename`, `POST DOT/fork`, `POST offers/{id}`: the new name of a dot, without its namespace.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -128,9 +128,9 @@ pub struct OfferDot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WaitingDot {
-    /// What it is called until its user has decided.
+    /// The id of the dot in this list.
     pub id: String,
-    /// The name that it had, or has.
+    /// Its name, or its name before it was deleted.
     pub name: DotName,
     /// Since when, in seconds since 1970.
     pub since: i64,
@@ -152,7 +152,7 @@ pub struct CreateBranch {
 pub struct CreateTag {
     /// A branch, a tag or a commit.
     pub at: String,
-    /// What it is for.
+    /// What the tag is for.
     #[serde(default)]
     pub message: String,
 }
@@ -165,7 +165,7 @@ pub struct HubTag {
     pub name: BranchName,
     /// The commit.
     pub commit: CommitId,
-    /// What it is for.
+    /// What the tag is for.
     pub message: String,
     /// Who made it.
     pub author: UserName,
@@ -194,10 +194,10 @@ pub struct NoteTarget {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WriteNote {
-    /// On a branch,
+    /// The branch to write on, if it is not a commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<BranchName>,
-    /// or on a commit.
+    /// The commit to write on, if it is not a branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitId>,
     /// Markdown.
@@ -208,7 +208,7 @@ pub struct WriteNote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubNote {
-    /// What it is deleted by.
+    /// The id of the note, for deleting it.
     pub id: String,
     /// Who wrote it.
     pub author: UserName,
@@ -222,13 +222,13 @@ pub struct HubNote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SearchResults {
-    /// What was found, the newest or the most alike first.
+    /// The results, the newest or the most similar first.
     pub found: Vec<Found>,
     /// Whether another page follows.
     pub more: bool,
 }
 
-/// Something that was found.
+/// A search result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Found {

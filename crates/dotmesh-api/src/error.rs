@@ -17,29 +17,29 @@ pub enum ErrorCode {
     NotFound,
     /// It exists already.
     Exists,
-    /// The two lines of a branch have each gone on.
+    /// Each side of a branch has commits that the other side lacks.
     Diverged,
-    /// The other side has commits that this side has not.
+    /// The other side has commits that this side lacks.
     Behind,
     /// It would lose uncommitted changes.
     Dirty,
     /// The data of a commit is not here.
     Absent,
-    /// Containers are using what would be changed.
+    /// Containers are using the state that would change.
     InUse,
-    /// The name is that of another dot than the one that is meant.
+    /// The name belongs to another dot than the one that the caller means.
     AnotherDot,
     /// Objects that a push refers to have not arrived.
     Incomplete,
-    /// Bytes do not match their hash, or are not in the format.
+    /// Data does not match its hash, or has an invalid format.
     Corrupt,
     /// There is no space left.
     NoSpace,
-    /// What would be changed is not as the caller saw it.
+    /// The state to change differs from the state that the caller saw.
     Changed,
     /// Larger than the limit.
     TooLarge,
-    /// Tried too often in a short time.
+    /// Too many requests in a short time.
     TooMany,
     /// A server that is needed cannot be reached, or is not what it should be.
     Unreachable,
@@ -90,7 +90,7 @@ impl ErrorBody {
 /// The media type of a [`Problem`].
 pub const PROBLEM_TYPE: &str = "application/problem+json";
 
-/// The JSON body of every response that is not a success: problem details (RFC 9457), with `code` and `hint` added.
+/// The JSON body of every error response: problem details (RFC 9457), with `code` and `hint` added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
@@ -98,10 +98,10 @@ pub struct Problem {
     #[serde(rename = "type")]
     #[cfg_attr(feature = "openapi", schema(examples("/-/api#behind")))]
     pub kind: String,
-    /// What went wrong in general: the same for all problems of a code.
+    /// What went wrong in general: the same for all problems with this code.
     #[cfg_attr(
         feature = "openapi",
-        schema(examples("The other side has commits that this side has not"))
+        schema(examples("The other side has commits that this side lacks"))
     )]
     pub title: String,
     /// The HTTP status.
@@ -119,7 +119,7 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(examples("pull first")))]
     pub hint: Option<String>,
-    /// With `another_dot`: what the dot that was meant is called now, if the caller may see it.
+    /// With `another_dot`: the present name of the dot that the caller means, if the caller may see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<DotName>,
 }
@@ -204,22 +204,24 @@ impl ErrorCode {
     /// What it means, in one line.
     pub fn title(self) -> &'static str {
         match self {
-            Self::Invalid => "The request is malformed, or names something that is not a name",
+            Self::Invalid => "The request is malformed, or contains an invalid name",
             Self::Unauthorized => "Credentials are missing or wrong",
             Self::Forbidden => "The caller is known, but not allowed to do this",
             Self::NotFound => "It does not exist, or the caller may not know that it does",
             Self::Exists => "It exists already",
-            Self::Diverged => "The two lines of a branch have each gone on",
-            Self::Behind => "The other side has commits that this side has not",
+            Self::Diverged => "Each side of a branch has commits that the other side lacks",
+            Self::Behind => "The other side has commits that this side lacks",
             Self::Dirty => "It would lose uncommitted changes",
             Self::Absent => "The data of a commit is not here",
-            Self::InUse => "Containers are using what would be changed",
-            Self::AnotherDot => "The name is that of another dot than the one that is meant",
-            Self::Changed => "What would be changed is not as the caller saw it",
+            Self::InUse => "Containers are using the state that would change",
+            Self::AnotherDot => {
+                "The name belongs to another dot than the one that the caller means"
+            }
+            Self::Changed => "The state to change differs from the state that the caller saw",
             Self::TooLarge => "The request is larger than the limit",
             Self::Incomplete => "Objects that a push refers to have not arrived",
-            Self::Corrupt => "Bytes do not match their hash, or are not in the format",
-            Self::TooMany => "Tried too often in a short time",
+            Self::Corrupt => "Data does not match its hash, or has an invalid format",
+            Self::TooMany => "Too many requests in a short time",
             Self::Cancelled => "The caller went away or asked to stop",
             Self::Internal => "The server failed, and has logged why",
             Self::Unreachable => "A server that is needed cannot be reached",
@@ -261,7 +263,7 @@ impl utoipa::PartialSchema for ErrorCode {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some(
-                "What a program may branch on. Later versions may add some.",
+                "The kind of error, for programs. Later versions may add codes.",
             ))
             .enum_values(Some(Self::ALL.map(Self::as_str)))
             .into()

@@ -21,13 +21,13 @@ pub const MAX_COMMITS_PER_PUSH: usize = 10_000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubVersion {
-    /// Always `dothub`: how a client knows that it talks to a hub.
+    /// Always `dothub`, so that a client can recognise a hub.
     pub server: String,
     /// The program's version.
     pub version: String,
-    /// [`PROTOCOL_VERSION`].
+    /// The version of the protocol.
     pub protocol: u32,
-    /// Whether a push may have commits without their data. Earlier hubs take none.
+    /// Whether a push may contain commits without their data. Earlier hubs accept none.
     #[serde(default, skip_serializing_if = "is_false")]
     pub commits_without_data: bool,
 }
@@ -36,15 +36,15 @@ pub struct HubVersion {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CurrentUser {
-    /// Whose key it is.
+    /// The name of the user.
     pub name: UserName,
 }
 
-/// `POST /api/v1/logins`: asks for a key for a program, which a user approves in a browser.
+/// `POST /api/v1/logins`: asks for an API key for a program. A user approves the request in a browser.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BeginLogin {
-    /// Where the program runs, as its user would know it: a machine's name.
+    /// The name of the machine where the program runs, as its user knows it.
     pub client: String,
 }
 
@@ -52,15 +52,15 @@ pub struct BeginLogin {
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeviceLogin {
-    /// What the key is asked for with: a secret.
+    /// A secret with which the program asks for the key.
     pub device_code: String,
-    /// What the user types on the page.
+    /// The code that the user types on the page.
     pub user_code: String,
-    /// The page to approve it on, from the hub's address on. It does not have the code in it.
+    /// The path of the page where the user approves the login. It does not contain the code.
     pub verification_path: String,
-    /// Seconds to wait between two questions.
+    /// Seconds to wait between two requests.
     pub interval: u64,
-    /// Seconds until it ends.
+    /// Seconds until the login expires.
     pub expires_in: u64,
 }
 
@@ -74,7 +74,7 @@ impl std::fmt::Debug for DeviceLogin {
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeviceCode {
-    /// As the login was begun with.
+    /// The secret from the response that started the login.
     pub device_code: String,
 }
 
@@ -84,22 +84,22 @@ impl std::fmt::Debug for DeviceCode {
     }
 }
 
-/// What became of a login.
+/// The state of a login.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum LoginState {
-    /// Its user has not decided.
+    /// The user has not decided yet.
     Pending,
-    /// Its user said no.
+    /// The user denied the request.
     Denied,
-    /// Its user said yes. This is told once: the login has ended.
+    /// The user approved the request. The hub sends this once, and the login ends.
     Approved {
-        /// Who that is.
+        /// The user who approved.
         user: UserName,
         /// A new API key.
         key: String,
-        /// Until when it works, in seconds since 1970. Keys of earlier hubs do not expire.
+        /// When the key expires, in seconds since 1970. Keys of earlier hubs do not expire.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires: Option<i64>,
     },
@@ -115,7 +115,7 @@ impl std::fmt::Debug for LoginState {
     }
 }
 
-/// What a user may do with a dot. Each includes those before it.
+/// What a user may do with a dot. Each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -148,20 +148,20 @@ impl Access {
 pub struct HubDot {
     /// The full name.
     pub name: DotName,
-    /// Which dot it is, whatever it is called. Earlier hubs do not tell it.
+    /// The identity of the dot, which a rename does not change. Earlier hubs omit it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<DotIdentity>,
     /// What the caller may do.
     pub access: Access,
-    /// Who else may see it. Earlier hubs do not tell it.
+    /// Who else may see it. Earlier hubs omit this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
     /// Sorted by name.
     pub branches: Vec<HubBranch>,
-    /// Who else may read or write it. Shown to the owner only; else empty.
+    /// Who else may read or write it. For everybody but the owner, the list is empty.
     #[serde(default)]
     pub collaborators: Vec<Collaborator>,
-    /// How many of its commits are here without their data. Earlier hubs have no such commits.
+    /// How many of its commits the hub has without their data. Earlier hubs have no such commits.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub without_data: u64,
 }
@@ -180,13 +180,13 @@ pub struct HubBranch {
     pub head: CommitId,
 }
 
-/// A user who was given access to another's dot.
+/// A user who has access to a dot of another user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Collaborator {
-    /// Who.
+    /// The user.
     pub user: UserName,
-    /// Any but [`Access::Owner`].
+    /// Any access but `owner`.
     pub access: Access,
 }
 
@@ -195,11 +195,11 @@ pub struct Collaborator {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GrantAccess {
-    /// Any but [`Access::Owner`].
+    /// Any access but `owner`.
     pub access: Access,
 }
 
-/// A commit with its seal, as it is pushed and pulled.
+/// A commit with its seal, as push and pull transfer it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SealedCommit {
@@ -209,10 +209,10 @@ pub struct SealedCommit {
     pub root: ObjectHash,
     /// The commit record: the JSON text as it was first written.
     pub record: String,
-    /// What is in the commit where it was made, and not in its tree. No seal covers it.
+    /// Items that only the node that made the commit has. The seal does not cover this list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,
-    /// The commit comes without its data: the sender of a push does not have it, or the hub was never sent it.
+    /// The commit comes without its data: the sender of a push lacks it, or the hub never received it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub without_data: bool,
 }
@@ -226,21 +226,21 @@ fn is_false(value: &bool) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WithoutData {
-    /// Their ids, in no order.
+    /// The ids of the commits, in no particular order.
     pub commits: Vec<CommitId>,
 }
 
-/// `GET /api/v1/dots/{namespace}/{dot}/commits?head=ID&until=ID`: the commit and its ancestors, newest first, without
-/// `until` and those before it.
+/// `GET /api/v1/dots/{namespace}/{dot}/commits?head=ID&until=ID`: the commit and its ancestors, newest first. The list
+/// ends before `until`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommitList {
-    /// Newest first. Without the root commit, which has no record.
+    /// Newest first. The list does not contain the root commit, which has no record.
     pub commits: Vec<SealedCommit>,
 }
 
-/// `GET /api/v1/dots/{namespace}/{dot}/refs/{reference}`: what a commit's id, a branch, a tag or the first digits of
-/// an id stand for, looked for in this order.
+/// `GET /api/v1/dots/{namespace}/{dot}/refs/{reference}`: the commit of a full id, a branch, a tag or an id
+/// prefix, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResolvedRef {
@@ -264,21 +264,21 @@ pub struct Upload {
 pub struct FinishUpload {
     /// The commits that the hub does not have, oldest first.
     pub commits: Vec<SealedCommit>,
-    /// Where the branches shall point afterwards.
+    /// The ref updates of the push.
     pub branches: Vec<BranchUpdate>,
 }
 
-/// One branch's move. Refused unless the branch is at `old`, and `new` descends from it or `stash` is given.
+/// One ref update. The hub refuses it unless the branch is at `old`, and `new` descends from it or `stash` is given.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BranchUpdate {
     /// The branch.
     pub name: BranchName,
-    /// Where the client saw it; `None` creates it.
+    /// Where the client saw the branch; `null` creates it.
     pub old: Option<CommitId>,
-    /// Where it shall be.
+    /// The new head of the branch.
     pub new: CommitId,
-    /// Keep the old line as a branch of this name, and let the branch go back.
+    /// Keep the old commits as a branch with this name, so that the update need not be a fast-forward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stash: Option<BranchName>,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// What a webhook is told of.
+/// A group of events that a webhook can receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -50,7 +50,7 @@ impl std::str::FromStr for WebhookTopic {
 #[error("a webhook is told of push, branch, tag or access")]
 pub struct UnknownTopic;
 
-/// Whether a webhook is told anything.
+/// Whether a webhook receives events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -78,19 +78,19 @@ impl WebhookState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Webhook {
-    /// What it is called.
+    /// The id, as used in addresses.
     pub id: String,
-    /// Where the hub posts to.
+    /// The address that the hub posts to.
     pub url: String,
-    /// What it is told of.
+    /// The topics that it receives.
     pub topics: BTreeSet<WebhookTopic>,
-    /// Whether it is told anything.
+    /// Whether it receives events.
     pub state: WebhookState,
     /// Who made it.
     pub created_by: String,
     /// When, in seconds since 1970.
     pub created: i64,
-    /// Since when every attempt has failed, in seconds since 1970; null when the last one did not.
+    /// Since when every attempt has failed, in seconds since 1970; null if the last one succeeded.
     pub failing_since: Option<i64>,
 }
 
@@ -99,9 +99,9 @@ pub struct Webhook {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewWebhook {
-    /// Where to post to, by https or http.
+    /// The address for POST requests, with https or http.
     pub url: String,
-    /// What to tell it of: at least one.
+    /// The topics to deliver: at least one.
     pub topics: BTreeSet<WebhookTopic>,
 }
 
@@ -111,7 +111,7 @@ pub struct NewWebhook {
 pub struct WebhookSecret {
     /// The webhook's id.
     pub id: String,
-    /// What deliveries are signed with: `whsec_` and base64.
+    /// The secret that signs deliveries: `whsec_` and base64.
     pub secret: String,
 }
 
@@ -121,23 +121,23 @@ impl std::fmt::Debug for WebhookSecret {
     }
 }
 
-/// `PATCH DOT/webhooks/{webhook}`: what is absent stays as it is.
+/// `PATCH DOT/webhooks/{webhook}`: a member that is absent stays unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangeWebhook {
-    /// Where to post to, by https or http.
+    /// The address for POST requests, with https or http.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// What to tell it of: at least one.
+    /// The topics to deliver: at least one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topics: Option<BTreeSet<WebhookTopic>>,
-    /// Whether it shall be told anything. What waits for delivery is dropped when it is switched off.
+    /// Whether the webhook is on. Switching it off drops pending deliveries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<bool>,
 }
 
-/// How far a delivery is.
+/// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -161,32 +161,32 @@ impl DeliveryState {
     }
 }
 
-/// What a webhook was, or will be, told.
+/// A delivery to a webhook, sent or pending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Delivery {
-    /// What it is called.
+    /// The id, as used in addresses.
     pub id: String,
     /// The `webhook-id` of all its attempts.
     pub message: String,
-    /// The kind of what happened, such as `tag.created`.
+    /// The kind of event, such as `tag.created`.
     pub kind: String,
-    /// When it happened, in seconds since 1970.
+    /// When the event happened, in seconds since 1970.
     pub created: i64,
-    /// How far it is.
+    /// The state of the delivery.
     pub state: DeliveryState,
-    /// How many attempts there were.
+    /// The number of attempts so far.
     pub attempts: u64,
     /// When the next attempt is due, in seconds since 1970; null when there will be none.
     pub due: Option<i64>,
     /// When the last attempt ended, in seconds since 1970.
     pub attempted: Option<i64>,
-    /// How long it took, in milliseconds.
+    /// How long that attempt took, in milliseconds.
     pub took: Option<u64>,
-    /// The status that the receiver answered it with.
+    /// The HTTP status of the receiver's response.
     pub status: Option<u16>,
-    /// Why it failed.
+    /// Why that attempt failed.
     pub error: Option<String>,
-    /// The beginning of what the receiver answered.
+    /// The beginning of the receiver's response.
     pub response: Option<String>,
 }

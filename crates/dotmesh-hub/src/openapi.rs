@@ -35,25 +35,25 @@ pub use refusals::{OfAnyone, OfChange, OfLookup, OfObjects, OfUser, OfView};
 
 /// What the operations are about, in the order in which people get to know them.
 const TAGS: [(&str, &str); 10] = [
-    ("hub", "The hub itself, and who calls."),
+    ("hub", "The hub itself, and the user who calls."),
     (
         "logins",
-        "How a program gets a key: it begins a login, which its user approves in a browser.",
+        "How a program gets an API key: it starts a login, and its user approves it in a browser.",
     ),
     ("dots", "Dots, their settings, forks and collaborators."),
     (
         "moving dots",
-        "Dots that get another owner, or are restored from the trash.",
+        "Moving dots to another owner, and restoring them from the trash.",
     ),
     (
         "branches",
-        "Branches that are made, deleted and protected on the hub.",
+        "Creating, deleting and protecting branches on the hub.",
     ),
-    ("tags", "Names that stay at a commit."),
-    ("notes", "What people say of a commit or a branch."),
+    ("tags", "Fixed names of commits."),
+    ("notes", "What people write on a commit or a branch."),
     (
         "webhooks",
-        "Where the hub tells of what happens to a dot, signed as Standard Webhooks says. For the owner only.",
+        "Addresses that the hub notifies of events of a dot, signed as in Standard Webhooks. For the owner only.",
     ),
     (
         "pulling",
@@ -62,10 +62,10 @@ const TAGS: [(&str, &str); 10] = [
     ("pushing", "Commits and objects, as `dm push` sends them."),
 ];
 
-const DESCRIPTION: &str = "The API of a hub of Dotmesh, *git for the state of a running app*. `docs/api.md` is an \
-     introduction, `docs/protocol.md` says how dots are pushed and pulled.\n\nWhat is not allowed, not there or not as it \
-     should be is answered with a problem (RFC 9457), whose `code` is for programs, and whose `detail` and `hint` are for \
-     people. A private dot looks to who may not see it as if it were not there.";
+const DESCRIPTION: &str = "The API of a Dotmesh hub, *git for the state of a running app*. `docs/api.md` is an \
+     introduction. `docs/protocol.md` describes how a client pushes and pulls dots.\n\nEvery error response is a problem \
+     (RFC 9457). Its `code` is for programs, its `detail` and `hint` are for people. A caller who may not see a private dot \
+     gets the same answer as for a dot that does not exist.";
 
 /// A body that is no text.
 #[derive(Debug)]
@@ -148,15 +148,16 @@ fn credentials() -> Vec<SecurityRequirement> {
 
 fn schemes() -> [(&'static str, SecurityScheme); 3] {
     let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
-        "An API key: `Authorization: Bearer dmk_…`. Its scope (read, write or admin) caps what its user may do, and it may work for one dot only.",
+        "An API key: `Authorization: Bearer dmk_…`. Its scope (read, write or admin) limits what it allows. A key \
+         can be limited to one dot.",
     ));
     let password = HttpBuilder::new()
         .scheme(HttpAuthScheme::Basic)
         .description(Some("A user name, and a password or an API key."));
     let session = ApiKeyValue::with_description(
         "__Host-dothub_session",
-        "The session of a browser that is logged in on the hub's pages; without TLS the cookie is `dothub_session`. What \
-         changes something has to come from the hub's own pages.",
+        "The session of a browser that is logged in on the hub's pages. Without TLS, the cookie is `dothub_session`. \
+         Requests that change something must come from the hub's own pages.",
     );
     [
         ("key", SecurityScheme::Http(key.build())),
@@ -186,8 +187,8 @@ fn problem(status: u16) -> Response {
         .map(|code| format!("{} (`{}`).", code.title(), code.as_str()))
         .collect();
     let description = match status {
-        405 => "This address does not take this method (`invalid`).".to_owned(),
-        408 => "The request's body did not arrive in time (`invalid`).".to_owned(),
+        405 => "This address does not accept this method (`invalid`).".to_owned(),
+        408 => "The request body did not arrive in time (`invalid`).".to_owned(),
         _ => codes.join(" "),
     };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name())));
@@ -207,12 +208,12 @@ fn has_versions(operation: &mut Operation) {
         return;
     }
     let tag =
-        HeaderBuilder::new().description(Some("The version of the answer, for `If-None-Match`."));
+        HeaderBuilder::new().description(Some("The version of the response, for `If-None-Match`."));
     found
         .headers
         .insert("ETag".to_owned(), RefOr::T(tag.build()));
     let same = ResponseBuilder::new()
-        .description("The client has this version already, as its `If-None-Match` says.");
+        .description("The client already has this version, according to its `If-None-Match`.");
     responses.insert("304".to_owned(), RefOr::T(same.build()));
 }
 
@@ -223,7 +224,7 @@ fn may_go_on(operation: &mut Operation) {
         .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "after"));
     if let (true, Some(RefOr::T(page))) = (is_list, operation.responses.responses.get_mut("200")) {
         let link = HeaderBuilder::new().description(Some(
-            "Where there is more: `<ADDRESS>; rel=\"next\"` (RFC 8288).",
+            "The next page, if there is one: `<ADDRESS>; rel=\"next\"` (RFC 8288).",
         ));
         page.headers
             .insert("Link".to_owned(), RefOr::T(link.build()));

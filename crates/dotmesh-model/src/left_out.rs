@@ -11,7 +11,7 @@ pub const LEFT_OUT_IN_HISTORY: usize = 10;
 /// The most bytes of an item's path or reason.
 pub const MAX_LEFT_OUT_TEXT: usize = 4096;
 
-/// What is in a commit's folder on the node that made it, and not in the tree that travels.
+/// Items that a commit's folder has on the node that made it, but that are not transferred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeftOut {
@@ -25,9 +25,9 @@ pub struct LeftOut {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeftOutItem {
-    /// Where it is, from the dot's root. For people: it may be shortened.
+    /// The path from the dot's root. It is for people, and may be shortened.
     pub path: String,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: String,
 }
 

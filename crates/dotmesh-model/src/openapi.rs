@@ -40,8 +40,8 @@ text_schema!(
 );
 text_schema!(
     DotIdentity,
-    "The identity of a dot: 128 random bits. A rename or another owner does not change it; a fork, or a dot that is made \
-     anew under the name of a deleted one, has another.",
+    "The identity of a dot: 128 random bits. A rename or a new owner does not change it. A fork has its \
+     own identity, and so does a new dot with the name of a deleted one.",
     "^[0-9a-f]{32}$",
     "4567cdef4567cdef4567cdef4567cdef"
 );
@@ -53,15 +53,15 @@ text_schema!(
 );
 text_schema!(
     BranchName,
-    "The name of a branch or a tag, at most 200 bytes. The grammar is git's: parts between single slashes, of which none \
-     begins with a dot or ends with `.lock`; no `..`, no `@{`, no dot at the end.",
+    "The name of a branch or a tag, at most 200 bytes. The grammar is git's: single slashes separate parts, and no \
+     part begins with a dot or ends with `.lock`. The name contains no `..` and no `@{`, and does not end with a dot.",
     r"^[^\x00-\x20\x7f~^:?*\[\\/.-][^\x00-\x20\x7f~^:?*\[\\]{0,199}$",
     "feature/login"
 );
 text_schema!(UserName, "The name of an account.", NAME, "alice");
 text_schema!(
     DotName,
-    "The full name of a dot: its owner's and its own.",
+    "The full name of a dot: its owner's name, a slash, and its own name.",
     "^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}/[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$",
     "alice/tracker"
 );

@@ -82,8 +82,8 @@ impl IntoParams for Paging {
             .minimum(Some(1))
             .maximum(Some(1000))
             .default(Some(100.into()));
-        let limit = "The most entries of a page.";
-        let after = "Where the page begins, as the `Link` to it says.";
+        let limit = "The maximum number of entries on a page.";
+        let after = "Where the page begins: the value from the `Link` header.";
         let name = ObjectBuilder::new().schema_type(Type::String);
         vec![part("limit", limit, number), part("after", after, name)]
     }
@@ -91,9 +91,9 @@ impl IntoParams for Paging {
 
 impl IntoParams for DotPath {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let dot = "The dot's name in that namespace, or one that it had.";
-        let meant = "The identity of the dot that is meant, or `new` for one that a push is about to make. Where the name \
-                     is another dot's, the answer is `another_dot`.";
+        let dot = "The dot's name in that namespace, or one of its former names.";
+        let meant = "The identity of the dot that the caller means, or `new` for a dot that a push creates. If the name \
+                     belongs to another dot, the answer is `another_dot`.";
         let meant = ParameterBuilder::new()
             .name(IDENTITY_HEADER)
             .parameter_in(ParameterIn::Header)
@@ -102,7 +102,7 @@ impl IntoParams for DotPath {
             .schema(Some(text("4567cdef4567cdef4567cdef4567cdef")))
             .build();
         vec![
-            part("namespace", "Whose dot it is.", name_of_user()),
+            part("namespace", "The dot's owner.", name_of_user()),
             part("dot", dot, name_of_dot()),
             meant,
         ]
@@ -111,13 +111,13 @@ impl IntoParams for DotPath {
 
 parameters! {
     UserPath: ("user", "The user.", name_of_user());
-    BranchPath: ("branch", "The branch: its name, percent-encoded, or its spelling, as in `feature~2flogin`.", name_of_branch());
-    TagPath: ("tag", "The tag: its name, percent-encoded, or its spelling, as in `v1~2e2`.", name_of_branch());
-    DotIdPath: ("id", "What the list calls the dot by: its name may be another's.", text("17"));
+    BranchPath: ("branch", "The name of the branch, percent-encoded, or its spelling, such as `feature~2flogin`.", name_of_branch());
+    TagPath: ("tag", "The name of the tag, percent-encoded, or its spelling, such as `v1~2e2`.", name_of_branch());
+    DotIdPath: ("id", "The dot's id in the list. Another dot may have its name now.", text("17"));
     NotePath: ("note", "The note's id.", text("17"));
     WebhookPath: ("webhook", "The webhook's id.", text("17"));
     DeliveryPath: ("delivery", "The delivery's id.", text("17"));
     RefPath:
-        ("reference", "A branch, a tag, or the id of a commit or the first six digits or more of it. Names are percent-encoded or spelled.", text("master"));
-    UploadPath: ("upload", "The id that the upload was begun with.", text("5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f"));
+        ("reference", "A branch, a tag, a commit id, or a prefix of one with at least six digits. Names are percent-encoded or spelled.", text("master"));
+    UploadPath: ("upload", "The id of the upload.", text("5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f"));
 }

@@ -24,14 +24,14 @@ const MAX_WORD_LENGTH: usize = 64;
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct SearchQuery {
-    /// The words, as they were typed.
+    /// The search words, as the user typed them.
     #[serde(default)]
     pub q: String,
-    /// Where.
+    /// Where to search.
     #[serde(default, rename = "in")]
     #[param(inline)]
     pub place: Place,
-    /// Which page, the first being 1.
+    /// The page number, from 1.
     #[serde(default)]
     pub page: Option<u32>,
 }

@@ -37,9 +37,9 @@ const LIMIT_OF_ALL: Limit = Limit {
     within: SignedDuration::from_mins(10),
 };
 
-/// Begins a login.
+/// Starts a login.
 ///
-/// A program asks for a key; the program's user approves it at `verification_path`.
+/// A program asks for an API key. Its user approves the request at `verification_path`.
 #[utoipa::path(
     post,
     path = "/logins",
@@ -47,7 +47,7 @@ const LIMIT_OF_ALL: Limit = Limit {
     tag = "logins",
     security(()),
     request_body = BeginLogin,
-    responses((status = 201, description = "It waits for its user.", body = DeviceLogin), OfAnyone),
+    responses((status = 201, description = "The login waits for its user.", body = DeviceLogin), OfAnyone),
 )]
 pub async fn post(
     State(hub): State<Hub>,

@@ -14,16 +14,16 @@ use crate::extract::DotPath;
 use crate::openapi::OfChange;
 use crate::state::Hub;
 
-/// Begins a push.
+/// Starts a push.
 ///
-/// The dot need not exist yet: one in the caller's own namespace is made when the push is finished.
+/// The dot need not exist yet. Finishing the push creates a dot in the caller's own namespace.
 #[utoipa::path(
     post,
     path = "/dots/{namespace}/{dot}/uploads",
     operation_id = "begin_upload",
     tag = "pushing",
     params(DotPath),
-    responses((status = 201, description = "It can be sent to.", body = Upload), OfChange),
+    responses((status = 201, description = "The upload accepts packs.", body = Upload), OfChange),
 )]
 pub async fn post(
     State(hub): State<Hub>,

@@ -13,9 +13,9 @@ use crate::openapi::OfChange;
 use crate::operations::{create_branch, delete_branch};
 use crate::state::Hub;
 
-/// Makes a branch.
+/// Creates a branch.
 ///
-/// For who may push.
+/// For users who may push.
 #[utoipa::path(
     put,
     path = "/dots/{namespace}/{dot}/branches/{branch}",
@@ -23,7 +23,7 @@ use crate::state::Hub;
     tag = "branches",
     params(DotPath, BranchPath),
     request_body = CreateBranch,
-    responses((status = 201, description = "It is made."), OfChange),
+    responses((status = 201, description = "It is created."), OfChange),
 )]
 pub async fn put(
     State(hub): State<Hub>,

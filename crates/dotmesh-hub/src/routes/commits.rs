@@ -33,7 +33,7 @@ pub struct Line {
     /// The newest commit.
     #[param(value_type = CommitId)]
     head: String,
-    /// The commit to end before.
+    /// The list ends before this commit.
     #[param(value_type = Option<CommitId>)]
     until: Option<String>,
 }

@@ -12,7 +12,7 @@ use crate::state::Hub;
 
 /// Deletes a dot with all its branches and commits.
 ///
-/// It can be restored from the trash for a while. For the owner only.
+/// For the owner only. The owner can restore it from the trash for seven days.
 #[utoipa::path(
     delete,
     path = "/dots/{namespace}/{dot}",

@@ -10,7 +10,7 @@ use crate::extract::{Page, Paging};
 use crate::openapi::OfUser;
 use crate::state::Hub;
 
-/// Lists the dots that the caller owns or was given access to.
+/// Lists the dots that the caller owns, and those where the caller is a collaborator.
 #[utoipa::path(
     get,
     path = "/dots",

@@ -19,9 +19,9 @@ use crate::operations::finish_upload::{self, Finish};
 use crate::rate_limit::Subject;
 use crate::state::Hub;
 
-/// Makes a push visible, all of it or nothing.
+/// Finishes a push atomically: all of it becomes visible, or nothing.
 ///
-/// Asking again with the same body says what came of it.
+/// If the response got lost, the same request again returns the result.
 #[utoipa::path(
     post,
     path = "/dots/{namespace}/{dot}/uploads/{upload}/finish",
@@ -32,8 +32,8 @@ use crate::state::Hub;
     responses(
         (
             status = 204,
-            description = "The commits and branches are there.",
-            headers(("dotmesh-identity" = DotIdentity, description = "Which dot they are in.")),
+            description = "The commits and branches are visible.",
+            headers(("dotmesh-identity" = DotIdentity, description = "The identity of their dot.")),
         ),
         OfChange,
     ),

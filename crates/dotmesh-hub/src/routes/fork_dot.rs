@@ -15,7 +15,7 @@ use crate::openapi::OfChange;
 use crate::operations::fork_dot;
 use crate::state::Hub;
 
-/// Makes a dot of the caller's with the same history.
+/// Forks a dot: creates a dot of the caller with the same history.
 ///
 /// No data is copied.
 #[utoipa::path(

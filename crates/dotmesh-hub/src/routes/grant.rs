@@ -14,7 +14,7 @@ use crate::openapi::OfChange;
 use crate::operations::grant_access::grant_access;
 use crate::state::Hub;
 
-/// Gives a user access to a dot, or changes what was given.
+/// Grants a user access to a dot, or changes the user's access.
 ///
 /// For the owner only.
 #[utoipa::path(

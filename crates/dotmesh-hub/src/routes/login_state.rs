@@ -17,9 +17,9 @@ use crate::state::Hub;
 
 const MAX_BODY_LENGTH: usize = 1024;
 
-/// Says what became of a login.
+/// Shows the state of a login.
 ///
-/// The key is told once. To be asked again after `interval` seconds while the login is pending.
+/// The hub sends the key once. While the login is pending, ask again after `interval` seconds.
 #[utoipa::path(
     post,
     path = "/logins/token",
@@ -27,7 +27,7 @@ const MAX_BODY_LENGTH: usize = 1024;
     tag = "logins",
     security(()),
     request_body = DeviceCode,
-    responses((status = 200, description = "What became of it so far.", body = LoginState), OfAnyone),
+    responses((status = 200, description = "The state of the login.", body = LoginState), OfAnyone),
 )]
 pub async fn post(
     State(hub): State<Hub>,

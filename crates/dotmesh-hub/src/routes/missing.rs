@@ -15,7 +15,7 @@ use crate::extract::{DotPath, UploadPath, read_hashes};
 use crate::openapi::{Binary, OfChange};
 use crate::state::Hub;
 
-/// Says which objects the hub needs to be sent.
+/// Lists the objects that the client has to send.
 #[utoipa::path(
     post,
     path = "/dots/{namespace}/{dot}/uploads/{upload}/missing",
@@ -23,7 +23,7 @@ use crate::state::Hub;
     tag = "pushing",
     params(DotPath, UploadPath),
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "Hashes, 32 bytes each, at most 8192."),
-    responses((status = 200, description = "Their hashes in the order asked, 32 bytes each.", body = inline(Binary), content_type = "application/octet-stream"), OfChange),
+    responses((status = 200, description = "Their hashes in the requested order, 32 bytes each.", body = inline(Binary), content_type = "application/octet-stream"), OfChange),
 )]
 pub async fn post(
     State(hub): State<Hub>,

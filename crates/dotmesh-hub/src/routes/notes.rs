@@ -23,7 +23,7 @@ const MAX_NOTE_LENGTH: usize = 512 << 10;
 /// The most notes of an answer, each of which may be long.
 const NOTES_PER_PAGE: u32 = 100;
 
-/// What a note that was written is deleted by.
+/// The id of a new note.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Written {
     /// The note's id.
@@ -65,7 +65,7 @@ pub async fn get(
 
 /// Writes a note on a branch or on a commit.
 ///
-/// For everybody who sees the dot and is logged in.
+/// For every logged-in user who can see the dot.
 #[utoipa::path(
     post,
     path = "/dots/{namespace}/{dot}/notes",
@@ -73,7 +73,7 @@ pub async fn get(
     tag = "notes",
     params(DotPath),
     request_body = WriteNote,
-    responses((status = 201, description = "What the note is deleted by.", body = Written), OfChange),
+    responses((status = 201, description = "The id of the new note.", body = Written), OfChange),
 )]
 pub async fn post(
     State(hub): State<Hub>,
@@ -95,7 +95,7 @@ pub async fn post(
 
 /// Deletes a note.
 ///
-/// For who wrote it, and for maintainers.
+/// For its author and for maintainers.
 #[utoipa::path(
     delete,
     path = "/dots/{namespace}/{dot}/notes/{note}",

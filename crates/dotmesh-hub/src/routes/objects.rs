@@ -23,7 +23,7 @@ use crate::state::Hub;
     security((), ("key" = []), ("password" = []), ("session" = [])),
     params(DotPath),
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "Hashes, 32 bytes each, at most 8192."),
-    responses((status = 200, description = "A pack with as many of them as one pack takes, in the order asked for; see `docs/format.md`.", body = inline(Binary), content_type = "application/octet-stream"), OfObjects),
+    responses((status = 200, description = "A pack with as many of the objects as fit, in the requested order; see `docs/format.md`.", body = inline(Binary), content_type = "application/octet-stream"), OfObjects),
 )]
 pub async fn post(
     State(hub): State<Hub>,

@@ -38,7 +38,7 @@ pub async fn get(
 
 /// Takes a dot that is offered.
 ///
-/// By a session, the password or a key of scope admin.
+/// Needs a session, the password, or a key with the scope `admin`.
 #[utoipa::path(
     post,
     path = "/offers/{id}",
@@ -46,7 +46,7 @@ pub async fn get(
     tag = "moving dots",
     params(DotIdPath),
     request_body = NewName,
-    responses((status = 200, description = "Its full name from now on.", body = DotName), OfChange),
+    responses((status = 200, description = "The new full name of the dot.", body = DotName), OfChange),
 )]
 pub async fn post(
     State(hub): State<Hub>,
@@ -61,7 +61,7 @@ pub async fn post(
 
 /// Declines a dot that is offered.
 ///
-/// By a session, the password or a key of scope admin.
+/// Needs a session, the password, or a key with the scope `admin`.
 #[utoipa::path(
     delete,
     path = "/offers/{id}",

@@ -12,7 +12,7 @@ use crate::state::Hub;
 
 /// Protects a branch, which need not exist yet.
 ///
-/// A protected branch only moves forward, and stays. For maintainers.
+/// For maintainers. A protected branch accepts only fast-forward pushes, and cannot be deleted.
 #[utoipa::path(
     put,
     path = "/dots/{namespace}/{dot}/protected/{branch}",
@@ -31,7 +31,7 @@ pub async fn put(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lifts the protection of a branch, if there is one.
+/// Lifts the protection of a branch, if there is any.
 ///
 /// For maintainers.
 #[utoipa::path(

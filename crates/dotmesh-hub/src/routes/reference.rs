@@ -13,7 +13,7 @@ use crate::openapi::OfLookup;
 use crate::operations::resolve_ref::resolve_ref;
 use crate::state::Hub;
 
-/// Finds the commit that a full id, a branch, a tag or the first digits of an id stand for, in this order.
+/// Resolves a full id, a branch, a tag or an id prefix, in this order, to a commit.
 #[utoipa::path(
     get,
     path = "/dots/{namespace}/{dot}/refs/{reference}",

@@ -15,9 +15,9 @@ use crate::openapi::OfChange;
 use crate::operations::rename_dot;
 use crate::state::Hub;
 
-/// Gives a dot another name in its namespace.
+/// Renames a dot in its namespace.
 ///
-/// It is found by its former name until another dot takes that. For the owner only.
+/// For the owner only. The former name leads to the dot until another dot takes that name.
 #[utoipa::path(
     post,
     path = "/dots/{namespace}/{dot}/rename",

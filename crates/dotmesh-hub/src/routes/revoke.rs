@@ -10,7 +10,7 @@ use crate::openapi::OfChange;
 use crate::operations::grant_access::revoke_access;
 use crate::state::Hub;
 
-/// Takes a user's access to a dot away.
+/// Revokes a user's access to a dot.
 ///
 /// For the owner only.
 #[utoipa::path(

@@ -18,7 +18,7 @@ use crate::state::Hub;
     tag = "hub",
     security((), ("key" = []), ("password" = []), ("session" = [])),
     params(SearchQuery),
-    responses((status = 200, description = "A page of what was found.", body = SearchResults), OfView),
+    responses((status = 200, description = "A page of results.", body = SearchResults), OfView),
 )]
 pub async fn get(
     State(hub): State<Hub>,

@@ -15,7 +15,7 @@ use crate::operations::receive_pack;
 use crate::rate_limit::Subject;
 use crate::state::Hub;
 
-/// Takes a pack of objects.
+/// Receives a pack of objects.
 #[utoipa::path(
     post,
     path = "/dots/{namespace}/{dot}/uploads/{upload}/packs",
@@ -23,7 +23,7 @@ use crate::state::Hub;
     tag = "pushing",
     params(DotPath, UploadPath),
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "A pack of at most 32 MiB; see `docs/format.md`."),
-    responses((status = 204, description = "Every object has been verified and is in safety."), OfChange),
+    responses((status = 204, description = "The hub has verified and stored every object."), OfChange),
 )]
 pub async fn post(
     State(hub): State<Hub>,

@@ -48,7 +48,7 @@ pub async fn get(
 
 /// Changes some settings of a dot.
 ///
-/// For maintainers; the visibility, and who may fork, are the owner's to change.
+/// For maintainers. Only the owner can change `visibility` and `forks`.
 #[utoipa::path(
     patch,
     path = "/dots/{namespace}/{dot}/settings",
@@ -56,7 +56,7 @@ pub async fn get(
     tag = "dots",
     params(DotPath),
     request_body = ChangeSettings,
-    responses((status = 204, description = "They are changed."), OfChange),
+    responses((status = 204, description = "The settings are changed."), OfChange),
 )]
 pub async fn patch(
     State(hub): State<Hub>,

@@ -50,9 +50,9 @@ pub async fn get(
     }))
 }
 
-/// Makes a tag.
+/// Creates a tag.
 ///
-/// For who may push. A tag never moves.
+/// For users who may push. A tag never moves.
 #[utoipa::path(
     put,
     path = "/dots/{namespace}/{dot}/tags/{tag}",
@@ -60,7 +60,7 @@ pub async fn get(
     tag = "tags",
     params(DotPath, TagPath),
     request_body = CreateTag,
-    responses((status = 201, description = "It is made."), OfChange),
+    responses((status = 201, description = "It is created."), OfChange),
 )]
 pub async fn put(
     State(hub): State<Hub>,

@@ -18,7 +18,7 @@ use crate::state::Hub;
     path = "/trash",
     operation_id = "list_trash",
     tag = "moving dots",
-    responses((status = 200, description = "The dots, the last deleted first.", body = Vec<WaitingDot>), OfUser),
+    responses((status = 200, description = "The dots, most recently deleted first.", body = Vec<WaitingDot>), OfUser),
 )]
 pub async fn get(
     State(hub): State<Hub>,
@@ -35,14 +35,14 @@ pub async fn get(
 
 /// Restores a deleted dot.
 ///
-/// By a session, the password or a key of scope admin.
+/// Needs a session, the password, or a key with the scope `admin`.
 #[utoipa::path(
     post,
     path = "/trash/{id}/restore",
     operation_id = "restore_dot",
     tag = "moving dots",
     params(DotIdPath),
-    responses((status = 200, description = "Its full name from now on.", body = DotName), OfChange),
+    responses((status = 200, description = "The new full name of the dot.", body = DotName), OfChange),
 )]
 pub async fn post(
     State(hub): State<Hub>,

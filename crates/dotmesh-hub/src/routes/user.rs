@@ -6,7 +6,7 @@ use dotmesh_api::hub::CurrentUser;
 use crate::auth::Caller;
 use crate::openapi::OfUser;
 
-/// Says whose credentials these are.
+/// Shows the user that the credentials belong to.
 #[utoipa::path(
     get,
     path = "/user",

@@ -16,19 +16,19 @@ use crate::state::Hub;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Prefix {
-    /// At least two characters.
+    /// The prefix: at least two characters.
     #[serde(default)]
     prefix: String,
 }
 
-/// Lists users whose names begin so, for who is about to name one.
+/// Lists users whose names start with a prefix, for autocompletion.
 #[utoipa::path(
     get,
     path = "/users",
     operation_id = "complete_user",
     tag = "hub",
     params(Prefix),
-    responses((status = 200, description = "The first few, by name.", body = Vec<UserName>), OfUser),
+    responses((status = 200, description = "The first few users, by name.", body = Vec<UserName>), OfUser),
 )]
 pub async fn get(
     State(hub): State<Hub>,

@@ -3,14 +3,14 @@
 use axum::Json;
 use dotmesh_api::hub::{HubVersion, PROTOCOL_VERSION};
 
-/// Says that this is a hub, and of which version.
+/// Shows the version of the hub.
 #[utoipa::path(
     get,
     path = "/version",
     operation_id = "get_version",
     tag = "hub",
     security(()),
-    responses((status = 200, description = "A hub.", body = HubVersion)),
+    responses((status = 200, description = "The version.", body = HubVersion)),
 )]
 pub async fn get() -> Json<HubVersion> {
     Json(HubVersion {

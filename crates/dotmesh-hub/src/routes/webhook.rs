@@ -66,7 +66,7 @@ pub async fn patch(
 
 /// Deletes a webhook.
 ///
-/// For the owner only. What waits for delivery is not delivered.
+/// For the owner only. The hub drops pending deliveries.
 #[utoipa::path(
     delete,
     path = "/dots/{namespace}/{dot}/webhooks/{webhook}",

@@ -25,20 +25,20 @@ const PAGE: u32 = 100;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Before {
-    /// Those before the delivery of this id; the newest without it.
+    /// Lists deliveries before the delivery with this id. Without it, lists the newest.
     before: Option<i64>,
 }
 
-/// What a webhook is tried out by.
+/// The delivery of a test `ping`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Ping {
     /// The delivery's id.
     id: String,
 }
 
-/// Lists what a webhook was told, or will be.
+/// Lists the deliveries of a webhook, sent and pending.
 ///
-/// For the owner only. A hundred at most; deliveries are kept for four weeks.
+/// For the owner only. A response has at most 100. The hub keeps deliveries for four weeks.
 #[utoipa::path(
     get,
     path = "/dots/{namespace}/{dot}/webhooks/{webhook}/deliveries",
@@ -62,7 +62,7 @@ pub async fn get(
     Ok(Json(deliveries.into_iter().map(shown).collect()))
 }
 
-/// Tries a webhook out: it is told of a `ping`.
+/// Tests a webhook: sends it a `ping`.
 ///
 /// For the owner only.
 #[utoipa::path(
@@ -71,7 +71,7 @@ pub async fn get(
     operation_id = "ping_webhook",
     tag = "webhooks",
     params(DotPath, WebhookPath),
-    responses((status = 202, description = "It is delivered at once.", body = Ping), OfChange),
+    responses((status = 202, description = "The hub delivers it at once.", body = Ping), OfChange),
 )]
 pub async fn ping(
     State(hub): State<Hub>,
@@ -84,7 +84,7 @@ pub async fn ping(
     Ok((StatusCode::ACCEPTED, Json(Ping { id })))
 }
 
-/// Delivers something again, or at once what waits.
+/// Repeats a delivery, or sends a pending one at once.
 ///
 /// For the owner only. It has the same `webhook-id` as before.
 #[utoipa::path(
@@ -93,7 +93,7 @@ pub async fn ping(
     operation_id = "redeliver",
     tag = "webhooks",
     params(DotPath, WebhookPath, DeliveryPath),
-    responses((status = 202, description = "It is delivered at once."), OfChange),
+    responses((status = 202, description = "The hub delivers it at once."), OfChange),
 )]
 pub async fn redeliver(
     State(hub): State<Hub>,

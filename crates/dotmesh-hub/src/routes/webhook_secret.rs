@@ -11,9 +11,9 @@ use crate::openapi::OfChange;
 use crate::operations::change_webhook::renew_secret;
 use crate::state::Hub;
 
-/// Gives a webhook another secret.
+/// Replaces the secret of a webhook.
 ///
-/// For the owner only. The old one signs nothing any more, and the new one is not shown again.
+/// For the owner only. The hub signs with the new secret from now on, and does not show it again.
 #[utoipa::path(
     post,
     path = "/dots/{namespace}/{dot}/webhooks/{webhook}/secret",

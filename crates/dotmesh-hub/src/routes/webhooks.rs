@@ -37,9 +37,9 @@ pub async fn get(
     Ok(Json(webhooks.into_iter().map(shown).collect()))
 }
 
-/// Makes a webhook.
+/// Creates a webhook.
 ///
-/// For the owner only. The answer has the secret that deliveries are signed with; it is not shown again.
+/// For the owner only. The response contains the secret that signs deliveries. The hub does not show it again.
 #[utoipa::path(
     post,
     path = "/dots/{namespace}/{dot}/webhooks",
@@ -47,7 +47,7 @@ pub async fn get(
     tag = "webhooks",
     params(DotPath),
     request_body = NewWebhook,
-    responses((status = 201, description = "It is made.", body = WebhookSecret), OfChange),
+    responses((status = 201, description = "It is created.", body = WebhookSecret), OfChange),
 )]
 pub async fn post(
     State(hub): State<Hub>,

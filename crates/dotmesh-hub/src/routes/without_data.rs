@@ -13,7 +13,7 @@ use crate::state::Hub;
 
 /// Lists the commits that were pushed without their data.
 ///
-/// A machine that has the data of one sends it with its next push.
+/// A machine that has such data sends it with its next push.
 #[utoipa::path(
     get,
     path = "/dots/{namespace}/{dot}/without-data",

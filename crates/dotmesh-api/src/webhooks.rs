@@ -47,7 +47,7 @@ impl std::str::FromStr for WebhookTopic {
 
 /// A text that names no topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a webhook is told of push, branch, tag or access")]
+#[error("the topics of a webhook are push, branch, tag and access")]
 pub struct UnknownTopic;
 
 /// Whether a webhook receives events.

@@ -115,7 +115,7 @@ fn meant(parts: &Parts) -> Result<Option<Meant>, HubError> {
     let meant = header.to_str().ok().and_then(|text| text.parse().ok());
     meant.map(Some).ok_or_else(|| {
         HubError::malformed(format!(
-            "the header {IDENTITY_HEADER} names a dot by its identity, or is 'new'"
+            "the header {IDENTITY_HEADER} must be the identity of a dot, or 'new'"
         ))
     })
 }

@@ -48,16 +48,16 @@ pub enum HubError {
     #[error("{user} may not push to {0}", dot.full())]
     Closed { user: UserName, dot: DotName },
     /// Only maintainers may.
-    #[error("only who maintains {0} may do this", dot.full())]
+    #[error("only maintainers of {0} may do this", dot.full())]
     MaintainersOnly { dot: DotName },
     /// The owner lets others fork it.
-    #[error("{} can be forked by {}", dot.full(), show::forks(forks))]
+    #[error("you cannot fork {}: its settings allow forks by {}", dot.full(), show::forks(forks))]
     NoForks { dot: DotName, forks: Forks },
     /// The key is good for less.
-    #[error("this API key may not do that: it takes one of scope {}", needed.as_str())]
+    #[error("this API key may not do that: it needs the scope {}", needed.as_str())]
     NarrowKey { needed: Scope },
     /// The key is good for one dot only.
-    #[error("this API key works for the dot {} only", dot.full())]
+    #[error("this API key works only for the dot {}", dot.full())]
     KeyOfAnotherDot { dot: DotName },
     /// A request that another site made a browser send.
     #[error("this request did not come from the hub's own pages")]
@@ -69,10 +69,12 @@ pub enum HubError {
     #[error("nobody can sign up to this hub")]
     SignUpClosed,
     /// An invitation is needed.
-    #[error("to sign up to this hub takes an invitation that has neither been used nor expired")]
+    #[error(
+        "you need an invitation to sign up to this hub: one that nobody has used and that has not expired"
+    )]
     NotInvited,
     /// A link to set a password that was used, has expired, or never was.
-    #[error("this link was used or has expired, or never was one")]
+    #[error("this link does not work: it was used, or it has expired")]
     LinkUsed,
     /// Only the owner may.
     #[error("only the owner of {0} may do this", dot.full())]
@@ -81,19 +83,21 @@ pub enum HubError {
     #[error("there is no user {user} on this hub")]
     NoSuchUser { user: UserName },
     /// A collaborator who is to lose access.
-    #[error("{user} has no access to {0} to take away", dot.full())]
+    #[error("cannot revoke access: {user} has no access to {0}", dot.full())]
     NoSuchCollaborator { user: UserName, dot: DotName },
     /// Owner's access cannot be given, nor the owner's be changed.
-    #[error("the owner of a dot is who its namespace is named after; give read or write access")]
+    #[error(
+        "a dot has exactly one owner: choose another user, or give read, write or maintain access"
+    )]
     OwnerIsFixed,
     /// A commit that the dot has not.
     #[error("{0} has no commit {commit}", dot.full())]
     NoSuchCommit { dot: DotName, commit: CommitId },
     /// A commit is to be looked into, or given a name, whose data was never sent.
-    #[error("the data of commit {} of {} is not here: it was pushed without it", commit.short(), dot.full())]
+    #[error("the hub does not have the data of commit {} of {}: it was pushed without its data", commit.short(), dot.full())]
     WithoutData { dot: DotName, commit: CommitId },
     /// A branch without commits is to be looked into.
-    #[error("nothing was committed on this branch of {0} yet", dot.full())]
+    #[error("this branch of {0} has no commits yet", dot.full())]
     NothingCommitted { dot: DotName },
     /// A branch that the dot has not.
     #[error("{0} has no branch {branch}", dot.full())]
@@ -112,13 +116,13 @@ pub enum HubError {
         first: ObjectHash,
     },
     /// An upload that is unknown, another's, of another dot, expired or finished.
-    #[error("there is no such upload: it has ended, or never was")]
+    #[error("there is no such upload: it was finished, or it has expired")]
     NoSuchUpload,
     /// No route of this protocol.
     #[error("this hub has nothing at this address")]
     NoSuchAddress,
     /// A route, but not for this method.
-    #[error("this address does not take this method")]
+    #[error("this address does not accept this HTTP method")]
     WrongMethod,
     /// A name outside the grammar.
     #[error(transparent)]
@@ -127,7 +131,7 @@ pub enum HubError {
     #[error("this has moved to {to}")]
     Moved { to: String },
     /// The name is that of another dot than the one that is meant.
-    #[error("{0} is not the dot that was meant, which {1}", dot.full(), whereabouts(now.as_ref()))]
+    #[error("{0} is not the dot that you mean: that dot {1}", dot.full(), whereabouts(now.as_ref()))]
     AnotherDot {
         dot: DotName,
         /// What the dot that was meant is called.
@@ -135,19 +139,19 @@ pub enum HubError {
     },
     /// A push by a name that a dot had, and that dot has nothing of its history.
     #[error(
-        "{0} is called {1} now, and has no commit in common with what was pushed",
+        "{0} is called {1} now, and has no commit in common with your push",
         dot.full(),
         now.full()
     )]
     Unrelated { dot: DotName, now: DotName },
     /// A push that was to make a dot, which another one has made.
-    #[error("{0} was made by another push meanwhile", dot.full())]
+    #[error("another push created {0} in the meantime", dot.full())]
     MadeMeanwhile { dot: DotName },
     /// Another dot has the name.
-    #[error("you have a dot {} already", dot.full())]
+    #[error("you already have a dot {}", dot.full())]
     DotExists { dot: DotName },
     /// Another branch or tag has the name.
-    #[error("{0} has a {what} {name} already", dot.full())]
+    #[error("{0} already has a {what} {name}", dot.full())]
     NameTaken {
         dot: DotName,
         what: &'static str,
@@ -163,13 +167,13 @@ pub enum HubError {
     #[error("{0} has no such webhook", dot.full())]
     NoSuchWebhook { dot: DotName },
     /// A delivery that its webhook has not.
-    #[error("there is no such delivery: it was weeks ago, or never was")]
+    #[error("there is no such delivery: the hub keeps deliveries for four weeks")]
     NoSuchDelivery,
     /// A webhook that is told nothing.
     #[error("the webhook is switched off")]
     WebhookOff,
     /// Neither one's own note, nor a maintainer.
-    #[error("this note is another's")]
+    #[error("another user wrote this note")]
     NoteOfOther,
     /// A branch that is shown first.
     #[error("{branch} is the default branch of {0}", dot.full())]
@@ -178,10 +182,10 @@ pub enum HubError {
     #[error("the branch {branch} of {0} is protected", dot.full())]
     ProtectedBranch { dot: DotName, branch: BranchName },
     /// A deleted dot that is not there, or another's.
-    #[error("you have no such deleted dot: it was restored, or its time has ended")]
+    #[error("you have no such deleted dot: it was restored, or deleted permanently")]
     NoSuchDeletedDot,
     /// An offer that was withdrawn, or never was.
-    #[error("no such dot is offered to you: the offer was withdrawn, or never was")]
+    #[error("this dot is not offered to you: the offer may have been withdrawn")]
     NoSuchOffer,
     /// A request whose form is wrong.
     #[error("{reason}")]
@@ -194,7 +198,7 @@ pub enum HubError {
         is_own: bool,
     },
     /// Beyond a limit.
-    #[error("{what}: at most {limit} are taken")]
+    #[error("too many {what}: the limit is {limit}")]
     TooLarge { what: &'static str, limit: usize },
     /// Beyond a limit of what people write.
     #[error(transparent)]
@@ -209,26 +213,26 @@ pub enum HubError {
     #[error("too many requests in a short time")]
     TooFast { retry_after: Duration },
     /// More work than the hub can do in time.
-    #[error("the hub has too much to do at this moment, and did not do this")]
+    #[error("the hub is overloaded, and did not process this request")]
     Overloaded,
     /// A program's login that is unknown, expired or done.
-    #[error("there is no such login: it has ended, or never was")]
+    #[error("there is no such login: it was used, or it has expired")]
     NoSuchLogin,
     /// The client stopped sending.
-    #[error("the request's body did not arrive in time")]
+    #[error("the request body did not arrive in time")]
     Slow,
     /// The bytes sent are no pack, or damaged.
     #[error(transparent)]
     Pack(#[from] PackError),
     /// An object that was sent is none of the format.
-    #[error("the object {hash} is not in the format")]
+    #[error("the object {hash} has an invalid format")]
     Node {
         hash: ObjectHash,
         #[source]
         source: InvalidNode,
     },
     /// An object is referred to as another kind than it is.
-    #[error("the object {hash} is referred to as what it is not")]
+    #[error("the object {hash} is of another kind than a reference to it says")]
     WrongKind { hash: ObjectHash },
     /// Commits that are not what they claim.
     #[error(transparent)]
@@ -240,16 +244,14 @@ pub enum HubError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// Objects that were neither sent nor may be referred to.
-    #[error("{}{count} objects that the commits refer to have not arrived: {}", at_least(*capped), list(first))]
+    #[error("the push is incomplete, because it lacks {}{count} objects of its commits: {}", at_least(*capped), list(first))]
     Incomplete {
         count: usize,
         capped: bool,
         first: Vec<ObjectHash>,
     },
     /// Bases of deltas that may not be referred to.
-    #[error(
-        "{count} objects that others are sent as deltas from have not arrived, such as {first}"
-    )]
+    #[error("the push lacks {count} delta bases, such as {first}")]
     NoBase { count: usize, first: ObjectHash },
     /// The dot changed each time that the push was about to be made visible.
     #[error("others are pushing to {0} at this moment", dot.full())]
@@ -261,7 +263,7 @@ pub enum HubError {
     #[error(transparent)]
     Store(#[from] PackStoreError),
     /// A page that would be too large.
-    #[error("this page would be larger than the hub sends")]
+    #[error("this page is too large for the hub to send")]
     LongPage,
     /// A page could not be made.
     #[error("a page could not be made")]
@@ -296,16 +298,16 @@ impl HubError {
             ErrorCode::Internal if self.is_damage() => {
                 return ErrorBody::new(
                     code,
-                    "a part of this is lost or damaged in the hub's store",
+                    "a part of this data is lost or damaged in the hub's store",
                 )
-                .hint("tell its administrator: the log names the part, and a backup may have it");
+                .hint("tell the hub's administrator: the log names the part, and a backup may contain it");
             }
             ErrorCode::Internal => {
                 return ErrorBody::new(code, "the hub failed, and has logged why");
             }
             ErrorCode::NoSpace if !matches!(self, Self::OverQuota { .. }) => {
                 return ErrorBody::new(code, "the hub has no space left").hint(
-                    "tell its administrator; what was sent so far is kept: push again later",
+                    "tell the hub's administrator, and push again later: the hub keeps what was sent",
                 );
             }
             _ => {}
@@ -437,35 +439,35 @@ impl HubError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::LoginNeeded => "send a user name and an API key or a password",
+            Self::LoginNeeded => "log in with `dm login`; other programs send an API key",
             Self::LoginWrong => {
-                "the key may have ended: log in again with `dm login`, make a new one in the hub's settings, or ask \
-                 its administrator: `dothub user key NAME`"
+                "log in again with `dm login`, because the key may have expired; an administrator can \
+                 also create a key: `dothub user key NAME`"
             }
             Self::NoSuchDot { .. } => "check the name, or ask its owner for access",
             Self::NothingCommitted { .. } => {
                 "commit to it and push: `dm commit -m MESSAGE`, then `dm push`"
             }
             Self::WithoutData { .. } => {
-                "push its branch from a machine that has the data: `dm push` sends what is not here"
+                "run `dm push` for its branch on a machine that has the data"
             }
             Self::ReadOnly { .. } => "ask its owner for write access",
-            Self::MaintainersOnly { .. } => "ask its owner for maintainer's access",
-            Self::NoForks { .. } => "ask its owner, who sets that",
+            Self::MaintainersOnly { .. } => "ask its owner for maintain access",
+            Self::NoForks { .. } => "ask its owner to change that setting",
             Self::DotExists { .. } => "choose another name, or rename that one first",
             Self::NameTaken { .. } => "choose another name",
-            Self::AnotherDot { now: Some(_), .. } => "call it by its present name",
+            Self::AnotherDot { now: Some(_), .. } => "use its present name",
             Self::AnotherDot { now: None, .. } => {
-                "ask who owned it; to use this dot all the same, do not name the other's identity"
+                "ask its former owner; to use this dot anyway, send the request without the identity of the other dot"
             }
-            Self::Unrelated { .. } => "push to a name that no dot has had, or to its present one",
+            Self::Unrelated { .. } => "push to a name that no dot has had, or to its present name",
             Self::OverQuota { is_own: true, .. } => {
-                "delete dots that nobody needs, whose bytes count until they are gone for good, seven days later, and \
-                 collected, or ask the hub's administrator for more; then try again: what a push has sent is kept"
+                "delete dots that nobody needs, which frees space after seven days, or ask the hub's administrator for a larger \
+                 quota; then try again: the hub keeps what a push has sent"
             }
             Self::OverQuota { usage, .. } => {
                 return Some(format!(
-                    "ask {} to make room; then push again: what was sent is kept",
+                    "ask {} to free space, then push again: the hub keeps what was sent",
                     usage.owner
                 ));
             }
@@ -473,23 +475,22 @@ impl HubError {
                 limit.next
             }
             Self::WebhookOff => "switch it on first",
-            Self::NoteOfOther => "who maintains the dot can delete it",
+            Self::NoteOfOther => "a maintainer of the dot can delete it",
             Self::DefaultBranch { .. } => "make another branch the default first",
             Self::ProtectedBranch { .. } => "lift its protection first, in the dot's settings",
             Self::Suspended => "ask the hub's administrator",
-            Self::KeyOfAnotherDot { .. } => "make a key for this in the hub's settings",
-            Self::NarrowKey { .. } => "make a key of that scope in the hub's settings",
+            Self::KeyOfAnotherDot { .. } => "create a key for this in the hub's settings",
+            Self::NarrowKey { .. } => "create a key with that scope in the hub's settings",
             Self::AmbiguousRef { .. } => "give more digits",
             Self::NoSuchRef { .. } => "the dot's page lists its branches and tags",
             Self::CrossOrigin => "go to the hub's page and do it there",
             Self::Closed { user, .. } => {
                 return Some(format!(
-                    "new dots are made in one's own namespace, {user}/…; to push to another's dot, \
-                     ask its owner for write access"
+                    "create new dots in your own namespace, {user}/…; to push to a dot of another user, ask its owner for write access"
                 ));
             }
             Self::NoSuchUser { .. } => {
-                "the hub's administrator makes accounts: `dothub user add NAME`"
+                "the hub's administrator can create accounts: `dothub user add NAME`"
             }
             Self::NoSuchUpload
             | Self::Incomplete { .. }
@@ -501,19 +502,19 @@ impl HubError {
             Self::LinkUsed => "ask an administrator of this hub for another one",
             Self::TooMany { .. } => "wait ten minutes, then try again",
             Self::TooManyPasswords { .. } => {
-                "wait a quarter of an hour, or log in by an API key, which is never refused for this"
+                "wait 15 minutes, or log in with an API key, which this limit does not affect"
             }
-            Self::LongPage => "use the API, which sends it in parts",
+            Self::LongPage => "use the API, which sends the data in parts",
             Self::Overloaded | Self::Database(DatabaseError::Busy(_)) => {
-                "wait a moment, then ask again"
+                "wait a moment, then try again"
             }
-            Self::TooFast { .. } => "wait a moment, then go on more slowly",
-            Self::NoSuchLogin => "begin anew with `dm login`",
+            Self::TooFast { .. } => "wait a moment, then send requests more slowly",
+            Self::NoSuchLogin => "start again with `dm login`",
             Self::NoBase { .. } | Self::Pack(PackError::NoBase { .. }) => {
                 "send the pack without deltas"
             }
             Self::NoSuchAddress => {
-                "a client of another version? `GET /api/v1/version` tells the hub's"
+                "check the address; if the client has another version than the hub, update one of them: `GET /api/v1/version`"
             }
             Self::Pack(PackError::WrongHash { .. } | PackError::BadCompression { .. }) => {
                 PUSH_AGAIN
@@ -523,7 +524,7 @@ impl HubError {
                 source: InvalidNode::UnknownVersion { .. },
                 ..
             } => {
-                "what was pushed may be of a newer Dotmesh: ask the hub's administrator to upgrade it"
+                "your dm may be newer than the hub: ask the hub's administrator to upgrade the hub"
             }
             Self::RefUpdates(error) => return error.hint(),
             Self::Chain(error) => return error.hint(),

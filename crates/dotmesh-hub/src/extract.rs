@@ -338,7 +338,7 @@ fn interrupted(error: &axum::Error) -> HubError {
             None => source = error.source(),
         }
     }
-    HubError::malformed("the request's body was cut or is malformed")
+    HubError::malformed("the request body was cut or is malformed")
 }
 
 /// Reads a list of hashes.
@@ -346,5 +346,5 @@ pub async fn read_hashes(body: Body) -> Result<Vec<ObjectHash>, HubError> {
     const LIMIT: usize = MAX_HASHES * ObjectHash::LENGTH;
     let bytes = read_body(body, LIMIT, "bytes of hashes in one request").await?;
     hub_client::split(&bytes)
-        .ok_or_else(|| HubError::malformed("a list of hashes has 32 bytes for each"))
+        .ok_or_else(|| HubError::malformed("a list of hashes must have 32 bytes for each hash"))
 }

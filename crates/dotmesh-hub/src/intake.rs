@@ -29,10 +29,10 @@ const STEP: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub enum Interrupted {
     /// The client was too slow.
-    #[error("the request's body did not arrive in time")]
+    #[error("the request body did not arrive in time")]
     Slow,
     /// There was no memory for it in time.
-    #[error("there was no room for the request's body")]
+    #[error("the hub had no memory left for the request body")]
     NoRoom,
 }
 

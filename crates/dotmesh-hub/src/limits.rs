@@ -46,8 +46,8 @@ impl Beyond {
             what, most, unit, ..
         } = self.0;
         match unit {
-            Unit::Bytes => format!("{what} is too long: at most {most} bytes are taken"),
-            Unit::Items => format!("there are too many {what}: at most {most} are taken"),
+            Unit::Bytes => format!("{what} is too long: the limit is {most} bytes"),
+            Unit::Items => format!("too many {what}: the limit is {most}"),
         }
     }
 }
@@ -303,12 +303,12 @@ mod tests {
         let error = NOTE.check(NOTE.most + 1).expect_err("too long");
         assert_eq!(
             error.to_string(),
-            "a note is too long: at most 65536 bytes are taken"
+            "a note is too long: the limit is 65536 bytes"
         );
         let error = TAGS_PER_DOT.check(5_001).expect_err("too many");
         assert_eq!(
             error.to_string(),
-            "there are too many tags of a dot: at most 5000 are taken"
+            "too many tags of a dot: the limit is 5000"
         );
     }
 

@@ -71,7 +71,7 @@ pub enum FolderError {
         source: serde_json::Error,
     },
     /// A newer program made it.
-    #[error("dothub {0} made it, and this one would not know what all of it means")]
+    #[error("dothub {0} made this backup, and this version cannot read all of it")]
     Newer(String),
     /// The records are not those that were written.
     #[error("{} is damaged", .0.display())]

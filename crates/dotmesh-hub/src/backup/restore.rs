@@ -18,28 +18,28 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is a hub already.
-    #[error("the database has a hub already")]
+    #[error("the database already contains a hub")]
     NotEmpty,
     /// A dothub of another version has used the database.
-    #[error("another version of dothub has made its tables in the database already")]
+    #[error("the database already contains tables of another version of dothub")]
     OtherSchema,
     /// A pack is missing, or is not what its name says.
     #[error("the backup is damaged")]
     Pack(#[source] PackStoreError),
     /// Packs that the records name are not there.
-    #[error("the backup is not whole: {0} of its packs are missing")]
+    #[error("the backup is incomplete: {0} of its packs are missing")]
     Missing(u64),
     /// The store is a hub's: each would take the other's packs for garbage.
-    #[error("the store has the packs of another hub")]
+    #[error("the store contains the packs of another hub")]
     OthersStore,
     /// It is restored, but the store does not know yet whose its packs are.
-    #[error("everything is restored, but the store cannot be made this hub's")]
+    #[error("everything is restored, but the store cannot be assigned to this hub")]
     Own(#[source] CollectError),
     /// The folder failed.
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The records cannot be loaded.
-    #[error("its records cannot be loaded")]
+    #[error("the records of the backup cannot be loaded")]
     Load(#[from] LoadError),
     /// The database failed.
     #[error(transparent)]

@@ -21,16 +21,16 @@ pub enum VerifyError {
     #[error("a pack of the backup is damaged")]
     Pack(#[source] PackStoreError),
     /// Packs that the records name are not there.
-    #[error("the backup is not whole: {0} of its packs are missing")]
+    #[error("the backup is incomplete: {0} of its packs are missing")]
     Missing(u64),
     /// What was restored is something else.
-    #[error("the restored {table} are not those of the backup")]
+    #[error("the restored {table} differ from those in the backup")]
     Differs { table: String },
     /// The folder failed.
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The records cannot be loaded.
-    #[error("its records cannot be loaded")]
+    #[error("the records of the backup cannot be loaded")]
     Load(#[from] LoadError),
     /// The scratch database failed.
     #[error("the scratch database failed")]

@@ -39,7 +39,7 @@ pub(super) enum CliError {
     #[error(transparent)]
     Data(#[from] DataDirError),
     /// There is no place for the data.
-    #[error("there is no place for the hub's data")]
+    #[error("no place for the hub's data is given")]
     NoFolder,
     /// The database's server cannot be used.
     #[error("cannot use the database {address}")]
@@ -74,9 +74,7 @@ pub(super) enum CliError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The name is taken, or looks like one that is.
-    #[error(
-        "the name {0} is taken, by a user, by one whose name differs in case only, or by the hub itself"
-    )]
+    #[error("the name {0} is taken: by a user, perhaps in another case, or by the hub itself")]
     UserExists(UserName),
     /// No such account.
     #[error("there is no user {0}")]
@@ -122,7 +120,7 @@ fn is_forbidden(error: &(dyn Error + 'static)) -> bool {
 }
 
 const OTHERS_STORE: &str = "give the database and the store that belong together, or an empty store; \
-    where that hub is gone for good, delete the file `owner` in the store";
+    if that hub no longer exists, delete the file `owner` in the store";
 
 const REFUSED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
@@ -147,34 +145,34 @@ impl CliError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::UserExists(_) => {
-                Some("`dothub user key NAME` makes a new API key for an account")
+                Some("`dothub user key NAME` creates a new API key for an account")
             }
-            Self::NoSuchUser(_) => Some("`dothub user list` shows all of them"),
-            Self::HasDots { .. } => Some("give --with-dots to delete them, too"),
-            Self::NoSuchDot(_) => Some("a dot is made by its first push"),
+            Self::NoSuchUser(_) => Some("`dothub user list` shows all users"),
+            Self::HasDots { .. } => Some("give --with-dots to delete them as well"),
+            Self::NoSuchDot(_) => Some("the first push to a dot creates it"),
             Self::Data(DataDirError::NoHub { .. }) => Some(
-                "check --data and DOTHUB_DATA; `dothub serve` makes a hub, and `dothub restore` makes one of a backup",
+                "check --data and DOTHUB_DATA; `dothub serve` creates a hub, `dothub restore` creates one from a backup",
             ),
             Self::Connect {
                 source: DatabaseError::NoHub,
                 ..
             } => Some(
-                "check --database-url and DOTHUB_DATABASE_URL; `dothub serve` makes a hub, and `dothub restore` makes one of a backup",
+                "check --database-url and DOTHUB_DATABASE_URL; `dothub serve` creates a hub, `dothub restore` creates one from a backup",
             ),
             Self::Data(DataDirError::InUse { .. }) => {
-                Some("stop it first; accounts can be managed while it runs")
+                Some("stop it first; you can manage accounts while it runs")
             }
             Self::Backup(error) if matches!(**error, BackupError::Busy) => {
-                Some("wait until it is done; one that was killed is forgotten after 2 minutes")
+                Some("wait until it is done; a backup that was killed blocks others for 2 minutes")
             }
             Self::Collect(CollectError::OthersStore) => Some(OTHERS_STORE),
             Self::Lost(_) => Some("the manifest names them; restore them from an earlier backup"),
             Self::Verify(_) => Some(
-                "keep the earlier backups, and tell the project what the error says; a full disk needs room first",
+                "free space if the disk is full; otherwise keep the earlier backups, and report this error to the project",
             ),
             Self::Restore(error) => match **error {
                 RestoreError::NotEmpty | RestoreError::OtherSchema => {
-                    Some("give a new folder, or a database and a store with nothing in them")
+                    Some("give a new folder, or an empty database and an empty store")
                 }
                 RestoreError::OthersStore => Some(OTHERS_STORE),
                 RestoreError::Folder(FolderError::Newer(_)) => {
@@ -192,7 +190,7 @@ impl CliError {
             | Self::Data(DataDirError::Database {
                 source: DatabaseError::Newer,
                 ..
-            }) => Some("run the newer dothub, or restore a backup that was made before it"),
+            }) => Some("run the newer dothub, or restore a backup that this version made"),
             Self::Listen { source, .. } => match source.kind() {
                 ErrorKind::AddrInUse => {
                     Some("another program listens there; choose another address with --listen")

@@ -9,31 +9,31 @@ pub enum DatabaseError {
     #[error("the disk of the database is full")]
     NoSpace(#[source] sqlx::Error),
     /// A text has what the database's texts cannot have. Only PostgreSQL refuses one, for a zero character.
-    #[error("a text in the request has a zero character")]
+    #[error("a text in the request contains a NUL character")]
     Text(#[source] sqlx::Error),
     /// It cannot be the address of one.
     #[error("this is not the address of a database: write postgres://USER@HOST/DATABASE")]
     Address,
     /// Nothing of a hub is in it, where one has to be.
-    #[error("no hub keeps its records in it")]
+    #[error("it contains no hub")]
     NoHub,
     /// A newer dothub wrote it.
-    #[error("a newer dothub wrote it, and this one would not know what it means")]
+    #[error("a newer version of dothub wrote it, and this version cannot read it")]
     Newer,
     /// Bringing it to this version failed.
-    #[error("cannot bring the database to this version")]
+    #[error("cannot migrate the database to this version")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// What was found was collected as garbage before it could be relied on: whoever looks again sees what is left.
-    #[error("objects that nobody needed any more were removed meanwhile")]
+    #[error("garbage collection removed objects of this push in the meantime")]
     Collected,
     /// The file of a pack that was stored is being deleted as garbage: it can be stored again when that is over.
-    #[error("a pack that nobody needed any more is being deleted")]
+    #[error("garbage collection is deleting a pack of this push")]
     Deleting,
     /// What a row was to refer to is not there any more: an upload that ended, a dot or a user that was removed.
-    #[error("what this belongs to was moved or removed meanwhile")]
+    #[error("the dot or account of this request was moved or deleted in the meantime")]
     Gone(#[source] sqlx::Error),
     /// No connection was free in time, or the server is away.
-    #[error("the database has too much to do, or cannot be reached")]
+    #[error("the database is overloaded, or cannot be reached")]
     Busy(#[source] sqlx::Error),
     /// A stored value is not what this program stores.
     #[error("the database holds a damaged {what}")]

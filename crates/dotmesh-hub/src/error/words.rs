@@ -10,24 +10,27 @@ pub(super) fn full(usage: &Usage, is_own: bool) -> String {
     let Usage { owner, used, limit } = usage;
     match limit {
         Some(limit) if is_own => format!(
-            "there is no room for this: your dots have {} of the {} that they may have",
+            "this would exceed your storage quota: your dots use {} of {}",
             show::bytes(*used),
             show::bytes(*limit)
         ),
-        _ => format!("there is no room for this: {owner}'s dots have as much as they may have"),
+        _ => format!("this would exceed the storage quota of {owner}"),
     }
 }
 
 pub(super) fn whereabouts(now: Option<&DotName>) -> String {
     match now {
         Some(now) => format!("is called {} now", now.full()),
-        None => "is gone, or not yours to see".to_owned(),
+        None => "is gone, or you may not see it".to_owned(),
     }
 }
 
 pub(super) fn more(count: usize) -> String {
     if count > 1 {
-        format!(", nor {} others that were asked for", count - 1)
+        format!(
+            ", and {} more of the requested objects are missing",
+            count - 1
+        )
     } else {
         String::new()
     }

@@ -39,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
         let Ok(OriginalUri(uri)) = OriginalUri::from_request_parts(parts, state).await;
-        let malformed = |_| HubError::malformed("the query is not one of names and values");
+        let malformed = |_| HubError::malformed("the query string is malformed");
         let query = uri.query().unwrap_or_default();
         let query: Vec<(String, String)> = serde_urlencoded::from_str(query).map_err(malformed)?;
         let (after, query): (Vec<_>, Vec<_>) =
@@ -48,7 +48,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
             None => DEFAULT,
             Some((_, text)) => match text.parse() {
                 Ok(limit @ 1..=MOST) => limit,
-                _ => return Err(HubError::malformed("limit is a number from 1 to 1000")),
+                _ => {
+                    return Err(HubError::malformed(
+                        "`limit` must be a number from 1 to 1000",
+                    ));
+                }
             },
         };
         Ok(Self {
@@ -79,7 +83,8 @@ impl Paging {
     /// The part of the list, with one entry more than the page has: that says whether there is another page. `read` reads
     /// what [`Paging::page`] was told of an entry.
     pub fn part<K>(&self, read: impl Fn(&str) -> Option<K>) -> Result<Part<K>, HubError> {
-        let wrong = || HubError::malformed("after is what the link to the next page says");
+        let wrong =
+            || HubError::malformed("`after` must be the value from the link to the next page");
         let after = self.after.as_deref();
         let after = after.map(|text| read(text).ok_or_else(wrong)).transpose()?;
         let limit = self.limit + 1;

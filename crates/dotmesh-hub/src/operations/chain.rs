@@ -22,13 +22,13 @@ pub enum ChainError {
         source: InvalidRecord,
     },
     /// One is there twice.
-    #[error("the push has the commit {id} twice")]
+    #[error("the push contains the commit {id} twice")]
     Twice { id: CommitId },
     /// One's list of what is left out is longer than such lists are, or does not add up.
-    #[error("commit {number} of the push: its list of what is left out is not one")]
+    #[error("commit {number} of the push: its list of left-out items is invalid")]
     LeftOut { number: usize },
     /// One says more of itself than a hub takes.
-    #[error("the commit {id} is not taken: {source}")]
+    #[error("the hub refuses the commit {id}: {source}")]
     TooMuchSaid { id: CommitId, source: TooMuchSaid },
     /// One's parent is neither on the hub nor before it in the push.
     #[error(
@@ -39,7 +39,7 @@ pub enum ChainError {
     #[error("the seal of the commit {id} is wrong: its record, files or history were changed")]
     WrongSeal { id: CommitId },
     /// The dot has a commit of that id which says or holds something else.
-    #[error("the hub has another commit under the id {id}")]
+    #[error("the hub has a different commit with the id {id}")]
     OtherCommit { id: CommitId },
 }
 
@@ -60,7 +60,7 @@ impl ChainError {
         let hint = match self {
             Self::NoParent { .. } => "push again",
             Self::TooMuchSaid { .. } => {
-                "go back to the commit before, commit the same state with less, and push that"
+                "commit the same state again on the parent commit, with shorter texts, and push that"
             }
             _ => return None,
         };

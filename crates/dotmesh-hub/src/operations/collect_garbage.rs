@@ -46,7 +46,7 @@ pub enum CollectError {
     #[error(transparent)]
     Store(#[from] PackStoreError),
     /// What this database does not name may be what another one does.
-    #[error("the store has the packs of another hub")]
+    #[error("the store contains the packs of another hub")]
     OthersStore,
 }
 

@@ -102,7 +102,7 @@ impl Walker<'_> {
             self.note(before)?;
             self.note(last)?;
             if self.pending.len() > MAX_PENDING {
-                let what = "nodes of a tree that wait to be read";
+                let what = "tree pages that wait to be read";
                 let limit = MAX_PENDING;
                 return Err(HubError::TooLarge { what, limit });
             }

@@ -49,7 +49,7 @@ pub(super) fn check_url(hub: &Hub, url: &str) -> Result<String, HubError> {
 pub(super) fn check_topics(topics: &BTreeSet<WebhookTopic>) -> Result<(), HubError> {
     if topics.is_empty() {
         return Err(HubError::malformed(
-            "choose what the webhook is told of: push, branch, tag or access",
+            "choose at least one topic for the webhook: push, branch, tag or access",
         ));
     }
     Ok(())

@@ -27,23 +27,23 @@ pub enum RefUpdateError {
     },
     /// The hub's line contains the pushed one.
     #[error(
-        "the branch {branch} on the hub has commits that the pushed one lacks, and nothing is new"
+        "the branch {branch} on the hub has commits that yours lacks, and yours has no new commits"
     )]
     Behind { branch: BranchName },
     /// Each line has commits that the other has not.
     #[error("the branch {branch} has diverged: the hub and the push each have commits since {}", base.short())]
     Diverged { branch: BranchName, base: CommitId },
     /// It is not where the client saw it.
-    #[error("the branch {branch} on the hub has moved since it was looked at")]
+    #[error("the branch {branch} on the hub has changed during the push")]
     Moved { branch: BranchName },
     /// The name for the old line is taken.
-    #[error("there is a branch {branch} on the hub already")]
+    #[error("the hub already has a branch {branch}")]
     NameTaken { branch: BranchName },
     /// It is protected: its line only goes on.
-    #[error("the branch {branch} is protected: it only moves forward, and what it had stays on it")]
+    #[error("the branch {branch} is protected: it accepts only fast-forward pushes")]
     Protected { branch: BranchName },
     /// A new name that no branch may have.
-    #[error("the hub makes no such branch: {0}")]
+    #[error("the hub cannot create this branch: {0}")]
     Name(#[from] InvalidName),
     /// A name is given twice in one push.
     #[error("the push names the branch {branch} twice")]
@@ -68,18 +68,21 @@ impl RefUpdateError {
         let hint = match self {
             Self::Behind { .. } => "pull first",
             Self::Diverged { .. } => {
-                "pull first, or push with --stash-on-divergence to keep the hub's line as a branch \
-                 of its own"
+                "pull first, or push with --stash-on-divergence to keep the hub's commits as a separate branch"
             }
             Self::Moved { .. } | Self::NoSuchCommit { .. } => "push again",
-            Self::NameTaken { .. } => "push again: the old line gets another name",
+            Self::NameTaken { .. } => {
+                "push again: the hub then keeps its old commits under another branch name"
+            }
             Self::WithoutData { .. } => {
-                "push it from a machine that has the data, or push a commit after it"
+                "push it from a machine that has the data, or push a later commit"
             }
             Self::Protected { .. } => {
-                "push to a branch of another name, or ask who maintains the dot to lift the protection"
+                "push to another branch, or ask a maintainer of the dot to lift the protection"
             }
-            Self::Name(_) => "push it as a branch of another name: 'dm checkout -b NAME' makes one",
+            Self::Name(_) => {
+                "push it as a branch with another name: `dm checkout -b NAME` creates one"
+            }
             Self::Twice { .. } => return None,
         };
         Some(hint.to_owned())

@@ -42,10 +42,10 @@ pub enum TreeError {
     #[error("{path} is not a file")]
     NotAFile { path: TreePath },
     /// No path of a tree.
-    #[error("the address has no path that a file can have")]
+    #[error("the address contains an invalid file path")]
     BadPath,
     /// What was pushed contradicts itself.
-    #[error("the commit cannot be read: its object {hash} is not what others say of it")]
+    #[error("the commit cannot be read: its object {hash} contradicts other objects")]
     Inconsistent { hash: ObjectHash },
     /// The dot should have it.
     #[error("the object {hash} is missing")]

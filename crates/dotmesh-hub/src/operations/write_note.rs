@@ -41,7 +41,7 @@ pub async fn note_target(
             }
         }
         _ => Err(HubError::malformed(
-            "a note is on one thing: give a branch or a commit",
+            "give either a branch or a commit for the note",
         )),
     }
 }

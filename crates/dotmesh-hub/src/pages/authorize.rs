@@ -113,7 +113,7 @@ fn full(visit: &Visit) -> Result<&Caller, HubError> {
 async fn look_up(hub: &Hub, caller: &Caller, text: &str) -> Result<Option<UserCode>, HubError> {
     let subject = format!("code by {}", caller.name);
     if !hub.database.attempt(&subject, LIMIT, clock::now()).await? {
-        let what = "codes that were looked for";
+        let what = "attempts to enter a code";
         return Err(HubError::TooMany { what });
     }
     Ok(text.parse().ok())

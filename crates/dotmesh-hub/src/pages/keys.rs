@@ -98,7 +98,7 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
         .map_err(|error| HubError::malformed(format!("{error}")))?;
     if !lifetimes(hub.settings.longest_key).contains(&fields.days) {
         return Err(HubError::malformed(
-            "choose one of the lifetimes that the page of keys offers",
+            "choose one of the lifetimes in the form",
         ));
     }
     let dot = fields.dot.trim();

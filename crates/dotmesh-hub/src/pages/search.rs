@@ -101,7 +101,7 @@ pub async fn get(
     visit: Visit,
     query: Result<Query<SearchQuery>, QueryRejection>,
 ) -> Page {
-    let Query(query) = query.map_err(|_| HubError::malformed("this is no address of a search"))?;
+    let Query(query) = query.map_err(|_| HubError::malformed("the search address is malformed"))?;
     let viewer = visit.viewer.id();
     let results = search::search(&hub, viewer, &query).await?;
     let words = Words::new(&query.q);

@@ -84,7 +84,7 @@ pub async fn post(
     let invitation = invitation(&hub, &visit, &fields.token).await?;
     let subject = format!("sign up from {}", address.network());
     if !hub.database.attempt(&subject, LIMIT, visit.now).await? {
-        let what = "accounts from this address";
+        let what = "new accounts from this address";
         return Err(HubError::TooMany { what });
     }
     let user = fields.user.trim().to_owned();

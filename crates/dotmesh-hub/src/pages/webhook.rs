@@ -85,7 +85,7 @@ pub async fn get(
     axum::extract::RawQuery(query): axum::extract::RawQuery,
 ) -> Page {
     let Before { before } = serde_urlencoded::from_str(query.as_deref().unwrap_or_default())
-        .map_err(|_| HubError::malformed("`before` is the number of a delivery"))?;
+        .map_err(|_| HubError::malformed("`before` must be the id of a delivery"))?;
     render(&page(&hub, visit, &name, id, before, None).await?)
 }
 

@@ -62,9 +62,7 @@ pub async fn post(
         ("login from anywhere".to_owned(), LIMIT_OF_ALL),
     ] {
         if !hub.database.attempt(&subject, limit, now).await? {
-            return Err(HubError::TooMany {
-                what: "logins that were begun",
-            });
+            return Err(HubError::TooMany { what: "new logins" });
         }
     }
     let (device, code) = (Token::generate(), UserCode::generate());

@@ -56,8 +56,8 @@ pub async fn get(
 ) -> Result<Response, HubError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let id = dot.existing()?;
-    let Query(Line { head, until }) =
-        query.map_err(|_| HubError::malformed("say from where: ?head=COMMIT"))?;
+    let Query(Line { head, until }) = query
+        .map_err(|_| HubError::malformed("give the newest commit of the list: ?head=COMMIT"))?;
     let head = commit("head", &head)?;
     let until = match until {
         Some(until) => commit("until", &until)?,

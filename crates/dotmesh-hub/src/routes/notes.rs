@@ -48,8 +48,9 @@ pub async fn get(
     paging: Paging,
 ) -> Result<Page<HubNote>, HubError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
-    let Query(target) =
-        query.map_err(|_| HubError::malformed("say on what: ?branch=NAME or ?commit=ID"))?;
+    let Query(target) = query.map_err(|_| {
+        HubError::malformed("give a branch or a commit: ?branch=NAME or ?commit=ID")
+    })?;
     let on = write_note::note_target(&hub, &open, target).await?;
     let paging = paging.at_most(NOTES_PER_PAGE);
     let part = paging.part(|note| note.parse().ok())?;

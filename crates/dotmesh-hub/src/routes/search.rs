@@ -26,7 +26,7 @@ pub async fn get(
     query: Result<Query<SearchQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<SearchResults>, HubError> {
     let Query(query) = query.map_err(|_| {
-        HubError::malformed("search by ?q=WORDS&in=dots, branches, tags or commits, &page=NUMBER")
+        HubError::malformed("the query must be ?q=WORDS&in=PLACE&page=NUMBER, with PLACE dots, branches, tags or commits")
     })?;
     Ok(Json(search::search(&hub, viewer.id(), &query).await?))
 }

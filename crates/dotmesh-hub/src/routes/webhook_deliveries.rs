@@ -56,7 +56,7 @@ pub async fn get(
 ) -> Result<Json<Vec<Delivery>>, HubError> {
     open_webhook(&hub, &caller, &dot, id).await?;
     let Query(Before { before }) =
-        query.map_err(|_| HubError::malformed("`before` is the id of a delivery"))?;
+        query.map_err(|_| HubError::malformed("`before` must be the id of a delivery"))?;
     let before = before.map(DeliveryId::from_number);
     let deliveries = hub.database.deliveries(id, before, PAGE).await?;
     Ok(Json(deliveries.into_iter().map(shown).collect()))

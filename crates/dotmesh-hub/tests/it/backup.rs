@@ -332,7 +332,7 @@ async fn one_at_a_time_and_only_what_is_new() {
     assert!(said.contains("there is no finished backup in"), "{said}");
     let output = to.run(&["restore", path]);
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("has a hub already"), "{said}");
+    assert!(said.contains("already contains a hub"), "{said}");
 }
 
 /// Changes a file in a folder by what it is called.

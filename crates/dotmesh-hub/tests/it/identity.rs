@@ -150,7 +150,7 @@ async fn a_request_about_a_dot_finds_it_by_its_former_name_and_no_other_by_that(
         assert_eq!(body.moved_to, Some(dot("alice/store")));
         assert_eq!(
             body.message,
-            "alice/shop is not the dot that was meant, which is called alice/store now"
+            "alice/shop is not the dot that you mean: that dot is called alice/store now"
         );
         let commits = client.commits(&name, scene.first.id, None).await;
         refused(commits, ErrorCode::AnotherDot);

@@ -93,6 +93,6 @@ async fn a_list_that_is_none_is_refused() {
         made.sealed.left_out = Some(bad);
         let pushed = push(&alice, &app, None, &made, &files).await;
         let error = refused(pushed, ErrorCode::Invalid);
-        assert!(error.message.contains("what is left out"), "{error:?}");
+        assert!(error.message.contains("left-out items"), "{error:?}");
     }
 }

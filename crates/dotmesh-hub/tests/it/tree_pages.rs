@@ -386,10 +386,7 @@ async fn a_branch_without_commits_says_what_to_do() {
         let answer = stage.request(&path).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
         let body = answer.text().await.unwrap();
-        assert!(
-            body.contains("nothing was committed on this branch"),
-            "{body}"
-        );
+        assert!(body.contains("has no commits yet"), "{body}");
         assert!(body.contains("dm push"), "{body}");
     }
 }

@@ -213,7 +213,7 @@ async fn no_name_leads_to_it() {
             "{answer}"
         );
         let detail = answer["detail"].as_str().unwrap();
-        assert!(detail.contains("is not here"), "{answer}");
+        assert!(detail.contains("does not have the data"), "{answer}");
     }
     let there = alice.dot(&app).await.unwrap().unwrap();
     assert_eq!(there.branches.len(), 1);
@@ -748,10 +748,7 @@ async fn pages_say_that_its_data_is_not_here() {
     ] {
         let (status, shown) = page(path.clone()).await;
         assert_eq!(status, 409, "{path}: {shown}");
-        assert!(
-            shown.contains("is not here: it was pushed without it"),
-            "{shown}"
-        );
+        assert!(shown.contains("it was pushed without its data"), "{shown}");
     }
     // The page of the dot itself, and of its newest state, are as ever.
     for path in ["", "/tree/master", "/compare/master...master"] {

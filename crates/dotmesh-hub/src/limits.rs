@@ -112,7 +112,7 @@ const TRANSFER_PATIENCE: Duration = Duration::from_secs(50);
 const FINISH_PATIENCE: Duration = Duration::from_secs(300);
 
 const ADDRESS: &str = "address";
-const PERSON: &str = "person or address";
+const PERSON: &str = "user or address";
 
 macro_rules! allowances {
     ($(
@@ -136,31 +136,31 @@ macro_rules! allowances {
 
 allowances! {
     /// Trusted proxies have no share: they may have what is free.
-    CONNECTIONS: Items, "connections", 4096, 256, 0, Duration::ZERO, "address that connects";
+    CONNECTIONS: Items, "connections", 4096, 256, 0, Duration::ZERO, "connecting address";
     /// Also through proxies.
     REQUESTS: Items, "requests", 4096, 256, 0, Duration::ZERO, ADDRESS;
     /// What fits into a connection's own buffers is not counted.
-    MEMORY: Bytes, "bodies and pages in memory", 256 << 20, 128 << 20, 0, TRANSFER_PATIENCE, ADDRESS;
+    MEMORY: Bytes, "request bodies and pages in memory", 256 << 20, 128 << 20, 0, TRANSFER_PATIENCE, ADDRESS;
     /// Until there is an answer. The database has eight connections to read by.
-    PAGES: Items, "pages and reading requests that are worked on", 256, 32, 64, PATIENCE, PERSON;
+    PAGES: Items, "pages and read requests in progress", 256, 32, 64, PATIENCE, PERSON;
     /// In all there are as many as cores, if these are more ([`crate::gate`]).
-    WORK: Items, "pieces of work that costs CPU", 2, 64, 1, PATIENCE, PERSON;
+    WORK: Items, "CPU-bound tasks", 2, 64, 1, PATIENCE, PERSON;
     /// For each of the others. What waits takes memory.
-    WAITING: Items, "pieces of one kind of work that wait", 512, 64, 0, Duration::ZERO, PERSON;
+    WAITING: Items, "waiting tasks of one kind", 512, 64, 0, Duration::ZERO, PERSON;
     /// `dm` sends three of 8 MiB at a time.
-    PACKS_IN: Bytes, "packs that are unpacked", 64 << 20, 32 << 20, 0, TRANSFER_PATIENCE, PERSON;
+    PACKS_IN: Bytes, "packs being unpacked", 64 << 20, 32 << 20, 0, TRANSFER_PATIENCE, PERSON;
     /// Each takes some packs' memory more.
-    RESOLVING: Items, "packs with deltas that are resolved", 2, 1, 0, TRANSFER_PATIENCE, PERSON;
+    RESOLVING: Items, "packs whose deltas are being resolved", 2, 1, 0, TRANSFER_PATIENCE, PERSON;
     /// Most of them wait for the walk of another.
-    FINISHES: Items, "pushes that are finished", 16, 8, 0, FINISH_PATIENCE, PERSON;
+    FINISHES: Items, "pushes being finished", 16, 8, 0, FINISH_PATIENCE, PERSON;
     /// Of each a few parts are in memory.
-    PACKS_OUT: Items, "packs that are sent", 16, 8, 4, TRANSFER_PATIENCE, PERSON;
+    PACKS_OUT: Items, "packs being sent", 16, 8, 4, TRANSFER_PATIENCE, PERSON;
     /// Of each a megabyte is in memory.
-    DOWNLOADS: Items, "files, archives and histories that are sent", 64, 16, 16, PATIENCE, PERSON;
+    DOWNLOADS: Items, "files, archives and histories being sent", 64, 16, 16, PATIENCE, PERSON;
     /// Each holds a connection for minutes.
-    LISTENERS: Items, "pages that are told of changes", 512, 32, 128, Duration::ZERO, PERSON;
+    LISTENERS: Items, "pages that wait for live updates", 512, 32, 128, Duration::ZERO, PERSON;
     /// Each takes a core and 19 MiB.
-    PASSWORDS: Items, "passwords that are hashed", 2, 1, 0, PATIENCE, ADDRESS;
+    PASSWORDS: Items, "passwords being hashed", 2, 1, 0, PATIENCE, ADDRESS;
 }
 
 /// How slow a client may be.
@@ -197,17 +197,17 @@ impl Pace {
         let seconds = |time: Duration| format!("{} s", time.as_secs());
         vec![
             (
-                "the speed of a body or an answer, at least",
+                "the minimum speed of a request body or a response",
                 format!("{} KiB/s", self.speed >> 10),
             ),
-            ("grace, for being slower than that", seconds(self.grace)),
+            ("the grace period of a slower client", seconds(self.grace)),
             (
-                "the head of a request, or the wait for the next one",
+                "the head of a request, or the wait for the next request",
                 seconds(self.head),
             ),
             ("the same from a trusted proxy", seconds(self.head_of_proxy)),
-            ("agreeing on TLS", seconds(self.handshake)),
-            ("a whole body", seconds(self.body)),
+            ("the TLS handshake", seconds(self.handshake)),
+            ("a whole request body", seconds(self.body)),
         ]
     }
 }
@@ -240,41 +240,41 @@ limits! {
     /// Made by pushes or by hand.
     BRANCHES_PER_DOT: Items, "branches of a dot", 5_000, "delete branches that nobody needs; their commits stay";
     /// They need not exist.
-    PROTECTED_PER_DOT: Items, "protected branches of a dot", 500, "lift the protection of others first";
+    PROTECTED_PER_DOT: Items, "protected branches of a dot", 500, "lift the protection of other branches first";
     /// Of a dot.
     TAGS_PER_DOT: Items, "tags of a dot", 5_000, "delete tags that nobody needs";
     /// Of a tag.
-    TAG_MESSAGE: Bytes, "the message of a tag", 4 << 10, "write a shorter one, and the rest as a note";
+    TAG_MESSAGE: Bytes, "the message of a tag", 4 << 10, "write a shorter message, and put the rest into a note";
     /// Of a dot.
-    COLLABORATORS_PER_DOT: Items, "collaborators of a dot", 1_000, "remove others first";
+    COLLABORATORS_PER_DOT: Items, "collaborators of a dot", 1_000, "remove other collaborators first";
     /// Of a dot.
     WEBHOOKS_PER_DOT: Items, "webhooks of a dot", 20, "delete one that nobody needs";
     /// Of a webhook.
     WEBHOOK_URL: Bytes, "the address of a webhook", 2 << 10, "choose a shorter address";
     /// Of a note.
-    NOTE: Bytes, "a note", 64 << 10, "write several, or put the text into a file of the dot";
+    NOTE: Bytes, "a note", 64 << 10, "write several notes, or put the text into a file of the dot";
     /// Written by one person.
-    NOTES_OF_ONE: Items, "notes by one person in a dot", 1_000, "delete some of yours";
+    NOTES_OF_ONE: Items, "notes by one user in a dot", 1_000, "delete some of your notes";
     /// Written by one person.
-    NOTE_BYTES_OF_ONE: Bytes, "what one person's notes in a dot have together", 4 << 20, "delete some of yours";
+    NOTE_BYTES_OF_ONE: Bytes, "the total text of one user's notes in a dot", 4 << 20, "delete some of your notes";
     /// Of a user.
-    KEYS_PER_USER: Items, "API keys of a user", 200, "revoke keys that are not used";
+    KEYS_PER_USER: Items, "API keys of a user", 200, "revoke keys that nobody uses";
     /// Of an API key.
     KEY_NAME: Bytes, "the name of an API key", 100, "choose a shorter name";
     /// Sealed: no hub can shorten it.
-    RECORD: Bytes, "the record of a commit: message, metadata, containers", commit::MAX_NEW_RECORD_LENGTH, "make the commit with less";
+    RECORD: Bytes, "the record of a commit: message, metadata, containers", commit::MAX_NEW_RECORD_LENGTH, "make the commit with less data";
     /// In the record.
     MESSAGE: Bytes, "the message of a commit", commit::MAX_MESSAGE_LENGTH, "make the commit with a shorter message";
     /// In the record.
     AUTHOR: Bytes, "the author of a commit", commit::MAX_AUTHOR_LENGTH, "set a shorter `user.name` in git";
     /// In the record.
-    METADATA: Items, "values of metadata of a commit", commit::MAX_METADATA, "make the commit with fewer";
+    METADATA: Items, "metadata values of a commit", commit::MAX_METADATA, "make the commit with fewer values";
     /// In the record.
-    METADATA_NAME: Bytes, "the name of a value of metadata", commit::MAX_METADATA_KEY_LENGTH, "make the commit with a shorter one";
+    METADATA_NAME: Bytes, "the name of a metadata value", commit::MAX_METADATA_KEY_LENGTH, "make the commit with a shorter name";
     /// In the record.
-    METADATA_VALUE: Bytes, "a value of metadata", commit::MAX_METADATA_VALUE_LENGTH, "put it into a file of the dot";
+    METADATA_VALUE: Bytes, "a metadata value", commit::MAX_METADATA_VALUE_LENGTH, "put it into a file of the dot";
     /// Longer lists are cut, and their items counted.
-    LEFT_OUT: Bytes, "the list of what a commit leaves out (cut, not refused)", 64 << 10, "nothing: the count stays right";
+    LEFT_OUT: Bytes, "the list of items that a commit leaves out (truncated, not refused)", 64 << 10, "nothing: the count stays correct";
     /// In one push.
     COMMITS_PER_PUSH: Items, "commits in one push", MAX_COMMITS_PER_PUSH, "push an earlier commit first";
     /// In one push.
@@ -286,7 +286,7 @@ limits! {
     /// In one request.
     HASHES: Items, "hashes in one request", MAX_HASHES, "send several requests";
     /// A form or a small request.
-    FORM: Bytes, "a form", 256 << 10, "send less at once";
+    FORM: Bytes, "a form", 256 << 10, "send a smaller form";
 }
 
 #[cfg(test)]
@@ -321,14 +321,15 @@ mod tests {
     /// `UPDATE=1` writes the tables.
     #[test]
     fn the_tables_in_the_docs_are_these() {
-        let mut table = "| what | most | when it is reached |\n|---|---|---|\n".to_owned();
+        let mut table =
+            "| what | limit | what to do when it is reached |\n|---|---|---|\n".to_owned();
         for limit in ALL {
             let (what, most, next) = (limit.what, limit.shown(), limit.next);
             table.push_str(&format!("| {what} | {most} | {next} |\n"));
         }
         check("limits", &table);
         let mut table =
-            "| at once | in all | of one | kept for people | one is |\n|---|---|---|---|---|\n"
+            "| in use at once | in all | per client | reserved for logged-in users | a client is |\n|---|---|---|---|---|\n"
                 .to_owned();
         for allowance in ALLOWANCES {
             let Allowance { what, unit, of, .. } = allowance;
@@ -341,12 +342,12 @@ mod tests {
             table.push_str(&format!("| {what} | {all} | {one} | {people} | {of} |\n"));
         }
         check("allowances", &table);
-        let mut table = "| how slow | |\n|---|---|\n".to_owned();
+        let mut table = "| slow clients | limit |\n|---|---|\n".to_owned();
         for (what, most) in Pace::DEFAULT.rows() {
             table.push_str(&format!("| {what} | {most} |\n"));
         }
         check("pace", &table);
-        let mut table = "| wrong passwords | most |\n|---|---|\n".to_owned();
+        let mut table = "| wrong passwords in 15 minutes | limit |\n|---|---|\n".to_owned();
         for (what, most) in guesses::rows() {
             table.push_str(&format!("| {what} | {most} |\n"));
         }

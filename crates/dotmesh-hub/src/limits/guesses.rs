@@ -32,13 +32,16 @@ pub fn from_address(in_all: i64) -> i64 {
 pub fn rows() -> [(String, i64); 4] {
     [
         (
-            "for a name from an address".to_owned(),
+            "for one user name from one address".to_owned(),
             OF_NAME_FROM_ADDRESS,
         ),
-        ("for a name from anywhere".to_owned(), OF_NAME),
-        ("for any names from an address".to_owned(), FROM_ADDRESS),
+        ("for one user name from all addresses".to_owned(), OF_NAME),
         (
-            format!("the same, while there are {IN_ALL} in all"),
+            "for all user names from one address".to_owned(),
+            FROM_ADDRESS,
+        ),
+        (
+            format!("the same, while there are {IN_ALL} in all from all addresses"),
             FROM_ADDRESS_AMID_MANY,
         ),
     ]

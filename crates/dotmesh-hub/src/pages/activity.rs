@@ -152,7 +152,7 @@ impl Growth {
 /// Why a commit has no size.
 fn unknown(commit: &CommitSummary) -> String {
     match commit.without_data {
-        true => "data not here".to_owned(),
+        true => "no data on the hub".to_owned(),
         false => "not counted yet".to_owned(),
     }
 }

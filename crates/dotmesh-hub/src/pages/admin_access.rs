@@ -32,7 +32,7 @@ impl AdminAccessPage {
             Act::WrongPassword => "gave a wrong password".to_owned(),
             Act::Key => format!("used the API key “{subject}”"),
             Act::Password => "used the password in a program".to_owned(),
-            Act::Download => format!("took data of {subject}"),
+            Act::Download => format!("downloaded data of {subject}"),
             Act::Deletion => format!("deleted {subject}"),
         };
         match past.count {

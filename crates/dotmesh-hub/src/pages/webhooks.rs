@@ -24,9 +24,9 @@ pub(super) const TOPICS: [(WebhookTopic, &str); 4] = [
     (WebhookTopic::Push, "pushes"),
     (
         WebhookTopic::Branch,
-        "branches: made, deleted, protected, made the default",
+        "branches: created, deleted, protected, set as default",
     ),
-    (WebhookTopic::Tag, "tags: made, deleted"),
+    (WebhookTopic::Tag, "tags: created, deleted"),
     (
         WebhookTopic::Access,
         "access: people, visibility, name and owner",

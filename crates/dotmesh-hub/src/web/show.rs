@@ -11,7 +11,7 @@ pub fn forks(forks: &Forks) -> &'static str {
     match forks {
         Forks::AnyoneWhoReads => "everyone who may read it",
         Forks::Writers => "everyone who may push to it",
-        Forks::Nobody => "its owner alone",
+        Forks::Nobody => "only its owner",
     }
 }
 

@@ -97,7 +97,7 @@ impl ShownEvent {
                     branch.as_str(),
                     format!("/commits/{}", branch.spelling()),
                 ));
-                "made the branch".to_owned()
+                "created the branch".to_owned()
             }
             EventKind::DeleteBranch { branch, head } => {
                 links.push(link("its last commit", format!("/commit/{head}")));
@@ -105,7 +105,7 @@ impl ShownEvent {
             }
             EventKind::CreateTag { tag, commit } => {
                 links.push(link(tag.as_str(), format!("/commit/{commit}")));
-                "made the tag".to_owned()
+                "created the tag".to_owned()
             }
             EventKind::DeleteTag { tag, commit } => {
                 links.push(link("its commit", format!("/commit/{commit}")));
@@ -124,7 +124,7 @@ impl ShownEvent {
                 "wrote a note on".to_owned()
             }
             EventKind::Grant { user, access } => format!("gave {user} {} access", access.as_str()),
-            EventKind::Revoke { user } => format!("took {user}'s access away"),
+            EventKind::Revoke { user } => format!("revoked {user}'s access"),
             EventKind::Describe => "changed the description".to_owned(),
             EventKind::DefaultBranch { branch } => {
                 links.push(link(
@@ -136,28 +136,31 @@ impl ShownEvent {
             EventKind::Publish => "made it public".to_owned(),
             EventKind::Unpublish => "made it private".to_owned(),
             EventKind::AllowForks { forks } => {
-                format!("let {} fork it while it is private", show::forks(&forks))
+                format!(
+                    "allowed forks, while it is private, by {}",
+                    show::forks(&forks)
+                )
             }
             EventKind::Rename { from } => format!("renamed it from {}", from.full()),
             EventKind::Offer { user } => format!("offered it to {user}"),
             EventKind::Transfer { from } => format!("took it over from {}", from.full()),
             EventKind::Fork { from } => format!("forked it from {}", from.full()),
             EventKind::DeleteDot => "deleted it".to_owned(),
-            EventKind::RestoreDot => "took it back".to_owned(),
+            EventKind::RestoreDot => "restored it".to_owned(),
             EventKind::Protect { branch, protected } => {
                 let verb = if protected {
                     "protected"
                 } else {
-                    "no longer protects"
+                    "lifted the protection of"
                 };
                 format!("{verb} the branch {branch}")
             }
-            EventKind::CreateWebhook { webhook } => format!("made the webhook {webhook}"),
+            EventKind::CreateWebhook { webhook } => format!("created the webhook {webhook}"),
             EventKind::ChangeWebhook { webhook } => format!("changed the webhook {webhook}"),
             EventKind::DeleteWebhook { webhook } => format!("deleted the webhook {webhook}"),
-            EventKind::PingWebhook { webhook } => format!("tried the webhook {webhook} out"),
+            EventKind::PingWebhook { webhook } => format!("tested the webhook {webhook}"),
             EventKind::SignUp => "signed up".to_owned(),
-            EventKind::AddUser { user } => format!("made the account {user}"),
+            EventKind::AddUser { user } => format!("created the account {user}"),
             EventKind::RemoveUser { user } => format!("removed the account {user}"),
             EventKind::Administrator { user, is_admin } => {
                 let what = if is_admin { "an" } else { "no longer an" };
@@ -167,20 +170,20 @@ impl ShownEvent {
                 let verb = if is_suspended {
                     "suspended"
                 } else {
-                    "let in again"
+                    "reactivated"
                 };
                 format!("{verb} {user}")
             }
             EventKind::Quota { user, quota } => {
                 format!("set the storage quota of {user} to {quota}")
             }
-            EventKind::Invite => "made an invitation".to_owned(),
+            EventKind::Invite => "created an invitation".to_owned(),
             EventKind::ResetPassword { user } => {
-                format!("made a link to set {user}'s password")
+                format!("created a link to set {user}'s password")
             }
             EventKind::CreateKey { name, scope, user } => {
                 let whose = user.map_or_else(String::new, |user| format!(" for {user}"));
-                format!("made the API key “{name}” of scope {scope}{whose}")
+                format!("created the API key “{name}” with scope {scope}{whose}")
             }
             EventKind::RevokeKey { name } => format!("revoked the API key “{name}”"),
             EventKind::RevokeKeys { user } => format!("revoked all API keys of {user}"),

@@ -379,11 +379,11 @@ async fn administrators_see_users_and_the_audit_log() {
     );
     let log = admin.get("/-/admin/events").await.body;
     for words in [
-        "made the account alice",
+        "created the account alice",
         "made root an administrator",
         "pushed 1 commit to",
         "gave root read access",
-        "took root&#39;s access away",
+        "revoked root&#39;s access",
         "deleted it",
     ] {
         assert!(log.contains(words), "{words}: {log}");
@@ -402,7 +402,7 @@ async fn administrators_see_users_and_the_audit_log() {
         .get(&format!("/-/admin/events?before={older}"))
         .await
         .body;
-    assert!(log.contains("made the account alice") && !log.contains("made an invitation"));
+    assert!(log.contains("created the account alice") && !log.contains("created an invitation"));
 
     let mut bob = Browser::logged_in(&hub, "bob").await;
     for path in ["/-/admin", "/-/admin/events"] {

@@ -97,7 +97,7 @@ async fn a_public_dot_tells_each_viewer_what_they_may_know() {
         .done("PUT", &format!("{app}/offer"), json!({"user": "erin"}))
         .await;
 
-    let content = ["alice made the tag v1", "alice made it public"].map(str::to_owned);
+    let content = ["alice created the tag v1", "alice made it public"].map(str::to_owned);
     let nameless = ["alice renamed it", "alice forked it from another dot"].map(str::to_owned);
     let renamed = "alice renamed it from alice/customer-x".to_owned();
     let forked = "alice forked it from dave/customer-x".to_owned();
@@ -112,7 +112,7 @@ async fn a_public_dot_tells_each_viewer_what_they_may_know() {
     let (texts, since_owner) = told(&mut owner, "alice/app").await;
     let all = [
         "alice offered it to erin".to_owned(),
-        "alice made the webhook 1".to_owned(),
+        "alice created the webhook 1".to_owned(),
         content[0].clone(),
         content[1].clone(),
         "alice gave carol maintain access".to_owned(),

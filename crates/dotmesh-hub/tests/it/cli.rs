@@ -354,7 +354,7 @@ fn without_a_hub(place: &Place, args: &[&str]) -> String {
     assert_eq!(refused.status.code(), Some(3), "{args:?}: {refused:?}");
     assert_eq!(refused.stdout, b"", "{args:?}");
     let text = String::from_utf8(refused.stderr).unwrap();
-    assert!(text.contains("`dothub serve` makes a hub"), "{text}");
+    assert!(text.contains("`dothub serve` creates a hub"), "{text}");
     text
 }
 

@@ -58,7 +58,7 @@ async fn a_program_gets_a_key_when_its_user_approves() {
     let mut browser = Browser::logged_in(&hub, "alice").await;
     let page = browser.get(&login.verification_path).await;
     assert_eq!(page.status, StatusCode::OK);
-    assert!(page.body.contains("Never type one"), "{}", page.body);
+    assert!(page.body.contains("Never type a code"), "{}", page.body);
     let page = type_code(&mut browser, &login.user_code).await;
     assert_eq!(page.status, StatusCode::OK);
     for shown in [

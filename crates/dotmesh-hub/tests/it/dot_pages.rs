@@ -145,7 +145,7 @@ async fn a_dot_is_looked_after_on_its_pages() {
         .await;
     let page = bob.get(settings).await.body;
     assert!(
-        page.contains("Protected branches") && !page.contains("Delete it"),
+        page.contains("Protected branches") && !page.contains("Delete this dot"),
         "{page}"
     );
     for (form, field) in [

@@ -146,7 +146,7 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
         "{past:?}"
     );
     let events = root.get("/-/admin/events").await.body;
-    for words in ["suspended alice", "let in again alice"] {
+    for words in ["suspended alice", "reactivated alice"] {
         assert!(events.contains(words), "{words}: {events}");
     }
 }

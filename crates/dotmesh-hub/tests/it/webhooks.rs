@@ -662,7 +662,12 @@ async fn webhooks_are_looked_after_on_pages() {
     bob.submit("/-/offers/take", &[("dot", "1"), ("name", "app")])
         .await;
     let list = "/bob/app/settings/webhooks";
-    assert!(bob.get(list).await.body.contains("This dot has none"));
+    assert!(
+        bob.get(list)
+            .await
+            .body
+            .contains("This dot has no webhooks")
+    );
     let url = case.receiver.url();
     let made = bob
         .submit(list, &[("url", &url), ("tag", "on"), ("push", "on")])

@@ -710,14 +710,14 @@ async fn pages_say_that_its_data_is_not_here() {
         let answer = browser.get(&format!("/bob/app{path}")).await;
         (answer.status.as_u16(), answer.body)
     };
-    const NOT_HERE: &str = "The data of this commit is not here";
+    const NOT_HERE: &str = "The hub does not have the data of this commit";
     let (status, shown) = page(format!("/commit/{}", two.id)).await;
     assert!(status == 200 && shown.contains(NOT_HERE), "{shown}");
     for offer in [
         "dm clone",
         "Browse the files",
         "Compare with",
-        "Make a branch",
+        "Create a branch",
         "tree/",
     ] {
         assert!(!shown.contains(offer), "{offer}: {shown}");
@@ -728,14 +728,14 @@ async fn pages_say_that_its_data_is_not_here() {
         "{shown}"
     );
     assert!(
-        shown.contains("cannot be compared with its parent"),
+        shown.contains("You cannot compare it with its parent"),
         "{shown}"
     );
     assert!(!shown.contains("Compare with its parent"), "{shown}");
-    assert!(shown.contains("what changed is not known"), "{shown}");
+    assert!(shown.contains("The changes are unknown"), "{shown}");
     for (list, count) in [("/commits/master", 2), ("/graph", 2), ("/activity", 8)] {
         let (status, shown) = page(list.to_owned()).await;
-        let marks = shown.matches("data not here").count();
+        let marks = shown.matches("no data on the hub").count();
         assert_eq!((status, marks), (200, count), "{list}: {shown}");
     }
     for path in [
@@ -769,7 +769,7 @@ async fn pages_say_that_its_data_is_not_here() {
     );
     let (_, shown) = page(format!("/commit/{}", three.id)).await;
     assert!(shown.contains("Compare with its parent"), "{shown}");
-    assert!(shown.contains("changed since the commit before"), "{shown}");
+    assert!(shown.contains("those since the parent commit"), "{shown}");
     let (_, shown) = page("/activity".to_owned()).await;
     assert!(
         shown.contains("pushed the data of 1 older commit"),

@@ -37,7 +37,7 @@ async fn a_team_lives_on_its_hub() -> Result<()> {
         .context(told.clone())?;
     page.go(&format!("/alice/app/commit/{}", permalink.1.trim()))
         .await?;
-    page.until_says("Have it running").await?;
+    page.until_says("Run this commit").await?;
     page.click("Browse the files").await?;
     page.click("uploads").await?;
     page.click("pirate-flag.png").await?;

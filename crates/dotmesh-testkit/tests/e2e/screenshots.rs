@@ -48,17 +48,17 @@ async fn screenshots() -> Result<()> {
     let commit = commit.rsplit('/').next().context("an id")?;
     wait_for("all commits to be counted", SOON, async || {
         browser.go(&format!("{DOT}/activity")).await?;
-        let counted = "return !document.body.innerText.includes('still to be counted')";
+        let counted = "return !document.body.innerText.includes('Not counted yet:')";
         ensure!(browser.script(counted).await? == true);
         Ok(())
     })
     .await?;
     browser.go(&format!("{DOT}/settings/webhooks")).await?;
     browser.fill("url", "https://ci.example.com/hook").await?;
-    browser.click("Make the webhook").await?;
+    browser.click("Create the webhook").await?;
     browser.until_says("it is not shown again").await?;
     browser.click("Try the webhook out").await?;
-    browser.until_says("Nothing was told yet").await?;
+    browser.until_says("There are no deliveries yet").await?;
     let webhook = browser.path().await?;
     browser.click("Try it out").await?;
     wait_for("the webhook to be tried", SOON, async || {

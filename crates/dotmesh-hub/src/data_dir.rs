@@ -69,7 +69,8 @@ impl DataDir {
     /// Opens the folder of an existing hub. It creates nothing.
     pub fn existing(path: &Path) -> Result<Self, DataDirError> {
         let path = path.to_owned();
-        // If the database is in PostgreSQL, only the packs are here. If the packs are in S3 too, the folder is empty.
+        // With the database in PostgreSQL, the folder contains only packs. With the packs in S3 too, it contains
+        // neither.
         if exists(&path.join(DATABASE))? || exists(&path.join(OBJECTS))? {
             Ok(Self { path })
         } else {

@@ -51,8 +51,8 @@ pub enum CollectError {
     OthersStore,
 }
 
-/// Makes sure that the store belongs to this database, and claims a store without an owner. Only then is a pack garbage
-/// if this database does not name it.
+/// Makes sure that the store belongs to this database, and claims a store without an owner. In a store of its own, a
+/// pack that the database does not name is garbage.
 pub async fn own_store(database: &Database, packs: &PackStore) -> Result<(), CollectError> {
     let identity = database.identity().await?;
     match packs.owner().await? {

@@ -196,8 +196,7 @@ async fn identify(
     }))
 }
 
-/// Returns the subject whose share a reading request takes, before the request is admitted. It doesn't check passwords,
-/// because hashing is expensive.
+/// Returns the subject whose share a reading request takes, before the request is admitted. It doesn't check passwords.
 pub async fn subject(parts: &Parts, hub: &Hub) -> Subject {
     let address = ClientAddress::of(parts, &hub.settings);
     let header = parts.headers.get(AUTHORIZATION);

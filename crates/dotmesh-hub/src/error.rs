@@ -193,7 +193,7 @@ pub enum HubError {
         /// Whether the namespace is the caller's.
         is_own: bool,
     },
-    /// More than a limit of the protocol.
+    /// More than a limit allows.
     #[error("{what}: at most {limit} are taken")]
     TooLarge { what: &'static str, limit: usize },
     /// More than a limit of `limits.rs` on what users write.

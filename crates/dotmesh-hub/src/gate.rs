@@ -40,7 +40,7 @@ pub struct Watch {
     is_left: Arc<AtomicBool>,
 }
 
-/// Sets the cancellation flag when it is dropped: nobody waits for the work any more.
+/// Sets the cancellation flag when it is dropped, because then no client waits for the work.
 struct Leaving(Arc<AtomicBool>);
 
 impl Drop for Leaving {

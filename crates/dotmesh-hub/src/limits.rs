@@ -1,8 +1,8 @@
-//! All limits: on what people and programs write, on what they use at once, and on how slow they may be. The tables in
+//! All limits: on the input of people and programs, on their use of resources, and on their slowness. The tables in
 //! `docs/hub.md` are generated from these, and a test compares them.
 //!
-//! A limit on what is written applies to new input only. Input that an earlier version accepted stays. Pages show it,
-//! and cut it if it is long.
+//! A limit on input applies to new input only. Input that an earlier version accepted stays. Pages show it, and cut it
+//! if it is long.
 
 pub mod guesses;
 

@@ -57,7 +57,7 @@ struct Bucket {
 }
 
 impl RateLimit {
-    /// Creates a limit of so many requests per second.
+    /// Creates a limit in requests per second.
     pub fn new(rate: NonZeroU32) -> Self {
         Self {
             rate: rate.get().into(),

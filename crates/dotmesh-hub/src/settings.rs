@@ -29,7 +29,7 @@ pub struct Settings {
     pub url: Option<Url>,
     /// Whether the hub itself speaks TLS.
     pub tls: bool,
-    /// Who can make an account.
+    /// The users who can create an account.
     pub sign_up: SignUp,
     /// Proxies whose `X-Forwarded-For` header the hub trusts.
     pub trusted_proxies: Vec<Network>,

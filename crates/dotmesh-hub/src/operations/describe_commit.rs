@@ -22,7 +22,7 @@ pub struct CommitSummary {
     pub title: String,
     /// The other lines.
     pub body: String,
-    /// Who made it.
+    /// Its author.
     pub author: String,
     /// When it was made.
     pub time: Timestamp,
@@ -67,7 +67,7 @@ pub struct CommitDetails {
     pub title: String,
     /// The other lines.
     pub body: String,
-    /// Who made it.
+    /// Its author.
     pub author: String,
     /// When it was made.
     pub time: Timestamp,

@@ -1,4 +1,4 @@
-//! Offers a dot to another user. The dot moves only when that user accepts it, so nobody gets an unwanted dot.
+//! Offers a dot to another user. The dot moves only when that user accepts it, so users get no unwanted dots.
 
 use dotmesh_model::{DotName, UserName};
 

@@ -33,7 +33,7 @@ struct AuthorizePage {
     step: Step,
 }
 
-/// What the page shows.
+/// The content of the page.
 enum Step {
     /// A field for the code. `missed` says that no login has the code that was entered.
     Ask { missed: bool },

@@ -90,7 +90,8 @@ impl Stream {
         }
     }
 
-    /// Returns the viewer's access. It is an error if their login has ended or they can no longer see the dot.
+    /// Returns the viewer's access. It is an error if their login has ended, if they can no longer see the dot, or if
+    /// the stream's lifetime is over.
     async fn check(&self) -> Result<Access, HubError> {
         if !self.viewer.is_still_there(&self.hub).await? {
             return Err(HubError::LoginNeeded);

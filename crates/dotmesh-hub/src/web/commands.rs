@@ -60,7 +60,7 @@ pub fn first_push(hub_url: &str, message: &str) -> Vec<String> {
     ]
 }
 
-/// Returns the dot's name in the app's settings, if it differs from the name that a clone gets.
+/// Returns the dot's name on its node, if it differs from the name that a clone gets.
 fn local_name<'a>(dot: &DotHeader, known: Option<&'a DotName>) -> Option<&'a DotName> {
     known.filter(|known| known.to_string() != dot.name)
 }

@@ -1,7 +1,7 @@
 //! Protects against cross-site request forgery.
 //!
 //! Instead of a token in each form, the hub checks what the browser says about a request's origin. All browsers have
-//! sent `Sec-Fetch-Site` since 2023, and no script can set it. Otherwise `Origin` decides. Cookies are also
+//! sent `Sec-Fetch-Site` since 2023, and no script can set it. If it is missing, `Origin` decides. Cookies are also
 //! `SameSite=Lax`.
 //!
 //! The check applies to requests with credentials too. A browser that knows Basic credentials also adds them to

@@ -12,7 +12,7 @@ use crate::gate::Watch;
 /// The time after which the rest is shown without highlighting.
 const TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The longest line that is highlighted, in bytes. Patterns take long on longer lines, and nobody reads those.
+/// The longest line that is highlighted, in bytes. Patterns take long on longer lines, and people rarely read those.
 const MAX_LINE_LENGTH: usize = 300;
 
 /// The longest word in a highlighted line, in bytes. Patterns for names and numbers take quadratic time in its length,

@@ -1,7 +1,7 @@
 //! Streams a folder or a whole commit as a tar archive, which all current tar programs can unpack.
 //!
-//! The format is POSIX 2001 (pax). Values that do not fit into the fixed fields are in a record before the entry: long
-//! names, fractions of seconds, large sizes, and extended attributes.
+//! The format is POSIX 2001 (pax). Long names, fractions of seconds, large sizes and extended attributes do not fit
+//! into the fixed fields. They are in a record before the entry.
 
 use std::collections::HashMap;
 
@@ -63,7 +63,7 @@ impl TreeReader {
                 small: HashMap::new(),
             };
             if let Err(Stop::Failed(error)) = archive.write().await {
-                // If the client has gone, nobody needs the error.
+                // If the client has gone, the error is not needed.
                 let _ = archive.sender.send(Err(error)).await;
             }
         });

@@ -144,7 +144,7 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    /// Counts the commit and reads at most so many tree pages. Stores the result if it is complete, or if `nodes` is
+    /// Counts the commit and reads at most `nodes` tree pages. Stores the result if it is complete, or if `nodes` is
     /// the limit of the background count.
     pub(super) async fn keep(&self, nodes: usize) -> Result<CommitFacts, HubError> {
         let facts = self.count(nodes).await?;

@@ -168,7 +168,7 @@ pub fn decode(segment: &str) -> Option<Vec<u8>> {
 }
 
 /// Returns bytes as text for people. It escapes invisible characters, characters that change the writing direction, and
-/// invalid UTF-8, so that none of these can make a name look like another one.
+/// invalid UTF-8. None of these can make a name look like another one.
 pub fn shown(bytes: &[u8]) -> String {
     use fmt::Write as _;
     let mut text = String::with_capacity(bytes.len());

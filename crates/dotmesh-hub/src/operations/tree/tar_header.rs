@@ -11,7 +11,7 @@ pub(super) static END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// The kind of an entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum EntryKind<'a> {
-    /// A regular file of so many bytes, which follow the header.
+    /// A regular file of this size in bytes. Its bytes follow the header.
     File(u64),
     Folder,
     /// A symlink to this target.

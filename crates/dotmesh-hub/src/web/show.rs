@@ -1,4 +1,4 @@
-//! How times, sizes and texts are shown.
+//! Formats of times, sizes and texts.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::access::Forks;
 
-/// Who may fork a private dot.
+/// Returns who may fork a private dot.
 pub fn forks(forks: &Forks) -> &'static str {
     match forks {
         Forks::AnyoneWhoReads => "everyone who may read it",
@@ -15,7 +15,7 @@ pub fn forks(forks: &Forks) -> &'static str {
     }
 }
 
-/// `3 hours ago`; the largest unit that fits.
+/// `3 hours ago`, in the largest unit that fits.
 pub fn ago(time: Timestamp, now: Timestamp) -> String {
     const UNITS: [(i64, &str); 6] = [
         (365 * 24 * 3600, "year"),
@@ -44,7 +44,7 @@ pub fn date(time: &Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// For `datetime` attributes.
+/// The format of `datetime` attributes.
 pub fn iso(time: &Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
@@ -55,7 +55,7 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// A message's first line and the rest.
+/// Returns a message's first line and the rest.
 pub fn split_message(message: &str) -> (&str, &str) {
     let message = message.trim();
     match message.split_once('\n') {
@@ -65,7 +65,7 @@ pub fn split_message(message: &str) -> (&str, &str) {
     }
 }
 
-/// The longest title in a list, in characters.
+/// The longest title, in characters.
 pub const MAX_TITLE: usize = 200;
 
 /// The longest text below a title in a list, in characters.
@@ -74,7 +74,7 @@ pub const MAX_SUMMARY: usize = 500;
 /// The longest text of a commit that its page shows, in characters.
 pub const MAX_TEXT: usize = 64 << 10;
 
-/// A text that is not longer than so many characters: a longer one ends with `…`.
+/// Cuts a text to a number of characters. A text that is cut ends with `…`.
 pub fn cut(text: &str, characters: usize) -> Cow<'_, str> {
     match text.char_indices().nth(characters) {
         None => text.into(),
@@ -87,7 +87,7 @@ pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut size = number as f64;
     let mut unit = 0;
-    // What rounds to four digits is of the next unit.
+    // A number that rounds to four digits belongs to the next unit.
     while size >= 999.5 && unit < 6 {
         size /= 1000.0;
         unit += 1;
@@ -96,7 +96,7 @@ pub fn bytes(number: u64) -> String {
     format!("{size:.digits$} {}", UNITS[unit])
 }
 
-/// `rwxr-x---`, with `s` and `t` where the bits of those are set.
+/// `rwxr-x---`, with `s` and `t` for the special bits.
 pub fn mode(bits: u16) -> String {
     let letters = (0..9).rev().map(|bit| {
         let is_set = bits >> bit & 1 == 1;

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
 
+mod operations;
 mod state;
 
+pub use operations::{DeletedDot, Operation, OperationState, Operations, Undo, UndoBudget};
 pub use state::{ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus};
 
 /// `GET /v1/version`
@@ -290,12 +292,12 @@ pub struct Reset {
     pub wait: Wait,
 }
 
-/// What a switch or reset did.
+/// What a switch, reset, undo or redo did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Switched {
     /// The branch that is checked out now.
     pub branch: BranchName,
-    /// Its head.
+    /// Its head. Of a dot that is gone, the last one.
     pub head: CommitId,
     /// The containers that were stopped and started again.
     pub restarted: Vec<String>,
@@ -311,6 +313,9 @@ pub struct Switched {
     /// Those that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,
+    /// For an undo or a redo: the operation that was taken back or made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
 }
 
 /// `POST /v1/mounts`: mounts the folder of a volume for programs outside of containers.

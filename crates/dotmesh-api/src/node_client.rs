@@ -12,7 +12,8 @@ use crate::client::{self, ClientError};
 use crate::node::{
     BranchRemoved, Checkout, Committed, ComposeDots, CreateCommit, CreateDot, Current,
     DeleteBranch, Diff, DotDetail, DotStatus, DotSummary, Fetch, Log, Lookalike, MountVolume,
-    MountedVolume, NodeVersion, Reset, Source, SwitchEvent, Transfer, TransferEvent, UnmountVolume,
+    MountedVolume, NodeVersion, Operations, Reset, Source, SwitchEvent, Transfer, TransferEvent,
+    Undo, UnmountVolume,
 };
 
 /// The ways of a transfer.
@@ -201,6 +202,31 @@ impl NodeClient {
         reset: &Reset,
     ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
         self.events(&format!("dots/{}/reset", dot.full()), reset)
+            .await
+    }
+
+    /// The operations of a dot, and how long they can be taken back.
+    pub async fn operations(&self, dot: &DotName) -> Result<Operations, ClientError> {
+        self.get(&format!("dots/{}/operations", dot.full())).await
+    }
+
+    /// Takes the last operation back. Yields events as [`Self::checkout`] does.
+    pub async fn undo(
+        &self,
+        dot: &DotName,
+        undo: &Undo,
+    ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/undo", dot.full()), undo)
+            .await
+    }
+
+    /// Makes the operation again that was taken back last. Yields events as [`Self::checkout`] does.
+    pub async fn redo(
+        &self,
+        dot: &DotName,
+        redo: &Undo,
+    ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/redo", dot.full()), redo)
             .await
     }
 

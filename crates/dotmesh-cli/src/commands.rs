@@ -12,13 +12,16 @@ pub mod list;
 pub mod log;
 pub mod login;
 pub mod mount;
+pub mod op;
 pub mod open;
 pub mod pull;
 pub mod push;
+pub mod redo;
 pub mod remote;
 pub mod reset;
 pub mod status;
 pub mod switch;
+pub mod undo;
 pub mod unmount;
 pub mod version;
 
@@ -42,6 +45,10 @@ pub enum Command {
     Branch(branch::Args),
     Checkout(checkout::Args),
     Reset(reset::Args),
+    Undo(undo::Args),
+    Redo(redo::Args),
+    #[command(subcommand)]
+    Op(op::Command),
     Login(login::Args),
     Remote(remote::Args),
     Clone(clone::Args),
@@ -60,7 +67,10 @@ pub enum Command {
 impl Command {
     /// Whether the node completes what it has begun when `dm` goes away.
     pub fn goes_on_without_us(&self) -> bool {
-        matches!(self, Self::Commit(_) | Self::Checkout(_) | Self::Reset(_))
+        matches!(
+            self,
+            Self::Commit(_) | Self::Checkout(_) | Self::Reset(_) | Self::Undo(_) | Self::Redo(_)
+        )
     }
 
     /// Whether it is about the dots of the node. `dm list` is too, and warns by itself.
@@ -80,6 +90,9 @@ impl Command {
             | Self::Branch(_)
             | Self::Checkout(_)
             | Self::Reset(_)
+            | Self::Undo(_)
+            | Self::Redo(_)
+            | Self::Op(_)
             | Self::Clone(_)
             | Self::Pull(_)
             | Self::Push(_)
@@ -115,6 +128,9 @@ async fn carry_out(context: &Context, command: Command) -> Result<()> {
         Command::Branch(args) => branch::run(context, args).await,
         Command::Checkout(args) => checkout::run(context, args).await,
         Command::Reset(args) => reset::run(context, args).await,
+        Command::Undo(args) => undo::run(context, args).await,
+        Command::Redo(args) => redo::run(context, args).await,
+        Command::Op(command) => op::run(context, command).await,
         Command::Login(args) => login::run(context, args).await,
         Command::Remote(args) => remote::run(context, args).await,
         Command::Clone(args) => clone::run(context, args).await,

@@ -11,7 +11,8 @@ use axum::{Json, Router};
 use dotmesh_api::node::{
     BranchRemoved, Checkout, Committed, ComposeDots, CreateCommit, CreateDot, Current,
     DeleteBranch, Diff, DotDetail, DotStatus, DotSummary, Fetch, Log, Lookalike, MountVolume,
-    MountedVolume, NodeVersion, Reset, Source, SwitchProgress, Transfer, UnmountVolume,
+    MountedVolume, NodeVersion, Operations, Reset, Source, SwitchProgress, Transfer, Undo,
+    UnmountVolume,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
@@ -26,7 +27,7 @@ use crate::node::Node;
 use crate::operations::transfer::Work;
 use crate::operations::{
     checkout, commit, compose_dots, create_dot, delete_branch, delete_dot, diff, list, log,
-    lookalikes, mount, reset, show, status, to_the_end, transfer, upstream,
+    lookalikes, mount, op_log, reset, show, status, to_the_end, transfer, undo, upstream,
 };
 
 /// All routes.
@@ -54,6 +55,9 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/dots/{namespace}/{dot}/current", get(get_current))
         .route("/v1/dots/{namespace}/{dot}/checkout", post(post_checkout))
         .route("/v1/dots/{namespace}/{dot}/reset", post(post_reset))
+        .route("/v1/dots/{namespace}/{dot}/undo", post(post_undo))
+        .route("/v1/dots/{namespace}/{dot}/redo", post(post_redo))
+        .route("/v1/dots/{namespace}/{dot}/operations", get(get_operations))
         .route("/v1/dots/{namespace}/{dot}/push", post(post_push))
         .route("/v1/dots/{namespace}/{dot}/pull", post(post_pull))
         .route("/v1/dots/{namespace}/{dot}/clone", post(post_clone))
@@ -259,6 +263,35 @@ async fn post_reset(
     let (tell, told) = watch::channel(SwitchProgress::default());
     let work = async move { reset::reset(&node, &name, body, tell).await };
     Ok(events::of_switch(work, told).await?)
+}
+
+async fn post_undo(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Undo>,
+) -> Result<Response, ApiError> {
+    let name = dot(path)?;
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { undo::undo(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
+}
+
+async fn post_redo(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Undo>,
+) -> Result<Response, ApiError> {
+    let name = dot(path)?;
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { undo::redo(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
+}
+
+async fn get_operations(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+) -> Answer<Operations> {
+    Ok(Json(op_log::op_log(&node, &dot(path)?).await?))
 }
 
 async fn post_forget(

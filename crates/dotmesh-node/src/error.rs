@@ -215,6 +215,18 @@ pub enum NodeError {
         expected: Box<Current>,
         now: Box<Current>,
     },
+    /// No operation can be taken back.
+    #[error("there is nothing to undo in dot {dot}")]
+    NothingToUndo { dot: DotName },
+    /// No operation can be made again.
+    #[error("there is nothing to redo in dot {dot}")]
+    NothingToRedo { dot: DotName },
+    /// The name of a deleted dot belongs to another dot.
+    #[error("another dot is called {dot} since the one with id {id} was deleted")]
+    NameTaken { dot: DotName, id: String },
+    /// No such deleted dot is kept.
+    #[error("no deleted dot {dot} with id {id} is kept")]
+    NotKept { dot: DotName, id: String },
     /// The pool failed.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -244,8 +256,13 @@ impl NodeError {
             | Self::CannotPin { .. }
             | Self::NoSubdot { .. }
             | Self::NoRemoteDot { .. }
+            | Self::NotKept { .. }
             | Self::NoRemoteBranch { .. } => ErrorCode::NotFound,
-            Self::DotExists { .. } | Self::BranchExists { .. } => ErrorCode::Exists,
+            Self::DotExists { .. } | Self::BranchExists { .. } | Self::NameTaken { .. } => {
+                ErrorCode::Exists
+            }
+            Self::NothingToUndo { .. } | Self::NothingToRedo { .. } => ErrorCode::Invalid,
+            Self::Pool(PoolError::NotAsLeft { .. }) => ErrorCode::Changed,
             Self::Revision(RevisionError::Malformed { .. }) => ErrorCode::Invalid,
             Self::Revision(_) => ErrorCode::NotFound,
             Self::Name(_)
@@ -297,6 +314,21 @@ impl NodeError {
             }
             Self::NoBranch { .. } => {
                 "List the branches with 'dm branch', or make it with 'dm checkout -b'."
+            }
+            Self::NothingToUndo { .. } | Self::NotKept { .. } => {
+                "'dm op log' shows what is kept, and for how long."
+            }
+            Self::NothingToRedo { .. } => {
+                "'dm redo' makes again what 'dm undo' has taken back, until the next operation of the dot."
+            }
+            Self::NameTaken { dot, id } => {
+                return Some(format!(
+                    "To have the deleted one back, delete the other one first: dm dot delete {dot}; then: dm undo --dot {dot} --deleted {}",
+                    short(id)
+                ));
+            }
+            Self::Pool(PoolError::NotAsLeft { .. }) => {
+                "Nothing was changed. Something that 'dm op log' does not list has changed the dot since."
             }
             Self::CheckedOut { .. } => "Switch to another branch first, with 'dm checkout'.",
             Self::WouldLose { branch, .. } => {
@@ -436,6 +468,11 @@ impl From<EngineError> for NodeError {
             message: error.to_string(),
         }
     }
+}
+
+/// The first digits of a dot's id.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
 }
 
 impl From<sqlx::Error> for NodeError {

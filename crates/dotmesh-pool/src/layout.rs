@@ -82,6 +82,27 @@ impl Layout {
         self.root.join("reserve")
     }
 
+    /// Dots that were deleted and can be had back.
+    pub(crate) fn deleted(&self) -> PathBuf {
+        self.root.join("deleted")
+    }
+
+    /// Those of a name, each in a folder of its own.
+    pub(crate) fn deleted_of(&self, dot: &DotName) -> PathBuf {
+        let deleted = self.deleted().join(dot.namespace.as_str());
+        deleted.join(dot.name())
+    }
+
+    /// The log of the dot in a folder.
+    pub(crate) fn operations_in(&self, dot: &Path) -> PathBuf {
+        dot.join("operations")
+    }
+
+    /// An operation of a dot's log, and what it keeps.
+    pub(crate) fn operation(&self, dot: &DotName, number: u64) -> PathBuf {
+        self.operations_in(&self.dot(dot)).join(number.to_string())
+    }
+
     pub(crate) fn dots(&self) -> PathBuf {
         self.root.join("dots")
     }

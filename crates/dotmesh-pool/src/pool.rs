@@ -19,10 +19,14 @@ use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
 
 mod inner;
+mod kept;
+mod log;
 mod reserve;
 mod trash;
 mod volumes;
 
+pub use kept::{DeletedDot, Kept, KeptWhere};
+pub use log::NewStep;
 pub use trash::Leftover;
 pub use volumes::{FolderId, NewSubdot, OpenFolder};
 
@@ -146,7 +150,24 @@ impl Pool {
         work: impl FnOnce(&Inner) -> Result<T, PoolError> + Send + 'static,
     ) -> Result<T, PoolError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || work(&inner)).await
+        blocking(move || {
+            #[cfg(feature = "testing")]
+            let _entered = inner.fuse.enter();
+            work(&inner)
+        })
+        .await
+    }
+
+    /// Has every change of the pool fail after so many more, as if the daemon had died.
+    #[cfg(feature = "testing")]
+    pub fn die_after(&self, steps: u64) {
+        self.inner.fuse.burn_after(steps);
+    }
+
+    /// How many changes of the pool were made.
+    #[cfg(feature = "testing")]
+    pub fn steps(&self) -> u64 {
+        self.inner.fuse.taken()
     }
 
     /// The node's id.

@@ -3,12 +3,13 @@
 use dotmesh_api::node::{BranchStart, Checkout, Switched};
 use dotmesh_model::branches::Origin;
 use dotmesh_model::{BranchName, DotName, Revision};
-use dotmesh_pool::Start;
+use dotmesh_pool::{NewStep, Start};
 
 use super::require_here;
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Done, Manner, switched};
+use super::undo;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Branch, Dot};
@@ -49,8 +50,11 @@ pub(crate) async fn checkout(
         after: dot.clone(),
         branch: branch.clone(),
         create,
+        operation: None,
     };
-    let done = switch::switch(node, &dot, &mut change, &manner).await?;
+    let done = switch::switch(node, &dot, &mut change, &manner).await;
+    undo::settle(node, name).await;
+    let done = done?;
     let head = change.after.current()?.head;
     Ok(switched(branch, head, done))
 }
@@ -98,6 +102,8 @@ struct Switch<'a> {
     after: Dot,
     branch: BranchName,
     create: Option<(Start, Branch)>,
+    /// Its number in the dot's log, once it is written there.
+    operation: Option<u64>,
 }
 
 impl Change for Switch<'_> {
@@ -115,18 +121,25 @@ impl Change for Switch<'_> {
 
     /// The new branch is made now, when the applications have written their last.
     async fn apply(&mut self) -> Result<(), NodeError> {
-        let name = &self.before.name;
+        let (pool, name) = (&self.node.pool, &self.before.name);
+        let (from, to) = (&self.before.current, &self.branch);
+        let mut steps = Vec::new();
+        let mut kind = "branch";
         if let Some((start, branch)) = &self.create {
-            self.node
-                .pool
-                .create_branch(name, &self.branch, start.clone())
-                .await?;
-            self.after
-                .branches
-                .insert(self.branch.clone(), branch.clone());
+            kind = "the new branch";
+            steps.push(NewStep::Create {
+                branch: to.clone(),
+                start: start.clone(),
+            });
+            self.after.branches.insert(to.clone(), branch.clone());
         }
-        self.after.current = self.branch.clone();
-        match self.node.save(&self.after).await {
+        self.after.current = to.clone();
+        steps.push(NewStep::Describe(self.after.to_file()));
+        let what = format!("switch from branch {from} to {kind} {to}");
+        let number = pool.begin_operation(name, what, steps).await?;
+        self.operation = Some(number);
+        pool.carry_out(name, number).await?;
+        match self.node.registry.put_dot(&self.after).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.undo().await?;
@@ -136,13 +149,9 @@ impl Change for Switch<'_> {
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        self.node.save(&self.before).await?;
-        if self.create.is_some() {
-            self.node
-                .pool
-                .delete_branch(&self.before.name, &self.branch)
-                .await?;
+        if let Some(number) = self.operation {
+            self.node.pool.roll_back(&self.before.name, number).await?;
         }
-        Ok(())
+        self.node.registry.put_dot(&self.before).await
     }
 }

@@ -6,9 +6,11 @@ use dotmesh_model::commit::{RECORD_VERSION, check_metadata_key};
 use dotmesh_model::limits;
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitRecord, DotName, ImageUse};
+use dotmesh_pool::NewStep;
 
 use super::left_out;
 use super::reset::refuse_changed;
+use super::undo;
 use crate::engine::Container;
 use crate::error::NodeError;
 use crate::node::{Node, random_commit_id};
@@ -64,6 +66,30 @@ async fn commit_locked(
     let bytes = record.encode();
     // No hub would take it.
     limits::check_new(&record, bytes.len())?;
+    let title = record.message.lines().next().unwrap_or_default();
+    let what = format!("commit {} on branch {branch}: {title}", record.id.short());
+    let step = NewStep::Head {
+        branch: branch.clone(),
+        before: record.parent,
+        after: record.id,
+    };
+    node.pool
+        .begin_operation(&dot.name, what, vec![step])
+        .await?;
+    let made = make(node, dot, branch, &record, bytes).await;
+    undo::settle(node, &dot.name).await;
+    made?;
+    left_out::look_later(node, dot, record.id);
+    Ok(record)
+}
+
+async fn make(
+    node: &Node,
+    dot: &Dot,
+    branch: &BranchName,
+    record: &CommitRecord,
+    bytes: Vec<u8>,
+) -> Result<(), NodeError> {
     node.pool
         .commit(&dot.name, branch, record.id, bytes.clone())
         .await?;
@@ -80,8 +106,7 @@ async fn commit_locked(
         node.pool.take_back(&dot.name, record.id).await?;
         return Err(error);
     }
-    left_out::look_later(node, dot, record.id);
-    Ok(record)
+    Ok(())
 }
 
 /// What the containers run and where they come from, for the record.

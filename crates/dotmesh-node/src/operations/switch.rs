@@ -93,6 +93,7 @@ pub(crate) fn switched(branch: BranchName, head: CommitId, done: Done) -> Switch
         replaced: done.replaced,
         later: done.later,
         problems: done.problems,
+        operation: None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use dotmesh_model::names::Namespace;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
 
+use super::kept::KeptSizes;
 use super::trash::{Held, Leftovers};
 use super::{DamagedDot, Dots, StoredDot};
 use crate::driver::{Driver, Mode, Usage};
@@ -33,6 +34,9 @@ pub(super) struct Inner {
     receiving: Mutex<HashSet<PathBuf>>,
     pub(super) leftovers: Leftovers,
     pub(super) held: Held,
+    pub(super) kept_sizes: KeptSizes,
+    #[cfg(feature = "testing")]
+    pub(super) fuse: crate::fuse::Fuse,
 }
 
 impl Inner {
@@ -90,6 +94,9 @@ impl Inner {
             receiving: Mutex::default(),
             leftovers: Leftovers::default(),
             held: Held::default(),
+            kept_sizes: KeptSizes::default(),
+            #[cfg(feature = "testing")]
+            fuse: crate::fuse::Fuse::default(),
         };
         // What was being made when the last run ended was never visible.
         for name in names_in(&inner.layout.staging())? {
@@ -163,7 +170,7 @@ impl Inner {
                 let Ok(name) = DotName::new(namespace.clone(), &name) else {
                     continue;
                 };
-                match self.read_dot(&name) {
+                match self.settle(&name).and_then(|()| self.read_dot(&name)) {
                     Ok(dot) => dots.whole.extend(dot),
                     Err(error) => {
                         let problem = error.with_causes();
@@ -176,7 +183,7 @@ impl Inner {
         Ok(dots)
     }
 
-    fn read_dot(&self, name: &DotName) -> Result<Option<StoredDot>, PoolError> {
+    pub(super) fn read_dot(&self, name: &DotName) -> Result<Option<StoredDot>, PoolError> {
         let Some(file) = read_json(&self.layout.dot_file(name))? else {
             // A clone that ended early, and may be gone on with.
             if is_older(&self.layout.commits(name), DRAFT_AGE) {

@@ -29,8 +29,8 @@ pub struct Args {
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let delete = async |node: &NodeClient, name: &DotName| {
+        let dot = node.dot(name).await?;
         if !args.force {
-            let dot = node.dot(name).await?;
             let commits = count_commits(node, &dot).await?;
             context.ui.status(&loss(&dot, commits));
             let question = format!(
@@ -39,14 +39,22 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             context.ui.confirm(&question).await?;
         }
         node.delete_dot(name).await?;
-        Ok(name.clone())
+        Ok((name.clone(), dot.id))
     };
     let instead = |_: &DotName, _: &BranchName| {
         "'dm dot delete' deletes a dot with all its branches. Nothing was deleted.".to_owned()
     };
-    let dot = args.dot.act(context, delete, instead).await?;
-    let was_current = context.update_node_config(|config| config.remove_dot(&dot))?;
+    let (dot, id) = args.dot.act(context, delete, instead).await?;
     context.ui.status(&format!("Deleted dot '{dot}'"));
+    context.ui.hint(&format!(
+        "To have it back: dm undo --dot {dot}. 'dm op log --dot {dot}' says for how long it is kept."
+    ));
+    forget(context, &dot, &id)
+}
+
+/// Forgets a dot that was deleted, until it is brought back.
+pub(in crate::commands) fn forget(context: &Context, dot: &DotName, id: &str) -> Result<()> {
+    let was_current = context.update_node_config(|config| config.set_dot_aside(dot, id))?;
     if was_current {
         context
             .ui

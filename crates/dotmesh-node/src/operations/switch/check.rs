@@ -1,6 +1,6 @@
 //! What containers really have mounted, told by the kernel, against what they should.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use dotmesh_model::{BranchName, DotName};
@@ -184,6 +184,11 @@ pub(crate) enum Scope<'a> {
     Branch(&'a BranchName),
     /// Those of the current working copy by volumes that follow it.
     Unpinned,
+    /// Those of several working copies and, where `unpinned`, of the current one by volumes that follow it.
+    Moved {
+        branches: &'a BTreeSet<BranchName>,
+        unpinned: bool,
+    },
     /// Those of any working copy.
     All,
 }
@@ -193,6 +198,9 @@ impl Scope<'_> {
         match self {
             Self::Branch(branch) => mount.branch == *branch,
             Self::Unpinned => mount.volume.pinned.is_none(),
+            Self::Moved { branches, unpinned } => {
+                branches.contains(&mount.branch) || (unpinned && mount.volume.pinned.is_none())
+            }
             Self::All => true,
         }
     }
@@ -281,6 +289,10 @@ async fn refuse_users(
     let users = running.iter().filter(|one| match scope {
         Scope::Branch(branch) => one.uses(&dot.name, branch, &dot.current),
         Scope::Unpinned => one.uses_unpinned(&dot.name),
+        Scope::Moved { branches, unpinned } => {
+            let uses = |branch| one.uses(&dot.name, branch, &dot.current);
+            branches.iter().any(uses) || (unpinned && one.uses_unpinned(&dot.name))
+        }
         Scope::All => one.uses_dot(&dot.name),
     });
     let containers = engine::names(users.map(|one| &one.container));
@@ -288,13 +300,25 @@ async fn refuse_users(
         let what = match scope {
             Scope::Branch(branch) => format!("branch {branch} of {}", dot.name),
             Scope::Unpinned => format!("branch {} of {}", dot.current, dot.name),
-            Scope::All => format!("dot {}", dot.name),
+            Scope::Moved { branches, .. } if branches.len() == 1 => {
+                let branches: Vec<&str> = branches.iter().map(BranchName::as_str).collect();
+                format!("branch {} of {}", branches.join(", "), dot.name)
+            }
+            Scope::Moved { .. } | Scope::All => format!("dot {}", dot.name),
         };
         return Err(NodeError::InUse { what, containers });
     }
     let branches: Vec<&BranchName> = match scope {
         Scope::Branch(branch) => vec![branch],
         Scope::Unpinned => vec![&dot.current],
+        Scope::Moved { branches, unpinned } => {
+            let current = unpinned.then_some(&dot.current);
+            // One that is to be made is used by nobody.
+            let here = branches
+                .iter()
+                .filter(|one| dot.branches.contains_key(*one));
+            here.chain(current).collect()
+        }
         Scope::All => dot.branches.keys().collect(),
     };
     let mut copies = HashMap::new();
@@ -302,8 +326,8 @@ async fn refuse_users(
         copies.insert(working_copy(node, &dot.name, branch).await?, branch);
     }
     // Containers whose volumes are pinned go on while the current branch changes.
-    let goes_on =
-        |one: &&Inspected| matches!(scope, Scope::Unpinned) && !one.uses_unpinned(&dot.name);
+    let changes_current = matches!(scope, Scope::Unpinned | Scope::Moved { unpinned: true, .. });
+    let goes_on = |one: &&Inspected| changes_current && !one.uses_unpinned(&dot.name);
     let pinned: HashSet<u64> = running
         .iter()
         .filter(goes_on)

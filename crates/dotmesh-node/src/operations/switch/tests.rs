@@ -7,4 +7,6 @@ mod first_steps;
 mod identity;
 mod random;
 mod transfers;
+mod undo_model;
+mod undoing;
 mod without_data;

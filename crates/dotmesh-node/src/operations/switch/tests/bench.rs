@@ -14,6 +14,7 @@ use dotmesh_pool::Pool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::undoing::{redo, undo};
 use crate::config::Config;
 use crate::engine::State;
 use crate::engine::scripted::{Outcome, World};
@@ -45,6 +46,13 @@ pub(super) struct Bench {
     pub(super) node: Node,
 }
 
+impl Drop for Bench {
+    /// The node has the world and the world the node: neither would ever close its files.
+    fn drop(&mut self) {
+        self.world.serve_nobody();
+    }
+}
+
 pub(super) async fn open(folder: &Path, world: &World) -> Node {
     let pool = Pool::open_copying(folder.join("pool")).await.unwrap();
     let registry = Registry::open(&pool.registry_file()).await.unwrap();
@@ -74,6 +82,12 @@ impl Bench {
 
     /// The dot `app` on `master`, and a branch `other`; in both, the file `branch` of each subdot says which it is.
     pub(super) async fn new(containers: impl FnOnce(&World)) -> Self {
+        let bench = Self::without_containers().await;
+        bench.start(containers).await;
+        bench
+    }
+
+    async fn without_containers() -> Self {
         let bench = Self::empty().await;
         for subdot in ["db", "files"] {
             volume::create(&bench.node, &format!("app.{subdot}"))
@@ -90,12 +104,15 @@ impl Bench {
         bench.mark("other");
         bench.commit().await;
         bench.checkout("master", false).await.unwrap();
-        containers(&bench.world);
-        for name in bench.world.names() {
-            bench.world.start_by_hand(&name).await.unwrap();
-        }
-        bench.world.calm();
         bench
+    }
+
+    async fn start(&self, containers: impl FnOnce(&World)) {
+        containers(&self.world);
+        for name in self.world.names() {
+            self.world.start_by_hand(&name).await.unwrap();
+        }
+        self.world.calm();
     }
 
     pub(super) fn dot(&self) -> DotName {
@@ -117,6 +134,10 @@ impl Bench {
     }
 
     pub(super) async fn commit(&self) {
+        self.try_commit().await.unwrap();
+    }
+
+    pub(super) async fn try_commit(&self) -> Result<(), NodeError> {
         let request = CreateCommit {
             message: "m".to_owned(),
             author: "a".to_owned(),
@@ -126,7 +147,7 @@ impl Bench {
         };
         commit::commit(&self.node, &self.dot(), request)
             .await
-            .unwrap();
+            .map(drop)
     }
 
     pub(super) async fn checkout(&self, branch: &str, create: bool) -> Result<Switched, NodeError> {
@@ -308,10 +329,33 @@ pub(super) enum Work {
     Checkout,
     CheckoutNew,
     Reset,
+    UndoReset,
+    RedoCheckoutNew,
 }
 
 impl Work {
-    pub(super) const ALL: [Self; 3] = [Self::Checkout, Self::CheckoutNew, Self::Reset];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Checkout,
+        Self::CheckoutNew,
+        Self::Reset,
+        Self::UndoReset,
+        Self::RedoCheckoutNew,
+    ];
+
+    /// A bench where it can be done.
+    pub(super) async fn bench(self) -> Bench {
+        let bench = Bench::without_containers().await;
+        match self {
+            Self::Checkout | Self::CheckoutNew | Self::Reset => {}
+            Self::UndoReset => drop(bench.reset().await.unwrap()),
+            Self::RedoCheckoutNew => {
+                bench.checkout("new", true).await.unwrap();
+                undo(&bench).await.unwrap();
+            }
+        }
+        bench.start(stack_for(self)).await;
+        bench
+    }
 }
 
 pub(super) async fn work(bench: &Bench, work: Work) -> Result<Switched, NodeError> {
@@ -319,13 +363,15 @@ pub(super) async fn work(bench: &Bench, work: Work) -> Result<Switched, NodeErro
         Work::Checkout => bench.checkout("other", false).await,
         Work::CheckoutNew => bench.checkout("new", true).await,
         Work::Reset => bench.reset().await,
+        Work::UndoReset => undo(bench).await,
+        Work::RedoCheckoutNew => redo(bench).await,
     }
 }
 
 pub(super) fn stack_for(work: Work) -> fn(&World) {
     match work {
-        // A reset is refused while the branch is pinned.
-        Work::Reset => |world| {
+        // These are refused while the branch is pinned.
+        Work::Reset | Work::UndoReset => |world| {
             world.create("db", &["app.db"], depends("", ""));
             world.turns_out("db", Outcome::HealthyAfter(2));
             world.create("web", &["app.files"], depends("db", "service_healthy"));

@@ -14,6 +14,10 @@
 //!         data/SUBDOT/…                what containers mount
 //!     commits/ID/                      a snapshot: the same two, frozen
 //!     hub-history.json                 what hubs told of the history
+//!     stashes/ID/                      a working copy that was put aside, with `stash.json`, which says why
+//!     tags.json                        names for single commits
+//!     amending.json                    there while a commit takes the place of another
+//!     renaming.json                    there while a branch gets another name
 //! staging/                             being made; moved to the trash at start
 //! incoming/                            commits being received; kept for a while when a transfer ends early
 //! trash/                               deleted, kept for a while
@@ -37,6 +41,6 @@ pub use error::PoolError;
 pub use layout::{DotFile, FormatFile};
 pub use mount_table::{MountEntry, read_mount_table};
 pub use pool::{
-    DamagedDot, Dots, FolderId, Import, Leftover, NewSubdot, OpenFolder, Pool, Replaced, Start,
-    StoredDot,
+    DamagedDot, DotPath, Dots, FolderId, Import, Leftover, NewSubdot, OpenFolder, Peek, Pool,
+    Replaced, Restore, Start, StashFile, StoredDot, StoredStash, StoredTag, TagsFile,
 };

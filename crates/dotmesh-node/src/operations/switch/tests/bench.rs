@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use dotmesh_api::node::{
-    BranchStart, Checkout, CreateCommit, Reset, SwitchProgress, Switched, Wait,
+    ApplyStash, BranchStart, Checkout, CreateCommit, MakeStash, Reset, Stash, SwitchProgress,
+    Switched, Wait,
 };
 use dotmesh_model::DotName;
 use dotmesh_pool::Pool;
@@ -19,7 +20,9 @@ use crate::engine::State;
 use crate::engine::scripted::{Outcome, World};
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::operations::{checkout, commit, reconcile, recover, reset, volume, watch as watching};
+use crate::operations::{
+    checkout, commit, reconcile, recover, reset, stash, volume, watch as watching,
+};
 use crate::registry::Registry;
 use crate::timing::Timing;
 
@@ -37,6 +40,9 @@ pub(super) const TIMING: Timing = Timing {
     retry: (Duration::from_millis(1), Duration::from_millis(4)),
     watch: Duration::from_millis(50),
 };
+
+/// A file that no commit has.
+pub(super) const CHANGED: &str = "db/changed";
 
 /// A node on the scripted machine, in a folder that is gone with it.
 pub(super) struct Bench {
@@ -123,6 +129,7 @@ impl Bench {
             metadata: Default::default(),
             code: None,
             expected: None,
+            amend: false,
         };
         commit::commit(&self.node, &self.dot(), request)
             .await
@@ -148,6 +155,67 @@ impl Bench {
         };
         let (tell, _) = watch::channel(SwitchProgress::default());
         reset::reset(&self.node, &self.dot(), request, tell).await
+    }
+
+    /// Writes a file of a branch.
+    pub(super) fn write(&self, branch: &str, file: &str, content: &str) {
+        std::fs::write(self.path(branch, file), content).unwrap();
+    }
+
+    /// Reads a file of a branch, if it is there.
+    pub(super) fn read(&self, branch: &str, file: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(branch, file)).ok()
+    }
+
+    fn path(&self, branch: &str, file: &str) -> std::path::PathBuf {
+        let root = dotmesh_model::volume::Folder::Root;
+        let branch = branch.parse().unwrap();
+        let pool = &self.node.pool;
+        pool.volume_path(&self.dot(), &branch, &root).join(file)
+    }
+
+    pub(super) async fn stash(&self) -> Result<Switched, NodeError> {
+        let request = MakeStash {
+            message: String::new(),
+            expected: None,
+            wait: wait(),
+        };
+        let (tell, _) = watch::channel(SwitchProgress::default());
+        stash::make(&self.node, &self.dot(), request, tell).await
+    }
+
+    /// Brings the newest stash back, and drops it.
+    pub(super) async fn pop(&self) -> Result<Switched, NodeError> {
+        self.apply(true).await
+    }
+
+    pub(super) async fn apply(&self, pop: bool) -> Result<Switched, NodeError> {
+        let request = ApplyStash {
+            id: self.stashes().await.remove(0).id,
+            pop,
+            expected: None,
+            wait: wait(),
+        };
+        let (tell, _) = watch::channel(SwitchProgress::default());
+        stash::apply(&self.node, &self.dot(), request, tell).await
+    }
+
+    pub(super) async fn stashes(&self) -> Vec<Stash> {
+        stash::list(&self.node, &self.dot()).await.unwrap()
+    }
+
+    /// What was not committed is in the working copy or in a stash.
+    pub(super) async fn assert_kept(&self, kind: Work, what: &str) {
+        if !matches!(kind, Work::Stash) {
+            return;
+        }
+        let in_stash = async || {
+            let id = self.stashes().await.first()?.id;
+            let data = self.node.pool.stash_data(&self.dot(), id);
+            std::fs::read_to_string(data.join(CHANGED)).ok()
+        };
+        let kept = self.read("master", CHANGED).or(in_stash().await);
+        assert_eq!(kept.as_deref(), Some("changed"), "{what}");
     }
 
     pub(super) async fn current(&self) -> String {
@@ -308,10 +376,12 @@ pub(super) enum Work {
     Checkout,
     CheckoutNew,
     Reset,
+    /// Puts a change aside, and brings it back.
+    Stash,
 }
 
 impl Work {
-    pub(super) const ALL: [Self; 3] = [Self::Checkout, Self::CheckoutNew, Self::Reset];
+    pub(super) const ALL: [Self; 4] = [Self::Checkout, Self::CheckoutNew, Self::Reset, Self::Stash];
 }
 
 pub(super) async fn work(bench: &Bench, work: Work) -> Result<Switched, NodeError> {
@@ -319,13 +389,18 @@ pub(super) async fn work(bench: &Bench, work: Work) -> Result<Switched, NodeErro
         Work::Checkout => bench.checkout("other", false).await,
         Work::CheckoutNew => bench.checkout("new", true).await,
         Work::Reset => bench.reset().await,
+        Work::Stash => {
+            bench.write("master", CHANGED, "changed");
+            bench.stash().await?;
+            bench.pop().await
+        }
     }
 }
 
 pub(super) fn stack_for(work: Work) -> fn(&World) {
     match work {
-        // A reset is refused while the branch is pinned.
-        Work::Reset => |world| {
+        // They are refused while the branch is pinned.
+        Work::Reset | Work::Stash => |world| {
             world.create("db", &["app.db"], depends("", ""));
             world.turns_out("db", Outcome::HealthyAfter(2));
             world.create("web", &["app.files"], depends("db", "service_healthy"));

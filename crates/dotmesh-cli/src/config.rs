@@ -300,6 +300,24 @@ impl Config {
         Ok(())
     }
 
+    /// Gives a remote another name, wherever it is named.
+    pub fn rename_remote(&mut self, from: &RemoteName, to: &RemoteName) -> Result<()> {
+        self.remote(from)?;
+        self.refuse_known(to)?;
+        if let Some(remote) = self.remotes.remove(from) {
+            self.remotes.insert(to.clone(), remote);
+        }
+        if self.default_remote.as_ref() == Some(from) {
+            self.default_remote = Some(to.clone());
+        }
+        for node in self.nodes.values_mut() {
+            if let Some(upstreams) = node.upstreams.remove(from) {
+                node.upstreams.insert(to.clone(), upstreams);
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets a remote, and what depends on it.
     pub fn remove_remote(&mut self, name: &RemoteName) -> Result<()> {
         self.remotes
@@ -366,6 +384,23 @@ impl NodeConfig {
         for current in were_its.map(|(_, current)| current).chain(everywhere) {
             if *current == CurrentDot::Deleted {
                 *current = CurrentDot::Selected(dot.clone());
+            }
+        }
+    }
+
+    /// Follows a dot to its new name.
+    pub fn rename_dot(&mut self, from: &DotName, to: &DotName) {
+        for current in self.places.values_mut().chain([&mut self.current_dot]) {
+            if current.is(from) {
+                *current = CurrentDot::Selected(to.clone());
+            }
+        }
+        if let Some(branch) = self.previous.remove(from) {
+            self.previous.insert(to.clone(), branch);
+        }
+        for upstreams in self.upstreams.values_mut() {
+            if let Some(upstream) = upstreams.remove(from) {
+                upstreams.insert(to.clone(), upstream);
             }
         }
     }

@@ -18,9 +18,9 @@ use crate::web::show;
 pub struct CommitSummary {
     /// Its id.
     pub id: CommitId,
-    /// The first line of its message.
+    /// The first paragraph of its message.
     pub title: String,
-    /// The other lines.
+    /// The other paragraphs.
     pub body: String,
     /// Its author.
     pub author: String,
@@ -36,7 +36,7 @@ impl CommitSummary {
         let (title, body) = show::split_message(message);
         Self {
             id,
-            title: show::cut(title, show::MAX_TITLE).into_owned(),
+            title: show::cut(&title, show::MAX_TITLE).into_owned(),
             body: show::cut(body, show::MAX_SUMMARY).into_owned(),
             author: show::cut(author, show::MAX_TITLE).into_owned(),
             time,
@@ -63,9 +63,9 @@ pub struct CommitDetails {
     pub root: ObjectHash,
     /// The branch that it was made on.
     pub branch: BranchName,
-    /// The first line of its message.
+    /// The first paragraph of its message.
     pub title: String,
-    /// The other lines.
+    /// The other paragraphs.
     pub body: String,
     /// Its author.
     pub author: String,
@@ -109,7 +109,7 @@ pub async fn describe_commit(
     })?;
     let record = CommitRecord::decode(sealed.record.as_bytes())?;
     let (first, rest) = show::split_message(&record.message);
-    let title = show::cut(first, show::MAX_TITLE);
+    let title = show::cut(&first, show::MAX_TITLE);
     // If the title is cut, the body repeats the whole message.
     let body = if title == first {
         rest

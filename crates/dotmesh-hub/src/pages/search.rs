@@ -42,7 +42,7 @@ impl Hit {
         };
         let excerpt = |text: &str| mark(&excerpt(text, words));
         let (title, rest) = show::split_message(&found.text);
-        let title = show::cut(title, show::MAX_TITLE);
+        let title = show::cut(&title, show::MAX_TITLE);
         let commit = found.commit.map(|commit| commit.to_string());
         let commit = commit.unwrap_or_default();
         let spelling = found.name.as_ref().map(|name| name.spelling());

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use dotmesh_model::message;
 use jiff::Timestamp;
 
 use crate::access::Forks;
@@ -55,13 +56,11 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// Returns a message's first line and the rest.
-pub fn split_message(message: &str) -> (&str, &str) {
-    let message = message.trim();
-    match message.split_once('\n') {
-        Some((title, body)) => (title.trim_end(), body.trim()),
-        None if message.is_empty() => ("(no message)", ""),
-        None => (message, ""),
+/// Returns a message's title and the rest.
+pub fn split_message(message: &str) -> (Cow<'_, str>, &str) {
+    match message::split(message) {
+        (title, _) if title.is_empty() => ("(no message)".into(), ""),
+        split => split,
     }
 }
 
@@ -181,10 +180,9 @@ mod tests {
     #[test]
     fn messages() {
         assert_eq!(
-            split_message("\n  Eek - register\n   as any\n"),
-            ("Eek - register", "as any")
+            split_message("\n  Eek - register\n   as any\n\nmore"),
+            ("Eek - register as any".into(), "more")
         );
-        assert_eq!(split_message("one"), ("one", ""));
-        assert_eq!(split_message(" \n"), ("(no message)", ""));
+        assert_eq!(split_message(" \n"), ("(no message)".into(), ""));
     }
 }

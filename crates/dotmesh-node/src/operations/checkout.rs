@@ -2,14 +2,14 @@
 
 use dotmesh_api::node::{BranchStart, Checkout, Switched};
 use dotmesh_model::branches::Origin;
-use dotmesh_model::{BranchName, DotName, Revision};
+use dotmesh_model::{BranchName, CommitId, DotName, History};
 use dotmesh_pool::{NewStep, Start};
 
-use super::require_here;
+use super::revision::Revisions;
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Done, Manner, switched};
-use super::undo;
+use super::{require_here, stash, undo};
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Branch, Dot};
@@ -28,6 +28,11 @@ pub(crate) async fn checkout(
     let create = match request.create {
         None => {
             dot.branch(&branch)?;
+            None
+        }
+        Some(BranchStart::Throwaway(revision)) if dot.branches.contains_key(&branch) => {
+            let commit = Revisions::of(node, &dot).await?.find_text(&revision)?;
+            refuse_other(node, &dot, &branch, commit).await?;
             None
         }
         Some(_) if dot.branches.contains_key(&branch) => {
@@ -59,6 +64,25 @@ pub(crate) async fn checkout(
     Ok(switched(branch, head, done))
 }
 
+/// Fails unless a branch is at a commit, and has no uncommitted changes.
+async fn refuse_other(
+    node: &Node,
+    dot: &Dot,
+    branch: &BranchName,
+    commit: CommitId,
+) -> Result<(), NodeError> {
+    node.pool.flush().await?;
+    let head = dot.branch(branch)?.head;
+    let is_clean = head == commit && node.pool.usage(&dot.name, branch, head).await?.dirty == 0;
+    match is_clean {
+        true => Ok(()),
+        false => Err(NodeError::NotAsMade {
+            branch: branch.clone(),
+            commit,
+        }),
+    }
+}
+
 /// Where a new branch starts, and what will be known of it.
 async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Branch), NodeError> {
     let current = dot.current()?;
@@ -68,19 +92,18 @@ async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Bran
             current.head,
             current.head,
         ),
-        BranchStart::Commit(revision) => {
+        BranchStart::Stash(id) => {
+            let (_, stash) = stash::find(node, &dot.name, id).await?;
             let history = node.registry.history(&dot.id).await?;
-            let revision: Revision = revision.parse()?;
-            let commit = revision.resolve(current.head, &dot.heads(), &history)?;
+            let shared = common(&history, current.head, stash.head);
+            (Start::Stash(id), stash.head, shared)
+        }
+        BranchStart::Commit(revision) | BranchStart::Throwaway(revision) => {
+            let revisions = Revisions::of(node, dot).await?;
+            let commit = revisions.find_text(&revision)?;
             require_here(node, dot, commit).await?;
-            let base = history
-                .ancestry(current.head)
-                .find(|id| history.is_ancestor(*id, commit));
-            (
-                Start::Commit(commit),
-                commit,
-                base.unwrap_or(dotmesh_model::CommitId::ROOT),
-            )
+            let shared = common(&revisions.history, current.head, commit);
+            (Start::Commit(commit), commit, shared)
         }
     };
     let origin = Origin {
@@ -94,6 +117,13 @@ async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Bran
             origin: Some(origin),
         },
     ))
+}
+
+/// The newest commit that led to both.
+fn common(history: &History, one: CommitId, other: CommitId) -> CommitId {
+    let mut ancestry = history.ancestry(one);
+    let common = ancestry.find(|id| history.is_ancestor(*id, other));
+    common.unwrap_or(CommitId::ROOT)
 }
 
 struct Switch<'a> {

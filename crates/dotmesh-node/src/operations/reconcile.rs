@@ -108,7 +108,9 @@ pub(crate) async fn reconcile_dot(node: &Node, stored: &StoredDot) -> Result<(),
     node.registry.put_dot(&dot).await?;
     for branch in dot.branches.keys() {
         node.pool.forget_new_subdots(&dot.name, branch).await?;
+        node.pool.forget_restores(&dot.name, branch).await?;
     }
+    node.pool.tidy_stashes(&dot.name).await?;
     reconcile_commits(node, &dot).await
 }
 

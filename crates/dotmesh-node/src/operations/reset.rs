@@ -6,6 +6,7 @@ use dotmesh_model::{BranchName, CommitId, DotName, Revision};
 use dotmesh_pool::NewStep;
 
 use super::require_here;
+use super::revision::Revisions;
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Manner, switched};
@@ -27,8 +28,7 @@ pub(crate) async fn reset(
     let _lock = node.locks.operation(name, &doing).await;
     let dot = node.registry.dot(name).await?;
     refuse_changed(&dot, request.expected.as_ref())?;
-    let history = node.registry.history(&dot.id).await?;
-    let commit = revision.resolve(dot.current()?.head, &dot.heads(), &history)?;
+    let commit = Revisions::of(node, &dot).await?.find(&revision)?;
     require_here(node, &dot, commit).await?;
     if !request.hard {
         refuse_dirty(
@@ -39,19 +39,7 @@ pub(crate) async fn reset(
         )
         .await?;
     }
-    let running = node.docker.active().await?;
-    let pinned = running.iter().filter(|container| {
-        let mut uses = container.uses.iter().map(|used| &used.volume);
-        uses.any(|volume| volume.dot == *name && volume.pinned.as_ref() == Some(&dot.current))
-    });
-    let pinned = engine::names(pinned);
-    if !pinned.is_empty() {
-        let what = format!("branch {} of {name}, pinned", dot.current);
-        return Err(NodeError::InUse {
-            what,
-            containers: pinned,
-        });
-    }
+    refuse_pinned(node, &dot).await?;
     let branch = dot.current.clone();
     let manner = Manner::new(&request.wait, tell);
     let mut change = Rewind {
@@ -63,6 +51,24 @@ pub(crate) async fn reset(
     let done = switch::switch(node, &dot, &mut change, &manner).await;
     undo::settle(node, name).await;
     Ok(switched(branch, commit, done?))
+}
+
+/// Fails if a running container is pinned to the current branch: it would not be restarted.
+pub(crate) async fn refuse_pinned(node: &Node, dot: &Dot) -> Result<(), NodeError> {
+    let running = node.docker.active().await?;
+    let pinned = running.iter().filter(|container| {
+        let mut uses = container.uses.iter().map(|used| &used.volume);
+        uses.any(|volume| volume.dot == dot.name && volume.pinned.as_ref() == Some(&dot.current))
+    });
+    let pinned = engine::names(pinned);
+    if !pinned.is_empty() {
+        let what = format!("branch {} of {}, pinned", dot.current, dot.name);
+        return Err(NodeError::InUse {
+            what,
+            containers: pinned,
+        });
+    }
+    Ok(())
 }
 
 /// Fails if the branch or its head is not the one that the user saw.

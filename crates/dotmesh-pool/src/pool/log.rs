@@ -10,6 +10,7 @@ use dotmesh_model::{BranchName, CommitId, DotName};
 use jiff::Timestamp;
 
 use super::inner::{Inner, names_in};
+use super::stashes::forget_note;
 use super::{Pool, Start, StoredDot};
 use crate::driver::Mode;
 use crate::durable;
@@ -211,9 +212,13 @@ impl Inner {
             let from = match &start {
                 Start::Commit(id) => self.layout.commit(dot, *id),
                 Start::WorkingCopy(other) => self.layout.branch(dot, other),
+                Start::Stash(id) => self.layout.stash(dot, *id),
             };
             let to = self.kept(dot, number, &branch);
             self.driver.snapshot(&from, &to, Mode::Writable)?;
+            if matches!(start, Start::Stash(_)) {
+                forget_note(&to)?;
+            }
         }
         Ok(number)
     }

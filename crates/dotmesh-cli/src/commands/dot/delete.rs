@@ -1,9 +1,7 @@
 //! `dm dot delete`
 
-use std::collections::BTreeSet;
-
 use dotmesh_api::NodeClient;
-use dotmesh_api::node::DotDetail;
+use dotmesh_api::node::{DotDetail, LogQuery};
 use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, DotName};
 
@@ -32,7 +30,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         let dot = node.dot(name).await?;
         if !args.force {
             let commits = count_commits(node, &dot).await?;
-            context.ui.status(&loss(&dot, commits));
+            let stashes = node.stashes(name).await?.len();
+            context.ui.status(&loss(&dot, commits, stashes));
             let question = format!(
                 "Please confirm that you really want to delete the dot {name}, including all branches and commits?"
             );
@@ -67,18 +66,15 @@ pub(in crate::commands) fn forget(context: &Context, dot: &DotName, id: &str) ->
 }
 
 async fn count_commits(node: &NodeClient, dot: &DotDetail) -> Result<usize> {
-    let mut commits = BTreeSet::new();
-    for branch in &dot.branches {
-        let log = node
-            .log(&dot.summary.name, Some(branch.name.as_str()))
-            .await?;
-        commits.extend(log.commits.iter().map(|commit| commit.id));
-    }
-    Ok(commits.len())
+    let query = LogQuery {
+        all: true,
+        ..LogQuery::default()
+    };
+    Ok(node.log(&dot.summary.name, &query).await?.commits.len())
 }
 
 /// What will be lost.
-pub fn loss(dot: &DotDetail, commits: usize) -> String {
+pub fn loss(dot: &DotDetail, commits: usize, stashes: usize) -> String {
     let count = |n: usize, one: &str, many: &str| match n {
         1 => format!("1 {one}"),
         n => format!("{n} {many}"),
@@ -90,6 +86,10 @@ pub fn loss(dot: &DotDetail, commits: usize) -> String {
         .collect();
     let branches = count(names.len(), "branch", "branches");
     let commits = count(commits, "commit", "commits");
+    let stashes = match stashes {
+        0 => String::new(),
+        stashes => format!(", {}", count(stashes, "stash", "stashes")),
+    };
     let uncommitted = match dot.summary.dirty {
         0 => String::new(),
         dirty => {
@@ -102,7 +102,7 @@ pub fn loss(dot: &DotDetail, commits: usize) -> String {
     };
     let name = &dot.summary.name;
     format!(
-        "Dot {name} has {branches} ({}), {commits}{uncommitted}",
+        "Dot {name} has {branches} ({}), {commits}{stashes}{uncommitted}",
         names.join(", ")
     )
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use dotmesh_api::node::{
-    BranchStart, Checkout, CreateCommit, Reset, SwitchProgress, Switched, Wait,
+    ApplyStash, BranchStart, Checkout, CreateCommit, MakeStash, Reset, Stash, SwitchProgress,
+    Switched, Wait,
 };
 use dotmesh_model::DotName;
 use dotmesh_pool::Pool;
@@ -20,7 +21,9 @@ use crate::engine::State;
 use crate::engine::scripted::{Outcome, World};
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::operations::{checkout, commit, reconcile, recover, reset, volume, watch as watching};
+use crate::operations::{
+    checkout, commit, reconcile, recover, reset, stash, volume, watch as watching,
+};
 use crate::registry::Registry;
 use crate::timing::Timing;
 
@@ -38,6 +41,9 @@ pub(super) const TIMING: Timing = Timing {
     retry: (Duration::from_millis(1), Duration::from_millis(4)),
     watch: Duration::from_millis(50),
 };
+
+/// A file that no commit has.
+pub(super) const CHANGED: &str = "db/changed";
 
 /// A node on the scripted machine, in a folder that is gone with it.
 pub(super) struct Bench {
@@ -144,6 +150,7 @@ impl Bench {
             metadata: Default::default(),
             code: None,
             expected: None,
+            amend: false,
         };
         commit::commit(&self.node, &self.dot(), request)
             .await
@@ -169,6 +176,67 @@ impl Bench {
         };
         let (tell, _) = watch::channel(SwitchProgress::default());
         reset::reset(&self.node, &self.dot(), request, tell).await
+    }
+
+    /// Writes a file of a branch.
+    pub(super) fn write(&self, branch: &str, file: &str, content: &str) {
+        std::fs::write(self.path(branch, file), content).unwrap();
+    }
+
+    /// Reads a file of a branch, if it is there.
+    pub(super) fn read(&self, branch: &str, file: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(branch, file)).ok()
+    }
+
+    fn path(&self, branch: &str, file: &str) -> std::path::PathBuf {
+        let root = dotmesh_model::volume::Folder::Root;
+        let branch = branch.parse().unwrap();
+        let pool = &self.node.pool;
+        pool.volume_path(&self.dot(), &branch, &root).join(file)
+    }
+
+    pub(super) async fn stash(&self) -> Result<Switched, NodeError> {
+        let request = MakeStash {
+            message: String::new(),
+            expected: None,
+            wait: wait(),
+        };
+        let (tell, _) = watch::channel(SwitchProgress::default());
+        stash::make(&self.node, &self.dot(), request, tell).await
+    }
+
+    /// Brings the newest stash back, and drops it.
+    pub(super) async fn pop(&self) -> Result<Switched, NodeError> {
+        self.apply(true).await
+    }
+
+    pub(super) async fn apply(&self, pop: bool) -> Result<Switched, NodeError> {
+        let request = ApplyStash {
+            id: self.stashes().await.remove(0).id,
+            pop,
+            expected: None,
+            wait: wait(),
+        };
+        let (tell, _) = watch::channel(SwitchProgress::default());
+        stash::apply(&self.node, &self.dot(), request, tell).await
+    }
+
+    pub(super) async fn stashes(&self) -> Vec<Stash> {
+        stash::list(&self.node, &self.dot()).await.unwrap()
+    }
+
+    /// What was not committed is in the working copy or in a stash.
+    pub(super) async fn assert_kept(&self, kind: Work, what: &str) {
+        if !matches!(kind, Work::Stash) {
+            return;
+        }
+        let in_stash = async || {
+            let id = self.stashes().await.first()?.id;
+            let data = self.node.pool.stash_data(&self.dot(), id);
+            std::fs::read_to_string(data.join(CHANGED)).ok()
+        };
+        let kept = self.read("master", CHANGED).or(in_stash().await);
+        assert_eq!(kept.as_deref(), Some("changed"), "{what}");
     }
 
     pub(super) async fn current(&self) -> String {
@@ -331,22 +399,25 @@ pub(super) enum Work {
     Reset,
     UndoReset,
     RedoCheckoutNew,
+    /// Puts a change aside, and brings it back.
+    Stash,
 }
 
 impl Work {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Checkout,
         Self::CheckoutNew,
         Self::Reset,
         Self::UndoReset,
         Self::RedoCheckoutNew,
+        Self::Stash,
     ];
 
     /// A bench where it can be done.
     pub(super) async fn bench(self) -> Bench {
         let bench = Bench::without_containers().await;
         match self {
-            Self::Checkout | Self::CheckoutNew | Self::Reset => {}
+            Self::Checkout | Self::CheckoutNew | Self::Reset | Self::Stash => {}
             Self::UndoReset => drop(bench.reset().await.unwrap()),
             Self::RedoCheckoutNew => {
                 bench.checkout("new", true).await.unwrap();
@@ -365,13 +436,18 @@ pub(super) async fn work(bench: &Bench, work: Work) -> Result<Switched, NodeErro
         Work::Reset => bench.reset().await,
         Work::UndoReset => undo(bench).await,
         Work::RedoCheckoutNew => redo(bench).await,
+        Work::Stash => {
+            bench.write("master", CHANGED, "changed");
+            bench.stash().await?;
+            bench.pop().await
+        }
     }
 }
 
 pub(super) fn stack_for(work: Work) -> fn(&World) {
     match work {
         // These are refused while the branch is pinned.
-        Work::Reset | Work::UndoReset => |world| {
+        Work::Reset | Work::UndoReset | Work::Stash => |world| {
             world.create("db", &["app.db"], depends("", ""));
             world.turns_out("db", Outcome::HealthyAfter(2));
             world.create("web", &["app.files"], depends("db", "service_healthy"));

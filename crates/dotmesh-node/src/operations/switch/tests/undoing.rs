@@ -522,6 +522,7 @@ async fn a_commit_that_is_refused_leaves_no_trace_in_the_log() {
         metadata: Default::default(),
         code: None,
         expected: None,
+        amend: false,
     };
     let dot: DotName = bench.dot();
     commit::commit(&bench.node, &dot, request)

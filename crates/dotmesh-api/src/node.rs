@@ -1,20 +1,30 @@
 //! The wire types of a node's local API, spoken over its unix socket.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use dotmesh_model::branches::Origin;
 use dotmesh_model::{
-    BranchName, CodeVersion, CommitId, CommitRecord, DotName, ImageUse, LeftOut, UserName,
+    BranchName, CodeVersion, CommitId, DotName, ImageUse, LeftOut, StashId, UserName,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
 
+mod content;
+mod log;
+mod operations;
+mod stashes;
 mod state;
+mod tags;
 
+pub use content::{ContentQuery, RestorePaths};
+pub use log::{Log, LogQuery};
+pub use operations::{DeletedDot, Operation, OperationState, Operations, Undo, UndoBudget};
+pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
 pub use state::{ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus};
+pub use tags::{DeleteTag, MakeTag, Tag, TagsOutcome};
 
 /// `GET /v1/version`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +50,13 @@ pub struct NodeVersion {
 pub struct CreateDot {
     /// The new dot.
     pub name: DotName,
+}
+
+/// `POST /v1/dots/{namespace}/{dot}/rename`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenameDot {
+    /// The new name, which no dot has.
+    pub to: DotName,
 }
 
 /// One row of `GET /v1/dots`: the state of the current branch.
@@ -114,26 +131,6 @@ pub struct BranchDetail {
     pub containers: Vec<String>,
 }
 
-/// `GET /v1/dots/{namespace}/{dot}/commits?revision=REV`, newest first.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Log {
-    /// The records, newest first.
-    pub commits: Vec<CommitRecord>,
-    /// Names to show beside a commit: branches whose head it is.
-    pub branches: BTreeMap<BranchName, CommitId>,
-    /// The branch that is checked out.
-    pub current: BranchName,
-    /// Those of the commits whose data is not here, and where it is.
-    #[serde(default)]
-    pub absent: BTreeMap<CommitId, Source>,
-    /// Those of `absent` that the hub has without their data, too, as far as it told.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub without_data: BTreeSet<CommitId>,
-    /// Those of the commits that cannot travel as a whole, and the first few things that stay.
-    #[serde(default)]
-    pub left_out: BTreeMap<CommitId, LeftOut>,
-}
-
 /// Where the data of a commit can be fetched. `POST /v1/dots/{namespace}/{dot}/forget` takes one, too, and forgets which
 /// dot has that name there: at the next transfer it is the one that has it then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +157,9 @@ pub struct CreateCommit {
     /// What the user saw. The commit is refused if that has changed.
     #[serde(default)]
     pub expected: Option<Current>,
+    /// Take the place of the newest commit. Its author stays, and its message if there is none here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub amend: bool,
 }
 
 /// `GET /v1/dots/{namespace}/{dot}/current`: what is checked out. Never waits for a switch.
@@ -212,6 +212,15 @@ pub struct DeleteBranch {
 pub struct BranchRemoved {
     /// Its newest commit, which can still be named by its id.
     pub head: CommitId,
+}
+
+/// `POST /v1/dots/{namespace}/{dot}/branches/rename`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenameBranch {
+    /// The branch. No container may have a volume with this name in its own.
+    pub from: BranchName,
+    /// Its new name, which no branch has.
+    pub to: BranchName,
 }
 
 /// How long a switch waits for the containers that it has started again.
@@ -272,6 +281,10 @@ pub enum BranchStart {
     WorkingCopy,
     /// A commit, by any name of one.
     Commit(String),
+    /// The same. If the branch is there already, it is used, unless it is not at that commit or has uncommitted changes.
+    Throwaway(String),
+    /// A stash, which stays.
+    Stash(StashId),
 }
 
 /// `POST /v1/dots/{namespace}/{dot}/reset`. Answers as a checkout does.
@@ -290,12 +303,12 @@ pub struct Reset {
     pub wait: Wait,
 }
 
-/// What a switch or reset did.
+/// What a switch, reset, undo or redo did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Switched {
     /// The branch that is checked out now.
     pub branch: BranchName,
-    /// Its head.
+    /// Its head. Of a dot that is gone, the last one.
     pub head: CommitId,
     /// The containers that were stopped and started again.
     pub restarted: Vec<String>,
@@ -311,6 +324,9 @@ pub struct Switched {
     /// Those that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,
+    /// For an undo or a redo: the operation that was taken back or made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
 }
 
 /// `POST /v1/mounts`: mounts the folder of a volume for programs outside of containers.
@@ -463,6 +479,9 @@ pub struct TransferOutcome {
     /// Why such data was not sent, although the push is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_filled: Option<ErrorBody>,
+    /// What became of the tags.
+    #[serde(default, skip_serializing_if = "TagsOutcome::is_empty")]
+    pub tags: TagsOutcome,
     /// Whether a push went to a dot that everybody may read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_public: bool,

@@ -96,6 +96,10 @@ id_type!(
     /// The identity of a dot on a hub: 128 random bits, made with the dot, which a rename or another owner does not change.
     DotIdentity, 16, "a dot's identity of 32 lowercase hex digits"
 );
+id_type!(
+    /// A stash of a node: 128 random bits.
+    StashId, 16, "a stash's id of 32 lowercase hex digits"
+);
 
 impl CommitId {
     /// The empty commit that the history of every dot starts from. It has no record and no data.

@@ -17,29 +17,29 @@ pub enum ErrorCode {
     NotFound,
     /// It exists already.
     Exists,
-    /// Each side of a branch has commits that the other side lacks.
+    /// The two lines of a branch have each gone on.
     Diverged,
-    /// The other side has commits that this side lacks.
+    /// The other side has commits that this side has not.
     Behind,
     /// It would lose uncommitted changes.
     Dirty,
     /// The data of a commit is not here.
     Absent,
-    /// Containers are using the state that would change.
+    /// Containers are using what would be changed.
     InUse,
-    /// The name belongs to another dot than the one that the caller means.
+    /// The name is that of another dot than the one that is meant.
     AnotherDot,
     /// Objects that a push refers to have not arrived.
     Incomplete,
-    /// Data does not match its hash, or has an invalid format.
+    /// Bytes do not match their hash, or are not in the format.
     Corrupt,
     /// There is no space left.
     NoSpace,
-    /// The state to change differs from the state that the caller saw.
+    /// What would be changed is not as the caller saw it.
     Changed,
     /// Larger than the limit.
     TooLarge,
-    /// Too many requests in a short time.
+    /// Tried too often in a short time.
     TooMany,
     /// A server that is needed cannot be reached, or is not what it should be.
     Unreachable,

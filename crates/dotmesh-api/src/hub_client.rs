@@ -150,7 +150,7 @@ impl HubClient {
         client::done(&self.server(), request).await.map(drop)
     }
 
-    /// Revokes a user's access to a dot.
+    /// Takes a user's access to a dot away.
     pub async fn revoke(&self, dot: &DotName, user: &UserName) -> Result<(), ClientError> {
         let path = format!("dots/{}/collaborators/{user}", dot.full());
         client::done(&self.server(), self.request(reqwest::Method::DELETE, &path))

@@ -217,7 +217,7 @@ impl ErrorCode {
             Self::AnotherDot => {
                 "The name belongs to another dot than the one that the caller means"
             }
-            Self::Changed => "The state to change differs from the state that the caller saw",
+            Self::Changed => "The state has changed since the caller saw it",
             Self::TooLarge => "The request is larger than the limit",
             Self::Incomplete => "Objects that a push refers to have not arrived",
             Self::Corrupt => "Data does not match its hash, or has an invalid format",

@@ -15,6 +15,8 @@ use crate::error::Result;
 ///
 /// Refused while containers use it. The current dot is not the default here, to avoid mistakes. When the current dot is
 /// deleted, no dot is current until 'dm switch' selects one. What was pushed to a hub stays there.
+///
+/// 'dm undo --dot DOT' brings the dot back while it is kept. 'dm op log --dot DOT' says how long that is.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Do not ask

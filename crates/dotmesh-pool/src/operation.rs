@@ -129,3 +129,19 @@ pub fn to_redo(log: &[Operation]) -> Option<&Operation> {
     let mut later = log.iter().filter(|one| one.number > made);
     later.find(|one| one.state == State::Undone)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_first_version_wrote_is_read() {
+        let written = include_str!("../../../testdata/v1/pool/operation.json");
+        let operation: Operation = serde_json::from_str(written).expect("an operation");
+        let again = serde_json::to_value(&operation).expect("JSON");
+        let whole: serde_json::Value = serde_json::from_str(written).expect("JSON");
+        assert_eq!(again, whole, "nothing is lost, nothing is unknown");
+        assert_eq!(operation.steps.len(), 7, "every step has an example");
+        assert!(operation.switches() && operation.deleted().is_some());
+    }
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dotmesh_api::node_client::Direction;
 use dotmesh_cli::commands::logout;
-use dotmesh_cli::config::{ApiKey, Config, ConfigFile, CurrentDot, NodeConfig, Remote};
+use dotmesh_cli::config::{ApiKey, Config, ConfigFile, CurrentDot, NodeConfig, Remote, RemoteName};
 use dotmesh_cli::context::no_current_dot;
 use dotmesh_cli::transfer::choose_remote;
 use dotmesh_model::DotName;
@@ -81,6 +81,39 @@ fn a_forgotten_remote_leaves_nothing_behind() {
     Error: No such remote 'hub'
     hint: List the remotes with 'dm remote -v', or add it with 'dm remote add NAME USER@HOST'.
     ");
+}
+
+#[test]
+fn what_was_known_of_a_deleted_dot_comes_back_with_it() {
+    let dot = |name: &str| -> DotName { name.parse().unwrap() };
+    let (app, shop) = (dot("app"), dot("shop"));
+    let hub: RemoteName = "hub".parse().unwrap();
+    let mut config = NodeConfig::default();
+    config.choose(Path::new("/one"), &app);
+    config.choose(Path::new("/two"), &shop);
+    config.choose(Path::new("/three"), &app);
+    config.current_dot = CurrentDot::Selected(app.clone());
+    let upstreams = [(app.clone(), dot("alice/app")), (shop.clone(), dot("shop"))];
+    config.upstreams.insert(hub.clone(), upstreams.into());
+    let before = config.clone();
+    assert!(config.set_dot_aside(&app, "1234"));
+    assert_eq!(config.upstream(&hub, &app), None);
+    assert_eq!(config.current_dot, CurrentDot::Deleted);
+
+    // It goes through the file.
+    let text = serde_json::to_string(&config).unwrap();
+    let mut config: NodeConfig = serde_json::from_str(&text).unwrap();
+    let mut other = config.clone();
+    config.bring_dot_back(&app, "another");
+    assert_eq!(config, other, "it is another dot");
+    config.bring_dot_back(&app, "1234");
+    assert_eq!(config, before);
+
+    // What was chosen meanwhile stays.
+    other.choose(Path::new("/one"), &shop);
+    other.bring_dot_back(&app, "1234");
+    let place = other.chosen_around(Path::new("/one")).unwrap().1;
+    assert!(place.is(&shop) && other.current_dot.is(&app));
 }
 
 #[test]

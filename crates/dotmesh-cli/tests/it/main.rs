@@ -8,6 +8,7 @@ mod daily;
 mod given;
 mod hubs;
 mod messages;
+mod operations;
 mod reference;
 mod rendering;
 mod start;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use dotmesh_model::{CommitId, CommitRecord, DotName, Namespace};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::inner::{Inner, names_in, temporary};
 use super::{Pool, StoredDot};
@@ -13,6 +13,9 @@ use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DotFile, RECORD, read_json};
 use crate::operation::{Operation, State};
+
+/// After this time, the kernel has written out what was written before.
+const WRITTEN_OUT: SignedDuration = SignedDuration::from_mins(2);
 
 /// A dot that was deleted and can be had back.
 #[derive(Debug, Clone)]
@@ -219,7 +222,7 @@ impl Inner {
         Ok(kept)
     }
 
-    /// What is kept does not change, so it is measured once.
+    /// What is kept does not change, so it is measured once, when all of it is written out.
     fn size_of(
         &self,
         folder: &Path,
@@ -233,6 +236,10 @@ impl Inner {
         }
         // One that is damaged or just going must not keep the others from being measured.
         let Ok(bytes) = measure(self) else { return 0 };
+        // What the kernel still holds in memory is not counted yet.
+        if Timestamp::now().duration_since(since) < WRITTEN_OUT {
+            return bytes;
+        }
         if let Ok(mut known) = self.kept_sizes.0.lock() {
             known.retain(|(path, _), _| path != folder && path.exists());
             known.insert(key, bytes);
@@ -284,6 +291,8 @@ impl Inner {
         let (number, state) = match &kept.place {
             KeptWhere::Deleted(folder) => {
                 self.throw_away(folder);
+                // It stays while it has others.
+                let _ = folder.parent().map(std::fs::remove_dir);
                 return Ok(());
             }
             KeptWhere::Operation { number, state } => (*number, *state),

@@ -3,6 +3,7 @@
 mod crashes;
 mod deletion;
 mod disk;
+mod log;
 mod nasty;
 mod places;
 mod world;

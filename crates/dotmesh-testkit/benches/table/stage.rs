@@ -21,7 +21,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start(machine: Machine) -> Result<Self> {
-        let arguments = ["--trash-grace", "0"];
+        let arguments = ["--trash-grace", "0", "--undo-time", "0"];
         let mut daemon = machine.spawn_daemon("dotmeshd", &arguments).await?;
         daemon.wait_for_socket("/run/dotmesh/api.sock").await?;
         Ok(Self { machine, daemon })

@@ -24,6 +24,7 @@ mod survival;
 mod switching;
 mod transfers;
 mod tutorial;
+mod undo;
 mod volumes;
 mod which_dot;
 mod world;

@@ -355,7 +355,13 @@ async fn the_registry_can_be_lost() -> Result<()> {
         node.daemon.terminate().await?;
         node.ok("rm /var/lib/dotmesh/pool/registry.db*").await;
         if rebuild {
-            let arguments = ["--trash-grace", "0", "--rebuild-registry"];
+            let arguments = [
+                "--trash-grace",
+                "0",
+                "--undo-time",
+                "0",
+                "--rebuild-registry",
+            ];
             node.daemon = node.machine.spawn_daemon("dotmeshd", &arguments).await?;
         } else {
             node.daemon.start_again().await?;

@@ -37,6 +37,9 @@ impl Node {
     /// The same on a machine that was prepared.
     pub(crate) async fn start_in(machine: Machine, arguments: &[&str]) -> Result<Self> {
         let mut all = vec!["--trash-grace", "0"];
+        if !arguments.contains(&"--undo-time") {
+            all.extend(["--undo-time", "0"]);
+        }
         if !arguments.contains(&"--pool-limit") {
             all.extend(["--pool-limit", "4G"]);
         }

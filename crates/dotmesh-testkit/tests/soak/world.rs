@@ -112,7 +112,14 @@ impl Node {
     async fn start(network: &Network, name: &str) -> Result<Node> {
         let machine = network.machine(name).await?;
         mount_disk(&machine, "6G").await?;
-        let arguments = ["--trash-grace", "0", "--pool-size", "4G"];
+        let arguments = [
+            "--trash-grace",
+            "0",
+            "--undo-time",
+            "0",
+            "--pool-size",
+            "4G",
+        ];
         let mut daemon = machine.spawn_daemon("dotmeshd", &arguments).await?;
         daemon.wait_for_socket(SOCKET).await?;
         Ok(Node {

@@ -13,6 +13,8 @@ use crate::error::Result;
 ///
 /// The command is refused while containers use the dot. The dot must be named, to avoid mistakes. After the current dot is
 /// deleted, there is no current dot until 'dm switch' chooses one. Pushed commits stay on the hub.
+///
+/// 'dm undo --dot DOT' brings the dot back while it is kept. 'dm op log --dot DOT' says how long that is.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Do not ask

@@ -325,7 +325,9 @@ impl Bench {
     /// The daemon is killed and started again.
     pub(super) async fn restart(&mut self) {
         self.world.serve_nobody();
-        // What its threads had begun is done in a moment; a process that is killed takes them along.
+        // A process that is killed takes its threads along. Here they make no further change of the pool, and what they
+        // had begun is done in a moment.
+        self.node.pool.die_after(0);
         tokio::time::sleep(TIMING.poll * 20).await;
         self.node = open(self.folder.path(), &self.world).await;
     }

@@ -90,23 +90,16 @@ async fn dirty(bench: &Bench, name: &str) -> u64 {
     usage.unwrap().dirty
 }
 
-/// What the log says, the last operation first, without ids of commits.
+/// What the log says, the last operation first.
 async fn log(bench: &Bench) -> Vec<String> {
     let log = op_log::op_log(&bench.node, &bench.dot()).await.unwrap();
     let line = |one: &dotmesh_api::node::Operation| {
-        let words = one
-            .what
-            .split(' ')
-            .map(|word| match word.trim_end_matches(':') {
-                id if id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit()) => "ID",
-                _ => word,
-            });
         let state = match one.state {
             OperationState::Done => "",
             OperationState::Undone => " (undone)",
             OperationState::UnderWay => " (under way)",
         };
-        words.collect::<Vec<_>>().join(" ") + state
+        format!("{}{state}", one.what)
     };
     log.operations.iter().map(line).collect()
 }

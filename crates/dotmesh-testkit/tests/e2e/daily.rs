@@ -250,10 +250,87 @@ async fn a_file_of_a_running_app_is_restored() -> Result<()> {
         "one\ntwo\nnew\nrow\nmore\n"
     );
     assert_eq!(node.ok("readlink copy/link").await, "/etc\n");
+    node.ok("dm cp v1:files copy").await;
     node.says_no("dm cp v1:files copy", &["copy/files exists already"])
         .await;
     node.says_no("dm cp files -", &["only a file"]).await;
     node.says_no("dm cp files/link/passwd -", &["has no files/link/passwd"])
         .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_are_named_and_shown_as_with_git() -> Result<()> {
+    let node = Node::start(&Network::start().await?, "alice").await?;
+    node.keep_running("web", "app.files").await;
+    let inside = async |line: &str| node.ok(&format!("docker exec web sh -c '{line}'")).await;
+    node.in_volume("app.db", "echo row >/v/table").await;
+    inside("echo one >/v/notes").await;
+    let first = node
+        .ok("dm commit -m \"\n  The first state,\n  as it was.\n\n  More of it.\n\"")
+        .await;
+    let first = &first[..10];
+    node.ok("dm tag v1").await;
+    inside("echo two >>/v/notes").await;
+    node.ok("dm checkout -b work && dm commit -m second").await;
+    inside("echo three >>/v/notes").await;
+    node.ok("dm commit --amend -m 'The second'").await;
+    let graph = node.ok("dm log --oneline --graph --all").await;
+    let lines: Vec<_> = graph.lines().collect();
+    assert_eq!(lines.len(), 2, "{graph}");
+    assert!(
+        lines[0].starts_with("* ") && lines[0].ends_with(" (HEAD -> work) The second"),
+        "{graph}"
+    );
+    let title = format!("* {first} (tag: v1, master) The first state, as it was.");
+    assert_eq!(lines[1], title);
+    assert_eq!(node.ok("dm log --oneline -- db").await.lines().count(), 1);
+    assert_eq!(
+        node.ok("dm log --oneline --since 1d -n 1 -- files").await,
+        format!("{}\n", &lines[0][2..])
+    );
+    let shown = node.ok("dm show").await;
+    assert!(
+        shown.contains("image: web: debian:bookworm-slim"),
+        "{shown}"
+    );
+    assert!(
+        shown.ends_with("\nfiles:\n files/notes | 4 B -> 14 B\n 1 modified\n"),
+        "{shown}"
+    );
+
+    // A commit is looked at on a branch of its own, under the running container.
+    let said = node.says("dm checkout v1").await;
+    assert!(
+        said.contains(&format!("Switched to branch 'at-{first}'")),
+        "{said}"
+    );
+    assert_eq!(inside("cat /v/notes").await, "one\n");
+    node.ok("dm checkout - && dm checkout v1").await;
+    let started = "docker inspect -f '{{.State.StartedAt}}' web";
+    let before = node.ok(started).await;
+    node.ok("dm branch -m old").await;
+    assert_eq!(node.ok(started).await, before, "it went on");
+    assert_eq!(node.ok("dm branch").await, "  master\n* old\n  work\n");
+    inside("echo more >>/v/notes").await;
+    node.ok("dm commit -m third").await;
+    node.ok("docker restart -t 0 web").await;
+    assert_eq!(inside("cat /v/notes").await, "one\nmore\n");
+    let pinned = "docker run -d --init --network none --volume-driver dm --name pinned -v app@work.files:/v debian:bookworm-slim sleep 100000";
+    node.ok(pinned).await;
+    node.says_no("dm branch -m work other", &["pinned", "docker rm"])
+        .await;
+    node.says_no(
+        "dm dot rename app shop",
+        &["pinned, web", "docker compose down"],
+    )
+    .await;
+    node.ok("docker rm -f web pinned && dm dot rename app shop")
+        .await;
+    assert_eq!(node.dots().await, ["shop"]);
+    assert_eq!(node.ok("dm tag").await, "v1\n");
+    node.keep_running("web", "shop.files").await;
+    assert_eq!(inside("cat /v/notes").await, "one\nmore\n");
+    assert_eq!(node.ok("dm status -s").await, "");
     Ok(())
 }

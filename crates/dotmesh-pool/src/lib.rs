@@ -15,7 +15,7 @@
 //!     commits/ID/                      a snapshot: the same two, frozen
 //!     hub-history.json                 what hubs told of the history
 //!     operations/NUMBER/               an operation that can be taken back or made again
-//!     stashes/ID/                      a working copy that was put aside, with `stash.json`, which says why
+//!     stashes/ID/                      a copy of a working copy, with `stash.json`
 //!     tags.json                        names for single commits
 //!     amending.json                    there while a commit takes the place of another
 //!     renaming.json                    there while a branch gets another name

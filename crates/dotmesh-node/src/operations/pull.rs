@@ -253,8 +253,8 @@ impl Moves {
                 dot.branches.insert(name.clone(), fresh);
             }
             Move::Replace => {
-                let (branch, commit) = (name.clone(), head);
-                self.steps.push(NewStep::Replace { branch, commit });
+                let (branch, start) = (name.clone(), Start::Commit(head));
+                self.steps.push(NewStep::Replace { branch, start });
                 self.replaced.insert(name.clone());
                 if let Some(local) = dot.branches.get_mut(&name) {
                     local.head = head;

@@ -3,7 +3,7 @@
 use dotmesh_api::node::{Current, Reset, Switched};
 use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, CommitId, DotName, Revision};
-use dotmesh_pool::NewStep;
+use dotmesh_pool::{NewStep, Start};
 
 use super::require_here;
 use super::revision::Revisions;
@@ -138,7 +138,8 @@ impl Change for Rewind<'_> {
         let (branch, commit) = (dot.current.clone(), self.commit);
         let (from, to) = (dot.current()?.head.short(), commit.short());
         let what = format!("reset of branch {branch} from {from} to {to}");
-        let steps = vec![NewStep::Replace { branch, commit }];
+        let start = Start::Commit(commit);
+        let steps = vec![NewStep::Replace { branch, start }];
         let number = pool.begin_operation(&dot.name, what, steps).await?;
         self.operation = Some(number);
         pool.carry_out(&dot.name, number).await?;

@@ -5,13 +5,14 @@
 
 use dotmesh_api::node::{ApplyStash, MakeStash, Stash, Switched};
 use dotmesh_model::{BranchName, CommitId, DotName, StashId, message};
-use dotmesh_pool::{Replaced, StashFile, StoredStash};
+use dotmesh_pool::{NewStep, Start, StashFile, StoredStash};
 use jiff::Timestamp;
 
 use super::reset::{refuse_changed, refuse_dirty, refuse_pinned};
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Manner, switched};
+use super::undo;
 use crate::error::NodeError;
 use crate::node::{Node, random_stash_id};
 use crate::registry::Dot;
@@ -91,9 +92,11 @@ pub(crate) async fn make(
         node,
         dot: &dot,
         stash,
+        operation: None,
     };
-    let done = switch::switch(node, &dot, &mut change, &manner).await?;
-    Ok(switched(branch, head, done))
+    let done = switch::switch(node, &dot, &mut change, &manner).await;
+    undo::settle(node, name).await;
+    Ok(switched(branch, head, done?))
 }
 
 /// Brings the changes of a stash back to the current branch.
@@ -124,9 +127,11 @@ pub(crate) async fn apply(
         node,
         dot: &dot,
         stash: stash.id,
-        replaced: None,
+        operation: None,
     };
-    let done = switch::switch(node, &dot, &mut change, &manner).await?;
+    let done = switch::switch(node, &dot, &mut change, &manner).await;
+    undo::settle(node, name).await;
+    let done = done?;
     if request.pop {
         node.pool.drop_stash(name, stash.id).await?;
     }
@@ -146,6 +151,8 @@ struct PutAside<'a> {
     node: &'a Node,
     dot: &'a Dot,
     stash: StoredStash,
+    /// Its number in the dot's log, once it is written there.
+    operation: Option<u64>,
 }
 
 impl Change for PutAside<'_> {
@@ -162,13 +169,25 @@ impl Change for PutAside<'_> {
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
-        let Dot { name, current, .. } = self.dot;
-        Ok(self.node.pool.stash(name, current, &self.stash).await?)
+        let (pool, Dot { name, current, .. }) = (&self.node.pool, self.dot);
+        pool.stash(name, current, &self.stash).await?;
+        let what = format!("stash of the changes of branch {current}");
+        let start = Start::Commit(self.stash.head);
+        match replace(self.node, self.dot, what, start, &mut self.operation).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.undo().await?;
+                Err(error)
+            }
+        }
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        let (Dot { name, current, .. }, id) = (self.dot, self.stash.id);
-        Ok(self.node.pool.take_stash_back(name, current, id).await?)
+        let (pool, Dot { name, .. }) = (&self.node.pool, self.dot);
+        if let Some(number) = self.operation.take() {
+            pool.roll_back(name, number).await?;
+        }
+        Ok(pool.drop_stash(name, self.stash.id).await?)
     }
 }
 
@@ -176,7 +195,8 @@ struct BringBack<'a> {
     node: &'a Node,
     dot: &'a Dot,
     stash: StashId,
-    replaced: Option<Replaced>,
+    /// Its number in the dot's log, once it is written there.
+    operation: Option<u64>,
 }
 
 impl Change for BringBack<'_> {
@@ -193,18 +213,35 @@ impl Change for BringBack<'_> {
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
-        let Dot { name, current, .. } = self.dot;
-        let pool = &self.node.pool;
-        self.replaced = Some(pool.apply_stash(name, current, self.stash).await?);
-        Ok(())
+        let what = format!("stash brought back to branch {}", self.dot.current);
+        let start = Start::Stash(self.stash);
+        let done = replace(self.node, self.dot, what, start, &mut self.operation).await;
+        if done.is_err() {
+            self.undo().await?;
+        }
+        done
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        if let Some(replaced) = self.replaced.take() {
-            let Dot { name, current, .. } = self.dot;
+        if let Some(number) = self.operation.take() {
             let pool = &self.node.pool;
-            pool.restore_branch(name, current, replaced).await?;
+            pool.roll_back(&self.dot.name, number).await?;
         }
         Ok(())
     }
+}
+
+/// Gives the current branch another working copy, as an operation of the dot's log.
+async fn replace(
+    node: &Node,
+    dot: &Dot,
+    what: String,
+    start: Start,
+    operation: &mut Option<u64>,
+) -> Result<(), NodeError> {
+    let branch = dot.current.clone();
+    let steps = vec![NewStep::Replace { branch, start }];
+    let number = node.pool.begin_operation(&dot.name, what, steps).await?;
+    *operation = Some(number);
+    Ok(node.pool.carry_out(&dot.name, number).await?)
 }

@@ -30,11 +30,8 @@ pub enum NewStep {
         before: CommitId,
         after: CommitId,
     },
-    /// The branch gets a fresh working copy of a commit.
-    Replace {
-        branch: BranchName,
-        commit: CommitId,
-    },
+    /// The branch gets a fresh working copy.
+    Replace { branch: BranchName, start: Start },
     /// The branch is made.
     Create { branch: BranchName, start: Start },
     /// The branch is deleted.
@@ -240,8 +237,8 @@ impl Inner {
                 before,
                 after,
             },
-            NewStep::Replace { branch, commit } => {
-                copies.push((branch.clone(), Start::Commit(commit)));
+            NewStep::Replace { branch, start } => {
+                copies.push((branch.clone(), start));
                 let copy = self.copy_id(&self.layout.branch(dot, &branch))?;
                 Step::Replace { branch, copy }
             }

@@ -1,17 +1,16 @@
-//! Working copies that were put aside. A stash is the working copy itself, so nothing is copied and nothing can be lost.
+//! Stashes: writable snapshots of working copies.
 //!
-//! `stash.json` is written into the working copy, which then changes places with a fresh one: after a crash, a folder of
-//! `stashes/` with that file is a stash, and one without it is not.
+//! `stash.json` is written into the snapshot once it is there. After a crash, a folder of `stashes/` with that file is a stash,
+//! and one without it is not.
 
 use std::path::PathBuf;
 
 use dotmesh_model::{BranchName, CommitId, DotName, StashId};
 use serde::{Deserialize, Serialize};
 
-use super::inner::{Inner, names_in, temporary};
-use super::{Pool, Replaced, blocking};
+use super::Pool;
+use super::inner::{Inner, names_in};
 use crate::driver::Mode;
-use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, STASH, read_json, write_json};
 
@@ -50,7 +49,7 @@ impl Pool {
         self.inner.layout.stash(dot, stash).join(DATA)
     }
 
-    /// Puts the working copy of a branch aside, in one step. The branch gets a fresh one of its head.
+    /// Makes a stash of a branch's working copy, which stays as it is.
     pub async fn stash(
         &self,
         dot: &DotName,
@@ -58,51 +57,8 @@ impl Pool {
         stash: &StoredStash,
     ) -> Result<(), PoolError> {
         let (dot, branch, stash) = (dot.clone(), branch.clone(), stash.clone());
-        self.run(move |inner| inner.put_aside(&dot, &branch, &stash))
+        self.run(move |inner| inner.stash(&dot, &branch, &stash))
             .await
-    }
-
-    /// Takes [`Self::stash`] back, in one step.
-    pub async fn take_stash_back(
-        &self,
-        dot: &DotName,
-        branch: &BranchName,
-        stash: StashId,
-    ) -> Result<(), PoolError> {
-        let (dot, branch) = (dot.clone(), branch.clone());
-        self.run(move |inner| {
-            let (working, aside) = (
-                inner.layout.branch(&dot, &branch),
-                inner.layout.stash(&dot, stash),
-            );
-            durable::exchange(&aside, &working)?;
-            forget_note(&working)?;
-            inner.throw_away(&aside);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Gives a branch a copy of a stash, in one step. The stash stays. The old working copy goes to the trash, from where
-    /// [`Self::restore_branch`] can fetch it.
-    pub async fn apply_stash(
-        &self,
-        dot: &DotName,
-        branch: &BranchName,
-        stash: StashId,
-    ) -> Result<Replaced, PoolError> {
-        let (dot, branch) = (dot.clone(), branch.clone());
-        let inner = std::sync::Arc::clone(&self.inner);
-        blocking(move || {
-            let fresh = temporary(&inner.layout.staging());
-            let from = inner.layout.stash(&dot, stash);
-            inner.driver.snapshot(&from, &fresh, Mode::Writable)?;
-            forget_note(&fresh)?;
-            durable::exchange(&fresh, &inner.layout.branch(&dot, &branch))?;
-            let path = inner.discard_and_hold(&fresh)?;
-            Ok(Replaced { inner, path })
-        })
-        .await
     }
 
     /// Moves a stash to the trash.
@@ -150,25 +106,22 @@ impl Inner {
         Ok(stashes)
     }
 
-    fn put_aside(
+    fn stash(
         &self,
         dot: &DotName,
         branch: &BranchName,
         stash: &StoredStash,
     ) -> Result<(), PoolError> {
-        let (working, aside) = (
+        let folder = self.layout.stashes(dot);
+        std::fs::create_dir_all(&folder).during("create", &folder)?;
+        let (working, copy) = (
             self.layout.branch(dot, branch),
             self.layout.stash(dot, stash.id),
         );
-        let folder = self.layout.stashes(dot);
-        std::fs::create_dir_all(&folder).during("create", &folder)?;
-        let fresh = self.layout.commit(dot, stash.head);
-        self.driver.snapshot(&fresh, &aside, Mode::Writable)?;
-        let done = write_json(&working.join(STASH), &stash.file)
-            .and_then(|()| durable::exchange(&aside, &working));
+        self.driver.snapshot(&working, &copy, Mode::Writable)?;
+        let done = write_json(&copy.join(STASH), &stash.file);
         if done.is_err() {
-            forget_note(&working)?;
-            self.throw_away(&aside);
+            self.throw_away(&copy);
         }
         done
     }

@@ -363,7 +363,7 @@ async fn a_branch_has_one_name_or_the_other() {
 }
 
 #[tokio::test]
-async fn a_stash_is_there_from_the_instant_that_its_branch_is_clean() {
+async fn a_stash_is_there_once_its_note_is_written() {
     let world = World::new();
     let pool = world.open().await;
     world.create_dot(&pool).await;
@@ -380,55 +380,32 @@ async fn a_stash_is_there_from_the_instant_that_its_branch_is_clean() {
             message: String::new(),
         },
     };
-    let dirty = async |pool: &Pool| {
-        pool.flush().await.unwrap();
-        let usage = pool.usage(&world.dot, &world.master, head).await;
-        usage.unwrap().dirty > 0
-    };
     let one = stash(1, 1);
     pool.stash(&world.dot, &world.master, &one).await.unwrap();
-    assert_eq!(read(&file), "committed");
-    assert!(!dirty(&pool).await);
+    assert_eq!(read(&file), "changed");
     let of_stash = |pool: &Pool, id| pool.stash_data(&world.dot, id).join("__default__/file");
     assert_eq!(read(&of_stash(&pool, one.id)), "changed");
-
-    // Taken back, it is the working copy again, and no stash.
-    pool.take_stash_back(&world.dot, &world.master, one.id)
-        .await
-        .unwrap();
-    assert_eq!(read(&file), "changed");
+    pool.drop_stash(&world.dot, one.id).await.unwrap();
     assert_eq!(pool.stashes(&world.dot).await.unwrap(), []);
     let two = stash(2, 2);
     pool.stash(&world.dot, &world.master, &two).await.unwrap();
     std::fs::write(&file, "changed again").unwrap();
     let three = stash(3, 3);
     pool.stash(&world.dot, &world.master, &three).await.unwrap();
+    assert_eq!(read(&of_stash(&pool, two.id)), "changed");
 
-    // Killed before the exchange: the note is in the working copy, and a fresh copy among the stashes.
+    // Killed before the note is written.
     let folder = world.path("pool/dots/admin/app");
-    let note = folder.join("branches/master/stash.json");
-    std::fs::copy(
-        folder
-            .join("stashes")
-            .join(two.id.to_string())
-            .join("stash.json"),
-        &note,
-    )
-    .unwrap();
     let half = folder.join("stashes").join("4".repeat(32));
     std::fs::create_dir(&half).unwrap();
     let pool = world.open().await;
     pool.tidy_stashes(&world.dot).await.unwrap();
-    assert!(!note.exists() && !half.exists());
+    assert!(!half.exists());
     assert_eq!(
         pool.stashes(&world.dot).await.unwrap(),
         [three.clone(), two.clone()]
     );
 
-    let replaced = pool.apply_stash(&world.dot, &world.master, two.id).await;
-    assert_eq!(read(&file), "changed");
-    assert!(!note.exists() && dirty(&pool).await);
-    drop(replaced.unwrap());
     let other: BranchName = "other".parse().unwrap();
     pool.create_branch(&world.dot, &other, Start::Stash(three.id))
         .await

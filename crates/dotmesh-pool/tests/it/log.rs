@@ -25,7 +25,10 @@ async fn begin(world: &World, pool: &Pool, steps: Vec<NewStep>) -> u64 {
 
 fn replace(world: &World, commit: CommitId) -> Vec<NewStep> {
     let branch = world.master.clone();
-    vec![NewStep::Replace { branch, commit }]
+    vec![NewStep::Replace {
+        branch,
+        start: Start::Commit(commit),
+    }]
 }
 
 async fn dirty(world: &World, pool: &Pool) -> u64 {

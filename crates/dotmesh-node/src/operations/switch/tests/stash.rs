@@ -5,9 +5,10 @@ use dotmesh_api::node::{BranchStart, Checkout, Stash, SwitchProgress};
 use tokio::sync::watch;
 
 use super::bench::{Bench, CHANGED, Work, stack_for, wait};
+use super::undoing::{redo, undo};
 use crate::engine::scripted::Outcome;
 use crate::error::NodeError;
-use crate::operations::{checkout, diff, stash};
+use crate::operations::{checkout, commit, diff, stash};
 
 async fn bench() -> Bench {
     Bench::new(stack_for(Work::Stash)).await
@@ -120,4 +121,50 @@ async fn a_stash_is_taken_back_when_a_container_does_not_start() {
     assert!(bench.pop().await.is_err());
     assert_eq!(bench.read("master", CHANGED), None);
     assert_eq!(bench.stashes().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stash_and_its_return_are_undone_and_redone() {
+    let bench = bench().await;
+    bench.write("master", CHANGED, "one");
+    bench.stash().await.unwrap();
+    assert_eq!(seen(&bench), None);
+    undo(&bench).await.unwrap();
+    assert_eq!(seen(&bench).as_deref(), Some("one"));
+    redo(&bench).await.unwrap();
+    assert_eq!(seen(&bench), None);
+    bench.pop().await.unwrap();
+    assert_eq!(seen(&bench).as_deref(), Some("one"));
+    undo(&bench).await.unwrap();
+    assert_eq!(seen(&bench), None);
+    redo(&bench).await.unwrap();
+    assert_eq!(seen(&bench).as_deref(), Some("one"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_amended_commit_is_undone_and_redone() {
+    let bench = bench().await;
+    let head = async || {
+        let dot = bench.node.registry.dot(&bench.dot()).await.unwrap();
+        dot.current().unwrap().head
+    };
+    bench.commit().await;
+    let before = head().await;
+    bench.write("master", CHANGED, "one");
+    let request = dotmesh_api::node::CreateCommit {
+        message: String::new(),
+        author: "a".to_owned(),
+        metadata: Default::default(),
+        code: None,
+        expected: None,
+        amend: true,
+    };
+    let amended = commit::commit(&bench.node, &bench.dot(), request).await;
+    let amended = amended.unwrap().id;
+    assert_eq!(head().await, amended);
+    undo(&bench).await.unwrap();
+    assert_eq!(head().await, before);
+    assert_eq!(seen(&bench).as_deref(), Some("one"));
+    redo(&bench).await.unwrap();
+    assert_eq!(head().await, amended);
 }

@@ -1,4 +1,4 @@
-//! A day's commands that people know from git: status, diff, branch -d, checkout -.
+//! The everyday commands that users know from git: status, diff, branch -d, checkout -.
 
 use anyhow::Result;
 use dotmesh_testkit::Network;
@@ -48,7 +48,7 @@ async fn what_changed_is_seen_as_with_git() -> Result<()> {
     );
     assert!(stat.ends_with(" 2 modified, 1 added, 1 moved\n"), "{stat}");
 
-    // Between commits, in both directions, with the names of git.
+    // Differences between commits, in both directions, with revisions as in git.
     node.ok("dm commit -m second").await;
     assert_eq!(node.ok("dm diff").await, "");
     assert_eq!(node.ok("dm diff --name-status HEAD^").await, names);
@@ -60,7 +60,7 @@ async fn what_changed_is_seen_as_with_git() -> Result<()> {
     node.says_no("dm diff nothing", &["No commits match nothing"])
         .await;
 
-    // Back and forth between two branches.
+    // `checkout -` goes back and forth between two branches.
     node.says_no("dm checkout -", &["no other branch of app was checked out"])
         .await;
     node.ok("dm checkout -b work").await;
@@ -77,7 +77,7 @@ async fn what_changed_is_seen_as_with_git() -> Result<()> {
         "{listed}"
     );
 
-    // What another branch has goes easily, the rest only when it is meant.
+    // `branch -d` deletes a branch whose commits another branch has. Otherwise it needs `-D`.
     node.says_no("dm branch -d work", &["work is checked out", "dm checkout"])
         .await;
     inside("echo more >>/v/notes").await;

@@ -1,9 +1,9 @@
 //! Every route as every role: on a private dot, on a public dot, and on a dot that does not exist.
 //!
-//! **A new route** needs one line in [`TABLE`] for each of its methods: `("GET",
-//! "/api/v1/dots/{namespace}/{dot}/tags", 200, READ, "")`. The parts are the method, the path as in `router.rs` (a
-//! query may follow), the status where it is allowed, the class, and the body. The class says for which roles it is
-//! allowed. [`path`] fills in the braces.
+//! **A new route** needs one line in [`TABLE`] for each of its methods:
+//! `("GET", "/api/v1/dots/{namespace}/{dot}/tags", 200, READ, "")`.
+//! The parts are the method, the path as in `router.rs` (a query may follow), the status where it is allowed, the class,
+//! and the body. The class says for which roles it is allowed. [`path`] fills in the braces.
 //!
 //! A route that fits no class gets a class of its own. If a line is missing, `every_route_is_in_the_table` fails and
 //! names it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::StatusCode;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, LINK};
 use serde::de::DeserializeOwned;
 
 use crate::error::{ErrorBody, ErrorCode, Problem};
@@ -221,7 +221,40 @@ pub(crate) async fn done(
     Err(answer.into())
 }
 
-/// Sends a request, and reads a JSON response.
+/// Sends a request that makes something and is answered with no body.
+pub(crate) async fn created(
+    server: &str,
+    request: reqwest::RequestBuilder,
+) -> Result<(), ClientError> {
+    let response = send(server, request).await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    if status == StatusCode::CREATED {
+        return Ok(());
+    }
+    let body = whole(server, response).await?;
+    Err(Foreign::new(server, status, &headers, &body).into())
+}
+
+/// Sends a request whose response is a page of a JSON list. Returns the query of the next page, too, if there is one.
+pub(crate) async fn page<T: DeserializeOwned>(
+    server: &str,
+    request: reqwest::RequestBuilder,
+) -> Result<(Vec<T>, Option<String>), ClientError> {
+    let response = send(server, request).await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = whole(server, response).await?;
+    let entries = serde_json::from_slice(&body)
+        .map_err(|_| ClientError::from(Foreign::new(server, status, &headers, &body)))?;
+    let link = headers.get(LINK).and_then(|link| link.to_str().ok());
+    let next = link.and_then(|link| {
+        let (_, query) = link.split_once('?')?;
+        let (query, rest) = query.split_once('>')?;
+        rest.contains("rel=\"next\"").then(|| query.to_owned())
+    });
+    Ok((entries, next))
+}
+
+/// Sends a request whose response is JSON.
 pub(crate) async fn json<T: DeserializeOwned>(
     server: &str,
     request: reqwest::RequestBuilder,

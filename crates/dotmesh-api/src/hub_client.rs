@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dotmesh_model::{CommitId, DotIdentity, DotName, ObjectHash, UserName};
+use dotmesh_model::{BranchName, CommitId, DotIdentity, DotName, ObjectHash, UserName};
 
 use crate::client::{self, ClientError};
+use crate::dots::{CreateTag, HubTag};
 use crate::hub::{
     Access, CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion, ResolvedRef,
     Upload, WithoutData,
@@ -185,7 +186,35 @@ impl HubClient {
         client::json(&self.server(), self.get(&path)).await
     }
 
-    /// Objects of a dot, in a pack with the requested order.
+    /// The tags of a dot.
+    pub async fn tags(&self, dot: &DotName) -> Result<Vec<HubTag>, ClientError> {
+        let path = format!("dots/{}/tags", dot.full());
+        let mut query = "limit=1000".to_owned();
+        let mut tags = Vec::new();
+        loop {
+            let request = self.get(&format!("{path}?{query}"));
+            let (page, next) = client::page(&self.server(), request).await?;
+            tags.extend(page);
+            match next {
+                Some(next) => query = next,
+                None => return Ok(tags),
+            }
+        }
+    }
+
+    /// Makes a tag. Fails when there is one of that name.
+    pub async fn create_tag(
+        &self,
+        dot: &DotName,
+        name: &BranchName,
+        tag: &CreateTag,
+    ) -> Result<(), ClientError> {
+        let path = format!("dots/{}/tags/{}", dot.full(), name.spelling());
+        let request = self.request(reqwest::Method::PUT, &path).json(tag);
+        client::created(&self.server(), request).await
+    }
+
+    /// The named objects of a dot, as a pack that holds them in the order asked for.
     ///
     /// The caller must verify them. The limit is [`crate::hub::MAX_HASHES`] per request.
     pub async fn objects(

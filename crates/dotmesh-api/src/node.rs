@@ -1,20 +1,30 @@
 //! The wire types of a node's local API, which it serves on a unix socket.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use dotmesh_model::branches::Origin;
 use dotmesh_model::{
-    BranchName, CodeVersion, CommitId, CommitRecord, DotName, ImageUse, LeftOut, UserName,
+    BranchName, CodeVersion, CommitId, DotName, ImageUse, LeftOut, StashId, UserName,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
 
+mod content;
+mod log;
+mod operations;
+mod stashes;
 mod state;
+mod tags;
 
+pub use content::{ContentQuery, RestorePaths};
+pub use log::{Log, LogQuery};
+pub use operations::{DeletedDot, Operation, OperationState, Operations, Undo, UndoBudget};
+pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
 pub use state::{ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus};
+pub use tags::{DeleteTag, MakeTag, Tag, TagsOutcome};
 
 /// `GET /v1/version`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,6 +51,13 @@ pub struct NodeVersion {
 pub struct CreateDot {
     /// The new dot.
     pub name: DotName,
+}
+
+/// `POST /v1/dots/{namespace}/{dot}/rename`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenameDot {
+    /// The new name, which no dot has.
+    pub to: DotName,
 }
 
 /// One row of `GET /v1/dots`: the state of the current branch.
@@ -117,30 +134,8 @@ pub struct BranchDetail {
     pub containers: Vec<String>,
 }
 
-/// `GET /v1/dots/{namespace}/{dot}/commits?revision=REV`, newest first.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Log {
-    /// The records, newest first.
-    pub commits: Vec<CommitRecord>,
-    /// The branches to show next to the commits: each with its head.
-    pub branches: BTreeMap<BranchName, CommitId>,
-    /// The branch that is checked out.
-    pub current: BranchName,
-    /// The commits whose data is not on this node, and where it is.
-    #[serde(default)]
-    pub absent: BTreeMap<CommitId, Source>,
-    /// The commits of `absent` whose data the hub lacks, too, as far as it has said so.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub without_data: BTreeSet<CommitId>,
-    /// The commits that cannot be sent completely, with the first items that are left out.
-    #[serde(default)]
-    pub left_out: BTreeMap<CommitId, LeftOut>,
-}
-
-/// The place from which a commit's data can be fetched.
-///
-/// `POST /v1/dots/{namespace}/{dot}/forget` takes one, too. The node then forgets the identity of the dot that has
-/// that name there. The next transfer takes the dot that has the name then.
+/// Where the data of a commit can be fetched. `POST /v1/dots/{namespace}/{dot}/forget` takes one, too, and forgets which
+/// dot has that name there: at the next transfer it is the one that has it then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The hub's address.
@@ -165,6 +160,9 @@ pub struct CreateCommit {
     /// The state that the user saw. The commit is refused if it has changed.
     #[serde(default)]
     pub expected: Option<Current>,
+    /// Take the place of the newest commit. Its author stays, and its message if there is none here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub amend: bool,
 }
 
 /// `GET /v1/dots/{namespace}/{dot}/current`: the current branch. Never waits for a switch.
@@ -219,7 +217,16 @@ pub struct BranchRemoved {
     pub head: CommitId,
 }
 
-/// The way in which a switch waits for the containers that it restarted.
+/// `POST /v1/dots/{namespace}/{dot}/branches/rename`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenameBranch {
+    /// The branch. No container may have a volume with this name in its own.
+    pub from: BranchName,
+    /// Its new name, which no branch has.
+    pub to: BranchName,
+}
+
+/// How long a switch waits for the containers that it has started again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
     /// Waits until containers with a health check are healthy. Otherwise it waits only until they have started.
@@ -277,6 +284,10 @@ pub enum BranchStart {
     WorkingCopy,
     /// A commit, by any of its names.
     Commit(String),
+    /// The same. If the branch is there already, it is used, unless it is not at that commit or has uncommitted changes.
+    Throwaway(String),
+    /// A stash, which stays.
+    Stash(StashId),
 }
 
 /// `POST /v1/dots/{namespace}/{dot}/reset`. The answer is like that of a checkout.
@@ -295,12 +306,12 @@ pub struct Reset {
     pub wait: Wait,
 }
 
-/// The result of a switch or reset.
+/// What a switch, reset, undo or redo did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Switched {
     /// The branch that is checked out now.
     pub branch: BranchName,
-    /// Its head.
+    /// Its head. Of a dot that is gone, the last one.
     pub head: CommitId,
     /// The containers that were stopped and restarted.
     pub restarted: Vec<String>,
@@ -316,6 +327,9 @@ pub struct Switched {
     /// The containers that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,
+    /// For an undo or a redo: the operation that was taken back or made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
 }
 
 /// `POST /v1/mounts`: mounts the folder of a volume for programs outside of containers.
@@ -469,7 +483,10 @@ pub struct TransferOutcome {
     /// Why such data was not sent, although the push succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_filled: Option<ErrorBody>,
-    /// Whether a push went to a public dot.
+    /// What became of the tags.
+    #[serde(default, skip_serializing_if = "TagsOutcome::is_empty")]
+    pub tags: TagsOutcome,
+    /// Whether a push went to a dot that everybody may read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_public: bool,
 }

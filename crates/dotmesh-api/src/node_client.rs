@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use dotmesh_model::DotName;
 use futures::{Stream, StreamExt as _};
 use serde::Serialize;
@@ -10,9 +10,11 @@ use serde::de::DeserializeOwned;
 
 use crate::client::{self, ClientError};
 use crate::node::{
-    BranchRemoved, Checkout, Committed, ComposeDots, CreateCommit, CreateDot, Current,
-    DeleteBranch, Diff, DotDetail, DotStatus, DotSummary, Fetch, Log, Lookalike, MountVolume,
-    MountedVolume, NodeVersion, Reset, Source, SwitchEvent, Transfer, TransferEvent, UnmountVolume,
+    ApplyStash, BranchRemoved, Checkout, Committed, ComposeDots, ContentQuery, CreateCommit,
+    CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus, DotSummary, DropStash,
+    Fetch, Log, LogQuery, Lookalike, MakeStash, MakeTag, MountVolume, MountedVolume, NodeVersion,
+    Operations, RenameBranch, RenameDot, Reset, RestorePaths, Source, Stash, SwitchEvent, Tag,
+    Transfer, TransferEvent, Undo, UnmountVolume,
 };
 
 /// The kinds of transfer.
@@ -134,7 +136,96 @@ impl NodeClient {
         self.post(&route, delete).await
     }
 
-    /// The dots of the Compose project in a folder, or in its nearest parent with a project.
+    /// Gives a dot another name.
+    pub async fn rename_dot(&self, dot: &DotName, rename: &RenameDot) -> Result<(), ClientError> {
+        let route = format!("dots/{}/rename", dot.full());
+        let request = self.request(reqwest::Method::POST, &route).json(rename);
+        client::send(&self.server(), request).await.map(drop)
+    }
+
+    /// Gives a branch another name.
+    pub async fn rename_branch(
+        &self,
+        dot: &DotName,
+        rename: &RenameBranch,
+    ) -> Result<(), ClientError> {
+        let route = format!("dots/{}/branches/rename", dot.full());
+        let request = self.request(reqwest::Method::POST, &route).json(rename);
+        client::send(&self.server(), request).await.map(drop)
+    }
+
+    /// The tags of a dot, sorted by name.
+    pub async fn tags(&self, dot: &DotName) -> Result<Vec<Tag>, ClientError> {
+        self.get(&format!("dots/{}/tags", dot.full())).await
+    }
+
+    /// Makes a tag.
+    pub async fn make_tag(&self, dot: &DotName, tag: &MakeTag) -> Result<Tag, ClientError> {
+        self.post(&format!("dots/{}/tags", dot.full()), tag).await
+    }
+
+    /// Deletes a tag.
+    pub async fn delete_tag(&self, dot: &DotName, tag: &DeleteTag) -> Result<Tag, ClientError> {
+        self.post(&format!("dots/{}/tags/delete", dot.full()), tag)
+            .await
+    }
+
+    /// The stashes of a dot, the newest first.
+    pub async fn stashes(&self, dot: &DotName) -> Result<Vec<Stash>, ClientError> {
+        self.get(&format!("dots/{}/stashes", dot.full())).await
+    }
+
+    /// Puts the uncommitted changes of the current branch aside. Yields events as [`Self::checkout`] does.
+    pub async fn make_stash(
+        &self,
+        dot: &DotName,
+        stash: &MakeStash,
+    ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/stashes", dot.full()), stash)
+            .await
+    }
+
+    /// Brings the changes of a stash back. Yields events as [`Self::checkout`] does.
+    pub async fn apply_stash(
+        &self,
+        dot: &DotName,
+        apply: &ApplyStash,
+    ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/stashes/apply", dot.full()), apply)
+            .await
+    }
+
+    /// Drops a stash.
+    pub async fn drop_stash(&self, dot: &DotName, stash: &DropStash) -> Result<Stash, ClientError> {
+        self.post(&format!("dots/{}/stashes/drop", dot.full()), stash)
+            .await
+    }
+
+    /// Puts files and folders of a commit back. Yields events as [`Self::checkout`] does.
+    pub async fn restore(
+        &self,
+        dot: &DotName,
+        restore: &RestorePaths,
+    ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/restore", dot.full()), restore)
+            .await
+    }
+
+    /// An archive of a file or a folder, in pieces.
+    pub async fn content(
+        &self,
+        dot: &DotName,
+        query: &ContentQuery,
+    ) -> Result<impl Stream<Item = Result<Bytes, ClientError>> + use<>, ClientError> {
+        let server = self.server();
+        let route = format!("dots/{}/content", dot.full());
+        let request = self.request(reqwest::Method::GET, &route).query(query);
+        let response = client::send(&server, request).await?;
+        let pieces = response.bytes_stream();
+        Ok(pieces.map(move |piece| piece.map_err(|error| client::unreachable(&server, error))))
+    }
+
+    /// The dots of the Compose project that runs from a folder, or from the nearest one around it.
     pub async fn compose_dots(&self, folder: &Path) -> Result<ComposeDots, ClientError> {
         let request = self.request(reqwest::Method::GET, "compose");
         let request = request.query(&[("folder", folder)]);
@@ -157,15 +248,10 @@ impl NodeClient {
         client::send(&self.server(), request).await.map(drop)
     }
 
-    /// A commit and its ancestors, newest first. Without a revision, it starts at the head of the current branch.
-    pub async fn log(&self, dot: &DotName, revision: Option<&str>) -> Result<Log, ClientError> {
-        let mut request = self.request(
-            reqwest::Method::GET,
-            &format!("dots/{}/commits", dot.full()),
-        );
-        if let Some(revision) = revision {
-            request = request.query(&[("revision", revision)]);
-        }
+    /// Commits of a dot, the newest first.
+    pub async fn log(&self, dot: &DotName, query: &LogQuery) -> Result<Log, ClientError> {
+        let route = format!("dots/{}/commits", dot.full());
+        let request = self.request(reqwest::Method::GET, &route).query(query);
         client::json(&self.server(), request).await
     }
 
@@ -201,6 +287,31 @@ impl NodeClient {
         reset: &Reset,
     ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
         self.events(&format!("dots/{}/reset", dot.full()), reset)
+            .await
+    }
+
+    /// The operations of a dot, and how long they can be taken back.
+    pub async fn operations(&self, dot: &DotName) -> Result<Operations, ClientError> {
+        self.get(&format!("dots/{}/operations", dot.full())).await
+    }
+
+    /// Takes the last operation back. Yields events as [`Self::checkout`] does.
+    pub async fn undo(
+        &self,
+        dot: &DotName,
+        undo: &Undo,
+    ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/undo", dot.full()), undo)
+            .await
+    }
+
+    /// Makes the operation again that was taken back last. Yields events as [`Self::checkout`] does.
+    pub async fn redo(
+        &self,
+        dot: &DotName,
+        redo: &Undo,
+    ) -> Result<impl Stream<Item = Result<SwitchEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/redo", dot.full()), redo)
             .await
     }
 

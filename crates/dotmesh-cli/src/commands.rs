@@ -5,20 +5,29 @@ pub mod checkout;
 pub mod clone;
 pub mod cluster;
 pub mod commit;
+pub mod cp;
 pub mod diff;
 pub mod dot;
 pub mod init;
 pub mod list;
 pub mod log;
 pub mod login;
+pub mod logout;
 pub mod mount;
+pub mod op;
 pub mod open;
 pub mod pull;
 pub mod push;
+pub mod redo;
 pub mod remote;
 pub mod reset;
+pub mod restore;
+pub mod show;
+pub mod stash;
 pub mod status;
 pub mod switch;
+pub mod tag;
+pub mod undo;
 pub mod unmount;
 pub mod version;
 
@@ -39,10 +48,20 @@ pub enum Command {
     Diff(diff::Args),
     Commit(commit::Args),
     Log(log::Args),
+    Show(show::Args),
     Branch(branch::Args),
+    Tag(tag::Args),
     Checkout(checkout::Args),
     Reset(reset::Args),
+    Undo(undo::Args),
+    Redo(redo::Args),
+    #[command(subcommand)]
+    Op(op::Command),
+    Stash(stash::Args),
+    Restore(restore::Args),
+    Cp(cp::Args),
     Login(login::Args),
+    Logout(logout::Args),
     Remote(remote::Args),
     Clone(clone::Args),
     Pull(pull::Args),
@@ -60,7 +79,16 @@ pub enum Command {
 impl Command {
     /// Whether the node completes what it has begun when `dm` goes away.
     pub fn goes_on_without_us(&self) -> bool {
-        matches!(self, Self::Commit(_) | Self::Checkout(_) | Self::Reset(_))
+        matches!(
+            self,
+            Self::Commit(_)
+                | Self::Checkout(_)
+                | Self::Reset(_)
+                | Self::Undo(_)
+                | Self::Redo(_)
+                | Self::Stash(_)
+                | Self::Restore(_)
+        )
     }
 
     /// Whether it is about the dots of the node. `dm list` is too, and warns by itself.
@@ -68,6 +96,7 @@ impl Command {
         match self {
             Self::List(_)
             | Self::Login(_)
+            | Self::Logout(_)
             | Self::Remote(_)
             | Self::Cluster(_)
             | Self::Version(_) => false,
@@ -77,9 +106,17 @@ impl Command {
             | Self::Diff(_)
             | Self::Commit(_)
             | Self::Log(_)
+            | Self::Show(_)
             | Self::Branch(_)
+            | Self::Tag(_)
             | Self::Checkout(_)
             | Self::Reset(_)
+            | Self::Undo(_)
+            | Self::Redo(_)
+            | Self::Op(_)
+            | Self::Stash(_)
+            | Self::Restore(_)
+            | Self::Cp(_)
             | Self::Clone(_)
             | Self::Pull(_)
             | Self::Push(_)
@@ -112,10 +149,19 @@ async fn carry_out(context: &Context, command: Command) -> Result<()> {
         Command::Diff(args) => diff::run(context, args).await,
         Command::Commit(args) => commit::run(context, args).await,
         Command::Log(args) => log::run(context, args).await,
+        Command::Show(args) => show::run(context, args).await,
         Command::Branch(args) => branch::run(context, args).await,
+        Command::Tag(args) => tag::run(context, args).await,
         Command::Checkout(args) => checkout::run(context, args).await,
         Command::Reset(args) => reset::run(context, args).await,
+        Command::Undo(args) => undo::run(context, args).await,
+        Command::Redo(args) => redo::run(context, args).await,
+        Command::Op(command) => op::run(context, command).await,
+        Command::Stash(args) => stash::run(context, args).await,
+        Command::Restore(args) => restore::run(context, args).await,
+        Command::Cp(args) => cp::run(context, args).await,
         Command::Login(args) => login::run(context, args).await,
+        Command::Logout(args) => logout::run(context, &args),
         Command::Remote(args) => remote::run(context, args).await,
         Command::Clone(args) => clone::run(context, args).await,
         Command::Pull(args) => pull::run(context, args).await,

@@ -61,9 +61,26 @@ pub struct NodeConfig {
     /// By remote and local dot, the dot on the remote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<RemoteName, BTreeMap<DotName, DotName>>,
+    /// What was known of deleted dots, by their ids.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deleted: BTreeMap<String, DeletedDot>,
     /// The ids of the empty dots beside a clone that the user was warned of.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub told_lookalikes: BTreeSet<String>,
+}
+
+/// What was known of a dot when it was deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedDot {
+    /// By remote, the dot on the remote.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upstreams: BTreeMap<RemoteName, DotName>,
+    /// The places whose current dot it was.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub places: BTreeSet<PathBuf>,
+    /// Whether it was the current one of all other places.
+    #[serde(default)]
+    pub everywhere: bool,
 }
 
 /// Which dot is the current one. In the file: no member, `null`, or a name.
@@ -283,6 +300,24 @@ impl Config {
         Ok(())
     }
 
+    /// Gives a remote another name, wherever it is named.
+    pub fn rename_remote(&mut self, from: &RemoteName, to: &RemoteName) -> Result<()> {
+        self.remote(from)?;
+        self.refuse_known(to)?;
+        if let Some(remote) = self.remotes.remove(from) {
+            self.remotes.insert(to.clone(), remote);
+        }
+        if self.default_remote.as_ref() == Some(from) {
+            self.default_remote = Some(to.clone());
+        }
+        for node in self.nodes.values_mut() {
+            if let Some(upstreams) = node.upstreams.remove(from) {
+                node.upstreams.insert(to.clone(), upstreams);
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets a remote, and what depends on it.
     pub fn remove_remote(&mut self, name: &RemoteName) -> Result<()> {
         self.remotes
@@ -314,6 +349,60 @@ impl NodeConfig {
     pub fn choose(&mut self, place: &Path, dot: &DotName) {
         let dot = CurrentDot::Selected(dot.clone());
         self.places.insert(place.to_owned(), dot);
+    }
+
+    /// Forgets a dot that was deleted, and keeps what was known of it for its id. Returns whether it was a current one.
+    pub fn set_dot_aside(&mut self, dot: &DotName, id: &str) -> bool {
+        let places = self.places.iter().filter(|(_, current)| current.is(dot));
+        let upstreams = self.upstreams.iter().filter_map(|(remote, upstreams)| {
+            let upstream = upstreams.get(dot)?;
+            Some((remote.clone(), upstream.clone()))
+        });
+        let known = DeletedDot {
+            upstreams: upstreams.collect(),
+            places: places.map(|(place, _)| place.clone()).collect(),
+            everywhere: self.current_dot.is(dot),
+        };
+        if known != DeletedDot::default() {
+            self.deleted.insert(id.to_owned(), known);
+        }
+        self.remove_dot(dot)
+    }
+
+    /// Knows again what was known of a deleted dot, where nothing has taken its place.
+    pub fn bring_dot_back(&mut self, dot: &DotName, id: &str) {
+        let Some(known) = self.deleted.remove(id) else {
+            return;
+        };
+        for (remote, upstream) in known.upstreams {
+            let upstreams = self.upstreams.entry(remote).or_default();
+            upstreams.entry(dot.clone()).or_insert(upstream);
+        }
+        let places = self.places.iter_mut();
+        let were_its = places.filter(|(place, _)| known.places.contains(*place));
+        let everywhere = known.everywhere.then_some(&mut self.current_dot);
+        for current in were_its.map(|(_, current)| current).chain(everywhere) {
+            if *current == CurrentDot::Deleted {
+                *current = CurrentDot::Selected(dot.clone());
+            }
+        }
+    }
+
+    /// Follows a dot to its new name.
+    pub fn rename_dot(&mut self, from: &DotName, to: &DotName) {
+        for current in self.places.values_mut().chain([&mut self.current_dot]) {
+            if current.is(from) {
+                *current = CurrentDot::Selected(to.clone());
+            }
+        }
+        if let Some(branch) = self.previous.remove(from) {
+            self.previous.insert(to.clone(), branch);
+        }
+        for upstreams in self.upstreams.values_mut() {
+            if let Some(upstream) = upstreams.remove(from) {
+                upstreams.insert(to.clone(), upstream);
+            }
+        }
     }
 
     /// Forgets a dot. Returns whether it was a current one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dotmesh_api::NodeClient;
-use dotmesh_api::node::{Fetch, Log};
+use dotmesh_api::node::{Fetch, Log, LogQuery};
 use dotmesh_api::node_client::Direction;
 use dotmesh_model::DotName;
 
@@ -34,7 +34,7 @@ pub async fn with_data<T>(
             let node = context.node()?;
             let config = context.config.load()?;
             for revision in revisions {
-                let log = node.log(dot, Some(revision)).await?;
+                let log = node.log(dot, &LogQuery::from(Some(revision))).await?;
                 for hub in hubs(&log, extent) {
                     let Some((name, remote)) = config.remote_at(&hub) else {
                         return Err(error);
@@ -58,7 +58,7 @@ pub async fn what_can_be(
     let config = context.config.load()?;
     let mut problems = BTreeSet::new();
     for revision in revisions {
-        let log = node.log(dot, Some(revision)).await?;
+        let log = node.log(dot, &LogQuery::from(Some(revision))).await?;
         for hub in hubs(&log, Extent::History) {
             let Some((name, remote)) = config.remote_at(&hub) else {
                 problems.insert(format!("no remote is a login at {hub}"));

@@ -45,15 +45,8 @@ impl State {
         }
         let found = at(BranchName::master().as_str()).or_else(|| heads.first().cloned());
         Ok(Self {
-            branch: found.unwrap_or_else(|| named_after(commit)),
+            branch: found.unwrap_or_else(|| BranchName::at(commit)),
             commit: Some(commit),
         })
     }
-}
-
-/// `at-0123abcd01`
-fn named_after(commit: CommitId) -> BranchName {
-    format!("at-{}", commit.short())
-        .parse()
-        .expect("digits are letters of names")
 }

@@ -2,6 +2,7 @@
 //! which dot the app finds.
 
 use dotmesh_api::NodeClient;
+use dotmesh_api::node::LogQuery;
 use dotmesh_model::launch::{project_for, projects};
 use dotmesh_model::{CommitRecord, DotName, Launch};
 
@@ -40,7 +41,8 @@ impl Start {
 
 /// Tells how the app of what is checked out is started, unless it runs. The clone is done, so no failure matters.
 pub async fn tell(context: &Context, node: &NodeClient, local: &DotName) {
-    let (Ok(detail), Ok(log)) = tokio::join!(node.dot(local), node.log(local, None)) else {
+    let newest = LogQuery::one(None);
+    let (Ok(detail), Ok(log)) = tokio::join!(node.dot(local), node.log(local, &newest)) else {
         return;
     };
     let Some(head) = log.commits.first() else {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use dotmesh_api::node::{
-    BranchOutcome, HubLogin, SkippedSockets, Transfer, TransferEvent, TransferOutcome,
+    BranchOutcome, HubLogin, SkippedSockets, TagsOutcome, Transfer, TransferEvent, TransferOutcome,
     TransferProgress,
 };
 use dotmesh_api::node_client::Direction;
@@ -256,6 +256,35 @@ pub async fn follow(
     )
 }
 
+/// What became of the tags.
+pub fn tags(direction: Direction, tags: &TagsOutcome) -> Vec<String> {
+    let names = |tags: &[BranchName]| {
+        let names: Vec<_> = tags.iter().map(BranchName::as_str).collect();
+        names.join(", ")
+    };
+    let mut lines = Vec::new();
+    if !tags.new.is_empty() {
+        lines.push(format!("New tags: {}", names(&tags.new)));
+    }
+    if !tags.differing.is_empty() {
+        let differing = names(&tags.differing);
+        lines.push(format!(
+            "Tags that are at another commit here than on the remote, and were not moved: {differing}"
+        ));
+    }
+    if let Some(error) = &tags.failed {
+        lines.push(match direction {
+            Direction::Push => {
+                format!("The tags were not sent: {error}. The next push tries again.")
+            }
+            Direction::Pull | Direction::Clone => {
+                format!("The tags were not received: {error}. The next pull tries again.")
+            }
+        });
+    }
+    lines
+}
+
 /// A line for each branch, those that nobody named included, and one for the traffic.
 pub fn summary(direction: Direction, outcome: &TransferOutcome) -> Vec<String> {
     let mut lines: Vec<_> = outcome
@@ -277,6 +306,7 @@ pub fn summary(direction: Direction, outcome: &TransferOutcome) -> Vec<String> {
             }
         }
     }));
+    lines.extend(tags(direction, &outcome.tags));
     let done = match direction {
         Direction::Push => "sent",
         Direction::Pull | Direction::Clone => "received",

@@ -33,6 +33,14 @@ impl Ui {
             .map_err(CliError::output)
     }
 
+    /// Prints the bytes of a file.
+    pub fn bytes(self, bytes: &[u8]) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes)
+            .and_then(|()| out.flush())
+            .map_err(CliError::output)
+    }
+
     /// Tells the user how it goes, in a line.
     pub fn status(self, line: &str) {
         self.err(&format!("{line}\n"));

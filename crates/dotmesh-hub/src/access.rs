@@ -1,77 +1,77 @@
-//! The one rule of who may do what with a dot. Pure: every route asks here, nothing decides elsewhere.
+//! The access rule: which role may do what with a dot. Pure. Every route asks this module, and no other module decides
+//! about access.
 
 pub use dotmesh_api::dots::{Forks, Visibility};
 use dotmesh_api::hub::Access;
 use dotmesh_model::{DotName, UserName};
 
-/// What someone wants to do with a dot.
+/// An action on a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// See it, clone it.
+    /// See the dot and clone it.
     Read,
-    /// Say something of a commit or a branch.
+    /// Write a note on a commit or a branch.
     Note,
-    /// Push to it, make branches and tags; the first push creates it.
+    /// Push, and create branches and tags. The first push creates the dot.
     Push,
-    /// Describe it, protect branches, delete them and tags.
+    /// Describe the dot, protect branches, and delete branches and tags.
     Maintain,
-    /// Delete, rename or publish it, say who else may do what, and which webhooks are told of it.
+    /// Delete, rename or publish the dot, and manage its collaborators and webhooks.
     Administer,
 }
 
-/// What someone is to a dot.
+/// A user's role in a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The namespace bears the user's name.
+    /// The user's name is the dot's namespace.
     Owner,
-    /// Was given maintainer's access.
+    /// A collaborator with maintain access.
     Maintainer,
-    /// Was given write access.
+    /// A collaborator with write access.
     Writer,
-    /// Was given read access, or the dot is public.
+    /// A collaborator with read access, or any user if the dot is public.
     Reader,
-    /// Nothing of these.
+    /// None of these.
     Stranger,
 }
 
-/// Whether there is a dot of that name.
+/// Whether a dot of a name exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// There is.
     Exists,
-    /// There is none (yet).
     Missing,
 }
 
-/// What a credential may be used for, whoever it belongs to. Each includes those before it.
+/// The scope of a credential. It limits what the credential can do, independently of its user's roles. Each scope
+/// includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// To read.
+    /// Read.
     Read,
-    /// To push, too.
+    /// Read and push.
     Write,
-    /// To do all that its user may.
+    /// Everything that the user may do.
     Admin,
 }
 
-/// The rule's answer.
+/// The answer of the access rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Go on.
+    /// The action is allowed.
     Allow,
-    /// Answer as if there were no such dot, whether there is or not.
+    /// Answer as if no such dot exists, whether it exists or not.
     Hide,
     /// The user may see the dot but not push to it.
     ReadOnly,
-    /// The user may see the dot, but this is its maintainers' business.
+    /// The user may see the dot, but only maintainers may do this.
     MaintainersOnly,
-    /// The user may see the dot, but this is its owner's business.
+    /// The user may see the dot, but only the owner may do this.
     OwnerOnly,
-    /// The user may neither push to nor create it; said in the same words whether it exists or not.
+    /// The user may neither push to the dot nor create it. The answer is the same whether the dot exists or not.
     Closed,
 }
 
-/// The rule.
+/// Applies the access rule.
 pub fn judge(role: Role, presence: Presence, action: Action) -> Verdict {
     use Presence::{Exists, Missing};
     match (action, presence, role) {
@@ -89,7 +89,8 @@ pub fn judge(role: Role, presence: Presence, action: Action) -> Verdict {
     }
 }
 
-/// What a user, or nobody, is to a dot of that name, given what its owner granted and whom it shows it.
+/// Returns the role of a user, or of an anonymous viewer, in a dot. `grant` is the access that the owner has given the
+/// user.
 pub fn role(
     user: Option<&UserName>,
     dot: &DotName,
@@ -108,7 +109,7 @@ pub fn role(
 }
 
 impl Role {
-    /// The role as it is shown; `None` for a stranger.
+    /// Returns the role's access level, as it is shown. `None` for a stranger.
     pub fn access(self) -> Option<Access> {
         match self {
             Self::Owner => Some(Access::Owner),
@@ -121,7 +122,7 @@ impl Role {
 }
 
 impl Action {
-    /// The least that a credential has to be good for.
+    /// Returns the narrowest scope that allows the action.
     pub fn scope(self) -> Scope {
         match self {
             Self::Read => Scope::Read,
@@ -131,7 +132,7 @@ impl Action {
     }
 }
 
-/// Whether someone who reads a dot may fork it. What everybody may clone, everybody may fork.
+/// Returns whether a reader of a dot may fork it. Everybody may fork a public dot.
 pub fn may_fork(access: Access, visibility: Visibility, forks: Forks) -> bool {
     let least = match (visibility, forks) {
         (Visibility::Public, _) | (_, Forks::AnyoneWhoReads) => Access::Read,
@@ -141,31 +142,32 @@ pub fn may_fork(access: Access, visibility: Visibility, forks: Forks) -> bool {
     access >= least
 }
 
-/// An event of a dot, by who may know of it.
+/// The class of a dot's event. It decides who may see the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventClass {
-    /// What is in the dot, and what is said of it.
+    /// A change of the dot's content, its description or its notes.
     Content,
-    /// Another name or owner: what it was called before may have been private.
+    /// A new name or owner. The former name may have been private.
     FormerName,
-    /// It was made from another dot, which may be private.
+    /// A fork from another dot, which may be private.
     Origin,
-    /// Who may do what, to whom it is offered, which webhooks there are.
+    /// A change of collaborators, offers or webhooks.
     Administration,
 }
 
-/// How much someone is told of an event.
+/// How much of an event a viewer sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Telling {
-    /// All of it.
+    /// The whole event.
     Whole,
-    /// That it happened, without the other dot's name.
+    /// The event without the other dot's name.
     WithoutName,
-    /// Nothing, not even that it happened.
+    /// Nothing, not even that the event happened.
     Nothing,
 }
 
-/// What someone who reads a dot is told of an event. `sees_origin` says whether they may see the dot that it was made from.
+/// Returns how much of an event a reader of the dot sees. `sees_origin` says whether the reader may see the dot that
+/// this one was forked from.
 pub fn tell(class: EventClass, access: Access, sees_origin: bool) -> Telling {
     match class {
         EventClass::Content => Telling::Whole,
@@ -181,7 +183,7 @@ impl Scope {
     /// Every scope, the narrowest first.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
 
-    /// As it is stored and shown.
+    /// The scope, as it is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -202,7 +204,7 @@ impl std::str::FromStr for Scope {
     }
 }
 
-/// A text that names no scope.
+/// A text that is not a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key's scope is read, write or admin")]
 pub struct UnknownScope;
@@ -217,7 +219,7 @@ mod tests {
 
     const ACTIONS: [Action; 5] = [Read, Note, Push, Maintain, Administer];
 
-    /// Every combination, written out: a change of the rule must change this table.
+    /// Every combination is written out, so that a change of the rule must change this table.
     #[test]
     fn the_whole_table() {
         let table = [
@@ -251,7 +253,7 @@ mod tests {
         }
     }
 
-    /// The same for forks.
+    /// The same for `may_fork`.
     #[test]
     fn the_whole_table_of_forks() {
         use Visibility::{Private, Public};
@@ -273,7 +275,7 @@ mod tests {
         }
     }
 
-    /// The same for events. An origin's name is told to whoever may see that dot, whatever they are to this one.
+    /// The same for `tell`. A viewer who may see the origin learns its name, whatever their role in this dot is.
     #[test]
     fn the_whole_table_of_events() {
         use EventClass::{Administration, Content, FormerName, Origin};

@@ -1,6 +1,7 @@
-//! What is written into the access log: who came in, from where, and what they took or removed.
+//! Writes the access log: who logged in, from where, and what they downloaded or deleted.
 //!
-//! What happens with every request is written once a day. What was is remembered here, which saves writes and decides nothing.
+//! An entry that could recur with every request is written once a day. Each process remembers the entries of the day,
+//! which only saves writes.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -14,10 +15,10 @@ use crate::error::HubError;
 use crate::extract::ClientAddress;
 use crate::state::Hub;
 
-/// What is remembered of a day at most.
+/// The most entries of a day that are remembered. Beyond it, the process forgets them all and starts again.
 const MOST_REMEMBERED: usize = 20_000;
 
-/// What was written down today.
+/// The entries that this process has written today.
 #[derive(Debug, Default)]
 pub struct Written {
     today: Mutex<(i64, HashSet<Access>)>,
@@ -38,7 +39,7 @@ impl Written {
     }
 }
 
-/// Somebody has logged in.
+/// Logs a login.
 pub async fn logged_in(
     hub: &Hub,
     user: &str,
@@ -48,7 +49,7 @@ pub async fn logged_in(
     each_time(hub, Act::Login, user, address, how.to_owned()).await
 }
 
-/// Somebody gave a wrong password. A name that the hub does not know is not kept: it may be a password.
+/// Logs a wrong password. An unknown user name is not stored, because it may be a password typed into the wrong field.
 pub async fn wrong_password(
     hub: &Hub,
     known_user: Option<&str>,
@@ -58,7 +59,7 @@ pub async fn wrong_password(
     each_time(hub, Act::WrongPassword, user, address, String::new()).await
 }
 
-/// A request came with a key, or with a password.
+/// Logs that a request was authenticated by an API key or a password.
 pub async fn credential_used(
     hub: &Hub,
     act: Act,
@@ -69,7 +70,7 @@ pub async fn credential_used(
     once_a_day(hub, act, user, address, key.to_owned()).await
 }
 
-/// Somebody is about to get content of a dot.
+/// Logs that a user is about to download content of a dot. Public dots and anonymous downloads are not logged.
 pub async fn download(
     hub: &Hub,
     dot: &OpenDot,
@@ -86,7 +87,7 @@ pub async fn download(
     Ok(())
 }
 
-/// Somebody has removed something.
+/// Logs a deletion.
 pub async fn deleted(hub: &Hub, caller: &Caller, what: String) -> Result<(), HubError> {
     let (user, address) = (caller.name.as_str(), &caller.address);
     Ok(each_time(hub, Act::Deletion, user, address, what).await?)

@@ -1,5 +1,5 @@
-//! Who calls: two extractors. A route that takes a [`Caller`] is for logged-in users only, one that takes a
-//! [`Viewer`] for everybody.
+//! Authentication, as two extractors. A route that takes a [`Caller`] is for logged-in users only. A route that takes a
+//! [`Viewer`] is for everybody.
 
 mod open_dot;
 
@@ -32,13 +32,13 @@ use crate::rate_limit::Subject;
 use crate::settings::Settings;
 use crate::state::Hub;
 
-/// The longest `Authorization` header that is looked at.
+/// The longest `Authorization` header that is parsed, in bytes.
 const MAX_HEADER_LENGTH: usize = 4 * MAX_SECRET_LENGTH;
 
-/// The session's cookie. Over TLS it has the prefix `__Host-`, which browsers take from no other host.
+/// The name of the session cookie without TLS.
 const SESSION_COOKIE: &str = "dothub_session";
 
-/// The same over TLS.
+/// The name of the session cookie over TLS. Browsers accept the prefix `__Host-` only from the host itself.
 const SECURE_SESSION_COOKIE: &str = "__Host-dothub_session";
 
 /// A logged-in user.
@@ -46,41 +46,38 @@ const SECURE_SESSION_COOKIE: &str = "__Host-dothub_session";
 pub struct Caller {
     /// The account.
     pub id: UserId,
-    /// Its name.
     pub name: UserName,
-    /// Whether it is an administrator's.
     pub is_admin: bool,
-    /// What the credentials are good for.
+    /// The scope of the credentials.
     pub scope: Scope,
-    /// The only dot that they work for.
+    /// The only dot that the credentials work for, if they are limited to one.
     pub only: Option<OnlyDot>,
-    /// The dot that the request is about, whatever it is called.
+    /// The dot that the client means by its identity, whatever the dot's name is.
     pub meant: Option<Meant>,
-    /// How they showed who they are.
+    /// How the user authenticated.
     pub credential: Credential,
-    /// Where the request came from.
     pub address: ClientAddress,
 }
 
-/// How someone showed who they are: an answer that goes on for long looks at it again.
+/// How a user authenticated. A long-lived response checks it again.
 #[derive(Debug, Clone)]
 pub enum Credential {
-    /// By a session.
+    /// With a session.
     Session(KeyDigest),
-    /// By an API key.
+    /// With an API key.
     Key(KeyDigest),
-    /// By the account's password.
+    /// With the account's password.
     Password,
 }
 
-/// Someone, logged in or not.
+/// The sender of a request, logged in or not.
 #[derive(Debug, Clone)]
 pub struct Viewer {
-    /// Who, if they are logged in.
+    /// The user, if they are logged in.
     pub caller: Option<Caller>,
-    /// The dot that the request is about, whatever it is called.
+    /// The dot that the client means by its identity, whatever the dot's name is.
     pub meant: Option<Meant>,
-    /// Whose share of the hub's work it takes.
+    /// The subject that the hub's limits apply to.
     pub subject: Subject,
 }
 
@@ -107,7 +104,7 @@ impl FromRequestParts<Hub> for Viewer {
     }
 }
 
-/// Which dot the request says that it is about.
+/// Returns the dot that the client means, from the identity header.
 fn meant(parts: &Parts) -> Result<Option<Meant>, HubError> {
     let Some(header) = parts.headers.get(IDENTITY_HEADER) else {
         return Ok(None);
@@ -120,7 +117,8 @@ fn meant(parts: &Parts) -> Result<Option<Meant>, HubError> {
     })
 }
 
-/// Who calls, by key, password or session, and whose share that is. Wrong credentials are an error, an ended session is none.
+/// Authenticates by key, password or session, and returns the subject of the limits. Wrong credentials are an error. An
+/// expired session counts as no login.
 async fn authenticate(parts: &Parts, hub: &Hub) -> Result<(Option<Caller>, Subject), HubError> {
     let address = ClientAddress::of(parts, &hub.settings);
     let caller = identify(parts, hub, &address).await;
@@ -142,7 +140,8 @@ async fn authenticate(parts: &Parts, hub: &Hub) -> Result<(Option<Caller>, Subje
     Ok((caller?, subject))
 }
 
-/// Whether a request is about a dot that its path names, which is opened by [`Viewer::admit`]. `dm login` asks whose a key is.
+/// Returns whether the path names a dot, so that [`Viewer::admit`] checks a key that works for one dot only.
+/// `/api/v1/user` passes too: `dm login` asks it for the owner of a key.
 fn is_of_one_dot(parts: &Parts) -> bool {
     let route = parts.extensions.get::<MatchedPath>();
     let route = route.map_or("", MatchedPath::as_str);
@@ -197,7 +196,7 @@ async fn identify(
     }))
 }
 
-/// Whose share of reading a request takes, before it is let in. Passwords are not looked at for that.
+/// Returns the subject whose share a reading request takes, before the request is admitted. It doesn't check passwords.
 pub async fn subject(parts: &Parts, hub: &Hub) -> Subject {
     let address = ClientAddress::of(parts, &hub.settings);
     let header = parts.headers.get(AUTHORIZATION);
@@ -208,12 +207,12 @@ pub async fn subject(parts: &Parts, hub: &Hub) -> Subject {
     };
     match caller {
         Ok(Some(caller)) => Subject::User(caller.id),
-        // Why not is said by whoever needs to know.
+        // The route reports the error, if it needs a login.
         Ok(None) | Err(_) => address.subject(),
     }
 }
 
-/// The session that a browser sends, which may have ended.
+/// The session cookie that a browser sends. The session may have expired.
 #[derive(Debug, Clone)]
 pub struct PresentSession(pub Option<KeyDigest>);
 
@@ -225,7 +224,7 @@ impl FromRequestParts<Hub> for PresentSession {
     }
 }
 
-/// The name of the session's cookie. The other one is not looked at: over TLS it could be another host's doing.
+/// Returns the name of the session cookie. The hub ignores the other name: over TLS, another host could have set it.
 pub fn session_cookie(settings: &Settings) -> &'static str {
     if settings.is_secure() {
         SECURE_SESSION_COOKIE
@@ -245,14 +244,14 @@ fn session_digest(parts: &Parts, settings: &Settings) -> Option<KeyDigest> {
         .map(|(_, token)| KeyDigest::of(token))
 }
 
-/// What an `Authorization` header says.
+/// The content of an `Authorization` header.
 #[derive(Debug)]
 enum Credentials {
     Bearer(KeyDigest),
     Basic(UserName, Secret),
 }
 
-/// `Bearer KEY`, or `Basic base64(user:secret)`, whose secret may contain colons.
+/// Parses `Bearer KEY` or `Basic base64(user:secret)`. The secret may contain colons.
 fn parse_credentials(header: &str) -> Option<Credentials> {
     let (scheme, rest) = header.split_once(' ')?;
     let rest = rest.trim();
@@ -270,7 +269,7 @@ fn parse_credentials(header: &str) -> Option<Credentials> {
     Some(Credentials::Basic(name.parse().ok()?, Secret::new(secret)))
 }
 
-/// Who calls with this key, if it is one; `name` is whom it has to belong to, if anyone is named.
+/// Authenticates by API key. If `name` is given, the key must belong to that user.
 async fn by_key(
     hub: &Hub,
     digest: &KeyDigest,
@@ -305,8 +304,8 @@ async fn key_user(hub: &Hub, digest: &KeyDigest) -> Result<Option<KeyUser>, HubE
     Ok(hub.database.key_user(digest, oldest, now).await?)
 }
 
-/// Who logs in with this name and password, if anyone does. Wrong passwords are counted whether there is such an
-/// account or not, and too many of them are refused unseen.
+/// Authenticates by name and password. Wrong passwords are counted whether the account exists or not. Beyond the limit,
+/// the hub refuses a password without checking it.
 pub async fn by_password(
     hub: &Hub,
     name: &UserName,
@@ -314,7 +313,8 @@ pub async fn by_password(
     address: &ClientAddress,
 ) -> Result<Option<Caller>, HubError> {
     let guesses = Guesses::new(name, &address.network());
-    // Few are looked at at a time, and each is counted before the next one's turn: many at once are not more.
+    // The queue admits few checks at a time, and each failure is counted before its turn ends. So parallel requests
+    // cannot get more guesses.
     let turn = hub.turns.passwords.take(&address.subject(), 1).await?;
     let now = clock::now();
     if let Some(end) = hub.database.blocked_until(&guesses, now).await? {
@@ -329,7 +329,7 @@ pub async fn by_password(
         }
         _ => (None, None),
     };
-    // An account that is unknown or has no password costs the same as a wrong one.
+    // An unknown account, or one without a password, must take as long as a wrong password.
     let hashed = hashed.unwrap_or_else(|| hub.nobody.clone());
     let (matches, turn) =
         tokio::task::spawn_blocking(move || (hashed.matches(&password), turn)).await?;
@@ -342,7 +342,7 @@ pub async fn by_password(
         hub.database.guessed(&guesses, now).await?;
     }
     drop(turn);
-    // Said to who knows the password only.
+    // Only someone who knows the password learns that the account is suspended.
     if user.as_ref().is_some_and(|user| user.is_suspended) {
         return Err(HubError::Suspended);
     }
@@ -358,7 +358,7 @@ pub async fn by_password(
     }))
 }
 
-/// Hashes a user's new password in its turn; the inner error is the user's to correct.
+/// Waits for a turn and hashes a user's new password. The inner error is one that the user can correct.
 pub async fn hash_password(
     hub: &Hub,
     name: &UserName,
@@ -376,17 +376,18 @@ pub async fn hash_password(
 }
 
 impl Viewer {
-    /// Their share of work that costs CPU.
+    /// Returns the viewer's share of CPU work.
     pub fn share(&self, hub: &Hub) -> Share {
         hub.gate.share(self.subject.clone())
     }
 
-    /// The account whose dots may be told of, if they are logged in: none with a key that works for one dot only.
+    /// Returns the account whose dots the viewer may see. `None` without a login, or with a key that works for one dot
+    /// only.
     pub fn id(&self) -> Option<UserId> {
         self.caller.as_ref().and_then(Caller::reads_as)
     }
 
-    /// Whether they are who they were when the request began: a session may have ended, and a key.
+    /// Returns whether the credentials are still valid. A session or a key may have ended since the request began.
     pub async fn is_still_there(&self, hub: &Hub) -> Result<bool, HubError> {
         let now = clock::now();
         Ok(
@@ -403,12 +404,12 @@ impl Viewer {
         )
     }
 
-    /// Who calls: for users only.
+    /// Returns the user, or an error if the viewer is not logged in.
     pub fn caller(&self) -> Result<&Caller, HubError> {
         self.caller.as_ref().ok_or(HubError::LoginNeeded)
     }
 
-    /// Who calls: for administrators only.
+    /// Returns the user, or an error if the viewer is not an administrator.
     pub fn administrator(&self) -> Result<&Caller, HubError> {
         let caller = self.caller()?;
         if caller.is_admin {
@@ -420,7 +421,7 @@ impl Viewer {
 }
 
 impl Caller {
-    /// Whose other dots they may read: nobody's with a key that works for one dot only.
+    /// Returns the user whose other dots the credentials can read. `None` with a key that works for one dot only.
     pub fn reads_as(&self) -> Option<UserId> {
         self.only.is_none().then_some(self.id)
     }
@@ -433,7 +434,8 @@ impl Caller {
         }
     }
 
-    /// Refuses keys that are good for less than what is asked for, which concerns the account itself.
+    /// Refuses credentials with a narrower scope than `needed`, and keys that work for one dot only. It is for actions
+    /// on the account itself.
     pub fn require(&self, needed: Scope) -> Result<(), HubError> {
         if let Some(OnlyDot { name, .. }) = &self.only {
             Err(HubError::KeyOfAnotherDot { dot: name.clone() })

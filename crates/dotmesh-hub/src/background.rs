@@ -1,5 +1,5 @@
-//! Threads for work that takes the CPU for long: unpacking, hashing and packing of pushes, and what the gate lets through
-//! (`gate.rs`). They give way to those that answer requests, and to whatever else the machine does.
+//! Threads for long CPU work: unpacking, hashing and packing of pushes, and the work that the gate admits (`gate.rs`).
+//! They run at a lower priority than the threads that answer requests, and than other programs on the machine.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,16 +7,16 @@ use dotmesh_store::polite::give_way;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// The threads. They start when there is work. Cheap to clone.
+/// The pool of threads. It starts with the first work. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Background(Arc<Threads>);
 
-/// A runtime, for the threads that it starts for what blocks: no other work gets there.
+/// A runtime of its own, used only for its blocking threads, so that no other work gets onto them.
 #[derive(Default)]
 struct Threads(OnceLock<Option<Runtime>>);
 
 impl Background {
-    /// Does some work there.
+    /// Runs work on one of the threads.
     pub fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -31,7 +31,7 @@ impl Background {
 
 fn start() -> Option<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // One person's long work leaves a thread to others.
+    // With two threads, one person's long work always leaves a thread to others.
     let threads = cores.max(2);
     let started = Builder::new_current_thread()
         .thread_name("dothub-work")
@@ -47,7 +47,7 @@ fn start() -> Option<Runtime> {
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(threads) = self.0.take().flatten() {
-            // Whoever drops the hub last may be a task, which must not wait.
+            // The last owner of the hub may be an async task, which must not block.
             threads.shutdown_background();
         }
     }

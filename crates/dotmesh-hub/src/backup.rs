@@ -1,13 +1,13 @@
-//! A hub in a folder: all its records and packs, whatever database and store they were in.
+//! Backups: all records and packs of a hub in a folder. The format is the same for every database and store.
 //!
 //! ```text
-//! manifest.json          what is here; written last, as a whole
-//! records-HASH.jsonl.zst the records, a line each (see `database::dump`), compressed
+//! manifest.json          the list of contents, written atomically after all else
+//! records-HASH.jsonl.zst the records, compressed, one per line (see `database::dump`)
 //! packs/PACK             the packs, each under its hash
 //! ```
 //!
-//! Packs never change, so a later backup into the same folder adds what is new. The folder holds all secrets of the
-//! hub: hashes of passwords and keys, and everybody's data.
+//! Packs never change, so a later backup into the same folder copies only new packs. The folder has all secrets of the
+//! hub: hashes of passwords and keys, secrets of webhooks, and the data of all users.
 
 mod folder;
 mod restore;

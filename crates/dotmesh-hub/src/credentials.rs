@@ -1,4 +1,4 @@
-//! API keys and passwords: how they are made, what is kept of them, how they are compared.
+//! API keys and passwords: how the hub creates, stores and compares them.
 
 mod guessable;
 
@@ -9,34 +9,34 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use sha2::{Digest, Sha256};
 
-/// What every API key starts with, so that people and secret scanners know one. Never changes.
+/// The prefix of every API key, so that people and secret scanners recognise one. It never changes.
 pub const API_KEY_PREFIX: &str = "dmk_";
 
-/// The shortest password that is accepted.
+/// The shortest password that is accepted, in bytes.
 pub const MIN_PASSWORD_LENGTH: usize = 8;
 
-/// The longest secret that is looked at, in bytes.
+/// The longest secret that is accepted, in bytes.
 pub const MAX_SECRET_LENGTH: usize = 1024;
 
-/// What every hub may be called.
+/// The names of the hub itself, from which a password must not be derived.
 const HUB_NAMES: [&str; 2] = ["dothub", "dotmesh"];
 
-/// An API key in clear: shown once, never stored.
+/// An API key in clear text. It is shown once and never stored.
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// A new one, of 256 random bits.
+    /// Creates a key from 256 random bits.
     pub fn generate() -> Self {
         let random: [u8; 32] = rand::random();
         Self(format!("{API_KEY_PREFIX}{}", hex::encode(random)))
     }
 
-    /// The text to show to its owner.
+    /// Returns the key, to show it to its owner.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What is stored of it.
+    /// Returns the digest, which is stored instead of the key.
     pub fn digest(&self) -> KeyDigest {
         KeyDigest::of(&self.0)
     }
@@ -48,21 +48,21 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// What is in a session's cookie or a one-time link: 256 random bits. Never stored.
+/// The token in a session cookie or in a one-time link: 256 random bits. It is never stored.
 pub struct Token(String);
 
 impl Token {
-    /// A new one.
+    /// Creates a token.
     pub fn generate() -> Self {
         Self(hex::encode(rand::random::<[u8; 32]>()))
     }
 
-    /// The text to hand out.
+    /// Returns the token, to hand it out.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What is stored of it.
+    /// Returns the digest, which is stored instead of the token.
     pub fn digest(&self) -> KeyDigest {
         KeyDigest::of(&self.0)
     }
@@ -74,24 +74,24 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a user compares between a program and a page, `BCDF-GHJK`: short, and good for minutes.
+/// A short code that a user compares between a program and a page, such as `BCDF-GHJK`. It is valid for minutes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserCode(String);
 
-/// No vowels, so no words; and no letters that look like digits.
+/// Without vowels, a code contains no words. Letters that look like digits are left out too.
 const CODE_LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
-/// Half as long as a code.
+/// The number of letters in each half of a code.
 const CODE_PART: usize = 4;
 
 impl UserCode {
-    /// A new one, one of 25 billions.
+    /// Creates a code. There are about 25.6 billion.
     pub fn generate() -> Self {
         let letter = || char::from(CODE_LETTERS[rand::random_range(0..CODE_LETTERS.len())]);
         Self(std::iter::repeat_with(letter).take(2 * CODE_PART).collect())
     }
 
-    /// What is stored of it.
+    /// Returns the digest, which is stored instead of the code.
     pub fn digest(&self) -> KeyDigest {
         KeyDigest::of(&self.0)
     }
@@ -113,7 +113,7 @@ impl fmt::Debug for UserCode {
 impl std::str::FromStr for UserCode {
     type Err = NotACode;
 
-    /// Reads one as people type it, in either case, with blanks and dashes or without.
+    /// Parses a code as people type it: in either case, with or without spaces and dashes.
     fn from_str(text: &str) -> Result<Self, NotACode> {
         let letters: String = text
             .chars()
@@ -130,38 +130,40 @@ impl std::str::FromStr for UserCode {
     }
 }
 
-/// A text that is no code.
+/// A text that is not a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a code has eight letters, such as BCDF-GHJK")]
 pub struct NotACode;
 
-/// The SHA-256 of an API key or of a token. Looked up by an index: what its time tells is of the digest, from which
-/// nothing leads back.
+/// The SHA-256 of an API key or of a token.
+///
+/// The database looks it up by an index, so the lookup time may reveal bits of the digest. A digest does not reveal the
+/// key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// Of a text that may be a key or a token.
+    /// Returns the digest of a text that may be a key or a token.
     pub fn of(key: &str) -> Self {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
-    /// As it is stored.
+    /// The digest, as it is stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Reads a stored one.
+    /// Reads a stored digest.
     pub fn from_stored(bytes: &[u8]) -> Option<Self> {
         Some(Self(bytes.try_into().ok()?))
     }
 
-    /// As it is in a form: of no use to who sees it.
+    /// The digest as hexadecimal text for a form. It does not help anybody to log in.
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)
     }
 
-    /// Reads it from a form.
+    /// Reads a digest from a form.
     pub fn from_hex(text: &str) -> Option<Self> {
         Self::from_stored(&hex::decode(text).ok()?)
     }
@@ -173,21 +175,21 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// Why a text cannot be a password.
+/// Why a text is refused as a password.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPassword {
     /// Too short or too long.
     #[error("a password has {MIN_PASSWORD_LENGTH} to {MAX_SECRET_LENGTH} bytes")]
     Length,
-    /// Login tells keys from passwords by the prefix.
+    /// The prefix tells the hub whether a login is by key or by password.
     #[error("a password cannot start with {API_KEY_PREFIX}: that is how API keys start")]
     LooksLikeKey,
-    /// Whoever guesses begins with these.
+    /// Attackers try these first.
     #[error(
         "this password is one of the most common ones: choose one that nobody else has, such as four random words"
     )]
     Common,
-    /// Whoever knows the user guesses these.
+    /// An attacker who knows the user tries these.
     #[error(
         "this password is hardly more than your name or the hub's: choose one that does not follow from them"
     )]
@@ -198,8 +200,8 @@ pub enum InvalidPassword {
 pub struct HashedPassword(String);
 
 impl HashedPassword {
-    /// Hashes a new password, which must not follow from these names of the user and the hub. Takes tens of
-    /// milliseconds and 19 MiB: not for the async threads.
+    /// Hashes a new password. The password must not be derived from `names`, which are names of the user and the hub.
+    /// It takes tens of milliseconds and 19 MiB, so don't call it on an async thread.
     pub fn new(password: &str, names: &[&str]) -> Result<Self, InvalidPassword> {
         if !(MIN_PASSWORD_LENGTH..=MAX_SECRET_LENGTH).contains(&password.len()) {
             return Err(InvalidPassword::Length);
@@ -216,22 +218,23 @@ impl HashedPassword {
         Ok(Self::hash(password))
     }
 
-    /// What an unknown user's password is compared with, so that it costs the same as a known one's.
+    /// Returns the hash that an unknown user's password is compared with, so that the check takes as long as for a
+    /// known user.
     pub fn nobody() -> Self {
         Self::hash(&hex::encode(rand::random::<[u8; 16]>()))
     }
 
-    /// Reads a stored one.
+    /// Reads a stored hash.
     pub fn from_stored(phc: String) -> Self {
         Self(phc)
     }
 
-    /// As it is stored.
+    /// The hash, as it is stored.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is the password. As slow as making one. A damaged hash matches nothing.
+    /// Returns whether this is the password. It takes as long as hashing one. A damaged hash matches nothing.
     pub fn matches(&self, password: &str) -> bool {
         PasswordHash::new(&self.0).is_ok_and(|hash| {
             Argon2::default()
@@ -254,17 +257,16 @@ impl fmt::Debug for HashedPassword {
     }
 }
 
-/// What a request presents, told apart by the prefix of keys.
+/// The secret in a request. The prefix tells keys from passwords.
 #[derive(Clone)]
 pub enum Secret {
-    /// Something that starts like an API key.
+    /// A text with the prefix of API keys.
     Key(KeyDigest),
     /// Anything else.
     Password(String),
 }
 
 impl Secret {
-    /// Tells them apart.
     pub fn new(text: &str) -> Self {
         if text.starts_with(API_KEY_PREFIX) {
             Self::Key(KeyDigest::of(text))

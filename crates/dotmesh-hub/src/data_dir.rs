@@ -1,4 +1,4 @@
-//! The hub's folder: the database, the packs, and the locks of those who use them.
+//! The hub's data folder: the database, the packs, and the locks that guard them.
 
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -9,13 +9,12 @@ use dotmesh_store::{PackStore, PackStoreError};
 
 use crate::database::{Database, DatabaseError, Opening};
 
-/// The folder.
 #[derive(Debug, Clone)]
 pub struct DataDir {
     path: PathBuf,
 }
 
-/// Held while serving: one server for each folder.
+/// The lock that a server holds, so that each folder has only one server.
 #[derive(Debug)]
 #[must_use = "another server can start as soon as it is dropped"]
 pub struct ServeLock {
@@ -25,7 +24,7 @@ pub struct ServeLock {
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// A file or folder in it cannot be made or opened.
+    /// A file or folder in it cannot be created or opened.
     #[error("cannot {verb} {}", path.display())]
     Io {
         verb: &'static str,
@@ -33,10 +32,10 @@ pub enum DataDirError {
         #[source]
         source: io::Error,
     },
-    /// Nothing of a hub is in it, where one has to be.
+    /// The folder must contain a hub, but does not.
     #[error("there is no hub in the folder {}", path.display())]
     NoHub { path: PathBuf },
-    /// Another server has it.
+    /// Another server uses the folder.
     #[error("another dothub serves {}", path.display())]
     InUse { path: PathBuf },
     /// Its database cannot be used.
@@ -51,14 +50,14 @@ pub enum DataDirError {
     Packs(#[from] PackStoreError),
 }
 
-/// The database's file in the folder.
+/// The name of the database's file.
 const DATABASE: &str = "hub.db";
 
-/// The packs' folder in the folder.
+/// The name of the folder for packs.
 const OBJECTS: &str = "objects";
 
 impl DataDir {
-    /// Makes the folder if there is none; for its owner only, since it has everyone's data.
+    /// Creates the folder if it does not exist. Only its owner may access it, because it holds everyone's data.
     pub fn make(path: &Path) -> Result<Self, DataDirError> {
         let this = Self {
             path: path.to_owned(),
@@ -67,10 +66,11 @@ impl DataDir {
         Ok(this)
     }
 
-    /// The folder of a hub that was made before. Makes nothing.
+    /// Opens the folder of an existing hub. It creates nothing.
     pub fn existing(path: &Path) -> Result<Self, DataDirError> {
         let path = path.to_owned();
-        // With the records elsewhere, a hub has its packs here, or nothing.
+        // With the database in PostgreSQL, the folder contains only packs. With the packs in S3 too, it contains
+        // neither.
         if exists(&path.join(DATABASE))? || exists(&path.join(OBJECTS))? {
             Ok(Self { path })
         } else {
@@ -78,7 +78,7 @@ impl DataDir {
         }
     }
 
-    /// Takes the place of its one server.
+    /// Takes the lock of the folder's only server.
     pub fn lock(&self) -> Result<ServeLock, DataDirError> {
         let (file, path) = self.lock_file("serve.lock")?;
         match file.try_lock() {
@@ -104,7 +104,7 @@ impl DataDir {
             return Err(no_hub());
         }
         let (file, path) = self.lock_file("migrate.lock")?;
-        // Two that start at the same time do not bring it to this version at the same time.
+        // Two processes that start at the same time must not migrate the database at the same time.
         let _lock = tokio::task::spawn_blocking(move || file.lock().map(|()| file))
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))
@@ -123,7 +123,7 @@ impl DataDir {
         }
     }
 
-    /// Opens the packs in this folder.
+    /// Opens the pack store in this folder.
     pub fn packs(&self, opening: Opening) -> Result<PackStore, DataDirError> {
         let folder = self.path.join(OBJECTS);
         match opening {
@@ -162,7 +162,7 @@ impl DataDir {
     }
 }
 
-/// Takes a database's files away from other users. Earlier versions made them as the umask said.
+/// Closes the database's files to other users. Earlier versions created them with the mode that the umask gave.
 fn close_to_others(database: &Path) -> Result<(), DataDirError> {
     for suffix in ["", "-wal", "-shm"] {
         let mut path = database.as_os_str().to_owned();
@@ -179,7 +179,7 @@ fn close_to_others(database: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-/// Whether there is such a file. A folder that this user may not look into is an error: there may be a hub in it.
+/// Returns whether a file exists. A folder that this user may not read is an error, because a hub may be in it.
 fn exists(path: &Path) -> Result<bool, DataDirError> {
     path.try_exists().map_err(|source| DataDirError::Io {
         verb: "look for",

@@ -1,11 +1,14 @@
-//! The hub's records: accounts, dots, commits, branches, uploads, and where objects lie.
+//! The hub's records: accounts, dots, commits, branches, uploads, and where objects are.
 //!
-//! All SQL of the hub is in this folder, behind [`Database`], and runs on SQLite and PostgreSQL alike: parameters
-//! are `$1`, `$2`, …; columns are integers (also for what is true or false, and for times), texts and blobs; a
-//! column named `user` is quoted or qualified, since PostgreSQL has a word of its own there; a comparison or
-//! `EXISTS` that is selected becomes a number by `CASE`, and a `sum` a `BIGINT` by `CAST`; `CROSS JOIN`, whose order
-//! SQLite keeps, has its conditions in `WHERE`. Migrations are kept by dialect; each has the same number and
-//! meaning in both folders.
+//! All SQL of the hub is in this folder, behind [`Database`]. It runs on SQLite and PostgreSQL alike, by these rules:
+//!
+//! - Parameters are `$1`, `$2`, …
+//! - Columns are integers, texts and blobs. Booleans and times are integers.
+//! - A column named `user` is quoted or qualified, because PostgreSQL has a keyword `user`.
+//! - `CASE` turns a selected comparison or `EXISTS` into a number. `CAST` turns a `sum` into a `BIGINT`.
+//! - The conditions of a `CROSS JOIN` are in `WHERE`. SQLite keeps the order of the tables in a `CROSS JOIN`.
+//!
+//! Each dialect has its own folder of migrations. A migration has the same number and meaning in both folders.
 
 pub mod access_log;
 pub mod attempts;
@@ -64,26 +67,28 @@ use url::Url;
 use dialect::Dialect;
 pub use error::DatabaseError;
 
-/// Connections for reading, of each process.
+/// The number of reading connections of each process.
 const READERS: u32 = 8;
 
-/// The cache of each of these, and of the one that writes, in KiB. What a pack's rows touch fits into the latter.
+/// The page cache of each reading connection, in KiB.
 const READER_CACHE: u32 = 2 << 10;
+
+/// The page cache of the writing connection, in KiB. The pages that a pack's rows touch fit into it.
 const WRITER_CACHE: u32 = 16 << 10;
 
-/// How long to wait for a connection to read by, also while a server is away.
+/// How long to wait for a reading connection, also while the database server is away.
 const READ_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long to wait for the one to write by: behind a large push, too.
+/// How long to wait for the writing connection. A large push may hold it for long.
 const WRITE_PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long a server may take to answer at start.
+/// How long a database server may take to answer at start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Walks at once; more of them would only share the disk.
+/// The number of connectivity checks at once. More of them would only compete for the disk.
 const WALKS: usize = 2;
 
-/// Rows in one statement: so many numbers the table `numbers` has.
+/// The most rows in one statement. The table `numbers` has this many rows.
 const ROWS_PER_STATEMENT: usize = 8192;
 
 /// The database. Cheap to clone.
@@ -91,32 +96,32 @@ const ROWS_PER_STATEMENT: usize = 8192;
 pub struct Database {
     dialect: Dialect,
     readers: AnyPool,
-    /// One connection: writers queue here in order, instead of polling each other's locks. Used without
-    /// [`Database::begin`] only for single statements that no other transaction's decision depends on.
+    /// A pool with one connection. Writers queue here in order, instead of polling each other's locks. Without
+    /// [`Database::begin`], it runs only single statements that no other transaction's decision depends on.
     writer: AnyPool,
     walk_turns: Arc<Semaphore>,
     pack_index_cache: pack_index_cache::PackIndexCache,
 }
 
-/// Which hub's records a database may have when it is opened, and how far it is brought.
+/// Whether a database must have a hub's records when it is opened, and to which schema it is migrated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// Those of a hub that was made before. They are brought to this version.
+    /// The database must have a hub's records. They are migrated to this version.
     Existing,
-    /// The same, or none: tables of this version are made then.
+    /// The database has a hub's records or is empty. It is migrated to this version.
     New,
-    /// As `New`, but no further than to a schema.
+    /// Like `New`, but migrated only up to this schema.
     NewAt(i64),
 }
 
 impl Database {
-    /// Opens the SQLite database in a file.
+    /// Opens a SQLite database file.
     pub async fn open(path: &Path, opening: Opening) -> Result<Self, DatabaseError> {
         let url = sqlite_url(path, opening).map_err(sqlx::Error::Io)?;
         Self::start(Dialect::Sqlite, &url, opening).await
     }
 
-    /// Connects to a PostgreSQL database, which has to exist.
+    /// Connects to a PostgreSQL database, which must exist.
     pub async fn connect(url: &str, opening: Opening) -> Result<Self, DatabaseError> {
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
             return Err(DatabaseError::Address);
@@ -127,7 +132,7 @@ impl Database {
     async fn start(dialect: Dialect, url: &str, opening: Opening) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let options: AnyConnectOptions = url.parse().map_err(|_| DatabaseError::Address)?;
-        // Not by the pool, which tries again and again: what is wrong at start is said at once.
+        // The pool would retry again and again. This single connection reports an error at start at once.
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, options.connect());
         let mut connection = connecting
             .await
@@ -162,8 +167,8 @@ impl Database {
                         settings.execute(connection).await.map(drop)
                     })
                 })
-                // SQLite ends a transaction by itself when the disk is full, and sqlx takes it to be open
-                // ever after.
+                // When the disk is full, SQLite ends the transaction by itself. sqlx still counts it as open, so the
+                // pool drops such a connection.
                 .before_acquire(|connection, _| {
                     let usable = !connection.is_in_transaction();
                     Box::pin(async move { Ok(usable) })
@@ -179,13 +184,13 @@ impl Database {
         })
     }
 
-    /// Brings it to this version, wherever it was opened at.
+    /// Migrates the database to this version, from whatever schema it was opened at.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         let mut connection = self.writer.acquire().await?;
         Ok(self.dialect.migrator().run(&mut *connection).await?)
     }
 
-    /// The schema of this version.
+    /// Returns the schema number of this version.
     pub fn newest_schema() -> i64 {
         // Both dialects have the same numbers.
         let migrations = Dialect::Sqlite.migrator().iter();
@@ -210,8 +215,9 @@ impl Database {
     }
 }
 
-/// Begins a transaction. If the caller goes away meanwhile, it is begun all the same, and then rolled back: sqlx knows only
-/// of those that it has seen begin, and would give the connection to somebody else in the middle of one.
+/// Begins a transaction. If the caller's future is dropped meanwhile, the spawned task still begins the transaction,
+/// which is then rolled back. Otherwise sqlx, which tracks only transactions that it has seen begin, would return the
+/// connection to the pool in the middle of one.
 async fn begin(
     pool: &AnyPool,
     statement: &'static str,
@@ -224,12 +230,12 @@ async fn begin(
     match begun.await {
         Ok(begun) => Ok(begun?),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The process ends.
+        // The process is ending.
         Err(_) => Err(sqlx::Error::PoolClosed.into()),
     }
 }
 
-/// A file's address, whatever characters are in its path.
+/// Returns the URL of a SQLite file. Any characters may be in its path.
 fn sqlite_url(path: &Path, opening: Opening) -> std::io::Result<String> {
     let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
     let folder = path.parent().ok_or_else(invalid)?.canonicalize()?;
@@ -246,7 +252,7 @@ fn sqlite_url(path: &Path, opening: Opening) -> std::io::Result<String> {
 mod tests {
     use super::*;
 
-    /// What a statement changes may be far more than memory keeps of it: it goes into a temporary file.
+    /// A statement's changes may be larger than the memory for them. SQLite then writes them to a temporary file.
     #[tokio::test]
     async fn a_statement_may_change_many_pages() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,11 +1,10 @@
-//! How many descriptors the process may have: connections are far fewer, so files and databases always find one.
+//! The limit on open file descriptors. Connections use at most half of them, so files and databases always get one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::limits::CONNECTIONS;
 
-/// Raises the limit to what the system allows. It does so for the first caller's sake: programs that are started by a
-/// shell have 1024.
+/// Raises the soft limit to the hard limit. Programs started from a shell usually have a soft limit of 1024.
 pub fn raise() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -17,7 +16,7 @@ pub fn raise() {
     }
 }
 
-/// How many connections there may be: at most half of what the process may open.
+/// Returns the most connections that the hub accepts: at most half of the descriptors that the process may open.
 pub fn connections() -> usize {
     let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let half = usize::try_from(current / 2).unwrap_or(usize::MAX);

@@ -1,7 +1,7 @@
-//! What the hub answers when it does not do what was asked: one enum, one shape.
+//! The hub's errors: one enum, and one shape of response.
 //!
-//! An outside message says what, why and what to do next. What went wrong inside is logged, and shown
-//! as a fixed text.
+//! The message of a client's error says what failed, why, and what to do next. An internal error is logged, and the
+//! client sees a fixed text.
 
 mod words;
 
@@ -26,232 +26,232 @@ use crate::operations::tree::TreeError;
 use crate::quota::Usage;
 use crate::web::show;
 
-/// A request that was not fulfilled.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// No credentials came along.
+    /// The request has no credentials.
     #[error("this needs a login")]
     LoginNeeded,
-    /// They are wrong, or in no form that is known.
+    /// The credentials are wrong or malformed.
     #[error("the user name, the API key or the password is wrong")]
     LoginWrong,
-    /// An administrator has suspended the user, who showed who they are.
+    /// An administrator has suspended the account. Only a user who has authenticated learns this.
     #[error("this account is suspended")]
     Suspended,
-    /// There is no dot that the user may know of.
+    /// The dot does not exist, or the user may not know that it exists.
     #[error("there is no dot {0} that you may see", dot.full())]
     NoSuchDot { dot: DotName },
     /// The user has read access only.
     #[error("{user} may read {0}, but not push to it", dot.full())]
     ReadOnly { user: UserName, dot: DotName },
-    /// Neither owner nor collaborator; or no dot, and not one's own namespace.
+    /// The user is neither owner nor collaborator. Or the dot does not exist, and its namespace is not the user's.
     #[error("{user} may not push to {0}", dot.full())]
     Closed { user: UserName, dot: DotName },
-    /// Only maintainers may.
+    /// Only maintainers may do this.
     #[error("only who maintains {0} may do this", dot.full())]
     MaintainersOnly { dot: DotName },
-    /// The owner lets others fork it.
+    /// The owner does not let this user fork the dot.
     #[error("{} can be forked by {}", dot.full(), show::forks(forks))]
     NoForks { dot: DotName, forks: Forks },
-    /// The key is good for less.
+    /// The key has a narrower scope.
     #[error("this API key may not do that: it takes one of scope {}", needed.as_str())]
     NarrowKey { needed: Scope },
-    /// The key is good for one dot only.
+    /// The key works for another dot only.
     #[error("this API key works for the dot {} only", dot.full())]
     KeyOfAnotherDot { dot: DotName },
-    /// A request that another site made a browser send.
+    /// Another site made the browser send the request.
     #[error("this request did not come from the hub's own pages")]
     CrossOrigin,
-    /// Only an administrator may.
+    /// Only an administrator may do this.
     #[error("only an administrator of this hub may do this")]
     AdministratorsOnly,
-    /// Nobody makes an account for themselves.
+    /// Users cannot sign up by themselves.
     #[error("nobody can sign up to this hub")]
     SignUpClosed,
     /// An invitation is needed.
     #[error("to sign up to this hub takes an invitation that has neither been used nor expired")]
     NotInvited,
-    /// A link to set a password that was used, has expired, or never was.
+    /// A link to set a password that was used, has expired, or never existed.
     #[error("this link was used or has expired, or never was one")]
     LinkUsed,
-    /// Only the owner may.
+    /// Only the owner may do this.
     #[error("only the owner of {0} may do this", dot.full())]
     OwnerOnly { dot: DotName },
-    /// A user who is to be given access.
+    /// The user to grant access to does not exist.
     #[error("there is no user {user} on this hub")]
     NoSuchUser { user: UserName },
-    /// A collaborator who is to lose access.
+    /// The user to revoke access from has none.
     #[error("{user} has no access to {0} to take away", dot.full())]
     NoSuchCollaborator { user: UserName, dot: DotName },
-    /// Owner's access cannot be given, nor the owner's be changed.
+    /// Nobody can grant owner's access, or change the owner's access.
     #[error("the owner of a dot is who its namespace is named after; give read or write access")]
     OwnerIsFixed,
-    /// A commit that the dot has not.
+    /// The dot has no such commit.
     #[error("{0} has no commit {commit}", dot.full())]
     NoSuchCommit { dot: DotName, commit: CommitId },
-    /// A commit is to be looked into, or given a name, whose data was never sent.
+    /// The request needs the data of a commit, but the commit was pushed without it.
     #[error("the data of commit {} of {} is not here: it was pushed without it", commit.short(), dot.full())]
     WithoutData { dot: DotName, commit: CommitId },
-    /// A branch without commits is to be looked into.
+    /// The request needs a commit, but the branch has none.
     #[error("nothing was committed on this branch of {0} yet", dot.full())]
     NothingCommitted { dot: DotName },
-    /// A branch that the dot has not.
+    /// The dot has no such branch.
     #[error("{0} has no branch {branch}", dot.full())]
     NoSuchBranch { dot: DotName, branch: BranchName },
-    /// Neither branch, tag nor commit.
+    /// The reference is no branch, tag or commit.
     #[error("{0} has no branch, tag or commit '{reference}'", dot.full())]
     NoSuchRef { dot: DotName, reference: String },
-    /// The beginning of several commits' ids.
+    /// Several commits' ids begin with this prefix.
     #[error("several commits of {0} begin with {reference}", dot.full())]
     AmbiguousRef { dot: DotName, reference: String },
-    /// Objects that the dot has not.
+    /// The dot has no such objects.
     #[error("{0} has no object {first}{1}", dot.full(), more(*count))]
     NoSuchObjects {
         dot: DotName,
         count: usize,
         first: ObjectHash,
     },
-    /// An upload that is unknown, another's, of another dot, expired or finished.
+    /// The upload is unknown, expired or finished, or belongs to another user or dot.
     #[error("there is no such upload: it has ended, or never was")]
     NoSuchUpload,
-    /// No route of this protocol.
+    /// No route has this address.
     #[error("this hub has nothing at this address")]
     NoSuchAddress,
-    /// A route, but not for this method.
+    /// The route exists, but not for this method.
     #[error("this address does not take this method")]
     WrongMethod,
-    /// A name outside the grammar.
+    /// A name that violates the grammar.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// The dot has another name now. Only pages say so: others find it by the old one.
+    /// The dot has another name now. Only pages redirect. Other clients find the dot by its former name.
     #[error("this has moved to {to}")]
     Moved { to: String },
-    /// The name is that of another dot than the one that is meant.
+    /// The client named a dot and gave an identity, and they are of different dots.
     #[error("{0} is not the dot that was meant, which {1}", dot.full(), whereabouts(now.as_ref()))]
     AnotherDot {
         dot: DotName,
-        /// What the dot that was meant is called.
+        /// The present name of the dot that the client meant.
         now: Option<DotName>,
     },
-    /// A push by a name that a dot had, and that dot has nothing of its history.
+    /// A push to a dot's former name whose commits have no history in common with the dot.
     #[error(
         "{0} is called {1} now, and has no commit in common with what was pushed",
         dot.full(),
         now.full()
     )]
     Unrelated { dot: DotName, now: DotName },
-    /// A push that was to make a dot, which another one has made.
+    /// A push that was to create a dot, which another push created first.
     #[error("{0} was made by another push meanwhile", dot.full())]
     MadeMeanwhile { dot: DotName },
-    /// Another dot has the name.
+    /// The name is taken by another dot.
     #[error("you have a dot {} already", dot.full())]
     DotExists { dot: DotName },
-    /// Another branch or tag has the name.
+    /// The name is taken by another branch or tag.
     #[error("{0} has a {what} {name} already", dot.full())]
     NameTaken {
         dot: DotName,
         what: &'static str,
         name: BranchName,
     },
-    /// A tag that the dot has not.
+    /// The dot has no such tag.
     #[error("{0} has no tag {tag}", dot.full())]
     NoSuchTag { dot: DotName, tag: BranchName },
-    /// A note that the dot has not.
+    /// The dot has no such note.
     #[error("{0} has no such note", dot.full())]
     NoSuchNote { dot: DotName },
-    /// A webhook that the dot has not.
+    /// The dot has no such webhook.
     #[error("{0} has no such webhook", dot.full())]
     NoSuchWebhook { dot: DotName },
-    /// A delivery that its webhook has not.
+    /// The webhook has no such delivery.
     #[error("there is no such delivery: it was weeks ago, or never was")]
     NoSuchDelivery,
-    /// A webhook that is told nothing.
+    /// The webhook is switched off, so it delivers nothing.
     #[error("the webhook is switched off")]
     WebhookOff,
-    /// Neither one's own note, nor a maintainer.
+    /// Only the note's author and maintainers may do this.
     #[error("this note is another's")]
     NoteOfOther,
-    /// A branch that is shown first.
+    /// The default branch cannot be deleted.
     #[error("{branch} is the default branch of {0}", dot.full())]
     DefaultBranch { dot: DotName, branch: BranchName },
-    /// A branch that is protected.
+    /// The branch is protected.
     #[error("the branch {branch} of {0} is protected", dot.full())]
     ProtectedBranch { dot: DotName, branch: BranchName },
-    /// A deleted dot that is not there, or another's.
+    /// No such deleted dot belongs to the user.
     #[error("you have no such deleted dot: it was restored, or its time has ended")]
     NoSuchDeletedDot,
-    /// An offer that was withdrawn, or never was.
+    /// The offer was withdrawn, or never existed.
     #[error("no such dot is offered to you: the offer was withdrawn, or never was")]
     NoSuchOffer,
-    /// A request whose form is wrong.
+    /// The request is malformed.
     #[error("{reason}")]
     Malformed { reason: String },
-    /// A namespace has as much as it may.
+    /// The namespace has reached its quota.
     #[error("{}", full(usage, *is_own))]
     OverQuota {
         usage: Usage,
-        /// Whether it is the caller's.
+        /// Whether the namespace is the caller's.
         is_own: bool,
     },
-    /// Beyond a limit.
+    /// More than a limit allows.
     #[error("{what}: at most {limit} are taken")]
     TooLarge { what: &'static str, limit: usize },
-    /// Beyond a limit of what people write.
+    /// More than a limit of `limits.rs` on what users write.
     #[error(transparent)]
     Beyond(#[from] Beyond),
-    /// Tried too often.
+    /// Too many attempts.
     #[error("too many {what} in a short time")]
     TooMany { what: &'static str },
-    /// Wrong passwords, as many as are taken.
+    /// Too many wrong passwords.
     #[error("too many wrong passwords for this user name")]
     TooManyPasswords { retry_after: Duration },
-    /// Faster than anybody may ask.
+    /// Too many requests per second.
     #[error("too many requests in a short time")]
     TooFast { retry_after: Duration },
-    /// More work than the hub can do in time.
+    /// The hub has more work than it can do in time.
     #[error("the hub has too much to do at this moment, and did not do this")]
     Overloaded,
-    /// A program's login that is unknown, expired or done.
+    /// The login of a program is unknown, expired or completed.
     #[error("there is no such login: it has ended, or never was")]
     NoSuchLogin,
     /// The client stopped sending.
     #[error("the request's body did not arrive in time")]
     Slow,
-    /// The bytes sent are no pack, or damaged.
+    /// The bytes are not a pack, or a damaged one.
     #[error(transparent)]
     Pack(#[from] PackError),
-    /// An object that was sent is none of the format.
+    /// An object that violates the format.
     #[error("the object {hash} is not in the format")]
     Node {
         hash: ObjectHash,
         #[source]
         source: InvalidNode,
     },
-    /// An object is referred to as another kind than it is.
+    /// An object is referred to as another kind than its own.
     #[error("the object {hash} is referred to as what it is not")]
     WrongKind { hash: ObjectHash },
-    /// Commits that are not what they claim.
+    /// The commits do not match their seals, or do not form a chain.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// Branches that cannot go where they shall.
+    /// A branch cannot be updated as requested.
     #[error(transparent)]
     RefUpdates(#[from] RefUpdateError),
-    /// A commit that cannot be looked into as asked.
+    /// The content of a commit cannot be shown as requested.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// Objects that were neither sent nor may be referred to.
+    /// Objects that the push did not send, and that it may not refer to.
     #[error("{}{count} objects that the commits refer to have not arrived: {}", at_least(*capped), list(first))]
     Incomplete {
         count: usize,
         capped: bool,
         first: Vec<ObjectHash>,
     },
-    /// Bases of deltas that may not be referred to.
+    /// Delta bases that the push may not refer to.
     #[error(
         "{count} objects that others are sent as deltas from have not arrived, such as {first}"
     )]
     NoBase { count: usize, first: ObjectHash },
-    /// The dot changed each time that the push was about to be made visible.
+    /// The dot changed during each attempt to finish the push.
     #[error("others are pushing to {0} at this moment", dot.full())]
     Busy { dot: DotName },
     /// The database failed.
@@ -260,16 +260,16 @@ pub enum HubError {
     /// The pack store failed.
     #[error(transparent)]
     Store(#[from] PackStoreError),
-    /// A page that would be too large.
+    /// The page would be too large.
     #[error("this page would be larger than the hub sends")]
     LongPage,
-    /// A page could not be made.
+    /// The page could not be rendered.
     #[error("a page could not be made")]
     Page(#[from] askama::Error),
-    /// A stored record is none.
+    /// A stored commit record is malformed.
     #[error("a stored commit record is damaged")]
     Record(#[from] InvalidRecord),
-    /// A task of the server died.
+    /// A task of the server panicked or was cancelled.
     #[error("a task of the server ended early")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -277,19 +277,19 @@ pub enum HubError {
 const PUSH_AGAIN: &str = "push again";
 
 impl HubError {
-    /// A request whose form is wrong.
+    /// Returns an error for a malformed request.
     pub fn malformed(reason: impl Into<String>) -> Self {
         Self::Malformed {
             reason: reason.into(),
         }
     }
 
-    /// A namespace has as much as it may; `is_own` says whether it is the caller's.
+    /// Returns an error for a namespace that has reached its quota. `is_own` says whether it is the caller's namespace.
     pub fn over_quota(usage: Usage, is_own: bool) -> Self {
         Self::OverQuota { usage, is_own }
     }
 
-    /// What is told to the client.
+    /// Returns the body that the client gets.
     pub fn body(&self) -> ErrorBody {
         let code = self.code();
         match code {
@@ -322,7 +322,7 @@ impl HubError {
         }
     }
 
-    /// Whether something that the hub has stored is not as it was.
+    /// Returns whether stored data is missing or damaged.
     fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -421,7 +421,7 @@ impl HubError {
         }
     }
 
-    /// When to try again.
+    /// Returns how long the client should wait before the next attempt.
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooMany { .. } => Some(Duration::from_secs(600)),
@@ -533,7 +533,7 @@ impl HubError {
     }
 }
 
-/// Whether a full disk is what is behind an error.
+/// Returns whether a full disk caused the error.
 fn is_full(error: &PackStoreError) -> bool {
     std::iter::successors(Some(error as &dyn std::error::Error), |error| {
         error.source()
@@ -555,7 +555,8 @@ impl IntoResponse for HubError {
         if let Self::Moved { to } = &self
             && let Ok(to) = HeaderValue::from_str(to)
         {
-            // Not for good: the name may be another dot's some day. `web::headers` says that it is not to be cached.
+            // The client must not remember the redirect for good, because another dot may get the name. `web::headers`
+            // forbids caching.
             let status = StatusCode::PERMANENT_REDIRECT;
             return (status, [(header::LOCATION, to)]).into_response();
         }
@@ -572,14 +573,15 @@ impl IntoResponse for HubError {
         };
         let kind = [(header::CONTENT_TYPE, PROBLEM_TYPE)];
         let mut response = (status, kind, Json(problem)).into_response();
-        // For pages, which show it in their own way.
+        // The pages read the body from here, and render it as HTML.
         response.extensions_mut().insert(body);
         if let Some(wait) = retry_after {
             let seconds = HeaderValue::from(wait.as_secs().max(1));
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         if status == StatusCode::UNAUTHORIZED {
-            // Not Basic, which is taken as well: a browser would ask for it, keep it, and add it to whatever it sends here.
+            // The challenge does not offer Basic, although the hub accepts it. A browser would ask for a password, keep
+            // it, and send it with every request.
             let scheme = HeaderValue::from_static("Bearer realm=\"dothub\"");
             response
                 .headers_mut()

@@ -1,4 +1,5 @@
-//! From a request's path and body to values: every parser answers with an error, never a panic.
+//! Extractors and parsers: they turn a request's path and body into values. Every parser returns an error and never
+//! panics.
 
 mod json;
 mod paging;
@@ -30,7 +31,7 @@ use crate::state::Hub;
 pub use json::{parse_json, parse_open_json};
 pub use paging::{Page, Paging};
 
-/// How long all of a body may take, however fast it is.
+/// The time limit for a whole body, however fast it arrives.
 const BODY_DEADLINE: Duration = Pace::DEFAULT.body;
 
 /// The dot in a path: `{namespace}/{dot}`.
@@ -53,7 +54,7 @@ pub struct BranchPath(pub BranchName);
 #[derive(Debug, Clone)]
 pub struct TagPath(pub BranchName);
 
-/// The dot in a path that has no name at present: `{id}`.
+/// The dot in a path, by its id: `{id}`. It is for deleted and offered dots, whose name may belong to another dot.
 #[derive(Debug, Clone, Copy)]
 pub struct DotIdPath(pub DotId);
 
@@ -69,20 +70,21 @@ pub struct WebhookPath(pub WebhookId);
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryPath(pub DeliveryId);
 
-/// The reference in a path: `{reference}`, a branch, a tag or the beginning of a commit's id, as it was written.
+/// The reference in a path: `{reference}`. It is a branch, a tag or the prefix of a commit's id, as the client wrote
+/// it.
 #[derive(Debug, Clone)]
 pub struct RefPath(pub String);
 
 /// Two references in a path: `{from}...{to}`.
 #[derive(Debug, Clone)]
 pub struct ComparePath {
-    /// What was.
+    /// The old side.
     pub from: Reference,
-    /// What is.
+    /// The new side.
     pub to: Reference,
 }
 
-/// The upload in a path: `{upload}`, as the client names it.
+/// The upload in a path: `{upload}`. It is the token that the client knows.
 #[derive(Debug, Clone)]
 pub struct UploadPath(pub String);
 
@@ -170,7 +172,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ComparePath {
     type Rejection = HubError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
         let range = segment(parts, state, "range").await?;
-        // No name has two dots in a row, or one at an end.
+        // No name contains two dots in a row, or begins or ends with a dot.
         let (from, to) = range.split_once("...").ok_or(HubError::NoSuchAddress)?;
         let DotPath(dot) = DotPath::from_request_parts(parts, state).await?;
         Ok(Self {
@@ -187,7 +189,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UploadPath {
     }
 }
 
-/// Reads a name or the digits of an id. What cannot be one stands for nothing.
+/// Parses a reference. A text that cannot be one counts as an unknown reference.
 pub fn reference(dot: &DotName, text: &str) -> Result<Reference, HubError> {
     text.parse().map_err(|_| HubError::NoSuchRef {
         dot: dot.clone(),
@@ -211,7 +213,7 @@ async fn segment<S: Send + Sync>(
     Ok(segment.1.to_owned())
 }
 
-/// The hub's address as who sends a request knows it, without a slash at the end.
+/// The hub's address as the client knows it, without a slash at the end.
 #[derive(Debug, Clone)]
 pub struct HubUrl(pub String);
 
@@ -223,11 +225,11 @@ impl FromRequestParts<Hub> for HubUrl {
     }
 }
 
-/// Where a connection comes from: what the listener knows of it.
+/// The address of a connection's peer. The listener sets it.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// Where a request comes from, as far as it is known.
+/// The address of a request's client, if it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(Option<IpAddr>);
 
@@ -239,11 +241,14 @@ impl FromRequestParts<Hub> for ClientAddress {
 }
 
 impl ClientAddress {
-    /// Where nobody knows.
+    /// No known address.
     pub const UNKNOWN: Self = Self(None);
 
-    /// The connection's, or what the hub's own proxies say: each adds whom it got the request from, so the last one
-    /// that is none of them is the client. What stands before it the client could have made up.
+    /// Returns the connection's address, or the client's address from `X-Forwarded-For` if the connection is from a
+    /// trusted proxy.
+    ///
+    /// Each proxy appends the address that it got the request from. So the last address that is not a trusted proxy is
+    /// the client. The client could have forged everything before it.
     pub fn of(parts: &Parts, settings: &Settings) -> Self {
         let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
         let mut address = peer;
@@ -261,18 +266,18 @@ impl ClientAddress {
         Self(address)
     }
 
-    /// Whose share it takes where nobody is logged in.
+    /// Returns the subject of the limits for a request without a login.
     pub fn subject(&self) -> Subject {
         Subject::Network(self.network())
     }
 
-    /// What belongs to one user, as [`network`] says.
+    /// Returns the network that counts as one client, as [`network`] says.
     pub fn network(&self) -> String {
         self.0.map_or_else(|| self.to_string(), network)
     }
 }
 
-/// What belongs to one user: the address, of version 6 the network that it is in.
+/// Returns the network that counts as one client: an IPv4 address, or the /64 network of an IPv6 address.
 pub fn network(address: IpAddr) -> String {
     match address {
         IpAddr::V6(address) => {
@@ -304,7 +309,7 @@ async fn read_parts(body: Body, limit: usize, what: &'static str) -> Result<Byte
     let announced = body.size_hint().lower();
     let announced = usize::try_from(announced).map_or(limit, |length| length.min(limit));
     let mut stream = body.into_data_stream();
-    // What is not sent is not touched, and takes no memory.
+    // The kernel gives memory only to pages that are written. So capacity that is not filled costs nothing.
     let mut read = BytesMut::with_capacity(announced);
     let mut excess = 0;
     while let Some(part) = stream.next().await {
@@ -313,7 +318,7 @@ async fn read_parts(body: Body, limit: usize, what: &'static str) -> Result<Byte
             read.extend_from_slice(&part);
             continue;
         }
-        // Most clients see an answer only when all they sent was taken: some more is read, not kept.
+        // Most clients read the response only after they have sent everything. So some more is read and dropped.
         read = BytesMut::new();
         excess += part.len();
         if excess > limit {
@@ -327,9 +332,9 @@ async fn read_parts(body: Body, limit: usize, what: &'static str) -> Result<Byte
     }
 }
 
-/// Why a body ended before its end.
+/// Returns the error for a body that ended early.
 fn interrupted(error: &axum::Error) -> HubError {
-    // Each layer of bodies has put it into an error of its own.
+    // Each layer of the body has wrapped the error.
     let mut source: Option<&dyn Error> = Some(error);
     while let Some(error) = source {
         match error.downcast_ref() {

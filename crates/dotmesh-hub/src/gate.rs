@@ -1,9 +1,9 @@
-//! The gate: all work of requests that costs CPU goes through it, onto blocking threads.
+//! The gate: a queue for all CPU work of requests, which runs on blocking threads.
 //!
-//! Async threads only ever wait, so `/healthz` and everything that needs no such work answers at once. The gate runs a
-//! few pieces of work at a time and gives each person, or each address without a login, a turn after the other. Nobody
-//! holds all slots, nor do all addresses without a login together. Whoever asks for too much at once is refused; whoever
-//! leaves takes their work along.
+//! Async threads never compute for long, so `/healthz` and other requests without CPU work are answered at once. The
+//! gate runs a few pieces of work at a time, and serves each person, or each address without a login, in turn. Neither
+//! one subject nor all anonymous addresses together can hold all slots. The gate refuses a subject that queues too
+//! much. If a client leaves, its waiting work is dropped and its running work is told to stop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,32 +15,32 @@ use crate::limits::WORK;
 use crate::rate_limit::Subject;
 use crate::turns::Turns;
 
-/// How long one piece of work should take. It looks at the clock by itself ([`Watch::is_over`]).
+/// The time limit of one piece of work. The work must check it by itself ([`Watch::is_over`]).
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The gate. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
-    /// Of its own: nothing else waits behind the work, and they give way.
+    /// The gate has its own pool of low-priority threads, so that no other work waits behind its work.
     threads: Background,
     slots: Turns,
 }
 
-/// Somebody's share of the gate. Cheap to clone.
+/// A subject's share of the gate. Cheap to clone.
 #[derive(Clone)]
 pub struct Share {
     gate: Gate,
     subject: Subject,
 }
 
-/// What work looks at from time to time.
+/// The time limit and the cancellation flag of a piece of work, which the work checks from time to time.
 #[derive(Debug)]
 pub struct Watch {
     until: Instant,
     is_left: Arc<AtomicBool>,
 }
 
-/// Says that nobody waits for the work any more.
+/// Sets the cancellation flag when it is dropped, because then no client waits for the work.
 struct Leaving(Arc<AtomicBool>);
 
 impl Drop for Leaving {
@@ -50,17 +50,17 @@ impl Drop for Leaving {
 }
 
 impl Watch {
-    /// Whether the work should end with what it has: its time is up, or its client has left.
+    /// Returns whether the work should stop and return a partial result, because its time is up or its client has left.
     pub fn is_over(&self) -> bool {
         self.is_left.load(Ordering::Relaxed) || Instant::now() >= self.until
     }
 
-    /// When its time is up.
+    /// Returns the instant when the time is up.
     pub fn until(&self) -> Instant {
         self.until
     }
 
-    /// One for work that nobody waits for.
+    /// Creates a watch for work that no client waits for.
     pub fn lasting(time: Duration) -> Self {
         Self {
             until: Instant::now() + time,
@@ -70,7 +70,7 @@ impl Watch {
 }
 
 impl Default for Gate {
-    /// As many slots as there are cores, and at least two: one person's work leaves one to others.
+    /// One slot for each core, and at least two, so that one person's work leaves a slot to others.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self::new(cores.max(WORK.in_all))
@@ -78,7 +78,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// With so many slots.
+    /// Creates a gate with a number of slots.
     pub fn new(slots: usize) -> Self {
         Self {
             threads: Background::default(),
@@ -86,7 +86,6 @@ impl Gate {
         }
     }
 
-    /// A subject's share.
     pub fn share(&self, subject: Subject) -> Share {
         let gate = self.clone();
         Share { gate, subject }
@@ -94,7 +93,7 @@ impl Gate {
 }
 
 impl Share {
-    /// Does some work on a blocking thread, in turn. The thread gives way to those that answer requests.
+    /// Waits for a turn, then runs the work on a blocking thread of low priority.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Watch) -> T + Send + 'static,
@@ -106,7 +105,7 @@ impl Share {
             is_left: leaving.0.clone(),
         };
         let working = self.gate.threads.run(move || {
-            // The slot is taken as long as the thread is, whoever waits for it.
+            // The thread keeps its slot to the end of the work, even if the client has left.
             let _slot = slot;
             work(&watch)
         });
@@ -128,7 +127,7 @@ mod tests {
         Subject::User(UserId::named(name))
     }
 
-    /// Work that holds its slot until it is told to end.
+    /// Work that holds its slot until the test ends it.
     struct Held {
         end: mpsc::Sender<()>,
         task: tokio::task::JoinHandle<Result<&'static str, HubError>>,
@@ -154,7 +153,7 @@ mod tests {
         gate.slots.waiting()
     }
 
-    /// Work that waits for its turn, and then says so.
+    /// Queues work that logs its name when it runs.
     async fn queue(
         gate: &Gate,
         who: &'static str,
@@ -226,7 +225,7 @@ mod tests {
         waits.abort();
         task.abort();
         assert!(ended.await.expect("it ends"), "it ended by its deadline");
-        // What waited and has left is passed over.
+        // The gate skips queued work whose client has left.
         let last = gate.share(person("three")).run(|_| 3).await;
         assert_eq!(last.expect("work"), 3);
         assert!(log.lock().expect("a log").is_empty());
@@ -246,7 +245,7 @@ mod tests {
         let other = queue(&gate, "other", &log).await;
         drop(held.end);
         other.await.expect("a task").expect("work");
-        // Two turns at most were before it.
+        // At most two turns came before it: the held one, and one of the greedy user's.
         assert!(
             log.lock()
                 .expect("a log")

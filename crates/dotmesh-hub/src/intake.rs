@@ -1,7 +1,7 @@
-//! What surrounds every request: its client's share of requests and of memory, and the speed of its body.
+//! The middleware around every request: it limits a client's requests and memory, and enforces the speed of its body.
 //!
-//! Nothing is held for who has not sent yet: a body counts as it arrives, and turns for work are taken by routes once they
-//! have all of it.
+//! An idle client reserves nothing. A body counts as it arrives, and a route takes a turn for work only when the body
+//! is complete.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,21 +22,21 @@ use crate::rate_limit::Subject;
 use crate::state::Hub;
 use crate::turns::{Turn, Turns};
 
-/// Memory is counted in steps of so many bytes, and what is less is not counted.
+/// Memory is counted in steps of this many bytes. A smaller amount is not counted.
 const STEP: usize = 64 << 10;
 
-/// Why a body was not read to its end.
+/// Why the hub stopped reading a body.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub enum Interrupted {
     /// The client was too slow.
     #[error("the request's body did not arrive in time")]
     Slow,
-    /// There was no memory for it in time.
+    /// No memory for it became free in time.
     #[error("there was no room for the request's body")]
     NoRoom,
 }
 
-/// Lets a request in if its client's share allows it.
+/// Admits a request if its client's share allows it.
 pub async fn admit(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let subject = ClientAddress::of(&parts, &hub.settings).subject();
@@ -55,13 +55,13 @@ pub async fn admit(State(hub): State<Hub>, request: Request, next: Next) -> Resp
     };
     let request = Request::from_parts(parts, Body::new(body));
     let response = next.run(request).await;
-    // Whoever needed the body has read it.
+    // The route has read the body by now, if it needs it.
     memory.lock().unwrap_or_else(PoisonError::into_inner).take();
     let length = response.body().size_hint().exact().unwrap_or_default();
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let memory = match length < STEP {
         true => None,
-        // It is there already: waiting for room would hold the room.
+        // The response is in memory already, so waiting for memory would keep that memory in use.
         false => match hub.turns.memory.try_take(&subject, length) {
             Some(memory) => Some(memory),
             None => return HubError::Overloaded.into_response(),
@@ -76,8 +76,8 @@ pub async fn admit(State(hub): State<Hub>, request: Request, next: Next) -> Resp
     })
 }
 
-/// Has a request without a body wait for its turn, which it has until it has its answer: those of one person or address
-/// never fill the way to the database.
+/// Makes a request of a safe method, such as GET, wait for a turn. The request keeps the turn until the route returns
+/// its response. So one person or address can never use up the database's connections.
 pub async fn in_turn(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     if !request.method().is_safe() {
         return next.run(request).await;
@@ -90,21 +90,21 @@ pub async fn in_turn(State(hub): State<Hub>, request: Request, next: Next) -> Re
     }
 }
 
-/// A request's body.
+/// The body of a request, which counts its bytes as they arrive.
 struct Arriving {
     body: Body,
     pacer: Pacer,
     turns: Turns,
     subject: Subject,
-    /// Bytes that came since the last step.
+    /// Bytes since the last step.
     uncounted: usize,
-    /// What is counted, until the request has its answer.
+    /// The memory that is counted, until the route returns its response.
     memory: Arc<Mutex<Option<Turn>>>,
     waiting: Option<BoxFuture<'static, Result<Turn, HubError>>>,
 }
 
 impl Arriving {
-    /// Waits for memory, which is not the client's time.
+    /// Waits for memory. This time doesn't count against the client's speed.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Interrupted>> {
         let Some(waiting) = &mut self.waiting else {
             return Poll::Ready(Ok(()));
@@ -163,7 +163,7 @@ impl HttpBody for Arriving {
     }
 }
 
-/// An answer's body, with what its client has in use until it is sent.
+/// The body of a response. It holds the client's turn and memory until it is sent.
 struct Leaving {
     body: Body,
     _turn: Turn,

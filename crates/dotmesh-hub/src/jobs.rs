@@ -1,5 +1,5 @@
-//! What the hub does from time to time. Of the processes that share a database one does each job: it holds the
-//! job's lease until the job is due again. Each job can be done twice, or be cut, without harm.
+//! The hub's periodic jobs. If several processes share a database, one of them does each job: it holds the job's lease
+//! until the job is due again. A job may run twice or be interrupted without harm.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use crate::state::Hub;
 /// How long an unfinished upload can be resumed.
 const UPLOAD_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How long the log of webhooks' deliveries goes back.
+/// How long deliveries of webhooks stay in the log.
 const DELIVERY_LIFETIME: Duration = Duration::from_secs(28 * 24 * 60 * 60);
 
-/// How often each job is due.
+/// The interval of each job.
 const INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Does them all for as long as it is polled.
+/// Runs the jobs for as long as the future is polled.
 pub async fn run(hub: &Hub) {
     let holder = hex::encode(rand::random::<[u8; 8]>());
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
-        // What has expired is garbage after that.
+        // Expired data becomes garbage first, so that the collector finds it.
         if let Err(error) = expire(hub, &holder).await {
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, "cannot remove what has expired");
@@ -37,13 +37,13 @@ pub async fn run(hub: &Hub) {
     }
 }
 
-/// Whether it is this process that does the job now.
+/// Takes the job's lease. Returns whether this process must do the job now.
 async fn is_due(hub: &Hub, job: &str, holder: &str) -> Result<bool, DatabaseError> {
     let now = clock::now();
     hub.database.lease(job, holder, now, now + INTERVAL).await
 }
 
-/// Removes what was never finished, what has ended and what was deleted long ago.
+/// Removes expired data and unfinished uploads, and purges dots that were deleted long ago.
 async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
     if !is_due(hub, "expire", holder).await? {
         return Ok(());
@@ -62,7 +62,7 @@ async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// Removes packs that nobody needs any more.
+/// Collects garbage.
 async fn collect(hub: &Hub, holder: &str) -> Result<(), CollectError> {
     if !is_due(hub, "collect garbage", holder).await? {
         return Ok(());

@@ -1,7 +1,7 @@
 //! `dothub`, the shared server: accounts, access, history, and the objects of everyone's dots.
 //!
-//! Knows nothing of pools or Docker. `router.rs` shows every route, `access.rs` the one rule of who may do
-//! what, `database/` has all SQL, and objects are reached through `dotmesh_store::PackStore` alone.
+//! It knows nothing of pools or Docker. `router.rs` lists every route. `access.rs` has the access rule. `database/` has
+//! all SQL. Objects are read and written only through `dotmesh_store::PackStore`.
 
 pub mod access;
 pub mod audit;

@@ -1,8 +1,8 @@
-//! Every limit of what people and programs write, of what they have in use at once, and of how slow they may be, once.
-//! The tables in `docs/hub.md` are made of these, and a test compares them.
+//! All limits: on the input of people and programs, on their use of resources, and on their slowness. The tables in
+//! `docs/hub.md` are generated from these, and a test compares them.
 //!
-//! A limit of what is written holds where something comes in. What an earlier hub took stays, and is shown, cut where it
-//! is long.
+//! A limit on input applies to new input only. Input that an earlier version accepted stays. Pages show it, and cut it
+//! if it is long.
 
 pub mod guesses;
 
@@ -13,29 +13,29 @@ use dotmesh_model::branch_name::MAX_BRANCH_LENGTH;
 use dotmesh_model::limits as commit;
 use dotmesh_model::names::MAX_NAME_LENGTH;
 
-/// A limit.
+/// A limit on what people and programs write.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// What is limited, as errors and the table call it.
+    /// The name of the limit, as errors and the table show it.
     pub what: &'static str,
-    /// How much of it is taken.
+    /// The largest amount that is accepted.
     pub most: usize,
-    /// Of what.
+    /// The unit of `most`.
     pub unit: Unit,
-    /// What to do when it is reached.
+    /// Advice for a user who reaches the limit.
     pub next: &'static str,
 }
 
-/// What is counted.
+/// The unit of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Bytes of a text or a body.
+    /// The length of a text or a body, in bytes.
     Bytes,
-    /// Things.
+    /// A number of things.
     Items,
 }
 
-/// More than a limit allows.
+/// The error for an amount beyond a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.describe())]
 pub struct Beyond(pub &'static Limit);
@@ -53,7 +53,7 @@ impl Beyond {
 }
 
 impl Limit {
-    /// Refuses more than the limit.
+    /// Returns an error if the amount is beyond the limit.
     pub fn check(&'static self, amount: usize) -> Result<(), Beyond> {
         if amount > self.most {
             Err(Beyond(self))
@@ -62,7 +62,7 @@ impl Limit {
         }
     }
 
-    /// How much is taken, as the table has it.
+    /// Returns the amount, as the table shows it.
     pub fn shown(&self) -> String {
         self.unit.shown(self.most)
     }
@@ -83,32 +83,32 @@ impl Unit {
     }
 }
 
-/// How much of something may be in use at once, in all and by one person or address ([`crate::turns`]).
+/// How much of a resource may be in use at once: in total, and by one person or address ([`crate::turns`]).
 #[derive(Debug)]
 pub struct Allowance {
-    /// What is limited, as the table calls it.
+    /// The name of the resource, as the table shows it.
     pub what: &'static str,
-    /// So much in all,
+    /// The most in total.
     pub in_all: usize,
-    /// and so much of it at most for one, who never has more than is left for others.
+    /// The most for one subject. It gets less if little is free ([`crate::turns`]).
     pub of_one: usize,
-    /// So much is kept for people who are logged in.
+    /// The part that is reserved for logged-in users.
     pub for_people: usize,
-    /// Of what.
+    /// The unit of the amounts.
     pub unit: Unit,
-    /// How long to wait for some.
+    /// How long a request waits for a turn.
     pub patience: Duration,
-    /// Whose share it is.
+    /// The kind of subject, in the words of the table.
     pub of: &'static str,
 }
 
-/// How long work of a page waits for its turn.
+/// How long the work of a page waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a transfer does. Less than a proxy waits for an answer.
+/// How long a transfer waits for its turn. It is shorter than a proxy's usual timeout.
 const TRANSFER_PATIENCE: Duration = Duration::from_secs(50);
 
-/// How long a push does whose objects are all there. A proxy has to wait for its answer anyway.
+/// How long a push waits for its turn after it has sent all objects. A proxy must allow for a long answer here anyway.
 const FINISH_PATIENCE: Duration = Duration::from_secs(300);
 
 const ADDRESS: &str = "address";
@@ -129,33 +129,33 @@ macro_rules! allowances {
             of: $of,
         };)*
 
-        /// All of them, in the order of the table.
+        /// All allowances, in the order of the table.
         pub static ALLOWANCES: &[&Allowance] = &[$(&$name),*];
     };
 }
 
 allowances! {
-    /// Trusted proxies have no share: they may have what is free.
+    /// Trusted proxies have no limit of their own: they get any connection that is free.
     CONNECTIONS: Items, "connections", 4096, 256, 0, Duration::ZERO, "address that connects";
-    /// Also through proxies.
+    /// Requests count by the client's address, also if they come through a proxy.
     REQUESTS: Items, "requests", 4096, 256, 0, Duration::ZERO, ADDRESS;
-    /// What fits into a connection's own buffers is not counted.
+    /// A body of less than one step is not counted ([`crate::intake`]).
     MEMORY: Bytes, "bodies and pages in memory", 256 << 20, 128 << 20, 0, TRANSFER_PATIENCE, ADDRESS;
-    /// Until there is an answer. The database has eight connections to read by.
+    /// A request counts until its response is ready. The database has eight connections for reading.
     PAGES: Items, "pages and reading requests that are worked on", 256, 32, 64, PATIENCE, PERSON;
-    /// In all there are as many as cores, if these are more ([`crate::gate`]).
+    /// On a machine with more cores, the total is the number of cores ([`crate::gate`]).
     WORK: Items, "pieces of work that costs CPU", 2, 64, 1, PATIENCE, PERSON;
-    /// For each of the others. What waits takes memory.
+    /// The limit applies to each of the other queues. Work that waits takes memory.
     WAITING: Items, "pieces of one kind of work that wait", 512, 64, 0, Duration::ZERO, PERSON;
-    /// `dm` sends three of 8 MiB at a time.
+    /// `dm` sends three packs of 8 MiB at a time.
     PACKS_IN: Bytes, "packs that are unpacked", 64 << 20, 32 << 20, 0, TRANSFER_PATIENCE, PERSON;
-    /// Each takes some packs' memory more.
+    /// Resolving a pack takes the memory of several more packs.
     RESOLVING: Items, "packs with deltas that are resolved", 2, 1, 0, TRANSFER_PATIENCE, PERSON;
-    /// Most of them wait for the walk of another.
+    /// Most of them wait for another push's connectivity check.
     FINISHES: Items, "pushes that are finished", 16, 8, 0, FINISH_PATIENCE, PERSON;
-    /// Of each a few parts are in memory.
+    /// Each holds a few parts of its pack in memory.
     PACKS_OUT: Items, "packs that are sent", 16, 8, 4, TRANSFER_PATIENCE, PERSON;
-    /// Of each a megabyte is in memory.
+    /// Each holds about 1 MiB in memory.
     DOWNLOADS: Items, "files, archives and histories that are sent", 64, 16, 16, PATIENCE, PERSON;
     /// Each holds a connection for minutes.
     LISTENERS: Items, "pages that are told of changes", 512, 32, 128, Duration::ZERO, PERSON;
@@ -166,33 +166,33 @@ allowances! {
 /// How slow a client may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// Bytes per second that bodies and answers have to make, while the hub waits for the client,
+    /// The lowest speed of bodies and responses, in bytes per second. Only the time in which the hub waits for the
+    /// client counts.
     pub speed: u32,
-    /// after so much time of grace, which what is faster earns anew.
+    /// How long a client may be slower than `speed`. A faster transfer restores the grace.
     pub grace: Duration,
-    /// For a request's head, and for the next request on a connection.
+    /// The time limit for a request's head, and for the next request on an open connection.
     pub head: Duration,
     /// The same for trusted proxies, which keep connections open.
     pub head_of_proxy: Duration,
-    /// For agreeing on TLS.
+    /// The time limit for the TLS handshake.
     pub handshake: Duration,
-    /// For a whole body.
+    /// The time limit for a whole body.
     pub body: Duration,
 }
 
 impl Pace {
-    /// What holds unless a test says otherwise.
+    /// The pace that the hub uses, except in some tests.
     pub const DEFAULT: Self = Self {
         speed: 4 << 10,
         grace: Duration::from_secs(30),
         head: Duration::from_secs(20),
-        // More than the minute that load balancers keep theirs.
+        // Longer than the minute for which load balancers keep idle connections.
         head_of_proxy: Duration::from_secs(90),
         handshake: Duration::from_secs(10),
         body: Duration::from_secs(15 * 60),
     };
 
-    /// The rows of the table.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let seconds = |time: Duration| format!("{} s", time.as_secs());
         vec![
@@ -221,71 +221,49 @@ macro_rules! limits {
             next: $next,
         };)*
 
-        /// All of them, in the order of the table.
+        /// All limits, in the order of the table.
         pub static ALL: &[&Limit] = &[$(&$name),*];
     };
 }
 
 limits! {
-    /// Of users and dots.
     NAME: Bytes, "the name of a user or a dot", MAX_NAME_LENGTH, "choose a shorter name";
-    /// Of branches and tags.
     BRANCH_NAME: Bytes, "the name of a branch or a tag", MAX_BRANCH_LENGTH, "choose a shorter name";
-    /// Deleted ones count until they are gone for good.
+    /// A deleted dot counts until it is purged.
     DOTS_PER_USER: Items, "dots of a user", 5_000, "delete dots that nobody needs";
-    /// By others.
+    /// Offers by other users.
     OFFERS_TO_USER: Items, "dots that are offered to a user", 500, "ask the user to take or decline some";
-    /// Of a dot.
     DESCRIPTION: Bytes, "the description of a dot", 64 << 10, "put the text into a file of the dot";
-    /// Made by pushes or by hand.
+    /// Branches that pushes create count too.
     BRANCHES_PER_DOT: Items, "branches of a dot", 5_000, "delete branches that nobody needs; their commits stay";
-    /// They need not exist.
+    /// A protected branch need not exist.
     PROTECTED_PER_DOT: Items, "protected branches of a dot", 500, "lift the protection of others first";
-    /// Of a dot.
     TAGS_PER_DOT: Items, "tags of a dot", 5_000, "delete tags that nobody needs";
-    /// Of a tag.
     TAG_MESSAGE: Bytes, "the message of a tag", 4 << 10, "write a shorter one, and the rest as a note";
-    /// Of a dot.
     COLLABORATORS_PER_DOT: Items, "collaborators of a dot", 1_000, "remove others first";
-    /// Of a dot.
     WEBHOOKS_PER_DOT: Items, "webhooks of a dot", 20, "delete one that nobody needs";
-    /// Of a webhook.
     WEBHOOK_URL: Bytes, "the address of a webhook", 2 << 10, "choose a shorter address";
-    /// Of a note.
     NOTE: Bytes, "a note", 64 << 10, "write several, or put the text into a file of the dot";
-    /// Written by one person.
     NOTES_OF_ONE: Items, "notes by one person in a dot", 1_000, "delete some of yours";
-    /// Written by one person.
     NOTE_BYTES_OF_ONE: Bytes, "what one person's notes in a dot have together", 4 << 20, "delete some of yours";
-    /// Of a user.
     KEYS_PER_USER: Items, "API keys of a user", 200, "revoke keys that are not used";
-    /// Of an API key.
     KEY_NAME: Bytes, "the name of an API key", 100, "choose a shorter name";
-    /// Sealed: no hub can shorten it.
+    /// The seal covers the record, so the hub cannot shorten it.
     RECORD: Bytes, "the record of a commit: message, metadata, containers", commit::MAX_NEW_RECORD_LENGTH, "make the commit with less";
-    /// In the record.
     MESSAGE: Bytes, "the message of a commit", commit::MAX_MESSAGE_LENGTH, "make the commit with a shorter message";
-    /// In the record.
     AUTHOR: Bytes, "the author of a commit", commit::MAX_AUTHOR_LENGTH, "set a shorter `user.name` in git";
-    /// In the record.
     METADATA: Items, "values of metadata of a commit", commit::MAX_METADATA, "make the commit with fewer";
-    /// In the record.
     METADATA_NAME: Bytes, "the name of a value of metadata", commit::MAX_METADATA_KEY_LENGTH, "make the commit with a shorter one";
-    /// In the record.
     METADATA_VALUE: Bytes, "a value of metadata", commit::MAX_METADATA_VALUE_LENGTH, "put it into a file of the dot";
-    /// Longer lists are cut, and their items counted.
+    /// The hub cuts a longer list, and keeps the count of its items.
     LEFT_OUT: Bytes, "the list of what a commit leaves out (cut, not refused)", 64 << 10, "nothing: the count stays right";
-    /// In one push.
     COMMITS_PER_PUSH: Items, "commits in one push", MAX_COMMITS_PER_PUSH, "push an earlier commit first";
-    /// In one push.
     BRANCHES_PER_PUSH: Items, "branches in one push", 1_000, "push some of them first";
-    /// All commits of a push together.
+    /// All commits of a push count together.
     PUSH: Bytes, "the commits of one push together", 64 << 20, "push an earlier commit first";
-    /// In one request.
     PACK: Bytes, "a pack of objects", MAX_PACK_LENGTH, "send several packs";
-    /// In one request.
     HASHES: Items, "hashes in one request", MAX_HASHES, "send several requests";
-    /// A form or a small request.
+    /// Also the limit for the body of a small request.
     FORM: Bytes, "a form", 256 << 10, "send less at once";
 }
 
@@ -318,7 +296,7 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
     }
 
-    /// `UPDATE=1` writes the tables.
+    /// `UPDATE=1` rewrites the tables.
     #[test]
     fn the_tables_in_the_docs_are_these() {
         let mut table = "| what | most | when it is reached |\n|---|---|---|\n".to_owned();

@@ -1,5 +1,6 @@
-//! Who looks at a dot's page learns that something happened there, whichever process it happened in: each process asks
-//! the database for new events every second, once for all that listen, and not while nobody does.
+//! Tells the pages of a dot that something happened to the dot, in whichever process it happened.
+//!
+//! While a process has listeners, it polls the database for new events every second, once for all of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use crate::limits::LISTENERS;
 use crate::rate_limit::Subject;
 use crate::turns::{Turn, Turns};
 
-/// Events that a slow listener may be behind; then it looks for itself.
+/// The events that a slow listener may be behind. Beyond that, it misses events and checks the database itself.
 const BACKLOG: usize = 256;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ pub struct Live {
     closing: watch::Sender<bool>,
 }
 
-/// One that listens.
+/// A listener. It holds its turn until it is dropped.
 #[derive(Debug)]
 pub struct Listener {
     changes: broadcast::Receiver<DotId>,
@@ -35,7 +36,7 @@ pub struct Listener {
     _place: Turn,
 }
 
-/// What a listener learns.
+/// An event for a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// Something may have happened to the dot.
@@ -56,7 +57,7 @@ impl Default for Live {
 }
 
 impl Live {
-    /// Begins to listen; `None` when too many do, or one too often.
+    /// Registers a listener. Returns `None` if there are too many, in total or of this subject.
     pub async fn listen(
         &self,
         database: &Database,
@@ -71,7 +72,7 @@ impl Live {
             _place: place,
         };
         if !self.is_polling.swap(true, Ordering::SeqCst) {
-            // Before the listener looks: what comes after is told.
+            // Read the last event's number before the listener looks, so that it hears of every later event.
             let last = match database.changed_dots(i64::MAX).await {
                 Ok((last, _)) => last,
                 Err(error) => {
@@ -85,7 +86,7 @@ impl Live {
         Ok(Some(listener))
     }
 
-    /// Ends all listening: the hub stops.
+    /// Ends all listeners, because the hub stops.
     pub fn close(&self) {
         self.closing.send_replace(true);
     }
@@ -100,7 +101,7 @@ impl Live {
             }
             if self.changes.receiver_count() == 0 {
                 self.is_polling.store(false, Ordering::SeqCst);
-                // One may have come just before it could see that.
+                // A listener may have registered before it could see the change of `is_polling`.
                 if self.changes.receiver_count() == 0
                     || self.is_polling.swap(true, Ordering::SeqCst)
                 {
@@ -111,7 +112,7 @@ impl Live {
                 Ok((newest, dots)) => {
                     last = newest;
                     for dot in dots {
-                        // Fails when all have gone.
+                        // Fails if all listeners have gone.
                         let _ = self.changes.send(dot);
                     }
                 }

@@ -1,5 +1,5 @@
-//! What one process has done since it started, in Prometheus' text format. What all of them share is asked of the
-//! database when the metrics are read.
+//! The metrics of one process since it started, in the Prometheus text format. Values that all processes share are read
+//! from the database when the metrics are read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 
-/// The upper ends of a histogram's classes, in seconds. A page should take less than 0.05, a push takes as long as it takes.
+/// The upper bounds of the histogram's buckets, in seconds. A page should take less than 0.05 s. A push may take long.
 const CLASSES: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
 
 /// The counters of a process.
@@ -22,7 +22,7 @@ pub struct Metrics {
     refused_connections: AtomicU64,
 }
 
-/// Requests that are counted together. There are as many as routes, methods and statuses.
+/// A series of requests. There is one for each combination of route, method and status.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Series {
     route: String,
@@ -32,31 +32,31 @@ struct Series {
 
 #[derive(Debug, Default)]
 struct Histogram {
-    /// How many fell into each class.
+    /// The number of requests in each bucket, by its upper bound.
     counts: [u64; CLASSES.len()],
     count: u64,
     sum: f64,
 }
 
-/// What is measured when the metrics are read.
+/// Values that are measured when the metrics are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
-    /// How many accounts there are.
+    /// The number of accounts.
     pub users: u64,
-    /// How many dots.
+    /// The number of dots.
     pub dots: u64,
-    /// How many bytes of packs.
+    /// The size of all packs, in bytes.
     pub stored_bytes: u64,
-    /// How many connections are open.
+    /// The number of open connections.
     pub connections: usize,
     /// How long the database took to answer.
     pub database: Duration,
-    /// How long the store took; `None` when it did not answer.
+    /// How long the store took to answer. `None` if it did not answer.
     pub store: Option<Duration>,
 }
 
 impl Metrics {
-    /// Counts a request. `route` is its pattern: never what a client chose.
+    /// Counts a request. `route` is the route's pattern, never a path that a client chose.
     pub fn record(&self, method: &Method, route: &str, status: u16, took: Duration) {
         let series = Series {
             route: route.to_owned(),
@@ -93,7 +93,7 @@ impl Metrics {
         self.refused_connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All of it as text.
+    /// Renders all metrics as text.
     pub fn render(&self, measured: &Measured) -> String {
         let mut out = String::new();
         self.render_requests(&mut out);
@@ -199,7 +199,7 @@ impl Metrics {
     }
 }
 
-/// The method, if it is a usual one: clients may make up others without end.
+/// Returns the method's name, or `other`. Clients could invent any number of methods, and each would be a new series.
 fn known(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

@@ -1,4 +1,5 @@
-//! What the hub does beyond a look-up, one file for each: routes and pages call them, and nothing else does.
+//! The operations of the hub, one file each. Routes and pages call them. Periodic jobs, `dothub gc` and restores call
+//! `collect_garbage`.
 
 pub mod chain;
 pub mod change_settings;

@@ -1,7 +1,8 @@
-//! Measures how fast a client takes or sends while the hub waits for it.
+//! Measures how fast a client sends or takes data while the hub waits for it.
 //!
-//! The time that the hub waits is a debt, which bytes pay off at the slowest speed that is allowed. Who owes more than
-//! the grace is too slow. Time in which there is nothing to send or to take is nobody's debt, so live pages may stay.
+//! The time that the hub waits is a debt. Each byte pays off some of it, at the slowest allowed speed. A client whose
+//! debt exceeds the grace is too slow. Time in which there is nothing to send or to take doesn't count, so live pages
+//! can stay open.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,16 +12,16 @@ use tokio::time::{Instant, Sleep};
 
 use crate::limits::Pace;
 
-/// Of one body, or of what is written to one connection.
+/// The pacer of one body, or of the writes to one connection.
 #[derive(Debug)]
 pub struct Pacer {
     debt: Debt,
-    /// Since when the hub waits, and how long it will.
+    /// Since when the hub waits, and the timer for the end of its patience.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Pacer {
-    /// Without debt.
+    /// Creates a pacer without debt.
     pub fn new(pace: &Pace) -> Self {
         Self {
             debt: Debt::new(pace),
@@ -28,7 +29,7 @@ impl Pacer {
         }
     }
 
-    /// The client has to do something now. Ready when it is too slow.
+    /// Waits for the client. It is ready when the client is too slow.
     pub fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let patience = self.debt.patience();
         let (_, end) = self.waiting.get_or_insert_with(|| {
@@ -38,7 +39,7 @@ impl Pacer {
         end.as_mut().poll(context)
     }
 
-    /// It has sent or taken some.
+    /// Notes that the client has sent or taken bytes.
     pub fn moved(&mut self, bytes: usize) {
         let waiting = self.waiting.take();
         let waited = waiting.map_or(Duration::ZERO, |(since, _)| since.elapsed());
@@ -46,7 +47,7 @@ impl Pacer {
     }
 }
 
-/// What a client owes.
+/// The time that a client owes.
 #[derive(Debug)]
 struct Debt {
     speed: u32,
@@ -63,12 +64,12 @@ impl Debt {
         }
     }
 
-    /// How much longer it may do nothing.
+    /// How much longer the client may do nothing.
     fn patience(&self) -> Duration {
         self.grace.saturating_sub(self.time)
     }
 
-    /// It let the hub wait, and then did some.
+    /// Adds the time that the hub waited, and subtracts what the bytes pay off.
     fn change(&mut self, waited: Duration, bytes: usize) {
         let paid = Duration::from_secs_f64(bytes as f64 / f64::from(self.speed));
         self.time = (self.time + waited).saturating_sub(paid);
@@ -85,7 +86,7 @@ mod tests {
         ..Pace::DEFAULT
     };
 
-    /// Moves some bytes again and again, after a pause each. Tells how often that went well.
+    /// Moves some bytes again and again, with a pause before each move. Returns how many moves were in time.
     fn moves(debt: &mut Debt, bytes: usize, pause: u64) -> usize {
         let pause = Duration::from_secs(pause);
         let moves = (0..1000).take_while(|_| {
@@ -101,10 +102,10 @@ mod tests {
         let often = |bytes, pause| moves(&mut Debt::new(&PACE), bytes, pause);
         assert_eq!(often(1, 15), 0);
         assert_eq!(often(1, 1), 10);
-        // Half as fast as it must be lasts twice as long.
+        // At half the slowest speed, the grace lasts twice as long.
         assert_eq!(often(500, 1), 18);
         assert_eq!(often(1000, 1), 1000);
-        // In steps, too.
+        // The same speed in larger steps is allowed too.
         assert_eq!(often(9000, 9), 1000);
     }
 

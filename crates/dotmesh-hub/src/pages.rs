@@ -1,4 +1,5 @@
-//! The pages: one file each, its template in `templates/` under the same name. `router.rs` says where they are.
+//! The pages, one file each. A page's template has the same name in `templates/`, if the page has only one. `router.rs`
+//! lists their addresses.
 
 pub mod account;
 pub mod activity;

@@ -1,4 +1,4 @@
-//! How much a namespace may store: what administrators set, and what follows from it.
+//! Storage quotas of namespaces: what administrators set, and what remains.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,19 +6,19 @@ use std::str::FromStr;
 use dotmesh_model::UserName;
 use dotmesh_model::size::{NotASize, parse_size};
 
-/// What is set for a user.
+/// The quota that is set for a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quota {
     /// The hub's default.
     Default,
-    /// As much as they like.
+    /// No limit.
     Unlimited,
-    /// So many bytes.
+    /// A number of bytes.
     Bytes(u64),
 }
 
 impl Quota {
-    /// How many bytes that is, where there is a limit.
+    /// Returns the limit in bytes. `None` if there is none.
     pub fn limit(self, default: Option<u64>) -> Option<u64> {
         match self {
             Self::Default => default,
@@ -50,25 +50,25 @@ impl FromStr for Quota {
     }
 }
 
-/// How much of it is used.
+/// How much of a namespace's quota is in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// Whose namespace.
+    /// The namespace's owner.
     pub owner: UserName,
-    /// Bytes of its packs and texts.
+    /// The size of its packs and texts, in bytes.
     pub used: u64,
-    /// How many it may have, where there is a limit.
+    /// The limit in bytes, if there is one.
     pub limit: Option<u64>,
 }
 
 impl Usage {
-    /// How many bytes more it may have.
+    /// Returns how many more bytes the namespace may store.
     pub fn room(&self) -> u64 {
         self.limit
             .map_or(u64::MAX, |limit| limit.saturating_sub(self.used))
     }
 
-    /// Whether it has more than it may.
+    /// Returns whether the namespace stores more than its limit.
     pub fn is_exceeded(&self) -> bool {
         self.limit.is_some_and(|limit| self.used > limit)
     }

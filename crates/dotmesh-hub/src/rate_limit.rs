@@ -1,8 +1,8 @@
-//! How fast one user, or one address without a login, may ask: a bucket of tokens for each.
+//! The rate limit: a token bucket for each user, or for each address without a login.
 //!
-//! Each process counts by itself, since a statement for each request would cost more than most requests do: of several
-//! processes behind a load balancer each allows the whole rate. Guessing passwords is limited by the database
-//! (`database/attempts.rs`), for all processes together.
+//! Each process counts by itself, because an SQL statement for each request would cost more than most requests do. So
+//! each of several processes behind a load balancer allows the whole rate. The limit on password guesses is in the
+//! database (`database/attempts.rs`), and covers all processes together.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -11,29 +11,29 @@ use std::time::{Duration, Instant};
 
 use crate::database::ids::UserId;
 
-/// What may be asked at once, in seconds of the rate: a page and a push come in bursts.
+/// The size of a bucket, in seconds of the rate. Pages and pushes send requests in bursts.
 const BURST: f64 = 20.0;
 
-/// The most buckets that are kept. Whoever comes beyond them shares one with others.
+/// The most buckets that are kept. Further subjects share one bucket.
 const MAX_BUCKETS: usize = 100_000;
 
-/// How often full buckets are looked for at most, which are as good as none.
+/// The shortest interval between two searches for full buckets. A full bucket can be dropped, because a new one is full
+/// too.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who asks.
+/// The subject of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// A user, by whatever credentials.
+    /// A user, whatever the credentials are.
     User(UserId),
-    /// Somebody, from an address or network.
+    /// An anonymous client, by its address or network.
     Network(String),
-    /// The hub itself, for work that nobody waits for.
+    /// The hub itself, for work that no client waits for.
     Hub,
-    /// A proxy that the hub trusts: it speaks for many, and its own share has no end.
+    /// A trusted proxy. It forwards requests of many clients, so it has no limit of its own.
     Proxy,
 }
 
-/// The buckets.
 #[derive(Debug)]
 pub struct RateLimit {
     rate: f64,
@@ -44,12 +44,12 @@ pub struct RateLimit {
 #[derive(Debug, Default)]
 struct Buckets {
     of: HashMap<Subject, Bucket>,
-    /// Of those who found no place: many addresses at once are no way around the rate.
+    /// The bucket that the remaining subjects share, so that many addresses cannot evade the rate.
     of_others: Option<Bucket>,
     swept: Option<Instant>,
 }
 
-/// How many tokens there were at a time.
+/// The number of tokens at an instant.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     tokens: f64,
@@ -57,7 +57,7 @@ struct Bucket {
 }
 
 impl RateLimit {
-    /// So many requests per second.
+    /// Creates a limit in requests per second.
     pub fn new(rate: NonZeroU32) -> Self {
         Self {
             rate: rate.get().into(),
@@ -66,7 +66,7 @@ impl RateLimit {
         }
     }
 
-    /// Takes a token, or says how long to wait for one.
+    /// Takes a token. The error is the time until there is one.
     pub fn take(&self, subject: Subject, now: Instant) -> Result<(), Duration> {
         let full = Bucket {
             tokens: self.rate * BURST,
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(limit.take(one(), later), Ok(()));
         assert_eq!(limit.take(one(), later), Ok(()));
         assert!(limit.take(one(), later).is_err());
-        // The clock may come from another core.
+        // The clock may be read on another core.
         assert!(limit.take(one(), start).is_err());
     }
 
@@ -138,14 +138,14 @@ mod tests {
             (spend(0, start), spend(1, start), spend(2, start)),
             (20, 20, 20)
         );
-        // The others have one together, and those before them have still spent theirs.
+        // Further subjects share one bucket, and the earlier ones keep their empty buckets.
         assert_eq!(
             (spend(3, start), spend(4, start), spend(0, start)),
             (20, 0, 0)
         );
         let kept = || limit.buckets.lock().expect("the buckets").of.len();
         assert_eq!(kept(), 3);
-        // Full again, they make room.
+        // Full buckets are dropped and make room.
         let later = start + Duration::from_secs(20);
         assert_eq!((spend(4, later), kept()), (20, 1));
     }

@@ -1,4 +1,4 @@
-//! Every route of the hub, and what surrounds them all.
+//! Every route of the hub, and the middleware around them.
 
 use std::time::Instant;
 
@@ -24,10 +24,10 @@ use crate::routes::{
 use crate::state::Hub;
 use crate::web;
 
-/// Where the API is.
+/// The path prefix of the API.
 const API: &str = "/api/v1";
 
-/// Routes that can be listed. `tests/it/roles.rs` has a row for each.
+/// Routes with a list of their paths. `tests/it/roles.rs` has a row for each path.
 struct Routes {
     router: Router<Hub>,
     paths: Vec<String>,
@@ -48,7 +48,7 @@ impl Routes {
     }
 }
 
-/// The path of every route, as it is written below.
+/// Returns the path pattern of every route.
 pub fn paths() -> Vec<String> {
     let api = api().into_openapi().paths.paths.into_keys();
     let api = api.map(|path| format!("{API}{path}"));
@@ -56,7 +56,7 @@ pub fn paths() -> Vec<String> {
     api.chain(others.flat_map(|routes| routes.paths)).collect()
 }
 
-/// What is below [`API`]. Each handler says its path and method, and what it takes and answers.
+/// The routes below [`API`]. Each handler declares its path, its method, and what it takes and returns.
 fn api() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
         .routes(routes!(version::get))
@@ -100,12 +100,12 @@ fn api() -> OpenApiRouter<Hub> {
         .routes(routes!(finish_upload::post))
 }
 
-/// The API's description of itself.
+/// Returns the OpenAPI document of the API.
 pub fn describe() -> OpenApi {
     openapi::complete(api().into_openapi())
 }
 
-// Names do not begin with `-`: what is below `/-/` is nobody's.
+// No user name begins with `-`, so the paths below `/-/` are free for the hub's own pages.
 fn pages() -> Routes {
     Routes::new()
         .route("/", get(pages::home::get))
@@ -286,7 +286,7 @@ fn pages() -> Routes {
         )
 }
 
-// For who runs it. No account has one of these names.
+// Routes for the operator. No account can have one of these names.
 fn service() -> Routes {
     Routes::new()
         .route("/healthz", get(health::live))
@@ -294,7 +294,7 @@ fn service() -> Routes {
         .route("/metrics", get(metrics::get))
 }
 
-/// The hub as a service.
+/// Returns the whole hub as a service.
 pub fn router(hub: Hub) -> Router {
     let in_turn = middleware::from_fn_with_state(hub.clone(), intake::in_turn);
     let pages = pages()
@@ -328,8 +328,8 @@ pub fn router(hub: Hub) -> Router {
         .with_state(hub)
 }
 
-/// One line for each request, and its place in the metrics. Neither headers nor bodies nor queries: they hold secrets
-/// and people's data.
+/// Logs a line for each request, and records it in the metrics. It doesn't log headers, bodies or queries, because they
+/// contain secrets and personal data.
 async fn log(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = request.extensions().get::<MatchedPath>().cloned();

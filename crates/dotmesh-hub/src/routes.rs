@@ -1,4 +1,4 @@
-//! One file for each route. `router.rs` says where they are, `docs/protocol.md` what they promise.
+//! The routes of the API, one file each. `router.rs` lists their paths, and `docs/protocol.md` describes them.
 
 pub mod begin_login;
 pub mod begin_upload;
@@ -48,7 +48,7 @@ use crate::state::Hub;
 /// The longest body of a small request, in bytes.
 const MAX_BODY_LENGTH: usize = 64 << 10;
 
-/// An upload's dot and the upload itself, for its own user as long as that user may push there.
+/// Returns an upload and its dot. Only the user who began the upload can open it, while they may push to the dot.
 async fn open_upload(
     hub: &Hub,
     caller: &Caller,

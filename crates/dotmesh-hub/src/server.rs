@@ -1,4 +1,4 @@
-//! The listener: accepts connections, with TLS or without, gives each its time limits, ends them in order.
+//! The listener: it accepts connections with or without TLS, sets their time limits, and shuts them down gracefully.
 
 mod paced;
 
@@ -25,33 +25,34 @@ use crate::rate_limit::Subject;
 use crate::state::Hub;
 use crate::tls::Tls;
 
-/// How long running requests get to end when the server is told to.
+/// How long running requests may take to finish at a shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// What a connection reads ahead, and the longest head of a request: all connections together have little of it.
+/// The size of a connection's read buffer, and so the longest head of a request. It is small, so that all connections
+/// together use little memory.
 const BUFFER_LENGTH: usize = 32 << 10;
 
-/// Connections that the system keeps until they are accepted: those of a burst are not lost, to be tried again after a
-/// second.
+/// The length of the kernel's queue of connections. A shorter queue would drop connections of a burst, and clients
+/// would retry after a second.
 const BACKLOG: u32 = 4096;
 
-/// What the system takes of an answer before the client's side does. With more a slow client would look like one that
-/// takes nothing, for as long as that lasts.
+/// The most unsent bytes that the kernel buffers for a connection. With a larger buffer, a slow client would seem to
+/// take nothing while the buffer drains.
 const UNSENT_LENGTH: u32 = 64 << 10;
 
-/// Listens on an address; port 0 lets the system choose.
+/// Listens on an address. With port 0, the kernel chooses the port.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // A hub that is started again need not wait for old connections to be forgotten.
+    // A restarted hub must not wait until the kernel forgets its old connections.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves the hub until `shutdown` is done, then lets running requests end.
+/// Serves the hub until `shutdown` completes, then waits for running requests.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
@@ -70,7 +71,7 @@ pub async fn serve(
         let (stream, peer) = match accepted {
             Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) => {
-                // Out of file handles, most likely: some connection will end.
+                // The process has most likely run out of file descriptors. Another connection will end soon.
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -81,12 +82,12 @@ pub async fn serve(
             false => (Subject::Network(network(peer)), pace.head),
         };
         let Some(turn) = hub.turns.connections.try_take(&subject, 1) else {
-            // Waiting would keep others waiting behind it.
+            // Waiting for a free turn here would block the connections behind it.
             tracing::debug!(%peer, "a connection too many was closed");
             hub.metrics.connection_refused();
             continue;
         };
-        // Small answers go out at once.
+        // Send small responses without delay.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_LENGTH);
         let router = TowerToHyperService::new(router.clone());
@@ -106,7 +107,7 @@ pub async fn serve(
                 .header_read_timeout(head)
                 .max_buf_size(BUFFER_LENGTH)
                 .serve_connection(TokioIo::new(stream), service);
-            // Clients hang up at any time: not the server's fault, nor its operator's business.
+            // Clients disconnect at any time, which is neither the server's fault nor of interest to the operator.
             if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%error, "a connection ended early");
             }
@@ -123,7 +124,7 @@ pub async fn serve(
 
 type Plain = Paced<TcpStream>;
 
-/// A connection as the client's requests come through it; `None` when it never came to that.
+/// Prepares a connection for requests. Returns `None` if the TLS handshake fails or takes too long.
 async fn open(
     stream: TcpStream,
     acceptor: Option<TlsAcceptor>,

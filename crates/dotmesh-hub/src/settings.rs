@@ -1,4 +1,4 @@
-//! What the hub's administrator has decided.
+//! The hub's settings, which its administrator chooses.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::limits::Pace;
 
-/// How many days a key works that `dm login` gets, unless told.
+/// The default lifetime of the keys that `dm login` gets, in days.
 pub const LOGIN_KEY_DAYS: u32 = 90;
 
 /// Who can make an account.
@@ -25,44 +25,42 @@ pub enum SignUp {
 /// The settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The hub's address for its users, where they reach it by another than it listens on.
+    /// The hub's address for its users, if it differs from the address that it listens on.
     pub url: Option<Url>,
-    /// Whether it speaks TLS itself.
+    /// Whether the hub itself speaks TLS.
     pub tls: bool,
-    /// Who can make an account.
+    /// The users who can create an account.
     pub sign_up: SignUp,
-    /// Proxies whose word is taken for where a request comes from.
+    /// Proxies whose `X-Forwarded-For` header the hub trusts.
     pub trusted_proxies: Vec<Network>,
-    /// Whether everybody may read `/metrics`, instead of administrators.
+    /// Whether everybody may read `/metrics`. Otherwise only administrators may.
     pub open_metrics: bool,
-    /// Requests per second that one user, or one address without a login, may send for long; `None` for any number.
+    /// The rate limit of one user, or of one address without a login, in requests per second. `None` for no limit.
     pub rate_limit: Option<NonZeroU32>,
-    /// Bytes that a namespace may have where nothing else is set for its owner; `None` for any number.
+    /// The default quota of a namespace, in bytes. `None` for no limit.
     pub quota: Option<u64>,
-    /// How long a key works that `dm login` gets; `None` for as long as it is not revoked.
+    /// The lifetime of the keys that `dm login` gets. `None` for keys that work until they are revoked.
     pub login_key_lifetime: Option<SignedDuration>,
-    /// How long any key works, whatever its owner chose; `None` for any time.
+    /// The longest lifetime of any key, whatever its owner chose. `None` for no limit.
     pub longest_key: Option<SignedDuration>,
-    /// Whether webhooks may lead to addresses that are not public.
+    /// Whether webhooks may call addresses that are not public.
     pub webhooks_to_private: bool,
-    /// How slow clients may be.
     pub pace: Pace,
 }
 
-/// Addresses that begin alike: `10.0.0.0/8`, or one address.
+/// A range of addresses with a common prefix, such as `10.0.0.0/8`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
     prefix: u32,
 }
 
-/// A text that is no network.
+/// A text that is not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write an address, or a network such as 10.0.0.0/8")]
 pub struct NotANetwork;
 
 impl Network {
-    /// Whether an address is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         let same = |a: u128, b: u128, unused: u32| (a ^ b).checked_shr(unused).unwrap_or(0) == 0;
         match (self.address, address) {
@@ -116,35 +114,35 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// How many days a key works that `dm login` gets.
+    /// Returns the effective lifetime of the keys that `dm login` gets, in days.
     pub fn login_key_days(&self) -> Option<i64> {
         self.login_key_lifetime().map(|lasts| lasts.as_hours() / 24)
     }
 
-    /// How long a key works that `dm login` gets.
+    /// Returns the effective lifetime of the keys that `dm login` gets.
     pub fn login_key_lifetime(&self) -> Option<SignedDuration> {
         let chosen = self.login_key_lifetime.into_iter();
         chosen.chain(self.longest_key).min()
     }
 
-    /// Whether users reach it over TLS.
+    /// Returns whether users reach the hub over TLS.
     pub fn is_secure(&self) -> bool {
         self.tls || self.url.as_ref().is_some_and(|url| url.scheme() == "https")
     }
 
-    /// Whether an address is one of the hub's own proxies.
     pub fn is_trusted_proxy(&self, address: IpAddr) -> bool {
         let mut proxies = self.trusted_proxies.iter();
         proxies.any(|network| network.contains(address))
     }
 
-    /// The hub's address without a slash at the end, where it is told one; else one that it was known by.
+    /// Returns the hub's configured address without a slash at the end. If there is none, returns `known`.
     pub fn url_or<'a>(&'a self, known: &'a str) -> &'a str {
         let url = self.url.as_ref().map(Url::as_str);
         url.map_or(known, |url| url.trim_end_matches('/'))
     }
 
-    /// The hub's address without a slash at the end. `host` is what a request says of it.
+    /// Returns the hub's address without a slash at the end. If none is configured, it is derived from `host`, the
+    /// request's `Host` header.
     pub fn url_for(&self, host: Option<&str>) -> String {
         match &self.url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),

@@ -1,4 +1,4 @@
-//! What every route works with.
+//! The state that every route works with.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -21,30 +21,29 @@ use crate::settings::Settings;
 use crate::turns::Turns;
 use crate::{descriptors, limits};
 
-/// Commits whose files are counted at once in the background.
+/// The most commits that are counted at once in the background.
 const COUNTING: usize = 1;
 
 /// The hub. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
-    /// Its records.
+    /// The database.
     pub database: Database,
-    /// What its administrator has decided.
     pub settings: Arc<Settings>,
-    /// Its objects.
+    /// The store of objects.
     pub packs: PackStore,
-    /// Who looks at its pages at this moment.
+    /// The listeners of its pages.
     pub live: Live,
-    /// Notified when webhooks may have something to be told.
+    /// Notified when webhooks may have deliveries.
     pub outbox: Arc<Notify>,
     pub(crate) background: Background,
-    /// Where work of requests that costs CPU gets its turn.
+    /// The queue for CPU work of requests.
     pub gate: Gate,
-    /// What is shared: see `limits.rs`.
+    /// The limits on shared resources, as `limits.rs` defines them.
     pub(crate) turns: Arc<AllTurns>,
     pub(crate) counting: Arc<Semaphore>,
     pub(crate) nobody: Arc<HashedPassword>,
-    /// What was written into the access log today.
+    /// The access log entries that this process has written today.
     pub(crate) written: Arc<Written>,
     pub(crate) rate_limit: Option<Arc<RateLimit>>,
     pub(crate) metrics: Arc<Metrics>,
@@ -52,7 +51,7 @@ pub struct Hub {
     finishing: Arc<Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>>,
 }
 
-/// The turns of everything that is shared.
+/// The limits on shared resources, except CPU work and listeners: `gate` and `live` have their own.
 pub(crate) struct AllTurns {
     pub(crate) connections: Turns,
     pub(crate) requests: Turns,
@@ -84,7 +83,6 @@ impl Default for AllTurns {
 }
 
 impl Hub {
-    /// Puts the parts together.
     pub fn new(database: Database, packs: PackStore, settings: Settings) -> Self {
         let rate_limit = settings.rate_limit.map(RateLimit::new).map(Arc::new);
         Self {
@@ -106,13 +104,12 @@ impl Hub {
         }
     }
 
-    /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.turns.connections.used()
     }
 
-    /// The lock of one upload's finishing: a repeated request waits for the first one's outcome instead of
-    /// verifying everything beside it. Saves work only: the database decides, between processes as well.
+    /// Returns the lock for finishing an upload. A repeated request waits for the result of the first one, instead of
+    /// verifying everything at the same time. The lock only saves work: the database decides, also between processes.
     pub(crate) fn finishing(&self, upload: UploadId) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self
             .finishing

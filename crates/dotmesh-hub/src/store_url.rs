@@ -1,4 +1,4 @@
-//! Where objects are kept, as an address: `file:///FOLDER` or `s3://BUCKET/PREFIX`.
+//! The address of an object store: `file:///FOLDER` or `s3://BUCKET/PREFIX`.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use dotmesh_store::{PackStore, PackStoreError};
 use object_store::prefix::PrefixStore;
 use url::Url;
 
-/// Why there is no store at an address.
+/// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreUrlError {
-    /// It is none, or of a kind of store that is not known.
+    /// The text is no address, or its scheme is not supported.
     #[error("'{url}' is not the address of a store: write file:///FOLDER or s3://BUCKET/PREFIX")]
     Unknown { url: String },
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] PackStoreError),
-    /// What is known of the bucket does not suffice.
+    /// The bucket's configuration is incomplete or invalid.
     #[error("cannot use {url} for packs")]
     Bucket {
         url: String,
@@ -24,8 +24,8 @@ pub enum StoreUrlError {
     },
 }
 
-/// Opens the store at an address. A folder has to exist. How a bucket is reached say the usual variables
-/// `AWS_…` among `variables`.
+/// Opens the store at an address. A folder must exist. A bucket is configured by the usual variables `AWS_…` in
+/// `variables`.
 pub fn open(
     url: &str,
     variables: impl IntoIterator<Item = (String, String)>,
@@ -40,7 +40,7 @@ pub fn open(
             Ok(PackStore::local(&folder)?)
         }
         "s3" if parsed.has_host() => {
-            // Fails only when a provider is installed already, which is as good.
+            // Fails only if a provider is installed already, which works as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
             let variables = variables.into_iter();
             let variables = variables.filter(|(name, _)| name.starts_with("AWS_"));

@@ -1,4 +1,4 @@
-//! TLS by the hub itself, where no proxy does it.
+//! TLS in the hub itself, for a hub without a TLS proxy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate and its key in files, which are read again when they have changed: renewing a certificate needs no
+/// A certificate and its key, in files. The hub reads them again when they change, so a renewed certificate needs no
 /// restart. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls {
@@ -24,39 +24,35 @@ struct Loaded {
     version: Version,
 }
 
-/// When the two files were last written.
+/// The modification times of the two files.
 type Version = [Option<SystemTime>; 2];
 
-/// A certificate that cannot be used.
+/// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or is not of this kind.
+    /// A file cannot be read, or does not contain such a PEM item.
     #[error("cannot read {what} from {}", path.display())]
     Read {
-        /// A certificate, or a key.
+        /// The kind of item: a certificate, or a private key.
         what: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: pem::Error,
     },
-    /// There is none in the file.
+    /// The file contains no certificate.
     #[error("there is no certificate in {}", .0.display())]
     Empty(PathBuf),
-    /// They do not fit together, or are of a kind that is not in use.
+    /// The certificate and the key do not match, or their kind is not supported.
     #[error("the certificate in {} cannot be used with that key", path.display())]
     Unusable {
-        /// The certificate's file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: rustls::Error,
     },
 }
 
 impl Tls {
-    /// Reads a chain of certificates, the hub's own first, and its private key, all as PEM.
+    /// Loads a certificate chain, the hub's own certificate first, and its private key. All are in PEM format.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let version = version(certificate, key);
         let acceptor = acceptor(certificate, key)?;
@@ -67,13 +63,13 @@ impl Tls {
         })
     }
 
-    /// What the next connection is accepted with. A new certificate that cannot be used is logged, and the old one
-    /// goes on.
+    /// Returns the acceptor for the next connection. If a new certificate cannot be used, the hub logs that and keeps
+    /// the old one.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let version = version(&self.certificate, &self.key);
         if loaded.version != version {
-            // Also after a failure: it is said once, until the files change again.
+            // Remember the version after a failure too. So the error is logged once, until the files change again.
             loaded.version = version;
             match acceptor(&self.certificate, &self.key) {
                 Ok(acceptor) => {
@@ -107,7 +103,7 @@ fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
         return Err(TlsError::Empty(certificate.to_owned()));
     }
     let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable("a private key", key))?;
-    // The one that clients of stores and databases use, too.
+    // Clients of stores and databases use the same provider.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -1,8 +1,9 @@
-//! Turns: how much of something may be in use at once, and a fair share of it for each person or address.
+//! Turns: a fair semaphore. It limits how much of a resource is in use at once, and gives each person or address a fair
+//! share.
 //!
-//! Nobody gets more than is left for others, so whoever comes always finds something. A part is kept for people who are
-//! logged in, as there may be any number of addresses. Those who wait are served in turn: one piece of each, whoever asked
-//! for how many.
+//! A subject gets a part only if all that it then has is no more than what was free before. So a newcomer almost always
+//! finds a free part. A part is reserved for logged-in users, because one client may have any number of addresses.
+//! Subjects that wait are served round robin, however much each has queued.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use crate::error::HubError;
 use crate::limits::{Allowance, WAITING};
 use crate::rate_limit::Subject;
 
-/// The turns of one kind of thing. Cheap to clone.
+/// The turns of one resource. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Turns(Arc<Inner>);
 
@@ -22,7 +23,7 @@ pub struct Turns(Arc<Inner>);
 struct Inner {
     in_all: usize,
     of_one: usize,
-    /// Of it, no address gets this.
+    /// The part of `in_all` that is reserved for logged-in users.
     for_people: usize,
     patience: Duration,
     state: Mutex<State>,
@@ -34,18 +35,18 @@ struct State {
     used_by_addresses: usize,
     waiting: usize,
     lines: HashMap<Subject, Line>,
-    /// Whose turn is next. A subject is in it once while it has something that waits.
+    /// The subjects in the order of their turns. A subject is in it once, while it has something that waits.
     order: VecDeque<Subject>,
 }
 
-/// One subject's.
+/// The queue of one subject.
 #[derive(Debug, Default)]
 struct Line {
     used: usize,
     waiting: VecDeque<(usize, oneshot::Sender<Turn>)>,
 }
 
-/// Some of it in use, given back when it is dropped.
+/// A part of the resource that is in use. Dropping it gives the part back.
 #[derive(Debug)]
 pub struct Turn {
     turns: Turns,
@@ -54,12 +55,12 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// As a limit says.
+    /// Creates the turns of an allowance.
     pub fn of(allowance: &Allowance) -> Self {
         Self::with(allowance, allowance.in_all)
     }
 
-    /// As a limit says, but so much in all.
+    /// Creates the turns of an allowance, but with another total.
     pub fn with(allowance: &Allowance, in_all: usize) -> Self {
         let in_all = in_all.max(1);
         Self(Arc::new(Inner {
@@ -75,7 +76,7 @@ impl Turns {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes some if it is free at this moment.
+    /// Takes an amount if it is free now.
     pub fn try_take(&self, subject: &Subject, amount: usize) -> Option<Turn> {
         let mut state = self.state();
         if !state.may(&self.0, subject, amount) {
@@ -86,7 +87,7 @@ impl Turns {
         Some(self.turn(subject.clone(), amount))
     }
 
-    /// Waits for some.
+    /// Waits for an amount.
     pub async fn take(&self, subject: &Subject, amount: usize) -> Result<Turn, HubError> {
         let turn = self.queue(subject, amount)?;
         self.hand_out();
@@ -103,7 +104,7 @@ impl Turns {
         line.waiting.retain(|(_, turn)| !turn.is_closed());
         let (gone, waiting) = (before - line.waiting.len(), line.waiting.len());
         state.waiting -= gone;
-        // Places to wait are shared by the same rule.
+        // The same rule shares the places in the queue.
         let places = WAITING.in_all - state.waiting;
         if waiting >= WAITING.of_one.min(places) {
             state.forget(subject);
@@ -129,7 +130,7 @@ impl Turns {
         }
     }
 
-    /// Gives what is free to those whose turn it is.
+    /// Gives the free parts to the next subjects.
     fn hand_out(&self) {
         loop {
             let mut state = self.state();
@@ -137,12 +138,12 @@ impl Turns {
                 return;
             };
             drop(state);
-            // Who has left gives it back at once, and the next one is looked for.
+            // If the receiver has gone, dropping the turn gives the part back, and the loop goes on.
             drop(sender.send(self.turn(subject, amount)));
         }
     }
 
-    /// How much is in use.
+    /// Returns the amount in use.
     pub fn used(&self) -> usize {
         self.state().used
     }
@@ -160,7 +161,7 @@ impl Turns {
 }
 
 impl State {
-    /// Whether a subject may have so much more.
+    /// Returns whether a subject may take so much more.
     fn may(&self, inner: &Inner, subject: &Subject, amount: usize) -> bool {
         let free = inner.in_all - self.used;
         let own = self.lines.get(subject).map_or(0, |line| line.used);
@@ -175,7 +176,7 @@ impl State {
         }
     }
 
-    /// Counts what a subject has in use.
+    /// Changes the counts of the amount in use.
     fn change(&mut self, subject: &Subject, change: impl Fn(usize) -> usize) {
         self.used = change(self.used);
         if let Subject::Network(_) = subject {
@@ -186,7 +187,7 @@ impl State {
         }
     }
 
-    /// Drops a line that has nothing in use and nothing that waits.
+    /// Removes a queue with nothing in use and nothing that waits.
     fn forget(&mut self, subject: &Subject) {
         let line = self.lines.get(subject);
         if line.is_some_and(|line| line.used == 0 && line.waiting.is_empty()) {
@@ -194,7 +195,7 @@ impl State {
         }
     }
 
-    /// Takes some for the next subject that may have it.
+    /// Takes a part for the next subject that may have it.
     fn next(&mut self, inner: &Inner) -> Option<(Subject, usize, oneshot::Sender<Turn>)> {
         for _ in 0..self.order.len() {
             let subject = self.order.pop_front()?;
@@ -234,7 +235,7 @@ impl State {
 }
 
 impl Turn {
-    /// Makes one of two of the same kind and subject.
+    /// Adds another turn of the same resource and subject to this one.
     pub fn join(&mut self, mut other: Self) {
         debug_assert!(self.subject == other.subject);
         self.amount += std::mem::take(&mut other.amount);
@@ -330,7 +331,7 @@ mod tests {
         while turns.waiting() == 0 {
             tokio::task::yield_now().await;
         }
-        // What is smaller passes it.
+        // A smaller request can pass a larger one that waits.
         assert!(turns.take(&person("three"), 5).await.is_ok());
         drop(held);
         assert_eq!(waits.await.expect("a task").expect("a turn").amount, 6);

@@ -1,4 +1,4 @@
-//! What all pages share: who looks, the layout's parts, assets, headers, forms, and how things are shown.
+//! The common parts of all pages: the visit, the layout, assets, headers, forms, and the formats of values.
 
 pub mod assets;
 pub mod chart;
@@ -24,28 +24,27 @@ pub use visit::Visit;
 
 use crate::error::HubError;
 
-/// A page as it is answered.
+/// The response of a page.
 pub type Page = Result<Response, HubError>;
 
-/// Which page of a list: `?page=2`. The first is 1.
+/// The number of a list's page: `?page=2`. The first page is 1.
 #[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
 pub struct PageNumber {
     page: Option<u32>,
 }
 
 impl PageNumber {
-    /// It.
     pub fn number(self) -> u32 {
         self.page.unwrap_or(1).max(1)
     }
 
-    /// The next one, if there is more.
+    /// Returns the number of the next page, if there are more entries.
     pub fn next(self, is_more: bool) -> Option<u32> {
         is_more.then(|| self.number().saturating_add(1))
     }
 }
 
-/// The largest page, in bytes. Every list on a page has its own bound; this one is for what was forgotten.
+/// The size limit of a page, in bytes. Each list on a page has its own limit, so this one only catches mistakes.
 const MAX_PAGE: usize = 8 << 20;
 
 /// Renders a page.
@@ -58,7 +57,7 @@ pub fn render(template: &impl Template) -> Page {
     }
 }
 
-/// A page that fails once it is too large.
+/// A buffer that fails when the page is too large.
 struct Bounded(String);
 
 impl fmt::Write for Bounded {
@@ -67,7 +66,8 @@ impl fmt::Write for Bounded {
         let end = text.floor_char_boundary(room.min(text.len()));
         self.0.push_str(&text[..end]);
         if end < text.len() {
-            // The last characters may not fit one by one.
+            // Fill the rest with spaces. A character that doesn't fit could leave some bytes free, and `render` checks
+            // for a full buffer.
             self.0
                 .extend(std::iter::repeat_n(' ', MAX_PAGE - self.0.len()));
             return Err(fmt::Error);
@@ -76,7 +76,7 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// Answers a form: the browser gets the page to look at next.
+/// Answers a form: redirects the browser to the next page.
 pub fn go(to: &str) -> Page {
     Ok(Redirect::to(to).into_response())
 }

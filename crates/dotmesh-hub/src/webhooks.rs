@@ -1,7 +1,8 @@
-//! Webhooks: the hub tells other servers of what happens to a dot, signed as the Standard Webhooks specification says.
+//! Webhooks: the hub reports events of a dot to other servers. It signs each delivery as the Standard Webhooks
+//! specification says.
 //!
-//! What is to be told is queued by the transaction that does it (`database/deliveries.rs`); the dispatcher of any process
-//! delivers it, at least once.
+//! The transaction that writes an event also queues its deliveries (`database/deliveries.rs`). The dispatcher of any
+//! process delivers them, at least once.
 
 pub mod dispatcher;
 pub mod payload;

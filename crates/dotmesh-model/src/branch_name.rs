@@ -97,6 +97,11 @@ impl BranchName {
         Self("master".to_owned())
     }
 
+    /// The branch for work on a commit that has none: `at-0123abcd01`.
+    pub fn at(commit: CommitId) -> Self {
+        Self(format!("at-{}", commit.short()))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -97,6 +97,10 @@ id_type!(
     /// owner.
     DotIdentity, 16, "a dot's identity of 32 lowercase hex digits"
 );
+id_type!(
+    /// A stash of a node: 128 random bits.
+    StashId, 16, "a stash's id of 32 lowercase hex digits"
+);
 
 impl CommitId {
     /// The empty commit from which the history of every dot starts. It has no record and no data.

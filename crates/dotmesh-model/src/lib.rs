@@ -10,6 +10,7 @@ pub mod ids;
 pub mod launch;
 pub mod left_out;
 pub mod limits;
+pub mod message;
 pub mod names;
 #[cfg(feature = "openapi")]
 mod openapi;
@@ -19,7 +20,7 @@ pub mod volume;
 
 pub use commit::{CodeVersion, CommitRecord, ImageUse, InvalidRecord};
 pub use history::{History, Relation};
-pub use ids::{CommitId, DotIdentity, ObjectHash};
+pub use ids::{CommitId, DotIdentity, ObjectHash, StashId};
 pub use launch::Launch;
 pub use left_out::{LeftOut, LeftOutItem};
 pub use names::{BranchName, DotName, InvalidName, Namespace, SubdotName, UserName};

@@ -9,9 +9,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dotmesh_api::node::{
-    BranchRemoved, Checkout, Committed, ComposeDots, CreateCommit, CreateDot, Current,
-    DeleteBranch, Diff, DotDetail, DotStatus, DotSummary, Fetch, Log, Lookalike, MountVolume,
-    MountedVolume, NodeVersion, Reset, Source, SwitchProgress, Transfer, UnmountVolume,
+    ApplyStash, BranchRemoved, Checkout, Committed, ComposeDots, ContentQuery, CreateCommit,
+    CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus, DotSummary, DropStash,
+    Fetch, Log, LogQuery, Lookalike, MakeStash, MakeTag, MountVolume, MountedVolume, NodeVersion,
+    Operations, RenameBranch, RenameDot, Reset, RestorePaths, Source, Stash, SwitchProgress, Tag,
+    Transfer, Undo, UnmountVolume,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
@@ -25,8 +27,9 @@ use crate::events;
 use crate::node::Node;
 use crate::operations::transfer::Work;
 use crate::operations::{
-    checkout, commit, compose_dots, create_dot, delete_branch, delete_dot, diff, list, log,
-    lookalikes, mount, reset, show, status, to_the_end, transfer, upstream,
+    checkout, commit, compose_dots, copy_out, create_dot, delete_branch, delete_dot, diff, list,
+    log, lookalikes, mount, op_log, rename_branch, rename_dot, reset, restore, show, stash, status,
+    tag, to_the_end, transfer, undo, upstream,
 };
 
 /// All routes.
@@ -49,11 +52,41 @@ pub(crate) fn router(node: Node) -> Router {
             "/v1/dots/{namespace}/{dot}/branches/delete",
             post(post_branches_delete),
         )
+        .route(
+            "/v1/dots/{namespace}/{dot}/branches/rename",
+            post(post_branches_rename),
+        )
+        .route(
+            "/v1/dots/{namespace}/{dot}/tags",
+            get(get_tags).post(post_tags),
+        )
+        .route(
+            "/v1/dots/{namespace}/{dot}/tags/delete",
+            post(post_tags_delete),
+        )
+        .route(
+            "/v1/dots/{namespace}/{dot}/stashes",
+            get(get_stashes).post(post_stashes),
+        )
+        .route(
+            "/v1/dots/{namespace}/{dot}/stashes/apply",
+            post(post_stashes_apply),
+        )
+        .route(
+            "/v1/dots/{namespace}/{dot}/stashes/drop",
+            post(post_stashes_drop),
+        )
+        .route("/v1/dots/{namespace}/{dot}/rename", post(post_rename))
+        .route("/v1/dots/{namespace}/{dot}/restore", post(post_restore))
+        .route("/v1/dots/{namespace}/{dot}/content", get(get_content))
         .route("/v1/dots/{namespace}/{dot}/status", get(get_status))
         .route("/v1/dots/{namespace}/{dot}/diff", get(get_diff))
         .route("/v1/dots/{namespace}/{dot}/current", get(get_current))
         .route("/v1/dots/{namespace}/{dot}/checkout", post(post_checkout))
         .route("/v1/dots/{namespace}/{dot}/reset", post(post_reset))
+        .route("/v1/dots/{namespace}/{dot}/undo", post(post_undo))
+        .route("/v1/dots/{namespace}/{dot}/redo", post(post_redo))
+        .route("/v1/dots/{namespace}/{dot}/operations", get(get_operations))
         .route("/v1/dots/{namespace}/{dot}/push", post(post_push))
         .route("/v1/dots/{namespace}/{dot}/pull", post(post_pull))
         .route("/v1/dots/{namespace}/{dot}/clone", post(post_clone))
@@ -176,19 +209,12 @@ async fn delete_one_dot(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
-struct LogQuery {
-    revision: Option<String>,
-}
-
 async fn get_commits(
     State(node): State<Node>,
     Path(path): Path<(String, String)>,
     Query(query): Query<LogQuery>,
 ) -> Answer<Log> {
-    Ok(Json(
-        log::log(&node, &dot(path)?, query.revision.as_deref()).await?,
-    ))
+    Ok(Json(log::log(&node, &dot(path)?, &query).await?))
 }
 
 async fn post_commits(
@@ -212,6 +238,115 @@ async fn post_branches_delete(
     let delete = async move { delete_branch::delete_branch(&node, &name, &branch, force).await };
     let head = to_the_end(delete).await?;
     Ok(Json(BranchRemoved { head }))
+}
+
+async fn post_branches_rename(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<RenameBranch>,
+) -> Result<StatusCode, ApiError> {
+    let name = dot(path)?;
+    let rename = async move { rename_branch::rename_branch(&node, &name, &body).await };
+    to_the_end(rename).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn get_tags(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+) -> Answer<Vec<Tag>> {
+    Ok(Json(tag::list(&node, &dot(path)?).await?))
+}
+
+async fn post_tags(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<MakeTag>,
+) -> Answer<Tag> {
+    let name = dot(path)?;
+    Ok(Json(
+        to_the_end(async move { tag::make(&node, &name, body).await }).await?,
+    ))
+}
+
+async fn post_tags_delete(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<DeleteTag>,
+) -> Answer<Tag> {
+    let name = dot(path)?;
+    Ok(Json(
+        to_the_end(async move { tag::delete(&node, &name, &body.name).await }).await?,
+    ))
+}
+
+async fn get_stashes(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+) -> Answer<Vec<Stash>> {
+    Ok(Json(stash::list(&node, &dot(path)?).await?))
+}
+
+async fn post_stashes(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<MakeStash>,
+) -> Result<Response, ApiError> {
+    let name = dot(path)?;
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { stash::make(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
+}
+
+async fn post_stashes_apply(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<ApplyStash>,
+) -> Result<Response, ApiError> {
+    let name = dot(path)?;
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { stash::apply(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
+}
+
+async fn post_stashes_drop(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<DropStash>,
+) -> Answer<Stash> {
+    let name = dot(path)?;
+    Ok(Json(
+        to_the_end(async move { stash::drop_one(&node, &name, body.id).await }).await?,
+    ))
+}
+
+async fn post_rename(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<RenameDot>,
+) -> Result<StatusCode, ApiError> {
+    let name = dot(path)?;
+    to_the_end(async move { rename_dot::rename_dot(&node, &name, &body.to).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn post_restore(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<RestorePaths>,
+) -> Result<Response, ApiError> {
+    let name = dot(path)?;
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { restore::restore(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
+}
+
+async fn get_content(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Query(query): Query<ContentQuery>,
+) -> Result<Response, ApiError> {
+    Ok(copy_out::copy_out(&node, &dot(path)?, query).await?)
 }
 
 async fn get_status(
@@ -259,6 +394,35 @@ async fn post_reset(
     let (tell, told) = watch::channel(SwitchProgress::default());
     let work = async move { reset::reset(&node, &name, body, tell).await };
     Ok(events::of_switch(work, told).await?)
+}
+
+async fn post_undo(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Undo>,
+) -> Result<Response, ApiError> {
+    let name = dot(path)?;
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { undo::undo(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
+}
+
+async fn post_redo(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Undo>,
+) -> Result<Response, ApiError> {
+    let name = dot(path)?;
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { undo::redo(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
+}
+
+async fn get_operations(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+) -> Answer<Operations> {
+    Ok(Json(op_log::op_log(&node, &dot(path)?).await?))
 }
 
 async fn post_forget(

@@ -51,9 +51,17 @@ pub struct Config {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub pool_limit: Option<u64>,
 
-    /// How many seconds deleted state is kept before its space is given back.
+    /// How many seconds what nobody can undo is kept before its space is given back.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub trash_grace: u64,
+
+    /// How long what an operation replaced is kept for 'dm undo' and 'dm redo': 7d, 12h, 90s. 0 keeps nothing.
+    #[arg(long, value_name = "TIME", env = "DOTMESH_UNDO_TIME", default_value = "7d", value_parser = parse_time)]
+    pub undo_time: u64,
+
+    /// How much is kept for that at most, over all dots. [default: a tenth of the pool]
+    #[arg(long, value_name = "SIZE", env = "DOTMESH_UNDO_SPACE", value_parser = parse_size)]
+    pub undo_space: Option<u64>,
 
     /// The proxy for hubs with https. [default: HTTPS_PROXY, else ALL_PROXY]
     #[arg(long, value_name = "URL")]
@@ -79,6 +87,21 @@ pub struct Config {
     /// Remove the sockets if nobody listens on them, and end: for a service manager, once a daemon was killed.
     #[arg(long)]
     pub remove_dead_sockets: bool,
+}
+
+/// Reads a time in seconds: `90`, `90s`, `5m`, `12h`, `7d`.
+fn parse_time(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is not a time: write for instance 7d, 12h, 30m or 90s");
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).ok_or_else(wrong)
 }
 
 impl Config {

@@ -7,12 +7,13 @@ use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::limits::TooMuchSaid;
 use dotmesh_model::revision::RevisionError;
 use dotmesh_model::size::format_size;
-use dotmesh_model::{BranchName, CommitId, DotName, InvalidName, Namespace, VolumeName};
+use dotmesh_model::{BranchName, CommitId, DotName, InvalidName, Namespace, StashId, VolumeName};
 use dotmesh_pool::PoolError;
 
-use crate::engine::EngineError;
 use crate::operations::switch::listed;
 use crate::operations::watch::STARTS_LATER;
+
+mod conversions;
 
 /// A failed operation.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,49 @@ pub enum NodeError {
     /// A branch of that name is here already.
     #[error("Branch already exists: {branch}")]
     BranchExists { branch: BranchName },
+    /// The branch for work on a commit has been worked on.
+    #[error("branch {branch}, which was made for work on commit {}, has changed since", commit.short())]
+    NotAsMade {
+        branch: BranchName,
+        commit: CommitId,
+    },
+    /// A tag of that name is here already, and never moves.
+    #[error("Tag already exists: {tag}, at commit {}", commit.short())]
+    TagExists { tag: BranchName, commit: CommitId },
+    /// No such tag.
+    #[error("Tag does not exist: {tag}")]
+    NoTag { tag: BranchName },
+    /// The empty state before the first commit has no tag.
+    #[error("there is no commit to tag yet")]
+    NothingToTag,
+    /// No such stash.
+    #[error("there is no stash {id} any more")]
+    NoStash { id: StashId },
+    /// Nothing has changed.
+    #[error("there are no uncommitted changes on branch {branch} to stash")]
+    NothingToStash { branch: BranchName },
+    /// A stash cannot be brought back to another commit.
+    #[error(
+        "the stash was made at commit {}, and branch {branch} is at {}: nobody can merge the files of databases",
+        stashed.short(),
+        head.short()
+    )]
+    StashedElsewhere {
+        /// Its place in the list.
+        place: usize,
+        stashed: CommitId,
+        branch: BranchName,
+        head: CommitId,
+    },
+    /// Not a path in a dot.
+    #[error("'{path}' is not a path in a dot, SUBDOT or SUBDOT/PATH")]
+    BadPath { path: String },
+    /// Nothing is there.
+    #[error("{state} has no {path}")]
+    NoPath { path: String, state: String },
+    /// The empty state before the first commit is no commit.
+    #[error("there is no commit to amend yet")]
+    NothingToAmend,
     /// A volume pins a branch that does not exist.
     #[error("Cannot pin branch '{branch}' of dot '{dot}': {why}")]
     CannotPin {
@@ -71,6 +115,19 @@ pub enum NodeError {
     #[error("containers are using {what}: {containers}", containers = containers.join(", "))]
     InUse {
         what: String,
+        containers: Vec<String>,
+    },
+    /// Containers have a branch's name in the names of their volumes.
+    #[error("containers have volumes that name branch {branch} of {dot}: {containers}", containers = containers.join(", "))]
+    Pinned {
+        dot: DotName,
+        branch: BranchName,
+        containers: Vec<String>,
+    },
+    /// Containers have volumes of a dot.
+    #[error("containers have volumes of dot {dot}: {containers}", containers = containers.join(", "))]
+    InVolumes {
+        dot: DotName,
         containers: Vec<String>,
     },
     /// What is checked out cannot be deleted.
@@ -215,6 +272,18 @@ pub enum NodeError {
         expected: Box<Current>,
         now: Box<Current>,
     },
+    /// No operation can be taken back.
+    #[error("there is nothing to undo in dot {dot}")]
+    NothingToUndo { dot: DotName },
+    /// No operation can be made again.
+    #[error("there is nothing to redo in dot {dot}")]
+    NothingToRedo { dot: DotName },
+    /// The name of a deleted dot belongs to another dot.
+    #[error("another dot is called {dot} since the one with id {id} was deleted")]
+    NameTaken { dot: DotName, id: String },
+    /// No such deleted dot is kept.
+    #[error("no deleted dot {dot} with id {id} is kept")]
+    NotKept { dot: DotName, id: String },
     /// The pool failed.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -240,12 +309,22 @@ impl NodeError {
         match self {
             Self::NoDot { .. }
             | Self::NoBranch { .. }
+            | Self::NoTag { .. }
+            | Self::NoPath { .. }
+            | Self::NoStash { .. }
             | Self::NoVolume { .. }
             | Self::CannotPin { .. }
             | Self::NoSubdot { .. }
             | Self::NoRemoteDot { .. }
+            | Self::NotKept { .. }
             | Self::NoRemoteBranch { .. } => ErrorCode::NotFound,
-            Self::DotExists { .. } | Self::BranchExists { .. } => ErrorCode::Exists,
+            Self::DotExists { .. }
+            | Self::BranchExists { .. }
+            | Self::NameTaken { .. }
+            | Self::NotAsMade { .. }
+            | Self::TagExists { .. } => ErrorCode::Exists,
+            Self::NothingToUndo { .. } | Self::NothingToRedo { .. } => ErrorCode::Invalid,
+            Self::Pool(PoolError::NotAsLeft { .. }) => ErrorCode::Changed,
             Self::Revision(RevisionError::Malformed { .. }) => ErrorCode::Invalid,
             Self::Revision(_) => ErrorCode::NotFound,
             Self::Name(_)
@@ -253,6 +332,10 @@ impl NodeError {
             | Self::Metadata(_)
             | Self::NoMessage
             | Self::LooksSecret { .. }
+            | Self::NothingToTag
+            | Self::NothingToAmend
+            | Self::BadPath { .. }
+            | Self::NothingToStash { .. }
             | Self::NothingToPush { .. } => ErrorCode::Invalid,
             Self::AnotherDot { .. } | Self::Unrelated { .. } => ErrorCode::AnotherDot,
             Self::TooMuchSaid(_) => ErrorCode::TooLarge,
@@ -260,9 +343,12 @@ impl NodeError {
             Self::DeltasRefused | Self::HubTooOld { .. } => ErrorCode::Incomplete,
             Self::Unsealed { .. } => ErrorCode::Corrupt,
             Self::Dirty { .. } => ErrorCode::Dirty,
-            Self::InUse { .. } | Self::CheckedOut { .. } => ErrorCode::InUse,
+            Self::InUse { .. }
+            | Self::Pinned { .. }
+            | Self::InVolumes { .. }
+            | Self::CheckedOut { .. } => ErrorCode::InUse,
             Self::WouldLose { .. } => ErrorCode::Dirty,
-            Self::Diverged { .. } => ErrorCode::Diverged,
+            Self::Diverged { .. } | Self::StashedElsewhere { .. } => ErrorCode::Diverged,
             Self::Behind { .. } => ErrorCode::Behind,
             Self::Docker { .. } => ErrorCode::Unreachable,
             Self::SwitchUndone { cause, .. }
@@ -298,11 +384,32 @@ impl NodeError {
             Self::NoBranch { .. } => {
                 "List the branches with 'dm branch', or make it with 'dm checkout -b'."
             }
+            Self::NothingToUndo { .. } | Self::NotKept { .. } => {
+                "'dm op log' shows what is kept, and for how long."
+            }
+            Self::NothingToRedo { .. } => {
+                "'dm redo' makes again what 'dm undo' has taken back, until the next operation of the dot."
+            }
+            Self::NameTaken { dot, id } => {
+                return Some(format!(
+                    "To have the deleted one back, delete the other one first: dm dot delete {dot}; then: dm undo --dot {dot} --deleted {}",
+                    short(id)
+                ));
+            }
+            Self::Pool(PoolError::NotAsLeft { .. }) => {
+                "Nothing was changed. Something that 'dm op log' does not list has changed the dot since."
+            }
             Self::CheckedOut { .. } => "Switch to another branch first, with 'dm checkout'.",
             Self::WouldLose { branch, .. } => {
                 return Some(format!("To delete it all the same: dm branch -D {branch}"));
             }
             Self::BranchExists { .. } => "Switch to it with 'dm checkout', without -b.",
+            Self::NotAsMade { branch, commit } => {
+                return Some(format!(
+                    "Go on with it: dm checkout {branch}. Or start another one: dm checkout -b NAME {}",
+                    commit.short()
+                ));
+            }
             Self::CannotPin { .. } => {
                 "Make the branch with 'dm checkout -b', or fetch it with 'dm pull'."
             }
@@ -312,6 +419,12 @@ impl NodeError {
             Self::Dirty { hint, .. } => hint,
             Self::InUse { .. } => {
                 "Stop them first, e.g. with 'docker stop' or 'docker compose stop'."
+            }
+            Self::Pinned { .. } => {
+                "They would not start again. Remove them with 'docker rm -f', rename the branch, and make them again with volumes of the new name."
+            }
+            Self::InVolumes { .. } => {
+                "They would start with an empty dot. Remove them with 'docker compose down', rename the dot, and start the app with volumes of the new name."
             }
             Self::Behind { .. } => "Fetch them first with 'dm pull'.",
             Self::AnotherDot { now: Some(now), .. } => {
@@ -346,6 +459,22 @@ impl NodeError {
             Self::LooksSecret { .. } => {
                 "Nothing was pushed. 'dm push --allow-secrets' pushes them all the same. To leave them out, 'dm reset' to a commit without them, and commit again."
             }
+            Self::NoStash { .. } => "List the stashes with 'dm stash list'.",
+            Self::StashedElsewhere { place, .. } => {
+                return Some(format!(
+                    "Make a branch with the stashed changes: dm stash branch NAME stash@{{{place}}}"
+                ));
+            }
+            Self::BadPath { .. } | Self::NoPath { .. } => {
+                "The subdots are listed by 'dm status'. A path below a symbolic link is not followed."
+            }
+            Self::NoTag { .. } => "List the tags with 'dm tag'.",
+            Self::TagExists { tag, .. } => {
+                return Some(format!(
+                    "Choose another name, or delete the tag first: dm tag -d {tag}"
+                ));
+            }
+            Self::NothingToTag | Self::NothingToAmend => "Make one with 'dm commit -m MESSAGE'.",
             Self::NothingToPush { .. } => "Make one with 'dm commit'.",
             Self::Pool(PoolError::Full { .. }) => POOL_FULL,
             Self::Pool(PoolError::ReadOnly { .. }) => {
@@ -429,98 +558,9 @@ fn whereabouts(now: Option<&DotName>) -> String {
     }
 }
 
-impl From<EngineError> for NodeError {
-    fn from(error: EngineError) -> Self {
-        Self::Docker {
-            doing: "looking at containers".to_owned(),
-            message: error.to_string(),
-        }
-    }
-}
-
-impl From<sqlx::Error> for NodeError {
-    /// The registry is in the pool, and full when that is.
-    fn from(error: sqlx::Error) -> Self {
-        const SQLITE_FULL: &str = "13";
-        let code = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
-        match code.as_deref() {
-            Some(SQLITE_FULL) => Self::Pool(PoolError::Full {
-                doing: "write the registry",
-            }),
-            _ => Self::Registry(error),
-        }
-    }
-}
-
-impl From<dotmesh_api::ClientError> for NodeError {
-    fn from(error: dotmesh_api::ClientError) -> Self {
-        Self::Transfer(error.into())
-    }
-}
-
-impl From<dotmesh_sync::SealError> for NodeError {
-    fn from(error: dotmesh_sync::SealError) -> Self {
-        Self::Transfer(told(&error, ErrorCode::Internal))
-    }
-}
-
-impl From<dotmesh_sync::DiskError> for NodeError {
-    fn from(error: dotmesh_sync::DiskError) -> Self {
-        Self::Transfer(told(&error, ErrorCode::Internal))
-    }
-}
-
-impl From<dotmesh_sync::HubError> for NodeError {
-    fn from(error: dotmesh_sync::HubError) -> Self {
-        Self::Transfer(told(&error, ErrorCode::Internal))
-    }
-}
-
-impl From<dotmesh_sync::MaterialiseError> for NodeError {
-    fn from(error: dotmesh_sync::MaterialiseError) -> Self {
-        Self::Transfer(told(&error, ErrorCode::Internal))
-    }
-}
-
-impl From<dotmesh_model::commit::InvalidRecord> for NodeError {
-    fn from(error: dotmesh_model::commit::InvalidRecord) -> Self {
-        Self::Transfer(told(&error, ErrorCode::Corrupt))
-    }
-}
-
-impl From<dotmesh_sync::HistoryError> for NodeError {
-    fn from(error: dotmesh_sync::HistoryError) -> Self {
-        Self::Transfer(told(&error, ErrorCode::Corrupt))
-    }
-}
-
-/// What a transfer's error says, with the hub's own code and hint where the hub is at its bottom.
-fn told(error: &(dyn std::error::Error + 'static), otherwise: ErrorCode) -> ErrorBody {
-    let mut body = ErrorBody::new(otherwise, error.to_string());
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !body.message.ends_with(&text) {
-            body.message = format!("{}: {text}", body.message);
-        }
-        if let Some(client) = cause.downcast_ref::<dotmesh_api::ClientError>() {
-            body.code = client.code();
-            body.hint = client.hint();
-            if let dotmesh_api::ClientError::Refused(refused) = client {
-                body.moved_to.clone_from(&refused.moved_to);
-            }
-        }
-        if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::StorageFull
-        {
-            body.code = ErrorCode::NoSpace;
-            body.hint = Some(POOL_FULL.to_owned());
-        }
-        source = cause.source();
-    }
-    body
+/// The first digits of a dot's id.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
 }
 
 /// `2 commits that no other branch has, and 1.00 MiB uncommitted`

@@ -346,6 +346,30 @@ impl Mounts {
         Ok(shown.iter().any(|(known, _)| known == place))
     }
 
+    /// A branch has another name now.
+    pub(crate) async fn rename_branch(
+        &self,
+        dot: &DotName,
+        from: &BranchName,
+        to: &BranchName,
+    ) -> Result<(), NodeError> {
+        self.change(|list| {
+            for mount in &mut list.mounts {
+                if mount.volume.dot == *dot && mount.branch == *from {
+                    mount.branch = to.clone();
+                }
+            }
+        })
+        .await;
+        for (place, mut volume) in self.registry.shown_at().await? {
+            if volume.dot == *dot && volume.pinned.as_ref() == Some(from) {
+                volume.pinned = Some(to.clone());
+                self.registry.add_shown_at(&place, &volume).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Where something is mounted, as this process sees it.
     pub(crate) fn attached(&self) -> Vec<PathBuf> {
         self.attach.attached().unwrap_or_default()

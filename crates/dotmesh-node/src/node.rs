@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dotmesh_api::network::Network;
 use dotmesh_api::{ErrorBody, ErrorCode};
-use dotmesh_model::{CommitId, DotName};
+use dotmesh_model::{CommitId, DotName, StashId};
 use dotmesh_pool::{BtrfsPlace, Pool};
 use rand::Rng as _;
 use tokio::sync::Notify;
@@ -149,6 +149,11 @@ pub(crate) fn random_hex<const BYTES: usize>() -> String {
 /// A new commit's id.
 pub(crate) fn random_commit_id() -> CommitId {
     CommitId::from_bytes(random())
+}
+
+/// A new stash's id.
+pub(crate) fn random_stash_id() -> StashId {
+    StashId::from_bytes(random())
 }
 
 fn random<const BYTES: usize>() -> [u8; BYTES] {

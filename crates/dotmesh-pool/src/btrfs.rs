@@ -162,6 +162,12 @@ fn open(path: &Path) -> Result<File, PoolError> {
     File::open(path).during("open", path)
 }
 
+/// The transaction in which a snapshot was taken.
+fn frozen_at(snapshot: &Path) -> Result<u64, PoolError> {
+    let info = ioctl::subvolume_info(open(snapshot)?.as_fd());
+    Ok(info.during("look at", snapshot)?.created)
+}
+
 impl Driver for Btrfs {
     fn create(&self, path: &Path) -> Result<(), PoolError> {
         let (parent, name) = split(path);
@@ -211,10 +217,11 @@ impl Driver for Btrfs {
     }
 
     fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError> {
-        let frozen_at = ioctl::subvolume_info(open(base)?.as_fd())
-            .during("look at", base)?
-            .created;
-        self.sizes.usage(path, frozen_at, ignored)
+        self.sizes.usage(path, frozen_at(base)?, ignored)
+    }
+
+    fn dirty(&self, path: &Path, base: &Path, ignored: &str) -> Result<u64, PoolError> {
+        usage::dirty(path, frozen_at(base)?, ignored)
     }
 
     fn difference(

@@ -105,8 +105,11 @@ pub(crate) trait Driver: Send + Sync {
     /// How much a folder holds, and how much changed in it since `base` was frozen.
     ///
     /// `base` must be the folder's own ancestor or descendant. What was written since the last flush may not be
-    /// counted. The file `ignored`, directly below the folder, does not count in the size.
+    /// counted. The file `ignored`, directly below the folder, does not count, and neither does its replacement.
     fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError>;
+
+    /// What changed, as [`Self::usage`] says it, without the size: this costs no more than the changes.
+    fn dirty(&self, path: &Path, base: &Path, ignored: &str) -> Result<u64, PoolError>;
 
     /// How the same folder of two snapshots differs. The newer one was made from the older, or from a working copy
     /// that was made from it or that it was made of.

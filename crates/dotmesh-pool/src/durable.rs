@@ -8,6 +8,7 @@ use crate::error::{During as _, PoolError};
 
 /// Replaces a file as a whole: readers see the old content or the new, and after a crash too.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), PoolError> {
+    step(path)?;
     let folder = path.parent().expect("a file of the pool is in a folder");
     let mut file = tempfile::NamedTempFile::new_in(folder).during("write", path)?;
     file.write_all(content).during("write", path)?;
@@ -18,15 +19,46 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), PoolError> {
     sync_folder(folder)
 }
 
+/// Replaces a small JSON file as a whole for readers. Only what is synced later makes that survive a power cut.
+pub(crate) fn replace_soon(path: &Path, value: &impl serde::Serialize) -> Result<(), PoolError> {
+    step(path)?;
+    let new = path.with_extension("new");
+    let bytes = serde_json::to_vec_pretty(value).expect("the pool's files have only string keys");
+    std::fs::write(&new, bytes).during("write", path)?;
+    std::fs::rename(&new, path).during("write", path)
+}
+
+/// Removes a file durably. Fine if it is gone.
+pub(crate) fn remove(path: &Path) -> Result<(), PoolError> {
+    step(path)?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => {
+            removed.during("delete", path)?;
+            sync_folder(path.parent().expect("a file of the pool is in a folder"))
+        }
+    }
+}
+
 /// Renames, and returns when the new name is safe.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PoolError> {
+    step(from)?;
     std::fs::rename(from, to).during("rename", from)?;
+    sync_both(from, to)
+}
+
+/// The same where nothing has the new name.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), PoolError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    step(from)?;
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).during("rename", from)?;
     sync_both(from, to)
 }
 
 /// Swaps two names in one step.
 pub(crate) fn exchange(one: &Path, other: &Path) -> Result<(), PoolError> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
+    step(other)?;
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).during("replace", other)?;
     sync_both(one, other)
 }
@@ -48,4 +80,12 @@ fn sync_folder(folder: &Path) -> Result<(), PoolError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .during("sync", folder)
+}
+
+/// Before each change. Tests have the daemon die here.
+pub(crate) fn step(path: &Path) -> Result<(), PoolError> {
+    #[cfg(feature = "testing")]
+    crate::fuse::burn(path)?;
+    let _ = path;
+    Ok(())
 }

@@ -58,6 +58,15 @@ pub enum PoolError {
     /// A snapshot cannot have come from one that was made later.
     #[error("{snapshot} was not made from {base}, which is newer")]
     NotALine { base: PathBuf, snapshot: PathBuf },
+    /// A dot was changed by something that its log does not have.
+    #[error("the dot is not as the {what} left it")]
+    NotAsLeft { what: String },
+    /// An operation is not in the log any more.
+    #[error("operation {number} is not kept any more")]
+    Forgotten { number: u64 },
+    /// The name of a deleted dot belongs to another dot now.
+    #[error("another dot is called {dot} by now")]
+    NameTaken { dot: String },
     /// A subdot's folder is a symlink or a file, which a container must have made.
     #[error("{path} is not a folder: something inside the dot replaced it")]
     NotAFolder { path: PathBuf },

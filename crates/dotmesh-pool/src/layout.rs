@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dotmesh_model::branches::Origin;
-use dotmesh_model::{BranchName, CommitId, DotName};
+use dotmesh_model::{BranchName, CommitId, DotName, StashId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,9 @@ pub(crate) const DATA: &str = "data";
 
 /// The file of a working copy or snapshot that holds its commit's record.
 pub(crate) const RECORD: &str = "commit.json";
+
+/// The file of a working copy that was put aside, which says why.
+pub(crate) const STASH: &str = "stash.json";
 
 /// `format.json`: what the pool is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,6 +85,27 @@ impl Layout {
         self.root.join("reserve")
     }
 
+    /// Dots that were deleted and can be had back.
+    pub(crate) fn deleted(&self) -> PathBuf {
+        self.root.join("deleted")
+    }
+
+    /// Those of a name, each in a folder of its own.
+    pub(crate) fn deleted_of(&self, dot: &DotName) -> PathBuf {
+        let deleted = self.deleted().join(dot.namespace.as_str());
+        deleted.join(dot.name())
+    }
+
+    /// The log of the dot in a folder.
+    pub(crate) fn operations_in(&self, dot: &Path) -> PathBuf {
+        dot.join("operations")
+    }
+
+    /// An operation of a dot's log, and what it keeps.
+    pub(crate) fn operation(&self, dot: &DotName, number: u64) -> PathBuf {
+        self.operations_in(&self.dot(dot)).join(number.to_string())
+    }
+
     pub(crate) fn dots(&self) -> PathBuf {
         self.root.join("dots")
     }
@@ -97,6 +121,30 @@ impl Layout {
     /// What hubs have told of the dot's history.
     pub(crate) fn hub_history(&self, dot: &DotName) -> PathBuf {
         self.dot(dot).join("hub-history.json")
+    }
+
+    /// Which commit takes the place of which.
+    pub(crate) fn amending(&self, dot: &DotName) -> PathBuf {
+        self.dot(dot).join("amending.json")
+    }
+
+    /// What is being renamed.
+    pub(crate) fn renaming(&self, dot: &DotName) -> PathBuf {
+        self.dot(dot).join("renaming.json")
+    }
+
+    /// Names for single commits.
+    pub(crate) fn tags(&self, dot: &DotName) -> PathBuf {
+        self.dot(dot).join("tags.json")
+    }
+
+    pub(crate) fn stashes(&self, dot: &DotName) -> PathBuf {
+        self.dot(dot).join("stashes")
+    }
+
+    /// A working copy that was put aside.
+    pub(crate) fn stash(&self, dot: &DotName, stash: StashId) -> PathBuf {
+        self.stashes(dot).join(stash.to_string())
     }
 
     pub(crate) fn branches(&self, dot: &DotName) -> PathBuf {

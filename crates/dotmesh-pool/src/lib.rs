@@ -14,6 +14,12 @@
 //!         data/SUBDOT/…                what containers mount
 //!     commits/ID/                      a snapshot: the same two, frozen
 //!     hub-history.json                 what hubs told of the history
+//!     operations/NUMBER/               an operation that can be taken back or made again
+//!     stashes/ID/                      a working copy that was put aside, with `stash.json`, which says why
+//!     tags.json                        names for single commits
+//!     amending.json                    there while a commit takes the place of another
+//!     renaming.json                    there while a branch gets another name
+//! deleted/NAMESPACE/DOT/NAME/          a deleted dot that can be had back
 //! staging/                             being made; moved to the trash at start
 //! incoming/                            commits being received; kept for a while when a transfer ends early
 //! trash/                               deleted, kept for a while
@@ -25,8 +31,11 @@ mod btrfs;
 mod driver;
 mod durable;
 mod error;
+#[cfg(feature = "testing")]
+mod fuse;
 mod layout;
 mod mount_table;
+mod operation;
 mod pool;
 mod remove;
 
@@ -36,7 +45,9 @@ pub use durable::replace as replace_durably;
 pub use error::PoolError;
 pub use layout::{DotFile, FormatFile};
 pub use mount_table::{MountEntry, read_mount_table};
+pub use operation::{DeletedWith, Operation, State, Step, to_redo, to_undo};
 pub use pool::{
-    DamagedDot, Dots, FolderId, Import, Leftover, NewSubdot, OpenFolder, Pool, Replaced, Start,
-    StoredDot,
+    DamagedDot, DeletedDot, DotPath, Dots, FolderId, Import, Kept, KeptWhere, Leftover, NewStep,
+    NewSubdot, OpenFolder, Peek, Pool, Replaced, Restore, Start, StashFile, StoredDot, StoredStash,
+    StoredTag, TagsFile,
 };

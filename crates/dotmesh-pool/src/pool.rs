@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dotmesh_model::volume::Folder;
-use dotmesh_model::{BranchName, CommitId, DotName, SubdotName};
+use dotmesh_model::{BranchName, CommitId, DotName, StashId, SubdotName};
 
 use crate::btrfs::{Btrfs, BtrfsPlace};
 use crate::driver::{Difference, Mode, Room, Space, Usage};
@@ -18,11 +18,23 @@ use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
 
+mod amending;
 mod inner;
+mod kept;
+mod log;
+mod paths;
+mod renaming;
 mod reserve;
+mod stashes;
+mod tags;
 mod trash;
 mod volumes;
 
+pub use kept::{DeletedDot, Kept, KeptWhere};
+pub use log::NewStep;
+pub use paths::{DotPath, Peek, Restore};
+pub use stashes::{StashFile, StoredStash};
+pub use tags::{StoredTag, TagsFile};
 pub use trash::Leftover;
 pub use volumes::{FolderId, NewSubdot, OpenFolder};
 
@@ -41,6 +53,8 @@ pub enum Start {
     Commit(CommitId),
     /// A branch as it is now, uncommitted changes included.
     WorkingCopy(BranchName),
+    /// What was put aside.
+    Stash(StashId),
 }
 
 /// A dot as its folder describes it.
@@ -146,7 +160,24 @@ impl Pool {
         work: impl FnOnce(&Inner) -> Result<T, PoolError> + Send + 'static,
     ) -> Result<T, PoolError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || work(&inner)).await
+        blocking(move || {
+            #[cfg(feature = "testing")]
+            let _entered = inner.fuse.enter();
+            work(&inner)
+        })
+        .await
+    }
+
+    /// Has every change of the pool fail after so many more, as if the daemon had died.
+    #[cfg(feature = "testing")]
+    pub fn die_after(&self, steps: u64) {
+        self.inner.fuse.burn_after(steps);
+    }
+
+    /// How many changes of the pool were made.
+    #[cfg(feature = "testing")]
+    pub fn steps(&self) -> u64 {
+        self.inner.fuse.taken()
     }
 
     /// The node's id.
@@ -259,10 +290,11 @@ impl Pool {
             let from = match &start {
                 Start::Commit(id) => inner.layout.commit(&dot, *id),
                 Start::WorkingCopy(other) => inner.layout.branch(&dot, other),
+                Start::Stash(id) => inner.layout.stash(&dot, *id),
             };
-            inner
-                .driver
-                .snapshot(&from, &inner.layout.branch(&dot, &branch), Mode::Writable)
+            let working = inner.layout.branch(&dot, &branch);
+            inner.driver.snapshot(&from, &working, Mode::Writable)?;
+            stashes::forget_note(&working)
         })
         .await
     }

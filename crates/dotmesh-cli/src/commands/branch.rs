@@ -1,13 +1,13 @@
 //! `dm branch`
 
 use dotmesh_api::NodeClient;
-use dotmesh_api::node::{DeleteBranch, DotDetail};
-use dotmesh_model::{BranchName, CommitId, DotName};
+use dotmesh_api::node::{DeleteBranch, DotDetail, LogQuery, RenameBranch};
+use dotmesh_model::{BranchName, CommitId, DotName, message};
 
 use crate::context::Context;
 use crate::error::Result;
 
-/// List the branches of the current dot, or delete one
+/// List the branches of the current dot, rename one, or delete one
 ///
 /// A star marks the branch that is checked out. 'dm checkout -b' creates branches.
 ///
@@ -15,7 +15,7 @@ use crate::error::Result;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Show the newest commit of each branch
-    #[arg(short = 'v', conflicts_with_all = ["delete", "force_delete"])]
+    #[arg(short = 'v', conflicts_with_all = ["delete", "force_delete", "rename"])]
     with_commits: bool,
 
     /// Delete a branch whose commits other branches have, and that has no uncommitted changes
@@ -30,10 +30,24 @@ pub struct Args {
     /// Delete a branch even if that loses commits or uncommitted changes
     #[arg(short = 'D', value_name = "BRANCH")]
     force_delete: Option<BranchName>,
+
+    /// Give a branch another name. With one name, the branch that is checked out gets it
+    #[arg(
+        short = 'm',
+        long = "move",
+        value_names = ["BRANCH", "NAME"],
+        num_args = 1..=2,
+        conflicts_with_all = ["delete", "force_delete"]
+    )]
+    rename: Vec<BranchName>,
 }
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    if let Some(to) = args.rename.last() {
+        let from = (args.rename.len() == 2).then(|| &args.rename[0]);
+        return rename(context, from, to).await;
+    }
     let delete = match (args.delete, args.force_delete) {
         (Some(branch), _) => Some(DeleteBranch {
             branch,
@@ -65,6 +79,32 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     context.ui.out(&render_with_commits(&dot, &titles))
 }
 
+async fn rename(context: &Context, from: Option<&BranchName>, to: &BranchName) -> Result<()> {
+    let (dot, from) = context
+        .on_current_dot(async |node, dot| {
+            let from = match from {
+                Some(from) => from.clone(),
+                None => node.current(dot).await?.branch,
+            };
+            let rename = RenameBranch {
+                from,
+                to: to.clone(),
+            };
+            node.rename_branch(dot, &rename).await?;
+            Ok((dot.clone(), rename.from))
+        })
+        .await?;
+    context.update_node_config(|config| {
+        if config.previous.get(&dot) == Some(&from) {
+            config.previous.insert(dot.clone(), to.clone());
+        }
+    })?;
+    context.ui.status(&format!(
+        "Branch '{from}' of dot '{dot}' is called '{to}' now"
+    ));
+    Ok(())
+}
+
 /// What is gone, and how to get it back.
 pub fn deleted(dot: &DotName, branch: &BranchName, head: CommitId) -> String {
     let done = format!("Deleted branch {branch} of dot {dot}");
@@ -80,11 +120,14 @@ async fn titles(node: &NodeClient, dot: &DotDetail) -> Result<Vec<String>> {
     let mut titles = Vec::new();
     for branch in &dot.branches {
         let log = node
-            .log(&dot.summary.name, Some(branch.name.as_str()))
+            .log(
+                &dot.summary.name,
+                &LogQuery::one(Some(branch.name.as_str())),
+            )
             .await?;
         let newest = log.commits.first();
-        let title = newest.and_then(|commit| commit.message.lines().next());
-        titles.push(title.unwrap_or("no commits yet").to_owned());
+        let title = newest.map(|commit| message::title(&commit.message).into_owned());
+        titles.push(title.unwrap_or_else(|| "no commits yet".to_owned()));
     }
     Ok(titles)
 }

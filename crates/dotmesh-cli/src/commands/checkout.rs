@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use dotmesh_api::node::{BranchStart, Checkout};
-use dotmesh_model::{BranchName, DotName, InvalidName};
+use dotmesh_api::NodeClient;
+use dotmesh_api::node::{BranchStart, Checkout, LogQuery, Switched};
+use dotmesh_model::{BranchName, CommitId, DotName, InvalidName};
 
 use crate::context::Context;
 use crate::dot_word;
@@ -11,7 +12,10 @@ use crate::error::{CliError, Result};
 use crate::fetch::{self, Extent};
 use crate::switching::{self, WaitArgs};
 
-/// Switch the current dot to another branch
+/// Switch the current dot to another branch, or to a commit
+///
+/// A commit gets a throwaway branch, called 'at-' and the first digits of its id. The branch is used again as long as nothing
+/// was changed on it.
 ///
 /// The containers that use the dot are stopped, and started again on that branch, in the order of their dependencies.
 /// If one cannot be started, all go back to the previous branch.
@@ -27,11 +31,12 @@ pub struct Args {
     #[arg(long, requires = "create", conflicts_with = "commit")]
     clean: bool,
 
-    /// The branch, or - for the previous one. A new branch can have any name that git allows, such as feature/login
+    /// The branch, or - for the previous one, or a commit: HEAD~2, a tag, an id or its first digits. A new branch can have
+    /// any name that git allows, such as feature/login
     #[arg(value_name = "BRANCH", allow_hyphen_values = true)]
-    branch: Target,
+    target: Target,
 
-    /// Start the new branch here: HEAD~2, a branch, a commit's id or its first digits
+    /// Start the new branch here: HEAD~2, a branch, a tag, a commit's id or its first digits
     #[arg(value_name = "COMMIT", requires = "create")]
     commit: Option<String>,
 
@@ -39,53 +44,53 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-/// Which branch to switch to.
+/// What to switch to.
 #[derive(Debug, Clone)]
 enum Target {
-    /// The one that was checked out before this one.
+    /// The branch that was checked out before this one.
     Previous,
-    Named(BranchName),
+    /// A branch or a commit.
+    Named(String),
 }
 
 impl FromStr for Target {
-    type Err = InvalidName;
-    fn from_str(text: &str) -> std::result::Result<Self, InvalidName> {
-        match text {
-            "-" => Ok(Self::Previous),
-            name => name.parse().map(Self::Named),
-        }
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(match text {
+            "-" => Self::Previous,
+            name => Self::Named(name.to_owned()),
+        })
     }
 }
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let start = match args.commit {
-        Some(commit) => BranchStart::Commit(commit),
-        None if args.clean => BranchStart::Commit("HEAD".to_owned()),
-        None => BranchStart::WorkingCopy,
+    let new = match (&args.target, args.create) {
+        (Target::Previous, true) => return Err(CliError::usage("a new branch needs a name")),
+        (Target::Named(name), true) => Some(name.parse::<BranchName>()?),
+        (_, false) => None,
     };
-    let named = match &args.branch {
-        Target::Named(branch) if !args.create => Some(branch.as_str()),
-        Target::Previous if args.create => {
-            return Err(CliError::usage("a new branch needs a name"));
-        }
+    let named = match &args.target {
+        Target::Named(name) if new.is_none() => Some(name.as_str()),
         _ => None,
     };
-    let create = args.create.then_some(start);
     let switched = context
         .on_current_dot(async |node, dot| {
             let before = node.current(dot).await?.branch;
-            let branch = match &args.branch {
-                Target::Named(branch) => branch.clone(),
-                Target::Previous => previous(context, dot)?,
+            let (branch, create) = match (&new, named) {
+                (Some(branch), _) => (branch.clone(), Some(start(&args))),
+                (None, Some(name)) => find(node, dot, name).await?,
+                (None, None) => (previous(context, dot)?, None),
             };
             let checkout = Checkout {
                 branch,
-                create: create.clone(),
+                create,
                 wait: (&args.wait).into(),
             };
             let start = match &checkout.create {
-                Some(BranchStart::Commit(commit)) => commit.as_str(),
+                Some(BranchStart::Commit(commit) | BranchStart::Throwaway(commit)) => {
+                    commit.as_str()
+                }
                 _ => "HEAD",
             };
             let switch =
@@ -94,15 +99,74 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             if done.branch != before {
                 context.update_node_config(|config| config.previous.insert(dot.clone(), before))?;
             }
-            Ok((dot.clone(), done))
+            let is_at_commit = matches!(checkout.create, Some(BranchStart::Throwaway(_)));
+            Ok((dot.clone(), done, is_at_commit))
         })
         .await;
-    let (dot, switched) = dot_word::unless_dot(context, switched, named, "dm switch DOT").await?;
+    let (dot, switched, is_at_commit) =
+        dot_word::unless_dot(context, switched, named, "dm switch DOT").await?;
     context.ui.status(&format!(
         "Switched to branch '{}' of dot '{dot}'",
         switched.branch
     ));
+    if is_at_commit {
+        context.ui.status(&throwaway(&switched));
+        context.ui.hint(&keep(&switched.branch));
+    }
     switching::tell(context, &switched)
+}
+
+/// What a new branch starts from.
+fn start(args: &Args) -> BranchStart {
+    match &args.commit {
+        Some(commit) => BranchStart::Commit(commit.clone()),
+        None if args.clean => BranchStart::Commit("HEAD".to_owned()),
+        None => BranchStart::WorkingCopy,
+    }
+}
+
+/// The branch of that name; else one for the commit of that name, and from where to make it.
+async fn find(
+    node: &NodeClient,
+    dot: &DotName,
+    name: &str,
+) -> Result<(BranchName, Option<BranchStart>)> {
+    let branch: std::result::Result<BranchName, InvalidName> = name.parse();
+    let known = node.log(dot, &LogQuery::one(None)).await?;
+    match branch {
+        _ if name == "HEAD" => return Ok((known.current, None)),
+        Ok(branch) if known.branches.contains_key(&branch) => return Ok((branch, None)),
+        _ => {}
+    }
+    let found = node.log(dot, &LogQuery::one(Some(name))).await;
+    match (found.map_err(CliError::from), branch) {
+        (Ok(log), _) => {
+            let commit = log
+                .commits
+                .first()
+                .map_or(CommitId::ROOT, |commit| commit.id);
+            let start = BranchStart::Throwaway(commit.to_string());
+            Ok((BranchName::at(commit), Some(start)))
+        }
+        // The node says that there is no such branch.
+        (Err(error), Ok(branch)) if error.is_not_found() => Ok((branch, None)),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// What the branch for a commit is.
+pub fn throwaway(switched: &Switched) -> String {
+    format!(
+        "It is a throwaway branch at commit {}, for a look at that state or a start from there",
+        switched.head.short()
+    )
+}
+
+/// What to do with such a branch.
+pub fn keep(branch: &BranchName) -> String {
+    format!(
+        "'dm checkout -' goes back. 'dm branch -m {branch} NAME' keeps what you do here, 'dm branch -D {branch}' deletes it."
+    )
 }
 
 /// The branch that was checked out before.

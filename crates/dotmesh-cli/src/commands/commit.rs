@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use dotmesh_api::node::{Committed, CreateCommit};
+use dotmesh_api::node::{Committed, CreateCommit, LogQuery};
 use dotmesh_model::commit::check_metadata_key;
 use dotmesh_model::{CodeVersion, DotName, ImageUse};
 
@@ -22,6 +22,10 @@ pub struct Args {
     #[arg(short, long, value_name = "MESSAGE")]
     message: Vec<String>,
 
+    /// Take the place of the newest commit, and keep its author; without -m also its message
+    #[arg(long)]
+    amend: bool,
+
     /// A value to keep with the commit; may be given several times
     #[arg(short = 'd', long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
@@ -30,7 +34,7 @@ pub struct Args {
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let message = message::join(&args.message);
-    if message.is_empty() {
+    if message.is_empty() && !args.amend {
         return Err(CliError::usage("Please provide a commit message")
             .hint("Say what this state is: dm commit -m \"Users with long names\""));
     }
@@ -42,18 +46,32 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         metadata,
         code,
         expected: None,
+        amend: args.amend,
     };
-    let (dot, made) = context
+    let (dot, made, commit, before) = context
         .on_current_dot(async |node, dot| {
             let mut commit = commit.clone();
             // Another terminal may check out another branch meanwhile.
-            commit.expected = Some(node.current(dot).await?);
-            Ok((dot.clone(), node.commit(dot, &commit).await?))
+            let before = node.current(dot).await?;
+            commit.expected = Some(before.clone());
+            if commit.amend && commit.message.is_empty() {
+                let newest = node.log(dot, &LogQuery::one(None)).await?.commits;
+                let message = newest.into_iter().next().map(|newest| newest.message);
+                commit.message = message.unwrap_or_default();
+            }
+            let made = node.commit(dot, &commit).await?;
+            Ok((dot.clone(), made, commit, before))
         })
         .await?;
     context.ui.out(&format!("{}\n", made.id))?;
     for line in describe(&dot, &made, &commit) {
         context.ui.status(&line);
+    }
+    if commit.amend {
+        let before = before.head.short();
+        context.ui.status(&format!(
+            "It takes the place of {before}, which can still be named by its id"
+        ));
     }
     let folder = std::env::current_dir().unwrap_or_default();
     if let Some(warning) = other_code(&folder, commit.code.as_ref(), &made.images) {
@@ -64,8 +82,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
 
 /// What was committed where, and with which version of the code.
 pub fn describe(dot: &DotName, made: &Committed, commit: &CreateCommit) -> Vec<String> {
-    let first = commit.message.lines().next().unwrap_or_default();
-    let head = format!("[{dot} {} {}] {first}", made.branch, made.id.short());
+    let title = dotmesh_model::message::title(&commit.message);
+    let head = format!("[{dot} {} {}] {title}", made.branch, made.id.short());
     let code = commit.code.as_ref().map(|code| {
         let id = code.commit.get(..10).unwrap_or(&code.commit);
         let branch = match &code.branch {

@@ -1,6 +1,7 @@
 //! `dm dot`
 
 pub mod delete;
+pub mod rename;
 pub mod set_upstream;
 pub mod show;
 
@@ -9,10 +10,11 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::error::Result;
 
-/// Show or delete a dot, or set its upstream
+/// Show, rename or delete a dot, or set its upstream
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Show(show::Args),
+    Rename(rename::Args),
     Delete(delete::Args),
     SetUpstream(set_upstream::Args),
 }
@@ -21,6 +23,7 @@ pub enum Command {
 pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::Show(args) => show::run(context, args).await,
+        Command::Rename(args) => rename::run(context, args).await,
         Command::Delete(args) => delete::run(context, args).await,
         Command::SetUpstream(args) => set_upstream::run(context, args).await,
     }

@@ -2,19 +2,21 @@
 
 use std::fmt::Write as _;
 
-use dotmesh_api::node::Log;
-use dotmesh_model::{CodeVersion, CommitId, CommitRecord};
+use dotmesh_api::node::{Log, LogQuery};
+use dotmesh_model::{CodeVersion, CommitId, CommitRecord, message};
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
 use crate::context::Context;
 use crate::dot_word;
 use crate::error::{CliError, Result};
-use crate::transfer;
+use crate::graph::Graph;
+use crate::{since, transfer};
 
 /// Show the commits that led to the current state, newest first
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Start here instead: HEAD~2, a branch, a commit's id or its first digits
+    /// Start here instead: HEAD~2, a branch, a tag, a commit's id or its first digits
     #[arg(value_name = "REV")]
     revision: Option<String>,
 
@@ -26,117 +28,181 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "NUMBER")]
     number: Option<usize>,
 
+    /// Draw how the commits follow each other
+    #[arg(long, conflicts_with = "json")]
+    graph: bool,
+
+    /// Show the commits of all branches and tags
+    #[arg(long)]
+    all: bool,
+
+    /// Show only commits made since then: 2d, '2 days ago', 2026-01-31, 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "DATE", value_parser = read_since)]
+    since: Option<Timestamp>,
+
     /// The records as a JSON list
     #[arg(long)]
     json: bool,
+
+    /// Only commits that changed this subdot
+    #[arg(value_name = "SUBDOT", last = true)]
+    subdot: Option<String>,
+}
+
+fn read_since(text: &str) -> std::result::Result<Timestamp, String> {
+    since::parse(text, &Zoned::now())
 }
 
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let revision = args.revision.as_deref();
+    let query = LogQuery {
+        revision: args.revision.clone(),
+        all: args.all,
+        since: args.since,
+        subdot: args.subdot.clone(),
+        limit: args.number,
+    };
     let log = context
-        .on_current_dot(async |node, dot| Ok(node.log(dot, revision).await?))
+        .on_current_dot(async |node, dot| Ok(node.log(dot, &query).await?))
         .await;
-    let mut log = dot_word::unless_dot(context, log, revision, "dm switch DOT && dm log").await?;
-    if let Some(number) = args.number {
-        log.commits.truncate(number);
+    let revision = args.revision.as_deref();
+    let log = dot_word::unless_dot(context, log, revision, "dm switch DOT && dm log").await?;
+    if log.unknown > 0 {
+        context.ui.warning(&not_compared(log.unknown));
     }
     if args.json {
         let json = serde_json::to_string_pretty(&log.commits)
             .map_err(|error| CliError::failed("cannot encode the log").caused_by(error))?;
         return context.ui.out(&format!("{json}\n"));
     }
-    if log.commits.is_empty() && args.number != Some(0) {
+    let is_whole = query == LogQuery::from(revision);
+    if log.commits.is_empty() && is_whole {
         context.ui.status("There are no commits yet.");
         context.ui.hint("Make one with 'dm commit -m MESSAGE'.");
         return Ok(());
     }
-    context.ui.out(&if args.oneline {
-        oneline(&log)
-    } else {
-        full(&log, &TimeZone::system())
+    let zone = TimeZone::system();
+    context.ui.out(&match (args.graph, args.oneline) {
+        (true, true) => graph(&log, |commit| line(&log, commit)),
+        (true, false) => graph(&log, |commit| entry(&log, commit, &zone) + "\n\n"),
+        (false, true) => oneline(&log),
+        (false, false) => full(&log, &zone),
     })
+}
+
+/// What a log of one subdot may lack.
+pub fn not_compared(count: u64) -> String {
+    let commits = match count {
+        1 => "1 older commit is".to_owned(),
+        count => format!("{count} older commits are"),
+    };
+    format!("{commits} left out: the data to compare is not here. 'dm pull --full' gets all data.")
 }
 
 /// All that is known of each commit.
 pub fn full(log: &Log, zone: &TimeZone) -> String {
-    let mut text = String::new();
-    for commit in &log.commits {
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(&entry(log, commit, zone));
-    }
-    text
+    let entries = log.commits.iter().map(|commit| entry(log, commit, zone));
+    entries.collect::<Vec<_>>().join("\n")
 }
 
 /// A line for each commit.
 pub fn oneline(log: &Log) -> String {
-    let mut text = String::new();
-    for commit in &log.commits {
-        let first = commit.message.lines().next().unwrap_or("");
-        let place = match log.absent.contains_key(&commit.id) {
-            true if log.without_data.contains(&commit.id) => " [no data]",
-            true => " [on the hub]",
-            false => "",
-        };
-        let line = format!(
-            "{}{}{place} {first}",
-            commit.id.short(),
-            names(log, commit.id)
-        );
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+    log.commits.iter().map(|commit| line(log, commit)).collect()
+}
+
+/// Commits with the lines between them.
+pub fn graph(log: &Log, text: impl Fn(&CommitRecord) -> String) -> String {
+    let mut graph = Graph::default();
+    let drawn = log.commits.iter().map(|commit| {
+        let is_parent = |other: &&CommitRecord| other.id == commit.parent;
+        let parent = log.commits.iter().find(is_parent).map(|parent| parent.id);
+        let older = parent.or_else(|| log.ancestors.get(&commit.id).copied());
+        graph.draw(commit.id, older, &text(commit))
+    });
+    drawn.collect()
+}
+
+fn line(log: &Log, commit: &CommitRecord) -> String {
+    let title = message::title(&commit.message);
+    let place = match log.absent.contains_key(&commit.id) {
+        true if log.without_data.contains(&commit.id) => " [no data]",
+        true => " [on the hub]",
+        false => "",
+    };
+    let line = format!(
+        "{}{}{place} {title}",
+        commit.id.short(),
+        names(log, commit.id)
+    );
+    format!("{}\n", line.trim_end())
 }
 
 fn entry(log: &Log, commit: &CommitRecord, zone: &TimeZone) -> String {
-    let mut text = format!("commit {}{}\n", commit.id, names(log, commit.id));
-    let date = commit
-        .time
-        .to_zoned(zone.clone())
-        .strftime("%a %b %-d %H:%M:%S %Y %z")
-        .to_string();
-    let mut field = |name: &str, value: &str| {
-        // A value of several lines must not look like further fields.
-        let _ = writeln!(text, "{name}: {}", value.replace('\n', "\n    "));
-    };
-    field("author", &commit.author);
-    field("date", &date);
-    field("branch", commit.branch.as_str());
+    let mut fields = Fields::default();
+    fields.push("author", &commit.author);
+    fields.push("date", &date(commit, zone));
+    fields.push("branch", commit.branch.as_str());
     for (key, value) in &commit.metadata {
-        field(key, value);
+        fields.push(key, value);
     }
     for image in &commit.images {
-        field(
-            "image",
-            &format!("{}: {} ({})", image.container, image.image, image.digest),
-        );
+        let (container, image, digest) = (&image.container, &image.image, &image.digest);
+        fields.push("image", &format!("{container}: {image} ({digest})"));
     }
     if let Some(code) = &commit.code {
-        field("code", &describe(code));
+        fields.push("code", &describe(code));
     }
-    if let Some(source) = log.absent.get(&commit.id) {
-        let (hub, dot) = (&source.hub, source.dot.full());
-        let place = match log.without_data.contains(&commit.id) {
-            true => format!("neither here nor at {hub}, dot {dot}"),
-            false => format!("at {hub}, dot {dot}, not here"),
-        };
-        field("data", &place);
-    }
-    if let Some(list) = log.left_out.get(&commit.id) {
-        let items = transfer::items(list, "").join("\n");
-        field("left out", &items);
-    }
-    text.push('\n');
-    for line in commit.message.lines() {
-        let _ = writeln!(text, "{}", format!("    {line}").trim_end());
-    }
-    text
+    fields.push_places(log, commit.id);
+    format!(
+        "commit {}{}\n{}\n{}",
+        commit.id,
+        names(log, commit.id),
+        fields.0,
+        indented(&commit.message)
+    )
 }
 
-fn describe(code: &CodeVersion) -> String {
+/// Lines of a name and a value.
+#[derive(Default)]
+pub(super) struct Fields(pub(super) String);
+
+impl Fields {
+    pub(super) fn push(&mut self, name: &str, value: &str) {
+        // A value of several lines must not look like further fields.
+        let _ = writeln!(self.0, "{name}: {}", value.replace('\n', "\n    "));
+    }
+
+    /// Where the data of a commit is, and what it lacks there.
+    pub(super) fn push_places(&mut self, log: &Log, commit: CommitId) {
+        if let Some(source) = log.absent.get(&commit) {
+            let (hub, dot) = (&source.hub, source.dot.full());
+            let place = match log.without_data.contains(&commit) {
+                true => format!("neither here nor at {hub}, dot {dot}"),
+                false => format!("at {hub}, dot {dot}, not here"),
+            };
+            self.push("data", &place);
+        }
+        if let Some(list) = log.left_out.get(&commit) {
+            let items = transfer::items(list, "").join("\n");
+            self.push("left out", &items);
+        }
+    }
+}
+
+pub(super) fn date(commit: &CommitRecord, zone: &TimeZone) -> String {
+    let time = commit.time.to_zoned(zone.clone());
+    time.strftime("%a %b %-d %H:%M:%S %Y %z").to_string()
+}
+
+/// A message as git shows it.
+pub(super) fn indented(message: &str) -> String {
+    let lines = message.lines();
+    lines
+        .map(|line| format!("{}\n", format!("    {line}").trim_end()))
+        .collect()
+}
+
+pub(super) fn describe(code: &CodeVersion) -> String {
     let place = [
         code.remote.as_deref(),
         code.branch.as_deref(),
@@ -152,7 +218,7 @@ fn describe(code: &CodeVersion) -> String {
 }
 
 /// ` (HEAD -> master, other)`, or nothing.
-fn names(log: &Log, commit: CommitId) -> String {
+pub(super) fn names(log: &Log, commit: CommitId) -> String {
     let here = log
         .branches
         .iter()
@@ -160,7 +226,9 @@ fn names(log: &Log, commit: CommitId) -> String {
         .map(|(name, _)| name);
     let (current, others): (Vec<_>, Vec<_>) = here.partition(|name| **name == log.current);
     let current = current.iter().map(|name| format!("HEAD -> {name}"));
+    let tags = log.tags.iter().filter(|(_, tagged)| **tagged == commit);
     let names: Vec<_> = current
+        .chain(tags.map(|(name, _)| format!("tag: {name}")))
         .chain(others.iter().map(ToString::to_string))
         .collect();
     if names.is_empty() {

@@ -1,5 +1,6 @@
 //! `dm open`
 
+use dotmesh_api::node::LogQuery;
 use dotmesh_api::{ErrorCode, HubAddress, page};
 use dotmesh_model::{BranchName, CommitId, DotName};
 
@@ -55,7 +56,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
                 Some(Some(branch)) => Subject::Branch(branch.clone()),
                 Some(None) => Subject::Branch(node.dot(dot).await?.summary.branch),
                 None => {
-                    let log = node.log(dot, args.revision.as_deref()).await?;
+                    let log = node
+                        .log(dot, &LogQuery::one(args.revision.as_deref()))
+                        .await?;
                     let commit = log.commits.first().ok_or_else(no_commits)?;
                     Subject::Commit(commit.id)
                 }

@@ -1,7 +1,9 @@
 //! `dm remote`
 
 pub mod add;
+pub mod rename;
 pub mod rm;
+pub mod set_url;
 pub mod switch;
 
 use clap::Subcommand;
@@ -28,6 +30,8 @@ pub struct Args {
 enum Command {
     Add(add::Args),
     Rm(rm::Args),
+    Rename(rename::Args),
+    SetUrl(set_url::Args),
     Switch(switch::Args),
 }
 
@@ -36,6 +40,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     match args.command {
         Some(Command::Add(args)) => add::run(context, args).await,
         Some(Command::Rm(args)) => rm::run(context, &args),
+        Some(Command::Rename(args)) => rename::run(context, &args),
+        Some(Command::SetUrl(args)) => set_url::run(context, args).await,
         Some(Command::Switch(args)) => switch::run(context, &args),
         None => {
             let config = context.config.load()?;

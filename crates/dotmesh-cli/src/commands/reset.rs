@@ -1,7 +1,7 @@
 //! `dm reset`
 
-use dotmesh_api::node::{Current, Reset};
-use dotmesh_model::CommitId;
+use dotmesh_api::node::{Current, LogQuery, Reset};
+use dotmesh_model::{CommitId, message};
 
 use crate::context::Context;
 use crate::error::Result;
@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             let revision = [reset.revision.as_str()];
             let done = fetch::with_data(context, dot, &revision, Extent::Commit, switch).await?;
             // The reset is done; without the message it is told in fewer words.
-            let log = node.log(dot, None).await.ok();
+            let log = node.log(dot, &LogQuery::one(None)).await.ok();
             let message = log.and_then(|log| Some(log.commits.first()?.message.clone()));
             Ok((before, done, message))
         })
@@ -73,10 +73,8 @@ pub fn describe(head: CommitId, message: Option<&str>) -> String {
     if head == CommitId::ROOT {
         return "HEAD is now at the empty state before the first commit".to_owned();
     }
-    let first = message
-        .and_then(|message| message.lines().next())
-        .unwrap_or("");
-    format!("HEAD is now at {} {first}", head.short())
+    let title = message::title(message.unwrap_or_default());
+    format!("HEAD is now at {} {title}", head.short())
         .trim_end()
         .to_owned()
 }

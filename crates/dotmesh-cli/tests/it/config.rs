@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use dotmesh_api::node_client::Direction;
+use dotmesh_cli::commands::logout;
 use dotmesh_cli::config::{ApiKey, Config, ConfigFile, CurrentDot, NodeConfig, Remote};
 use dotmesh_cli::context::no_current_dot;
 use dotmesh_cli::transfer::choose_remote;
@@ -282,4 +283,88 @@ fn a_choice_counts_around_its_place_and_is_not_replaced_silently() {
         "no other one takes its place"
     );
     assert_eq!(chosen(node, "/src/shop").as_deref(), Some("shop"));
+}
+
+#[test]
+fn a_remote_keeps_what_belongs_to_it_under_another_name() {
+    let mut config = Config::default();
+    let [hub, work, other] = ["hub", "work", "other"].map(|name| name.parse().unwrap());
+    config.put_remote(hub, remote("key"));
+    config.put_remote(other, remote("other"));
+    let dot: DotName = "app".parse().unwrap();
+    let socket = Path::new("/run/api.sock");
+    let upstreams = [(dot.clone(), "bob/app".parse().unwrap())];
+    let node = config.node_mut(socket);
+    node.upstreams
+        .insert("hub".parse().unwrap(), upstreams.into());
+    let [hub, other] = ["hub", "other"].map(|name| name.parse().unwrap());
+    for (from, to) in [(&work, &other), (&hub, &other), (&hub, &hub)] {
+        assert!(config.rename_remote(from, to).is_err(), "{from} {to}");
+    }
+    config.rename_remote(&hub, &work).unwrap();
+    assert_eq!(config.default_remote.as_ref(), Some(&work));
+    assert_eq!(config.remote(&work).unwrap(), &remote("key"));
+    assert!(config.remote(&hub).is_err());
+    let upstream = config.node(socket).upstream(&work, &dot).cloned();
+    assert_eq!(upstream, Some("bob/app".parse().unwrap()));
+}
+
+#[test]
+fn a_logout_forgets_all_remotes_of_a_hub() {
+    let mut config = Config::default();
+    let mut add = |name: &str, address: &str| {
+        let remote = Remote {
+            address: address.to_owned(),
+            ..remote("key")
+        };
+        config.put_remote(name.parse().unwrap(), remote);
+    };
+    add("first", "https://dothub.com");
+    add("here", "http://localhost:8180");
+    add("other", "https://other.example.com");
+    add("second", "https://dothub.com");
+    let mut names = |hub: Option<&str>| {
+        let hub = hub.map(|hub| hub.parse().unwrap());
+        let gone = logout::forget(&mut config, hub.as_ref());
+        gone.map(|gone| {
+            gone.iter()
+                .map(|(name, _)| name.to_string())
+                .collect::<Vec<_>>()
+        })
+        .map_err(|error| error.message().to_owned())
+    };
+    assert_eq!(names(Some("localhost:8180")), Ok(vec!["here".to_owned()]));
+    let selected = ["first", "second"].map(str::to_owned).to_vec();
+    assert_eq!(names(None), Ok(selected));
+    assert_snapshot!(names(None).unwrap_err(), @"no remote is selected, so name the hub");
+    assert_snapshot!(names(Some("none.example.com")).unwrap_err(), @"no remote is an account on that hub");
+    assert_eq!(
+        names(Some("other.example.com")),
+        Ok(vec!["other".to_owned()])
+    );
+}
+
+#[test]
+fn what_is_known_of_a_dot_follows_its_new_name() {
+    let [app, shop, other] = ["app", "shop", "other"].map(|name| name.parse::<DotName>().unwrap());
+    let mut node = NodeConfig {
+        current_dot: CurrentDot::Selected(app.clone()),
+        ..NodeConfig::default()
+    };
+    node.choose(Path::new("/home/app"), &app);
+    node.choose(Path::new("/home/other"), &other);
+    node.previous.insert(app.clone(), "work".parse().unwrap());
+    let upstream: DotName = "alice/app".parse().unwrap();
+    let upstreams = [(app.clone(), upstream.clone())];
+    let hub = "hub".parse().unwrap();
+    node.upstreams
+        .insert("hub".parse().unwrap(), upstreams.into());
+    node.rename_dot(&app, &shop);
+    assert!(node.current_dot.is(&shop));
+    let chosen = |place: &str| node.places[Path::new(place)].name().cloned();
+    assert_eq!(chosen("/home/app"), Some(shop.clone()));
+    assert_eq!(chosen("/home/other"), Some(other));
+    assert_eq!(node.previous.keys().collect::<Vec<_>>(), [&shop]);
+    assert_eq!(node.upstream(&hub, &shop), Some(&upstream));
+    assert_eq!(node.upstream(&hub, &app), None);
 }

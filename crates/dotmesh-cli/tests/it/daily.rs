@@ -1,12 +1,18 @@
 //! What `dm status`, `dm diff` and `dm branch` print.
 
 use dotmesh_api::node::{
-    ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus,
+    ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, Stash, SubdotStatus, Tag,
+    TagsOutcome,
 };
-use dotmesh_cli::commands::{branch, diff, status};
+use dotmesh_api::node_client::Direction;
+use dotmesh_cli::commands::stash::{self, Place};
+use dotmesh_cli::commands::{branch, checkout, cp, diff, log, show, status, tag};
 use dotmesh_cli::config::NodeConfig;
+use dotmesh_cli::transfer;
 use dotmesh_model::CommitId;
+use dotmesh_model::commit::{ComposeUse, MountUse};
 use insta::assert_snapshot;
+use jiff::tz::TimeZone;
 
 use crate::given;
 
@@ -156,4 +162,206 @@ fn branches_are_listed_with_their_commits() {
     let work = given::branch("work");
     assert_snapshot!(branch::deleted(&dot.summary.name, &work, given::id(1)), @"Deleted branch work of dot mobycounter_app (was 0101010101; 'dm checkout -b work 0101010101' makes it again)");
     assert_snapshot!(branch::deleted(&dot.summary.name, &work, CommitId::ROOT), @"Deleted branch work of dot mobycounter_app");
+}
+
+#[test]
+fn a_commit_is_shown_with_its_whole_record() {
+    let mut log = given::log();
+    let mut commit = log.commits[0].clone();
+    commit.images[0].user = Some("redis".to_owned());
+    commit.images[0].mounts = vec![MountUse {
+        subdot: "clicks-db".to_owned(),
+        path: "/data".to_owned(),
+    }];
+    commit.images[0].compose = Some(ComposeUse {
+        project: "moby".to_owned(),
+        service: "redis".to_owned(),
+        working_dir: "/home/bob/moby".to_owned(),
+        config_files: Vec::new(),
+    });
+    commit.dot = Some("moby_app".parse().unwrap());
+    log.absent
+        .insert(commit.id, log.absent[&given::id(0xa1)].clone());
+    let shown = show::record(&log, &commit, &TimeZone::UTC);
+    assert_snapshot!(shown.replace('\u{1b}', "<escape>"), @r"
+    commit b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2 (HEAD -> many-users, tag: v1.2, aspect-ratios)
+    parent: a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1
+    author: bob@laptop
+    date: Wed Jul 1 08:30:59 2026 +0000
+    branch: many-users
+    dot: moby_app
+    issue: 12
+    lines: one
+        author: two
+    project: moby (Compose, in /home/bob/moby)
+    image: clicks: redis:7 (redis@sha256:beef)
+        user redis
+        clicks-db at /data
+    code: https://example.com/moby-counter multiple-services cafe (with uncommitted changes)
+    data: at https://dothub.com, dot alice/app, not here
+
+        Log in as 'fred'
+        and look
+
+          twice
+        <escape>[31mred
+    ");
+
+    let change = |path: &str| FileChange {
+        path: path.to_owned(),
+        kind: FileKind::File,
+        change: ChangeKind::Modified,
+        from: None,
+        before: 10,
+        after: 20,
+        unified: None,
+    };
+    let diff = Diff {
+        from: given::id(0xa1),
+        to: Some(given::id(0xb2)),
+        changes: vec![
+            change("clicks-db/aof"),
+            change("clicks-db/rdb"),
+            change("top"),
+            change("users-db/1"),
+        ],
+        more: 0,
+    };
+    assert_snapshot!(show::by_subdot(&diff), @r"
+    __root__:
+     top | 10 B -> 20 B
+     1 modified
+
+    clicks-db:
+     clicks-db/aof | 10 B -> 20 B
+     clicks-db/rdb | 10 B -> 20 B
+     2 modified
+
+    users-db:
+     users-db/1 | 10 B -> 20 B
+     1 modified
+    ");
+}
+
+#[test]
+fn a_log_is_drawn_as_a_graph() {
+    let mut log = given::log();
+    let zone = TimeZone::UTC;
+    let short =
+        |commit: &dotmesh_model::CommitRecord| format!("{} {}", commit.id.short(), commit.author);
+    assert_snapshot!(log::graph(&log, short), @r"
+    * b2b2b2b2b2 bob@laptop
+    * a1a1a1a1a1 Alice <alice@example.com>
+    ");
+    // A commit between the two is not shown.
+    log.commits[0].parent = given::id(0xab);
+    log.ancestors.insert(given::id(0xb2), given::id(0xa1));
+    assert_snapshot!(log::graph(&log, short), @r"
+    * b2b2b2b2b2 bob@laptop
+    * a1a1a1a1a1 Alice <alice@example.com>
+    ");
+    assert!(log::full(&log, &zone).contains("\n\ncommit a1"));
+    assert_snapshot!(log::not_compared(1), @"1 older commit is left out: the data to compare is not here. 'dm pull --full' gets all data.");
+    assert_snapshot!(log::not_compared(2), @"2 older commits are left out: the data to compare is not here. 'dm pull --full' gets all data.");
+}
+
+#[test]
+fn a_commit_gets_a_throwaway_branch() {
+    let branch = dotmesh_model::BranchName::at(given::id(0xa1));
+    assert_snapshot!(checkout::keep(&branch), @"'dm checkout -' goes back. 'dm branch -m at-a1a1a1a1a1 NAME' keeps what you do here, 'dm branch -D at-a1a1a1a1a1' deletes it.");
+}
+
+#[test]
+fn tags_are_listed() {
+    let tag = |name: &str, message: &str| Tag {
+        name: given::branch(name),
+        commit: given::id(0xa1),
+        message: message.to_owned(),
+        time: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let tags = [
+        tag("empty", ""),
+        tag("release/v1.2", "The one\nfor testing\n\nmore"),
+    ];
+    assert_eq!(tag::render(&tags), "empty\nrelease/v1.2\n");
+    assert_snapshot!(tag::render_long(&tags), @r"
+    empty         a1a1a1a1a1
+    release/v1.2  a1a1a1a1a1  The one for testing
+    ");
+    assert_snapshot!(tag::gone(&tags[0]), @"Deleted tag 'empty' (was a1a1a1a1a1; 'dm tag empty a1a1a1a1a1' makes it again)");
+}
+
+#[test]
+fn a_transfer_tells_of_tags() {
+    assert!(transfer::tags(Direction::Push, &TagsOutcome::default()).is_empty());
+    let mut tags = TagsOutcome {
+        new: vec![given::branch("v1"), given::branch("v2")],
+        differing: vec![given::branch("v0")],
+        failed: Some(dotmesh_api::ErrorBody::new(
+            dotmesh_api::ErrorCode::Forbidden,
+            "bob may not push",
+        )),
+    };
+    assert_snapshot!(transfer::tags(Direction::Push, &tags).join("\n"), @r"
+    New tags: v1, v2
+    Tags that are at another commit here than on the remote, and were not moved: v0
+    The tags were not sent: bob may not push. The next push tries again.
+    ");
+    tags.new.clear();
+    assert_snapshot!(transfer::tags(Direction::Clone, &tags).join("\n"), @r"
+    Tags that are at another commit here than on the remote, and were not moved: v0
+    The tags were not received: bob may not push. The next pull tries again.
+    ");
+}
+
+#[test]
+fn stashes_are_listed() {
+    let stash = |message: &str, title: &str| Stash {
+        id: dotmesh_model::StashId::from_bytes([1; 16]),
+        branch: given::branch("feature/login"),
+        head: given::id(0xa1),
+        title: title.to_owned(),
+        message: message.to_owned(),
+        time: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let stashes = [
+        stash("Half of the users\nsigned up\n\nmore", "Empty state"),
+        stash("", "Empty state"),
+        stash("", ""),
+    ];
+    assert_snapshot!(stash::list::render(&stashes), @r"
+    stash@{0}: On feature/login: Half of the users signed up
+    stash@{1}: WIP on feature/login: a1a1a1a1a1 Empty state
+    stash@{2}: WIP on feature/login: a1a1a1a1a1
+    ");
+    for text in ["stash@{0}", "0"] {
+        assert_eq!(text.parse(), Ok(Place::default()), "{text}");
+    }
+    for text in [
+        "",
+        "stash",
+        "stash@{}",
+        "stash@{-1}",
+        "-1",
+        "stash@{0",
+        "HEAD",
+    ] {
+        assert!(text.parse::<Place>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_copied_may_be_of_any_state() {
+    let read = |text: &str| {
+        let query = cp::query(text);
+        (query.revision.unwrap_or_default(), query.path)
+    };
+    let check = |text: &str, revision: &str, path: &str| {
+        assert_eq!(read(text), (revision.to_owned(), path.to_owned()), "{text}");
+    };
+    check("HEAD~2:uploads/logo.png", "HEAD~2", "uploads/logo.png");
+    check("feature/login:uploads", "feature/login", "uploads");
+    check("uploads/a:b", "uploads/a", "b");
+    check(":uploads/a:b", "", "uploads/a:b");
+    check("uploads", "", "uploads");
 }

@@ -78,7 +78,7 @@ pub(crate) fn log() -> Log {
         branch: branch("many-users"),
         author: "bob@laptop".to_owned(),
         time: "2026-07-01T08:30:59Z".parse().unwrap(),
-        message: "Log in as 'fred'\n\n  twice\n\u{1b}[31mred".to_owned(),
+        message: "Log in as 'fred'\nand look\n\n  twice\n\u{1b}[31mred".to_owned(),
         metadata: BTreeMap::from([
             ("issue".to_owned(), "12".to_owned()),
             ("lines".to_owned(), "one\nauthor: two".to_owned()),
@@ -115,6 +115,9 @@ pub(crate) fn log() -> Log {
         )]),
         without_data: BTreeSet::new(),
         left_out: BTreeMap::from([(id(0xa1), left_out(2))]),
+        ancestors: BTreeMap::new(),
+        tags: BTreeMap::from([(branch("v1.2"), id(0xb2))]),
+        unknown: 0,
     }
 }
 

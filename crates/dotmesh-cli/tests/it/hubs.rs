@@ -166,7 +166,24 @@ fn a_hub_of_this_machine_is_spoken_to_as_it_speaks() {
     --- 0
     ");
     drop(hub);
+    // The hub has moved, and the remote with it.
+    let hub = Listener::start(Speaks::Http, 3);
+    let moved = hub.port().to_owned();
+    let line = format!("remote set-url plain localhost:{moved}");
+    assert_snapshot!(run(&home, &line, &moved, None), @r"
+    ---
+    Remote 'plain' is alice@localhost:PORT now
+    --- 0
+    ");
+    drop(hub);
+    let line = format!("remote set-url plain localhost:{port}");
+    let failed = run(&home, &line, &port, None);
+    assert!(failed.contains("Error: "), "{failed}");
     let remotes = home.run("remote -v");
+    assert!(
+        remotes.contains(&format!("plain<tab>alice@localhost:{moved}")),
+        "{remotes}"
+    );
     assert!(remotes.contains("plain<tab>alice@localhost:"), "{remotes}");
     assert!(
         remotes.contains("encrypted<tab>alice@https://localhost:"),

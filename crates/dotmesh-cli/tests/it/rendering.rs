@@ -47,7 +47,7 @@ fn the_log_is_shown() {
     let log = given::log();
     let zone = TimeZone::get("Europe/Berlin").unwrap();
     assert_snapshot!(log::full(&log, &zone).replace('\u{1b}', "<escape>"), @r"
-    commit b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2 (HEAD -> many-users, aspect-ratios)
+    commit b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2 (HEAD -> many-users, tag: v1.2, aspect-ratios)
     author: bob@laptop
     date: Wed Jul 1 10:30:59 2026 +0200
     branch: many-users
@@ -58,6 +58,7 @@ fn the_log_is_shown() {
     code: https://example.com/moby-counter multiple-services cafe (with uncommitted changes)
 
         Log in as 'fred'
+        and look
 
           twice
         <escape>[31mred
@@ -73,7 +74,7 @@ fn the_log_is_shown() {
         Empty state
     ");
     assert_snapshot!(log::oneline(&log), @r"
-    b2b2b2b2b2 (HEAD -> many-users, aspect-ratios) Log in as 'fred'
+    b2b2b2b2b2 (HEAD -> many-users, tag: v1.2, aspect-ratios) Log in as 'fred' and look
     a1a1a1a1a1 (master) [on the hub] Empty state
     ");
 }
@@ -132,10 +133,10 @@ fn a_dot_is_shown() {
 #[test]
 fn what_a_deletion_loses_is_told() {
     let mut dot = given::dot();
-    assert_snapshot!(delete::loss(&dot, 2), @"Dot mobycounter_app has 2 branches (many-users, master), 2 commits, and 1.00 KiB uncommitted on branch many-users");
+    assert_snapshot!(delete::loss(&dot, 2, 2), @"Dot mobycounter_app has 2 branches (many-users, master), 2 commits, 2 stashes, and 1.00 KiB uncommitted on branch many-users");
     dot.branches.remove(0);
     dot.summary.dirty = 0;
-    assert_snapshot!(delete::loss(&dot, 1), @"Dot mobycounter_app has 1 branch (master), 1 commit");
+    assert_snapshot!(delete::loss(&dot, 1, 0), @"Dot mobycounter_app has 1 branch (master), 1 commit");
 }
 
 #[test]
@@ -672,6 +673,7 @@ fn a_commit_says_where_it_is_and_which_code_it_records() {
             metadata: Default::default(),
             code,
             expected: None,
+            amend: false,
         };
         let made = Committed {
             id: given::id(0xb2),

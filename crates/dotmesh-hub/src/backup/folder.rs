@@ -1,4 +1,4 @@
-//! The folder of a backup, and the one place that writes its files in safety.
+//! The folder of a backup. Only this module writes its manifest and records, so that they survive a power failure.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
@@ -15,41 +15,41 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::database::Database;
 use crate::database::dump::Line;
 
-/// Of the folder's layout.
+/// The version of the folder's layout.
 pub(super) const FORMAT: u32 = 1;
 
 const MANIFEST: &str = "manifest.json";
 
-/// What the names of scratch folders begin with.
+/// The prefix of the names of scratch folders.
 const SCRATCH: &str = "scratch-";
 
-/// Of zstd.
+/// The compression level of zstd.
 const LEVEL: i32 = 3;
 
-/// What is in a backup.
+/// The manifest of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Of the folder's layout.
+    /// The version of the folder's layout.
     pub format: u32,
     /// The version of the program that wrote it.
     pub dothub: String,
-    /// Which migration the records are of.
+    /// The schema version of the records: the number of the last migration.
     pub schema: i64,
-    /// The instant that it shows.
+    /// When the backup began. The records show an instant shortly after.
     pub time: Timestamp,
-    /// The file of the records.
+    /// The name of the file with the records.
     pub records: String,
     /// SHA-256 of that file, in hex.
     pub sha256: String,
-    /// How many rows it has, by table.
+    /// The number of rows in that file, by table.
     pub rows: BTreeMap<String, u64>,
     /// How many packs the records name.
     pub packs: u64,
-    /// Those of them that the hub itself had lost, or had damaged.
+    /// The packs among them that the hub itself had lost, or that were damaged there.
     pub lost: Vec<String>,
 }
 
-/// A folder that cannot be used.
+/// An error of a backup's folder.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// A file cannot be read or written.
@@ -73,7 +73,7 @@ pub enum FolderError {
     /// A newer program made it.
     #[error("dothub {0} made it, and this one would not know what all of it means")]
     Newer(String),
-    /// The records are not those that were written.
+    /// A file is not as it was written.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
     /// The packs failed.
@@ -93,7 +93,7 @@ fn during(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderEr
 }
 
 impl BackupFolder {
-    /// One that a backup is to be written to; made, for its owner only, if there is none.
+    /// Opens a folder to write a backup to. If it does not exist, it is made for its owner only.
     pub fn create(path: &Path) -> Result<Self, FolderError> {
         DirBuilder::new()
             .recursive(true)
@@ -103,18 +103,18 @@ impl BackupFolder {
         Ok(Self::at(path))
     }
 
-    /// One that has a backup.
+    /// Opens a folder that has a backup.
     pub fn at(path: &Path) -> Self {
         let path = path.to_owned();
         Self { path }
     }
 
-    /// The packs in it.
+    /// Returns the store of the packs in it.
     pub fn packs(&self) -> Result<PackStore, FolderError> {
         Ok(PackStore::local(&self.path)?)
     }
 
-    /// A folder in it for what is not kept, deleted when it is dropped.
+    /// Makes a folder in it for temporary files. Dropping it deletes the folder.
     pub(super) fn scratch(&self) -> Result<TempDir, FolderError> {
         let made = tempfile::Builder::new()
             .prefix(SCRATCH)
@@ -122,7 +122,7 @@ impl BackupFolder {
         made.map_err(during("write into", &self.path))
     }
 
-    /// What is in it.
+    /// Reads the manifest.
     pub fn manifest(&self) -> Result<Manifest, FolderError> {
         let path = self.path.join(MANIFEST);
         let text = match std::fs::read(&path) {
@@ -149,7 +149,7 @@ impl BackupFolder {
         if manifest.schema > Database::newest_schema() {
             return Err(FolderError::Newer(manifest.dothub));
         }
-        // It names a file of this folder and nothing else.
+        // The manifest may only name a file of this folder.
         let is_name = |name: &str| !name.contains('/') && name.starts_with("records-");
         if is_name(&manifest.records) {
             Ok(manifest)
@@ -172,7 +172,7 @@ impl BackupFolder {
         })
     }
 
-    /// The records, verified against the manifest before the first is handed out.
+    /// Reads the records. Their hash is verified before the first record is returned.
     pub(super) fn records(
         &self,
         manifest: &Manifest,
@@ -193,7 +193,7 @@ impl BackupFolder {
         }))
     }
 
-    /// Makes a backup the one that is in the folder, and removes what only the one before it had.
+    /// Makes this the folder's backup, and removes the files that only the backup before it had.
     pub(super) async fn finish(
         &self,
         manifest: &Manifest,
@@ -214,7 +214,7 @@ impl BackupFolder {
         for entry in entries {
             let entry = entry.map_err(during("read", &self.path))?;
             let name = entry.file_name();
-            // Of one that was killed.
+            // A process that was killed left this folder behind.
             if name.to_str().is_some_and(|name| name.starts_with(SCRATCH)) {
                 let path = entry.path();
                 std::fs::remove_dir_all(&path).map_err(during("remove", &path))?;
@@ -246,14 +246,14 @@ pub(super) struct RecordsWriter {
     table: String,
 }
 
-/// Records that are in safety.
+/// Records that are safe on disk.
 pub(super) struct WrittenRecords {
     pub(super) name: String,
     pub(super) sha256: String,
     pub(super) rows: BTreeMap<String, u64>,
 }
 
-/// Hashes what it passes on.
+/// A writer that hashes the bytes that it passes on.
 struct Hashing<W> {
     out: W,
     hash: Sha256,
@@ -279,7 +279,7 @@ impl<W: Write> Write for Hashing<W> {
 }
 
 impl RecordsWriter {
-    /// The table whose rows are being written.
+    /// Returns the table whose rows are being written.
     pub(super) fn table(&self) -> &str {
         &self.table
     }
@@ -312,7 +312,7 @@ impl RecordsWriter {
     }
 }
 
-/// Gives a file its name: after a power failure it is there as a whole, or not at all.
+/// Gives a file its final name. After a power failure, the file is complete or does not exist.
 fn keep(file: NamedTempFile, path: &Path) -> Result<(), FolderError> {
     file.as_file().sync_all().map_err(during("write", path))?;
     file.persist(path)

@@ -1,4 +1,4 @@
-//! Making a hub of a backup.
+//! Restores a hub from a backup.
 
 use std::collections::BTreeSet;
 
@@ -11,13 +11,14 @@ use crate::database::dump::{Line, LoadError};
 use crate::database::{Database, DatabaseError};
 use crate::operations::collect_garbage::{CollectError, own_store};
 
-/// Packs in memory at once.
+/// The number of packs in memory at once.
 const AT_ONCE: usize = 4;
 
-/// A backup that could not be restored. The database is as empty as before.
+/// Why a backup could not be restored. All records are loaded in one transaction. If an error occurs before it ends,
+/// the database is as empty as before.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// There is a hub already.
+    /// The database has a hub already.
     #[error("the database has a hub already")]
     NotEmpty,
     /// A dothub of another version has used the database.
@@ -29,10 +30,10 @@ pub enum RestoreError {
     /// Packs that the records name are not there.
     #[error("the backup is not whole: {0} of its packs are missing")]
     Missing(u64),
-    /// The store is a hub's: each would take the other's packs for garbage.
+    /// The store belongs to another hub. Each hub would collect the other's packs as garbage.
     #[error("the store has the packs of another hub")]
     OthersStore,
-    /// It is restored, but the store does not know yet whose its packs are.
+    /// The hub is restored, but the store could not be marked as its own.
     #[error("everything is restored, but the store cannot be made this hub's")]
     Own(#[source] CollectError),
     /// The folder failed.
@@ -49,8 +50,10 @@ pub enum RestoreError {
     Store(#[from] PackStoreError),
 }
 
-/// Restores into an empty database, which was opened at the manifest's schema, and a store: first the packs, each
-/// verified, then all records at once, then whatever newer versions have changed.
+/// Restores a backup into a store and an empty database that was opened at the manifest's schema.
+///
+/// First it copies the packs and verifies each. Then it loads all records at once. Finally it migrates them to this
+/// version.
 pub async fn restore(
     folder: &BackupFolder,
     manifest: &Manifest,
@@ -64,7 +67,8 @@ pub async fn restore(
         return Err(RestoreError::OtherSchema);
     }
     if let Some(owner) = packs.owner().await? {
-        // A hub that has served before it had anything. Databases of older schemas have served none.
+        // A hub that ran while its database was empty may own the store already. No hub has run on a database with an
+        // older schema.
         let may_have_served = manifest.schema == Database::newest_schema();
         if !(may_have_served && database.identity().await? == owner) {
             return Err(RestoreError::OthersStore);
@@ -95,13 +99,13 @@ pub async fn restore(
 
 /// The packs of a backup.
 pub(super) struct PacksToRestore {
-    /// Those that the records name and the folder has.
+    /// The packs that the records name and the folder has.
     pub(super) there: BTreeSet<PackId>,
-    /// How many more the records name, without those that the hub itself had lost.
+    /// How many named packs the folder lacks. Packs that the hub itself had lost do not count.
     pub(super) missing: u64,
 }
 
-/// Which packs are to be restored.
+/// Finds the packs to restore.
 pub(super) async fn packs_to_restore(
     folder: &BackupFolder,
     manifest: &Manifest,
@@ -111,12 +115,12 @@ pub(super) async fn packs_to_restore(
     let named = named(folder, manifest)?;
     let missing = named.difference(&there).map(PackId::to_string);
     let missing = missing.filter(|id| !manifest.lost.contains(id)).count() as u64;
-    // A backup that was cut may have left others beside them.
+    // An interrupted backup may have left other packs in the folder.
     let there = named.intersection(&there).copied().collect();
     Ok(PacksToRestore { there, missing })
 }
 
-/// The packs that the records name.
+/// Returns the packs that the records name.
 fn named(folder: &BackupFolder, manifest: &Manifest) -> Result<BTreeSet<PackId>, FolderError> {
     let mut named = BTreeSet::new();
     let mut is_pack = false;

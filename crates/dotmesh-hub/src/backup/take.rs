@@ -1,4 +1,4 @@
-//! Taking a backup while the hub runs.
+//! Takes a backup while the hub runs.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::database::dump::Line;
 use crate::database::{Database, DatabaseError};
 
-/// What the collector of packs waits for.
+/// The lease of a running backup. While it is held, garbage collection deletes no packs.
 pub(crate) const LEASE: &str = "backup";
 
 /// How long the lease holds when this program dies.
@@ -24,13 +24,13 @@ const LEASE_LENGTH: Duration = Duration::from_secs(2 * 60);
 /// How often it is renewed.
 const RENEWAL: Duration = Duration::from_secs(20);
 
-/// Packs in memory at once.
+/// The number of packs in memory at once.
 const AT_ONCE: usize = 4;
 
-/// A backup that could not be taken. The one before it, if any, is still there.
+/// Why a backup could not be taken. If the folder had a backup before, it still has one.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// Another one has begun.
+    /// Another backup has begun.
     #[error("another backup of this hub is being taken")]
     Busy,
     /// The folder failed.
@@ -44,18 +44,18 @@ pub enum BackupError {
     Store(#[from] PackStoreError),
 }
 
-/// What was taken.
+/// A backup that was taken.
 #[derive(Debug)]
 pub struct Taken {
-    /// All of it.
+    /// Its manifest.
     pub manifest: Manifest,
-    /// Packs that were not there before.
+    /// The number of packs that were not in the folder before.
     pub new_packs: u64,
-    /// Their length together.
+    /// The total length of these packs, in bytes.
     pub new_bytes: u64,
 }
 
-/// Takes one: the records as of one instant, then every pack that they name.
+/// Takes a backup: the records as of one instant, then every pack that they name.
 pub async fn take(
     database: &Database,
     packs: &PackStore,
@@ -63,7 +63,7 @@ pub async fn take(
 ) -> Result<Taken, BackupError> {
     let holder = hex::encode(rand::random::<[u8; 8]>());
     let now = clock::now();
-    // Before the records are read: what they name stays from now on.
+    // The lease is taken before the records are read. From now on, garbage collection keeps the packs that they name.
     if !database
         .lease(LEASE, &holder, now, now + LEASE_LENGTH)
         .await?
@@ -145,13 +145,14 @@ async fn copy(
     })
 }
 
-/// The name in a row of the table `packs`.
+/// Returns the pack's name in a row of the table `packs`.
 pub(super) fn pack_of(row: &[Value]) -> Option<PackId> {
     let name = BASE64.decode(row.get(2)?.as_str()?).ok()?;
     Some(PackId::from_bytes(name.try_into().ok()?))
 }
 
-/// Copies a pack, and says how long it is; or that the hub has lost it, which is no reason to lose all else.
+/// Copies a pack, and returns its length. If the hub has lost the pack, its id is returned, because the backup goes
+/// on without it.
 async fn copy_pack(
     from: &PackStore,
     to: &PackStore,

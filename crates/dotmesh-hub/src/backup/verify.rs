@@ -1,4 +1,4 @@
-//! Whether a backup can be restored: it is, into a scratch place, and what comes out of it is compared.
+//! Verifies that a backup can be restored: restores it into a scratch database, and compares the result with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use super::restore::packs_to_restore;
 use crate::database::dump::{Line, LoadError};
 use crate::database::{Database, DatabaseError, Opening};
 
-/// Packs in memory at once.
+/// The number of packs in memory at once.
 const AT_ONCE: usize = 4;
 
-/// A backup that cannot be restored as it is.
+/// Why a backup cannot be restored as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// A pack is not what its name says.
@@ -23,7 +23,7 @@ pub enum VerifyError {
     /// Packs that the records name are not there.
     #[error("the backup is not whole: {0} of its packs are missing")]
     Missing(u64),
-    /// What was restored is something else.
+    /// The restored rows of a table are not those of the backup.
     #[error("the restored {table} are not those of the backup")]
     Differs { table: String },
     /// The folder failed.
@@ -37,8 +37,8 @@ pub enum VerifyError {
     Database(#[from] DatabaseError),
 }
 
-/// Restores a backup of this version into a scratch place in its folder, and compares it: every record, and every pack
-/// with its name. Nothing of it stays.
+/// Restores the records, at their own schema, into a scratch database in the backup's folder, and compares every
+/// record. Compares every pack with its name. Nothing that it restores stays.
 pub async fn verify(folder: &BackupFolder, manifest: &Manifest) -> Result<(), VerifyError> {
     let packs = packs_to_restore(folder, manifest).await?;
     if packs.missing > 0 {
@@ -75,7 +75,7 @@ pub async fn verify(folder: &BackupFolder, manifest: &Manifest) -> Result<(), Ve
     }
 }
 
-/// What the rows of each table come to, in whatever order: databases sort names in different ways.
+/// Checksums of the rows of each table, in any order: databases sort names in different ways.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Sums {
     tables: BTreeMap<String, (u64, u128)>,
@@ -89,7 +89,7 @@ impl Sums {
             self.tables.insert(table.clone(), (0, 0));
             return;
         }
-        // Values are numbers and texts, which all become JSON.
+        // Values are numbers, texts and null, which all become JSON.
         let text = serde_json::to_vec(line).unwrap_or_default();
         let hash: [u8; 32] = Sha256::digest(&text).into();
         let (half, _) = hash.split_at(16);
@@ -99,7 +99,7 @@ impl Sums {
         *sum = sum.wrapping_add(number);
     }
 
-    /// The first table that is another.
+    /// Returns the first table that differs.
     fn difference(&self, other: &Self) -> Option<String> {
         let names: BTreeSet<&String> = self.tables.keys().chain(other.tables.keys()).collect();
         let names = names.into_iter();

@@ -1,17 +1,18 @@
-//! Who came in, from where, and what they took or removed: for administrators, and for some time.
+//! The access log for administrators: who logged in, from where, and what they downloaded or deleted. Entries are
+//! kept for some time.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::ids;
 use super::{Database, DatabaseError};
 
-/// How long it is kept.
+/// How long an entry is kept.
 pub const ACCESS_LOG_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// How many rows are kept at most: the newest.
+/// The most rows that are kept. They are the newest.
 pub const MOST_ROWS: i64 = 500_000;
 
-/// What somebody did.
+/// A kind of access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Act {
     /// Logged in: began a session, or got a key for a program.
@@ -22,14 +23,14 @@ pub enum Act {
     Key,
     /// Used the password without a session, as programs do.
     Password,
-    /// Took content of a private dot.
+    /// Downloaded content of a private dot.
     Download,
-    /// Removed something.
+    /// Deleted something.
     Deletion,
 }
 
 impl Act {
-    /// Every one.
+    /// All kinds.
     pub const ALL: [Self; 6] = [
         Self::Login,
         Self::WrongPassword,
@@ -39,7 +40,7 @@ impl Act {
         Self::Deletion,
     ];
 
-    /// As it is stored.
+    /// Returns the kind as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -52,41 +53,39 @@ impl Act {
     }
 }
 
-/// What is written down.
+/// An access to log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Access {
-    /// What.
     pub act: Act,
-    /// The account; empty for none that the hub has.
+    /// The account's name. Empty when the hub has no such account.
     pub actor: String,
     /// Where the request came from.
     pub address: String,
-    /// By what, or what: a key's name, a dot's.
+    /// The name of the key that was used, or of the dot that was accessed.
     pub subject: String,
 }
 
-/// What was written down on a day.
+/// The accesses of one kind on a day, as one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastAccess {
-    /// Its number: what came later has a greater one.
+    /// Its number. Later entries have greater numbers.
     pub id: i64,
-    /// What.
     pub access: Access,
-    /// When it was first written down that day.
+    /// When it was first logged that day.
     pub began: Timestamp,
-    /// When it was last.
+    /// When it was last logged that day.
     pub last: Timestamp,
-    /// How often.
+    /// How often it happened that day.
     pub count: u64,
 }
 
-/// The day that a time is in, since 1970.
+/// Returns the day of a time, in days since 1970.
 pub fn day(now: Timestamp) -> i64 {
     now.as_second().div_euclid(24 * 60 * 60)
 }
 
 impl Database {
-    /// Writes it down, once for a day and then counted.
+    /// Logs an access. Further accesses of the same kind on the same day only raise its count.
     pub async fn log_access(&self, access: &Access, now: Timestamp) -> Result<(), DatabaseError> {
         sqlx::query(
             "INSERT INTO access_log (day, kind, actor, address, subject, began, last, count)
@@ -105,7 +104,8 @@ impl Database {
         Ok(())
     }
 
-    /// The newest before one of that number, newest first; of one account, if it is named.
+    /// Returns the newest entries with numbers below `before`, newest first. With `actor`, only those of that
+    /// account.
     pub async fn accesses(
         &self,
         actor: Option<&str>,
@@ -149,7 +149,7 @@ impl Database {
             .collect()
     }
 
-    /// Removes what is older than it is kept, and what is more than `most` rows.
+    /// Removes entries that are older than [`ACCESS_LOG_LIFETIME`], and the oldest entries beyond `most` rows.
     pub async fn expire_accesses(&self, now: Timestamp, most: i64) -> Result<(), DatabaseError> {
         sqlx::query(
             "DELETE FROM access_log WHERE day < $1 OR id IN

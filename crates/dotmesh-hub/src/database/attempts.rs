@@ -1,4 +1,4 @@
-//! How often something was tried lately, whichever process was asked.
+//! Counts recent attempts, across all processes.
 
 use dotmesh_model::UserName;
 use jiff::{SignedDuration, Timestamp};
@@ -10,13 +10,13 @@ use crate::limits::guesses::{OF_NAME, OF_NAME_FROM_ADDRESS, WINDOW, from_address
 /// How often something may be tried.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
-    /// So many times
+    /// The most attempts.
     pub attempts: i64,
-    /// in so long.
+    /// The time in which they are counted.
     pub within: SignedDuration,
 }
 
-/// What wrong passwords are counted by.
+/// The counters of a wrong password.
 #[derive(Debug, Clone)]
 pub struct Guesses {
     of_name_from_address: String,
@@ -26,7 +26,7 @@ pub struct Guesses {
 }
 
 impl Guesses {
-    /// Of who logs in from an address or a network.
+    /// The counters of a login from an address or a network.
     pub fn new(name: &UserName, address: &str) -> Self {
         let name = name.as_str().to_ascii_lowercase();
         Self {
@@ -49,7 +49,7 @@ impl Guesses {
 }
 
 impl Database {
-    /// Counts an attempt. `false` when it is one too many: `subject` says who tries what.
+    /// Counts an attempt. `false` when it is one too many. `subject` says who tries what.
     pub async fn attempt(
         &self,
         subject: &str,
@@ -63,7 +63,7 @@ impl Database {
         Ok(count <= limit.attempts)
     }
 
-    /// Until when no more passwords are looked at; counts nothing.
+    /// Returns the time until which no more passwords are checked. Counts nothing.
     pub async fn blocked_until(
         &self,
         guesses: &Guesses,
@@ -110,7 +110,7 @@ impl Database {
     }
 }
 
-/// Forgets what has ended.
+/// Deletes counters whose time has ended.
 async fn forget(connection: &mut AnyConnection, now: Timestamp) -> Result<(), DatabaseError> {
     sqlx::query("DELETE FROM attempts WHERE ends <= $1")
         .bind(now.as_second())
@@ -119,7 +119,7 @@ async fn forget(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Da
     Ok(())
 }
 
-/// Counts something that was tried, and says how often it was.
+/// Counts an attempt, and returns the new count.
 async fn count(
     connection: &mut AnyConnection,
     subject: &str,

@@ -1,4 +1,4 @@
-//! Branches as people make, delete and protect them on the hub. Pushes move them in `finish.rs`.
+//! Creates, deletes and protects branches on the hub. Pushes update their heads in `finish.rs`.
 
 use std::collections::BTreeSet;
 
@@ -10,27 +10,27 @@ use super::ids::{self, DotId};
 use super::{Database, DatabaseError, room};
 use crate::limits;
 
-/// What came of deleting a branch.
+/// The result of deleting a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// It is gone. Its commits stay.
+    /// The branch is gone. Its commits stay.
     Deleted,
-    /// There was none.
+    /// There was no such branch.
     Missing,
-    /// It is the one that is shown first.
+    /// The branch is the default branch.
     IsDefault,
-    /// It is protected.
+    /// The branch is protected.
     IsProtected,
 }
 
 impl Database {
-    /// The protected branches, whether they exist or not.
+    /// Returns the names of protected branches, whether the branches exist or not.
     pub async fn protected(&self, dot: DotId) -> Result<BTreeSet<BranchName>, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
         protected(&mut connection, dot).await
     }
 
-    /// Makes a branch at a commit of the dot. `false` when the name is taken.
+    /// Creates a branch at a commit of the dot. `false` when the name is taken.
     pub async fn create_branch(
         &self,
         deed: Deed<'_>,
@@ -61,7 +61,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Deletes a branch, unless something keeps it, with what was said of it.
+    /// Deletes a branch and its notes, unless it is protected or the default branch.
     pub async fn delete_branch(
         &self,
         deed: Deed<'_>,
@@ -101,7 +101,7 @@ impl Database {
         Ok(Deletion::Deleted)
     }
 
-    /// Protects a branch, which need not exist yet, or lifts the protection. `false` when it was so already.
+    /// Protects a branch, which need not exist yet, or lifts the protection. `false` when nothing changed.
     pub async fn protect_branch(
         &self,
         deed: Deed<'_>,

@@ -1,4 +1,4 @@
-//! Who was given access to whose dot.
+//! Collaborators: users who were granted access to a dot.
 
 use dotmesh_api::hub::{Access, Collaborator};
 use dotmesh_model::UserName;
@@ -8,19 +8,19 @@ use super::ids::{self, DotId, UserId};
 use super::{Database, DatabaseError};
 use crate::limits;
 
-/// What an owner can give away.
+/// The access that an owner can grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
-    /// To see and clone.
+    /// To see and clone the dot.
     Read,
-    /// To push, too.
+    /// Also to push to it.
     Write,
-    /// To describe it and look after its branches, too.
+    /// Also to describe it and manage its branches.
     Maintain,
 }
 
 impl Grant {
-    /// `None` for what only the namespace's name gives.
+    /// `None` for [`Access::Owner`], which only the namespace's name gives.
     pub fn new(access: Access) -> Option<Self> {
         match access {
             Access::Read => Some(Self::Read),
@@ -44,7 +44,7 @@ impl Grant {
 }
 
 impl Database {
-    /// A dot's collaborators, by name.
+    /// Returns a dot's collaborators, sorted by name.
     pub async fn collaborators(&self, dot: DotId) -> Result<Vec<Collaborator>, DatabaseError> {
         let rows: Vec<(String, String)> = sqlx::query_as(
             "SELECT u.name, c.access FROM collaborators c JOIN users u ON u.id = c.user
@@ -63,7 +63,7 @@ impl Database {
             .collect()
     }
 
-    /// Gives access, or changes what was given.
+    /// Grants access, or changes the access that was granted.
     pub async fn grant(
         &self,
         deed: Deed<'_>,
@@ -72,7 +72,7 @@ impl Database {
         grant: Grant,
     ) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
-        // Who has access already may get another.
+        // The user's own row does not count, because it would be replaced.
         let there: i64 = sqlx::query_scalar(
             r#"SELECT count(*) FROM collaborators WHERE dot = $1 AND "user" <> $2"#,
         )
@@ -99,7 +99,7 @@ impl Database {
         Ok(())
     }
 
-    /// Takes access away. `false` when there was none.
+    /// Revokes access. `false` when there was none.
     pub async fn revoke(
         &self,
         deed: Deed<'_>,

@@ -22,29 +22,32 @@ pub struct NewCommit {
     pub id: CommitId,
     /// Its parent's.
     pub parent: CommitId,
-    /// The tree to compare its own with, as in [`KnownCommit::tree`] of its parent.
+    /// The tree to compare the commit's own tree with. It is the [`KnownCommit::tree`] of the parent.
     pub parent_tree: Option<ObjectHash>,
-    /// The dot has it without its data, and this push brings that. If not, it is new to the dot.
+    /// Whether the dot has the commit without its data, which this push brings. If not, the commit is new to the dot.
     pub fills: bool,
     /// Who made it.
     pub author: String,
-    /// When.
+    /// When it was made.
     pub time: Timestamp,
-    /// Its author's words.
+    /// Its message, as the author wrote it.
     pub message: String,
-    /// What travelled.
+    /// The commit as it was sent.
     pub sealed: SealedCommit,
 }
 
-/// What following commits need to know of one.
+/// The facts about a commit that the check of later commits needs.
 #[derive(Debug, Clone, Copy)]
 pub struct KnownCommit {
     /// Its seal.
     pub seal: ObjectHash,
     /// Whether it is without its data.
     pub without_data: bool,
-    /// The root of its tree. Of a commit without data, that of the nearest ancestor whose data is in the same push. The dot
-    /// has this tree, or gets it by the push: objects in it need no look when a child is compared with it.
+    /// The root of its tree. A pushed commit without data has its parent's tree here. `None` if there is no such
+    /// tree, or if the commit is without data and not in the push.
+    ///
+    /// The dot has this tree or gets it with the push. So when a child is compared with it, objects in it need no
+    /// check.
     pub tree: Option<ObjectHash>,
 }
 
@@ -53,12 +56,12 @@ pub struct KnownCommit {
 pub struct Ancestry {
     /// Newest first.
     pub commits: Vec<SealedCommit>,
-    /// Where it would go on: the root commit or `until` when it is at its end.
+    /// The commit at which it continues. At the end, this is the root commit or `until`.
     pub next: CommitId,
 }
 
 impl Database {
-    /// Those of the commits that the dot has.
+    /// Returns those of the commits that the dot has.
     pub async fn known_commits(
         &self,
         dot: DotId,
@@ -81,7 +84,7 @@ impl Database {
                 let commit = KnownCommit {
                     seal: ids::object_hash(&seal)?,
                     without_data,
-                    // The dot need not have what a commit without data names.
+                    // The dot may lack the tree of a commit without data.
                     tree: (!without_data).then_some(root),
                 };
                 known.insert(ids::commit_id(&id)?, commit);
@@ -116,7 +119,7 @@ impl Database {
         Ok(without_data.is_some_and(|without_data| without_data != 0))
     }
 
-    /// The commits of the dot that are without their data.
+    /// Returns the commits of the dot that are without their data.
     pub async fn commits_without_data(&self, dot: DotId) -> Result<Vec<CommitId>, DatabaseError> {
         let ids: Vec<Vec<u8>> =
             sqlx::query_scalar("SELECT id FROM commits WHERE dot = $1 AND without_data = 1")
@@ -126,7 +129,7 @@ impl Database {
         ids.iter().map(|id| ids::commit_id(id)).collect()
     }
 
-    /// How many that are.
+    /// Returns the number of commits that are without their data.
     pub async fn count_without_data(&self, dot: DotId) -> Result<u64, DatabaseError> {
         let count: i64 =
             sqlx::query_scalar("SELECT count(*) FROM commits WHERE dot = $1 AND without_data = 1")
@@ -136,8 +139,8 @@ impl Database {
         ids::unsigned(count)
     }
 
-    /// A commit and its ancestors, at most `limit`, and none from `until` on. Empty when the dot has no such
-    /// commit.
+    /// Returns a commit and its ancestors, at most `limit` of them. It ends before `until`. Empty when the dot has no
+    /// such commit.
     pub async fn ancestry(
         &self,
         dot: DotId,
@@ -184,7 +187,7 @@ impl Database {
         Ok(ancestry)
     }
 
-    /// The same in short: for pages, which read no more of a commit than they show.
+    /// Returns summaries of a commit and its ancestors, for pages. They read no more of a commit than they show.
     pub async fn line(
         &self,
         dot: DotId,
@@ -218,7 +221,7 @@ impl Database {
         Ok((commits, next))
     }
 
-    /// Those of the commits that the dot has, in short.
+    /// Returns summaries of those of the commits that the dot has.
     pub async fn summaries(
         &self,
         dot: DotId,
@@ -244,7 +247,7 @@ impl Database {
         Ok(summaries)
     }
 
-    /// A dot's newest commits with their parents, of all branches.
+    /// Returns a dot's newest commits of all branches, with their parents.
     pub async fn newest_commits(
         &self,
         dot: DotId,
@@ -269,7 +272,8 @@ impl Database {
             .collect()
     }
 
-    /// Two at most of the dot's commits from an id to another.
+    /// Returns at most two of the dot's commits with ids from `first` to `last`. Two prove that an abbreviated id is
+    /// ambiguous.
     pub async fn commits_between(
         &self,
         dot: DotId,
@@ -304,7 +308,7 @@ fn summary(
     })
 }
 
-/// All commits of a dot with their parents, and those of them that are without their data.
+/// Returns all commits of a dot with their parents, and those of them that are without their data.
 pub(super) async fn history(
     connection: &mut AnyConnection,
     dot: DotId,
@@ -325,7 +329,8 @@ pub(super) async fn history(
     Ok((history, without))
 }
 
-/// Keeps that a commit has its data now. What is left out of that is told by who has it.
+/// Records that a commit has its data now. If the push says what it left out of the data, this replaces the stored
+/// list.
 pub(super) async fn fill(
     connection: &mut AnyConnection,
     dot: DotId,

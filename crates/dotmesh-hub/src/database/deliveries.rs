@@ -1,5 +1,6 @@
-//! What webhooks are to be told, and what came of it. Written in the transaction of the event, and done later by any
-//! process: one takes a delivery for as long as an attempt may last, and if it is not heard of again, another does.
+//! The outbox of webhook deliveries, with their results. The transaction that writes an event also queues its
+//! deliveries. Any process may attempt them later: it claims a delivery for as long as an attempt may last. If it
+//! does not report back in time, another process may claim the delivery.
 
 use dotmesh_api::webhooks::{DeliveryState, WebhookTopic};
 use jiff::Timestamp;
@@ -10,20 +11,19 @@ use super::ids::{self, DeliveryId, DotId, WebhookId};
 use super::{Database, DatabaseError, webhooks};
 use crate::webhooks::SigningSecret;
 
-/// A delivery as it is looked at.
+/// A stored delivery.
 #[derive(Debug, Clone)]
 pub struct StoredDelivery {
-    /// Its row.
     pub id: DeliveryId,
-    /// By which the receiver knows it again.
+    /// The message id, by which the receiver recognises a repeated delivery.
     pub message: String,
-    /// What it tells.
+    /// The event that it reports.
     pub event: PastEvent,
-    /// How far it is.
+    /// Its state.
     pub state: DeliveryState,
-    /// Attempts that have begun.
+    /// How many attempts have begun.
     pub attempts: u64,
-    /// When the next one is due.
+    /// When the next attempt is due. `None` unless the delivery is pending.
     pub due: Option<Timestamp>,
     /// Why the receiver does not have it yet, or never will.
     pub error: Option<String>,
@@ -31,7 +31,7 @@ pub struct StoredDelivery {
     pub last: Option<LastAttempt>,
 }
 
-/// What is shown of an attempt.
+/// The part of an attempt that the hub shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastAttempt {
     /// When it ended.
@@ -47,7 +47,7 @@ pub struct LastAttempt {
 /// An attempt that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// When.
+    /// When it ended.
     pub ended: Timestamp,
     /// How long it took, in milliseconds.
     pub took: u64,
@@ -59,50 +59,50 @@ pub struct Attempt {
     pub response: String,
 }
 
-/// A delivery that the caller alone attempts, until its claim ends.
+/// A delivery that only the caller attempts, until the claim ends.
 #[derive(Debug)]
 pub struct Claimed {
-    /// The delivery.
     pub id: DeliveryId,
-    /// Whose.
     pub webhook: WebhookId,
-    /// The attempt.
+    /// The random id of this claim.
     claim: String,
-    /// Which one it is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u64,
-    /// By which the receiver knows it again.
+    /// The message id, by which the receiver recognises a repeated delivery.
     pub message: String,
-    /// Where to.
+    /// The address of the receiver.
     pub url: String,
-    /// What it is signed with.
+    /// The secret that signs the delivery.
     pub secret: SigningSecret,
-    /// The hub's address as who made the webhook knows it.
+    /// The hub's address, as the creator of the webhook used it.
     pub hub_url: String,
-    /// What it tells.
+    /// The event that it reports.
     pub event: PastEvent,
 }
 
-/// What to do after an attempt.
+/// The next step after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: the receiver has it.
+    /// Nothing, because the receiver has the delivery.
     Delivered,
     /// Another attempt.
     Retry { due: Timestamp },
-    /// Nothing: there were enough, and the webhook is switched off if nothing succeeded after `deadline`.
+    /// No further attempt, because there were enough. The webhook is switched off if it has been failing since
+    /// `deadline` or earlier.
     GiveUp { deadline: Timestamp },
-    /// Nothing, and the webhook is switched off: its receiver wants no more.
+    /// No further attempt. The webhook is switched off, because its receiver wants no more deliveries.
     Gone,
 }
 
-/// Why a delivery never was attempted.
+/// The error of a delivery that ended because its webhook was switched off.
 const SWITCHED_OFF: &str = "the webhook was switched off before this was delivered";
 
 impl Database {
-    /// Takes deliveries that are due at `now`, of each webhook the one that comes first. What is not finished by `until`
-    /// is taken to be lost, and due again.
+    /// Claims deliveries that are due at `now`, only the first one of each webhook. A delivery that is not finished
+    /// by `until` counts as lost and is due again.
     ///
-    /// `now` and `until` are of the caller's clock: processes whose clocks differ by more than that may deliver twice.
+    /// `now` and `until` come from the caller's clock. If the clocks of two processes differ by more than the time
+    /// between them, both processes may deliver.
     pub async fn claim_deliveries(
         &self,
         now: Timestamp,
@@ -124,7 +124,7 @@ impl Database {
                 .bind(now.as_second())
                 .bind(limit)
         };
-        // Most of the time there is nothing: that holds nobody up.
+        // Most of the time nothing is due. This check blocks no writer.
         if find().fetch_all(&self.readers).await?.is_empty() {
             return Ok(Vec::new());
         }
@@ -137,7 +137,8 @@ impl Database {
         Ok(claimed)
     }
 
-    /// Writes down how an attempt ended, unless it was taken to be lost.
+    /// Records how an attempt ended, if its claim still holds. The claim is gone if the delivery ended or was claimed
+    /// anew.
     pub async fn finish_attempt(
         &self,
         claimed: &Claimed,
@@ -178,7 +179,7 @@ impl Database {
         Ok(())
     }
 
-    /// What a webhook was told and what waits, the newest before one of that number first.
+    /// Returns a webhook's deliveries with ids below `before`, newest first.
     pub async fn deliveries(
         &self,
         webhook: WebhookId,
@@ -197,7 +198,7 @@ impl Database {
         .await
     }
 
-    /// A delivery of a webhook.
+    /// Returns a delivery of a webhook.
     pub async fn delivery(
         &self,
         webhook: WebhookId,
@@ -233,7 +234,7 @@ impl Database {
         rows.iter().map(StoredDelivery::new).collect()
     }
 
-    /// Has something delivered again, or at once what waits. `false` when there is no such delivery.
+    /// Queues a delivery again, due at once. `false` when there is no such delivery.
     pub async fn redeliver(
         &self,
         webhook: WebhookId,
@@ -241,7 +242,7 @@ impl Database {
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
-        // One that is under way stays as it is: it is what was asked for.
+        // A delivery under way keeps its due time and its count: its attempt is the requested one.
         let done = sqlx::query(
             "UPDATE deliveries SET state = 'pending',
                attempts = CASE WHEN claim IS NULL THEN 0 ELSE attempts END,
@@ -257,7 +258,7 @@ impl Database {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Has a webhook told something that did not happen, to see whether it arrives.
+    /// Queues a test delivery, which shows whether the webhook works.
     pub async fn ping_webhook(
         &self,
         deed: Deed<'_>,
@@ -273,10 +274,10 @@ impl Database {
         Ok(delivery)
     }
 
-    /// Forgets what was to be told before `deadline`. Says how much.
+    /// Deletes the deliveries that were created before `deadline`, and returns their number.
     pub async fn expire_deliveries(&self, deadline: Timestamp) -> Result<u64, DatabaseError> {
         let mut expired = 0;
-        // A part at a time: others write in between.
+        // One batch per transaction, so that others can write in between.
         loop {
             let mut tx = self.begin().await?;
             let done = sqlx::query(
@@ -334,7 +335,7 @@ impl StoredDelivery {
     }
 }
 
-/// What those who listen for a topic are told of.
+/// Returns the topics of an event. A webhook that listens to one of them gets the event.
 fn topics(kind: &EventKind) -> &'static [WebhookTopic] {
     use WebhookTopic::{Access, Branch, Push, Tag};
     match kind {
@@ -358,7 +359,7 @@ fn topics(kind: &EventKind) -> &'static [WebhookTopic] {
     }
 }
 
-/// Queues what webhooks of a dot are to be told of an event.
+/// Queues the deliveries of an event to the webhooks of its dot.
 pub(super) async fn enqueue(
     connection: &mut AnyConnection,
     dot: DotId,
@@ -407,7 +408,7 @@ async fn insert(
     Ok(id)
 }
 
-/// Ends what waits, and what is under way.
+/// Fails the pending deliveries of a webhook, including those under way.
 pub(super) async fn drop_pending(
     connection: &mut AnyConnection,
     webhook: WebhookId,
@@ -462,7 +463,7 @@ async fn claim(
     })
 }
 
-/// What an attempt's end means for its webhook.
+/// Updates a webhook after an attempt: since when it has been failing, and whether it is switched off.
 async fn judge_webhook(
     connection: &mut AnyConnection,
     webhook: WebhookId,

@@ -1,4 +1,4 @@
-//! Logins of programs, which their user approves in a browser.
+//! Logins of programs, which a user approves in a browser.
 
 use dotmesh_model::UserName;
 use jiff::{SignedDuration, Timestamp};
@@ -10,55 +10,55 @@ use super::{Database, DatabaseError};
 use crate::access::Scope;
 use crate::credentials::KeyDigest;
 
-/// How long a login waits to be approved, and then to be fetched.
+/// How long a login lasts. The user must approve it, and the program fetch the key, within this time.
 pub const DEVICE_LOGIN_LIFETIME: SignedDuration = SignedDuration::from_mins(10);
 
 /// A login that begins.
 #[derive(Debug)]
 pub struct NewDeviceLogin<'a> {
-    /// Of what the program asks with.
+    /// The digest of the token that the program polls with.
     pub device: &'a KeyDigest,
-    /// Of what the user types.
+    /// The digest of the code that the user types.
     pub code: &'a KeyDigest,
-    /// Where the program says that it runs.
+    /// The host that the program says it runs on.
     pub client: &'a str,
-    /// Where its request came from.
+    /// The address that its request came from.
     pub address: &'a str,
 }
 
-/// A login that waits for its user's word.
+/// A login that waits for the user's decision.
 #[derive(Debug, Clone)]
 pub struct WaitingLogin {
-    /// Where the program says that it runs.
+    /// The host that the program says it runs on.
     pub client: String,
-    /// Where its request came from.
+    /// The address that its request came from.
     pub address: String,
     /// When it began.
     pub created: Timestamp,
 }
 
-/// What the user says.
+/// The user's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// The program gets a key of this user's.
+    /// The program gets an API key of this user.
     Approve(UserId),
-    /// It gets none.
+    /// The program gets no key.
     Deny,
 }
 
-/// What became of a login.
+/// The state of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceLoginState {
-    /// Nobody has decided.
+    /// The user has not decided yet.
     Pending,
-    /// It was denied.
+    /// The user denied it.
     Denied,
-    /// It was approved by this user, and the key is stored. The login has ended.
+    /// This user approved it, and the key is stored. The login has ended.
     Approved(UserName),
 }
 
 impl Database {
-    /// Begins a login. Those that have ended make room.
+    /// Begins a login, and removes expired logins.
     pub async fn begin_device_login(
         &self,
         login: &NewDeviceLogin<'_>,
@@ -84,7 +84,7 @@ impl Database {
         Ok(())
     }
 
-    /// The login that waits under this code.
+    /// Returns the login that waits under this code.
     pub async fn waiting_login(
         &self,
         code: &KeyDigest,
@@ -108,7 +108,7 @@ impl Database {
         .transpose()
     }
 
-    /// Decides about a waiting login. `false` when none waits under this code: it is decided once.
+    /// Records the decision about a waiting login. `false` when no login waits under this code. A decision is final.
     pub async fn decide_login(
         &self,
         code: &KeyDigest,
@@ -132,8 +132,10 @@ impl Database {
         Ok(done.rows_affected() == 1)
     }
 
-    /// What became of a login; `None` when it has ended, or never was. An approved one ends with this, and `key` becomes
-    /// its user's until it expires: of several who ask at once, one gets it.
+    /// Returns the state of a login. `None` when it has ended or never existed.
+    ///
+    /// If the login is approved, this call ends it and stores `key` for its user, until `expires`. If several
+    /// requests ask at once, only one gets the key.
     pub async fn device_login(
         &self,
         device: &KeyDigest,
@@ -203,7 +205,7 @@ impl Database {
     }
 }
 
-/// Logins that began then or before have ended.
+/// Returns the time in seconds. Logins that began at this time or before have ended.
 fn oldest(now: Timestamp) -> i64 {
     (now - DEVICE_LOGIN_LIFETIME).as_second()
 }

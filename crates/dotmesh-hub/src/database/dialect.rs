@@ -1,12 +1,13 @@
-//! What differs between the databases. Statements do not: `json_each`, which makes rows of a list of numbers, and `hex`
-//! are SQLite's own, and PostgreSQL gets such of the same name by migrations.
+//! The differences between the databases. Statements are the same for both, except the search of commit messages.
+//! They use SQLite's functions `hex` and `json_each`, which makes rows of a list of numbers. Migrations define both
+//! functions for PostgreSQL.
 
 use sqlx::migrate::Migrator;
 
 static SQLITE: Migrator = sqlx::migrate!("src/database/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/database/migrations/postgres");
 
-/// A database that the hub can use.
+/// A kind of database that the hub can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
@@ -14,7 +15,7 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// Brings a database to this version.
+    /// Returns the migrations, which bring a database to this version.
     pub(super) fn migrator(self) -> &'static Migrator {
         match self {
             Self::Sqlite => &SQLITE,
@@ -22,7 +23,8 @@ impl Dialect {
         }
     }
 
-    /// How many tables tell which version a database is at: none, where no hub was ever made in it.
+    /// Returns the query that counts the tables with a record of migrations. The count is 0 if no hub was ever made
+    /// in the database.
     pub(super) fn count_versioned(self) -> &'static str {
         match self {
             Self::Sqlite => "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'",
@@ -30,21 +32,21 @@ impl Dialect {
         }
     }
 
-    /// Begins a transaction that writes: one at a time, of all processes. What it reads stays as it is until it
-    /// ends, so it can decide on that.
+    /// Returns the statement that begins a writing transaction. Only one runs at a time, across all processes. The
+    /// data that it reads does not change until it ends, so it can base decisions on this data.
     ///
-    /// SQLite takes the write lock at once: a transaction that reads first and asks for the lock later can be
-    /// refused when another wrote in between. PostgreSQL would let several write at once; the lock of the
-    /// hub's own makes the same reasoning hold there.
+    /// SQLite takes the write lock at once. SQLite can refuse a transaction that reads first and asks for the lock
+    /// later, if another transaction wrote in between. PostgreSQL would let several transactions write at once, so
+    /// they take a lock of the hub's own.
     pub(super) fn begin_write(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
-            // In two steps: what is read after waiting for the lock is what its last holder left.
+            // Two steps: a statement after the wait for the lock sees the changes of the last holder.
             Self::Postgres => "BEGIN; SELECT pg_advisory_xact_lock(7234017283807667300)",
         }
     }
 
-    /// Begins a transaction whose statements all see the same instant.
+    /// Returns the statement that begins a transaction in which all statements see the same instant.
     pub(super) fn begin_read(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN",
@@ -52,7 +54,7 @@ impl Dialect {
         }
     }
 
-    /// What stands before `VALUES` where rows bring their ids.
+    /// Returns the clause before `VALUES` for rows that have their own ids.
     pub(super) fn with_ids(self) -> &'static str {
         match self {
             Self::Sqlite => "",
@@ -60,7 +62,8 @@ impl Dialect {
         }
     }
 
-    /// Lets the next id of a table be higher than all that it has, where that does not go by itself.
+    /// Returns the statement that makes the next id of a table greater than all its ids. `None` if the database does
+    /// this by itself.
     pub(super) fn go_on_counting(self, table: &str) -> Option<String> {
         match self {
             Self::Sqlite => None,
@@ -72,12 +75,12 @@ impl Dialect {
         }
     }
 
-    /// What each connection begins with; it may have so many KiB of a cache.
+    /// Returns the settings of a new connection. Its page cache may have `cache` KiB.
     pub(super) fn settings(self, cache: u32) -> String {
         match self {
-            // Waits for another process, such as `dothub user add`, to end its transaction. A push that was
-            // acknowledged survives a power failure. The index of hashes is written to all over: what is written of it
-            // comes together for some time.
+            // A connection waits for another process, such as `dothub user add`, to end its transaction. A push that
+            // was acknowledged survives a power failure. Writes to the index of hashes are scattered, so the WAL
+            // collects them for some time before a checkpoint.
             Self::Sqlite => format!(
                 "PRAGMA busy_timeout = 20000;
                  PRAGMA journal_mode = WAL;
@@ -86,7 +89,8 @@ impl Dialect {
                  PRAGMA cache_size = -{cache};
                  PRAGMA wal_autocheckpoint = 16384"
             ),
-            // A process whose machine is gone without a word does not keep the others from writing for long.
+            // If a machine is lost without notice, its process's open transaction must not block other writers for
+            // long.
             Self::Postgres => "SET idle_in_transaction_session_timeout = '60s'".to_owned(),
         }
     }

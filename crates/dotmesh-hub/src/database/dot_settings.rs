@@ -1,4 +1,4 @@
-//! What maintainers and owners set of a dot.
+//! The settings of a dot, which maintainers and owners change.
 
 use dotmesh_model::BranchName;
 
@@ -7,12 +7,12 @@ use super::ids;
 use super::{Database, DatabaseError};
 use crate::access::{Forks, Visibility};
 
-/// What to set; `None` leaves it as it is.
+/// The settings to change. `None` leaves a setting as it is.
 #[derive(Debug, Clone, Default)]
 pub struct NewSettings {
-    /// Markdown.
+    /// The description, in Markdown.
     pub description: Option<String>,
-    /// The branch that is shown first.
+    /// The default branch, which pages show first.
     pub default_branch: Option<BranchName>,
     /// Who may see it.
     pub visibility: Option<Visibility>,
@@ -21,8 +21,8 @@ pub struct NewSettings {
 }
 
 impl Database {
-    /// Sets all of it or, when there is no such branch, nothing and says `false`. What is so already is not
-    /// written down.
+    /// Changes all the settings. If there is no such branch, it changes nothing and returns `false`. The audit log
+    /// gets only settings that differ from before.
     pub async fn set_dot(&self, deed: Deed<'_>, new: &NewSettings) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
         let old: (String, String, String, String) = sqlx::query_as(

@@ -1,4 +1,4 @@
-//! Dots: finding one with what a user may do there, and listing.
+//! Dots: finds a dot together with a user's access to it, and lists dots.
 
 use std::collections::BTreeMap;
 
@@ -12,54 +12,54 @@ use super::paging::Part;
 use super::{Database, DatabaseError};
 use crate::access::Visibility;
 
-/// After so many branches of its dots a list ends.
+/// A list of dots ends early once its dots have this many branches.
 const MAX_BRANCHES: usize = 20_000;
 
-/// What the access rule needs to know of a dot's name.
+/// The facts about a dot's name that the access rule needs.
 #[derive(Debug, Clone)]
 pub struct DotFacts {
-    /// Its present name, where the one that was asked for is a former one.
+    /// The dot's present name. It differs from the requested name if that is a former one.
     pub name: DotName,
     /// The user whose namespace the dot is in, or would be.
     pub owner: Option<UserId>,
     /// The dot, if there is one.
     pub dot: Option<DotId>,
-    /// Which dot that is, whatever it is called.
+    /// The dot's identity, which stays the same under any name.
     pub identity: Option<DotIdentity>,
-    /// The dot that the request is about, where that is not this one.
+    /// The dot that the request means, if it is not this one.
     pub other: Option<OtherDot>,
-    /// What the asking user was granted.
+    /// The access that the requesting user was granted.
     pub grant: Option<Access>,
     /// Who else may see it.
     pub visibility: Visibility,
 }
 
-/// A dot that is meant, and does not have the name that was asked for.
+/// A dot that the request means, but that does not have the requested name.
 #[derive(Debug, Clone)]
 pub struct OtherDot {
-    /// What it is called, if the asking user may see it.
+    /// Its present name, if the requesting user may see the dot.
     pub now: Option<DotName>,
 }
 
 /// A dot in a list.
 #[derive(Debug, Clone)]
 pub struct ListedDot {
-    /// Its row.
     pub id: DotId,
     /// Its name.
     pub name: DotName,
-    /// Which dot it is, whatever it is called.
+    /// The dot's identity, which stays the same under any name.
     pub identity: DotIdentity,
-    /// What the asking user was granted; `None` for one's own.
+    /// The access that the requesting user was granted. `None` for the user's own dots.
     pub grant: Option<Access>,
     /// Who else may see it.
     pub visibility: Visibility,
-    /// Sorted by name.
+    /// Its branches, sorted by name.
     pub branches: Vec<HubBranch>,
 }
 
 impl Database {
-    /// Looks a dot up by name, for a user or for nobody. `meant` is the dot that the request is about, if it says so.
+    /// Looks a dot up by name, for a user or an anonymous visitor. `meant` is the dot that the request means, if it
+    /// says so.
     pub async fn dot_facts(
         &self,
         name: &DotName,
@@ -70,8 +70,8 @@ impl Database {
         dot_facts(&mut connection, name, user, meant).await
     }
 
-    /// The dots of one's own namespace and those one was given access to, by name; and whether the part ends early, as
-    /// its dots have very many branches.
+    /// Returns a part of the dots in a user's namespace and of those that others shared with the user, sorted by
+    /// name. The flag says whether the part ends early, because its dots have very many branches.
     pub async fn dots_of(
         &self,
         user: UserId,
@@ -97,7 +97,7 @@ impl Database {
         let mut dots = Vec::with_capacity(rows.len());
         let mut room = MAX_BRANCHES;
         for (id, namespace, name, identity, grant, visibility) in rows {
-            // The caller goes on after the last dot.
+            // The caller continues after the last dot.
             if room == 0 {
                 return Ok((dots, true));
             }
@@ -115,7 +115,7 @@ impl Database {
         Ok((dots, false))
     }
 
-    /// A dot's branches, by name.
+    /// Returns a dot's branches, sorted by name.
     pub async fn branches(&self, dot: DotId) -> Result<Vec<HubBranch>, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
         let heads = heads(&mut connection, dot).await?;
@@ -125,7 +125,7 @@ impl Database {
             .collect())
     }
 
-    /// A user's name.
+    /// Returns a user's name.
     pub async fn user_name(&self, user: UserId) -> Result<Option<UserName>, DatabaseError> {
         let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = $1")
             .bind(user)
@@ -135,7 +135,7 @@ impl Database {
     }
 }
 
-/// A dot's name as it is in two columns.
+/// Returns a dot's name as two columns.
 pub(super) fn columns(name: &DotName) -> (&str, &str) {
     (name.namespace.as_str(), name.name())
 }
@@ -157,7 +157,7 @@ pub(super) async fn dot_facts(
     Ok(facts)
 }
 
-/// The name of a dot, for those who may see it.
+/// Returns the name of a dot, if the user may see the dot.
 async fn visible_name(
     connection: &mut AnyConnection,
     identity: DotIdentity,
@@ -177,16 +177,16 @@ async fn visible_name(
         .transpose()
 }
 
-/// The dot of a name, which with `follows` may be one that had it.
+/// Finds the dot of a name. With `follows`, a former name leads to its dot too.
 async fn find(
     connection: &mut AnyConnection,
     name: &DotName,
     user: Option<UserId>,
     follows: bool,
 ) -> Result<DotFacts, DatabaseError> {
-    // One statement whether the dot exists or not: the time it takes tells nothing. A name that a dot had leads to
-    // it as long as no other has it, for those who may see the dot: to others, the owner of the name among them, it is
-    // free.
+    // The statement is the same whether the dot exists or not, so its duration reveals nothing. A former name leads
+    // to its dot as long as no other dot has the name. It does so only for users who may see the dot. For others,
+    // even for the owner of the name, the name is free.
     type Row = (
         UserId,
         Option<UserId>,

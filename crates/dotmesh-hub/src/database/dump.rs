@@ -1,4 +1,4 @@
-//! All records as rows of plain values, the same whatever database they are in.
+//! Dumps and loads all records as rows of plain values, which are the same for both databases.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,30 +10,32 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use super::dialect::Dialect;
 use super::{Database, DatabaseError};
 
-/// Rows in one statement, and bytes of values after which it is sent all the same: rows may be long.
+/// The most rows in one `INSERT`.
 const ROWS: usize = 64;
+
+/// Once the texts of the waiting rows have this many bytes, they are inserted. Rows may be long.
 const BYTES: usize = 1 << 20;
 
-/// What a column holds, if anything.
+/// The type of a column. Every column may also hold null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Integer,
     Text,
-    /// Base64 in a row.
+    /// Bytes, which a dumped row has in base64.
     Bytes,
 }
 
 use Kind::{Bytes, Integer, Text};
 
-/// A table that is kept.
+/// A table that a dump contains.
 struct Table {
     name: &'static str,
     columns: &'static [(&'static str, Kind)],
-    /// Rows that others refer to come first.
+    /// The order of its rows. Rows that others refer to come first.
     order: &'static str,
 }
 
-/// What is kept, each table after those that it refers to. [`LEFT_OUT`] is all the rest.
+/// The tables of a dump, each after those that it refers to. [`LEFT_OUT`] has all other tables.
 const TABLES: &[Table] = &[
     Table {
         name: "users",
@@ -76,7 +78,7 @@ const TABLES: &[Table] = &[
             ("texts", Integer),
             ("forks", Text),
         ],
-        // A fork is younger than its origin.
+        // A fork's id is greater than its origin's.
         order: "id",
     },
     Table {
@@ -238,8 +240,9 @@ const TABLES: &[Table] = &[
     },
 ];
 
-/// What is not: of pushes that go on, of logins, of jobs, which database it is, what webhooks are yet to be told (a hub
-/// beside its restored copy would tell it, too), and what is counted or filled in by itself.
+/// The tables that a dump leaves out. They hold pushes under way, logins, jobs, the identity of the database, webhook
+/// deliveries, and values that the hub counts or fills in by itself. If deliveries were in a dump, a hub and its
+/// restored copy would both send them.
 pub const LEFT_OUT: &[&str] = &[
     "attempts",
     "commit_facts",
@@ -260,7 +263,7 @@ pub const LEFT_OUT: &[&str] = &[
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(untagged)]
 pub enum Line {
-    /// The rows that follow are of this table.
+    /// The rows that follow belong to this table.
     Table {
         /// Its name.
         table: String,
@@ -277,7 +280,7 @@ pub enum LoadError {
     /// It has a table or column that this version does not know.
     #[error("it has {0}, which this dothub does not know")]
     Unknown(String),
-    /// A row is not one of its table.
+    /// A row does not fit its table.
     #[error("a row of {0} is malformed")]
     Row(String),
     /// The database failed.
@@ -292,7 +295,7 @@ impl From<sqlx::Error> for LoadError {
 }
 
 impl Database {
-    /// Hands all records that are kept to `write`, as of one instant, and says which schema they are of.
+    /// Passes all records of a dump to `write`, as of one instant, and returns the schema version.
     pub async fn dump<E: From<DatabaseError>>(
         &self,
         mut write: impl FnMut(Line) -> Result<(), E>,
@@ -307,7 +310,7 @@ impl Database {
             })?;
             let names = quoted(table.columns.iter().map(|(name, _)| *name));
             let (name, order) = (table.name, table.order);
-            // Nothing in it comes from outside.
+            // All names in it come from `TABLES`, none from input.
             let select = AssertSqlSafe(format!("SELECT {names} FROM {name} ORDER BY {order}"));
             let mut rows = sqlx::query(select).fetch(&mut *tx);
             while let Some(row) = rows.try_next().await.map_err(DatabaseError::from)? {
@@ -317,7 +320,7 @@ impl Database {
         Ok(schema)
     }
 
-    /// Whether it has nobody, and so nothing.
+    /// Whether the database has no users, and so no other records.
     pub async fn is_empty(&self) -> Result<bool, DatabaseError> {
         let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
             .fetch_one(&self.readers)
@@ -325,12 +328,12 @@ impl Database {
         Ok(users == 0)
     }
 
-    /// Which migration its schema is of.
+    /// Returns the schema version: the number of the last migration.
     pub async fn schema(&self) -> Result<i64, DatabaseError> {
         schema(&mut *self.readers.acquire().await?).await
     }
 
-    /// Puts all records of a dump into an empty database of the dump's schema: all, or none.
+    /// Loads all records of a dump, in one transaction, into an empty database with the dump's schema.
     pub async fn load<E: From<LoadError>>(
         &self,
         lines: impl Iterator<Item = Result<Line, E>>,
@@ -338,7 +341,7 @@ impl Database {
         let failed = |error: DatabaseError| E::from(LoadError::Database(error));
         let mut tx = self.begin().await.map_err(failed)?;
         let mut loading: Option<Loading> = None;
-        // An older schema need not have all tables.
+        // An older schema may lack some tables.
         let mut loaded = Vec::new();
         for line in lines {
             match line? {
@@ -381,7 +384,7 @@ async fn schema(connection: &mut AnyConnection) -> Result<i64, DatabaseError> {
     Ok(version)
 }
 
-/// `"id", "user"`
+/// Returns a list of quoted names, such as `"id", "user"`.
 fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
     names.join(", ")
@@ -403,18 +406,18 @@ fn values(row: &AnyRow, table: &Table) -> Result<Vec<Value>, DatabaseError> {
         .collect()
 }
 
-/// Rows on their way into a table.
+/// Rows that are being inserted into a table.
 struct Loading {
     dialect: Dialect,
     table: &'static Table,
     columns: Vec<(&'static str, Kind)>,
     waiting: Vec<Vec<Value>>,
-    /// Bytes of their texts.
+    /// The total length of their texts, in bytes.
     length: usize,
 }
 
 impl Loading {
-    /// Only names that this program knows ever become part of a statement.
+    /// Looks the names up in [`TABLES`]: no other name may become part of a statement.
     fn new(dialect: Dialect, table: &str, columns: &[String]) -> Result<Self, LoadError> {
         let unknown = || LoadError::Unknown(format!("the table {table}"));
         let table = TABLES
@@ -509,7 +512,7 @@ mod tests {
 
     use super::*;
 
-    /// A table or column of a new migration has to be kept, or left out on purpose.
+    /// A dump must contain every table or column of a new migration, unless it is left out on purpose.
     #[tokio::test]
     async fn nothing_is_forgotten() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,35 +1,37 @@
-//! What can go wrong with the database, told apart as far as callers act on it.
+//! The errors of the database, distinguished as far as callers act on them.
 
 use crate::limits::Beyond;
 
-/// A failed statement.
+/// An error of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// The disk is full.
     #[error("the disk of the database is full")]
     NoSpace(#[source] sqlx::Error),
-    /// A text has what the database's texts cannot have. Only PostgreSQL refuses one, for a zero character.
+    /// A text has a character that the database cannot store. Only PostgreSQL refuses one: the zero character.
     #[error("a text in the request has a zero character")]
     Text(#[source] sqlx::Error),
-    /// It cannot be the address of one.
+    /// The address is not that of a database.
     #[error("this is not the address of a database: write postgres://USER@HOST/DATABASE")]
     Address,
-    /// Nothing of a hub is in it, where one has to be.
+    /// The database must have a hub's records, but has none.
     #[error("no hub keeps its records in it")]
     NoHub,
-    /// A newer dothub wrote it.
+    /// A newer dothub wrote the database.
     #[error("a newer dothub wrote it, and this one would not know what it means")]
     Newer,
-    /// Bringing it to this version failed.
+    /// A migration to this version failed.
     #[error("cannot bring the database to this version")]
     Migrate(#[source] sqlx::migrate::MigrateError),
-    /// What was found was collected as garbage before it could be relied on: whoever looks again sees what is left.
+    /// Garbage collection removed an object before the caller could rely on it. A new lookup finds the objects that
+    /// are left.
     #[error("objects that nobody needed any more were removed meanwhile")]
     Collected,
-    /// The file of a pack that was stored is being deleted as garbage: it can be stored again when that is over.
+    /// The file of a stored pack is being deleted as garbage. The pack can be stored again once the deletion has
+    /// ended.
     #[error("a pack that nobody needed any more is being deleted")]
     Deleting,
-    /// What a row was to refer to is not there any more: an upload that ended, a dot or a user that was removed.
+    /// A row would refer to something that no longer exists: an ended upload, a removed dot or a removed user.
     #[error("what this belongs to was moved or removed meanwhile")]
     Gone(#[source] sqlx::Error),
     /// No connection was free in time, or the server is away.
@@ -38,7 +40,7 @@ pub enum DatabaseError {
     /// A stored value is not what this program stores.
     #[error("the database holds a damaged {what}")]
     Damaged { what: &'static str },
-    /// There would be more of something than is taken.
+    /// A limit would be exceeded.
     #[error(transparent)]
     Beyond(#[from] Beyond),
     /// Anything else.
@@ -46,10 +48,10 @@ pub enum DatabaseError {
     Failed(#[source] sqlx::Error),
 }
 
-/// A full disk: SQLite's primary result code, and PostgreSQL's state.
+/// The codes for a full disk: SQLite's primary result code, and PostgreSQL's SQLSTATE.
 const FULL: [&str; 2] = ["13", "53100"];
 
-/// PostgreSQL's state for a character that its encoding does not have.
+/// PostgreSQL's SQLSTATE for a character that its encoding does not have.
 const NO_CHARACTER: &str = "22021";
 
 impl From<sqlx::Error> for DatabaseError {
@@ -80,7 +82,7 @@ impl From<sqlx::migrate::MigrateError> for DatabaseError {
 }
 
 impl DatabaseError {
-    /// Whether a row was refused because one with its name exists.
+    /// Whether a row violates a unique constraint, such as that of a name.
     pub(crate) fn is_duplicate(&self) -> bool {
         let Self::Failed(error) = self else {
             return false;

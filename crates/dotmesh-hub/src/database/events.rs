@@ -1,4 +1,5 @@
-//! What happened: the audit log, and what activity pages show. Written in the transaction that it tells of.
+//! Events: the audit log, and the source of activity pages. An event is written in the same transaction as the change
+//! that it reports.
 
 use std::sync::LazyLock;
 
@@ -17,23 +18,23 @@ use crate::access::{self, EventClass, Forks, Telling};
 pub struct Event {
     /// Who did it.
     pub actor: UserName,
-    /// To which dot, if to one.
+    /// The dot that it concerns, if any.
     pub dot: Option<(DotId, DotName)>,
-    /// What.
     pub kind: EventKind,
 }
 
-/// What happened. Stored as JSON, its tag in a column of its own; old entries have to stay readable.
+/// The kind of an event, with its details. Stored as JSON, with its tag also in a column of its own. Old entries must
+/// stay readable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
     /// Branches were pushed.
     Push {
-        /// Those that moved.
+        /// The branches with a new head.
         branches: Vec<PushedBranch>,
         /// How many commits were new.
         commits: u64,
-        /// How many were here without the data that came with this push.
+        /// How many commits the hub had without their data, which this push brought.
         #[serde(default, skip_serializing_if = "is_zero")]
         filled: u64,
     },
@@ -45,46 +46,46 @@ pub enum EventKind {
     CreateTag { tag: BranchName, commit: CommitId },
     /// A tag was deleted.
     DeleteTag { tag: BranchName, commit: CommitId },
-    /// Someone said something of a commit or a branch.
+    /// Someone wrote a note on a commit or a branch.
     Note {
         commit: Option<CommitId>,
         branch: Option<BranchName>,
     },
-    /// Someone was given access, or another one than before.
+    /// Someone was granted access, or other access than before.
     Grant { user: UserName, access: Access },
-    /// Someone's access was taken away.
+    /// Someone's access was revoked.
     Revoke { user: UserName },
     /// A dot's description was changed.
     Describe,
-    /// Another branch is the one that is shown first.
+    /// Another branch became the default branch.
     DefaultBranch { branch: BranchName },
     /// A dot was made public.
     Publish,
     /// A public dot was made private.
     Unpublish,
-    /// Others may fork a private dot than before.
+    /// The rule for who may fork a private dot was changed.
     AllowForks { forks: Forks },
     /// A dot got another name.
     Rename { from: DotName },
     /// A dot was offered to another user.
     Offer { user: UserName },
-    /// A dot was given to another user.
+    /// A dot was transferred to another user.
     Transfer { from: DotName },
-    /// A dot was made from another.
+    /// A dot was forked from another.
     Fork { from: DotName },
     /// A dot was deleted.
     DeleteDot,
-    /// A deleted dot was taken back.
+    /// A deleted dot was restored.
     RestoreDot,
     /// A branch became protected, or no longer is.
     Protect { branch: BranchName, protected: bool },
-    /// A webhook was made. Who sees the dot reads of it, so no more than its number is said: addresses can be secrets.
+    /// A webhook was made. The event has only its number, because addresses can be secrets.
     CreateWebhook { webhook: i64 },
     /// A webhook was changed, switched on or off, or got another secret.
     ChangeWebhook { webhook: i64 },
     /// A webhook was deleted.
     DeleteWebhook { webhook: i64 },
-    /// A webhook was tried out.
+    /// A test delivery was sent to a webhook.
     PingWebhook { webhook: i64 },
     /// Someone made an account for themselves.
     SignUp,
@@ -94,35 +95,35 @@ pub enum EventKind {
     RemoveUser { user: UserName },
     /// Someone became an administrator, or no longer is one.
     Administrator { user: UserName, is_admin: bool },
-    /// Someone was suspended, or let in again.
+    /// Someone was suspended, or the suspension was lifted.
     Suspend { user: UserName, is_suspended: bool },
-    /// Someone may store more or less than before: `default`, `none`, or bytes.
+    /// Someone's quota was changed: to `default`, `none`, or a number of bytes.
     Quota { user: UserName, quota: String },
     /// An invitation was made.
     Invite,
-    /// A link was made to set someone's password.
+    /// A link to set someone's password was made.
     ResetPassword { user: UserName },
     /// An API key was made.
     CreateKey {
         name: String,
         scope: String,
-        /// Whose, where it is not the actor's.
+        /// The key's owner, if not the actor.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<UserName>,
     },
-    /// An API key was ended.
+    /// An API key was revoked.
     RevokeKey { name: String },
-    /// All API keys of someone were ended.
+    /// All API keys of someone were revoked.
     RevokeKeys { user: UserName },
     /// A password was set.
     Password {
-        /// Whose, where it is not the actor's.
+        /// The user whose password it is, if not the actor.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<UserName>,
     },
 }
 
-/// The kinds that are [`EventClass::Administration`], as they are stored.
+/// SQL: the kinds of the class [`EventClass::Administration`], as they are stored.
 macro_rules! administration {
     () => {
         "'grant', 'revoke', 'offer', 'allow_forks', 'create_webhook', 'change_webhook', 'delete_webhook', 'ping_webhook'"
@@ -130,7 +131,7 @@ macro_rules! administration {
 }
 
 impl EventKind {
-    /// Who may know of it, of those who read the dot.
+    /// Returns the class of the event, which decides which readers of the dot are told of it.
     pub fn class(&self) -> EventClass {
         match self {
             Self::Rename { .. } | Self::Transfer { .. } => EventClass::FormerName,
@@ -156,7 +157,7 @@ impl EventKind {
             | Self::DeleteDot
             | Self::RestoreDot
             | Self::Protect { .. }
-            // These are of no dot.
+            // These concern no dot.
             | Self::SignUp
             | Self::AddUser { .. }
             | Self::RemoveUser { .. }
@@ -177,20 +178,17 @@ fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
-/// Who acts at the hub's command line. No account has this name.
+/// The actor of events from the hub's command line. No account has this name.
 pub static OPERATOR: LazyLock<UserName> =
     LazyLock::new(|| "dothub".parse().expect("is in the grammar"));
 
-/// Who does something to a dot, and when.
+/// An action on a dot: who does it, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct Deed<'a> {
-    /// Who.
     pub actor: &'a UserName,
-    /// The dot.
     pub dot: DotId,
-    /// Its name.
+    /// The dot's name.
     pub name: &'a DotName,
-    /// When.
     pub now: Timestamp,
 }
 
@@ -210,7 +208,7 @@ impl Deed<'_> {
 }
 
 impl Event {
-    /// What concerns no dot.
+    /// Makes an event that concerns no dot.
     pub fn of_hub(actor: &UserName, kind: EventKind) -> Self {
         Self {
             actor: actor.clone(),
@@ -220,29 +218,25 @@ impl Event {
     }
 }
 
-/// A branch that a push has moved.
+/// A branch that a push has created or updated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushedBranch {
-    /// The branch.
     pub name: BranchName,
-    /// Where it points now.
+    /// Its new head.
     pub head: CommitId,
-    /// Whether the push made it.
+    /// Whether the push created it.
     pub is_new: bool,
 }
 
-/// An event of the past. Whom and what it names may be gone.
+/// A stored event. The users and dots that it names may be gone.
 #[derive(Debug, Clone)]
 pub struct PastEvent {
     /// Its number: later events have greater ones.
     pub id: i64,
-    /// When.
     pub time: Timestamp,
-    /// Who.
     pub actor: UserName,
-    /// The dot, as it was named then.
+    /// The dot's name at that time.
     pub dot: Option<DotName>,
-    /// What.
     pub kind: EventKind,
 }
 
@@ -264,23 +258,23 @@ impl PastEvent {
     }
 }
 
-/// Whose events.
+/// The events to read.
 #[derive(Debug, Clone, Copy)]
 pub enum EventsOf {
-    /// All of the hub.
+    /// All events of the hub.
     Hub,
-    /// A dot's, as far as someone with this access is told of them.
+    /// The events of a dot that someone with this access is told of.
     Dot(DotId, Access),
 }
 
-/// Whether someone with this access is told of every event of a dot, as the number that statements take.
+/// Whether someone with this access is told of every event of a dot, as the number that SQL statements take.
 fn is_told_all(access: Access) -> i64 {
     let telling = access::tell(EventClass::Administration, access, false);
     i64::from(telling != Telling::Nothing)
 }
 
 impl Database {
-    /// Writes down what is no part of another transaction.
+    /// Writes an event that is not part of another transaction.
     pub async fn log_event(&self, event: &Event, now: Timestamp) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
         insert(&mut tx, event, now).await?;
@@ -288,7 +282,7 @@ impl Database {
         Ok(())
     }
 
-    /// The newest events before one of that number, newest first.
+    /// Returns the newest events with numbers below `before`, newest first.
     pub async fn events(
         &self,
         of: EventsOf,
@@ -320,8 +314,8 @@ impl Database {
 }
 
 impl Database {
-    /// How many events a dot had in each week of 7 days since `from`, by the number of the week; of most weeks, maybe,
-    /// nothing is said. Those that someone with this access is not told of do not count.
+    /// Returns how many events a dot had in each week of 7 days since `from`, by the number of the week. Weeks
+    /// without events are left out. Events that someone with this access is not told of do not count.
     pub async fn events_by_week(
         &self,
         dot: DotId,
@@ -344,7 +338,7 @@ impl Database {
             .collect()
     }
 
-    /// The number of the last event of a dot that someone with this access is told of; 0 when there is none.
+    /// Returns the number of a dot's last event that someone with this access is told of. 0 when there is none.
     pub async fn newest_event(&self, dot: DotId, access: Access) -> Result<i64, DatabaseError> {
         let id: Option<i64> = sqlx::query_scalar(concat!(
             "SELECT id FROM events WHERE dot = $1 AND ($2 = 1 OR kind NOT IN (",
@@ -358,7 +352,7 @@ impl Database {
         Ok(id.unwrap_or(0))
     }
 
-    /// The number of the last event, and the dots that had one after that of a number.
+    /// Returns the number of the last event, and the dots with an event after number `after`.
     pub async fn changed_dots(&self, after: i64) -> Result<(i64, Vec<DotId>), DatabaseError> {
         let newest: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
             .fetch_one(&self.readers)
@@ -377,7 +371,7 @@ impl Database {
     }
 }
 
-/// Writes an event down, with what webhooks are to be told of it. Says its number.
+/// Writes an event, queues its webhook deliveries, and returns its number.
 pub(super) async fn insert(
     connection: &mut sqlx::AnyConnection,
     event: &Event,

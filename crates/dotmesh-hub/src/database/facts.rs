@@ -1,4 +1,4 @@
-//! What was counted of commits.
+//! The facts of commits, which the hub counts.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,8 @@ use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 use crate::operations::tree::facts::CommitFacts;
 
 impl Database {
-    /// What is known of a commit. What an older program kept in another form is not known.
+    /// Returns the facts of a commit. `None` when they were not counted, or an older version stored them in another
+    /// form.
     pub async fn facts(
         &self,
         dot: DotId,
@@ -25,7 +26,7 @@ impl Database {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// What is known of each of some commits; of most of them, maybe, nothing.
+    /// Returns the known facts of these commits. Most of them may have none.
     pub async fn all_facts(
         &self,
         dot: DotId,
@@ -51,7 +52,7 @@ impl Database {
         Ok(known)
     }
 
-    /// Keeps what was counted.
+    /// Stores the facts of a commit.
     pub async fn keep_facts(
         &self,
         dot: DotId,
@@ -60,7 +61,8 @@ impl Database {
     ) -> Result<(), DatabaseError> {
         let text =
             serde_json::to_string(facts).map_err(|_| DatabaseError::Damaged { what: "count" })?;
-        // The dot may be gone by now, and what was not known of the commit's parent may be known.
+        // Nothing is stored if the dot is gone by now. Facts with an unknown change are stored only if the commit's
+        // parent still has no data.
         sqlx::query(
             "INSERT INTO commit_facts (dot, commit_id, facts)
              SELECT c.dot, c.id, $3 FROM commits c WHERE c.dot = $1 AND c.id = $2
@@ -78,7 +80,7 @@ impl Database {
     }
 }
 
-/// Forgets what was counted of some commits, which are counted anew when somebody looks.
+/// Deletes the facts of commits. They are counted again when somebody looks at the commits.
 pub(super) async fn forget(
     connection: &mut AnyConnection,
     dot: DotId,

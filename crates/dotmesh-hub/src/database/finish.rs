@@ -23,52 +23,52 @@ use crate::quota::Usage;
 pub struct VerifiedPush<'a> {
     /// The upload.
     pub upload: UploadId,
-    /// SHA-256 of the request, kept so that its repetition is recognised.
+    /// SHA-256 of the request, stored so that a repeated request is recognised.
     pub digest: &'a [u8],
-    /// Who pushes.
+    /// The pushing user.
     pub user: UserId,
-    /// Their name.
+    /// The pushing user's name.
     pub user_name: &'a UserName,
-    /// The namespace.
+    /// The user whose namespace the dot is in.
     pub owner: UserId,
-    /// Where to.
+    /// The dot that is pushed to.
     pub dot: &'a DotName,
-    /// Which dot that has to be.
+    /// The dot that the request means, if it says so.
     pub meant: Option<Meant>,
-    /// The commits that the dot did not have when they were verified, or had without their data, oldest first.
+    /// The commits that the dot lacked, or had without their data, when they were verified. Oldest first.
     pub commits: &'a [NewCommit],
 }
 
-/// The state of a dot, all parts of the same instant.
+/// The state of a dot. All parts are of the same instant.
 #[derive(Debug)]
 pub struct DotState {
-    /// The dot, and what the user may do.
+    /// The dot, and the facts about the user's access.
     pub facts: DotFacts,
     /// Every branch. Empty when there is no dot.
     pub heads: BTreeMap<BranchName, CommitId>,
-    /// The branches that are protected, whether they exist or not.
+    /// The names of protected branches, whether the branches exist or not.
     pub protected: BTreeSet<BranchName>,
     /// Every commit.
     pub history: History,
-    /// Those of them that are without their data.
+    /// The commits that are without their data.
     pub without_data: BTreeSet<CommitId>,
     /// The upload.
     pub upload: UploadState,
 }
 
-/// How far an upload is.
+/// The state of an upload.
 #[derive(Debug, PartialEq, Eq)]
 pub enum UploadState {
     /// It can be finished.
     Open,
     /// It was finished by the request with this SHA-256.
     Finished(Vec<u8>),
-    /// It is not there any more.
+    /// It no longer exists.
     Gone,
 }
 
 impl VerifiedPush<'_> {
-    /// What the audit log tells of it.
+    /// Returns the push's entry in the audit log.
     fn event(&self, dot: DotId, before: &DotState, updates: &RefUpdates) -> Event {
         let branches = updates.iter().map(|(name, head)| PushedBranch {
             name: name.clone(),
@@ -87,11 +87,11 @@ impl VerifiedPush<'_> {
     }
 }
 
-/// What a push does to the branches: where each shall point. The others stay.
+/// The ref updates of a push: the new head of each branch that changes.
 pub type RefUpdates = BTreeMap<BranchName, CommitId>;
 
 impl Database {
-    /// The state that a finishing push is judged against.
+    /// Returns the state that a push is judged against when it finishes.
     pub async fn dot_state(
         &self,
         dot: &DotName,
@@ -103,9 +103,10 @@ impl Database {
         dot_state(&mut tx, dot, meant, user, upload).await
     }
 
-    /// Makes a push visible, and says which dot it went to; or changes nothing. `judge` sees the state within the transaction: what it
-    /// decides on cannot change before the decision holds. Says so when the namespace would have more than it may, where
-    /// the hub's default is `quota`.
+    /// Makes a push visible and returns the identity of its dot, or changes nothing.
+    ///
+    /// `judge` sees the state within the transaction, so the state cannot change before the decision takes effect. If
+    /// the namespace would exceed its quota, the usage is returned. `quota` is the hub's default.
     pub async fn finish<E: From<DatabaseError>>(
         &self,
         walk: &Walk,
@@ -181,7 +182,8 @@ async fn apply(
             false => texts += commits::insert(connection, dot, commit).await?,
         }
     }
-    // What a child changed could not be counted while the data before it was away.
+    // While a commit had no data, its children's changes could not be counted. So the facts of the children are
+    // forgotten.
     let filled = push.commits.iter().filter(|commit| commit.fills);
     let filled: BTreeSet<CommitId> = filled.map(|commit| commit.id).collect();
     let is_child = |id: &CommitId| {

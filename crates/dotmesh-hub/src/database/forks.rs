@@ -1,4 +1,4 @@
-//! Dots made from others. History and objects are shared: rows are copied, never a byte of a pack.
+//! Forks: dots made from other dots. A fork shares history and objects: rows are copied, but no bytes of packs.
 
 use dotmesh_model::DotName;
 use sqlx::AnyConnection;
@@ -11,20 +11,20 @@ use super::paging::Part;
 use super::{Database, DatabaseError, quotas};
 use crate::quota::Usage;
 
-/// What came of forking.
+/// The result of forking a dot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forking {
-    /// There is a fork.
+    /// The fork exists.
     Done,
     /// Another dot has the name.
     NameTaken,
-    /// Its owner would have more than they may.
+    /// The fork would exceed its owner's quota.
     OverQuota(Usage),
 }
 
 impl Database {
-    /// Makes a dot of the same history as `deed.dot`, in whatever namespace: commits, branches, tags and
-    /// description. `quota` is the hub's default.
+    /// Forks `deed.dot` into the namespace of `owner`: commits, branches, tags and description. `quota` is the hub's
+    /// default.
     pub async fn fork_dot(
         &self,
         deed: Deed<'_>,
@@ -87,7 +87,7 @@ impl Database {
         Ok(Forking::Done)
     }
 
-    /// A dot's forks that someone may see, by name.
+    /// Returns a part of a dot's forks that the viewer may see, sorted by name.
     pub async fn forks(
         &self,
         dot: DotId,
@@ -116,7 +116,7 @@ impl Database {
     }
 }
 
-/// Makes a dot have what another of its namespace has.
+/// Gives a dot all objects of another dot in the same namespace.
 async fn share_objects(
     connection: &mut AnyConnection,
     from: DotId,
@@ -135,8 +135,8 @@ async fn share_objects(
     Ok(())
 }
 
-/// The objects of the source dot, `o`, each with the new pack, `n`, that stands for its own. Until its objects are
-/// counted, a new pack has there the id of the one that it stands for.
+/// SQL: the objects `o` of the source dot, each with the new pack `n` that replaces its own pack. Until its objects
+/// are counted, a new pack's column `objects` holds the id of the pack that it replaces.
 macro_rules! objects_by_new_pack {
     () => {
         "FROM packs n
@@ -147,15 +147,16 @@ macro_rules! objects_by_new_pack {
     };
 }
 
-/// Makes a dot have, in another namespace, exactly the objects that one has: for each pack that any of them is in
-/// there is a new row there, of the same name. Those that the namespace has already are taken as they are there.
+/// Gives a dot exactly the objects of another dot, in another namespace. Each pack with any of these objects gets a
+/// new row in that namespace, with the same name. If the namespace has an object already, the dot gets the existing
+/// one.
 pub(super) async fn copy_objects(
     connection: &mut AnyConnection,
     from: DotId,
     to: DotId,
     owner: UserId,
 ) -> Result<(), DatabaseError> {
-    // No other transaction writes meanwhile: what is above is new.
+    // No other transaction writes meanwhile, so packs with greater ids are new.
     let last: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM packs")
         .fetch_one(&mut *connection)
         .await?;
@@ -195,7 +196,7 @@ pub(super) async fn copy_objects(
         "UPDATE packs SET objects =
              (SELECT count(*) FROM objects o WHERE o.id BETWEEN packs.id * 1048576 AND packs.id * 1048576 + 1048575)
          WHERE owner = $1 AND id > $2",
-        // Of these the namespace had all.
+        // The namespace already had all objects of these packs.
         "DELETE FROM packs WHERE owner = $1 AND id > $2 AND objects = 0",
     ] {
         sqlx::query(statement)
@@ -215,7 +216,7 @@ pub(super) async fn copy_objects(
     Ok(())
 }
 
-/// Makes a dot no longer have what it has in a namespace, which keeps it until garbage collection.
+/// Removes a dot's objects of a namespace from the dot. The namespace keeps them until garbage collection.
 pub(super) async fn drop_objects(
     connection: &mut AnyConnection,
     dot: DotId,

@@ -5,7 +5,8 @@ use dotmesh_store::{FrameRange, Kind};
 use super::DatabaseError;
 use super::objects::NewObject;
 
-/// Kind (one byte), position and length of the frame, and length in clear (four bytes each, the lowest first).
+/// The length of the column, in bytes. The kind has one byte. Then come the frame's offset, the frame's length and
+/// the object's uncompressed length, with four bytes each, little-endian.
 pub(super) const FRAME_LENGTH: usize = 13;
 
 pub(super) fn encode_frame(object: &NewObject, out: &mut Vec<u8>) {

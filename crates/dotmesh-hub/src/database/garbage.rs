@@ -1,9 +1,11 @@
-//! Packs that nobody needs any more: their rows go first, their files later.
+//! Garbage collection of packs: the rows of an unneeded pack go first, its file later.
 //!
-//! Writers of the database take turns, so what a transaction here sees of who needs a pack holds when it ends. A name is
-//! the hash of a pack's bytes, so the same pack may be stored again while its file is being deleted. Such a file has
-//! its name in `doomed_packs`; before a row of that name is added, `revive` looks there. Deletions are counted, so that
-//! whoever has stored a pack knows whether one came after.
+//! Only one transaction writes at a time. So if it finds that nothing needs a pack, this still holds when it ends.
+//!
+//! A pack's name is the hash of its bytes, so a push may store the same pack again while its file is being deleted.
+//! The table `doomed_packs` has the names of packs whose deletion is pending. Before a transaction adds a row with
+//! such a name, it calls `revive`. Every deletion has a number, so a push that stored a pack can tell whether a
+//! deletion came after.
 
 use std::time::Duration;
 
@@ -15,10 +17,11 @@ use super::ids::{self, PackRow};
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 use crate::backup;
 
-/// A collector that has begun to delete a file and has not come back for so long is dead.
+/// A collector that began to delete a file and has not reported back for this long counts as dead.
 const DEAD_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// That no dot and no push needs the pack `p`, nor any object in it, whose ids follow from the pack's.
+/// SQL: the condition that no dot and no upload needs the pack `p` or an object in it. The ids of a pack's objects
+/// follow from its own id.
 macro_rules! is_garbage {
     () => {
         "NOT EXISTS (SELECT 1 FROM dot_packs m WHERE m.pack = p.id)
@@ -30,21 +33,22 @@ macro_rules! is_garbage {
     };
 }
 
-/// A pack that nobody needs at this moment.
+/// A pack that nothing needs at this moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Garbage {
-    /// Its row.
     pub pack: PackRow,
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub length: u64,
 }
 
-/// How many files had been deleted at a moment. What is stored after it can be lost to later deletions only.
+/// The number of the last deletion at some moment. A file that is stored after this moment can be lost only to a
+/// deletion with a greater number.
 #[derive(Debug, Clone, Copy)]
 pub struct Deletions(i64);
 
 impl Database {
-    /// To be asked before packs are stored, for [`Database::add_objects`].
+    /// Returns the number of the last deletion. Call it before storing packs, and pass it to
+    /// [`Database::add_objects`].
     pub async fn deletions(&self) -> Result<Deletions, DatabaseError> {
         let last = sqlx::query_scalar("SELECT coalesce(max(deletion), 0) FROM doomed_packs")
             .fetch_one(&self.readers)
@@ -52,7 +56,7 @@ impl Database {
         Ok(Deletions(last))
     }
 
-    /// Some packs that nobody needs, by their rows, from the one after `after` on.
+    /// Returns up to `limit` unneeded packs with ids above `after`, in order of their ids.
     pub async fn garbage(
         &self,
         after: Option<PackRow>,
@@ -75,7 +79,8 @@ impl Database {
             .collect()
     }
 
-    /// Removes a pack's rows if it is still true that nobody needs it, and dooms its file if no other row has it.
+    /// Removes a pack's rows if nothing needs the pack, and marks its file for deletion unless another row has its
+    /// name. `false` when something needs the pack again.
     pub async fn remove_garbage(
         &self,
         pack: PackRow,
@@ -103,7 +108,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Dooms those of some stored packs that no row has: what was stored by a push that went no further.
+    /// Marks stored packs for deletion if no row names them. Pushes that were not finished left them behind.
     pub async fn doom_orphans(
         &self,
         stored: &[PackId],
@@ -129,8 +134,9 @@ impl Database {
         Ok(())
     }
 
-    /// Names some packs whose files are to be deleted now: those whose deletion is pending since before `before`, unless a backup is being
-    /// taken. Nobody else is told of them, unless this process never comes back.
+    /// Returns up to `limit` packs whose files the caller must delete now. Their deletion has been pending since
+    /// `before` or earlier. While a backup is being taken, there are none. Other collectors do not get these packs,
+    /// unless this one dies.
     pub async fn begin_deleting(
         &self,
         before: Timestamp,
@@ -158,7 +164,7 @@ impl Database {
         names.into_iter().map(|name| pack_id(&name)).collect()
     }
 
-    /// Says that files are deleted.
+    /// Records that files are deleted.
     pub async fn end_deleting(
         &self,
         packs: &[PackId],
@@ -180,10 +186,10 @@ impl Database {
         Ok(())
     }
 
-    /// Forgets of files that they were deleted, when that was before `before`.
+    /// Removes the records of deletions at `before` or earlier.
     pub async fn forget_deleted(&self, before: Timestamp) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
-        // The last one stays: no number is given twice.
+        // The last record stays, so that no deletion number is used twice.
         sqlx::query(
             "DELETE FROM doomed_packs WHERE state = 'deleted' AND since <= $1
              AND deletion < (SELECT max(deletion) FROM doomed_packs)",
@@ -215,19 +221,19 @@ async fn doom(
     Ok(())
 }
 
-/// What a pack's name in the store is good for.
+/// Whether the store still has a pack that was stored under its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// What was stored under it is there, and stays when a row of the name is added in this transaction.
+    /// The pack is there. It stays if this transaction adds a row with its name.
     Stored,
-    /// It was deleted since, maybe after it was stored. It has to be stored again.
+    /// The pack was deleted, maybe after it was stored. It must be stored again.
     Deleted,
-    /// It is being deleted: what is stored now may be deleted, too.
+    /// The pack is being deleted. A pack that is stored now may be deleted too.
     Deleting,
 }
 
-/// Whether a pack that was stored after so many `deletions` is still there. If so, it stays when a row of its name is added in
-/// this transaction.
+/// Whether a pack that was stored after `deletions` is still there. If it is, its pending deletion is cancelled, and
+/// it stays when this transaction adds a row with its name.
 pub(super) async fn revive(
     connection: &mut AnyConnection,
     pack: PackId,
@@ -243,7 +249,7 @@ pub(super) async fn revive(
         Some((state, _)) if state == "deleting" => Ok(Standing::Deleting),
         Some((_, deletion)) if deletion > deletions.0 => Ok(Standing::Deleted),
         Some(_) => {
-            // Its last deletion is remembered: others may have stored it before.
+            // The number of its last deletion is kept: another push may have stored the pack before that deletion.
             for statement in [
                 "DELETE FROM doomed_packs WHERE name = $1 AND deletion = 0",
                 "UPDATE doomed_packs SET state = 'deleted' WHERE name = $1",
@@ -258,7 +264,7 @@ pub(super) async fn revive(
     }
 }
 
-/// Whether all of some packs have their rows.
+/// Whether all these packs have rows.
 pub(super) async fn are_there(
     connection: &mut AnyConnection,
     packs: &[PackRow],

@@ -1,5 +1,5 @@
-//! Where branches and tags point: one of them, a part of them, those at some commits. A dot may have thousands, so no
-//! page reads them all.
+//! Finds where branches and tags point: a single one, a part of the list, or those at given commits. A dot may have
+//! thousands of them, so no page reads them all.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use super::ids::{self, DotId};
 use super::paging::Part;
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
-/// The names of some commits: of the branches whose head each is, or of its tags.
+/// Names by commit: of the branches whose head it is, or of its tags.
 pub type Names = HashMap<CommitId, Vec<BranchName>>;
 
 impl Database {
-    /// A branch's head; `None` where there is no such branch.
+    /// Returns a branch's head. `None` when there is no such branch.
     pub async fn branch_head(
         &self,
         dot: DotId,
@@ -29,7 +29,7 @@ impl Database {
         head.as_deref().map(ids::commit_id).transpose()
     }
 
-    /// A tag's commit; `None` where there is no such tag.
+    /// Returns a tag's commit. `None` when there is no such tag.
     pub async fn tagged(
         &self,
         dot: DotId,
@@ -44,7 +44,7 @@ impl Database {
         commit.as_deref().map(ids::commit_id).transpose()
     }
 
-    /// How many branches and tags a dot has.
+    /// Returns how many branches and how many tags a dot has.
     pub async fn count_names(&self, dot: DotId) -> Result<(u64, u64), DatabaseError> {
         let (branches, tags): (i64, i64) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM branches WHERE dot = $1),
@@ -56,7 +56,7 @@ impl Database {
         Ok((ids::unsigned(branches)?, ids::unsigned(tags)?))
     }
 
-    /// A part of a dot's branches, by name: those whose name contains a text, whatever its case.
+    /// Returns a part of a dot's branches whose names contain a text in any case, sorted by name.
     pub async fn branches_named(
         &self,
         dot: DotId,
@@ -77,7 +77,7 @@ impl Database {
         rows.iter().map(branch).collect()
     }
 
-    /// A dot's branches: the default one, then those with the newest heads.
+    /// Returns a dot's branches: the default branch first, then those with the newest heads.
     pub async fn newest_branches(
         &self,
         dot: DotId,
@@ -99,7 +99,7 @@ impl Database {
         rows.iter().map(branch).collect()
     }
 
-    /// The branches at some commits, by name: the first few of each.
+    /// Returns the branches at the given commits: the first `of_each` by name at each commit.
     pub async fn branches_at(
         &self,
         dot: DotId,
@@ -114,7 +114,7 @@ impl Database {
         self.names_at(statement, dot, commits, of_each).await
     }
 
-    /// The tags of some commits, by name: the first few of each.
+    /// Returns the tags of the given commits: the first `of_each` by name of each commit.
     pub async fn tags_at(
         &self,
         dot: DotId,

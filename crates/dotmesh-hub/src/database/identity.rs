@@ -1,9 +1,9 @@
-//! Which database this is. A copy that a backup is restored to is another.
+//! The identity of the database. A database that a backup is restored to has another one.
 
 use super::{Database, DatabaseError};
 
 impl Database {
-    /// Its own name, made up when it is first asked for.
+    /// Returns the database's id. The first call generates it.
     pub async fn identity(&self) -> Result<String, DatabaseError> {
         let mut tx = self.begin().await?;
         let known: Option<String> = sqlx::query_scalar("SELECT id FROM hub")

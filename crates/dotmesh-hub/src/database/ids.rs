@@ -1,4 +1,4 @@
-//! Row ids as types, and the way of hashes and names through columns.
+//! Row ids as types, and the conversion of hashes, names and other values from columns.
 
 use dotmesh_api::hub::Access;
 use dotmesh_model::{CommitId, DotIdentity, DotName, ObjectHash};
@@ -21,11 +21,11 @@ row_id!(
     UserId
 );
 row_id!(
-    /// A dot. Never given out again: a dot that was deleted and made anew has another.
+    /// A dot. Ids are never reused: a dot that is deleted and made again gets another id.
     DotId
 );
 row_id!(
-    /// A pack as it was taken.
+    /// A row of a pack. Several rows may have the same pack name.
     PackRow
 );
 row_id!(
@@ -49,23 +49,23 @@ row_id!(
     WebhookId
 );
 row_id!(
-    /// What a webhook is to be told.
+    /// A webhook delivery.
     DeliveryId
 );
 
 impl KeyId {
-    /// As it is in a form.
+    /// Returns the number, as a form has it.
     pub fn number(self) -> i64 {
         self.0
     }
 
-    /// From a form: whose key it is has to be looked at.
+    /// Takes a number from a form. The caller must check whose key it is.
     pub fn from_number(number: i64) -> Self {
         Self(number)
     }
 }
 
-/// Ids of commits as one parameter, which the table `numbers` cuts.
+/// Joins commit ids to one parameter, which statements split with the table `numbers`.
 pub(super) fn joined(commits: &[CommitId]) -> Vec<u8> {
     commits
         .iter()
@@ -74,19 +74,18 @@ pub(super) fn joined(commits: &[CommitId]) -> Vec<u8> {
         .collect()
 }
 
-/// How many bits of an object's id are its number in its pack: no pack has room for more objects.
+/// How many bits of an object's id are its number in its pack. No pack has room for more objects.
 const NUMBER_BITS: u32 = 20;
 
-/// A row as an address names it: a number that means nothing outside.
+/// Makes a row id usable in URLs: a number that means nothing outside the hub.
 macro_rules! public_id {
     ($name:ident) => {
         impl $name {
-            /// The number.
             pub fn number(self) -> i64 {
                 self.0
             }
 
-            /// From an address: whose it is has to be looked at.
+            /// Takes a number from a URL. The caller must check whose row it is.
             pub fn from_number(number: i64) -> Self {
                 Self(number)
             }
@@ -114,7 +113,7 @@ public_id!(WebhookId);
 public_id!(DeliveryId);
 
 impl ObjectId {
-    /// The id of an object.
+    /// Makes an object's id from its pack and its number in the pack.
     pub(super) fn of(pack: PackRow, number: usize) -> Result<Self, DatabaseError> {
         i64::try_from(number)
             .ok()
@@ -123,12 +122,12 @@ impl ObjectId {
             .ok_or(DatabaseError::Damaged { what: "number" })
     }
 
-    /// The pack that it is in.
+    /// Returns the pack that it is in.
     pub fn pack(self) -> PackRow {
         PackRow(self.0 >> NUMBER_BITS)
     }
 
-    /// Its number in the pack.
+    /// Returns its number in the pack.
     pub fn number(self) -> usize {
         (self.0 & ((1 << NUMBER_BITS) - 1)) as usize
     }
@@ -164,12 +163,12 @@ pub(super) fn dot_name(namespace: &str, name: &str) -> Result<DotName, DatabaseE
     DotName::new(self::name(namespace)?, name).map_err(|_| DatabaseError::Damaged { what: "name" })
 }
 
-/// A text that others chose, as every database can keep it: PostgreSQL's texts have no zero characters.
+/// Makes a user's text storable in every database: PostgreSQL's texts have no zero characters.
 pub(super) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// A pattern of `LIKE … ESCAPE '!'` for what contains a text.
+/// Returns a pattern for `LIKE … ESCAPE '!'` that matches texts with `part` in them.
 pub(super) fn containing(part: &str) -> String {
     let part = part.to_lowercase();
     let part = part.replace('!', "!!").replace('%', "!%");
@@ -212,7 +211,7 @@ pub(super) fn access(text: &str) -> Result<Access, DatabaseError> {
 
 #[cfg(test)]
 impl UserId {
-    /// Somebody, by any name.
+    /// Makes the id of some user from any name.
     pub(crate) fn named(name: &str) -> Self {
         Self(name.bytes().fold(0, |id, byte| id * 31 + i64::from(byte)))
     }

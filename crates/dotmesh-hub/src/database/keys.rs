@@ -9,21 +9,21 @@ use super::{Database, DatabaseError};
 use crate::access::Scope;
 use crate::credentials::KeyDigest;
 
-/// A key's use is written down once in so long: a request is not worth a write.
+/// How often a key's use is recorded. Recording it for every request would cost too many writes.
 const USE_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
 /// A key to be stored.
 #[derive(Clone)]
 pub struct NewKey {
-    /// What is stored of it.
+    /// The digest of the key, which is stored in its place.
     pub digest: KeyDigest,
-    /// What its owner calls it.
+    /// The name that its owner gave it.
     pub name: String,
-    /// What it is good for.
+    /// The actions that it allows.
     pub scope: Scope,
     /// The only dot that it works for; `None` for all that its owner may use.
     pub dot: Option<DotId>,
-    /// Until when; `None` for as long as it is not revoked.
+    /// When it expires. `None` if it works until it is revoked.
     pub expires: Option<Timestamp>,
 }
 
@@ -43,17 +43,16 @@ impl NewKey {
 /// A key as its owner sees it.
 #[derive(Debug, Clone)]
 pub struct ListedKey {
-    /// Its row.
     pub id: KeyId,
-    /// What its owner calls it.
+    /// The name that its owner gave it.
     pub name: String,
-    /// What it is good for.
+    /// The actions that it allows.
     pub scope: Scope,
     /// The only dot that it works for.
     pub dot: Option<DotName>,
     /// When it was made.
     pub created: Timestamp,
-    /// Until when it works.
+    /// When it expires. `None` if it works until it is revoked.
     pub expires: Option<Timestamp>,
     /// When it was last used, to the hour.
     pub used: Option<Timestamp>,
@@ -62,34 +61,32 @@ pub struct ListedKey {
 /// The only dot that a key works for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnlyDot {
-    /// The dot.
     pub id: DotId,
-    /// What it is called now.
+    /// Its present name.
     pub name: DotName,
 }
 
-/// Whose key it is, and what it is good for.
+/// The owner of a key, and what the key allows.
 #[derive(Debug, Clone)]
 pub struct KeyUser {
-    /// The account.
     pub id: UserId,
-    /// Its name.
+    /// The owner's name.
     pub name: UserName,
-    /// Whether it is an administrator's.
+    /// Whether the owner is an administrator.
     pub is_admin: bool,
-    /// Whether it is suspended.
+    /// Whether the owner is suspended.
     pub is_suspended: bool,
-    /// What the key is good for.
+    /// The actions that the key allows.
     pub scope: Scope,
     /// The only dot that it works for.
     pub only: Option<OnlyDot>,
-    /// What its owner calls it.
+    /// The name that its owner gave it.
     pub key_name: String,
 }
 
 impl Database {
-    /// Whose key this is, if it is one that works: it has not expired, was made at `oldest` or later, and its only dot, if it
-    /// has one, is not deleted.
+    /// Returns the owner of a key that works. A key works if it has not expired and was made at `oldest` or later.
+    /// Its only dot, if it has one, must not be deleted.
     pub async fn key_user(
         &self,
         digest: &KeyDigest,
@@ -148,7 +145,7 @@ impl Database {
         }))
     }
 
-    /// A user's keys, the newest first; expired ones too.
+    /// Returns a user's keys, the newest first. Expired keys are included.
     pub async fn keys(&self, user: UserId) -> Result<Vec<ListedKey>, DatabaseError> {
         #[derive(sqlx::FromRow)]
         struct Row {
@@ -188,7 +185,7 @@ impl Database {
 }
 
 impl Database {
-    /// Makes a key.
+    /// Creates a key.
     pub async fn create_key(
         &self,
         user: UserId,
@@ -208,7 +205,7 @@ impl Database {
         Ok(())
     }
 
-    /// Ends one of a user's keys. `false` when it is none of theirs.
+    /// Revokes one of a user's keys. `false` when the user has no such key.
     pub async fn revoke_key(
         &self,
         user: UserId,
@@ -232,7 +229,7 @@ impl Database {
     }
 }
 
-/// Ends all keys of a user, and the logins of programs that would get one.
+/// Revokes all keys of a user, and ends the logins of programs that would get one.
 pub(super) async fn end_all(
     connection: &mut sqlx::AnyConnection,
     user: UserId,

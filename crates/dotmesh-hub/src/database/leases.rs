@@ -1,4 +1,4 @@
-//! Which process does a periodic job: of those that share the database, one.
+//! Leases: only one of the processes that share the database does a periodic job.
 
 use jiff::Timestamp;
 
@@ -9,12 +9,12 @@ use super::{Database, DatabaseError, ids};
 pub struct Lease {
     /// The job.
     pub name: String,
-    /// When it is due again.
+    /// When the lease ends, and the job is due again.
     pub until: Timestamp,
 }
 
 impl Database {
-    /// Every job that was ever begun, by name.
+    /// Returns the leases of all jobs that ever began, sorted by name.
     pub async fn leases(&self) -> Result<Vec<Lease>, DatabaseError> {
         let rows: Vec<(String, i64)> =
             sqlx::query_as("SELECT name, until FROM leases ORDER BY name")
@@ -32,8 +32,8 @@ impl Database {
 
     /// Takes a lease until `until`, or renews it. `false` when another holder has it.
     ///
-    /// `now` and `until` are of the caller's clock: holders whose clocks differ by more than a lease's length may
-    /// hold it together, so what it guards has to bear that.
+    /// `now` and `until` come from the caller's clock. If the clocks of two holders differ by more than the lease's
+    /// length, both may hold it. So the job must tolerate this.
     pub async fn lease(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! One-time links: to make an account, to set a forgotten password. Their tokens are stored as digests.
+//! One-time links, to make an account or to set a forgotten password. Their tokens are stored as digests.
 
 use dotmesh_model::UserName;
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +16,7 @@ pub const INVITATION_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 2
 pub const PASSWORD_LINK_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
 impl Database {
-    /// Lets whoever has the token make one account.
+    /// Adds an invitation. The holder of its token can make one account.
     pub async fn add_invitation(
         &self,
         digest: &KeyDigest,
@@ -53,7 +53,7 @@ impl Database {
         Ok(count > 0)
     }
 
-    /// Lets whoever has the token set a user's password. `false` when there is no such user.
+    /// Adds a link with which the holder of its token can set a user's password. `false` when there is no such user.
     pub async fn add_password_link(
         &self,
         digest: &KeyDigest,
@@ -67,7 +67,7 @@ impl Database {
         Ok(found)
     }
 
-    /// Whose password a link sets, if it can be used.
+    /// Returns the user whose password a link sets. `None` when the link cannot be used.
     pub async fn password_link(
         &self,
         digest: &KeyDigest,
@@ -84,7 +84,8 @@ impl Database {
         name.as_deref().map(ids::name).transpose()
     }
 
-    /// Sets the password of whom a link is for, ends their sessions, and the link. `None` when it cannot be used.
+    /// Sets the password of a link's user, ends the user's sessions, and uses the link up. `None` when the link
+    /// cannot be used.
     pub async fn use_password_link(
         &self,
         digest: &KeyDigest,
@@ -117,7 +118,7 @@ impl Database {
         Ok(Some(user))
     }
 
-    /// Removes the links that nobody used in time.
+    /// Removes the links that were not used in time.
     pub async fn expire_links(&self, now: Timestamp) -> Result<(), DatabaseError> {
         sqlx::query("DELETE FROM links WHERE expires <= $1")
             .bind(now.as_second())
@@ -154,7 +155,7 @@ pub(super) async fn insert_password_link(
     Ok(true)
 }
 
-/// Takes an invitation. `false` when it cannot be used.
+/// Uses an invitation up. `false` when it cannot be used.
 pub(super) async fn take_invitation(
     connection: &mut sqlx::AnyConnection,
     digest: &KeyDigest,

@@ -10,25 +10,24 @@ use super::{Database, DatabaseError};
 use crate::access::{Forks, Visibility};
 use crate::web::show;
 
-/// Dots on a page of a list.
+/// The number of dots on a page of a list.
 const PAGE: usize = 100;
 
-/// The last page.
+/// The number of the last page.
 const LAST_PAGE: u32 = 100;
 
-/// Which dots.
+/// The dots to list.
 #[derive(Debug, Clone, Copy)]
 pub enum Listing {
-    /// A user's own and those that they were given access to.
+    /// A user's own dots, and those that the user was granted access to.
     Accessible(UserId),
-    /// Those of a namespace that someone may see.
+    /// The dots of a namespace that the viewer may see.
     Namespace {
-        /// Whose.
         owner: UserId,
-        /// Who looks.
+        /// `None` for an anonymous visitor.
         viewer: Option<UserId>,
     },
-    /// Those that everybody may see.
+    /// The public dots.
     Public,
 }
 
@@ -39,7 +38,7 @@ pub struct DotSummary {
     pub name: DotName,
     /// Who may see it.
     pub visibility: Visibility,
-    /// The beginning of its description: Markdown.
+    /// The beginning of its description, in Markdown.
     pub description: String,
     /// When it was last pushed to.
     pub pushed: Option<Timestamp>,
@@ -48,7 +47,7 @@ pub struct DotSummary {
 }
 
 impl DotSummary {
-    /// The description's first line.
+    /// Returns the description's first line that is not blank.
     pub fn summary(&self) -> Cow<'_, str> {
         let line = self
             .description
@@ -59,14 +58,14 @@ impl DotSummary {
     }
 }
 
-/// What a dot's pages show at their top.
+/// The data at the top of a dot's pages.
 #[derive(Debug, Clone)]
 pub struct DotDetails {
-    /// Markdown.
+    /// Its description, in Markdown.
     pub description: String,
-    /// The branch that is shown first.
+    /// The default branch, which pages show first.
     pub default_branch: BranchName,
-    /// What it was forked from, as long as that is there and the viewer may see it.
+    /// The dot that it was forked from, if that dot still exists and the viewer may see it.
     pub forked_from: Option<DotName>,
     /// How many forks of it the viewer may see.
     pub forks: u64,
@@ -75,7 +74,8 @@ pub struct DotDetails {
 }
 
 impl Database {
-    /// Lists dots, the last pushed first: a page of them, from 1 on, and whether there is another.
+    /// Lists a page of dots, the last pushed first, and returns whether there is another page. Pages are numbered
+    /// from 1.
     pub async fn list_dots(
         &self,
         listing: Listing,
@@ -139,7 +139,7 @@ impl Database {
         Ok((dots, is_more))
     }
 
-    /// What a dot's pages show to someone at their top.
+    /// Returns the data that a dot's pages show to the viewer at their top.
     pub async fn dot_details(
         &self,
         dot: DotId,

@@ -1,4 +1,4 @@
-//! Finding objects by their hashes: in the lists of packs that are in memory, and in the database.
+//! Finds objects by hash, in the pack index cache and in the database.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::objects::{Location, json};
 use super::pack_index_cache::{Lookup, Told};
 use super::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
-/// A row of `objects`, but for its hash.
+/// A row of `objects`, without the hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) id: ObjectId,
@@ -22,42 +22,43 @@ pub(super) struct Place {
     pub(super) raw_length: u32,
 }
 
-/// Where the object at `at` of the hashes asked for is.
+/// The location of a requested object. `at` is the position of its hash in the request.
 pub(super) struct Found {
     pub(super) at: usize,
     pub(super) place: Place,
     pack: PackId,
 }
 
-/// Some objects, by what is known of them without the database.
+/// Requested objects, by what the cache knows of them. The numbers are positions in the request.
 struct Split {
     listed: Vec<(usize, Place)>,
-    /// Those that seem to be in these rows.
+    /// Objects that the prefix filter has, with the rows where they seem to be.
     seen: Vec<(usize, ObjectId)>,
-    /// Those of which nothing is known.
+    /// Objects of which the cache knows nothing.
     rest: Vec<usize>,
-    /// Those that are in none of `packs`.
+    /// Objects that are in none of `packs`.
     unseen: Vec<usize>,
     packs: Vec<PackRow>,
 }
 
-/// A pack's list is read when at least so many of the objects looked for seem to be in it,
+/// A pack's index is read only if at least this many requested objects seem to be in it.
 const WORTH_A_LIST: usize = 128;
 
-/// and at least this part of its objects: reading one on the way costs so much less than finding one.
+/// A pack's index is read only if at least one in this many of its objects seems to be requested. Reading a row in
+/// sequence costs about this many times less than finding one by hash.
 const SHARE: usize = 2;
 
-/// So many objects are looked up before it is clear in which packs the others are.
+/// About this many objects are looked up first, to find out in which packs the others are.
 const PROBES: usize = 32;
 
-/// To know that all packs were seen costs about as much, for so many of them, as to look an object up.
+/// For this many packs, the check that an owner has no others costs about as much as one lookup of an object.
 const PACKS: usize = 8;
 
-/// To know what a namespace does not have, so many of its objects are read for each that is looked for.
+/// To complete a namespace's prefix filter, at most this many objects are read for each requested object.
 const READ_AHEAD: usize = 2;
 
 impl Database {
-    /// Finds objects by their hashes. One that was asked for twice is found twice.
+    /// Finds objects by their hashes. If a hash is requested twice, its object is found twice.
     pub(super) async fn find(
         &self,
         connection: &mut AnyConnection,
@@ -98,12 +99,12 @@ impl Database {
             found.extend(self.present(connection, split.listed, &mut rest).await?);
         }
         let looked_up = look_up(connection, owner, hashes, &rest).await?;
-        // One that was collected in between is as if it had not been found.
+        // An object that was collected in between counts as not found.
         found.extend(self.present(connection, looked_up, &mut Vec::new()).await?);
         Ok(found)
     }
 
-    /// Finds objects in the rows that seem to be theirs; those that are not there go to `rest`.
+    /// Looks for objects in the rows where they seem to be. Objects that are not there go to `rest`.
     async fn find_seen(
         &self,
         connection: &mut AnyConnection,
@@ -122,7 +123,7 @@ impl Database {
             rest.extend(split.rest);
             rest.extend(split.unseen);
         }
-        // Rows that lie together are read one after the other.
+        // Adjacent rows are read in sequence.
         seen.sort_unstable_by_key(|(_, id)| *id);
         for seen in seen.chunks(ROWS_PER_STATEMENT) {
             let ids: Vec<i64> = seen.iter().map(|(_, id)| id.0).collect();
@@ -141,8 +142,9 @@ impl Database {
         Ok(found)
     }
 
-    /// Reads the lists of the packs that many objects seem to be in, and says whether there were such. `packs` has one for each
-    /// object that was looked at, which stands for `each` that are looked for.
+    /// Reads the indexes of packs that many requested objects seem to be in, and returns whether it read any.
+    ///
+    /// `packs` has one entry for each object that was looked at, which stands for `each` requested objects.
     async fn read_lists(
         &self,
         connection: &mut AnyConnection,
@@ -167,7 +169,8 @@ impl Database {
         Ok(were_read)
     }
 
-    /// Whether an owner has no objects but in these packs. If not, some of the others are seen, for the next time.
+    /// Whether all objects of an owner are in these packs. If not, some of the other packs are added to the prefix
+    /// filter, for the next request.
     async fn see_all(
         &self,
         connection: &mut AnyConnection,
@@ -188,7 +191,7 @@ impl Database {
         Ok(others.is_empty())
     }
 
-    /// What is known of some objects without the database.
+    /// Splits requested objects by what the cache knows of them.
     fn recall(&self, owner: UserId, hashes: &[ObjectHash], wanted: Vec<usize>) -> Split {
         let asked: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
         let Told { objects, packs } = self.pack_index_cache.find(owner, &asked);
@@ -210,7 +213,7 @@ impl Database {
         split
     }
 
-    /// The objects whose packs are there; those of others go to `rest`.
+    /// Returns the objects whose packs still exist. Other objects go to `rest`.
     async fn present(
         &self,
         connection: &mut AnyConnection,
@@ -247,8 +250,8 @@ impl Found {
     }
 }
 
-/// Looks those of the hashes up that are at `wanted`. All rows come as one text: each by itself costs more on its way than it
-/// takes to be found.
+/// Looks up the hashes at the positions `wanted`. All rows come as one text, because the transfer of single rows
+/// costs more than finding them.
 pub(super) async fn look_up(
     connection: &mut AnyConnection,
     owner: UserId,
@@ -278,7 +281,7 @@ pub(super) async fn look_up(
     Ok(found)
 }
 
-/// Some of the packs of an owner's that are none of these, and how many objects each has.
+/// Returns some of the owner's packs that are not in `packs`, with their numbers of objects.
 async fn others(
     connection: &mut AnyConnection,
     owner: UserId,
@@ -296,7 +299,7 @@ async fn others(
     counted(rows)
 }
 
-/// How many objects those of some packs have that are there.
+/// Returns the number of objects of each of these packs that still exists.
 async fn lengths(
     connection: &mut AnyConnection,
     packs: &[i64],
@@ -319,7 +322,7 @@ fn counted(rows: Vec<(PackRow, i64)>) -> Result<Vec<(PackRow, usize)>, DatabaseE
         .collect()
 }
 
-/// The hashes of all objects of a pack, and their rows.
+/// Returns the hashes of all objects of a pack, with their rows.
 async fn read_hashes(
     connection: &mut AnyConnection,
     pack: PackRow,
@@ -339,7 +342,7 @@ async fn read_hashes(
         .collect()
 }
 
-/// All objects of a pack.
+/// Returns all objects of a pack.
 async fn read_list(
     connection: &mut AnyConnection,
     pack: PackRow,
@@ -354,7 +357,7 @@ async fn read_list(
     objects(rows.as_deref())
 }
 
-/// The objects of some rows, as far as those are there.
+/// Returns the objects of those rows that still exist.
 async fn read_rows(
     connection: &mut AnyConnection,
     ids: &[i64],
@@ -378,7 +381,7 @@ fn objects(text: Option<&str>) -> Result<Vec<(ObjectHash, Place)>, DatabaseError
         .collect()
 }
 
-/// The words of a text, some at a time.
+/// Returns the words of a text in groups of `N`.
 fn words<const N: usize>(
     text: Option<&str>,
 ) -> impl Iterator<Item = Result<[&str; N], DatabaseError>> {

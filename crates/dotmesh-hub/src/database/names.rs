@@ -1,4 +1,4 @@
-//! Dots get other names. What they were called before leads to them.
+//! Names of dots. A former name leads to its dot.
 
 use dotmesh_model::DotName;
 use sqlx::AnyConnection;
@@ -22,7 +22,7 @@ impl Database {
         }
         leave(&mut tx, deed, owner).await?;
         take(&mut tx, owner, to.name()).await?;
-        // Pushes that are under way go on under the new name.
+        // Pushes that are under way continue under the new name.
         for statement in [
             "UPDATE uploads SET dot = $1 WHERE (owner, dot) IN (SELECT owner, name FROM dots WHERE id = $2)",
             "UPDATE dots SET name = $1 WHERE id = $2",
@@ -47,7 +47,7 @@ impl Database {
     }
 }
 
-/// The dot that has a name at present.
+/// Returns the dot that has a name at present.
 pub(super) async fn find(
     connection: &mut AnyConnection,
     owner: UserId,
@@ -61,7 +61,7 @@ pub(super) async fn find(
     Ok(dot)
 }
 
-/// Refuses one dot more than a user may have.
+/// Fails if one more dot would be more than a user may have.
 pub(super) async fn room_for_dot(
     connection: &mut AnyConnection,
     owner: UserId,
@@ -70,7 +70,7 @@ pub(super) async fn room_for_dot(
     room::for_one_more(connection, &limits::DOTS_PER_USER, count, owner.0).await
 }
 
-/// A dot is about to have this name: it no longer leads to one that had it before.
+/// Makes a name free for a dot that is about to get it: the name no longer leads to its former dot.
 pub(super) async fn take(
     connection: &mut AnyConnection,
     owner: UserId,
@@ -84,7 +84,7 @@ pub(super) async fn take(
     Ok(())
 }
 
-/// A dot is about to lose its name, which will lead to it.
+/// Records the name that a dot is about to lose, so that the name still leads to the dot.
 pub(super) async fn leave(
     connection: &mut AnyConnection,
     deed: Deed<'_>,
@@ -100,7 +100,7 @@ pub(super) async fn leave(
     Ok(())
 }
 
-/// Writes a change of name down, under the new one, which is the one to look for from now on.
+/// Logs a change of name under the new name, by which users look for the dot from now on.
 pub(super) async fn log(
     connection: &mut AnyConnection,
     deed: Deed<'_>,

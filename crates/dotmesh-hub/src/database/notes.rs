@@ -1,4 +1,4 @@
-//! Notes: what people say of a commit or a branch.
+//! Notes, which users write on commits and branches.
 
 use dotmesh_model::{BranchName, CommitId, UserName};
 use jiff::Timestamp;
@@ -9,30 +9,27 @@ use super::paging::Part;
 use super::{Database, DatabaseError};
 use crate::limits;
 
-/// What a note is on.
+/// The commit or branch that a note is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoteOn {
-    /// A commit.
     Commit(CommitId),
-    /// A branch.
     Branch(BranchName),
 }
 
 /// A note.
 #[derive(Debug, Clone)]
 pub struct Note {
-    /// Its row.
     pub id: NoteId,
     /// Who wrote it.
     pub author: UserName,
-    /// When.
+    /// When it was written.
     pub created: Timestamp,
-    /// Markdown.
+    /// Its text, in Markdown.
     pub body: String,
 }
 
 impl NoteOn {
-    /// The two columns.
+    /// Returns the two columns: branch and commit.
     fn columns(&self) -> (Option<String>, Option<Vec<u8>>) {
         match self {
             Self::Commit(commit) => (None, Some(commit.as_bytes().to_vec())),
@@ -53,7 +50,7 @@ fn note((id, author, created, body): Row) -> Result<Note, DatabaseError> {
 }
 
 impl Database {
-    /// The last notes on something before one of them, or the very last: the oldest first.
+    /// Returns the last notes on something that are before the note `before`, if it is given. The oldest comes first.
     pub async fn last_notes(
         &self,
         dot: DotId,
@@ -85,7 +82,7 @@ impl Database {
         rows.into_iter().rev().map(note).collect()
     }
 
-    /// The notes on something, the oldest first.
+    /// Returns a part of the notes on something, the oldest first.
     pub async fn notes(
         &self,
         dot: DotId,
@@ -158,7 +155,7 @@ impl Database {
         Ok(note)
     }
 
-    /// Who wrote a note of the dot.
+    /// Returns the author of a note of the dot.
     pub async fn note_author(
         &self,
         dot: DotId,

@@ -1,7 +1,7 @@
-//! What objects are added, which dots have them, and what an upload may refer to.
+//! Adds objects, records which dots have them, and decides which objects an upload may refer to.
 //!
-//! There are very many objects, so nothing here costs a statement, or even a parameter, for each: lists
-//! travel as one value, and what holds for all objects of a pack is written once.
+//! There are very many objects, so nothing here needs a statement or a parameter for each. A list is one parameter,
+//! and a fact about all objects of a pack is one row.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,31 +22,31 @@ use crate::quota::Usage;
 pub struct NewObject {
     /// Its hash.
     pub hash: ObjectHash,
-    /// What its bytes are.
+    /// Its kind.
     pub kind: Kind,
     /// Where its frame is in the pack.
     pub range: FrameRange,
-    /// Its length in clear.
+    /// Its uncompressed length, in bytes.
     pub raw_length: u32,
 }
 
-/// Where an object is.
+/// The location of an object.
 #[derive(Debug, Clone, Copy)]
 pub struct Location {
     /// The pack.
     pub pack: PackId,
-    /// The frame.
+    /// Where its frame is in the pack.
     pub range: FrameRange,
-    /// The object's length in clear.
+    /// The object's uncompressed length, in bytes.
     pub raw_length: u32,
 }
 
-/// On whose behalf objects are looked for: what an upload may refer to follows from it.
+/// The user, dot and upload of a lookup. They decide which objects the upload may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope {
     /// The pushing user.
     pub user: UserId,
-    /// Whose other dots and unfinished uploads it may refer to.
+    /// The user whose other dots and unfinished uploads it may refer to.
     pub reads_as: Option<UserId>,
     /// The namespace pushed to.
     pub owner: UserId,
@@ -59,40 +59,41 @@ pub struct Scope {
 /// An object of the namespace that an upload may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
-    /// Its row.
     pub id: ObjectId,
-    /// What its bytes are.
+    /// Its kind.
     pub kind: Kind,
-    /// Where they are.
     pub location: Location,
-    /// The dot pushed to has it, and with it all it refers to.
+    /// Whether the dot pushed to has it, and with it everything that it refers to.
     pub member: bool,
-    /// What the upload has to note, so that it can rely on it.
+    /// The note that the upload must add before it may rely on the object.
     borrowed: Option<Borrowed>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Borrowed {
-    /// All of its pack may be referred to.
+    /// The upload may refer to its whole pack.
     Pack(PackRow),
     Object(ObjectId),
 }
 
-/// What a scope may do with a pack or an object.
+/// The relation of a scope to a pack or an object.
 #[derive(Debug, Clone, Copy, Default)]
 struct Marks {
     /// The dot has it.
     member: bool,
     /// The upload has it.
     noted: bool,
-    /// It is in another upload of the user's, or in another dot that the user can read.
+    /// It is in another unfinished upload of the user, or in another dot that the user can read.
     reachable: bool,
 }
 
-/// The marks of things in a list, for those that have any. Such are members of the dot, what the upload has,
-/// what its user has sent to the namespace otherwise or was told of and has not finished yet, and members of
-/// the namespace's other dots that the user can read (as [`crate::access::judge`] says: one's own, and those
-/// with a grant of any kind).
+/// SQL: the `Marks` of each pack or object in the list `$1`. `$2` is the dot and `$3` is the upload.
+///
+/// A pack or object is reachable in two cases:
+///
+/// - An unfinished upload of the user `$4` to the namespace `$5` has sent it or was told of it.
+/// - A dot has it that the user `$4` can read: the user's own, or one with a grant of any kind. See
+///   [`crate::access::judge`].
 macro_rules! marks {
     ($dots:literal, $uploads:literal, $column:literal) => {
         concat!(
@@ -132,8 +133,8 @@ const PACK_MARKS: &str = marks!("dot_packs", "upload_packs", "pack");
 const OBJECT_MARKS: &str = marks!("dot_objects", "upload_objects", "object");
 
 impl Database {
-    /// Which of these objects the namespace has, whoever may see them: for each hash its row. Never told to
-    /// a client.
+    /// Returns the row of each of these objects that the namespace has, whoever may see it. No client may learn the
+    /// result.
     pub async fn stored(
         &self,
         owner: UserId,
@@ -147,13 +148,14 @@ impl Database {
         Ok(stored)
     }
 
-    /// Records what an upload has sent: new objects in packs, which were stored after `deletions`, and `again` those that were
-    /// stored before.
+    /// Records the objects of an upload: new objects in packs that were stored after `deletions`, and objects in
+    /// `again` that were stored before.
     ///
-    /// Where another upload was faster, its row stays and this one's copy is left to garbage collection. Changes nothing
-    /// and says so when the namespace would have more than it may, where the hub's default is `quota`. Fails with
-    /// [`DatabaseError::Collected`] when a pack has to be stored again, or something that was stored is not any more, and
-    /// with [`DatabaseError::Deleting`] when that is not over yet.
+    /// If another upload stored an object first, its row stays. This upload's copy is left to garbage collection. If
+    /// the namespace would exceed its quota, nothing changes and the usage is returned. `quota` is the hub's default.
+    ///
+    /// Fails with [`DatabaseError::Collected`] when a pack must be stored again, or when a stored object no longer
+    /// exists. Fails with [`DatabaseError::Deleting`] while a pack is still being deleted.
     pub async fn add_objects(
         &self,
         owner: UserId,
@@ -188,8 +190,8 @@ impl Database {
         Ok(Ok(()))
     }
 
-    /// For each of the objects whether an upload may refer to it. What it is told of here stays good for
-    /// this upload, even if the dot that it was found in is deleted meanwhile.
+    /// Returns those of the objects that an upload may refer to, and notes them for it. They stay usable for this
+    /// upload, even if the dot that has them is deleted meanwhile.
     pub async fn usable_and_noted(
         &self,
         scope: Scope,
@@ -209,7 +211,7 @@ impl Database {
         hashes: &[ObjectHash],
     ) -> Result<Vec<Option<Known>>, DatabaseError> {
         let known = self.usable(scope, hashes).await?;
-        // A member of the dot itself needs no note: the usual push, of small changes, writes nothing.
+        // A member of the dot itself needs no note, so the usual small push writes nothing.
         let mut borrowed: Vec<Borrowed> = known
             .iter()
             .flatten()
@@ -233,7 +235,7 @@ impl Database {
         Ok(known)
     }
 
-    /// For each of the objects whether an upload may refer to it at this moment.
+    /// Returns those of the objects that an upload may refer to at this moment.
     pub async fn usable(
         &self,
         scope: Scope,
@@ -244,7 +246,7 @@ impl Database {
         let packs = packs_of(found.iter().map(|found| found.place));
         let by_pack = marks(&mut connection, PACK_MARKS, scope, &packs).await?;
         let of_pack = |id: ObjectId| by_pack.get(&id.pack().0).copied().unwrap_or_default();
-        // What its pack does not settle is asked of the object.
+        // If the marks of the pack do not decide, the marks of the object do.
         let unsettled: Vec<i64> = found
             .iter()
             .map(|found| found.place.id)
@@ -280,7 +282,7 @@ impl Database {
         Ok(usable)
     }
 
-    /// For each of the objects where it is, if the dot has it.
+    /// Returns the location of each of the objects that the dot has.
     pub async fn locate(
         &self,
         owner: UserId,
@@ -355,7 +357,7 @@ async fn marks(
     Ok(marks.collect())
 }
 
-/// Adds a pack, and returns what it lists.
+/// Adds a pack, and returns its index.
 async fn add_pack(
     connection: &mut AnyConnection,
     owner: UserId,
@@ -363,7 +365,7 @@ async fn add_pack(
     name: PackId,
     objects: &[NewObject],
 ) -> Result<(PackRow, Vec<(ObjectHash, Place)>), DatabaseError> {
-    // Frames lie one after the other.
+    // Frames are contiguous, so the pack's length is the greatest end.
     let ends = objects
         .iter()
         .map(|object| i64::from(object.range.offset) + i64::from(object.range.length));
@@ -414,7 +416,7 @@ async fn add_pack(
     });
     let mut list: Vec<_> = list.collect::<Result<_, DatabaseError>>()?;
     if added < objects.len() as u64 {
-        // Another upload was faster with some of them.
+        // Another upload stored some of them first.
         let hashes: Vec<ObjectHash> = objects.iter().map(|object| object.hash).collect();
         let wanted: Vec<usize> = (0..hashes.len()).collect();
         let all = look_up(connection, owner, &hashes, &wanted).await?;
@@ -451,7 +453,7 @@ async fn note_objects(
     upload: UploadId,
     objects: &[ObjectId],
 ) -> Result<(), DatabaseError> {
-    // A pack's objects go together with it.
+    // Garbage collection removes a pack and its objects together, so it is enough to check the packs.
     let mut packs: Vec<PackRow> = objects.iter().map(|object| object.pack()).collect();
     packs.sort_unstable();
     packs.dedup();
@@ -472,7 +474,7 @@ async fn note_objects(
     Ok(())
 }
 
-/// Makes objects members of a dot. Fails with [`DatabaseError::Collected`] when the pack is not there any more.
+/// Makes objects members of a dot. Fails with [`DatabaseError::Collected`] when their pack no longer exists.
 pub(super) async fn add_members(
     connection: &mut AnyConnection,
     dot: DotId,
@@ -511,7 +513,7 @@ pub(super) async fn add_members(
     Ok(())
 }
 
-/// A list of numbers as one parameter.
+/// Returns a list of numbers as one parameter.
 pub(super) fn json(numbers: &[i64]) -> String {
     use std::fmt::Write as _;
     let mut text = String::from("[");

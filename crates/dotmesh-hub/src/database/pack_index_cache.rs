@@ -1,12 +1,13 @@
-//! What packs list, in memory. Objects that are looked for together mostly lie together, and reading a pack's rows one
-//! after another costs much less than finding each of them by its hash.
+//! The pack index cache: the indexes of packs, in memory. Objects that are looked up together are mostly in the same
+//! packs. Reading a pack's rows in sequence costs much less than finding each object by hash.
 //!
-//! A pack is never given more objects, loses none but with all others, and its row's number is not given out again: a
-//! list is right as long as the pack's row is there, which is for the caller to see.
+//! A pack never gains objects, and it loses them only all at once. Its row id is never reused. So a cached index is
+//! right as long as the pack's row exists, which the caller must check.
 //!
-//! Of many more packs than are listed it is known, by the beginnings of hashes, which objects they seem to have, and in which
-//! rows. An object that they seem to have is read from its row, beside those that came with it, without the index of hashes.
-//! Where all packs of an owner's were seen, one that none of them seems to have is nowhere; most objects of a push are such.
+//! A prefix filter covers many more packs than the cached indexes. From hash prefixes, it knows which objects these
+//! packs seem to have, and in which rows. Such an object is read by its row id, next to those that came with it, and
+//! without the database's index of hashes. Once the filter covers all packs of an owner, a miss proves that the owner
+//! does not have the object. Most objects of a push are misses.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,27 +17,28 @@ use foldhash::{HashMap, HashSet};
 use super::ids::{ObjectId, PackRow, UserId};
 use super::lookup::Place;
 
-/// Objects of all lists together: some 25 MiB.
+/// The most objects in all cached indexes together: about 25 MiB.
 const MAX_OBJECTS: usize = 1 << 18;
 
-/// Objects that were seen, of all owners together: some 20 MiB.
+/// The most objects in the prefix filters of all owners together: about 20 MiB.
 const MAX_SEEN: usize = 1 << 20;
 
-/// Lists of packs. Cheap to clone.
+/// The cached indexes and prefix filters. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct PackIndexCache(Arc<Mutex<Lists>>);
 
 #[derive(Default)]
 struct Lists {
     packs: HashMap<PackRow, List>,
-    /// Where an object is, by its key: in the pack of a slot, and there. No two that are listed share it.
+    /// The place of each object in a cached index, by the object's key: the slot of its pack, and the position in the
+    /// pack's index. No two cached objects share a key.
     places: HashMap<u64, (u32, u32)>,
-    /// The packs of the slots, and the slots that are free.
+    /// The pack of each slot. The slots in `free` are not used.
     slots: Vec<PackRow>,
     free: Vec<u32>,
     objects: usize,
     seen: HashMap<UserId, Seen>,
-    /// Counts uses, so that what was not used for longest goes first.
+    /// Counts uses, so that the least recently used entry is evicted first.
     uses: u64,
 }
 
@@ -47,42 +49,44 @@ struct List {
     used: u64,
 }
 
-/// Packs of an owner's, listed or not, there or gone, and the beginnings of all hashes that were in them, with their rows.
+/// The prefix filter of an owner: packs, and the prefixes of all their hashes, with their rows. The packs may have no
+/// cached index, and may be gone.
 #[derive(Default)]
 struct Seen {
     packs: HashSet<PackRow>,
-    /// Numbers of objects by their hashes' beginnings; of several that begin the same the last.
+    /// Numbers of objects, by hash prefix. If several hashes have the same prefix, the last one is kept.
     objects: HashMap<[u8; 4], u32>,
-    /// The number of each pack's first object, ascending. The pack's others follow, with gaps where it has none.
+    /// The number of each pack's first object, ascending. The pack's other objects follow, with gaps for numbers
+    /// without an object.
     firsts: Vec<(u32, PackRow)>,
-    /// The number after all.
+    /// The number after all others.
     next: u32,
-    /// There are too many: nothing is kept of any.
+    /// Whether the owner has too many objects. The filter is empty then.
     is_full: bool,
     used: u64,
 }
 
-/// What is known of some objects without the database.
+/// The cache's answer about some objects.
 pub(super) struct Told {
     pub(super) objects: Vec<Lookup>,
-    /// The packs that were seen until then, if there is an object that was not.
+    /// The packs that the prefix filter covered at the lookup. Empty unless it missed an object.
     pub(super) packs: Vec<PackRow>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lookup {
-    /// It is there, if the pack is.
+    /// The object is here, if the pack's row exists.
     Listed(Place),
-    /// This row may be its, or was; if not, it may be anywhere.
+    /// This row may be the object's. If it is not, the object may be anywhere.
     Seen(ObjectId),
-    /// It may be anywhere.
+    /// The object may be anywhere.
     Unknown,
-    /// It is in none of the packs that were seen.
+    /// The object is in none of the packs that the prefix filter covers.
     Unseen,
 }
 
 impl PackIndexCache {
-    /// Looks for an owner's objects.
+    /// Looks up objects of an owner.
     pub(super) fn find(&self, owner: UserId, hashes: &[ObjectHash]) -> Told {
         let mut lists = self.lock();
         lists.uses += 1;
@@ -99,12 +103,12 @@ impl PackIndexCache {
         self.lock().packs.contains_key(&pack)
     }
 
-    /// Notes what a pack has: all objects of its rows.
+    /// Adds a pack to the prefix filter. `objects` must be all objects of its rows.
     pub(super) fn see(&self, owner: UserId, pack: PackRow, objects: &[(ObjectHash, ObjectId)]) {
         self.lock().see(owner, pack, objects.iter().copied());
     }
 
-    /// Keeps a pack's list: all objects of its rows.
+    /// Caches a pack's index. `objects` must be all objects of its rows.
     pub(super) fn put(&self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, Place)>) {
         let mut lists = self.lock();
         let seen = objects.iter().map(|(hash, place)| (*hash, place.id));
@@ -114,7 +118,7 @@ impl PackIndexCache {
         }
     }
 
-    /// Forgets the list of a pack that is not there any more.
+    /// Removes the index of a pack that no longer exists.
     pub(super) fn forget(&self, pack: PackRow) {
         self.lock().forget(pack);
     }
@@ -182,7 +186,7 @@ impl Lists {
             self.forget(*pack);
         }
         for (hash, _) in &objects {
-            // An object is in one pack at a time: what is in the way is of one that is gone.
+            // An object is in one pack at a time, so another pack with this key is gone.
             if let Some((slot, _)) = self.places.get(&key(owner, *hash)) {
                 self.forget(self.slots[*slot as usize]);
             }
@@ -206,7 +210,7 @@ impl Lists {
         };
         self.packs.insert(pack, list);
         if !all_differ {
-            // Somebody took pains to find two such hashes.
+            // Two hashes of this pack share a key. This does not happen unless somebody searches for such hashes.
             self.forget(pack);
         }
     }
@@ -271,7 +275,7 @@ fn beginning(hash: ObjectHash) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// The beginning of a hash, made another one for each owner: several may have the same object.
+/// The key of an object: a prefix of its hash, mixed with the owner, since several owners may have the same object.
 fn key(owner: UserId, hash: ObjectHash) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
     let owner = owner.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -375,7 +379,7 @@ mod tests {
         let list = vec![(one, place(pack, 0)), (other, place(pack, 1))];
         lists.put(UserId(1), pack, list);
         let known = lists.find(UserId(1), &[one, other]);
-        // The last of them is where both seem to be.
+        // Both hashes seem to be in the row of the last one.
         assert_eq!(known.objects, [Lookup::Seen(place(pack, 1).id); 2]);
     }
 
@@ -407,7 +411,7 @@ mod tests {
         assert_eq!(looked_up(2), [Lookup::Unseen; 2]);
         assert_eq!(looked_up(3), [seen(3), Lookup::Unseen]);
 
-        // One that has too many has to be looked up in, and leaves no room for others.
+        // An owner with too many objects must be looked up in the database, and evicts all other owners.
         lists.see(UserId(3), PackRow(4), &pack(4));
         assert_eq!(looked_up(1), [Lookup::Unseen; 2]);
         assert_eq!(looked_up(3), [Lookup::Unknown; 2]);

@@ -1,12 +1,12 @@
-//! Parts of long lists. A list goes on after what came last, not after a number of entries: what is added or removed
-//! meanwhile moves nothing.
+//! Parts of long lists. A part begins after the last entry of the part before it, not after a number of entries. So
+//! entries that are added or removed meanwhile shift nothing.
 
 /// A part of a list.
 #[derive(Debug, Clone)]
 pub struct Part<K> {
-    /// What the part before it ended with; `None` for the first part.
+    /// The last entry of the part before it. `None` for the first part.
     pub after: Option<K>,
-    /// The most entries.
+    /// The most entries of the part.
     pub limit: u32,
 }
 

@@ -1,6 +1,8 @@
-//! How much each namespace stores, and may store. A pack is charged to the namespace that has it: a fork in another one, or
-//! a dot that was taken over, to that one. So are the texts of its dots: commits' records, tags' messages, descriptions.
-//! Notes are charged to who wrote them.
+//! Quotas: how much each namespace stores, and may store.
+//!
+//! A namespace is charged for each pack that it has. A fork in another namespace is charged there, and a transferred
+//! dot in its new namespace. The texts of a namespace's dots are charged too: commit records, tag messages and
+//! descriptions. A note is charged to its author.
 
 use dotmesh_model::UserName;
 use jiff::Timestamp;
@@ -11,7 +13,7 @@ use super::ids::{self, UserId};
 use super::{Database, DatabaseError};
 use crate::quota::{Quota, Usage};
 
-/// How many bytes a user of the table `users` stores.
+/// SQL: how many bytes a user of the table `users` stores.
 macro_rules! stored_by_user {
     () => {
         "CAST((SELECT coalesce(sum(p.length), 0) FROM packs p WHERE p.owner = users.id)
@@ -23,17 +25,17 @@ macro_rules! stored_by_user {
 }
 pub(super) use stored_by_user;
 
-/// What the column holds of no limit; nothing for the hub's default.
+/// The value of the column for no limit. Null means the hub's default.
 const UNLIMITED: i64 = -1;
 
 impl Database {
-    /// How much a namespace stores, and may store where the hub's default is `default`.
+    /// Returns how much a namespace stores, and may store. `default` is the hub's default quota.
     pub async fn usage(&self, owner: UserId, default: Option<u64>) -> Result<Usage, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
         usage(&mut connection, owner, default).await
     }
 
-    /// Sets how much someone's namespace may store. What it has it keeps. `false` when there is no such account.
+    /// Sets a user's storage quota. Existing data is kept. `false` when there is no such account.
     pub async fn set_quota(
         &self,
         name: &UserName,
@@ -65,7 +67,7 @@ impl Database {
     }
 }
 
-/// A namespace that has more than it may, within the transaction that made it so.
+/// Returns the usage of a namespace that exceeds its quota. Called within the transaction that adds to it.
 pub(super) async fn exceeded(
     connection: &mut AnyConnection,
     owner: UserId,

@@ -1,4 +1,4 @@
-//! Whether there is room for one more. Asked in the transaction that adds it, so no two requests take the last place.
+//! Checks limits in the transaction that adds a row, so no two requests can take the last place.
 
 use sqlx::AnyConnection;
 
@@ -6,7 +6,7 @@ use super::DatabaseError;
 use super::ids;
 use crate::limits::Limit;
 
-/// Refuses one more than a limit allows. `count` counts what there is, of the row `$1`.
+/// Fails if one more row would exceed a limit. `count` is a statement that counts the existing rows of the row `$1`.
 pub(super) async fn for_one_more(
     connection: &mut AnyConnection,
     limit: &'static Limit,

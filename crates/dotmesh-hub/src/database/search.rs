@@ -1,5 +1,5 @@
-//! Searching. Names are few enough to be looked through; for messages there is an index of their words, which each
-//! database has in its own way.
+//! Search. Names are few enough to scan them. Messages have an index of their words, of a different kind in each
+//! database.
 
 use dotmesh_api::dots::Found;
 use futures::TryStreamExt as _;
@@ -10,20 +10,21 @@ use super::ids::{self, UserId};
 use super::{Database, DatabaseError};
 use crate::operations::search::{Place, Words};
 
-/// Who sees this many dots or fewer has the index look in these only.
+/// If a viewer sees at most this many dots, the index query is limited to these dots.
 const FEW_DOTS: usize = 200;
 
-/// Of messages that have the words, in dots that the viewer may not see, too, so many are looked at, the last to arrive:
-/// a word that half of all messages have finds only what the viewer sees of these.
+/// The most matching messages that a search of all dots looks at, the last to arrive first. They include messages
+/// that the viewer may not see. So a search for a word in half of all messages finds only the visible ones among
+/// these.
 const MAX_MATCHES_SQLITE: i64 = 2_000;
 
-/// As many on PostgreSQL, whose index tells them in no order.
+/// The corresponding limit for PostgreSQL, for every search. Its index returns matches in no order.
 const MAX_MATCHES_POSTGRES: i64 = 20_000;
 
-/// So many names are looked through.
+/// The most names that a search looks at.
 const MAX_LOOKED_AT: usize = 50_000;
 
-/// The dots that the user `$1`, or nobody, may see.
+/// SQL: the dots that the user `$1` may see, or an anonymous visitor if `$1` is null.
 macro_rules! visible {
     () => {
         r#"dots d JOIN users o ON o.id = d.owner
@@ -32,7 +33,7 @@ macro_rules! visible {
     };
 }
 
-/// Of names, the columns: owner, dot, branch or tag, commit, text.
+/// The columns: owner, dot, branch or tag, commit, text.
 type Row = (String, String, Option<String>, Option<Vec<u8>>, String);
 
 const DOTS: &str = concat!(
@@ -58,11 +59,12 @@ const TAGS: &str = concat!(
      ORDER BY t.created DESC, v.id DESC, t.name"
 );
 
-/// The last row of the index that is of some dots.
+/// Finds the newest row of the index that belongs to any of the given dots.
 const NEWEST_SQLITE: &str =
     "SELECT rowid FROM commit_words WHERE commit_words MATCH $1 ORDER BY rowid DESC LIMIT 1";
 
-/// Of the messages with the words `$2`, the last `$3` to arrive of those up to `$6`, and of these what the viewer sees.
+/// Takes the last `$3` messages to arrive, up to row `$6` of the index, that have the words `$2`. Returns those that
+/// the viewer may see.
 const COMMITS_SQLITE: &str = concat!(
     "SELECT f.owner, f.dot, NULL, f.id, substr(m.message, 1, 65536) FROM
      (SELECT v.owner, v.dot, v.id AS dot_id, k.id, k.time FROM
@@ -92,7 +94,7 @@ const COMMITS_POSTGRES: &str = concat!(
 );
 
 impl Database {
-    /// What a user, or nobody, may see that has all the words.
+    /// Returns the entries that have all the words and that the viewer may see.
     pub async fn search(
         &self,
         viewer: Option<UserId>,
@@ -138,8 +140,8 @@ impl Database {
             ending: Ending::Word,
         };
         let found = search.page(connection, skip, limit).await?;
-        // All words that begin so are read as a whole, which is much where half of all messages have one: only where no
-        // message has the word itself.
+        // A prefix search reads the entries of all words with the prefix. This is slow if half of all messages have
+        // one, so it runs only if no message has the exact word.
         let may_begin = words
             .as_slice()
             .last()
@@ -154,15 +156,15 @@ impl Database {
     }
 }
 
-/// What the last word is.
+/// How the last word of a search is matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Word,
-    /// The beginning of one.
+    /// As the beginning of a word.
     Beginning,
 }
 
-/// A search of messages.
+/// A search in commit messages.
 struct CommitSearch<'a> {
     dialect: Dialect,
     viewer: Option<UserId>,
@@ -181,7 +183,7 @@ impl CommitSearch<'_> {
     ) -> Result<Vec<Row>, DatabaseError> {
         let end = i64::from(skip) + i64::from(limit);
         let (statement, matches) = match (self.dialect, &self.dots) {
-            // The viewer may see all matches, and they come in order.
+            // The viewer may see all matches, and the index returns them in order.
             (Dialect::Sqlite, Some(_)) => (COMMITS_SQLITE, end),
             (Dialect::Sqlite, None) => (COMMITS_SQLITE, MAX_MATCHES_SQLITE.max(end)),
             (Dialect::Postgres, _) => (COMMITS_POSTGRES, MAX_MATCHES_POSTGRES),
@@ -199,8 +201,8 @@ impl CommitSearch<'_> {
         Ok(query.fetch_all(connection).await?)
     }
 
-    /// From which row of SQLite's index to look back. It steps over the messages of others that came after these dots'
-    /// one by one, unless it is told to begin behind them.
+    /// Returns the row of SQLite's index from which the search goes back. Without it, the search would step one by
+    /// one over newer messages of other dots.
     async fn newest(&self, connection: &mut AnyConnection) -> Result<i64, DatabaseError> {
         let (Dialect::Sqlite, Some(dots)) = (self.dialect, self.sqlite_dots()) else {
             return Ok(i64::MAX);
@@ -212,7 +214,7 @@ impl CommitSearch<'_> {
         Ok(row.unwrap_or_default())
     }
 
-    /// The dots to search in, in the language of SQLite's index.
+    /// Returns the dots to search in, as a query of SQLite's index.
     fn sqlite_dots(&self) -> Option<String> {
         let dots = self
             .dots
@@ -222,7 +224,7 @@ impl CommitSearch<'_> {
         Some(format!("dot : ({})", dots.collect::<Vec<_>>().join(" OR ")))
     }
 
-    /// All the words, in the language of the index.
+    /// Returns the query for the index: all the words, in the dots to search in.
     fn index_query(&self) -> String {
         let words = self.words.as_slice();
         let last = words.len().saturating_sub(1);
@@ -253,12 +255,13 @@ impl CommitSearch<'_> {
     }
 }
 
-/// Shorter ones begin too many words.
+/// Whether a prefix search makes sense. Too many words begin with a shorter prefix.
 fn may_be_beginning(word: &str) -> bool {
     word.chars().count() >= 3
 }
 
-/// Names with all the words: the longest is the database's to find, the others are looked for in what it found.
+/// Finds names with all the words. The database looks for the longest ASCII word, and the result is then filtered by
+/// all words.
 async fn names(
     connection: &mut AnyConnection,
     statement: &'static str,
@@ -268,7 +271,7 @@ async fn names(
 ) -> Result<Vec<Row>, DatabaseError> {
     let ascii = words.as_slice().iter().filter(|word| word.is_ascii());
     let longest = ascii.max_by_key(|word| word.len());
-    // A word has neither `%` nor `_`. Other than ASCII letters the databases fold differently.
+    // A word has neither `%` nor `_`. It must be ASCII, because the databases fold other letters differently.
     let pattern = format!("%{}%", longest.map_or("", String::as_str));
     let mut rows = sqlx::query_as(statement)
         .bind(viewer)

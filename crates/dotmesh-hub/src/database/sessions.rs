@@ -1,4 +1,4 @@
-//! Who is logged in with a browser.
+//! The sessions of users who are logged in with a browser.
 
 use dotmesh_model::UserName;
 use jiff::{SignedDuration, Timestamp};
@@ -7,23 +7,22 @@ use super::ids::{self, UserId};
 use super::{Database, DatabaseError};
 use crate::credentials::KeyDigest;
 
-/// How long a session lasts that nobody uses.
+/// How long an unused session lasts.
 pub const SESSION_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// How long a session lasts at most, however much it is used.
+/// How long a session lasts at most, even if it is used.
 pub const LONGEST_SESSION: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// A session's use is written down once in so long: a page is not worth a write.
+/// How often a session's use is recorded. Recording it for every page would cost too many writes.
 const USE_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
-/// Whose session it is.
+/// The user of a session.
 #[derive(Debug, Clone)]
 pub struct SessionUser {
-    /// The account.
     pub id: UserId,
-    /// Its name.
+    /// The account's name.
     pub name: UserName,
-    /// Whether it is an administrator's.
+    /// Whether the user is an administrator.
     pub is_admin: bool,
 }
 
@@ -36,12 +35,12 @@ pub struct ListedSession {
     pub created: Timestamp,
     /// When it was last used, to the hour.
     pub used: Timestamp,
-    /// What the browser calls itself.
+    /// The name that the browser gives itself.
     pub agent: String,
 }
 
 impl Database {
-    /// A user's sessions that have not ended, the last used first.
+    /// Returns a user's sessions that have not ended, the last used first.
     pub async fn sessions(
         &self,
         user: UserId,
@@ -83,7 +82,7 @@ impl Database {
         Ok(())
     }
 
-    /// Begins a session. `false` for a user who is suspended.
+    /// Begins a session. `false` when the user is suspended or no longer exists.
     pub async fn begin_session(
         &self,
         user: UserId,
@@ -104,7 +103,7 @@ impl Database {
         Ok(begun.rows_affected() > 0)
     }
 
-    /// Whose session this is, if it is one and has not ended.
+    /// Returns the user of a session. `None` when it does not exist, it has ended, or its user is suspended.
     pub async fn session(
         &self,
         digest: &KeyDigest,
@@ -156,7 +155,7 @@ impl Database {
     }
 }
 
-/// Ends all sessions of a user but one.
+/// Ends all sessions of a user except `kept`.
 pub(super) async fn end_others(
     connection: &mut sqlx::AnyConnection,
     user: UserId,

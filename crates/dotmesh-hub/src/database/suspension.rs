@@ -1,4 +1,5 @@
-//! Suspended users: neither logins nor keys nor webhooks work. Their dots stay, and others use these as before.
+//! Suspended users: their logins, keys and webhooks do not work. Their dots stay, and other users can use them as
+//! before.
 
 use dotmesh_model::UserName;
 use jiff::Timestamp;
@@ -7,14 +8,14 @@ use super::events::{self, Event, EventKind};
 use super::ids::UserId;
 use super::{Database, DatabaseError, sessions};
 
-/// Why a delivery was never attempted.
+/// The error of a delivery that ended because the dot's owner was suspended.
 const SUSPENDED: &str = "the owner of the dot was suspended before this was delivered";
 
 impl Database {
-    /// Suspends a user, or lets them in again. `false` when there is no such account.
+    /// Suspends a user, or lifts the suspension. `false` when there is no such account.
     ///
-    /// Their keys and password stay, and work again afterwards. Sessions, unfinished logins of programs, links to set a
-    /// password and waiting deliveries of webhooks end.
+    /// The user's keys and password stay, and work again afterwards. Sessions, unfinished logins of programs, links
+    /// to set a password, and pending webhook deliveries end.
     pub async fn set_suspended(
         &self,
         name: &UserName,

@@ -14,18 +14,17 @@ use crate::limits;
 pub struct Tag {
     /// Its name, of the same grammar as a branch's.
     pub name: BranchName,
-    /// The commit.
     pub commit: CommitId,
-    /// What it is for.
+    /// Its author's description of it.
     pub message: String,
-    /// Who made it.
+    /// The user who made it.
     pub author: UserName,
-    /// When.
+    /// When it was made.
     pub created: Timestamp,
 }
 
 impl Database {
-    /// A dot's tags, the newest first. A part begins after the tag that was made at a time and has a name.
+    /// Returns a part of a dot's tags, the newest first. A part begins after the tag with the given time and name.
     pub async fn tags(
         &self,
         dot: DotId,
@@ -59,7 +58,7 @@ impl Database {
             .collect()
     }
 
-    /// Makes a tag, which stays where it is. `false` when the name is taken.
+    /// Makes a tag, which never moves. `false` when the name is taken.
     pub async fn create_tag(
         &self,
         deed: Deed<'_>,

@@ -1,21 +1,19 @@
-//! How much there is of everything.
+//! The totals of the hub.
 
 use super::{Database, DatabaseError, ids};
 
-/// How much there is.
+/// How much the hub has of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
     /// Accounts.
     pub users: u64,
-    /// Dots.
+    /// Dots that are not deleted.
     pub dots: u64,
-    /// Packs.
     pub packs: u64,
     /// Bytes of packs.
     pub stored_bytes: u64,
     /// Uploads that are not finished.
     pub uploads: u64,
-    /// Sessions.
     pub sessions: u64,
 }
 

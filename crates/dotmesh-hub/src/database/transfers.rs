@@ -1,4 +1,4 @@
-//! Dots are offered to other users, who take them or do not.
+//! Transfers of dots: a user offers a dot to another user, who takes it or does not.
 
 use dotmesh_model::{DotName, UserName};
 use jiff::Timestamp;
@@ -14,29 +14,28 @@ use crate::quota::Usage;
 /// A dot that is offered.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// What it is called.
     pub id: DotId,
-    /// Its name with who owns it.
+    /// Its full name, with the owner's namespace.
     pub name: DotName,
-    /// Since when.
+    /// When it was offered.
     pub created: Timestamp,
 }
 
-/// What came of taking an offered dot.
+/// The result of taking an offered dot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transfer {
-    /// It is the other user's.
+    /// The dot belongs to the other user now.
     Done,
-    /// It is not offered, or no longer.
+    /// The dot is not offered, or no longer.
     Missing,
     /// The user has a dot of that name.
     NameTaken,
-    /// The user would have more than they may.
+    /// The user would exceed their quota.
     OverQuota(Usage),
 }
 
 impl Database {
-    /// Offers a dot to a user, and to nobody else any more.
+    /// Offers a dot to a user. An earlier offer to another user ends.
     pub async fn offer_dot(
         &self,
         deed: Deed<'_>,
@@ -61,7 +60,7 @@ impl Database {
         Ok(())
     }
 
-    /// Ends a dot's offer, or only that to a user. `false` when there was none.
+    /// Ends a dot's offer, or only an offer to the user `to`. `false` when there was none.
     pub async fn end_offer(&self, dot: DotId, to: Option<UserId>) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;
         let done =
@@ -74,7 +73,7 @@ impl Database {
         Ok(done.rows_affected() > 0)
     }
 
-    /// To whom a dot is offered.
+    /// Returns the user to whom a dot is offered.
     pub async fn offered_to(&self, dot: DotId) -> Result<Option<UserName>, DatabaseError> {
         let name: Option<String> = sqlx::query_scalar(
             "SELECT u.name FROM transfers t JOIN users u ON u.id = t.user_id WHERE t.dot = $1",
@@ -85,7 +84,7 @@ impl Database {
         name.as_deref().map(ids::name).transpose()
     }
 
-    /// What is offered to a user.
+    /// Returns the dots that are offered to a user.
     pub async fn offers(&self, user: UserId) -> Result<Vec<Offer>, DatabaseError> {
         let rows: Vec<(DotId, String, String, i64)> = sqlx::query_as(
             "SELECT d.id, o.name, d.name, t.created FROM transfers t
@@ -106,11 +105,11 @@ impl Database {
             .collect()
     }
 
-    /// Moves an offered dot into the namespace of who it is offered to; who had it becomes its maintainer. `deed`
-    /// has the name that it had, `quota` is the hub's default.
+    /// Moves an offered dot into the namespace of the user to whom it is offered. The former owner becomes its
+    /// maintainer. `deed` has the dot's former name, and `quota` is the hub's default.
     ///
-    /// Objects are stored by namespace: the new one gets rows of its own for those that the dot has. Unfinished
-    /// pushes end, as what they have sent is in the old one.
+    /// Objects are stored by namespace, so the new namespace gets rows of its own for the dot's objects. Unfinished
+    /// pushes end, because they sent their objects to the old namespace.
     pub async fn transfer_dot(
         &self,
         deed: Deed<'_>,

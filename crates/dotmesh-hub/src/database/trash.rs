@@ -1,4 +1,4 @@
-//! Deleted dots: nobody sees them, and for some time their owner can have them back.
+//! Deleted dots. Nobody sees them, but for some time their owner can restore them.
 
 use dotmesh_model::DotName;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::{Database, DatabaseError};
 /// A deleted dot.
 #[derive(Debug, Clone)]
 pub struct DeletedDot {
-    /// What it is called while it is deleted.
+    /// The id that stands for its name while it is deleted.
     pub id: DotId,
     /// The name that it had.
     pub name: DotName,
@@ -19,20 +19,18 @@ pub struct DeletedDot {
     pub deleted: Timestamp,
 }
 
-/// What came of taking a dot back.
+/// The result of restoring a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restoration {
-    /// It is there again.
     Restored,
     /// There is no such deleted dot.
     Missing,
-    /// Another dot has the name meanwhile.
+    /// Another dot has the name now.
     NameTaken,
 }
 
 impl Database {
-    /// Deletes a dot, so that its name is free, and ends the pushes to it. Its rows stay until
-    /// [`Database::purge_dots`].
+    /// Deletes a dot: frees its name, and ends the pushes to it. Its rows stay until [`Database::purge_dots`].
     pub async fn delete_dot(&self, deed: Deed<'_>) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
         sqlx::query(
@@ -41,7 +39,7 @@ impl Database {
         .bind(deed.dot)
         .execute(&mut *tx)
         .await?;
-        // No name has a `~`: there is no such dot for anyone who asks by name.
+        // No valid name has a `~`, so nobody can find the dot by name.
         let done = sqlx::query(
             "UPDATE dots SET deleted = $1, name = name || '~' || id WHERE id = $2 AND deleted IS NULL",
         )
@@ -56,7 +54,7 @@ impl Database {
         Ok(())
     }
 
-    /// A user's deleted dots, the last deleted first.
+    /// Returns a user's deleted dots, the last deleted first.
     pub async fn deleted_dots(&self, owner: UserId) -> Result<Vec<DeletedDot>, DatabaseError> {
         let rows: Vec<(DotId, String, String, i64)> = sqlx::query_as(
             "SELECT d.id, o.name, d.name, d.deleted FROM dots d JOIN users o ON o.id = d.owner
@@ -76,7 +74,7 @@ impl Database {
             .collect()
     }
 
-    /// Takes a deleted dot back under the name that it had.
+    /// Restores a deleted dot under the name that it had.
     pub async fn restore_dot(
         &self,
         deed: Deed<'_>,
@@ -105,12 +103,12 @@ impl Database {
         Ok(Restoration::Restored)
     }
 
-    /// Removes for good what was deleted before `deadline`. Says how many.
+    /// Removes the dots that were deleted before `deadline` for good, and returns their number.
     ///
-    /// Objects may be another dot's too: they stay until garbage collection.
+    /// Their objects stay until garbage collection, because other dots may have the same objects.
     pub async fn purge_dots(&self, deadline: Timestamp) -> Result<u64, DatabaseError> {
         let mut purged = 0;
-        // One at a time: others write in between.
+        // One dot per transaction, so that others can write in between.
         loop {
             let mut tx = self.begin().await?;
             let done = sqlx::query(
@@ -128,7 +126,7 @@ impl Database {
     }
 }
 
-/// The name that a dot had before it was deleted.
+/// Returns the name that a dot had before it was deleted.
 fn former(name: &str) -> &str {
     name.split_once('~').map_or(name, |(name, _)| name)
 }

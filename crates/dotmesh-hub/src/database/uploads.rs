@@ -1,4 +1,4 @@
-//! Pushes that have begun.
+//! Uploads: pushes that have begun.
 
 use dotmesh_model::DotName;
 use jiff::Timestamp;
@@ -6,10 +6,9 @@ use jiff::Timestamp;
 use super::ids::{UploadId, UserId};
 use super::{Database, DatabaseError};
 
-/// An upload as its user names it.
+/// An upload, found by the token that its user sent.
 #[derive(Debug, Clone)]
 pub struct OpenUpload {
-    /// Its row.
     pub id: UploadId,
     /// SHA-256 of the request that finished it; `None` while it is open.
     pub finished: Option<Vec<u8>>,
@@ -59,7 +58,7 @@ impl Database {
         Ok(row.map(|(id, finished)| OpenUpload { id, finished }))
     }
 
-    /// Forgets what a finished upload has sent: its dot has it now.
+    /// Deletes the records of what a finished upload has sent. Its dot has the objects now.
     pub async fn clear_upload(&self, upload: UploadId) -> Result<(), DatabaseError> {
         let mut tx = self.begin().await?;
         for statement in [
@@ -75,7 +74,7 @@ impl Database {
         Ok(())
     }
 
-    /// Removes the uploads that were begun before `deadline`. Says how many.
+    /// Removes the uploads that were begun before `deadline`, and returns their number.
     pub async fn expire_uploads(&self, deadline: Timestamp) -> Result<u64, DatabaseError> {
         let mut tx = self.begin().await?;
         let done = sqlx::query("DELETE FROM uploads WHERE created < $1")

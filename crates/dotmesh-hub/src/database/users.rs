@@ -29,23 +29,22 @@ pub struct Account {
     pub is_admin: bool,
     /// Whether it is suspended.
     pub is_suspended: bool,
-    /// Bytes of the packs in its namespace.
+    /// How many bytes it stores: the packs and texts of its namespace, and its notes.
     pub stored_bytes: u64,
-    /// How many it may have.
+    /// How many bytes it may store.
     pub quota: Quota,
     /// When a session or a key of it was last used, to the hour.
     pub used: Option<Timestamp>,
 }
 
-/// What a login is compared with.
+/// The stored data that a login is checked against.
 pub struct Login {
-    /// Whose.
     pub user: UserId,
-    /// Whether it is an administrator's.
+    /// Whether the user is an administrator.
     pub is_admin: bool,
-    /// Whether it is suspended.
+    /// Whether the user is suspended.
     pub is_suspended: bool,
-    /// `None` when there is no login by password.
+    /// `None` when the user cannot log in by password.
     pub password: Option<HashedPassword>,
 }
 
@@ -59,26 +58,26 @@ pub enum OldKeys {
 }
 
 impl OldKeys {
-    /// As a form says it.
+    /// Converts a form's choice.
     pub fn ending(ends: bool) -> Self {
         if ends { Self::End } else { Self::Keep }
     }
 }
 
-/// What an account begins with.
+/// The data of a new account.
 pub struct NewUser {
     /// Its first key.
     pub key: KeyDigest,
-    /// `None` when there is no login by password yet.
+    /// `None` when the user cannot log in by password yet.
     pub password: Option<HashedPassword>,
-    /// The token of a link by which its owner sets the password.
+    /// The digest of a link's token, by which the owner sets the password.
     pub password_link: Option<KeyDigest>,
     /// Whether it is an administrator's.
     pub is_admin: bool,
 }
 
 impl NewUser {
-    /// An account that programs log in to.
+    /// An account for programs: with a key, without a password.
     pub fn with_key(key: KeyDigest) -> Self {
         Self {
             key,
@@ -90,9 +89,9 @@ impl NewUser {
 }
 
 impl Database {
-    /// Makes an account, by the hub's operator. `false` when the name, in whatever case, is taken.
+    /// Creates an account on behalf of the hub's operator. `false` when the name is reserved or taken, ignoring case.
     ///
-    /// All of it or nothing is stored: the key is shown only once.
+    /// One transaction stores all of it, because the key is shown only once.
     pub async fn add_user(
         &self,
         name: &UserName,
@@ -116,7 +115,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Someone makes an account for themselves; with an invitation, which is used up, where one is needed.
+    /// Creates an account for someone who signs up. An invitation, where one is needed, is used up.
     pub async fn sign_up(
         &self,
         name: &UserName,
@@ -138,7 +137,7 @@ impl Database {
         Ok(SignedUp::Made(user))
     }
 
-    /// Makes someone an administrator, or no longer one. `false` when there is no such account.
+    /// Gives or takes the role of administrator. `false` when there is no such account.
     pub async fn set_admin(
         &self,
         name: &UserName,
@@ -151,7 +150,7 @@ impl Database {
         Ok(found)
     }
 
-    /// The id of an account.
+    /// Returns the id of an account.
     pub async fn user(&self, name: &UserName) -> Result<Option<UserId>, DatabaseError> {
         let id = sqlx::query_scalar("SELECT id FROM users WHERE name = $1")
             .bind(name.as_str())
@@ -160,7 +159,7 @@ impl Database {
         Ok(id)
     }
 
-    /// The first names, in order, that begin so, in whatever case.
+    /// Returns the first names that begin with `prefix`, ignoring case, in order.
     pub async fn users_by_prefix(
         &self,
         prefix: &str,
@@ -179,7 +178,7 @@ impl Database {
         names.iter().map(|name| ids::name(name)).collect()
     }
 
-    /// What to compare a login of this name with.
+    /// Returns the stored data that a login under this name is checked against.
     pub async fn login(&self, name: &UserName) -> Result<Option<Login>, DatabaseError> {
         let row: Option<(UserId, i64, Option<i64>, Option<String>)> =
             sqlx::query_as("SELECT id, admin, suspended, password FROM users WHERE name = $1")
@@ -194,7 +193,7 @@ impl Database {
         }))
     }
 
-    /// A part of the accounts, by name.
+    /// Returns a part of the accounts, sorted by name.
     pub async fn accounts(&self, part: Part<UserName>) -> Result<Vec<Account>, DatabaseError> {
         #[derive(sqlx::FromRow)]
         struct Row {
@@ -246,8 +245,8 @@ impl Database {
             .collect()
     }
 
-    /// Sets or replaces someone's password, by the hub's operator, and ends their sessions. `false` when there is no
-    /// such account.
+    /// Sets or replaces someone's password on behalf of the hub's operator, and ends the user's sessions. `false`
+    /// when there is no such account.
     pub async fn set_password(
         &self,
         name: &UserName,
@@ -266,7 +265,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Changes one's own password, and ends all sessions but the present one.
+    /// Changes a user's own password, and ends all the user's sessions except the present one.
     pub async fn change_password(
         &self,
         user: UserId,
@@ -287,7 +286,7 @@ impl Database {
         Ok(())
     }
 
-    /// Adds an API key, by the hub's operator. `false` when there is no such account.
+    /// Adds an API key on behalf of the hub's operator. `false` when there is no such account.
     pub async fn add_key(
         &self,
         name: &UserName,
@@ -314,9 +313,9 @@ impl Database {
         Ok(true)
     }
 
-    /// Removes an account with everything in its namespace. What it pushed to others' dots stays there.
+    /// Removes an account with everything in its namespace. Its pushes to the dots of others stay there.
     ///
-    /// Fails with the number of dots when there are any and `with_dots` does not say that they may go.
+    /// If the account has dots and `dots` is [`Dots::Keep`], nothing is removed, and the number of dots is returned.
     pub async fn remove_user(
         &self,
         name: &UserName,
@@ -336,7 +335,7 @@ impl Database {
                 count: ids::unsigned(count)?,
             });
         }
-        // From the leaves of the references to their root.
+        // Rows that refer to others go first.
         for statement in [
             r#"DELETE FROM uploads WHERE owner = $1 OR "user" = $1"#,
             "DELETE FROM dots WHERE owner = $1",
@@ -353,7 +352,7 @@ impl Database {
     }
 }
 
-/// Makes an account. `None` when the name is taken, in whatever case, or the hub's own.
+/// Creates an account. `None` when the name is reserved or taken, ignoring case.
 async fn insert(
     connection: &mut AnyConnection,
     name: &UserName,
@@ -379,7 +378,7 @@ async fn insert(
     }
 }
 
-/// Makes someone an administrator, or no longer one. `false` when there is no such account.
+/// Gives or takes the role of administrator. `false` when there is no such account.
 async fn set_admin(
     connection: &mut AnyConnection,
     name: &UserName,
@@ -402,7 +401,7 @@ async fn set_admin(
     Ok(true)
 }
 
-/// Addresses that are not a user's, and whom the audit log means by `dothub`.
+/// Names that no user may have: paths of the hub itself, and `dothub`, the operator's name in the audit log.
 const RESERVED: [&str; 5] = ["api", "dothub", "healthz", "metrics", "readyz"];
 
 fn is_reserved(name: &UserName) -> bool {
@@ -422,7 +421,7 @@ async fn find(
     Ok(user)
 }
 
-/// Sets a password: whoever was let in by the old one, or by a link to set another, is out, but for one session.
+/// Sets a password. This ends the user's sessions except `session`, and all links to set the user's password.
 pub(super) async fn set_password(
     connection: &mut AnyConnection,
     user: UserId,
@@ -441,36 +440,35 @@ pub(super) async fn set_password(
     sessions::end_others(connection, user, session).await
 }
 
-/// What came of signing up.
+/// The result of a sign-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignedUp {
-    /// There is an account.
+    /// The account was created.
     Made(UserId),
-    /// The name is taken, in whatever case.
+    /// The name is reserved or taken, ignoring case.
     Taken,
-    /// The invitation was used or has expired, or never was.
+    /// The invitation was used, has expired, or never existed.
     NotInvited,
 }
 
-/// Whether an account's removal may take its dots along.
+/// Whether the removal of an account may delete its dots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dots {
-    /// It may not.
+    /// The dots are kept. An account with dots is not removed.
     Keep,
-    /// It may.
+    /// The dots are deleted with the account.
     Delete,
 }
 
-/// What came of removing an account.
+/// The result of removing an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// It is gone.
     Removed,
-    /// There was none.
+    /// There was no such account.
     NoSuchUser,
     /// It has dots, so it stays.
     HasDots {
-        /// How many.
+        /// How many, including deleted dots that are not purged yet.
         count: u64,
     },
 }

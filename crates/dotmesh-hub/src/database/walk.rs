@@ -1,4 +1,4 @@
-//! What a connectivity check has reached: a bit for each object, however large the push.
+//! The objects that a connectivity check has reached: one bit for each object, however large the push is.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use super::ids::PackRow;
 use super::objects::Known;
 use super::{Database, DatabaseError};
 
-/// A walk. Dropping it forgets what it has reached.
+/// A running connectivity check. Dropping it discards the set of reached objects.
 #[derive(Debug)]
 pub struct Walk {
     reached: BTreeMap<PackRow, Numbers>,
     _turn: OwnedSemaphorePermit,
 }
 
-/// A set of numbers of objects in a pack.
+/// A set of object numbers in a pack.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     words: Vec<u64>,
@@ -23,7 +23,7 @@ pub(super) struct Numbers {
 }
 
 impl Database {
-    /// Begins a walk; waits while too many are under way.
+    /// Begins a connectivity check. Waits while too many are running.
     pub async fn begin_walk(&self) -> Result<Walk, DatabaseError> {
         let turn = self.walk_turns.clone().acquire_owned().await;
         Ok(Walk {
@@ -34,20 +34,20 @@ impl Database {
 }
 
 impl Walk {
-    /// Notes an object as reached; `false` when it was before.
+    /// Marks an object as reached. `false` when it was reached before.
     pub fn reach(&mut self, known: &Known) -> bool {
         let pack = self.reached.entry(known.id.pack()).or_default();
         pack.insert(known.id.number())
     }
 
-    /// What was reached, by pack.
+    /// Returns the reached objects, by pack.
     pub(super) fn reached(&self) -> impl Iterator<Item = (PackRow, &Numbers)> {
         self.reached.iter().map(|(pack, numbers)| (*pack, numbers))
     }
 }
 
 impl Numbers {
-    /// Adds a number; `false` when it is there already.
+    /// Adds a number. `false` when it is there already.
     fn insert(&mut self, number: usize) -> bool {
         let (word, bit) = (number / 64, 1 << (number % 64));
         if word >= self.words.len() {

@@ -1,4 +1,4 @@
-//! Where the hub tells of what happens to a dot.
+//! Webhooks: the addresses to which the hub reports the events of dots.
 
 use std::collections::BTreeSet;
 
@@ -17,47 +17,45 @@ use crate::webhooks::SigningSecret;
 /// A webhook.
 #[derive(Debug, Clone)]
 pub struct StoredWebhook {
-    /// Its row.
     pub id: WebhookId,
-    /// Where it is.
+    /// Its address.
     pub url: String,
-    /// What it is told of.
+    /// The topics that it listens to.
     pub topics: BTreeSet<WebhookTopic>,
-    /// The hub's address as who made it knew it.
+    /// The hub's address, as its creator used it.
     pub hub_url: String,
-    /// Whether it is told anything.
+    /// Whether it gets deliveries.
     pub state: WebhookState,
-    /// Who made it.
+    /// The user who created it.
     pub created_by: UserName,
-    /// When.
     pub created: Timestamp,
-    /// The first failed attempt after which none succeeded.
+    /// The time of the first failed attempt after the last success.
     pub failing_since: Option<Timestamp>,
 }
 
-/// A webhook to be.
+/// A webhook to create.
 #[derive(Debug)]
 pub struct WebhookToBe<'a> {
-    /// Where it is.
+    /// Its address.
     pub url: &'a str,
-    /// What it is told of.
+    /// The topics that it listens to.
     pub topics: &'a BTreeSet<WebhookTopic>,
-    /// What its deliveries are signed with.
+    /// The secret that signs its deliveries.
     pub secret: &'a SigningSecret,
-    /// The hub's address as who makes it knows it.
+    /// The hub's address, as the creator uses it.
     pub hub_url: &'a str,
 }
 
-/// A change of a webhook. What is `None` stays.
+/// A change of a webhook. Fields that are `None` stay as they are.
 #[derive(Debug, Default)]
 pub struct WebhookChange<'a> {
-    /// Where it is.
+    /// Its address.
     pub url: Option<&'a str>,
-    /// What it is told of.
+    /// The topics that it listens to.
     pub topics: Option<&'a BTreeSet<WebhookTopic>>,
-    /// What its deliveries are signed with.
+    /// The secret that signs its deliveries.
     pub secret: Option<&'a SigningSecret>,
-    /// Whether it is told anything.
+    /// Whether it gets deliveries.
     pub on: Option<bool>,
 }
 
@@ -95,7 +93,7 @@ impl StoredWebhook {
     }
 }
 
-/// As they are stored.
+/// Returns topics as they are stored.
 fn join_topics(topics: &BTreeSet<WebhookTopic>) -> String {
     let names: Vec<_> = topics.iter().map(|topic| topic.as_str()).collect();
     names.join(" ")
@@ -112,7 +110,7 @@ pub(super) fn parse_topics(text: &str) -> Result<BTreeSet<WebhookTopic>, Databas
 }
 
 impl Database {
-    /// A dot's webhooks, the oldest first.
+    /// Returns a dot's webhooks, the oldest first.
     pub async fn webhooks(&self, dot: DotId) -> Result<Vec<StoredWebhook>, DatabaseError> {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT id, url, topics, hub_url, state, created_by, created, failing_since FROM webhooks
@@ -124,7 +122,7 @@ impl Database {
         rows.into_iter().map(StoredWebhook::new).collect()
     }
 
-    /// A webhook of a dot.
+    /// Returns a webhook of a dot.
     pub async fn webhook(
         &self,
         dot: DotId,
@@ -141,7 +139,7 @@ impl Database {
         row.map(StoredWebhook::new).transpose()
     }
 
-    /// Makes a webhook.
+    /// Creates a webhook.
     pub async fn create_webhook(
         &self,
         deed: Deed<'_>,
@@ -206,7 +204,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Deletes a webhook with what it was told and what waits. `false` when there is none.
+    /// Deletes a webhook with its deliveries, sent and pending. `false` when there is none.
     pub async fn delete_webhook(
         &self,
         deed: Deed<'_>,
@@ -229,7 +227,7 @@ impl Database {
     }
 }
 
-/// Switches all webhooks of a dot off: they are where its former owner wanted them.
+/// Switches off all webhooks of a dot, because the dot's former owner chose their addresses.
 pub(super) async fn switch_off(
     connection: &mut AnyConnection,
     dot: DotId,

@@ -1,4 +1,5 @@
-//! Requests' JSON. A member that is not known is refused, since a misspelled one would be passed over in silence.
+//! Parses JSON of requests. An unknown member is an error, because otherwise a misspelled one would be ignored
+//! silently.
 
 use std::fmt;
 
@@ -8,25 +9,25 @@ use serde_json::{Map, Value};
 
 use crate::error::HubError;
 
-/// Reads a request, all of whose members have to be known: `#[serde(deny_unknown_fields)]`.
+/// Parses a request whose type denies unknown members: `#[serde(deny_unknown_fields)]`.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HubError> {
     parse_open_json(bytes).map_err(|error| explain::<T>(bytes).unwrap_or(error))
 }
 
-/// Reads a request of `dm` or `dotmeshd`, which may be newer than the hub: what is not known is passed over, as
+/// Parses a request of `dm` or `dotmeshd`, which may be newer than the hub. Unknown members are ignored, as
 /// `docs/protocol.md` says.
 pub fn parse_open_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HubError> {
     serde_json::from_slice(bytes)
         .map_err(|error| HubError::malformed(format!("the request's JSON is wrong: {error}")))
 }
 
-/// Names a member that a request must not have, and the known one that is most like it.
+/// Returns an error that names the unknown member and the most similar known one. `None` if all are known.
 fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Option<HubError> {
     let members: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
     let known = members_of::<T>();
     let mut names = members.keys().map(String::as_str);
     let unknown = names.find(|name| !known.contains(name))?;
-    // A long one would be much to show, and to compare.
+    // A long name would be expensive to compare, and too long to show.
     let shown: String = unknown.chars().take(80).collect();
     let like = |name: &&&str| strsim::levenshtein(name, &shown);
     let nearest = known.iter().min_by_key(like)?;
@@ -36,7 +37,7 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Option<HubError> {
     )))
 }
 
-/// The members that a request may have.
+/// Returns the members that a request may have.
 fn members_of<T: DeserializeOwned>() -> &'static [&'static str] {
     match T::deserialize(Ask) {
         Err(Answer(members)) => members,
@@ -44,7 +45,7 @@ fn members_of<T: DeserializeOwned>() -> &'static [&'static str] {
     }
 }
 
-/// Learns of a struct which members it asks for.
+/// A deserializer that only learns which members a struct has.
 struct Ask;
 
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Long lists in pages: `?limit=…&after=…`, and in the answer a `Link` to the next one.
+//! Pagination of long lists: `?limit=…&after=…` in the request, and a `Link` to the next page in the response.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, OriginalUri};
@@ -10,17 +10,17 @@ use serde::Serialize;
 use crate::database::paging::Part;
 use crate::error::HubError;
 
-/// How many entries a page has when nobody says.
+/// The default number of entries on a page.
 const DEFAULT: u32 = 100;
 
-/// The most that one may ask for.
+/// The most entries that a client may ask for.
 const MOST: u32 = 1000;
 
-/// Which page of a list is asked for.
+/// The requested page of a list.
 #[derive(Debug)]
 pub struct Paging {
     path: String,
-    /// All of the query but `after`.
+    /// The query without `after`.
     query: Vec<(String, String)>,
     limit: u32,
     after: Option<String>,
@@ -62,22 +62,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
 }
 
 impl Paging {
-    /// With no more entries on a page than this, whatever was asked for: where each may be long.
+    /// Lowers the limit, for lists with long entries.
     #[must_use]
     pub fn at_most(mut self, limit: u32) -> Self {
         self.limit = self.limit.min(limit);
         self
     }
 
-    /// With another page, though this one has fewer entries than were asked for.
+    /// Adds a link to the next page, even if this page has fewer entries than requested.
     #[must_use]
     pub fn ending_early(mut self) -> Self {
         self.ends_early = true;
         self
     }
 
-    /// The part of the list, with one entry more than the page has: that says whether there is another page. `read` reads
-    /// what [`Paging::page`] was told of an entry.
+    /// Returns the part of the list to query. It has one entry more than the page, which shows whether there is another
+    /// page. `read` parses a key that the `name` of [`Paging::page`] returned.
     pub fn part<K>(&self, read: impl Fn(&str) -> Option<K>) -> Result<Part<K>, HubError> {
         let wrong = || HubError::malformed("after is what the link to the next page says");
         let after = self.after.as_deref();
@@ -86,7 +86,8 @@ impl Paging {
         Ok(Part { after, limit })
     }
 
-    /// The page, of the entries of the part. `name` says after what the next page begins.
+    /// Returns the page with the part's entries. `name` returns the key of an entry. The next page begins after the
+    /// last entry's key.
     pub fn page<E, T>(
         mut self,
         mut entries: Vec<E>,

@@ -1,4 +1,4 @@
-//! The chain of seals: whether pushed commits are what they claim and hang together. Pure.
+//! Verifies the chain of seals: whether pushed commits match their seals, and whether each follows its parent. Pure.
 
 use std::collections::HashMap;
 
@@ -15,36 +15,36 @@ use crate::limits::LEFT_OUT;
 /// Why pushed commits are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// One's record cannot be read.
+    /// A record is malformed.
     #[error("commit {number} of the push: {source}")]
     Record {
         number: usize,
         source: InvalidRecord,
     },
-    /// One is there twice.
+    /// The push contains a commit twice.
     #[error("the push has the commit {id} twice")]
     Twice { id: CommitId },
-    /// One's list of what is left out is longer than such lists are, or does not add up.
+    /// A commit's list of left-out files is too long or inconsistent.
     #[error("commit {number} of the push: its list of what is left out is not one")]
     LeftOut { number: usize },
-    /// One says more of itself than a hub takes.
+    /// A new commit's record is beyond a limit.
     #[error("the commit {id} is not taken: {source}")]
     TooMuchSaid { id: CommitId, source: TooMuchSaid },
-    /// One's parent is neither on the hub nor before it in the push.
+    /// The parent is neither on the hub nor earlier in the push.
     #[error(
         "the parent {parent} of the commit {id} is neither on the hub nor before it in the push"
     )]
     NoParent { id: CommitId, parent: CommitId },
-    /// One's seal does not cover its record, its files and its history.
+    /// The seal does not cover the record, the tree and the history.
     #[error("the seal of the commit {id} is wrong: its record, files or history were changed")]
     WrongSeal { id: CommitId },
-    /// The dot has a commit of that id which says or holds something else.
+    /// The dot has a commit of the same id with another seal.
     #[error("the hub has another commit under the id {id}")]
     OtherCommit { id: CommitId },
 }
 
 impl ChainError {
-    /// For programs.
+    /// Returns the error code for programs.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Record { .. } | Self::WrongSeal { .. } => ErrorCode::Corrupt,
@@ -55,7 +55,7 @@ impl ChainError {
         }
     }
 
-    /// For people.
+    /// Returns the hint for people.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoParent { .. } => "push again",
@@ -68,14 +68,14 @@ impl ChainError {
     }
 }
 
-/// A commit whose record could be read.
+/// A commit whose record is decoded.
 #[derive(Debug)]
 pub struct ReadCommit {
     record: CommitRecord,
     sealed: SealedCommit,
 }
 
-/// Reads the records.
+/// Decodes the records.
 pub fn read(commits: &[SealedCommit]) -> Result<Vec<ReadCommit>, ChainError> {
     let mut read = Vec::with_capacity(commits.len());
     for (n, sealed) in commits.iter().enumerate() {
@@ -96,7 +96,7 @@ pub fn read(commits: &[SealedCommit]) -> Result<Vec<ReadCommit>, ChainError> {
     Ok(read)
 }
 
-/// The commits that [`verify`] needs to know of.
+/// Returns the ids of the commits that [`verify`] must know: the pushed ones and their parents.
 pub fn named(commits: &[ReadCommit]) -> Vec<CommitId> {
     let mut named: Vec<_> = commits
         .iter()
@@ -107,8 +107,8 @@ pub fn named(commits: &[ReadCommit]) -> Vec<CommitId> {
     named
 }
 
-/// Verifies commits, oldest first, against those `known` of the dot. Returns those that are new, and those that were here
-/// without the data that they come with now.
+/// Verifies commits, oldest first, against the dot's `known` commits. Returns the new commits, and those whose data was
+/// missing on the hub and is in this push.
 pub fn verify(
     commits: Vec<ReadCommit>,
     known: &HashMap<CommitId, KnownCommit>,
@@ -131,7 +131,7 @@ pub fn verify(
         if here.is_some_and(|here| here.seal != sealed.seal) {
             return Err(ChainError::OtherCommit { id });
         }
-        // Data that is here stays, whatever the push has.
+        // If the hub has the data already, it stays, whatever the push claims.
         let without_data = sealed.without_data && here.is_none_or(|here| here.without_data);
         let commit = KnownCommit {
             seal: sealed.seal,

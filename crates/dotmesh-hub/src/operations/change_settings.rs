@@ -1,4 +1,4 @@
-//! Describing a dot, choosing its default branch and who may see it.
+//! Changes a dot's description, default branch, visibility and fork policy.
 
 use dotmesh_api::dots::ChangeSettings;
 use dotmesh_model::DotName;
@@ -11,7 +11,8 @@ use crate::error::HubError;
 use crate::limits::DESCRIPTION;
 use crate::state::Hub;
 
-/// Changes all of it or nothing. Who sees it and who forks it is for the owner to change, the rest for maintainers.
+/// Changes all given settings or none. Only the owner may change the visibility and the fork policy. Maintainers may
+/// change the rest.
 pub async fn change_settings(
     hub: &Hub,
     caller: &Caller,

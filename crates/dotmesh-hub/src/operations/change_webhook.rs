@@ -1,4 +1,4 @@
-//! Changing a webhook, giving it another secret, deleting it.
+//! Changes a webhook, renews its secret, or deletes it.
 
 use dotmesh_api::webhooks::ChangeWebhook;
 use dotmesh_model::DotName;
@@ -12,7 +12,7 @@ use crate::error::HubError;
 use crate::state::Hub;
 use crate::webhooks::SigningSecret;
 
-/// A webhook of a dot that the caller owns.
+/// Returns a webhook of a dot that the caller owns.
 pub async fn open_webhook(
     hub: &Hub,
     caller: &Caller,
@@ -27,7 +27,6 @@ pub async fn open_webhook(
     }
 }
 
-/// Changes it.
 pub async fn change_webhook(
     hub: &Hub,
     caller: &Caller,
@@ -50,7 +49,7 @@ pub async fn change_webhook(
     apply(hub, caller, open, id, &change).await
 }
 
-/// Gives it another secret, and tells it. The old one signs nothing any more.
+/// Replaces the secret and returns the new one. The old secret signs nothing from now on.
 pub async fn renew_secret(
     hub: &Hub,
     caller: &Caller,
@@ -67,7 +66,6 @@ pub async fn renew_secret(
     Ok(secret)
 }
 
-/// Deletes it.
 pub async fn delete_webhook(
     hub: &Hub,
     caller: &Caller,

@@ -1,7 +1,7 @@
-//! Garbage collection: packs that no dot and no push needs any more, beside everything else that goes on, in any number of
-//! processes. Cut at any point, it has done nothing wrong, and the next one goes on.
+//! Garbage collection: deletes packs that no dot and no upload needs. It runs beside all other work, in any number of
+//! processes. An interrupted collection does no harm, and the next one completes its work.
 //!
-//! Packs that are needed in part stay whole.
+//! A pack stays whole if any part of it is needed.
 
 use std::time::Duration;
 
@@ -13,30 +13,31 @@ use jiff::Timestamp;
 use crate::database::garbage::Garbage;
 use crate::database::{Database, DatabaseError};
 
-/// How long a file outlives its rows: answers that were begun before are still read from it.
+/// How long a pack's file outlives its rows. Responses that began earlier still read from it.
 pub const GRACE: Duration = Duration::from_secs(60 * 60);
 
-/// How long it is remembered that a file was deleted: longer by far than a request that stores one may take.
+/// How long the hub remembers that a file was deleted. It is far longer than a request that stores a pack can take.
 const MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Packs that are looked for together.
+/// The number of packs in one search.
 const BATCH: u32 = 100;
 
-/// Files that are deleted at once. No more than these cannot be stored again for a day when a collector dies.
+/// The number of files that are deleted at once. If a collector dies, at most these files cannot be stored again for a
+/// day.
 const FILES: u32 = 8;
 
-/// What a collection has done.
+/// The result of a collection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Packs whose rows it removed.
+    /// The number of packs whose rows were removed.
     pub packs: u64,
-    /// Their bytes.
+    /// The size of these packs, in bytes.
     pub bytes: u64,
-    /// Files that it deleted, mostly of packs that earlier ones removed.
+    /// The number of files that were deleted. Most belong to packs whose rows an earlier collection removed.
     pub files: u64,
 }
 
-/// Why it could not go on.
+/// Why a collection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     /// The database failed.
@@ -45,12 +46,13 @@ pub enum CollectError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] PackStoreError),
-    /// What this database does not name may be what another one does.
+    /// The store belongs to another database. That database may name packs that this one does not.
     #[error("the store has the packs of another hub")]
     OthersStore,
 }
 
-/// Makes sure that a store's packs are of this database only: what it does not name, nobody needs.
+/// Makes sure that the store belongs to this database, and claims a store without an owner. In a store of its own, a
+/// pack that the database does not name is garbage.
 pub async fn own_store(database: &Database, packs: &PackStore) -> Result<(), CollectError> {
     let identity = database.identity().await?;
     match packs.owner().await? {
@@ -60,7 +62,8 @@ pub async fn own_store(database: &Database, packs: &PackStore) -> Result<(), Col
     }
 }
 
-/// Removes what nobody needs at `now`, and deletes the files of what was removed more than `grace` ago.
+/// Removes the rows of packs that are garbage at `now`. Then deletes the files of packs whose rows were removed more
+/// than `grace` ago.
 pub async fn collect_garbage(
     database: &Database,
     packs: &PackStore,
@@ -101,7 +104,7 @@ pub async fn collect_garbage(
                 Err(error) => failed = Some(error),
             }
         }
-        // Of those that failed it is not known whether they still go.
+        // A failed deletion may still happen later, so its file stays in the state of deletion.
         database.end_deleting(&deleted, now).await?;
         collected.files += deleted.len() as u64;
         if let Some(error) = failed {
@@ -112,7 +115,7 @@ pub async fn collect_garbage(
     Ok(collected)
 }
 
-/// What it would remove now, without doing so.
+/// Returns what a collection would remove now, without removing it.
 pub async fn find_garbage(database: &Database) -> Result<Collected, DatabaseError> {
     let mut found = Collected::default();
     let mut last = None;

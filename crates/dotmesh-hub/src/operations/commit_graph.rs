@@ -1,7 +1,7 @@
-//! Where each commit of a dot stands when the history is drawn.
+//! The layout of the commit graph.
 //!
-//! A commit has one parent, so the history is a forest: a line begins at a head, goes down in a lane of its own, and ends
-//! where it meets the line that it left.
+//! Each commit has one parent, so the history is a forest. A line begins at a head, goes down in a lane of its own, and
+//! ends where it meets the line that it branched off from.
 
 use std::collections::{BinaryHeap, HashMap};
 
@@ -10,28 +10,28 @@ use jiff::Timestamp;
 
 use super::describe_commit::CommitSummary;
 
-/// A commit and the one before it.
+/// A commit and its parent's id.
 #[derive(Debug, Clone)]
 pub struct GraphCommit {
     /// The commit.
     pub commit: CommitSummary,
-    /// Its parent, which need not be among those drawn.
+    /// The parent's id. The parent need not be drawn.
     pub parent: CommitId,
 }
 
-/// A commit in its row.
+/// A commit with its place in the graph. Its index is its row.
 #[derive(Debug, Clone)]
 pub struct Placed {
     /// The commit.
     pub commit: CommitSummary,
-    /// Its lane, from the left.
+    /// The lane, counted from the left.
     pub lane: usize,
-    /// The parent's row, if it is drawn.
+    /// The parent's row, if the parent is drawn.
     pub parent_row: Option<usize>,
 }
 
-/// Puts commits into rows, each above its parent and otherwise the newest on top, and into lanes. The line that leads to
-/// `first` gets the leftmost.
+/// Puts commits into rows and lanes. Each commit is above its parent, and otherwise newer commits are on top. The line
+/// that leads down from `first` gets the leftmost lane.
 pub fn place(commits: Vec<GraphCommit>, first: Option<CommitId>) -> Vec<Placed> {
     let rows = in_order(commits);
     let row_of: HashMap<CommitId, usize> = rows
@@ -46,13 +46,13 @@ pub fn place(commits: Vec<GraphCommit>, first: Option<CommitId>) -> Vec<Placed> 
         lanes.insert(id, 0);
         next = Some(rows[*row].parent);
     }
-    // For each lane the row down to which it is taken. The first one is kept for the line that was asked for.
+    // For each lane, the row down to which it is occupied. The first lane is reserved for the line of `first`.
     let mut taken: Vec<usize> = vec![usize::MAX];
     for (row, commit) in rows.iter().enumerate() {
         if lanes.contains_key(&commit.commit.id) {
             continue;
         }
-        // A head: its line goes down until one that has a lane already.
+        // The commit is a head. Its line goes down to the first commit that has a lane already.
         let mut line = vec![commit.commit.id];
         let mut end = row;
         let mut parent = commit.parent;
@@ -81,7 +81,7 @@ pub fn place(commits: Vec<GraphCommit>, first: Option<CommitId>) -> Vec<Placed> 
         .collect()
 }
 
-/// Children before parents, else the newest first; clocks may be wrong.
+/// Sorts children before parents, and otherwise newer commits first. It doesn't rely on the clocks, which may be wrong.
 fn in_order(commits: Vec<GraphCommit>) -> Vec<GraphCommit> {
     let mut children: HashMap<CommitId, usize> = HashMap::new();
     for commit in &commits {
@@ -155,7 +155,7 @@ mod tests {
             for (row, child) in placed.iter().enumerate() {
                 let Some(parent) = child.parent_row else { continue };
                 prop_assert!(row < parent);
-                // Nothing else is in the lane between a commit and its parent.
+                // No other commit is in the lane between a commit and its parent.
                 for between in &placed[row + 1..parent] {
                     prop_assert_ne!(between.lane, child.lane);
                 }

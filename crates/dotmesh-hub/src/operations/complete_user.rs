@@ -1,4 +1,4 @@
-//! The users whose names begin so, for who is about to name one.
+//! Completes user names by prefix, for forms that ask for one.
 
 use dotmesh_model::UserName;
 
@@ -6,12 +6,12 @@ use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// The fewest characters: nobody lists all accounts.
+/// The shortest prefix, so that nobody can list all accounts.
 const MIN_PREFIX_LENGTH: usize = 2;
 
 const MAX_USERS: u32 = 10;
 
-/// The first few. `_` has to be logged in.
+/// Returns the first users with the prefix. `_` proves that the caller is logged in.
 pub async fn complete_user(hub: &Hub, _: &Caller, prefix: &str) -> Result<Vec<UserName>, HubError> {
     if prefix.chars().count() < MIN_PREFIX_LENGTH {
         return Ok(Vec::new());

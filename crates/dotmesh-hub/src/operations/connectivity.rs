@@ -1,8 +1,10 @@
-//! The walk over all that pushed commits refer to: whether everything is there and may be referred to.
+//! The connectivity check: it proves that everything that pushed commits refer to is present, and that the push may
+//! refer to it.
 //!
-//! It costs what has changed: each node is read beside those in whose place it is in the tree of the commit's parent. What
-//! these name needs no look: the dot has it, or the walk over the parent sees to it. Which nodes are compared makes the walk
-//! fast or slow, never right or wrong.
+//! The cost depends on the size of the change. The code calls a tree page or a file page a node. The check reads each
+//! new node together with the old nodes that had its place in the parent commit's tree. References of old nodes need no
+//! lookup: the dot has those objects already, or the check of the parent covers them. The choice of the old nodes
+//! affects the speed of the check, never its result.
 
 mod compare;
 
@@ -19,28 +21,29 @@ use crate::database::walk::Walk;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Nodes of a batch.
+/// The most nodes in a batch.
 const NODES: usize = 256;
 
-/// Nodes that wait to be read. Those of a real tree are few; only one made to use up memory has so many.
+/// The most nodes that wait to be read. Real trees need few. Only a tree that is made to exhaust memory needs more.
 const MAX_PENDING: usize = 1 << 18;
 
-/// Bytes of a batch's nodes, and about as many of those beside them; a single one may be larger than its share.
+/// The size of a batch's nodes, in bytes. The old nodes beside them take about as much. A single node may be larger.
 const BATCH_LENGTH: u64 = 4 << 20;
 
-/// Hashes looked up at once.
+/// Hashes in one lookup.
 const HASHES: usize = 8192;
 
-/// After so many missing objects the walk has seen enough.
+/// The number of missing objects at which the check stops.
 const MAX_MISSING: usize = 1000;
 
-/// Missing objects that the answer names.
+/// The number of missing objects that the error names.
 const SHOWN: usize = 3;
 
-/// Walks over all of the commits' trees that is not yet the dot's, and leaves in `walk` what has to become so.
+/// Checks the parts of the commits' trees that the dot does not have yet, and notes in `walk` the objects that the dot
+/// must get.
 ///
-/// What is the dot's already is not entered: with an object, a dot has all that it refers to. Parents come before their
-/// children: each tree is walked on the strength of those before it, never the other way round.
+/// The check does not enter objects that the dot has: with an object, a dot has everything that the object refers to.
+/// Parents come before their children, so each tree's check relies only on the trees before it.
 pub async fn check_connectivity(
     hub: &Hub,
     walk: &mut Walk,
@@ -54,7 +57,7 @@ pub async fn check_connectivity(
         pending: Vec::new(),
         missing: BTreeSet::new(),
     };
-    // What a commit without data names is not looked for, and does not become the dot's.
+    // The check skips commits without data. The objects that they name do not become the dot's.
     for commit in commits.iter().filter(|commit| !commit.sealed.without_data) {
         walker.walk_tree(commit).await?;
     }
@@ -77,7 +80,7 @@ struct Walker<'a> {
     missing: BTreeSet<ObjectHash>,
 }
 
-/// A node that was reached and not yet read.
+/// A node that was reached, but not read yet.
 struct Pending {
     node: Placed,
     location: Location,
@@ -95,7 +98,7 @@ impl Walker<'_> {
         let root = self.look_up(vec![root]).await?;
         self.note(root)?;
         while self.missing.len() < MAX_MISSING && !self.pending.is_empty() {
-            // Two at a time: while one waits for the disk or the database, the other is compared.
+            // Two batches run at a time: while one waits for the disk or the database, the other is compared.
             let batches = [self.take(), self.take()];
             let [last, before] = batches.map(|nodes| self.enter(nodes));
             let (last, before) = tokio::try_join!(last, before)?;
@@ -110,7 +113,8 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Takes some nodes to be read, at least one if there is any. The last reached come first: so few are pending at a time.
+    /// Takes nodes to be read: at least one, if there is any. It takes the last ones first, so that few nodes are
+    /// pending at a time.
     fn take(&mut self) -> Vec<Pending> {
         let mut sum = 0;
         let fitting = self.pending.iter().rev().take(NODES).take_while(|node| {
@@ -122,7 +126,7 @@ impl Walker<'_> {
         self.pending.split_off(rest)
     }
 
-    /// Reads nodes beside those in whose places they are, and looks up what came with them.
+    /// Reads new nodes and the old nodes beside them, and looks up the objects that only the new nodes name.
     async fn enter(&self, nodes: Vec<Pending>) -> Result<Vec<(Came, Option<Known>)>, HubError> {
         if nodes.is_empty() {
             return Ok(Vec::new());
@@ -142,7 +146,7 @@ impl Walker<'_> {
         Ok(came.into_iter().zip(usable).collect())
     }
 
-    /// Notes what is there and what is missing. Nodes have to be read; chunks refer to nothing.
+    /// Records which objects exist and which are missing. Nodes must be read too. Chunks refer to nothing.
     fn note(&mut self, looked_up: Vec<(Came, Option<Known>)>) -> Result<(), HubError> {
         for (came, known) in looked_up {
             let (kind, hash) = came.reference;
@@ -178,7 +182,7 @@ impl Walker<'_> {
         Ok(new.collect())
     }
 
-    /// Reads the nodes beside some. A damaged one does not keep anybody from pushing another.
+    /// Reads the old nodes beside some new ones. A damaged old node is ignored, so that it doesn't block a push.
     async fn read_old(&self, nodes: &[Pending]) -> Result<Old, HubError> {
         let old: BTreeSet<&Placed> = nodes.iter().flat_map(|node| &node.beside).collect();
         let hashes: Vec<ObjectHash> = old.iter().map(|old| old.hash).collect();
@@ -191,7 +195,7 @@ impl Walker<'_> {
         Ok(placed.into_iter().zip(read).collect())
     }
 
-    /// Reads nodes. Their bytes are verified again: what a push relies on must not be what a failing disk made of it.
+    /// Reads nodes and verifies their bytes again. A push must not rely on bytes that a failing disk has changed.
     async fn read(&self, nodes: Vec<(Placed, Location)>) -> Result<Vec<Vec<Named>>, HubError> {
         let wanted: Vec<_> = nodes
             .iter()
@@ -202,7 +206,7 @@ impl Walker<'_> {
             let mut decoder = FrameDecoder::default();
             let mut all = Vec::with_capacity(nodes.len());
             for (frame, (node, location)) in frames.iter().zip(nodes) {
-                // It was whole when it was taken: now the fault is the hub's.
+                // The object was whole when the hub accepted it, so damage is now the hub's fault.
                 let object = decoder.object(frame).map_err(|_| PackStoreError::Damaged {
                     pack: location.pack,
                 })?;

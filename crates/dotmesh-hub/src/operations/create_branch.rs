@@ -1,4 +1,4 @@
-//! Making a branch on the hub.
+//! Creates a branch on the hub.
 
 use dotmesh_model::{BranchName, DotName};
 
@@ -8,7 +8,7 @@ use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Makes it at a branch's head, a tag or a commit.
+/// Creates a branch at a branch's head, a tag or a commit.
 pub async fn create_branch(
     hub: &Hub,
     caller: &Caller,

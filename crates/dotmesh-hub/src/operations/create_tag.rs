@@ -1,4 +1,4 @@
-//! Tagging a commit.
+//! Creates a tag on a commit.
 
 use dotmesh_model::{BranchName, DotName};
 
@@ -10,18 +10,17 @@ use crate::error::HubError;
 use crate::limits::TAG_MESSAGE;
 use crate::state::Hub;
 
-/// A tag to be made.
+/// A tag to be created.
 #[derive(Debug, Clone)]
 pub struct NewTag {
-    /// Its name.
     pub name: BranchName,
-    /// A branch, whose head is tagged, a tag or a commit.
+    /// The tagged place: a branch, a tag or a commit. For a branch, its head is tagged.
     pub at: String,
-    /// What it is for.
+    /// The tag's message.
     pub message: String,
 }
 
-/// Makes it. It is never moved.
+/// Creates a tag. A tag never moves.
 pub async fn create_tag(
     hub: &Hub,
     caller: &Caller,

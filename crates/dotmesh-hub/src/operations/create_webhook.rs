@@ -1,4 +1,4 @@
-//! Making a webhook.
+//! Creates a webhook.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::error::HubError;
 use crate::state::Hub;
 use crate::webhooks::{SigningSecret, target};
 
-/// Makes it, and tells its secret.
+/// Creates a webhook and returns its signing secret.
 pub async fn create_webhook(
     hub: &Hub,
     caller: &Caller,
@@ -38,14 +38,14 @@ pub async fn create_webhook(
     Ok((id, secret))
 }
 
-/// An address that a webhook may have, as it is stored.
+/// Checks a webhook's address, and returns it as it is stored.
 pub(super) fn check_url(hub: &Hub, url: &str) -> Result<String, HubError> {
     target::parse(url.trim(), hub.settings.webhooks_to_private)
         .map(String::from)
         .map_err(|error| HubError::malformed(error.to_string()))
 }
 
-/// A webhook is told of something.
+/// Refuses a webhook without topics.
 pub(super) fn check_topics(topics: &BTreeSet<WebhookTopic>) -> Result<(), HubError> {
     if topics.is_empty() {
         return Err(HubError::malformed(

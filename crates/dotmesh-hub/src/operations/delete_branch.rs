@@ -1,4 +1,4 @@
-//! Deleting a branch on the hub.
+//! Deletes a branch on the hub.
 
 use dotmesh_api::hub::Access;
 use dotmesh_model::{BranchName, DotName};
@@ -10,7 +10,7 @@ use crate::database::branches::Deletion;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Deletes it. Its commits stay with the dot, and have their pages.
+/// Deletes a branch. Its commits stay in the dot, and their pages stay reachable.
 pub async fn delete_branch(
     hub: &Hub,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Deleting a dot: for some time its owner can have it back.
+//! Deletes a dot. For some time, its owner can restore it.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// How long.
+/// How long the owner can restore a deleted dot.
 pub const GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Deletes it: its name is free at once.
+/// Deletes a dot. Its name is free at once.
 pub async fn delete_dot(hub: &Hub, caller: &Caller, dot: &DotName) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Administer).await?;
     hub.database.delete_dot(open.deed(caller)?).await?;

@@ -1,4 +1,4 @@
-//! Deleting a tag.
+//! Deletes a tag.
 
 use dotmesh_api::hub::Access;
 use dotmesh_model::{BranchName, DotName};
@@ -9,7 +9,7 @@ use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Deletes it. Its commit stays.
+/// Deletes a tag. Its commit stays.
 pub async fn delete_tag(
     hub: &Hub,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Having a webhook told something once more, or something that did not happen, to try it out.
+//! Repeats a webhook's delivery, or sends a test delivery.
 
 use dotmesh_api::webhooks::WebhookState;
 use dotmesh_model::DotName;
@@ -10,7 +10,7 @@ use crate::database::ids::{DeliveryId, WebhookId};
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Delivers something again, or at once what waits.
+/// Repeats a delivery. A delivery that still waits is sent at once.
 pub async fn redeliver(
     hub: &Hub,
     caller: &Caller,
@@ -30,7 +30,7 @@ pub async fn redeliver(
     }
 }
 
-/// Tries it out.
+/// Sends a test delivery.
 pub async fn ping(
     hub: &Hub,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! What a commit says of itself, as people read it.
+//! Describes a commit for people.
 
 use std::collections::BTreeMap;
 
@@ -18,25 +18,25 @@ use crate::web::show;
 pub struct CommitSummary {
     /// Its id.
     pub id: CommitId,
-    /// The first line of its message.
+    /// The first paragraph of its message.
     pub title: String,
-    /// The other lines.
+    /// The other paragraphs.
     pub body: String,
-    /// Who made it.
+    /// Its author.
     pub author: String,
-    /// When.
+    /// When it was made.
     pub time: Timestamp,
-    /// Whether its data is not here.
+    /// Whether the hub lacks its data.
     pub without_data: bool,
 }
 
 impl CommitSummary {
-    /// From its parts, with its data.
+    /// Creates the summary of a commit that has its data.
     pub fn new(id: CommitId, author: &str, time: Timestamp, message: &str) -> Self {
         let (title, body) = show::split_message(message);
         Self {
             id,
-            title: show::cut(title, show::MAX_TITLE).into_owned(),
+            title: show::cut(&title, show::MAX_TITLE).into_owned(),
             body: show::cut(body, show::MAX_SUMMARY).into_owned(),
             author: show::cut(author, show::MAX_TITLE).into_owned(),
             time,
@@ -44,46 +44,46 @@ impl CommitSummary {
         }
     }
 
-    /// The beginning of its id.
+    /// Returns the first 12 digits of the id.
     pub fn short(&self) -> String {
         self.id.to_string()[..12].to_owned()
     }
 }
 
-/// All that a commit says of itself.
+/// Everything that a commit's record says.
 #[derive(Debug, Clone)]
 pub struct CommitDetails {
     /// Its id.
     pub id: CommitId,
-    /// The one before it; `None` for the first.
+    /// The parent. `None` for the first commit.
     pub parent: Option<CommitId>,
     /// Its seal.
     pub seal: ObjectHash,
     /// The root of its tree.
     pub root: ObjectHash,
-    /// The branch it was made on.
+    /// The branch that it was made on.
     pub branch: BranchName,
-    /// The first line of its message.
+    /// The first paragraph of its message.
     pub title: String,
-    /// The other lines.
+    /// The other paragraphs.
     pub body: String,
-    /// Who made it.
+    /// Its author.
     pub author: String,
-    /// When.
+    /// When it was made.
     pub time: Timestamp,
-    /// Values that its author gave.
+    /// Metadata that the author gave.
     pub metadata: BTreeMap<String, String>,
-    /// What ran at that instant.
+    /// The images that ran when the commit was made.
     pub images: Vec<ImageUse>,
-    /// The version of the code.
+    /// The version of the app's code.
     pub code: Option<CodeVersion>,
-    /// What it had where it was made, and does not have here.
+    /// The files that the commit has on its node, but not on the hub.
     pub left_out: LeftOut,
-    /// The dot's name where it was made.
+    /// The dot's name on its node.
     pub dot: Option<DotName>,
-    /// Whether its data is not here.
+    /// Whether the hub lacks its data.
     pub without_data: bool,
-    /// Whether that of its parent is not.
+    /// Whether the hub lacks its parent's data.
     pub parent_without_data: bool,
 }
 
@@ -109,8 +109,8 @@ pub async fn describe_commit(
     })?;
     let record = CommitRecord::decode(sealed.record.as_bytes())?;
     let (first, rest) = show::split_message(&record.message);
-    let title = show::cut(first, show::MAX_TITLE);
-    // A title that is cut is not lost.
+    let title = show::cut(&first, show::MAX_TITLE);
+    // If the title is cut, the body repeats the whole message.
     let body = if title == first {
         rest
     } else {
@@ -120,7 +120,7 @@ pub async fn describe_commit(
         title.into_owned(),
         show::cut(body, show::MAX_TEXT).into_owned(),
     );
-    // A record of an older hub may have more than one takes today: the page shows as much as today's may have.
+    // An older hub may have accepted a longer record. The page shows as much as today's limits allow.
     let text = |text: String, most: &Limit| show::cut(&text, most.most).into_owned();
     let metadata = record.metadata.into_iter().take(METADATA.most);
     let metadata =
@@ -146,7 +146,7 @@ pub async fn describe_commit(
     })
 }
 
-/// Describes a commit of a dot that is to be looked into.
+/// Describes a commit, or returns an error if the hub lacks its data.
 pub async fn describe_with_data(
     hub: &Hub,
     dot: &OpenDot,
@@ -163,7 +163,7 @@ pub async fn describe_with_data(
 }
 
 impl CommitDetails {
-    /// The page of the code's version, where its host is one whose pages are known.
+    /// Returns the page of the code's version, if the layout of the host's pages is known.
     pub fn code_url(&self) -> Option<String> {
         let code = self.code.as_ref()?;
         let remote = code.remote.as_deref()?;

@@ -1,4 +1,4 @@
-//! Finishing a push: everything is verified first, then made visible in one transaction.
+//! Finishes a push: it verifies everything first, and then makes the push visible in one transaction.
 
 use dotmesh_api::hub::FinishUpload;
 use dotmesh_api::identity::Meant;
@@ -17,26 +17,23 @@ use crate::error::HubError;
 use crate::limits::BRANCHES_PER_DOT;
 use crate::state::Hub;
 
-/// How often to verify anew when the dot changes meanwhile.
+/// How often the push is verified again if the dot changes in between.
 const ATTEMPTS: usize = 5;
 
-/// A request to finish.
+/// A request to finish an upload.
 #[derive(Debug)]
 pub struct Finish {
-    /// Who pushes.
     pub caller: Caller,
-    /// Where to, as the request names it.
+    /// The dot's name, as the request gives it.
     pub dot: DotName,
-    /// The upload.
     pub upload: UploadId,
-    /// SHA-256 of the request as it came.
+    /// The SHA-256 of the request's body.
     pub digest: Vec<u8>,
-    /// The request.
     pub request: FinishUpload,
 }
 
 impl Finish {
-    /// The dot in which this very request has made the push visible before.
+    /// Returns the dot's identity if this same request has made the push visible before.
     fn done(&self, state: &DotState) -> Option<DotIdentity> {
         match &state.upload {
             UploadState::Finished(digest) if *digest == self.digest => state.facts.identity,
@@ -45,16 +42,15 @@ impl Finish {
     }
 }
 
-/// What a finishing transaction answers.
+/// The result of an attempt.
 enum Outcome {
-    /// Done, now or by the same request before, in this dot.
+    /// The push is visible in this dot, by this request or by an equal one before.
     Done(DotIdentity),
-    /// The dot is no longer what was verified against.
+    /// The dot has changed since the verification.
     Changed,
 }
 
-/// Makes a push visible, and says which dot it went to; or leaves everything as it was. The same request again gets the
-/// same answer.
+/// Makes a push visible and returns the dot's identity, or changes nothing. A repeated request gets the same answer.
 pub async fn finish_upload(hub: &Hub, finish: &Finish) -> Result<DotIdentity, HubError> {
     let lock = hub.finishing(finish.upload);
     let _finishing = lock.lock().await;
@@ -94,7 +90,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         None => Default::default(),
     };
     let commits = chain::verify(commits, &known)?;
-    // What cannot be moved is better said before the long walk than after it.
+    // Refuse impossible ref updates before the long connectivity check.
     plan(&state, &commits, finish)?;
 
     let mut walk = hub.database.begin_walk().await?;
@@ -121,7 +117,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
     let finished = hub
         .database
         .finish(&walk, &push, clock::now(), quota, |now| {
-            // The same request may have come to another process, too.
+            // Another process may have handled the same request.
             if let Some(identity) = finish.done(now) {
                 return Err(Refusal::Needless(Outcome::Done(identity)));
             }
@@ -140,7 +136,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
         Ok(Ok(identity)) => identity,
         Ok(Err(usage)) => return Err(HubError::over_quota(usage, open.owner == caller.id)),
         Err(Refusal::Needless(outcome)) => return Ok(outcome),
-        // What the walk found in other dots went with them: it has to be walked again.
+        // Objects in other dots on which the check relied were collected as garbage, so the check must run again.
         Err(Refusal::Error(HubError::Database(DatabaseError::Collected))) => {
             return Ok(Outcome::Changed);
         }
@@ -149,7 +145,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
     hub.metrics.pushed();
     tracing::info!(dot = open.name.full(), user = %caller.name, commits = commits.len(), "pushed");
     if let Err(error) = hub.database.clear_upload(*upload).await {
-        // The push is visible; what remains goes when the upload expires.
+        // The push is visible. The upload's remaining rows are removed when it expires.
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "an upload was not cleared"
@@ -183,7 +179,7 @@ fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<RefU
     }
     let now = &state.facts.name;
     if finish.caller.meant.is_none() && *now != finish.dot {
-        // The client may mean this dot or a new one, and its commits are all that tells.
+        // The client may mean this dot or a new one. Only the history of its commits tells which.
         let is_related = |head| history.ancestry(head).any(|id| state.history.contains(id));
         let mut heads = finish.request.branches.iter().map(|update| update.new);
         if !heads.all(is_related) {
@@ -204,14 +200,14 @@ fn plan(state: &DotState, commits: &[NewCommit], finish: &Finish) -> Result<RefU
         .keys()
         .filter(|name| !state.heads.contains_key(*name));
     match new.count() {
-        // A dot of an older hub may have more: its branches go on.
+        // An older hub may have accepted more branches. They can still be updated.
         0 => {}
         new => BRANCHES_PER_DOT.check(state.heads.len() + new)?,
     }
     Ok(updates)
 }
 
-/// Why the transaction was not carried through.
+/// Why the transaction was rolled back.
 enum Refusal {
     Needless(Outcome),
     Error(HubError),

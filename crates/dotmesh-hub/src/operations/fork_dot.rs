@@ -1,4 +1,4 @@
-//! Forking: a dot of one's own with the history of another.
+//! Forks a dot: creates a dot of the caller's with the history of another.
 
 use dotmesh_model::DotName;
 
@@ -8,7 +8,7 @@ use crate::database::forks::Forking;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Makes it in the caller's namespace, and says what it is called. It is private, whatever its origin is.
+/// Creates the fork in the caller's namespace and returns its name. A fork is private, even if its origin is public.
 pub async fn fork_dot(
     hub: &Hub,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Reading frames that lie in many packs.
+//! Reads frames from several packs.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::database::objects::Location;
 
 const PACKS_AT_ONCE: usize = 4;
 
-/// The frames of these objects, in the order asked. Each bears the hash asked for; whether its bytes do is
-/// for the caller to verify.
+/// Returns the frames of objects, in the order of `wanted`. Each frame carries the hash that was asked for. The caller
+/// must verify its bytes against that hash.
 pub async fn read_frames(
     packs: &PackStore,
     wanted: &[(ObjectHash, Location)],

@@ -1,4 +1,4 @@
-//! Giving a user access to a dot, and taking it away.
+//! Grants a user access to a dot, and revokes it.
 
 use dotmesh_api::hub::Access;
 use dotmesh_model::{DotName, UserName};
@@ -9,7 +9,7 @@ use crate::database::collaborators::Grant;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Gives access, or changes what was given.
+/// Grants access, or changes the access that a user has.
 pub async fn grant_access(
     hub: &Hub,
     caller: &Caller,
@@ -32,7 +32,7 @@ pub async fn grant_access(
     Ok(())
 }
 
-/// Takes it away. What the user has cloned already stays with the user.
+/// Revokes access. The user's clones stay with the user.
 pub async fn revoke_access(
     hub: &Hub,
     caller: &Caller,

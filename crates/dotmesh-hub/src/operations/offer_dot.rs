@@ -1,4 +1,4 @@
-//! Offering a dot to another user. It is theirs when they take it: nobody gets what they do not want.
+//! Offers a dot to another user. The dot moves only when that user accepts it, so users get no unwanted dots.
 
 use dotmesh_model::{DotName, UserName};
 
@@ -7,7 +7,7 @@ use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Offers it, instead of to whom it was offered before.
+/// Offers the dot to a user. This replaces an earlier offer.
 pub async fn offer_dot(
     hub: &Hub,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Protecting a branch: it only moves forward, and stays.
+//! Protects a branch: it can only move forward, and cannot be deleted.
 
 use dotmesh_model::{BranchName, DotName};
 
@@ -7,7 +7,7 @@ use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Protects it, or lifts the protection. It need not exist yet.
+/// Protects a branch, or lifts the protection. The branch need not exist yet.
 pub async fn protect_branch(
     hub: &Hub,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Taking objects of a push: verified, then in safety, then on record.
+//! Receives a pack of a push: it verifies the objects, stores them, and then records them in the database.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use crate::error::HubError;
 use crate::quota::Usage;
 use crate::state::Hub;
 
-/// A pack that the hub puts together has about so many bytes.
+/// The approximate size of a pack that the hub assembles, in bytes.
 const PACK_LENGTH: usize = 8 << 20;
 
-/// Room for one; its last frame goes beyond that. What is not written to takes no memory.
+/// The buffer for such a pack, with room for its last frame. Unused memory is never touched, so it costs nothing.
 const PACK_ROOM: usize = PACK_LENGTH + (64 << 10);
 
-/// How often a pack is taken anew when what it was compared with is collected as garbage meanwhile.
+/// How often the pack is processed again if objects that it relies on are collected as garbage.
 const ATTEMPTS: u32 = 40;
 
-/// How long the collector gets each time to be done with a file.
+/// The pause before the next attempt, so that the collector can finish with a file.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Takes a pack. When this returns, its objects outlive a power failure, and the upload may refer to them.
+/// Receives a pack. When this returns, the objects survive a power failure, and the upload may refer to them.
 pub async fn receive_pack(
     hub: &Hub,
     dot: &DotName,
@@ -52,7 +52,7 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
         move || verify(pack)
     });
     let Verified { objects, deltas } = verified.await??;
-    // Before anything is stored: a push that has to send the pack again leaves nothing behind.
+    // Check the delta bases before anything is stored. A push that must send the pack again then leaves nothing behind.
     let usage = hub.database.usage(scope.owner, hub.settings.quota).await?;
     let is_own = scope.owner == scope.user;
     let bases = resolve::find_bases(hub, scope, &deltas).await?;
@@ -70,7 +70,7 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
     let known = known.filter_map(|(hash, stored)| stored.and(Some(*hash)));
     resolve::resolve(hub, scope, deltas, bases, known.collect(), &mut packer).await?;
 
-    // First the bytes, then the rows: a row always has its bytes.
+    // Store the bytes before the rows, so that every row has its bytes.
     let packs = packer.finish().await?;
     let quota = hub.settings.quota;
     let database = &hub.database;
@@ -80,14 +80,14 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
         .map_err(|usage| HubError::over_quota(usage, is_own))
 }
 
-/// A pack's frames.
+/// The frames of a pack.
 struct Verified {
-    /// Those that stand by themselves, each object once, by hash.
+    /// The frames that are not deltas: each object once, sorted by hash.
     objects: Vec<NewObject>,
     deltas: Vec<Frame>,
 }
 
-/// Reads a pack. Not one object is taken unless all are whole.
+/// Reads a pack. All its objects must be whole, or none is accepted.
 fn verify(pack: Bytes) -> Result<Verified, HubError> {
     let mut objects = Vec::new();
     let mut deltas = Vec::new();
@@ -108,8 +108,7 @@ fn verify(pack: Bytes) -> Result<Verified, HubError> {
     Ok(Verified { objects, deltas })
 }
 
-/// Refuses an object that is none. A node that cannot be read could never be finished with: better said at
-/// once.
+/// Refuses a malformed object at once. A push with an unreadable tree page could never be finished.
 pub(super) fn check(frame: &Frame, bytes: &[u8]) -> Result<(), HubError> {
     references(frame.kind(), bytes)
         .map(drop)
@@ -123,7 +122,7 @@ fn new_object(frame: &Frame, offset: usize) -> NewObject {
     NewObject {
         hash: frame.hash(),
         kind: frame.kind(),
-        // A pack is shorter than 4 GiB by far.
+        // A pack is far shorter than 4 GiB.
         range: FrameRange {
             offset: offset as u32,
             length: frame.stored().len() as u32,
@@ -132,7 +131,7 @@ fn new_object(frame: &Frame, offset: usize) -> NewObject {
     }
 }
 
-/// Leaves out what the namespace has: what was sent twice, or by others before, takes no space again.
+/// Leaves out the objects that the namespace has already, so that they take no space again.
 async fn only_new(
     hub: &Hub,
     scope: Scope,
@@ -147,14 +146,14 @@ async fn only_new(
     Ok(objects)
 }
 
-/// Puts objects into packs, and these into the store.
+/// Puts objects into packs, and packs into the store.
 pub(super) struct Packer<'a> {
     store: &'a PackStore,
     writer: PackWriter,
     objects: Vec<NewObject>,
     packs: Vec<(PackId, Vec<NewObject>)>,
-    /// What the namespace had, and how much more it may have after the packs that are put together. Other pushes go on
-    /// meanwhile: the transaction that adds the rows has the last word.
+    /// The namespace's usage before this pack. `room` is the space that is left after the packs assembled so far. Other
+    /// pushes run at the same time, so the transaction that adds the rows decides about the quota.
     usage: &'a Usage,
     is_own: bool,
     room: u64,
@@ -173,7 +172,7 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// Adds the objects of a pack. If these are all of it, it is stored as it is.
+    /// Adds objects of a pack. If they are the whole pack, it is stored as it is.
     async fn add_from(&mut self, pack: Bytes, objects: Vec<NewObject>) -> Result<(), HubError> {
         let frames = objects.iter().map(|object| object.range.length as usize);
         let empty = self.writer.len();
@@ -188,7 +187,7 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    /// Adds a frame that stands by itself.
+    /// Adds a frame that is not a delta.
     pub(super) async fn add(&mut self, frame: &Frame) -> Result<(), HubError> {
         if self.writer.is_empty() {
             self.writer = PackWriter::with_room(PACK_ROOM);

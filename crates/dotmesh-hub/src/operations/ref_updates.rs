@@ -1,4 +1,4 @@
-//! Where a push may move branches: forward, or aside with the old line kept. Pure.
+//! Decides how a push may update branches: forward, or to a diverged line if the old line is kept as a branch. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use dotmesh_model::{BranchName, CommitId, History, InvalidName, Relation};
 
 use crate::database::finish::RefUpdates;
 
-/// Why a branch cannot go where it shall.
+/// Why a ref update is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefUpdateError {
-    /// To a commit that the dot has not.
+    /// The dot does not have the commit.
     #[error("the branch {branch} cannot point to {commit}: the hub has no such commit")]
     NoSuchCommit {
         branch: BranchName,
         commit: CommitId,
     },
-    /// To a commit that nobody could clone.
+    /// Nobody could clone the branch, because the hub lacks the commit's data.
     #[error(
         "the branch {branch} cannot point to {commit}: the data of that commit is neither in the push nor on the hub"
     )]
@@ -25,33 +25,33 @@ pub enum RefUpdateError {
         branch: BranchName,
         commit: CommitId,
     },
-    /// The hub's line contains the pushed one.
+    /// The hub's line contains the pushed line.
     #[error(
         "the branch {branch} on the hub has commits that the pushed one lacks, and nothing is new"
     )]
     Behind { branch: BranchName },
-    /// Each line has commits that the other has not.
+    /// Each line has commits that the other does not have.
     #[error("the branch {branch} has diverged: the hub and the push each have commits since {}", base.short())]
     Diverged { branch: BranchName, base: CommitId },
-    /// It is not where the client saw it.
+    /// The branch has moved since the client looked at it.
     #[error("the branch {branch} on the hub has moved since it was looked at")]
     Moved { branch: BranchName },
     /// The name for the old line is taken.
     #[error("there is a branch {branch} on the hub already")]
     NameTaken { branch: BranchName },
-    /// It is protected: its line only goes on.
+    /// The branch is protected, so it can only move forward.
     #[error("the branch {branch} is protected: it only moves forward, and what it had stays on it")]
     Protected { branch: BranchName },
-    /// A new name that no branch may have.
+    /// A new name is not allowed for branches.
     #[error("the hub makes no such branch: {0}")]
     Name(#[from] InvalidName),
-    /// A name is given twice in one push.
+    /// The push names a branch twice.
     #[error("the push names the branch {branch} twice")]
     Twice { branch: BranchName },
 }
 
 impl RefUpdateError {
-    /// For programs.
+    /// Returns the error code for programs.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::NoSuchCommit { .. } | Self::WithoutData { .. } => ErrorCode::Incomplete,
@@ -63,7 +63,7 @@ impl RefUpdateError {
         }
     }
 
-    /// For people.
+    /// Returns the hint for people.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Behind { .. } => "pull first",
@@ -88,10 +88,11 @@ impl RefUpdateError {
 
 /// Decides on all ref updates of a push together.
 ///
-/// `history` has the dot's commits and the pushed ones, `without_data` those of them that have no data after the push: no
-/// branch is moved to one, so that each branch can be cloned. A branch that is where it shall be is left alone,
-/// wherever the client saw it. The old line is stashed only if the branch could not move forward, and never that of
-/// a protected branch.
+/// `history` contains the dot's commits and the pushed ones. `without_data` contains those that lack their data after
+/// the push. No branch may move to one of them, so that each branch can be cloned.
+///
+/// A branch that is at its target already is left alone, wherever the client last saw it. The old line is stashed only
+/// if the branch cannot move forward, and never for a protected branch.
 pub fn plan(
     heads: &BTreeMap<BranchName, CommitId>,
     protected: &BTreeSet<BranchName>,

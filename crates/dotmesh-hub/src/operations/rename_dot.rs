@@ -1,4 +1,4 @@
-//! Renaming a dot. Its old name leads to it until another dot takes that.
+//! Renames a dot. The old name leads to it until another dot takes that name.
 
 use dotmesh_model::DotName;
 
@@ -7,7 +7,7 @@ use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Renames it within its namespace, and says what it is called then.
+/// Renames a dot within its namespace and returns its new name.
 pub async fn rename_dot(
     hub: &Hub,
     caller: &Caller,

@@ -1,5 +1,5 @@
-//! Deltas of a push: their bases are looked up as all that a push refers to, and they become objects that
-//! stand by themselves.
+//! Resolves the deltas of a push. It finds their delta bases by the same rule as any reference of a push, and turns the
+//! deltas into whole objects.
 
 use std::collections::BTreeSet;
 
@@ -15,12 +15,12 @@ use crate::error::HubError;
 use crate::rate_limit::Subject;
 use crate::state::Hub;
 
-/// Bytes of bases, and of what is made of them, in memory at once.
+/// The size of the bases and of the resolved objects in memory at once, in bytes.
 const BATCH_LENGTH: usize = 4 << 20;
 
-/// Where the bases of deltas are. All of them are objects that the upload may refer to.
+/// Returns where the delta bases are stored. The upload may refer to all of them.
 ///
-/// A hash is no capability: whether a base is unknown or another's makes no difference to the answer.
+/// Knowing a hash gives no access: the answer is the same for an unknown base and for another user's.
 pub(super) async fn find_bases(
     hub: &Hub,
     scope: Scope,
@@ -48,7 +48,7 @@ pub(super) async fn find_bases(
     }
 }
 
-/// Verifies the objects of deltas, and adds those that are not yet `known` to packs.
+/// Verifies the objects of deltas, and adds those that are not `known` yet to packs.
 pub(super) async fn resolve(
     hub: &Hub,
     scope: Scope,
@@ -100,7 +100,7 @@ fn decode_bases(
     let mut turn = Turn::default();
     let mut bases = HashMap::with_capacity(frames.len());
     for (frame, (hash, location)) in frames.iter().zip(wanted) {
-        // It was whole when it was taken: now the fault is the hub's.
+        // The object was whole when the hub accepted it, so damage is now the hub's fault.
         let base = decoder.object(frame).map_err(|_| PackStoreError::Damaged {
             pack: location.pack,
         })?;
@@ -110,7 +110,7 @@ fn decode_bases(
     Ok(bases)
 }
 
-/// Frames of the objects that are new, and the objects known now.
+/// Returns frames of the new objects, and all objects that are known after this batch.
 fn resolve_batch(
     deltas: &[Frame],
     bases: &HashMap<ObjectHash, Object>,

@@ -1,4 +1,4 @@
-//! What a reference in an address stands for: a commit, a branch, a tag.
+//! Resolves a reference in an address: a commit, a branch or a tag.
 
 use dotmesh_model::{BranchName, CommitId};
 
@@ -6,11 +6,11 @@ use crate::auth::OpenDot;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// The fewest digits of a commit's id that stand for it.
+/// The fewest digits that may abbreviate a commit's id.
 const MIN_DIGITS: usize = 6;
 
-/// The commit: that with this full id, a branch's head, a tag's, or the only one whose id begins so. In this order, so
-/// that no name takes a permalink over.
+/// Returns the commit of a full id, a branch, a tag, or a unique prefix of an id. They are tried in this order, so that
+/// no branch or tag can take over a permalink.
 pub async fn resolve_ref(hub: &Hub, dot: &OpenDot, reference: &str) -> Result<CommitId, HubError> {
     let id = dot.existing()?;
     if let Some(commit) = CommitId::from_any_case(reference)
@@ -43,7 +43,7 @@ pub async fn resolve_ref(hub: &Hub, dot: &OpenDot, reference: &str) -> Result<Co
     }
 }
 
-/// The commit that a name is to be given to. It has to have its data, so that the name can be cloned.
+/// Returns the commit that a new branch or tag will name. The hub must have its data, so that it can be cloned.
 pub async fn resolve_with_data(
     hub: &Hub,
     dot: &OpenDot,
@@ -60,7 +60,7 @@ pub async fn resolve_with_data(
     }
 }
 
-/// The first and the last id that begin with these digits.
+/// Returns the first and the last id with these leading digits.
 fn range(digits: &str) -> Option<(CommitId, CommitId)> {
     let length = 2 * CommitId::LENGTH;
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -1,4 +1,4 @@
-//! Taking a deleted dot back.
+//! Restores a deleted dot.
 
 use dotmesh_model::DotName;
 
@@ -11,7 +11,7 @@ use crate::database::trash::Restoration;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Restores it under the name that it had, and says which that is.
+/// Restores a dot under the name that it had, and returns that name.
 pub async fn restore_dot(hub: &Hub, caller: &Caller, dot: DotId) -> Result<DotName, HubError> {
     caller.require(Scope::Admin)?;
     let deleted = hub.database.deleted_dots(caller.id).await?;

@@ -1,11 +1,11 @@
-//! Whether a namespace has room for a text that someone writes.
+//! Checks a user's text against the quota of a namespace.
 
 use crate::auth::Caller;
 use crate::database::ids::UserId;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Refuses a text that `owner` has no room for.
+/// Returns an error if the text does not fit into the quota of `owner`.
 pub async fn room_for_text(
     hub: &Hub,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Searching dots, branches, tags and messages: all of it only where the viewer may see it.
+//! Searches dots, branches, tags and commit messages that the viewer may see.
 
 use dotmesh_api::dots::{Found, SearchResults};
 use serde::Deserialize;
@@ -8,16 +8,16 @@ use crate::database::ids::UserId;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Hits on a page.
+/// Results on a page.
 pub const HITS_PER_PAGE: u32 = 20;
 
-/// The last page: what is further back is found by more words.
+/// The last page. A user finds later results with more words.
 pub const LAST_PAGE: u32 = 50;
 
-/// The most words that are looked for.
+/// The most words of a query.
 const MAX_WORDS: usize = 8;
 
-/// The longest word, in characters.
+/// The longest word of a query, in characters.
 const MAX_WORD_LENGTH: usize = 64;
 
 /// What to search for.
@@ -55,7 +55,7 @@ impl Place {
     /// Every place.
     pub const ALL: [Self; 4] = [Self::Dots, Self::Branches, Self::Tags, Self::Commits];
 
-    /// As it is in addresses.
+    /// The place, as it is in addresses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dots => "dots",
@@ -65,7 +65,7 @@ impl Place {
         }
     }
 
-    /// As it is shown.
+    /// The place's label on pages.
     pub fn label(self) -> &'static str {
         match self {
             Self::Dots => "Dots",
@@ -76,12 +76,13 @@ impl Place {
     }
 }
 
-/// The words of a text: letters and digits only, in lower case. So no word means anything in a language of queries.
+/// The words of a query, in lower case. They contain letters and digits only, so no character is an operator of a query
+/// language.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words(Vec<String>);
 
 impl Words {
-    /// The first few words.
+    /// Returns the first words of a text.
     pub fn new(text: &str) -> Self {
         let words = text
             .split(|c: char| !c.is_alphanumeric())
@@ -91,19 +92,18 @@ impl Words {
         Self(words.map(|word| word.to_lowercase()).collect())
     }
 
-    /// Them.
     pub fn as_slice(&self) -> &[String] {
         &self.0
     }
 
-    /// Whether a text has them all, as parts of its words.
+    /// Returns whether a text contains all words, as parts of its words.
     pub fn are_in(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         self.0.iter().all(|word| text.contains(word))
     }
 
-    /// How many characters of a text come before the first of the words; `None` where it has none of them. Takes time
-    /// in proportion to the text, whatever is in it.
+    /// Returns the number of characters before the first match. `None` if no word matches. The time is linear in the
+    /// text's length, whatever the text contains.
     pub fn first_in(&self, text: &str) -> Option<usize> {
         let lower = text.to_lowercase();
         let first = self.0.iter().filter_map(|word| lower.find(word)).min()?;
@@ -115,7 +115,7 @@ impl Words {
         Some(before.count())
     }
 
-    /// A short text in parts, each with whether it is one of the words.
+    /// Splits a short text into parts, each with a flag that says whether the part matches a word.
     pub fn mark<'a>(&self, text: &'a str) -> Vec<(bool, &'a str)> {
         let mut parts = Vec::new();
         let mut plain = 0;
@@ -145,7 +145,7 @@ impl Words {
     }
 }
 
-/// How much of a text's beginning is a word, whose letters are all small ones.
+/// Returns the length of the text's prefix that equals a word in lower case.
 fn prefix(text: &str, word: &str) -> Option<usize> {
     let mut word = word.chars();
     let mut wanted = word.next()?;
@@ -163,7 +163,7 @@ fn prefix(text: &str, word: &str) -> Option<usize> {
     None
 }
 
-/// Searches on behalf of a user, or of nobody. Without words nothing is found.
+/// Searches for a user, or for an anonymous viewer. A query without words finds nothing.
 pub async fn search(
     hub: &Hub,
     viewer: Option<UserId>,
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(first("é İx ÉCRAN, fix"), Some(5));
         assert_eq!(first("a FIX"), Some(2));
         assert_eq!(first("nothing"), None);
-        // A word that almost begins everywhere.
+        // A word that almost matches at every position.
         let words = Words::new(&format!("{}b", "a".repeat(60)));
         assert_eq!(words.first_in(&"a".repeat(1 << 20)), None);
     }

@@ -1,4 +1,4 @@
-//! Bytes on their way to a client that takes them as it likes.
+//! Streams data to a client at the client's speed.
 
 use std::io;
 
@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 
-/// Hands parts over as the client takes them. One that takes them too slowly loses its connection, and so its turn. What
-/// fails on the way is logged, and ends in an error: nobody takes a part for the whole.
+/// Sends parts as the client takes them. A client that is too slow loses its connection, and its turn with it. A
+/// failure is logged and ends the stream with an error, so that the client knows that the data is incomplete.
 pub fn send<E>(
     turn: impl Send + 'static,
     what: &'static str,
@@ -16,7 +16,7 @@ pub fn send<E>(
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    // None says that all was sent.
+    // `None` marks the end of complete data.
     let (sender, mut taken) = mpsc::channel::<Option<io::Result<Bytes>>>(1);
     tokio::spawn(async move {
         let _turn = turn;

@@ -1,4 +1,4 @@
-//! Sending objects of a dot.
+//! Sends objects of a dot.
 
 use std::io;
 
@@ -16,20 +16,21 @@ use crate::database::objects::Location;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// A pack is read and sent in parts of about so many bytes, the next one being read while one is sent.
+/// The approximate size of the parts in which a pack is read and sent, in bytes. The next part is read while one is
+/// sent.
 const PART_LENGTH: usize = 1 << 20;
 
-/// A pack on its way out.
+/// A pack that is being sent.
 pub struct ServedPack<S> {
-    /// How long it is.
+    /// The pack's length in bytes.
     pub length: usize,
-    /// Its parts. An error on the way cuts it.
+    /// The parts of the pack. An error ends the stream early.
     pub parts: S,
 }
 
-/// A pack of the objects in the order asked: all of them, or as many from the front as a pack takes.
+/// Returns a pack of the objects in the order of `hashes`: all of them, or as many from the start as fit into one pack.
 ///
-/// A hash is no capability: only members of this very dot are found.
+/// Knowing a hash gives no access: only objects of this dot are found.
 pub async fn serve_objects(
     hub: &Hub,
     dot: &OpenDot,
@@ -75,7 +76,7 @@ pub async fn serve_objects(
             async move { read_part(&packs, &part).await }
         })
         .buffered(2);
-    // What fails at once is told in full.
+    // The first part is read before the response begins, so that an early failure gets a full error response.
     let first = parts.next().await.transpose()?;
     let first = first.into_iter().map(Ok);
     let magic = stream::iter([Ok(Bytes::from_static(&MAGIC))]);
@@ -84,7 +85,7 @@ pub async fn serve_objects(
     Ok(ServedPack { length, parts })
 }
 
-/// Cuts a list of objects into parts.
+/// Splits a list of objects into parts.
 fn split(wanted: Vec<(ObjectHash, Location)>) -> Vec<Vec<(ObjectHash, Location)>> {
     let mut parts: Vec<Vec<_>> = Vec::new();
     let mut length = PART_LENGTH;

@@ -1,4 +1,4 @@
-//! Taking a dot that another user offers, or not.
+//! Accepts or declines a dot that another user offers.
 
 use dotmesh_model::DotName;
 
@@ -11,7 +11,7 @@ use crate::database::transfers::Transfer;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// Moves it into one's own namespace under a name, and says what it is called then.
+/// Moves the dot into the caller's namespace under a name, and returns its full name.
 pub async fn take_dot(
     hub: &Hub,
     caller: &Caller,
@@ -41,7 +41,7 @@ pub async fn take_dot(
     }
 }
 
-/// Says no.
+/// Declines the offer.
 pub async fn decline_dot(hub: &Hub, caller: &Caller, dot: DotId) -> Result<(), HubError> {
     caller.require(Scope::Admin)?;
     if hub.database.end_offer(dot, Some(caller.id)).await? {

@@ -1,7 +1,7 @@
-//! Looking into a commit: its folders and files, how two commits differ, what is in them at all.
+//! Reads the content of a commit: its folders and files, its differences from another commit, and statistics.
 //!
-//! Everything here reads objects of one dot, and believes none of them: a hub stores what hangs together by
-//! hash, so that what several nodes say of each other is checked where they are read together.
+//! Everything here reads objects of one dot and trusts none of them. The hub checks on a push that references are
+//! complete, but not that several tree pages or file pages agree with each other. So the readers check this.
 
 pub mod archive;
 pub mod content;
@@ -29,28 +29,28 @@ use crate::state::Hub;
 
 pub use path::TreePath;
 
-/// Why a tree cannot be looked into.
+/// Why the content of a commit cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
-    /// The commit has nothing there.
+    /// The commit has no entry at the path.
     #[error("there is no {path} in this commit")]
     NoSuchPath { path: TreePath },
-    /// A folder was asked for.
+    /// The path is not a folder, but a folder was requested.
     #[error("{path} is not a folder")]
     NotAFolder { path: TreePath },
-    /// A file was asked for.
+    /// The path is not a file, but a file was requested.
     #[error("{path} is not a file")]
     NotAFile { path: TreePath },
-    /// No path of a tree.
+    /// The text is not a valid path.
     #[error("the address has no path that a file can have")]
     BadPath,
-    /// What was pushed contradicts itself.
+    /// The pushed objects contradict each other.
     #[error("the commit cannot be read: its object {hash} is not what others say of it")]
     Inconsistent { hash: ObjectHash },
-    /// The dot should have it.
+    /// The dot should have the object.
     #[error("the object {hash} is missing")]
     Missing { hash: ObjectHash },
-    /// It was in the format when it came.
+    /// The object was valid when the hub accepted it.
     #[error("the stored object {hash} is malformed")]
     Malformed {
         hash: ObjectHash,
@@ -59,7 +59,7 @@ pub enum TreeError {
     },
 }
 
-/// Reads objects of one dot. A hash is no capability: only members of this very dot are found. Cheap to clone.
+/// Reads objects of one dot. Knowing a hash gives no access: only objects of this dot are found. Cheap to clone.
 #[derive(Clone)]
 pub struct TreeReader {
     hub: Hub,
@@ -69,7 +69,7 @@ pub struct TreeReader {
 }
 
 impl TreeReader {
-    /// Whoever calls this has seen that the dot may be read. What is read is unpacked in somebody's share.
+    /// Creates a reader. The caller must have checked that the dot may be read. Decompression counts against `share`.
     pub fn new(hub: &Hub, share: Share, owner: UserId, dot: DotId) -> Self {
         Self {
             hub: hub.clone(),
@@ -79,12 +79,12 @@ impl TreeReader {
         }
     }
 
-    /// The share that reading takes.
+    /// Returns the share of CPU work that reading uses.
     pub fn share(&self) -> &Share {
         &self.share
     }
 
-    /// A commit's root directory.
+    /// Returns a commit's root directory.
     pub async fn root(&self, root: ObjectHash) -> Result<Root, HubError> {
         self.node(Kind::Root, root, Root::decode).await
     }
@@ -132,7 +132,7 @@ impl TreeReader {
         .await
     }
 
-    /// Objects in the order asked, each verified against its hash.
+    /// Returns objects in the order of `hashes`. Each is verified against its hash.
     async fn objects<T: Send + 'static>(
         &self,
         kind: Kind,

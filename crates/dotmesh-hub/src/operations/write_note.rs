@@ -1,4 +1,4 @@
-//! Writing a note on a commit or a branch, and deleting it.
+//! Writes a note on a commit or a branch, or deletes one.
 
 use dotmesh_api::dots::NoteTarget;
 use dotmesh_api::hub::Access;
@@ -14,7 +14,7 @@ use crate::error::HubError;
 use crate::limits::NOTE;
 use crate::state::Hub;
 
-/// What a note is on, which the dot has to have.
+/// Returns the target of a note. The target must exist in the dot.
 pub async fn note_target(
     hub: &Hub,
     open: &OpenDot,
@@ -46,7 +46,7 @@ pub async fn note_target(
     }
 }
 
-/// Writes it, as everyone may who sees the dot and is logged in.
+/// Writes a note. Every logged-in user who sees the dot may do so.
 pub async fn write_note(
     hub: &Hub,
     caller: &Caller,
@@ -66,7 +66,7 @@ pub async fn write_note(
     Ok(hub.database.add_note(deed, caller.id, &on, body).await?)
 }
 
-/// Deletes one's own, or as a maintainer any.
+/// Deletes a note. An author may delete their own notes, and a maintainer may delete any.
 pub async fn delete_note(
     hub: &Hub,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! `/-/settings`: one's own password and sessions.
+//! `/-/settings`: the user's password and sessions.
 
 use askama::Template;
 use axum::extract::State;
@@ -42,22 +42,21 @@ impl AccountPage {
     }
 }
 
-/// Of the form that changes the password.
+/// The form that changes the password.
 #[derive(Deserialize)]
 pub struct Passwords {
     old: String,
     new: String,
-    /// Sent where all API keys shall end, too.
+    /// Sent if all API keys are to be revoked too.
     end_keys: Option<String>,
 }
 
-/// Of the form that ends a session.
+/// The form that ends a session.
 #[derive(Deserialize)]
 pub struct Ended {
     session: String,
 }
 
-/// Shows them.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,
@@ -66,7 +65,7 @@ pub async fn get(
     show(&hub, visit, present, Outcome::None).await
 }
 
-/// Changes the password, for who knows the old one. All other sessions end.
+/// Changes the password, if the old one is right. All other sessions end.
 pub async fn change_password(
     State(hub): State<Hub>,
     visit: Visit,
@@ -94,7 +93,7 @@ pub async fn change_password(
     show(&hub, visit, present, outcome).await
 }
 
-/// Ends a session of one's own.
+/// Ends one of the user's sessions.
 pub async fn end_session(
     State(hub): State<Hub>,
     visit: Visit,

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/activity`: how a dot grew, and what happened to it, the newest first.
+//! `/OWNER/DOT/activity`: charts of a dot's growth, and its events, newest first.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -23,10 +23,10 @@ use crate::web::{Page, Visit, render, show};
 
 const EVENTS_PER_PAGE: u32 = 50;
 
-/// Commits in the charts.
+/// The most commits in the charts.
 const COMMITS: u32 = 60;
 
-/// Weeks in the chart.
+/// The number of weeks in the chart.
 const WEEKS: i64 = 52;
 
 #[derive(Template)]
@@ -34,7 +34,7 @@ const WEEKS: i64 = 52;
 struct ActivityPage {
     visit: Visit,
     dot: DotHeader,
-    /// On the first page only, and not before there are two commits.
+    /// On the first page only, if there are at least two commits.
     growth: Option<Growth>,
     /// On the first page only.
     weeks: Option<Chart>,
@@ -42,7 +42,7 @@ struct ActivityPage {
     next: Option<i64>,
 }
 
-/// How the dot grew.
+/// The charts and the table of the dot's growth.
 struct Growth {
     charts: [Chart; 2],
     legend: Vec<(String, usize)>,
@@ -62,13 +62,12 @@ impl ActivityPage {
     }
 }
 
-/// Where to begin.
+/// The event before which the page begins.
 #[derive(Debug, Deserialize)]
 pub struct Before {
     before: Option<i64>,
 }
 
-/// Shows it.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,
@@ -149,7 +148,7 @@ impl Growth {
     }
 }
 
-/// Why a commit has no size.
+/// Returns the reason why a commit has no size.
 fn unknown(commit: &CommitSummary) -> String {
     match commit.without_data {
         true => "data not here".to_owned(),
@@ -170,7 +169,7 @@ fn sum(facts: &CommitFacts, amount: fn(&SubdotFacts) -> u64) -> u64 {
     amounts.fold(0, u64::saturating_add)
 }
 
-/// Which subdot has which colour: the largest have one each, all others share the last.
+/// The colours of subdots. The largest subdots have a colour each, and all others share the last colour.
 struct Colours {
     names: Vec<TreePath>,
     has_others: bool,
@@ -214,7 +213,7 @@ impl Colours {
     }
 }
 
-/// What happened in each of the last weeks.
+/// Returns the chart of events in each of the last weeks.
 async fn weeks(hub: &Hub, open: &OpenDot, now: Timestamp) -> Result<Chart, HubError> {
     let from = now - SignedDuration::from_hours(WEEKS * 7 * 24);
     let (id, access) = (open.existing()?, open.access);

@@ -1,4 +1,5 @@
-//! `/-/admin`: users, storage, jobs; links to sign up and to set a forgotten password. Shows nothing of what is in dots.
+//! `/-/admin`: users, storage and jobs, and links to sign up or to set a new password. It shows nothing of what dots
+//! contain.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -21,7 +22,7 @@ use crate::web::form::Form;
 use crate::web::visit::AdminTab;
 use crate::web::{Page, Visit, go, render, show};
 
-/// Users on a page.
+/// The number of users on a page.
 const ACCOUNTS: u32 = 200;
 
 #[derive(Template)]
@@ -40,7 +41,7 @@ struct AdminPage {
 
 /// A link that is shown once.
 struct MadeLink {
-    /// Whose password it sets; `None` for an invitation.
+    /// The user whose password it sets. `None` for an invitation.
     user: Option<UserName>,
     url: String,
 }
@@ -50,12 +51,12 @@ impl AdminPage {
         AdminTab::Overview
     }
 
-    /// How much an account may store, if there is a limit.
+    /// Returns the quota of an account, if there is one.
     fn limit(&self, account: &Account) -> Option<String> {
         account.quota.limit(self.quota).map(show::bytes)
     }
 
-    /// Whether it is the account of who looks, which they cannot suspend.
+    /// Returns whether this is the viewer's own account, which they cannot suspend.
     fn is_own(&self, account: &Account) -> bool {
         let user = self.visit.user();
         user.is_some_and(|user| user.name == account.name)
@@ -66,20 +67,20 @@ impl AdminPage {
     }
 }
 
-/// Of the form that makes a link for a forgotten password.
+/// The form that creates a link to set a new password.
 #[derive(Deserialize)]
 pub struct Forgotten {
     user: String,
 }
 
-/// Of the form that sets how much someone may store.
+/// The form that sets a user's quota.
 #[derive(Deserialize)]
 pub struct NewQuota {
     user: String,
     quota: String,
 }
 
-/// Of the form that suspends someone, or lets them in again.
+/// The form that suspends a user, or ends the suspension.
 #[derive(Deserialize)]
 pub struct Suspension {
     user: String,
@@ -93,13 +94,12 @@ enum SuspensionState {
     Active,
 }
 
-/// Where the list of users begins.
+/// The user after whom the list begins.
 #[derive(Deserialize)]
 pub struct After {
     after: Option<UserName>,
 }
 
-/// Shows it.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,
@@ -108,7 +108,7 @@ pub async fn get(
     page(&hub, visit, after, None).await
 }
 
-/// Makes an invitation.
+/// Creates an invitation.
 pub async fn invite(State(hub): State<Hub>, visit: Visit) -> Page {
     let caller = visit.administrator()?;
     let token = Token::generate();
@@ -119,7 +119,7 @@ pub async fn invite(State(hub): State<Hub>, visit: Visit) -> Page {
     page(&hub, visit, None, Some(MadeLink { user: None, url })).await
 }
 
-/// Makes a link by which someone can set another password.
+/// Creates a link with which a user can set a new password.
 pub async fn reset(
     State(hub): State<Hub>,
     visit: Visit,
@@ -143,7 +143,7 @@ pub async fn reset(
     page(&hub, visit, None, Some(made)).await
 }
 
-/// Sets how much someone may store.
+/// Sets a user's quota.
 pub async fn set_quota(
     State(hub): State<Hub>,
     visit: Visit,
@@ -166,7 +166,7 @@ pub async fn set_quota(
     }
 }
 
-/// Suspends someone, or lets them in again.
+/// Suspends a user, or ends the suspension.
 pub async fn suspend(
     State(hub): State<Hub>,
     visit: Visit,

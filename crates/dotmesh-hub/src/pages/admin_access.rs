@@ -1,4 +1,4 @@
-//! `/-/admin/access`: who came in, from where, and what they took or removed, the newest first.
+//! `/-/admin/access`: the access log, newest first: who logged in, from where, and what they downloaded or deleted.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -41,7 +41,7 @@ impl AdminAccessPage {
         }
     }
 
-    /// The rest of the query of the next page.
+    /// Returns the rest of the next page's query.
     fn filter(&self) -> String {
         match self.user.as_str() {
             "" => String::new(),
@@ -50,7 +50,7 @@ impl AdminAccessPage {
     }
 }
 
-/// Where to begin, and whose.
+/// The place where the list begins, and the user whose entries are listed.
 #[derive(Debug, Deserialize)]
 pub struct Asked {
     before: Option<i64>,
@@ -58,11 +58,10 @@ pub struct Asked {
     user: String,
 }
 
-/// Shows it.
 pub async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<Asked>) -> Page {
     visit.administrator()?;
     let user = asked.user.trim().to_owned();
-    // What is no name is nobody's, and nothing of it gets into an address.
+    // A text that is not a user name has no entries. Dropping it keeps it out of addresses.
     let is_name = user.parse::<dotmesh_model::UserName>().is_ok();
     let user = if is_name { user } else { String::new() };
     let of = Some(user.as_str()).filter(|user| !user.is_empty());

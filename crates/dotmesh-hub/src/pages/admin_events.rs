@@ -1,4 +1,4 @@
-//! `/-/admin/events`: the audit log of all of the hub, the newest first.
+//! `/-/admin/events`: the audit log of the whole hub, newest first.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -20,7 +20,7 @@ struct AdminEventsPage {
     next: Option<i64>,
 }
 
-/// An event with the dot that it concerns, as it was named then.
+/// An event with the name that its dot had then.
 struct Entry {
     event: ShownEvent,
     dot: Option<String>,
@@ -32,13 +32,12 @@ impl AdminEventsPage {
     }
 }
 
-/// Where to begin.
+/// The event before which the page begins.
 #[derive(Debug, Deserialize)]
 pub struct Before {
     before: Option<i64>,
 }
 
-/// Shows it.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,

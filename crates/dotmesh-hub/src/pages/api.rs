@@ -1,4 +1,4 @@
-//! `/-/api`: the API for reading, made of its document.
+//! `/-/api`: the reference of the API, generated from its OpenAPI document.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ struct ApiPage {
     codes: [ErrorCode; ErrorCode::ALL.len()],
 }
 
-/// What the operations of a group are about.
+/// A group of operations.
 struct Group {
     name: String,
     description: String,
@@ -55,13 +55,12 @@ struct Member {
     description: String,
 }
 
-/// What form a value has: in words, and where there is more about it.
+/// The type of a value in words, with a link to its description.
 struct Shape {
     text: String,
     link: Option<String>,
 }
 
-/// Shows it.
 pub async fn get(visit: Visit) -> Page {
     static READ: LazyLock<(Vec<Group>, Vec<Described>)> = LazyLock::new(|| {
         let document = serde_json::from_str(openapi::text()).unwrap_or_default();
@@ -138,7 +137,7 @@ fn operation(path: &str, method: &str, operation: &Value) -> Operation {
     }
 }
 
-/// The form of a body, if there is one.
+/// Returns the type of a body, if there is one.
 fn content(body: &Value) -> Option<Shape> {
     let (media_type, media) = members(&body["content"]).next()?;
     Some(match media_type.as_str() {

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/archive/REF/PATH`: a commit, a subdot, a folder or a file, as tar.
+//! `/OWNER/DOT/archive/REF/PATH`: a commit, a subdot, a folder or a file as a tar archive.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -14,7 +14,7 @@ use crate::state::Hub;
 use crate::web::tree_address::TreeAddress;
 use crate::web::{Page, Visit};
 
-/// Sends it. What is not there is said before anything is sent.
+/// Sends the archive. A missing path is reported before anything is sent.
 pub async fn get(State(hub): State<Hub>, visit: Visit, at: TreeAddress) -> Page {
     let open = at.open(&hub, &visit).await?;
     open.reader.resolve(open.root(), &at.path).await?;
@@ -23,7 +23,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, at: TreeAddress) -> Page 
     let (top, file) = match at.path.last() {
         Some(last) => {
             let file = [whole.as_bytes(), b"-", last.as_bytes(), b".tar"].concat();
-            // A name that is too long with its ending goes without the rest.
+            // If the name is too long with the extension, the file's own name is left out.
             let file = EntryName::new(&file).unwrap_or(name(format!("{whole}.tar"))?);
             (last.clone(), file)
         }
@@ -46,7 +46,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, at: TreeAddress) -> Page 
         ),
         (
             header::CONTENT_DISPOSITION,
-            // Percent-encoded, and so ASCII.
+            // The name is percent-encoded, so it is ASCII.
             HeaderValue::from_str(&disposition(false, &file))
                 .unwrap_or(HeaderValue::from_static("attachment")),
         ),

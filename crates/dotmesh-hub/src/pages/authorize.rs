@@ -1,4 +1,4 @@
-//! `/-/authorize`: whether a program that asks for a key gets one.
+//! `/-/authorize`: lets a user approve or deny a program that asks for an API key.
 
 use askama::Template;
 use axum::extract::State;
@@ -18,7 +18,8 @@ use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, render};
 
-/// Codes that a user may look for: who guesses one would give another's program a key to an account of their own.
+/// The codes that a user may try. A user who guesses a code could give another person's program a key to the guesser's
+/// account.
 const LIMIT: Limit = Limit {
     attempts: 20,
     within: SignedDuration::from_mins(10),
@@ -32,20 +33,20 @@ struct AuthorizePage {
     step: Step,
 }
 
-/// What the page shows.
+/// The content of the page.
 enum Step {
-    /// A field for the code; and maybe that there is no login of the one given.
+    /// A field for the code. `missed` says that no login has the code that was entered.
     Ask { missed: bool },
-    /// The program that waits.
+    /// The waiting program.
     Decide { code: UserCode, login: WaitingLogin },
-    /// What was decided, and for how many days the key works.
+    /// The decision, and the key's lifetime in days.
     Done { approved: bool, days: Option<i64> },
 }
 
-/// Where it is. No address has a code in it: whoever sends a link to it knows the code, and who types one knows the program.
+/// The page's path. No address contains a code. So a link cannot make a user approve a program that they did not start.
 pub const PATH: &str = "/-/authorize";
 
-/// The form: the code alone asks which program that is.
+/// The form. Without a decision, it asks which program has the code.
 #[derive(Deserialize)]
 pub struct Fields {
     code: String,
@@ -66,7 +67,7 @@ pub async fn get(visit: Visit) -> Page {
     render(&AuthorizePage { visit, user, step })
 }
 
-/// Shows who asks, or decides.
+/// Shows the waiting program, or carries out the decision.
 pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Fields>) -> Page {
     let caller = full(&visit)?;
     let user = caller.name.to_string();
@@ -99,7 +100,7 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
     }
 }
 
-/// The user, who has to be there in person: a narrow key makes no wider one.
+/// Returns the user. The scope must be `admin`, so that a narrow key cannot create a wider one.
 fn full(visit: &Visit) -> Result<&Caller, HubError> {
     let caller = visit.caller()?;
     if caller.scope < Scope::Admin {
@@ -109,7 +110,7 @@ fn full(visit: &Visit) -> Result<&Caller, HubError> {
     Ok(caller)
 }
 
-/// The code, if it may be one. Each look counts.
+/// Parses a code. Each attempt counts.
 async fn look_up(hub: &Hub, caller: &Caller, text: &str) -> Result<Option<UserCode>, HubError> {
     let subject = format!("code by {}", caller.name);
     if !hub.database.attempt(&subject, LIMIT, clock::now()).await? {

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/branches`: all branches by name, page by page; and branches that are made and deleted on a dot's pages.
+//! `/OWNER/DOT/branches`: all branches by name, in pages. Also creates and deletes branches.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,10 +18,10 @@ use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 
-/// Branches on a page.
+/// The number of branches on a page.
 const PAGE: u32 = 100;
 
-/// The longest text that names are looked through for, in characters.
+/// The longest search text, in characters.
 const MAX_QUERY: usize = 100;
 
 #[derive(Template)]
@@ -46,16 +46,15 @@ impl BranchesPage {
     }
 }
 
-/// Which part.
+/// The requested part of the list.
 #[derive(Debug, Deserialize)]
 pub struct Asked {
-    /// What the names contain.
+    /// A text that the names contain.
     #[serde(default)]
     q: String,
     after: Option<BranchName>,
 }
 
-/// Lists them.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,
@@ -89,20 +88,20 @@ pub async fn get(
     })
 }
 
-/// A branch to be made.
+/// The form that creates a branch.
 #[derive(Debug, Deserialize)]
 pub struct New {
     name: String,
     at: String,
 }
 
-/// A branch to be deleted.
+/// The form that deletes a branch.
 #[derive(Debug, Deserialize)]
 pub struct Old {
     name: BranchName,
 }
 
-/// Makes one.
+/// Creates a branch.
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,
@@ -114,7 +113,7 @@ pub async fn post(
     go(&format!("/{}/commits/{}", dot.full(), branch.spelling()))
 }
 
-/// Deletes one.
+/// Deletes a branch.
 pub async fn delete(
     State(hub): State<Hub>,
     visit: Visit,

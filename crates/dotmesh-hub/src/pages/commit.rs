@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/commit/ID`: the permalink of a state.
+//! `/OWNER/DOT/commit/ID`: a commit, with its permalink.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -16,7 +16,7 @@ use crate::web::commands::Run;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 
-/// The most branches and tags that are named beside a commit.
+/// The most branches and tags that are shown at a commit.
 pub(super) const MAX_NAMES: u32 = 20;
 
 #[derive(Template)]
@@ -28,7 +28,7 @@ struct CommitPage {
     heads: Vec<BranchName>,
     tags: Vec<BranchName>,
     run: Run,
-    /// `None` where the commit's data is not here.
+    /// `None` if the hub lacks the commit's data.
     facts: Option<CommitFacts>,
     facts_at: CommitId,
     notes: Notes,
@@ -40,7 +40,7 @@ impl CommitPage {
     }
 }
 
-/// Shows it. A branch's name, a tag's or the beginning of an id leads to the full id.
+/// Shows the commit. The name of a branch or tag, or the prefix of an id, redirects to the full id.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,

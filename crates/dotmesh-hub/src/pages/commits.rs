@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/commits/BRANCH`: a branch's commits, the newest first. `?from=ID` begins further back.
+//! `/OWNER/DOT/commits/BRANCH`: a branch's commits, newest first. `?from=ID` begins at an earlier commit.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -21,7 +21,7 @@ use crate::web::{Page, Visit, render};
 
 const COMMITS_PER_PAGE: u32 = 50;
 
-/// Branches to go to.
+/// The most branches to choose from.
 const MAX_CHIPS: u32 = 20;
 
 #[derive(Template)]
@@ -42,7 +42,7 @@ impl CommitsPage {
         Tab::Commits
     }
 
-    /// Whether there may be branches that are not shown.
+    /// Returns whether there may be more branches than are shown.
     fn has_more(&self) -> bool {
         self.branches.len() >= MAX_CHIPS as usize
     }
@@ -52,7 +52,7 @@ impl CommitsPage {
     }
 }
 
-/// Where to begin.
+/// The commit where the list begins.
 #[derive(Debug, Deserialize)]
 pub struct From {
     from: Option<String>,
@@ -88,7 +88,7 @@ pub async fn get(
         branch: branch.clone(),
     })?;
     let branches = hub.database.newest_branches(id, MAX_CHIPS).await?;
-    // Where the dot is comes before where in it: a former name leads on with whatever follows.
+    // A former name must redirect first, with the whole query. So `from` is resolved after the dot.
     let from = match from {
         Some(from) => resolve_ref(&hub, &open, &from).await?,
         None => head,

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/compare/A...B`: how two commits differ, and `/OWNER/DOT/compare`: which two.
+//! `/OWNER/DOT/compare/A...B`: the differences between two commits. `/OWNER/DOT/compare`: the choice of two commits.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -27,22 +27,22 @@ use crate::web::tree_address::address;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render, show};
 
-/// What a page tells, and what is read for it.
+/// The limits of what the page lists and reads.
 const LIMITS: DiffLimits = DiffLimits {
     changes: 400,
     nodes: 3000,
 };
 
-/// So many files are compared inside.
+/// The most files whose content is compared.
 const MAX_COMPARED: usize = 30;
 
-/// Branches, and tags, to choose from. Others are typed.
+/// The most branches, and the most tags, to choose from. Users can type others.
 const MAX_CHOICES: u32 = 100;
 
-/// Lines of text on the page.
+/// The most lines of text on the page.
 const MAX_LINES: usize = 4000;
 
-/// Files that are read at once.
+/// The number of files that are read at once.
 const AT_ONCE: usize = 4;
 
 #[derive(Template)]
@@ -71,7 +71,7 @@ struct Subdot {
 
 struct File {
     path: TreePath,
-    /// Its name before, where that was another.
+    /// The old name, if the file was renamed.
     from: Option<TreePath>,
     label: &'static str,
     what: &'static str,
@@ -80,9 +80,9 @@ struct File {
     body: Body,
 }
 
-/// How the change of a file is shown.
+/// How a file's change is shown.
 enum Body {
-    /// As no more than a line in the list.
+    /// Only as a line in the list.
     None,
     Text(TextChanges),
     /// The addresses of the old and the new picture.
@@ -90,7 +90,7 @@ enum Body {
         before: Option<String>,
         after: Option<String>,
     },
-    /// What is another, before and after.
+    /// The attributes that differ, before and after.
     Attributes(Vec<(&'static str, String, String)>),
 }
 
@@ -111,7 +111,7 @@ impl ComparePage {
         (self.unlisted > 0).then(|| show::count(self.unlisted, "more change"))
     }
 
-    /// The addresses of a file in the two commits, for good.
+    /// Returns permalinks of a file in the two commits.
     fn address_before(&self, file: &File) -> String {
         address(
             &self.dot,
@@ -192,14 +192,14 @@ impl FormPage {
     }
 }
 
-/// Which two.
+/// The two chosen references.
 #[derive(Debug, Deserialize)]
 pub struct Choice {
     from: Option<String>,
     to: Option<String>,
 }
 
-/// Asks which two, or leads to them.
+/// Asks for two references, or redirects to their comparison.
 pub async fn choose(
     State(hub): State<Hub>,
     visit: Visit,
@@ -238,7 +238,7 @@ pub async fn choose(
     })
 }
 
-/// Shows how they differ.
+/// Shows the differences.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,
@@ -341,7 +341,8 @@ impl Compared<'_> {
         Ok(files)
     }
 
-    /// Not a database's files, which say nothing to people.
+    /// Returns whether the change's content is worth comparing. The files of databases are not, because they tell users
+    /// nothing.
     fn is_worth_reading(&self, change: &Change) -> bool {
         let is_file = |inode: &Option<Inode>| inode.as_ref().and_then(FileBytes::of).is_some();
         let subdot = change.path.names().first();
@@ -388,7 +389,7 @@ impl Compared<'_> {
             self.file_type(&change.path, new).await?,
         );
         let image = |kind: Option<FileType>| matches!(kind, Some(FileType::Image(_)));
-        // A picture that is text is one to look at all the same.
+        // A picture that is also a text, such as SVG, is shown as a picture.
         if image(types.0) || image(types.1) {
             let raw = |side: &Side, kind| {
                 let reference = side.commit.id.into();
@@ -444,7 +445,7 @@ impl Compared<'_> {
     }
 }
 
-/// What is another, with its old and new value.
+/// Returns the attributes that differ, with their old and new values.
 fn attributes(before: &Inode, after: &Inode) -> Vec<(&'static str, String, String)> {
     let values = |inode: &Inode| {
         let attributes = &inode.attributes;

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT`: what it is, its branches and tags, how to run it.
+//! `/OWNER/DOT`: the dot's description, branches and tags, and the commands to run it.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::web::commands::{self, Run};
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, markdown, render};
 
-/// Branches, and tags, on the page. Pages of their own list all.
+/// The most branches, and the most tags, on the page. Other pages list all of them.
 const MAX_NAMES: u32 = 30;
 
 #[derive(Template)]
@@ -27,22 +27,22 @@ struct DotPage {
     dot: DotHeader,
     description: String,
     branches: Vec<Branch>,
-    /// How many there are.
+    /// The number of all branches.
     branch_count: u64,
     protected: BTreeSet<BranchName>,
     tags: Vec<Tag>,
-    /// How many there are.
+    /// The number of all tags.
     tag_count: u64,
-    /// `None` where nothing was ever committed.
+    /// `None` if the dot has no commits.
     run: Option<Run>,
     push: Vec<String>,
-    /// What is in a commit, and in which.
+    /// A commit and its statistics.
     facts: Option<(CommitId, CommitFacts)>,
 }
 
 struct Branch {
     name: BranchName,
-    /// `None` where nothing was ever committed.
+    /// `None` if the branch has no commits.
     commit: Option<CommitSummary>,
 }
 
@@ -52,7 +52,6 @@ impl DotPage {
     }
 }
 
-/// Shows it.
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let id = open.existing()?;
@@ -67,7 +66,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
             name: branch.name,
         })
         .collect();
-    // What was ever committed on the default branch, or else on whichever is first.
+    // Show the first listed branch that has commits. The default branch is listed first.
     let shown = branches.iter().find_map(|branch| branch.commit.as_ref());
     let facts = match shown {
         Some(commit) => Some((commit.id, commit_facts(&hub, &open, commit.id).await?)),

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/fork`: a dot's forks, and the way to one of one's own.
+//! `/OWNER/DOT/fork`: a dot's forks, and a form to create one.
 
 use askama::Template;
 use axum::extract::State;
@@ -31,13 +31,13 @@ impl ForkPage {
     }
 }
 
-/// What the fork shall be called.
+/// The form that creates a fork.
 #[derive(Debug, Deserialize)]
 pub struct New {
     name: String,
 }
 
-/// Shows the forks, and the form to make one.
+/// Shows the forks and the form.
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let viewer = visit.viewer.id();
@@ -49,7 +49,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
     render(&ForkPage { visit, dot, forks })
 }
 
-/// Makes one.
+/// Creates a fork.
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/graph`: the newest commits of all branches, drawn as the tree that they are.
+//! `/OWNER/DOT/graph`: the newest commits of all branches, drawn as a graph.
 
 use askama::Template;
 use axum::extract::State;
@@ -15,14 +15,16 @@ use crate::web::{Page, Visit, render};
 /// The most commits that are drawn.
 const MAX_COMMITS: u32 = 300;
 
-/// The most branches, and tags, that are named beside a commit.
+/// The most branches, and the most tags, that are shown at a commit.
 const MAX_NAMES: u32 = 5;
 
-/// Of a row, as in the style sheet; and of a lane.
+/// The height of a row, as in the style sheet.
 const ROW_HEIGHT: usize = 40;
+
+/// The width of a lane.
 const LANE_WIDTH: usize = 20;
 
-/// How many colours the style sheet has.
+/// The number of colours in the style sheet.
 const COLOURS: usize = 6;
 
 #[derive(Template)]
@@ -61,7 +63,6 @@ impl GraphPage {
     }
 }
 
-/// Draws it.
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let id = open.existing()?;
@@ -109,7 +110,7 @@ fn y(row: usize) -> usize {
     row * ROW_HEIGHT + ROW_HEIGHT / 2
 }
 
-/// A line from each commit down to its parent, in the commit's own lane until the parent's row is near.
+/// Returns a line from each commit down to its parent. It stays in the commit's lane down to the row above the parent.
 fn edges(placed: &[Placed]) -> Vec<Edge> {
     let line = |(n, child): (usize, &Placed)| {
         let parent = child.parent_row?;

@@ -1,4 +1,4 @@
-//! `/`: one's own dots and those shared with one; for who is not logged in, what this is.
+//! `/`: the dots that a user owns or can access. Without a login, public dots and a description of the hub.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -11,7 +11,7 @@ use crate::web::{Page, PageNumber, Visit, commands, render};
 #[template(path = "home.html")]
 struct HomePage {
     visit: Visit,
-    /// How many dots others offer to the viewer.
+    /// The number of dots that are offered to the viewer.
     offers: u64,
     dots: Vec<DotSummary>,
     /// The number of the next page of dots.
@@ -19,7 +19,6 @@ struct HomePage {
     first_push: Vec<String>,
 }
 
-/// Shows it.
 pub async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<PageNumber>) -> Page {
     let listing = match visit.user() {
         Some(user) => Listing::Accessible(user.id),

@@ -1,4 +1,4 @@
-//! `/-/settings/keys`: one's API keys. A key is shown by the answer to the form that makes it, and never again.
+//! `/-/settings/keys`: the user's API keys. A new key is shown once, in the response to the form that creates it.
 
 use askama::Template;
 use axum::extract::State;
@@ -21,10 +21,10 @@ use crate::web::{Page, Visit, go, render};
 
 const PATH: &str = "/-/settings/keys";
 
-/// Days that a key may last; 0 for as long as it is not revoked.
+/// The lifetimes to choose from, in days. 0 is for a key that works until it is revoked.
 const LIFETIMES: [u32; 4] = [90, 30, 365, 0];
 
-/// Those that the hub's administrator allows, the proposed one first.
+/// Returns the lifetimes that the hub's administrator allows. The first one is the default.
 fn lifetimes(longest: Option<SignedDuration>) -> Vec<u32> {
     let Some(longest) = longest else {
         return LIFETIMES.to_vec();
@@ -42,10 +42,10 @@ struct KeysPage {
     visit: Visit,
     user: String,
     keys: Vec<ListedKey>,
-    /// The key that was just made.
+    /// The key that was just created.
     made: Option<String>,
     problem: Option<String>,
-    /// Days to choose from.
+    /// The lifetimes to choose from, in days.
     lifetimes: Vec<u32>,
     longest: Option<SignedDuration>,
 }
@@ -60,36 +60,35 @@ impl KeysPage {
             .is_some_and(|expires| expires <= self.visit.now)
     }
 
-    /// When it stops working: when its owner or the administrator says, whichever is earlier.
+    /// Returns when the key expires: at its own limit or at the administrator's, whichever is earlier.
     fn expires(&self, key: &ListedKey) -> Option<Timestamp> {
         let limit = self.longest.map(|longest| key.created + longest);
         key.expires.into_iter().chain(limit).min()
     }
 }
 
-/// Of the form that makes one.
+/// The form that creates a key.
 #[derive(Deserialize)]
 pub struct Fields {
     name: String,
     scope: String,
-    /// The only dot that it works for; empty for all.
+    /// The only dot that the key works for. Empty for all dots.
     #[serde(default)]
     dot: String,
     days: u32,
 }
 
-/// Of the form that ends one.
+/// The form that revokes a key.
 #[derive(Deserialize)]
 pub struct Revoked {
     key: i64,
 }
 
-/// Lists them.
 pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
     show(&hub, visit, None, None).await
 }
 
-/// Makes one.
+/// Creates a key.
 pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Fields>) -> Page {
     let caller = visit.account()?;
     let scope: Scope = fields
@@ -146,7 +145,7 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
     show(&hub, visit, Some(key), None).await
 }
 
-/// Ends one.
+/// Revokes a key.
 pub async fn revoke(
     State(hub): State<Hub>,
     visit: Visit,
@@ -176,7 +175,7 @@ async fn show(hub: &Hub, visit: Visit, made: Option<ApiKey>, problem: Option<Str
         lifetimes: lifetimes(hub.settings.longest_key),
         longest: hub.settings.longest_key,
     };
-    // A key is in no cache, be it the browser's own.
+    // No cache may store a key, not even the browser's own.
     let headers = [(header::CACHE_CONTROL, "no-store")];
     Ok((status, headers, render(&page)?).into_response())
 }

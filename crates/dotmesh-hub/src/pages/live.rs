@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/live`: the number of the dot's last event, and again whenever there is a new one, as server-sent events.
+//! `/OWNER/DOT/live`: server-sent events with the number of the dot's last event, now and after each new event.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::live::{Heard, Listener};
 use crate::state::Hub;
 use crate::web::{Page, Visit};
 
-/// After so long access is looked at again, and the connection shown to be alive.
+/// The interval at which access is checked again, and a sign of life is sent.
 const CHECK_INTERVAL: Duration = Duration::from_secs(20);
 
-/// A browser comes back after it, with the credentials that it has then.
+/// The lifetime of a stream. The browser then reconnects with its current credentials.
 const LIFETIME: Duration = Duration::from_secs(10 * 60);
 
 struct Stream {
@@ -36,10 +36,10 @@ struct Stream {
     told: Option<i64>,
 }
 
-/// Tells it.
+/// Sends the stream.
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, _) = visit.open(&hub, &name, Action::Read).await?;
-    // A browser does not ask again after this: the page is as it would be without scripts.
+    // After a 204, a browser does not reconnect. The page then behaves as it does without scripts.
     let subject = &visit.viewer.subject;
     let Some(listener) = hub.live.listen(&hub.database, subject).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -65,7 +65,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
 }
 
 impl Stream {
-    /// What to send next; `None` at the end.
+    /// Returns what to send next. `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let mut is_due = self.told.is_none();
@@ -90,7 +90,8 @@ impl Stream {
         }
     }
 
-    /// What the viewer may still do, if they are still logged in and still see it.
+    /// Returns the viewer's access. It is an error if their login has ended, if they can no longer see the dot, or if
+    /// the stream's lifetime is over.
     async fn check(&self) -> Result<Access, HubError> {
         if !self.viewer.is_still_there(&self.hub).await? {
             return Err(HubError::LoginNeeded);

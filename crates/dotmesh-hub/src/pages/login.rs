@@ -1,4 +1,4 @@
-//! `/-/login`: name and password for a session.
+//! `/-/login`: begins a session by name and password.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -17,7 +17,7 @@ use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, go, render};
 
-/// What a browser may call itself, in bytes.
+/// The longest `User-Agent` that is stored, in bytes.
 const MAX_AGENT_LENGTH: usize = 200;
 
 #[derive(Template)]
@@ -29,14 +29,13 @@ struct LoginPage {
     failed: bool,
 }
 
-/// Where to go afterwards.
+/// The page to go to after the login.
 #[derive(Debug, Deserialize)]
 pub struct Target {
     #[serde(default)]
     to: String,
 }
 
-/// The form.
 #[derive(Deserialize)]
 pub struct Fields {
     user: String,
@@ -90,7 +89,7 @@ pub async fn post(
     }
 }
 
-/// Begins a session with a fresh token: one that was there before is of no use to who planted it.
+/// Begins a session with a new token. So a token that an attacker planted before the login is useless.
 pub async fn begin_session(
     hub: &Hub,
     user: UserId,
@@ -114,10 +113,10 @@ pub async fn begin_session(
     Ok(response)
 }
 
-/// Browsers may keep the cookie longer than the session lasts; the session's end is the hub's to know.
+/// The cookie's lifetime in seconds. It may be longer than the session's, because the hub decides when a session ends.
 const MAX_AGE: u64 = 400 * 24 * 3600;
 
-/// Sets the session's cookie; no age removes it.
+/// Sets the session's cookie. A `max_age` of 0 removes it.
 pub fn set_cookie(
     hub: &Hub,
     response: &mut Response,
@@ -139,7 +138,7 @@ pub fn set_cookie(
     Ok(())
 }
 
-/// An address of this hub, whatever was asked for.
+/// Returns the address if it is on this hub, and `/` otherwise.
 fn local(to: &str) -> &str {
     let plain = to.starts_with('/')
         && !to[1..].starts_with(['/', '\\'])

@@ -7,7 +7,7 @@ use crate::auth::PresentSession;
 use crate::state::Hub;
 use crate::web::{Page, go};
 
-/// Ends it, on the hub and in the browser.
+/// Ends the session on the hub and removes the cookie.
 pub async fn post(State(hub): State<Hub>, PresentSession(session): PresentSession) -> Page {
     if let Some(digest) = session {
         hub.database.end_session(&digest).await?;

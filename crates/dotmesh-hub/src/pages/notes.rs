@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/notes`: notes that are written and deleted on the pages of commits and branches.
+//! `/OWNER/DOT/notes`: writes and deletes notes, which the pages of commits and branches show.
 
 use axum::extract::State;
 use dotmesh_api::dots::NoteTarget;
@@ -22,47 +22,46 @@ use crate::web::{Page, Visit, go, markdown};
 /// The most notes on a page.
 const MAX_NOTES: u32 = 30;
 
-/// The most text of notes on a page, in bytes. One note is shown whatever it has.
+/// The most text of notes on a page, in bytes. The page shows at least one note, however long it is.
 const MAX_TEXT: usize = 256 << 10;
 
-/// A note as it is shown.
+/// A note on a page.
 #[derive(Debug, Clone)]
 pub struct ShownNote {
-    /// What it is deleted by.
+    /// The id for deleting the note.
     pub id: NoteId,
-    /// Who wrote it.
     pub author: String,
-    /// When.
+    /// When it was written.
     pub created: Timestamp,
-    /// As HTML.
+    /// The text, as HTML.
     pub body: String,
     /// Whether the viewer may delete it.
     pub is_deletable: bool,
 }
 
-/// What the part of a page with notes needs.
+/// The data for the notes on a page.
 #[derive(Debug, Clone)]
 pub struct Notes {
-    /// The notes, the oldest first.
+    /// The notes, oldest first.
     pub list: Vec<ShownNote>,
-    /// The field of the form that says what they are on.
+    /// The name of the form field for the notes' target.
     pub field: &'static str,
-    /// Its value.
+    /// The field's value.
     pub value: String,
-    /// Whether the viewer may write one.
+    /// Whether the viewer may write notes.
     pub is_writable: bool,
-    /// The note before which there are earlier ones.
+    /// The note before which the earlier ones are listed.
     pub earlier: Option<NoteId>,
 }
 
-/// Which notes a page shows: those before one of them, or the last.
+/// The notes that a page shows: those before a note, or else the last ones.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct NotesQuery {
     notes_before: Option<String>,
 }
 
 impl Notes {
-    /// Those on something.
+    /// Loads the notes on a target.
     pub async fn on(
         hub: &Hub,
         visit: &Visit,
@@ -125,7 +124,7 @@ impl Notes {
     }
 }
 
-/// A note to be written. Forms cannot flatten: the two fields of what it is on are here once more.
+/// The form that writes a note. Forms cannot use `flatten`, so the two fields of `NoteTarget` are repeated here.
 #[derive(Debug, Deserialize)]
 pub struct New {
     branch: Option<BranchName>,
@@ -133,7 +132,7 @@ pub struct New {
     body: String,
 }
 
-/// A note to be deleted, and what it is on.
+/// The form that deletes a note, with the note's target.
 #[derive(Debug, Deserialize)]
 pub struct Old {
     note: String,
@@ -141,7 +140,7 @@ pub struct Old {
     commit: Option<CommitId>,
 }
 
-/// Writes one.
+/// Writes a note.
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,
@@ -158,7 +157,7 @@ pub async fn post(
     go(&to)
 }
 
-/// Deletes one.
+/// Deletes a note.
 pub async fn delete(
     State(hub): State<Hub>,
     visit: Visit,
@@ -176,7 +175,7 @@ pub async fn delete(
     go(&page_of(&dot, &NoteTarget { branch, commit }))
 }
 
-/// Where the notes on something are.
+/// Returns the address of a target's notes.
 fn page_of(dot: &DotName, target: &NoteTarget) -> String {
     let dot = dot.full();
     match (&target.branch, &target.commit) {

@@ -1,4 +1,4 @@
-//! `/-/offers`: dots that others offer, to be taken or declined.
+//! `/-/offers`: dots that other users offer, to accept or to decline.
 
 use askama::Template;
 use axum::extract::State;
@@ -26,20 +26,19 @@ impl OffersPage {
     }
 }
 
-/// A dot that is taken, and what it shall be called.
+/// The form that accepts a dot under a name.
 #[derive(Debug, Deserialize)]
 pub struct Taken {
     dot: String,
     name: String,
 }
 
-/// A dot that is declined.
+/// The form that declines a dot.
 #[derive(Debug, Deserialize)]
 pub struct Declined {
     dot: String,
 }
 
-/// Lists them.
 pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
     let caller = visit.account()?;
     let offers = hub.database.offers(caller.id).await?;
@@ -50,7 +49,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
     })
 }
 
-/// Takes one.
+/// Accepts a dot.
 pub async fn take(
     State(hub): State<Hub>,
     visit: Visit,
@@ -61,7 +60,7 @@ pub async fn take(
     go(&format!("/{}", name.full()))
 }
 
-/// Declines one.
+/// Declines a dot.
 pub async fn decline(
     State(hub): State<Hub>,
     visit: Visit,

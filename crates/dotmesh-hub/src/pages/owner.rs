@@ -16,7 +16,7 @@ use crate::web::{Page, PageNumber, Visit, commands, render};
 struct OwnerPage {
     visit: Visit,
     owner: UserName,
-    /// Of who looks at their own.
+    /// The usage, if the viewer is the owner.
     usage: Option<Usage>,
     is_self: bool,
     dots: Vec<DotSummary>,
@@ -25,7 +25,6 @@ struct OwnerPage {
     first_push: Vec<String>,
 }
 
-/// Shows it.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,
@@ -34,7 +33,7 @@ pub async fn get(
 ) -> Page {
     let viewer = visit.user().map(|caller| caller.id);
     let Some(id) = hub.database.user(&owner).await? else {
-        // Who has an account here is for users to know.
+        // Only logged-in users may know who has an account.
         visit.caller()?;
         return Err(HubError::NoSuchUser { user: owner });
     };

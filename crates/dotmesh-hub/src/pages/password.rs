@@ -1,4 +1,4 @@
-//! `/-/password?token=…`: another password for who forgot theirs, by an administrator's one-time link.
+//! `/-/password?token=…`: sets a new password with an administrator's one-time link.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -18,7 +18,7 @@ use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, go, render};
 
-/// Where it is.
+/// The page's path.
 pub const PATH: &str = "/-/password";
 
 #[derive(Template)]
@@ -37,12 +37,11 @@ pub struct Link {
     token: String,
 }
 
-/// The form.
 #[derive(Deserialize)]
 pub struct Fields {
     token: String,
     password: String,
-    /// Sent where all API keys shall end, too.
+    /// Sent if all API keys are to be revoked too.
     end_keys: Option<String>,
 }
 
@@ -57,7 +56,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, Query(Link { token }): Qu
     })
 }
 
-/// Sets the password, and logs in.
+/// Sets the password and begins a session.
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,

@@ -1,7 +1,7 @@
 //! `/OWNER/DOT/raw/REF/PATH`: the bytes of a file, or a range of them.
 //!
-//! What is in a dot may be a page or a picture that attacks who looks at it. So nothing here is ever active content
-//! of the hub's own origin: it is sandboxed, its type is one of a few, and browsers guess no other.
+//! A file in a dot may be a page or a picture that attacks its viewer. So the response is never active content of the
+//! hub's own origin. It is sandboxed, has one of a few media types, and forbids browsers to guess another.
 
 use std::ops::Range;
 
@@ -22,20 +22,18 @@ use crate::state::Hub;
 use crate::web::tree_address::{OpenCommit, TreeAddress};
 use crate::web::{Page, Visit, etag};
 
-/// A file of no more bytes is sent at once, without waiting for others.
+/// A response of up to this many bytes from a file's beginning is sent at once, without a turn for downloads.
 const SMALL: u64 = 256 << 10;
 
-/// No script, no form, no frame, no cookie, nothing loaded.
+/// Forbids scripts, forms, frames, cookies, and loading anything.
 const POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'";
 
-/// The query.
 #[derive(Debug, Deserialize)]
 pub struct Options {
-    /// Whatever it is, it shall be stored and not shown.
+    /// If present, the browser stores the file instead of showing it.
     download: Option<String>,
 }
 
-/// Sends it.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,
@@ -67,7 +65,7 @@ pub async fn get(
     let mut response = if asked(header::IF_NONE_MATCH).is_some_and(|tags| etag::has(tags, &tag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        // A range of another version is none.
+        // A range of another version of the file is ignored.
         let if_range = asked(header::IF_RANGE).is_none_or(|known| known == tag);
         let range = asked(header::RANGE).filter(|_| if_range);
         match range.map_or(Asked::All, |text| parse_range(text, file.size)) {
@@ -134,14 +132,14 @@ fn sized(status: StatusCode, body: Body, length: u64) -> Response {
     response
 }
 
-/// Sets a header. The values here are ASCII.
+/// Sets a header. All values here are ASCII.
 fn insert(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
 }
 
-/// Whether a file is shown or stored, and its name for that.
+/// Returns whether the browser shows or stores the file, with the file's name.
 pub(super) fn disposition(is_shown: bool, name: &EntryName) -> String {
     let kind = if is_shown { "inline" } else { "attachment" };
     let name = TreePath::from(name.clone()).address();
@@ -155,7 +153,7 @@ enum Asked {
     Beyond,
 }
 
-/// One range. Several, or what is none, are answered with everything, as may be done.
+/// Parses a range. Several ranges, or an invalid one, are answered with the whole file, which HTTP allows.
 fn parse_range(text: &str, size: u64) -> Asked {
     let parsed = || {
         let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;

@@ -1,4 +1,4 @@
-//! `/-/search`: dots, branches, tags and messages that the viewer may see.
+//! `/-/search`: searches dots, branches, tags and commit messages that the viewer may see.
 
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
@@ -10,7 +10,7 @@ use crate::operations::search::{self, Place, SearchQuery, Words};
 use crate::state::Hub;
 use crate::web::{Page, Visit, render, show};
 
-/// How much of a text is shown, in characters.
+/// The longest excerpt of a text, in characters.
 const MAX_EXCERPT_LENGTH: usize = 240;
 
 #[derive(Template)]
@@ -23,7 +23,7 @@ struct SearchPage {
     next: Option<String>,
 }
 
-/// Something that was found: each text in parts, with whether a part is what was looked for.
+/// A search result. Each text is in parts, with a flag for the parts that match.
 struct Hit {
     url: String,
     title: Vec<(bool, String)>,
@@ -42,7 +42,7 @@ impl Hit {
         };
         let excerpt = |text: &str| mark(&excerpt(text, words));
         let (title, rest) = show::split_message(&found.text);
-        let title = show::cut(title, show::MAX_TITLE);
+        let title = show::cut(&title, show::MAX_TITLE);
         let commit = found.commit.map(|commit| commit.to_string());
         let commit = commit.unwrap_or_default();
         let spelling = found.name.as_ref().map(|name| name.spelling());
@@ -75,7 +75,7 @@ impl Hit {
     }
 }
 
-/// The part of a text around the first of the words.
+/// Returns the part of a text around the first match.
 fn excerpt(text: &str, words: &Words) -> String {
     let start = words.first_in(text).unwrap_or_else(|| text.chars().count());
     let length = text.chars().count();
@@ -95,7 +95,6 @@ fn excerpt(text: &str, words: &Words) -> String {
     format!("{before}{}{after}", part.trim())
 }
 
-/// Searches.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/settings`: what maintainers and the owner decide on.
+//! `/OWNER/DOT/settings`: the dot's settings, for its maintainers and its owner.
 
 use std::collections::BTreeSet;
 
@@ -20,10 +20,10 @@ use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 
-/// What can be given.
+/// The access levels that can be granted.
 const GRANTS: [Access; 3] = [Access::Read, Access::Write, Access::Maintain];
 
-/// Branches to choose from. Others are typed.
+/// The most branches to choose from. Users can type others.
 const MAX_CHOICES: u32 = 100;
 
 #[derive(Template)]
@@ -42,12 +42,12 @@ impl SettingsPage {
         Tab::Settings
     }
 
-    /// Whether there may be branches that are not listed.
+    /// Returns whether there may be more branches than are listed.
     fn has_more(&self) -> bool {
         self.branches.len() >= MAX_CHOICES as usize
     }
 
-    /// Branches that could be protected.
+    /// Returns the listed branches that are not protected.
     fn unprotected(&self) -> Vec<&BranchName> {
         let names = self.branches.iter().map(|branch| &branch.name);
         names
@@ -56,44 +56,44 @@ impl SettingsPage {
     }
 }
 
-/// A user's name, as a form sends it.
+/// A form with a user's name.
 #[derive(Debug, Deserialize)]
 pub struct User {
     user: String,
 }
 
-/// A user and what they may do.
+/// The form that grants access to a user.
 #[derive(Debug, Deserialize)]
 pub struct Granted {
     user: String,
     access: Access,
 }
 
-/// A branch.
+/// A form with a branch.
 #[derive(Debug, Deserialize)]
 pub struct Branch {
     branch: BranchName,
 }
 
-/// A visibility.
+/// The form that changes the visibility.
 #[derive(Debug, Deserialize)]
 pub struct Shown {
     visibility: Visibility,
 }
 
-/// Who may fork it.
+/// The form that changes who may fork the dot.
 #[derive(Debug, Deserialize)]
 pub struct Forking {
     forks: Forks,
 }
 
-/// A name, which a form sends to give it or to say which dot is meant.
+/// A form with a name: the dot's new name, or its present name as a confirmation.
 #[derive(Debug, Deserialize)]
 pub struct Name {
     name: String,
 }
 
-/// Shows them.
+/// Shows the settings.
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Maintain).await?;
     let id = open.existing()?;
@@ -145,7 +145,7 @@ pub async fn visibility(
     back(&name)
 }
 
-/// Says who may fork the dot while it is private.
+/// Changes who may fork the dot while it is private.
 pub async fn forks(
     State(hub): State<Hub>,
     visit: Visit,
@@ -160,7 +160,7 @@ pub async fn forks(
     back(&name)
 }
 
-/// Gives access, or changes what was given.
+/// Grants access, or changes the access that a user has.
 pub async fn grant(
     State(hub): State<Hub>,
     visit: Visit,
@@ -172,7 +172,7 @@ pub async fn grant(
     back(&name)
 }
 
-/// Takes access away.
+/// Revokes access.
 pub async fn revoke(
     State(hub): State<Hub>,
     visit: Visit,
@@ -235,7 +235,7 @@ pub async fn withdraw(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPa
     back(&name)
 }
 
-/// Deletes the dot, whose name was typed once more.
+/// Deletes the dot, if the user has typed its name as a confirmation.
 pub async fn delete(
     State(hub): State<Hub>,
     visit: Visit,

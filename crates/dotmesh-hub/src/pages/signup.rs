@@ -1,4 +1,4 @@
-//! `/-/signup`: an account for who asks, or for who has an invitation.
+//! `/-/signup`: creates an account, for everyone or with an invitation.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -21,10 +21,10 @@ use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, go, render};
 
-/// Where it is.
+/// The page's path.
 pub const PATH: &str = "/-/signup";
 
-/// Accounts that one address may ask for, the refused included.
+/// The attempts to sign up from one address, including refused ones.
 const LIMIT: Limit = Limit {
     attempts: 20,
     within: SignedDuration::from_hours(1),
@@ -46,7 +46,6 @@ pub struct Invitation {
     token: String,
 }
 
-/// The form.
 #[derive(Deserialize)]
 pub struct Fields {
     user: String,
@@ -73,7 +72,7 @@ pub async fn get(
     })
 }
 
-/// Makes the account, and logs in.
+/// Creates the account and begins a session.
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,
@@ -118,7 +117,7 @@ pub async fn post(
     Ok((StatusCode::UNPROCESSABLE_ENTITY, render(&page)?).into_response())
 }
 
-/// The invitation, where one is needed.
+/// Returns the invitation, if one is needed.
 async fn invitation(hub: &Hub, visit: &Visit, token: &str) -> Result<Option<KeyDigest>, HubError> {
     match hub.settings.sign_up {
         SignUp::Open => Ok(None),

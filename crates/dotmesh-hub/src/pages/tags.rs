@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/tags`: all tags, the newest first, page by page; and tags that are made and deleted on a dot's pages.
+//! `/OWNER/DOT/tags`: all tags, newest first, in pages. Also creates and deletes tags.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -17,7 +17,7 @@ use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 
-/// Tags on a page.
+/// The number of tags on a page.
 const PAGE: u32 = 100;
 
 #[derive(Template)]
@@ -35,14 +35,13 @@ impl TagsPage {
     }
 }
 
-/// Which part: that after a tag, by its time and name.
+/// The tag after which the list begins, by its time and name.
 #[derive(Debug, Deserialize)]
 pub struct Asked {
     time: Option<i64>,
     after: Option<BranchName>,
 }
 
-/// Lists them.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,
@@ -72,7 +71,7 @@ pub async fn get(
     })
 }
 
-/// A tag to be made.
+/// The form that creates a tag.
 #[derive(Debug, Deserialize)]
 pub struct New {
     name: String,
@@ -81,13 +80,13 @@ pub struct New {
     message: String,
 }
 
-/// A tag to be deleted.
+/// The form that deletes a tag.
 #[derive(Debug, Deserialize)]
 pub struct Old {
     name: BranchName,
 }
 
-/// Makes one.
+/// Creates a tag.
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,
@@ -100,7 +99,7 @@ pub async fn post(
     go(&format!("/{}", dot.full()))
 }
 
-/// Deletes one.
+/// Deletes a tag.
 pub async fn delete(
     State(hub): State<Hub>,
     visit: Visit,

@@ -1,4 +1,4 @@
-//! `/-/trash`: one's deleted dots, which can be had back for some time.
+//! `/-/trash`: the user's deleted dots, which can be restored for some time.
 
 use askama::Template;
 use axum::extract::State;
@@ -27,19 +27,18 @@ impl TrashPage {
         AccountTab::Trash
     }
 
-    /// When it is gone for good.
+    /// Returns when the dot is purged.
     fn end(&self, dot: &DeletedDot) -> Timestamp {
         dot.deleted + GRACE
     }
 }
 
-/// A deleted dot.
+/// The form that restores a dot.
 #[derive(Debug, Deserialize)]
 pub struct Deleted {
     dot: String,
 }
 
-/// Lists them.
 pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
     let caller = visit.account()?;
     let dots = hub.database.deleted_dots(caller.id).await?;
@@ -50,7 +49,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
     })
 }
 
-/// Restores one.
+/// Restores a dot.
 pub async fn restore(
     State(hub): State<Hub>,
     visit: Visit,

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/tree/REF/PATH`: what is in a commit, folder by folder and file by file.
+//! `/OWNER/DOT/tree/REF/PATH`: the folders and files of a commit.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -21,16 +21,16 @@ use crate::web::tree_address::{OpenCommit, TreeAddress, address};
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, highlight, markdown, render, show};
 
-/// Entries of a folder on a page.
+/// The most entries of a folder on a page.
 const PAGE: usize = 500;
 
-/// References to choose from.
+/// The most branches, and the most tags, to choose from.
 const MAX_CHOICES: u32 = 100;
 
-/// A longer README is not shown below its folder.
+/// The largest README that is shown below its folder, in bytes.
 const MAX_README: u64 = 256 << 10;
 
-/// What the pages of a folder and of a file share.
+/// The common parts of the pages of a folder and of a file.
 struct Place {
     reference: Reference,
     path: TreePath,
@@ -59,7 +59,8 @@ impl Place {
         })
     }
 
-    /// Addresses of the same place: as a page, as bytes, as an archive; in this reference or for good.
+    /// Returns the address of the same path as another kind of content, under the same reference. `in_reference` takes
+    /// another reference, and `permalink` takes the commit.
     fn here(&self, dot: &DotHeader, kind: &str) -> String {
         address(dot, kind, &self.reference, &self.path)
     }
@@ -80,7 +81,7 @@ impl Place {
         name.as_str() == self.reference.as_str()
     }
 
-    /// The name, or the beginning of the id.
+    /// Returns the reference's name, or the first digits of the commit's id.
     fn shown_reference(&self) -> String {
         if self.reference == self.commit.id.into() {
             self.short_commit()
@@ -93,7 +94,7 @@ impl Place {
         address(dot, "tree", &self.reference, &self.path.join(name))
     }
 
-    /// Where a text in a folder of this commit is.
+    /// Returns the location of a text in a folder of this commit.
     fn markdown(&self, dot: &DotHeader, folder: &TreePath) -> markdown::Place {
         markdown::Place {
             dot: dot.url(),
@@ -110,7 +111,7 @@ impl Place {
         }
     }
 
-    /// The folders on the way, each with its name and address.
+    /// Returns the folders on the way, each with its name and address.
     fn crumbs(&self, dot: &DotHeader) -> Vec<(String, String)> {
         let crumb = |path: TreePath| {
             let name = path.last().map(|name| shown(name.as_bytes()));
@@ -140,7 +141,7 @@ struct FolderPage {
     dot: DotHeader,
     place: Place,
     listing: Listing,
-    /// The number of the first entry shown.
+    /// The number of entries before the first one on the page.
     skip: u64,
     readme: Option<Readme>,
 }
@@ -175,7 +176,7 @@ struct FilePage {
     dot: DotHeader,
     place: Place,
     inode: Inode,
-    /// The file's first name, where this is another one.
+    /// The file's first name, if this is another hard link.
     first: Option<TreePath>,
     content: Shown,
 }
@@ -209,13 +210,13 @@ impl FilePage {
     }
 }
 
-/// Where a long folder begins to be shown.
+/// The entry of a long folder where the page begins.
 #[derive(Debug, Deserialize)]
 pub struct From {
     from: Option<u64>,
 }
 
-/// Leads to the default branch's files.
+/// Redirects to the files of the default branch.
 pub async fn get_default(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (_, dot) = visit.open(&hub, &name, Action::Read).await?;
     go(&format!(
@@ -239,7 +240,7 @@ pub async fn get(
         let skip = from.unwrap_or(0);
         let mut listing = open.reader.list(open.root(), tree, skip, PAGE).await?;
         if listing.total == listing.entries.len() as u64 {
-            // Stable: by name otherwise.
+            // The sort is stable, so that the entries stay sorted by name otherwise.
             listing.entries.sort_by_key(|entry| !entry.is_folder());
         }
         let folder = place.markdown(&open.header, &place.path);
@@ -323,7 +324,7 @@ async fn content(
                 .beginning(file, file_type::MAX_SHOWN_TEXT as usize)
                 .await?;
             let name = name.to_string();
-            // Only the beginning was looked at before.
+            // The type was detected from the beginning of the file, so the rest may not be text.
             let rendering = reader.share().run(move |watch| {
                 let text = std::str::from_utf8(&bytes)
                     .ok()
@@ -344,12 +345,11 @@ async fn content(
 }
 
 impl Listed {
-    /// Whether it is a folder.
     pub fn is_folder(&self) -> bool {
         self.inode.as_ref().is_some_and(is_folder)
     }
 
-    /// What it is, for people and for the style sheet.
+    /// Returns the kind of entry, for people and for the style sheet.
     pub fn kind(&self) -> &'static str {
         match &self.inode {
             None => "broken link",
@@ -358,7 +358,7 @@ impl Listed {
         }
     }
 
-    /// Its picture.
+    /// Returns the name of the entry's icon.
     pub fn icon(&self) -> &'static str {
         match &self.inode {
             Some(inode) if self.first.is_none() => kind(inode),
@@ -366,12 +366,12 @@ impl Listed {
         }
     }
 
-    /// The name, as it is shown.
+    /// Returns the name, as it is shown.
     pub fn shown(&self) -> String {
         shown(self.name.as_bytes())
     }
 
-    /// Where a symlink leads.
+    /// Returns the target of a symlink.
     pub fn target(&self) -> Option<String> {
         match self.inode.as_ref()?.kind {
             InodeKind::Symlink { ref target } => Some(shown(target)),
@@ -384,7 +384,7 @@ fn is_folder(inode: &Inode) -> bool {
     matches!(inode.kind, InodeKind::Directory { .. })
 }
 
-/// What something is.
+/// Returns the kind of an inode.
 pub fn kind(inode: &Inode) -> &'static str {
     match inode.kind {
         InodeKind::File { .. } => "file",
@@ -394,17 +394,17 @@ pub fn kind(inode: &Inode) -> &'static str {
     }
 }
 
-/// A file's size; nothing of anything else.
+/// Returns a file's size. Empty for anything else.
 pub fn size(inode: &Inode) -> String {
     FileBytes::of(inode).map_or_else(String::new, |file| show::bytes(file.size))
 }
 
-/// Who may do what with it.
+/// Returns the permissions.
 pub fn mode(inode: &Inode) -> String {
     show::mode(inode.attributes.mode)
 }
 
-/// When something changed, if that is a time that a calendar has.
+/// Returns the modification time, if a calendar can show it.
 pub fn changed(inode: &Inode) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_second(inode.attributes.mtime.seconds).ok()
 }

@@ -1,4 +1,4 @@
-//! `/OWNER/DOT/settings/webhooks/{webhook}`: a webhook, with what it was told.
+//! `/OWNER/DOT/settings/webhooks/{webhook}`: a webhook and its deliveries.
 
 use askama::Template;
 use axum::extract::State;
@@ -21,7 +21,7 @@ use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
 use crate::webhooks::{SigningSecret, payload};
 
-/// Deliveries that are shown.
+/// The most deliveries on a page.
 const PAGE: u32 = 50;
 
 #[derive(Template)]
@@ -31,13 +31,13 @@ struct WebhookPage {
     dot: DotHeader,
     webhook: StoredWebhook,
     deliveries: Vec<Shown>,
-    /// The number of the delivery to go on with.
+    /// The delivery before which the older ones are listed.
     older: Option<i64>,
-    /// The secret that was just made.
+    /// The secret that was just created.
     secret: Option<String>,
 }
 
-/// A delivery as it is shown.
+/// A delivery on the page.
 struct Shown {
     delivery: StoredDelivery,
     kind: &'static str,
@@ -58,25 +58,25 @@ impl WebhookPage {
     }
 }
 
-/// Where to go on.
+/// The delivery before which the page begins.
 #[derive(Debug, Deserialize)]
 pub struct Before {
     before: Option<i64>,
 }
 
-/// Of the form that switches one on or off.
+/// The form that switches a webhook on or off.
 #[derive(Debug, Deserialize)]
 pub struct Switched {
     on: u8,
 }
 
-/// Of the form that delivers something again.
+/// The form that repeats a delivery.
 #[derive(Debug, Deserialize)]
 pub struct Again {
     delivery: i64,
 }
 
-/// Shows one.
+/// Shows a webhook.
 pub async fn get(
     State(hub): State<Hub>,
     visit: Visit,
@@ -89,7 +89,7 @@ pub async fn get(
     render(&page(&hub, visit, &name, id, before, None).await?)
 }
 
-/// Changes its address and what it is told of.
+/// Changes the webhook's address and topics.
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,
@@ -107,7 +107,7 @@ pub async fn post(
     back(&name, id)
 }
 
-/// Switches it on or off.
+/// Switches the webhook on or off.
 pub async fn switch(
     State(hub): State<Hub>,
     visit: Visit,
@@ -123,7 +123,7 @@ pub async fn switch(
     back(&name, id)
 }
 
-/// Gives it another secret.
+/// Replaces the secret.
 pub async fn renew_secret(
     State(hub): State<Hub>,
     visit: Visit,
@@ -134,7 +134,7 @@ pub async fn renew_secret(
     once(&page(&hub, visit, &name, id, None, Some(&secret)).await?)
 }
 
-/// Tries it out.
+/// Sends a test delivery.
 pub async fn ping(
     State(hub): State<Hub>,
     visit: Visit,
@@ -145,7 +145,7 @@ pub async fn ping(
     back(&name, id)
 }
 
-/// Delivers something again.
+/// Repeats a delivery.
 pub async fn redeliver(
     State(hub): State<Hub>,
     visit: Visit,
@@ -158,7 +158,7 @@ pub async fn redeliver(
     back(&name, id)
 }
 
-/// Deletes it.
+/// Deletes the webhook.
 pub async fn delete(
     State(hub): State<Hub>,
     visit: Visit,

@@ -1,5 +1,5 @@
-//! `/OWNER/DOT/settings/webhooks`: where the hub tells of what happens to a dot. A secret is shown by the answer to the
-//! form that makes it, and never again.
+//! `/OWNER/DOT/settings/webhooks`: the webhooks of a dot. A new secret is shown once, in the response to the form that
+//! creates it.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, render};
 
-/// What there is to be told of, in words.
+/// The topics of webhooks, in words.
 pub(super) const TOPICS: [(WebhookTopic, &str); 4] = [
     (WebhookTopic::Push, "pushes"),
     (
@@ -39,7 +39,7 @@ struct WebhooksPage {
     visit: Visit,
     dot: DotHeader,
     webhooks: Vec<StoredWebhook>,
-    /// The address of one that was just made, and its secret.
+    /// The page's address and the secret of a webhook that was just created.
     made: Option<(String, String)>,
 }
 
@@ -49,7 +49,7 @@ impl WebhooksPage {
     }
 }
 
-/// Of the form that makes one, and of that which changes it. A box that is not checked is not sent.
+/// The form that creates or changes a webhook. Browsers don't send a box that is not checked.
 #[derive(Debug, Deserialize)]
 pub struct Fields {
     url: String,
@@ -76,7 +76,6 @@ impl Fields {
     }
 }
 
-/// Lists them.
 pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Administer).await?;
     let webhooks = hub.database.webhooks(open.existing()?).await?;
@@ -88,7 +87,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
     })
 }
 
-/// Makes one.
+/// Creates a webhook.
 pub async fn post(
     State(hub): State<Hub>,
     visit: Visit,
@@ -109,13 +108,13 @@ pub async fn post(
     })
 }
 
-/// A page with a secret: it is in no cache, be it the browser's own.
+/// Renders a page with a secret. No cache may store it, not even the browser's own.
 pub(super) fn once(page: &impl Template) -> Page {
     let headers = [(header::CACHE_CONTROL, "no-store")];
     Ok((headers, render(page)?).into_response())
 }
 
-/// Whether a webhook is told anything, in a word.
+/// Returns a webhook's state in words.
 pub fn word(state: WebhookState) -> &'static str {
     match state {
         WebhookState::On => "on",

@@ -1,6 +1,6 @@
-//! The style sheet, the script and the pictures, in the program itself.
+//! The style sheet, the script and the icon, which are compiled into the program.
 //!
-//! An asset's address has a digest of its content, so that browsers may keep it for good.
+//! An asset's address contains a digest of its content, so browsers may cache it forever.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::HubError;
 
-/// Where they are.
+/// The path prefix of assets.
 pub const FOLDER: &str = "/-/assets/";
 
 struct Asset {
@@ -52,24 +52,24 @@ static ADDRESSES: LazyLock<Vec<String>> = LazyLock::new(|| {
 pub struct Addresses;
 
 impl Addresses {
-    /// The style sheet's.
+    /// Returns the style sheet's address.
     pub fn style(&self) -> &'static str {
         &ADDRESSES[0]
     }
 
-    /// The script's.
+    /// Returns the script's address.
     pub fn script(&self) -> &'static str {
         &ADDRESSES[1]
     }
 
-    /// The icon's.
+    /// Returns the icon's address.
     pub fn icon(&self) -> &'static str {
         &ADDRESSES[2]
     }
 }
 
-/// `GET /-/assets/{digest}/{name}`. Of an older program's page the name still leads to the present content, which is not
-/// kept then.
+/// `GET /-/assets/{digest}/{name}`. A page of an older version asks for another digest. It gets the present content,
+/// which the browser then may not cache.
 pub async fn get(Path((digest, name)): Path<(String, String)>) -> Result<Response, HubError> {
     let found = ASSETS.iter().position(|asset| asset.name == name);
     let found = found.ok_or(HubError::NoSuchAddress)?;

@@ -1,50 +1,49 @@
-//! Charts of bars, drawn as SVG by the template `chart.html`.
+//! Bar charts, which the template `chart.html` draws as SVG.
 
-/// How wide a bar is with the gap after it, in units of the picture.
+/// The width of a bar with the gap after it, in units of the picture.
 pub const BAR_WIDTH: usize = 10;
 
-/// So many bars have room in any picture: of few each would be a wall.
+/// A chart has room for at least this many bars. Otherwise a few bars would be very wide.
 const MIN_BARS: usize = 30;
 
-/// How high the picture is.
+/// The height of the picture.
 pub const HEIGHT: usize = 100;
 
-/// How many colours the style sheet has.
+/// The number of colours in the style sheet.
 pub const COLOURS: usize = 6;
 
-/// A bar of parts on top of each other.
+/// A stacked bar.
 #[derive(Debug, Clone)]
 pub struct Bar {
-    /// What it says when it is pointed at.
+    /// The text that is shown when a user points at the bar.
     pub title: String,
-    /// From the bottom, each with its colour.
+    /// The parts from the bottom up: the amount and the colour.
     pub parts: Vec<(u64, usize)>,
 }
 
-/// A part of a bar, placed.
+/// The rectangle of a bar's part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// From the top.
+    /// The distance from the top.
     pub y: usize,
-    /// Never 0.
+    /// The height, which is never 0.
     pub height: usize,
-    /// From 0.
+    /// The number of the colour, from 0.
     pub colour: usize,
 }
 
-/// Bars beside each other, from left to right.
+/// A row of bars, from left to right.
 #[derive(Debug, Clone)]
 pub struct Chart {
-    /// What it shows.
+    /// The title of the chart.
     pub label: &'static str,
-    /// What the highest bar amounts to.
+    /// The amount of the highest bar, as text.
     pub most: String,
-    /// The bars.
     pub bars: Vec<Bar>,
 }
 
 impl Chart {
-    /// With the label of its highest bar in words.
+    /// Creates a chart. `show` formats the amount of the highest bar.
     pub fn new(label: &'static str, bars: Vec<Bar>, show: fn(u64) -> String) -> Self {
         let most = bars.iter().map(Bar::sum).max().unwrap_or_default();
         Self {
@@ -54,12 +53,13 @@ impl Chart {
         }
     }
 
-    /// In units of the picture.
+    /// The width of the picture, in its units.
     pub fn width(&self) -> usize {
         self.bars.len().max(MIN_BARS) * BAR_WIDTH
     }
 
-    /// A bar's parts that are not nothing. What there is can be seen, however little it is.
+    /// Returns the rectangles of a bar's parts that are not 0. Each is at least one unit high, so that small amounts
+    /// are visible.
     pub fn blocks(&self, bar: &Bar) -> Vec<Block> {
         let most = self.bars.iter().map(Bar::sum).max().unwrap_or_default();
         let mut y = HEIGHT;

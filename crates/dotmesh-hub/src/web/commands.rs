@@ -1,22 +1,22 @@
-//! The blocks of commands that pages show to be pasted. Each runs as it is shown, in a shell of its own.
+//! The blocks of shell commands that pages show for copying. Each block runs as it is shown, in a new shell.
 
 use dotmesh_model::{DotName, Launch};
 
 use super::visit::DotHeader;
 use crate::operations::describe_commit::CommitDetails;
 
-/// What has the app of a commit running.
+/// The commands that run the app of a commit.
 pub struct Run {
     /// The commands.
     pub lines: Vec<String>,
-    /// Whether they get the app's code, too.
+    /// Whether the commands clone the app's code too.
     pub gets_code: bool,
-    /// Whether they start the app.
+    /// Whether the commands start the app.
     pub starts: bool,
 }
 
 impl Run {
-    /// For the state that `dm clone` gets from an address: code, data, start.
+    /// Returns the commands for the commit at an address: get the code, clone the data, start the app.
     pub fn new(hub_url: &str, address: &str, dot: &DotHeader, commit: &CommitDetails) -> Self {
         let launch = Launch::new(commit.code.as_ref(), &commit.images);
         let enter = launch.enter();
@@ -36,7 +36,7 @@ impl Run {
     }
 }
 
-/// What sends a new commit to a dot of the hub.
+/// Returns the commands that push a new commit to a dot of the hub.
 pub fn push(hub_url: &str, dot: &DotHeader, known: Option<&DotName>, is_own: bool) -> Vec<String> {
     let local = local_name(dot, known);
     let elsewhere = match is_own && local.is_none() {
@@ -51,7 +51,7 @@ pub fn push(hub_url: &str, dot: &DotHeader, known: Option<&DotName>, is_own: boo
     ]
 }
 
-/// What sends a first commit to the hub, from a machine that is not logged in.
+/// Returns the commands that push a first commit to the hub, from a machine that is not logged in.
 pub fn first_push(hub_url: &str, message: &str) -> Vec<String> {
     vec![
         format!("dm login {hub_url}"),
@@ -60,7 +60,7 @@ pub fn first_push(hub_url: &str, message: &str) -> Vec<String> {
     ]
 }
 
-/// The name that its app knows a dot by, where that is not the one that a clone gets.
+/// Returns the dot's name on its node, if it differs from the name that a clone gets.
 fn local_name<'a>(dot: &DotHeader, known: Option<&'a DotName>) -> Option<&'a DotName> {
     known.filter(|known| known.to_string() != dot.name)
 }

@@ -1,4 +1,4 @@
-//! Errors as pages: what happened, and what to do next.
+//! Error pages: they say what happened, and what to do next.
 
 use askama::Template;
 use axum::extract::{FromRequestParts as _, Request, State};
@@ -19,7 +19,8 @@ struct ErrorPage {
     error: ErrorBody,
 }
 
-/// Renders a page's error as a page, for browsers. Who is not logged in and must be is led to the login, and back afterwards.
+/// Renders an error as a page for browsers. If a login is needed, it redirects to the login, which leads back
+/// afterwards.
 pub async fn as_pages(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let is_get = parts.method == Method::GET;
@@ -37,7 +38,7 @@ pub async fn as_pages(State(hub): State<Hub>, request: Request, next: Next) -> R
     };
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED && asked.headers.contains_key(header::AUTHORIZATION) {
-        // Neither to be led to the login, nor to have the password compared once more.
+        // A request with credentials needs no login page. A visit would check its password again.
         return response;
     }
     if status == StatusCode::UNAUTHORIZED && is_get {
@@ -46,7 +47,7 @@ pub async fn as_pages(State(hub): State<Hub>, request: Request, next: Next) -> R
         let query = serde_urlencoded::to_string([("to", path)]).unwrap_or_default();
         return go(&format!("/-/login?{query}")).unwrap_or(response);
     }
-    // Without knowing who looks there is no page, only the error itself.
+    // If the viewer is unknown, no page can be rendered, so the plain error is sent.
     let Ok(visit) = Visit::from_request_parts(&mut asked, &hub).await else {
         return response;
     };

@@ -1,4 +1,4 @@
-//! Versions of answers: one that a client has already is not sent again.
+//! Entity tags: a client that has a response already doesn't get it again.
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::Request;
@@ -8,16 +8,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
 
-/// Longer answers are sent as they come.
+/// The size limit of a response with an entity tag, in bytes. Longer responses are sent without one.
 const MAX_LENGTH: u64 = 4 << 20;
 
-/// Whether a version is among those of an `If-None-Match`.
+/// Returns whether a tag is in an `If-None-Match` header.
 pub fn has(tags: &str, tag: &str) -> bool {
     let mut tags = tags.split(',').map(str::trim);
     tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag)
 }
 
-/// Gives JSON that was asked for an `ETag`, and answers `304` to who has it.
+/// Adds an `ETag` to JSON responses of `GET` requests. Answers 304 to a client that has the response already.
 pub async fn add(request: Request, next: Next) -> Response {
     let is_get = request.method() == Method::GET;
     let known = request.headers().get(header::IF_NONE_MATCH).cloned();
@@ -27,7 +27,7 @@ pub async fn add(request: Request, next: Next) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     let Ok(body) = to_bytes(body, MAX_LENGTH as usize).await else {
-        // It is in memory: this does not happen.
+        // The body is in memory, so this cannot fail.
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let tag = format!("\"{}\"", hex::encode(&Sha256::digest(&body)[..16]));

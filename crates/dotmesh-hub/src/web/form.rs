@@ -1,4 +1,4 @@
-//! What a page's form sends.
+//! Parses the forms of pages.
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -8,7 +8,7 @@ use crate::error::HubError;
 use crate::extract::read_body;
 use crate::limits::FORM;
 
-/// A form's fields, `application/x-www-form-urlencoded`.
+/// The fields of a form, `application/x-www-form-urlencoded`.
 #[derive(Debug, Clone)]
 pub struct Form<T>(pub T);
 

@@ -1,8 +1,11 @@
-//! No other site makes a browser change anything here.
+//! Protects against cross-site request forgery.
 //!
-//! Instead of a token in each form, what browsers say of a request's origin is looked at: `Sec-Fetch-Site`, which all
-//! send since 2023 and no script can set, or else `Origin`. Cookies are `SameSite=Lax` besides. Credentials make no
-//! difference: a browser adds those of Basic to a request of another site, too, once it knows them.
+//! Instead of a token in each form, the hub checks what the browser says about a request's origin. All browsers have
+//! sent `Sec-Fetch-Site` since 2023, and no script can set it. If it is missing, `Origin` decides. Cookies are also
+//! `SameSite=Lax`.
+//!
+//! The check applies to requests with credentials too. A browser that knows Basic credentials also adds them to
+//! requests of other sites.
 
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
@@ -12,7 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::error::HubError;
 
-/// Refuses what another site has sent. Programs send none of these headers.
+/// Refuses requests that another site made the browser send. Programs send none of these headers.
 pub async fn same_origin(request: Request, next: Next) -> Response {
     let safe = matches!(
         *request.method(),
@@ -31,7 +34,7 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
         return matches!(site, "same-origin" | "none");
     }
     let Some(origin) = text(ORIGIN.as_str()) else {
-        // No browser of today sends neither of the two with a form; other programs have a key, and no session.
+        // Every current browser sends one of the two headers with a form. Other programs have a key and no session.
         return headers.contains_key(AUTHORIZATION) || !headers.contains_key(COOKIE);
     };
     let host = origin.split_once("://").map(|(_, host)| host);

@@ -1,4 +1,4 @@
-//! What every answer tells the browser not to do.
+//! The security headers of every response.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
@@ -7,7 +7,8 @@ use axum::response::Response;
 
 use crate::state::Hub;
 
-/// Nothing is loaded but the hub's own assets and pictures; no script or style in a page; no page in another's frame.
+/// A page may load only the hub's own assets and pictures. It may have no inline scripts or styles, and no other site
+/// may frame it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -16,11 +17,11 @@ const DEFAULTS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "same-origin"),
     (header::X_FRAME_OPTIONS, "DENY"),
-    // Pages show what their viewer may see.
+    // Pages contain data that only their viewer may see.
     (header::CACHE_CONTROL, "private, no-cache"),
 ];
 
-/// Adds them where a route has not set its own.
+/// Adds the headers that a route has not set itself.
 pub async fn add(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -1,5 +1,5 @@
-//! Texts with their syntax shown, as HTML without styles of its own: a line is a `span` of class `line`, and what
-//! is in it has a class of one letter, after `hl-`.
+//! Syntax highlighting as HTML without inline styles. A line is a `span` of class `line`. A token in it has a class of
+//! `hl-` and one letter.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -9,18 +9,19 @@ use syntect::parsing::{ParseState, Scope, ScopeStack, SyntaxReference, SyntaxSet
 
 use crate::gate::Watch;
 
-/// After so long the rest is shown plain.
+/// The time after which the rest is shown without highlighting.
 const TIMEOUT: Duration = Duration::from_millis(250);
 
-/// A longer line is shown plain, in bytes: patterns take long on it, and nobody reads it.
+/// The longest line that is highlighted, in bytes. Patterns take long on longer lines, and people rarely read those.
 const MAX_LINE_LENGTH: usize = 300;
 
-/// A line with a longer word is shown plain, in bytes: patterns of names and numbers take time by its square, or worse.
+/// The longest word in a highlighted line, in bytes. Patterns for names and numbers take quadratic time in its length,
+/// or worse.
 const MAX_WORD_LENGTH: usize = 150;
 
 static SYNTAXES: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
 
-/// What is told apart, the first that fits. Scopes are dotted names, the general part first.
+/// The classes of tokens. The first match counts. A scope is a dotted name that begins with its general part.
 static CLASSES: LazyLock<Vec<(Scope, &str)>> = LazyLock::new(|| {
     const NAMES: [(&str, &str); 15] = [
         ("comment", "c"),
@@ -43,7 +44,7 @@ static CLASSES: LazyLock<Vec<(Scope, &str)>> = LazyLock::new(|| {
     NAMES.into_iter().filter_map(scope).collect()
 });
 
-/// Renders a text. The name tells the language.
+/// Highlights a text. The file's name decides the language.
 pub fn render(name: &str, text: &str, watch: &Watch) -> String {
     let mut state = syntax(name, text).map(|syntax| (ParseState::new(syntax), ScopeStack::new()));
     let until = watch.until().min(Instant::now() + TIMEOUT);
@@ -63,7 +64,7 @@ pub fn render(name: &str, text: &str, watch: &Watch) -> String {
     out
 }
 
-/// Whether patterns may take long on a line.
+/// Returns whether patterns may take long on a line.
 fn takes_long(line: &str) -> bool {
     let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
     line.len() > MAX_LINE_LENGTH || words.any(|word| word.len() > MAX_WORD_LENGTH)
@@ -71,7 +72,7 @@ fn takes_long(line: &str) -> bool {
 
 fn syntax(name: &str, text: &str) -> Option<&'static SyntaxReference> {
     let name = name.to_ascii_lowercase();
-    // JSON reads as the language that has it as its literals, and so on.
+    // Use the syntax of a similar language for extensions that have none of their own.
     let kind = match name.rsplit_once('.').map_or(&*name, |(_, kind)| kind) {
         "mjs" | "cjs" | "ts" | "tsx" | "jsx" => "js",
         "conf" | "cnf" | "ini" | "env" | "toml" => "properties",
@@ -90,7 +91,7 @@ fn syntax(name: &str, text: &str) -> Option<&'static SyntaxReference> {
         })
 }
 
-/// Adds a line; nothing when it cannot be parsed.
+/// Appends a highlighted line. `None` if it cannot be parsed.
 fn colour(
     parser: &mut ParseState,
     stack: &mut ScopeStack,

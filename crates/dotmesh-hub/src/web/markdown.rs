@@ -1,4 +1,4 @@
-//! Markdown of strangers as HTML that can do nothing: no raw HTML, no pictures from elsewhere, no addresses but plain ones.
+//! Renders untrusted Markdown as safe HTML: no raw HTML, no pictures from other sites, and only plain link addresses.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,28 +9,28 @@ use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 use super::visit::DotHeader;
 use crate::gate::Watch;
 
-/// The longest text that is rendered, in bytes; more is cut.
+/// The longest text that is rendered, in bytes. The rest is cut.
 const MAX_LENGTH: usize = 256 << 10;
 
-/// The longest HTML that comes of a text, in bytes. A few signs can stand for a lot of it.
+/// The size at which the HTML of a text is cut, in bytes. A few characters of Markdown can produce a lot of HTML.
 const MAX_HTML: usize = 1 << 20;
 
-/// How deep quotes and lists may be in each other. What is deeper is shown at this depth.
+/// The maximum nesting of quotes and lists. Deeper ones are shown at this depth.
 const MAX_DEPTH: usize = 40;
 
-/// Where a text is: what its relative links and pictures start from.
+/// The location of a text. Its relative links and pictures start here.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// The dot's address: `/OWNER/DOT`.
     pub dot: String,
     /// A branch, a tag or a commit.
     pub reference: Reference,
-    /// The folder that the text is in, as it is in addresses.
+    /// The text's folder, encoded for addresses.
     pub folder: String,
 }
 
 impl Place {
-    /// In the root of a dot's branch.
+    /// Returns the root folder of the dot's default branch.
     pub fn of(dot: &DotHeader) -> Self {
         Self {
             dot: dot.url(),
@@ -39,12 +39,12 @@ impl Place {
         }
     }
 
-    /// The address on this hub of what a relative one leads to; `None` where it leads out of the commit, or is not
-    /// relative.
+    /// Resolves a relative address to an address on this hub. `None` if it leaves the commit or is not relative.
     fn inside(&self, kind: &str, address: &str) -> Option<String> {
         let end = address.find(['?', '#']).unwrap_or(address.len());
         let (path, rest) = address.split_at(end);
-        // A colon before the first slash begins a scheme, a slash or backslash in front a place elsewhere.
+        // A colon before the first slash marks a scheme. A leading slash, or any backslash, could lead to another
+        // place.
         let is_relative = !path.is_empty()
             && !path.starts_with('/')
             && !path.contains('\\')
@@ -74,14 +74,15 @@ impl Place {
     }
 }
 
-/// Renders it. What takes too long, or gives too much HTML, ends early and says so.
+/// Renders a text. If rendering takes too long or produces too much HTML, it stops early. A cut because of a size limit
+/// is marked with `…`.
 pub fn render(text: &str, place: &Place, watch: &Watch) -> String {
     let end = text.floor_char_boundary(MAX_LENGTH.min(text.len()));
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut picture = false;
     let events = Parser::new_ext(&text[..end], options).map(|event| match event {
-        // Shown as what it is.
+        // Raw HTML is shown as text.
         Event::Html(html) | Event::InlineHtml(html) => Event::Text(html),
         Event::Start(Tag::Link {
             link_type,
@@ -94,7 +95,7 @@ pub fn render(text: &str, place: &Place, watch: &Watch) -> String {
             title,
             id,
         }),
-        // A picture from elsewhere would tell its host who reads the page: its text is shown.
+        // A picture from another site would tell that site who reads the page, so its alternative text is shown.
         Event::Start(Tag::Image {
             link_type,
             dest_url,
@@ -130,7 +131,7 @@ pub fn render(text: &str, place: &Place, watch: &Watch) -> String {
         html: String::with_capacity(text.len().min(MAX_LENGTH) * 3 / 2),
         written: &written,
     };
-    // Writing into a text does not fail.
+    // Writing to a string does not fail.
     let _ = html::write_html_fmt(&mut out, events);
     if end < text.len() || written.get() > MAX_HTML {
         out.html.push_str("<p>…</p>\n");
@@ -138,7 +139,7 @@ pub fn render(text: &str, place: &Place, watch: &Watch) -> String {
     out.html
 }
 
-/// HTML, and how much of it there is.
+/// A buffer for HTML that publishes its length.
 struct Counted<'a> {
     html: String,
     written: &'a Cell<usize>,
@@ -152,12 +153,12 @@ impl fmt::Write for Counted<'_> {
     }
 }
 
-/// Events until there is enough; then whatever is open is closed.
+/// Passes events on until a limit is reached. Then closes all open elements.
 struct Bounded<'a, I> {
     events: I,
     written: &'a Cell<usize>,
     watch: &'a Watch,
-    /// What is open, and whether it is shown.
+    /// The open elements, and whether each is shown.
     open: Vec<(TagEnd, bool)>,
     is_cut: bool,
 }
@@ -197,7 +198,7 @@ impl<'t, I: Iterator<Item = Event<'t>>> Iterator for Bounded<'_, I> {
     }
 }
 
-/// An address that opens a page and nothing else.
+/// Returns an address that only opens a page. Any other address becomes `#`.
 fn harmless<'a>(address: CowStr<'a>, place: &Place) -> CowStr<'a> {
     if let Some(inside) = place.inside("tree", address.trim()) {
         return inside.into();
@@ -206,7 +207,7 @@ fn harmless<'a>(address: CowStr<'a>, place: &Place) -> CowStr<'a> {
     let plain = ["https://", "http://", "mailto:", "#"]
         .iter()
         .any(|start| lower.starts_with(start));
-    // `//host` and `/\host` are other hosts, not paths.
+    // `//host` and `/\host` lead to other hosts.
     let path = lower.starts_with('/') && !lower[1..].starts_with(['/', '\\']);
     if plain || path { address } else { "#".into() }
 }

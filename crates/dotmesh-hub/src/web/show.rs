@@ -1,12 +1,13 @@
-//! How times, sizes and texts are shown.
+//! Formats of times, sizes and texts.
 
 use std::borrow::Cow;
 
+use dotmesh_model::message;
 use jiff::Timestamp;
 
 use crate::access::Forks;
 
-/// Who may fork a private dot.
+/// Returns who may fork a private dot.
 pub fn forks(forks: &Forks) -> &'static str {
     match forks {
         Forks::AnyoneWhoReads => "everyone who may read it",
@@ -15,7 +16,7 @@ pub fn forks(forks: &Forks) -> &'static str {
     }
 }
 
-/// `3 hours ago`; the largest unit that fits.
+/// `3 hours ago`, in the largest unit that fits.
 pub fn ago(time: Timestamp, now: Timestamp) -> String {
     const UNITS: [(i64, &str); 6] = [
         (365 * 24 * 3600, "year"),
@@ -44,7 +45,7 @@ pub fn date(time: &Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// For `datetime` attributes.
+/// The format of `datetime` attributes.
 pub fn iso(time: &Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
@@ -55,17 +56,15 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// A message's first line and the rest.
-pub fn split_message(message: &str) -> (&str, &str) {
-    let message = message.trim();
-    match message.split_once('\n') {
-        Some((title, body)) => (title.trim_end(), body.trim()),
-        None if message.is_empty() => ("(no message)", ""),
-        None => (message, ""),
+/// Returns a message's title and the rest.
+pub fn split_message(message: &str) -> (Cow<'_, str>, &str) {
+    match message::split(message) {
+        (title, _) if title.is_empty() => ("(no message)".into(), ""),
+        split => split,
     }
 }
 
-/// The longest title in a list, in characters.
+/// The longest title, in characters.
 pub const MAX_TITLE: usize = 200;
 
 /// The longest text below a title in a list, in characters.
@@ -74,7 +73,7 @@ pub const MAX_SUMMARY: usize = 500;
 /// The longest text of a commit that its page shows, in characters.
 pub const MAX_TEXT: usize = 64 << 10;
 
-/// A text that is not longer than so many characters: a longer one ends with `…`.
+/// Cuts a text to a number of characters. A text that is cut ends with `…`.
 pub fn cut(text: &str, characters: usize) -> Cow<'_, str> {
     match text.char_indices().nth(characters) {
         None => text.into(),
@@ -87,7 +86,7 @@ pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut size = number as f64;
     let mut unit = 0;
-    // What rounds to four digits is of the next unit.
+    // A number that rounds to four digits belongs to the next unit.
     while size >= 999.5 && unit < 6 {
         size /= 1000.0;
         unit += 1;
@@ -96,7 +95,7 @@ pub fn bytes(number: u64) -> String {
     format!("{size:.digits$} {}", UNITS[unit])
 }
 
-/// `rwxr-x---`, with `s` and `t` where the bits of those are set.
+/// `rwxr-x---`, with `s` and `t` for the special bits.
 pub fn mode(bits: u16) -> String {
     let letters = (0..9).rev().map(|bit| {
         let is_set = bits >> bit & 1 == 1;
@@ -181,10 +180,9 @@ mod tests {
     #[test]
     fn messages() {
         assert_eq!(
-            split_message("\n  Eek - register\n   as any\n"),
-            ("Eek - register", "as any")
+            split_message("\n  Eek - register\n   as any\n\nmore"),
+            ("Eek - register as any".into(), "more")
         );
-        assert_eq!(split_message("one"), ("one", ""));
-        assert_eq!(split_message(" \n"), ("(no message)", ""));
+        assert_eq!(split_message(" \n"), ("(no message)".into(), ""));
     }
 }

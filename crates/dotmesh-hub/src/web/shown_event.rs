@@ -1,4 +1,4 @@
-//! What happened, in words.
+//! Describes events in words.
 
 use dotmesh_api::hub::Access;
 use dotmesh_model::DotName;
@@ -8,32 +8,31 @@ use super::show;
 use crate::access::{self, Telling};
 use crate::database::events::{EventKind, PastEvent};
 
-/// The most branches that an event names.
+/// The most branches that an event links to.
 const MAX_LINKS: usize = 10;
 
-/// An event in words.
 pub struct ShownEvent {
-    /// Who did it.
+    /// The user who caused it.
     pub actor: String,
-    /// When.
+    /// The time of the event.
     pub time: Timestamp,
-    /// What, after the actor's name.
+    /// The description, which follows the actor's name.
     pub text: String,
-    /// Where to look at it.
+    /// The links to related pages.
     pub links: Vec<Link>,
 }
 
 /// A link after an event's text.
 pub struct Link {
-    /// What it is called.
+    /// The link's text.
     pub text: String,
-    /// Where it leads.
+    /// The link's address.
     pub url: String,
 }
 
 impl ShownEvent {
-    /// Puts an event of a dot into words for someone who has this access to it, and is told of the event. `origin` is the
-    /// dot that it was made from, by its present name, if they may see that.
+    /// Describes an event for a viewer with this access to the dot. The viewer must be allowed to see the event.
+    /// `origin` is the present name of the dot that it was forked from, if the viewer may see that dot.
     pub fn of_dot(
         event: PastEvent,
         dot_url: &str,
@@ -58,7 +57,7 @@ impl ShownEvent {
         Self { text, ..shown }
     }
 
-    /// Puts it into words, for who is told all of it. Links lead below the dot's present address.
+    /// Describes an event for a viewer who may see all of it. Links lead below the dot's present address.
     pub fn new(event: PastEvent, dot_url: &str) -> Self {
         let link = |text: &str, path: String| Link {
             text: text.to_owned(),

@@ -1,4 +1,4 @@
-//! Addresses of what is in a commit: `/OWNER/DOT/KIND/REF/PATH`.
+//! Addresses of content in a commit: `/OWNER/DOT/KIND/REF/PATH`.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -17,14 +17,14 @@ use crate::operations::tree::path::decode;
 use crate::operations::tree::{TreePath, TreeReader};
 use crate::state::Hub;
 
-/// Such an address. Read from the address as it came: names may be any bytes, which nothing else in it may be.
+/// An address of content in a commit. It is parsed from the raw address, because only names in `PATH` may contain any
+/// bytes.
 #[derive(Debug, Clone)]
 pub struct TreeAddress {
-    /// The dot.
     pub dot: DotName,
-    /// A branch, a tag or the beginning of a commit's id.
+    /// A branch, a tag or the prefix of a commit's id.
     pub reference: Reference,
-    /// Where in the commit.
+    /// The path in the commit.
     pub path: TreePath,
 }
 
@@ -51,27 +51,25 @@ impl<S: Send + Sync> FromRequestParts<S> for TreeAddress {
     }
 }
 
-/// A commit that someone looks into.
+/// A commit that is opened for reading.
 pub struct OpenCommit {
-    /// Its dot.
     pub dot: OpenDot,
-    /// What the dot's pages have at their top.
+    /// The top of the dot's pages.
     pub header: DotHeader,
-    /// The commit.
     pub commit: CommitDetails,
-    /// Reads it.
+    /// The reader of the commit's tree.
     pub reader: TreeReader,
 }
 
 impl OpenCommit {
-    /// The commit's root directory.
+    /// Returns the commit's root directory.
     pub fn root(&self) -> ObjectHash {
         self.commit.root
     }
 }
 
 impl TreeAddress {
-    /// Opens the commit, for those who may read it.
+    /// Opens the commit, if the viewer may read it.
     pub async fn open(&self, hub: &Hub, visit: &Visit) -> Result<OpenCommit, HubError> {
         let (dot, header) = visit.open(hub, &self.dot, Action::Read).await?;
         let commit = resolve_ref(hub, &dot, self.reference.as_str()).await?;
@@ -86,7 +84,7 @@ impl TreeAddress {
     }
 }
 
-/// The address of something in a commit: of a page, of its bytes, or of an archive.
+/// Returns the address of content in a commit: of a page, of raw bytes, or of an archive.
 pub fn address(dot: &DotHeader, kind: &str, reference: &Reference, path: &TreePath) -> String {
     let slash = if path.is_root() { "" } else { "/" };
     let (dot, reference, path) = (dot.url(), reference.spelling(), path.address());

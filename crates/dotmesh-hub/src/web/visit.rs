@@ -1,4 +1,4 @@
-//! Someone looks at a page: who, where, and what the layout shows of it.
+//! A visit: the viewer of a page, and the values that the layout needs.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -14,20 +14,19 @@ use crate::error::HubError;
 use crate::extract::HubUrl;
 use crate::state::Hub;
 
-/// A look at a page. Every page's template has one as `visit`.
+/// A visit to a page. Every page's template has one as `visit`.
 #[derive(Debug, Clone)]
 pub struct Visit {
-    /// Who looks.
     pub viewer: Viewer,
     /// The page's own address, with its query.
     pub path: String,
     /// The hub's address, as the viewer knows it: `https://hub.example.com`.
     pub hub_url: String,
-    /// For the layout.
+    /// The addresses of the layout's assets.
     pub assets: Addresses,
-    /// The time, for all of the page.
+    /// The current time, the same for the whole page.
     pub now: jiff::Timestamp,
-    /// Whether new accounts can be made without an invitation.
+    /// Whether users can sign up without an invitation.
     pub can_sign_up: bool,
 }
 
@@ -50,31 +49,31 @@ impl FromRequestParts<Hub> for Visit {
 }
 
 impl Visit {
-    /// Who looks, if they are logged in.
+    /// Returns the viewer's account, if they are logged in.
     pub fn user(&self) -> Option<&Caller> {
         self.viewer.caller.as_ref()
     }
 
-    /// Who looks: for pages that are for users only.
+    /// Returns the viewer's account, for pages that need a login.
     pub fn caller(&self) -> Result<&Caller, HubError> {
         self.viewer.caller()
     }
 
-    /// Who looks, in person or by a key that may do all that they may: for pages of an account itself.
+    /// Returns the viewer's account, for pages about the account itself. A key needs the scope `admin`.
     pub fn account(&self) -> Result<&Caller, HubError> {
         let caller = self.viewer.caller()?;
         caller.require(Scope::Admin)?;
         Ok(caller)
     }
 
-    /// Who looks: for pages that are for administrators only.
+    /// Returns the viewer's account, for pages that need an administrator.
     pub fn administrator(&self) -> Result<&Caller, HubError> {
         let caller = self.viewer.administrator()?;
         caller.require(Scope::Admin)?;
         Ok(caller)
     }
 
-    /// Opens a dot for an action, with what its pages have at their top.
+    /// Opens a dot for an action. Also returns the top of the dot's pages.
     pub async fn open(
         &self,
         hub: &Hub,
@@ -105,7 +104,7 @@ impl Visit {
         Ok((open, header))
     }
 
-    /// To the same page of a dot by its present name.
+    /// Returns the error that redirects to the same page under the dot's present name.
     fn moved(&self, from: &DotName, to: &DotName) -> HubError {
         let rest = self.path.strip_prefix('/');
         let rest = rest.and_then(|path| path.strip_prefix(from.full().as_str()));
@@ -140,7 +139,7 @@ pub const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Activity, "Activity", "/activity"),
 ];
 
-/// A tab of one's settings.
+/// A tab of the account's pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountTab {
     Account,
@@ -149,7 +148,7 @@ pub enum AccountTab {
     Trash,
 }
 
-/// With their label and path.
+/// The tabs with their label and path.
 pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 4] = [
     (AccountTab::Account, "Account", "/-/settings"),
     (AccountTab::Keys, "API keys", "/-/settings/keys"),
@@ -165,56 +164,56 @@ pub enum AdminTab {
     Access,
 }
 
-/// With their label and path.
+/// The tabs with their label and path.
 pub const ADMIN_TABS: [(AdminTab, &str, &str); 3] = [
     (AdminTab::Overview, "Overview", "/-/admin"),
     (AdminTab::Events, "Audit log", "/-/admin/events"),
     (AdminTab::Access, "Access log", "/-/admin/access"),
 ];
 
-/// What all pages of a dot have at their top.
+/// The data for the top of all pages of a dot.
 #[derive(Debug, Clone)]
 pub struct DotHeader {
-    /// Whose it is.
+    /// The owner's name.
     pub namespace: String,
-    /// Its name there.
+    /// The dot's name in the namespace.
     pub name: String,
-    /// What the viewer may do.
+    /// The viewer's access.
     pub access: Access,
-    /// Whether everyone may see it.
+    /// Whether everyone may see the dot.
     pub is_public: bool,
-    /// The branch that is shown first.
+    /// The default branch.
     pub default_branch: BranchName,
-    /// Markdown.
+    /// The description, in Markdown.
     pub description: String,
-    /// What it was forked from, if that is still there and the viewer may see it.
+    /// The dot that it was forked from, if that still exists and the viewer may see it.
     pub forked_from: Option<DotName>,
-    /// How many forks the viewer may see.
+    /// The number of forks that the viewer may see.
     pub forks: u64,
-    /// Who may fork it while it is private.
+    /// The users who may fork the dot while it is private.
     pub who_forks: Forks,
     /// Whether the viewer may fork it.
     pub may_fork: bool,
-    /// The number of the last event that the viewer is told of: whether a page is old.
+    /// The number of the last event that the viewer may see. It shows whether a page is out of date.
     pub newest_event: i64,
-    /// Whether the viewer may push.
+    /// Whether the viewer is logged in and may push.
     pub has_writer: bool,
-    /// Whether the viewer may maintain it.
+    /// Whether the viewer is logged in and may maintain the dot.
     pub has_maintainer: bool,
 }
 
 impl DotHeader {
-    /// Its address on this hub: `/OWNER/DOT`.
+    /// Returns the dot's address on this hub: `/OWNER/DOT`.
     pub fn url(&self) -> String {
         format!("/{}/{}", self.namespace, self.name)
     }
 
-    /// Its full name: `OWNER/DOT`.
+    /// Returns the dot's full name: `OWNER/DOT`.
     pub fn full(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Whether the viewer owns it.
+    /// Returns whether the viewer owns the dot.
     pub fn is_owner(&self) -> bool {
         self.access == Access::Owner
     }

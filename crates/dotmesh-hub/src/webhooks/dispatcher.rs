@@ -1,7 +1,8 @@
-//! Delivers what webhooks are to be told. Every process has a dispatcher; a delivery is one's for the time of an attempt.
+//! Delivers events to webhooks. Every process has a dispatcher, which claims a delivery for the time of an attempt.
 //!
-//! At least once: who dies after an attempt and before it is written down has another one repeat it, with the same
-//! `webhook-id`. Of one webhook, one delivery is under way at a time, and first attempts are made in order.
+//! Delivery is at least once. If a process dies after an attempt and before it records the result, another process
+//! repeats the attempt with the same `webhook-id`. Each webhook has only one delivery under way at a time, and first
+//! attempts are made in order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,19 +22,20 @@ use crate::state::Hub;
 /// How long a receiver may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an attempt is one process's alone: longer than any lasts, and than clocks differ.
+/// How long a claim lasts. It must be longer than any attempt, and longer than the difference between the processes'
+/// clocks.
 pub const CLAIM: SignedDuration = SignedDuration::from_mins(2);
 
-/// Attempts at once, of each process.
+/// The number of attempts at once in each process.
 const AT_ONCE: usize = 16;
 
-/// How often a process looks for what others have queued, and for what has become due.
+/// How often a process looks for deliveries that other processes queued or that have become due.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Seconds from each attempt to the next: eight within a day.
+/// Seconds from each attempt to the next, without jitter: eight attempts in about a day.
 const DELAYS: [i64; 7] = [10, 60, 300, 1800, 7200, 21_600, 54_000];
 
-/// A webhook of which nothing has succeeded for so long is switched off when a delivery is given up.
+/// When a delivery is given up, its webhook is switched off if it has been failing for this long.
 const FAILING: SignedDuration = SignedDuration::from_hours(3 * 24);
 
 /// How much of an answer is kept, in bytes.
@@ -47,13 +49,13 @@ pub struct Dispatcher {
     patience: Duration,
 }
 
-/// What a receiver answered.
+/// The answer of a receiver.
 struct Answer {
     status: StatusCode,
     response: String,
 }
 
-/// Delivers for as long as it is polled.
+/// Delivers until this future is dropped.
 pub async fn run(hub: &Hub) {
     let dispatcher = match Dispatcher::new(hub, PATIENCE) {
         Ok(dispatcher) => dispatcher,
@@ -87,14 +89,14 @@ pub async fn run(hub: &Hub) {
 }
 
 impl Dispatcher {
-    /// A dispatcher that waits so long for answers.
+    /// Makes a dispatcher that waits for an answer for at most `patience`.
     pub fn new(hub: &Hub, patience: Duration) -> Result<Self, reqwest::Error> {
-        // Fails only when a provider is installed already, which is as good.
+        // This fails only if another provider is installed already, which works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .dns_resolver(Arc::new(Resolver::new(hub.settings.webhooks_to_private)))
             .redirect(reqwest::redirect::Policy::none())
-            // A proxy would look names up itself.
+            // A proxy would look names up itself, without the resolver's check.
             .no_proxy()
             .pool_max_idle_per_host(0)
             .timeout(patience)
@@ -106,7 +108,7 @@ impl Dispatcher {
         })
     }
 
-    /// Attempts what is due at a time, as much as is attempted at once. Says how much that was.
+    /// Attempts the deliveries that are due at `now`, up to `AT_ONCE` of them, and returns their number.
     pub async fn round(&self, now: Timestamp) -> Result<usize, DatabaseError> {
         let claimed = self.claim(now, AT_ONCE).await?;
         let attempts = claimed.iter().map(|claimed| self.attempt(claimed, now));
@@ -146,7 +148,7 @@ impl Dispatcher {
             (_, Some(StatusCode::GONE)) => Next::Gone,
             _ => after(claimed.attempt, ended),
         };
-        // Neither address nor body: both may be secrets.
+        // The log has neither address nor body, because both may be secrets.
         tracing::info!(
             webhook = %claimed.webhook, delivery = %claimed.id, attempt = claimed.attempt,
             status = status.map(|status| status.as_u16()), ms = took.as_millis() as u64, "webhook"
@@ -168,7 +170,7 @@ impl Dispatcher {
         }
     }
 
-    /// Posts it; an error is what the owner of the webhook reads.
+    /// Posts a delivery. The owner of the webhook reads the error.
     async fn post(&self, claimed: &Claimed, now: Timestamp) -> Result<Answer, String> {
         let settings = &self.hub.settings;
         let url = target::parse(&claimed.url, settings.webhooks_to_private)
@@ -187,7 +189,7 @@ impl Dispatcher {
             .body(body);
         let mut response = request.send().await.map_err(|error| self.reason(error))?;
         let mut beginning = Vec::new();
-        // What is not whole is no less of an answer.
+        // An incomplete answer is an answer too.
         while let Ok(Some(chunk)) = response.chunk().await {
             let room = MAX_RESPONSE - beginning.len();
             beginning.extend_from_slice(&chunk[..chunk.len().min(room)]);
@@ -205,7 +207,7 @@ impl Dispatcher {
         if error.is_timeout() {
             return format!("no answer within {} seconds", self.patience.as_secs_f32());
         }
-        // What is at the bottom says most.
+        // The innermost cause is the most specific.
         let error = error.without_url();
         let mut cause: &dyn std::error::Error = &error;
         while let Some(source) = cause.source() {
@@ -215,14 +217,14 @@ impl Dispatcher {
     }
 }
 
-/// What to do after a failed attempt.
+/// Returns the next step after a failed attempt.
 fn after(attempt: u64, now: Timestamp) -> Next {
     let delay = usize::try_from(attempt).ok().and_then(|attempt| {
         let number = attempt.checked_sub(1)?;
         DELAYS.get(number)
     });
     match delay {
-        // Webhooks that failed together do not come back together.
+        // Jitter: webhooks that failed together must not retry together.
         Some(delay) => Next::Retry {
             due: now + SignedDuration::from_secs(delay + rand::random_range(0..=delay / 5)),
         },

@@ -1,11 +1,11 @@
-//! What a delivery says: `docs/hub.md` lists it. Made anew for each attempt, always the same.
+//! The payload of a delivery, which `docs/hub.md` documents. Each attempt builds it anew, with the same content.
 
 use serde_json::{Value, json};
 
 use crate::database::events::{EventKind, PastEvent};
 use crate::web::show;
 
-/// What something that happened is called; empty for what no webhook is told of.
+/// Returns the event's name in the payload. Empty for events that no webhook is told of.
 pub fn kind(event: &EventKind) -> &'static str {
     match event {
         EventKind::Push { .. } => "push",
@@ -32,7 +32,7 @@ pub fn kind(event: &EventKind) -> &'static str {
     }
 }
 
-/// The body of a delivery. Links begin with the hub's address.
+/// Returns the body of a delivery. Links begin with the hub's address.
 pub fn body(event: &PastEvent, hub_url: &str) -> String {
     let name = event.dot.as_ref().map(dotmesh_model::DotName::full);
     let name = name.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What deliveries are signed with.
+//! The secrets that sign deliveries.
 
 use std::fmt;
 
@@ -7,37 +7,38 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// What every secret starts with, by the specification.
+/// The prefix of every secret, as the specification requires.
 const PREFIX: &str = "whsec_";
 
-/// A webhook's secret: 256 random bits. Stored in clear, as it signs; shown once.
+/// A webhook's secret: 256 random bits. Stored unencrypted, because the hub signs with it. Shown only once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningSecret([u8; 32]);
 
 impl SigningSecret {
-    /// A new one.
+    /// Makes a new secret.
     pub fn generate() -> Self {
         Self(rand::random())
     }
 
-    /// The text to show to the dot's owner.
+    /// Returns the text to show to the dot's owner.
     pub fn reveal(&self) -> String {
         format!("{PREFIX}{}", STANDARD.encode(self.0))
     }
 
-    /// As it is stored.
+    /// Returns the secret as it is stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Reads a stored one.
+    /// Reads a stored secret.
     pub fn from_stored(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().map(Self).ok()
     }
 
-    /// The header `webhook-signature` of a message that is sent at a time, in seconds since 1970.
+    /// Returns the header `webhook-signature` of a message. `timestamp` is the time of sending, in seconds since
+    /// 1970.
     pub fn sign(&self, message: &str, timestamp: i64, body: &str) -> String {
-        // A key is filled up with zeros to the length of a block, by definition.
+        // HMAC pads a key with zeros to the length of a block.
         let mut key = [0; 64];
         key[..self.0.len()].copy_from_slice(&self.0);
         let mut mac = Hmac::<Sha256>::new(&key.into());
@@ -56,7 +57,7 @@ impl fmt::Debug for SigningSecret {
 mod tests {
     use super::SigningSecret;
 
-    /// Computed by Python's `hmac`.
+    /// Python's `hmac` computed the expected signature.
     #[test]
     fn a_signature_is_what_others_compute() {
         let secret = SigningSecret::from_stored(&[1; 32]).expect("a secret");

@@ -1,5 +1,5 @@
-//! Where webhooks may lead. Their addresses are users' words, and the hub stands in a network that users do not: it
-//! connects to public addresses only, unless its administrator says otherwise.
+//! The addresses that webhooks may have. Users choose them, and the hub is in a network that users cannot reach. So
+//! the hub connects to public addresses only, unless its administrator allows others.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
@@ -13,47 +13,48 @@ use crate::settings::Network;
 /// The longest address, in bytes.
 const MAX_LENGTH: usize = 2048;
 
-/// Names that are looked up at once. Each takes a thread for as long as a name server likes.
+/// The number of name lookups at once. Each takes a thread until the name server answers.
 const LOOKUPS: usize = 2;
 
 /// An address that no webhook may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTarget {
-    /// Not an address.
+    /// It is not a URL of HTTP or HTTPS.
     #[error("a webhook's address is an https:// or http:// URL")]
     NotAUrl,
-    /// Longer than any.
+    /// It is longer than allowed.
     #[error("a webhook's address has at most {MAX_LENGTH} bytes")]
     TooLong,
-    /// It would be shown, and is not what says who sends.
+    /// It has credentials, which pages would show. The signature already tells who sends.
     #[error(
         "a webhook's address has no user name or password: check its deliveries' signature instead"
     )]
     HasCredentials,
-    /// Never sent.
+    /// It has a fragment, which HTTP never sends.
     #[error("a webhook's address has no '#'")]
     HasFragment,
-    /// Into the hub's own network.
+    /// It leads to an address that is not public, such as one in the hub's own network.
     #[error(
         "it leads to {0}, which is not a public address: this hub sends webhooks to public addresses only"
     )]
     NotPublic(IpAddr),
-    /// A name that is not known, or leads into the hub's own network: which of the two would tell what names there are.
+    /// Its name is unknown or leads to no public address. The error does not say which, because this would reveal the
+    /// names in the hub's network.
     #[error(
         "its name leads to no public address: this hub sends webhooks to public addresses only"
     )]
     NoPublicAddress,
 }
 
-/// Addresses that are not of the public internet, or lead to such by translation. Of IPv6, what is not below `2000::/3`
-/// is not public either.
+/// Networks that are not on the public internet, or that lead to such networks by translation. IPv6 addresses outside
+/// `2000::/3` are not public either.
 static NOT_PUBLIC: LazyLock<Vec<Network>> = LazyLock::new(|| {
     [
         "0.0.0.0/8",       // this host
         "10.0.0.0/8",      // private
-        "100.64.0.0/10",   // behind a provider's translation
+        "100.64.0.0/10",   // carrier-grade NAT
         "127.0.0.0/8",     // loopback
-        "169.254.0.0/16",  // link-local: clouds tell secrets there
+        "169.254.0.0/16",  // link-local: clouds serve secrets there
         "172.16.0.0/12",   // private
         "192.0.0.0/24",    // protocols
         "192.0.2.0/24",    // documentation
@@ -74,7 +75,7 @@ static NOT_PUBLIC: LazyLock<Vec<Network>> = LazyLock::new(|| {
     .collect()
 });
 
-/// Whether an address is of the public internet.
+/// Whether an address is on the public internet.
 pub fn is_public(address: IpAddr) -> bool {
     let address = address.to_canonical();
     let global = match address {
@@ -84,7 +85,7 @@ pub fn is_public(address: IpAddr) -> bool {
     global && !NOT_PUBLIC.iter().any(|network| network.contains(address))
 }
 
-/// Reads a webhook's address. Names are looked up when something is delivered, as they may lead elsewhere by then.
+/// Reads a webhook's address. Names are looked up at each delivery, because they may lead elsewhere by then.
 pub fn parse(text: &str, to_private: bool) -> Result<Url, InvalidTarget> {
     if text.len() > MAX_LENGTH {
         return Err(InvalidTarget::TooLong);
@@ -113,8 +114,8 @@ pub fn parse(text: &str, to_private: bool) -> Result<Url, InvalidTarget> {
     }
 }
 
-/// Looks names up, and answers with the addresses that may be connected to: the client connects to these and looks
-/// nothing up itself, so that a name cannot lead elsewhere a moment later.
+/// A resolver that returns only the addresses that the hub may connect to. The client connects to these and looks
+/// nothing up itself, so a name cannot lead elsewhere a moment later.
 #[derive(Debug)]
 pub struct Resolver {
     to_private: bool,
@@ -122,7 +123,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver, for public addresses only or for all.
+    /// Makes a resolver for public addresses only, or for all addresses.
     pub fn new(to_private: bool) -> Self {
         Self {
             to_private,
@@ -134,7 +135,8 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (to_private, turns) = (self.to_private, self.turns.clone());
-        // A task of its own: a lookup goes on when nobody waits for it any more, and keeps its turn until it ends.
+        // The lookup runs in its own task. It continues when nobody waits for it any more, and keeps its place among
+        // the `LOOKUPS` until it ends.
         let lookup = tokio::spawn(async move {
             let _turn = turns.acquire_owned().await;
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
@@ -242,7 +244,7 @@ mod tests {
         }
         let long = format!("https://example.com/{}", "a".repeat(2048));
         assert_eq!(parse(&long, true), Err(InvalidTarget::TooLong));
-        // However an address is written.
+        // An address is refused in every spelling.
         for hidden in [
             "http://127.0.0.1/",
             "http://127.1/",

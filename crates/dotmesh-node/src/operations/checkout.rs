@@ -2,13 +2,14 @@
 
 use dotmesh_api::node::{BranchStart, Checkout, Switched};
 use dotmesh_model::branches::Origin;
-use dotmesh_model::{BranchName, DotName, Revision};
-use dotmesh_pool::Start;
+use dotmesh_model::{BranchName, CommitId, DotName, History};
+use dotmesh_pool::{NewStep, Start};
 
-use super::require_here;
+use super::revision::Revisions;
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Done, Manner, switched};
+use super::{require_here, stash, undo};
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Branch, Dot};
@@ -27,6 +28,11 @@ pub(crate) async fn checkout(
     let create = match request.create {
         None => {
             dot.branch(&branch)?;
+            None
+        }
+        Some(BranchStart::Throwaway(revision)) if dot.branches.contains_key(&branch) => {
+            let commit = Revisions::of(node, &dot).await?.find_text(&revision)?;
+            refuse_other(node, &dot, &branch, commit).await?;
             None
         }
         Some(_) if dot.branches.contains_key(&branch) => {
@@ -49,10 +55,32 @@ pub(crate) async fn checkout(
         after: dot.clone(),
         branch: branch.clone(),
         create,
+        operation: None,
     };
-    let done = switch::switch(node, &dot, &mut change, &manner).await?;
+    let done = switch::switch(node, &dot, &mut change, &manner).await;
+    undo::settle(node, name).await;
+    let done = done?;
     let head = change.after.current()?.head;
     Ok(switched(branch, head, done))
+}
+
+/// Fails unless a branch is at a commit, and has no uncommitted changes.
+async fn refuse_other(
+    node: &Node,
+    dot: &Dot,
+    branch: &BranchName,
+    commit: CommitId,
+) -> Result<(), NodeError> {
+    node.pool.flush().await?;
+    let head = dot.branch(branch)?.head;
+    let is_clean = head == commit && node.pool.usage(&dot.name, branch, head).await?.dirty == 0;
+    match is_clean {
+        true => Ok(()),
+        false => Err(NodeError::NotAsMade {
+            branch: branch.clone(),
+            commit,
+        }),
+    }
 }
 
 /// Where a new branch starts, and what will be known of it.
@@ -64,19 +92,18 @@ async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Bran
             current.head,
             current.head,
         ),
-        BranchStart::Commit(revision) => {
+        BranchStart::Stash(id) => {
+            let (_, stash) = stash::find(node, &dot.name, id).await?;
             let history = node.registry.history(&dot.id).await?;
-            let revision: Revision = revision.parse()?;
-            let commit = revision.resolve(current.head, &dot.heads(), &history)?;
+            let shared = common(&history, current.head, stash.head);
+            (Start::Stash(id), stash.head, shared)
+        }
+        BranchStart::Commit(revision) | BranchStart::Throwaway(revision) => {
+            let revisions = Revisions::of(node, dot).await?;
+            let commit = revisions.find_text(&revision)?;
             require_here(node, dot, commit).await?;
-            let base = history
-                .ancestry(current.head)
-                .find(|id| history.is_ancestor(*id, commit));
-            (
-                Start::Commit(commit),
-                commit,
-                base.unwrap_or(dotmesh_model::CommitId::ROOT),
-            )
+            let shared = common(&revisions.history, current.head, commit);
+            (Start::Commit(commit), commit, shared)
         }
     };
     let origin = Origin {
@@ -92,12 +119,21 @@ async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Bran
     ))
 }
 
+/// The newest commit that led to both.
+fn common(history: &History, one: CommitId, other: CommitId) -> CommitId {
+    let mut ancestry = history.ancestry(one);
+    let common = ancestry.find(|id| history.is_ancestor(*id, other));
+    common.unwrap_or(CommitId::ROOT)
+}
+
 struct Switch<'a> {
     node: &'a Node,
     before: Dot,
     after: Dot,
     branch: BranchName,
     create: Option<(Start, Branch)>,
+    /// Its number in the dot's log, once it is written there.
+    operation: Option<u64>,
 }
 
 impl Change for Switch<'_> {
@@ -115,18 +151,25 @@ impl Change for Switch<'_> {
 
     /// The new branch is made now, when the applications have written their last.
     async fn apply(&mut self) -> Result<(), NodeError> {
-        let name = &self.before.name;
+        let (pool, name) = (&self.node.pool, &self.before.name);
+        let (from, to) = (&self.before.current, &self.branch);
+        let mut steps = Vec::new();
+        let mut kind = "branch";
         if let Some((start, branch)) = &self.create {
-            self.node
-                .pool
-                .create_branch(name, &self.branch, start.clone())
-                .await?;
-            self.after
-                .branches
-                .insert(self.branch.clone(), branch.clone());
+            kind = "the new branch";
+            steps.push(NewStep::Create {
+                branch: to.clone(),
+                start: start.clone(),
+            });
+            self.after.branches.insert(to.clone(), branch.clone());
         }
-        self.after.current = self.branch.clone();
-        match self.node.save(&self.after).await {
+        self.after.current = to.clone();
+        steps.push(NewStep::Describe(self.after.to_file()));
+        let what = format!("switch from branch {from} to {kind} {to}");
+        let number = pool.begin_operation(name, what, steps).await?;
+        self.operation = Some(number);
+        pool.carry_out(name, number).await?;
+        match self.node.registry.put_dot(&self.after).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.undo().await?;
@@ -136,13 +179,9 @@ impl Change for Switch<'_> {
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        self.node.save(&self.before).await?;
-        if self.create.is_some() {
-            self.node
-                .pool
-                .delete_branch(&self.before.name, &self.branch)
-                .await?;
+        if let Some(number) = self.operation {
+            self.node.pool.roll_back(&self.before.name, number).await?;
         }
-        Ok(())
+        self.node.registry.put_dot(&self.before).await
     }
 }

@@ -5,10 +5,12 @@ use dotmesh_model::commit::{ComposeUse, MountUse};
 use dotmesh_model::commit::{RECORD_VERSION, check_metadata_key};
 use dotmesh_model::limits;
 use dotmesh_model::volume::Folder;
-use dotmesh_model::{BranchName, CommitRecord, DotName, ImageUse};
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ImageUse, message};
+use dotmesh_pool::NewStep;
 
 use super::left_out;
 use super::reset::refuse_changed;
+use super::undo;
 use crate::engine::Container;
 use crate::error::NodeError;
 use crate::node::{Node, random_commit_id};
@@ -20,7 +22,7 @@ pub(crate) async fn commit(
     name: &DotName,
     request: CreateCommit,
 ) -> Result<Committed, NodeError> {
-    if request.message.trim().is_empty() {
+    if request.message.trim().is_empty() && !request.amend {
         return Err(NodeError::NoMessage);
     }
     for key in request.metadata.keys() {
@@ -48,10 +50,11 @@ async fn commit_locked(
     // A commit does not need Docker; when it cannot be asked, the record goes without images.
     let mut containers = node.docker.active().await.unwrap_or_default();
     containers.retain(|container| container.uses(&dot.name, branch, &dot.current));
-    let record = CommitRecord {
+    let head = dot.branch(branch)?.head;
+    let mut record = CommitRecord {
         version: RECORD_VERSION,
         id: random_commit_id(),
-        parent: dot.branch(branch)?.head,
+        parent: head,
         branch: branch.clone(),
         author: request.author,
         time: now(),
@@ -61,12 +64,48 @@ async fn commit_locked(
         code: request.code,
         dot: Some(dot.name.clone()),
     };
+    if request.amend {
+        if head == CommitId::ROOT {
+            return Err(NodeError::NothingToAmend);
+        }
+        take_place(&mut record, node.registry.decoded(&dot.id, head).await?);
+    }
     let bytes = record.encode();
     // No hub would take it.
     limits::check_new(&record, bytes.len())?;
+    let title = message::title(&record.message);
+    let verb = if request.amend { "amend" } else { "commit" };
+    let what = format!("{verb} {} on branch {branch}: {title}", record.id.short());
+    let step = NewStep::Head {
+        branch: branch.clone(),
+        before: head,
+        after: record.id,
+    };
     node.pool
-        .commit(&dot.name, branch, record.id, bytes.clone())
+        .begin_operation(&dot.name, what, vec![step])
         .await?;
+    let amended = request.amend.then_some(head);
+    let made = make(node, dot, branch, &record, bytes, amended).await;
+    undo::settle(node, &dot.name).await;
+    made?;
+    left_out::look_later(node, dot, record.id);
+    Ok(record)
+}
+
+/// `amended` is the commit that it takes the place of.
+async fn make(
+    node: &Node,
+    dot: &Dot,
+    branch: &BranchName,
+    record: &CommitRecord,
+    bytes: Vec<u8>,
+    amended: Option<CommitId>,
+) -> Result<(), NodeError> {
+    let (pool, name, id) = (&node.pool, &dot.name, record.id);
+    match amended {
+        Some(was) => pool.amend(name, branch, was, id, bytes.clone()).await?,
+        None => pool.commit(name, branch, id, bytes.clone()).await?,
+    }
     let commit = NewCommit {
         id: record.id,
         parent: record.parent,
@@ -77,11 +116,24 @@ async fn commit_locked(
     };
     if let Err(error) = node.registry.add_commit(&dot.id, branch, commit).await {
         // What the caller is told has failed may not come to light at the next start.
-        node.pool.take_back(&dot.name, record.id).await?;
+        match amended {
+            Some(was) => pool.take_amend_back(name, branch, was, id).await?,
+            None => pool.take_back(name, id).await?,
+        }
         return Err(error);
     }
-    left_out::look_later(node, dot, record.id);
-    Ok(record)
+    Ok(())
+}
+
+/// Has a commit take the place of another: it keeps what nobody said anew, as `git commit --amend` does.
+fn take_place(record: &mut CommitRecord, of: CommitRecord) {
+    record.parent = of.parent;
+    record.author = of.author;
+    if record.message.trim().is_empty() {
+        record.message = of.message;
+    }
+    let said = std::mem::replace(&mut record.metadata, of.metadata);
+    record.metadata.extend(said);
 }
 
 /// What the containers run and where they come from, for the record.

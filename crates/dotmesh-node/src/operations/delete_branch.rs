@@ -1,15 +1,17 @@
-//! `dm branch -d`: a branch's working copy goes to the trash. Its commits can still be named by their ids.
+//! `dm branch -d`: a branch's working copy goes to the dot's log. Its commits can still be named by their ids.
 
 use std::collections::BTreeMap;
 
 use dotmesh_model::branches::Origin;
 use dotmesh_model::{BranchName, CommitId, DotName, History};
+use dotmesh_pool::{NewStep, PoolError};
 
 use super::switch::check::{self, Scope};
+use super::undo;
 use crate::engine;
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::registry::Branch;
+use crate::registry::{Branch, Dot};
 
 /// Deletes a branch that is not checked out and that nothing uses. Unless forced, it is kept if it has commits that no other
 /// branch has, or uncommitted changes.
@@ -52,11 +54,39 @@ pub(crate) async fn delete_branch(
             });
         }
     }
-    node.pool.delete_branch(name, branch).await?;
+    let before = dot.clone();
     let history = node.registry.history(&dot.id).await?;
     remove(&mut dot.branches, branch, &history);
-    node.save(&dot).await?;
+    let what = format!("deletion of branch {branch} at {}", head.short());
+    let steps = vec![
+        NewStep::Delete {
+            branch: branch.clone(),
+        },
+        NewStep::Describe(dot.to_file()),
+    ];
+    match node.pool.begin_operation(name, what, steps).await {
+        Ok(number) => {
+            let deleted = carry_out(node, &before, &dot, number).await;
+            undo::settle(node, name).await;
+            deleted?;
+        }
+        // What makes room is done even where nothing can be kept.
+        Err(PoolError::Full { .. }) => {
+            node.pool.delete_branch(name, branch).await?;
+            node.save(&dot).await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
     Ok(head)
+}
+
+async fn carry_out(node: &Node, before: &Dot, after: &Dot, number: u64) -> Result<(), NodeError> {
+    node.pool.carry_out(&before.name, number).await?;
+    if let Err(error) = node.registry.put_dot(after).await {
+        node.pool.roll_back(&before.name, number).await?;
+        return Err(error);
+    }
+    Ok(())
 }
 
 /// How many commits of a branch lead to the head of no other.

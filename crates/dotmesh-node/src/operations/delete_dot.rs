@@ -1,11 +1,13 @@
-//! `dm dot delete`: the dot with all its branches and commits goes to the trash.
+//! `dm dot delete`: the dot with all its branches and commits is set aside. It goes for good when the budget of undo ends.
 
 use std::time::Duration;
 
 use dotmesh_model::{DotName, VolumeName};
-use dotmesh_pool::PoolError;
+use dotmesh_pool::{DeletedWith, NewStep, PoolError};
 
+use super::housekeeping;
 use super::switch::check::{self, Scope};
+use super::undo;
 use crate::engine;
 use crate::error::NodeError;
 use crate::node::Node;
@@ -18,6 +20,15 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(250);
 /// Deletes a dot that no container uses. Its name is free at once.
 pub(crate) async fn delete_dot(node: &Node, name: &DotName) -> Result<(), NodeError> {
     let _lock = node.locks.operation(name, "deleted").await;
+    delete_locked(node, name, None).await
+}
+
+/// Deletes a dot whose lock the caller holds. `again` is the number of its deletion in its log, where that is made again.
+pub(crate) async fn delete_locked(
+    node: &Node,
+    name: &DotName,
+    again: Option<u64>,
+) -> Result<(), NodeError> {
     let _gate = check::close_gate(node, name).await?;
     let dot = node.registry.dot(name).await?;
     let running = node.docker.active().await?;
@@ -29,7 +40,26 @@ pub(crate) async fn delete_dot(node: &Node, name: &DotName) -> Result<(), NodeEr
         });
     }
     let _moving = check::unused(node, &dot, Scope::All).await?;
-    node.pool.delete_dot(name).await?;
+    let is_here = node.pool.stored_dot(name).await?.is_some();
+    let number = match again {
+        // An attempt before this one has set it aside, and failed later.
+        _ if !is_here => Ok(None),
+        Some(number) => Ok(Some(number)),
+        None => begin(node, &dot).await.map(Some),
+    };
+    match number {
+        Ok(None) => {}
+        Ok(Some(number)) => {
+            let set_aside = node.pool.set_dot_aside(name, number).await;
+            if set_aside.is_err() {
+                undo::settle(node, name).await;
+            }
+            set_aside?;
+        }
+        // What makes room is done even where nothing can be kept.
+        Err(NodeError::Pool(PoolError::Full { .. })) => node.pool.delete_dot(name).await?,
+        Err(error) => return Err(error),
+    }
     for (place, volume) in node.registry.shown_at().await? {
         if volume.dot == *name {
             node.mounts.hide_at(&place).await?;
@@ -40,6 +70,7 @@ pub(crate) async fn delete_dot(node: &Node, name: &DotName) -> Result<(), NodeEr
         match forget(node, &dot).await {
             // It is deleted to make room, which the trash gives back first; the pool takes its time for that.
             Err(NodeError::Pool(PoolError::Full { .. })) if patience > 0 => {
+                housekeeping::drop_oldest(node).await?;
                 node.pool.empty_trash(Duration::ZERO).await?;
                 node.pool.reclaim().await?;
                 tokio::time::sleep(ROOM_INTERVAL).await;
@@ -48,6 +79,26 @@ pub(crate) async fn delete_dot(node: &Node, name: &DotName) -> Result<(), NodeEr
             done => return done,
         }
     }
+}
+
+/// Writes down what the registry knows of the dot and the pool does not.
+async fn begin(node: &Node, dot: &Dot) -> Result<u64, NodeError> {
+    let mut volumes = node.registry.volumes().await?;
+    volumes.retain(|volume| {
+        let volume = volume.parse::<VolumeName>();
+        volume.is_ok_and(|volume| volume.dot == dot.name)
+    });
+    let made_by = node.registry.made_by().await?;
+    let made_by = made_by.into_iter().find(|(id, _)| *id == dot.id);
+    let with = DeletedWith {
+        volumes,
+        made_by: made_by.map(|(_, maker)| maker.as_str().to_owned()),
+    };
+    let (what, steps) = ("deletion of the dot".to_owned(), NewStep::DeleteDot(with));
+    Ok(node
+        .pool
+        .begin_operation(&dot.name, what, vec![steps])
+        .await?)
 }
 
 /// Removes a dot from the registry.

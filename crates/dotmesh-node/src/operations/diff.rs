@@ -4,13 +4,13 @@ use std::path::Path;
 
 use dotmesh_api::node::{ChangeKind, Diff, FileChange, FileKind};
 use dotmesh_model::volume::Folder;
-use dotmesh_model::{CommitId, DotName, Revision};
+use dotmesh_model::{CommitId, DotName, StashId};
 use dotmesh_sync::compare::read_small;
 use dotmesh_sync::{Change, Kind, Look, What, compare};
 use serde::Deserialize;
 
-use super::{blocking, require_here};
-
+use super::revision::Revisions;
+use super::{blocking, require_here, stash};
 use crate::error::NodeError;
 use crate::node::Node;
 
@@ -30,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) to: Option<String>,
     /// Only what is at this path or below.
     pub(crate) path: Option<String>,
+    /// A stash against its commit, instead of the two.
+    pub(crate) stash: Option<StashId>,
     /// Texts are compared by line.
     #[serde(default)]
     pub(crate) text: bool,
@@ -38,26 +40,30 @@ pub(crate) struct Request {
 /// Compares them.
 pub(crate) async fn diff(node: &Node, name: &DotName, request: Request) -> Result<Diff, NodeError> {
     let dot = node.settled(name).await?;
-    let history = node.registry.history(&dot.id).await?;
-    let head = dot.current()?.head;
+    let revisions = Revisions::of(node, &dot).await?;
     let find = async |text: &str| -> Result<CommitId, NodeError> {
-        let revision = text.parse::<Revision>()?;
-        let commit = revision.resolve(head, &dot.heads(), &history)?;
+        let commit = revisions.find_text(text)?;
         require_here(node, &dot, commit).await?;
         Ok(commit)
     };
-    let from = match &request.from {
-        Some(text) => find(text).await?,
-        None => head,
-    };
-    let to = match &request.to {
-        Some(text) => Some(find(text).await?),
+    let stash = match request.stash {
+        Some(id) => Some(stash::find(node, name, id).await?.1),
         None => None,
     };
+    let from = match (&stash, &request.from) {
+        (Some(stash), _) => stash.head,
+        (None, Some(text)) => find(text).await?,
+        (None, None) => revisions.head,
+    };
+    let to = match &request.to {
+        Some(text) if stash.is_none() => Some(find(text).await?),
+        _ => None,
+    };
     let old = node.pool.commit_data(name, from);
-    let new = match to {
-        Some(commit) => node.pool.commit_data(name, commit),
-        None => node.pool.volume_path(name, &dot.current, &Folder::Root),
+    let new = match (&stash, to) {
+        (Some(stash), _) => node.pool.stash_data(name, stash.id),
+        (None, Some(commit)) => node.pool.commit_data(name, commit),
+        (None, None) => node.pool.volume_path(name, &dot.current, &Folder::Root),
     };
     let (changes, more) = blocking(move || changes(&old, &new, &request)).await?;
     Ok(Diff {

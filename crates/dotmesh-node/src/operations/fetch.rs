@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use dotmesh_api::ErrorCode;
 use dotmesh_api::identity::Meant;
 use dotmesh_api::node::{Fetch, Source, TransferOutcome};
-use dotmesh_model::{CommitId, DotIdentity, DotName, Revision};
+use dotmesh_model::{CommitId, DotIdentity, DotName};
 
 use super::receive::Receiver;
+use super::revision::Revisions;
 use super::transfer::Connection;
 use crate::error::NodeError;
 use crate::hub_history::{HubCommit, HubHistory};
@@ -21,9 +22,9 @@ pub(crate) async fn fetch(
 ) -> Result<TransferOutcome, NodeError> {
     let node = &connection.node;
     let dot = node.settled(name).await?;
-    let history = node.registry.history(&dot.id).await?;
-    let revision: Revision = request.revision.parse()?;
-    let commit = revision.resolve(dot.current()?.head, &dot.heads(), &history)?;
+    let revisions = Revisions::of(node, &dot).await?;
+    let commit = revisions.find_text(&request.revision)?;
+    let history = revisions.history;
     let mut absent = node.registry.sources(&dot.id).await?;
     let mut here: HashMap<_, _> = roots_here(connection, &dot.id).await?;
     let mut wanted: Vec<CommitId> = match request.ancestors {

@@ -1,9 +1,13 @@
 //! What the daemon looks after while it runs: room in the pool, and what was deleted.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dotmesh_pool::Room;
+use dotmesh_api::node::UndoBudget;
+use dotmesh_model::DotName;
+use dotmesh_pool::{Kept, Room};
 
+use crate::error::NodeError;
 use crate::node::{Node, place};
 use crate::remount;
 
@@ -27,6 +31,12 @@ const REMOUNT_PAUSE: Duration = Duration::from_secs(60);
 
 /// What was deleted goes at once when less than this share of the pool is free: the living come first.
 const CROWDED_FRACTION: u64 = 20;
+
+/// At most so many operations of a dot are kept.
+const MOST_OPERATIONS: usize = 1000;
+
+/// The default of how much is kept for undo: this share of the pool.
+const UNDO_FRACTION: u64 = 10;
 
 /// How long what a transfer that ended early had received waits for the next attempt.
 const INCOMING_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -67,14 +77,15 @@ pub(crate) async fn keep_house(node: Node) {
         let disk = room.and_then(|room| room.disk);
         let is_short = disk.is_some_and(|disk| disk.free < LITTLE);
         let is_busy = emptying.as_ref().is_some_and(|task| !task.is_finished());
-        if !is_busy && (crowded || grace.is_zero() || Instant::now() >= trash_at) {
+        let is_hasty = grace.is_zero() || node.config.undo_time == 0;
+        if !is_busy && (crowded || is_hasty || Instant::now() >= trash_at) {
             trash_at = Instant::now() + TRASH_INTERVAL;
             let (grace, age) = match crowded {
                 true => (Duration::ZERO, Duration::ZERO),
                 false => (grace, INCOMING_AGE),
             };
             // A container decides how much there is to delete: the pool has to be fitted meanwhile.
-            emptying = Some(tokio::spawn(empty(node.clone(), grace, age)));
+            emptying = Some(tokio::spawn(empty(node.clone(), grace, age, crowded)));
         }
         tokio::time::sleep(if is_short {
             SHORT_INTERVAL
@@ -112,7 +123,14 @@ fn problem(room: Room, is_ours: bool) -> Option<String> {
     ))
 }
 
-async fn empty(node: Node, grace: Duration, age: Duration) {
+async fn empty(node: Node, grace: Duration, age: Duration, crowded: bool) {
+    // What is dropped goes into the trash.
+    if let Err(error) = keep_budget(&node).await {
+        tracing::warn!(%error, "what is kept for undo cannot be looked at");
+    }
+    if crowded && let Err(error) = drop_oldest(&node).await {
+        tracing::warn!(%error, "what is kept for undo cannot be dropped");
+    }
     // It goes into the trash.
     if let Err(error) = node.pool.forget_incoming(age).await {
         tracing::warn!(%error, "what transfers left cannot be deleted");
@@ -129,9 +147,135 @@ async fn empty(node: Node, grace: Duration, age: Duration) {
     }
 }
 
+/// The budget of undo, with what is used of it.
+pub(crate) async fn budget(node: &Node, kept: &[Kept]) -> Result<UndoBudget, NodeError> {
+    let bytes = match node.config.undo_space {
+        Some(bytes) => bytes,
+        None => node.pool.space().await?.total / UNDO_FRACTION,
+    };
+    Ok(UndoBudget {
+        seconds: node.config.undo_time,
+        bytes,
+        used: kept.iter().map(|kept| kept.bytes).sum(),
+    })
+}
+
+/// Drops what is older, larger or longer than the budget of undo allows, the oldest first.
+pub(crate) async fn keep_budget(node: &Node) -> Result<(), NodeError> {
+    let kept = node.pool.kept().await?;
+    let budget = budget(node, &kept).await?;
+    let now = jiff::Timestamp::now();
+    for kept in surplus(kept, budget, node.config.trash_grace, now) {
+        drop_one(node, kept).await?;
+    }
+    Ok(())
+}
+
+/// What a budget does not allow. `kept` begins with the oldest. The bytes count once something is older than `grace`, so that
+/// large things can be had back for a while, too.
+fn surplus(kept: Vec<Kept>, budget: UndoBudget, grace: u64, now: jiff::Timestamp) -> Vec<Kept> {
+    let mut used = budget.used;
+    let mut left: BTreeMap<DotName, usize> = BTreeMap::new();
+    for one in &kept {
+        *left.entry(one.dot.clone()).or_default() += 1;
+    }
+    let mut surplus = Vec::new();
+    for one in kept {
+        let age = u64::try_from(now.duration_since(one.since).as_secs()).unwrap_or(0);
+        let left = left.entry(one.dot.clone()).or_default();
+        let is_large = used > budget.bytes && one.bytes > 0 && age >= grace;
+        if age >= budget.seconds || is_large || *left > MOST_OPERATIONS {
+            used -= one.bytes;
+            *left -= 1;
+            surplus.push(one);
+        }
+    }
+    surplus
+}
+
+/// Makes room in a full pool: drops the oldest thing that takes some.
+pub(crate) async fn drop_oldest(node: &Node) -> Result<(), NodeError> {
+    let kept = node.pool.kept().await?;
+    match kept.into_iter().find(|kept| kept.bytes > 0) {
+        Some(oldest) => drop_one(node, oldest).await,
+        None => Ok(()),
+    }
+}
+
+/// Drops one of the things that are kept, unless its dot is in use just now.
+async fn drop_one(node: &Node, kept: Kept) -> Result<(), NodeError> {
+    let doing = "freed of what was kept for undo";
+    let Some(_lock) = node.locks.try_operation(&kept.dot, doing) else {
+        return Ok(());
+    };
+    Ok(node.pool.drop_kept(kept).await?)
+}
+
 async fn is_crowded(node: &Node) -> bool {
     node.pool
         .space()
         .await
         .is_ok_and(|space| space.free < space.total / CROWDED_FRACTION)
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmesh_pool::{KeptWhere, State};
+
+    use super::*;
+
+    const HOUR: i64 = 3600;
+
+    /// Kept for so many hours, with so many bytes.
+    fn kept(number: u64, hours: i64, bytes: u64) -> Kept {
+        Kept {
+            dot: "app".parse().expect("a name"),
+            place: KeptWhere::Operation {
+                number,
+                state: State::Done,
+            },
+            since: jiff::Timestamp::from_second((100 - hours) * HOUR).expect("a time"),
+            bytes,
+        }
+    }
+
+    /// The numbers of what goes.
+    fn goes(kept: Vec<Kept>, bytes: u64) -> Vec<u64> {
+        let budget = UndoBudget {
+            seconds: 24 * 3600,
+            bytes,
+            used: kept.iter().map(|kept| kept.bytes).sum(),
+        };
+        let now = jiff::Timestamp::from_second(100 * HOUR).expect("a time");
+        let surplus = surplus(kept, budget, 3600, now);
+        let number = |kept: Kept| match kept.place {
+            KeptWhere::Operation { number, .. } => number,
+            KeptWhere::Deleted(_) => 0,
+        };
+        surplus.into_iter().map(number).collect()
+    }
+
+    #[test]
+    fn what_is_old_or_too_much_goes() {
+        let all = || {
+            vec![
+                kept(1, 30, 5),
+                kept(2, 20, 10),
+                kept(3, 10, 0),
+                kept(4, 2, 10),
+            ]
+        };
+        assert_eq!(goes(all(), 100), [1]);
+        assert_eq!(goes(all(), 20), [1]);
+        assert_eq!(goes(all(), 19), [1, 2]);
+        assert_eq!(goes(all(), 9), [1, 2, 4], "an empty one makes no room");
+        // For an hour, a large one stays.
+        assert_eq!(goes(vec![kept(1, 2, 5), kept(2, 0, 1000)], 10), [1]);
+    }
+
+    #[test]
+    fn a_dot_keeps_so_many_operations() {
+        let many = (0..MOST_OPERATIONS as u64 + 3).map(|number| kept(number, 1, 0));
+        assert_eq!(goes(many.collect(), 100), [0, 1, 2]);
+    }
 }

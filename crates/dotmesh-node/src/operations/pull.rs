@@ -2,15 +2,15 @@
 //!
 //! The data of the branches' heads is received first, beside everything that goes on; then, under the dot's lock, the branches are moved.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use dotmesh_api::hub::HubBranch;
 use dotmesh_api::node::{BranchOutcome, TransferOutcome};
 use dotmesh_model::branches::{Origin, diverged_name};
 use dotmesh_model::size::format_size;
-use dotmesh_model::{CommitId, History, Relation};
-use dotmesh_pool::Start;
+use dotmesh_model::{BranchName, CommitId, History, Relation};
+use dotmesh_pool::{NewStep, Start};
 
 use super::fetch::roots_here;
 use super::left_out;
@@ -19,6 +19,7 @@ use super::receive::{Line, Receiver, lines};
 use super::switch::check::{self, Scope};
 use super::to_the_end;
 use super::transfer::Job;
+use super::undo;
 use super::upstream::{self, Upstream};
 use crate::engine;
 use crate::error::NodeError;
@@ -106,30 +107,64 @@ async fn remember(
     Ok(told)
 }
 
-/// Moves the local branches to the hub's heads, which are here by now.
+/// Moves the local branches to the hub's heads, which are here by now: all of them, or none.
 async fn move_branches(job: &Job, lines: &[Line]) -> Result<TransferOutcome, NodeError> {
-    let _lock = job.node.locks.operation(&job.local, "pulled").await;
-    let _gate = check::close_gate(&job.node, &job.local).await?;
-    let mut dot = job.node.registry.dot(&job.local).await?;
+    let node = &job.node;
+    let _lock = node.locks.operation(&job.local, "pulled").await;
+    let _gate = check::close_gate(node, &job.local).await?;
+    let before = node.registry.dot(&job.local).await?;
+    let history = node.registry.history(&before.id).await?;
+    let mut after = before.clone();
     let mut outcome = TransferOutcome::default();
-    let mut moved = Ok(());
+    let mut moves = Moves::default();
     for line in lines {
-        match move_branch(job, &mut dot, line).await {
-            Ok(branch) => outcome.branches.push(branch),
-            Err(error) => {
-                moved = Err(error);
-                break;
-            }
-        }
+        let planned = plan(job, &before, &history, &line.branch).await?;
+        let branch = moves.add(&mut after, line, planned)?;
+        outcome.branches.push(branch);
     }
-    // Of those that were moved, users see the new state in any case.
-    mount::refresh(&job.node, &dot.name).await?;
-    moved?;
-    outcome.left_out = left_out::known(&job.node, &dot, dot.current()?.head).await?;
+    if !moves.steps.is_empty() {
+        make(job, &before, &after, moves).await?;
+    }
+    // From here on users see the new state.
+    mount::refresh(node, &after.name).await?;
+    outcome.left_out = left_out::known(node, &after, after.current()?.head).await?;
     Ok(outcome)
 }
 
+/// Makes the moves, as one operation of the dot's log.
+async fn make(job: &Job, before: &Dot, after: &Dot, moves: Moves) -> Result<(), NodeError> {
+    let (node, name) = (&job.node, &before.name);
+    let scope = Scope::Moved {
+        branches: &moves.replaced,
+        unpinned: false,
+    };
+    let _moving = check::unused(node, before, scope).await?;
+    let mut steps = moves.steps;
+    steps.push(NewStep::Describe(after.to_file()));
+    let what = format!("pull of {}", listed(&moves.names));
+    let number = node.pool.begin_operation(name, what, steps).await?;
+    let made = async {
+        node.pool.carry_out(name, number).await?;
+        if let Err(error) = node.registry.put_dot(after).await {
+            node.pool.roll_back(name, number).await?;
+            return Err(error);
+        }
+        Ok(())
+    };
+    let made = made.await;
+    undo::settle(node, name).await;
+    made
+}
+
+/// `branch a`, or `branches a, b`.
+fn listed(names: &[BranchName]) -> String {
+    let all: Vec<&str> = names.iter().map(BranchName::as_str).collect();
+    let word = if all.len() == 1 { "branch" } else { "branches" };
+    format!("{word} {}", all.join(", "))
+}
+
 /// What is to be done to a local branch.
+#[derive(Clone, Copy)]
 enum Move {
     Nothing,
     LocalAhead,
@@ -189,55 +224,62 @@ async fn plan(
     }
 }
 
-/// Moves a local branch to the hub's head, which is here by now.
-async fn move_branch(job: &Job, dot: &mut Dot, line: &Line) -> Result<BranchOutcome, NodeError> {
-    let pool = &job.node.pool;
-    let history = job.node.registry.history(&dot.id).await?;
-    let branch = &line.branch;
-    let mut outcome = line.outcome();
-    let fresh = Branch {
-        head: branch.head,
-        origin: None,
-    };
-    match plan(job, dot, &history, branch).await? {
-        Move::Nothing => {}
-        Move::LocalAhead => {
-            outcome.receiver_ahead = true;
-            outcome.head = dot.branch(&branch.name)?.head;
-        }
-        Move::Create => {
-            let start = Start::Commit(branch.head);
-            pool.create_branch(&dot.name, &branch.name, start).await?;
-            dot.branches.insert(branch.name.clone(), fresh);
-        }
-        Move::Replace => {
-            let _moving = check::unused(&job.node, dot, Scope::Branch(&branch.name)).await?;
-            let replaced = pool.replace_branch(&dot.name, &branch.name, branch.head);
-            // It had no changes.
-            drop(replaced.await?);
-            if let Some(local) = dot.branches.get_mut(&branch.name) {
-                local.head = branch.head;
+/// What a pull does to the dot's branches.
+#[derive(Default)]
+struct Moves {
+    steps: Vec<NewStep>,
+    /// The hub's branches that are moved.
+    names: Vec<BranchName>,
+    /// The branches here whose working copies are moved.
+    replaced: BTreeSet<BranchName>,
+}
+
+impl Moves {
+    /// Adds what is to be done to a branch. `dot` becomes what is known of the dot afterwards.
+    fn add(&mut self, dot: &mut Dot, line: &Line, what: Move) -> Result<BranchOutcome, NodeError> {
+        let HubBranch { name, head } = line.branch.clone();
+        let mut outcome = line.outcome();
+        let fresh = Branch { head, origin: None };
+        match what {
+            Move::Nothing => return Ok(outcome),
+            Move::LocalAhead => {
+                outcome.receiver_ahead = true;
+                outcome.head = dot.branch(&name)?.head;
+                return Ok(outcome);
+            }
+            Move::Create => {
+                let (branch, start) = (name.clone(), Start::Commit(head));
+                self.steps.push(NewStep::Create { branch, start });
+                dot.branches.insert(name.clone(), fresh);
+            }
+            Move::Replace => {
+                let (branch, commit) = (name.clone(), head);
+                self.steps.push(NewStep::Replace { branch, commit });
+                self.replaced.insert(name.clone());
+                if let Some(local) = dot.branches.get_mut(&name) {
+                    local.head = head;
+                }
+            }
+            Move::Stash { base } => {
+                let stash = diverged_name(&name, jiff::Timestamp::now());
+                // Made under the new name and then swapped: at no instant is the branch without a working copy.
+                let (branch, start) = (stash.clone(), Start::Commit(head));
+                self.steps.push(NewStep::Create { branch, start });
+                let (one, other) = (name.clone(), stash.clone());
+                self.steps.push(NewStep::Swap { one, other });
+                self.replaced.insert(name.clone());
+                if let Some(mut old) = dot.branches.insert(name.clone(), fresh) {
+                    let origin = Origin {
+                        branch: name.clone(),
+                        commit: base,
+                    };
+                    old.origin = Some(origin);
+                    dot.branches.insert(stash.clone(), old);
+                }
+                outcome.stashed = Some(stash);
             }
         }
-        Move::Stash { base } => {
-            let stash = diverged_name(&branch.name, jiff::Timestamp::now());
-            let _moving = check::unused(&job.node, dot, Scope::Branch(&branch.name)).await?;
-            // Made under the new name and then swapped: at no instant is the branch without a working copy.
-            pool.create_branch(&dot.name, &stash, Start::Commit(branch.head))
-                .await?;
-            pool.exchange_branches(&dot.name, &stash, &branch.name)
-                .await?;
-            if let Some(mut old) = dot.branches.insert(branch.name.clone(), fresh) {
-                let origin = Origin {
-                    branch: branch.name.clone(),
-                    commit: base,
-                };
-                old.origin = Some(origin);
-                dot.branches.insert(stash.clone(), old);
-            }
-            outcome.stashed = Some(stash);
-        }
+        self.names.push(name);
+        Ok(outcome)
     }
-    job.node.save(dot).await?;
-    Ok(outcome)
 }

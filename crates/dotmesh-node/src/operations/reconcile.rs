@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use dotmesh_model::{CommitId, CommitRecord, VolumeName};
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, VolumeName};
 use dotmesh_pool::{DamagedDot, Dots, StoredDot};
 
 use crate::error::NodeError;
@@ -46,20 +46,37 @@ pub(crate) async fn reconcile(node: &Node) -> Result<(), NodeError> {
     Ok(())
 }
 
-async fn reconcile_dot(node: &Node, stored: &StoredDot) -> Result<(), NodeError> {
-    let mut branches: BTreeMap<_, _> = stored
-        .branches
-        .iter()
-        .map(|(name, head)| {
-            (
-                name.clone(),
-                Branch {
-                    head: *head,
-                    origin: stored.file.origins.get(name).cloned(),
-                },
-            )
-        })
-        .collect();
+/// Has the registry know the branches of a dot as the pool has them now.
+pub(crate) async fn reread(node: &Node, name: &DotName) -> Result<Dot, NodeError> {
+    let stored = node.pool.stored_dot(name).await?;
+    let stored = stored.ok_or_else(|| NodeError::NoDot { dot: name.clone() })?;
+    let dot = Dot {
+        id: stored.file.id.clone(),
+        name: name.clone(),
+        current: stored.file.current.clone(),
+        branches: branches(&stored),
+    };
+    node.registry.put_dot(&dot).await?;
+    Ok(dot)
+}
+
+fn branches(stored: &StoredDot) -> BTreeMap<BranchName, Branch> {
+    let branch = |(name, head): &(BranchName, CommitId)| {
+        let origin = stored.file.origins.get(name).cloned();
+        (
+            name.clone(),
+            Branch {
+                head: *head,
+                origin,
+            },
+        )
+    };
+    stored.branches.iter().map(branch).collect()
+}
+
+/// Has the registry know all of a dot.
+pub(crate) async fn reconcile_dot(node: &Node, stored: &StoredDot) -> Result<(), NodeError> {
+    let mut branches = branches(stored);
     let mut current = stored.file.current.clone();
     if !branches.contains_key(&current) {
         // Only a hand could have removed it; any branch is better than a dot that nothing can be done with.
@@ -91,7 +108,9 @@ async fn reconcile_dot(node: &Node, stored: &StoredDot) -> Result<(), NodeError>
     node.registry.put_dot(&dot).await?;
     for branch in dot.branches.keys() {
         node.pool.forget_new_subdots(&dot.name, branch).await?;
+        node.pool.forget_restores(&dot.name, branch).await?;
     }
+    node.pool.tidy_stashes(&dot.name).await?;
     reconcile_commits(node, &dot).await
 }
 

@@ -3,12 +3,14 @@
 use dotmesh_api::node::{Current, Reset, Switched};
 use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, CommitId, DotName, Revision};
-use dotmesh_pool::Replaced;
+use dotmesh_pool::NewStep;
 
 use super::require_here;
+use super::revision::Revisions;
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Manner, switched};
+use super::undo;
 use crate::engine;
 use crate::error::NodeError;
 use crate::node::Node;
@@ -26,8 +28,7 @@ pub(crate) async fn reset(
     let _lock = node.locks.operation(name, &doing).await;
     let dot = node.registry.dot(name).await?;
     refuse_changed(&dot, request.expected.as_ref())?;
-    let history = node.registry.history(&dot.id).await?;
-    let commit = revision.resolve(dot.current()?.head, &dot.heads(), &history)?;
+    let commit = Revisions::of(node, &dot).await?.find(&revision)?;
     require_here(node, &dot, commit).await?;
     if !request.hard {
         refuse_dirty(
@@ -38,29 +39,36 @@ pub(crate) async fn reset(
         )
         .await?;
     }
-    let running = node.docker.active().await?;
-    let pinned = running.iter().filter(|container| {
-        let mut uses = container.uses.iter().map(|used| &used.volume);
-        uses.any(|volume| volume.dot == *name && volume.pinned.as_ref() == Some(&dot.current))
-    });
-    let pinned = engine::names(pinned);
-    if !pinned.is_empty() {
-        let what = format!("branch {} of {name}, pinned", dot.current);
-        return Err(NodeError::InUse {
-            what,
-            containers: pinned,
-        });
-    }
+    refuse_pinned(node, &dot).await?;
     let branch = dot.current.clone();
     let manner = Manner::new(&request.wait, tell);
     let mut change = Rewind {
         node,
         before: dot.clone(),
         commit,
-        replaced: None,
+        operation: None,
     };
-    let done = switch::switch(node, &dot, &mut change, &manner).await?;
-    Ok(switched(branch, commit, done))
+    let done = switch::switch(node, &dot, &mut change, &manner).await;
+    undo::settle(node, name).await;
+    Ok(switched(branch, commit, done?))
+}
+
+/// Fails if a running container is pinned to the current branch: it would not be restarted.
+pub(crate) async fn refuse_pinned(node: &Node, dot: &Dot) -> Result<(), NodeError> {
+    let running = node.docker.active().await?;
+    let pinned = running.iter().filter(|container| {
+        let mut uses = container.uses.iter().map(|used| &used.volume);
+        uses.any(|volume| volume.dot == dot.name && volume.pinned.as_ref() == Some(&dot.current))
+    });
+    let pinned = engine::names(pinned);
+    if !pinned.is_empty() {
+        let what = format!("branch {} of {}, pinned", dot.current, dot.name);
+        return Err(NodeError::InUse {
+            what,
+            containers: pinned,
+        });
+    }
+    Ok(())
 }
 
 /// Fails if the branch or its head is not the one that the user saw.
@@ -108,7 +116,8 @@ struct Rewind<'a> {
     node: &'a Node,
     before: Dot,
     commit: CommitId,
-    replaced: Option<Replaced>,
+    /// Its number in the dot's log, once it is written there.
+    operation: Option<u64>,
 }
 
 impl Change for Rewind<'_> {
@@ -125,13 +134,14 @@ impl Change for Rewind<'_> {
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
-        let dot = &self.before;
-        let replaced = self
-            .node
-            .pool
-            .replace_branch(&dot.name, &dot.current, self.commit)
-            .await?;
-        self.replaced = Some(replaced);
+        let (pool, dot) = (&self.node.pool, &self.before);
+        let (branch, commit) = (dot.current.clone(), self.commit);
+        let (from, to) = (dot.current()?.head.short(), commit.short());
+        let what = format!("reset of branch {branch} from {from} to {to}");
+        let steps = vec![NewStep::Replace { branch, commit }];
+        let number = pool.begin_operation(&dot.name, what, steps).await?;
+        self.operation = Some(number);
+        pool.carry_out(&dot.name, number).await?;
         let mut after = dot.clone();
         if let Some(branch) = after.branches.get_mut(&dot.current) {
             branch.head = self.commit;
@@ -146,12 +156,8 @@ impl Change for Rewind<'_> {
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        if let Some(replaced) = self.replaced.take() {
-            let (name, branch) = (&self.before.name, &self.before.current);
-            self.node
-                .pool
-                .restore_branch(name, branch, replaced)
-                .await?;
+        if let Some(number) = self.operation {
+            self.node.pool.roll_back(&self.before.name, number).await?;
         }
         self.node.registry.put_dot(&self.before).await
     }

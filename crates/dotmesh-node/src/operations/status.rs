@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dotmesh_api::node::{ContainerStatus, DotStatus, SubdotStatus};
 use dotmesh_model::volume::Folder;
-use dotmesh_model::{CommitId, DotName};
+use dotmesh_model::{CommitId, DotName, message};
 use dotmesh_sync::{Change, Look, What, compare};
 
 use super::blocking;
@@ -22,7 +22,7 @@ pub(crate) async fn status(node: &Node, name: &DotName) -> Result<DotStatus, Nod
         CommitId::ROOT => String::new(),
         head => {
             let record = node.registry.decoded(&dot.id, head).await?;
-            record.message.lines().next().unwrap_or_default().to_owned()
+            message::title(&record.message).into_owned()
         }
     };
     let (subdots, containers) = tokio::join!(subdots(node, &dot), containers(node, &dot));

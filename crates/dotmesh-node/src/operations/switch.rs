@@ -35,6 +35,10 @@ pub(crate) trait Change {
     fn describe(&self) -> String;
     /// A branch that it makes, to be deleted again should it not come to be.
     fn creates(&self) -> Option<&BranchName>;
+    /// Whether a container has to stop for it.
+    fn affects(&self, dot: &DotName, container: &Container) -> bool {
+        container.uses_unpinned(dot)
+    }
     /// Which uses are in its way once the containers have stopped.
     fn scope(&self) -> Scope<'_>;
     /// Makes the change, all of it or nothing.
@@ -93,6 +97,7 @@ pub(crate) fn switched(branch: BranchName, head: CommitId, done: Done) -> Switch
         replaced: done.replaced,
         later: done.later,
         problems: done.problems,
+        operation: None,
     }
 }
 
@@ -116,7 +121,7 @@ pub(crate) async fn switch(
         .unwrap_or_default();
     let listed = affected(node, &unfinished).await?;
     let containers = node.docker.inspect(&listed).await?;
-    let plan = plan::plan(name, &containers, &unfinished);
+    let plan = plan::plan(&containers, &unfinished, |one| change.affects(name, one));
     let mut journal = SwitchJournal {
         dot: name.clone(),
         containers: to_start(&plan),

@@ -17,6 +17,7 @@ use dotmesh_model::{CommitId, DotName};
 use dotmesh_sync::{Progress, Rate, greet, retry};
 use tokio::sync::mpsc;
 
+use super::transfer_tags::transfer_tags;
 use super::{clone, fetch, pull, push};
 use crate::error::NodeError;
 use crate::events::{self, line};
@@ -172,11 +173,13 @@ async fn run(
                 local,
                 request,
             });
-            match direction {
+            let mut outcome = match direction {
                 Direction::Push => push::push(&job).await,
                 Direction::Pull => pull::pull(&job).await,
                 Direction::Clone => clone::clone(&job).await,
-            }
+            }?;
+            outcome.tags = transfer_tags(&job, direction, &outcome).await;
+            Ok(outcome)
         }
     }
 }

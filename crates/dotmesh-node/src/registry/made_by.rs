@@ -1,5 +1,7 @@
 //! How dots came to be: which were cloned, and which Docker has made for a volume, in order.
 
+use std::str::FromStr;
+
 use super::{Registry, Result};
 use crate::error::NodeError;
 
@@ -13,11 +15,21 @@ pub(crate) enum MadeBy {
 }
 
 impl MadeBy {
-    fn as_str(self) -> &'static str {
+    /// What the registry and the pool call it.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Clone => "clone",
         }
+    }
+}
+
+impl FromStr for MadeBy {
+    type Err = NodeError;
+    fn from_str(text: &str) -> Result<Self> {
+        let makers = [Self::Docker, Self::Clone];
+        let known = makers.into_iter().find(|known| known.as_str() == text);
+        known.ok_or_else(|| NodeError::RegistryDamaged(format!("unknown maker {text}")))
     }
 }
 
@@ -38,12 +50,7 @@ impl Registry {
             sqlx::query_as("SELECT dot, maker FROM made_by ORDER BY number")
                 .fetch_all(&self.db)
                 .await?;
-        let read = |(dot, maker): (String, String)| {
-            let makers = [MadeBy::Docker, MadeBy::Clone];
-            let known = makers.into_iter().find(|known| known.as_str() == maker);
-            let damaged = || NodeError::RegistryDamaged(format!("unknown maker {maker}"));
-            Ok((dot, known.ok_or_else(damaged)?))
-        };
+        let read = |(dot, maker): (String, String)| Ok((dot, maker.parse()?));
         rows.into_iter().map(read).collect()
     }
 }

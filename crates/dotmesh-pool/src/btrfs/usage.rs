@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
+use super::SUBVOLUME_INODE;
 use super::ioctl::{self, Item, Search, u64_at};
 use super::items::{EXTENT_DATA, INODE_ITEM, data_length};
 use crate::driver::Usage;
@@ -17,61 +18,88 @@ use crate::error::{During as _, PoolError};
 
 const INODE_ITEM_LENGTH: u64 = 160;
 
-/// The sizes of subvolumes by path, each with the transaction up to which it holds.
+/// The sizes of subvolumes by their ids, each with the transaction up to which it holds.
 #[derive(Default)]
 pub(super) struct SizeCache {
-    known: Mutex<HashMap<PathBuf, (u64, u64)>>,
+    known: Mutex<HashMap<u64, (u64, u64)>>,
 }
 
 impl SizeCache {
     /// Size, and what changed after transaction `since`.
     pub(super) fn usage(&self, path: &Path, since: u64, ignored: &str) -> Result<Usage, PoolError> {
-        let folder = File::open(path).during("open", path)?;
-        let ignored = std::fs::symlink_metadata(path.join(ignored)).map_or(0, |file| file.ino());
-        let changed = ioctl::subvolume_info(folder.as_fd())
-            .during("look at", path)?
-            .changed;
-        let known = self.lock().get(path).copied();
+        let folder = Folder::open(path, ignored)?;
+        let info = ioctl::subvolume_info(folder.file.as_fd()).during("look at", path)?;
+        let known = self.lock().get(&info.id).copied();
         if let Some((size, at)) = known
             // Nothing is newer than the transaction that the size was taken after.
-            && changed_after(&folder, at).during("look at", path)? == 0
+            && folder.changed_after(at).during("look at", path)? == 0
         {
-            let dirty = changed_after(&folder, since).during("look at", path)?;
+            let dirty = folder.changed_after(since).during("look at", path)?;
             return Ok(Usage { size, dirty });
         }
-        let usage = whole_usage(&folder, since, ignored).during("look at", path)?;
+        let usage = folder.whole_usage(since).during("look at", path)?;
         // What changes in a transaction that is still open carries its number too.
-        let at = changed.saturating_sub(1);
-        self.lock().insert(path.to_owned(), (usage.size, at));
+        let at = info.changed.saturating_sub(1);
+        self.lock().insert(info.id, (usage.size, at));
         Ok(usage)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (u64, u64)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (u64, u64)>> {
         self.known
             .lock()
             .expect("nothing panics while it holds the lock")
     }
 }
 
-/// Bytes of items that changed after a transaction.
-fn changed_after(folder: &File, since: u64) -> rustix::io::Result<u64> {
-    let mut bytes = 0;
-    ioctl::search(folder.as_fd(), Search::since(since + 1), |item| {
-        bytes = u64::saturating_add(bytes, changed_bytes(&item, since));
-    })?;
-    Ok(bytes)
+/// What changed in a subvolume after a transaction.
+pub(super) fn dirty(path: &Path, since: u64, ignored: &str) -> Result<u64, PoolError> {
+    let folder = Folder::open(path, ignored)?;
+    folder.changed_after(since).during("look at", path)
 }
 
-/// The size, and what changed after a transaction, in one look at everything.
-fn whole_usage(folder: &File, since: u64, ignored: u64) -> rustix::io::Result<Usage> {
-    let (mut size, mut dirty) = (0_u64, 0_u64);
-    ioctl::search(folder.as_fd(), Search::since(0), |item| {
-        if item.kind == INODE_ITEM && item.inode != ignored {
-            size = size.saturating_add(u64_at(item.body, 24));
-        }
-        dirty = dirty.saturating_add(changed_bytes(&item, since));
-    })?;
-    Ok(Usage { size, dirty })
+/// A subvolume, and the file in it that does not count. Neither does its top folder, which changes when that file is
+/// replaced: containers see folders below it.
+struct Folder {
+    file: File,
+    ignored: u64,
+}
+
+impl Folder {
+    fn open(path: &Path, ignored: &str) -> Result<Self, PoolError> {
+        let file = File::open(path).during("open", path)?;
+        let ignored = std::fs::symlink_metadata(path.join(ignored)).map_or(0, |file| file.ino());
+        Ok(Self { file, ignored })
+    }
+
+    fn counts(&self, item: &Item<'_>) -> bool {
+        item.inode != self.ignored && item.inode != SUBVOLUME_INODE
+    }
+
+    /// Bytes of items that changed after a transaction.
+    fn changed_after(&self, since: u64) -> rustix::io::Result<u64> {
+        let mut bytes = 0;
+        ioctl::search(self.file.as_fd(), Search::since(since + 1), |item| {
+            if self.counts(&item) {
+                bytes = u64::saturating_add(bytes, changed_bytes(&item, since));
+            }
+        })?;
+        Ok(bytes)
+    }
+
+    /// The size, and what changed after a transaction, in one look at everything.
+    fn whole_usage(&self, since: u64) -> rustix::io::Result<Usage> {
+        let (mut size, mut dirty) = (0_u64, 0_u64);
+        ioctl::search(self.file.as_fd(), Search::since(0), |item| {
+            if !self.counts(&item) {
+                return;
+            }
+            if item.kind == INODE_ITEM {
+                size = size.saturating_add(u64_at(item.body, 24));
+            }
+            dirty = dirty.saturating_add(changed_bytes(&item, since));
+        })?;
+        Ok(Usage { size, dirty })
+    }
 }
 
 fn changed_bytes(item: &Item<'_>, since: u64) -> u64 {

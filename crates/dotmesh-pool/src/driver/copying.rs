@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, XattrFlags};
 
 use super::{Difference, Driver, Mode, Room, Space, Touch, Usage};
+use crate::durable;
 use crate::error::{During as _, PoolError};
 
 #[derive(Default)]
@@ -34,6 +35,7 @@ impl Driver for Copying {
     }
 
     fn snapshot(&self, from: &Path, to: &Path, _: Mode) -> Result<(), PoolError> {
+        durable::step(to)?;
         std::fs::create_dir(to).during("take a snapshot at", to)?;
         copy(from, to)?;
         mark(to)
@@ -73,6 +75,10 @@ impl Driver for Copying {
         let mut usage = Usage::default();
         measure(path, base, ignored, &mut usage)?;
         Ok(usage)
+    }
+
+    fn dirty(&self, path: &Path, base: &Path, ignored: &str) -> Result<u64, PoolError> {
+        Ok(self.usage(path, base, ignored)?.dirty)
     }
 
     fn difference(

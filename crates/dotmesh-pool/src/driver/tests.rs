@@ -183,7 +183,8 @@ fn usage_suite(driver: &dyn Driver, root: &Path) {
     driver.create(&live).unwrap();
     std::fs::write(live.join("ignored"), vec![1; 1000]).unwrap();
     std::fs::write(live.join("megabyte"), vec![1; 1 << 20]).unwrap();
-    std::fs::write(live.join("small"), "x").unwrap();
+    std::fs::create_dir(live.join("folder")).unwrap();
+    std::fs::write(live.join("folder/small"), "x").unwrap();
     let frozen = root.join("measured-frozen");
     driver.snapshot(&live, &frozen, Mode::Frozen).unwrap();
     let usage = || {
@@ -201,6 +202,11 @@ fn usage_suite(driver: &dyn Driver, root: &Path) {
     driver.snapshot(&frozen, &fork, Mode::Writable).unwrap();
     assert_eq!(driver.usage(&fork, &frozen, "ignored").unwrap(), clean);
 
+    std::fs::write(live.join("new"), vec![3; 2000]).unwrap();
+    std::fs::rename(live.join("new"), live.join("ignored")).unwrap();
+    assert_eq!(usage(), clean, "the ignored file is replaced");
+    assert_eq!(driver.dirty(&live, &frozen, "ignored").unwrap(), 0);
+
     std::fs::write(live.join("more"), vec![2; 256 << 10]).unwrap();
     let grown = usage();
     assert!(
@@ -208,6 +214,16 @@ fn usage_suite(driver: &dyn Driver, root: &Path) {
         "{grown:?}"
     );
     assert_eq!(grown.size, clean.size + (256 << 10));
+    let dirty = driver.dirty(&live, &frozen, "ignored").unwrap();
+    assert_eq!(dirty, grown.dirty);
+
+    // Its size is its own, whatever had its path before.
+    let aside = root.join("measured-aside");
+    std::fs::rename(&live, &aside).unwrap();
+    std::fs::rename(&fork, &live).unwrap();
+    assert_eq!(usage(), clean);
+    std::fs::rename(&live, &fork).unwrap();
+    std::fs::rename(&aside, &live).unwrap();
 
     // A copy of a changed folder is as changed as that is.
     let dirty_fork = root.join("measured-dirty-fork");
@@ -220,7 +236,7 @@ fn usage_suite(driver: &dyn Driver, root: &Path) {
         .unwrap();
     let base = root.join("measured-frozen-2");
     assert_eq!(driver.usage(&live, &base, "ignored").unwrap().dirty, 0);
-    std::fs::remove_file(live.join("small")).unwrap();
+    std::fs::remove_file(live.join("folder/small")).unwrap();
     assert!(usage().size <= clean.size);
     assert!(
         driver.usage(&live, &base, "ignored").unwrap().dirty > 0,

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use dotmesh_model::names::Namespace;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
 
+use super::kept::KeptSizes;
 use super::trash::{Held, Leftovers};
 use super::{DamagedDot, Dots, StoredDot};
 use crate::driver::{Driver, Mode, Usage};
@@ -33,6 +34,9 @@ pub(super) struct Inner {
     receiving: Mutex<HashSet<PathBuf>>,
     pub(super) leftovers: Leftovers,
     pub(super) held: Held,
+    pub(super) kept_sizes: KeptSizes,
+    #[cfg(feature = "testing")]
+    pub(super) fuse: crate::fuse::Fuse,
 }
 
 impl Inner {
@@ -90,6 +94,9 @@ impl Inner {
             receiving: Mutex::default(),
             leftovers: Leftovers::default(),
             held: Held::default(),
+            kept_sizes: KeptSizes::default(),
+            #[cfg(feature = "testing")]
+            fuse: crate::fuse::Fuse::default(),
         };
         // What was being made when the last run ended was never visible.
         for name in names_in(&inner.layout.staging())? {
@@ -163,7 +170,7 @@ impl Inner {
                 let Ok(name) = DotName::new(namespace.clone(), &name) else {
                     continue;
                 };
-                match self.read_dot(&name) {
+                match self.settle(&name).and_then(|()| self.read_dot(&name)) {
                     Ok(dot) => dots.whole.extend(dot),
                     Err(error) => {
                         let problem = error.with_causes();
@@ -176,14 +183,15 @@ impl Inner {
         Ok(dots)
     }
 
-    fn read_dot(&self, name: &DotName) -> Result<Option<StoredDot>, PoolError> {
-        let Some(file) = read_json(&self.layout.dot_file(name))? else {
+    pub(super) fn read_dot(&self, name: &DotName) -> Result<Option<StoredDot>, PoolError> {
+        let Some(mut file) = read_json(&self.layout.dot_file(name))? else {
             // A clone that ended early, and may be gone on with.
             if is_older(&self.layout.commits(name), DRAFT_AGE) {
                 self.throw_away(&self.layout.dot(name));
             }
             return Ok(None);
         };
+        self.finish_renaming(name, &mut file)?;
         let mut branches = Vec::new();
         for branch in names_in(&self.layout.branches(name))? {
             let Ok(branch) = BranchName::from_spelling(&branch) else {
@@ -225,6 +233,11 @@ impl Inner {
         self.driver
             .snapshot(&self.layout.empty(), &branch, Mode::Writable)?;
         write_json(&making.join("dot.json"), file)?;
+        durable::rename(&making, &self.make_way(dot)?)
+    }
+
+    /// Where a new dot belongs, once nothing is there.
+    pub(super) fn make_way(&self, dot: &DotName) -> Result<PathBuf, PoolError> {
         let path = self.layout.dot(dot);
         if path.exists() {
             if self.layout.dot_file(dot).exists() {
@@ -238,13 +251,18 @@ impl Inner {
         }
         let namespace = path.parent().expect("a dot's folder is in its namespace's");
         std::fs::create_dir_all(namespace).during("create", namespace)?;
-        durable::rename(&making, &path)
+        Ok(path)
     }
 
     /// The head is the commit whose record the working copy holds; its parent, if the record was written but the
     /// snapshot then not taken.
     pub(super) fn head(&self, dot: &DotName, branch: &BranchName) -> Result<CommitId, PoolError> {
-        let path = self.layout.branch(dot, branch).join(RECORD);
+        self.head_of(dot, &self.layout.branch(dot, branch))
+    }
+
+    /// The head of a working copy, wherever that is.
+    pub(super) fn head_of(&self, dot: &DotName, working: &Path) -> Result<CommitId, PoolError> {
+        let path = working.join(RECORD);
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(CommitId::ROOT);
@@ -258,7 +276,8 @@ impl Inner {
         if self.layout.commit(dot, record.id).exists() {
             Ok(record.id)
         } else {
-            Ok(record.parent)
+            let amended = self.amended(dot, record.id)?;
+            Ok(amended.unwrap_or(record.parent))
         }
     }
 

@@ -124,6 +124,12 @@ impl Inner {
         }
     }
 
+    /// The same for what must not come back after a power cut.
+    pub(super) fn discard_now(&self, path: &Path) -> Result<(), PoolError> {
+        let to = self.layout.trash().join(format!("0-{}", unused_name()));
+        durable::rename(path, &to)
+    }
+
     /// Deletes something at last. Returns whether it is gone.
     pub(super) fn remove_for_good(&self, path: &Path) -> bool {
         match remove(&*self.driver, path) {

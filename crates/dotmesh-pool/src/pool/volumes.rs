@@ -257,8 +257,11 @@ impl Inner {
         }
         let below = mount.root.strip_prefix(root).ok()?;
         let top = below.components().next()?.as_os_str();
-        // What was moved to the trash, too: a container may still have it.
-        (top == "dots" || top == "trash" || top == "staging").then(|| below.to_owned())
+        // What was deleted, too: a container may still have it.
+        let ours = ["dots", "deleted", "trash", "staging"];
+        ours.iter()
+            .any(|ours| top == *ours)
+            .then(|| below.to_owned())
     }
 
     fn identify(&self, mount: &MountEntry) -> Option<FolderId> {

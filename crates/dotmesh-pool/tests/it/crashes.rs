@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use dotmesh_model::branches::Origin;
 use dotmesh_model::volume::Folder;
-use dotmesh_model::{BranchName, CommitId};
-use dotmesh_pool::{DotFile, Start};
+use dotmesh_model::{BranchName, CommitId, StashId};
+use dotmesh_pool::{DotFile, Pool, Start, StashFile, StoredDot, StoredStash};
 
 use crate::world::{World, read, record};
 
@@ -283,4 +284,199 @@ async fn a_link_is_no_subdot() {
     std::os::unix::fs::symlink("/etc", data.join("link")).unwrap();
     let subdots = pool.subdots(&world.dot, &world.master).await.unwrap();
     assert_eq!(subdots.len(), 1, "{subdots:?}");
+}
+
+#[tokio::test]
+async fn a_branch_has_one_name_or_the_other() {
+    let world = World::new();
+    let pool = world.open().await;
+    world.create_dot(&pool).await;
+    let first = world.commit(&pool, 1).await;
+    let [work, fix, kept] = ["feature/work", "fix", "kept"].map(|name| name.parse().unwrap());
+    let from = |branch: &BranchName| Origin {
+        branch: branch.clone(),
+        commit: first,
+    };
+    let file = DotFile {
+        id: "d".repeat(32),
+        current: work,
+        origins: std::collections::BTreeMap::new(),
+    };
+    let work = &file.current;
+    for (branch, origin) in [(work, &world.master), (&fix, work)] {
+        let start = Start::Commit(first);
+        pool.create_branch(&world.dot, branch, start).await.unwrap();
+        let mut file = file.clone();
+        file.origins.insert(branch.clone(), from(origin));
+    }
+    let mut file = file.clone();
+    file.origins = [
+        (work.clone(), from(&world.master)),
+        (fix.clone(), from(work)),
+    ]
+    .into();
+    pool.write_dot(&world.dot, &file).await.unwrap();
+
+    let renamed = DotFile {
+        current: kept.clone(),
+        origins: [
+            (kept.clone(), from(&world.master)),
+            (fix.clone(), from(&kept)),
+        ]
+        .into(),
+        ..file.clone()
+    };
+    pool.rename_branch(&world.dot, work, &kept).await.unwrap();
+    let read = async || world.open().await.dots().await.unwrap().whole.remove(0);
+    let names = |dot: &StoredDot| {
+        dot.branches
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    let dot = read().await;
+    assert_eq!(dot.file, renamed);
+    assert_eq!(names(&dot), ["fix", "kept", "master"]);
+
+    // Killed after the folder was renamed, before the description was written, and the other way round.
+    let folder = world.path("pool/dots/admin/app");
+    let intent = r#"{"from": "feature/work", "to": "kept"}"#;
+    for (name, description) in [("kept", &renamed), ("feature~2fwork", &file)] {
+        pool.write_dot(&world.dot, &file).await.unwrap();
+        let _ = std::fs::rename(
+            folder.join("branches/kept"),
+            folder.join("branches").join(name),
+        );
+        std::fs::write(folder.join("renaming.json"), intent).unwrap();
+        for _ in 0..2 {
+            assert_eq!(read().await.file, *description);
+            assert!(!folder.join("renaming.json").exists());
+        }
+    }
+
+    // A name that is taken: everything is as before.
+    let error = pool.rename_branch(&world.dot, work, &fix).await;
+    assert!(error.is_err());
+    let dot = read().await;
+    assert_eq!(dot.file, file);
+    assert_eq!(names(&dot), ["feature/work", "fix", "master"]);
+}
+
+#[tokio::test]
+async fn a_stash_is_there_from_the_instant_that_its_branch_is_clean() {
+    let world = World::new();
+    let pool = world.open().await;
+    world.create_dot(&pool).await;
+    let file = world.subdot(&pool).await.join("file");
+    std::fs::write(&file, "committed").unwrap();
+    let head = world.commit(&pool, 1).await;
+    std::fs::write(&file, "changed").unwrap();
+    let stash = |id: u8, second| StoredStash {
+        id: StashId::from_bytes([id; 16]),
+        head,
+        file: StashFile {
+            branch: world.master.clone(),
+            time: jiff::Timestamp::from_second(second).unwrap(),
+            message: String::new(),
+        },
+    };
+    let dirty = async |pool: &Pool| {
+        pool.flush().await.unwrap();
+        let usage = pool.usage(&world.dot, &world.master, head).await;
+        usage.unwrap().dirty > 0
+    };
+    let one = stash(1, 1);
+    pool.stash(&world.dot, &world.master, &one).await.unwrap();
+    assert_eq!(read(&file), "committed");
+    assert!(!dirty(&pool).await);
+    let of_stash = |pool: &Pool, id| pool.stash_data(&world.dot, id).join("__default__/file");
+    assert_eq!(read(&of_stash(&pool, one.id)), "changed");
+
+    // Taken back, it is the working copy again, and no stash.
+    pool.take_stash_back(&world.dot, &world.master, one.id)
+        .await
+        .unwrap();
+    assert_eq!(read(&file), "changed");
+    assert_eq!(pool.stashes(&world.dot).await.unwrap(), []);
+    let two = stash(2, 2);
+    pool.stash(&world.dot, &world.master, &two).await.unwrap();
+    std::fs::write(&file, "changed again").unwrap();
+    let three = stash(3, 3);
+    pool.stash(&world.dot, &world.master, &three).await.unwrap();
+
+    // Killed before the exchange: the note is in the working copy, and a fresh copy among the stashes.
+    let folder = world.path("pool/dots/admin/app");
+    let note = folder.join("branches/master/stash.json");
+    std::fs::copy(
+        folder
+            .join("stashes")
+            .join(two.id.to_string())
+            .join("stash.json"),
+        &note,
+    )
+    .unwrap();
+    let half = folder.join("stashes").join("4".repeat(32));
+    std::fs::create_dir(&half).unwrap();
+    let pool = world.open().await;
+    pool.tidy_stashes(&world.dot).await.unwrap();
+    assert!(!note.exists() && !half.exists());
+    assert_eq!(
+        pool.stashes(&world.dot).await.unwrap(),
+        [three.clone(), two.clone()]
+    );
+
+    let replaced = pool.apply_stash(&world.dot, &world.master, two.id).await;
+    assert_eq!(read(&file), "changed");
+    assert!(!note.exists() && dirty(&pool).await);
+    drop(replaced.unwrap());
+    let other: BranchName = "other".parse().unwrap();
+    pool.create_branch(&world.dot, &other, Start::Stash(three.id))
+        .await
+        .unwrap();
+    assert_eq!(pool.head(&world.dot, &other).await.unwrap(), head);
+    assert!(!folder.join("branches/other/stash.json").exists());
+    pool.drop_stash(&world.dot, three.id).await.unwrap();
+    assert_eq!(pool.stashes(&world.dot).await.unwrap(), [two]);
+    // A dot goes with its stashes.
+    pool.delete_dot(&world.dot).await.unwrap();
+    pool.empty_trash(Duration::ZERO).await.unwrap();
+    let trash = world.path("pool/trash");
+    assert_eq!(std::fs::read_dir(trash).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn an_amended_commit_is_there_or_the_one_before() {
+    let world = World::new();
+    let pool = world.open().await;
+    world.create_dot(&pool).await;
+    let first = world.commit(&pool, 1).await;
+    let second = world.commit(&pool, 2).await;
+    let amended = record(3, first);
+    let folder = world.path("pool/dots/admin/app");
+    let working = folder.join("branches/master/commit.json");
+
+    // Killed between the record and the snapshot.
+    let intent = format!(r#"{{"id": "{}", "was": "{second}"}}"#, amended.id);
+    std::fs::write(folder.join("amending.json"), intent).unwrap();
+    std::fs::write(&working, amended.encode()).unwrap();
+    assert_eq!(world.head(&world.open().await).await, second);
+
+    let pool = world.open().await;
+    pool.amend(
+        &world.dot,
+        &world.master,
+        second,
+        amended.id,
+        amended.encode(),
+    )
+    .await
+    .unwrap();
+    assert!(!folder.join("amending.json").exists());
+    assert_eq!(world.head(&pool).await, amended.id);
+    pool.take_amend_back(&world.dot, &world.master, second, amended.id)
+        .await
+        .unwrap();
+    assert_eq!(world.head(&world.open().await).await, second);
+    let commits = pool.commits(&world.dot).await.unwrap();
+    assert_eq!(commits, [first, second]);
 }

@@ -113,3 +113,147 @@ async fn what_changed_is_seen_as_with_git() -> Result<()> {
         .await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_put_aside_under_a_running_app() -> Result<()> {
+    let node = Node::start(&Network::start().await?, "alice").await?;
+    node.keep_running("web", "app.files").await;
+    node.keep_running("db", "app.db").await;
+    let inside =
+        async |name: &str, line: &str| node.ok(&format!("docker exec {name} sh -c '{line}'")).await;
+    inside("web", "echo one >/v/notes").await;
+    inside("db", "echo row >/v/table").await;
+    let first = node.ok("dm commit -m 'The first state'").await;
+    let said = node.says("dm stash").await;
+    assert!(said.contains("No local changes to save"), "{said}");
+
+    inside("web", "echo two >>/v/notes").await;
+    inside(
+        "db",
+        "echo more >>/v/table; mkdir /v/new; echo x >/v/new/file",
+    )
+    .await;
+    let said = node.says("dm stash push -m 'Half of it'").await;
+    assert!(said.contains("On master: Half of it\n"), "{said}");
+    assert!(said.contains("Restarted containers: "), "{said}");
+    assert_eq!(inside("web", "cat /v/notes").await, "one\n");
+    assert_eq!(inside("db", "cat /v/table; ls /v").await, "row\ntable\n");
+    assert_eq!(node.ok("dm status -s").await, "");
+    assert_eq!(
+        node.ok("dm stash list").await,
+        "stash@{0}: On master: Half of it\n"
+    );
+    assert_eq!(
+        node.ok("dm stash show --name-status").await,
+        "A\tdb/new/file\nM\tdb/table\nM\tfiles/notes\n"
+    );
+
+    // It outlives a restart of the daemon, and what comes back is what was put aside.
+    node.says_no("dm stash pop 1", &["no stash@{1}"]).await;
+    inside("web", "echo other >/v/notes").await;
+    node.says_no("dm stash pop", &["uncommitted changes", "dm stash"])
+        .await;
+    node.ok("dm reset --hard HEAD && dm stash pop").await;
+    assert_eq!(inside("web", "cat /v/notes").await, "one\ntwo\n");
+    assert_eq!(
+        inside("db", "cat /v/table /v/new/file").await,
+        "row\nmore\nx\n"
+    );
+    assert_eq!(node.ok("dm stash list").await, "");
+    assert_eq!(node.ok("dm status -s").await, "AM\tdb\nM\tfiles\n");
+
+    // At another commit it becomes a branch.
+    node.ok("dm stash").await;
+    let listed = format!(
+        "stash@{{0}}: WIP on master: {} The first state\n",
+        &first[..10]
+    );
+    assert_eq!(node.ok("dm stash list").await, listed);
+    inside("web", "echo next >/v/next").await;
+    node.ok("dm commit -m next").await;
+    node.says_no(
+        "dm stash pop",
+        &["nobody can merge", "dm stash branch NAME stash@{0}"],
+    )
+    .await;
+    let said = node.says("dm stash branch work").await;
+    assert!(said.contains("Switched to branch 'work'"), "{said}");
+    assert_eq!(
+        inside("web", "cat /v/notes; ls /v").await,
+        "one\ntwo\nnotes\n"
+    );
+    assert_eq!(node.ok("dm stash list").await, "");
+    assert_eq!(node.ok("dm log --oneline work").await.lines().count(), 1);
+    node.ok("dm stash && dm stash drop").await;
+    assert_eq!(inside("web", "cat /v/notes").await, "one\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_a_running_app_is_restored() -> Result<()> {
+    let node = Node::start(&Network::start().await?, "alice").await?;
+    node.keep_running("web", "app.files").await;
+    node.keep_running("db", "app.db").await;
+    let inside =
+        async |name: &str, line: &str| node.ok(&format!("docker exec {name} sh -c '{line}'")).await;
+    let started = async |name: &str| {
+        node.ok(&format!(
+            "docker inspect -f '{{{{.State.StartedAt}}}}' {name}"
+        ))
+        .await
+    };
+    inside("web", "mkdir /v/deep; echo one >/v/deep/notes; chown 5:6 /v/deep/notes; chmod 640 /v/deep/notes; ln -s /etc /v/link").await;
+    inside("db", "echo row >/v/table").await;
+    node.ok("dm commit -m first && dm tag v1").await;
+    inside("web", "echo two >/v/deep/notes; echo new >/v/new").await;
+    inside("db", "echo more >>/v/table").await;
+    node.ok("dm commit -m second").await;
+    let (web, db) = (started("web").await, started("db").await);
+
+    let said = node.says("dm restore --source v1 files/deep/notes").await;
+    assert!(
+        said.contains("Restored from v1: files/deep/notes\n"),
+        "{said}"
+    );
+    assert!(said.contains("Restarted containers: /web\n"), "{said}");
+    assert_eq!(started("db").await, db, "it went on");
+    assert_ne!(started("web").await, web);
+    let restored = inside(
+        "web",
+        "cat /v/deep/notes /v/new; stat -c \"%u %g %a\" /v/deep/notes",
+    )
+    .await;
+    assert_eq!(restored, "one\nnew\n5 6 640\n");
+    assert_eq!(inside("db", "cat /v/table").await, "row\nmore\n");
+    assert_eq!(node.ok("dm status -s").await, "M\tfiles\n");
+    // The whole subdot, back to the newest commit.
+    node.ok("dm restore files").await;
+    assert_eq!(node.ok("dm diff --name-status").await, "");
+    assert_eq!(inside("web", "cat /v/deep/notes").await, "two\n");
+    node.says_no("dm restore files/none", &["has no files/none", "dm status"])
+        .await;
+    node.says_no(
+        "dm restore files/link/passwd",
+        &["has no files/link/passwd"],
+    )
+    .await;
+
+    // Copied out of a commit, and out of what the app has now.
+    assert_eq!(node.ok("dm cp v1:files/deep/notes -").await, "one\n");
+    inside("web", "echo three >/v/deep/notes").await;
+    assert_eq!(node.ok("dm cp files/deep/notes -").await, "three\n");
+    node.ok("dm cp v1:files/deep/notes notes && dm cp HEAD:files copy && mkdir there && dm cp HEAD:db there")
+        .await;
+    assert_eq!(
+        node.ok("cat notes copy/deep/notes copy/new there/db/table")
+            .await,
+        "one\ntwo\nnew\nrow\nmore\n"
+    );
+    assert_eq!(node.ok("readlink copy/link").await, "/etc\n");
+    node.says_no("dm cp v1:files copy", &["copy/files exists already"])
+        .await;
+    node.says_no("dm cp files -", &["only a file"]).await;
+    node.says_no("dm cp files/link/passwd -", &["has no files/link/passwd"])
+        .await;
+    Ok(())
+}

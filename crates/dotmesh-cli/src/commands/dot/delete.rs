@@ -1,9 +1,7 @@
 //! `dm dot delete`
 
-use std::collections::BTreeSet;
-
 use dotmesh_api::NodeClient;
-use dotmesh_api::node::DotDetail;
+use dotmesh_api::node::{DotDetail, LogQuery};
 use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, DotName};
 
@@ -29,24 +27,33 @@ pub struct Args {
 /// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let delete = async |node: &NodeClient, name: &DotName| {
+        let dot = node.dot(name).await?;
         if !args.force {
-            let dot = node.dot(name).await?;
             let commits = count_commits(node, &dot).await?;
-            context.ui.status(&loss(&dot, commits));
+            let stashes = node.stashes(name).await?.len();
+            context.ui.status(&loss(&dot, commits, stashes));
             let question = format!(
                 "Please confirm that you really want to delete the dot {name}, including all branches and commits?"
             );
             context.ui.confirm(&question).await?;
         }
         node.delete_dot(name).await?;
-        Ok(name.clone())
+        Ok((name.clone(), dot.id))
     };
     let instead = |_: &DotName, _: &BranchName| {
         "'dm dot delete' deletes a dot with all its branches. Nothing was deleted.".to_owned()
     };
-    let dot = args.dot.act(context, delete, instead).await?;
-    let was_current = context.update_node_config(|config| config.remove_dot(&dot))?;
+    let (dot, id) = args.dot.act(context, delete, instead).await?;
     context.ui.status(&format!("Deleted dot '{dot}'"));
+    context.ui.hint(&format!(
+        "To have it back: dm undo --dot {dot}. 'dm op log --dot {dot}' says for how long it is kept."
+    ));
+    forget(context, &dot, &id)
+}
+
+/// Forgets a dot that was deleted, until it is brought back.
+pub(in crate::commands) fn forget(context: &Context, dot: &DotName, id: &str) -> Result<()> {
+    let was_current = context.update_node_config(|config| config.set_dot_aside(dot, id))?;
     if was_current {
         context
             .ui
@@ -59,18 +66,15 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
 }
 
 async fn count_commits(node: &NodeClient, dot: &DotDetail) -> Result<usize> {
-    let mut commits = BTreeSet::new();
-    for branch in &dot.branches {
-        let log = node
-            .log(&dot.summary.name, Some(branch.name.as_str()))
-            .await?;
-        commits.extend(log.commits.iter().map(|commit| commit.id));
-    }
-    Ok(commits.len())
+    let query = LogQuery {
+        all: true,
+        ..LogQuery::default()
+    };
+    Ok(node.log(&dot.summary.name, &query).await?.commits.len())
 }
 
 /// What will be lost.
-pub fn loss(dot: &DotDetail, commits: usize) -> String {
+pub fn loss(dot: &DotDetail, commits: usize, stashes: usize) -> String {
     let count = |n: usize, one: &str, many: &str| match n {
         1 => format!("1 {one}"),
         n => format!("{n} {many}"),
@@ -82,6 +86,10 @@ pub fn loss(dot: &DotDetail, commits: usize) -> String {
         .collect();
     let branches = count(names.len(), "branch", "branches");
     let commits = count(commits, "commit", "commits");
+    let stashes = match stashes {
+        0 => String::new(),
+        stashes => format!(", {}", count(stashes, "stash", "stashes")),
+    };
     let uncommitted = match dot.summary.dirty {
         0 => String::new(),
         dirty => {
@@ -94,7 +102,7 @@ pub fn loss(dot: &DotDetail, commits: usize) -> String {
     };
     let name = &dot.summary.name;
     format!(
-        "Dot {name} has {branches} ({}), {commits}{uncommitted}",
+        "Dot {name} has {branches} ({}), {commits}{stashes}{uncommitted}",
         names.join(", ")
     )
 }

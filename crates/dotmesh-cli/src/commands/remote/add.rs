@@ -96,7 +96,7 @@ pub(crate) fn tell_first(context: &Context, first: bool) {
 }
 
 /// Fails unless the key is the user's.
-async fn check(context: &Context, remote: &Remote) -> Result<()> {
+pub(crate) async fn check(context: &Context, remote: &Remote) -> Result<()> {
     let hub = hub::client(remote)?;
     hub::trace(context, "GET", hub.address(), "user");
     let owner = hub.current_user().await.map_err(hub::explain)?.name;

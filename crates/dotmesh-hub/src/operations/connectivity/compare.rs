@@ -1,26 +1,26 @@
-//! What new nodes name that the nodes in their places before did not.
+//! Finds what new nodes name and the old nodes in their places do not.
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{End, Kind, Named, Reference};
 use foldhash::{HashMap, HashSet};
 
-/// So many nodes are read beside one at most: those of honest trees are few.
+/// The most old nodes that are read beside a new one. Trees that are not crafted need few.
 const MAX_BESIDE: usize = 8;
 
-/// A node, and where in its file or directory it begins: behind `after`, or at the beginning.
+/// A node, and where it begins in its file or directory: after `after`, or at the beginning.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Placed {
     pub(super) hash: ObjectHash,
     pub(super) after: Option<End>,
 }
 
-/// An object that a new node names.
+/// An object that a new node names and no old node does.
 #[derive(Debug)]
 pub(super) struct Came {
     pub(super) reference: Reference,
-    /// As a node it begins here.
+    /// The place where the object begins, if it is a node.
     pub(super) after: Option<End>,
-    /// The nodes to read it beside: they were in its place before.
+    /// The old nodes to read it with: they had its place before.
     pub(super) beside: Vec<Placed>,
 }
 
@@ -32,12 +32,13 @@ pub(super) struct New {
     pub(super) beside: Vec<Placed>,
 }
 
-/// What old nodes name.
+/// The references of each old node.
 pub(super) type Old = HashMap<Placed, Vec<Named>>;
 
-/// What the new nodes name and the old ones do not, each once.
+/// Returns the references that new nodes have and old nodes do not, each once.
 ///
-/// Neighbours belong into one call: what one of them names may have been in the place of the next.
+/// Neighbouring nodes belong in one call, because an object may have moved from the place of one into the place of the
+/// next.
 pub(super) fn compare(new: &[New], old: &Old) -> Vec<Came> {
     let kept = Kept::find(new, old);
     let came = new.iter().zip(&kept.new).flat_map(|(new, kept)| {
@@ -93,9 +94,10 @@ pub(super) fn compare(new: &[New], old: &Old) -> Vec<Came> {
     all
 }
 
-/// Which of what nodes name is as it was, and in its place: nearly all. To see that takes less than to look for it.
+/// Marks references that are unchanged and in the same place, which are nearly all. Marking them is cheaper than
+/// looking them up in a set.
 struct Kept<'a> {
-    /// For each new node.
+    /// The marks of each new node.
     new: Vec<Vec<bool>>,
     old: HashMap<&'a Placed, Vec<bool>>,
 }
@@ -125,7 +127,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// Marks what is in two nodes at the same end.
+/// Marks the references that two nodes have at the same end.
 fn find_kept((new, new_kept): (&[Named], &mut [bool]), (old, old_kept): (&[Named], &mut [bool])) {
     let (mut at, mut beside) = (0, 0);
     while let (Some(one), Some(other)) = (new.get(at), old.get(beside)) {
@@ -139,7 +141,7 @@ fn find_kept((new, new_kept): (&[Named], &mut [bool]), (old, old_kept): (&[Named
     }
 }
 
-/// What a node names, with where each begins.
+/// Returns a node's references, each with the place where it begins.
 fn placed<'a>(
     after: Option<&'a End>,
     named: &'a [Named],
@@ -159,10 +161,10 @@ mod tests {
 
     type Nodes = HashMap<ObjectHash, Object>;
 
-    /// The length of a chunk.
+    /// The length of a chunk, in bytes.
     const CHUNK: u32 = 16_384;
 
-    /// Of each file in a folder.
+    /// The number of chunks of each file in a folder.
     const CHUNKS: u32 = 700;
 
     fn grow<S: Spine>(items: impl Iterator<Item = S::Leaf>, nodes: &mut Nodes) -> ObjectHash {
@@ -195,7 +197,7 @@ mod tests {
         grow::<TreeSpine>(files.iter().map(entry), nodes)
     }
 
-    /// Walks over a tree beside another, some nodes at a time, and counts the chunks that are left to look for.
+    /// Checks a tree against another, some nodes at a time. Returns the number of chunks that would still be looked up.
     fn chunks_left(new: ObjectHash, old: ObjectHash, nodes: &Nodes, at_once: usize) -> usize {
         let read = |hash: ObjectHash, after: &Option<End>| {
             let node = &nodes[&hash];
@@ -235,7 +237,7 @@ mod tests {
         (chunks.iter().map(change).collect(), chunks.len() / 10)
     }
 
-    /// As many nodes end elsewhere as chunks have changed.
+    /// A tenth of the chunks changed, so about a tenth of the nodes end elsewhere.
     #[test]
     fn of_a_file_that_changed_all_over_only_what_changed_is_left() {
         let old: Vec<u32> = (0..200_000).collect();
@@ -248,7 +250,7 @@ mod tests {
             "{left} of {changed}"
         );
 
-        // What moved is found among the neighbours, mostly.
+        // Moved references are mostly found in neighbouring nodes.
         new.splice(70_000..70_000, 2_000_000..2_003_000);
         let changed = changed + 3_000;
         let left = chunks_left(file(&new, &mut nodes), old, &nodes, 256);
@@ -258,7 +260,7 @@ mod tests {
         );
     }
 
-    /// Files are read beside those of the same name, whatever comes or goes between them.
+    /// Files are compared with files of the same name, whatever files were added or removed between them.
     #[test]
     fn of_a_folder_only_what_changed_is_left() {
         let mut nodes = Nodes::default();

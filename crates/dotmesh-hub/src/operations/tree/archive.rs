@@ -1,7 +1,7 @@
-//! A folder, or a whole commit, as a tar stream that any tar program of today unpacks.
+//! Streams a folder or a whole commit as a tar archive, which all current tar programs can unpack.
 //!
-//! The format is POSIX 2001: what does not fit into the fixed fields (long names, fractions of seconds, large
-//! sizes, extended attributes) is in a record before the entry.
+//! The format is POSIX 2001 (pax). Long names, fractions of seconds, large sizes and extended attributes do not fit
+//! into the fixed fields. They are in a record before the entry.
 
 use std::collections::HashMap;
 
@@ -17,18 +17,19 @@ use super::tar_header::{END, EntryKind, header, padding};
 use super::{TreeError, TreePath, TreeReader};
 use crate::error::HubError;
 
-/// Parts are gathered until they have so many bytes.
+/// Output is collected into parts of at least this size, in bytes.
 const PART_LENGTH: usize = 64 << 10;
 
-/// Bytes of small files that are read together.
+/// The approximate size of the small files that are read together, in bytes.
 const TOGETHER_LENGTH: u64 = 1 << 20;
 
-/// Files with names outside of the archive whose place in it is remembered. More of them come several times.
+/// The most files whose first name is outside the archive and whose place in it is remembered. Beyond it, the archive
+/// contains a file's bytes once for each of its names.
 const MAX_REMEMBERED: usize = 100_000;
 
 /// Why an archive ends early.
 enum Stop {
-    /// Nobody takes it any more.
+    /// The client has gone.
     Gone,
     Failed(HubError),
 }
@@ -40,8 +41,8 @@ impl<E: Into<HubError>> From<E> for Stop {
 }
 
 impl TreeReader {
-    /// What is at a path as an archive in which it has the name `top`. Of a file with several names of which the first is
-    /// not in it, the first that is has the bytes.
+    /// Streams the entry at a path as an archive, in which it has the name `top`. If the first name of a hard-linked
+    /// file is outside the archive, the file's first name inside it has the bytes.
     pub fn archive(
         &self,
         root: ObjectHash,
@@ -62,7 +63,7 @@ impl TreeReader {
                 small: HashMap::new(),
             };
             if let Err(Stop::Failed(error)) = archive.write().await {
-                // Who is gone needs no error.
+                // If the client has gone, the error is not needed.
                 let _ = archive.sender.send(Err(error)).await;
             }
         });
@@ -80,14 +81,14 @@ struct Open {
 struct Archive {
     reader: TreeReader,
     root: ObjectHash,
-    /// The path in the commit, and what it is called here.
+    /// The path in the commit. `top` is its name in the archive.
     path: TreePath,
     top: TreePath,
     out: BytesMut,
     sender: mpsc::Sender<Result<Bytes, HubError>>,
-    /// Files whose first name is not in the archive, and where they are in it.
+    /// Files whose first name is outside the archive, each with its first path inside it.
     elsewhere: HashMap<TreePath, TreePath>,
-    /// Chunks of small files that come next.
+    /// Chunks of the next small files.
     small: HashMap<ObjectHash, Bytes>,
 }
 
@@ -125,7 +126,7 @@ impl Archive {
         self.send().await
     }
 
-    /// Writes an entry, with a file's bytes. Gives the folder to go on in, if it is one.
+    /// Writes an entry, with the bytes of a file. Returns the folder to continue in, if the entry is a folder.
     async fn inode(&mut self, path: &TreePath, inode: &Inode) -> Result<Option<Open>, Stop> {
         let attributes = &inode.attributes;
         match &inode.kind {
@@ -179,7 +180,7 @@ impl Archive {
 
     async fn link(&mut self, path: &TreePath, first: TreePath) -> Result<(), Stop> {
         let known = match first.below(&self.path) {
-            // The walk has come by there, if the tree is what it has to be.
+            // In a consistent tree, the walk has written this name already.
             Some(_) if first < *path => Some(first.clone()),
             Some(_) => return Err(TreeError::Inconsistent { hash: self.root }.into()),
             None => self.elsewhere.get(&first).cloned(),
@@ -200,7 +201,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Reads the chunks of this entry and the ones after it, when it is a small file whose chunk is not here.
+    /// If the entry is a small file whose chunk is not in memory, reads its chunk and those of the entries after it.
     async fn read_ahead(&mut self, entry: &Entry, after: &[Entry]) -> Result<(), HubError> {
         let chunk = |entry: &Entry| match &entry.node {
             Node::Inode(Inode {
@@ -232,7 +233,7 @@ impl Archive {
         Ok(())
     }
 
-    /// What a path of the commit is called in the archive.
+    /// Returns the name in the archive of a path in the commit.
     fn name(&self, path: &TreePath) -> Vec<u8> {
         let below = path.below(&self.path).unwrap_or_default();
         let names = below.names().iter();

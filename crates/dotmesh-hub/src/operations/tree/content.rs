@@ -1,4 +1,4 @@
-//! The bytes of a file, from any place on, with little of it in memory.
+//! Streams the bytes of a file from any position, with little memory.
 
 use std::ops::Range;
 
@@ -10,25 +10,24 @@ use futures::{Stream, TryStreamExt as _, stream};
 use super::{TreeError, TreePath, TreeReader};
 use crate::error::HubError;
 
-/// Chunks are read in batches of about so many bytes,
+/// The approximate size of a batch of chunks, in bytes.
 const BATCH_LENGTH: u64 = 256 << 10;
 
-/// some of them ahead of the one that is taken.
+/// The number of batches that are read ahead.
 const BATCHES_AHEAD: usize = 3;
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// A regular file's size and where its bytes are.
+/// A regular file's size, and the reference to its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileBytes {
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Where they are.
     pub content: FileContent,
 }
 
 impl FileBytes {
-    /// Those of a regular file; none of anything else.
+    /// Returns the bytes of a regular file. `None` for any other inode.
     pub fn of(inode: &Inode) -> Option<Self> {
         match inode.kind {
             InodeKind::File { size, content } => Some(Self { size, content }),
@@ -36,7 +35,7 @@ impl FileBytes {
         }
     }
 
-    /// A name for the bytes that no other bytes have.
+    /// Returns a name that identifies the bytes.
     pub fn tag(&self) -> String {
         match self.content {
             FileContent::Empty => "empty".to_owned(),
@@ -47,10 +46,10 @@ impl FileBytes {
     }
 }
 
-/// A part of a file's list that has not been looked at yet.
+/// A part of a file's list that has not been read yet.
 #[derive(Debug)]
 enum Part {
-    /// A node, and its level where the one above says it.
+    /// A file page, and its level if the page above it states one.
     Node {
         hash: ObjectHash,
         level: Option<u8>,
@@ -68,13 +67,13 @@ impl Part {
     }
 }
 
-/// A segment, and which of its bytes are wanted.
+/// A segment, and the range of its bytes that is wanted.
 struct Piece {
     segment: Segment,
     wanted: Range<u64>,
 }
 
-/// Bytes, again and again up to a length.
+/// Bytes that are repeated up to a length.
 struct Run {
     bytes: Bytes,
     length: u64,
@@ -91,12 +90,12 @@ impl Run {
     }
 }
 
-/// Goes through a file's list.
+/// Walks through a file's list.
 struct Pieces {
     reader: TreeReader,
-    /// What is ahead, the next one last.
+    /// The parts to come. The next one is last.
     ahead: Vec<Part>,
-    /// Where in the file that is.
+    /// The position of the next part in the file, in bytes.
     at: u64,
     wanted: Range<u64>,
 }
@@ -109,7 +108,7 @@ impl Pieces {
             FileContent::Hole => Some(Part::Segment(Segment::Hole { length })),
             FileContent::Chunk(hash) => Some(Part::Segment(Segment::Data {
                 hash,
-                // A file of one chunk has no more bytes than a chunk.
+                // A file with a single chunk is no longer than a chunk.
                 length: u32::try_from(length).unwrap_or(u32::MAX),
             })),
             FileContent::Node(hash) => Some(Part::Node {
@@ -126,7 +125,7 @@ impl Pieces {
         }
     }
 
-    /// Some pieces to read together; none at the end.
+    /// Returns pieces to read together. The list is empty at the end.
     async fn next_batch(&mut self) -> Result<Vec<Piece>, HubError> {
         let mut batch = Vec::new();
         let mut length = 0;
@@ -184,7 +183,7 @@ impl Pieces {
 }
 
 impl TreeReader {
-    /// A range of a file's bytes, in parts. Holes are zeros.
+    /// Streams a range of a file's bytes, in parts. Holes are zeros.
     pub fn content(
         &self,
         file: FileBytes,
@@ -209,7 +208,7 @@ impl TreeReader {
             .try_flatten()
     }
 
-    /// The first bytes of a file, at most `limit`.
+    /// Returns the first bytes of a file, at most `limit`.
     pub async fn beginning(&self, file: FileBytes, limit: usize) -> Result<Bytes, HubError> {
         let mut parts = std::pin::pin!(self.content(file, 0..limit as u64));
         let mut read = BytesMut::new();
@@ -219,7 +218,7 @@ impl TreeReader {
         Ok(read.freeze())
     }
 
-    /// The regular file at a path.
+    /// Returns the regular file at a path.
     pub async fn file(&self, root: ObjectHash, path: &TreePath) -> Result<FileBytes, HubError> {
         let found = self.resolve(root, path).await?;
         let file = FileBytes::of(&found.inode);
@@ -246,7 +245,7 @@ async fn read_batch(reader: TreeReader, batch: Vec<Piece>) -> Result<Vec<Run>, H
             Segment::Data { hash, length } => {
                 let chunk = chunks.next().filter(|chunk| chunk.len() == length as usize);
                 let chunk = chunk.ok_or(TreeError::Inconsistent { hash })?;
-                // Within the chunk, whose length was seen to be the segment's.
+                // The range is within the chunk, because the chunk's length equals the segment's.
                 let bytes = chunk.slice(wanted.start as usize..wanted.end as usize);
                 Run {
                     length: bytes.len() as u64,

@@ -1,4 +1,4 @@
-//! How two commits differ: only what is not the same in both is read.
+//! Compares two commits. It reads only the parts of the trees that differ.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::iter::Peekable;
@@ -12,56 +12,54 @@ use super::entries::{Part, follow};
 use super::{TreeError, TreePath, TreeReader};
 use crate::error::HubError;
 
-/// Folders whose top nodes are read together.
+/// Folders whose top pages are read together.
 const FOLDERS_AT_ONCE: usize = 32;
 
-/// Leaves of a long folder that are read together.
+/// Leaf pages of a long folder that are read together.
 const LEAVES_AT_ONCE: usize = 8;
 
-/// Folders that wait to be looked at.
+/// The most folders that wait to be compared.
 const MAX_WAITING: usize = 200_000;
 
-/// How far a comparison may go.
+/// The limits of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct DiffLimits {
-    /// How many changes are listed; the others are counted.
+    /// The most changes that are listed. The others are counted.
     pub changes: usize,
-    /// How many nodes are read.
+    /// The most tree pages that are read.
     pub nodes: usize,
 }
 
-/// What became of a name.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChangeKind {
-    /// It is new.
+    /// The name is new.
     Added,
-    /// It is gone.
+    /// The name is gone.
     Removed,
-    /// It is another thing, or has other bytes.
+    /// The entry has another kind or other content.
     Changed,
-    /// Its bytes are the same; mode, owner, time or extended attributes are not.
+    /// The content is the same, but the mode, owner, time or extended attributes differ.
     Attributes,
 }
 
-/// One name that is not the same in both.
+/// A name whose entry differs between the commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Where.
     pub path: TreePath,
-    /// What became of it.
     pub kind: ChangeKind,
-    /// What it was.
+    /// The inode before.
     pub before: Option<Inode>,
-    /// What it is.
+    /// The inode after.
     pub after: Option<Inode>,
 }
 
-/// Regular files. One with several names counts once.
+/// The number and total size of regular files. A file with several hard links counts once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Tally {
-    /// How many.
+    /// The number of files.
     pub files: u64,
-    /// Their sizes together.
+    /// Their total size, in bytes.
     pub bytes: u64,
 }
 
@@ -71,12 +69,12 @@ impl Tally {
             && let Some(file) = FileBytes::of(inode)
         {
             self.files += 1;
-            // Sizes are what someone said: a tree may claim more than there is.
+            // Pushed sizes are not verified, so their sum may overflow.
             self.bytes = self.bytes.saturating_add(file.size);
         }
     }
 
-    /// This, when some of it is taken away and some added.
+    /// Returns this tally without the removed files and with the added ones.
     pub fn after(self, removed: Self, added: Self) -> Self {
         let change =
             |all: u64, removed: u64, added: u64| all.saturating_sub(removed).saturating_add(added);
@@ -86,48 +84,49 @@ impl Tally {
         }
     }
 
-    /// Both together.
+    /// Returns the sum of two tallies.
     pub fn and(self, other: Self) -> Self {
         self.after(Self::default(), other)
     }
 }
 
-/// What changed below one name of the root: in a subdot, mostly.
+/// The changes below one name of the root, which is usually a subdot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct SubdotChange {
-    /// Names that are new, folders not counted.
+    /// The number of new names, without folders.
     pub added: u64,
-    /// Names that are gone, folders not counted.
+    /// The number of removed names, without folders.
     pub removed: u64,
-    /// Names with other bytes than before.
+    /// The number of names with other content than before.
     pub changed: u64,
-    /// Names, folders too, of which only the attributes are others.
+    /// The number of names, including folders, of which only the attributes differ.
     pub attributes: u64,
-    /// The files that are gone or changed, as they were.
+    /// The files that are removed or changed, before the change.
     pub before: Tally,
-    /// The files that are new or changed, as they are.
+    /// The files that are new or changed, after the change.
     pub after: Tally,
-    /// Bytes of files which their old version, if there was one, does not have. At most so many: what is hard
-    /// to tell counts as new.
+    /// Bytes of files that the old version of the file, if any, does not have. This is an upper bound: bytes count as
+    /// new if the comparison would be too expensive.
     pub new_bytes: u64,
 }
 
-/// How two commits differ.
+/// The difference between two commits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
-    /// Name by name, sorted by path.
+    /// The listed changes, sorted by path.
     pub changes: Vec<Change>,
-    /// How many more there are.
+    /// The number of changes that are not listed.
     pub unlisted: u64,
-    /// By the first name of the path. Those without a change are not in it.
+    /// The changes by the first name of the path. A subdot in which nothing differs is absent. A subdot in which only
+    /// ignored attributes differ has an entry without changes.
     pub subdots: BTreeMap<EntryName, SubdotChange>,
-    /// Whether all of it was looked at. If not, there may be more in everything.
+    /// Whether the comparison is complete. If not, every number is a lower bound.
     pub complete: bool,
 }
 
 /// Why a comparison ends early.
 enum Stop {
-    /// It has read as much as it may.
+    /// It has reached its limit.
     Limit,
     Failed(HubError),
 }
@@ -147,7 +146,8 @@ impl From<TreeError> for Stop {
 impl TreeReader {
     /// Compares the commits with these roots. Without `before`, everything is new.
     ///
-    /// Names are compared: another name of a file that changed is not told of, unless its first name is.
+    /// It compares names. If a hard-linked file changes, only its first name is listed. Its other names are listed only
+    /// if its first name is another one.
     pub async fn diff(
         &self,
         before: Option<ObjectHash>,
@@ -185,7 +185,7 @@ impl TreeReader {
     }
 }
 
-/// A folder whose two sides differ.
+/// A folder that differs between the commits.
 struct Folder {
     path: TreePath,
     before: Option<ObjectHash>,
@@ -197,9 +197,9 @@ struct Walk<'a> {
     before_root: Option<ObjectHash>,
     after_root: ObjectHash,
     limits: DiffLimits,
-    /// Nodes that were read.
+    /// The number of tree pages read so far.
     read: usize,
-    /// The top nodes of the folders being looked at.
+    /// The top pages of the folders that are being compared.
     known: HashMap<ObjectHash, Arc<TreeNode>>,
     waiting: VecDeque<Folder>,
     diff: Diff,
@@ -277,7 +277,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Goes down to the leaves of a folder, leaving out what both sides have.
+    /// Descends to the leaf pages of a folder, without the pages that both sides have.
     async fn descend(&mut self, folder: &Folder) -> Result<(Vec<Part>, Vec<Part>), Stop> {
         let mut sides = [folder.before, folder.after].map(|top| {
             let top = top.map(|hash| (Part::top(hash), None));
@@ -298,7 +298,7 @@ impl Walk<'_> {
             for side in &mut sides {
                 let mut below = Vec::with_capacity(side.len());
                 for (part, level) in side.drain(..) {
-                    // Only a top node can be lower than the others.
+                    // Only a top page can have a lower level than the others.
                     if level != Some(highest) {
                         below.push((part, level));
                         continue;
@@ -341,7 +341,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// One name that is not the same in both.
+    /// Records a name whose entry differs.
     async fn entry(
         &mut self,
         folder: &TreePath,
@@ -410,7 +410,7 @@ impl Walk<'_> {
     }
 
     fn subdot(&mut self, path: &TreePath) -> &mut SubdotChange {
-        // Every path here has a name.
+        // The path is never the root.
         let name = path.names()[0].clone();
         self.diff.subdots.entry(name).or_default()
     }
@@ -424,14 +424,14 @@ impl Walk<'_> {
             return Ok(None);
         };
         if let Node::HardLink { .. } = node {
-            // As many as the way to the file has names, mostly.
+            // An estimate: one page for each name in the file's path.
             self.spend(4)?;
         }
         Ok(self.reader.inode_of(root, node).await?.0)
     }
 }
 
-/// What became of a name; none when nothing did that anybody would look for.
+/// Returns what happened to a name. `None` if nothing happened that a user would look for.
 fn judge(before: Option<&Inode>, after: Option<&Inode>) -> Option<ChangeKind> {
     let (before, after) = match (before, after) {
         (None, None) => return None,
@@ -440,7 +440,7 @@ fn judge(before: Option<&Inode>, after: Option<&Inode>) -> Option<ChangeKind> {
         (Some(before), Some(after)) => (before, after),
     };
     let (is_same, of) = match (&before.kind, &after.kind) {
-        // Whatever is made or removed in a folder sets its time.
+        // Adding or removing an entry changes a folder's modification time, so it is ignored.
         (InodeKind::Directory { .. }, InodeKind::Directory { .. }) => {
             let timeless = |inode: &Inode| Attributes {
                 mtime: Default::default(),
@@ -467,7 +467,7 @@ fn tree_of(node: Option<&Node>) -> Option<ObjectHash> {
     }
 }
 
-/// What both sides have says the same in both.
+/// Drops the parts that both sides have, because they are equal.
 pub(super) fn drop_common<T>(
     before: &mut Vec<T>,
     after: &mut Vec<T>,
@@ -484,7 +484,7 @@ pub(super) fn drop_common<T>(
     }
 }
 
-/// The entries of some leaves of one side.
+/// The entries of some leaf pages of one side.
 struct Side {
     parts: VecDeque<Part>,
     leaves: VecDeque<(Part, Arc<TreeNode>)>,

@@ -1,4 +1,4 @@
-//! A directory's entries: leaf by leaf, from any place on.
+//! Reads a directory's entries, one leaf page at a time, from any position.
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Entry, EntryName, Inode, TreeChild, TreeNode};
@@ -7,14 +7,14 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::{TreeError, TreePath, TreeReader};
 use crate::error::HubError;
 
-/// Hard links that are looked up at once.
+/// Hard links that are resolved at once.
 const LINKS_AT_ONCE: usize = 8;
 
-/// A node of a directory, and what the node above says of it.
+/// A tree page, and what the page above it states about it.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) hash: ObjectHash,
-    /// Of a top node it is not known before it is read.
+    /// The stated level and child record. A top page has none.
     stated: Option<(u8, TreeChild)>,
 }
 
@@ -23,9 +23,9 @@ impl Part {
         Self { hash, stated: None }
     }
 
-    /// The nodes below a node of this level.
+    /// Returns the pages below a page of this level.
     pub(super) fn below(level: u8, children: Vec<TreeChild>) -> impl Iterator<Item = Self> {
-        // A node of level 0 has no children.
+        // A page of level 0 has no children.
         let level = level.saturating_sub(1);
         children.into_iter().map(move |child| Self {
             hash: child.hash,
@@ -33,7 +33,7 @@ impl Part {
         })
     }
 
-    /// Refuses a node that is not what the one above said.
+    /// Refuses a page that differs from what the page above states.
     pub(super) fn check(&self, node: &TreeNode) -> Result<(), TreeError> {
         let as_stated = self.stated.as_ref().is_none_or(|(level, child)| {
             node.level() == *level
@@ -52,7 +52,7 @@ impl Part {
     }
 }
 
-/// Refuses a leaf whose names do not follow those before it, and remembers its last one.
+/// Refuses a leaf page whose names do not follow the last name before it. Then remembers its last name.
 pub(super) fn follow(
     last: &mut Option<EntryName>,
     leaf: &[Entry],
@@ -68,15 +68,15 @@ pub(super) fn follow(
     Ok(())
 }
 
-/// The leaves of a directory, one in memory at a time.
+/// The leaf pages of a directory. One is in memory at a time.
 pub(super) struct Leaves {
     reader: TreeReader,
-    /// The nodes to come, those of a level in their order.
+    /// The pages to read, for each level in their order.
     ahead: Vec<std::vec::IntoIter<Part>>,
-    /// Entries to leave out first.
+    /// The number of entries that are still to be skipped.
     skip: u64,
     last: Option<EntryName>,
-    /// How many entries the directory has, once its top node is read.
+    /// The number of the directory's entries. It is known when the top page has been read.
     total: u64,
 }
 
@@ -91,7 +91,7 @@ impl Leaves {
         }
     }
 
-    /// The entries of the next leaf; none when there are no more.
+    /// Returns the entries of the next leaf page. `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, HubError> {
         while let Some(level) = self.ahead.last_mut() {
             let Some(part) = level.next() else {
@@ -131,29 +131,28 @@ impl Leaves {
     }
 }
 
-/// A name in a directory, and what it stands for.
+/// A name in a directory, and its file.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// The name.
     pub name: EntryName,
-    /// What it is; of a hard link, the file that it is a name of. None where there is no such file.
+    /// The inode. For a hard link, it is the linked file's inode, or `None` if there is no such file.
     pub inode: Option<Inode>,
-    /// Where the file of a hard link is met first.
+    /// The first path of a hard-linked file.
     pub first: Option<TreePath>,
 }
 
-/// Some of a directory.
+/// A range of a directory's entries.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    /// How many entries the directory has.
+    /// The number of all entries.
     pub total: u64,
-    /// Those asked for, sorted by the bytes of their names.
+    /// The requested entries, sorted by the bytes of their names.
     pub entries: Vec<Listed>,
 }
 
 impl TreeReader {
-    /// The entries of a directory of the commit with this root: at most `limit`, after leaving out the first `skip`. What is
-    /// left out is not read.
+    /// Lists a directory of the commit with this root. Skips the first `skip` entries without reading them, and returns
+    /// at most `limit`.
     pub async fn list(
         &self,
         root: ObjectHash,

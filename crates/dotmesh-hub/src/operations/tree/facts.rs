@@ -1,4 +1,5 @@
-//! What is in a commit and what it changed, by subdot. Counted once and kept: commits do not change.
+//! Statistics of a commit: what it contains and changed, by subdot. They are counted once and stored, because commits
+//! never change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,19 +16,19 @@ use crate::error::HubError;
 use crate::rate_limit::Subject;
 use crate::state::Hub;
 
-/// Nodes that are read while someone waits for a page.
+/// The most tree pages that are read while a user waits for a page.
 pub(super) const NODES_FOR_A_PAGE: usize = 500;
 
-/// Nodes that are read when nobody waits.
+/// The most tree pages that are read in the background.
 pub(super) const NODES_AT_LEISURE: usize = 4_000_000;
 
-/// Names in a commit's root that are told apart.
+/// The most names in a commit's root that are counted separately.
 const MAX_SUBDOTS: usize = 256;
 
-/// Folders in a subdot that are looked into for what tells its store: some images keep their data one deeper.
+/// The most folders of a subdot that are searched for a store's marks. Some images keep their data one level deeper.
 const MAX_FOLDERS: usize = 8;
 
-/// What keeps its data in a subdot, as far as its files tell.
+/// The kind of store that has its data in a subdot, guessed from its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreKind {
@@ -39,7 +40,7 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// How it is called.
+    /// The name on pages.
     pub fn label(self) -> &'static str {
         match self {
             Self::PostgreSql => "PostgreSQL",
@@ -50,13 +51,13 @@ impl StoreKind {
         }
     }
 
-    /// Whether its files are a database's own, which say little to people.
+    /// Returns whether the files belong to a database. Their content tells users little.
     pub fn is_database(self) -> bool {
         self != Self::Files
     }
 }
 
-/// A file that only one store has.
+/// The name of a file or folder that only one kind of store has.
 const MARKS: [(&[u8], StoreKind); 6] = [
     (b"PG_VERSION", StoreKind::PostgreSql),
     (b"dump.rdb", StoreKind::Redis),
@@ -66,43 +67,44 @@ const MARKS: [(&[u8], StoreKind); 6] = [
     (b"WiredTiger", StoreKind::MongoDb),
 ];
 
-/// What is below one name of a commit's root.
+/// Statistics of one name in a commit's root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubdotFacts {
-    /// The name: a subdot's, mostly.
+    /// The name, usually of a subdot.
     pub name: TreePath,
-    /// What keeps its data there.
+    /// The kind of store.
     pub kind: StoreKind,
-    /// Whether the commit's parent had it and it has not.
+    /// Whether the commit's parent has the name and the commit does not.
     pub gone: bool,
     /// The regular files in it.
     pub now: Tally,
-    /// What is not as in the commit's parent.
+    /// The difference from the commit's parent.
     pub change: SubdotChange,
 }
 
 impl SubdotFacts {
-    /// Whether the commit changed anything in it.
+    /// Returns whether the commit changed anything in it.
     pub fn is_changed(&self) -> bool {
         self.change != SubdotChange::default()
     }
 }
 
-/// What is in a commit.
+/// Statistics of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitFacts {
-    /// Whether all of it was counted. If not, there is more.
+    /// Whether everything was counted. If not, the numbers are lower bounds.
     pub complete: bool,
     /// All regular files.
     pub total: Tally,
-    /// By name, those that are gone included; the first ones, if there are very many.
+    /// The subdots by name, including removed ones. If there are very many, only the first ones.
     pub subdots: Vec<SubdotFacts>,
-    /// What the commit changed cannot be known, since its parent's data is not here. No subdot has a change then.
+    /// Whether the change is unknown because the hub lacks the parent's data. Then no subdot has a change.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub change_unknown: bool,
 }
 
-/// What is in a commit that has its data. What takes longer is counted on in the background, and is there later.
+/// Returns the statistics of a commit that has its data. If counting takes long, the result is incomplete. The hub then
+/// continues in the background, unless it already counts other commits there.
 pub async fn commit_facts(
     hub: &Hub,
     dot: &OpenDot,
@@ -121,7 +123,7 @@ pub async fn commit_facts(
     if !facts.complete
         && let Ok(turn) = Arc::clone(&hub.counting).try_acquire_owned()
     {
-        // Nobody waits for it.
+        // No client waits for it, so the hub itself is the subject.
         task.dot.subject = Subject::Hub;
         tokio::spawn(async move {
             let _turn = turn;
@@ -142,7 +144,8 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    /// Counts it by reading at most so many nodes. What is complete, or as complete as it ever gets, is kept.
+    /// Counts the commit and reads at most `nodes` tree pages. Stores the result if it is complete, or if `nodes` is
+    /// the limit of the background count.
     pub(super) async fn keep(&self, nodes: usize) -> Result<CommitFacts, HubError> {
         let facts = self.count(nodes).await?;
         if facts.complete || nodes == NODES_AT_LEISURE {
@@ -188,7 +191,7 @@ impl Counting {
         };
         let parent = parent.filter(|parent| parent.complete && change.complete);
         let all = match (before, &parent) {
-            // All of it is new, or the change is all that is to be counted.
+            // Everything is new, or the parent's statistics and the change suffice.
             (None, _) | (_, Some(_)) => None,
             (Some(_), None) => Some(reader.diff(None, root, limits).await?),
         };
@@ -211,7 +214,7 @@ impl Counting {
 struct Known<'a> {
     parent: Option<CommitFacts>,
     change: &'a Diff,
-    /// The commit compared with nothing, where the parent's facts are not known.
+    /// The difference from an empty tree, if the parent's statistics are unknown. Otherwise the same as `change`.
     all: &'a Diff,
 }
 
@@ -306,7 +309,7 @@ async fn facts(
 }
 
 impl TreeReader {
-    /// What keeps its data in a folder of a commit's root.
+    /// Returns the kind of store in a folder of a commit's root.
     async fn store_kind(&self, node: &Node) -> Result<StoreKind, HubError> {
         let Some(tree) = tree_of(node) else {
             return Ok(StoreKind::Files);
@@ -325,7 +328,7 @@ impl TreeReader {
     }
 
     async fn mark_in(&self, tree: ObjectHash) -> Result<Option<StoreKind>, HubError> {
-        // Nearly all folders are one leaf, which then is read once for all marks.
+        // Nearly all folders have a single page, so it is read once for all marks.
         let leaf = match self.tree_node(tree).await? {
             TreeNode::Leaf(entries) => Some(entries),
             TreeNode::Inner { .. } => None,

@@ -1,17 +1,18 @@
-//! What a file is, by its name and its first bytes: how it is shown, and as what it may be sent.
+//! Detects a file's type from its name and its first bytes. The type decides how the file is shown, and as which media
+//! type it may be sent.
 
 use dotmesh_store::EntryName;
 
-/// So many first bytes tell what a file is.
+/// The number of first bytes that are examined.
 pub const BEGINNING_LENGTH: usize = 8 << 10;
 
-/// A text of more bytes is not shown on a page.
+/// The largest text that a page shows, in bytes.
 pub const MAX_SHOWN_TEXT: u64 = 512 << 10;
 
-/// A picture of more bytes is not shown on a page.
+/// The largest picture that a page shows, in bytes.
 pub const MAX_SHOWN_IMAGE: u64 = 32 << 20;
 
-/// A kind of picture that browsers show.
+/// A picture format that browsers show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ImageType {
     Png,
@@ -19,12 +20,12 @@ pub enum ImageType {
     Gif,
     Webp,
     Avif,
-    /// A document too, with scripts: only ever as a picture, or without any right.
+    /// An SVG can also be a document with scripts. So the hub sends it only as a picture, or without any permissions.
     Svg,
 }
 
 impl ImageType {
-    /// Its media type.
+    /// Returns the media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Png => "image/png",
@@ -37,7 +38,7 @@ impl ImageType {
     }
 }
 
-/// What a file is.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileType {
     Image(ImageType),
@@ -47,7 +48,8 @@ pub enum FileType {
 }
 
 impl FileType {
-    /// Looks at a file. Of pictures the bytes decide, whatever the name says.
+    /// Detects the type of a file. The bytes alone identify a picture, whatever the name is. Only SVG needs a matching
+    /// name too.
     pub fn of(name: &EntryName, beginning: &[u8], size: u64) -> Self {
         let name = name.as_bytes().to_ascii_lowercase();
         let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end.as_bytes()));
@@ -81,7 +83,8 @@ fn picture(beginning: &[u8]) -> Option<ImageType> {
     }
 }
 
-/// UTF-8 without NULs. Where there is more, the last character may be cut.
+/// Returns whether the bytes are UTF-8 without NUL. If they are only the beginning of a file, the last character may be
+/// cut.
 fn is_text(beginning: &[u8], is_all: bool) -> bool {
     if beginning.contains(&0) {
         return false;
@@ -96,7 +99,7 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// Sixteen bytes in each line, as `hexdump -C` shows them.
+/// Returns the bytes in lines of sixteen, in the format of `hexdump -C`.
 pub fn hex_lines(bytes: &[u8]) -> Vec<String> {
     let line = |(n, line): (usize, &[u8])| {
         let digits: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,4 +1,4 @@
-//! How much of a file is new since another version of it.
+//! Estimates how much of a file is new since an earlier version.
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FileContent, FileNode, Segment};
@@ -8,7 +8,7 @@ use super::diff::drop_common;
 use super::{TreeError, TreeReader};
 use crate::error::HubError;
 
-/// So many nodes are read of a file; what is below the others counts as new.
+/// The most file pages that are read for a file. Everything below the other pages counts as new.
 const MAX_NODES: usize = 256;
 
 /// A part of a file's list.
@@ -16,13 +16,12 @@ const MAX_NODES: usize = 256;
 struct Part {
     hash: ObjectHash,
     length: u64,
-    /// One above the level of what it is a node of; 0 for a chunk. Of a top node it is not known at first.
+    /// The level of the file page plus one, or 0 for a chunk. A top page's level is unknown at first.
     height: Option<u8>,
 }
 
 impl TreeReader {
-    /// How many bytes of a file are in chunks that its old version does not have; at most so many, when the
-    /// file is long.
+    /// Returns the number of bytes in chunks that the old version does not have. For a long file, it is an upper bound.
     pub async fn growth(&self, before: FileBytes, after: FileBytes) -> Result<u64, HubError> {
         let mut sides = [before, after].map(top);
         let mut read = 0;
@@ -31,7 +30,7 @@ impl TreeReader {
             drop_common(before, after, |part| part.hash);
             let new = after.iter().map(|part| part.length);
             let new = new.fold(0, u64::saturating_add);
-            // A top node of unknown height is above all that is known.
+            // A top page of unknown level is read before all others.
             let rank = |part: &Part| part.height.unwrap_or(u8::MAX);
             let highest = sides.iter().flatten().map(rank).max().unwrap_or(0);
             let wanted: Vec<ObjectHash> = sides

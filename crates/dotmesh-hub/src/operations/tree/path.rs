@@ -1,4 +1,4 @@
-//! Paths in a commit: names that are any bytes, in addresses and before people's eyes.
+//! Paths in a commit. Names can be any bytes, so they need an encoding for addresses and another for people.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::TreeError;
 
-/// Where something is in a commit: names from the root down, none for the root itself.
+/// A path in a commit: the names from the root down. The root has no names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TreePath(Vec<EntryName>);
 
 impl TreePath {
-    /// Names as bytes, with slashes between them. No name may be empty, `.` or `..`.
+    /// Parses names separated by slashes. No name may be empty, `.` or `..`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TreeError> {
         let names = bytes.split(|byte| *byte == b'/');
         Self::from_names(names.map(EntryName::new))
@@ -33,28 +33,27 @@ impl TreePath {
         Ok(Self(names))
     }
 
-    /// The names, from the root down.
+    /// Returns the names, from the root down.
     pub fn names(&self) -> &[EntryName] {
         &self.0
     }
 
-    /// Whether it is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The last name; none of the root.
+    /// Returns the last name. `None` for the root.
     pub fn last(&self) -> Option<&EntryName> {
         self.0.last()
     }
 
-    /// The folder that it is in; none of the root.
+    /// Returns the folder that contains the path. `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         let (_, above) = self.0.split_last()?;
         Some(Self(above.to_vec()))
     }
 
-    /// A name in this folder.
+    /// Returns the path of a name in this folder.
     pub fn join(&self, name: &EntryName) -> Self {
         let mut names = Vec::with_capacity(self.0.len() + 1);
         names.extend_from_slice(&self.0);
@@ -62,25 +61,25 @@ impl TreePath {
         Self(names)
     }
 
-    /// The folders on the way, from the first one down, and the path itself.
+    /// Returns the path of each folder on the way, from the first one down, and the path itself.
     pub fn ancestors(&self) -> impl Iterator<Item = Self> {
         (1..=self.0.len()).map(|length| Self(self.0[..length].to_vec()))
     }
 
-    /// The path below a folder that it is in.
+    /// Returns the path relative to a folder that contains it.
     pub fn below(&self, folder: &Self) -> Option<Self> {
         let names = self.0.strip_prefix(folder.0.as_slice())?;
         Some(Self(names.to_vec()))
     }
 
-    /// The bytes, with slashes between the names.
+    /// Returns the bytes, with slashes between the names.
     pub fn to_bytes(&self) -> Vec<u8> {
         let names: Vec<&[u8]> = self.0.iter().map(EntryName::as_bytes).collect();
         names.join(&b'/')
     }
 
-    /// As it is written in an address: every byte that means something there is percent-encoded, so that it is
-    /// also safe wherever else text goes.
+    /// Returns the path for an address. All bytes except unreserved characters are percent-encoded, so the text is also
+    /// safe in HTML and in headers.
     pub fn address(&self) -> String {
         let names: Vec<String> = self.0.iter().map(address_of).collect();
         names.join("/")
@@ -93,7 +92,7 @@ impl From<EntryName> for TreePath {
     }
 }
 
-/// From an address, whose segments are percent-encoded bytes. An encoded slash is part of no name.
+/// Parses a path in an address, whose segments are percent-encoded bytes. No name contains an encoded slash.
 impl FromStr for TreePath {
     type Err = TreeError;
 
@@ -122,7 +121,7 @@ impl From<TreePath> for String {
     }
 }
 
-/// As people are shown it.
+/// The path for people.
 impl fmt::Display for TreePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, name) in self.0.iter().enumerate() {
@@ -133,7 +132,7 @@ impl fmt::Display for TreePath {
     }
 }
 
-/// A name in an address.
+/// Returns a name for an address.
 fn address_of(name: &EntryName) -> String {
     use fmt::Write as _;
     let mut text = String::new();
@@ -150,7 +149,7 @@ fn address_of(name: &EntryName) -> String {
     text
 }
 
-/// The bytes of a percent-encoded segment of an address.
+/// Decodes a percent-encoded segment of an address.
 pub fn decode(segment: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
@@ -168,8 +167,8 @@ pub fn decode(segment: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Bytes that ought to be text, as people are shown them: what is invisible, what turns the direction of
-/// writing, and what is no text at all is spelt out, so that no name looks like another one.
+/// Returns bytes as text for people. It escapes invisible characters, characters that change the writing direction, and
+/// invalid UTF-8. None of these can make a name look like another one.
 pub fn shown(bytes: &[u8]) -> String {
     use fmt::Write as _;
     let mut text = String::with_capacity(bytes.len());

@@ -1,4 +1,4 @@
-//! Files that were moved: what is gone under one name and new under another, with the same bytes.
+//! Detects renames: files that are gone under one name and new under another, with the same bytes.
 
 use std::collections::HashMap;
 
@@ -8,19 +8,17 @@ use super::TreePath;
 use super::content::FileBytes;
 use super::diff::{Change, ChangeKind};
 
-/// A file that has another name.
+/// A file with another name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rename {
-    /// Its old name.
     pub from: TreePath,
-    /// Its new name.
     pub to: TreePath,
-    /// What it is.
+    /// The inode under its new name.
     pub inode: Inode,
 }
 
-/// Takes the moved files out of what is said to be gone and new. Of several files with the same bytes the first goes
-/// with the first; empty ones are all alike, and were not moved.
+/// Moves renames out of the list of changes. If several files have the same bytes, they are matched in order. Empty
+/// files are ignored, because they are all alike.
 pub fn find_renames(changes: Vec<Change>) -> (Vec<Change>, Vec<Rename>) {
     let mut gone: HashMap<String, Vec<TreePath>> = HashMap::new();
     for change in changes.iter().rev() {
@@ -49,7 +47,7 @@ pub fn find_renames(changes: Vec<Change>) -> (Vec<Change>, Vec<Rename>) {
     (others.collect(), renames)
 }
 
-/// A name for a file's bytes, if it has any.
+/// Returns a name that identifies a file's bytes. `None` if it has none.
 fn tag(inode: Option<&Inode>) -> Option<String> {
     let file = FileBytes::of(inode?)?;
     (file.size > 0).then(|| file.tag())
@@ -105,7 +103,7 @@ mod tests {
                 prop_assert_eq!(to.and_then(|change| change.after.as_ref()), Some(&rename.inode));
                 prop_assert_eq!(tag(from.and_then(|change| change.before.as_ref())), tag(Some(&rename.inode)));
             }
-            // Each change is in one of the two, and none that fit together are left.
+            // Each change is in one of the two lists, and no rename is left among the changes.
             prop_assert_eq!(others.len() + 2 * renames.len(), changes.len());
             let left = |kind, side: fn(&Change) -> Option<&Inode>| -> Vec<String> {
                 let of_kind = others.iter().filter(|change| change.kind == kind);

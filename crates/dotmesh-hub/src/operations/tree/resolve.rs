@@ -1,4 +1,4 @@
-//! From a path to what is there.
+//! Resolves a path in a commit.
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{EntryName, Inode, InodeKind, Node, TreeNode};
@@ -7,17 +7,16 @@ use super::entries::Part;
 use super::{TreeError, TreePath, TreeReader};
 use crate::error::HubError;
 
-/// What a path leads to.
+/// The entry that a path leads to.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// What is there.
     pub inode: Inode,
-    /// Where the file is met first, when the path is another name of it.
+    /// The file's first path, if the path is another hard link of it.
     pub first: Option<TreePath>,
 }
 
 impl TreeReader {
-    /// What is at a path. Symlinks are not followed.
+    /// Returns the entry at a path. Symlinks are not followed.
     pub async fn resolve(&self, root: ObjectHash, path: &TreePath) -> Result<Found, HubError> {
         let missing = || TreeError::NoSuchPath { path: path.clone() };
         let node = self.node_at(root, path).await?.ok_or_else(missing)?;
@@ -28,7 +27,8 @@ impl TreeReader {
         })
     }
 
-    /// The inode that a node is or, as a hard link, names; none where a link names no file.
+    /// Returns the inode of an entry. For a hard link, returns the linked file's inode, or `None` if there is no such
+    /// file.
     pub(super) async fn inode_of(
         &self,
         root: ObjectHash,
@@ -45,7 +45,7 @@ impl TreeReader {
         Ok((inode, Some(first)))
     }
 
-    /// What stands at a path.
+    /// Returns the entry at a path.
     async fn node_at(&self, root: ObjectHash, path: &TreePath) -> Result<Option<Node>, HubError> {
         let root = self.root(root).await?;
         let mut node = Node::Inode(Inode {
@@ -68,14 +68,14 @@ impl TreeReader {
         Ok(Some(node))
     }
 
-    /// What a name stands for in a directory.
+    /// Returns the entry of a name in a directory.
     pub(super) async fn node_in(
         &self,
         tree: ObjectHash,
         name: &EntryName,
     ) -> Result<Option<Node>, HubError> {
         let mut part = Part::top(tree);
-        // Levels descend, so this ends.
+        // Levels descend, so the loop ends.
         loop {
             let node = self.tree_node(part.hash).await?;
             part.check(&node)?;

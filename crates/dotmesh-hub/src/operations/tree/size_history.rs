@@ -1,4 +1,4 @@
-//! How a dot grew: what is in each of its newest commits, as far as it has been counted.
+//! The history of a dot's size: the statistics of its newest commits, as far as they have been counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,19 +14,18 @@ use crate::operations::describe_commit::CommitSummary;
 use crate::rate_limit::Subject;
 use crate::state::Hub;
 
-/// How long commits are counted while someone waits for the page.
+/// How long the hub counts commits while a user waits for the page.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// A commit and what is in it; `None` where that is still to be counted, or not here.
+/// A commit and its statistics. `None` if they are not counted yet, or if the hub lacks the commit's data.
 #[derive(Debug, Clone)]
 pub struct CountedCommit {
-    /// The commit.
     pub commit: CommitSummary,
-    /// What is in it.
     pub facts: Option<CommitFacts>,
 }
 
-/// The newest commits of all branches, oldest first. What takes longer is counted on in the background.
+/// Returns the newest commits of all branches, oldest first. If counting takes long, the hub continues in the
+/// background.
 pub async fn size_history(
     hub: &Hub,
     dot: &OpenDot,
@@ -34,13 +33,13 @@ pub async fn size_history(
 ) -> Result<Vec<CountedCommit>, HubError> {
     let id = dot.existing()?;
     let newest = hub.database.newest_commits(id, limit).await?;
-    // Parents before children, whatever the clocks said.
+    // Parents come before children, even if clocks were wrong.
     let placed = commit_graph::place(newest, None).into_iter().rev();
     let commits: Vec<CommitSummary> = placed.map(|placed| placed.commit).collect();
     let with_data = commits.iter().filter(|commit| !commit.without_data);
     let ids: Vec<CommitId> = with_data.map(|commit| commit.id).collect();
     let mut known = hub.database.all_facts(id, &ids).await?;
-    // A commit is counted quickly where its parent was: oldest first.
+    // The oldest commits are counted first, because a commit is counted quickly once its parent is.
     let unknown = ids.into_iter().filter(|id| !known.contains_key(id));
     let mut unknown: VecDeque<Counting> = unknown
         .map(|commit| Counting {
@@ -70,7 +69,8 @@ pub async fn size_history(
     Ok(counted.collect())
 }
 
-/// Unless others are being counted: whoever looks again gets on with it.
+/// Counts the commits in the background, unless the hub already counts others there. Then the next visit to the page
+/// tries again.
 fn count_at_leisure(hub: &Hub, commits: VecDeque<Counting>) {
     let Ok(turn) = Arc::clone(&hub.counting).try_acquire_owned() else {
         return;

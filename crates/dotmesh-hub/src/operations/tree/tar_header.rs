@@ -1,22 +1,23 @@
-//! The header of a tar entry: the fixed block of POSIX 1988, and before it a block of records where that has no room.
+//! The header of a tar entry: the fixed block of POSIX 1988. If a value does not fit into it, a block of pax records
+//! comes first.
 
 use dotmesh_store::Attributes;
 
 const BLOCK: usize = 512;
 
-/// What an archive ends with.
+/// The end of an archive.
 pub(super) static END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum EntryKind<'a> {
-    /// A regular file of so many bytes, which follow.
+    /// A regular file of this size in bytes. Its bytes follow the header.
     File(u64),
     Folder,
-    /// To this target.
+    /// A symlink to this target.
     Symlink(&'a [u8]),
     Fifo,
-    /// Another name of what is in the archive under this one.
+    /// Another name of the file with this name in the archive.
     HardLink(&'a [u8]),
 }
 
@@ -32,13 +33,13 @@ impl EntryKind<'_> {
     }
 }
 
-/// What comes after a file's bytes, to the end of the block.
+/// Returns the padding after a file's bytes, up to the end of the block.
 pub(super) fn padding(size: u64) -> &'static [u8] {
     let over = (size % BLOCK as u64) as usize;
     &END[..(BLOCK - over) % BLOCK]
 }
 
-/// The blocks before an entry's bytes.
+/// Returns the header blocks of an entry.
 pub(super) fn header(mut name: Vec<u8>, kind: EntryKind<'_>, attributes: &Attributes) -> Vec<u8> {
     let mut records = Records::default();
     if let EntryKind::Folder = kind {
@@ -72,7 +73,7 @@ pub(super) fn header(mut name: Vec<u8>, kind: EntryKind<'_>, attributes: &Attrib
         records.add(b"mtime", time(mtime).as_bytes());
     }
     for xattr in &attributes.xattrs {
-        // A name's end would not be known.
+        // Leave out a name with `=`, because a reader could not tell where it ends.
         if !xattr.name.contains(&b'=') {
             records.add(&[b"SCHILY.xattr.", &*xattr.name].concat(), &xattr.value);
         }
@@ -109,7 +110,7 @@ pub(super) fn header(mut name: Vec<u8>, kind: EntryKind<'_>, attributes: &Attrib
     out
 }
 
-/// Seconds with their fraction. The fraction counts upwards, also before 1970.
+/// Returns the time in seconds with a fraction. `nanoseconds` counts forward, also before 1970.
 fn time(time: dotmesh_store::Timestamp) -> String {
     let (seconds, nanoseconds) = (i128::from(time.seconds), i128::from(time.nanoseconds));
     let all = seconds * 1_000_000_000 + nanoseconds;
@@ -118,7 +119,7 @@ fn time(time: dotmesh_store::Timestamp) -> String {
     format!("{sign}{seconds}.{fraction:09}")
 }
 
-/// Records of the form `LENGTH NAME=VALUE\n`.
+/// Pax records of the form `LENGTH NAME=VALUE\n`.
 #[derive(Default)]
 struct Records {
     bytes: Vec<u8>,
@@ -126,7 +127,7 @@ struct Records {
 
 impl Records {
     fn add(&mut self, name: &[u8], value: &[u8]) {
-        // Space, `=` and the end of the line. The length counts its own digits.
+        // Three bytes for the space, the `=` and the newline. The length includes its own digits.
         let rest = name.len() + value.len() + 3;
         let mut length = rest;
         while rest + length.to_string().len() != length {
@@ -139,7 +140,7 @@ impl Records {
     }
 }
 
-/// The fixed block. Numbers fit their fields.
+/// The fixed block. All numbers must fit into their fields.
 struct Fields<'a> {
     name: &'a [u8],
     flag: u8,
@@ -164,7 +165,7 @@ impl Fields<'_> {
         put(116, 8, format!("{:07o}", self.gid).as_bytes());
         put(124, 12, format!("{:011o}", self.size).as_bytes());
         put(136, 12, format!("{:011o}", self.mtime).as_bytes());
-        // While it is summed up, the sum's own field is spaces.
+        // The checksum is computed with spaces in its own field.
         put(148, 8, b"        ");
         put(156, 1, &[self.flag]);
         put(157, 100, self.target);

@@ -1,4 +1,4 @@
-//! How two texts differ: by line, and within lines by word.
+//! Compares two texts by line, and changed lines by word.
 
 use std::time::{Duration, Instant};
 
@@ -6,25 +6,25 @@ use similar::{ChangeTag, InlineChangeOptions, TextDiff};
 
 use crate::gate::Watch;
 
-/// A longer text is not compared.
+/// The longest text that is compared, in bytes.
 pub const MAX_LENGTH: usize = 256 << 10;
 
-/// Nor is one of more lines.
+/// The most lines of a text that is compared.
 const MAX_LINES: usize = 20_000;
 
-/// More lines of differences are not told.
+/// The most lines of a difference that are returned.
 const MAX_TOLD: usize = 2_000;
 
-/// A longer line is told cut, in bytes.
+/// The length at which a returned line is cut, in bytes.
 const MAX_LINE_LENGTH: usize = 2_000;
 
-/// After so long the comparison gets coarse.
+/// The time after which the comparison becomes coarse.
 const TIMEOUT: Duration = Duration::from_millis(150);
 
-/// Lines around a difference.
+/// The number of unchanged lines around a difference.
 const CONTEXT: usize = 3;
 
-/// What became of a line.
+/// Whether a line is the same, added or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
     Same,
@@ -35,30 +35,29 @@ pub enum LineKind {
 /// A line of a difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What became of it.
     pub kind: LineKind,
-    /// Its number in the old text, from 1.
+    /// The line's number in the old text, from 1.
     pub old: Option<usize>,
-    /// Its number in the new one.
+    /// The line's number in the new text, from 1.
     pub new: Option<usize>,
-    /// Its parts; those marked are what differs from the line's other version.
+    /// The line's parts. A marked part differs from the line's other version.
     pub parts: Vec<(bool, String)>,
 }
 
-/// How two texts differ.
+/// The difference between two texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextChanges {
-    /// Differences with some lines around them, apart from each other.
+    /// The differences, each with the lines around it.
     pub hunks: Vec<Vec<Line>>,
-    /// Lines that are new.
+    /// The number of new lines.
     pub added: usize,
-    /// Lines that are gone.
+    /// The number of removed lines.
     pub removed: usize,
-    /// Whether there is more than is told.
+    /// Whether some lines are missing from `hunks`.
     pub cut: bool,
 }
 
-/// Compares two texts; none when they are too long for that, or no texts.
+/// Compares two texts. `None` if one of them is too long or is not text.
 pub fn compare(old: &[u8], new: &[u8], watch: &Watch) -> Option<TextChanges> {
     let (old, new) = (text(old)?, text(new)?);
     let until = watch.until().min(Instant::now() + TIMEOUT);

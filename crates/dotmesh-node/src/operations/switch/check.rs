@@ -1,9 +1,10 @@
 //! What containers really have mounted, told by the kernel, against what they should.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
-use dotmesh_model::{BranchName, DotName};
+use dotmesh_model::volume::Folder;
+use dotmesh_model::{BranchName, DotName, SubdotName};
 use dotmesh_pool::{FolderId, MountEntry};
 use tokio::sync::OwnedRwLockWriteGuard;
 use tokio::time::Instant;
@@ -148,7 +149,7 @@ async fn differs(
         return Ok(None);
     };
     let place = mount.root.display();
-    let copy = pool.volume_path(&dot.name, branch, &dotmesh_model::volume::Folder::Root);
+    let copy = pool.volume_path(&dot.name, branch, &Folder::Root);
     let is_of_copy = match folder {
         Some(folder) => folder.subvolume == working,
         None => pool.is_within(mount, &copy),
@@ -172,7 +173,7 @@ async fn differs(
 
 /// The id of a branch's working copy.
 async fn working_copy(node: &Node, dot: &DotName, branch: &BranchName) -> Result<u64, NodeError> {
-    let root = dotmesh_model::volume::Folder::Root;
+    let root = Folder::Root;
     let opened = node.pool.open_volume(dot, branch, &root).await?;
     Ok(opened.map_or(0, |folder| folder.id().subvolume))
 }
@@ -184,8 +185,23 @@ pub(crate) enum Scope<'a> {
     Branch(&'a BranchName),
     /// Those of the current working copy by volumes that follow it.
     Unpinned,
+    /// Those of several working copies and, where `unpinned`, of the current one by volumes that follow it.
+    Moved {
+        branches: &'a BTreeSet<BranchName>,
+        unpinned: bool,
+    },
     /// Those of any working copy.
     All,
+    /// Those of some subdots of one working copy.
+    Subdots(&'a BranchName, &'a BTreeSet<SubdotName>),
+}
+
+/// Whether what a volume shows has something of the subdots.
+pub(crate) fn shows(folder: &Folder, subdots: &BTreeSet<SubdotName>) -> bool {
+    match folder {
+        Folder::Root => true,
+        Folder::Subdot(subdot) => subdots.contains(subdot),
+    }
 }
 
 impl Scope<'_> {
@@ -193,7 +209,31 @@ impl Scope<'_> {
         match self {
             Self::Branch(branch) => mount.branch == *branch,
             Self::Unpinned => mount.volume.pinned.is_none(),
+            Self::Moved { branches, unpinned } => {
+                branches.contains(&mount.branch) || (unpinned && mount.volume.pinned.is_none())
+            }
             Self::All => true,
+            Self::Subdots(branch, subdots) => {
+                mount.branch == *branch && shows(&mount.volume.folder, subdots)
+            }
+        }
+    }
+
+    fn covers_use(self, dot: &Dot, one: &Container) -> bool {
+        match self {
+            Self::Branch(branch) => one.uses(&dot.name, branch, &dot.current),
+            Self::Unpinned => one.uses_unpinned(&dot.name),
+            Self::Moved { branches, unpinned } => {
+                let uses = |branch| one.uses(&dot.name, branch, &dot.current);
+                branches.iter().any(uses) || (unpinned && one.uses_unpinned(&dot.name))
+            }
+            Self::All => one.uses_dot(&dot.name),
+            Self::Subdots(branch, subdots) => one.uses.iter().any(|used| {
+                let volume = &used.volume;
+                volume.dot == dot.name
+                    && volume.pinned.as_ref().unwrap_or(&dot.current) == branch
+                    && shows(&volume.folder, subdots)
+            }),
         }
     }
 }
@@ -278,32 +318,46 @@ async fn refuse_users(
     scope: Scope<'_>,
     running: &[Inspected],
 ) -> Result<(), NodeError> {
-    let users = running.iter().filter(|one| match scope {
-        Scope::Branch(branch) => one.uses(&dot.name, branch, &dot.current),
-        Scope::Unpinned => one.uses_unpinned(&dot.name),
-        Scope::All => one.uses_dot(&dot.name),
-    });
+    let users = running.iter().filter(|one| scope.covers_use(dot, one));
     let containers = engine::names(users.map(|one| &one.container));
     if !containers.is_empty() {
         let what = match scope {
-            Scope::Branch(branch) => format!("branch {branch} of {}", dot.name),
+            Scope::Branch(branch) | Scope::Subdots(branch, _) => {
+                format!("branch {branch} of {}", dot.name)
+            }
             Scope::Unpinned => format!("branch {} of {}", dot.current, dot.name),
-            Scope::All => format!("dot {}", dot.name),
+            Scope::Moved { branches, .. } if branches.len() == 1 => {
+                let branches: Vec<&str> = branches.iter().map(BranchName::as_str).collect();
+                format!("branch {} of {}", branches.join(", "), dot.name)
+            }
+            Scope::Moved { .. } | Scope::All => format!("dot {}", dot.name),
         };
         return Err(NodeError::InUse { what, containers });
     }
     let branches: Vec<&BranchName> = match scope {
-        Scope::Branch(branch) => vec![branch],
+        Scope::Branch(branch) | Scope::Subdots(branch, _) => vec![branch],
         Scope::Unpinned => vec![&dot.current],
+        Scope::Moved { branches, unpinned } => {
+            let current = unpinned.then_some(&dot.current);
+            // One that is to be made is used by nobody.
+            let here = branches
+                .iter()
+                .filter(|one| dot.branches.contains_key(*one));
+            here.chain(current).collect()
+        }
         Scope::All => dot.branches.keys().collect(),
     };
     let mut copies = HashMap::new();
     for branch in branches {
         copies.insert(working_copy(node, &dot.name, branch).await?, branch);
     }
-    // Containers whose volumes are pinned go on while the current branch changes.
-    let goes_on =
-        |one: &&Inspected| matches!(scope, Scope::Unpinned) && !one.uses_unpinned(&dot.name);
+    // Containers whose volumes are pinned go on while the current branch changes, and those of other subdots while some are
+    // restored.
+    let goes_on = |one: &&Inspected| match scope {
+        Scope::Unpinned | Scope::Moved { unpinned: true, .. } => !one.uses_unpinned(&dot.name),
+        Scope::Subdots(..) => !scope.covers_use(dot, one),
+        Scope::Branch(_) | Scope::Moved { .. } | Scope::All => false,
+    };
     let pinned: HashSet<u64> = running
         .iter()
         .filter(goes_on)

@@ -7,8 +7,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use dotmesh_model::DotName;
-
 use crate::engine::Inspected;
 use crate::registry::ToStart;
 
@@ -58,13 +56,17 @@ pub(crate) struct Plan {
     pub(crate) members: Vec<Member>,
 }
 
-/// Plans a switch of a dot: who follows its current branch, with all who have to restart along, and those whom an earlier
-/// switch has left stopped. `containers` are all that run, and those of `unfinished`.
-pub(crate) fn plan(dot: &DotName, containers: &[Inspected], unfinished: &[ToStart]) -> Plan {
+/// Plans a switch: who is affected by it, with all who have to restart along, and those whom an earlier switch has left
+/// stopped. `containers` are all that run, and those of `unfinished`.
+pub(crate) fn plan(
+    containers: &[Inspected],
+    unfinished: &[ToStart],
+    is_affected: impl Fn(&Inspected) -> bool,
+) -> Plan {
     let left = |one: &Inspected| unfinished.iter().any(|left| left.id == one.id);
     let mut chosen: Vec<bool> = containers
         .iter()
-        .map(|one| left(one) || one.state.is_active() && one.uses_unpinned(dot))
+        .map(|one| left(one) || one.state.is_active() && is_affected(one))
         .collect();
     // Whoever shares a namespace of a container loses it when that stops, and so on.
     loop {

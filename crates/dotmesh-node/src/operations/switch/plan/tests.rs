@@ -39,7 +39,8 @@ fn labelled(mut one: Inspected, service: &str, depends_on: &str) -> Inspected {
 }
 
 fn made(containers: &[Inspected]) -> Plan {
-    plan(&"app".parse().unwrap(), containers, &[])
+    let dot = "app".parse().unwrap();
+    plan(containers, &[], |one| one.uses_unpinned(&dot))
 }
 
 /// `web<db` for each dependency, after the names in order.

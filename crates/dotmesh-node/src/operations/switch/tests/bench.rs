@@ -7,19 +7,23 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use dotmesh_api::node::{
-    BranchStart, Checkout, CreateCommit, Reset, SwitchProgress, Switched, Wait,
+    ApplyStash, BranchStart, Checkout, CreateCommit, MakeStash, Reset, Stash, SwitchProgress,
+    Switched, Wait,
 };
 use dotmesh_model::DotName;
 use dotmesh_pool::Pool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::undoing::{redo, undo};
 use crate::config::Config;
 use crate::engine::State;
 use crate::engine::scripted::{Outcome, World};
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::operations::{checkout, commit, reconcile, recover, reset, volume, watch as watching};
+use crate::operations::{
+    checkout, commit, reconcile, recover, reset, stash, volume, watch as watching,
+};
 use crate::registry::Registry;
 use crate::timing::Timing;
 
@@ -38,11 +42,21 @@ pub(super) const TIMING: Timing = Timing {
     watch: Duration::from_millis(50),
 };
 
+/// A file that no commit has.
+pub(super) const CHANGED: &str = "db/changed";
+
 /// A node on the scripted machine, in a folder that is gone with it.
 pub(super) struct Bench {
     folder: tempfile::TempDir,
     pub(super) world: World,
     pub(super) node: Node,
+}
+
+impl Drop for Bench {
+    /// The node has the world and the world the node: neither would ever close its files.
+    fn drop(&mut self) {
+        self.world.serve_nobody();
+    }
 }
 
 pub(super) async fn open(folder: &Path, world: &World) -> Node {
@@ -74,6 +88,12 @@ impl Bench {
 
     /// The dot `app` on `master`, and a branch `other`; in both, the file `branch` of each subdot says which it is.
     pub(super) async fn new(containers: impl FnOnce(&World)) -> Self {
+        let bench = Self::without_containers().await;
+        bench.start(containers).await;
+        bench
+    }
+
+    async fn without_containers() -> Self {
         let bench = Self::empty().await;
         for subdot in ["db", "files"] {
             volume::create(&bench.node, &format!("app.{subdot}"))
@@ -90,12 +110,15 @@ impl Bench {
         bench.mark("other");
         bench.commit().await;
         bench.checkout("master", false).await.unwrap();
-        containers(&bench.world);
-        for name in bench.world.names() {
-            bench.world.start_by_hand(&name).await.unwrap();
-        }
-        bench.world.calm();
         bench
+    }
+
+    async fn start(&self, containers: impl FnOnce(&World)) {
+        containers(&self.world);
+        for name in self.world.names() {
+            self.world.start_by_hand(&name).await.unwrap();
+        }
+        self.world.calm();
     }
 
     pub(super) fn dot(&self) -> DotName {
@@ -117,16 +140,21 @@ impl Bench {
     }
 
     pub(super) async fn commit(&self) {
+        self.try_commit().await.unwrap();
+    }
+
+    pub(super) async fn try_commit(&self) -> Result<(), NodeError> {
         let request = CreateCommit {
             message: "m".to_owned(),
             author: "a".to_owned(),
             metadata: Default::default(),
             code: None,
             expected: None,
+            amend: false,
         };
         commit::commit(&self.node, &self.dot(), request)
             .await
-            .unwrap();
+            .map(drop)
     }
 
     pub(super) async fn checkout(&self, branch: &str, create: bool) -> Result<Switched, NodeError> {
@@ -148,6 +176,67 @@ impl Bench {
         };
         let (tell, _) = watch::channel(SwitchProgress::default());
         reset::reset(&self.node, &self.dot(), request, tell).await
+    }
+
+    /// Writes a file of a branch.
+    pub(super) fn write(&self, branch: &str, file: &str, content: &str) {
+        std::fs::write(self.path(branch, file), content).unwrap();
+    }
+
+    /// Reads a file of a branch, if it is there.
+    pub(super) fn read(&self, branch: &str, file: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(branch, file)).ok()
+    }
+
+    fn path(&self, branch: &str, file: &str) -> std::path::PathBuf {
+        let root = dotmesh_model::volume::Folder::Root;
+        let branch = branch.parse().unwrap();
+        let pool = &self.node.pool;
+        pool.volume_path(&self.dot(), &branch, &root).join(file)
+    }
+
+    pub(super) async fn stash(&self) -> Result<Switched, NodeError> {
+        let request = MakeStash {
+            message: String::new(),
+            expected: None,
+            wait: wait(),
+        };
+        let (tell, _) = watch::channel(SwitchProgress::default());
+        stash::make(&self.node, &self.dot(), request, tell).await
+    }
+
+    /// Brings the newest stash back, and drops it.
+    pub(super) async fn pop(&self) -> Result<Switched, NodeError> {
+        self.apply(true).await
+    }
+
+    pub(super) async fn apply(&self, pop: bool) -> Result<Switched, NodeError> {
+        let request = ApplyStash {
+            id: self.stashes().await.remove(0).id,
+            pop,
+            expected: None,
+            wait: wait(),
+        };
+        let (tell, _) = watch::channel(SwitchProgress::default());
+        stash::apply(&self.node, &self.dot(), request, tell).await
+    }
+
+    pub(super) async fn stashes(&self) -> Vec<Stash> {
+        stash::list(&self.node, &self.dot()).await.unwrap()
+    }
+
+    /// What was not committed is in the working copy or in a stash.
+    pub(super) async fn assert_kept(&self, kind: Work, what: &str) {
+        if !matches!(kind, Work::Stash) {
+            return;
+        }
+        let in_stash = async || {
+            let id = self.stashes().await.first()?.id;
+            let data = self.node.pool.stash_data(&self.dot(), id);
+            std::fs::read_to_string(data.join(CHANGED)).ok()
+        };
+        let kept = self.read("master", CHANGED).or(in_stash().await);
+        assert_eq!(kept.as_deref(), Some("changed"), "{what}");
     }
 
     pub(super) async fn current(&self) -> String {
@@ -308,10 +397,36 @@ pub(super) enum Work {
     Checkout,
     CheckoutNew,
     Reset,
+    UndoReset,
+    RedoCheckoutNew,
+    /// Puts a change aside, and brings it back.
+    Stash,
 }
 
 impl Work {
-    pub(super) const ALL: [Self; 3] = [Self::Checkout, Self::CheckoutNew, Self::Reset];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Checkout,
+        Self::CheckoutNew,
+        Self::Reset,
+        Self::UndoReset,
+        Self::RedoCheckoutNew,
+        Self::Stash,
+    ];
+
+    /// A bench where it can be done.
+    pub(super) async fn bench(self) -> Bench {
+        let bench = Bench::without_containers().await;
+        match self {
+            Self::Checkout | Self::CheckoutNew | Self::Reset | Self::Stash => {}
+            Self::UndoReset => drop(bench.reset().await.unwrap()),
+            Self::RedoCheckoutNew => {
+                bench.checkout("new", true).await.unwrap();
+                undo(&bench).await.unwrap();
+            }
+        }
+        bench.start(stack_for(self)).await;
+        bench
+    }
 }
 
 pub(super) async fn work(bench: &Bench, work: Work) -> Result<Switched, NodeError> {
@@ -319,13 +434,20 @@ pub(super) async fn work(bench: &Bench, work: Work) -> Result<Switched, NodeErro
         Work::Checkout => bench.checkout("other", false).await,
         Work::CheckoutNew => bench.checkout("new", true).await,
         Work::Reset => bench.reset().await,
+        Work::UndoReset => undo(bench).await,
+        Work::RedoCheckoutNew => redo(bench).await,
+        Work::Stash => {
+            bench.write("master", CHANGED, "changed");
+            bench.stash().await?;
+            bench.pop().await
+        }
     }
 }
 
 pub(super) fn stack_for(work: Work) -> fn(&World) {
     match work {
-        // A reset is refused while the branch is pinned.
-        Work::Reset => |world| {
+        // These are refused while the branch is pinned.
+        Work::Reset | Work::UndoReset | Work::Stash => |world| {
             world.create("db", &["app.db"], depends("", ""));
             world.turns_out("db", Outcome::HealthyAfter(2));
             world.create("web", &["app.files"], depends("db", "service_healthy"));

@@ -352,6 +352,7 @@ async fn what_changed_since_the_user_looked_is_refused() {
         metadata: Default::default(),
         code: None,
         expected: seen,
+        amend: false,
     };
     let refused = commit::commit(&bench.node, &bench.dot(), request).await;
     assert!(

@@ -1,6 +1,6 @@
 //! Each call of the Engine failing in turn, and the daemon dying at each.
 
-use super::bench::{Bench, TIMING, Work, each, stack_for, work};
+use super::bench::{TIMING, Work, each, work};
 use crate::engine::scripted::Fault;
 
 /// Every call of a switch goes wrong in turn, in every way.
@@ -8,7 +8,7 @@ use crate::engine::scripted::Fault;
 async fn each_call_fails_in_turn() {
     let mut cases = Vec::new();
     for kind in Work::ALL {
-        let bench = Bench::new(stack_for(kind)).await;
+        let bench = kind.bench().await;
         work(&bench, kind).await.unwrap();
         let calls = bench.world.calls();
         assert!(calls.len() > 8, "{calls:?}");
@@ -18,11 +18,13 @@ async fn each_call_fails_in_turn() {
     }
     each(cases, |(kind, at, call, fault)| async move {
         let what = format!("{kind:?}, {fault:?} at call {at}, '{call}'");
-        let bench = Bench::new(stack_for(kind)).await;
+        let bench = kind.bench().await;
         let ran = bench.running();
         bench.world.fault(at, fault);
         let outcome = work(&bench, kind).await;
+        // How often health is looked at differs, so after a first switch it may be another call.
         if fault == Fault::Refused
+            && !matches!(kind, Work::Stash)
             && let (Err(error), Some(("stop" | "start", name))) = (&outcome, call.split_once(' '))
         {
             let text = error.to_string();
@@ -37,6 +39,7 @@ async fn each_call_fails_in_turn() {
         bench
             .settle(&ran, &format!("{what}, settled: {outcome:?}"))
             .await;
+        bench.assert_kept(kind, &what).await;
     })
     .await;
 }
@@ -46,7 +49,7 @@ async fn each_call_fails_in_turn() {
 async fn the_daemon_dies_at_each_call() {
     let mut cases = Vec::new();
     for kind in Work::ALL {
-        let bench = Bench::new(stack_for(kind)).await;
+        let bench = kind.bench().await;
         work(&bench, kind).await.unwrap();
         let calls = bench.world.calls().len();
         for at in 0..calls {
@@ -56,7 +59,7 @@ async fn the_daemon_dies_at_each_call() {
     }
     each(cases, |(kind, at, fault)| async move {
         let what = format!("{kind:?}, killed at call {at}, {fault:?}");
-        let mut bench = Bench::new(stack_for(kind)).await;
+        let mut bench = kind.bench().await;
         let ran = bench.running();
         bench.world.fault(at, fault);
         let begun = async { tokio::time::timeout(TIMING.call / 2, work(&bench, kind)).await };
@@ -66,6 +69,7 @@ async fn the_daemon_dies_at_each_call() {
         assert!(begun.is_err() || !is_reached, "{what}: {begun:?}");
         bench.restart().await;
         bench.settle(&ran, &what).await;
+        bench.assert_kept(kind, &what).await;
     })
     .await;
 }

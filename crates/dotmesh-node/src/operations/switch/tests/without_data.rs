@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dotmesh_api::node::{BranchStart, Checkout, Fetch, HubLogin, Log, Reset, TransferOutcome};
+use dotmesh_api::node::{
+    BranchStart, Checkout, Fetch, HubLogin, Log, LogQuery, Reset, TransferOutcome,
+};
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_hub::quota::Quota;
 use dotmesh_model::{CommitId, VolumeName};
@@ -39,7 +41,8 @@ fn read(bench: &Bench, branch: &str) -> String {
 }
 
 async fn history(bench: &Bench) -> Log {
-    log::log(&bench.node, &bench.dot(), None).await.unwrap()
+    let query = LogQuery::default();
+    log::log(&bench.node, &bench.dot(), &query).await.unwrap()
 }
 
 /// The commits of `master`, oldest first.

@@ -1,0 +1,174 @@
+//! `dm cp`
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use dotmesh_api::node::ContentQuery;
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+
+use crate::context::Context;
+use crate::error::{CliError, Result};
+use crate::fetch::{self, Extent};
+use crate::ui::Ui;
+
+/// Copy a file or a folder out of a state
+///
+/// It is copied as it is in that commit, or now, at one instant, if no commit is named. Nothing is stopped. Symbolic links are copied as
+/// links, and none is followed. Owners and special files are not copied.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to copy, such as HEAD~2:uploads/logo.png. The commit is HEAD~2, a branch, a tag, an id or its first digits
+    #[arg(value_name = "[REV:]SUBDOT[/PATH]")]
+    source: String,
+
+    /// Where to: a new path, a folder that is there, or - for standard output
+    #[arg(value_name = "HERE", allow_hyphen_values = true)]
+    target: PathBuf,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let query = query(&args.source);
+    let revision = query.revision.clone();
+    let revisions: Vec<&str> = revision.iter().map(String::as_str).collect();
+    let pieces = context
+        .on_current_dot(async |node, dot| {
+            let ask = async || Ok(node.content(dot, &query).await?);
+            fetch::with_data(context, dot, &revisions, Extent::Commit, ask).await
+        })
+        .await?;
+    let (sender, receiver) = mpsc::channel(4);
+    let (ui, target) = (context.ui, args.target.clone());
+    let copying = tokio::task::spawn_blocking(move || {
+        let archive = tar::Archive::new(Pieces {
+            receiver,
+            current: Bytes::new(),
+        });
+        match target.as_os_str() == "-" {
+            true => print(ui, archive),
+            false => unpack(archive, &target),
+        }
+    });
+    let mut pieces = std::pin::pin!(pieces);
+    let mut cut = None;
+    while let Some(piece) = pieces.next().await {
+        let piece = match piece {
+            Ok(piece) => Ok(piece),
+            Err(error) => {
+                cut = Some(CliError::from(error));
+                Err(std::io::ErrorKind::UnexpectedEof.into())
+            }
+        };
+        let is_last = piece.is_err();
+        if sender.send(piece).await.is_err() || is_last {
+            break;
+        }
+    }
+    drop(sender);
+    let copied = copying
+        .await
+        .map_err(|error| CliError::failed("cannot copy").caused_by(error))?;
+    match cut {
+        Some(error) => Err(error),
+        None => copied,
+    }
+}
+
+/// Reads `REV:SUBDOT/PATH`. No name of a commit or a subdot has a colon.
+pub fn query(source: &str) -> ContentQuery {
+    let (revision, path) = match source.split_once(':') {
+        Some(("", path)) => (None, path),
+        Some((revision, path)) => (Some(revision.to_owned()), path),
+        None => (None, source),
+    };
+    ContentQuery {
+        revision,
+        path: path.to_owned(),
+    }
+}
+
+/// Reads what the node sends, from a thread that may block.
+struct Pieces {
+    receiver: mpsc::Receiver<std::io::Result<Bytes>>,
+    current: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.current.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.current = piece?,
+                None => return Ok(0),
+            }
+        }
+        let count = self.current.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.current.split_to(count));
+        Ok(count)
+    }
+}
+
+fn failed(error: std::io::Error) -> CliError {
+    CliError::failed("cannot copy").caused_by(error)
+}
+
+/// Writes the one file of an archive to standard output.
+fn print(ui: Ui, mut archive: tar::Archive<Pieces>) -> Result<()> {
+    let mut entries = archive.entries().map_err(failed)?;
+    let Some(entry) = entries.next() else {
+        return Err(CliError::failed("the node sent nothing"));
+    };
+    let mut entry = entry.map_err(failed)?;
+    if !entry.header().entry_type().is_file() {
+        return Err(
+            CliError::failed("only a file can be copied to standard output")
+                .hint("Name a place for the folder instead of '-'."),
+        );
+    }
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = entry.read(&mut buffer).map_err(failed)?;
+        if count == 0 {
+            return Ok(());
+        }
+        ui.bytes(&buffer[..count])?;
+    }
+}
+
+/// Unpacks an archive beside its place, and moves what it has there in one step.
+fn unpack(mut archive: tar::Archive<Pieces>, target: &Path) -> Result<()> {
+    let (folder, name) = if target.is_dir() {
+        (target.to_owned(), None)
+    } else {
+        let folder = target.parent().filter(|path| path != &Path::new(""));
+        let folder = folder.unwrap_or(Path::new(".")).to_owned();
+        (folder, target.file_name().map(PathBuf::from))
+    };
+    let beside = tempfile::Builder::new()
+        .prefix(".dm-cp-")
+        .tempdir_in(&folder)
+        .map_err(|error| {
+            CliError::failed(format!("cannot write to {}", folder.display())).caused_by(error)
+        })?;
+    archive.unpack(beside.path()).map_err(failed)?;
+    let mut entries = std::fs::read_dir(beside.path()).map_err(failed)?;
+    let Some(entry) = entries.next() else {
+        return Err(
+            CliError::failed("it is neither a file nor a folder nor a link")
+                .hint("Sockets, pipes and devices are not copied."),
+        );
+    };
+    let entry = entry.map_err(failed)?;
+    let place = folder.join(name.unwrap_or_else(|| entry.file_name().into()));
+    let is_folder = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    if is_folder(&entry.path()) && place.exists() || is_folder(&place) {
+        return Err(
+            CliError::failed(format!("{} exists already", place.display()))
+                .hint("Name another place, or remove it first."),
+        );
+    }
+    std::fs::rename(entry.path(), &place).map_err(|error| {
+        CliError::failed(format!("cannot write {}", place.display())).caused_by(error)
+    })
+}

@@ -1,0 +1,41 @@
+//! `dm dot rename`
+
+use dotmesh_api::NodeClient;
+use dotmesh_api::node::RenameDot;
+use dotmesh_model::{BranchName, DotName};
+
+use crate::context::Context;
+use crate::dot_word::DotWord;
+use crate::error::Result;
+
+/// Give a dot another name
+///
+/// Refused while containers have volumes of it. Nothing changes on hubs: the dot goes on with the same dots there.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dot
+    #[arg(value_name = "DOT")]
+    dot: DotWord,
+
+    /// Its new name
+    #[arg(value_name = "NAME")]
+    to: DotName,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let to = &args.to;
+    let rename = async |node: &NodeClient, dot: &DotName| {
+        node.rename_dot(dot, &RenameDot { to: to.clone() }).await?;
+        Ok(dot.clone())
+    };
+    let instead = |_: &DotName, branch: &BranchName| {
+        format!("'dm branch -m {branch} NAME' renames a branch. Nothing was renamed.")
+    };
+    let from = args.dot.act(context, rename, instead).await?;
+    context.update_node_config(|config| config.rename_dot(&from, to))?;
+    context
+        .ui
+        .status(&format!("Dot '{from}' is called '{to}' now"));
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! `dm logout`
+
+use dotmesh_api::HubHost;
+
+use crate::config::{Config, Remote, RemoteName};
+use crate::context::Context;
+use crate::error::{CliError, Result};
+
+/// Log out of a hub: forget its remotes and their API keys
+///
+/// Nothing changes on the hub. A key that was forgotten still works for whoever has it: delete it on the hub's page of keys.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The hub [default: the one of the selected remote]
+    #[arg(value_name = "HOST[:PORT]")]
+    hub: Option<HubHost>,
+}
+
+/// Runs it.
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    let gone = context
+        .config
+        .update(|config| forget(config, args.hub.as_ref()))?;
+    for (name, remote) in &gone {
+        let login = remote.login();
+        context.ui.status(&format!(
+            "Logged out: remote '{name}', {login}, is forgotten"
+        ));
+    }
+    let mut hubs: Vec<&str> = gone
+        .iter()
+        .map(|(_, remote)| remote.address.as_str())
+        .collect();
+    hubs.dedup();
+    for hub in hubs {
+        context.ui.hint(&format!(
+            "To make the key invalid, delete it at {hub}/-/settings/keys"
+        ));
+    }
+    Ok(())
+}
+
+/// Takes the remotes of a hub away; without one, those of the selected remote's hub.
+pub fn forget(config: &mut Config, hub: Option<&HubHost>) -> Result<Vec<(RemoteName, Remote)>> {
+    let selected = match (hub, &config.default_remote) {
+        (None, Some(name)) => Some(config.remote(name)?.address.clone()),
+        (None, None) => {
+            return Err(CliError::usage("no remote is selected, so name the hub")
+                .hint("List the remotes with 'dm remote -v'."));
+        }
+        (Some(_), _) => None,
+    };
+    let is_meant = |remote: &Remote| match (&selected, hub) {
+        (Some(address), _) => remote.is_at(address),
+        (None, Some(HubHost::Known(hub))) => remote.is_at(&hub.to_string()),
+        (None, Some(HubHost::Loopback { https, http })) => [https, http]
+            .iter()
+            .any(|hub| remote.is_at(&hub.to_string())),
+        (None, None) => false,
+    };
+    let remotes = config.remotes.iter();
+    let meant = remotes.filter(|(_, remote)| is_meant(remote));
+    let meant: Vec<_> = meant
+        .map(|(name, remote)| (name.clone(), remote.clone()))
+        .collect();
+    if meant.is_empty() {
+        return Err(CliError::failed("no remote is an account on that hub")
+            .hint("List the remotes with 'dm remote -v'."));
+    }
+    for (name, _) in &meant {
+        config.remove_remote(name)?;
+    }
+    Ok(meant)
+}

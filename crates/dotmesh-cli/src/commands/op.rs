@@ -1,0 +1,21 @@
+//! `dm op`
+
+pub mod log;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::Result;
+
+/// Look at the operations that 'dm undo' and 'dm redo' work on
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Log(log::Args),
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
+    match command {
+        Command::Log(args) => log::run(context, args).await,
+    }
+}

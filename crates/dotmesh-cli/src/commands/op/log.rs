@@ -1,0 +1,109 @@
+//! `dm op log`
+
+use std::fmt::Write as _;
+
+use dotmesh_api::NodeClient;
+use dotmesh_api::node::{OperationState, Operations};
+use dotmesh_model::DotName;
+use dotmesh_model::size::format_size;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::table::aligned;
+
+/// List the operations of the current dot, the last one first
+///
+/// A star marks the operation that 'dm undo' takes back. Those above it were undone, and 'dm redo' makes the lowest of them
+/// again. KEPT says about how much space an operation needs for that.
+///
+/// Pushes, clones and new dots are not listed: they replace nothing here.
+///
+/// With --dot NAME it also lists the deleted dots of that name.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, _: Args) -> Result<()> {
+    let ask = async |node: &NodeClient, dot: &DotName| Ok(node.operations(dot).await?);
+    let log = context.on_current_dot(ask).await?;
+    context.ui.out(&render(&log, &TimeZone::system()))
+}
+
+/// The operations, the deleted dots, and how long all that is kept.
+pub fn render(log: &Operations, zone: &TimeZone) -> String {
+    let mut text = String::new();
+    if !log.is_here {
+        let _ = writeln!(text, "Dot {} is deleted. Its log:", log.dot);
+    }
+    let next = log
+        .operations
+        .iter()
+        .find(|one| one.state == OperationState::Done)
+        .map(|one| one.number);
+    let mut rows = Vec::new();
+    for one in &log.operations {
+        let mark = match one.state {
+            OperationState::Undone => "undone",
+            OperationState::UnderWay => "under way",
+            OperationState::Done if Some(one.number) == next => "*",
+            OperationState::Done => "",
+        };
+        rows.push(vec![
+            mark.to_owned(),
+            one.number.to_string(),
+            date(one.time, zone),
+            format_size(one.bytes),
+            one.what.clone(),
+        ]);
+    }
+    if rows.is_empty() {
+        text.push_str("No operations are kept.\n");
+    } else {
+        let head = ["", "NUMBER", "TIME", "KEPT", "OPERATION"];
+        rows.insert(0, head.map(str::to_owned).to_vec());
+        text.push_str(&aligned(&rows));
+    }
+    if !log.deleted.is_empty() {
+        let head = ["DELETED DOT", "TIME", "KEPT"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        for dot in &log.deleted {
+            let id = dot.id.get(..8).unwrap_or(&dot.id).to_owned();
+            rows.push(vec![id, date(dot.time, zone), format_size(dot.bytes)]);
+        }
+        let _ = write!(text, "\n{}", aligned(&rows));
+    }
+    let budget = &log.budget;
+    let _ = writeln!(
+        text,
+        "\nKept for {}, at most {} over all dots; about {} are used.",
+        time(budget.seconds),
+        format_size(budget.bytes),
+        format_size(budget.used)
+    );
+    text
+}
+
+fn date(time: Timestamp, zone: &TimeZone) -> String {
+    let time = time.to_zoned(zone.clone());
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// `7 days`, or the largest unit that is exact.
+fn time(seconds: u64) -> String {
+    let units = [
+        (86_400, "day"),
+        (3600, "hour"),
+        (60, "minute"),
+        (1, "second"),
+    ];
+    let exact = units
+        .iter()
+        .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
+    let (unit, name) = exact.copied().unwrap_or((1, "second"));
+    match seconds / unit {
+        1 => format!("1 {name}"),
+        count => format!("{count} {name}s"),
+    }
+}

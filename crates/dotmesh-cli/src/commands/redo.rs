@@ -1,0 +1,44 @@
+//! `dm redo`
+
+use dotmesh_api::NodeClient;
+use dotmesh_api::node::Undo;
+use dotmesh_model::DotName;
+
+use super::dot::delete;
+use super::undo::{describe, remember_branch};
+use crate::context::Context;
+use crate::error::Result;
+use crate::switching::{self, WaitArgs};
+
+/// Make the operation again that 'dm undo' took back last
+///
+/// This brings back what was there before the undo, with all that was written until then. A commit gets its old id.
+///
+/// Run it again to go one operation further. A new operation of the dot ends this: what was undone before it cannot be redone.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let redo = async |node: &NodeClient, dot: &DotName| {
+        let before = node.dot(dot).await?;
+        let redo = Undo {
+            deleted: None,
+            wait: (&args.wait).into(),
+        };
+        let done = switching::follow(context, node.redo(dot, &redo).await?).await?;
+        let is_here = node.current(dot).await.is_ok();
+        Ok((dot.clone(), before, done, is_here))
+    };
+    let (dot, before, done, is_here) = context.on_current_dot(redo).await?;
+    if !is_here {
+        context.ui.status(&format!("Deleted dot '{dot}' again"));
+        return delete::forget(context, &dot, &before.id);
+    }
+    remember_branch(context, &dot, before.summary.branch, &done)?;
+    context.ui.status(&describe("Redid", &dot, &done));
+    switching::tell(context, &done)
+}

@@ -1,0 +1,39 @@
+//! `dm stash show`
+
+use crate::commands::stash::Place;
+use crate::commands::{diff, show};
+use crate::context::Context;
+use crate::error::Result;
+
+/// Show which files a stash has changed, for each subdot
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Show a letter and the path of each file: A for added, D for removed, M for modified, R for moved
+    #[arg(long)]
+    name_status: bool,
+
+    /// Which one, as 'dm stash list' numbers them
+    #[arg(value_name = "STASH", default_value = "stash@{0}")]
+    stash: Place,
+}
+
+/// Runs it.
+pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+    let diff = context
+        .on_current_dot(async |node, dot| {
+            let stash = args.stash.find(node, dot).await?;
+            let query = [("stash", stash.id.to_string())];
+            Ok(node.diff(dot, &query).await?)
+        })
+        .await?;
+    context.ui.out(&if args.name_status {
+        diff::name_status(&diff)
+    } else {
+        show::by_subdot(&diff)
+    })?;
+    if diff.more > 0 {
+        let more = diff.more;
+        context.ui.warning(&format!("{more} more files differ"));
+    }
+    Ok(())
+}

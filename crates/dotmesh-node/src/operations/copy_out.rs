@@ -1,0 +1,113 @@
+//! `dm cp`: sends a file or a folder of any state, as an archive.
+
+use std::io::Write;
+use std::path::Path;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use dotmesh_api::node::ContentQuery;
+use dotmesh_model::DotName;
+use dotmesh_pool::{DotPath, Peek};
+use tokio::sync::mpsc;
+
+use super::require_here;
+use super::revision::Revisions;
+use crate::error::NodeError;
+use crate::node::Node;
+
+/// So much is read before it is sent.
+const PIECE: usize = 256 << 10;
+
+/// Answers with an archive of what is named.
+pub(crate) async fn copy_out(
+    node: &Node,
+    name: &DotName,
+    query: ContentQuery,
+) -> Result<Response, NodeError> {
+    let bad_path = || NodeError::BadPath {
+        path: query.path.clone(),
+    };
+    let path = DotPath::parse(&query.path).ok_or_else(bad_path)?;
+    let dot = node.settled(name).await?;
+    // Containers write to a working copy, so it is read as it is at one instant.
+    let (data, peek, state) = match &query.revision {
+        Some(revision) => {
+            let commit = Revisions::of(node, &dot).await?.find_text(revision)?;
+            require_here(node, &dot, commit).await?;
+            let state = format!("commit {}", commit.short());
+            (node.pool.commit_data(name, commit), None, state)
+        }
+        None => {
+            let peek = node.pool.peek(name, &dot.current).await?;
+            let state = format!("branch {}", dot.current);
+            (peek.data(), Some(peek), state)
+        }
+    };
+    let Some(found) = node.pool.find_in(data, &path).await else {
+        let path = path.to_string();
+        return Err(NodeError::NoPath { path, state });
+    };
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::task::spawn_blocking(move || send(&found, peek, &sender));
+    let pieces = futures::stream::unfold(receiver, async |mut receiver| {
+        let piece: std::io::Result<Bytes> = receiver.recv().await?;
+        Some((piece, receiver))
+    });
+    let kind = (CONTENT_TYPE, "application/x-tar");
+    Ok(([kind], Body::from_stream(pieces)).into_response())
+}
+
+fn send(found: &Path, peek: Option<Peek>, sender: &mpsc::Sender<std::io::Result<Bytes>>) {
+    let pieces = Pieces {
+        sender,
+        gathered: Vec::with_capacity(PIECE),
+    };
+    let mut archive = tar::Builder::new(pieces);
+    archive.follow_symlinks(false);
+    let top = Path::new(found.file_name().unwrap_or_default());
+    let sent = add(&mut archive, found, top).and_then(|()| archive.into_inner()?.flush());
+    if let Err(error) = sent {
+        let _ = sender.blocking_send(Err(error));
+    }
+    drop(peek);
+}
+
+/// Adds what is at a path, and all that is below it. What is neither a file nor a folder nor a link is left out.
+fn add(archive: &mut tar::Builder<Pieces<'_>>, from: &Path, name: &Path) -> std::io::Result<()> {
+    let kind = std::fs::symlink_metadata(from)?.file_type();
+    if kind.is_file() || kind.is_symlink() {
+        return archive.append_path_with_name(from, name);
+    }
+    if !kind.is_dir() {
+        return Ok(());
+    }
+    archive.append_dir(name, from)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        add(archive, &entry.path(), &name.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Sends what is written, in pieces.
+struct Pieces<'a> {
+    sender: &'a mpsc::Sender<std::io::Result<Bytes>>,
+    gathered: Vec<u8>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let piece = std::mem::take(&mut self.gathered);
+        let gone = |_| std::io::ErrorKind::BrokenPipe.into();
+        self.sender.blocking_send(Ok(piece.into())).map_err(gone)
+    }
+}

@@ -1,0 +1,69 @@
+//! `dm branch -m`: a branch gets another name. Containers that follow the current branch run on.
+
+use dotmesh_api::node::RenameBranch;
+use dotmesh_model::{BranchName, DotName};
+
+use crate::engine::{self, Container};
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// Renames a branch. Refused while a volume of a container has the old name in its own.
+pub(crate) async fn rename_branch(
+    node: &Node,
+    name: &DotName,
+    request: &RenameBranch,
+) -> Result<(), NodeError> {
+    let RenameBranch { from, to } = request;
+    to.check_new()?;
+    let doing = format!("branch {from} renamed");
+    let _lock = node.locks.operation(name, &doing).await;
+    let mut dot = node.registry.dot(name).await?;
+    dot.branch(from)?;
+    if dot.branches.contains_key(to) {
+        return Err(NodeError::BranchExists { branch: to.clone() });
+    }
+    // No volume is mounted meanwhile.
+    let _gate = node.locks.close_gate(name).await;
+    let _moving = node.locks.moving(name).await;
+    refuse_pinned(node, name, from).await?;
+    node.pool.rename_branch(name, from, to).await?;
+    rename(&mut dot, from, to);
+    node.registry.put_dot(&dot).await?;
+    node.mounts.rename_branch(name, from, to).await
+}
+
+/// Fails if a container, running or not, has a volume with the branch in its name.
+async fn refuse_pinned(node: &Node, name: &DotName, branch: &BranchName) -> Result<(), NodeError> {
+    let containers = node.docker.list().await?;
+    let pins = |one: &&Container| {
+        let mut volumes = one.uses.iter().map(|used| &used.volume);
+        volumes.any(|volume| volume.dot == *name && volume.pinned.as_ref() == Some(branch))
+    };
+    let users = engine::names(containers.iter().filter(pins));
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(NodeError::Pinned {
+        dot: name.clone(),
+        branch: branch.clone(),
+        containers: users,
+    })
+}
+
+/// Writes the other name wherever the branch is named.
+fn rename(dot: &mut Dot, from: &BranchName, to: &BranchName) {
+    if dot.current == *from {
+        dot.current = to.clone();
+    }
+    if let Some(branch) = dot.branches.remove(from) {
+        dot.branches.insert(to.clone(), branch);
+    }
+    for branch in dot.branches.values_mut() {
+        if let Some(origin) = &mut branch.origin
+            && origin.branch == *from
+        {
+            origin.branch = to.clone();
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `dm restore`: puts files and folders of a commit back. Only the containers of their subdots are restarted.
+
+use std::collections::BTreeSet;
+
+use dotmesh_api::node::{RestorePaths, Switched};
+use dotmesh_model::{BranchName, DotName, SubdotName};
+use dotmesh_pool::{DotPath, Restore};
+
+use super::reset::refuse_changed;
+use super::revision::Revisions;
+use super::switch::check::{Scope, shows};
+use super::switch::execute::Teller;
+use super::switch::{self, Change, Manner, switched};
+use super::{blocking, require_here};
+use crate::engine::{self, Container};
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// Restores what is named, all of it or nothing. The head of the branch stays.
+pub(crate) async fn restore(
+    node: &Node,
+    name: &DotName,
+    request: RestorePaths,
+    tell: Teller,
+) -> Result<Switched, NodeError> {
+    let paths = parse(&request.paths)?;
+    let _lock = node.locks.operation(name, "restored").await;
+    let dot = node.registry.dot(name).await?;
+    refuse_changed(&dot, request.expected.as_ref())?;
+    let commit = Revisions::of(node, &dot)
+        .await?
+        .find_text(&request.revision)?;
+    require_here(node, &dot, commit).await?;
+    for path in &paths {
+        let data = node.pool.commit_data(name, commit);
+        if node.pool.find_in(data, path).await.is_none() {
+            return Err(NodeError::NoPath {
+                path: path.to_string(),
+                state: format!("commit {}", commit.short()),
+            });
+        }
+    }
+    let subdots = paths.iter().map(|path| path.subdot().clone()).collect();
+    refuse_pinned(node, &dot, &subdots).await?;
+    let (branch, head) = (dot.current.clone(), dot.current()?.head);
+    let restore = node.pool.prepare_restore(name, &branch, commit, &paths);
+    let mut change = PutBack {
+        node,
+        dot: &dot,
+        subdots,
+        restore: Some(restore.await?),
+    };
+    let manner = Manner::new(&request.wait, tell);
+    let done = switch::switch(node, &dot, &mut change, &manner).await?;
+    let replaced = change.restore.take();
+    // To delete what was replaced may take a while.
+    blocking(move || drop(replaced)).await;
+    Ok(switched(branch, head, done))
+}
+
+/// The paths, without those that are inside others.
+fn parse(paths: &[String]) -> Result<Vec<DotPath>, NodeError> {
+    let parsed = paths
+        .iter()
+        .map(|path| DotPath::parse(path).ok_or_else(|| NodeError::BadPath { path: path.clone() }));
+    let parsed = parsed.collect::<Result<BTreeSet<DotPath>, _>>()?;
+    let mut kept: Vec<DotPath> = Vec::new();
+    for path in parsed {
+        if !kept.last().is_some_and(|last| last.has(&path)) {
+            kept.push(path);
+        }
+    }
+    Ok(kept)
+}
+
+/// Fails if a running container is pinned to the branch and shows one of the subdots: it would not be restarted.
+async fn refuse_pinned(
+    node: &Node,
+    dot: &Dot,
+    subdots: &BTreeSet<SubdotName>,
+) -> Result<(), NodeError> {
+    let running = node.docker.active().await?;
+    let pinned = running.iter().filter(|one| {
+        let mut volumes = one.uses.iter().map(|used| &used.volume);
+        volumes.any(|volume| {
+            volume.dot == dot.name
+                && volume.pinned.as_ref() == Some(&dot.current)
+                && shows(&volume.folder, subdots)
+        })
+    });
+    let containers = engine::names(pinned);
+    if containers.is_empty() {
+        return Ok(());
+    }
+    let what = format!("branch {} of {}, pinned", dot.current, dot.name);
+    Err(NodeError::InUse { what, containers })
+}
+
+struct PutBack<'a> {
+    node: &'a Node,
+    dot: &'a Dot,
+    subdots: BTreeSet<SubdotName>,
+    restore: Option<Restore>,
+}
+
+impl Change for PutBack<'_> {
+    fn describe(&self) -> String {
+        format!("restoring files of branch {}", self.dot.current)
+    }
+
+    fn creates(&self) -> Option<&BranchName> {
+        None
+    }
+
+    fn affects(&self, dot: &DotName, container: &Container) -> bool {
+        container.uses.iter().any(|used| {
+            let volume = &used.volume;
+            volume.dot == *dot && volume.pinned.is_none() && shows(&volume.folder, &self.subdots)
+        })
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope::Subdots(&self.dot.current, &self.subdots)
+    }
+
+    async fn apply(&mut self) -> Result<(), NodeError> {
+        let Some(restore) = self.restore.take() else {
+            return Ok(());
+        };
+        self.restore = Some(self.node.pool.put_back(restore).await?);
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), NodeError> {
+        if let Some(restore) = self.restore.take() {
+            self.node.pool.take_restore_back(restore).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! Stashes: what is put aside comes back as it was, and nowhere else.
+
+use dotmesh_api::ErrorBody;
+use dotmesh_api::node::{BranchStart, Checkout, Stash, SwitchProgress};
+use tokio::sync::watch;
+
+use super::bench::{Bench, CHANGED, Work, stack_for, wait};
+use crate::engine::scripted::Outcome;
+use crate::error::NodeError;
+use crate::operations::{checkout, diff, stash};
+
+async fn bench() -> Bench {
+    Bench::new(stack_for(Work::Stash)).await
+}
+
+fn seen(bench: &Bench) -> Option<String> {
+    bench.world.reads("db", "changed")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_put_aside_and_brought_back() {
+    let mut bench = bench().await;
+    let refused = bench.stash().await.unwrap_err();
+    assert!(matches!(refused, NodeError::NothingToStash { .. }));
+    bench.write("master", CHANGED, "one");
+    let done = bench.stash().await.unwrap();
+    assert_eq!(done.restarted, ["db", "web"]);
+    assert_eq!(seen(&bench), None);
+    assert_eq!(bench.read("master", CHANGED), None);
+    bench.write("master", CHANGED, "two");
+    bench.stash().await.unwrap();
+    bench.restart().await;
+    let stashes = bench.stashes().await;
+    let told = |stash: &Stash| format!("{} {}", stash.branch, stash.title);
+    assert_eq!(
+        stashes.iter().map(told).collect::<Vec<_>>(),
+        ["master m", "master m"]
+    );
+
+    // What is in one is seen without bringing it back.
+    let request = diff::Request {
+        stash: Some(stashes[0].id),
+        ..diff::Request::default()
+    };
+    let diff = diff::diff(&bench.node, &bench.dot(), request)
+        .await
+        .unwrap();
+    let paths: Vec<_> = diff.changes.iter().map(|change| &change.path).collect();
+    assert_eq!(paths, [CHANGED]);
+
+    // Applied, it stays; and nothing is brought back over other changes.
+    bench.apply(false).await.unwrap();
+    assert_eq!(seen(&bench).as_deref(), Some("two"));
+    assert_eq!(bench.stashes().await.len(), 2);
+    let refused = bench.pop().await.unwrap_err();
+    assert!(matches!(refused, NodeError::Dirty { .. }), "{refused}");
+    bench.reset().await.unwrap();
+    stash::drop_one(&bench.node, &bench.dot(), stashes[0].id)
+        .await
+        .unwrap();
+    bench.pop().await.unwrap();
+    assert_eq!(seen(&bench).as_deref(), Some("one"));
+    assert!(bench.stashes().await.is_empty());
+    // The change is one that no commit has, and can be put aside again.
+    bench.stash().await.unwrap();
+    assert_eq!(bench.read("master", CHANGED), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stash_of_another_commit_becomes_a_branch() {
+    let bench = bench().await;
+    bench.write("master", CHANGED, "one");
+    bench.stash().await.unwrap();
+    bench.write("master", "db/next", "next");
+    bench.commit().await;
+    let refused = ErrorBody::from(bench.pop().await.unwrap_err());
+    assert!(refused.message.contains("nobody can merge"), "{refused}");
+    let hint = refused.hint.unwrap_or_default();
+    assert!(hint.contains("dm stash branch NAME stash@{0}"), "{hint}");
+    assert_eq!(bench.read("master", CHANGED), None);
+
+    let stash = bench.stashes().await.remove(0);
+    let request = Checkout {
+        branch: "kept".parse().unwrap(),
+        create: Some(BranchStart::Stash(stash.id)),
+        wait: wait(),
+    };
+    let (tell, _) = watch::channel(SwitchProgress::default());
+    let done = checkout::checkout(&bench.node, &bench.dot(), request, tell).await;
+    let done = done.unwrap();
+    assert_eq!((done.branch.as_str(), done.head), ("kept", stash.head));
+    assert_eq!(seen(&bench).as_deref(), Some("one"));
+    assert_eq!(bench.read("kept", "db/next"), None);
+    assert_eq!(
+        bench.stashes().await.len(),
+        1,
+        "it goes with a call of its own"
+    );
+    // A branch with the same head may get it, too.
+    bench.checkout("same", true).await.unwrap();
+    bench.reset().await.unwrap();
+    bench.pop().await.unwrap();
+    assert_eq!(bench.read("same", CHANGED).as_deref(), Some("one"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stash_is_taken_back_when_a_container_does_not_start() {
+    let bench = bench().await;
+    bench.write("master", CHANGED, "one");
+    bench.world.turns_out("web", Outcome::Fails);
+    assert!(bench.stash().await.is_err());
+    assert_eq!(bench.read("master", CHANGED).as_deref(), Some("one"));
+    assert!(bench.stashes().await.is_empty());
+    bench.world.turns_out("web", Outcome::Runs);
+    bench
+        .settle(&["db", "web"].map(str::to_owned).into(), "undone")
+        .await;
+    bench.stash().await.unwrap();
+    bench.world.turns_out("web", Outcome::Fails);
+    assert!(bench.pop().await.is_err());
+    assert_eq!(bench.read("master", CHANGED), None);
+    assert_eq!(bench.stashes().await.len(), 1);
+}

@@ -1,0 +1,255 @@
+//! `dm undo` and `dm redo`: take the last operation of a dot back, and make it again.
+//!
+//! The pool's log says how each operation got from one state to the other, so both ways are the same steps. An operation that
+//! moves the current working copy, or checks another branch out, is a switch like any other.
+
+use std::collections::BTreeSet;
+
+use dotmesh_api::node::{Switched, Undo};
+use dotmesh_model::{BranchName, DotName};
+use dotmesh_pool::{DeletedDot, Operation, to_redo, to_undo};
+
+use super::switch::check::{self, Scope};
+use super::switch::execute::Teller;
+use super::switch::{self, Change, Done, Manner, switched};
+use super::{delete_dot, mount, reconcile};
+use crate::engine;
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::registry::Dot;
+
+/// The direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Back,
+    Again,
+}
+
+/// Takes the last operation back. Of a dot that is deleted, that is its deletion.
+pub(crate) async fn undo(
+    node: &Node,
+    name: &DotName,
+    request: Undo,
+    tell: Teller,
+) -> Result<Switched, NodeError> {
+    let _lock = node.locks.operation(name, "taken back").await;
+    let deleted = node.pool.deleted_dots(name).await?;
+    let chosen = deleted.iter().find(|dot| match &request.deleted {
+        Some(id) => dot.file.id.starts_with(id.as_str()),
+        None => true,
+    });
+    let Some(dot) = node.registry.find_dot(name).await? else {
+        return match (chosen, request.deleted) {
+            (Some(deleted), _) => bring_back(node, name, deleted).await,
+            (None, Some(id)) => Err(NodeError::NotKept {
+                dot: name.clone(),
+                id,
+            }),
+            (None, None) => Err(NodeError::NoDot { dot: name.clone() }),
+        };
+    };
+    node.pool.settle(name).await?;
+    let log = node.pool.operations(name).await?;
+    match (to_undo(&log), chosen, request.deleted) {
+        (Some(last), _, None) => {
+            let manner = Manner::new(&request.wait, tell);
+            go(node, dot, last, Way::Back, &manner).await
+        }
+        (_, Some(deleted), _) => Err(NodeError::NameTaken {
+            dot: name.clone(),
+            id: deleted.file.id.clone(),
+        }),
+        (_, None, Some(id)) => Err(NodeError::NotKept {
+            dot: name.clone(),
+            id,
+        }),
+        (None, None, None) => Err(NodeError::NothingToUndo { dot: name.clone() }),
+    }
+}
+
+/// Makes the operation again that was taken back last.
+pub(crate) async fn redo(
+    node: &Node,
+    name: &DotName,
+    request: Undo,
+    tell: Teller,
+) -> Result<Switched, NodeError> {
+    let _lock = node.locks.operation(name, "made again").await;
+    let dot = node.registry.dot(name).await?;
+    node.pool.settle(name).await?;
+    let log = node.pool.operations(name).await?;
+    let Some(next) = to_redo(&log) else {
+        return Err(NodeError::NothingToRedo { dot: name.clone() });
+    };
+    if next.deleted().is_some() {
+        delete_dot::delete_locked(node, name, Some(next.number)).await?;
+        let head = dot.current()?.head;
+        return Ok(told(dot.current, head, Done::default(), next));
+    }
+    let manner = Manner::new(&request.wait, tell);
+    go(node, dot, next, Way::Again, &manner).await
+}
+
+fn told(
+    branch: BranchName,
+    head: dotmesh_model::CommitId,
+    done: Done,
+    operation: &Operation,
+) -> Switched {
+    Switched {
+        operation: Some(operation.what.clone()),
+        ..switched(branch, head, done)
+    }
+}
+
+/// Brings what is under way in a dot's log to an end. If that cannot be written now, the next operation does it.
+pub(crate) async fn settle(node: &Node, name: &DotName) {
+    if let Err(error) = node.pool.settle(name).await {
+        tracing::warn!(dot = %name, %error, "the log of a dot is put right later");
+    }
+}
+
+async fn go(
+    node: &Node,
+    dot: Dot,
+    operation: &Operation,
+    way: Way,
+    manner: &Manner,
+) -> Result<Switched, NodeError> {
+    let name = dot.name.clone();
+    let branches: BTreeSet<BranchName> = operation.moves().cloned().collect();
+    if !branches.is_empty() {
+        refuse_pinned(node, &dot, &branches).await?;
+    }
+    let is_switch = operation.switches() || branches.contains(&dot.current);
+    let mut change = Move {
+        node,
+        dot: dot.clone(),
+        operation,
+        way,
+        branches,
+    };
+    let done = match is_switch {
+        true => switch::switch(node, &dot, &mut change, manner).await,
+        false => beside(node, &dot, &mut change).await,
+    };
+    settle(node, &name).await;
+    let done = done?;
+    let now = node.registry.dot(&name).await?;
+    let head = now.current()?.head;
+    Ok(told(now.current, head, done, operation))
+}
+
+/// Makes a change that no container of the current branch sees.
+async fn beside(node: &Node, dot: &Dot, change: &mut Move<'_>) -> Result<Done, NodeError> {
+    let _moving = match change.branches.is_empty() {
+        true => None,
+        false => Some(check::unused(node, dot, change.scope()).await?),
+    };
+    change.apply().await?;
+    mount::refresh(node, &dot.name).await?;
+    Ok(Done::default())
+}
+
+/// Containers that pin a branch go on while the current one changes, so they must not be on one that is moved.
+async fn refuse_pinned(
+    node: &Node,
+    dot: &Dot,
+    branches: &BTreeSet<BranchName>,
+) -> Result<(), NodeError> {
+    let running = node.docker.active().await?;
+    for branch in branches {
+        let pinned = running.iter().filter(|container| {
+            let mut uses = container.uses.iter().map(|used| &used.volume);
+            uses.any(|volume| volume.dot == dot.name && volume.pinned.as_ref() == Some(branch))
+        });
+        let containers = engine::names(pinned);
+        if !containers.is_empty() {
+            let what = format!("branch {branch} of {}, pinned", dot.name);
+            return Err(NodeError::InUse { what, containers });
+        }
+    }
+    Ok(())
+}
+
+struct Move<'a> {
+    node: &'a Node,
+    /// As it was before.
+    dot: Dot,
+    operation: &'a Operation,
+    way: Way,
+    /// Those whose working copies are moved.
+    branches: BTreeSet<BranchName>,
+}
+
+impl Change for Move<'_> {
+    fn describe(&self) -> String {
+        let what = &self.operation.what;
+        match self.way {
+            Way::Back => format!("taking back the {what}"),
+            Way::Again => format!("making the {what} again"),
+        }
+    }
+
+    /// One that comes back is no new one: it must not be deleted if the change fails.
+    fn creates(&self) -> Option<&BranchName> {
+        None
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope::Moved {
+            branches: &self.branches,
+            unpinned: self.operation.switches(),
+        }
+    }
+
+    async fn apply(&mut self) -> Result<(), NodeError> {
+        let (pool, name, number) = (&self.node.pool, &self.dot.name, self.operation.number);
+        match self.way {
+            Way::Back => pool.undo(name, number).await?,
+            Way::Again => pool.redo(name, number).await?,
+        }
+        if let Err(error) = reconcile::reread(self.node, name).await {
+            self.undo().await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), NodeError> {
+        let (pool, name, number) = (&self.node.pool, &self.dot.name, self.operation.number);
+        match self.way {
+            Way::Back => pool.carry_out(name, number).await?,
+            Way::Again => pool.roll_back(name, number).await?,
+        }
+        self.node.registry.put_dot(&self.dot).await
+    }
+}
+
+/// Brings a deleted dot back, with all that the registry knew of it.
+async fn bring_back(
+    node: &Node,
+    name: &DotName,
+    deleted: &DeletedDot,
+) -> Result<Switched, NodeError> {
+    let deletion = deleted.deletion();
+    let stored = node.pool.bring_dot_back(name, deleted).await?;
+    let stored = stored.ok_or_else(|| NodeError::NoDot { dot: name.clone() })?;
+    reconcile::reconcile_dot(node, &stored).await?;
+    if let Some(with) = deletion.and_then(Operation::deleted) {
+        for volume in &with.volumes {
+            node.registry.add_volume(volume).await?;
+        }
+        if let Some(maker) = &with.made_by {
+            let maker = maker.parse()?;
+            node.registry.note_made_by(&deleted.file.id, maker).await?;
+        }
+    }
+    let dot = node.registry.dot(name).await?;
+    let head = dot.current()?.head;
+    let back = switched(dot.current, head, Done::default());
+    Ok(Switched {
+        operation: deletion.map(|deletion| deletion.what.clone()),
+        ..back
+    })
+}

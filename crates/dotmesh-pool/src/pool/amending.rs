@@ -1,0 +1,73 @@
+//! A commit in the place of a branch's newest one.
+//!
+//! The record of a commit is written before its snapshot is taken. If that does not come to be, the head is the record's parent, except
+//! where a file says that the commit was to take the place of another.
+
+use dotmesh_model::{BranchName, CommitId, DotName};
+use serde::{Deserialize, Serialize};
+
+use super::Pool;
+use super::inner::Inner;
+use crate::durable;
+use crate::error::{During as _, PoolError};
+use crate::layout::{RECORD, read_json, write_json};
+
+/// `amending.json`: there while a commit takes the place of another.
+#[derive(Debug, Serialize, Deserialize)]
+struct Amending {
+    id: CommitId,
+    /// The head until then.
+    was: CommitId,
+}
+
+impl Pool {
+    /// As [`Self::commit`], in the place of the head `was`, which can still be named by its id.
+    pub async fn amend(
+        &self,
+        dot: &DotName,
+        branch: &BranchName,
+        was: CommitId,
+        id: CommitId,
+        record: Vec<u8>,
+    ) -> Result<(), PoolError> {
+        let (dot, branch) = (dot.clone(), branch.clone());
+        self.run(move |inner| {
+            let intent = inner.layout.amending(&dot);
+            write_json(&intent, &Amending { id, was })?;
+            let working = inner.layout.branch(&dot, &branch);
+            inner.freeze(&working, &inner.layout.commit(&dot, id), &record)?;
+            std::fs::remove_file(&intent).during("delete", &intent)
+        })
+        .await
+    }
+
+    /// Takes [`Self::amend`] back.
+    pub async fn take_amend_back(
+        &self,
+        dot: &DotName,
+        branch: &BranchName,
+        was: CommitId,
+        id: CommitId,
+    ) -> Result<(), PoolError> {
+        let (dot, branch) = (dot.clone(), branch.clone());
+        self.run(move |inner| {
+            let before = inner.layout.commit(&dot, was).join(RECORD);
+            let record = std::fs::read(&before).during("read", &before)?;
+            durable::replace(&inner.layout.branch(&dot, &branch).join(RECORD), &record)?;
+            inner.driver.delete(&inner.layout.commit(&dot, id))
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// The head that a commit without a snapshot was to take the place of.
+    pub(super) fn amended(
+        &self,
+        dot: &DotName,
+        id: CommitId,
+    ) -> Result<Option<CommitId>, PoolError> {
+        let amending: Option<Amending> = read_json(&self.layout.amending(dot))?;
+        Ok(amending.filter(|one| one.id == id).map(|one| one.was))
+    }
+}

@@ -1,0 +1,510 @@
+//! The log of a dot: what each operation replaced, so that it can be taken back and made again.
+//!
+//! An operation is a folder `operations/NUMBER` of the dot: `operation.json`, and beside it the working copies that its steps
+//! exchange with the dot's. The description is written before the first step. What is on its way when the daemon dies is
+//! completed or rolled back by [`Inner::settle`], which looks at what the pool holds.
+
+use std::path::{Path, PathBuf};
+
+use dotmesh_model::{BranchName, CommitId, DotName};
+use jiff::Timestamp;
+
+use super::inner::{Inner, names_in};
+use super::stashes::forget_note;
+use super::{Pool, Start, StoredDot};
+use crate::driver::Mode;
+use crate::durable;
+use crate::error::{During as _, PoolError};
+use crate::layout::{DotFile, RECORD, read_json, write_json};
+use crate::operation::{DeletedWith, Operation, State, Step, to_undo};
+
+/// The description of an operation, in its folder.
+const OPERATION: &str = "operation.json";
+
+/// A step that is to be made for the first time.
+#[derive(Debug, Clone)]
+pub enum NewStep {
+    /// The branch gets another head. [`Pool::commit`] makes it.
+    Head {
+        branch: BranchName,
+        before: CommitId,
+        after: CommitId,
+    },
+    /// The branch gets a fresh working copy of a commit.
+    Replace {
+        branch: BranchName,
+        commit: CommitId,
+    },
+    /// The branch is made.
+    Create { branch: BranchName, start: Start },
+    /// The branch is deleted.
+    Delete { branch: BranchName },
+    /// Two branches exchange their working copies. `one` is here before the operation.
+    Swap { one: BranchName, other: BranchName },
+    /// The dot gets this description.
+    Describe(DotFile),
+    /// The dot is deleted. [`Pool::set_dot_aside`] does it.
+    DeleteDot(DeletedWith),
+}
+
+impl Pool {
+    /// The operations of a dot, the first made first. One of them may be under way.
+    pub async fn operations(&self, dot: &DotName) -> Result<Vec<Operation>, PoolError> {
+        let folder = self.inner.layout.dot(dot);
+        self.run(move |inner| inner.operations_in(&folder)).await
+    }
+
+    /// Writes an operation down that is about to be made, and prepares the working copies that its steps need. Returns its
+    /// number. The caller holds the dot's lock until [`Self::settle`].
+    pub async fn begin_operation(
+        &self,
+        dot: &DotName,
+        what: String,
+        steps: Vec<NewStep>,
+    ) -> Result<u64, PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| {
+            let begun = inner.begin_operation(&dot, &what, steps);
+            if begun.is_err() {
+                inner.settle(&dot)?;
+            }
+            begun
+        })
+        .await
+    }
+
+    /// Makes those steps of an operation that are not made, all of them or none.
+    pub async fn carry_out(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| {
+            let operation = inner.operation(&dot, number)?;
+            inner.forward(&dot, &operation)
+        })
+        .await
+    }
+
+    /// Takes those steps of an operation back that are made, all of them or none.
+    pub async fn roll_back(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| {
+            let operation = inner.operation(&dot, number)?;
+            inner.backward(&dot, &operation)
+        })
+        .await
+    }
+
+    /// Takes an operation back that is made. Fails and changes nothing if the dot is not as the operation left it.
+    pub async fn undo(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| {
+            let operation = inner.operation(&dot, number)?;
+            inner.require(&dot, &operation, true)?;
+            inner.mark(&dot, &operation, State::Undoing)?;
+            inner.backward(&dot, &operation)
+        })
+        .await
+    }
+
+    /// Makes an operation again that was taken back. Fails and changes nothing if the dot is not as it was left.
+    pub async fn redo(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| {
+            let operation = inner.operation(&dot, number)?;
+            inner.require(&dot, &operation, false)?;
+            inner.mark(&dot, &operation, State::Redoing)?;
+            inner.forward(&dot, &operation)
+        })
+        .await
+    }
+
+    /// Brings what is under way to one of its two ends, and forgets what a later operation made impossible to redo.
+    pub async fn settle(&self, dot: &DotName) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| inner.settle(&dot)).await
+    }
+
+    /// A dot as its folder describes it now; `None` if there is none.
+    pub async fn stored_dot(&self, dot: &DotName) -> Result<Option<StoredDot>, PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| inner.read_dot(&dot)).await
+    }
+}
+
+impl Inner {
+    /// One that cannot be read is left out: what is undone is checked before it is changed.
+    pub(super) fn operations_in(&self, dot: &Path) -> Result<Vec<Operation>, PoolError> {
+        let folder = self.layout.operations_in(dot);
+        let mut numbers: Vec<u64> = names_in(&folder)?
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        let mut log = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            match read_json::<Operation>(&folder.join(number.to_string()).join(OPERATION)) {
+                Ok(Some(operation)) => log.push(Operation {
+                    number,
+                    ..operation
+                }),
+                // A crash came before its description.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "an operation of a dot's log cannot be read");
+                }
+            }
+        }
+        Ok(log)
+    }
+
+    fn operation(&self, dot: &DotName, number: u64) -> Result<Operation, PoolError> {
+        let folder = self.layout.operation(dot, number);
+        let operation = read_json::<Operation>(&folder.join(OPERATION))?;
+        let operation = operation.ok_or(PoolError::Forgotten { number })?;
+        Ok(Operation {
+            number,
+            ..operation
+        })
+    }
+
+    /// Where the log keeps a working copy.
+    pub(super) fn kept(&self, dot: &DotName, number: u64, branch: &BranchName) -> PathBuf {
+        let kept = self.layout.operation(dot, number).join("branches");
+        kept.join(&*branch.spelling())
+    }
+
+    fn begin_operation(
+        &self,
+        dot: &DotName,
+        what: &str,
+        steps: Vec<NewStep>,
+    ) -> Result<u64, PoolError> {
+        // Of a dot that is deleted, nothing can be written down.
+        self.description(dot)?;
+        self.settle(dot)?;
+        let folder = self.layout.operations_in(&self.layout.dot(dot));
+        // Those without a description count, too.
+        let numbers = names_in(&folder)?.into_iter();
+        let last = numbers.filter_map(|name| name.parse::<u64>().ok()).max();
+        let number = last.unwrap_or(0) + 1;
+        let mut copies = Vec::new();
+        let mut planned = Vec::with_capacity(steps.len());
+        for step in steps {
+            planned.extend(self.plan(dot, step, &mut copies)?);
+        }
+        let folder = self.layout.operation(dot, number);
+        let branches = folder.join("branches");
+        std::fs::create_dir_all(&branches).during("create", &branches)?;
+        let now = Timestamp::now();
+        let operation = Operation {
+            number,
+            what: what.to_owned(),
+            time: now,
+            state: State::Begun,
+            since: now,
+            steps: planned,
+        };
+        if let Err(error) = self.write(&folder, &operation) {
+            // Nothing is in it yet.
+            let _ = std::fs::remove_dir_all(&folder);
+            return Err(error);
+        }
+        for (branch, start) in copies {
+            let from = match &start {
+                Start::Commit(id) => self.layout.commit(dot, *id),
+                Start::WorkingCopy(other) => self.layout.branch(dot, other),
+                Start::Stash(id) => self.layout.stash(dot, *id),
+            };
+            let to = self.kept(dot, number, &branch);
+            self.driver.snapshot(&from, &to, Mode::Writable)?;
+            if matches!(start, Start::Stash(_)) {
+                forget_note(&to)?;
+            }
+        }
+        Ok(number)
+    }
+
+    /// A step as the log has it. `copies` gets the working copy that it needs.
+    fn plan(
+        &self,
+        dot: &DotName,
+        step: NewStep,
+        copies: &mut Vec<(BranchName, Start)>,
+    ) -> Result<Option<Step>, PoolError> {
+        Ok(Some(match step {
+            NewStep::Head {
+                branch,
+                before,
+                after,
+            } => Step::Head {
+                branch,
+                before,
+                after,
+            },
+            NewStep::Replace { branch, commit } => {
+                copies.push((branch.clone(), Start::Commit(commit)));
+                let copy = self.copy_id(&self.layout.branch(dot, &branch))?;
+                Step::Replace { branch, copy }
+            }
+            NewStep::Create { branch, start } => {
+                copies.push((branch.clone(), start));
+                Step::Create { branch }
+            }
+            NewStep::Delete { branch } => Step::Delete { branch },
+            NewStep::Swap { one, other } => Step::Swap {
+                copy: self.copy_id(&self.layout.branch(dot, &one))?,
+                one,
+                other,
+            },
+            NewStep::Describe(after) => {
+                let before = self.description(dot)?;
+                if before == after {
+                    return Ok(None);
+                }
+                Step::Describe { before, after }
+            }
+            NewStep::DeleteDot(with) => Step::DeleteDot(with),
+        }))
+    }
+
+    fn description(&self, dot: &DotName) -> Result<DotFile, PoolError> {
+        let path = self.layout.dot_file(dot);
+        let problem = "it is missing".to_owned();
+        read_json(&path)?.ok_or(PoolError::Damaged { path, problem })
+    }
+
+    /// Which working copy is at a path.
+    fn copy_id(&self, path: &Path) -> Result<u64, PoolError> {
+        use std::os::fd::AsFd as _;
+        let folder = std::fs::File::open(path).during("open", path)?;
+        self.driver
+            .subvolume(folder.as_fd())
+            .during("look at", path)
+    }
+
+    fn write(&self, folder: &Path, operation: &Operation) -> Result<(), PoolError> {
+        let path = folder.join(OPERATION);
+        // A commit is made by a snapshot, which makes durable all that was written before it. Until the next operation,
+        // the pool itself says whether it was made.
+        let is_commit = matches!(operation.steps[..], [Step::Head { .. }]);
+        if is_commit && matches!(operation.state, State::Begun | State::Done) {
+            return durable::replace_soon(&path, operation);
+        }
+        write_json(&path, operation)
+    }
+
+    pub(super) fn mark(
+        &self,
+        dot: &DotName,
+        operation: &Operation,
+        state: State,
+    ) -> Result<(), PoolError> {
+        self.mark_in(
+            &self.layout.operation(dot, operation.number),
+            operation,
+            state,
+        )
+    }
+
+    pub(super) fn mark_in(
+        &self,
+        folder: &Path,
+        operation: &Operation,
+        state: State,
+    ) -> Result<(), PoolError> {
+        let marked = Operation {
+            state,
+            since: Timestamp::now(),
+            ..operation.clone()
+        };
+        self.write(folder, &marked)
+    }
+
+    /// Forgets an operation, with the working copies that it keeps. It does not come back after a power cut: it would be
+    /// taken for one that was made.
+    fn forget_operation(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
+        self.discard_now(&self.layout.operation(dot, number))
+    }
+
+    pub(super) fn settle(&self, dot: &DotName) -> Result<(), PoolError> {
+        let log = self.operations_in(&self.layout.dot(dot))?;
+        let mut is_last = true;
+        for operation in log.iter().rev() {
+            match operation.state {
+                // It was made before the later one began; a power cut has taken that from its description.
+                State::Begun if !is_last => self.mark(dot, operation, State::Done)?,
+                State::Begun if self.is_made(dot, operation)? => {
+                    self.mark(dot, operation, State::Done)?;
+                }
+                State::Begun => {
+                    self.backward(dot, operation)?;
+                    self.forget_operation(dot, operation.number)?;
+                    continue;
+                }
+                State::Undoing if self.is_taken_back(dot, operation)? => {
+                    self.mark(dot, operation, State::Undone)?;
+                }
+                State::Undoing => {
+                    self.forward(dot, operation)?;
+                    self.mark(dot, operation, State::Done)?;
+                }
+                State::Redoing if self.is_made(dot, operation)? => {
+                    self.mark(dot, operation, State::Done)?;
+                }
+                State::Redoing => {
+                    self.backward(dot, operation)?;
+                    self.mark(dot, operation, State::Undone)?;
+                }
+                State::Done | State::Undone => {}
+            }
+            is_last = false;
+        }
+        self.forget_superseded(dot, &log)
+    }
+
+    /// Forgets what was taken back before a later operation was made.
+    fn forget_superseded(&self, dot: &DotName, before: &[Operation]) -> Result<(), PoolError> {
+        let log = match before.iter().any(|one| one.state.is_passing()) {
+            true => self.operations_in(&self.layout.dot(dot))?,
+            false => before.to_vec(),
+        };
+        let last = to_undo(&log).map_or(0, |one| one.number);
+        let superseded = |one: &&Operation| one.state == State::Undone && one.number < last;
+        for operation in log.iter().filter(superseded) {
+            self.throw_away(&self.layout.operation(dot, operation.number));
+        }
+        Ok(())
+    }
+
+    /// Fails unless every step is made, or none is.
+    fn require(&self, dot: &DotName, operation: &Operation, made: bool) -> Result<(), PoolError> {
+        let is_as_left = match made {
+            true => operation.state == State::Done && self.is_made(dot, operation)?,
+            false => operation.state == State::Undone && self.is_taken_back(dot, operation)?,
+        };
+        match is_as_left {
+            true => Ok(()),
+            false => Err(PoolError::NotAsLeft {
+                what: operation.what.clone(),
+            }),
+        }
+    }
+
+    fn is_made(&self, dot: &DotName, operation: &Operation) -> Result<bool, PoolError> {
+        for step in &operation.steps {
+            if !self.is_after(dot, operation.number, step)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_taken_back(&self, dot: &DotName, operation: &Operation) -> Result<bool, PoolError> {
+        for step in &operation.steps {
+            if self.is_after(dot, operation.number, step)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_after(&self, dot: &DotName, number: u64, step: &Step) -> Result<bool, PoolError> {
+        Ok(match step {
+            Step::Head { branch, after, .. } => {
+                self.layout.branch(dot, branch).exists() && self.head(dot, branch)? == *after
+            }
+            Step::Replace { branch, copy } => {
+                self.copy_id(&self.layout.branch(dot, branch))? != *copy
+            }
+            Step::Swap { one, copy, .. } => self.copy_id(&self.layout.branch(dot, one))? != *copy,
+            Step::Create { branch } => self.layout.branch(dot, branch).exists(),
+            Step::Delete { branch } => self.kept(dot, number, branch).exists(),
+            Step::Describe { after, .. } => self.description(dot)? == *after,
+            // This log would not be among the dots.
+            Step::DeleteDot(_) => false,
+        })
+    }
+
+    fn forward(&self, dot: &DotName, operation: &Operation) -> Result<(), PoolError> {
+        let number = operation.number;
+        let mut made = Vec::new();
+        for step in &operation.steps {
+            if self.is_after(dot, number, step)? {
+                continue;
+            }
+            if let Err(error) = self.make(dot, number, step) {
+                for step in made.into_iter().rev() {
+                    self.unmake(dot, number, step)?;
+                }
+                return Err(error);
+            }
+            made.push(step);
+        }
+        Ok(())
+    }
+
+    fn backward(&self, dot: &DotName, operation: &Operation) -> Result<(), PoolError> {
+        let number = operation.number;
+        let mut unmade = Vec::new();
+        for step in operation.steps.iter().rev() {
+            if !self.is_after(dot, number, step)? {
+                continue;
+            }
+            if let Err(error) = self.unmake(dot, number, step) {
+                for step in unmade.into_iter().rev() {
+                    self.make(dot, number, step)?;
+                }
+                return Err(error);
+            }
+            unmade.push(step);
+        }
+        Ok(())
+    }
+
+    fn make(&self, dot: &DotName, number: u64, step: &Step) -> Result<(), PoolError> {
+        let working = |branch: &BranchName| self.layout.branch(dot, branch);
+        let kept = |branch: &BranchName| self.kept(dot, number, branch);
+        match step {
+            Step::Head { branch, after, .. } => self.set_head(dot, branch, *after),
+            Step::Replace { branch, .. } => durable::exchange(&kept(branch), &working(branch)),
+            Step::Create { branch } => durable::rename_new(&kept(branch), &working(branch)),
+            Step::Delete { branch } => durable::rename_new(&working(branch), &kept(branch)),
+            Step::Swap { one, other, .. } => durable::exchange(&working(other), &working(one)),
+            Step::Describe { after, .. } => write_json(&self.layout.dot_file(dot), after),
+            Step::DeleteDot(_) => Ok(()),
+        }
+    }
+
+    fn unmake(&self, dot: &DotName, number: u64, step: &Step) -> Result<(), PoolError> {
+        match step {
+            Step::Head { branch, before, .. } => self.set_head(dot, branch, *before),
+            // Those exchange two things, which is the same both ways.
+            Step::Replace { .. } | Step::Swap { .. } => self.make(dot, number, step),
+            Step::Create { branch } => {
+                let kept = self.kept(dot, number, branch);
+                durable::rename_new(&self.layout.branch(dot, branch), &kept)
+            }
+            Step::Delete { branch } => {
+                let kept = self.kept(dot, number, branch);
+                durable::rename_new(&kept, &self.layout.branch(dot, branch))
+            }
+            Step::Describe { before, .. } => write_json(&self.layout.dot_file(dot), before),
+            Step::DeleteDot(_) => Ok(()),
+        }
+    }
+
+    /// Has a working copy's record name another head. Its files stay.
+    fn set_head(
+        &self,
+        dot: &DotName,
+        branch: &BranchName,
+        head: CommitId,
+    ) -> Result<(), PoolError> {
+        let path = self.layout.branch(dot, branch).join(RECORD);
+        if head == CommitId::ROOT {
+            return durable::remove(&path);
+        }
+        let record = self.layout.commit(dot, head).join(RECORD);
+        let record = std::fs::read(&record).during("read", &record)?;
+        durable::replace(&path, &record)
+    }
+}

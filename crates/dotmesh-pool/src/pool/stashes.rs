@@ -1,0 +1,184 @@
+//! Working copies that were put aside. A stash is the working copy itself, so nothing is copied and nothing can be lost.
+//!
+//! `stash.json` is written into the working copy, which then changes places with a fresh one: after a crash, a folder of
+//! `stashes/` with that file is a stash, and one without it is not.
+
+use std::path::PathBuf;
+
+use dotmesh_model::{BranchName, CommitId, DotName, StashId};
+use serde::{Deserialize, Serialize};
+
+use super::inner::{Inner, names_in, temporary};
+use super::{Pool, Replaced, blocking};
+use crate::driver::Mode;
+use crate::durable;
+use crate::error::{During as _, PoolError};
+use crate::layout::{DATA, STASH, read_json, write_json};
+
+/// `stash.json`: what a stash says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StashFile {
+    /// The branch that it was made on.
+    pub branch: BranchName,
+    /// When.
+    pub time: jiff::Timestamp,
+    /// What it is, in the words of who made it; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A stash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredStash {
+    /// Its id.
+    pub id: StashId,
+    /// The commit that it has changes against.
+    pub head: CommitId,
+    /// What it says of itself.
+    pub file: StashFile,
+}
+
+impl Pool {
+    /// The stashes of a dot, the newest first.
+    pub async fn stashes(&self, dot: &DotName) -> Result<Vec<StoredStash>, PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| inner.stashes(&dot)).await
+    }
+
+    /// The folder of a stash's data. Nobody writes to it.
+    pub fn stash_data(&self, dot: &DotName, stash: StashId) -> PathBuf {
+        self.inner.layout.stash(dot, stash).join(DATA)
+    }
+
+    /// Puts the working copy of a branch aside, in one step. The branch gets a fresh one of its head.
+    pub async fn stash(
+        &self,
+        dot: &DotName,
+        branch: &BranchName,
+        stash: &StoredStash,
+    ) -> Result<(), PoolError> {
+        let (dot, branch, stash) = (dot.clone(), branch.clone(), stash.clone());
+        self.run(move |inner| inner.put_aside(&dot, &branch, &stash))
+            .await
+    }
+
+    /// Takes [`Self::stash`] back, in one step.
+    pub async fn take_stash_back(
+        &self,
+        dot: &DotName,
+        branch: &BranchName,
+        stash: StashId,
+    ) -> Result<(), PoolError> {
+        let (dot, branch) = (dot.clone(), branch.clone());
+        self.run(move |inner| {
+            let (working, aside) = (
+                inner.layout.branch(&dot, &branch),
+                inner.layout.stash(&dot, stash),
+            );
+            durable::exchange(&aside, &working)?;
+            forget_note(&working)?;
+            inner.throw_away(&aside);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives a branch a copy of a stash, in one step. The stash stays. The old working copy goes to the trash, from where
+    /// [`Self::restore_branch`] can fetch it.
+    pub async fn apply_stash(
+        &self,
+        dot: &DotName,
+        branch: &BranchName,
+        stash: StashId,
+    ) -> Result<Replaced, PoolError> {
+        let (dot, branch) = (dot.clone(), branch.clone());
+        let inner = std::sync::Arc::clone(&self.inner);
+        blocking(move || {
+            let fresh = temporary(&inner.layout.staging());
+            let from = inner.layout.stash(&dot, stash);
+            inner.driver.snapshot(&from, &fresh, Mode::Writable)?;
+            forget_note(&fresh)?;
+            durable::exchange(&fresh, &inner.layout.branch(&dot, &branch))?;
+            let path = inner.discard_and_hold(&fresh)?;
+            Ok(Replaced { inner, path })
+        })
+        .await
+    }
+
+    /// Moves a stash to the trash.
+    pub async fn drop_stash(&self, dot: &DotName, stash: StashId) -> Result<(), PoolError> {
+        let path = self.inner.layout.stash(dot, stash);
+        self.run(move |inner| inner.discard(&path).map(drop)).await
+    }
+
+    /// Removes what a crash left of stashes that were being made or used.
+    pub async fn tidy_stashes(&self, dot: &DotName) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| {
+            let stashes = inner.layout.stashes(&dot);
+            for name in names_in(&stashes)? {
+                let folder = stashes.join(name);
+                if !folder.join(STASH).exists() {
+                    inner.throw_away(&folder);
+                }
+            }
+            let branches = inner.layout.branches(&dot);
+            for name in names_in(&branches)? {
+                forget_note(&branches.join(name))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn stashes(&self, dot: &DotName) -> Result<Vec<StoredStash>, PoolError> {
+        let folder = self.layout.stashes(dot);
+        let mut stashes = Vec::new();
+        for name in names_in(&folder)? {
+            let Ok(id) = name.parse::<StashId>() else {
+                continue;
+            };
+            let path = folder.join(name);
+            if let Some(file) = read_json(&path.join(STASH))? {
+                let head = self.head_of(dot, &path)?;
+                stashes.push(StoredStash { id, head, file });
+            }
+        }
+        stashes.sort_by_key(|stash| std::cmp::Reverse((stash.file.time, stash.id)));
+        Ok(stashes)
+    }
+
+    fn put_aside(
+        &self,
+        dot: &DotName,
+        branch: &BranchName,
+        stash: &StoredStash,
+    ) -> Result<(), PoolError> {
+        let (working, aside) = (
+            self.layout.branch(dot, branch),
+            self.layout.stash(dot, stash.id),
+        );
+        let folder = self.layout.stashes(dot);
+        std::fs::create_dir_all(&folder).during("create", &folder)?;
+        let fresh = self.layout.commit(dot, stash.head);
+        self.driver.snapshot(&fresh, &aside, Mode::Writable)?;
+        let done = write_json(&working.join(STASH), &stash.file)
+            .and_then(|()| durable::exchange(&aside, &working));
+        if done.is_err() {
+            forget_note(&working)?;
+            self.throw_away(&aside);
+        }
+        done
+    }
+}
+
+/// Removes from a working copy that it is a stash. Fine if it is none.
+pub(super) fn forget_note(working: &std::path::Path) -> Result<(), PoolError> {
+    let note = working.join(STASH);
+    match std::fs::remove_file(&note) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done.during("delete", &note),
+    }
+}

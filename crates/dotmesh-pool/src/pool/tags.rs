@@ -1,0 +1,45 @@
+//! The tags of a dot: one small file, which is replaced as a whole.
+
+use std::collections::BTreeMap;
+
+use dotmesh_model::{BranchName, CommitId, DotName};
+use serde::{Deserialize, Serialize};
+
+use super::Pool;
+use crate::error::PoolError;
+use crate::layout::{read_json, write_json};
+
+/// `tags.json`: names for single commits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagsFile {
+    /// The tags by their names, which have the grammar of branches' names.
+    #[serde(default)]
+    pub tags: BTreeMap<BranchName, StoredTag>,
+}
+
+/// A tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredTag {
+    /// The commit.
+    pub commit: CommitId,
+    /// What it is for; mostly empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it was made.
+    pub time: jiff::Timestamp,
+}
+
+impl Pool {
+    /// The tags of a dot.
+    pub async fn tags(&self, dot: &DotName) -> Result<TagsFile, PoolError> {
+        let path = self.inner.layout.tags(dot);
+        self.run(move |_| Ok(read_json(&path)?.unwrap_or_default()))
+            .await
+    }
+
+    /// Replaces them durably.
+    pub async fn write_tags(&self, dot: &DotName, tags: &TagsFile) -> Result<(), PoolError> {
+        let (path, tags) = (self.inner.layout.tags(dot), tags.clone());
+        self.run(move |_| write_json(&path, &tags)).await
+    }
+}

@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 struct Told {
     id: u8,
     parent: u8,
-    /// Which seal this commit's seal is computed over. 0 is the root's, n is that of the n-th commit before. `None`
+    /// The seal over which this commit's seal is computed. 0 is the root's, n is that of the n-th commit before. `None`
     /// is a made-up one.
     over: Option<u8>,
     root: u8,

@@ -221,7 +221,7 @@ pub(crate) async fn done(
     Err(answer.into())
 }
 
-/// Sends a request that makes something and is answered with no body.
+/// Sends a request that creates something. The answer has no body.
 pub(crate) async fn created(
     server: &str,
     request: reqwest::RequestBuilder,
@@ -235,7 +235,7 @@ pub(crate) async fn created(
     Err(Foreign::new(server, status, &headers, &body).into())
 }
 
-/// Sends a request whose response is a page of a JSON list. Returns the query of the next page, too, if there is one.
+/// Sends a request, and reads a page of a JSON list. Also returns the query of the next page, if there is one.
 pub(crate) async fn page<T: DeserializeOwned>(
     server: &str,
     request: reqwest::RequestBuilder,
@@ -254,7 +254,7 @@ pub(crate) async fn page<T: DeserializeOwned>(
     Ok((entries, next))
 }
 
-/// Sends a request whose response is JSON.
+/// Sends a request, and reads a JSON response.
 pub(crate) async fn json<T: DeserializeOwned>(
     server: &str,
     request: reqwest::RequestBuilder,

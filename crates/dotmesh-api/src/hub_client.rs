@@ -202,7 +202,7 @@ impl HubClient {
         }
     }
 
-    /// Makes a tag. Fails when there is one of that name.
+    /// Makes a tag. Fails if the name is taken.
     pub async fn create_tag(
         &self,
         dot: &DotName,
@@ -214,7 +214,7 @@ impl HubClient {
         client::created(&self.server(), request).await
     }
 
-    /// The named objects of a dot, as a pack that holds them in the order asked for.
+    /// Objects of a dot, in a pack with the requested order.
     ///
     /// The caller must verify them. The limit is [`crate::hub::MAX_HASHES`] per request.
     pub async fn objects(

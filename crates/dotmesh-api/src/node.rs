@@ -134,8 +134,10 @@ pub struct BranchDetail {
     pub containers: Vec<String>,
 }
 
-/// Where the data of a commit can be fetched. `POST /v1/dots/{namespace}/{dot}/forget` takes one, too, and forgets which
-/// dot has that name there: at the next transfer it is the one that has it then.
+/// The place from which a commit's data can be fetched.
+///
+/// `POST /v1/dots/{namespace}/{dot}/forget` takes one, too. The node then forgets the identity of the dot that has
+/// that name there. The next transfer takes the dot that has the name then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The hub's address.
@@ -160,7 +162,7 @@ pub struct CreateCommit {
     /// The state that the user saw. The commit is refused if it has changed.
     #[serde(default)]
     pub expected: Option<Current>,
-    /// Take the place of the newest commit. Its author stays, and its message if there is none here.
+    /// Replaces the newest commit. The author stays the same. So does the message if this request has none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub amend: bool,
 }
@@ -220,13 +222,13 @@ pub struct BranchRemoved {
 /// `POST /v1/dots/{namespace}/{dot}/branches/rename`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RenameBranch {
-    /// The branch. No container may have a volume with this name in its own.
+    /// The branch. No container may use a volume whose name contains this branch.
     pub from: BranchName,
     /// Its new name, which no branch has.
     pub to: BranchName,
 }
 
-/// How long a switch waits for the containers that it has started again.
+/// The way in which a switch waits for the containers that it restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
     /// Waits until containers with a health check are healthy. Otherwise it waits only until they have started.
@@ -284,9 +286,9 @@ pub enum BranchStart {
     WorkingCopy,
     /// A commit, by any of its names.
     Commit(String),
-    /// The same. If the branch is there already, it is used, unless it is not at that commit or has uncommitted changes.
+    /// The same. If the branch exists, it is used as it is, but must be at that commit without uncommitted changes.
     Throwaway(String),
-    /// A stash, which stays.
+    /// A stash, which is not dropped.
     Stash(StashId),
 }
 
@@ -306,12 +308,12 @@ pub struct Reset {
     pub wait: Wait,
 }
 
-/// What a switch, reset, undo or redo did.
+/// The result of a switch, reset, undo or redo.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Switched {
     /// The branch that is checked out now.
     pub branch: BranchName,
-    /// Its head. Of a dot that is gone, the last one.
+    /// Its head. If the dot is gone, its last head.
     pub head: CommitId,
     /// The containers that were stopped and restarted.
     pub restarted: Vec<String>,
@@ -327,7 +329,7 @@ pub struct Switched {
     /// The containers that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,
-    /// For an undo or a redo: the operation that was taken back or made again.
+    /// For an undo or a redo: the operation that was undone or redone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
 }
@@ -483,10 +485,10 @@ pub struct TransferOutcome {
     /// Why such data was not sent, although the push succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_filled: Option<ErrorBody>,
-    /// What became of the tags.
+    /// The result for the tags.
     #[serde(default, skip_serializing_if = "TagsOutcome::is_empty")]
     pub tags: TagsOutcome,
-    /// Whether a push went to a dot that everybody may read.
+    /// Whether a push went to a public dot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_public: bool,
 }

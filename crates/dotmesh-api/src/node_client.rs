@@ -136,14 +136,14 @@ impl NodeClient {
         self.post(&route, delete).await
     }
 
-    /// Gives a dot another name.
+    /// Renames a dot.
     pub async fn rename_dot(&self, dot: &DotName, rename: &RenameDot) -> Result<(), ClientError> {
         let route = format!("dots/{}/rename", dot.full());
         let request = self.request(reqwest::Method::POST, &route).json(rename);
         client::send(&self.server(), request).await.map(drop)
     }
 
-    /// Gives a branch another name.
+    /// Renames a branch.
     pub async fn rename_branch(
         &self,
         dot: &DotName,
@@ -170,12 +170,12 @@ impl NodeClient {
             .await
     }
 
-    /// The stashes of a dot, the newest first.
+    /// The stashes of a dot, newest first.
     pub async fn stashes(&self, dot: &DotName) -> Result<Vec<Stash>, ClientError> {
         self.get(&format!("dots/{}/stashes", dot.full())).await
     }
 
-    /// Puts the uncommitted changes of the current branch aside. Yields events as [`Self::checkout`] does.
+    /// Stashes the uncommitted changes of the current branch. Yields events as [`Self::checkout`] does.
     pub async fn make_stash(
         &self,
         dot: &DotName,
@@ -185,7 +185,7 @@ impl NodeClient {
             .await
     }
 
-    /// Brings the changes of a stash back. Yields events as [`Self::checkout`] does.
+    /// Applies the changes of a stash. Yields events as [`Self::checkout`] does.
     pub async fn apply_stash(
         &self,
         dot: &DotName,
@@ -201,7 +201,7 @@ impl NodeClient {
             .await
     }
 
-    /// Puts files and folders of a commit back. Yields events as [`Self::checkout`] does.
+    /// Restores files and folders of a commit. Yields events as [`Self::checkout`] does.
     pub async fn restore(
         &self,
         dot: &DotName,
@@ -211,7 +211,7 @@ impl NodeClient {
             .await
     }
 
-    /// An archive of a file or a folder, in pieces.
+    /// An archive of a file or a folder, as a stream.
     pub async fn content(
         &self,
         dot: &DotName,
@@ -225,7 +225,7 @@ impl NodeClient {
         Ok(pieces.map(move |piece| piece.map_err(|error| client::unreachable(&server, error))))
     }
 
-    /// The dots of the Compose project that runs from a folder, or from the nearest one around it.
+    /// The dots of the Compose project in a folder, or in its nearest parent with a project.
     pub async fn compose_dots(&self, folder: &Path) -> Result<ComposeDots, ClientError> {
         let request = self.request(reqwest::Method::GET, "compose");
         let request = request.query(&[("folder", folder)]);
@@ -248,7 +248,7 @@ impl NodeClient {
         client::send(&self.server(), request).await.map(drop)
     }
 
-    /// Commits of a dot, the newest first.
+    /// The commits of a dot that match a query, newest first.
     pub async fn log(&self, dot: &DotName, query: &LogQuery) -> Result<Log, ClientError> {
         let route = format!("dots/{}/commits", dot.full());
         let request = self.request(reqwest::Method::GET, &route).query(query);
@@ -290,12 +290,12 @@ impl NodeClient {
             .await
     }
 
-    /// The operations of a dot, and how long they can be taken back.
+    /// The operations of a dot, and how long they can be undone.
     pub async fn operations(&self, dot: &DotName) -> Result<Operations, ClientError> {
         self.get(&format!("dots/{}/operations", dot.full())).await
     }
 
-    /// Takes the last operation back. Yields events as [`Self::checkout`] does.
+    /// Undoes the last operation. Yields events as [`Self::checkout`] does.
     pub async fn undo(
         &self,
         dot: &DotName,
@@ -305,7 +305,7 @@ impl NodeClient {
             .await
     }
 
-    /// Makes the operation again that was taken back last. Yields events as [`Self::checkout`] does.
+    /// Redoes the operation that was undone last. Yields events as [`Self::checkout`] does.
     pub async fn redo(
         &self,
         dot: &DotName,

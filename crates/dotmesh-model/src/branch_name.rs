@@ -97,7 +97,7 @@ impl BranchName {
         Self("master".to_owned())
     }
 
-    /// The branch for work on a commit that has none: `at-0123abcd01`.
+    /// The name of a branch for work on a commit that is no branch's head: `at-0123abcd01`.
     pub fn at(commit: CommitId) -> Self {
         Self(format!("at-{}", commit.short()))
     }

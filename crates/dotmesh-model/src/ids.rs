@@ -98,7 +98,7 @@ id_type!(
     DotIdentity, 16, "a dot's identity of 32 lowercase hex digits"
 );
 id_type!(
-    /// A stash of a node: 128 random bits.
+    /// The id of a stash on a node: 128 random bits.
     StashId, 16, "a stash's id of 32 lowercase hex digits"
 );
 

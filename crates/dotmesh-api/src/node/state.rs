@@ -12,7 +12,7 @@ pub struct DotStatus {
     pub branch: BranchName,
     /// Its newest commit.
     pub head: CommitId,
-    /// The title of that commit; empty before the first commit.
+    /// The title of that commit. Empty before the first commit.
     pub title: String,
     /// The subdots of the working copy, and those that were removed from it, sorted by name.
     pub subdots: Vec<SubdotStatus>,
@@ -50,8 +50,8 @@ pub struct ContainerStatus {
     pub wrong: Option<String>,
 }
 
-/// `GET /v1/dots/{namespace}/{dot}/diff?from=REV&to=REV&path=PATH&text=true`. Without `from` it is the newest commit, without
-/// `to` the working copy. With `stash=ID` it is a stash against its commit.
+/// `GET /v1/dots/{namespace}/{dot}/diff?from=REV&to=REV&path=PATH&text=true`. Without `from` it is the newest commit,
+/// without `to` the working copy. With `stash=ID` it compares a stash with its commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diff {
     /// The older state.

@@ -111,7 +111,7 @@ async fn archive(reader: &TreeReader, root: ObjectHash, path: &TreePath, to: &Pa
     assert!(status.unwrap().success());
 }
 
-/// A file's content and attributes, as far as a tree stores them.
+/// The content and the attributes at a path, as far as a tree stores them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     content: String,

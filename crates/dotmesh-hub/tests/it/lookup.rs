@@ -16,7 +16,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::support::{TestHub, dot};
 
-/// So few objects are looked up one by one by a process without a cache.
+/// A process without a cache looks up so few objects one by one.
 const FEW: usize = 16;
 
 const PROCESSES: usize = 2;

@@ -404,7 +404,7 @@ fn a_page_of_a_long_file_costs_a_handful_of_objects() {
     long.write_all_at(&[1; 4096], 50 << 20).expect("write");
     let objects = line.commit();
     assert!(objects < 20, "{objects} objects");
-    // A file that no longer consists of whole pages is cut anew as a whole. After that, it is cut only near a change.
+    // A file that no longer consists of whole pages is cut again as a whole. After that, it is cut only near a change.
     long.write_all_at(&[1; 100], (50 << 20) + 4096)
         .expect("write");
     let objects = line.commit();

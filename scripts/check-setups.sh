@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs each set-up of setup.sh on a minimal Debian of its own, and finds there every program that scripts/programs
-# declares for it. So no set-up lives on what another one, or the machine's owner, has installed.
-# A check that passed is not repeated until a script, or the list, changes.
+# Runs each set-up of setup.sh on its own minimal Debian, and checks that every program that scripts/programs declares
+# for it is there. So no set-up depends on programs that another set-up, or the machine's owner, has installed.
+# A successful check is repeated only after a script or the list has changed.
 set -eu
 
 [ "${1:-}" = inside ] || {
@@ -12,7 +12,7 @@ set -eu
     exec 9>"$cache/lock"
     flock 9
     [ ! -e "$cache/$key" ] || exit 0
-    # Mounts of its own, in memory: they end with it, however it ends.
+    # With its own mount namespace, the kernel removes the mounts when the process ends in any way.
     unshare --mount --propagation private "$0" inside "$scripts"
     rm -f "$cache"/*
     : >"$cache/$key"
@@ -26,7 +26,7 @@ scripts=$2
 work=/mnt
 mount -t tmpfs -o size=80%,mode=755 tmpfs $work
 mkdir $work/packages $work/project $work/certificates
-# A CA bundle of the machine's owner may be needed to reach PyPI.
+# The owner's CA bundle may be needed to reach PyPI.
 cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" $work/certificates/ca.crt
 cp -r "$scripts" $work/project/
 echo 'check-setups: making a minimal Debian' >&2
@@ -45,7 +45,7 @@ for setup in build demo fuzz soak test bench; do
     mount --bind $work/packages "$root/var/cache/apt/archives"
     mount --bind $work/project "$root/project"
     mount --bind $work/certificates "$root/certificates"
-    # Rust comes from rustup, and cannot be had everywhere: this machine's stands in.
+    # Rust comes from rustup, which not every machine can reach, so use the Rust of this machine.
     mount --bind "${CARGO_HOME:-$HOME/.cargo}" "$root/rust/cargo"
     mount --bind "${RUSTUP_HOME:-$HOME/.rustup}" "$root/rust/rustup"
     if ! chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin CARGO_HOME=/rust/cargo RUSTUP_HOME=/rust/rustup \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The library tutorial, played on this machine: one node for Alice, one for a colleague, a hub between them.
-# Everything is real and stays up to be tried: `demo.sh stop` takes it away again.
+# Runs the library tutorial on this machine: a node for Alice, a node for a colleague, and a hub.
+# Everything is real and keeps running, so users can try it. `demo.sh stop` removes it.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,7 +16,7 @@ export PATH
 bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 fail() { echo "demo: $*" >&2; exit 1; }
 
-# Shows a command as one would type it, then runs it.
+# Prints a command as a user would type it, then runs it.
 show() {
     printf '\033[36m$ %s\033[0m\n' "$*"
     (cd "$app" && eval "$*")
@@ -61,7 +61,7 @@ refuse_other_node() {
         fail "a Dotmesh node runs here already. Stop it first: 'make demo-stop' if it is the demo's, else 'sudo dm cluster reset', which keeps your dots."
 }
 
-# What can fail on a machine and needs nothing of ours, so before the build.
+# These steps may fail on some machines and need no program of ours, so they come before the build.
 prepare() {
     refuse_other_node
     start_docker
@@ -91,7 +91,7 @@ start() {
     prepare
     mkdir -p "$demo/alice" "$demo/bob"
     rm -rf "$app" && cp -r "$here/examples/moby-counter" "$app"
-    # A work tree of its own, so that commits record the version of the code.
+    # The app has its own git work tree, so that commits record the version of the code.
     (cd "$app" && git init -q -b multiple-services && git add . &&
         git -c user.name=Alice -c user.email=alice@example.com commit -qm "The moby counter")
 
@@ -138,7 +138,7 @@ tutorial() {
    that all new accounts are showing a compromised image."'
     show dm push hub mobycounter_app security-vulnerability
     permalink=$(dm open security-vulnerability --print)
-    # The page is there, and it is that state's.
+    # The permalink opens the page of that state.
     curl -fsS -H "Authorization: Bearer $alice_key" "$permalink" | grep -q "compromised image" || fail "the permalink does not open"
     show dm checkout master
     app_ready
@@ -186,7 +186,7 @@ end_daemon() {
     rm -f "$demo/$1.pid"
 }
 
-# Dots that the user has made in the demo's nodes.
+# Lists the dots that the user has made on the demo's nodes.
 other_dots() {
     for node in alice bob; do
         ("$node" && dm list -H 2>/dev/null) || true

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes sure that the container images of the example are there: pulled where an image registry can
-# be reached, otherwise made of Debian's packages. Made once, then kept in a cache.
+# Provides the container images of the example. It pulls them if it can reach an image registry. Otherwise it builds
+# them from Debian's packages. It keeps the results in a cache.
 #
-#   images.sh [--docker-host URL]   in that Docker engine
-#   images.sh --prepared            in a Docker data folder of its own, whose path is printed: a
-#                                   test gives each of its engines a copy of that folder
+#   images.sh [--docker-host URL]   for that Docker engine
+#   images.sh --prepared            in a separate Docker data folder, and prints the folder's path. Each engine
+#                                   of a test gets a copy of that folder
 set -eu
 
 scripts=$(cd "$(dirname "$0")" && pwd)
@@ -12,7 +12,7 @@ example=$scripts/../examples/moby-counter
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dotmesh/images
 official='debian:bookworm-slim redis:7 postgres:15'
 own='dotmesh-example/moby-counter-web dotmesh-example/moby-counter-users'
-# Databases that tests have besides those of the example.
+# The databases of the tests, in addition to those of the example.
 of_tests='mariadb:10.11'
 
 say() { echo "images: $*" >&2; }
@@ -20,7 +20,7 @@ say() { echo "images: $*" >&2; }
 # shellcheck source=scripts/minimal-debian.sh
 . "$scripts/minimal-debian.sh"
 
-# Everything that the images are made of; what is cached under another key is never used.
+# The hash of all inputs of the images. Cached files with another key are never used.
 key() {
     (cd "$scripts/.." && find scripts/images scripts/images.sh scripts/minimal-debian.sh examples/moby-counter/web examples/moby-counter/users \
         -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-16
@@ -73,7 +73,7 @@ make_images() {
     build dotmesh-example/moby-counter-users "$example/users"
 }
 
-# Only one of several processes makes the images; the others wait and find them.
+# One of several processes makes the images. The others wait for it.
 lock() {
     mkdir -p "$cache"
     exec 9>"$cache/lock"
@@ -122,10 +122,10 @@ prepare() {
     [ -e "$prepared" ] && return
     lock
     [ -e "$prepared" ] && return
-    # What an interrupted run left behind.
+    # Remove the files of an interrupted run.
     find "$cache" -maxdepth 1 -name 'work.*' ! -path "$work" -exec rm -rf '{}' +
-    # Apart from a Docker engine that runs here already: mounts and a bridge of its own (asked for
-    # no bridge at all, Docker would delete that engine's), and the firewall left alone.
+    # Another Docker engine may run here. So this one has its own mounts and its own bridge, and does not change the
+    # firewall. Without any bridge, Docker would delete that of the other engine.
     ip link add "$bridge" type bridge 2>/dev/null || true
     unshare --mount dockerd --data-root "$work/engine" --exec-root "$work/exec" --pidfile "$work/pid" \
         --host "unix://$work/socket" --bridge "$bridge" --iptables=false --ip6tables=false --ip-forward=false \

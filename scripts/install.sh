@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the release programs, and their debug information apart from them.
+# Installs the release programs, and their debug information in separate files.
 #
 #   install.sh /usr/local
 #
-# Backtraces find the debug information in /usr/lib/debug by the name and checksum that a program has in its
-# section .gnu_debuglink.
+# A program's section .gnu_debuglink has the name and checksum of its debug information. Backtraces find it by these
+# in /usr/lib/debug.
 set -eu
 
 prefix=$1

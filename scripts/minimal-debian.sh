@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Sourced by scripts that make a minimal Debian.
+# A function for scripts that make a minimal Debian.
 
-# minimal_debian TARGET [OPTION…]: runs mmdebstrap with the machine's own package sources, where it is a Debian itself.
+# minimal_debian TARGET [OPTION…]: runs mmdebstrap. On a Debian bookworm machine it uses the machine's package sources.
 minimal_debian() {
     minimal_target=$1
     shift

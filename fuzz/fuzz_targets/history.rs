@@ -1,4 +1,4 @@
-//! Histories that a hub tells, right and wrong ones: what is let through is a chain of seals from what is known.
+//! Valid and invalid histories from a hub. A history that passes must be a chain of seals from a known commit.
 
 #![no_main]
 
@@ -9,12 +9,13 @@ use dotmesh_sync::verify_commits;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
-/// Ids and seals are small numbers, so that they meet.
+/// A commit in the hub's answer. Ids and seals are small numbers, so that they often match.
 #[derive(Debug, Arbitrary)]
 struct Told {
     id: u8,
     parent: u8,
-    /// Of which commit of the list the seal is right; of none, a made up one.
+    /// The seal over which this commit's seal is computed. 0 is the root's, n is that of the n-th commit before. `None`
+    /// is a made-up one.
     over: Option<u8>,
     root: u8,
 }
@@ -23,7 +24,7 @@ struct Told {
 struct Input {
     head: u8,
     known: Vec<(u8, u8)>,
-    /// Oldest first, so that each seal can be made from the one before.
+    /// Oldest first, because each seal depends on the one before.
     told: Vec<Told>,
 }
 

@@ -1,5 +1,5 @@
-//! Addresses of hubs as people write them: a login goes to the host that is written there and no other, and in clear only
-//! where that is meant.
+//! Addresses of hubs as users write them. The client sends a login only to the host that is written there. It sends a
+//! login in clear text only to the loopback interface or after an explicit `http://`.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
     };
     let shown = address.to_string();
     assert_eq!(shown.parse().as_ref(), Ok(&address));
-    // What no URL can have is refused when it is called.
+    // An address that cannot be part of a URL is refused when the hub is called.
     let Ok(url) = Url::parse(&format!("{shown}/api/v1/user")) else {
         return;
     };

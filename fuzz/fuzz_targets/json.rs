@@ -1,4 +1,5 @@
-//! JSON from hubs, nodes, clients and pools, and lists of hashes: what can be read is written so that it reads the same.
+//! JSON from hubs, nodes, clients and pools, and lists of hashes. A value that can be read is written so that it
+//! reads the same.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Small sets of objects, true and lying ones, made into directories: nothing outside is touched, and what can be made can
-//! be sealed, made again, and reached from another tree.
+//! Small sets of valid and forged objects are materialised. Nothing outside the directory is touched. A result can be
+//! sealed, materialised again, and reached from another tree.
 
 #![no_main]
 
@@ -17,7 +17,7 @@ use libfuzzer_sys::arbitrary::{self, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
 
-/// In the order of a directory.
+/// Names in the order of a directory.
 const NAMES: [&[u8]; 8] = [
     b"..x",
     b"a",
@@ -29,7 +29,7 @@ const NAMES: [&[u8]; 8] = [
     b"\xff\xfe",
 ];
 
-/// Where links lead, besides to the names. `outside` is a file beside the directory.
+/// Link targets besides the names. `outside` is a file next to the directory.
 const TARGETS: [&[u8]; 8] = [
     b"../outside",
     b"out/outside",
@@ -41,7 +41,7 @@ const TARGETS: [&[u8]; 8] = [
     b"a/b",
 ];
 
-/// Larger files would fill the disk, rightly.
+/// Larger files would be valid, but would fill the disk.
 const MAX_SIZE: u64 = 1 << 22;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
@@ -101,7 +101,7 @@ fn try_out(objects: &MemoryObjects, roots: &[ObjectHash]) {
             root: *first,
             data: data.clone(),
         };
-        // The copy came by way of another root of the same files.
+        // The base was materialised from another root with the same files.
         make(objects, *second, Some(base), into).expect("one tree leads to another");
         assert_eq!(
             seal(into).1,
@@ -152,7 +152,7 @@ fn seal(directory: &Path) -> (MemoryObjects, ObjectHash) {
     (objects, sealed.root)
 }
 
-/// An object that was made, and what those above it have to say of it.
+/// An object, with the values that its parent must state.
 #[derive(Clone)]
 struct Made {
     kind: Kind,
@@ -201,7 +201,7 @@ impl Forge<'_> {
         });
     }
 
-    /// Whether the next thing that is said is a lie.
+    /// Whether the next value is false.
     fn lies(&mut self) -> arbitrary::Result<bool> {
         self.input.ratio(1, 24)
     }

@@ -1,4 +1,5 @@
-//! Names, volumes, revisions, sizes and ids as people and other programs write them: what they are shown as means the same.
+//! Names, volumes, revisions, sizes and ids, as users and other programs write them. Their printed form parses to the
+//! same value.
 
 #![no_main]
 
@@ -22,7 +23,7 @@ fuzz_target!(|text: &str| {
         comes_back::<DotName>(text).map(|dot| dot.full().replacen('/', "", 1)),
     ] {
         let Some(name) = name else { continue };
-        // A safe file name and URL segment.
+        // Each is a safe file name and URL segment.
         assert!((1..=2 * MAX_NAME_LENGTH).contains(&name.len()) && !name.starts_with('-'));
         assert!(
             name.bytes()
@@ -60,7 +61,8 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// A spelling is a safe file name, URL segment and part of a volume's name, and stands for its name alone.
+/// Checks that a spelling is safe as a file name, as a URL segment and in a volume's name, and that it stands only
+/// for its name.
 fn is_spelled(branch: &BranchName) {
     let spelling = branch.spelling();
     assert!((1..=MAX_SPELLING_LENGTH).contains(&spelling.len()) && !spelling.starts_with('-'));

@@ -1,4 +1,4 @@
-//! Packs from outside: what can be read is written the same, and no object is given out that its hash does not name.
+//! Packs from outside. A pack that can be read is written the same, and the hash of each returned object matches.
 
 #![no_main]
 
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
             (again.kind(), again.hash(), again.base()),
             (frame.kind(), frame.hash(), frame.base())
         );
-        // One decoder for all of them, whatever those before did to it.
+        // Use one decoder for all frames, whatever the frames before did to it.
         match (decoder.object(&frame), frame.object()) {
             (Ok(object), Ok(alone)) => {
                 assert_eq!(object, alone);
@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     assert_eq!(writer.finish(), pack);
-    // Deltas from each other, in a second round.
+    // Decode deltas whose bases are in the same pack, in a second round.
     for frame in PackReader::new(pack).into_iter().flatten().flatten() {
         let base = whole
             .iter()

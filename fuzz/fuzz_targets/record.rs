@@ -1,4 +1,4 @@
-//! Commit records from outside: what can be read can be written and read again.
+//! Commit records from outside. A record that can be read can be written and read again.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Nodes of a root from outside: what can be read has one encoding, and only what can be read has references.
+//! Roots from outside: bytes that decode are the only encoding of their value, and only they have references.
 
 #![no_main]
 

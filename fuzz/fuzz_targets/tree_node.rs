@@ -1,4 +1,4 @@
-//! Nodes of a directory from outside: what can be read has one encoding, and only what can be read has references.
+//! Tree pages from outside: bytes that decode are the only encoding of their value, and only they have references.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(node) => {
             assert_eq!(node.encode(), data);
             assert!(data.len() <= MAX_OBJECT_LENGTH && node.level() <= MAX_LEVEL);
-            // Nothing is stated that adds up to more than fits.
+            // The stated counts never add up to more than fits.
             assert_eq!(node.count() == 0, node.last().is_none());
             let references = references.expect("its references are told");
             match node {

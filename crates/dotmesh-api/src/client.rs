@@ -1,4 +1,4 @@
-//! What the two clients share: sending a request and telling the ways in which it can fail apart.
+//! Shared code of the two clients: it sends a request, and tells the kinds of failure apart.
 
 use std::time::Duration;
 
@@ -14,29 +14,29 @@ use crate::hub::PROTOCOL_VERSION;
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server understood and said no.
+    /// The server understood the request and refused it.
     #[error(transparent)]
     Refused(Box<ErrorBody>),
-    /// The server understood, and said that it would do it later.
+    /// The server understood the request, and asks the client to try again later.
     #[error("{body}")]
     Later {
         body: Box<ErrorBody>,
         after: Option<Duration>,
     },
-    /// No answer came: nobody listens, the name is unknown, the connection was cut.
+    /// No answer came: the server does not listen, its name is unknown, or the connection broke.
     #[error("cannot reach {server}")]
     Unreachable {
         server: String,
         #[source]
         source: reqwest::Error,
     },
-    /// Something else answered: a proxy, a network's login page, another server.
+    /// Another party answered: a proxy, a network's login page, or another server.
     #[error("{0}")]
     Foreign(Box<Foreign>),
-    /// Something answered that is not the server it should be.
+    /// The answer does not follow Dotmesh's protocol.
     #[error("{server} answered with something that is not Dotmesh's protocol (status {status})")]
     NotDotmesh { server: String, status: u16 },
-    /// A hub that speaks another version of the protocol only.
+    /// The hub speaks only another version of the protocol.
     #[error(
         "{server} speaks version {theirs} of the hub protocol, and this Dotmesh version {PROTOCOL_VERSION}"
     )]
@@ -44,7 +44,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// For callers that branch on what went wrong.
+    /// The error code, for callers that branch on it.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Refused(body) | Self::Later { body, .. } => body.code,
@@ -55,7 +55,7 @@ impl ClientError {
         }
     }
 
-    /// Whether the same call may succeed later though nobody changes anything, and how long it was said to wait.
+    /// Whether the same call may succeed later without a change by the user. Returns the time to wait.
     pub fn passes(&self) -> Option<Duration> {
         match self {
             Self::Later { after, .. } => Some(after.unwrap_or_default()),
@@ -69,7 +69,7 @@ impl ClientError {
         }
     }
 
-    /// Whether the server may still be at work on the call.
+    /// Whether the server may still be working on the call.
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Foreign(answer) => answer.is_timeout(),
@@ -78,17 +78,17 @@ impl ClientError {
         }
     }
 
-    /// Whether no connection came about, so that nothing was asked.
+    /// Whether no connection was made, so the server got no request.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Unreachable { source, .. } if source.is_connect())
     }
 
-    /// Whether the proxy to the server wants a login before it connects.
+    /// Whether the proxy to the server requires a login before it connects.
     fn is_about_proxy_login(&self) -> bool {
         self.is_about("tunnel error: proxy authorization required")
     }
 
-    /// Whether a cause reads so: the errors of tunnels through proxies have no type of their own.
+    /// Whether a cause contains this text. The errors of tunnels through proxies have no type of their own.
     fn is_about(&self, text: &str) -> bool {
         let Self::Unreachable { source, .. } = self else {
             return false;
@@ -98,7 +98,7 @@ impl ClientError {
             .any(|error| error.to_string().contains(text))
     }
 
-    /// Whether TLS is spoken there, by someone whose certificate is not to be trusted.
+    /// Whether the server speaks TLS with a certificate that is not trusted.
     pub fn is_untrusted(&self) -> bool {
         let Self::Unreachable { source, .. } = self else {
             return false;
@@ -108,7 +108,7 @@ impl ClientError {
             if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
                 return true;
             }
-            // What an error of the system wraps is not among its sources.
+            // `source` skips the error inside an `io::Error`.
             at = match error.downcast_ref().and_then(std::io::Error::get_ref) {
                 Some(inner) => Some(inner),
                 None => error.source(),
@@ -117,7 +117,7 @@ impl ClientError {
         false
     }
 
-    /// What to do next, where only the client knows it.
+    /// The next step for the user, if the client knows it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Refused(body) | Self::Later { body, .. } => return body.hint.clone(),
@@ -174,7 +174,7 @@ impl From<ClientError> for ErrorBody {
     }
 }
 
-/// Sends a request and returns the response if its status is a success.
+/// Sends a request, and returns the response if its status is a success.
 pub(crate) async fn send(
     server: &str,
     request: reqwest::RequestBuilder,
@@ -189,7 +189,7 @@ pub(crate) async fn send(
     }
     let headers = response.headers().clone();
     let body = match whole(server, response).await {
-        // It may come while the request is still being sent, and be cut with it.
+        // The answer may come while the request is still being sent, and be cut off with it.
         Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => Bytes::new(),
         body => body?,
     };
@@ -205,7 +205,8 @@ pub(crate) async fn send(
     }
 }
 
-/// Sends a request whose success has no body, and returns the headers. Another success is somebody else's, and nothing was done.
+/// Sends a request whose success has no body, and returns the headers. Any other success is not the server's, so
+/// nothing was done.
 pub(crate) async fn done(
     server: &str,
     request: reqwest::RequestBuilder,
@@ -220,7 +221,7 @@ pub(crate) async fn done(
     Err(answer.into())
 }
 
-/// Sends a request that makes something and is answered with no body.
+/// Sends a request that creates something. The answer has no body.
 pub(crate) async fn created(
     server: &str,
     request: reqwest::RequestBuilder,
@@ -234,7 +235,7 @@ pub(crate) async fn created(
     Err(Foreign::new(server, status, &headers, &body).into())
 }
 
-/// Sends a request whose response is a page of a JSON list. Returns the query of the next page, too, if there is one.
+/// Sends a request, and reads a page of a JSON list. Also returns the query of the next page, if there is one.
 pub(crate) async fn page<T: DeserializeOwned>(
     server: &str,
     request: reqwest::RequestBuilder,
@@ -253,7 +254,7 @@ pub(crate) async fn page<T: DeserializeOwned>(
     Ok((entries, next))
 }
 
-/// Sends a request whose response is JSON.
+/// Sends a request, and reads a JSON response.
 pub(crate) async fn json<T: DeserializeOwned>(
     server: &str,
     request: reqwest::RequestBuilder,
@@ -265,7 +266,7 @@ pub(crate) async fn json<T: DeserializeOwned>(
         .map_err(|_| ClientError::from(Foreign::new(server, status, &headers, &body)))
 }
 
-/// Sends a request whose response is bytes.
+/// Sends a request, and reads a response of bytes.
 pub(crate) async fn bytes(
     server: &str,
     request: reqwest::RequestBuilder,
@@ -295,9 +296,9 @@ pub(crate) fn unreachable(server: &str, source: reqwest::Error) -> ClientError {
     }
 }
 
-/// A builder for HTTP clients with the one cryptography provider that Dotmesh uses.
+/// A builder for HTTP clients with the only crypto provider that Dotmesh uses.
 pub(crate) fn builder() -> reqwest::ClientBuilder {
-    // Fails only when a provider is installed already, which is as good.
+    // This fails only if a provider is installed already, which is equally good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(concat!("dotmesh/", env!("CARGO_PKG_VERSION")))

@@ -1,4 +1,4 @@
-//! The wire types of what people do with dots on a hub: settings, forks, tags, notes, the trash, search.
+//! The wire types for actions on a hub's dots: settings, forks, tags, notes, the trash, search.
 
 use dotmesh_model::{BranchName, CommitId, DotName, UserName};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub enum Visibility {
 }
 
 impl Visibility {
-    /// As it is stored and shown.
+    /// The name in the database and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -35,7 +35,7 @@ impl std::str::FromStr for Visibility {
     }
 }
 
-/// A text that names no visibility.
+/// A text that is no visibility.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a dot is private or public")]
 pub struct UnknownVisibility;
@@ -55,10 +55,10 @@ pub enum Forks {
 }
 
 impl Forks {
-    /// Every one, the most open first.
+    /// All values, the most open first.
     pub const ALL: [Self; 3] = [Self::AnyoneWhoReads, Self::Writers, Self::Nobody];
 
-    /// As it is stored and shown.
+    /// The name in the database and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AnyoneWhoReads => "anyone-who-reads",

@@ -1,58 +1,58 @@
-//! The one shape in which node and hub report a failure: problem details as RFC 9457 has them.
+//! The format in which node and hub report a failure: problem details (RFC 9457).
 
 use dotmesh_model::DotName;
 use serde::{Deserialize, Serialize};
 
-/// What a program may branch on. Everything else is in the message.
+/// The kind of a failure, on which a program may branch. Everything else is in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The request is malformed or names something that is not a name.
+    /// The request is malformed, or names something that is not a name.
     Invalid,
-    /// No, or wrong, credentials.
+    /// The credentials are missing or wrong.
     Unauthorized,
-    /// Known, but not allowed to do this.
+    /// The caller is known, but not allowed to do this.
     Forbidden,
-    /// What it names does not exist, or the caller may not know that it does.
+    /// The target does not exist, or the caller may not know that it does.
     NotFound,
     /// It exists already.
     Exists,
-    /// The two lines of a branch have each gone on.
+    /// Both lines of a branch have new commits.
     Diverged,
-    /// The other side has commits that this side has not.
+    /// The other side has commits that this side lacks.
     Behind,
     /// It would lose uncommitted changes.
     Dirty,
     /// The data of a commit is not here.
     Absent,
-    /// Containers are using what would be changed.
+    /// Containers use what the request would change.
     InUse,
-    /// The name is that of another dot than the one that is meant.
+    /// The name now belongs to another dot than the one that the caller means.
     AnotherDot,
     /// Objects that a push refers to have not arrived.
     Incomplete,
-    /// Bytes do not match their hash, or are not in the format.
+    /// The bytes do not match their hash, or do not have the right format.
     Corrupt,
-    /// There is no space left.
+    /// There is no space left, or the quota is exhausted.
     NoSpace,
-    /// What would be changed is not as the caller saw it.
+    /// The state has changed since the caller saw it.
     Changed,
-    /// Larger than the limit.
+    /// It is larger than the limit.
     TooLarge,
-    /// Tried too often in a short time.
+    /// There were too many attempts in a short time, or the server is busy.
     TooMany,
-    /// A server that is needed cannot be reached, or is not what it should be.
+    /// A required server cannot be reached, or is not a Dotmesh server.
     Unreachable,
-    /// The caller went away or asked to stop.
+    /// The caller went away, or asked to stop.
     Cancelled,
-    /// A fault of the server's own; its log says more.
+    /// A fault of the server itself. Its log has the details.
     Internal,
     /// A code of a newer version.
     #[serde(other)]
     Unknown,
 }
 
-/// A failure: what and why in `message`, what to do next in `hint`.
+/// A failure: `message` says what and why, `hint` what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ErrorBody {
@@ -63,7 +63,7 @@ pub struct ErrorBody {
     /// For people: what to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// What the dot that was meant is called now, where the name is another's.
+    /// The current name of the dot that the caller means, if another dot now has the requested name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<DotName>,
 }
@@ -79,7 +79,7 @@ impl ErrorBody {
         }
     }
 
-    /// Adds what to do next.
+    /// Adds the next step for the user.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -150,7 +150,7 @@ impl From<Problem> for ErrorBody {
 }
 
 impl ErrorCode {
-    /// Every code that is sent.
+    /// All codes except `Unknown`, which is never sent.
     pub const ALL: [Self; 20] = [
         Self::Invalid,
         Self::Unauthorized,
@@ -174,7 +174,7 @@ impl ErrorCode {
         Self::NoSpace,
     ];
 
-    /// As it is sent.
+    /// The code as it is sent.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -201,7 +201,7 @@ impl ErrorCode {
         }
     }
 
-    /// What it means, in one line.
+    /// The meaning of the code, in one line.
     pub fn title(self) -> &'static str {
         match self {
             Self::Invalid => "The request is malformed, or contains an invalid name",
@@ -230,7 +230,7 @@ impl ErrorCode {
         }
     }
 
-    /// The HTTP status that goes with it.
+    /// The HTTP status of the code.
     pub fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,

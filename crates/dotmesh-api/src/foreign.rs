@@ -1,4 +1,4 @@
-//! Answers that are not the server's own: a proxy in front of it sent them, or a network on the way.
+//! Answers that the server did not send: they come from a proxy in front of it, or from a network on the way.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -6,21 +6,21 @@ use std::time::{Duration, SystemTime};
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 
-/// The largest body that a client sends, in MiB: the request that finishes a push.
+/// The largest body that a client sends, in MiB. It is that of the request that finishes a push.
 const LARGEST_BODY: u32 = 64;
 
-/// An answer that is not in the form of Dotmesh's protocol.
+/// An answer that does not follow Dotmesh's protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
-    /// The server that was asked.
+    /// The server that the client called.
     pub server: String,
     /// The HTTP status.
     pub status: u16,
-    /// Where a redirect leads.
+    /// The target of a redirect.
     pub location: Option<String>,
-    /// When to try again, where the answer says so.
+    /// The time to wait before the next attempt, if the answer has one.
     pub retry_after: Option<Duration>,
-    /// Whether the body is JSON: of a server, but another one.
+    /// Whether the body is JSON. Then another kind of server sent it.
     pub is_json: bool,
 }
 
@@ -36,8 +36,8 @@ impl Foreign {
         }
     }
 
-    /// Whether it passes by itself, like a cut connection. Statuses from 520 on are those of Cloudflare for a server
-    /// that it does not reach.
+    /// Whether a later attempt may succeed, as after a broken connection. Cloudflare uses statuses from 520 on for a
+    /// server that it cannot reach.
     pub fn is_transient(&self) -> bool {
         match self.status {
             200..=299 => !self.is_json,
@@ -46,17 +46,17 @@ impl Foreign {
         }
     }
 
-    /// Whether the status tells that a proxy sent it. Servers of other kinds send the rest, too.
+    /// Whether the status shows that a proxy sent the answer. Other servers send the remaining statuses, too.
     pub fn says_who(&self) -> bool {
         self.hint().is_some() && !matches!(self.status, 200..=299)
     }
 
-    /// Whether a proxy waited for the server, which may still be at work.
+    /// Whether a proxy stopped waiting for the server, which may still be working.
     pub fn is_timeout(&self) -> bool {
         matches!(self.status, 504 | 524)
     }
 
-    /// What to do next. `None` when all that is known is that no hub answers there.
+    /// The next step for the user. `None` if it is only known that no hub answers there.
     pub fn hint(&self) -> Option<String> {
         let hint = match self.status {
             200..=299 if self.is_json => return None,
@@ -122,7 +122,8 @@ impl Foreign {
         Some(hint.to_owned())
     }
 
-    /// A redirect for good. It is not followed: that would hand the key to whoever it names.
+    /// The error for a permanent redirect. The client does not follow it, because that would send the key to any
+    /// server that it names.
     fn moved(&self) -> Option<String> {
         let to = self.location.as_deref()?;
         let origin = match to.split_once("://") {
@@ -135,7 +136,7 @@ impl Foreign {
     }
 }
 
-/// What to do about a proxy that wants a login.
+/// The hint for a proxy that requires a login.
 pub(crate) const PROXY_LOGIN: &str = "The proxy asks for a login. Write it into the proxy's address, \
      'http://USER:PASSWORD@HOST:PORT', in --https-proxy of 'dotmeshd' or in the variable HTTPS_PROXY.";
 
@@ -166,7 +167,7 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// How long an answer says to wait: seconds, or a date by the clock of who sent it.
+/// The time to wait according to an answer: in seconds, or as a date by the sender's clock.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -205,7 +206,7 @@ mod tests {
             ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
             ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
             ("Sun Nov  6 08:50:37 1994", Some(60)),
-            // It has passed.
+            // The date has passed.
             ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
             ("", None),
             ("-1", None),
@@ -215,7 +216,7 @@ mod tests {
             let wait = retry_after(&headers(&[(RETRY_AFTER, said), (DATE, now)]));
             assert_eq!(wait, seconds.map(Duration::from_secs), "{said:?}");
         }
-        // Without the sender's clock it is ours.
+        // Without the sender's clock, the local clock counts.
         let far = retry_after(&headers(&[(RETRY_AFTER, "Fri, 31 Dec 9999 23:59:59 GMT")]));
         assert!(far.expect("a wait") > Duration::from_secs(1 << 30));
     }

@@ -1,11 +1,11 @@
-//! The hub's wire types, protocol version 1. `docs/protocol.md` says how they are used.
+//! The hub's wire types, protocol version 1. `docs/protocol.md` describes their use.
 
 use dotmesh_model::{BranchName, CommitId, DotIdentity, DotName, LeftOut, ObjectHash, UserName};
 use serde::{Deserialize, Serialize};
 
 use crate::dots::Visibility;
 
-/// The protocol's version: the first segment of every address after `/api`.
+/// The version of the protocol: the first segment of every path after `/api`.
 pub const PROTOCOL_VERSION: u32 = 1;
 
 /// The most hashes in one `missing` or `objects` request.
@@ -131,7 +131,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// As it is shown and stored.
+    /// The name in the database and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -217,7 +217,7 @@ pub struct SealedCommit {
     pub without_data: bool,
 }
 
-/// Members that say something exceptional are sent only where it is so.
+/// For members that are sent only if they are true.
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -1,31 +1,31 @@
-//! Where a hub is, and how people write it.
+//! The address of a hub, and the ways to write it.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// Where a hub is: `host`, `host:port`, or a URL with `http://` or `https://`, in one spelling for each.
+/// The address of a hub: `host`, `host:port`, or a URL with `http://` or `https://`. Each is stored in one spelling.
 ///
-/// Without a scheme it is HTTPS, except on the loopback interface: a key never crosses a network in clear
+/// Without a scheme it is HTTPS, except on the loopback interface. So a key never crosses a network in clear text
 /// unless the user wrote `http://`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubAddress {
     url: String,
 }
 
-/// A hub as it was named, which on the loopback interface leaves open how it is spoken to.
+/// A hub as the user named it. On the loopback interface the scheme may still be open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HubHost {
-    /// There is one way.
+    /// The scheme is known.
     Known(HubAddress),
-    /// A hub of this machine, named without a scheme: HTTPS when it is spoken there, else HTTP.
+    /// A hub on this machine, named without a scheme. It is HTTPS if the hub speaks TLS, else HTTP.
     Loopback { https: HubAddress, http: HubAddress },
 }
 
 /// The parts of an address.
 struct Parts<'a> {
     scheme: Option<&'a str>,
-    /// In lower case, as names of hosts have no case.
+    /// In lower case, because host names are case-insensitive.
     host: String,
     port: Option<u16>,
 }
@@ -89,7 +89,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// A name or an IPv4 address; an IPv6 address in brackets.
+/// Whether a text is a host name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(text: &str) -> bool {
     match text
         .strip_prefix('[')

@@ -18,14 +18,14 @@ use crate::identity::{IDENTITY_HEADER, Meant};
 use crate::network::Network;
 use crate::page::Reference;
 
-/// How long a hub may be silent while it looks through all that a push refers to.
+/// The time for which a hub may be silent during the connectivity check of a push.
 const LONG_SILENCE: Duration = Duration::from_secs(15 * 60);
 
-/// Calls a hub as one user.
+/// A client that calls a hub as one user.
 #[derive(Clone)]
 pub struct HubClient {
     visitor: HubVisitor,
-    /// For the one request that the hub may think about for long.
+    /// The HTTP client for the one request that may take the hub long.
     patient: reqwest::Client,
     user: UserName,
     secret: String,
@@ -44,7 +44,7 @@ impl HubClient {
         Self::through(&Network::default(), address, user, secret)
     }
 
-    /// As [`Self::new`], through a network that was set up.
+    /// The same as [`Self::new`], through a configured network.
     pub fn through(
         network: &Network,
         address: HubAddress,
@@ -61,7 +61,7 @@ impl HubClient {
         })
     }
 
-    /// A client whose requests are all about one dot. A hub refuses them where the name is another's.
+    /// A client whose requests are all about one dot. The hub refuses them if another dot has the name.
     #[must_use]
     pub fn about(&self, meant: Option<Meant>) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl HubClient {
         self.complete(self.visitor.request(method, path))
     }
 
-    /// Adds what comes along with every request.
+    /// Adds the headers of every request.
     fn complete(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         let request = request.basic_auth(&self.user, Some(&self.secret));
         match self.meant {
@@ -105,13 +105,13 @@ impl HubClient {
         self.address().to_string()
     }
 
-    /// What answers there. Fails with [`ClientError::NotDotmesh`] when it is no hub, and with
-    /// [`ClientError::OtherProtocol`] when it is one that this client cannot talk to.
+    /// The hub's version. Fails with [`ClientError::NotDotmesh`] if the server is no hub, and with
+    /// [`ClientError::OtherProtocol`] if the hub speaks another version of the protocol.
     pub async fn version(&self) -> Result<HubVersion, ClientError> {
         self.visitor.version().await
     }
 
-    /// Who the credentials belong to: how they are checked.
+    /// The user of the credentials. This call checks them.
     pub async fn current_user(&self) -> Result<CurrentUser, ClientError> {
         client::json(&self.server(), self.get("user")).await
     }
@@ -121,7 +121,7 @@ impl HubClient {
         client::json(&self.server(), self.get("dots")).await
     }
 
-    /// One dot, or `None` when there is none that the user may read.
+    /// One dot, or `None` if there is none that the user may read.
     pub async fn dot(&self, dot: &DotName) -> Result<Option<HubDot>, ClientError> {
         match client::json(&self.server(), self.get(&format!("dots/{}", dot.full()))).await {
             Ok(dot) => Ok(Some(dot)),
@@ -136,7 +136,7 @@ impl HubClient {
         client::done(&self.server(), request).await.map(drop)
     }
 
-    /// Lets another user read or write a dot.
+    /// Gives another user access to a dot.
     pub async fn grant(
         &self,
         dot: &DotName,
@@ -150,7 +150,7 @@ impl HubClient {
         client::done(&self.server(), request).await.map(drop)
     }
 
-    /// Takes a user's access to a dot away.
+    /// Removes a user's access to a dot.
     pub async fn revoke(&self, dot: &DotName, user: &UserName) -> Result<(), ClientError> {
         let path = format!("dots/{}/collaborators/{user}", dot.full());
         client::done(&self.server(), self.request(reqwest::Method::DELETE, &path))
@@ -158,7 +158,7 @@ impl HubClient {
             .map(drop)
     }
 
-    /// A commit and its ancestors, newest first; `until` and what is before it are left out.
+    /// A commit and its ancestors, newest first, without `until` and its ancestors.
     pub async fn commits(
         &self,
         dot: &DotName,
@@ -170,13 +170,13 @@ impl HubClient {
         client::json(&self.server(), self.get(&path)).await
     }
 
-    /// The commits of a dot whose data the hub lacks. Only hubs that tell of some have this route.
+    /// The commits of a dot whose data the hub lacks. Only hubs that announce such commits have this route.
     pub async fn without_data(&self, dot: &DotName) -> Result<WithoutData, ClientError> {
         let path = format!("dots/{}/without-data", dot.full());
         client::json(&self.server(), self.get(&path)).await
     }
 
-    /// What an id, a branch, a tag or the first digits of an id stand for in a dot.
+    /// The commit that an id, a branch, a tag or the first digits of an id name in a dot.
     pub async fn resolve(
         &self,
         dot: &DotName,
@@ -202,7 +202,7 @@ impl HubClient {
         }
     }
 
-    /// Makes a tag. Fails when there is one of that name.
+    /// Makes a tag. Fails if the name is taken.
     pub async fn create_tag(
         &self,
         dot: &DotName,
@@ -214,9 +214,9 @@ impl HubClient {
         client::created(&self.server(), request).await
     }
 
-    /// The named objects of a dot, as a pack that holds them in the order asked for.
+    /// Objects of a dot, in a pack with the requested order.
     ///
-    /// The caller verifies them. At most [`crate::hub::MAX_HASHES`] at a time.
+    /// The caller must verify them. The limit is [`crate::hub::MAX_HASHES`] per request.
     pub async fn objects(
         &self,
         dot: &DotName,
@@ -228,7 +228,7 @@ impl HubClient {
         client::bytes(&self.server(), request).await
     }
 
-    /// Begins a push. Fails when the user may not write to the dot, or may not create it.
+    /// Begins a push. Fails if the user may not write to the dot, or may not create it.
     pub async fn begin_upload(&self, dot: &DotName) -> Result<Upload, ClientError> {
         client::json(
             &self.server(),
@@ -237,7 +237,7 @@ impl HubClient {
         .await
     }
 
-    /// Which of these objects the hub needs to be sent, in the order asked.
+    /// The objects that the hub needs, in the order of `hashes`.
     pub async fn missing(
         &self,
         dot: &DotName,
@@ -246,7 +246,7 @@ impl HubClient {
     ) -> Result<Vec<ObjectHash>, ClientError> {
         let path = format!("dots/{}/uploads/{}/missing", dot.full(), upload.id);
         let body = client::bytes(&self.server(), self.post(&path).body(join(hashes))).await?;
-        // Something else would have objects left out that the hub lacks.
+        // Any other answer would make the client leave out objects that the hub lacks.
         let missing = split(&body).filter(|missing| are_among(missing, hashes));
         missing.ok_or_else(|| ClientError::NotDotmesh {
             server: self.server(),
@@ -254,7 +254,7 @@ impl HubClient {
         })
     }
 
-    /// Sends a pack; returns when the hub has verified it and put it in safety.
+    /// Sends a pack. Returns once the hub has verified it and stored it durably.
     pub async fn send_pack(
         &self,
         dot: &DotName,
@@ -267,7 +267,7 @@ impl HubClient {
             .map(drop)
     }
 
-    /// Makes the push visible, all of it or nothing, and says which dot it went to. Earlier hubs do not tell.
+    /// Makes the whole push visible at once. Returns the identity of the dot, which earlier hubs do not send.
     pub async fn finish_upload(
         &self,
         dot: &DotName,
@@ -283,7 +283,7 @@ impl HubClient {
     }
 }
 
-/// Hashes as they travel: one after the other, 32 bytes each.
+/// Hashes as they are sent: 32 bytes each, without separators.
 pub fn join(hashes: &[ObjectHash]) -> Vec<u8> {
     hashes
         .iter()
@@ -292,7 +292,7 @@ pub fn join(hashes: &[ObjectHash]) -> Vec<u8> {
         .collect()
 }
 
-/// Reads what [`join`] wrote; `None` when the length is no multiple of 32.
+/// Reads the output of [`join`]. `None` if the length is no multiple of 32.
 pub fn split(bytes: &[u8]) -> Option<Vec<ObjectHash>> {
     let (hashes, rest) = bytes.as_chunks::<{ ObjectHash::LENGTH }>();
     rest.is_empty().then(|| {
@@ -303,7 +303,7 @@ pub fn split(bytes: &[u8]) -> Option<Vec<ObjectHash>> {
     })
 }
 
-/// Whether some hashes are among others, in their order.
+/// Whether `some` is a subsequence of `all`.
 fn are_among(some: &[ObjectHash], all: &[ObjectHash]) -> bool {
     let mut all = all.iter();
     some.iter().all(|one| all.any(|other| other == one))

@@ -1,4 +1,4 @@
-//! The typed client of a hub for what needs no login.
+//! The typed client for the hub's routes that need no login.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::hub::{
 use crate::hub_address::{HubAddress, HubHost};
 use crate::network::Network;
 
-/// How long a hub may be silent before it counts as gone.
+/// The time for which a hub may be silent before the client gives up.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Calls a hub as nobody.
+/// A client that calls a hub without credentials.
 #[derive(Debug, Clone)]
 pub struct HubVisitor {
     http: reqwest::Client,
@@ -22,7 +22,7 @@ pub struct HubVisitor {
 }
 
 impl HubVisitor {
-    /// A client; nothing is connected yet.
+    /// Makes a client, without connecting yet.
     pub fn new(address: HubAddress) -> Result<Self, ClientError> {
         Self::through(&Network::default(), address)
     }
@@ -32,9 +32,9 @@ impl HubVisitor {
         Ok(Self { http, address })
     }
 
-    /// Finds out how a hub is spoken to, where its user left that open.
+    /// Finds the scheme of a hub, if the user left it open.
     ///
-    /// HTTP is chosen only on this machine, and only when what listens there does not speak TLS.
+    /// HTTP is chosen only on this machine, and only if the server there does not speak TLS.
     pub async fn find(host: HubHost) -> Result<Self, ClientError> {
         let (https, http) = match host {
             HubHost::Known(address) => return Self::new(address),
@@ -58,8 +58,8 @@ impl HubVisitor {
         self.http.request(method, url(&self.address, path))
     }
 
-    /// What answers there. Fails with [`ClientError::NotDotmesh`] when it is no hub, and with
-    /// [`ClientError::OtherProtocol`] when it is one that this client cannot talk to.
+    /// The hub's version. Fails with [`ClientError::NotDotmesh`] if the server is no hub, and with
+    /// [`ClientError::OtherProtocol`] if the hub speaks another version of the protocol.
     pub async fn version(&self) -> Result<HubVersion, ClientError> {
         let server = self.address.to_string();
         let request = self.request(Method::GET, "version");
@@ -75,26 +75,26 @@ impl HubVisitor {
         Ok(version)
     }
 
-    /// Whose API key it is.
+    /// The user of an API key.
     pub async fn owner(&self, key: &str) -> Result<CurrentUser, ClientError> {
         let request = self.request(Method::GET, "user").bearer_auth(key);
         client::json(&self.address.to_string(), request).await
     }
 
-    /// Asks for a key, which a user of the hub has to approve on its pages.
+    /// Requests a key, which a user of the hub must approve on its pages.
     pub async fn begin_login(&self, begin: &BeginLogin) -> Result<DeviceLogin, ClientError> {
         let request = self.request(Method::POST, "logins").json(begin);
         client::json(&self.address.to_string(), request).await
     }
 
-    /// What came of it so far. The key is told once.
+    /// The state of the login. The hub sends the key once.
     pub async fn login_state(&self, code: &DeviceCode) -> Result<LoginState, ClientError> {
         let request = self.request(Method::POST, "logins/token").json(code);
         client::json(&self.address.to_string(), request).await
     }
 }
 
-/// An HTTP client for a hub that may be silent for so long.
+/// An HTTP client for a hub that may be silent for `silence`.
 pub(crate) fn http(
     network: &Network,
     hub: &HubAddress,
@@ -103,13 +103,13 @@ pub(crate) fn http(
     network
         .apply(client::builder())
         .read_timeout(silence)
-        // A redirect to another host would hand it the key.
+        // A redirect to another host would send it the key.
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(|source| client::unreachable(&hub.to_string(), source))
 }
 
-/// The address of a route.
+/// The URL of a route.
 pub(crate) fn url(hub: &HubAddress, path: &str) -> String {
     format!("{hub}/api/v{PROTOCOL_VERSION}/{path}")
 }

@@ -1,19 +1,19 @@
-//! Which dot a request is about, whatever the dot is called: the header that says so.
+//! The header with the identity of the dot that a request means, whatever its name is.
 
 use std::fmt;
 use std::str::FromStr;
 
 use dotmesh_model::DotIdentity;
 
-/// The header of requests, and of the answer to a finished push.
+/// The name of the header, in requests and in the answer to a finished push.
 pub const IDENTITY_HEADER: &str = "dotmesh-identity";
 
 /// The dot that a request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meant {
-    /// The one of this identity, and no other that has the name.
+    /// The dot with this identity, and no other dot of that name.
     Known(DotIdentity),
-    /// One that a push is about to make: the name leads to no dot that had it before.
+    /// A dot that a push is about to create. The hub does not follow the former names of other dots.
     New,
 }
 

@@ -1,7 +1,6 @@
-//! What travels between `dm`, `dotmeshd` and `dothub`: the wire types and the typed clients.
+//! The messages between `dm`, `dotmeshd` and `dothub`: wire types and typed clients.
 //!
-//! Knows nothing of servers, databases or disks. The hub's protocol is described in
-//! `docs/protocol.md`.
+//! The crate knows nothing of servers, databases or disks. `docs/protocol.md` describes the hub's protocol.
 
 pub mod client;
 pub mod dots;

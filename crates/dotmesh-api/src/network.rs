@@ -1,8 +1,8 @@
-//! How hubs are reached: through which proxies, and whose certificates are trusted.
+//! The way to hubs: proxies, and trusted certificates.
 
 use std::path::PathBuf;
 
-/// The variables that say so. Each may also be in lower case.
+/// The environment variables for it. Each may also be in lower case.
 pub const VARIABLES: [&str; 6] = [
     "HTTPS_PROXY",
     "HTTP_PROXY",
@@ -12,7 +12,7 @@ pub const VARIABLES: [&str; 6] = [
     "SSL_CERT_DIR",
 ];
 
-/// What is said besides the variables, and wins over them.
+/// Options that take precedence over the variables.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkOptions {
     /// The proxy for `https://`.
@@ -21,22 +21,22 @@ pub struct NetworkOptions {
     pub http_proxy: Option<String>,
     /// Hosts, domains and networks that are reached without a proxy, separated by commas.
     pub no_proxy: Option<String>,
-    /// A file of certificates, as PEM, that are trusted besides the system's.
+    /// A PEM file of certificates that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
 }
 
-/// How hubs are reached.
+/// The way to hubs.
 #[derive(Debug, Clone, Default)]
 pub struct Network {
-    /// Without any, the variables count.
+    /// If this is empty, the variables apply.
     proxies: Vec<reqwest::Proxy>,
     certificates: Vec<reqwest::Certificate>,
-    /// Which of [`VARIABLES`] are set, or an option for the same.
+    /// The [`VARIABLES`] that are set, or for which there is an option.
     known: Vec<String>,
 }
 
 impl Network {
-    /// As the options and the process's variables say.
+    /// Reads the options and the environment variables.
     pub fn new(options: &NetworkOptions) -> Result<Self, String> {
         let NetworkOptions {
             https_proxy,
@@ -91,7 +91,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Which of [`VARIABLES`] are set, or an option for the same.
+    /// The [`VARIABLES`] that are set, or for which there is an option.
     pub fn known(&self) -> &[String] {
         &self.known
     }
@@ -107,14 +107,14 @@ impl Network {
     }
 }
 
-/// One of [`VARIABLES`], in either case. An empty one counts as none.
+/// The value of one of [`VARIABLES`], in upper or lower case. An empty value counts as unset.
 pub fn variable(name: &str) -> Option<String> {
     [name.to_owned(), name.to_ascii_lowercase()]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
-/// The address may have a password in it.
+/// The error for an invalid proxy. It leaves out the part of the address that may have a password.
 fn not_a_proxy(scheme: &str, url: &str) -> String {
     let host = url.rsplit_once('@').map_or(url, |(_, host)| host);
     format!("'{host}' is no proxy for {scheme}: write http://HOST:PORT")

@@ -1,4 +1,4 @@
-//! The wire types of a node's local API, spoken over its unix socket.
+//! The wire types of a node's local API, which it serves on a unix socket.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -31,16 +31,17 @@ pub use tags::{DeleteTag, MakeTag, Tag, TagsOutcome};
 pub struct NodeVersion {
     /// The daemon's version.
     pub version: String,
-    /// The node's id, made with its pool.
+    /// The node's id, which is made with its pool.
     pub node: String,
     /// The name of its Docker volume driver, if it serves one.
     pub driver: Option<String>,
     /// The daemon's process id.
     pub pid: u32,
-    /// Where it keeps everything. Earlier daemons do not say.
+    /// The folder of all its data. Earlier daemons do not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,
-    /// Which of [`crate::network::VARIABLES`] the daemon has, or an option for the same. Earlier daemons do not say.
+    /// The [`crate::network::VARIABLES`] that the daemon has, or for which it has an option. Earlier daemons do not
+    /// send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Vec<String>>,
 }
@@ -68,23 +69,24 @@ pub struct DotSummary {
     pub branch: BranchName,
     /// The node's id.
     pub server: String,
-    /// Names of the running containers that use that branch.
+    /// The names of the running containers that use that branch.
     pub containers: Vec<String>,
-    /// Bytes in the working copy.
+    /// The bytes in the working copy.
     pub size: u64,
-    /// Commits from the first to the branch's head.
+    /// The number of commits from the first to the branch's head.
     pub commits: u64,
-    /// Bytes changed since the head.
+    /// The bytes changed since the head.
     pub dirty: u64,
-    /// Containers that do not run as they should.
+    /// The containers that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,
-    /// What the branch's newest commit has and no push can carry, or had where it was made.
+    /// The items of the branch's newest commit that no push can send, or that were left out where the commit was
+    /// made.
     #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
     pub left_out: LeftOut,
 }
 
-/// One row of `GET /v1/lookalikes`: an empty dot that Docker has made, whose name is nearly that of a cloned one.
+/// A row of `GET /v1/lookalikes`: an empty dot that Docker made, with almost the name of a cloned dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookalike {
     /// The empty dot.
@@ -93,23 +95,24 @@ pub struct Lookalike {
     pub id: String,
     /// The dot that was cloned.
     pub cloned: DotName,
-    /// The Compose project whose volumes are the cloned dot's, if the names tell.
+    /// The Compose project whose volumes belong to the cloned dot, if the names show it.
     pub project: Option<String>,
 }
 
-/// `GET /v1/compose?folder=PATH`: the dots of the Compose project that runs from a folder.
+/// `GET /v1/compose?folder=PATH`: the dots of the Compose project in a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComposeDots {
-    /// The folder that was asked for, or the nearest one around it that has such a project. `None` when none has.
+    /// The requested folder, or its nearest parent with such a project. `None` if there is none.
     pub folder: Option<PathBuf>,
-    /// The dots that the project's containers use or, where they are gone, used in the newest commits.
+    /// The dots that the project's containers use. If the containers are gone, the dots that they used in the newest
+    /// commits.
     pub dots: Vec<DotName>,
 }
 
 /// `GET /v1/dots/{namespace}/{dot}`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DotDetail {
-    /// As in the list.
+    /// The same data as in the list.
     #[serde(flatten)]
     pub summary: DotSummary,
     /// The dot's id on this node.
@@ -125,14 +128,16 @@ pub struct BranchDetail {
     pub name: BranchName,
     /// Its newest commit.
     pub head: CommitId,
-    /// Where it was started from; `None` for a dot's first branch.
+    /// The start of the branch. `None` for a dot's first branch.
     pub origin: Option<Origin>,
-    /// Names of the running containers that use it.
+    /// The names of the running containers that use it.
     pub containers: Vec<String>,
 }
 
-/// Where the data of a commit can be fetched. `POST /v1/dots/{namespace}/{dot}/forget` takes one, too, and forgets which
-/// dot has that name there: at the next transfer it is the one that has it then.
+/// The place from which a commit's data can be fetched.
+///
+/// `POST /v1/dots/{namespace}/{dot}/forget` takes one, too. The node then forgets the identity of the dot that has
+/// that name there. The next transfer takes the dot that has the name then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The hub's address.
@@ -144,25 +149,25 @@ pub struct Source {
 /// `POST /v1/dots/{namespace}/{dot}/commits`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CreateCommit {
-    /// What it is.
+    /// The commit's message.
     pub message: String,
-    /// Who makes it.
+    /// The author.
     pub author: String,
-    /// Free values.
+    /// Metadata values.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// The code version it is made with.
+    /// The version of the code.
     #[serde(default)]
     pub code: Option<CodeVersion>,
-    /// What the user saw. The commit is refused if that has changed.
+    /// The state that the user saw. The commit is refused if it has changed.
     #[serde(default)]
     pub expected: Option<Current>,
-    /// Take the place of the newest commit. Its author stays, and its message if there is none here.
+    /// Replaces the newest commit. The author stays the same. So does the message if this request has none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub amend: bool,
 }
 
-/// `GET /v1/dots/{namespace}/{dot}/current`: what is checked out. Never waits for a switch.
+/// `GET /v1/dots/{namespace}/{dot}/current`: the current branch. Never waits for a switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Current {
     /// The branch that is checked out.
@@ -171,43 +176,43 @@ pub struct Current {
     pub head: CommitId,
 }
 
-/// What a commit made.
+/// The result of a commit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Committed {
     /// The new commit.
     pub id: CommitId,
-    /// The branch that it is the head of now.
+    /// The branch whose head it is now.
     pub branch: BranchName,
     /// The containers that used the branch, as the commit records them.
     #[serde(default)]
     pub images: Vec<ImageUse>,
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/checkout`. Answers with a line of JSON for each [`SwitchEvent`]. Closing the connection
-/// does not stop it.
+/// `POST /v1/dots/{namespace}/{dot}/checkout`. The answer has a line of JSON for each [`SwitchEvent`]. The switch
+/// continues if the connection is closed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Checkout {
     /// The branch to switch to.
     pub branch: BranchName,
-    /// Make it first, as said.
+    /// Creates the branch first, from this start.
     #[serde(default)]
     pub create: Option<BranchStart>,
-    /// How to wait for the containers.
+    /// The way to wait for the containers.
     #[serde(default)]
     pub wait: Wait,
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/branches/delete`. Answers with the branch's [`BranchRemoved`].
+/// `POST /v1/dots/{namespace}/{dot}/branches/delete`. The answer is a [`BranchRemoved`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeleteBranch {
     /// The branch. It must not be checked out, and nothing may use it.
     pub branch: BranchName,
-    /// Also when it has commits that no other branch has, or uncommitted changes.
+    /// Deletes the branch even if it has commits that no other branch has, or uncommitted changes.
     #[serde(default)]
     pub force: bool,
 }
 
-/// A branch that is gone.
+/// A deleted branch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BranchRemoved {
     /// Its newest commit, which can still be named by its id.
@@ -217,18 +222,18 @@ pub struct BranchRemoved {
 /// `POST /v1/dots/{namespace}/{dot}/branches/rename`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RenameBranch {
-    /// The branch. No container may have a volume with this name in its own.
+    /// The branch. No container may use a volume whose name contains this branch.
     pub from: BranchName,
     /// Its new name, which no branch has.
     pub to: BranchName,
 }
 
-/// How long a switch waits for the containers that it has started again.
+/// The way in which a switch waits for the containers that it restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// Until those with a health check are healthy; else until they are started.
+    /// Waits until containers with a health check are healthy. Otherwise it waits only until they have started.
     pub healthy: bool,
-    /// At most so many seconds.
+    /// The longest wait, in seconds.
     pub seconds: u64,
 }
 
@@ -241,22 +246,22 @@ impl Default for Wait {
     }
 }
 
-/// One line of a switch's answer. The last is `Done` or `Failed`.
+/// One line of a switch's answer. The last one is `Done` or `Failed`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SwitchEvent {
-    /// What it waits for.
+    /// The switch waits for containers.
     Progress(SwitchProgress),
-    /// It ended, if not with all containers running.
+    /// The switch is done, even if not all containers run.
     Done(Switched),
-    /// It failed.
+    /// The switch failed.
     Failed(ErrorBody),
 }
 
 /// What a switch waits for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchProgress {
-    /// In a few words.
+    /// A few words.
     pub phase: String,
     /// The names of the containers.
     pub containers: Vec<String>,
@@ -267,64 +272,64 @@ pub struct SwitchProgress {
 pub struct ContainerProblem {
     /// Its name.
     pub container: String,
-    /// What is wrong.
+    /// A description of the problem.
     pub problem: String,
-    /// Whether the daemon goes on trying.
+    /// Whether the daemon keeps trying.
     pub retrying: bool,
 }
 
-/// What a new branch starts from.
+/// The start of a new branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BranchStart {
-    /// The current working copy, uncommitted changes included.
+    /// The current working copy with its uncommitted changes.
     WorkingCopy,
-    /// A commit, by any name of one.
+    /// A commit, by any of its names.
     Commit(String),
-    /// The same. If the branch is there already, it is used, unless it is not at that commit or has uncommitted changes.
+    /// The same. If the branch exists, it is used as it is, but must be at that commit without uncommitted changes.
     Throwaway(String),
-    /// A stash, which stays.
+    /// A stash, which is not dropped.
     Stash(StashId),
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/reset`. Answers as a checkout does.
+/// `POST /v1/dots/{namespace}/{dot}/reset`. The answer is like that of a checkout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reset {
-    /// The commit to go back to, by any name of one.
+    /// The target commit, by any of its names.
     pub revision: String,
-    /// Lose uncommitted changes.
+    /// Discards uncommitted changes.
     #[serde(default)]
     pub hard: bool,
-    /// What the user saw. The reset is refused if that has changed.
+    /// The state that the user saw. The reset is refused if it has changed.
     #[serde(default)]
     pub expected: Option<Current>,
-    /// How to wait for the containers.
+    /// The way to wait for the containers.
     #[serde(default)]
     pub wait: Wait,
 }
 
-/// What a switch, reset, undo or redo did.
+/// The result of a switch, reset, undo or redo.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Switched {
     /// The branch that is checked out now.
     pub branch: BranchName,
-    /// Its head. Of a dot that is gone, the last one.
+    /// Its head. If the dot is gone, its last head.
     pub head: CommitId,
-    /// The containers that were stopped and started again.
+    /// The containers that were stopped and restarted.
     pub restarted: Vec<String>,
-    /// Those that are gone, as they are removed when they stop.
+    /// The containers that are gone, because Docker removes them when they stop.
     #[serde(default)]
     pub removed: Vec<String>,
-    /// Those that Docker Swarm replaces.
+    /// The containers that Docker Swarm replaces.
     #[serde(default)]
     pub replaced: Vec<String>,
-    /// Those that the daemon starts once what they wait for is there. Empty for who waits.
+    /// The containers that the daemon starts once their dependencies are ready. Empty if the request waits for them.
     #[serde(default)]
     pub later: Vec<String>,
-    /// Those that do not run as they should.
+    /// The containers that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,
-    /// For an undo or a redo: the operation that was taken back or made again.
+    /// For an undo or a redo: the operation that was undone or redone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
 }
@@ -334,35 +339,35 @@ pub struct Switched {
 pub struct MountVolume {
     /// `[NAMESPACE/]DOT[@BRANCH][.SUBDOT]`
     pub volume: String,
-    /// Where: the absolute path of an empty folder.
+    /// The absolute path of an empty folder.
     pub place: String,
-    /// Create the dot and the subdot when there is none.
+    /// Creates the dot and the subdot if they do not exist.
     #[serde(default)]
     pub create: bool,
 }
 
-/// What is mounted.
+/// A mounted volume.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MountedVolume {
     /// The branch that is shown.
     pub branch: BranchName,
 }
 
-/// `POST /v1/unmounts`: takes it away again.
+/// `POST /v1/unmounts`: unmounts the volume.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UnmountVolume {
-    /// Where.
+    /// The absolute path of the folder.
     pub place: String,
 }
 
-/// A hub, and who calls it. The secret is used for this request and not kept.
+/// A hub with a user's credentials. The node uses the secret for this request only, and does not store it.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct HubLogin {
-    /// As [`crate::HubAddress`] parses it.
+    /// The address, in the format of [`crate::HubAddress`].
     pub address: String,
     /// The account.
     pub user: UserName,
-    /// API key or password.
+    /// The API key or password.
     pub secret: String,
 }
 
@@ -372,117 +377,118 @@ impl std::fmt::Debug for HubLogin {
     }
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/push`, `…/pull` and `…/clone`. Answers with a line of JSON for each
-/// [`TransferEvent`]. Closing the connection cancels the transfer.
+/// `POST /v1/dots/{namespace}/{dot}/push`, `…/pull` and `…/clone`. The answer has a line of JSON for each
+/// [`TransferEvent`]. The transfer is cancelled if the connection is closed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Transfer {
     /// The other side.
     pub hub: HubLogin,
     /// The dot's name there.
     pub remote_dot: DotName,
-    /// One branch, or all of them.
+    /// One branch. `None` means all.
     pub branch: Option<BranchName>,
-    /// For pull and clone: take that branch to be at this commit of the hub's, wherever the hub has it and whether it
-    /// has it or not.
+    /// For pull and clone: take that branch to be at this commit of the hub. The hub's branch may be elsewhere, or
+    /// not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitId>,
-    /// When both lines have gone on, keep the receiving side's as a branch of its own.
+    /// If the lines have diverged, keep that of the receiving side as a separate branch.
     #[serde(default)]
     pub stash_on_divergence: bool,
-    /// Fetch the data of every commit, not only of the branches' heads.
+    /// Fetches the data of all commits, not only of the branches' heads.
     #[serde(default)]
     pub full: bool,
-    /// For a push: older commits whose data is not here go without it. If not, the push is refused.
+    /// For a push: sends older commits without their data if the data is not here. Otherwise such a push is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_data: bool,
-    /// For a push to a public dot: files that look like secrets go, too. If not, the push is refused.
+    /// For a push to a public dot: also sends files that look like secrets. Otherwise such a push is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_secrets: bool,
-    /// At most so many bytes a second.
+    /// The rate limit, in bytes per second.
     #[serde(default)]
     pub rate_limit: Option<NonZeroU64>,
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/fetch`: gets the data of commits that are known here. Answers as a transfer does.
+/// `POST /v1/dots/{namespace}/{dot}/fetch`: fetches the data of commits whose records are here. The answer is like
+/// that of a transfer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fetch {
-    /// The hub that has it.
+    /// The hub with the data.
     pub hub: HubLogin,
-    /// The commit, by any name of one.
+    /// The commit, by any of its names.
     pub revision: String,
-    /// Its ancestors' too.
+    /// Also fetches the data of its ancestors.
     #[serde(default)]
     pub ancestors: bool,
-    /// At most so many bytes a second.
+    /// The rate limit, in bytes per second.
     #[serde(default)]
     pub rate_limit: Option<NonZeroU64>,
 }
 
-/// One line of a transfer's answer. The last is `Done` or `Failed`.
+/// One line of a transfer's answer. The last one is `Done` or `Failed`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransferEvent {
-    /// How far it is.
+    /// The progress so far.
     Progress(TransferProgress),
-    /// It ended well.
+    /// The transfer succeeded.
     Done(Box<TransferOutcome>),
-    /// It failed; nothing became visible on the receiving side.
+    /// The transfer failed. Nothing became visible on the receiving side.
     Failed(ErrorBody),
 }
 
-/// How far a transfer is.
+/// The progress of a transfer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferProgress {
-    /// What is being done, in a few words.
+    /// The current activity, in a few words.
     pub phase: String,
-    /// Bytes of the app's data dealt with.
+    /// The bytes of the app's data that were processed.
     pub done: u64,
-    /// Bytes of the app's data to deal with; 0 while unknown.
+    /// The bytes of the app's data to process. 0 means unknown.
     pub total: u64,
-    /// Bytes that crossed the network.
+    /// The bytes that crossed the network.
     pub wire: u64,
-    /// Bytes that did not have to, since the other side has them.
+    /// The bytes that were not sent because the other side has them.
     #[serde(default)]
     pub deduplicated: u64,
-    /// Bytes by which compression made the rest smaller.
+    /// The bytes that compression saved.
     #[serde(default)]
     pub compressed: u64,
 }
 
-/// What a transfer did.
+/// The result of a transfer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferOutcome {
-    /// A line for each branch, for people.
+    /// The result for each branch.
     pub branches: Vec<BranchOutcome>,
-    /// The branches that went along: in a push those that the pushed ones were started from, in a clone those that lead to
-    /// the one that was asked for.
+    /// The branches that were sent with the requested ones. In a push these are the branches from which the pushed
+    /// ones started. In a clone they are those that lead to the requested branch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub along: Vec<BranchOutcome>,
-    /// The numbers at the end.
+    /// The final progress.
     pub progress: TransferProgress,
-    /// Sockets that were passed over: they are ends of connections and hold nothing to keep.
+    /// Sockets that were skipped. They are ends of connections, and have no data to store.
     #[serde(default)]
     pub sockets: SkippedSockets,
-    /// What the dot on the hub is called, where that is not the name that it was asked for by.
+    /// The current name of the dot on the hub, if it is not the requested one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renamed: Option<DotName>,
-    /// What else is left out of the newest commit, or was when it was pushed.
+    /// Other items that are left out of the newest commit, or that were left out when it was pushed.
     #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
     pub left_out: LeftOut,
-    /// How many older commits went without their data, since it is not here; or were to come with it, and the hub does not
-    /// have it.
+    /// The number of older commits without data. A push sent them without it, because the data is not here. A fetch
+    /// did not get it, because the hub does not have it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub without_data: u64,
-    /// Of how many older commits the data was sent that the hub did not have.
+    /// The number of older commits for which a push sent data that the hub lacked.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub filled: u64,
-    /// Why such data was not sent, although the push is done.
+    /// Why such data was not sent, although the push succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_filled: Option<ErrorBody>,
-    /// What became of the tags.
+    /// The result for the tags.
     #[serde(default, skip_serializing_if = "TagsOutcome::is_empty")]
     pub tags: TagsOutcome,
-    /// Whether a push went to a dot that everybody may read.
+    /// Whether a push went to a public dot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_public: bool,
 }
@@ -494,26 +500,26 @@ fn is_zero(value: &u64) -> bool {
 /// Sockets in the data of commits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedSockets {
-    /// How many.
+    /// Their number.
     pub count: u64,
-    /// The paths of the first few.
+    /// The paths of the first ones.
     pub first: Vec<String>,
 }
 
-/// What became of one branch in a transfer.
+/// The result for one branch in a transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BranchOutcome {
     /// The branch.
     pub name: BranchName,
     /// Its head on the receiving side.
     pub head: CommitId,
-    /// How many commits were added.
+    /// The number of commits that were added.
     pub commits: u64,
     /// Whether the receiving side had no branch of that name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_new: bool,
-    /// Where the other line was kept, if they had diverged.
+    /// The name under which the other line was kept, if the lines had diverged.
     pub stashed: Option<BranchName>,
-    /// The receiving side has commits that the sending side has not; nothing was changed.
+    /// The receiving side has commits that the sending side lacks. Nothing was changed.
     pub receiver_ahead: bool,
 }

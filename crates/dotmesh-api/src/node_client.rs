@@ -17,14 +17,14 @@ use crate::node::{
     Transfer, TransferEvent, Undo, UnmountVolume,
 };
 
-/// The ways of a transfer.
+/// The kinds of transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Node to hub.
+    /// From the node to the hub.
     Push,
-    /// Hub to an existing dot of the node.
+    /// From the hub to an existing dot of the node.
     Pull,
-    /// Hub to the node, whether it has the dot or not.
+    /// From the hub to the node, whether the node has the dot or not.
     Clone,
 }
 
@@ -39,7 +39,7 @@ impl Direction {
     }
 }
 
-/// Calls the daemon that listens on a socket.
+/// A client of the daemon at a socket.
 #[derive(Debug, Clone)]
 pub struct NodeClient {
     http: reqwest::Client,
@@ -48,7 +48,7 @@ pub struct NodeClient {
 }
 
 impl NodeClient {
-    /// A client; nothing is connected yet.
+    /// Makes a client, without connecting yet.
     pub fn new(socket: &Path) -> Result<Self, ClientError> {
         let http = client::builder()
             .unix_socket(socket)
@@ -61,7 +61,7 @@ impl NodeClient {
         })
     }
 
-    /// Has every request told before it is sent, as `POST /v1/dots`.
+    /// Calls `observer` with every request before it is sent, in a form such as `POST /v1/dots`.
     #[must_use]
     pub fn observed_by(self, observer: fn(&str)) -> Self {
         Self {
@@ -94,32 +94,32 @@ impl NodeClient {
         client::json(&self.server(), request).await
     }
 
-    /// What answers there.
+    /// The daemon's version.
     pub async fn version(&self) -> Result<NodeVersion, ClientError> {
         self.get("version").await
     }
 
-    /// All dots, sorted by the name that is shown.
+    /// All dots, sorted by their displayed name.
     pub async fn dots(&self) -> Result<Vec<DotSummary>, ClientError> {
         self.get("dots").await
     }
 
-    /// What the daemon could not do by itself, a sentence each.
+    /// Tasks that the daemon could not do by itself, as sentences.
     pub async fn problems(&self) -> Result<Vec<String>, ClientError> {
         self.get("problems").await
     }
 
-    /// Empty dots whose names are nearly those of cloned ones.
+    /// Empty dots with almost the names of cloned ones.
     pub async fn lookalikes(&self) -> Result<Vec<Lookalike>, ClientError> {
         self.get("lookalikes").await
     }
 
-    /// What is checked out of a dot, what changed since, and who uses it.
+    /// The current branch of a dot, its changes, and the containers that use it.
     pub async fn status(&self, dot: &DotName) -> Result<DotStatus, ClientError> {
         self.get(&format!("dots/{}/status", dot.full())).await
     }
 
-    /// How two states of a dot differ. `query` is as at [`Diff`].
+    /// The differences between two states of a dot. `query` is described at [`Diff`].
     pub async fn diff(&self, dot: &DotName, query: &[(&str, String)]) -> Result<Diff, ClientError> {
         let route = format!("dots/{}/diff", dot.full());
         let request = self.request(reqwest::Method::GET, &route).query(query);
@@ -136,14 +136,14 @@ impl NodeClient {
         self.post(&route, delete).await
     }
 
-    /// Gives a dot another name.
+    /// Renames a dot.
     pub async fn rename_dot(&self, dot: &DotName, rename: &RenameDot) -> Result<(), ClientError> {
         let route = format!("dots/{}/rename", dot.full());
         let request = self.request(reqwest::Method::POST, &route).json(rename);
         client::send(&self.server(), request).await.map(drop)
     }
 
-    /// Gives a branch another name.
+    /// Renames a branch.
     pub async fn rename_branch(
         &self,
         dot: &DotName,
@@ -170,12 +170,12 @@ impl NodeClient {
             .await
     }
 
-    /// The stashes of a dot, the newest first.
+    /// The stashes of a dot, newest first.
     pub async fn stashes(&self, dot: &DotName) -> Result<Vec<Stash>, ClientError> {
         self.get(&format!("dots/{}/stashes", dot.full())).await
     }
 
-    /// Puts the uncommitted changes of the current branch aside. Yields events as [`Self::checkout`] does.
+    /// Stashes the uncommitted changes of the current branch. Yields events as [`Self::checkout`] does.
     pub async fn make_stash(
         &self,
         dot: &DotName,
@@ -185,7 +185,7 @@ impl NodeClient {
             .await
     }
 
-    /// Brings the changes of a stash back. Yields events as [`Self::checkout`] does.
+    /// Applies the changes of a stash. Yields events as [`Self::checkout`] does.
     pub async fn apply_stash(
         &self,
         dot: &DotName,
@@ -201,7 +201,7 @@ impl NodeClient {
             .await
     }
 
-    /// Puts files and folders of a commit back. Yields events as [`Self::checkout`] does.
+    /// Restores files and folders of a commit. Yields events as [`Self::checkout`] does.
     pub async fn restore(
         &self,
         dot: &DotName,
@@ -211,7 +211,7 @@ impl NodeClient {
             .await
     }
 
-    /// An archive of a file or a folder, in pieces.
+    /// An archive of a file or a folder, as a stream.
     pub async fn content(
         &self,
         dot: &DotName,
@@ -225,7 +225,7 @@ impl NodeClient {
         Ok(pieces.map(move |piece| piece.map_err(|error| client::unreachable(&server, error))))
     }
 
-    /// The dots of the Compose project that runs from a folder, or from the nearest one around it.
+    /// The dots of the Compose project in a folder, or in its nearest parent with a project.
     pub async fn compose_dots(&self, folder: &Path) -> Result<ComposeDots, ClientError> {
         let request = self.request(reqwest::Method::GET, "compose");
         let request = request.query(&[("folder", folder)]);
@@ -248,14 +248,14 @@ impl NodeClient {
         client::send(&self.server(), request).await.map(drop)
     }
 
-    /// Commits of a dot, the newest first.
+    /// The commits of a dot that match a query, newest first.
     pub async fn log(&self, dot: &DotName, query: &LogQuery) -> Result<Log, ClientError> {
         let route = format!("dots/{}/commits", dot.full());
         let request = self.request(reqwest::Method::GET, &route).query(query);
         client::json(&self.server(), request).await
     }
 
-    /// Commits the current branch.
+    /// Makes a commit of the current branch.
     pub async fn commit(
         &self,
         dot: &DotName,
@@ -265,12 +265,12 @@ impl NodeClient {
             .await
     }
 
-    /// What is checked out, even in the middle of a switch.
+    /// The current branch and its head, even during a switch.
     pub async fn current(&self, dot: &DotName) -> Result<Current, ClientError> {
         self.get(&format!("dots/{}/current", dot.full())).await
     }
 
-    /// Switches to a branch, and yields the events of that. Dropping the stream does not stop it.
+    /// Switches to a branch, and yields the events. The switch continues if the stream is dropped.
     pub async fn checkout(
         &self,
         dot: &DotName,
@@ -280,7 +280,7 @@ impl NodeClient {
             .await
     }
 
-    /// Takes the current branch back to a commit. Yields events as [`Self::checkout`] does.
+    /// Resets the current branch to a commit. Yields events as [`Self::checkout`] does.
     pub async fn reset(
         &self,
         dot: &DotName,
@@ -290,12 +290,12 @@ impl NodeClient {
             .await
     }
 
-    /// The operations of a dot, and how long they can be taken back.
+    /// The operations of a dot, and how long they can be undone.
     pub async fn operations(&self, dot: &DotName) -> Result<Operations, ClientError> {
         self.get(&format!("dots/{}/operations", dot.full())).await
     }
 
-    /// Takes the last operation back. Yields events as [`Self::checkout`] does.
+    /// Undoes the last operation. Yields events as [`Self::checkout`] does.
     pub async fn undo(
         &self,
         dot: &DotName,
@@ -305,7 +305,7 @@ impl NodeClient {
             .await
     }
 
-    /// Makes the operation again that was taken back last. Yields events as [`Self::checkout`] does.
+    /// Redoes the operation that was undone last. Yields events as [`Self::checkout`] does.
     pub async fn redo(
         &self,
         dot: &DotName,
@@ -320,7 +320,7 @@ impl NodeClient {
         self.post("mounts", mount).await
     }
 
-    /// Takes it away again.
+    /// Unmounts it.
     pub async fn unmount(&self, unmount: &UnmountVolume) -> Result<(), ClientError> {
         let request = self
             .request(reqwest::Method::POST, "unmounts")
@@ -328,7 +328,7 @@ impl NodeClient {
         client::send(&self.server(), request).await.map(drop)
     }
 
-    /// Starts a transfer and yields its events. Dropping the stream cancels it.
+    /// Starts a transfer, and yields its events. Dropping the stream cancels the transfer.
     pub async fn transfer(
         &self,
         direction: Direction,
@@ -339,14 +339,15 @@ impl NodeClient {
         self.events(&path, transfer).await
     }
 
-    /// Forgets which dot has a name on a hub: at the next transfer it is the one that has it then.
+    /// Forgets which dot has a name on a hub. The next transfer takes the dot that has the name then.
     pub async fn forget(&self, dot: &DotName, there: &Source) -> Result<(), ClientError> {
         let path = format!("dots/{}/forget", dot.full());
         let request = self.request(reqwest::Method::POST, &path).json(there);
         client::send(&self.server(), request).await.map(drop)
     }
 
-    /// Gets the data of commits that are known here, and yields the events of that. Dropping the stream cancels it.
+    /// Fetches the data of commits whose records are here, and yields the events. Dropping the stream cancels the
+    /// transfer.
     pub async fn fetch(
         &self,
         dot: &DotName,

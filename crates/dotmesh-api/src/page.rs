@@ -1,4 +1,4 @@
-//! The addresses of a hub's pages: what people paste, and what they are given to pass on.
+//! The URLs of a hub's pages. Users paste them, and commands print them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,20 +9,20 @@ use dotmesh_model::{BranchName, CommitId, DotName, InvalidName};
 
 use crate::hub_address::HubAddress;
 
-/// A page about a dot, read from its address.
+/// A page about a dot, parsed from its URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DotPage {
     /// The hub.
     pub hub: HubAddress,
     /// The dot there.
     pub dot: DotName,
-    /// The state that it shows; `None` for a page about the dot as a whole.
+    /// The state on the page. `None` for a page about the dot as a whole.
     pub reference: Option<Reference>,
 }
 
-/// A word that names a state of a dot: a branch, a tag, or a commit by its id or the first digits of it.
+/// A name for a state of a dot: a branch, a tag, or a commit by its id or the first digits of it.
 ///
-/// It follows the grammar of branches' names, which ids do, too. What it stands for the hub knows.
+/// It follows the grammar of branch names, as ids do, too. Only the hub knows what it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference(BranchName);
 
@@ -32,13 +32,13 @@ impl Reference {
         self.0.as_str()
     }
 
-    /// As a segment of an address.
+    /// The spelling for a segment of a URL.
     pub fn spelling(&self) -> Cow<'_, str> {
         self.0.spelling()
     }
 }
 
-/// Reads a name as it is, or its spelling.
+/// Reads a name or its spelling.
 impl FromStr for Reference {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
@@ -64,33 +64,33 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Why a text is not the address of a page about one state of a dot.
+/// Why a text is not the URL of a page about one state of a dot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotADotPage {
-    /// The part before the path is no hub's address.
+    /// The part before the path is no address of a hub.
     #[error("{0}")]
     Hub(String),
-    /// The hub's first page, a user's, or one of the hub's own.
+    /// The page is the hub's first page, a user's page, or one of the hub's own pages.
     #[error("'{text}' is not the address of a dot's page")]
     NoDot { text: String },
-    /// What should be a name is none.
+    /// A name in the URL is invalid.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// A comparison.
+    /// The page is a comparison.
     #[error("the address compares two states, {from} and {to}")]
     TwoStates { from: String, to: String },
-    /// A page below a dot's that this version knows nothing of.
+    /// This version does not know the page of the dot.
     #[error("'{segment}' is no page of a dot that is known here")]
     Unknown { segment: String },
 }
 
 impl DotPage {
-    /// Whether a text is meant as an address: no name has a scheme.
+    /// Whether a text is meant as a URL. No name has a scheme.
     pub fn is_address(text: &str) -> bool {
         text.contains("://")
     }
 
-    /// Reads the address of a page about a dot, as a browser shows it.
+    /// Parses the URL of a page about a dot, as a browser shows it.
     pub fn parse(text: &str) -> Result<Self, NotADotPage> {
         let text = text.trim();
         let whole = text.split(['?', '#']).next().unwrap_or(text);
@@ -112,7 +112,7 @@ impl DotPage {
             (None | Some("graph" | "activity" | "settings"), _)
             | (Some("commits" | "tree" | "raw" | "archive"), None) => None,
             (Some("commits"), Some(word)) => {
-                // Nothing comes after the name, so it may have its slashes.
+                // The name is the last part of the path, so it may have slashes.
                 let parts: Vec<_> = std::iter::once(word).chain(segments).collect();
                 Some(decode(&parts.join("/"))?.parse()?)
             }
@@ -137,7 +137,7 @@ impl DotPage {
     }
 }
 
-/// The permalink of a commit: what it shows never changes.
+/// The permalink of a commit. Its content never changes.
 pub fn permalink(hub: &HubAddress, dot: &DotName, commit: CommitId) -> String {
     format!("{hub}/{}/commit/{commit}", dot.full())
 }
@@ -152,7 +152,7 @@ pub fn of_branch(hub: &HubAddress, dot: &DotName, branch: &BranchName) -> String
     format!("{hub}/{}/commits/{}", dot.full(), branch.spelling())
 }
 
-/// A segment without percent-encoding, as browsers do to what is not ASCII.
+/// Decodes the percent-encoding of a segment. Browsers encode all characters that are not ASCII.
 fn decode(segment: &str) -> Result<String, InvalidName> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
@@ -181,7 +181,7 @@ fn digits(high: u8, low: u8) -> Option<u8> {
     u8::try_from(digit(high)? << 4 | digit(low)?).ok()
 }
 
-/// A side of a comparison, for people.
+/// One side of a comparison, for display.
 fn name_of(segment: &str) -> String {
     let name = decode(segment).ok().and_then(|text| text.parse().ok());
     name.map_or_else(|| segment.to_owned(), |name: Reference| name.to_string())
@@ -191,7 +191,7 @@ fn no_dot(text: &str) -> NotADotPage {
     NotADotPage::NoDot { text: cut(text) }
 }
 
-/// An error never carries more of a bad text than helps.
+/// The start of a bad text, for error messages. They need no more of it.
 fn cut(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -355,7 +355,7 @@ mod tests {
             let _ = DotPage::parse(&format!("https://{rest}"));
         }
 
-        /// Whatever follows the authority, only the host that a browser would ask is the hub.
+        /// Whatever follows the authority, the hub is the host that a browser would call.
         #[test]
         fn the_hub_is_the_authority(host in "[a-z][a-z0-9.-]{0,20}", rest in "[a-z0-9/.?#%@:\\\\-]{0,60}") {
             if let Ok(page) = DotPage::parse(&format!("https://{host}/{rest}")) {

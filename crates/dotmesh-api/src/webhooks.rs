@@ -1,4 +1,4 @@
-//! The wire types of a dot's webhooks: where a hub tells of what happens to it.
+//! The wire types of a dot's webhooks, through which a hub reports events.
 
 use std::collections::BTreeSet;
 
@@ -20,10 +20,10 @@ pub enum WebhookTopic {
 }
 
 impl WebhookTopic {
-    /// Every topic.
+    /// All topics.
     pub const ALL: [Self; 4] = [Self::Push, Self::Branch, Self::Tag, Self::Access];
 
-    /// As it is stored and shown.
+    /// The name in the database and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Push => "push",
@@ -45,7 +45,7 @@ impl std::str::FromStr for WebhookTopic {
     }
 }
 
-/// A text that names no topic.
+/// A text that is no topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the topics of a webhook are push, branch, tag and access")]
 pub struct UnknownTopic;
@@ -64,7 +64,7 @@ pub enum WebhookState {
 }
 
 impl WebhookState {
-    /// As it is stored and shown.
+    /// The name in the database and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::On => "on",
@@ -151,7 +151,7 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    /// As it is stored and shown.
+    /// The name in the database and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",

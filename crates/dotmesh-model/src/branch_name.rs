@@ -1,4 +1,4 @@
-//! Names of branches and tags: what git takes for one, and their spelling where a `/` or a `.` cannot stand.
+//! Names of branches and tags: git's grammar, and their spelling for places that cannot have a `/` or a `.`.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -22,7 +22,7 @@ pub const MAX_SPELLING_LENGTH: usize = 240;
 #[serde(try_from = "String", into = "String")]
 pub struct BranchName(String);
 
-/// What is wrong with a branch's name.
+/// Why a text is not a branch's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BranchFlaw {
     /// Longer than [`MAX_BRANCH_LENGTH`].
@@ -33,57 +33,57 @@ pub enum BranchFlaw {
         "it has more than {MAX_SPELLING_LENGTH} bytes when each one but ASCII letters, digits, '_' and '-' counts three times"
     )]
     SpellingTooLong,
-    /// Would be an option on a command line.
+    /// It would be an option on a command line.
     #[error("it begins with '-'")]
     Option,
     /// A slash at an end, or two in a row.
     #[error("a part between slashes is empty")]
     EmptyPart,
-    /// A part is hidden.
+    /// A part is a hidden file.
     #[error("a part between slashes begins with '.'")]
     HiddenPart,
-    /// A part has the name of a lock.
+    /// A part has the name of a lock file.
     #[error("a part between slashes ends with '.lock'")]
     LockPart,
-    /// A dot at the end.
+    /// It ends with a dot.
     #[error("it ends with '.'")]
     LastDot,
-    /// What separates two revisions.
+    /// `..` separates two revisions.
     #[error("it has '..'")]
     Range,
-    /// What begins an entry of a log of references.
+    /// `@{` starts an entry of the reflog.
     #[error("it has '@{{'")]
     Reflog,
-    /// Another word for `HEAD`.
+    /// `@` is another word for `HEAD`.
     #[error("it is '@'")]
     At,
-    /// A blank.
+    /// It has a space.
     #[error("it has a space")]
     Space,
-    /// A character that is not seen, or changes how others are.
+    /// It has a character that is invisible or changes the look of others.
     #[error("it has a character that is invisible or changes how text is shown")]
     Deceptive,
-    /// One of `~^:?*[\`, which mean something in revisions and patterns.
+    /// It has one of `~^:?*[\`, which have a meaning in revisions and patterns.
     #[error("it has '{0}'")]
     Character(char),
-    /// `HEAD`, for a new branch.
+    /// A new branch cannot be called `HEAD`.
     #[error("HEAD stands for the commit that is checked out")]
     Head,
-    /// 32 hex digits, for a new branch or tag.
+    /// A new branch or tag cannot have a name of 32 hex digits.
     #[error("32 hex digits stand for the commit with that id")]
     CommitId,
 }
 
-/// What is wrong with a spelling.
+/// Why a text is not a spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SpellingFlaw {
-    /// A byte that is escaped in a spelling.
+    /// A spelling must escape this byte.
     #[error("it has bytes that are not ASCII letters, digits, '_', '-' or '~'")]
     Unescaped,
-    /// No two digits after a `~`.
+    /// A `~` is not followed by two hex digits.
     #[error("a '~' is not followed by two lowercase hex digits")]
     CutEscape,
-    /// An escaped byte that stands for itself.
+    /// A byte is escaped without need.
     #[error("it escapes a letter, a digit, '_' or '-'")]
     NeedlessEscape,
     /// The bytes are not UTF-8.
@@ -97,7 +97,7 @@ impl BranchName {
         Self("master".to_owned())
     }
 
-    /// The branch for work on a commit that has none: `at-0123abcd01`.
+    /// The name of a branch for work on a commit that is no branch's head: `at-0123abcd01`.
     pub fn at(commit: CommitId) -> Self {
         Self(format!("at-{}", commit.short()))
     }
@@ -107,13 +107,13 @@ impl BranchName {
         &self.0
     }
 
-    /// The name where only ASCII letters, digits, `_`, `-` and `~` can stand: in names of files and volumes, and in
-    /// addresses. Every other byte is `~` and two hex digits, as in `feature~2flogin`.
+    /// The name for file names, volume names and URLs, which can have only ASCII letters, digits, `_`, `-` and `~`.
+    /// Every other byte becomes `~` and two hex digits, as in `feature~2flogin`.
     pub fn spelling(&self) -> Cow<'_, str> {
         spell(&self.0)
     }
 
-    /// Reads a spelling. A name has one spelling only.
+    /// Reads a spelling. Each name has exactly one.
     pub fn from_spelling(text: &str) -> Result<Self, InvalidName> {
         let name = unspell(text).map_err(|flaw| InvalidName::Spelling {
             text: cut(text),
@@ -122,7 +122,7 @@ impl BranchName {
         name.try_into()
     }
 
-    /// Reads a name as people write it in an address: spelled, or as it is. No name has a `~`, so the two differ.
+    /// Reads a name in a URL, either as it is or as its spelling. No name has a `~`, so there is no ambiguity.
     pub fn from_address(text: &str) -> Result<Self, InvalidName> {
         if text.contains('~') {
             Self::from_spelling(text)
@@ -131,7 +131,7 @@ impl BranchName {
         }
     }
 
-    /// Refuses what a new branch must not be called, though old ones may be.
+    /// Refuses names that a new branch cannot have, although older ones may have them.
     pub fn check_new(&self) -> Result<(), InvalidName> {
         if self.0 == "HEAD" {
             return Err(invalid(&self.0, BranchFlaw::Head));
@@ -139,9 +139,9 @@ impl BranchName {
         self.check_no_id()
     }
 
-    /// Refuses what reads as the full id of a commit: a permalink must not seem to lead to a branch.
+    /// Refuses a name that reads as the full id of a commit. Otherwise a permalink could seem to lead to a branch.
     ///
-    /// The beginning of an id may be a name, as in git. The name wins then, so only full ids are safe to pass on.
+    /// A name may be the prefix of an id, as in git. Then the name wins, so only full ids are safe to pass on.
     pub fn check_no_id(&self) -> Result<(), InvalidName> {
         match CommitId::from_any_case(&self.0) {
             Some(_) => Err(invalid(&self.0, BranchFlaw::CommitId)),
@@ -198,7 +198,7 @@ fn unspell(text: &str) -> Result<String, SpellingFlaw> {
     String::from_utf8(name).map_err(|_| SpellingFlaw::NotText)
 }
 
-/// An error is shown to people and logged: it never carries more of a bad name than helps.
+/// The start of a bad name, for error messages and logs. They need no more of it.
 fn cut(name: &str) -> String {
     let shown = |c: char| if is_deceptive(c) { '\u{fffd}' } else { c };
     name.chars().take(80).map(shown).collect()
@@ -209,8 +209,8 @@ fn invalid(name: &str, flaw: BranchFlaw) -> InvalidName {
     InvalidName::Branch { name, flaw }
 }
 
-/// Whether a character makes a text look like another one: controls, spaces without width or of another look, and marks
-/// of direction.
+/// Whether a character can make a text look like another one: control characters, invisible or unusual spaces, and
+/// marks of text direction.
 pub fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character,

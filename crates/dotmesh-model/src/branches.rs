@@ -1,14 +1,14 @@
-//! What is known of a branch besides its working copy, and the names that are made up for branches.
+//! The origin of a branch, and generated branch names.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::CommitId;
 use crate::names::BranchName;
 
-/// The longest name that is made up, in bytes: earlier versions take names of so many.
+/// The longest generated name, in bytes. Earlier versions do not take longer names.
 const MAX_LENGTH: usize = 64;
 
-/// Where a branch was started from.
+/// The start of a branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The branch that was checked out then.
@@ -17,9 +17,9 @@ pub struct Origin {
     pub commit: CommitId,
 }
 
-/// The name for the other line of a diverged branch: `master-DIVERGED-2026-01-31T12-00-00Z`.
+/// The name under which the other line of a diverged branch is kept: `master-DIVERGED-2026-01-31T12-00-00Z`.
 ///
-/// A long branch name is cut, so that the result is a name in its turn.
+/// A long branch name is shortened, so that the result is a valid name, too.
 pub fn diverged_name(branch: &BranchName, now: jiff::Timestamp) -> BranchName {
     let stamp = now.strftime("-DIVERGED-%Y-%m-%dT%H-%M-%SZ").to_string();
     let name = branch.as_str();

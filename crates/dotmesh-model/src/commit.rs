@@ -1,4 +1,4 @@
-//! What a commit says of itself: the record that is written into the snapshot and travels with it.
+//! Commit records. A record is written into the snapshot, and sent with the commit.
 
 use std::collections::BTreeMap;
 
@@ -10,58 +10,58 @@ use crate::names::{BranchName, DotName};
 /// The version of the record's format that this code writes.
 pub const RECORD_VERSION: u32 = 1;
 
-/// The largest encoded record, in bytes. Larger ones are refused on every boundary.
+/// The largest encoded record, in bytes. Every reader refuses larger ones.
 pub const MAX_RECORD_LENGTH: usize = 1 << 20;
 
 /// An immutable, named instant of all subdots together.
 ///
-/// Encoded as JSON. The encoded bytes are kept as they were first written, since the seal covers them.
+/// The encoding is JSON. The encoded bytes are stored unchanged, because the seal covers them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRecord {
-    /// Format version, [`RECORD_VERSION`].
+    /// The format version, [`RECORD_VERSION`].
     pub version: u32,
     /// The commit's id.
     pub id: CommitId,
-    /// The commit before it; [`CommitId::ROOT`] for a dot's first.
+    /// The parent. It is [`CommitId::ROOT`] for a dot's first commit.
     pub parent: CommitId,
-    /// The branch it was made on.
+    /// The branch on which it was made.
     pub branch: BranchName,
-    /// The dot's name on the node where it was made, which the volumes of its app have.
+    /// The dot's name on the node where it was made. The volumes of its app have this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dot: Option<DotName>,
     /// Who made it.
     pub author: String,
     /// When it was made.
     pub time: jiff::Timestamp,
-    /// What it is, in its author's words.
+    /// The author's description.
     pub message: String,
     /// Values given with `-d key=value`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// The containers that used the branch at that instant, and the images they ran.
+    /// The containers that used the branch at that instant, and their images.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageUse>,
-    /// The code version it was made with, when made inside a git work tree.
+    /// The version of the code, if the commit was made inside a git work tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeVersion>,
 }
 
-/// One container that used the dot, and what it ran.
+/// A container that used the dot, and its image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageUse {
     /// The container's name.
     pub container: String,
-    /// The image as it was asked for, e.g. `redis:7`.
+    /// The image as the user named it, e.g. `redis:7`.
     pub image: String,
-    /// The registry digest `name@sha256:…` where there is one, else the image's id `sha256:…`.
+    /// The registry digest `name@sha256:…` if there is one, else the image's id `sha256:…`.
     pub digest: String,
-    /// Where Compose says that the container comes from.
+    /// The container's service, according to Compose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<ComposeUse>,
-    /// The volumes of the commit's branch that it had mounted.
+    /// The volumes of the commit's branch that the container had mounted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountUse>,
-    /// The user that the container ran as, by name or number; `root` when none was named.
+    /// The user of the container's processes, by name or number. `root` if the container names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
@@ -85,9 +85,9 @@ pub struct ComposeUse {
 /// A volume in a container.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MountUse {
-    /// The subdot; `__root__` for the whole dot.
+    /// The subdot, or `__root__` for the whole dot.
     pub subdot: String,
-    /// Where the container sees it.
+    /// The mount point in the container.
     pub path: String,
 }
 
@@ -97,14 +97,14 @@ pub struct CodeVersion {
     /// The URL of the remote, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
-    /// The branch, unless the work tree was on none.
+    /// The branch. `None` if the work tree was on no branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
     /// The full commit id.
     pub commit: String,
-    /// Whether there were changes that no commit held.
+    /// Whether the work tree had uncommitted changes.
     pub dirty: bool,
-    /// The work tree's top folder, on the machine where the commit was made.
+    /// The work tree's top folder on the machine where the commit was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_tree: Option<String>,
 }
@@ -115,33 +115,33 @@ pub enum InvalidRecord {
     /// More than [`MAX_RECORD_LENGTH`] bytes.
     #[error("a commit record may have at most {MAX_RECORD_LENGTH} bytes, got {length}")]
     TooLong { length: usize },
-    /// Not JSON of the right shape.
+    /// It is not JSON of the right form.
     #[error("a commit record is malformed")]
     Malformed(#[source] serde_json::Error),
-    /// Written by a newer Dotmesh.
+    /// A newer Dotmesh wrote it.
     #[error(
         "a commit record has format version {version}, this Dotmesh reads {RECORD_VERSION}: upgrade it"
     )]
     Version { version: u32 },
-    /// It claims the reserved id of the root commit, or to be its own parent.
+    /// Its id is that of the root commit, or its parent is itself.
     #[error("a commit record claims an impossible id")]
     ImpossibleId,
 }
 
 impl CommitRecord {
-    /// The bytes to keep and to seal.
+    /// The bytes to store and to seal.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a record has only string keys")
     }
 
-    /// Reads bytes that [`Self::encode`] or another Dotmesh made.
+    /// Reads bytes that [`Self::encode`] or another Dotmesh wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidRecord> {
         if bytes.len() > MAX_RECORD_LENGTH {
             return Err(InvalidRecord::TooLong {
                 length: bytes.len(),
             });
         }
-        // The version is looked at first, so that a newer record is not called malformed.
+        // Check the version first, so that a newer record is not reported as malformed.
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::ids::CommitId;
 
-/// How a new head of a branch stands to the old one.
+/// The relation of a branch's new head to its old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
     /// They are the same commit.
@@ -13,7 +13,7 @@ pub enum Relation {
     Ahead,
     /// The old head descends from the new one.
     Behind,
-    /// Each has commits that the other has not; `base` is the latest that both have.
+    /// Each has commits that the other lacks.
     Diverged {
         /// The latest common commit.
         base: CommitId,
@@ -39,18 +39,19 @@ impl History {
         id == CommitId::ROOT || self.parents.contains_key(&id)
     }
 
-    /// The commit's parent; `None` for the root commit and for an unknown one.
+    /// The commit's parent. `None` for the root commit and for an unknown one.
     pub fn parent(&self, id: CommitId) -> Option<CommitId> {
         self.parents.get(&id).copied()
     }
 
-    /// Every known commit but the root.
+    /// Every known commit except the root commit.
     pub fn ids(&self) -> impl Iterator<Item = CommitId> + '_ {
         self.parents.keys().copied()
     }
 
-    /// The commit itself and its ancestors, newest first, the root commit left out.
-    /// Ends early where a parent is unknown, and at a cycle (which only a liar could make).
+    /// The commit itself and its ancestors, newest first, without the root commit.
+    ///
+    /// It ends early at an unknown parent, and at a cycle, which only forged records can have.
     pub fn ancestry(&self, id: CommitId) -> impl Iterator<Item = CommitId> + '_ {
         std::iter::successors(Some(id), |id| self.parent(*id))
             .take_while(|id| *id != CommitId::ROOT && self.contains(*id))
@@ -62,7 +63,7 @@ impl History {
         ancestor == CommitId::ROOT || self.ancestry(id).any(|known| known == ancestor)
     }
 
-    /// How `new` stands to `old`.
+    /// The relation of `new` to `old`.
     pub fn relation(&self, old: CommitId, new: CommitId) -> Relation {
         if old == new {
             return Relation::Same;
@@ -81,8 +82,10 @@ impl History {
         Relation::Diverged { base }
     }
 
-    /// The candidate that the fewest steps lead to, up to a common ancestor other than the root commit and down again.
-    /// Among equals the lowest id, so that asking again gives the same answer.
+    /// The candidate with the shortest path, up to a common ancestor and down again. The root commit does not count
+    /// as a common ancestor.
+    ///
+    /// Among equals it is the lowest id, so that the answer is always the same.
     pub fn nearest(
         &self,
         to: CommitId,
@@ -104,7 +107,7 @@ impl History {
             .map(|(_, nearest)| nearest)
     }
 
-    /// The `n`-th ancestor (0 is the commit itself), or `None` when the history is shorter.
+    /// The `n`-th ancestor, where 0 is the commit itself. `None` if the history is shorter.
     pub fn nth_ancestor(&self, id: CommitId, n: usize) -> Option<CommitId> {
         let mut at = id;
         for _ in 0..n {

@@ -30,7 +30,7 @@ macro_rules! id_type {
         pub struct $name([u8; $bytes]);
 
         impl $name {
-            /// Its length in bytes; as text it has twice as many lowercase hex digits.
+            /// Its length in bytes. As text it has twice as many lowercase hex digits.
             pub const LENGTH: usize = $bytes;
 
             /// Wraps raw bytes.
@@ -48,7 +48,7 @@ macro_rules! id_type {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let mut bytes = [0; $bytes];
-                // One spelling per id: an id is also a file name and a database key.
+                // Each id has one spelling, because an id is also a file name and a database key.
                 let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
                 match hex::decode_to_slice(text, &mut bytes) {
                     Ok(()) if lower => Ok(Self(bytes)),
@@ -85,32 +85,33 @@ macro_rules! id_type {
 }
 
 id_type!(
-    /// A commit: 128 random bits, made at commit time, since hashing the data may not delay it.
+    /// A commit's id: 128 random bits. It is not a hash, because hashing the data would delay the commit.
     CommitId, 16, "a commit id of 32 lowercase hex digits"
 );
 id_type!(
-    /// The BLAKE3 digest of a content-addressed object: a chunk, a tree node or a commit.
+    /// The BLAKE3 digest of an object: a chunk, a tree page, a file page or a root. Seals are such digests, too.
     ObjectHash, 32, "an object hash of 64 lowercase hex digits"
 );
 id_type!(
-    /// The identity of a dot on a hub: 128 random bits, made with the dot, which a rename or another owner does not change.
+    /// The identity of a dot on a hub: 128 random bits. It is made with the dot, and does not change with its name or
+    /// owner.
     DotIdentity, 16, "a dot's identity of 32 lowercase hex digits"
 );
 id_type!(
-    /// A stash of a node: 128 random bits.
+    /// The id of a stash on a node: 128 random bits.
     StashId, 16, "a stash's id of 32 lowercase hex digits"
 );
 
 impl CommitId {
-    /// The empty commit that the history of every dot starts from. It has no record and no data.
+    /// The empty commit from which the history of every dot starts. It has no record and no data.
     pub const ROOT: Self = Self([0; 16]);
 
-    /// Reads a full id that a person wrote, in whatever case.
+    /// Reads a full id in upper or lower case, as a user may write it.
     pub fn from_any_case(text: &str) -> Option<Self> {
         text.to_ascii_lowercase().parse().ok()
     }
 
-    /// The first ten digits, for people.
+    /// The first ten digits, for display.
     pub fn short(&self) -> String {
         self.to_string()[..10].to_owned()
     }

@@ -1,14 +1,16 @@
-//! The shell commands that have the app of a commit running: its code, and the Compose projects that used the dot.
+//! The shell commands that start the app of a commit: its code, and the Compose projects that used the dot.
 //!
-//! Compose puts the project's name before a volume's, so a dot is named after the project. Started under another
-//! project's name, the app would begin with an empty dot. What a record says is others' text: every word is quoted.
+//! Compose puts the project's name before a volume's name, so a dot is named after the project. Under another
+//! project's name, the app would start with an empty dot.
+//!
+//! Other users wrote the text of a record, so every word is quoted.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::commit::{CodeVersion, ComposeUse, ImageUse};
 use crate::names::DotName;
 
-/// The files that Compose looks for by itself, and those that it takes along.
+/// The files that Compose finds by itself, and those that it adds to them.
 const FILES: [&str; 4] = [
     "compose.yaml",
     "compose.yml",
@@ -22,19 +24,19 @@ const OVERRIDES: [&str; 4] = [
     "docker-compose.override.yaml",
 ];
 
-/// How to start the app of a commit.
+/// The commands that start the app of a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Launch {
-    /// Get the code: `git clone`, `cd`, `git checkout`.
+    /// The commands that get the code: `git clone`, `cd`, `git checkout`.
     pub code: Vec<String>,
-    /// The folder within the code where the app is started, where it is known and not its top.
+    /// The folder of the app within the code. `None` if it is unknown or the top folder.
     pub folder: Option<String>,
-    /// Start each project, in that folder. Empty where no Compose project used the dot.
+    /// The commands that start each project, in that folder. Empty if no Compose project used the dot.
     pub start: Vec<String>,
 }
 
 impl Launch {
-    /// What a record says of it.
+    /// The commands, from a record's data.
     pub fn new(code: Option<&CodeVersion>, images: &[ImageUse]) -> Self {
         let mut projects: Vec<Project> = Vec::new();
         for compose in self::projects(images) {
@@ -51,7 +53,7 @@ impl Launch {
             let within = folder.strip_prefix(top).ok()?;
             Some(within.to_string_lossy().into_owned())
         });
-        // Where the projects' folders differ, they are started from the top of the code.
+        // If the projects have different folders, they are started from the top folder of the code.
         let from = folder.or(top);
         Self {
             code: code.map_or_else(Vec::new, get_code),
@@ -60,7 +62,7 @@ impl Launch {
         }
     }
 
-    /// `cd FOLDER`, where the app is not started at the code's top.
+    /// `cd FOLDER`, or `None` if the app starts in the top folder of the code.
     pub fn enter(&self) -> Option<String> {
         let folder = self.folder.as_ref()?;
         Some(match folder.starts_with('-') {
@@ -70,8 +72,10 @@ impl Launch {
     }
 }
 
-/// The project whose app finds a dot under another name, where it was `dot` for `project`: `shop_app` of `shop` is
-/// `copy_app` of `copy`. `None` where no project's name does that.
+/// The name of the project that finds a dot under its other name. For `project` the dot was `dot`. For example,
+/// `shop_app` of `shop` is `copy_app` of `copy`.
+///
+/// Returns `None` if no project name does that.
 pub fn project_for(project: &str, dot: &DotName, other: &DotName) -> Option<String> {
     if dot == other {
         return Some(project.to_owned());
@@ -87,18 +91,18 @@ pub fn project_for(project: &str, dot: &DotName, other: &DotName) -> Option<Stri
     (same_namespace && volume.starts_with('_') && is_project(renamed)).then(|| renamed.to_owned())
 }
 
-/// Where Compose says that the containers come from.
+/// The Compose services of containers.
 pub fn projects(images: &[ImageUse]) -> impl Iterator<Item = &ComposeUse> {
     images.iter().filter_map(|image| image.compose.as_ref())
 }
 
-/// A project, as it was started.
+/// A project as it was started.
 #[derive(Debug, PartialEq, Eq)]
 struct Project {
     name: String,
-    /// Its folder, where it is known.
+    /// Its folder, if it is known.
     folder: Option<PathBuf>,
-    /// Its files, absolute where the folder is known.
+    /// Its files. The paths are absolute if the folder is known.
     files: Vec<PathBuf>,
 }
 
@@ -113,7 +117,7 @@ impl Project {
                 files: files.into_iter().map(Path::to_owned).collect(),
             };
         }
-        // Compose 1 keeps the files as they were given, and the folder is that of the first.
+        // Compose 1 stores the paths of the files as they were given. Its folder is that of the first file.
         let given = files.first().and_then(|first| first.parent());
         let started = match given.filter(|given| folder.ends_with(given)) {
             Some(given) => folder.ancestors().nth(given.components().count()),
@@ -130,7 +134,7 @@ impl Project {
         }
     }
 
-    /// The command that starts it from a folder.
+    /// The command that starts the project from a folder.
     fn up(&self, from: Option<&Path>) -> String {
         let mut words = vec!["docker".to_owned(), "compose".to_owned()];
         words.extend(["-p".to_owned(), quote(&self.name)]);
@@ -173,17 +177,17 @@ impl Project {
     }
 }
 
-/// The folder of all projects, where it is one.
+/// The folder of all projects, if they have the same one.
 fn common_folder(projects: &[Project]) -> Option<&Path> {
     let (first, others) = projects.split_first()?;
     let same = others.iter().all(|other| other.folder == first.folder);
     first.folder.as_deref().filter(|_| same)
 }
 
-/// `git clone`, `cd` and `git checkout`; the last alone where nobody knows whence.
+/// `git clone`, `cd` and `git checkout`, or only the last if nobody knows the remote.
 fn get_code(code: &CodeVersion) -> Vec<String> {
     let mut commands = Vec::new();
-    // A relative path leads somewhere on one machine only, and an option would be followed.
+    // A relative path leads to the code on one machine only, and git would follow an option.
     let remote = code.remote.as_deref();
     if let Some(remote) = remote.filter(|remote| !remote.starts_with(['.', '-'])) {
         match cloned_folder(remote) {
@@ -204,7 +208,7 @@ fn get_code(code: &CodeVersion) -> Vec<String> {
     commands
 }
 
-/// The folder that `git clone URL` makes, where it is a plain name.
+/// The folder that `git clone URL` makes, if it has a plain name.
 fn cloned_folder(url: &str) -> Option<&str> {
     let url = url.trim_end_matches('/');
     let url = url.strip_suffix("/.git").unwrap_or(url);
@@ -220,7 +224,7 @@ fn cloned_folder(url: &str) -> Option<&str> {
     is_plain.then_some(name)
 }
 
-/// A path as it is written in a folder: relative where that needs no more than the folders above.
+/// A path as written in a folder. It is relative if the two share more than the root folder.
 fn relative(path: &Path, from: Option<&Path>) -> String {
     let Some(from) = from.filter(|_| path.is_absolute()) else {
         return path.to_string_lossy().into_owned();
@@ -230,7 +234,7 @@ fn relative(path: &Path, from: Option<&Path>) -> String {
         .zip(path.components())
         .take_while(|(one, other)| one == other)
         .count();
-    // They share the root at least. With nothing else in common, nobody knows how far up it is elsewhere.
+    // They share at least the root. If they share nothing else, the number of levels is unknown on other machines.
     if shared < 2 && from != path {
         return path.to_string_lossy().into_owned();
     }
@@ -257,7 +261,7 @@ fn tidy(path: &Path) -> PathBuf {
     tidied
 }
 
-/// A word as the shell takes it: what others have written into a record runs nothing.
+/// Quotes a word for the shell, so that text from a record cannot run anything.
 pub fn quote(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);
     if !word.is_empty() && !word.starts_with('-') && word.bytes().all(is_plain) {

@@ -1,14 +1,14 @@
-//! What a commit cannot take along when it travels.
+//! The items of a commit that a push leaves out.
 
 use serde::{Deserialize, Serialize};
 
-/// How many items a list names. The others are counted.
+/// The most items in a list. Further items are only counted.
 pub const MAX_LEFT_OUT: usize = 1000;
 
-/// How many items travel with each commit of a history. The hub shows the rest.
+/// The most items that are sent with each commit of a history. The hub shows the rest.
 pub const LEFT_OUT_IN_HISTORY: usize = 10;
 
-/// The most bytes of an item's path or reason.
+/// The largest size of an item's path or reason, in bytes.
 pub const MAX_LEFT_OUT_TEXT: usize = 4096;
 
 /// Items that a commit's folder has on the node that made it, but that are not transferred.
@@ -37,19 +37,19 @@ impl LeftOut {
         self.count == 0
     }
 
-    /// How many items are counted and not named.
+    /// The number of items that are counted but not listed.
     pub fn hidden(&self) -> u64 {
         self.count.saturating_sub(self.items.len() as u64)
     }
 
-    /// The same with at most so many items.
+    /// The same with at most `items` items.
     #[must_use]
     pub fn first(mut self, items: usize) -> Self {
         self.items.truncate(items);
         self
     }
 
-    /// The same with no more items than have so many bytes of text together.
+    /// The same with only the first items, whose texts have at most `bytes` bytes together.
     #[must_use]
     pub fn within(self, bytes: usize) -> Self {
         let mut room = bytes;
@@ -63,7 +63,7 @@ impl LeftOut {
         self.first(fits)
     }
 
-    /// Whether it is within its bounds.
+    /// Whether it is within its limits.
     pub fn is_valid(&self) -> bool {
         let fits = |text: &str| !text.is_empty() && text.len() <= MAX_LEFT_OUT_TEXT;
         self.items.len() <= MAX_LEFT_OUT

@@ -1,6 +1,6 @@
-//! The vocabulary of Dotmesh as types: names and their grammar, ids, commits, history, revisions.
+//! Dotmesh's vocabulary as types: names and their grammar, ids, commits, history, revisions.
 //!
-//! Pure: no I/O, no clock, no randomness. Whoever holds one of these types holds a valid value.
+//! Pure: no I/O, no clock, no randomness. A value of one of these types is always valid.
 
 pub mod branch_name;
 pub mod branches;

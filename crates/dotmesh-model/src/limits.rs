@@ -1,7 +1,8 @@
-//! How much a commit may say of itself. `dm commit` keeps to it before it makes a commit, and a hub when one is pushed:
-//! so nobody makes a commit that no hub takes.
+//! The limits of a commit record. `dm commit` checks them before it makes a commit, and a hub checks them in a push.
+//! So no user makes a commit that hubs refuse.
 //!
-//! Commits of earlier versions may say more. They stay readable ([`MAX_RECORD_LENGTH`](crate::commit::MAX_RECORD_LENGTH)).
+//! Commits of earlier versions may be larger. They stay readable
+//! ([`MAX_RECORD_LENGTH`](crate::commit::MAX_RECORD_LENGTH)).
 
 use crate::commit::CommitRecord;
 
@@ -14,30 +15,30 @@ pub const MAX_MESSAGE_LENGTH: usize = 64 << 10;
 /// The longest author, in bytes.
 pub const MAX_AUTHOR_LENGTH: usize = 256;
 
-/// The most values of metadata.
+/// The largest number of metadata values.
 pub const MAX_METADATA: usize = 100;
 
-/// The longest name of a value of metadata, in bytes.
+/// The longest key of a metadata value, in bytes.
 pub const MAX_METADATA_KEY_LENGTH: usize = 200;
 
-/// The longest value of metadata, in bytes.
+/// The longest metadata value, in bytes.
 pub const MAX_METADATA_VALUE_LENGTH: usize = 16 << 10;
 
-/// A commit that says more than it may.
+/// A part of a commit record that exceeds its limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has {amount} {unit}, and at most {most} are taken")]
 pub struct TooMuchSaid {
-    /// What is too large.
+    /// The part that is too large.
     pub what: String,
-    /// How large it is.
+    /// Its size.
     pub amount: usize,
-    /// Of what.
+    /// The unit of the size.
     pub unit: &'static str,
-    /// How large it may be.
+    /// The limit.
     pub most: usize,
 }
 
-/// Checks a new commit. `length` is that of its encoded record.
+/// Checks a new commit. `length` is the length of its encoded record.
 pub fn check_new(record: &CommitRecord, length: usize) -> Result<(), TooMuchSaid> {
     let bytes = |what: &str, amount: usize, most: usize| {
         let what = what.to_owned();

@@ -1,8 +1,8 @@
-//! What of a commit's message is its title.
+//! The title of a commit's message.
 
 use std::borrow::Cow;
 
-/// The title, and the rest. As in git, the title is the first paragraph, joined into one line.
+/// The title and the rest of a message. As in git, the title is the first paragraph, joined into one line.
 pub fn split(message: &str) -> (Cow<'_, str>, &str) {
     let message = message.trim();
     let mut end = message.len();
@@ -25,7 +25,7 @@ pub fn split(message: &str) -> (Cow<'_, str>, &str) {
     (title, rest.trim())
 }
 
-/// The title alone.
+/// The title of a message.
 pub fn title(message: &str) -> Cow<'_, str> {
     split(message).0
 }

@@ -1,7 +1,7 @@
-//! Names of dots, subdots and users, parsed once at the boundary.
+//! Names of dots, subdots and users. They are parsed once, where they enter the program.
 //!
-//! A name is 1 to 64 letters, digits, `_`, `-`; it is therefore always a safe file name and a safe
-//! URL segment. Names starting with `-` are refused, as no command line could take them. Names of branches are in
+//! A name has 1 to 64 letters, digits, `_` and `-`. It is therefore always a safe file name and a safe URL segment. A
+//! name cannot start with `-`, because a command line would take it for an option. Names of branches are in
 //! [`crate::branch_name`].
 
 use std::fmt;
@@ -19,7 +19,7 @@ pub const MAX_NAME_LENGTH: usize = 64;
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// Nothing was given.
+    /// The text is empty.
     #[error("{what} cannot be empty")]
     Empty { what: &'static str },
     /// A character, the length or the first character is not allowed.
@@ -27,23 +27,23 @@ pub enum InvalidName {
         "invalid {what} '{name}': use 1 to {MAX_NAME_LENGTH} letters, digits, '_' or '-', not starting with '-'"
     )]
     Malformed { what: &'static str, name: String },
-    /// Not a branch's name in git either.
+    /// The text is no branch name in git either.
     #[error(
         "invalid branch name '{name}': {flaw}; use a name that git takes, such as feature/login or v1.2"
     )]
     Branch { name: String, flaw: BranchFlaw },
-    /// A `~` in it, and not the spelling of a branch's name.
+    /// The text has a `~`, but is not the spelling of a branch's name.
     #[error(
         "'{text}' does not spell a branch name: {flaw}; '/' is spelled ~2f and '.' ~2e, as in feature~2flogin"
     )]
     Spelling { text: String, flaw: SpellingFlaw },
-    /// More than one `/` in a dot's name.
+    /// A dot's name has more than one `/`.
     #[error("a dot is named NAMESPACE/DOT or just DOT, got '{name}'")]
     DotForm { name: String },
     /// A volume's name does not follow `[NAMESPACE/]DOT[@BRANCH][.SUBDOT]`.
     #[error("volume names must be of the form [NAMESPACE/]DOT[@BRANCH][.SUBDOT], got '{name}'")]
     VolumeForm { name: String },
-    /// Several dots after the `@` of a volume's name.
+    /// A volume's name has several dots after the `@`.
     #[error(
         "volume names must be of the form [NAMESPACE/]DOT[@BRANCH][.SUBDOT], got '{name}': write a '.' in BRANCH as ~2e, as in app@v1~2e2.db"
     )]
@@ -56,7 +56,7 @@ pub(crate) fn check(what: &'static str, name: &str) -> Result<(), InvalidName> {
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if name.len() > MAX_NAME_LENGTH || name.starts_with('-') || !name.bytes().all(allowed) {
-        // An error is shown to people and logged: it never carries more of a bad name than helps.
+        // Error messages and logs need no more than the start of a bad name.
         let name = name.chars().take(80).collect();
         return Err(InvalidName::Malformed { what, name });
     }
@@ -107,7 +107,7 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// The owner part of a dot's name; on a hub, a user's name.
+    /// The owner part of a dot's name. On a hub, it is a user's name.
     Namespace, "namespace"
 );
 name_type!(
@@ -120,7 +120,7 @@ name_type!(
 );
 
 impl Namespace {
-    /// The namespace of dots that were named without one. Elided when shown.
+    /// The namespace of dots that are named without one. It is omitted in output.
     pub const DEFAULT: &'static str = "admin";
 }
 
@@ -137,23 +137,23 @@ impl From<UserName> for Namespace {
 }
 
 impl SubdotName {
-    /// The subdot of a volume that names none: `__default__`.
+    /// The subdot of a volume whose name has none: `__default__`.
     pub fn default_subdot() -> Self {
         Self("__default__".to_owned())
     }
 }
 
-/// A dot's full name, `NAMESPACE/DOT`. Shown without the namespace when that is the default one.
+/// A dot's full name, `NAMESPACE/DOT`. Output omits the default namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DotName {
-    /// Whose dot it is.
+    /// The owner's namespace.
     pub namespace: Namespace,
     name: String,
 }
 
 impl DotName {
-    /// Joins the two parts; `name` must follow the grammar of names.
+    /// Joins the two parts. `name` must follow the grammar of names.
     pub fn new(namespace: Namespace, name: &str) -> Result<Self, InvalidName> {
         check("dot name", name)?;
         Ok(Self {
@@ -167,12 +167,12 @@ impl DotName {
         &self.name
     }
 
-    /// `NAMESPACE/DOT`, never elided.
+    /// `NAMESPACE/DOT`, also for the default namespace.
     pub fn full(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Parses `[NAMESPACE/]DOT`; `namespace` stands in where none is written.
+    /// Parses `[NAMESPACE/]DOT`. Without a namespace in the text, it takes `namespace`.
     pub fn parse_in(text: &str, namespace: &Namespace) -> Result<Self, InvalidName> {
         match text.split_once('/') {
             None => Self::new(namespace.clone(), text),

@@ -1,4 +1,4 @@
-//! How ids and names are described in the hub's API document: as texts of a form.
+//! The schemas of ids and names in the hub's OpenAPI document: strings with a pattern.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! How people name a commit: `HEAD`, `HEAD^`, `HEAD~2`, a branch, an id or a unique prefix of one.
+//! The names of a commit: `HEAD`, `HEAD^`, `HEAD~2`, a branch, an id or a unique prefix of one.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use crate::history::History;
 use crate::ids::CommitId;
 use crate::names::BranchName;
 
-/// The shortest prefix of a commit id that is looked up.
+/// The shortest prefix of a commit id that can name a commit.
 const MIN_PREFIX: usize = 4;
 
-/// A parsed but unresolved name of a commit.
+/// A revision that was parsed, but not yet resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     base: String,
@@ -20,16 +20,16 @@ pub struct Revision {
 /// Why a revision names no commit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RevisionError {
-    /// Not of any known form.
+    /// It has no known form.
     #[error("'{text}' does not name a commit: use HEAD, HEAD^, HEAD~2, a branch or a commit id")]
     Malformed { text: String },
-    /// No branch or commit of that name.
+    /// No branch or commit has that name.
     #[error("No commits match {text}")]
     Unknown { text: String },
-    /// Several commits start with it.
+    /// Several commit ids start with it.
     #[error("{count} commits start with {text}: give more of the id")]
     Ambiguous { text: String, count: usize },
-    /// More steps back than there are commits.
+    /// It goes back further than the history.
     #[error("Commits don't go back that far: {text}")]
     TooFar { text: String },
 }
@@ -42,7 +42,7 @@ impl FromStr for Revision {
         };
         let end = text.find(['^', '~']).unwrap_or(text.len());
         let (base, mut suffix) = text.split_at(end);
-        // The grammar of branches' names has `HEAD` and ids in it.
+        // `HEAD` and ids follow the grammar of branch names, too.
         if base.parse::<BranchName>().is_err() {
             return Err(malformed());
         }
@@ -83,8 +83,8 @@ impl std::fmt::Display for Revision {
 }
 
 impl Revision {
-    /// Finds the commit. A full id wins over a branch, and a branch over the beginning of an id; `head` is what `HEAD`
-    /// stands for.
+    /// Finds the commit. A full id takes precedence over a branch, and a branch over the prefix of an id. `head` is
+    /// the commit that `HEAD` means.
     pub fn resolve(
         &self,
         head: CommitId,

@@ -1,6 +1,6 @@
-//! Sizes in bytes as people write and read them.
+//! Sizes in bytes, as users write and read them.
 
-/// `1.50 MiB`, in powers of 1024; a dash for nothing.
+/// Formats a size such as `1.50 MiB`, in powers of 1024. 0 becomes a dash.
 pub fn format_size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     match bytes {
@@ -10,7 +10,7 @@ pub fn format_size(bytes: u64) -> String {
     }
     let mut size = bytes as f64;
     let mut unit = 0;
-    // What would be shown as 1024.00 is of the next unit.
+    // A size that would be shown as 1024.00 takes the next unit.
     while size >= 1023.995 && unit + 1 < UNITS.len() {
         size /= 1024.0;
         unit += 1;
@@ -18,7 +18,7 @@ pub fn format_size(bytes: u64) -> String {
     format!("{size:.2} {}", UNITS[unit])
 }
 
-/// A text that is no size.
+/// A text that is not a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write a size such as 500MB, 2GB or 1GiB")]
 pub struct NotASize;

@@ -1,18 +1,19 @@
 //! The grammar of Docker volume names: `[NAMESPACE/]DOT[@BRANCH][.SUBDOT]`.
 //!
-//! `BRANCH` is spelled, as in `app@feature~2flogin.db`; a name without a `.` or a `@` may stand as it is, too.
+//! `BRANCH` is a spelling, as in `app@feature~2flogin.db`. A branch name without a `.` or a `@` may also stand there
+//! unchanged.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::names::{BranchName, DotName, InvalidName, SubdotName};
 
-/// Which folder of a working copy a volume shows.
+/// The folder of a working copy that a volume shows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Folder {
     /// `.__root__`: all subdots as directories.
     Root,
-    /// One subdot; `__default__` where none is named.
+    /// One subdot. It is `__default__` if the volume's name has none.
     Subdot(SubdotName),
 }
 
@@ -21,7 +22,7 @@ pub enum Folder {
 pub struct VolumeName {
     /// The dot whose state the volume shows.
     pub dot: DotName,
-    /// A pinned branch never moves with a checkout; `None` follows the current branch.
+    /// A pinned branch, which a checkout does not change. `None` means the current branch.
     pub pinned: Option<BranchName>,
     /// The part of the working copy.
     pub folder: Folder,

@@ -131,14 +131,14 @@ def pack(data):
         elif encoding == 1:
             assert stored < raw and content[:4] == ZSTD
         else:
-            # A XOR has the skew between the base's hash and the zstd frame.
+            # An XOR delta has the skew between the base's hash and the zstd frame.
             before = {2: 32, 3: 36}[encoding]
             assert before < stored < raw and content[before : before + 4] == ZSTD
             named.append(content[:32].hex())
     return "pack", named
 
 
-# What every zstd frame begins with.
+# The magic number of a zstd frame.
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 GEAR = [int.from_bytes(hashlib.md5(bytes([b]) * 64).digest()[:8], "big") for b in range(256)]

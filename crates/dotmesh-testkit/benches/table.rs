@@ -1,8 +1,9 @@
-//! How fast Dotmesh is, as ratios of times measured side by side in one run, on machines of the testkit.
+//! Dotmesh's speed, as ratios of times that are measured in the same run, on machines of the testkit.
 //!
-//! Peers and we take turns within a round: what else the host does meets both. `BENCH_ONLY` chooses groups by their
-//! names, `BENCH_SCALE` makes the data smaller to try the benchmark itself out, `BENCH_PEERS` chooses
-//! peers, and `BENCH_PROFILE` names a folder for profiles of our transfers.
+//! Within a round the peers and Dotmesh run in turn, so other load on the host affects both.
+//!
+//! `BENCH_ONLY` selects groups by name. `BENCH_SCALE` makes the data smaller, to try out the benchmark itself.
+//! `BENCH_PEERS` selects peers. `BENCH_PROFILE` names a folder for profiles of Dotmesh's transfers.
 
 #[path = "table/app.rs"]
 mod app;
@@ -37,11 +38,11 @@ use std::env;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// All groups, in the order in which they run: the slowest to set up is last.
+/// All groups, in the order in which they run. The slowest to set up is last.
 const GROUPS: &[&str] = &[
     "commit", "checkout", "app", "files", "pages", "growth", "list", "hub",
 ];
-/// What `transfer` stands for.
+/// The groups that `transfer` stands for.
 const TRANSFER: &[&str] = &["app", "files", "pages", "growth"];
 
 #[tokio::main]
@@ -51,7 +52,7 @@ async fn main() -> Result<()> {
         Ok(text) => text.parse().context("BENCH_SCALE is a number, e.g. 0.1")?,
         Err(_) => 1.0,
     };
-    // A wrong name shall show now, not after an hour.
+    // Report a wrong name now, not after an hour.
     peers::chosen()?;
     let size = app::Size(scale);
     let mut table = measure::Table::default();
@@ -73,7 +74,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The groups that are named, separated by commas; all without a name.
+/// The groups in a comma-separated list, or all groups if it is empty.
 fn chosen(names: &str) -> Result<Vec<&'static str>> {
     let names: Vec<_> = names.split(',').filter(|name| !name.is_empty()).collect();
     for name in &names {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts MariaDB as its own user, reachable from other containers. An empty data folder becomes a new server
-# first, as MARIADB_ROOT_PASSWORD and MARIADB_DATABASE say.
+# Starts MariaDB as its own user, for other containers. If the data folder is empty, it first makes a new database
+# with the values of MARIADB_ROOT_PASSWORD and MARIADB_DATABASE.
 set -eu
 
 data=/var/lib/mysql

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts PostgreSQL as its own user, reachable from other containers. An empty data folder becomes a
-# new database first, as POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB say.
+# Starts PostgreSQL as its own user, for other containers. If the data folder is empty, it first makes a new database
+# with the values of POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB.
 set -eu
 
 case ${1-} in

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts Redis as its own user, reachable from other containers, with its data in the working folder.
+# Starts Redis as its own user, for other containers, with its data in the working folder.
 set -eu
 
 case ${1-} in

@@ -4,26 +4,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Current, Wait};
 
-/// `POST /v1/dots/{namespace}/{dot}/restore`: puts files and folders of a commit back. Answers as a checkout does.
+/// `POST /v1/dots/{namespace}/{dot}/restore`: restores files and folders of a commit. The answer is like that of a
+/// checkout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RestorePaths {
-    /// The commit, by any name of one.
+    /// The commit, by any of its names.
     pub revision: String,
-    /// What to restore: `SUBDOT` or `SUBDOT/PATH`.
+    /// The paths to restore: `SUBDOT` or `SUBDOT/PATH`.
     pub paths: Vec<String>,
-    /// What the user saw. It is refused if that has changed.
+    /// The state that the user saw. The request is refused if it has changed.
     #[serde(default)]
     pub expected: Option<Current>,
-    /// How to wait for the containers.
+    /// The way to wait for the containers.
     #[serde(default)]
     pub wait: Wait,
 }
 
-/// The query of `GET /v1/dots/{namespace}/{dot}/content`, which answers with an archive in the format of `tar`. Its first entry is
-/// what was asked for.
+/// The query of `GET /v1/dots/{namespace}/{dot}/content`. The answer is a `tar` archive, whose first entry is the requested
+/// path.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ContentQuery {
-    /// The commit, by any name of one; without it, the working copy of the current branch.
+    /// The commit, by any of its names. `None` means the working copy of the current branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// `SUBDOT` or `SUBDOT/PATH`.

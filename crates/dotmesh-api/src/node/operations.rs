@@ -1,4 +1,4 @@
-//! A dot's log of operations, and taking them back.
+//! A dot's log of operations, with undo and redo.
 
 use dotmesh_model::DotName;
 use jiff::Timestamp;
@@ -6,30 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use super::Wait;
 
-/// `POST /v1/dots/{namespace}/{dot}/undo` and `…/redo`. Both answer as a checkout does.
+/// `POST /v1/dots/{namespace}/{dot}/undo` and `…/redo`. The answers are like that of a checkout.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
-    /// For an undo: bring back this deleted dot, by its id or the first digits of that. Without it, an undo of a dot that
-    /// is not here brings back the last one that was deleted under its name.
+    /// For an undo: restores this deleted dot, by its id or the first digits of the id. Without it, an undo of a missing dot
+    /// restores the last one that was deleted under its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<String>,
-    /// How to wait for the containers.
+    /// The way to wait for the containers.
     #[serde(default)]
     pub wait: Wait,
 }
 
-/// `GET /v1/dots/{namespace}/{dot}/operations`. Of a dot that is deleted, it is the log of the last one of that name.
+/// `GET /v1/dots/{namespace}/{dot}/operations`. If the dot is deleted, it is the log of the last one
+/// with that name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operations {
     /// The dot.
     pub dot: DotName,
-    /// Whether it is here now.
+    /// Whether it exists now.
     pub is_here: bool,
-    /// The operations, the last one first. Pushes, clones and new dots are not among them.
+    /// The operations, newest first, without pushes, clones and the creation of dots.
     pub operations: Vec<Operation>,
-    /// The deleted dots that had this name, the last one first.
+    /// The deleted dots that had this name, newest first.
     pub deleted: Vec<DeletedDot>,
-    /// How long operations can be taken back.
+    /// The limits within which operations can be undone.
     pub budget: UndoBudget,
 }
 
@@ -38,29 +39,29 @@ pub struct Operations {
 pub struct Operation {
     /// Later operations have higher numbers.
     pub number: u64,
-    /// What it is: `reset of branch master from 1a2b3c4d to 5e6f7a8b`.
+    /// Its description, such as `reset of branch master from 1a2b3c4d to 5e6f7a8b`.
     pub what: String,
     /// When it was made.
     pub time: Timestamp,
-    /// What became of it.
+    /// Its state.
     pub state: OperationState,
     /// About how many bytes are kept for it.
     pub bytes: u64,
 }
 
-/// What became of an operation.
+/// The state of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationState {
-    /// It, or taking it back, is under way.
+    /// The operation or its undo is in progress.
     UnderWay,
-    /// It is made.
+    /// It is done.
     Done,
-    /// It was taken back, and can be made again.
+    /// It was undone, and can be redone.
     Undone,
 }
 
-/// A dot that was deleted and can be brought back.
+/// A deleted dot that can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedDot {
     /// Its id on this node.
@@ -71,13 +72,13 @@ pub struct DeletedDot {
     pub bytes: u64,
 }
 
-/// What a node keeps of the past, over all its dots.
+/// The limits of the old states that a node keeps, for all its dots together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndoBudget {
-    /// At most for so many seconds.
+    /// The longest time, in seconds.
     pub seconds: u64,
-    /// At most about so many bytes.
+    /// The largest size, roughly, in bytes.
     pub bytes: u64,
-    /// About so many bytes are kept now.
+    /// The current size, roughly, in bytes.
     pub used: u64,
 }

@@ -6,55 +6,57 @@ use serde::{Deserialize, Serialize};
 
 use super::{Current, Wait};
 
-/// A stash. `GET /v1/dots/{namespace}/{dot}/stashes` is a list of them, the newest first.
+/// A stash. `GET /v1/dots/{namespace}/{dot}/stashes` is a list of them, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stash {
     /// Its id.
     pub id: StashId,
-    /// The branch that it was made on.
+    /// The branch on which it was made.
     pub branch: BranchName,
-    /// The commit that it has changes against.
+    /// The commit to which its changes apply.
     pub head: CommitId,
-    /// The title of that commit; empty for the state before the first one.
+    /// The title of that commit. Empty before the first commit.
     pub title: String,
-    /// What it is, in the words of who made it; may be empty.
+    /// The user's description, or empty.
     #[serde(default)]
     pub message: String,
     /// When it was made.
     pub time: Timestamp,
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/stashes`: puts the uncommitted changes aside. Answers as a checkout does.
+/// `POST /v1/dots/{namespace}/{dot}/stashes`: stashes the uncommitted changes. The answer is like that of a
+/// checkout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MakeStash {
-    /// What it is.
+    /// The user's description, or empty.
     #[serde(default)]
     pub message: String,
-    /// What the user saw. It is refused if that has changed.
+    /// The state that the user saw. The request is refused if it has changed.
     #[serde(default)]
     pub expected: Option<Current>,
-    /// How to wait for the containers.
+    /// The way to wait for the containers.
     #[serde(default)]
     pub wait: Wait,
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/stashes/apply`: brings the changes back to the current branch. Answers as a checkout does.
+/// `POST /v1/dots/{namespace}/{dot}/stashes/apply`: applies the changes to the current branch. The answer is
+/// like that of a checkout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApplyStash {
     /// The stash. It must have been made at the commit that is the head now.
     pub id: StashId,
-    /// Drop it when its changes are back.
+    /// Drops the stash after that.
     #[serde(default)]
     pub pop: bool,
-    /// What the user saw. It is refused if that has changed.
+    /// The state that the user saw. The request is refused if it has changed.
     #[serde(default)]
     pub expected: Option<Current>,
-    /// How to wait for the containers.
+    /// The way to wait for the containers.
     #[serde(default)]
     pub wait: Wait,
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/stashes/drop`. Answers with the [`Stash`] that is gone.
+/// `POST /v1/dots/{namespace}/{dot}/stashes/drop`. The answer is the dropped [`Stash`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DropStash {
     /// The stash.

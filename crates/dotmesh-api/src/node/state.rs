@@ -1,4 +1,4 @@
-//! What is in a dot now, and how that differs from other states.
+//! The current state of a dot, and how it differs from other states.
 
 use dotmesh_model::{BranchName, CommitId, DotName};
 use serde::{Deserialize, Serialize};
@@ -12,24 +12,24 @@ pub struct DotStatus {
     pub branch: BranchName,
     /// Its newest commit.
     pub head: CommitId,
-    /// The title of that commit; empty before the first commit.
+    /// The title of that commit. Empty before the first commit.
     pub title: String,
-    /// The subdots of the working copy, and those that are gone from it, sorted by name.
+    /// The subdots of the working copy, and those that were removed from it, sorted by name.
     pub subdots: Vec<SubdotStatus>,
     /// The containers that use the dot, running or not, sorted by name.
     pub containers: Vec<ContainerStatus>,
 }
 
-/// How many files of a subdot differ from the newest commit.
+/// The number of files of a subdot that differ from the newest commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubdotStatus {
-    /// The subdot; `__root__` for what is in none.
+    /// The subdot. `__root__` stands for files outside of all subdots.
     pub name: String,
     /// New files.
     pub added: u64,
-    /// Files that are gone.
+    /// Deleted files.
     pub removed: u64,
-    /// Files that were written.
+    /// Modified files.
     pub modified: u64,
     /// Files with another path.
     pub moved: u64,
@@ -40,52 +40,52 @@ pub struct SubdotStatus {
 pub struct ContainerStatus {
     /// Its name.
     pub name: String,
-    /// Its service in the Compose file.
+    /// The name of its service in the Compose file.
     pub service: Option<String>,
-    /// What it is doing, such as `running` or `stopped`.
+    /// Its state, such as `running` or `stopped`.
     pub state: String,
-    /// The volumes of the dot that it uses, as Docker names them.
+    /// The volumes of the dot that it uses, by their names in Docker.
     pub volumes: Vec<String>,
-    /// What it has mounted instead of what it should, as far as that is known.
+    /// A description of its wrong mount, if one is known.
     pub wrong: Option<String>,
 }
 
-/// `GET /v1/dots/{namespace}/{dot}/diff?from=REV&to=REV&path=PATH&text=true`. Without `from` it is the newest commit, without
-/// `to` the working copy. With `stash=ID` it is a stash against its commit.
+/// `GET /v1/dots/{namespace}/{dot}/diff?from=REV&to=REV&path=PATH&text=true`. Without `from` it is the newest commit,
+/// without `to` the working copy. With `stash=ID` it compares a stash with its commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diff {
     /// The older state.
     pub from: CommitId,
-    /// The newer state; `None` for the working copy.
+    /// The newer state. `None` means the working copy.
     pub to: Option<CommitId>,
-    /// What differs, sorted by path.
+    /// The changes, sorted by path.
     pub changes: Vec<FileChange>,
-    /// How many more changes there are than told of here.
+    /// The number of further changes that are not listed.
     pub more: u64,
 }
 
 /// A file that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileChange {
-    /// `SUBDOT/PATH`. Bytes that are no UTF-8 are replaced.
+    /// `SUBDOT/PATH`. Bytes that are not UTF-8 are replaced.
     pub path: String,
-    /// What it is, or was.
+    /// The kind of the file. After a removal, its former kind.
     pub kind: FileKind,
-    /// What became of it.
+    /// The kind of change.
     pub change: ChangeKind,
-    /// The path before, of a file that was moved.
+    /// The former path of a moved file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Its size before, in bytes.
+    /// The size before, in bytes.
     pub before: u64,
-    /// Its size after.
+    /// The size after, in bytes.
     pub after: u64,
-    /// The lines that differ, as `diff -u` shows them. Of texts only, and only when asked for.
+    /// The differing lines in the format of `diff -u`. Only for text files, and only on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unified: Option<String>,
 }
 
-/// What something in a dot is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
@@ -99,16 +99,16 @@ pub enum FileKind {
     Other,
 }
 
-/// What became of something.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// It is new.
+    /// The file is new.
     Added,
-    /// It is gone.
+    /// The file was removed.
     Removed,
-    /// It has other content or attributes.
+    /// The content or the attributes changed.
     Modified,
-    /// It has another path.
+    /// The path changed.
     Moved,
 }

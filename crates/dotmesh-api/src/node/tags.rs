@@ -11,48 +11,48 @@ pub struct Tag {
     pub name: BranchName,
     /// The commit.
     pub commit: CommitId,
-    /// What it is for; may be empty.
+    /// The tag's message, or empty.
     #[serde(default)]
     pub message: String,
     /// When it was made.
     pub time: Timestamp,
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/tags`. Answers with the [`Tag`].
+/// `POST /v1/dots/{namespace}/{dot}/tags`. The answer is the [`Tag`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MakeTag {
     /// Its name, which no tag and no branch has.
     pub name: BranchName,
-    /// The commit, by any name of one.
+    /// The commit, by any of its names.
     pub revision: String,
-    /// What it is for.
+    /// The tag's message, or empty.
     #[serde(default)]
     pub message: String,
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/tags/delete`. Answers with the [`Tag`] that is gone.
+/// `POST /v1/dots/{namespace}/{dot}/tags/delete`. The answer is the deleted [`Tag`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeleteTag {
     /// Its name.
     pub name: BranchName,
 }
 
-/// What became of the tags in a transfer.
+/// The result for the tags in a transfer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TagsOutcome {
-    /// Those that the receiving side did not have.
+    /// The tags that the receiving side did not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub new: Vec<BranchName>,
-    /// Those that both sides have at different commits. None was moved.
+    /// The tags that the two sides have at different commits. None was changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differing: Vec<BranchName>,
-    /// Why the others did not go along, although the branches did.
+    /// Why the other tags were not transferred, although the branches were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<crate::ErrorBody>,
 }
 
 impl TagsOutcome {
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to report.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

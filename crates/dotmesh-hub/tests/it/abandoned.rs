@@ -1,5 +1,5 @@
-//! A client that goes away ends its request wherever it is just then, in the middle of a statement, too. The connection to
-//! the database serves the next request.
+//! A client that goes away ends its request at any await point, also in the middle of a statement. The database
+//! connection must still serve the next request.
 
 use std::pin::pin;
 
@@ -15,10 +15,10 @@ use futures::future::Either;
 use crate::place::Place;
 use crate::support::TestHub;
 
-/// More often than any of the calls below is polled.
+/// More polls than any of the calls below needs.
 const POLLS: usize = 120;
 
-/// Polls a call so often, then drops it. Whether it had ended by then.
+/// Polls a call at most `polls` times, then drops it. Returns whether it had ended by then.
 async fn abandon<T>(call: impl Future<Output = T>, polls: usize) -> bool {
     let call = pin!(call);
     let over = pin!(async {
@@ -49,7 +49,7 @@ async fn a_connection_outlives_the_request_that_was_abandoned() {
             let call = database.set_suspended(&name, is_suspended, &OPERATOR, clock::now());
             ended += u32::from(abandon(call, polls).await);
 
-            // All connections that there are come to their turn, with single statements and with transactions.
+            // Use every connection of the pool, with single statements and with transactions.
             for _ in 0..8 {
                 assert_eq!(database.user(&name).await.unwrap(), Some(user));
             }
@@ -57,7 +57,7 @@ async fn a_connection_outlives_the_request_that_was_abandoned() {
                 let call = database.search(Some(user), In::Dots, &words, 0, 10);
                 assert!(call.await.is_ok(), "after {polls} polls");
             }
-            // What is written is there for others, too, not in a transaction that nobody ends.
+            // Other connections see the write, so no transaction was left open.
             let digest = Token::generate().digest();
             let begun = database
                 .begin_session(user, &digest, "", clock::now())
@@ -70,12 +70,12 @@ async fn a_connection_outlives_the_request_that_was_abandoned() {
                 .await
                 .unwrap();
         }
-        // Else they were not all cut in every place.
+        // Otherwise the calls were not cut at every await point.
         assert!(ended > 2, "{ended}");
     }
 }
 
-/// A program waits and asks again, as it would not after an error of the hub's own.
+/// A client then waits and asks again. After an internal error it would not.
 #[test]
 fn a_database_without_a_free_connection_is_busy() {
     let error = DatabaseError::from(sqlx::Error::PoolTimedOut);

@@ -1,4 +1,4 @@
-//! Accounts on pages: signing up, passwords, sessions, keys, administration.
+//! Accounts on pages: sign-up, passwords, sessions, keys, administration.
 
 use dotmesh_hub::clock;
 use dotmesh_hub::credentials::{ApiKey, Token, UserCode};
@@ -27,7 +27,7 @@ async fn sign_up(browser: &mut Browser, user: &str, password: &str, token: &str)
     (answer.status.as_u16(), answer.body)
 }
 
-/// Every link that a page shows.
+/// The first link to `path` on a page.
 fn link<'a>(hub: &TestHub, body: &'a str, path: &str) -> &'a str {
     let begin = body.find(&format!("{}{path}?token=", hub.url)).expect(body);
     let link = body[begin..].split('<').next().unwrap();
@@ -103,7 +103,7 @@ async fn an_invitation_makes_one_account() {
     let page = admin.submit("/-/admin/invitations", &[]).await;
     assert_eq!(page.headers["cache-control"], "no-store");
     let link = link(&hub, &page.body, "/-/signup").to_owned();
-    // Shown once.
+    // The link is shown once.
     assert!(!admin.get("/-/admin").await.body.contains(&link));
     let token = link.rsplit('=').next().unwrap().to_owned();
 
@@ -111,7 +111,7 @@ async fn an_invitation_makes_one_account() {
     assert_eq!(browser.get("/-/signup").await.status, StatusCode::FORBIDDEN);
     assert_eq!(sign_up(&mut browser, "alice", PASSWORD, "").await.0, 403);
     assert_eq!(browser.get(&link).await.status, StatusCode::OK);
-    // What fails does not use it up.
+    // A failed sign-up does not use up the invitation.
     assert_eq!(sign_up(&mut browser, "root", PASSWORD, &token).await.0, 422);
     assert_eq!(
         sign_up(&mut browser, "alice", PASSWORD, &token).await.0,
@@ -121,7 +121,7 @@ async fn an_invitation_makes_one_account() {
     assert_eq!(sign_up(&mut other, "bob", PASSWORD, &token).await.0, 403);
     assert_eq!(other.get(&link).await.status, StatusCode::FORBIDDEN);
 
-    // Of many at once, one.
+    // If many use an invitation at once, one succeeds.
     let database = &hub.hub.database;
     let token = Token::generate();
     database
@@ -143,7 +143,7 @@ async fn an_invitation_makes_one_account() {
         "{answers:?}"
     );
 
-    // Nor after its time, nor for what it is not.
+    // An expired invitation is refused, and so is a token of another kind.
     let old = Token::generate();
     let then = clock::now() - INVITATION_LIFETIME;
     database
@@ -185,7 +185,7 @@ async fn a_forgotten_password_is_set_by_a_link_once() {
         browser.submit("/-/password", &short).await.status.as_u16(),
         422
     );
-    // The old password is good until then.
+    // Until then the old password works.
     assert_eq!(alice.get("/-/settings").await.status, StatusCode::OK);
     let fields = [("token", token.as_str()), ("password", "another horse")];
     assert_eq!(
@@ -206,7 +206,7 @@ async fn a_forgotten_password_is_set_by_a_link_once() {
         StatusCode::SEE_OTHER
     );
 
-    // Not after its time; and no link outlives a change of the password.
+    // An expired link is refused. A change of the password ends all links.
     let database = &hub.hub.database;
     let (old, open) = (Token::generate(), Token::generate());
     let name = "alice".parse().unwrap();
@@ -335,7 +335,7 @@ async fn a_key_is_shown_once_and_works_as_far_as_its_scope() {
         .unwrap();
     let keys = hub.hub.database.keys(id).await.unwrap();
     let number = keys[0].id.number().to_string();
-    // Another's is not revoked.
+    // Bob cannot revoke a key of Alice's.
     bob.submit("/-/settings/keys/revoke", &[("key", &number)])
         .await;
     client.current_user().await.unwrap();
@@ -388,7 +388,7 @@ async fn administrators_see_users_and_the_audit_log() {
     ] {
         assert!(log.contains(words), "{words}: {log}");
     }
-    // It goes on page by page.
+    // The log has several pages.
     for _ in 0..100 {
         admin.submit("/-/admin/invitations", &[]).await;
     }
@@ -433,7 +433,7 @@ async fn a_new_password_ends_keys_where_it_is_asked_to() {
             .create_key(id, &name, &new, clock::now())
             .await
             .unwrap();
-        // A program's login that was approved and not fetched would get a key, too.
+        // A login of a program that was approved but not yet fetched would still get a key.
         let (device, code) = (Token::generate(), UserCode::generate());
         let login = NewDeviceLogin {
             device: &device.digest(),
@@ -529,7 +529,7 @@ async fn a_session_ends_however_much_it_is_used() {
     );
     assert_eq!(database.sessions(id, end).await.unwrap().len(), 0);
     database.expire_sessions(end).await.unwrap();
-    // It is gone, also for whoever sets the clock back.
+    // The session is deleted, so it stays gone if the clock is set back.
     assert!(database.session(&digest, now).await.unwrap().is_none());
     assert_eq!(alice.get("/-/settings").await.status, StatusCode::SEE_OTHER);
 }

@@ -1,4 +1,4 @@
-//! Logging in: keys, passwords, and what is said to those who have neither.
+//! Logging in: keys, passwords, and the answers without either.
 
 use dotmesh_api::{ErrorCode, Problem};
 use dotmesh_hub::clock;
@@ -17,7 +17,7 @@ async fn a_hub_says_what_it_is_to_anyone() {
 #[tokio::test]
 async fn a_client_of_another_protocol_is_told_where_to_look() {
     let hub = TestHub::start().await;
-    // Chooses the cryptography for all of the process.
+    // Installs the crypto provider for the whole process.
     hub.client("nobody", "nothing");
     for path in [
         "api/v2/version",

@@ -1,4 +1,4 @@
-//! Who is told what of the things that happened to a dot.
+//! The events of a dot that each user can see.
 
 use dotmesh_api::hub::Access;
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use crate::api::Api;
 use crate::pages::{Browser, PASSWORD};
 use crate::support::{TestHub, dot, push_first};
 
-/// An account with a key and a browser.
+/// A user with a key and a browser.
 async fn user(hub: &TestHub, name: &str) -> (Api, Browser) {
     let browser = Browser::logged_in(hub, name).await;
     let key = dotmesh_hub::credentials::ApiKey::generate();
@@ -23,7 +23,7 @@ async fn user(hub: &TestHub, name: &str) -> (Api, Browser) {
     (Api::new(hub, key.reveal()), browser)
 }
 
-/// What was told of events, and the number of the last one.
+/// Returns the texts of the events on a page, and the number of the last one.
 async fn told(browser: &mut Browser, dot: &str) -> (Vec<String>, String) {
     let page = browser.get(&format!("/{dot}/activity")).await.body;
     let since = page.split("data-since=\"").nth(1).unwrap();
@@ -121,7 +121,7 @@ async fn a_public_dot_tells_each_viewer_what_they_may_know() {
         forked.clone(),
     ];
     assert_eq!(texts, all);
-    // Nor does a page say by its number that something else happened.
+    // The number on a page does not reveal a hidden event either.
     assert_eq!(since, since_writer);
     let number = |text: &str| text.parse::<i64>().unwrap();
     assert_eq!(number(&since) + 2, number(&since_owner));
@@ -148,7 +148,7 @@ async fn a_public_dot_tells_each_viewer_what_they_may_know() {
         (4, 8)
     );
 
-    // Nor is it told whose it was, but to those who look after it.
+    // Only maintainers see whose dot it was.
     let offers = erin.done("GET", "offers", serde_json::Value::Null).await;
     let path = format!("offers/{}", offers[0]["id"].as_str().unwrap());
     erin.done("POST", &path, json!({"name": "mine"})).await;
@@ -159,7 +159,7 @@ async fn a_public_dot_tells_each_viewer_what_they_may_know() {
     let (texts, _) = told(&mut erin, "erin/mine").await;
     assert_eq!(texts[0], "erin took it over from alice/app");
     assert_eq!(*texts.last().unwrap(), nameless[1]);
-    // Who had it maintains it, and still sees the origin.
+    // The former owner is a maintainer, and still sees the origin.
     let (texts, _) = told(&mut owner, "erin/mine").await;
     assert_eq!(
         (&texts[0], texts.last().unwrap()),

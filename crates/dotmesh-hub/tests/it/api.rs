@@ -1,4 +1,4 @@
-//! The API as a program without a client of its own calls it.
+//! A plain HTTP client of the API, without the project's typed client.
 
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::openapi;
 use crate::support::TestHub;
 
-/// A user of it.
+/// An API client with a user's key.
 pub(crate) struct Api {
     http: reqwest::Client,
     url: String,
@@ -19,7 +19,7 @@ impl Api {
         Self::at(&hub.url, key)
     }
 
-    /// Of the hub at an address.
+    /// A client of the hub at an address.
     pub(crate) fn at(url: &str, key: &str) -> Self {
         Self {
             http: reqwest::Client::new(),
@@ -28,7 +28,7 @@ impl Api {
         }
     }
 
-    /// The status, and the body as JSON; null where there is none.
+    /// Returns the status, and the body as JSON: null if it is empty.
     pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let mut request = self
             .http
@@ -56,7 +56,7 @@ impl Api {
         (status.as_u16(), serde_json::from_str(&text).unwrap())
     }
 
-    /// What is answered to what has to succeed.
+    /// Returns the answer to a request that must succeed.
     #[track_caller]
     pub(crate) fn done(
         &self,
@@ -74,7 +74,7 @@ impl Api {
         }
     }
 
-    /// Its code, of what has to be refused.
+    /// Returns the error code of a request that must be refused.
     pub(crate) async fn refused(&self, method: &str, path: &str, body: Value) -> String {
         let (status, answer) = self.call(method, path, body).await;
         assert!(status >= 400, "{method} {path}: {status} {answer}");

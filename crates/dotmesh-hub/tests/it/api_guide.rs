@@ -6,13 +6,13 @@ use crate::support::{TestHub, dot, push_first};
 
 const GUIDE: &str = include_str!("../../../../docs/api.md");
 
-/// An example: what to run, and what comes of it.
+/// An example: a script and its expected output.
 struct Example {
     script: String,
     output: String,
 }
 
-/// What stands in fences of a language, in order.
+/// The contents of the fenced code blocks of a language, in order.
 fn fenced(language: &str) -> Vec<String> {
     let start = format!("```{language}\n");
     let after = GUIDE.split(start.as_str()).skip(1);
@@ -30,7 +30,7 @@ fn examples() -> Vec<Example> {
         .collect()
 }
 
-/// Whether a text is what was expected, where `…` stands for anything.
+/// Whether a text matches an expected one, in which `…` stands for anything.
 fn fits(expected: &str, text: &str) -> bool {
     let mut parts = expected.split('…');
     let first = parts.next().unwrap_or_default();

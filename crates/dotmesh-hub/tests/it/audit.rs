@@ -1,4 +1,4 @@
-//! The access log: who came in, from where, and what they took or removed.
+//! The access log: who logged in, from where, and what they read or removed.
 
 use dotmesh_api::HubVisitor;
 use dotmesh_api::hub::{Access, BeginLogin, DeviceCode};
@@ -14,7 +14,7 @@ use crate::api::Api;
 use crate::pages::{Browser, PASSWORD};
 use crate::support::{TestHub, dot, push_first};
 
-/// Everything that was written down, the oldest first.
+/// All entries of the access log, oldest first.
 async fn log(hub: &TestHub) -> Vec<(String, Act, String, u64)> {
     let past = hub.hub.database.accesses(None, None, 1000).await.unwrap();
     let rows = past.into_iter().rev().map(|past| {
@@ -44,7 +44,7 @@ async fn every_way_in_is_written_down() {
             assert_eq!(wrong.log_in(user, "wrong horse").await.status.as_u16(), 422);
         }
     }
-    // By a link, with the password from a program, and with a program of `dm login`.
+    // Three more ways to log in: a link, the password from a program, and `dm login`.
     let (database, name) = (&hub.hub.database, "alice".parse().unwrap());
     let token = Token::generate();
     let now = clock::now();
@@ -96,7 +96,7 @@ async fn every_way_in_is_written_down() {
     ];
     assert_eq!(log(&hub).await, expected);
 
-    // Administrators read it, and of whom they like.
+    // Administrators can read the log of any user.
     database.set_admin(&name, true, clock::now()).await.unwrap();
     let page = alice.get("/-/admin/access").await.body;
     for text in [
@@ -230,7 +230,7 @@ async fn the_log_goes_back_so_far_and_has_so_many_rows() {
     database.expire_accesses(now, 2).await.unwrap();
     assert_eq!(subjects().await, all[..2]);
 
-    // An address of IPv6 is a network's, and what a proxy says is believed.
+    // The log shortens an IPv6 address to its network, and takes the address from a trusted proxy's header.
     let http = reqwest::Client::new();
     let (_, key) = hub.user_with_secret("bob").await;
     for address in ["2001:db8::1", "2001:db8::2", "192.0.2.7"] {

@@ -1,4 +1,4 @@
-//! Backups of a hub at work, and hubs made of them.
+//! Backups of a running hub, and hubs restored from them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -28,7 +28,7 @@ use crate::support::{
     Files, Made, TestHub, commit, dot, files, push, push_first, refused, root_commit,
 };
 
-/// A hub with something of everything, and what has to be there again.
+/// A hub with some of everything, and what a restore must bring back.
 struct Scene {
     hub: TestHub,
     alice: HubClient,
@@ -85,7 +85,7 @@ impl Scene {
         }
     }
 
-    /// The bytes of someone's packs.
+    /// The bytes of a user's packs.
     async fn stored_packs(&self, name: &str) -> i64 {
         let mut connection = bounds::connection(self.hub.place()).await;
         let packs = sqlx::query_scalar(
@@ -103,7 +103,7 @@ impl Scene {
         take(&self.hub.hub.database, &self.hub.hub.packs, &folder).await
     }
 
-    /// Whether clones of before find the dot that they came from.
+    /// Whether the dot has its former identity, by which older clones recognise it.
     async fn has_identity(&self, hub: &TestHub) -> bool {
         let alice = hub.client("alice", &self.secret);
         let shop = alice.dot(&dot("alice/shop")).await.unwrap().unwrap();
@@ -111,7 +111,7 @@ impl Scene {
         shop.identity == self.identity
     }
 
-    /// A hub made of a backup has what there was, and goes on.
+    /// Checks that a restored hub has everything, and works.
     async fn check(&self, hub: &TestHub) {
         let alice = hub.client("alice", &self.secret);
         let shop = dot("alice/shop");
@@ -129,11 +129,11 @@ impl Scene {
         assert!(notes.await.to_string().contains("a note"));
         let trash = api.done("GET", "trash", Value::Null).await;
         assert!(trash.to_string().contains("alice/gone"), "{trash}");
-        // By its former name.
+        // The dot is found by its former name.
         let old = alice.dot(&dot("alice/app")).await.unwrap().unwrap();
         assert_eq!(old.name, shop);
 
-        // New rows get ids that nothing has.
+        // New rows get unused ids.
         let carol = hub.user("carol").await;
         push_first(&carol, &dot("carol/new"), b"of the new hub").await;
         let next = commit(&self.made, &files(&[("a", b"two")]));
@@ -146,7 +146,7 @@ impl Scene {
     }
 }
 
-/// Whether the dot serves these objects, byte for byte.
+/// Asserts that the dot serves these objects, byte for byte.
 pub(crate) async fn has(client: &HubClient, name: &str, files: &Files) {
     let pack = client.objects(&dot(name), &files.hashes()).await.unwrap();
     let served: Vec<Object> = PackReader::new(pack)
@@ -165,7 +165,7 @@ pub(crate) async fn restore_into(place: &Place, folder: &Path) -> Result<(), Res
     restored
 }
 
-/// From each kind of place to the other, while someone pushes.
+/// Backs up from one kind of place and restores to another, while someone pushes.
 async fn moves(from: Place, to: Place) {
     let scene = Scene::new(from).await;
     let busy = dot("alice/busy");
@@ -199,7 +199,7 @@ async fn moves(from: Place, to: Place) {
     let hub = TestHub::start_in(to).await;
     assert!(scene.has_identity(&hub).await);
     scene.check(&hub).await;
-    // Of what was pushed meanwhile all that it has is whole.
+    // Each concurrent push that the backup has is complete.
     let alice = hub.client("alice", &scene.secret);
     if let Some(busy) = alice.dot(&busy).await.unwrap() {
         let head = busy.branches[0].head;
@@ -222,7 +222,7 @@ async fn from_servers_to_a_folder() {
     moves(Place::shared().await, folder).await;
 }
 
-/// What comes of something that is dropped after so many looks at it.
+/// Returns the result of a future that is dropped after `polls` polls.
 pub(crate) async fn polled<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     let mut future = pin!(future);
     for _ in 0..polls {
@@ -234,7 +234,7 @@ pub(crate) async fn polled<T>(future: impl Future<Output = T>, polls: usize) -> 
     None
 }
 
-/// Cut at every point where it waits, a backup leaves the one before it, or is one.
+/// A backup is cut at every await point. Either the old backup or the new one is then complete.
 #[tokio::test]
 async fn a_cut_backup_leaves_the_one_before() {
     let scene = Scene::new(Place::folder(tempfile::tempdir().unwrap())).await;
@@ -247,7 +247,7 @@ async fn a_cut_backup_leaves_the_one_before() {
         let cut = polled(scene.take(folder.path()), polls).await;
         match cut {
             Some(Ok(_)) => break,
-            // What was cut may still have got its lease.
+            // A cut backup may still hold its lease.
             Some(Err(BackupError::Busy)) => {}
             Some(Err(error)) => panic!("{error:?}"),
             None => polls += 1,
@@ -256,11 +256,11 @@ async fn a_cut_backup_leaves_the_one_before() {
             let to = Place::folder(tempfile::tempdir().unwrap());
             restore_into(&to, folder.path()).await.unwrap();
         }
-        // The new one counts from one instant on, whether what only the old one had is removed or not.
+        // The new backup counts from one instant on, even if files of the old one are still there.
         if BackupFolder::at(folder.path()).manifest().unwrap() != before {
             break;
         }
-        // As time would.
+        // The lease would also expire with time.
         let database = scene.hub.place().sqlite().unwrap();
         let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
             .filename(database)
@@ -295,7 +295,7 @@ async fn one_at_a_time_and_only_what_is_new() {
         line(place.run(&["backup", path])),
         "Backed up 2 users, 3 dots, 3 commits and 2 packs (0 of them new, 0 B)\n"
     );
-    // Only its owner reads it.
+    // Only the owner of the files can read them.
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let file = file.unwrap();
         if file.file_type().unwrap().is_file() {
@@ -335,7 +335,7 @@ async fn one_at_a_time_and_only_what_is_new() {
     assert!(said.contains("already contains a hub"), "{said}");
 }
 
-/// Changes a file in a folder by what it is called.
+/// Changes the first file in a folder whose path contains a name.
 fn change(folder: &Path, name: &str, change: impl Fn(&mut Vec<u8>)) {
     for entry in walk(folder) {
         if entry.to_string_lossy().contains(name) {
@@ -365,7 +365,7 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 async fn damage_is_refused_and_nothing_is_restored() {
     let scene = Scene::new(Place::new().await).await;
     let folder = tempfile::tempdir().unwrap();
-    // It may have served before.
+    // The target may have served before.
     let to = Place::new().await;
     let database = to.database().await;
     own_store(&database, &to.packs()).await.unwrap();
@@ -385,7 +385,7 @@ async fn damage_is_refused_and_nothing_is_restored() {
     let damaged = restore_into(&to, folder.path()).await;
     assert!(matches!(damaged, Err(RestoreError::Pack(_))), "{damaged:?}");
 
-    // Another one is there, as a backup that was cut may leave it.
+    // A pack of another name is there, as a cut backup may leave it.
     let packs = walk(&folder.path().join("packs"));
     std::fs::rename(&packs[0], packs[0].with_file_name("a".repeat(64))).unwrap();
     let damaged = restore_into(&to, folder.path()).await;
@@ -394,7 +394,7 @@ async fn damage_is_refused_and_nothing_is_restored() {
         "{damaged:?}"
     );
 
-    // What is missing is copied again; nothing of the attempts is in the way.
+    // The next backup copies the missing packs again. The failed restores leave nothing that prevents the next one.
     std::fs::remove_dir_all(folder.path().join("packs")).unwrap();
     scene.take(folder.path()).await.unwrap();
     let newer = |bytes: &mut Vec<u8>| {
@@ -410,7 +410,7 @@ async fn damage_is_refused_and_nothing_is_restored() {
     std::fs::write(folder.path().join("manifest.json"), good).unwrap();
     restore_into(&to, folder.path()).await.unwrap();
 
-    // A second copy has to have a store of its own.
+    // A second copy needs a pack store of its own.
     let place = Place::new().await;
     let copy = place.database().await;
     let folder = BackupFolder::at(folder.path());
@@ -421,7 +421,7 @@ async fn damage_is_refused_and_nothing_is_restored() {
     scene.check(&TestHub::start_in(to).await).await;
 }
 
-/// A pack that the hub itself has lost costs that pack, not the backup.
+/// If the hub has lost a pack, the backup lacks that pack only.
 #[tokio::test]
 async fn what_the_hub_has_lost_is_said() {
     let scene = Scene::new(Place::new().await).await;
@@ -447,12 +447,13 @@ async fn what_the_hub_has_lost_is_said() {
     );
 }
 
-/// A backup of an older schema is brought forward.
+/// A restore upgrades a backup of an older schema.
 #[tokio::test]
 async fn an_older_backup_is_brought_forward() {
-    // Before packs and texts had lengths and dots identities, dots could be offered, and there were webhooks, quotas and an
-    // access log.
-    // A commit was not told what it lacks, and always had its data.
+    // Schema 4 had no lengths of packs and texts, no identities of dots, and no offers of dots. It had no webhooks,
+    // quotas or access log.
+    //
+    // A commit had no list of what is left out, and always had its data.
     const SCHEMA: i64 = 4;
     let scene = Scene::new(Place::new().await).await;
     let folder = tempfile::tempdir().unwrap();
@@ -495,7 +496,7 @@ async fn an_older_backup_is_brought_forward() {
     restore_into(&to, folder.path()).await.unwrap();
     let restored = TestHub::start_in(to).await;
     assert!(!scene.has_identity(&restored).await);
-    // What is there already counts: texts, and packs from when they have lengths.
+    // Texts that were there already count. Packs count only if they have lengths.
     let used = scene.hub.usage("alice").await.used;
     let packs: i64 = scene.stored_packs("alice").await;
     let restored_used = restored.usage("alice").await.used;
@@ -503,7 +504,7 @@ async fn an_older_backup_is_brought_forward() {
     scene.check(&restored).await;
 }
 
-/// A place in which nobody has been, on the other kind of database.
+/// An unused place with the other kind of database.
 async fn other(place: &Place) -> Place {
     match place.database_url {
         Some(_) => Place::folder(tempfile::tempdir().unwrap()),
@@ -511,7 +512,7 @@ async fn other(place: &Place) -> Place {
     }
 }
 
-/// Words that no two messages share: the most work for an index.
+/// Text of words that no two messages share: the most work for a full-text index.
 fn words(n: usize, length: usize) -> String {
     let mut text = String::with_capacity(length + 16);
     let mut state = n as u64 + 1;
@@ -525,7 +526,7 @@ fn words(n: usize, length: usize) -> String {
     text
 }
 
-/// Commits with messages of 1 MB each, as an older hub took them: what a statement loads stays small.
+/// An older hub took messages of 1 MB. Each statement of a restore must load few of them.
 #[tokio::test]
 async fn long_messages_of_an_older_hub_are_restored() {
     let hub = TestHub::start().await;
@@ -559,7 +560,7 @@ async fn long_messages_of_an_older_hub_are_restored() {
     }
 }
 
-/// The largest of everything that a hub takes is restored, on either database, and is the same.
+/// The largest values that a hub takes are restored unchanged, on either database.
 #[tokio::test]
 async fn the_largest_of_everything_is_restored() {
     let hub = TestHub::start().await;
@@ -610,7 +611,7 @@ async fn the_largest_of_everything_is_restored() {
     let to = other(hub.place()).await;
     let restored = to.run(&["restore", path]);
     assert!(restored.status.success(), "{restored:?}");
-    // Once more from there: nothing was changed on the way.
+    // A backup of the restored hub equals the first one.
     let again = tempfile::tempdir().unwrap();
     let taken = to.run(&["backup", again.path().to_str().unwrap(), "--verify"]);
     assert!(taken.status.success(), "{taken:?}");
@@ -623,7 +624,7 @@ async fn the_largest_of_everything_is_restored() {
     assert_eq!(rows(folder.path()), rows(again.path()));
 }
 
-/// A backup whose records do not come out as they went in is not a good one.
+/// Verification fails for a backup whose records do not restore to the same.
 #[tokio::test]
 async fn what_does_not_verify_is_said() {
     let scene = Scene::new(Place::new().await).await;
@@ -631,7 +632,7 @@ async fn what_does_not_verify_is_said() {
     let taken = scene.take(folder.path()).await.unwrap();
     let backup = BackupFolder::at(folder.path());
     verify(&backup, &taken.manifest).await.unwrap();
-    // Nothing of it stays.
+    // Verification leaves no files of its own.
     let left = std::fs::read_dir(folder.path()).unwrap();
     assert_eq!(left.count(), 3);
     change(folder.path(), "/packs/", |bytes| bytes[0] ^= 1);

@@ -1,5 +1,5 @@
-//! What one person writes never takes the hub from others: everything has a size, every page a bound. What an older
-//! hub took is still shown, cut.
+//! No user's data makes the hub slow for others: every value has a maximum size, every page has a bound. Pages still
+//! show larger values from an older hub, shortened.
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,10 @@ use crate::support::{
     root_commit, sealed, update,
 };
 
-/// The largest page of these tests, in bytes.
+/// The largest page in these tests, in bytes.
 const LARGEST: usize = 3 << 20;
 
-/// A connection to a place's database, to write what an older hub took.
+/// Connects to a place's database, to write rows as an older hub did.
 pub(crate) async fn connection(place: &Place) -> AnyConnection {
     let url = match &place.database_url {
         Some(url) => url.clone(),
@@ -38,7 +38,7 @@ pub(crate) async fn run(place: &Place, statement: String) {
     statement.execute(&mut connection).await.unwrap();
 }
 
-/// The commit with another record.
+/// A commit with a changed record.
 pub(crate) fn saying(parent: &Made, files: &Files, change: impl FnOnce(&mut CommitRecord)) -> Made {
     let made = commit(parent, files);
     let mut record = CommitRecord::decode(made.sealed.record.as_bytes()).unwrap();
@@ -49,7 +49,7 @@ pub(crate) fn saying(parent: &Made, files: &Files, change: impl FnOnce(&mut Comm
     }
 }
 
-/// Writes commits as an older hub has them, whatever they say.
+/// Writes commits directly to the database, so no limits apply, as on an older hub.
 pub(crate) async fn write_commits(place: &Place, dot: &str, commits: &[(&Made, &Made)]) {
     let mut connection = connection(place).await;
     for (parent, made) in commits {
@@ -82,7 +82,7 @@ pub(crate) async fn write_commits(place: &Place, dot: &str, commits: &[(&Made, &
     moved.execute(&mut connection).await.unwrap();
 }
 
-/// A line of commits on another, each with a message.
+/// A chain of commits after a first one, each with a message.
 pub(crate) fn line(
     first: &Made,
     files: &Files,
@@ -112,7 +112,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A public dot.
+    /// Starts a hub with a public dot.
     async fn new() -> Self {
         let hub = TestHub::start().await;
         let (alice, key) = hub.user_with_secret("alice").await;
@@ -129,7 +129,7 @@ impl Scene {
         }
     }
 
-    /// Has a stranger look at pages: each comes soon and is not large.
+    /// Loads pages as a stranger. Each must come quickly and be small.
     async fn look(&self, paths: &[&str]) {
         let mut stranger = Browser::new(&self.hub);
         for path in paths {
@@ -146,7 +146,7 @@ impl Scene {
 #[tokio::test]
 async fn pages_show_long_messages_of_an_older_hub_cut() {
     let scene = Scene::new().await;
-    // What is hard to look through: a word that almost begins everywhere, in one line.
+    // The worst case for a search: the start of the word matches at almost every position of one long line.
     let long = |n: usize| format!("needle{n} {}", "a".repeat((1 << 20) - 2048));
     let line = line(&scene.first, &scene.files, 120, long);
     let pairs = pairs(&scene.first, &line);
@@ -168,7 +168,7 @@ async fn pages_show_long_messages_of_an_older_hub_cut() {
             "/-/search?in=commits&q=needle",
         ])
         .await;
-    // Whoever clones it gets every record as it was sealed.
+    // A clone gets every record as it was sealed.
     let commits = scene
         .alice
         .commits(&dot("alice/app"), head, Some(scene.first.id))
@@ -218,7 +218,7 @@ async fn thousands_of_branches_are_pages() {
             "/-/search?in=tags&q=tag",
         ])
         .await;
-    // All of them are there, page by page, and one is found by a part of its name.
+    // The page lists all branches, page by page, and finds one by a part of its name.
     let mut browser = Browser::new(&scene.hub);
     let mut next = Some("/alice/app/branches?q=RANCH-1".to_owned());
     let (mut seen, mut pages) = (0, 0);
@@ -234,7 +234,7 @@ async fn thousands_of_branches_are_pages() {
     let page = browser.get("/alice/app/branches?q=branch-2777").await.body;
     assert!(page.contains("old/branch-27770") && !page.contains("old/branch-27780"));
 
-    // Neither a push nor a person makes more; what is there goes on.
+    // Neither a push nor a page adds another branch. The existing ones keep working.
     let code = scene.api.refused(
         "PUT",
         "dots/alice/app/branches/one-more",
@@ -270,7 +270,7 @@ async fn a_stranger_s_notes_are_no_burden() {
     let (_, key) = scene.hub.user_with_secret("bob").await;
     let bobs = Api::new(&scene.hub, &key);
     let note = |body: &str| json!({"branch": "master", "body": body});
-    // As much HTML as signs can stand for.
+    // The characters that become the longest HTML.
     let body = ">".repeat(limits::NOTE.most);
     let mut written = 0;
     let problem = loop {
@@ -288,12 +288,12 @@ async fn a_stranger_s_notes_are_no_burden() {
         .api
         .refused("POST", "dots/alice/app/notes", note(&long));
     assert_eq!(code.await, "too_large");
-    // An older hub took more.
+    // Write more notes than the hub takes now, as an older hub did.
     let statement = "INSERT INTO notes (dot, branch, author, created, body)
          SELECT n.dot, n.branch, n.author, n.created, n.body FROM notes n, numbers x WHERE x.n < 1";
     run(scene.hub.place(), statement.to_owned()).await;
     scene.look(&["/alice/app/commits/master"]).await;
-    // Page by page all of them are there.
+    // All notes are there, page by page.
     let mut browser = Browser::new(&scene.hub);
     let (mut path, mut seen) = ("/alice/app/commits/master".to_owned(), 0);
     loop {
@@ -318,7 +318,7 @@ async fn a_stranger_s_notes_are_no_burden() {
     assert_eq!(answer.as_array().unwrap().len(), 100);
 }
 
-/// A line that some patterns take very long on, many at once, beside somebody who only asks whether the hub lives.
+/// Many requests highlight a line that is slow for some patterns. The hub must still answer health checks.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_hard_to_highlight_delays_nobody_else() {
     let scene = Scene::new().await;
@@ -361,7 +361,7 @@ async fn what_is_hard_to_highlight_delays_nobody_else() {
     assert!(answers.contains(&200));
 }
 
-/// A line of C# that its grammar's patterns backtrack on.
+/// A line of C# on which the patterns of its grammar backtrack.
 fn hard_line() -> String {
     format!("{} {}", "_".repeat(148), "1e".repeat(74))
 }
@@ -403,7 +403,7 @@ async fn commits_that_say_too_much_are_refused() {
         assert!(body.message.contains(what), "{body:?}");
         assert!(body.hint.unwrap().contains("commit the same state"));
     }
-    // As much as fits does, and a list of what is left out is cut.
+    // The longest texts are taken. The hub shortens a list of left-out files.
     let mut made = saying(&scene.first, &scene.files, |record| {
         record.message = "m".repeat(limits::MESSAGE.most);
         record.author = "a".repeat(limits::AUTHOR.most);
@@ -454,7 +454,7 @@ async fn every_text_and_every_count_has_an_end() {
     let code = api.refused("PUT", &path, json!({"at": "master"})).await;
     assert_eq!(code, "invalid");
 
-    // Of what there may be many, as many as an older hub took, and none more.
+    // Fill each table to its limit. One more row is then refused.
     let fill = |table: &str, columns: &str, values: &str, count: usize| {
         format!(
             "INSERT INTO {table} ({columns}) SELECT {values} FROM numbers n, dots d
@@ -481,7 +481,7 @@ async fn every_text_and_every_count_has_an_end() {
     let path = "dots/alice/app/collaborators/bob";
     let code = api.refused("PUT", path, json!({"access": "read"}));
     assert_eq!(code.await, "too_large");
-    // Who has access may get another.
+    // A user who has access may get another role.
     let path = "dots/alice/app/collaborators/user7";
     api.done("PUT", path, json!({"access": "write"})).await;
 
@@ -498,9 +498,8 @@ async fn every_text_and_every_count_has_an_end() {
     let mut browser = Browser::logged_in(&scene.hub, "carol").await;
     let page = browser.get("/alice").await.body;
     assert_eq!(page.matches("class=\"strong\" href=\"/alice/").count(), 1);
-    // The client asks for the first page.
+    // The client reads only the first page.
     let own = scene.alice.dots().await.unwrap();
     assert_eq!(own.len(), 100);
-    // Packs of old uploads are not in the way.
     drop(pack(&scene.files.objects));
 }

@@ -1,4 +1,4 @@
-//! Branches and tags with names as in git: on every page, in every address, and in the API.
+//! Branches and tags with names as in git: on every page, in every URL, and in the API.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,7 +16,7 @@ use crate::support::{Made, TestHub, branch, commit, dot, files, finish, push_fir
 
 const NAMES: [&str; 3] = ["feature/login", "v1.2", "größe/50%&<b>$(x)'"];
 
-/// A dot with a branch of each name, each with a commit of its own.
+/// A dot with a branch for each name, each with its own commit.
 async fn world() -> (
     TestHub,
     HubClient,
@@ -55,7 +55,7 @@ async fn world() -> (
     (hub, client, api, browser, heads)
 }
 
-/// The addresses on this hub that a page leads to.
+/// The hub's paths that a page links to.
 fn links(body: &str) -> BTreeSet<String> {
     let targets = ["href=\"", "src=\""].into_iter().flat_map(|attribute| {
         let parts = body.split(attribute).skip(1);
@@ -68,7 +68,7 @@ fn links(body: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Follows all links within a dot's pages, and answers where they lead.
+/// Follows all links within a dot's pages, and returns the paths.
 async fn crawl(browser: &mut Browser, start: &str) -> BTreeSet<String> {
     let mut seen = BTreeSet::from([start.to_owned()]);
     let mut waiting = VecDeque::from([start.to_owned()]);
@@ -126,7 +126,7 @@ async fn every_link_leads_to_its_branch_and_can_be_cloned() {
         for place in ["commits", "tree", "raw", "archive"] {
             let begins = format!("/alice/app/{place}/{spelling}");
             let found = seen.iter().any(|path| path.starts_with(&begins));
-            // The bytes of files are behind the files' pages, which the crawl has seen.
+            // The raw files are linked from the files' pages, which the crawl has visited.
             assert!(found, "{begins}: {seen:#?}");
         }
     }
@@ -149,7 +149,7 @@ async fn every_link_leads_to_its_branch_and_can_be_cloned() {
         answer.body
     );
 
-    // What is in the browser's bar is what a colleague pastes.
+    // Users copy these URLs from the address bar.
     let mut pasted = BTreeMap::new();
     for path in &seen {
         let Ok(page) = DotPage::parse(&format!("{}{path}", hub.url)) else {
@@ -336,7 +336,7 @@ async fn no_name_takes_the_address_of_a_commit() {
     let app = dot("alice/app");
     let id = heads["v1.2"].id.to_string();
     let other = heads["feature/login"].id;
-    // No new name is one, however it is made.
+    // A new branch or tag cannot have a name that looks like a commit id.
     for name in [id.clone(), id.to_uppercase(), "f".repeat(32)] {
         for kind in ["branches", "tags"] {
             let path = format!("dots/alice/app/{kind}/{name}");
@@ -374,7 +374,7 @@ async fn no_name_takes_the_address_of_a_commit() {
         }
     }
 
-    // Those of an earlier hub are there, and lead nobody astray.
+    // Branches and tags of an older hub may have such names. They must not be mistaken for commits.
     let none = "f".repeat(32);
     for name in [&id, &none] {
         let head = other.to_string();
@@ -407,14 +407,14 @@ async fn no_name_takes_the_address_of_a_commit() {
         .await
         .unwrap();
     assert_eq!(here.commit, heads["v1.2"].id);
-    // Where there is no such commit the old name is all that can be meant.
+    // If no commit has that id, the name means the old branch.
     let resolved = client.resolve(&app, &none.parse().unwrap()).await.unwrap();
     assert_eq!(resolved.commit, other);
     for name in [&id, &none] {
         let answer = alice.get(&format!("/alice/app/commits/{name}")).await;
         assert!(answer.body.contains(&other.to_string()), "{}", answer.body);
     }
-    // They go on, and can be deleted.
+    // These branches take pushes, and can be deleted.
     let files = files(&[("a", b"more")]);
     let next = commit(&heads["feature/login"], &files);
     let upload = client.begin_upload(&app).await.unwrap();

@@ -1,4 +1,4 @@
-//! Where branches go, and where they do not.
+//! Ref updates: which are accepted and which are refused.
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{BranchUpdate, HubBranch, ResolvedRef};
@@ -23,7 +23,7 @@ fn at(name: &str, made: &Made) -> HubBranch {
     }
 }
 
-/// A dot with two commits, and a third that stands beside the second.
+/// A dot with two commits, and a third commit that is a sibling of the second.
 async fn forked() -> (TestHub, dotmesh_api::HubClient, Files, [Made; 3]) {
     let hub = TestHub::start().await;
     let alice = hub.user("alice").await;
@@ -44,7 +44,7 @@ async fn diverged_lines_are_refused_or_stashed() {
     let answer = push(&alice, &app, Some(&second), &beside, &files).await;
     let body = refused(answer, ErrorCode::Diverged);
     assert!(body.message.contains("master") && body.hint.unwrap().contains("pull"));
-    // The same for a client that has not looked since.
+    // A client whose view of the branch is out of date gets the same answer.
     let answer = push(&alice, &app, Some(&first), &beside, &files).await;
     refused(answer, ErrorCode::Diverged);
     assert_eq!(heads(&alice).await, [at("master", &second)]);
@@ -143,7 +143,7 @@ async fn a_branch_moves_only_from_where_it_was_seen() {
         push(&alice, &app, None, &third, &files).await,
         ErrorCode::Behind,
     );
-    // A branch that is where it shall be is fine, wherever it was seen.
+    // An update to the commit where the branch already is succeeds, whatever its old value says.
     push(&alice, &app, Some(&first), &second, &files)
         .await
         .unwrap();

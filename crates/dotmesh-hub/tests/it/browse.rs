@@ -1,4 +1,4 @@
-//! Looking into commits: what the hub says of a tree is what a naive look at the folder says.
+//! Browsing commits: the hub's view of a tree must equal a naive walk of the folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ const ALL: DiffLimits = DiffLimits {
     nodes: 1_000_000,
 };
 
-/// The objects of a folder, the root last.
+/// The objects of a folder, with the root last.
 async fn seal(folder: &Path) -> Files {
     let mut objects = MemoryObjects::default();
     let sealed = seal_directory(folder, None, None, &mut objects, &Arc::default())
@@ -65,7 +65,7 @@ async fn reader(hub: &TestHub, dot: &DotName) -> TreeReader {
     TreeReader::new(&hub.hub, open.share(&hub.hub), open.owner, open.id.unwrap())
 }
 
-/// A tree of these objects, pushed.
+/// Pushes these objects, and returns a reader of the tree.
 async fn pushed(
     hub: &TestHub,
     client: &HubClient,
@@ -111,12 +111,12 @@ async fn archive(reader: &TreeReader, root: ObjectHash, path: &TreePath, to: &Pa
     assert!(status.unwrap().success());
 }
 
-/// What is at a path, of what a tree keeps.
+/// The content and the attributes at a path, as far as a tree stores them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     content: String,
     attributes: String,
-    /// The first name of a file.
+    /// The first of the file's names.
     first: Vec<u8>,
 }
 
@@ -147,7 +147,7 @@ fn look(folder: &Path) -> BTreeMap<Vec<u8>, Seen> {
         .collect()
 }
 
-/// Without where a file has holes, which no archive tells.
+/// The same without the positions of holes, which no archive stores.
 fn without_holes(seen: BTreeMap<Vec<u8>, Seen>) -> BTreeMap<Vec<u8>, Seen> {
     let blur = |(path, mut seen): (Vec<u8>, Seen)| {
         if let Some(at) = seen.content.find(" [") {
@@ -175,7 +175,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
 }
 
-/// A hub for many cases, each with a dot of its own.
+/// A hub for many test cases, each with its own dot.
 struct Bench {
     runtime: tokio::runtime::Runtime,
     hub: TestHub,
@@ -287,7 +287,8 @@ fn a_commit_looks_like_its_folder() {
             if on_disk(&folder, b"a").is_dir() {
                 let unpacked = place.path().join("some");
                 archive(&reader, root, &path(b"a"), &unpacked).await;
-                // Files with names elsewhere too have another first name here, as they have when only this is looked at.
+                // A file with hard links outside this folder has another first name here, as in a walk of only this
+                // folder.
                 let (wanted, got) = (look(&on_disk(&folder, b"a")), look(&unpacked.join("top")));
                 assert_eq!(without_holes(got), without_holes(wanted));
             }
@@ -295,7 +296,7 @@ fn a_commit_looks_like_its_folder() {
     });
 }
 
-/// What became of each name, by comparing all of them.
+/// The changes by name, from a comparison of all names.
 fn naive(
     before: &BTreeMap<Vec<u8>, Seen>,
     after: &BTreeMap<Vec<u8>, Seen>,
@@ -329,7 +330,7 @@ fn naive(
     changes
 }
 
-/// By the first name of the path.
+/// Tallies by the first component of the path.
 fn count(seen: &BTreeMap<Vec<u8>, Seen>) -> BTreeMap<TreePath, Tally> {
     let mut tallies: BTreeMap<TreePath, Tally> = BTreeMap::new();
     for (name, seen) in seen.iter().filter(|(name, _)| !name.is_empty()) {
@@ -406,7 +407,7 @@ fn differences_and_counts_are_those_of_the_folders() {
             );
             assert_eq!(few.subdots, diff.subdots);
 
-            // From its parent's count, from nothing, and as it was kept.
+            // Count from the parent's tallies, from nothing, and from the stored facts.
             let dot = open(&bench.hub, &app).await;
             let others = count(&after);
             let alone = commit_facts(&bench.hub.hub, &dot, new_commit.id)
@@ -463,7 +464,7 @@ pub(crate) fn entry(name: &[u8], node: Node) -> Entry {
     }
 }
 
-/// The nodes of a directory, and its top.
+/// The tree pages of a directory, with the hash of the top page.
 pub(crate) fn tree(entries: impl IntoIterator<Item = Entry>) -> (ObjectHash, Vec<Object>) {
     let mut grower = Grower::<TreeSpine>::default();
     let mut nodes = Vec::new();
@@ -543,7 +544,7 @@ async fn a_long_folder_is_read_only_where_it_must_be() {
         Err(HubError::Tree(TreeError::NoSuchPath { .. }))
     ));
 
-    // A few leaves of some hundred; the nodes above them move on when there is a leaf more or less.
+    // Some hundred leaf pages. The pages above them shift when a leaf is added or removed.
     let limits = DiffLimits {
         changes: 10,
         nodes: 160,
@@ -566,7 +567,7 @@ async fn a_long_folder_is_read_only_where_it_must_be() {
     let all = reader.diff(None, new.root(), limits).await.unwrap();
     assert!(!all.complete);
 
-    // What takes longer than a page may is there later.
+    // Facts that take longer than a page may wait are available later.
     let dot = open(&hub, &app).await;
     let facts = commit_facts(&hub.hub, &dot, second.id).await.unwrap();
     assert!(!facts.complete);
@@ -643,7 +644,7 @@ async fn long_and_hollow_files() {
     );
     assert_eq!(read(&reader, file, size..size).await, b"");
     assert_eq!(reader.beginning(file, 1000).await.unwrap(), bytes[..1000]);
-    // Nothing of a file is new since itself.
+    // A file has no growth compared with itself.
     assert_eq!(reader.growth(file, file).await.unwrap(), 0);
     let facts = commit_facts(&hub.hub, &open(&hub, &dot("alice/app")).await, made.id).await;
     assert_eq!(facts.unwrap().total.bytes, size);
@@ -703,11 +704,11 @@ async fn trees_that_lie() {
         )
     };
     let lies = [
-        // Of a directory's nodes.
+        // Wrong tree pages.
         (above(1, b"a", 2, leaf.hash()), vec![leaf.clone()]),
         (above(1, b"b", 1, leaf.hash()), vec![leaf.clone()]),
         (above(2, b"a", 1, leaf.hash()), vec![leaf.clone()]),
-        // Of a file's.
+        // Wrong file pages.
         (
             one(b"a", file(1002, FileContent::Node(list.hash()))),
             vec![chunk.clone(), list.clone()],
@@ -720,7 +721,7 @@ async fn trees_that_lie() {
             one(b"a", file(999, FileContent::Chunk(chunk.hash()))),
             vec![chunk.clone()],
         ),
-        // Of links: to itself, to nothing, to what comes later.
+        // Wrong hard links: to the file itself, to nothing, and to a later name.
         (one(b"a", link(b"a")), vec![]),
         (one(b"a", link(b"b/c")), vec![]),
     ];
@@ -742,7 +743,7 @@ async fn trees_that_lie() {
             ),
             "{n}: {error}"
         );
-        // Nothing else panics or hangs, whatever it says.
+        // Nothing else panics or hangs, whatever it returns.
         let root = reader.root(made.sealed.root).await.unwrap();
         let _ = reader.list(made.sealed.root, root.tree, 0, 10).await;
         let _ = reader.resolve(made.sealed.root, &path(b"a")).await;

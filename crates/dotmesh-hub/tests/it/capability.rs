@@ -1,5 +1,5 @@
-//! A hash is no capability: knowing a stranger's object by its hash gives neither its bytes nor the
-//! knowledge that it is stored.
+//! A hash is no capability. Knowing the hash of another user's object gives neither its bytes nor the knowledge that
+//! the hub stores it.
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
@@ -17,7 +17,7 @@ async fn another_namespaces_objects_cannot_be_had() {
     let own = dot("mallory/own");
     push_first(&mallory, &own, b"nothing").await;
 
-    // Asked for directly, of the secret dot or of one's own.
+    // Request the objects directly, from the secret dot and from one's own dot.
     let asked = mallory
         .objects(&dot("alice/secret"), &secret.hashes())
         .await;
@@ -27,13 +27,13 @@ async fn another_namespaces_objects_cannot_be_had() {
             refused(mallory.objects(&own, &[hash]).await, ErrorCode::NotFound);
         }
     }
-    // Asked whether they are there.
+    // Ask whether the hub has them.
     let upload = mallory.begin_upload(&own).await.unwrap();
     let missing = mallory
         .missing(&own, &upload, &[secret.root(), secret.chunk().hash()])
         .await;
     assert_eq!(missing.unwrap(), [secret.root(), secret.chunk().hash()]);
-    // Claimed: as the root of a commit, and as what nodes that one has made oneself refer to.
+    // Claim them: as the root of a commit, and as children of one's own tree pages.
     let made = commit(&root_commit(), &secret);
     let claim = finish(&[&made], vec![]);
     let answer = mallory.finish_upload(&own, &upload, &claim).await;
@@ -51,7 +51,7 @@ async fn another_namespaces_objects_cannot_be_had() {
         mallory.objects(&own, &[secret.chunk().hash()]).await,
         ErrorCode::NotFound,
     );
-    // By another's upload: its id is no capability either.
+    // Use another user's upload. Its id is no capability either.
     let theirs = alice.begin_upload(&dot("alice/secret")).await.unwrap();
     let asked = mallory.missing(&own, &theirs, &secret.hashes()).await;
     refused(asked, ErrorCode::NotFound);
@@ -86,7 +86,7 @@ async fn nor_those_of_another_dot_in_a_namespace_that_one_may_write_to() {
         bob.finish_upload(&shared, &upload, &claim).await,
         ErrorCode::Incomplete,
     );
-    // All nodes are easily made by one who knows the hashes of the content; the content is not.
+    // With the hashes of the content, Bob can make all tree and file pages, but not the content.
     let nodes = secret
         .objects
         .iter()
@@ -96,7 +96,7 @@ async fn nor_those_of_another_dot_in_a_namespace_that_one_may_write_to() {
         bob.finish_upload(&shared, &upload, &claim).await,
         ErrorCode::Incomplete,
     );
-    // Alice's own upload that has sent it does not help bob.
+    // Alice's own upload of the content does not help Bob.
     let hers = alice.begin_upload(&shared).await.unwrap();
     alice
         .send_pack(&shared, &hers, pack(&secret.objects))
@@ -110,7 +110,7 @@ async fn nor_those_of_another_dot_in_a_namespace_that_one_may_write_to() {
         bob.finish_upload(&shared, &hers, &claim).await,
         ErrorCode::NotFound,
     );
-    // With read access to the other dot it may be referred to without being sent.
+    // With read access to the other dot, Bob may refer to the content without sending it.
     alice
         .grant(&dot("alice/secret"), &"bob".parse().unwrap(), Access::Read)
         .await
@@ -175,7 +175,7 @@ async fn access_that_is_taken_away_ends_at_once() {
     push(&bob, &app, Some(&first), &made, &files).await.unwrap();
 }
 
-/// What lies in one pack with an object is not got with it.
+/// Access to one object of a pack gives no access to the pack's other objects.
 #[tokio::test]
 async fn nor_what_lies_beside_it_in_a_pack() {
     let hub = TestHub::start().await;
@@ -191,7 +191,7 @@ async fn nor_what_lies_beside_it_in_a_pack() {
         (&b"the secret"[..], &b"known to bob"[..])
     );
 
-    // Bob has the bytes of one, sends them, and so may refer to it: to that one alone.
+    // Bob has the bytes of one object and sends them, so he may refer to that object alone.
     let shared = dot("alice/shared");
     let (first, _) = push_first(&alice, &shared, b"not secret").await;
     alice
@@ -224,7 +224,7 @@ async fn nor_what_lies_beside_it_in_a_pack() {
     assert_eq!(missing, [hidden.hash()]);
 }
 
-/// What a push has sent and does not refer to does not become the dot's, although the rest of its pack does.
+/// An object that a push sends but does not refer to is not added to the dot, although the rest of its pack is.
 #[tokio::test]
 async fn nor_what_was_sent_along_and_never_referred_to() {
     let hub = TestHub::start().await;
@@ -255,7 +255,7 @@ async fn nor_what_was_sent_along_and_never_referred_to() {
     }
 }
 
-/// An upload is its user's and its dot's: knowing its id opens none of its routes to others.
+/// An upload belongs to one user and one dot. Its id opens none of its routes to others.
 #[tokio::test]
 async fn an_uploads_id_is_no_capability() {
     let hub = TestHub::start().await;
@@ -287,7 +287,7 @@ async fn an_uploads_id_is_no_capability() {
             bob.finish_upload(dot, &hers, &request).await,
             ErrorCode::NotFound,
         );
-        // With an upload of his own he learns and gets nothing either.
+        // With an upload of his own Bob learns and gets nothing either.
         let his = bob.begin_upload(dot).await.unwrap();
         let missing = bob.missing(dot, &his, &hashes).await.unwrap();
         assert_eq!(missing, hashes);
@@ -299,7 +299,7 @@ async fn an_uploads_id_is_no_capability() {
             refused(bob.objects(dot, &[hash]).await, ErrorCode::NotFound);
         }
     }
-    // Nor does hers to another dot of her own.
+    // Her upload is not valid for another dot of her own either.
     let (other, hashes) = (dot("alice/other"), secret.hashes());
     refused(
         alice.missing(&other, &hers, &hashes).await,

@@ -1,4 +1,4 @@
-//! The program itself.
+//! The program `dothub` itself.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -45,7 +45,7 @@ impl Serving {
         &self.url
     }
 
-    /// The most memory that it had, in bytes.
+    /// The peak memory of the process, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -58,7 +58,7 @@ impl Serving {
         self.url.trim_start_matches("http://")
     }
 
-    /// Ends it at once, whatever it is doing.
+    /// Kills the process.
     pub(crate) fn kill(self) {
         drop(self);
     }
@@ -333,7 +333,7 @@ async fn secrets_are_not_logged() {
     }
 }
 
-/// Every command but `serve` and `restore`.
+/// Every command except `serve` and `restore`.
 const WHERE_A_HUB_IS: [&[&str]; 11] = [
     &["user", "add", "alice"],
     &["user", "invite"],
@@ -348,7 +348,7 @@ const WHERE_A_HUB_IS: [&[&str]; 11] = [
     &["gc", "--dry-run"],
 ];
 
-/// Runs a command that finds no hub; tells what it says.
+/// Runs a command in a place without a hub, and returns its message.
 fn without_a_hub(place: &Place, args: &[&str]) -> String {
     let refused = place.run(args);
     assert_eq!(refused.status.code(), Some(3), "{args:?}: {refused:?}");
@@ -372,7 +372,7 @@ async fn only_serving_and_restoring_make_a_hub() {
         );
         assert!(place.is_empty() && !std::fs::exists(backup[1]).unwrap());
     }
-    // A password is asked for first.
+    // The command reads the password before it looks for a hub.
     let mut password = place.dothub(&["user", "password", "alice"]);
     let mut password = password.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = password.stdin.take().unwrap();
@@ -380,7 +380,7 @@ async fn only_serving_and_restoring_make_a_hub() {
     drop(stdin);
     assert_eq!(password.wait().unwrap().code(), Some(3));
     assert!(place.is_empty());
-    // What was refused made nothing: there is a hub only now.
+    // The refused commands created nothing: only `serve` creates the hub.
     assert!(serve(&place).terminate().success());
     assert!(place.run(&backup).status.success());
 }
@@ -470,7 +470,7 @@ async fn a_new_user_is_told_how_to_log_in_with_a_browser() {
         .unwrap();
     assert_ne!(set().await, 303, "a link works once");
 
-    // Where nobody says what the hub's address is, the link says that it is a guess.
+    // Without a configured URL, the message says that the link's URL is a guess.
     let said = add(&["bob"]);
     let link_of_bob = link(&said).unwrap();
     assert!(
@@ -483,7 +483,7 @@ async fn a_new_user_is_told_how_to_log_in_with_a_browser() {
     );
     assert!(said.lines().last().unwrap().starts_with("dmk_"), "{said}");
 
-    // Who has a password needs no link.
+    // A user with a password needs no link.
     let mut child = place.dothub(&["user", "add", "carol", "--password-stdin"]);
     child.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = child.spawn().unwrap();
@@ -527,7 +527,7 @@ async fn the_database_is_closed_to_other_users_whatever_the_folder_is() {
     let hub = serve();
     assert_eq!(modes(), [], "with others' rights");
     assert!(hub.terminate().success());
-    // As an earlier version left it.
+    // An older version left the database with these permissions.
     open(&folder.path().join("hub.db"), 0o644);
     let hub = serve();
     assert_eq!(modes(), [], "with others' rights");

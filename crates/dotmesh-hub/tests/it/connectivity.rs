@@ -1,5 +1,5 @@
-//! A push is taken exactly when all that its commits refer to is there and may be referred to, however its trees lie to those
-//! of the commits before.
+//! The hub accepts a push exactly if everything that its commits refer to exists and may be referred to. It makes no
+//! difference how similar their trees are to those of earlier commits.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::support::{
     tree_of, update,
 };
 
-/// One file of these chunks, and a few others.
+/// A tree with one file of these chunks, and some others.
 fn long_file(chunks: &[u8]) -> Files {
     let mut objects: Vec<Object> = Vec::new();
     let mut grower = Grower::<FileSpine>::default();
@@ -40,7 +40,7 @@ fn long_file(chunks: &[u8]) -> Files {
     files
 }
 
-/// How a version's file comes from the one before.
+/// An edit of a version's file.
 #[derive(Debug, Clone)]
 enum Edit {
     Set(usize, u8),
@@ -70,7 +70,7 @@ fn apply(edit: &Edit, chunks: &mut Vec<u8>) {
         Edit::Remove(at, count) => {
             let from = place(*at);
             let to = (from + count).min(chunks.len());
-            // A long file stays one of several chunks.
+            // The file keeps at least two chunks, so it is stored with file pages.
             if chunks.len() - (to - from) > 1 {
                 chunks.drain(from..to);
             }
@@ -78,7 +78,7 @@ fn apply(edit: &Edit, chunks: &mut Vec<u8>) {
     }
 }
 
-/// A push: of some versions after one another, without some of the objects that the dot does not have.
+/// A push of some versions in a row, without some of the objects that the dot lacks.
 #[derive(Debug, Clone)]
 struct Step {
     versions: Vec<Vec<Edit>>,
@@ -141,7 +141,7 @@ async fn pushes(hub: &TestHub, user: &str, mut chunks: Vec<u8>, steps: &[Step]) 
         let mut wanted: Vec<Object> = needed.values().cloned().collect();
         wanted.sort_unstable_by_key(Object::hash);
         let mut left_out = HashSet::new();
-        // Edits may cancel each other out, and then there is nothing to leave out.
+        // If the edits cancel each other out, there is nothing to leave out.
         for index in step.left_out.iter().filter(|_| !wanted.is_empty()) {
             left_out.insert(index.get(&wanted).hash());
         }
@@ -184,7 +184,8 @@ async fn assert_all_can_be_had(client: &HubClient, dot: &DotName, there: &HashSe
     }
 }
 
-/// What the parent's tree has is not asked for again; so a parent that has not what it refers to must not pass either.
+/// The connectivity check skips what the parent's tree has. So a parent that lacks some of its objects must not pass
+/// either.
 #[tokio::test]
 async fn what_a_parent_in_the_same_push_only_claims_to_have_is_missing() {
     let hub = TestHub::start().await;
@@ -210,7 +211,7 @@ async fn what_a_parent_in_the_same_push_only_claims_to_have_is_missing() {
     assert!(alice.dot(&app).await.unwrap().is_none());
 }
 
-/// A parent's tree is what it is in the dot, not what it is elsewhere.
+/// A parent counts only if it is a commit of this dot, not of another.
 #[tokio::test]
 async fn what_another_dots_commit_has_is_missing() -> Result<(), ClientError> {
     let hub = TestHub::start().await;
@@ -223,7 +224,7 @@ async fn what_another_dots_commit_has_is_missing() -> Result<(), ClientError> {
     let first = commit(&root_commit(), &mine);
     push(&bob, &app, None, &first, &mine).await?;
 
-    // The same root as alice's, and nothing of it sent but the nodes.
+    // The push has the same root as Alice's commit, and sends only its tree pages.
     let second = commit(&first, &secret);
     let upload = bob.begin_upload(&app).await?;
     let nodes = secret
@@ -236,7 +237,7 @@ async fn what_another_dots_commit_has_is_missing() -> Result<(), ClientError> {
         bob.finish_upload(&app, &upload, &request).await,
         ErrorCode::Incomplete,
     );
-    // Nor on a commit that only alice has.
+    // A parent that only Alice's dot has does not help either.
     let third = commit(&alices, &mine);
     let request = finish(&[&third], vec![update(Some(&first), &third)]);
     refused(

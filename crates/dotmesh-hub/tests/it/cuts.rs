@@ -1,4 +1,4 @@
-//! Connections that are cut at any byte: transfers go on, send little twice, and come to the same.
+//! Connections are cut at any byte. Transfers resume, send little twice, and have the same result.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{TestHub, branch, dot, record};
 
-/// How many bytes of packs and questions may be under way when a connection is cut.
+/// The bytes of packs and of questions that may be in flight when a connection is cut.
 const UNDER_WAY: u64 = 32 << 20;
 
-/// A way to the hub that is cut after so many bytes, over and over, until none is left.
+/// A proxy to the hub that cuts all connections after each budget of bytes, until no budget is left.
 struct Proxy {
     address: String,
     up: Arc<AtomicU64>,
@@ -27,7 +27,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Each of `budgets` is how many bytes, both ways together, pass before all connections of that moment break.
+    /// Each of `budgets` is the number of bytes, in both directions, until all current connections break.
     async fn before(hub: &str, budgets: Vec<u64>) -> Self {
         let hub = hub.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -97,7 +97,7 @@ impl Proxy {
     }
 }
 
-/// Numbers without order, the same at every run.
+/// Pseudo-random numbers, the same in every run.
 pub(crate) fn noise(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed;
     move || {
@@ -151,7 +151,7 @@ pub(crate) async fn push(
     Ok(root)
 }
 
-/// An error with its causes.
+/// An error's message with those of its causes.
 pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let causes: Vec<String> = causes.map(ToString::to_string).collect();
@@ -177,7 +177,7 @@ async fn transfers_that_are_cut_go_on_and_come_to_the_same() {
     let size = 40 * 1_600_000;
     let commit = CommitId::from_bytes([7; 16]);
 
-    // Together less than the noise in the files, so that all of them are used up, however much is sent again.
+    // The budgets together are less than the incompressible data in the files, so the transfer uses up all of them.
     let mut budgets: Vec<u64> = (0..8).map(|_| next() % (4 << 20)).collect();
     budgets.extend([1, 100, 5000]);
     let count = budgets.len() as u64;
@@ -198,7 +198,7 @@ async fn transfers_that_are_cut_go_on_and_come_to_the_same() {
     assert!(up < size + cuts * UNDER_WAY, "{up} bytes for {size}");
     assert_eq!(root_of(data.path()).await, root);
 
-    // Back by a way that is as bad; each attempt goes on with what the one before has left.
+    // The clone has a bad connection, too. Each attempt resumes where the one before it stopped.
     let budgets: Vec<u64> = (0..8).map(|_| next() % (20 << 20)).collect();
     let proxy = Proxy::before(&hub.url, budgets).await;
     let into = tempfile::tempdir().unwrap();

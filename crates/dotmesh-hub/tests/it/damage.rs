@@ -1,4 +1,4 @@
-//! Whatever arrives damaged or lying is refused, and leaves nothing behind.
+//! The hub refuses damaged or false data, and keeps nothing of it.
 
 use bytes::Bytes;
 use dotmesh_api::ErrorCode;
@@ -26,7 +26,7 @@ async fn a_pack_with_any_byte_changed_is_refused_whole() {
         let is_delta = PackReader::new(damaged.clone().into())
             .is_ok_and(|frames| frames.flatten().any(|frame| frame.base().is_some()));
         let answer = alice.send_pack(&app, &upload, damaged.into()).await;
-        // The byte that says how a frame is encoded may now say that it is a delta, from what nobody has.
+        // A changed encoding byte may turn a frame into a delta whose base the hub does not have.
         let code = match is_delta {
             true => ErrorCode::Incomplete,
             false => ErrorCode::Corrupt,
@@ -34,7 +34,7 @@ async fn a_pack_with_any_byte_changed_is_refused_whole() {
         refused(answer, code);
     }
     for length in (0..whole.len()).step_by(7) {
-        // A pack that ends between two frames is a pack.
+        // A pack that ends between two frames is valid.
         if let Err(error) = alice
             .send_pack(&dot("alice/cut"), &upload, whole.slice(..length))
             .await
@@ -104,7 +104,7 @@ struct Sent {
     files: crate::support::Files,
 }
 
-/// A dot with one commit, and an upload to it that has sent the files of the next.
+/// A dot with one commit, and an upload that has sent the next commit's files.
 async fn sent() -> (Sent, Made) {
     let hub = TestHub::start().await;
     let client = hub.user("alice").await;
@@ -177,7 +177,7 @@ async fn commits_that_are_not_what_they_claim() {
     sent.refused(finish(&[], branches()), ErrorCode::Incomplete)
         .await;
 
-    // A root that is a chunk: sealed properly, but no tree.
+    // A root that is a chunk, not a tree page, under a correct seal.
     let record = |id, parent| CommitRecord {
         version: 1,
         id,
@@ -200,7 +200,7 @@ async fn commits_that_are_not_what_they_claim() {
     let request = finish(&[&chunk], vec![update(Some(&first), &chunk)]);
     sent.refused(request, ErrorCode::Corrupt).await;
 
-    // A known id under which something else is said.
+    // A known commit id with another record.
     let sealed = sealed(
         &root_commit(),
         &record(first.id, CommitId::ROOT),
@@ -213,7 +213,7 @@ async fn commits_that_are_not_what_they_claim() {
     let request = finish(&[&impostor], vec![]);
     sent.refused(request, ErrorCode::Exists).await;
 
-    // And the good one still goes through, with a commit that is known already before it.
+    // The good commit is still accepted, together with its parent, which the hub already has.
     let request = finish(&[&first, good], branches());
     sent.client
         .finish_upload(&dot("alice/app"), &sent.upload, &request)
@@ -222,7 +222,7 @@ async fn commits_that_are_not_what_they_claim() {
     drop(sent.hub);
 }
 
-/// Random bytes to each route that takes a body never make the server fail.
+/// Random bodies must not make the server fail, on any route that takes a body.
 #[test]
 fn no_body_makes_the_server_fail() {
     use proptest::prelude::*;
@@ -288,7 +288,7 @@ fn no_body_makes_the_server_fail() {
     drop(hub);
 }
 
-/// Texts may have a zero character, which PostgreSQL cannot keep.
+/// Texts may contain a NUL character, which PostgreSQL cannot store.
 #[tokio::test]
 async fn zero_characters_make_nothing_fail() {
     let hub = TestHub::start().await;

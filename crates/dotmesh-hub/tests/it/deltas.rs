@@ -1,4 +1,4 @@
-//! Objects may travel as what distinguishes them from others that the hub has, and that the pusher may use.
+//! Clients may send an object as a delta, if the hub has its delta base and the user may read that base.
 
 use bytes::Bytes;
 use dotmesh_api::ErrorCode;
@@ -9,7 +9,7 @@ use crate::support::{
     Files, TestHub, commit, dot, files, finish, pack, push_first, refused, root_commit, update,
 };
 
-/// Content that nothing but another version of it helps to compress.
+/// Bytes that compress only against another version of themselves.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed << 1 | 1;
     let mut content = Vec::with_capacity(length + 8);
@@ -59,7 +59,7 @@ async fn a_delta_is_kept_as_what_it_stands_for() {
 
     let upload = alice.begin_upload(&app).await.unwrap();
     let delta = delta_pack([(new.chunk(), old.chunk())]);
-    // Sent twice, in one pack with others.
+    // The delta is sent twice, in one pack with other frames.
     let mut writer = PackWriter::default();
     for frame in PackReader::new(delta.clone()).unwrap() {
         writer.push(&frame.unwrap());
@@ -96,7 +96,7 @@ async fn what_this_upload_has_sent_can_be_a_base() {
         alice.send_pack(&app, &upload, delta.clone()).await,
         ErrorCode::Incomplete,
     );
-    // Nor is it looked for in the pack itself.
+    // The hub does not look for a delta base in the same pack either.
     let mut both = PackWriter::default();
     both.push(&Frame::encode(old.chunk()));
     both.push(&FrameEncoder::default().encode_against(new.chunk(), old.chunk()));
@@ -136,7 +136,7 @@ async fn many_deltas_become_several_packs() {
     let hashes: Vec<_> = changed.iter().map(Object::hash).collect();
     let missing = alice.missing(&app, &upload, &hashes).await.unwrap();
     assert!(missing.is_empty());
-    // The base's, and two of 8 MiB with a rest.
+    // One pack with the base, and two of 8 MiB with a remainder.
     assert_eq!(hub.hub.packs.list().await.unwrap().len(), 4);
 }
 
@@ -156,7 +156,7 @@ async fn a_delta_that_does_not_make_what_it_says_is_refused() {
         damaged[at] ^= 1 << (at % 8);
         let error = alice.send_pack(&app, &upload, damaged.into()).await;
         let code = error.unwrap_err().code();
-        // In the place of the base's name it is another base.
+        // A change in the name of the delta base names another base.
         assert!(
             matches!(code, ErrorCode::Corrupt | ErrorCode::Incomplete),
             "{at}: {code:?}"
@@ -167,7 +167,7 @@ async fn a_delta_that_does_not_make_what_it_says_is_refused() {
     assert_eq!(missing.unwrap(), [new.chunk().hash()]);
 }
 
-/// The body of a refusal, with the base's name taken out.
+/// The body of a refusal, without the name of the delta base.
 async fn refusal(
     client: &dotmesh_api::HubClient,
     app: &dotmesh_model::DotName,
@@ -196,12 +196,12 @@ async fn a_strangers_object_is_no_base() {
     let own = dot("mallory/own");
     push_first(&mallory, &own, b"nothing").await;
     let upload = mallory.begin_upload(&own).await.unwrap();
-    // Word for word the same as for one that nobody has.
+    // The refusal must be the same, word for word, as for a base that the hub does not have.
     let nobodys = refusal(&mallory, &own, &upload, other.chunk(), unknown.chunk()).await;
     let strangers = refusal(&mallory, &own, &upload, guess.chunk(), theirs.chunk()).await;
     assert_eq!(strangers, nobodys);
 
-    // In one namespace, too: with write access to one dot, and none to the other.
+    // The same holds within one namespace, with write access to one dot and none to the other.
     let shared = dot("alice/shared");
     push_first(&alice, &shared, b"not secret").await;
     let mallory_name = "mallory".parse().unwrap();
@@ -212,7 +212,7 @@ async fn a_strangers_object_is_no_base() {
     let upload = mallory.begin_upload(&shared).await.unwrap();
     let strangers = refusal(&mallory, &shared, &upload, guess.chunk(), theirs.chunk()).await;
     assert_eq!(strangers, nobodys);
-    // Nor what another user has sent in an upload that goes on.
+    // A base that another user sent in an unfinished upload is refused, too.
     let hers = alice.begin_upload(&shared).await.unwrap();
     alice
         .send_pack(&shared, &hers, pack(&theirs.objects))
@@ -220,7 +220,7 @@ async fn a_strangers_object_is_no_base() {
         .unwrap();
     let strangers = refusal(&mallory, &shared, &upload, guess.chunk(), theirs.chunk()).await;
     assert_eq!(strangers, nobodys);
-    // With read access it may be used, until that is taken away.
+    // With read access a user may use the base, until the access is revoked.
     alice
         .grant(&secret, &mallory_name, Access::Read)
         .await

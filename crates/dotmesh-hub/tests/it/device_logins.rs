@@ -1,4 +1,4 @@
-//! A program logs in by its user's word in a browser.
+//! A program logs in after its user approves it in a browser.
 
 use dotmesh_api::hub::{BeginLogin, DeviceCode, DeviceLogin, LoginState};
 use dotmesh_api::{ErrorCode, HubVisitor};
@@ -29,7 +29,7 @@ fn code(login: &DeviceLogin) -> DeviceCode {
     }
 }
 
-/// The page after the code was typed.
+/// Submits the code, and returns the next page.
 async fn type_code(browser: &mut Browser, code: &str) -> Answer {
     browser.submit("/-/authorize", &[("code", code)]).await
 }
@@ -48,7 +48,7 @@ async fn a_program_gets_a_key_when_its_user_approves() {
     let state = program.login_state(&code(&login)).await.unwrap();
     assert!(matches!(state, LoginState::Pending));
 
-    // Who is not logged in is led there first, and back.
+    // A user without a session is sent to the login page first, and then back.
     let mut browser = Browser::new(&hub);
     let answer = browser.get(&login.verification_path).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
@@ -95,7 +95,7 @@ async fn a_program_gets_a_key_when_its_user_approves() {
     assert_eq!(keys[0].expires, Some(keys[0].created + lifetime));
     assert_eq!(expires, keys[0].expires.map(jiff::Timestamp::as_second));
 
-    // The key was told; the login has ended, and is decided no more.
+    // The program has fetched the key, so the login is over and cannot be decided again.
     refused(
         program.login_state(&code(&login)).await,
         ErrorCode::NotFound,
@@ -178,7 +178,7 @@ async fn a_denied_login_gets_nothing() {
     let (program, mut browser) = (program(&hub), Browser::logged_in(&hub, "alice").await);
     let login = begin(&program).await;
     assert_eq!(decide(&mut browser, &login, "deny").await, StatusCode::OK);
-    // No second thoughts.
+    // A decision is final.
     assert_eq!(
         decide(&mut browser, &login, "approve").await,
         StatusCode::NOT_FOUND
@@ -247,7 +247,7 @@ async fn a_login_ends_after_some_minutes() {
             .await
             .unwrap()
     );
-    // Approved in time, fetched too late.
+    // A login that was approved in time but fetched too late has no key.
     assert!(
         database
             .decide_login(&code.digest(), approve, last)
@@ -278,7 +278,7 @@ async fn codes_are_not_to_be_guessed() {
         let answer = type_code(&mut browser, &UserCode::generate().to_string()).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{n}");
     }
-    // By then the right one is not looked up either, nor decided about.
+    // After too many guesses, the hub neither looks up nor accepts the right code.
     let answer = type_code(&mut browser, &login.user_code).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(!answer.body.contains("alice-laptop"));
@@ -286,7 +286,7 @@ async fn codes_are_not_to_be_guessed() {
         decide(&mut browser, &login, "approve").await,
         StatusCode::TOO_MANY_REQUESTS
     );
-    // Others are not kept from it.
+    // Other users can still approve it.
     let mut alice = Browser::logged_in(&hub, "alice").await;
     assert_eq!(decide(&mut alice, &login, "approve").await, StatusCode::OK);
 }
@@ -319,7 +319,7 @@ async fn only_the_user_in_person_approves() {
     let LoginState::Approved { key, .. } = state else {
         panic!("{state:?}");
     };
-    // A key that can write makes no other keys.
+    // A key with write scope cannot make other keys.
     let next = begin(&program).await;
     let http = reqwest::Client::new();
     let url = format!("{}/-/authorize", hub.url);
@@ -335,7 +335,7 @@ async fn only_the_user_in_person_approves() {
         .await
         .unwrap();
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    // Nor does anybody, or another site with the user's browser.
+    // A request without a login cannot either. Nor can a cross-site request with the user's cookie.
     let answer = post().body(body.clone()).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     let answer = post()

@@ -1,4 +1,4 @@
-//! What people do with a dot on its pages.
+//! Actions on the pages of a dot.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn user(hub: &TestHub, name: &str) -> (dotmesh_api::HubClient, Browser) {
 }
 
 impl Browser {
-    /// Sends a form that has to lead on, and says where to.
+    /// Submits a form that must succeed, and returns the target of its redirect.
     async fn done(&mut self, path: &str, fields: &[(&str, &str)]) -> String {
         let answer = self.submit(path, fields).await;
         assert_eq!(
@@ -127,7 +127,7 @@ async fn a_dot_is_looked_after_on_its_pages() {
         .done("/alice/app/tags/delete", &[("name", "v1")])
         .await;
 
-    // A maintainer sees no more of the settings than is theirs.
+    // A maintainer sees only some of the settings.
     assert_eq!(bob.status(settings).await, 404);
     alice
         .done(
@@ -161,7 +161,7 @@ async fn a_dot_is_looked_after_on_its_pages() {
     bob.done("/alice/app/branches/delete", &[("name", "master")])
         .await;
 
-    // Old addresses lead to the new ones, with all that follows.
+    // Old URLs redirect to the new ones, and keep path and query.
     assert_eq!(
         alice
             .done("/alice/app/settings/rename", &[("name", "shop")])
@@ -183,7 +183,7 @@ async fn a_dot_is_looked_after_on_its_pages() {
     let (_, mut carol) = user(&hub, "carol").await;
     assert_eq!(carol.status(app).await, 404);
 
-    // A fork, and a transfer.
+    // Fork and transfer.
     assert_eq!(
         bob.done("/alice/shop/fork", &[("name", "fork")]).await,
         "/bob/fork"
@@ -219,7 +219,7 @@ async fn a_dot_is_looked_after_on_its_pages() {
     );
     assert_eq!(alice.get(app).await.location.unwrap(), "/bob/shop");
 
-    // Deleted, and had back.
+    // Delete and restore.
     let wrong = bob
         .submit("/bob/shop/settings/delete", &[("name", "shp")])
         .await;
@@ -267,7 +267,7 @@ async fn a_search_shows_what_it_found() {
     assert_eq!(alice.status("/-/search?in=nowhere").await, 400);
 }
 
-/// The next thing that a live page is told.
+/// The next event that a live page receives.
 async fn told(
     parts: &mut (impl futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
 ) -> Option<String> {
@@ -297,7 +297,7 @@ async fn a_page_is_told_what_happens_to_its_dot_and_no_more() {
     let mut his = listen(&bob_key).await.bytes_stream();
     let begin = told(&mut hers).await.unwrap();
     assert!(begin.starts_with("data: "), "{begin}");
-    // That he was given access is told to the owner alone.
+    // Only the owner sees the event that gave him access.
     let his_begin = told(&mut his).await.unwrap();
     assert!(his_begin < begin, "{his_begin} {begin}");
     push_first(&alice, &dot("alice/other"), b"other").await;
@@ -308,17 +308,17 @@ async fn a_page_is_told_what_happens_to_its_dot_and_no_more() {
     let next = told(&mut hers).await.unwrap();
     assert!(next.starts_with("data: ") && next != begin, "{next}");
     assert_eq!(told(&mut his).await, Some(next));
-    // Who has lost access is told nothing more.
+    // A user who has lost access receives no further events.
     alice.revoke(&app, &bob).await.unwrap();
     assert_eq!(told(&mut his).await, None);
     assert!(told(&mut hers).await.is_some());
-    // Nor does one that listens keep the hub from stopping.
+    // An open live page does not keep the hub from stopping.
     let stopped = tokio::time::timeout(Duration::from_secs(20), hub.stop());
     stopped.await.unwrap();
     assert_eq!(told(&mut hers).await, None);
 }
 
-/// The chart says what the commits' own pages say, also of a history of which nothing was counted before.
+/// The chart agrees with the pages of the commits, also for commits that were not counted before.
 #[tokio::test]
 async fn how_a_dot_grew() {
     let hub = TestHub::start().await;
@@ -335,7 +335,7 @@ async fn how_a_dot_grew() {
             .unwrap();
         last = next;
     }
-    // What takes longer than a page may is there later.
+    // Counts that take longer than a page may wait appear later.
     let mut page = alice.get("/alice/app/activity").await.body;
     while page.contains("still to be counted") {
         page = alice.get("/alice/app/activity").await.body;
@@ -356,7 +356,7 @@ async fn how_a_dot_grew() {
     assert!(alice.shows("/alice/app/activity?before=1", "Nothing").await);
 }
 
-/// The block of a page with an id, as its reader sees it.
+/// The text of the code block with an id, as the reader sees it.
 fn block(page: &str, id: &str) -> String {
     let (_, rest) = page
         .split_once(&format!("id=\"{id}\" data-copy><code>"))
@@ -428,7 +428,7 @@ async fn commands_name_what_the_app_knows_its_dot_by() {
             )
         );
     }
-    // Nobody knows how a commit without a project was started, and nothing is made up.
+    // A commit without a Compose project does not say how it was started. The page must not invent commands.
     push_first(&client, &dot("alice/plain"), b"two").await;
     let shown = alice.get("/alice/plain").await.body;
     assert_eq!(
@@ -485,6 +485,6 @@ async fn a_live_page_ends_with_its_session_or_key() {
     for stream in &mut streams {
         told_last.push(told(stream).await.is_some());
     }
-    // Who is nobody sees a public dot as before.
+    // A visitor without an account still sees the public dot.
     assert_eq!(told_last, [false, false, true], "{}", last.id);
 }

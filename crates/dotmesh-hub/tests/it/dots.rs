@@ -1,4 +1,4 @@
-//! What people do with a dot: names, owners, branches, tags, notes, the trash.
+//! Actions on a dot: names, owners, branches, tags, notes, the trash.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn a_renamed_dot_is_found_by_all_its_names() {
     let upload = alice.begin_upload(&dot("alice/app")).await.unwrap();
     assert_eq!(rename("app", "second").await, (200, json!("alice/second")));
     assert_eq!(rename("second", "third").await.0, 200);
-    // By a name of long ago, and back to a name that it had.
+    // A dot can be renamed by an older name, and back to a name that it had.
     assert_eq!(rename("app", "fourth").await.0, 200);
     assert_eq!(rename("fourth", "second").await.0, 200);
     assert_eq!(rename("second", "-x").await.0, 400);
@@ -43,7 +43,7 @@ async fn a_renamed_dot_is_found_by_all_its_names() {
         assert_eq!(commits.commits.len(), 1);
     }
     assert_eq!(alice.dots().await.unwrap().len(), 1);
-    // A push that had begun goes on, and new ones find it, too.
+    // An open upload continues under the old name, and new pushes can use it, too.
     let second = commit(&first, &files);
     alice
         .finish_upload(
@@ -58,7 +58,7 @@ async fn a_renamed_dot_is_found_by_all_its_names() {
         .await
         .unwrap();
     assert_eq!(alice.dots().await.unwrap().len(), 1);
-    // Another dot takes a name for good.
+    // Once another dot takes the old name, the name belongs to that dot.
     api.done("POST", "dots/alice/app/fork", json!({"name": "app"}))
         .await;
     assert_eq!(alice.dots().await.unwrap().len(), 2);
@@ -90,7 +90,7 @@ async fn a_dot_is_another_users_when_they_take_it() {
     let offers = bobs.done("GET", "offers", Value::Null).await;
     assert_eq!(offers[0]["name"], "alice/app");
     let take = format!("offers/{}", offers[0]["id"].as_str().unwrap());
-    // The offer gives no access, and is nobody else's.
+    // The offer gives Bob no access, and no other user can take it.
     assert!(bob.dot(&dot("alice/app")).await.unwrap().is_none());
     let name = json!({"name": "app"});
     assert_eq!(
@@ -101,7 +101,7 @@ async fn a_dot_is_another_users_when_they_take_it() {
     let taken = bobs.done("POST", &take, json!({"name": "taken"})).await;
     assert_eq!(taken, "bob/taken");
 
-    // By its old name, too; who had it maintains it.
+    // The old name works, too. The former owner is a maintainer.
     for name in ["bob/taken", "alice/app"] {
         let found = alice.dot(&dot(name)).await.unwrap().unwrap();
         assert_eq!(
@@ -110,7 +110,7 @@ async fn a_dot_is_another_users_when_they_take_it() {
         );
         bob.objects(&dot(name), &files.hashes()).await.unwrap();
     }
-    // Nothing else of hers came along.
+    // None of her other objects came along.
     refused(
         bob.objects(&dot("bob/taken"), &[kept.chunk().hash()]).await,
         ErrorCode::NotFound,
@@ -119,7 +119,7 @@ async fn a_dot_is_another_users_when_they_take_it() {
     push(&bob, &dot("alice/app"), Some(&first), &second, &files)
         .await
         .unwrap();
-    // Without access the old name is her own to use, and tells her nothing.
+    // Without access she can use the old name for a new dot, and it reveals nothing.
     bobs.done("DELETE", "dots/bob/taken/collaborators/alice", Value::Null)
         .await;
     assert!(alice.dot(&dot("alice/app")).await.unwrap().is_none());
@@ -128,7 +128,7 @@ async fn a_dot_is_another_users_when_they_take_it() {
     assert_eq!((hers.name, hers.access), (dot("alice/app"), Access::Owner));
     assert!(bob.dot(&dot("alice/app")).await.unwrap().is_none());
 
-    // Declined, and withdrawn.
+    // An offer can be declined and withdrawn.
     for end in ["DELETE offers", "DELETE dots/alice/other/offer"] {
         api.done("PUT", "dots/alice/other/offer", json!({"user": "bob"}))
             .await;
@@ -176,7 +176,7 @@ async fn a_deleted_dot_is_nowhere_and_can_be_had_back() {
         assert!(client.dot(&dot("alice/app")).await.unwrap().is_none());
         assert!(client.dots().await.unwrap().is_empty());
     }
-    // Nor does a push get anything from it.
+    // A push gets nothing from a deleted dot either.
     let upload = bob.begin_upload(&dot("bob/new")).await.unwrap();
     let missing = bob.missing(&dot("bob/new"), &upload, &files.hashes()).await;
     assert_eq!(missing.unwrap(), files.hashes());
@@ -209,7 +209,7 @@ async fn a_deleted_dot_is_nowhere_and_can_be_had_back() {
     bob.objects(&app, &files.hashes()).await.unwrap();
     alice.commits(&app, first.id, None).await.unwrap();
 
-    // When its time has ended it is gone, and the others are not.
+    // After its grace period a deleted dot is purged, and the others stay.
     alice.delete_dot(&app).await.unwrap();
     let purge = async |deadline| hub.hub.database.purge_dots(deadline).await.unwrap();
     let now = clock::now();
@@ -261,7 +261,7 @@ async fn branches_are_made_deleted_and_protected() {
     };
     assert_eq!(heads().await, ["again", "master", "try"]);
 
-    // Deleting is for maintainers; the default branch and protected ones stay.
+    // Only maintainers delete branches. The default branch and protected branches cannot be deleted.
     let delete =
         async |api: &Api, name: &str| api.refused("DELETE", &path(name), Value::Null).await;
     assert_eq!(delete(&bobs, "try").await, "forbidden");
@@ -296,7 +296,7 @@ async fn branches_are_made_deleted_and_protected() {
                "forks": "writers", "protected": ["master"], "forked_from": null})
     );
 
-    // Nor does a push move it but forward, be it the owner's.
+    // A push can only fast-forward a protected branch. That also holds for the owner's push.
     let beside = commit(&first, &files);
     let stash = BranchUpdate {
         stash: Some(branch("old-line")),

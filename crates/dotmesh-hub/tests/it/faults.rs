@@ -1,5 +1,5 @@
-//! Proxies and networks that answer in the hub's place: whatever comes, a transfer ends right or with a clear error,
-//! and nothing is lost.
+//! Proxies and networks that answer in place of the hub. Whatever they answer, a transfer succeeds or ends with a
+//! clear error, and no data is lost.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -22,29 +22,29 @@ use tokio::net::TcpListener;
 use crate::cuts::{noise, push, root_of, told};
 use crate::support::{TestHub, dot};
 
-/// The page of a proxy.
+/// The HTML page of a proxy.
 const PAGE: &str =
     "<!DOCTYPE html><html><head><title>Sorry</title></head><body>Sorry</body></html>";
 
-/// The statuses of answers after which the user has to do something.
+/// Statuses that only the user can resolve, so a transfer ends with them.
 const LAST: [u16; 11] = [400, 401, 403, 404, 407, 411, 413, 414, 431, 500, 511];
 
-/// What a client gets instead of the hub's answer.
+/// The answer that a client gets instead of the hub's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     /// A page with this status.
     Page(u16),
-    /// As a page, with a time to wait.
+    /// A page with this status and a `Retry-After` header.
     Wait(u16, Wait),
     /// A success without a body.
     Nothing,
-    /// Another server's JSON, as an error.
+    /// An error status with JSON of another server.
     Json(u16),
     /// A redirect to a login page.
     Redirect,
     /// The connection ends.
     Cut,
-    /// It ends in the middle of the answer.
+    /// The connection ends in the middle of the answer.
     CutBody,
 }
 
@@ -54,7 +54,7 @@ enum Wait {
     Date(u64),
 }
 
-/// A fault, before or after the hub did what was asked.
+/// A fault, before or after the hub has handled the request.
 #[derive(Debug, Clone, Copy)]
 struct Fault {
     answer: Answer,
@@ -87,7 +87,7 @@ fn faults(answer: impl Strategy<Value = Answer>) -> impl Strategy<Value = Fault>
     (answer, any::<bool>()).prop_map(|(answer, done)| Fault { answer, done })
 }
 
-/// What happens to each request in turn. No request fails more than twice, so each can succeed.
+/// The faults of consecutive requests. No request fails more than twice, so each can succeed.
 fn script() -> impl Strategy<Value = Vec<Option<Fault>>> {
     let step = prop_oneof![
         2 => Just(vec![None]),
@@ -98,13 +98,13 @@ fn script() -> impl Strategy<Value = Vec<Option<Fault>>> {
     proptest::collection::vec(step, 4..12).prop_map(|steps| steps.concat())
 }
 
-/// A proxy before a hub, which does what its script says, and then nothing wrong.
+/// A proxy in front of a hub. It follows its script, and then forwards everything.
 struct Proxy {
     address: HubAddress,
     script: Arc<Mutex<Script>>,
 }
 
-/// What is left to happen, and what did.
+/// The remaining faults, and those that occurred.
 struct Script {
     next: VecDeque<Option<Fault>>,
     met: Vec<Fault>,
@@ -119,7 +119,7 @@ impl Script {
 }
 
 impl Proxy {
-    /// With a fault at the end, which is met if the transfer has so many requests.
+    /// Starts a proxy. It ends the script with `last`, which occurs only if the transfer has enough requests.
     async fn before(hub: &str, script: &[Option<Fault>], last: Option<Fault>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -163,7 +163,7 @@ impl Proxy {
         self.script.lock().unwrap().met.len()
     }
 
-    /// Whether a transfer by this way ended right. If not, it has to be for the last thing that came, and to say so.
+    /// Returns whether a transfer through this proxy succeeded. A failed one must name the last fault as its cause.
     #[track_caller]
     fn check(&self, ended: Result<(), String>) -> bool {
         let script = self.script.lock().unwrap();
@@ -274,14 +274,14 @@ fn fill(folder: &Path, seed: u64) {
     }
 }
 
-/// A push, as a node does it.
+/// Pushes as a node does.
 async fn push_all(client: &HubClient, app: &DotName, data: &Path) -> Result<(), String> {
     let greeted = greet(client, &Progress::default()).await;
     greeted.map_err(|error| told(&error))?;
     push(client, app, data, COMMIT).await.map(drop)
 }
 
-/// A clone, as a node does it. The commit's root has to be the one of `data`.
+/// Clones as a node does. The commit's root must be that of `data`.
 async fn clone_all(client: &HubClient, app: &DotName, into: &mut Target) -> Result<(), String> {
     let progress = Progress::default();
     let greeted = greet(client, &progress).await;
@@ -300,8 +300,8 @@ async fn clone_all(client: &HubClient, app: &DotName, into: &mut Target) -> Resu
 
 const COMMIT: CommitId = CommitId::from_bytes([7; 16]);
 
-/// One dot's way to the hub and back, with faults on both ways, and perhaps an answer at the end of which the user
-/// has to do something.
+/// One dot's way to the hub and back, with faults in both directions. It may end with an answer that only the user
+/// can resolve.
 #[derive(Debug, Clone)]
 struct Journey {
     there: Vec<Option<Fault>>,
@@ -318,7 +318,7 @@ fn journeys() -> impl Strategy<Value = Journey> {
 }
 
 impl Journey {
-    /// Makes it, and says at how many requests something was wrong.
+    /// Pushes and clones, and returns the number of faults.
     async fn make(&self, hub: &TestHub, number: u64) -> usize {
         let (alice, secret) = hub.user_with_secret(&format!("user{number}")).await;
         let app = dot(&format!("user{number}/app"));
@@ -356,7 +356,7 @@ async fn whatever_answers_in_between_a_transfer_ends_right_or_says_why() {
     let hub = Arc::new(TestHub::start().await);
     let mut runner = TestRunner::default();
     let mut running = tokio::task::JoinSet::new();
-    // They wait most of the time.
+    // The journeys run at once, because they mostly wait.
     for number in 0..64 {
         let journey = journeys().new_tree(&mut runner).unwrap().current();
         let hub = Arc::clone(&hub);

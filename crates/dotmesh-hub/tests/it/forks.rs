@@ -1,4 +1,4 @@
-//! Forks share history and bytes with their origin, and nothing else.
+//! A fork shares the origin's history and objects, and nothing else.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ async fn a_fork_goes_on_by_itself() {
         .grant(&app, &"bob".parse().unwrap(), Access::Read)
         .await
         .unwrap();
-    // The owner says whether readers may, and writers may unless she says otherwise.
+    // The owner decides whether readers may fork. Writers may by default.
     let settings = "dots/alice/app/settings";
     assert_eq!(bobs.refused("POST", path, fork.clone()).await, "forbidden");
     let shown = bobs.done("GET", settings, Value::Null).await;
@@ -44,7 +44,7 @@ async fn a_fork_goes_on_by_itself() {
     assert_eq!(bobs.done("POST", path, fork.clone()).await, "bob/fork");
     assert_eq!(bobs.refused("POST", path, fork).await, "exists");
 
-    // Neither his access to the origin nor the origin itself is needed from now on.
+    // From now on the fork needs neither the origin nor his access to it.
     let fork = dot("bob/fork");
     assert_eq!(alice.dot(&fork).await.unwrap().map(|dot| dot.name), None);
     alice.revoke(&app, &"bob".parse().unwrap()).await.unwrap();
@@ -62,7 +62,7 @@ async fn a_fork_goes_on_by_itself() {
         "v1"
     );
 
-    // Back to the origin, whose history goes on with it.
+    // The fork's commits go back to the origin, because both share a history.
     bob.grant(&fork, &"alice".parse().unwrap(), Access::Read)
         .await
         .unwrap();
@@ -92,7 +92,7 @@ async fn a_fork_goes_on_by_itself() {
     );
 }
 
-/// What the dots of a model are made of: a few contents, so that they overlap.
+/// A tree of the model. Few contents exist, so the dots overlap.
 fn tree(contents: &BTreeSet<u8>) -> Files {
     let named: Vec<(String, Vec<u8>)> = contents
         .iter()
@@ -105,8 +105,8 @@ fn tree(contents: &BTreeSet<u8>) -> Files {
     files(&refs)
 }
 
-/// Dots of two users with any contents, and which of alice's are forked, in which order: each fork has the objects of
-/// its origin and no others.
+/// Dots of two users with random contents, and random forks of Alice's dots. Each fork has exactly the objects of its
+/// origin.
 #[test]
 fn a_fork_has_what_its_origin_has_and_nothing_more() {
     let contents = || prop::collection::btree_set(0..6u8, 1..4);
@@ -186,7 +186,7 @@ async fn check(
             }
         }
     }
-    // Every fork still takes pushes of anything.
+    // Every fork still accepts any push.
     for (n, (_, to_bob)) in forks.iter().enumerate() {
         let (client, user) = if *to_bob {
             (&bob, "bob")
@@ -220,7 +220,7 @@ async fn check(
     }
 }
 
-/// What the table of `access.rs` says, through the API and on the pages.
+/// The rules of the table in `access.rs`, through the API and on the pages.
 #[tokio::test]
 async fn the_owner_says_who_forks_a_private_dot() {
     let hub = TestHub::start().await;
@@ -270,7 +270,7 @@ async fn the_owner_says_who_forks_a_private_dot() {
     }
     let refused = alices.refused("PATCH", settings, json!({"forks": "everybody"}));
     assert_eq!(refused.await, "invalid");
-    // A dot that was forked is forked no more freely by that.
+    // A fork does not inherit the setting of its origin.
     let fork = alices
         .done("GET", "dots/alice/fork0/settings", Value::Null)
         .await;

@@ -1,6 +1,6 @@
-//! A disk that is full: the client is told so, and the hub works on when there is space again.
+//! A full disk: the client gets a clear error, and the hub continues once there is space.
 //!
-//! Needs to mount a small file system; where that is not allowed the test says so and ends.
+//! The test must mount a small file system. If it may not, it prints a message and ends.
 
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,7 @@ async fn a_full_disk_is_told_and_survived() {
     }
     let body = refused(answer, ErrorCode::NoSpace);
     assert!(body.hint.is_some());
-    // Reading goes on, and so does writing once something was removed.
+    // Reads continue, and so do writes after a file is removed.
     assert_eq!(
         alice.commits(&app, first.id, None).await.unwrap().commits,
         [first.sealed]

@@ -1,4 +1,4 @@
-//! Garbage collection beside everything else: what a dot or a push needs stays, and all else goes.
+//! Garbage collection during other work: objects that a dot or a push needs stay, and all others go.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::support::{
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// As if so much time had passed since everything was removed, and files went at once.
+/// Collects as if `later` had passed since everything was removed, with `grace` until files are deleted.
 async fn collect(hub: &TestHub, later: Duration, grace: Duration) -> Collected {
     let (database, packs) = (&hub.hub.database, &hub.hub.packs);
     collect_garbage(database, packs, clock::now() + later, grace)
@@ -34,7 +34,7 @@ async fn purge(hub: &TestHub) {
     hub.hub.database.purge_dots(now).await.unwrap();
 }
 
-/// Rows of packs and of objects.
+/// The numbers of rows for packs and for objects.
 async fn rows(hub: &TestHub) -> (usize, usize) {
     let (mut table, mut packs, mut objects) = (String::new(), 0, 0);
     hub.hub
@@ -66,14 +66,14 @@ async fn what_nobody_needs_goes_in_its_time() {
     push_first(&bob, &dot("bob/gone"), b"bob's").await;
     let orphan = hub.hub.packs.put(pack(&gone.objects[..1])).await.unwrap();
 
-    // Deleted dots can be restored; forks share what they share.
+    // A deleted dot can be restored. Forks keep the objects that they share.
     alice.delete_dot(&dot("alice/gone")).await.unwrap();
     bob.delete_dot(&dot("bob/gone")).await.unwrap();
     assert_eq!(collect(&hub, Duration::ZERO, HOUR).await.packs, 0);
     purge(&hub).await;
     let before = rows(&hub).await;
     let collected = collect(&hub, Duration::ZERO, HOUR).await;
-    // Bob's; the orphan was found before.
+    // Only Bob's pack. The collection before has already found the orphan.
     assert_eq!((collected.packs, collected.files), (1, 0));
     assert!(rows(&hub).await < before);
     let stored = hub.hub.packs.list().await.unwrap().len();
@@ -83,7 +83,7 @@ async fn what_nobody_needs_goes_in_its_time() {
     has(&alice, "alice/fork", &gone).await;
     has(&alice, "alice/kept", &kept).await;
 
-    // Nothing of a push that goes on.
+    // The objects of an unfinished push stay.
     alice.delete_dot(&dot("alice/fork")).await.unwrap();
     let next = dot("alice/next");
     let upload = alice.begin_upload(&next).await.unwrap();
@@ -101,7 +101,7 @@ async fn what_nobody_needs_goes_in_its_time() {
     has(&alice, "alice/next", &gone).await;
 }
 
-/// The same bytes come again while their file is being deleted.
+/// A client sends the same bytes again while the hub deletes their file.
 #[tokio::test]
 async fn what_comes_again_while_it_goes_stays() {
     let hub = TestHub::start().await;
@@ -113,7 +113,7 @@ async fn what_comes_again_while_it_goes_stays() {
     let database = &hub.hub.database;
     let now = clock::now();
 
-    // No file goes while a backup is taken.
+    // No file is deleted during a backup.
     let until = now + HOUR;
     assert!(database.lease("backup", "b", now, until).await.unwrap());
     let going = database.begin_deleting(now, now, 9).await.unwrap();
@@ -127,7 +127,7 @@ async fn what_comes_again_while_it_goes_stays() {
     let again = dot("alice/again");
     let pushing = push(&alice, &again, None, &made, &pushed);
     let deleting = async {
-        // The push stores it; then the first collector gets to it once more.
+        // The push stores the file. Then the first collector deletes it once more.
         while packs.get(going[0]).await.is_err() {
             tokio::task::yield_now().await;
         }
@@ -140,7 +140,7 @@ async fn what_comes_again_while_it_goes_stays() {
     has(&alice, "alice/again", &pushed).await;
 }
 
-/// A file is deleted between being stored and being on record.
+/// A file is deleted after it was stored and before it is recorded.
 #[tokio::test]
 async fn what_was_deleted_after_it_was_stored_is_stored_again() {
     let hub = TestHub::start().await;
@@ -161,14 +161,14 @@ async fn what_was_deleted_after_it_was_stored_is_stored_again() {
         added.await.map(Result::unwrap)
     };
     let lost = |added| matches!(added, Err(DatabaseError::Collected));
-    // To all who stored it before,
+    // A record of the deleted file is refused.
     for _ in 0..2 {
         assert!(lost(add(before).await));
     }
-    // also when another collector has seen the file before it went,
+    // It is also refused after another collector saw the file before its deletion.
     database.doom_orphans(&[name], clock::now()).await.unwrap();
     assert!(lost(add(before).await));
-    // and when someone has stored it again since.
+    // It is also refused after someone has stored the file again.
     let now = database.deletions().await.unwrap();
     packs.put(bytes).await.unwrap();
     add(now).await.unwrap();
@@ -200,13 +200,13 @@ async fn a_cut_collection_has_done_no_harm() {
         has(&alice, "alice/kept", &kept).await;
         polls += 1;
     }
-    // Files whose collector died are deleted by another, in time.
+    // If a collector dies, another one deletes its files later.
     collect(&hub, 3 * DAY, Duration::ZERO).await;
     assert_eq!(hub.hub.packs.list().await.unwrap().len(), 1);
     has(&alice, "alice/kept", &kept).await;
 }
 
-/// Random numbers that are the same each time.
+/// Pseudo-random numbers, the same in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -217,7 +217,7 @@ impl Dice {
         (self.0 >> 11) as usize % sides
     }
 
-    /// One of few trees: the same objects, and the same packs, come again and again.
+    /// One of a few trees, so the same objects and packs recur.
     fn files(&mut self) -> Files {
         let contents: [&[u8]; 5] = [b"one", b"two", b"three", b"four", b"five"];
         let (a, b) = (contents[self.roll(5)], contents[self.roll(5)]);
@@ -225,12 +225,12 @@ impl Dice {
     }
 }
 
-/// Someone who pushes, forks and deletes dots of their own.
+/// A user who pushes, forks and deletes their own dots.
 struct Worker<'a> {
     client: &'a HubClient,
     api: Api,
     user: &'a str,
-    /// Dots have names of this worker only.
+    /// Part of the dots' names, so no two workers share a dot.
     number: usize,
     dice: Dice,
     dots: BTreeMap<String, (Made, Vec<Files>)>,
@@ -272,7 +272,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Of a dot of another namespace, or of one's own.
+    /// Forks a dot of the user's own or of another namespace.
     async fn fork(&mut self, name: String) {
         if self.dots.contains_key(&name) {
             return;
@@ -288,7 +288,7 @@ impl Worker<'_> {
         self.dots.insert(name, (made, all));
     }
 
-    /// A push that goes no further than its first pack.
+    /// Starts a push that ends after its first pack.
     async fn abandon(&mut self) {
         let name = dot(&format!("{}/never", self.user));
         let upload = self.client.begin_upload(&name).await.unwrap();
@@ -329,8 +329,8 @@ async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
     let mut workers: Vec<Worker> = (0..4).map(worker).collect();
     let done = Semaphore::new(0);
     let working = workers.iter_mut().map(|worker| worker.work(rounds, &done));
-    // Two at once, each as in a process of its own. Files go at once, so each needs something to be done in between:
-    // a push whose pack is deleted whenever it is stored gives up in the end.
+    // Two collectors run at once, each like a process of its own. They delete files at once, so each waits for some
+    // work in between. A push whose pack is deleted each time would give up in the end.
     let collecting = async || {
         let (database, packs) = (hub.place().database().await, hub.place().packs());
         while let Ok(something) = done.acquire().await {
@@ -364,7 +364,7 @@ async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
     assert_eq!(hub.hub.packs.list().await.unwrap(), []);
 }
 
-/// `DOTHUB_TEST_ROUNDS` says for how long; more is better.
+/// `DOTHUB_TEST_ROUNDS` sets the number of rounds. More rounds test more.
 #[tokio::test]
 async fn beside_pushes_at_random() {
     let rounds = std::env::var("DOTHUB_TEST_ROUNDS");
@@ -380,7 +380,7 @@ async fn beside_pushes_at_random_on_servers() {
     at_random(&hub, 3, 20).await;
 }
 
-/// Someone gives the wrong database with a store, or one store to two hubs.
+/// An operator combines the wrong database with a store, or one store with two hubs.
 #[tokio::test]
 async fn packs_of_another_hub_are_left_alone() {
     let hub = TestHub::start().await;
@@ -396,7 +396,7 @@ async fn packs_of_another_hub_are_left_alone() {
         assert!(others, "{refused:?}");
     }
     has(&alice, "alice/app", &pushed).await;
-    // The same database again, as another process opens it.
+    // Another process opens the same database.
     let again = hub.place().database().await;
     collect_garbage(&again, &hub.hub.packs, now, Duration::ZERO)
         .await

@@ -1,6 +1,7 @@
-//! A person at work beside many anonymous clients who are slow and greedy at random: everything that the person does succeeds.
+//! A user works beside many anonymous clients that are slow and greedy at random. All the user's requests must
+//! succeed.
 //!
-//! `GREEDY=SEED` plays one run again. Times are told, not judged: they are of the machine, too.
+//! `GREEDY=SEED` repeats a run. The test prints times but does not check them, because they depend on the machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,20 +24,20 @@ use crate::pages::PASSWORD;
 use crate::place::Place;
 use crate::support::{Made, commit, dot, files, push, push_first};
 
-/// How long it goes on.
+/// The duration of the run.
 const TIME: Duration = Duration::from_secs(15);
 
-/// Addresses that greedy clients come from, and clients at each.
+/// The number of client addresses, and of greedy clients at each.
 const ADDRESSES: u8 = 20;
 const CLIENTS: u8 = 6;
 
-/// Connections that each keeps.
+/// The number of connections that each client keeps open.
 const KEPT: usize = 12;
 
-/// What the process may take at most.
+/// The memory limit of the process, in bytes.
 const MOST_MEMORY: u64 = 512 << 20;
 
-/// More than a busy machine takes, too.
+/// A time limit that a busy machine meets, too.
 const GENEROUS: Duration = Duration::from_secs(30);
 
 /// A greedy client.
@@ -52,7 +53,7 @@ impl Greedy {
         things[(self.random)() as usize % things.len()]
     }
 
-    /// A request, of whose answer nothing is read.
+    /// Sends a request, and keeps the connection without reading the answer.
     async fn ask(&mut self, request: &str) -> std::io::Result<()> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((self.address, 0).into())?;
@@ -66,7 +67,7 @@ impl Greedy {
         Ok(())
     }
 
-    /// Does something. What comes of it is its own matter.
+    /// Does one random action. Its result does not matter.
     async fn act(&mut self) -> std::io::Result<()> {
         let page = self.one_of(&[
             "/alice/app/tree/master/large.rs",
@@ -81,16 +82,16 @@ impl Greedy {
         let bytes = self.one_of(&["/alice/app/raw/master/file", "/alice/app/archive/master"]);
         let to = self.one_of(&["/-/login", "/api/v1/dots/alice/app/objects"]);
         match (self.random)() % 8 {
-            // Connects only.
+            // Only connects.
             0 => self.ask("").await,
-            // Sends a part of a head, or of a body.
+            // Sends part of a head or of a body.
             1 => self.ask("GET / HTTP/1.1\r\nhost: h").await,
             2 => {
                 let head = "host: hub\r\nsec-fetch-site: same-origin\r\ncontent-length: 100000";
                 self.ask(&format!("POST {to} HTTP/1.1\r\n{head}\r\n\r\nuser=a"))
                     .await
             }
-            // Reads nothing of what it asks for.
+            // Requests a page, and reads nothing.
             3 => {
                 self.ask(&format!("GET {bytes} HTTP/1.1\r\nhost: hub\r\n\r\n"))
                     .await
@@ -99,7 +100,7 @@ impl Greedy {
                 self.ask(&format!("GET {page} HTTP/1.1\r\nhost: hub\r\n\r\n"))
                     .await
             }
-            // Guesses.
+            // Guesses passwords.
             5 => {
                 let body = format!("user=user{}&password=wrong+horse", (self.random)() % 300);
                 let length = body.len();
@@ -111,7 +112,7 @@ impl Greedy {
                 self.ask(&request).await?;
                 self.read().await
             }
-            // Asks for what is large or hard, again and again.
+            // Requests large or slow pages again and again.
             _ => {
                 let request =
                     format!("GET {page} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n");
@@ -131,7 +132,7 @@ impl Greedy {
     }
 }
 
-/// Who works.
+/// The user at work.
 struct Person {
     alice: HubClient,
     http: reqwest::Client,
@@ -188,7 +189,7 @@ impl Person {
     }
 }
 
-/// A hub with alice's public dot, which is worth asking for.
+/// A hub with Alice's public dot, which has large content.
 async fn scene(place: &Place) -> (Serving, HubClient, String) {
     let key = place.hub_with_user("alice").await;
     place.set_password("alice", PASSWORD);
@@ -259,7 +260,7 @@ async fn one_person_works_beside_many_who_are_greedy() {
         };
         greedy.spawn(async move {
             loop {
-                // The hub ends what is too much.
+                // The hub ends excessive connections.
                 let _ = client.act().await;
             }
         });

@@ -1,4 +1,5 @@
-//! A dot has an identity, whatever it is called: what keeps it, what gets another, and what is refused.
+//! A dot keeps its identity when its name changes. The tests say what keeps it, what gets a new one, and which
+//! requests are refused.
 
 use dotmesh_api::hub::Access;
 use dotmesh_api::identity::{IDENTITY_HEADER, Meant};
@@ -14,7 +15,7 @@ use crate::support::{
 
 const APP: &str = "alice/app";
 
-/// A hub with Alice, her dot `app`, and Bob, who may push to it.
+/// A hub with Alice, her dot `app`, and Bob, who has write access to it.
 struct Scene {
     hub: TestHub,
     alice: HubClient,
@@ -56,7 +57,7 @@ impl Scene {
         self.alices.done("POST", &path, json!({ "name": to })).await;
     }
 
-    /// A dot of Alice's gets another name, and another dot its name.
+    /// Renames a dot of Alice's, and makes another dot under its old name.
     async fn another_takes(&self, name: &str, to: &str) -> DotIdentity {
         self.rename(name, to).await;
         let name = format!("alice/{name}");
@@ -65,12 +66,12 @@ impl Scene {
         identity(&self.alice, &name).await
     }
 
-    /// Someone's client, which means the first dot.
+    /// A user's client that requests the first dot by its identity.
     fn known(&self, client: &HubClient) -> HubClient {
         client.about(Some(Meant::Known(self.identity)))
     }
 
-    /// Pushes a commit to the first dot's line, by a name.
+    /// Pushes a commit on the first dot's line, under a name.
     async fn push_next(
         &self,
         client: &HubClient,
@@ -129,7 +130,7 @@ async fn a_dot_keeps_its_identity_and_a_new_one_gets_another() {
     let path = format!("offers/{}", offers[0]["id"].as_str().unwrap());
     bobs.done("POST", &path, json!({"name": "taken"})).await;
     assert_eq!(identity(bob, "bob/taken").await, *first);
-    // Its last name leads to it, for those who know it.
+    // Its former name finds it, for those who know the identity.
     let known = scene.known(alice);
     assert_eq!(identity(&known, "alice/shop").await, *first);
 }
@@ -158,7 +159,7 @@ async fn a_request_about_a_dot_finds_it_by_its_former_name_and_no_other_by_that(
         refused(objects, ErrorCode::AnotherDot);
         refused(client.begin_upload(&name).await, ErrorCode::AnotherDot);
     }
-    // A push that had begun when the name was lost.
+    // A push that began before the dot lost its name.
     let upload = bob.begin_upload(&dot("alice/store")).await.unwrap();
     scene.rename("store", "last").await;
     push_first(
@@ -185,11 +186,11 @@ async fn a_new_dot_takes_a_former_name_and_the_way_from_there_ends() {
     let other = scene.another_takes("app", "shop").await;
     assert_ne!(other, scene.identity);
     assert_eq!(head(&scene.alice, "alice/shop").await, scene.first.id);
-    // By who means a new one, and by who says nothing, the dot of the name is found.
+    // A request without an identity finds the dot that has the name now. A push that wants a new dot fails.
     assert_eq!(identity(&scene.alice, APP).await, other);
     let new = scene.alice.about(Some(Meant::New));
     refused(new.begin_upload(&dot(APP)).await, ErrorCode::Exists);
-    // Only the owner makes dots, whatever a collaborator could push to by that name.
+    // Only the owner makes dots, even if a collaborator could push under that former name.
     scene.rename("shop", "store").await;
     let new = scene.bob.about(Some(Meant::New));
     refused(
@@ -219,10 +220,10 @@ async fn of_two_first_pushes_one_makes_the_dot() {
     let made = new.finish_upload(&dot(APP), &first, &finish_one).await;
     let made = made.unwrap();
     assert_eq!(made, Some(identity(&alice, APP).await));
-    // The same request again, whose answer may have been lost.
+    // A client repeats the request if the answer was lost.
     let again = new.finish_upload(&dot(APP), &first, &finish_one).await;
     assert_eq!(again.unwrap(), made);
-    // On a branch of its own nothing else would be in its way.
+    // On its own branch, nothing else prevents this push.
     let mut aside = update(None, &two);
     aside.name = branch("aside");
     let finish_two = finish(&[&two], vec![aside]);
@@ -234,7 +235,7 @@ async fn of_two_first_pushes_one_makes_the_dot() {
     );
 }
 
-/// An earlier client names no identity: what it pushes by a former name has to belong to the dot.
+/// An older client names no identity. If it pushes under a former name, its commits must belong to the dot.
 #[tokio::test]
 async fn a_push_that_names_no_dot_never_mixes_histories_by_a_former_name() {
     let scene = Scene::new().await;
@@ -255,10 +256,10 @@ async fn a_push_that_names_no_dot_never_mixes_histories_by_a_former_name() {
     }
     let shop = scene.alice.dot(&dot("alice/shop")).await.unwrap().unwrap();
     assert_eq!(shop.branches.len(), 1);
-    // Its own line goes on, by the former name as well.
+    // A commit on the dot's own line is accepted, also under the former name.
     let next = scene.push_next(&scene.bob, APP).await.unwrap();
     assert_eq!(head(&scene.alice, "alice/shop").await, next);
-    // By the present name it is as ever.
+    // Under the current name there is no such check.
     let client = &scene.alice;
     let upload = client.begin_upload(&dot("alice/shop")).await.unwrap();
     let finish = finish(&[&made], vec![aside]);
@@ -276,7 +277,7 @@ async fn who_knows_a_dot_that_is_gone_makes_no_other_by_its_name() {
     let body = refused(alice.begin_upload(&dot(APP)).await, ErrorCode::AnotherDot);
     assert_eq!(body.moved_to, None);
     refused(alice.dot(&dot(APP)).await, ErrorCode::AnotherDot);
-    // Others may not know more than that they find nothing.
+    // Users without access must learn only that nothing was found.
     assert!(
         scene
             .known(&scene.bob)
@@ -289,7 +290,7 @@ async fn who_knows_a_dot_that_is_gone_makes_no_other_by_its_name() {
     refused(alice.begin_upload(&dot(APP)).await, ErrorCode::AnotherDot);
 }
 
-/// Status and body, which has to tell nothing that it should not.
+/// The status and body of an answer, to check that it reveals nothing.
 async fn answer(hub: &TestHub, key: Option<&str>, method: &str, path: &str, meant: &str) -> String {
     let url = format!("{}/api/v1/{path}", hub.url);
     let mut request = reqwest::Client::new()
@@ -336,7 +337,8 @@ async fn an_identity_tells_nothing_to_who_may_not_see_the_dot() {
             }
         }
     }
-    // Whose name it is now is not said either: Bob may see the one that he means, and not the one that has the name.
+    // The answer does not say whose name it is now. Bob may see the dot that he means, but not the dot that has the
+    // name.
     scene.another_takes("app", "shop").await;
     let bob = scene.known(&scene.bob);
     let taken = refused(bob.dot(&dot(APP)).await, ErrorCode::AnotherDot);

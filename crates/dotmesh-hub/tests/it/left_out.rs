@@ -1,4 +1,4 @@
-//! What a commit lacks travels beside it, and is shown.
+//! A commit's list of left-out files is sent with it, and pages show it.
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
@@ -40,7 +40,7 @@ async fn a_commit_tells_what_it_lacks_and_so_does_its_fork() {
         .await
         .unwrap();
 
-    // The commit that is asked for tells all, its ancestors the first few.
+    // The requested commit has the whole list, its ancestors only the first items.
     let told = async |head, dot| {
         let commits = alice.commits(dot, head, None).await.unwrap().commits;
         let lists = commits.into_iter().map(|commit| commit.left_out);

@@ -1,4 +1,4 @@
-//! Limits are answered, not suffered.
+//! A request over a limit gets a clear answer.
 
 use bytes::Bytes;
 use dotmesh_api::ErrorCode;
@@ -48,7 +48,7 @@ async fn an_answer_that_does_not_fit_into_a_pack_is_as_much_as_fits() {
     let hub = TestHub::start().await;
     let alice = hub.user("alice").await;
     let app = dot("alice/app");
-    // Incompressible chunks of 64 KiB, more than one pack takes.
+    // Incompressible chunks of 64 KiB, more than fit in one pack.
     let contents: Vec<Vec<u8>> = (0..600u32)
         .map(|n| {
             let seed = Object::new(Kind::Chunk, n.to_le_bytes().to_vec());

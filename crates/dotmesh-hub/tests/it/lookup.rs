@@ -1,4 +1,4 @@
-//! Finding objects by their hashes: whatever a process remembers, it finds what one does that remembers nothing.
+//! Object lookup by hash. A process with a cache must find the same as one without.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,24 +16,24 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::support::{TestHub, dot};
 
-/// So few are looked up one by one by who remembers nothing.
+/// A process without a cache looks up so few objects one by one.
 const FEW: usize = 16;
 
 const PROCESSES: usize = 2;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// An upload through a process brings a pack.
+    /// An upload through a process adds a pack.
     Add { process: usize, objects: Range<u32> },
-    /// An upload is given up, and what only it had is collected.
+    /// An upload is abandoned, and its objects are collected.
     Drop { upload: usize },
-    /// Some objects, each so far from the one before, are looked for.
+    /// A process looks up some objects, at a fixed distance from each other.
     Find {
         process: usize,
         objects: Range<u32>,
         step: usize,
     },
-    /// A process starts anew.
+    /// A process restarts with an empty cache.
     Restart { process: usize },
 }
 
@@ -53,7 +53,7 @@ fn hash(number: u32) -> ObjectHash {
     object_hash(Kind::Chunk, &number.to_le_bytes())
 }
 
-/// Adds a pack by an upload of its own.
+/// Adds a pack in an upload of its own.
 async fn add(database: &Database, user: UserId, objects: Range<u32>) -> UploadId {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = dot("alice/app");
@@ -79,7 +79,7 @@ async fn add(database: &Database, user: UserId, objects: Range<u32>) -> UploadId
     upload
 }
 
-/// What somebody finds who remembers nothing.
+/// The result of lookups without a cache.
 async fn truth(hub: &TestHub, user: UserId, hashes: &[ObjectHash]) -> Vec<Option<ObjectId>> {
     let mut found = Vec::new();
     for few in hashes.chunks(FEW) {
@@ -117,7 +117,7 @@ async fn run(hub: &TestHub, user: UserId, steps: Vec<Step>) {
             } => {
                 let hashes: Vec<ObjectHash> = objects.step_by(step).map(hash).collect();
                 let truth = truth(hub, user, &hashes).await;
-                // What was learnt by the first time is used by the second.
+                // The second lookup uses the cache that the first one filled.
                 for _ in 0..2 {
                     let found = processes[process].stored(user, &hashes).await.unwrap();
                     assert_eq!(found, truth);

@@ -1,4 +1,4 @@
-//! The hub through its public surface: a real server, called by the client that everyone uses.
+//! Tests of the hub through its public interface: a real server, called by the client that everyone uses.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! A dot that is renamed or changes hands while somebody pushes to it: each request gets an answer that says so.
+//! A dot is renamed or transferred while somebody pushes to it. Each request gets an answer that says so.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::api::Api;
 use crate::support::{TestHub, branch, commit, dot, files, finish, pack, push_first};
 
-/// Moves a dot from one user to another, under the name that it is given there.
+/// Transfers a dot to another user, under a new name.
 async fn transfer(from: &Api, to: &Api, dot: &str, user: &str, name: &str) {
     let offer = format!("dots/{dot}/offer");
     from.done("PUT", &offer, json!({ "user": user })).await;
@@ -23,7 +23,7 @@ async fn transfer(from: &Api, to: &Api, dot: &str, user: &str, name: &str) {
     to.done("POST", &take, json!({ "name": name })).await;
 }
 
-/// Every step of a push that found its upload just before the dot went to another user, and the upload ended.
+/// Every step of a push whose upload was found just before a transfer ended the upload.
 #[tokio::test]
 async fn a_push_into_a_dot_that_moves_is_told_so() {
     let hub = TestHub::start().await;
@@ -53,12 +53,12 @@ async fn a_push_into_a_dot_that_moves_is_told_so() {
     let told = |error: HubError| error.body().code;
     let sent = receive_pack(&hub.hub, &app, scope, pack(&new.objects)).await;
     assert_eq!(told(sent.unwrap_err()), ErrorCode::NotFound);
-    // What another dot of the namespace has would be noted for the upload.
+    // This step would record objects of another dot of the namespace for the upload.
     push_first(&client, &dot("alice/other"), b"one").await;
     let noted = database.usable_and_noted(scope, &old.hashes()).await;
     let noted = noted.map(drop).map_err(HubError::from);
     assert_eq!(told(noted.unwrap_err()), ErrorCode::NotFound);
-    // Who asks by the name now gets the same.
+    // A new request under the old name gets the same answer.
     let update = BranchUpdate {
         name: branch("master"),
         old: Some(first.id),
@@ -70,7 +70,7 @@ async fn a_push_into_a_dot_that_moves_is_told_so() {
     assert_eq!(finished.unwrap_err().code(), ErrorCode::NotFound);
 }
 
-/// Pushes beside a dot that does not rest: whatever becomes of each, it is never that the hub failed.
+/// Pushes run while a dot is transferred again and again. None of them may end with an internal error.
 #[tokio::test]
 async fn pushes_beside_moves_never_make_the_hub_fail() {
     const MOVES: usize = 12;
@@ -95,7 +95,7 @@ async fn pushes_beside_moves_never_make_the_hub_fail() {
             let rename = format!("dots/{dot}/app/rename");
             from.done("POST", &rename, json!({"name": "renamed"})).await;
             transfer(from, to, &format!("{dot}/renamed"), user, "app").await;
-            // One gets through, while others are at any step.
+            // Wait until one push succeeds, while others are at any step.
             seen.changed().await.unwrap();
         }
         done.store(true, Ordering::SeqCst);

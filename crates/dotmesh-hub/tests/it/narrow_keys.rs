@@ -1,4 +1,4 @@
-//! Keys that work for one dot only, and the longest that any key works. What they may not do is in `roles.rs`.
+//! Keys for a single dot, and the longest lifetime of a key. `roles.rs` tests the routes that such a key may not use.
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
@@ -32,7 +32,7 @@ async fn a_key_for_one_dot_pulls_and_pushes_there() {
         .await
         .unwrap();
 
-    // The key stays with the dot when it gets another name, and ends with it.
+    // The key stays valid after a rename of its dot, and ends with the dot.
     let api = Api::new(&hub, &key);
     let rename = json!({ "name": "renamed" });
     owner.done("POST", "dots/alice/app/rename", rename).await;
@@ -45,7 +45,7 @@ async fn a_key_for_one_dot_pulls_and_pushes_there() {
     assert_eq!(api.call("GET", "user", Value::Null).await.0, 401);
 }
 
-/// Whoever has the key and a hash of another dot of its owner's could have pushed the hash, and then have read it.
+/// Otherwise the holder of the key could push a hash from another dot of the owner, and then read the object.
 #[tokio::test]
 async fn its_pushes_refer_to_nothing_of_other_dots() {
     let hub = TestHub::start().await;
@@ -64,7 +64,7 @@ async fn its_pushes_refer_to_nothing_of_other_dots() {
     let claim = finish(&[&made], vec![]);
     let answer = program.finish_upload(&app, &upload, &claim).await;
     refused(answer, ErrorCode::Incomplete);
-    // Nor to what its owner is sending to another dot.
+    // They cannot refer to objects of the owner's other uploads either.
     let other = alice.begin_upload(&dot("alice/other")).await.unwrap();
     let fresh = files(&[("b", b"another secret")]);
     alice
@@ -76,7 +76,7 @@ async fn its_pushes_refer_to_nothing_of_other_dots() {
         program.missing(&app, &upload, &hashes).await.unwrap(),
         hashes
     );
-    // The owner's other keys may.
+    // The owner's other keys can.
     let upload = alice.begin_upload(&app).await.unwrap();
     let missing = alice
         .missing(&app, &upload, &[secret.root()])
@@ -145,7 +145,7 @@ async fn no_key_works_longer_than_the_administrator_allows() {
         let status = alice.submit("/-/settings/keys", &fields).await.status;
         assert_eq!(status.is_success(), is_offered, "{days}");
     }
-    // One that never expires and was made long ago.
+    // A key without an expiry that was made long ago.
     let (_, key) = hub.user_with_secret("bob").await;
     let bob = Api::new(&hub, &key);
     bob.done("GET", "user", json!(null)).await;

@@ -1,4 +1,4 @@
-//! A hub behind nginx: as nginx comes, and as `docs/hub.md` sets it up.
+//! A hub behind nginx: with nginx's defaults, and with the configuration in `docs/hub.md`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -13,20 +13,20 @@ use crate::cuts::{noise, push, root_of};
 use crate::supervised::{Says, Supervised};
 use crate::support::{TestHub, dot};
 
-/// An address that nobody else uses.
+/// An address that no other test uses.
 fn own_address(number: u8) -> SocketAddr {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     SocketAddr::from((Ipv4Addr::new(127, high, low, number), 18080))
 }
 
-/// nginx on an address of its own. Ends with this value.
+/// nginx on its own address. The server stops when this value is dropped.
 struct Nginx {
     address: HubAddress,
     _server: Supervised,
 }
 
 impl Nginx {
-    /// Starts it with what a `server` has besides the address.
+    /// Starts nginx with the contents of a `server` block, without its address.
     fn start(number: u8, server: &str) -> Self {
         let address = own_address(200 + number);
         let folder = tempfile::tempdir().unwrap().keep();
@@ -43,7 +43,7 @@ impl Nginx {
         nginx
             .args(["-e", "stderr", "-c"])
             .arg(folder.join("nginx.conf"));
-        // It says so once it listens.
+        // nginx prints this line once it listens.
         let listens = |line: &str| line.contains("nginx/").then(String::new);
         let (server, _) = Supervised::start(folder, &nginx, Says::Error(listens));
         Self {
@@ -57,7 +57,7 @@ impl Nginx {
     }
 }
 
-/// What `docs/hub.md` says, before the hub at this address.
+/// The configuration in `docs/hub.md`, for the hub at this address.
 fn documented(hub: &str) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/hub.md");
     let page = std::fs::read_to_string(page).unwrap();
@@ -98,7 +98,7 @@ async fn nginx_as_it_comes_takes_no_packs_and_the_error_says_what_to_set() {
 async fn nginx_as_documented_passes_transfers_on_and_a_hub_that_is_away_is_waited_for() {
     let hub = TestHub::start().await;
     let (alice, secret) = hub.user_with_secret("alice").await;
-    // Nobody listens there yet.
+    // No server listens there yet.
     let address = own_address(210);
     let nginx = Nginx::start(2, &documented(&format!("http://{address}")));
     let client = nginx.client(&alice, &secret);

@@ -1,4 +1,4 @@
-//! The API's description of itself: that it is sound and complete, and that what is answered is what it says.
+//! The OpenAPI document is valid and complete, and the hub's answers match it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::support::{TestHub, dot, push_first};
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 
-/// Where the compiler finds the document; nothing is fetched.
+/// The URI under which the compiler finds the document. It fetches nothing.
 const ADDRESS: &str = "urn:dotmesh:openapi";
 
 static DOCUMENT: LazyLock<Value> =
@@ -43,7 +43,7 @@ fn operations() -> Vec<Operation> {
     operations
 }
 
-/// What a reference within the document refers to, or the value itself.
+/// The target of a reference within the document, or the value itself.
 fn resolve(value: &'static Value) -> &'static Value {
     match value["$ref"].as_str() {
         Some(reference) => {
@@ -54,7 +54,7 @@ fn resolve(value: &'static Value) -> &'static Value {
     }
 }
 
-/// The path of the document that an address is of; what is written out goes before what stands in braces.
+/// The document's path that matches a URL path. Literal parts take precedence over parameters.
 fn pattern_of(path: &str) -> Option<&'static str> {
     let asked: Vec<_> = path.split('/').collect();
     let fits = |pattern: &str| {
@@ -70,7 +70,7 @@ fn pattern_of(path: &str) -> Option<&'static str> {
     best.map(String::as_str)
 }
 
-/// Checks an answer of the API against what the document says of it; says what is wrong with it.
+/// Checks an answer of the API against the document. The error says what does not match.
 pub(crate) fn check(
     method: &str,
     path: &str,
@@ -119,7 +119,7 @@ pub(crate) fn check(
     validate(&format!("{pointer}/content/{media_type}/schema"), &body)
 }
 
-/// Checks a value against the schema at a place of the document.
+/// Validates a value against the schema at a JSON pointer of the document.
 fn validate(pointer: &str, value: &Value) -> Result<(), String> {
     let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
     compiler.set_default_draft(Draft::V2020_12);
@@ -199,7 +199,7 @@ fn every_operation_says_what_it_is() {
     assert_eq!(used, tags);
 }
 
-/// Every member of every object is explained, and every reference leads somewhere.
+/// Every member of every object has a description, and every reference resolves.
 #[test]
 fn the_schemas_are_explained() {
     fn walk(at: &str, value: &'static Value) {
@@ -229,7 +229,7 @@ fn the_schemas_are_explained() {
     walk("", &DOCUMENT);
 }
 
-/// What problems and links lead to is there, once.
+/// The page has each target of problems and links exactly once.
 #[tokio::test]
 async fn the_page_has_all_of_it() {
     let hub = TestHub::start().await;
@@ -278,7 +278,7 @@ fn a_wrong_answer_is_told_from_a_right_one() {
     }
 }
 
-/// What a client has is not sent again, until it is another.
+/// The hub answers 304 until the content changes.
 #[tokio::test]
 async fn answers_have_versions() {
     let hub = TestHub::start().await;
@@ -303,7 +303,7 @@ async fn answers_have_versions() {
     assert_eq!(status, 200);
     assert_ne!(other, tag);
     assert!(body.contains("alice/app"));
-    // Who may not see it gets no version either.
+    // A request without access gets no ETag either.
     let url = format!("{}/api/v1/dots", hub.url);
     let answer = reqwest::Client::new().get(url);
     let answer = answer.header("if-none-match", "*").send().await.unwrap();
@@ -311,7 +311,8 @@ async fn answers_have_versions() {
     assert!(!answer.headers().contains_key("etag"));
 }
 
-/// A misspelled member is refused: every request says so but those that `docs/protocol.md` keeps open for newer clients.
+/// The hub refuses unknown members. The schemas say so for all requests except those that `docs/protocol.md` keeps
+/// open for newer clients.
 #[test]
 fn requests_take_no_members_that_they_do_not_know() {
     const OPEN: [&str; 3] = ["begin_login", "get_login_state", "finish_upload"];

@@ -1,4 +1,4 @@
-//! Pages, as a browser asks for them.
+//! Pages, requested as by a browser.
 
 use dotmesh_hub::clock;
 use dotmesh_hub::credentials::{ApiKey, HashedPassword};
@@ -10,14 +10,14 @@ use crate::support::{TestHub, dot, push_first};
 
 pub(crate) const PASSWORD: &str = "correct horse";
 
-/// A browser: it keeps the session's cookie and says where its requests come from.
+/// A browser: it keeps the session cookie, and sends the headers that say where its requests come from.
 pub(crate) struct Browser {
     http: reqwest::Client,
     url: String,
     pub(crate) cookie: Option<String>,
 }
 
-/// What a page answered.
+/// A page's answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -38,7 +38,7 @@ impl Browser {
         }
     }
 
-    /// Makes an account with a password and logs in.
+    /// Makes an account with a password, and logs in.
     pub(crate) async fn logged_in(hub: &TestHub, name: &str) -> Self {
         let key = ApiKey::generate();
         let password = HashedPassword::new(PASSWORD, &[]).unwrap();
@@ -134,7 +134,7 @@ async fn an_owner_looks_at_a_dot_and_nobody_else_can() {
         assert!(policy.contains("default-src 'none'"), "{policy}");
         if path.starts_with("/carol/app") {
             assert_eq!(stranger.get(path).await.status, StatusCode::NOT_FOUND);
-            // Nobody is led to the login and back, whether there is such a dot or not.
+            // A visitor is sent to the login page, whether the dot exists or not.
             for path in [path.to_owned(), path.replace("app", "none")] {
                 let answer = Browser::new(&hub).get(&path).await;
                 assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}");
@@ -146,7 +146,7 @@ async fn an_owner_looks_at_a_dot_and_nobody_else_can() {
     let answer = owner.get("/carol/app/commit/master").await;
     assert_eq!(answer.location.as_deref(), Some(commit.as_str()));
 
-    // The pages answer to a key as well.
+    // The pages accept an API key, too.
     let answer = reqwest::Client::new()
         .get(format!("{}/carol/app", hub.url))
         .bearer_auth(&secret)
@@ -167,7 +167,7 @@ async fn a_session_ends_with_the_logout() {
         StatusCode::SEE_OTHER
     );
     assert_eq!(alice.cookie, None);
-    // Nor is the old cookie good for anything.
+    // The old cookie is no longer valid.
     alice.cookie = cookie;
     assert!(!alice.get("/").await.body.contains("Your dots"));
 }

@@ -1,4 +1,4 @@
-//! Long lists in pages: together they are the list, whatever the length of a page.
+//! Long lists in pages. Together the pages are the whole list, for every page size.
 
 use reqwest::header::LINK;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ struct Lists {
 }
 
 impl Lists {
-    /// A page, and where the next one is.
+    /// A page of a list, and the URL of the next page.
     async fn page(&self, path: &str) -> (Vec<Value>, Option<String>) {
         let answer = reqwest::Client::new()
             .get(format!("{}{path}", self.hub.url))
@@ -34,7 +34,7 @@ impl Lists {
         (serde_json::from_str(&text).unwrap(), next)
     }
 
-    /// All pages of a length, one after the other.
+    /// All pages of a given size, one after the other.
     async fn all(&self, path: &str, limit: usize) -> Vec<Value> {
         let sign = if path.contains('?') { '&' } else { '?' };
         let mut next = Some(format!("/api/v1/{path}{sign}limit={limit}"));
@@ -60,7 +60,7 @@ async fn pages_are_the_list() {
         let fork = json!({"name": format!("fork{n}")});
         api.done("POST", "dots/alice/app/fork", fork).await;
         let at = json!({"at": "master"});
-        // Where a page ends is a name with a slash and a dot.
+        // A page may end at a name with a slash and a dot.
         let tag = format!("dots/alice/app/tags/tag~2f1~2e{n}");
         api.done("PUT", &tag, at).await;
         let note = json!({"branch": "master", "body": format!("note {n}")});
@@ -79,7 +79,7 @@ async fn pages_are_the_list() {
             assert_eq!(lists.all(path, limit).await, whole, "{path} by {limit}");
         }
     }
-    // What is gone meanwhile is no place to lose the way at.
+    // The next page works although the last item of this page was deleted.
     let (page, next) = lists.page("/api/v1/dots?limit=3").await;
     alice.delete_dot(&dot("alice/fork1")).await.unwrap();
     assert_eq!(page[2]["name"], "alice/fork1");

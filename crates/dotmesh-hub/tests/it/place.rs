@@ -1,5 +1,5 @@
-//! Where a hub under test keeps what it has. `DOTHUB_TEST_DATABASE=sqlite|postgres` and `DOTHUB_TEST_STORE=disk|s3`
-//! say what it is for every test that does not need one of them.
+//! The database and pack store of a hub under test. `DOTHUB_TEST_DATABASE=sqlite|postgres` and
+//! `DOTHUB_TEST_STORE=disk|s3` choose them for all tests that do not need a certain one.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -14,17 +14,17 @@ use tempfile::TempDir;
 use crate::postgres;
 use crate::s3::S3Server;
 
-/// A place for one hub.
+/// The data of one hub.
 pub(crate) struct Place {
     folder: TempDir,
-    /// A PostgreSQL database instead of SQLite in the folder.
+    /// A PostgreSQL database, or SQLite in the folder.
     pub(crate) database_url: Option<String>,
-    /// A part of the bucket instead of the folder.
+    /// A prefix in the S3 bucket, or the folder.
     pub(crate) store_url: Option<String>,
 }
 
 impl Place {
-    /// A new one, as the environment says.
+    /// Makes a place of the kind that the environment chooses.
     pub(crate) async fn new() -> Self {
         let postgres = choice("DOTHUB_TEST_DATABASE", "sqlite", "postgres");
         let s3 = choice("DOTHUB_TEST_STORE", "disk", "s3");
@@ -38,7 +38,7 @@ impl Place {
         place
     }
 
-    /// SQLite and the disk.
+    /// A place with SQLite and the disk.
     pub(crate) fn folder(folder: TempDir) -> Self {
         Self {
             folder,
@@ -47,7 +47,7 @@ impl Place {
         }
     }
 
-    /// What several processes can share: PostgreSQL and a bucket.
+    /// A place that several processes can share: PostgreSQL and a bucket.
     pub(crate) async fn shared() -> Self {
         let mut place = Self::folder(tempfile::tempdir().unwrap());
         place.database_url = Some(postgres::new_database().await);
@@ -82,7 +82,7 @@ impl Place {
         }
     }
 
-    /// Makes a hub that has not served yet, with an account; tells the account's key.
+    /// Makes a hub that has not served yet, with an account. Returns the account's key.
     pub(crate) async fn hub_with_user(&self, name: &str) -> String {
         self.database().await.close().await;
         let added = self.run(&["user", "add", name]);
@@ -101,7 +101,7 @@ impl Place {
         assert!(child.wait().unwrap().success());
     }
 
-    /// The program, with this place's data.
+    /// The program `dothub` with this place's data.
     pub(crate) fn dothub(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dothub"));
         command.args(args).env_clear().stdin(Stdio::null());
@@ -118,12 +118,11 @@ impl Place {
         command
     }
 
-    /// Its folder.
     pub(crate) fn path(&self) -> &std::path::Path {
         self.folder.path()
     }
 
-    /// Whether nothing is in its folder.
+    /// Whether its folder is empty.
     pub(crate) fn is_empty(&self) -> bool {
         std::fs::read_dir(self.folder.path())
             .unwrap()
@@ -131,19 +130,19 @@ impl Place {
             .is_none()
     }
 
-    /// Runs it to its end.
+    /// Runs the program, and waits for its end.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.dothub(args).output().unwrap()
     }
 
-    /// The path of its database, if that is SQLite.
+    /// The path of the SQLite database, unless this place has PostgreSQL.
     pub(crate) fn sqlite(&self) -> Option<std::path::PathBuf> {
         let none = self.database_url.is_none();
         none.then(|| self.folder.path().join("hub.db"))
     }
 }
 
-/// Whether a variable has its second value.
+/// Whether an environment variable has the second value. Unset means the first.
 fn choice(variable: &str, first: &str, second: &str) -> bool {
     match std::env::var(variable) {
         Ok(value) if value == second => true,

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of the tests' own, over a temporary folder, reached by a socket in it.
+//! A PostgreSQL server for the tests, in a temporary folder and on a socket there.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +9,10 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use crate::supervised::{Says, Supervised};
 
-/// One for all tests of this process.
+/// One server for all tests of this process.
 static SERVER: LazyLock<Supervised> = LazyLock::new(start);
 
-/// Makes an empty database, and tells its address.
+/// Makes an empty database, and returns its URL.
 pub(crate) async fn new_database() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let name = format!("hub{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -28,7 +28,7 @@ fn address(database: &str) -> String {
     format!("postgres://postgres@localhost/{database}?host={socket}")
 }
 
-/// The newest of those that Debian has.
+/// The folder of the newest PostgreSQL version that Debian installed.
 fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter();
     let versions = versions.flatten().map(|entry| entry.unwrap().path());
@@ -40,7 +40,7 @@ fn programs() -> PathBuf {
     newest.join("bin")
 }
 
-/// It refuses to run as root.
+/// Runs a program as `postgres` if the tests run as root, because PostgreSQL refuses to run as root.
 fn as_postgres(program: &Path) -> Command {
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);

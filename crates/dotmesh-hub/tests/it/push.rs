@@ -1,4 +1,4 @@
-//! What a push brings is what a clone gets; nothing shows before it is whole.
+//! A clone gets exactly what was pushed, and a push is visible only once it is complete.
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
@@ -84,13 +84,13 @@ async fn a_long_history_is_told_in_full() {
     let expected: Vec<_> = line.iter().rev().map(|made| made.sealed.clone()).collect();
     assert_eq!(told, expected);
 
-    // And in part, to who has the rest: wherever that begins.
+    // A client that has some commits gets only the newer ones.
     for known in [0, 1, 100, 171, 172, 173, 299, 300] {
         let until = Some(line[known].id);
         let told = alice.commits(&app, last.id, until).await.unwrap().commits;
         assert_eq!(told, expected[..300 - known], "{known}");
     }
-    // A commit that is not on the line changes nothing.
+    // A commit that is not on the line has no effect.
     for until in [CommitId::from_bytes([9; 16]), CommitId::ROOT] {
         let told = alice.commits(&app, last.id, Some(until)).await.unwrap();
         assert_eq!(told.commits, expected);
@@ -110,7 +110,7 @@ async fn nothing_shows_before_the_end_and_what_is_missing_is_named() {
     let files = files(&[("a", b"one"), ("b", b"two"), ("c", b"three")]);
     let made = commit(&root_commit(), &files);
     let request = finish(&[&made], vec![update(None, &made)]);
-    // Without each one of its objects in turn, by users who have sent nothing before.
+    // Leave out each of the objects in turn. Each user has sent nothing before.
     for (n, left_out) in files.objects.iter().enumerate() {
         let user = hub.user(&format!("user{n}")).await;
         let app = dot(&format!("user{n}/app"));
@@ -125,7 +125,7 @@ async fn nothing_shows_before_the_end_and_what_is_missing_is_named() {
         assert!(user.dot(&app).await.unwrap().is_none());
         let missing = user.missing(&app, &upload, &files.hashes()).await;
         assert_eq!(missing.unwrap(), [left_out.hash()]);
-        // And on it goes from there.
+        // The upload can continue after that.
         let rest = pack([left_out]);
         user.send_pack(&app, &upload, rest).await.unwrap();
         user.finish_upload(&app, &upload, &request).await.unwrap();
@@ -196,14 +196,14 @@ async fn within_a_namespace_nothing_is_sent_or_stored_twice() {
     );
     let made = commit(&root_commit(), &files);
     let request = finish(&[&made], vec![update(None, &made)]);
-    // Sent all the same, and together with something new.
+    // Send them nevertheless, together with something new.
     alice
         .send_pack(&two, &upload, pack(&files.objects))
         .await
         .unwrap();
     assert_eq!(hub.hub.packs.list().await.unwrap(), stored);
     alice.finish_upload(&two, &upload, &request).await.unwrap();
-    // The one does not need the other.
+    // One dot does not depend on the other.
     alice.delete_dot(&dot("alice/one")).await.unwrap();
     alice.objects(&two, &files.hashes()).await.unwrap();
 }
@@ -249,7 +249,7 @@ async fn a_deleted_dot_is_gone_and_its_name_free() {
         ErrorCode::NotFound,
     );
     let upload = alice.begin_upload(&app).await.unwrap();
-    // What only the deleted dot had has to be sent anew.
+    // Objects that only the deleted dot had must be sent again.
     assert_eq!(
         alice.missing(&app, &upload, &files.hashes()).await.unwrap(),
         files.hashes()

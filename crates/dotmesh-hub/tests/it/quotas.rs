@@ -1,4 +1,5 @@
-//! Storage quotas: nobody stores more than they may, however many push at once, and what was sent is not lost.
+//! Storage quotas. Nobody can store more than their quota, even with many pushes at once. A refused push keeps the
+//! packs that arrived.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ impl TestHub {
     }
 }
 
-/// Chunks of 50,000 bytes each that do not compress.
+/// Incompressible chunks of 50,000 bytes each.
 fn chunks(seed: u64, count: u64) -> Vec<Object> {
     let chunk = |number: u64| {
         let mut next = noise(seed << 8 | number);
@@ -91,7 +92,8 @@ async fn a_push_without_room_is_told_so_and_goes_on_when_there_is() {
     hub.set_quota("alice", Quota::Bytes(50_000_000)).await;
     push_files(&alice, &app, data.path(), commit).await.unwrap();
     let after = hub.usage("alice").await;
-    // What had arrived was not stored again: noise of 7 of 8 bytes does not compress below that.
+    // The packs that had arrived were not stored again. 7 of 8 bytes are noise, so the data does not compress below
+    // this size.
     assert!(after.used < 12_500_000, "{before:?} {after:?}");
 }
 
@@ -113,7 +115,7 @@ async fn many_pushes_at_once_stay_below_it_together() {
     assert_eq!(taken, 4);
     let usage = hub.usage("alice").await;
     assert!(!usage.is_exceeded(), "{usage:?}");
-    // What is there already takes no room.
+    // Objects that the hub already has need no space.
     let small = chunks(100, 1);
     send(&alice, "alice/app", &small).await.unwrap();
     let used = hub.usage("alice").await.used;
@@ -140,11 +142,11 @@ async fn who_is_full_begins_no_push_and_reads_on() {
         .call("POST", "dots/alice/app/uploads", Value::Null)
         .await;
     assert_eq!(status, 507, "{problem}");
-    // How much it is concerns the owner alone.
+    // Only the owner learns the size of the quota.
     let body = refused(bob.begin_upload(&app).await, ErrorCode::NoSpace);
     assert!(body.message.contains("alice's dots"), "{body:?}");
     assert!(!body.message.contains(" B"), "{body:?}");
-    // Bob's own namespace is another.
+    // Bob's own namespace has its own quota.
     push_first(&bob, &dot("bob/app"), b"two").await;
 
     let commits = alice.commits(&app, first.id, None).await.unwrap();
@@ -168,7 +170,7 @@ async fn forks_and_dots_that_are_taken_are_their_new_owners() {
     api.done("PATCH", "dots/alice/app/settings", public).await;
     let used = hub.usage("alice").await.used;
     assert!(used > 0);
-    // Within a namespace only the records are stored anew.
+    // A fork within the namespace stores only the records again.
     let own = json!({ "name": "mine" });
     api.done("POST", "dots/alice/app/fork", own).await;
     let of_both = hub.usage("alice").await.used;
@@ -185,7 +187,7 @@ async fn forks_and_dots_that_are_taken_are_their_new_owners() {
     let take = format!("offers/{}", offers[0]["id"].as_str().unwrap());
     let name = json!({ "name": "taken" });
     assert_eq!(bob.refused("POST", &take, name.clone()).await, "no_space");
-    // Nothing came of it.
+    // The refused offer stored nothing.
     assert_eq!(hub.usage("bob").await.used, 0);
     let dots = bob.done("GET", "dots", Value::Null).await;
     assert!(!dots.to_string().contains("\"bob/"), "{dots}");
@@ -194,7 +196,7 @@ async fn forks_and_dots_that_are_taken_are_their_new_owners() {
     bob.done("POST", path, fork).await;
     assert_eq!(hub.usage("bob").await.used, used);
     assert_eq!(hub.usage("alice").await.used, of_both);
-    // The same objects: they count once. The records do not.
+    // The same objects count once. The records count again.
     assert_eq!(bob.refused("POST", &take, name.clone()).await, "no_space");
     hub.set_quota("bob", Quota::Bytes(of_both)).await;
     bob.done("POST", &take, name).await;
@@ -215,7 +217,7 @@ async fn what_people_write_counts() {
     api.done("PATCH", "dots/alice/app/settings", public).await;
     let used = hub.usage("alice").await.used;
 
-    // Commits of the same files, whose messages are in the record and beside it.
+    // Commits of the same files with long messages. The hub stores a message twice: in the record and beside it.
     const LENGTH: usize = 50_000;
     let long = |parent: &Made| saying(parent, &files, |record| record.message = "m".repeat(LENGTH));
     let second = long(&first);
@@ -224,7 +226,7 @@ async fn what_people_write_counts() {
         .unwrap();
     let with_message = hub.usage("alice").await.used - used;
     assert!((2 * LENGTH as u64..2 * LENGTH as u64 + 1000).contains(&with_message));
-    // A note is who wrote it's.
+    // A note counts for its author.
     let note = json!({ "branch": "master", "body": "n".repeat(LENGTH) });
     let path = "dots/alice/app/notes";
     bob.done("POST", path, note.clone()).await;
@@ -239,7 +241,7 @@ async fn what_people_write_counts() {
     hub.set_quota("bob", Quota::Bytes(2 * LENGTH as u64 - 1))
         .await;
     assert_eq!(bob.refused("POST", path, note).await, "no_space");
-    // A push that brings nothing but a message is one, too.
+    // A push with nothing but a commit message also counts.
     hub.set_quota("alice", Quota::Bytes(used + 1000)).await;
     let third = long(&second);
     let refusal = push(&alice, &app, Some(&second), &third, &files).await;
@@ -321,7 +323,7 @@ async fn quotas_are_seen_and_set_on_pages() {
     }
     assert!(root.get("/-/settings").await.body.contains("of the 2.0 GB"));
     assert!(root.get("/root").await.body.contains("of 2.0 GB used"));
-    // Another's is not shown.
+    // The page does not show another user's quota.
     assert!(!root.get("/alice").await.body.contains("GB used"));
 }
 

@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a restart; what was never finished goes in time.
+//! Acknowledged data is there after a restart. Unfinished uploads expire.
 
 use dotmesh_api::ErrorCode;
 use dotmesh_hub::clock;
@@ -22,7 +22,7 @@ async fn a_restart_keeps_everything() {
     let data = hub.stop().await;
     assert!(alice.current_user().await.is_err());
 
-    // The new server has another port: the same user asks again.
+    // The new server has another port, so the same user needs a new client.
     let hub = TestHub::start_in(data).await;
     let key = dotmesh_hub::credentials::ApiKey::generate();
     let old = dotmesh_hub::database::users::OldKeys::Keep;

@@ -1,10 +1,12 @@
-//! Every route as every role, on a private dot, on a public one, and where there is none.
+//! Every route as every role: on a private dot, on a public dot, and on a dot that does not exist.
 //!
 //! **A new route** needs one line in [`TABLE`] for each of its methods:
-//! `("GET", "/api/v1/dots/{namespace}/{dot}/tags", 200, READ, "")` is the method, the path as `router.rs` has it (a query
-//! may follow), the status where it is allowed, the class that says for whom that is, and the body. [`path`] says what stands
-//! in the braces. A route that fits no class gets a class of its own. Without its line
-//! `every_route_is_in_the_table` fails and names it.
+//! `("GET", "/api/v1/dots/{namespace}/{dot}/tags", 200, READ, "")`.
+//! The parts are the method, the path as in `router.rs` (a query may follow), the status where it is allowed, the class,
+//! and the body. The class says for which roles it is allowed. [`path`] fills in the braces.
+//!
+//! A route that fits no class gets a class of its own. If a line is missing, `every_route_is_in_the_table` fails and
+//! names it.
 
 use std::collections::BTreeSet;
 
@@ -38,71 +40,71 @@ const ROLES: [&str; 11] = [
     "an administrator",
 ];
 
-/// The answers to each role in the order of [`ROLES`], as letters: `y` the route's own, `l` 401, `f` 403, `n` 404,
-/// `r` 303.
+/// The answers to each role in the order of [`ROLES`], as letters: `y` the route's own answer, `l` 401, `f` 403, `n`
+/// 404, `r` 303.
 struct Class {
     private: &'static str,
     public: &'static str,
     missing: &'static str,
 }
 
-/// Whatever credentials come along, they are not looked at.
+/// For everybody. Credentials are ignored.
 const ANYONE: Class = everywhere("yyyyyyyyyyy");
-/// For everybody, but wrong credentials are said to be wrong.
+/// For everybody, but wrong credentials are refused.
 const VISITORS: Class = everywhere("yllyyyyyyyy");
 /// For every user.
 const USERS: Class = everywhere("lllyyyyyyyy");
-/// For users in person, or by keys that may do all.
+/// For users in a browser session, or with keys of full scope.
 const ACCOUNT: Class = everywhere("lllffyyyyyy");
 /// For administrators.
 const ADMINISTRATORS: Class = everywhere("lllfffffffy");
-/// Who is logged in is led on.
+/// Users who are logged in are redirected.
 const LOGIN: Class = everywhere("yllrrrrrrrr");
-/// Who is logged in is led on, and who is not needs an invitation.
+/// Users who are logged in are redirected. Visitors need an invitation.
 const SIGN_UP: Class = everywhere("fllrrrrrrrr");
-/// What reads a dot.
+/// For routes that read a dot.
 const READ: Class = Class {
     private: "lllyynyyyyn",
     public: "yllyyyyyyyy",
     missing: "lllnnnnnnnn",
 };
-/// What begins a push, which may make the dot.
+/// For the start of a push, which may create the dot.
 const PUSH: Class = Class {
     private: "lllfyffyyyf",
     public: "lllfyffyyyf",
     missing: "lllfyffffyf",
 };
-/// What goes on with a push: the writer's.
+/// For the further requests of a push. The upload is the writer's.
 const UPLOAD: Class = Class {
     private: "lllfnffynnf",
     public: "lllfnffynnf",
     missing: "lllfnffffnf",
 };
-/// What everyone may who reads a dot and is logged in.
+/// For every user who may read the dot.
 const NOTE: Class = Class {
     private: "lllfynyyyyn",
     public: "lllfyyyyyyy",
     missing: "lllnnnnnnnn",
 };
-/// What everyone may who reads a public dot, and who pushes to a private one.
+/// For every user who may read a public dot, and for those who may push to a private one.
 const FORK: Class = Class {
     private: "lllfynfyyyn",
     public: "lllfyyyyyyy",
     missing: "lllnnnnnnnn",
 };
-/// What is for who pushes, to a dot that there is.
+/// For users who may push to an existing dot.
 const CHANGE: Class = Class {
     private: "lllfyffyyyf",
     public: "lllfyffyyyf",
     missing: "lllfnffffnf",
 };
-/// What is for those who look after a dot.
+/// For maintainers and the owner.
 const MAINTAIN: Class = Class {
     private: "lllffnffyyn",
     public: "lllfffffyyf",
     missing: "lllnnnnnnnn",
 };
-/// What is the owner's to do.
+/// For the owner.
 const ADMINISTER: Class = Class {
     private: "lllffnfffyn",
     public: "lllffffffyf",
@@ -255,7 +257,7 @@ const TABLE: &[Row] = &[
     ("GET", "/metrics", 200, ADMINISTRATORS, ""),
 ];
 
-/// A route's address: `router.rs`'s pattern with examples in its braces.
+/// A route's URL path: the pattern of `router.rs` with example values in its braces.
 fn path(pattern: &str, dot: &DotName, upload: &str) -> String {
     pattern
         .replace("{namespace}", dot.namespace.as_str())
@@ -282,7 +284,7 @@ struct Case {
     keys: Vec<Option<String>>,
 }
 
-/// A dot, with an upload of the writer's.
+/// A dot, with an upload of the writer.
 #[derive(Clone)]
 struct Example {
     name: DotName,
@@ -378,7 +380,7 @@ impl Case {
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         if status == 200 && pattern.ends_with("/live") {
-            // It has no end.
+            // A live page does not end, so its body is not read.
             return (status, String::new());
         }
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
@@ -390,7 +392,7 @@ impl Case {
             assert_eq!(checked, Ok(()), "{method} {pattern}");
         }
         if matches!(status, 401 | 403) || (status >= 400 && pattern.starts_with("/api")) {
-            // Every refusal has the one shape.
+            // Every refusal has the same format.
             let problem: Problem = serde_json::from_str(&text).expect(&text);
             assert_eq!(problem.code.status(), status);
             assert_eq!(problem.status, status);
@@ -419,7 +421,7 @@ async fn key(
     key.reveal().to_owned()
 }
 
-/// A user's key that works for one dot.
+/// Makes a key of a user for a single dot.
 pub(crate) async fn key_for(
     hub: &TestHub,
     owner: &UserName,
@@ -480,7 +482,7 @@ async fn every_role_gets_its_answer() {
             assert_eq!(answers.len(), ROLES.len(), "{method} {pattern}");
             for (role, letter) in answers.chars().enumerate() {
                 let mut example = example.clone();
-                // What is changed does not change for those who come after.
+                // A successful request changes the dot, so the next role gets a new one.
                 if letter == 'y'
                     && *method != "GET"
                     && pattern.contains("{dot}")
@@ -504,8 +506,7 @@ async fn every_role_gets_its_answer() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// An owner's key that works for one dot is good for no other route than those of this dot, and of others it sees what
-/// everybody sees.
+/// A key for one dot is good for no route of another dot. It sees of other dots only what is public.
 #[tokio::test]
 async fn a_key_for_another_dot_is_nobodys() {
     let mut case = Case::start().await;
@@ -552,7 +553,7 @@ async fn a_missing_dot_and_a_hidden_one_look_the_same() {
         for role in ["anonymous", "a stranger", "an administrator"] {
             let role = ROLES.iter().position(|other| *other == role).unwrap();
             let (status, text) = case.ask(role, row, &hidden).await;
-            // Nor does it show whether there is such a user.
+            // The answer does not reveal whether the user exists either.
             for name in ["owner/none", "nobody/none"] {
                 let missing = Example {
                     name: dot(name),
@@ -588,7 +589,7 @@ async fn every_route_is_in_the_table() {
         );
         let probe = Method::from_bytes(b"PROBE").unwrap();
         let answer = client.request(probe, url).send().await.unwrap();
-        // A method that no route takes is answered with those that this one takes.
+        // The answer to an unknown method lists the allowed methods of the route.
         let allowed = match answer.headers().get("allow") {
             Some(allowed) => allowed.to_str().unwrap().to_owned(),
             None => "GET".to_owned(),

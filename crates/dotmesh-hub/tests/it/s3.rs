@@ -1,4 +1,4 @@
-//! An S3 server of the tests' own, over a temporary folder: SeaweedFS.
+//! An S3 server for the tests, over a temporary folder: SeaweedFS.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -8,24 +8,24 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::supervised::{Says, Supervised};
 
-/// Ends with this value.
+/// The server stops when this value is dropped.
 pub(crate) struct S3Server {
     endpoint: String,
     _server: Supervised,
 }
 
-/// One for all tests of this process: each has a prefix of its own.
+/// One server for all tests of this process. Each test has its own prefix.
 static SHARED: LazyLock<S3Server> = LazyLock::new(S3Server::start);
 
-/// Where `scripts/setup.sh test` has put it.
+/// The path where `scripts/setup.sh test` installs SeaweedFS.
 fn weed() -> PathBuf {
     let weed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools/bin/weed");
     assert!(weed.exists(), "`make test` installs SeaweedFS first");
     weed
 }
 
-/// An address on the loopback interface that nobody else has, and the first of some ports: the server has
-/// sockets that bear a port's number alone, too.
+/// A loopback address of this process, and the first of a range of ports. The server also has sockets that depend on
+/// the port number alone.
 fn own_place() -> (Ipv4Addr, u32) {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -36,12 +36,12 @@ fn own_place() -> (Ipv4Addr, u32) {
 }
 
 impl S3Server {
-    /// The one that has the bucket `bucket` for all.
+    /// The shared server, with the bucket `bucket`.
     pub(crate) fn shared() -> &'static Self {
         &SHARED
     }
 
-    /// Starts one that has the bucket `bucket`.
+    /// Starts a server with the bucket `bucket`.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
         let (address, port) = own_place();
@@ -65,7 +65,7 @@ impl S3Server {
         }
     }
 
-    /// How it is reached, as variables.
+    /// The environment variables for a client of the server.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         [
             ("AWS_ACCESS_KEY_ID", "key"),

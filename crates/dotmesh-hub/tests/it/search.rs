@@ -1,4 +1,4 @@
-//! Searching: what the viewer may see, whatever is typed.
+//! Search finds only what the viewer may see, for any input.
 
 use dotmesh_api::hub::Access;
 use dotmesh_model::{CommitId, CommitRecord};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::support::{Made, TestHub, dot, files, push, root_commit, sealed};
 
-/// A dot with a commit for each message.
+/// A dot with one commit for each message.
 async fn dot_with(client: &dotmesh_api::HubClient, name: &str, messages: &[&str]) -> Vec<CommitId> {
     let name = dot(name);
     let files = files(&[("a", b"a")]);
@@ -70,7 +70,7 @@ async fn messages_are_found_where_one_may_see_them() {
         .await
         .unwrap();
     assert_eq!(messages(&bobs, "pirate").await.len(), 2);
-    // A fork has the messages of its own; what is deleted has none.
+    // A fork's messages are found, too. Those of a deleted dot are not.
     bobs.done("POST", "dots/alice/app/fork", json!({"name": "fork"}))
         .await;
     assert_eq!(messages(&bobs, "pirate").await.len(), 3);
@@ -79,7 +79,7 @@ async fn messages_are_found_where_one_may_see_them() {
     let later = dotmesh_hub::clock::now() + std::time::Duration::from_secs(2);
     hub.hub.database.purge_dots(later).await.unwrap();
     assert_eq!(messages(&bobs, "pirate").await.len(), 2);
-    // The id of a dot is no word of its messages.
+    // The id of a dot is not searchable text.
     for n in 0..6 {
         assert_eq!(messages(&bobs, &n.to_string()).await, [""; 0]);
     }
@@ -149,7 +149,7 @@ async fn names_are_found_page_by_page() {
     assert_eq!(count(&bobs, "q=shop").await, (1, false));
 }
 
-/// Whatever is typed is no more than words: nothing fails, and nothing is found that has not all of them.
+/// Any input is only a list of words. No input fails, and each result has all of the words.
 #[test]
 fn nothing_that_is_typed_is_a_query() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

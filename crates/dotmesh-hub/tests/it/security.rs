@@ -1,4 +1,4 @@
-//! What an attacker tries: each has a test.
+//! Attacks: each has a test.
 
 use std::num::NonZeroU32;
 
@@ -60,7 +60,7 @@ async fn cookies_are_for_the_hub_alone() {
         assert_eq!(cookie.contains("; Secure"), secure, "{cookie}");
         let hsts = answer.headers.get("strict-transport-security");
         assert_eq!(hsts.is_some(), secure);
-        // Another host may have set the other name.
+        // Another host of the domain may have set the cookie of the other name.
         let token = browser.cookie.clone().unwrap();
         let token = token.split_once('=').unwrap().1;
         let other = if secure {
@@ -165,7 +165,7 @@ async fn other_sites_cannot_use_credentials_that_a_browser_remembers() {
             assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} {headers:?}");
         }
     }
-    // What programs send, which have none of these headers; and the hub's own pages.
+    // Programs send none of these headers, and the hub's own pages send `same-origin`.
     assert_eq!(
         ask("POST", &webhooks, webhook, &[]).await,
         StatusCode::CREATED
@@ -176,7 +176,7 @@ async fn other_sites_cannot_use_credentials_that_a_browser_remembers() {
         StatusCode::CREATED
     );
 
-    // Nor is a browser asked for what it would remember.
+    // The hub never asks a browser for a password that the browser would store.
     for path in ["/api/v1/dots", "/metrics", "/alice/app", api] {
         let answer = client().get(format!("{}{path}", hub.url)).send().await;
         let answer = answer.unwrap();
@@ -223,7 +223,7 @@ async fn guessing_ends_after_some_tries_in_the_same_words_for_all() {
                 422
             );
         }
-        // Nor by the right password, nor by the other way in.
+        // The right password is refused, too, and so is the other way to log in.
         let answer = browser.log_in(user, PASSWORD).await;
         assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
         let wait: u64 = answer.headers[RETRY_AFTER]
@@ -242,7 +242,7 @@ async fn guessing_ends_after_some_tries_in_the_same_words_for_all() {
         bodies.push((answer.body, basic.text().await.unwrap()));
     }
     assert_eq!(bodies[0], bodies[1]);
-    // A key is never refused for that, and others are not either.
+    // The limit applies neither to API keys nor to other users.
     client_of_alice.current_user().await.unwrap();
     let bearer = client()
         .get(format!("{}/api/v1/user", hub.url))
@@ -284,7 +284,7 @@ async fn many_guesses_at_once_are_not_more() {
     });
     let answers = futures::future::join_all(asked).await;
     let looked_at = answers.iter().filter(|status| **status == 422).count();
-    // As many as are compared at a time may be over.
+    // The hub may exceed the limit by the number of concurrent comparisons.
     assert!((10..=11).contains(&looked_at), "{answers:?}");
 }
 
@@ -307,10 +307,10 @@ async fn addresses_are_believed_from_trusted_proxies_only() {
         }
         limited
     };
-    // An address that was made up does not help,
+    // A forged address does not help.
     let hub = TestHub::start().await;
     assert_eq!(guesses(&hub, 12).await, 2);
-    // and what a proxy says counts: until all together have guessed too often.
+    // An address from a trusted proxy counts. A limit for all addresses together applies as well.
     let settings = Settings {
         trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         ..Settings::default()
@@ -344,7 +344,7 @@ async fn who_asks_too_fast_waits() {
         }
     }
     assert_eq!(limited.unwrap().headers()[RETRY_AFTER], "1");
-    // A user is not held up by others of the same address.
+    // A user is not limited by other clients at the same address.
     assert_eq!(ask(Some(&key)).await.status(), StatusCode::OK);
 }
 

@@ -1,5 +1,5 @@
-//! Several processes that share PostgreSQL and a bucket, and nothing else: one may be killed at any moment, and
-//! another goes on.
+//! Several processes that share PostgreSQL and a bucket, and nothing else. Any of them may be killed, and another
+//! continues.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use crate::cuts::{noise, push, root_of};
 use crate::place::Place;
 use crate::support::{commit, dot, files, finish, pack, push_first, root_commit, update};
 
-/// How many bytes may be under way when a process is killed.
+/// The bytes that may be in flight when a process is killed.
 const UNDER_WAY: u64 = 32 << 20;
 
 fn serve(place: &Place) -> Serving {
     start(place.dothub(&["serve", "--listen", "127.0.0.1:0"]))
 }
 
-/// Passes everything to the first of two hubs until so many bytes went there, then kills it and passes everything to
-/// the second.
+/// Forwards everything to the first of two hubs until it has received a number of bytes. Then kills it, and forwards
+/// everything to the second.
 struct Balancer {
     address: String,
     up: Arc<AtomicU64>,
@@ -109,7 +109,8 @@ async fn a_process_is_killed_in_the_middle_of_a_push_and_another_finishes_it() {
     let direct = second.client("alice", &key);
     let mut next = noise(11);
     let mut whole = 0;
-    // How much of the push the first process sees, in thousandths; at first all of it.
+    // The part of the push that the first process receives, in thousandths. In the first round it receives
+    // everything.
     for (round, part) in [1000, 0, 300, 800, 995, 999].into_iter().enumerate() {
         let data = tempfile::tempdir().unwrap();
         for file in 0..6 {
@@ -123,7 +124,7 @@ async fn a_process_is_killed_in_the_middle_of_a_push_and_another_finishes_it() {
         let client = HubClient::new(address, "alice".parse().unwrap(), key.clone()).unwrap();
         let name = format!("alice/app{round}");
         let id = CommitId::from_bytes([round as u8 + 1; 16]);
-        // The client tries again by itself, or says that it could not and is asked once more.
+        // The client retries by itself, or fails and is started once more.
         if let Err(error) = push(&client, &dot(&name), data.path(), id).await {
             assert!(kill, "{error}");
             push(&client, &dot(&name), data.path(), id).await.unwrap();
@@ -155,7 +156,7 @@ async fn an_upload_goes_on_through_another_process() {
         .await
         .unwrap();
 
-    // Half of a pack, and the process is gone.
+    // The process dies after half of a pack.
     let body = pack(rest);
     let mut connection = TcpStream::connect(first.address()).await.unwrap();
     let head = format!(
@@ -205,13 +206,13 @@ async fn a_process_is_killed_while_it_finishes_a_push() {
             let (app, upload, request) = (app.clone(), upload.clone(), request.clone());
             async move { one.finish_upload(&app, &upload, &request).await }
         });
-        // Another moment in each round.
+        // Kill it at a different time in each round.
         for _ in 0..round {
             two.current_user().await.unwrap();
         }
         first.kill();
         let _ = finishing.await.unwrap();
-        // Done already or not at all: the answer is the same.
+        // The result is the same, whether the first request finished or not.
         two.finish_upload(&app, &upload, &request).await.unwrap();
         let told = two.dot(&app).await.unwrap().unwrap();
         assert_eq!(told.branches[0].head, made.id);
@@ -289,7 +290,7 @@ async fn a_lease_has_one_holder() {
     assert!(one.lease("job", "one", now, soon).await.unwrap());
     assert!(!two.lease("job", "two", now, later).await.unwrap());
     assert!(two.lease("another", "two", now, soon).await.unwrap());
-    // Renewed, so that it has not ended when it would have.
+    // The renewed lease is still valid at its former end.
     assert!(one.lease("job", "one", now, later).await.unwrap());
     assert!(!two.lease("job", "two", soon, later).await.unwrap());
     assert!(two.lease("job", "two", later, later).await.unwrap());
@@ -305,7 +306,7 @@ async fn without_a_folder_everything_is_elsewhere() {
     assert!(place.is_empty());
     assert!(hub.terminate().success());
 
-    // Without the bucket the objects need a folder, and one is asked for.
+    // Without a bucket the hub needs a folder for objects, and says so.
     let mut command = place.dothub(&["serve", "--listen", "127.0.0.1:0"]);
     let refused = command.env_remove("DOTHUB_STORE_URL").output().unwrap();
     assert_eq!(refused.status.code(), Some(2));

@@ -1,4 +1,4 @@
-//! Clients that send slowly, take nothing or only connect keep nothing from others, and do not stay.
+//! Clients that send slowly, read nothing or only connect take nothing away from others, and are cut off.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,14 +19,14 @@ use crate::cuts;
 use crate::pages::{Browser, PASSWORD};
 use crate::support::{TestHub, commit, dot, files, push, push_first};
 
-/// Nobody is too slow.
+/// No client is too slow.
 const PATIENT: Pace = Pace {
     grace: Duration::from_secs(3600),
     head: Duration::from_secs(3600),
     ..Pace::DEFAULT
 };
 
-/// Whoever does nothing is.
+/// Idle clients are cut off soon.
 const IMPATIENT: Pace = Pace {
     grace: Duration::from_secs(1),
     head: Duration::from_secs(1),
@@ -40,19 +40,19 @@ fn settings(pace: Pace) -> Settings {
     }
 }
 
-/// An address of this machine.
+/// A loopback address of this machine.
 fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 7, number)
 }
 
-/// A client at an address.
+/// A client that connects from an address.
 fn client_at(number: u8) -> reqwest::Client {
     let builder = reqwest::Client::builder().local_address(IpAddr::from(address(number)));
     builder.build().unwrap()
 }
 
 impl TestHub {
-    /// A connection from an address.
+    /// Connects from an address.
     async fn connect(&self, number: u8) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((address(number), 0).into()).unwrap();
@@ -60,7 +60,7 @@ impl TestHub {
         socket.connect(hub).await.unwrap()
     }
 
-    /// A request from an address with as much of a body as it says, and no more.
+    /// Sends a request from an address, with only this part of the body.
     async fn begin(&self, number: u8, head: &str, body: &[u8]) -> TcpStream {
         let mut stream = self.connect(number).await;
         let head = format!("{head}\r\nhost: hub\r\n\r\n");
@@ -70,7 +70,7 @@ impl TestHub {
     }
 }
 
-/// The beginning of what the hub sends, if it does not close the connection instead.
+/// The start of the hub's answer, or `None` if the hub closes the connection.
 async fn answer(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = [0; 4096];
     match stream.read(&mut bytes).await {
@@ -81,7 +81,7 @@ async fn answer(stream: &mut TcpStream) -> Option<String> {
     }
 }
 
-/// A public dot of alice's with a file of nothing that is longer than what buffers take.
+/// Alice's public dot, with a sparse file that is longer than all network buffers.
 struct Scene {
     hub: TestHub,
     alice: HubClient,
@@ -148,7 +148,7 @@ async fn who_sends_slowly_takes_nobody_s_turn() {
             slow.push(scene.hub.begin(1, &head, &[b'['; 1000]).await);
         }
     }
-    // Neither from there nor by them is anything else held up.
+    // Other requests from this address and of this user are not blocked.
     push_first(&scene.alice, &dot("alice/other"), b"two").await;
     let (made, files) = push_first(&mallory, &dot("mallory/other"), b"three").await;
     mallory
@@ -180,7 +180,7 @@ async fn who_takes_nothing_takes_nobody_s_turn() {
     let got = client_at(9).get(scene.url(FILE)).send().await.unwrap();
     assert_eq!(got.status(), StatusCode::OK);
     assert_eq!(got.content_length(), Some(scene.size));
-    // Whoever is logged in has a share of their own, wherever they are.
+    // A user has a share of their own at every address.
     let got = client_at(1).get(scene.url(FILE)).bearer_auth(&scene.key);
     assert_eq!(
         got.send().await.unwrap().bytes().await.unwrap().len() as u64,
@@ -214,7 +214,7 @@ async fn who_is_too_slow_is_told_so_or_cut_and_live_pages_stay() {
     };
     assert!(told.unwrap().starts_with("HTTP/1.1 408 "));
 
-    // Neither the head of the first request nor that of the next one is waited for without end.
+    // The hub waits only a limited time for the head of the first request and of the next.
     let mut idle = scene.hub.connect(1).await;
     assert_eq!(answer(&mut idle).await, None);
     let mut done = scene.hub.begin(1, "GET /healthz HTTP/1.1", b"").await;
@@ -226,7 +226,7 @@ async fn who_is_too_slow_is_told_so_or_cut_and_live_pages_stay() {
     );
     assert_eq!(answer(&mut done).await, None);
 
-    // Its turn is free again, and what is left in buffers is not all.
+    // The slot is free again. The hub cut the answer short, apart from the bytes in buffers.
     let mut unread = scene
         .hub
         .begin(1, &format!("GET {FILE} HTTP/1.1"), b"")
@@ -244,7 +244,7 @@ async fn who_is_too_slow_is_told_so_or_cut_and_live_pages_stay() {
     let _ = unread.read_to_end(&mut rest).await;
     assert!((rest.len() as u64) < scene.size);
 
-    // All that time nothing happened there.
+    // The dot had no event all that time, and its live page is still open.
     push_first(&scene.alice, &dot("alice/other"), b"two").await;
     let files = files(&[("a", b"three")]);
     let app = dot("alice/app");
@@ -261,7 +261,7 @@ async fn who_is_too_slow_is_told_so_or_cut_and_live_pages_stay() {
     assert_ne!(first, second);
 }
 
-/// What the system keeps for a connection is more than this client takes in the time of grace.
+/// The socket buffers hold more than this client reads during the grace period.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_slowly_but_steadily_is_not_cut() {
     let scene = Scene::new(IMPATIENT).await;
@@ -319,7 +319,7 @@ async fn behind_a_proxy_requests_are_counted_by_client() {
         let answer = request.header("x-forwarded-for", from).send().await;
         answer.unwrap().status()
     };
-    // An address of version 6 stands for its network.
+    // The hub counts an IPv6 address as its network.
     while ask("2001:db8::2").await != StatusCode::TOO_MANY_REQUESTS {}
     assert_eq!(ask("2001:db8:0:1::1").await, StatusCode::OK);
     assert_eq!(ask("198.51.100.1").await, StatusCode::OK);

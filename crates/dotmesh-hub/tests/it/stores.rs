@@ -1,4 +1,4 @@
-//! Objects can be kept elsewhere than in the hub's folder: nothing else changes.
+//! A pack store other than the hub's folder. Nothing else changes.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use crate::promises::keeps_its_promises;
 use crate::s3::S3Server;
 use crate::support::{commit, dot, files, push, push_first};
 
-/// `dothub serve` with objects at `url`.
+/// `dothub serve` with packs at `url`.
 fn serve(place: &Place, url: &str, variables: &[(String, String)]) -> Command {
     let args = ["serve", "--listen", "127.0.0.1:0", "--store-url", url];
     let mut command = place.dothub(&args);
@@ -99,7 +99,7 @@ async fn a_bucket_keeps_its_promises() {
     let server = S3Server::start();
     let open = |url| store_url::open(url, server.variables()).unwrap();
     keeps_its_promises(&open("s3://bucket/some/prefix")).await;
-    // Another prefix is another store.
+    // Each prefix is a store of its own.
     keeps_its_promises(&open("s3://bucket/other")).await;
     keeps_its_promises(&open("s3://bucket")).await;
 }

@@ -1,11 +1,12 @@
-//! Servers that tests start: each ends with the process that started it, however that ends.
+//! Servers that tests start. Each stops with the process that started it, however that ends.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
-/// Waits for its input to end, which it does when nobody holds it any more. A server has to be told with QUIT:
-/// what a shell runs in the background does not get INT.
+/// Waits for the end of its input, which comes when no process holds the pipe any more.
+///
+/// It stops the server with QUIT, because a shell's background process ignores INT.
 const SUPERVISOR: &str = r#"
 trap '' INT TERM HUP
 folder=$1
@@ -17,13 +18,13 @@ wait
 rm -rf "$folder"
 "#;
 
-/// Ends with this value.
+/// The server stops when this value is dropped.
 pub(crate) struct Supervised {
     child: Child,
     folder: PathBuf,
 }
 
-/// Which of its outputs a server tells by that it is ready.
+/// The output on which a server reports that it is ready, and the search for that line.
 #[derive(Clone, Copy)]
 pub(crate) enum Says {
     Out(fn(&str) -> Option<String>),
@@ -31,7 +32,7 @@ pub(crate) enum Says {
 }
 
 impl Supervised {
-    /// Starts a server whose files are in `folder`, and waits for the line that says what is to be known of it.
+    /// Starts a server whose files are in `folder`, and waits for the line with its details.
     pub(crate) fn start(folder: PathBuf, server: &Command, says: Says) -> (Self, String) {
         let mut command = Command::new("sh");
         command
@@ -69,7 +70,7 @@ impl Drop for Supervised {
     }
 }
 
-/// Reads to the line that is looked for, or says all that was read.
+/// Reads until the line is found. Returns all output if it is not.
 fn wait_for(
     output: impl Read + Send + 'static,
     find: fn(&str) -> Option<String>,
@@ -88,7 +89,7 @@ fn wait_for(
     }
 }
 
-/// What it says must not fill the pipe.
+/// Discards the rest of the output, so the pipe never fills up.
 fn drain(mut output: impl Read + Send + 'static) {
     std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
 }

@@ -1,4 +1,4 @@
-//! A hub in a place of its own, users, and hand-made commits.
+//! A hub in its own place, users, and hand-made commits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,7 +35,7 @@ impl TestHub {
         Self::start_in(Place::new().await).await
     }
 
-    /// With other settings.
+    /// Starts a hub with other settings.
     pub(crate) async fn start_with(settings: Settings) -> Self {
         Self::start_in_with(Place::new().await, settings).await
     }
@@ -45,7 +45,7 @@ impl TestHub {
     }
 
     async fn start_in_with(place: Place, settings: Settings) -> Self {
-        // The cryptography of all clients of this process.
+        // The crypto provider for all clients of this process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let lock = place.lock();
         let hub = Hub::new(place.database().await, place.packs(), settings);
@@ -75,7 +75,7 @@ impl TestHub {
         &self.place
     }
 
-    /// Stops it and gives the place back.
+    /// Stops the hub, and returns its place.
     pub(crate) async fn stop(mut self) -> Place {
         drop(self.stop.take());
         self.serving.await.unwrap();
@@ -83,7 +83,7 @@ impl TestHub {
         self.place
     }
 
-    /// Another process's, that shares what it has.
+    /// A second hub like that of another process, on the same data.
     pub(crate) async fn beside(&self) -> Hub {
         let settings = Settings::clone(&self.hub.settings);
         Hub::new(
@@ -98,7 +98,7 @@ impl TestHub {
         self.user_with_secret(name).await.0
     }
 
-    /// Makes an account, and tells its key.
+    /// Makes an account, and returns its key, too.
     pub(crate) async fn user_with_secret(&self, name: &str) -> (HubClient, String) {
         let key = ApiKey::generate();
         let name = name.parse().unwrap();
@@ -127,7 +127,7 @@ pub(crate) fn branch(name: &str) -> BranchName {
     name.parse().unwrap()
 }
 
-/// The refusal that was expected.
+/// Returns the body of an expected refusal.
 #[track_caller]
 pub(crate) fn refused<T: std::fmt::Debug>(
     result: Result<T, ClientError>,
@@ -141,7 +141,7 @@ pub(crate) fn refused<T: std::fmt::Debug>(
     }
 }
 
-/// The objects of a commit: chunks, then nodes, the root last.
+/// The objects of a commit: chunks, then tree pages, and the root last.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     pub(crate) objects: Vec<Object>,
@@ -183,7 +183,7 @@ pub(crate) fn files(files: &[(&str, &[u8])]) -> Files {
     tree_of(objects, entries)
 }
 
-/// A tree with one folder `data` that has these entries, which need these objects.
+/// A tree with one folder `data` that has these entries, and the objects that they need.
 pub(crate) fn tree_of(mut objects: Vec<Object>, entries: Vec<Entry>) -> Files {
     let folder = Object::new(Kind::TreeNode, TreeNode::Leaf(entries).encode());
     let top = TreeNode::Leaf(vec![entry(
@@ -221,14 +221,14 @@ pub(crate) fn pack<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Bytes {
     writer.finish()
 }
 
-/// A commit with what is needed to put the next one on it.
+/// A commit, with the data that its child needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
     pub(crate) id: CommitId,
     pub(crate) sealed: SealedCommit,
 }
 
-/// What every dot starts from.
+/// The root commit, from which every dot starts.
 pub(crate) fn root_commit() -> Made {
     let sealed = SealedCommit {
         seal: ROOT_SEAL,
@@ -300,7 +300,7 @@ pub(crate) fn finish(commits: &[&Made], branches: Vec<BranchUpdate>) -> FinishUp
     FinishUpload { commits, branches }
 }
 
-/// Pushes one commit to master, sending only what the hub lacks, as a client does.
+/// Pushes one commit to master. Like a client, it sends only the objects that the hub lacks.
 pub(crate) async fn push(
     client: &HubClient,
     dot: &DotName,
@@ -321,7 +321,7 @@ pub(crate) async fn push(
         .map(drop)
 }
 
-/// A first commit, pushed.
+/// Makes and pushes a first commit.
 pub(crate) async fn push_first(client: &HubClient, dot: &DotName, content: &[u8]) -> (Made, Files) {
     let files = files(&[("a", content), ("b", b"the same in all")]);
     let made = commit(&root_commit(), &files);

@@ -66,7 +66,8 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     let answer = root.submit("/-/admin/suspensions", &suspended).await;
     assert_eq!(answer.status.as_u16(), 303, "{}", answer.body);
 
-    // The session has ended, and there is no other way in. Who does not know the password learns nothing.
+    // The session has ended, and there is no other way to log in. Without the password, the answer does not mention
+    // the suspension.
     let answer = browser.get("/-/settings").await;
     assert_eq!(answer.status.as_u16(), 303, "{}", answer.body);
     let answer = browser.log_in("alice", PASSWORD).await;
@@ -87,7 +88,7 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
         ErrorCode::Forbidden,
     );
 
-    // The dots stay, and who has access goes on. No webhook is told.
+    // The dots stay, and other users keep their access. Webhooks receive nothing.
     let third = commit(&second, &files(&[("a", b"three")]));
     push(
         &bob,
@@ -101,7 +102,7 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     let dispatcher = Dispatcher::new(&hub.hub, Duration::from_secs(60)).unwrap();
     assert_eq!(dispatcher.round(clock::now()).await.unwrap(), 0);
 
-    // Nobody suspends themselves by mistake.
+    // Administrators cannot suspend themselves by mistake.
     let own = [("user", "root"), ("state", "suspended")];
     assert_eq!(
         root.submit("/-/admin/suspensions", &own)
@@ -134,7 +135,7 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     );
     alice.current_user().await.unwrap();
     assert_eq!(browser.log_in("alice", PASSWORD).await.status.as_u16(), 303);
-    // What happened meanwhile is not told afterwards.
+    // Events during the suspension are not delivered afterwards.
     assert_eq!(dispatcher.round(clock::now()).await.unwrap(), 0);
     let id = hook["id"].as_str().unwrap();
     let path = format!("dots/alice/app/webhooks/{id}/deliveries");

@@ -1,4 +1,4 @@
-//! TLS by the hub itself: the program, certificates made for the test, and clients that trust them.
+//! TLS by the hub itself: the real program, test certificates, and clients that trust them.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::cli::{Serving, start};
 use crate::place::Place;
 
-/// Files with a certificate and its key.
+/// A certificate file and a key file.
 struct Files {
     folder: tempfile::TempDir,
 }
@@ -27,7 +27,7 @@ impl Files {
         (files, certificate)
     }
 
-    /// Puts another certificate there, for the same name.
+    /// Replaces the certificate by a new one, for the same name.
     fn renew(&self) -> reqwest::Certificate {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -51,7 +51,7 @@ fn serve(place: &Place, certificate: &Path, key: &Path) -> std::process::Command
     serve
 }
 
-/// A client that trusts this certificate and no other.
+/// A client that trusts only this certificate.
 fn trusting(certificate: &reqwest::Certificate) -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -74,7 +74,7 @@ async fn over_tls() {
     let hub = start(serve(&place, &files.certificate(), &files.key()));
     assert!(hub.address().starts_with("https://"), "{}", hub.address());
 
-    // One that says nothing holds up nobody.
+    // A silent client blocks no one.
     let address = hub.address().trim_start_matches("https://").to_owned();
     let _silent = TcpStream::connect(&address).unwrap();
 
@@ -82,7 +82,7 @@ async fn over_tls() {
     assert_eq!(answer.status(), 200);
     assert!(answer.headers().contains_key("strict-transport-security"));
 
-    // Neither who does not trust it nor who speaks something else gets anything, and it goes on.
+    // A client that does not trust the certificate gets nothing, and neither does plain HTTP. The hub continues.
     let (_, other) = Files::new();
     version(&trusting(&other), &hub).await.unwrap_err();
     let mut plain = TcpStream::connect(&address).unwrap();
@@ -94,7 +94,7 @@ async fn over_tls() {
     let _ = plain.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/"));
 
-    // A renewed certificate counts from the next connection on; a broken one does not.
+    // A renewed certificate is used from the next connection on. A broken one is ignored.
     let renewed = files.renew();
     version(&trusting(&certificate), &hub).await.unwrap_err();
     version(&trusting(&renewed), &hub).await.unwrap();
@@ -135,7 +135,7 @@ async fn certificates_that_cannot_be_used() {
     }
 }
 
-/// A proxy that passes connections on to one place, whatever name is asked for. Says which were.
+/// A proxy that forwards all connections to one address, whatever host is requested. It also reports the requests.
 async fn connect_proxy(
     to: String,
     login: Option<&'static str>,
@@ -173,7 +173,7 @@ async fn through_a_proxy_and_by_an_authority_of_ones_own() {
     let (files, _) = Files::new();
     let hub = start(serve(&place, &files.certificate(), &files.key()));
     let address = hub.address().trim_start_matches("https://").to_owned();
-    // The certificate is that of `localhost`. Only the proxy can find it at this port.
+    // The certificate is for `localhost`. Only the proxy can reach the hub at this port.
     let url = "https://localhost:1";
     let client = |options: NetworkOptions| {
         let network = Network::new(&options).unwrap();
@@ -189,13 +189,13 @@ async fn through_a_proxy_and_by_an_authority_of_ones_own() {
     client(options.clone()).version().await.unwrap();
     assert_eq!(asked.recv().await.unwrap(), "CONNECT localhost:1 HTTP/1.1");
 
-    // Not through it.
+    // This client bypasses the proxy.
     let direct = client(NetworkOptions {
         no_proxy: Some("localhost".to_owned()),
         ..options.clone()
     });
     assert!(direct.version().await.unwrap_err().is_connect());
-    // Without the authority.
+    // This client does not have the CA file.
     let untrusting = client(NetworkOptions {
         ca_file: None,
         ..options.clone()
@@ -204,7 +204,7 @@ async fn through_a_proxy_and_by_an_authority_of_ones_own() {
     assert!(error.is_untrusted() && error.passes().is_none(), "{error}");
     assert!(error.hint().unwrap().contains("--ca-file"));
 
-    // The proxy wants a login.
+    // This proxy requires a login.
     let (closed, _asked) = connect_proxy(address, Some("Basic YWxpY2U6c2VjcmV0")).await;
     let with = |proxy: String| {
         client(NetworkOptions {

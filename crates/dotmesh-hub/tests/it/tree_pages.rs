@@ -1,4 +1,4 @@
-//! The pages that look into commits, as a browser and as an attacker ask for them.
+//! The pages that browse commits, for browsers and for attackers.
 
 use dotmesh_api::hub::BranchUpdate;
 use dotmesh_model::CommitId;
@@ -25,7 +25,7 @@ const HOSTILE: [&[u8]; 9] = [
     &[b'l'; 255],
 ];
 
-/// A tree with a subdot that has these files.
+/// A tree with one subdot that has these files.
 fn subdot(name: &[u8], files: &[(&[u8], &[u8])]) -> Files {
     let mut sorted = files.to_vec();
     sorted.sort();
@@ -101,7 +101,7 @@ impl Stage {
         body
     }
 
-    /// The status of an address that is sent just as it is.
+    /// The status for a path that is sent without normalisation.
     async fn status(&self, path: &str) -> u16 {
         let host = self.hub.url.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(host).await.unwrap();

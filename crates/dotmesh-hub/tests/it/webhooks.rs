@@ -1,4 +1,4 @@
-//! Webhooks: other servers are told of what happens, signed, at least once, and never where they may not lead.
+//! Webhooks: other servers receive signed events at least once. The hub never connects to forbidden addresses.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ use crate::support::{
     Files, Made, TestHub, commit, dot, files, finish, pack, push, push_first, update,
 };
 
-/// What the receiver does with a request; what it was not told to it takes.
+/// The receiver's reply to a request. Without one it accepts the request.
 #[derive(Clone)]
 enum Reply {
     Status(u16),
@@ -38,7 +38,7 @@ enum Reply {
     Endless,
 }
 
-/// A request that arrived.
+/// A request that the receiver got.
 #[derive(Debug, Clone)]
 struct Received {
     path: String,
@@ -46,7 +46,7 @@ struct Received {
     body: String,
 }
 
-/// A server that is told of things.
+/// A server that receives events.
 #[derive(Clone)]
 struct Receiver {
     received: Arc<Mutex<Vec<Received>>>,
@@ -77,12 +77,12 @@ impl Receiver {
         self.replies.lock().unwrap().extend(replies);
     }
 
-    /// What has arrived since it was last asked.
+    /// Takes the requests that arrived since the last call.
     fn take(&self) -> Vec<Received> {
         std::mem::take(&mut self.received.lock().unwrap())
     }
 
-    /// Waits for the next one.
+    /// Waits for the next request.
     async fn next(&self) -> Received {
         loop {
             let arrived = self.arrived.notified();
@@ -141,7 +141,7 @@ impl Received {
         self.json()["type"].as_str().unwrap().to_owned()
     }
 
-    /// As the specification says it.
+    /// Verifies the signature as the specification defines it.
     fn is_signed_with(&self, secret: &str) -> bool {
         let key = STANDARD
             .decode(secret.strip_prefix("whsec_").unwrap())
@@ -190,7 +190,7 @@ impl Case {
         }
     }
 
-    /// Makes a webhook, and tells its id and secret.
+    /// Makes a webhook, and returns its id and secret.
     async fn hook(&self, topics: &[&str]) -> (String, String) {
         let body = json!({ "url": self.receiver.url(), "topics": topics });
         let made = self.api.done("POST", "dots/alice/app/webhooks", body).await;
@@ -198,7 +198,7 @@ impl Case {
         (text("id"), text("secret"))
     }
 
-    /// Delivers all that is due, and tells what arrived.
+    /// Delivers all that is due, and returns the requests that arrived.
     async fn deliver(&self, now: Timestamp) -> Vec<Received> {
         while self.dispatcher.round(now).await.unwrap() > 0 {}
         self.receiver.take()
@@ -221,7 +221,7 @@ impl Case {
     }
 }
 
-/// Data that older commits lacked is told of, as it comes.
+/// A push event is sent when the data of an older commit arrives.
 #[tokio::test]
 async fn data_that_comes_later_is_told() {
     let case = Case::start().await;
@@ -345,7 +345,7 @@ async fn what_happens_is_told_in_order_and_signed() {
     let renamed = of_all[10].json();
     assert_eq!(renamed["data"]["dot"]["name"], "alice/shop");
     assert_eq!(renamed["data"]["from"], "alice/app");
-    // What arrived is not told again.
+    // A delivered event is not sent again.
     let later = clock::now() + SignedDuration::from_hours(48);
     assert!(case.deliver(later).await.is_empty());
 }
@@ -368,7 +368,7 @@ async fn a_failed_delivery_is_repeated_as_it_was() {
     ] {
         assert_eq!(dispatcher.round(now).await.unwrap(), 1);
         arrived.extend(case.receiver.take());
-        // Not before it is due.
+        // The dispatcher does not retry early.
         assert!(case.deliver(now).await.is_empty());
         let log = case.log(&id).await;
         let log = &log[0];
@@ -393,7 +393,7 @@ async fn a_failed_delivery_is_repeated_as_it_was() {
     assert_eq!(log[0]["due"], Value::Null);
     assert!(now.duration_since(start) < SignedDuration::from_mins(10));
 
-    // By hand, with the same id.
+    // Redelivery by hand keeps the id.
     let delivery = log[0]["id"].as_str().unwrap();
     let path = format!("dots/alice/app/webhooks/{id}/deliveries/{delivery}/redeliver");
     case.api.done("POST", &path, Value::Null).await;
@@ -401,7 +401,7 @@ async fn a_failed_delivery_is_repeated_as_it_was() {
     assert_eq!(again.len(), 1);
     assert_eq!(again[0].id(), arrived[0].id());
 
-    // Of an answer that does not end the beginning is kept.
+    // The hub keeps the start of an endless answer.
     case.receiver.then([Reply::Endless]);
     case.api.done("POST", &path, Value::Null).await;
     case.deliver(clock::now()).await;
@@ -416,7 +416,7 @@ async fn what_fails_for_days_is_given_up_and_switched_off() {
     let (id, _) = case.hook(&["tag"]).await;
     case.receiver.then(vec![Reply::Status(503); 16]);
     let mut now = clock::now();
-    // Of the second one nothing arrives either, days after the first.
+    // The second event is not delivered either, days after the first.
     for (tag, state) in [("v1", "on"), ("v2", "failed")] {
         let start = now;
         case.tag(tag).await;
@@ -435,7 +435,7 @@ async fn what_fails_for_days_is_given_up_and_switched_off() {
         assert_eq!(case.state(&id).await, state);
         now += SignedDuration::from_hours(30);
     }
-    // It is told nothing, until it is switched on, and then what happens from there on.
+    // The webhook receives nothing until it is switched on, and then only new events.
     case.tag("silent").await;
     assert!(case.deliver(now).await.is_empty());
     let path = format!("dots/alice/app/webhooks/{id}");
@@ -450,7 +450,7 @@ async fn what_fails_for_days_is_given_up_and_switched_off() {
     assert_eq!(arrived.len(), 1);
     assert_eq!(arrived[0].json()["data"]["tag"], "heard");
 
-    // Who answers that it wants no more gets no more.
+    // Status 410 switches the webhook off.
     case.receiver.then([Reply::Status(410)]);
     case.tag("gone").await;
     assert_eq!(case.deliver(now).await.len(), 1);
@@ -466,7 +466,7 @@ async fn what_fails_does_not_hold_up_what_comes_after() {
     case.tag("v2").await;
     let arrived = case.deliver(clock::now()).await;
     assert_eq!(arrived.len(), 2);
-    // Switched off, what waits is dropped.
+    // Switching a webhook off drops its pending deliveries.
     let path = format!("dots/alice/app/webhooks/{id}");
     case.api.done("PATCH", &path, json!({ "on": false })).await;
     let later = clock::now() + SignedDuration::from_hours(1);
@@ -496,7 +496,7 @@ async fn the_hubs_own_network_is_closed() {
     }
     let nothing = json!({ "url": "https://example.com", "topics": [] });
     assert_eq!(case.api.refused("POST", path, nothing).await, "invalid");
-    // By a name it is seen when it is delivered.
+    // A host name is checked at delivery.
     let url = format!("http://localhost:{}/", case.receiver.port);
     let body = json!({ "url": url, "topics": ["tag"] });
     let made = case.api.done("POST", path, body).await;
@@ -551,7 +551,7 @@ async fn who_is_killed_before_writing_down_has_another_repeat_it() {
     let first = case.receiver.next().await;
     attempt.abort();
     assert!(attempt.await.unwrap_err().is_cancelled());
-    // It could still be under way; nor does what comes after overtake it.
+    // The first attempt could still be in flight, so the hub waits. Later events do not overtake it.
     case.tag("v2").await;
     assert!(case.deliver(now).await.is_empty());
     let arrived = case.deliver(now + CLAIM).await;
@@ -589,7 +589,7 @@ async fn a_deleted_dot_is_silent_and_a_new_owner_begins_anew() {
         .await;
     assert_eq!(hook["state"], "off");
     assert!(case.deliver(clock::now()).await.is_empty());
-    // Who had it maintains it now, which does not make webhooks.
+    // The former owner is a maintainer now, and maintainers cannot make webhooks.
     let path = format!("dots/bob/app/webhooks/{id}");
     assert_eq!(
         case.api.refused("GET", &path, Value::Null).await,
@@ -714,7 +714,7 @@ async fn webhooks_are_looked_after_on_pages() {
     assert_eq!(bob.get(&page).await.status, StatusCode::NOT_FOUND);
 }
 
-/// The program itself tells at once, and what is in the manual checks the signature.
+/// The running program delivers at once. The example in the manual verifies the signature.
 #[tokio::test]
 async fn a_serving_hub_delivers_at_once_and_the_manual_checks_it() {
     let place = Place::new().await;
@@ -757,7 +757,7 @@ async fn a_serving_hub_delivers_at_once_and_the_manual_checks_it() {
             .status();
         run.ok().and_then(|status| status.code())
     };
-    // Where there is no Python there is nothing to try.
+    // Skip the check if Python is not installed.
     if let Some(code) = check(&received.body) {
         assert_eq!(code, 0);
         assert_eq!(check(&received.body.replace("v1", "v2")), Some(9));

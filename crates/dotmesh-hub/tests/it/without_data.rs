@@ -1,4 +1,5 @@
-//! Commits without data: a record, a root and a seal, and nothing of the tree. Whoever has the data sends it later.
+//! Commits without data: a record, a root and a seal, without the objects of the tree. A user who has the data can
+//! send it later.
 
 use std::time::Duration;
 
@@ -26,14 +27,14 @@ use crate::support::{
     root_commit, update,
 };
 
-/// The commit as it travels without its data.
+/// The commit as it is sent without its data.
 fn bare(made: &Made) -> Made {
     let mut made = made.clone();
     made.sealed.without_data = true;
     made
 }
 
-/// Three states, each with its commit.
+/// A chain of three commits with different files.
 fn line(contents: [&[u8]; 3]) -> Vec<(Made, Files)> {
     let mut line: Vec<(Made, Files)> = Vec::new();
     for content in contents {
@@ -46,7 +47,7 @@ fn line(contents: [&[u8]; 3]) -> Vec<(Made, Files)> {
     line
 }
 
-/// Sends objects and finishes with commits.
+/// Sends objects, and finishes with commits.
 async fn send(
     client: &HubClient,
     dot: &DotName,
@@ -60,7 +61,7 @@ async fn send(
     client.finish_upload(dot, &upload, &request).await.map(drop)
 }
 
-/// A line whose first two commits come without data, pushed to master.
+/// Pushes a chain to master, with the first two commits without data.
 async fn push_partial(client: &HubClient, dot: &DotName) -> Vec<(Made, Files)> {
     let line = line([b"one", b"two", b"three"]);
     let [(one, _), (two, _), (three, files)] = &line[..] else {
@@ -79,7 +80,7 @@ async fn push_partial(client: &HubClient, dot: &DotName) -> Vec<(Made, Files)> {
     line
 }
 
-/// Which commits of a dot's master have no data, the oldest first.
+/// For each commit of a dot's master, oldest first: whether it has no data.
 async fn without(client: &HubClient, dot: &DotName, head: &Made) -> Vec<bool> {
     let list = client.commits(dot, head.id, None).await.unwrap();
     let all = list.commits.iter().rev().map(|commit| commit.without_data);
@@ -118,7 +119,7 @@ async fn it_is_known_and_nothing_of_it_can_be_had() {
         alice.objects(&app, &[files.root()]).await,
         ErrorCode::NotFound,
     );
-    // A reference finds it: its record is here.
+    // A reference resolves, because the hub has the commit's record.
     let api = Api::new(&hub, &key);
     let found = api
         .done(
@@ -139,7 +140,7 @@ async fn it_is_known_and_nothing_of_it_can_be_had() {
     )
     .await;
 
-    // A client that does not know the member reads the list as ever.
+    // A client that does not know the member can read the list.
     let list = alice.commits(&app, three.id, None).await.unwrap();
     let mut plain = serde_json::to_value(&list).unwrap();
     for commit in plain["commits"].as_array_mut().unwrap() {
@@ -163,7 +164,7 @@ async fn no_name_leads_to_it() {
         new: made.id,
         stash: None,
     };
-    // Alone, as a further branch beside one that is complete, and of a commit that is here since before.
+    // A branch cannot have such a head: alone, beside a complete branch, or for a commit that the hub already has.
     let alone = send(&alice, &app, &[], &[&bare(one)], vec![at("master", one)]).await;
     let error = refused(alone, ErrorCode::Incomplete);
     assert!(
@@ -187,7 +188,7 @@ async fn no_name_leads_to_it() {
     let again = send(&alice, &app, &[], &[&bare(two)], vec![at("old", two)]).await;
     refused(again, ErrorCode::Incomplete);
 
-    // Nor is one moved there, with or without a stash for the old line.
+    // A branch cannot be moved there either, with or without a stash for the old line.
     let other = commit(&root_commit(), files);
     for stash in [None, Some(branch("kept"))] {
         let back = BranchUpdate {
@@ -251,7 +252,7 @@ async fn it_is_verified_as_all_others_are() {
     let mut broken = bare(one);
     broken.sealed.record = "{}".to_owned();
     refuse(&[&broken, &bare(two), three], ErrorCode::Corrupt).await;
-    // What comes with its data is looked through, whatever the others come without.
+    // A commit with data is checked fully, even if the others have none.
     let sent = send(
         &alice,
         &app,
@@ -272,7 +273,7 @@ async fn it_is_verified_as_all_others_are() {
     )
     .await
     .unwrap();
-    // Another commit under its id stays another commit.
+    // Another commit with the same id is still refused.
     let mut other = bare(one);
     other.sealed.root = files.root();
     let record = other.sealed.record.as_bytes();
@@ -298,12 +299,12 @@ async fn who_has_the_data_fills_it_in() {
     assert!(before.subdots.iter().all(|subdot| !subdot.is_changed()));
     commit_facts(&hub.hub, &open, two.id).await.unwrap_err();
 
-    // Some of the data is not enough: all that was said before holds still.
+    // Part of the data is not enough. Nothing changes.
     let some = send(&alice, &app, &old.objects[2..], &[one], vec![]).await;
     refused(some, ErrorCode::Incomplete);
     assert_eq!(without(&alice, &app, three).await, [true, true, false]);
 
-    // The second before the first, and what is left out of it is known to who has it.
+    // The second commit is completed before the first. Users with the data send its list of left-out files, too.
     let mut filled = two.clone();
     filled.sealed.left_out = Some(LeftOut {
         count: 1,
@@ -323,7 +324,7 @@ async fn who_has_the_data_fills_it_in() {
     has(&alice, "alice/app", &line[1].1).await;
     let list = alice.commits(&app, two.id, None).await.unwrap();
     assert_eq!(list.commits[0].left_out, filled.sealed.left_out);
-    // What the next commit changed can be told now.
+    // The next commit's changes can be computed now.
     let after = facts().await;
     assert!(after.complete && !after.change_unknown);
     assert!(after.subdots[0].is_changed());
@@ -334,7 +335,7 @@ async fn who_has_the_data_fills_it_in() {
             .change_unknown
     );
 
-    // Data that is here does not go because somebody else lacks it.
+    // A push without data does not remove data that the hub has.
     let commits = [&bare(one), &bare(two), &bare(three)];
     send(
         &alice,
@@ -346,7 +347,7 @@ async fn who_has_the_data_fills_it_in() {
     .await
     .unwrap();
     assert_eq!(without(&alice, &app, three).await, [true, false, false]);
-    // A branch to it comes in the push that fills it in.
+    // The push that adds the data also makes a branch to the commit.
     let at = BranchUpdate {
         name: branch("old"),
         old: None,
@@ -361,8 +362,8 @@ async fn who_has_the_data_fills_it_in() {
     has(&alice, "alice/app", here).await;
 }
 
-/// A child is compared with its parent, and what the parent has is taken to be the dot's. A commit without data has
-/// nothing, even if its tree is within reach of who pushes.
+/// The check of a child assumes that the dot has the parent's whole tree. A commit without data has nothing, even if
+/// the pusher could use its tree.
 #[tokio::test]
 async fn what_it_names_is_not_taken_for_the_dots() {
     let hub = TestHub::start().await;
@@ -371,7 +372,7 @@ async fn what_it_names_is_not_taken_for_the_dots() {
     let [(one, first), (two, second), (three, third)] = &all[..] else {
         unreachable!()
     };
-    // Another dot of hers has all of it, so nothing has to be sent.
+    // Another dot of Alice's has all objects, so she need not send any.
     let complete = dot("alice/complete");
     push(&alice, &complete, None, one, first).await.unwrap();
     push(&alice, &complete, Some(one), two, second)
@@ -381,7 +382,7 @@ async fn what_it_names_is_not_taken_for_the_dots() {
         .await
         .unwrap();
 
-    // In one push.
+    // Both commits come in one push.
     let app = dot("alice/app");
     send(
         &alice,
@@ -393,7 +394,7 @@ async fn what_it_names_is_not_taken_for_the_dots() {
     .await
     .unwrap();
     has(&alice, "alice/app", second).await;
-    // On one that is here.
+    // The parent without data is already in the dot.
     let app = dot("alice/again");
     let other = commit(one, third);
     send(
@@ -413,7 +414,7 @@ async fn what_it_names_is_not_taken_for_the_dots() {
     };
     send(&alice, &app, &[], &[&other], vec![at]).await.unwrap();
     has(&alice, "alice/again", third).await;
-    // With one between two that have their data.
+    // Here a commit without data is between two that have it.
     let app = dot("alice/between");
     let commits = [one, &bare(two), three];
     send(&alice, &app, &[], &commits, vec![update(None, three)])
@@ -427,12 +428,12 @@ async fn what_it_names_is_not_taken_for_the_dots() {
         ErrorCode::NotFound,
     );
     refused(alice.objects(&app, &[chunk]).await, ErrorCode::NotFound);
-    // The others are needed by nothing there once the first dot is gone.
+    // The dot does not need the objects of the first dot.
     alice.delete_dot(&complete).await.unwrap();
     has(&alice, "alice/between", third).await;
 }
 
-/// Whoever names a root that is another's learns nothing by it and gets nothing.
+/// Naming the root of another user's commit reveals nothing and gives no access.
 #[tokio::test]
 async fn a_hash_that_it_names_opens_nothing() {
     let hub = TestHub::start().await;
@@ -447,7 +448,7 @@ async fn a_hash_that_it_names_opens_nothing() {
     let (base, _) = push_first(&alice, &shared, b"not secret").await;
     let user = "mallory".parse().unwrap();
     alice.grant(&shared, &user, Access::Write).await.unwrap();
-    // One that the hub has, and one that nobody has: each answer has to be the same for both.
+    // One root that the hub has, and one that no one has. Both must get the same answers.
     let nowhere = files(&[("a", &noise(2, 16_000)), ("b", b"never sent")]);
     let mut answers: Vec<Vec<String>> = Vec::new();
     for (n, target) in [&secret, &nowhere].into_iter().enumerate() {
@@ -474,7 +475,7 @@ async fn a_hash_that_it_names_opens_nothing() {
             )
             .await
             .unwrap();
-            // Objects, by hash and by what a node refers to.
+            // Request objects by hash, and as children of a tree page.
             for object in &target.objects {
                 let hash = object.hash();
                 let got = mallory.objects(&place, &[hash]).await;
@@ -485,7 +486,7 @@ async fn a_hash_that_it_names_opens_nothing() {
                 let missing = mallory.missing(&place, &upload, &[hash]).await.unwrap();
                 told.push(format!("{}", missing.len()));
             }
-            // A later push that claims the same root, or what is below it.
+            // A later push claims the same root, or the objects below it.
             let same = commit(&claim, target);
             let sent = send(&mallory, &place, &[], &[&same], vec![]).await;
             told.push(
@@ -506,7 +507,7 @@ async fn a_hash_that_it_names_opens_nothing() {
                     .as_str()
                     .to_owned(),
             );
-            // Filling it in takes every byte.
+            // Completing the commit requires every byte.
             let sent = send(&mallory, &place, &nodes, &[&claim], vec![]).await;
             told.push(
                 refused(sent, ErrorCode::Incomplete)
@@ -514,9 +515,9 @@ async fn a_hash_that_it_names_opens_nothing() {
                     .as_str()
                     .to_owned(),
             );
-            // As the base of a delta.
+            // Use one as a delta base.
             told.push(delta_refused(&mallory, &place, target).await);
-            // Pages, and the API beside them.
+            // Request pages and API routes.
             let full = place.full();
             let api = Api::new(&hub, &key);
             for path in [
@@ -554,7 +555,7 @@ async fn a_hash_that_it_names_opens_nothing() {
     assert_eq!(answers[0], answers[1]);
 }
 
-/// The code of the refusal of a delta that starts from a chunk of a target.
+/// The error code for a delta whose base is a chunk of a target.
 async fn delta_refused(client: &HubClient, dot: &DotName, target: &Files) -> String {
     let base = target.chunk();
     let mut bytes = base.bytes().to_vec();
@@ -597,7 +598,7 @@ async fn pushes_at_the_same_time_end_as_one_after_the_other() {
     }
 }
 
-/// The same commit comes with its data and without: new to both at first.
+/// The same commit arrives with its data and without, at the same time.
 #[tokio::test]
 async fn whoever_comes_first_the_data_is_there_in_the_end() {
     let hub = TestHub::start().await;
@@ -650,7 +651,7 @@ async fn forks_the_trash_collections_and_backups_keep_it_as_it_is() {
     let (own, theirs) = (dot("alice/fork"), dot("bob/fork"));
     assert_eq!(without(&alice, &own, three).await, [true, true, false]);
     assert_eq!(without(&bob, &theirs, three).await, [true, true, false]);
-    // One is filled in, and the others are not: not even within the namespace.
+    // Completing one commit does not complete the others, not even within the namespace.
     send(&bob, &theirs, &old.objects, &[one], vec![])
         .await
         .unwrap();
@@ -750,7 +751,7 @@ async fn pages_say_that_its_data_is_not_here() {
         assert_eq!(status, 409, "{path}: {shown}");
         assert!(shown.contains("it was pushed without its data"), "{shown}");
     }
-    // The page of the dot itself, and of its newest state, are as ever.
+    // The pages of the dot and of its newest commit work as usual.
     for path in ["", "/tree/master", "/compare/master...master"] {
         assert_eq!(page(path.to_owned()).await.0, 200, "{path}");
     }
@@ -777,7 +778,7 @@ async fn pages_say_that_its_data_is_not_here() {
     );
 }
 
-/// A commit without data takes no room. Its data does, when it comes.
+/// A commit without data uses no quota. Its data counts when it arrives.
 #[tokio::test]
 async fn its_data_counts_when_it_comes() {
     let settings = Settings {
@@ -817,7 +818,7 @@ async fn its_data_counts_when_it_comes() {
     assert_eq!(without(&alice, &app, &two).await, [false; 2]);
 }
 
-/// A first version of the protocol has no such member: what it sends means what it meant.
+/// Version 1 of the protocol has no such member. Its messages mean commits with data.
 #[test]
 fn messages_of_before_are_with_data() {
     let file = concat!(

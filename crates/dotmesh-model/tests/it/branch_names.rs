@@ -1,4 +1,4 @@
-//! Names of branches: git's grammar, and a spelling that is safe wherever a name goes.
+//! Names of branches: git's grammar, and a spelling that is safe in every place.
 
 use std::process::Command;
 
@@ -8,14 +8,14 @@ use dotmesh_model::names::{MAX_BRANCH_LENGTH, MAX_SPELLING_LENGTH};
 use dotmesh_model::{BranchName, VolumeName};
 use proptest::prelude::*;
 
-/// Every name that earlier versions took.
+/// All names that earlier versions took.
 const OLD: &str = "[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}";
 
-/// Texts that are often names, and often nearly.
+/// Texts that are often valid names, and often almost valid.
 const NEARLY: &str =
     "[a-z0-9._/@{~^:?*\\[\\\\ HEAD-]{0,4}(lock|[a-zäß/.@{-]|\\.lock|feature/){0,4}\\PC{0,2}";
 
-/// Names of all kinds.
+/// Valid names of all kinds.
 pub(crate) fn branch_name() -> impl Strategy<Value = BranchName> {
     let part = "[a-zA-Z0-9_@{}$'\"#%&()+,;<=>|!äß漢-]{1,12}(\\.[a-z0-9-]{1,4}){0,2}";
     let long = "[a-z]{1,90}(/[a-zà-ö.]{1,60}){0,2}";
@@ -27,9 +27,9 @@ pub(crate) fn branch_name() -> impl Strategy<Value = BranchName> {
     names.prop_filter_map("no name", |text| text.parse().ok())
 }
 
-/// What git says, which takes names of any length and any character that is shown.
+/// Whether git takes a name. It accepts any length and any visible character.
 fn git_takes(name: &str) -> bool {
-    // `--branch` expands `@{-1}`. It refuses a leading '-' and takes '@' for HEAD.
+    // `--branch` would expand `@{-1}`. It also refuses a leading '-', and takes '@' for HEAD.
     let output = Command::new("git")
         .args(["check-ref-format", &format!("refs/heads/{name}")])
         .output()
@@ -43,7 +43,7 @@ proptest! {
     #[test]
     fn what_git_takes_is_a_name(text in prop_oneof![NEARLY, "\\PC{0,12}"]) {
         let is_short = text.len() <= 60;
-        // Git takes some that are not ASCII, which this does not.
+        // Git takes some non-ASCII characters that Dotmesh refuses.
         let is_deceptive = text.chars().any(|c| !c.is_ascii() && is_deceptive(c));
         prop_assume!(is_short && !is_deceptive);
         prop_assert_eq!(text.parse::<BranchName>().is_ok(), git_takes(&text), "{:?}", text);
@@ -74,7 +74,7 @@ proptest! {
         prop_assert_eq!(volume.to_string(), format!("app@{spelling}.db"));
     }
 
-    /// Two spellings never mean the same.
+    /// Two spellings never mean the same name.
     #[test]
     fn what_is_read_is_spelled_so(text in "([a-z0-9A-F-]|~[0-9a-f]{2}|~2[ef]|[~./]|\\PC){0,12}") {
         if let Ok(name) = BranchName::from_spelling(&text) {

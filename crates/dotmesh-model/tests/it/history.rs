@@ -1,4 +1,4 @@
-//! History against a model: a tree of numbered commits, asked by walking it naively.
+//! History against a model: a tree of numbered commits, with naive walks.
 
 use dotmesh_model::{CommitId, History, Relation};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ fn id(n: usize) -> CommitId {
     CommitId::from_bytes(bytes)
 }
 
-/// Commit `n + 1` has a parent among the root (0) and those before it.
+/// Commit `n + 1` has one of the commits before it, or the root (0), as its parent.
 fn tree() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::vec(any::<proptest::sample::Index>(), 1..40).prop_map(|choices| {
         choices
@@ -83,7 +83,7 @@ fn a_cycle_ends() {
 fn the_nearest_commit_may_be_above_below_or_beside() {
     let id = |n: u8| CommitId::from_bytes([n; 16]);
     let mut history = History::default();
-    // 1 - 2 - 3 - 4, and 5 - 6 beside, from 2; 9 alone.
+    // 1 - 2 - 3 - 4, with a second line 5 - 6 from 2. 9 is alone.
     for (commit, parent) in [(2, 1), (3, 2), (4, 3), (5, 2), (6, 5)] {
         history.insert(id(commit), id(parent));
     }

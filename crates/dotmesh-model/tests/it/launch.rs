@@ -1,4 +1,4 @@
-//! The commands that have an app running: from whatever a record says, nothing but what is meant.
+//! The commands that start an app. Whatever a record contains, they run only what is intended.
 
 use dotmesh_model::commit::ComposeUse;
 use dotmesh_model::launch::{project_for, quote};
@@ -46,7 +46,7 @@ fn code_and_project_of_every_kind() {
         "git checkout cafe",
     ];
     for (folder, files, rest) in [
-        // Compose 2 keeps absolute paths, Compose 1 what was given, older ones nothing.
+        // Compose 2 stores absolute paths. Compose 1 stores the given paths, and older versions nothing.
         (
             "/home/alice/shop",
             &["/home/alice/shop/docker-compose.yml"][..],
@@ -97,7 +97,7 @@ fn code_and_project_of_every_kind() {
             &["deploy/local.yml"],
             &["docker compose -p shop --project-directory . -f deploy/local.yml up -d"],
         ),
-        // Elsewhere, where no clone has it.
+        // These folders are outside the work tree, so no clone has them.
         (
             "/srv/shop",
             &["/srv/shop/docker-compose.yml"],
@@ -141,7 +141,7 @@ fn the_folder_is_the_one_that_git_makes() {
             "{lines:?}"
         );
     }
-    // Nobody else can clone from there.
+    // No other user can clone from these.
     for remote in [None, Some("../shop"), Some("--upload-pack=x")] {
         let lines = commands(remote, "/home/alice/shop", &[]);
         assert_eq!(lines, ["git checkout cafe", "docker compose -p shop up -d"]);
@@ -185,7 +185,7 @@ fn a_dot_of_another_name_has_a_project_of_another_name() {
     assert_eq!(other("shop", "shop_app", "shop_app"), some("shop"));
     assert_eq!(other("shop", "shop_app", "copy_app"), some("copy"));
     assert_eq!(other("shop", "shop_app", "copy_of_app"), some("copy_of"));
-    // A volume with a name of its own belongs to any project.
+    // A volume with an explicit name belongs to any project.
     assert_eq!(other("shop", "app", "app"), some("shop"));
     for name in ["copy", "copy_ap", "_app", "Copy_app", "bob/copy_app"] {
         assert_eq!(other("shop", "shop_app", name), None, "{name}");
@@ -227,7 +227,7 @@ proptest! {
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
         let launch = Launch::new(Some(&code), &[container(&project, &folder, &files)]);
         for line in launch.code.iter().chain(&launch.start) {
-            // Outside of quotes there is nothing that a shell would act on.
+            // Outside of quotes, the shell finds nothing special.
             let outside: String = line.replace(r"'\''", "").split('\'').step_by(2).collect();
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=, \\".contains(c);
             prop_assert!(outside.chars().all(plain), "{line}");

@@ -1,4 +1,4 @@
-//! The model's properties, through its public surface.
+//! Properties of the model, through the crate's public interface.
 
 mod branch_names;
 mod history;

@@ -1,4 +1,4 @@
-//! Names: the grammar accepts exactly what it says, and printing gives back what was parsed.
+//! Names: the grammar accepts exactly the valid names, and printing is the inverse of parsing.
 
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{DotName, Namespace, SubdotName, VolumeName};
@@ -22,7 +22,7 @@ proptest! {
             && !text.starts_with('-')
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         prop_assert_eq!(text.parse::<SubdotName>().is_ok(), valid);
-        // The others may not panic, whatever they say.
+        // The other parsers must not panic, whatever they return.
         let _ = text.parse::<VolumeName>();
         let _ = text.parse::<DotName>();
     }

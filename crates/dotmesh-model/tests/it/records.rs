@@ -1,4 +1,4 @@
-//! Commit records: what is written can be read, and nothing else is taken for one.
+//! Commit records: a written record can be read, and no other bytes pass for one.
 
 use dotmesh_model::{CodeVersion, CommitId, CommitRecord, ImageUse};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Revisions: every way of naming a commit, and what is said of those that name none.
+//! Revisions: every form that names a commit, and the errors for those that name none.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Sizes as people write and read them.
+//! Sizes, as users write and read them.
 
 use dotmesh_model::size::{NotASize, format_size, parse_size};
 

@@ -75,7 +75,7 @@ fn node() -> impl Strategy<Value = Node> {
     prop_oneof![9 => inode, 1 => link]
 }
 
-/// Sorted by name, each name once.
+/// Entries sorted by name, each name once.
 pub(crate) fn entries(most: usize) -> impl Strategy<Value = Vec<Entry>> {
     btree_map(name(), node(), 0..most).prop_map(|entries| {
         entries
@@ -85,7 +85,7 @@ pub(crate) fn entries(most: usize) -> impl Strategy<Value = Vec<Entry>> {
     })
 }
 
-/// As a file has them: no two holes side by side.
+/// Segments as in a file: no two adjacent holes.
 pub(crate) fn segments(most: usize) -> impl Strategy<Value = Vec<Segment>> {
     let segment = prop_oneof![
         9 => (hash(), 1..=65536u32).prop_map(|(hash, length)| Segment::Data { hash, length }),

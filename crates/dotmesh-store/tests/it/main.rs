@@ -1,4 +1,4 @@
-//! Tests of the object format and of the pack store, through the crate's public surface.
+//! Tests of the object format and of the pack store, through the crate's public interface.
 
 #![expect(
     clippy::unwrap_used,

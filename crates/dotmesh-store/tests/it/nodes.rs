@@ -1,4 +1,5 @@
-//! Nodes: what is encoded is decoded, nothing else is, and small changes stay small.
+//! Tree and file pages: encoding and decoding are inverse, other bytes are refused, and small changes make few new
+//! pages.
 
 use std::collections::{HashMap, HashSet};
 
@@ -74,7 +75,7 @@ fn read_file(top: ObjectHash, objects: &HashMap<ObjectHash, Object>) -> Vec<Segm
     }
 }
 
-/// Whatever decodes, encodes to the same bytes again.
+/// Asserts that bytes that decode are the only encoding of their value.
 fn assert_canonical(kind: Kind, bytes: &[u8]) {
     let again = match kind {
         Kind::FileNode => FileNode::decode(bytes).map(|node| node.encode()),
@@ -257,7 +258,7 @@ fn a_leaf_of_large_attributes_ends_early() {
     assert!(decode(vec![entry(b"a", half - 100), entry(b"b", half - 100)]).is_ok());
     let too_much = vec![entry(b"a", half), entry(b"b", half)];
     assert_eq!(decode(too_much.clone()), Err(InvalidNode::BadBoundary));
-    // The writer cuts it as the reader asks.
+    // The writer splits the entries where the reader requires it.
     let (_, objects) = grow::<TreeSpine>(too_much);
     assert_eq!(objects.len(), 3);
     for object in objects.values() {

@@ -1,4 +1,4 @@
-//! The pack store on a folder and in memory, and what it says of damage.
+//! The pack store on disk and in memory, and how it reports damage.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ async fn a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let store = PackStore::local(folder.path()).unwrap();
     keeps_its_promises(&store).await;
-    // A pack is one file, where the format's specification says.
+    // A pack is one file, at the path in the specification of the format.
     for (id, _) in listed(&store).await {
         let name = id.to_string();
         let file = folder.path().join("packs").join(&name[..2]).join(&name);
@@ -28,7 +28,7 @@ async fn memory() {
     keeps_its_promises(&PackStore::new(Arc::new(InMemory::new()))).await;
 }
 
-/// A pack whose bytes were changed behind the store's back, and files that are none.
+/// A pack that was changed outside the store, and files that are no packs.
 #[tokio::test]
 async fn damage_is_noticed() {
     let memory = Arc::new(InMemory::new());

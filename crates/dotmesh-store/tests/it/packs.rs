@@ -54,7 +54,7 @@ proptest! {
         let mut damaged = pack(&objects).to_vec();
         let at = at.index(damaged.len());
         damaged[at] ^= flip;
-        // A compressed frame may decode to the same bytes still; then nothing was lost.
+        // A compressed frame may still decode to the same bytes. Then nothing was lost.
         if let Ok(read) = read(damaged.into()) {
             assert_eq!(read, objects);
         }
@@ -134,7 +134,7 @@ fn a_delta_costs_what_changed_and_needs_its_base() {
     let delta = encoder.encode_against(&new, &old);
     assert_eq!(delta.base(), Some(old.hash()));
     assert!(delta.stored().len() < 400, "{}", delta.stored().len());
-    // The encoder is not spoilt for what comes after.
+    // The delta leaves no state in the encoder.
     assert_eq!(encoder.encode(&new).stored(), Frame::encode(&new).stored());
 
     let parsed = Frame::parse(delta.stored()).expect("a frame");
@@ -146,10 +146,10 @@ fn a_delta_costs_what_changed_and_needs_its_base() {
     assert_eq!(decoder.object(&parsed), Err(no_base.clone()));
     assert_eq!(decoder.object_against(&parsed, &stranger), Err(no_base));
     assert_eq!(decoder.object_against(&parsed, &old), Ok(new.clone()));
-    // Nor is the decoder.
+    // It leaves no state in the decoder either.
     assert_eq!(decoder.object(&Frame::encode(&new)), Ok(new.clone()));
 
-    // Where a base does not help, the object stands by itself.
+    // If a base does not help, the encoder makes no delta.
     assert_eq!(encoder.encode_against(&new, &stranger).base(), None);
     assert_eq!(encoder.encode_against(&new, &new).base(), None);
     assert_eq!(encoder.encode_against(&new, &node).base(), None);

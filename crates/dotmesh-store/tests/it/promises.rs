@@ -1,11 +1,11 @@
-//! What a store of packs promises, whatever kind of object store it is on.
+//! The contract of a pack store, for every kind of object store.
 
 use bytes::Bytes;
 use dotmesh_store::{
     Frame, FrameRange, Kind, Object, PackId, PackStore, PackStoreError, PackWriter,
 };
 
-/// A pack of these contents, and where their frames are.
+/// A pack of these contents, with its frames and their positions.
 fn pack(contents: impl IntoIterator<Item = Vec<u8>>) -> (Bytes, Vec<(Frame, FrameRange)>) {
     let mut writer = PackWriter::default();
     let mut frames = Vec::new();
@@ -20,7 +20,7 @@ fn pack(contents: impl IntoIterator<Item = Vec<u8>>) -> (Bytes, Vec<(Frame, Fram
     (writer.finish(), frames)
 }
 
-/// Bytes that do not compress.
+/// Incompressible bytes.
 fn noise(seed: u32, length: usize) -> Vec<u8> {
     let mut reader = blake3::Hasher::new()
         .update(&seed.to_le_bytes())
@@ -36,7 +36,7 @@ pub(crate) async fn listed(store: &PackStore) -> Vec<(PackId, u64)> {
     list
 }
 
-/// Holds an empty store to all of it.
+/// Checks the whole contract on an empty store.
 pub(crate) async fn keeps_its_promises(store: &PackStore) {
     assert_eq!(listed(store).await, []);
     assert_eq!(store.owner().await.unwrap(), None);
@@ -45,11 +45,11 @@ pub(crate) async fn keeps_its_promises(store: &PackStore) {
     let (first, frames) = pack((0..200).map(|n| noise(n, 1 + n as usize * 300)));
     let (second, _) = pack([b"another".to_vec()]);
 
-    // What was put can be had: whole,
+    // A stored pack can be read as a whole.
     let id = store.put(first.clone()).await.unwrap();
     assert_eq!(id, PackId::of(&first));
     assert_eq!(store.get(id).await.unwrap(), first);
-    // and in parts, near and far from each other, in the order asked, twice, none.
+    // Its frames can be read near and far from each other, in any order, twice, or none at all.
     for chosen in [
         (0..200).collect::<Vec<usize>>(),
         (0..200).rev().collect(),
@@ -62,21 +62,21 @@ pub(crate) async fn keeps_its_promises(store: &PackStore) {
         let expected: Vec<&Bytes> = chosen.iter().map(|n| frames[*n].0.stored()).collect();
         assert_eq!(read.iter().collect::<Vec<_>>(), expected);
     }
-    // Parts that the pack has not are no parts.
+    // A range beyond the pack's end is an error.
     let beyond = FrameRange {
         offset: first.len() as u32 - 10,
         length: 20,
     };
     assert!(store.read(id, &[beyond]).await.is_err());
 
-    // Putting a pack again is no error and changes nothing.
+    // Putting a pack again succeeds and changes nothing.
     assert_eq!(store.put(first.clone()).await.unwrap(), id);
     let other = store.put(second.clone()).await.unwrap();
     let mut both = vec![(id, first.len() as u64), (other, second.len() as u64)];
     both.sort();
     assert_eq!(listed(store).await, both);
 
-    // What is not there is said to be not there.
+    // A missing pack is reported as not found.
     let unknown = PackId::of(b"unknown");
     let not_found = |error: PackStoreError| match error {
         PackStoreError::NotFound { pack } => pack == unknown,
@@ -87,20 +87,20 @@ pub(crate) async fn keeps_its_promises(store: &PackStore) {
     assert!(not_found(store.read(unknown, &[range]).await.unwrap_err()));
     store.delete(unknown).await.unwrap();
 
-    // What was deleted is gone, and the rest is not.
+    // A deleted pack is gone, and the others stay.
     store.delete(id).await.unwrap();
     assert!(store.get(id).await.is_err());
     assert_eq!(store.get(other).await.unwrap(), second);
     assert_eq!(listed(store).await, [(other, second.len() as u64)]);
 
-    // The largest pack goes in and out, a larger one does not.
+    // The largest pack is stored and read. A larger one is refused.
     let largest = Bytes::from(noise(1, 32 << 20));
     let id = store.put(largest.clone()).await.unwrap();
     assert_eq!(store.get(id).await.unwrap(), largest);
     let too_long = store.put(vec![0; (32 << 20) + 1].into()).await;
     assert!(matches!(too_long, Err(PackStoreError::TooLong { .. })));
 
-    // Many at once.
+    // Many packs at once.
     let packs: Vec<Bytes> = (0..24).map(|n| pack([noise(n, 100_000)]).0).collect();
     let put = packs.iter().map(|pack| store.put(pack.clone()));
     let ids = futures::future::try_join_all(put).await.unwrap();

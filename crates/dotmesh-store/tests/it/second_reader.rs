@@ -1,4 +1,5 @@
-//! That the specification suffices: a reader in another language, written from it alone, finds what this crate finds.
+//! Shows that the specification is complete. A reader in another language was written from it alone, and must read
+//! the same as this crate.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ fn a_second_reader_finds_the_same() {
     assert_eq!(told.lines().count(), expected.lines().count());
 }
 
-/// As in `second_reader.py`.
+/// The same numbers as in `second_reader.py`.
 fn numbers() -> impl Iterator<Item = u8> {
     let mut state: u32 = 7;
     std::iter::repeat_with(move || {
@@ -91,7 +92,7 @@ fn named(kind: Kind, bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The frames; what raw ones refer to, and what deltas are deltas from.
+/// Describes a pack: its frames, the references of raw objects, and the bases of deltas.
 fn tell_pack(pack: Bytes) -> String {
     let mut told = "pack".to_owned();
     for frame in PackReader::new(pack).expect("a pack") {

@@ -1,4 +1,4 @@
-//! Known values. A change here is a change of the format, and needs another version.
+//! Known values. A change of one is a change of the format, and needs a new version.
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::chunker::{Cutting, MAX_CHUNK, cut, cut_early};
@@ -35,7 +35,7 @@ fn hashes_are_as_documented() {
 
 #[test]
 fn cuts_are_as_documented() {
-    // The bytes of counters, hashed: no file, but as good as random everywhere.
+    // Hashes of a counter. This is not a real file, but its bytes are random everywhere.
     let data: Vec<u8> = (0..40_000u32)
         .flat_map(|i| *blake3_of(i).as_bytes())
         .collect();

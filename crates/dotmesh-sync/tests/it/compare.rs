@@ -1,4 +1,4 @@
-//! Two folders are compared as well by their times as by reading everything.
+//! A comparison of two folders by their times finds the same as one that reads everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,10 +11,11 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::incremental::World;
 use crate::trees::{actions_on_btrfs, describe, run};
 
-/// What a person would call different: neither times, nor holes, nor extended attributes, nor which name of a file is first.
+/// The differences that a person would name. It leaves out times, holes, extended attributes, and which name of a
+/// file is first.
 fn told(root: &Path) -> BTreeMap<Vec<u8>, String> {
     let lines = describe(root).into_iter();
-    // Further down nothing is compared.
+    // The comparison does not go deeper.
     let is_compared =
         |path: &Vec<u8>| !path.is_empty() && path.split(|byte| *byte == b'/').count() <= 257;
     let lines = lines.filter(|(path, _)| is_compared(path));
@@ -30,7 +31,7 @@ fn plain(line: &str) -> String {
     words.truncate(owner + 1);
     let attributes = words.split_off(owner - 1).join(" ");
     let content = words.join(" ");
-    // `N bytes CHECKSUM HOLES as NAME`
+    // The format is `N bytes CHECKSUM HOLES as NAME`.
     let content = match content.split_once(" bytes ") {
         Some((length, rest)) => format!("{length} {}", rest.split(' ').next().unwrap_or_default()),
         None => content,
@@ -74,7 +75,7 @@ fn what_differs_is_found_and_nothing_else() {
                 }
             }
         }
-        // Directories that are not empty come and go with what is in them.
+        // A directory that is not empty is not listed: its files are.
         let is_directory = |path: &Vec<u8>| {
             [&old, &new].iter().any(|side| {
                 side.get(path)
@@ -91,7 +92,7 @@ fn what_differs_is_found_and_nothing_else() {
             .filter(|path| old.contains_key(*path) == new.contains_key(*path))
             .collect();
         prop_assert!(invented.is_empty(), "invented {invented:?}");
-        // Times alone find as much, or more.
+        // The comparison by times alone finds the same changes or more.
         let quick = compare(&committed, &line.live(), Look::AtTimes).expect("a comparison");
         let quick: BTreeSet<_> = quick.into_iter().map(|change| change.path).collect();
         prop_assert!(changes.iter().all(|change| quick.contains(&change.path)));
@@ -119,7 +120,7 @@ fn a_change_says_what_it_is() {
     line.commit();
     let at = |path: &str| line.live().join(path);
     fs::write(at("db/pages/1"), vec![2; 8192]).unwrap();
-    // The same bytes once more.
+    // The file is written again with the same bytes.
     fs::write(at("db/pages/2"), vec![1; 8192]).unwrap();
     fs::remove_file(at("db/log")).unwrap();
     fs::rename(at("uploads/a.png"), at("uploads/c.png")).unwrap();

@@ -1,4 +1,4 @@
-//! What comes back is what was there, as another program sees it.
+//! A materialised tree equals the original, as another program sees it.
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -9,7 +9,7 @@ use dotmesh_sync::MemoryObjects;
 
 use crate::round_trip::{make, seal_into};
 
-/// A tree with everything that is kept, but the large files.
+/// A tree with everything that is stored, except large files.
 const TREE: &str = r#"
 set -eu
 mkdir -p empty a/b/c modes wide acl
@@ -123,7 +123,7 @@ fn rsync_finds_no_difference() {
             "{name} is as sparse as it was"
         );
     }
-    // The test itself: a difference would be seen.
+    // Check the test itself: it must see a difference.
     fs::write(copy.join("modes/none"), "y").expect("write");
     assert_ne!(differences(&live, &copy), "");
 }

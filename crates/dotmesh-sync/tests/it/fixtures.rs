@@ -1,6 +1,7 @@
-//! What this and every earlier version stored and sent is in `testdata/`, and is read as it was meant.
+//! Data that this and every earlier version stored and sent is in `testdata/`. It must still be read with its
+//! original meaning.
 //!
-//! The files are the truth and are never edited. Another version of a format gets another folder beside `v1`.
+//! These files are never edited. Another version of a format gets another folder beside `v1`.
 
 mod write;
 
@@ -27,7 +28,7 @@ use serde::de::DeserializeOwned;
 use crate::round_trip::{assert_same, make, runtime, seal_only};
 use crate::trees::describe;
 
-/// Items of a list that are shown one by one.
+/// The number of items of a list that are shown individually.
 const SHOWN: usize = 12;
 
 fn folder() -> PathBuf {
@@ -72,7 +73,7 @@ fn every_fixture_is_read_and_says_what_it_said() {
     insta::assert_snapshot!(told);
 }
 
-/// Reads a fixture, and says what is in it.
+/// Reads a fixture, and describes its contents.
 fn tell(name: &str, bytes: &[u8]) -> String {
     let (folder, file) = name.split_once('/').expect("fixtures are in folders");
     match (folder, file) {
@@ -130,7 +131,7 @@ fn list<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     told
 }
 
-/// Reads JSON. No member of it is unknown, and none is lost.
+/// Reads JSON. No member may be unknown, and none may be lost.
 fn tell_json<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) -> String {
     let value: T = serde_json::from_slice(bytes).expect("a message");
     let whole: serde_json::Value = serde_json::from_slice(bytes).expect("JSON");
@@ -158,7 +159,7 @@ fn tell_file_node(bytes: &[u8]) -> String {
     format!("level {}, {} bytes{items}", node.level(), node.size())
 }
 
-/// Every object of a pack, deltas from earlier ones of it too.
+/// Every object of a pack, including deltas from earlier objects of the pack.
 fn objects_of(bytes: &[u8]) -> Vec<(Object, &'static str)> {
     let pack = Bytes::copy_from_slice(bytes);
     let mut writer = PackWriter::default();
@@ -175,7 +176,7 @@ fn objects_of(bytes: &[u8]) -> Vec<(Object, &'static str)> {
                 FrameDecoder::default().object_against(&frame, base),
                 "delta",
             ),
-            // Byte 1 of a frame.
+            // Byte 1 of a frame is its encoding.
             None => (
                 frame.object(),
                 ["raw", "zstd"][usize::from(frame.stored()[1])],
@@ -205,7 +206,7 @@ fn tell_pack(name: &str, bytes: &[u8]) -> String {
     }))
 }
 
-/// The commits that a hub told, oldest first.
+/// The commits of a hub's answer, oldest first.
 fn commits() -> Vec<VerifiedCommit> {
     let list: CommitList = serde_json::from_slice(&read("hub/commits.json")).expect("commits");
     let newest = list.commits.first().expect("a commit");
@@ -216,7 +217,7 @@ fn commits() -> Vec<VerifiedCommit> {
 
 #[test]
 fn the_stored_commits_become_directories_and_seal_to_the_same_again() {
-    // Opening a store may write to it.
+    // Use a copy, because opening a store may write to it.
     let temp = tempfile::tempdir().expect("a folder");
     let mut files = Vec::new();
     files_below(&folder().join("store"), &mut files);

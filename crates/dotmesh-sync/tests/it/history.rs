@@ -1,4 +1,4 @@
-//! A hub's history is believed only when every seal is right.
+//! The client accepts a hub's history only if every seal is right.
 
 use dotmesh_api::hub::{CommitList, SealedCommit};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, ObjectHash};
@@ -26,7 +26,7 @@ fn record(n: u8) -> String {
     String::from_utf8(record.encode()).expect("JSON")
 }
 
-/// Commits 1 to `n`, newest first; 0 is the root commit.
+/// Commits 1 to `n`, newest first. Commit 0 is the root commit.
 fn history(n: u8) -> CommitList {
     let mut commits = Vec::new();
     let mut parent = ROOT_SEAL;

@@ -1,4 +1,4 @@
-//! Trees that were made to do harm: each ends with an error, and nothing outside the directory is touched.
+//! Malicious trees. Each ends with an error, and nothing outside the directory is touched.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ fn a_symlink_that_takes_a_directorys_place_is_not_followed() {
     forge
         .make_root(base, None, into.path())
         .expect("materialise");
-    // Not what the base says: as if someone else had written meanwhile.
+    // The folder differs from the base, as if another program had written to it meanwhile.
     std::fs::remove_dir(into.path().join("sub")).expect("remove");
     std::os::unix::fs::symlink(outside.path(), into.path().join("sub")).expect("symlink");
     let full = forge.directory(vec![("file", file(0, FileContent::Empty))]);
@@ -263,7 +263,7 @@ fn a_tree_too_deep_or_too_large_is_refused_before_anything_is_written() {
     deep = forge.directory(vec![("d", deep)]);
     assert!(matches!(forge.make(&deep), Err(MaterialiseError::TooDeep)));
 
-    // Each level ten times what is below: ten thousand million directories in a dozen objects.
+    // Each level has ten times as many directories as the one below: ten thousand million in a dozen objects.
     let mut large = forge.directory(Vec::new());
     for _ in 0..10 {
         let names = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
@@ -278,7 +278,7 @@ fn a_tree_too_deep_or_too_large_is_refused_before_anything_is_written() {
 #[test]
 fn a_segment_list_that_unfolds_without_end_is_refused() {
     let mut forge = Forge::default();
-    // No chunk ends a node early: its hash is picked so.
+    // Choose a chunk whose hash does not end a page early.
     let chunk = (0..=255u8)
         .map(|n| forge.chunk(&[n]))
         .find(|hash| hash.as_bytes()[0] & 0x7f != 0);

@@ -1,4 +1,4 @@
-//! Push and fetch over HTTP, against a hub of a few lines that can be told to misbehave.
+//! Push and fetch over HTTP, against a minimal hub that can misbehave.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use dotmesh_sync::{
     FetchError, HubSource, MaterialiseError, NodeCache, Progress, Push, Rate, Target, materialise,
 };
 
-/// What the hub has, and how often it was called.
+/// The state of the hub, and the numbers of requests.
 #[derive(Default)]
 struct Hub {
     frames: HashMap<ObjectHash, Frame>,
@@ -26,9 +26,9 @@ struct Hub {
     asked: usize,
     packs: usize,
     fetched: usize,
-    /// Answers to `objects` have at most so many objects; 0 for all.
+    /// The most objects in an answer to `objects`, or 0 for no limit.
     most: usize,
-    /// Flips a byte at the end of each pack that is fetched.
+    /// Flips a byte near the end of each pack that it sends.
     damages: bool,
 }
 
@@ -128,7 +128,7 @@ struct CommitToPush {
     data: std::path::PathBuf,
 }
 
-/// Forgets every node.
+/// A cache that stores nothing.
 struct NoCache;
 
 impl NodeCache for NoCache {
@@ -257,7 +257,7 @@ async fn what_was_pushed_is_fetched_with_few_requests() {
     let fetched = hub.lock().expect("the hub").fetched;
     assert!(fetched <= 14, "{fetched} requests");
 
-    // Pushed again, it costs the questions only.
+    // A repeated push sends no pack, only questions.
     hub.lock().expect("the hub").packs = 0;
     push(&client, &commits[..1], Vec::new(), &progress).await;
     assert_eq!(hub.lock().expect("the hub").packs, 0);
@@ -297,7 +297,7 @@ async fn damage_and_gaps_are_found() {
         fetch().await,
         Err(MaterialiseError::Fetch(FetchError::Missing { .. }))
     ));
-    // Another object than the one asked for, under its name.
+    // The hub sends another object under the name of the requested one.
     let root = sealed[0].root;
     let (other, frame) = all
         .iter()

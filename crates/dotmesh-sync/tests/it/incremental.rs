@@ -1,4 +1,4 @@
-//! Sealing from what a real filesystem says has changed comes to the same as reading everything.
+//! Sealing only what a real file system reports as changed gives the same result as reading everything.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ impl World {
         Self::of_nodes(4096)
     }
 
-    /// One whose filesystem has nodes of this size.
+    /// A pool on a file system with btrfs nodes of this size.
     pub(crate) fn of_nodes(size: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let image = folder.path().join("pool.img");
@@ -102,7 +102,7 @@ impl Drop for World {
     }
 }
 
-/// Keeps all nodes.
+/// A cache that keeps all pages.
 #[derive(Default)]
 struct Cache(Mutex<HashMap<ObjectHash, Bytes>>);
 
@@ -122,7 +122,7 @@ impl NodeCache for Cache {
     }
 }
 
-/// Keeps objects, and sees that the chunks that they are said to be like are read as they are.
+/// Keeps objects, and checks that the old chunks that serve as delta bases can be read unchanged.
 #[derive(Default)]
 struct Fresher {
     objects: MemoryObjects,
@@ -142,18 +142,18 @@ impl ObjectSink for Fresher {
     }
 }
 
-/// A dot with one branch, and every commit of it sealed.
+/// A dot with one branch. Each of its commits is sealed.
 pub(crate) struct Line<'a> {
     world: &'a World,
     dot: DotName,
     head: CommitId,
     pub(crate) sealed: Option<Sealed>,
-    /// What was left out of the last commit.
+    /// The items that were left out of the last commit.
     pub(crate) found: Option<Found>,
     cache: Arc<Cache>,
-    /// All that any sealing gave.
+    /// All objects of all sealings.
     pub(crate) objects: MemoryObjects,
-    /// How many old chunks were read.
+    /// The number of old chunks that were read.
     chunks_read: usize,
 }
 
@@ -165,12 +165,12 @@ impl Line<'_> {
             .volume_path(&self.dot, &master, &Folder::Root)
     }
 
-    /// The data of the last commit.
+    /// The data folder of the last commit.
     pub(crate) fn committed(&self) -> PathBuf {
         self.world.pool.commit_data(&self.dot, self.head)
     }
 
-    /// Commits, seals the difference, and returns how many objects that gave.
+    /// Commits, seals the difference, and returns the number of objects that the sealing sent.
     pub(crate) fn commit(&mut self) -> usize {
         let World { pool, runtime, .. } = self.world;
         let number = self.world.number();
@@ -199,7 +199,7 @@ impl Line<'_> {
                 root: sealed.root,
                 data: pool.commit_data(&self.dot, self.head),
                 changes: runtime.block_on(comparing).expect("compare").into(),
-                // What is not known is found out.
+                // If this is not known, the sealing has to find out.
                 is_within_limits: number.is_multiple_of(2),
             }
         });
@@ -215,7 +215,7 @@ impl Line<'_> {
             sealed.root, everything.root,
             "the same as reading all of it"
         );
-        // Names that are left out count, or not.
+        // Names that are left out may count as hard links or not.
         assert!(sealed.has_links || !everything.has_links);
         let count = fresh.objects.iter().count();
         self.chunks_read += fresh.chunks_read;
@@ -228,7 +228,7 @@ impl Line<'_> {
         count
     }
 
-    /// Finds what is left out, by the difference and in all.
+    /// Finds the left-out items from the difference, and checks them against a search of everything.
     fn find(&mut self, data: &Path, base: Option<&SealedBase>) {
         let before = self.found.take().filter(Found::is_whole);
         let checked = before.zip(base).map(|(found, base)| CheckedBase {
@@ -253,7 +253,7 @@ impl Line<'_> {
         self.world.runtime.block_on(sealing).expect("seal")
     }
 
-    /// Seals the head once more, with a base of which nothing is known.
+    /// Seals the head again, on a base of which nothing else is known.
     pub(crate) fn seal_on(
         &self,
         root: ObjectHash,
@@ -295,7 +295,7 @@ impl Line<'_> {
 
 #[test]
 fn what_changed_comes_to_the_same_as_everything() {
-    // Nodes of this size hold more than travels.
+    // Btrfs nodes of this size can store items that are left out of a push.
     let world = World::of_nodes(16384);
     let steps = (
         actions_on_btrfs(60),
@@ -324,7 +324,7 @@ fn what_changed_comes_to_the_same_as_everything() {
     assert!(left_out.get() > 0);
 }
 
-/// Several pages of a chunk, so that some of what is between them stays as it was.
+/// Several pages of a chunk change, and some between them stay the same.
 #[test]
 fn a_chunk_that_changed_in_places_is_compared_with_what_it_was() {
     use std::os::unix::fs::FileExt as _;
@@ -332,7 +332,7 @@ fn a_chunk_that_changed_in_places_is_compared_with_what_it_was() {
     const PAGES: usize = 64;
     let world = World::new();
     let pages = prop::collection::vec((0..PAGES, any::<u8>()), 1..16);
-    // A file of whole pages is cut by place, another one by content.
+    // A file of whole pages is cut at fixed offsets, any other file by its content.
     let files = (
         prop::sample::select(vec![0, 100]),
         prop::collection::vec(pages, 1..4),
@@ -404,7 +404,7 @@ fn a_page_of_a_long_file_costs_a_handful_of_objects() {
     long.write_all_at(&[1; 4096], 50 << 20).expect("write");
     let objects = line.commit();
     assert!(objects < 20, "{objects} objects");
-    // A file that is not made of whole pages any more is cut in another way, all of it, and then again only near a change.
+    // A file that no longer consists of whole pages is cut again as a whole. After that, it is cut only near a change.
     long.write_all_at(&[1; 100], (50 << 20) + 4096)
         .expect("write");
     let objects = line.commit();
@@ -445,7 +445,7 @@ fn files_come_into_a_folder_that_was_a_subvolume_here() {
     line.commit();
     let sealed = line.sealed.as_ref().expect("sealed").root;
 
-    // Elsewhere it is a folder like any other.
+    // On another machine it is an ordinary folder.
     let elsewhere = tempfile::tempdir().expect("a folder");
     crate::round_trip::make(&line.objects, sealed, None, elsewhere.path());
     for name in ["one", "two", "three"] {

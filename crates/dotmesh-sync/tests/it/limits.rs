@@ -1,4 +1,5 @@
-//! What one pool can hold and another cannot: left out of what travels, listed, and named where it arrives all the same.
+//! Items that one pool can store and another cannot. A push leaves them out and lists them. If one arrives anyway,
+//! the error names it.
 
 use std::path::Path;
 
@@ -47,7 +48,7 @@ fn receive(objects: &MemoryObjects, root: ObjectHash, into: &Path) -> Result<(),
     runtime().block_on(materialise(&source, &target, &std::sync::Arc::default()))
 }
 
-/// A path and the beginning of the reason.
+/// The path of each item, with the reason.
 fn listed(data: &Path) -> Vec<(String, String)> {
     let found = runtime()
         .block_on(find_left_out(data, None))
@@ -75,7 +76,7 @@ fn what_not_every_pool_can_hold_is_left_out_and_listed() {
     let deep = |levels: usize| live.join("deep").join(["d"; 400][..levels].join("/"));
     std::fs::create_dir_all(deep(300)).expect("create");
     write(&deep(300).join("file"));
-    // Its first name is left out, so the second is the file.
+    // The file's first name is left out, so the second name stands for the file.
     std::fs::hard_link(deep(300).join("file"), live.join("link")).expect("link");
     for (file, value) in [
         ("attribute", MAX_XATTR_LENGTH + 1),
@@ -126,7 +127,7 @@ fn what_not_every_pool_can_hold_is_left_out_and_listed() {
     let mut objects = MemoryObjects::default();
     let root = seal_into(&mut objects, &live);
     receive(&objects, root, &copy).expect("every pool can hold it");
-    // What came is the original without the list.
+    // The copy equals the original without the listed items.
     let (mut before, after) = (describe(&live), describe(&copy));
     let attributes = |path: &str| after[path.as_bytes()].clone();
     assert!(!attributes("attribute").contains(&"1, ".repeat(100)));
@@ -160,7 +161,7 @@ fn what_was_sealed_before_there_were_limits_is_sealed_the_same_again() {
     let before = seal_by(Limits::Format, &live, &mut objects).expect("seal");
     let now = seal_by(Limits::EveryPool, &live, &mut objects).expect("seal");
     assert_ne!(before, now);
-    // A larger pool still takes it; a smaller one says why it cannot.
+    // A larger pool still stores it. A smaller one says why it cannot.
     let other = large.line();
     make(&objects, before, None, &other.live());
     let error = receive(&objects, before, &to.live()).expect_err("too large for this pool");
@@ -187,7 +188,7 @@ fn what_was_sealed_before_there_were_limits_is_sealed_the_same_again() {
         "{source}"
     );
 
-    // As a base it is told apart: the next commit is sealed whole.
+    // Such a base is recognised, and the next commit is sealed as a whole.
     line.commit();
     let error = line.seal_on(before, &objects).expect_err("other limits");
     assert!(matches!(error, SealError::BaseOtherwise), "{error:?}");

@@ -1,4 +1,4 @@
-//! A disk that does not take what was written: the kernel's cache has bytes that nobody will read again.
+//! A disk that loses writes: the kernel's cache has bytes that never reach the disk.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -15,7 +15,7 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(status.expect(program).success(), "{program} {arguments:?}");
 }
 
-/// A btrfs filesystem in a sparse file on a small disk. Both are unmounted at the end.
+/// A btrfs file system in a sparse file on a small disk. Both are unmounted at the end.
 struct Disk(tempfile::TempDir);
 
 impl Disk {
@@ -35,7 +35,7 @@ impl Disk {
             .and_then(|file| file.set_len(2 << 30))
             .expect("an image");
         run("mkfs.btrfs", &["--quiet", "--metadata", "single", &inner]);
-        // What lies below metadata is always there, so that only data is lost.
+        // Allocate the blocks below the metadata in advance, so that only data is lost.
         let file = File::options().write(true).open(&inner).expect("open");
         fallocate(&file, FallocateFlags::KEEP_SIZE, 0, 16 << 20).expect("allocate");
         run("mount", &["-o", "loop,nodiscard", &inner, &pool]);
@@ -55,7 +55,7 @@ impl Drop for Disk {
     }
 }
 
-/// What the disk has of a file.
+/// The bytes of a file that are on the disk.
 fn read_from_disk(path: &Path) -> Vec<u8> {
     let file = File::open(path).expect("open");
     rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).expect("drop the cache");
@@ -67,7 +67,7 @@ fn bytes_that_only_the_cache_has_do_not_count() {
     let disk = Disk::new();
     let live = disk.path("live");
     fs::create_dir(&live).expect("create");
-    // Files of less than a chunk stay in the cache when they are written.
+    // Files smaller than a chunk stay in the cache when they are written.
     for number in 0..1500_u32 {
         let noise = (0..5000_u32).map(|n| (n + number).wrapping_mul(2_654_435_761));
         let noise: Vec<u8> = noise.flat_map(u32::to_le_bytes).collect();
@@ -91,12 +91,12 @@ fn bytes_that_only_the_cache_has_do_not_count() {
     };
     let cut = Recorded::new(&objects, 4);
     assert!(!attempt(&cut, &target, usize::MAX));
-    // As when the daemon is killed, nobody is there to hear of it.
+    // As after a kill of the daemon, no caller receives this error.
     assert!(rustix::fs::syncfs(&pool).is_err(), "the disk is full");
     drop(taker);
     fs::remove_file(&filler).expect("remove");
 
-    // What can be read is right. What can't is an error, after which the caller begins anew.
+    // All bytes that can be read are right. Otherwise reading is an error, and the caller starts again from nothing.
     target.resumed = true;
     let whole = Recorded::new(&objects, usize::MAX);
     if !attempt(&whole, &target, usize::MAX) {

@@ -1,4 +1,4 @@
-//! Tests of sealing, pushing, pulling and materialising, through the crate's public surface.
+//! Tests of sealing, pushing, pulling and materialising, through the crate's public interface.
 
 mod compare;
 mod fidelity;

@@ -1,4 +1,5 @@
-//! Attempts that stop anywhere are resumed: the result is the same, and what was written is not fetched again.
+//! A materialisation that stops anywhere can be resumed. The result is the same, and written data is not fetched
+//! again.
 
 use std::collections::HashSet;
 use std::fs;
@@ -18,7 +19,7 @@ use proptest::test_runner::Config;
 use crate::round_trip::{assert_same, frozen, runtime, seal_into, seal_only};
 use crate::trees::{Action, actions, describe, run};
 
-/// Counts what is fetched, and fails at some request for chunks.
+/// Counts the fetched objects and bytes, and fails at a given request for chunks.
 pub(crate) struct Recorded {
     objects: MemoryObjects,
     bytes: AtomicUsize,
@@ -49,7 +50,7 @@ impl Recorded {
 
 impl ObjectSource for Recorded {
     async fn fetch(&self, kind: Kind, hashes: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
-        // As over a network, no answer comes at once.
+        // Yield, because over a network no answer comes at once.
         tokio::task::yield_now().await;
         if kind == Kind::Chunk {
             if self.requests.fetch_add(1, Ordering::Relaxed) >= self.fails_at {
@@ -66,7 +67,7 @@ impl ObjectSource for Recorded {
     }
 }
 
-/// Makes the target, and gives up when the future was polled so often. Says whether it is done.
+/// Materialises the target, but drops the future after `polls` polls. Returns whether it is done.
 pub(crate) fn attempt(source: &Arc<Recorded>, target: &Target, polls: usize) -> bool {
     let progress = Arc::new(Progress::default());
     let done = runtime().block_on(async {
@@ -88,12 +89,12 @@ pub(crate) fn attempt(source: &Arc<Recorded>, target: &Target, polls: usize) -> 
     done
 }
 
-/// What a power cut may do to what was never synced: files that the base has not lose some of their bytes.
+/// Simulates a power cut before any sync: files that the base does not have lose some of their bytes.
 fn lose_power(copy: &Path, base: &Path) {
     let in_copy = |path: &[u8]| {
         copy.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path))
     };
-    // By inode: a new name of one that the base has is no new file.
+    // Compare by inode, because a new name of a known inode is no new file.
     let known: HashSet<u64> = describe(base)
         .into_keys()
         .filter_map(|path| Some(fs::symlink_metadata(in_copy(&path)).ok()?.ino()))
@@ -113,7 +114,7 @@ fn lose_power(copy: &Path, base: &Path) {
     }
 }
 
-/// A cut: after how many polls, at which request, and whether the power goes as well.
+/// A cut: after how many polls, at which request, and whether power fails, too.
 type Cut = (usize, usize, bool);
 
 fn cuts() -> impl Strategy<Value = Vec<Cut>> {
@@ -150,7 +151,7 @@ fn check(first: Option<&[Action]>, then: &[Action], cuts: &[Cut]) {
         attempt(&Recorded::new(&objects, *fails_at), &target, *polls);
         target.resumed = true;
         if *power {
-            // A thread may be on its last step: the next attempt would wait for it.
+            // A thread may still do its last step, and the next attempt would wait for it.
             let waited = fs::File::open(&copy).expect("open");
             waited.lock().expect("lock");
             let base = target.base.as_ref().map_or(&*nothing, |base| &base.data);
@@ -212,7 +213,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 #[test]
 fn what_was_written_is_not_fetched_again() {
-    /// As much as may be under way: four batches that are fetched, one that waits, and one for each thread.
+    /// The most bytes in flight: four batches being fetched, one that waits, and one for each of eight threads.
     const IN_FLIGHT: usize = (4 + 1 + 8) * (4 << 20);
     let temp = tempfile::tempdir().expect("a folder");
     let live = temp.path().join("live");
@@ -232,7 +233,7 @@ fn what_was_written_is_not_fetched_again() {
     let needed = sizes.into_iter().sum::<usize>() + 500 * 20_000;
     let mut objects = MemoryObjects::default();
     let root = seal_into(&mut objects, &live);
-    // By an error, and by giving up.
+    // Stop by an error, and by dropping the future.
     for (fails_at, polls) in [(22, usize::MAX), (usize::MAX, 8)] {
         let mut target = Target {
             root,
@@ -314,7 +315,8 @@ fn names_that_part_and_names_that_join_are_resumed_at_any_stage() {
     let live = temp.path().join("live");
     fs::create_dir(&live).expect("create");
     let (old, new) = (noise(1, 100_000), noise(2, 100_000));
-    // `b` parts from `a`; `c` and the new `e` join it; `d` was a folder, `f` becomes one; `s` is a symlink.
+    // `b` separates from `a`. `c` and the new `e` become links to `b`. `d` was a folder, and `f` becomes one. `s` is
+    // a symlink.
     fs::write(live.join("a"), &old).expect("write");
     fs::hard_link(live.join("a"), live.join("b")).expect("link");
     fs::write(live.join("c"), &new).expect("write");
@@ -339,7 +341,7 @@ fn names_that_part_and_names_that_join_are_resumed_at_any_stage() {
     let root = seal_into(&mut objects, &live);
     let done = frozen(&live, root, &temp.path().join("done"));
     let names = ["a", "b", "c", "d", "e", "f", "s"];
-    // Each name as it was or as it shall be, in every combination that an attempt goes through.
+    // Each name is old or new, in every combination that an attempt goes through.
     for stage in 0..1u32 << names.len() {
         let mut target = Target {
             root,

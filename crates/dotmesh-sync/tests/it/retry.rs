@@ -1,4 +1,4 @@
-//! What is tried again, how often, and how long it waits. The clock stands still but for waits.
+//! Which errors are retried, how often, and with which delays. The clock advances only during waits.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn page(status: u16, wait: Option<u64>) -> ClientError {
     answer.into()
 }
 
-/// Calls with these answers, then with success. Says how often it was called, how long it took, and how it ended.
+/// Gives these answers to the calls, then success. Returns the number of calls, the time, and the final error.
 async fn call(mut answers: Vec<ClientError>) -> (usize, Duration, Option<String>) {
     answers.reverse();
     let (start, calls) = (Instant::now(), Mutex::new(0));
@@ -65,7 +65,7 @@ async fn a_wait_that_was_asked_for_is_kept_unless_it_is_long() {
     let (calls, took, error) = call(vec![page(429, Some(24 * 60 * 60))]).await;
     assert_eq!((calls, took), (1, Duration::ZERO));
     assert!(error.expect("an error").ends_with("says to wait 86400 s"));
-    // The hub's own words.
+    // These are the hub's own answers.
     let later = |seconds| ClientError::Later {
         body: Box::new(ErrorBody::new(ErrorCode::TooMany, "too fast")),
         after: Some(Duration::from_secs(seconds)),

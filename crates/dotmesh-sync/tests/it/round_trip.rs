@@ -1,4 +1,4 @@
-//! Random directories come back as they were, whole and step by step.
+//! Random directories equal the original after a round trip, as a whole and step by step.
 
 use std::path::Path;
 use std::process::Command;
@@ -44,7 +44,7 @@ pub(crate) fn seal_only(directory: &Path) -> ObjectHash {
         .root
 }
 
-/// Makes a folder from one that has the base, if there is any.
+/// Materialises a folder, on a base if there is one.
 pub(crate) fn make(objects: &MemoryObjects, target: ObjectHash, base: Option<Base>, into: &Path) {
     let target = Target {
         root: target,
@@ -61,12 +61,12 @@ pub(crate) fn make(objects: &MemoryObjects, target: ObjectHash, base: Option<Bas
     assert_eq!(done, total, "progress ends at its total");
 }
 
-/// A copy of a folder that equals it, to be a base.
+/// Makes an equal copy of a folder, to be a base.
 pub(crate) fn frozen(folder: &Path, root: ObjectHash, at: &Path) -> Base {
     let _ = std::fs::remove_dir_all(at);
     let copied = Command::new("cp").arg("-a").args([folder, at]).status();
     assert!(copied.expect("cp").success());
-    // To cp, a file shorter than a sector has no holes.
+    // `cp` finds no holes in a file shorter than a sector.
     for path in describe(folder).into_keys() {
         let of = |folder: &Path| {
             folder.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&path))
@@ -113,7 +113,7 @@ pub(crate) fn assert_same(wanted: &Path, got: &Path) {
         ])
         .args([slash(wanted), slash(got)])
         .output();
-    // The comparison above is complete; rsync is a second opinion where there is one.
+    // The comparison above is complete. If rsync is installed, it is a second check.
     if let Ok(output) = rsync {
         assert_eq!(
             String::from_utf8_lossy(&output.stdout),
@@ -236,7 +236,7 @@ fn sockets_and_devices_are_left_out() {
         (sealed.sockets.count, sealed.sockets.first),
         (1, vec!["s".to_owned()])
     );
-    // Only where the test may make device nodes at all.
+    // Skip this if the test may not make device nodes.
     if crate::trees::make_device(&temp.path().join("null")).is_ok() {
         std::fs::File::open(temp.path())
             .expect("open")
@@ -281,7 +281,7 @@ fn what_flags_protect_in_the_base_is_changed_all_the_same() {
         let others = rustix::fs::ioctl_getflags(&file)?;
         rustix::fs::ioctl_setflags(&file, others | flags)
     };
-    // Where there are no such flags, there is nothing to test.
+    // Skip the test if the file system has no such flags.
     if flag("file", IFlags::IMMUTABLE).is_err() {
         return;
     }
@@ -309,7 +309,7 @@ fn what_flags_protect_in_the_base_is_changed_all_the_same() {
     assert_eq!(seal_only(&into), target);
 }
 
-/// Makes folders inside each other, however long their path gets. Returns the innermost.
+/// Makes nested folders, however long their path becomes. Returns the innermost one.
 fn deep(folder: &Path, levels: usize) -> std::os::fd::OwnedFd {
     use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -354,7 +354,7 @@ fn a_folder_that_is_too_deep_is_left_out() {
     assert!(left_out().is_empty());
     for levels in [1, 3000] {
         drop(deep(&inside.join("."), levels));
-        // What is in it is not all that a folder keeps.
+        // The folder's attributes must be the same as before, too.
         rustix::fs::futimens(&edge, &times).expect("set the time");
         assert_eq!(seal_only(temp.path()), root, "all of it stays");
         let list = left_out();

@@ -1,4 +1,4 @@
-//! Chunks that a tree has several times are fetched once.
+//! A chunk that occurs several times in a tree is fetched once.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,7 +14,7 @@ use proptest::test_runner::Config;
 use crate::round_trip::{runtime, seal_into};
 use crate::trees::describe;
 
-/// Counts how often each chunk is fetched, and fails once so many requests for chunks were made.
+/// Counts how often each chunk is fetched, and fails after a number of requests for chunks.
 struct Counting {
     objects: MemoryObjects,
     fetched: Mutex<HashMap<ObjectHash, usize>>,
@@ -30,13 +30,13 @@ impl Counting {
         })
     }
 
-    /// How often the chunk was fetched that was fetched most often.
+    /// The largest number of times that one chunk was fetched.
     fn most(&self) -> usize {
         let fetched = self.fetched.lock().expect("counts");
         fetched.values().copied().max().unwrap_or(0)
     }
 
-    /// How many bytes of chunks were fetched.
+    /// The fetched bytes of chunks.
     fn bytes(&self) -> usize {
         let fetched = self.fetched.lock().expect("counts");
         let bytes = fetched.iter().map(|(hash, times)| {
@@ -49,7 +49,7 @@ impl Counting {
 
 impl ObjectSource for Counting {
     async fn fetch(&self, kind: Kind, hashes: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
-        // As over a network, no answer comes at once.
+        // Yield, because over a network no answer comes at once.
         tokio::task::yield_now().await;
         if kind == Kind::Chunk {
             {
@@ -76,7 +76,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes.take(length).collect()
 }
 
-/// Makes the tree. Says whether it ended well; then progress is at its total.
+/// Materialises the tree. Returns whether it succeeded. After a success, progress must be at its total.
 fn make(source: &Arc<Counting>, root: ObjectHash, into: &Path, resumed: bool) -> bool {
     let target = Target {
         root,
@@ -110,7 +110,7 @@ fn copies_of_a_file_are_fetched_once_also_when_one_is_here() {
     assert_eq!(describe(into.path()), describe(data.path()));
     assert_eq!((source.most(), source.bytes()), (1, bytes.len()));
 
-    // An earlier attempt has written the first file, and half of the second.
+    // An earlier attempt has written the first file, and a part of the second.
     let into = tempfile::tempdir().expect("temp");
     fs::create_dir_all(into.path().join("a/b")).expect("mkdir");
     fs::write(into.path().join("a/b/one"), &bytes[..6 << 20]).expect("write");
@@ -121,7 +121,7 @@ fn copies_of_a_file_are_fetched_once_also_when_one_is_here() {
     assert_eq!(source.bytes(), 0);
 }
 
-/// Files as lists of blocks, of which there are few kinds, so that most come again, in any file.
+/// Files as lists of blocks. Few kinds of block exist, so most of them recur in the same or another file.
 fn files() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let file = proptest::collection::vec(0..40u8, 1..60);
     proptest::collection::vec(file, 1..8)

@@ -1,4 +1,4 @@
-//! Random directories: what is in them as a value, made on disk, and read back without the crate under test.
+//! Random directories: as a value, made on disk, and read back without the crate under test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use dotmesh_sync::limits::{MAX_TARGET_LENGTH, MAX_XATTR_LENGTH};
 use proptest::prelude::*;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 
-/// One thing to do to a directory. A sequence of them makes a tree, or changes one.
+/// One change to a directory. A sequence of them makes or changes a tree.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     Write {
@@ -67,7 +67,7 @@ pub(crate) enum Action {
         name: u8,
         value: u8,
     },
-    /// Shares blocks of another file, or of another place in the same one.
+    /// Shares blocks with another file, or with another place in the same file.
     Clone {
         at: u8,
         from: u8,
@@ -84,22 +84,22 @@ pub(crate) enum Action {
     Device {
         at: u8,
     },
-    /// A link to more bytes than every pool can hold, or to as many.
+    /// A symlink whose target is longer than every pool can store, or just short enough.
     LongLink {
         at: u8,
         beyond: bool,
     },
-    /// An attribute of more bytes than every pool can hold, or of as many.
+    /// An attribute that is larger than every pool can store, or just small enough.
     LargeXattr {
         at: u8,
         beyond: bool,
     },
-    /// Directories inside each other, and a file in the last.
+    /// Nested directories, with a file in the last one.
     Deep {
         at: u8,
         levels: u16,
     },
-    /// A file with one of some names that have the same hash.
+    /// A file with one of several names that have the same hash.
     Colliding {
         at: u8,
         name: u8,
@@ -107,18 +107,18 @@ pub(crate) enum Action {
 }
 
 pub(crate) fn actions(most: usize) -> impl Strategy<Value = Vec<Action>> {
-    // Whether what is reserved reads as a hole depends on the filesystem, on some even on what is cached.
+    // Whether reserved space reads as a hole depends on the file system, and on some also on the cache.
     let everywhere = |action: &Action| !matches!(action, Action::Reserve { .. });
     let action = kept_action().prop_filter("what every filesystem does alike", everywhere);
     prop::collection::vec(action, 0..most)
 }
 
-/// Actions, and those that btrfs alone does always alike.
+/// Actions, including those that only btrfs always does the same way.
 pub(crate) fn actions_on_btrfs(most: usize) -> impl Strategy<Value = Vec<Action>> {
     prop::collection::vec(action(), 0..most)
 }
 
-/// Actions, and some that make what does not travel.
+/// Actions, including some whose results are left out of a push.
 fn action() -> impl Strategy<Value = Action> {
     use Action::*;
     let at = || 0..40u8;
@@ -135,7 +135,7 @@ fn action() -> impl Strategy<Value = Action> {
 fn kept_action() -> impl Strategy<Value = Action> {
     use Action::*;
     let at = || 0..40u8;
-    // Whole pages are cut in a way of their own.
+    // Files of whole pages are cut in their own way.
     let pages = || (1..400u32).prop_map(|pages| pages * 4096);
     let size = || {
         prop_oneof![
@@ -170,7 +170,7 @@ fn kept_action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// Forty paths, some below others, some of odd bytes.
+/// Forty paths. Some are below others, and some have unusual bytes.
 fn path(root: &Path, at: u8) -> PathBuf {
     let name = |n: u8| match n {
         0 => b"a".to_vec(),
@@ -191,7 +191,7 @@ fn path(root: &Path, at: u8) -> PathBuf {
     }
 }
 
-/// Does it if it can be done; what cannot be done is passed over.
+/// Runs actions. Those that are impossible are skipped.
 pub(crate) fn run(root: &Path, actions: &[Action]) {
     for action in actions {
         let _ = try_run(root, action);
@@ -392,10 +392,11 @@ pub(crate) fn make_device(path: &Path) -> std::io::Result<()> {
     )?)
 }
 
-/// Names of 255 bytes that btrfs finds by the same hash, sorted. A node of 4 KiB has room for 13 of them in a directory.
+/// Names of 255 bytes to which btrfs gives the same hash, sorted. A btrfs node of 4 KiB has room for 13 of them in a
+/// directory.
 pub(crate) fn colliding_names() -> &'static [String] {
     static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
-        // The checksum is linear: some sets of places can change together and leave it as it is.
+        // The checksum is linear, so some sets of bytes can change together without changing it.
         let changed = |place: usize| {
             let mut bytes = [0_u8; 255];
             bytes[place] = 1;
@@ -435,7 +436,7 @@ pub(crate) fn colliding_names() -> &'static [String] {
 fn set_xattr(path: &Path, name: u8, value: u8) -> std::io::Result<()> {
     let flags = rustix::fs::XattrFlags::empty();
     let metadata = fs::symlink_metadata(path)?;
-    // Version 2, then tag, permissions and id of each entry: owner, user 1000, group, mask, other.
+    // Version 2, then the tag, permissions and id of each entry: owner, user 1000, group, mask, other.
     let acl: Vec<u8> = [2, 0, 0, 0]
         .into_iter()
         .chain(
@@ -477,7 +478,7 @@ fn set_xattr(path: &Path, name: u8, value: u8) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Everything about a tree that has to be kept, a line for each path.
+/// Describes everything about a tree that must be stored, one line for each path.
 pub(crate) fn describe(root: &Path) -> BTreeMap<Vec<u8>, String> {
     let mut lines = BTreeMap::new();
     let mut links = BTreeMap::new();
@@ -558,7 +559,7 @@ fn holes(path: &Path) -> Vec<(u64, u64)> {
 fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut list = vec![0; 65536];
     let length = match rustix::fs::llistxattr(path, &mut list[..]) {
-        // More than Linux lists.
+        // There are more names than Linux lists.
         Err(rustix::io::Errno::TOOBIG) => 0,
         length => length.expect("list xattrs"),
     };

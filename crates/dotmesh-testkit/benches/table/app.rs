@@ -1,4 +1,4 @@
-//! The state of an app: a PostgreSQL cluster of pgbench, a Redis, and images; and the change that pgbench makes to it.
+//! The state of an app: a PostgreSQL cluster of pgbench, a Redis and images. pgbench makes the change.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::data;
 use crate::stage::{Node, POOL};
 
-/// How large the state is; all of it is scaled alike.
+/// The size of the state: a factor for all of its parts.
 #[derive(Clone, Copy)]
 pub(crate) struct Size(pub(crate) f64);
 
@@ -19,27 +19,27 @@ impl Size {
     }
 }
 
-/// How long pgbench runs.
+/// The amount of work for pgbench.
 #[derive(Clone, Copy)]
 pub(crate) enum Load {
     Seconds(usize),
-    /// So many transactions, all over the tables.
+    /// A number of transactions, spread over the tables.
     Transactions(usize),
-    /// So many, in as many rows as an app of this size has.
+    /// A number of transactions, on as many rows as an app of this size has.
     TransactionsOf(usize, Size),
 }
 
-/// What pgbench did.
+/// The work that pgbench did.
 pub(crate) struct Done {
     pub(crate) transactions: usize,
     pub(crate) a_second: f64,
 }
 
-/// Of pgbench: 100,000 rows each.
+/// The scale of pgbench: 100,000 rows each.
 const SCALE: usize = 60;
 const CLIENTS: usize = 8;
 const KEYS_AT_ONCE: usize = 10_000;
-/// Of the machine's own; PostgreSQL may not pass through the folders of the pool, but through a mount.
+/// A folder of the machine itself. PostgreSQL may not enter the folders of the pool, so it uses a mount here.
 const RUN: &str = "/run/bench";
 
 /// A dot with the state of an app. PostgreSQL runs between `start` and `stop`.
@@ -49,7 +49,7 @@ pub(crate) struct App<'a> {
 }
 
 impl<'a> App<'a> {
-    /// Makes the state, with nothing running.
+    /// Makes the state. No process of it is running then.
     pub(crate) async fn create(node: &'a Node, dot: &str, size: Size) -> Result<Self> {
         let app = Self::empty(node, dot).await?;
         let data = app.data();
@@ -71,7 +71,8 @@ impl<'a> App<'a> {
         Ok(app)
     }
 
-    /// The same state in another dot, as if it had been made there; its files share no page of the cache with the first.
+    /// Makes the same state in another dot, as if it had been made there. Its files share no page of the cache with
+    /// the first dot.
     pub(crate) async fn copy(&self, dot: &str) -> Result<Self> {
         let copy = Self::empty(self.node, dot).await?;
         let line = format!("cp -a --reflink=always {}/. {}/", self.data(), copy.data());
@@ -111,14 +112,14 @@ impl<'a> App<'a> {
         .await;
     }
 
-    /// Stops PostgreSQL in the orderly way.
+    /// Stops PostgreSQL with a clean shutdown.
     pub(crate) async fn stop(&self) {
         self.postgres("pg_ctl -s -w -D /run/bench/pg -m fast stop")
             .await;
         self.node.ok(&format!("umount {RUN}/pg")).await;
     }
 
-    /// Lets eight clients change the database.
+    /// Runs pgbench with eight clients.
     pub(crate) async fn pgbench(&self, load: Load) -> Result<Done> {
         let amount = match load {
             Load::Seconds(seconds) => format!("-T {seconds}"),
@@ -143,22 +144,22 @@ impl<'a> App<'a> {
         })
     }
 
-    /// The change: eight clients for some time, and all of it in the tables' files.
+    /// Makes the change: eight clients for some time, then a checkpoint that writes all of it to the tables' files.
     pub(crate) async fn change(&self, load: Load) -> Result<Done> {
         let done = self.pgbench(load).await?;
         self.postgres("psql -q -c checkpoint bench").await;
         Ok(done)
     }
 
-    /// Lets PostgreSQL delete its old write-ahead log at a checkpoint: how much of it is kept to be written over depends on how
-    /// large the database is.
+    /// Makes PostgreSQL delete old write-ahead log at a checkpoint. Otherwise the amount that it keeps for reuse
+    /// depends on the size of the database.
     pub(crate) async fn drop_old_log(&self) {
         let settings = format!("{}/pg/postgresql.conf", self.data());
         let line = format!("echo 'wal_recycle = off' >> {settings}");
         self.node.ok(&line).await;
     }
 
-    /// Runs one of PostgreSQL's programs as its user.
+    /// Runs one of PostgreSQL's programs as the user `postgres`.
     async fn postgres(&self, line: &str) -> String {
         let quoted = line.replace('\'', r"'\''");
         self.node
@@ -196,7 +197,7 @@ impl<'a> App<'a> {
         Ok(())
     }
 
-    /// Commits; returns where the snapshot is.
+    /// Commits, and returns the path of the snapshot.
     pub(crate) async fn commit(&self) -> PathBuf {
         commit(self.node, &self.dot).await
     }
@@ -207,7 +208,7 @@ pub(crate) fn data_of(dot: &str) -> String {
     format!("{POOL}/dots/admin/{dot}/branches/master/data")
 }
 
-/// Commits a dot; returns where the snapshot is.
+/// Commits a dot, and returns the path of the snapshot.
 pub(crate) async fn commit(node: &Node, dot: &str) -> PathBuf {
     let id = node
         .ok(&format!("dm switch {dot} && dm commit -m state"))

@@ -1,4 +1,4 @@
-//! The commands of everyday on one node with Docker.
+//! The everyday commands, on one node with Docker.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::stage::{Node, POOL};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// How often each thing is measured.
+/// The number of measurements of each command.
 const ROUNDS: usize = 9;
 
-/// The dot of two gigabytes that figures are about.
+/// Writes the data of the dot of 2 GiB.
 const TWO_GIGABYTES: &str = "dd if=/dev/urandom bs=1M count=2048 status=none";
 
 async fn node(name: &str) -> Result<Node> {
     Node::start(Network::start().await?.machine(name).await?).await
 }
 
-/// A time with a peer, and whether it is within what the bar says.
+/// A row with our time, a peer's time, and whether the target is met.
 fn against(figure: &str, ours: f64, peer: (&str, f64), bar: &str, met: bool) -> Row {
     Row {
         figure: figure.to_owned(),
@@ -32,7 +32,7 @@ fn against(figure: &str, ours: f64, peer: (&str, f64), bar: &str, met: bool) -> 
     }
 }
 
-/// `dm commit` on a large dot, against nothing but the snapshot.
+/// `dm commit` of a large dot, compared with the bare snapshot.
 pub(crate) async fn commit(table: &mut Table) -> Result<()> {
     let node = node("commit").await?;
     let machine = &node.machine;
@@ -64,7 +64,7 @@ pub(crate) async fn commit(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// `dm checkout` without containers, and with two databases against stopping and starting them.
+/// `dm checkout` without containers, and with two databases. The second is compared with stopping and starting them.
 pub(crate) async fn checkout(table: &mut Table) -> Result<()> {
     let node = node("checkout").await?;
     let machine = &node.machine;
@@ -132,7 +132,7 @@ pub(crate) async fn list(table: &mut Table) -> Result<()> {
     let machine = &node.machine;
     let commit = "curl -fsS -o /dev/null --unix-socket /run/dotmesh/api.sock -H content-type:application/json -d";
     let body = r#"{"message":"m","author":"a"}"#;
-    // Eight at a time: snapshots that are asked for together are made together.
+    // Eight at a time, because the node makes simultaneous snapshots together.
     let line = format!(
         "seq {DOTS} | xargs -P 8 -I@ sh -c 'dm init dot@ 2>/dev/null && {commit} '\\''{body}'\\'' http://node/v1/dots/admin/dot@/commits?[1-100]'"
     );

@@ -1,4 +1,4 @@
-//! Made-up data, the same in every run: text that compresses, and bytes that do not.
+//! Generated data, the same in every run: compressible text, and incompressible bytes.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use anyhow::Result;
 
-/// The size of a page, and of what is rewritten at random.
+/// The size of a page, and of each random rewrite.
 pub(crate) const PAGE: usize = 4096;
 
-/// Files in a folder.
+/// The number of files in a folder.
 const FILES_IN_A_FOLDER: usize = 100;
 
-/// Random numbers (SplitMix64), the same ones in every run.
+/// Pseudo-random numbers (SplitMix64), the same in every run.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -29,31 +29,31 @@ impl Random {
         self.next() % end
     }
 
-    /// From 0 to 1, without either.
+    /// A number between 0 and 1, both excluded.
     fn fraction(&mut self) -> f64 {
         ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
-    /// From the normal distribution (Box and Muller).
+    /// A number from the normal distribution (Box-Muller).
     fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.fraction().ln()).sqrt();
         radius * (std::f64::consts::TAU * self.fraction()).cos()
     }
 
-    /// Bytes that do not compress.
+    /// Incompressible bytes.
     pub(crate) fn noise(&mut self, into: &mut [u8]) {
         for bytes in into.chunks_mut(8) {
             bytes.copy_from_slice(&self.next().to_le_bytes()[..bytes.len()]);
         }
     }
 
-    /// Words that were made up, which compress to about a third.
+    /// Made-up words, which compress to about a third.
     fn text(&mut self, into: &mut [u8]) {
         const SYLLABLES: &[u8; 64] =
             b"bacedifogubamenipodurasetilovumakelimonupareshitoluvewixyozaquth";
         let mut rest = into;
         while !rest.is_empty() {
-            // Small numbers are common, so some words are.
+            // Small numbers are more frequent, so some words are.
             let bits = 4 + self.below(10);
             let mut word = self.below(1 << bits);
             let mut bytes = [b' '; 8];
@@ -69,7 +69,7 @@ impl Random {
     }
 }
 
-/// Images, which are compressed already: 100 to 300 kB.
+/// Images: incompressible files of 100 to 300 kB.
 pub(crate) fn images(folder: &Path, count: usize) -> Result<()> {
     fs::create_dir_all(folder)?;
     let mut random = Random(1);
@@ -81,7 +81,7 @@ pub(crate) fn images(folder: &Path, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Small files, half of them text: 17 kB on average, many small and a few large (log-normal).
+/// Small files, half of them text. Their average size is 17 kB, with many small and a few large ones (log-normal).
 pub(crate) fn small_files(folder: &Path, count: usize) -> Result<()> {
     const SPREAD: f64 = 1.5;
     let middle = 17_000f64.ln() - SPREAD * SPREAD / 2.0;
@@ -103,7 +103,7 @@ pub(crate) fn small_files(folder: &Path, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// One file, text and noise by turns.
+/// One file with alternating blocks of text and noise.
 pub(crate) fn large_file(path: &Path, size: usize) -> Result<()> {
     let mut random = Random(3);
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
@@ -120,7 +120,7 @@ pub(crate) fn large_file(path: &Path, size: usize) -> Result<()> {
     Ok(())
 }
 
-/// Overwrites one page of a hundred, each with noise; returns how many bytes that are.
+/// Overwrites one page in a hundred with noise, and returns the number of bytes.
 pub(crate) fn rewrite_pages(path: &Path) -> Result<u64> {
     let file = File::options().write(true).open(path)?;
     let pages = file.metadata()?.len() / PAGE as u64;

@@ -1,4 +1,4 @@
-//! The machine that it was measured on, and the versions of the peers.
+//! The machine of the measurement, and the versions of the peers.
 #![expect(
     clippy::print_stdout,
     reason = "printing what the figures hold for is part of the benchmark"
@@ -6,7 +6,7 @@
 
 use std::process::Command;
 
-/// A line of shell for each thing worth knowing.
+/// The facts to print, each with a line of shell.
 const FACTS: &[(&str, &str)] = &[
     ("CPU", "lscpu | sed -n 's/^Model name: *//p' | head -1"),
     ("cores", "nproc"),
@@ -38,7 +38,7 @@ const FACTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// What is missing is left out.
+/// Prints the facts. Those that are not available are left out.
 pub(crate) fn describe() {
     let facts = FACTS.iter().filter_map(|(name, line)| {
         let output = Command::new("sh").args(["-c", line]).output().ok()?;

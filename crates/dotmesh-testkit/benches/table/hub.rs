@@ -1,4 +1,4 @@
-//! The hub's pages, one by one and under load, with a library of 1,000 dots of 10,000 commits.
+//! The hub's pages, one at a time and under load, with a library of 1,000 dots of 10,000 commits.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,18 +9,18 @@ use crate::app::Size;
 use crate::library::{DOTS_PER_OWNER, Library};
 use crate::measure::{Metric, Table, median, seconds};
 
-/// How often each page is asked for, each time of another dot.
+/// The number of visits of each page, each for another dot.
 const VISITS: usize = 100;
 
-/// What a page may take, of twenty at least nineteen.
+/// The target for the 95th percentile of a page's time, in seconds.
 const PAGE: f64 = 0.05;
 
-/// Who reads and pushes at once, and for how long.
+/// The numbers of concurrent readers and pushers, and the duration of the load.
 const READERS: usize = 200;
 const PUSHERS: usize = 10;
 const LOAD: Duration = Duration::from_secs(20);
 
-/// Every page that is there to be looked at. `NEW` is the newest commit, `MIDDLE` one of the newer half.
+/// Every page of the hub. `NEW` is the newest commit, `MIDDLE` a commit of the newer half.
 const PAGES: &[(&str, &str)] = &[
     ("home", "/"),
     ("owner", "/OWNER"),
@@ -67,7 +67,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     for (name, page) in PAGES {
         let mut times = Vec::with_capacity(VISITS);
         for visit in 0..VISITS {
-            // All dots in an order that skips.
+            // Visit the dots in a scattered order.
             times.push(visit_page(&library, page, visit * 619 + 7).await?);
         }
         let (middle, most) = (median(times.clone()), percentile(times, 0.95));
@@ -83,7 +83,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     under_load(table, &library).await
 }
 
-/// Fetches a page wholly, of the dot of a number; says how long that took.
+/// Fetches a page completely, for the dot with a number. Returns the time in seconds.
 async fn visit_page(library: &Library, page: &str, number: usize) -> Result<f64> {
     let dot = number % library.dots;
     let commits = &library.history.commits;
@@ -113,7 +113,7 @@ async fn visit_page(library: &Library, page: &str, number: usize) -> Result<f64>
     Ok(took)
 }
 
-/// Many look at all kinds of pages while some push.
+/// Many readers load all kinds of pages while some users push.
 async fn under_load(table: &mut Table, library: &Library) -> Result<()> {
     library.hub.forget_peak()?;
     let over = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-//! A hub with a library of many dots of long histories, and those who own them.
+//! A hub with many dots of long histories, and their owners.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -17,17 +17,17 @@ use serde_json::{Value, json};
 
 use crate::app::Size;
 
-/// How many dots share a namespace.
+/// The number of dots in a namespace.
 pub(crate) const DOTS_PER_OWNER: usize = 20;
 
-/// Subdots of a dot, and files of a subdot. A commit changes one file.
+/// The subdots of a dot, and the number of files in each. A commit changes one file.
 const SUBDOTS: [&str; 3] = ["pg", "redis", "uploads"];
 const FILES: usize = 40;
 
-/// Commits that are pushed together; after so many a branch stays behind, and there is a tag.
+/// The number of commits in a push. After each such number a branch and a tag stay behind.
 const BATCH: usize = 1000;
 
-/// A hub of its own on this machine, gone with its data when it is dropped.
+/// A hub on this machine. It and its data are removed when this value is dropped.
 pub(crate) struct Hub {
     child: Child,
     pub(crate) url: String,
@@ -72,7 +72,7 @@ impl Hub {
         })
     }
 
-    /// The most memory that it had since [`Hub::forget_peak`].
+    /// The peak memory since [`Hub::forget_peak`], in bytes.
     pub(crate) fn peak(&self) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -99,14 +99,14 @@ fn program() -> Result<PathBuf> {
     Ok(folder.context("a folder of programs")?.join("dothub"))
 }
 
-/// Who has a namespace.
+/// A user with a namespace.
 pub(crate) struct Owner {
     pub(crate) name: String,
     pub(crate) key: String,
     pub(crate) client: HubClient,
 }
 
-/// The hub, and what is on it: every dot has the same history.
+/// The hub and its contents. Every dot has the same history.
 pub(crate) struct Library {
     pub(crate) hub: Hub,
     pub(crate) http: reqwest::Client,
@@ -116,7 +116,7 @@ pub(crate) struct Library {
 }
 
 impl Library {
-    /// One dot is pushed, all others are forks of it.
+    /// Pushes one dot. All others are forks of it.
     pub(crate) async fn make(size: Size) -> Result<Self> {
         let dots = size.of(1000).max(DOTS_PER_OWNER);
         let hub = Hub::start()?;
@@ -124,7 +124,7 @@ impl Library {
             .map(|n| hub.account(&format!("team{n}")))
             .collect::<Result<_>>()?;
         let mut history = History::new();
-        // In the newer half of fewer not every file would be there.
+        // With fewer commits, the newer half would not have every file.
         let count = size.of(10_000).max(4 * SUBDOTS.len() * FILES);
         while history.commits.len() < count {
             let batch = BATCH.min(count - history.commits.len());
@@ -153,7 +153,7 @@ impl Library {
         }
         for dot in 1..self.dots {
             let (owner, number) = (dot / DOTS_PER_OWNER, dot % DOTS_PER_OWNER);
-            // The first of a namespace comes from another, the rest from it.
+            // The first dot of a namespace is forked from the first namespace, the others from that fork.
             let from = if number == 0 {
                 0
             } else {
@@ -166,7 +166,7 @@ impl Library {
         Ok(())
     }
 
-    /// The owner's number, of a dot by its number.
+    /// The owner of a dot, by the dot's number.
     pub(crate) fn owner_of(&self, dot: usize) -> &Owner {
         &self.owners[dot / DOTS_PER_OWNER]
     }
@@ -194,17 +194,17 @@ impl Library {
     }
 }
 
-/// A commit with what the next one needs to know of it.
+/// A commit, with the data that its child needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Made {
     pub(crate) id: CommitId,
     seal: ObjectHash,
 }
 
-/// Files, and the commits that changed them one by one.
+/// The files, and the commits that changed them one by one.
 #[derive(Clone)]
 pub(crate) struct History {
-    /// For each subdot the entries of its files.
+    /// The file entries of each subdot.
     subdots: Vec<Vec<Entry>>,
     /// Oldest first.
     pub(crate) commits: Vec<Made>,
@@ -218,7 +218,8 @@ impl History {
         }
     }
 
-    /// Makes so many commits and pushes them to a dot that has all before. Branches stay behind at some.
+    /// Makes commits, and pushes them to a dot that has all earlier ones. A branch stays behind at every [`BATCH`]
+    /// commits.
     pub(crate) async fn push(&mut self, owner: &Owner, dot: &str, count: usize) -> Result<()> {
         let dot: DotName = format!("{}/{dot}", owner.name).parse()?;
         let old = self.commits.last().map(|made| made.id);
@@ -246,7 +247,7 @@ impl History {
         Ok(())
     }
 
-    /// Makes the next commit, and puts the objects that it brings into the pack.
+    /// Makes the next commit, and adds its new objects to the pack.
     fn commit(&mut self, writer: &mut PackWriter) -> Result<SealedCommit> {
         let number = self.commits.len();
         let mut add = |object: &Object| {
@@ -283,7 +284,7 @@ impl History {
     }
 }
 
-/// A commit of some files, on another.
+/// A commit of some files, with an optional parent.
 fn seal_commit(
     parent: Option<&Made>,
     number: usize,
@@ -291,7 +292,7 @@ fn seal_commit(
 ) -> Result<(Made, SealedCommit)> {
     let mut id = [0; CommitId::LENGTH];
     id[..8].copy_from_slice(&(number as u64 + 1).to_be_bytes());
-    // As random as real ones are.
+    // As random as real ids.
     id[8..].copy_from_slice(
         &(number as u64)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)

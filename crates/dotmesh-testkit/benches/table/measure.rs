@@ -1,4 +1,4 @@
-//! What is measured, the table of ratios, and the table of what the figures are made of.
+//! The measurements, the table of ratios, and the table with the raw results.
 #![expect(
     clippy::print_stdout,
     reason = "printing the tables is what a benchmark is for"
@@ -8,29 +8,29 @@ use std::time::{Duration, Instant};
 
 use dotmesh_testkit::Machine;
 
-/// Who is measured when it is not a peer.
+/// The name of Dotmesh in the tables.
 pub(crate) const OURS: &str = "Dotmesh";
 
-/// What one run of one tool took, in seconds and bytes. What has no meaning for a tool is 0.
+/// The cost of one run of one tool, in seconds and bytes. A value without meaning for a tool is 0.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cost {
-    /// From start to end.
+    /// The elapsed time.
     pub(crate) wall: f64,
-    /// Processor time of the peer, or of the node's daemon.
+    /// The CPU time of the peer, or of the node's daemon.
     pub(crate) cpu: f64,
-    /// Processor time of the hub's daemon.
+    /// The CPU time of the hub's daemon.
     pub(crate) hub_cpu: f64,
-    /// What was sent, as the tool says; for a peer, what its repository grew by.
+    /// The bytes that the tool reports as sent. For a peer, the growth of its repository.
     pub(crate) bytes: f64,
-    /// What the hub's network card counted in the direction of the transfer, headers included.
+    /// The bytes on the hub's network card in the direction of the transfer, with headers.
     pub(crate) counted: f64,
-    /// The most memory that the node's daemon had.
+    /// The peak memory of the node's daemon.
     pub(crate) node_peak: f64,
-    /// The most memory that the hub's daemon had.
+    /// The peak memory of the hub's daemon.
     pub(crate) hub_peak: f64,
 }
 
-/// The figures that rows are about.
+/// A measured quantity.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Metric {
     Time,
@@ -55,11 +55,11 @@ impl Metric {
     }
 }
 
-/// The ratio to the best of some peers that is to be reached.
+/// A target: the highest allowed ratio to the best of some peers.
 pub(crate) struct Bar {
     at_most: f64,
     of: &'static str,
-    /// None named: all that were measured.
+    /// The names of these peers. Empty means all that were measured.
     among: &'static [&'static str],
 }
 
@@ -73,14 +73,14 @@ impl Bar {
     }
 }
 
-/// One line of the table.
+/// One row of the table.
 pub(crate) struct Row {
     pub(crate) figure: String,
     pub(crate) ours: String,
     pub(crate) peers: String,
     pub(crate) ratio: String,
     pub(crate) bar: String,
-    /// Nothing where there is no bar, or no peer to measure it by.
+    /// `None` without a target, or without a peer to compare with.
     pub(crate) met: Option<bool>,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Keeps what one round of an operation took.
+    /// Records the cost of one round of an operation.
     pub(crate) fn record(&mut self, operation: &str, who: &'static str, cost: Cost) {
         println!(
             "  {operation}, {who}: {}, {} of CPU, {}",
@@ -120,7 +120,7 @@ impl Table {
         }
     }
 
-    /// What a tool just did is also its answer to another operation.
+    /// Records the last cost of one operation also for another one.
     pub(crate) fn record_again(&mut self, from: &str, to: &str, who: &'static str) {
         let done = self
             .samples
@@ -131,7 +131,7 @@ impl Table {
         }
     }
 
-    /// The median of our rounds.
+    /// The median of Dotmesh's rounds.
     pub(crate) fn ours(&self, operation: &str, metric: Metric) -> f64 {
         self.of(OURS, operation, metric)
     }
@@ -154,7 +154,7 @@ impl Table {
             .map(move |samples| (samples.who, samples.median(|cost| metric.of(cost))))
     }
 
-    /// A line for each bar: our median against those of the peers, each with its ratio.
+    /// Adds a row for each target: Dotmesh's median, and each peer's with its ratio.
     pub(crate) fn compare(&mut self, figure: &str, operation: &str, metric: Metric, bars: &[Bar]) {
         let ours = self.ours(operation, metric);
         let peers: Vec<_> = self
@@ -174,7 +174,7 @@ impl Table {
             self.add(Row {
                 figure: figure.to_owned(),
                 ours: metric.show(ours),
-                // Said once is enough.
+                // The peers are shown only in the first row.
                 peers: if number == 0 {
                     shown.join(", ")
                 } else {
@@ -187,7 +187,7 @@ impl Table {
         }
     }
 
-    /// A figure against a fixed limit.
+    /// Adds a row with a fixed limit.
     pub(crate) fn limit(&mut self, figure: &str, metric: Metric, ours: f64, at_most: f64) {
         self.add(Row {
             figure: figure.to_owned(),
@@ -199,7 +199,7 @@ impl Table {
         });
     }
 
-    /// A figure for the record.
+    /// Adds a result without a target.
     pub(crate) fn state(&mut self, figure: &str, ours: String) {
         self.add(Row {
             figure: figure.to_owned(),
@@ -216,7 +216,7 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// The most memory over all that was recorded.
+    /// Adds rows with the peak memory of all records.
     pub(crate) fn peaks(&mut self) {
         let limit = f64::from(256 << 20);
         let all = || self.samples.iter().flat_map(|samples| &samples.costs);
@@ -228,7 +228,7 @@ impl Table {
         }
     }
 
-    /// As Markdown, to be kept in `docs/benchmarks.md`; by their numbers, whatever ran first.
+    /// Prints the tables as Markdown for `docs/benchmarks.md`. Rows are sorted by number, whatever ran first.
     pub(crate) fn print(&mut self) {
         self.rows.sort_by_key(Row::number);
         println!(
@@ -251,7 +251,7 @@ impl Table {
 }
 
 impl Row {
-    /// What the figure begins with. Those of single commands have no number.
+    /// The number at the start of the result's name. Results of single commands have none.
     fn number(&self) -> u32 {
         let number = self.figure.split(' ').next().unwrap_or_default();
         number.parse().unwrap_or_default()
@@ -298,13 +298,13 @@ impl Samples {
     }
 }
 
-/// The one in the middle.
+/// The median.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// How long a line of shell takes on a machine; it has to succeed.
+/// The time of a line of shell on a machine. The line must succeed.
 pub(crate) async fn time(machine: &Machine, line: &str) -> f64 {
     let start = Instant::now();
     machine.run(line).await.success();

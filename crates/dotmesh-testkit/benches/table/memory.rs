@@ -1,18 +1,19 @@
-//! The same memory for whoever is measured.
+//! The same memory conditions for every tool.
 
 use std::io;
 
 use anyhow::{Context as _, Result};
 
-/// More than any single command takes, but for the largest copies.
+/// More memory than any command needs, except for the largest copies.
 const ENOUGH: u64 = 6 << 30;
 
-/// What is left free, so that no page goes that was read just before.
+/// The memory that stays free, so recently read pages stay in the cache.
 const SPARED: u64 = 256 << 20;
 
-/// Touches much of the memory that is free, and frees it again. A virtual machine's host may take back what a guest leaves
-/// free, and then the first touch of a page takes ten times as long as any later one: whoever comes after something large was
-/// deleted would pay for it.
+/// Touches most of the free memory, and frees it again.
+///
+/// A virtual machine's host may take back the memory that a guest leaves free. Then the first access to a page takes
+/// ten times as long as later ones. Without this warm-up, the first tool after a large deletion would pay for that.
 pub(crate) fn warm_up() -> Result<()> {
     let memory = std::fs::read_to_string("/proc/meminfo")?;
     let free = memory
@@ -27,7 +28,7 @@ pub(crate) fn warm_up() -> Result<()> {
         .context("MemFree")?;
     let mut file = tempfile::tempfile()?;
     file.set_len(ENOUGH.min((free << 10).saturating_sub(SPARED)))?;
-    // Holes are read as pages of zeros, which stay in the cache until the file goes.
+    // Reading holes fills the cache with pages of zeros, which stay there until the file is deleted.
     io::copy(&mut file, &mut io::sink())?;
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The peers: what each needs, and how it backs a snapshot up and restores it.
+//! The peers: their requirements, and how each backs up and restores a snapshot.
 //!
-//! They run where the data is, write to the local disk, and find everything that they read in the cache. What they
-//! back up is always at the same path, so that they may trust their own lists of unchanged files. They are not asked to
-//! flush what they write.
+//! They run on the machine with the data, write to the local disk, and read everything from the cache. The snapshot
+//! is always mounted at the same path, so they can rely on their own lists of unchanged files. They need not flush
+//! their writes.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -14,9 +14,11 @@ use anyhow::{Context as _, Result, ensure};
 use crate::measure::{Bar, Cost, Table, seconds};
 use crate::stage::{POOL, Stage};
 
-/// A tool, by lines of shell. `$DATA` is the folder to keep and `$SNAPSHOT` its snapshot, `$BEFORE` says what the last
-/// one was in the form that `btrfs send` takes, `$REPO` is a folder of the tool's own, `$N` counts its backups, `$TO`
-/// is where to restore.
+/// A tool, as lines of shell with these variables:
+/// - `$DATA` is the folder to back up, and `$SNAPSHOT` its snapshot.
+/// - `$BEFORE` names the previous snapshot, in the form that `btrfs send` takes.
+/// - `$REPO` is a folder of the tool's own, and `$N` the number of its backups.
+/// - `$TO` is the target of a restore.
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
     program: &'static str,
@@ -31,8 +33,8 @@ pub(crate) const RUSTIC: &str = "rustic";
 pub(crate) const RSYNC: &str = "rsync";
 pub(crate) const SEND: &str = "btrfs send \\| zstd -1";
 
-/// Bars that say "the fastest peer" are measured by all of them, and by those that could read a file back alone: what
-/// `btrfs send` makes is a stream of blocks that is of use only as a whole, on top of all before it.
+/// The targets for "the fastest peer". The first counts all peers, the second those that can restore a single file.
+/// `btrfs send` makes a stream of blocks, which is useful only as a whole and on top of all earlier ones.
 pub(crate) const fn fastest(at_most: f64) -> [Bar; 2] {
     let readable = "the fastest but btrfs send";
     [
@@ -79,13 +81,13 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Where the snapshot's data is mounted.
+/// The mount point of the snapshot's data.
 const DATA: &str = "/run/snapshot";
 
-/// Where rustic is when it is not on the PATH.
+/// The folder of rustic, if it is not on the PATH.
 const ELSEWHERE: &str = "/opt/rustic/bin";
 
-/// The tools that `BENCH_PEERS` names, separated by commas: all without a name, and no tool with `none`.
+/// The tools in the comma-separated `BENCH_PEERS`. Empty means all, and `none` means no tool.
 pub(crate) fn chosen() -> Result<Vec<&'static Tool>> {
     let names = std::env::var("BENCH_PEERS").unwrap_or_default();
     let names: Vec<_> = names.split(',').filter(|name| !name.is_empty()).collect();
@@ -101,7 +103,7 @@ pub(crate) fn chosen() -> Result<Vec<&'static Tool>> {
     Ok(TOOLS.iter().filter(wanted).collect())
 }
 
-/// Those of them that are installed.
+/// The chosen tools that are installed.
 pub(crate) async fn installed(stage: &Stage) -> Result<Vec<&'static Tool>> {
     let mut installed = Vec::new();
     for tool in chosen()? {
@@ -113,7 +115,7 @@ pub(crate) async fn installed(stage: &Stage) -> Result<Vec<&'static Tool>> {
     Ok(installed)
 }
 
-/// Some peers, with fresh repositories.
+/// Some peers, with new repositories.
 pub(crate) struct Peers<'a> {
     stage: &'a Stage,
     tools: Vec<&'static Tool>,
@@ -138,7 +140,7 @@ impl<'a> Peers<'a> {
         Ok(peers)
     }
 
-    /// The snapshot that backups are made of from now on.
+    /// Selects the snapshot for the next backups.
     pub(crate) async fn look_at(&mut self, snapshot: &Path) {
         let from = snapshot.join("data");
         let mount = format!("mkdir -p {DATA} && mount --bind {} {DATA}", from.display());
@@ -157,7 +159,7 @@ impl<'a> Peers<'a> {
             warm(self.stage, DATA).await;
             let mut cost = self.time(tool, tool.backup).await?;
             let after: f64 = self.stage.alice.ok(&size).await.trim().parse()?;
-            // A copy of the files says nothing of what it takes to send them.
+            // The size of a copy says nothing about the bytes to send.
             if tool.name != RSYNC {
                 cost.bytes = after - before;
             }
@@ -166,7 +168,7 @@ impl<'a> Peers<'a> {
         Ok(())
     }
 
-    /// Restores the last backup to a fresh folder in a pool.
+    /// Restores the last backup to a new folder in a pool.
     pub(crate) async fn restore(&self, table: &mut Table, operation: &str) -> Result<()> {
         for tool in &self.tools {
             let to = self.restored();
@@ -175,7 +177,7 @@ impl<'a> Peers<'a> {
             warm(self.stage, &repository.display().to_string()).await;
             let cost = self.time(tool, tool.restore).await?;
             table.record(operation, tool.name, cost);
-            // What btrfs received is a subvolume, not to be removed like a folder.
+            // `btrfs receive` makes a subvolume, which cannot be removed like a folder.
             self.stage
                 .alice
                 .ok(&format!("for s in {to}/*; do btrfs -q subvolume delete $s >/dev/null 2>&1 || true; done; rm -rf {to}"))
@@ -184,7 +186,7 @@ impl<'a> Peers<'a> {
         Ok(())
     }
 
-    /// Gives the space back.
+    /// Frees the space.
     pub(crate) async fn remove(self) {
         let folder = self.folder.display();
         self.stage
@@ -211,7 +213,7 @@ impl<'a> Peers<'a> {
         })
     }
 
-    /// The line with all that it refers to. The shell is one that fails when any part of a pipe does.
+    /// The line with its variables. The shell fails if any part of a pipe fails.
     fn line(&self, tool: &Tool, line: &str) -> String {
         let folder = self.folder.display();
         let snapshots = self.snapshots.len();
@@ -233,22 +235,22 @@ impl<'a> Peers<'a> {
     }
 }
 
-/// Reads everything once.
+/// Reads all files once, into the cache.
 pub(crate) async fn warm(stage: &Stage, folder: &str) {
     let line = format!("find {folder} -type f -exec cat {{}} + >/dev/null");
     stage.alice.ok(&line).await;
 }
 
-/// Reads once, of two snapshots, what is around each change from one to the other, for who reads no more than that. All of two
-/// large ones would not fit into memory, and one of them would put out what the hub has there.
+/// Reads the surroundings of each change between two snapshots, for tools that read no more. Two large snapshots
+/// would not fit into memory. Even one would evict the hub's data from the cache.
 pub(crate) async fn warm_change(stage: &Stage, old: &Path, new: &Path) -> Result<()> {
-    // Chunks of databases begin and end within.
+    // Chunks of databases begin and end within this distance.
     const AROUND: u64 = 64 << 10;
     let find_new = async |snapshot: &Path, since: &str| {
         let line = format!("btrfs subvolume find-new {} {since}", snapshot.display());
         stage.alice.ok(&line).await
     };
-    // Nothing is that new, so only this comes: `transid marker was 123`.
+    // No change is that new, so the output is only `transid marker was 123`.
     let marker = find_new(old, "1000000000").await;
     let since = marker.split_whitespace().next_back().context("transid")?;
     let printed = find_new(new, since).await;
@@ -276,7 +278,7 @@ pub(crate) async fn warm_change(stage: &Stage, old: &Path, new: &Path) -> Result
     Ok(())
 }
 
-/// The last line that `times` prints: user and system time of what the shell ran, as `0m1.234s 0m0.567s`.
+/// The user and system time from the last line that `times` prints, such as `0m1.234s 0m0.567s`.
 fn children_time(printed: &str) -> Option<f64> {
     let times = printed.lines().next_back()?.split_whitespace();
     times

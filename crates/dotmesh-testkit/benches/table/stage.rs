@@ -1,4 +1,4 @@
-//! Two nodes and a hub, each on a machine of its own, and what a transfer between them costs.
+//! Two nodes and a hub, each on its own machine, and the cost of a transfer between them.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use dotmesh_testkit::{Daemon, Machine, Network};
 use crate::measure::{Cost, seconds};
 use crate::memory;
 
-/// Where a node keeps its files.
+/// The folder of a node's pool.
 pub(crate) const POOL: &str = "/var/lib/dotmesh/pool";
 
-/// How long anything may take that should be quick.
+/// The time limit for anything that should be quick.
 const SOON: Duration = Duration::from_secs(60);
 
 pub(crate) struct Node {
@@ -27,12 +27,12 @@ impl Node {
         Ok(Self { machine, daemon })
     }
 
-    /// Runs a line that has to succeed; returns what it printed on standard output.
+    /// Runs a line that must succeed, and returns its standard output.
     pub(crate) async fn ok(&self, line: &str) -> String {
         self.machine.run(line).await.success().stdout
     }
 
-    /// What the daemon has taken so far.
+    /// The daemon's usage so far.
     pub(crate) async fn usage(&self) -> Result<Usage> {
         usage(&self.machine, &self.daemon).await
     }
@@ -51,7 +51,7 @@ impl Stage {
         let network = Network::start().await?;
         let node = async |name| {
             let machine = network.machine_without_docker(name).await?;
-            // A pull asks which containers use the dot; none do, so no images are needed.
+            // A pull asks Docker which containers use the dot. There are none, so no images are needed.
             machine.start_docker().await?;
             Node::start(machine).await
         };
@@ -78,14 +78,14 @@ impl Stage {
         })
     }
 
-    /// One request to the hub, as short as there is.
+    /// A minimal request to the hub.
     pub(crate) fn round_trip(&self) -> String {
         let address = self.hub.address();
         format!("curl -fsS -o /dev/null http://{address}:8180/api/v1/version")
     }
 
-    /// A new account, that both nodes have a remote of the same name for. In its namespace there is nothing that a
-    /// push could do without sending.
+    /// Makes a new account, with a remote of its name on both nodes. Its namespace is empty, so a push must send
+    /// everything.
     pub(crate) async fn account(&self) -> Result<String> {
         let number = self.accounts.get();
         self.accounts.set(number + 1);
@@ -101,17 +101,17 @@ impl Stage {
         Ok(name)
     }
 
-    /// Runs a `dm push`, `pull` or `clone` on a node when all is quiet, and tells what it took there and at the hub.
+    /// Runs a `dm push`, `pull` or `clone` on an idle node. Returns the cost there and at the hub.
     pub(crate) async fn transfer(&self, node: &Node, line: &str) -> Result<Cost> {
         self.settle().await?;
         self.transfer_now(node, line).await
     }
 
-    /// The same beside whatever else goes on.
+    /// The same during other work.
     pub(crate) async fn transfer_now(&self, node: &Node, line: &str) -> Result<Cost> {
         for (machine, daemon) in [(&node.machine, &node.daemon), (&self.hub, &self.dothub)] {
             let pid = daemon.pid().context("a daemon has ended")?;
-            // The most memory is counted from here.
+            // Reset the peak memory.
             machine
                 .run(&format!("echo 5 >/proc/{pid}/clear_refs"))
                 .await
@@ -139,7 +139,7 @@ impl Stage {
         })
     }
 
-    /// Writes out what is still to be written, and touches the memory that is free, lest the next one pays for it.
+    /// Flushes pending writes and touches the free memory, so the next measurement does not pay for them.
     pub(crate) async fn settle(&self) -> Result<()> {
         self.hub.run("sync").await.success();
         memory::warm_up()
@@ -149,7 +149,7 @@ impl Stage {
         usage(&self.hub, &self.dothub).await
     }
 
-    /// Bytes that the hub's network card received and sent.
+    /// The bytes that the hub's network card received and sent.
     async fn counted(&self) -> Result<[f64; 2]> {
         let line = "grep eth0: /proc/net/dev";
         let printed = self.hub.run(line).await.success().stdout;
@@ -160,7 +160,7 @@ impl Stage {
     }
 }
 
-/// What the whole machine does meanwhile, as `perf` sees it, in a file of the folder that `BENCH_PROFILE` names.
+/// A `perf` profile of the whole machine during a transfer, in a file of the folder `BENCH_PROFILE`.
 struct Profile(std::process::Child);
 
 impl Profile {
@@ -190,7 +190,7 @@ impl Drop for Profile {
     }
 }
 
-/// What a daemon took: seconds of processor time so far, and the most bytes of memory.
+/// A daemon's usage: the CPU time so far in seconds, and the peak memory in bytes.
 pub(crate) struct Usage {
     cpu: f64,
     pub(crate) peak: f64,
@@ -200,7 +200,7 @@ async fn usage(machine: &Machine, daemon: &Daemon) -> Result<Usage> {
     let pid = daemon.pid().context("a daemon has ended")?;
     let line = format!("cat /proc/{pid}/stat && grep VmHWM: /proc/{pid}/status");
     let printed = machine.run(&line).await.success().stdout;
-    // The second field, a name in parentheses, may hold anything.
+    // The second field is a name in parentheses, with arbitrary characters.
     let (_, fields) = printed.rsplit_once(") ").context("/proc/PID/stat")?;
     let fields: Vec<_> = fields.split_whitespace().collect();
     let number = |at: usize| -> Result<f64> {
@@ -214,10 +214,10 @@ async fn usage(machine: &Machine, daemon: &Daemon) -> Result<Usage> {
     })
 }
 
-/// Of `/proc/PID/stat`; the same wherever Linux runs.
+/// The unit of times in `/proc/PID/stat`. It is the same on all Linux systems.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// What `dm` says was sent or received: `12.34 MiB sent`.
+/// The amount that `dm` reports as sent or received: `12.34 MiB sent`.
 fn told_bytes(told: &str) -> Option<f64> {
     let words: Vec<_> = told.split_whitespace().collect();
     words.windows(3).find_map(|words| {

@@ -1,7 +1,7 @@
-//! The state of an app: first push, clone, push and pull of a change (rows 1 to 5), pgbench during a push (row 10),
-//! and transfers with nothing to do (row 11).
+//! The state of an app: first push, clone, push and pull of a change (rows 1 to 5). Also pgbench during a push (row
+//! 10), and transfers with nothing to do (row 11).
 //!
-//! A round is a life of its own: a fresh dot, a fresh account, and fresh repositories for the peers.
+//! Each round has a new dot, a new account, and new repositories for the peers.
 
 use std::cell::Cell;
 
@@ -18,9 +18,9 @@ const CLONE: &str = "clone of A";
 const PULL: &str = "pull of B after A";
 const ROUNDS: usize = 3;
 
-/// How long pgbench makes the change from A to B.
+/// The seconds that pgbench takes to change A to B.
 pub(crate) const SECONDS: usize = 12;
-/// How long its throughput is measured.
+/// The seconds of each throughput measurement.
 const WATCHED_SECONDS: usize = 20;
 const NO_OPS: usize = 9;
 
@@ -62,7 +62,7 @@ async fn one_round(table: &mut Table, stage: &Stage, app: &App<'_>, size: Size) 
     peers.backup(table, CHANGE).await?;
     let pull = format!("dm pull {account} {dot}");
     table.record(PULL, OURS, stage.transfer(bob, &pull).await?);
-    // To bring another folder up to date is what rsync has just done.
+    // rsync has just updated another folder, which is also what a pull does.
     table.record_again(CHANGE, PULL, RSYNC);
     peers.remove().await;
     Ok(())
@@ -85,7 +85,7 @@ fn rows(table: &mut Table) {
     table.compare("5 pull of B after A, time", PULL, Metric::Time, &[rsync]);
 }
 
-/// Push and pull of the last round's dot once more.
+/// Repeats push and pull of the last round's dot.
 async fn no_ops(table: &mut Table, stage: &Stage) -> Result<()> {
     let dot = format!("app{}", ROUNDS - 1);
     let account = format!("user{}", ROUNDS - 1);
@@ -103,7 +103,7 @@ async fn no_ops(table: &mut Table, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// pgbench with pushes going on, and without, by turns.
+/// Runs pgbench alternately during pushes and alone.
 async fn neighbour(table: &mut Table, stage: &Stage, app: &App<'_>, size: Size) -> Result<()> {
     app.start().await;
     app.commit().await;
@@ -123,7 +123,7 @@ async fn neighbour(table: &mut Table, stage: &Stage, app: &App<'_>, size: Size) 
                 done
             },
             async {
-                // Each push sends everything, since its account has nothing yet.
+                // Each push sends everything, because its account is new.
                 while !over.get() {
                     let account = stage.account().await?;
                     let push = format!("dm push {account} {}", app.dot);

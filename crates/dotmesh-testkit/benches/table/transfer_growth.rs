@@ -1,4 +1,4 @@
-//! The same change in the state of an app and in one ten times as large (row 8).
+//! The same change in an app's state and in one ten times as large (row 8).
 
 use anyhow::Result;
 
@@ -27,7 +27,8 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     Ok(())
 }
 
-/// What it costs against the same in A. What `btrfs send` makes of it is how much more has changed on disk.
+/// A row that compares the cost with the cost in A. The ratio for `btrfs send` shows how much more has changed on
+/// disk.
 fn row(table: &Table, operation: &str, metric: Metric, what: &str, bar: Option<f64>) -> Row {
     let (small, large) = (table.ours(SMALL, metric), table.ours(operation, metric));
     let disk = table.of(SEND, operation, metric) / table.of(SEND, SMALL, metric);
@@ -41,7 +42,7 @@ fn row(table: &Table, operation: &str, metric: Metric, what: &str, bar: Option<f
     }
 }
 
-/// Pushes a state, then changes of it, one after the other. Returns how many transactions made the last.
+/// Pushes a state, then several changes of it. Returns the number of transactions in the last change.
 async fn changes(table: &mut Table, size: Size, loads: &[(&str, Load)]) -> Result<usize> {
     let stage = Stage::start().await?;
     let app = App::create(&stage.alice, "app", size).await?;

@@ -1,4 +1,4 @@
-//! One large file of which one page in a hundred is rewritten: push of the change (row 7).
+//! The push of a change to one page in a hundred of a large file (row 7).
 
 use anyhow::Result;
 
@@ -29,7 +29,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     let second = commit(alice, "large").await;
     warm(&stage, &second.display().to_string()).await;
     table.record(CHANGE, OURS, stage.transfer(alice, &push).await?);
-    // One after another: there is not the space for all of their repositories.
+    // One tool at a time, because the repositories of all tools would not fit on the disk.
     for tool in installed(&stage).await? {
         let mut peers = Peers::start(&stage, &[tool]).await?;
         peers.look_at(&first).await;
@@ -40,7 +40,7 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     }
     let figure = "7 push of D's change, time";
     table.compare(figure, CHANGE, Metric::Time, &fastest(0.2));
-    // The pages do not compress: what is sent is what it was before compression.
+    // The pages do not compress, so the bytes sent are also the bytes before compression.
     let sent = table.ours(CHANGE, Metric::Bytes);
     let figure = "7 push of D's change, bytes; 1.3 × the changed pages";
     table.limit(figure, Metric::Bytes, sent, 1.3 * changed as f64);

@@ -1,4 +1,4 @@
-//! A state has an address: what a push prints, what is opened, and what a colleague pastes.
+//! URLs of commits and branches: a push prints one, `dm open` opens it, and a colleague pastes it.
 
 use anyhow::Result;
 
@@ -75,7 +75,7 @@ async fn a_push_tells_where_its_commit_can_be_seen() -> Result<()> {
             "dm open --print --remote hub",
             format!("{dot}/commit/{second}"),
         ),
-        // A browser of the user's choice, and none.
+        // `BROWSER` names a command of the user's choice, or nothing usable.
         (
             "BROWSER=false:echo dm open",
             format!("{dot}/commit/{second}"),
@@ -110,7 +110,7 @@ async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
     alice.ok("dm push hub").await;
     let dot = format!("{}/alice/app", hub.url);
 
-    // A dot that one may not see is no dot.
+    // To Bob, a dot without access does not exist.
     let refused = bob.fails(&format!("dm clone {dot}/commit/{second}")).await;
     assert!(refused.contains("there is no dot alice/app"), "{refused}");
     hub.collaborate("alice/app", "bob", "read").await?;
@@ -197,7 +197,7 @@ async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
         assert_eq!(bob.files_of(name).await, files, "{name}");
     }
 
-    // A dot that is here, with an app that runs on it: it is shown what the address names.
+    // The dot is already on this node, with a running app. The clone checks out what the URL names.
     bob.ok(&format!("dm clone {dot}/commits/many-users")).await;
     bob.ok("dm switch app").await;
     bob.keep_running("app", "app").await;
@@ -213,7 +213,7 @@ async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
         "{told}"
     );
     assert_eq!(bob.ok("docker exec app ls -m /v").await, "one, two\n");
-    // What was done there since is not undone by pasting the address again.
+    // Pasting the URL again does not undo later commits.
     let mine = bob.kept("mine").await;
     let told = bob
         .run(&format!("dm clone {dot}/commit/{second}"))
@@ -280,7 +280,7 @@ async fn a_login_is_approved_in_the_browser() -> Result<()> {
         .await;
     assert!(refused.contains("Permission denied"), "{refused}");
 
-    // The browser is one that logs in, types the code that dm shows, says yes, and is done.
+    // The script stands for a browser: it logs in, types the code that `dm` shows, and approves.
     let browser = "#!/bin/sh -e\n\
         code=$(sed -n 's/.*type the code //p' $HOME/told) hub=${1%/-/*} jar=$(mktemp)\n\
         page() { curl -fsS -o /dev/null -c $jar -b $jar -H \"Origin: $hub\" \"$@\"; }\n\
@@ -311,7 +311,7 @@ async fn a_login_is_approved_in_the_browser() -> Result<()> {
     );
     alice.kept("one").await;
     alice.ok("dm push").await;
-    // Once more: another key for the same remote.
+    // A second login makes another key for the same remote.
     let key = alice.ok("grep api_key ~/.dotmesh/config").await;
     alice
         .ok(&format!("BROWSER=./browser dm login {} 2>~/told", hub.url))
@@ -366,7 +366,7 @@ async fn a_branch_has_any_name_that_git_takes() -> Result<()> {
         assert!(refused.contains(reason), "{line}: {refused}");
     }
 
-    // Pinned volumes, by the spelling or, without a dot, by the name.
+    // Pinned volumes take the encoded name. Without a dot in it, the plain name works, too.
     alice.keep_running("pinned", "app@feature~2flogin").await;
     assert_eq!(alice.files_of("app@feature/login").await, "one, two");
     assert_eq!(alice.files_of("app@v1~2e2").await, "one, three");
@@ -431,7 +431,7 @@ async fn a_branch_has_any_name_that_git_takes() -> Result<()> {
         assert_eq!(bob.head().await, *head, "{name}");
     }
 
-    // On with it, on both sides.
+    // Both sides continue on the branch.
     bob.ok("dm switch app").await;
     assert_eq!(bob.files_of("app@feature~2flogin").await, "one, two");
     alice.kept("four").await;

@@ -1,4 +1,4 @@
-//! What people get wrong, and what fails them: the answer says what happened and what to do next.
+//! User errors and failures of the environment. Each message says what happened and what to do next.
 
 use anyhow::{Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
@@ -6,7 +6,7 @@ use dotmesh_testkit::{Network, wait_for};
 use crate::world::{Hub, Node, SOON};
 
 impl Node {
-    /// Asserts a line's exit code, and that its error has each of some parts.
+    /// Asserts a line's exit code, and that its error message contains some parts.
     async fn refuses(&self, line: &str, code: i32, parts: &[&str]) {
         let output = self.run(line).await;
         assert_eq!(output.status.code(), Some(code), "{output}");
@@ -77,7 +77,7 @@ async fn remotes_are_tried_out_before_they_are_kept() -> Result<()> {
     .await;
     assert_eq!(node.ok("dm remote").await, "");
 
-    // Servers that are something else.
+    // These servers are no hubs.
     let _web = node
         .machine
         .spawn_daemon("python3", &["-m", "http.server", "9000"])
@@ -104,7 +104,7 @@ async fn remotes_are_tried_out_before_they_are_kept() -> Result<()> {
         &["localhost:9001", "hint:"],
     )
     .await;
-    // TLS is tried where nobody said otherwise.
+    // Without a scheme, `dm` tries TLS.
     let host = url.trim_start_matches("http://");
     node.refuses(
         &format!("echo {key} | dm remote add hub alice@{host}"),
@@ -138,7 +138,7 @@ async fn remotes_are_tried_out_before_they_are_kept() -> Result<()> {
         .await;
     assert!(!shown.contains(&key), "{shown}");
 
-    // The hub is asked for what it does not have.
+    // The hub has none of these.
     node.in_volume("app", "touch /v/file").await;
     node.refuses("dm push hub", 1, &["no commits to push", "dm commit"])
         .await;
@@ -173,7 +173,7 @@ async fn remotes_are_tried_out_before_they_are_kept() -> Result<()> {
     }
     assert_eq!(node.dots().await, ["app"]);
 
-    // And then it is gone.
+    // Now the hub is gone.
     drop(hub);
     wait_for("the hub to be gone", SOON, async || {
         let output = node.run(&format!("curl -s {url}/api/v1/version")).await;
@@ -270,14 +270,14 @@ async fn wrong_usage_is_told_from_failure() -> Result<()> {
         assert!(!shown.is_empty(), "{line}");
     }
 
-    // The configuration is not what it was.
+    // Now the configuration is damaged.
     node.ok("cp ~/.dotmesh/config ~/config && echo '{' >~/.dotmesh/config")
         .await;
     node.refuses("dm commit -m x", 1, &[".dotmesh/config"])
         .await;
     node.ok("mv ~/config ~/.dotmesh/config").await;
 
-    // The node is away.
+    // Now the node is stopped.
     node.daemon.terminate().await?;
     for line in [
         "dm list",
@@ -325,7 +325,7 @@ async fn a_full_pool_says_so_and_loses_nothing() -> Result<()> {
     let tiny = "for n in $(seq 100000); do echo $n >/v/tiny-$n || exit 1; done";
     node.fails(&format!("docker exec app sh -c '{tiny}'")).await;
 
-    // Whatever cannot be done says why; whatever can be done is right.
+    // If the disk is full, each command either succeeds completely or says why it fails.
     for line in [
         "dm commit -m full",
         "dm checkout -b new",
@@ -382,7 +382,7 @@ async fn a_proxy_that_only_the_shell_knows_is_told_with_the_remedy() -> Result<(
     let network = Network::start().await?;
     let hub = Hub::start(&network).await?;
     let key = hub.add_user("alice").await?;
-    // A hub answers requests in a proxy's form, for any name. Nobody else knows this one.
+    // The hub also answers requests in the form for proxies, for any host name. `hub.invalid` resolves nowhere else.
     let (proxy, variable) = (hub.url.clone(), format!("HTTP_PROXY={}", hub.url));
     let add = format!("echo {key} | {variable} dm remote add hub alice@http://hub.invalid");
     let commit = "dm init app && dm commit -m one";

@@ -11,11 +11,11 @@ use crate::world::Node;
 async fn a_branch_has_its_own_data() -> Result<()> {
     let node = Node::start(&Network::start().await?, "alice").await?;
     node.in_volume("app", "echo 1 >/v/committed").await;
-    // Nothing was switched to: there is only one dot.
+    // No `dm switch` is needed, because there is only one dot.
     let first = node.ok("dm commit -m first").await.trim().to_owned();
     node.in_volume("app", "echo 1 >/v/dirty").await;
 
-    // No container runs: the branch is seen by the next one.
+    // No container runs, so the next one gets the new branch.
     node.ok("dm checkout -b carried").await;
     assert_eq!(node.in_volume("app", "ls /v").await, "committed\ndirty\n");
     node.in_volume("app", "echo 2 >/v/dirty; touch /v/more")
@@ -81,7 +81,7 @@ async fn a_pinned_volume_shows_its_branch_whatever_is_checked_out() -> Result<()
     }
     assert_eq!(node.in_volume("app", "ls /v").await, "base\n");
 
-    // One container may look at several branches at once.
+    // A container may mount several branches at once.
     let both = node
         .ok("docker run --rm --volume-driver dm -v app:/now -v app@branch1:/one -v app@branch2:/two debian:bookworm-slim sh -c 'cp /one/branch1 /now/ && ls /now /two'")
         .await;
@@ -141,12 +141,12 @@ async fn checkout_restarts_what_follows_the_dot_and_nothing_else() -> Result<()>
         "created\n"
     );
 
-    // To where one is already, nothing is stopped.
+    // A checkout of the current branch stops nothing.
     let users_before = node.started_at(&subdots).await;
     node.ok("dm checkout master").await;
     assert_eq!(node.started_at(&subdots).await, users_before);
 
-    // A dot in another namespace is switched, and its namesake is not.
+    // A checkout switches a dot in another namespace, but not the dot of the same name here.
     node.ok("docker exec namesake sh -c 'echo alice >/v/file'")
         .await;
     node.ok("dm switch apps && dm commit -m hers && dm checkout -b hers")
@@ -164,7 +164,7 @@ async fn checkout_restarts_what_follows_the_dot_and_nothing_else() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn checkout_starts_containers_after_those_they_depend_on() -> Result<()> {
     let node = Node::start(&Network::start().await?, "alice").await?;
-    // Each ends at once unless the one that it needs is up.
+    // Each service exits at once unless the service that it needs is up.
     let compose = "
 version: '3'
 services:
@@ -207,7 +207,7 @@ volumes:
     }
     node.ok("cd ../chain && docker-compose down").await;
 
-    // A link is a dependency, too: Docker does not start a container before those that it is linked to.
+    // A link is a dependency, too: Docker does not start a container before the containers that it links to.
     let run = "docker run -d --init --volume-driver dm";
     let sleep = "debian:bookworm-slim sleep 100000";
     node.ok(&format!("{run} --name z-db -v app.store:/v {sleep}"))
@@ -291,7 +291,7 @@ async fn dm_list_tells_the_state_of_the_current_branch() -> Result<()> {
         "{show}"
     );
 
-    // With several dots and none selected, nobody guesses.
+    // With several dots and none selected, `dm` does not guess.
     node.ok("docker volume create -d dm second && rm ~/.dotmesh/config")
         .await;
     let refused = node.fails("dm commit -m which").await;
@@ -338,7 +338,7 @@ async fn reset_goes_back_to_a_commit() -> Result<()> {
     node.ok("dm reset --hard HEAD~2").await;
     assert_eq!(files().await, "1, 2");
     assert_eq!(node.cell("app", 6).await, "2");
-    // What was left behind can still be named.
+    // Commits that a reset left behind can still be named.
     node.ok(&format!("dm reset {}", &ids[4][..8])).await;
     assert_eq!(files().await, "1, 2, 3, 4, 5");
     node.ok(&format!("dm checkout -b old {}", ids[0])).await;
@@ -361,7 +361,7 @@ async fn reset_goes_back_to_a_commit() -> Result<()> {
         .await;
     assert_eq!(files().await, "1, 2, 3, 4");
 
-    // The last thing to go back to is the state before the first commit.
+    // The reset can go back to the state before the first commit.
     node.ok("dm reset --hard HEAD~4").await;
     assert_eq!(files().await, "");
     Ok(())
@@ -427,7 +427,7 @@ async fn a_commit_keeps_who_what_and_which_code() -> Result<()> {
     let all = node.ok("dm log; dm log --json").await;
     assert!(!all.contains("s3cret"), "{all}");
 
-    // Two commits of the same state are two commits.
+    // Two commits of the same state are distinct.
     node.ok("dm commit -m same -m paragraph && dm commit -m same")
         .await;
     assert_eq!(node.cell("app", 6).await, "5");

@@ -1,4 +1,4 @@
-//! A real browser, Chromium without a window, driven as a person would use it.
+//! A real browser, headless Chromium, used as a person would use it.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -18,17 +18,17 @@ use url::Url;
 
 use crate::world::SOON;
 
-/// The rules of accessibility, as `scripts/setup.sh` installs them.
+/// The accessibility checker axe, as `scripts/setup.sh` installs it.
 const AXE: &str = "target/tools/axe.min.js";
 
-/// How a page is looked at.
+/// The colour scheme of a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Theme {
     Light,
     Dark,
 }
 
-/// One window with a profile of its own.
+/// One window with its own profile.
 pub(crate) struct Browser {
     client: Client,
     /// The hub's address.
@@ -38,10 +38,10 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Opens a window whose addresses are those of a hub.
+    /// Opens a window for the pages of a hub.
     pub(crate) async fn open(hub: &str) -> Result<Self> {
         let profile = tempfile::tempdir()?;
-        // In a namespace of its own, so that all of the browser ends when this process is killed.
+        // With a PID namespace of its own, the whole browser ends when this process is killed.
         let mut driver = Command::new("unshare")
             .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["chromedriver", "--port=0", "--log-level=SEVERE"])
@@ -86,7 +86,7 @@ impl Browser {
         Ok(browser)
     }
 
-    /// Sets the window's width and the colours that its owner prefers.
+    /// Sets the window's width and the preferred colour scheme.
     pub(crate) async fn look(&self, width: u32, theme: Theme) -> Result<()> {
         let height = if width < 600 { 844 } else { 900 };
         self.devtools(
@@ -107,33 +107,33 @@ impl Browser {
         Ok(())
     }
 
-    /// Goes to an address of the hub.
+    /// Loads a path of the hub.
     pub(crate) async fn go(&self, path: &str) -> Result<()> {
         Ok(self.client.goto(&format!("{}{path}", self.url)).await?)
     }
 
-    /// The address without the hub's.
+    /// The path of the current URL.
     pub(crate) async fn path(&self) -> Result<String> {
         let url = self.client.current_url().await?.to_string();
         Ok(url.strip_prefix(&self.url).unwrap_or(&url).to_owned())
     }
 
-    /// What the page says.
+    /// The visible text of the page.
     pub(crate) async fn text(&self) -> Result<String> {
         Ok(self.find("body").await?.text().await?)
     }
 
-    /// The first element of a CSS selector; waits for it.
+    /// Waits for the first element that matches a CSS selector.
     pub(crate) async fn find(&self, css: &str) -> Result<Element> {
         let wait = self.client.wait().at_most(SOON);
         let found = wait.for_element(Locator::Css(css)).await;
         found.with_context(|| format!("no {css}"))
     }
 
-    /// Fills a form in, found by the end of its action, and submits it.
+    /// Finds a form by the end of its action, fills it in, and submits it.
     pub(crate) async fn submit(&self, action: &str, fields: &[(&str, &str)]) -> Result<()> {
         let form = format!("main form[action$='{action}']");
-        // A form may be folded away.
+        // A form may be in a closed `<details>` element.
         self.find(&form).await?;
         self.script(
             "document.querySelectorAll('main details').forEach((part) => { part.open = true; })",
@@ -152,7 +152,7 @@ impl Browser {
         self.leave_by(button).await
     }
 
-    /// Clicks on what leads to another page, and waits for that.
+    /// Clicks an element that leads to another page, and waits for that page.
     async fn leave_by(&self, element: Element) -> Result<()> {
         self.script("window.isOld = true").await?;
         element.click().await?;
@@ -164,14 +164,14 @@ impl Browser {
         .await
     }
 
-    /// Fills a field in, by its name.
+    /// Fills in a field, by its name.
     pub(crate) async fn fill(&self, name: &str, text: &str) -> Result<()> {
         let field = self.find(&format!("main [name='{name}']")).await?;
         field.clear().await?;
         Ok(field.send_keys(text).await?)
     }
 
-    /// Clicks a link or a button of the page's content, by what it says, and waits for where it leads.
+    /// Clicks a link or a button of the page's content, by its text, and waits for the next page.
     pub(crate) async fn click(&self, label: &str) -> Result<()> {
         let path = format!("//main//*[self::a or self::button][normalize-space()='{label}']");
         let wait = self.client.wait().at_most(SOON);
@@ -180,7 +180,7 @@ impl Browser {
             .await
     }
 
-    /// Waits until the page says something.
+    /// Waits until the page contains some text.
     pub(crate) async fn until_says(&self, words: &str) -> Result<()> {
         wait_for(&format!("the page to say '{words}'"), SOON, async || {
             let text = self.text().await?;
@@ -190,12 +190,12 @@ impl Browser {
         .await
     }
 
-    /// Runs a script in the page and returns what it returns.
+    /// Runs a script in the page, and returns its result.
     pub(crate) async fn script(&self, script: &str) -> Result<Value> {
         Ok(self.client.execute(script, Vec::new()).await?)
     }
 
-    /// What breaks the rules of accessibility on this page, if it is serious: a line each.
+    /// The serious violations of accessibility rules on this page, one per line.
     pub(crate) async fn barriers(&self) -> Result<Vec<String>> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let axe =
@@ -216,7 +216,7 @@ impl Browser {
             .collect())
     }
 
-    /// A picture of the whole page, as WebP.
+    /// A screenshot of the whole page, as WebP.
     pub(crate) async fn picture(&self) -> Result<Vec<u8>> {
         let height = self
             .script("return Math.min(document.documentElement.scrollHeight, 1600)")
@@ -236,7 +236,7 @@ impl Browser {
     }
 }
 
-/// A command of Chromium's own, which chromedriver passes on.
+/// A Chromium DevTools command, which chromedriver forwards.
 #[derive(Debug)]
 struct Devtools(Value);
 

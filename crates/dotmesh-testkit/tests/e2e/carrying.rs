@@ -1,15 +1,15 @@
-//! What a commit accepts, a push can carry: the rest is left out, and everybody is told.
+//! A commit may contain items that a push cannot send. The push leaves these out, and all users are told.
 
 use anyhow::{Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
 
 use crate::world::{Hub, Node, SOON};
 
-/// Everything below a folder, with types, sizes, link targets and attributes.
+/// Lists everything below a folder, with types, sizes, link targets and attributes.
 const LISTING: &str = r"find . -printf '%y %m %s %P -> %l\n' | sort; getfattr -h -R -d . | sort";
 
 impl Node {
-    /// The folder of the working copy that has a file of this name, as root sees it.
+    /// The folder of the working copy that contains a file of this name, as root sees it.
     async fn folder(&self, marker: &str) -> String {
         let line = format!(
             "dirname $(find /var/lib/dotmesh /var/lib/pool -path '*/branches/*' -name {marker} 2>/dev/null)"
@@ -22,7 +22,7 @@ impl Node {
 async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
     let network = Network::start().await?;
     let hub = Hub::start(&network).await?;
-    // A user's own filesystem has nodes of 16 KiB, the pool's file has nodes of 4 KiB.
+    // The user's own file system has btrfs nodes of 16 KiB. The pool's file has nodes of 4 KiB.
     let machine = network.machine("alice").await?;
     let made = "mkdir -p /var/lib/pool && truncate -s 2G own.img && mkfs.btrfs -q --nodesize 16384 own.img && mount -o loop own.img /var/lib/pool && mkdir /var/lib/pool/dm";
     machine.run(made).await.success();
@@ -35,7 +35,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
     alice.ok(&remote).await;
     bob.ok(&remote).await;
 
-    // A container may do all of this by itself.
+    // Any container can make such items.
     let deep = "/v/deep/".to_owned() + &"d/".repeat(300);
     alice
         .in_volume(
@@ -51,7 +51,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
     alice.ok(&set("small", 100)).await;
     let commit = alice.ok("dm commit -m everything").await.trim().to_owned();
 
-    // The next commands say so, before anything is pushed.
+    // The next commands list the items, before any push.
     wait_for("the commit to be looked through", SOON, async || {
         let told = alice.told("dm list").await;
         ensure!(told.contains("3 items that cannot travel"), "{told}");
@@ -88,7 +88,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
     assert!(page.contains("Left out: 3 items"), "{page}");
     assert!(page.contains("a device node"), "{page}");
 
-    // Another pool, with smaller nodes, takes all that came, and knows what did not.
+    // Another pool, with smaller btrfs nodes, takes everything that was sent, and knows what was left out.
     let told = bob.told("dm clone hub app").await;
     assert!(told.contains("came without 3 items"), "{told}");
     assert!(told.contains("null: a device node"), "{told}");
@@ -108,7 +108,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
     );
     assert_eq!(bob.ok(&format!("cd {theirs} && {LISTING}")).await, original);
 
-    // Bob goes on from there. His commit lacks nothing that he has, and the next pushes cost what changed.
+    // Bob continues from there. His commit lacks nothing that he has, and later pushes send only changes.
     bob.in_volume("app", "echo more >/v/more").await;
     bob.ok("dm commit -m more").await;
     let told = bob.told("dm push hub").await;
@@ -130,7 +130,7 @@ async fn a_commit_whose_record_nobody_could_read_is_refused() -> Result<()> {
     node.in_volume("app", "echo 1 >/v/file").await;
     node.ok("head -c 1200000 /dev/zero | tr '\\0' m >message")
         .await;
-    // The argument of a program has 128 KiB at most: the API takes more.
+    // A program's argument has at most 128 KiB, so the message goes through the API.
     let request = "(printf '{\"author\":\"a\",\"message\":\"'; cat message; printf '\"}') | curl -sS --unix-socket /run/dotmesh/api.sock -H 'Content-Type: application/json' --data-binary @- http://node/v1/dots/admin/app/commits";
     let refused = node.ok(request).await;
     assert!(refused.contains("shorten the message"), "{refused}");

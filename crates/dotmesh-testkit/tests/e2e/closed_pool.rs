@@ -1,4 +1,4 @@
-//! What is in a volume when a container starts, and who else gets at it: image content, other users, `dm mount`.
+//! The contents of a volume when a container starts, and access to it: image content, other users, `dm mount`.
 
 use anyhow::Result;
 use dotmesh_testkit::Network;
@@ -7,7 +7,7 @@ use crate::world::Node;
 
 const SOCKET: &str = "/run/dotmesh/api.sock";
 
-/// What is in /etc, with permissions, owners and files' sizes, but for what Docker puts into each container.
+/// Lists /etc with permissions, owners and file sizes, except for the files that Docker puts into each container.
 const LISTING: &str = "find /etc -mindepth 1 ! -name hosts ! -name hostname ! -name resolv.conf ! -name mtab \\( -type d -printf \"%p %m %u:%g\\n\" -o -printf \"%p %y %m %u:%g %s %l\\n\" \\) | sort";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,12 +57,12 @@ async fn a_branch_without_a_subdot_gets_what_the_image_has() -> Result<()> {
             assert_eq!(seen, "", "{branch}: {empty}");
         }
     }
-    // It was only created before there was another branch.
+    // This container was only created before there was another branch.
     let seen = node
         .ok(&format!("docker exec idle sh -c '{LISTING}'"))
         .await;
     assert_eq!(seen, image);
-    // Those that the content was read from are gone.
+    // The helper containers that the content was read from are gone.
     let all = node.ok("docker ps -aq").await;
     assert_eq!(all.lines().count(), 4, "{all}");
     Ok(())
@@ -78,7 +78,7 @@ async fn a_symlink_that_comes_and_goes_leads_nowhere() -> Result<()> {
         "mkdir /v/db && echo own >/v/db/file && ln -s /var/lib/secret /v/link",
     )
     .await;
-    // Folder and link change places at once, so that neither name is ever missing.
+    // The folder and the link swap atomically, so neither name is ever missing.
     let number = match std::env::consts::ARCH {
         "aarch64" => 276,
         _ => 316,
@@ -129,7 +129,7 @@ async fn other_users_do_not_get_into_the_pool() -> Result<()> {
     let files = "find /var/lib/dotmesh -name file";
     let folder = node.folder_of("app.db").await;
     let found = node.ok(files).await;
-    // In the working copy, in the snapshot, and at the place of the container's mount.
+    // The file is in the working copy, in the snapshot, and at the container's mount point.
     assert!(found.lines().count() >= 3, "{found}");
     assert!(found.contains(&format!("{folder}/open/file")), "{found}");
     for file in found.lines() {
@@ -188,7 +188,7 @@ async fn a_mount_outside_of_containers_follows_the_dot() -> Result<()> {
     assert_eq!(node.in_volume("app.db", "cat /v/file").await, "written\n");
     node.ok("dm checkout other").await;
     shown("other").await;
-    // A branch without the subdot has nothing to show.
+    // On a branch without the subdot, nothing is mounted.
     assert_eq!(node.ok("ls -A new").await, "");
     node.fails("grep -q $PWD/new /proc/self/mountinfo").await;
     node.ok("dm reset --hard HEAD && dm checkout -b third")
@@ -225,7 +225,7 @@ async fn a_mount_outside_of_containers_follows_the_dot() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_with_users_of_their_own_write_into_volumes() -> Result<()> {
     let node = Node::start(&Network::start().await?, "alice").await?;
-    // Remapped, Docker has another data folder, without any images.
+    // With `userns-remap` Docker uses another data folder, without any images.
     node.ok("docker save -o $HOME/image.tar debian:bookworm-slim")
         .await;
     node.machine.stop_docker().await?;
@@ -257,7 +257,7 @@ async fn containers_with_users_of_their_own_write_into_volumes() -> Result<()> {
         .ok(&format!("{etc} stat -c %U:%G:%a /etc/shadow"))
         .await;
     assert_eq!(owner, "root:shadow:640\n");
-    // On a branch where this container finds no such folder.
+    // On this branch the container's folder does not exist.
     node.ok(&format!(
         "{} sleep 100000",
         etc.replace("--rm", "-d --init --name etc")

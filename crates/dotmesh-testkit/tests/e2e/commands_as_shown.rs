@@ -1,7 +1,8 @@
-//! Every block of commands on the hub's pages and in the documentation, run exactly as it is shown.
+//! Runs every block of commands on the hub's pages and in the documentation, exactly as shown.
 //!
-//! Blocks of pages are read in a real browser, those of documents from their Markdown. Each is pasted into `sh -e` on a
-//! machine with a node, Docker, both Composes and git. A block that is neither run nor excused with a reason fails.
+//! A real browser reads the blocks of pages. Those of documents come from their Markdown. Each is pasted into `sh -e`
+//! on a machine with a node, Docker, both versions of Compose and git. A block that is neither run nor excused with a
+//! reason makes the test fail.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,26 +16,26 @@ use crate::world::{Hub, Node, SOON};
 
 const PASSWORD: &str = "correct horse battery";
 
-/// A browser for `dm login`: logs in with the password, types the code that was shown, and approves.
+/// A browser for `dm login`: it logs in with the password, types the shown code, and approves.
 const BROWSER: &str = "#!/bin/sh -e\n\
     code=$(sed -n 's/.*type the code //p' $HOME/told) hub=${1%/-/*} jar=$(mktemp)\n\
     page() { curl -fsS -o /dev/null -c $jar -b $jar -H \"Origin: $hub\" \"$@\"; }\n\
     page -d user=$(hostname) -d 'password=correct horse battery' $hub/-/login\n\
     page -d decision=approve -d code=$code $hub/-/authorize\n";
 
-/// The project's own files.
+/// The project's root folder.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A machine's user, who pastes what is shown.
+/// A user at a machine, who pastes commands.
 struct Person<'a> {
     node: &'a Node,
     folder: PathBuf,
 }
 
 impl<'a> Person<'a> {
-    /// Sits in a folder of the machine's home.
+    /// A person whose shell is in a folder of the machine's home.
     async fn sits_in(node: &'a Node, folder: &str) -> Result<Self> {
         let home = node.machine.home();
         fs::write(home.join("browser"), BROWSER)?;
@@ -45,7 +46,7 @@ impl<'a> Person<'a> {
         })
     }
 
-    /// Pastes a block, with what the page or the text around it says: variables, and what is typed when it asks.
+    /// Pastes a block with the variables that the surrounding text mentions. `typed` is the input for its prompts.
     async fn pastes_with(&self, block: &str, variables: &str, typed: &str) -> Result<String> {
         let script = self.node.machine.home().join("pasted.sh");
         fs::write(&script, block)?;
@@ -62,7 +63,7 @@ impl<'a> Person<'a> {
         self.pastes_with(block, "", "").await
     }
 
-    /// Pastes a block that stays in the foreground, and waits until the hub at a port of the machine answers.
+    /// Pastes a block that stays in the foreground, and waits until the hub on this machine answers.
     async fn starts(&self, block: &str) -> Result<Serving<'a>> {
         let machine = &self.node.machine;
         fs::write(machine.home().join("serve.sh"), block)?;
@@ -83,7 +84,7 @@ impl<'a> Person<'a> {
     }
 }
 
-/// What a block has started, and Ctrl-C ends.
+/// The process group of a block that stays in the foreground.
 struct Serving<'a> {
     node: &'a Node,
     group: String,
@@ -105,20 +106,20 @@ impl Serving<'_> {
     }
 }
 
-/// The blocks of pages that were read.
+/// The ids of the blocks that were read from pages.
 #[derive(Default)]
 struct Pages {
     read: BTreeSet<String>,
 }
 
 impl Pages {
-    /// A block as its reader copies it.
+    /// Loads a page, and returns a block as the reader copies it.
     async fn block(&mut self, page: &Browser, path: &str, id: &str) -> Result<String> {
         page.go(path).await?;
         self.shown(page, id).await
     }
 
-    /// A block of the page that is shown.
+    /// A block of the current page.
     async fn shown(&mut self, page: &Browser, id: &str) -> Result<String> {
         page.find(&format!("pre.commands#{id}")).await?;
         let script = format!("return document.querySelector('pre.commands#{id} code').textContent");
@@ -128,7 +129,7 @@ impl Pages {
     }
 }
 
-/// The ids of the blocks in the templates of all pages.
+/// The ids of the blocks in all page templates.
 fn blocks_of_templates() -> Result<BTreeSet<String>> {
     let mut ids = BTreeSet::new();
     for entry in fs::read_dir(root().join("crates/dotmesh-hub/templates"))? {
@@ -155,7 +156,7 @@ fn blocks_of_templates() -> Result<BTreeSet<String>> {
     Ok(ids)
 }
 
-/// An app of one container, whose data is in a volume.
+/// An app of one container with one volume.
 const COMPOSE_FILE: &str = "\
 services:
   db:
@@ -170,7 +171,7 @@ volumes:
     driver: dm
 ";
 
-/// Alice's repository, which all can clone: the app at its top, and once more below.
+/// Alice's repository, which everyone can clone. It has the app at its top, and once more in a subfolder.
 async fn repository(alice: &Node, shared: &Path) -> Result<PathBuf> {
     let work = alice.machine.home().join("alices-shop");
     fs::create_dir_all(work.join("deploy"))?;
@@ -186,7 +187,7 @@ async fn repository(alice: &Node, shared: &Path) -> Result<PathBuf> {
     Ok(work)
 }
 
-/// What a project's container has in its volume.
+/// The content of a file in the volume of a project's container.
 async fn answer(node: &Node, project: &str) -> Result<String> {
     let line = format!("docker compose -p {project} exec -T db cat /data/answer");
     let output = node.machine.run(&line).await;
@@ -200,7 +201,7 @@ async fn write(node: &Node, project: &str, answer: &str) {
     node.machine.run(&line).await.success();
 }
 
-/// A page in a browser that is logged in.
+/// A browser that is logged in.
 async fn browser(hub: &Hub, user: &str) -> Result<Browser> {
     hub.set_password(user, PASSWORD).await?;
     let page = Browser::open(&hub.url).await?;
@@ -221,7 +222,7 @@ async fn the_commands_on_pages_run_as_they_are_shown() -> Result<()> {
     hub.add_user("bob").await?;
     let mut pages = Pages::default();
 
-    // Alice has an app, by Compose 1, and a page that says how to begin.
+    // Alice runs an app with Compose 1. Her page shows the first commands.
     let work = repository(&alice, shared.path()).await?;
     let up = "docker-compose up -d";
     alice.machine.run_in(&work, up).await.success();
@@ -233,7 +234,7 @@ async fn the_commands_on_pages_run_as_they_are_shown() -> Result<()> {
     let at_work = Person::sits_in(&alice, "alices-shop").await?;
     at_work.pastes(&first).await?;
 
-    // So has the page of somebody who is not logged in. Once more is no harm.
+    // The start page shows the same commands without a login. Running them again is harmless.
     write(&alice, "alices-shop", "42").await;
     let stranger = Browser::open(&hub.url).await?;
     let hero = pages.block(&stranger, "/", "commands-first-push").await?;
@@ -247,7 +248,7 @@ async fn the_commands_on_pages_run_as_they_are_shown() -> Result<()> {
     let listed = at_work.pastes_with(&api, &format!("KEY={key}"), "").await?;
     assert!(listed.contains("alice/alices-shop_app"), "{listed}");
 
-    // Bob's machine has nothing but Dotmesh and Docker.
+    // Bob's machine has only Dotmesh and Docker.
     hub.collaborate("alice/alices-shop_app", "bob", "write")
         .await?;
     let page = browser(&hub, "bob").await?;
@@ -268,7 +269,7 @@ async fn the_commands_on_pages_run_as_they_are_shown() -> Result<()> {
     at_home.pastes(&run).await?;
     assert_eq!(answer(&bob, "alices-shop").await?, "43\n");
 
-    // Bob pushes to her dot as the page tells him.
+    // Bob pushes to her dot, as the page says.
     write(&bob, "alices-shop", "44").await;
     let push = pages.block(&page, dot, "commands-push").await?;
     assert!(
@@ -282,7 +283,7 @@ async fn the_commands_on_pages_run_as_they_are_shown() -> Result<()> {
     Ok(())
 }
 
-/// The app of a project with another name and another file, in another folder; and a dot that was renamed.
+/// An app whose project has another name, file and folder, and a renamed dot.
 async fn elsewhere(
     hub: &Hub,
     alice: &Node,
@@ -322,7 +323,7 @@ async fn elsewhere(
     let elsewhere = Person::sits_in(bob, "another").await?;
     let told = elsewhere.pastes(&run).await?;
     assert_eq!(answer(bob, "staging").await?, "99\n");
-    // `dm clone` says the same.
+    // `dm clone` prints the same command.
     assert!(
         told.contains("    cd deploy\n    docker compose -p staging -f test.yml up -d\n"),
         "{told}"
@@ -345,7 +346,7 @@ struct Block {
     text: String,
 }
 
-/// Blocks that are not run here, by document and first line, and why.
+/// Blocks that are not run here: the document, the start of the block, and the reason.
 const EXCUSED: &[(&str, &str, &str)] = &[
     ("README.md", "make demo", "demo.rs plays the demo"),
     (
@@ -386,7 +387,7 @@ const EXCUSED: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The documents, from the project's root.
+/// The paths of the documents, relative to the project's root.
 fn documents() -> Result<Vec<String>> {
     let root = root();
     let mut documents = Vec::new();
@@ -406,7 +407,7 @@ fn documents() -> Result<Vec<String>> {
     Ok(documents)
 }
 
-/// Whether a line is one that its reader would type.
+/// Whether a line is a command that the reader would type.
 fn is_command(line: &str) -> bool {
     let programs = [
         "$",
@@ -421,13 +422,13 @@ fn is_command(line: &str) -> bool {
         "curl",
     ];
     let mut words = line.split_whitespace();
-    // Drawings and synopses begin with programs, too.
+    // Drawings and synopses begin with program names, too.
     words.next().is_some_and(|word| programs.contains(&word))
         && words.next().is_none_or(str::is_ascii)
         && !line.contains(['<', '['])
 }
 
-/// The fenced blocks of a document. Commands stand nowhere else, and are marked as such.
+/// The fenced blocks of a document. All commands are in such blocks, with a language that marks them.
 fn blocks(document: &str) -> Result<Vec<Block>> {
     let text = fs::read_to_string(root().join(document))?;
     let mut blocks: Vec<Block> = Vec::new();
@@ -465,7 +466,7 @@ fn blocks(document: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// The blocks of commands in all documents, of which each is taken once.
+/// The command blocks of all documents that were not yet taken.
 struct Documents(Vec<Block>);
 
 impl Documents {
@@ -481,7 +482,7 @@ impl Documents {
         Ok(Self(all))
     }
 
-    /// The next block of a document, which has to begin so.
+    /// Takes the next block of a document that starts with `beginning`.
     fn take(&mut self, document: &str, beginning: &str) -> Result<String> {
         let found = self
             .0
@@ -491,7 +492,7 @@ impl Documents {
         Ok(self.0.remove(found).text)
     }
 
-    /// Fails unless all were taken or are excused, and every excuse is needed.
+    /// Fails if a block was neither taken nor excused, or if an excuse is unused.
     fn finish(mut self) -> Result<()> {
         for (document, beginning, reason) in EXCUSED {
             let before = self.0.len();
@@ -545,7 +546,7 @@ async fn the_commands_in_documents_run_as_they_are_shown() -> Result<()> {
         .find_map(|line| line.split_once("8180/-/password"));
     let link = format!("/-/password{}", link.with_context(|| added.clone())?.1);
 
-    // What listened to its own machine alone listens to all.
+    // The hub listened only on the loopback interface. Now it listens on all interfaces.
     serving.ends().await?;
     let serve = serve.replace("--listen 127.0.0.1", "--listen 0.0.0.0");
     let _serving = at_app.starts(&serve).await?;
@@ -565,7 +566,7 @@ async fn the_commands_in_documents_run_as_they_are_shown() -> Result<()> {
     documents.finish()
 }
 
-/// The example's own page, on Alice's machine.
+/// The commands of the example's README, on Alice's machine.
 async fn moby_counter(alice: &Node, at_app: &Person<'_>, documents: &mut Documents) -> Result<()> {
     let page = "examples/moby-counter/README.md";
     at_app
@@ -589,7 +590,7 @@ async fn moby_counter(alice: &Node, at_app: &Person<'_>, documents: &mut Documen
     Ok(())
 }
 
-/// The manual of hubs, on Bob's machine.
+/// The commands of the manual for hubs, on Bob's machine.
 async fn running_a_hub(bob: &Node, documents: &mut Documents) -> Result<()> {
     let manual = "docs/hub.md";
     let mount = "mkdir -p /var/backups && mount -t tmpfs tmpfs /var/backups";

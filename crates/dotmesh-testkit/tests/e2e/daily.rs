@@ -1,4 +1,4 @@
-//! A day's commands that people know from git: status, diff, branch -d, checkout -.
+//! The everyday commands that users know from git: status, diff, branch -d, checkout -.
 
 use anyhow::Result;
 use dotmesh_testkit::Network;
@@ -48,7 +48,7 @@ async fn what_changed_is_seen_as_with_git() -> Result<()> {
     );
     assert!(stat.ends_with(" 2 modified, 1 added, 1 moved\n"), "{stat}");
 
-    // Between commits, in both directions, with the names of git.
+    // Differences between commits, in both directions, with revisions as in git.
     node.ok("dm commit -m second").await;
     assert_eq!(node.ok("dm diff").await, "");
     assert_eq!(node.ok("dm diff --name-status HEAD^").await, names);
@@ -60,7 +60,7 @@ async fn what_changed_is_seen_as_with_git() -> Result<()> {
     node.says_no("dm diff nothing", &["No commits match nothing"])
         .await;
 
-    // Back and forth between two branches.
+    // `checkout -` goes back and forth between two branches.
     node.says_no("dm checkout -", &["no other branch of app was checked out"])
         .await;
     node.ok("dm checkout -b work").await;
@@ -77,7 +77,7 @@ async fn what_changed_is_seen_as_with_git() -> Result<()> {
         "{listed}"
     );
 
-    // What another branch has goes easily, the rest only when it is meant.
+    // `branch -d` deletes a branch whose commits another branch has. Otherwise it needs `-D`.
     node.says_no("dm branch -d work", &["work is checked out", "dm checkout"])
         .await;
     inside("echo more >>/v/notes").await;
@@ -148,7 +148,7 @@ async fn changes_are_put_aside_under_a_running_app() -> Result<()> {
         "A\tdb/new/file\nM\tdb/table\nM\tfiles/notes\n"
     );
 
-    // It outlives a restart of the daemon, and what comes back is what was put aside.
+    // The stash survives a restart of the daemon, and its changes come back unchanged.
     node.says_no("dm stash pop 1", &["no stash@{1}"]).await;
     inside("web", "echo other >/v/notes").await;
     node.says_no("dm stash pop", &["uncommitted changes", "dm stash"])
@@ -162,7 +162,7 @@ async fn changes_are_put_aside_under_a_running_app() -> Result<()> {
     assert_eq!(node.ok("dm stash list").await, "");
     assert_eq!(node.ok("dm status -s").await, "AM\tdb\nM\tfiles\n");
 
-    // At another commit it becomes a branch.
+    // At another commit, a stash can become a branch.
     node.ok("dm stash").await;
     let listed = format!(
         "stash@{{0}}: WIP on master: {} The first state\n",
@@ -226,7 +226,7 @@ async fn a_file_of_a_running_app_is_restored() -> Result<()> {
     assert_eq!(restored, "one\nnew\n5 6 640\n");
     assert_eq!(inside("db", "cat /v/table").await, "row\nmore\n");
     assert_eq!(node.ok("dm status -s").await, "M\tfiles\n");
-    // The whole subdot, back to the newest commit.
+    // Restore the whole subdot to the newest commit.
     node.ok("dm restore files").await;
     assert_eq!(node.ok("dm diff --name-status").await, "");
     assert_eq!(inside("web", "cat /v/deep/notes").await, "two\n");
@@ -238,7 +238,7 @@ async fn a_file_of_a_running_app_is_restored() -> Result<()> {
     )
     .await;
 
-    // Copied out of a commit, and out of what the app has now.
+    // Copy files out of a commit, and out of the working copy.
     assert_eq!(node.ok("dm cp v1:files/deep/notes -").await, "one\n");
     inside("web", "echo three >/v/deep/notes").await;
     assert_eq!(node.ok("dm cp files/deep/notes -").await, "three\n");

@@ -1,4 +1,4 @@
-//! `dm dot delete`: all of a dot goes, at once, and only when nothing needs it.
+//! `dm dot delete` deletes a whole dot at once, and only if nothing needs it.
 
 use anyhow::{Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
@@ -53,13 +53,13 @@ async fn a_dot_is_deleted_when_nothing_uses_it_and_its_owner_agrees() -> Result<
     assert_eq!(node.dots().await, [""; 0]);
     assert_eq!(node.ok("docker volume ls -q").await, "");
 
-    // The name is free at once, and what was in it is gone.
+    // The name is free at once, and its data is gone.
     assert_eq!(node.in_volume("app.sub", "ls /v").await, "");
     let refused = node.fails("dm branch").await;
     assert!(refused.contains("dm switch app"), "{refused}");
     assert_eq!(node.ok("dm switch app && dm branch").await, "* master\n");
     assert_eq!(node.cell("app", 6).await, "0");
-    // The volume of a stopped container is gone, and not another in its place.
+    // The volume of a stopped container is gone, and no other volume takes its place.
     let refused = node.fails("docker start pinned").await;
     assert!(refused.contains("no such volume"), "{refused}");
     for _ in 0..5 {

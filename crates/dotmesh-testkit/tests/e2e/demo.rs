@@ -1,4 +1,4 @@
-//! The demo's script plays through, with the declared programs and no others.
+//! The demo's script runs with the declared programs and no others.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The disk below the pool: full, not writable, and with room again.
+//! The disk below the pool: full, not writable, and with free space again.
 
 use anyhow::{Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
@@ -7,7 +7,7 @@ use crate::world::{Node, SOON};
 
 const LIMIT_OF_DISK: &str = "1500M";
 
-/// Takes all of the disk below the pool that another program can get.
+/// Fills the disk below the pool, as far as another program can.
 const FILL: &str = "fallocate -l \"$(($(stat -f -c '%a * %S' /var/lib/dotmesh)))\" /var/lib/dotmesh/filler || true; cat /dev/zero >>/var/lib/dotmesh/filler || true";
 
 const EMPTY: &str = "rm /var/lib/dotmesh/filler";
@@ -67,7 +67,7 @@ async fn a_disk_that_gets_full_stops_writers_and_nothing_else() -> Result<()> {
     .await?;
     let mounts = node.ok("grep ' /var/lib/dotmesh/pool ' /proc/mounts").await;
     assert!(mounts.contains(" rw,"), "{mounts}");
-    // A container that starts now gets its volumes or none, and never one at another's place.
+    // A container that starts now gets its own volumes or none, and never another volume in their place.
     let second = "docker run -d --init --restart always --network none --volume-driver dm --name second \
         -v app.first:/first -v app.second:/second debian:bookworm-slim sleep 100000";
     let ran = node.run(second).await;
@@ -79,7 +79,7 @@ async fn a_disk_that_gets_full_stops_writers_and_nothing_else() -> Result<()> {
     node.daemon.wait_for_socket("/run/dotmesh/api.sock").await?;
     node.ok("dm log && docker exec app cat /v/precious").await;
     for _ in 0..3 {
-        // Docker gives its volumes back and asks for them again.
+        // Docker unmounts the volumes and requests them again.
         let _ = node.run("docker restart -t 0 second").await;
     }
 
@@ -115,7 +115,7 @@ async fn a_pool_that_went_read_only_is_mounted_again() -> Result<()> {
     let other = node
         .ok("docker inspect -f '{{.State.StartedAt}}' other")
         .await;
-    // Trimming takes the blocks away that are kept for metadata, and the filler takes those.
+    // Trimming frees blocks that btrfs reserves for metadata, and the filler takes them.
     node.ok(&format!("fstrim /var/lib/dotmesh/pool && {FILL}"))
         .await;
     wait_for("btrfs to give up", SOON, async || {
@@ -158,7 +158,7 @@ async fn a_full_pool_gives_each_volume_its_own_folder() -> Result<()> {
     let names = "for v in first second; do echo $v >/$v/name; done; sync -f /first";
     node.ok(&format!("docker exec two sh -ec '{names}'")).await;
 
-    // What every program in the pool can get, down to the smallest file.
+    // Fills the pool as far as any program can, down to the smallest file.
     let fill = "cat /dev/zero >/v/much; for n in $(seq 2000); do head -c 4096 /dev/zero >/v/$n || break; done; sync -f /v";
     let _ = node.run(&format!("docker exec app sh -c '{fill}'")).await;
     for _ in 0..4 {

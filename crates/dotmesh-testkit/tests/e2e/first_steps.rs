@@ -1,4 +1,4 @@
-//! The first steps of a new user: what `dm` says when it was meant otherwise, and how Dotmesh leaves a machine again.
+//! A new user's first steps: `dm`'s messages after misunderstandings, and the removal of Dotmesh from a machine.
 
 use anyhow::{Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
@@ -28,7 +28,7 @@ async fn no_dot_is_chosen_silently_and_words_are_understood() -> Result<()> {
             .await;
     }
 
-    // A name of two parts is no new dot, by any way.
+    // No command makes a dot whose name has a namespace.
     let namespace = "new dots are made in namespace admin only";
     alice.says_no("dm init alice/app", &[namespace]).await;
     alice
@@ -42,7 +42,7 @@ async fn no_dot_is_chosen_silently_and_words_are_understood() -> Result<()> {
     alice.ok("docker volume create -d dm admin/app.db").await;
     assert_eq!(alice.dots().await, ["app", "other"]);
 
-    // The form of a push is REMOTE DOT BRANCH, and what it sends is named.
+    // A push takes REMOTE DOT BRANCH, and its message names what it sends.
     alice.ok("dm switch app && dm commit -m one").await;
     alice
         .ok("dm checkout -b feature/login && dm commit -m two && dm checkout -b v1.2 && dm commit -m three")
@@ -97,14 +97,14 @@ async fn no_dot_is_chosen_silently_and_words_are_understood() -> Result<()> {
         assert!(said.contains(line), "no '{line}' in {said}");
     }
 
-    // A clone does not become the current dot silently, and neither does it stay another.
+    // A clone does not become the current dot. The message says so.
     let said = alice.says("dm clone hub app --local-name copy").await;
     assert!(
         said.contains("The current dot is still app. Select the clone with 'dm switch copy'."),
         "{said}"
     );
 
-    // A reset says how to go back.
+    // A reset says how to undo it.
     let head = alice.ok("dm log --oneline -n 1").await;
     let head = &head[..10];
     let said = alice.says("dm reset --hard HEAD~2").await;
@@ -184,7 +184,7 @@ async fn a_commit_names_the_code_that_it_records() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_deletes_what_is_dotmeshs_and_nothing_else() -> Result<()> {
     let mut node = Node::start(&Network::start().await?, "alice").await?;
-    // The root is a place where something is mounted, as on a machine with a disk of its own for it.
+    // The root is a mount point, as on a machine with a separate disk for it.
     node.ok("mountpoint -q /var/lib/dotmesh").await;
     node.in_volume("app.db", "echo precious >/v/file").await;
     node.ok("dm commit -m one && dm mount app.db shown && cat shown/file")
@@ -226,7 +226,7 @@ async fn a_reset_deletes_what_is_dotmeshs_and_nothing_else() -> Result<()> {
     node.ok("dm list && test -e /var/lib/dotmesh/mine/kept && umount /var/lib/dotmesh/mine")
         .await;
 
-    // Stopped alone, everything stays.
+    // Without `--delete-data`, a confirmed reset only stops Dotmesh, and all data stays.
     let at_terminal = |answer: &str| {
         let spawn = "os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:]))";
         // Python may have a PATH of its own.
@@ -254,7 +254,7 @@ async fn a_reset_deletes_what_is_dotmeshs_and_nothing_else() -> Result<()> {
     node.daemon.wait_for_socket("/run/dotmesh/api.sock").await?;
     assert_eq!(node.in_volume("app.db", "cat /v/file").await, "precious\n");
 
-    // A daemon that was killed leaves sockets that nobody listens on. A service manager takes them away, or a reset.
+    // A killed daemon leaves sockets without a listener. A service manager or a reset removes them.
     let remove = "dotmeshd --remove-dead-sockets";
     let sockets = ["/run/docker/plugins/dm.sock", "/run/dotmesh/api.sock"];
     node.ok(&format!("{remove} && dm list && docker volume ls"))

@@ -1,4 +1,4 @@
-//! History without its weight: a clone knows every commit, and fetches the data of older ones when it is wanted.
+//! A clone has the record of every commit, and fetches the data of older commits on demand.
 
 use anyhow::Result;
 
@@ -30,7 +30,7 @@ async fn older_commits_come_when_they_are_wanted() -> Result<()> {
     );
     assert!(bob.ok("dm log").await.contains("dot alice/app, not here"));
 
-    // A new branch from an older commit, and back to one.
+    // A new branch from an older commit, and a reset to another one.
     let told = bob.told("dm checkout -b two HEAD~2").await;
     assert!(
         told.contains("Fetching HEAD~2 of admin/app from hub"),
@@ -45,7 +45,7 @@ async fn older_commits_come_when_they_are_wanted() -> Result<()> {
     assert_eq!(bob.in_volume("app", "cat /v/number").await, "3\n");
     assert_eq!(absent("dm log --oneline").await, 1);
 
-    // What is known of a commit outlives the registry.
+    // These facts about commits survive the loss of the registry.
     bob.daemon.kill9().await?;
     bob.ok("rm /var/lib/dotmesh/pool/registry.db*").await;
     bob.daemon.start_again().await?;
@@ -58,7 +58,7 @@ async fn older_commits_come_when_they_are_wanted() -> Result<()> {
         1
     );
 
-    // Without a login there, it is said where the data is.
+    // Without a login there, the error says where the data is.
     let key = bob.ok("cat ~/.dotmesh/config").await;
     bob.ok("dm remote rm hub").await;
     let told = bob.fails("dm checkout -b one HEAD~2").await;
@@ -71,7 +71,7 @@ async fn older_commits_come_when_they_are_wanted() -> Result<()> {
     bob.ok(&format!("cat >~/.dotmesh/config <<'EOT'\n{key}\nEOT"))
         .await;
 
-    // To go elsewhere, all of the history has to be here.
+    // A push to another dot needs the whole history here.
     let told = bob.told("dm push hub app master --remote-name mine").await;
     assert!(
         told.contains("Fetching master and what led to it"),
@@ -86,7 +86,7 @@ async fn older_commits_come_when_they_are_wanted() -> Result<()> {
         0
     );
 
-    // Or all comes at once.
+    // `--full` fetches everything at once.
     let told = bob
         .told("dm clone --full hub bob/mine --local-name full")
         .await;
@@ -96,7 +96,7 @@ async fn older_commits_come_when_they_are_wanted() -> Result<()> {
         log.lines().count() == 3 && !log.contains("[on the hub]"),
         "{log}"
     );
-    // Those that were received in another order than they were made in, too, are what they were.
+    // Each commit has its original data, even if commits were received in another order.
     for n in 1..=3 {
         let sum = async |node: &Node, dot: &str| {
             let commits = format!("/var/lib/dotmesh/pool/dots/admin/{dot}/commits");

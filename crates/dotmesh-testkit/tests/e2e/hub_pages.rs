@@ -1,4 +1,4 @@
-//! A team at its hub: what people do on the pages, in a real browser, with a real `dm` beside it.
+//! A team at its hub: actions on the pages in a real browser, together with a real `dm`.
 
 use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
@@ -23,7 +23,7 @@ async fn a_team_lives_on_its_hub() -> Result<()> {
     alice.ok("dm commit -m first && dm push hub").await;
     page.go("/alice/app").await?;
     page.until_says("first").await?;
-    // A push arrives on a page that is being looked at.
+    // A push updates a page that is open.
     alice.ok("dm checkout -b security-vulnerability").await;
     alice
         .ok("cp samples/pirate-flag.png $(docker volume inspect -f '{{.Mountpoint}}' app.uploads)/")
@@ -82,7 +82,7 @@ async fn a_team_lives_on_its_hub() -> Result<()> {
     page.until_says("Eek").await
 }
 
-/// Everyone can use the pages.
+/// Checks all pages for accessibility.
 async fn no_barriers(page: &Browser) -> Result<()> {
     for path in [
         "/",
@@ -139,7 +139,7 @@ async fn log_in_with_a_key(page: &Browser, node: &Node, hub: &Hub) -> Result<()>
     Ok(())
 }
 
-/// Bob is let in to read: he can clone and cannot push.
+/// Bob gets read access. He can clone and cannot push.
 async fn read_only(network: &Network, hub: &Hub, page: &Browser) -> Result<Node> {
     let bob = Node::start(network, "bob").await?;
     hub.log_in(&bob, "bob").await?;
@@ -156,14 +156,14 @@ async fn read_only(network: &Network, hub: &Hub, page: &Browser) -> Result<Node>
         refused.contains("bob may read alice/app, but not push to it"),
         "{refused}"
     );
-    // Nor may he fork it before she says so.
+    // He cannot fork it before she allows forks.
     page.go("/alice/app/settings").await?;
     page.submit("/settings/forks", &[("forks", "anyone-who-reads")])
         .await?;
     Ok(bob)
 }
 
-/// Bob forks it and pushes to the fork.
+/// Bob makes a fork, and pushes to it.
 async fn fork(hub: &Hub, bob: &Node) -> Result<()> {
     hub.set_password("bob", PASSWORD).await?;
     let page = Browser::open(&hub.url).await?;

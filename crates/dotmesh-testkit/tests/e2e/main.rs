@@ -1,6 +1,6 @@
-//! Dotmesh end to end: the real `dm`, `dotmeshd` and `dothub`, with Docker, Compose, Redis and PostgreSQL.
+//! End-to-end tests of Dotmesh: the real `dm`, `dotmeshd` and `dothub`, with Docker, Compose, Redis and PostgreSQL.
 //!
-//! Each test has machines of its own. `world` says what they have in common.
+//! Each test has its own machines. `world` has the code that they share.
 
 mod addresses;
 mod bad_input;

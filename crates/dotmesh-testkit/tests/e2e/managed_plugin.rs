@@ -1,11 +1,12 @@
-//! `dotmeshd` as a managed plugin: in a container of Docker's own, under a name that Docker gives it.
+//! `dotmeshd` as a managed plugin: in a container that Docker makes, with a name that Docker gives it.
 
 use anyhow::Result;
 use dotmesh_testkit::{Network, wait_for};
 
 use crate::world::SOON;
 
-/// What Docker has to give the daemon: the machine's processes, a btrfs filesystem, its own socket, and a place for `dm`.
+/// The plugin's configuration. Docker must give the daemon the machine's processes, a btrfs file system, Docker's
+/// socket, and a place for `dm`.
 const CONFIG: &str = r#"{
     "description": "Dotmesh",
     "documentation": "",
@@ -54,7 +55,7 @@ async fn a_managed_plugin_switches_containers() -> Result<()> {
     let told = machine.run("dm checkout -b other").await.success().stderr;
     assert!(told.contains("Restarted containers: /app\n"), "{told}");
     ok("docker exec app sh -c 'echo other >/v/branch'").await;
-    // A pinned one goes on, although its branch is the one that others leave.
+    // A container with a pinned branch keeps running when others leave that branch.
     ok("docker run -d --init --network none --name pinned -v app@other.db:/v --volume-driver dm:latest debian:bookworm-slim sleep 100000")
         .await;
     for branch in ["master", "other"] {

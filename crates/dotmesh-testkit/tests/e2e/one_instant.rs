@@ -1,6 +1,6 @@
-//! A commit is one instant: three stores written one after the other are never captured out of order.
+//! A commit captures one instant. Three stores are written one after the other, and no commit has them out of order.
 //!
-//! Each store syncs what it writes before it answers, as databases do; what nobody synced has no order on disk.
+//! Each store syncs a write before it answers, as databases do. Without a sync, writes have no order on disk.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ async fn every_commit_holds_all_stores_at_one_instant() -> Result<()> {
     Ok(())
 }
 
-/// Commits again and again while a writer writes n to Redis, then to PostgreSQL, then to a file, as fast as it can.
+/// Makes commits while a writer writes n to Redis, then to PostgreSQL, then to a file, as fast as it can.
 async fn commit_under_load(node: &Node) -> Result<Vec<String>> {
     let stop = Arc::new(AtomicBool::new(false));
     let written = Arc::new(AtomicU64::new(0));
@@ -100,7 +100,7 @@ async fn commit_under_load(node: &Node) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-/// A program that answers each line with a line.
+/// A program that answers each line of input with a line.
 struct Client {
     _child: Child,
     stdin: ChildStdin,

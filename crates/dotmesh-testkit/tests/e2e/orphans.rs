@@ -1,4 +1,4 @@
-//! A hub is gone for good. What any machine still has goes to another hub, and comes together there.
+//! A hub is lost for good. The machines push what they have to another hub, which then has everything.
 
 use anyhow::Result;
 use dotmesh_testkit::Network;
@@ -32,7 +32,7 @@ async fn a_clone_outlives_its_hub() -> Result<()> {
         let line = format!("echo {key} | dm remote add new {user}@{}", hub.url);
         node.ok(&line).await;
     }
-    // Bob has the newest state alone. He goes on with it, and it goes to the other hub.
+    // Only Bob has the newest state. He makes another commit, and pushes to the other hub.
     bob.in_volume("app", "echo 4 >/v/number").await;
     bob.ok("dm commit -m number4").await;
     let told = bob.told("dm push new app").await;
@@ -46,7 +46,7 @@ async fn a_clone_outlives_its_hub() -> Result<()> {
     );
     assert!(told.contains("master: 4 commits, now at"), "{told}");
 
-    // Carol has the app running, and is told what nobody has brought.
+    // Carol runs the app. `dm` tells her which data the hub does not have.
     hub.collaborate("bob/app", "carol", "read").await?;
     hub.collaborate("bob/app", "alice", "write").await?;
     carol.ok("dm clone new bob/app && dm switch app").await;
@@ -66,7 +66,7 @@ async fn a_clone_outlives_its_hub() -> Result<()> {
     let number = carol.ok("docker exec app cat /v/number").await;
     assert_eq!(number, "3\n");
 
-    // What bob knows of it outlives his registry, too.
+    // The facts that Bob's node keeps about the hub survive the loss of its registry, too.
     bob.daemon.kill9().await?;
     bob.ok("rm /var/lib/dotmesh/pool/registry.db*").await;
     bob.daemon.start_again().await?;
@@ -74,7 +74,7 @@ async fn a_clone_outlives_its_hub() -> Result<()> {
     let told = bob.told("dm push new app").await;
     assert!(told.contains("master: up to date"), "{told}");
 
-    // Alice, who made it all, pushes: from then on every commit is complete.
+    // Alice has all the data, and pushes. From then on every commit is complete.
     alice.ok("dm pull new app --remote-name bob/app").await;
     let told = alice.told("dm push new app --remote-name bob/app").await;
     assert!(

@@ -1,4 +1,5 @@
-//! Pictures of every page for `docs/screenshots/`, of the tutorial's library of states. `make screenshots` makes them.
+//! Screenshots of every page for `docs/screenshots/`, with the tutorial's library of states. `make screenshots` makes
+//! them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -107,7 +108,7 @@ async fn screenshots() -> Result<()> {
     shoot(&browser, &folder, &pages).await
 }
 
-/// Each page wide and as on a phone, light and dark.
+/// Takes each page at two widths, in light and dark.
 async fn shoot(browser: &Browser, folder: &Path, pages: &[(&str, &str)]) -> Result<()> {
     for (name, path) in pages {
         for (width, size) in [(WIDE, "wide"), (PHONE, "phone")] {

@@ -1,4 +1,4 @@
-//! Daemons that end, crash or come back in any order, and switches that fail half-way.
+//! Daemons that stop, crash or return in any order, and switches that fail half-way.
 
 use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Network, wait_for};
@@ -126,7 +126,7 @@ async fn containers_come_back_with_docker_whichever_daemon_is_first() -> Result<
         node.ok(&format!("docker exec once sh -c 'echo {round} >>/v/log'"))
             .await;
         node.ok(&format!("dm commit -m '{round}'")).await;
-        // Another branch each time, since nothing may be remembered of the old one.
+        // Switch to another branch each time, because the daemon must not reuse anything from the old one.
         node.ok("dm checkout master").await;
         assert_eq!(
             node.until_consistent("app", &["always", "once"]).await?,
@@ -164,7 +164,7 @@ async fn containers_that_docker_gave_up_on_start_with_the_daemon() -> Result<()>
     node.ok("docker stop stopped").await;
     node.machine.stop_docker().await?;
     node.daemon.terminate().await?;
-    // It looks for the driver for half a minute or more, and goes on without.
+    // Docker looks for the volume driver for at least half a minute, then continues without it.
     node.machine.start_docker().await?;
     wait_for("Docker to give up", SOON * 3, async || {
         let errors = node
@@ -189,7 +189,7 @@ async fn containers_that_docker_gave_up_on_start_with_the_daemon() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkout_that_the_daemon_dies_in_happens_whole_or_not_at_all() -> Result<()> {
     let mut node = Node::start(&Network::start().await?, "alice").await?;
-    // It says which branch it is started on, and takes its time to stop.
+    // The container writes the branch on which it starts, and stops slowly.
     let slow = "trap \"sleep 1; exit 0\" TERM; while :; do sleep 0.05; done";
     node.ok(&format!(
         "docker run -d --network none --name slow -v app.slow:/v --volume-driver dm debian:bookworm-slim sh -c '{slow}'"
@@ -225,11 +225,11 @@ async fn a_checkout_that_the_daemon_dies_in_happens_whole_or_not_at_all() -> Res
             };
             let (checkout, killed) = tokio::join!(machine.run(&line), kill);
             killed?;
-            // It may have been done at that moment.
+            // The checkout may already have been done.
             let code = checkout.status.code();
             assert!(matches!(code, Some(0 | 3)), "{checkout}");
             node.start_daemon().await?;
-            // Docker goes on with what it was asked for.
+            // Docker continues to stop the containers.
             for stopped in containers {
                 node.wait_for_event(since.trim(), stopped, "die").await?;
             }
@@ -244,7 +244,7 @@ async fn a_checkout_that_the_daemon_dies_in_happens_whole_or_not_at_all() -> Res
             })
             .await?;
             if line.contains("-b") {
-                // A new branch is made, with all it needs, or it is not there.
+                // A new branch is complete or does not exist.
                 let branch = node.cell("app", 2).await;
                 if branch.starts_with("new-") {
                     node.ok(&say.replace("BRANCH", &branch)).await;
@@ -275,7 +275,7 @@ async fn a_checkout_that_fails_leaves_everything_as_it_was() -> Result<()> {
     node.in_volume("app.program", "rm /v/run; echo broken >/v/branch")
         .await;
     node.in_volume("app.files", "echo broken >/v/branch").await;
-    // What runs does not mind.
+    // Running containers do not notice.
     node.ok("dm commit -m broken && dm checkout master").await;
 
     let refused = node.fails("dm checkout broken").await;
@@ -296,7 +296,7 @@ async fn a_checkout_that_fails_leaves_everything_as_it_was() -> Result<()> {
     assert_eq!(node.ok("dm branch").await, "  broken\n  master\n* new\n");
     node.ok("dm checkout master").await;
 
-    // What a container needs besides its volumes is gone: it cannot be started on any branch.
+    // A bind mount's folder is missing, so the container cannot start on any branch.
     node.ok("mkdir $HOME/bound && docker run -d --init --network none --name bound -v app.files:/v --volume-driver dm --mount type=bind,src=$HOME/bound,dst=/b debian:bookworm-slim sleep 100000 && rmdir $HOME/bound")
         .await;
     let refused = node.fails("dm checkout new").await;
@@ -307,7 +307,7 @@ async fn a_checkout_that_fails_leaves_everything_as_it_was() -> Result<()> {
         "{refused}"
     );
     assert_eq!(node.cell("app", 2).await, "master");
-    // When it is back, the next start of the daemon brings all of them up.
+    // Once the folder is there again, the next start of the daemon starts all containers.
     node.ok("mkdir $HOME/bound").await;
     node.daemon.restart().await?;
     node.daemon.wait_for_socket(SOCKET).await?;
@@ -370,7 +370,7 @@ async fn the_registry_can_be_lost() -> Result<()> {
         assert_eq!(node.ok(look).await, before, "rebuild: {rebuild}");
         assert_eq!(node.started_at(&containers).await, started);
         assert_eq!(node.in_volume("app.one", "cat /v/file").await, "b1\n");
-        // Those that no container uses are lost, if nothing was in them.
+        // Volumes without a container are lost only if they were empty.
         wait_for("the volumes to be known again", SOON, async || {
             let now = node.ok("docker volume ls -q").await;
             for volume in volumes.lines() {
@@ -381,7 +381,7 @@ async fn the_registry_can_be_lost() -> Result<()> {
         .await?;
         node.ok("docker restart -t 1 root unused").await;
     }
-    // A healthy registry is rebuilt as well.
+    // A rebuild of an intact registry gives the same result.
     node.daemon.restart().await?;
     node.daemon.wait_for_socket(SOCKET).await?;
     assert_eq!(node.ok(look).await, before);

@@ -1,4 +1,4 @@
-//! Containers while a dot is switched: who stops and starts, in which order, and which branch each of them really shows.
+//! Containers during a switch: which are stopped and started, in which order, and which branch each one really shows.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::world::{Node, SOON};
 
-/// Long for a program that has nothing to wait for, and short beside what a test keeps waiting.
+/// A time limit that is long for a program that need not wait, and short compared with the waits of a test.
 const AT_ONCE: &str = "timeout 20";
 
 impl Node {
@@ -20,7 +20,8 @@ impl Node {
         .await;
     }
 
-    /// Makes subdots on the branches `master`, which stays checked out, and `other`. A file in each names the branch.
+    /// Makes subdots on two branches: `master`, which stays checked out, and `other`. A file in each names the
+    /// branch.
     pub(crate) async fn two_branches(&self, subdots: &str) {
         let say = |branch: &str| {
             format!("for d in {subdots}; do mkdir -p /v/$d; echo {branch} >/v/$d/branch; done")
@@ -31,13 +32,13 @@ impl Node {
         self.ok("dm commit -m other && dm checkout master").await;
     }
 
-    /// Runs a line of shell beside the test.
+    /// Runs a line of shell concurrently with the test.
     fn beside(&self, line: &str) -> JoinHandle<Output> {
         let (machine, app, line) = (self.machine.clone(), self.app.clone(), line.to_owned());
         tokio::spawn(async move { machine.run_in(&app, &line).await })
     }
 
-    /// Starts the container `slow`, which stops only when the test lets it, and then writes its last.
+    /// Starts the container `slow`. It stops only when the test lets it, and then writes a last line.
     async fn start_slow(&self, options: &str) -> Result<()> {
         self.ok("mkdir $HOME/slow").await;
         let last = "mv /slow/up /slow/stopping; until [ -e /slow/go ]; do sleep 0.05; done; echo last >>/v/last; rm /slow/*; exit 0";
@@ -59,7 +60,7 @@ impl Node {
         self.ok("touch $HOME/slow/go").await;
     }
 
-    /// Waits until a program has sent its request and waits for the answer: its threads do nothing any more.
+    /// Waits until a program has sent its request and waits for the answer. Its threads then no longer run.
     async fn until_it_waits(&self, program: &str) -> Result<()> {
         let look = format!(
             "for p in /proc/[0-9]*; do [ \"$(tr \"\\0\" \" \" <$p/cmdline 2>&-)\" != \"{program} \" ] || cat $p/task/*/status | grep ctxt; done"
@@ -83,7 +84,7 @@ async fn a_container_that_is_started_beside_a_switch_is_on_its_branch() -> Resul
     node.ok("docker create --init --network none --name app -v app.one:/v -v app.two:/w --volume-driver dm debian:bookworm-slim sleep 100000")
         .await;
     let folders = ["one", "two"];
-    // How many milliseconds the start and the switch come late.
+    // The delays of the start and of the switch, in milliseconds.
     let late = [
         (0, 0),
         (0, 40),
@@ -166,7 +167,7 @@ async fn each_container_gets_the_state_back_that_it_was_in() -> Result<()> {
         "master\n"
     );
 
-    // One that ends again and again is no reason to wait, nor does it go on where it was.
+    // A container that exits again and again does not delay the switch, and restarts on the new branch.
     node.start_shell(
         "loop",
         "--restart always --network none -v app.b:/v",
@@ -211,7 +212,7 @@ async fn what_waits_for_a_slow_container_and_what_does_not() -> Result<()> {
     })
     .await?;
     let late = node.beside("docker start late");
-    // A pinned volume has nothing to wait for, nor has a question.
+    // Pinned volumes and read-only requests need not wait.
     node.ok(&format!("{AT_ONCE} docker run -d --init --network none --name pinned -v app@master.a:/v --volume-driver dm debian:bookworm-slim sleep 100000"))
         .await;
     assert_eq!(
@@ -246,7 +247,7 @@ async fn what_waits_for_a_slow_container_and_what_does_not() -> Result<()> {
     assert_eq!(last, "last\n");
     assert_eq!(node.ok("docker exec slow ls /v").await, "branch\n");
 
-    // What was meant for one branch is not done to another.
+    // A request that waits for a switch is refused if it was meant for the branch before.
     node.slow_is("up").await?;
     node.ok("docker rm -f pinned").await;
     let checkout = node.beside("dm checkout master");
@@ -306,7 +307,7 @@ async fn a_database_stops_after_those_who_write_to_it() -> Result<()> {
         node.until_prints(read, &format!("{last}\n")).await?;
         node.until_prints("docker logs app | tail -n 1", "up\n")
             .await?;
-        // Who shares a network with a container that was restarted has the new one.
+        // A container that shares the network of a restarted container sees the new one.
         for (container, port) in [("side", 7000), ("app", 7000)] {
             let ask = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo PING >&3; head -n 1 <&3");
             let line = format!("docker exec {container} bash -c '{ask}'");
@@ -388,7 +389,7 @@ async fn a_container_waits_for_what_its_compose_file_says() -> Result<()> {
     }
     assert_eq!(node.started_at(&["apart"]).await, apart);
 
-    // Without waiting, the daemon starts what has to wait.
+    // With `--no-wait`, the daemon starts the waiting containers later.
     let run = ["db", "web"];
     node.ok("rm $HOME/order/healthy").await;
     let left = node.run("dm checkout --no-wait master").await;
@@ -444,7 +445,7 @@ async fn a_switch_that_docker_dies_in_is_finished() -> Result<()> {
         if moment == "start" {
             node.ok("rm $HOME/base/healthy").await;
             node.let_slow_stop().await;
-            // Docker 20.10 cannot start a container again that was being started when it was killed.
+            // Docker 20.10 cannot start a container that it was starting when it was killed.
             for name in ["base", "quick"] {
                 let line = format!("docker exec {name} cat /v/branch");
                 node.until_prints(&line, &format!("{branch}\n")).await?;
@@ -543,7 +544,7 @@ async fn a_container_that_stops_after_the_daemon_died_runs_again() -> Result<()>
     node.daemon.kill9().await?;
     assert_eq!(checkout.await?.status.code(), Some(3));
     node.daemon.start_again().await?;
-    // Docker still stops what it was asked to stop.
+    // Docker still continues to stop the container.
     node.until_prints("docker inspect -f '{{.State.Running}}' quick", "true\n")
         .await?;
     node.let_slow_stop().await;

@@ -8,7 +8,7 @@ use dotmesh_testkit::wait_for;
 use crate::world::{Node, SOON, Team, received};
 
 impl Node {
-    /// Adds a file and commits it, with the file's name as message.
+    /// Adds a file and commits it, with the file's name as the message.
     async fn commit_file(&self, name: &str) {
         self.in_volume("app", &format!("echo {name} >/v/{name}"))
             .await;
@@ -20,12 +20,12 @@ impl Node {
         list.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// What a line that has to succeed tells on standard error.
+    /// The standard error of a line that must succeed.
     pub(crate) async fn told(&self, line: &str) -> String {
         self.run(line).await.success().stderr
     }
 
-    /// The only branch besides the ones that are known.
+    /// The only branch that is not in `known`.
     async fn new_branch(&self, known: &[&str]) -> String {
         let branches = self.ok("dm branch").await;
         let mut names = branches
@@ -72,7 +72,7 @@ async fn branches_travel_with_all_that_leads_to_them() -> Result<()> {
     }
     assert_eq!(bob.files("app").await, "m1");
 
-    // One branch, with the branch that it came from.
+    // Clone one branch, with the branch that it came from.
     bob.ok("dm clone hub alice/app b1 --local-name one").await;
     assert_eq!(
         bob.ok("dm switch one && dm branch").await,
@@ -80,7 +80,7 @@ async fn branches_travel_with_all_that_leads_to_them() -> Result<()> {
     );
     assert_eq!(bob.files("one").await, "b1 m1");
 
-    // More commits while Bob's app runs on another branch.
+    // Pull more commits while Bob's app runs on another branch.
     bob.ok("dm switch app").await;
     bob.keep_running("app", "app").await;
     let started = bob.started_at(&["app"]).await;
@@ -100,7 +100,7 @@ async fn branches_travel_with_all_that_leads_to_them() -> Result<()> {
     bob.ok("dm checkout b3").await;
     assert_eq!(bob.ok("docker exec app cat /v/b3-more").await, "b3-more\n");
 
-    // All branches at once, and back.
+    // Push all branches at once.
     for branch in ["b1", "b2"] {
         bob.ok(&format!("docker rm -f app; dm checkout {branch}"))
             .await;
@@ -152,7 +152,7 @@ async fn a_pull_loses_nothing_and_changes_nothing_under_running_containers() -> 
     let up_to_date = bob.told("dm pull hub").await;
     assert!(up_to_date.contains("master: up to date"), "{up_to_date}");
 
-    // A container that pins the branch counts as well.
+    // A container that pins the branch counts, too.
     bob.ok("docker rm -f app && dm checkout -b elsewhere").await;
     alice.commit_file("third").await;
     alice.ok("dm push hub").await;
@@ -176,7 +176,7 @@ async fn diverged_lines_are_both_kept() -> Result<()> {
         alice,
         bob,
     } = Team::sharing().await?;
-    // The hub is ahead: nothing is lost, and Bob is told what to do.
+    // The hub is ahead. Nothing is lost, and the message tells Bob what to do.
     alice.commit_file("alice1").await;
     alice.ok("dm push hub").await;
     let behind = bob.fails("dm push hub").await;
@@ -224,11 +224,11 @@ async fn diverged_lines_are_both_kept() -> Result<()> {
         "{log}"
     );
     assert!(bob.number("app", 7).await? > 0 || bob.files("app").await.contains("bob-dirty"));
-    // The kept line is a branch like others.
+    // The stashed line is an ordinary branch.
     bob.ok(&format!("dm commit -m kept && dm push hub app {mine}"))
         .await;
 
-    // The other way round: the hub's line is kept on the hub.
+    // In the other direction, the hub keeps its own line under another name.
     bob.ok("dm checkout master").await;
     bob.commit_file("bob2").await;
     alice.commit_file("alice2").await;
@@ -283,7 +283,7 @@ async fn an_app_that_was_started_before_the_clone_gives_way() -> Result<()> {
     assert_eq!(bob.files(&format!("app@{accident}")).await, "accident");
     assert_eq!(bob.ok("dm log --oneline").await.lines().count(), 1);
 
-    // Where nothing was written yet, a clone is enough.
+    // A clone is enough if nothing was written yet.
     bob.ok("docker rm -f app && dm dot delete -f app").await;
     bob.ok("docker volume create -d dm app && dm clone hub alice/app")
         .await;
@@ -300,7 +300,7 @@ async fn everyone_has_a_namespace_and_others_need_leave() -> Result<()> {
     alice.ok("dm push hub").await;
     bob.ok("dm push hub").await;
 
-    // What one may not see does not exist.
+    // A dot without access does not exist.
     let refused = bob.fails("dm clone hub alice/app --local-name hers").await;
     assert!(
         refused.contains("has no dot alice/app that bob may read"),
@@ -324,7 +324,7 @@ async fn everyone_has_a_namespace_and_others_need_leave() -> Result<()> {
     assert_eq!(alice.files("his").await, "his");
     assert_eq!(bob.files("app").await, "his");
 
-    // Where a clone came from is where it is pulled from and pushed to.
+    // A clone's upstream is the dot that it came from.
     let show = bob.ok("dm dot show -H hers").await;
     assert!(
         show.contains("defaultUpstreamDot\thub\talice/app\n"),
@@ -348,7 +348,7 @@ async fn everyone_has_a_namespace_and_others_need_leave() -> Result<()> {
         "{refused}"
     );
 
-    // It can be told otherwise, once or for good.
+    // The user can choose another dot, for one push or as the new upstream.
     bob.ok("dm push hub hers x --remote-name copy").await;
     let told = bob
         .told("dm dot set-upstream hers hub bob/mine && dm push hub hers x")
@@ -368,7 +368,7 @@ async fn everyone_has_a_namespace_and_others_need_leave() -> Result<()> {
         assert_eq!(bob.files(&format!("{dot}-back@x")).await, "hers");
     }
 
-    // On the hub only the owner deletes.
+    // On the hub only the owner can delete a dot.
     let key = hub.add_user("mallory").await?;
     let delete = format!(
         "curl -s -o /dev/null -w '%{{http_code}}' -X DELETE {}/api/v1/dots/bob/app",
@@ -472,7 +472,7 @@ async fn files_arrive_as_they_were() -> Result<()> {
     let used = bob.ok(&format!("du -m {there}/sparse | cut -f1")).await;
     ensure!(used.trim().parse::<u64>()? < 10, "sparse takes {used} MiB");
 
-    // Changes of attributes alone, removals and replacements arrive, too.
+    // Changes of attributes alone, removals and replacements are sent, too.
     let change = r#"set -eu
         chmod 0700 empty && chown 1:2 tiny && setfattr -x user.colour random && setfacl -b random
         rm -r deep/er nothing && mkdir nothing && rm soft && printf now-a-file >soft
@@ -488,11 +488,12 @@ async fn files_arrive_as_they_were() -> Result<()> {
     Ok(())
 }
 
-/// Asks rsync, which knows about files, what it would have to change.
+/// Asserts that a dry run of rsync finds nothing to change.
 fn compare(from: &Node, folder: &str, to: &Node, there: &str) -> Result<()> {
     let process = to.machine.path("/");
     let process = process.parent().context("/proc/PID/root")?;
-    // The other rsync runs on the machine that is compared with: `env` stands in for a host's name.
+    // The other rsync runs on the second machine. `nsenter` takes the place of `ssh`, and `env` that of the host
+    // name.
     let rsh = format!("nsenter --mount={}/ns/mnt", process.display());
     let rsync = Command::new("rsync")
         .args([
@@ -539,7 +540,7 @@ async fn an_interrupted_push_shows_nothing_and_can_be_repeated() -> Result<()> {
     let refused = alice.fails("dm clone hub app --local-name copy").await;
     assert!(refused.contains("has no dot alice/app"), "{refused}");
 
-    // The daemon is killed in the next one, which `dm` tells.
+    // The daemon is killed during the next push, and `dm` reports it.
     let partial = hub.stored_bytes().await?;
     let mut alice = alice;
     let machine = alice.machine.clone();
@@ -625,7 +626,7 @@ async fn an_interrupted_clone_shows_no_half_of_a_dot_and_is_gone_on_with() -> Re
     assert_eq!(clone.status.code(), Some(130), "{clone}");
     assert_eq!(bob.dots().await, [""; 0]);
 
-    // What came before is not fetched again.
+    // The clone does not fetch again what had already arrived.
     let told = bob.told("dm clone hub alice/app").await;
     let received = received(&told);
     assert!(received < 190.0, "{received} MiB once more\n{told}");

@@ -1,5 +1,5 @@
-//! The library tutorial, command by command: four states of the demo app are captured on one machine and pushed to
-//! a hub; on another machine each is brought up with Compose and seen there.
+//! The library tutorial, command by command. One machine captures four states of the demo app and pushes them to a
+//! hub. Another machine starts each state with Compose and checks it.
 
 use anyhow::Result;
 use dotmesh_testkit::Network;
@@ -100,7 +100,7 @@ async fn a_library_of_states_is_captured_shared_and_brought_up_elsewhere() -> Re
     Ok(())
 }
 
-/// The tutorial's first half. Returns the hash of the default image.
+/// The first half of the tutorial. Returns the hash of the default image.
 pub(crate) async fn capture(alice: &Node, hub: &Hub) -> Result<String> {
     alice.ok("git init -q -b multiple-services . && git add . && git -c user.name=a -c user.email=a@b commit -qm app").await;
     alice.app_up().await?;

@@ -1,4 +1,4 @@
-//! Volumes as Docker shows them: their names, what is in them, and that only a dot's deletion takes data away.
+//! Volumes as Docker shows them: names and contents. Only the deletion of a dot deletes data.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ async fn a_name_says_which_part_of_which_dot() -> Result<()> {
     let hub = Hub::start(&network).await?;
     let node = Node::start(&network, "alice").await?;
     hub.log_in(&node, "alice").await?;
-    // A dot of another namespace comes from a hub.
+    // A dot in another namespace must come from a hub.
     node.in_volume("seed.flies", "echo alice/app.flies >/v/file")
         .await;
     node.ok("dm commit -m seed && dm push hub && dm clone hub seed --local-name alice/app && dm dot delete -f seed")
@@ -56,7 +56,7 @@ async fn a_name_says_which_part_of_which_dot() -> Result<()> {
     let root = node.in_volume("alice/app@b1.__root__", "ls /v").await;
     assert_eq!(root, "flies\n");
 
-    // The same by the other ways in which Docker takes a volume's name.
+    // The same holds for the other forms in which Docker takes a volume's name.
     let run = "docker run --rm --network none";
     let cat = "debian:bookworm-slim cat /v/file";
     let mount = "--mount type=volume,src=alice/app@b1.flies,dst=/v,volume-driver=dm";
@@ -161,7 +161,7 @@ async fn a_new_volume_starts_with_what_the_image_has_there() -> Result<()> {
     let in_volume = node.ok(&format!("{run} -v app.pg:{home} {stat}")).await;
     assert_eq!(in_volume, in_image);
 
-    // Where the image has nothing, any user may write.
+    // If the image has no such folder, any user may write.
     node.ok(&format!(
         "{run} --user 4711:4711 -v app.any:/new debian:bookworm-slim touch /new/file"
     ))
@@ -195,7 +195,7 @@ async fn what_cannot_be_a_volume_is_refused_and_creates_nothing() -> Result<()> 
         assert_eq!(node.dots().await, [""; 0], "{name}");
         assert_eq!(node.ok("docker volume ls -q").await, "", "{name}");
     }
-    // As an argument of -v this would be a folder of the host.
+    // As an argument of -v this name would be a folder of the host.
     node.fails("docker volume create -d dm ..").await;
     let refused = node
         .fails("docker volume create -d dm -o size=10G app")
@@ -231,7 +231,7 @@ async fn containers_share_a_volume() -> Result<()> {
     node.ok("docker stop one").await;
     assert_eq!(node.ok("docker exec two cat /v/file").await, "hello\n");
     assert_eq!(node.cell("app", 4).await, "/two");
-    // Read-only for one, and the other writes on.
+    // A read-only mount of one container does not affect the other.
     node.ok("docker run -d --init --name reader -v app.shared:/v:ro --volume-driver dm debian:bookworm-slim sleep 100000")
         .await;
     node.fails("docker exec reader touch /v/no").await;
@@ -261,7 +261,7 @@ async fn what_a_container_puts_in_a_subdots_place_is_not_followed() -> Result<()
             "{subdot}: {refused}"
         );
     }
-    // Nothing else of the dot is affected.
+    // The rest of the dot is not affected.
     node.in_volume("app.fine", "touch /v/file").await;
     node.ok("dm commit -m planted && dm checkout -b other")
         .await;

@@ -1,4 +1,4 @@
-//! Which dot a command is about, in the folders of several apps at once.
+//! Which dot a command uses, in the folders of several apps at once.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ async fn each_work_tree_is_about_its_own_dot() -> Result<()> {
     }
     assert_eq!(node.dots().await, ["shop_app", "wiki_app"]);
 
-    // Nobody has chosen: the Compose project of the folder tells, and elsewhere nothing is guessed.
+    // Without a selection, the Compose project of the folder decides. Elsewhere `dm` does not guess.
     for app in ["shop", "wiki"] {
         let said = node
             .says(&format!("cd ~/{app}/src && dm commit -m one"))
@@ -42,14 +42,14 @@ async fn each_work_tree_is_about_its_own_dot() -> Result<()> {
     node.says_no("cd ~ && dm commit -m two", &["No current dot is selected"])
         .await;
 
-    // Without containers, the newest commits tell.
+    // Without containers, the newest commits decide.
     node.ok("cd ~/wiki && docker-compose down").await;
     node.ok("cd ~/wiki && dm checkout -b tried").await;
     assert_eq!(node.ok("cd ~/shop && dm branch").await, "* master\n");
     let list = node.ok("cd ~/wiki && dm list").await;
     assert!(list.contains("* wiki_app"), "{list}");
 
-    // A choice counts in its work tree, also for what is below, and nowhere else.
+    // A selection applies to its git work tree and the folders below, and nowhere else.
     node.ok("cd ~/wiki && git init -q .").await;
     let said = node.says("cd ~/wiki/src && dm switch shop_app").await;
     assert!(
@@ -62,7 +62,7 @@ async fn each_work_tree_is_about_its_own_dot() -> Result<()> {
     assert_eq!(node.ok("cd ~/wiki/src && dm branch").await, "* master\n");
     node.fails("cd ~ && dm branch").await;
 
-    // One for everywhere comes last, and says where it does not count.
+    // A global selection comes last. The message says that it does not apply here.
     let said = node.says("cd ~/shop && dm switch --global wiki_app").await;
     assert!(
         said.contains("here, commands are still about dot 'shop_app': the Compose project in"),
@@ -71,7 +71,7 @@ async fn each_work_tree_is_about_its_own_dot() -> Result<()> {
     assert_eq!(node.ok("cd ~ && dm branch").await, "  master\n* tried\n");
     assert_eq!(node.ok("cd ~/shop && dm branch").await, "* master\n");
 
-    // A name comes first.
+    // An explicit name comes first.
     let tried = "  master\n* tried\n";
     assert_eq!(
         node.ok("cd ~/shop && dm --dot wiki_app branch").await,
@@ -94,7 +94,7 @@ async fn each_work_tree_is_about_its_own_dot() -> Result<()> {
     node.says_no("dm switch shop_ap", &["Did you mean 'shop_app'?"])
         .await;
 
-    // A chosen dot that is deleted is not replaced by another.
+    // If the selected dot is deleted, no other dot takes its place.
     node.ok("cd ~/shop && docker-compose down && dm dot delete -f shop_app")
         .await;
     node.says_no(

@@ -1,4 +1,4 @@
-//! What the tests have in common: machines that are Dotmesh nodes, a hub, and the demo app.
+//! Shared code of the tests: machines that are Dotmesh nodes, a hub, and the demo app.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,14 +9,14 @@ use dotmesh_testkit::{Daemon, Machine, Network, Output, wait_for};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-/// How long anything may take that should be quick, on a slow and busy machine.
+/// A time limit for anything that should be quick, on a slow and busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
-/// A machine that runs `dotmeshd` beside Docker.
+/// A machine that runs `dotmeshd` and Docker.
 pub(crate) struct Node {
     pub(crate) machine: Machine,
     pub(crate) daemon: Daemon,
-    /// A private copy of the demo app, in a folder of the name that the tutorial has.
+    /// A private copy of the demo app, in a folder with the tutorial's name.
     pub(crate) app: PathBuf,
 }
 
@@ -25,7 +25,7 @@ impl Node {
         Self::start_with(network, name, &[]).await
     }
 
-    /// Deleted state is not kept, so that tests see space come back.
+    /// Starts a node that does not keep deleted state, so that tests see freed space.
     pub(crate) async fn start_with(
         network: &Network,
         name: &str,
@@ -34,7 +34,7 @@ impl Node {
         Self::start_in(network.machine(name).await?, arguments).await
     }
 
-    /// The same on a machine that was prepared.
+    /// The same on a prepared machine.
     pub(crate) async fn start_in(machine: Machine, arguments: &[&str]) -> Result<Self> {
         let mut all = vec!["--trash-grace", "0"];
         if !arguments.contains(&"--undo-time") {
@@ -55,7 +55,7 @@ impl Node {
             .status()
             .await?;
         ensure!(copied.success(), "cannot copy the example");
-        // Compose 2 is a plugin of Docker's program; `docker-compose` is Compose 1.
+        // Compose 2 is a plugin of Docker's client. `docker-compose` is Compose 1.
         let plugin = "mkdir -p .docker/cli-plugins && ln -s $(command -v compose-2) .docker/cli-plugins/docker-compose";
         machine.run(plugin).await.success();
         Ok(Self {
@@ -70,17 +70,17 @@ impl Node {
         self.machine.run_in(&self.app, line).await
     }
 
-    /// Runs a line that has to succeed; returns what it printed on standard output.
+    /// Runs a line that must succeed, and returns its standard output.
     pub(crate) async fn ok(&self, line: &str) -> String {
         self.run(line).await.success().stdout
     }
 
-    /// Runs a line that has to fail; returns what it printed on standard error.
+    /// Runs a line that must fail, and returns its standard error.
     pub(crate) async fn fails(&self, line: &str) -> String {
         self.run(line).await.failure().stderr
     }
 
-    /// What a line that has to succeed says on standard error.
+    /// Runs a line that must succeed, and returns its standard error.
     pub(crate) async fn says(&self, line: &str) -> String {
         self.run(line).await.success().stderr
     }
@@ -92,7 +92,7 @@ impl Node {
         }
     }
 
-    /// Runs a container that ends at once, with one volume at `/v`; returns what it printed.
+    /// Runs a short-lived container with one volume at `/v`, and returns its standard output.
     pub(crate) async fn in_volume(&self, volume: &str, line: &str) -> String {
         self.ok(&format!(
             "docker run --rm --network none -v {volume}:/v --volume-driver dm debian:bookworm-slim sh -ec '{line}'"
@@ -100,7 +100,7 @@ impl Node {
         .await
     }
 
-    /// Starts a container that stays, with one volume at `/v`.
+    /// Starts a long-running container with one volume at `/v`.
     pub(crate) async fn keep_running(&self, name: &str, volume: &str) {
         self.ok(&format!(
             "docker run -d --init --network none --name {name} -v {volume}:/v --volume-driver dm debian:bookworm-slim sleep 100000"
@@ -108,13 +108,13 @@ impl Node {
         .await;
     }
 
-    /// Starts the demo app and waits until all of it answers.
+    /// Starts the demo app, and waits until all of it answers.
     pub(crate) async fn app_up(&self) -> Result<()> {
         self.ok("docker-compose up -d --no-build").await;
         self.app_ready().await
     }
 
-    /// Waits until page, Redis, users service and PostgreSQL answer.
+    /// Waits until the page, Redis, the users service and PostgreSQL answer.
     pub(crate) async fn app_ready(&self) -> Result<()> {
         wait_for("the app to answer", SOON, async || {
             let ping = self.run("curl -fsS -m 5 localhost:8100/v1/ping").await;
@@ -142,7 +142,7 @@ impl Node {
         .await
     }
 
-    /// Asks PostgreSQL of the demo app.
+    /// Runs a query in the demo app's PostgreSQL.
     pub(crate) async fn sql(&self, query: &str) -> String {
         self.sql_once(query)
             .await
@@ -152,24 +152,24 @@ impl Node {
             .to_owned()
     }
 
-    /// Asks Redis of the demo app.
+    /// Runs a command in the demo app's Redis.
     pub(crate) async fn redis(&self, command: &str) -> String {
         let line = format!("docker-compose exec -T redis redis-cli {command}");
         self.ok(&line).await.trim().to_owned()
     }
 
-    /// The SHA-256 of what a request answers.
+    /// The SHA-256 of a response.
     pub(crate) async fn hash_of_page(&self, path: &str) -> String {
         self.ok(&format!("curl -fsS localhost:8100{path} | sha256sum"))
             .await
     }
 
-    /// The SHA-256 of a file, in the same form.
+    /// The SHA-256 of a file, in the same format.
     pub(crate) async fn hash_of_file(&self, path: &str) -> String {
         self.ok(&format!("sha256sum < {path}")).await
     }
 
-    /// Logs in to the demo app, which registers a new user; returns the user's id.
+    /// Logs in to the demo app, which registers a new user, and returns the user's id.
     pub(crate) async fn log_in(&self, user: &str) -> String {
         let line = format!(
             "curl -fsS localhost:8100/login -H 'Content-Type: application/json' -d '{{\"Name\":\"{user}\"}}'"
@@ -190,7 +190,7 @@ impl Node {
         .await;
     }
 
-    /// Clicks on the demo app's page, where the page would store it.
+    /// Stores a click, as the demo app's page does.
     pub(crate) async fn click(&self, x: u32, y: u32) {
         self.ok(&format!("curl -fsS localhost:8100/v1/whales -d {x}:{y}"))
             .await;
@@ -203,7 +203,7 @@ impl Node {
         rows.lines().map(first).collect()
     }
 
-    /// Waits until a line of shell succeeds and prints what is expected.
+    /// Waits until a line of shell succeeds and prints the expected text.
     pub(crate) async fn until_prints(&self, line: &str, expected: &str) -> Result<()> {
         wait_for(&format!("`{line}`"), SOON, async || {
             let output = self.run(line).await;
@@ -216,7 +216,7 @@ impl Node {
         .await
     }
 
-    /// Waits for an event of a container after a time that `date +%s.%N` gave.
+    /// Waits for an event of a container after a time from `date +%s.%N`.
     pub(crate) async fn wait_for_event(
         &self,
         since: &str,
@@ -241,7 +241,7 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until containers run again, and all see the branch that `dm list` says.
+    /// Waits until the containers run, and all see the branch that `dm list` shows. Returns the branch.
     pub(crate) async fn until_consistent(&self, dot: &str, containers: &[&str]) -> Result<String> {
         wait_for("the containers to run on one branch", SOON, async || {
             let list = self.run("dm list -H").await;
@@ -262,7 +262,7 @@ impl Node {
         .await
     }
 
-    /// When containers were last started, in a form that sorts by time.
+    /// The start times of containers, in a format that sorts by time.
     pub(crate) async fn started_at(&self, containers: &[&str]) -> Vec<String> {
         let containers = containers.join(" ");
         let line = format!("docker inspect -f '{{{{.State.StartedAt}}}}' {containers}");
@@ -283,13 +283,13 @@ impl Node {
         self.ok(&line).await.trim().to_owned()
     }
 
-    /// A cell of `dm list` that holds a number.
+    /// A number in `dm list`.
     pub(crate) async fn number(&self, dot: &str, column: usize) -> Result<u64> {
         let cell = self.cell(dot, column).await;
         cell.parse().context(cell)
     }
 
-    /// One cell of `dm list`: the row of a dot, by the column's number from 1.
+    /// A cell of `dm list`, in the row of a dot. Columns count from 1.
     pub(crate) async fn cell(&self, dot: &str, column: usize) -> String {
         let rows = self.ok("dm list -H").await;
         let row = rows.lines().find(|row| row.split('\t').next() == Some(dot));
@@ -303,7 +303,7 @@ impl Node {
 
 /// A hub on the host, which all machines of a network reach.
 pub(crate) struct Hub {
-    /// Where machines and browsers reach it.
+    /// The URL for machines and browsers.
     pub(crate) url: String,
     data: tempfile::TempDir,
     _server: Child,
@@ -343,7 +343,7 @@ impl Hub {
         })
     }
 
-    /// Adds an account while the hub serves, and returns its key.
+    /// Adds an account while the hub runs, and returns its key.
     pub(crate) async fn add_user(&self, name: &str) -> Result<String> {
         let output = binary("dothub")
             .args(["user", "add", name, "--data"])
@@ -373,7 +373,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Lets a user see the pages of administrators.
+    /// Makes a user an administrator.
     pub(crate) async fn make_administrator(&self, name: &str) -> Result<()> {
         let mut command = binary("dothub");
         command.args(["user", "admin", name, "--on", "--data"]);
@@ -386,7 +386,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Lets a user read or write another's dot.
+    /// Gives a user access to another user's dot.
     pub(crate) async fn collaborate(&self, dot: &str, user: &str, access: &str) -> Result<()> {
         let mut command = binary("dothub");
         command.args([
@@ -407,7 +407,7 @@ impl Hub {
         Ok(())
     }
 
-    /// How many bytes the hub has on its disk.
+    /// The bytes that the hub has on its disk.
     pub(crate) async fn stored_bytes(&self) -> Result<u64> {
         let du = Command::new("du")
             .arg("-sb")
@@ -435,7 +435,7 @@ impl Hub {
 }
 
 fn binary(name: &str) -> Command {
-    // Tests run from target/PROFILE/deps, beside the binaries.
+    // Tests run from target/PROFILE/deps, next to the binaries.
     let tests = std::env::current_exe().expect("a test is a program");
     let folder = tests
         .ancestors()
@@ -446,7 +446,7 @@ fn binary(name: &str) -> Command {
     command
 }
 
-/// Alice and Bob, each with a node of their own and an account on one hub.
+/// Alice and Bob, each with their own node and an account on one hub.
 pub(crate) struct Team {
     pub(crate) hub: Hub,
     pub(crate) alice: Node,
@@ -464,7 +464,7 @@ impl Team {
         Ok(Self { hub, alice, bob })
     }
 
-    /// Alice's dot `app` with one commit, pushed, and cloned by Bob, who may write it.
+    /// Alice's dot `app` with one commit. She has pushed it, and Bob has cloned it and has write access.
     pub(crate) async fn sharing() -> Result<Self> {
         let team = Self::start().await?;
         team.alice.in_volume("app", "echo 1 >/v/base").await;
@@ -475,7 +475,7 @@ impl Team {
     }
 }
 
-/// How many MiB a transfer says that it received.
+/// The MiB that a transfer reports as received.
 pub(crate) fn received(told: &str) -> f64 {
     let done = told.lines().find_map(|line| line.strip_prefix("Done! "));
     let (number, unit) = done

@@ -1,4 +1,4 @@
-//! The machines themselves, tried out: containers, networks, the end of things.
+//! Tests of the test machines: containers, networks, and the clean-up at the end.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 const SOON: Duration = Duration::from_secs(90);
 
-/// Sends `request` over TCP and returns the answer.
+/// Sends `request` over TCP, and returns the answer.
 async fn ask(address: &str, request: &str) -> anyhow::Result<String> {
     let mut connection = TcpStream::connect(address).await?;
     connection.write_all(request.as_bytes()).await?;
@@ -97,7 +97,7 @@ async fn machines_are_apart_and_reach_each_other() -> anyhow::Result<()> {
     );
     assert_eq!(bob.run(&from_bob).await.success().stdout, "PONG\n");
 
-    // What the test serves on the host is reached by machines and by their containers.
+    // Machines and their containers can reach a server of the test on the host.
     let listener = TcpListener::bind((network.host_address(), 0)).await?;
     let port = listener.local_addr()?.port();
     let serve = tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! The databases of a node: their containers, their clients, and what they hold.
+//! The databases of a node: their containers, their clients, and their rows.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use crate::rows::{Contents, Line, Store};
 
-/// How long one answer may take. A database whose disk is full may never give it.
+/// The time limit for one answer. A database whose disk is full may never answer.
 const ANSWERS_IN: Duration = Duration::from_secs(20);
 
 impl Store {
-    /// The container, and the subdot that it keeps everything in.
+    /// The name of the container, and of the subdot with all of its data.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Store::Redis => "redis",
@@ -23,7 +23,7 @@ impl Store {
         }
     }
 
-    /// The line that makes the container. Each database syncs what it writes before it acknowledges it.
+    /// The command that makes the container. Each database syncs a write before it acknowledges it.
     pub(crate) fn run_line(self) -> String {
         let name = self.name();
         let rest = match self {
@@ -44,7 +44,7 @@ impl Store {
         )
     }
 
-    /// A client that reads commands from its input.
+    /// The command of a client that reads commands from its input.
     fn client(self) -> &'static str {
         match self {
             Store::Redis => "docker exec -i redis redis-cli",
@@ -57,7 +57,7 @@ impl Store {
         }
     }
 
-    /// Makes the table.
+    /// The statement that makes the table.
     pub(crate) fn create(self) -> Option<&'static str> {
         match self {
             Store::Redis => None,
@@ -95,18 +95,18 @@ pub(crate) async fn execute(machine: &Machine, store: Store, command: &str) -> R
     Ok(output.stdout)
 }
 
-/// A database that holds what it must not.
+/// A database whose rows are not in order.
 #[derive(Debug)]
 pub(crate) struct Disorder(pub(crate) String);
 
-/// Reads all rows of all databases. Fails while one of them does not answer.
+/// Reads all rows of all databases. Fails if one of them does not answer.
 pub(crate) async fn read(machine: &Machine) -> Result<Result<Contents, Disorder>> {
     let rows = async |store: Store| execute(machine, store, store.select()).await;
     let [redis, postgres, mariadb] = Store::ALL;
     let (redis, postgres, mariadb) = tokio::try_join!(rows(redis), rows(postgres), rows(mariadb))?;
     let mut lines = Vec::new();
     for (store, text) in Store::ALL.into_iter().zip([redis, postgres, mariadb]) {
-        // Redis answers so while it loads its file.
+        // Redis gives this answer while it loads its file.
         ensure!(!text.starts_with("LOADING"), "{store:?} is loading");
         match Line::parse(&text) {
             Ok(line) => lines.push(line),
@@ -117,7 +117,7 @@ pub(crate) async fn read(machine: &Machine) -> Result<Result<Contents, Disorder>
     Ok(Ok(Contents(lines)))
 }
 
-/// A database's client that answers each line with a line.
+/// A database client that answers each line with a line.
 pub(crate) struct Client {
     store: Store,
     _child: Child,
@@ -145,7 +145,7 @@ impl Client {
         })
     }
 
-    /// Adds a row; returns when the database has acknowledged it.
+    /// Adds a row, and returns once the database has acknowledged it.
     pub(crate) async fn insert(&mut self, row: u64, writer: u32) -> Result<()> {
         let line = self.store.insert(row, writer);
         self.stdin.write_all(format!("{line}\n").as_bytes()).await?;
@@ -153,7 +153,7 @@ impl Client {
             .await
             .with_context(|| format!("{:?} does not answer", self.store))??
             .context("the client has ended")?;
-        // Each of them answers with the row's number, Redis since that is the list's new length.
+        // Each client answers with the row's number. For Redis that is the new length of the list.
         ensure!(answer == row.to_string(), "{:?}: {answer}", self.store);
         Ok(())
     }

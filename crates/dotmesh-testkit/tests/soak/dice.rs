@@ -1,6 +1,6 @@
-//! Randomness that a seed repeats.
+//! Pseudo-random choices, which a seed repeats.
 
-/// A generator of numbers (SplitMix64).
+/// A random number generator (SplitMix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
@@ -17,17 +17,17 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below another, which is not 0.
+    /// A number below `end`, which must not be 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.number() % end
     }
 
-    /// Whether a chance in a hundred has come true.
+    /// Returns true with a probability of `chance` per cent.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
 
-    /// One of several, each with a weight.
+    /// Chooses one of several values, each with a weight.
     pub(crate) fn weighted<T: Copy>(&mut self, choices: &[(u64, T)]) -> T {
         let total: u64 = choices.iter().map(|(weight, _)| weight).sum();
         let mut roll = self.below(total);
@@ -41,7 +41,7 @@ impl Dice {
     }
 }
 
-/// One of several by a roll, if there are any.
+/// The value that a random number chooses, or `None` if there are none.
 pub(crate) fn pick<T>(choices: &[T], roll: u64) -> Option<&T> {
     let count = u64::try_from(choices.len()).ok().filter(|&n| n > 0)?;
     choices.get(usize::try_from(roll % count).ok()?)

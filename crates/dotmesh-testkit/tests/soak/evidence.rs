@@ -1,4 +1,4 @@
-//! What is kept of a violation: how the nodes' copies of a commit differ.
+//! Evidence of a violation: how the nodes' copies of a commit differ.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,12 @@ use anyhow::Result;
 
 use crate::world::{SOON, World};
 
-/// Lists a snapshot: each entry with its attributes, each file with the hash of its content.
+/// Lists a snapshot: each entry with its attributes, and each file with its hash.
 const LIST: &str = "find . -printf '%p %y %m %U:%G %s bytes, %T@ -> %l\\n' | sort; \
     find . -type f -print0 | sort -z | xargs -0 sha256sum";
 
 impl World {
-    /// Says how the nodes' snapshots differ of each commit that a violation names.
+    /// For each commit that a violation names, prints how the nodes' snapshots differ.
     pub(crate) async fn show_evidence(&mut self) -> Result<()> {
         let text = self.report.to_string();
         let words = text.split(|letter: char| !letter.is_ascii_hexdigit());
@@ -23,7 +23,7 @@ impl World {
             for node in &self.nodes {
                 let folder = format!("/var/lib/dotmesh/pool/dots/admin/app/commits/{id}/data");
                 let line = format!("cd {folder} && {LIST}");
-                // A pool that fails may not answer.
+                // A damaged pool may not answer.
                 let list = tokio::time::timeout(SOON, node.run(&line)).await?;
                 let lines = list.stdout.lines().map(str::to_owned);
                 lists.push(lines.collect::<BTreeSet<String>>());

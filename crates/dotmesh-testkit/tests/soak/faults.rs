@@ -1,4 +1,4 @@
-//! Carries out faults, and ends them.
+//! Injects faults, and ends them.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -12,14 +12,14 @@ use tokio::time::{sleep, timeout};
 use crate::step::{Fault, Place, Strike, Way};
 use crate::world::{COMES_BACK, SOON, World};
 
-/// Takes all space of a disk, down to the last block.
+/// Fills a disk to the last block.
 const FILL: &str = "free=$(df --output=avail -B1 /var/lib/dotmesh | tail -n 1); \
     [ $free -lt 67108864 ] || fallocate -l $((free - 67108864)) /var/lib/dotmesh/filler; \
     dd if=/dev/zero of=/var/lib/dotmesh/filler.rest bs=1M conv=fsync 2>/dev/null || true";
 const MAKE_ROOM: &str = "rm -f /var/lib/dotmesh/filler /var/lib/dotmesh/filler.rest";
 
 impl World {
-    /// Runs a line on a machine while faults strike a node and the hub. When it returns, all faults are over.
+    /// Runs a line on a machine during faults of a node and of the hub. Returns when all faults are over.
     pub(crate) async fn struck(
         &mut self,
         node: usize,
@@ -93,7 +93,7 @@ impl World {
         }
     }
 
-    /// Lets bytes through as they are, and counts those that were not.
+    /// Stops the flipping of bits in transit, and counts the flipped bits.
     pub(crate) fn disarm(&mut self) {
         for (way, ended) in [
             (Way::ToHub, "in a pack on its way to the hub"),
@@ -114,7 +114,7 @@ async fn run(machine: &Machine, line: &str) -> Result<()> {
     Ok(())
 }
 
-/// Flips one bit of a file. Twice makes it as it was.
+/// Flips one bit of a file. A second call restores it.
 pub(crate) fn flip(file: &Path, bit: u64) -> Result<()> {
     let file = File::options().read(true).write(true).open(file)?;
     let mut byte = [0];
@@ -124,13 +124,13 @@ pub(crate) fn flip(file: &Path, bit: u64) -> Result<()> {
     Ok(file.sync_all()?)
 }
 
-/// Where a disk image has a block that begins with these bytes.
+/// The offset in a disk image of a block that begins with these bytes.
 pub(crate) fn find_block(image: &Path, beginning: &[u8]) -> Result<u64> {
     const BLOCK: usize = 4096;
     let mut file = File::open(image)?;
     let mut buffer = vec![0; 256 * BLOCK];
     let mut at = 0;
-    // Holes are passed over: the image is sparse.
+    // Skip holes, because the image is sparse.
     while let Ok(data) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)) {
         let end = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(data))?;
         at = data;
@@ -149,7 +149,7 @@ pub(crate) fn find_block(image: &Path, beginning: &[u8]) -> Result<u64> {
     anyhow::bail!("the block is not in {}", image.display())
 }
 
-/// Makes the next reading of a file come from the disk.
+/// Drops a file from the page cache, so the next read comes from the disk.
 pub(crate) fn forget_cached(file: &Path) -> Result<()> {
     let file = File::open(file)?;
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;

@@ -1,4 +1,4 @@
-//! Bits that flip where states rest: in the hub's store, and in the image of a node's pool.
+//! Flipped bits in stored data: in the hub's pack store, and in the image of a node's pool.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use crate::faults::{find_block, flip, forget_cached};
 use crate::model::HubChange;
 use crate::world::{HUB_DATA, World};
 
-/// How many blocks of 4 KiB the file has whose bits are flipped in the pool.
+/// The number of 4 KiB blocks in the file whose bits are flipped in the pool.
 const BALLAST_BLOCKS: u64 = 16;
 
 impl World {
-    /// Flips a bit of what a push has stored, and has the other node pull it.
+    /// Flips a bit in a pack of a push, and lets the other node pull it.
     pub(crate) async fn flip_on_hub(&mut self, node: usize, roll: u64) -> Result<()> {
         let other = 1 - node;
         self.go_on_writing(other, false).await?;
@@ -29,7 +29,7 @@ impl World {
         let here = self.model.dots[other].branches.get(&branch);
         let head = self.model.hub.branches.get(&branch).cloned();
         let head = head.context("the pushed branch is on the hub")?;
-        // A branch that was taken back since then would have to be put aside.
+        // If the branch was reset since then, the pull would have to put it aside.
         if here.is_some_and(|here| !self.model.ancestry(&head).contains(&here.head)) {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl World {
         self.reset(other, &head, &[]).await
     }
 
-    /// Flips a bit in the pool's image where a new commit's data is, and has it pushed.
+    /// Flips a bit of a new commit's data in the pool's image, and pushes the commit.
     pub(crate) async fn flip_in_pool(&mut self, node: usize, roll: u64) -> Result<()> {
         let fill = format!(
             "docker run --rm --network none -v app.ballast:/v --volume-driver dm debian:bookworm-slim \
@@ -128,7 +128,7 @@ impl World {
         Ok(output.stdout)
     }
 
-    /// Somebody whose data is damaged has to learn that from the error.
+    /// The error must tell the user that data is damaged.
     fn expect_named(&mut self, output: &Output, words: &[&str]) {
         if !words.iter().any(|word| output.stderr.contains(word)) {
             self.report

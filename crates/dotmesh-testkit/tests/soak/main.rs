@@ -1,7 +1,9 @@
-//! A soak that shows that nothing is lost: real daemons and databases, a write load, random operations and faults.
+//! A soak test that shows that nothing is lost: real daemons and databases, a write load, random operations and
+//! faults.
 //!
-//! `make soak MINUTES=60 SEED=1`. docs/reliability.md says what is checked, and how to add to it: an operation or a fault
-//! is a variant in `step.rs`, and its doing is in `operations.rs` or `faults.rs`. What must hold is in `model.rs` and `rows.rs`.
+//! `make soak MINUTES=60 SEED=1` runs it. docs/reliability.md says what it checks, and how to extend it. An operation
+//! or a fault is a variant in `step.rs`, and its code is in `operations.rs` or `faults.rs`. The invariants are in
+//! `model.rs` and `rows.rs`.
 
 mod databases;
 mod dice;
@@ -27,11 +29,11 @@ use crate::dice::Dice;
 use crate::step::Step;
 use crate::world::World;
 
-/// The short form, as a part of `make test`: always the same steps.
+/// The short form, which `make test` runs: always the same steps.
 const MINUTES: u64 = 2;
 const SEED: u64 = 13;
 
-/// So many commits are left to the random operations, and to the end.
+/// The number of commits that the random operations and the end of the test may still verify.
 const KEEP_UNVERIFIED: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +87,7 @@ async fn soak(world: &mut World, seed: u64, time: Duration, fill_node_disk: bool
             .with_context(|| format!("step {} of seed {seed}, {step:?}", world.report.steps))?;
         verify_some(world, step.node, KEEP_UNVERIFIED).await?;
     }
-    // Every commit that is left: it has to be there, and databases have to start from it.
+    // Verify the remaining commits. Each must exist, and databases must start from it.
     for node in 0..world.nodes.len() {
         world.go_on_writing(node, false).await?;
         world.look_for_commits(node).await?;
@@ -94,7 +96,7 @@ async fn soak(world: &mut World, seed: u64, time: Duration, fill_node_disk: bool
     Ok(())
 }
 
-/// Starts the databases from commits that are not verified yet, until few are left.
+/// Starts the databases from unverified commits, until only `leave` of them remain.
 async fn verify_some(world: &mut World, node: usize, leave: usize) -> Result<()> {
     while world.report.is_clean() {
         let mut unverified = world.unverified(node);
@@ -107,7 +109,7 @@ async fn verify_some(world: &mut World, node: usize, leave: usize) -> Result<()>
     Ok(())
 }
 
-/// A number from the environment.
+/// Reads a number from the environment.
 fn number(name: &str) -> Result<Option<u64>> {
     match std::env::var(name) {
         Ok(text) if !text.is_empty() => {

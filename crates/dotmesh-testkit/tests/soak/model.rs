@@ -1,7 +1,7 @@
-//! What has to be there: commits, branches and working copies of the nodes, branches of the hub. Pure.
+//! The expected state: commits, branches and working copies of the nodes, and branches of the hub. Pure.
 //!
-//! An operation that failed may have been done or not. So the model offers candidates for what a node is in then, and
-//! takes the one that is seen. If none is, something was lost, or is there by half.
+//! A failed operation may have been done or not. So the model offers candidates for a node's state, and takes the one
+//! that is seen. If none matches, something was lost or is half done.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use crate::rows::Expected;
 /// A commit's id, or [`ROOT`].
 pub(crate) type Id = String;
 
-/// Stands for the commit before a dot's first.
+/// Stands for the parent of a dot's first commit.
 pub(crate) const ROOT: &str = "";
 
-/// The head of a branch after a commit of which no id was told.
+/// The head of a branch after a commit whose id was not reported.
 const UNTOLD: &str = "?";
 
 /// A commit that was made.
@@ -23,7 +23,7 @@ pub(crate) struct Commit {
     pub(crate) state: Expected,
     /// Whether databases were started from it.
     pub(crate) verified: bool,
-    /// Whether rows were written while it was made.
+    /// Whether rows were written during the commit.
     pub(crate) under_load: bool,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Commit {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Branch {
     pub(crate) head: Id,
-    /// What its working copy may hold; the head's state where nothing has run on it.
+    /// The possible rows of its working copy. `None` means the head's state, because nothing has run on the branch.
     pub(crate) live: Option<Expected>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Branch {
 pub(crate) struct Dot {
     pub(crate) current: String,
     pub(crate) branches: BTreeMap<String, Branch>,
-    /// The commits that can be named there.
+    /// The commits that can be named on the node.
     pub(crate) known: BTreeSet<Id>,
 }
 
@@ -48,27 +48,27 @@ pub(crate) struct Dot {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hub {
     pub(crate) branches: BTreeMap<String, Id>,
-    /// All commits whose push was done, and their ancestors.
+    /// All commits whose push succeeded, and their ancestors.
     pub(crate) known: BTreeSet<Id>,
 }
 
-/// What a node shows of the dot.
+/// A node's view of the dot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) current: String,
-    /// The head of each branch, and its parent.
+    /// The head of each branch, and the head's parent.
     pub(crate) heads: BTreeMap<String, (Id, Id)>,
 }
 
-/// What a node may be in after an operation.
+/// The possible states of a node after an operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidates {
     pub(crate) dots: Vec<Dot>,
-    /// The commit that may have been made though no id was told.
+    /// The commit that may exist although its id was not reported.
     pub(crate) untold: Option<Commit>,
 }
 
-/// What may have changed on the hub.
+/// The possible change of the hub.
 #[derive(Clone, Debug)]
 pub(crate) enum HubChange {
     Nothing,
@@ -93,7 +93,7 @@ pub(crate) struct Model {
     pub(crate) hub: Hub,
 }
 
-/// Whether a branch is for a node to write to.
+/// Whether a node may write to a branch.
 pub(crate) fn is_own(node: usize, branch: &str) -> bool {
     !branch.contains("DIVERGED")
         && match node {
@@ -119,12 +119,12 @@ impl Dot {
         dot
     }
 
-    /// The dot after a commit of which no id was told.
+    /// The dot after a commit whose id was not reported.
     pub(crate) fn committed_untold(&self) -> Dot {
         self.committed(UNTOLD)
     }
 
-    /// The dot on a new branch. Without a commit it begins as the current one is.
+    /// The dot on a new branch. Without a commit, the branch starts with the current state.
     pub(crate) fn branched(&self, name: &str, commit: Option<&str>) -> Dot {
         let mut dot = self.clone();
         let branch = match (commit, self.branches.get(&self.current)) {
@@ -139,7 +139,7 @@ impl Dot {
         dot
     }
 
-    /// The dot on another branch.
+    /// The dot after a checkout of another branch.
     pub(crate) fn checked_out(&self, name: &str) -> Dot {
         Dot {
             current: name.to_owned(),
@@ -147,7 +147,7 @@ impl Dot {
         }
     }
 
-    /// The dot with a branch, which is that commit and nothing more.
+    /// The dot with a branch at a commit, without uncommitted changes.
     pub(crate) fn at(&self, branch: &str, commit: &str) -> Dot {
         let mut dot = self.clone();
         let clean = Branch {
@@ -167,7 +167,7 @@ impl Candidates {
         }
     }
 
-    /// After the operation, or, where it was not reported as done, before it.
+    /// The state after the operation. If the operation was not reported as done, also the state before it.
     pub(crate) fn of(done: bool, before: Dot, after: Dot) -> Candidates {
         Candidates {
             dots: if done {
@@ -181,7 +181,7 @@ impl Candidates {
 }
 
 impl Model {
-    /// A commit and all before it.
+    /// A commit and all its ancestors.
     pub(crate) fn ancestry(&self, id: &str) -> BTreeSet<Id> {
         let mut all = BTreeSet::new();
         let mut at = id;
@@ -194,7 +194,7 @@ impl Model {
         all
     }
 
-    /// What the working copy of a dot's current branch may hold.
+    /// The possible rows in the working copy of a dot's current branch.
     pub(crate) fn live(&self, dot: &Dot) -> Expected {
         let branch = dot.branches.get(&dot.current);
         let live = branch.and_then(|branch| branch.live.clone());
@@ -205,7 +205,7 @@ impl Model {
         .unwrap_or_default()
     }
 
-    /// Remembers what the current working copy may hold.
+    /// Records the possible rows of the current working copy.
     pub(crate) fn set_live(&mut self, node: usize, live: Expected) {
         let dot = &mut self.dots[node];
         if let Some(branch) = dot.branches.get_mut(&dot.current) {
@@ -213,8 +213,8 @@ impl Model {
         }
     }
 
-    /// Takes the candidate that is seen. Others may look the same and differ in what the working copy holds, as those
-    /// of a reset to the head do: these are returned.
+    /// Takes the first candidate that matches what is seen, and returns the others that match. These may differ in
+    /// their working copies, for example after a reset to the head.
     pub(crate) fn settle(
         &mut self,
         node: usize,
@@ -275,7 +275,7 @@ impl Model {
         Some((matched, made))
     }
 
-    /// Compares the hub's branches with what they may be.
+    /// Compares the hub's branches with the allowed ones.
     pub(crate) fn settle_hub(
         &mut self,
         change: &HubChange,
@@ -316,7 +316,7 @@ impl Model {
             let old = self.hub.branches.get(name);
             let stays = old == Some(head);
             let comes = may_come.contains(head);
-            // A branch that is kept under another name, or begun anew by a push that came from it.
+            // The push has put a branch aside under another name, or has made one at a known commit.
             let begins = old.is_none()
                 && self.hub.known.contains(head)
                 && matches!(change, HubChange::Push { .. } | HubChange::PushAll { .. });

@@ -1,4 +1,4 @@
-//! Carries out operations with `dm`, and tells the model.
+//! Runs operations with `dm`, and updates the model.
 
 use anyhow::{Result, ensure};
 use dotmesh_testkit::Output;
@@ -11,12 +11,12 @@ use crate::step::{Operation, Step, Strike};
 use crate::verify::printed_id;
 use crate::world::{SOON, World};
 
-/// A node on which databases have run on more branches than this deletes the dot and clones it anew, which gives their
-/// space back.
+/// The limit of branches on which databases have run. A node above it deletes the dot and clones it again, to free
+/// their space.
 const MOST_WORKING_COPIES: usize = 10;
 
 impl World {
-    /// The first commit, which the first node pushes and the second clones.
+    /// Makes the first commit. The first node pushes it, and the second clones it.
     pub(crate) async fn begin(&mut self) -> Result<()> {
         let alice = &self.nodes[0];
         alice.ok("dm init app").await?;
@@ -39,11 +39,11 @@ impl World {
         self.clone_dot(1, &[]).await
     }
 
-    /// Carries out a step, unless there is nothing to do it with.
+    /// Performs a step, if it is possible.
     pub(crate) async fn perform(&mut self, step: &Step) -> Result<()> {
         let node = step.node;
         let strikes = &step.strikes;
-        // What an earlier fault has made restart only now.
+        // An earlier fault may delay the restart of the containers until now.
         self.go_on_writing(node, false).await?;
         let branches = self.model.dots[node].branches.values();
         let used = branches.filter(|branch| branch.live.is_some()).count();
@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    /// A commit of a node, with those first from which no databases were started yet.
+    /// Chooses a commit of a node, mostly one from which no databases were started yet.
     fn some_commit(&self, node: usize, roll: u64) -> Option<String> {
         let unverified = self.unverified(node);
         if roll % 10 < 8
@@ -83,7 +83,7 @@ impl World {
         pick(&known, roll >> 8).cloned()
     }
 
-    /// Runs `dm` while faults strike, and counts it. Without a fault it has to succeed.
+    /// Runs `dm` during faults, and counts the result. Without a fault it must succeed.
     async fn dm(
         &mut self,
         node: usize,
@@ -119,7 +119,7 @@ impl World {
         Ok(output)
     }
 
-    /// Runs `dm` where nothing strikes.
+    /// Runs `dm` without faults.
     async fn done(&mut self, node: usize, name: &'static str, line: &str) -> Result<()> {
         self.dm(node, name, line, &[]).await.map(drop)
     }
@@ -230,7 +230,7 @@ impl World {
         self.settle(node, &candidates, strikes.is_empty()).await
     }
 
-    /// Pushes the current branch; returns whether that was reported as done.
+    /// Pushes the current branch. Returns whether the push was reported as done.
     pub(crate) async fn push(&mut self, node: usize, strikes: &[Strike]) -> Result<bool> {
         let dot = self.model.dots[node].clone();
         let line = format!("dm push hub app {} --stash-on-divergence", dot.current);
@@ -347,7 +347,7 @@ impl World {
         self.clone_dot(node, strikes).await
     }
 
-    /// Clones the dot, which is not there, and starts the databases on a new branch.
+    /// Clones the dot, which the node does not have, and starts the databases on a new branch.
     async fn clone_dot(&mut self, node: usize, strikes: &[Strike]) -> Result<()> {
         let line = "dm clone hub alice/app";
         let cloned = self.dm(node, "clone", line, strikes).await?;
@@ -402,7 +402,7 @@ impl World {
             .await
     }
 
-    /// A dot of its own on the first node: nothing of it is lost but where it was deleted, and that can be restored.
+    /// Makes a dot of its own on the first node. It is lost only where it was deleted, and the hub can restore it.
     async fn throwaway(&mut self, roll: u64, strikes: &[Strike]) -> Result<()> {
         let name = self.numbers.branch(0);
         let dm = "dm -c throwaway";

@@ -1,4 +1,4 @@
-//! The way between nodes and hub: it passes bytes on, cuts connections, and flips a bit of a pack.
+//! The proxy between nodes and hub: it forwards bytes, cuts connections, and flips a bit of a pack.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tokio::sync::watch;
 
 use crate::step::Way;
 
-/// What every pack begins with.
+/// The first bytes of every pack.
 const MAGIC: &[u8] = b"dotpack\x01";
 
-/// Listens on an address, and passes connections on to another.
+/// Listens on one address, and forwards connections to another.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
@@ -23,13 +23,13 @@ pub(crate) struct Proxy {
 
 #[derive(Debug)]
 struct State {
-    /// Connections end when it changes; new ones end at once while it is true.
+    /// A change ends all connections. New ones end at once while it is true.
     cut: watch::Sender<bool>,
     flip_to_hub: Flip,
     flip_from_hub: Flip,
 }
 
-/// A bit that shall be flipped in the next pack that comes.
+/// A bit to flip in the next pack.
 #[derive(Debug, Default)]
 struct Flip {
     armed: AtomicBool,
@@ -57,19 +57,19 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Ends all connections, and refuses others until it is called with false.
+    /// Ends all connections. Refuses new ones until it is called with false.
     pub(crate) fn cut(&self, cut: bool) {
         self.state.cut.send_replace(cut);
     }
 
-    /// Flips a bit of the next pack that goes this way.
+    /// Flips a bit of the next pack in this direction.
     pub(crate) fn arm(&self, way: Way, roll: u64) {
         let flip = self.state.flip(way);
         flip.roll.store(roll, Ordering::SeqCst);
         flip.armed.store(true, Ordering::SeqCst);
     }
 
-    /// Flips no more; returns how many bits were flipped since the last call.
+    /// Stops flipping. Returns the number of bits flipped since the last call.
     pub(crate) fn disarm(&self, way: Way) -> u64 {
         let flip = self.state.flip(way);
         flip.armed.store(false, Ordering::SeqCst);
@@ -87,7 +87,7 @@ impl State {
 }
 
 impl Flip {
-    /// Flips a bit of what follows a pack's magic, if there is one in these bytes.
+    /// Flips a bit after a pack's magic number, if these bytes have one.
     fn apply(&self, bytes: &mut [u8]) {
         let Some(begin) = bytes
             .windows(MAGIC.len())

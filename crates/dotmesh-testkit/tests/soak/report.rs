@@ -1,4 +1,4 @@
-//! What a soak has done and found, for the person who runs it.
+//! The actions and results of a soak, for the person who runs it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::step::{Fault, Place};
 
-/// Counts, and everything that must not be.
+/// Counters, and all violations.
 #[derive(Debug)]
 pub(crate) struct Report {
     seed: u64,
@@ -19,11 +19,11 @@ pub(crate) struct Report {
     faults: BTreeMap<String, u64>,
     pub(crate) commits: u64,
     pub(crate) commits_under_load: u64,
-    /// States from which all databases were started and read.
+    /// The states from which all databases were started and read.
     pub(crate) states_verified: u64,
     pub(crate) commits_verified: u64,
     flips: BTreeMap<&'static str, u64>,
-    /// How often Docker, after it was killed, was started as after a reboot.
+    /// How often a killed Docker had to be started as after a reboot.
     pub(crate) docker_stuck: u64,
     violations: Vec<String>,
 }
@@ -62,12 +62,12 @@ impl Report {
         }
     }
 
-    /// A flipped bit, and how it ended.
+    /// Counts a flipped bit by its outcome.
     pub(crate) fn flip(&mut self, ended: &'static str) {
         *self.flips.entry(ended).or_default() += 1;
     }
 
-    /// Something that must not be.
+    /// Records a violation.
     pub(crate) fn violation(&mut self, what: &str) {
         self.say(&format!("VIOLATION {what}"));
         self.violations.push(what.to_owned());
@@ -77,7 +77,7 @@ impl Report {
         self.violations.is_empty()
     }
 
-    /// A line for whoever watches, also where the test harness keeps back what tests print.
+    /// Prints a line to stderr, even if the test harness captures the output of tests.
     pub(crate) fn say(&self, line: &str) {
         let seconds = self.began.elapsed().as_secs();
         let (minutes, seconds) = (seconds / 60, seconds % 60);

@@ -1,7 +1,7 @@
-//! What the databases hold, and what they may hold. Pure.
+//! The rows that databases have, and those that they may have. Pure.
 //!
-//! The writers number the rows 1, 2, 3 … and sign each with a number that no writer before them had. So the rows of
-//! a database tell where its content comes from: another branch has rows of other writers.
+//! The writers number the rows 1, 2, 3 … and sign each with their own number, which no earlier writer had. So a
+//! database's rows show where its data comes from: another branch has rows of other writers.
 
 use std::fmt;
 
@@ -17,13 +17,13 @@ impl Store {
     pub(crate) const ALL: [Store; 3] = [Store::Redis, Store::Postgres, Store::MariaDb];
 }
 
-/// Rows 1 to n, with the writer of each, as runs of the same writer.
+/// Rows 1 to n and their writers, as runs of the same writer.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Line {
     runs: Vec<Run>,
 }
 
-/// The rows of one writer, up to and with `last`.
+/// The rows of one writer, up to and including `last`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Run {
     writer: u32,
@@ -31,7 +31,7 @@ struct Run {
 }
 
 impl Line {
-    /// The number of rows, which is the number of the last one.
+    /// The number of rows, which is also the number of the last one.
     pub(crate) fn len(&self) -> u64 {
         self.runs.last().map_or(0, |run| run.last)
     }
@@ -45,7 +45,7 @@ impl Line {
         }
     }
 
-    /// The first rows.
+    /// The first `length` rows.
     pub(crate) fn prefix(&self, length: u64) -> Line {
         let mut line = Line::default();
         for &run in &self.runs {
@@ -63,7 +63,7 @@ impl Line {
         Some(run.writer)
     }
 
-    /// Reads lines of `NUMBER:WRITER`, which have to be rows 1, 2, 3 … without a hole.
+    /// Parses lines of `NUMBER:WRITER`, which must be rows 1, 2, 3 … without a gap.
     pub(crate) fn parse(text: &str) -> Result<Line, String> {
         let mut line = Line::default();
         for row in text.lines().filter(|row| !row.is_empty()) {
@@ -91,23 +91,23 @@ impl fmt::Debug for Line {
     }
 }
 
-/// What the databases hold, as [`Store::ALL`] has them.
+/// The rows of the databases, in the order of [`Store::ALL`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents(pub(crate) [Line; 3]);
 
-/// What the databases of a state may hold.
+/// The possible rows of the databases in a state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
     /// All rows that were sent.
     pub(crate) line: Line,
-    /// How many rows each database had acknowledged before the state was captured.
+    /// The number of rows that each database had acknowledged before the capture began.
     pub(crate) at_least: [u64; 3],
-    /// How many rows had been sent to each when the capture had ended.
+    /// The number of rows that had been sent to each database when the capture ended.
     pub(crate) at_most: [u64; 3],
 }
 
 impl Expected {
-    /// A state that was captured between two looks at the same writer.
+    /// A state that was captured between two observations of the same writer.
     pub(crate) fn between(before: &Expected, after: &Expected) -> Expected {
         Expected {
             line: after.line.clone(),
@@ -116,7 +116,7 @@ impl Expected {
         }
     }
 
-    /// Exactly these contents, which are known to be in order.
+    /// Exactly these rows, which are known to be in order.
     pub(crate) fn exactly(contents: &Contents) -> Expected {
         let lengths = contents.0.each_ref().map(Line::len);
         Expected {
@@ -126,8 +126,8 @@ impl Expected {
         }
     }
 
-    /// Whether contents are what this state may hold: the beginning of the line, no shorter and no longer than they
-    /// may be, and in the order in which the databases were written.
+    /// Whether a state may have these rows. Each database must have a prefix of the line, within its bounds, and the
+    /// prefixes must follow the order of the writes.
     pub(crate) fn check(&self, contents: &Contents) -> Result<(), String> {
         for (at, store) in Store::ALL.into_iter().enumerate() {
             let found = &contents.0[at];

@@ -1,15 +1,15 @@
-//! What happens in a soak, one step after the other: all of it follows from the seed.
+//! The steps of a soak, one after the other. All of them follow from the seed.
 
 use std::time::Duration;
 
 use crate::dice::Dice;
 
-/// What users do. A roll chooses among what is there when the step comes.
+/// The operations of users. `roll` chooses among the branches or commits that exist at that step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Operation {
-    /// `dm commit`, several times.
+    /// Some runs of `dm commit`.
     Commit { times: u64 },
-    /// `dm checkout -b NEW`, which takes uncommitted changes along.
+    /// `dm checkout -b NEW`, which keeps uncommitted changes.
     Branch,
     /// `dm checkout -b NEW COMMIT`.
     BranchAt { roll: u64 },
@@ -17,23 +17,23 @@ pub(crate) enum Operation {
     Checkout { roll: u64 },
     /// `dm reset --hard COMMIT`.
     Reset { roll: u64 },
-    /// `dm push hub app`, the current branch.
+    /// `dm push hub app` of the current branch.
     Push,
-    /// `dm pull hub app BRANCH`, a branch of the other node.
+    /// `dm pull hub app BRANCH` with a branch of the other node.
     Pull { roll: u64 },
-    /// Everything is pushed, `dm dot delete`, `dm clone`.
+    /// Pushes everything, then `dm dot delete` and `dm clone`.
     DeleteAndClone,
-    /// A branch is deleted on the hub.
+    /// Deletes a branch on the hub.
     DeleteOnHub { roll: u64 },
-    /// A dot is made, pushed, deleted here and on the hub, and restored there.
+    /// Makes a dot, pushes it, deletes it on the node and on the hub, and restores it on the hub.
     Throwaway { roll: u64 },
-    /// A push, a flipped bit in what the hub stored of it, a pull by the other node.
+    /// A push, a flipped bit in its pack on the hub, and a pull by the other node.
     FlipOnHub { roll: u64 },
-    /// A commit, a flipped bit in the pool where the commit's data is, a push.
+    /// A commit, a flipped bit in the commit's data in the pool, and a push.
     FlipInPool { roll: u64 },
 }
 
-/// Where a process is killed.
+/// A process that may be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     Daemon,
@@ -41,23 +41,23 @@ pub(crate) enum Place {
     Docker,
 }
 
-/// A way that bytes go through the proxy.
+/// A direction through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Way {
     ToHub,
     FromHub,
 }
 
-/// What happens meanwhile.
+/// A fault during an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// `kill -9`, and a new start.
+    /// `kill -9`, then a restart.
     Kill(Place),
-    /// The node's network cable is pulled for a moment.
+    /// The node's network cable is unplugged for a moment.
     PullCable,
-    /// All connections to the hub end, and new ones are refused for a moment.
+    /// All connections to the hub end. New ones are refused for a moment.
     CutConnections,
-    /// A bit of a pack is flipped on its way.
+    /// A bit of a pack is flipped in transit.
     FlipOnTheWay(Way),
     /// The hub's disk is full.
     FillHubDisk,
@@ -65,26 +65,26 @@ pub(crate) enum Fault {
     FillNodeDisk,
 }
 
-/// A fault and when it strikes, from the beginning of the operation on.
+/// A fault and its time, counted from the start of the operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strike {
     pub(crate) fault: Fault,
     pub(crate) after: Duration,
-    /// How long until the fault is over.
+    /// The duration of the fault.
     pub(crate) during: Duration,
 }
 
 /// One step.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// The index of the node that it happens on.
+    /// The index of the node.
     pub(crate) node: usize,
     pub(crate) operation: Operation,
     pub(crate) strikes: Vec<Strike>,
 }
 
 impl Step {
-    /// The next step.
+    /// Chooses the next step.
     pub(crate) fn roll(dice: &mut Dice, fill_node_disk: bool) -> Step {
         let node = dice.weighted(&[(6, 0), (4, 1)]);
         let (roll, times) = (dice.number(), 1 + dice.below(3));
@@ -152,7 +152,7 @@ impl Strike {
             (6 * of_hub, Fault::FillHubDisk),
             (6 * u64::from(fill_node_disk), Fault::FillNodeDisk),
         ]);
-        // Most operations take a second or less, so most strikes come early.
+        // Most operations take at most a second, so most faults come early.
         let late = if dice.percent(70) { 400 } else { 3000 };
         Strike {
             fault,

@@ -1,4 +1,4 @@
-//! Compares what is there with the model, and starts the write load again.
+//! Compares the real state with the model, and restarts the write load.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::rows::{Contents, Expected};
 use crate::world::{COMES_BACK, SOON, World};
 use crate::writer::Writer;
 
-/// How long a node may take after a fault until all containers are on the branch that `dm` says.
+/// The time that a node may take after a fault until all containers are on the branch that `dm` reports.
 const CONSISTENT_IN: Duration = Duration::from_secs(120);
 
-/// Shows what the containers of the databases say, run on, and hold.
+/// Shows the databases' containers: their logs, mounts and files.
 const CONTAINERS: &str = "dm list; docker ps -a; for name in redis postgres mariadb; do \
     echo \"--- $name\"; docker logs --tail 40 $name; \
     grep dotmesh /proc/$(docker inspect -f '{{.State.Pid}}' $name)/mountinfo; done; \
@@ -23,7 +23,7 @@ const CONTAINERS: &str = "dm list; docker ps -a; for name in redis postgres mari
     grep /var/lib/dotmesh /proc/self/mountinfo";
 
 impl World {
-    /// Stops the write load, and remembers what the working copy may hold.
+    /// Stops the write load, and records the possible rows of the working copy.
     pub(crate) async fn stop_writing(&mut self, node: usize) {
         if let Some(writer) = self.nodes[node].writer.take() {
             let live = writer.stop().await;
@@ -31,13 +31,13 @@ impl World {
         }
     }
 
-    /// Whether the write load goes on, so that the containers cannot have been restarted.
+    /// Whether the write load continues, which shows that the containers were not restarted.
     pub(crate) fn is_writing(&self, node: usize) -> bool {
         let writer = self.nodes[node].writer.as_ref();
         writer.is_some_and(Writer::is_writing)
     }
 
-    /// What was sent to the databases of a node, and what they acknowledged.
+    /// The rows that were sent to the databases of a node, and those that they acknowledged.
     pub(crate) fn progress(&self, node: usize) -> Expected {
         match &self.nodes[node].writer {
             Some(writer) => writer.progress(),
@@ -45,8 +45,8 @@ impl World {
         }
     }
 
-    /// Takes what is seen of a node for what the model knows, if it may be that; reads the databases if they were
-    /// restarted, and has rows written again. `calm` says that nothing has failed: then all must be right at once.
+    /// Takes a node's visible state into the model, if it is a candidate. Then reads the databases if they were
+    /// restarted, and restarts the write load. `calm` says that nothing has failed, so all must be right at once.
     pub(crate) async fn settle(
         &mut self,
         node: usize,
@@ -74,12 +74,12 @@ impl World {
         }
     }
 
-    /// Has rows written again if the databases were restarted, after a look at what they hold.
+    /// If the databases were restarted, checks their rows and restarts the write load.
     pub(crate) async fn go_on_writing(&mut self, node: usize, calm: bool) -> Result<()> {
         self.go_on_from(node, &[], calm).await
     }
 
-    /// The same where the dot may also be one of some others, of which the databases have to tell.
+    /// The same if the dot may also be one of `others`. The databases' rows then decide.
     async fn go_on_from(&mut self, node: usize, others: &[Dot], calm: bool) -> Result<()> {
         if self.is_writing(node) {
             return Ok(());
@@ -97,7 +97,7 @@ impl World {
             && branch.live.is_none()
             && let Some(commit) = self.model.commits.get_mut(&branch.head)
         {
-            // From here on it is known exactly, and every other look at it has to find the same.
+            // From here on the state is known exactly, and every later check must find the same.
             commit.state = Expected::exactly(&contents);
             if !commit.verified {
                 commit.verified = true;
@@ -111,7 +111,7 @@ impl World {
         Ok(())
     }
 
-    /// Waits until the databases answer, and checks what they hold.
+    /// Waits until the databases answer, and checks their rows.
     async fn read(
         &mut self,
         node: usize,
@@ -159,7 +159,7 @@ impl World {
                     return Ok(None);
                 }
             };
-            // The daemon may still be about to restart what an interrupted switch has left on the other branch.
+            // The daemon may still have to restart containers that an interrupted switch left on the other branch.
             if calm || began.elapsed() > CONSISTENT_IN {
                 let evidence = machine.run(CONTAINERS).await;
                 self.report.say(&format!("evidence: {evidence}"));
@@ -174,7 +174,7 @@ impl World {
         }
     }
 
-    /// Takes the hub's branches for what the model knows, if they may be that.
+    /// Takes the hub's branches into the model, if they are allowed.
     pub(crate) async fn settle_hub(&mut self, change: &HubChange) -> Result<()> {
         let seen = self.hub.look().await?;
         if let Err(problem) = self.model.settle_hub(change, &seen) {
@@ -184,7 +184,7 @@ impl World {
         Ok(())
     }
 
-    /// Verifies that a node still tells of each commit that it has told of before, however it was left behind.
+    /// Verifies that a node still knows each commit that it has known before, even if no branch leads to it.
     pub(crate) async fn look_for_commits(&mut self, node: usize) -> Result<()> {
         let known: Vec<_> = self.model.dots[node].known.iter().cloned().collect();
         for ids in known.chunks(50) {
@@ -215,7 +215,7 @@ impl World {
             .collect()
     }
 
-    /// Fails with the reason for which a soak cannot go on.
+    /// Fails the soak if a command failed that must succeed.
     pub(crate) fn expect_done(
         &mut self,
         what: &str,

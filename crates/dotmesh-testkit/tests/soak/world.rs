@@ -1,4 +1,4 @@
-//! Two nodes and a hub: each a machine of its own, with a disk of limited size.
+//! Two nodes and a hub, each on its own machine, with a disk of limited size.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use crate::report::Report;
 use crate::rows::Store;
 use crate::writer::Writer;
 
-/// How long anything may take that should be quick, on a slow and busy machine.
+/// The time limit for anything that should be quick, on a slow and busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
-/// How long containers may take to come back after Docker was killed.
+/// The time that containers may take to return after Docker was killed.
 pub(crate) const COMES_BACK: Duration = Duration::from_secs(100);
 
-/// Ends what Docker leaves behind when it is killed, as a reboot does.
+/// Ends the processes that a killed Docker leaves behind, as a reboot does.
 const REBOOT: &str = "for process in /proc/[0-9]*; do \
     case $(cat $process/comm) in containerd*|runc*|docker*|redis-*|postgres|psql|mariadb*) kill -9 ${process#/proc/};; esac; \
     done 2>/dev/null; \
@@ -29,7 +29,7 @@ const REBOOT: &str = "for process in /proc/[0-9]*; do \
 const SOCKET: &str = "/run/dotmesh/api.sock";
 const HUB_PORT: u16 = 8180;
 
-/// Where the hub keeps everything, in its machine.
+/// The hub's data folder on its machine.
 pub(crate) const HUB_DATA: &str = "/var/lib/dotmesh/hub";
 
 pub(crate) struct World {
@@ -55,7 +55,7 @@ pub(crate) struct Hub {
     url: String,
 }
 
-/// Numbers that are given once.
+/// Unique numbers for writers and branches.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     writer: u32,
@@ -77,7 +77,7 @@ impl Numbers {
 }
 
 impl World {
-    /// Starts everything: a dot with a first commit on the first node, pushed, and cloned by the second.
+    /// Starts everything: a dot with a first commit on the first node, pushed, and cloned by the second node.
     pub(crate) async fn start(seed: u64) -> Result<World> {
         let network = Network::start().await?;
         let hub = Hub::start(&network).await?;
@@ -134,16 +134,16 @@ impl Node {
         self.machine.run(line).await
     }
 
-    /// Runs a line that has to succeed; returns what it printed.
+    /// Runs a line that must succeed, and returns its output.
     pub(crate) async fn ok(&self, line: &str) -> Result<String> {
         let output = self.run(line).await;
         ensure!(output.status.success(), "{output}");
         Ok(output.stdout)
     }
 
-    /// Starts what was killed.
+    /// Starts the killed processes.
     pub(crate) async fn start_again(&mut self) -> Result<()> {
-        // Docker asks the daemon for its volumes when it starts.
+        // At its start Docker asks the daemon for its volumes, so the daemon comes first.
         if !self.daemon.is_running() {
             self.daemon.start_again().await?;
             self.daemon.wait_for_socket(SOCKET).await?;
@@ -155,7 +155,7 @@ impl Node {
         Ok(())
     }
 
-    /// Starts Docker as after a reboot: when it is killed, it may become unable to start or stop a container.
+    /// Starts Docker as after a reboot. A killed Docker may become unable to start or stop a container.
     pub(crate) async fn reboot_docker(&mut self) -> Result<()> {
         self.machine.kill9_docker().await?;
         self.docker_runs = false;
@@ -163,8 +163,8 @@ impl Node {
         self.start_again().await
     }
 
-    /// The databases whose containers somebody has stopped, though Docker does not start them again by itself, and which
-    /// `dm list` does not name either. A database that ended by itself is not one: Redis does when its disk is full.
+    /// The databases whose containers were stopped from outside, and that neither Docker restarts nor `dm list`
+    /// names. A database that exited by itself does not count: Redis does so when its disk is full.
     pub(crate) async fn stopped_and_not_named(&self) -> Vec<&'static str> {
         let list = self.run("dm list").await;
         let mut stopped = Vec::new();
@@ -175,7 +175,7 @@ impl Node {
             let status = self.run(&line).await.stdout;
             let is_stopped = match status.trim().split_once(' ') {
                 Some(("created" | "dead", _)) => true,
-                // It ended when it was asked to, or by a signal.
+                // It ended on request, or by a signal.
                 Some(("exited", code)) => matches!(code, "0" | "137" | "143"),
                 _ => false,
             };
@@ -186,7 +186,7 @@ impl Node {
         stopped
     }
 
-    /// Makes the containers of the databases, which start on the branch that is checked out.
+    /// Makes the containers of the databases. They start on the current branch.
     pub(crate) async fn make_containers(&self) -> Result<()> {
         let run = |store: Store| async move { self.ok(&store.run_line()).await };
         let [redis, postgres, mariadb] = Store::ALL;
@@ -194,7 +194,7 @@ impl Node {
         Ok(())
     }
 
-    /// Branches and heads, as `dm` says them.
+    /// The branches and heads that `dm` shows.
     pub(crate) async fn look(&self) -> Result<Seen> {
         let text = self
             .ok("dm branch && for b in $(dm branch | tr -d '* '); do echo \"= $b\"; dm log --json -n 1 $b || exit; done")
@@ -281,7 +281,7 @@ impl Hub {
         machine.run(&line).await
     }
 
-    /// A line that calls the hub's API, and where to run it.
+    /// The command that calls the hub's API, and the machine to run it on.
     pub(crate) fn request(&self, method: &str, path: &str) -> (Machine, String) {
         let line = format!(
             "curl -sS -m 60 --fail-with-body -X {method} -H 'Authorization: Bearer {}' {}/api/v1{path}",
@@ -290,7 +290,7 @@ impl Hub {
         (self.machine.clone(), line)
     }
 
-    /// Brings a deleted dot of the first node's user back.
+    /// Restores a deleted dot of the first node's user.
     pub(crate) async fn restore(&self, name: &str) -> Result<()> {
         let trash = self.call("GET", "/trash").await;
         ensure!(trash.status.success(), "{trash}");
@@ -312,7 +312,7 @@ impl Hub {
         Ok(())
     }
 
-    /// The branches of the dot, as the hub says them.
+    /// The branches of the dot on the hub.
     pub(crate) async fn look(&self) -> Result<BTreeMap<String, Id>> {
         wait_for("the hub's branches", SOON, async || {
             let output = self.call("GET", "/dots/alice/app").await;
@@ -331,7 +331,7 @@ impl Hub {
     }
 }
 
-/// Puts a disk of its own below what a daemon keeps. It goes with the machine.
+/// Mounts a separate disk for a daemon's data. It is removed with the machine.
 async fn mount_disk(machine: &Machine, size: &str) -> Result<()> {
     let line = format!(
         "truncate -s {size} disk.img && mkfs.ext4 -q -m 0 disk.img && mount -o loop disk.img /var/lib/dotmesh"

@@ -1,4 +1,4 @@
-//! The write load of a node: row after row, each to all databases in turn, until one of them is gone.
+//! The write load of a node: each row goes to all databases in turn, until one of them stops.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 use crate::databases::Client;
 use crate::rows::{Contents, Expected, Store};
 
-/// Between two rows, so that reading all of them stays quick.
+/// The pause between two rows. It keeps the number of rows small, so all of them can be read quickly.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Writes until it is stopped or cannot go on, and knows what was sent and what was acknowledged.
+/// Writes until it is stopped or a database stops, and records which rows were sent and acknowledged.
 #[derive(Debug)]
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -34,7 +34,7 @@ impl Shared {
 }
 
 impl Writer {
-    /// Goes on from what the databases hold, first with the rows that only some of them have.
+    /// Continues from the rows in the databases. It first adds the rows that only some of them have.
     pub(crate) fn start(machine: &Machine, contents: &Contents, number: u32) -> Result<Writer> {
         let mut clients = Vec::new();
         for store in Store::ALL {
@@ -47,14 +47,14 @@ impl Writer {
         let task = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
-                // What ends it is a database that was stopped: the switch, the kill or the full disk is on record.
+                // A stopped database ends the writing. The cause is on record: a switch, a kill or a full disk.
                 let _ = write(&shared, &mut clients, number).await;
             }
         });
         Ok(Writer { shared, task })
     }
 
-    /// What was sent so far, and what was acknowledged.
+    /// The rows that were sent so far, and those that were acknowledged.
     pub(crate) fn progress(&self) -> Expected {
         self.shared.with(|progress| progress.clone())
     }
@@ -63,7 +63,7 @@ impl Writer {
         !self.task.is_finished()
     }
 
-    /// Lets it finish the row; returns what was sent and acknowledged.
+    /// Lets the writer finish its row. Returns the rows that were sent and acknowledged.
     pub(crate) async fn stop(self) -> Expected {
         self.shared.stop.store(true, Ordering::SeqCst);
         let _ = self.task.await;
@@ -74,7 +74,7 @@ impl Writer {
 async fn write(shared: &Shared, clients: &mut [Client], number: u32) -> Result<()> {
     loop {
         let progress = shared.with(|progress| progress.clone());
-        // The row that the last of the databases lacks, else a new one.
+        // The next row that the last database lacks, or else a new row.
         let row = progress.at_most[2] + 1;
         let writer = progress.line.writer(row).unwrap_or(number);
         if row > progress.line.len() && shared.stop.load(Ordering::SeqCst) {

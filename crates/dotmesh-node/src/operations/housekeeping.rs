@@ -32,8 +32,8 @@ const REMOUNT_PAUSE: Duration = Duration::from_secs(60);
 /// What was deleted goes at once when less than this share of the pool is free: the living come first.
 const CROWDED_FRACTION: u64 = 20;
 
-/// At most so many operations of a dot are kept.
-const MOST_OPERATIONS: usize = 1000;
+/// At most so many operations of a dot are kept: each commit reads their descriptions.
+const MOST_OPERATIONS: usize = 200;
 
 /// The default of how much is kept for undo: this share of the pool.
 const UNDO_FRACTION: u64 = 10;

@@ -203,3 +203,38 @@ async fn a_pull_and_the_deletion_of_a_dot_are_taken_back_and_made_again() -> Res
     assert_eq!(node.sees().await, "not-committed");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_gets_full_takes_what_is_kept_the_oldest_first() -> Result<()> {
+    let network = Network::start().await?;
+    let arguments = [
+        "--undo-time",
+        "7d",
+        "--undo-space",
+        "10G",
+        "--pool-limit",
+        "1G",
+    ];
+    let node = Node::start_with(&network, "alice", &arguments).await?;
+    node.keep_running("user", "app.db").await;
+    let fill = |file: &str, mebibytes: u32| {
+        format!(
+            "docker exec user sh -c 'dd if=/dev/urandom of=/v/{file} bs=1M count={mebibytes} conv=fsync'"
+        )
+    };
+    node.ok(&fill("old", 500)).await;
+    node.ok("dm reset --hard HEAD").await;
+    node.put("small").await;
+    node.ok("dm reset --hard HEAD").await;
+    let log = node.ok("dm op log").await;
+    assert!(log.contains("500.") && log.contains("MiB"), "{log}");
+
+    // Whoever writes has room again, and what is small can still be had back.
+    let line = format!("until {}; do sleep 0.2; done; echo done", fill("new", 600));
+    node.until_prints(&line, "done\n").await?;
+    node.ok("dm undo").await;
+    assert_eq!(node.sees().await, "small");
+    node.says_no("dm undo", &["nothing to undo"]).await;
+    node.ok("dm redo && docker exec user test -e /v/new").await;
+    Ok(())
+}

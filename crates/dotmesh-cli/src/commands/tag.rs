@@ -5,7 +5,6 @@ use dotmesh_model::BranchName;
 
 use crate::context::Context;
 use crate::error::{CliError, Result};
-use crate::fetch::{self, Extent};
 use crate::message;
 
 /// List the tags of the current dot, make one, or delete one
@@ -59,17 +58,13 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     if message.is_empty() && !args.message.is_empty() {
         return Err(CliError::usage("the message of a tag is empty"));
     }
-    let revision = args.revision.unwrap_or_else(|| "HEAD".to_owned());
     let tag = MakeTag {
         name,
-        revision: revision.clone(),
+        revision: args.revision.unwrap_or_else(|| "HEAD".to_owned()),
         message,
     };
     let made = context
-        .on_current_dot(async |node, dot| {
-            let make = async || Ok(node.make_tag(dot, &tag).await?);
-            fetch::with_data(context, dot, &[&revision], Extent::Commit, make).await
-        })
+        .on_current_dot(async |node, dot| Ok(node.make_tag(dot, &tag).await?))
         .await?;
     let commit = made.commit.short();
     context

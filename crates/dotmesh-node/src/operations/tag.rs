@@ -7,7 +7,6 @@ use dotmesh_model::{BranchName, CommitId, DotName};
 use dotmesh_pool::{PoolError, StoredTag};
 use jiff::Timestamp;
 
-use super::require_here;
 use super::revision::Revisions;
 use crate::error::NodeError;
 use crate::node::Node;
@@ -42,8 +41,6 @@ pub(crate) async fn make(node: &Node, name: &DotName, request: MakeTag) -> Resul
     if commit == CommitId::ROOT {
         return Err(NodeError::NothingToTag);
     }
-    // A hub takes no tag at a commit without data, either.
-    require_here(node, &dot, commit).await?;
     let made = StoredTag {
         commit,
         message: request.message.trim().to_owned(),

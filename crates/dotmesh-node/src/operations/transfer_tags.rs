@@ -51,6 +51,7 @@ async fn send(
         .into_iter()
         .map(|tag| (tag.name.clone(), tag))
         .collect();
+    let mut refused = Ok(());
     for (tag, stored) in here {
         match there.get(&tag) {
             Some(known) if known.commit == stored.commit => {}
@@ -68,13 +69,17 @@ async fn send(
                     Ok(()) => tags.new.push(tag),
                     // Somebody else was faster, or an answer was lost.
                     Err(error) if error.source.code() == ErrorCode::Exists => {}
-                    Err(error) => return Err(error.into()),
+                    Err(error) if error.source.code() == ErrorCode::Unreachable => {
+                        return Err(error.into());
+                    }
+                    // One that the hub refuses keeps no other: it may lack the data of that commit.
+                    Err(error) => refused = Err(error.into()),
                 }
             }
             None => {}
         }
     }
-    Ok(())
+    refused
 }
 
 /// The commits that lead to what was pushed.

@@ -71,3 +71,16 @@ impl Inner {
         Ok(amending.filter(|one| one.id == id).map(|one| one.was))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_first_version_kept_is_read() {
+        let kept = include_str!("../../../../testdata/v1/pool/amending.json");
+        let read: Amending = serde_json::from_str(kept).expect("the file");
+        let written = serde_json::to_string_pretty(&read).expect("JSON");
+        assert_eq!(written, kept, "nothing is lost, nothing is unknown");
+    }
+}

@@ -108,3 +108,16 @@ impl Inner {
 fn remove(intent: &Path) -> Result<(), PoolError> {
     std::fs::remove_file(intent).during("delete", intent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_first_version_kept_is_read() {
+        let kept = include_str!("../../../../testdata/v1/pool/renaming.json");
+        let read: Renaming = serde_json::from_str(kept).expect("the file");
+        let written = serde_json::to_string_pretty(&read).expect("JSON");
+        assert_eq!(written, kept, "nothing is lost, nothing is unknown");
+    }
+}

@@ -135,3 +135,16 @@ pub(super) fn forget_note(working: &std::path::Path) -> Result<(), PoolError> {
         done => done.during("delete", &note),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_first_version_kept_is_read() {
+        let kept = include_str!("../../../../testdata/v1/pool/stash.json");
+        let read: StashFile = serde_json::from_str(kept).expect("the file");
+        let written = serde_json::to_string_pretty(&read).expect("JSON");
+        assert_eq!(written, kept, "nothing is lost, nothing is unknown");
+    }
+}

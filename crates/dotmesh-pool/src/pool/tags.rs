@@ -43,3 +43,16 @@ impl Pool {
         self.run(move |_| write_json(&path, &tags)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_first_version_kept_is_read() {
+        let kept = include_str!("../../../../testdata/v1/pool/tags.json");
+        let read: TagsFile = serde_json::from_str(kept).expect("the file");
+        let written = serde_json::to_string_pretty(&read).expect("JSON");
+        assert_eq!(written, kept, "nothing is lost, nothing is unknown");
+    }
+}

@@ -21,7 +21,6 @@ async fn make(bench: &Bench, name: &str, revision: &str) -> Result<(), NodeError
     Ok(())
 }
 
-/// `v1 2b…`, each tag with the title of its commit.
 async fn tags(bench: &Bench) -> Vec<String> {
     let tags = tag::list(&bench.node, &bench.dot()).await.unwrap();
     tags.into_iter().map(|tag| tag.name.to_string()).collect()
@@ -137,6 +136,25 @@ async fn tags_go_where_their_commits_go() {
     };
     assert_eq!(pull(&alice).await, stays);
     assert_eq!(names(&alice, "v1").await, names(&alice, "other").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_a_hub_refuses_keeps_no_other() {
+    let hub = TestHub::start().await;
+    let alice = Bench::new(|_| {}).await;
+    let long = MakeTag {
+        name: "a-long-one".parse().unwrap(),
+        revision: "HEAD".to_owned(),
+        message: "m".repeat(5000),
+    };
+    tag::make(&alice.node, &alice.dot(), long).await.unwrap();
+    make(&alice, "v1", "master").await.unwrap();
+    let job = hub.job(&alice);
+    let outcome = push::push(&job).await.unwrap();
+    let went = transfer_tags(&job, Direction::Push, &outcome).await;
+    assert_eq!(went.new, branches(&["v1"]));
+    let failed = went.failed.unwrap();
+    assert!(failed.message.contains("the message of a tag"), "{failed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,6 +51,13 @@ pub(super) struct Bench {
     pub(super) node: Node,
 }
 
+impl Drop for Bench {
+    /// The node has the world and the world the node: neither would ever close its files.
+    fn drop(&mut self) {
+        self.world.serve_nobody();
+    }
+}
+
 pub(super) async fn open(folder: &Path, world: &World) -> Node {
     let pool = Pool::open_copying(folder.join("pool")).await.unwrap();
     let registry = Registry::open(&pool.registry_file()).await.unwrap();

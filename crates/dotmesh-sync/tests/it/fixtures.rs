@@ -115,9 +115,10 @@ fn tell(name: &str, bytes: &[u8]) -> String {
         ("pool", "format.json") => tell_json::<FormatFile>(bytes),
         ("pool", "dot.json") => tell_json::<DotFile>(bytes),
         ("pool", "hub-history.json") => "read by a test of dotmesh-node".to_owned(),
-        ("pool", "amending.json" | "renaming.json" | "stash.json" | "tags.json") => {
-            "read by a test of dotmesh-pool".to_owned()
-        }
+        (
+            "pool",
+            "amending.json" | "operation.json" | "renaming.json" | "stash.json" | "tags.json",
+        ) => "read by a test of dotmesh-pool".to_owned(),
         _ => panic!("testdata/v1/{name} is read by no test: say here how it is read"),
     }
 }

@@ -337,7 +337,7 @@ async fn how_a_dot_grew() {
     }
     // Counts that take longer than a page may wait appear later.
     let mut page = alice.get("/alice/app/activity").await.body;
-    while page.contains("still to be counted") {
+    while page.contains("Not counted yet:") {
         page = alice.get("/alice/app/activity").await.body;
     }
     let numbers: Vec<&str> = page

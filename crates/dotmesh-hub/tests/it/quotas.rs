@@ -136,7 +136,7 @@ async fn who_is_full_begins_no_push_and_reads_on() {
         .await;
     hub.set_quota("alice", Quota::Bytes(1)).await;
     let body = refused(alice.begin_upload(&app).await, ErrorCode::NoSpace);
-    assert!(body.message.contains("of the 1 B"), "{body:?}");
+    assert!(body.message.contains("of 1 B"), "{body:?}");
     assert!(body.hint.unwrap().contains("seven days"));
     let (status, problem) = api
         .call("POST", "dots/alice/app/uploads", Value::Null)
@@ -144,7 +144,7 @@ async fn who_is_full_begins_no_push_and_reads_on() {
     assert_eq!(status, 507, "{problem}");
     // Only the owner learns the size of the quota.
     let body = refused(bob.begin_upload(&app).await, ErrorCode::NoSpace);
-    assert!(body.message.contains("alice's dots"), "{body:?}");
+    assert!(body.message.contains("quota of alice"), "{body:?}");
     assert!(!body.message.contains(" B"), "{body:?}");
     // Bob's own namespace has its own quota.
     push_first(&bob, &dot("bob/app"), b"two").await;
@@ -321,7 +321,7 @@ async fn quotas_are_seen_and_set_on_pages() {
         let answer = root.submit("/-/admin/quotas", &fields).await;
         assert_eq!(answer.status, status, "{}", answer.body);
     }
-    assert!(root.get("/-/settings").await.body.contains("of the 2.0 GB"));
+    assert!(root.get("/-/settings").await.body.contains("of your quota of 2.0 GB"));
     assert!(root.get("/root").await.body.contains("of 2.0 GB used"));
     // The page does not show another user's quota.
     assert!(!root.get("/alice").await.body.contains("GB used"));
@@ -336,7 +336,7 @@ async fn quotas_are_set_at_the_command_line() {
     let too_much = chunks(1, 3);
     let answer = send(&alice, "alice/app", &too_much).await;
     let body = refused(answer, ErrorCode::NoSpace);
-    assert!(body.message.contains("of the 100 kB"), "{body:?}");
+    assert!(body.message.contains("of 100 kB"), "{body:?}");
     for (quota, says) in [
         ("1.5GB", "may store 1.5 GB"),
         ("none", "as much as there is space for"),

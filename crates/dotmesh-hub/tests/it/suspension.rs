@@ -122,7 +122,7 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
 
     let page = root.get("/-/admin").await.body;
     assert!(
-        page.contains("Let in again<span class=\"visually-hidden\">: alice"),
+        page.contains("Reactivate<span class=\"visually-hidden\">: alice"),
         "{page}"
     );
     let active = [("user", "alice"), ("state", "active")];

@@ -321,7 +321,12 @@ async fn quotas_are_seen_and_set_on_pages() {
         let answer = root.submit("/-/admin/quotas", &fields).await;
         assert_eq!(answer.status, status, "{}", answer.body);
     }
-    assert!(root.get("/-/settings").await.body.contains("of your quota of 2.0 GB"));
+    assert!(
+        root.get("/-/settings")
+            .await
+            .body
+            .contains("of your quota of 2.0 GB")
+    );
     assert!(root.get("/root").await.body.contains("of 2.0 GB used"));
     // The page does not show another user's quota.
     assert!(!root.get("/alice").await.body.contains("GB used"));

@@ -351,7 +351,10 @@ async fn a_branch_has_any_name_that_git_takes() -> Result<()> {
             "Branch already exists: feature/login",
         ),
         ("dm checkout feature", "Branch does not exist: feature"),
-        ("dm checkout feature~2flogin", "it has '~'"),
+        (
+            "dm checkout feature~2flogin",
+            "'feature~2flogin' does not name a commit",
+        ),
         ("dm log v1.2~9", "Commits don't go back that far"),
         (
             "docker volume create -d dm app@feature~2Flogin",

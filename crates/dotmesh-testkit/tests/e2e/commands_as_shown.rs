@@ -380,6 +380,18 @@ const EXCUSED: &[(&str, &str, &str)] = &[
         "make soak",
         "`make test` has a short soak",
     ),
+    // The nodes of this test keep nothing to undo.
+    ("docs/undo.md", "dm undo  ", "undo.rs undoes each operation"),
+    (
+        "docs/undo.md",
+        "dm undo --dot app",
+        "undo.rs brings a deleted dot back",
+    ),
+    (
+        "docs/undo.md",
+        "dm dot delete app",
+        "it names the id of a dot that was deleted",
+    ),
     (
         "docs/volumes.md",
         "docker compose -p mobycounter up -d",

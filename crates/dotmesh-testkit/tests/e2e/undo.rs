@@ -7,7 +7,7 @@ use crate::world::{Hub, Node};
 
 /// A node that keeps what operations replaced, with the container `user` on the dot `app`.
 async fn start(network: &Network) -> Result<Node> {
-    let arguments = ["--undo-time", "7d", "--undo-space", "1G"];
+    let arguments = ["--undo-time", "7d", "--undo-space", "1GiB"];
     let node = Node::start_with(network, "alice", &arguments).await?;
     node.keep_running("user", "app.db").await;
     Ok(node)

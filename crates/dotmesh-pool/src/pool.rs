@@ -333,23 +333,6 @@ impl Pool {
         .await
     }
 
-    /// Swaps the working copies of two branches, in one step.
-    pub async fn exchange_branches(
-        &self,
-        dot: &DotName,
-        one: &BranchName,
-        other: &BranchName,
-    ) -> Result<(), PoolError> {
-        let (dot, one, other) = (dot.clone(), one.clone(), other.clone());
-        self.run(move |inner| {
-            durable::exchange(
-                &inner.layout.branch(&dot, &one),
-                &inner.layout.branch(&dot, &other),
-            )
-        })
-        .await
-    }
-
     /// Moves a branch's working copy to the trash.
     pub async fn delete_branch(&self, dot: &DotName, branch: &BranchName) -> Result<(), PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());

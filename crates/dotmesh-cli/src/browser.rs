@@ -1,4 +1,4 @@
-//! Shows a page to the user.
+//! Opens a page in the user's browser.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,12 +8,12 @@ use tokio::process::Command;
 
 use crate::environment::Environment;
 
-/// A program that opens pages in a desktop's browser has failed by then, if it does.
+/// If the desktop's opener fails, it fails within this time. One that still runs counts as a success.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Opens a page. `false` when there is no browser that would.
+/// Opens a page. Returns `false` if no browser can be started.
 pub async fn open(environment: &Environment, url: &str) -> bool {
-    // As is the custom: several, in the order in which to try.
+    // By convention, BROWSER is a list of commands separated by colons. They are tried in order.
     for command in environment.browser.iter().flat_map(|list| list.split(':')) {
         if run(command, url).await {
             return true;
@@ -25,7 +25,7 @@ pub async fn open(environment: &Environment, url: &str) -> bool {
     }
 }
 
-/// The words of a command with the address in them.
+/// Splits a command into words, and puts the URL in place of `%s`, or at the end.
 pub fn words(command: &str, url: &str) -> Vec<String> {
     let mut words: Vec<String> = command
         .split_whitespace()
@@ -37,7 +37,7 @@ pub fn words(command: &str, url: &str) -> Vec<String> {
     words
 }
 
-/// Runs what the user chose to its end: it may be a browser for this very terminal.
+/// Runs the user's browser and waits until it exits: it may be a text browser in this terminal.
 async fn run(command: &str, url: &str) -> bool {
     let words = words(command, url);
     let Some((program, arguments)) = words.split_first() else {
@@ -47,7 +47,7 @@ async fn run(command: &str, url: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// The program that knows the desktop's browser, where there is a desktop.
+/// The program that opens the desktop's default browser. `None` without a desktop.
 fn desktop(environment: &Environment) -> Option<PathBuf> {
     let name = match (cfg!(target_os = "macos"), environment.has_display) {
         (true, _) => "open",
@@ -57,14 +57,14 @@ fn desktop(environment: &Environment) -> Option<PathBuf> {
     environment.find_program(name)
 }
 
-/// Starts it, and leaves it running: it may be the browser itself.
+/// Starts the program and leaves it running: it may be the browser itself.
 async fn start(program: &Path, url: &str) -> bool {
     let child = Command::new(program)
         .arg(url)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // An interruption of `dm` is none of the browser's.
+        // In its own process group, the browser does not get the Ctrl-C that is meant for `dm`.
         .process_group(0)
         .spawn();
     let Ok(mut child) = child else {

@@ -1,4 +1,4 @@
-//! The command line as a whole: the options that every command takes, and what `dm --help` says.
+//! The top level of the command line: the global options, and the text of `dm --help`.
 
 use std::path::PathBuf;
 
@@ -44,7 +44,7 @@ pub struct Global {
     pub config: Option<PathBuf>,
 
     /// Use this dot [default: DOTMESH_DOT, or the dot that 'dm switch' chose]
-    // Several commands have an argument `dot` of their own.
+    // The id differs from `dot`, because several commands have an argument with that id.
     #[arg(long = "dot", id = "dot_option", value_name = "DOT", global = true)]
     pub dot: Option<DotWord>,
 

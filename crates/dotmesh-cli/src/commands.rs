@@ -1,4 +1,4 @@
-//! The commands, one file each.
+//! The subcommands of `dm`, one file each.
 
 pub mod branch;
 pub mod checkout;
@@ -37,7 +37,7 @@ use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::lookalike;
 
-/// What `dm` can do.
+/// The subcommands of `dm`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Init(init::Args),
@@ -77,7 +77,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether the node completes what it has begun when `dm` goes away.
+    /// Whether the node finishes the operation even if `dm` exits.
     pub fn goes_on_without_us(&self) -> bool {
         matches!(
             self,
@@ -91,7 +91,7 @@ impl Command {
         )
     }
 
-    /// Whether it is about the dots of the node. `dm list` is too, and warns by itself.
+    /// Whether `run` warns of lookalike dots after this command. `dm list` warns of them itself.
     fn is_about_dots(&self) -> bool {
         match self {
             Self::List(_)
@@ -128,7 +128,7 @@ impl Command {
     }
 }
 
-/// Runs a command. Afterwards it warns, once, of a dot that the user may take for another.
+/// Runs a command. Afterwards, warns of lookalike dots that the user was not warned of yet.
 pub async fn run(context: &Context, command: Command) -> Result<()> {
     let is_about_dots = command.is_about_dots();
     let done = carry_out(context, command).await;
@@ -175,7 +175,7 @@ async fn carry_out(context: &Context, command: Command) -> Result<()> {
     }
 }
 
-/// Container names as Docker shows them.
+/// Joins container names, each with a leading `/`, as Docker shows them.
 pub(crate) fn containers(names: &[String], separator: &str) -> String {
     let names = names
         .iter()

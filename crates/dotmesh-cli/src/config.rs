@@ -1,7 +1,7 @@
-//! The user's configuration: remotes, the current dot, and which dot of a remote a local one belongs to.
+//! The user's configuration: the remotes, the current dot, and the upstream dots.
 //!
-//! One JSON file for its owner alone, as it holds API keys. Replaced as a whole under a lock, so that two `dm` at once
-//! lose nothing of each other's, and a crash leaves the old file or the new one.
+//! It is one JSON file. Only its owner can read it, as it holds API keys. Each update replaces the file atomically under a
+//! lock: concurrent `dm` processes lose no update, and a crash leaves the old or the new file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::error::{CliError, Result};
 /// The version of the file's format.
 const VERSION: u32 = 1;
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -30,7 +30,7 @@ pub struct Config {
     /// The hubs that the user knows.
     #[serde(default)]
     pub remotes: BTreeMap<RemoteName, Remote>,
-    /// What belongs to one node, by its socket.
+    /// The section of each node, by its socket.
     #[serde(default)]
     pub nodes: BTreeMap<String, NodeConfig>,
 }
@@ -46,58 +46,58 @@ pub struct Remote {
     pub api_key: ApiKey,
 }
 
-/// What belongs to one node.
+/// The section of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeConfig {
-    /// The dot that commands are about when they name none.
+    /// The dot that commands use if they name none.
     #[serde(default, skip_serializing_if = "CurrentDot::is_unset")]
     pub current_dot: CurrentDot,
-    /// The same for single places, by their paths. These count before the one above.
+    /// The same for single places, by their paths. A place's choice takes precedence over `current_dot`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub places: BTreeMap<PathBuf, CurrentDot>,
-    /// By dot, the branch that was checked out before the one that is.
+    /// For each dot, the branch that was checked out before the current one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub previous: BTreeMap<DotName, BranchName>,
-    /// By remote and local dot, the dot on the remote.
+    /// For each remote and local dot, the dot on the remote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<RemoteName, BTreeMap<DotName, DotName>>,
-    /// What was known of deleted dots, by their ids.
+    /// The settings of deleted dots, by their ids.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub deleted: BTreeMap<String, DeletedDot>,
-    /// The ids of the empty dots beside a clone that the user was warned of.
+    /// The ids of the lookalike dots that the user was warned of.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub told_lookalikes: BTreeSet<String>,
 }
 
-/// What was known of a dot when it was deleted.
+/// The settings of a deleted dot. `dm undo` restores them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedDot {
-    /// By remote, the dot on the remote.
+    /// For each remote, the dot on the remote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<RemoteName, DotName>,
     /// The places whose current dot it was.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub places: BTreeSet<PathBuf>,
-    /// Whether it was the current one of all other places.
+    /// Whether it was the current dot for all places without a choice of their own.
     #[serde(default)]
     pub everywhere: bool,
 }
 
-/// Which dot is the current one. In the file: no member, `null`, or a name.
+/// The current dot. The variants are in the file: no member, `null`, a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Option<DotName>", into = "Option<DotName>")]
 pub enum CurrentDot {
-    /// None was ever selected.
+    /// No dot was ever selected.
     #[default]
     Unset,
-    /// The one that was current is deleted. Nothing but a user's choice selects another.
+    /// The current dot was deleted. Only the user can select another.
     Deleted,
     /// This one.
     Selected(DotName),
 }
 
 impl CurrentDot {
-    /// Whether none was ever selected.
+    /// Whether no dot was ever selected.
     pub fn is_unset(&self) -> bool {
         matches!(self, Self::Unset)
     }
@@ -110,14 +110,14 @@ impl CurrentDot {
         }
     }
 
-    /// Whether it is this dot.
+    /// Whether this dot is selected.
     pub fn is(&self, dot: &DotName) -> bool {
         self.name() == Some(dot)
     }
 }
 
 impl From<Option<DotName>> for CurrentDot {
-    /// A member that is there and has no name says that the dot was deleted.
+    /// `null` in the file means that the dot was deleted.
     fn from(name: Option<DotName>) -> Self {
         name.map_or(Self::Deleted, Self::Selected)
     }
@@ -129,18 +129,18 @@ impl From<CurrentDot> for Option<DotName> {
     }
 }
 
-/// A secret: never shown by accident.
+/// An API key. Its `Debug` output hides the secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// Wraps it.
+    /// Wraps a key.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text, for the one who logs in with it.
+    /// The key itself, to log in with.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -193,7 +193,7 @@ impl fmt::Display for RemoteName {
 }
 
 impl Remote {
-    /// Where the hub is.
+    /// The hub's parsed address.
     pub fn hub(&self) -> Result<HubAddress> {
         self.address.parse().map_err(|error: String| {
             CliError::failed(format!(
@@ -203,13 +203,13 @@ impl Remote {
         })
     }
 
-    /// Whether it is at a hub of that address.
+    /// Whether the remote is at the hub with that address.
     pub fn is_at(&self, hub: &str) -> bool {
         let address = |text: &str| text.parse::<HubAddress>().ok();
         address(&self.address).is_some_and(|here| address(hub) == Some(here))
     }
 
-    /// `user@host`, with the scheme only where leaving it out would mean another one.
+    /// `user@host`. The scheme is included only if it is not the default for that host.
     pub fn login(&self) -> String {
         let short = self.address.split_once("://").map(|(_, host)| host);
         let same = |host: &&str| {
@@ -236,29 +236,29 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The remote of that name.
+    /// The remote with that name.
     pub fn remote(&self, name: &RemoteName) -> Result<&Remote> {
         self.remotes
             .get(name)
             .ok_or_else(|| no_such_remote(&name.0))
     }
 
-    /// What belongs to the node at `socket`.
+    /// The section of the node at `socket`.
     pub fn node(&self, socket: &Path) -> NodeConfig {
         self.nodes.get(&key(socket)).cloned().unwrap_or_default()
     }
 
-    /// The same, to be changed.
+    /// The section of the node at `socket`, to be changed.
     pub fn node_mut(&mut self, socket: &Path) -> &mut NodeConfig {
         self.nodes.entry(key(socket)).or_default()
     }
 
-    /// A login at the hub of that address: the one that was selected, else the first.
+    /// A remote at the hub with that address: the selected one, else the first.
     pub fn remote_at(&self, hub: &str) -> Option<(&RemoteName, &Remote)> {
         self.first(|remote| remote.is_at(hub))
     }
 
-    /// The remote on `HOST[:PORT]`, by whichever scheme.
+    /// A remote at `HOST[:PORT]`, with either scheme.
     pub fn remote_on(&self, host: &str) -> Option<(&RemoteName, &Remote)> {
         self.first(|remote| {
             let schemes = ["https", "http"].iter();
@@ -268,7 +268,7 @@ impl Config {
         })
     }
 
-    /// The selected remote if it is such a one, else the first that is.
+    /// The selected remote if it matches, else the first that matches.
     fn first(&self, is_one: impl Fn(&Remote) -> bool) -> Option<(&RemoteName, &Remote)> {
         let there = |(_, remote): &(&RemoteName, &Remote)| is_one(remote);
         let selected = self.default_remote.as_ref();
@@ -278,7 +278,7 @@ impl Config {
             .or_else(|| self.remotes.iter().find(there))
     }
 
-    /// Adds a remote, or replaces it. `true` when it is the first, which is selected then.
+    /// Adds or replaces a remote. If no remote is selected, selects this one and returns `true`.
     pub fn put_remote(&mut self, name: RemoteName, remote: Remote) -> bool {
         self.remotes.insert(name.clone(), remote);
         let first = self.default_remote.is_none();
@@ -288,7 +288,7 @@ impl Config {
         first
     }
 
-    /// Fails when there is a remote of that name.
+    /// Fails if there is a remote with that name.
     pub fn refuse_known(&self, name: &RemoteName) -> Result<()> {
         if self.remotes.contains_key(name) {
             return Err(
@@ -300,7 +300,7 @@ impl Config {
         Ok(())
     }
 
-    /// Gives a remote another name, wherever it is named.
+    /// Renames a remote everywhere in the configuration.
     pub fn rename_remote(&mut self, from: &RemoteName, to: &RemoteName) -> Result<()> {
         self.remote(from)?;
         self.refuse_known(to)?;
@@ -318,7 +318,7 @@ impl Config {
         Ok(())
     }
 
-    /// Forgets a remote, and what depends on it.
+    /// Removes a remote and its upstreams.
     pub fn remove_remote(&mut self, name: &RemoteName) -> Result<()> {
         self.remotes
             .remove(name)
@@ -334,24 +334,24 @@ impl Config {
 }
 
 impl NodeConfig {
-    /// The dot on the remote that a local dot belongs to.
+    /// The dot on the remote that a local dot is pushed to and pulled from.
     pub fn upstream(&self, remote: &RemoteName, local: &DotName) -> Option<&DotName> {
         self.upstreams.get(remote)?.get(local)
     }
 
-    /// The choice for the nearest folder around this one that has any, and that folder.
+    /// The nearest folder with a choice, this one or an ancestor, and its choice.
     pub fn chosen_around(&self, folder: &Path) -> Option<(PathBuf, CurrentDot)> {
         let mut around = folder.ancestors();
         around.find_map(|folder| Some((folder.to_owned(), self.places.get(folder)?.clone())))
     }
 
-    /// Makes a dot the current one of a place.
+    /// Makes a dot the current one for a place.
     pub fn choose(&mut self, place: &Path, dot: &DotName) {
         let dot = CurrentDot::Selected(dot.clone());
         self.places.insert(place.to_owned(), dot);
     }
 
-    /// Forgets a dot that was deleted, and keeps what was known of it for its id. Returns whether it was a current one.
+    /// Removes a deleted dot, and keeps its settings under its id. Returns whether it was a current dot.
     pub fn set_dot_aside(&mut self, dot: &DotName, id: &str) -> bool {
         let places = self.places.iter().filter(|(_, current)| current.is(dot));
         let upstreams = self.upstreams.iter().filter_map(|(remote, upstreams)| {
@@ -369,7 +369,7 @@ impl NodeConfig {
         self.remove_dot(dot)
     }
 
-    /// Knows again what was known of a deleted dot, where nothing has taken its place.
+    /// Restores the settings of a deleted dot, except those that were set anew meanwhile.
     pub fn bring_dot_back(&mut self, dot: &DotName, id: &str) {
         let Some(known) = self.deleted.remove(id) else {
             return;
@@ -388,7 +388,7 @@ impl NodeConfig {
         }
     }
 
-    /// Follows a dot to its new name.
+    /// Renames a dot in all settings.
     pub fn rename_dot(&mut self, from: &DotName, to: &DotName) {
         for current in self.places.values_mut().chain([&mut self.current_dot]) {
             if current.is(from) {
@@ -405,7 +405,7 @@ impl NodeConfig {
         }
     }
 
-    /// Forgets a dot. Returns whether it was a current one.
+    /// Removes a dot from all settings. Returns whether it was a current dot.
     pub fn remove_dot(&mut self, dot: &DotName) -> bool {
         let mut was_current = false;
         for current in self.places.values_mut().chain([&mut self.current_dot]) {
@@ -427,26 +427,26 @@ fn key(socket: &Path) -> String {
     socket.display().to_string()
 }
 
-/// An argument names a remote that is not known.
+/// The error for an argument that names an unknown remote.
 pub fn no_such_remote(name: &str) -> CliError {
     CliError::failed(format!("No such remote '{name}'")).hint(
         "List the remotes with 'dm remote -v', or add it with 'dm remote add NAME USER@HOST'.",
     )
 }
 
-/// The file.
+/// The config file.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
     path: PathBuf,
 }
 
 impl ConfigFile {
-    /// The file at that path; it need not exist.
+    /// The file at that path. It need not exist.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// Reads it. A missing file is an empty configuration.
+    /// Reads the file. A missing or blank file is an empty configuration.
     pub fn load(&self) -> Result<Config> {
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => bytes,
@@ -460,7 +460,7 @@ impl ConfigFile {
         struct Versioned {
             version: u32,
         }
-        // The version is looked at first, so that a newer file is not called malformed.
+        // The version is checked first, so that the error for a newer format is not "malformed".
         let malformed = |error| {
             self.failed("understand", error)
                 .hint("Repair it, move it away, or use another one with --config.")
@@ -478,7 +478,7 @@ impl ConfigFile {
         serde_json::from_slice(&bytes).map_err(malformed)
     }
 
-    /// Changes it, while no other `dm` does. Nothing is written if the change fails or changes nothing.
+    /// Changes the file under a lock. Writes nothing if the change fails or changes nothing.
     pub fn update<T>(&self, change: impl FnOnce(&mut Config) -> Result<T>) -> Result<T> {
         let folder = match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -514,13 +514,13 @@ impl ConfigFile {
     }
 
     fn write(&self, config: &Config) -> std::io::Result<()> {
-        // Behind a symbolic link is the file that its owner means.
+        // If the path is a symbolic link, replace its target, not the link.
         let target = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let folder = target
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
-        // Temporary files are for their owner alone from the start.
+        // `NamedTempFile` creates the file with mode 0600, so the keys are never readable by others.
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         serde_json::to_writer_pretty(&mut file, config)?;
         file.write_all(b"\n")?;

@@ -1,4 +1,4 @@
-//! What every command works with: the output, the configuration, the node, and which dot is meant.
+//! What every command needs: the output, the configuration, the node, and the current dot.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::error::{CliError, Result};
 use crate::place;
 use crate::ui::Ui;
 
-/// The surroundings of one run of `dm`.
+/// The context of one run of `dm`.
 #[derive(Debug)]
 pub struct Context {
     /// Where output goes.
@@ -28,7 +28,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Puts it together; nothing is read or connected yet.
+    /// Creates the context. Reads no file and opens no connection yet.
     pub fn new(ui: Ui, environment: Environment, global: Global) -> Result<Self> {
         let path = match (global.config, &environment.home) {
             (Some(path), home) => expand_home(path, home.as_deref()),
@@ -51,7 +51,7 @@ impl Context {
         })
     }
 
-    /// The client of the node.
+    /// The client for the node's API. With `--verbose` it prints each request.
     pub fn node(&self) -> Result<NodeClient> {
         let node = NodeClient::new(self.environment.socket())?;
         Ok(if self.ui.is_verbose() {
@@ -61,18 +61,19 @@ impl Context {
         })
     }
 
-    /// The part of the configuration that is about the node.
+    /// The configuration's section for this node.
     pub fn node_config(&self) -> Result<NodeConfig> {
         Ok(self.config.load()?.node(self.environment.socket()))
     }
 
-    /// Changes that part.
+    /// Updates the configuration's section for this node.
     pub fn update_node_config<T>(&self, change: impl FnOnce(&mut NodeConfig) -> T) -> Result<T> {
         self.config
             .update(|config| Ok(change(config.node_mut(self.environment.socket()))))
     }
 
-    /// Makes a dot the current one of the place that `dm` runs in; outside of places, of all of them. Returns the place.
+    /// Makes a dot the current one for the place that `dm` runs in, and returns that place. Outside of any place, the choice
+    /// applies everywhere.
     pub fn select(&self, dot: &DotName) -> Result<Option<PathBuf>> {
         let here = place::here();
         let Some(place) = here.as_deref().and_then(place::around) else {
@@ -83,13 +84,13 @@ impl Context {
         Ok(Some(place.to_owned()))
     }
 
-    /// Makes a dot the current one of all places without a choice of their own.
+    /// Makes a dot the current one for all places without a choice of their own.
     pub fn select_everywhere(&self, dot: &DotName) -> Result<()> {
         self.update_node_config(|node| node.current_dot = CurrentDot::Selected(dot.clone()))
     }
 
-    /// Acts on the dot that `current::choose` finds. If nobody chose one, and the node has exactly one dot, that one is
-    /// selected, and the user is told. Nothing takes the place of a dot that is gone.
+    /// Acts on the dot that `current::choose` finds. If the user never chose a dot and the node has exactly one, selects that
+    /// one and tells the user. A current dot that was deleted is never replaced by another.
     pub async fn on_current_dot<T>(
         &self,
         act: impl AsyncFn(&NodeClient, &DotName) -> Result<T>,
@@ -98,7 +99,7 @@ impl Context {
         let choice = current::choose(self, &node).await?;
         if let CurrentDot::Selected(dot) = &choice.dot {
             match act(&node, dot).await {
-                // What was not found may have been something else than the dot.
+                // The error may be about something else than the dot, such as a commit.
                 Err(error) if error.is_not_found() && !exists(&node, dot).await? => {
                     if choice.by == By::Name {
                         return Err(dot_word::with_near_name(&node, error, dot).await);
@@ -124,7 +125,7 @@ async fn exists(node: &NodeClient, dot: &DotName) -> Result<bool> {
     Ok(node.dots().await?.iter().any(|known| known.name == *dot))
 }
 
-/// Why a command that names no dot is about none, and how to select one.
+/// The error for a command that needs a current dot when there is none.
 pub fn no_current_dot(current: &CurrentDot, dots: &[DotName]) -> CliError {
     let error = CliError::failed(match current {
         CurrentDot::Unset => "No current dot is selected.".to_owned(),

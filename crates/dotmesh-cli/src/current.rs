@@ -1,7 +1,7 @@
-//! Which dot a command is about that names none.
+//! Finds the current dot: the one that a command uses if it names none.
 //!
-//! The first of these counts: `--dot`, then `DOTMESH_DOT`; what `dm switch` chose for the nearest place around; the dot of
-//! the Compose project that runs from there; what `dm switch` chose for everywhere.
+//! The first of these that exists counts: `--dot`; `DOTMESH_DOT`; the choice of `dm switch`, or the dot of a Compose project,
+//! whichever belongs to the nearer folder (at the same folder, `dm switch` wins); the choice of `dm switch` for everywhere.
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,10 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::place;
 
-/// The dot, and who chose it.
+/// The current dot, and who chose it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// The dot.
+    /// The chosen dot.
     pub dot: CurrentDot,
     /// Who chose it.
     pub by: By,
@@ -31,18 +31,18 @@ pub enum By {
     Place(PathBuf),
     /// The Compose project that runs from this folder.
     Compose(PathBuf),
-    /// `dm switch`, for all places without a choice of their own. Also when nobody chose.
+    /// `dm switch`, for all places without a choice of their own. Also used if nobody chose.
     Everywhere,
 }
 
 impl Choice {
-    /// Whether it is this dot.
+    /// Whether this dot was chosen.
     pub fn is(&self, dot: &DotName) -> bool {
         self.dot.is(dot)
     }
 }
 
-/// Finds the choice that counts here. The dot may be gone.
+/// Finds the choice that counts in the current folder. Does not check that the dot still exists.
 pub async fn choose(context: &Context, node: &NodeClient) -> Result<Choice> {
     if let Some(word) = &context.dot {
         return Ok(Choice {
@@ -80,11 +80,11 @@ pub async fn choose(context: &Context, node: &NodeClient) -> Result<Choice> {
     })
 }
 
-/// The dot of the folder's Compose project. Of several, the user has to choose.
+/// The dot of the Compose project in the nearest folder. `None` if the project uses several dots: then the user has to choose.
 async fn of_compose(node: &NodeClient, here: &Path) -> Result<Option<(PathBuf, DotName)>> {
     let found = match node.compose_dots(here).await {
         Ok(found) => found,
-        // An older node has no such route.
+        // An older node does not have this route.
         Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -94,7 +94,7 @@ async fn of_compose(node: &NodeClient, here: &Path) -> Result<Option<(PathBuf, D
     })
 }
 
-/// Of two folders around a third.
+/// Whether `one` is nearer than `other`. Both are ancestors of the same folder.
 fn is_nearer(one: &Path, other: &Path) -> bool {
     one != other && one.starts_with(other)
 }

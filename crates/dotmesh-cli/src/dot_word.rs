@@ -1,4 +1,4 @@
-//! A word in the place of a dot's name. Typed by mistake it may be a branch, and then the error has the right command.
+//! An argument that should name a dot. If the user typed a branch by mistake, the error suggests the right command.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use crate::current;
 use crate::error::{CliError, Result};
 use crate::near;
 
-/// The word.
+/// An argument that should name a dot. It is parsed only when it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DotWord(String);
 
@@ -26,23 +26,23 @@ impl FromStr for DotWord {
 }
 
 impl DotWord {
-    /// A word that somebody typed.
+    /// Wraps the argument as the user typed it.
     pub fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
 
-    /// As it was typed.
+    /// The argument as the user typed it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The dot that it names.
+    /// Parses the argument as a dot's name.
     pub fn name(&self) -> Result<DotName> {
         Ok(self.0.parse()?)
     }
 
-    /// Acts on the dot that it names. If it names none and is a branch of the current dot, the error says so, with the hint
-    /// that `instead` makes of the dot and the branch.
+    /// Acts on the dot with this name. If there is none, but the current dot has a branch with this name, the error says so.
+    /// `instead` makes the hint from the dot and the branch.
     pub async fn act<T>(
         &self,
         context: &Context,
@@ -61,7 +61,7 @@ impl DotWord {
         }
     }
 
-    /// The same error with the nearest name, unless the word is a branch of the current dot.
+    /// Improves the error: it says that the word is a branch of the current dot, or else suggests the most similar dot.
     async fn explain(
         &self,
         context: &Context,
@@ -78,7 +78,7 @@ impl DotWord {
     }
 }
 
-/// The dot that a command is about: the one named, else the current one.
+/// The details of the named dot, or else of the current dot.
 pub async fn detail(
     context: &Context,
     named: Option<&DotWord>,
@@ -91,17 +91,17 @@ pub async fn detail(
     }
 }
 
-/// The current dot, if it has a branch of that name and no dot has it. A word that could be several things is left alone.
+/// The current dot and its branch of that name. `None` if there is no such branch, or the current dot is not known.
 pub async fn branch_of_current(context: &Context, word: &str) -> Option<(DotName, BranchName)> {
     let node = context.node().ok()?;
     let dots = node.dots().await.ok()?;
     let dot = match current::choose(context, &node).await.ok()?.dot {
         CurrentDot::Selected(dot) => dot,
-        // It would be selected.
+        // `on_current_dot` would select it.
         CurrentDot::Unset if dots.len() == 1 => dots.first()?.name.clone(),
         CurrentDot::Unset | CurrentDot::Deleted => return None,
     };
-    // `app@branch` is how volumes are named.
+    // The word may be a volume's name, such as `app@branch`.
     let branch: BranchName = match word.parse::<VolumeName>() {
         Ok(volume) if volume.dot == dot && volume.pinned.is_some() => volume.pinned?,
         _ => word.parse().ok()?,
@@ -111,7 +111,7 @@ pub async fn branch_of_current(context: &Context, word: &str) -> Option<(DotName
     known.then_some((dot, branch))
 }
 
-/// Adds the name of a dot that may have been meant.
+/// Adds a hint with the most similar dot name, if there is one.
 pub async fn with_near_name(node: &NodeClient, error: CliError, name: &DotName) -> CliError {
     let Ok(dots) = node.dots().await else {
         return error;
@@ -130,7 +130,7 @@ pub async fn dot_named(context: &Context, word: &str) -> Option<DotName> {
     dots.iter().any(|dot| dot.name == name).then_some(name)
 }
 
-/// A branch stands where a dot should.
+/// The error for a branch where a dot was expected.
 pub fn is_branch(dot: &DotName, branch: &BranchName, instead: &str) -> CliError {
     CliError::failed(format!(
         "No such dot '{branch}': it is a branch of the current dot, {dot}"
@@ -138,8 +138,8 @@ pub fn is_branch(dot: &DotName, branch: &BranchName, instead: &str) -> CliError 
     .hint(instead)
 }
 
-/// What came of a command that may have got a dot in the place of a branch or a commit. `instead` is the right command for
-/// a dot, which it calls DOT.
+/// Improves a "not found" error if `word` should name a branch or a commit, but names a dot. `instead` is the command to
+/// suggest. The word DOT in it stands for the dot's name.
 pub async fn unless_dot<T>(
     context: &Context,
     done: Result<T>,
@@ -162,19 +162,19 @@ pub async fn unless_dot<T>(
     }
 }
 
-/// A dot stands where something else should.
+/// The error for a dot where something else was expected.
 fn is_dot(error: &CliError, dot: &DotName, instead: &str) -> CliError {
     let message = error.message();
     CliError::failed(format!("{message}: '{dot}' is a dot")).hint(instead)
 }
 
-/// The hint with the right command, of words that a shell leaves as they are.
+/// The hint with the right command. Its words are quoted for a shell where necessary.
 pub fn try_this(words: &[&str]) -> String {
     let words = words.iter().map(|word| for_shell(word));
     format!("Try this: {}", words.collect::<Vec<_>>().join(" "))
 }
 
-/// A branch's name may have what a shell would carry out.
+/// Quotes a word: a branch's name may contain characters that a shell would interpret.
 fn for_shell(word: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./@~:".contains(c);
     if word == "&&" || word.chars().all(is_plain) {
@@ -184,7 +184,7 @@ fn for_shell(word: &str) -> Cow<'_, str> {
     }
 }
 
-/// Says what was meant where a command that begins with a remote got something else: `dm push app`.
+/// Improves the error if the user left out the remote, as in `dm push app`: suggests the command with the remote.
 pub async fn explain_remote(
     context: &Context,
     config: &Config,

@@ -1,4 +1,4 @@
-//! What `dm` takes from its environment. Nothing else reads environment variables.
+//! The environment variables that `dm` uses. Only this module reads them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Where a node listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/dotmesh/api.sock";
 
-/// The environment variables that matter.
+/// The environment variables that `dm` uses.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// `HOME`
@@ -23,16 +23,16 @@ pub struct Environment {
     pub docker_host: Option<String>,
     /// `BROWSER`
     pub browser: Option<String>,
-    /// Whether `DISPLAY` or `WAYLAND_DISPLAY` says where windows go.
+    /// Whether `DISPLAY` or `WAYLAND_DISPLAY` is set, so that a browser can open windows.
     pub has_display: bool,
     /// `USER`, else `LOGNAME`
     pub user: Option<String>,
-    /// Which of the variables are set that say how hubs are reached.
+    /// The names of the proxy and certificate variables that are set.
     pub network: Vec<String>,
 }
 
 impl Environment {
-    /// Reads them. An empty variable counts as none.
+    /// Reads the variables. An empty variable counts as unset.
     pub fn read() -> Self {
         let get = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let text = |name| get(name).and_then(|value| value.into_string().ok());
@@ -55,7 +55,7 @@ impl Environment {
         self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET))
     }
 
-    /// The first file of that name in `PATH` or in the folders where administrators' programs are.
+    /// The first file of that name in `PATH`, or in the usual `sbin` folders, which users often do not have in `PATH`.
     pub fn find_program(&self, name: &str) -> Option<PathBuf> {
         let administration = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
         std::env::split_paths(&self.path)

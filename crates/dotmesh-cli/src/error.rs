@@ -1,4 +1,4 @@
-//! How a command fails: what happened and why, what to do next, and the exit code.
+//! The error of a command: what failed and why, what to do next, and the exit code.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -9,22 +9,22 @@ use dotmesh_model::InvalidName;
 /// What a command returns.
 pub type Result<T> = std::result::Result<T, CliError>;
 
-/// The ways to fail that a script can tell apart. `dm --help` lists the exit codes.
+/// The kinds of failure. They decide the exit code, which `dm --help` documents, and how the error is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The operation was refused, or did not work.
+    /// The operation was refused, or failed.
     Failed,
-    /// The user was asked, and did not agree.
+    /// The user did not confirm.
     Declined,
     /// The command line is wrong.
     Usage,
-    /// The command line names no command; the message is the help.
+    /// The command line has no subcommand. The message is the help.
     NoCommand,
-    /// Something that is needed does not answer.
+    /// The node, the hub or Docker does not answer.
     Unreachable,
-    /// The user interrupted it.
+    /// The user pressed Ctrl-C.
     Interrupted,
-    /// Nobody reads the output any more, as in `dm log | head`. No failure for the user.
+    /// The reader of the output is gone, as in `dm log | head`. To the user, this is not a failure.
     BrokenPipe,
 }
 
@@ -47,27 +47,27 @@ impl CliError {
         }
     }
 
-    /// It was refused, or did not work.
+    /// The operation was refused, or failed.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Kind::Failed, message)
     }
 
-    /// It cannot be meant like this.
+    /// The command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
     }
 
-    /// Something that is needed does not answer.
+    /// The node, the hub or Docker does not answer.
     pub fn unreachable(message: impl Into<String>) -> Self {
         Self::new(Kind::Unreachable, message)
     }
 
-    /// The user thought better of it.
+    /// The user did not confirm.
     pub fn declined() -> Self {
         Self::new(Kind::Declined, "Aborted.")
     }
 
-    /// The user pressed Ctrl-C, maybe during something that the node does to the end.
+    /// The user pressed Ctrl-C. `goes_on`: the node finishes the operation all the same.
     pub fn interrupted(goes_on: bool) -> Self {
         let message = if goes_on {
             "Interrupted. What the node had begun, it completes; see 'dm list' and 'dm log'."
@@ -85,7 +85,7 @@ impl CliError {
         )
     }
 
-    /// Standard output cannot be written to.
+    /// A write to stdout failed.
     pub fn output(error: std::io::Error) -> Self {
         if error.kind() == ErrorKind::BrokenPipe {
             Self::new(Kind::BrokenPipe, "")
@@ -94,7 +94,7 @@ impl CliError {
         }
     }
 
-    /// What the command line's parser refused, in its words.
+    /// A wrong command line, with the parser's own message.
     pub fn command_line(error: &clap::Error) -> Self {
         let text = error.render().to_string();
         if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
@@ -109,12 +109,12 @@ impl CliError {
         matches!(self.kind, Kind::Interrupted)
     }
 
-    /// Whether the data of a commit is on a hub only.
+    /// Whether the data of a commit is only on a hub.
     pub fn is_absent(&self) -> bool {
         self.code == Some(ErrorCode::Absent)
     }
 
-    /// Adds the reasons, outermost first.
+    /// Appends the chain of causes, outermost first.
     #[must_use]
     pub fn caused_by(mut self, error: impl Error) -> Self {
         let mut cause: Option<&dyn Error> = Some(&error);
@@ -125,19 +125,19 @@ impl CliError {
         self
     }
 
-    /// Adds what to do next.
+    /// Adds a hint: what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// What is wrong.
+    /// What failed, without the hints.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Whether what was named does not exist.
+    /// Whether the server said that something does not exist.
     pub fn is_not_found(&self) -> bool {
         self.code == Some(ErrorCode::NotFound)
     }
@@ -147,12 +147,12 @@ impl CliError {
         self.kind == Kind::Usage
     }
 
-    /// Whether nothing answers at all.
+    /// Whether the node, the hub or Docker does not answer.
     pub fn is_unreachable(&self) -> bool {
         self.kind == Kind::Unreachable
     }
 
-    /// The program's exit code.
+    /// The exit code of `dm`.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::BrokenPipe => 0,
@@ -163,16 +163,16 @@ impl CliError {
         }
     }
 
-    /// What the node or the hub called it.
+    /// The error code of the node or the hub, if the error came from there.
     pub fn code(&self) -> Option<ErrorCode> {
         self.code
     }
 
-    /// What is shown on standard error.
+    /// The text for stderr.
     pub fn render(&self) -> String {
         let mut text = match self.kind {
             Kind::BrokenPipe => return String::new(),
-            // The user knows, and is only told how things stand.
+            // The user caused these, so the message does not start with "Error:".
             Kind::NoCommand | Kind::Declined | Kind::Interrupted => format!("{}\n", self.message),
             _ => format!("Error: {}\n", self.message),
         };
@@ -199,14 +199,14 @@ impl From<ErrorBody> for CliError {
     }
 }
 
-/// What should be a name is none.
+/// An argument is not a valid name.
 impl From<InvalidName> for CliError {
     fn from(error: InvalidName) -> Self {
         Self::usage(error.to_string())
     }
 }
 
-/// Failures of calls to the node. Those to a hub are explained where it is called.
+/// Failed requests to the node. `hub::explain` handles failed requests to a hub.
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let (server, source) = match error {
@@ -234,7 +234,7 @@ impl From<ClientError> for CliError {
     }
 }
 
-/// The innermost reason, which is the one that people know, and its kind if it is one of the system's.
+/// The innermost cause, which is the one that users know, and its kind if it is an I/O error.
 pub fn root_cause(error: &(dyn Error + 'static)) -> (Option<ErrorKind>, String) {
     let mut at = error;
     let mut kind = None;

@@ -1,4 +1,4 @@
-//! Gets the data of commits from the hub where a command needs it and it is not here.
+//! Fetches the data of commits from a hub when a command needs data that is not on this node.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +12,16 @@ use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::{network, transfer};
 
-/// What has to be here.
+/// How much data a command needs.
 #[derive(Debug, Clone, Copy)]
 pub enum Extent {
-    /// The commit alone.
+    /// Only the data of the commit.
     Commit,
-    /// The commit and its ancestors.
+    /// The data of the commit and of its ancestors.
     History,
 }
 
-/// Acts; when the data of a commit is missing for that, fetches it and acts again.
+/// Acts. If that fails because a commit's data is missing, fetches the data and acts again.
 pub async fn with_data<T>(
     context: &Context,
     dot: &DotName,
@@ -48,7 +48,7 @@ pub async fn with_data<T>(
     }
 }
 
-/// Fetches what can be had of the data of commits and their ancestors, and says why the rest can't.
+/// Fetches the missing data of commits and their ancestors as far as possible. Returns why the rest cannot be fetched.
 pub async fn what_can_be(
     context: &Context,
     dot: &DotName,
@@ -77,7 +77,7 @@ pub async fn what_can_be(
     Ok(problems)
 }
 
-/// The hubs that have what is not here.
+/// The hubs that have the missing data.
 fn hubs(log: &Log, extent: Extent) -> BTreeSet<String> {
     let commits = log.commits.iter().map(|commit| commit.id);
     let wanted = match extent {

@@ -1,4 +1,4 @@
-//! What git says of the folder that `dm` runs in: who commits, and which version of the code it is.
+//! Asks git about the folder that `dm` runs in: the author, and the version of the code.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use dotmesh_model::CodeVersion;
 
-/// A commit of data does not wait longer for git than this, in a question.
+/// The timeout of each git command, so that a hanging git does not block `dm commit`.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `Name <email>` as git has it, or `None`.
+/// `Name <email>` from git's configuration. Only one of the two if the other is missing.
 pub async fn author() -> Option<String> {
     let (name, email) = tokio::join!(
         git(&["config", "--get", "user.name"]),
@@ -34,7 +34,7 @@ pub async fn code_version() -> Option<CodeVersion> {
     );
     let remote = remote(branch.as_deref()).await;
     let remote = remote.map(|url| absolute(&url, work_tree.as_deref()));
-    // What could not be compared is not called clean.
+    // If `git status` failed, assume that there are changes.
     let dirty = status.is_none_or(|changes| !changes.is_empty());
     Some(CodeVersion {
         remote,
@@ -45,7 +45,7 @@ pub async fn code_version() -> Option<CodeVersion> {
     })
 }
 
-/// The work tree that a folder is in. Read from the folders, as git refuses to look into those of another user.
+/// The work tree that a folder is in. This looks for `.git` itself, as git refuses work trees of another user.
 pub fn work_tree(folder: &Path) -> Option<PathBuf> {
     let folder = folder.canonicalize().ok()?;
     let mut ancestors = folder.ancestors();
@@ -54,7 +54,7 @@ pub fn work_tree(folder: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// Where others find the code: the remote that the branch follows, else `origin`, else the first.
+/// The URL of the code's remote: the one that the branch tracks, else `origin`, else the first.
 async fn remote(branch: Option<&str>) -> Option<String> {
     let followed = match branch {
         Some(branch) => git(&["config", "--get", &format!("branch.{branch}.remote")]).await,
@@ -71,7 +71,7 @@ async fn remote(branch: Option<&str>) -> Option<String> {
         .map(|url| without_credentials(&url))
 }
 
-/// The URL; a path that git takes from the work tree's top, as one that says where it is.
+/// Returns the URL. A path relative to the work tree's top becomes an absolute one.
 pub fn absolute(url: &str, work_tree: Option<&str>) -> String {
     match work_tree {
         Some(top) if url.starts_with("./") || url.starts_with("../") => format!("{top}/{url}"),
@@ -79,10 +79,10 @@ pub fn absolute(url: &str, work_tree: Option<&str>) -> String {
     }
 }
 
-/// The URL without what would let its reader in.
+/// Removes passwords and tokens from a URL.
 pub fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        // `git@host:path` has a user and no password; anything else is a path.
+        // `git@host:path` has a user but no password. Anything else is a path.
         return url.to_owned();
     };
     let rest = rest.split(['?', '#']).next().unwrap_or(rest);
@@ -92,7 +92,7 @@ pub fn without_credentials(url: &str) -> String {
     };
     let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     let user = login.split(':').next().unwrap_or("");
-    // Over HTTP the user alone may be a token; over SSH it is needed, and is no secret.
+    // Over HTTP, the user may be a token. Over SSH, the user is necessary and not a secret.
     if user.is_empty() || !scheme.contains("ssh") {
         format!("{scheme}://{host}{path}")
     } else {
@@ -100,14 +100,14 @@ pub fn without_credentials(url: &str) -> String {
     }
 }
 
-/// What git answers; `None` when it fails, is missing, or has nothing to say.
+/// The output of a git command. `None` if git fails, is missing, or prints nothing.
 async fn git(arguments: &[&str]) -> Option<String> {
     output(arguments).await.filter(|text| !text.is_empty())
 }
 
 async fn output(arguments: &[&str]) -> Option<String> {
     let output = tokio::process::Command::new("git")
-        // A question must not get in the way of the user's own git.
+        // These commands only read, and must not lock the index against the user's own git.
         .arg("--no-optional-locks")
         .args(arguments)
         .stdin(Stdio::null())

@@ -2,14 +2,14 @@
 
 use dotmesh_model::CommitId;
 
-/// The lines that go down from the commits that were drawn so far, from left to right. Each leads to the commit that it has.
+/// The open lines below the commits drawn so far, from left to right. Each holds the commit that it leads to.
 #[derive(Debug, Default)]
 pub struct Graph {
     lines: Vec<CommitId>,
 }
 
 impl Graph {
-    /// Draws a commit in front of its text. `older` is the next commit that it leads to, if that is shown.
+    /// Draws a commit and its text. `older` is its nearest ancestor that is shown, if any.
     pub fn draw(&mut self, commit: CommitId, older: Option<CommitId>, text: &str) -> String {
         let mut drawn = String::new();
         let place = self.place_of(commit, &mut drawn);
@@ -27,7 +27,7 @@ impl Graph {
             Some(older) => self.lines[place] = older,
             None => {
                 self.lines.remove(place);
-                // Those right of it move to the left.
+                // The lines to the right of the closed one move left.
                 let slashes: Vec<usize> = (place..self.lines.len()).map(|at| 2 * at + 1).collect();
                 if !slashes.is_empty() {
                     let row = self.row(place, &slashes);
@@ -42,7 +42,7 @@ impl Graph {
         drawn
     }
 
-    /// Where a commit stands: all lines that lead to it are led to the leftmost one.
+    /// The column of a commit. All lines that lead to it are joined into the leftmost one.
     fn place_of(&mut self, commit: CommitId, drawn: &mut String) -> usize {
         let leads_there = |next: &CommitId| *next == commit;
         let Some(place) = self.lines.iter().position(leads_there) else {
@@ -54,7 +54,7 @@ impl Graph {
         {
             let count = self.lines.len();
             self.lines.remove(other);
-            // In the first row, the lines right of it move to the left, too.
+            // In the first row, the lines to the right of the joined one move left too.
             let slashes: Vec<usize> = (other..count).map(|at| 2 * at - 1).collect();
             let mut rows = vec![self.row(other, &slashes)];
             let further = (place + 1..other).rev();
@@ -67,7 +67,7 @@ impl Graph {
         place
     }
 
-    /// So many lines from the left, and slashes in some columns.
+    /// A row with `count` lines, and slashes in the given columns.
     fn row(&self, count: usize, slashes: &[usize]) -> String {
         let last = slashes.iter().max().map_or(0, |last| last + 1);
         let mut row = vec![' '; last.max(2 * count)];
@@ -85,7 +85,7 @@ impl Graph {
 mod tests {
     use super::*;
 
-    /// Commits in the order in which they are shown, each with the one that it leads to.
+    /// Draws commits, given as pairs of a commit and its older commit. 0 stands for none.
     fn drawn(commits: &[(u8, u8)], text: &str) -> String {
         let id = |byte| CommitId::from_bytes([byte; 16]);
         let mut graph = Graph::default();
@@ -109,7 +109,7 @@ mod tests {
         |/
         * 1
         ");
-        // A line ends, and a line crosses another.
+        // One line ends, and one crosses another.
         insta::assert_snapshot!(drawn(&[(9, 0), (8, 3), (7, 4), (6, 3), (3, 0), (4, 0)], "N\nmore"), @r"
         * 9
           more

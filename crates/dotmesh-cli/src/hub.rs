@@ -1,4 +1,4 @@
-//! The calls to hubs that `dm` makes itself, and how their failures are told.
+//! Direct requests from `dm` to hubs, and the messages for their failures.
 
 use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient, HubHost, HubVisitor};
 
@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{CliError, Result, root_cause};
 use crate::ui::Ui;
 
-/// Finds a hub, and makes sure that it is one, before it is told any secret.
+/// Finds a hub. Checks that it is a Dotmesh hub before any secret is sent to it.
 pub async fn find(context: &Context, host: HubHost) -> Result<HubVisitor> {
     let visitor = HubVisitor::find(host).await.map_err(explain)?;
     trace(context, "GET", visitor.address(), "version");
@@ -15,20 +15,20 @@ pub async fn find(context: &Context, host: HubHost) -> Result<HubVisitor> {
     Ok(visitor)
 }
 
-/// The client of a remote.
+/// The client for a remote's hub, with the remote's API key.
 pub fn client(remote: &Remote) -> Result<HubClient> {
     let key = remote.api_key.reveal().to_owned();
     HubClient::new(remote.hub()?, remote.user.clone(), key).map_err(explain)
 }
 
-/// Shows a request, for those who asked to see them.
+/// Prints a request if `--verbose` is given.
 pub fn trace(context: &Context, method: &str, hub: &HubAddress, route: &str) {
     if context.ui.is_verbose() {
         Ui::trace(&format!("{method} {hub}/api/v1/{route}"));
     }
 }
 
-/// A failed call, as it is told.
+/// Turns a failed request into an error for the user.
 pub fn explain(error: ClientError) -> CliError {
     let untrusted = error.is_untrusted();
     match error {
@@ -41,7 +41,7 @@ pub fn explain(error: ClientError) -> CliError {
             let error = CliError::unreachable(answer.to_string());
             answer.hint().into_iter().fold(error, CliError::hint)
         }
-        // Whatever listens there may be a server of another kind.
+        // The server that listens there may be something else than a hub.
         ClientError::Foreign(answer) => {
             let (server, status) = (&answer.server, answer.status);
             let message =

@@ -1,7 +1,7 @@
 //! `dm`, the command line of Dotmesh: git for the state of a running app.
 //!
-//! Each command is one file under `commands`. What they share: `Context` (configuration, node, output), `Ui` (the only
-//! printer), `CliError` (the only failure), `Environment` (the only reader of environment variables).
+//! Each command is one file under `commands`. All commands share four types: `Context` (configuration, node, output), `Ui`
+//! (the only printer), `CliError` (the only error type), and `Environment` (the only reader of environment variables).
 
 pub mod browser;
 pub mod cli;
@@ -51,7 +51,7 @@ pub fn run() -> ExitCode {
     {
         Ok(runtime) => {
             let result = runtime.block_on(execute(ui, std::env::args_os()));
-            // A question that was interrupted still waits for its answer on a thread of its own.
+            // After Ctrl-C at a question, a blocking thread still reads stdin. Do not wait for it.
             runtime.shutdown_background();
             result
         }
@@ -76,7 +76,7 @@ async fn execute(ui: Ui, arguments: impl IntoIterator<Item = OsString>) -> Resul
     let context = Context::new(ui, Environment::read(), cli.global)?;
     let interrupted = CliError::interrupted(cli.command.goes_on_without_us());
     tokio::select! {
-        // A command that answers an interruption in its own way comes first.
+        // Some commands handle Ctrl-C themselves, so the command is polled first.
         biased;
         result = commands::run(&context, cli.command) => result,
         _ = tokio::signal::ctrl_c() => Err(interrupted),

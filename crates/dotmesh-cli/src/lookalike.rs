@@ -1,4 +1,4 @@
-//! Warns of an empty dot that Docker has made beside a cloned one, since Compose took another project name.
+//! Warns of lookalikes. A lookalike is an empty dot that Docker made beside a clone, because Compose used another project name.
 
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::Lookalike;
@@ -6,20 +6,20 @@ use dotmesh_api::node::Lookalike;
 use crate::context::Context;
 use crate::error::Result;
 
-/// Warns of those that were not told of yet. What goes wrong here is not what the user asked for, and is not told.
+/// Warns of lookalikes that the user was not warned of yet. Errors are ignored: the user did not ask for this check.
 pub async fn warn_once(context: &Context) {
     if let Ok(node) = context.node() {
         let _ = tell(context, &node, false).await;
     }
 }
 
-/// Warns of all of them.
+/// Warns of all lookalikes.
 pub async fn warn(context: &Context, node: &NodeClient) {
     let _ = tell(context, node, true).await;
 }
 
 async fn tell(context: &Context, node: &NodeClient, again: bool) -> Result<()> {
-    // An older node knows of none.
+    // An older node does not have this route.
     let found = node.lookalikes().await?;
     let told = context.node_config()?.told_lookalikes;
     for lookalike in &found {
@@ -35,7 +35,7 @@ async fn tell(context: &Context, node: &NodeClient, again: bool) -> Result<()> {
     Ok(())
 }
 
-/// What is strange.
+/// The warning's text.
 pub fn describe(found: &Lookalike) -> String {
     let Lookalike { dot, cloned, .. } = found;
     format!(
@@ -43,7 +43,7 @@ pub fn describe(found: &Lookalike) -> String {
     )
 }
 
-/// What to do.
+/// The hint: how to start the app with the clone's data.
 pub fn what_next(found: &Lookalike) -> String {
     let Lookalike { dot, cloned, .. } = found;
     match &found.project {

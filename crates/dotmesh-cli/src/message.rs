@@ -1,6 +1,6 @@
-//! Commit messages as they were typed, and as they are kept.
+//! Cleans up commit messages before they are stored.
 
-/// Puts the texts of several `-m` together, each a paragraph.
+/// Joins the texts of several `-m` options. Each becomes a paragraph.
 pub fn join(texts: &[String]) -> String {
     let paragraphs = texts
         .iter()
@@ -9,8 +9,8 @@ pub fn join(texts: &[String]) -> String {
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
-/// Takes away what comes of typing a message over several lines of a shell: empty lines around it, blanks at the
-/// ends of lines, and the indentation that all lines share.
+/// Removes what a message typed over several lines of a shell contains by accident: empty lines around it, spaces at the
+/// ends of lines, and the common indentation.
 pub fn tidy(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     let filled = |line: &&str| !line.is_empty();
@@ -26,7 +26,7 @@ pub fn tidy(text: &str) -> String {
         .map(indentation)
         .min()
         .unwrap_or(0);
-    // Blanks and tabs are one byte each, so the cut is between characters.
+    // Spaces and tabs are one byte each, so the cut is between characters.
     let cut = lines.iter().map(|line| line.get(shared..).unwrap_or(""));
     cut.collect::<Vec<_>>().join("\n")
 }

@@ -1,7 +1,7 @@
-//! The name that was meant by one that nothing has.
+//! Finds the existing name that the user probably meant.
 
-/// The most similar name, if one is similar enough to be meant. Names that differ in `-`, `_`, `.` and case only are: Compose
-/// spells them differently from version to version.
+/// The most similar name, if one is similar enough. `-`, `_`, `.` and case are ignored, because versions of Compose differ
+/// in them.
 pub fn nearest<'a>(word: &str, names: &'a [String]) -> Option<&'a str> {
     let plain = |name: &str| -> String {
         let kept = name.chars().filter(|c| !"-_.".contains(*c));
@@ -9,7 +9,7 @@ pub fn nearest<'a>(word: &str, names: &'a [String]) -> Option<&'a str> {
     };
     let distance = |name: &String| strsim::damerau_levenshtein(&plain(word), &plain(name));
     let near = names.iter().min_by_key(|name| distance(name))?;
-    // As many typos as people make.
+    // One typo for every four characters, at least one and at most three.
     let allowed = (word.chars().count() / 4).clamp(1, 3);
     (distance(near) <= allowed).then_some(near)
 }

@@ -1,4 +1,4 @@
-//! Proxies and certificates that only `dm` knows of, and not the daemon, which is what connects to hubs.
+//! Finds proxy and certificate variables that `dm` has, but the daemon lacks. The daemon is what connects to hubs.
 
 use dotmesh_api::{ErrorCode, NodeClient};
 
@@ -9,13 +9,13 @@ use crate::error::CliError;
 const PROXIES: [&str; 3] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
 const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// Adds what may be the cause when the daemon did not reach a hub.
+/// If the daemon could not reach a hub, adds hints about variables that it lacks.
 pub async fn advise(context: &Context, node: &NodeClient, hub: &str, error: CliError) -> CliError {
     if error.code() != Some(ErrorCode::Unreachable) || context.environment.network.is_empty() {
         return error;
     }
     let version = node.version().await.ok();
-    // An older daemon does not say.
+    // An older daemon does not report its variables.
     let Some(known) = version.and_then(|version| version.network) else {
         return error;
     };
@@ -26,7 +26,7 @@ pub async fn advise(context: &Context, node: &NodeClient, hub: &str, error: CliE
         .fold(error, CliError::hint)
 }
 
-/// Which variables of ours the daemon would need, too, for this hub.
+/// The variables of `dm` that the daemon lacks and needs for this hub.
 pub fn missing(ours: &[String], known: &[String], hub: &str) -> Vec<String> {
     let other = match hub.starts_with("http://") {
         true => "HTTPS_PROXY",
@@ -48,7 +48,7 @@ pub fn missing(ours: &[String], known: &[String], hub: &str) -> Vec<String> {
     ours.iter().filter(|name| needs(name)).cloned().collect()
 }
 
-/// What to do about it.
+/// The hints: how to give the missing variables to the daemon.
 pub fn hints(missing: &[String], service: bool) -> Vec<String> {
     if missing.is_empty() {
         return Vec::new();

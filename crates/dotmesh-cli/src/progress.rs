@@ -1,4 +1,4 @@
-//! How far a transfer is, as a bar on a terminal. Gone from the screen when dropped.
+//! Progress bars on a terminal. A bar disappears from the screen when it is dropped.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const MEASURED: &str =
     "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}{prefix}";
 const UNMEASURED: &str = "{spinner} {msg}{prefix}";
 
-/// The bar; draws nothing where nobody looks.
+/// The bar of a transfer. It draws nothing if stderr is not a terminal.
 #[derive(Debug)]
 pub struct TransferBar {
     bar: ProgressBar,
@@ -35,7 +35,7 @@ impl TransferBar {
         }
     }
 
-    /// Shows how far it is now.
+    /// Shows the current progress.
     pub fn show(&mut self, progress: &TransferProgress) {
         let measured = progress.total > 0;
         if measured != self.measured {
@@ -63,7 +63,7 @@ impl Drop for TransferBar {
     }
 }
 
-/// What is waited for, on a terminal. Gone from the screen when dropped.
+/// A spinner that shows what `dm` waits for.
 #[derive(Debug)]
 pub struct WaitBar {
     bar: ProgressBar,
@@ -82,12 +82,12 @@ impl WaitBar {
         Self { bar }
     }
 
-    /// Whether somebody looks.
+    /// Whether it is drawn.
     pub fn is_visible(&self) -> bool {
         !self.bar.is_hidden()
     }
 
-    /// Shows it.
+    /// Shows what `dm` waits for.
     pub fn show(&self, what: &str) {
         self.bar.set_message(what.to_owned());
     }

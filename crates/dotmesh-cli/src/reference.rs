@@ -1,4 +1,4 @@
-//! The command reference, `docs/cli.md`, made from the command line's own description.
+//! Generates the command reference, `docs/cli.md`, from the definition of the command line.
 
 use std::fmt::Write as _;
 
@@ -54,7 +54,7 @@ fn help_of(command: &Command) -> String {
         .join("\n")
 }
 
-/// What every command takes is told once.
+/// Hides the options that all commands have. The introduction documents them once.
 fn without_globals(command: &Command) -> Command {
     let common = ["config", "verbose", "help"];
     let mut shown = command.clone();

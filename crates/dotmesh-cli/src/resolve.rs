@@ -1,4 +1,4 @@
-//! Finds the state that an address or a word names in a dot of a hub.
+//! Finds the state of a dot on a hub that an address or an argument names.
 
 use dotmesh_api::HubClient;
 use dotmesh_api::hub::ResolvedRef;
@@ -8,25 +8,25 @@ use dotmesh_model::{BranchName, CommitId, DotName};
 use crate::error::{CliError, Result};
 use crate::hub;
 
-/// A state, and the branch that it is worked on with here.
+/// A state, and the branch on which it is checked out here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// The branch.
     pub branch: BranchName,
-    /// The commit; `None` for wherever the hub has the branch.
+    /// The commit. `None` means the head of the branch on the hub.
     pub commit: Option<CommitId>,
 }
 
-/// Asks the hub.
+/// Asks the hub which state a reference names.
 pub async fn resolve(client: &HubClient, dot: &DotName, reference: &Reference) -> Result<State> {
     let resolved = client.resolve(dot, reference).await.map_err(hub::explain)?;
     State::of(&resolved, reference)
 }
 
 impl State {
-    /// The branch that was named; else one that is at the commit, `master` before others; else a new one.
+    /// Uses the branch that was named. Otherwise, uses a branch whose head is the commit, `master` first, or else a new branch.
     ///
-    /// A full id stands for that commit and nothing else. A hub of an earlier version takes it for a name first.
+    /// A full id always means that commit. Hubs of earlier versions look for a branch or a tag with that name first.
     pub fn of(resolved: &ResolvedRef, reference: &Reference) -> Result<Self> {
         let (commit, heads) = (resolved.commit, &resolved.heads);
         let at = |name: &str| heads.iter().find(|head| head.as_str() == name).cloned();

@@ -1,9 +1,9 @@
-//! Points in time as people name them: `2026-01-31`, `2d`, `2 days ago`.
+//! Parses points in time as people write them: `2026-01-31`, `2d`, `2 days ago`.
 
 use jiff::civil::DateTime;
 use jiff::{Span, Timestamp, Zoned};
 
-/// Reads one. A date without a zone is in the zone of `now`.
+/// Parses a point in time. A date without a time zone is in the zone of `now`.
 pub fn parse(text: &str, now: &Zoned) -> std::result::Result<Timestamp, String> {
     let text = text.trim();
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -37,7 +37,7 @@ mod tests {
             ("2026-01-31T12:00:00+01:00", "2026-01-31T11:00:00Z"),
             ("2026-01-31", "2026-01-30T23:00:00Z"),
             ("2026-01-31 12:30", "2026-01-31T11:30:00Z"),
-            // The clocks went forward on the 29th.
+            // Daylight saving time started on the 29th.
             ("2d", "2026-03-29T10:00:00Z"),
             ("2 days ago", "2026-03-29T10:00:00Z"),
             ("3 days", "2026-03-28T11:00:00Z"),

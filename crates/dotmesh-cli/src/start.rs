@@ -1,5 +1,5 @@
-//! How the app of a cloned dot is started: Compose gives a volume the project's name, so the project's name decides
-//! which dot the app finds.
+//! Tells how to start the app of a cloned dot. Compose puts the project's name into volume names, so the project's name
+//! decides which dot the app uses.
 
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::LogQuery;
@@ -8,19 +8,19 @@ use dotmesh_model::{CommitRecord, DotName, Launch};
 
 use crate::context::Context;
 
-/// What is told of it.
+/// How to start the app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// Nobody knows.
+    /// The commit records no Compose project.
     Unknown,
-    /// These commands, in the folder of the app's code.
+    /// Run these commands in the folder of the app's code.
     With(Vec<String>),
-    /// Not under the name that the dot was cloned to: its volumes are of this dot.
+    /// The app cannot use the clone under its local name: its volumes belong to this dot.
     Of(DotName),
 }
 
 impl Start {
-    /// For a commit of a dot that is called `local` here.
+    /// Derives it from a commit of a dot that is called `local` here.
     pub fn of(record: &CommitRecord, local: &DotName) -> Self {
         let known = record.dot.as_ref().unwrap_or(local);
         if projects(&record.images).next().is_none() {
@@ -39,7 +39,8 @@ impl Start {
     }
 }
 
-/// Tells how the app of what is checked out is started, unless it runs. The clone is done, so no failure matters.
+/// Tells how to start the app of the checked-out state, unless it runs already. The clone has succeeded, so errors are
+/// ignored.
 pub async fn tell(context: &Context, node: &NodeClient, local: &DotName) {
     let newest = LogQuery::one(None);
     let (Ok(detail), Ok(log)) = tokio::join!(node.dot(local), node.log(local, &newest)) else {

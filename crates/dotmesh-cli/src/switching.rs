@@ -1,4 +1,4 @@
-//! What checkout, reset and clone share: how long to wait for containers, what is waited for, what came of it.
+//! Shared by checkout, reset, clone and others: the options for waiting on containers, the progress, and the outcome.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::commands::containers;
 use crate::context::Context;
 use crate::error::{CliError, Result};
 
-/// How long something is waited for without a word, where no terminal shows it at once.
+/// Without a terminal, progress is printed only if a wait takes longer than this.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// How to wait for containers.
+/// The options for waiting on containers.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WaitArgs {
     /// Wait until the containers with a health check are healthy [default]
@@ -38,7 +38,7 @@ impl From<&WaitArgs> for Wait {
     }
 }
 
-/// Reads a time: `90`, `90s`, `5m`, `1h`.
+/// Parses a duration, in seconds by default: `90`, `90s`, `5m`, `1h`.
 pub fn parse_seconds(text: &str) -> std::result::Result<u64, String> {
     let (number, unit) = match text.char_indices().last() {
         Some((at, 's')) => (&text[..at], 1),
@@ -51,7 +51,7 @@ pub fn parse_seconds(text: &str) -> std::result::Result<u64, String> {
     seconds.ok_or_else(|| "not a time: use seconds, or for instance 90s, 5m, 1h".to_owned())
 }
 
-/// Follows a switch to its end, and shows what it waits for.
+/// Waits for the end of a switch, and shows its progress.
 pub async fn follow(
     context: &Context,
     events: impl Stream<Item = std::result::Result<SwitchEvent, ClientError>>,
@@ -102,11 +102,11 @@ pub fn describe(progress: &SwitchProgress) -> String {
     format!("{phase}: {}", containers(&progress.containers, ", "))
 }
 
-/// Tells what became of the containers. Those that do not run as they should are an error.
+/// Tells what happened to the containers. Containers that do not run as they should are an error.
 pub fn tell(context: &Context, switched: &Switched) -> Result<()> {
     for (what, names) in [
         ("Restarted containers", &switched.restarted),
-        // Started with --rm, or removed by somebody else meanwhile.
+        // They were started with --rm, or something else removed them meanwhile.
         ("Removed containers", &switched.removed),
         ("Containers that Docker Swarm replaces", &switched.replaced),
         (

@@ -1,9 +1,9 @@
-//! Columns of text, aligned for people.
+//! Text tables with aligned columns.
 
 /// Spaces between two columns.
 const GAP: usize = 2;
 
-/// Lines the cells up. No line ends with a blank.
+/// Aligns the cells of each column. No line ends with a space.
 pub fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {

@@ -1,4 +1,4 @@
-//! What clone, pull and push share: which remote and which dot there, how far it is, what came of it.
+//! Shared by clone, pull and push: the choice of the remote and its dot, the progress, and the outcome.
 
 use std::num::NonZeroU64;
 
@@ -17,10 +17,10 @@ use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::network;
 
-/// A transfer with nothing left open.
+/// A transfer with all choices made.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Which way.
+    /// Clone, pull or push.
     pub direction: Direction,
     /// The hub.
     pub remote_name: RemoteName,
@@ -32,28 +32,28 @@ pub struct Plan {
     pub remote_dot: DotName,
     /// One branch, or all of them.
     pub branch: Option<BranchName>,
-    /// Where to take that branch to be, other than where the hub has it.
+    /// The commit to clone as that branch's head. `None` means the head on the hub.
     pub commit: Option<CommitId>,
-    /// What to do when both sides have gone on.
+    /// If both sides have new commits, keep one side as a separate branch.
     pub stash_on_divergence: bool,
-    /// Every commit's data, not only that of the branches' heads.
+    /// Transfer the data of every commit, not only of the branches' heads.
     pub full: bool,
-    /// For a push: older commits whose data is not here go without it.
+    /// For a push: older commits whose data is not here are pushed without it.
     pub without_data: bool,
-    /// For a push to a public dot: files that look like secrets go, too.
+    /// For a push to a public dot: also push files that look like secrets.
     pub allow_secrets: bool,
-    /// At most so many bytes a second.
+    /// The rate limit in bytes per second.
     pub rate_limit: Option<NonZeroU64>,
 }
 
-/// Reads a limit such as `500KB` or `2MiB`, in bytes per second.
+/// Parses a rate limit such as `500KB` or `2MiB` into bytes per second.
 pub fn parse_rate(text: &str) -> std::result::Result<NonZeroU64, String> {
     let text = text.strip_suffix("/s").unwrap_or(text);
     let bytes = parse_size(text).map_err(|error| error.to_string())?;
     NonZeroU64::new(bytes).ok_or_else(|| "nothing moves at a rate of 0".to_owned())
 }
 
-/// The login that a remote is.
+/// The login data of a remote.
 pub fn login(remote: &Remote) -> HubLogin {
     HubLogin {
         address: remote.address.clone(),
@@ -62,7 +62,7 @@ pub fn login(remote: &Remote) -> HubLogin {
     }
 }
 
-/// The login at the hub of an address. Pages name a hub so: they do not know what their reader calls it.
+/// The remote at the hub with this address. A page's URL has only the hub's address, not the user's name for it.
 pub fn remote_at(config: &Config, address: &str) -> Result<(RemoteName, Remote)> {
     let hub: HubAddress = address.parse().map_err(CliError::usage)?;
     match config.remote_at(&hub.to_string()) {
@@ -72,7 +72,7 @@ pub fn remote_at(config: &Config, address: &str) -> Result<(RemoteName, Remote)>
     }
 }
 
-/// The remote of that name, or at that address; without one the one selected, or the only one.
+/// The remote with that name or address. If none is given, the selected remote, or the only one.
 pub fn choose_remote(
     config: &Config,
     named: Option<&str>,
@@ -89,7 +89,7 @@ pub fn choose_remote(
         {
             return Ok((name.clone(), remote.clone()));
         }
-        // The address without its scheme, as `dm remote -v` shows it.
+        // `dm remote -v` shows addresses without a scheme.
         let (name, remote) = config.remote_on(text).ok_or_else(|| no_such_remote(text))?;
         return Ok((name.clone(), remote.clone()));
     }
@@ -120,7 +120,7 @@ pub fn choose_remote(
     Ok((name.clone(), config.remote(&name)?.clone()))
 }
 
-/// The dot on the remote: the one named, the one remembered, else the user's own of the same name.
+/// The dot on the remote: the one named, else the remembered upstream, else the user's own dot with the same name.
 pub fn choose_remote_dot(
     context: &Context,
     remote_name: &RemoteName,
@@ -138,12 +138,12 @@ pub fn choose_remote_dot(
     })
 }
 
-/// A dot's name on a remote, where the user's namespace stands in for a missing one.
+/// Parses a dot's name on a remote. The default namespace is the user's.
 pub fn parse_remote_dot(remote: &Remote, text: &str) -> Result<DotName> {
     Ok(DotName::parse_in(text, &remote.user.clone().into())?)
 }
 
-/// Carries it out, shows how far it is, tells what came of it, and remembers which dots belong together.
+/// Runs the transfer, shows the progress and the outcome, and remembers the upstream dot.
 pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<TransferOutcome> {
     context.ui.status(&headline(plan));
     let outcome = tokio::select! {
@@ -166,7 +166,7 @@ pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<Tr
     Ok(outcome)
 }
 
-/// What is said after a push to a public dot.
+/// The warning after a push to a public dot.
 pub fn is_public(dot: &DotName) -> String {
     format!(
         "{} is public: everybody can read what is pushed to it",
@@ -180,7 +180,7 @@ pub fn renamed(plan: &Plan, name: &DotName) -> String {
     format!("{remote}:{before} is called {} now", name.full())
 }
 
-/// Remembers the first dot of the remote that the one here was transferred to or from. A rename is followed.
+/// Remembers the first dot on the remote that the local one was transferred to or from. Follows a rename on the remote.
 pub fn remember(config: &mut NodeConfig, plan: &Plan, renamed: Option<&DotName>) {
     let upstreams = config.upstreams.entry(plan.remote_name.clone());
     let upstreams = upstreams.or_default();
@@ -226,7 +226,7 @@ async fn carry_out(context: &Context, node: &NodeClient, plan: &Plan) -> Result<
     }
 }
 
-/// Shows how far a transfer is until it has ended.
+/// Waits for the end of a transfer, and shows its progress.
 pub async fn follow(
     context: &Context,
     events: impl Stream<Item = std::result::Result<TransferEvent, ClientError>>,
@@ -256,7 +256,7 @@ pub async fn follow(
     )
 }
 
-/// What became of the tags.
+/// The lines about tags.
 pub fn tags(direction: Direction, tags: &TagsOutcome) -> Vec<String> {
     let names = |tags: &[BranchName]| {
         let names: Vec<_> = tags.iter().map(BranchName::as_str).collect();
@@ -285,7 +285,7 @@ pub fn tags(direction: Direction, tags: &TagsOutcome) -> Vec<String> {
     lines
 }
 
-/// A line for each branch, those that nobody named included, and one for the traffic.
+/// The lines about a transfer's outcome: each branch, the tags, the traffic, and what was left out.
 pub fn summary(direction: Direction, outcome: &TransferOutcome) -> Vec<String> {
     let mut lines: Vec<_> = outcome
         .branches
@@ -337,7 +337,7 @@ fn older(count: u64) -> String {
     }
 }
 
-/// Says that commits came or went without their data, if any did.
+/// The line about commits that were transferred without their data, if any.
 pub fn without_data(direction: Direction, count: u64) -> Option<String> {
     let older = older(count);
     let their = if count == 1 { "its" } else { "their" };
@@ -352,7 +352,7 @@ pub fn without_data(direction: Direction, count: u64) -> Option<String> {
     }
 }
 
-/// So many things that are left out get a line.
+/// The maximum number of left-out items that are listed.
 const SHOWN: usize = 10;
 
 fn left_out(direction: Direction, list: &LeftOut) -> Vec<String> {
@@ -375,7 +375,7 @@ fn left_out(direction: Direction, list: &LeftOut) -> Vec<String> {
     lines
 }
 
-/// A line for each of the first few things that are left out.
+/// The lines about left-out items, with the number of further ones.
 pub fn items(list: &LeftOut, before: &str) -> Vec<String> {
     let items = list.items.iter().take(SHOWN);
     let mut lines: Vec<String> = items
@@ -390,7 +390,7 @@ pub fn items(list: &LeftOut, before: &str) -> Vec<String> {
     lines
 }
 
-/// How much crossed the network, and what did not have to.
+/// The line about the bytes that were transferred and saved.
 pub fn traffic(progress: &TransferProgress, done: &str) -> Option<String> {
     if progress.wire == 0 {
         return None;
@@ -450,7 +450,7 @@ fn describe(direction: Direction, branch: &BranchOutcome) -> String {
     let stashed = stashed.unwrap_or_default();
     let new = if branch.is_new { " (new branch)" } else { "" };
     match branch.commits {
-        // All its commits came with other branches.
+        // All of its commits came with other branches.
         0 if direction == Direction::Clone => format!("{name}: {stashed}at {head}"),
         0 if branch.is_new => format!("{name}: {stashed}new branch, at {head}"),
         0 => format!("{name}: {stashed}up to date, at {head}"),

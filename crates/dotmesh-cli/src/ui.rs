@@ -1,4 +1,4 @@
-//! The only printer: data on standard output, everything else on standard error.
+//! The only printer: data goes to stdout, messages go to stderr.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
@@ -14,18 +14,18 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// One that shows requests, too.
+    /// The same, but requests are printed too.
     #[must_use]
     pub fn verbose(self) -> Self {
         Self { verbose: true }
     }
 
-    /// Whether requests are shown.
+    /// Whether requests are printed.
     pub fn is_verbose(self) -> bool {
         self.verbose
     }
 
-    /// Prints data, as it is.
+    /// Prints text to stdout. Control characters are replaced.
     pub fn out(self, text: &str) -> Result<()> {
         let mut out = std::io::stdout().lock();
         out.write_all(printable(text).as_bytes())
@@ -33,7 +33,7 @@ impl Ui {
             .map_err(CliError::output)
     }
 
-    /// Prints the bytes of a file.
+    /// Prints bytes to stdout, unchanged.
     pub fn bytes(self, bytes: &[u8]) -> Result<()> {
         let mut out = std::io::stdout().lock();
         out.write_all(bytes)
@@ -41,33 +41,33 @@ impl Ui {
             .map_err(CliError::output)
     }
 
-    /// Tells the user how it goes, in a line.
+    /// Prints a status line.
     pub fn status(self, line: &str) {
         self.err(&format!("{line}\n"));
     }
 
-    /// Tells of something that is not as it should be.
+    /// Prints a warning.
     pub fn warning(self, line: &str) {
         self.err(&format!("Warning: {line}\n"));
     }
 
-    /// Tells the user what to do next.
+    /// Prints a hint: what to do next.
     pub fn hint(self, line: &str) {
         self.err(&format!("hint: {line}\n"));
     }
 
-    /// Shows a failure.
+    /// Prints an error.
     pub fn error(self, error: &CliError) {
         self.err(&error.render());
     }
 
-    /// Shows a request, for those who asked to see them.
+    /// Prints a request. Used with `--verbose`.
     pub fn trace(line: &str) {
         Self { verbose: true }.err(&format!("> {line}\n"));
     }
 
     fn err(self, text: &str) {
-        // Where standard error is closed, the exit code has to do.
+        // If stderr is closed, the user has only the exit code.
         let _ = std::io::stderr().write_all(printable(text).as_bytes());
     }
 
@@ -78,7 +78,7 @@ impl Ui {
             .await
             .map_err(|error| CliError::failed("cannot ask").caused_by(error))??;
         if !std::io::stdin().is_terminal() {
-            // Nobody pressed Enter, which would have ended the line.
+            // Only a person's Enter ends the line.
             self.err("\n");
         }
         if answer == "Y" {
@@ -88,7 +88,7 @@ impl Ui {
         }
     }
 
-    /// The same, but only a person at a terminal can answer. `option` is the one that answers without a question.
+    /// The same, but refuses if stdin is not a terminal. `option` is the option that skips the question.
     pub async fn confirm_at_terminal(self, question: &str, option: &str) -> Result<()> {
         if std::io::stdin().is_terminal() {
             return self.confirm(question).await;
@@ -101,14 +101,14 @@ impl Ui {
         )))
     }
 
-    /// Asks for a secret without showing it; reads it from standard input if that is no terminal.
+    /// Asks for a secret without echoing it. Reads it from stdin if that is not a terminal.
     pub async fn secret(self, prompt: &str) -> Result<String> {
         if !std::io::stdin().is_terminal() {
             return tokio::task::spawn_blocking(first_line)
                 .await
                 .map_err(|error| CliError::failed("cannot ask").caused_by(error))?;
         }
-        // With a handler in place Ctrl-C is an answer like others, and the terminal is put back in order.
+        // With a signal handler, Ctrl-C makes the prompt return, so that it restores the terminal's echo.
         let _handled = signal(SignalKind::interrupt())
             .map_err(|error| CliError::failed("cannot ask").caused_by(error))?;
         rpassword::prompt_password(prompt).map_err(|error| match error.kind() {
@@ -117,12 +117,12 @@ impl Ui {
         })
     }
 
-    /// Shows what is waited for, if somebody looks.
+    /// A spinner, visible only if stderr is a terminal.
     pub fn wait_bar(self) -> WaitBar {
         WaitBar::new(std::io::stderr().is_terminal())
     }
 
-    /// Shows how far a transfer is, if somebody looks.
+    /// A transfer's bar, visible only if stderr is a terminal.
     pub fn transfer_bar(self) -> TransferBar {
         TransferBar::new(std::io::stderr().is_terminal())
     }
@@ -137,7 +137,7 @@ fn first_line() -> Result<String> {
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// The text without what a terminal would take for commands: messages may come from anybody.
+/// Replaces control characters, which a terminal could execute: commit messages may come from anybody.
 pub fn printable(text: &str) -> String {
     let command = |c: char| c.is_control() && c != '\n' && c != '\t';
     text.chars()

@@ -42,7 +42,6 @@ pub struct Args {
     rename: Vec<BranchName>,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     if let Some(to) = args.rename.last() {
         let from = (args.rename.len() == 2).then(|| &args.rename[0]);
@@ -105,7 +104,7 @@ async fn rename(context: &Context, from: Option<&BranchName>, to: &BranchName) -
     Ok(())
 }
 
-/// What is gone, and how to get it back.
+/// Tells that a branch was deleted, and how to recreate it.
 pub fn deleted(dot: &DotName, branch: &BranchName, head: CommitId) -> String {
     let done = format!("Deleted branch {branch} of dot {dot}");
     if head == CommitId::ROOT {
@@ -115,7 +114,7 @@ pub fn deleted(dot: &DotName, branch: &BranchName, head: CommitId) -> String {
     format!("{done} (was {head}; 'dm checkout -b {branch} {head}' makes it again)")
 }
 
-/// The titles of the branches' newest commits, in their order.
+/// The title of each branch's newest commit, in the order of the branches.
 async fn titles(node: &NodeClient, dot: &DotDetail) -> Result<Vec<String>> {
     let mut titles = Vec::new();
     for branch in &dot.branches {

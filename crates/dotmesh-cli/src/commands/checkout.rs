@@ -44,7 +44,7 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-/// What to switch to.
+/// The argument that names what to check out.
 #[derive(Debug, Clone)]
 enum Target {
     /// The branch that was checked out before this one.
@@ -63,7 +63,6 @@ impl FromStr for Target {
     }
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let new = match (&args.target, args.create) {
         (Target::Previous, true) => return Err(CliError::usage("a new branch needs a name")),
@@ -116,7 +115,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     switching::tell(context, &switched)
 }
 
-/// What a new branch starts from.
+/// Where a new branch starts.
 fn start(args: &Args) -> BranchStart {
     match &args.commit {
         Some(commit) => BranchStart::Commit(commit.clone()),
@@ -125,7 +124,7 @@ fn start(args: &Args) -> BranchStart {
     }
 }
 
-/// The branch of that name; else one for the commit of that name, and from where to make it.
+/// Finds the branch with that name. Otherwise returns a throwaway branch for the commit with that name.
 async fn find(
     node: &NodeClient,
     dot: &DotName,
@@ -148,13 +147,13 @@ async fn find(
             let start = BranchStart::Throwaway(commit.to_string());
             Ok((BranchName::at(commit), Some(start)))
         }
-        // The node says that there is no such branch.
+        // Let the checkout fail: the node's error says that there is no such branch.
         (Err(error), Ok(branch)) if error.is_not_found() => Ok((branch, None)),
         (Err(error), _) => Err(error),
     }
 }
 
-/// What the branch for a commit is.
+/// Tells that the branch is a throwaway branch.
 pub fn throwaway(switched: &Switched) -> String {
     format!(
         "It is a throwaway branch at commit {}, for a look at that state or a start from there",
@@ -162,14 +161,14 @@ pub fn throwaway(switched: &Switched) -> String {
     )
 }
 
-/// What to do with such a branch.
+/// The hint: how to leave, keep or delete a throwaway branch.
 pub fn keep(branch: &BranchName) -> String {
     format!(
         "'dm checkout -' goes back. 'dm branch -m {branch} NAME' keeps what you do here, 'dm branch -D {branch}' deletes it."
     )
 }
 
-/// The branch that was checked out before.
+/// The branch that was checked out before the current one.
 fn previous(context: &Context, dot: &DotName) -> Result<BranchName> {
     let config = context.node_config()?;
     config.previous.get(dot).cloned().ok_or_else(|| {

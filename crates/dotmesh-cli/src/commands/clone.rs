@@ -62,7 +62,6 @@ pub struct Args {
     limit_rate: Option<NonZeroU64>,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let config = context.config.load()?;
     let words = [Some(args.first), args.second, args.third];
@@ -106,7 +105,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Makes the clone the current dot, unless another is.
+/// Selects the clone, unless another existing dot is the current one.
 async fn select(context: &Context, node: &NodeClient, cloned: &DotName) -> Result<()> {
     let current = current::choose(context, node).await?.dot;
     match current.name() {
@@ -128,7 +127,7 @@ async fn select(context: &Context, node: &NodeClient, cloned: &DotName) -> Resul
     Ok(())
 }
 
-/// Shows the state that was asked for.
+/// Checks out the state that the user asked for.
 async fn check_out(
     context: &Context,
     node: &NodeClient,
@@ -167,13 +166,13 @@ pub struct Source {
     pub remote_name: RemoteName,
     remote: Remote,
     dot: DotName,
-    /// A branch that was named as such.
+    /// The branch, if it was given as an argument of its own.
     branch: Option<BranchName>,
-    /// A state that has to be looked up on the hub.
+    /// The state, if it was given in an address or after `@`. The hub has to resolve it.
     reference: Option<Reference>,
 }
 
-/// Makes sense of the words.
+/// Interprets the arguments.
 fn source(config: &Config, words: &[String]) -> Result<Source> {
     if let [address, rest @ ..] = words
         && DotPage::is_address(address)
@@ -208,7 +207,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
     })
 }
 
-/// `dm clone DOT BRANCH` lacks the remote, which may be left out only before a dot with a namespace.
+/// Adds a hint if the remote is missing, as in `dm clone DOT BRANCH`. It can be left out only if the dot has a namespace.
 pub fn explain_remote(config: &Config, words: &[String], error: CliError) -> CliError {
     let known = config.default_remote.as_ref();
     match (known.or(config.remotes.keys().next()), words) {
@@ -219,7 +218,7 @@ pub fn explain_remote(config: &Config, words: &[String], error: CliError) -> Cli
     }
 }
 
-/// The dot, or the state of one, whose page has this address.
+/// Interprets the address of a page of a dot, a branch or a commit.
 pub fn at_address(config: &Config, address: &str) -> Result<Source> {
     let page = DotPage::parse(address).map_err(|error| explain(&error))?;
     let (remote_name, remote) = transfer::remote_at(config, &page.hub.to_string())?;
@@ -247,7 +246,8 @@ fn explain(error: &NotADotPage) -> CliError {
     CliError::usage(error.to_string()).hint(hint)
 }
 
-/// Which word is what: the remote comes first, but may be left out before a dot that cannot be a remote.
+/// Assigns the arguments to remote, dot and branch. The remote comes first. It can be left out before a single dot, and
+/// before a dot that has a namespace.
 pub fn arrange<'a>(
     config: &Config,
     words: &'a [String],

@@ -21,7 +21,6 @@ pub enum Command {
     RunDetached(run_detached::Args),
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::Init(args) => init::run(context, *args).await,

@@ -31,7 +31,6 @@ pub struct Args {
     metadata: Vec<String>,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let message = message::join(&args.message);
     if message.is_empty() && !args.amend {
@@ -51,7 +50,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let (dot, made, commit, before) = context
         .on_current_dot(async |node, dot| {
             let mut commit = commit.clone();
-            // Another terminal may check out another branch meanwhile.
+            // The node refuses if another terminal checked out another branch meanwhile.
             let before = node.current(dot).await?;
             commit.expected = Some(before.clone());
             if commit.amend && commit.message.is_empty() {
@@ -80,7 +79,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// What was committed where, and with which version of the code.
+/// The lines about the new commit, and about the recorded version of the code.
 pub fn describe(dot: &DotName, made: &Committed, commit: &CreateCommit) -> Vec<String> {
     let title = dotmesh_model::message::title(&commit.message);
     let head = format!("[{dot} {} {}] {title}", made.branch, made.id.short());
@@ -100,8 +99,8 @@ pub fn describe(dot: &DotName, made: &Committed, commit: &CreateCommit) -> Vec<S
     [head].into_iter().chain(code).collect()
 }
 
-/// Says that the code that was recorded is not the code of the Compose project whose containers use the dot. `folder` is
-/// where `dm` runs.
+/// The warning that the recorded code is not the code of the Compose project whose containers use the dot. `folder` is the
+/// folder that `dm` runs in.
 pub fn other_code(
     folder: &Path,
     code: Option<&CodeVersion>,
@@ -117,7 +116,7 @@ pub fn other_code(
         .iter()
         .map(|(_, place)| git::work_tree(Path::new(place)));
     let trees: Vec<_> = trees.collect();
-    // Several projects may share a dot: the code of one of them will do.
+    // If several projects share the dot, the code of any of them is right.
     if trees.contains(&here) {
         return None;
     }
@@ -138,7 +137,7 @@ pub fn other_code(
     ))
 }
 
-/// Reads `-d` values: the key is what comes before the first `=`, the value all that follows.
+/// Parses the values of `-d`. The first `=` separates key and value.
 pub fn parse_metadata(pairs: &[String]) -> Result<BTreeMap<String, String>> {
     let mut metadata = BTreeMap::new();
     for pair in pairs {
@@ -153,7 +152,7 @@ pub fn parse_metadata(pairs: &[String]) -> Result<BTreeMap<String, String>> {
     Ok(metadata)
 }
 
-/// `user@host`, for those without a name in git's configuration.
+/// The author if git's configuration has none: `user@host`.
 fn account(context: &Context) -> String {
     let user = context.environment.user.clone().unwrap_or_else(|| {
         let id = rustix::process::getuid().as_raw();
@@ -164,7 +163,7 @@ fn account(context: &Context) -> String {
     format!("{user}@{}", host.nodename().to_string_lossy())
 }
 
-/// The name that `/etc/passwd` has for a user's number.
+/// The name of a user id in the text of `/etc/passwd`.
 fn user_name(users: &str, id: u32) -> Option<&str> {
     users.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -28,7 +28,6 @@ pub struct Args {
     target: PathBuf,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let query = query(&args.source);
     let revision = query.revision.clone();
@@ -76,7 +75,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     }
 }
 
-/// Reads `REV:SUBDOT/PATH`. No name of a commit or a subdot has a colon.
+/// Parses `REV:SUBDOT/PATH`. The names of commits and subdots cannot contain a colon.
 pub fn query(source: &str) -> ContentQuery {
     let (revision, path) = match source.split_once(':') {
         Some(("", path)) => (None, path),
@@ -89,7 +88,7 @@ pub fn query(source: &str) -> ContentQuery {
     }
 }
 
-/// Reads what the node sends, from a thread that may block.
+/// Reads the node's stream. The reader runs on a blocking thread.
 struct Pieces {
     receiver: mpsc::Receiver<std::io::Result<Bytes>>,
     current: Bytes,
@@ -113,7 +112,7 @@ fn failed(error: std::io::Error) -> CliError {
     CliError::failed("cannot copy").caused_by(error)
 }
 
-/// Writes the one file of an archive to standard output.
+/// Writes the archive's only file to stdout.
 fn print(ui: Ui, mut archive: tar::Archive<Pieces>) -> Result<()> {
     let mut entries = archive.entries().map_err(failed)?;
     let Some(entry) = entries.next() else {
@@ -136,7 +135,8 @@ fn print(ui: Ui, mut archive: tar::Archive<Pieces>) -> Result<()> {
     }
 }
 
-/// Unpacks an archive beside its place, and moves what it has there in one step.
+/// Unpacks the archive into a temporary folder beside the target, and renames the result, so that the target is never
+/// incomplete.
 fn unpack(mut archive: tar::Archive<Pieces>, target: &Path) -> Result<()> {
     let (folder, name) = if target.is_dir() {
         (target.to_owned(), None)

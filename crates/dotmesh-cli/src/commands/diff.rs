@@ -32,7 +32,6 @@ pub struct Args {
     path: Option<String>,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let text = !args.stat && !args.name_status;
     let mut query = vec![("text", text.to_string())];
@@ -67,7 +66,7 @@ pub fn name_status(diff: &Diff) -> String {
     lines.collect()
 }
 
-/// A line for each file, and the sum.
+/// One line for each file, and the counts.
 pub fn stat(diff: &Diff) -> String {
     let width = diff
         .changes
@@ -100,12 +99,12 @@ pub fn stat(diff: &Diff) -> String {
     text
 }
 
-/// Texts line by line, and a line for every other file.
+/// Unified diffs of text files, and one line for every other file.
 pub fn lines(diff: &Diff) -> String {
     let mut text = String::new();
     for change in &diff.changes {
         match &change.unified {
-            // A text that was moved, or has other attributes, and the same lines.
+            // An empty diff means that only the path or the attributes changed: that gets a line like other files.
             Some(unified) if !unified.is_empty() => text.push_str(unified),
             _ => {
                 let _ = writeln!(text, "{} {}: {}", word(change), name(change), sizes(change));

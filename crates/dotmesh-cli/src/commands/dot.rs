@@ -19,7 +19,6 @@ pub enum Command {
     SetUpstream(set_upstream::Args),
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::Show(args) => show::run(context, args).await,

@@ -13,7 +13,6 @@ pub struct Args {
     dot: DotName,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     context.node()?.create_dot(&args.dot).await?;
     context.select(&args.dot)?;

@@ -26,12 +26,11 @@ pub struct Args {
     scripting: bool,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let node = context.node()?;
     let (dots, problems) = tokio::join!(node.dots(), node.problems());
     let dots = dots?;
-    // An older node tells of none.
+    // An older node does not have this route.
     for problem in problems.unwrap_or_default() {
         context.ui.warning(&problem);
     }
@@ -60,7 +59,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     context.ui.out(&for_people(&dots, current.name()))
 }
 
-/// What the newest commit cannot take along.
+/// The warning about files of the newest commit that cannot be pushed.
 pub fn left_out(dot: &DotSummary) -> String {
     let list = &dot.left_out;
     let items = match list.count {
@@ -75,7 +74,7 @@ pub fn left_out(dot: &DotSummary) -> String {
     )
 }
 
-/// The table.
+/// The list as a table.
 pub fn for_people(dots: &[DotSummary], current: Option<&DotName>) -> String {
     let header = [
         "  DOT",
@@ -106,7 +105,7 @@ pub fn for_people(dots: &[DotSummary], current: Option<&DotName>) -> String {
     table::aligned(&rows)
 }
 
-/// The same, to be cut at tabs.
+/// The list for scripts: each cell ends with a tab.
 pub fn for_scripts(dots: &[DotSummary]) -> String {
     let mut text = String::new();
     for dot in dots {

@@ -53,7 +53,6 @@ fn read_since(text: &str) -> std::result::Result<Timestamp, String> {
     since::parse(text, &Zoned::now())
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let query = LogQuery {
         revision: args.revision.clone(),
@@ -90,7 +89,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     })
 }
 
-/// What a log of one subdot may lack.
+/// The warning about commits that could not be compared, so the log of the subdot may lack them.
 pub fn not_compared(count: u64) -> String {
     let commits = match count {
         1 => "1 older commit is".to_owned(),
@@ -99,7 +98,7 @@ pub fn not_compared(count: u64) -> String {
     format!("{commits} left out: the data to compare is not here. 'dm pull --full' gets all data.")
 }
 
-/// All that is known of each commit.
+/// The full entry of each commit.
 pub fn full(log: &Log, zone: &TimeZone) -> String {
     let entries = log.commits.iter().map(|commit| entry(log, commit, zone));
     entries.collect::<Vec<_>>().join("\n")
@@ -110,7 +109,7 @@ pub fn oneline(log: &Log) -> String {
     log.commits.iter().map(|commit| line(log, commit)).collect()
 }
 
-/// Commits with the lines between them.
+/// The commits with a graph.
 pub fn graph(log: &Log, text: impl Fn(&CommitRecord) -> String) -> String {
     let mut graph = Graph::default();
     let drawn = log.commits.iter().map(|commit| {
@@ -162,17 +161,17 @@ fn entry(log: &Log, commit: &CommitRecord, zone: &TimeZone) -> String {
     )
 }
 
-/// Lines of a name and a value.
+/// Lines of the form `name: value`.
 #[derive(Default)]
 pub(super) struct Fields(pub(super) String);
 
 impl Fields {
     pub(super) fn push(&mut self, name: &str, value: &str) {
-        // A value of several lines must not look like further fields.
+        // Further lines of a value are indented, so that they do not look like fields.
         let _ = writeln!(self.0, "{name}: {}", value.replace('\n', "\n    "));
     }
 
-    /// Where the data of a commit is, and what it lacks there.
+    /// Adds where the data of a commit is if it is not here, and what was left out of it.
     pub(super) fn push_places(&mut self, log: &Log, commit: CommitId) {
         if let Some(source) = log.absent.get(&commit) {
             let (hub, dot) = (&source.hub, source.dot.full());
@@ -194,7 +193,7 @@ pub(super) fn date(commit: &CommitRecord, zone: &TimeZone) -> String {
     time.strftime("%a %b %-d %H:%M:%S %Y %z").to_string()
 }
 
-/// A message as git shows it.
+/// Indents a message, as `git log` does.
 pub(super) fn indented(message: &str) -> String {
     let lines = message.lines();
     lines

@@ -42,7 +42,6 @@ pub struct Args {
     print: bool,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     if let Some(name) = &args.name {
         context.config.load()?.refuse_known(name)?;
@@ -89,7 +88,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// What a login's remote is called: as before if it is known, else after the host.
+/// The name for the login's remote: the name of an existing remote for this account, else one derived from the host.
 pub fn name_for(config: &Config, host: &str, remote: &Remote) -> RemoteName {
     let same = |known: &Remote| known.user == remote.user && known.is_at(&remote.address);
     if let Some((name, _)) = config.remotes.iter().find(|(_, known)| same(known)) {
@@ -109,7 +108,7 @@ pub fn name_for(config: &Config, host: &str, remote: &Remote) -> RemoteName {
         .expect("there are more numbers than remotes")
 }
 
-/// Has a user of the hub approve on its pages.
+/// Lets the user approve the login on the hub's page.
 async fn in_browser(
     context: &Context,
     visitor: &HubVisitor,
@@ -135,8 +134,8 @@ async fn in_browser(
     wait(context, visitor, &login).await
 }
 
-/// The page, at the address by which the hub was reached: what it says itself cannot lead elsewhere. An earlier hub puts
-/// the code into it, which the user is to type.
+/// The URL of the approval page. Only the path comes from the hub, so that it cannot lead to another site. The query is
+/// dropped: earlier hubs put the code there, and the user must type it.
 pub fn verification_page(visitor: &HubVisitor, login: &DeviceLogin) -> Result<String> {
     let hub = visitor.address();
     let path = login.verification_path.split('?').next().unwrap_or("");
@@ -149,7 +148,7 @@ pub fn verification_page(visitor: &HubVisitor, login: &DeviceLogin) -> Result<St
     }
 }
 
-/// Asks until the user has decided.
+/// Polls the hub until the user has approved or denied the login, or it expires.
 async fn wait(
     context: &Context,
     visitor: &HubVisitor,
@@ -176,7 +175,7 @@ async fn wait(
                 return Err(CliError::failed("the login was denied on the hub's page"));
             }
             Ok(LoginState::Pending) if Instant::now() < end => {}
-            // A hub that restarts, a network that comes and goes.
+            // A temporary error, such as while the hub restarts.
             Err(error) if error.passes().is_some() && Instant::now() < end => {}
             Ok(LoginState::Pending) => return Err(expired()),
             Err(error) if error.code() == ErrorCode::NotFound => return Err(expired()),

@@ -16,7 +16,6 @@ pub struct Args {
     hub: Option<HubHost>,
 }
 
-/// Runs it.
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let gone = context
         .config
@@ -40,7 +39,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Takes the remotes of a hub away; without one, those of the selected remote's hub.
+/// Removes the remotes of a hub. The default hub is that of the selected remote.
 pub fn forget(config: &mut Config, hub: Option<&HubHost>) -> Result<Vec<(RemoteName, Remote)>> {
     let selected = match (hub, &config.default_remote) {
         (None, Some(name)) => Some(config.remote(name)?.address.clone()),

@@ -30,7 +30,6 @@ pub struct Args {
     create: bool,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     prepare(&args.mountpoint)?;
     let place = absolute(&args.mountpoint)?;
@@ -60,7 +59,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// The word may be a branch, which is mounted as `DOT@BRANCH`.
+/// The error for a missing dot. If the name is a branch of the current dot, it suggests `DOT@BRANCH`.
 async fn no_dot(context: &Context, args: &Args, place: &Path) -> CliError {
     let Some((dot, branch)) = dot_word::branch_of_current(context, &args.volume.to_string()).await
     else {
@@ -73,7 +72,7 @@ async fn no_dot(context: &Context, args: &Args, place: &Path) -> CliError {
     dot_word::is_branch(&dot, &branch, &command)
 }
 
-/// Makes the folder. Earlier versions made a symbolic link into the pool there, which gives way.
+/// Creates the folder. Replaces a symbolic link into the pool, which earlier versions made there.
 pub fn prepare(place: &Path) -> Result<()> {
     let failed = |error| {
         CliError::failed(format!("cannot make the folder {}", place.display())).caused_by(error)
@@ -105,7 +104,7 @@ fn leads_into_a_pool(place: &Path) -> bool {
     })
 }
 
-/// The path as the node understands it.
+/// The absolute path without symbolic links, as the node needs it.
 pub(super) fn absolute(place: &Path) -> Result<PathBuf> {
     place.canonicalize().map_err(|error| {
         CliError::failed(format!("cannot find {}", place.display())).caused_by(error)

@@ -13,7 +13,6 @@ pub enum Command {
     Log(log::Args),
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::Log(args) => log::run(context, args).await,

@@ -37,7 +37,7 @@ pub struct Args {
     print: bool,
 }
 
-/// What a page is about.
+/// The subject of a page.
 enum Subject {
     Dot,
     Branch(BranchName),
@@ -47,7 +47,6 @@ enum Subject {
 /// A dot on a hub.
 type Place = (RemoteName, Remote, DotName);
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let (local, subject) = context
         .on_current_dot(async |node, dot| {
@@ -72,7 +71,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         match address(&remote, &dot, &subject).await {
             Ok(Some(address)) => return show(context, &address, args.print).await,
             Ok(None) => {}
-            // Another hub may have it.
+            // Another hub may have it, so try the others first.
             Err(error) => {
                 failure = failure.or(Some(error.hint(format!("The remote is '{name}'."))));
             }
@@ -81,7 +80,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Err(failure.unwrap_or_else(|| nowhere(&local, &subject)))
 }
 
-/// Where the dot may be, the selected remote first.
+/// The places where the dot may be. The selected remote comes first.
 fn places(
     context: &Context,
     config: &Config,
@@ -106,7 +105,7 @@ fn places(
     Ok(places)
 }
 
-/// The address of the page, if the hub has what it is about.
+/// The address of the page. `None` if the hub does not have its subject.
 async fn address(remote: &Remote, dot: &DotName, subject: &Subject) -> Result<Option<String>> {
     let client = hub::client(remote)?;
     let hub: &HubAddress = client.address();

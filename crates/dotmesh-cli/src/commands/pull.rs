@@ -45,7 +45,6 @@ pub struct Args {
     limit_rate: Option<NonZeroU64>,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let config = context.config.load()?;
     let chosen = transfer::choose_remote(&config, args.remote.as_deref(), Direction::Pull);

@@ -62,7 +62,6 @@ pub struct Args {
     limit_rate: Option<NonZeroU64>,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let config = context.config.load()?;
     let chosen = transfer::choose_remote(&config, args.remote.as_deref(), Direction::Push);
@@ -110,7 +109,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         None => detail.branches.iter().map(|b| b.name.as_str()).collect(),
     };
     let outcome = match transfer::run(context, &node, &plan).await {
-        // Commits that came without their data have to go to another hub: with it, if it can be had.
+        // Older commits are here without their data. Fetch it from the hubs that have it, then push the rest without data.
         Err(error) if error.is_absent() => {
             for problem in fetch::what_can_be(context, &plan.local, &branches).await? {
                 context.ui.status(&format!(
@@ -130,7 +129,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     context.ui.out(&permalinks(&hub, remote_dot, &outcome))
 }
 
-/// The addresses of what was pushed, a line each, to pass on.
+/// The permalinks of the pushed commits, one on each line.
 pub fn permalinks(hub: &HubAddress, dot: &DotName, outcome: &TransferOutcome) -> String {
     let mut text = String::new();
     let pushed = outcome

@@ -21,7 +21,6 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let redo = async |node: &NodeClient, dot: &DotName| {
         let before = node.dot(dot).await?;

@@ -35,7 +35,6 @@ enum Command {
     Switch(switch::Args),
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     match args.command {
         Some(Command::Add(args)) => add::run(context, args).await,
@@ -51,7 +50,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
                     .ui
                     .hint("Log in to a hub with 'dm login HUB', or add one with 'dm remote add NAME USER@HOST'.");
             }
-            // No request is sent, so both ways of being verbose mean the same here.
+            // No request is sent here, so `--verbose` means the same as `-v`.
             context
                 .ui
                 .out(&render(&config, args.long || context.ui.is_verbose()))

@@ -28,7 +28,6 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let (before, done, message) = context
         .on_current_dot(async |node, dot| {
@@ -36,14 +35,14 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             let reset = Reset {
                 revision: args.revision.clone(),
                 hard: args.hard,
-                // Another terminal may check out another branch meanwhile.
+                // The node refuses if another terminal checked out another branch meanwhile.
                 expected: Some(before.clone()),
                 wait: (&args.wait).into(),
             };
             let switch = async || switching::follow(context, node.reset(dot, &reset).await?).await;
             let revision = [reset.revision.as_str()];
             let done = fetch::with_data(context, dot, &revision, Extent::Commit, switch).await?;
-            // The reset is done; without the message it is told in fewer words.
+            // The reset has succeeded. If this fails, only the commit's title is missing in the output.
             let log = node.log(dot, &LogQuery::one(None)).await.ok();
             let message = log.and_then(|log| Some(log.commits.first()?.message.clone()));
             Ok((before, done, message))
@@ -56,7 +55,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     switching::tell(context, &done)
 }
 
-/// Where the branch was, and how to go back there.
+/// The line about the previous head of the branch, and how to go back to it.
 pub fn left(before: &Current, head: CommitId) -> Option<String> {
     let Current { branch, head: was } = before;
     if *was == head || *was == CommitId::ROOT {
@@ -68,7 +67,7 @@ pub fn left(before: &Current, head: CommitId) -> Option<String> {
     ))
 }
 
-/// Where HEAD is now.
+/// The line about the new HEAD.
 pub fn describe(head: CommitId, message: Option<&str>) -> String {
     if head == CommitId::ROOT {
         return "HEAD is now at the empty state before the first commit".to_owned();

@@ -25,14 +25,13 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let done = context
         .on_current_dot(async |node, dot| {
             let restore = RestorePaths {
                 revision: args.source.clone(),
                 paths: args.paths.clone(),
-                // Another terminal may check out another branch meanwhile.
+                // The node refuses if another terminal checked out another branch meanwhile.
                 expected: Some(node.current(dot).await?),
                 wait: (&args.wait).into(),
             };

@@ -32,7 +32,6 @@ pub struct Args {
     name_status: bool,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let revision = args.revision.as_deref();
     let found = context
@@ -71,10 +70,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// What changed against the parent.
+/// The changes since the parent commit.
 enum Changes {
     Here(Diff),
-    /// A hub has the data.
+    /// The data is only on a hub.
     NotHere,
     NotWanted,
 }
@@ -106,7 +105,7 @@ async fn find(
     Ok((commit, log, changes))
 }
 
-/// All that a commit says of itself.
+/// The full record of a commit.
 pub fn record(log: &Log, commit: &CommitRecord, zone: &TimeZone) -> String {
     let mut fields = log::Fields::default();
     if commit.parent != CommitId::ROOT {
@@ -141,7 +140,7 @@ pub fn record(log: &Log, commit: &CommitRecord, zone: &TimeZone) -> String {
     )
 }
 
-/// The Compose projects that used the dot, each once.
+/// The Compose projects that used the dot, without duplicates.
 fn projects(commit: &CommitRecord) -> Vec<String> {
     let compose = commit
         .images
@@ -158,7 +157,7 @@ fn projects(commit: &CommitRecord) -> Vec<String> {
     projects
 }
 
-/// A container, with the user that it ran as and what it had mounted.
+/// A container with its image, user and mounts.
 fn describe(image: &ImageUse) -> String {
     let mut text = format!("{}: {} ({})", image.container, image.image, image.digest);
     if let Some(user) = &image.user {
@@ -170,7 +169,7 @@ fn describe(image: &ImageUse) -> String {
     text
 }
 
-/// The files of each subdot with their sizes, and how many there are.
+/// The changed files of each subdot with their sizes, and the counts.
 pub fn by_subdot(diff: &Diff) -> String {
     let mut subdots: BTreeMap<&str, Vec<FileChange>> = BTreeMap::new();
     for change in &diff.changes {

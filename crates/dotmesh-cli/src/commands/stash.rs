@@ -47,7 +47,6 @@ enum Command {
     Branch(branch::Args),
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     match args.command {
         None => push::run(context, args.push).await,
@@ -61,7 +60,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     }
 }
 
-/// A stash by its place in the list, as git names it: `stash@{0}` is the newest.
+/// A stash, named by its position in the list, as in git: `stash@{0}` is the newest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Place(usize);
 
@@ -79,7 +78,7 @@ impl FromStr for Place {
 }
 
 impl Place {
-    /// The stash there.
+    /// Finds the stash at this position.
     async fn find(self, node: &NodeClient, dot: &DotName) -> Result<Stash> {
         let mut stashes = node.stashes(dot).await?;
         if self.0 < stashes.len() {
@@ -94,7 +93,7 @@ impl Place {
     }
 }
 
-/// `On master: what it is`, or the commit that it was made at.
+/// `On master: message`. Without a message, the commit that the stash was made at.
 pub fn describe(stash: &Stash) -> String {
     let branch = &stash.branch;
     let message = dotmesh_model::message::title(&stash.message);

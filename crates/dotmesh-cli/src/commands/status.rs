@@ -21,7 +21,6 @@ pub struct Args {
     short: bool,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let status = context
         .on_current_dot(async |node, dot| Ok(node.status(dot).await?))
@@ -33,7 +32,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     })
 }
 
-/// Sentences and tables.
+/// The status as text for people.
 pub fn for_people(status: &DotStatus, config: &NodeConfig) -> String {
     let mut text = format!("On branch {} of dot {}\n", status.branch, status.name);
     if status.head == CommitId::ROOT {

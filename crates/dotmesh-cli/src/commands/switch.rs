@@ -33,7 +33,6 @@ pub struct Args {
     dot: DotWord,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let find = async |node: &NodeClient, dot: &DotName| {
         node.current(dot).await?;
@@ -55,7 +54,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     tell_other(context, &dot).await
 }
 
-/// Tells of a choice that counts here before the one that was just made.
+/// Warns if another choice takes precedence here over the new one.
 async fn tell_other(context: &Context, dot: &DotName) -> Result<()> {
     let choice = current::choose(context, &context.node()?).await?;
     let (Some(other), false) = (choice.dot.name(), choice.is(dot)) else {

@@ -34,7 +34,6 @@ pub struct Args {
     revision: Option<String>,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     if let Some(name) = args.delete {
         let delete = DeleteTag { name };
@@ -73,7 +72,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// What is gone, and how to get it back.
+/// Tells that a tag was deleted, and how to recreate it.
 pub fn gone(tag: &Tag) -> String {
     let (name, commit) = (&tag.name, tag.commit.short());
     format!("Deleted tag '{name}' (was {commit}; 'dm tag {name} {commit}' makes it again)")
@@ -84,7 +83,7 @@ pub fn render(tags: &[Tag]) -> String {
     tags.iter().map(|tag| format!("{}\n", tag.name)).collect()
 }
 
-/// The same with the commits and what the tags are for.
+/// One line for each tag, with its commit and message.
 pub fn render_long(tags: &[Tag]) -> String {
     let rows = tags.iter().map(|tag| {
         let title = dotmesh_model::message::title(&tag.message);

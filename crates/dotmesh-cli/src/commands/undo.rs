@@ -28,7 +28,6 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let undo = async |node: &NodeClient, dot: &DotName| {
         let before = node.current(dot).await.ok().map(|current| current.branch);
@@ -42,7 +41,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let (dot, before, done) = context.on_current_dot(undo).await?;
     match before {
         Some(before) => remember_branch(context, &dot, before, &done)?,
-        // It was deleted.
+        // The dot was deleted, and the undo brought it back.
         None => {
             let id = context.node()?.dot(&dot).await?.id;
             context.update_node_config(|config| config.bring_dot_back(&dot, &id))?;
@@ -52,7 +51,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     switching::tell(context, &done)
 }
 
-/// What `dm checkout -` goes back to.
+/// If the branch changed, remembers the previous one for `dm checkout -`.
 pub(super) fn remember_branch(
     context: &Context,
     dot: &DotName,
@@ -65,7 +64,7 @@ pub(super) fn remember_branch(
     Ok(())
 }
 
-/// What was undone or redone in which dot, and where it is now.
+/// Tells which operation was undone or redone, and which branch and commit are checked out now.
 pub fn describe(did: &str, dot: &DotName, done: &Switched) -> String {
     let what = done.operation.as_deref().unwrap_or("the last operation");
     let (branch, head) = (&done.branch, done.head.short());

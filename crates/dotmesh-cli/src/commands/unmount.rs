@@ -18,7 +18,6 @@ pub struct Args {
     mountpoint: PathBuf,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let place = absolute(&args.mountpoint)?;
     let request = UnmountVolume {

@@ -7,7 +7,6 @@ use crate::error::Result;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Runs it.
 pub(super) async fn run(context: &Context, _: Args) -> Result<()> {
     context.ui.out(&format!(
         "Client:\n\tVersion: {}\n",

@@ -1,4 +1,4 @@
-//! The program itself, where no node answers.
+//! Runs the program where no node answers.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use insta::assert_snapshot;
 
-/// A private home, and `dm` in it with nothing else in its environment.
+/// A temporary home folder, in which `dm` runs with a clean environment.
 pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
@@ -35,7 +35,7 @@ impl Home {
         command
     }
 
-    /// Output, errors and exit code in one text.
+    /// Runs `dm`. Returns stdout, stderr and the exit code as one text.
     pub(crate) fn run(&self, arguments: &str) -> String {
         self.shown(&self.command(arguments).output().unwrap())
     }
@@ -252,7 +252,7 @@ fn an_interruption_is_told_by_the_exit_code() {
     let mut command = home.command("remote add hub alice@127.0.0.1:1");
     command.stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // It waits for a key that does not come; the kernel knows when its handler is in place.
+    // `dm` waits for a key on stdin. `/proc` shows when its SIGINT handler is installed.
     let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     let caught = |id: u32| {
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();

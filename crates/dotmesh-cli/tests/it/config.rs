@@ -1,4 +1,4 @@
-//! The config file: what is kept comes back, for its owner alone, and no update is lost.
+//! The config file: a round trip keeps everything, only the owner can read it, and no update is lost.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -100,7 +100,7 @@ fn what_was_known_of_a_deleted_dot_comes_back_with_it() {
     assert_eq!(config.upstream(&hub, &app), None);
     assert_eq!(config.current_dot, CurrentDot::Deleted);
 
-    // It goes through the file.
+    // The settings survive the file format.
     let text = serde_json::to_string(&config).unwrap();
     let mut config: NodeConfig = serde_json::from_str(&text).unwrap();
     let mut other = config.clone();
@@ -109,7 +109,7 @@ fn what_was_known_of_a_deleted_dot_comes_back_with_it() {
     config.bring_dot_back(&app, "1234");
     assert_eq!(config, before);
 
-    // What was chosen meanwhile stays.
+    // A choice that was made meanwhile stays.
     other.choose(Path::new("/one"), &shop);
     other.bring_dot_back(&app, "1234");
     let place = other.chosen_around(Path::new("/one")).unwrap().1;
@@ -286,7 +286,7 @@ fn a_remote_is_chosen_by_its_name_or_by_its_hubs_address() {
     ] {
         assert_eq!(chosen(text).unwrap().0.to_string(), "hub", "{text}");
     }
-    // Never to another hub than the page's.
+    // An address with another scheme is another hub, which must not get the key.
     let refused = chosen("http://dothub.com").unwrap_err().render();
     assert!(refused.contains("dm login http://dothub.com"), "{refused}");
     for text in ["https://a b", "dothub.com:80", "other.com"] {

@@ -1,4 +1,4 @@
-//! What `dm status`, `dm diff` and `dm branch` print.
+//! The output of `dm status`, `dm diff`, `dm branch` and similar commands.
 
 use dotmesh_api::node::{
     ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, Stash, SubdotStatus, Tag,
@@ -253,7 +253,7 @@ fn a_log_is_drawn_as_a_graph() {
     * b2b2b2b2b2 bob@laptop
     * a1a1a1a1a1 Alice <alice@example.com>
     ");
-    // A commit between the two is not shown.
+    // A commit between the two exists, but is not shown.
     log.commits[0].parent = given::id(0xab);
     log.ancestors.insert(given::id(0xb2), given::id(0xa1));
     assert_snapshot!(log::graph(&log, short), @r"

@@ -121,7 +121,7 @@ pub(crate) fn log() -> Log {
     }
 }
 
-/// So many items, of which one is named.
+/// A list of left-out items: `count` in total, but only one with its details.
 pub(crate) fn left_out(count: u64) -> LeftOut {
     LeftOut {
         count,

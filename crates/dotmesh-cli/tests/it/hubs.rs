@@ -1,4 +1,4 @@
-//! How `dm` finds out how to speak to a hub: what listens there, and what it is sent.
+//! How `dm` finds out which protocol a hub speaks, and what it sends to the server.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -14,23 +14,23 @@ use crate::binary::Home;
 const VERSION: &str = r#"{"server":"dothub","version":"0.0.0","protocol":1}"#;
 const USER: &str = r#"{"name":"alice"}"#;
 
-/// What it is that listens.
+/// The protocol of a server.
 #[derive(Clone, Copy, PartialEq)]
 enum Speaks {
     Http,
     Tls,
-    /// Whatever comes is answered with this.
+    /// Answers every request with this text.
     Words(&'static str),
 }
 
-/// Something that listens on a loopback port and remembers what it was sent.
+/// A server on a loopback port that records what it receives.
 struct Listener {
     address: String,
     served: JoinHandle<Vec<String>>,
 }
 
 impl Listener {
-    /// Takes so many connections.
+    /// Starts a server that accepts this number of connections.
     fn start(speaks: Speaks, connections: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -51,7 +51,7 @@ impl Listener {
         self.address.rsplit_once(':').unwrap().1
     }
 
-    /// What came on each connection.
+    /// What each connection received.
     fn received(self) -> Vec<String> {
         self.served.join().unwrap()
     }
@@ -69,7 +69,7 @@ fn serve(speaks: Speaks, mut stream: TcpStream) -> String {
     }
 }
 
-/// Answers requests until the other side has had enough.
+/// Answers requests until the client closes the connection.
 fn converse(mut stream: impl std::io::Read + std::io::Write) -> String {
     let mut all = String::new();
     loop {
@@ -83,7 +83,7 @@ fn converse(mut stream: impl std::io::Read + std::io::Write) -> String {
         } else if request.starts_with("GET /api/v1/user ") {
             USER
         } else {
-            // No HTTP: the handshake of TLS.
+            // This is not HTTP, but a TLS handshake.
             return all + "other";
         };
         all.push_str(&request);
@@ -103,7 +103,7 @@ fn read(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
 
-/// One side of TLS with a certificate for this machine that nobody else has signed.
+/// The server side of TLS, with a self-signed certificate for this machine.
 fn tls() -> ServerConnection {
     let certificate = CertificateDer::from(&include_bytes!("tls/certificate.der")[..]);
     let key = PrivatePkcs8KeyDer::from(&include_bytes!("tls/key.der")[..]);
@@ -117,7 +117,7 @@ fn tls() -> ServerConnection {
     ServerConnection::new(Arc::new(config)).unwrap()
 }
 
-/// Runs `dm` with a key at hand, and shows ports as `PORT`.
+/// Runs `dm` with an API key in its environment. Replaces port numbers with `PORT`.
 fn run(home: &Home, line: &str, port: &str, certificates: Option<&str>) -> String {
     let mut command = home.command(line);
     command.env("DOTMESH_PASSWORD", "dmk_secret");
@@ -166,7 +166,7 @@ fn a_hub_of_this_machine_is_spoken_to_as_it_speaks() {
     --- 0
     ");
     drop(hub);
-    // The hub has moved, and the remote with it.
+    // The hub has moved to another port, and the remote follows.
     let hub = Listener::start(Speaks::Http, 3);
     let moved = hub.port().to_owned();
     let line = format!("remote set-url plain localhost:{moved}");
@@ -208,7 +208,7 @@ fn a_certificate_that_is_not_trusted_is_no_reason_for_http() {
 #[test]
 fn other_machines_are_never_spoken_to_in_clear_unasked() {
     let home = Home::new();
-    // An address that is no loopback address, and yet this machine.
+    // 0.0.0.0 is not a loopback address, but still reaches this machine.
     let hub = Listener::start(Speaks::Http, 1);
     let port = hub.port().to_owned();
     assert_snapshot!(run(&home, &format!("remote add hub alice@0.0.0.0:{port}"), &port, None), @r"

@@ -1,4 +1,4 @@
-//! The tests of `dm` that need no node: what is rendered, what is kept, and the program itself where nothing answers.
+//! The tests of `dm` that need no node: the rendered output, the config file, and the program where nothing answers.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,4 +1,4 @@
-//! Texts that are tidied before they are kept.
+//! The cleanup of texts before they are stored.
 
 use dotmesh_cli::commands::mount;
 use dotmesh_cli::git::{absolute, without_credentials};

@@ -1,4 +1,4 @@
-//! What `dm op log` and `dm undo` print.
+//! The output of `dm op log` and `dm undo`.
 
 use dotmesh_api::node::{DeletedDot, Operation, OperationState, Operations, Switched, UndoBudget};
 use dotmesh_cli::commands::{op, undo};

@@ -1,4 +1,4 @@
-//! `docs/cli.md` is what the program says of itself.
+//! `docs/cli.md` equals the generated reference.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What commands print, from data.
+//! The output of commands, rendered from given data.
 
 use std::path::Path;
 
@@ -323,7 +323,7 @@ fn a_state_is_worked_on_with_a_branch_that_is_at_it() {
     }
     assert_eq!(check("v1", &["a", "many-users"]), "a commit");
     assert_eq!(check("v1", &[]), "at-a1a1a1a1a1 commit");
-    // A full id is that commit's, also where a branch is called so.
+    // A full id means the commit, even if a branch has that name.
     let id = "a1".repeat(16);
     assert_eq!(check(&id, &["a", &id]), "a commit");
     assert_eq!(check(&id.to_uppercase(), &["a", &id]), "a commit");
@@ -405,7 +405,7 @@ fn a_hub_cannot_send_the_browser_elsewhere() {
     };
     let good = "https://hub.example.com/-/authorize".to_owned();
     assert_eq!(page("/-/authorize"), Some(good.clone()));
-    // Nor does it fill the code in, which the user types.
+    // The URL must not contain the code: the user has to type it.
     assert_eq!(page("/-/authorize?code=BCDF-GHJK"), Some(good));
     for bad in [
         "",
@@ -465,7 +465,7 @@ fn a_rename_on_the_hub_is_told_and_followed() {
         upstream_after("alice/app", Some("alice/shop")),
         "alice/shop"
     );
-    // Another place that was named once is not where it belongs.
+    // A dot that was named for one transfer only does not become the upstream.
     assert_eq!(upstream_after("bob/copy", Some("bob/other")), "alice/shop");
     let shop = "alice/shop".parse().unwrap();
     let told = transfer::renamed(&plan("alice/app"), &shop);
@@ -895,7 +895,7 @@ fn a_reset_knows_the_mounts_that_are_dotmeshs() {
             error.map(|error| error.render()).unwrap_or_default()
         )
     };
-    // A disk for the root, the pool on it, a container's mount, 'dm mount' places outside, and another node's.
+    // Disk for the root, pool on it, a container's mount, a 'dm mount' elsewhere, and another node's pool.
     let table = "\
 36 35 98:0 / / rw - ext4 /dev/sda rw
 37 36 98:1 / /var/lib/dotmesh rw - ext4 /dev/sdb rw
@@ -917,14 +917,14 @@ fn a_reset_knows_the_mounts_that_are_dotmeshs() {
     Error: something that Dotmesh did not mount is mounted below /var/lib/dotmesh: /var/lib/dotmesh/pool/dots/admin, /var/lib/dotmesh/backup
     hint: Unmount it with 'umount', then try again.
     ");
-    // Without its pool's place, nothing is taken for a pool.
+    // If the pool's place is unknown, no mount counts as the pool.
     assert_snapshot!(check(table, PoolPlace::Unknown), @r"
     own /var/lib/dotmesh/mounts/3
     root is mount: true
     Error: something that Dotmesh did not mount is mounted below /var/lib/dotmesh: /var/lib/dotmesh/pool
     hint: Unmount it with 'umount', then try again.
     ");
-    // A pool in a folder of the user's own btrfs: the user's mounts of that stay.
+    // The pool is in a folder of the user's own btrfs. The user's other mounts of that filesystem stay.
     let table = "\
 36 35 98:0 / / rw - ext4 /dev/sda rw
 40 36 0:50 / /srv rw - btrfs /dev/sdc rw

@@ -1,4 +1,4 @@
-//! What a clone tells of starting its app.
+//! What `dm clone` tells about starting the app.
 
 use dotmesh_cli::start::Start;
 use dotmesh_model::commit::ComposeUse;
@@ -41,7 +41,7 @@ fn the_project_is_the_one_that_finds_the_dot() {
     assert_eq!(start(&shop, "copy_app"), with("copy"));
     let other: DotName = "shop_app".parse().unwrap();
     assert_eq!(start(&shop, "app-fork"), Start::Of(other));
-    // Commits of before do not say what the dot was called.
+    // Commits of earlier versions do not record the name of the dot.
     assert_eq!(start(&record(None, &["shop"]), "shop_app"), with("shop"));
     assert_eq!(
         start(&record(Some("shop_app"), &[]), "shop_app"),

@@ -14,7 +14,7 @@ use super::service::{self, Detached};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 
-/// How long the daemon may take to answer: it may have a disk image to make.
+/// How long the daemon may take to answer. The first start may have to create a disk image.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(90);
 
 /// Start Dotmesh on this machine
@@ -74,7 +74,7 @@ fn check_size(text: &str) -> std::result::Result<String, NotASize> {
 }
 
 impl Args {
-    /// The daemon's arguments. Paths are absolute, as it runs elsewhere.
+    /// The daemon's arguments. Paths are absolute, as the daemon runs in another folder.
     pub fn for_daemon(&self, socket: &Path, docker_host: Option<&str>) -> Vec<OsString> {
         let mut words: Vec<OsString> = Vec::new();
         let mut option = |name: &str, value: OsString| words.extend([name.into(), value]);
@@ -122,7 +122,7 @@ fn absolute(path: &Path) -> OsString {
         .into_os_string()
 }
 
-/// Tells which daemon answers at the socket. It may be another than the one that was asked for.
+/// Tells which daemon already answers at the socket. It may have another root than the requested one.
 fn tell_running(context: &Context, running: &NodeVersion, args: &Args) {
     let version = &running.version;
     let Some(root) = &running.root else {
@@ -141,7 +141,6 @@ fn tell_running(context: &Context, running: &NodeVersion, args: &Args) {
     }
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let socket = args
         .socket
@@ -203,7 +202,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the daemon answers, or has ended.
+/// Waits until the daemon answers. Fails if it exits.
 async fn answer(
     node: &dotmesh_api::NodeClient,
     mut detached: Option<Detached>,
@@ -219,7 +218,7 @@ async fn answer(
     }
 }
 
-/// The daemon lets the members of this group in. Without the tool, or the group, only root gets in.
+/// Creates the group whose members may use the daemon's socket. If that fails, only root may use it.
 async fn make_group() {
     let mut groupadd = tokio::process::Command::new("groupadd");
     groupadd.args(["--system", "--force", "dotmesh"]);

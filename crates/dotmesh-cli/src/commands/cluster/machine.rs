@@ -1,4 +1,4 @@
-//! What a machine must have for Dotmesh to run, and what to do about what it has not.
+//! Checks the requirements of Dotmesh on this machine, and tells how to meet those that are missing.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -8,21 +8,21 @@ use tokio::process::Command;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 
-/// What was found.
+/// Which requirements the machine meets.
 #[derive(Debug, Clone)]
 pub struct Machine {
     /// The daemon's program.
     pub dotmeshd: Option<PathBuf>,
-    /// Docker, or no wish for it.
+    /// Docker is installed, or not wanted.
     pub docker: bool,
-    /// The kernel knows btrfs.
+    /// The kernel supports btrfs.
     pub btrfs: bool,
-    /// `mkfs.btrfs`.
+    /// The program `mkfs.btrfs` is installed.
     pub mkfs: bool,
 }
 
 impl Machine {
-    /// Looks around.
+    /// Checks the machine.
     pub async fn look(environment: &Environment, wants_docker: bool) -> Self {
         Self {
             dotmeshd: find_dotmeshd(environment),
@@ -32,7 +32,7 @@ impl Machine {
         }
     }
 
-    /// The daemon's program, if nothing is missing; else all that is missing at once.
+    /// The daemon's program, if nothing is missing. Otherwise, one error that lists everything that is missing.
     pub fn ready(&self) -> Result<&PathBuf> {
         let mut missing = Vec::new();
         let mut hints = Vec::new();
@@ -42,7 +42,7 @@ impl Machine {
                 hints.push(hint);
             }
         };
-        // Nothing else helps without it, so it comes first.
+        // It is the hardest to fix, and without it nothing else helps, so it comes first.
         need(
             self.btrfs,
             "btrfs in the kernel",
@@ -92,7 +92,7 @@ async fn has_btrfs() -> bool {
             .any(|line| line.split_whitespace().last() == Some("btrfs"))
     };
     if !known() {
-        // Where it cannot be loaded, what follows finds out.
+        // The second check below shows whether this worked.
         let mut load = Command::new("modprobe");
         load.arg("btrfs")
             .stdin(Stdio::null())

@@ -1,28 +1,28 @@
-//! What is mounted at a node's root, below it, and elsewhere from its pool: which mounts are Dotmesh's, and which are not.
+//! Finds the mounts at and below a node's root, and the mounts of its pool elsewhere. Tells which ones Dotmesh made.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{CliError, Result};
 
-/// Where a pool's filesystem is.
+/// Where the pool's filesystem is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PoolPlace {
     /// In `pool.img`, or on a block device, mounted at `pool` in the root.
     Mounted,
-    /// In a folder of a btrfs filesystem that is the user's.
+    /// In a folder of the user's own btrfs filesystem.
     Folder(PathBuf),
-    /// Not known: it is not in the root, and no daemon says where.
+    /// Unknown: it is not in the root, and no daemon tells where.
     Unknown,
 }
 
-/// The mounts that a reset of a node is about.
+/// The mounts that matter for a reset of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Those that Dotmesh made, in the order to take them away.
+    /// The mounts that Dotmesh made, in the order in which to unmount them.
     pub own: Vec<PathBuf>,
-    /// Others below the root.
+    /// Other mounts below the root.
     pub foreign: Vec<PathBuf>,
-    /// Whether the root itself is a place where something is mounted.
+    /// Whether the root itself is a mount point.
     pub root_is_mount: bool,
 }
 
@@ -30,22 +30,22 @@ pub struct Places {
 #[derive(Debug)]
 struct Mount {
     device: String,
-    /// What of the filesystem is shown.
+    /// The path inside the filesystem that is mounted.
     inside: PathBuf,
     place: PathBuf,
 }
 
 impl Places {
-    /// Reads this process's mount table. The root's path has no symlinks.
+    /// Reads this process's mount table. The path of the root must not contain symlinks.
     pub fn read(root: &Path, pool: &PoolPlace) -> Result<Self> {
-        // The paths of others' mounts need not be UTF-8.
+        // The paths of other mounts need not be UTF-8.
         let table = std::fs::read("/proc/self/mountinfo").map_err(|error| {
             CliError::failed("cannot read /proc/self/mountinfo").caused_by(error)
         })?;
         Ok(Self::of(&String::from_utf8_lossy(&table), root, pool))
     }
 
-    /// The same, from a table.
+    /// Parses a mount table.
     pub fn of(table: &str, root: &Path, pool: &PoolPlace) -> Self {
         let mounts: Vec<Mount> = table.lines().filter_map(parse).collect();
         let shown = shown_of_pool(&mounts, root, pool);
@@ -79,7 +79,7 @@ impl Places {
         .hint("Unmount it with 'umount', then try again."))
     }
 
-    /// Takes Dotmesh's mounts away.
+    /// Unmounts what Dotmesh mounted.
     pub fn unmount(&self) -> Result<()> {
         for place in &self.own {
             let flags = rustix::mount::UnmountFlags::NOFOLLOW;
@@ -95,7 +95,7 @@ impl Places {
 
 /// The filesystem that the pool is on, and the pool's folder in it.
 fn shown_of_pool(mounts: &[Mount], root: &Path, pool: &PoolPlace) -> Option<(String, PathBuf)> {
-    // A later mount hides those before it.
+    // If several mounts are at one place, the last one is visible.
     let last = |holds: &dyn Fn(&Mount) -> bool| mounts.iter().rev().find(|mount| holds(mount));
     match pool {
         PoolPlace::Mounted => {
@@ -107,14 +107,14 @@ fn shown_of_pool(mounts: &[Mount], root: &Path, pool: &PoolPlace) -> Option<(Str
             let mut above = folder.ancestors();
             let mount = above.find_map(|above| last(&|mount| mount.place == above))?;
             let rest = folder.strip_prefix(&mount.place).ok()?;
-            // Nothing but dots is mounted from such a pool.
+            // Only dots are mounted from such a pool.
             Some((mount.device.clone(), mount.inside.join(rest).join("dots")))
         }
         PoolPlace::Unknown => None,
     }
 }
 
-/// Whether it is where the daemon mounts things for itself and for Docker.
+/// Whether this is one of the daemon's own mount points, for itself or for Docker.
 fn is_own_place(root: &Path, place: &Path, pool: &PoolPlace) -> bool {
     let Ok(rest) = place.strip_prefix(root) else {
         return false;
@@ -138,7 +138,7 @@ fn parse(line: &str) -> Option<Mount> {
     })
 }
 
-/// Blanks are octal numbers in the table.
+/// Decodes the octal escapes of whitespace and backslashes in mount tables.
 fn unescape(place: &str) -> String {
     [
         ("\\040", " "),
@@ -152,7 +152,7 @@ fn unescape(place: &str) -> String {
     })
 }
 
-/// Paths, to be shown.
+/// Joins paths for a message.
 pub fn list(places: &[PathBuf]) -> String {
     let places = places.iter().map(|place| place.display().to_string());
     places.collect::<Vec<_>>().join(", ")

@@ -40,37 +40,36 @@ pub struct Args {
     socket: Option<PathBuf>,
 }
 
-/// What a reset does, to be shown before it is done.
+/// What the reset will do. It is shown before the user confirms.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// The daemon's process, if it runs.
     pub pid: Option<u32>,
-    /// Whether there is a service to take away.
+    /// Whether there is a systemd service to remove.
     pub has_unit: bool,
-    /// The sockets to remove once nobody listens on them.
+    /// The sockets to remove after the daemon has exited.
     pub sockets: Vec<PathBuf>,
-    /// Where everything is, without symlinks.
+    /// The root of the node's data, without symlinks.
     pub root: PathBuf,
-    /// Whether a daemon has kept something there.
+    /// Whether the root belongs to a daemon.
     pub has_data: bool,
-    /// What is deleted, if the user wants that.
+    /// What is deleted. `None` without `--delete-data`.
     pub deletion: Option<Deletion>,
 }
 
-/// The part that is about data.
+/// The deletion of the data.
 #[derive(Debug, Default)]
 pub struct Deletion {
-    /// The dots, as far as the daemon says.
+    /// The dots that the daemon lists. Empty if it does not run.
     pub dots: Vec<String>,
-    /// The mounts.
+    /// The mounts of the node.
     pub places: Places,
-    /// Where the dots are, if not in the root: they stay there.
+    /// Where the dots are, if they are outside the root. They are not deleted.
     pub elsewhere: Option<String>,
-    /// Whether the root's folder stays, empty, since something is mounted there or a symlink leads to it.
+    /// Whether the empty root folder stays, because it is a mount point or a symlink leads to it.
     pub keeps_folder: bool,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     require_root("reset")?;
     let socket = args
@@ -92,7 +91,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         .clone()
         .or_else(|| service::option_of(&words, "--root").map(PathBuf::from))
         .unwrap_or_else(|| "/var/lib/dotmesh".into());
-    // Mount tables show paths without symlinks, and deleting a symlink would delete nothing.
+    // Mount tables have paths without symlinks. Deleting a symlink would not delete the data.
     let root = named.canonicalize().unwrap_or_else(|_| named.clone());
     let mut plan = Plan {
         pid,
@@ -152,7 +151,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     }
 }
 
-/// Unmounts and deletes, and tells what is gone and what is not.
+/// Unmounts and deletes the data, and tells what was deleted and what stays.
 fn delete(
     context: &Context,
     root: &Path,
@@ -160,7 +159,7 @@ fn delete(
     pool: &PoolPlace,
     socket: &Path,
 ) -> Result<()> {
-    // The daemon has ended only now: nothing is mounted behind our back any more.
+    // Read the mounts again: only now that the daemon has exited, it cannot add any.
     let places = Places::read(root, pool)?;
     places.refuse_foreign(root)?;
     places.unmount()?;
@@ -201,7 +200,7 @@ fn delete(
     }
 }
 
-/// Empties a folder, and looks whether it is empty then.
+/// Deletes the content of a folder, and fails if something is left.
 pub fn delete_content(root: &Path) -> Result<()> {
     let failed = |error: std::io::Error| {
         CliError::failed(format!("cannot look into {}", root.display())).caused_by(error)
@@ -240,7 +239,7 @@ pub fn delete_content(root: &Path) -> Result<()> {
 }
 
 impl Plan {
-    /// What will happen, in lines.
+    /// The summary of what will happen.
     pub fn render(&self) -> String {
         let mut lines = vec!["This is what 'dm cluster reset' does here:".to_owned()];
         let root = self.root.display();
@@ -306,7 +305,7 @@ impl Plan {
     }
 }
 
-/// Where Docker reaches the volume driver.
+/// The socket of the volume driver. `None` if the daemon runs without the driver.
 fn plugin(words: &[String], version: Option<&NodeVersion>) -> Option<PathBuf> {
     let socket = service::plugin_socket(words);
     match version.map(|version| version.driver.as_deref()) {
@@ -315,7 +314,7 @@ fn plugin(words: &[String], version: Option<&NodeVersion>) -> Option<PathBuf> {
     }
 }
 
-/// How the daemon keeps its pool.
+/// Finds out where the pool is.
 fn pool_place(root: &Path, words: &[String]) -> PoolPlace {
     match service::option_of(words, "--pool").map(PathBuf::from) {
         Some(folder) if folder.is_dir() => {
@@ -327,7 +326,7 @@ fn pool_place(root: &Path, words: &[String]) -> PoolPlace {
     }
 }
 
-/// Where the dots are, if that is outside the root.
+/// Where the dots are, if they are outside the root.
 fn elsewhere(root: &Path, words: &[String]) -> Option<String> {
     match service::option_of(words, "--pool") {
         Some(place) if Path::new(&place).starts_with(root) => None,
@@ -337,12 +336,12 @@ fn elsewhere(root: &Path, words: &[String]) -> Option<String> {
     }
 }
 
-/// Whether a daemon has kept its things there.
+/// Whether the folder is the root of a daemon.
 fn is_root(folder: &Path) -> bool {
     folder.join("dotmeshd.lock").exists()
 }
 
-/// Refuses to delete a folder that is not a node's.
+/// Refuses to delete a folder that is not the root of a daemon.
 fn check_root(root: &Path) -> Result<()> {
     if is_root(root) {
         return Ok(());
@@ -354,7 +353,7 @@ fn check_root(root: &Path) -> Result<()> {
     .hint("Say where everything is kept with --root DIR."))
 }
 
-/// Refuses while containers need the data. Returns what there is.
+/// Refuses while containers use the data. Returns the dots.
 async fn check_data(
     node: &NodeClient,
     version: Option<&NodeVersion>,
@@ -392,7 +391,7 @@ async fn check_data(
     Ok(dots)
 }
 
-/// A socket that nobody listens on makes those who try wait.
+/// Removes a socket, unless somebody listens on it. Clients such as Docker would wait for a dead socket.
 fn remove_dead_socket(path: &Path) -> Result<()> {
     if UnixStream::connect(path).is_ok() {
         Ok(())

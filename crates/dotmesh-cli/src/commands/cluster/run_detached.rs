@@ -1,4 +1,4 @@
-//! `dm cluster run-detached`: becomes the daemon, away from the terminal. For `dm cluster init` only.
+//! `dm cluster run-detached`: replaces itself with the daemon, detached from the terminal. Only `dm cluster init` uses it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -13,7 +13,7 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// Runs it; returns only if it fails.
+/// Executes the program. Returns only if that fails.
 pub(super) fn run(args: &Args) -> Result<()> {
     let Some((program, arguments)) = args.command.split_first() else {
         return Err(CliError::usage("no program was named"));

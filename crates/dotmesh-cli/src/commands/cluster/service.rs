@@ -1,4 +1,4 @@
-//! Starting and stopping the daemon: as a systemd unit where systemd runs, else as a process of its own.
+//! Starts and stops the daemon: as a systemd unit if systemd runs, else as a detached process.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -13,35 +13,38 @@ use tokio::process::{Child, Command};
 
 use crate::error::{CliError, Result};
 
-/// Where the unit is written.
+/// The path of the systemd unit.
 const UNIT_FILE: &str = "/etc/systemd/system/dotmeshd.service";
 
-/// The daemon's variables, a line each. It need not be there.
+/// An optional file with the daemon's environment variables, one on each line.
 pub const ENVIRONMENT_FILE: &str = "/etc/dotmesh/dotmeshd.env";
 
 /// The unit's name.
 const UNIT: &str = "dotmeshd.service";
 
-/// How long the daemon may take to end.
+/// How long the daemon may take to exit.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 
-/// Whether systemd is this machine's first process.
+/// Whether systemd runs as this machine's init.
 pub fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// Whether the unit is there.
+/// Whether the unit is installed.
 pub fn has_unit() -> bool {
     Path::new(UNIT_FILE).exists()
 }
 
-/// Where the number of a daemon is kept that runs without systemd: beside its socket.
+/// The pid file of a daemon that runs without systemd. It is beside the socket.
 pub fn pid_file(socket: &Path) -> PathBuf {
     socket.with_file_name("dotmeshd.pid")
 }
 
-/// The unit's text. Docker starts after Dotmesh, as its containers may need volumes; and containers keep their volumes
-/// when the daemon is stopped, hence `KillMode`. A daemon that was killed leaves its sockets, hence `ExecStopPost`.
+/// The text of the unit.
+///
+/// - `Before`: containers may need volumes, so Docker starts after Dotmesh.
+/// - `KillMode`: containers keep their volumes when the daemon is stopped.
+/// - `ExecStopPost`: a daemon that was killed leaves its sockets.
 pub fn unit(program: &Path, arguments: &[OsString]) -> String {
     let mut command = quoted(program.as_os_str());
     for argument in arguments {
@@ -67,7 +70,7 @@ pub fn unit(program: &Path, arguments: &[OsString]) -> String {
     )
 }
 
-/// Where a daemon that was started with these words serves its volume driver.
+/// The volume driver's socket of a daemon with these arguments. `None` if it runs without the driver.
 pub fn plugin_socket(words: &[String]) -> Option<PathBuf> {
     match option_of(words, "--docker-plugin") {
         None => Some(PathBuf::from("/run/docker/plugins/dm.sock")),
@@ -75,7 +78,7 @@ pub fn plugin_socket(words: &[String]) -> Option<PathBuf> {
     }
 }
 
-/// A word as systemd reads it back.
+/// Quotes a word for the `ExecStart` line of a unit.
 fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy().replace('%', "%%").replace('$', "$$");
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=%$@+,".contains(c);
@@ -85,7 +88,7 @@ fn quoted(word: &OsStr) -> String {
     format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// The variables in a file as systemd reads it: a line each, comments, and quotes around a value.
+/// Parses an environment file like systemd: one variable on each line, comments, and quotes around values.
 pub fn variables_in(text: &str) -> Vec<(String, String)> {
     let lines = text.lines().map(str::trim);
     let lines = lines.filter(|line| !line.starts_with(['#', ';']));
@@ -103,7 +106,7 @@ pub fn variables_in(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Installs the unit and starts it, now and at every boot.
+/// Installs the unit, enables it at boot, and starts it.
 pub async fn start_unit(program: &Path, arguments: &[OsString]) -> Result<()> {
     let written = std::fs::write(UNIT_FILE, unit(program, arguments));
     written
@@ -113,7 +116,7 @@ pub async fn start_unit(program: &Path, arguments: &[OsString]) -> Result<()> {
     systemctl(&["restart", UNIT]).await
 }
 
-/// Stops the unit and takes it away.
+/// Stops the unit and removes it.
 pub async fn remove_unit() -> Result<()> {
     systemctl(&["disable", "--now", UNIT]).await?;
     remove_file(Path::new(UNIT_FILE))?;
@@ -139,7 +142,7 @@ async fn systemctl(arguments: &[&str]) -> Result<()> {
     )
 }
 
-/// A daemon that was started without systemd, until it answers.
+/// A daemon that was started without systemd and does not answer yet.
 #[derive(Debug)]
 pub struct Detached {
     child: Child,
@@ -148,7 +151,7 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Starts it in a session of its own; what it says goes to `dotmeshd.log` under its root.
+    /// Starts the daemon in a session of its own. Its output goes to `dotmeshd.log` in its root.
     pub fn start(program: &Path, arguments: &[OsString], root: &Path) -> Result<Self> {
         let path = root.join("dotmeshd.log");
         let open = || {
@@ -181,7 +184,7 @@ impl Detached {
         })
     }
 
-    /// Fails with the daemon's last words if it has ended.
+    /// Fails with the end of the daemon's log if the daemon has exited.
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
@@ -198,7 +201,7 @@ impl Detached {
             let _ = log.read_to_end(&mut words);
         }
         let words = String::from_utf8_lossy(&words);
-        // Where it was in its code helps nobody who starts it.
+        // A backtrace does not help users.
         let words = words.split("Stack backtrace:").next().unwrap_or_default();
         let lines: Vec<&str> = words.trim().lines().collect();
         let last = lines[lines.len().saturating_sub(8)..].join("\n");
@@ -207,7 +210,7 @@ impl Detached {
     }
 }
 
-/// The number of the daemon behind a socket, as it was written down when it was started; `None` if that process is gone.
+/// The pid of the daemon at a socket, from the pid file. `None` if that process has exited.
 pub fn read_pid(socket: &Path) -> Option<u32> {
     let pid = std::fs::read_to_string(pid_file(socket))
         .ok()?
@@ -217,14 +220,14 @@ pub fn read_pid(socket: &Path) -> Option<u32> {
     is_dotmeshd(pid).then_some(pid)
 }
 
-/// Numbers are used again: one counts only while it is the daemon's.
+/// Whether the process is a `dotmeshd`. The kernel reuses pids, so another process may have this pid now.
 fn is_dotmeshd(pid: u32) -> bool {
-    // One that has started itself anew has another name for the kernel.
+    // This reads the command line, as a daemon that restarted itself has another name in `comm`.
     let program = words_of(pid).and_then(|words| words.into_iter().next());
     program.is_some_and(|program| Path::new(&program).ends_with("dotmeshd"))
 }
 
-/// The words that the daemon was started with.
+/// The command line of a process: the program and its arguments.
 pub fn words_of(pid: u32) -> Option<Vec<String>> {
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words = words.split(|b| *b == 0);
@@ -235,12 +238,12 @@ pub fn words_of(pid: u32) -> Option<Vec<String>> {
     )
 }
 
-/// The words that the unit starts the daemon with.
+/// The command line in the installed unit.
 pub fn words_of_unit() -> Option<Vec<String>> {
     words_in(&std::fs::read_to_string(UNIT_FILE).ok()?)
 }
 
-/// The same, from the unit's text as `unit` writes it.
+/// The command line in a unit's text, as the function `unit` writes it.
 pub fn words_in(unit: &str) -> Option<Vec<String>> {
     let command = unit
         .lines()
@@ -264,7 +267,7 @@ pub fn words_in(unit: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// What the daemon was given for an option.
+/// The value of an option in a command line.
 pub fn option_of(words: &[String], option: &str) -> Option<String> {
     let joined = format!("{option}=");
     words
@@ -276,7 +279,7 @@ pub fn option_of(words: &[String], option: &str) -> Option<String> {
         })
 }
 
-/// Tells the daemon to end, and waits until it has.
+/// Sends SIGTERM to the daemon, and waits until it has exited.
 pub async fn stop_process(pid: u32) -> Result<()> {
     let failed = |why: &str| {
         CliError::failed(format!("dotmeshd (process {pid}) {why}")).hint(format!(
@@ -301,7 +304,7 @@ pub async fn stop_process(pid: u32) -> Result<()> {
         .map_err(|_| failed("does not end"))
 }
 
-/// Removes a file; one that is gone already is fine.
+/// Removes a file, if it exists.
 pub fn remove_file(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -26,7 +26,6 @@ pub struct Args {
     dot: DotWord,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let delete = async |node: &NodeClient, name: &DotName| {
         let dot = node.dot(name).await?;
@@ -53,7 +52,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     forget(context, &dot, &id)
 }
 
-/// Forgets a dot that was deleted, until it is brought back.
+/// Removes a deleted dot from the configuration. Its settings are kept for an undo.
 pub(in crate::commands) fn forget(context: &Context, dot: &DotName, id: &str) -> Result<()> {
     let was_current = context.update_node_config(|config| config.set_dot_aside(dot, id))?;
     if was_current {
@@ -75,7 +74,7 @@ async fn count_commits(node: &NodeClient, dot: &DotDetail) -> Result<usize> {
     Ok(node.log(&dot.summary.name, &query).await?.commits.len())
 }
 
-/// What will be lost.
+/// The summary of what will be deleted.
 pub fn loss(dot: &DotDetail, commits: usize, stashes: usize) -> String {
     let count = |n: usize, one: &str, many: &str| match n {
         1 => format!("1 {one}"),

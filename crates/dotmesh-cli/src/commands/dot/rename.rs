@@ -22,7 +22,6 @@ pub struct Args {
     to: DotName,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let to = &args.to;
     let rename = async |node: &NodeClient, dot: &DotName| {

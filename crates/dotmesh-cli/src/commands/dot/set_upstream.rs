@@ -28,7 +28,6 @@ pub struct Args {
     third: Option<String>,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let Args {
         first,
@@ -65,7 +64,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         dot: remote_dot.clone(),
     };
     match context.node()?.forget(&local, &there).await {
-        // An earlier node, which knows dots by their names only.
+        // An older node does not have this route: it identifies dots only by their names.
         Err(error) if error.code() == ErrorCode::NotFound => {}
         forgotten => forgotten?,
     }

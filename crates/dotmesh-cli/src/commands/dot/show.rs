@@ -25,7 +25,6 @@ pub struct Args {
     dot: Option<DotWord>,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let dot = dot_word::detail(context, args.dot.as_ref(), |dot, _| {
         dot_word::try_this(&["dm", "dot", "show", &dot.to_string()])
@@ -41,7 +40,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     })
 }
 
-/// Sentences.
+/// The dot's details as text for people.
 pub fn for_people(dot: &DotDetail, config: &NodeConfig, is_current: bool) -> String {
     let summary = &dot.summary;
     let mut text = format!(
@@ -89,7 +88,7 @@ pub fn for_people(dot: &DotDetail, config: &NodeConfig, is_current: bool) -> Str
     text
 }
 
-/// The same, to be cut at tabs.
+/// The dot's details for scripts: a name and its values on each line, separated by tabs.
 pub fn for_scripts(dot: &DotDetail, config: &NodeConfig, is_current: bool) -> String {
     let summary = &dot.summary;
     let mut text = format!("namespace\t{}\n", summary.name.namespace);

@@ -24,14 +24,13 @@ use crate::table::aligned;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Runs it.
 pub(super) async fn run(context: &Context, _: Args) -> Result<()> {
     let ask = async |node: &NodeClient, dot: &DotName| Ok(node.operations(dot).await?);
     let log = context.on_current_dot(ask).await?;
     context.ui.out(&render(&log, &TimeZone::system()))
 }
 
-/// The operations, the deleted dots, and how long all that is kept.
+/// The operations, the deleted dots, and how long they are kept.
 pub fn render(log: &Operations, zone: &TimeZone) -> String {
     let mut text = String::new();
     if !log.is_here {
@@ -90,7 +89,7 @@ fn date(time: Timestamp, zone: &TimeZone) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// `7 days`, or the largest unit that is exact.
+/// A duration in the largest unit that is exact, such as `7 days`.
 fn time(seconds: u64) -> String {
     let units = [
         (86_400, "day"),

@@ -34,7 +34,7 @@ struct Login {
 impl FromStr for Login {
     type Err = String;
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        // The scheme may stand before the user, as in other addresses, or before the host.
+        // The scheme may be before the user, as in URLs, or before the host.
         let (scheme, rest) = match text.find("://") {
             Some(at) if !text[..at].contains('@') => text.split_at(at + "://".len()),
             _ => ("", text),
@@ -52,10 +52,9 @@ impl FromStr for Login {
     }
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let Login { user, host } = args.login;
-    // Asked first, as nobody likes to look up a key in vain.
+    // This check comes before the prompt, so that no user looks up a key in vain.
     context.config.load()?.refuse_known(&args.name)?;
     let api_key = read_key(context).await?;
     let visitor = hub::find(context, host).await?;
@@ -88,14 +87,14 @@ pub(crate) async fn read_key(context: &Context) -> Result<ApiKey> {
     Ok(ApiKey::new(key))
 }
 
-/// Tells that a remote was selected, being the first.
+/// Tells that the new remote was selected because it is the first.
 pub(crate) fn tell_first(context: &Context, first: bool) {
     if first {
         context.ui.status("Automatically switched to first remote.");
     }
 }
 
-/// Fails unless the key is the user's.
+/// Fails unless the API key belongs to the remote's user.
 pub(crate) async fn check(context: &Context, remote: &Remote) -> Result<()> {
     let hub = hub::client(remote)?;
     hub::trace(context, "GET", hub.address(), "user");

@@ -16,7 +16,6 @@ pub struct Args {
     to: RemoteName,
 }
 
-/// Runs it.
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     context
         .config

@@ -22,7 +22,6 @@ pub struct Args {
     hub: HubHost,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let known = context.config.load()?.remote(&args.name)?.clone();
     let visitor = hub::find(context, args.hub).await?;

@@ -12,7 +12,6 @@ pub struct Args {
     name: RemoteName,
 }
 
-/// Runs it.
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     context.config.update(|config| {
         config.remote(&args.name)?;

@@ -25,7 +25,6 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let (dot, done, stash) = context
         .on_current_dot(async |node, dot| {

@@ -14,7 +14,6 @@ pub struct Args {
     stash: Place,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let dropped = context
         .on_current_dot(async |node, dot| {

@@ -10,7 +10,6 @@ use crate::error::Result;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Runs it.
 pub(super) async fn run(context: &Context, Args {}: Args) -> Result<()> {
     let stashes = context
         .on_current_dot(async |node, dot| Ok(node.stashes(dot).await?))

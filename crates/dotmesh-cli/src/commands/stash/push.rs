@@ -19,7 +19,6 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let done = context
         .on_current_dot(async |node, dot| {
@@ -28,7 +27,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             }
             let stash = MakeStash {
                 message: message::join(&args.message),
-                // Another terminal may check out another branch meanwhile.
+                // The node refuses if another terminal checked out another branch meanwhile.
                 expected: Some(node.current(dot).await?),
                 wait: (&args.wait).into(),
             };

@@ -17,7 +17,6 @@ pub struct Args {
     stash: Place,
 }
 
-/// Runs it.
 pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let diff = context
         .on_current_dot(async |node, dot| {

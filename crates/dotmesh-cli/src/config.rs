@@ -469,7 +469,7 @@ impl ConfigFile {
         if version != VERSION {
             let path = self.path.display();
             let message = format!(
-                "the config file {path} has format version {version}, this 'dm' reads {VERSION}"
+                "the config file {path} has format version {version}, but this 'dm' reads version {VERSION}"
             );
             return Err(
                 CliError::failed(message).hint("Upgrade 'dm', or use another file with --config.")

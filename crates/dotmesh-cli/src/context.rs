@@ -130,7 +130,7 @@ pub fn no_current_dot(current: &CurrentDot, dots: &[DotName]) -> CliError {
     let error = CliError::failed(match current {
         CurrentDot::Unset => "No current dot is selected.".to_owned(),
         CurrentDot::Deleted => {
-            "No current dot is selected: the one that was current is deleted.".to_owned()
+            "No current dot is selected: the previous one was deleted.".to_owned()
         }
         CurrentDot::Selected(dot) => {
             format!("No current dot is selected: '{dot}' does not exist any more.")

@@ -39,7 +39,8 @@ async fn tell(context: &Context, node: &NodeClient, again: bool) -> Result<()> {
 pub fn describe(found: &Lookalike) -> String {
     let Lookalike { dot, cloned, .. } = found;
     format!(
-        "Docker has made dot {dot}, which is empty. Compose took another project name than the one of the clone {cloned}, so the app does not see the clone's data"
+        "Docker made the empty dot {dot}, because Compose used another project name than that of the clone {cloned}. \
+         The app does not see the clone's data"
     )
 }
 

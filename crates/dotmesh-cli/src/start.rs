@@ -57,15 +57,15 @@ pub async fn tell(context: &Context, node: &NodeClient, local: &DotName) {
         Start::With(commands) => {
             let commands: String = commands.iter().map(|one| format!("\n    {one}")).collect();
             context.ui.status(&format!(
-                "To start its app, in the folder of its code:\n{commands}\n"
+                "To start the app, run this in the folder of its code:\n{commands}\n"
             ));
         }
         Start::Of(dot) => {
             context.ui.warning(&format!(
-                "the app's volumes are those of dot {dot}, not {local}"
+                "the app's volumes belong to dot {dot}, not to {local}"
             ));
             context.ui.hint(&format!(
-                "Clone it with '--local-name {dot}' to start the app with it."
+                "To start the app with the clone, clone the dot with '--local-name {dot}'."
             ));
         }
     }

@@ -80,11 +80,8 @@ pub async fn follow(
             Some(Ok(SwitchEvent::Failed(error))) => return Err(error.into()),
             Some(Err(error)) => return Err(error.into()),
             None => {
-                return Err(
-                    CliError::unreachable("the node ended in the middle of the switch").hint(
-                        "It finishes the switch when it is started again. See 'dm list' then.",
-                    ),
-                );
+                return Err(CliError::unreachable("the node stopped during the switch")
+                    .hint("The node finishes the switch after a restart. Then check 'dm list'."));
             }
         }
     }
@@ -110,7 +107,7 @@ pub fn tell(context: &Context, switched: &Switched) -> Result<()> {
         ("Removed containers", &switched.removed),
         ("Containers that Docker Swarm replaces", &switched.replaced),
         (
-            "Containers that the node starts once what they wait for is there",
+            "Containers that the node starts when their dependencies are ready",
             &switched.later,
         ),
     ] {
@@ -134,7 +131,7 @@ pub fn tell(context: &Context, switched: &Switched) -> Result<()> {
     ));
     Err(
         if switched.problems.iter().any(|problem| problem.retrying) {
-            error.hint("The node goes on trying to start them. See 'dm list' and 'docker logs'.")
+            error.hint("The node keeps trying to start them. See 'dm list' and 'docker logs'.")
         } else {
             error.hint("See 'docker logs'.")
         },

@@ -94,11 +94,9 @@ impl Ui {
             return self.confirm(question).await;
         }
         Err(CliError::failed(
-            "nothing was done: standard input is no terminal, so nobody can be asked",
+            "nothing was done: this needs a confirmation, but stdin is not a terminal",
         )
-        .hint(format!(
-            "Run it again with {option} to do this without a question."
-        )))
+        .hint(format!("Run it again with {option} to skip the question.")))
     }
 
     /// Asks for a secret without echoing it. Reads it from stdin if that is not a terminal.

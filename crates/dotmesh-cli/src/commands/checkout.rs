@@ -156,7 +156,7 @@ async fn find(
 /// Tells that the branch is a throwaway branch.
 pub fn throwaway(switched: &Switched) -> String {
     format!(
-        "It is a throwaway branch at commit {}, for a look at that state or a start from there",
+        "This is a throwaway branch at commit {}, to look at that state or to start from it",
         switched.head.short()
     )
 }
@@ -173,7 +173,7 @@ fn previous(context: &Context, dot: &DotName) -> Result<BranchName> {
     let config = context.node_config()?;
     config.previous.get(dot).cloned().ok_or_else(|| {
         CliError::failed(format!(
-            "no other branch of {dot} was checked out with 'dm' so far"
+            "there is no previous branch: 'dm' has checked out no other branch of {dot} yet"
         ))
         .hint("List the branches with 'dm branch'.")
     })

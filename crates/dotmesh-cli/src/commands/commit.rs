@@ -69,7 +69,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     if commit.amend {
         let before = before.head.short();
         context.ui.status(&format!(
-            "It takes the place of {before}, which can still be named by its id"
+            "It replaces {before}, which you can still use by its id"
         ));
     }
     let folder = std::env::current_dir().unwrap_or_default();
@@ -133,7 +133,7 @@ pub fn other_code(
         _ => "",
     };
     Some(format!(
-        "{says}, and Compose project '{project}' runs from {place}{next}"
+        "{says}, but Compose project '{project}' runs from {place}{next}"
     ))
 }
 

@@ -122,7 +122,7 @@ fn print(ui: Ui, mut archive: tar::Archive<Pieces>) -> Result<()> {
     if !entry.header().entry_type().is_file() {
         return Err(
             CliError::failed("only a file can be copied to standard output")
-                .hint("Name a place for the folder instead of '-'."),
+                .hint("To copy a folder, name a path instead of '-'."),
         );
     }
     let mut buffer = vec![0; 64 << 10];
@@ -155,7 +155,7 @@ fn unpack(mut archive: tar::Archive<Pieces>, target: &Path) -> Result<()> {
     let mut entries = std::fs::read_dir(beside.path()).map_err(failed)?;
     let Some(entry) = entries.next() else {
         return Err(
-            CliError::failed("it is neither a file nor a folder nor a link")
+            CliError::failed("the source is not a file, a folder or a link")
                 .hint("Sockets, pipes and devices are not copied."),
         );
     };

@@ -47,7 +47,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         for problem in &dot.problems {
             let container = containers(std::slice::from_ref(&problem.container), "");
             context.ui.warning(&format!(
-                "{}: container {container} does not run as it should, and is tried again: {}",
+                "{}: container {container} does not run as it should, and the node keeps trying: {}",
                 dot.name, problem.problem
             ));
         }
@@ -63,11 +63,11 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
 pub fn left_out(dot: &DotSummary) -> String {
     let list = &dot.left_out;
     let items = match list.count {
-        1 => "1 item that cannot travel".to_owned(),
-        count => format!("{count} items that cannot travel"),
+        1 => "1 item that cannot be pushed".to_owned(),
+        count => format!("{count} items that cannot be pushed"),
     };
     format!(
-        "{}: the newest commit on {} has {items}, so pushes and clones are without:\n{}",
+        "{}: the newest commit on {} has {items}, so pushes and clones lack this:\n{}",
         dot.name,
         dot.branch,
         transfer::items(list, "  ").join("\n")

@@ -59,8 +59,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     };
     if let Some(wanted) = args.user.filter(|wanted| *wanted != user) {
         return Err(
-            CliError::failed(format!("the login is not {wanted}'s but {user}'s")).hint(format!(
-                "Use a key of {wanted}, or log in to the hub's pages as {wanted} first."
+            CliError::failed(format!("the login is for {user}, not for {wanted}")).hint(format!(
+                "Use an API key of {wanted}, or first log in to the hub's website as {wanted}."
             )),
         );
     }
@@ -185,5 +185,5 @@ async fn wait(
 }
 
 fn expired() -> CliError {
-    CliError::failed("the login was not approved in time").hint("Begin anew with 'dm login'.")
+    CliError::failed("the login was not approved in time").hint("Run 'dm login' again.")
 }

@@ -22,9 +22,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         .update(|config| forget(config, args.hub.as_ref()))?;
     for (name, remote) in &gone {
         let login = remote.login();
-        context.ui.status(&format!(
-            "Logged out: remote '{name}', {login}, is forgotten"
-        ));
+        context
+            .ui
+            .status(&format!("Logged out: removed the remote '{name}', {login}"));
     }
     let mut hubs: Vec<&str> = gone
         .iter()
@@ -63,7 +63,7 @@ pub fn forget(config: &mut Config, hub: Option<&HubHost>) -> Result<Vec<(RemoteN
         .map(|(name, remote)| (name.clone(), remote.clone()))
         .collect();
     if meant.is_empty() {
-        return Err(CliError::failed("no remote is an account on that hub")
+        return Err(CliError::failed("there is no remote for that hub")
             .hint("List the remotes with 'dm remote -v'."));
     }
     for (name, _) in &meant {

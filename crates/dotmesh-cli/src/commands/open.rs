@@ -135,9 +135,7 @@ async fn show(context: &Context, address: &str, print: bool) -> Result<()> {
     if browser::open(&context.environment, address).await {
         return Ok(());
     }
-    context
-        .ui
-        .status("There is no browser here that would open it:");
+    context.ui.status("No browser here can open this page:");
     context.ui.out(&format!("{address}\n"))
 }
 
@@ -148,11 +146,13 @@ fn no_commits() -> CliError {
 
 fn nowhere(local: &DotName, subject: &Subject) -> CliError {
     let what = match subject {
-        Subject::Dot => format!("{local} is on no hub that you know"),
-        Subject::Branch(branch) => format!("branch {branch} of {local} is on no hub that you know"),
+        Subject::Dot => format!("{local} was not found on any remote"),
+        Subject::Branch(branch) => {
+            format!("branch {branch} of {local} was not found on any remote")
+        }
         Subject::Commit(id) => {
             format!(
-                "commit {} of {local} is on no hub that you know",
+                "commit {} of {local} was not found on any remote",
                 id.short()
             )
         }

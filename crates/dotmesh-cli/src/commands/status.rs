@@ -114,7 +114,7 @@ fn counts(subdot: &SubdotStatus) -> String {
 fn row(container: &ContainerStatus) -> Vec<String> {
     let mut state = container.state.clone();
     if let Some(wrong) = &container.wrong {
-        let _ = write!(state, ", but it shows {wrong}");
+        let _ = write!(state, ", but it has {wrong} mounted");
     }
     vec![
         format!("  {}", container.name),

@@ -66,8 +66,8 @@ async fn tell_other(context: &Context, dot: &DotName) -> Result<()> {
         By::Compose(folder) => format!("the Compose project in {} uses it", folder.display()),
         By::Everywhere => return Ok(()),
     };
-    context.ui.warning(&format!(
-        "here, commands are still about dot '{other}': {why}"
-    ));
+    context
+        .ui
+        .warning(&format!("commands here still use dot '{other}': {why}"));
     Ok(())
 }

@@ -54,7 +54,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
     // The next commands list the items, before any push.
     wait_for("the commit to be looked through", SOON, async || {
         let told = alice.told("dm list").await;
-        ensure!(told.contains("3 items that cannot travel"), "{told}");
+        ensure!(told.contains("3 items that cannot be pushed"), "{told}");
         ensure!(told.contains("null: a device node"), "{told}");
         ensure!(told.contains("extended attribute user.large"), "{told}");
         ensure!(told.contains("more than 256 folders deep"), "{told}");
@@ -65,7 +65,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
 
     let told = alice.told("dm push hub").await;
     assert!(
-        told.contains("Left out 3 items that cannot travel:"),
+        told.contains("Left out 3 items that cannot be pushed:"),
         "{told}"
     );
     assert!(told.contains("null: a device node"), "{told}");
@@ -116,7 +116,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
     alice.ok("dm commit -m clean").await;
     wait_for("nothing to be left out", SOON, async || {
         let told = alice.told("dm list").await;
-        ensure!(!told.contains("cannot travel"), "{told}");
+        ensure!(!told.contains("cannot be pushed"), "{told}");
         Ok(())
     })
     .await?;

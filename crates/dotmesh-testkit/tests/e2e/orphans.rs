@@ -37,11 +37,11 @@ async fn a_clone_outlives_its_hub() -> Result<()> {
     bob.ok("dm commit -m number4").await;
     let told = bob.told("dm push new app").await;
     assert!(
-        told.contains("Data of older commits can't be fetched: "),
+        told.contains("Cannot fetch the data of older commits: "),
         "{told}"
     );
     assert!(
-        told.contains("2 older commits went without their data: it is not on this machine"),
+        told.contains("2 older commits sent without their data, which is not on this machine"),
         "{told}"
     );
     assert!(told.contains("master: 4 commits, now at"), "{told}");

@@ -403,7 +403,7 @@ async fn a_container_waits_for_what_its_compose_file_says() -> Result<()> {
     );
     node.ok("touch $HOME/order/healthy").await;
     assert_eq!(node.until_consistent("app", &run).await?, "master");
-    let later = "Containers that the node starts once what they wait for is there: /web\n";
+    let later = "Containers that the node starts when their dependencies are ready: /web\n";
     assert!(left.contains(later), "{left}");
 
     node.ok("rm $HOME/order/healthy").await;

@@ -169,12 +169,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         .await
         .map_err(|_| {
             let log = if by_hand {
-                format!(
-                    "See what it says in {}",
-                    args.root.join("dotmeshd.log").display()
-                )
+                format!("Read its log: {}", args.root.join("dotmeshd.log").display())
             } else {
-                "See what it says with 'journalctl -u dotmeshd'.".to_owned()
+                "Read its log with 'journalctl -u dotmeshd'.".to_owned()
             };
             CliError::unreachable(format!(
                 "dotmeshd was started but does not answer at {}",

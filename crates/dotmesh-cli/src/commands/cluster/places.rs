@@ -73,10 +73,10 @@ impl Places {
         }
         let foreign = list(&self.foreign);
         Err(CliError::failed(format!(
-            "something that Dotmesh did not mount is mounted below {}: {foreign}",
+            "these mounts below {} are not Dotmesh's: {foreign}",
             root.display()
         ))
-        .hint("Unmount it with 'umount', then try again."))
+        .hint("Unmount them with 'umount', then try again."))
     }
 
     /// Unmounts what Dotmesh mounted.

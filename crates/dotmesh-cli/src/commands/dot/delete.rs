@@ -47,7 +47,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let (dot, id) = args.dot.act(context, delete, instead).await?;
     context.ui.status(&format!("Deleted dot '{dot}'"));
     context.ui.hint(&format!(
-        "To have it back: dm undo --dot {dot}. 'dm op log --dot {dot}' says for how long it is kept."
+        "To bring it back: dm undo --dot {dot}. 'dm op log --dot {dot}' says how long it is kept."
     ));
     forget(context, &dot, &id)
 }

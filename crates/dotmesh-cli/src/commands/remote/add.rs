@@ -104,10 +104,9 @@ pub(crate) async fn check(context: &Context, remote: &Remote) -> Result<()> {
         Ok(())
     } else {
         Err(
-            CliError::failed(format!("the API key is not {user}'s but {owner}'s")).hint(format!(
-                "Use {owner}@{}, or the key of {user}.",
-                hub.address()
-            )),
+            CliError::failed(format!("the API key belongs to {owner}, not to {user}")).hint(
+                format!("Use {owner}@{}, or the key of {user}.", hub.address()),
+            ),
         )
     }
 }

@@ -12,7 +12,7 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::error::Result;
 
-/// Start Dotmesh on this machine, or take it away
+/// Start Dotmesh on this machine, or remove it
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Init(Box<init::Args>),

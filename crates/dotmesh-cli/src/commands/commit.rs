@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(short, long, value_name = "MESSAGE")]
     message: Vec<String>,
 
-    /// Take the place of the newest commit, and keep its author; without -m also its message
+    /// Replace the newest commit, and keep its author; without -m, keep its message too
     #[arg(long)]
     amend: bool,
 

@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long)]
     key: bool,
 
-    /// Make sure that the account is this one
+    /// Fail if the login is for another account
     #[arg(long, value_name = "USER")]
     user: Option<UserName>,
 

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::error::Result;
 
-/// Look at the operations that 'dm undo' and 'dm redo' work on
+/// Show the operations that 'dm undo' and 'dm redo' work on
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Log(log::Args),

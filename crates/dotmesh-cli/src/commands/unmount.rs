@@ -8,7 +8,7 @@ use super::mount::{absolute, text};
 use crate::context::Context;
 use crate::error::Result;
 
-/// Take away what 'dm mount' has mounted
+/// Remove a mount that 'dm mount' made
 ///
 /// The folder stays, empty.
 #[derive(Debug, clap::Args)]

@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub pool: Option<PathBuf>,
 
-    /// Without effect since the pool is as large as the disk allows; scripts may have it
+    /// Ignored, as the pool grows as far as the disk allows; kept for existing scripts
     #[arg(long, value_name = "SIZE", value_parser = check_size, hide = true)]
     pub pool_size: Option<String>,
 

@@ -13,7 +13,7 @@ use crate::commands::containers;
 use crate::context::Context;
 use crate::error::{CliError, Result};
 
-/// Stop Dotmesh on this machine, and take its service away
+/// Stop Dotmesh on this machine, and remove its service
 ///
 /// The command says what it will stop, unmount and delete, and asks. Dots stay unless --delete-data is given, and containers
 /// keep running. 'dm cluster init' starts Dotmesh again. Must run as root.

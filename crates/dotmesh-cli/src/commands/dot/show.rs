@@ -13,7 +13,7 @@ use crate::dot_word::{self, DotWord};
 use crate::error::Result;
 use crate::transfer;
 
-/// Show what is known of a dot
+/// Show the details of a dot
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// For scripts: a name and its values in each line, separated by tabs, sizes in bytes

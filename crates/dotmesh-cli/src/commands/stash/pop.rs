@@ -12,7 +12,7 @@ use crate::switching::{self, WaitArgs};
 /// The branch must be at the commit that the stash was made at, and have no uncommitted changes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which one, as 'dm stash list' numbers them
+    /// The stash, as 'dm stash list' names it
     #[arg(value_name = "STASH", default_value = "stash@{0}")]
     stash: Place,
 

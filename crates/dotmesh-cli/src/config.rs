@@ -24,10 +24,10 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     version: u32,
-    /// The remote to use when a command names none.
+    /// The remote to use if a command names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_remote: Option<RemoteName>,
-    /// The hubs that the user knows.
+    /// The remotes by their names.
     #[serde(default)]
     pub remotes: BTreeMap<RemoteName, Remote>,
     /// The section of each node, by its socket.
@@ -35,10 +35,10 @@ pub struct Config {
     pub nodes: BTreeMap<String, NodeConfig>,
 }
 
-/// A hub, and who the user is there.
+/// An account on a hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remote {
-    /// The account.
+    /// The account's user.
     pub user: UserName,
     /// The hub's URL.
     pub address: String,
@@ -92,7 +92,7 @@ pub enum CurrentDot {
     Unset,
     /// The current dot was deleted. Only the user can select another.
     Deleted,
-    /// This one.
+    /// This dot is the current one.
     Selected(DotName),
 }
 

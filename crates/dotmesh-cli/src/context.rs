@@ -17,9 +17,9 @@ use crate::ui::Ui;
 /// The context of one run of `dm`.
 #[derive(Debug)]
 pub struct Context {
-    /// Where output goes.
+    /// Prints all output.
     pub ui: Ui,
-    /// Environment variables.
+    /// The environment variables.
     pub environment: Environment,
     /// The user's configuration.
     pub config: ConfigFile,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Where a node listens unless told otherwise.
+/// The default path of the node's socket.
 pub const DEFAULT_SOCKET: &str = "/run/dotmesh/api.sock";
 
 /// The environment variables that `dm` uses.
@@ -50,7 +50,7 @@ impl Environment {
         }
     }
 
-    /// Where the node listens.
+    /// The path of the node's socket.
     pub fn socket(&self) -> &Path {
         self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET))
     }

@@ -42,7 +42,7 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::ui::Ui;
 
-/// Runs the program.
+/// Runs `dm` with the process's arguments. Returns its exit code.
 pub fn run() -> ExitCode {
     let ui = Ui::default();
     let result = match tokio::runtime::Builder::new_current_thread()

@@ -22,13 +22,13 @@ use crate::network;
 pub struct Plan {
     /// Clone, pull or push.
     pub direction: Direction,
-    /// The hub.
+    /// The user's name for the hub.
     pub remote_name: RemoteName,
-    /// The account there.
+    /// The account on the hub.
     pub remote: Remote,
     /// The dot here.
     pub local: DotName,
-    /// The dot there.
+    /// The dot on the hub.
     pub remote_dot: DotName,
     /// One branch, or all of them.
     pub branch: Option<BranchName>,

@@ -138,7 +138,7 @@ pub fn render(dot: &DotDetail) -> String {
     lines.collect()
 }
 
-/// The same with the newest commits.
+/// One line for each branch, with its newest commit.
 pub fn render_with_commits(dot: &DotDetail, titles: &[String]) -> String {
     let rows = dot.branches.iter().zip(titles).map(|(branch, title)| {
         vec![

@@ -159,7 +159,7 @@ async fn check_out(
     Ok(())
 }
 
-/// What is to be cloned.
+/// What to clone.
 #[derive(Debug)]
 pub struct Source {
     /// The remote.

@@ -98,7 +98,7 @@ async fn find(
     ];
     let changes = match node.diff(dot, &query).await.map_err(CliError::from) {
         Ok(diff) => Changes::Here(diff),
-        // To look at a commit must not cause a large download.
+        // Showing a commit must not cause a large download.
         Err(error) if error.is_absent() => Changes::NotHere,
         Err(error) => return Err(error),
     };

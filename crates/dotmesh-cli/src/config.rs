@@ -292,7 +292,7 @@ impl Config {
     pub fn refuse_known(&self, name: &RemoteName) -> Result<()> {
         if self.remotes.contains_key(name) {
             return Err(
-                CliError::failed(format!("Remote exists '{name}'")).hint(format!(
+                CliError::failed(format!("there is already a remote '{name}'")).hint(format!(
                     "Choose another name, or remove it with 'dm remote rm {name}'."
                 )),
             );

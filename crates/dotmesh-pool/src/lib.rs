@@ -48,6 +48,6 @@ pub use mount_table::{MountEntry, read_mount_table};
 pub use operation::{DeletedWith, Operation, State, Step, to_redo, to_undo};
 pub use pool::{
     DamagedDot, DeletedDot, DotPath, Dots, FolderId, Import, Kept, KeptWhere, Leftover, NewStep,
-    NewSubdot, OpenFolder, Peek, Pool, Replaced, Restore, Start, StashFile, StoredDot, StoredStash,
+    NewSubdot, OpenFolder, Peek, Pool, Restore, Start, StashFile, StoredDot, StoredStash,
     StoredTag, TagsFile,
 };

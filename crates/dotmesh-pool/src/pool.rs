@@ -98,19 +98,6 @@ pub struct Import {
     resumed: bool,
 }
 
-/// A working copy that was replaced. It is in the trash, which keeps it at least until this is dropped.
-#[must_use = "dropping it gives the working copy to the trash"]
-pub struct Replaced {
-    inner: Arc<Inner>,
-    path: PathBuf,
-}
-
-impl Drop for Replaced {
-    fn drop(&mut self) {
-        self.inner.release(&self.path);
-    }
-}
-
 impl Import {
     /// The folder to bring to the commit's state.
     pub fn data(&self) -> PathBuf {
@@ -273,7 +260,7 @@ impl Pool {
         let path = self.inner.layout.dot(dot);
         self.run(move |inner| match inner.discard(&path) {
             Err(_) if !path.exists() => Ok(()),
-            done => done.map(drop),
+            done => done,
         })
         .await
     }
@@ -299,44 +286,10 @@ impl Pool {
         .await
     }
 
-    /// Gives a branch a new working copy from a commit, in one step. The old one goes to the trash, from where
-    /// [`Self::restore_branch`] can fetch it.
-    pub async fn replace_branch(
-        &self,
-        dot: &DotName,
-        branch: &BranchName,
-        commit: CommitId,
-    ) -> Result<Replaced, PoolError> {
-        let (dot, branch, inner) = (dot.clone(), branch.clone(), Arc::clone(&self.inner));
-        blocking(move || {
-            let fresh = temporary(&inner.layout.staging());
-            let from = inner.layout.commit(&dot, commit);
-            inner.driver.snapshot(&from, &fresh, Mode::Writable)?;
-            durable::exchange(&fresh, &inner.layout.branch(&dot, &branch))?;
-            let path = inner.discard_and_hold(&fresh)?;
-            Ok(Replaced { inner, path })
-        })
-        .await
-    }
-
-    /// Takes a replacement back, in one step.
-    pub async fn restore_branch(
-        &self,
-        dot: &DotName,
-        branch: &BranchName,
-        replaced: Replaced,
-    ) -> Result<(), PoolError> {
-        let (dot, branch) = (dot.clone(), branch.clone());
-        self.run(move |inner| {
-            durable::exchange(&replaced.path, &inner.layout.branch(&dot, &branch))
-        })
-        .await
-    }
-
     /// Moves a branch's working copy to the trash.
     pub async fn delete_branch(&self, dot: &DotName, branch: &BranchName) -> Result<(), PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());
-        self.run(move |inner| inner.discard(&inner.layout.branch(&dot, &branch)).map(drop))
+        self.run(move |inner| inner.discard(&inner.layout.branch(&dot, &branch)))
             .await
     }
 

@@ -10,7 +10,7 @@ use dotmesh_model::names::Namespace;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
 
 use super::kept::KeptSizes;
-use super::trash::{Held, Leftovers};
+use super::trash::Leftovers;
 use super::{DamagedDot, Dots, StoredDot};
 use crate::driver::{Driver, Mode, Usage};
 use crate::durable;
@@ -33,7 +33,6 @@ pub(super) struct Inner {
     /// Imports under way.
     receiving: Mutex<HashSet<PathBuf>>,
     pub(super) leftovers: Leftovers,
-    pub(super) held: Held,
     pub(super) kept_sizes: KeptSizes,
     #[cfg(feature = "testing")]
     pub(super) fuse: crate::fuse::Fuse,
@@ -93,7 +92,6 @@ impl Inner {
             node: format.node,
             receiving: Mutex::default(),
             leftovers: Leftovers::default(),
-            held: Held::default(),
             kept_sizes: KeptSizes::default(),
             #[cfg(feature = "testing")]
             fuse: crate::fuse::Fuse::default(),

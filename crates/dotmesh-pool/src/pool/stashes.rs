@@ -64,7 +64,7 @@ impl Pool {
     /// Moves a stash to the trash.
     pub async fn drop_stash(&self, dot: &DotName, stash: StashId) -> Result<(), PoolError> {
         let path = self.inner.layout.stash(dot, stash);
-        self.run(move |inner| inner.discard(&path).map(drop)).await
+        self.run(move |inner| inner.discard(&path)).await
     }
 
     /// Removes what a crash left of stashes that were being made or used.

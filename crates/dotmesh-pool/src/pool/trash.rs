@@ -3,7 +3,7 @@
 //! Each item is deleted by itself. One that cannot be deleted keeps no other, is remembered with what keeps it, and is
 //! tried again after a pause that grows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -72,41 +72,10 @@ impl Leftovers {
     }
 }
 
-/// What is in the trash and may still be wanted back, so that it is not deleted however short its time there is.
-#[derive(Debug, Default)]
-pub(super) struct Held(Mutex<HashSet<PathBuf>>);
-
-impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Inner {
-    /// Moves something to the trash and returns where it is there.
-    pub(super) fn discard(&self, path: &Path) -> Result<PathBuf, PoolError> {
-        let to = temporary(&self.layout.trash());
-        durable::rename(path, &to)?;
-        Ok(to)
-    }
-
-    /// Moves something to the trash, which keeps it until it is released. Returns where it is there.
-    pub(super) fn discard_and_hold(&self, path: &Path) -> Result<PathBuf, PoolError> {
-        let to = temporary(&self.layout.trash());
-        // Before it is there: the trash may be emptied at the same moment.
-        self.held.lock().insert(to.clone());
-        match durable::rename(path, &to) {
-            Ok(()) => Ok(to),
-            Err(error) => {
-                self.release(&to);
-                Err(error)
-            }
-        }
-    }
-
-    /// Lets the trash delete it when its time is over.
-    pub(super) fn release(&self, path: &Path) {
-        self.held.lock().remove(path);
+    /// Moves something to the trash.
+    pub(super) fn discard(&self, path: &Path) -> Result<(), PoolError> {
+        durable::rename(path, &temporary(&self.layout.trash()))
     }
 
     /// Moves something that nobody will want back to the trash, which keeps it no longer than it must. Fails only in
@@ -157,7 +126,7 @@ impl Inner {
         let stuck = failed.into_iter().filter(|path| path.starts_with(&staging));
         let mut removed = false;
         for item in items.chain(stuck) {
-            if self.leftovers.is_due(&item) && !self.held.lock().contains(&item) {
+            if self.leftovers.is_due(&item) {
                 removed |= self.remove_for_good(&item);
             }
         }

@@ -188,39 +188,6 @@ async fn an_import_that_is_finished_is_a_commit() {
 }
 
 #[tokio::test]
-async fn a_replaced_working_copy_can_be_fetched_back_until_it_is_let_go() {
-    let world = World::new();
-    let pool = world.open().await;
-    world.create_dot(&pool).await;
-    let file = world.subdot(&pool).await.join("file");
-    std::fs::write(&file, "committed").unwrap();
-    let first = world.commit(&pool, 1).await;
-    std::fs::write(&file, "not committed").unwrap();
-
-    let replaced = pool
-        .replace_branch(&world.dot, &world.master, first)
-        .await
-        .unwrap();
-    assert_eq!(read(&file), "committed");
-    // A full pool empties its trash at once.
-    pool.empty_trash(Duration::ZERO).await.unwrap();
-    pool.restore_branch(&world.dot, &world.master, replaced)
-        .await
-        .unwrap();
-    assert_eq!(read(&file), "not committed");
-
-    let _ = pool
-        .replace_branch(&world.dot, &world.master, CommitId::ROOT)
-        .await
-        .unwrap();
-    assert!(!file.exists());
-    assert_eq!(world.head(&pool).await, CommitId::ROOT);
-    pool.empty_trash(Duration::ZERO).await.unwrap();
-    let trash = world.path("pool/trash");
-    assert_eq!(std::fs::read_dir(trash).unwrap().count(), 0);
-}
-
-#[tokio::test]
 async fn what_a_container_puts_in_place_of_a_subdot_is_not_followed() {
     let world = World::new();
     let pool = world.open().await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dotmesh_model::CommitId;
 use dotmesh_model::volume::Folder;
-use dotmesh_pool::Pool;
+use dotmesh_pool::{Pool, Start};
 use rustix::fs::IFlags;
 
 use crate::nasty::{Place, btrfs};
@@ -22,13 +22,22 @@ async fn make(world: &World, pool: &Pool, nasty: impl Fn(&Place)) {
     nasty(&Place::open(&data));
 }
 
-/// Has it made, and deleted, at each of the places.
+/// Deletes the branch, and creates it again without files.
+async fn renew(world: &World, pool: &Pool) {
+    let deleted = pool.delete_branch(&world.dot, &world.master).await;
+    deleted.expect("deletion");
+    let start = Start::Commit(CommitId::ROOT);
+    let created = pool.create_branch(&world.dot, &world.master, start).await;
+    created.expect("a fresh working copy");
+}
+
 async fn empty(pool: &Pool) {
     pool.empty_trash(Duration::ZERO)
         .await
         .expect("a look at the trash");
 }
 
+/// Makes such data at each place from which the pool deletes, and checks that it goes.
 async fn goes(nasty: impl Fn(&Place)) {
     let world = World::new();
     let pool = world.open().await;
@@ -42,14 +51,11 @@ async fn goes(nasty: impl Fn(&Place)) {
 
     world.create_dot(&pool).await;
     make(&world, &pool, &nasty).await;
-    let _ = pool
-        .replace_branch(&world.dot, &world.master, CommitId::ROOT)
-        .await
-        .expect("a fresh working copy");
+    renew(&world, &pool).await;
     empty(&pool).await;
-    assert_eq!(count(&trash), 0, "a replaced working copy");
+    assert_eq!(count(&trash), 0, "a deleted branch");
 
-    // Killed between the exchange and the trash.
+    // As if a daemon was killed while a working copy was in `staging`.
     make(&world, &pool, &nasty).await;
     let working = world.path("pool/dots/admin/app/branches/master");
     std::fs::rename(&working, staging.join("fresh")).expect("a rename");
@@ -175,10 +181,7 @@ async fn one_that_cannot_be_deleted_keeps_no_other_and_goes_once_it_can() {
     })
     .await;
     for _ in 0..2 {
-        let _ = pool
-            .replace_branch(&world.dot, &world.master, CommitId::ROOT)
-            .await
-            .unwrap();
+        renew(&world, &pool).await;
         make(&world, &pool, |data| drop(data.subvolume(b"nested"))).await;
     }
     pool.delete_dot(&world.dot).await.unwrap();

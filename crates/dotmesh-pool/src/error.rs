@@ -18,7 +18,7 @@ pub enum PoolError {
         source: io::Error,
     },
     /// A folder or file of the pool is not what it should be.
-    #[error("{path} is not as Dotmesh left it: {problem}")]
+    #[error("{path} is damaged: {problem}")]
     Damaged { path: PathBuf, problem: String },
     /// The filesystem takes no writes any more.
     #[error("the pool at {path} is read-only")]
@@ -34,7 +34,7 @@ pub enum PoolError {
     },
     /// The pool was made by a newer Dotmesh.
     #[error(
-        "the pool at {path} has format version {version}, this Dotmesh reads version {known}: upgrade it"
+        "the pool at {path} has format version {version}, but this Dotmesh reads version {known}: upgrade Dotmesh"
     )]
     NewerFormat {
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum PoolError {
     UnusablePlace { path: PathBuf, problem: String },
     /// The kernel cannot mount a pool.
     #[error(
-        "this kernel has no btrfs, which Dotmesh keeps its data on; the kernels of RHEL, CentOS Stream, Rocky and Alma are built without it"
+        "this kernel does not support btrfs, and Dotmesh needs it; the kernels of RHEL, CentOS Stream, Rocky and Alma are built without it"
     )]
     NoBtrfs,
     /// A program that the pool needs failed or is not installed.
@@ -56,16 +56,16 @@ pub enum PoolError {
         output: String,
     },
     /// A snapshot cannot have come from one that was made later.
-    #[error("{snapshot} was not made from {base}, which is newer")]
+    #[error("cannot compare {snapshot} with {base}: the base is the newer of the two")]
     NotALine { base: PathBuf, snapshot: PathBuf },
     /// A dot was changed by something that its log does not have.
-    #[error("the dot is not as the {what} left it")]
+    #[error("the dot has changed since the {what}")]
     NotAsLeft { what: String },
     /// An operation is not in the log any more.
-    #[error("operation {number} is not kept any more")]
+    #[error("the log no longer contains operation {number}")]
     Forgotten { number: u64 },
     /// The name of a deleted dot belongs to another dot now.
-    #[error("another dot is called {dot} by now")]
+    #[error("another dot is called {dot} now")]
     NameTaken { dot: String },
     /// A subdot's folder is a symlink or a file, which a container must have made.
     #[error("{path} is not a folder: something inside the dot replaced it")]

@@ -267,7 +267,7 @@ impl Image {
             tracing::warn!(
                 from,
                 to = reached,
-                "the disk below the pool is short of space, so the pool has less"
+                "the disk below the pool is short of space, so the pool has become smaller"
             );
         }
         Ok(reached)
@@ -307,7 +307,7 @@ impl Image {
     fn trim(&self, root: &File, chunks: &[Chunk]) -> Result<(), PoolError> {
         // What was deleted is free, and can be trimmed, only after the transaction. If this fails, there is less to trim.
         if let Err(error) = ioctl::sync(root.as_fd()) {
-            tracing::debug!(%error, "the pool is not flushed before it is trimmed");
+            tracing::debug!(%error, "cannot flush the pool before trimming it");
         }
         let before = self.sizes()?.allocated;
         for range in data_ranges(chunks) {

@@ -48,7 +48,7 @@ impl Image {
             // Earlier versions mounted it with `discard`.
             let remounted = rustix::mount::mount_remount(mountpoint, MOUNT_FLAGS, IMAGE_OPTIONS);
             if let Err(error) = remounted {
-                tracing::warn!(%error, "the pool keeps its mount options");
+                tracing::warn!(%error, "cannot change the pool's mount options");
             }
         } else {
             image.mount()?;
@@ -64,7 +64,7 @@ impl Image {
             make(file, self.limit)?;
         }
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(file, owner_only).during("close", file)?;
+        std::fs::set_permissions(file, owner_only).during("set the permissions of", file)?;
         let device = run("losetup", &["--direct-io=on", "--find", "--show"], file)
             // Not every filesystem below can read and write around the page cache.
             .or_else(|_| run("losetup", &["--find", "--show"], file))?;
@@ -109,7 +109,7 @@ fn make(file: &Path, limit: u64) -> Result<(), PoolError> {
             format!("a pool needs at least {} MiB", SMALLEST >> 20)
         } else {
             format!(
-                "a pool needs at least {} MiB there, {} MiB are free, and {} MiB of them are left to others",
+                "a pool needs at least {} MiB; {} MiB are free on the disk, of which {} MiB stay reserved for other programs",
                 SMALLEST >> 20,
                 disk.free >> 20,
                 disk.reserve >> 20

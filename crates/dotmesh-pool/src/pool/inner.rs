@@ -59,7 +59,7 @@ impl Inner {
             std::fs::create_dir(&data).during("create", &data)?;
             // Programs of other users look into it, whatever the umask is.
             let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(&data, everybody).during("open", &data)?;
+            std::fs::set_permissions(&data, everybody).during("set the permissions of", &data)?;
             driver.snapshot(&making, &layout.empty(), Mode::Frozen)?;
             remove(&*driver, &making)?;
         }
@@ -83,7 +83,8 @@ impl Inner {
         };
         // Others on this machine must not enter: a set-user-id program of a container would run for them.
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(layout.root(), owner_only).during("close", layout.root())?;
+        std::fs::set_permissions(layout.root(), owner_only)
+            .during("set the permissions of", layout.root())?;
         let (mount, below) = mount_of(layout.root())?.unwrap_or_default();
         let inner = Self {
             mounted: (mount.filesystem, mount.root.join(below)),
@@ -172,7 +173,7 @@ impl Inner {
                     Ok(dot) => dots.whole.extend(dot),
                     Err(error) => {
                         let problem = error.with_causes();
-                        tracing::error!(dot = %name, problem, "a dot is left out: it cannot be read");
+                        tracing::error!(dot = %name, problem, "skipped a dot that cannot be read");
                         dots.damaged.push(DamagedDot { name, problem });
                     }
                 }
@@ -241,7 +242,7 @@ impl Inner {
             if self.layout.dot_file(dot).exists() {
                 return Err(PoolError::Damaged {
                     path,
-                    problem: "it is there, although the registry does not know it".to_owned(),
+                    problem: "it exists, but the registry does not list it".to_owned(),
                 });
             }
             // What a clone left that ended early.

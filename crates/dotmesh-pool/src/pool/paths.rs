@@ -111,7 +111,7 @@ fn forget(folder: &Path) {
     if let Err(error) = std::fs::remove_dir_all(folder)
         && folder.exists()
     {
-        tracing::warn!(folder = %folder.display(), %error, "what was replaced is not deleted");
+        tracing::warn!(folder = %folder.display(), %error, "cannot delete replaced files yet");
     }
 }
 

@@ -70,7 +70,7 @@ impl Inner {
         let (file, intent) = (self.layout.dot_file(dot), self.layout.renaming(dot));
         let before: DotFile = read_json(&file)?.ok_or_else(|| PoolError::Damaged {
             path: file.clone(),
-            problem: "it is not there".to_owned(),
+            problem: "it is missing".to_owned(),
         })?;
         let mut after = before.clone();
         after.rename_branch(&renaming.from, &renaming.to);

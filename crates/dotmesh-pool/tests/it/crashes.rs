@@ -232,13 +232,13 @@ async fn a_damaged_dot_is_left_out_and_keeps_no_other() {
     let names: Vec<_> = found.damaged.iter().map(|dot| dot.name.name()).collect();
     assert_eq!(names, ["description", "record"]);
     let problem = &found.damaged[0].problem;
-    assert!(problem.contains("is not as Dotmesh left it"), "{problem}");
+    assert!(problem.contains("is damaged: "), "{problem}");
     // Nothing new takes its place.
     let error = pool
         .create_dot(&"description".parse().unwrap(), &file)
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("it is there"), "{error}");
+    assert!(error.to_string().contains("it exists"), "{error}");
 }
 
 #[tokio::test]

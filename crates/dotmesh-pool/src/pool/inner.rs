@@ -143,7 +143,7 @@ impl Inner {
     pub(super) fn forget_incoming(&self, age: Duration) -> Result<(), PoolError> {
         for name in names_in(&self.layout.incoming())? {
             let folder = self.layout.incoming().join(name);
-            // The lock prevents that an import resumes it during the deletion.
+            // The lock prevents an import from resuming it during the deletion.
             let receiving = self.receiving();
             if !receiving.contains(&folder) && is_older(&folder, age) {
                 self.throw_away(&folder);

@@ -1,5 +1,5 @@
-//! Whatever a container makes in its volume, the pool can delete it: from the trash, from what was being made when a
-//! daemon was killed, and from what was being received.
+//! The pool can delete anything that a container creates in its volume: in the trash, in `staging/` after a crash, and in
+//! interrupted imports.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -141,7 +141,7 @@ async fn immutable_and_append_only_files_and_folders_go() {
             let top = folder.subvolume(b"nested");
             let inside = top.directory(b"folder");
             inside.subvolume(b"deeper").flag(flag);
-            // On the folder that a subvolume is in, on its own top, and on one that is read-only too.
+            // On the parent folder of a subvolume, on its top folder, and on a read-only subvolume.
             inside.flag(flag);
             top.flag(flag);
             top.freeze();
@@ -173,7 +173,7 @@ async fn one_that_cannot_be_deleted_keeps_no_other_and_goes_once_it_can() {
     let pool = world.open().await;
     let trash = world.path("pool/trash");
     world.create_dot(&pool).await;
-    // The kernel deletes no subvolume that is its filesystem's default, nor one with a swap file in use.
+    // The kernel does not delete the default subvolume of a filesystem, nor a subvolume with an active swap file.
     make(&world, &pool, |data| {
         let nested = data.directory(b"kept").subvolume(b"default");
         btrfs(&["subvolume", "set-default"], OsStr::new(&nested.path()));
@@ -201,7 +201,7 @@ async fn one_that_cannot_be_deleted_keeps_no_other_and_goes_once_it_can() {
     empty(&pool).await;
     assert_eq!(pool.leftovers().await.unwrap(), leftovers);
 
-    // A daemon starts all the same, and says it again.
+    // The daemon still starts, and reports it again.
     let again = world.open().await;
     assert_eq!(again.leftovers().await.unwrap(), []);
     empty(&again).await;
@@ -237,7 +237,7 @@ async fn what_cannot_be_deleted_keeps_no_daemon_from_starting() {
     let working = world.path("pool/dots/admin/app/branches/master");
     let fresh = staging.join("fresh");
     std::fs::rename(&working, &fresh).unwrap();
-    // So not even its name can be changed.
+    // So it cannot even be renamed.
     Place::open(&fresh).flag(IFlags::IMMUTABLE);
 
     let again = world.open().await;

@@ -44,7 +44,7 @@ pub enum State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Step {
-    /// A branch's working copy keeps its files and gets another head.
+    /// Changes the head of a branch. The files of its working copy stay the same.
     Head {
         branch: BranchName,
         before: CommitId,

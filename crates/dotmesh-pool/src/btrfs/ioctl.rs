@@ -66,7 +66,7 @@ pub(super) fn create_subvolume(parent: BorrowedFd<'_>, child: &OsStr) -> Result<
         fd: 0,
         name: name(child)?,
     };
-    // SAFETY: the number takes a `btrfs_ioctl_vol_args`, which the kernel only reads.
+    // SAFETY: this ioctl takes a `btrfs_ioctl_vol_args`, which the kernel only reads.
     unsafe { ioctl(parent, Setter::<SUBVOL_CREATE, _>::new(args)) }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn create_snapshot(
         unused: [0; 4],
         name: name(child)?,
     };
-    // SAFETY: the number takes a `btrfs_ioctl_vol_args_v2`, which the kernel only reads.
+    // SAFETY: this ioctl takes a `btrfs_ioctl_vol_args_v2`, which the kernel only reads.
     unsafe { ioctl(parent, Setter::<SNAP_CREATE_V2, _>::new(args)) }
 }
 
@@ -98,12 +98,12 @@ pub(super) fn destroy_subvolume(parent: BorrowedFd<'_>, child: &OsStr) -> Result
 
 /// Makes a read-only subvolume writable. `top` is its top directory.
 pub(super) fn make_writable(top: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: the number writes a `__u64`, of which any bytes are valid.
+    // SAFETY: this ioctl writes a `__u64`, of which any bytes are valid.
     let flags: u64 = unsafe { ioctl(top, Getter::<SUBVOL_GETFLAGS, u64>::new()) }?;
     if flags & FLAG_READ_ONLY == 0 {
         return Ok(());
     }
-    // SAFETY: the number takes a `__u64`, which the kernel only reads.
+    // SAFETY: this ioctl takes a `__u64`, which the kernel only reads.
     unsafe {
         ioctl(
             top,
@@ -165,7 +165,7 @@ pub(super) fn open_directory(
 /// Commits the transaction, and wakes the kernel thread that cleans up deleted subvolumes. That thread otherwise wakes up
 /// only every 30 s, and syncfs(2) does not wake it.
 pub(super) fn sync(root: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: the number takes no argument.
+    // SAFETY: this ioctl takes no argument.
     unsafe { ioctl(root, NoArg::<SYNC>::new()) }
 }
 
@@ -181,7 +181,7 @@ pub(super) fn resize_to_device(root: BorrowedFd<'_>) -> Result<()> {
 
 /// Makes a loop device as large as its file.
 pub(super) fn reread_loop_size(device: &File) -> Result<()> {
-    // SAFETY: the number takes no argument.
+    // SAFETY: this ioctl takes no argument.
     unsafe { ioctl(device, NoArg::<LOOP_SET_CAPACITY>::new()) }
 }
 
@@ -198,7 +198,7 @@ const _: () = assert!(size_of::<FsInfo>() == 1024);
 
 /// The filesystem's UUID, as `/sys/fs/btrfs` names it.
 pub(super) fn filesystem_id(root: BorrowedFd<'_>) -> Result<String> {
-    // SAFETY: the number writes a `btrfs_ioctl_fs_info_args`, of which any bytes are valid.
+    // SAFETY: this ioctl writes a `btrfs_ioctl_fs_info_args`, of which any bytes are valid.
     let info = unsafe { ioctl(root, Getter::<FS_INFO, FsInfo>::new()) }?;
     let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
     let parts = [0..4, 4..6, 6..8, 8..10, 10..16].map(|range| hex(&info.id[range]));
@@ -221,7 +221,7 @@ pub(super) fn trim(root: BorrowedFd<'_>, range: Range<u64>, shortest: u64) -> Re
         length: range.end - range.start,
         shortest,
     };
-    // SAFETY: the number updates a `fstrim_range`, of which any bytes are valid.
+    // SAFETY: this ioctl updates a `fstrim_range`, of which any bytes are valid.
     unsafe { ioctl(root, Updater::<FITRIM, _>::new(&mut args)) }
 }
 
@@ -263,7 +263,7 @@ pub(super) fn subvolume_info(folder: BorrowedFd<'_>) -> Result<SubvolumeInfo> {
         otransid: 0,
         rest: [0; 18],
     };
-    // SAFETY: the number writes a `btrfs_ioctl_get_subvol_info_args`, of which any bytes are valid.
+    // SAFETY: this ioctl writes a `btrfs_ioctl_get_subvol_info_args`, of which any bytes are valid.
     unsafe { ioctl(folder, Updater::<GET_SUBVOL_INFO, _>::new(&mut args)) }?;
     Ok(SubvolumeInfo {
         id: args.treeid,
@@ -386,7 +386,7 @@ pub(super) fn search(
     });
     loop {
         args.nr_items = u32::MAX;
-        // SAFETY: the number updates a `btrfs_ioctl_search_args_v2` followed by a buffer of `buf_size` bytes.
+        // SAFETY: this ioctl updates a `btrfs_ioctl_search_args_v2` followed by a buffer of `buf_size` bytes.
         unsafe { ioctl(subvolume, Updater::<TREE_SEARCH_V2, _>::new(&mut *args)) }?;
         if args.nr_items == 0 {
             return Ok(());

@@ -1,4 +1,5 @@
-//! What hubs have told of a dot's history: kept in the pool, so that commits whose data is not here outlive the registry.
+//! A dot's history as hubs reported it. It is kept in the pool, so that commits without local data outlive the
+//! registry.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,23 +12,23 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{NewCommit, Seal};
 
-/// Commits that a hub has, each verified by its seal when it was told, and which dots of hubs this one belongs to.
+/// Commits that hubs have, each verified by its seal when it was received, and which hub dots belong to this dot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct HubHistory {
     commits: BTreeMap<CommitId, HubCommit>,
-    /// One for each name, the last that was heard of at the end.
+    /// One entry per name. The last one that was learnt is at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     dots: Vec<KnownDot>,
 }
 
-/// A commit, and where its data can be fetched.
+/// A commit, and the hub that has its data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct HubCommit {
     #[serde(flatten)]
     pub(crate) sealed: SealedCommit,
     #[serde(flatten)]
     pub(crate) source: Source,
-    /// Which dot that is, whatever it is called by now.
+    /// The identity of the hub's dot. It stays when the dot is renamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<DotIdentity>,
 }

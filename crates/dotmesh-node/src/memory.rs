@@ -1,7 +1,8 @@
-//! Keeps the process from holding on to memory that was freed.
+//! Returns freed memory to the system.
 //!
-//! glibc keeps it for the next time, in an arena for each of many threads. What one thread took another gives back, so that most
-//! arenas come to hold as much as the largest transfer needed of any.
+//! glibc keeps freed memory for reuse, in one arena per several threads. Since work moves between threads, most arenas
+//! would grow to
+//! the size that the largest transfer needs.
 #![cfg_attr(
     target_env = "gnu",
     expect(
@@ -14,7 +15,7 @@
 mod glibc {
     use std::ffi::c_int;
 
-    /// Of `malloc.h`.
+    /// From `malloc.h`.
     pub(super) const M_ARENA_MAX: c_int = -8;
 
     unsafe extern "C" {
@@ -23,7 +24,7 @@ mod glibc {
     }
 }
 
-/// Has all threads share a few arenas. To be called before there are any.
+/// Makes all threads share a few arenas. Must be called before any thread starts.
 pub fn share_arenas() {
     #[cfg(target_env = "gnu")]
     {
@@ -32,7 +33,7 @@ pub fn share_arenas() {
     }
 }
 
-/// Gives it back. Takes some milliseconds.
+/// Returns free memory to the system. Takes some milliseconds.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     unsafe {

@@ -1,4 +1,4 @@
-//! The local API: what `dm` calls over the node's unix socket. Each route is one operation.
+//! The local API that `dm` calls over the node's unix socket. Each route is one operation.
 
 use std::path::PathBuf;
 
@@ -102,8 +102,7 @@ pub(crate) fn router(node: Node) -> Router {
         .with_state(node)
 }
 
-/// A failure on its way to `dm`.
-/// What `dm` is answered while the pool is mounted again.
+/// The responses while the pool is mounted again.
 pub(crate) fn without_pool(path: PathBuf) -> Router {
     let refused = move || {
         let path = path.clone();
@@ -112,6 +111,7 @@ pub(crate) fn without_pool(path: PathBuf) -> Router {
     Router::new().fallback(refused)
 }
 
+/// An error as a response to `dm`.
 struct ApiError(ErrorBody);
 
 impl From<NodeError> for ApiError {
@@ -147,7 +147,7 @@ async fn get_version(State(node): State<Node>) -> Json<NodeVersion> {
     })
 }
 
-/// What the daemon could not do by itself: write to the pool, delete something, or read a dot.
+/// Problems that the daemon could not solve: writing to the pool, deleting something, or reading a dot.
 async fn get_problems(State(node): State<Node>) -> Json<Vec<String>> {
     let leftovers = node.leftovers.list().into_iter().map(|leftover| {
         let path = leftover.path.display();

@@ -1,8 +1,8 @@
-//! The folders that were handed out to Docker: each is mounted at a place of its own that only root enters.
+//! Folders handed out to Docker. Each is mounted at its own place, which only root can enter.
 //!
-//! Docker gets the place's path and mounts it into the container. What is there was decided by a descriptor, so nothing that a
-//! container does to the dot's folders changes it. A mount that was handed out counts as a use of its working copy until
-//! a container is seen to have it, or Docker gives it back.
+//! Docker gets the place's path and mounts it into the container. The folder is mounted by its descriptor, so a
+//! container cannot redirect the mount by changing the dot's folders. A handed-out mount counts as a use of its working
+//! copy until a running container is seen to have it, or Docker gives it back.
 
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};

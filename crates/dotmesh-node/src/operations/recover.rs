@@ -1,4 +1,4 @@
-//! Takes back what a crash left in the pool of a switch that did not happen. The containers are `watch.rs`'s.
+//! Rolls back what an interrupted switch left in the pool. `watch.rs` starts the containers.
 
 use dotmesh_model::BranchName;
 
@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::operations::switch::execute::Trouble;
 use crate::registry::Dot;
 
-/// Undoes the half of a switch that is in the pool. Called before anything else may use the dots.
+/// Rolls back half-made switches. Must run before anything else uses the dots.
 pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
     for mut journal in node.registry.open_switches().await? {
         let Some(mut dot) = node.registry.find_dot(&journal.dot).await? else {
@@ -31,7 +31,7 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
         if dot.current != created {
             dot.branches.remove(&created);
             match undo_branch(node, &dot, &created).await {
-                // One dot's folder must not keep the daemon from starting.
+                // One damaged dot must not keep the daemon from starting.
                 Err(NodeError::Pool(error)) => {
                     tracing::error!(dot = %dot.name, branch = %created, %error, "an interrupted switch is not undone");
                 }
@@ -43,7 +43,7 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Removes a branch that a dot does not have any more.
+/// Deletes the data of a branch that was removed from the dot.
 async fn undo_branch(node: &Node, dot: &Dot, branch: &BranchName) -> Result<(), NodeError> {
     if node.pool.has_branch(&dot.name, branch).await? {
         node.save(dot).await?;

@@ -96,7 +96,7 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/unmounts", post(post_unmounts))
         .fallback(async || {
             ApiError(ErrorBody::new(ErrorCode::NotFound, "no such route").hint(
-                "'dm' and 'dotmeshd' may be of different versions; compare them with 'dm version'.",
+                "'dm' and 'dotmeshd' may have different versions: compare them with 'dm version'.",
             ))
         })
         .with_state(node)
@@ -152,13 +152,13 @@ async fn get_problems(State(node): State<Node>) -> Json<Vec<String>> {
     let leftovers = node.leftovers.list().into_iter().map(|leftover| {
         let path = leftover.path.display();
         format!(
-            "{path} cannot be deleted yet, and is tried again: {}",
+            "{path} cannot be deleted yet, the daemon keeps trying: {}",
             leftover.problem
         )
     });
     let damaged = node.leftovers.damaged().into_iter().map(|dot| {
         format!(
-            "dot {} is left out, as it cannot be read: {}",
+            "dot {} is left out, since it cannot be read: {}",
             dot.name, dot.problem
         )
     });

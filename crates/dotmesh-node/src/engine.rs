@@ -32,7 +32,7 @@ pub(crate) enum EngineError {
     #[error("the container is gone")]
     Gone,
     /// The Engine is unreachable. It may or may not have done what the call asked for.
-    #[error("Docker cannot be reached: {0}")]
+    #[error("cannot reach Docker: {0}")]
     Unreachable(String),
     /// The Engine did not answer in time. It may still do what the call asked for.
     #[error("Docker did not answer within {0} s")]

@@ -59,7 +59,7 @@ pub enum NodeError {
     NothingToStash { branch: BranchName },
     /// The stash belongs to another commit than the branch's head.
     #[error(
-        "the stash was made at commit {}, and branch {branch} is at {}: nobody can merge the files of databases",
+        "the stash was made at commit {}, and branch {branch} is at {}: Dotmesh cannot merge database files",
         stashed.short(),
         head.short()
     )]
@@ -71,7 +71,7 @@ pub enum NodeError {
         head: CommitId,
     },
     /// The path is malformed.
-    #[error("'{path}' is not a path in a dot, SUBDOT or SUBDOT/PATH")]
+    #[error("'{path}' is not a path in a dot: write SUBDOT or SUBDOT/PATH")]
     BadPath { path: String },
     /// The path doesn't exist in that state.
     #[error("{state} has no {path}")]
@@ -102,7 +102,7 @@ pub enum NodeError {
     #[error("Please provide a commit message")]
     NoMessage,
     /// The commit's record is larger than the limit.
-    #[error("the commit is not made: {0}")]
+    #[error("cannot commit: {0}")]
     TooMuchSaid(#[from] TooMuchSaid),
     /// The working copy that would be replaced has uncommitted changes.
     #[error("there are {size} of uncommitted changes on branch {branch}")]
@@ -143,7 +143,7 @@ pub enum NodeError {
         dirty: u64,
     },
     /// Both the branch here and the hub's have new commits.
-    #[error("branch {branch} has diverged: both sides have commits that the other has not")]
+    #[error("branch {branch} has diverged: both sides have commits that the other does not have")]
     Diverged { branch: BranchName, hint: String },
     /// A push would drop commits of the hub's branch.
     #[error("branch {branch} is behind the hub, which has commits that are not here")]
@@ -156,7 +156,7 @@ pub enum NodeError {
         user: String,
     },
     /// The name on the hub now belongs to another dot than the one that this dot was linked to.
-    #[error("{dot} on {hub} is not the dot that {local} was cloned from or pushed to: that one {}", whereabouts(now.as_deref()))]
+    #[error("{dot} on {hub} is not the dot that {local} was cloned from or pushed to: that dot {}", whereabouts(now.as_deref()))]
     AnotherDot {
         hub: String,
         dot: String,
@@ -183,17 +183,17 @@ pub enum NodeError {
     Absent { commit: CommitId, hub: String },
     /// The commit's data is neither here nor on the hub.
     #[error(
-        "the data of commit {commit} is neither here nor at {hub}, which got the commit without it"
+        "the data of commit {commit} is neither here nor at {hub}: the hub received the commit without its data"
     )]
     Nowhere { commit: CommitId, hub: String },
     /// The hub doesn't support commits without data.
     #[error("the data of {} is not here, and {hub} is too old to take commits without their data", older(*count))]
     HubTooOld { count: usize, hub: String },
     /// The commit's snapshot doesn't match its seal.
-    #[error("the data of commit {commit} is not what it was when it was sealed")]
+    #[error("the data of commit {commit} has changed since it was sealed")]
     Unsealed { commit: CommitId },
     /// The hub lacks the base object of a delta.
-    #[error("the hub does not have what its history says that it has")]
+    #[error("the hub lacks objects of commits in its history")]
     DeltasRefused,
     /// A push to a public dot contains files that look like secrets.
     #[error(
@@ -231,7 +231,7 @@ pub enum NodeError {
         problems: Vec<ContainerProblem>,
     },
     /// A switch failed, and its rollback failed too.
-    #[error("{cause}; and it could not be taken back: {stuck}")]
+    #[error("{cause}; and rolling it back failed too: {stuck}")]
     CannotUndo {
         cause: Box<NodeError>,
         stuck: Box<NodeError>,
@@ -247,7 +247,7 @@ pub enum NodeError {
     Starting { dot: DotName, volumes: Vec<String> },
     /// A process that belongs to no container known to Docker has the working copy mounted.
     #[error(
-        "{process} has branch {branch} of {dot} mounted, and Docker shows no container that it belongs to"
+        "{process} has branch {branch} of {dot} mounted, and belongs to no container that Docker shows"
     )]
     Unseen {
         dot: DotName,
@@ -279,10 +279,12 @@ pub enum NodeError {
     #[error("there is nothing to redo in dot {dot}")]
     NothingToRedo { dot: DotName },
     /// The deleted dot's name belongs to another dot now.
-    #[error("another dot is called {dot} since the one with id {id} was deleted")]
+    #[error(
+        "another dot has the name {dot} now, so the deleted one with id {id} cannot be restored"
+    )]
     NameTaken { dot: DotName, id: String },
     /// There is no such deleted dot to restore.
-    #[error("no deleted dot {dot} with id {id} is kept")]
+    #[error("there is no deleted dot {dot} with id {id} to restore")]
     NotKept { dot: DotName, id: String },
     /// The pool failed.
     #[error(transparent)]
@@ -302,7 +304,7 @@ pub enum NodeError {
 }
 
 /// The hint for a full pool.
-const POOL_FULL: &str = "Nothing was lost. Delete dots with 'dm dot delete', make room on the disk that the pool is on, or raise --pool-limit of dotmeshd.";
+const POOL_FULL: &str = "Nothing was lost. Delete dots with 'dm dot delete', free space on the disk below the pool, or raise dotmeshd's --pool-limit.";
 
 impl NodeError {
     fn code(&self) -> ErrorCode {
@@ -377,36 +379,36 @@ impl NodeError {
             Self::NoDot { .. } => "List the dots with 'dm list'.",
             Self::OtherNamespace { dot } => {
                 return Some(format!(
-                    "To make a new dot, leave the namespace out: '{}'. To get that dot from a hub under this name: dm clone {dot} --local-name {dot}",
+                    "To make a new dot, leave the namespace out: '{}'. To clone that dot from a hub and keep its name: dm clone {dot} --local-name {dot}",
                     dot.name()
                 ));
             }
             Self::NoBranch { .. } => {
-                "List the branches with 'dm branch', or make it with 'dm checkout -b'."
+                "List the branches with 'dm branch', or make this one with 'dm checkout -b'."
             }
             Self::NothingToUndo { .. } | Self::NotKept { .. } => {
-                "'dm op log' shows what is kept, and for how long."
+                "'dm op log' shows what can be restored, and for how long."
             }
             Self::NothingToRedo { .. } => {
-                "'dm redo' makes again what 'dm undo' has taken back, until the next operation of the dot."
+                "'dm redo' repeats what 'dm undo' took back, until the dot's next operation."
             }
             Self::NameTaken { dot, id } => {
                 return Some(format!(
-                    "To have the deleted one back, delete the other one first: dm dot delete {dot}; then: dm undo --dot {dot} --deleted {}",
+                    "To restore the deleted dot, first delete the other one: dm dot delete {dot}; then: dm undo --dot {dot} --deleted {}",
                     short(id)
                 ));
             }
             Self::Pool(PoolError::NotAsLeft { .. }) => {
-                "Nothing was changed. Something that 'dm op log' does not list has changed the dot since."
+                "Nothing was changed. The dot has changed since, by something that 'dm op log' does not list."
             }
             Self::CheckedOut { .. } => "Switch to another branch first, with 'dm checkout'.",
             Self::WouldLose { branch, .. } => {
-                return Some(format!("To delete it all the same: dm branch -D {branch}"));
+                return Some(format!("To delete it anyway: dm branch -D {branch}"));
             }
             Self::BranchExists { .. } => "Switch to it with 'dm checkout', without -b.",
             Self::NotAsMade { branch, commit } => {
                 return Some(format!(
-                    "Go on with it: dm checkout {branch}. Or start another one: dm checkout -b NAME {}",
+                    "To continue with it: dm checkout {branch}. To start another one: dm checkout -b NAME {}",
                     commit.short()
                 ));
             }
@@ -414,22 +416,22 @@ impl NodeError {
                 "Make the branch with 'dm checkout -b', or fetch it with 'dm pull'."
             }
             Self::TooMuchSaid(_) => {
-                "No hub would take it. Commit again with less: shorten the message or the metadata."
+                "Hubs refuse larger commits. Shorten the message or the metadata, and commit again."
             }
             Self::Dirty { hint, .. } => hint,
             Self::InUse { .. } => {
                 "Stop them first, e.g. with 'docker stop' or 'docker compose stop'."
             }
             Self::Pinned { .. } => {
-                "They would not start again. Remove them with 'docker rm -f', rename the branch, and make them again with volumes of the new name."
+                "They could not start again. Remove them with 'docker rm -f', rename the branch, and create them again with the new volume names."
             }
             Self::InVolumes { .. } => {
-                "They would start with an empty dot. Remove them with 'docker compose down', rename the dot, and start the app with volumes of the new name."
+                "They would start with an empty dot. Remove them with 'docker compose down', rename the dot, and start the app with the new volume names."
             }
             Self::Behind { .. } => "Fetch them first with 'dm pull'.",
             Self::AnotherDot { now: Some(now), .. } => {
                 return Some(format!(
-                    "To go on with it, run 'dm dot set-upstream REMOTE {}', where REMOTE is your name for this hub. To push to another dot, run 'dm push --remote-name NAME'.",
+                    "To continue with it, run 'dm dot set-upstream REMOTE {}', where REMOTE is your name for this hub. To push to another dot, run 'dm push --remote-name NAME'.",
                     now.full()
                 ));
             }
@@ -445,19 +447,19 @@ impl NodeError {
                 "Check the name, and ask the dot's owner to add you as a collaborator."
             }
             Self::Absent { .. } => {
-                "Add that hub with 'dm remote add', so that it can be fetched, or 'dm pull --full' all of it."
+                "Add that hub with 'dm remote add', so that the data can be fetched, or get all data with 'dm pull --full'."
             }
             Self::Nowhere { .. } => {
-                "A machine that has the data sends it there with 'dm push'. Then run this command again."
+                "Run 'dm push' on a machine that has the data. Then run this command again."
             }
             Self::HubTooOld { .. } => {
                 "Nothing was pushed. Ask the hub's administrator to upgrade it, or get the data first with 'dm pull --full' from a hub that has it."
             }
             Self::Unsealed { .. } => {
-                "Nothing was pushed. The disk below the pool may be damaged: see the kernel's log, and fetch the commit again by a clone."
+                "Nothing was pushed. The disk below the pool may be damaged: check the kernel log, and clone the dot again to get the commit."
             }
             Self::LooksSecret { .. } => {
-                "Nothing was pushed. 'dm push --allow-secrets' pushes them all the same. To leave them out, 'dm reset' to a commit without them, and commit again."
+                "Nothing was pushed. To push them anyway: dm push --allow-secrets. To leave them out, run 'dm reset' to a commit without them, and commit again."
             }
             Self::NoStash { .. } => "List the stashes with 'dm stash list'.",
             Self::StashedElsewhere { place, .. } => {
@@ -466,7 +468,7 @@ impl NodeError {
                 ));
             }
             Self::BadPath { .. } | Self::NoPath { .. } => {
-                "The subdots are listed by 'dm status'. A path below a symbolic link is not followed."
+                "'dm status' lists the subdots. Symbolic links in a path are not followed."
             }
             Self::NoTag { .. } => "List the tags with 'dm tag'.",
             Self::TagExists { tag, .. } => {
@@ -478,21 +480,21 @@ impl NodeError {
             Self::NothingToPush { .. } => "Make one with 'dm commit'.",
             Self::Pool(PoolError::Full { .. }) => POOL_FULL,
             Self::Pool(PoolError::ReadOnly { .. }) => {
-                "The disk below it had no space, or failed. Make room there: the daemon mounts the pool again by itself, and starts its containers anew."
+                "The disk below it was full, or failed. Free space there: the daemon then mounts the pool again and restarts its containers."
             }
             Self::Diverged { hint, .. } => hint,
             Self::SwitchUndone { cause, .. } | Self::CannotUndo { cause, .. } => {
                 return cause.hint();
             }
             Self::SwitchBroken { .. } => {
-                "The daemon goes on trying to start them. See 'dm list', 'docker ps -a' and 'docker logs'."
+                "The daemon keeps trying to start them. See 'dm list', 'docker ps -a' and 'docker logs'."
             }
             Self::Busy { .. } => "Try again when that is done.",
             Self::Starting { .. } => {
                 "Run the command again once they have started: see 'docker ps'."
             }
             Self::Unseen { .. } => {
-                "Is dotmeshd connected to the Engine that runs it? It is named by --docker-host. Or end that process."
+                "Check that --docker-host names the Engine that runs it, or end that process."
             }
             Self::NoSubdot { subdots, .. } => {
                 return Some(format!(
@@ -502,12 +504,12 @@ impl NodeError {
             }
             Self::Place { .. } => "Name an empty folder.",
             Self::Changed { .. } => {
-                "Nothing was done. Look with 'dm list', and run the command again."
+                "Nothing was done. Check with 'dm list', and run the command again."
             }
             Self::Transfer(error) => return error.hint.clone(),
-            Self::Docker { .. } => "See whether the Docker Engine runs with 'docker info'.",
+            Self::Docker { .. } => "Check with 'docker info' whether the Docker Engine runs.",
             Self::Registry(_) | Self::RegistryDamaged(_) => {
-                "'dotmeshd --rebuild-registry' restores it from the pool."
+                "Rebuild it from the pool with 'dotmeshd --rebuild-registry'."
             }
             _ => return None,
         };

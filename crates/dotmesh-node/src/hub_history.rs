@@ -48,7 +48,7 @@ impl HubHistory {
             return Ok(Self::default());
         };
         Ok(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-            tracing::warn!(%dot, %error, "what hubs told of a dot cannot be read");
+            tracing::warn!(%dot, %error, "the dot's history from hubs cannot be read");
             Self::default()
         }))
     }

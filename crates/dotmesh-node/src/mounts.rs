@@ -272,7 +272,7 @@ impl Mounts {
         if list.is_unsaved {
             match self.registry.save_mounts(&list.mounts).await {
                 Ok(()) => list.is_unsaved = false,
-                Err(error) => tracing::warn!(%error, "what is handed out to Docker is not saved"),
+                Err(error) => tracing::warn!(%error, "cannot save the list of Docker's mounts"),
             }
         }
     }
@@ -320,7 +320,7 @@ impl Mounts {
         if !self.is_shown_at(place).await? {
             return Err(NodeError::Place {
                 place: place.to_owned(),
-                problem: "nothing of Dotmesh is mounted there".to_owned(),
+                problem: "no Dotmesh volume is mounted there".to_owned(),
             });
         }
         self.hide_for_now(place).await?;
@@ -438,7 +438,7 @@ impl Mounts {
             });
         if let Err(error) = removed {
             // The next start tries again.
-            tracing::warn!(place = %place.display(), %error, "a mount stays");
+            tracing::warn!(place = %place.display(), %error, "cannot remove a mount");
         }
     }
 

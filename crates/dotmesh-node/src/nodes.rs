@@ -39,7 +39,7 @@ impl Nodes {
         match Self::try_open(file).await {
             Ok(nodes) => Ok(nodes),
             Err(error) => {
-                tracing::warn!(%error, "the cache of nodes is begun anew");
+                tracing::warn!(%error, "the cache of tree pages cannot be read, starting with an empty one");
                 sqlite::remove(file).await?;
                 Ok(Self::try_open(file).await?)
             }
@@ -122,14 +122,14 @@ impl NodeCache for DotNodes {
     fn get(&self, hashes: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
         let found = self.runtime.block_on(self.nodes.get(&self.dot, hashes));
         found.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the cache of nodes cannot be read");
+            tracing::warn!(%error, "the cache of tree pages cannot be read");
             Vec::new()
         })
     }
 
     fn put(&self, nodes: &[Object]) {
         if let Err(error) = self.runtime.block_on(self.nodes.put(&self.dot, nodes)) {
-            tracing::warn!(%error, "the cache of nodes cannot be written");
+            tracing::warn!(%error, "the cache of tree pages cannot be written");
         }
     }
 }

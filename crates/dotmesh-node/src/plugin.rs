@@ -70,7 +70,7 @@ async fn create(State(node): State<Node>, body: Bytes) -> Response {
         let call = call(&body)?;
         if let Some(option) = call.opts.unwrap_or_default().keys().next() {
             let message = format!(
-                "volume option '{option}' is not known: the driver takes none, its volumes are named [NAMESPACE/]DOT[@BRANCH][.SUBDOT]"
+                "unknown volume option '{option}': the driver takes no options, only volume names like [NAMESPACE/]DOT[@BRANCH][.SUBDOT]"
             );
             return Err(ErrorBody::new(dotmesh_api::ErrorCode::Invalid, message).into());
         }
@@ -98,7 +98,7 @@ async fn mount(State(node): State<Node>, body: Bytes) -> Response {
         let mut error = ErrorBody::from(error);
         if error.code == dotmesh_api::ErrorCode::NoSpace {
             error.message = format!(
-                "{}: {STARTS_WITH_ROOM} if it is to run always",
+                "{}: {STARTS_WITH_ROOM} if its restart policy is always or unless-stopped",
                 error.message
             );
         }

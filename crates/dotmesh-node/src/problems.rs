@@ -28,7 +28,7 @@ impl Problems {
         }
         for old in before {
             if !troubles.iter().any(|trouble| trouble.id == old.id) {
-                tracing::info!(%dot, container = %old.name, "the container is no longer waited for");
+                tracing::info!(%dot, container = %old.name, "the daemon no longer tries to start this container");
             }
         }
         if !troubles.is_empty() {

@@ -101,7 +101,7 @@ impl Registry {
         } else {
             tracing::info!(
                 version,
-                "the registry is of another version and is read anew from the pool"
+                "the registry has another version, rebuilding it from the pool"
             );
             registry.db.close().await;
             sqlite::remove(file).await?;

@@ -32,7 +32,7 @@ pub(crate) fn has_room(disk: Option<Disk>) -> bool {
 /// Waits until the disk below has room, then unmounts the pool so that it can be mounted again.
 pub(crate) async fn unmount(config: &Config) -> Result<()> {
     let place = place(config);
-    tracing::error!("the pool is read-only, and has to be mounted again");
+    tracing::error!("the pool is read-only and must be mounted again");
     let mut waits = false;
     while !has_room(place.disk()?) {
         if !waits {
@@ -47,12 +47,17 @@ pub(crate) async fn unmount(config: &Config) -> Result<()> {
     loop {
         // If Docker is down, its containers' mounts may be gone as well.
         if let Err(error) = stop_containers(config, &place).await {
-            tracing::warn!(error = format!("{error:#}"), "containers cannot be stopped");
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "cannot stop the containers that use the pool"
+            );
         }
         if place.unmount()? {
             return Ok(());
         }
-        tracing::warn!("another process keeps the pool mounted, or has a file of it open: end it");
+        tracing::warn!(
+            "another process uses the pool: end it, so that the pool can be mounted again"
+        );
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -73,9 +78,9 @@ async fn stop_containers(config: &Config, place: &BtrfsPlace) -> Result<()> {
     let text = serde_json::to_vec(&stopped).expect("a list has only string keys");
     replace_durably(&list(&config.root), &text)?;
     let stops = users.iter().map(async |user| {
-        tracing::warn!(container = %user.name, "stopped while the pool is mounted again");
+        tracing::warn!(container = %user.name, "stopping the container while the pool is mounted again");
         if let Err(error) = docker.stop_container(&user.id, None).await {
-            tracing::warn!(container = %user.name, %error, "the container cannot be stopped");
+            tracing::warn!(container = %user.name, %error, "cannot stop the container");
         }
     });
     join_all(stops).await;

@@ -24,7 +24,7 @@ pub async fn run(config: Config) -> Result<()> {
         return remove_dead_sockets(&config);
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("dotmeshd mounts its pool and so must run as root; try it with sudo");
+        bail!("dotmeshd must run as root, since it mounts its pool: try sudo");
     }
     raise_file_limit();
     // Report bad options before anything is mounted.
@@ -33,7 +33,7 @@ pub async fn run(config: Config) -> Result<()> {
         .with_context(|| format!("create {}", config.root.display()))?;
     // Only root, and so Docker, may read what containers wrote.
     std::fs::set_permissions(&config.root, PermissionsExt::from_mode(0o700))
-        .with_context(|| format!("close {}", config.root.display()))?;
+        .with_context(|| format!("restrict access to {}", config.root.display()))?;
     let _lock = lock_root(&config.root)?;
     let node = open(config).await?;
     reconcile::reconcile(&node)
@@ -62,7 +62,7 @@ pub async fn run(config: Config) -> Result<()> {
     let restoring = node.clone();
     tokio::spawn(async move {
         if let Err(error) = mount::restore(&restoring).await {
-            tracing::warn!(%error, "volumes of users are not mounted again");
+            tracing::warn!(%error, "cannot mount the users' volumes again");
         }
     });
     let serve_plugin = async {
@@ -119,7 +119,7 @@ fn begin_anew() -> anyhow::Error {
         .args(arguments)
         .env(housekeeping::REMOUNTED, "1");
     let error = program.exec();
-    anyhow::Error::new(error).context("start anew to mount the pool again")
+    anyhow::Error::new(error).context("restart the daemon to mount the pool again")
 }
 
 /// A socket without a daemon makes Docker wait.
@@ -159,7 +159,7 @@ fn raise_file_limit() {
         maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 

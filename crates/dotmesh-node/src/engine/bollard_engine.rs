@@ -144,7 +144,7 @@ impl BollardEngine {
         let ours = found.driver == *driver && status.contains(&self.proof);
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if ours {
-            tracing::info!(%driver, "Docker calls this daemon's driver by another name, too");
+            tracing::info!(%driver, "Docker has another name for this daemon's driver");
             names.ours.insert(driver.clone());
         } else {
             names.others.insert(driver.clone());
@@ -294,7 +294,7 @@ impl BollardEngine {
         unpacked
             .map_err(|error| EngineError::Refused(error.to_string()))?
             .map_err(|error| {
-                EngineError::Refused(format!("what the image has cannot be unpacked: {error}"))
+                EngineError::Refused(format!("cannot unpack the image's files: {error}"))
             })
     }
 }
@@ -409,7 +409,7 @@ impl Engine for BollardEngine {
             let copied = self.download(&made.id, from, to).await;
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
             if let Err(error) = client.remove_container(&made.id, Some(options)).await {
-                tracing::warn!(id = %made.id, %error, "a container that was made to read an image stays");
+                tracing::warn!(id = %made.id, %error, "cannot remove a container that was made to read an image");
             }
             copied
         }
@@ -421,7 +421,7 @@ impl Engine for BollardEngine {
             let found = tokio::task::spawn_blocking(namespaces).await;
             found
                 .map_err(|error| EngineError::Refused(error.to_string()))?
-                .map_err(|error| EngineError::Refused(format!("reading /proc failed: {error}")))
+                .map_err(|error| EngineError::Refused(format!("cannot read /proc: {error}")))
         }
         .boxed()
     }

@@ -73,10 +73,7 @@ async fn fill(
         .copy_from_image(image, &used.destination, new.folder())
         .await
         .map_err(|error| NodeError::Docker {
-            doing: format!(
-                "copying what image {image} has at {}",
-                used.destination.display()
-            ),
+            doing: format!("copying {} from image {image}", used.destination.display()),
             message: error.to_string(),
         })?;
     if let Some(content) = copied {

@@ -56,7 +56,7 @@ pub(crate) async fn keep_house(node: Node) {
         let (room, crowded) = match node.pool.fit().await {
             Ok(room) => (Some(room), is_crowded(&node).await),
             Err(error) => {
-                tracing::warn!(%error, "the pool cannot be fitted to the disk below it");
+                tracing::warn!(%error, "cannot resize the pool to fit the disk below it");
                 (None, true)
             }
         };
@@ -109,15 +109,15 @@ fn problem(room: Room, is_ours: bool) -> Option<String> {
     }
     if room.read_only {
         return Some(format!(
-            "The pool is read-only, since the disk below it did not take a write. The daemon mounts it again, and starts its containers \
-             anew, when that disk has {} MiB free.{free}",
+            "The pool is read-only, since a write to the disk below it failed. When that disk has {} MiB free, the daemon mounts the pool \
+             again and restarts its containers.{free}",
             remount::ENOUGH >> 20
         ));
     }
     // If only the pool itself is full, the disk keeps about the whole reserve.
     let disk = disk.filter(|disk| disk.free < disk.reserve / 8 * 7)?;
     Some(format!(
-        "The disk below the pool is nearly full, so containers can't write more to their volumes. Make room on it, or delete dots: the pool \
+        "The disk below the pool is nearly full, so containers cannot write more to their volumes. Free space on it, or delete dots. The pool \
          leaves the last {} MiB to other programs.{free}",
         disk.reserve >> 20
     ))
@@ -126,24 +126,24 @@ fn problem(room: Room, is_ours: bool) -> Option<String> {
 async fn empty(node: Node, grace: Duration, age: Duration, crowded: bool) {
     // Dropped states go to the trash, which is emptied below.
     if let Err(error) = keep_budget(&node).await {
-        tracing::warn!(%error, "what is kept for undo cannot be looked at");
+        tracing::warn!(%error, "cannot check the undo budget");
     }
     if crowded && let Err(error) = drop_oldest(&node).await {
-        tracing::warn!(%error, "what is kept for undo cannot be dropped");
+        tracing::warn!(%error, "cannot drop old undo data");
     }
     // This data goes to the trash, too.
     if let Err(error) = node.pool.forget_incoming(age).await {
-        tracing::warn!(%error, "what transfers left cannot be deleted");
+        tracing::warn!(%error, "cannot delete the data of interrupted transfers");
     }
     if let Err(error) = node.pool.empty_trash(grace).await {
-        tracing::warn!(%error, "the trash cannot be emptied");
+        tracing::warn!(%error, "cannot empty the trash");
     }
     if let Err(error) = node.pool.keep_reserve().await {
-        tracing::warn!(%error, "no space can be kept back in the pool");
+        tracing::warn!(%error, "cannot reserve space in the pool");
     }
     match node.pool.leftovers().await {
         Ok(leftovers) => node.leftovers.update(leftovers),
-        Err(error) => tracing::warn!(%error, "what cannot be deleted is not known"),
+        Err(error) => tracing::warn!(%error, "cannot list what could not be deleted"),
     }
 }
 
@@ -204,7 +204,7 @@ pub(crate) async fn drop_oldest(node: &Node) -> Result<(), NodeError> {
 
 /// Drops an entry, unless another operation holds its dot.
 async fn drop_one(node: &Node, kept: Kept) -> Result<(), NodeError> {
-    let doing = "freed of what was kept for undo";
+    let doing = "cleaned of old undo data";
     let Some(_lock) = node.locks.try_operation(&kept.dot, doing) else {
         return Ok(());
     };

@@ -13,7 +13,7 @@ pub(crate) fn look_later(node: &Node, dot: &Dot, id: CommitId) {
     tokio::spawn(async move {
         if let Err(error) = found(&node, &dot, id).await {
             // The next push searches again.
-            tracing::warn!(dot = %dot.name, commit = %id, %error, "what a push would leave out is not known");
+            tracing::warn!(dot = %dot.name, commit = %id, %error, "cannot find what a push would leave out");
         }
     });
 }

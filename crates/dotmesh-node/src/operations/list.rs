@@ -32,7 +32,7 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
             Err(_) if node.registry.find_dot(&dot.name).await?.is_none() => continue,
             // One damaged dot must not hide all others.
             Err(error) => {
-                tracing::error!(dot = %dot.name, %error, "a dot cannot be measured");
+                tracing::error!(dot = %dot.name, %error, "cannot measure a dot");
                 Usage::default()
             }
         };

@@ -58,7 +58,7 @@ pub(crate) async fn restore(node: &Node) -> Result<(), NodeError> {
         if !here.contains(&place)
             && let Err(error) = show_again(node, &place, &volume).await
         {
-            tracing::warn!(place = %place.display(), %volume, %error, "a volume is not mounted again");
+            tracing::warn!(place = %place.display(), %volume, %error, "cannot mount a user's volume again");
         }
     }
     Ok(())
@@ -70,7 +70,7 @@ pub(crate) async fn refresh(node: &Node, dot: &dotmesh_model::DotName) -> Result
         if volume.dot == *dot
             && let Err(error) = show_again(node, &place, &volume).await
         {
-            tracing::warn!(place = %place.display(), %volume, %error, "a mount shows the branch before");
+            tracing::warn!(place = %place.display(), %volume, %error, "cannot update a user's mount, it still shows the previous branch");
         }
     }
     Ok(())
@@ -100,7 +100,7 @@ fn refuse_own(node: &Node, place: &Path) -> Result<(), NodeError> {
         if path.starts_with(real(own)) {
             return Err(NodeError::Place {
                 place: place.to_owned(),
-                problem: format!("it is in Dotmesh's own folder {}", own.display()),
+                problem: format!("it is inside Dotmesh's own folder {}", own.display()),
             });
         }
     }

@@ -191,8 +191,7 @@ async fn plan(
         Relation::Same => return Ok(Move::Nothing),
         Relation::Behind => return Ok(Move::LocalAhead),
         Relation::Diverged { .. } if !stash => {
-            let hint =
-                "'dm pull --stash-on-divergence' takes the hub's line and keeps yours as a branch.";
+            let hint = "'dm pull --stash-on-divergence' takes the hub's commits and keeps yours as a branch.";
             return Err(NodeError::Diverged {
                 branch: name.clone(),
                 hint: hint.to_owned(),
@@ -206,7 +205,7 @@ async fn plan(
         .filter(|container| container.uses(&dot.name, name, &dot.current));
     let containers = engine::names(users);
     if !containers.is_empty() {
-        let what = format!("branch {name}, where the hub's commits would be written");
+        let what = format!("branch {name}, which the pull would replace");
         return Err(NodeError::InUse { what, containers });
     }
     if let Relation::Diverged { base } = relation {
@@ -220,7 +219,7 @@ async fn plan(
         dirty => Err(NodeError::Dirty {
             branch: name.clone(),
             size: format_size(dirty),
-            hint: "Lose them with 'dm reset --hard HEAD', or keep them as a branch with 'dm pull --stash-on-divergence'.",
+            hint: "Discard them with 'dm reset --hard HEAD', or keep them as a branch with 'dm pull --stash-on-divergence'.",
         }),
     }
 }

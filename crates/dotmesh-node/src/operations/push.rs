@@ -178,7 +178,7 @@ async fn push_branch(
             outcome.stashed.clone_from(&update.stash);
         }
         Relation::Diverged { .. } => {
-            let hint = "Fetch the hub's line with 'dm pull --stash-on-divergence', which keeps yours as a branch; or push with --stash-on-divergence, which keeps the hub's as a branch there.";
+            let hint = "'dm pull --stash-on-divergence' fetches the hub's commits and keeps yours as a branch. 'dm push --stash-on-divergence' pushes yours and keeps the hub's as a branch there.";
             return Err(NodeError::Diverged {
                 branch,
                 hint: hint.to_owned(),

@@ -203,7 +203,7 @@ impl Receiver {
             let was_resumed = import.is_resumed();
             pool.discard_import(import).await?;
             if was_resumed {
-                tracing::warn!(%error, "what an earlier attempt left cannot be used, so this begins anew");
+                tracing::warn!(%error, "the data of an earlier attempt is unusable, receiving the commit from the start");
                 return Box::pin(self.receive(id, commit, base)).await;
             }
             return Err(error.into());

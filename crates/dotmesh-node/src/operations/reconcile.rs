@@ -36,7 +36,7 @@ pub(crate) async fn reconcile(node: &Node) -> Result<(), NodeError> {
             // One damaged dot must not make the others unavailable.
             Err(NodeError::Pool(error)) => {
                 let (name, problem) = (dot.name.clone(), error.with_causes());
-                tracing::error!(dot = %name, problem, "a dot cannot be read");
+                tracing::error!(dot = %name, problem, "cannot read a dot");
                 damaged.push(DamagedDot { name, problem });
             }
             done => done?,
@@ -132,7 +132,7 @@ async fn reconcile_commits(node: &Node, dot: &Dot) -> Result<(), NodeError> {
         let bytes = match node.pool.record(&dot.name, id).await {
             Ok(bytes) => bytes,
             Err(error) => {
-                tracing::error!(dot = %dot.name, commit = %id, %error, "a commit's record cannot be read");
+                tracing::error!(dot = %dot.name, commit = %id, %error, "cannot read a commit's record");
                 continue;
             }
         };

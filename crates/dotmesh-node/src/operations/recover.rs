@@ -20,8 +20,7 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
             .map(|left| Trouble {
                 id: left.id.clone(),
                 name: left.name.clone(),
-                reason: "a switch has stopped it, and Docker was not asked to start it yet"
-                    .to_owned(),
+                reason: "a switch stopped it, and it has not been started again yet".to_owned(),
             })
             .collect();
         node.problems.replace(&journal.dot, &left);
@@ -33,7 +32,7 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
             match undo_branch(node, &dot, &created).await {
                 // One damaged dot must not keep the daemon from starting.
                 Err(NodeError::Pool(error)) => {
-                    tracing::error!(dot = %dot.name, branch = %created, %error, "an interrupted switch is not undone");
+                    tracing::error!(dot = %dot.name, branch = %created, %error, "cannot roll back an interrupted switch");
                 }
                 done => done?,
             }

@@ -35,7 +35,7 @@ pub(crate) async fn reset(
             node,
             &dot,
             &dot.current,
-            "Commit them with 'dm commit', or lose them with 'dm reset --hard'.",
+            "Commit them with 'dm commit', or discard them with 'dm reset --hard'.",
         )
         .await?;
     }
@@ -62,7 +62,7 @@ pub(crate) async fn refuse_pinned(node: &Node, dot: &Dot) -> Result<(), NodeErro
     });
     let pinned = engine::names(pinned);
     if !pinned.is_empty() {
-        let what = format!("branch {} of {}, pinned", dot.current, dot.name);
+        let what = format!("branch {} of {} as a pinned volume", dot.current, dot.name);
         return Err(NodeError::InUse {
             what,
             containers: pinned,

@@ -93,7 +93,7 @@ async fn refuse_pinned(
     if containers.is_empty() {
         return Ok(());
     }
-    let what = format!("branch {} of {}, pinned", dot.current, dot.name);
+    let what = format!("branch {} of {} as a pinned volume", dot.current, dot.name);
     Err(NodeError::InUse { what, containers })
 }
 

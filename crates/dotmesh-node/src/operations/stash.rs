@@ -119,7 +119,7 @@ pub(crate) async fn apply(
             head,
         });
     }
-    let hint = "Keep them first: 'dm stash' puts them aside, and 'dm commit' commits them.";
+    let hint = "Stash them first with 'dm stash', or commit them with 'dm commit'.";
     refuse_dirty(node, &dot, &branch, hint).await?;
     refuse_pinned(node, &dot).await?;
     let manner = Manner::new(&request.wait, tell);
@@ -140,7 +140,10 @@ pub(crate) async fn apply(
 
 /// Moves a stash to the trash.
 pub(crate) async fn drop_one(node: &Node, name: &DotName, id: StashId) -> Result<Stash, NodeError> {
-    let _lock = node.locks.operation(name, "relieved of a stash").await;
+    let _lock = node
+        .locks
+        .operation(name, "changed by 'dm stash drop'")
+        .await;
     let dot = node.registry.dot(name).await?;
     let (_, stash) = find(node, name, id).await?;
     node.pool.drop_stash(name, id).await?;
@@ -201,7 +204,7 @@ struct BringBack<'a> {
 
 impl Change for BringBack<'_> {
     fn describe(&self) -> String {
-        format!("bringing a stash back to branch {}", self.dot.current)
+        format!("applying a stash to branch {}", self.dot.current)
     }
 
     fn creates(&self) -> Option<&BranchName> {

@@ -265,7 +265,7 @@ async fn undo_change(
 /// Updates the users' mounts. An error is only logged, so that the switch does not fail for it.
 async fn refresh_places(node: &Node, dot: &DotName) {
     if let Err(error) = mount::refresh(node, dot).await {
-        tracing::warn!(%error, "what users have mounted is of the branch before");
+        tracing::warn!(%error, "cannot update the users' mounts, they still show the previous branch");
     }
 }
 
@@ -399,7 +399,7 @@ impl<'a> Attempt<'a> {
                 problems.filter(|problem| problem.retrying).collect()
             }
             Err(error) => {
-                tracing::warn!(%error, "the journal of a switch stays open; the daemon goes on with it");
+                tracing::warn!(%error, "cannot finish a switch, the daemon tries again");
                 Vec::new()
             }
         }
@@ -491,7 +491,7 @@ async fn look_again(node: &Node, plan: &Plan) -> Vec<check::Wrong> {
     check::wrong(node, &inspected)
         .await
         .unwrap_or_else(|error| {
-            tracing::warn!(%error, "what containers have mounted cannot be read");
+            tracing::warn!(%error, "cannot read what containers have mounted");
             Vec::new()
         })
 }

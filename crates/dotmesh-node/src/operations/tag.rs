@@ -75,7 +75,7 @@ pub(crate) async fn commits(
     let tags = match node.pool.tags(name).await {
         Ok(file) => file.tags,
         Err(error @ PoolError::Damaged { .. }) => {
-            tracing::warn!(dot = %name, %error, "the tags of a dot cannot be read");
+            tracing::warn!(dot = %name, %error, "cannot read the tags of a dot");
             BTreeMap::new()
         }
         Err(error) => return Err(error.into()),

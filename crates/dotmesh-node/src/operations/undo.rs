@@ -32,7 +32,7 @@ pub(crate) async fn undo(
     request: Undo,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
-    let _lock = node.locks.operation(name, "taken back").await;
+    let _lock = node.locks.operation(name, "changed by 'dm undo'").await;
     let deleted = node.pool.deleted_dots(name).await?;
     let chosen = deleted.iter().find(|dot| match &request.deleted {
         Some(id) => dot.file.id.starts_with(id.as_str()),
@@ -74,7 +74,7 @@ pub(crate) async fn redo(
     request: Undo,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
-    let _lock = node.locks.operation(name, "made again").await;
+    let _lock = node.locks.operation(name, "changed by 'dm redo'").await;
     let dot = node.registry.dot(name).await?;
     node.pool.settle(name).await?;
     let log = node.pool.operations(name).await?;
@@ -105,7 +105,7 @@ fn told(
 /// Completes unfinished operations in a dot's log. If the log cannot be written now, the next operation does it.
 pub(crate) async fn settle(node: &Node, name: &DotName) {
     if let Err(error) = node.pool.settle(name).await {
-        tracing::warn!(dot = %name, %error, "the log of a dot is put right later");
+        tracing::warn!(dot = %name, %error, "cannot complete a dot's log now, the next operation does it");
     }
 }
 
@@ -166,7 +166,7 @@ async fn refuse_pinned(
         });
         let containers = engine::names(pinned);
         if !containers.is_empty() {
-            let what = format!("branch {branch} of {}, pinned", dot.name);
+            let what = format!("branch {branch} of {} as a pinned volume", dot.name);
             return Err(NodeError::InUse { what, containers });
         }
     }
@@ -187,8 +187,8 @@ impl Change for Move<'_> {
     fn describe(&self) -> String {
         let what = &self.operation.what;
         match self.way {
-            Way::Back => format!("taking back the {what}"),
-            Way::Again => format!("making the {what} again"),
+            Way::Back => format!("undoing the {what}"),
+            Way::Again => format!("redoing the {what}"),
         }
     }
 

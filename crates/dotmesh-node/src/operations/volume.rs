@@ -69,7 +69,7 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<(String, PathBuf)>, NodeErro
         match find(node, &name).await {
             Ok(path) => found.push((name, path)),
             // One bad name must not hide all others from Docker.
-            Err(error) => tracing::warn!(%name, %error, "a volume is left out of the list"),
+            Err(error) => tracing::warn!(%name, %error, "leaving a volume out of the list"),
         }
     }
     Ok(found)
@@ -105,7 +105,7 @@ pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathB
     filled.unwrap_or_else(|_| {
         Err(NodeError::StartsLater {
             dot: volume.dot.clone(),
-            doing: "filled with what the image has".to_owned(),
+            doing: "filled with the image's files".to_owned(),
         })
     })?;
     let _still = node.locks.hold_still(&volume.dot).await;

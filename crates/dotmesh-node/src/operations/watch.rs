@@ -23,7 +23,7 @@ pub(crate) const STARTS_LATER: &str = "Dotmesh starts this container when that i
 pub(crate) const STARTS_WITH_ROOM: &str = "Dotmesh starts this container when there is room";
 
 /// What holds the operation lock here, for the errors of other operations.
-const DOING: &str = "brought to its branch";
+const DOING: &str = "checked by the daemon";
 
 /// Runs until the daemon ends.
 pub(crate) async fn watch(node: Node) {
@@ -44,7 +44,7 @@ pub(crate) async fn watch(node: Node) {
                 Ok(true) => back = None,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "what happened while Docker was away cannot be found out yet");
+                    tracing::warn!(%error, "cannot check yet what happened while Docker was down");
                 }
             }
         }
@@ -53,7 +53,7 @@ pub(crate) async fn watch(node: Node) {
             // Docker may be down. Operations that need it report that.
             Err(NodeError::Docker { .. }) => false,
             Err(error) => {
-                tracing::error!(%error, "containers cannot be looked after");
+                tracing::error!(%error, "cannot check containers");
                 false
             }
         };
@@ -101,7 +101,7 @@ pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
     for wrong in check::wrong(node, &inspected).await? {
         if wrong.other_copy && wrong.container.is_swarm_task() {
             // Swarm starts a new task in its place.
-            tracing::warn!(container = %wrong.container.name, reason = %wrong.reason, "a task runs on the wrong branch and is stopped");
+            tracing::warn!(container = %wrong.container.name, reason = %wrong.reason, "stopping a task that runs on the wrong branch");
             let stop = node.docker.stop(&wrong.container.id, None);
             let _ = timeout(node.timing.call, stop).await;
         } else if wrong.other_copy {
@@ -145,7 +145,7 @@ pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
                 Err(error @ NodeError::Docker { .. }) => return Err(error),
                 // Go on with the other dots.
                 Err(error) => {
-                    tracing::warn!(%dot, %error, "what a switch has left cannot be finished yet");
+                    tracing::warn!(%dot, %error, "cannot finish an interrupted switch yet");
                     false
                 }
             },

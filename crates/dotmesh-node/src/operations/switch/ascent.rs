@@ -236,12 +236,14 @@ impl<'a> Ascent<'a> {
                 Progress::Waiting | Progress::Starting => {
                     let away = self.away.as_ref().map(|(_, reason)| reason.clone());
                     let reason = self.obstacle(at).or(away);
-                    let reason = reason.as_deref().unwrap_or("there was no time to start it");
+                    let reason = reason
+                        .as_deref()
+                        .unwrap_or("there was not enough time to start it");
                     outcome.waiting.push(self.work.trouble(at, reason));
                 }
                 // A member counts as running only after an inspection.
                 Progress::Started if self.lost => {
-                    let reason = "Docker cannot be reached";
+                    let reason = "cannot reach Docker";
                     outcome.waiting.push(self.work.trouble(at, reason));
                 }
                 Progress::Started => {
@@ -254,7 +256,7 @@ impl<'a> Ascent<'a> {
                     if member.afterwards == Afterwards::StartAndPause
                         && let Err(error) = self.work.docker.pause(&member.id).await
                     {
-                        let reason = format!("it cannot be paused again: {error}");
+                        let reason = format!("cannot pause it again: {error}");
                         outcome.ailing.push(self.work.trouble(at, &reason));
                     }
                 }
@@ -301,7 +303,7 @@ fn ailment(one: &Inspected, waited: bool) -> Option<String> {
             one.exit_code
         )),
         (State::Restarting, _) => Some(format!(
-            "it ends with code {} and is started again and again",
+            "it keeps ending with code {} and being restarted",
             one.exit_code
         )),
         (_, Some(Health::Unhealthy)) if one.state.is_active() => {

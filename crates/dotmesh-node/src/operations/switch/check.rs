@@ -104,7 +104,7 @@ pub(crate) async fn wrong(node: &Node, containers: &[Inspected]) -> Result<Vec<W
                 Ok(differs) => differs,
                 // One damaged working copy must not hide the problems of others.
                 Err(error) => {
-                    tracing::debug!(container = %one.name, %error, "what a container should show cannot be read");
+                    tracing::debug!(container = %one.name, %error, "cannot read what a container should show");
                     continue;
                 }
             };

@@ -119,7 +119,7 @@ async fn fill_missing(node: &Node, dot: &DotName, one: &Inspected) {
         .map(|used| (one.image_id.clone(), used.clone()))
         .collect();
     if let Err(error) = fill::fill_missing(node, dot, &uses).await {
-        tracing::warn!(%dot, container = %one.name, %error, "a new subdot is not filled yet");
+        tracing::warn!(%dot, container = %one.name, %error, "cannot fill a new subdot yet");
     }
 }
 

@@ -166,7 +166,7 @@ async fn a_clone_neither_pushes_to_nor_pulls_from_a_dot_that_took_the_name() {
     assert_eq!(
         body.message,
         format!(
-            "alice/app on {url} is not the dot that app was cloned from or pushed to: that one is called alice/shop now"
+            "alice/app on {url} is not the dot that app was cloned from or pushed to: that dot is called alice/shop now"
         )
     );
     let hint = body.hint.unwrap();

@@ -48,13 +48,13 @@ pub enum NodeError {
     /// No such tag.
     #[error("Tag does not exist: {tag}")]
     NoTag { tag: BranchName },
-    /// The empty state before the first commit has no tag.
+    /// There is no commit to tag before the first one.
     #[error("there is no commit to tag yet")]
     NothingToTag,
     /// No such stash.
     #[error("there is no stash {id} any more")]
     NoStash { id: StashId },
-    /// Nothing has changed.
+    /// There are no uncommitted changes to stash.
     #[error("there are no uncommitted changes on branch {branch} to stash")]
     NothingToStash { branch: BranchName },
     /// The stash belongs to another commit than the branch's head.

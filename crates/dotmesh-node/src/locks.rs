@@ -1,14 +1,11 @@
-//! Each dot's locks.
-//!
 //! Each dot has three locks, taken in this order:
 //! - `operation`: held by each operation that changes the dot, from beginning to end.
 //! - `gate`: held while the current branch changes, and by each mount of an unpinned volume. Such a mount waits until
-//! it is known which branch to show.
+//!   it is known which branch to show.
 //! - `still`: held for the moment in which a working copy is moved, replaced or deleted. Each mount holds it from when
-//! it looks at the working copy until it is recorded as handed out.
+//!   it looks at the working copy until it is recorded as handed out.
 //!
 //! One lock would deadlock: a checkout starts containers, and Docker asks for their mounts before the checkout ends.
-//! They are several because a checkout starts containers, whose mounts Docker asks for meanwhile.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +44,7 @@ impl Locks {
         Arc::clone(dots.entry(dot.clone()).or_default())
     }
 
-    /// Waits until nothing else changes the dot. `doing` is what errors of others say: "dot app is being …".
+    /// Waits until nothing else changes the dot. `doing` appears in the errors of other operations: "dot app is being …".
     pub(crate) async fn operation(&self, dot: &DotName, doing: &str) -> OwnedMutexGuard<()> {
         let locks = self.of(dot);
         let guard = Arc::clone(&locks.operation).lock_owned().await;
@@ -63,7 +60,7 @@ impl Locks {
         Some(guard)
     }
 
-    /// What changes the dot now, or did so last.
+    /// The `doing` of the operation that holds the lock, or held it last.
     pub(crate) fn doing(&self, dot: &DotName) -> String {
         lock(&self.of(dot).doing).clone()
     }

@@ -1,13 +1,12 @@
 //! Returns freed memory to the system.
 //!
-//! glibc keeps freed memory for reuse, in one arena per several threads. Since work moves between threads, most arenas
-//! would grow to
-//! the size that the largest transfer needs.
+//! glibc keeps freed memory for reuse, in an arena for each of many threads. Since one thread frees what another
+//! allocated, most arenas would grow to the size that the largest transfer needs.
 #![cfg_attr(
     target_env = "gnu",
     expect(
         unsafe_code,
-        reason = "mallopt and malloc_trim are of the C library; they take no pointers and may be called at any time"
+        reason = "mallopt and malloc_trim are C library functions that take no pointers and may be called at any time"
     )
 )]
 

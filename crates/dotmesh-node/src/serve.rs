@@ -122,7 +122,7 @@ fn begin_anew() -> anyhow::Error {
     anyhow::Error::new(error).context("restart the daemon to mount the pool again")
 }
 
-/// A socket without a daemon makes Docker wait.
+/// Removes sockets that nobody listens on. A socket without a daemon makes Docker wait.
 fn remove_dead_sockets(config: &Config) -> Result<()> {
     for socket in [Some(config.socket.clone()), config.plugin_socket()]
         .into_iter()

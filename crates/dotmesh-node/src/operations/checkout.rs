@@ -14,7 +14,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Branch, Dot};
 
-/// Switches to a branch, making it first if asked to.
+/// Switches to a branch, and creates it first on request.
 pub(crate) async fn checkout(
     node: &Node,
     name: &DotName,

@@ -16,7 +16,7 @@ use crate::hub_history::HubHistory;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// The commits that were asked for.
+/// The requested commits.
 pub(crate) async fn log(node: &Node, name: &DotName, query: &LogQuery) -> Result<Log, NodeError> {
     let subdot: Option<SubdotName> = match &query.subdot {
         Some(subdot) => Some(subdot.parse()?),

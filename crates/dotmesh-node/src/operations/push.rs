@@ -127,7 +127,7 @@ struct HubState {
 }
 
 impl HubState {
-    /// Whether everybody may read the dot.
+    /// Whether the dot is public.
     fn is_public(&self) -> bool {
         let there = self.upstream.there.as_ref();
         there.is_some_and(|there| there.visibility == Some(Visibility::Public))

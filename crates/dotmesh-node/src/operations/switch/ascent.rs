@@ -20,7 +20,7 @@ enum Progress {
     Failed(String),
 }
 
-/// The work of starting the members of a plan.
+/// Starts the members of a plan.
 pub(super) struct Ascent<'a> {
     work: &'a Execution<'a>,
     wishes: Wishes,

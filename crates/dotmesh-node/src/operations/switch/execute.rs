@@ -67,7 +67,7 @@ pub(crate) struct Started {
     pub(crate) ailing: Vec<Trouble>,
 }
 
-/// The work on one plan.
+/// Executes one plan.
 pub(crate) struct Execution<'a> {
     pub(crate) docker: &'a Docker,
     pub(crate) timing: Timing,

@@ -117,8 +117,8 @@ fn problem(room: Room, is_ours: bool) -> Option<String> {
     // If only the pool itself is full, the disk keeps about the whole reserve.
     let disk = disk.filter(|disk| disk.free < disk.reserve / 8 * 7)?;
     Some(format!(
-        "The disk below the pool is nearly full, so containers cannot write more to their volumes. Free space on it, or delete dots. The pool \
-         leaves the last {} MiB to other programs.{free}",
+        "The disk below the pool is nearly full, so containers cannot write more to their volumes. Free space on it, or delete dots. \
+         The pool leaves the last {} MiB to other programs.{free}",
         disk.reserve >> 20
     ))
 }

@@ -215,7 +215,7 @@ impl From<ClientError> for CliError {
             | ClientError::NotDotmesh { .. }
             | ClientError::OtherProtocol { .. } => {
                 return Self::unreachable(error.to_string()).hint(
-                    "'dm' and 'dotmeshd' may have different versions. Compare them with 'dm version'.",
+                    "'dm' and 'dotmeshd' may have different versions: compare them with 'dm version'.",
                 );
             }
             ClientError::Unreachable { server, source } => (server, source),

@@ -133,7 +133,7 @@ async fn a_commit_whose_record_nobody_could_read_is_refused() -> Result<()> {
     // A program's argument has at most 128 KiB, so the message goes through the API.
     let request = "(printf '{\"author\":\"a\",\"message\":\"'; cat message; printf '\"}') | curl -sS --unix-socket /run/dotmesh/api.sock -H 'Content-Type: application/json' --data-binary @- http://node/v1/dots/admin/app/commits";
     let refused = node.ok(request).await;
-    assert!(refused.contains("shorten the message"), "{refused}");
+    assert!(refused.contains("Shorten the message"), "{refused}");
     assert_eq!(node.ok("dm log --json").await.trim(), "[]");
     Ok(())
 }

@@ -59,7 +59,7 @@ async fn a_clone_outlives_its_hub() -> Result<()> {
     let told = carol.fails("dm checkout -b old HEAD~3").await;
     assert!(told.contains("is neither here nor at http://"), "{told}");
     assert!(
-        told.contains("hint: A machine that has the data sends it there with 'dm push'"),
+        told.contains("hint: Run 'dm push' on a machine that has the data"),
         "{told}"
     );
     carol.ok("dm checkout -b newer HEAD~1").await;

@@ -178,7 +178,7 @@ async fn each_container_gets_the_state_back_that_it_was_in() -> Result<()> {
         let output = node.run(&format!("dm checkout {branch}")).await;
         let code = output.status.code();
         assert!(
-            code == Some(0) || output.stderr.contains("/loop: it ends with code 3"),
+            code == Some(0) || output.stderr.contains("/loop: it keeps ending with code 3"),
             "{output}"
         );
         assert_eq!(node.cell("app", 2).await, branch);

@@ -9,6 +9,7 @@ use dotmesh_model::{BranchName, CommitId, DotIdentity, DotName, UserName};
 use sqlx::AnyConnection;
 
 use crate::ids::{self, DotId, UserId};
+use crate::may_read::may_read;
 use crate::paging::Part;
 use crate::{Database, DatabaseError};
 
@@ -163,12 +164,11 @@ async fn visible_name(
     identity: DotIdentity,
     user: Option<UserId>,
 ) -> Result<Option<DotName>, DatabaseError> {
-    let row: Option<(String, String)> = sqlx::query_as(
-        r#"SELECT o.name, d.name FROM dots d JOIN users o ON o.id = d.owner
-           WHERE d.identity = $1 AND d.deleted IS NULL
-             AND (d.owner = $2 OR d.visibility = 'public' OR EXISTS
-                  (SELECT 1 FROM collaborators c WHERE c.dot = d.id AND c."user" = $2))"#,
-    )
+    let row: Option<(String, String)> = sqlx::query_as(concat!(
+        "SELECT o.name, d.name FROM dots d JOIN users o ON o.id = d.owner
+             WHERE d.identity = $1 AND d.deleted IS NULL AND ",
+        may_read!("d", "$2")
+    ))
     .bind(identity.as_bytes().as_slice())
     .bind(user)
     .fetch_optional(connection)
@@ -197,19 +197,20 @@ async fn find(
         Option<String>,
         Option<String>,
     );
-    let row: Option<Row> = sqlx::query_as(
+    let row: Option<Row> = sqlx::query_as(concat!(
         r#"SELECT o.id, d.owner, d.id, d.identity, n.name, d.name, c.access, d.visibility
            FROM users o
            LEFT JOIN dots d ON d.id = coalesce(
                (SELECT x.id FROM dots x WHERE x.owner = o.id AND x.name = $1),
                (SELECT f.dot FROM former_names f JOIN dots x ON x.id = f.dot
                 WHERE $4 = 1 AND f.owner = o.id AND f.name = $1 AND x.deleted IS NULL
-                  AND (x.owner = $2 OR x.visibility = 'public' OR EXISTS
-                       (SELECT 1 FROM collaborators y WHERE y.dot = x.id AND y."user" = $2))))
+                  AND "#,
+        may_read!("x", "$2"),
+        r#"))
            LEFT JOIN users n ON n.id = d.owner
            LEFT JOIN collaborators c ON c.dot = d.id AND c."user" = $2
-           WHERE o.name = $3"#,
-    )
+           WHERE o.name = $3"#
+    ))
     .bind(name.name())
     .bind(user)
     .bind(name.namespace.as_str())

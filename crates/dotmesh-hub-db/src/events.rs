@@ -213,7 +213,8 @@ impl Database {
     }
 }
 
-/// Writes an event, queues its webhook deliveries, and returns its number.
+/// Writes an event, queues its webhook deliveries, and returns its number. A dot's event counts towards the quota of the
+/// dot's namespace.
 pub(crate) async fn insert(
     connection: &mut sqlx::AnyConnection,
     event: &Event,
@@ -222,6 +223,7 @@ pub(crate) async fn insert(
     let damaged = || DatabaseError::Damaged { what: "event" };
     let detail = serde_json::to_value(&event.kind).map_err(|_| damaged())?;
     let kind = detail["kind"].as_str().ok_or_else(damaged)?;
+    let text = detail.to_string();
     let id = sqlx::query_scalar(
         "INSERT INTO events (time, actor, dot, dot_name, kind, detail) VALUES ($1, $2, $3, $4, $5, $6)
          RETURNING id",
@@ -231,10 +233,15 @@ pub(crate) async fn insert(
     .bind(event.dot.as_ref().map(|(id, _)| *id))
     .bind(event.dot.as_ref().map(|(_, name)| name.full()))
     .bind(kind)
-    .bind(detail.to_string())
+    .bind(&text)
     .fetch_one(&mut *connection)
     .await?;
     if let Some((dot, _)) = event.dot {
+        sqlx::query("UPDATE dots SET texts = texts + $1 WHERE id = $2")
+            .bind(text.len() as i64)
+            .bind(dot)
+            .execute(&mut *connection)
+            .await?;
         deliveries::enqueue(connection, dot, id, &event.kind, now).await?;
     }
     Ok(id)

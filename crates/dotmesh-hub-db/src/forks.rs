@@ -8,7 +8,9 @@ use sqlx::AnyConnection;
 use crate::dots;
 use crate::events::Deed;
 use crate::ids::{self, DotId, UserId};
+use crate::may_read::may_read;
 use crate::names;
+use crate::objects::id_sql::{between_ids_of, pack_of, same_in_pack};
 use crate::paging::Part;
 use crate::{Database, DatabaseError, quotas};
 
@@ -96,14 +98,13 @@ impl Database {
         part: Part<DotName>,
     ) -> Result<Vec<DotName>, DatabaseError> {
         let (owner, name) = part.after.as_ref().map(dots::columns).unwrap_or_default();
-        let rows: Vec<(String, String)> = sqlx::query_as(
-            r#"SELECT o.name, d.name FROM dots d JOIN users o ON o.id = d.owner
-               LEFT JOIN collaborators c ON c.dot = d.id AND c."user" = $2
-               WHERE d.forked_from = $1 AND d.deleted IS NULL
-                 AND (d.owner = $2 OR c.dot IS NOT NULL OR d.visibility = 'public')
-                 AND (o.name > $3 OR (o.name = $3 AND d.name > $4))
-               ORDER BY o.name, d.name LIMIT $5"#,
-        )
+        let rows: Vec<(String, String)> = sqlx::query_as(concat!(
+            "SELECT o.name, d.name FROM dots d JOIN users o ON o.id = d.owner
+                 WHERE d.forked_from = $1 AND d.deleted IS NULL AND ",
+            may_read!("d", "$2"),
+            " AND (o.name > $3 OR (o.name = $3 AND d.name > $4))
+                 ORDER BY o.name, d.name LIMIT $5"
+        ))
         .bind(dot)
         .bind(viewer)
         .bind(owner)
@@ -140,11 +141,13 @@ async fn share_objects(
 /// are counted, a new pack's column `objects` holds the id of the pack that it replaces.
 macro_rules! objects_by_new_pack {
     () => {
-        "FROM packs n
-         JOIN objects o ON o.id BETWEEN n.objects * 1048576 AND n.objects * 1048576 + 1048575
-         WHERE n.owner = $1 AND n.id > $2
+        concat!(
+            "FROM packs n JOIN objects o ON o.id ",
+            between_ids_of!("n.objects"),
+            " WHERE n.owner = $1 AND n.id > $2
            AND (EXISTS (SELECT 1 FROM dot_packs m WHERE m.dot = $3 AND m.pack = n.objects)
                 OR EXISTS (SELECT 1 FROM dot_objects m WHERE m.dot = $3 AND m.object = o.id))"
+        )
     };
 }
 
@@ -161,11 +164,13 @@ pub(crate) async fn copy_objects(
     let last: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM packs")
         .fetch_one(&mut *connection)
         .await?;
-    sqlx::query(
+    sqlx::query(concat!(
         "INSERT INTO packs (owner, name, length, objects) SELECT $1, p.name, p.length, p.id FROM packs p
          WHERE p.id IN (SELECT pack FROM dot_packs WHERE dot = $2
-                        UNION SELECT object / 1048576 FROM dot_objects WHERE dot = $2)",
-    )
+                        UNION SELECT ",
+        pack_of!("object"),
+        " FROM dot_objects WHERE dot = $2)"
+    ))
     .bind(owner)
     .bind(from)
     .execute(&mut *connection)
@@ -184,7 +189,9 @@ pub(crate) async fn copy_objects(
     .await?;
     sqlx::query(concat!(
         "INSERT INTO objects (id, owner, hash, frame)
-         SELECT n.id * 1048576 + o.id % 1048576, $1, o.hash, o.frame ",
+         SELECT ",
+        same_in_pack!("n.id", "o.id"),
+        ", $1, o.hash, o.frame ",
         objects_by_new_pack!(),
         " ON CONFLICT (owner, hash) DO NOTHING"
     ))
@@ -194,9 +201,11 @@ pub(crate) async fn copy_objects(
     .execute(&mut *connection)
     .await?;
     for statement in [
-        "UPDATE packs SET objects =
-             (SELECT count(*) FROM objects o WHERE o.id BETWEEN packs.id * 1048576 AND packs.id * 1048576 + 1048575)
-         WHERE owner = $1 AND id > $2",
+        concat!(
+            "UPDATE packs SET objects = (SELECT count(*) FROM objects o WHERE o.id ",
+            between_ids_of!("packs.id"),
+            ") WHERE owner = $1 AND id > $2"
+        ),
         // The namespace already had all objects of these packs.
         "DELETE FROM packs WHERE owner = $1 AND id > $2 AND objects = 0",
     ] {

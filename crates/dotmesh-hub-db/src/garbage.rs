@@ -15,6 +15,7 @@ use sqlx::AnyConnection;
 
 use crate::ids::{self, PackRow};
 use crate::leases::BACKUP;
+use crate::objects::id_sql::between_ids_of;
 use crate::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
 /// A collector that began to delete a file and has not reported back for this long counts as dead.
@@ -24,12 +25,15 @@ const DEAD_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// follow from its own id.
 macro_rules! is_garbage {
     () => {
-        "NOT EXISTS (SELECT 1 FROM dot_packs m WHERE m.pack = p.id)
-         AND NOT EXISTS (SELECT 1 FROM upload_packs m WHERE m.pack = p.id)
-         AND NOT EXISTS (SELECT 1 FROM dot_objects m
-                         WHERE m.object BETWEEN p.id * 1048576 AND p.id * 1048576 + 1048575)
-         AND NOT EXISTS (SELECT 1 FROM upload_objects m
-                         WHERE m.object BETWEEN p.id * 1048576 AND p.id * 1048576 + 1048575)"
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM dot_packs m WHERE m.pack = p.id)
+             AND NOT EXISTS (SELECT 1 FROM upload_packs m WHERE m.pack = p.id)
+             AND NOT EXISTS (SELECT 1 FROM dot_objects m WHERE m.object ",
+            between_ids_of!("p.id"),
+            ") AND NOT EXISTS (SELECT 1 FROM upload_objects m WHERE m.object ",
+            between_ids_of!("p.id"),
+            ")"
+        )
     };
 }
 
@@ -98,7 +102,7 @@ impl Database {
             return Ok(false);
         };
         for statement in [
-            "DELETE FROM objects WHERE id BETWEEN $1 * 1048576 AND $1 * 1048576 + 1048575",
+            concat!("DELETE FROM objects WHERE id ", between_ids_of!("$1")),
             "DELETE FROM packs WHERE id = $1",
         ] {
             sqlx::query(statement).bind(pack).execute(&mut *tx).await?;

@@ -81,9 +81,6 @@ pub(crate) fn joined(commits: &[CommitId]) -> Vec<u8> {
         .collect()
 }
 
-/// How many bits of an object's id are its number in its pack. No pack has room for more objects.
-const NUMBER_BITS: u32 = 20;
-
 /// Makes a row id usable in URLs: a number that means nothing outside the hub.
 macro_rules! public_id {
     ($name:ident) => {
@@ -120,23 +117,26 @@ public_id!(WebhookId);
 public_id!(DeliveryId);
 
 impl ObjectId {
+    /// How many bits of an object's id are its number in its pack. No pack has room for more objects.
+    pub(crate) const NUMBER_BITS: u32 = 20;
+
     /// Makes an object's id from its pack and its number in the pack.
     pub(crate) fn of(pack: PackRow, number: usize) -> Result<Self, DatabaseError> {
         i64::try_from(number)
             .ok()
-            .filter(|number| number >> NUMBER_BITS == 0)
-            .map(|number| Self(pack.0 << NUMBER_BITS | number))
+            .filter(|number| number >> Self::NUMBER_BITS == 0)
+            .map(|number| Self(pack.0 << Self::NUMBER_BITS | number))
             .ok_or(DatabaseError::Damaged { what: "number" })
     }
 
     /// Returns the pack that it is in.
     pub fn pack(self) -> PackRow {
-        PackRow(self.0 >> NUMBER_BITS)
+        PackRow(self.0 >> Self::NUMBER_BITS)
     }
 
     /// Returns its number in the pack.
     pub fn number(self) -> usize {
-        (self.0 & ((1 << NUMBER_BITS) - 1)) as usize
+        (self.0 & ((1 << Self::NUMBER_BITS) - 1)) as usize
     }
 }
 

@@ -34,6 +34,7 @@ pub mod keys;
 pub mod leases;
 pub mod links;
 pub mod listing;
+mod may_read;
 pub mod names;
 pub mod notes;
 pub mod objects;

@@ -8,6 +8,7 @@ use dotmesh_model::{BranchName, DotName};
 use jiff::Timestamp;
 
 use crate::ids::{self, DotId, UserId};
+use crate::may_read::may_read;
 use crate::{Database, DatabaseError};
 
 /// The number of dots on a page of a list.
@@ -95,15 +96,14 @@ impl Database {
             .bind(user)
             .bind(limit)
             .bind(skip),
-            Listing::Namespace { owner, viewer } => sqlx::query_as(
+            Listing::Namespace { owner, viewer } => sqlx::query_as(concat!(
                 "SELECT o.name, d.name, d.visibility, substr(d.description, 1, 2000), d.pushed,
                         (SELECT count(*) FROM branches b WHERE b.dot = d.id)
                  FROM dots d JOIN users o ON o.id = d.owner
-                 LEFT JOIN collaborators c ON c.dot = d.id AND c.\"user\" = $1
-                 WHERE d.owner = $3 AND d.deleted IS NULL
-                   AND (d.owner = $1 OR c.dot IS NOT NULL OR d.visibility = 'public')
-                 ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC LIMIT $2 OFFSET $4",
-            )
+                 WHERE d.owner = $3 AND d.deleted IS NULL AND ",
+                may_read!("d", "$1"),
+                " ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC LIMIT $2 OFFSET $4",
+            ))
             .bind(viewer)
             .bind(limit)
             .bind(owner)
@@ -146,19 +146,17 @@ impl Database {
         viewer: Option<UserId>,
     ) -> Result<DotDetails, DatabaseError> {
         type Row = (String, String, Option<String>, Option<String>, String, i64);
-        let row: Row = sqlx::query_as(
-            r#"SELECT d.description, d.default_branch, o.name, f.name, d.forks,
-                      (SELECT count(*) FROM dots x
-                       LEFT JOIN collaborators c ON c.dot = x.id AND c."user" = $2
-                       WHERE x.forked_from = d.id AND x.deleted IS NULL
-                         AND (x.owner = $2 OR c.dot IS NOT NULL OR x.visibility = 'public'))
-               FROM dots d
-               LEFT JOIN dots f ON f.id = d.forked_from AND f.deleted IS NULL
-                    AND (f.owner = $2 OR f.visibility = 'public' OR EXISTS
-                         (SELECT 1 FROM collaborators c WHERE c.dot = f.id AND c."user" = $2))
-               LEFT JOIN users o ON o.id = f.owner
-               WHERE d.id = $1"#,
-        )
+        let row: Row = sqlx::query_as(concat!(
+            "SELECT d.description, d.default_branch, o.name, f.name, d.forks,
+                        (SELECT count(*) FROM dots x
+                         WHERE x.forked_from = d.id AND x.deleted IS NULL AND ",
+            may_read!("x", "$2"),
+            ") FROM dots d
+                 LEFT JOIN dots f ON f.id = d.forked_from AND f.deleted IS NULL AND ",
+            may_read!("f", "$2"),
+            " LEFT JOIN users o ON o.id = f.owner
+                 WHERE d.id = $1"
+        ))
         .bind(dot)
         .bind(viewer)
         .fetch_one(&self.readers)

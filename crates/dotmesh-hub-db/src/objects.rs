@@ -4,6 +4,7 @@
 //! and a fact about all objects of a pack is one row.
 
 mod frame_column;
+pub(crate) mod id_sql;
 mod lookup;
 mod pack_index_cache;
 pub mod walk;

@@ -8,6 +8,7 @@ use sqlx::AnyConnection;
 
 use crate::dialect::Dialect;
 use crate::ids::{self, UserId};
+use crate::may_read::may_read;
 use crate::{Database, DatabaseError};
 
 /// If a viewer sees at most this many dots, the index query is limited to these dots.
@@ -27,9 +28,10 @@ const MAX_LOOKED_AT: usize = 50_000;
 /// SQL: the dots that the user `$1` may see, or an anonymous visitor if `$1` is null.
 macro_rules! visible {
     () => {
-        r#"dots d JOIN users o ON o.id = d.owner
-           LEFT JOIN collaborators c ON c.dot = d.id AND c."user" = $1
-           WHERE d.deleted IS NULL AND (d.owner = $1 OR c.dot IS NOT NULL OR d.visibility = 'public')"#
+        concat!(
+            "dots d JOIN users o ON o.id = d.owner WHERE d.deleted IS NULL AND ",
+            may_read!("d", "$1")
+        )
     };
 }
 

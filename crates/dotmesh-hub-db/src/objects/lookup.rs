@@ -9,6 +9,7 @@ use sqlx::AnyConnection;
 
 use crate::ids::{self, ObjectId, PackRow, UserId};
 use crate::objects::frame_column::{FRAME_LENGTH, decode_frame};
+use crate::objects::id_sql::between_ids_of;
 use crate::objects::pack_index_cache::{Lookup, Told};
 use crate::objects::{Location, json};
 use crate::{Database, DatabaseError, ROWS_PER_STATEMENT};
@@ -327,10 +328,10 @@ async fn read_hashes(
     connection: &mut AnyConnection,
     pack: PackRow,
 ) -> Result<Vec<(ObjectHash, ObjectId)>, DatabaseError> {
-    let rows: Option<String> = sqlx::query_scalar(
-        "SELECT string_agg(id || ' ' || hex(hash), ' ')
-         FROM objects WHERE id BETWEEN $1 * 1048576 AND $1 * 1048576 + 1048575",
-    )
+    let rows: Option<String> = sqlx::query_scalar(concat!(
+        "SELECT string_agg(id || ' ' || hex(hash), ' ') FROM objects WHERE id ",
+        between_ids_of!("$1")
+    ))
     .bind(pack)
     .fetch_one(connection)
     .await?;
@@ -347,10 +348,10 @@ async fn read_list(
     connection: &mut AnyConnection,
     pack: PackRow,
 ) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
-    let rows: Option<String> = sqlx::query_scalar(
-        "SELECT string_agg(id || ' ' || hex(hash) || ' ' || hex(frame), ' ')
-         FROM objects WHERE id BETWEEN $1 * 1048576 AND $1 * 1048576 + 1048575",
-    )
+    let rows: Option<String> = sqlx::query_scalar(concat!(
+        "SELECT string_agg(id || ' ' || hex(hash) || ' ' || hex(frame), ' ') FROM objects WHERE id ",
+        between_ids_of!("$1")
+    ))
     .bind(pack)
     .fetch_one(connection)
     .await?;

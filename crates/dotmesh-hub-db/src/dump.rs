@@ -77,6 +77,7 @@ const TABLES: &[Table] = &[
             ("identity", Bytes),
             ("texts", Integer),
             ("forks", Text),
+            ("events", Integer),
         ],
         // A fork's id is greater than its origin's.
         order: "id",

@@ -237,7 +237,7 @@ pub(crate) async fn insert(
     .fetch_one(&mut *connection)
     .await?;
     if let Some((dot, _)) = event.dot {
-        sqlx::query("UPDATE dots SET texts = texts + $1 WHERE id = $2")
+        sqlx::query("UPDATE dots SET events = events + $1 WHERE id = $2")
             .bind(text.len() as i64)
             .bind(dot)
             .execute(&mut *connection)

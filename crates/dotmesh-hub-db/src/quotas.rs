@@ -18,7 +18,7 @@ use crate::{Database, DatabaseError};
 macro_rules! stored_by_user {
     () => {
         "CAST((SELECT coalesce(sum(p.length), 0) FROM packs p WHERE p.owner = users.id)
-            + (SELECT coalesce(sum(d.texts + octet_length(d.description)), 0) FROM dots d WHERE d.owner = users.id)
+            + (SELECT coalesce(sum(d.texts + d.events + octet_length(d.description)), 0) FROM dots d WHERE d.owner = users.id)
             + (SELECT coalesce(sum(octet_length(t.message)), 0) FROM dots d JOIN tags t ON t.dot = d.id
                WHERE d.owner = users.id)
             + (SELECT coalesce(sum(octet_length(n.body)), 0) FROM notes n WHERE n.author = users.id) AS BIGINT)"

@@ -1,8 +1,11 @@
 //! Runs every check and test, those that fail fastest first.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,9 +14,9 @@ use crate::{fuzz, tidy};
 
 /// Runs all steps. Stops at the first failure.
 pub(crate) fn run() -> Result<()> {
-    // The images are prepared before anything is built, because tests are impossible without Docker or images.
-    step("scripts/images.sh", &["--prepared"])?;
-    step("scripts/check-setups.sh", &[])?;
+    // Both download and unpack packages, and leave most of the CPU to the compiler.
+    let images = Background::start("scripts/images.sh", &["--prepared"])?;
+    let setups = Background::start("scripts/check-setups.sh", &[])?;
     step("cargo", &["fmt", "--all", "--check"])?;
     let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
     step("cargo", &fuzz)?;
@@ -50,6 +53,8 @@ pub(crate) fn run() -> Result<()> {
         "cargo",
         &["build", "--locked", "--workspace", "--bins", "--quiet"],
     )?;
+    images.finish()?;
+    setups.finish()?;
     step(
         "cargo",
         &[
@@ -97,30 +102,90 @@ pub(crate) fn run() -> Result<()> {
     )
 }
 
+/// A step that runs beside others.
+struct Background {
+    line: String,
+    begun: Instant,
+    child: Child,
+    /// Where its output is kept until it has ended.
+    output: File,
+}
+
+impl Background {
+    fn start(program: &str, arguments: &[&str]) -> Result<Self> {
+        let line = line(program, arguments, &[]);
+        announce(&format!("{line}, in the background"));
+        let output = tempfile::tempfile()?;
+        let child = command(program, arguments)
+            .stdout(output.try_clone()?)
+            .stderr(output.try_clone()?)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("run {program}"))?;
+        Ok(Self {
+            line,
+            begun: Instant::now(),
+            child,
+            output,
+        })
+    }
+
+    /// Waits for its end, and prints its output.
+    fn finish(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        let mut text = String::new();
+        self.output.rewind()?;
+        self.output.read_to_string(&mut text)?;
+        let seconds = self.begun.elapsed().as_secs();
+        announce(&format!("{}: ended within {seconds} s\n{text}", self.line));
+        ensure!(status.success(), "{} failed", self.line);
+        Ok(())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It is still running if another step has failed. A script is ended with the programs that it runs.
+        if let Ok(None) = self.child.try_wait() {
+            let group = format!("-{}", self.child.id());
+            drop(Command::new("kill").args(["--", &group]).status());
+            drop(self.child.wait());
+        }
+    }
+}
+
 fn step(program: &str, arguments: &[&str]) -> Result<()> {
     step_with(program, arguments, &[])
 }
 
 fn step_with(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
-    let set = variables
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    let words = set.chain([program, &arguments.join(" ")].map(str::to_owned));
-    let line = words.collect::<Vec<_>>().join(" ");
+    let line = line(program, arguments, variables);
     announce(&line);
-    let mut command = Command::new(program);
-    if let Some(path) = declared_programs() {
-        command.env("PATH", path);
-    }
     let begun = Instant::now();
-    let status = command
-        .args(arguments)
+    let status = command(program, arguments)
         .envs(variables.iter().copied())
         .status()
         .with_context(|| format!("run {program}"))?;
     ensure!(status.success(), "{line} failed");
     announce(&format!("took {} s", begun.elapsed().as_secs()));
     Ok(())
+}
+
+fn line(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let set = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let words = set.chain([program, &arguments.join(" ")].map(str::to_owned));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    if let Some(path) = declared_programs() {
+        command.env("PATH", path);
+    }
+    command.args(arguments);
+    command
 }
 
 /// The folder of the programs in `scripts/programs`, which `scripts/setup.sh test` makes. With it as their only PATH,

@@ -1,6 +1,7 @@
 //! Checks what only this project requires: the first line of each file, the direction of dependencies, sizes, and the
 //! style of Markdown.
 
+mod layers;
 mod prose;
 
 use std::path::{Path, PathBuf};
@@ -33,9 +34,27 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "dotmesh-sync",
         ],
     ),
+    ("dotmesh-browse", &["dotmesh-model", "dotmesh-store"]),
+    ("dotmesh-hub-model", &["dotmesh-api", "dotmesh-model"]),
+    (
+        "dotmesh-hub-db",
+        &[
+            "dotmesh-api",
+            "dotmesh-hub-model",
+            "dotmesh-model",
+            "dotmesh-store",
+        ],
+    ),
     (
         "dotmesh-hub",
-        &["dotmesh-api", "dotmesh-model", "dotmesh-store"],
+        &[
+            "dotmesh-api",
+            "dotmesh-browse",
+            "dotmesh-hub-db",
+            "dotmesh-hub-model",
+            "dotmesh-model",
+            "dotmesh-store",
+        ],
     ),
     ("dotmesh-cli", &["dotmesh-api", "dotmesh-model"]),
     ("dotmesh-testkit", &[]),
@@ -52,7 +71,10 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("dotmesh-store", &["axum", "reqwest", "sqlx"]),
     ("dotmesh-api", &["axum", "sqlx"]),
     ("dotmesh-sync", &["axum", "bollard", "sqlx"]),
-    ("dotmesh-hub", &["bollard"]),
+    ("dotmesh-browse", &["axum", "reqwest", "sqlx"]),
+    ("dotmesh-hub-model", &["axum", "sqlx", "tokio"]),
+    ("dotmesh-hub-db", &["axum", "reqwest"]),
+    ("dotmesh-hub", &["bollard", "sqlx"]),
     ("dotmesh-cli", &["sqlx", "bollard", "axum"]),
 ];
 
@@ -62,7 +84,9 @@ const LONGEST_LINE: usize = 140;
 /// Runs all checks. The error has all problems at once.
 pub(crate) fn run() -> Result<()> {
     let mut problems = Vec::new();
-    for file in tracked_files()? {
+    let files = tracked_files()?;
+    layers::check(&files, &mut problems)?;
+    for file in files {
         if file.extension().is_some_and(|kind| kind == "rs") {
             check_source(&file, &mut problems)?;
         }

@@ -3,41 +3,15 @@
 //! An entry that could recur with every request is written once a day. Each process remembers the entries of the day,
 //! which only saves writes.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_db::access_log::{self, Access, Act};
+use dotmesh_hub_model::access::Visibility;
 
-use crate::access::Visibility;
 use crate::auth::{Caller, OpenDot};
 use crate::clock;
-use crate::database::DatabaseError;
-use crate::database::access_log::{self, Access, Act};
 use crate::error::HubError;
 use crate::extract::ClientAddress;
 use crate::state::Hub;
-
-/// The most entries of a day that are remembered. Beyond it, the process forgets them all and starts again.
-const MOST_REMEMBERED: usize = 20_000;
-
-/// The entries that this process has written today.
-#[derive(Debug, Default)]
-pub struct Written {
-    today: Mutex<(i64, HashSet<Access>)>,
-}
-
-impl Written {
-    fn has(&self, access: &Access, day: i64) -> bool {
-        let today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
-        today.0 == day && today.1.contains(access)
-    }
-
-    fn add(&self, access: Access, day: i64) {
-        let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
-        if today.0 != day || today.1.len() >= MOST_REMEMBERED {
-            *today = (day, HashSet::new());
-        }
-        today.1.insert(access);
-    }
-}
 
 /// Logs a login.
 pub async fn logged_in(

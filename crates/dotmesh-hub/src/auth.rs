@@ -17,20 +17,22 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use self::open_dot::OpenDot;
-use crate::access::Scope;
 use crate::audit;
 use crate::clock;
-use crate::credentials::{HashedPassword, InvalidPassword, KeyDigest, MAX_SECRET_LENGTH, Secret};
-use crate::database::access_log::Act;
-use crate::database::attempts::Guesses;
-use crate::database::ids::UserId;
-use crate::database::keys::{KeyUser, OnlyDot};
 use crate::error::HubError;
 use crate::extract::ClientAddress;
 use crate::gate::Share;
 use crate::rate_limit::Subject;
 use crate::settings::Settings;
 use crate::state::Hub;
+use dotmesh_hub_db::access_log::Act;
+use dotmesh_hub_db::attempts::Guesses;
+use dotmesh_hub_db::ids::UserId;
+use dotmesh_hub_db::keys::{KeyUser, OnlyDot};
+use dotmesh_hub_model::access::Scope;
+use dotmesh_hub_model::credentials::{
+    HashedPassword, InvalidPassword, KeyDigest, MAX_SECRET_LENGTH, Secret,
+};
 
 /// The longest `Authorization` header that is parsed, in bytes.
 const MAX_HEADER_LENGTH: usize = 4 * MAX_SECRET_LENGTH;
@@ -449,8 +451,9 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
+    use dotmesh_hub_model::credentials::{KeyDigest, Secret};
+
     use super::{Credentials, parse_credentials};
-    use crate::credentials::{KeyDigest, Secret};
 
     #[test]
     fn credentials() {

@@ -16,6 +16,5 @@ mod verify;
 
 pub use folder::{BackupFolder, FolderError, Manifest};
 pub use restore::{RestoreError, restore};
-pub(crate) use take::LEASE;
 pub use take::{BackupError, Taken, take};
 pub use verify::{VerifyError, verify};

@@ -12,12 +12,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dotmesh_hub_db::{Database, Opening};
 use dotmesh_store::PackStore;
 use error::CliError;
 use rustix::fs::Mode;
 
 use crate::data_dir::{DataDir, ServeLock};
-use crate::database::{Database, Opening};
 use crate::store_url;
 
 /// The hub: where teams share the states of their apps

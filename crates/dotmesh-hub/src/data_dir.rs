@@ -5,9 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use dotmesh_hub_db::{Database, DatabaseError, Opening};
 use dotmesh_store::{PackStore, PackStoreError};
-
-use crate::database::{Database, DatabaseError, Opening};
 
 #[derive(Debug, Clone)]
 pub struct DataDir {

@@ -1,8 +1,7 @@
 //! The limit on open file descriptors. Connections use at most half of them, so files and databases always get one.
 
+use dotmesh_hub_model::limits::CONNECTIONS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::limits::CONNECTIONS;
 
 /// Raises the soft limit to the hard limit. Programs started from a shell usually have a soft limit of 1024.
 pub fn raise() {

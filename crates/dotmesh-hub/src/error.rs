@@ -1,30 +1,28 @@
-//! The hub's errors: one enum, and one shape of response.
+//! The hub's errors: one enum, with a code and a hint for each. `response.rs` turns them into HTTP responses.
 //!
 //! The message of a client's error says what failed, why, and what to do next. An internal error is logged, and the
 //! client sees a fixed text.
 
+mod response;
 mod words;
 
 use std::time::Duration;
 
-use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use dotmesh_api::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
+use dotmesh_api::{ErrorBody, ErrorCode};
+use dotmesh_browse::{ReadError, TreeError};
+use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_model::access::{Forks, Scope};
+use dotmesh_hub_model::limits::Beyond;
+use dotmesh_hub_model::quota::Usage;
+use dotmesh_hub_model::show;
 use dotmesh_model::{
     BranchName, CommitId, DotName, InvalidName, InvalidRecord, ObjectHash, UserName,
 };
 use dotmesh_store::{InvalidNode, PackError, PackStoreError};
 
 use self::words::{at_least, full, list, more, whereabouts};
-use crate::access::{Forks, Scope};
-use crate::database::DatabaseError;
-use crate::limits::Beyond;
-use crate::operations::chain::ChainError;
-use crate::operations::ref_updates::RefUpdateError;
-use crate::operations::tree::TreeError;
-use crate::quota::Usage;
-use crate::web::show;
+use crate::chain::ChainError;
+use crate::ref_updates::RefUpdateError;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -274,6 +272,15 @@ pub enum HubError {
     /// A task of the server panicked or was cancelled.
     #[error("a task of the server ended early")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl From<ReadError<HubError>> for HubError {
+    fn from(error: ReadError<HubError>) -> Self {
+        match error {
+            ReadError::Tree(error) => Self::Tree(error),
+            ReadError::Source(error) => error,
+        }
+    }
 }
 
 const PUSH_AGAIN: &str = "push again";
@@ -544,50 +551,4 @@ fn is_full(error: &PackStoreError) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(error.kind(), StorageFull | QuotaExceeded)
     })
-}
-
-impl IntoResponse for HubError {
-    fn into_response(self) -> Response {
-        let body = self.body();
-        let is_ours = matches!(self, Self::Database(DatabaseError::Busy(_)));
-        if is_ours || matches!(body.code, ErrorCode::Internal | ErrorCode::NoSpace) {
-            tracing::error!(error = &self as &dyn std::error::Error, "request failed");
-        }
-        if let Self::Moved { to } = &self
-            && let Ok(to) = HeaderValue::from_str(to)
-        {
-            // The client must not remember the redirect for good, because another dot may get the name. `web::headers`
-            // forbids caching.
-            let status = StatusCode::PERMANENT_REDIRECT;
-            return (status, [(header::LOCATION, to)]).into_response();
-        }
-        let status = match self {
-            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            _ => StatusCode::from_u16(body.code.status())
-                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        };
-        let retry_after = self.retry_after();
-        let problem = Problem {
-            status: status.as_u16(),
-            ..body.clone().into()
-        };
-        let kind = [(header::CONTENT_TYPE, PROBLEM_TYPE)];
-        let mut response = (status, kind, Json(problem)).into_response();
-        // The pages read the body from here, and render it as HTML.
-        response.extensions_mut().insert(body);
-        if let Some(wait) = retry_after {
-            let seconds = HeaderValue::from(wait.as_secs().max(1));
-            response.headers_mut().insert(header::RETRY_AFTER, seconds);
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            // The challenge does not offer Basic, although the hub accepts it. A browser would ask for a password, keep
-            // it, and send it with every request.
-            let scheme = HeaderValue::from_static("Bearer realm=\"dothub\"");
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, scheme);
-        }
-        response
-    }
 }

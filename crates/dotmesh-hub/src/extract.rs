@@ -20,13 +20,13 @@ use dotmesh_api::page::Reference;
 use dotmesh_model::{BranchName, DotName, ObjectHash, UserName};
 use futures::StreamExt as _;
 
-use crate::database::ids::{DeliveryId, DotId, NoteId, WebhookId};
 use crate::error::HubError;
 use crate::intake::Interrupted;
-use crate::limits::Pace;
 use crate::rate_limit::Subject;
 use crate::settings::Settings;
 use crate::state::Hub;
+use dotmesh_hub_db::ids::{DeliveryId, DotId, NoteId, WebhookId};
+use dotmesh_hub_model::limits::Pace;
 
 pub use json::{parse_json, parse_open_json};
 pub use paging::{Page, Paging};

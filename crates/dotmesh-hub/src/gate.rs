@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use dotmesh_hub_model::limits::WORK;
+
 use crate::background::Background;
 use crate::error::HubError;
-use crate::limits::WORK;
 use crate::rate_limit::Subject;
 use crate::turns::Turns;
 
@@ -117,14 +118,13 @@ impl Share {
 mod tests {
     use std::sync::{Mutex, mpsc};
 
+    use dotmesh_hub_model::limits::WAITING;
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::database::ids::UserId;
-    use crate::limits::WAITING;
 
     fn person(name: &str) -> Subject {
-        Subject::User(UserId::named(name))
+        Subject::of_user(name)
     }
 
     /// Work that holds its slot until the test ends it.

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_db::access_log::MOST_ROWS;
+
 use crate::clock;
-use crate::database::DatabaseError;
-use crate::database::access_log::MOST_ROWS;
 use crate::operations::collect_garbage::{self, CollectError, Collected};
 use crate::operations::delete_dot::GRACE;
 use crate::state::Hub;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dotmesh_hub_db::ids::DotId;
+use dotmesh_hub_db::{Database, DatabaseError};
+use dotmesh_hub_model::limits::LISTENERS;
 use tokio::sync::{broadcast, watch};
 
-use crate::database::ids::DotId;
-use crate::database::{Database, DatabaseError};
-use crate::limits::LISTENERS;
 use crate::rate_limit::Subject;
 use crate::turns::{Turn, Turns};
 

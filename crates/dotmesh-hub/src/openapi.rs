@@ -9,8 +9,6 @@
 //! hands unless it says `security`. Types of its bodies derive `ToSchema`. `UPDATE=1 cargo test -p dotmesh-hub --test it
 //! openapi` writes the document; the tests of roles check every answer against it.
 
-use std::sync::LazyLock;
-
 use dotmesh_api::{ErrorCode, PROBLEM_TYPE, Problem};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
@@ -23,8 +21,6 @@ use utoipa::openapi::{
     ResponseBuilder, Schema, ServerBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
-
-use crate::router;
 
 mod parameters;
 mod refusals;
@@ -81,14 +77,9 @@ impl PartialSchema for Binary {
 
 impl ToSchema for Binary {}
 
-/// The document as it is served and checked in.
-pub fn text() -> &'static str {
-    static TEXT: LazyLock<String> = LazyLock::new(|| {
-        let document = serde_json::to_string_pretty(&router::describe());
-        document.unwrap_or_default() + "\n"
-    });
-    &TEXT
-}
+/// The document as it is served and checked in. The router makes it, and gives it to the routes that show it.
+#[derive(Clone, Copy)]
+pub struct Document(pub &'static str);
 
 /// Completes what the routes say of themselves.
 pub fn complete(mut document: OpenApi) -> OpenApi {

@@ -1,10 +1,10 @@
 //! The operations of the hub, one file each. Routes and pages call them. Periodic jobs, `dothub gc` and restores call
 //! `collect_garbage`.
 
-pub mod chain;
 pub mod change_settings;
 pub mod change_webhook;
 pub mod collect_garbage;
+pub mod commit_facts;
 pub mod commit_graph;
 pub mod complete_user;
 pub mod connectivity;
@@ -20,10 +20,11 @@ pub mod finish_upload;
 pub mod fork_dot;
 pub mod frames;
 pub mod grant_access;
+pub mod objects_of_dot;
 pub mod offer_dot;
+mod packer;
 pub mod protect_branch;
 pub mod receive_pack;
-pub mod ref_updates;
 pub mod rename_dot;
 pub mod resolve;
 pub mod resolve_ref;
@@ -32,6 +33,7 @@ pub mod room_for_text;
 pub mod search;
 pub mod sending;
 pub mod serve_objects;
+pub mod size_history;
 pub mod take_dot;
-pub mod tree;
+
 pub mod write_note;

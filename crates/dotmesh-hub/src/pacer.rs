@@ -8,9 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use dotmesh_hub_model::limits::Pace;
 use tokio::time::{Instant, Sleep};
-
-use crate::limits::Pace;
 
 /// The pacer of one body, or of the writes to one connection.
 #[derive(Debug)]

@@ -2,14 +2,14 @@
 //!
 //! Each process counts by itself, because an SQL statement for each request would cost more than most requests do. So
 //! each of several processes behind a load balancer allows the whole rate. The limit on password guesses is in the
-//! database (`database/attempts.rs`), and covers all processes together.
+//! database (`dotmesh-hub-db/src/attempts.rs`), and covers all processes together.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::database::ids::UserId;
+use dotmesh_hub_db::ids::UserId;
 
 /// The size of a bucket, in seconds of the rate. Pages and pushes send requests in bursts.
 const BURST: f64 = 20.0;
@@ -32,6 +32,15 @@ pub enum Subject {
     Hub,
     /// A trusted proxy. It forwards requests of many clients, so it has no limit of its own.
     Proxy,
+}
+
+#[cfg(test)]
+impl Subject {
+    /// Makes the subject of some user from any name.
+    pub(crate) fn of_user(name: &str) -> Self {
+        let number = name.bytes().fold(0, |id, byte| id * 31 + i64::from(byte));
+        Self::User(UserId::from_number(number))
+    }
 }
 
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! Every route of the hub, and the middleware around them.
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
-use utoipa::openapi::OpenApi;
+use axum::{Extension, Router};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -100,9 +100,13 @@ fn api() -> OpenApiRouter<Hub> {
         .routes(routes!(finish_upload::post))
 }
 
-/// Returns the OpenAPI document of the API.
-pub fn describe() -> OpenApi {
-    openapi::complete(api().into_openapi())
+/// Returns the OpenAPI document of the API, as it is served and checked in.
+pub fn document() -> openapi::Document {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let document = openapi::complete(api().into_openapi());
+        serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+    });
+    openapi::Document(&TEXT)
 }
 
 // No user name begins with `-`, so the paths below `/-/` are free for the hub's own pages.
@@ -318,6 +322,7 @@ pub fn router(hub: Hub) -> Router {
     Router::new()
         .nest(API, api)
         .merge(pages)
+        .layer(Extension(document()))
         .layer(middleware::from_fn(web::guard::same_origin))
         .layer(middleware::from_fn_with_state(
             hub.clone(),

@@ -38,9 +38,10 @@ pub mod webhook_secret;
 pub mod webhooks;
 pub mod without_data;
 
-use crate::access::Action;
+use dotmesh_hub_db::uploads::OpenUpload;
+use dotmesh_hub_model::access::Action;
+
 use crate::auth::{Caller, OpenDot};
-use crate::database::uploads::OpenUpload;
 use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath};
 use crate::state::Hub;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
+use dotmesh_hub_model::limits::Pace;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +21,6 @@ use tokio_util::either::Either;
 
 use self::paced::Paced;
 use crate::extract::{Peer, network};
-use crate::limits::Pace;
 use crate::rate_limit::Subject;
 use crate::state::Hub;
 use crate::tls::Tls;

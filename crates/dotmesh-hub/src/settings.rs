@@ -3,10 +3,9 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use dotmesh_hub_model::limits::Pace;
 use jiff::SignedDuration;
 use url::Url;
-
-use crate::limits::Pace;
 
 /// The default lifetime of the keys that `dm login` gets, in days.
 pub const LOGIN_KEY_DAYS: u32 = 90;

@@ -4,22 +4,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use dotmesh_hub_db::Database;
+use dotmesh_hub_db::ids::UploadId;
+use dotmesh_hub_model::credentials::HashedPassword;
+use dotmesh_hub_model::limits;
 use dotmesh_store::PackStore;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::audit::Written;
 use crate::background::Background;
-use crate::credentials::HashedPassword;
-use crate::database::Database;
-use crate::database::ids::UploadId;
+use crate::descriptors;
 use crate::gate::Gate;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimit;
-use crate::routes::health::Readiness;
+use crate::readiness::Readiness;
 use crate::settings::Settings;
 use crate::turns::Turns;
-use crate::{descriptors, limits};
+use crate::written_today::WrittenToday;
 
 /// The most commits that are counted at once in the background.
 const COUNTING: usize = 1;
@@ -44,7 +45,7 @@ pub struct Hub {
     pub(crate) counting: Arc<Semaphore>,
     pub(crate) nobody: Arc<HashedPassword>,
     /// The access log entries that this process has written today.
-    pub(crate) written: Arc<Written>,
+    pub(crate) written: Arc<WrittenToday>,
     pub(crate) rate_limit: Option<Arc<RateLimit>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<tokio::sync::Mutex<Option<(Instant, Readiness)>>>,

@@ -9,10 +9,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dotmesh_hub_model::limits::{Allowance, WAITING};
 use tokio::sync::oneshot;
 
 use crate::error::HubError;
-use crate::limits::{Allowance, WAITING};
 use crate::rate_limit::Subject;
 
 /// The turns of one resource. Cheap to clone.
@@ -258,9 +258,9 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use dotmesh_hub_model::limits;
+
     use super::*;
-    use crate::database::ids::UserId;
-    use crate::limits;
 
     fn turns(in_all: usize, of_one: usize, for_people: usize, patience: u64) -> Turns {
         Turns::of(&Allowance {
@@ -310,8 +310,7 @@ mod tests {
         let turns = turns(8, 2, 3, 60);
         let addresses = (0..8).map(|n| turns.try_take(&person(&n.to_string()), 1));
         let addresses: Vec<Turn> = addresses.flatten().collect();
-        let people =
-            ["alice", "bob", "carol", "dave"].map(|name| Subject::User(UserId::named(name)));
+        let people = ["alice", "bob", "carol", "dave"].map(Subject::of_user);
         let people = people.iter().map(|subject| turns.try_take(subject, 1));
         let people: Vec<Turn> = people.flatten().collect();
         assert_eq!((addresses.len(), people.len()), (5, 3));

@@ -10,7 +10,6 @@ pub mod guard;
 pub mod headers;
 pub mod highlight;
 pub mod markdown;
-pub mod show;
 pub mod shown_event;
 pub mod tree_address;
 pub mod visit;

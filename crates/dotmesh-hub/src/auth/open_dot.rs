@@ -1,14 +1,14 @@
 //! Opening a dot: who may do what with it, by the rule of `access.rs`.
 
 use dotmesh_api::hub::Access;
+use dotmesh_hub_db::dots::{DotFacts, OtherDot};
+use dotmesh_hub_db::events::Deed;
+use dotmesh_hub_db::ids::{DotId, UserId};
+use dotmesh_hub_model::access::{self, Action, Presence, Verdict, Visibility};
 use dotmesh_model::{DotIdentity, DotName};
 
 use super::{Caller, Viewer};
-use crate::access::{self, Action, Presence, Verdict, Visibility};
 use crate::clock;
-use crate::database::dots::{DotFacts, OtherDot};
-use crate::database::events::Deed;
-use crate::database::ids::{DotId, UserId};
 use crate::error::HubError;
 use crate::gate::Share;
 use crate::rate_limit::Subject;

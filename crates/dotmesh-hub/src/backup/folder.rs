@@ -6,14 +6,13 @@ use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use dotmesh_hub_db::Database;
+use dotmesh_hub_db::dump::Line;
 use dotmesh_store::{PackId, PackStore, PackStoreError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempDir};
-
-use crate::database::Database;
-use crate::database::dump::Line;
 
 /// The version of the folder's layout.
 pub(super) const FORMAT: u32 = 1;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use dotmesh_hub_db::dump::{Line, LoadError};
+use dotmesh_hub_db::{Database, DatabaseError};
 use dotmesh_store::{PackId, PackStore, PackStoreError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::folder::{BackupFolder, FolderError, Manifest};
 use super::take::pack_of;
-use crate::database::dump::{Line, LoadError};
-use crate::database::{Database, DatabaseError};
 use crate::operations::collect_garbage::{CollectError, own_store};
 
 /// The number of packs in memory at once.

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use dotmesh_hub_db::dump::Line;
+use dotmesh_hub_db::leases::BACKUP;
+use dotmesh_hub_db::{Database, DatabaseError};
 use dotmesh_store::{PackId, PackStore, PackStoreError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -12,11 +15,6 @@ use serde_json::Value;
 
 use super::folder::{BackupFolder, FORMAT, FolderError, Manifest};
 use crate::clock;
-use crate::database::dump::Line;
-use crate::database::{Database, DatabaseError};
-
-/// The lease of a running backup. While it is held, garbage collection deletes no packs.
-pub(crate) const LEASE: &str = "backup";
 
 /// How long the lease holds when this program dies.
 const LEASE_LENGTH: Duration = Duration::from_secs(2 * 60);
@@ -65,7 +63,7 @@ pub async fn take(
     let now = clock::now();
     // The lease is taken before the records are read. From now on, garbage collection keeps the packs that they name.
     if !database
-        .lease(LEASE, &holder, now, now + LEASE_LENGTH)
+        .lease(BACKUP, &holder, now, now + LEASE_LENGTH)
         .await?
     {
         return Err(BackupError::Busy);
@@ -77,7 +75,7 @@ pub async fn take(
             ticks.tick().await;
             let now = clock::now();
             let until = now + LEASE_LENGTH;
-            if !database.lease(LEASE, &holder, now, until).await? {
+            if !database.lease(BACKUP, &holder, now, until).await? {
                 return Err::<Taken, _>(BackupError::Busy);
             }
         }
@@ -87,7 +85,7 @@ pub async fn take(
         lost = renewing => lost,
     };
     let now = clock::now();
-    database.lease(LEASE, &holder, now, now).await?;
+    database.lease(BACKUP, &holder, now, now).await?;
     result
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dotmesh_hub_db::dump::{Line, LoadError};
+use dotmesh_hub_db::{Database, DatabaseError, Opening};
 use dotmesh_store::{PackId, PackStoreError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
 use super::folder::{BackupFolder, FolderError, Manifest};
 use super::restore::packs_to_restore;
-use crate::database::dump::{Line, LoadError};
-use crate::database::{Database, DatabaseError, Opening};
 
 /// The number of packs in memory at once.
 const AT_ONCE: usize = 4;

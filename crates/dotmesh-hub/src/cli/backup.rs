@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use dotmesh_hub_db::Opening;
+use dotmesh_hub_model::show;
+
 use super::error::CliError;
 use super::{Data, Store, print};
 use crate::backup::{BackupError, BackupFolder, take, verify};
-use crate::database::Opening;
-use crate::web::show;
 
 /// Copy everything into a folder, while the hub runs
 ///

@@ -1,15 +1,15 @@
 //! `dothub collaborator add|remove|list`
 
 use clap::{Subcommand, ValueEnum};
+use dotmesh_hub_db::collaborators::Grant;
+use dotmesh_hub_db::events::{Deed, OPERATOR};
+use dotmesh_hub_db::ids::{DotId, UserId};
+use dotmesh_hub_db::{Database, Opening};
 use dotmesh_model::{DotName, UserName};
 
 use super::error::CliError;
 use super::{Data, print};
 use crate::clock;
-use crate::database::collaborators::Grant;
-use crate::database::events::{Deed, OPERATOR};
-use crate::database::ids::{DotId, UserId};
-use crate::database::{Database, Opening};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

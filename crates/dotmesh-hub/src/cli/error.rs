@@ -4,12 +4,12 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
+use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_model::credentials::InvalidPassword;
 use dotmesh_model::UserName;
 
 use crate::backup::{BackupError, FolderError, RestoreError, VerifyError};
-use crate::credentials::InvalidPassword;
 use crate::data_dir::DataDirError;
-use crate::database::DatabaseError;
 use crate::operations::collect_garbage::CollectError;
 use crate::store_url::StoreUrlError;
 use crate::tls::TlsError;

@@ -1,11 +1,12 @@
 //! `dothub gc`
 
+use dotmesh_hub_db::Opening;
+use dotmesh_hub_model::show;
+
 use super::error::CliError;
 use super::{Data, Store, print};
 use crate::clock;
-use crate::database::Opening;
 use crate::operations::collect_garbage::{GRACE, collect_garbage, find_garbage};
-use crate::web::show;
 
 /// Remove packs that no dot needs any more. A running hub does this every 6 hours
 #[derive(Debug, clap::Args)]

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use dotmesh_hub_db::Opening;
+use dotmesh_hub_model::show;
+
 use super::error::CliError;
 use super::{Data, Store, print};
 use crate::backup::{BackupFolder, RestoreError, restore};
-use crate::database::Opening;
-use crate::web::show;
 
 /// Create a hub from a backup, in a place where there is none
 ///

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use dotmesh_hub_db::Opening;
+use dotmesh_hub_model::limits::Pace;
 use dotmesh_model::size::parse_size;
 use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use super::{Data, Store, print};
-use crate::database::Opening;
-use crate::limits::Pace;
 use crate::settings::{LOGIN_KEY_DAYS, Network, Settings, SignUp};
 use crate::state::Hub;
 use crate::tls::Tls;

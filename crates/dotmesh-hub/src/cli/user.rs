@@ -3,19 +3,19 @@
 use std::io::Read as _;
 
 use clap::Subcommand;
+use dotmesh_hub_db::Opening;
+use dotmesh_hub_db::events::OPERATOR;
+use dotmesh_hub_db::paging::Part;
+use dotmesh_hub_db::users::{Dots, NewUser, OldKeys, Removal};
+use dotmesh_hub_model::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH, Token};
+use dotmesh_hub_model::quota::Quota;
+use dotmesh_hub_model::show;
 use dotmesh_model::UserName;
 
 use super::error::CliError;
 use super::{Data, print};
 use crate::clock;
-use crate::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH, Token};
-use crate::database::Opening;
-use crate::database::events::OPERATOR;
-use crate::database::paging::Part;
-use crate::database::users::{Dots, NewUser, OldKeys, Removal};
 use crate::pages;
-use crate::quota::Quota;
-use crate::web::show;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -1,9 +1,8 @@
 //! Parts of the errors' sentences.
 
+use dotmesh_hub_model::quota::Usage;
+use dotmesh_hub_model::show;
 use dotmesh_model::{DotName, ObjectHash};
-
-use crate::quota::Usage;
-use crate::web::show;
 
 /// How much someone stores is for themselves to know.
 pub(super) fn full(usage: &Usage, is_own: bool) -> String {

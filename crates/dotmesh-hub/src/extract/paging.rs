@@ -5,9 +5,9 @@ use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::header::{HeaderValue, LINK};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use dotmesh_hub_db::paging::Part;
 use serde::Serialize;
 
-use crate::database::paging::Part;
 use crate::error::HubError;
 
 /// The default number of entries on a page.

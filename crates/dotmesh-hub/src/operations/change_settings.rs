@@ -1,14 +1,14 @@
 //! Changes a dot's description, default branch, visibility and fork policy.
 
 use dotmesh_api::dots::ChangeSettings;
+use dotmesh_hub_db::dot_settings::NewSettings;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::limits::DESCRIPTION;
 use dotmesh_model::DotName;
 
 use super::room_for_text::room_for_text;
-use crate::access::Action;
 use crate::auth::Caller;
-use crate::database::dot_settings::NewSettings;
 use crate::error::HubError;
-use crate::limits::DESCRIPTION;
 use crate::state::Hub;
 
 /// Changes all given settings or none. Only the owner may change the visibility and the fork policy. Maintainers may

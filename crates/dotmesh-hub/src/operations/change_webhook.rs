@@ -1,16 +1,16 @@
 //! Changes a webhook, renews its secret, or deletes it.
 
 use dotmesh_api::webhooks::ChangeWebhook;
+use dotmesh_hub_db::ids::WebhookId;
+use dotmesh_hub_db::webhooks::{StoredWebhook, WebhookChange};
+use dotmesh_hub_model::SigningSecret;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::DotName;
 
 use super::create_webhook::{check_topics, check_url};
-use crate::access::Action;
 use crate::auth::{Caller, OpenDot};
-use crate::database::ids::WebhookId;
-use crate::database::webhooks::{StoredWebhook, WebhookChange};
 use crate::error::HubError;
 use crate::state::Hub;
-use crate::webhooks::SigningSecret;
 
 /// Returns a webhook of a dot that the caller owns.
 pub async fn open_webhook(

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
+use dotmesh_hub_db::garbage::Garbage;
+use dotmesh_hub_db::{Database, DatabaseError};
 use dotmesh_store::{PackId, PackStore, PackStoreError};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-
-use crate::database::garbage::Garbage;
-use crate::database::{Database, DatabaseError};
 
 /// How long a pack's file outlives its rows. Responses that began earlier still read from it.
 pub const GRACE: Duration = Duration::from_secs(60 * 60);

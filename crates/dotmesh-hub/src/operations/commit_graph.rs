@@ -5,19 +5,9 @@
 
 use std::collections::{BinaryHeap, HashMap};
 
+use dotmesh_hub_model::commit_summary::{CommitSummary, GraphCommit};
 use dotmesh_model::CommitId;
 use jiff::Timestamp;
-
-use super::describe_commit::CommitSummary;
-
-/// A commit and its parent's id.
-#[derive(Debug, Clone)]
-pub struct GraphCommit {
-    /// The commit.
-    pub commit: CommitSummary,
-    /// The parent's id. The parent need not be drawn.
-    pub parent: CommitId,
-}
 
 /// A commit with its place in the graph. Its index is its row.
 #[derive(Debug, Clone)]

@@ -10,14 +10,14 @@ mod compare;
 
 use std::collections::BTreeSet;
 
+use dotmesh_hub_db::commits::NewCommit;
+use dotmesh_hub_db::objects::walk::Walk;
+use dotmesh_hub_db::objects::{Known, Location, Scope};
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{End, FrameDecoder, Kind, Named, PackStoreError, named};
 
 use self::compare::{Came, New, Old, Placed, compare};
 use super::frames::read_frames;
-use crate::database::commits::NewCommit;
-use crate::database::objects::{Known, Location, Scope};
-use crate::database::walk::Walk;
 use crate::error::HubError;
 use crate::state::Hub;
 

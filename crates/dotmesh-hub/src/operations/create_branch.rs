@@ -1,9 +1,9 @@
 //! Creates a branch on the hub.
 
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{BranchName, DotName};
 
 use super::resolve_ref::resolve_with_data;
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;

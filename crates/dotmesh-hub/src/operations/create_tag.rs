@@ -1,13 +1,13 @@
 //! Creates a tag on a commit.
 
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::limits::TAG_MESSAGE;
 use dotmesh_model::{BranchName, DotName};
 
 use super::resolve_ref::resolve_with_data;
 use super::room_for_text::room_for_text;
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
-use crate::limits::TAG_MESSAGE;
 use crate::state::Hub;
 
 /// A tag to be created.

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use dotmesh_api::webhooks::{NewWebhook, WebhookTopic};
+use dotmesh_hub_db::ids::WebhookId;
+use dotmesh_hub_db::webhooks::WebhookToBe;
+use dotmesh_hub_model::SigningSecret;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::DotName;
 
-use crate::access::Action;
 use crate::auth::Caller;
-use crate::database::ids::WebhookId;
-use crate::database::webhooks::WebhookToBe;
 use crate::error::HubError;
 use crate::state::Hub;
-use crate::webhooks::{SigningSecret, target};
+use crate::webhooks::target;
 
 /// Creates a webhook and returns its signing secret.
 pub async fn create_webhook(

@@ -1,12 +1,12 @@
 //! Deletes a branch on the hub.
 
 use dotmesh_api::hub::Access;
+use dotmesh_hub_db::branches::Deletion;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{BranchName, DotName};
 
-use crate::access::Action;
 use crate::audit;
 use crate::auth::Caller;
-use crate::database::branches::Deletion;
 use crate::error::HubError;
 use crate::state::Hub;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::DotName;
 
-use crate::access::Action;
 use crate::audit;
 use crate::auth::Caller;
 use crate::error::HubError;

@@ -1,9 +1,9 @@
 //! Deletes a tag.
 
 use dotmesh_api::hub::Access;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{BranchName, DotName};
 
-use crate::access::Action;
 use crate::audit;
 use crate::auth::Caller;
 use crate::error::HubError;

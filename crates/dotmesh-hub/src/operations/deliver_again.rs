@@ -1,12 +1,12 @@
 //! Repeats a webhook's delivery, or sends a test delivery.
 
 use dotmesh_api::webhooks::WebhookState;
+use dotmesh_hub_db::ids::{DeliveryId, WebhookId};
 use dotmesh_model::DotName;
 
 use super::change_webhook::open_webhook;
 use crate::auth::Caller;
 use crate::clock;
-use crate::database::ids::{DeliveryId, WebhookId};
 use crate::error::HubError;
 use crate::state::Hub;
 

@@ -2,20 +2,21 @@
 
 use dotmesh_api::hub::FinishUpload;
 use dotmesh_api::identity::Meant;
+use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_db::commits::NewCommit;
+use dotmesh_hub_db::finish::{DotState, RefUpdates, UploadState, VerifiedPush};
+use dotmesh_hub_db::ids::UploadId;
+use dotmesh_hub_db::objects::Scope;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::limits::BRANCHES_PER_DOT;
 use dotmesh_model::{DotIdentity, DotName, History};
 
-use super::{chain, connectivity, ref_updates};
-use crate::access::Action;
+use super::connectivity;
 use crate::auth::Caller;
 use crate::clock;
-use crate::database::DatabaseError;
-use crate::database::commits::NewCommit;
-use crate::database::finish::{DotState, RefUpdates, UploadState, VerifiedPush};
-use crate::database::ids::UploadId;
-use crate::database::objects::Scope;
 use crate::error::HubError;
-use crate::limits::BRANCHES_PER_DOT;
 use crate::state::Hub;
+use crate::{chain, ref_updates};
 
 /// How often the push is verified again if the dot changes in between.
 const ATTEMPTS: usize = 5;

@@ -1,10 +1,10 @@
 //! Forks a dot: creates a dot of the caller's with the history of another.
 
+use dotmesh_hub_db::forks::Forking;
+use dotmesh_hub_model::access::{self, Action};
 use dotmesh_model::DotName;
 
-use crate::access::{self, Action};
 use crate::auth::Caller;
-use crate::database::forks::Forking;
 use crate::error::HubError;
 use crate::state::Hub;
 

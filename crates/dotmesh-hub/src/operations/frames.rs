@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use dotmesh_hub_db::objects::Location;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Frame, FrameRange, PackId, PackStore, PackStoreError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-
-use crate::database::objects::Location;
 
 const PACKS_AT_ONCE: usize = 4;
 

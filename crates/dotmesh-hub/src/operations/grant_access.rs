@@ -1,11 +1,11 @@
 //! Grants a user access to a dot, and revokes it.
 
 use dotmesh_api::hub::Access;
+use dotmesh_hub_db::collaborators::Grant;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{DotName, UserName};
 
-use crate::access::Action;
 use crate::auth::Caller;
-use crate::database::collaborators::Grant;
 use crate::error::HubError;
 use crate::state::Hub;
 

@@ -1,8 +1,8 @@
 //! Offers a dot to another user. The dot moves only when that user accepts it, so users get no unwanted dots.
 
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{DotName, UserName};
 
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;

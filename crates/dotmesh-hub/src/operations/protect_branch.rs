@@ -1,8 +1,8 @@
 //! Protects a branch: it can only move forward, and cannot be deleted.
 
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{BranchName, DotName};
 
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;

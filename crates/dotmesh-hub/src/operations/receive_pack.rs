@@ -3,25 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_db::ids::ObjectId;
+use dotmesh_hub_db::objects::{NewObject, Scope};
 use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::polite::Turn;
-use dotmesh_store::{
-    Frame, FrameDecoder, FrameRange, PackId, PackReader, PackStore, PackWriter, references,
-};
+use dotmesh_store::{Frame, FrameDecoder, PackReader};
 
+use super::packer::{Packer, check, new_object};
 use super::resolve;
-use crate::database::DatabaseError;
-use crate::database::ids::ObjectId;
-use crate::database::objects::{NewObject, Scope};
 use crate::error::HubError;
-use crate::quota::Usage;
 use crate::state::Hub;
-
-/// The approximate size of a pack that the hub assembles, in bytes.
-const PACK_LENGTH: usize = 8 << 20;
-
-/// The buffer for such a pack, with room for its last frame. Unused memory is never touched, so it costs nothing.
-const PACK_ROOM: usize = PACK_LENGTH + (64 << 10);
 
 /// How often the pack is processed again if objects that it relies on are collected as garbage.
 const ATTEMPTS: u32 = 40;
@@ -108,29 +100,6 @@ fn verify(pack: Bytes) -> Result<Verified, HubError> {
     Ok(Verified { objects, deltas })
 }
 
-/// Refuses a malformed object at once. A push with an unreadable tree page could never be finished.
-pub(super) fn check(frame: &Frame, bytes: &[u8]) -> Result<(), HubError> {
-    references(frame.kind(), bytes)
-        .map(drop)
-        .map_err(|source| HubError::Node {
-            hash: frame.hash(),
-            source,
-        })
-}
-
-fn new_object(frame: &Frame, offset: usize) -> NewObject {
-    NewObject {
-        hash: frame.hash(),
-        kind: frame.kind(),
-        // A pack is far shorter than 4 GiB.
-        range: FrameRange {
-            offset: offset as u32,
-            length: frame.stored().len() as u32,
-        },
-        raw_length: frame.raw_length() as u32,
-    }
-}
-
 /// Leaves out the objects that the namespace has already, so that they take no space again.
 async fn only_new(
     hub: &Hub,
@@ -144,80 +113,4 @@ async fn only_new(
     let mut stored = stored.iter();
     objects.retain(|_| stored.next().is_some_and(Option::is_none));
     Ok(objects)
-}
-
-/// Puts objects into packs, and packs into the store.
-pub(super) struct Packer<'a> {
-    store: &'a PackStore,
-    writer: PackWriter,
-    objects: Vec<NewObject>,
-    packs: Vec<(PackId, Vec<NewObject>)>,
-    /// The namespace's usage before this pack. `room` is the space that is left after the packs assembled so far. Other
-    /// pushes run at the same time, so the transaction that adds the rows decides about the quota.
-    usage: &'a Usage,
-    is_own: bool,
-    room: u64,
-}
-
-impl<'a> Packer<'a> {
-    fn new(store: &'a PackStore, usage: &'a Usage, is_own: bool) -> Self {
-        Self {
-            usage,
-            is_own,
-            room: usage.room(),
-            store,
-            writer: PackWriter::default(),
-            objects: Vec::new(),
-            packs: Vec::new(),
-        }
-    }
-
-    /// Adds objects of a pack. If they are the whole pack, it is stored as it is.
-    async fn add_from(&mut self, pack: Bytes, objects: Vec<NewObject>) -> Result<(), HubError> {
-        let frames = objects.iter().map(|object| object.range.length as usize);
-        let empty = self.writer.len();
-        if !objects.is_empty() && empty + frames.sum::<usize>() == pack.len() {
-            return self.put(pack, objects).await;
-        }
-        for object in objects {
-            let at = object.range.offset as usize;
-            let frame = pack.slice(at..at + object.range.length as usize);
-            self.add(&Frame::parse(&frame)?).await?;
-        }
-        Ok(())
-    }
-
-    /// Adds a frame that is not a delta.
-    pub(super) async fn add(&mut self, frame: &Frame) -> Result<(), HubError> {
-        if self.writer.is_empty() {
-            self.writer = PackWriter::with_room(PACK_ROOM);
-        }
-        let offset = self.writer.push(frame);
-        self.objects.push(new_object(frame, offset));
-        if self.writer.len() >= PACK_LENGTH {
-            self.end().await?;
-        }
-        Ok(())
-    }
-
-    async fn end(&mut self) -> Result<(), HubError> {
-        let pack = std::mem::take(&mut self.writer).finish();
-        let mut objects = std::mem::take(&mut self.objects);
-        objects.sort_unstable_by_key(|object| object.hash);
-        self.put(pack, objects).await
-    }
-
-    async fn put(&mut self, pack: Bytes, objects: Vec<NewObject>) -> Result<(), HubError> {
-        let room = self.room.checked_sub(pack.len() as u64);
-        self.room = room.ok_or_else(|| HubError::over_quota(self.usage.clone(), self.is_own))?;
-        self.packs.push((self.store.put(pack).await?, objects));
-        Ok(())
-    }
-
-    async fn finish(mut self) -> Result<Vec<(PackId, Vec<NewObject>)>, HubError> {
-        if !self.writer.is_empty() {
-            self.end().await?;
-        }
-        Ok(self.packs)
-    }
 }

@@ -1,8 +1,8 @@
 //! Renames a dot. The old name leads to it until another dot takes that name.
 
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::DotName;
 
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::state::Hub;

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use dotmesh_hub_db::objects::{Location, Scope};
 use dotmesh_model::ObjectHash;
 use dotmesh_store::polite::Turn;
 use dotmesh_store::{Frame, FrameDecoder, FrameEncoder, Object, PackStoreError};
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use super::frames::read_frames;
-use super::receive_pack::{Packer, check};
-use crate::database::objects::{Location, Scope};
+use super::packer::{Packer, check};
 use crate::error::HubError;
 use crate::rate_limit::Subject;
 use crate::state::Hub;

@@ -1,7 +1,8 @@
 //! Checks a user's text against the quota of a namespace.
 
+use dotmesh_hub_db::ids::UserId;
+
 use crate::auth::Caller;
-use crate::database::ids::UserId;
 use crate::error::HubError;
 use crate::state::Hub;
 

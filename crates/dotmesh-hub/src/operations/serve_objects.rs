@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use dotmesh_api::hub::MAX_PACK_LENGTH;
+use dotmesh_hub_db::objects::Location;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::PackStoreError;
 use dotmesh_store::pack::MAGIC;
@@ -12,7 +13,6 @@ use futures::{Stream, StreamExt as _, stream};
 use super::frames::read_frames;
 use super::sending;
 use crate::auth::OpenDot;
-use crate::database::objects::Location;
 use crate::error::HubError;
 use crate::state::Hub;
 

@@ -1,13 +1,13 @@
 //! Accepts or declines a dot that another user offers.
 
+use dotmesh_hub_db::events::Deed;
+use dotmesh_hub_db::ids::DotId;
+use dotmesh_hub_db::transfers::Transfer;
+use dotmesh_hub_model::access::Scope;
 use dotmesh_model::DotName;
 
-use crate::access::Scope;
 use crate::auth::Caller;
 use crate::clock;
-use crate::database::events::Deed;
-use crate::database::ids::DotId;
-use crate::database::transfers::Transfer;
 use crate::error::HubError;
 use crate::state::Hub;
 

@@ -2,16 +2,16 @@
 
 use dotmesh_api::dots::NoteTarget;
 use dotmesh_api::hub::Access;
+use dotmesh_hub_db::ids::NoteId;
+use dotmesh_hub_db::notes::NoteOn;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::limits::NOTE;
 use dotmesh_model::DotName;
 
 use super::room_for_text::room_for_text;
-use crate::access::Action;
 use crate::audit;
 use crate::auth::{Caller, OpenDot};
-use crate::database::ids::NoteId;
-use crate::database::notes::NoteOn;
 use crate::error::HubError;
-use crate::limits::NOTE;
 use crate::state::Hub;
 
 /// Returns the target of a note. The target must exist in the dot.

@@ -2,24 +2,25 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use dotmesh_browse::TreePath;
+use dotmesh_browse::facts::{CommitFacts, SubdotFacts};
+use dotmesh_hub_db::events::EventsOf;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::commit_summary::CommitSummary;
+use dotmesh_hub_model::show;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::access::Action;
 use crate::auth::OpenDot;
 use crate::clock;
-use crate::database::events::EventsOf;
 use crate::error::HubError;
 use crate::extract::DotPath;
-use crate::operations::describe_commit::CommitSummary;
-use crate::operations::tree::TreePath;
-use crate::operations::tree::facts::{CommitFacts, SubdotFacts};
-use crate::operations::tree::size_history::{CountedCommit, size_history};
+use crate::operations::size_history::{CountedCommit, size_history};
 use crate::state::Hub;
 use crate::web::chart::{Bar, COLOURS, Chart};
 use crate::web::shown_event::ShownEvent;
 use crate::web::visit::{DotHeader, Tab};
-use crate::web::{Page, Visit, render, show};
+use crate::web::{Page, Visit, render};
 
 const EVENTS_PER_PAGE: u32 = 50;
 

@@ -5,22 +5,23 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::IntoResponse as _;
+use dotmesh_hub_db::leases::Lease;
+use dotmesh_hub_db::paging::Part;
+use dotmesh_hub_db::totals::Totals;
+use dotmesh_hub_db::users::Account;
+use dotmesh_hub_model::credentials::Token;
+use dotmesh_hub_model::quota::Quota;
+use dotmesh_hub_model::show;
 use dotmesh_model::UserName;
 use serde::Deserialize;
 
 use super::{password, signup};
-use crate::credentials::Token;
-use crate::database::leases::Lease;
-use crate::database::paging::Part;
-use crate::database::totals::Totals;
-use crate::database::users::Account;
 use crate::error::HubError;
-use crate::quota::Quota;
 use crate::settings::SignUp;
 use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::AdminTab;
-use crate::web::{Page, Visit, go, render, show};
+use crate::web::{Page, Visit, go, render};
 
 /// The number of users on a page.
 const ACCOUNTS: u32 = 200;

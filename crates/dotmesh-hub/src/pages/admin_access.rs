@@ -2,9 +2,9 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use dotmesh_hub_db::access_log::{Act, PastAccess};
 use serde::Deserialize;
 
-use crate::database::access_log::{Act, PastAccess};
 use crate::state::Hub;
 use crate::web::visit::AdminTab;
 use crate::web::{Page, Visit, render};

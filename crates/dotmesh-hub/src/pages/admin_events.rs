@@ -2,9 +2,9 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use dotmesh_hub_db::events::EventsOf;
 use serde::Deserialize;
 
-use crate::database::events::EventsOf;
 use crate::state::Hub;
 use crate::web::shown_event::ShownEvent;
 use crate::web::visit::AdminTab;

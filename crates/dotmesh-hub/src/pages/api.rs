@@ -1,12 +1,13 @@
 //! `/-/api`: the reference of the API, generated from its OpenAPI document.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use askama::Template;
+use axum::Extension;
 use dotmesh_api::ErrorCode;
 use serde_json::Value;
 
-use crate::openapi;
+use crate::openapi::Document;
 use crate::web::{Page, Visit, render};
 
 #[derive(Template)]
@@ -61,12 +62,12 @@ struct Shape {
     link: Option<String>,
 }
 
-pub async fn get(visit: Visit) -> Page {
-    static READ: LazyLock<(Vec<Group>, Vec<Described>)> = LazyLock::new(|| {
-        let document = serde_json::from_str(openapi::text()).unwrap_or_default();
+pub async fn get(visit: Visit, Extension(document): Extension<Document>) -> Page {
+    static READ: OnceLock<(Vec<Group>, Vec<Described>)> = OnceLock::new();
+    let (groups, types) = READ.get_or_init(|| {
+        let document = serde_json::from_str(document.0).unwrap_or_default();
         (groups(&document), types(&document))
     });
-    let (groups, types) = &*READ;
     render(&ApiPage {
         visit,
         groups,

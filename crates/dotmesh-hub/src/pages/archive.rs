@@ -9,10 +9,10 @@ use dotmesh_store::EntryName;
 use super::raw::disposition;
 use crate::audit;
 use crate::operations::sending;
-use crate::operations::tree::TreeError;
 use crate::state::Hub;
 use crate::web::tree_address::TreeAddress;
 use crate::web::{Page, Visit};
+use dotmesh_browse::TreeError;
 
 /// Sends the archive. A missing path is reported before anything is sent.
 pub async fn get(State(hub): State<Hub>, visit: Visit, at: TreeAddress) -> Page {

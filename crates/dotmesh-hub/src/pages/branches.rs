@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use askama::Template;
 use axum::extract::{Query, State};
 use dotmesh_api::hub::HubBranch;
+use dotmesh_hub_db::paging::Part;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::commit_summary::CommitSummary;
 use dotmesh_model::{BranchName, CommitId};
 use serde::Deserialize;
 
-use crate::access::Action;
-use crate::database::paging::Part;
 use crate::extract::DotPath;
-use crate::operations::describe_commit::CommitSummary;
 use crate::operations::{create_branch, delete_branch};
 use crate::state::Hub;
 use crate::web::form::Form;

@@ -2,14 +2,15 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use dotmesh_browse::facts::CommitFacts;
+use dotmesh_hub_db::notes::NoteOn;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{BranchName, CommitId};
 
-use crate::access::Action;
-use crate::database::notes::NoteOn;
 use crate::extract::{DotPath, RefPath};
+use crate::operations::commit_facts::commit_facts;
 use crate::operations::describe_commit::{self, CommitDetails};
 use crate::operations::resolve_ref::resolve_ref;
-use crate::operations::tree::facts::{CommitFacts, commit_facts};
 use crate::pages::notes::{Notes, NotesQuery};
 use crate::state::Hub;
 use crate::web::commands::Run;

@@ -3,15 +3,15 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use dotmesh_api::hub::HubBranch;
+use dotmesh_hub_db::heads::Names;
+use dotmesh_hub_db::notes::NoteOn;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::commit_summary::CommitSummary;
 use dotmesh_model::{BranchName, CommitId};
 use serde::Deserialize;
 
-use crate::access::Action;
-use crate::database::heads::Names;
-use crate::database::notes::NoteOn;
 use crate::error::HubError;
 use crate::extract::{BranchPath, DotPath};
-use crate::operations::describe_commit::CommitSummary;
 use crate::operations::resolve_ref::resolve_ref;
 use crate::pages::commit::MAX_NAMES;
 use crate::pages::notes::{Notes, NotesQuery};

@@ -3,29 +3,32 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use dotmesh_api::page::Reference;
+use dotmesh_browse::TreePath;
+use dotmesh_browse::content::FileBytes;
+use dotmesh_browse::diff::{Change, ChangeKind, Diff, DiffLimits, SubdotChange};
+use dotmesh_browse::entries::kind;
+use dotmesh_browse::facts::{CommitFacts, StoreKind};
+use dotmesh_browse::file_type::{self, FileType, ImageType};
+use dotmesh_browse::path::shown;
+use dotmesh_browse::renames::{Rename, find_renames};
+use dotmesh_browse::text_diff::{self, LineKind, TextChanges};
+use dotmesh_hub_db::paging::Part;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::show;
 use dotmesh_store::{EntryName, Inode, InodeKind};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 
-use super::tree::kind;
-use crate::access::Action;
-use crate::database::paging::Part;
 use crate::error::HubError;
 use crate::extract::{ComparePath, DotPath, reference};
+use crate::operations::commit_facts::commit_facts;
 use crate::operations::describe_commit::{CommitDetails, describe_with_data};
+use crate::operations::objects_of_dot::{DotReader, reader};
 use crate::operations::resolve_ref::resolve_ref;
-use crate::operations::tree::content::FileBytes;
-use crate::operations::tree::diff::{Change, ChangeKind, Diff, DiffLimits, SubdotChange};
-use crate::operations::tree::facts::{CommitFacts, StoreKind, commit_facts};
-use crate::operations::tree::file_type::{self, FileType, ImageType};
-use crate::operations::tree::path::shown;
-use crate::operations::tree::renames::{Rename, find_renames};
-use crate::operations::tree::text_diff::{self, LineKind, TextChanges};
-use crate::operations::tree::{TreePath, TreeReader};
 use crate::state::Hub;
 use crate::web::tree_address::address;
 use crate::web::visit::{DotHeader, Tab};
-use crate::web::{Page, Visit, go, render, show};
+use crate::web::{Page, Visit, go, render};
 
 /// The limits of what the page lists and reads.
 const LIMITS: DiffLimits = DiffLimits {
@@ -253,7 +256,7 @@ pub async fn get(
         sides.push(Side { reference, commit });
     }
     let [from, to] = <[Side; 2]>::try_from(sides).map_err(|_| HubError::NoSuchAddress)?;
-    let reader = TreeReader::new(&hub, open.share(&hub), open.owner, open.existing()?);
+    let reader = reader(&hub, open.share(&hub), open.owner, open.existing()?);
     let diff = reader
         .diff(Some(from.commit.root), to.commit.root, LIMITS)
         .await?;
@@ -306,7 +309,7 @@ fn store_kind(facts: &[CommitFacts], name: &EntryName) -> StoreKind {
 }
 
 struct Compared<'a> {
-    reader: TreeReader,
+    reader: DotReader,
     dot: &'a DotHeader,
     from: &'a Side,
     to: &'a Side,
@@ -411,8 +414,8 @@ impl Compared<'_> {
             return Ok(Body::None);
         }
         let (old, new) = (self.read(old).await?, self.read(new).await?);
-        let share = self.reader.share();
-        let compared = share.run(move |watch| text_diff::compare(&old, &new, watch));
+        let share = self.reader.source().share();
+        let compared = share.run(move |watch| text_diff::compare(&old, &new, watch.until()));
         Ok(compared.await?.map_or(Body::None, Body::Text))
     }
 
@@ -439,7 +442,7 @@ impl Compared<'_> {
 
     async fn read(&self, file: Option<FileBytes>) -> Result<bytes::Bytes, HubError> {
         match file {
-            Some(file) => self.reader.beginning(file, text_diff::MAX_LENGTH).await,
+            Some(file) => Ok(self.reader.beginning(file, text_diff::MAX_LENGTH).await?),
             None => Ok(bytes::Bytes::new()),
         }
     }

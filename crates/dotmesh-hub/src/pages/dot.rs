@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use askama::Template;
 use axum::extract::State;
+use dotmesh_browse::facts::CommitFacts;
+use dotmesh_hub_db::paging::Part;
+use dotmesh_hub_db::tags::Tag;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::commit_summary::CommitSummary;
 use dotmesh_model::{BranchName, CommitId};
 
-use crate::access::Action;
-use crate::database::paging::Part;
-use crate::database::tags::Tag;
 use crate::extract::DotPath;
-use crate::operations::describe_commit::{CommitSummary, describe_commit};
-use crate::operations::tree::facts::{CommitFacts, commit_facts};
+use crate::operations::commit_facts::commit_facts;
+use crate::operations::describe_commit::describe_commit;
 use crate::state::Hub;
 use crate::web::commands::{self, Run};
 use crate::web::visit::{DotHeader, Tab};

@@ -2,11 +2,11 @@
 
 use askama::Template;
 use axum::extract::State;
+use dotmesh_hub_db::paging::Part;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::DotName;
 use serde::Deserialize;
 
-use crate::access::Action;
-use crate::database::paging::Part;
 use crate::extract::DotPath;
 use crate::operations::fork_dot::fork_dot;
 use crate::state::Hub;

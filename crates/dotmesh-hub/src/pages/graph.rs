@@ -2,10 +2,10 @@
 
 use askama::Template;
 use axum::extract::State;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{BranchName, CommitId};
 use jiff::Timestamp;
 
-use crate::access::Action;
 use crate::extract::DotPath;
 use crate::operations::commit_graph::{self, Placed};
 use crate::state::Hub;

@@ -2,8 +2,8 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use dotmesh_hub_db::listing::{DotSummary, Listing};
 
-use crate::database::listing::{DotSummary, Listing};
 use crate::state::Hub;
 use crate::web::{Page, PageNumber, Visit, commands, render};
 

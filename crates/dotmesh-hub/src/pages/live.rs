@@ -8,12 +8,12 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use dotmesh_api::hub::Access;
+use dotmesh_hub_db::ids::DotId;
+use dotmesh_hub_model::access::Action;
 use futures::stream;
 use tokio::time::Instant;
 
-use crate::access::Action;
 use crate::auth::Viewer;
-use crate::database::ids::DotId;
 use crate::error::HubError;
 use crate::extract::DotPath;
 use crate::live::{Heard, Listener};

@@ -4,13 +4,13 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use dotmesh_hub_db::ids::UserId;
+use dotmesh_hub_model::credentials::Token;
 use serde::Deserialize;
 
 use crate::audit;
 use crate::auth;
 use crate::clock;
-use crate::credentials::Token;
-use crate::database::ids::UserId;
 use crate::error::HubError;
 use crate::extract::ClientAddress;
 use crate::state::Hub;

@@ -3,14 +3,14 @@
 use axum::extract::State;
 use dotmesh_api::dots::NoteTarget;
 use dotmesh_api::page::Reference;
+use dotmesh_hub_db::ids::NoteId;
+use dotmesh_hub_db::notes::NoteOn;
+use dotmesh_hub_model::access::Scope;
 use dotmesh_model::{BranchName, CommitId, DotName};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::access::Scope;
 use crate::auth::OpenDot;
-use crate::database::ids::NoteId;
-use crate::database::notes::NoteOn;
 use crate::error::HubError;
 use crate::extract::DotPath;
 use crate::operations::write_note;

@@ -2,9 +2,9 @@
 
 use askama::Template;
 use axum::extract::State;
+use dotmesh_hub_db::transfers::Offer;
 use serde::Deserialize;
 
-use crate::database::transfers::Offer;
 use crate::error::HubError;
 use crate::operations::take_dot;
 use crate::state::Hub;

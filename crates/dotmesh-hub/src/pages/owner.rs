@@ -2,12 +2,12 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use dotmesh_hub_db::listing::{DotSummary, Listing};
+use dotmesh_hub_model::quota::Usage;
 use dotmesh_model::UserName;
 
-use crate::database::listing::{DotSummary, Listing};
 use crate::error::HubError;
 use crate::extract::OwnerPath;
-use crate::quota::Usage;
 use crate::state::Hub;
 use crate::web::{Page, PageNumber, Visit, commands, render};
 

@@ -4,14 +4,14 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
+use dotmesh_hub_db::users::OldKeys;
+use dotmesh_hub_model::credentials::KeyDigest;
 use dotmesh_model::UserName;
 use serde::Deserialize;
 
 use super::login::begin_session;
 use crate::audit;
 use crate::auth;
-use crate::credentials::KeyDigest;
-use crate::database::users::OldKeys;
 use crate::error::HubError;
 use crate::extract::ClientAddress;
 use crate::state::Hub;

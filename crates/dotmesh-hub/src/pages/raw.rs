@@ -15,12 +15,12 @@ use serde::Deserialize;
 use crate::audit;
 use crate::error::HubError;
 use crate::operations::sending;
-use crate::operations::tree::content::FileBytes;
-use crate::operations::tree::file_type::{self, FileType};
-use crate::operations::tree::{TreeError, TreePath};
 use crate::state::Hub;
 use crate::web::tree_address::{OpenCommit, TreeAddress};
 use crate::web::{Page, Visit, etag};
+use dotmesh_browse::content::FileBytes;
+use dotmesh_browse::file_type::{self, FileType};
+use dotmesh_browse::{TreeError, TreePath};
 
 /// A response of up to this many bytes from a file's beginning is sent at once, without a turn for downloads.
 const SMALL: u64 = 256 << 10;

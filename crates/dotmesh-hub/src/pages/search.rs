@@ -4,11 +4,13 @@ use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use dotmesh_api::dots::Found;
+use dotmesh_hub_model::search::{Place, Words};
+use dotmesh_hub_model::show;
 
 use crate::error::HubError;
-use crate::operations::search::{self, Place, SearchQuery, Words};
+use crate::operations::search::{self, SearchQuery};
 use crate::state::Hub;
-use crate::web::{Page, Visit, render, show};
+use crate::web::{Page, Visit, render};
 
 /// The longest excerpt of a text, in characters.
 const MAX_EXCERPT_LENGTH: usize = 240;

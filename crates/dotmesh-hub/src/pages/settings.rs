@@ -6,10 +6,10 @@ use askama::Template;
 use axum::extract::State;
 use dotmesh_api::dots::{ChangeSettings, Forks, Visibility};
 use dotmesh_api::hub::{Access, Collaborator, HubBranch};
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{BranchName, DotName, UserName};
 use serde::Deserialize;
 
-use crate::access::Action;
 use crate::error::HubError;
 use crate::extract::DotPath;
 use crate::operations::{

@@ -2,13 +2,13 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use dotmesh_hub_db::paging::Part;
+use dotmesh_hub_db::tags::Tag;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::BranchName;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::access::Action;
-use crate::database::paging::Part;
-use crate::database::tags::Tag;
 use crate::extract::DotPath;
 use crate::operations::create_tag::{NewTag, create_tag};
 use crate::operations::delete_tag::delete_tag;

@@ -2,10 +2,10 @@
 
 use askama::Template;
 use axum::extract::State;
+use dotmesh_hub_db::trash::DeletedDot;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::database::trash::DeletedDot;
 use crate::error::HubError;
 use crate::operations::delete_dot::GRACE;
 use crate::operations::restore_dot::restore_dot;

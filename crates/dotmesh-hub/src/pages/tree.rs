@@ -3,23 +3,25 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use dotmesh_api::page::Reference;
+use dotmesh_browse::TreePath;
+use dotmesh_browse::content::FileBytes;
+use dotmesh_browse::entries::Listing;
+use dotmesh_browse::file_type::{self, FileType};
+use dotmesh_browse::path::shown;
+use dotmesh_hub_db::paging::Part;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::show;
 use dotmesh_model::BranchName;
 use dotmesh_store::{EntryName, Inode, InodeKind};
 use serde::Deserialize;
 
-use crate::access::Action;
-use crate::database::paging::Part;
 use crate::error::HubError;
 use crate::extract::DotPath;
-use crate::operations::tree::content::FileBytes;
-use crate::operations::tree::entries::{Listed, Listing};
-use crate::operations::tree::file_type::{self, FileType};
-use crate::operations::tree::path::shown;
-use crate::operations::tree::{TreePath, TreeReader};
+use crate::operations::objects_of_dot::DotReader;
 use crate::state::Hub;
 use crate::web::tree_address::{OpenCommit, TreeAddress, address};
 use crate::web::visit::{DotHeader, Tab};
-use crate::web::{Page, Visit, go, highlight, markdown, render, show};
+use crate::web::{Page, Visit, go, highlight, markdown, render};
 
 /// The most entries of a folder on a page.
 const PAGE: usize = 500;
@@ -268,7 +270,7 @@ pub async fn get(
 }
 
 async fn readme(
-    reader: &TreeReader,
+    reader: &DotReader,
     listing: &Listing,
     folder: markdown::Place,
 ) -> Result<Option<Readme>, HubError> {
@@ -283,7 +285,7 @@ async fn readme(
     };
     let text = reader.beginning(file, MAX_README as usize).await?;
     let name = shown(entry.name.as_bytes());
-    let rendering = reader.share().run(move |watch| {
+    let rendering = reader.source().share().run(move |watch| {
         let text = std::str::from_utf8(&text).ok()?;
         let html = markdown::render(text, &folder, watch);
         Some(Readme { name, html })
@@ -292,7 +294,7 @@ async fn readme(
 }
 
 async fn content(
-    reader: &TreeReader,
+    reader: &DotReader,
     path: &TreePath,
     inode: &Inode,
     folder: markdown::Place,
@@ -325,7 +327,7 @@ async fn content(
                 .await?;
             let name = name.to_string();
             // The type was detected from the beginning of the file, so the rest may not be text.
-            let rendering = reader.share().run(move |watch| {
+            let rendering = reader.source().share().run(move |watch| {
                 let text = std::str::from_utf8(&bytes)
                     .ok()
                     .filter(|text| !text.contains('\0'))?;
@@ -341,56 +343,6 @@ async fn content(
             });
             Ok(rendering.await?.unwrap_or_else(binary))
         }
-    }
-}
-
-impl Listed {
-    pub fn is_folder(&self) -> bool {
-        self.inode.as_ref().is_some_and(is_folder)
-    }
-
-    /// Returns the kind of entry, for people and for the style sheet.
-    pub fn kind(&self) -> &'static str {
-        match &self.inode {
-            None => "broken link",
-            Some(_) if self.first.is_some() => "hard link",
-            Some(inode) => kind(inode),
-        }
-    }
-
-    /// Returns the name of the entry's icon.
-    pub fn icon(&self) -> &'static str {
-        match &self.inode {
-            Some(inode) if self.first.is_none() => kind(inode),
-            _ => "link",
-        }
-    }
-
-    /// Returns the name, as it is shown.
-    pub fn shown(&self) -> String {
-        shown(self.name.as_bytes())
-    }
-
-    /// Returns the target of a symlink.
-    pub fn target(&self) -> Option<String> {
-        match self.inode.as_ref()?.kind {
-            InodeKind::Symlink { ref target } => Some(shown(target)),
-            _ => None,
-        }
-    }
-}
-
-fn is_folder(inode: &Inode) -> bool {
-    matches!(inode.kind, InodeKind::Directory { .. })
-}
-
-/// Returns the kind of an inode.
-pub fn kind(inode: &Inode) -> &'static str {
-    match inode.kind {
-        InodeKind::File { .. } => "file",
-        InodeKind::Directory { .. } => "folder",
-        InodeKind::Symlink { .. } => "symlink",
-        InodeKind::Fifo => "pipe",
     }
 }
 

@@ -3,14 +3,15 @@
 use askama::Template;
 use axum::extract::State;
 use dotmesh_api::webhooks::{ChangeWebhook, DeliveryState, WebhookState};
+use dotmesh_hub_db::deliveries::StoredDelivery;
+use dotmesh_hub_db::ids::{DeliveryId, WebhookId};
+use dotmesh_hub_db::webhooks::StoredWebhook;
+use dotmesh_hub_model::SigningSecret;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::DotName;
 use serde::Deserialize;
 
 use super::webhooks::{Fields, TOPICS, once};
-use crate::access::Action;
-use crate::database::deliveries::StoredDelivery;
-use crate::database::ids::{DeliveryId, WebhookId};
-use crate::database::webhooks::StoredWebhook;
 use crate::error::HubError;
 use crate::extract::{DotPath, WebhookPath};
 use crate::operations::change_webhook::{self, open_webhook};
@@ -19,7 +20,7 @@ use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
-use crate::webhooks::{SigningSecret, payload};
+use crate::webhooks::payload;
 
 /// The most deliveries on a page.
 const PAGE: u32 = 50;

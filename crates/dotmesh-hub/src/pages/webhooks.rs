@@ -8,10 +8,10 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse as _;
 use dotmesh_api::webhooks::{NewWebhook, WebhookState, WebhookTopic};
+use dotmesh_hub_db::webhooks::StoredWebhook;
+use dotmesh_hub_model::access::Action;
 use serde::Deserialize;
 
-use crate::access::Action;
-use crate::database::webhooks::StoredWebhook;
 use crate::extract::DotPath;
 use crate::operations::create_webhook::create_webhook;
 use crate::state::Hub;

@@ -5,12 +5,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::{BeginLogin, DeviceLogin};
+use dotmesh_hub_db::attempts::Limit;
+use dotmesh_hub_db::device_logins::{DEVICE_LOGIN_LIFETIME, NewDeviceLogin};
+use dotmesh_hub_model::credentials::{Token, UserCode};
 use jiff::SignedDuration;
 
 use crate::clock;
-use crate::credentials::{Token, UserCode};
-use crate::database::attempts::Limit;
-use crate::database::device_logins::{DEVICE_LOGIN_LIFETIME, NewDeviceLogin};
 use crate::error::HubError;
 use crate::extract::{ClientAddress, parse_open_json, read_body};
 use crate::openapi::OfAnyone;

@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::Upload;
 use dotmesh_api::identity::Meant;
+use dotmesh_hub_model::access::Action;
 
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::clock;
 use crate::error::HubError;

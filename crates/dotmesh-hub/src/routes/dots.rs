@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use dotmesh_api::hub::{Access, HubDot};
+use dotmesh_hub_model::access;
 
-use crate::access;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{Page, Paging};

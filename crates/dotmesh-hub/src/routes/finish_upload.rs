@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use dotmesh_api::hub::FinishUpload;
 use dotmesh_api::identity::IDENTITY_HEADER;
+use dotmesh_hub_model::limits::{BRANCHES_PER_PUSH, COMMITS_PER_PUSH, PUSH};
 use dotmesh_model::DotIdentity;
 use sha2::{Digest as _, Sha256};
 
@@ -13,7 +14,6 @@ use super::open_upload;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath, parse_open_json, read_body};
-use crate::limits::{BRANCHES_PER_PUSH, COMMITS_PER_PUSH, PUSH};
 use crate::openapi::OfChange;
 use crate::operations::finish_upload::{self, Finish};
 use crate::rate_limit::Subject;

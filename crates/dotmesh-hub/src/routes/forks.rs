@@ -1,9 +1,9 @@
 //! `GET /api/v1/dots/{namespace}/{dot}/forks`: a dot's forks that the viewer may see.
 
 use axum::extract::State;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::DotName;
 
-use crate::access::Action;
 use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::{DotPath, Page, Paging};

@@ -4,9 +4,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::GrantAccess;
+use dotmesh_hub_model::access::Action;
 
 use super::MAX_BODY_LENGTH;
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, UserPath, parse_json, read_body};

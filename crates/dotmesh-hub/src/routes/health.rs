@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_store::{PackId, PackStoreError};
 
+use crate::readiness::Readiness;
 use crate::state::Hub;
 
 /// How long the database and the store may take.
@@ -38,17 +39,6 @@ pub async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
             "the store does not answer\n",
         ),
     }
-}
-
-/// What the hub can do at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
-    /// All.
-    Ready,
-    /// Nothing.
-    NoDatabase,
-    /// Show what is not in packs.
-    NoStore,
 }
 
 async fn ask(hub: &Hub) -> Readiness {

@@ -4,12 +4,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use dotmesh_api::hub::{DeviceCode, LoginState};
+use dotmesh_hub_db::device_logins::DeviceLoginState;
+use dotmesh_hub_model::credentials::{ApiKey, KeyDigest};
 use jiff::Timestamp;
 
 use crate::audit;
 use crate::clock;
-use crate::credentials::{ApiKey, KeyDigest};
-use crate::database::device_logins::DeviceLoginState;
 use crate::error::HubError;
 use crate::extract::{ClientAddress, parse_open_json, read_body};
 use crate::openapi::OfAnyone;

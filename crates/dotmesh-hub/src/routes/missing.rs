@@ -5,11 +5,11 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use dotmesh_api::hub_client;
+use dotmesh_hub_db::objects::Scope;
 use dotmesh_model::ObjectHash;
 
 use super::open_upload;
 use crate::auth::Caller;
-use crate::database::objects::Scope;
 use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath, read_hashes};
 use crate::openapi::{Binary, OfChange};

@@ -5,12 +5,12 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use dotmesh_api::dots::{HubNote, NoteTarget, WriteNote};
+use dotmesh_hub_db::notes::Note;
+use dotmesh_hub_model::access::Action;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::access::Action;
 use crate::auth::{Caller, Viewer};
-use crate::database::notes::Note;
 use crate::error::HubError;
 use crate::extract::{DotPath, NotePath, Page, Paging, parse_json, read_body};
 use crate::openapi::{OfChange, OfLookup};

@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::IntoResponse;
+use dotmesh_hub_model::access::Action;
 
-use crate::access::Action;
 use crate::audit;
 use crate::auth::Viewer;
 use crate::error::HubError;

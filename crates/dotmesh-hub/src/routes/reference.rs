@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use dotmesh_api::hub::ResolvedRef;
+use dotmesh_hub_model::access::Action;
+use dotmesh_hub_model::limits::BRANCHES_PER_DOT;
 
-use crate::access::Action;
 use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::{DotPath, RefPath};
-use crate::limits::BRANCHES_PER_DOT;
 use crate::openapi::OfLookup;
 use crate::operations::resolve_ref::resolve_ref;
 use crate::state::Hub;

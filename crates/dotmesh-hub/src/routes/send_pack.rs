@@ -4,10 +4,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::MAX_PACK_LENGTH;
+use dotmesh_hub_db::objects::Scope;
 
 use super::open_upload;
 use crate::auth::Caller;
-use crate::database::objects::Scope;
 use crate::error::HubError;
 use crate::extract::{DotPath, UploadPath, read_body};
 use crate::openapi::{Binary, OfChange};

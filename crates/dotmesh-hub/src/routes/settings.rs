@@ -5,8 +5,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::dots::{ChangeSettings, DotSettings};
+use dotmesh_hub_model::access::Action;
 
-use crate::access::Action;
 use crate::auth::{Caller, Viewer};
 use crate::error::HubError;
 use crate::extract::{DotPath, parse_json, read_body};

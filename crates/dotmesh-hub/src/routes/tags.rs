@@ -4,12 +4,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::dots::{CreateTag, HubTag};
+use dotmesh_hub_db::tags::Tag;
+use dotmesh_hub_model::access::Action;
 use jiff::Timestamp;
 
 use super::MAX_BODY_LENGTH;
-use crate::access::Action;
 use crate::auth::{Caller, Viewer};
-use crate::database::tags::Tag;
 use crate::error::HubError;
 use crate::extract::{DotPath, Page, Paging, TagPath, parse_json, read_body};
 use crate::openapi::{OfChange, OfLookup};

@@ -5,10 +5,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::webhooks::{ChangeWebhook, Webhook};
+use dotmesh_hub_model::access::Action;
 
 use super::MAX_BODY_LENGTH;
 use super::webhooks::shown;
-use crate::access::Action;
 use crate::auth::Caller;
 use crate::error::HubError;
 use crate::extract::{DotPath, WebhookPath, parse_json, read_body};

@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use dotmesh_api::webhooks::Delivery;
+use dotmesh_hub_db::deliveries::StoredDelivery;
+use dotmesh_hub_db::ids::DeliveryId;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
-use crate::database::deliveries::StoredDelivery;
-use crate::database::ids::DeliveryId;
 use crate::error::HubError;
 use crate::extract::{DeliveryPath, DotPath, WebhookPath};
 use crate::openapi::OfChange;

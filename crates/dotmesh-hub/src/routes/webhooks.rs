@@ -5,11 +5,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::webhooks::{NewWebhook, Webhook, WebhookSecret};
+use dotmesh_hub_db::webhooks::StoredWebhook;
+use dotmesh_hub_model::access::Action;
 
 use super::MAX_BODY_LENGTH;
-use crate::access::Action;
 use crate::auth::Caller;
-use crate::database::webhooks::StoredWebhook;
 use crate::error::HubError;
 use crate::extract::{DotPath, HubUrl, parse_json, read_body};
 use crate::openapi::OfChange;

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use dotmesh_api::hub::WithoutData;
+use dotmesh_hub_model::access::Action;
 
-use crate::access::Action;
 use crate::auth::Viewer;
 use crate::error::HubError;
 use crate::extract::DotPath;

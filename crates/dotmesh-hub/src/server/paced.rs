@@ -4,9 +4,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use dotmesh_hub_model::limits::Pace;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::limits::Pace;
 use crate::pacer::Pacer;
 
 /// One whose writing has to make some speed.

@@ -2,11 +2,11 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
+use dotmesh_hub_model::limits::FORM;
 use serde::de::DeserializeOwned;
 
 use crate::error::HubError;
 use crate::extract::read_body;
-use crate::limits::FORM;
 
 /// The fields of a form, `application/x-www-form-urlencoded`.
 #[derive(Debug, Clone)]

@@ -1,12 +1,12 @@
 //! Describes events in words.
 
 use dotmesh_api::hub::Access;
+use dotmesh_hub_db::events::PastEvent;
+use dotmesh_hub_model::access::{self, Telling};
+use dotmesh_hub_model::event_kind::EventKind;
+use dotmesh_hub_model::show;
 use dotmesh_model::DotName;
 use jiff::Timestamp;
-
-use super::show;
-use crate::access::{self, Telling};
-use crate::database::events::{EventKind, PastEvent};
 
 /// The most branches that an event links to.
 const MAX_LINKS: usize = 10;

@@ -3,18 +3,19 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use dotmesh_api::page::Reference;
+use dotmesh_browse::TreePath;
+use dotmesh_browse::path::decode;
+use dotmesh_hub_model::access::Action;
 use dotmesh_model::{DotName, ObjectHash};
 
 use super::Visit;
 use super::visit::DotHeader;
-use crate::access::Action;
 use crate::auth::OpenDot;
 use crate::error::HubError;
 use crate::extract;
 use crate::operations::describe_commit::{CommitDetails, describe_with_data};
+use crate::operations::objects_of_dot::{DotReader, reader};
 use crate::operations::resolve_ref::resolve_ref;
-use crate::operations::tree::path::decode;
-use crate::operations::tree::{TreePath, TreeReader};
 use crate::state::Hub;
 
 /// An address of content in a commit. It is parsed from the raw address, because only names in `PATH` may contain any
@@ -58,7 +59,7 @@ pub struct OpenCommit {
     pub header: DotHeader,
     pub commit: CommitDetails,
     /// The reader of the commit's tree.
-    pub reader: TreeReader,
+    pub reader: DotReader,
 }
 
 impl OpenCommit {
@@ -74,7 +75,7 @@ impl TreeAddress {
         let (dot, header) = visit.open(hub, &self.dot, Action::Read).await?;
         let commit = resolve_ref(hub, &dot, self.reference.as_str()).await?;
         let commit = describe_with_data(hub, &dot, commit).await?;
-        let reader = TreeReader::new(hub, dot.share(hub), dot.owner, dot.existing()?);
+        let reader = reader(hub, dot.share(hub), dot.owner, dot.existing()?);
         Ok(OpenCommit {
             dot,
             header,

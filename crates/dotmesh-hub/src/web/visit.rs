@@ -3,11 +3,11 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use dotmesh_api::hub::Access;
+use dotmesh_hub_model::access::{self, Action, Forks, Scope};
+use dotmesh_hub_model::show;
 use dotmesh_model::{BranchName, DotName};
 
 use super::assets::Addresses;
-use super::show;
-use crate::access::{self, Action, Forks, Scope};
 use crate::auth::{Caller, OpenDot, Viewer};
 use crate::clock;
 use crate::error::HubError;
@@ -94,7 +94,7 @@ impl Visit {
             namespace: dot.namespace.to_string(),
             name: dot.name().to_owned(),
             access: open.access,
-            is_public: open.visibility == crate::access::Visibility::Public,
+            is_public: open.visibility == dotmesh_hub_model::access::Visibility::Public,
             default_branch: details.default_branch,
             description: details.description,
             forked_from: details.forked_from,

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_db::deliveries::{Attempt, Claimed, Next};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
@@ -15,8 +17,6 @@ use tokio::task::JoinSet;
 use super::payload;
 use super::target::{self, Resolver};
 use crate::clock;
-use crate::database::DatabaseError;
-use crate::database::deliveries::{Attempt, Claimed, Next};
 use crate::state::Hub;
 
 /// How long a receiver may take to answer.

@@ -1,9 +1,9 @@
 //! The payload of a delivery, which `docs/hub.md` documents. Each attempt builds it anew, with the same content.
 
+use dotmesh_hub_db::events::PastEvent;
+use dotmesh_hub_model::event_kind::EventKind;
+use dotmesh_hub_model::show;
 use serde_json::{Value, json};
-
-use crate::database::events::{EventKind, PastEvent};
-use crate::web::show;
 
 /// Returns the event's name in the payload. Empty for events that no webhook is told of.
 pub fn kind(event: &EventKind) -> &'static str {

@@ -5,11 +5,11 @@ use std::pin::pin;
 
 use axum::response::IntoResponse as _;
 use dotmesh_hub::clock;
-use dotmesh_hub::credentials::Token;
-use dotmesh_hub::database::DatabaseError;
-use dotmesh_hub::database::events::OPERATOR;
 use dotmesh_hub::error::HubError;
-use dotmesh_hub::operations::search::{Place as In, Words};
+use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_db::events::OPERATOR;
+use dotmesh_hub_model::credentials::Token;
+use dotmesh_hub_model::search::{Place as In, Words};
 use futures::future::Either;
 
 use crate::place::Place;

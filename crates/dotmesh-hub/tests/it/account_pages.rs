@@ -1,13 +1,14 @@
 //! Accounts on pages: sign-up, passwords, sessions, keys, administration.
 
 use dotmesh_hub::clock;
-use dotmesh_hub::credentials::{ApiKey, Token, UserCode};
-use dotmesh_hub::database::device_logins::{Decision, NewDeviceLogin};
-use dotmesh_hub::database::events::{EventKind, EventsOf, OPERATOR};
-use dotmesh_hub::database::keys::NewKey;
-use dotmesh_hub::database::links::{INVITATION_LIFETIME, PASSWORD_LINK_LIFETIME};
-use dotmesh_hub::database::sessions::{LONGEST_SESSION, SESSION_LIFETIME};
 use dotmesh_hub::settings::{Settings, SignUp};
+use dotmesh_hub_db::device_logins::{Decision, NewDeviceLogin};
+use dotmesh_hub_db::events::{EventsOf, OPERATOR};
+use dotmesh_hub_db::keys::NewKey;
+use dotmesh_hub_db::links::{INVITATION_LIFETIME, PASSWORD_LINK_LIFETIME};
+use dotmesh_hub_db::sessions::{LONGEST_SESSION, SESSION_LIFETIME};
+use dotmesh_hub_model::credentials::{ApiKey, Token, UserCode};
+use dotmesh_hub_model::event_kind::EventKind;
 use jiff::SignedDuration;
 use reqwest::StatusCode;
 
@@ -276,7 +277,7 @@ async fn sessions_are_ended_one_by_one_and_only_ones_own() {
     let session_of = |browser: &Browser| {
         let cookie = browser.cookie.clone().unwrap();
         let (_, token) = cookie.split_once('=').unwrap();
-        dotmesh_hub::credentials::KeyDigest::of(token).to_hex()
+        dotmesh_hub_model::credentials::KeyDigest::of(token).to_hex()
     };
     let ended = session_of(&other);
     bob.submit("/-/settings/sessions", &[("session", &ended)])

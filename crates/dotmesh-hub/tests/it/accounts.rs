@@ -2,8 +2,8 @@
 
 use dotmesh_api::{ErrorCode, Problem};
 use dotmesh_hub::clock;
-use dotmesh_hub::credentials::{ApiKey, HashedPassword};
-use dotmesh_hub::database::users::{Dots, NewUser, OldKeys, Removal};
+use dotmesh_hub_db::users::{Dots, NewUser, OldKeys, Removal};
+use dotmesh_hub_model::credentials::{ApiKey, HashedPassword};
 
 use crate::support::{TestHub, dot, push_first, refused};
 

@@ -11,10 +11,10 @@ use crate::support::{TestHub, dot, push_first};
 /// A user with a key and a browser.
 async fn user(hub: &TestHub, name: &str) -> (Api, Browser) {
     let browser = Browser::logged_in(hub, name).await;
-    let key = dotmesh_hub::credentials::ApiKey::generate();
+    let key = dotmesh_hub_model::credentials::ApiKey::generate();
     let name = name.parse().unwrap();
     let id = hub.hub.database.user(&name).await.unwrap().unwrap();
-    let new = dotmesh_hub::database::keys::NewKey::first(key.digest());
+    let new = dotmesh_hub_db::keys::NewKey::first(key.digest());
     let making = hub
         .hub
         .database

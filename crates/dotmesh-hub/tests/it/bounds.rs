@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dotmesh_api::hub::BranchUpdate;
 use dotmesh_api::{ErrorCode, HubClient};
-use dotmesh_hub::limits;
+use dotmesh_hub_model::limits;
 use dotmesh_model::{CommitRecord, LeftOut, LeftOutItem};
 use serde_json::{Value, json};
 use sqlx::any::AnyConnectOptions;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use dotmesh_api::hub::BranchUpdate;
 use dotmesh_api::page::{self, DotPage};
 use dotmesh_api::{ErrorCode, HubClient};
-use dotmesh_hub::credentials::HashedPassword;
+use dotmesh_hub_model::credentials::HashedPassword;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 

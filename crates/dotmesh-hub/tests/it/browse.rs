@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use dotmesh_api::HubClient;
 use dotmesh_api::hub::Access;
-use dotmesh_hub::access::Visibility;
+use dotmesh_browse::content::FileBytes;
+use dotmesh_browse::diff::{ChangeKind, Diff, DiffLimits, Tally};
+use dotmesh_browse::facts::StoreKind;
+use dotmesh_browse::{ReadError, TreeError, TreePath};
 use dotmesh_hub::auth::OpenDot;
 use dotmesh_hub::error::HubError;
-use dotmesh_hub::operations::tree::content::FileBytes;
-use dotmesh_hub::operations::tree::diff::{ChangeKind, Diff, DiffLimits, Tally};
-use dotmesh_hub::operations::tree::facts::{StoreKind, commit_facts};
-use dotmesh_hub::operations::tree::{TreeError, TreePath, TreeReader};
+use dotmesh_hub::operations::commit_facts::commit_facts;
+use dotmesh_hub::operations::objects_of_dot::{self, DotReader};
 use dotmesh_hub::rate_limit::Subject;
+use dotmesh_hub_model::access::Visibility;
 use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::file_node::FileSpine;
 use dotmesh_store::grow::Grower;
@@ -60,25 +62,20 @@ pub(crate) async fn open(hub: &TestHub, dot: &DotName) -> OpenDot {
     }
 }
 
-async fn reader(hub: &TestHub, dot: &DotName) -> TreeReader {
+async fn reader(hub: &TestHub, dot: &DotName) -> DotReader {
     let open = open(hub, dot).await;
-    TreeReader::new(&hub.hub, open.share(&hub.hub), open.owner, open.id.unwrap())
+    objects_of_dot::reader(&hub.hub, open.share(&hub.hub), open.owner, open.id.unwrap())
 }
 
 /// Pushes these objects, and returns a reader of the tree.
-async fn pushed(
-    hub: &TestHub,
-    client: &HubClient,
-    name: &str,
-    files: &Files,
-) -> (TreeReader, Made) {
+async fn pushed(hub: &TestHub, client: &HubClient, name: &str, files: &Files) -> (DotReader, Made) {
     let app = dot(name);
     let made = commit(&root_commit(), files);
     push(client, &app, None, &made, files).await.unwrap();
     (reader(hub, &app).await, made)
 }
 
-async fn read(reader: &TreeReader, file: FileBytes, range: std::ops::Range<u64>) -> Vec<u8> {
+async fn read(reader: &DotReader, file: FileBytes, range: std::ops::Range<u64>) -> Vec<u8> {
     let mut parts = std::pin::pin!(reader.content(file, range));
     let mut read = Vec::new();
     while let Some(part) = parts.try_next().await.unwrap() {
@@ -88,7 +85,7 @@ async fn read(reader: &TreeReader, file: FileBytes, range: std::ops::Range<u64>)
     read
 }
 
-async fn archive(reader: &TreeReader, root: ObjectHash, path: &TreePath, to: &Path) {
+async fn archive(reader: &DotReader, root: ObjectHash, path: &TreePath, to: &Path) {
     let top = EntryName::new(b"top").unwrap();
     let parts = reader.archive(root, path.clone(), top);
     let parts: Vec<bytes::Bytes> = parts.try_collect().await.unwrap();
@@ -541,7 +538,7 @@ async fn a_long_folder_is_read_only_where_it_must_be() {
     let gone = reader.resolve(new.root(), &path(b"00031234")).await;
     assert!(matches!(
         gone,
-        Err(HubError::Tree(TreeError::NoSuchPath { .. }))
+        Err(ReadError::Tree(TreeError::NoSuchPath { .. }))
     ));
 
     // Some hundred leaf pages. The pages above them shift when a leaf is added or removed.
@@ -734,12 +731,12 @@ async fn trees_that_lie() {
             TreePath::default(),
             EntryName::new(b"top").unwrap(),
         );
-        let cut: Result<Vec<bytes::Bytes>, HubError> = archive.try_collect().await;
+        let cut: Result<Vec<bytes::Bytes>, ReadError<HubError>> = archive.try_collect().await;
         let error = cut.unwrap_err();
         assert!(
             matches!(
                 error,
-                HubError::Tree(TreeError::Inconsistent { .. } | TreeError::NoSuchPath { .. })
+                ReadError::Tree(TreeError::Inconsistent { .. } | TreeError::NoSuchPath { .. })
             ),
             "{n}: {error}"
         );
@@ -772,7 +769,7 @@ async fn no_dot_shows_what_is_anothers() {
     ] {
         assert!(matches!(
             answer,
-            Err(HubError::Tree(TreeError::Missing { .. }))
+            Err(ReadError::Tree(TreeError::Missing { .. }))
         ));
     }
     let file = FileBytes {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{FinishUpload, SealedCommit};
-use dotmesh_hub::database::users::NewUser;
+use dotmesh_hub_db::users::NewUser;
 use dotmesh_model::{BranchName, CommitId, CommitRecord};
 use dotmesh_store::{Kind, Object, PackReader, ROOT_SEAL};
 
@@ -229,7 +229,7 @@ fn no_body_makes_the_server_fail() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (hub, http, urls, key) = runtime.block_on(async {
         let hub = TestHub::start().await;
-        let key = dotmesh_hub::credentials::ApiKey::generate();
+        let key = dotmesh_hub_model::credentials::ApiKey::generate();
         let name = "alice".parse().unwrap();
         let now = dotmesh_hub::clock::now();
         hub.hub

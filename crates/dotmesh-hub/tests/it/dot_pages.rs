@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dotmesh_hub::clock;
-use dotmesh_hub::credentials::{ApiKey, HashedPassword};
-use dotmesh_hub::database::keys::NewKey;
+use dotmesh_hub_db::keys::NewKey;
+use dotmesh_hub_model::credentials::{ApiKey, HashedPassword};
 use dotmesh_model::commit::ComposeUse;
 use dotmesh_model::{CodeVersion, CommitRecord, ImageUse};
 use futures::StreamExt as _;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use dotmesh_api::HubClient;
 use dotmesh_hub::clock;
-use dotmesh_hub::database::DatabaseError;
-use dotmesh_hub::database::dump::Line;
 use dotmesh_hub::operations::collect_garbage::{CollectError, Collected, collect_garbage};
+use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_db::dump::Line;
 use serde_json::json;
 use tokio::sync::Semaphore;
 

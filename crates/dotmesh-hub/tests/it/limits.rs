@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{FinishUpload, MAX_COMMITS_PER_PUSH, MAX_HASHES, MAX_PACK_LENGTH};
-use dotmesh_hub::database::users::NewUser;
+use dotmesh_hub_db::users::NewUser;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Kind, Object, PackReader};
 
@@ -121,7 +121,7 @@ async fn bad_addresses_get_the_envelope() {
 #[tokio::test]
 async fn bad_names_are_refused() {
     let hub = TestHub::start().await;
-    let key = dotmesh_hub::credentials::ApiKey::generate();
+    let key = dotmesh_hub_model::credentials::ApiKey::generate();
     let name = "alice".parse().unwrap();
     let now = dotmesh_hub::clock::now();
     hub.hub

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dotmesh_hub::clock;
-use dotmesh_hub::database::Database;
-use dotmesh_hub::database::ids::{ObjectId, UploadId, UserId};
-use dotmesh_hub::database::objects::NewObject;
 use dotmesh_hub::operations::collect_garbage::collect_garbage;
+use dotmesh_hub_db::Database;
+use dotmesh_hub_db::ids::{ObjectId, UploadId, UserId};
+use dotmesh_hub_db::objects::NewObject;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId, object_hash};
 use proptest::prelude::*;

@@ -2,8 +2,8 @@
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
-use dotmesh_hub::access::Scope;
 use dotmesh_hub::settings::Settings;
+use dotmesh_hub_model::access::Scope;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -155,8 +155,8 @@ async fn no_key_works_longer_than_the_administrator_allows() {
         database
             .add_key(
                 &"bob".parse().unwrap(),
-                &dotmesh_hub::credentials::KeyDigest::of("dmk_old"),
-                dotmesh_hub::database::users::OldKeys::Keep,
+                &dotmesh_hub_model::credentials::KeyDigest::of("dmk_old"),
+                dotmesh_hub_db::users::OldKeys::Keep,
                 long_ago,
             )
             .await

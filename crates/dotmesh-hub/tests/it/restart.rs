@@ -24,8 +24,8 @@ async fn a_restart_keeps_everything() {
 
     // The new server has another port, so the same user needs a new client.
     let hub = TestHub::start_in(data).await;
-    let key = dotmesh_hub::credentials::ApiKey::generate();
-    let old = dotmesh_hub::database::users::OldKeys::Keep;
+    let key = dotmesh_hub_model::credentials::ApiKey::generate();
+    let old = dotmesh_hub_db::users::OldKeys::Keep;
     let name = "alice".parse().unwrap();
     hub.hub
         .database

@@ -12,12 +12,12 @@ use std::collections::BTreeSet;
 
 use dotmesh_api::Problem;
 use dotmesh_api::hub::Access;
-use dotmesh_hub::access::{Scope, Visibility};
-use dotmesh_hub::credentials::{ApiKey, Token};
-use dotmesh_hub::database::dot_settings::NewSettings;
-use dotmesh_hub::database::events::Deed;
-use dotmesh_hub::database::keys::NewKey;
 use dotmesh_hub::{clock, router};
+use dotmesh_hub_db::dot_settings::NewSettings;
+use dotmesh_hub_db::events::Deed;
+use dotmesh_hub_db::keys::NewKey;
+use dotmesh_hub_model::access::{Scope, Visibility};
+use dotmesh_hub_model::credentials::{ApiKey, Token};
 use dotmesh_model::{DotName, UserName};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
@@ -403,7 +403,7 @@ impl Case {
 
 async fn key(
     hub: &TestHub,
-    owner: dotmesh_hub::database::ids::UserId,
+    owner: dotmesh_hub_db::ids::UserId,
     scope: Scope,
     expires: Option<Timestamp>,
 ) -> String {

@@ -219,7 +219,7 @@ fn nothing_that_is_typed_is_a_query() {
             if place != "commits" {
                 continue;
             }
-            let words = dotmesh_hub::operations::search::Words::new(&typed);
+            let words = dotmesh_hub_model::search::Words::new(&typed);
             for found in answer["found"].as_array().unwrap() {
                 let text = found["text"].as_str().unwrap();
                 prop_assert!(words.are_in(text), "{:?} found {}", typed, text);

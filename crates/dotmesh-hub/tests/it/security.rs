@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use base64::Engine as _;
 use dotmesh_api::Problem;
 use dotmesh_hub::clock;
-use dotmesh_hub::credentials::{HashedPassword, Token};
-use dotmesh_hub::database::events::EventsOf;
 use dotmesh_hub::settings::Settings;
+use dotmesh_hub_db::events::EventsOf;
+use dotmesh_hub_model::credentials::{HashedPassword, Token};
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, COOKIE, RETRY_AFTER, SET_COOKIE};
 

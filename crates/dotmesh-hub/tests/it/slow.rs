@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dotmesh_api::HubClient;
 use dotmesh_hub::descriptors;
-use dotmesh_hub::limits::{self, Pace};
 use dotmesh_hub::settings::Settings;
+use dotmesh_hub_model::limits::{self, Pace};
 use dotmesh_model::CommitId;
 use reqwest::StatusCode;
 use serde_json::json;

@@ -25,8 +25,8 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     database.set_admin(&name, true, clock::now()).await.unwrap();
     let mut browser = Browser::logged_in(&hub, "alice").await;
     let name = "alice".parse().unwrap();
-    let key = dotmesh_hub::credentials::ApiKey::generate();
-    let (keep, now) = (dotmesh_hub::database::users::OldKeys::Keep, clock::now());
+    let key = dotmesh_hub_model::credentials::ApiKey::generate();
+    let (keep, now) = (dotmesh_hub_db::users::OldKeys::Keep, clock::now());
     assert!(
         database
             .add_key(&name, &key.digest(), keep, now)

@@ -8,7 +8,7 @@ use dotmesh_api::node::{
     BranchStart, Checkout, Fetch, HubLogin, Log, LogQuery, Reset, TransferOutcome,
 };
 use dotmesh_api::{ErrorBody, ErrorCode};
-use dotmesh_hub::quota::Quota;
+use dotmesh_hub_model::quota::Quota;
 use dotmesh_model::{CommitId, VolumeName};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

@@ -1,0 +1,111 @@
+//! Resolves a path in a commit.
+
+use dotmesh_model::ObjectHash;
+use dotmesh_store::{EntryName, Inode, InodeKind, Node, TreeNode};
+
+use crate::entries::Part;
+use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+
+/// The entry that a path leads to.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub inode: Inode,
+    /// The file's first path, if the path is another hard link of it.
+    pub first: Option<TreePath>,
+}
+
+impl<S: Source> TreeReader<S> {
+    /// Returns the entry at a path. Symlinks are not followed.
+    pub async fn resolve(
+        &self,
+        root: ObjectHash,
+        path: &TreePath,
+    ) -> Result<Found, ReadError<S::Error>> {
+        let missing = || TreeError::NoSuchPath { path: path.clone() };
+        let node = self.node_at(root, path).await?.ok_or_else(missing)?;
+        let (inode, first) = self.inode_of(root, node).await?;
+        Ok(Found {
+            inode: inode.ok_or_else(missing)?,
+            first,
+        })
+    }
+
+    /// Returns the inode of an entry. For a hard link, returns the linked file's inode, or `None` if there is no such
+    /// file.
+    pub(crate) async fn inode_of(
+        &self,
+        root: ObjectHash,
+        node: Node,
+    ) -> Result<(Option<Inode>, Option<TreePath>), ReadError<S::Error>> {
+        let first = match node {
+            Node::Inode(inode) => return Ok((Some(inode), None)),
+            Node::HardLink { first } => TreePath::from_bytes(&first)?,
+        };
+        let inode = match self.node_at(root, &first).await? {
+            Some(Node::Inode(inode)) if matches!(inode.kind, InodeKind::File { .. }) => Some(inode),
+            _ => None,
+        };
+        Ok((inode, Some(first)))
+    }
+
+    /// Returns the entry at a path.
+    async fn node_at(
+        &self,
+        root: ObjectHash,
+        path: &TreePath,
+    ) -> Result<Option<Node>, ReadError<S::Error>> {
+        let root = self.root(root).await?;
+        let mut node = Node::Inode(Inode {
+            attributes: root.attributes,
+            kind: InodeKind::Directory { tree: root.tree },
+        });
+        for name in path.names() {
+            let Node::Inode(Inode {
+                kind: InodeKind::Directory { tree },
+                ..
+            }) = node
+            else {
+                return Ok(None);
+            };
+            match self.node_in(tree, name).await? {
+                Some(found) => node = found,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(node))
+    }
+
+    /// Returns the entry of a name in a directory.
+    pub(crate) async fn node_in(
+        &self,
+        tree: ObjectHash,
+        name: &EntryName,
+    ) -> Result<Option<Node>, ReadError<S::Error>> {
+        let mut part = Part::top(tree);
+        // Levels descend, so the loop ends.
+        loop {
+            let node = self.tree_node(part.hash).await?;
+            part.check(&node)?;
+            match node {
+                TreeNode::Leaf(mut entries) => {
+                    let at = entries.binary_search_by(|entry| entry.name.cmp(name));
+                    return Ok(at.ok().map(|at| entries.swap_remove(at).node));
+                }
+                TreeNode::Inner {
+                    level,
+                    mut children,
+                } => {
+                    let at = children.partition_point(|child| child.last < *name);
+                    if at == children.len() {
+                        return Ok(None);
+                    }
+                    let child = vec![children.swap_remove(at)];
+                    match Part::below(level, child).next() {
+                        Some(below) => part = below,
+                        None => return Ok(None),
+                    }
+                }
+            }
+        }
+    }
+}

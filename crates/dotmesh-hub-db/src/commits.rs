@@ -1,0 +1,397 @@
+//! The commits of dots.
+
+use std::collections::{BTreeSet, HashMap};
+
+use dotmesh_api::hub::SealedCommit;
+use dotmesh_hub_model::commit_summary::CommitSummary;
+use dotmesh_hub_model::commit_summary::GraphCommit;
+use dotmesh_model::{CommitId, History, ObjectHash};
+use jiff::Timestamp;
+use sqlx::AnyConnection;
+
+use crate::ids::{self, DotId};
+use crate::{Database, DatabaseError, ROWS_PER_STATEMENT};
+
+/// Parent, seal, root, record, what is left out, and whether it is without its data.
+type CommitRow = (Vec<u8>, Vec<u8>, Vec<u8>, String, Option<String>, i64);
+
+/// A commit that has been verified and changes the dot.
+#[derive(Debug, Clone)]
+pub struct NewCommit {
+    /// Its id.
+    pub id: CommitId,
+    /// Its parent's.
+    pub parent: CommitId,
+    /// The tree to compare the commit's own tree with. It is the [`KnownCommit::tree`] of the parent.
+    pub parent_tree: Option<ObjectHash>,
+    /// Whether the dot has the commit without its data, which this push brings. If not, the commit is new to the dot.
+    pub fills: bool,
+    /// Who made it.
+    pub author: String,
+    /// When it was made.
+    pub time: Timestamp,
+    /// Its message, as the author wrote it.
+    pub message: String,
+    /// The commit as it was sent.
+    pub sealed: SealedCommit,
+}
+
+/// The facts about a commit that the check of later commits needs.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownCommit {
+    /// Its seal.
+    pub seal: ObjectHash,
+    /// Whether it is without its data.
+    pub without_data: bool,
+    /// The root of its tree. A pushed commit without data has its parent's tree here. `None` if there is no such
+    /// tree, or if the commit is without data and not in the push.
+    ///
+    /// The dot has this tree or gets it with the push. So when a child is compared with it, objects in it need no
+    /// check.
+    pub tree: Option<ObjectHash>,
+}
+
+/// Some of a commit's ancestry.
+#[derive(Debug)]
+pub struct Ancestry {
+    /// Newest first.
+    pub commits: Vec<SealedCommit>,
+    /// The commit at which it continues. At the end, this is the root commit or `until`.
+    pub next: CommitId,
+}
+
+impl Database {
+    /// Returns those of the commits that the dot has.
+    pub async fn known_commits(
+        &self,
+        dot: DotId,
+        commits: &[CommitId],
+    ) -> Result<HashMap<CommitId, KnownCommit>, DatabaseError> {
+        let mut known = HashMap::with_capacity(commits.len());
+        for commits in commits.chunks(ROWS_PER_STATEMENT) {
+            let rows: Vec<KnownRow> = sqlx::query_as(
+                "SELECT c.id, c.seal, c.root, c.without_data FROM numbers n CROSS JOIN commits c
+                 WHERE n.n < $1 AND c.dot = $2 AND c.id = substr($3, n.n * 16 + 1, 16)",
+            )
+            .bind(commits.len() as i64)
+            .bind(dot)
+            .bind(ids::joined(commits))
+            .fetch_all(&self.readers)
+            .await?;
+            for (id, seal, root, without_data) in rows {
+                let without_data = without_data != 0;
+                let root = ids::object_hash(&root)?;
+                let commit = KnownCommit {
+                    seal: ids::object_hash(&seal)?,
+                    without_data,
+                    // The dot may lack the tree of a commit without data.
+                    tree: (!without_data).then_some(root),
+                };
+                known.insert(ids::commit_id(&id)?, commit);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Whether the dot has a commit.
+    pub async fn has_commit(&self, dot: DotId, commit: CommitId) -> Result<bool, DatabaseError> {
+        let commits: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM commits WHERE dot = $1 AND id = $2")
+                .bind(dot)
+                .bind(commit.as_bytes().as_slice())
+                .fetch_one(&self.readers)
+                .await?;
+        Ok(commits > 0)
+    }
+
+    /// Whether a commit of the dot is without its data.
+    pub async fn is_without_data(
+        &self,
+        dot: DotId,
+        commit: CommitId,
+    ) -> Result<bool, DatabaseError> {
+        let without_data: Option<i64> =
+            sqlx::query_scalar("SELECT without_data FROM commits WHERE dot = $1 AND id = $2")
+                .bind(dot)
+                .bind(commit.as_bytes().as_slice())
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(without_data.is_some_and(|without_data| without_data != 0))
+    }
+
+    /// Returns the commits of the dot that are without their data.
+    pub async fn commits_without_data(&self, dot: DotId) -> Result<Vec<CommitId>, DatabaseError> {
+        let ids: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT id FROM commits WHERE dot = $1 AND without_data = 1")
+                .bind(dot)
+                .fetch_all(&self.readers)
+                .await?;
+        ids.iter().map(|id| ids::commit_id(id)).collect()
+    }
+
+    /// Returns the number of commits that are without their data.
+    pub async fn count_without_data(&self, dot: DotId) -> Result<u64, DatabaseError> {
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM commits WHERE dot = $1 AND without_data = 1")
+                .bind(dot)
+                .fetch_one(&self.readers)
+                .await?;
+        ids::unsigned(count)
+    }
+
+    /// Returns a commit and its ancestors, at most `limit` of them. It ends before `until`. Empty when the dot has no
+    /// such commit.
+    pub async fn ancestry(
+        &self,
+        dot: DotId,
+        head: CommitId,
+        until: CommitId,
+        limit: u32,
+    ) -> Result<Ancestry, DatabaseError> {
+        let rows: Vec<CommitRow> = sqlx::query_as(
+            "WITH RECURSIVE line (id, n) AS (
+                 SELECT $2, 0
+                 UNION ALL
+                 SELECT c.parent, line.n + 1
+                 FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
+                 WHERE line.n + 1 < $3 AND c.parent <> $4
+             )
+             SELECT c.parent, c.seal, c.root, c.record, c.left_out, c.without_data
+             FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
+             ORDER BY line.n",
+        )
+        .bind(dot)
+        .bind(head.as_bytes().as_slice())
+        .bind(i64::from(limit))
+        .bind(until.as_bytes().as_slice())
+        .fetch_all(&self.readers)
+        .await?;
+        let mut ancestry = Ancestry {
+            commits: Vec::with_capacity(rows.len()),
+            next: head,
+        };
+        for (parent, seal, root, record, left_out, without_data) in rows {
+            ancestry.next = ids::commit_id(&parent)?;
+            let left_out = left_out.map(|json| serde_json::from_str(&json));
+            let left_out = left_out.transpose().map_err(|_| DatabaseError::Damaged {
+                what: "list of what is left out of a commit",
+            })?;
+            ancestry.commits.push(SealedCommit {
+                seal: ids::object_hash(&seal)?,
+                root: ids::object_hash(&root)?,
+                record,
+                left_out,
+                without_data: without_data != 0,
+            });
+        }
+        Ok(ancestry)
+    }
+
+    /// Returns summaries of a commit and its ancestors, for pages. They read no more of a commit than they show.
+    pub async fn line(
+        &self,
+        dot: DotId,
+        head: CommitId,
+        limit: u32,
+    ) -> Result<(Vec<CommitSummary>, CommitId), DatabaseError> {
+        type Row = (Vec<u8>, Vec<u8>, String, i64, String, i64);
+        let rows: Vec<Row> = sqlx::query_as(
+            "WITH RECURSIVE line (id, n) AS (
+                 SELECT $2, 0
+                 UNION ALL
+                 SELECT c.parent, line.n + 1
+                 FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
+                 WHERE line.n + 1 < $3
+             )
+             SELECT c.parent, c.id, substr(c.author, 1, 300), c.time, substr(c.message, 1, 2000), c.without_data
+             FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
+             ORDER BY line.n",
+        )
+        .bind(dot)
+        .bind(head.as_bytes().as_slice())
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
+        let mut next = head;
+        let mut commits = Vec::with_capacity(rows.len());
+        for (parent, id, author, time, message, without_data) in rows {
+            next = ids::commit_id(&parent)?;
+            commits.push(summary((id, author, time, message, without_data))?);
+        }
+        Ok((commits, next))
+    }
+
+    /// Returns summaries of those of the commits that the dot has.
+    pub async fn summaries(
+        &self,
+        dot: DotId,
+        commits: &[CommitId],
+    ) -> Result<HashMap<CommitId, CommitSummary>, DatabaseError> {
+        let mut summaries = HashMap::with_capacity(commits.len());
+        for commits in commits.chunks(ROWS_PER_STATEMENT) {
+            let rows: Vec<SummaryRow> = sqlx::query_as(
+                "SELECT c.id, substr(c.author, 1, 300), c.time, substr(c.message, 1, 2000), c.without_data
+                 FROM numbers n CROSS JOIN commits c
+                 WHERE n.n < $3 AND c.dot = $1 AND c.id = substr($2, n.n * 16 + 1, 16)",
+            )
+            .bind(dot)
+            .bind(ids::joined(commits))
+            .bind(commits.len() as i64)
+            .fetch_all(&self.readers)
+            .await?;
+            for row in rows {
+                let summary = summary(row)?;
+                summaries.insert(summary.id, summary);
+            }
+        }
+        Ok(summaries)
+    }
+
+    /// Returns a dot's newest commits of all branches, with their parents.
+    pub async fn newest_commits(
+        &self,
+        dot: DotId,
+        limit: u32,
+    ) -> Result<Vec<GraphCommit>, DatabaseError> {
+        type Row = (Vec<u8>, Vec<u8>, String, i64, String, i64);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT parent, id, substr(author, 1, 300), time, substr(message, 1, 2000), without_data FROM commits
+             WHERE dot = $1 ORDER BY time DESC LIMIT $2",
+        )
+        .bind(dot)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|(parent, id, author, time, message, without_data)| {
+                Ok(GraphCommit {
+                    commit: summary((id, author, time, message, without_data))?,
+                    parent: ids::commit_id(&parent)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Returns at most two of the dot's commits with ids from `first` to `last`. Two prove that an abbreviated id is
+    /// ambiguous.
+    pub async fn commits_between(
+        &self,
+        dot: DotId,
+        first: CommitId,
+        last: CommitId,
+    ) -> Result<Vec<CommitId>, DatabaseError> {
+        let ids: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT id FROM commits WHERE dot = $1 AND id >= $2 AND id <= $3 LIMIT 2",
+        )
+        .bind(dot)
+        .bind(first.as_bytes().as_slice())
+        .bind(last.as_bytes().as_slice())
+        .fetch_all(&self.readers)
+        .await?;
+        ids.iter().map(|id| ids::commit_id(id)).collect()
+    }
+}
+
+/// Id, seal, root, and whether it is without its data.
+type KnownRow = (Vec<u8>, Vec<u8>, Vec<u8>, i64);
+
+/// Id, author, time, message, and whether it is without its data.
+type SummaryRow = (Vec<u8>, String, i64, String, i64);
+
+fn summary(
+    (id, author, time, message, without_data): SummaryRow,
+) -> Result<CommitSummary, DatabaseError> {
+    let (id, time) = (ids::commit_id(&id)?, ids::time(time)?);
+    Ok(CommitSummary {
+        without_data: without_data != 0,
+        ..CommitSummary::new(id, &author, time, &message)
+    })
+}
+
+/// Returns all commits of a dot with their parents, and those of them that are without their data.
+pub(crate) async fn history(
+    connection: &mut AnyConnection,
+    dot: DotId,
+) -> Result<(History, BTreeSet<CommitId>), DatabaseError> {
+    let rows: Vec<(Vec<u8>, Vec<u8>, i64)> =
+        sqlx::query_as("SELECT id, parent, without_data FROM commits WHERE dot = $1")
+            .bind(dot)
+            .fetch_all(connection)
+            .await?;
+    let (mut history, mut without) = (History::default(), BTreeSet::new());
+    for (id, parent, without_data) in rows {
+        let id = ids::commit_id(&id)?;
+        history.insert(id, ids::commit_id(&parent)?);
+        if without_data != 0 {
+            without.insert(id);
+        }
+    }
+    Ok((history, without))
+}
+
+/// Records that a commit has its data now. If the push says what it left out of the data, this replaces the stored
+/// list.
+pub(crate) async fn fill(
+    connection: &mut AnyConnection,
+    dot: DotId,
+    commit: &NewCommit,
+) -> Result<(), DatabaseError> {
+    let left_out = left_out(commit);
+    if let Some(left_out) = &left_out {
+        sqlx::query(
+            "UPDATE dots SET texts = texts + $3 -
+                 (SELECT coalesce(octet_length(c.left_out), 0) FROM commits c WHERE c.dot = $1 AND c.id = $2)
+             WHERE id = $1",
+        )
+        .bind(dot)
+        .bind(commit.id.as_bytes().as_slice())
+        .bind(left_out.len() as i64)
+        .execute(&mut *connection)
+        .await?;
+    }
+    sqlx::query(
+        "UPDATE commits SET without_data = 0, left_out = coalesce($3, left_out)
+         WHERE dot = $1 AND id = $2",
+    )
+    .bind(dot)
+    .bind(commit.id.as_bytes().as_slice())
+    .bind(left_out)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn left_out(commit: &NewCommit) -> Option<String> {
+    let list = commit.sealed.left_out.as_ref();
+    let list = list.filter(|list| !list.is_empty());
+    list.map(|list| serde_json::to_string(list).expect("texts and a number"))
+}
+
+pub(crate) async fn insert(
+    connection: &mut AnyConnection,
+    dot: DotId,
+    commit: &NewCommit,
+) -> Result<usize, DatabaseError> {
+    let (author, message) = (ids::text(&commit.author), ids::text(&commit.message));
+    let (record, left_out) = (commit.sealed.record.as_str(), left_out(commit));
+    let texts =
+        record.len() + author.len() + message.len() + left_out.as_ref().map_or(0, String::len);
+    sqlx::query(
+        "INSERT INTO commits (dot, id, parent, seal, root, record, author, time, message, left_out, without_data)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(dot)
+    .bind(commit.id.as_bytes().as_slice())
+    .bind(commit.parent.as_bytes().as_slice())
+    .bind(commit.sealed.seal.as_bytes().as_slice())
+    .bind(commit.sealed.root.as_bytes().as_slice())
+    .bind(record)
+    .bind(author)
+    .bind(commit.time.as_second())
+    .bind(message)
+    .bind(left_out)
+    .bind(i64::from(commit.sealed.without_data))
+    .execute(connection)
+    .await?;
+    Ok(texts)
+}

@@ -380,6 +380,7 @@ const EXCUSED: &[(&str, &str, &str)] = &[
         "make soak",
         "`make test` has a short soak",
     ),
+    ("docs/tour.md", "", "tour.rs runs it"),
     // The nodes of this test keep nothing to undo.
     ("docs/undo.md", "dm undo  ", "undo.rs undoes each operation"),
     (

@@ -22,6 +22,7 @@ mod orphans;
 mod screenshots;
 mod survival;
 mod switching;
+mod tour;
 mod transfers;
 mod tutorial;
 mod undo;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{Attributes, Entry, EntryName, FileContent, Inode, InodeKind, Node};
+use dotmesh_store::{Attributes, Entry, EntryName, EntryValue, FileContent, Inode, InodeKind};
 use futures::{Stream, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
@@ -118,9 +118,9 @@ impl<S: Source> Archive<S> {
             };
             let path = folder.path.join(&entry.name);
             self.read_ahead(&entry, folder.entries.as_slice()).await?;
-            let below = match entry.node {
-                Node::Inode(inode) => self.inode(&path, &inode).await?,
-                Node::HardLink { first } => {
+            let below = match entry.value {
+                EntryValue::Inode(inode) => self.inode(&path, &inode).await?,
+                EntryValue::HardLink { first } => {
                     self.link(&path, TreePath::from_bytes(&first)?).await?;
                     None
                 }
@@ -216,8 +216,8 @@ impl<S: Source> Archive<S> {
         entry: &Entry,
         after: &[Entry],
     ) -> Result<(), ReadError<S::Error>> {
-        let chunk = |entry: &Entry| match &entry.node {
-            Node::Inode(Inode {
+        let chunk = |entry: &Entry| match &entry.value {
+            EntryValue::Inode(Inode {
                 kind:
                     InodeKind::File {
                         size,

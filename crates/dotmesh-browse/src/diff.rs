@@ -5,7 +5,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{Attributes, Entry, EntryName, Inode, InodeKind, Node, TreeNode};
+use dotmesh_store::{Attributes, Entry, EntryName, EntryValue, Inode, InodeKind, TreePage};
 
 use crate::content::FileBytes;
 use crate::entries::{Part, follow};
@@ -26,7 +26,7 @@ pub struct DiffLimits {
     /// The most changes that are listed. The others are counted.
     pub changes: usize,
     /// The most tree pages that are read.
-    pub nodes: usize,
+    pub pages: usize,
 }
 
 /// The kind of a change.
@@ -63,8 +63,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, node: Option<&Node>) {
-        if let Some(Node::Inode(inode)) = node
+    fn count(&mut self, value: Option<&EntryValue>) {
+        if let Some(EntryValue::Inode(inode)) = value
             && let Some(file) = FileBytes::of(inode)
         {
             self.files += 1;
@@ -199,7 +199,7 @@ struct Walk<'a, S> {
     /// The number of tree pages read so far.
     read: usize,
     /// The top pages of the folders that are being compared.
-    known: HashMap<ObjectHash, Arc<TreeNode>>,
+    known: HashMap<ObjectHash, Arc<TreePage>>,
     waiting: VecDeque<Folder>,
     diff: Diff,
 }
@@ -216,8 +216,8 @@ impl<S: Source> Walk<'_, S> {
                 .collect();
             let tops: Vec<ObjectHash> = tops.into_iter().collect();
             self.known.clear();
-            let nodes = self.nodes(&tops).await?;
-            self.known = tops.into_iter().zip(nodes).collect();
+            let pages = self.pages(&tops).await?;
+            self.known = tops.into_iter().zip(pages).collect();
             for folder in folders {
                 self.folder(&folder).await?;
             }
@@ -235,26 +235,26 @@ impl<S: Source> Walk<'_, S> {
         }
     }
 
-    fn spend(&mut self, nodes: usize) -> Result<(), Stop<S::Error>> {
-        self.read += nodes;
-        if self.read > self.limits.nodes || self.waiting.len() > MAX_WAITING {
+    fn spend(&mut self, pages: usize) -> Result<(), Stop<S::Error>> {
+        self.read += pages;
+        if self.read > self.limits.pages || self.waiting.len() > MAX_WAITING {
             Err(Stop::Limit)
         } else {
             Ok(())
         }
     }
 
-    async fn nodes(&mut self, hashes: &[ObjectHash]) -> Result<Vec<Arc<TreeNode>>, Stop<S::Error>> {
+    async fn pages(&mut self, hashes: &[ObjectHash]) -> Result<Vec<Arc<TreePage>>, Stop<S::Error>> {
         let unknown = |hash: &&ObjectHash| !self.known.contains_key(hash);
         let missing: Vec<ObjectHash> = hashes.iter().filter(unknown).copied().collect();
         self.spend(missing.len())?;
-        let mut read = self.reader.tree_nodes(&missing).await?.into_iter();
-        let nodes = hashes.iter().map(|hash| {
+        let mut read = self.reader.tree_pages(&missing).await?.into_iter();
+        let pages = hashes.iter().map(|hash| {
             let known = self.known.get(hash).cloned();
-            let node = known.or_else(|| read.next().map(Arc::new));
-            node.ok_or(Stop::from(TreeError::Missing { hash: *hash }))
+            let page = known.or_else(|| read.next().map(Arc::new));
+            page.ok_or(Stop::from(TreeError::Missing { hash: *hash }))
         });
-        nodes.collect()
+        pages.collect()
     }
 
     async fn folder(&mut self, folder: &Folder) -> Result<(), Stop<S::Error>> {
@@ -283,9 +283,9 @@ impl<S: Source> Walk<'_, S> {
             top.into_iter().collect::<Vec<(Part, Option<u8>)>>()
         });
         let tops: Vec<ObjectHash> = sides.iter().flatten().map(|(part, _)| part.hash).collect();
-        let nodes = self.nodes(&tops).await?;
-        for ((_, level), node) in sides.iter_mut().flatten().zip(nodes) {
-            *level = Some(node.level());
+        let pages = self.pages(&tops).await?;
+        for ((_, level), page) in sides.iter_mut().flatten().zip(pages) {
+            *level = Some(page.level());
         }
         loop {
             let highest = sides.iter().flatten().filter_map(|(_, level)| *level).max();
@@ -302,10 +302,10 @@ impl<S: Source> Walk<'_, S> {
                         below.push((part, level));
                         continue;
                     }
-                    let node = self.nodes(&[part.hash]).await?.pop();
-                    let node = node.ok_or(TreeError::Missing { hash: part.hash })?;
-                    part.check(&node)?;
-                    let TreeNode::Inner { level, children } = &*node else {
+                    let page = self.pages(&[part.hash]).await?.pop();
+                    let page = page.ok_or(TreeError::Missing { hash: part.hash })?;
+                    part.check(&page)?;
+                    let TreePage::Inner { level, children } = &*page else {
                         return Err(TreeError::Inconsistent { hash: part.hash }.into());
                     };
                     let parts = Part::below(*level, children.clone());
@@ -324,14 +324,14 @@ impl<S: Source> Walk<'_, S> {
                 let together = side.parts.len().min(LEAVES_AT_ONCE);
                 let parts: Vec<Part> = side.parts.drain(..together).collect();
                 let hashes: Vec<ObjectHash> = parts.iter().map(|part| part.hash).collect();
-                let nodes = self.nodes(&hashes).await?;
-                side.leaves = parts.into_iter().zip(nodes).collect();
+                let pages = self.pages(&hashes).await?;
+                side.leaves = parts.into_iter().zip(pages).collect();
             }
-            let Some((part, node)) = side.leaves.pop_front() else {
+            let Some((part, page)) = side.leaves.pop_front() else {
                 return Ok(());
             };
-            part.check(&node)?;
-            let TreeNode::Leaf(entries) = &*node else {
+            part.check(&page)?;
+            let TreePage::Leaf(entries) = &*page else {
                 return Err(TreeError::Inconsistent { hash: part.hash }.into());
             };
             follow(&mut side.last, entries, part.hash)?;
@@ -352,8 +352,8 @@ impl<S: Source> Walk<'_, S> {
         };
         let path = folder.join(name);
         let (before, after) = (
-            before.map(|entry| entry.node),
-            after.map(|entry| entry.node),
+            before.map(|entry| entry.value),
+            after.map(|entry| entry.value),
         );
         self.wait(
             path.clone(),
@@ -417,16 +417,16 @@ impl<S: Source> Walk<'_, S> {
     async fn inode_of(
         &mut self,
         root: Option<ObjectHash>,
-        node: Option<Node>,
+        value: Option<EntryValue>,
     ) -> Result<Option<Inode>, Stop<S::Error>> {
-        let (Some(root), Some(node)) = (root, node) else {
+        let (Some(root), Some(value)) = (root, value) else {
             return Ok(None);
         };
-        if let Node::HardLink { .. } = node {
+        if let EntryValue::HardLink { .. } = value {
             // An estimate: one page for each name in the file's path.
             self.spend(4)?;
         }
-        Ok(self.reader.inode_of(root, node).await?.0)
+        Ok(self.reader.inode_of(root, value).await?.0)
     }
 }
 
@@ -456,9 +456,9 @@ fn judge(before: Option<&Inode>, after: Option<&Inode>) -> Option<ChangeKind> {
     }
 }
 
-fn tree_of(node: Option<&Node>) -> Option<ObjectHash> {
-    match node {
-        Some(Node::Inode(Inode {
+fn tree_of(value: Option<&EntryValue>) -> Option<ObjectHash> {
+    match value {
+        Some(EntryValue::Inode(Inode {
             kind: InodeKind::Directory { tree },
             ..
         })) => Some(*tree),
@@ -486,7 +486,7 @@ pub(crate) fn drop_common<T>(
 /// The entries of some leaf pages of one side.
 struct Side {
     parts: VecDeque<Part>,
-    leaves: VecDeque<(Part, Arc<TreeNode>)>,
+    leaves: VecDeque<(Part, Arc<TreePage>)>,
     entries: Peekable<std::vec::IntoIter<Entry>>,
     last: Option<EntryName>,
 }

@@ -1,7 +1,7 @@
 //! Reads a directory's entries, one leaf page at a time, from any position.
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{Entry, EntryName, Inode, InodeKind, TreeChild, TreeNode};
+use dotmesh_store::{Entry, EntryName, Inode, InodeKind, TreeChild, TreePage};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::path::shown;
@@ -34,11 +34,11 @@ impl Part {
     }
 
     /// Refuses a page that differs from what the page above states.
-    pub(crate) fn check(&self, node: &TreeNode) -> Result<(), TreeError> {
+    pub(crate) fn check(&self, page: &TreePage) -> Result<(), TreeError> {
         let as_stated = self.stated.as_ref().is_none_or(|(level, child)| {
-            node.level() == *level
-                && node.last() == Some(&child.last)
-                && node.count() == child.count
+            page.level() == *level
+                && page.last() == Some(&child.last)
+                && page.count() == child.count
         });
         if as_stated {
             Ok(())
@@ -104,17 +104,17 @@ impl<S: Source> Leaves<S> {
                 self.skip -= count;
                 continue;
             }
-            let node = self.reader.tree_node(part.hash).await?;
-            part.check(&node)?;
+            let page = self.reader.tree_page(part.hash).await?;
+            part.check(&page)?;
             if part.stated.is_none() {
-                self.total = node.count();
+                self.total = page.count();
             }
-            match node {
-                TreeNode::Inner { level, children } => {
+            match page {
+                TreePage::Inner { level, children } => {
                     let below: Vec<Part> = Part::below(level, children).collect();
                     self.ahead.push(below.into_iter());
                 }
-                TreeNode::Leaf(mut entries) => {
+                TreePage::Leaf(mut entries) => {
                     follow(&mut self.last, &entries, part.hash)?;
                     let skipped = entries
                         .len()
@@ -231,7 +231,7 @@ impl<S: Source> TreeReader<S> {
     }
 
     async fn listed(&self, root: ObjectHash, entry: Entry) -> Result<Listed, ReadError<S::Error>> {
-        let (inode, first) = self.inode_of(root, entry.node).await?;
+        let (inode, first) = self.inode_of(root, entry.value).await?;
         Ok(Listed {
             name: entry.name,
             inode,

@@ -31,6 +31,6 @@ pub use push::{Push, is_about_deltas};
 pub use rate::Rate;
 pub use retry::{HubError, greet, retry};
 pub use seal::{
-    CheckedBase, Found, NodeCache, SealError, Sealed, SealedBase, Sockets, find_left_out, measure,
+    CheckedBase, Found, PageCache, SealError, Sealed, SealedBase, Sockets, find_left_out, measure,
     seal_directory, seal_within,
 };

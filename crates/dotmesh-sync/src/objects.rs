@@ -42,7 +42,7 @@ pub enum Like {
         differs: Range<u64>,
     },
     /// A tree page or file page.
-    Node(Object),
+    Page(Object),
 }
 
 impl Like {
@@ -50,7 +50,7 @@ impl Like {
     pub fn hash(&self) -> ObjectHash {
         match self {
             Self::Chunk { hash, .. } => *hash,
-            Self::Node(node) => node.hash(),
+            Self::Page(page) => page.hash(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Like {
     /// verified: the receiver of a delta notices if its delta base has other bytes.
     pub fn read(&self, object: &Object) -> Option<Bytes> {
         let (file, offset, length, skew, differs) = match self {
-            Self::Node(node) => return Some(node.bytes().clone()),
+            Self::Page(page) => return Some(page.bytes().clone()),
             Self::Chunk {
                 file,
                 offset,

@@ -21,7 +21,7 @@ use crate::objects::{Fresh, Like, ObjectSink};
 use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::retry::{HubError, LONG, retry, retry_for};
-use crate::seal::{NodeCache, SealError, Sealed, SealedBase, seal_within};
+use crate::seal::{PageCache, SealError, Sealed, SealedBase, seal_within};
 
 /// The bytes of objects that end a batch. The hub is asked about one batch at once.
 const BATCH_LENGTH: usize = 4 << 20;
@@ -111,7 +111,7 @@ impl Push {
         &mut self,
         data: &Path,
         base: Option<SealedBase>,
-        cache: &Arc<dyn NodeCache>,
+        cache: &Arc<dyn PageCache>,
     ) -> Result<Sealed, SealError> {
         self.send_within(Limits::EveryPool, data, base, cache).await
     }
@@ -122,7 +122,7 @@ impl Push {
         limits: Limits,
         data: &Path,
         base: Option<SealedBase>,
-        cache: &Arc<dyn NodeCache>,
+        cache: &Arc<dyn PageCache>,
     ) -> Result<Sealed, SealError> {
         let progress = Arc::clone(&self.target.progress);
         let cache = Some(Arc::clone(cache));
@@ -278,7 +278,7 @@ impl Target {
             .map(|(object, like)| {
                 turn.offer();
                 match like {
-                    Some(Like::Node(node)) => changed.encode_against(object, node),
+                    Some(Like::Page(page)) => changed.encode_against(object, page),
                     Some(like @ Like::Chunk { hash, skew, .. }) => match like.read(object) {
                         Some(bytes) => changed.encode_over(object, *hash, &bytes, *skew),
                         None => changed.encode(object),

@@ -33,7 +33,7 @@ use crate::web::{Page, Visit, go, render};
 /// The limits of what the page lists and reads.
 const LIMITS: DiffLimits = DiffLimits {
     changes: 400,
-    nodes: 3000,
+    pages: 3000,
 };
 
 /// The most files whose content is compared.

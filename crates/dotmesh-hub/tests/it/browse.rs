@@ -18,12 +18,12 @@ use dotmesh_hub::operations::objects_of_dot::{self, DotReader};
 use dotmesh_hub::rate_limit::Subject;
 use dotmesh_hub_model::access::Visibility;
 use dotmesh_model::{DotName, ObjectHash};
-use dotmesh_store::file_node::FileSpine;
+use dotmesh_store::file_page::FileSpine;
 use dotmesh_store::grow::Grower;
 use dotmesh_store::tree::TreeSpine;
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileContent, FileNode, Inode, InodeKind, Kind, Node, Object,
-    Root, Segment, TreeChild, TreeNode,
+    Attributes, Entry, EntryName, EntryValue, FileContent, FilePage, Inode, InodeKind, Kind,
+    Object, Root, Segment, TreeChild, TreePage,
 };
 use dotmesh_sync::{MemoryObjects, seal_directory};
 use futures::TryStreamExt as _;
@@ -35,7 +35,7 @@ use crate::trees::{actions, describe, run};
 
 const ALL: DiffLimits = DiffLimits {
     changes: 1_000_000,
-    nodes: 1_000_000,
+    pages: 1_000_000,
 };
 
 /// The objects of a folder, with the root last.
@@ -447,31 +447,31 @@ fn differences_and_counts_are_those_of_the_folders() {
     });
 }
 
-fn inode(kind: InodeKind) -> Node {
-    Node::Inode(Inode {
+fn inode(kind: InodeKind) -> EntryValue {
+    EntryValue::Inode(Inode {
         attributes: Attributes::default(),
         kind,
     })
 }
 
-pub(crate) fn entry(name: &[u8], node: Node) -> Entry {
+pub(crate) fn entry(name: &[u8], value: EntryValue) -> Entry {
     Entry {
         name: EntryName::new(name).unwrap(),
-        node,
+        value,
     }
 }
 
 /// The tree pages of a directory, with the hash of the top page.
 pub(crate) fn tree(entries: impl IntoIterator<Item = Entry>) -> (ObjectHash, Vec<Object>) {
     let mut grower = Grower::<TreeSpine>::default();
-    let mut nodes = Vec::new();
+    let mut pages = Vec::new();
     for entry in entries {
         grower.push(entry);
-        nodes.extend(grower.take_complete());
+        pages.extend(grower.take_complete());
     }
     let (top, rest) = grower.finish();
-    nodes.extend(rest);
-    (top, nodes)
+    pages.extend(rest);
+    (top, pages)
 }
 
 pub(crate) fn rooted(top: ObjectHash, objects: Vec<Object>) -> Files {
@@ -493,8 +493,8 @@ fn numbered(count: u64, without: u64, size: u64) -> Files {
         };
         entry(format!("{n:08}").as_bytes(), inode(kind))
     });
-    let (top, nodes) = tree(names);
-    rooted(top, nodes)
+    let (top, pages) = tree(names);
+    rooted(top, pages)
 }
 
 #[tokio::test]
@@ -544,7 +544,7 @@ async fn a_long_folder_is_read_only_where_it_must_be() {
     // Some hundred leaf pages. The pages above them shift when a leaf is added or removed.
     let limits = DiffLimits {
         changes: 10,
-        nodes: 160,
+        pages: 160,
     };
     let diff = reader
         .diff(Some(old.root()), new.root(), limits)
@@ -616,14 +616,14 @@ async fn long_and_hollow_files() {
     let size = bytes.len() as u64 + HOLE + 100;
     let file = FileBytes {
         size,
-        content: FileContent::Node(top),
+        content: FileContent::Page(top),
     };
-    let node = inode(InodeKind::File {
+    let value = inode(InodeKind::File {
         size,
         content: file.content,
     });
-    let (top, nodes) = tree([entry(b"file", node)]);
-    objects.extend(nodes);
+    let (top, pages) = tree([entry(b"file", value)]);
+    objects.extend(pages);
     let files = rooted(top, objects);
     let (reader, made) = pushed(&hub, &alice, "alice/app", &files).await;
     let end = bytes.len() as u64;
@@ -654,8 +654,8 @@ async fn trees_that_lie() {
     let chunk = Object::new(Kind::Chunk, vec![7; 1000]);
     let file = |size, content| inode(InodeKind::File { size, content });
     let leaf = Object::new(
-        Kind::TreeNode,
-        TreeNode::Leaf(vec![entry(b"a", file(1, FileContent::Hole))]).encode(),
+        Kind::TreePage,
+        TreePage::Leaf(vec![entry(b"a", file(1, FileContent::Hole))]).encode(),
     );
     let above = |level, last: &[u8], count, hash| {
         let child = TreeChild {
@@ -663,15 +663,15 @@ async fn trees_that_lie() {
             count,
             hash,
         };
-        let node = TreeNode::Inner {
+        let page = TreePage::Inner {
             level,
             children: vec![child],
         };
-        Object::new(Kind::TreeNode, node.encode())
+        Object::new(Kind::TreePage, page.encode())
     };
     let list = Object::new(
-        Kind::FileNode,
-        FileNode::Leaf(vec![
+        Kind::FilePage,
+        FilePage::Leaf(vec![
             Segment::Data {
                 hash: chunk.hash(),
                 length: 1000,
@@ -681,8 +681,8 @@ async fn trees_that_lie() {
         .encode(),
     );
     let short = Object::new(
-        Kind::FileNode,
-        FileNode::Leaf(vec![
+        Kind::FilePage,
+        FilePage::Leaf(vec![
             Segment::Data {
                 hash: chunk.hash(),
                 length: 999,
@@ -691,13 +691,13 @@ async fn trees_that_lie() {
         ])
         .encode(),
     );
-    let link = |first: &[u8]| Node::HardLink {
+    let link = |first: &[u8]| EntryValue::HardLink {
         first: first.into(),
     };
-    let one = |name: &[u8], node| {
+    let one = |name: &[u8], value| {
         Object::new(
-            Kind::TreeNode,
-            TreeNode::Leaf(vec![entry(name, node)]).encode(),
+            Kind::TreePage,
+            TreePage::Leaf(vec![entry(name, value)]).encode(),
         )
     };
     let lies = [
@@ -707,11 +707,11 @@ async fn trees_that_lie() {
         (above(2, b"a", 1, leaf.hash()), vec![leaf.clone()]),
         // Wrong file pages.
         (
-            one(b"a", file(1002, FileContent::Node(list.hash()))),
+            one(b"a", file(1002, FileContent::Page(list.hash()))),
             vec![chunk.clone(), list.clone()],
         ),
         (
-            one(b"a", file(1000, FileContent::Node(short.hash()))),
+            one(b"a", file(1000, FileContent::Page(short.hash()))),
             vec![chunk.clone(), short.clone()],
         ),
         (

@@ -41,7 +41,7 @@ fn plain(line: &str) -> String {
 
 #[test]
 fn what_differs_is_found_and_nothing_else() {
-    let world = World::of_nodes(16384);
+    let world = World::with_nodesize(16384);
     let steps = (actions_on_btrfs(60), actions_on_btrfs(20));
     let mut runner = TestRunner::new(Config {
         cases: 60,
@@ -103,7 +103,7 @@ fn what_differs_is_found_and_nothing_else() {
 
 #[test]
 fn a_change_says_what_it_is() {
-    let world = World::of_nodes(16384);
+    let world = World::with_nodesize(16384);
     let mut line = world.line();
     let at = |path: &str| line.live().join(path);
     fs::create_dir_all(at("db/pages")).unwrap();

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::content::FileBytes;
 use crate::entries::Leaves;
 use crate::tar_header::{END, EntryKind, header, padding};
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// Output is collected into parts of at least this size, in bytes.
 const PART_LENGTH: usize = 64 << 10;
@@ -45,7 +45,7 @@ impl<E> From<TreeError> for Stop<E> {
     }
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Streams the entry at a path as an archive, in which it has the name `top`. If the first name of a hard-linked
     /// file is outside the archive, the file's first name inside it has the bytes.
     pub fn archive(
@@ -83,7 +83,7 @@ struct Open<S> {
     entries: std::vec::IntoIter<Entry>,
 }
 
-struct Archive<S: Source> {
+struct Archive<S: TreeSource> {
     reader: TreeReader<S>,
     root: ObjectHash,
     /// The path in the commit. `top` is its name in the archive.
@@ -97,9 +97,9 @@ struct Archive<S: Source> {
     small: HashMap<ObjectHash, Bytes>,
 }
 
-impl<S: Source> Archive<S> {
+impl<S: TreeSource> Archive<S> {
     async fn write(&mut self) -> Result<(), Stop<S::Error>> {
-        let found = self.reader.resolve(self.root, &self.path).await?;
+        let found = self.reader.entry_at(self.root, &self.path).await?;
         let path = self.path.clone();
         let mut open = Vec::new();
         open.extend(self.inode(&path, &found.inode).await?);
@@ -199,7 +199,7 @@ impl<S: Source> Archive<S> {
             let kind = EntryKind::HardLink(&target);
             return self.header(path, kind, &Attributes::default()).await;
         }
-        let found = self.reader.resolve(self.root, &first).await?;
+        let found = self.reader.entry_at(self.root, &first).await?;
         if FileBytes::of(&found.inode).is_none() || found.first.is_some() {
             return Err(TreeError::Inconsistent { hash: self.root }.into());
         }

@@ -7,7 +7,7 @@ use dotmesh_model::ObjectHash;
 use dotmesh_store::{FileContent, FilePage, Inode, InodeKind, Segment};
 use futures::{Stream, TryStreamExt as _, stream};
 
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// The approximate size of a batch of chunks, in bytes.
 const BATCH_LENGTH: u64 = 256 << 10;
@@ -99,7 +99,7 @@ struct Pieces<S> {
     wanted: Range<u64>,
 }
 
-impl<S: Source> Pieces<S> {
+impl<S: TreeSource> Pieces<S> {
     fn new(reader: &TreeReader<S>, file: FileBytes, wanted: Range<u64>) -> Self {
         let length = file.size;
         let part = match file.content {
@@ -181,7 +181,7 @@ impl<S: Source> Pieces<S> {
     }
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Streams a range of a file's bytes, in parts. Holes are zeros.
     pub fn content(
         &self,
@@ -227,13 +227,13 @@ impl<S: Source> TreeReader<S> {
         root: ObjectHash,
         path: &TreePath,
     ) -> Result<FileBytes, ReadError<S::Error>> {
-        let found = self.resolve(root, path).await?;
+        let found = self.entry_at(root, path).await?;
         let file = FileBytes::of(&found.inode);
         Ok(file.ok_or_else(|| TreeError::NotAFile { path: path.clone() })?)
     }
 }
 
-async fn read_batch<S: Source>(
+async fn read_batch<S: TreeSource>(
     reader: TreeReader<S>,
     batch: Vec<Piece>,
 ) -> Result<Vec<Run>, ReadError<S::Error>> {

@@ -9,7 +9,7 @@ use dotmesh_store::{Attributes, Entry, EntryName, EntryValue, Inode, InodeKind, 
 
 use crate::content::FileBytes;
 use crate::entries::{Part, follow};
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// Folders whose top pages are read together.
 const FOLDERS_AT_ONCE: usize = 32;
@@ -31,7 +31,7 @@ pub struct DiffLimits {
 
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ChangeKind {
+pub enum TreeChangeKind {
     /// The name is new.
     Added,
     /// The name is gone.
@@ -44,9 +44,9 @@ pub enum ChangeKind {
 
 /// A name whose entry differs between the commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct TreeChange {
     pub path: TreePath,
-    pub kind: ChangeKind,
+    pub kind: TreeChangeKind,
     /// The inode before.
     pub before: Option<Inode>,
     /// The inode after.
@@ -111,9 +111,9 @@ pub struct SubdotChange {
 
 /// The difference between two commits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Diff {
+pub struct TreeDiff {
     /// The listed changes, sorted by path.
-    pub changes: Vec<Change>,
+    pub changes: Vec<TreeChange>,
     /// The number of changes that are not listed.
     pub unlisted: u64,
     /// The changes by the first name of the path. A subdot in which nothing differs is absent. A subdot in which only
@@ -142,7 +142,7 @@ impl<E> From<TreeError> for Stop<E> {
     }
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Compares the commits with these roots. Without `before`, everything is new.
     ///
     /// It compares names. If a hard-linked file changes, only its first name is listed. Its other names are listed only
@@ -152,7 +152,7 @@ impl<S: Source> TreeReader<S> {
         before: Option<ObjectHash>,
         after: ObjectHash,
         limits: DiffLimits,
-    ) -> Result<Diff, ReadError<S::Error>> {
+    ) -> Result<TreeDiff, ReadError<S::Error>> {
         let mut walk = Walk {
             reader: self,
             before_root: before,
@@ -161,7 +161,7 @@ impl<S: Source> TreeReader<S> {
             read: 0,
             known: HashMap::new(),
             waiting: VecDeque::new(),
-            diff: Diff::default(),
+            diff: TreeDiff::default(),
         };
         if before != Some(after) {
             let before = match before {
@@ -201,10 +201,10 @@ struct Walk<'a, S> {
     /// The top pages of the folders that are being compared.
     known: HashMap<ObjectHash, Arc<TreePage>>,
     waiting: VecDeque<Folder>,
-    diff: Diff,
+    diff: TreeDiff,
 }
 
-impl<S: Source> Walk<'_, S> {
+impl<S: TreeSource> Walk<'_, S> {
     async fn run(&mut self) -> Result<(), Stop<S::Error>> {
         while !self.waiting.is_empty() {
             let together = self.waiting.len().min(FOLDERS_AT_ONCE);
@@ -389,14 +389,14 @@ impl<S: Source> Walk<'_, S> {
             )
         };
         match kind {
-            ChangeKind::Added => subdot.added += u64::from(!is_folder(&after)),
-            ChangeKind::Removed => subdot.removed += u64::from(!is_folder(&before)),
-            ChangeKind::Changed => subdot.changed += 1,
-            ChangeKind::Attributes => subdot.attributes += 1,
+            TreeChangeKind::Added => subdot.added += u64::from(!is_folder(&after)),
+            TreeChangeKind::Removed => subdot.removed += u64::from(!is_folder(&before)),
+            TreeChangeKind::Changed => subdot.changed += 1,
+            TreeChangeKind::Attributes => subdot.attributes += 1,
         }
         subdot.new_bytes = subdot.new_bytes.saturating_add(new_bytes);
         if self.diff.changes.len() < self.limits.changes {
-            self.diff.changes.push(Change {
+            self.diff.changes.push(TreeChange {
                 path,
                 kind,
                 before,
@@ -431,11 +431,11 @@ impl<S: Source> Walk<'_, S> {
 }
 
 /// Returns what happened to a name. `None` if nothing happened that a user would look for.
-fn judge(before: Option<&Inode>, after: Option<&Inode>) -> Option<ChangeKind> {
+fn judge(before: Option<&Inode>, after: Option<&Inode>) -> Option<TreeChangeKind> {
     let (before, after) = match (before, after) {
         (None, None) => return None,
-        (None, Some(_)) => return Some(ChangeKind::Added),
-        (Some(_), None) => return Some(ChangeKind::Removed),
+        (None, Some(_)) => return Some(TreeChangeKind::Added),
+        (Some(_), None) => return Some(TreeChangeKind::Removed),
         (Some(before), Some(after)) => (before, after),
     };
     let (is_same, of) = match (&before.kind, &after.kind) {
@@ -450,8 +450,8 @@ fn judge(before: Option<&Inode>, after: Option<&Inode>) -> Option<ChangeKind> {
         (old, new) => (old == new, before.attributes != after.attributes),
     };
     match (is_same, of) {
-        (false, _) => Some(ChangeKind::Changed),
-        (true, true) => Some(ChangeKind::Attributes),
+        (false, _) => Some(TreeChangeKind::Changed),
+        (true, true) => Some(TreeChangeKind::Attributes),
         (true, false) => None,
     }
 }

@@ -5,7 +5,7 @@ use dotmesh_store::{Entry, EntryName, Inode, InodeKind, TreeChild, TreePage};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::path::shown;
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// Hard links that are resolved at once.
 const LINKS_AT_ONCE: usize = 8;
@@ -80,7 +80,7 @@ pub(crate) struct Leaves<S> {
     total: u64,
 }
 
-impl<S: Source> Leaves<S> {
+impl<S: TreeSource> Leaves<S> {
     pub(crate) fn new(reader: &TreeReader<S>, tree: ObjectHash, skip: u64) -> Self {
         Self {
             reader: reader.clone(),
@@ -194,14 +194,14 @@ pub fn kind(inode: &Inode) -> &'static str {
 
 /// A range of a directory's entries.
 #[derive(Debug, Clone)]
-pub struct Listing {
+pub struct DirectoryListing {
     /// The number of all entries.
     pub total: u64,
     /// The requested entries, sorted by the bytes of their names.
     pub entries: Vec<Listed>,
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Lists a directory of the commit with this root. Skips the first `skip` entries without reading them, and returns
     /// at most `limit`.
     pub async fn list(
@@ -210,7 +210,7 @@ impl<S: Source> TreeReader<S> {
         tree: ObjectHash,
         skip: u64,
         limit: usize,
-    ) -> Result<Listing, ReadError<S::Error>> {
+    ) -> Result<DirectoryListing, ReadError<S::Error>> {
         let mut leaves = Leaves::new(self, tree, skip);
         let mut entries = Vec::new();
         while entries.len() < limit
@@ -224,7 +224,7 @@ impl<S: Source> TreeReader<S> {
             .buffered(LINKS_AT_ONCE)
             .try_collect()
             .await?;
-        Ok(Listing {
+        Ok(DirectoryListing {
             total: leaves.total,
             entries,
         })

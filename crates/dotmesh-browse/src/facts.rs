@@ -7,9 +7,9 @@ use dotmesh_model::ObjectHash;
 use dotmesh_store::{EntryName, EntryValue, Inode, InodeKind, TreePage};
 use serde::{Deserialize, Serialize};
 
-use crate::diff::{Diff, DiffLimits, SubdotChange, Tally};
+use crate::diff::{DiffLimits, SubdotChange, Tally, TreeDiff};
 use crate::entries::Leaves;
-use crate::{ReadError, Source, TreePath, TreeReader};
+use crate::{ReadError, TreePath, TreeReader, TreeSource};
 
 /// The most names in a commit's root that are counted separately.
 const MAX_SUBDOTS: usize = 256;
@@ -94,7 +94,7 @@ pub struct CommitFacts {
 
 /// Counts a commit's files, and reads at most `pages` tree pages. `before` is the root of the commit's parent, and
 /// `parent` the parent's statistics if they are known. With complete ones, only what the commit changed is read.
-pub async fn count<S: Source>(
+pub async fn count<S: TreeSource>(
     reader: &TreeReader<S>,
     before: Option<ObjectHash>,
     parent: Option<CommitFacts>,
@@ -119,14 +119,14 @@ pub async fn count<S: Source>(
 
 struct Known<'a> {
     parent: Option<CommitFacts>,
-    change: &'a Diff,
+    change: &'a TreeDiff,
     /// The difference from an empty tree, if the parent's statistics are unknown. Otherwise the same as `change`.
-    all: &'a Diff,
+    all: &'a TreeDiff,
 }
 
 impl Known<'_> {
     fn total(&self) -> Tally {
-        let sum = |pick: fn(&SubdotChange) -> Tally, diff: &Diff| {
+        let sum = |pick: fn(&SubdotChange) -> Tally, diff: &TreeDiff| {
             let tallies = diff.subdots.values().map(pick);
             tallies.fold(Tally::default(), Tally::and)
         };
@@ -146,7 +146,7 @@ impl Known<'_> {
     }
 }
 
-async fn facts<S: Source>(
+async fn facts<S: TreeSource>(
     reader: &TreeReader<S>,
     root: ObjectHash,
     known: &Known<'_>,
@@ -214,7 +214,7 @@ async fn facts<S: Source>(
     })
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Returns the kind of store in a folder of a commit's root.
     async fn store_kind(&self, value: &EntryValue) -> Result<StoreKind, ReadError<S::Error>> {
         let Some(tree) = tree_of(value) else {

@@ -5,7 +5,7 @@ use dotmesh_store::{FileContent, FilePage, Segment};
 
 use crate::content::FileBytes;
 use crate::diff::drop_common;
-use crate::{ReadError, Source, TreeError, TreeReader};
+use crate::{ReadError, TreeError, TreeReader, TreeSource};
 
 /// The most file pages that are read for a file. Everything below the other pages counts as new.
 const MAX_PAGES: usize = 256;
@@ -19,7 +19,7 @@ struct Part {
     height: Option<u8>,
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Returns the number of bytes in chunks that the old version does not have. For a long file, it is an upper bound.
     pub async fn growth(
         &self,

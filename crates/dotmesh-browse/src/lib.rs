@@ -1,6 +1,6 @@
 //! Reads the content of a commit: its folders and files, its differences from another commit, and statistics.
 //!
-//! The objects come from a [`Source`], such as a hub's pack store. The readers trust none of them. The hub checks on a
+//! The objects come from a [`TreeSource`], such as a hub's pack store. The readers trust none of them. The hub checks on a
 //! push that references are complete, but not that several tree pages or file pages agree with each other. So the
 //! readers check this.
 
@@ -8,12 +8,12 @@ pub mod archive;
 pub mod content;
 pub mod diff;
 pub mod entries;
+pub mod entry_at;
 pub mod facts;
 pub mod file_type;
 pub mod growth;
 pub mod path;
 pub mod renames;
-pub mod resolve;
 mod tar_header;
 pub mod text_diff;
 
@@ -65,7 +65,7 @@ pub enum ReadError<E> {
 }
 
 /// Where the objects of commits are read from. Cheap to clone.
-pub trait Source: Clone + Send + Sync + 'static {
+pub trait TreeSource: Clone + Send + Sync + 'static {
     /// Why the source fails.
     type Error: Send + 'static;
 
@@ -85,7 +85,7 @@ pub trait Source: Clone + Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct TreeReader<S>(S);
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Creates a reader.
     pub fn new(source: S) -> Self {
         Self(source)

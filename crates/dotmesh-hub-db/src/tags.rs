@@ -12,7 +12,7 @@ use crate::{Database, DatabaseError, room};
 
 /// A tag.
 #[derive(Debug, Clone)]
-pub struct Tag {
+pub struct DotTag {
     /// Its name, of the same grammar as a branch's.
     pub name: BranchName,
     pub commit: CommitId,
@@ -30,7 +30,7 @@ impl Database {
         &self,
         dot: DotId,
         part: Part<(Timestamp, BranchName)>,
-    ) -> Result<Vec<Tag>, DatabaseError> {
+    ) -> Result<Vec<DotTag>, DatabaseError> {
         let (time, name) = match &part.after {
             Some((time, name)) => (time.as_second(), name.as_str()),
             None => (i64::MAX, ""),
@@ -48,7 +48,7 @@ impl Database {
         .await?;
         rows.into_iter()
             .map(|(name, commit, message, author, created)| {
-                Ok(Tag {
+                Ok(DotTag {
                     name: ids::name(&name)?,
                     commit: ids::commit_id(&commit)?,
                     message,

@@ -22,5 +22,5 @@ pub use file_page::{FileChild, FilePage, Segment};
 pub use object::{Kind, MAX_OBJECT_LENGTH, Object, ROOT_SEAL, object_hash, seal};
 pub use pack::{Effort, Frame, FrameDecoder, FrameEncoder, PackError, PackReader, PackWriter};
 pub use pack_store::{FrameRange, PackId, PackStore, PackStoreError};
-pub use references::{End, Named, Reference, named, references};
+pub use references::{End, Named, ObjectReference, named, references};
 pub use tree::{Entry, EntryValue, FileContent, Inode, InodeKind, Root, TreeChild, TreePage};

@@ -9,7 +9,7 @@ use crate::object::Kind;
 use crate::tree::{EntryValue, FileContent, InodeKind, Root, TreePage};
 
 /// The kind and the hash of an object.
-pub type Reference = (Kind, ObjectHash);
+pub type ObjectReference = (Kind, ObjectHash);
 
 /// The end of a range of a file or directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +24,7 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// The object.
-    pub reference: Reference,
+    pub reference: ObjectReference,
     /// The end of its range. The range begins where the one before it ends. It includes the holes, and the entries
     /// without an object, that come before the referenced object.
     pub end: End,
@@ -34,7 +34,7 @@ pub struct Named {
 
 /// Returns the objects that a verified object refers to, in its order. Validates this object in full. The levels,
 /// counts and sizes of several pages are compared when the pages are read together.
-pub fn references(kind: Kind, bytes: &[u8]) -> Result<Vec<Reference>, InvalidObject> {
+pub fn references(kind: Kind, bytes: &[u8]) -> Result<Vec<ObjectReference>, InvalidObject> {
     let named = named(kind, bytes, None)?;
     Ok(named.into_iter().map(|named| named.reference).collect())
 }
@@ -114,7 +114,7 @@ fn in_directory(page: TreePage) -> Vec<Named> {
     }
 }
 
-fn reference(value: &EntryValue) -> Option<Reference> {
+fn reference(value: &EntryValue) -> Option<ObjectReference> {
     let EntryValue::Inode(inode) = value else {
         return None;
     };

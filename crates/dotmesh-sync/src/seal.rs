@@ -32,14 +32,14 @@ use dotmesh_store::tree::MAX_DEPTH;
 use dotmesh_store::{InvalidObject, Object};
 use tokio::sync::mpsc;
 
-pub use left_out::{CheckedBase, Found, find_left_out};
+pub use left_out::{CheckedBase, FoundLeftOut, find_left_out};
 pub use measure::measure;
 
 use crate::disk::DiskError;
 use crate::limits::Limits;
 use crate::objects::ObjectSink;
 use crate::progress::Progress;
-use crate::retry::HubError;
+use crate::retry::HubRequestError;
 
 /// The number of pieces that may wait for the sink.
 const PIECES: usize = 4;
@@ -81,7 +81,7 @@ pub enum SealError {
     BaseOtherwise,
     /// The sink failed.
     #[error(transparent)]
-    Sink(#[from] HubError),
+    Sink(#[from] HubRequestError),
     /// The receiver of the objects is gone.
     #[error("sealing was stopped")]
     Stopped,

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use dotmesh_hub_db::commits::NewCommit;
 use dotmesh_hub_db::objects::walk::Walk;
-use dotmesh_hub_db::objects::{Known, Location, Scope};
+use dotmesh_hub_db::objects::{Known, Location, UploadScope};
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{End, FrameDecoder, Kind, Named, PackStoreError, named};
 
@@ -47,7 +47,7 @@ const SHOWN: usize = 3;
 pub async fn check_connectivity(
     hub: &Hub,
     walk: &mut Walk,
-    scope: Scope,
+    scope: UploadScope,
     commits: &[NewCommit],
 ) -> Result<(), HubError> {
     let mut walker = Walker {
@@ -74,7 +74,7 @@ pub async fn check_connectivity(
 
 struct Walker<'a> {
     hub: &'a Hub,
-    scope: Scope,
+    scope: UploadScope,
     walk: &'a mut Walk,
     pending: Vec<Pending>,
     missing: BTreeSet<ObjectHash>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dotmesh_api::HubClient;
 use dotmesh_api::hub::Access;
 use dotmesh_browse::content::FileBytes;
-use dotmesh_browse::diff::{ChangeKind, Diff, DiffLimits, Tally};
+use dotmesh_browse::diff::{DiffLimits, Tally, TreeChangeKind, TreeDiff};
 use dotmesh_browse::facts::StoreKind;
 use dotmesh_browse::{ReadError, TreeError, TreePath};
 use dotmesh_hub::auth::OpenDot;
@@ -232,7 +232,7 @@ fn a_commit_looks_like_its_folder() {
             let (reader, _) = pushed(&bench.hub, &bench.alice, &bench.name(), &files).await;
             for bytes in look(&folder).keys() {
                 let on_disk = on_disk(&folder, bytes);
-                let found = reader.resolve(root, &path(bytes)).await.unwrap();
+                let found = reader.entry_at(root, &path(bytes)).await.unwrap();
                 match &found.inode.kind {
                     InodeKind::Directory { tree } => {
                         let names = std::fs::read_dir(&on_disk).unwrap();
@@ -297,13 +297,13 @@ fn a_commit_looks_like_its_folder() {
 fn naive(
     before: &BTreeMap<Vec<u8>, Seen>,
     after: &BTreeMap<Vec<u8>, Seen>,
-) -> BTreeMap<TreePath, ChangeKind> {
+) -> BTreeMap<TreePath, TreeChangeKind> {
     let names: BTreeSet<&Vec<u8>> = before.keys().chain(after.keys()).collect();
     let mut changes = BTreeMap::new();
     for name in names.into_iter().filter(|name| !name.is_empty()) {
         let kind = match (before.get(name), after.get(name)) {
-            (None, _) => ChangeKind::Added,
-            (_, None) => ChangeKind::Removed,
+            (None, _) => TreeChangeKind::Added,
+            (_, None) => TreeChangeKind::Removed,
             (Some(old), Some(new)) => {
                 let is_same_link = old.first != *name && old.first == new.first;
                 let timeless = |seen: &Seen| {
@@ -314,9 +314,9 @@ fn naive(
                 if is_same_link {
                     continue;
                 } else if old.content != new.content {
-                    ChangeKind::Changed
+                    TreeChangeKind::Changed
                 } else if timeless(old) != timeless(new) {
-                    ChangeKind::Attributes
+                    TreeChangeKind::Attributes
                 } else {
                     continue;
                 }
@@ -368,7 +368,7 @@ fn differences_and_counts_are_those_of_the_folders() {
                 .await
                 .unwrap();
             let reader = reader(&bench.hub, &app).await;
-            let kinds = |diff: Diff| -> BTreeMap<TreePath, ChangeKind> {
+            let kinds = |diff: TreeDiff| -> BTreeMap<TreePath, TreeChangeKind> {
                 assert!(diff.complete && diff.unlisted == 0);
                 assert!(diff.changes.is_sorted_by(|a, b| a.path < b.path));
                 for change in diff.subdots.values() {
@@ -531,11 +531,11 @@ async fn a_long_folder_is_read_only_where_it_must_be() {
         assert!(names.eq(wanted), "{skip}");
     }
     let last = reader
-        .resolve(new.root(), &path(b"00049999"))
+        .entry_at(new.root(), &path(b"00049999"))
         .await
         .unwrap();
     assert!(FileBytes::of(&last.inode).is_some_and(|file| file.size == 5));
-    let gone = reader.resolve(new.root(), &path(b"00031234")).await;
+    let gone = reader.entry_at(new.root(), &path(b"00031234")).await;
     assert!(matches!(
         gone,
         Err(ReadError::Tree(TreeError::NoSuchPath { .. }))
@@ -557,8 +557,8 @@ async fn a_long_folder_is_read_only_where_it_must_be() {
         .map(|change| (change.path.to_string(), change.kind))
         .collect();
     let wanted = [
-        ("00000007".to_owned(), ChangeKind::Added),
-        ("00031234".to_owned(), ChangeKind::Removed),
+        ("00000007".to_owned(), TreeChangeKind::Added),
+        ("00031234".to_owned(), TreeChangeKind::Removed),
     ];
     assert_eq!(changes, wanted);
     let all = reader.diff(None, new.root(), limits).await.unwrap();
@@ -743,7 +743,7 @@ async fn trees_that_lie() {
         // Nothing else panics or hangs, whatever it returns.
         let root = reader.root(made.sealed.root).await.unwrap();
         let _ = reader.list(made.sealed.root, root.tree, 0, 10).await;
-        let _ = reader.resolve(made.sealed.root, &path(b"a")).await;
+        let _ = reader.entry_at(made.sealed.root, &path(b"a")).await;
         let _ = reader.diff(None, made.sealed.root, ALL).await;
         let _ = commit_facts(&hub.hub, &open(&hub, &dot(&name)).await, made.id).await;
     }
@@ -761,7 +761,10 @@ async fn no_dot_shows_what_is_anothers() {
     let two = seal(place.path()).await;
     let (reader, _) = pushed(&hub, &alice, "alice/two", &two).await;
     for answer in [
-        reader.resolve(one.root(), &path(b"secret")).await.map(drop),
+        reader
+            .entry_at(one.root(), &path(b"secret"))
+            .await
+            .map(drop),
         reader
             .diff(Some(one.root()), two.root(), ALL)
             .await

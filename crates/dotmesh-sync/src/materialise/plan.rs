@@ -16,7 +16,7 @@ use super::directory::{Directory, Place};
 use super::file::File;
 use super::pages::Pages;
 use super::pipeline::{Pipeline, Step};
-use super::trees::{Change, Comparison, Pair, attributes_of, file_of, tree_of};
+use super::trees::{Comparison, EntryChange, Pair, attributes_of, file_of, tree_of};
 use crate::objects::ObjectSource;
 
 /// The purpose of a walk.
@@ -141,9 +141,9 @@ impl<S: ObjectSource> Plan<'_, S> {
         &mut self,
         directory: &Arc<Directory>,
         place: Place,
-        change: Change,
+        change: EntryChange,
     ) -> Result<(), MaterialiseError> {
-        let Change { name, base, target } = change;
+        let EntryChange { name, base, target } = change;
         match target {
             Some(EntryValue::Inode(Inode {
                 attributes,

@@ -14,7 +14,7 @@ use super::content::{Contents, Edits};
 use super::local::Local;
 use super::pages::Pages;
 use super::shared::Repeats;
-use super::trees::{Change, Comparison, Pair, file_of, tree_of};
+use super::trees::{Comparison, EntryChange, Pair, file_of, tree_of};
 use super::{MAX_ENTRIES, MaterialiseError};
 use crate::objects::ObjectSource;
 
@@ -163,7 +163,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
     }
 
     /// Notes a change, and returns the directory below that must be compared.
-    fn change(&mut self, visit: &Visit, change: &Change) -> Option<Pair> {
+    fn change(&mut self, visit: &Visit, change: &EntryChange) -> Option<Pair> {
         self.has_links |= matches!(change.target, Some(EntryValue::HardLink { .. }));
         let in_place = change.in_place();
         let (base, target) = (change.base.as_ref(), change.target.as_ref());
@@ -198,7 +198,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
     }
 
     /// The path of a name. It is needed only to find the name in the base, so otherwise it is empty.
-    fn path(&self, above: &[u8], change: &Change) -> Box<[u8]> {
+    fn path(&self, above: &[u8], change: &EntryChange) -> Box<[u8]> {
         if change.base.is_some() && self.local.has_room() {
             join(above, change.name.as_bytes())
         } else {

@@ -103,8 +103,8 @@ impl Comparison {
     }
 
     /// Returns the names that differ, sorted. [`Self::descend`] must have returned no missing pages.
-    pub(super) fn changes(self) -> Changes {
-        Changes {
+    pub(super) fn changes(self) -> EntryChanges {
+        EntryChanges {
             base: Entries::new(self.base),
             target: Entries::new(self.target),
         }
@@ -128,13 +128,13 @@ impl Part {
 
 /// A name of a directory that differs between base and target.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(super) struct EntryChange {
     pub(super) name: EntryName,
     pub(super) base: Option<EntryValue>,
     pub(super) target: Option<EntryValue>,
 }
 
-impl Change {
+impl EntryChange {
     /// Whether the existing entry can be changed into the new one without replacing it.
     pub(super) fn in_place(&self) -> bool {
         let (Some(EntryValue::Inode(base)), Some(EntryValue::Inode(target))) =
@@ -183,13 +183,13 @@ pub(super) fn attributes_of(value: Option<&EntryValue>) -> Option<&Attributes> {
 }
 
 /// The changes of a directory. At most one leaf of each side is in memory at a time.
-pub(super) struct Changes {
+pub(super) struct EntryChanges {
     base: Entries,
     target: Entries,
 }
 
-impl Changes {
-    pub(super) fn next(&mut self, pages: &Pages) -> Result<Option<Change>, MaterialiseError> {
+impl EntryChanges {
+    pub(super) fn next(&mut self, pages: &Pages) -> Result<Option<EntryChange>, MaterialiseError> {
         loop {
             self.base.fill(pages)?;
             self.target.fill(pages)?;
@@ -207,7 +207,7 @@ impl Changes {
             let Some(name) = name.map(|entry| entry.name.clone()) else {
                 return Ok(None);
             };
-            return Ok(Some(Change {
+            return Ok(Some(EntryChange {
                 name,
                 base: base.map(|entry| entry.value),
                 target: target.map(|entry| entry.value),

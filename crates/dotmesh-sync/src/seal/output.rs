@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dotmesh_store::polite::Turn;
+use dotmesh_store::polite::Yielder;
 use dotmesh_store::{Kind, Object};
 use tokio::sync::mpsc;
 
@@ -18,7 +18,7 @@ pub(super) struct Output {
     cache: Option<Arc<dyn PageCache>>,
     piece: Vec<Fresh>,
     length: usize,
-    turn: Turn,
+    yielder: Yielder,
 }
 
 impl Output {
@@ -28,7 +28,7 @@ impl Output {
             cache,
             piece: Vec::new(),
             length: 0,
-            turn: Turn::default(),
+            yielder: Yielder::default(),
         }
     }
 
@@ -40,7 +40,7 @@ impl Output {
     pub(super) fn put(&mut self, object: Object, like: Option<Like>) -> Result<(), SealError> {
         self.length += object.bytes().len();
         self.piece.push(Fresh { object, like });
-        self.turn.offer();
+        self.yielder.yield_if_due();
         if self.length >= PIECE_LENGTH {
             self.flush()
         } else {

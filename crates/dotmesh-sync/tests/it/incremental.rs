@@ -11,8 +11,8 @@ use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_pool::{BtrfsPlace, DotFile, Pool};
 use dotmesh_store::{Kind, Object, object_hash, references};
 use dotmesh_sync::{
-    CheckedBase, Found, Fresh, HubError, Like, MemoryObjects, NullSink, ObjectSink, PageCache,
-    SealError, Sealed, SealedBase, find_left_out, seal_directory,
+    CheckedBase, FoundLeftOut, Fresh, HubRequestError, Like, MemoryObjects, NullSink, ObjectSink,
+    PageCache, SealError, Sealed, SealedBase, find_left_out, seal_directory,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -130,7 +130,7 @@ struct Fresher {
 }
 
 impl ObjectSink for Fresher {
-    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubError> {
+    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubRequestError> {
         for fresh in &objects {
             if let Some(like @ Like::Chunk { hash, .. }) = &fresh.like {
                 let bytes = like.read(&fresh.object).expect("the old file is there");
@@ -149,7 +149,7 @@ pub(crate) struct Line<'a> {
     head: CommitId,
     pub(crate) sealed: Option<Sealed>,
     /// The items that were left out of the last commit.
-    pub(crate) found: Option<Found>,
+    pub(crate) found: Option<FoundLeftOut>,
     cache: Arc<Cache>,
     /// All objects of all sealings.
     pub(crate) objects: MemoryObjects,
@@ -230,7 +230,7 @@ impl Line<'_> {
 
     /// Finds the left-out items from the difference, and checks them against a search of everything.
     fn find(&mut self, data: &Path, base: Option<&SealedBase>) {
-        let before = self.found.take().filter(Found::is_whole);
+        let before = self.found.take().filter(FoundLeftOut::is_whole);
         let checked = before.zip(base).map(|(found, base)| CheckedBase {
             found,
             changes: Arc::clone(&base.changes),

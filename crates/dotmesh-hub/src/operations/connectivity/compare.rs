@@ -1,7 +1,7 @@
 //! Finds what new pages name and the old pages in their places do not.
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{End, Kind, Named, Reference};
+use dotmesh_store::{End, Kind, Named, ObjectReference};
 use foldhash::{HashMap, HashSet};
 
 /// The most old pages that are read beside a new one. Trees that are not crafted need few.
@@ -17,7 +17,7 @@ pub(super) struct PlacedPage {
 /// An object that a new page names and no old page does.
 #[derive(Debug)]
 pub(super) struct Came {
-    pub(super) reference: Reference,
+    pub(super) reference: ObjectReference,
     /// The place where the object begins, if it is a page.
     pub(super) after: Option<End>,
     /// The old pages to read it with: they had its place before.
@@ -45,13 +45,13 @@ pub(super) fn compare(new: &[New], old: &Old) -> Vec<Came> {
         let came = new.named.iter().zip(kept).filter(|(_, kept)| !**kept);
         came.map(|(named, _)| named.reference)
     });
-    let in_new: HashSet<Reference> = came.collect();
+    let in_new: HashSet<ObjectReference> = came.collect();
     let went = old.iter().flat_map(|(placed, named)| {
         let went = named.iter().enumerate();
         let went = went.filter(|(at, _)| !kept.is_old(placed, *at));
         went.map(|(_, named)| named.reference)
     });
-    let in_old: HashSet<Reference> = went.collect();
+    let in_old: HashSet<ObjectReference> = went.collect();
     let (mut all, mut seen) = (Vec::new(), HashSet::default());
     for (new, kept_of_new) in new.iter().zip(&kept.new) {
         let gone = new

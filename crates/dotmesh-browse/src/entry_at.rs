@@ -1,30 +1,30 @@
-//! Resolves a path in a commit.
+//! Finds the entry at a path of a commit.
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{EntryName, EntryValue, Inode, InodeKind, TreePage};
 
 use crate::entries::Part;
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// The entry that a path leads to.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundEntry {
     pub inode: Inode,
     /// The file's first path, if the path is another hard link of it.
     pub first: Option<TreePath>,
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Returns the entry at a path. Symlinks are not followed.
-    pub async fn resolve(
+    pub async fn entry_at(
         &self,
         root: ObjectHash,
         path: &TreePath,
-    ) -> Result<Found, ReadError<S::Error>> {
+    ) -> Result<FoundEntry, ReadError<S::Error>> {
         let missing = || TreeError::NoSuchPath { path: path.clone() };
         let value = self.value_at(root, path).await?.ok_or_else(missing)?;
         let (inode, first) = self.inode_of(root, value).await?;
-        Ok(Found {
+        Ok(FoundEntry {
             inode: inode.ok_or_else(missing)?,
             first,
         })

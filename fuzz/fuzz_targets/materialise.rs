@@ -9,8 +9,8 @@ use std::sync::{Arc, LazyLock};
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileChild, FileContent, FileNode, Inode, InodeKind, Kind, Node,
-    Object, Root, Segment, Timestamp, TreeChild, TreeNode, Xattr,
+    Attributes, Entry, EntryName, EntryValue, FileChild, FileContent, FilePage, Inode, InodeKind,
+    Kind, Object, Root, Segment, Timestamp, TreeChild, TreePage, Xattr,
 };
 use dotmesh_sync::{Base, MaterialiseError, MemoryObjects, Target, materialise, seal_directory};
 use libfuzzer_sys::arbitrary::{self, Unstructured};
@@ -61,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
             .filter(move |known| known.kind == kind)
             .map(|known| known.hash)
     };
-    let mut roots: Vec<ObjectHash> = made(Kind::TreeNode)
+    let mut roots: Vec<ObjectHash> = made(Kind::TreePage)
         .take(2)
         .map(|tree| {
             let root = Root {
@@ -181,7 +181,7 @@ impl Forge<'_> {
                 _ => {
                     let root = Root {
                         attributes: self.attributes()?,
-                        tree: self.pick(Kind::TreeNode)?.hash,
+                        tree: self.pick(Kind::TreePage)?.hash,
                     };
                     self.keep(Kind::Root, root.encode(), 0, 0, None);
                 }
@@ -260,8 +260,8 @@ impl Forge<'_> {
                 }
             });
         }
-        let node = FileNode::Leaf(segments);
-        self.keep(Kind::FileNode, node.encode(), 0, node.size(), None);
+        let page = FilePage::Leaf(segments);
+        self.keep(Kind::FilePage, page.encode(), 0, page.size(), None);
         Ok(())
     }
 
@@ -269,19 +269,19 @@ impl Forge<'_> {
         let mut children = Vec::new();
         let mut level = 0;
         for _ in 0..self.input.int_in_range(1..=4)? {
-            let child = self.pick(Kind::FileNode)?;
+            let child = self.pick(Kind::FilePage)?;
             level = level.max(child.level);
             children.push(FileChild {
                 hash: child.hash,
                 length: self.stated(child.size)?,
             });
         }
-        let node = FileNode::Inner {
+        let page = FilePage::Inner {
             level: level + 1,
             children,
         };
-        if node.size() <= MAX_SIZE {
-            self.keep(Kind::FileNode, node.encode(), level + 1, node.size(), None);
+        if page.size() <= MAX_SIZE {
+            self.keep(Kind::FilePage, page.encode(), level + 1, page.size(), None);
         }
         Ok(())
     }
@@ -293,7 +293,7 @@ impl Forge<'_> {
             if chosen >> n & 1 == 1 {
                 entries.push(Entry {
                     name: EntryName::new(name).expect("a name"),
-                    node: self.node()?,
+                    value: self.value()?,
                 });
             }
         }
@@ -302,8 +302,8 @@ impl Forge<'_> {
             entries.last().map(|entry| entry.name.clone()),
         );
         self.keep(
-            Kind::TreeNode,
-            TreeNode::Leaf(entries).encode(),
+            Kind::TreePage,
+            TreePage::Leaf(entries).encode(),
             0,
             count,
             last,
@@ -315,7 +315,7 @@ impl Forge<'_> {
         let mut children = Vec::new();
         let mut level = 0;
         for _ in 0..self.input.int_in_range(1..=3)? {
-            let child = self.pick(Kind::TreeNode)?;
+            let child = self.pick(Kind::TreePage)?;
             level = level.max(child.level);
             let last = match child.last {
                 Some(last) if !self.lies()? => last,
@@ -330,8 +330,8 @@ impl Forge<'_> {
         let last = children.last().map(|child| child.last.clone());
         let count = children.iter().map(|child| child.count).sum();
         self.keep(
-            Kind::TreeNode,
-            TreeNode::Inner {
+            Kind::TreePage,
+            TreePage::Inner {
                 level: level + 1,
                 children,
             }
@@ -343,7 +343,7 @@ impl Forge<'_> {
         Ok(())
     }
 
-    fn node(&mut self) -> arbitrary::Result<Node> {
+    fn value(&mut self) -> arbitrary::Result<EntryValue> {
         let kind = match self.input.int_in_range(0..=7)? {
             0 => InodeKind::File {
                 size: 0,
@@ -361,21 +361,21 @@ impl Forge<'_> {
                 }
             }
             3 => {
-                let node = self.pick(Kind::FileNode)?;
+                let page = self.pick(Kind::FilePage)?;
                 InodeKind::File {
-                    size: self.stated(node.size)?,
-                    content: FileContent::Node(node.hash),
+                    size: self.stated(page.size)?,
+                    content: FileContent::Page(page.hash),
                 }
             }
             4 => InodeKind::Directory {
-                tree: self.pick(Kind::TreeNode)?.hash,
+                tree: self.pick(Kind::TreePage)?.hash,
             },
             5 => InodeKind::Symlink {
                 target: self.link()?,
             },
             6 => InodeKind::Fifo,
             _ => {
-                return Ok(Node::HardLink {
+                return Ok(EntryValue::HardLink {
                     first: self.link()?,
                 });
             }
@@ -384,7 +384,7 @@ impl Forge<'_> {
         if matches!(kind, InodeKind::Symlink { .. }) {
             attributes.mode = 0o777;
         }
-        Ok(Node::Inode(Inode { attributes, kind }))
+        Ok(EntryValue::Inode(Inode { attributes, kind }))
     }
 
     fn link(&mut self) -> arbitrary::Result<Box<[u8]>> {

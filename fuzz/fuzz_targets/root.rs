@@ -8,10 +8,10 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let references = references(Kind::Root, data);
     match Root::decode(data) {
-        Ok(node) => {
-            assert_eq!(node.encode(), data);
-            assert_eq!(references, Ok(vec![(Kind::TreeNode, node.tree)]));
-            assert!(node.attributes.check().is_ok());
+        Ok(root) => {
+            assert_eq!(root.encode(), data);
+            assert_eq!(references, Ok(vec![(Kind::TreePage, root.tree)]));
+            assert!(root.attributes.check().is_ok());
         }
         Err(error) => assert_eq!(references, Err(error)),
     }

@@ -21,7 +21,7 @@ mod tags;
 
 pub use content::{ContentQuery, RestorePaths};
 pub use log::{Log, LogQuery};
-pub use operations::{DeletedDot, Operation, OperationState, Operations, Undo, UndoBudget};
+pub use operations::{DeletedDot, OperationState, OperationSummary, Operations, Undo, UndoBudget};
 pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
 pub use state::{ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus};
 pub use tags::{DeleteTag, MakeTag, Tag, TagsOutcome};

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{Attributes, Entry, EntryName, FileContent, Inode, InodeKind, Node};
+use dotmesh_store::{Attributes, Entry, EntryName, EntryValue, FileContent, Inode, InodeKind};
 use futures::{Stream, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use crate::content::FileBytes;
 use crate::entries::Leaves;
 use crate::tar_header::{END, EntryKind, header, padding};
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// Output is collected into parts of at least this size, in bytes.
 const PART_LENGTH: usize = 64 << 10;
@@ -45,7 +45,7 @@ impl<E> From<TreeError> for Stop<E> {
     }
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Streams the entry at a path as an archive, in which it has the name `top`. If the first name of a hard-linked
     /// file is outside the archive, the file's first name inside it has the bytes.
     pub fn archive(
@@ -83,7 +83,7 @@ struct Open<S> {
     entries: std::vec::IntoIter<Entry>,
 }
 
-struct Archive<S: Source> {
+struct Archive<S: TreeSource> {
     reader: TreeReader<S>,
     root: ObjectHash,
     /// The path in the commit. `top` is its name in the archive.
@@ -97,9 +97,9 @@ struct Archive<S: Source> {
     small: HashMap<ObjectHash, Bytes>,
 }
 
-impl<S: Source> Archive<S> {
+impl<S: TreeSource> Archive<S> {
     async fn write(&mut self) -> Result<(), Stop<S::Error>> {
-        let found = self.reader.resolve(self.root, &self.path).await?;
+        let found = self.reader.entry_at(self.root, &self.path).await?;
         let path = self.path.clone();
         let mut open = Vec::new();
         open.extend(self.inode(&path, &found.inode).await?);
@@ -118,9 +118,9 @@ impl<S: Source> Archive<S> {
             };
             let path = folder.path.join(&entry.name);
             self.read_ahead(&entry, folder.entries.as_slice()).await?;
-            let below = match entry.node {
-                Node::Inode(inode) => self.inode(&path, &inode).await?,
-                Node::HardLink { first } => {
+            let below = match entry.value {
+                EntryValue::Inode(inode) => self.inode(&path, &inode).await?,
+                EntryValue::HardLink { first } => {
                     self.link(&path, TreePath::from_bytes(&first)?).await?;
                     None
                 }
@@ -199,7 +199,7 @@ impl<S: Source> Archive<S> {
             let kind = EntryKind::HardLink(&target);
             return self.header(path, kind, &Attributes::default()).await;
         }
-        let found = self.reader.resolve(self.root, &first).await?;
+        let found = self.reader.entry_at(self.root, &first).await?;
         if FileBytes::of(&found.inode).is_none() || found.first.is_some() {
             return Err(TreeError::Inconsistent { hash: self.root }.into());
         }
@@ -216,8 +216,8 @@ impl<S: Source> Archive<S> {
         entry: &Entry,
         after: &[Entry],
     ) -> Result<(), ReadError<S::Error>> {
-        let chunk = |entry: &Entry| match &entry.node {
-            Node::Inode(Inode {
+        let chunk = |entry: &Entry| match &entry.value {
+            EntryValue::Inode(Inode {
                 kind:
                     InodeKind::File {
                         size,

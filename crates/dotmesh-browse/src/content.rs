@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{FileContent, FileNode, Inode, InodeKind, Segment};
+use dotmesh_store::{FileContent, FilePage, Inode, InodeKind, Segment};
 use futures::{Stream, TryStreamExt as _, stream};
 
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// The approximate size of a batch of chunks, in bytes.
 const BATCH_LENGTH: u64 = 256 << 10;
@@ -40,7 +40,7 @@ impl FileBytes {
             FileContent::Empty => "empty".to_owned(),
             FileContent::Hole => format!("hole-{}", self.size),
             FileContent::Chunk(hash) => hash.to_string(),
-            FileContent::Node(hash) => format!("list-{hash}"),
+            FileContent::Page(hash) => format!("list-{hash}"),
         }
     }
 }
@@ -49,7 +49,7 @@ impl FileBytes {
 #[derive(Debug)]
 enum Part {
     /// A file page, and its level if the page above it states one.
-    Node {
+    Page {
         hash: ObjectHash,
         level: Option<u8>,
         length: u64,
@@ -60,7 +60,7 @@ enum Part {
 impl Part {
     fn length(&self) -> u64 {
         match self {
-            Self::Node { length, .. } => *length,
+            Self::Page { length, .. } => *length,
             Self::Segment(segment) => segment.length(),
         }
     }
@@ -99,7 +99,7 @@ struct Pieces<S> {
     wanted: Range<u64>,
 }
 
-impl<S: Source> Pieces<S> {
+impl<S: TreeSource> Pieces<S> {
     fn new(reader: &TreeReader<S>, file: FileBytes, wanted: Range<u64>) -> Self {
         let length = file.size;
         let part = match file.content {
@@ -110,7 +110,7 @@ impl<S: Source> Pieces<S> {
                 // A file with a single chunk is no longer than a chunk.
                 length: u32::try_from(length).unwrap_or(u32::MAX),
             })),
-            FileContent::Node(hash) => Some(Part::Node {
+            FileContent::Page(hash) => Some(Part::Page {
                 hash,
                 level: None,
                 length,
@@ -138,16 +138,16 @@ impl<S: Source> Pieces<S> {
                 continue;
             }
             match part {
-                Part::Node {
+                Part::Page {
                     hash,
                     level,
                     length,
                 } => {
-                    let node = self.reader.file_node(hash).await?;
-                    if node.size() != length || level.is_some_and(|level| level != node.level()) {
+                    let page = self.reader.file_page(hash).await?;
+                    if page.size() != length || level.is_some_and(|level| level != page.level()) {
                         return Err(TreeError::Inconsistent { hash }.into());
                     }
-                    self.enter(node);
+                    self.enter(page);
                 }
                 Part::Segment(segment) => {
                     self.at = end;
@@ -163,15 +163,15 @@ impl<S: Source> Pieces<S> {
         Ok(batch)
     }
 
-    fn enter(&mut self, node: FileNode) {
-        match node {
-            FileNode::Leaf(segments) => {
+    fn enter(&mut self, page: FilePage) {
+        match page {
+            FilePage::Leaf(segments) => {
                 let segments = segments.into_iter().rev();
                 self.ahead.extend(segments.map(Part::Segment));
             }
-            FileNode::Inner { level, children } => {
+            FilePage::Inner { level, children } => {
                 let children = children.into_iter().rev();
-                self.ahead.extend(children.map(|child| Part::Node {
+                self.ahead.extend(children.map(|child| Part::Page {
                     hash: child.hash,
                     level: level.checked_sub(1),
                     length: child.length,
@@ -181,7 +181,7 @@ impl<S: Source> Pieces<S> {
     }
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Streams a range of a file's bytes, in parts. Holes are zeros.
     pub fn content(
         &self,
@@ -227,13 +227,13 @@ impl<S: Source> TreeReader<S> {
         root: ObjectHash,
         path: &TreePath,
     ) -> Result<FileBytes, ReadError<S::Error>> {
-        let found = self.resolve(root, path).await?;
+        let found = self.entry_at(root, path).await?;
         let file = FileBytes::of(&found.inode);
         Ok(file.ok_or_else(|| TreeError::NotAFile { path: path.clone() })?)
     }
 }
 
-async fn read_batch<S: Source>(
+async fn read_batch<S: TreeSource>(
     reader: TreeReader<S>,
     batch: Vec<Piece>,
 ) -> Result<Vec<Run>, ReadError<S::Error>> {

@@ -5,11 +5,11 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{Attributes, Entry, EntryName, Inode, InodeKind, Node, TreeNode};
+use dotmesh_store::{Attributes, Entry, EntryName, EntryValue, Inode, InodeKind, TreePage};
 
 use crate::content::FileBytes;
 use crate::entries::{Part, follow};
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// Folders whose top pages are read together.
 const FOLDERS_AT_ONCE: usize = 32;
@@ -26,12 +26,12 @@ pub struct DiffLimits {
     /// The most changes that are listed. The others are counted.
     pub changes: usize,
     /// The most tree pages that are read.
-    pub nodes: usize,
+    pub pages: usize,
 }
 
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ChangeKind {
+pub enum TreeChangeKind {
     /// The name is new.
     Added,
     /// The name is gone.
@@ -44,9 +44,9 @@ pub enum ChangeKind {
 
 /// A name whose entry differs between the commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct TreeChange {
     pub path: TreePath,
-    pub kind: ChangeKind,
+    pub kind: TreeChangeKind,
     /// The inode before.
     pub before: Option<Inode>,
     /// The inode after.
@@ -63,8 +63,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, node: Option<&Node>) {
-        if let Some(Node::Inode(inode)) = node
+    fn count(&mut self, value: Option<&EntryValue>) {
+        if let Some(EntryValue::Inode(inode)) = value
             && let Some(file) = FileBytes::of(inode)
         {
             self.files += 1;
@@ -111,9 +111,9 @@ pub struct SubdotChange {
 
 /// The difference between two commits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Diff {
+pub struct TreeDiff {
     /// The listed changes, sorted by path.
-    pub changes: Vec<Change>,
+    pub changes: Vec<TreeChange>,
     /// The number of changes that are not listed.
     pub unlisted: u64,
     /// The changes by the first name of the path. A subdot in which nothing differs is absent. A subdot in which only
@@ -142,7 +142,7 @@ impl<E> From<TreeError> for Stop<E> {
     }
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Compares the commits with these roots. Without `before`, everything is new.
     ///
     /// It compares names. If a hard-linked file changes, only its first name is listed. Its other names are listed only
@@ -152,7 +152,7 @@ impl<S: Source> TreeReader<S> {
         before: Option<ObjectHash>,
         after: ObjectHash,
         limits: DiffLimits,
-    ) -> Result<Diff, ReadError<S::Error>> {
+    ) -> Result<TreeDiff, ReadError<S::Error>> {
         let mut walk = Walk {
             reader: self,
             before_root: before,
@@ -161,7 +161,7 @@ impl<S: Source> TreeReader<S> {
             read: 0,
             known: HashMap::new(),
             waiting: VecDeque::new(),
-            diff: Diff::default(),
+            diff: TreeDiff::default(),
         };
         if before != Some(after) {
             let before = match before {
@@ -199,12 +199,12 @@ struct Walk<'a, S> {
     /// The number of tree pages read so far.
     read: usize,
     /// The top pages of the folders that are being compared.
-    known: HashMap<ObjectHash, Arc<TreeNode>>,
+    known: HashMap<ObjectHash, Arc<TreePage>>,
     waiting: VecDeque<Folder>,
-    diff: Diff,
+    diff: TreeDiff,
 }
 
-impl<S: Source> Walk<'_, S> {
+impl<S: TreeSource> Walk<'_, S> {
     async fn run(&mut self) -> Result<(), Stop<S::Error>> {
         while !self.waiting.is_empty() {
             let together = self.waiting.len().min(FOLDERS_AT_ONCE);
@@ -216,8 +216,8 @@ impl<S: Source> Walk<'_, S> {
                 .collect();
             let tops: Vec<ObjectHash> = tops.into_iter().collect();
             self.known.clear();
-            let nodes = self.nodes(&tops).await?;
-            self.known = tops.into_iter().zip(nodes).collect();
+            let pages = self.pages(&tops).await?;
+            self.known = tops.into_iter().zip(pages).collect();
             for folder in folders {
                 self.folder(&folder).await?;
             }
@@ -235,26 +235,26 @@ impl<S: Source> Walk<'_, S> {
         }
     }
 
-    fn spend(&mut self, nodes: usize) -> Result<(), Stop<S::Error>> {
-        self.read += nodes;
-        if self.read > self.limits.nodes || self.waiting.len() > MAX_WAITING {
+    fn spend(&mut self, pages: usize) -> Result<(), Stop<S::Error>> {
+        self.read += pages;
+        if self.read > self.limits.pages || self.waiting.len() > MAX_WAITING {
             Err(Stop::Limit)
         } else {
             Ok(())
         }
     }
 
-    async fn nodes(&mut self, hashes: &[ObjectHash]) -> Result<Vec<Arc<TreeNode>>, Stop<S::Error>> {
+    async fn pages(&mut self, hashes: &[ObjectHash]) -> Result<Vec<Arc<TreePage>>, Stop<S::Error>> {
         let unknown = |hash: &&ObjectHash| !self.known.contains_key(hash);
         let missing: Vec<ObjectHash> = hashes.iter().filter(unknown).copied().collect();
         self.spend(missing.len())?;
-        let mut read = self.reader.tree_nodes(&missing).await?.into_iter();
-        let nodes = hashes.iter().map(|hash| {
+        let mut read = self.reader.tree_pages(&missing).await?.into_iter();
+        let pages = hashes.iter().map(|hash| {
             let known = self.known.get(hash).cloned();
-            let node = known.or_else(|| read.next().map(Arc::new));
-            node.ok_or(Stop::from(TreeError::Missing { hash: *hash }))
+            let page = known.or_else(|| read.next().map(Arc::new));
+            page.ok_or(Stop::from(TreeError::Missing { hash: *hash }))
         });
-        nodes.collect()
+        pages.collect()
     }
 
     async fn folder(&mut self, folder: &Folder) -> Result<(), Stop<S::Error>> {
@@ -283,9 +283,9 @@ impl<S: Source> Walk<'_, S> {
             top.into_iter().collect::<Vec<(Part, Option<u8>)>>()
         });
         let tops: Vec<ObjectHash> = sides.iter().flatten().map(|(part, _)| part.hash).collect();
-        let nodes = self.nodes(&tops).await?;
-        for ((_, level), node) in sides.iter_mut().flatten().zip(nodes) {
-            *level = Some(node.level());
+        let pages = self.pages(&tops).await?;
+        for ((_, level), page) in sides.iter_mut().flatten().zip(pages) {
+            *level = Some(page.level());
         }
         loop {
             let highest = sides.iter().flatten().filter_map(|(_, level)| *level).max();
@@ -302,10 +302,10 @@ impl<S: Source> Walk<'_, S> {
                         below.push((part, level));
                         continue;
                     }
-                    let node = self.nodes(&[part.hash]).await?.pop();
-                    let node = node.ok_or(TreeError::Missing { hash: part.hash })?;
-                    part.check(&node)?;
-                    let TreeNode::Inner { level, children } = &*node else {
+                    let page = self.pages(&[part.hash]).await?.pop();
+                    let page = page.ok_or(TreeError::Missing { hash: part.hash })?;
+                    part.check(&page)?;
+                    let TreePage::Inner { level, children } = &*page else {
                         return Err(TreeError::Inconsistent { hash: part.hash }.into());
                     };
                     let parts = Part::below(*level, children.clone());
@@ -324,14 +324,14 @@ impl<S: Source> Walk<'_, S> {
                 let together = side.parts.len().min(LEAVES_AT_ONCE);
                 let parts: Vec<Part> = side.parts.drain(..together).collect();
                 let hashes: Vec<ObjectHash> = parts.iter().map(|part| part.hash).collect();
-                let nodes = self.nodes(&hashes).await?;
-                side.leaves = parts.into_iter().zip(nodes).collect();
+                let pages = self.pages(&hashes).await?;
+                side.leaves = parts.into_iter().zip(pages).collect();
             }
-            let Some((part, node)) = side.leaves.pop_front() else {
+            let Some((part, page)) = side.leaves.pop_front() else {
                 return Ok(());
             };
-            part.check(&node)?;
-            let TreeNode::Leaf(entries) = &*node else {
+            part.check(&page)?;
+            let TreePage::Leaf(entries) = &*page else {
                 return Err(TreeError::Inconsistent { hash: part.hash }.into());
             };
             follow(&mut side.last, entries, part.hash)?;
@@ -352,8 +352,8 @@ impl<S: Source> Walk<'_, S> {
         };
         let path = folder.join(name);
         let (before, after) = (
-            before.map(|entry| entry.node),
-            after.map(|entry| entry.node),
+            before.map(|entry| entry.value),
+            after.map(|entry| entry.value),
         );
         self.wait(
             path.clone(),
@@ -389,14 +389,14 @@ impl<S: Source> Walk<'_, S> {
             )
         };
         match kind {
-            ChangeKind::Added => subdot.added += u64::from(!is_folder(&after)),
-            ChangeKind::Removed => subdot.removed += u64::from(!is_folder(&before)),
-            ChangeKind::Changed => subdot.changed += 1,
-            ChangeKind::Attributes => subdot.attributes += 1,
+            TreeChangeKind::Added => subdot.added += u64::from(!is_folder(&after)),
+            TreeChangeKind::Removed => subdot.removed += u64::from(!is_folder(&before)),
+            TreeChangeKind::Changed => subdot.changed += 1,
+            TreeChangeKind::Attributes => subdot.attributes += 1,
         }
         subdot.new_bytes = subdot.new_bytes.saturating_add(new_bytes);
         if self.diff.changes.len() < self.limits.changes {
-            self.diff.changes.push(Change {
+            self.diff.changes.push(TreeChange {
                 path,
                 kind,
                 before,
@@ -417,25 +417,25 @@ impl<S: Source> Walk<'_, S> {
     async fn inode_of(
         &mut self,
         root: Option<ObjectHash>,
-        node: Option<Node>,
+        value: Option<EntryValue>,
     ) -> Result<Option<Inode>, Stop<S::Error>> {
-        let (Some(root), Some(node)) = (root, node) else {
+        let (Some(root), Some(value)) = (root, value) else {
             return Ok(None);
         };
-        if let Node::HardLink { .. } = node {
+        if let EntryValue::HardLink { .. } = value {
             // An estimate: one page for each name in the file's path.
             self.spend(4)?;
         }
-        Ok(self.reader.inode_of(root, node).await?.0)
+        Ok(self.reader.inode_of(root, value).await?.0)
     }
 }
 
 /// Returns what happened to a name. `None` if nothing happened that a user would look for.
-fn judge(before: Option<&Inode>, after: Option<&Inode>) -> Option<ChangeKind> {
+fn judge(before: Option<&Inode>, after: Option<&Inode>) -> Option<TreeChangeKind> {
     let (before, after) = match (before, after) {
         (None, None) => return None,
-        (None, Some(_)) => return Some(ChangeKind::Added),
-        (Some(_), None) => return Some(ChangeKind::Removed),
+        (None, Some(_)) => return Some(TreeChangeKind::Added),
+        (Some(_), None) => return Some(TreeChangeKind::Removed),
         (Some(before), Some(after)) => (before, after),
     };
     let (is_same, of) = match (&before.kind, &after.kind) {
@@ -450,15 +450,15 @@ fn judge(before: Option<&Inode>, after: Option<&Inode>) -> Option<ChangeKind> {
         (old, new) => (old == new, before.attributes != after.attributes),
     };
     match (is_same, of) {
-        (false, _) => Some(ChangeKind::Changed),
-        (true, true) => Some(ChangeKind::Attributes),
+        (false, _) => Some(TreeChangeKind::Changed),
+        (true, true) => Some(TreeChangeKind::Attributes),
         (true, false) => None,
     }
 }
 
-fn tree_of(node: Option<&Node>) -> Option<ObjectHash> {
-    match node {
-        Some(Node::Inode(Inode {
+fn tree_of(value: Option<&EntryValue>) -> Option<ObjectHash> {
+    match value {
+        Some(EntryValue::Inode(Inode {
             kind: InodeKind::Directory { tree },
             ..
         })) => Some(*tree),
@@ -486,7 +486,7 @@ pub(crate) fn drop_common<T>(
 /// The entries of some leaf pages of one side.
 struct Side {
     parts: VecDeque<Part>,
-    leaves: VecDeque<(Part, Arc<TreeNode>)>,
+    leaves: VecDeque<(Part, Arc<TreePage>)>,
     entries: Peekable<std::vec::IntoIter<Entry>>,
     last: Option<EntryName>,
 }

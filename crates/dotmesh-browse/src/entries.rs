@@ -1,11 +1,11 @@
 //! Reads a directory's entries, one leaf page at a time, from any position.
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{Entry, EntryName, Inode, InodeKind, TreeChild, TreeNode};
+use dotmesh_store::{Entry, EntryName, Inode, InodeKind, TreeChild, TreePage};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::path::shown;
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// Hard links that are resolved at once.
 const LINKS_AT_ONCE: usize = 8;
@@ -34,11 +34,11 @@ impl Part {
     }
 
     /// Refuses a page that differs from what the page above states.
-    pub(crate) fn check(&self, node: &TreeNode) -> Result<(), TreeError> {
+    pub(crate) fn check(&self, page: &TreePage) -> Result<(), TreeError> {
         let as_stated = self.stated.as_ref().is_none_or(|(level, child)| {
-            node.level() == *level
-                && node.last() == Some(&child.last)
-                && node.count() == child.count
+            page.level() == *level
+                && page.last() == Some(&child.last)
+                && page.count() == child.count
         });
         if as_stated {
             Ok(())
@@ -80,7 +80,7 @@ pub(crate) struct Leaves<S> {
     total: u64,
 }
 
-impl<S: Source> Leaves<S> {
+impl<S: TreeSource> Leaves<S> {
     pub(crate) fn new(reader: &TreeReader<S>, tree: ObjectHash, skip: u64) -> Self {
         Self {
             reader: reader.clone(),
@@ -104,17 +104,17 @@ impl<S: Source> Leaves<S> {
                 self.skip -= count;
                 continue;
             }
-            let node = self.reader.tree_node(part.hash).await?;
-            part.check(&node)?;
+            let page = self.reader.tree_page(part.hash).await?;
+            part.check(&page)?;
             if part.stated.is_none() {
-                self.total = node.count();
+                self.total = page.count();
             }
-            match node {
-                TreeNode::Inner { level, children } => {
+            match page {
+                TreePage::Inner { level, children } => {
                     let below: Vec<Part> = Part::below(level, children).collect();
                     self.ahead.push(below.into_iter());
                 }
-                TreeNode::Leaf(mut entries) => {
+                TreePage::Leaf(mut entries) => {
                     follow(&mut self.last, &entries, part.hash)?;
                     let skipped = entries
                         .len()
@@ -194,14 +194,14 @@ pub fn kind(inode: &Inode) -> &'static str {
 
 /// A range of a directory's entries.
 #[derive(Debug, Clone)]
-pub struct Listing {
+pub struct DirectoryListing {
     /// The number of all entries.
     pub total: u64,
     /// The requested entries, sorted by the bytes of their names.
     pub entries: Vec<Listed>,
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Lists a directory of the commit with this root. Skips the first `skip` entries without reading them, and returns
     /// at most `limit`.
     pub async fn list(
@@ -210,7 +210,7 @@ impl<S: Source> TreeReader<S> {
         tree: ObjectHash,
         skip: u64,
         limit: usize,
-    ) -> Result<Listing, ReadError<S::Error>> {
+    ) -> Result<DirectoryListing, ReadError<S::Error>> {
         let mut leaves = Leaves::new(self, tree, skip);
         let mut entries = Vec::new();
         while entries.len() < limit
@@ -224,14 +224,14 @@ impl<S: Source> TreeReader<S> {
             .buffered(LINKS_AT_ONCE)
             .try_collect()
             .await?;
-        Ok(Listing {
+        Ok(DirectoryListing {
             total: leaves.total,
             entries,
         })
     }
 
     async fn listed(&self, root: ObjectHash, entry: Entry) -> Result<Listed, ReadError<S::Error>> {
-        let (inode, first) = self.inode_of(root, entry.node).await?;
+        let (inode, first) = self.inode_of(root, entry.value).await?;
         Ok(Listed {
             name: entry.name,
             inode,

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{EntryName, Inode, InodeKind, Node, TreeNode};
+use dotmesh_store::{EntryName, EntryValue, Inode, InodeKind, TreePage};
 use serde::{Deserialize, Serialize};
 
-use crate::diff::{Diff, DiffLimits, SubdotChange, Tally};
+use crate::diff::{DiffLimits, SubdotChange, Tally, TreeDiff};
 use crate::entries::Leaves;
-use crate::{ReadError, Source, TreePath, TreeReader};
+use crate::{ReadError, TreePath, TreeReader, TreeSource};
 
 /// The most names in a commit's root that are counted separately.
 const MAX_SUBDOTS: usize = 256;
@@ -92,16 +92,16 @@ pub struct CommitFacts {
     pub change_unknown: bool,
 }
 
-/// Counts a commit's files, and reads at most `nodes` tree pages. `before` is the root of the commit's parent, and
+/// Counts a commit's files, and reads at most `pages` tree pages. `before` is the root of the commit's parent, and
 /// `parent` the parent's statistics if they are known. With complete ones, only what the commit changed is read.
-pub async fn count<S: Source>(
+pub async fn count<S: TreeSource>(
     reader: &TreeReader<S>,
     before: Option<ObjectHash>,
     parent: Option<CommitFacts>,
     root: ObjectHash,
-    nodes: usize,
+    pages: usize,
 ) -> Result<CommitFacts, ReadError<S::Error>> {
-    let limits = DiffLimits { changes: 0, nodes };
+    let limits = DiffLimits { changes: 0, pages };
     let change = reader.diff(before, root, limits).await?;
     let parent = parent.filter(|parent| parent.complete && change.complete);
     let all = match (before, &parent) {
@@ -119,14 +119,14 @@ pub async fn count<S: Source>(
 
 struct Known<'a> {
     parent: Option<CommitFacts>,
-    change: &'a Diff,
+    change: &'a TreeDiff,
     /// The difference from an empty tree, if the parent's statistics are unknown. Otherwise the same as `change`.
-    all: &'a Diff,
+    all: &'a TreeDiff,
 }
 
 impl Known<'_> {
     fn total(&self) -> Tally {
-        let sum = |pick: fn(&SubdotChange) -> Tally, diff: &Diff| {
+        let sum = |pick: fn(&SubdotChange) -> Tally, diff: &TreeDiff| {
             let tallies = diff.subdots.values().map(pick);
             tallies.fold(Tally::default(), Tally::and)
         };
@@ -146,7 +146,7 @@ impl Known<'_> {
     }
 }
 
-async fn facts<S: Source>(
+async fn facts<S: TreeSource>(
     reader: &TreeReader<S>,
     root: ObjectHash,
     known: &Known<'_>,
@@ -163,7 +163,7 @@ async fn facts<S: Source>(
             let (kind, now) = match (before, change) {
                 (Some(before), None) => (before.kind, before.now),
                 (before, change) => {
-                    let kind = reader.store_kind(&entry.node).await?;
+                    let kind = reader.store_kind(&entry.value).await?;
                     let change = change.unwrap_or_default();
                     let now = match before {
                         Some(before) => before.now.after(change.before, change.after),
@@ -214,17 +214,17 @@ async fn facts<S: Source>(
     })
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Returns the kind of store in a folder of a commit's root.
-    async fn store_kind(&self, node: &Node) -> Result<StoreKind, ReadError<S::Error>> {
-        let Some(tree) = tree_of(node) else {
+    async fn store_kind(&self, value: &EntryValue) -> Result<StoreKind, ReadError<S::Error>> {
+        let Some(tree) = tree_of(value) else {
             return Ok(StoreKind::Files);
         };
         if let Some(kind) = self.mark_in(tree).await? {
             return Ok(kind);
         }
         let first = Leaves::new(self, tree, 0).next().await?.unwrap_or_default();
-        let folders = first.iter().filter_map(|entry| tree_of(&entry.node));
+        let folders = first.iter().filter_map(|entry| tree_of(&entry.value));
         for folder in folders.take(MAX_FOLDERS) {
             if let Some(kind) = self.mark_in(folder).await? {
                 return Ok(kind);
@@ -235,9 +235,9 @@ impl<S: Source> TreeReader<S> {
 
     async fn mark_in(&self, tree: ObjectHash) -> Result<Option<StoreKind>, ReadError<S::Error>> {
         // Nearly all folders have a single page, so it is read once for all marks.
-        let leaf = match self.tree_node(tree).await? {
-            TreeNode::Leaf(entries) => Some(entries),
-            TreeNode::Inner { .. } => None,
+        let leaf = match self.tree_page(tree).await? {
+            TreePage::Leaf(entries) => Some(entries),
+            TreePage::Inner { .. } => None,
         };
         for (name, kind) in MARKS {
             let Ok(name) = EntryName::new(name) else {
@@ -245,7 +245,7 @@ impl<S: Source> TreeReader<S> {
             };
             let is_there = match &leaf {
                 Some(entries) => entries.iter().any(|entry| entry.name == name),
-                None => self.node_in(tree, &name).await?.is_some(),
+                None => self.value_in(tree, &name).await?.is_some(),
             };
             if is_there {
                 return Ok(Some(kind));
@@ -255,9 +255,9 @@ impl<S: Source> TreeReader<S> {
     }
 }
 
-fn tree_of(node: &Node) -> Option<ObjectHash> {
-    match node {
-        Node::Inode(Inode {
+fn tree_of(value: &EntryValue) -> Option<ObjectHash> {
+    match value {
+        EntryValue::Inode(Inode {
             kind: InodeKind::Directory { tree },
             ..
         }) => Some(*tree),

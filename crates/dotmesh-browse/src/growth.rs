@@ -1,14 +1,14 @@
 //! Estimates how much of a file is new since an earlier version.
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{FileContent, FileNode, Segment};
+use dotmesh_store::{FileContent, FilePage, Segment};
 
 use crate::content::FileBytes;
 use crate::diff::drop_common;
-use crate::{ReadError, Source, TreeError, TreeReader};
+use crate::{ReadError, TreeError, TreeReader, TreeSource};
 
 /// The most file pages that are read for a file. Everything below the other pages counts as new.
-const MAX_NODES: usize = 256;
+const MAX_PAGES: usize = 256;
 
 /// A part of a file's list.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ struct Part {
     height: Option<u8>,
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Returns the number of bytes in chunks that the old version does not have. For a long file, it is an upper bound.
     pub async fn growth(
         &self,
@@ -43,10 +43,10 @@ impl<S: Source> TreeReader<S> {
                 .map(|part| part.hash)
                 .collect();
             read += wanted.len();
-            if new == 0 || highest == 0 || read > MAX_NODES {
+            if new == 0 || highest == 0 || read > MAX_PAGES {
                 return Ok(new);
             }
-            let mut nodes = self.file_nodes(&wanted).await?.into_iter();
+            let mut pages = self.file_pages(&wanted).await?.into_iter();
             for side in &mut sides {
                 let mut below = Vec::with_capacity(side.len());
                 for part in side.drain(..) {
@@ -55,8 +55,8 @@ impl<S: Source> TreeReader<S> {
                         continue;
                     }
                     let inconsistent = TreeError::Inconsistent { hash: part.hash };
-                    match nodes.next() {
-                        Some(node) if is_as_stated(&part, &node) => below.extend(parts(node)),
+                    match pages.next() {
+                        Some(page) if is_as_stated(&part, &page) => below.extend(parts(page)),
                         _ => return Err(inconsistent.into()),
                     }
                 }
@@ -66,15 +66,15 @@ impl<S: Source> TreeReader<S> {
     }
 }
 
-fn is_as_stated(part: &Part, node: &FileNode) -> bool {
-    node.size() == part.length && part.height.is_none_or(|height| height == node.level() + 1)
+fn is_as_stated(part: &Part, page: &FilePage) -> bool {
+    page.size() == part.length && part.height.is_none_or(|height| height == page.level() + 1)
 }
 
 fn top(file: FileBytes) -> Vec<Part> {
     let (hash, height) = match file.content {
         FileContent::Empty | FileContent::Hole => return Vec::new(),
         FileContent::Chunk(hash) => (hash, Some(0)),
-        FileContent::Node(hash) => (hash, None),
+        FileContent::Page(hash) => (hash, None),
     };
     vec![Part {
         hash,
@@ -83,9 +83,9 @@ fn top(file: FileBytes) -> Vec<Part> {
     }]
 }
 
-fn parts(node: FileNode) -> Vec<Part> {
-    match node {
-        FileNode::Leaf(segments) => segments
+fn parts(page: FilePage) -> Vec<Part> {
+    match page {
+        FilePage::Leaf(segments) => segments
             .into_iter()
             .filter_map(|segment| match segment {
                 Segment::Data { hash, length } => Some(Part {
@@ -96,7 +96,7 @@ fn parts(node: FileNode) -> Vec<Part> {
                 Segment::Hole { .. } => None,
             })
             .collect(),
-        FileNode::Inner { level, children } => children
+        FilePage::Inner { level, children } => children
             .into_iter()
             .map(|child| Part {
                 hash: child.hash,

@@ -1,6 +1,6 @@
 //! Reads the content of a commit: its folders and files, its differences from another commit, and statistics.
 //!
-//! The objects come from a [`Source`], such as a hub's pack store. The readers trust none of them. The hub checks on a
+//! The objects come from a [`TreeSource`], such as a hub's pack store. The readers trust none of them. The hub checks on a
 //! push that references are complete, but not that several tree pages or file pages agree with each other. So the
 //! readers check this.
 
@@ -8,19 +8,19 @@ pub mod archive;
 pub mod content;
 pub mod diff;
 pub mod entries;
+pub mod entry_at;
 pub mod facts;
 pub mod file_type;
 pub mod growth;
 pub mod path;
 pub mod renames;
-pub mod resolve;
 pub mod secrets;
 mod tar_header;
 pub mod text_diff;
 
 use bytes::Bytes;
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{FileNode, InvalidNode, Kind, Root, TreeNode};
+use dotmesh_store::{FilePage, InvalidObject, Kind, Root, TreePage};
 
 pub use path::TreePath;
 
@@ -50,7 +50,7 @@ pub enum TreeError {
     Malformed {
         hash: ObjectHash,
         #[source]
-        source: InvalidNode,
+        source: InvalidObject,
     },
 }
 
@@ -66,7 +66,7 @@ pub enum ReadError<E> {
 }
 
 /// Where the objects of commits are read from. Cheap to clone.
-pub trait Source: Clone + Send + Sync + 'static {
+pub trait TreeSource: Clone + Send + Sync + 'static {
     /// Why the source fails.
     type Error: Send + 'static;
 
@@ -86,7 +86,7 @@ pub trait Source: Clone + Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct TreeReader<S>(S);
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Creates a reader.
     pub fn new(source: S) -> Self {
         Self(source)
@@ -99,29 +99,29 @@ impl<S: Source> TreeReader<S> {
 
     /// Returns a commit's root directory.
     pub async fn root(&self, root: ObjectHash) -> Result<Root, ReadError<S::Error>> {
-        self.node(Kind::Root, root, Root::decode).await
+        self.page(Kind::Root, root, Root::decode).await
     }
 
-    async fn tree_node(&self, hash: ObjectHash) -> Result<TreeNode, ReadError<S::Error>> {
-        self.node(Kind::TreeNode, hash, TreeNode::decode).await
+    async fn tree_page(&self, hash: ObjectHash) -> Result<TreePage, ReadError<S::Error>> {
+        self.page(Kind::TreePage, hash, TreePage::decode).await
     }
 
-    async fn tree_nodes(
+    async fn tree_pages(
         &self,
         hashes: &[ObjectHash],
-    ) -> Result<Vec<TreeNode>, ReadError<S::Error>> {
-        self.nodes(Kind::TreeNode, hashes, TreeNode::decode).await
+    ) -> Result<Vec<TreePage>, ReadError<S::Error>> {
+        self.pages(Kind::TreePage, hashes, TreePage::decode).await
     }
 
-    async fn file_node(&self, hash: ObjectHash) -> Result<FileNode, ReadError<S::Error>> {
-        self.node(Kind::FileNode, hash, FileNode::decode).await
+    async fn file_page(&self, hash: ObjectHash) -> Result<FilePage, ReadError<S::Error>> {
+        self.page(Kind::FilePage, hash, FilePage::decode).await
     }
 
-    async fn file_nodes(
+    async fn file_pages(
         &self,
         hashes: &[ObjectHash],
-    ) -> Result<Vec<FileNode>, ReadError<S::Error>> {
-        self.nodes(Kind::FileNode, hashes, FileNode::decode).await
+    ) -> Result<Vec<FilePage>, ReadError<S::Error>> {
+        self.pages(Kind::FilePage, hashes, FilePage::decode).await
     }
 
     async fn chunks(&self, hashes: &[ObjectHash]) -> Result<Vec<Bytes>, ReadError<S::Error>> {
@@ -132,21 +132,21 @@ impl<S: Source> TreeReader<S> {
         self.0.objects(Kind::Chunk, hashes, decode).await
     }
 
-    async fn node<T: Send + 'static>(
+    async fn page<T: Send + 'static>(
         &self,
         kind: Kind,
         hash: ObjectHash,
-        decode: fn(&[u8]) -> Result<T, InvalidNode>,
+        decode: fn(&[u8]) -> Result<T, InvalidObject>,
     ) -> Result<T, ReadError<S::Error>> {
-        let mut nodes = self.nodes(kind, &[hash], decode).await?;
-        Ok(nodes.pop().ok_or(TreeError::Missing { hash })?)
+        let mut pages = self.pages(kind, &[hash], decode).await?;
+        Ok(pages.pop().ok_or(TreeError::Missing { hash })?)
     }
 
-    async fn nodes<T: Send + 'static>(
+    async fn pages<T: Send + 'static>(
         &self,
         kind: Kind,
         hashes: &[ObjectHash],
-        decode: fn(&[u8]) -> Result<T, InvalidNode>,
+        decode: fn(&[u8]) -> Result<T, InvalidObject>,
     ) -> Result<Vec<T>, ReadError<S::Error>> {
         if hashes.is_empty() {
             return Ok(Vec::new());

@@ -6,7 +6,7 @@ use dotmesh_store::Inode;
 
 use crate::TreePath;
 use crate::content::FileBytes;
-use crate::diff::{Change, ChangeKind};
+use crate::diff::{TreeChange, TreeChangeKind};
 
 /// A file with another name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,16 +19,16 @@ pub struct Rename {
 
 /// Moves renames out of the list of changes. If several files have the same bytes, they are matched in order. Empty
 /// files are ignored, because they are all alike.
-pub fn find_renames(changes: Vec<Change>) -> (Vec<Change>, Vec<Rename>) {
+pub fn find_renames(changes: Vec<TreeChange>) -> (Vec<TreeChange>, Vec<Rename>) {
     let mut gone: HashMap<String, Vec<TreePath>> = HashMap::new();
     for change in changes.iter().rev() {
-        if let (ChangeKind::Removed, Some(tag)) = (change.kind, tag(change.before.as_ref())) {
+        if let (TreeChangeKind::Removed, Some(tag)) = (change.kind, tag(change.before.as_ref())) {
             gone.entry(tag).or_default().push(change.path.clone());
         }
     }
     let mut renames = Vec::new();
     for change in &changes {
-        if let (ChangeKind::Added, Some(inode)) = (change.kind, &change.after)
+        if let (TreeChangeKind::Added, Some(inode)) = (change.kind, &change.after)
             && let Some(from) = tag(Some(inode)).and_then(|tag| gone.get_mut(&tag)?.pop())
         {
             renames.push(Rename {
@@ -38,10 +38,10 @@ pub fn find_renames(changes: Vec<Change>) -> (Vec<Change>, Vec<Rename>) {
             });
         }
     }
-    let is_moved = |change: &Change| match change.kind {
-        ChangeKind::Removed => renames.iter().any(|rename| rename.from == change.path),
-        ChangeKind::Added => renames.iter().any(|rename| rename.to == change.path),
-        ChangeKind::Changed | ChangeKind::Attributes => false,
+    let is_moved = |change: &TreeChange| match change.kind {
+        TreeChangeKind::Removed => renames.iter().any(|rename| rename.from == change.path),
+        TreeChangeKind::Added => renames.iter().any(|rename| rename.to == change.path),
+        TreeChangeKind::Changed | TreeChangeKind::Attributes => false,
     };
     let others = changes.into_iter().filter(|change| !is_moved(change));
     (others.collect(), renames)
@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    fn change(number: usize, before: Option<u8>, after: Option<u8>) -> Option<Change> {
+    fn change(number: usize, before: Option<u8>, after: Option<u8>) -> Option<TreeChange> {
         let inode = |content: u8| Inode {
             attributes: Attributes::default(),
             kind: InodeKind::File {
@@ -74,12 +74,12 @@ mod tests {
         };
         let kind = match (before, after) {
             (None, None) => return None,
-            (None, Some(_)) => ChangeKind::Added,
-            (Some(_), None) => ChangeKind::Removed,
-            (Some(before), Some(after)) if before == after => ChangeKind::Attributes,
-            (Some(_), Some(_)) => ChangeKind::Changed,
+            (None, Some(_)) => TreeChangeKind::Added,
+            (Some(_), None) => TreeChangeKind::Removed,
+            (Some(before), Some(after)) if before == after => TreeChangeKind::Attributes,
+            (Some(_), Some(_)) => TreeChangeKind::Changed,
         };
-        Some(Change {
+        Some(TreeChange {
             path: format!("uploads/{number:03}").parse().expect("a path"),
             kind,
             before: before.map(inode),
@@ -90,7 +90,7 @@ mod tests {
     proptest! {
         #[test]
         fn all_is_told_once(files in prop::collection::vec((prop::option::of(0..4u8), prop::option::of(0..4u8)), 0..24)) {
-            let changes: Vec<Change> = files
+            let changes: Vec<TreeChange> = files
                 .iter()
                 .enumerate()
                 .filter_map(|(number, (before, after))| change(number, *before, *after))
@@ -99,18 +99,18 @@ mod tests {
             let find = |path: &TreePath| changes.iter().find(|change| change.path == *path);
             for rename in &renames {
                 let (from, to) = (find(&rename.from), find(&rename.to));
-                prop_assert_eq!(from.map(|change| change.kind), Some(ChangeKind::Removed));
+                prop_assert_eq!(from.map(|change| change.kind), Some(TreeChangeKind::Removed));
                 prop_assert_eq!(to.and_then(|change| change.after.as_ref()), Some(&rename.inode));
                 prop_assert_eq!(tag(from.and_then(|change| change.before.as_ref())), tag(Some(&rename.inode)));
             }
             // Each change is in one of the two lists, and no rename is left among the changes.
             prop_assert_eq!(others.len() + 2 * renames.len(), changes.len());
-            let left = |kind, side: fn(&Change) -> Option<&Inode>| -> Vec<String> {
+            let left = |kind, side: fn(&TreeChange) -> Option<&Inode>| -> Vec<String> {
                 let of_kind = others.iter().filter(|change| change.kind == kind);
                 of_kind.filter_map(|change| tag(side(change))).collect()
             };
-            let gone = left(ChangeKind::Removed, |change| change.before.as_ref());
-            let new = left(ChangeKind::Added, |change| change.after.as_ref());
+            let gone = left(TreeChangeKind::Removed, |change| change.before.as_ref());
+            let new = left(TreeChangeKind::Added, |change| change.after.as_ref());
             prop_assert!(gone.iter().all(|tag| !new.contains(tag)));
         }
     }

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_model::secret_names::{PEM_LENGTH, Suspicion, has_private_key, suspicion};
-use dotmesh_store::{Entry, Inode, InodeKind, Node, TreeNode};
+use dotmesh_store::{Entry, Inode, InodeKind, EntryValue, TreePage};
 
 use crate::content::FileBytes;
 use crate::entries::Part;
 use crate::path::shown;
-use crate::{ReadError, Source, TreePath, TreeReader};
+use crate::{ReadError, TreeSource, TreePath, TreeReader};
 
 /// Tree pages that are read together.
 const PAGES_AT_ONCE: usize = 32;
@@ -26,7 +26,7 @@ pub struct Suspects {
     pub first: Vec<String>,
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Searches the commits with these roots, and reads at most `pages` tree pages. A folder that several commits share
     /// is searched once.
     pub async fn suspects(
@@ -48,15 +48,15 @@ impl<S: Source> TreeReader<S> {
             let batch = waiting.split_off(waiting.len().saturating_sub(PAGES_AT_ONCE));
             read += batch.len();
             let hashes: Vec<ObjectHash> = batch.iter().map(|(_, part)| part.hash).collect();
-            let nodes = self.tree_nodes(&hashes).await?;
-            for ((folder, part), node) in batch.into_iter().zip(nodes) {
-                part.check(&node)?;
-                match node {
-                    TreeNode::Inner { level, children } => {
+            let found_pages = self.tree_pages(&hashes).await?;
+            for ((folder, part), page) in batch.into_iter().zip(found_pages) {
+                part.check(&page)?;
+                match page {
+                    TreePage::Inner { level, children } => {
                         let below = Part::below(level, children);
                         waiting.extend(below.map(|part| (folder.clone(), part)));
                     }
-                    TreeNode::Leaf(entries) => {
+                    TreePage::Leaf(entries) => {
                         for entry in entries {
                             let path = folder.join(&entry.name);
                             if self.is_suspect(&entry).await? {
@@ -65,10 +65,10 @@ impl<S: Source> TreeReader<S> {
                                     found.first.push(shown(&path.to_bytes()));
                                 }
                             }
-                            if let Node::Inode(Inode {
+                            if let EntryValue::Inode(Inode {
                                 kind: InodeKind::Directory { tree },
                                 ..
-                            }) = entry.node
+                            }) = entry.value
                                 && seen.insert(tree)
                             {
                                 waiting.push((path, Part::top(tree)));
@@ -83,9 +83,9 @@ impl<S: Source> TreeReader<S> {
     }
 
     async fn is_suspect(&self, entry: &Entry) -> Result<bool, ReadError<S::Error>> {
-        let file = match &entry.node {
-            Node::HardLink { .. } => None,
-            Node::Inode(inode) => match FileBytes::of(inode) {
+        let file = match &entry.value {
+            EntryValue::HardLink { .. } => None,
+            EntryValue::Inode(inode) => match FileBytes::of(inode) {
                 None => return Ok(false),
                 file => file,
             },

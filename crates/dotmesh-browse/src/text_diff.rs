@@ -32,7 +32,7 @@ pub enum LineKind {
 
 /// A line of a difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct DiffLine {
     pub kind: LineKind,
     /// The line's number in the old text, from 1.
     pub old: Option<usize>,
@@ -46,7 +46,7 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextChanges {
     /// The differences, each with the lines around it.
-    pub hunks: Vec<Vec<Line>>,
+    pub hunks: Vec<Vec<DiffLine>>,
     /// The number of new lines.
     pub added: usize,
     /// The number of removed lines.
@@ -88,7 +88,7 @@ pub fn compare(old: &[u8], new: &[u8], until: Instant) -> Option<TextChanges> {
                     changes.cut = true;
                     break;
                 }
-                hunk.push(Line {
+                hunk.push(DiffLine {
                     kind: match line.tag() {
                         ChangeTag::Equal => LineKind::Same,
                         ChangeTag::Insert => LineKind::Added,

@@ -43,7 +43,7 @@ pub struct Remote {
     /// The hub's URL.
     pub address: String,
     /// The account's API key.
-    pub api_key: ApiKey,
+    pub api_key: SavedApiKey,
 }
 
 /// The section of one node.
@@ -63,7 +63,7 @@ pub struct NodeConfig {
     pub upstreams: BTreeMap<RemoteName, BTreeMap<DotName, DotName>>,
     /// The settings of deleted dots, by their ids.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub deleted: BTreeMap<String, DeletedDot>,
+    pub deleted: BTreeMap<String, DeletedDotSettings>,
     /// The ids of the lookalike dots that the user was warned of.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub told_lookalikes: BTreeSet<String>,
@@ -71,7 +71,7 @@ pub struct NodeConfig {
 
 /// The settings of a deleted dot. `dm undo` restores them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeletedDot {
+pub struct DeletedDotSettings {
     /// For each remote, the dot on the remote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<RemoteName, DotName>,
@@ -132,9 +132,9 @@ impl From<CurrentDot> for Option<DotName> {
 /// An API key. Its `Debug` output hides the secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ApiKey(String);
+pub struct SavedApiKey(String);
 
-impl ApiKey {
+impl SavedApiKey {
     /// Wraps a key.
     pub fn new(text: String) -> Self {
         Self(text)
@@ -146,9 +146,9 @@ impl ApiKey {
     }
 }
 
-impl fmt::Debug for ApiKey {
+impl fmt::Debug for SavedApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(…)")
+        f.write_str("SavedApiKey(…)")
     }
 }
 
@@ -358,12 +358,12 @@ impl NodeConfig {
             let upstream = upstreams.get(dot)?;
             Some((remote.clone(), upstream.clone()))
         });
-        let known = DeletedDot {
+        let known = DeletedDotSettings {
             upstreams: upstreams.collect(),
             places: places.map(|(place, _)| place.clone()).collect(),
             everywhere: self.current_dot.is(dot),
         };
-        if known != DeletedDot::default() {
+        if known != DeletedDotSettings::default() {
             self.deleted.insert(id.to_owned(), known);
         }
         self.remove_dot(dot)

@@ -11,7 +11,7 @@ pub type Result<T> = std::result::Result<T, CliError>;
 
 /// The kinds of failure. They decide the exit code, which `dm --help` documents, and how the error is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FailureKind {
     /// The operation was refused, or failed.
     Failed,
     /// The user did not confirm.
@@ -31,14 +31,14 @@ pub enum Kind {
 /// A failed command.
 #[derive(Debug)]
 pub struct CliError {
-    kind: Kind,
+    kind: FailureKind,
     code: Option<ErrorCode>,
     message: String,
     hints: Vec<String>,
 }
 
 impl CliError {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
+    fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             code: None,
@@ -49,22 +49,22 @@ impl CliError {
 
     /// The operation was refused, or failed.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::new(Kind::Failed, message)
+        Self::new(FailureKind::Failed, message)
     }
 
     /// The command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, message)
+        Self::new(FailureKind::Usage, message)
     }
 
     /// The node, the hub or Docker does not answer.
     pub fn unreachable(message: impl Into<String>) -> Self {
-        Self::new(Kind::Unreachable, message)
+        Self::new(FailureKind::Unreachable, message)
     }
 
     /// The user did not confirm.
     pub fn declined() -> Self {
-        Self::new(Kind::Declined, "Aborted.")
+        Self::new(FailureKind::Declined, "Aborted.")
     }
 
     /// The user pressed Ctrl-C. `goes_on`: the node finishes the operation all the same.
@@ -74,13 +74,13 @@ impl CliError {
         } else {
             "Interrupted."
         };
-        Self::new(Kind::Interrupted, message)
+        Self::new(FailureKind::Interrupted, message)
     }
 
     /// The user pressed Ctrl-C during a transfer.
     pub fn cancelled() -> Self {
         Self::new(
-            Kind::Interrupted,
+            FailureKind::Interrupted,
             "Cancelled. Nothing was changed on the receiving side.",
         )
     }
@@ -88,7 +88,7 @@ impl CliError {
     /// A write to stdout failed.
     pub fn output(error: std::io::Error) -> Self {
         if error.kind() == ErrorKind::BrokenPipe {
-            Self::new(Kind::BrokenPipe, "")
+            Self::new(FailureKind::BrokenPipe, "")
         } else {
             Self::failed("cannot write to standard output").caused_by(error)
         }
@@ -98,7 +98,7 @@ impl CliError {
     pub fn command_line(error: &clap::Error) -> Self {
         let text = error.render().to_string();
         if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            return Self::new(Kind::NoCommand, text.trim_end());
+            return Self::new(FailureKind::NoCommand, text.trim_end());
         }
         let text = text.strip_prefix("error: ").unwrap_or(&text);
         Self::usage(text.trim_end())
@@ -106,7 +106,7 @@ impl CliError {
 
     /// Whether the user pressed Ctrl-C.
     pub fn is_interruption(&self) -> bool {
-        matches!(self.kind, Kind::Interrupted)
+        matches!(self.kind, FailureKind::Interrupted)
     }
 
     /// Whether the data of a commit is only on a hub.
@@ -144,22 +144,22 @@ impl CliError {
 
     /// Whether the command line is wrong.
     pub fn is_usage(&self) -> bool {
-        self.kind == Kind::Usage
+        self.kind == FailureKind::Usage
     }
 
     /// Whether the node, the hub or Docker does not answer.
     pub fn is_unreachable(&self) -> bool {
-        self.kind == Kind::Unreachable
+        self.kind == FailureKind::Unreachable
     }
 
     /// The exit code of `dm`.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
-            Kind::BrokenPipe => 0,
-            Kind::Failed | Kind::Declined => 1,
-            Kind::Usage | Kind::NoCommand => 2,
-            Kind::Unreachable => 3,
-            Kind::Interrupted => 130,
+            FailureKind::BrokenPipe => 0,
+            FailureKind::Failed | FailureKind::Declined => 1,
+            FailureKind::Usage | FailureKind::NoCommand => 2,
+            FailureKind::Unreachable => 3,
+            FailureKind::Interrupted => 130,
         }
     }
 
@@ -171,9 +171,11 @@ impl CliError {
     /// The text for stderr.
     pub fn render(&self) -> String {
         let mut text = match self.kind {
-            Kind::BrokenPipe => return String::new(),
+            FailureKind::BrokenPipe => return String::new(),
             // The user caused these, so the message does not start with "Error:".
-            Kind::NoCommand | Kind::Declined | Kind::Interrupted => format!("{}\n", self.message),
+            FailureKind::NoCommand | FailureKind::Declined | FailureKind::Interrupted => {
+                format!("{}\n", self.message)
+            }
             _ => format!("Error: {}\n", self.message),
         };
         for hint in &self.hints {
@@ -186,9 +188,9 @@ impl CliError {
 impl From<ErrorBody> for CliError {
     fn from(body: ErrorBody) -> Self {
         let kind = match body.code {
-            ErrorCode::Unreachable => Kind::Unreachable,
-            ErrorCode::Cancelled => Kind::Interrupted,
-            _ => Kind::Failed,
+            ErrorCode::Unreachable => FailureKind::Unreachable,
+            ErrorCode::Cancelled => FailureKind::Interrupted,
+            _ => FailureKind::Failed,
         };
         Self {
             kind,

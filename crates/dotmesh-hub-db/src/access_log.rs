@@ -55,7 +55,7 @@ impl Act {
 
 /// An access to log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Access {
+pub struct LoggedAccess {
     pub act: Act,
     /// The account's name. Empty when the hub has no such account.
     pub actor: String,
@@ -70,7 +70,7 @@ pub struct Access {
 pub struct PastAccess {
     /// Its number. Later entries have greater numbers.
     pub id: i64,
-    pub access: Access,
+    pub access: LoggedAccess,
     /// When it was first logged that day.
     pub began: Timestamp,
     /// When it was last logged that day.
@@ -96,7 +96,7 @@ impl Row {
         let act = Act::ALL.into_iter().find(|act| act.as_str() == self.kind);
         Ok(PastAccess {
             id: self.id,
-            access: Access {
+            access: LoggedAccess {
                 act: act.ok_or(DatabaseError::Damaged { what: "act" })?,
                 actor: self.actor,
                 address: self.address,
@@ -116,7 +116,11 @@ pub fn day(now: Timestamp) -> i64 {
 
 impl Database {
     /// Logs an access. Further accesses of the same kind on the same day only raise its count.
-    pub async fn log_access(&self, access: &Access, now: Timestamp) -> Result<(), DatabaseError> {
+    pub async fn log_access(
+        &self,
+        access: &LoggedAccess,
+        now: Timestamp,
+    ) -> Result<(), DatabaseError> {
         sqlx::query(
             "INSERT INTO access_log (day, kind, actor, address, subject, began, last, count)
              VALUES ($1, $2, $3, $4, $5, $6, $6, 1)

@@ -9,7 +9,7 @@ use crate::{Database, DatabaseError, ids};
 
 /// How often something may be tried.
 #[derive(Debug, Clone, Copy)]
-pub struct Limit {
+pub struct AttemptLimit {
     /// The most attempts.
     pub attempts: i64,
     /// The time in which they are counted.
@@ -53,7 +53,7 @@ impl Database {
     pub async fn attempt(
         &self,
         subject: &str,
-        limit: Limit,
+        limit: AttemptLimit,
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
         let mut tx = self.begin().await?;

@@ -13,7 +13,7 @@ use crate::{Database, DatabaseError, room};
 
 /// The result of deleting a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deletion {
+pub enum BranchDeletion {
     /// The branch is gone. Its commits stay.
     Deleted,
     /// There was no such branch.
@@ -67,17 +67,17 @@ impl Database {
         &self,
         deed: Deed<'_>,
         branch: &BranchName,
-    ) -> Result<Deletion, DatabaseError> {
+    ) -> Result<BranchDeletion, DatabaseError> {
         let mut tx = self.begin().await?;
         let default: String = sqlx::query_scalar("SELECT default_branch FROM dots WHERE id = $1")
             .bind(deed.dot)
             .fetch_one(&mut *tx)
             .await?;
         if default == branch.as_str() {
-            return Ok(Deletion::IsDefault);
+            return Ok(BranchDeletion::IsDefault);
         }
         if protected(&mut tx, deed.dot).await?.contains(branch) {
-            return Ok(Deletion::IsProtected);
+            return Ok(BranchDeletion::IsProtected);
         }
         let head: Option<Vec<u8>> =
             sqlx::query_scalar("DELETE FROM branches WHERE dot = $1 AND name = $2 RETURNING head")
@@ -86,7 +86,7 @@ impl Database {
                 .fetch_optional(&mut *tx)
                 .await?;
         let Some(head) = head else {
-            return Ok(Deletion::Missing);
+            return Ok(BranchDeletion::Missing);
         };
         sqlx::query("DELETE FROM notes WHERE dot = $1 AND branch = $2")
             .bind(deed.dot)
@@ -99,7 +99,7 @@ impl Database {
         };
         deed.log(&mut tx, kind).await?;
         tx.commit().await?;
-        Ok(Deletion::Deleted)
+        Ok(BranchDeletion::Deleted)
     }
 
     /// Protects a branch, which need not exist yet, or lifts the protection. `false` when nothing changed.

@@ -263,7 +263,7 @@ pub const LEFT_OUT: &[&str] = &[
 /// A line of a dump.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(untagged)]
-pub enum Line {
+pub enum DumpLine {
     /// The rows that follow belong to this table.
     Table {
         /// Its name.
@@ -299,13 +299,13 @@ impl Database {
     /// Passes all records of a dump to `write`, as of one instant, and returns the schema version.
     pub async fn dump<E: From<DatabaseError>>(
         &self,
-        mut write: impl FnMut(Line) -> Result<(), E>,
+        mut write: impl FnMut(DumpLine) -> Result<(), E>,
     ) -> Result<i64, E> {
         let mut tx = self.begin_read().await?;
         let schema = schema(&mut tx).await?;
         for table in TABLES {
             let columns = table.columns.iter().map(|(name, _)| (*name).to_owned());
-            write(Line::Table {
+            write(DumpLine::Table {
                 table: table.name.to_owned(),
                 columns: columns.collect(),
             })?;
@@ -315,7 +315,7 @@ impl Database {
             let select = AssertSqlSafe(format!("SELECT {names} FROM {name} ORDER BY {order}"));
             let mut rows = sqlx::query(select).fetch(&mut *tx);
             while let Some(row) = rows.try_next().await.map_err(DatabaseError::from)? {
-                write(Line::Row(values(&row, table)?))?;
+                write(DumpLine::Row(values(&row, table)?))?;
             }
         }
         Ok(schema)
@@ -337,7 +337,7 @@ impl Database {
     /// Loads all records of a dump, in one transaction, into an empty database with the dump's schema.
     pub async fn load<E: From<LoadError>>(
         &self,
-        lines: impl Iterator<Item = Result<Line, E>>,
+        lines: impl Iterator<Item = Result<DumpLine, E>>,
     ) -> Result<(), E> {
         let failed = |error: DatabaseError| E::from(LoadError::Database(error));
         let mut tx = self.begin().await.map_err(failed)?;
@@ -346,14 +346,14 @@ impl Database {
         let mut loaded = Vec::new();
         for line in lines {
             match line? {
-                Line::Table { table, columns } => {
+                DumpLine::Table { table, columns } => {
                     let next = Loading::new(self.dialect, &table, &columns)?;
                     loaded.push(next.table);
                     if let Some(done) = loading.replace(next) {
                         done.end(&mut tx).await?;
                     }
                 }
-                Line::Row(values) => {
+                DumpLine::Row(values) => {
                     let loading = loading
                         .as_mut()
                         .ok_or_else(|| LoadError::Row("no table".to_owned()))?;

@@ -19,7 +19,7 @@ const LAST_PAGE: u32 = 100;
 
 /// The dots to list.
 #[derive(Debug, Clone, Copy)]
-pub enum Listing {
+pub enum DotFilter {
     /// A user's own dots, and those that the user was granted access to.
     Accessible(UserId),
     /// The dots of a namespace that the viewer may see.
@@ -34,7 +34,7 @@ pub enum Listing {
 
 /// A dot in a list.
 #[derive(Debug, Clone)]
-pub struct DotSummary {
+pub struct DotPreview {
     /// Its name.
     pub name: DotName,
     /// Who may see it.
@@ -47,7 +47,7 @@ pub struct DotSummary {
     pub branches: u64,
 }
 
-impl DotSummary {
+impl DotPreview {
     /// Returns the description's first line that is not blank.
     pub fn summary(&self) -> Cow<'_, str> {
         let line = self
@@ -86,8 +86,8 @@ struct SummaryRow {
 }
 
 impl SummaryRow {
-    fn read(self) -> Result<DotSummary, DatabaseError> {
-        Ok(DotSummary {
+    fn read(self) -> Result<DotPreview, DatabaseError> {
+        Ok(DotPreview {
             name: ids::dot_name(&self.namespace, &self.name)?,
             visibility: ids::visibility(&self.visibility)?,
             description: self.description,
@@ -128,13 +128,13 @@ impl Database {
     /// from 1.
     pub async fn list_dots(
         &self,
-        listing: Listing,
+        filter: DotFilter,
         page: u32,
-    ) -> Result<(Vec<DotSummary>, bool), DatabaseError> {
+    ) -> Result<(Vec<DotPreview>, bool), DatabaseError> {
         let page = page.clamp(1, LAST_PAGE);
         let (limit, skip) = (PAGE as i64 + 1, i64::from(page - 1) * PAGE as i64);
-        let query = match listing {
-            Listing::Accessible(user) => sqlx::query_as(
+        let query = match filter {
+            DotFilter::Accessible(user) => sqlx::query_as(
                 "SELECT o.name AS namespace, d.name, d.visibility, substr(d.description, 1, 2000) AS description,
                         d.pushed, (SELECT count(*) FROM branches b WHERE b.dot = d.id) AS branches
                  FROM dots d JOIN users o ON o.id = d.owner
@@ -145,7 +145,7 @@ impl Database {
             .bind(user)
             .bind(limit)
             .bind(skip),
-            Listing::Namespace { owner, viewer } => sqlx::query_as(concat!(
+            DotFilter::Namespace { owner, viewer } => sqlx::query_as(concat!(
                 "SELECT o.name AS namespace, d.name, d.visibility, substr(d.description, 1, 2000) AS description,
                         d.pushed, (SELECT count(*) FROM branches b WHERE b.dot = d.id) AS branches
                  FROM dots d JOIN users o ON o.id = d.owner
@@ -157,7 +157,7 @@ impl Database {
             .bind(limit)
             .bind(owner)
             .bind(skip),
-            Listing::Public => sqlx::query_as(
+            DotFilter::Public => sqlx::query_as(
                 "SELECT o.name AS namespace, d.name, d.visibility, substr(d.description, 1, 2000) AS description,
                         d.pushed, (SELECT count(*) FROM branches b WHERE b.dot = d.id) AS branches
                  FROM dots d JOIN users o ON o.id = d.owner

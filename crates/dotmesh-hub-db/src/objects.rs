@@ -17,7 +17,7 @@ use dotmesh_store::{FrameRange, Kind, PackId};
 use sqlx::AnyConnection;
 
 use self::frame_column::{FRAME_LENGTH, encode_frame};
-use self::lookup::{Place, look_up, packs_of};
+use self::lookup::{ObjectRow, look_up, packs_of};
 use self::walk::Numbers;
 use crate::garbage::{self, Deletions, Standing};
 use crate::ids::{DotId, ObjectId, PackRow, UploadId, UserId};
@@ -51,7 +51,7 @@ pub struct Location {
 
 /// The user, dot and upload of a lookup. They decide which objects the upload may refer to.
 #[derive(Debug, Clone, Copy)]
-pub struct Scope {
+pub struct UploadScope {
     /// The pushing user.
     pub user: UserId,
     /// The user whose other dots and unfinished uploads it may refer to.
@@ -202,7 +202,7 @@ impl Database {
     /// upload, even if the dot that has them is deleted meanwhile.
     pub async fn usable_and_noted(
         &self,
-        scope: Scope,
+        scope: UploadScope,
         hashes: &[ObjectHash],
     ) -> Result<Vec<Option<Known>>, DatabaseError> {
         loop {
@@ -215,7 +215,7 @@ impl Database {
 
     async fn try_usable_and_noted(
         &self,
-        scope: Scope,
+        scope: UploadScope,
         hashes: &[ObjectHash],
     ) -> Result<Vec<Option<Known>>, DatabaseError> {
         let known = self.usable(scope, hashes).await?;
@@ -246,7 +246,7 @@ impl Database {
     /// Returns those of the objects that an upload may refer to at this moment.
     pub async fn usable(
         &self,
-        scope: Scope,
+        scope: UploadScope,
         hashes: &[ObjectHash],
     ) -> Result<Vec<Option<Known>>, DatabaseError> {
         let mut connection = self.readers.acquire().await?;
@@ -340,7 +340,7 @@ impl Database {
 async fn marks(
     connection: &mut AnyConnection,
     query: &'static str,
-    scope: Scope,
+    scope: UploadScope,
     things: &[i64],
 ) -> Result<HashMap<i64, Marks>, DatabaseError> {
     if things.is_empty() {
@@ -372,7 +372,7 @@ async fn add_pack(
     upload: UploadId,
     name: PackId,
     objects: &[NewObject],
-) -> Result<(PackRow, Vec<(ObjectHash, Place)>), DatabaseError> {
+) -> Result<(PackRow, Vec<(ObjectHash, ObjectRow)>), DatabaseError> {
     // Frames are contiguous, so the pack's length is the greatest end.
     let ends = objects
         .iter()
@@ -414,7 +414,7 @@ async fn add_pack(
         .await?;
     note_pack(connection, upload, pack).await?;
     let list = objects.iter().enumerate().map(|(number, object)| {
-        let place = Place {
+        let place = ObjectRow {
             id: ObjectId::of(pack, number)?,
             kind: object.kind,
             range: object.range,

@@ -12,7 +12,7 @@ use crate::{Database, DatabaseError, room};
 
 /// A tag.
 #[derive(Debug, Clone)]
-pub struct Tag {
+pub struct DotTag {
     /// Its name, of the same grammar as a branch's.
     pub name: BranchName,
     pub commit: CommitId,
@@ -34,8 +34,8 @@ struct Row {
 }
 
 impl Row {
-    fn read(self) -> Result<Tag, DatabaseError> {
-        Ok(Tag {
+    fn read(self) -> Result<DotTag, DatabaseError> {
+        Ok(DotTag {
             name: ids::name(&self.name)?,
             commit: ids::commit_id(&self.commit_id)?,
             message: self.message,
@@ -51,7 +51,7 @@ impl Database {
         &self,
         dot: DotId,
         part: Part<(Timestamp, BranchName)>,
-    ) -> Result<Vec<Tag>, DatabaseError> {
+    ) -> Result<Vec<DotTag>, DatabaseError> {
         let (time, name) = match &part.after {
             Some((time, name)) => (time.as_second(), name.as_str()),
             None => (i64::MAX, ""),

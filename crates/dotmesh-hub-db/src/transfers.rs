@@ -24,7 +24,7 @@ pub struct Offer {
 
 /// The result of taking an offered dot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Transfer {
+pub enum OwnershipTransfer {
     /// The dot belongs to the other user now.
     Done,
     /// The dot is not offered, or no longer.
@@ -117,7 +117,7 @@ impl Database {
         owner: UserId,
         to: &DotName,
         quota: Option<u64>,
-    ) -> Result<Transfer, DatabaseError> {
+    ) -> Result<OwnershipTransfer, DatabaseError> {
         let mut tx = self.begin().await?;
         let from: Option<UserId> = sqlx::query_scalar(
             "SELECT d.owner FROM transfers t JOIN dots d ON d.id = t.dot
@@ -131,10 +131,10 @@ impl Database {
         .fetch_optional(&mut *tx)
         .await?;
         let Some(from) = from else {
-            return Ok(Transfer::Missing);
+            return Ok(OwnershipTransfer::Missing);
         };
         if names::find(&mut tx, owner, to.name()).await?.is_some() {
-            return Ok(Transfer::NameTaken);
+            return Ok(OwnershipTransfer::NameTaken);
         }
         names::leave(&mut tx, deed, from).await?;
         names::room_for_dot(&mut tx, owner).await?;
@@ -153,7 +153,7 @@ impl Database {
             .execute(&mut *tx)
             .await?;
         if let Some(usage) = quotas::exceeded(&mut tx, owner, quota).await? {
-            return Ok(Transfer::OverQuota(usage));
+            return Ok(OwnershipTransfer::OverQuota(usage));
         }
         for statement in [
             r#"DELETE FROM collaborators WHERE dot = $1 AND "user" = $2"#,
@@ -178,6 +178,6 @@ impl Database {
         };
         names::log(&mut tx, deed, to, kind).await?;
         tx.commit().await?;
-        Ok(Transfer::Done)
+        Ok(OwnershipTransfer::Done)
     }
 }

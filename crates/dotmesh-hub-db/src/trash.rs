@@ -11,7 +11,7 @@ use crate::{Database, DatabaseError};
 
 /// A deleted dot.
 #[derive(Debug, Clone)]
-pub struct DeletedDot {
+pub struct TrashedDot {
     /// The id that stands for its name while it is deleted.
     pub id: DotId,
     /// The name that it had.
@@ -56,7 +56,7 @@ impl Database {
     }
 
     /// Returns a user's deleted dots, the last deleted first.
-    pub async fn deleted_dots(&self, owner: UserId) -> Result<Vec<DeletedDot>, DatabaseError> {
+    pub async fn deleted_dots(&self, owner: UserId) -> Result<Vec<TrashedDot>, DatabaseError> {
         let rows: Vec<(DotId, String, String, i64)> = sqlx::query_as(
             "SELECT d.id, o.name, d.name, d.deleted FROM dots d JOIN users o ON o.id = d.owner
              WHERE d.owner = $1 AND d.deleted IS NOT NULL ORDER BY d.deleted DESC, d.id DESC",
@@ -66,7 +66,7 @@ impl Database {
         .await?;
         rows.into_iter()
             .map(|(id, namespace, name, deleted)| {
-                Ok(DeletedDot {
+                Ok(TrashedDot {
                     id,
                     name: ids::dot_name(&namespace, former(&name))?,
                     deleted: ids::time(deleted)?,

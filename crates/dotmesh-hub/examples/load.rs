@@ -17,11 +17,11 @@ use bytes::Bytes;
 use dotmesh_api::HubClient;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, MAX_HASHES, SealedCommit};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
-use dotmesh_store::file_node::FileSpine;
+use dotmesh_store::file_page::FileSpine;
 use dotmesh_store::grow::Grower;
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileContent, FrameEncoder, Inode, InodeKind, Kind, Node, Object,
-    PackWriter, ROOT_SEAL, Root, Segment, TreeNode, seal,
+    Attributes, Entry, EntryName, EntryValue, FileContent, FrameEncoder, Inode, InodeKind, Kind,
+    Object, PackWriter, ROOT_SEAL, Root, Segment, TreePage, seal,
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -127,7 +127,7 @@ fn chunk(state: &mut u64) -> Object {
 fn entry(name: &str, kind: InodeKind) -> Entry {
     Entry {
         name: EntryName::new(name.as_bytes()).unwrap(),
-        node: Node::Inode(Inode {
+        value: EntryValue::Inode(Inode {
             attributes: Attributes::default(),
             kind,
         }),
@@ -166,15 +166,15 @@ fn data(mib: usize) -> Data {
             file.push(Segment::Data { length, hash });
             add(&chunk);
         }
-        let (node, nodes) = file.finish();
-        nodes.iter().for_each(&mut add);
-        let (size, content) = ((count * CHUNK) as u64, FileContent::Node(node));
+        let (top, pages) = file.finish();
+        pages.iter().for_each(&mut add);
+        let (size, content) = ((count * CHUNK) as u64, FileContent::Page(top));
         entries.push(entry(
             &format!("{:06}", entries.len()),
             InodeKind::File { size, content },
         ));
     }
-    let tree = Object::new(Kind::TreeNode, TreeNode::Leaf(entries).encode());
+    let tree = Object::new(Kind::TreePage, TreePage::Leaf(entries).encode());
     let root = Root {
         attributes: Attributes::default(),
         tree: tree.hash(),

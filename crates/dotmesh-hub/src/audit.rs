@@ -4,7 +4,7 @@
 //! which only saves writes.
 
 use dotmesh_hub_db::DatabaseError;
-use dotmesh_hub_db::access_log::{self, Access, Act};
+use dotmesh_hub_db::access_log::{self, Act, LoggedAccess};
 use dotmesh_hub_model::access::Visibility;
 
 use crate::auth::{Caller, OpenDot};
@@ -94,8 +94,8 @@ async fn each_time(
     hub.database.log_access(&access, clock::now()).await
 }
 
-fn access(act: Act, actor: &str, address: &ClientAddress, subject: String) -> Access {
-    Access {
+fn access(act: Act, actor: &str, address: &ClientAddress, subject: String) -> LoggedAccess {
+    LoggedAccess {
         act,
         actor: actor.to_owned(),
         address: address.network(),

@@ -18,7 +18,7 @@ use dotmesh_hub_model::show;
 use dotmesh_model::{
     BranchName, CommitId, DotName, InvalidName, InvalidRecord, ObjectHash, UserName,
 };
-use dotmesh_store::{InvalidNode, PackError, PackStoreError};
+use dotmesh_store::{InvalidObject, PackError, PackStoreError};
 
 use self::words::{at_least, full, list, more, whereabouts};
 use crate::chain::ChainError;
@@ -236,10 +236,10 @@ pub enum HubError {
     Pack(#[from] PackError),
     /// An object that violates the format.
     #[error("the object {hash} has an invalid format")]
-    Node {
+    InvalidObject {
         hash: ObjectHash,
         #[source]
-        source: InvalidNode,
+        source: InvalidObject,
     },
     /// An object is referred to as another kind than its own.
     #[error("the object {hash} is of another kind than a reference to it says")]
@@ -418,7 +418,9 @@ impl HubError {
             | Self::Database(DatabaseError::Beyond(_))
             | Self::Pack(PackError::TooLong { .. }) => ErrorCode::TooLarge,
             Self::Pack(PackError::NoBase { .. }) => ErrorCode::Incomplete,
-            Self::Pack(_) | Self::Node { .. } | Self::WrongKind { .. } => ErrorCode::Corrupt,
+            Self::Pack(_) | Self::InvalidObject { .. } | Self::WrongKind { .. } => {
+                ErrorCode::Corrupt
+            }
             Self::Chain(error) => error.code(),
             Self::RefUpdates(error) => error.code(),
             Self::Tree(
@@ -543,8 +545,8 @@ impl HubError {
                 PUSH_AGAIN
             }
             Self::Pack(PackError::NotAPack)
-            | Self::Node {
-                source: InvalidNode::UnknownVersion { .. },
+            | Self::InvalidObject {
+                source: InvalidObject::UnknownVersion { .. },
                 ..
             } => {
                 "your dm may be newer than the hub: ask the hub's administrator to upgrade the hub"

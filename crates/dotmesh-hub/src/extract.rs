@@ -29,7 +29,7 @@ use dotmesh_hub_db::ids::{DeliveryId, DotId, NoteId, WebhookId};
 use dotmesh_hub_model::limits::Pace;
 
 pub use json::{parse_json, parse_open_json};
-pub use paging::{Page, Paging};
+pub use paging::{ListPage, Paging};
 
 /// The time limit for a whole body, however fast it arrives.
 const BODY_DEADLINE: Duration = Pace::DEFAULT.body;

@@ -26,7 +26,7 @@ mod packer;
 pub mod protect_branch;
 pub mod receive_pack;
 pub mod rename_dot;
-pub mod resolve;
+pub mod resolve_deltas;
 pub mod resolve_ref;
 pub mod restore_dot;
 pub mod room_for_text;

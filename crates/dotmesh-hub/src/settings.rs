@@ -31,7 +31,7 @@ pub struct Settings {
     /// The users who can create an account.
     pub sign_up: SignUp,
     /// Proxies whose `X-Forwarded-For` header the hub trusts.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<AddressRange>,
     /// Whether everybody may read `/metrics`. Otherwise only administrators may.
     pub open_metrics: bool,
     /// The rate limit of one user, or of one address without a login, in requests per second. `None` for no limit.
@@ -49,7 +49,7 @@ pub struct Settings {
 
 /// A range of addresses with a common prefix, such as `10.0.0.0/8`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
+pub struct AddressRange {
     address: IpAddr,
     prefix: u32,
 }
@@ -57,9 +57,9 @@ pub struct Network {
 /// A text that is not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write an address, or a network such as 10.0.0.0/8")]
-pub struct NotANetwork;
+pub struct NotAnAddressRange;
 
-impl Network {
+impl AddressRange {
     pub fn contains(&self, address: IpAddr) -> bool {
         let same = |a: u128, b: u128, unused: u32| (a ^ b).checked_shr(unused).unwrap_or(0) == 0;
         match (self.address, address) {
@@ -72,24 +72,24 @@ impl Network {
     }
 }
 
-impl std::str::FromStr for Network {
-    type Err = NotANetwork;
+impl std::str::FromStr for AddressRange {
+    type Err = NotAnAddressRange;
 
-    fn from_str(text: &str) -> Result<Self, NotANetwork> {
+    fn from_str(text: &str) -> Result<Self, NotAnAddressRange> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| NotANetwork)?;
+        let address: IpAddr = address.parse().map_err(|_| NotAnAddressRange)?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
-            Some(prefix) => prefix.parse().map_err(|_| NotANetwork)?,
+            Some(prefix) => prefix.parse().map_err(|_| NotAnAddressRange)?,
             None => bits,
         };
         if prefix <= bits {
             Ok(Self { address, prefix })
         } else {
-            Err(NotANetwork)
+            Err(NotAnAddressRange)
         }
     }
 }
@@ -155,12 +155,12 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::{Network, NotANetwork};
+    use super::{AddressRange, NotAnAddressRange};
 
     #[test]
     fn networks() {
         let contains = |network: &str, address: &str| {
-            let network: Network = network.parse().expect("a network");
+            let network: AddressRange = network.parse().expect("a network");
             network.contains(address.parse().expect("an address"))
         };
         assert!(contains("10.0.0.0/8", "10.200.3.4"));
@@ -179,7 +179,7 @@ mod tests {
             "hub",
             "10.0.0.0/-1",
         ] {
-            assert_eq!(bad.parse::<Network>(), Err(NotANetwork), "{bad}");
+            assert_eq!(bad.parse::<AddressRange>(), Err(NotAnAddressRange), "{bad}");
         }
     }
 }

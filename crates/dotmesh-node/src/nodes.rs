@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::Object;
-use dotmesh_sync::NodeCache;
+use dotmesh_sync::PageCache;
 use sqlx::sqlite::SqliteSynchronous;
 use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 use tokio::runtime::Handle;
@@ -53,7 +53,7 @@ impl Nodes {
     }
 
     /// The cache of one dot. Keyed by name is safe: a hash names the same page, whichever dot had the name before.
-    pub(crate) fn of(&self, dot: &DotName) -> Arc<dyn NodeCache> {
+    pub(crate) fn of(&self, dot: &DotName) -> Arc<dyn PageCache> {
         Arc::new(DotNodes {
             nodes: self.clone(),
             dot: dot.full(),
@@ -118,7 +118,7 @@ struct DotNodes {
     runtime: Handle,
 }
 
-impl NodeCache for DotNodes {
+impl PageCache for DotNodes {
     fn get(&self, hashes: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
         let found = self.runtime.block_on(self.nodes.get(&self.dot, hashes));
         found.unwrap_or_else(|error| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
-use crate::driver::{Difference, Disk, Driver, Mode, Room, Space, Usage};
+use crate::driver::{Difference, Disk, Driver, FolderUsage, Mode, Room, Space};
 use crate::error::{During as _, PoolError};
 
 mod chunks;
@@ -216,7 +216,7 @@ impl Driver for Btrfs {
         Ok(ioctl::subvolume_info(folder)?.id)
     }
 
-    fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError> {
+    fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<FolderUsage, PoolError> {
         self.sizes.usage(path, frozen_at(base)?, ignored)
     }
 

@@ -8,7 +8,7 @@ use crate::error::PoolError;
 
 /// The size of a folder and of its changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct FolderUsage {
     /// The size of its files, in bytes.
     pub size: u64,
     /// Bytes that were written since the base snapshot, plus a few for each file whose name or attributes changed. Zero
@@ -108,7 +108,7 @@ pub(crate) trait Driver: Send + Sync {
     ///
     /// `base` must be a snapshot of the folder, or one that the folder is derived from. Writes since the last flush may
     /// not be counted. The file `ignored`, directly below the folder, does not count, nor does replacing it.
-    fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError>;
+    fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<FolderUsage, PoolError>;
 
     /// The `dirty` part of [`Self::usage`] alone. The cost depends on the changes, not on the size of the folder.
     fn dirty(&self, path: &Path, base: &Path, ignored: &str) -> Result<u64, PoolError>;

@@ -40,14 +40,14 @@ mod pool;
 mod remove;
 
 pub use btrfs::BtrfsPlace;
-pub use driver::{Difference, Disk, Room, Space, Touch, Usage};
+pub use driver::{Difference, Disk, FolderUsage, Room, Space, Touch};
 pub use durable::replace as replace_durably;
 pub use error::PoolError;
 pub use layout::{DotFile, FormatFile};
 pub use mount_table::{MountEntry, read_mount_table};
 pub use operation::{DeletedWith, Operation, State, Step, to_redo, to_undo};
 pub use pool::{
-    DamagedDot, DeletedDot, DotPath, Dots, FolderId, Import, Kept, KeptWhere, Leftover, NewStep,
-    NewSubdot, OpenFolder, Peek, Pool, Restore, Start, StashFile, StoredDot, StoredStash,
+    DamagedDot, Dots, FolderId, Import, Kept, KeptWhere, Leftover, NewStep, NewSubdot, OpenFolder,
+    PathInDot, Peek, Pool, RestorableDot, Restore, Start, StashFile, StoredDot, StoredStash,
     StoredTag, TagsFile,
 };

@@ -14,7 +14,7 @@ use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, DotName, StashId, SubdotName};
 
 use crate::btrfs::{Btrfs, BtrfsPlace};
-use crate::driver::{Difference, Mode, Room, Space, Usage};
+use crate::driver::{Difference, FolderUsage, Mode, Room, Space};
 use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
@@ -31,9 +31,9 @@ mod tags;
 mod trash;
 mod volumes;
 
-pub use kept::{DeletedDot, Kept, KeptWhere};
+pub use kept::{Kept, KeptWhere, RestorableDot};
 pub use log::NewStep;
-pub use paths::{DotPath, Peek, Restore};
+pub use paths::{PathInDot, Peek, Restore};
 pub use stashes::{StashFile, StoredStash};
 pub use tags::{StoredTag, TagsFile};
 pub use trash::Leftover;
@@ -439,7 +439,7 @@ impl Pool {
         dot: &DotName,
         branch: &BranchName,
         head: CommitId,
-    ) -> Result<Usage, PoolError> {
+    ) -> Result<FolderUsage, PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());
         self.run(move |inner| inner.usage(&dot, &branch, head))
             .await
@@ -449,7 +449,7 @@ impl Pool {
     pub async fn usages(
         &self,
         branches: Vec<(DotName, BranchName, CommitId)>,
-    ) -> Result<Vec<Result<Usage, PoolError>>, PoolError> {
+    ) -> Result<Vec<Result<FolderUsage, PoolError>>, PoolError> {
         self.run(move |inner| {
             let usages = branches
                 .iter()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::InvalidNode;
+use crate::error::InvalidObject;
 use crate::wire::Reader;
 
 /// The longest name of an entry, in bytes.
@@ -17,14 +17,14 @@ pub struct EntryName(Box<[u8]>);
 
 impl EntryName {
     /// Checks and copies the bytes of a name.
-    pub fn new(bytes: &[u8]) -> Result<Self, InvalidNode> {
+    pub fn new(bytes: &[u8]) -> Result<Self, InvalidObject> {
         let allowed = (1..=MAX_NAME_LENGTH).contains(&bytes.len())
             && !bytes.iter().any(|byte| matches!(byte, b'/' | 0))
             && !matches!(bytes, b"." | b"..");
         if allowed {
             Ok(Self(bytes.into()))
         } else {
-            Err(InvalidNode::BadName)
+            Err(InvalidObject::BadName)
         }
     }
 
@@ -38,7 +38,7 @@ impl EntryName {
         out.extend_from_slice(&self.0);
     }
 
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidNode> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidObject> {
         let length = reader.u8()?;
         Self::new(reader.take(usize::from(length))?)
     }
@@ -91,7 +91,7 @@ pub struct Attributes {
 
 impl Attributes {
     /// Checks that the values are in the ranges of the format.
-    pub fn check(&self) -> Result<(), InvalidNode> {
+    pub fn check(&self) -> Result<(), InvalidObject> {
         let total: usize = self
             .xattrs
             .iter()
@@ -111,7 +111,7 @@ impl Attributes {
         if allowed {
             Ok(())
         } else {
-            Err(InvalidNode::BadAttributes)
+            Err(InvalidObject::BadAttributes)
         }
     }
 
@@ -121,18 +121,18 @@ impl Attributes {
         out.extend_from_slice(&self.gid.to_le_bytes());
         out.extend_from_slice(&self.mtime.seconds.to_le_bytes());
         out.extend_from_slice(&self.mtime.nanoseconds.to_le_bytes());
-        let count = u16::try_from(self.xattrs.len()).expect("checked when the node was made");
+        let count = u16::try_from(self.xattrs.len()).expect("checked when the page was made");
         out.extend_from_slice(&count.to_le_bytes());
         for Xattr { name, value } in &self.xattrs {
-            out.push(u8::try_from(name.len()).expect("checked when the node was made"));
+            out.push(u8::try_from(name.len()).expect("checked when the page was made"));
             out.extend_from_slice(name);
-            let length = u32::try_from(value.len()).expect("checked when the node was made");
+            let length = u32::try_from(value.len()).expect("checked when the page was made");
             out.extend_from_slice(&length.to_le_bytes());
             out.extend_from_slice(value);
         }
     }
 
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidNode> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidObject> {
         let mode = reader.u16()?;
         let (uid, gid) = (reader.u32()?, reader.u32()?);
         let mtime = Timestamp {
@@ -146,7 +146,7 @@ impl Attributes {
             let length = reader.u8()?;
             let name = reader.take(usize::from(length))?.into();
             let length = reader.u32()?;
-            let length = usize::try_from(length).map_err(|_| InvalidNode::TooLarge)?;
+            let length = usize::try_from(length).map_err(|_| InvalidObject::TooLarge)?;
             xattrs.push(Xattr {
                 name,
                 value: reader.take(length)?.into(),

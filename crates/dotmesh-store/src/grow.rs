@@ -3,7 +3,7 @@
 
 use dotmesh_model::ObjectHash;
 
-use crate::error::InvalidNode;
+use crate::error::InvalidObject;
 use crate::object::{Kind, Object};
 
 /// The highest level of a page. No list needs more levels, even if all pages have the minimum of items.
@@ -32,16 +32,16 @@ impl Boundary {
         &self,
         items: &[T],
         word: impl Fn(&T) -> Option<u32>,
-    ) -> Result<(), InvalidNode> {
+    ) -> Result<(), InvalidObject> {
         let Some((_, before)) = items.split_last() else {
-            return Err(InvalidNode::BadBoundary);
+            return Err(InvalidObject::BadBoundary);
         };
         let early = before
             .iter()
             .enumerate()
             .any(|(i, item)| i + 1 >= self.min && self.ends_after(i + 1, word(item)));
         if early {
-            Err(InvalidNode::BadBoundary)
+            Err(InvalidObject::BadBoundary)
         } else {
             Ok(())
         }
@@ -74,9 +74,9 @@ pub trait Spine {
     /// The item's encoded length.
     fn leaf_length(leaf: &Self::Leaf) -> usize;
     /// Returns a leaf's bytes, and a function that makes its entry in the parent page.
-    fn leaf_node(leaves: Vec<Self::Leaf>) -> (Vec<u8>, impl FnOnce(ObjectHash) -> Self::Child);
+    fn leaf_page(leaves: Vec<Self::Leaf>) -> (Vec<u8>, impl FnOnce(ObjectHash) -> Self::Child);
     /// Returns an inner page's bytes, and a function that makes its entry in the parent page.
-    fn inner_node(
+    fn inner_page(
         level: u8,
         children: Vec<Self::Child>,
     ) -> (Vec<u8>, impl FnOnce(ObjectHash) -> Self::Child);
@@ -130,7 +130,7 @@ impl<S: Spine> Grower<S> {
 
     /// Adds an existing page of another list of this kind. [`Self::is_at_boundary`] must allow it. A page that is the
     /// last of its level in the other list must also be the last here, because such a page ends where the list ends.
-    pub fn push_node(&mut self, level: u8, child: S::Child) {
+    pub fn push_page(&mut self, level: u8, child: S::Child) {
         let at = usize::from(level);
         while self.levels.len() <= at {
             self.levels.push(Vec::new());
@@ -150,10 +150,10 @@ impl<S: Spine> Grower<S> {
     pub fn finish(mut self) -> (ObjectHash, Vec<Object>) {
         if self.levels.is_empty() {
             // This includes the single leaf of an empty list.
-            let (bytes, _) = S::leaf_node(self.leaves);
-            let node = Object::new(S::KIND, bytes);
-            let hash = node.hash();
-            self.complete.push(node);
+            let (bytes, _) = S::leaf_page(self.leaves);
+            let page = Object::new(S::KIND, bytes);
+            let hash = page.hash();
+            self.complete.push(page);
             return (hash, self.complete);
         }
         if !self.leaves.is_empty() {
@@ -175,21 +175,21 @@ impl<S: Spine> Grower<S> {
 
     fn end_leaf(&mut self) {
         self.length = 0;
-        let (bytes, child) = S::leaf_node(std::mem::take(&mut self.leaves));
+        let (bytes, child) = S::leaf_page(std::mem::take(&mut self.leaves));
         self.add_child(0, bytes, child);
     }
 
     fn end_inner(&mut self, at: usize) {
         let level = u8::try_from(at + 1).expect("a list of 2^64 items has fewer levels");
-        let (bytes, child) = S::inner_node(level, std::mem::take(&mut self.levels[at]));
+        let (bytes, child) = S::inner_page(level, std::mem::take(&mut self.levels[at]));
         self.ended[at] = true;
         self.add_child(at + 1, bytes, child);
     }
 
     fn add_child(&mut self, at: usize, bytes: Vec<u8>, child: impl FnOnce(ObjectHash) -> S::Child) {
-        let node = Object::new(S::KIND, bytes);
-        let child = child(node.hash());
-        self.complete.push(node);
+        let page = Object::new(S::KIND, bytes);
+        let child = child(page.hash());
+        self.complete.push(page);
         if at == self.levels.len() {
             self.levels.push(Vec::new());
             self.ended.push(false);

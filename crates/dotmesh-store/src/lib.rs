@@ -6,7 +6,7 @@
 pub mod attributes;
 pub mod chunker;
 pub mod error;
-pub mod file_node;
+pub mod file_page;
 pub mod grow;
 pub mod object;
 pub mod pack;
@@ -17,10 +17,10 @@ pub mod tree;
 mod wire;
 
 pub use attributes::{Attributes, EntryName, Timestamp, Xattr};
-pub use error::InvalidNode;
-pub use file_node::{FileChild, FileNode, Segment};
+pub use error::InvalidObject;
+pub use file_page::{FileChild, FilePage, Segment};
 pub use object::{Kind, MAX_OBJECT_LENGTH, Object, ROOT_SEAL, object_hash, seal};
 pub use pack::{Effort, Frame, FrameDecoder, FrameEncoder, PackError, PackReader, PackWriter};
 pub use pack_store::{FrameRange, PackId, PackStore, PackStoreError};
-pub use references::{End, Named, Reference, named, references};
-pub use tree::{Entry, FileContent, Inode, InodeKind, Node, Root, TreeChild, TreeNode};
+pub use references::{End, Named, ObjectReference, named, references};
+pub use tree::{Entry, EntryValue, FileContent, Inode, InodeKind, Root, TreeChild, TreePage};

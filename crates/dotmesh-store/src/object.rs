@@ -20,16 +20,16 @@ pub enum Kind {
     /// Raw bytes of a file.
     Chunk = 1,
     /// A file page: segments of a large file, or child pages.
-    FileNode = 2,
+    FilePage = 2,
     /// A tree page: entries of a directory, or child pages.
-    TreeNode = 3,
+    TreePage = 3,
     /// The root directory of a commit.
     Root = 4,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Chunk, Self::FileNode, Self::TreeNode, Self::Root];
+    pub const ALL: [Self; 4] = [Self::Chunk, Self::FilePage, Self::TreePage, Self::Root];
 
     /// The number in packs.
     pub const fn number(self) -> u8 {
@@ -44,8 +44,8 @@ impl Kind {
     const fn context(self) -> &'static str {
         match self {
             Self::Chunk => "dotmesh 2026 v1 chunk",
-            Self::FileNode => "dotmesh 2026 v1 file node",
-            Self::TreeNode => "dotmesh 2026 v1 tree node",
+            Self::FilePage => "dotmesh 2026 v1 file node",
+            Self::TreePage => "dotmesh 2026 v1 tree node",
             Self::Root => "dotmesh 2026 v1 root",
         }
     }

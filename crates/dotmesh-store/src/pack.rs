@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use dotmesh_model::ObjectHash;
 use zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
 
-use crate::error::InvalidNode;
+use crate::error::InvalidObject;
 use crate::object::{Kind, MAX_OBJECT_LENGTH, Object, object_hash};
 use crate::wire::Reader;
 
@@ -373,7 +373,7 @@ impl Frame {
             .ok_or(PackError::BadFrame { offset })
     }
 
-    fn parse_header(pack: &Bytes, offset: usize) -> Result<Option<Self>, InvalidNode> {
+    fn parse_header(pack: &Bytes, offset: usize) -> Result<Option<Self>, InvalidObject> {
         let mut reader = Reader::new(pack.get(offset..).unwrap_or_default());
         let kind = Kind::from_number(reader.u8()?);
         let encoding = reader.u8()?;

@@ -14,7 +14,7 @@ const NICE: i32 = 10;
 
 /// The time after which a thread yields. It is far shorter than a database transaction, and far longer than a context
 /// switch.
-const TURN: Duration = Duration::from_micros(50);
+const YIELD_AFTER: Duration = Duration::from_micros(50);
 
 /// Lowers the priority of this thread from now on.
 pub fn give_way() {
@@ -36,11 +36,11 @@ pub fn politely<T>(work: impl FnOnce() -> T) -> T {
 
 /// Measures how long a thread has used the CPU without yielding.
 #[derive(Debug)]
-pub struct Turn {
+pub struct Yielder {
     since: Instant,
 }
 
-impl Default for Turn {
+impl Default for Yielder {
     /// Starts now.
     fn default() -> Self {
         let since = Instant::now();
@@ -48,10 +48,10 @@ impl Default for Turn {
     }
 }
 
-impl Turn {
+impl Yielder {
     /// Yields the CPU if the thread has not yielded for long. Call it after each piece of long work.
-    pub fn offer(&mut self) {
-        if self.since.elapsed() >= TURN {
+    pub fn yield_if_due(&mut self) {
+        if self.since.elapsed() >= YIELD_AFTER {
             std::thread::yield_now();
             *self = Self::default();
         }

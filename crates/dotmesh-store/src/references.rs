@@ -3,13 +3,13 @@
 use dotmesh_model::ObjectHash;
 
 use crate::chunker::MAX_CHUNK;
-use crate::error::InvalidNode;
-use crate::file_node::{FileNode, Segment};
+use crate::error::InvalidObject;
+use crate::file_page::{FilePage, Segment};
 use crate::object::Kind;
-use crate::tree::{FileContent, InodeKind, Node, Root, TreeNode};
+use crate::tree::{EntryValue, FileContent, InodeKind, Root, TreePage};
 
 /// The kind and the hash of an object.
-pub type Reference = (Kind, ObjectHash);
+pub type ObjectReference = (Kind, ObjectHash);
 
 /// The end of a range of a file or directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +24,7 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// The object.
-    pub reference: Reference,
+    pub reference: ObjectReference,
     /// The end of its range. The range begins where the one before it ends. It includes the holes, and the entries
     /// without an object, that come before the referenced object.
     pub end: End,
@@ -34,28 +34,28 @@ pub struct Named {
 
 /// Returns the objects that a verified object refers to, in its order. Validates this object in full. The levels,
 /// counts and sizes of several pages are compared when the pages are read together.
-pub fn references(kind: Kind, bytes: &[u8]) -> Result<Vec<Reference>, InvalidNode> {
+pub fn references(kind: Kind, bytes: &[u8]) -> Result<Vec<ObjectReference>, InvalidObject> {
     let named = named(kind, bytes, None)?;
     Ok(named.into_iter().map(|named| named.reference).collect())
 }
 
 /// Like [`references`], with the ranges. `after` is where the page begins in its file or directory, and `None` is the
 /// start.
-pub fn named(kind: Kind, bytes: &[u8], after: Option<&End>) -> Result<Vec<Named>, InvalidNode> {
+pub fn named(kind: Kind, bytes: &[u8], after: Option<&End>) -> Result<Vec<Named>, InvalidObject> {
     match kind {
         Kind::Chunk if (1..=MAX_CHUNK).contains(&bytes.len()) => Ok(Vec::new()),
-        Kind::Chunk => Err(InvalidNode::BadLength),
+        Kind::Chunk => Err(InvalidObject::BadLength),
         Kind::Root => Ok(vec![Named {
-            reference: (Kind::TreeNode, Root::decode(bytes)?.tree),
+            reference: (Kind::TreePage, Root::decode(bytes)?.tree),
             end: End::Offset(0),
             is_part: false,
         }]),
-        Kind::FileNode => Ok(in_file(FileNode::decode(bytes)?, after)),
-        Kind::TreeNode => Ok(in_directory(TreeNode::decode(bytes)?)),
+        Kind::FilePage => Ok(in_file(FilePage::decode(bytes)?, after)),
+        Kind::TreePage => Ok(in_directory(TreePage::decode(bytes)?)),
     }
 }
 
-fn in_file(node: FileNode, after: Option<&End>) -> Vec<Named> {
+fn in_file(page: FilePage, after: Option<&End>) -> Vec<Named> {
     let mut offset = match after {
         Some(End::Offset(offset)) => *offset,
         Some(End::Name(_)) | None => 0,
@@ -65,8 +65,8 @@ fn in_file(node: FileNode, after: Option<&End>) -> Vec<Named> {
         offset = u64::saturating_add(offset, length);
         End::Offset(offset)
     };
-    match node {
-        FileNode::Leaf(segments) => segments
+    match page {
+        FilePage::Leaf(segments) => segments
             .iter()
             .filter_map(|segment| {
                 let end = advance(segment.length());
@@ -80,10 +80,10 @@ fn in_file(node: FileNode, after: Option<&End>) -> Vec<Named> {
                 }
             })
             .collect(),
-        FileNode::Inner { children, .. } => children
+        FilePage::Inner { children, .. } => children
             .iter()
             .map(|child| Named {
-                reference: (Kind::FileNode, child.hash),
+                reference: (Kind::FilePage, child.hash),
                 end: advance(child.length),
                 is_part: true,
             })
@@ -91,22 +91,22 @@ fn in_file(node: FileNode, after: Option<&End>) -> Vec<Named> {
     }
 }
 
-fn in_directory(node: TreeNode) -> Vec<Named> {
-    match node {
-        TreeNode::Leaf(entries) => entries
+fn in_directory(page: TreePage) -> Vec<Named> {
+    match page {
+        TreePage::Leaf(entries) => entries
             .iter()
             .filter_map(|entry| {
                 Some(Named {
-                    reference: reference(&entry.node)?,
+                    reference: reference(&entry.value)?,
                     end: End::Name(entry.name.as_bytes().into()),
                     is_part: false,
                 })
             })
             .collect(),
-        TreeNode::Inner { children, .. } => children
+        TreePage::Inner { children, .. } => children
             .iter()
             .map(|child| Named {
-                reference: (Kind::TreeNode, child.hash),
+                reference: (Kind::TreePage, child.hash),
                 end: End::Name(child.last.as_bytes().into()),
                 is_part: true,
             })
@@ -114,8 +114,8 @@ fn in_directory(node: TreeNode) -> Vec<Named> {
     }
 }
 
-fn reference(node: &Node) -> Option<Reference> {
-    let Node::Inode(inode) = node else {
+fn reference(value: &EntryValue) -> Option<ObjectReference> {
+    let EntryValue::Inode(inode) = value else {
         return None;
     };
     match &inode.kind {
@@ -124,10 +124,10 @@ fn reference(node: &Node) -> Option<Reference> {
             ..
         } => Some((Kind::Chunk, *hash)),
         InodeKind::File {
-            content: FileContent::Node(hash),
+            content: FileContent::Page(hash),
             ..
-        } => Some((Kind::FileNode, *hash)),
-        InodeKind::Directory { tree } => Some((Kind::TreeNode, *tree)),
+        } => Some((Kind::FilePage, *hash)),
+        InodeKind::Directory { tree } => Some((Kind::TreePage, *tree)),
         InodeKind::File { .. } | InodeKind::Symlink { .. } | InodeKind::Fifo => None,
     }
 }

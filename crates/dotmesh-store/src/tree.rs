@@ -4,11 +4,11 @@ use dotmesh_model::ObjectHash;
 
 use crate::attributes::{Attributes, EntryName};
 use crate::chunker::MAX_CHUNK;
-use crate::error::InvalidNode;
-use crate::file_node::MAX_FILE_SIZE;
+use crate::error::InvalidObject;
+use crate::file_page::MAX_FILE_SIZE;
 use crate::grow::{self, Boundary, MAX_ITEMS_LENGTH, MAX_LEVEL};
 use crate::object::{Kind, MAX_OBJECT_LENGTH};
-use crate::wire::{NODE_VERSION, Reader};
+use crate::wire::{PAGE_VERSION, Reader};
 
 /// The most nested directories, with the root.
 pub const MAX_DEPTH: usize = 256;
@@ -36,7 +36,7 @@ const TAG_HARD_LINK: u8 = 5;
 
 const TAG_EMPTY: u8 = 0;
 const TAG_CHUNK: u8 = 1;
-const TAG_NODE: u8 = 2;
+const TAG_PAGE: u8 = 2;
 const TAG_HOLE: u8 = 3;
 
 /// The content of a file.
@@ -46,8 +46,8 @@ pub enum FileContent {
     Empty,
     /// The bytes are one chunk.
     Chunk(ObjectHash),
-    /// A [`crate::FileNode`] lists the bytes.
-    Node(ObjectHash),
+    /// A [`crate::FilePage`] lists the bytes.
+    Page(ObjectHash),
     /// The file is one hole: no byte was ever written.
     Hole,
 }
@@ -64,7 +64,7 @@ pub enum InodeKind {
     },
     /// A directory.
     Directory {
-        /// The hash of its top [`TreeNode`].
+        /// The hash of its top [`TreePage`].
         tree: ObjectHash,
     },
     /// A symbolic link.
@@ -87,7 +87,7 @@ pub struct Inode {
 
 /// The content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Node {
+pub enum EntryValue {
     /// An inode with this name only, or the first name of a hard-linked file.
     Inode(Inode),
     /// Another name of a regular file that the walk met before. The walk visits a directory's entries in the order of
@@ -104,7 +104,7 @@ pub struct Entry {
     /// The name.
     pub name: EntryName,
     /// The inode or hard link.
-    pub node: Node,
+    pub value: EntryValue,
 }
 
 /// A child page.
@@ -120,7 +120,7 @@ pub struct TreeChild {
 
 /// A tree page: a part of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TreeNode {
+pub enum TreePage {
     /// Entries, sorted by name.
     Leaf(Vec<Entry>),
     /// Pages of the level below.
@@ -137,21 +137,21 @@ pub enum TreeNode {
 pub struct Root {
     /// The mode, owner, time and extended attributes of the directory itself.
     pub attributes: Attributes,
-    /// The hash of its top [`TreeNode`].
+    /// The hash of its top [`TreePage`].
     pub tree: ObjectHash,
 }
 
 impl Root {
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![NODE_VERSION];
+        let mut out = vec![PAGE_VERSION];
         self.attributes.encode(&mut out);
         out.extend_from_slice(self.tree.as_bytes());
         out
     }
 
     /// Reads a root. Accepts only the canonical bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidNode> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidObject> {
         let mut reader = Reader::new(bytes);
         reader.version()?;
         let root = Self {
@@ -163,7 +163,7 @@ impl Root {
     }
 }
 
-impl TreeNode {
+impl TreePage {
     /// The level: 0 for a leaf.
     pub fn level(&self) -> u8 {
         match self {
@@ -190,7 +190,7 @@ impl TreeNode {
 
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![NODE_VERSION, self.level()];
+        let mut out = vec![PAGE_VERSION, self.level()];
         match self {
             Self::Leaf(entries) => entries.iter().for_each(|entry| entry.encode(&mut out)),
             Self::Inner { children, .. } => {
@@ -205,15 +205,15 @@ impl TreeNode {
     }
 
     /// Reads a page. Accepts only the canonical bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidNode> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidObject> {
         if bytes.len() > MAX_OBJECT_LENGTH {
-            return Err(InvalidNode::TooLarge);
+            return Err(InvalidObject::TooLarge);
         }
         let mut reader = Reader::new(bytes);
         reader.version()?;
         let level = reader.u8()?;
         if level > MAX_LEVEL {
-            return Err(InvalidNode::BadLevel { level });
+            return Err(InvalidObject::BadLevel { level });
         }
         if level == 0 {
             return decode_leaf(reader);
@@ -226,7 +226,7 @@ impl TreeNode {
             total = total
                 .checked_add(count)
                 .filter(|_| count > 0)
-                .ok_or(InvalidNode::BadLength)?;
+                .ok_or(InvalidObject::BadLength)?;
             children.push(TreeChild {
                 last,
                 count,
@@ -234,41 +234,41 @@ impl TreeNode {
             });
         }
         if !children.is_sorted_by(|a, b| a.last < b.last) {
-            return Err(InvalidNode::Unsorted);
+            return Err(InvalidObject::Unsorted);
         }
         BOUNDARY.check(&children, |child| Some(name_word(&child.last)))?;
         Ok(Self::Inner { level, children })
     }
 }
 
-fn decode_leaf(mut reader: Reader<'_>) -> Result<TreeNode, InvalidNode> {
+fn decode_leaf(mut reader: Reader<'_>) -> Result<TreePage, InvalidObject> {
     let mut entries = Vec::new();
     let length = reader.len();
     while !reader.is_empty() {
         entries.push(Entry::decode(&mut reader)?);
     }
     if length > MAX_ITEMS_LENGTH && entries.len() > 1 {
-        return Err(InvalidNode::BadBoundary);
+        return Err(InvalidObject::BadBoundary);
     }
     if !entries.is_sorted_by(|a: &Entry, b| a.name < b.name) {
-        return Err(InvalidNode::Unsorted);
+        return Err(InvalidObject::Unsorted);
     }
     // An empty directory is one empty leaf.
     if !entries.is_empty() {
         BOUNDARY.check(&entries, |entry| Some(name_word(&entry.name)))?;
     }
-    Ok(TreeNode::Leaf(entries))
+    Ok(TreePage::Leaf(entries))
 }
 
 impl Entry {
     fn encode(&self, out: &mut Vec<u8>) {
         self.name.encode(out);
-        let inode = match &self.node {
-            Node::HardLink { first } => {
+        let inode = match &self.value {
+            EntryValue::HardLink { first } => {
                 out.push(TAG_HARD_LINK);
                 return encode_bytes(first, out);
             }
-            Node::Inode(inode) => inode,
+            EntryValue::Inode(inode) => inode,
         };
         out.push(match inode.kind {
             InodeKind::File { .. } => TAG_FILE,
@@ -283,7 +283,7 @@ impl Entry {
                 let (tag, hash) = match content {
                     FileContent::Empty => (TAG_EMPTY, None),
                     FileContent::Chunk(hash) => (TAG_CHUNK, Some(hash)),
-                    FileContent::Node(hash) => (TAG_NODE, Some(hash)),
+                    FileContent::Page(hash) => (TAG_PAGE, Some(hash)),
                     FileContent::Hole => (TAG_HOLE, None),
                 };
                 out.push(tag);
@@ -295,7 +295,7 @@ impl Entry {
         }
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidNode> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidObject> {
         let name = EntryName::decode(reader)?;
         let tag = reader.u8()?;
         if tag == TAG_HARD_LINK {
@@ -303,15 +303,15 @@ impl Entry {
             let mut names = first.split(|byte| *byte == b'/');
             if names.clone().count() > MAX_DEPTH || !names.all(|name| EntryName::new(name).is_ok())
             {
-                return Err(InvalidNode::BadTarget);
+                return Err(InvalidObject::BadTarget);
             }
             return Ok(Self {
                 name,
-                node: Node::HardLink { first },
+                value: EntryValue::HardLink { first },
             });
         }
         if !(TAG_FILE..=TAG_FIFO).contains(&tag) {
-            return Err(InvalidNode::UnknownTag { tag });
+            return Err(InvalidObject::UnknownTag { tag });
         }
         let attributes = Attributes::decode(reader)?;
         let kind = match tag {
@@ -321,11 +321,11 @@ impl Entry {
             },
             TAG_SYMLINK => {
                 if attributes.mode != SYMLINK_MODE {
-                    return Err(InvalidNode::BadAttributes);
+                    return Err(InvalidObject::BadAttributes);
                 }
                 let target = decode_bytes(reader, MAX_SYMLINK_LENGTH)?;
                 if target.contains(&0) {
-                    return Err(InvalidNode::BadTarget);
+                    return Err(InvalidObject::BadTarget);
                 }
                 InodeKind::Symlink { target }
             }
@@ -333,31 +333,31 @@ impl Entry {
         };
         Ok(Self {
             name,
-            node: Node::Inode(Inode { attributes, kind }),
+            value: EntryValue::Inode(Inode { attributes, kind }),
         })
     }
 }
 
-fn decode_file(reader: &mut Reader<'_>) -> Result<InodeKind, InvalidNode> {
+fn decode_file(reader: &mut Reader<'_>) -> Result<InodeKind, InvalidObject> {
     let size = reader.u64()?;
     let content = match reader.u8()? {
         TAG_EMPTY => FileContent::Empty,
         TAG_CHUNK => FileContent::Chunk(reader.hash()?),
-        TAG_NODE => FileContent::Node(reader.hash()?),
+        TAG_PAGE => FileContent::Page(reader.hash()?),
         TAG_HOLE => FileContent::Hole,
-        tag => return Err(InvalidNode::UnknownTag { tag }),
+        tag => return Err(InvalidObject::UnknownTag { tag }),
     };
     let fits = match content {
         FileContent::Empty => size == 0,
         FileContent::Chunk(_) => (1..=MAX_CHUNK as u64).contains(&size),
         // A file page has at least two segments.
-        FileContent::Node(_) => (2..=MAX_FILE_SIZE).contains(&size),
+        FileContent::Page(_) => (2..=MAX_FILE_SIZE).contains(&size),
         FileContent::Hole => (1..=MAX_FILE_SIZE).contains(&size),
     };
     if fits {
         Ok(InodeKind::File { size, content })
     } else {
-        Err(InvalidNode::BadLength)
+        Err(InvalidObject::BadLength)
     }
 }
 
@@ -367,10 +367,10 @@ fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-fn decode_bytes(reader: &mut Reader<'_>, max: usize) -> Result<Box<[u8]>, InvalidNode> {
+fn decode_bytes(reader: &mut Reader<'_>, max: usize) -> Result<Box<[u8]>, InvalidObject> {
     let length = usize::from(reader.u16()?);
     if length == 0 || length > max {
-        return Err(InvalidNode::BadTarget);
+        return Err(InvalidObject::BadTarget);
     }
     Ok(reader.take(length)?.into())
 }
@@ -389,7 +389,7 @@ pub struct TreeSpine;
 impl grow::Spine for TreeSpine {
     type Leaf = Entry;
     type Child = TreeChild;
-    const KIND: Kind = Kind::TreeNode;
+    const KIND: Kind = Kind::TreePage;
     const BOUNDARY: Boundary = BOUNDARY;
 
     fn leaf_word(leaf: &Entry) -> Option<u32> {
@@ -406,17 +406,17 @@ impl grow::Spine for TreeSpine {
         out.len()
     }
 
-    fn leaf_node(leaves: Vec<Entry>) -> (Vec<u8>, impl FnOnce(ObjectHash) -> TreeChild) {
-        let node = TreeNode::Leaf(leaves);
-        (node.encode(), child_of(&node))
+    fn leaf_page(leaves: Vec<Entry>) -> (Vec<u8>, impl FnOnce(ObjectHash) -> TreeChild) {
+        let page = TreePage::Leaf(leaves);
+        (page.encode(), child_of(&page))
     }
 
-    fn inner_node(
+    fn inner_page(
         level: u8,
         children: Vec<TreeChild>,
     ) -> (Vec<u8>, impl FnOnce(ObjectHash) -> TreeChild) {
-        let node = TreeNode::Inner { level, children };
-        (node.encode(), child_of(&node))
+        let page = TreePage::Inner { level, children };
+        (page.encode(), child_of(&page))
     }
 
     fn child_hash(child: &TreeChild) -> ObjectHash {
@@ -424,8 +424,8 @@ impl grow::Spine for TreeSpine {
     }
 }
 
-fn child_of(node: &TreeNode) -> impl FnOnce(ObjectHash) -> TreeChild + use<> {
-    let (last, count) = (node.last().cloned(), node.count());
+fn child_of(page: &TreePage) -> impl FnOnce(ObjectHash) -> TreeChild + use<> {
+    let (last, count) = (page.last().cloned(), page.count());
     move |hash| TreeChild {
         last: last.expect("only the one leaf of an empty directory has no entries"),
         count,

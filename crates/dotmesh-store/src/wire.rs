@@ -2,10 +2,10 @@
 
 use dotmesh_model::ObjectHash;
 
-use crate::error::InvalidNode;
+use crate::error::InvalidObject;
 
 /// The version byte at the start of every tree page, file page and root.
-pub(crate) const NODE_VERSION: u8 = 1;
+pub(crate) const PAGE_VERSION: u8 = 1;
 
 /// Reads fields from the front of untrusted bytes.
 pub(crate) struct Reader<'a> {
@@ -25,64 +25,64 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], InvalidNode> {
+    pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], InvalidObject> {
         let (taken, rest) = self
             .rest
             .split_at_checked(length)
-            .ok_or(InvalidNode::Truncated)?;
+            .ok_or(InvalidObject::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidNode> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidObject> {
         let (taken, rest) = self
             .rest
             .split_first_chunk()
-            .ok_or(InvalidNode::Truncated)?;
+            .ok_or(InvalidObject::Truncated)?;
         self.rest = rest;
         Ok(*taken)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, InvalidNode> {
+    pub(crate) fn u8(&mut self) -> Result<u8, InvalidObject> {
         self.array().map(u8::from_le_bytes)
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, InvalidNode> {
+    pub(crate) fn u16(&mut self) -> Result<u16, InvalidObject> {
         self.array().map(u16::from_le_bytes)
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, InvalidNode> {
+    pub(crate) fn u32(&mut self) -> Result<u32, InvalidObject> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, InvalidNode> {
+    pub(crate) fn u64(&mut self) -> Result<u64, InvalidObject> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(crate) fn i32(&mut self) -> Result<i32, InvalidNode> {
+    pub(crate) fn i32(&mut self) -> Result<i32, InvalidObject> {
         self.array().map(i32::from_le_bytes)
     }
 
-    pub(crate) fn i64(&mut self) -> Result<i64, InvalidNode> {
+    pub(crate) fn i64(&mut self) -> Result<i64, InvalidObject> {
         self.array().map(i64::from_le_bytes)
     }
 
-    pub(crate) fn hash(&mut self) -> Result<ObjectHash, InvalidNode> {
+    pub(crate) fn hash(&mut self) -> Result<ObjectHash, InvalidObject> {
         self.array().map(ObjectHash::from_bytes)
     }
 
-    pub(crate) fn version(&mut self) -> Result<(), InvalidNode> {
+    pub(crate) fn version(&mut self) -> Result<(), InvalidObject> {
         match self.u8()? {
-            NODE_VERSION => Ok(()),
-            version => Err(InvalidNode::UnknownVersion { version }),
+            PAGE_VERSION => Ok(()),
+            version => Err(InvalidObject::UnknownVersion { version }),
         }
     }
 
-    pub(crate) fn finish(self) -> Result<(), InvalidNode> {
+    pub(crate) fn finish(self) -> Result<(), InvalidObject> {
         if self.is_empty() {
             Ok(())
         } else {
-            Err(InvalidNode::TrailingBytes)
+            Err(InvalidObject::TrailingBytes)
         }
     }
 }

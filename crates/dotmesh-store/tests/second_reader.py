@@ -68,14 +68,14 @@ def entry(r):
     return name, []
 
 
-def node(data):
+def page(data):
     r = Reader(data)
     assert r.number("B") == 1, "another version"
     return r, r.number("B")
 
 
-def tree_node(data):
-    r, level = node(data)
+def tree_page(data):
+    r, level = page(data)
     names, count, named = [], 0, []
     while r.more():
         if level == 0:
@@ -91,8 +91,8 @@ def tree_node(data):
     return f"level {level} of {count}", named
 
 
-def file_node(data):
-    r, level = node(data)
+def file_page(data):
+    r, level = page(data)
     size, was_hole, named = 0, False, []
     while r.more():
         is_hole = level == 0 and r.number("B") == 0
@@ -113,7 +113,7 @@ def root(data):
     return "root", named
 
 
-READERS = {1: lambda data: ("chunk", []), 2: file_node, 3: tree_node, 4: root}
+READERS = {1: lambda data: ("chunk", []), 2: file_page, 3: tree_page, 4: root}
 
 
 def pack(data):
@@ -170,7 +170,7 @@ def numbers(length):
 
 
 def main(testdata):
-    folders = {"tree-nodes": tree_node, "file-nodes": file_node, "roots": root, "packs": pack, "store": pack}
+    folders = {"tree-nodes": tree_page, "file-nodes": file_page, "roots": root, "packs": pack, "store": pack}
     for folder, reader in folders.items():
         for file in sorted(path for path in (testdata / folder).rglob("*") if path.is_file()):
             what, named = reader(file.read_bytes())

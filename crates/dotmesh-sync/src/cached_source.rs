@@ -8,7 +8,7 @@ use dotmesh_store::{Kind, Object};
 use tokio::sync::mpsc;
 
 use crate::objects::{FetchError, ObjectSource};
-use crate::seal::NodeCache;
+use crate::seal::PageCache;
 
 /// The number of answers that may wait for the cache. It stores them one after the other, while more are fetched.
 const WAITING: usize = 8;
@@ -16,22 +16,22 @@ const WAITING: usize = 8;
 /// A source of objects with a cache of pages in front of it.
 pub struct CachedSource<S> {
     source: S,
-    cache: Arc<dyn NodeCache>,
+    cache: Arc<dyn PageCache>,
     /// Sends pages to the thread that caches them. When the source is dropped, the thread stores what it has and ends.
     keeping: mpsc::Sender<Vec<Object>>,
 }
 
 impl<S: ObjectSource> CachedSource<S> {
     /// Puts the cache in front of the source.
-    pub fn new(source: S, cache: Arc<dyn NodeCache>) -> Self {
+    pub fn new(source: S, cache: Arc<dyn PageCache>) -> Self {
         let (keeping, mut came) = mpsc::channel::<Vec<Object>>(WAITING);
         let keeper = Arc::clone(&cache);
         tokio::task::spawn_blocking(move || {
-            while let Some(mut nodes) = came.blocking_recv() {
+            while let Some(mut pages) = came.blocking_recv() {
                 while let Ok(more) = came.try_recv() {
-                    nodes.extend(more);
+                    pages.extend(more);
                 }
-                keeper.put(&nodes);
+                keeper.put(&pages);
             }
         });
         Self {
@@ -71,15 +71,15 @@ impl<S: ObjectSource> ObjectSource for CachedSource<S> {
             .collect();
         if !missing.is_empty() {
             let fetched = self.source.fetch(kind, &missing).await?;
-            known.extend(fetched.iter().map(|node| (node.hash(), node.clone())));
+            known.extend(fetched.iter().map(|page| (page.hash(), page.clone())));
             // If the thread is gone, the pages are not cached, which is no error.
             let _ = self.keeping.send(fetched).await;
         }
         hashes
             .iter()
             .map(|hash| {
-                let node = known.get(hash).cloned();
-                node.ok_or(FetchError::Missing { hash: *hash })
+                let page = known.get(hash).cloned();
+                page.ok_or(FetchError::Missing { hash: *hash })
             })
             .collect()
     }

@@ -26,11 +26,11 @@ const BUFFER: usize = 128 << 10;
 
 /// A difference between the folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct PathChange {
     /// The path from the top.
     pub path: Vec<u8>,
     /// The present type, or the former one if it was removed.
-    pub kind: Kind,
+    pub kind: EntryType,
     /// The kind of change.
     pub what: What,
     /// The size before in bytes, or 0 if it is new or not a file.
@@ -41,7 +41,7 @@ pub struct Change {
 
 /// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryType {
     /// A regular file.
     File,
     /// A directory. If it was added or removed, it is reported only if it is empty.
@@ -83,7 +83,7 @@ pub enum Look {
 /// # Errors
 ///
 /// Fails if a folder or a file can't be read.
-pub fn compare(old: &Path, new: &Path, look: Look) -> Result<Vec<Change>, DiskError> {
+pub fn compare(old: &Path, new: &Path, look: Look) -> Result<Vec<PathChange>, DiskError> {
     let (old, new) = (disk::open_root(old)?, disk::open_root(new)?);
     let mut comparing = Comparing {
         look,
@@ -106,7 +106,7 @@ type Side<'a> = Option<BorrowedFd<'a>>;
 struct Comparing {
     look: Look,
     path: Vec<u8>,
-    changes: Vec<Change>,
+    changes: Vec<PathChange>,
     /// The positions of removed files in `changes`, by their identity.
     gone: HashMap<Identity, usize>,
     /// The identities of added files, and their positions in `changes`.
@@ -114,11 +114,11 @@ struct Comparing {
 }
 
 impl Comparing {
-    fn finish(mut self) -> Vec<Change> {
+    fn finish(mut self) -> Vec<PathChange> {
         let mut moved = HashSet::new();
         for (identity, at) in &self.new {
             if let Some(from) = self.gone.remove(identity) {
-                let Change { path, before, .. } = self.changes[from].clone();
+                let PathChange { path, before, .. } = self.changes[from].clone();
                 self.changes[*at].what = What::Moved { from: path };
                 self.changes[*at].before = before;
                 moved.insert(from);
@@ -126,7 +126,7 @@ impl Comparing {
         }
         let kept = self.changes.into_iter().enumerate();
         let kept = kept.filter(|(at, _)| !moved.contains(at));
-        let mut changes: Vec<Change> = kept.map(|(_, change)| change).collect();
+        let mut changes: Vec<PathChange> = kept.map(|(_, change)| change).collect();
         changes.sort_by(|one, other| one.path.cmp(&other.path));
         changes
     }
@@ -167,7 +167,7 @@ impl Comparing {
         match (self.stat(old, name)?, self.stat(new, name)?) {
             (Some(before), Some(after)) if kind(&before) == kind(&after) => {
                 let differs = match kind(&before) {
-                    Kind::Directory => {
+                    EntryType::Directory => {
                         let (old, new) = (self.directory(old, name)?, self.directory(new, name)?);
                         self.directories(
                             old.as_ref().map(AsFd::as_fd),
@@ -176,18 +176,18 @@ impl Comparing {
                         )?;
                         attributes(&before) != attributes(&after)
                     }
-                    Kind::File => {
+                    EntryType::File => {
                         was_written(&before, &after)
                             && (attributes(&before) != attributes(&after)
                                 || before.stx_size != after.stx_size
                                 || self.look == Look::AtTimes
                                 || self.bytes_differ(old, new, name)?)
                     }
-                    Kind::Symlink => {
+                    EntryType::Symlink => {
                         attributes(&before) != attributes(&after)
                             || self.target(old, name)? != self.target(new, name)?
                     }
-                    Kind::Other => attributes(&before) != attributes(&after),
+                    EntryType::Other => attributes(&before) != attributes(&after),
                 };
                 if differs {
                     self.add(Some(&before), Some(&after), What::Modified);
@@ -212,7 +212,7 @@ impl Comparing {
         before: &Statx,
         depth: usize,
     ) -> Result<(), DiskError> {
-        if kind(before) == Kind::Directory {
+        if kind(before) == EntryType::Directory {
             let directory = self.directory(old, name)?;
             if self.directories(directory.as_ref().map(AsFd::as_fd), None, depth + 1)? {
                 return Ok(());
@@ -230,7 +230,7 @@ impl Comparing {
         after: &Statx,
         depth: usize,
     ) -> Result<(), DiskError> {
-        if kind(after) == Kind::Directory {
+        if kind(after) == EntryType::Directory {
             let directory = self.directory(new, name)?;
             if self.directories(None, directory.as_ref().map(AsFd::as_fd), depth + 1)? {
                 return Ok(());
@@ -243,12 +243,12 @@ impl Comparing {
 
     fn add(&mut self, before: Option<&Statx>, after: Option<&Statx>, what: What) {
         let size = |side: Option<&Statx>| match side {
-            Some(stat) if kind(stat) == Kind::File => stat.stx_size,
+            Some(stat) if kind(stat) == EntryType::File => stat.stx_size,
             _ => 0,
         };
-        self.changes.push(Change {
+        self.changes.push(PathChange {
             path: self.path.clone(),
-            kind: after.or(before).map_or(Kind::Other, kind),
+            kind: after.or(before).map_or(EntryType::Other, kind),
             what,
             before: size(before),
             after: size(after),
@@ -271,7 +271,8 @@ impl Comparing {
         let stat = rustix::fs::statx(at, name, AtFlags::SYMLINK_NOFOLLOW, wanted);
         let stat = self.unless_gone("look at", stat)?;
         let is_subvolume = |stat: &Statx| {
-            kind(stat) == Kind::Directory && [SUBVOLUME_INODE, STUB_INODE].contains(&stat.stx_ino)
+            kind(stat) == EntryType::Directory
+                && [SUBVOLUME_INODE, STUB_INODE].contains(&stat.stx_ino)
         };
         Ok(stat.filter(|stat| !is_subvolume(stat)))
     }
@@ -343,12 +344,12 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-fn kind(stat: &Statx) -> Kind {
+fn kind(stat: &Statx) -> EntryType {
     match FileType::from_raw_mode(stat.stx_mode.into()) {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Directory,
-        FileType::Symlink => Kind::Symlink,
-        _ => Kind::Other,
+        FileType::RegularFile => EntryType::File,
+        FileType::Directory => EntryType::Directory,
+        FileType::Symlink => EntryType::Symlink,
+        _ => EntryType::Other,
     }
 }
 

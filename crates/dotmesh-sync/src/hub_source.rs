@@ -7,13 +7,13 @@ use dotmesh_api::hub::MAX_HASHES;
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotName, ObjectHash};
 use dotmesh_store::chunker::AVERAGE_CHUNK;
-use dotmesh_store::polite::Turn;
+use dotmesh_store::polite::Yielder;
 use dotmesh_store::{FrameDecoder, Kind, Object, PackReader};
 
 use crate::objects::{FetchError, ObjectSource, check_kind};
 use crate::progress::Progress;
 use crate::rate::Rate;
-use crate::retry::{HubError, retry};
+use crate::retry::{HubRequestError, retry};
 
 /// The objects of one dot on one hub. They are verified on arrival.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl HubSource {
 
     /// Sends one request. The hub returns the objects in the order of the request. To keep its answer small, it may
     /// stop early, but not before the first object.
-    async fn ask(&self, hashes: &[ObjectHash]) -> Result<Bytes, HubError> {
+    async fn ask(&self, hashes: &[ObjectHash]) -> Result<Bytes, HubRequestError> {
         let pack = retry(&self.progress, "fetch objects", || {
             self.hub.objects(&self.dot, hashes)
         })
@@ -61,7 +61,7 @@ impl ObjectSource for HubSource {
         while let rest @ [first, ..] = &hashes[objects.len()..] {
             let asked = &rest[..rest.len().min(most)];
             let pack = match self.ask(asked).await {
-                Err(HubError {
+                Err(HubRequestError {
                     source: ClientError::Refused(error),
                     ..
                 }) if error.code == ErrorCode::TooLarge && asked.len() > 1 => {
@@ -89,7 +89,7 @@ impl ObjectSource for HubSource {
 fn open(pack: Bytes, kind: Kind, asked: &[ObjectHash]) -> Result<Vec<Object>, FetchError> {
     let mut objects = Vec::with_capacity(asked.len());
     let mut decoder = FrameDecoder::default();
-    let mut turn = Turn::default();
+    let mut yielder = Yielder::default();
     for frame in PackReader::new(pack)? {
         let frame = frame?;
         if asked.get(objects.len()) != Some(&frame.hash()) {
@@ -98,7 +98,7 @@ fn open(pack: Bytes, kind: Kind, asked: &[ObjectHash]) -> Result<Vec<Object>, Fe
         let object = decoder.object(&frame)?;
         check_kind(kind, &object)?;
         objects.push(object);
-        turn.offer();
+        yielder.yield_if_due();
     }
     Ok(objects)
 }

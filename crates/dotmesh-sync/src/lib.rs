@@ -19,7 +19,7 @@ pub mod retry;
 pub mod seal;
 
 pub use cached_source::CachedSource;
-pub use compare::{Change, Kind, Look, What, compare};
+pub use compare::{EntryType, Look, PathChange, What, compare};
 pub use disk::DiskError;
 pub use history::{HistoryError, VerifiedCommit, verify_commits};
 pub use hub_source::HubSource;
@@ -29,8 +29,8 @@ pub use objects::{FetchError, Fresh, Like, MemoryObjects, NullSink, ObjectSink, 
 pub use progress::Progress;
 pub use push::{Push, is_about_deltas};
 pub use rate::Rate;
-pub use retry::{HubError, greet, retry};
+pub use retry::{HubRequestError, greet, retry};
 pub use seal::{
-    CheckedBase, Found, NodeCache, SealError, Sealed, SealedBase, Sockets, find_left_out, measure,
-    seal_directory, seal_within,
+    CheckedBase, FoundLeftOut, PageCache, SealError, Sealed, SealedBase, Sockets, find_left_out,
+    measure, seal_directory, seal_within,
 };

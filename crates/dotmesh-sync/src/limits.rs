@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use dotmesh_store::attributes::MAX_XATTRS_LENGTH;
 use dotmesh_store::tree::MAX_SYMLINK_LENGTH;
-use dotmesh_store::{Attributes, Entry, EntryName, Inode, InodeKind, Node, Xattr};
+use dotmesh_store::{Attributes, Entry, EntryName, EntryValue, Inode, InodeKind, Xattr};
 
 /// The largest item of a btrfs node of 4 KiB, in bytes: the node without its header and the item's header.
 const MAX_ITEM: usize = 4096 - 101 - 25;
@@ -85,9 +85,9 @@ pub(crate) fn colliding_names<'a>(
 
 /// Whether every pool can hold a directory with these entries. They must be all entries of the directory.
 pub(crate) fn can_be_held(entries: &[Entry]) -> bool {
-    let exceeds = |entry: &Entry| match &entry.node {
-        Node::Inode(inode) => exceeded(&inode.attributes, target_of(inode)).is_some(),
-        Node::HardLink { .. } => false,
+    let exceeds = |entry: &Entry| match &entry.value {
+        EntryValue::Inode(inode) => exceeded(&inode.attributes, target_of(inode)).is_some(),
+        EntryValue::HardLink { .. } => false,
     };
     !entries.iter().any(exceeds)
         && colliding_names(entries.iter().map(|entry| &entry.name)).is_empty()

@@ -16,7 +16,7 @@ mod content;
 mod directory;
 mod file;
 mod local;
-mod nodes;
+mod pages;
 mod pipeline;
 mod plan;
 mod shared;
@@ -30,12 +30,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::tree::MAX_DEPTH;
-use dotmesh_store::{InvalidNode, Kind, Root};
+use dotmesh_store::{InvalidObject, Kind, Root};
 use rustix::fs::FlockOperation;
 
 use self::apply::Site;
 use self::directory::Directory;
-use self::nodes::Nodes;
+use self::pages::Pages;
 use self::pipeline::Pipeline;
 use self::plan::{Pass, Plan};
 use self::shared::Shared;
@@ -66,7 +66,7 @@ pub enum MaterialiseError {
     Malformed {
         hash: ObjectHash,
         #[source]
-        source: InvalidNode,
+        source: InvalidObject,
     },
     /// An object does not have the level, the names or the length that its parent states.
     #[error("the object {hash} is not what the object above it says")]
@@ -156,12 +156,12 @@ pub async fn materialise<S: ObjectSource>(
     if target.resumed {
         write_out(&directory).await;
     }
-    let mut nodes = Nodes::new_in(&directory)?;
+    let mut pages = Pages::new_in(&directory)?;
     let pair = Pair {
         base: base_root.as_ref().map(|root| root.tree),
         target: new_root.tree,
     };
-    let survey = Survey::make(source, &mut nodes, pair, base_data).await?;
+    let survey = Survey::make(source, &mut pages, pair, base_data).await?;
     progress.add_total(survey.total);
     let (has_links, local, repeats) = (survey.has_links, survey.local, survey.repeats);
 
@@ -170,7 +170,7 @@ pub async fn materialise<S: ObjectSource>(
         .map_err(|errno| DiskError::new("read the attributes of", b"", errno))?;
     let inherits = directory::hands_down(&attributes);
     // This file was just created in the directory, so it shows the owner and mode of new files.
-    let new = disk::New::of(nodes.file())
+    let new = disk::New::of(pages.file())
         .map_err(|errno| DiskError::new("read the attributes of", b"", errno))?;
     let stop = StopOnDrop::default();
     let root = Arc::new(directory);
@@ -196,7 +196,7 @@ pub async fn materialise<S: ObjectSource>(
         let mut pipeline = Pipeline::new(source, &site, threads);
         let mut plan = Plan {
             source,
-            nodes: &mut nodes,
+            pages: &mut pages,
             site: &site,
             pass,
             pipeline: &mut pipeline,

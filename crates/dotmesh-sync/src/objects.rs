@@ -11,7 +11,7 @@ use bytes::Bytes;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Kind, Object, PackError};
 
-use crate::retry::HubError;
+use crate::retry::HubRequestError;
 
 /// An object of a sealed directory.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub enum Like {
         differs: Range<u64>,
     },
     /// A tree page or file page.
-    Node(Object),
+    Page(Object),
 }
 
 impl Like {
@@ -50,7 +50,7 @@ impl Like {
     pub fn hash(&self) -> ObjectHash {
         match self {
             Self::Chunk { hash, .. } => *hash,
-            Self::Node(node) => node.hash(),
+            Self::Page(page) => page.hash(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Like {
     /// verified: the receiver of a delta notices if its delta base has other bytes.
     pub fn read(&self, object: &Object) -> Option<Bytes> {
         let (file, offset, length, skew, differs) = match self {
-            Self::Node(node) => return Some(node.bytes().clone()),
+            Self::Page(page) => return Some(page.bytes().clone()),
             Self::Chunk {
                 file,
                 offset,
@@ -94,7 +94,10 @@ fn within(range: &Range<u64>, offset: u64) -> Option<Range<usize>> {
 /// Receives the objects of a sealed directory.
 pub trait ObjectSink: Send {
     /// Receives some objects, in any order. The same object may come several times.
-    fn put(&mut self, objects: Vec<Fresh>) -> impl Future<Output = Result<(), HubError>> + Send;
+    fn put(
+        &mut self,
+        objects: Vec<Fresh>,
+    ) -> impl Future<Output = Result<(), HubRequestError>> + Send;
 }
 
 /// Returns objects by their hashes.
@@ -114,7 +117,7 @@ pub trait ObjectSource: Send + Sync + 'static {
 pub enum FetchError {
     /// The hub did not send the objects.
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Hub(#[from] HubRequestError),
     /// The objects arrived damaged.
     #[error("what the hub sent is damaged")]
     Damaged(#[from] PackError),
@@ -134,7 +137,7 @@ pub enum FetchError {
 pub struct NullSink;
 
 impl ObjectSink for NullSink {
-    async fn put(&mut self, _: Vec<Fresh>) -> Result<(), HubError> {
+    async fn put(&mut self, _: Vec<Fresh>) -> Result<(), HubRequestError> {
         Ok(())
     }
 }
@@ -165,7 +168,7 @@ impl MemoryObjects {
 }
 
 impl ObjectSink for MemoryObjects {
-    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubError> {
+    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubRequestError> {
         let objects = objects.into_iter().map(|fresh| fresh.object);
         self.objects
             .extend(objects.map(|object| (object.hash(), object)));

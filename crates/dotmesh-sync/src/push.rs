@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit, Upload};
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotIdentity, DotName, ObjectHash};
-use dotmesh_store::polite::{Turn, politely};
+use dotmesh_store::polite::{Yielder, politely};
 use dotmesh_store::{Effort, Frame, FrameEncoder, Object, PackWriter};
 use tokio::task::JoinSet;
 
@@ -20,8 +20,8 @@ use crate::limits::Limits;
 use crate::objects::{Fresh, Like, ObjectSink};
 use crate::progress::Progress;
 use crate::rate::Rate;
-use crate::retry::{HubError, LONG, retry, retry_for};
-use crate::seal::{NodeCache, SealError, Sealed, SealedBase, seal_within};
+use crate::retry::{HubRequestError, LONG, retry, retry_for};
+use crate::seal::{PageCache, SealError, Sealed, SealedBase, seal_within};
 
 /// The bytes of objects that end a batch. The hub is asked about one batch at once.
 const BATCH_LENGTH: usize = 4 << 20;
@@ -51,20 +51,20 @@ const REMEMBERED: usize = 1 << 19;
 
 /// A push in progress.
 pub struct Push {
-    target: Target,
+    target: UploadTarget,
     deltas: bool,
     remembered: HashSet<ObjectHash>,
     batch: Vec<Fresh>,
     batch_length: usize,
-    asking: JoinSet<Result<Vec<Frame>, HubError>>,
+    asking: JoinSet<Result<Vec<Frame>, HubRequestError>>,
     pack: PackWriter,
     /// The uncompressed bytes of the objects in the pack.
     content: usize,
-    sending: JoinSet<Result<(), HubError>>,
+    sending: JoinSet<Result<(), HubRequestError>>,
 }
 
 /// Whether a push failed because the hub does not have a delta base. The caller then pushes without deltas.
-pub fn is_about_deltas(error: &HubError) -> bool {
+pub fn is_about_deltas(error: &HubRequestError) -> bool {
     let code = match &error.source {
         ClientError::Refused(refusal) => Some(refusal.code),
         _ => None,
@@ -82,9 +82,9 @@ impl Push {
         rate: &Arc<Rate>,
         progress: &Arc<Progress>,
         deltas: bool,
-    ) -> Result<Self, HubError> {
+    ) -> Result<Self, HubRequestError> {
         let upload = retry(progress, "begin a push", || hub.begin_upload(dot)).await?;
-        let target = Target {
+        let target = UploadTarget {
             hub: hub.clone(),
             dot: dot.clone(),
             upload: Arc::new(upload),
@@ -111,7 +111,7 @@ impl Push {
         &mut self,
         data: &Path,
         base: Option<SealedBase>,
-        cache: &Arc<dyn NodeCache>,
+        cache: &Arc<dyn PageCache>,
     ) -> Result<Sealed, SealError> {
         self.send_within(Limits::EveryPool, data, base, cache).await
     }
@@ -122,7 +122,7 @@ impl Push {
         limits: Limits,
         data: &Path,
         base: Option<SealedBase>,
-        cache: &Arc<dyn NodeCache>,
+        cache: &Arc<dyn PageCache>,
     ) -> Result<Sealed, SealError> {
         let progress = Arc::clone(&self.target.progress);
         let cache = Some(Arc::clone(cache));
@@ -144,13 +144,13 @@ impl Push {
         mut self,
         commits: Vec<SealedCommit>,
         branches: Vec<BranchUpdate>,
-    ) -> Result<Option<DotIdentity>, HubError> {
+    ) -> Result<Option<DotIdentity>, HubRequestError> {
         self.drain().await?;
         self.target.progress.start_phase("finishing");
         self.target.finish(FinishUpload { commits, branches }).await
     }
 
-    async fn drain(&mut self) -> Result<(), HubError> {
+    async fn drain(&mut self) -> Result<(), HubRequestError> {
         if !self.batch.is_empty() {
             self.end_batch().await?;
         }
@@ -164,7 +164,7 @@ impl Push {
         Ok(())
     }
 
-    async fn end_batch(&mut self) -> Result<(), HubError> {
+    async fn end_batch(&mut self) -> Result<(), HubRequestError> {
         while self.asking.len() >= ASKING {
             self.take_answer().await?;
         }
@@ -176,7 +176,7 @@ impl Push {
     }
 
     /// Waits for the answer about one batch, and puts the missing objects into packs.
-    async fn take_answer(&mut self) -> Result<(), HubError> {
+    async fn take_answer(&mut self) -> Result<(), HubRequestError> {
         let Some(frames) = join_next(&mut self.asking).await? else {
             return Ok(());
         };
@@ -191,7 +191,7 @@ impl Push {
         Ok(())
     }
 
-    async fn end_pack(&mut self) -> Result<(), HubError> {
+    async fn end_pack(&mut self) -> Result<(), HubRequestError> {
         while self.sending.len() >= SENDING {
             join_next(&mut self.sending).await?;
         }
@@ -204,7 +204,7 @@ impl Push {
 }
 
 impl ObjectSink for Push {
-    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubError> {
+    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubRequestError> {
         for fresh in objects {
             if self.remembered.len() == REMEMBERED {
                 self.remembered.clear();
@@ -226,7 +226,7 @@ impl ObjectSink for Push {
 
 /// The upload of a push.
 #[derive(Clone)]
-struct Target {
+struct UploadTarget {
     hub: HubClient,
     dot: DotName,
     upload: Arc<Upload>,
@@ -236,9 +236,9 @@ struct Target {
     under_way: Arc<Mutex<HashSet<ObjectHash>>>,
 }
 
-impl Target {
+impl UploadTarget {
     /// Asks which objects of a batch are missing, and encodes those.
-    async fn ask(self, batch: Vec<Fresh>, deltas: bool) -> Result<Vec<Frame>, HubError> {
+    async fn ask(self, batch: Vec<Fresh>, deltas: bool) -> Result<Vec<Frame>, HubRequestError> {
         let hashes: Vec<_> = batch.iter().map(|fresh| fresh.object.hash()).collect();
         let missing = retry(&self.progress, "ask the hub what it has", || {
             self.hub.missing(&self.dot, &self.upload, &hashes)
@@ -272,13 +272,13 @@ impl Target {
             false => Effort::Fast,
         };
         let (mut new, mut changed) = (FrameEncoder::new(effort), FrameEncoder::new(Effort::Small));
-        let mut turn = Turn::default();
+        let mut yielder = Yielder::default();
         let frames: Vec<Frame> = wanted
             .iter()
             .map(|(object, like)| {
-                turn.offer();
+                yielder.yield_if_due();
                 match like {
-                    Some(Like::Node(node)) => changed.encode_against(object, node),
+                    Some(Like::Page(page)) => changed.encode_against(object, page),
                     Some(like @ Like::Chunk { hash, skew, .. }) => match like.read(object) {
                         Some(bytes) => changed.encode_over(object, *hash, &bytes, *skew),
                         None => changed.encode(object),
@@ -293,7 +293,7 @@ impl Target {
         frames
     }
 
-    async fn send(self, pack: Bytes) -> Result<(), HubError> {
+    async fn send(self, pack: Bytes) -> Result<(), HubRequestError> {
         self.rate.spend(pack.len()).await;
         retry(&self.progress, SEND, || {
             self.hub.send_pack(&self.dot, &self.upload, pack.clone())
@@ -318,7 +318,7 @@ impl Target {
     }
 
     /// Finishes the upload. If the same request is repeated, the hub gives the first answer again.
-    async fn finish(&self, finish: FinishUpload) -> Result<Option<DotIdentity>, HubError> {
+    async fn finish(&self, finish: FinishUpload) -> Result<Option<DotIdentity>, HubRequestError> {
         retry_for(&self.progress, "finish a push", LONG, || {
             self.hub.finish_upload(&self.dot, &self.upload, &finish)
         })
@@ -329,8 +329,8 @@ impl Target {
 /// Waits for the next result of a set. Its tasks are aborted only when the set is dropped, so no task was cancelled
 /// here.
 async fn join_next<T: 'static>(
-    set: &mut JoinSet<Result<T, HubError>>,
-) -> Result<Option<T>, HubError> {
+    set: &mut JoinSet<Result<T, HubRequestError>>,
+) -> Result<Option<T>, HubRequestError> {
     match set.join_next().await {
         None => Ok(None),
         Some(Ok(result)) => result.map(Some),

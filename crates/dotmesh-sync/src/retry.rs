@@ -28,7 +28,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(15 * 60);
 /// A step of a transfer that the hub did not perform.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step}")]
-pub struct HubError {
+pub struct HubRequestError {
     /// The failed step, for example `send a pack`.
     pub step: &'static str,
     /// The hub's answer, or the lack of one.
@@ -42,7 +42,7 @@ pub async fn retry<T, F>(
     progress: &Progress,
     step: &'static str,
     call: impl FnMut() -> F,
-) -> Result<T, HubError>
+) -> Result<T, HubRequestError>
 where
     F: Future<Output = Result<T, ClientError>>,
 {
@@ -56,7 +56,7 @@ pub(crate) async fn retry_for<T, F>(
     step: &'static str,
     takes: Duration,
     mut call: impl FnMut() -> F,
-) -> Result<T, HubError>
+) -> Result<T, HubRequestError>
 where
     F: Future<Output = Result<T, ClientError>>,
 {
@@ -65,7 +65,7 @@ where
     loop {
         let error = match call().await {
             Ok(answer) => return Ok(answer),
-            Err(source) => HubError { step, source },
+            Err(source) => HubRequestError { step, source },
         };
         let Some(asked) = error.source.passes().filter(|asked| *asked <= MAX_WAIT) else {
             return Err(error);

@@ -29,17 +29,17 @@ use dotmesh_model::ObjectHash;
 use dotmesh_pool::{Difference, PoolError};
 use dotmesh_store::polite::politely;
 use dotmesh_store::tree::MAX_DEPTH;
-use dotmesh_store::{InvalidNode, Object};
+use dotmesh_store::{InvalidObject, Object};
 use tokio::sync::mpsc;
 
-pub use left_out::{CheckedBase, Found, find_left_out};
+pub use left_out::{CheckedBase, FoundLeftOut, find_left_out};
 pub use measure::measure;
 
 use crate::disk::DiskError;
 use crate::limits::Limits;
 use crate::objects::ObjectSink;
 use crate::progress::Progress;
-use crate::retry::HubError;
+use crate::retry::HubRequestError;
 
 /// The number of pieces that may wait for the sink.
 const PIECES: usize = 4;
@@ -67,21 +67,21 @@ pub enum SealError {
     #[error("cannot tell what changed in a snapshot")]
     Changes(#[from] PoolError),
     /// A page of the base is not in the cache any more. Sealing without a base always works.
-    #[error("the node {hash} of an earlier commit is missing")]
+    #[error("the object {hash} of an earlier commit is missing")]
     BaseMissing { hash: ObjectHash },
     /// A page of the base can't be decoded.
-    #[error("the node {hash} of an earlier commit is malformed")]
+    #[error("the object {hash} of an earlier commit is malformed")]
     BaseMalformed {
         hash: ObjectHash,
         #[source]
-        source: InvalidNode,
+        source: InvalidObject,
     },
     /// The base was sealed with other limits.
     #[error("an earlier commit was sealed by other limits")]
     BaseOtherwise,
     /// The sink failed.
     #[error(transparent)]
-    Sink(#[from] HubError),
+    Sink(#[from] HubRequestError),
     /// The receiver of the objects is gone.
     #[error("sealing was stopped")]
     Stopped,
@@ -102,11 +102,11 @@ impl SealError {
 
 /// Keeps the tree pages, file pages and roots of sealed directories, so that they can be bases. It may forget some, and
 /// then sealing takes longer. Threads that may block call it.
-pub trait NodeCache: Send + Sync {
+pub trait PageCache: Send + Sync {
     /// Returns those pages that it has, in any order. Their bytes may be damaged.
     fn get(&self, hashes: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)>;
     /// Stores pages.
-    fn put(&self, nodes: &[Object]);
+    fn put(&self, pages: &[Object]);
 }
 
 /// An earlier snapshot that was sealed, and the changes since.
@@ -150,7 +150,7 @@ pub struct Sockets {
 pub async fn seal_directory(
     directory: &Path,
     base: Option<SealedBase>,
-    cache: Option<Arc<dyn NodeCache>>,
+    cache: Option<Arc<dyn PageCache>>,
     sink: &mut impl ObjectSink,
     progress: &Arc<Progress>,
 ) -> Result<Sealed, SealError> {
@@ -162,7 +162,7 @@ pub async fn seal_within(
     limits: Limits,
     directory: &Path,
     base: Option<SealedBase>,
-    cache: Option<Arc<dyn NodeCache>>,
+    cache: Option<Arc<dyn PageCache>>,
     sink: &mut impl ObjectSink,
     progress: &Arc<Progress>,
 ) -> Result<Sealed, SealError> {

@@ -27,7 +27,7 @@ pub struct Operations {
     /// Whether it exists now.
     pub is_here: bool,
     /// The operations, newest first, without pushes, clones and the creation of dots.
-    pub operations: Vec<Operation>,
+    pub operations: Vec<OperationSummary>,
     /// The deleted dots that had this name, newest first.
     pub deleted: Vec<DeletedDot>,
     /// The limits within which operations can be undone.
@@ -36,7 +36,7 @@ pub struct Operations {
 
 /// An operation of a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Operation {
+pub struct OperationSummary {
     /// Later operations have higher numbers.
     pub number: u64,
     /// Its description, such as `reset of branch master from 1a2b3c4d to 5e6f7a8b`.

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::current;
 use crate::error::{CliError, Result};
 use crate::hub;
-use crate::resolve::{State, resolve};
+use crate::hub_state::{State, find_state};
 use crate::start;
 use crate::switching;
 use crate::transfer::{self, Plan};
@@ -66,7 +66,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let config = context.config.load()?;
     let words = [Some(args.first), args.second, args.third];
     let words: Vec<String> = words.into_iter().flatten().collect();
-    let Source {
+    let CloneSource {
         remote_name,
         remote,
         dot: remote_dot,
@@ -78,7 +78,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         None => DotName::new(Namespace::default(), remote_dot.name())?,
     };
     let state = match &reference {
-        Some(reference) => Some(resolve(&hub::client(&remote)?, &remote_dot, reference).await?),
+        Some(reference) => Some(find_state(&hub::client(&remote)?, &remote_dot, reference).await?),
         None => None,
     };
     let plan = Plan {
@@ -161,7 +161,7 @@ async fn check_out(
 
 /// What to clone.
 #[derive(Debug)]
-pub struct Source {
+pub struct CloneSource {
     /// The remote.
     pub remote_name: RemoteName,
     remote: Remote,
@@ -173,7 +173,7 @@ pub struct Source {
 }
 
 /// Interprets the arguments.
-fn source(config: &Config, words: &[String]) -> Result<Source> {
+fn source(config: &Config, words: &[String]) -> Result<CloneSource> {
     if let [address, rest @ ..] = words
         && DotPage::is_address(address)
     {
@@ -198,7 +198,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
         )));
     }
     let branch: Option<BranchName> = branch.map(str::parse).transpose()?;
-    Ok(Source {
+    Ok(CloneSource {
         dot: transfer::parse_remote_dot(&remote, dot)?,
         remote_name,
         remote,
@@ -219,10 +219,10 @@ pub fn explain_remote(config: &Config, words: &[String], error: CliError) -> Cli
 }
 
 /// Interprets the address of a page of a dot, a branch or a commit.
-pub fn at_address(config: &Config, address: &str) -> Result<Source> {
+pub fn at_address(config: &Config, address: &str) -> Result<CloneSource> {
     let page = DotPage::parse(address).map_err(|error| explain(&error))?;
     let (remote_name, remote) = transfer::remote_at(config, &page.hub.to_string())?;
-    Ok(Source {
+    Ok(CloneSource {
         remote_name,
         remote,
         dot: page.dot,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::browser;
 use crate::commands::remote::add::{read_key, tell_first};
-use crate::config::{ApiKey, Config, Remote, RemoteName};
+use crate::config::{Config, Remote, RemoteName, SavedApiKey};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::hub;
@@ -113,7 +113,7 @@ async fn in_browser(
     context: &Context,
     visitor: &HubVisitor,
     print: bool,
-) -> Result<(UserName, ApiKey)> {
+) -> Result<(UserName, SavedApiKey)> {
     let hub = visitor.address();
     let host = rustix::system::uname();
     let begin = BeginLogin {
@@ -153,7 +153,7 @@ async fn wait(
     context: &Context,
     visitor: &HubVisitor,
     login: &DeviceLogin,
-) -> Result<(UserName, ApiKey)> {
+) -> Result<(UserName, SavedApiKey)> {
     let interval = Duration::from_secs(login.interval.clamp(1, 60));
     let end = Instant::now() + Duration::from_secs(login.expires_in.min(60 * 60));
     let code = DeviceCode {
@@ -169,7 +169,7 @@ async fn wait(
                     let ui = &context.ui;
                     ui.status(&format!("The key works until {day}. Then log in again."));
                 }
-                return Ok((user, ApiKey::new(key)));
+                return Ok((user, SavedApiKey::new(key)));
             }
             Ok(LoginState::Denied) => {
                 return Err(CliError::failed("the login was denied on the hub's page"));

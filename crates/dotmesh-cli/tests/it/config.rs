@@ -5,7 +5,9 @@ use std::path::Path;
 
 use dotmesh_api::node_client::Direction;
 use dotmesh_cli::commands::logout;
-use dotmesh_cli::config::{ApiKey, Config, ConfigFile, CurrentDot, NodeConfig, Remote, RemoteName};
+use dotmesh_cli::config::{
+    Config, ConfigFile, CurrentDot, NodeConfig, Remote, RemoteName, SavedApiKey,
+};
 use dotmesh_cli::context::no_current_dot;
 use dotmesh_cli::transfer::choose_remote;
 use dotmesh_model::DotName;
@@ -16,7 +18,7 @@ fn remote(key: &str) -> Remote {
     Remote {
         user: "alice".parse().unwrap(),
         address: "https://dothub.com".to_owned(),
-        api_key: ApiKey::new(key.to_owned()),
+        api_key: SavedApiKey::new(key.to_owned()),
     }
 }
 
@@ -251,7 +253,7 @@ proptest! {
         for (name, (user, address, key)) in remotes {
             let name: dotmesh_cli::config::RemoteName = name.parse().unwrap();
             let user = user.parse().unwrap();
-            config.remotes.insert(name.clone(), Remote { user, address, api_key: ApiKey::new(key) });
+            config.remotes.insert(name.clone(), Remote { user, address, api_key: SavedApiKey::new(key) });
             config.default_remote = Some(name);
         }
         for (socket, (current, upstreams)) in nodes {

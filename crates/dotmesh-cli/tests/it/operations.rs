@@ -1,13 +1,15 @@
 //! The output of `dm op log` and `dm undo`.
 
-use dotmesh_api::node::{DeletedDot, Operation, OperationState, Operations, Switched, UndoBudget};
+use dotmesh_api::node::{
+    DeletedDot, OperationState, OperationSummary, Operations, Switched, UndoBudget,
+};
 use dotmesh_cli::commands::{op, undo};
 use insta::assert_snapshot;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-fn operation(number: u64, what: &str, state: OperationState, bytes: u64) -> Operation {
-    Operation {
+fn operation(number: u64, what: &str, state: OperationState, bytes: u64) -> OperationSummary {
+    OperationSummary {
         number,
         what: what.to_owned(),
         time: Timestamp::from_second(1_782_894_000 + 60 * number.cast_signed()).unwrap(),

@@ -15,9 +15,9 @@ use dotmesh_cli::commands::cluster::places::{Places, PoolPlace, list as list_pla
 use dotmesh_cli::commands::cluster::{init, machine, reset as cluster_reset, service};
 use dotmesh_cli::commands::dot::{delete, show};
 use dotmesh_cli::commands::{branch, clone, commit, list, log, login, push, remote, reset};
-use dotmesh_cli::config::{ApiKey, Config, NodeConfig, Remote};
+use dotmesh_cli::config::{Config, NodeConfig, Remote, SavedApiKey};
 use dotmesh_cli::error::CliError;
-use dotmesh_cli::resolve::State;
+use dotmesh_cli::hub_state::State;
 use dotmesh_cli::transfer::{self, Plan};
 use dotmesh_cli::ui::printable;
 use dotmesh_cli::{dot_word, lookalike, network};
@@ -194,7 +194,7 @@ fn remotes_are_listed() {
         let remote = Remote {
             user: "alice".parse().unwrap(),
             address: address.to_owned(),
-            api_key: ApiKey::new("secret".to_owned()),
+            api_key: SavedApiKey::new("secret".to_owned()),
         };
         config.remotes.insert(name.parse().unwrap(), remote);
     };
@@ -221,7 +221,7 @@ fn a_clone_may_leave_the_remote_out() {
     let remote = Remote {
         user: "alice".parse().unwrap(),
         address: "https://dothub.com".to_owned(),
-        api_key: ApiKey::new("secret".to_owned()),
+        api_key: SavedApiKey::new("secret".to_owned()),
     };
     config.remotes.insert("hub".parse().unwrap(), remote);
     let check = |words: &str| {
@@ -251,7 +251,7 @@ fn an_address_finds_its_remote() {
         let remote = Remote {
             user: user.parse().unwrap(),
             address: address.to_owned(),
-            api_key: ApiKey::new("secret".to_owned()),
+            api_key: SavedApiKey::new("secret".to_owned()),
         };
         config.remotes.insert(name.parse().unwrap(), remote);
     };
@@ -367,7 +367,7 @@ fn a_login_is_named_after_its_host() {
         let remote = Remote {
             user: user.parse().unwrap(),
             address: address.to_owned(),
-            api_key: ApiKey::new("secret".to_owned()),
+            api_key: SavedApiKey::new("secret".to_owned()),
         };
         let host = remote.hub().unwrap();
         let name = login::name_for(&config, host.host(), &remote);
@@ -437,7 +437,7 @@ fn a_rename_on_the_hub_is_told_and_followed() {
     let remote = Remote {
         user: "alice".parse().unwrap(),
         address: "https://hub".to_owned(),
-        api_key: ApiKey::new("secret".to_owned()),
+        api_key: SavedApiKey::new("secret".to_owned()),
     };
     let plan = |remote_dot: &str| Plan {
         direction: Direction::Push,

@@ -16,7 +16,7 @@ use crate::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
 /// A row of `objects`, without the hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ObjectRow {
     pub(crate) id: ObjectId,
     pub(crate) kind: Kind,
     pub(crate) range: FrameRange,
@@ -24,15 +24,15 @@ pub(crate) struct Place {
 }
 
 /// The location of a requested object. `at` is the position of its hash in the request.
-pub(crate) struct Found {
+pub(crate) struct FoundObject {
     pub(crate) at: usize,
-    pub(crate) place: Place,
+    pub(crate) place: ObjectRow,
     pack: PackId,
 }
 
 /// Requested objects, by what the cache knows of them. The numbers are positions in the request.
 struct Split {
-    listed: Vec<(usize, Place)>,
+    listed: Vec<(usize, ObjectRow)>,
     /// Objects that the prefix filter has, with the rows where they seem to be.
     seen: Vec<(usize, ObjectId)>,
     /// Objects of which the cache knows nothing.
@@ -65,7 +65,7 @@ impl Database {
         connection: &mut AnyConnection,
         owner: UserId,
         hashes: &[ObjectHash],
-    ) -> Result<Vec<Found>, DatabaseError> {
+    ) -> Result<Vec<FoundObject>, DatabaseError> {
         let all = (0..hashes.len()).collect();
         let Split {
             listed,
@@ -113,7 +113,7 @@ impl Database {
         hashes: &[ObjectHash],
         mut seen: Vec<(usize, ObjectId)>,
         rest: &mut Vec<usize>,
-    ) -> Result<Vec<(usize, Place)>, DatabaseError> {
+    ) -> Result<Vec<(usize, ObjectRow)>, DatabaseError> {
         let mut found = Vec::new();
         let packs = seen.iter().map(|(_, id)| id.pack());
         if self.read_lists(connection, owner, packs, 1).await? {
@@ -129,7 +129,7 @@ impl Database {
         for seen in seen.chunks(ROWS_PER_STATEMENT) {
             let ids: Vec<i64> = seen.iter().map(|(_, id)| id.0).collect();
             let rows = read_rows(connection, &ids).await?;
-            let rows: HashMap<ObjectId, (ObjectHash, Place)> = rows
+            let rows: HashMap<ObjectId, (ObjectHash, ObjectRow)> = rows
                 .into_iter()
                 .map(|(hash, place)| (place.id, (hash, place)))
                 .collect();
@@ -218,9 +218,9 @@ impl Database {
     async fn present(
         &self,
         connection: &mut AnyConnection,
-        places: Vec<(usize, Place)>,
+        places: Vec<(usize, ObjectRow)>,
         rest: &mut Vec<usize>,
-    ) -> Result<Vec<Found>, DatabaseError> {
+    ) -> Result<Vec<FoundObject>, DatabaseError> {
         let packs = packs_of(places.iter().map(|(_, place)| *place));
         let names = pack_names(connection, &packs).await?;
         for pack in packs.iter().filter(|pack| !names.contains_key(pack)) {
@@ -229,7 +229,7 @@ impl Database {
         let mut found = Vec::with_capacity(places.len());
         for (at, place) in places {
             match names.get(&place.id.pack().0) {
-                Some(pack) => found.push(Found {
+                Some(pack) => found.push(FoundObject {
                     at,
                     place,
                     pack: *pack,
@@ -241,7 +241,7 @@ impl Database {
     }
 }
 
-impl Found {
+impl FoundObject {
     pub(crate) fn location(&self) -> Location {
         Location {
             pack: self.pack,
@@ -258,7 +258,7 @@ pub(crate) async fn look_up(
     owner: UserId,
     hashes: &[ObjectHash],
     wanted: &[usize],
-) -> Result<Vec<(usize, Place)>, DatabaseError> {
+) -> Result<Vec<(usize, ObjectRow)>, DatabaseError> {
     let mut found = Vec::new();
     for wanted in wanted.chunks(ROWS_PER_STATEMENT) {
         let hashes: Vec<ObjectHash> = wanted.iter().map(|at| hashes[*at]).collect();
@@ -276,7 +276,7 @@ pub(crate) async fn look_up(
             let [n, id, frame] = row?;
             let at = n.parse().ok().and_then(|n: usize| wanted.get(n));
             let at = at.ok_or(DatabaseError::Damaged { what: "number" })?;
-            found.push((*at, Place::read(id, frame)?));
+            found.push((*at, ObjectRow::read(id, frame)?));
         }
     }
     Ok(found)
@@ -347,7 +347,7 @@ async fn read_hashes(
 async fn read_list(
     connection: &mut AnyConnection,
     pack: PackRow,
-) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
+) -> Result<Vec<(ObjectHash, ObjectRow)>, DatabaseError> {
     let rows: Option<String> = sqlx::query_scalar(concat!(
         "SELECT string_agg(id || ' ' || hex(hash) || ' ' || hex(frame), ' ') FROM objects WHERE id ",
         between_ids_of!("$1")
@@ -362,7 +362,7 @@ async fn read_list(
 async fn read_rows(
     connection: &mut AnyConnection,
     ids: &[i64],
-) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
+) -> Result<Vec<(ObjectHash, ObjectRow)>, DatabaseError> {
     let rows: Option<String> = sqlx::query_scalar(
         "SELECT string_agg(o.id || ' ' || hex(o.hash) || ' ' || hex(o.frame), ' ')
          FROM json_each($1) j CROSS JOIN objects o WHERE o.id = j.value",
@@ -373,11 +373,11 @@ async fn read_rows(
     objects(rows.as_deref())
 }
 
-fn objects(text: Option<&str>) -> Result<Vec<(ObjectHash, Place)>, DatabaseError> {
+fn objects(text: Option<&str>) -> Result<Vec<(ObjectHash, ObjectRow)>, DatabaseError> {
     words(text)
         .map(|row| {
             let [id, hash, frame] = row?;
-            Ok((read_hash(hash)?, Place::read(id, frame)?))
+            Ok((read_hash(hash)?, ObjectRow::read(id, frame)?))
         })
         .collect()
 }
@@ -414,7 +414,7 @@ fn read_id(word: &str) -> Result<ObjectId, DatabaseError> {
     id.map_err(|_| DatabaseError::Damaged { what: "object id" })
 }
 
-impl Place {
+impl ObjectRow {
     fn read(id: &str, frame: &str) -> Result<Self, DatabaseError> {
         let id = read_id(id)?;
         let frame: [u8; FRAME_LENGTH] = bytes(frame, "frame")?;
@@ -428,7 +428,7 @@ impl Place {
     }
 }
 
-pub(crate) fn packs_of(places: impl Iterator<Item = Place>) -> Vec<i64> {
+pub(crate) fn packs_of(places: impl Iterator<Item = ObjectRow>) -> Vec<i64> {
     let mut packs: Vec<i64> = places.map(|place| place.id.pack().0).collect();
     packs.sort_unstable();
     packs.dedup();

@@ -15,7 +15,7 @@ use dotmesh_model::ObjectHash;
 use foldhash::{HashMap, HashSet};
 
 use crate::ids::{ObjectId, PackRow, UserId};
-use crate::objects::lookup::Place;
+use crate::objects::lookup::ObjectRow;
 
 /// The most objects in all cached indexes together: about 25 MiB.
 const MAX_OBJECTS: usize = 1 << 18;
@@ -45,7 +45,7 @@ struct Lists {
 struct List {
     slot: u32,
     owner: UserId,
-    objects: Vec<(ObjectHash, Place)>,
+    objects: Vec<(ObjectHash, ObjectRow)>,
     used: u64,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Told {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// The object is here, if the pack's row exists.
-    Listed(Place),
+    Listed(ObjectRow),
     /// This row may be the object's. If it is not, the object may be anywhere.
     Seen(ObjectId),
     /// The object may be anywhere.
@@ -109,7 +109,7 @@ impl PackIndexCache {
     }
 
     /// Caches a pack's index. `objects` must be all objects of its rows.
-    pub(crate) fn put(&self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, Place)>) {
+    pub(crate) fn put(&self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, ObjectRow)>) {
         let mut lists = self.lock();
         let seen = objects.iter().map(|(hash, place)| (*hash, place.id));
         lists.see(owner, pack, seen);
@@ -142,7 +142,7 @@ impl Lists {
         }
     }
 
-    fn find_listed(&mut self, owner: UserId, hash: ObjectHash) -> Option<Place> {
+    fn find_listed(&mut self, owner: UserId, hash: ObjectHash) -> Option<ObjectRow> {
         let (slot, at) = *self.places.get(&key(owner, hash))?;
         let list = self.packs.get_mut(self.slots.get(slot as usize)?)?;
         list.used = self.uses;
@@ -176,7 +176,7 @@ impl Lists {
         }
     }
 
-    fn put(&mut self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, Place)>) {
+    fn put(&mut self, owner: UserId, pack: PackRow, objects: Vec<(ObjectHash, ObjectRow)>) {
         self.forget(pack);
         while self.objects + objects.len() > MAX_OBJECTS {
             let longest_unused = self.packs.iter().min_by_key(|(_, list)| list.used);
@@ -296,8 +296,8 @@ mod tests {
         object_hash(Kind::Chunk, &[number])
     }
 
-    fn place(pack: PackRow, number: usize) -> Place {
-        Place {
+    fn place(pack: PackRow, number: usize) -> ObjectRow {
+        ObjectRow {
             id: ObjectId::of(pack, number).expect("a small number"),
             kind: Kind::Chunk,
             range: FrameRange {

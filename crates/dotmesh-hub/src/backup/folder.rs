@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use dotmesh_hub_db::Database;
-use dotmesh_hub_db::dump::Line;
+use dotmesh_hub_db::dump::DumpLine;
 use dotmesh_store::{PackId, PackStore, PackStoreError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -175,7 +175,7 @@ impl BackupFolder {
     pub(super) fn records(
         &self,
         manifest: &Manifest,
-    ) -> Result<impl Iterator<Item = Result<Line, FolderError>>, FolderError> {
+    ) -> Result<impl Iterator<Item = Result<DumpLine, FolderError>>, FolderError> {
         let path = self.path.join(&manifest.records);
         let mut file = File::open(&path).map_err(during("read", &path))?;
         let mut hashing = Hashing::new(io::sink());
@@ -283,13 +283,13 @@ impl RecordsWriter {
         &self.table
     }
 
-    pub(super) fn write(&mut self, line: &Line) -> Result<(), FolderError> {
+    pub(super) fn write(&mut self, line: &DumpLine) -> Result<(), FolderError> {
         match line {
-            Line::Table { table, .. } => {
+            DumpLine::Table { table, .. } => {
                 self.table.clone_from(table);
                 self.rows.insert(table.clone(), 0);
             }
-            Line::Row(_) => *self.rows.entry(self.table.clone()).or_default() += 1,
+            DumpLine::Row(_) => *self.rows.entry(self.table.clone()).or_default() += 1,
         }
         serde_json::to_writer(&mut self.zstd, line)
             .map_err(io::Error::from)

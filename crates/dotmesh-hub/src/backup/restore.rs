@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dotmesh_hub_db::dump::{Line, LoadError};
+use dotmesh_hub_db::dump::{DumpLine, LoadError};
 use dotmesh_hub_db::{Database, DatabaseError};
 use dotmesh_store::{PackId, PackStore, PackStoreError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -126,9 +126,9 @@ fn named(folder: &BackupFolder, manifest: &Manifest) -> Result<BTreeSet<PackId>,
     let mut is_pack = false;
     for line in folder.records(manifest)? {
         match line? {
-            Line::Table { table, .. } => is_pack = table == "packs",
-            Line::Row(values) if is_pack => named.extend(pack_of(&values)),
-            Line::Row(_) => {}
+            DumpLine::Table { table, .. } => is_pack = table == "packs",
+            DumpLine::Row(values) if is_pack => named.extend(pack_of(&values)),
+            DumpLine::Row(_) => {}
         }
     }
     Ok(named)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use dotmesh_hub_db::dump::Line;
+use dotmesh_hub_db::dump::DumpLine;
 use dotmesh_hub_db::leases::BACKUP;
 use dotmesh_hub_db::{Database, DatabaseError};
 use dotmesh_store::{PackId, PackStore, PackStoreError};
@@ -100,7 +100,7 @@ async fn copy(
     let schema = database
         .dump(|line| {
             writer.write(&line)?;
-            if let (Line::Row(values), "packs") = (&line, writer.table()) {
+            if let (DumpLine::Row(values), "packs") = (&line, writer.table()) {
                 named.extend(pack_of(values));
             }
             Ok::<_, BackupError>(())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dotmesh_hub_db::dump::{Line, LoadError};
+use dotmesh_hub_db::dump::{DumpLine, LoadError};
 use dotmesh_hub_db::{Database, DatabaseError, Opening};
 use dotmesh_store::{PackId, PackStoreError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -83,8 +83,8 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, line: &Line) {
-        if let Line::Table { table, .. } = line {
+    fn add(&mut self, line: &DumpLine) {
+        if let DumpLine::Table { table, .. } = line {
             self.table.clone_from(table);
             self.tables.insert(table.clone(), (0, 0));
             return;
@@ -116,7 +116,7 @@ mod tests {
 
     fn sums(rows: &[serde_json::Value]) -> Sums {
         let mut sums = Sums::default();
-        sums.add(&Line::Table {
+        sums.add(&DumpLine::Table {
             table: "notes".to_owned(),
             columns: vec!["id".to_owned(), "body".to_owned()],
         });

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use super::{Data, Store, print};
-use crate::settings::{LOGIN_KEY_DAYS, Network, Settings, SignUp};
+use crate::settings::{AddressRange, LOGIN_KEY_DAYS, Settings, SignUp};
 use crate::state::Hub;
 use crate::tls::Tls;
 use crate::webhooks::dispatcher;
@@ -71,7 +71,7 @@ pub(super) struct Args {
         value_delimiter = ',',
         env = "DOTHUB_TRUSTED_PROXIES"
     )]
-    trusted_proxies: Vec<Network>,
+    trusted_proxies: Vec<AddressRange>,
     /// Let everybody read /metrics, not only administrators
     #[arg(long, env = "DOTHUB_OPEN_METRICS")]
     open_metrics: bool,

@@ -29,7 +29,7 @@ pub(super) enum Command {
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
-        hub: HubUrl,
+        hub: HubUrlOption,
         /// Read the password from stdin, instead of printing a link to set it
         #[arg(long)]
         password_stdin: bool,
@@ -42,7 +42,7 @@ pub(super) enum Command {
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
-        hub: HubUrl,
+        hub: HubUrlOption,
     },
     /// Print a link to set a forgotten password, which works once within 24 hours
     Reset {
@@ -51,7 +51,7 @@ pub(super) enum Command {
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
-        hub: HubUrl,
+        hub: HubUrlOption,
     },
     /// Make a user an administrator, or undo that
     #[command(group = clap::ArgGroup::new("state").required(true))]
@@ -126,13 +126,13 @@ pub(super) enum Command {
 
 /// Where links lead.
 #[derive(Debug, clap::Args)]
-pub(super) struct HubUrl {
+pub(super) struct HubUrlOption {
     /// The hub's address for its users, with which the link begins [default: http://127.0.0.1:8180]
     #[arg(long, value_name = "URL", env = "DOTHUB_URL")]
     url: Option<url::Url>,
 }
 
-impl HubUrl {
+impl HubUrlOption {
     fn link(&self, path: &str, token: &Token) -> String {
         let hub = match &self.url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
@@ -181,7 +181,7 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
 async fn add(
     name: UserName,
     data: &Data,
-    hub: &HubUrl,
+    hub: &HubUrlOption,
     password_stdin: bool,
     is_admin: bool,
 ) -> Result<(), CliError> {
@@ -281,7 +281,7 @@ async fn password(name: UserName, data: &Data) -> Result<(), CliError> {
     print(format_args!("The password of {name} was set"))
 }
 
-async fn invite(data: &Data, hub: &HubUrl) -> Result<(), CliError> {
+async fn invite(data: &Data, hub: &HubUrlOption) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
     let token = Token::generate();
     let now = clock::now();
@@ -292,7 +292,7 @@ async fn invite(data: &Data, hub: &HubUrl) -> Result<(), CliError> {
     print(hub.link(pages::signup::PATH, &token))
 }
 
-async fn reset(name: UserName, data: &Data, hub: &HubUrl) -> Result<(), CliError> {
+async fn reset(name: UserName, data: &Data, hub: &HubUrlOption) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
     let token = Token::generate();
     let now = clock::now();

@@ -29,7 +29,7 @@ pub struct Paging {
 
 /// A page of a list.
 #[derive(Debug)]
-pub struct Page<T> {
+pub struct ListPage<T> {
     entries: Vec<T>,
     next: Option<String>,
 }
@@ -98,7 +98,7 @@ impl Paging {
         mut entries: Vec<E>,
         name: impl Fn(&E) -> String,
         show: impl Fn(E) -> T,
-    ) -> Page<T> {
+    ) -> ListPage<T> {
         let is_more = self.ends_early || entries.len() > self.limit as usize;
         entries.truncate(self.limit as usize);
         let last = entries.last().filter(|_| is_more).map(name);
@@ -107,14 +107,14 @@ impl Paging {
             let query = serde_urlencoded::to_string(&self.query).ok()?;
             Some(format!("{}?{query}", self.path))
         });
-        Page {
+        ListPage {
             entries: entries.into_iter().map(show).collect(),
             next,
         }
     }
 }
 
-impl<T: Serialize> IntoResponse for Page<T> {
+impl<T: Serialize> IntoResponse for ListPage<T> {
     fn into_response(self) -> Response {
         let mut response = Json(self.entries).into_response();
         let link = self.next.map(|next| format!("<{next}>; rel=\"next\""));

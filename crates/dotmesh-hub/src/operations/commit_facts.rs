@@ -13,10 +13,10 @@ use crate::rate_limit::Subject;
 use crate::state::Hub;
 
 /// The most tree pages that are read while a user waits for a page.
-pub(super) const NODES_FOR_A_PAGE: usize = 500;
+pub(super) const TREE_PAGES_FOR_A_REQUEST: usize = 500;
 
 /// The most tree pages that are read in the background.
-pub(super) const NODES_AT_LEISURE: usize = 4_000_000;
+pub(super) const TREE_PAGES_AT_LEISURE: usize = 4_000_000;
 
 /// Returns the statistics of a commit that has its data. If counting takes long, the result is incomplete. The hub then
 /// continues in the background, unless it already counts other commits there.
@@ -34,7 +34,7 @@ pub async fn commit_facts(
         dot: dot.clone(),
         commit,
     };
-    let facts = task.keep(NODES_FOR_A_PAGE).await?;
+    let facts = task.keep(TREE_PAGES_FOR_A_REQUEST).await?;
     if !facts.complete
         && let Ok(turn) = Arc::clone(&hub.counting).try_acquire_owned()
     {
@@ -42,7 +42,7 @@ pub async fn commit_facts(
         task.dot.subject = Subject::Hub;
         tokio::spawn(async move {
             let _turn = turn;
-            if let Err(error) = task.keep(NODES_AT_LEISURE).await {
+            if let Err(error) = task.keep(TREE_PAGES_AT_LEISURE).await {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "a commit's files could not be counted");
             }
@@ -59,11 +59,11 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    /// Counts the commit and reads at most `nodes` tree pages. Stores the result if it is complete, or if `nodes` is
+    /// Counts the commit and reads at most `pages` tree pages. Stores the result if it is complete, or if `pages` is
     /// the limit of the background count.
-    pub(super) async fn keep(&self, nodes: usize) -> Result<CommitFacts, HubError> {
-        let facts = self.count(nodes).await?;
-        if facts.complete || nodes == NODES_AT_LEISURE {
+    pub(super) async fn keep(&self, pages: usize) -> Result<CommitFacts, HubError> {
+        let facts = self.count(pages).await?;
+        if facts.complete || pages == TREE_PAGES_AT_LEISURE {
             let database = &self.hub.database;
             let dot = self.dot.existing()?;
             let unknown = facts.change_unknown;
@@ -74,7 +74,7 @@ impl Counting {
         Ok(facts)
     }
 
-    async fn count(&self, nodes: usize) -> Result<CommitFacts, HubError> {
+    async fn count(&self, pages: usize) -> Result<CommitFacts, HubError> {
         let dot = self.dot.existing()?;
         let database = &self.hub.database;
         let line = database
@@ -103,7 +103,7 @@ impl Counting {
             None => None,
         };
         let reader = reader(&self.hub, self.dot.share(&self.hub), self.dot.owner, dot);
-        let mut facts = facts::count(&reader, before, known, root, nodes).await?;
+        let mut facts = facts::count(&reader, before, known, root, pages).await?;
         if change_unknown {
             facts.change_unknown = true;
             for subdot in &mut facts.subdots {

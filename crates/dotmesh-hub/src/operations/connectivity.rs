@@ -1,9 +1,9 @@
 //! The connectivity check: it proves that everything that pushed commits refer to is present, and that the push may
 //! refer to it.
 //!
-//! The cost depends on the size of the change. The code calls a tree page or a file page a node. The check reads each
-//! new node together with the old nodes that had its place in the parent commit's tree. References of old nodes need no
-//! lookup: the dot has those objects already, or the check of the parent covers them. The choice of the old nodes
+//! The cost depends on the size of the change. Pages are tree pages and file pages. The check reads each
+//! new page together with the old pages that had its place in the parent commit's tree. References of old pages need no
+//! lookup: the dot has those objects already, or the check of the parent covers them. The choice of the old pages
 //! affects the speed of the check, never its result.
 
 mod compare;
@@ -12,22 +12,22 @@ use std::collections::BTreeSet;
 
 use dotmesh_hub_db::commits::NewCommit;
 use dotmesh_hub_db::objects::walk::Walk;
-use dotmesh_hub_db::objects::{Known, Location, Scope};
+use dotmesh_hub_db::objects::{Known, Location, UploadScope};
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{End, FrameDecoder, Kind, Named, PackStoreError, named};
 
-use self::compare::{Came, New, Old, Placed, compare};
+use self::compare::{Came, New, Old, PlacedPage, compare};
 use super::frames::read_frames;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// The most nodes in a batch.
-const NODES: usize = 256;
+/// The most pages in a batch.
+const PAGES: usize = 256;
 
-/// The most nodes that wait to be read. Real trees need few. Only a tree that is made to exhaust memory needs more.
+/// The most pages that wait to be read. Real trees need few. Only a tree that is made to exhaust memory needs more.
 const MAX_PENDING: usize = 1 << 18;
 
-/// The size of a batch's nodes, in bytes. The old nodes beside them take about as much. A single node may be larger.
+/// The size of a batch's pages, in bytes. The old pages beside them take about as much. A single page may be larger.
 const BATCH_LENGTH: u64 = 4 << 20;
 
 /// Hashes in one lookup.
@@ -47,7 +47,7 @@ const SHOWN: usize = 3;
 pub async fn check_connectivity(
     hub: &Hub,
     walk: &mut Walk,
-    scope: Scope,
+    scope: UploadScope,
     commits: &[NewCommit],
 ) -> Result<(), HubError> {
     let mut walker = Walker {
@@ -74,22 +74,22 @@ pub async fn check_connectivity(
 
 struct Walker<'a> {
     hub: &'a Hub,
-    scope: Scope,
+    scope: UploadScope,
     walk: &'a mut Walk,
     pending: Vec<Pending>,
     missing: BTreeSet<ObjectHash>,
 }
 
-/// A node that was reached, but not read yet.
+/// A page that was reached, but not read yet.
 struct Pending {
-    node: Placed,
+    page: PlacedPage,
     location: Location,
-    beside: Vec<Placed>,
+    beside: Vec<PlacedPage>,
 }
 
 impl Walker<'_> {
     async fn walk_tree(&mut self, commit: &NewCommit) -> Result<(), HubError> {
-        let at_beginning = |hash| Placed { hash, after: None };
+        let at_beginning = |hash| PlacedPage { hash, after: None };
         let root = Came {
             reference: (Kind::Root, commit.sealed.root),
             after: None,
@@ -100,7 +100,7 @@ impl Walker<'_> {
         while self.missing.len() < MAX_MISSING && !self.pending.is_empty() {
             // Two batches run at a time: while one waits for the disk or the database, the other is compared.
             let batches = [self.take(), self.take()];
-            let [last, before] = batches.map(|nodes| self.enter(nodes));
+            let [last, before] = batches.map(|pages| self.enter(pages));
             let (last, before) = tokio::try_join!(last, before)?;
             self.note(before)?;
             self.note(last)?;
@@ -113,12 +113,12 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Takes nodes to be read: at least one, if there is any. It takes the last ones first, so that few nodes are
+    /// Takes pages to be read: at least one, if there is any. It takes the last ones first, so that few pages are
     /// pending at a time.
     fn take(&mut self) -> Vec<Pending> {
         let mut sum = 0;
-        let fitting = self.pending.iter().rev().take(NODES).take_while(|node| {
-            sum += u64::from(node.location.raw_length);
+        let fitting = self.pending.iter().rev().take(PAGES).take_while(|pending| {
+            sum += u64::from(pending.location.raw_length);
             sum <= BATCH_LENGTH
         });
         let fitting = fitting.count().max(1);
@@ -126,13 +126,13 @@ impl Walker<'_> {
         self.pending.split_off(rest)
     }
 
-    /// Reads new nodes and the old nodes beside them, and looks up the objects that only the new nodes name.
-    async fn enter(&self, nodes: Vec<Pending>) -> Result<Vec<(Came, Option<Known>)>, HubError> {
-        if nodes.is_empty() {
+    /// Reads new pages and the old pages beside them, and looks up the objects that only the new pages name.
+    async fn enter(&self, pages: Vec<Pending>) -> Result<Vec<(Came, Option<Known>)>, HubError> {
+        if pages.is_empty() {
             return Ok(Vec::new());
         }
-        let old = self.read_old(&nodes).await?;
-        let new = self.read_new(nodes).await?;
+        let old = self.read_old(&pages).await?;
+        let new = self.read_new(pages).await?;
         let came = tokio::task::spawn_blocking(move || compare(&new, &old));
         self.look_up(came.await?).await
     }
@@ -146,7 +146,7 @@ impl Walker<'_> {
         Ok(came.into_iter().zip(usable).collect())
     }
 
-    /// Records which objects exist and which are missing. Nodes must be read too. Chunks refer to nothing.
+    /// Records which objects exist and which are missing. Pages must be read too. Chunks refer to nothing.
     fn note(&mut self, looked_up: Vec<(Came, Option<Known>)>) -> Result<(), HubError> {
         for (came, known) in looked_up {
             let (kind, hash) = came.reference;
@@ -160,7 +160,7 @@ impl Walker<'_> {
                     if self.walk.reach(&known) && kind != Kind::Chunk {
                         let after = came.after;
                         self.pending.push(Pending {
-                            node: Placed { hash, after },
+                            page: PlacedPage { hash, after },
                             location: known.location,
                             beside: came.beside,
                         });
@@ -171,49 +171,51 @@ impl Walker<'_> {
         Ok(())
     }
 
-    async fn read_new(&self, nodes: Vec<Pending>) -> Result<Vec<New>, HubError> {
-        let placed = nodes.iter().map(|node| (node.node.clone(), node.location));
+    async fn read_new(&self, pages: Vec<Pending>) -> Result<Vec<New>, HubError> {
+        let placed = pages
+            .iter()
+            .map(|pending| (pending.page.clone(), pending.location));
         let read = self.read(placed.collect()).await?;
-        let new = nodes.into_iter().zip(read).map(|(node, named)| New {
-            after: node.node.after,
+        let new = pages.into_iter().zip(read).map(|(pending, named)| New {
+            after: pending.page.after,
             named,
-            beside: node.beside,
+            beside: pending.beside,
         });
         Ok(new.collect())
     }
 
-    /// Reads the old nodes beside some new ones. A damaged old node is ignored, so that it doesn't block a push.
-    async fn read_old(&self, nodes: &[Pending]) -> Result<Old, HubError> {
-        let old: BTreeSet<&Placed> = nodes.iter().flat_map(|node| &node.beside).collect();
+    /// Reads the old pages beside some new ones. A damaged old page is ignored, so that it doesn't block a push.
+    async fn read_old(&self, pages: &[Pending]) -> Result<Old, HubError> {
+        let old: BTreeSet<&PlacedPage> = pages.iter().flat_map(|pending| &pending.beside).collect();
         let hashes: Vec<ObjectHash> = old.iter().map(|old| old.hash).collect();
         let usable = self.hub.database.usable(self.scope, &hashes).await?;
         let there = old.into_iter().zip(usable);
         let there = there.filter_map(|(old, known)| Some((old.clone(), known?.location)));
         let there: Vec<_> = there.collect();
-        let placed: Vec<Placed> = there.iter().map(|(placed, _)| placed.clone()).collect();
+        let placed: Vec<PlacedPage> = there.iter().map(|(placed, _)| placed.clone()).collect();
         let read = self.read(there).await.unwrap_or_default();
         Ok(placed.into_iter().zip(read).collect())
     }
 
-    /// Reads nodes and verifies their bytes again. A push must not rely on bytes that a failing disk has changed.
-    async fn read(&self, nodes: Vec<(Placed, Location)>) -> Result<Vec<Vec<Named>>, HubError> {
-        let wanted: Vec<_> = nodes
+    /// Reads pages and verifies their bytes again. A push must not rely on bytes that a failing disk has changed.
+    async fn read(&self, pages: Vec<(PlacedPage, Location)>) -> Result<Vec<Vec<Named>>, HubError> {
+        let wanted: Vec<_> = pages
             .iter()
-            .map(|(node, location)| (node.hash, *location))
+            .map(|(page, location)| (page.hash, *location))
             .collect();
         let frames = read_frames(&self.hub.packs, &wanted).await?;
         let read = tokio::task::spawn_blocking(move || {
             let mut decoder = FrameDecoder::default();
-            let mut all = Vec::with_capacity(nodes.len());
-            for (frame, (node, location)) in frames.iter().zip(nodes) {
+            let mut all = Vec::with_capacity(pages.len());
+            for (frame, (page, location)) in frames.iter().zip(pages) {
                 // The object was whole when the hub accepted it, so damage is now the hub's fault.
                 let object = decoder.object(frame).map_err(|_| PackStoreError::Damaged {
                     pack: location.pack,
                 })?;
-                let after: Option<&End> = node.after.as_ref();
+                let after: Option<&End> = page.after.as_ref();
                 let read = named(object.kind(), object.bytes(), after);
-                let hash = node.hash;
-                all.push(read.map_err(|source| HubError::Node { hash, source })?);
+                let hash = page.hash;
+                all.push(read.map_err(|source| HubError::InvalidObject { hash, source })?);
             }
             Ok(all)
         });

@@ -1,7 +1,7 @@
 //! Deletes a branch on the hub.
 
 use dotmesh_api::hub::Access;
-use dotmesh_hub_db::branches::Deletion;
+use dotmesh_hub_db::branches::BranchDeletion;
 use dotmesh_hub_model::access::Action;
 use dotmesh_model::{BranchName, DotName};
 
@@ -24,13 +24,13 @@ pub async fn delete_branch(
         .await?;
     let dot = open.name;
     match deletion {
-        Deletion::Deleted if open.access == Access::Owner => Ok(()),
-        Deletion::Deleted => {
+        BranchDeletion::Deleted if open.access == Access::Owner => Ok(()),
+        BranchDeletion::Deleted => {
             let what = format!("the branch {branch} of {}", dot.full());
             audit::deleted(hub, caller, what).await
         }
-        Deletion::Missing => Err(HubError::NoSuchBranch { dot, branch }),
-        Deletion::IsDefault => Err(HubError::DefaultBranch { dot, branch }),
-        Deletion::IsProtected => Err(HubError::ProtectedBranch { dot, branch }),
+        BranchDeletion::Missing => Err(HubError::NoSuchBranch { dot, branch }),
+        BranchDeletion::IsDefault => Err(HubError::DefaultBranch { dot, branch }),
+        BranchDeletion::IsProtected => Err(HubError::ProtectedBranch { dot, branch }),
     }
 }

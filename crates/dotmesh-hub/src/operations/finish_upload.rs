@@ -6,7 +6,7 @@ use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::commits::NewCommit;
 use dotmesh_hub_db::finish::{DotState, RefUpdates, UploadState, VerifiedPush};
 use dotmesh_hub_db::ids::UploadId;
-use dotmesh_hub_db::objects::Scope;
+use dotmesh_hub_db::objects::UploadScope;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::limits::BRANCHES_PER_DOT;
 use dotmesh_model::{DotIdentity, DotName, History};
@@ -95,7 +95,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
     plan(&state, &commits, finish)?;
 
     let mut walk = hub.database.begin_walk().await?;
-    let scope = Scope {
+    let scope = UploadScope {
         user: caller.id,
         reads_as: caller.reads_as(),
         owner: open.owner,

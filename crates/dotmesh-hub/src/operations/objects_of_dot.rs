@@ -1,7 +1,7 @@
 //! Reads the objects of one dot, to browse its commits.
 
 use bytes::Bytes;
-use dotmesh_browse::{ReadError, Source, TreeError, TreeReader};
+use dotmesh_browse::{ReadError, TreeError, TreeReader, TreeSource};
 use dotmesh_hub_db::ids::{DotId, UserId};
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameDecoder, Kind, PackStoreError};
@@ -74,7 +74,7 @@ impl ObjectsOfDot {
     }
 }
 
-impl Source for ObjectsOfDot {
+impl TreeSource for ObjectsOfDot {
     type Error = HubError;
 
     async fn objects<T: Send + 'static>(

@@ -17,7 +17,7 @@ const PACK_ROOM: usize = PACK_LENGTH + (64 << 10);
 pub(super) fn check(frame: &Frame, bytes: &[u8]) -> Result<(), HubError> {
     references(frame.kind(), bytes)
         .map(drop)
-        .map_err(|source| HubError::Node {
+        .map_err(|source| HubError::InvalidObject {
             hash: frame.hash(),
             source,
         })

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::ids::ObjectId;
-use dotmesh_hub_db::objects::{NewObject, Scope};
+use dotmesh_hub_db::objects::{NewObject, UploadScope};
 use dotmesh_model::{DotName, ObjectHash};
-use dotmesh_store::polite::Turn;
+use dotmesh_store::polite::Yielder;
 use dotmesh_store::{Frame, FrameDecoder, PackReader};
 
 use super::packer::{Packer, check, new_object};
-use super::resolve;
+use super::resolve_deltas::{find_bases, resolve_deltas};
 use crate::error::HubError;
 use crate::state::Hub;
 
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub async fn receive_pack(
     hub: &Hub,
     dot: &DotName,
-    scope: Scope,
+    scope: UploadScope,
     pack: Bytes,
 ) -> Result<(), HubError> {
     for _ in 0..ATTEMPTS {
@@ -38,7 +38,7 @@ pub async fn receive_pack(
     Err(HubError::Busy { dot: dot.clone() })
 }
 
-async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
+async fn attempt(hub: &Hub, scope: UploadScope, pack: Bytes) -> Result<(), HubError> {
     let verified = hub.background.run({
         let pack = pack.clone();
         move || verify(pack)
@@ -47,7 +47,7 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
     // Check the delta bases before anything is stored. A push that must send the pack again then leaves nothing behind.
     let usage = hub.database.usage(scope.owner, hub.settings.quota).await?;
     let is_own = scope.owner == scope.user;
-    let bases = resolve::find_bases(hub, scope, &deltas).await?;
+    let bases = find_bases(hub, scope, &deltas).await?;
 
     let deletions = hub.database.deletions().await?;
     let mut again = Vec::new();
@@ -60,7 +60,7 @@ async fn attempt(hub: &Hub, scope: Scope, pack: Bytes) -> Result<(), HubError> {
     again.extend(stored.iter().flatten());
     let known = hashes.iter().zip(&stored);
     let known = known.filter_map(|(hash, stored)| stored.and(Some(*hash)));
-    resolve::resolve(hub, scope, deltas, bases, known.collect(), &mut packer).await?;
+    resolve_deltas(hub, scope, deltas, bases, known.collect(), &mut packer).await?;
 
     // Store the bytes before the rows, so that every row has its bytes.
     let packs = packer.finish().await?;
@@ -84,7 +84,7 @@ fn verify(pack: Bytes) -> Result<Verified, HubError> {
     let mut objects = Vec::new();
     let mut deltas = Vec::new();
     let mut decoder = FrameDecoder::default();
-    let mut turn = Turn::default();
+    let mut yielder = Yielder::default();
     for frame in PackReader::new(pack)? {
         let frame = frame?;
         if frame.base().is_some() {
@@ -93,7 +93,7 @@ fn verify(pack: Bytes) -> Result<Verified, HubError> {
             check(&frame, decoder.verify(&frame)?)?;
             objects.push(new_object(&frame, frame.offset()));
         }
-        turn.offer();
+        yielder.yield_if_due();
     }
     objects.sort_unstable_by_key(|object: &NewObject| object.hash);
     objects.dedup_by_key(|object| object.hash);
@@ -103,7 +103,7 @@ fn verify(pack: Bytes) -> Result<Verified, HubError> {
 /// Leaves out the objects that the namespace has already, so that they take no space again.
 async fn only_new(
     hub: &Hub,
-    scope: Scope,
+    scope: UploadScope,
     mut objects: Vec<NewObject>,
     again: &mut Vec<ObjectId>,
 ) -> Result<Vec<NewObject>, HubError> {

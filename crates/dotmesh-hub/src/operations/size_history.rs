@@ -8,7 +8,7 @@ use dotmesh_browse::facts::CommitFacts;
 use dotmesh_hub_model::commit_summary::CommitSummary;
 use dotmesh_model::CommitId;
 
-use super::commit_facts::{Counting, NODES_AT_LEISURE, NODES_FOR_A_PAGE};
+use super::commit_facts::{Counting, TREE_PAGES_AT_LEISURE, TREE_PAGES_FOR_A_REQUEST};
 use crate::auth::OpenDot;
 use crate::error::HubError;
 use crate::operations::commit_graph;
@@ -53,7 +53,7 @@ pub async fn size_history(
     while let Some(next) = unknown.front()
         && start.elapsed() < PATIENCE
     {
-        let facts = next.keep(NODES_FOR_A_PAGE).await?;
+        let facts = next.keep(TREE_PAGES_FOR_A_REQUEST).await?;
         if !facts.complete {
             break;
         }
@@ -80,7 +80,7 @@ fn count_at_leisure(hub: &Hub, commits: VecDeque<Counting>) {
         let _turn = turn;
         for mut commit in commits {
             commit.dot.subject = Subject::Hub;
-            if let Err(error) = commit.keep(NODES_AT_LEISURE).await {
+            if let Err(error) = commit.keep(TREE_PAGES_AT_LEISURE).await {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "a commit's files could not be counted");
                 return;

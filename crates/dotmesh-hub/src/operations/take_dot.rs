@@ -2,7 +2,7 @@
 
 use dotmesh_hub_db::events::Deed;
 use dotmesh_hub_db::ids::DotId;
-use dotmesh_hub_db::transfers::Transfer;
+use dotmesh_hub_db::transfers::OwnershipTransfer;
 use dotmesh_hub_model::access::Scope;
 use dotmesh_model::DotName;
 
@@ -34,10 +34,10 @@ pub async fn take_dot(
     let quota = hub.settings.quota;
     let transfer = hub.database.transfer_dot(deed, caller.id, &to, quota);
     match transfer.await? {
-        Transfer::Done => Ok(to),
-        Transfer::Missing => Err(HubError::NoSuchOffer),
-        Transfer::NameTaken => Err(HubError::DotExists { dot: to }),
-        Transfer::OverQuota(usage) => Err(HubError::over_quota(usage, true)),
+        OwnershipTransfer::Done => Ok(to),
+        OwnershipTransfer::Missing => Err(HubError::NoSuchOffer),
+        OwnershipTransfer::NameTaken => Err(HubError::DotExists { dot: to }),
+        OwnershipTransfer::OverQuota(usage) => Err(HubError::over_quota(usage, true)),
     }
 }
 

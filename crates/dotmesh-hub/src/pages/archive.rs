@@ -17,7 +17,7 @@ use dotmesh_browse::TreeError;
 /// Sends the archive. A missing path is reported before anything is sent.
 pub async fn get(State(hub): State<Hub>, visit: Visit, at: TreeAddress) -> Page {
     let open = at.open(&hub, &visit).await?;
-    open.reader.resolve(open.root(), &at.path).await?;
+    open.reader.entry_at(open.root(), &at.path).await?;
     let name = |text: String| EntryName::new(text.as_bytes()).map_err(|_| TreeError::BadPath);
     let whole = format!("{}-{}", open.header.name, &open.commit.id.to_string()[..12]);
     let (top, file) = match at.path.last() {

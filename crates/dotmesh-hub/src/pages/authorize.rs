@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
-use dotmesh_hub_db::attempts::Limit;
+use dotmesh_hub_db::attempts::AttemptLimit;
 use dotmesh_hub_db::device_logins::{Decision, WaitingLogin};
 use dotmesh_hub_model::access::Scope;
 use dotmesh_hub_model::credentials::UserCode;
@@ -20,7 +20,7 @@ use crate::web::{Page, Visit, render};
 
 /// The codes that a user may try. A user who guesses a code could give another person's program a key to the guesser's
 /// account.
-const LIMIT: Limit = Limit {
+const LIMIT: AttemptLimit = AttemptLimit {
     attempts: 20,
     within: SignedDuration::from_mins(10),
 };

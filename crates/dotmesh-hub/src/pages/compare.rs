@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use dotmesh_api::page::Reference;
 use dotmesh_browse::TreePath;
 use dotmesh_browse::content::FileBytes;
-use dotmesh_browse::diff::{Change, ChangeKind, Diff, DiffLimits, SubdotChange};
+use dotmesh_browse::diff::{DiffLimits, SubdotChange, TreeChange, TreeChangeKind, TreeDiff};
 use dotmesh_browse::entries::kind;
 use dotmesh_browse::facts::{CommitFacts, StoreKind};
 use dotmesh_browse::file_type::{self, FileType, ImageType};
@@ -33,7 +33,7 @@ use crate::web::{Page, Visit, go, render};
 /// The limits of what the page lists and reads.
 const LIMITS: DiffLimits = DiffLimits {
     changes: 400,
-    nodes: 3000,
+    pages: 3000,
 };
 
 /// The most files whose content is compared.
@@ -293,7 +293,7 @@ fn compare_address(dot: &DotHeader, from: &Reference, to: &Reference) -> String 
     format!("{}/compare/{from}...{to}", dot.url())
 }
 
-fn subdots(diff: &Diff, facts: &[CommitFacts]) -> Vec<Subdot> {
+fn subdots(diff: &TreeDiff, facts: &[CommitFacts]) -> Vec<Subdot> {
     let subdot = |(name, change): (&EntryName, &SubdotChange)| Subdot {
         name: shown(name.as_bytes()),
         kind: store_kind(facts, name),
@@ -317,9 +317,9 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
-    async fn files(&self, changes: Vec<Change>) -> Result<Vec<File>, HubError> {
+    async fn files(&self, changes: Vec<TreeChange>) -> Result<Vec<File>, HubError> {
         let mut left = MAX_COMPARED;
-        let changes: Vec<(Change, bool)> = changes
+        let changes: Vec<(TreeChange, bool)> = changes
             .into_iter()
             .map(|change| {
                 let looked_into = left > 0 && self.is_worth_reading(&change);
@@ -346,15 +346,15 @@ impl Compared<'_> {
 
     /// Returns whether the change's content is worth comparing. The files of databases are not, because they tell users
     /// nothing.
-    fn is_worth_reading(&self, change: &Change) -> bool {
+    fn is_worth_reading(&self, change: &TreeChange) -> bool {
         let is_file = |inode: &Option<Inode>| inode.as_ref().and_then(FileBytes::of).is_some();
         let subdot = change.path.names().first();
-        change.kind != ChangeKind::Attributes
+        change.kind != TreeChangeKind::Attributes
             && (is_file(&change.before) || is_file(&change.after))
             && subdot.is_some_and(|name| !store_kind(self.facts, name).is_database())
     }
 
-    async fn file(&self, change: Change, looked_into: bool) -> Result<File, HubError> {
+    async fn file(&self, change: TreeChange, looked_into: bool) -> Result<File, HubError> {
         let size = |inode: &Option<Inode>| Some(FileBytes::of(inode.as_ref()?)?.size);
         let body = if looked_into {
             self.body(&change).await?
@@ -367,10 +367,10 @@ impl Compared<'_> {
         Ok(File {
             from: None,
             label: match change.kind {
-                ChangeKind::Added => "added",
-                ChangeKind::Removed => "removed",
-                ChangeKind::Changed => "changed",
-                ChangeKind::Attributes => "attributes",
+                TreeChangeKind::Added => "added",
+                TreeChangeKind::Removed => "removed",
+                TreeChangeKind::Changed => "changed",
+                TreeChangeKind::Attributes => "attributes",
             },
             what: change
                 .after
@@ -384,7 +384,7 @@ impl Compared<'_> {
         })
     }
 
-    async fn body(&self, change: &Change) -> Result<Body, HubError> {
+    async fn body(&self, change: &TreeChange) -> Result<Body, HubError> {
         let old = change.before.as_ref().and_then(FileBytes::of);
         let new = change.after.as_ref().and_then(FileBytes::of);
         let types = (

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use dotmesh_browse::facts::CommitFacts;
 use dotmesh_hub_db::paging::Part;
-use dotmesh_hub_db::tags::Tag;
+use dotmesh_hub_db::tags::DotTag;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::commit_summary::CommitSummary;
 use dotmesh_model::{BranchName, CommitId};
@@ -32,7 +32,7 @@ struct DotPage {
     /// The number of all branches.
     branch_count: u64,
     protected: BTreeSet<BranchName>,
-    tags: Vec<Tag>,
+    tags: Vec<DotTag>,
     /// The number of all tags.
     tag_count: u64,
     /// `None` if the dot has no commits.
@@ -89,7 +89,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
     };
     let tags = hub.database.tags(id, part).await?;
     let protected = hub.database.protected(id).await?;
-    let (text, place) = (dot.description.clone(), markdown::Place::of(&dot));
+    let (text, place) = (dot.description.clone(), markdown::TextPlace::of(&dot));
     let description = open
         .share(&hub)
         .run(move |watch| markdown::render(&text, &place, watch))

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use dotmesh_hub_db::listing::{DotSummary, Listing};
+use dotmesh_hub_db::listing::{DotFilter, DotPreview};
 
 use crate::state::Hub;
 use crate::web::{Page, PageNumber, Visit, commands, render};
@@ -13,22 +13,22 @@ struct HomePage {
     visit: Visit,
     /// The number of dots that are offered to the viewer.
     offers: u64,
-    dots: Vec<DotSummary>,
+    dots: Vec<DotPreview>,
     /// The number of the next page of dots.
     next: Option<u32>,
     first_push: Vec<String>,
 }
 
 pub async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<PageNumber>) -> Page {
-    let listing = match visit.user() {
-        Some(user) => Listing::Accessible(user.id),
-        None => Listing::Public,
+    let filter = match visit.user() {
+        Some(user) => DotFilter::Accessible(user.id),
+        None => DotFilter::Public,
     };
     let offers = match visit.user() {
         Some(user) => hub.database.offers(user.id).await?.len() as u64,
         None => 0,
     };
-    let (dots, is_more) = hub.database.list_dots(listing, asked.number()).await?;
+    let (dots, is_more) = hub.database.list_dots(filter, asked.number()).await?;
     let message = match visit.user() {
         Some(_) => "Empty state",
         None => "The bug nobody can reproduce",

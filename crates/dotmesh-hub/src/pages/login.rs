@@ -31,7 +31,7 @@ struct LoginPage {
 
 /// The page to go to after the login.
 #[derive(Debug, Deserialize)]
-pub struct Target {
+pub struct AfterLogin {
     #[serde(default)]
     to: String,
 }
@@ -45,7 +45,7 @@ pub struct Fields {
 }
 
 /// Shows the form.
-pub async fn get(visit: Visit, Query(target): Query<Target>) -> Page {
+pub async fn get(visit: Visit, Query(target): Query<AfterLogin>) -> Page {
     let to = local(&target.to).to_owned();
     if visit.user().is_some() {
         return go(&to);

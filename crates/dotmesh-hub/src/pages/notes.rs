@@ -76,9 +76,9 @@ impl Notes {
             NoteOn::Branch(branch) => ("branch", branch.clone().into()),
         };
         let value = reference.to_string();
-        let place = markdown::Place {
+        let place = markdown::TextPlace {
             reference,
-            ..markdown::Place::of(dot)
+            ..markdown::TextPlace::of(dot)
         };
         let before = query.notes_before.as_deref();
         let before = before.and_then(|note| note.parse().ok());

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use dotmesh_hub_db::listing::{DotSummary, Listing};
+use dotmesh_hub_db::listing::{DotFilter, DotPreview};
 use dotmesh_hub_model::quota::Usage;
 use dotmesh_model::UserName;
 
@@ -19,7 +19,7 @@ struct OwnerPage {
     /// The usage, if the viewer is the owner.
     usage: Option<Usage>,
     is_self: bool,
-    dots: Vec<DotSummary>,
+    dots: Vec<DotPreview>,
     /// The number of the next page of dots.
     next: Option<u32>,
     first_push: Vec<String>,
@@ -37,8 +37,8 @@ pub async fn get(
         visit.caller()?;
         return Err(HubError::NoSuchUser { user: owner });
     };
-    let listing = Listing::Namespace { owner: id, viewer };
-    let (dots, is_more) = hub.database.list_dots(listing, asked.number()).await?;
+    let filter = DotFilter::Namespace { owner: id, viewer };
+    let (dots, is_more) = hub.database.list_dots(filter, asked.number()).await?;
     if dots.is_empty() {
         visit.caller()?;
     }

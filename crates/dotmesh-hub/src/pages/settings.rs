@@ -85,7 +85,7 @@ pub struct Shown {
 
 /// The form that changes who may fork the dot.
 #[derive(Debug, Deserialize)]
-pub struct Forking {
+pub struct ForksForm {
     forks: Forks,
 }
 
@@ -153,7 +153,7 @@ pub async fn forks(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
-    Form(Forking { forks }): Form<Forking>,
+    Form(ForksForm { forks }): Form<ForksForm>,
 ) -> Page {
     let change = ChangeSettings {
         forks: Some(forks),

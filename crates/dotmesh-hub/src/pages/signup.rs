@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
-use dotmesh_hub_db::attempts::Limit;
+use dotmesh_hub_db::attempts::AttemptLimit;
 use dotmesh_hub_db::users::SignedUp;
 use dotmesh_hub_model::credentials::KeyDigest;
 use dotmesh_model::UserName;
@@ -25,7 +25,7 @@ use crate::web::{Page, Visit, go, render};
 pub const PATH: &str = "/-/signup";
 
 /// The attempts to sign up from one address, including refused ones.
-const LIMIT: Limit = Limit {
+const LIMIT: AttemptLimit = AttemptLimit {
     attempts: 20,
     within: SignedDuration::from_hours(1),
 };

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use dotmesh_hub_db::paging::Part;
-use dotmesh_hub_db::tags::Tag;
+use dotmesh_hub_db::tags::DotTag;
 use dotmesh_hub_model::access::Action;
 use dotmesh_model::BranchName;
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ const PAGE: u32 = 100;
 struct TagsPage {
     visit: Visit,
     dot: DotHeader,
-    tags: Vec<Tag>,
+    tags: Vec<DotTag>,
     next: Option<String>,
 }
 

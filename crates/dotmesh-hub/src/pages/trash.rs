@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::State;
-use dotmesh_hub_db::trash::DeletedDot;
+use dotmesh_hub_db::trash::TrashedDot;
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ use crate::web::{Page, Visit, go, render};
 struct TrashPage {
     visit: Visit,
     user: String,
-    dots: Vec<DeletedDot>,
+    dots: Vec<TrashedDot>,
 }
 
 impl TrashPage {
@@ -28,7 +28,7 @@ impl TrashPage {
     }
 
     /// Returns when the dot is purged.
-    fn end(&self, dot: &DeletedDot) -> Timestamp {
+    fn end(&self, dot: &TrashedDot) -> Timestamp {
         dot.deleted + GRACE
     }
 }

@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use dotmesh_api::page::Reference;
 use dotmesh_browse::TreePath;
 use dotmesh_browse::content::FileBytes;
-use dotmesh_browse::entries::Listing;
+use dotmesh_browse::entries::DirectoryListing;
 use dotmesh_browse::file_type::{self, FileType};
 use dotmesh_browse::path::shown;
 use dotmesh_hub_db::paging::Part;
@@ -97,8 +97,8 @@ impl Place {
     }
 
     /// Returns the location of a text in a folder of this commit.
-    fn markdown(&self, dot: &DotHeader, folder: &TreePath) -> markdown::Place {
-        markdown::Place {
+    fn markdown(&self, dot: &DotHeader, folder: &TreePath) -> markdown::TextPlace {
+        markdown::TextPlace {
             dot: dot.url(),
             reference: self.reference.clone(),
             folder: folder.address(),
@@ -142,7 +142,7 @@ struct FolderPage {
     visit: Visit,
     dot: DotHeader,
     place: Place,
-    listing: Listing,
+    listing: DirectoryListing,
     /// The number of entries before the first one on the page.
     skip: u64,
     readme: Option<Readme>,
@@ -173,7 +173,7 @@ impl FolderPage {
 
 #[derive(Template)]
 #[template(path = "file.html")]
-struct FilePage {
+struct FileView {
     visit: Visit,
     dot: DotHeader,
     place: Place,
@@ -195,7 +195,7 @@ enum Shown {
     Fifo,
 }
 
-impl FilePage {
+impl FileView {
     fn tab(&self) -> Tab {
         Tab::Files
     }
@@ -236,7 +236,7 @@ pub async fn get(
     Query(From { from }): Query<From>,
 ) -> Page {
     let open = at.open(&hub, &visit).await?;
-    let found = open.reader.resolve(open.root(), &at.path).await?;
+    let found = open.reader.entry_at(open.root(), &at.path).await?;
     let place = Place::new(&hub, at, &open).await?;
     if let InodeKind::Directory { tree } = found.inode.kind {
         let skip = from.unwrap_or(0);
@@ -259,7 +259,7 @@ pub async fn get(
     let folder = place.path.parent().unwrap_or_default();
     let folder = place.markdown(&open.header, &folder);
     let content = content(&open.reader, &place.path, &found.inode, folder).await?;
-    render(&FilePage {
+    render(&FileView {
         visit,
         dot: open.header,
         place,
@@ -271,8 +271,8 @@ pub async fn get(
 
 async fn readme(
     reader: &DotReader,
-    listing: &Listing,
-    folder: markdown::Place,
+    listing: &DirectoryListing,
+    folder: markdown::TextPlace,
 ) -> Result<Option<Readme>, HubError> {
     let readme = listing.entries.iter().find_map(|entry| {
         let name = entry.name.as_bytes();
@@ -297,7 +297,7 @@ async fn content(
     reader: &DotReader,
     path: &TreePath,
     inode: &Inode,
-    folder: markdown::Place,
+    folder: markdown::TextPlace,
 ) -> Result<Shown, HubError> {
     let (file, name) = match (&inode.kind, FileBytes::of(inode), path.last()) {
         (InodeKind::Symlink { target }, _, _) => {

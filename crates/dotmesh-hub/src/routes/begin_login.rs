@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::{BeginLogin, DeviceLogin};
-use dotmesh_hub_db::attempts::Limit;
+use dotmesh_hub_db::attempts::AttemptLimit;
 use dotmesh_hub_db::device_logins::{DEVICE_LOGIN_LIFETIME, NewDeviceLogin};
 use dotmesh_hub_model::credentials::{Token, UserCode};
 use jiff::SignedDuration;
@@ -26,13 +26,13 @@ const MAX_CLIENT_LENGTH: usize = 64;
 const INTERVAL: u64 = 2;
 
 /// Logins that one address may begin.
-const LIMIT: Limit = Limit {
+const LIMIT: AttemptLimit = AttemptLimit {
     attempts: 20,
     within: SignedDuration::from_mins(10),
 };
 
 /// Logins that all together may begin: they take space until they end.
-const LIMIT_OF_ALL: Limit = Limit {
+const LIMIT_OF_ALL: AttemptLimit = AttemptLimit {
     attempts: 10_000,
     within: SignedDuration::from_mins(10),
 };

@@ -29,7 +29,7 @@ const PAGE: u32 = 16;
 /// The query.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Line {
+pub struct CommitsQuery {
     /// The newest commit.
     #[param(value_type = CommitId)]
     head: String,
@@ -45,18 +45,18 @@ pub struct Line {
     operation_id = "list_commits",
     tag = "pulling",
     security((), ("key" = []), ("password" = []), ("session" = [])),
-    params(DotPath, Line),
+    params(DotPath, CommitsQuery),
     responses((status = 200, description = "The commits, the newest first.", body = CommitList), OfLookup),
 )]
 pub async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
-    query: Result<Query<Line>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<CommitsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, HubError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let id = dot.existing()?;
-    let Query(Line { head, until }) = query
+    let Query(CommitsQuery { head, until }) = query
         .map_err(|_| HubError::malformed("give the newest commit of the list: ?head=COMMIT"))?;
     let head = commit("head", &head)?;
     let until = match until {

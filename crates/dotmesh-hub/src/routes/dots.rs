@@ -6,7 +6,7 @@ use dotmesh_hub_model::access;
 
 use crate::auth::Caller;
 use crate::error::HubError;
-use crate::extract::{Page, Paging};
+use crate::extract::{ListPage, Paging};
 use crate::openapi::OfUser;
 use crate::state::Hub;
 
@@ -23,7 +23,7 @@ pub async fn get(
     State(hub): State<Hub>,
     caller: Caller,
     paging: Paging,
-) -> Result<Page<HubDot>, HubError> {
+) -> Result<ListPage<HubDot>, HubError> {
     let part = paging.part(|name| name.parse().ok())?;
     let mut dots = Vec::new();
     let (listed, is_cut) = hub.database.dots_of(caller.id, part).await?;

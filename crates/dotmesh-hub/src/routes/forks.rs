@@ -6,7 +6,7 @@ use dotmesh_model::DotName;
 
 use crate::auth::Viewer;
 use crate::error::HubError;
-use crate::extract::{DotPath, Page, Paging};
+use crate::extract::{DotPath, ListPage, Paging};
 use crate::openapi::OfLookup;
 use crate::state::Hub;
 
@@ -25,7 +25,7 @@ pub async fn get(
     viewer: Viewer,
     DotPath(dot): DotPath,
     paging: Paging,
-) -> Result<Page<DotName>, HubError> {
+) -> Result<ListPage<DotName>, HubError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
     let part = paging.part(|name| name.parse().ok())?;
     let forks = hub.database.forks(open.existing()?, viewer.id(), part);

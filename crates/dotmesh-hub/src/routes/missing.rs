@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use dotmesh_api::hub_client;
-use dotmesh_hub_db::objects::Scope;
+use dotmesh_hub_db::objects::UploadScope;
 use dotmesh_model::ObjectHash;
 
 use super::open_upload;
@@ -37,7 +37,7 @@ pub async fn post(
         return Err(HubError::NoSuchUpload);
     }
     let hashes = read_hashes(body).await?;
-    let scope = Scope {
+    let scope = UploadScope {
         user: caller.id,
         reads_as: caller.reads_as(),
         owner: dot.owner,

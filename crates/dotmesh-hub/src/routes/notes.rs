@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::auth::{Caller, Viewer};
 use crate::error::HubError;
-use crate::extract::{DotPath, NotePath, Page, Paging, parse_json, read_body};
+use crate::extract::{DotPath, ListPage, NotePath, Paging, parse_json, read_body};
 use crate::openapi::{OfChange, OfLookup};
 use crate::operations::write_note;
 use crate::state::Hub;
@@ -46,7 +46,7 @@ pub async fn get(
     DotPath(dot): DotPath,
     query: Result<Query<NoteTarget>, axum::extract::rejection::QueryRejection>,
     paging: Paging,
-) -> Result<Page<HubNote>, HubError> {
+) -> Result<ListPage<HubNote>, HubError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
     let Query(target) = query.map_err(|_| {
         HubError::malformed("give a branch or a commit: ?branch=NAME or ?commit=ID")

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::MAX_PACK_LENGTH;
-use dotmesh_hub_db::objects::Scope;
+use dotmesh_hub_db::objects::UploadScope;
 
 use super::open_upload;
 use crate::auth::Caller;
@@ -39,7 +39,7 @@ pub async fn post(
     let pack = read_body(body, MAX_PACK_LENGTH, "bytes in a pack").await?;
     let subject = Subject::User(caller.id);
     let _turn = hub.turns.packs_in.take(&subject, pack.len()).await?;
-    let scope = Scope {
+    let scope = UploadScope {
         user: caller.id,
         reads_as: caller.reads_as(),
         owner: dot.owner,

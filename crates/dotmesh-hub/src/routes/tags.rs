@@ -4,14 +4,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::dots::{CreateTag, HubTag};
-use dotmesh_hub_db::tags::Tag;
+use dotmesh_hub_db::tags::DotTag;
 use dotmesh_hub_model::access::Action;
 use jiff::Timestamp;
 
 use super::MAX_BODY_LENGTH;
 use crate::auth::{Caller, Viewer};
 use crate::error::HubError;
-use crate::extract::{DotPath, Page, Paging, TagPath, parse_json, read_body};
+use crate::extract::{DotPath, ListPage, Paging, TagPath, parse_json, read_body};
 use crate::openapi::{OfChange, OfLookup};
 use crate::operations::create_tag::{NewTag, create_tag};
 use crate::operations::delete_tag::delete_tag;
@@ -32,7 +32,7 @@ pub async fn get(
     viewer: Viewer,
     DotPath(dot): DotPath,
     paging: Paging,
-) -> Result<Page<HubTag>, HubError> {
+) -> Result<ListPage<HubTag>, HubError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
     let part = paging.part(|text| {
         let (time, name) = text.split_once('.')?;
@@ -40,7 +40,7 @@ pub async fn get(
         Some((time, name.parse().ok()?))
     })?;
     let tags = hub.database.tags(open.existing()?, part).await?;
-    let name = |tag: &Tag| format!("{}.{}", tag.created.as_second(), tag.name);
+    let name = |tag: &DotTag| format!("{}.{}", tag.created.as_second(), tag.name);
     Ok(paging.page(tags, name, |tag| HubTag {
         name: tag.name,
         commit: tag.commit,

@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 40;
 
 /// The location of a text. Its relative links and pictures start here.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct TextPlace {
     /// The dot's address: `/OWNER/DOT`.
     pub dot: String,
     /// A branch, a tag or a commit.
@@ -29,7 +29,7 @@ pub struct Place {
     pub folder: String,
 }
 
-impl Place {
+impl TextPlace {
     /// Returns the root folder of the dot's default branch.
     pub fn of(dot: &DotHeader) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Place {
 
 /// Renders a text. If rendering takes too long or produces too much HTML, it stops early. A cut because of a size limit
 /// is marked with `…`.
-pub fn render(text: &str, place: &Place, watch: &Watch) -> String {
+pub fn render(text: &str, place: &TextPlace, watch: &Watch) -> String {
     let end = text.floor_char_boundary(MAX_LENGTH.min(text.len()));
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
@@ -199,7 +199,7 @@ impl<'t, I: Iterator<Item = Event<'t>>> Iterator for Bounded<'_, I> {
 }
 
 /// Returns an address that only opens a page. Any other address becomes `#`.
-fn harmless<'a>(address: CowStr<'a>, place: &Place) -> CowStr<'a> {
+fn harmless<'a>(address: CowStr<'a>, place: &TextPlace) -> CowStr<'a> {
     if let Some(inside) = place.inside("tree", address.trim()) {
         return inside.into();
     }
@@ -216,11 +216,11 @@ fn harmless<'a>(address: CowStr<'a>, place: &Place) -> CowStr<'a> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{MAX_HTML, MAX_LENGTH, Place};
+    use super::{MAX_HTML, MAX_LENGTH, TextPlace};
     use crate::gate::Watch;
 
     fn render(text: &str) -> String {
-        let place = Place {
+        let place = TextPlace {
             dot: "/alice/app".to_owned(),
             reference: "master".parse().expect("a name"),
             folder: "uploads/a%20b".to_owned(),
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_takes_too_long_ends_with_what_there_is() {
-        let place = Place {
+        let place = TextPlace {
             dot: "/alice/app".to_owned(),
             reference: "master".parse().expect("a name"),
             folder: String::new(),

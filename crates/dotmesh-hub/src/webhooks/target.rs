@@ -8,7 +8,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
-use crate::settings::Network;
+use crate::settings::AddressRange;
 
 /// The longest address, in bytes.
 const MAX_LENGTH: usize = 2048;
@@ -48,7 +48,7 @@ pub enum InvalidTarget {
 
 /// Networks that are not on the public internet, or that lead to such networks by translation. IPv6 addresses outside
 /// `2000::/3` are not public either.
-static NOT_PUBLIC: LazyLock<Vec<Network>> = LazyLock::new(|| {
+static NOT_PUBLIC: LazyLock<Vec<AddressRange>> = LazyLock::new(|| {
     [
         "0.0.0.0/8",       // this host
         "10.0.0.0/8",      // private

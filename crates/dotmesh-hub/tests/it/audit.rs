@@ -189,7 +189,7 @@ async fn the_log_goes_back_so_far_and_has_so_many_rows() {
     };
     let hub = TestHub::start_with(settings).await;
     let database = &hub.hub.database;
-    let access = |subject: &str| access_log::Access {
+    let access = |subject: &str| access_log::LoggedAccess {
         act: Act::Key,
         actor: "alice".to_owned(),
         address: "127.0.0.1".to_owned(),

@@ -12,7 +12,7 @@ use dotmesh_hub::backup::{
     BackupError, BackupFolder, FolderError, RestoreError, VerifyError, restore, take, verify,
 };
 use dotmesh_hub::operations::collect_garbage::own_store;
-use dotmesh_hub_db::dump::Line;
+use dotmesh_hub_db::dump::DumpLine;
 use dotmesh_hub_db::{Database, Opening};
 use dotmesh_hub_model::limits;
 use dotmesh_model::DotIdentity;
@@ -466,8 +466,8 @@ async fn an_older_backup_is_brought_forward() {
     let mut older = zstd::Encoder::new(Vec::new(), 1).unwrap();
     let mut table = String::new();
     for line in BufReader::new(present).lines() {
-        let mut line: Line = serde_json::from_str(&line.unwrap()).unwrap();
-        if let Line::Table { table: name, .. } = &line {
+        let mut line: DumpLine = serde_json::from_str(&line.unwrap()).unwrap();
+        if let DumpLine::Table { table: name, .. } = &line {
             table.clone_from(name);
         }
         let newer_columns = match table.as_str() {
@@ -479,8 +479,8 @@ async fn an_older_backup_is_brought_forward() {
             _ => 0,
         };
         match &mut line {
-            Line::Table { columns, .. } => columns.truncate(columns.len() - newer_columns),
-            Line::Row(values) => values.truncate(values.len() - newer_columns),
+            DumpLine::Table { columns, .. } => columns.truncate(columns.len() - newer_columns),
+            DumpLine::Row(values) => values.truncate(values.len() - newer_columns),
         }
         serde_json::to_writer(&mut older, &line).unwrap();
         older.write_all(b"\n").unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dotmesh_api::HubClient;
 use dotmesh_api::hub::Access;
 use dotmesh_browse::content::FileBytes;
-use dotmesh_browse::diff::{ChangeKind, Diff, DiffLimits, Tally};
+use dotmesh_browse::diff::{DiffLimits, Tally, TreeChangeKind, TreeDiff};
 use dotmesh_browse::facts::StoreKind;
 use dotmesh_browse::{ReadError, TreeError, TreePath};
 use dotmesh_hub::auth::OpenDot;
@@ -18,12 +18,12 @@ use dotmesh_hub::operations::objects_of_dot::{self, DotReader};
 use dotmesh_hub::rate_limit::Subject;
 use dotmesh_hub_model::access::Visibility;
 use dotmesh_model::{DotName, ObjectHash};
-use dotmesh_store::file_node::FileSpine;
+use dotmesh_store::file_page::FileSpine;
 use dotmesh_store::grow::Grower;
 use dotmesh_store::tree::TreeSpine;
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileContent, FileNode, Inode, InodeKind, Kind, Node, Object,
-    Root, Segment, TreeChild, TreeNode,
+    Attributes, Entry, EntryName, EntryValue, FileContent, FilePage, Inode, InodeKind, Kind,
+    Object, Root, Segment, TreeChild, TreePage,
 };
 use dotmesh_sync::{MemoryObjects, seal_directory};
 use futures::TryStreamExt as _;
@@ -35,7 +35,7 @@ use crate::trees::{actions, describe, run};
 
 const ALL: DiffLimits = DiffLimits {
     changes: 1_000_000,
-    nodes: 1_000_000,
+    pages: 1_000_000,
 };
 
 /// The objects of a folder, with the root last.
@@ -232,7 +232,7 @@ fn a_commit_looks_like_its_folder() {
             let (reader, _) = pushed(&bench.hub, &bench.alice, &bench.name(), &files).await;
             for bytes in look(&folder).keys() {
                 let on_disk = on_disk(&folder, bytes);
-                let found = reader.resolve(root, &path(bytes)).await.unwrap();
+                let found = reader.entry_at(root, &path(bytes)).await.unwrap();
                 match &found.inode.kind {
                     InodeKind::Directory { tree } => {
                         let names = std::fs::read_dir(&on_disk).unwrap();
@@ -297,13 +297,13 @@ fn a_commit_looks_like_its_folder() {
 fn naive(
     before: &BTreeMap<Vec<u8>, Seen>,
     after: &BTreeMap<Vec<u8>, Seen>,
-) -> BTreeMap<TreePath, ChangeKind> {
+) -> BTreeMap<TreePath, TreeChangeKind> {
     let names: BTreeSet<&Vec<u8>> = before.keys().chain(after.keys()).collect();
     let mut changes = BTreeMap::new();
     for name in names.into_iter().filter(|name| !name.is_empty()) {
         let kind = match (before.get(name), after.get(name)) {
-            (None, _) => ChangeKind::Added,
-            (_, None) => ChangeKind::Removed,
+            (None, _) => TreeChangeKind::Added,
+            (_, None) => TreeChangeKind::Removed,
             (Some(old), Some(new)) => {
                 let is_same_link = old.first != *name && old.first == new.first;
                 let timeless = |seen: &Seen| {
@@ -314,9 +314,9 @@ fn naive(
                 if is_same_link {
                     continue;
                 } else if old.content != new.content {
-                    ChangeKind::Changed
+                    TreeChangeKind::Changed
                 } else if timeless(old) != timeless(new) {
-                    ChangeKind::Attributes
+                    TreeChangeKind::Attributes
                 } else {
                     continue;
                 }
@@ -368,7 +368,7 @@ fn differences_and_counts_are_those_of_the_folders() {
                 .await
                 .unwrap();
             let reader = reader(&bench.hub, &app).await;
-            let kinds = |diff: Diff| -> BTreeMap<TreePath, ChangeKind> {
+            let kinds = |diff: TreeDiff| -> BTreeMap<TreePath, TreeChangeKind> {
                 assert!(diff.complete && diff.unlisted == 0);
                 assert!(diff.changes.is_sorted_by(|a, b| a.path < b.path));
                 for change in diff.subdots.values() {
@@ -447,31 +447,31 @@ fn differences_and_counts_are_those_of_the_folders() {
     });
 }
 
-fn inode(kind: InodeKind) -> Node {
-    Node::Inode(Inode {
+fn inode(kind: InodeKind) -> EntryValue {
+    EntryValue::Inode(Inode {
         attributes: Attributes::default(),
         kind,
     })
 }
 
-pub(crate) fn entry(name: &[u8], node: Node) -> Entry {
+pub(crate) fn entry(name: &[u8], value: EntryValue) -> Entry {
     Entry {
         name: EntryName::new(name).unwrap(),
-        node,
+        value,
     }
 }
 
 /// The tree pages of a directory, with the hash of the top page.
 pub(crate) fn tree(entries: impl IntoIterator<Item = Entry>) -> (ObjectHash, Vec<Object>) {
     let mut grower = Grower::<TreeSpine>::default();
-    let mut nodes = Vec::new();
+    let mut pages = Vec::new();
     for entry in entries {
         grower.push(entry);
-        nodes.extend(grower.take_complete());
+        pages.extend(grower.take_complete());
     }
     let (top, rest) = grower.finish();
-    nodes.extend(rest);
-    (top, nodes)
+    pages.extend(rest);
+    (top, pages)
 }
 
 pub(crate) fn rooted(top: ObjectHash, objects: Vec<Object>) -> Files {
@@ -493,8 +493,8 @@ fn numbered(count: u64, without: u64, size: u64) -> Files {
         };
         entry(format!("{n:08}").as_bytes(), inode(kind))
     });
-    let (top, nodes) = tree(names);
-    rooted(top, nodes)
+    let (top, pages) = tree(names);
+    rooted(top, pages)
 }
 
 #[tokio::test]
@@ -531,11 +531,11 @@ async fn a_long_folder_is_read_only_where_it_must_be() {
         assert!(names.eq(wanted), "{skip}");
     }
     let last = reader
-        .resolve(new.root(), &path(b"00049999"))
+        .entry_at(new.root(), &path(b"00049999"))
         .await
         .unwrap();
     assert!(FileBytes::of(&last.inode).is_some_and(|file| file.size == 5));
-    let gone = reader.resolve(new.root(), &path(b"00031234")).await;
+    let gone = reader.entry_at(new.root(), &path(b"00031234")).await;
     assert!(matches!(
         gone,
         Err(ReadError::Tree(TreeError::NoSuchPath { .. }))
@@ -544,7 +544,7 @@ async fn a_long_folder_is_read_only_where_it_must_be() {
     // Some hundred leaf pages. The pages above them shift when a leaf is added or removed.
     let limits = DiffLimits {
         changes: 10,
-        nodes: 160,
+        pages: 160,
     };
     let diff = reader
         .diff(Some(old.root()), new.root(), limits)
@@ -557,8 +557,8 @@ async fn a_long_folder_is_read_only_where_it_must_be() {
         .map(|change| (change.path.to_string(), change.kind))
         .collect();
     let wanted = [
-        ("00000007".to_owned(), ChangeKind::Added),
-        ("00031234".to_owned(), ChangeKind::Removed),
+        ("00000007".to_owned(), TreeChangeKind::Added),
+        ("00031234".to_owned(), TreeChangeKind::Removed),
     ];
     assert_eq!(changes, wanted);
     let all = reader.diff(None, new.root(), limits).await.unwrap();
@@ -616,14 +616,14 @@ async fn long_and_hollow_files() {
     let size = bytes.len() as u64 + HOLE + 100;
     let file = FileBytes {
         size,
-        content: FileContent::Node(top),
+        content: FileContent::Page(top),
     };
-    let node = inode(InodeKind::File {
+    let value = inode(InodeKind::File {
         size,
         content: file.content,
     });
-    let (top, nodes) = tree([entry(b"file", node)]);
-    objects.extend(nodes);
+    let (top, pages) = tree([entry(b"file", value)]);
+    objects.extend(pages);
     let files = rooted(top, objects);
     let (reader, made) = pushed(&hub, &alice, "alice/app", &files).await;
     let end = bytes.len() as u64;
@@ -654,8 +654,8 @@ async fn trees_that_lie() {
     let chunk = Object::new(Kind::Chunk, vec![7; 1000]);
     let file = |size, content| inode(InodeKind::File { size, content });
     let leaf = Object::new(
-        Kind::TreeNode,
-        TreeNode::Leaf(vec![entry(b"a", file(1, FileContent::Hole))]).encode(),
+        Kind::TreePage,
+        TreePage::Leaf(vec![entry(b"a", file(1, FileContent::Hole))]).encode(),
     );
     let above = |level, last: &[u8], count, hash| {
         let child = TreeChild {
@@ -663,15 +663,15 @@ async fn trees_that_lie() {
             count,
             hash,
         };
-        let node = TreeNode::Inner {
+        let page = TreePage::Inner {
             level,
             children: vec![child],
         };
-        Object::new(Kind::TreeNode, node.encode())
+        Object::new(Kind::TreePage, page.encode())
     };
     let list = Object::new(
-        Kind::FileNode,
-        FileNode::Leaf(vec![
+        Kind::FilePage,
+        FilePage::Leaf(vec![
             Segment::Data {
                 hash: chunk.hash(),
                 length: 1000,
@@ -681,8 +681,8 @@ async fn trees_that_lie() {
         .encode(),
     );
     let short = Object::new(
-        Kind::FileNode,
-        FileNode::Leaf(vec![
+        Kind::FilePage,
+        FilePage::Leaf(vec![
             Segment::Data {
                 hash: chunk.hash(),
                 length: 999,
@@ -691,13 +691,13 @@ async fn trees_that_lie() {
         ])
         .encode(),
     );
-    let link = |first: &[u8]| Node::HardLink {
+    let link = |first: &[u8]| EntryValue::HardLink {
         first: first.into(),
     };
-    let one = |name: &[u8], node| {
+    let one = |name: &[u8], value| {
         Object::new(
-            Kind::TreeNode,
-            TreeNode::Leaf(vec![entry(name, node)]).encode(),
+            Kind::TreePage,
+            TreePage::Leaf(vec![entry(name, value)]).encode(),
         )
     };
     let lies = [
@@ -707,11 +707,11 @@ async fn trees_that_lie() {
         (above(2, b"a", 1, leaf.hash()), vec![leaf.clone()]),
         // Wrong file pages.
         (
-            one(b"a", file(1002, FileContent::Node(list.hash()))),
+            one(b"a", file(1002, FileContent::Page(list.hash()))),
             vec![chunk.clone(), list.clone()],
         ),
         (
-            one(b"a", file(1000, FileContent::Node(short.hash()))),
+            one(b"a", file(1000, FileContent::Page(short.hash()))),
             vec![chunk.clone(), short.clone()],
         ),
         (
@@ -743,7 +743,7 @@ async fn trees_that_lie() {
         // Nothing else panics or hangs, whatever it returns.
         let root = reader.root(made.sealed.root).await.unwrap();
         let _ = reader.list(made.sealed.root, root.tree, 0, 10).await;
-        let _ = reader.resolve(made.sealed.root, &path(b"a")).await;
+        let _ = reader.entry_at(made.sealed.root, &path(b"a")).await;
         let _ = reader.diff(None, made.sealed.root, ALL).await;
         let _ = commit_facts(&hub.hub, &open(&hub, &dot(&name)).await, made.id).await;
     }
@@ -761,7 +761,10 @@ async fn no_dot_shows_what_is_anothers() {
     let two = seal(place.path()).await;
     let (reader, _) = pushed(&hub, &alice, "alice/two", &two).await;
     for answer in [
-        reader.resolve(one.root(), &path(b"secret")).await.map(drop),
+        reader
+            .entry_at(one.root(), &path(b"secret"))
+            .await
+            .map(drop),
         reader
             .diff(Some(one.root()), two.root(), ALL)
             .await

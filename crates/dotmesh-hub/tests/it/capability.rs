@@ -38,11 +38,11 @@ async fn another_namespaces_objects_cannot_be_had() {
     let claim = finish(&[&made], vec![]);
     let answer = mallory.finish_upload(&own, &upload, &claim).await;
     refused(answer, ErrorCode::Incomplete);
-    let nodes = secret
+    let pages = secret
         .objects
         .iter()
         .filter(|object| object.kind() != Kind::Chunk);
-    mallory.send_pack(&own, &upload, pack(nodes)).await.unwrap();
+    mallory.send_pack(&own, &upload, pack(pages)).await.unwrap();
     refused(
         mallory.finish_upload(&own, &upload, &claim).await,
         ErrorCode::Incomplete,
@@ -87,11 +87,11 @@ async fn nor_those_of_another_dot_in_a_namespace_that_one_may_write_to() {
         ErrorCode::Incomplete,
     );
     // With the hashes of the content, Bob can make all tree and file pages, but not the content.
-    let nodes = secret
+    let pages = secret
         .objects
         .iter()
         .filter(|object| object.kind() != Kind::Chunk);
-    bob.send_pack(&shared, &upload, pack(nodes)).await.unwrap();
+    bob.send_pack(&shared, &upload, pack(pages)).await.unwrap();
     refused(
         bob.finish_upload(&shared, &upload, &claim).await,
         ErrorCode::Incomplete,

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
 use dotmesh_model::{DotName, ObjectHash};
-use dotmesh_store::file_node::FileSpine;
+use dotmesh_store::file_page::FileSpine;
 use dotmesh_store::grow::Grower;
 use dotmesh_store::{FileContent, InodeKind, Kind, Object, Segment};
 use proptest::prelude::*;
@@ -28,11 +28,11 @@ fn long_file(chunks: &[u8]) -> Files {
         });
         objects.push(chunk);
     }
-    let (top, nodes) = grower.finish();
-    objects.extend(nodes);
+    let (top, pages) = grower.finish();
+    objects.extend(pages);
     let kind = InodeKind::File {
         size: chunks.len() as u64 * 3,
-        content: FileContent::Node(top),
+        content: FileContent::Page(top),
     };
     let mut files = tree_of(objects, vec![entry("long", kind)]);
     let mut seen = HashSet::new();
@@ -227,11 +227,11 @@ async fn what_another_dots_commit_has_is_missing() -> Result<(), ClientError> {
     // The push has the same root as Alice's commit, and sends only its tree pages.
     let second = commit(&first, &secret);
     let upload = bob.begin_upload(&app).await?;
-    let nodes = secret
+    let pages = secret
         .objects
         .iter()
         .filter(|object| object.kind() != Kind::Chunk);
-    bob.send_pack(&app, &upload, pack(nodes)).await?;
+    bob.send_pack(&app, &upload, pack(pages)).await?;
     let request = finish(&[&second], vec![update(Some(&first), &second)]);
     refused(
         bob.finish_upload(&app, &upload, &request).await,

@@ -9,7 +9,7 @@ use dotmesh_api::hub::{BranchUpdate, SealedCommit};
 use dotmesh_api::{HubAddress, HubClient};
 use dotmesh_model::{CommitId, DotName, ObjectHash};
 use dotmesh_store::{Object, ROOT_SEAL, seal};
-use dotmesh_sync::{HubSource, NodeCache, NullSink, Push, Target, materialise, seal_directory};
+use dotmesh_sync::{HubSource, NullSink, PageCache, Push, Target, materialise, seal_directory};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -110,7 +110,7 @@ pub(crate) fn noise(seed: u64) -> impl FnMut() -> u64 {
 
 struct NoCache;
 
-impl NodeCache for NoCache {
+impl PageCache for NoCache {
     fn get(&self, _: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
         Vec::new()
     }
@@ -128,7 +128,7 @@ pub(crate) async fn push(
     let mut push = Push::begin(client, app, &Arc::default(), &progress, true)
         .await
         .map_err(|error| told(&error))?;
-    let cache: Arc<dyn NodeCache> = Arc::new(NoCache);
+    let cache: Arc<dyn PageCache> = Arc::new(NoCache);
     let sealed = push.send(data, None, &cache).await;
     let root = sealed.map_err(|error| told(&error))?.root;
     let record = record(commit, CommitId::ROOT);

@@ -65,13 +65,13 @@ async fn a_reader_learns_that_the_store_has_lost_a_pack() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_none_is_refused() {
+async fn a_page_that_is_none_is_refused() {
     let hub = TestHub::start().await;
     let alice = hub.user("alice").await;
     let app = dot("alice/app");
     let upload = alice.begin_upload(&app).await.unwrap();
-    for kind in [Kind::TreeNode, Kind::FileNode, Kind::Root] {
-        let object = Object::new(kind, &b"not a node"[..]);
+    for kind in [Kind::TreePage, Kind::FilePage, Kind::Root] {
+        let object = Object::new(kind, &b"not a page"[..]);
         refused(
             alice.send_pack(&app, &upload, pack([&object])).await,
             ErrorCode::Corrupt,
@@ -85,12 +85,12 @@ async fn what_a_newer_version_wrote_is_refused_with_what_to_do() {
     let alice = hub.user("alice").await;
     let app = dot("alice/app");
     let upload = alice.begin_upload(&app).await.unwrap();
-    let node = Object::new(Kind::TreeNode, &[2, 0][..]);
-    let mut newer = pack([&node]).to_vec();
-    let of_node = alice.send_pack(&app, &upload, newer.clone().into()).await;
+    let page = Object::new(Kind::TreePage, &[2, 0][..]);
+    let mut newer = pack([&page]).to_vec();
+    let of_page = alice.send_pack(&app, &upload, newer.clone().into()).await;
     newer[7] = 2;
     let of_pack = alice.send_pack(&app, &upload, newer.into()).await;
-    for answer in [of_node, of_pack] {
+    for answer in [of_page, of_pack] {
         let error = refused(answer, ErrorCode::Corrupt);
         assert!(error.hint.unwrap().contains("upgrade"));
     }

@@ -41,7 +41,7 @@ pub(crate) fn delta_pack<'a>(pairs: impl IntoIterator<Item = (&'a Object, &'a Ob
     writer.finish()
 }
 
-fn nodes(files: &Files) -> impl Iterator<Item = &Object> {
+fn pages(files: &Files) -> impl Iterator<Item = &Object> {
     let all = files.objects.iter();
     all.filter(|object| object.kind() != Kind::Chunk)
 }
@@ -64,8 +64,8 @@ async fn a_delta_is_kept_as_what_it_stands_for() {
     for frame in PackReader::new(delta.clone()).unwrap() {
         writer.push(&frame.unwrap());
     }
-    nodes(&new).for_each(|node| {
-        writer.push(&Frame::encode(node));
+    pages(&new).for_each(|page| {
+        writer.push(&Frame::encode(page));
     });
     alice
         .send_pack(&app, &upload, writer.finish())

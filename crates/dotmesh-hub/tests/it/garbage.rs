@@ -7,7 +7,7 @@ use dotmesh_api::HubClient;
 use dotmesh_hub::clock;
 use dotmesh_hub::operations::collect_garbage::{CollectError, Collected, collect_garbage};
 use dotmesh_hub_db::DatabaseError;
-use dotmesh_hub_db::dump::Line;
+use dotmesh_hub_db::dump::DumpLine;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -41,10 +41,10 @@ async fn rows(hub: &TestHub) -> (usize, usize) {
         .database
         .dump::<DatabaseError>(|line| {
             match line {
-                Line::Table { table: name, .. } => table = name,
-                Line::Row(_) if table == "packs" => packs += 1,
-                Line::Row(_) if table == "objects" => objects += 1,
-                Line::Row(_) => {}
+                DumpLine::Table { table: name, .. } => table = name,
+                DumpLine::Row(_) if table == "packs" => packs += 1,
+                DumpLine::Row(_) if table == "objects" => objects += 1,
+                DumpLine::Row(_) => {}
             }
             Ok(())
         })

@@ -6,7 +6,7 @@ use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{Access, BranchUpdate};
 use dotmesh_hub::error::HubError;
 use dotmesh_hub::operations::receive_pack::receive_pack;
-use dotmesh_hub_db::objects::Scope;
+use dotmesh_hub_db::objects::UploadScope;
 use dotmesh_model::{CommitId, UserName};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ async fn a_push_into_a_dot_that_moves_is_told_so() {
     let user = database.user(&name).await.unwrap().unwrap();
     let facts = database.dot_facts(&app, Some(user), None).await.unwrap();
     let found = database.upload(&upload.id, user, user, &app).await.unwrap();
-    let scope = Scope {
+    let scope = UploadScope {
         user,
         reads_as: Some(user),
         owner: user,

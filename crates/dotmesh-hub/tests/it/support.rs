@@ -12,8 +12,8 @@ use dotmesh_hub_db::users::NewUser;
 use dotmesh_hub_model::credentials::ApiKey;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileContent, Frame, Inode, InodeKind, Kind, Node, Object,
-    PackWriter, ROOT_SEAL, Root, TreeNode, seal,
+    Attributes, Entry, EntryName, EntryValue, FileContent, Frame, Inode, InodeKind, Kind, Object,
+    PackWriter, ROOT_SEAL, Root, TreePage, seal,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -185,14 +185,14 @@ pub(crate) fn files(files: &[(&str, &[u8])]) -> Files {
 
 /// A tree with one folder `data` that has these entries, and the objects that they need.
 pub(crate) fn tree_of(mut objects: Vec<Object>, entries: Vec<Entry>) -> Files {
-    let folder = Object::new(Kind::TreeNode, TreeNode::Leaf(entries).encode());
-    let top = TreeNode::Leaf(vec![entry(
+    let folder = Object::new(Kind::TreePage, TreePage::Leaf(entries).encode());
+    let top = TreePage::Leaf(vec![entry(
         "data",
         InodeKind::Directory {
             tree: folder.hash(),
         },
     )]);
-    let top = Object::new(Kind::TreeNode, top.encode());
+    let top = Object::new(Kind::TreePage, top.encode());
     let root = Root {
         attributes: Attributes::default(),
         tree: top.hash(),
@@ -206,7 +206,7 @@ pub(crate) fn entry(name: &str, kind: InodeKind) -> Entry {
     let name = EntryName::new(name.as_bytes()).unwrap();
     Entry {
         name,
-        node: Node::Inode(Inode {
+        value: EntryValue::Inode(Inode {
             attributes: Attributes::default(),
             kind,
         }),

@@ -2,7 +2,7 @@
 
 use dotmesh_api::hub::BranchUpdate;
 use dotmesh_model::CommitId;
-use dotmesh_store::{FileContent, Inode, InodeKind, Kind, Node, Object};
+use dotmesh_store::{EntryValue, FileContent, Inode, InodeKind, Kind, Object};
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -40,17 +40,17 @@ fn subdot(name: &[u8], files: &[(&[u8], &[u8])]) -> Files {
             mode: 0o640,
             ..Default::default()
         };
-        entries.push(entry(name, Node::Inode(Inode { attributes, kind })));
+        entries.push(entry(name, EntryValue::Inode(Inode { attributes, kind })));
         objects.push(chunk);
     }
-    let (folder, nodes) = tree(entries);
-    objects.extend(nodes);
+    let (folder, pages) = tree(entries);
+    objects.extend(pages);
     let inode = Inode {
         attributes: Default::default(),
         kind: InodeKind::Directory { tree: folder },
     };
-    let (top, nodes) = tree([entry(name, Node::Inode(inode))]);
-    objects.extend(nodes);
+    let (top, pages) = tree([entry(name, EntryValue::Inode(inode))]);
+    objects.extend(pages);
     rooted(top, objects)
 }
 

@@ -495,12 +495,12 @@ async fn a_hash_that_it_names_opens_nothing() {
                     .as_str()
                     .to_owned(),
             );
-            let nodes = target
+            let pages = target
                 .objects
                 .iter()
                 .filter(|object| object.kind() != Kind::Chunk);
-            let nodes: Vec<Object> = nodes.cloned().collect();
-            let sent = send(&mallory, &place, &nodes, &[&same], vec![]).await;
+            let pages: Vec<Object> = pages.cloned().collect();
+            let sent = send(&mallory, &place, &pages, &[&same], vec![]).await;
             told.push(
                 refused(sent, ErrorCode::Incomplete)
                     .code
@@ -508,7 +508,7 @@ async fn a_hash_that_it_names_opens_nothing() {
                     .to_owned(),
             );
             // Completing the commit requires every byte.
-            let sent = send(&mallory, &place, &nodes, &[&claim], vec![]).await;
+            let sent = send(&mallory, &place, &pages, &[&claim], vec![]).await;
             told.push(
                 refused(sent, ErrorCode::Incomplete)
                     .code

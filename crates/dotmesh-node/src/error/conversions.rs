@@ -49,8 +49,8 @@ impl From<dotmesh_sync::DiskError> for NodeError {
     }
 }
 
-impl From<dotmesh_sync::HubError> for NodeError {
-    fn from(error: dotmesh_sync::HubError) -> Self {
+impl From<dotmesh_sync::HubRequestError> for NodeError {
+    fn from(error: dotmesh_sync::HubRequestError) -> Self {
         Self::Transfer(told(&error, ErrorCode::Internal))
     }
 }

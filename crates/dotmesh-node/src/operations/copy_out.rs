@@ -8,7 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use dotmesh_api::node::ContentQuery;
 use dotmesh_model::DotName;
-use dotmesh_pool::{DotPath, Peek};
+use dotmesh_pool::{PathInDot, Peek};
 use tokio::sync::mpsc;
 
 use super::require_here;
@@ -28,7 +28,7 @@ pub(crate) async fn copy_out(
     let bad_path = || NodeError::BadPath {
         path: query.path.clone(),
     };
-    let path = DotPath::parse(&query.path).ok_or_else(bad_path)?;
+    let path = PathInDot::parse(&query.path).ok_or_else(bad_path)?;
     let dot = node.settled(name).await?;
     // Containers write to the working copy, so a snapshot of it is read.
     let (data, peek, state) = match &query.revision {

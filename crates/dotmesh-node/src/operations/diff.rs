@@ -6,7 +6,7 @@ use dotmesh_api::node::{ChangeKind, Diff, FileChange, FileKind};
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{CommitId, DotName, StashId};
 use dotmesh_sync::compare::read_small;
-use dotmesh_sync::{Change, Kind, Look, What, compare};
+use dotmesh_sync::{EntryType, Look, PathChange, What, compare};
 use serde::Deserialize;
 
 use super::revision::Revisions;
@@ -84,7 +84,7 @@ fn changes(old: &Path, new: &Path, request: &Request) -> Result<(Vec<FileChange>
     let mut room = MOST_TEXT_IN_ALL;
     let changes = found.iter().map(|change| {
         let mut told = told(change);
-        if request.text && change.kind == Kind::File {
+        if request.text && change.kind == EntryType::File {
             told.unified = unified(old, new, change, &told).filter(|text| text.len() <= room);
             room -= told.unified.as_ref().map_or(0, String::len);
         }
@@ -98,7 +98,7 @@ fn is_below(path: &[u8], top: &[u8]) -> bool {
     top.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-fn told(change: &Change) -> FileChange {
+fn told(change: &PathChange) -> FileChange {
     let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
     let (what, from) = match &change.what {
         What::Added => (ChangeKind::Added, None),
@@ -109,10 +109,10 @@ fn told(change: &Change) -> FileChange {
     FileChange {
         path: text(&change.path),
         kind: match change.kind {
-            Kind::File => FileKind::File,
-            Kind::Directory => FileKind::Directory,
-            Kind::Symlink => FileKind::Symlink,
-            Kind::Other => FileKind::Other,
+            EntryType::File => FileKind::File,
+            EntryType::Directory => FileKind::Directory,
+            EntryType::Symlink => FileKind::Symlink,
+            EntryType::Other => FileKind::Other,
         },
         change: what,
         from,
@@ -123,7 +123,7 @@ fn told(change: &Change) -> FileChange {
 }
 
 /// The differing lines as a unified diff, if both sides are texts.
-fn unified(old: &Path, new: &Path, change: &Change, told: &FileChange) -> Option<String> {
+fn unified(old: &Path, new: &Path, change: &PathChange, told: &FileChange) -> Option<String> {
     let text = |folder: &Path, path: &[u8]| {
         let bytes = read_small(folder, path, MOST_TEXT)?;
         let text = String::from_utf8(bytes).ok()?;

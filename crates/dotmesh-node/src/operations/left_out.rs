@@ -1,7 +1,7 @@
 //! Finds the files of a commit that a push cannot carry. The search runs right after the commit.
 
 use dotmesh_model::{CommitId, DotName, LeftOut};
-use dotmesh_sync::{CheckedBase, Found, find_left_out};
+use dotmesh_sync::{CheckedBase, FoundLeftOut, find_left_out};
 
 use crate::error::NodeError;
 use crate::node::Node;
@@ -19,7 +19,7 @@ pub(crate) fn look_later(node: &Node, dot: &Dot, id: CommitId) {
 }
 
 /// The files left out of a commit that was made here. They are searched for once, among the changes since the parent.
-pub(crate) async fn found(node: &Node, dot: &Dot, id: CommitId) -> Result<Found, NodeError> {
+pub(crate) async fn found(node: &Node, dot: &Dot, id: CommitId) -> Result<FoundLeftOut, NodeError> {
     // Two searches at once would do the same work twice.
     let _searching = node.searching.lock().await;
     if let Some(known) = node.registry.left_out(&dot.id, id).await? {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dotmesh_api::node::DotSummary;
-use dotmesh_pool::Usage;
+use dotmesh_pool::FolderUsage;
 
 use super::left_out;
 use crate::engine::{self, Container};
@@ -33,7 +33,7 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
             // One damaged dot must not hide all others.
             Err(error) => {
                 tracing::error!(dot = %dot.name, %error, "cannot measure a dot");
-                Usage::default()
+                FolderUsage::default()
             }
         };
         let height = height.copied().unwrap_or(0);
@@ -55,7 +55,7 @@ pub(crate) async fn prepare(node: &Node) -> Vec<Container> {
 pub(crate) async fn summary(
     node: &Node,
     dot: &Dot,
-    usage: Usage,
+    usage: FolderUsage,
     containers: &[Container],
     commits: u64,
 ) -> Result<DotSummary, NodeError> {

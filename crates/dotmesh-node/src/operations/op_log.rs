@@ -1,6 +1,6 @@
 //! `dm op log`: the operations of a dot that can be undone or redone.
 
-use dotmesh_api::node::{DeletedDot, Operation, OperationState, Operations};
+use dotmesh_api::node::{DeletedDot, OperationState, OperationSummary, Operations};
 use dotmesh_model::DotName;
 use dotmesh_pool::{KeptWhere, State};
 
@@ -29,7 +29,7 @@ pub(crate) async fn op_log(node: &Node, name: &DotName) -> Result<Operations, No
             .filter(|_| is_here)
             .map_or(0, |kept| kept.bytes)
     };
-    let operations = log.into_iter().rev().map(|one| Operation {
+    let operations = log.into_iter().rev().map(|one| OperationSummary {
         number: one.number,
         bytes: kept_by(one.number),
         time: one.time,

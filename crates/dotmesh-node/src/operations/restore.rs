@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use dotmesh_api::node::{RestorePaths, Switched};
 use dotmesh_model::{BranchName, DotName, SubdotName};
-use dotmesh_pool::{DotPath, Restore};
+use dotmesh_pool::{PathInDot, Restore};
 
 use super::reset::refuse_changed;
 use super::revision::Revisions;
@@ -60,12 +60,12 @@ pub(crate) async fn restore(
 }
 
 /// Parses the paths, and drops those that are inside others.
-fn parse(paths: &[String]) -> Result<Vec<DotPath>, NodeError> {
-    let parsed = paths
-        .iter()
-        .map(|path| DotPath::parse(path).ok_or_else(|| NodeError::BadPath { path: path.clone() }));
-    let parsed = parsed.collect::<Result<BTreeSet<DotPath>, _>>()?;
-    let mut kept: Vec<DotPath> = Vec::new();
+fn parse(paths: &[String]) -> Result<Vec<PathInDot>, NodeError> {
+    let parsed = paths.iter().map(|path| {
+        PathInDot::parse(path).ok_or_else(|| NodeError::BadPath { path: path.clone() })
+    });
+    let parsed = parsed.collect::<Result<BTreeSet<PathInDot>, _>>()?;
+    let mut kept: Vec<PathInDot> = Vec::new();
     for path in parsed {
         if !kept.last().is_some_and(|last| last.has(&path)) {
             kept.push(path);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dotmesh_api::node::{ContainerStatus, DotStatus, SubdotStatus};
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{CommitId, DotName, message};
-use dotmesh_sync::{Change, Look, What, compare};
+use dotmesh_sync::{Look, PathChange, What, compare};
 
 use super::blocking;
 use super::switch::check;
@@ -63,7 +63,7 @@ async fn subdots(node: &Node, dot: &Dot) -> Result<Vec<SubdotStatus>, NodeError>
 }
 
 /// The first folder of a path. Files beside the subdots' folders belong to the dot's root.
-fn subdot_of(change: &Change) -> String {
+fn subdot_of(change: &PathChange) -> String {
     let mut names = change.path.split(|byte| *byte == b'/');
     match (names.next(), names.next()) {
         (Some(subdot), Some(_)) => String::from_utf8_lossy(subdot).into_owned(),

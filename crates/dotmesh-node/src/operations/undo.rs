@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use dotmesh_api::node::{Switched, Undo};
 use dotmesh_model::{BranchName, DotName};
-use dotmesh_pool::{DeletedDot, Operation, to_redo, to_undo};
+use dotmesh_pool::{Operation, RestorableDot, to_redo, to_undo};
 
 use super::switch::check::{self, Scope};
 use super::switch::execute::Teller;
@@ -231,7 +231,7 @@ impl Change for Move<'_> {
 async fn bring_back(
     node: &Node,
     name: &DotName,
-    deleted: &DeletedDot,
+    deleted: &RestorableDot,
 ) -> Result<Switched, NodeError> {
     let deletion = deleted.deletion();
     let stored = node.pool.bring_dot_back(name, deleted).await?;

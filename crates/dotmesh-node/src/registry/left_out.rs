@@ -1,7 +1,7 @@
 //! The files left out of commits, as found here or as a hub reported.
 
 use dotmesh_model::{CommitId, LeftOut};
-use dotmesh_sync::Found;
+use dotmesh_sync::FoundLeftOut;
 use sqlx::SqliteConnection;
 
 use super::{Registry, Result};
@@ -10,7 +10,7 @@ use crate::error::NodeError;
 /// The files left out of a commit.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownLeftOut {
-    pub(crate) found: Found,
+    pub(crate) found: FoundLeftOut,
     /// A hub reported it. The local data was not searched.
     pub(crate) told: bool,
 }
@@ -37,7 +37,7 @@ impl Registry {
         .await?;
         let depth = usize::try_from(depth)
             .map_err(|_| NodeError::RegistryDamaged("a depth is negative".to_owned()))?;
-        let found = Found {
+        let found = FoundLeftOut {
             count: count.unsigned_abs(),
             items,
             depth,
@@ -47,7 +47,12 @@ impl Registry {
     }
 
     /// Stores what was found, unless the commit has been forgotten meanwhile.
-    pub(crate) async fn set_left_out(&self, dot: &str, id: CommitId, found: &Found) -> Result<()> {
+    pub(crate) async fn set_left_out(
+        &self,
+        dot: &str,
+        id: CommitId,
+        found: &FoundLeftOut,
+    ) -> Result<()> {
         let mut transaction = self.db.begin().await?;
         put(&mut transaction, dot, id, found, false).await?;
         transaction.commit().await?;
@@ -87,12 +92,12 @@ pub(super) async fn put_told(
     told: &LeftOut,
 ) -> Result<()> {
     let items = told.items.iter();
-    let found = Found {
+    let found = FoundLeftOut {
         count: told.count,
         items: items
             .map(|item| (item.path.clone().into_bytes(), item.reason.clone()))
             .collect(),
-        ..Found::default()
+        ..FoundLeftOut::default()
     };
     put(connection, dot, id, &found, true).await
 }
@@ -101,7 +106,7 @@ async fn put(
     connection: &mut SqliteConnection,
     dot: &str,
     id: CommitId,
-    found: &Found,
+    found: &FoundLeftOut,
     told: bool,
 ) -> Result<()> {
     let id = id.to_string();

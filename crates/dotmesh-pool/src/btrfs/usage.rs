@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use super::SUBVOLUME_INODE;
 use super::ioctl::{self, Item, Search, u64_at};
 use super::items::{EXTENT_DATA, INODE_ITEM, data_length};
-use crate::driver::Usage;
+use crate::driver::FolderUsage;
 use crate::error::{During as _, PoolError};
 
 const INODE_ITEM_LENGTH: u64 = 160;
@@ -26,7 +26,12 @@ pub(super) struct SizeCache {
 
 impl SizeCache {
     /// The size, and the bytes that changed after transaction `since`.
-    pub(super) fn usage(&self, path: &Path, since: u64, ignored: &str) -> Result<Usage, PoolError> {
+    pub(super) fn usage(
+        &self,
+        path: &Path,
+        since: u64,
+        ignored: &str,
+    ) -> Result<FolderUsage, PoolError> {
         let folder = Folder::open(path, ignored)?;
         let info = ioctl::subvolume_info(folder.file.as_fd()).during("look at", path)?;
         let known = self.lock().get(&info.id).copied();
@@ -35,7 +40,7 @@ impl SizeCache {
             && folder.changed_after(at).during("look at", path)? == 0
         {
             let dirty = folder.changed_after(since).during("look at", path)?;
-            return Ok(Usage { size, dirty });
+            return Ok(FolderUsage { size, dirty });
         }
         let usage = folder.whole_usage(since).during("look at", path)?;
         // The current transaction may still be open, and later changes in it have the same number.
@@ -88,7 +93,7 @@ impl Folder {
     }
 
     /// The size, and the bytes that changed after transaction `since`, from one read of the whole tree.
-    fn whole_usage(&self, since: u64) -> rustix::io::Result<Usage> {
+    fn whole_usage(&self, since: u64) -> rustix::io::Result<FolderUsage> {
         let (mut size, mut dirty) = (0_u64, 0_u64);
         ioctl::search(self.file.as_fd(), Search::since(0), |item| {
             if !self.counts(&item) {
@@ -99,7 +104,7 @@ impl Folder {
             }
             dirty = dirty.saturating_add(changed_bytes(&item, since));
         })?;
-        Ok(Usage { size, dirty })
+        Ok(FolderUsage { size, dirty })
     }
 }
 

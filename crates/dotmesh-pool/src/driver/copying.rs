@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, XattrFlags};
 
-use super::{Difference, Driver, Mode, Room, Space, Touch, Usage};
+use super::{Difference, Driver, FolderUsage, Mode, Room, Space, Touch};
 use crate::durable;
 use crate::error::{During as _, PoolError};
 
@@ -71,8 +71,8 @@ impl Driver for Copying {
         }
     }
 
-    fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError> {
-        let mut usage = Usage::default();
+    fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<FolderUsage, PoolError> {
+        let mut usage = FolderUsage::default();
         measure(path, base, ignored, &mut usage)?;
         Ok(usage)
     }
@@ -143,7 +143,12 @@ fn keep_time(from: &Path, to: &Path) -> Result<(), PoolError> {
     rustix::fs::utimensat(CWD, to, &times, flags).during("create", to)
 }
 
-fn measure(path: &Path, base: &Path, ignored: &str, usage: &mut Usage) -> Result<(), PoolError> {
+fn measure(
+    path: &Path,
+    base: &Path,
+    ignored: &str,
+    usage: &mut FolderUsage,
+) -> Result<(), PoolError> {
     let names = |folder: &Path| -> HashSet<_> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name()).collect()

@@ -12,7 +12,7 @@ use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
 use super::kept::KeptSizes;
 use super::trash::Leftovers;
 use super::{DamagedDot, Dots, StoredDot};
-use crate::driver::{Driver, Mode, Usage};
+use crate::driver::{Driver, FolderUsage, Mode};
 use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{
@@ -285,7 +285,7 @@ impl Inner {
         dot: &DotName,
         branch: &BranchName,
         head: CommitId,
-    ) -> Result<Usage, PoolError> {
+    ) -> Result<FolderUsage, PoolError> {
         let base = self.layout.commit(dot, head);
         self.driver
             .usage(&self.layout.branch(dot, branch), &base, RECORD)

@@ -19,7 +19,7 @@ const WRITTEN_OUT: SignedDuration = SignedDuration::from_mins(2);
 
 /// A deleted dot that can be restored.
 #[derive(Debug, Clone)]
-pub struct DeletedDot {
+pub struct RestorableDot {
     /// Its description.
     pub file: DotFile,
     /// Its operation log. The last operation is the deletion.
@@ -58,7 +58,7 @@ pub enum KeptWhere {
 #[derive(Debug, Default)]
 pub(super) struct KeptSizes(Mutex<HashMap<(PathBuf, Timestamp), u64>>);
 
-impl DeletedDot {
+impl RestorableDot {
     /// Its place.
     pub fn place(&self) -> KeptWhere {
         KeptWhere::Deleted(self.folder.clone())
@@ -90,7 +90,7 @@ impl Pool {
     }
 
     /// The deleted dots that had this name, the most recently deleted first.
-    pub async fn deleted_dots(&self, dot: &DotName) -> Result<Vec<DeletedDot>, PoolError> {
+    pub async fn deleted_dots(&self, dot: &DotName) -> Result<Vec<RestorableDot>, PoolError> {
         let dot = dot.clone();
         self.run(move |inner| inner.deleted_dots(&dot)).await
     }
@@ -99,7 +99,7 @@ impl Pool {
     pub async fn bring_dot_back(
         &self,
         dot: &DotName,
-        deleted: &DeletedDot,
+        deleted: &RestorableDot,
     ) -> Result<Option<StoredDot>, PoolError> {
         let (dot, deleted) = (dot.clone(), deleted.clone());
         self.run(move |inner| inner.bring_dot_back(&dot, &deleted))
@@ -122,7 +122,7 @@ impl Pool {
 }
 
 impl Inner {
-    fn deleted_dots(&self, dot: &DotName) -> Result<Vec<DeletedDot>, PoolError> {
+    fn deleted_dots(&self, dot: &DotName) -> Result<Vec<RestorableDot>, PoolError> {
         let deleted = self.layout.deleted_of(dot);
         let mut dots = Vec::new();
         for name in names_in(&deleted)?.into_iter().rev() {
@@ -138,7 +138,7 @@ impl Inner {
             }
             // The deletion made it impossible to redo these.
             operations.retain(|one| one.state != State::Undone);
-            dots.push(DeletedDot {
+            dots.push(RestorableDot {
                 file,
                 operations,
                 folder,
@@ -150,7 +150,7 @@ impl Inner {
     fn bring_dot_back(
         &self,
         dot: &DotName,
-        deleted: &DeletedDot,
+        deleted: &RestorableDot,
     ) -> Result<Option<StoredDot>, PoolError> {
         let path = self.layout.dot(dot);
         if self.layout.dot_file(dot).exists() {

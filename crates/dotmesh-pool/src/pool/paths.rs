@@ -23,12 +23,12 @@ const RESTORING: &str = ".restoring-";
 
 /// A path in a dot: `SUBDOT/PATH`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DotPath {
+pub struct PathInDot {
     subdot: SubdotName,
     below: PathBuf,
 }
 
-impl DotPath {
+impl PathInDot {
     /// Parses a path. `None` if it has no valid subdot, or contains `..` or another special component.
     pub fn parse(text: &str) -> Option<Self> {
         let (subdot, below) = text.split_once('/').unwrap_or((text, ""));
@@ -62,7 +62,7 @@ impl DotPath {
     }
 }
 
-impl std::fmt::Display for DotPath {
+impl std::fmt::Display for PathInDot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.path().display())
     }
@@ -131,7 +131,7 @@ impl Pool {
     }
 
     /// Finds a path in read-only data. `None` if it does not exist, or leads through a symlink.
-    pub async fn find_in(&self, data: PathBuf, path: &DotPath) -> Option<PathBuf> {
+    pub async fn find_in(&self, data: PathBuf, path: &PathInDot) -> Option<PathBuf> {
         let path = path.clone();
         let found = self.run(move |_| Ok(find(&data, &path))).await;
         found.ok().flatten()
@@ -144,7 +144,7 @@ impl Pool {
         dot: &DotName,
         branch: &BranchName,
         commit: CommitId,
-        paths: &[DotPath],
+        paths: &[PathInDot],
     ) -> Result<Restore, PoolError> {
         let (from, working) = (
             self.commit_data(dot, commit),
@@ -208,7 +208,7 @@ impl Pool {
     }
 }
 
-fn find(data: &Path, path: &DotPath) -> Option<PathBuf> {
+fn find(data: &Path, path: &PathInDot) -> Option<PathBuf> {
     let mut at = data.to_owned();
     let whole = path.path();
     let mut names = whole.components().peekable();

@@ -2,7 +2,8 @@
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileContent, Inode, InodeKind, Node, Segment, Timestamp, Xattr,
+    Attributes, Entry, EntryName, EntryValue, FileContent, Inode, InodeKind, Segment, Timestamp,
+    Xattr,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -45,11 +46,11 @@ pub(crate) fn attributes() -> impl Strategy<Value = Attributes> {
         )
 }
 
-fn node() -> impl Strategy<Value = Node> {
+fn value() -> impl Strategy<Value = EntryValue> {
     let content = prop_oneof![
         Just((0, FileContent::Empty)),
         (1..=65536u64, hash()).prop_map(|(size, hash)| (size, FileContent::Chunk(hash))),
-        (2..1u64 << 40, hash()).prop_map(|(size, hash)| (size, FileContent::Node(hash))),
+        (2..1u64 << 40, hash()).prop_map(|(size, hash)| (size, FileContent::Page(hash))),
         (1..1u64 << 40).prop_map(|size| (size, FileContent::Hole)),
     ];
     let kind = prop_oneof![
@@ -64,11 +65,11 @@ fn node() -> impl Strategy<Value = Node> {
         if matches!(kind, InodeKind::Symlink { .. }) {
             attributes.mode = 0o777;
         }
-        Node::Inode(Inode { attributes, kind })
+        EntryValue::Inode(Inode { attributes, kind })
     });
     let link = vec(name(), 1..4).prop_map(|names| {
         let names: Vec<_> = names.iter().map(EntryName::as_bytes).collect();
-        Node::HardLink {
+        EntryValue::HardLink {
             first: names.join(&b'/').into(),
         }
     });
@@ -77,10 +78,10 @@ fn node() -> impl Strategy<Value = Node> {
 
 /// Entries sorted by name, each name once.
 pub(crate) fn entries(most: usize) -> impl Strategy<Value = Vec<Entry>> {
-    btree_map(name(), node(), 0..most).prop_map(|entries| {
+    btree_map(name(), value(), 0..most).prop_map(|entries| {
         entries
             .into_iter()
-            .map(|(name, node)| Entry { name, node })
+            .map(|(name, value)| Entry { name, value })
             .collect()
     })
 }

@@ -6,9 +6,9 @@
 )]
 
 mod arbitrary;
-mod nodes;
 mod pack_store;
 mod packs;
+mod pages;
 mod promises;
 mod second_reader;
 mod vectors;

@@ -103,7 +103,7 @@ fn a_frame_that_lies_about_its_length_unfolds_no_further() {
 fn an_object_under_another_kind_is_refused() {
     let object = Object::new(Kind::Chunk, vec![1, 0]);
     let mut frame = Frame::encode(&object).stored().to_vec();
-    frame[0] = Kind::TreeNode.number();
+    frame[0] = Kind::TreePage.number();
     let parsed = Frame::parse(&frame.into()).expect("the header is possible");
     assert_eq!(
         parsed.object(),
@@ -128,7 +128,7 @@ fn a_delta_costs_what_changed_and_needs_its_base() {
     new[8192..8292].copy_from_slice(&noise(2)[..100]);
     let (old, new) = (Object::new(Kind::Chunk, old), Object::new(Kind::Chunk, new));
     let stranger = Object::new(Kind::Chunk, noise(3));
-    let node = Object::new(Kind::FileNode, old.bytes().clone());
+    let page = Object::new(Kind::FilePage, old.bytes().clone());
     let mut encoder = FrameEncoder::default();
 
     let delta = encoder.encode_against(&new, &old);
@@ -152,7 +152,7 @@ fn a_delta_costs_what_changed_and_needs_its_base() {
     // If a base does not help, the encoder makes no delta.
     assert_eq!(encoder.encode_against(&new, &stranger).base(), None);
     assert_eq!(encoder.encode_against(&new, &new).base(), None);
-    assert_eq!(encoder.encode_against(&new, &node).base(), None);
+    assert_eq!(encoder.encode_against(&new, &page).base(), None);
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use bytes::Bytes;
 use dotmesh_store::chunker::cut;
-use dotmesh_store::{FileNode, Kind, PackReader, TreeNode, references};
+use dotmesh_store::{FilePage, Kind, PackReader, TreePage, references};
 
 #[test]
 fn a_second_reader_finds_the_same() {
@@ -69,14 +69,14 @@ fn files_below(folder: &Path, into: &mut Vec<PathBuf>) {
 fn tell(folder: &str, bytes: Vec<u8>) -> String {
     let (what, kind) = match folder {
         "tree-nodes" => {
-            let node = TreeNode::decode(&bytes).expect("a node");
-            let what = format!("level {} of {}", node.level(), node.count());
-            (what, Kind::TreeNode)
+            let page = TreePage::decode(&bytes).expect("a page");
+            let what = format!("level {} of {}", page.level(), page.count());
+            (what, Kind::TreePage)
         }
         "file-nodes" => {
-            let node = FileNode::decode(&bytes).expect("a node");
-            let what = format!("level {} of {}", node.level(), node.size());
-            (what, Kind::FileNode)
+            let page = FilePage::decode(&bytes).expect("a page");
+            let what = format!("level {} of {}", page.level(), page.size());
+            (what, Kind::FilePage)
         }
         "roots" => ("root".to_owned(), Kind::Root),
         _ => return tell_pack(bytes.into()),

@@ -6,7 +6,7 @@ use dotmesh_store::{Attributes, Kind, ROOT_SEAL, Root, object_hash, seal};
 
 #[test]
 fn hashes_are_as_documented() {
-    let empty_tree = object_hash(Kind::TreeNode, &[1, 0]);
+    let empty_tree = object_hash(Kind::TreePage, &[1, 0]);
     let root = Root {
         attributes: Attributes {
             mode: 0o755,
@@ -17,8 +17,8 @@ fn hashes_are_as_documented() {
     let root = object_hash(Kind::Root, &root.encode());
     let told = [
         object_hash(Kind::Chunk, b"hello"),
-        object_hash(Kind::FileNode, b"hello"),
-        object_hash(Kind::TreeNode, b"hello"),
+        object_hash(Kind::FilePage, b"hello"),
+        object_hash(Kind::TreePage, b"hello"),
         object_hash(Kind::Root, b"hello"),
         empty_tree,
         root,

@@ -5,10 +5,10 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{FileContent, FileNode, Kind, Segment};
+use dotmesh_store::{FileContent, FilePage, Kind, Segment};
 
 use super::MaterialiseError;
-use super::nodes::Nodes;
+use super::pages::Pages;
 use crate::objects::ObjectSource;
 
 /// The most parts that are looked up together. Valid files with 10 TB in total have fewer. Without this limit, a few
@@ -37,7 +37,7 @@ enum List {
     /// A top page has the list. Its level is unknown until the page is read.
     Top(ObjectHash),
     /// A page with a known level has the list.
-    Node { hash: ObjectHash, level: u8 },
+    Page { hash: ObjectHash, level: u8 },
 }
 
 /// The parts of one file that differ between base and target.
@@ -63,7 +63,7 @@ impl Edits {
     /// Finds the leaves that differ, for all files at once, and fetches them.
     pub(super) async fn look_up<S: ObjectSource>(
         source: &Arc<S>,
-        nodes: &mut Nodes,
+        pages: &mut Pages,
         files: &[Contents],
     ) -> Result<Self, MaterialiseError> {
         let mut files: Vec<Difference> = files.iter().map(Difference::new).collect();
@@ -72,10 +72,10 @@ impl Edits {
             if inner.is_empty() {
                 break;
             }
-            nodes.fetch(source, Kind::FileNode, inner).await?;
+            pages.fetch(source, Kind::FilePage, inner).await?;
             let mut parts = 0;
             for file in &mut files {
-                file.descend(nodes)?;
+                file.descend(pages)?;
                 parts += file.base.len() + file.target.len();
                 if parts > MAX_PARTS {
                     return Err(MaterialiseError::TooManyEntries);
@@ -85,15 +85,15 @@ impl Edits {
         let parts = files
             .iter()
             .flat_map(|file| file.base.iter().chain(&file.target));
-        let leaves = parts.filter_map(Part::node).collect();
-        nodes.fetch(source, Kind::FileNode, leaves).await?;
+        let leaves = parts.filter_map(Part::page).collect();
+        pages.fetch(source, Kind::FilePage, leaves).await?;
         Ok(Self { files })
     }
 
     /// Returns the next edits of a file, or `None` after the last.
     pub(super) fn next(
         &mut self,
-        nodes: &Nodes,
+        pages: &Pages,
         file: usize,
     ) -> Result<Option<Vec<Edit>>, MaterialiseError> {
         let difference = &mut self.files[file];
@@ -107,9 +107,9 @@ impl Edits {
             .base
             .retain(|base| base.offset + base.length > part.offset);
         for base in difference.base.iter().take_while(|base| base.offset < end) {
-            there.extend(base.segments(nodes)?);
+            there.extend(base.segments(pages)?);
         }
-        let mut edits = part.segments(nodes)?;
+        let mut edits = part.segments(pages)?;
         edits.retain(|edit| !there.contains(edit));
         Ok(Some(edits))
     }
@@ -117,13 +117,13 @@ impl Edits {
     /// Returns the segments of the base where the file differs, leaf by leaf.
     pub(super) fn base<'a>(
         &'a self,
-        nodes: &'a Nodes,
+        pages: &'a Pages,
         file: usize,
     ) -> impl Iterator<Item = Result<Vec<Edit>, MaterialiseError>> + 'a {
         self.files[file]
             .base
             .iter()
-            .map(|part| part.segments(nodes))
+            .map(|part| part.segments(pages))
     }
 }
 
@@ -137,7 +137,7 @@ impl Difference {
                     let length = u32::try_from(size).expect("checked when the entry was decoded");
                     List::One(Segment::Data { hash, length })
                 }
-                FileContent::Node(hash) => List::Top(hash),
+                FileContent::Page(hash) => List::Top(hash),
             };
             Some(Part {
                 offset: 0,
@@ -159,7 +159,7 @@ impl Difference {
         let parts = self.base.iter().chain(&self.target);
         parts
             .filter(move |part| highest > 0 && part.list.level() == highest)
-            .filter_map(Part::node)
+            .filter_map(Part::page)
     }
 
     fn highest(&self) -> u8 {
@@ -168,7 +168,7 @@ impl Difference {
     }
 
     /// Replaces the pages of the highest level by their children.
-    fn descend(&mut self, nodes: &Nodes) -> Result<(), MaterialiseError> {
+    fn descend(&mut self, pages: &Pages) -> Result<(), MaterialiseError> {
         let highest = self.highest();
         if highest == 0 {
             return Ok(());
@@ -177,7 +177,7 @@ impl Difference {
             let mut below = VecDeque::new();
             for part in side.drain(..) {
                 if part.list.level() == highest {
-                    below.extend(part.below(nodes)?);
+                    below.extend(part.below(pages)?);
                 } else {
                     below.push_back(part);
                 }
@@ -214,47 +214,47 @@ impl List {
         match self {
             Self::One(_) => 0,
             Self::Top(_) => u8::MAX,
-            Self::Node { level, .. } => level,
+            Self::Page { level, .. } => level,
         }
     }
 }
 
 impl Part {
-    fn node(&self) -> Option<ObjectHash> {
+    fn page(&self) -> Option<ObjectHash> {
         match self.list {
             List::One(_) => None,
-            List::Top(hash) | List::Node { hash, .. } => Some(hash),
+            List::Top(hash) | List::Page { hash, .. } => Some(hash),
         }
     }
 
-    fn read(&self, nodes: &Nodes, hash: ObjectHash) -> Result<FileNode, MaterialiseError> {
-        let node = nodes.list(hash)?;
-        let as_stated = node.size() == self.length
+    fn read(&self, pages: &Pages, hash: ObjectHash) -> Result<FilePage, MaterialiseError> {
+        let page = pages.list(hash)?;
+        let as_stated = page.size() == self.length
             && match self.list {
-                List::Node { level, .. } => node.level() == level,
+                List::Page { level, .. } => page.level() == level,
                 List::One(_) | List::Top(_) => true,
             };
         if as_stated {
-            Ok(node)
+            Ok(page)
         } else {
             Err(MaterialiseError::Inconsistent { hash })
         }
     }
 
     /// The parts that a page lists. A top page that is a leaf becomes a part of level 0.
-    fn below(self, nodes: &Nodes) -> Result<Vec<Self>, MaterialiseError> {
-        let Some(hash) = self.node() else {
+    fn below(self, pages: &Pages) -> Result<Vec<Self>, MaterialiseError> {
+        let Some(hash) = self.page() else {
             return Ok(vec![self]);
         };
-        match self.read(nodes, hash)? {
-            FileNode::Leaf(_) => Ok(vec![Self {
-                list: List::Node { hash, level: 0 },
+        match self.read(pages, hash)? {
+            FilePage::Leaf(_) => Ok(vec![Self {
+                list: List::Page { hash, level: 0 },
                 ..self
             }]),
-            FileNode::Inner { level, children } => {
+            FilePage::Inner { level, children } => {
                 let mut offset = self.offset;
                 let parts = children.into_iter().map(|child| {
-                    let list = List::Node {
+                    let list = List::Page {
                         hash: child.hash,
                         level: level - 1,
                     };
@@ -272,12 +272,12 @@ impl Part {
     }
 
     /// The segments of a leaf with their positions in the file.
-    fn segments(&self, nodes: &Nodes) -> Result<Vec<Edit>, MaterialiseError> {
+    fn segments(&self, pages: &Pages) -> Result<Vec<Edit>, MaterialiseError> {
         let segments = match self.list {
             List::One(segment) => vec![segment],
-            List::Top(hash) | List::Node { hash, .. } => match self.read(nodes, hash)? {
-                FileNode::Leaf(segments) => segments,
-                FileNode::Inner { .. } => return Err(MaterialiseError::Inconsistent { hash }),
+            List::Top(hash) | List::Page { hash, .. } => match self.read(pages, hash)? {
+                FilePage::Leaf(segments) => segments,
+                FilePage::Inner { .. } => return Err(MaterialiseError::Inconsistent { hash }),
             },
         };
         let mut offset = self.offset;

@@ -62,7 +62,7 @@ impl Local {
     /// Adds a file and returns its number, if there is room and the file has content. [`Self::add_chunks`] needs the
     /// number.
     pub(super) fn add_file(&mut self, path: &[u8], size: u64, content: FileContent) -> Option<u32> {
-        let (FileContent::Chunk(hash) | FileContent::Node(hash)) = content else {
+        let (FileContent::Chunk(hash) | FileContent::Page(hash)) = content else {
             return None;
         };
         if !self.has_room() {

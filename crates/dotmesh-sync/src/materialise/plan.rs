@@ -7,16 +7,16 @@
 
 use std::sync::Arc;
 
-use dotmesh_store::{Attributes, Inode, InodeKind, Node, Root};
+use dotmesh_store::{Attributes, EntryValue, Inode, InodeKind, Root};
 
 use super::MaterialiseError;
 use super::apply::Site;
 use super::content::{Contents, Edits};
 use super::directory::{Directory, Place};
 use super::file::File;
-use super::nodes::Nodes;
+use super::pages::Pages;
 use super::pipeline::{Pipeline, Step};
-use super::trees::{Change, Comparison, Pair, attributes_of, file_of, tree_of};
+use super::trees::{Comparison, EntryChange, Pair, attributes_of, file_of, tree_of};
 use crate::objects::ObjectSource;
 
 /// The purpose of a walk.
@@ -39,7 +39,7 @@ enum Next {
 /// One walk through everything that differs. The survey has already fetched all pages.
 pub(super) struct Plan<'a, S> {
     pub(super) source: &'a Arc<S>,
-    pub(super) nodes: &'a mut Nodes,
+    pub(super) pages: &'a mut Pages,
     pub(super) site: &'a Site,
     pub(super) pass: Pass,
     pub(super) pipeline: &'a mut Pipeline<S>,
@@ -87,9 +87,9 @@ impl<S: ObjectSource> Plan<'_, S> {
         below: &mut Vec<Next>,
     ) -> Result<(), MaterialiseError> {
         let mut comparison = Comparison::new(pair.base, Some(pair.target));
-        comparison.descend(self.nodes)?;
+        comparison.descend(self.pages)?;
         let mut changes = comparison.changes();
-        while let Some(change) = changes.next(self.nodes)? {
+        while let Some(change) = changes.next(self.pages)? {
             let place = match change.base {
                 None => Place::Free,
                 Some(_) if change.in_place() => Place::Ours,
@@ -120,7 +120,7 @@ impl<S: ObjectSource> Plan<'_, S> {
                 Pass::Entries => self.entry(directory, place, change).await?,
                 Pass::Links => {
                     let directory = Arc::clone(directory);
-                    if let Some(Node::HardLink { first }) = change.target {
+                    if let Some(EntryValue::HardLink { first }) = change.target {
                         let name = change.name;
                         let step = Step::Link {
                             directory,
@@ -141,17 +141,17 @@ impl<S: ObjectSource> Plan<'_, S> {
         &mut self,
         directory: &Arc<Directory>,
         place: Place,
-        change: Change,
+        change: EntryChange,
     ) -> Result<(), MaterialiseError> {
-        let Change { name, base, target } = change;
+        let EntryChange { name, base, target } = change;
         match target {
-            Some(Node::Inode(Inode {
+            Some(EntryValue::Inode(Inode {
                 attributes,
                 kind: InodeKind::File { size, content },
             })) => {
                 let same_as = match content {
                     dotmesh_store::FileContent::Chunk(hash)
-                    | dotmesh_store::FileContent::Node(hash)
+                    | dotmesh_store::FileContent::Page(hash)
                         if place != Place::Ours && self.site.local.has_content(hash) =>
                     {
                         Some(hash)
@@ -165,7 +165,7 @@ impl<S: ObjectSource> Plan<'_, S> {
                 let file = File::new(directory, name, place, attributes, size, same_as);
                 self.file(file, contents).await
             }
-            Some(Node::Inode(inode)) => {
+            Some(EntryValue::Inode(inode)) => {
                 let step = Step::Special {
                     directory: Arc::clone(directory),
                     name,
@@ -175,19 +175,19 @@ impl<S: ObjectSource> Plan<'_, S> {
                 self.pipeline.push(step).await
             }
             // A later pass makes hard links, but whatever has their name is removed now.
-            Some(Node::HardLink { .. }) | None if base.is_some() => {
+            Some(EntryValue::HardLink { .. }) | None if base.is_some() => {
                 let directory = Arc::clone(directory);
                 self.pipeline.push(Step::Remove { directory, name }).await
             }
-            Some(Node::HardLink { .. }) | None => Ok(()),
+            Some(EntryValue::HardLink { .. }) | None => Ok(()),
         }
     }
 
     async fn file(&mut self, file: File, contents: Contents) -> Result<(), MaterialiseError> {
         let file = Arc::new(file);
-        let mut edits = Edits::look_up(self.source, self.nodes, &[contents]).await?;
+        let mut edits = Edits::look_up(self.source, self.pages, &[contents]).await?;
         let mut last = Vec::new();
-        while let Some(some) = edits.next(self.nodes, 0)? {
+        while let Some(some) = edits.next(self.pages, 0)? {
             let before = std::mem::replace(&mut last, some);
             if !before.is_empty() {
                 self.pipeline.write(&file, before, false).await?;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::tree::MAX_DEPTH;
-use dotmesh_store::{FileContent, Kind, Node};
+use dotmesh_store::{EntryValue, FileContent, Kind};
 
 use super::apply::data_in;
 use super::content::{Contents, Edits};
 use super::local::Local;
-use super::nodes::Nodes;
+use super::pages::Pages;
 use super::shared::Repeats;
-use super::trees::{Change, Comparison, Pair, file_of, tree_of};
+use super::trees::{Comparison, EntryChange, Pair, file_of, tree_of};
 use super::{MAX_ENTRIES, MaterialiseError};
 use crate::objects::ObjectSource;
 
@@ -34,7 +34,7 @@ const WORTH: u64 = 32;
 
 pub(super) struct Survey<'a, S> {
     source: &'a Arc<S>,
-    nodes: &'a mut Nodes,
+    pages: &'a mut Pages,
     pub(super) total: u64,
     pub(super) has_links: bool,
     entries: u64,
@@ -76,13 +76,13 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
     /// Fetches every page that is needed to turn one tree into the other.
     pub(super) async fn make(
         source: &'a Arc<S>,
-        nodes: &'a mut Nodes,
+        pages: &'a mut Pages,
         pair: Pair,
         base: Option<OwnedFd>,
     ) -> Result<Self, MaterialiseError> {
         let mut survey = Self {
             source,
-            nodes,
+            pages,
             total: 0,
             has_links: false,
             entries: 0,
@@ -121,7 +121,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
             let comparisons = self.compare(pairs.collect()).await?;
             for (visit, comparison) in group.iter().zip(comparisons) {
                 let mut changes = comparison.changes();
-                while let Some(change) = changes.next(self.nodes)? {
+                while let Some(change) = changes.next(self.pages)? {
                     self.entries = self.entries.saturating_add(visit.times);
                     if let Some(pair) = self.change(visit, &change) {
                         let index = *known.entry(pair).or_insert(below.len());
@@ -151,20 +151,20 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
         loop {
             let mut missing = Vec::new();
             for comparison in &mut comparisons {
-                missing.extend(comparison.descend(self.nodes)?);
+                missing.extend(comparison.descend(self.pages)?);
             }
             if missing.is_empty() {
                 return Ok(comparisons);
             }
-            self.nodes
-                .fetch(self.source, Kind::TreeNode, missing)
+            self.pages
+                .fetch(self.source, Kind::TreePage, missing)
                 .await?;
         }
     }
 
     /// Notes a change, and returns the directory below that must be compared.
-    fn change(&mut self, visit: &Visit, change: &Change) -> Option<Pair> {
-        self.has_links |= matches!(change.target, Some(Node::HardLink { .. }));
+    fn change(&mut self, visit: &Visit, change: &EntryChange) -> Option<Pair> {
+        self.has_links |= matches!(change.target, Some(EntryValue::HardLink { .. }));
         let in_place = change.in_place();
         let (base, target) = (change.base.as_ref(), change.target.as_ref());
         if !in_place && self.local.has_room() {
@@ -198,7 +198,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
     }
 
     /// The path of a name. It is needed only to find the name in the base, so otherwise it is empty.
-    fn path(&self, above: &[u8], change: &Change) -> Box<[u8]> {
+    fn path(&self, above: &[u8], change: &EntryChange) -> Box<[u8]> {
         if change.base.is_some() && self.local.has_room() {
             join(above, change.name.as_bytes())
         } else {
@@ -220,16 +220,16 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
         let files = std::mem::take(&mut self.files);
         let contents = files.iter().map(|file| file.contents);
         let contents: Vec<_> = contents.collect();
-        let mut edits = Edits::look_up(self.source, self.nodes, &contents).await?;
+        let mut edits = Edits::look_up(self.source, self.pages, &contents).await?;
         for (index, file) in files.iter().enumerate() {
             if let Some((size, content)) = file.contents.base
                 && let Some(number) = self.local.add_file(&file.path, size, content)
             {
-                for segments in edits.base(self.nodes, index) {
+                for segments in edits.base(self.pages, index) {
                     self.local.add_chunks(number, &segments?);
                 }
             }
-            while let Some(some) = edits.next(self.nodes, index)? {
+            while let Some(some) = edits.next(self.pages, index)? {
                 let bytes = data_in(&some).saturating_mul(file.times);
                 self.total = self.total.saturating_add(bytes);
                 self.repeats.note(&some, file.times);
@@ -251,7 +251,7 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
                     let comparison = Comparison::new(Some(tree), None);
                     for comparison in self.compare(vec![comparison]).await? {
                         let mut changes = comparison.changes();
-                        while let Some(change) = changes.next(self.nodes)? {
+                        while let Some(change) = changes.next(self.pages)? {
                             let path = join(&path, change.name.as_bytes());
                             if let Some((size, content)) = file_of(change.base.as_ref()) {
                                 gone.push(Gone::File {
@@ -278,8 +278,8 @@ impl<'a, S: ObjectSource> Survey<'a, S> {
                         base: Some((size, content)),
                         target: None,
                     };
-                    let edits = Edits::look_up(self.source, self.nodes, &[contents]).await?;
-                    for segments in edits.base(self.nodes, 0) {
+                    let edits = Edits::look_up(self.source, self.pages, &[contents]).await?;
+                    for segments in edits.base(self.pages, 0) {
                         self.local.add_chunks(number, &segments?);
                     }
                 }

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileContent, Inode, InodeKind, Node, TreeChild, TreeNode,
+    Attributes, Entry, EntryName, EntryValue, FileContent, Inode, InodeKind, TreeChild, TreePage,
 };
 
 use super::MaterialiseError;
-use super::nodes::Nodes;
+use super::pages::Pages;
 
 /// The top pages of a directory in the base and in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,14 +48,14 @@ impl Comparison {
 
     /// Descends to the leaves as far as the pages are here. Returns the pages that must be fetched first. If there are
     /// none, the changes can be read.
-    pub(super) fn descend(&mut self, nodes: &Nodes) -> Result<Vec<ObjectHash>, MaterialiseError> {
+    pub(super) fn descend(&mut self, pages: &Pages) -> Result<Vec<ObjectHash>, MaterialiseError> {
         loop {
             let mut missing = Vec::new();
             for part in self.base.iter_mut().chain(&mut self.target) {
-                if !nodes.has(part.hash) {
+                if !pages.has(part.hash) {
                     missing.push(part.hash);
                 } else if part.level.is_none() {
-                    part.level = Some(nodes.tree(part.hash)?.level());
+                    part.level = Some(pages.tree(part.hash)?.level());
                 }
             }
             let parts = self.base.iter().chain(&self.target);
@@ -71,9 +71,9 @@ impl Comparison {
                         below.push(part);
                         continue;
                     }
-                    match part.read(nodes)? {
-                        TreeNode::Leaf(_) => below.push(part),
-                        TreeNode::Inner { level, children } => {
+                    match part.read(pages)? {
+                        TreePage::Leaf(_) => below.push(part),
+                        TreePage::Inner { level, children } => {
                             below.extend(children.into_iter().map(|child| Part {
                                 hash: child.hash,
                                 level: Some(level - 1),
@@ -103,8 +103,8 @@ impl Comparison {
     }
 
     /// Returns the names that differ, sorted. [`Self::descend`] must have returned no missing pages.
-    pub(super) fn changes(self) -> Changes {
-        Changes {
+    pub(super) fn changes(self) -> EntryChanges {
+        EntryChanges {
             base: Entries::new(self.base),
             target: Entries::new(self.target),
         }
@@ -112,14 +112,14 @@ impl Comparison {
 }
 
 impl Part {
-    fn read(&self, nodes: &Nodes) -> Result<TreeNode, MaterialiseError> {
-        let node = nodes.tree(self.hash)?;
-        let as_stated = self.level.is_none_or(|level| node.level() == level)
+    fn read(&self, pages: &Pages) -> Result<TreePage, MaterialiseError> {
+        let page = pages.tree(self.hash)?;
+        let as_stated = self.level.is_none_or(|level| page.level() == level)
             && self.stated.as_ref().is_none_or(|child| {
-                node.last() == Some(&child.last) && node.count() == child.count
+                page.last() == Some(&child.last) && page.count() == child.count
             });
         if as_stated {
-            Ok(node)
+            Ok(page)
         } else {
             Err(MaterialiseError::Inconsistent { hash: self.hash })
         }
@@ -128,16 +128,17 @@ impl Part {
 
 /// A name of a directory that differs between base and target.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(super) struct EntryChange {
     pub(super) name: EntryName,
-    pub(super) base: Option<Node>,
-    pub(super) target: Option<Node>,
+    pub(super) base: Option<EntryValue>,
+    pub(super) target: Option<EntryValue>,
 }
 
-impl Change {
+impl EntryChange {
     /// Whether the existing entry can be changed into the new one without replacing it.
     pub(super) fn in_place(&self) -> bool {
-        let (Some(Node::Inode(base)), Some(Node::Inode(target))) = (&self.base, &self.target)
+        let (Some(EntryValue::Inode(base)), Some(EntryValue::Inode(target))) =
+            (&self.base, &self.target)
         else {
             return false;
         };
@@ -151,10 +152,10 @@ impl Change {
     }
 }
 
-/// The hash of the top page, if the node is a directory.
-pub(super) fn tree_of(node: Option<&Node>) -> Option<ObjectHash> {
-    match node {
-        Some(Node::Inode(Inode {
+/// The hash of the top page, if the entry is a directory.
+pub(super) fn tree_of(value: Option<&EntryValue>) -> Option<ObjectHash> {
+    match value {
+        Some(EntryValue::Inode(Inode {
             kind: InodeKind::Directory { tree },
             ..
         })) => Some(*tree),
@@ -162,10 +163,10 @@ pub(super) fn tree_of(node: Option<&Node>) -> Option<ObjectHash> {
     }
 }
 
-/// Size and content, if the node is a file.
-pub(super) fn file_of(node: Option<&Node>) -> Option<(u64, FileContent)> {
-    match node {
-        Some(Node::Inode(Inode {
+/// Size and content, if the entry is a file.
+pub(super) fn file_of(value: Option<&EntryValue>) -> Option<(u64, FileContent)> {
+    match value {
+        Some(EntryValue::Inode(Inode {
             kind: InodeKind::File { size, content },
             ..
         })) => Some((*size, *content)),
@@ -173,25 +174,25 @@ pub(super) fn file_of(node: Option<&Node>) -> Option<(u64, FileContent)> {
     }
 }
 
-/// The attributes, if the node is not a hard link.
-pub(super) fn attributes_of(node: Option<&Node>) -> Option<&Attributes> {
-    match node {
-        Some(Node::Inode(inode)) => Some(&inode.attributes),
+/// The attributes, if the entry is not a hard link.
+pub(super) fn attributes_of(value: Option<&EntryValue>) -> Option<&Attributes> {
+    match value {
+        Some(EntryValue::Inode(inode)) => Some(&inode.attributes),
         _ => None,
     }
 }
 
 /// The changes of a directory. At most one leaf of each side is in memory at a time.
-pub(super) struct Changes {
+pub(super) struct EntryChanges {
     base: Entries,
     target: Entries,
 }
 
-impl Changes {
-    pub(super) fn next(&mut self, nodes: &Nodes) -> Result<Option<Change>, MaterialiseError> {
+impl EntryChanges {
+    pub(super) fn next(&mut self, pages: &Pages) -> Result<Option<EntryChange>, MaterialiseError> {
         loop {
-            self.base.fill(nodes)?;
-            self.target.fill(nodes)?;
+            self.base.fill(pages)?;
+            self.target.fill(pages)?;
             let (base, target) = match (self.base.name(), self.target.name()) {
                 (None, None) => return Ok(None),
                 (Some(base), Some(target)) => (base <= target, target <= base),
@@ -206,10 +207,10 @@ impl Changes {
             let Some(name) = name.map(|entry| entry.name.clone()) else {
                 return Ok(None);
             };
-            return Ok(Some(Change {
+            return Ok(Some(EntryChange {
                 name,
-                base: base.map(|entry| entry.node),
-                target: target.map(|entry| entry.node),
+                base: base.map(|entry| entry.value),
+                target: target.map(|entry| entry.value),
             }));
         }
     }
@@ -232,12 +233,12 @@ impl Entries {
     }
 
     /// Reads the next leaf when all entries of the last one are used.
-    fn fill(&mut self, nodes: &Nodes) -> Result<(), MaterialiseError> {
+    fn fill(&mut self, pages: &Pages) -> Result<(), MaterialiseError> {
         while self.leaf.peek().is_none()
             && let Some(part) = self.parts.next()
         {
             let inconsistent = MaterialiseError::Inconsistent { hash: part.hash };
-            let TreeNode::Leaf(entries) = part.read(nodes)? else {
+            let TreePage::Leaf(entries) = part.read(pages)? else {
                 return Err(inconsistent);
             };
             // The decoder has checked that names ascend within a leaf.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::tree::MAX_DEPTH;
-use dotmesh_store::{Entry, Inode, InodeKind, Kind, Node, Root, TreeNode, object_hash};
+use dotmesh_store::{Entry, EntryValue, Inode, InodeKind, Kind, Root, TreePage, object_hash};
 
-use super::{NodeCache, SealError};
+use super::{PageCache, SealError};
 use crate::limits;
 
 /// The number of directories whose entries are remembered.
@@ -17,7 +17,7 @@ const REMEMBERED: usize = 64;
 /// Reads the pages of one tree.
 #[derive(Clone)]
 pub(super) struct BaseTree {
-    cache: Arc<dyn NodeCache>,
+    cache: Arc<dyn PageCache>,
     root: Root,
     remembered: Arc<Mutex<HashMap<ObjectHash, Arc<Directory>>>>,
 }
@@ -27,20 +27,20 @@ pub(super) struct Directory {
     /// Sorted by name.
     pub(super) entries: Vec<Entry>,
     /// The hashes of the tree pages that list the entries.
-    pub(super) nodes: HashSet<ObjectHash>,
+    pub(super) pages: HashSet<ObjectHash>,
 }
 
 impl Directory {
-    pub(super) fn find(&self, name: &[u8]) -> Option<&Node> {
+    pub(super) fn find(&self, name: &[u8]) -> Option<&EntryValue> {
         let at = self
             .entries
             .binary_search_by(|entry| entry.name.as_bytes().cmp(name));
-        at.ok().map(|at| &self.entries[at].node)
+        at.ok().map(|at| &self.entries[at].value)
     }
 }
 
 impl BaseTree {
-    pub(super) fn open(cache: Arc<dyn NodeCache>, root: ObjectHash) -> Result<Self, SealError> {
+    pub(super) fn open(cache: Arc<dyn PageCache>, root: ObjectHash) -> Result<Self, SealError> {
         let bytes = fetch(&*cache, Kind::Root, &[root])?
             .remove(&root)
             .ok_or(SealError::BaseMissing { hash: root })?;
@@ -58,11 +58,11 @@ impl BaseTree {
     }
 
     /// Returns those of these file pages that the cache has. The first of them must be there.
-    pub(super) fn file_nodes(
+    pub(super) fn file_pages(
         &self,
         hashes: &[ObjectHash],
     ) -> Result<HashMap<ObjectHash, Bytes>, SealError> {
-        fetch(&*self.cache, Kind::FileNode, hashes)
+        fetch(&*self.cache, Kind::FilePage, hashes)
     }
 
     /// The entries of the directory with this top page.
@@ -72,18 +72,18 @@ impl BaseTree {
         }
         let mut directory = Directory {
             entries: Vec::new(),
-            nodes: HashSet::new(),
+            pages: HashSet::new(),
         };
         let mut level = vec![tree];
         while !level.is_empty() {
-            let nodes = fetch(&*self.cache, Kind::TreeNode, &level)?;
+            let pages = fetch(&*self.cache, Kind::TreePage, &level)?;
             let mut below = Vec::new();
             for hash in level {
-                let bytes = nodes.get(&hash).ok_or(SealError::BaseMissing { hash })?;
-                directory.nodes.insert(hash);
-                match TreeNode::decode(bytes) {
-                    Ok(TreeNode::Leaf(entries)) => directory.entries.extend(entries),
-                    Ok(TreeNode::Inner { children, .. }) => {
+                let bytes = pages.get(&hash).ok_or(SealError::BaseMissing { hash })?;
+                directory.pages.insert(hash);
+                match TreePage::decode(bytes) {
+                    Ok(TreePage::Leaf(entries)) => directory.entries.extend(entries),
+                    Ok(TreePage::Inner { children, .. }) => {
                         below.extend(children.iter().map(|child| child.hash));
                     }
                     Err(source) => return Err(SealError::BaseMalformed { hash, source }),
@@ -123,10 +123,10 @@ impl BaseTree {
         }
         let mut below = 0;
         for entry in &directory.entries {
-            if let Node::Inode(Inode {
+            if let EntryValue::Inode(Inode {
                 kind: InodeKind::Directory { tree },
                 ..
-            }) = entry.node
+            }) = entry.value
             {
                 match self.height(tree, most - 1, accepted)? {
                     Some(height) => below = below.max(height),
@@ -139,27 +139,27 @@ impl BaseTree {
 
     /// The inode at a path. A hard link leads to the file.
     pub(super) fn find(&self, path: &[u8]) -> Result<Option<Inode>, SealError> {
-        match self.node_at(path)? {
-            Some(Node::HardLink { first }) => Ok(match self.node_at(&first)? {
-                Some(Node::Inode(inode)) => Some(inode),
+        match self.value_at(path)? {
+            Some(EntryValue::HardLink { first }) => Ok(match self.value_at(&first)? {
+                Some(EntryValue::Inode(inode)) => Some(inode),
                 _ => None,
             }),
-            Some(Node::Inode(inode)) => Ok(Some(inode)),
+            Some(EntryValue::Inode(inode)) => Ok(Some(inode)),
             None => Ok(None),
         }
     }
 
-    fn node_at(&self, path: &[u8]) -> Result<Option<Node>, SealError> {
+    fn value_at(&self, path: &[u8]) -> Result<Option<EntryValue>, SealError> {
         let mut tree = self.root.tree;
         let mut names = path.split(|byte| *byte == b'/').peekable();
         while let Some(name) = names.next() {
             let directory = self.directory(tree)?;
-            let node = directory.find(name);
+            let value = directory.find(name);
             if names.peek().is_none() {
-                return Ok(node.cloned());
+                return Ok(value.cloned());
             }
-            match node {
-                Some(Node::Inode(Inode {
+            match value {
+                Some(EntryValue::Inode(Inode {
                     kind: InodeKind::Directory { tree: below },
                     ..
                 })) => tree = *below,
@@ -179,7 +179,7 @@ impl BaseTree {
 /// Reads pages from the cache. A page that does not match its hash counts as missing, so damage of the cache never gets
 /// into a commit.
 fn fetch(
-    cache: &dyn NodeCache,
+    cache: &dyn PageCache,
     kind: Kind,
     hashes: &[ObjectHash],
 ) -> Result<HashMap<ObjectHash, Bytes>, SealError> {

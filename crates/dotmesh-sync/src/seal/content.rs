@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dotmesh_store::chunker::{self, AVERAGE_CHUNK, Cutting, MAX_CHUNK};
-use dotmesh_store::file_node::FileSpine;
+use dotmesh_store::file_page::FileSpine;
 use dotmesh_store::grow::Grower;
-use dotmesh_store::{FileChild, FileContent, FileNode, Kind, Object, Segment};
+use dotmesh_store::{FileChild, FileContent, FilePage, Kind, Object, Segment};
 
 use super::SealError;
 use super::base::BaseTree;
@@ -103,13 +103,13 @@ impl Cutter<'_> {
             // Both lists are at the same position here, at the start of a segment.
             let Some(change) = self.next_change(at) else {
                 self.old.copy_before(u64::MAX, &mut self.new)?;
-                self.put_nodes(self.size)?;
+                self.put_pages(self.size)?;
                 break;
             };
             at = self.old.copy_before(change.start, &mut self.new)?;
             loop {
                 at = self.cut(at)?;
-                self.put_nodes(at)?;
+                self.put_pages(at)?;
                 let is_old = self.old.seek(at)?;
                 let in_change = self.next_change(at).is_some_and(|next| next.start < at);
                 if at == self.size || (is_old && !in_change) {
@@ -237,20 +237,20 @@ impl Cutter<'_> {
     }
 
     /// Passes on the complete pages. The last leaf of them ends at `end`.
-    fn put_nodes(&mut self, end: u64) -> Result<(), SealError> {
-        for node in self.new.nodes.take_complete() {
-            self.put_node(node, end)?;
+    fn put_pages(&mut self, end: u64) -> Result<(), SealError> {
+        for page in self.new.pages.take_complete() {
+            self.put_page(page, end)?;
         }
         Ok(())
     }
 
-    fn put_node(&mut self, node: Object, end: u64) -> Result<(), SealError> {
-        let is_leaf = matches!(FileNode::decode(node.bytes()), Ok(FileNode::Leaf(_)));
+    fn put_page(&mut self, page: Object, end: u64) -> Result<(), SealError> {
+        let is_leaf = matches!(FilePage::decode(page.bytes()), Ok(FilePage::Leaf(_)));
         let like = match is_leaf {
-            true => self.old.like_leaf(end).cloned().map(Like::Node),
+            true => self.old.like_leaf(end).cloned().map(Like::Page),
             false => None,
         };
-        self.output.put(node, like)
+        self.output.put(page, like)
     }
 
     fn finish(mut self) -> Result<FileContent, SealError> {
@@ -260,11 +260,11 @@ impl Cutter<'_> {
             (1, Some(Segment::Data { hash, .. })) => Ok(FileContent::Chunk(hash)),
             (1, Some(Segment::Hole { .. })) => Ok(FileContent::Hole),
             _ => {
-                let (top, nodes) = segments.nodes.finish();
-                for node in nodes {
-                    self.put_node(node, self.size)?;
+                let (top, pages) = segments.pages.finish();
+                for page in pages {
+                    self.put_page(page, self.size)?;
                 }
-                Ok(FileContent::Node(top))
+                Ok(FileContent::Page(top))
             }
         }
     }
@@ -276,26 +276,26 @@ pub(super) struct Segments {
     /// The number of segments. A page that was copied from the base counts as two, because only 0, 1 and more matter.
     count: u64,
     first: Option<Segment>,
-    nodes: Grower<FileSpine>,
+    pages: Grower<FileSpine>,
 }
 
 impl Segments {
     pub(super) fn push(&mut self, segment: Segment) {
         self.count += 1;
         self.first.get_or_insert(segment);
-        self.nodes.push(segment);
+        self.pages.push(segment);
     }
 
     /// Copies a whole page of the old list, if it may come next. Returns whether it did.
     pub(super) fn take_over(&mut self, level: u8, child: FileChild) -> bool {
-        if !self.nodes.is_at_boundary(level) {
+        if !self.pages.is_at_boundary(level) {
             return false;
         }
         self.count += 2;
         self.first.get_or_insert(Segment::Hole {
             length: child.length,
         });
-        self.nodes.push_node(level, child);
+        self.pages.push_page(level, child);
         true
     }
 }

@@ -25,7 +25,7 @@ const COLLIDING: &str = "its name and others of its folder have the same hash";
 
 /// The items that are left out of a snapshot, and what the search of the next snapshot needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundLeftOut {
     /// The number of items.
     pub count: u64,
     /// The first items: paths from the root, and reasons.
@@ -36,7 +36,7 @@ pub struct Found {
     pub has_links: bool,
 }
 
-impl Found {
+impl FoundLeftOut {
     /// The items in a form for people.
     pub fn left_out(&self) -> LeftOut {
         let items = self.items.iter().map(|(path, reason)| LeftOutItem {
@@ -59,7 +59,7 @@ impl Found {
 #[derive(Clone)]
 pub struct CheckedBase {
     /// The result of its search, with all items.
-    pub found: Found,
+    pub found: FoundLeftOut,
     /// The differences between it and the directory.
     pub changes: Arc<dyn Difference>,
 }
@@ -68,7 +68,7 @@ pub struct CheckedBase {
 pub async fn find_left_out(
     directory: &Path,
     base: Option<CheckedBase>,
-) -> Result<Found, SealError> {
+) -> Result<FoundLeftOut, SealError> {
     let directory = directory.to_owned();
     let search = tokio::task::spawn_blocking(move || politely(|| search(&directory, base)));
     search
@@ -76,7 +76,7 @@ pub async fn find_left_out(
         .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-fn search(directory: &Path, base: Option<CheckedBase>) -> Result<Found, SealError> {
+fn search(directory: &Path, base: Option<CheckedBase>) -> Result<FoundLeftOut, SealError> {
     let root = disk::open_root(directory)?;
     let failed = |errno| DiskError::new("read", b"", errno);
     let stat = rustix::fs::fstat(&root).map_err(failed)?;
@@ -110,7 +110,7 @@ fn search(directory: &Path, base: Option<CheckedBase>) -> Result<Found, SealErro
     };
     let count = search.items.len() as u64;
     let items = search.items.into_iter().take(MAX_LEFT_OUT);
-    Ok(Found {
+    Ok(FoundLeftOut {
         count,
         items: items.map(|(key, reason)| (path_of(&key), reason)).collect(),
         depth: depth.max(search.depth),

@@ -7,14 +7,14 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{FileChild, FileContent, FileNode, Kind, Object, Segment};
+use dotmesh_store::{FileChild, FileContent, FilePage, Kind, Object, Segment};
 
 use super::SealError;
 use super::base::BaseTree;
 use super::content::Segments;
 
 /// The number of pages that are fetched together.
-const NODES: usize = 256;
+const PAGES: usize = 256;
 
 /// The number of old segments, and of old leaves, that are remembered after the cursor has passed them.
 const BEHIND: usize = 32;
@@ -22,7 +22,7 @@ const BEHIND: usize = 32;
 pub(super) struct BaseList<'a> {
     tree: Option<&'a BaseTree>,
     /// The pages from the top to the cursor.
-    open: Vec<OpenNode>,
+    open: Vec<OpenPage>,
     /// The position in the file at which the item at the cursor begins.
     at: u64,
     fetched: HashMap<ObjectHash, Bytes>,
@@ -31,22 +31,22 @@ pub(super) struct BaseList<'a> {
 }
 
 /// A page, and the index of the item at the cursor.
-struct OpenNode {
-    node: FileNode,
+struct OpenPage {
+    page: FilePage,
     next: usize,
 }
 
 #[derive(Clone, Copy)]
 enum Item {
     Segment(Segment),
-    Node { level: u8, child: FileChild },
+    Page { level: u8, child: FileChild },
 }
 
 impl Item {
     fn length(self) -> u64 {
         match self {
             Self::Segment(segment) => segment.length(),
-            Self::Node { child, .. } => child.length,
+            Self::Page { child, .. } => child.length,
         }
     }
 }
@@ -86,14 +86,14 @@ impl<'a> BaseList<'a> {
                 let length = u32::try_from(size).unwrap_or(u32::MAX);
                 Some(Segment::Data { hash, length })
             }
-            FileContent::Node(top) => {
+            FileContent::Page(top) => {
                 list.enter(top, &[])?;
                 None
             }
         };
         if let Some(segment) = only {
-            let node = FileNode::Leaf(vec![segment]);
-            list.open.push(OpenNode { node, next: 0 });
+            let page = FilePage::Leaf(vec![segment]);
+            list.open.push(OpenPage { page, next: 0 });
         }
         Ok(list)
     }
@@ -112,7 +112,7 @@ impl<'a> BaseList<'a> {
                     into.push(segment);
                     self.advance(item);
                 }
-                Item::Node { level, child } => {
+                Item::Page { level, child } => {
                     if ends_before && into.take_over(level, child) {
                         self.advance(item);
                     } else {
@@ -172,10 +172,10 @@ impl<'a> BaseList<'a> {
     }
 
     fn item(&self) -> Option<Item> {
-        let OpenNode { node, next } = self.open.last()?;
-        match node {
-            FileNode::Leaf(segments) => segments.get(*next).map(|segment| Item::Segment(*segment)),
-            FileNode::Inner { level, children } => children.get(*next).map(|child| Item::Node {
+        let OpenPage { page, next } = self.open.last()?;
+        match page {
+            FilePage::Leaf(segments) => segments.get(*next).map(|segment| Item::Segment(*segment)),
+            FilePage::Inner { level, children } => children.get(*next).map(|child| Item::Page {
                 level: level - 1,
                 child: *child,
             }),
@@ -191,13 +191,13 @@ impl<'a> BaseList<'a> {
             self.passed.push_back((self.at, segment));
         }
         self.at += item.length();
-        while let Some(node) = self.open.last_mut() {
-            node.next += 1;
-            let items = match &node.node {
-                FileNode::Leaf(segments) => segments.len(),
-                FileNode::Inner { children, .. } => children.len(),
+        while let Some(open) = self.open.last_mut() {
+            open.next += 1;
+            let items = match &open.page {
+                FilePage::Leaf(segments) => segments.len(),
+                FilePage::Inner { children, .. } => children.len(),
             };
-            if node.next < items {
+            if open.next < items {
                 break;
             }
             self.open.pop();
@@ -206,8 +206,8 @@ impl<'a> BaseList<'a> {
 
     /// Enters the page at the cursor.
     fn enter_next(&mut self) -> Result<(), SealError> {
-        let Some(OpenNode {
-            node: FileNode::Inner { level, children },
+        let Some(OpenPage {
+            page: FilePage::Inner { level, children },
             next,
         }) = self.open.last()
         else {
@@ -215,7 +215,7 @@ impl<'a> BaseList<'a> {
         };
         // The leaves after this one are needed soon, so they are fetched too. A page above leaves covers hundreds of
         // megabytes, so it is fetched alone.
-        let ahead = if *level == 1 { NODES } else { 1 };
+        let ahead = if *level == 1 { PAGES } else { 1 };
         let mut hashes = children[*next..].iter().take(ahead).map(|child| child.hash);
         let Some(first) = hashes.next() else {
             return Ok(());
@@ -230,21 +230,21 @@ impl<'a> BaseList<'a> {
             (None, None) => return Err(SealError::BaseMissing { hash }),
             (None, Some(tree)) => {
                 let wanted: Vec<ObjectHash> = [hash].iter().chain(soon).copied().collect();
-                self.fetched = tree.file_nodes(&wanted)?;
+                self.fetched = tree.file_pages(&wanted)?;
                 let bytes = self.fetched.remove(&hash);
                 bytes.ok_or(SealError::BaseMissing { hash })?
             }
         };
-        let node =
-            FileNode::decode(&bytes).map_err(|source| SealError::BaseMalformed { hash, source })?;
-        if node.level() == 0 {
+        let page =
+            FilePage::decode(&bytes).map_err(|source| SealError::BaseMalformed { hash, source })?;
+        if page.level() == 0 {
             if self.leaves.len() == BEHIND {
                 self.leaves.pop_front();
             }
-            let leaf = Object::new(Kind::FileNode, bytes);
+            let leaf = Object::new(Kind::FilePage, bytes);
             self.leaves.push_back((self.at, leaf));
         }
-        self.open.push(OpenNode { node, next: 0 });
+        self.open.push(OpenPage { page, next: 0 });
         Ok(())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dotmesh_store::polite::Turn;
+use dotmesh_store::polite::Yielder;
 use dotmesh_store::{Kind, Object};
 use tokio::sync::mpsc;
 
-use super::{NodeCache, SealError};
+use super::{PageCache, SealError};
 use crate::objects::{Fresh, Like};
 
 /// The bytes of objects in a piece.
@@ -15,20 +15,20 @@ const PIECE_LENGTH: usize = 1 << 20;
 /// The output of one thread. Objects that are not flushed are lost.
 pub(super) struct Output {
     sender: mpsc::Sender<Vec<Fresh>>,
-    cache: Option<Arc<dyn NodeCache>>,
+    cache: Option<Arc<dyn PageCache>>,
     piece: Vec<Fresh>,
     length: usize,
-    turn: Turn,
+    yielder: Yielder,
 }
 
 impl Output {
-    pub(super) fn new(sender: mpsc::Sender<Vec<Fresh>>, cache: Option<Arc<dyn NodeCache>>) -> Self {
+    pub(super) fn new(sender: mpsc::Sender<Vec<Fresh>>, cache: Option<Arc<dyn PageCache>>) -> Self {
         Self {
             sender,
             cache,
             piece: Vec::new(),
             length: 0,
-            turn: Turn::default(),
+            yielder: Yielder::default(),
         }
     }
 
@@ -40,7 +40,7 @@ impl Output {
     pub(super) fn put(&mut self, object: Object, like: Option<Like>) -> Result<(), SealError> {
         self.length += object.bytes().len();
         self.piece.push(Fresh { object, like });
-        self.turn.offer();
+        self.yielder.yield_if_due();
         if self.length >= PIECE_LENGTH {
             self.flush()
         } else {
@@ -55,14 +55,14 @@ impl Output {
             return Ok(());
         }
         if let Some(cache) = &self.cache {
-            let nodes: Vec<Object> = piece
+            let pages: Vec<Object> = piece
                 .iter()
                 .map(|fresh| &fresh.object)
                 .filter(|object| object.kind() != Kind::Chunk)
                 .cloned()
                 .collect();
-            if !nodes.is_empty() {
-                cache.put(&nodes);
+            if !pages.is_empty() {
+                cache.put(&pages);
             }
         }
         self.sender

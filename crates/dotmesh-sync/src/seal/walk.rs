@@ -11,7 +11,7 @@ use dotmesh_store::chunker::MAX_CHUNK;
 use dotmesh_store::grow::Grower;
 use dotmesh_store::tree::{MAX_DEPTH, MAX_SYMLINK_LENGTH, SYMLINK_MODE, TreeSpine};
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileContent, Inode, InodeKind, Kind, Node, Object, Root,
+    Attributes, Entry, EntryName, EntryValue, FileContent, Inode, InodeKind, Kind, Object, Root,
     Timestamp,
 };
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -21,7 +21,7 @@ use super::base::{BaseTree, Directory};
 use super::content::{File, OldFile, content};
 use super::files::{Files, Promise};
 use super::output::Output;
-use super::{NodeCache, SealError, Sealed, SealedBase, Sockets};
+use super::{PageCache, SealError, Sealed, SealedBase, Sockets};
 use crate::disk::{self, DiskError, Handle, STUB_INODE};
 use crate::limits::{self, Limits, MAX_TARGET_LENGTH};
 use crate::progress::Progress;
@@ -37,7 +37,7 @@ pub(super) fn walk(
     directory: &Path,
     limits: Limits,
     base: Option<SealedBase>,
-    cache: Option<Arc<dyn NodeCache>>,
+    cache: Option<Arc<dyn PageCache>>,
     output: Output,
     progress: &Progress,
 ) -> Result<Sealed, SealError> {
@@ -118,11 +118,11 @@ struct Walker<'a> {
 /// An entry whose file may still be in the queue of a reader.
 struct Pending {
     name: EntryName,
-    node: Made,
+    value: Made,
 }
 
 enum Made {
-    Node(Node),
+    Value(EntryValue),
     File {
         attributes: Attributes,
         size: u64,
@@ -132,8 +132,8 @@ enum Made {
 
 impl Pending {
     fn wait(self) -> Result<Entry, SealError> {
-        let node = match self.node {
-            Made::Node(node) => node,
+        let value = match self.value {
+            Made::Value(value) => value,
             Made::File {
                 attributes,
                 size,
@@ -141,12 +141,12 @@ impl Pending {
             } => {
                 let content = content.wait()?;
                 let kind = InodeKind::File { size, content };
-                Node::Inode(Inode { attributes, kind })
+                EntryValue::Inode(Inode { attributes, kind })
             }
         };
         Ok(Entry {
             name: self.name,
-            node,
+            value,
         })
     }
 }
@@ -181,7 +181,7 @@ impl Walker<'_> {
             (Some(base), Some(tree)) => Some(base.tree.directory(tree)?),
             _ => None,
         };
-        let mut nodes = Nodes {
+        let mut pages = Pages {
             grower: Grower::default(),
             waiting: VecDeque::new(),
             old: old.clone(),
@@ -191,9 +191,9 @@ impl Walker<'_> {
                 let touched = self.touched_in(inode);
                 for entry in &old.entries {
                     if touched.contains(entry.name.as_bytes()) {
-                        self.step(at, &entry.name, Some(&entry.node), depth, &mut nodes)?;
+                        self.step(at, &entry.name, Some(&entry.value), depth, &mut pages)?;
                     } else {
-                        nodes.add(Pending::of(entry.clone()), &mut self.output)?;
+                        pages.add(Pending::of(entry.clone()), &mut self.output)?;
                     }
                 }
             }
@@ -211,16 +211,16 @@ impl Walker<'_> {
                     }
                     let before = old.as_ref().and_then(|old| old.find(name.as_bytes()));
                     match before {
-                        Some(node) if self.touch(inode).is_none() => {
-                            let node = node.clone();
-                            nodes.add(Pending::of(Entry { name, node }), &mut self.output)?;
+                        Some(value) if self.touch(inode).is_none() => {
+                            let value = value.clone();
+                            pages.add(Pending::of(Entry { name, value }), &mut self.output)?;
                         }
-                        _ => self.step(at, &name, before, depth, &mut nodes)?,
+                        _ => self.step(at, &name, before, depth, &mut pages)?,
                     }
                 }
             }
         }
-        nodes.finish(&mut self.output)
+        pages.finish(&mut self.output)
     }
 
     fn touched_in(&self, directory: u64) -> HashSet<Box<[u8]>> {
@@ -235,18 +235,18 @@ impl Walker<'_> {
         &mut self,
         at: BorrowedFd<'_>,
         name: &EntryName,
-        before: Option<&Node>,
+        before: Option<&EntryValue>,
         depth: usize,
-        nodes: &mut Nodes,
+        pages: &mut Pages,
     ) -> Result<(), SealError> {
         let length = self.path.len();
         if length > 0 {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(name.as_bytes());
-        if let Some(node) = self.entry(at, name, before, depth)? {
+        if let Some(value) = self.entry(at, name, before, depth)? {
             let name = name.clone();
-            nodes.add(Pending { name, node }, &mut self.output)?;
+            pages.add(Pending { name, value }, &mut self.output)?;
         }
         self.path.truncate(length);
         Ok(())
@@ -257,7 +257,7 @@ impl Walker<'_> {
         &mut self,
         at: BorrowedFd<'_>,
         name: &EntryName,
-        before: Option<&Node>,
+        before: Option<&EntryValue>,
         depth: usize,
     ) -> Result<Option<Made>, SealError> {
         let stat = disk::stat(at, name.as_bytes()).map_err(self.failed("read"))?;
@@ -271,7 +271,7 @@ impl Walker<'_> {
             }
             FileType::RegularFile => {
                 if let Some(first) = self.links.get(&stat.st_ino) {
-                    return Ok(Some(Made::Node(Node::HardLink {
+                    return Ok(Some(Made::Value(EntryValue::HardLink {
                         first: first.clone(),
                     })));
                 }
@@ -302,14 +302,14 @@ impl Walker<'_> {
             FileType::Directory => return Err(SealError::TooDeep { path: self.here() }),
             _ => return Err(SealError::Device { path: self.here() }),
         };
-        Ok(Some(Made::Node(Node::Inode(inode))))
+        Ok(Some(Made::Value(EntryValue::Inode(inode))))
     }
 
     /// The inode in the base, and its path there. `before` is what the present path stood for in the base.
     fn old_inode(
         &self,
         inode: u64,
-        before: Option<&Node>,
+        before: Option<&EntryValue>,
     ) -> Result<Option<(Inode, Vec<u8>)>, SealError> {
         let Some(base) = self.base.as_ref().filter(|_| inode != STUB_INODE) else {
             return Ok(None);
@@ -318,7 +318,7 @@ impl Walker<'_> {
             return Ok(None);
         };
         let old = match before {
-            Some(Node::Inode(before)) if path == self.path => Some(before.clone()),
+            Some(EntryValue::Inode(before)) if path == self.path => Some(before.clone()),
             _ => base.tree.find(&path)?,
         };
         Ok(old.map(|old| (old, path)))
@@ -328,7 +328,7 @@ impl Walker<'_> {
         &mut self,
         at: BorrowedFd<'_>,
         name: &EntryName,
-        before: Option<&Node>,
+        before: Option<&EntryValue>,
         stat: &Stat,
     ) -> Result<Made, SealError> {
         let file = disk::open_file(at, name.as_bytes(), OFlags::RDONLY | OFlags::NOATIME)
@@ -367,10 +367,14 @@ impl Walker<'_> {
             }
         };
         let kind = InodeKind::File { size, content };
-        Ok(Made::Node(Node::Inode(Inode { attributes, kind })))
+        Ok(Made::Value(EntryValue::Inode(Inode { attributes, kind })))
     }
 
-    fn old_file(&self, inode: u64, before: Option<&Node>) -> Result<Option<OldFile>, SealError> {
+    fn old_file(
+        &self,
+        inode: u64,
+        before: Option<&EntryValue>,
+    ) -> Result<Option<OldFile>, SealError> {
         let Some((old, path)) = self.old_inode(inode, before)? else {
             return Ok(None);
         };
@@ -379,7 +383,7 @@ impl Walker<'_> {
         };
         let ranges = base.changes.ranges(inode)?;
         let file = match (ranges.is_empty(), content) {
-            (false, FileContent::Chunk(_) | FileContent::Node(_)) => {
+            (false, FileContent::Chunk(_) | FileContent::Page(_)) => {
                 open_beneath(base.data.as_fd(), &path).map(|file| Arc::new(file.into()))
             }
             _ => None,
@@ -396,7 +400,7 @@ impl Walker<'_> {
         &mut self,
         at: BorrowedFd<'_>,
         name: &EntryName,
-        before: Option<&Node>,
+        before: Option<&EntryValue>,
         depth: usize,
     ) -> Result<Inode, SealError> {
         let below = disk::open_directory(at, name.as_bytes()).map_err(self.failed("open"))?;
@@ -404,9 +408,9 @@ impl Walker<'_> {
         if stat.st_dev != self.device {
             // The mounted files are not part of the dot.
             let attributes = self.attributes(&stat, Handle::Open(below.as_fd()))?;
-            let (tree, nodes) = Grower::<TreeSpine>::default().finish();
-            for node in nodes {
-                self.output.put(node, None)?;
+            let (tree, pages) = Grower::<TreeSpine>::default().finish();
+            for page in pages {
+                self.output.put(page, None)?;
             }
             let kind = InodeKind::Directory { tree };
             return Ok(Inode { attributes, kind });
@@ -496,19 +500,19 @@ impl Pending {
     fn of(entry: Entry) -> Self {
         Self {
             name: entry.name,
-            node: Made::Node(entry.node),
+            value: Made::Value(entry.value),
         }
     }
 }
 
 /// Builds the tree pages of a directory.
-struct Nodes {
+struct Pages {
     grower: Grower<TreeSpine>,
     waiting: VecDeque<Pending>,
     old: Option<Arc<Directory>>,
 }
 
-impl Nodes {
+impl Pages {
     fn add(&mut self, entry: Pending, output: &mut Output) -> Result<(), SealError> {
         self.waiting.push_back(entry);
         if self.waiting.len() > WAITING {
@@ -521,8 +525,8 @@ impl Nodes {
     fn settle(&mut self, output: &mut Output) -> Result<(), SealError> {
         if let Some(oldest) = self.waiting.pop_front() {
             self.grower.push(oldest.wait()?);
-            let nodes = self.grower.take_complete();
-            self.put(nodes, output)?;
+            let pages = self.grower.take_complete();
+            self.put(pages, output)?;
         }
         Ok(())
     }
@@ -536,13 +540,13 @@ impl Nodes {
         Ok(top)
     }
 
-    fn put(&self, nodes: Vec<Object>, output: &mut Output) -> Result<(), SealError> {
+    fn put(&self, pages: Vec<Object>, output: &mut Output) -> Result<(), SealError> {
         let old = self.old.as_ref();
-        let is_new = |node: &Object| !old.is_some_and(|old| old.nodes.contains(&node.hash()));
-        nodes
+        let is_new = |page: &Object| !old.is_some_and(|old| old.pages.contains(&page.hash()));
+        pages
             .into_iter()
             .filter(is_new)
-            .try_for_each(|node| output.put(node, None))
+            .try_for_each(|page| output.put(page, None))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use dotmesh_sync::{Change, Kind, Look, What, compare};
+use dotmesh_sync::{EntryType, Look, PathChange, What, compare};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -41,7 +41,7 @@ fn plain(line: &str) -> String {
 
 #[test]
 fn what_differs_is_found_and_nothing_else() {
-    let world = World::of_nodes(16384);
+    let world = World::with_nodesize(16384);
     let steps = (actions_on_btrfs(60), actions_on_btrfs(20));
     let mut runner = TestRunner::new(Config {
         cases: 60,
@@ -63,7 +63,7 @@ fn what_differs_is_found_and_nothing_else() {
             .collect();
         let changes = compare(&committed, &line.live(), Look::AtBytes).expect("a comparison");
         let mut found = BTreeSet::new();
-        for Change { path, what, .. } in &changes {
+        for PathChange { path, what, .. } in &changes {
             found.insert(path.clone());
             match what {
                 What::Added => prop_assert!(!old.contains_key(path) || new.contains_key(path)),
@@ -103,7 +103,7 @@ fn what_differs_is_found_and_nothing_else() {
 
 #[test]
 fn a_change_says_what_it_is() {
-    let world = World::of_nodes(16384);
+    let world = World::with_nodesize(16384);
     let mut line = world.line();
     let at = |path: &str| line.live().join(path);
     fs::create_dir_all(at("db/pages")).unwrap();
@@ -140,9 +140,9 @@ fn a_change_says_what_it_is() {
                 What::Moved { from } => format!("{} ->", String::from_utf8_lossy(from)),
             };
             let kind = match change.kind {
-                Kind::Directory => "/",
-                Kind::Symlink => "@",
-                Kind::File | Kind::Other => "",
+                EntryType::Directory => "/",
+                EntryType::Symlink => "@",
+                EntryType::File | EntryType::Other => "",
             };
             format!("{what} {path}{kind} {} {}", change.before, change.after)
         })

@@ -18,7 +18,7 @@ use dotmesh_api::node::{Fetch, Transfer, TransferEvent};
 use dotmesh_model::{CommitId, CommitRecord};
 use dotmesh_pool::{DotFile, FormatFile};
 use dotmesh_store::{
-    FileNode, FrameDecoder, Kind, Object, PackReader, PackStore, PackWriter, Root, TreeNode,
+    FilePage, FrameDecoder, Kind, Object, PackReader, PackStore, PackWriter, Root, TreePage,
     references,
 };
 use dotmesh_sync::{Base, MemoryObjects, VerifiedCommit, verify_commits};
@@ -78,8 +78,8 @@ fn tell(name: &str, bytes: &[u8]) -> String {
     let (folder, file) = name.split_once('/').expect("fixtures are in folders");
     match (folder, file) {
         ("packs" | "store", _) => tell_pack(name, bytes),
-        ("tree-nodes", _) => tell_tree_node(bytes),
-        ("file-nodes", _) => tell_file_node(bytes),
+        ("tree-nodes", _) => tell_tree_page(bytes),
+        ("file-nodes", _) => tell_file_page(bytes),
         ("roots", _) => {
             let root = Root::decode(bytes).expect("a root");
             assert_eq!(root.encode(), bytes);
@@ -143,24 +143,24 @@ fn tell_json<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) -> String {
     format!("{value:?}")
 }
 
-fn tell_tree_node(bytes: &[u8]) -> String {
-    let node = TreeNode::decode(bytes).expect("a tree node");
-    assert_eq!(node.encode(), bytes);
-    let items = match &node {
-        TreeNode::Leaf(entries) => list(entries.iter().map(|entry| format!("{entry:?}"))),
-        TreeNode::Inner { children, .. } => list(children.iter().map(|child| format!("{child:?}"))),
+fn tell_tree_page(bytes: &[u8]) -> String {
+    let page = TreePage::decode(bytes).expect("a tree page");
+    assert_eq!(page.encode(), bytes);
+    let items = match &page {
+        TreePage::Leaf(entries) => list(entries.iter().map(|entry| format!("{entry:?}"))),
+        TreePage::Inner { children, .. } => list(children.iter().map(|child| format!("{child:?}"))),
     };
-    format!("level {}, {} entries{items}", node.level(), node.count())
+    format!("level {}, {} entries{items}", page.level(), page.count())
 }
 
-fn tell_file_node(bytes: &[u8]) -> String {
-    let node = FileNode::decode(bytes).expect("a file node");
-    assert_eq!(node.encode(), bytes);
-    let items = match &node {
-        FileNode::Leaf(segments) => list(segments.iter().map(|segment| format!("{segment:?}"))),
-        FileNode::Inner { children, .. } => list(children.iter().map(|child| format!("{child:?}"))),
+fn tell_file_page(bytes: &[u8]) -> String {
+    let page = FilePage::decode(bytes).expect("a file page");
+    assert_eq!(page.encode(), bytes);
+    let items = match &page {
+        FilePage::Leaf(segments) => list(segments.iter().map(|segment| format!("{segment:?}"))),
+        FilePage::Inner { children, .. } => list(children.iter().map(|child| format!("{child:?}"))),
     };
-    format!("level {}, {} bytes{items}", node.level(), node.size())
+    format!("level {}, {} bytes{items}", page.level(), page.size())
 }
 
 /// Every object of a pack, including deltas from earlier objects of the pack.

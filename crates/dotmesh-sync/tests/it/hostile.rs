@@ -7,8 +7,8 @@ use dotmesh_model::ObjectHash;
 use dotmesh_store::grow::Grower;
 use dotmesh_store::tree::TreeSpine;
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileChild, FileContent, FileNode, Inode, InodeKind, Kind, Node,
-    Object, Root, Segment, TreeChild, TreeNode,
+    Attributes, Entry, EntryName, EntryValue, FileChild, FileContent, FilePage, Inode, InodeKind,
+    Kind, Object, Root, Segment, TreeChild, TreePage,
 };
 use dotmesh_sync::{Base, MaterialiseError, MemoryObjects, Progress, Target, materialise};
 
@@ -20,27 +20,27 @@ impl Forge {
         self.0.insert(Object::new(Kind::Chunk, bytes.to_vec()))
     }
 
-    fn file_node(&mut self, node: &FileNode) -> ObjectHash {
-        self.0.insert(Object::new(Kind::FileNode, node.encode()))
+    fn file_page(&mut self, page: &FilePage) -> ObjectHash {
+        self.0.insert(Object::new(Kind::FilePage, page.encode()))
     }
 
-    fn directory(&mut self, entries: Vec<(&str, Node)>) -> Node {
-        let mut nodes = Grower::<TreeSpine>::default();
-        for (name, node) in entries {
-            nodes.push(Entry {
+    fn directory(&mut self, entries: Vec<(&str, EntryValue)>) -> EntryValue {
+        let mut grower = Grower::<TreeSpine>::default();
+        for (name, value) in entries {
+            grower.push(Entry {
                 name: EntryName::new(name.as_bytes()).expect("a name"),
-                node,
+                value,
             });
         }
-        let (tree, objects) = nodes.finish();
+        let (tree, objects) = grower.finish();
         for object in objects {
             self.0.insert(object);
         }
         inode(InodeKind::Directory { tree })
     }
 
-    fn root(&mut self, top: &Node) -> ObjectHash {
-        let Node::Inode(Inode {
+    fn root(&mut self, top: &EntryValue) -> ObjectHash {
+        let EntryValue::Inode(Inode {
             attributes,
             kind: InodeKind::Directory { tree },
         }) = top
@@ -54,7 +54,7 @@ impl Forge {
         self.0.insert(Object::new(Kind::Root, root.encode()))
     }
 
-    fn make(&mut self, top: &Node) -> Result<(), MaterialiseError> {
+    fn make(&mut self, top: &EntryValue) -> Result<(), MaterialiseError> {
         let root = self.root(top);
         self.make_root(root, None, tempfile::tempdir().expect("a folder").path())
     }
@@ -77,13 +77,13 @@ impl Forge {
     }
 }
 
-fn inode(kind: InodeKind) -> Node {
+fn inode(kind: InodeKind) -> EntryValue {
     let mode = if matches!(kind, InodeKind::Symlink { .. }) {
         0o777
     } else {
         0o755
     };
-    Node::Inode(Inode {
+    EntryValue::Inode(Inode {
         attributes: Attributes {
             mode,
             ..Attributes::default()
@@ -92,18 +92,18 @@ fn inode(kind: InodeKind) -> Node {
     })
 }
 
-fn file(size: u64, content: FileContent) -> Node {
+fn file(size: u64, content: FileContent) -> EntryValue {
     inode(InodeKind::File { size, content })
 }
 
-fn symlink(target: &str) -> Node {
+fn symlink(target: &str) -> EntryValue {
     inode(InodeKind::Symlink {
         target: target.as_bytes().into(),
     })
 }
 
-fn hard_link(first: &str) -> Node {
-    Node::HardLink {
+fn hard_link(first: &str) -> EntryValue {
+    EntryValue::HardLink {
         first: first.as_bytes().into(),
     }
 }
@@ -172,23 +172,23 @@ fn lengths_that_lie_are_found() {
         hash: chunk,
         length,
     };
-    let honest = FileNode::Leaf(vec![data(4), data(4)]);
-    let honest = forge.file_node(&honest);
-    let wrong_chunk = forge.file_node(&FileNode::Leaf(vec![data(4), data(5)]));
+    let honest = FilePage::Leaf(vec![data(4), data(4)]);
+    let honest = forge.file_page(&honest);
+    let wrong_chunk = forge.file_page(&FilePage::Leaf(vec![data(4), data(5)]));
     let child = |hash, length| FileChild { hash, length };
-    let inner = |children| FileNode::Inner { level: 1, children };
-    let wrong_child = forge.file_node(&inner(vec![child(honest, 8), child(honest, 9)]));
-    let wrong_level = FileNode::Inner {
+    let inner = |children| FilePage::Inner { level: 1, children };
+    let wrong_child = forge.file_page(&inner(vec![child(honest, 8), child(honest, 9)]));
+    let wrong_level = FilePage::Inner {
         level: 2,
         children: vec![child(honest, 8); 2],
     };
-    let wrong_level = forge.file_node(&wrong_level);
+    let wrong_level = forge.file_page(&wrong_level);
     for (size, content) in [
         (5, FileContent::Chunk(chunk)),
-        (9, FileContent::Node(honest)),
-        (9, FileContent::Node(wrong_chunk)),
-        (17, FileContent::Node(wrong_child)),
-        (16, FileContent::Node(wrong_level)),
+        (9, FileContent::Page(honest)),
+        (9, FileContent::Page(wrong_chunk)),
+        (17, FileContent::Page(wrong_child)),
+        (16, FileContent::Page(wrong_level)),
     ] {
         let top = forge.directory(vec![("file", file(size, content))]);
         let error = forge.make(&top).expect_err("the lie is found");
@@ -197,7 +197,7 @@ fn lengths_that_lie_are_found() {
             "{error:?}"
         );
     }
-    for content in [FileContent::Node(chunk), FileContent::Chunk(honest)] {
+    for content in [FileContent::Page(chunk), FileContent::Chunk(honest)] {
         let top = forge.directory(vec![("file", file(8, content))]);
         let error = forge.make(&top).expect_err("the kind is wrong");
         assert!(matches!(error, MaterialiseError::Fetch(_)), "{error:?}");
@@ -205,10 +205,10 @@ fn lengths_that_lie_are_found() {
 }
 
 #[test]
-fn a_directory_whose_nodes_disagree_is_refused() {
+fn a_directory_whose_pages_disagree_is_refused() {
     let mut forge = Forge::default();
     let leaf = forge.directory(vec![("a", file(0, FileContent::Empty))]);
-    let Node::Inode(Inode {
+    let EntryValue::Inode(Inode {
         kind: InodeKind::Directory { tree: leaf },
         ..
     }) = leaf
@@ -240,8 +240,8 @@ fn a_directory_whose_nodes_disagree_is_refused() {
             },
         ],
     ] {
-        let node = TreeNode::Inner { level: 1, children };
-        let tree = forge.0.insert(Object::new(Kind::TreeNode, node.encode()));
+        let page = TreePage::Inner { level: 1, children };
+        let tree = forge.0.insert(Object::new(Kind::TreePage, page.encode()));
         let error = forge
             .make(&inode(InodeKind::Directory { tree }))
             .expect_err("refused");
@@ -287,18 +287,18 @@ fn a_segment_list_that_unfolds_without_end_is_refused() {
         hash: chunk,
         length: 1,
     };
-    let mut node = FileNode::Leaf(vec![segment; 30]);
+    let mut page = FilePage::Leaf(vec![segment; 30]);
     for level in 1..12 {
-        let length = node.size();
-        let hash = forge.file_node(&node);
-        node = FileNode::Inner {
+        let length = page.size();
+        let hash = forge.file_page(&page);
+        page = FilePage::Inner {
             level,
             children: vec![FileChild { hash, length }; 30],
         };
     }
-    let size = node.size();
-    let top = forge.file_node(&node);
-    let top = forge.directory(vec![("file", file(size, FileContent::Node(top)))]);
+    let size = page.size();
+    let top = forge.file_page(&page);
+    let top = forge.directory(vec![("file", file(size, FileContent::Page(top)))]);
     assert!(matches!(
         forge.make(&top),
         Err(MaterialiseError::TooManyEntries)

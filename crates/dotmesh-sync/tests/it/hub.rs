@@ -15,7 +15,7 @@ use dotmesh_api::{ErrorBody, HubAddress, HubClient};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{Frame, Object, PackReader, PackWriter, ROOT_SEAL, references, seal};
 use dotmesh_sync::{
-    FetchError, HubSource, MaterialiseError, NodeCache, Progress, Push, Rate, Target, materialise,
+    FetchError, HubSource, MaterialiseError, PageCache, Progress, Push, Rate, Target, materialise,
 };
 
 /// The state of the hub, and the numbers of requests.
@@ -131,7 +131,7 @@ struct CommitToPush {
 /// A cache that stores nothing.
 struct NoCache;
 
-impl NodeCache for NoCache {
+impl PageCache for NoCache {
     fn get(&self, _: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
         Vec::new()
     }
@@ -148,7 +148,7 @@ async fn push(
     let mut push = Push::begin(hub, &dot(), &Arc::default(), progress, true)
         .await
         .expect("begin");
-    let cache: Arc<dyn NodeCache> = Arc::new(NoCache);
+    let cache: Arc<dyn PageCache> = Arc::new(NoCache);
     let mut parent = ROOT_SEAL;
     let mut sealed = Vec::new();
     for commit in commits {

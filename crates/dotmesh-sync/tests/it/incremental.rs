@@ -11,8 +11,8 @@ use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_pool::{BtrfsPlace, DotFile, Pool};
 use dotmesh_store::{Kind, Object, object_hash, references};
 use dotmesh_sync::{
-    CheckedBase, Found, Fresh, HubError, Like, MemoryObjects, NodeCache, NullSink, ObjectSink,
-    SealError, Sealed, SealedBase, find_left_out, seal_directory,
+    CheckedBase, FoundLeftOut, Fresh, HubRequestError, Like, MemoryObjects, NullSink, ObjectSink,
+    PageCache, SealError, Sealed, SealedBase, find_left_out, seal_directory,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -34,11 +34,11 @@ impl World {
             rustix::process::geteuid().is_root(),
             "a pool is mounted: run this test as root"
         );
-        Self::of_nodes(4096)
+        Self::with_nodesize(4096)
     }
 
     /// A pool on a file system with btrfs nodes of this size.
-    pub(crate) fn of_nodes(size: usize) -> Self {
+    pub(crate) fn with_nodesize(size: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let image = folder.path().join("pool.img");
         let file = std::fs::File::create(&image).expect("an image");
@@ -106,7 +106,7 @@ impl Drop for World {
 #[derive(Default)]
 struct Cache(Mutex<HashMap<ObjectHash, Bytes>>);
 
-impl NodeCache for Cache {
+impl PageCache for Cache {
     fn get(&self, hashes: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
         let known = self.0.lock().expect("lock");
         let found = hashes.iter().filter_map(|hash| {
@@ -116,9 +116,9 @@ impl NodeCache for Cache {
         found.collect()
     }
 
-    fn put(&self, nodes: &[Object]) {
-        let nodes = nodes.iter().map(|node| (node.hash(), node.bytes().clone()));
-        self.0.lock().expect("lock").extend(nodes);
+    fn put(&self, pages: &[Object]) {
+        let pages = pages.iter().map(|page| (page.hash(), page.bytes().clone()));
+        self.0.lock().expect("lock").extend(pages);
     }
 }
 
@@ -130,7 +130,7 @@ struct Fresher {
 }
 
 impl ObjectSink for Fresher {
-    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubError> {
+    async fn put(&mut self, objects: Vec<Fresh>) -> Result<(), HubRequestError> {
         for fresh in &objects {
             if let Some(like @ Like::Chunk { hash, .. }) = &fresh.like {
                 let bytes = like.read(&fresh.object).expect("the old file is there");
@@ -149,7 +149,7 @@ pub(crate) struct Line<'a> {
     head: CommitId,
     pub(crate) sealed: Option<Sealed>,
     /// The items that were left out of the last commit.
-    pub(crate) found: Option<Found>,
+    pub(crate) found: Option<FoundLeftOut>,
     cache: Arc<Cache>,
     /// All objects of all sealings.
     pub(crate) objects: MemoryObjects,
@@ -206,7 +206,7 @@ impl Line<'_> {
         let data = pool.commit_data(&self.dot, id);
         self.find(&data, base.as_ref());
         let mut fresh = Fresher::default();
-        let cache: Arc<dyn NodeCache> = Arc::clone(&self.cache) as _;
+        let cache: Arc<dyn PageCache> = Arc::clone(&self.cache) as _;
         let progress = Arc::default();
         let sealing = seal_directory(&data, base, Some(cache), &mut fresh, &progress);
         let sealed = runtime.block_on(sealing).expect("seal");
@@ -230,7 +230,7 @@ impl Line<'_> {
 
     /// Finds the left-out items from the difference, and checks them against a search of everything.
     fn find(&mut self, data: &Path, base: Option<&SealedBase>) {
-        let before = self.found.take().filter(Found::is_whole);
+        let before = self.found.take().filter(FoundLeftOut::is_whole);
         let checked = before.zip(base).map(|(found, base)| CheckedBase {
             found,
             changes: Arc::clone(&base.changes),
@@ -259,8 +259,8 @@ impl Line<'_> {
         root: ObjectHash,
         objects: &MemoryObjects,
     ) -> Result<Sealed, SealError> {
-        let nodes: Vec<Object> = objects.iter().cloned().collect();
-        self.cache.put(&nodes);
+        let pages: Vec<Object> = objects.iter().cloned().collect();
+        self.cache.put(&pages);
         let World { pool, runtime, .. } = self.world;
         let data = pool.commit_data(&self.dot, self.head);
         let comparing = pool.difference(&self.dot, self.head, self.head, true);
@@ -270,7 +270,7 @@ impl Line<'_> {
             changes: runtime.block_on(comparing).expect("compare").into(),
             is_within_limits: false,
         };
-        let cache: Arc<dyn NodeCache> = Arc::clone(&self.cache) as _;
+        let cache: Arc<dyn PageCache> = Arc::clone(&self.cache) as _;
         let progress = Arc::default();
         let mut nowhere = NullSink;
         let sealing = seal_directory(&data, Some(base), Some(cache), &mut nowhere, &progress);
@@ -296,7 +296,7 @@ impl Line<'_> {
 #[test]
 fn what_changed_comes_to_the_same_as_everything() {
     // Btrfs nodes of this size can store items that are left out of a push.
-    let world = World::of_nodes(16384);
+    let world = World::with_nodesize(16384);
     let steps = (
         actions_on_btrfs(60),
         prop::collection::vec(actions_on_btrfs(20), 1..6),

@@ -60,7 +60,7 @@ fn listed(data: &Path) -> Vec<(String, String)> {
 
 #[test]
 fn what_not_every_pool_can_hold_is_left_out_and_listed() {
-    let (large, small) = (World::of_nodes(16384), World::new());
+    let (large, small) = (World::with_nodesize(16384), World::new());
     let (from, to) = (large.line(), small.line());
     let (live, copy) = (from.live(), to.live());
 
@@ -152,7 +152,7 @@ fn what_not_every_pool_can_hold_is_left_out_and_listed() {
 
 #[test]
 fn what_was_sealed_before_there_were_limits_is_sealed_the_same_again() {
-    let (large, small) = (World::of_nodes(16384), World::new());
+    let (large, small) = (World::with_nodesize(16384), World::new());
     let (mut line, to) = (large.line(), small.line());
     let live = line.live();
     write(&live.join("file"));

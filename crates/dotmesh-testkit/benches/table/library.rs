@@ -9,8 +9,8 @@ use dotmesh_api::HubClient;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{
-    Attributes, Entry, EntryName, FileContent, Frame, Inode, InodeKind, Kind, Node, Object,
-    PackWriter, ROOT_SEAL, Root, TreeNode, seal,
+    Attributes, Entry, EntryName, EntryValue, FileContent, Frame, Inode, InodeKind, Kind, Object,
+    PackWriter, ROOT_SEAL, Root, TreePage, seal,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -269,10 +269,10 @@ impl History {
         }
         let mut folders = Vec::new();
         for (name, files) in SUBDOTS.iter().zip(&self.subdots) {
-            let tree = Object::new(Kind::TreeNode, TreeNode::Leaf(files.clone()).encode());
+            let tree = Object::new(Kind::TreePage, TreePage::Leaf(files.clone()).encode());
             folders.push(entry(name, InodeKind::Directory { tree: add(&tree) }));
         }
-        let top = Object::new(Kind::TreeNode, TreeNode::Leaf(folders).encode());
+        let top = Object::new(Kind::TreePage, TreePage::Leaf(folders).encode());
         let root = Root {
             attributes: Attributes::default(),
             tree: add(&top),
@@ -332,7 +332,7 @@ fn seal_commit(
 fn entry(name: &str, kind: InodeKind) -> Entry {
     Entry {
         name: EntryName::new(name.as_bytes()).expect("a file's name"),
-        node: Node::Inode(Inode {
+        value: EntryValue::Inode(Inode {
             attributes: Attributes::default(),
             kind,
         }),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use dotmesh_api::HubHost;
 use dotmesh_model::UserName;
 
-use crate::config::{ApiKey, Remote, RemoteName};
+use crate::config::{Remote, RemoteName, SavedApiKey};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::hub;
@@ -74,7 +74,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
 }
 
 /// The key from `DOTMESH_PASSWORD`, the terminal or standard input.
-pub(crate) async fn read_key(context: &Context) -> Result<ApiKey> {
+pub(crate) async fn read_key(context: &Context) -> Result<SavedApiKey> {
     let key = match context.environment.api_key.clone() {
         Some(key) => key,
         None => context.ui.secret("API key: ").await?,
@@ -84,7 +84,7 @@ pub(crate) async fn read_key(context: &Context) -> Result<ApiKey> {
         return Err(CliError::usage("no API key was given")
             .hint("Type it when asked, pipe it in, or put it in DOTMESH_PASSWORD."));
     }
-    Ok(ApiKey::new(key))
+    Ok(SavedApiKey::new(key))
 }
 
 /// Tells that the new remote was selected because it is the first.

@@ -93,7 +93,7 @@ async fn dirty(bench: &Bench, name: &str) -> u64 {
 /// The log, newest operation first.
 async fn log(bench: &Bench) -> Vec<String> {
     let log = op_log::op_log(&bench.node, &bench.dot()).await.unwrap();
-    let line = |one: &dotmesh_api::node::Operation| {
+    let line = |one: &dotmesh_api::node::OperationSummary| {
         let state = match one.state {
             OperationState::Done => "",
             OperationState::Undone => " (undone)",

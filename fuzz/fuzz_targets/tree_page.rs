@@ -3,24 +3,24 @@
 #![no_main]
 
 use dotmesh_store::grow::{MAX_ITEMS_LENGTH, MAX_LEVEL};
-use dotmesh_store::{Kind, MAX_OBJECT_LENGTH, TreeNode, references};
+use dotmesh_store::{Kind, MAX_OBJECT_LENGTH, TreePage, references};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let references = references(Kind::TreeNode, data);
-    match TreeNode::decode(data) {
-        Ok(node) => {
-            assert_eq!(node.encode(), data);
-            assert!(data.len() <= MAX_OBJECT_LENGTH && node.level() <= MAX_LEVEL);
+    let references = references(Kind::TreePage, data);
+    match TreePage::decode(data) {
+        Ok(page) => {
+            assert_eq!(page.encode(), data);
+            assert!(data.len() <= MAX_OBJECT_LENGTH && page.level() <= MAX_LEVEL);
             // The stated counts never add up to more than fits.
-            assert_eq!(node.count() == 0, node.last().is_none());
+            assert_eq!(page.count() == 0, page.last().is_none());
             let references = references.expect("its references are told");
-            match node {
-                TreeNode::Leaf(entries) => {
+            match page {
+                TreePage::Leaf(entries) => {
                     assert!(entries.len() < 2 || data.len() <= 2 + MAX_ITEMS_LENGTH);
                     assert!(entries.len() <= 256 && references.len() <= entries.len())
                 }
-                TreeNode::Inner { children, .. } => {
+                TreePage::Inner { children, .. } => {
                     assert!(children.len() <= 256 && references.len() == children.len())
                 }
             }

@@ -2,24 +2,24 @@
 
 #![no_main]
 
-use dotmesh_store::file_node::MAX_FILE_SIZE;
+use dotmesh_store::file_page::MAX_FILE_SIZE;
 use dotmesh_store::grow::MAX_LEVEL;
-use dotmesh_store::{FileNode, Kind, MAX_OBJECT_LENGTH, references};
+use dotmesh_store::{FilePage, Kind, MAX_OBJECT_LENGTH, references};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let references = references(Kind::FileNode, data);
-    match FileNode::decode(data) {
-        Ok(node) => {
-            assert_eq!(node.encode(), data);
-            assert!(data.len() <= MAX_OBJECT_LENGTH && node.level() <= MAX_LEVEL);
-            assert!((1..=MAX_FILE_SIZE).contains(&node.size()));
+    let references = references(Kind::FilePage, data);
+    match FilePage::decode(data) {
+        Ok(page) => {
+            assert_eq!(page.encode(), data);
+            assert!(data.len() <= MAX_OBJECT_LENGTH && page.level() <= MAX_LEVEL);
+            assert!((1..=MAX_FILE_SIZE).contains(&page.size()));
             let references = references.expect("its references are told");
-            match node {
-                FileNode::Leaf(segments) => {
+            match page {
+                FilePage::Leaf(segments) => {
                     assert!(segments.len() <= 512 && references.len() <= segments.len())
                 }
-                FileNode::Inner { children, .. } => {
+                FilePage::Inner { children, .. } => {
                     assert!(children.len() <= 512 && references.len() == children.len())
                 }
             }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use dotmesh_hub_db::objects::{Location, Scope};
+use dotmesh_hub_db::objects::{Location, UploadScope};
 use dotmesh_model::ObjectHash;
-use dotmesh_store::polite::Turn;
+use dotmesh_store::polite::Yielder;
 use dotmesh_store::{Frame, FrameDecoder, FrameEncoder, Object, PackStoreError};
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
@@ -23,7 +23,7 @@ const BATCH_LENGTH: usize = 4 << 20;
 /// Knowing a hash gives no access: the answer is the same for an unknown base and for another user's.
 pub(super) async fn find_bases(
     hub: &Hub,
-    scope: Scope,
+    scope: UploadScope,
     deltas: &[Frame],
 ) -> Result<HashMap<ObjectHash, Location>, HubError> {
     let bases: BTreeSet<ObjectHash> = deltas.iter().filter_map(Frame::base).collect();
@@ -49,9 +49,9 @@ pub(super) async fn find_bases(
 }
 
 /// Verifies the objects of deltas, and adds those that are not `known` yet to packs.
-pub(super) async fn resolve(
+pub(super) async fn resolve_deltas(
     hub: &Hub,
-    scope: Scope,
+    scope: UploadScope,
     deltas: Vec<Frame>,
     bases: HashMap<ObjectHash, Location>,
     mut known: HashSet<ObjectHash>,
@@ -97,7 +97,7 @@ fn decode_bases(
     wanted: &[(ObjectHash, Location)],
 ) -> Result<HashMap<ObjectHash, Object>, HubError> {
     let mut decoder = FrameDecoder::default();
-    let mut turn = Turn::default();
+    let mut yielder = Yielder::default();
     let mut bases = HashMap::with_capacity(frames.len());
     for (frame, (hash, location)) in frames.iter().zip(wanted) {
         // The object was whole when the hub accepted it, so damage is now the hub's fault.
@@ -105,7 +105,7 @@ fn decode_bases(
             pack: location.pack,
         })?;
         bases.insert(*hash, base);
-        turn.offer();
+        yielder.yield_if_due();
     }
     Ok(bases)
 }
@@ -118,7 +118,7 @@ fn resolve_batch(
 ) -> Result<(Vec<Frame>, HashSet<ObjectHash>), HubError> {
     let mut decoder = FrameDecoder::default();
     let mut encoder = FrameEncoder::default();
-    let mut turn = Turn::default();
+    let mut yielder = Yielder::default();
     let mut frames = Vec::new();
     for delta in deltas {
         let base = delta.base().and_then(|base| bases.get(&base));
@@ -130,7 +130,7 @@ fn resolve_batch(
         if known.insert(object.hash()) {
             frames.push(encoder.encode(&object));
         }
-        turn.offer();
+        yielder.yield_if_due();
     }
     Ok((frames, known))
 }

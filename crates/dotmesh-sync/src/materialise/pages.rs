@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{FileNode, InvalidNode, Kind, Object, TreeNode};
+use dotmesh_store::{FilePage, InvalidObject, Kind, Object, TreePage};
 use futures::{StreamExt as _, TryStreamExt as _};
 use rustix::fs::{Mode, OFlags};
 
@@ -15,7 +15,7 @@ use crate::disk::{self, DiskError};
 use crate::objects::{FetchError, ObjectSource};
 
 /// The number of pages that are fetched with one request.
-const NODES: usize = 256;
+const PAGES: usize = 256;
 
 /// The number of requests at the same time.
 const REQUESTS: usize = 4;
@@ -31,13 +31,13 @@ struct Place {
     length: usize,
 }
 
-pub(super) struct Nodes {
+pub(super) struct Pages {
     file: OwnedFd,
     length: u64,
     places: HashMap<ObjectHash, Place>,
 }
 
-impl Nodes {
+impl Pages {
     /// Makes the file in a directory. No name in the directory leads to it.
     pub(super) fn new_in(directory: impl AsFd) -> Result<Self, DiskError> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -70,7 +70,7 @@ impl Nodes {
         hashes.retain(|hash| !self.has(*hash));
         hashes.sort_unstable();
         hashes.dedup();
-        let requests = hashes.chunks(NODES).map(<[_]>::to_vec);
+        let requests = hashes.chunks(PAGES).map(<[_]>::to_vec);
         let mut answers = futures::stream::iter(requests)
             .map(|request| {
                 let source = Arc::clone(source);
@@ -103,20 +103,20 @@ impl Nodes {
     }
 
     /// Reads a fetched tree page.
-    pub(super) fn tree(&self, hash: ObjectHash) -> Result<TreeNode, MaterialiseError> {
-        self.read(Kind::TreeNode, hash, TreeNode::decode)
+    pub(super) fn tree(&self, hash: ObjectHash) -> Result<TreePage, MaterialiseError> {
+        self.read(Kind::TreePage, hash, TreePage::decode)
     }
 
     /// Reads a fetched file page.
-    pub(super) fn list(&self, hash: ObjectHash) -> Result<FileNode, MaterialiseError> {
-        self.read(Kind::FileNode, hash, FileNode::decode)
+    pub(super) fn list(&self, hash: ObjectHash) -> Result<FilePage, MaterialiseError> {
+        self.read(Kind::FilePage, hash, FilePage::decode)
     }
 
     fn read<T>(
         &self,
         kind: Kind,
         hash: ObjectHash,
-        decode: impl FnOnce(&[u8]) -> Result<T, InvalidNode>,
+        decode: impl FnOnce(&[u8]) -> Result<T, InvalidObject>,
     ) -> Result<T, MaterialiseError> {
         let place = self.places.get(&hash).ok_or(FetchError::Missing { hash })?;
         if place.kind != kind {

@@ -3,10 +3,10 @@
 use dotmesh_model::ObjectHash;
 
 use crate::chunker::MAX_CHUNK;
-use crate::error::InvalidNode;
+use crate::error::InvalidObject;
 use crate::grow::{self, Boundary, MAX_LEVEL};
 use crate::object::{Kind, MAX_OBJECT_LENGTH};
-use crate::wire::{NODE_VERSION, Reader};
+use crate::wire::{PAGE_VERSION, Reader};
 
 /// The largest file.
 pub const MAX_FILE_SIZE: u64 = i64::MAX as u64;
@@ -58,7 +58,7 @@ pub struct FileChild {
 
 /// A file page: a part of a file's segment list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileNode {
+pub enum FilePage {
     /// Segments in the file's order.
     Leaf(Vec<Segment>),
     /// Pages of the level below, in the file's order.
@@ -70,7 +70,7 @@ pub enum FileNode {
     },
 }
 
-impl FileNode {
+impl FilePage {
     /// The level: 0 for a leaf.
     pub fn level(&self) -> u8 {
         match self {
@@ -89,7 +89,7 @@ impl FileNode {
 
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![NODE_VERSION, self.level()];
+        let mut out = vec![PAGE_VERSION, self.level()];
         match self {
             Self::Leaf(segments) => {
                 for segment in segments {
@@ -117,16 +117,16 @@ impl FileNode {
     }
 
     /// Reads a page. Accepts only the canonical bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidNode> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidObject> {
         if bytes.len() > MAX_OBJECT_LENGTH {
-            return Err(InvalidNode::TooLarge);
+            return Err(InvalidObject::TooLarge);
         }
         let mut reader = Reader::new(bytes);
         reader.version()?;
         let level = reader.u8()?;
         let mut size = Size(0);
         if level > MAX_LEVEL {
-            return Err(InvalidNode::BadLevel { level });
+            return Err(InvalidObject::BadLevel { level });
         }
         if level > 0 {
             let mut children = Vec::new();
@@ -153,9 +153,9 @@ fn decode_segment(
     reader: &mut Reader<'_>,
     size: &mut Size,
     before: Option<&Segment>,
-) -> Result<Segment, InvalidNode> {
+) -> Result<Segment, InvalidObject> {
     match reader.u8()? {
-        TAG_HOLE if matches!(before, Some(Segment::Hole { .. })) => Err(InvalidNode::SplitHole),
+        TAG_HOLE if matches!(before, Some(Segment::Hole { .. })) => Err(InvalidObject::SplitHole),
         TAG_HOLE => Ok(Segment::Hole {
             length: size.add(reader.u64()?)?,
         }),
@@ -163,14 +163,14 @@ fn decode_segment(
             let length = reader.u32()?;
             size.add(u64::from(length))?;
             if u64::from(length) > MAX_CHUNK as u64 {
-                return Err(InvalidNode::BadLength);
+                return Err(InvalidObject::BadLength);
             }
             Ok(Segment::Data {
                 length,
                 hash: reader.hash()?,
             })
         }
-        tag => Err(InvalidNode::UnknownTag { tag }),
+        tag => Err(InvalidObject::UnknownTag { tag }),
     }
 }
 
@@ -178,12 +178,12 @@ fn decode_segment(
 struct Size(u64);
 
 impl Size {
-    fn add(&mut self, length: u64) -> Result<u64, InvalidNode> {
+    fn add(&mut self, length: u64) -> Result<u64, InvalidObject> {
         let sum = self
             .0
             .checked_add(length)
             .filter(|sum| length > 0 && *sum <= MAX_FILE_SIZE);
-        self.0 = sum.ok_or(InvalidNode::BadLength)?;
+        self.0 = sum.ok_or(InvalidObject::BadLength)?;
         Ok(length)
     }
 }
@@ -203,7 +203,7 @@ pub struct FileSpine;
 impl grow::Spine for FileSpine {
     type Leaf = Segment;
     type Child = FileChild;
-    const KIND: Kind = Kind::FileNode;
+    const KIND: Kind = Kind::FilePage;
     const BOUNDARY: Boundary = BOUNDARY;
 
     fn leaf_word(leaf: &Segment) -> Option<u32> {
@@ -218,19 +218,19 @@ impl grow::Spine for FileSpine {
         1 + 4 + ObjectHash::LENGTH
     }
 
-    fn leaf_node(leaves: Vec<Segment>) -> (Vec<u8>, impl FnOnce(ObjectHash) -> FileChild) {
-        let node = FileNode::Leaf(leaves);
-        let length = node.size();
-        (node.encode(), move |hash| FileChild { hash, length })
+    fn leaf_page(leaves: Vec<Segment>) -> (Vec<u8>, impl FnOnce(ObjectHash) -> FileChild) {
+        let page = FilePage::Leaf(leaves);
+        let length = page.size();
+        (page.encode(), move |hash| FileChild { hash, length })
     }
 
-    fn inner_node(
+    fn inner_page(
         level: u8,
         children: Vec<FileChild>,
     ) -> (Vec<u8>, impl FnOnce(ObjectHash) -> FileChild) {
-        let node = FileNode::Inner { level, children };
-        let length = node.size();
-        (node.encode(), move |hash| FileChild { hash, length })
+        let page = FilePage::Inner { level, children };
+        let length = page.size();
+        (page.encode(), move |hash| FileChild { hash, length })
     }
 
     fn child_hash(child: &FileChild) -> ObjectHash {

@@ -1,30 +1,30 @@
-//! Resolves a path in a commit.
+//! Finds the entry at a path of a commit.
 
 use dotmesh_model::ObjectHash;
-use dotmesh_store::{EntryName, Inode, InodeKind, Node, TreeNode};
+use dotmesh_store::{EntryName, EntryValue, Inode, InodeKind, TreePage};
 
 use crate::entries::Part;
-use crate::{ReadError, Source, TreeError, TreePath, TreeReader};
+use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// The entry that a path leads to.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundEntry {
     pub inode: Inode,
     /// The file's first path, if the path is another hard link of it.
     pub first: Option<TreePath>,
 }
 
-impl<S: Source> TreeReader<S> {
+impl<S: TreeSource> TreeReader<S> {
     /// Returns the entry at a path. Symlinks are not followed.
-    pub async fn resolve(
+    pub async fn entry_at(
         &self,
         root: ObjectHash,
         path: &TreePath,
-    ) -> Result<Found, ReadError<S::Error>> {
+    ) -> Result<FoundEntry, ReadError<S::Error>> {
         let missing = || TreeError::NoSuchPath { path: path.clone() };
-        let node = self.node_at(root, path).await?.ok_or_else(missing)?;
-        let (inode, first) = self.inode_of(root, node).await?;
-        Ok(Found {
+        let value = self.value_at(root, path).await?.ok_or_else(missing)?;
+        let (inode, first) = self.inode_of(root, value).await?;
+        Ok(FoundEntry {
             inode: inode.ok_or_else(missing)?,
             first,
         })
@@ -35,63 +35,65 @@ impl<S: Source> TreeReader<S> {
     pub(crate) async fn inode_of(
         &self,
         root: ObjectHash,
-        node: Node,
+        value: EntryValue,
     ) -> Result<(Option<Inode>, Option<TreePath>), ReadError<S::Error>> {
-        let first = match node {
-            Node::Inode(inode) => return Ok((Some(inode), None)),
-            Node::HardLink { first } => TreePath::from_bytes(&first)?,
+        let first = match value {
+            EntryValue::Inode(inode) => return Ok((Some(inode), None)),
+            EntryValue::HardLink { first } => TreePath::from_bytes(&first)?,
         };
-        let inode = match self.node_at(root, &first).await? {
-            Some(Node::Inode(inode)) if matches!(inode.kind, InodeKind::File { .. }) => Some(inode),
+        let inode = match self.value_at(root, &first).await? {
+            Some(EntryValue::Inode(inode)) if matches!(inode.kind, InodeKind::File { .. }) => {
+                Some(inode)
+            }
             _ => None,
         };
         Ok((inode, Some(first)))
     }
 
     /// Returns the entry at a path.
-    async fn node_at(
+    async fn value_at(
         &self,
         root: ObjectHash,
         path: &TreePath,
-    ) -> Result<Option<Node>, ReadError<S::Error>> {
+    ) -> Result<Option<EntryValue>, ReadError<S::Error>> {
         let root = self.root(root).await?;
-        let mut node = Node::Inode(Inode {
+        let mut value = EntryValue::Inode(Inode {
             attributes: root.attributes,
             kind: InodeKind::Directory { tree: root.tree },
         });
         for name in path.names() {
-            let Node::Inode(Inode {
+            let EntryValue::Inode(Inode {
                 kind: InodeKind::Directory { tree },
                 ..
-            }) = node
+            }) = value
             else {
                 return Ok(None);
             };
-            match self.node_in(tree, name).await? {
-                Some(found) => node = found,
+            match self.value_in(tree, name).await? {
+                Some(found) => value = found,
                 None => return Ok(None),
             }
         }
-        Ok(Some(node))
+        Ok(Some(value))
     }
 
     /// Returns the entry of a name in a directory.
-    pub(crate) async fn node_in(
+    pub(crate) async fn value_in(
         &self,
         tree: ObjectHash,
         name: &EntryName,
-    ) -> Result<Option<Node>, ReadError<S::Error>> {
+    ) -> Result<Option<EntryValue>, ReadError<S::Error>> {
         let mut part = Part::top(tree);
         // Levels descend, so the loop ends.
         loop {
-            let node = self.tree_node(part.hash).await?;
-            part.check(&node)?;
-            match node {
-                TreeNode::Leaf(mut entries) => {
+            let page = self.tree_page(part.hash).await?;
+            part.check(&page)?;
+            match page {
+                TreePage::Leaf(mut entries) => {
                     let at = entries.binary_search_by(|entry| entry.name.cmp(name));
-                    return Ok(at.ok().map(|at| entries.swap_remove(at).node));
+                    return Ok(at.ok().map(|at| entries.swap_remove(at).value));
                 }
-                TreeNode::Inner {
+                TreePage::Inner {
                     level,
                     mut children,
                 } => {

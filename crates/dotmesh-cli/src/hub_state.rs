@@ -18,7 +18,7 @@ pub struct State {
 }
 
 /// Asks the hub which state a reference names.
-pub async fn resolve(client: &HubClient, dot: &DotName, reference: &Reference) -> Result<State> {
+pub async fn find_state(client: &HubClient, dot: &DotName, reference: &Reference) -> Result<State> {
     let resolved = client.resolve(dot, reference).await.map_err(hub::explain)?;
     State::of(&resolved, reference)
 }

@@ -17,10 +17,10 @@ Exit codes:
   130  Interrupted
 
 Environment variables:
-  DOTMESH_DOT       The dot that commands are about, as with --dot
+  DOTMESH_DOT       The dot that commands use, as with --dot
   DOTMESH_SOCKET    Where the node listens (default: /run/dotmesh/api.sock)
   DOTMESH_PASSWORD  The API key for 'dm login --key' and 'dm remote add', which then ask for none
-  BROWSER           What 'dm open' and 'dm login' show pages with (default: the desktop's)
+  BROWSER           The browser for 'dm open' and 'dm login' (default: the desktop's)
   PAGER             Shows long output on a terminal (default: less). 'cat' means no pager
   NO_COLOR          If it is set, there are no colours
   XDG_CONFIG_HOME   Where the config file is, in the folder dotmesh (default: ~/.config)";

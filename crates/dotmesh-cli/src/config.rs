@@ -25,10 +25,10 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     version: u32,
-    /// The remote to use when a command names none.
+    /// The remote to use if a command names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_remote: Option<RemoteName>,
-    /// The hubs that the user knows.
+    /// The remotes by their names.
     #[serde(default)]
     pub remotes: BTreeMap<RemoteName, Remote>,
     /// The section of each node, by its socket.
@@ -36,10 +36,10 @@ pub struct Config {
     pub nodes: BTreeMap<String, NodeConfig>,
 }
 
-/// A hub, and who the user is there.
+/// An account on a hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remote {
-    /// The account.
+    /// The account's user.
     pub user: UserName,
     /// The hub's URL.
     pub address: String,
@@ -102,7 +102,7 @@ pub enum CurrentDot {
     Unset,
     /// The current dot was deleted. Only the user can select another.
     Deleted,
-    /// This one.
+    /// This dot is the current one.
     Selected(DotName),
 }
 
@@ -304,11 +304,13 @@ impl Config {
     /// Fails if there is a remote with that name.
     pub fn refuse_known(&self, name: &RemoteName) -> Result<()> {
         if self.remotes.contains_key(name) {
-            return Err(
-                CliError::new(ErrorCode::Exists, format!("Remote exists '{name}'")).hint(format!(
-                    "Choose another name, or remove it with 'dm remote rm {name}'."
-                )),
-            );
+            return Err(CliError::new(
+                ErrorCode::Exists,
+                format!("there is already a remote '{name}'"),
+            )
+            .hint(format!(
+                "Choose another name, or remove it with 'dm remote rm {name}'."
+            )));
         }
         Ok(())
     }
@@ -494,7 +496,7 @@ impl ConfigFile {
         if version != VERSION {
             let path = self.path.display();
             let message = format!(
-                "the config file {path} has format version {version}, this 'dm' reads {VERSION}"
+                "the config file {path} has format version {version}, but this 'dm' reads version {VERSION}"
             );
             return Err(CliError::new(Code::ConfigFile, message)
                 .hint("Upgrade 'dm', or use another file with --config."));

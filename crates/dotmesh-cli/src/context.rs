@@ -17,9 +17,9 @@ use crate::ui::Ui;
 /// The context of one run of `dm`.
 #[derive(Debug)]
 pub struct Context {
-    /// Where output goes.
+    /// Prints all output.
     pub ui: Ui,
-    /// Environment variables.
+    /// The environment variables.
     pub environment: Environment,
     /// The user's configuration.
     pub config: ConfigFile,
@@ -129,7 +129,7 @@ pub fn no_current_dot(current: &CurrentDot, dots: &[DotName]) -> CliError {
         match current {
             CurrentDot::Unset => "No current dot is selected.".to_owned(),
             CurrentDot::Deleted => {
-                "No current dot is selected: the one that was current is deleted.".to_owned()
+                "No current dot is selected: the previous one was deleted.".to_owned()
             }
             CurrentDot::Selected(dot) => {
                 format!("No current dot is selected: '{dot}' does not exist any more.")

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Where a node listens unless told otherwise.
+/// The default path of the node's socket.
 pub const DEFAULT_SOCKET: &str = "/run/dotmesh/api.sock";
 
 /// The environment variables that `dm` uses.

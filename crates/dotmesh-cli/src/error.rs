@@ -74,7 +74,7 @@ impl CliError {
     /// The user pressed Ctrl-C. `goes_on`: the node finishes the operation all the same.
     pub fn interrupted(goes_on: bool) -> Self {
         let message = if goes_on {
-            "Interrupted. What the node had begun, it completes; see 'dm list' and 'dm log'."
+            "Interrupted. The node finishes the operation that it has begun. See 'dm list' and 'dm log'."
         } else {
             "Interrupted."
         };
@@ -232,7 +232,7 @@ impl From<ClientError> for CliError {
             | ClientError::NotDotmesh { .. }
             | ClientError::OtherProtocol { .. } => {
                 return Self::new(Code::NodeUnreachable, error.to_string()).hint(
-                    "'dm' and 'dotmeshd' may be of different versions; compare them with 'dm version'.",
+                    "'dm' and 'dotmeshd' may have different versions: compare them with 'dm version'.",
                 );
             }
             ClientError::Unreachable { server, source } => (server, source),
@@ -246,8 +246,8 @@ impl From<ClientError> for CliError {
             ),
             Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => error
                 .hint("Start Dotmesh with 'sudo dm cluster init'.")
-                .hint("If the node listens elsewhere, say where in DOTMESH_SOCKET."),
-            _ => error.hint("See whether the node runs with 'dm version', or what its log says."),
+                .hint("If the node listens at another path, set DOTMESH_SOCKET to that path."),
+            _ => error.hint("Check with 'dm version' whether the node runs, or read its log."),
         }
     }
 }

@@ -61,7 +61,7 @@ pub async fn what_can_be(
         let log = node.log(dot, &LogQuery::from(Some(revision))).await?;
         for hub in hubs(&log, Extent::History) {
             let Some((name, remote)) = config.remote_at(&hub) else {
-                problems.insert(format!("no remote is a login at {hub}"));
+                problems.insert(format!("no remote has a login at {hub}"));
                 continue;
             };
             let extent = Extent::History;

@@ -34,7 +34,7 @@ pub fn explain(error: ClientError) -> CliError {
     match error {
         ClientError::Refused(body) if body.code == ErrorCode::Unauthorized => {
             CliError::new(ErrorCode::Unauthorized, "Permission denied. Please check that your API key is still valid.")
-                .hint("The key belongs to one user of one hub: check user and host, too. 'dm login HOST' makes a new one.")
+                .hint("A key belongs to one user on one hub, so check the user and the host too. 'dm login HOST' makes a new key.")
         }
         ClientError::Refused(body) | ClientError::Later { body, .. } => (*body).into(),
         ClientError::Foreign(answer) if answer.says_who() => {
@@ -60,11 +60,11 @@ pub fn explain(error: ClientError) -> CliError {
             let error = CliError::new(ErrorCode::Unreachable, format!("cannot reach {server}"));
             let error = error.because(reason);
             if untrusted {
-                return error.hint("This machine does not trust the hub's certificate: add the one of who issued it to the system's.");
+                return error.hint("This machine does not trust the hub's certificate. Add its issuer's certificate to the system's.");
             }
             let error = error.hint("Check the host and the port, and that the hub runs.");
             if server.starts_with("https://") {
-                error.hint("If the hub speaks plain HTTP, in a network that you trust, write http:// before the host.")
+                error.hint("If the hub uses plain HTTP, and you trust the network, write http:// before the host.")
             } else {
                 error
             }

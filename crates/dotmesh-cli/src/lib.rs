@@ -45,7 +45,7 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::ui::Ui;
 
-/// Runs the program.
+/// Runs `dm` with the process's arguments. Returns its exit code.
 pub fn run() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::read();

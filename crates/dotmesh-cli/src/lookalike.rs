@@ -52,7 +52,8 @@ pub fn show(ui: &Ui, found: &Lookalike) {
 pub fn describe(found: &Lookalike) -> String {
     let Lookalike { dot, cloned, .. } = found;
     format!(
-        "Docker has made dot {dot}, which is empty. Compose took another project name than the one of the clone {cloned}, so the app does not see the clone's data"
+        "Docker made the empty dot {dot}, because Compose used another project name than that of the clone {cloned}. \
+         The app does not see the clone's data"
     )
 }
 

@@ -33,7 +33,7 @@ impl State {
         let id = CommitId::from_any_case(reference.as_str());
         if id.is_some_and(|id| id != commit) {
             return Err(CliError::new(Code::Refused, format!(
-                "the hub has a branch or a tag called {reference}, which is not the commit with that id"
+                "the hub has a branch or a tag named {reference}, but it is not at the commit with that id"
             ))
             .hint("Clone the branch by its name: dm clone REMOTE DOT BRANCH"));
         }

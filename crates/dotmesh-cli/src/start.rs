@@ -57,15 +57,15 @@ pub fn show(ui: &Ui, commands: &[String], volumes_of: Option<&DotName>, local: &
     if !commands.is_empty() {
         let commands: String = commands.iter().map(|one| format!("\n    {one}")).collect();
         ui.status(&format!(
-            "To start its app, in the folder of its code:\n{commands}\n"
+            "To start the app, run this in the folder of its code:\n{commands}\n"
         ));
     }
     if let Some(dot) = volumes_of {
         ui.warning(&format!(
-            "the app's volumes are those of dot {dot}, not {local}"
+            "the app's volumes belong to dot {dot}, not to {local}"
         ));
         ui.hint(&format!(
-            "Clone it with '--local-name {dot}' to start the app with it."
+            "To start the app with the clone, clone the dot with '--local-name {dot}'."
         ));
     }
 }

@@ -83,9 +83,9 @@ pub async fn follow(
             None => {
                 return Err(CliError::new(
                     Code::NodeUnreachable,
-                    "the node ended in the middle of the switch",
+                    "the node stopped during the switch",
                 )
-                .hint("It finishes the switch when it is started again. See 'dm list' then."));
+                .hint("The node finishes the switch after a restart. Then check 'dm list'."));
             }
         }
     }
@@ -111,7 +111,7 @@ pub fn show(ui: &Ui, switched: &Switched) {
         ("Removed containers", &switched.removed),
         ("Containers that Docker Swarm replaces", &switched.replaced),
         (
-            "Containers that the node starts once what they wait for is there",
+            "Containers that the node starts when their dependencies are ready",
             &switched.later,
         ),
     ] {
@@ -138,7 +138,7 @@ pub fn failure(switched: &Switched) -> Option<CliError> {
     let error = CliError::new(Code::ContainersFailed, message);
     let retrying = switched.problems.iter().any(|problem| problem.retrying);
     Some(error.hint(if retrying {
-        "The node goes on trying to start them. See 'dm list' and 'docker logs'."
+        "The node keeps trying to start them. See 'dm list' and 'docker logs'."
     } else {
         "See 'docker logs'."
     }))

@@ -26,13 +26,13 @@ use crate::ui::Ui;
 pub struct Plan {
     /// Clone, pull or push.
     pub direction: Direction,
-    /// The hub.
+    /// The user's name for the hub.
     pub remote_name: RemoteName,
-    /// The account there.
+    /// The account on the hub.
     pub remote: Remote,
     /// The dot here.
     pub local: DotName,
-    /// The dot there.
+    /// The dot on the hub.
     pub remote_dot: DotName,
     /// One branch, or all of them.
     pub branch: Option<BranchName>,
@@ -71,7 +71,7 @@ pub struct Transferred {
 pub fn parse_rate(text: &str) -> std::result::Result<NonZeroU64, String> {
     let text = text.strip_suffix("/s").unwrap_or(text);
     let bytes = parse_size(text).map_err(|error| error.to_string())?;
-    NonZeroU64::new(bytes).ok_or_else(|| "nothing moves at a rate of 0".to_owned())
+    NonZeroU64::new(bytes).ok_or_else(|| "the rate must be more than 0".to_owned())
 }
 
 /// The login data of a remote.
@@ -89,7 +89,7 @@ pub fn remote_at(config: &Config, address: &str) -> Result<(RemoteName, Remote)>
     match config.remote_at(&hub.to_string()) {
         Some((name, remote)) => Ok((name.clone(), remote.clone())),
         None => Err(
-            CliError::new(Code::NoRemote, format!("no remote is a login at {hub}"))
+            CliError::new(Code::NoRemote, format!("no remote has a login at {hub}"))
                 .hint(format!("Log in there first: dm login {hub}")),
         ),
     }
@@ -124,7 +124,7 @@ pub fn choose_remote(
     let name = match config.default_remote.as_ref().or(only) {
         Some(name) => name.clone(),
         None if config.remotes.is_empty() => {
-            return Err(CliError::new(Code::NoRemote, "no remote is known")
+            return Err(CliError::new(Code::NoRemote, "there are no remotes yet")
                 .hint("Log in to a hub with 'dm login HUB'."));
         }
         None => {
@@ -286,9 +286,11 @@ pub async fn follow(
     }
     Err(CliError::new(
         Code::NodeUnreachable,
-        "the node went away before the transfer ended",
+        "the node closed the connection before the transfer ended",
     )
-    .hint("Its log says why. Try again: what has been transferred already is not sent twice."))
+    .hint(
+        "The node's log says why. Try again: data that was already transferred is not sent again.",
+    ))
 }
 
 /// The lines about tags.
@@ -304,7 +306,7 @@ pub fn tags(direction: Direction, tags: &TagsOutcome) -> Vec<String> {
     if !tags.differing.is_empty() {
         let differing = names(&tags.differing);
         lines.push(format!(
-            "Tags that are at another commit here than on the remote, and were not moved: {differing}"
+            "Tags that were not moved, because here they are at another commit than on the remote: {differing}"
         ));
     }
     if let Some(error) = &tags.failed {
@@ -335,9 +337,9 @@ pub fn summary(direction: Direction, outcome: &TransferOutcome) -> Vec<String> {
     lines.extend(outcome.along.iter().map(|branch| {
         let line = describe(direction, branch);
         match direction {
-            Direction::Push => format!("{line}; went along, as {from} was started from it"),
+            Direction::Push => format!("{line}; pushed too, because {from} was started from it"),
             Direction::Pull | Direction::Clone => {
-                format!("{line}; came along, as it leads to {from}")
+                format!("{line}; received too, because it leads to {from}")
             }
         }
     }));
@@ -358,7 +360,7 @@ pub fn summary(direction: Direction, outcome: &TransferOutcome) -> Vec<String> {
     }
     if let Some(error) = &outcome.not_filled {
         lines.push(format!(
-            "The remote lacks data of older commits that is here, and sending it failed: {error}. The next push tries again."
+            "The remote lacks the data of older commits, and sending it failed: {error}. The next push tries again."
         ));
     }
     lines
@@ -379,10 +381,10 @@ pub fn without_data(direction: Direction, count: u64) -> Option<String> {
     match (count, direction) {
         (0, _) => None,
         (_, Direction::Push) => Some(format!(
-            "{older} went without {their} data: it is not on this machine"
+            "{older} sent without {their} data, which is not on this machine"
         )),
         (_, Direction::Pull | Direction::Clone) => Some(format!(
-            "{older} came without {their} data: it is not on the remote"
+            "{older} received without {their} data, which is not on the remote"
         )),
     }
 }
@@ -399,10 +401,10 @@ fn left_out(direction: Direction, list: &LeftOut) -> Vec<String> {
         count => (format!("{count} items"), "they were"),
     };
     let mut lines = vec![match direction {
-        Direction::Push => format!("Left out {count} that cannot travel:"),
+        Direction::Push => format!("Left out {count} that cannot be pushed:"),
         Direction::Pull | Direction::Clone => {
             format!(
-                "The newest commit came without {count}, since {were} left out when it was pushed:"
+                "The newest commit came without {count}, because {were} left out when it was pushed:"
             )
         }
     }];
@@ -450,14 +452,12 @@ fn sockets(sockets: &SkippedSockets) -> Option<String> {
     let first = sockets.first.join(", ");
     match sockets.count {
         0 => None,
-        1 => Some(format!(
-            "Passed over a socket, which holds nothing to keep: {first}"
-        )),
+        1 => Some(format!("Skipped a socket, which holds no data: {first}")),
         count if count as usize == sockets.first.len() => Some(format!(
-            "Passed over {count} sockets, which hold nothing to keep: {first}"
+            "Skipped {count} sockets, which hold no data: {first}"
         )),
         count => Some(format!(
-            "Passed over {count} sockets, which hold nothing to keep: {first}, …"
+            "Skipped {count} sockets, which hold no data: {first}, …"
         )),
     }
 }

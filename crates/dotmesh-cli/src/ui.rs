@@ -187,9 +187,10 @@ impl Ui {
             return Ok(());
         }
         if !std::io::stdin().is_terminal() {
-            let message = "nothing was done: standard input is no terminal, so nobody can be asked";
+            let message =
+                "nothing was done: this needs a confirmation, but stdin is not a terminal";
             return Err(CliError::new(Code::NoTerminal, message)
-                .hint("Run it again with --yes to do this without a question."));
+                .hint("Run it again with --yes to skip the question."));
         }
         self.err(&format!("{question} (enter Y to continue): "));
         let answer = tokio::task::spawn_blocking(first_line)

@@ -1,4 +1,4 @@
-//! The local API: what `dm` calls over the node's unix socket. Each route is one operation.
+//! The local API that `dm` calls over the node's unix socket. Each route is one operation.
 
 use std::path::PathBuf;
 
@@ -96,14 +96,13 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/unmounts", post(post_unmounts))
         .fallback(async || {
             ApiError(ErrorBody::new(ErrorCode::NotFound, "no such route").hint(
-                "'dm' and 'dotmeshd' may be of different versions; compare them with 'dm version'.",
+                "'dm' and 'dotmeshd' may have different versions: compare them with 'dm version'.",
             ))
         })
         .with_state(node)
 }
 
-/// A failure on its way to `dm`.
-/// What `dm` is answered while the pool is mounted again.
+/// The responses while the pool is mounted again.
 pub(crate) fn without_pool(path: PathBuf) -> Router {
     let refused = move || {
         let path = path.clone();
@@ -112,6 +111,7 @@ pub(crate) fn without_pool(path: PathBuf) -> Router {
     Router::new().fallback(refused)
 }
 
+/// An error as a response to `dm`.
 struct ApiError(ErrorBody);
 
 impl From<NodeError> for ApiError {
@@ -147,18 +147,18 @@ async fn get_version(State(node): State<Node>) -> Json<NodeVersion> {
     })
 }
 
-/// What the daemon could not do by itself: write to the pool, delete something, or read a dot.
+/// Problems that the daemon could not solve: writing to the pool, deleting something, or reading a dot.
 async fn get_problems(State(node): State<Node>) -> Json<Vec<String>> {
     let leftovers = node.leftovers.list().into_iter().map(|leftover| {
         let path = leftover.path.display();
         format!(
-            "{path} cannot be deleted yet, and is tried again: {}",
+            "{path} cannot be deleted yet, the daemon keeps trying: {}",
             leftover.problem
         )
     });
     let damaged = node.leftovers.damaged().into_iter().map(|dot| {
         format!(
-            "dot {} is left out, as it cannot be read: {}",
+            "dot {} is left out, since it cannot be read: {}",
             dot.name, dot.problem
         )
     });

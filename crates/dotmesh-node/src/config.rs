@@ -10,15 +10,15 @@ use dotmesh_model::size::parse_size;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "dotmeshd", version, about)]
 pub struct Config {
-    /// Where everything is kept.
+    /// The folder that holds all data.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/dotmesh")]
     pub root: PathBuf,
 
-    /// Where `dm` reaches the daemon.
+    /// The API socket that `dm` connects to.
     #[arg(long, value_name = "PATH", default_value = "/run/dotmesh/api.sock")]
     pub socket: PathBuf,
 
-    /// Where Docker reaches the volume driver; the file's name is the driver's. `none` for no driver.
+    /// The volume driver's socket. Its file name is the driver's name. `none` turns the driver off.
     #[arg(
         long,
         value_name = "PATH",
@@ -26,11 +26,12 @@ pub struct Config {
     )]
     pub docker_plugin: String,
 
-    /// Where volumes are mounted for Docker; for a managed plugin, its `propagatedMount`. [default: `mounts` in the root]
+    /// Where volumes are mounted for Docker. For a managed plugin: its `propagatedMount`. [default: `mounts` in the
+    /// root]
     #[arg(long, value_name = "PATH")]
     pub mounts: Option<PathBuf>,
 
-    /// Where the Docker Engine is.
+    /// The Docker Engine's address.
     #[arg(
         long,
         value_name = "URL",
@@ -39,57 +40,58 @@ pub struct Config {
     )]
     pub docker_host: String,
 
-    /// Keep the pool on this block device, or in this folder of a btrfs filesystem, instead of in a file under the root.
+    /// Keep the pool on this block device, or in this folder of a btrfs filesystem, instead of in a file in the root.
     #[arg(long, value_name = "PATH")]
     pub pool: Option<PathBuf>,
 
-    /// Earlier versions made the pool's file this large at first. Now it is always as large as the disk and the limit allow.
+    /// Ignored. Earlier versions gave the pool's file this size at first. Now it is as large as the disk and the limit
+    /// allow.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, hide = true)]
     pub pool_size: Option<u64>,
 
-    /// How large the pool may become. Without a limit: as large as the disk below it allows.
+    /// The pool's maximum size. [default: what the disk below it allows]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub pool_limit: Option<u64>,
 
-    /// How many seconds what nobody can undo is kept before its space is given back.
+    /// Seconds before data that 'dm undo' cannot restore is deleted.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub trash_grace: u64,
 
-    /// How long what an operation replaced is kept for 'dm undo' and 'dm redo': 7d, 12h, 90s. 0 keeps nothing.
+    /// How long 'dm undo' and 'dm redo' can restore what an operation replaced: 7d, 12h, 90s. 0 keeps nothing.
     #[arg(long, value_name = "TIME", env = "DOTMESH_UNDO_TIME", default_value = "7d", value_parser = parse_time)]
     pub undo_time: u64,
 
-    /// How much is kept for that at most, over all dots. [default: a tenth of the pool]
+    /// The space for undo, over all dots. [default: a tenth of the pool]
     #[arg(long, value_name = "SIZE", env = "DOTMESH_UNDO_SPACE", value_parser = parse_size)]
     pub undo_space: Option<u64>,
 
-    /// The proxy for hubs with https. [default: HTTPS_PROXY, else ALL_PROXY]
+    /// The proxy for https hubs. [default: HTTPS_PROXY, else ALL_PROXY]
     #[arg(long, value_name = "URL")]
     pub https_proxy: Option<String>,
 
-    /// The proxy for hubs with http. [default: HTTP_PROXY, else ALL_PROXY]
+    /// The proxy for http hubs. [default: HTTP_PROXY, else ALL_PROXY]
     #[arg(long, value_name = "URL")]
     pub http_proxy: Option<String>,
 
-    /// Hosts, domains and networks that are reached without a proxy, separated by commas. [default: NO_PROXY]
+    /// Hosts, domains and networks to reach without a proxy, separated by commas. [default: NO_PROXY]
     #[arg(long, value_name = "LIST")]
     pub no_proxy: Option<String>,
 
-    /// Trust the certificates in this file (PEM) besides the system's. The variables SSL_CERT_FILE and SSL_CERT_DIR
-    /// replace the system's.
+    /// Trust the certificates in this PEM file, in addition to the system's. SSL_CERT_FILE and SSL_CERT_DIR replace the
+    /// system's.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
-    /// Rebuild the registry from the pool, then go on as usual.
+    /// Rebuild the registry from the pool, then run as usual.
     #[arg(long)]
     pub rebuild_registry: bool,
 
-    /// Remove the sockets if nobody listens on them, and end: for a service manager, once a daemon was killed.
+    /// Remove sockets that nobody listens on, and exit. For service managers, after the daemon was killed.
     #[arg(long)]
     pub remove_dead_sockets: bool,
 }
 
-/// Reads a time in seconds: `90`, `90s`, `5m`, `12h`, `7d`.
+/// Parses a duration to seconds: `90`, `90s`, `5m`, `12h`, `7d`.
 fn parse_time(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is not a time: write for instance 7d, 12h, 30m or 90s");
     let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
@@ -105,7 +107,7 @@ fn parse_time(text: &str) -> Result<u64, String> {
 }
 
 impl Config {
-    /// The plugin's socket, unless there shall be none.
+    /// The plugin's socket, or `None` if the driver is off.
     pub fn plugin_socket(&self) -> Option<PathBuf> {
         (self.docker_plugin != "none").then(|| PathBuf::from(&self.docker_plugin))
     }
@@ -120,7 +122,7 @@ impl Config {
         })
     }
 
-    /// The folder of the places where volumes are mounted.
+    /// The folder under which volumes are mounted.
     pub fn mounts(&self) -> PathBuf {
         let mounts = self.mounts.clone();
         mounts.unwrap_or_else(|| self.root.join("mounts"))

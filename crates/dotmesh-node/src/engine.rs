@@ -1,7 +1,7 @@
-//! The Docker Engine as the node sees it: containers, what they use, and what they really have mounted.
+//! The node's view of the Docker Engine: containers, the volumes they use, and what they really have mounted.
 //!
-//! [`Engine`] has two implementations, the real one and one for tests that follows a script. [`Docker`] is what operations
-//! work with: it gives every call a time limit.
+//! [`Engine`] has two implementations: the real one, and a scripted one for tests. Operations use [`Docker`], which
+//! gives each call a timeout.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -25,51 +25,51 @@ mod unpack;
 
 pub(crate) use bollard_engine::{BollardEngine, connect, proof};
 
-/// Why the Engine did not do what it was asked for.
+/// Why a call to the Engine failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EngineError {
-    /// There is no such container, or it is being removed.
+    /// The container does not exist, or is being removed.
     #[error("the container is gone")]
     Gone,
-    /// It is away. Whether it did what it was asked for is not known.
-    #[error("Docker cannot be reached: {0}")]
+    /// The Engine is unreachable. It may or may not have done what the call asked for.
+    #[error("cannot reach Docker: {0}")]
     Unreachable(String),
-    /// It gave no answer in time, and may still do what it was asked for.
+    /// The Engine did not answer in time. It may still do what the call asked for.
     #[error("Docker did not answer within {0} s")]
     Silent(u64),
-    /// It answered that it can't, and why.
+    /// The Engine refused, with this message.
     #[error("{0}")]
     Refused(String),
 }
 
 type Result<T> = std::result::Result<T, EngineError>;
 
-/// The answer to a call.
+/// The future of a call.
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T>>;
 
-/// The Engine's API, as far as the node needs it.
+/// The part of the Engine's API that the node needs.
 pub(crate) trait Engine: Send + Sync {
     /// All containers, running or not. Never waits for a container that is being started.
     fn list(&self) -> Answer<'_, Vec<Container>>;
 
-    /// What is known of some containers in detail. One that is gone is left out, and so is one that does not answer
-    /// for a moment, as while it is being started.
+    /// The details of some containers. Leaves out those that are gone, and those that do not answer soon, such as while
+    /// they are being started.
     fn inspect<'a>(&'a self, containers: &'a [Container]) -> Answer<'a, Vec<Inspected>>;
 
-    /// Stops a container, giving it the time that it was configured with. Fine if it is stopped already.
+    /// Stops a container within its configured grace period. Succeeds if it is stopped already.
     fn stop<'a>(&'a self, id: &'a str, grace: Option<Duration>) -> Answer<'a, ()>;
 
-    /// Starts a container. Fine if it runs already.
+    /// Starts a container. Succeeds if it runs already.
     fn start<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
 
-    /// Pauses a running container. Fine if it is paused already.
+    /// Pauses a running container. Succeeds if it is paused already.
     fn pause<'a>(&'a self, id: &'a str) -> Answer<'a, ()>;
 
-    /// What an image is and runs as.
+    /// The details of an image.
     fn image<'a>(&'a self, id: &'a str) -> Answer<'a, Image>;
 
-    /// Copies a folder of an image into an empty folder, with owners and permissions. Returns the copy's path in there; `None`
-    /// when the image has no such folder.
+    /// Copies a folder of an image into an empty folder, with owners and permissions. Returns the copy's path in that
+    /// folder, or `None` if the image has no such folder.
     fn copy_from_image<'a>(
         &'a self,
         image: &'a str,
@@ -77,23 +77,23 @@ pub(crate) trait Engine: Send + Sync {
         to: &'a Path,
     ) -> Answer<'a, Option<PathBuf>>;
 
-    /// The mounts of this machine's processes, for each namespace of mounts but this daemon's own.
+    /// The mounts of this machine's processes, per mount namespace, without this daemon's own.
     fn namespaces(&self) -> Answer<'_, Vec<Namespace>>;
 
-    /// Tells of what happens, until nobody listens.
+    /// Sends events until the receiver is dropped.
     fn changes(&self) -> mpsc::Receiver<Change>;
 }
 
-/// What happened.
+/// An event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The Engine answers, for the first time or after it was away. What it was about to start before will not start.
+    /// The Engine is reachable, for the first time or again. It will not start what it was about to start before.
     Connected(Timestamp),
     /// A container was started, stopped, removed or renamed.
     Container,
 }
 
-/// What a container is doing.
+/// A container's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum State {
     /// It was never started.
@@ -103,31 +103,31 @@ pub(crate) enum State {
     Paused,
     /// Its process has ended, and the Engine is about to start it again.
     Restarting,
-    /// It ends or has ended, and will be gone.
+    /// It is being removed.
     Removing,
     Exited,
-    /// It could not be removed as a whole.
+    /// Its removal failed halfway.
     Dead,
 }
 
 impl State {
-    /// Whether it runs, or would by itself.
+    /// Whether it runs, or will run again by itself.
     pub(crate) fn is_active(self) -> bool {
         matches!(self, Self::Running | Self::Paused | Self::Restarting)
     }
 }
 
-/// A volume of ours in a container.
+/// A container's use of one of our driver's volumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VolumeUse {
     pub(crate) volume: VolumeName,
-    /// Where the container sees it.
+    /// The path in the container.
     pub(crate) destination: PathBuf,
-    /// Whether an empty volume gets what the image has there.
+    /// Whether an empty volume is filled from the image.
     pub(crate) copies_image: bool,
 }
 
-/// A container, as a list shows it.
+/// A container, as listed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Container {
     pub(crate) id: String,
@@ -135,7 +135,7 @@ pub(crate) struct Container {
     pub(crate) state: State,
     /// The volumes of our driver that it mounts.
     pub(crate) uses: Vec<VolumeUse>,
-    /// The image as it was asked for.
+    /// The image as it was requested.
     pub(crate) image: String,
     pub(crate) image_id: String,
     pub(crate) labels: HashMap<String, String>,
@@ -153,7 +153,7 @@ impl Container {
         self.uses.iter().any(unpinned)
     }
 
-    /// Whether it uses a branch, `current` being the one that unpinned volumes show.
+    /// Whether it uses a branch. `current` is the branch that unpinned volumes show.
     pub(crate) fn uses(&self, dot: &DotName, branch: &BranchName, current: &BranchName) -> bool {
         self.uses.iter().any(|used| {
             used.volume.dot == *dot && used.volume.pinned.as_ref().unwrap_or(current) == branch
@@ -165,13 +165,13 @@ impl Container {
         self.uses.iter().any(|used| used.volume.dot == *dot)
     }
 
-    /// Whether Docker Swarm made it, which replaces it when it stops.
+    /// Whether it is a task of Docker Swarm, which replaces it when it stops.
     pub(crate) fn is_swarm_task(&self) -> bool {
         self.labels.contains_key("com.docker.swarm.task.id")
     }
 }
 
-/// What a container's health check says.
+/// The state of a container's health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Health {
     Starting,
@@ -183,30 +183,30 @@ pub(crate) enum Health {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inspected {
     pub(crate) container: Container,
-    /// To the nanosecond: Compose creates several within a second.
+    /// With nanoseconds: Compose creates several containers within a second.
     pub(crate) created: Timestamp,
     /// `/target:/source/alias`
     pub(crate) links: Vec<String>,
     /// `target[:mode]`
     pub(crate) volumes_from: Vec<String>,
-    /// Network, IPC and PID modes; `container:target` among them.
+    /// The network, IPC and PID modes. A shared one is `container:target`.
     pub(crate) namespaces: Vec<String>,
-    /// `None` when it has no health check.
+    /// `None` if it has no health check.
     pub(crate) health: Option<Health>,
-    /// How long it may take to stop before it is killed; `None`: without an end.
+    /// How long it may take to stop before it is killed. `None` means no limit.
     pub(crate) grace: Option<Duration>,
-    /// Whether it is removed when it stops.
+    /// Whether Docker removes it when it stops.
     pub(crate) removed_when_stopped: bool,
-    /// Whether the Engine starts it again whenever it can.
+    /// Whether its restart policy is `always` or `unless-stopped`.
     pub(crate) restarts_always: bool,
-    /// Why the last attempt to start it failed; empty if it did not.
+    /// Why its last start failed. Empty if it did not.
     pub(crate) error: String,
     pub(crate) exit_code: i64,
     /// When it was last started.
     pub(crate) started: Timestamp,
-    /// The user that it runs as; empty for root.
+    /// The user that it runs as. Empty means root.
     pub(crate) user: String,
-    /// Its namespace of mounts while it runs, if its process can be seen.
+    /// Its mount namespace while it runs, if its process is visible.
     pub(crate) mount_namespace: Option<u64>,
 }
 
@@ -217,23 +217,23 @@ impl std::ops::Deref for Inspected {
     }
 }
 
-/// What an image is.
+/// An image's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Image {
-    /// The registry digest, or the id where it came from no registry.
+    /// The registry's digest, or the id if it came from no registry.
     pub(crate) digest: String,
 }
 
-/// A namespace of mounts.
+/// A mount namespace.
 #[derive(Debug, Clone)]
 pub(crate) struct Namespace {
     pub(crate) id: u64,
-    /// One of its processes, for people: `postgres (4711)`.
+    /// One of its processes, for messages: `postgres (4711)`.
     pub(crate) process: String,
     pub(crate) mounts: Vec<MountEntry>,
 }
 
-/// The names of containers, for people, sorted.
+/// The containers' names, sorted, for messages.
 pub(crate) fn names<'a>(containers: impl IntoIterator<Item = &'a Container>) -> Vec<String> {
     let mut names: Vec<String> = containers
         .into_iter()
@@ -243,7 +243,7 @@ pub(crate) fn names<'a>(containers: impl IntoIterator<Item = &'a Container>) -> 
     names
 }
 
-/// The containers of a list by the branch of `dot` that they use.
+/// The containers' names by the branch of `dot` that they use.
 pub(crate) fn by_branch(
     containers: &[Container],
     dot: &DotName,
@@ -266,7 +266,7 @@ pub(crate) fn by_branch(
     branches
 }
 
-/// The Engine with patience: a call that gets no answer in time fails as if the Engine were away.
+/// The Engine with timeouts. A call that is not answered in time fails with [`EngineError::Silent`].
 #[derive(Clone)]
 pub(crate) struct Docker {
     engine: Arc<dyn Engine>,
@@ -296,21 +296,21 @@ impl Docker {
         Ok(containers)
     }
 
-    /// Some containers in detail; those that are gone or being started are left out.
+    /// The details of containers. Leaves out those that are gone or being started.
     pub(crate) async fn inspect(&self, containers: &[Container]) -> Result<Vec<Inspected>> {
         let answer = self.engine.inspect(containers);
         self.within(self.timing.call, answer).await
     }
 
-    /// Stops a container within its own grace.
+    /// Stops a container within its own grace period.
     pub(crate) async fn stop(&self, id: &str, grace: Option<Duration>) -> Result<()> {
-        // One that may take for ever is waited for, and the user sees for what.
+        // If it has no limit, wait without one. The progress shows the user what is waited for.
         let limit = grace.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
         let answer = self.engine.stop(id, grace);
         self.within(limit + self.timing.call, answer).await
     }
 
-    /// Starts a container, which may wait for mounts of others.
+    /// Starts a container. This may wait for mounts.
     pub(crate) async fn start(&self, id: &str) -> Result<()> {
         self.within(self.timing.start, self.engine.start(id)).await
     }
@@ -320,7 +320,7 @@ impl Docker {
         self.within(self.timing.call, self.engine.pause(id)).await
     }
 
-    /// What an image is; its id where that can't be known.
+    /// An image's identity, or its id if that is unknown.
     pub(crate) async fn image(&self, id: &str) -> Image {
         let answer = self.within(self.timing.call, self.engine.image(id)).await;
         answer.unwrap_or_else(|_| Image {
@@ -345,7 +345,7 @@ impl Docker {
             .await
     }
 
-    /// What happens.
+    /// The Engine's events.
     pub(crate) fn changes(&self) -> mpsc::Receiver<Change> {
         self.engine.changes()
     }

@@ -1,4 +1,4 @@
-//! How an operation of the node can fail, and how that is told to people and programs.
+//! The errors of operations, with their codes, messages and hints.
 
 use std::path::PathBuf;
 
@@ -21,10 +21,10 @@ pub enum NodeError {
     /// No such dot.
     #[error("No such dot '{dot}'")]
     NoDot { dot: DotName },
-    /// A dot of that name is here already.
+    /// The name belongs to an existing dot.
     #[error("{dot} exists already")]
     DotExists { dot: DotName },
-    /// A new dot would be in a namespace of others.
+    /// A new dot would be in another user's namespace.
     #[error(
         "there is no dot {dot} here, and new dots are made in namespace {} only, not in {}",
         Namespace::DEFAULT, dot.namespace
@@ -33,138 +33,138 @@ pub enum NodeError {
     /// No such branch.
     #[error("Branch does not exist: {branch}")]
     NoBranch { branch: BranchName },
-    /// A branch of that name is here already.
+    /// The name belongs to an existing branch.
     #[error("Branch already exists: {branch}")]
     BranchExists { branch: BranchName },
-    /// The branch for work on a commit has been worked on.
+    /// The branch that was made for a commit has changed.
     #[error("branch {branch}, which was made for work on commit {}, has changed since", commit.short())]
     NotAsMade {
         branch: BranchName,
         commit: CommitId,
     },
-    /// A tag of that name is here already, and never moves.
+    /// The tag exists, and tags never move.
     #[error("Tag already exists: {tag}, at commit {}", commit.short())]
     TagExists { tag: BranchName, commit: CommitId },
     /// No such tag.
     #[error("Tag does not exist: {tag}")]
     NoTag { tag: BranchName },
-    /// The empty state before the first commit has no tag.
+    /// There is no commit to tag before the first one.
     #[error("there is no commit to tag yet")]
     NothingToTag,
     /// No such stash.
     #[error("there is no stash {id} any more")]
     NoStash { id: StashId },
-    /// Nothing has changed.
+    /// There are no uncommitted changes to stash.
     #[error("there are no uncommitted changes on branch {branch} to stash")]
     NothingToStash { branch: BranchName },
-    /// A stash cannot be brought back to another commit.
+    /// The stash belongs to another commit than the branch's head.
     #[error(
-        "the stash was made at commit {}, and branch {branch} is at {}: nobody can merge the files of databases",
+        "the stash was made at commit {}, and branch {branch} is at {}: Dotmesh cannot merge database files",
         stashed.short(),
         head.short()
     )]
     StashedElsewhere {
-        /// Its place in the list.
+        /// Its index in the list of stashes.
         place: usize,
         stashed: CommitId,
         branch: BranchName,
         head: CommitId,
     },
-    /// Not a path in a dot.
-    #[error("'{path}' is not a path in a dot, SUBDOT or SUBDOT/PATH")]
+    /// The path is malformed.
+    #[error("'{path}' is not a path in a dot: write SUBDOT or SUBDOT/PATH")]
     BadPath { path: String },
-    /// Nothing is there.
+    /// The path doesn't exist in that state.
     #[error("{state} has no {path}")]
     NoPath { path: String, state: String },
-    /// The empty state before the first commit is no commit.
+    /// There is no commit to amend before the first one.
     #[error("there is no commit to amend yet")]
     NothingToAmend,
-    /// A volume pins a branch that does not exist.
+    /// A volume name pins a branch that does not exist.
     #[error("Cannot pin branch '{branch}' of dot '{dot}': {why}")]
     CannotPin {
         dot: DotName,
         branch: BranchName,
         why: &'static str,
     },
-    /// Docker asks for a volume that was not created.
+    /// Docker asked for a volume that was not created.
     #[error("no such volume '{name}'")]
     NoVolume { name: String },
-    /// Not a name.
+    /// A name is malformed.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// Not a commit.
+    /// A revision names no commit.
     #[error(transparent)]
     Revision(#[from] RevisionError),
     /// A metadata key is not allowed.
     #[error("{0}")]
     Metadata(String),
-    /// A commit without words.
+    /// The commit has no message.
     #[error("Please provide a commit message")]
     NoMessage,
-    /// More than a commit may say of itself.
-    #[error("the commit is not made: {0}")]
+    /// The commit's record is larger than the limit.
+    #[error("cannot commit: {0}")]
     TooMuchSaid(#[from] TooMuchSaid),
-    /// What would be replaced has changes that no commit holds.
+    /// The working copy that would be replaced has uncommitted changes.
     #[error("there are {size} of uncommitted changes on branch {branch}")]
     Dirty {
         branch: BranchName,
         size: String,
         hint: &'static str,
     },
-    /// Containers use what would be replaced.
+    /// Containers use what would be replaced or deleted.
     #[error("containers are using {what}: {containers}", containers = containers.join(", "))]
     InUse {
         what: String,
         containers: Vec<String>,
     },
-    /// Containers have a branch's name in the names of their volumes.
+    /// Containers have volumes whose names pin the branch.
     #[error("containers have volumes that name branch {branch} of {dot}: {containers}", containers = containers.join(", "))]
     Pinned {
         dot: DotName,
         branch: BranchName,
         containers: Vec<String>,
     },
-    /// Containers have volumes of a dot.
+    /// Existing containers have volumes of the dot.
     #[error("containers have volumes of dot {dot}: {containers}", containers = containers.join(", "))]
     InVolumes {
         dot: DotName,
         containers: Vec<String>,
     },
-    /// What is checked out cannot be deleted.
+    /// The checked-out branch cannot be deleted.
     #[error("branch {branch} is checked out")]
     CheckedOut { branch: BranchName },
-    /// Something is on that branch only.
+    /// The deletion would lose commits or changes.
     #[error("branch {branch} has {}", lost(*commits, *dirty))]
     WouldLose {
         branch: BranchName,
-        /// How many commits no other branch has.
+        /// The number of commits that no other branch has.
         commits: usize,
-        /// Bytes that no commit has.
+        /// Uncommitted bytes.
         dirty: u64,
     },
-    /// Both sides have gone on.
-    #[error("branch {branch} has diverged: both sides have commits that the other has not")]
+    /// Both the branch here and the hub's have new commits.
+    #[error("branch {branch} has diverged: both sides have commits that the other does not have")]
     Diverged { branch: BranchName, hint: String },
-    /// The hub has commits that a push would not keep.
+    /// A push would drop commits of the hub's branch.
     #[error("branch {branch} is behind the hub, which has commits that are not here")]
     Behind { branch: BranchName },
-    /// The hub has no such dot, or the user may not see it.
+    /// The hub has no such dot, or the user may not read it.
     #[error("{hub} has no dot {dot} that {user} may read")]
     NoRemoteDot {
         hub: String,
         dot: String,
         user: String,
     },
-    /// The name on the hub is not that of the dot that the one here belongs to.
-    #[error("{dot} on {hub} is not the dot that {local} was cloned from or pushed to: that one {}", whereabouts(now.as_deref()))]
+    /// The name on the hub now belongs to another dot than the one that this dot was linked to.
+    #[error("{dot} on {hub} is not the dot that {local} was cloned from or pushed to: that dot {}", whereabouts(now.as_deref()))]
     AnotherDot {
         hub: String,
         dot: String,
         local: DotName,
-        /// What that one is called.
+        /// The present name of the linked dot.
         now: Option<Box<DotName>>,
     },
-    /// A first push goes to a dot that has nothing of the history.
+    /// A first push goes to a dot that shares no commit.
     #[error("{dot} on {hub} is another dot than {local}: they have no commit in common")]
     Unrelated {
         hub: String,
@@ -178,24 +178,24 @@ pub enum NodeError {
         dot: String,
         branch: BranchName,
     },
-    /// The data of a commit is on a hub only.
+    /// The commit's data is on a hub only.
     #[error("the data of commit {commit} is not here, but at {hub}")]
     Absent { commit: CommitId, hub: String },
-    /// The data of a commit is neither here nor on the hub.
+    /// The commit's data is neither here nor on the hub.
     #[error(
-        "the data of commit {commit} is neither here nor at {hub}, which got the commit without it"
+        "the data of commit {commit} is neither here nor at {hub}: the hub received the commit without its data"
     )]
     Nowhere { commit: CommitId, hub: String },
-    /// A hub that knows no commits without data.
+    /// The hub doesn't support commits without data.
     #[error("the data of {} is not here, and {hub} is too old to take commits without their data", older(*count))]
     HubTooOld { count: usize, hub: String },
-    /// What a commit's snapshot holds is not what was sealed.
-    #[error("the data of commit {commit} is not what it was when it was sealed")]
+    /// The commit's snapshot doesn't match its seal.
+    #[error("the data of commit {commit} has changed since it was sealed")]
     Unsealed { commit: CommitId },
-    /// A delta started from an object that the hub lacks.
-    #[error("the hub does not have what its history says that it has")]
+    /// The hub lacks the base object of a delta.
+    #[error("the hub lacks objects of commits in its history")]
     DeltasRefused,
-    /// A push to a public dot has files that look like secrets.
+    /// A push to a public dot contains files that look like secrets.
     #[error(
         "{} is public, and files in this push look like secrets: {}{}",
         dot.full(),
@@ -210,17 +210,17 @@ pub enum NodeError {
     /// There is nothing to push.
     #[error("branch {branch} has no commits to push")]
     NothingToPush { branch: BranchName },
-    /// The Docker Engine did not do what it was asked for.
+    /// A call to the Docker Engine failed.
     #[error("Docker: {doing} failed: {message}")]
     Docker { doing: String, message: String },
-    /// A switch failed, and everything runs as before.
+    /// A switch failed and was rolled back. Everything runs as before.
     #[error("{what} failed, and the containers run on branch {branch} as before: {cause}")]
     SwitchUndone {
         what: String,
         branch: BranchName,
         cause: Box<NodeError>,
     },
-    /// A switch failed, and some containers do not run again yet.
+    /// A switch failed, and some containers could not be started again.
     #[error(
         "{what} failed: {cause}; and starting the containers again failed too: {}",
         listed(problems)
@@ -230,24 +230,24 @@ pub enum NodeError {
         cause: Box<NodeError>,
         problems: Vec<ContainerProblem>,
     },
-    /// A switch failed and could not be taken back either.
-    #[error("{cause}; and it could not be taken back: {stuck}")]
+    /// A switch failed, and its rollback failed too.
+    #[error("{cause}; and rolling it back failed too: {stuck}")]
     CannotUndo {
         cause: Box<NodeError>,
         stuck: Box<NodeError>,
     },
-    /// Something else changes the dot for longer than Docker waits.
+    /// Another operation holds the dot for longer than Docker waits.
     #[error("dot {dot} is being {doing}")]
     Busy { dot: DotName, doing: String },
-    /// The same, for a container that is being started.
+    /// Like `Busy`, for a container that Docker is starting.
     #[error("dot {dot} is being {doing}: {STARTS_LATER}")]
     StartsLater { dot: DotName, doing: String },
-    /// Containers are being started on what would be moved.
+    /// Docker is starting containers on the working copy that would be replaced.
     #[error("containers are being started on {dot}, with {volumes}", volumes = volumes.join(", "))]
     Starting { dot: DotName, volumes: Vec<String> },
-    /// A process has a working copy that Docker knows nothing of.
+    /// A process that belongs to no container known to Docker has the working copy mounted.
     #[error(
-        "{process} has branch {branch} of {dot} mounted, and Docker shows no container that it belongs to"
+        "{process} has branch {branch} of {dot} mounted, and belongs to no container that Docker shows"
     )]
     Unseen {
         dot: DotName,
@@ -261,10 +261,10 @@ pub enum NodeError {
         branch: BranchName,
         subdots: Vec<String>,
     },
-    /// A user's place is none for a mount.
+    /// The place that the user gave cannot be mounted on.
     #[error("cannot mount at {place}: {problem}")]
     Place { place: PathBuf, problem: String },
-    /// Somebody else was faster.
+    /// The dot is not in the state that the client expected.
     #[error("{dot} has changed since this command was given: it was on branch {} at {}, and is on branch {} at {}",
         expected.branch, expected.head.short(), now.branch, now.head.short())]
     Changed {
@@ -272,17 +272,19 @@ pub enum NodeError {
         expected: Box<Current>,
         now: Box<Current>,
     },
-    /// No operation can be taken back.
+    /// The log has no operation to undo.
     #[error("there is nothing to undo in dot {dot}")]
     NothingToUndo { dot: DotName },
-    /// No operation can be made again.
+    /// The log has no operation to redo.
     #[error("there is nothing to redo in dot {dot}")]
     NothingToRedo { dot: DotName },
-    /// The name of a deleted dot belongs to another dot.
-    #[error("another dot is called {dot} since the one with id {id} was deleted")]
+    /// The deleted dot's name belongs to another dot now.
+    #[error(
+        "another dot has the name {dot} now, so the deleted one with id {id} cannot be restored"
+    )]
     NameTaken { dot: DotName, id: String },
-    /// No such deleted dot is kept.
-    #[error("no deleted dot {dot} with id {id} is kept")]
+    /// There is no such deleted dot to restore.
+    #[error("there is no deleted dot {dot} with id {id} to restore")]
     NotKept { dot: DotName, id: String },
     /// The pool failed.
     #[error(transparent)]
@@ -290,10 +292,10 @@ pub enum NodeError {
     /// The registry failed.
     #[error("the registry failed")]
     Registry(#[source] sqlx::Error),
-    /// The registry holds what it should not.
+    /// The registry contains invalid data.
     #[error("the registry is damaged: {0}")]
     RegistryDamaged(String),
-    /// A transfer failed, with what the other side said.
+    /// A transfer failed. Contains the hub's error, if it sent one.
     #[error(transparent)]
     Transfer(#[from] ErrorBody),
     /// The operation was cancelled.
@@ -301,8 +303,8 @@ pub enum NodeError {
     Cancelled,
 }
 
-/// What to do about a full pool.
-const POOL_FULL: &str = "Nothing was lost. Delete dots with 'dm dot delete', make room on the disk that the pool is on, or raise --pool-limit of dotmeshd.";
+/// The hint for a full pool.
+const POOL_FULL: &str = "Nothing was lost. Delete dots with 'dm dot delete', free space on the disk below the pool, or raise dotmeshd's --pool-limit.";
 
 impl NodeError {
     fn code(&self) -> ErrorCode {
@@ -377,36 +379,36 @@ impl NodeError {
             Self::NoDot { .. } => "List the dots with 'dm list'.",
             Self::OtherNamespace { dot } => {
                 return Some(format!(
-                    "To make a new dot, leave the namespace out: '{}'. To get that dot from a hub under this name: dm clone {dot} --local-name {dot}",
+                    "To make a new dot, leave the namespace out: '{}'. To clone that dot from a hub and keep its name: dm clone {dot} --local-name {dot}",
                     dot.name()
                 ));
             }
             Self::NoBranch { .. } => {
-                "List the branches with 'dm branch', or make it with 'dm checkout -b'."
+                "List the branches with 'dm branch', or make this one with 'dm checkout -b'."
             }
             Self::NothingToUndo { .. } | Self::NotKept { .. } => {
-                "'dm op log' shows what is kept, and for how long."
+                "'dm op log' shows what can be restored, and for how long."
             }
             Self::NothingToRedo { .. } => {
-                "'dm redo' makes again what 'dm undo' has taken back, until the next operation of the dot."
+                "'dm redo' repeats what 'dm undo' took back, until the dot's next operation."
             }
             Self::NameTaken { dot, id } => {
                 return Some(format!(
-                    "To have the deleted one back, delete the other one first: dm dot delete {dot}; then: dm undo --dot {dot} --deleted {}",
+                    "To restore the deleted dot, first delete the other one: dm dot delete {dot}; then: dm undo --dot {dot} --deleted {}",
                     short(id)
                 ));
             }
             Self::Pool(PoolError::NotAsLeft { .. }) => {
-                "Nothing was changed. Something that 'dm op log' does not list has changed the dot since."
+                "Nothing was changed. The dot has changed since, by something that 'dm op log' does not list."
             }
             Self::CheckedOut { .. } => "Switch to another branch first, with 'dm checkout'.",
             Self::WouldLose { branch, .. } => {
-                return Some(format!("To delete it all the same: dm branch -D {branch}"));
+                return Some(format!("To delete it anyway: dm branch -D {branch}"));
             }
             Self::BranchExists { .. } => "Switch to it with 'dm checkout', without -b.",
             Self::NotAsMade { branch, commit } => {
                 return Some(format!(
-                    "Go on with it: dm checkout {branch}. Or start another one: dm checkout -b NAME {}",
+                    "To continue with it: dm checkout {branch}. To start another one: dm checkout -b NAME {}",
                     commit.short()
                 ));
             }
@@ -414,22 +416,22 @@ impl NodeError {
                 "Make the branch with 'dm checkout -b', or fetch it with 'dm pull'."
             }
             Self::TooMuchSaid(_) => {
-                "No hub would take it. Commit again with less: shorten the message or the metadata."
+                "Hubs refuse larger commits. Shorten the message or the metadata, and commit again."
             }
             Self::Dirty { hint, .. } => hint,
             Self::InUse { .. } => {
                 "Stop them first, e.g. with 'docker stop' or 'docker compose stop'."
             }
             Self::Pinned { .. } => {
-                "They would not start again. Remove them with 'docker rm -f', rename the branch, and make them again with volumes of the new name."
+                "They could not start again. Remove them with 'docker rm -f', rename the branch, and create them again with the new volume names."
             }
             Self::InVolumes { .. } => {
-                "They would start with an empty dot. Remove them with 'docker compose down', rename the dot, and start the app with volumes of the new name."
+                "They would start with an empty dot. Remove them with 'docker compose down', rename the dot, and start the app with the new volume names."
             }
             Self::Behind { .. } => "Fetch them first with 'dm pull'.",
             Self::AnotherDot { now: Some(now), .. } => {
                 return Some(format!(
-                    "To go on with it, run 'dm dot set-upstream REMOTE {}', where REMOTE is your name for this hub. To push to another dot, run 'dm push --remote-name NAME'.",
+                    "To continue with it, run 'dm dot set-upstream REMOTE {}', where REMOTE is your name for this hub. To push to another dot, run 'dm push --remote-name NAME'.",
                     now.full()
                 ));
             }
@@ -445,19 +447,19 @@ impl NodeError {
                 "Check the name, and ask the dot's owner to add you as a collaborator."
             }
             Self::Absent { .. } => {
-                "Add that hub with 'dm remote add', so that it can be fetched, or 'dm pull --full' all of it."
+                "Add that hub with 'dm remote add', so that the data can be fetched, or get all data with 'dm pull --full'."
             }
             Self::Nowhere { .. } => {
-                "A machine that has the data sends it there with 'dm push'. Then run this command again."
+                "Run 'dm push' on a machine that has the data. Then run this command again."
             }
             Self::HubTooOld { .. } => {
                 "Nothing was pushed. Ask the hub's administrator to upgrade it, or get the data first with 'dm pull --full' from a hub that has it."
             }
             Self::Unsealed { .. } => {
-                "Nothing was pushed. The disk below the pool may be damaged: see the kernel's log, and fetch the commit again by a clone."
+                "Nothing was pushed. The disk below the pool may be damaged: check the kernel log, and clone the dot again to get the commit."
             }
             Self::LooksSecret { .. } => {
-                "Nothing was pushed. 'dm push --allow-secrets' pushes them all the same. To leave them out, 'dm reset' to a commit without them, and commit again."
+                "Nothing was pushed. To push them anyway: dm push --allow-secrets. To leave them out, run 'dm reset' to a commit without them, and commit again."
             }
             Self::NoStash { .. } => "List the stashes with 'dm stash list'.",
             Self::StashedElsewhere { place, .. } => {
@@ -466,7 +468,7 @@ impl NodeError {
                 ));
             }
             Self::BadPath { .. } | Self::NoPath { .. } => {
-                "The subdots are listed by 'dm status'. A path below a symbolic link is not followed."
+                "'dm status' lists the subdots. Symbolic links in a path are not followed."
             }
             Self::NoTag { .. } => "List the tags with 'dm tag'.",
             Self::TagExists { tag, .. } => {
@@ -478,21 +480,21 @@ impl NodeError {
             Self::NothingToPush { .. } => "Make one with 'dm commit'.",
             Self::Pool(PoolError::Full { .. }) => POOL_FULL,
             Self::Pool(PoolError::ReadOnly { .. }) => {
-                "The disk below it had no space, or failed. Make room there: the daemon mounts the pool again by itself, and starts its containers anew."
+                "The disk below it was full, or failed. Free space there: the daemon then mounts the pool again and restarts its containers."
             }
             Self::Diverged { hint, .. } => hint,
             Self::SwitchUndone { cause, .. } | Self::CannotUndo { cause, .. } => {
                 return cause.hint();
             }
             Self::SwitchBroken { .. } => {
-                "The daemon goes on trying to start them. See 'dm list', 'docker ps -a' and 'docker logs'."
+                "The daemon keeps trying to start them. See 'dm list', 'docker ps -a' and 'docker logs'."
             }
             Self::Busy { .. } => "Try again when that is done.",
             Self::Starting { .. } => {
                 "Run the command again once they have started: see 'docker ps'."
             }
             Self::Unseen { .. } => {
-                "Is dotmeshd connected to the Engine that runs it? It is named by --docker-host. Or end that process."
+                "Check that --docker-host names the Engine that runs it, or end that process."
             }
             Self::NoSubdot { subdots, .. } => {
                 return Some(format!(
@@ -502,12 +504,12 @@ impl NodeError {
             }
             Self::Place { .. } => "Name an empty folder.",
             Self::Changed { .. } => {
-                "Nothing was done. Look with 'dm list', and run the command again."
+                "Nothing was done. Check with 'dm list', and run the command again."
             }
             Self::Transfer(error) => return error.hint.clone(),
-            Self::Docker { .. } => "See whether the Docker Engine runs with 'docker info'.",
+            Self::Docker { .. } => "Check with 'docker info' whether the Docker Engine runs.",
             Self::Registry(_) | Self::RegistryDamaged(_) => {
-                "'dotmeshd --rebuild-registry' restores it from the pool."
+                "Rebuild it from the pool with 'dotmeshd --rebuild-registry'."
             }
             _ => return None,
         };
@@ -563,7 +565,7 @@ fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// `2 commits that no other branch has, and 1.00 MiB uncommitted`
+/// For example `2 commits that no other branch has, and 1.00 MiB uncommitted`
 fn lost(commits: usize, dirty: u64) -> String {
     let commits = match commits {
         0 => None,

@@ -1,4 +1,4 @@
-//! Answers that tell how far an operation is: a line of JSON for each event.
+//! Responses that report an operation's progress: one line of JSON per event.
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse as _, Response};
@@ -8,14 +8,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::error::NodeError;
 
-/// One event.
+/// One event as a line.
 pub(crate) fn line(event: &impl Serialize) -> Bytes {
     let mut line = serde_json::to_vec(event).expect("events have only string keys");
     line.push(b'\n');
     line.into()
 }
 
-/// An answer of the lines that come.
+/// A response that streams the lines as they come.
 pub(crate) fn answer(lines: mpsc::Receiver<Bytes>) -> Response {
     let lines = futures::stream::unfold(lines, async |mut lines| {
         let line = lines.recv().await?;
@@ -25,8 +25,8 @@ pub(crate) fn answer(lines: mpsc::Receiver<Bytes>) -> Response {
     ([kind], Body::from_stream(lines)).into_response()
 }
 
-/// Runs a switch to its end, whether or not the client listens, and answers with its events. One that fails before it has
-/// anything to tell is answered with its error alone.
+/// Runs a switch to its end, even if the client disconnects, and streams its events. If it fails before its first
+/// event, the response is the error alone.
 pub(crate) async fn of_switch(
     work: impl Future<Output = Result<Switched, NodeError>> + Send + 'static,
     mut told: watch::Receiver<SwitchProgress>,

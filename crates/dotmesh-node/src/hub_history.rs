@@ -1,4 +1,5 @@
-//! What hubs have told of a dot's history: kept in the pool, so that commits whose data is not here outlive the registry.
+//! A dot's history as hubs reported it. It is kept in the pool, so that commits without local data outlive the
+//! registry.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,28 +12,28 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{NewCommit, Seal};
 
-/// Commits that a hub has, each verified by its seal when it was told, and which dots of hubs this one belongs to.
+/// Commits that hubs have, each verified by its seal when it was received, and which hub dots belong to this dot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct HubHistory {
     commits: BTreeMap<CommitId, HubCommit>,
-    /// One for each name, the last that was heard of at the end.
+    /// One entry per name. The last one that was learnt is at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     dots: Vec<KnownDot>,
 }
 
-/// A commit, and where its data can be fetched.
+/// A commit, and the hub that has its data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct HubCommit {
     #[serde(flatten)]
     pub(crate) sealed: SealedCommit,
     #[serde(flatten)]
     pub(crate) source: Source,
-    /// Which dot that is, whatever it is called by now.
+    /// The identity of the hub's dot. It stays when the dot is renamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<DotIdentity>,
 }
 
-/// Which dot a name on a hub stands for.
+/// The identity of the dot that has a name on a hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct KnownDot {
     #[serde(flatten)]
@@ -41,53 +42,53 @@ struct KnownDot {
 }
 
 impl HubHistory {
-    /// Reads what was told before. What cannot be read is told again by the next pull.
+    /// Reads the stored history. If it is unreadable, it is empty, and the next pull fills it again.
     pub(crate) async fn load(node: &Node, dot: &DotName) -> Result<Self, NodeError> {
         let Some(bytes) = node.pool.hub_history(dot).await? else {
             return Ok(Self::default());
         };
         Ok(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-            tracing::warn!(%dot, %error, "what hubs told of a dot cannot be read");
+            tracing::warn!(%dot, %error, "the dot's history from hubs cannot be read");
             Self::default()
         }))
     }
 
-    /// Writes it durably.
+    /// Writes the history durably.
     pub(crate) async fn save(&self, node: &Node, dot: &DotName) -> Result<(), NodeError> {
         let bytes = serde_json::to_vec(self).expect("a history has only string keys");
         Ok(node.pool.write_hub_history(dot, bytes).await?)
     }
 
-    /// Adds a commit; `false` when it was there.
+    /// Adds a commit. Returns `false` if it replaced an entry.
     pub(crate) fn add(&mut self, id: CommitId, commit: HubCommit) -> bool {
         self.commits.insert(id, commit).is_none()
     }
 
-    /// A commit that was told.
+    /// A commit that a hub reported.
     pub(crate) fn get(&self, id: CommitId) -> Option<&HubCommit> {
         self.commits.get(&id)
     }
 
-    /// Which dot a name on a hub stands for.
+    /// The identity of the dot that has a name on a hub.
     pub(crate) fn identity(&self, hub: &str, name: &DotName) -> Option<DotIdentity> {
         let mut dots = self.dots.iter();
         let known = dots.find(|known| known.place.hub == hub && known.place.dot == *name);
         known.map(|known| known.identity)
     }
 
-    /// What a dot on a hub was called when it was heard of last.
+    /// The name of a hub's dot when it was last reported.
     pub(crate) fn name(&self, hub: &str, identity: DotIdentity) -> Option<&DotName> {
         let mut dots = self.dots.iter();
         let known = dots.rfind(|known| known.place.hub == hub && known.identity == identity);
         known.map(|known| &known.place.dot)
     }
 
-    /// Whether this dot belongs to that one of a hub.
+    /// Whether this dot belongs to the hub's dot.
     pub(crate) fn knows(&self, hub: &str, identity: DotIdentity) -> bool {
         self.name(hub, identity).is_some()
     }
 
-    /// Whether it is known which dot the name that was asked for stands for, and what that is called.
+    /// Whether `learn` would change nothing.
     pub(crate) fn has_learnt(
         &self,
         hub: &str,
@@ -98,7 +99,8 @@ impl HubHistory {
         self.identity(hub, asked) == Some(identity) && self.name(hub, identity) == Some(name)
     }
 
-    /// Keeps which dot the name that was asked for stands for, and what that is called. `false` when both were known.
+    /// Stores the identity and present name of the dot that was found under the name `asked`. Returns `false` if both
+    /// were known.
     pub(crate) fn learn(
         &mut self,
         hub: &str,
@@ -118,7 +120,7 @@ impl HubHistory {
         true
     }
 
-    /// Forgets which dot a name stands for. `false` when that was not known.
+    /// Forgets the identity behind a name. Returns `false` if it was not known.
     pub(crate) fn forget(&mut self, hub: &str, name: &DotName) -> bool {
         let before = self.dots.len();
         self.dots
@@ -126,7 +128,7 @@ impl HubHistory {
         self.dots.len() < before
     }
 
-    /// Keeps which of the commits that a dot of a hub told of have no data there. `false` when that was known.
+    /// Stores which commits of a hub's dot have no data on the hub. Returns `false` if nothing changed.
     pub(crate) fn note_without_data(
         &mut self,
         place: &Source,
@@ -143,14 +145,14 @@ impl HubHistory {
         is_news
     }
 
-    /// Every commit that was told.
+    /// All reported commits.
     pub(crate) fn ids(&self) -> impl Iterator<Item = CommitId> + '_ {
         self.commits.keys().copied()
     }
 }
 
 impl HubCommit {
-    /// The commit as the registry keeps it while its data is not here.
+    /// The registry's entry of the commit while its data is not here.
     pub(crate) fn absent(&self) -> Result<NewCommit, NodeError> {
         let record = CommitRecord::decode(self.sealed.record.as_bytes())?;
         Ok(NewCommit {
@@ -163,7 +165,7 @@ impl HubCommit {
         })
     }
 
-    /// Its seal. Whether a file has several names is not told.
+    /// The commit's seal. Hubs don't report hard links, so it may have some.
     pub(crate) fn seal(&self) -> Seal {
         Seal {
             seal: self.sealed.seal,
@@ -209,16 +211,16 @@ mod tests {
         assert_eq!(history.name(HUB, one), Some(&shop));
         assert_eq!(history.identity("https://other.example.com", &app), None);
 
-        // It goes through the file.
+        // The history survives its file format.
         let file = serde_json::to_vec(&history).expect("JSON");
         let mut history: HubHistory = serde_json::from_slice(&file).expect("a history");
-        // Another dot has the first name, as its user says.
+        // The user says that another dot has the first name now.
         assert!(history.forget(HUB, &app));
         assert!(!history.forget(HUB, &app));
         assert!(history.learn(HUB, &app, &app, two));
         assert_eq!(history.identity(HUB, &app), Some(two));
         assert_eq!(history.name(HUB, one), Some(&shop));
-        // Back to a name that it had.
+        // A dot takes an earlier name again.
         assert!(history.learn(HUB, &shop, &app, one));
         assert_eq!(history.identity(HUB, &app), Some(one));
         assert_eq!(history.name(HUB, one), Some(&app));

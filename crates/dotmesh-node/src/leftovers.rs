@@ -1,11 +1,10 @@
-//! What the node was to delete and could not, which dots it had to leave out, and what is wrong with the pool: kept where the API
-//! can show it.
+//! Problems that the API shows: deletions that failed, damaged dots that are left out, and what is wrong with the pool.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dotmesh_pool::{DamagedDot, Leftover};
 
-/// The present lists.
+/// The current problems.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
     lists: Mutex<Lists>,
@@ -19,7 +18,7 @@ struct Lists {
 }
 
 impl Leftovers {
-    /// Takes the pool's present list. Each leftover is logged once, when it is new.
+    /// Replaces the list by the pool's current one. Each leftover is logged once, when it is new.
     pub(crate) fn update(&self, now: Vec<Leftover>) {
         let mut lists = self.lock();
         let is_known = |leftover: &Leftover| {
@@ -32,12 +31,12 @@ impl Leftovers {
         lists.leftovers = now;
     }
 
-    /// Takes the dots that could not be read at start.
+    /// Sets the dots that could not be read at start.
     pub(crate) fn set_damaged(&self, damaged: Vec<DamagedDot>) {
         self.lock().damaged = damaged;
     }
 
-    /// Says what is wrong with the pool as a whole. It is logged once, when it is new.
+    /// Sets the problem of the pool as a whole. A new one is logged once.
     pub(crate) fn set_pool(&self, problem: Option<String>) {
         let mut lists = self.lock();
         match (&lists.pool, &problem) {
@@ -48,12 +47,12 @@ impl Leftovers {
         lists.pool = problem;
     }
 
-    /// What is wrong with the pool as a whole.
+    /// The problem of the pool as a whole.
     pub(crate) fn pool(&self) -> Option<String> {
         self.lock().pool.clone()
     }
 
-    /// What could not be deleted so far. It is tried again.
+    /// What could not be deleted so far. The daemon keeps trying.
     pub(crate) fn list(&self) -> Vec<Leftover> {
         self.lock().leftovers.clone()
     }

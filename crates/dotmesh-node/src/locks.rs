@@ -1,13 +1,11 @@
-//! Who may work on a dot at the same time.
-//!
 //! Each dot has three locks, taken in this order:
-//! - `operation` is held by whatever changes the dot, from beginning to end;
-//! - `gate` is held while the current branch changes, and by the mounts of unpinned volumes while they are answered: such
-//!   a mount waits until it is known which branch to show;
-//! - `still` is held for the moment in which a working copy is moved, replaced or deleted, and by every mount from when it
-//!   looks at the working copy until it is written down as handed out.
+//! - `operation`: held by each operation that changes the dot, from beginning to end.
+//! - `gate`: held while the current branch changes, and by each mount of an unpinned volume. Such a mount waits until
+//!   it is known which branch to show.
+//! - `still`: held for the moment in which a working copy is moved, replaced or deleted. Each mount holds it from when
+//!   it looks at the working copy until it is recorded as handed out.
 //!
-//! They are several because a checkout starts containers, whose mounts Docker asks for meanwhile.
+//! One lock would deadlock: a checkout starts containers, and Docker asks for their mounts before the checkout ends.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,14 +23,14 @@ struct DotLocks {
     operation: Arc<tokio::sync::Mutex<()>>,
     gate: Arc<RwLock<()>>,
     still: Arc<RwLock<()>>,
-    /// What holds the operation lock, in a few words.
+    /// What the holder of the operation lock does, in a few words.
     doing: Mutex<String>,
 }
 
 impl Locks {
     fn of(&self, dot: &DotName) -> Arc<DotLocks> {
         let mut dots = lock(&self.dots);
-        // Names of dots that are no more would pile up; those that nobody holds are as good as new.
+        // Entries of deleted dots would pile up. A lock that nobody holds can be created again.
         if dots.len() > 10_000 {
             dots.retain(|_, locks| {
                 let held = [
@@ -46,7 +44,7 @@ impl Locks {
         Arc::clone(dots.entry(dot.clone()).or_default())
     }
 
-    /// Waits until nothing else changes the dot. `doing` is what errors of others say: "dot app is being …".
+    /// Waits until nothing else changes the dot. `doing` appears in the errors of other operations: "dot app is being …".
     pub(crate) async fn operation(&self, dot: &DotName, doing: &str) -> OwnedMutexGuard<()> {
         let locks = self.of(dot);
         let guard = Arc::clone(&locks.operation).lock_owned().await;
@@ -54,7 +52,7 @@ impl Locks {
         guard
     }
 
-    /// The same where nothing changes the dot now, else `None`.
+    /// Like `operation`, but returns `None` instead of waiting.
     pub(crate) fn try_operation(&self, dot: &DotName, doing: &str) -> Option<OwnedMutexGuard<()>> {
         let locks = self.of(dot);
         let guard = Arc::clone(&locks.operation).try_lock_owned().ok()?;
@@ -62,12 +60,12 @@ impl Locks {
         Some(guard)
     }
 
-    /// What changes the dot now, or did so last.
+    /// The `doing` of the operation that holds the lock, or held it last.
     pub(crate) fn doing(&self, dot: &DotName) -> String {
         lock(&self.of(dot).doing).clone()
     }
 
-    /// Keeps the mounts of unpinned volumes waiting.
+    /// Makes mounts of unpinned volumes wait.
     pub(crate) async fn close_gate(&self, dot: &DotName) -> OwnedRwLockWriteGuard<()> {
         Arc::clone(&self.of(dot).gate).write_owned().await
     }
@@ -77,12 +75,12 @@ impl Locks {
         Arc::clone(&self.of(dot).gate).read_owned().await
     }
 
-    /// Keeps the dot's working copies where they are. To be held for a moment only.
+    /// Keeps the dot's working copies in place. Hold it for a moment only.
     pub(crate) async fn hold_still(&self, dot: &DotName) -> OwnedRwLockReadGuard<()> {
         Arc::clone(&self.of(dot).still).read_owned().await
     }
 
-    /// Waits until no mount is being answered, and keeps others waiting. To be held for a moment only.
+    /// Waits until no mount is being answered, and makes new ones wait. Hold it for a moment only.
     pub(crate) async fn moving(&self, dot: &DotName) -> OwnedRwLockWriteGuard<()> {
         Arc::clone(&self.of(dot).still).write_owned().await
     }

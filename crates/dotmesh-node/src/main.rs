@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 
 fn main() -> anyhow::Result<()> {
     memory::share_arenas();
-    // What the daemon writes has everyone's data. Where others are let in, the mode is set.
+    // The daemon's files hold every user's data. Code that must let others in sets the mode itself.
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let config = Config::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("DOTMESH_LOG")

@@ -1,12 +1,12 @@
-//! Keeps the process from holding on to memory that was freed.
+//! Returns freed memory to the system.
 //!
-//! glibc keeps it for the next time, in an arena for each of many threads. What one thread took another gives back, so that most
-//! arenas come to hold as much as the largest transfer needed of any.
+//! glibc keeps freed memory for reuse, in an arena for each of many threads. Since one thread frees what another
+//! allocated, most arenas would grow to the size that the largest transfer needs.
 #![cfg_attr(
     target_env = "gnu",
     expect(
         unsafe_code,
-        reason = "mallopt and malloc_trim are of the C library; they take no pointers and may be called at any time"
+        reason = "mallopt and malloc_trim are C library functions that take no pointers and may be called at any time"
     )
 )]
 
@@ -14,7 +14,7 @@
 mod glibc {
     use std::ffi::c_int;
 
-    /// Of `malloc.h`.
+    /// From `malloc.h`.
     pub(super) const M_ARENA_MAX: c_int = -8;
 
     unsafe extern "C" {
@@ -23,7 +23,7 @@ mod glibc {
     }
 }
 
-/// Has all threads share a few arenas. To be called before there are any.
+/// Makes all threads share a few arenas. Must be called before any thread starts.
 pub fn share_arenas() {
     #[cfg(target_env = "gnu")]
     {
@@ -32,7 +32,7 @@ pub fn share_arenas() {
     }
 }
 
-/// Gives it back. Takes some milliseconds.
+/// Returns free memory to the system. Takes some milliseconds.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     unsafe {

@@ -1,8 +1,8 @@
-//! The folders that were handed out to Docker: each is mounted at a place of its own that only root enters.
+//! Folders handed out to Docker. Each is mounted at its own place, which only root can enter.
 //!
-//! Docker gets the place's path and mounts it into the container. What is there was decided by a descriptor, so nothing that a
-//! container does to the dot's folders changes it. A mount that was handed out counts as a use of its working copy until
-//! a container is seen to have it, or Docker gives it back.
+//! Docker gets the place's path and mounts it into the container. The folder is mounted by its descriptor, so a
+//! container cannot redirect the mount by changing the dot's folders. A handed-out mount counts as a use of its working
+//! copy until a running container is seen to have it, or Docker gives it back.
 
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -19,27 +19,27 @@ use crate::engine::Inspected;
 use crate::error::NodeError;
 use crate::registry::Registry;
 
-/// How a folder gets to a place. Tests without root only pretend.
+/// Mounts folders. Tests without root replace it.
 pub(crate) trait Attach: Send + Sync {
-    /// Mounts an open folder at a place, an empty folder.
+    /// Mounts an open folder at a place, which is an empty folder.
     fn attach(&self, folder: &OpenFolder, place: &Path) -> std::io::Result<()>;
-    /// Mounts an open folder at a place of a user's, who gets no rights and no devices by what is in it. `by_way_of` is an empty
-    /// folder that nobody sees.
+    /// Mounts an open folder at a user's place, without set-user-ID bits and devices. `by_way_of` is an empty folder
+    /// that nobody else can see.
     fn attach_for_user(
         &self,
         folder: &OpenFolder,
         place: &Path,
         by_way_of: &Path,
     ) -> std::io::Result<()>;
-    /// Takes it from there. Fine if nothing is there.
+    /// Unmounts the place. Succeeds if nothing is mounted there.
     fn detach(&self, place: &Path) -> std::io::Result<()>;
-    /// The places where something is mounted.
+    /// All mount points.
     fn attached(&self) -> std::io::Result<Vec<PathBuf>>;
-    /// The groups that these mounts have copies in, in other namespaces.
+    /// The peer groups that propagate these mounts to other mount namespaces.
     fn peers(&self) -> std::io::Result<Vec<u64>>;
 }
 
-/// Mounts for real.
+/// Mounts with system calls.
 pub(crate) struct Kernel;
 
 impl Attach for Kernel {
@@ -59,7 +59,7 @@ impl Attach for Kernel {
         place: &Path,
         by_way_of: &Path,
     ) -> std::io::Result<()> {
-        // A mount takes its flags along when it is cloned.
+        // Cloning a mount copies its flags.
         self.attach(folder, by_way_of)?;
         let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
         let shown = rustix::mount::mount_remount(by_way_of, flags, "").and_then(|()| {
@@ -77,7 +77,7 @@ impl Attach for Kernel {
     }
 
     fn detach(&self, place: &Path) -> std::io::Result<()> {
-        // Whoever has it open or mounted elsewhere keeps it.
+        // Processes that have it open, and copies of the mount, keep it.
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
         match rustix::mount::unmount(place, flags) {
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
@@ -101,42 +101,42 @@ impl Attach for Kernel {
 pub(crate) struct HandedOut {
     /// The number of its place.
     pub(crate) place: i64,
-    /// Docker's name for the request. It gives the mount back under this name.
+    /// Docker's id of the request. Docker gives the mount back under this id.
     pub(crate) caller: String,
     pub(crate) volume: VolumeName,
-    /// The branch that it shows.
+    /// The mounted branch.
     pub(crate) branch: BranchName,
     pub(crate) folder: FolderId,
     pub(crate) at: Timestamp,
-    /// Docker, which was about to start a container with it, was away since: it will not.
+    /// Docker was about to start a container with it, but has been down since, so that container will not start.
     pub(crate) void: bool,
 }
 
-/// What was handed out. It is kept in memory, so that Docker can get volumes and give them back while the pool is full. The
-/// registry has a copy for the next start.
+/// The handed-out mounts. The list is in memory, so that Docker can get and give back volumes while the pool is full.
+/// The registry has a copy for the next start.
 #[derive(Debug, Default)]
 struct List {
-    /// The oldest first.
+    /// Oldest first.
     mounts: Vec<HandedOut>,
-    /// The last place that was given. None is given twice.
+    /// The last place number that was used. None is used twice.
     last: i64,
-    /// Whether the registry lacks a change.
+    /// Whether the list has changes that the registry lacks.
     is_unsaved: bool,
 }
 
-/// All of them.
+/// All handed-out mounts.
 #[derive(Clone)]
 pub(crate) struct Mounts {
     places: PathBuf,
     attach: Arc<dyn Attach>,
     registry: Registry,
     list: Arc<Mutex<List>>,
-    /// Held while something is mounted for a user, which takes a detour over one place.
+    /// Held while something is mounted for a user, since all such mounts go by way of the same place.
     for_users: Arc<Mutex<()>>,
 }
 
 impl Mounts {
-    /// Those of an earlier run are still there, except after a restart of the machine.
+    /// Loads the list. Mounts of an earlier run still exist, unless the machine was restarted.
     pub(crate) async fn open(
         places: PathBuf,
         attach: Arc<dyn Attach>,
@@ -153,7 +153,7 @@ impl Mounts {
         Ok(mounts)
     }
 
-    /// Makes the places and what is known of them agree.
+    /// Removes places that are not in the list, and list entries that are not mounted.
     async fn tidy(&self) -> Result<(), NodeError> {
         std::fs::create_dir_all(&self.places).map_err(|error| self.failed("create", error))?;
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -189,7 +189,7 @@ impl Mounts {
         Ok(())
     }
 
-    /// Mounts a folder for a caller of Docker's. Returns where.
+    /// Mounts a folder for a request of Docker's. Returns the path.
     pub(crate) async fn hand_out(
         &self,
         caller: &str,
@@ -197,7 +197,7 @@ impl Mounts {
         branch: &BranchName,
         folder: OpenFolder,
     ) -> Result<PathBuf, NodeError> {
-        // Known before it is there, so that nobody overlooks it.
+        // List it before mounting, so that no check misses it.
         let place = self
             .change(|list| {
                 list.last += 1;
@@ -216,7 +216,8 @@ impl Mounts {
         let path = self.places.join(place.to_string());
         let (attach, at) = (Arc::clone(&self.attach), path.clone());
         let attached = blocking(move || {
-            // A place is new: what is mounted over another mount is mounted over all copies of that, the pool's folders too.
+            // Each place is new. A mount on top of another one would also appear on all copies of that, such as the
+            // pool's folders.
             std::fs::create_dir(&at)?;
             attach.attach(&folder, &at)
         });
@@ -228,9 +229,9 @@ impl Mounts {
         Ok(path)
     }
 
-    /// Takes back what was handed out to a caller. Fine if that is not known any more.
+    /// Unmounts what was handed out to a caller. Succeeds if it is not known any more.
     pub(crate) async fn take_back(&self, caller: &str, volume: &str) -> Result<(), NodeError> {
-        // Docker may write a volume's name in another way than we do.
+        // Docker may spell a volume's name differently.
         let volume: VolumeName = volume.parse()?;
         let mut mounts = self.all().await.into_iter().rev();
         let handed_out = mounts.find(|mount| mount.caller == caller && mount.volume == volume);
@@ -254,7 +255,7 @@ impl Mounts {
             .await;
     }
 
-    /// Changes the list.
+    /// Changes the list, and saves it.
     async fn change<T>(&self, change: impl FnOnce(&mut List) -> T) -> T {
         let changed = {
             let mut list = self.list.lock().await;
@@ -265,19 +266,18 @@ impl Mounts {
         changed
     }
 
-    /// Brings the registry's copy up to date. A full pool does not take it: then it is tried again with the next change, and when
-    /// the pool is looked after.
+    /// Updates the registry's copy. If the pool is full, the next change or housekeeping tries again.
     pub(crate) async fn save(&self) {
         let mut list = self.list.lock().await;
         if list.is_unsaved {
             match self.registry.save_mounts(&list.mounts).await {
                 Ok(()) => list.is_unsaved = false,
-                Err(error) => tracing::warn!(%error, "what is handed out to Docker is not saved"),
+                Err(error) => tracing::warn!(%error, "cannot save the list of Docker's mounts"),
             }
         }
     }
 
-    /// Shows a folder at a place of a user's, instead of what was shown there.
+    /// Mounts a folder at a user's place, instead of what was mounted there.
     pub(crate) async fn show_at(
         &self,
         place: &Path,
@@ -300,7 +300,7 @@ impl Mounts {
         if std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some()) {
             return refuse("it is not empty");
         }
-        // Known before it is there, so that nobody takes it for a container's.
+        // List it before mounting, so that it is never counted as a container's mount.
         self.registry.add_shown_at(place, volume).await?;
         let (attach, at) = (Arc::clone(&self.attach), place.to_owned());
         let by_way_of = self.places.join("user");
@@ -315,19 +315,19 @@ impl Mounts {
         Ok(())
     }
 
-    /// Shows nothing at a user's place any more.
+    /// Unmounts a user's place for good.
     pub(crate) async fn hide_at(&self, place: &Path) -> Result<(), NodeError> {
         if !self.is_shown_at(place).await? {
             return Err(NodeError::Place {
                 place: place.to_owned(),
-                problem: "nothing of Dotmesh is mounted there".to_owned(),
+                problem: "no Dotmesh volume is mounted there".to_owned(),
             });
         }
         self.hide_for_now(place).await?;
         self.registry.forget_shown_at(place).await
     }
 
-    /// The same, until there is something to show again.
+    /// Unmounts a user's place until there is something to mount again.
     pub(crate) async fn hide_for_now(&self, place: &Path) -> Result<(), NodeError> {
         if !self.is_shown_at(place).await? {
             return Ok(());
@@ -346,7 +346,7 @@ impl Mounts {
         Ok(shown.iter().any(|(known, _)| known == place))
     }
 
-    /// A branch has another name now.
+    /// Renames a branch in the lists of mounts.
     pub(crate) async fn rename_branch(
         &self,
         dot: &DotName,
@@ -370,12 +370,12 @@ impl Mounts {
         Ok(())
     }
 
-    /// Where something is mounted, as this process sees it.
+    /// The mount points of this process's mount namespace.
     pub(crate) fn attached(&self) -> Vec<PathBuf> {
         self.attach.attached().unwrap_or_default()
     }
 
-    /// The places of this daemon: its own, and those of users.
+    /// The mount points of this daemon: its own places, and those of users.
     pub(crate) async fn own(&self) -> Result<Vec<PathBuf>, NodeError> {
         // Mount tables show paths without symlinks.
         let places = self.places.canonicalize();
@@ -387,18 +387,18 @@ impl Mounts {
         Ok(own)
     }
 
-    /// The groups that these mounts have copies in, in other namespaces.
+    /// The peer groups that propagate these mounts to other mount namespaces.
     pub(crate) fn own_peers(&self) -> Vec<u64> {
         self.attach.peers().unwrap_or_default()
     }
 
-    /// What was handed out and not taken back.
+    /// The mounts that were handed out and not given back.
     pub(crate) async fn all(&self) -> Vec<HandedOut> {
         self.list.lock().await.mounts.clone()
     }
 
-    /// What was handed out of a dot and none of the running containers accounts for: its container is being started, or cannot
-    /// be seen.
+    /// The handed-out mounts of a dot that belong to none of the running containers. Their containers are being
+    /// started, or cannot be seen.
     pub(crate) async fn in_flight(&self, dot: &DotName, running: &[Inspected]) -> Vec<HandedOut> {
         let mut mounts = self.all().await;
         mounts.retain(|mount| mount.volume.dot == *dot);
@@ -407,7 +407,7 @@ impl Mounts {
             .flat_map(|one| one.uses.iter().map(|used| (one.started, &used.volume)))
             .collect();
         uses.sort_unstable_by_key(|(started, _)| std::cmp::Reverse(*started));
-        // A container has the last mount that was handed out before it was started.
+        // A container has the newest mount that was handed out before it started.
         for (started, volume) in uses {
             let mut mounts_before = mounts.iter().rev();
             let had = mounts_before.find(|mount| mount.volume == *volume && mount.at <= started);
@@ -418,7 +418,8 @@ impl Mounts {
         mounts
     }
 
-    /// Docker was away until then: what it was about to start will not start.
+    /// Marks all mounts before `time` as void. Docker was down until then, and will not start what it was about to
+    /// start.
     pub(crate) async fn void_before(&self, time: Timestamp) {
         self.change(|list| {
             let before = list.mounts.iter_mut().filter(|mount| mount.at < time);
@@ -437,7 +438,7 @@ impl Mounts {
             });
         if let Err(error) = removed {
             // The next start tries again.
-            tracing::warn!(place = %place.display(), %error, "a mount stays");
+            tracing::warn!(place = %place.display(), %error, "cannot remove a mount");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The parts that operations work on.
+//! The state that all operations share.
 
 use std::sync::Arc;
 
@@ -31,21 +31,21 @@ pub struct Node {
     pub(crate) mounts: Mounts,
     pub(crate) locks: Arc<Locks>,
     pub(crate) problems: Arc<Problems>,
-    /// Has containers looked after at once.
+    /// Wakes the task that restarts containers.
     pub(crate) wake: Arc<Notify>,
     pub(crate) timing: Timing,
     pub(crate) leftovers: Arc<Leftovers>,
-    /// Held while a commit is looked through for what cannot travel.
+    /// Held while a commit is searched for files that cannot be pushed.
     pub(crate) searching: Arc<tokio::sync::Mutex<()>>,
     pub(crate) config: Arc<Config>,
     pub(crate) network: Arc<Network>,
 }
 
 impl Node {
-    /// Attaches the pool and opens the registry. Operations that a crash interrupted are not brought to an end yet.
+    /// Attaches the pool and opens the registry. Interrupted operations are not completed yet.
     pub async fn open(config: Config) -> Result<Self, NodeError> {
         let pool = Pool::open(place(&config), random_hex::<8>()).await?;
-        // In a full pool the registry could not be opened.
+        // The registry cannot be opened in a full pool.
         pool.lend_reserve().await?;
         let file = pool.registry_file();
         if config.rebuild_registry {
@@ -62,7 +62,7 @@ impl Node {
         Self::assemble(pool, registry, engine, attach, Timing::default(), config).await
     }
 
-    /// Puts a node together. Operations that a crash interrupted are not brought to an end yet.
+    /// Builds a node from its parts. Interrupted operations are not completed yet.
     pub(crate) async fn assemble(
         pool: Pool,
         registry: Registry,
@@ -99,7 +99,7 @@ impl Node {
         self.registry.put_dot(dot).await
     }
 
-    /// The dot, once no switch is under way, and with what it shows then.
+    /// The dot's state once no switch is under way.
     pub(crate) async fn settled(&self, name: &DotName) -> Result<Dot, NodeError> {
         let _passing = self.locks.pass_gate(name).await;
         self.registry.dot(name).await
@@ -107,7 +107,7 @@ impl Node {
 }
 
 impl Dot {
-    /// What the pool keeps of it.
+    /// The dot's description as the pool stores it.
     pub(crate) fn to_file(&self) -> dotmesh_pool::DotFile {
         let origins = self
             .branches

@@ -1,7 +1,7 @@
-//! The nodes of sealed commits: what lets the next commit be sealed from its differences alone.
+//! A cache of the tree pages of sealed commits. With it, sealing the next commit reads only what differs.
 //!
-//! A cache beside the registry: when it is lost, the next sealing reads everything once more. The bytes are checked
-//! against their hashes by who asks for them, so a damaged file does no harm, and nothing here is synced.
+//! If the cache is lost, the next sealing reads everything once. Callers check the bytes against their hashes, so
+//! damage is harmless, and nothing is fsynced.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,22 +24,22 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS nodes (
     PRIMARY KEY (dot, hash)
 ) STRICT, WITHOUT ROWID";
 
-/// Hashes, or rows, in one statement.
+/// The maximum number of hashes or rows in a statement.
 const PER_STATEMENT: usize = 256;
 
-/// The nodes of all dots.
+/// The cached tree pages of all dots.
 #[derive(Clone)]
 pub(crate) struct Nodes {
     db: SqlitePool,
 }
 
 impl Nodes {
-    /// Opens the cache. One that cannot be read is begun anew.
+    /// Opens the cache. If it cannot be read, it is replaced by an empty one.
     pub(crate) async fn open(file: &Path) -> Result<Self, NodeError> {
         match Self::try_open(file).await {
             Ok(nodes) => Ok(nodes),
             Err(error) => {
-                tracing::warn!(%error, "the cache of nodes is begun anew");
+                tracing::warn!(%error, "the cache of tree pages cannot be read, starting with an empty one");
                 sqlite::remove(file).await?;
                 Ok(Self::try_open(file).await?)
             }
@@ -52,7 +52,7 @@ impl Nodes {
         Ok(Self { db })
     }
 
-    /// Those of one dot. Only its name matters: a hash names the same node whatever the dot was before.
+    /// The cache of one dot. Keyed by name is safe: a hash names the same page, whichever dot had the name before.
     pub(crate) fn of(&self, dot: &DotName) -> Arc<dyn NodeCache> {
         Arc::new(DotNodes {
             nodes: self.clone(),
@@ -61,7 +61,7 @@ impl Nodes {
         })
     }
 
-    /// Forgets those of a dot.
+    /// Deletes a dot's pages.
     pub(crate) async fn forget(&self, dot: &DotName) -> Result<(), NodeError> {
         sqlx::query("DELETE FROM nodes WHERE dot = ?")
             .bind(dot.full())
@@ -103,7 +103,7 @@ impl Nodes {
                     .push_bind(node.hash().as_bytes().as_slice())
                     .push_bind(&node.bytes()[..]);
             });
-            // What is there already may be damaged.
+            // The stored bytes may be damaged.
             query.push(" ON CONFLICT DO UPDATE SET bytes = excluded.bytes");
             query.build().execute(&mut *transaction).await?;
         }
@@ -111,7 +111,7 @@ impl Nodes {
     }
 }
 
-/// The nodes of one dot.
+/// The cached tree pages of one dot.
 struct DotNodes {
     nodes: Nodes,
     dot: String,
@@ -122,14 +122,14 @@ impl NodeCache for DotNodes {
     fn get(&self, hashes: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
         let found = self.runtime.block_on(self.nodes.get(&self.dot, hashes));
         found.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the cache of nodes cannot be read");
+            tracing::warn!(%error, "the cache of tree pages cannot be read");
             Vec::new()
         })
     }
 
     fn put(&self, nodes: &[Object]) {
         if let Err(error) = self.runtime.block_on(self.nodes.put(&self.dot, nodes)) {
-            tracing::warn!(%error, "the cache of nodes cannot be written");
+            tracing::warn!(%error, "the cache of tree pages cannot be written");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a node can do: one operation, one file.
+//! The node's operations, one per file.
 
 pub(crate) mod checkout;
 pub(crate) mod clone;
@@ -48,7 +48,7 @@ use crate::hub_history::HubHistory;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// Fails if the data of a commit is not here.
+/// Fails if this node doesn't have the commit's data.
 pub(crate) async fn require_here(
     node: &Node,
     dot: &Dot,
@@ -59,14 +59,14 @@ pub(crate) async fn require_here(
     };
     let told = HubHistory::load(node, &dot.name).await?;
     let told = told.get(commit);
-    // The hub may have got it since: whoever gets this asks again.
+    // The hub may have received the data since. The user is told to run the command again.
     match told.is_some_and(|told| told.sealed.without_data) {
         true => Err(NodeError::Nowhere { commit, hub }),
         false => Err(NodeError::Absent { commit, hub }),
     }
 }
 
-/// Runs what blocks on a thread of its own.
+/// Runs blocking work on a thread of its own.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

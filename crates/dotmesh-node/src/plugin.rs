@@ -1,6 +1,6 @@
-//! The Docker volume driver: Docker's plugin protocol over a unix socket, each call one operation.
+//! The Docker volume driver: Docker's plugin protocol over a unix socket. Each call is one operation.
 //!
-//! Docker posts JSON under a content type of its own, and takes an answer's `Err` for a failure, whatever the status.
+//! Docker posts JSON under its own content type. A response with an `Err` is a failure, whatever its status.
 
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ pub(crate) fn router(node: Node) -> Router {
         .with_state(node)
 }
 
-/// What Docker is answered while the pool is mounted again: it may let go of volumes, and gets none.
+/// The responses while the pool is mounted again: Docker can release volumes, but gets none.
 pub(crate) fn without_pool(path: PathBuf) -> Router {
     let refused = move || {
         let path = path.clone();
@@ -53,7 +53,7 @@ pub(crate) fn without_pool(path: PathBuf) -> Router {
 #[serde(rename_all = "PascalCase")]
 struct Call {
     name: String,
-    /// Who mounts or unmounts.
+    /// Docker's id for the mount.
     #[serde(default, rename = "ID")]
     id: String,
     #[serde(default)]
@@ -70,7 +70,7 @@ async fn create(State(node): State<Node>, body: Bytes) -> Response {
         let call = call(&body)?;
         if let Some(option) = call.opts.unwrap_or_default().keys().next() {
             let message = format!(
-                "volume option '{option}' is not known: the driver takes none, its volumes are named [NAMESPACE/]DOT[@BRANCH][.SUBDOT]"
+                "unknown volume option '{option}': the driver takes no options, only volume names like [NAMESPACE/]DOT[@BRANCH][.SUBDOT]"
             );
             return Err(ErrorBody::new(dotmesh_api::ErrorCode::Invalid, message).into());
         }
@@ -89,7 +89,7 @@ async fn mount(State(node): State<Node>, body: Bytes) -> Response {
         Ok(call) => call,
         Err(error) => return reply(Err(error)),
     };
-    // To its end, so that nothing stays half mounted.
+    // An aborted mount would stay half done.
     let mounted = to_the_end(async move {
         let path = volume::mount(&node, &call.name, &call.id).await?;
         Ok(json!({"Mountpoint": path}))
@@ -98,7 +98,7 @@ async fn mount(State(node): State<Node>, body: Bytes) -> Response {
         let mut error = ErrorBody::from(error);
         if error.code == dotmesh_api::ErrorCode::NoSpace {
             error.message = format!(
-                "{}: {STARTS_WITH_ROOM} if it is to run always",
+                "{}: {STARTS_WITH_ROOM} if its restart policy is always or unless-stopped",
                 error.message
             );
         }
@@ -123,7 +123,7 @@ async fn get(State(node): State<Node>, body: Bytes) -> Response {
     let found = async {
         let name = call(&body)?.name;
         let path = volume::find(&node, &name).await?;
-        // By the status the daemon knows its own volumes again, whatever Docker calls the driver.
+        // The daemon recognises its own volumes by this status, whatever Docker calls the driver.
         let status = json!({proof(node.pool.node()): {}});
         Ok(json!({"Volume": {"Name": name, "Mountpoint": path, "Status": status}}))
     };

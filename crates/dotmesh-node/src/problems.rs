@@ -1,4 +1,4 @@
-//! What does not run as it should: named to users until it does.
+//! Containers that do not run as they should. Users see them until they run.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ impl Problems {
         self.dots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says what is wrong now. What is new, or not wrong any more, is logged.
+    /// Replaces the dot's list, and logs what was added or removed.
     pub(crate) fn replace(&self, dot: &DotName, troubles: &[Trouble]) {
         let mut dots = self.lock();
         let before = dots.remove(dot).unwrap_or_default();
@@ -28,7 +28,7 @@ impl Problems {
         }
         for old in before {
             if !troubles.iter().any(|trouble| trouble.id == old.id) {
-                tracing::info!(%dot, container = %old.name, "the container is no longer waited for");
+                tracing::info!(%dot, container = %old.name, "the daemon no longer tries to start this container");
             }
         }
         if !troubles.is_empty() {
@@ -36,7 +36,7 @@ impl Problems {
         }
     }
 
-    /// What is wrong with the containers of a dot.
+    /// The problems of a dot's containers.
     pub(crate) fn of(&self, dot: &DotName) -> Vec<ContainerProblem> {
         let dots = self.lock();
         let troubles = dots.get(dot).into_iter().flatten();

@@ -1,9 +1,10 @@
-//! The registry: a SQLite index of what the pool holds, so that listing and looking up read no folders.
+//! The registry: a SQLite index of the pool, so that listing and lookup read no folders.
 //!
-//! The pool is the truth. Operations change the pool first and the registry after it; whatever a crash left out
-//! is put right by `operations/reconcile.rs` at the next start.
+//! The pool is authoritative. Operations change the pool first, then the registry. After a crash,
+//! `operations/reconcile.rs` repairs the registry at the next start.
 //!
-//! No statement outside of a transaction has `RETURNING`: SQLite commits it after its last row, and `fetch_one` drops that error.
+//! No statement outside a transaction uses `RETURNING`: SQLite commits it after its last row, and `fetch_one` drops
+//! that error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -73,7 +74,7 @@ impl Dot {
 pub(crate) struct Seal {
     pub(crate) seal: ObjectHash,
     pub(crate) root: ObjectHash,
-    /// Whether a file in it may have several names.
+    /// Whether it may contain hard links.
     pub(crate) links: bool,
 }
 
@@ -82,11 +83,11 @@ pub(crate) struct Registry {
     db: SqlitePool,
 }
 
-/// The version of the tables.
+/// The schema's version.
 const VERSION: i64 = 3;
 
 impl Registry {
-    /// Opens the registry, or makes an empty one. One of another version is begun anew: it is an index.
+    /// Opens or creates the registry. One of another version is rebuilt, since it is only an index.
     pub(crate) async fn open(file: &Path) -> Result<Self> {
         let registry = Self::connect(file).await?;
         let version: i64 = sqlx::query_scalar("PRAGMA user_version")
@@ -100,7 +101,7 @@ impl Registry {
         } else {
             tracing::info!(
                 version,
-                "the registry is of another version and is read anew from the pool"
+                "the registry has another version, rebuilding it from the pool"
             );
             registry.db.close().await;
             sqlite::remove(file).await?;
@@ -118,7 +119,7 @@ impl Registry {
     }
 
     async fn connect(file: &Path) -> Result<Self> {
-        // What a power cut takes from the end is read back from the pool.
+        // If a power failure loses the last writes, they are read from the pool again.
         let db = sqlite::open(file, SqliteSynchronous::Normal).await?;
         Ok(Self { db })
     }
@@ -141,7 +142,7 @@ impl Registry {
             .ok_or_else(|| NodeError::NoDot { dot: name.clone() })
     }
 
-    /// One dot, if there is one of that name.
+    /// One dot, if it exists.
     pub(crate) async fn find_dot(&self, name: &DotName) -> Result<Option<Dot>> {
         let rows = sqlx::query(
             "SELECT d.id, d.namespace, d.name, d.current, b.name, b.head, b.origin_branch, b.origin_commit
@@ -154,7 +155,7 @@ impl Registry {
         Ok(collect_dots(&rows)?.pop())
     }
 
-    /// Adds a dot, or replaces what is known of it and its branches. Its commits stay.
+    /// Adds or replaces a dot and its branches. Its commits stay.
     pub(crate) async fn put_dot(&self, dot: &Dot) -> Result<()> {
         let mut transaction = self.db.begin().await?;
         sqlx::query("DELETE FROM dots WHERE namespace = ? AND name = ? AND id <> ?")
@@ -204,7 +205,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds commits, each after its parent. Those that are known already stay as they are.
+    /// Adds commits, parents first. Known ones stay unchanged.
     pub(crate) async fn add_commits(&self, dot: &str, commits: &[NewCommit]) -> Result<()> {
         let mut transaction = self.db.begin().await?;
         for commit in commits {
@@ -214,7 +215,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds a commit, and moves a branch's head to it. Both happen, or neither.
+    /// Adds a commit and moves a branch's head to it, in one transaction.
     pub(crate) async fn add_commit(
         &self,
         dot: &str,
@@ -259,7 +260,7 @@ impl Registry {
         Ok(history)
     }
 
-    /// How many commits lead to each branch's head, by dot id and branch name.
+    /// The number of commits up to each branch's head, by dot id and branch name.
     pub(crate) async fn heights(&self) -> Result<BTreeMap<(String, String), u64>> {
         let rows: Vec<(String, String, i64)> = sqlx::query_as(
             "SELECT b.dot, b.name, c.height FROM branches b JOIN commits c ON c.dot = b.dot AND c.id = b.head",
@@ -272,7 +273,7 @@ impl Registry {
             .collect())
     }
 
-    /// A commit's record as it was written.
+    /// A commit's record in its stored form.
     pub(crate) async fn record(&self, dot: &str, id: CommitId) -> Result<Vec<u8>> {
         let row: Option<(Vec<u8>,)> =
             sqlx::query_as("SELECT record FROM commits WHERE dot = ? AND id = ?")
@@ -284,13 +285,13 @@ impl Registry {
             .ok_or_else(|| NodeError::RegistryDamaged(format!("commit {id} is missing")))
     }
 
-    /// A commit's record, read.
+    /// A commit's decoded record.
     pub(crate) async fn decoded(&self, dot: &str, id: CommitId) -> Result<CommitRecord> {
         CommitRecord::decode(&self.record(dot, id).await?)
             .map_err(|error| NodeError::RegistryDamaged(error.to_string()))
     }
 
-    /// The seals of all commits of a dot that were sealed.
+    /// The seals of all sealed commits of a dot.
     pub(crate) async fn seals(&self, dot: &str) -> Result<HashMap<CommitId, Seal>> {
         let rows: Vec<(String, String, String, Option<bool>)> = sqlx::query_as(
             "SELECT id, seal, root, links FROM commits
@@ -313,7 +314,7 @@ impl Registry {
             .collect()
     }
 
-    /// Remembers a commit's seal.
+    /// Stores a commit's seal.
     pub(crate) async fn set_seal(&self, dot: &str, id: CommitId, seal: Seal) -> Result<()> {
         sqlx::query("UPDATE commits SET seal = ?, root = ?, links = ? WHERE dot = ? AND id = ?")
             .bind(seal.seal.to_string())
@@ -326,7 +327,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The commits of a dot whose data is not here, and where it is.
+    /// The commits of a dot whose data is not here, and where their data is.
     pub(crate) async fn sources(&self, dot: &str) -> Result<BTreeMap<CommitId, Source>> {
         let rows: Vec<(String, String, String)> = sqlx::query_as(
             "SELECT id, hub, hub_dot FROM commits
@@ -343,7 +344,7 @@ impl Registry {
             .collect()
     }
 
-    /// Remembers where a commit's data is; `None`: here.
+    /// Stores where a commit's data is. `None` means here.
     pub(crate) async fn set_source(
         &self,
         dot: &str,
@@ -360,7 +361,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Remembers a volume that Docker created.
+    /// Adds a volume that Docker created.
     pub(crate) async fn add_volume(&self, name: &str) -> Result<()> {
         sqlx::query("INSERT INTO volumes (name) VALUES (?) ON CONFLICT DO NOTHING")
             .bind(name)
@@ -405,7 +406,7 @@ pub(crate) struct NewCommit {
     pub(crate) seal: Option<Seal>,
     /// Where its data is, if it is not here.
     pub(crate) source: Option<Source>,
-    /// What a hub told that it lacks.
+    /// What a hub reported as left out of it.
     pub(crate) left_out: Option<LeftOut>,
 }
 

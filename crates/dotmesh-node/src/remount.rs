@@ -1,8 +1,8 @@
-//! Mounts a pool again that btrfs has made read-only, as it does when the disk below fails to take a write.
+//! Remounts a pool that btrfs has made read-only, which it does after a failed write to the disk below.
 //!
-//! Only a new mount of the filesystem is writable, and the old one lasts as long as anything uses it. So the daemon stops the
-//! containers that have it mounted, unmounts it, and opens the pool anew. It starts those containers again when it serves.
-//! Their list is kept beside the pool, in case the daemon is killed meanwhile.
+//! Only a new mount of the filesystem is writable, and the old one lasts as long as anything uses it. So the daemon
+//! stops the containers that have it mounted, unmounts it, and opens the pool again. Once it serves, it starts those
+//! containers again. Their list is kept beside the pool, in case the daemon is killed in between.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::engine::connect;
 use crate::node::place;
 use crate::registry::ToStart;
 
-/// The disk below must have this much free space, or btrfs would soon be read-only again.
+/// The free space in bytes that the disk below must have. With less, btrfs would soon be read-only again.
 pub(crate) const ENOUGH: u64 = 64 << 20;
 
-/// Between two looks at what is waited for.
+/// Polling interval.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Whether the disk below can take writes again.
@@ -29,10 +29,10 @@ pub(crate) fn has_room(disk: Option<Disk>) -> bool {
     disk.is_none_or(|disk| disk.free >= ENOUGH)
 }
 
-/// Unmounts the pool as soon as the disk below has room, so that it can be mounted anew.
+/// Waits until the disk below has room, then unmounts the pool so that it can be mounted again.
 pub(crate) async fn unmount(config: &Config) -> Result<()> {
     let place = place(config);
-    tracing::error!("the pool is read-only, and has to be mounted again");
+    tracing::error!("the pool is read-only and must be mounted again");
     let mut waits = false;
     while !has_room(place.disk()?) {
         if !waits {
@@ -45,19 +45,24 @@ pub(crate) async fn unmount(config: &Config) -> Result<()> {
         tokio::time::sleep(LOOK).await;
     }
     loop {
-        // Without Docker, what its containers had mounted may be gone as well.
+        // If Docker is down, its containers' mounts may be gone as well.
         if let Err(error) = stop_containers(config, &place).await {
-            tracing::warn!(error = format!("{error:#}"), "containers cannot be stopped");
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "cannot stop the containers that use the pool"
+            );
         }
         if place.unmount()? {
             return Ok(());
         }
-        tracing::warn!("another process keeps the pool mounted, or has a file of it open: end it");
+        tracing::warn!(
+            "another process uses the pool: end it, so that the pool can be mounted again"
+        );
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Stops the containers that have the pool mounted, and keeps their list.
+/// Stops the containers that have the pool mounted, and saves their list.
 async fn stop_containers(config: &Config, place: &BtrfsPlace) -> Result<()> {
     let (Some(filesystem), Some(_)) = (place.filesystem()?, config.driver()) else {
         return Ok(());
@@ -73,9 +78,9 @@ async fn stop_containers(config: &Config, place: &BtrfsPlace) -> Result<()> {
     let text = serde_json::to_vec(&stopped).expect("a list has only string keys");
     replace_durably(&list(&config.root), &text)?;
     let stops = users.iter().map(async |user| {
-        tracing::warn!(container = %user.name, "stopped while the pool is mounted again");
+        tracing::warn!(container = %user.name, "stopping the container while the pool is mounted again");
         if let Err(error) = docker.stop_container(&user.id, None).await {
-            tracing::warn!(container = %user.name, %error, "the container cannot be stopped");
+            tracing::warn!(container = %user.name, %error, "cannot stop the container");
         }
     });
     join_all(stops).await;
@@ -90,7 +95,7 @@ async fn users(docker: &Docker, filesystem: &str) -> Result<Vec<ToStart>> {
         .context("list containers")?;
     let mut users = Vec::new();
     for id in running.into_iter().filter_map(|one| one.id) {
-        // It may be gone by now.
+        // The container may be gone.
         let Ok(details) = docker.inspect_container(&id, None).await else {
             continue;
         };
@@ -114,13 +119,13 @@ fn list(root: &Path) -> PathBuf {
     root.join("stopped-containers.json")
 }
 
-/// The containers that were stopped, and are not known to the journals of switches yet.
+/// The stopped containers that no switch journal lists yet.
 pub(crate) fn stopped(root: &Path) -> Vec<ToStart> {
     let text = std::fs::read(list(root)).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// They are in the journals now.
+/// Deletes the list, once the containers are in the journals.
 pub(crate) fn forget_stopped(root: &Path) {
     let _ = std::fs::remove_file(list(root));
 }

@@ -1,4 +1,4 @@
-//! The daemon's life: attach, put right, listen, look after, stop.
+//! The daemon's lifecycle: attach the pool, recover, listen, run background tasks, stop.
 
 use std::future::IntoFuture as _;
 use std::os::fd::OwnedFd;
@@ -18,22 +18,22 @@ use crate::node::Node;
 use crate::operations::{housekeeping, mount, reconcile, recover, watch};
 use crate::{api, plugin, remount};
 
-/// Runs the daemon until it is told to stop. Containers keep their volumes: the pool stays mounted.
+/// Runs the daemon until it gets a stop signal. Containers keep their volumes, since the pool stays mounted.
 pub async fn run(config: Config) -> Result<()> {
     if config.remove_dead_sockets {
         return remove_dead_sockets(&config);
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("dotmeshd mounts its pool and so must run as root; try it with sudo");
+        bail!("dotmeshd must run as root, since it mounts its pool: try sudo");
     }
     raise_file_limit();
-    // What is wrong with it is told before anything is mounted.
+    // Report bad options before anything is mounted.
     config.network().map_err(anyhow::Error::msg)?;
     std::fs::create_dir_all(&config.root)
         .with_context(|| format!("create {}", config.root.display()))?;
-    // Only root and Docker, which is root, get to what containers have written.
+    // Only root, and so Docker, may read what containers wrote.
     std::fs::set_permissions(&config.root, PermissionsExt::from_mode(0o700))
-        .with_context(|| format!("close {}", config.root.display()))?;
+        .with_context(|| format!("restrict access to {}", config.root.display()))?;
     let _lock = lock_root(&config.root)?;
     let node = open(config).await?;
     reconcile::reconcile(&node)
@@ -62,7 +62,7 @@ pub async fn run(config: Config) -> Result<()> {
     let restoring = node.clone();
     tokio::spawn(async move {
         if let Err(error) = mount::restore(&restoring).await {
-            tracing::warn!(%error, "volumes of users are not mounted again");
+            tracing::warn!(%error, "cannot mount the users' volumes again");
         }
     });
     let serve_plugin = async {
@@ -80,8 +80,8 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(())
 }
 
-/// Opens the pool. One that is read-only is mounted again first, which needs room on the disk below and can take long. Meanwhile
-/// `dm` and Docker are told of it.
+/// Opens the pool. A read-only pool is remounted first, which needs room on the disk below and can take long.
+/// Meanwhile, `dm` and Docker get an error that says so.
 async fn open(config: Config) -> Result<Node> {
     match Node::open(config.clone()).await {
         Err(NodeError::Pool(PoolError::ReadOnly { .. })) => {}
@@ -101,7 +101,7 @@ async fn open(config: Config) -> Result<Node> {
     let unmounted = remount::unmount(&config).await;
     for task in plugin.into_iter().chain([answering]) {
         task.abort();
-        // The socket is closed when the task is gone.
+        // The socket closes once the task is gone.
         let _ = task.await;
     }
     drop((api_socket, plugin_socket));
@@ -109,7 +109,7 @@ async fn open(config: Config) -> Result<Node> {
     Node::open(config).await.context("open the pool")
 }
 
-/// Starts this program anew, so that nothing of it uses the pool any more. Returns only if that fails.
+/// Re-executes this program, so that nothing in it uses the pool any more. Returns only on failure.
 fn begin_anew() -> anyhow::Error {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
@@ -119,10 +119,10 @@ fn begin_anew() -> anyhow::Error {
         .args(arguments)
         .env(housekeeping::REMOUNTED, "1");
     let error = program.exec();
-    anyhow::Error::new(error).context("start anew to mount the pool again")
+    anyhow::Error::new(error).context("restart the daemon to mount the pool again")
 }
 
-/// A socket without a daemon makes Docker wait.
+/// Removes sockets that nobody listens on. A socket without a daemon makes Docker wait.
 fn remove_dead_sockets(config: &Config) -> Result<()> {
     for socket in [Some(config.socket.clone()), config.plugin_socket()]
         .into_iter()
@@ -139,7 +139,7 @@ fn is_listened_on(path: &Path) -> bool {
     std::os::unix::net::UnixStream::connect(path).is_ok()
 }
 
-/// Fine if it is not there.
+/// Succeeds if the file doesn't exist.
 fn remove_socket(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -149,8 +149,8 @@ fn remove_socket(path: &Path) -> Result<()> {
     }
 }
 
-/// A push opens each folder above a file. With the usual limit of 1024, a few pushes of deep folders would leave no
-/// descriptor for anything else.
+/// A push keeps each parent folder of a file open. With the usual limit of 1024, a few pushes of deep folders would use
+/// up all descriptors.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
@@ -159,11 +159,11 @@ fn raise_file_limit() {
         maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 
-/// One daemon per root: two would undo each other's work.
+/// Ensures one daemon per root. Two would undo each other's work.
 fn lock_root(root: &Path) -> Result<std::fs::File> {
     let path = root.join("dotmeshd.lock");
     let file =
@@ -183,16 +183,16 @@ fn lock_root(root: &Path) -> Result<std::fs::File> {
 #[derive(Clone, Copy)]
 enum Access {
     Root,
-    /// Root, and the group `dotmesh` where there is one.
+    /// Root, and the group `dotmesh` if it exists.
     Group,
 }
 
-/// The file of a socket that this daemon listens on. It goes however the daemon ends, unless it is killed: a socket without a
-/// daemon makes Docker wait.
+/// The file of a socket that this daemon listens on. It is removed when the daemon ends in any way but SIGKILL: a
+/// socket without a daemon makes Docker wait.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    /// Keeps the inode's number from being used again, so that another daemon's socket is never taken for this one.
+    /// Keeps the inode number in use, so that another daemon's socket is never mistaken for this one.
     file: OwnedFd,
 }
 
@@ -225,14 +225,14 @@ fn listen(path: &Path, access: Access) -> Result<(UnixListener, SocketFile)> {
     if !folder.exists() {
         let failed = || format!("create {}", folder.display());
         std::fs::create_dir_all(folder).with_context(failed)?;
-        // Members of the group pass through it to the socket, whatever the umask is.
+        // Members of the group must reach the socket, whatever the umask.
         let everybody = PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder, everybody).with_context(failed)?;
     }
     if is_listened_on(path) {
         bail!("something already listens on {}", path.display());
     }
-    // Left by a daemon that was killed.
+    // Remove the socket of a daemon that was killed.
     remove_socket(path)?;
     let listener =
         UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
@@ -280,7 +280,7 @@ mod tests {
         let (listener, socket) = listen(&path, Access::Root).unwrap();
         listen(&path, Access::Root).unwrap_err();
         assert!(path.exists(), "the refused daemon has left it");
-        // As when a daemon is killed.
+        // Simulates a killed daemon.
         std::mem::forget(socket);
         drop(listener);
         assert!(path.exists());

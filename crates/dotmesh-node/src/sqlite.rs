@@ -1,4 +1,4 @@
-//! The daemon's SQLite databases: how each is opened, and deleted.
+//! Opens and deletes the daemon's SQLite databases.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, SqlitePool};
 
-/// How long a statement waits for another that writes.
+/// How long a statement waits for another writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Opens a database, and makes the file where there is none.
+/// Opens a database, and creates the file if it doesn't exist.
 pub(crate) async fn open(
     file: &Path,
     synchronous: SqliteSynchronous,
@@ -18,16 +18,16 @@ pub(crate) async fn open(
         .filename(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        // The index of the log stays in memory: as a mapped file in the pool it would bring SIGBUS when that is
-        // full. No other process opens the database.
+        // Keeps the WAL index in memory. As a mapped file it would cause SIGBUS when the pool is full. No other process
+        // opens the database.
         .vfs("unix-excl")
         .synchronous(synchronous)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT);
     SqlitePoolOptions::new()
         .max_connections(4)
-        // SQLite ends a transaction by itself when the disk is full. sqlx takes it to be open ever after, so the next one
-        // on this connection would be a savepoint whose rollback keeps the lock.
+        // When the disk is full, SQLite ends the transaction by itself, but sqlx still counts it as open. The next
+        // transaction on this connection would then be a savepoint, and its rollback would keep the lock.
         .before_acquire(|connection, _| {
             let usable = !connection.is_in_transaction();
             Box::pin(async move { Ok(usable) })
@@ -77,7 +77,7 @@ mod tests {
         drop(full);
         connection.return_to_pool().await;
 
-        // Given up for another reason.
+        // A transaction that is dropped without an error is rolled back as well.
         let mut connection = db.acquire().await.unwrap();
         let mut given_up = connection.begin().await.unwrap();
         let added = sqlx::query(ADD).bind(1).execute(&mut *given_up).await;

@@ -1,31 +1,31 @@
-//! How long the node waits for what others do. Tests wait less.
+//! The node's timeouts and intervals. Tests use shorter ones.
 
 use std::time::Duration;
 
-/// The node's patience.
+/// Timeouts, and intervals between attempts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
-    /// For an answer of the Engine, and beyond a container's own grace for its end.
+    /// Timeout of an Engine call. For stopping a container, it is added to the container's grace period.
     pub(crate) call: Duration,
-    /// For the start of a container.
+    /// Timeout for starting a container.
     pub(crate) start: Duration,
-    /// For the copy of an image's folder.
+    /// Timeout for copying a folder from an image.
     pub(crate) copy: Duration,
-    /// Between two looks at something that is waited for.
+    /// Polling interval of a wait.
     pub(crate) poll: Duration,
-    /// For an Engine that went away in the middle of a switch.
+    /// How long a switch waits for an Engine that stopped answering.
     pub(crate) away: Duration,
-    /// For a container whose mount was handed out to be seen running or gone.
+    /// How long a switch waits until the container of a handed-out mount is seen running, or gone.
     pub(crate) in_flight: Duration,
-    /// For the processes of a stopped container to be gone.
+    /// How long the processes of a stopped container may take to exit.
     pub(crate) linger: Duration,
-    /// For a switch to end before a mount is refused. The Engine itself gives up after two minutes.
+    /// How long a mount waits for a switch before it is refused. The Engine gives up after two minutes.
     pub(crate) mount: Duration,
-    /// For the copy of an image's folder while Docker waits for a mount.
+    /// Timeout for copying a folder from an image while Docker waits for the mount.
     pub(crate) fill: Duration,
-    /// Between two attempts to start what could not be started: at first, and at most.
+    /// Interval between attempts to start a container: the first, and the maximum.
     pub(crate) retry: (Duration, Duration),
-    /// Between two looks at all containers when nothing happens.
+    /// Interval between checks of all containers when there are no events.
     pub(crate) watch: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The btrfs driver: a snapshot is one ioctl, whatever the size of the data.
+//! The btrfs driver. A snapshot is one ioctl, whatever the size of the data.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -23,27 +23,27 @@ use image::Image;
 /// Where the pool is.
 #[derive(Debug, Clone)]
 pub enum BtrfsPlace {
-    /// In a sparse file that is made when there is none, and is as large as the disk below can give.
+    /// In a sparse file, which is created if it does not exist. Its size follows the free space of the disk below.
     Image {
         /// The file.
         file: PathBuf,
-        /// Where its filesystem is mounted.
+        /// The mount point of its filesystem.
         mountpoint: PathBuf,
-        /// How large it may become, in bytes.
+        /// The maximum size, in bytes.
         limit: u64,
     },
-    /// On a block device of the user's. Formatted if it is blank.
+    /// On a block device that the user provides. It is formatted if it is blank.
     Device {
         /// The device.
         device: PathBuf,
-        /// Where its filesystem is mounted.
+        /// The mount point of its filesystem.
         mountpoint: PathBuf,
     },
-    /// In a folder of a btrfs filesystem of the user's.
+    /// In a folder of a btrfs filesystem that the user provides.
     Folder(PathBuf),
 }
 
-/// The inode number of the top folder of every subvolume.
+/// The inode number of the top directory of every subvolume.
 const SUBVOLUME_INODE: u64 = 256;
 
 pub(crate) struct Btrfs {
@@ -53,7 +53,7 @@ pub(crate) struct Btrfs {
 }
 
 impl BtrfsPlace {
-    /// The disk that the pool's file is on, where it is in a file.
+    /// The disk that contains the pool's file, if the pool is in a file.
     pub fn disk(&self) -> Result<Option<Disk>, PoolError> {
         let Self::Image { file, limit, .. } = self else {
             return Ok(None);
@@ -62,8 +62,8 @@ impl BtrfsPlace {
         Ok(Some(fit::given(folder, 0, *limit)?.1))
     }
 
-    /// Unmounts a pool everywhere in this process's namespace. Returns whether its filesystem is gone: another process may
-    /// have it mounted or a file of it open.
+    /// Unmounts a pool everywhere in this process's mount namespace. Returns whether the kernel has shut down the filesystem.
+    /// It has not if another process still has it mounted, or has a file in it open.
     pub fn unmount(&self) -> Result<bool, PoolError> {
         match self {
             Self::Image {
@@ -76,19 +76,19 @@ impl BtrfsPlace {
                 image::unmount(mountpoint)?;
                 Ok(!image::is_in_use(device)?)
             }
-            // It is on a filesystem of the user's.
+            // The filesystem belongs to the user, so the daemon must not unmount it.
             Self::Folder(folder) => Err(PoolError::ReadOnly {
                 path: folder.clone(),
             }),
         }
     }
 
-    /// Whether the pool's filesystem is this daemon's to mount.
+    /// Whether the daemon mounts the pool's filesystem itself.
     pub fn is_ours(&self) -> bool {
         !matches!(self, Self::Folder(_))
     }
 
-    /// The number of the pool's filesystem in tables of mounts, if it is mounted.
+    /// The device number of the pool's filesystem, as `MAJOR:MINOR`, if it is mounted.
     pub fn filesystem(&self) -> Result<Option<String>, PoolError> {
         let (Self::Image { mountpoint, .. } | Self::Device { mountpoint, .. }) = self else {
             return Ok(None);
@@ -98,7 +98,7 @@ impl BtrfsPlace {
 }
 
 impl Btrfs {
-    /// Makes or attaches the filesystem.
+    /// Opens the filesystem. Creates, formats and mounts it as needed.
     pub(crate) fn open(place: &BtrfsPlace) -> Result<Self, PoolError> {
         if !image::kernel_has_btrfs() {
             return Err(PoolError::NoBtrfs);
@@ -162,7 +162,7 @@ fn open(path: &Path) -> Result<File, PoolError> {
     File::open(path).during("open", path)
 }
 
-/// The transaction in which a snapshot was taken.
+/// The number of the transaction that created a snapshot.
 fn frozen_at(snapshot: &Path) -> Result<u64, PoolError> {
     let info = ioctl::subvolume_info(open(snapshot)?.as_fd());
     Ok(info.during("look at", snapshot)?.created)
@@ -179,9 +179,9 @@ impl Driver for Btrfs {
         let from_folder = open(from)?;
         let parent = open(parent)?;
         if mode == Mode::Frozen {
-            // The snapshot writes out what is still in memory before its instant; what is written meanwhile may be
-            // caught or not. The less there is to write out, the shorter that while.
-            // The first call may tell of an earlier write that the disk did not take, which concerns who made it.
+            // Taking a snapshot first flushes dirty data. Writes during that time may or may not be in the snapshot. A
+            // flush in advance makes that time short. If the first flush fails, it may report an earlier write of
+            // another program, so a second one decides.
             rustix::fs::syncfs(&from_folder)
                 .or_else(|_| rustix::fs::syncfs(&from_folder))
                 .during("flush", from)?;

@@ -1,4 +1,4 @@
-//! What the pool asks of a filesystem. Each filesystem that can hold a pool is one driver.
+//! The interface between the pool and a filesystem. There is one driver for each supported filesystem.
 
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -6,40 +6,40 @@ use std::path::Path;
 
 use crate::error::PoolError;
 
-/// How much a folder holds.
+/// The size of a folder and of its changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes of the files in it.
+    /// The size of its files, in bytes.
     pub size: u64,
-    /// Bytes that were written, plus a little for each file whose name or attributes changed, since the
-    /// snapshot compared with. Zero exactly when nothing changed.
+    /// Bytes that were written since the base snapshot, plus a few for each file whose name or attributes changed. Zero
+    /// exactly when nothing changed.
     pub dirty: u64,
 }
 
-/// How much the pool holds.
+/// The size of the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Bytes in all.
+    /// The capacity, in bytes.
     pub total: u64,
     /// Bytes that can still be written.
     pub free: u64,
 }
 
-/// The disk that the pool's file is on.
+/// The disk that contains the pool's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disk {
-    /// Bytes that are free on it.
+    /// Free bytes.
     pub free: u64,
-    /// Bytes that the pool leaves to others.
+    /// Bytes that the pool leaves to other programs.
     pub reserve: u64,
 }
 
-/// How the pool stands.
+/// The state of the pool and its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Whether the filesystem was made read-only: by itself, after a write below it failed, or by somebody.
+    /// Whether the filesystem is read-only. btrfs makes itself read-only after a failed write, and a user can remount it.
     pub read_only: bool,
-    /// The disk below, where the pool is in a file.
+    /// The disk below, if the pool is in a file.
     pub disk: Option<Disk>,
 }
 
@@ -50,71 +50,74 @@ pub(crate) enum Mode {
     Writable,
 }
 
-/// How far a change reaches an inode.
+/// How a change affects an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Touch {
-    /// Its data, attributes, entries or names may have changed.
+    /// Its data, attributes, directory entries or names may have changed.
     Changed,
-    /// It is a directory that did not change itself, but something below it did.
+    /// It is an unchanged directory, but something below it changed.
     Below,
 }
 
-/// How a snapshot differs from an older one of the same line of working copies. What it does not touch is as it was,
-/// under the same name. It may touch too much, never too little. Its methods block.
+/// The difference between a snapshot and an older one that it is derived from.
+///
+/// An untouched inode is unchanged, and has the same name. The difference may list too many inodes, but never too few. The
+/// methods block.
 pub trait Difference: Send + Sync {
-    /// Whether, and how, an inode of the newer snapshot is touched.
+    /// How the change affects an inode of the newer snapshot. `None` means that the inode is untouched.
     fn touch(&self, inode: u64) -> Option<Touch>;
-    /// The names in a directory of the newer snapshot whose inodes are touched, sorted.
+    /// The touched entries of a directory in the newer snapshot, sorted by name.
     fn touched_in(&self, directory: u64) -> Vec<(Box<[u8]>, u64)>;
-    /// The path, from the folder compared, that an inode had in the older one; `None` if it is new.
+    /// The path of an inode in the older snapshot, relative to the compared folder. `None` if the inode is new.
     fn before(&self, inode: u64) -> Result<Option<Vec<u8>>, PoolError>;
-    /// The ranges of a file, ascending and apart, outside of which it holds the same bytes and holes as before.
+    /// The ranges of a file that may differ, ascending and disjoint. Outside them, bytes and holes are the same as before.
     fn ranges(&self, inode: u64) -> Result<Vec<Range<u64>>, PoolError>;
     /// About how many bytes were written.
     fn bytes(&self) -> u64;
-    /// Whether a file of the newer snapshot has several names.
+    /// Whether a file of the newer snapshot has several hard links.
     fn has_links(&self) -> bool;
 }
 
-/// A filesystem with folders that can be snapshotted. `tests` below states the contract as a suite.
+/// A filesystem with folders that can be snapshotted. The test suite in `tests` checks this contract.
 pub(crate) trait Driver: Send + Sync {
-    /// Makes an empty folder that can be snapshotted. Fails if the path exists.
+    /// Creates an empty folder that can be snapshotted. Fails if the path exists.
     fn create(&self, path: &Path) -> Result<(), PoolError>;
 
-    /// Makes `to` an image of `from` at one instant, whatever is writing to `from` meanwhile. It is durable
-    /// when this returns, together with all that was written to `from` before the call.
+    /// Creates `to` as an image of `from` at one instant, even while programs write to `from`. When this returns, the
+    /// image is durable, and it contains everything that was written to `from` before the call.
     ///
-    /// What was synced to disk before something else was written is never missing where that is there: the image is
-    /// at least what a power cut at that instant would leave.
+    /// If the image contains a write, it also contains everything that was fsynced before that write. So a program can
+    /// recover from it as from a power cut.
     ///
-    /// Fails if `to` exists, and then changes nothing.
+    /// If `to` exists, the call fails and changes nothing.
     fn snapshot(&self, from: &Path, to: &Path, mode: Mode) -> Result<(), PoolError>;
 
-    /// Deletes such a folder with all that is in it, frozen or not.
+    /// Deletes such a folder with its contents, read-only or not.
     fn delete(&self, path: &Path) -> Result<(), PoolError>;
 
-    /// Hastens the return of the space of what was deleted. It may take a moment longer than this call.
+    /// Speeds up the release of deleted data. The space may become free only a moment after this call.
     fn reclaim(&self) -> Result<(), PoolError>;
 
-    /// Whether a folder is one that this driver made.
+    /// Whether this driver created a folder.
     fn is_snapshotted(&self, path: &Path) -> Result<bool, PoolError>;
 
-    /// The id of the snapshotted folder that a folder is in. It is never given to another.
+    /// The id of the snapshottable folder that contains a folder. An id is never used again.
     fn subvolume(&self, folder: BorrowedFd<'_>) -> std::io::Result<u64>;
 
-    /// How much a folder holds, and how much changed in it since `base` was frozen.
+    /// The size of a folder, and how much of it changed since the snapshot `base` was taken.
     ///
-    /// `base` must be the folder's own ancestor or descendant. What was written since the last flush may not be
-    /// counted. The file `ignored`, directly below the folder, does not count, and neither does its replacement.
+    /// `base` must be a snapshot of the folder, or one that the folder is derived from. Writes since the last flush may
+    /// not be counted. The file `ignored`, directly below the folder, does not count, nor does replacing it.
     fn usage(&self, path: &Path, base: &Path, ignored: &str) -> Result<Usage, PoolError>;
 
-    /// What changed, as [`Self::usage`] says it, without the size: this costs no more than the changes.
+    /// The `dirty` part of [`Self::usage`] alone. The cost depends on the changes, not on the size of the folder.
     fn dirty(&self, path: &Path, base: &Path, ignored: &str) -> Result<u64, PoolError>;
 
-    /// How the same folder of two snapshots differs. The newer one was made from the older, or from a working copy
-    /// that was made from it or that it was made of.
+    /// The difference between the same folder of two snapshots. The newer one must be derived from the older one: from
+    /// it directly, or from a working copy that it was taken of or that was created from it.
     ///
-    /// `base_links` says whether a file of the older one may have several names; saying yes is always right, and slower.
+    /// `base_links` is whether a file of the older snapshot may have several hard links. `true` is always correct, but
+    /// slower.
     fn difference(
         &self,
         base: &Path,
@@ -123,10 +126,10 @@ pub(crate) trait Driver: Send + Sync {
         base_links: bool,
     ) -> Result<Box<dyn Difference>, PoolError>;
 
-    /// How full the pool is.
+    /// The size of the pool and its free space.
     fn space(&self) -> Result<Space, PoolError>;
 
-    /// Makes the pool as large as what the disk below can give now.
+    /// Fits the size of the pool to the space that the disk below has now.
     fn fit(&self) -> Result<Room, PoolError>;
 }
 

@@ -1,4 +1,4 @@
-//! The one place that makes files and renames survive a power cut.
+//! Writes and renames that survive a power cut. All others go through this module.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{During as _, PoolError};
 
-/// Replaces a file as a whole: readers see the old content or the new, and after a crash too.
+/// Replaces a file atomically: readers see the old or the new content, even after a crash.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), PoolError> {
     step(path)?;
     let folder = path.parent().expect("a file of the pool is in a folder");
@@ -19,7 +19,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), PoolError> {
     sync_folder(folder)
 }
 
-/// Replaces a small JSON file as a whole for readers. Only what is synced later makes that survive a power cut.
+/// Replaces a small JSON file atomically for readers. The change survives a power cut only after a later sync.
 pub(crate) fn replace_soon(path: &Path, value: &impl serde::Serialize) -> Result<(), PoolError> {
     step(path)?;
     let new = path.with_extension("new");
@@ -28,7 +28,7 @@ pub(crate) fn replace_soon(path: &Path, value: &impl serde::Serialize) -> Result
     std::fs::rename(&new, path).during("write", path)
 }
 
-/// Removes a file durably. Fine if it is gone.
+/// Removes a file durably. A missing file is not an error.
 pub(crate) fn remove(path: &Path) -> Result<(), PoolError> {
     step(path)?;
     match std::fs::remove_file(path) {
@@ -40,14 +40,14 @@ pub(crate) fn remove(path: &Path) -> Result<(), PoolError> {
     }
 }
 
-/// Renames, and returns when the new name is safe.
+/// Renames durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PoolError> {
     step(from)?;
     std::fs::rename(from, to).during("rename", from)?;
     sync_both(from, to)
 }
 
-/// The same where nothing has the new name.
+/// Renames durably. Fails if the new name exists.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), PoolError> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     step(from)?;
@@ -55,7 +55,7 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), PoolError> {
     sync_both(from, to)
 }
 
-/// Swaps two names in one step.
+/// Swaps two names atomically and durably.
 pub(crate) fn exchange(one: &Path, other: &Path) -> Result<(), PoolError> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     step(other)?;
@@ -82,7 +82,7 @@ fn sync_folder(folder: &Path) -> Result<(), PoolError> {
         .during("sync", folder)
 }
 
-/// Before each change. Tests have the daemon die here.
+/// Called before each change. Tests simulate the death of the daemon here.
 pub(crate) fn step(path: &Path) -> Result<(), PoolError> {
     #[cfg(feature = "testing")]
     crate::fuse::burn(path)?;

@@ -1,4 +1,4 @@
-//! How keeping state on disk can fail.
+//! Errors of the pool.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,24 +17,24 @@ pub enum PoolError {
         #[source]
         source: io::Error,
     },
-    /// A folder or file of the pool is not what it should be.
-    #[error("{path} is not as Dotmesh left it: {problem}")]
+    /// A folder or file of the pool has unexpected content.
+    #[error("{path} is damaged: {problem}")]
     Damaged { path: PathBuf, problem: String },
-    /// The filesystem takes no writes any more.
+    /// The filesystem no longer accepts writes.
     #[error("the pool at {path} is read-only")]
     ReadOnly { path: PathBuf },
-    /// Something that a container made inside keeps it.
+    /// A subvolume that a container created inside cannot be deleted.
     #[error("cannot delete {path}: the subvolume {inside} in it cannot be deleted")]
     Kept {
         path: PathBuf,
-        /// Where in `path` it is.
+        /// The path of that subvolume in `path`.
         inside: String,
         #[source]
         source: io::Error,
     },
-    /// The pool was made by a newer Dotmesh.
+    /// A newer Dotmesh created the pool.
     #[error(
-        "the pool at {path} has format version {version}, this Dotmesh reads version {known}: upgrade it"
+        "the pool at {path} has format version {version}, but this Dotmesh reads version {known}: upgrade Dotmesh"
     )]
     NewerFormat {
         path: PathBuf,
@@ -44,9 +44,9 @@ pub enum PoolError {
     /// The place that the user named cannot hold a pool.
     #[error("{path} cannot hold a pool: {problem}")]
     UnusablePlace { path: PathBuf, problem: String },
-    /// The kernel cannot mount a pool.
+    /// The kernel cannot mount btrfs.
     #[error(
-        "this kernel has no btrfs, which Dotmesh keeps its data on; the kernels of RHEL, CentOS Stream, Rocky and Alma are built without it"
+        "this kernel does not support btrfs, and Dotmesh needs it; the kernels of RHEL, CentOS Stream, Rocky and Alma are built without it"
     )]
     NoBtrfs,
     /// A program that the pool needs failed or is not installed.
@@ -55,25 +55,25 @@ pub enum PoolError {
         program: &'static str,
         output: String,
     },
-    /// A snapshot cannot have come from one that was made later.
-    #[error("{snapshot} was not made from {base}, which is newer")]
+    /// The base of a comparison is newer than the snapshot.
+    #[error("cannot compare {snapshot} with {base}: the base is the newer of the two")]
     NotALine { base: PathBuf, snapshot: PathBuf },
-    /// A dot was changed by something that its log does not have.
-    #[error("the dot is not as the {what} left it")]
+    /// Something that is not in the log of a dot has changed the dot.
+    #[error("the dot has changed since the {what}")]
     NotAsLeft { what: String },
-    /// An operation is not in the log any more.
-    #[error("operation {number} is not kept any more")]
+    /// An operation is no longer in the log.
+    #[error("the log no longer contains operation {number}")]
     Forgotten { number: u64 },
-    /// The name of a deleted dot belongs to another dot now.
-    #[error("another dot is called {dot} by now")]
+    /// Another dot now has the name of a deleted dot.
+    #[error("another dot is called {dot} now")]
     NameTaken { dot: String },
-    /// A subdot's folder is a symlink or a file, which a container must have made.
+    /// A symlink or a file is in the place of a subdot's folder. Only a container can have created it.
     #[error("{path} is not a folder: something inside the dot replaced it")]
     NotAFolder { path: PathBuf },
 }
 
 impl PoolError {
-    /// The message with those of its causes.
+    /// The message, followed by the messages of its causes.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
@@ -84,7 +84,7 @@ impl PoolError {
         text
     }
 
-    /// Wraps an I/O error with what was being done; a full disk becomes [`PoolError::Full`].
+    /// Adds the attempted action to an I/O error. A full disk becomes [`PoolError::Full`].
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.kind() {

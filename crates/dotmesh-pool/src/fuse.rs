@@ -1,4 +1,4 @@
-//! Lets tests have the daemon die between any two steps of the pool: from then on, every step of that pool fails.
+//! Lets tests simulate the death of the daemon between any two steps of a pool: all later steps of the pool fail.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::PoolError;
 
-/// How many steps a pool has taken, and how many it takes at most.
+/// How many steps a pool has taken, and after how many it fails.
 #[derive(Debug, Default)]
 struct Counts {
     taken: AtomicU64,
@@ -22,7 +22,7 @@ thread_local! {
     static BURNING: RefCell<Option<Fuse>> = const { RefCell::new(None) };
 }
 
-/// While it lives, the steps of this thread are those of a pool.
+/// While this exists, the steps of this thread count for one pool.
 pub(crate) struct Entered;
 
 impl Drop for Entered {
@@ -45,7 +45,7 @@ impl Fuse {
         Entered
     }
 
-    /// Has every step fail after so many more.
+    /// Makes all steps fail after this number of further steps.
     pub(crate) fn burn_after(&self, steps: u64) {
         let limit = self.taken().saturating_add(steps);
         self.0.limit.store(limit, Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Fuse {
     }
 }
 
-/// Takes a step.
+/// Counts a step, or fails it.
 pub(crate) fn burn(path: &Path) -> Result<(), PoolError> {
     let Some(Fuse(counts)) = BURNING.with_borrow(Clone::clone) else {
         return Ok(());

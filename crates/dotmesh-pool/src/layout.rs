@@ -1,4 +1,4 @@
-//! The names of the pool's folders, and the two small files that describe it.
+//! The paths in the pool, and two of its JSON files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,32 +14,32 @@ use crate::error::{During as _, PoolError};
 /// The version of the layout that this code reads and writes.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// The folder of a working copy or snapshot that containers see.
+/// The folder in a working copy or snapshot that contains the subdots.
 pub(crate) const DATA: &str = "data";
 
-/// The file of a working copy or snapshot that holds its commit's record.
+/// The file in a working copy or snapshot that contains its commit's record.
 pub(crate) const RECORD: &str = "commit.json";
 
-/// The file of a working copy that was put aside, which says why.
+/// The file that describes a stash, in its working copy.
 pub(crate) const STASH: &str = "stash.json";
 
-/// `format.json`: what the pool is.
+/// `format.json`: the version of the pool and its id.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FormatFile {
     /// The layout's version.
     pub version: u32,
-    /// The node's id: 16 hex digits, made with the pool.
+    /// The node's id: 16 hex digits, chosen when the pool is created.
     pub node: String,
 }
 
-/// `dot.json`: what is known of a dot besides its files.
+/// `dot.json`: the description of a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DotFile {
-    /// The dot's id on this node: 32 hex digits. A name that is used again gets a new one.
+    /// The dot's id on this node: 32 hex digits. A new dot with an old name gets a new id.
     pub id: String,
     /// The branch that is checked out.
     pub current: BranchName,
-    /// Where branches started. Those of the dot's first commits have no entry.
+    /// Where branches started. A branch that begins with the dot's first commit has no entry.
     #[serde(default)]
     pub origins: BTreeMap<BranchName, Origin>,
 }
@@ -71,7 +71,7 @@ impl Layout {
         self.root.join("staging")
     }
 
-    /// Commits that are being received, or were when a transfer ended early.
+    /// Commits that are being received, or whose transfer was interrupted.
     pub(crate) fn incoming(&self) -> PathBuf {
         self.root.join("incoming")
     }
@@ -80,28 +80,28 @@ impl Layout {
         self.root.join("trash")
     }
 
-    /// Space that the daemon lends to itself in a full pool.
+    /// A file whose space the daemon frees for itself when the pool is full.
     pub(crate) fn reserve(&self) -> PathBuf {
         self.root.join("reserve")
     }
 
-    /// Dots that were deleted and can be had back.
+    /// Deleted dots that can be restored.
     pub(crate) fn deleted(&self) -> PathBuf {
         self.root.join("deleted")
     }
 
-    /// Those of a name, each in a folder of its own.
+    /// The deleted dots of one name, each in its own folder.
     pub(crate) fn deleted_of(&self, dot: &DotName) -> PathBuf {
         let deleted = self.deleted().join(dot.namespace.as_str());
         deleted.join(dot.name())
     }
 
-    /// The log of the dot in a folder.
+    /// The operation log of the dot in a folder.
     pub(crate) fn operations_in(&self, dot: &Path) -> PathBuf {
         dot.join("operations")
     }
 
-    /// An operation of a dot's log, and what it keeps.
+    /// An operation of a dot's log, with the working copies that it keeps.
     pub(crate) fn operation(&self, dot: &DotName, number: u64) -> PathBuf {
         self.operations_in(&self.dot(dot)).join(number.to_string())
     }
@@ -118,17 +118,17 @@ impl Layout {
         self.dot(dot).join("dot.json")
     }
 
-    /// What hubs have told of the dot's history.
+    /// What hubs have reported about the dot's history.
     pub(crate) fn hub_history(&self, dot: &DotName) -> PathBuf {
         self.dot(dot).join("hub-history.json")
     }
 
-    /// Which commit takes the place of which.
+    /// Which commit replaces which, during an amend.
     pub(crate) fn amending(&self, dot: &DotName) -> PathBuf {
         self.dot(dot).join("amending.json")
     }
 
-    /// What is being renamed.
+    /// Which branch is being renamed.
     pub(crate) fn renaming(&self, dot: &DotName) -> PathBuf {
         self.dot(dot).join("renaming.json")
     }
@@ -142,7 +142,7 @@ impl Layout {
         self.dot(dot).join("stashes")
     }
 
-    /// A working copy that was put aside.
+    /// The working copy of a stash.
     pub(crate) fn stash(&self, dot: &DotName, stash: StashId) -> PathBuf {
         self.stashes(dot).join(stash.to_string())
     }
@@ -159,7 +159,7 @@ impl Layout {
         self.dot(dot).join("commits")
     }
 
-    /// The snapshot of a commit. That of the root commit is shared by all dots.
+    /// The snapshot of a commit. All dots share the snapshot of the root commit.
     pub(crate) fn commit(&self, dot: &DotName, commit: CommitId) -> PathBuf {
         if commit == CommitId::ROOT {
             self.empty()
@@ -169,7 +169,7 @@ impl Layout {
     }
 }
 
-/// Reads a small JSON file; `None` when there is none.
+/// Reads a small JSON file. `None` if it does not exist.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, PoolError> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -1,8 +1,8 @@
 //! Working copies and snapshots on disk.
 //!
-//! A [`Pool`] keeps every branch's working copy and every commit's read-only snapshot, and describes
-//! itself: dots, branches, heads and commit records can all be read back from its folders alone.
-//! Knows nothing of Docker, HTTP or hashes.
+//! A [`Pool`] stores the working copy of every branch and the read-only snapshot of every commit. It describes itself:
+//! dots, branches, heads and commit records can all be read from its folders alone. It does not use Docker, HTTP or
+//! hashes.
 //!
 //! ```text
 //! format.json                          the layout's version, the node's id
@@ -11,20 +11,20 @@
 //!     dot.json                         id, current branch, where branches started
 //!     branches/BRANCH/                 a working copy:
 //!         commit.json                  the record of its head
-//!         data/SUBDOT/…                what containers mount
-//!     commits/ID/                      a snapshot: the same two, frozen
-//!     hub-history.json                 what hubs told of the history
-//!     operations/NUMBER/               an operation that can be taken back or made again
+//!         data/SUBDOT/…                the folders that containers mount
+//!     commits/ID/                      a read-only snapshot, with the same contents
+//!     hub-history.json                 what hubs have reported about the history
+//!     operations/NUMBER/               an operation that can be undone or redone
 //!     stashes/ID/                      a copy of a working copy, with `stash.json`
 //!     tags.json                        names for single commits
-//!     amending.json                    there while a commit takes the place of another
-//!     renaming.json                    there while a branch gets another name
-//! deleted/NAMESPACE/DOT/NAME/          a deleted dot that can be had back
-//! staging/                             being made; moved to the trash at start
-//! incoming/                            commits being received; kept for a while when a transfer ends early
-//! trash/                               deleted, kept for a while
-//! reserve                              space that the daemon lends to itself in a full pool
-//! balloon                              takes the space that the disk below cannot give
+//!     amending.json                    exists while a commit is amended
+//!     renaming.json                    exists while a branch is renamed
+//! deleted/NAMESPACE/DOT/NAME/          a deleted dot that can be restored
+//! staging/                             unfinished work, moved to the trash at start
+//! incoming/                            commits being received, kept for a while if a transfer is interrupted
+//! trash/                               deleted items, kept for a while
+//! reserve                              space that the daemon frees for itself when the pool is full
+//! balloon                              takes up the space that the disk below cannot provide
 //! ```
 
 mod btrfs;
@@ -48,6 +48,6 @@ pub use mount_table::{MountEntry, read_mount_table};
 pub use operation::{DeletedWith, Operation, State, Step, to_redo, to_undo};
 pub use pool::{
     DamagedDot, DeletedDot, DotPath, Dots, FolderId, Import, Kept, KeptWhere, Leftover, NewStep,
-    NewSubdot, OpenFolder, Peek, Pool, Replaced, Restore, Start, StashFile, StoredDot, StoredStash,
+    NewSubdot, OpenFolder, Peek, Pool, Restore, Start, StashFile, StoredDot, StoredStash,
     StoredTag, TagsFile,
 };

@@ -11,17 +11,17 @@ use crate::error::{During as _, PoolError};
 pub struct MountEntry {
     /// The filesystem, as `MAJOR:MINOR`.
     pub filesystem: String,
-    /// The folder of the filesystem that is mounted, by its path there now. One that was deleted ends in `//deleted`.
+    /// The current path of the mounted folder in its filesystem. The path of a deleted folder ends in `//deleted`.
     pub root: PathBuf,
-    /// Where it is mounted, as the processes of the table's namespace see it.
+    /// The mount point, as processes in the table's namespace see it.
     pub point: PathBuf,
-    /// What was mounted, for instance a device.
+    /// The mounted source, for instance a device.
     pub source: PathBuf,
-    /// The groups of mounts that it is a copy of, or has copies in: one that is mounted there appears in all of the group.
+    /// The peer groups that it shares mounts with or receives mounts from. See mount_namespaces(7).
     pub peers: Vec<u64>,
 }
 
-/// Reads the table of a process; `self` is this one's. The order is that of mounting.
+/// Reads the mount table of a process, in the order of mounting. `self` is this process.
 pub fn read_mount_table(process: &str) -> Result<Vec<MountEntry>, PoolError> {
     let path = PathBuf::from(format!("/proc/{process}/mountinfo"));
     let table = std::fs::read(&path).during("read", &path)?;
@@ -36,7 +36,7 @@ fn entry(line: &[u8]) -> Option<MountEntry> {
     let mut words = line.split(|byte| *byte == b' ');
     let filesystem = words.nth(2)?;
     let (root, point) = (words.next()?, words.next()?);
-    // Optional fields come up to a dash, then the kind of filesystem and its source.
+    // Optional fields end with a dash. Then come the type of the filesystem and its source.
     let peers = words.by_ref().skip(1).take_while(|word| *word != b"-");
     let peers: Vec<u64> = peers.filter_map(peer).collect();
     let source = words.nth(1)?;
@@ -58,7 +58,7 @@ fn peer(field: &[u8]) -> Option<u64> {
     number?.parse().ok()
 }
 
-/// The kernel writes white space and backslashes as three octal digits.
+/// Decodes a path. The kernel writes white space and backslashes as a backslash and three octal digits.
 fn path(text: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -75,14 +75,14 @@ fn path(text: &[u8]) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// The mount that a path of this process is on, and the path from that mount's root.
+/// The mount that contains a path of this process, and the path relative to the mount point.
 pub(crate) fn mount_of(path: &Path) -> Result<Option<(MountEntry, PathBuf)>, PoolError> {
     let path = path.canonicalize().during("look at", path)?;
     let entries = read_mount_table("self")?;
     let containing = entries
         .into_iter()
         .filter(|entry| path.starts_with(&entry.point))
-        // Of several at one place, the last one covers the others.
+        // If several are mounted at one place, the last one hides the others.
         .max_by_key(|entry| entry.point.components().count());
     Ok(containing.map(|entry| {
         let below = path.strip_prefix(&entry.point).unwrap_or(Path::new(""));

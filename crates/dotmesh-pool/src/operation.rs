@@ -1,4 +1,4 @@
-//! What a dot's log says of one operation: how the pool got from before it to after it, so that the same steps lead back.
+//! An operation in the log of a dot: the steps that it made, which undo makes in reverse.
 
 use dotmesh_model::{BranchName, CommitId};
 use jiff::Timestamp;
@@ -9,82 +9,82 @@ use crate::layout::DotFile;
 /// `operation.json`: an operation that changed a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
-    /// Its place in the log, which is the name of its folder: later operations have higher numbers.
+    /// Its number in the log, and the name of its folder. Later operations have higher numbers.
     #[serde(skip)]
     pub number: u64,
-    /// What it is, for people: `reset of branch master …`.
+    /// A description for people, such as `reset of branch master …`.
     pub what: String,
-    /// When it was made.
+    /// When it began.
     pub time: Timestamp,
-    /// How far it is.
+    /// Its state.
     pub state: State,
-    /// When it came to that state.
+    /// When it reached this state.
     pub since: Timestamp,
-    /// What it changed, in this order.
+    /// Its changes, in order.
     pub steps: Vec<Step>,
 }
 
-/// How far an operation is. Three of the states are on the way to another, and end in it at the latest when the pool is opened.
+/// The state of an operation. `Begun`, `Undoing` and `Redoing` are transient: they end at the latest when the pool is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Under way for the first time. It is made, or it has never been.
+    /// Being done for the first time. It becomes `Done`, or the log forgets it.
     Begun,
-    /// Made, or made again.
+    /// Done or redone.
     Done,
-    /// Being taken back.
+    /// Being undone.
     Undoing,
-    /// Taken back.
+    /// Undone.
     Undone,
-    /// Being made again.
+    /// Being redone.
     Redoing,
 }
 
-/// One atomic change of the pool, which can be made in both directions.
+/// One atomic change of the pool, which can be made in either direction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Step {
-    /// A branch's working copy keeps its files and gets another head.
+    /// Changes the head of a branch. The files of its working copy stay the same.
     Head {
         branch: BranchName,
         before: CommitId,
         after: CommitId,
     },
-    /// A branch's working copy is exchanged with the one that the log keeps.
+    /// Swaps a branch's working copy with the one that the log keeps.
     Replace {
         branch: BranchName,
-        /// Which working copy the branch had before: its subvolume's id.
+        /// The subvolume id of the branch's working copy before the step.
         copy: u64,
     },
-    /// A branch gets the working copy that the log keeps.
+    /// Creates a branch from the working copy that the log keeps.
     Create { branch: BranchName },
-    /// A branch's working copy goes to the log.
+    /// Deletes a branch. The log keeps its working copy.
     Delete { branch: BranchName },
-    /// Two branches exchange their working copies.
+    /// Swaps the working copies of two branches.
     Swap {
         one: BranchName,
         other: BranchName,
-        /// Which working copy `one` had before: its subvolume's id.
+        /// The subvolume id of the working copy of `one` before the step.
         copy: u64,
     },
-    /// The dot's description is replaced.
+    /// Replaces the dot's description.
     Describe { before: DotFile, after: DotFile },
-    /// The dot is deleted with this log. Where its folder is says whether that was done.
+    /// Deletes the dot, with this log. The place of its folder shows whether that happened.
     DeleteDot(DeletedWith),
 }
 
-/// What the node knew of a deleted dot besides its folder.
+/// What the node knew about a deleted dot besides its folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedWith {
-    /// The volumes that Docker had created of it.
+    /// The Docker volumes of the dot.
     pub volumes: Vec<String>,
-    /// Who made it, if anybody remembered.
+    /// Who created the dot, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
 }
 
 impl State {
-    /// Whether it is on the way to another state.
+    /// Whether the state is transient.
     pub(crate) fn is_passing(self) -> bool {
         matches!(self, Self::Begun | Self::Undoing | Self::Redoing)
     }
@@ -102,14 +102,14 @@ impl Operation {
         })
     }
 
-    /// Whether another branch is checked out after it than before.
+    /// Whether it changes which branch is checked out.
     pub fn switches(&self) -> bool {
         self.steps.iter().any(|step| {
             matches!(step, Step::Describe { before, after } if before.current != after.current)
         })
     }
 
-    /// What the node knew of the dot that it deleted, if it is that.
+    /// What the node knew about the dot, if this operation deleted it.
     pub fn deleted(&self) -> Option<&DeletedWith> {
         self.steps.iter().find_map(|step| match step {
             Step::DeleteDot(with) => Some(with),
@@ -118,12 +118,12 @@ impl Operation {
     }
 }
 
-/// The operation that an undo takes back: the last one that is made.
+/// The operation that undo reverts: the last one that is done.
 pub fn to_undo(log: &[Operation]) -> Option<&Operation> {
     log.iter().rfind(|one| one.state == State::Done)
 }
 
-/// The operation that a redo makes again: the first one that was taken back after what is made. A later operation ends that.
+/// The operation that redo repeats: the first undone one after the last one that is done.
 pub fn to_redo(log: &[Operation]) -> Option<&Operation> {
     let made = to_undo(log).map_or(0, |one| one.number);
     let mut later = log.iter().filter(|one| one.number > made);

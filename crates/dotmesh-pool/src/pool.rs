@@ -1,9 +1,10 @@
-//! The pool in terms of dots, branches and commits.
+//! The operations of the pool on dots, branches and commits.
 //!
-//! Every change is one atomic step of the filesystem, so a crash leaves the state before or after it, and
-//! at most something in `staging/` that the next start deletes. The record of a commit is written into the working copy just
-//! before the snapshot is taken, and so is part of it: no commit is without its record, and a working copy's own record says
-//! what its head is.
+//! Each change is one atomic step of the filesystem, so a crash leaves the state before or after it. Leftovers in
+//! `staging/` are deleted at the next start.
+//!
+//! A commit's record is written into the working copy just before the snapshot is taken, and is part of the snapshot. So
+//! every commit has its record, and the record in a working copy identifies its head.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,18 +47,18 @@ pub struct Pool {
     inner: Arc<Inner>,
 }
 
-/// What a working copy is made from.
+/// The source of a new working copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// A commit's snapshot; the root commit gives an empty one.
+    /// A commit's snapshot. The root commit has an empty one.
     Commit(CommitId),
-    /// A branch as it is now, uncommitted changes included.
+    /// The current state of a branch, with uncommitted changes.
     WorkingCopy(BranchName),
-    /// What was put aside.
+    /// A stash.
     Stash(StashId),
 }
 
-/// A dot as its folder describes it.
+/// A dot, as read from its folder.
 #[derive(Debug, Clone)]
 pub struct StoredDot {
     /// Its name.
@@ -71,13 +72,13 @@ pub struct StoredDot {
 /// All dots of the pool.
 #[derive(Debug, Default)]
 pub struct Dots {
-    /// Those that can be read.
+    /// The dots that can be read.
     pub whole: Vec<StoredDot>,
-    /// Those that cannot. They are left as they are.
+    /// The dots that cannot be read. Nothing changes them.
     pub damaged: Vec<DamagedDot>,
 }
 
-/// A dot whose description, or a working copy's record, cannot be read.
+/// A dot whose description, or the record of one of its working copies, cannot be read.
 #[derive(Debug, Clone)]
 pub struct DamagedDot {
     /// Its name.
@@ -86,38 +87,25 @@ pub struct DamagedDot {
     pub problem: String,
 }
 
-/// A commit that is being received: a writable copy of another, not yet visible.
+/// A commit that is being received: a writable copy of a base commit, not yet visible.
 ///
-/// Dropping it keeps what was received, for [`Pool::begin_import`] to go on with.
+/// If it is dropped, the received data stays, so that [`Pool::begin_import`] can resume.
 #[must_use = "an import that is not finished stays in the pool for a while"]
 pub struct Import {
     inner: Arc<Inner>,
     folder: PathBuf,
-    /// Open before anything is written: its sync tells of all that could not be written out since.
+    /// Opened before the first write, so that a sync reports every write error since then.
     opened: std::fs::File,
     resumed: bool,
 }
 
-/// A working copy that was replaced. It is in the trash, which keeps it at least until this is dropped.
-#[must_use = "dropping it gives the working copy to the trash"]
-pub struct Replaced {
-    inner: Arc<Inner>,
-    path: PathBuf,
-}
-
-impl Drop for Replaced {
-    fn drop(&mut self) {
-        self.inner.release(&self.path);
-    }
-}
-
 impl Import {
-    /// The folder to bring to the commit's state.
+    /// The folder that the caller changes to the commit's state.
     pub fn data(&self) -> PathBuf {
         self.folder.join(DATA)
     }
 
-    /// Whether an earlier import from the same base to the same commit ended somewhere on the way.
+    /// Whether it resumes an interrupted import of the same commit from the same base.
     pub fn is_resumed(&self) -> bool {
         self.resumed
     }
@@ -130,7 +118,7 @@ impl Drop for Import {
 }
 
 impl Pool {
-    /// Makes or attaches the pool. `new_id` gives the node its id when the pool is new: 16 hex digits.
+    /// Opens the pool, and creates it if it does not exist. `new_id` is then the node's id: 16 hex digits.
     pub async fn open(place: BtrfsPlace, new_id: String) -> Result<Self, PoolError> {
         blocking(move || {
             let driver = Btrfs::open(&place)?;
@@ -142,7 +130,7 @@ impl Pool {
         .await
     }
 
-    /// A pool in an ordinary folder, for tests: it copies, which takes no root and is no snapshot.
+    /// Opens a pool in an ordinary folder, for tests. It copies instead of taking snapshots, so it does not need root.
     #[cfg(feature = "testing")]
     pub async fn open_copying(folder: PathBuf) -> Result<Self, PoolError> {
         blocking(move || {
@@ -168,13 +156,13 @@ impl Pool {
         .await
     }
 
-    /// Has every change of the pool fail after so many more, as if the daemon had died.
+    /// Makes all changes of the pool fail after this number of further changes, as if the daemon had died.
     #[cfg(feature = "testing")]
     pub fn die_after(&self, steps: u64) {
         self.inner.fuse.burn_after(steps);
     }
 
-    /// How many changes of the pool were made.
+    /// The number of changes so far.
     #[cfg(feature = "testing")]
     pub fn steps(&self) -> u64 {
         self.inner.fuse.taken()
@@ -185,38 +173,38 @@ impl Pool {
         &self.inner.node
     }
 
-    /// Where the registry of the pool's contents belongs.
+    /// The path of the registry, which indexes the pool's contents.
     pub fn registry_file(&self) -> PathBuf {
         self.inner.layout.root().join("registry.db")
     }
 
-    /// How full it is.
+    /// The size of the pool and its free space.
     pub async fn space(&self) -> Result<Space, PoolError> {
         self.run(|inner| inner.driver.space()).await
     }
 
-    /// Makes the pool as large as what the disk below can give now, and says how it stands.
+    /// Fits the size of the pool to the space that the disk below has now, and returns the state of both.
     pub async fn fit(&self) -> Result<Room, PoolError> {
         self.run(|inner| inner.driver.fit()).await
     }
 
-    /// Keeps some space back for [`Self::lend_reserve`], where there is room for that.
+    /// Reserves some space for [`Self::lend_reserve`], if the pool has enough free space.
     pub async fn keep_reserve(&self) -> Result<(), PoolError> {
         self.run(Inner::keep_reserve).await
     }
 
-    /// Frees the space that was kept back, if there is little else: for what makes room, or must be written to start.
+    /// Frees the reserved space if little other space is left. Operations that free space, and the start, need some.
     pub async fn lend_reserve(&self) -> Result<(), PoolError> {
         self.run(Inner::lend_reserve).await
     }
 
-    /// Reads all dots, with their branches, from the folders alone, and throws away what was never finished. To be called
-    /// before anything else works on them.
+    /// Reads all dots and their branches from the folders, and deletes or completes unfinished work. It must be called before
+    /// anything else works on the dots.
     pub async fn dots(&self) -> Result<Dots, PoolError> {
         self.run(Inner::dots).await
     }
 
-    /// The commits of a dot whose snapshots are here.
+    /// The commits of a dot that have a snapshot in the pool.
     pub async fn commits(&self, dot: &DotName) -> Result<Vec<CommitId>, PoolError> {
         let commits = self.inner.layout.commits(dot);
         self.run(move |_| {
@@ -228,21 +216,21 @@ impl Pool {
         .await
     }
 
-    /// A commit's record, as it was written.
+    /// The bytes of a commit's record.
     pub async fn record(&self, dot: &DotName, commit: CommitId) -> Result<Vec<u8>, PoolError> {
         let path = self.inner.layout.commit(dot, commit).join(RECORD);
         self.run(move |_| std::fs::read(&path).during("read", &path))
             .await
     }
 
-    /// Makes an empty dot with one branch, in one step.
+    /// Creates an empty dot with one branch, in one step.
     pub async fn create_dot(&self, dot: &DotName, file: &DotFile) -> Result<(), PoolError> {
         let (dot, file) = (dot.clone(), file.clone());
         self.run(move |inner| inner.create_dot(&dot, &file)).await
     }
 
-    /// Makes the folders of a dot that is not to be seen before [`Self::write_dot`] describes it. What is there from an
-    /// earlier attempt stays, for a while.
+    /// Creates the folders of a dot, which stays invisible until [`Self::write_dot`] writes its description. Data of an
+    /// earlier attempt is kept for a while.
     pub async fn begin_dot(&self, dot: &DotName) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
@@ -254,7 +242,7 @@ impl Pool {
         .await
     }
 
-    /// Removes from a dot that is not described yet all branches, and all commits but those to keep.
+    /// Deletes all branches of a dot without a description, and all its commits except those in `keep`.
     pub async fn clear_draft(&self, dot: &DotName, keep: Vec<CommitId>) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| inner.clear_draft(&dot, &keep)).await
@@ -267,18 +255,18 @@ impl Pool {
             .await
     }
 
-    /// Moves a dot to the trash. Its name is free at once. Fine if it is there already, as after an attempt that
-    /// failed later.
+    /// Moves a dot to the trash, which frees its name at once. A missing dot is not an error, since an earlier attempt may
+    /// have failed after this step.
     pub async fn delete_dot(&self, dot: &DotName) -> Result<(), PoolError> {
         let path = self.inner.layout.dot(dot);
         self.run(move |inner| match inner.discard(&path) {
             Err(_) if !path.exists() => Ok(()),
-            done => done.map(drop),
+            done => done,
         })
         .await
     }
 
-    /// Makes a branch's working copy. Fails if there is one.
+    /// Creates a branch's working copy. Fails if it exists.
     pub async fn create_branch(
         &self,
         dot: &DotName,
@@ -299,44 +287,10 @@ impl Pool {
         .await
     }
 
-    /// Gives a branch a new working copy from a commit, in one step. The old one goes to the trash, from where
-    /// [`Self::restore_branch`] can fetch it.
-    pub async fn replace_branch(
-        &self,
-        dot: &DotName,
-        branch: &BranchName,
-        commit: CommitId,
-    ) -> Result<Replaced, PoolError> {
-        let (dot, branch, inner) = (dot.clone(), branch.clone(), Arc::clone(&self.inner));
-        blocking(move || {
-            let fresh = temporary(&inner.layout.staging());
-            let from = inner.layout.commit(&dot, commit);
-            inner.driver.snapshot(&from, &fresh, Mode::Writable)?;
-            durable::exchange(&fresh, &inner.layout.branch(&dot, &branch))?;
-            let path = inner.discard_and_hold(&fresh)?;
-            Ok(Replaced { inner, path })
-        })
-        .await
-    }
-
-    /// Takes a replacement back, in one step.
-    pub async fn restore_branch(
-        &self,
-        dot: &DotName,
-        branch: &BranchName,
-        replaced: Replaced,
-    ) -> Result<(), PoolError> {
-        let (dot, branch) = (dot.clone(), branch.clone());
-        self.run(move |inner| {
-            durable::exchange(&replaced.path, &inner.layout.branch(&dot, &branch))
-        })
-        .await
-    }
-
     /// Moves a branch's working copy to the trash.
     pub async fn delete_branch(&self, dot: &DotName, branch: &BranchName) -> Result<(), PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());
-        self.run(move |inner| inner.discard(&inner.layout.branch(&dot, &branch)).map(drop))
+        self.run(move |inner| inner.discard(&inner.layout.branch(&dot, &branch)))
             .await
     }
 
@@ -347,7 +301,7 @@ impl Pool {
             .await
     }
 
-    /// Freezes all subdots of a branch at one instant, whatever is writing to them.
+    /// Captures all subdots of a branch at one instant, even while programs write to them.
     pub async fn commit(
         &self,
         dot: &DotName,
@@ -363,26 +317,26 @@ impl Pool {
         .await
     }
 
-    /// Takes a commit back that nothing refers to yet. Its branch's head is the commit's parent again.
+    /// Deletes a commit that nothing refers to yet. The head of its branch is then the commit's parent again.
     pub async fn take_back(&self, dot: &DotName, id: CommitId) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| inner.driver.delete(&inner.layout.commit(&dot, id)))
             .await
     }
 
-    /// The head of a branch, as its working copy says.
+    /// The head of a branch, as read from its working copy.
     pub async fn head(&self, dot: &DotName, branch: &BranchName) -> Result<CommitId, PoolError> {
         let (dot, branch) = (dot.clone(), branch.clone());
         self.run(move |inner| inner.head(&dot, &branch)).await
     }
 
-    /// The folder of a commit's frozen data.
+    /// The folder of a commit's data, which is read-only.
     pub fn commit_data(&self, dot: &DotName, commit: CommitId) -> PathBuf {
         self.inner.layout.commit(dot, commit).join(DATA)
     }
 
-    /// How a commit's data differs from that of an earlier commit of its line; both are here. `base_links` says whether
-    /// a file of the earlier one may have several names: yes is always right, and slower.
+    /// The difference between a commit and an earlier one that it is derived from. Both must have a snapshot in the pool.
+    /// `base_links` is whether a file of the earlier one may have several hard links. `true` is always correct, but slower.
     pub async fn difference(
         &self,
         dot: &DotName,
@@ -399,7 +353,7 @@ impl Pool {
         .await
     }
 
-    /// Begins to receive a commit on top of another, which must be here: at best one that has much in common with it.
+    /// Begins to receive a commit as a change of a base commit, which must be in the pool. A similar base saves work.
     pub async fn begin_import(
         &self,
         dot: &DotName,
@@ -420,10 +374,10 @@ impl Pool {
         .await
     }
 
-    /// Gives an import up for good: after this the next one begins anew.
+    /// Deletes an import, so that the next one starts from the beginning.
     pub async fn discard_import(&self, import: Import) -> Result<(), PoolError> {
         self.run(move |inner| {
-            // Not `throw_away`: if it stays, the next import would go on with it.
+            // `throw_away` ignores errors, and the next import would then resume this one.
             let to = temporary(&inner.layout.staging());
             std::fs::rename(&import.folder, &to).during("delete", &import.folder)?;
             inner.throw_away(&to);
@@ -432,7 +386,7 @@ impl Pool {
         .await
     }
 
-    /// Makes a received commit visible: frozen, durable, in one step.
+    /// Makes a received commit visible, read-only and durable, in one step.
     pub async fn finish_import(
         &self,
         dot: &DotName,
@@ -444,12 +398,12 @@ impl Pool {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let snapshot = inner.layout.commit(&dot, id);
-            // Another transfer may have been faster.
+            // Another transfer may have received the same commit already.
             if !snapshot.exists() {
                 rustix::fs::syncfs(&import.opened).during("flush", &import.folder)?;
                 inner.freeze(&import.folder, &snapshot, &record)?;
             }
-            // To let go of all that it has in memory takes a while, for which nobody need wait.
+            // The deletion drops cached pages, which takes a while, so the caller does not wait for it.
             let done_with = temporary(&inner.layout.staging());
             std::fs::rename(&import.folder, &done_with).during("delete", &import.folder)?;
             tokio::task::spawn_blocking(move || inner.remove_for_good(&done_with));
@@ -458,12 +412,12 @@ impl Pool {
         .await
     }
 
-    /// Forgets what transfers that ended early had received, where nobody went on with it for so long.
+    /// Deletes data of interrupted transfers that nothing has resumed for this time.
     pub async fn forget_incoming(&self, age: Duration) -> Result<(), PoolError> {
         self.run(move |inner| inner.forget_incoming(age)).await
     }
 
-    /// What was written as [`Self::write_hub_history`].
+    /// The bytes that [`Self::write_hub_history`] wrote.
     pub async fn hub_history(&self, dot: &DotName) -> Result<Option<Vec<u8>>, PoolError> {
         let path = self.inner.layout.hub_history(dot);
         self.run(move |_| match std::fs::read(&path) {
@@ -473,13 +427,13 @@ impl Pool {
         .await
     }
 
-    /// Keeps, durably, what hubs have told of a dot's history.
+    /// Saves durably what hubs have reported about a dot's history.
     pub async fn write_hub_history(&self, dot: &DotName, bytes: Vec<u8>) -> Result<(), PoolError> {
         let path = self.inner.layout.hub_history(dot);
         self.run(move |_| durable::replace(&path, &bytes)).await
     }
 
-    /// How much a branch holds, and how much of it no commit holds. `head` is the branch's head.
+    /// The size of a branch, and the size of its uncommitted changes. `head` is the branch's head.
     pub async fn usage(
         &self,
         dot: &DotName,
@@ -491,7 +445,7 @@ impl Pool {
             .await
     }
 
-    /// The usage of many branches in one go, each with its head.
+    /// The usage of many branches in one call, each given with its head.
     pub async fn usages(
         &self,
         branches: Vec<(DotName, BranchName, CommitId)>,
@@ -505,12 +459,12 @@ impl Pool {
         .await
     }
 
-    /// Hastens the return of the space of what was deleted. It may take a moment longer than this call.
+    /// Speeds up the release of deleted data. The space may become free only a moment after this call.
     pub async fn reclaim(&self) -> Result<(), PoolError> {
         self.run(|inner| inner.driver.reclaim()).await
     }
 
-    /// Writes out what the kernel still holds in memory, so that [`Self::usage`] sees it.
+    /// Flushes dirty pages to disk, so that [`Self::usage`] counts them.
     pub async fn flush(&self) -> Result<(), PoolError> {
         self.run(|inner| {
             let root = inner.layout.root();
@@ -529,7 +483,7 @@ impl Pool {
         let data = self.volume_path(dot, branch, &Folder::Root);
         self.run(move |_| {
             let mut names = names_in(&data)?;
-            // What a container makes is never followed.
+            // A container may have created a symlink, which must not be followed.
             let is_folder = |path: &Path| {
                 std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
             };
@@ -539,13 +493,13 @@ impl Pool {
         .await
     }
 
-    /// Deletes for good what has been in the trash for longer than `grace`. What cannot be deleted stays, as one of
-    /// [`Self::leftovers`], and is tried again at a later call.
+    /// Permanently deletes items that have been in the trash for longer than `grace`. Items that cannot be deleted become
+    /// [`Self::leftovers`], and a later call tries again.
     pub async fn empty_trash(&self, grace: Duration) -> Result<(), PoolError> {
         self.run(move |inner| inner.empty_trash(grace)).await
     }
 
-    /// What was to be deleted and could not be, since the pool was opened.
+    /// The items that could not be deleted since the pool was opened, and that still exist.
     pub async fn leftovers(&self) -> Result<Vec<Leftover>, PoolError> {
         self.run(|inner| Ok(inner.list_leftovers())).await
     }
@@ -557,7 +511,7 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| {
-            // A cancelled task would mean that the runtime is going down, and then nobody is here to see it.
+            // Only a runtime that shuts down cancels the task, and then nothing polls this future.
             std::panic::resume_unwind(error.into_panic())
         })
 }

@@ -1,4 +1,4 @@
-//! Deleting for good: a subvolume, a file, or a plain folder with some of these in it.
+//! Permanent deletion of a subvolume, a file, or a plain folder that contains them.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::driver::Driver;
 use crate::error::{During as _, PoolError};
 
-/// Deletes a folder that may be a subvolume or hold some, or a file. Fine if it is gone already.
+/// Deletes a file, a subvolume, or a plain folder that may contain subvolumes. A missing path is not an error.
 ///
-/// Plain folders are the pool's own, and no deeper than its layout: containers write into subvolumes only. What
-/// cannot be deleted keeps nothing beside it; the first error is returned.
+/// Plain folders belong to the pool and are no deeper than its layout, since containers write into subvolumes only. If
+/// an entry cannot be deleted, the others still are, and the first error is returned.
 pub(crate) fn remove(driver: &dyn Driver, path: &Path) -> Result<(), PoolError> {
     let metadata = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -29,7 +29,7 @@ pub(crate) fn remove(driver: &dyn Driver, path: &Path) -> Result<(), PoolError> 
     gone(std::fs::remove_dir(path)).during("delete", path)
 }
 
-/// Somebody else may delete the same.
+/// Accepts that another process has deleted the file already.
 fn gone(done: std::io::Result<()>) -> std::io::Result<()> {
     match done {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

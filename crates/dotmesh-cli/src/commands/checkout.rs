@@ -182,7 +182,7 @@ async fn find(
 /// Tells that the branch is a throwaway branch.
 pub fn throwaway(switched: &Switched) -> String {
     format!(
-        "It is a throwaway branch at commit {}, for a look at that state or a start from there",
+        "This is a throwaway branch at commit {}, to look at that state or to start from it",
         switched.head.short()
     )
 }
@@ -200,7 +200,9 @@ fn previous(context: &Context, dot: &DotName) -> Result<BranchName> {
     config.previous.get(dot).cloned().ok_or_else(|| {
         CliError::new(
             Code::NoPreviousBranch,
-            format!("no other branch of {dot} was checked out with 'dm' so far"),
+            format!(
+                "there is no previous branch: 'dm' has checked out no other branch of {dot} yet"
+            ),
         )
         .hint("List the branches with 'dm branch'.")
     })

@@ -155,7 +155,9 @@ impl Human for Cloned {
             }
             if let Some(commit) = &self.gone_on_since {
                 let short = commit.short();
-                ui.warning(&format!("{branch} has gone on here since commit {short}"));
+                ui.warning(&format!(
+                    "branch {branch} has newer commits here than {short}"
+                ));
                 ui.hint(&format!(
                     "'dm checkout -b NAME {short}' makes a branch that starts there."
                 ));
@@ -207,7 +209,7 @@ async fn check_out(
     switching::follow(context, node.checkout(local, &checkout).await?).await
 }
 
-/// What is to be cloned.
+/// What to clone.
 #[derive(Debug)]
 pub struct Source {
     /// The remote.
@@ -228,7 +230,7 @@ fn source(config: &Config, words: &[String]) -> Result<Source> {
         return match rest {
             [] => at_address(config, address),
             _ => Err(CliError::usage(
-                "an address stands alone: it says which dot, and may say which state of it",
+                "an address must be the only argument: it names the dot, and may name a state of it",
             )
             .hint("Paste the address of the branch's page, or name a remote instead.")),
         };
@@ -282,7 +284,7 @@ pub fn at_address(config: &Config, address: &str) -> Result<Source> {
 fn explain(error: &NotADotPage) -> CliError {
     let hint = match error {
         NotADotPage::TwoStates { .. } => {
-            "Clone one of them: open its page, and paste the address of that."
+            "Clone one of them: open its page, and paste that page's address."
         }
         NotADotPage::NoDot { .. } | NotADotPage::Unknown { .. } => {
             "Paste the address of a dot, or of a branch or commit of one, such as https://HUB/OWNER/DOT/commit/ID."

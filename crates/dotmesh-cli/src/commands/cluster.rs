@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::{CliError, Code, Result};
 use crate::output::{Answer, answer};
 
-/// Start Dotmesh on this machine, or take it away
+/// Start Dotmesh on this machine, or remove it
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Init(Box<init::Args>),

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(short, long, value_name = "MESSAGE")]
     message: Vec<String>,
 
-    /// Take the place of the newest commit, and keep its author; without -m also its message
+    /// Replace the newest commit, and keep its author; without -m, keep its message too
     #[arg(long)]
     amend: bool,
 
@@ -103,7 +103,7 @@ impl Human for NewCommit {
         if let Some(before) = &self.replaced {
             let before = before.short();
             ui.status(&format!(
-                "It takes the place of {before}, which can still be named by its id"
+                "It replaces {before}, which you can still use by its id"
             ));
         }
         if let Some(warning) = &self.warning {
@@ -170,7 +170,7 @@ pub fn other_code(
         _ => "",
     };
     Some(format!(
-        "{says}, and Compose project '{project}' runs from {place}{next}"
+        "{says}, but Compose project '{project}' runs from {place}{next}"
     ))
 }
 

@@ -20,15 +20,15 @@ use crate::ui::Ui;
 
 /// Copy a file or a folder out of a state
 ///
-/// It is copied as it is in that commit, or now, at one instant, if no commit is named. Nothing is stopped. Symbolic links are copied as
-/// links, and none is followed. Owners and special files are not copied.
+/// With a commit, the state of that commit is copied. Without one, the current state is copied, captured at one instant.
+/// Containers keep running. Symbolic links are copied as links, and not followed. Owners and special files are not copied.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to copy, such as HEAD~2:uploads/logo.png. The commit is HEAD~2, a branch, a tag, an id or its first digits
     #[arg(value_name = "[REV:]SUBDOT[/PATH]")]
     source: String,
 
-    /// Where to: a new path, a folder that is there, or - for standard output
+    /// The target: a new path, an existing folder, or - for stdout
     #[arg(value_name = "HERE", allow_hyphen_values = true)]
     target: PathBuf,
 }
@@ -174,7 +174,7 @@ fn print(ui: &Ui, mut archive: tar::Archive<Pieces>) -> Result<()> {
     if !entry.header().entry_type().is_file() {
         return Err(
             CliError::usage("only a file can be copied to standard output")
-                .hint("Name a place for the folder instead of '-'."),
+                .hint("To copy a folder, name a path instead of '-'."),
         );
     }
     let mut buffer = vec![0; 64 << 10];
@@ -208,7 +208,7 @@ fn unpack(mut archive: tar::Archive<Pieces>, target: &Path) -> Result<PathBuf> {
     let Some(entry) = entries.next() else {
         return Err(CliError::new(
             Code::Refused,
-            "it is neither a file nor a folder nor a link",
+            "the source is not a file, a folder or a link",
         )
         .hint("Sockets, pipes and devices are not copied."));
     };

@@ -17,8 +17,8 @@ use crate::ui::Ui;
 
 /// Show which files differ between two states
 ///
-/// Without a commit: what changed since the last commit. With one: what changed since that commit. With two: from the first to
-/// the second. Texts are shown line by line. Of other files, such as a database's, the sizes are shown.
+/// Without a commit: what changed since the last commit. With one: what changed since that commit. With two: from the first
+/// to the second. Text files are shown line by line. For other files, such as database files, the sizes are shown.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Show only the sizes of each file, and the number of files

@@ -88,7 +88,7 @@ impl Human for Dots {
             for problem in &dot.problems {
                 let container = containers(std::slice::from_ref(&problem.container), "");
                 ui.warning(&format!(
-                    "{}: container {container} does not run as it should, and is tried again: {}",
+                    "{}: container {container} does not run as it should, and the node keeps trying: {}",
                     dot.name, problem.problem
                 ));
             }
@@ -104,11 +104,11 @@ impl Human for Dots {
 pub fn left_out(dot: &DotSummary) -> String {
     let list = &dot.left_out;
     let items = match list.count {
-        1 => "1 item that cannot travel".to_owned(),
-        count => format!("{count} items that cannot travel"),
+        1 => "1 item that cannot be pushed".to_owned(),
+        count => format!("{count} items that cannot be pushed"),
     };
     format!(
-        "{}: the newest commit on {} has {items}, so pushes and clones are without:\n{}",
+        "{}: the newest commit on {} has {items}, so pushes and clones lack this:\n{}",
         dot.name,
         dot.branch,
         transfer::items(list, "  ").join("\n")

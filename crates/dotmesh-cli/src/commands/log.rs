@@ -123,7 +123,9 @@ pub fn not_compared(count: u64) -> String {
         1 => "1 older commit is".to_owned(),
         count => format!("{count} older commits are"),
     };
-    format!("{commits} left out: the data to compare is not here. 'dm pull --full' gets all data.")
+    format!(
+        "{commits} left out, because the data to compare is not here. 'dm pull --full' gets all data."
+    )
 }
 
 /// The full entry of each commit.

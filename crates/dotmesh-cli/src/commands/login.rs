@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     key: bool,
 
-    /// Make sure that the account is this one
+    /// Fail if the login is for another account
     #[arg(long, value_name = "USER")]
     user: Option<UserName>,
 
@@ -79,10 +79,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<LoggedIn> {
     if let Some(wanted) = args.user.filter(|wanted| *wanted != user) {
         return Err(CliError::new(
             ErrorCode::Unauthorized,
-            format!("the login is not {wanted}'s but {user}'s"),
+            format!("the login is for {user}, not for {wanted}"),
         )
         .hint(format!(
-            "Use a key of {wanted}, or log in to the hub's pages as {wanted} first."
+            "Use an API key of {wanted}, or first log in to the hub's website as {wanted}."
         )));
     }
     let remote = Remote {
@@ -225,5 +225,5 @@ async fn wait(context: &Context, visitor: &HubVisitor, login: &DeviceLogin) -> R
 
 fn expired() -> CliError {
     CliError::new(Code::LoginExpired, "the login was not approved in time")
-        .hint("Begin anew with 'dm login'.")
+        .hint("Run 'dm login' again.")
 }

@@ -43,7 +43,7 @@ impl Human for LoggedOut {
     fn show(&self, ui: &Ui) -> Result<()> {
         for Account { remote, login, .. } in &self.remotes {
             ui.status(&format!(
-                "Logged out: remote '{remote}', {login}, is forgotten"
+                "Logged out: removed the remote '{remote}', {login}"
             ));
         }
         let hubs = self.remotes.iter().map(|account| account.address.as_str());
@@ -83,7 +83,7 @@ pub fn forget(config: &mut Config, hub: Option<&HubHost>) -> Result<Vec<(RemoteN
         .collect();
     if meant.is_empty() {
         return Err(
-            CliError::new(Code::NoRemote, "no remote is an account on that hub")
+            CliError::new(Code::NoRemote, "there is no remote for that hub")
                 .hint("List the remotes with 'dm remote -v'."),
         );
     }

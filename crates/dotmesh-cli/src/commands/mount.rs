@@ -91,7 +91,7 @@ async fn no_dot(context: &Context, args: &Args, place: &Path) -> CliError {
             ErrorCode::NotFound,
             format!("Dot {} does not exist.", args.volume.dot),
         )
-        .hint("If you want to create it - use the '--create' flag");
+        .hint("To create it, use --create.");
     };
     let volume = format!("{dot}@{}", branch.spelling());
     let place = place.display().to_string();
@@ -115,7 +115,7 @@ pub fn prepare(place: &Path) -> Result<()> {
         }
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => {
-            let message = format!("{} exists and is no folder", place.display());
+            let message = format!("{} exists, but is not a folder", place.display());
             Err(CliError::new(ErrorCode::Exists, message)
                 .hint("Remove it, or choose another place."))
         }
@@ -141,5 +141,5 @@ pub(super) fn absolute(place: &Path) -> Result<PathBuf> {
 
 pub(super) fn text(place: &Path) -> Result<String> {
     let text = place.to_str().map(str::to_owned);
-    text.ok_or_else(|| CliError::usage("the place's path is not text"))
+    text.ok_or_else(|| CliError::usage("the mount point's path is not valid UTF-8"))
 }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::output::{Answer, answer};
 
-/// Look at the operations that 'dm undo' and 'dm redo' work on
+/// Show the operations that 'dm undo' and 'dm redo' work on
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Log(log::Args),

@@ -163,7 +163,7 @@ impl Human for Opened {
             return Ok(());
         }
         if !self.print {
-            ui.status("There is no browser here that would open it:");
+            ui.status("No browser here can open this page:");
         }
         ui.out(&format!("{}\n", self.address))
     }
@@ -176,11 +176,13 @@ fn no_commits() -> CliError {
 
 fn nowhere(local: &DotName, subject: &Subject) -> CliError {
     let what = match subject {
-        Subject::Dot => format!("{local} is on no hub that you know"),
-        Subject::Branch(branch) => format!("branch {branch} of {local} is on no hub that you know"),
+        Subject::Dot => format!("{local} was not found on any remote"),
+        Subject::Branch(branch) => {
+            format!("branch {branch} of {local} was not found on any remote")
+        }
         Subject::Commit(id) => {
             format!(
-                "commit {} of {local} is on no hub that you know",
+                "commit {} of {local} was not found on any remote",
                 id.short()
             )
         }

@@ -127,7 +127,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Pushed> {
         Err(error) if error.is_absent() => {
             for problem in fetch::what_can_be(context, &plan.local, &branches).await? {
                 context.ui.status(&format!(
-                    "Data of older commits can't be fetched: {problem}"
+                    "Cannot fetch the data of older commits: {problem}"
                 ));
             }
             let plan = Plan {

@@ -11,11 +11,12 @@ use crate::error::Result;
 use crate::output::{Answer, answer};
 use crate::switching::{self, WaitArgs};
 
-/// Make the operation again that 'dm undo' took back last
+/// Redo the operation that 'dm undo' took back last
 ///
-/// This brings back what was there before the undo, with all that was written until then. A commit gets its old id.
+/// This brings back the state before the undo, with everything that was written until then. A commit gets its old id.
 ///
-/// Run it again to go one operation further. A new operation of the dot ends this: what was undone before it cannot be redone.
+/// Run it again to redo the next operation. After a new operation of the dot, operations that were undone earlier cannot be
+/// redone.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -12,10 +12,10 @@ use crate::output::Human;
 use crate::switching::{self, WaitArgs};
 use crate::ui::Ui;
 
-/// Put files or whole subdots back as a commit has them
+/// Restore files or whole subdots from a commit
 ///
-/// Only the containers that use one of these subdots are stopped, and started again afterwards. The rest of the app goes on.
-/// Uncommitted changes of what is named are lost. The branch stays at its commit.
+/// Only the containers that use one of these subdots are stopped, and started again afterwards. The rest of the app keeps
+/// running. Uncommitted changes in the restored paths are lost. The branch stays at its commit.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The commit: HEAD~2, a branch, a tag, a commit's id or its first digits

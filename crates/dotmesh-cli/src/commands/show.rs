@@ -111,7 +111,7 @@ async fn find(node: &NodeClient, dot: &DotName, args: &Args) -> Result<Shown> {
         true => (None, false),
         false => match node.diff(dot, &query).await.map_err(CliError::from) {
             Ok(diff) => (Some(diff), false),
-            // To look at a commit must not cause a large download.
+            // Showing a commit must not cause a large download.
             Err(error) if error.is_absent() => (None, true),
             Err(error) => return Err(error),
         },

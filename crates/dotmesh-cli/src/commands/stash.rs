@@ -23,8 +23,8 @@ use crate::output::{Answer, answer};
 /// Without a command, 'dm stash' is 'dm stash push'. A stash holds all subdots of the dot. The containers that use the dot are
 /// restarted, as by 'dm reset'.
 ///
-/// Nobody can merge the files of databases. So a stash is brought back only where the branch is at the commit that the stash was
-/// made at. Elsewhere, 'dm stash branch' makes a branch of it.
+/// Database files cannot be merged. So a stash can be brought back only if the branch is at the commit that the stash was
+/// made at. Otherwise, 'dm stash branch' makes a branch from it.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 #[group(skip)]

@@ -16,8 +16,8 @@ use crate::ui::Ui;
 
 /// Show what is checked out, what changed since, and which containers use it
 ///
-/// For each subdot, the files are counted that were added, removed, modified or moved since the last commit. A container is
-/// marked if it has another branch mounted than it should.
+/// For each subdot, the output counts the files that were added, removed, modified or moved since the last commit. It marks
+/// containers that have the wrong branch mounted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Show one line for each subdot that changed, for scripts: a code, a tab, the subdot
@@ -133,7 +133,7 @@ fn counts(subdot: &SubdotStatus) -> String {
 fn row(container: &ContainerStatus) -> Vec<String> {
     let mut state = container.state.clone();
     if let Some(wrong) = &container.wrong {
-        let _ = write!(state, ", but it shows {wrong}");
+        let _ = write!(state, ", but it has {wrong} mounted");
     }
     vec![
         format!("  {}", container.name),

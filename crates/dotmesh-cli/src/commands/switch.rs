@@ -89,9 +89,7 @@ impl Human for Selected {
             None => format!("Switched to dot '{dot}'"),
         });
         if let Some(Other { dot, why }) = &self.other {
-            ui.warning(&format!(
-                "here, commands are still about dot '{dot}': {why}"
-            ));
+            ui.warning(&format!("commands here still use dot '{dot}': {why}"));
         }
         Ok(())
     }

@@ -14,8 +14,8 @@ use crate::ui::Ui;
 
 /// List the tags of the current dot, make one, or delete one
 ///
-/// A tag is a name for one commit, and never moves. It names the commit in every command that takes one. A push takes the tags
-/// at the pushed commits along, and a pull or a clone brings the hub's.
+/// A tag is a name for one commit, and never moves. Every command that takes a commit accepts it. A push also sends the tags
+/// of the pushed commits. A pull or a clone also gets the hub's tags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Show the commit and the message of each tag
@@ -26,11 +26,11 @@ pub struct Args {
     #[arg(short, long, value_name = "TAG", conflicts_with = "name")]
     delete: Option<BranchName>,
 
-    /// What the state is for; each further one is a paragraph
+    /// A message for the tag; each further one is a paragraph
     #[arg(short, long, value_name = "MESSAGE", requires = "name")]
     message: Vec<String>,
 
-    /// The new tag; it may have any name that git takes, such as v1.2
+    /// The new tag. It can have any name that git allows, such as v1.2
     #[arg(value_name = "NAME")]
     name: Option<BranchName>,
 

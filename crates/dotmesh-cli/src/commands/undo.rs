@@ -24,7 +24,7 @@ use crate::ui::Ui;
 /// on the hub.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Bring back this deleted dot, by the id that 'dm op log' shows [default: the last one that was called so]
+    /// Bring back this deleted dot, by the id that 'dm op log' shows [default: the last deleted dot with this name]
     #[arg(long, value_name = "ID")]
     deleted: Option<String>,
 

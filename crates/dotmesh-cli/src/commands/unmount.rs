@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::output::Human;
 use crate::ui::Ui;
 
-/// Take away what 'dm mount' has mounted
+/// Remove a mount that 'dm mount' made
 ///
 /// The folder stays, empty.
 #[derive(Debug, clap::Args)]

@@ -76,7 +76,7 @@ fn without_a_node_it_says_how_to_start_one() {
     ---
     Error: cannot reach the Dotmesh node at $HOME/api.sock: No such file or directory (os error 2)
     hint: Start Dotmesh with 'sudo dm cluster init'.
-    hint: If the node listens elsewhere, say where in DOTMESH_SOCKET.
+    hint: If the node listens at another path, set DOTMESH_SOCKET to that path.
     --- 3
     ");
     assert_snapshot!(home.run("version"), @r"
@@ -85,7 +85,7 @@ fn without_a_node_it_says_how_to_start_one() {
     ---
     Error: cannot reach the Dotmesh node at $HOME/api.sock: No such file or directory (os error 2)
     hint: Start Dotmesh with 'sudo dm cluster init'.
-    hint: If the node listens elsewhere, say where in DOTMESH_SOCKET.
+    hint: If the node listens at another path, set DOTMESH_SOCKET to that path.
     --- 3
     ");
     assert_snapshot!(home.run("--verbose log"), @r"
@@ -93,7 +93,7 @@ fn without_a_node_it_says_how_to_start_one() {
     > GET /v1/compose
     Error: cannot reach the Dotmesh node at $HOME/api.sock: No such file or directory (os error 2)
     hint: Start Dotmesh with 'sudo dm cluster init'.
-    hint: If the node listens elsewhere, say where in DOTMESH_SOCKET.
+    hint: If the node listens at another path, set DOTMESH_SOCKET to that path.
     --- 3
     ");
     assert!(!home.path().join(".dotmesh").exists(), "nothing was kept");
@@ -107,7 +107,7 @@ fn a_dead_socket_is_no_node() {
     ---
     Error: cannot reach the Dotmesh node at $HOME/api.sock: Connection refused (os error 111)
     hint: Start Dotmesh with 'sudo dm cluster init'.
-    hint: If the node listens elsewhere, say where in DOTMESH_SOCKET.
+    hint: If the node listens at another path, set DOTMESH_SOCKET to that path.
     --- 3
     ");
 }
@@ -185,7 +185,7 @@ fn remotes_are_not_added_unseen() {
     ");
     assert_snapshot!(home.run("push"), @r"
     ---
-    Error: no remote is known
+    Error: there are no remotes yet
     hint: Log in to a hub with 'dm login HUB'.
     --- 1
     ");

@@ -143,7 +143,7 @@ fn no_dot_takes_the_place_of_one_that_is_deleted() {
         no_current_dot(current, &dots).render()
     };
     assert_snapshot!(error(&CurrentDot::Deleted, &["other"]), @r"
-    Error: No current dot is selected: the one that was current is deleted.
+    Error: No current dot is selected: the previous one was deleted.
     hint: Select the only one with 'dm switch other'.
     ");
     assert_snapshot!(error(&CurrentDot::Selected(app), &["other", "third"]), @r"
@@ -207,7 +207,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     hint: Repair it, move it away, or use another one with --config.
     ");
     assert_snapshot!(check("{\"version\": 9, \"more\": 1}"), @r"
-    Error: the config file FILE has format version 9, this 'dm' reads 1
+    Error: the config file FILE has format version 9, but this 'dm' reads version 1
     hint: Upgrade 'dm', or use another file with --config.
     ");
     assert_snapshot!(check("not json"), @r"
@@ -370,7 +370,7 @@ fn a_logout_forgets_all_remotes_of_a_hub() {
     let selected = ["first", "second"].map(str::to_owned).to_vec();
     assert_eq!(names(None), Ok(selected));
     assert_snapshot!(names(None).unwrap_err(), @"no remote is selected, so name the hub");
-    assert_snapshot!(names(Some("none.example.com")).unwrap_err(), @"no remote is an account on that hub");
+    assert_snapshot!(names(Some("none.example.com")).unwrap_err(), @"there is no remote for that hub");
     assert_eq!(
         names(Some("other.example.com")),
         Ok(vec!["other".to_owned()])

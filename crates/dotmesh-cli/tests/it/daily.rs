@@ -67,7 +67,7 @@ fn a_status_names_what_changed_and_who_uses_it() {
 
     Containers:
       db_1   mobycounter_app.users-db        running
-      web_1  mobycounter_app@master.uploads  stopped, but it shows branch master
+      web_1  mobycounter_app@master.uploads  stopped, but it has branch master mounted
     ");
     assert_snapshot!(status::short(&state).replace('\t', "<tab>"), @r"
     ADMR<tab>users-db
@@ -265,8 +265,8 @@ fn a_log_is_drawn_as_a_graph() {
     * a1a1a1a1a1 Alice <alice@example.com>
     ");
     assert!(log::full(&log, &zone).contains("\n\ncommit a1"));
-    assert_snapshot!(log::not_compared(1), @"1 older commit is left out: the data to compare is not here. 'dm pull --full' gets all data.");
-    assert_snapshot!(log::not_compared(2), @"2 older commits are left out: the data to compare is not here. 'dm pull --full' gets all data.");
+    assert_snapshot!(log::not_compared(1), @"1 older commit is left out, because the data to compare is not here. 'dm pull --full' gets all data.");
+    assert_snapshot!(log::not_compared(2), @"2 older commits are left out, because the data to compare is not here. 'dm pull --full' gets all data.");
 }
 
 #[test]
@@ -308,12 +308,12 @@ fn a_transfer_tells_of_tags() {
     };
     assert_snapshot!(transfer::tags(Direction::Push, &tags).join("\n"), @r"
     New tags: v1, v2
-    Tags that are at another commit here than on the remote, and were not moved: v0
+    Tags that were not moved, because here they are at another commit than on the remote: v0
     The tags were not sent: bob may not push. The next push tries again.
     ");
     tags.new.clear();
     assert_snapshot!(transfer::tags(Direction::Clone, &tags).join("\n"), @r"
-    Tags that are at another commit here than on the remote, and were not moved: v0
+    Tags that were not moved, because here they are at another commit than on the remote: v0
     The tags were not received: bob may not push. The next pull tries again.
     ");
 }

@@ -199,7 +199,7 @@ fn a_certificate_that_is_not_trusted_is_no_reason_for_http() {
     assert_snapshot!(run(&home, &format!("login 127.0.0.1:{port} --key"), &port, None), @r"
     ---
     Error: cannot reach https://127.0.0.1:PORT: invalid peer certificate: UnknownIssuer
-    hint: This machine does not trust the hub's certificate: add the one of who issued it to the system's.
+    hint: This machine does not trust the hub's certificate. Add its issuer's certificate to the system's.
     --- 3
     ");
     assert!(hub.received().iter().all(|sent| !sent.contains("GET")));
@@ -215,7 +215,7 @@ fn other_machines_are_never_spoken_to_in_clear_unasked() {
     ---
     Error: cannot reach https://0.0.0.0:PORT: tls handshake eof
     hint: Check the host and the port, and that the hub runs.
-    hint: If the hub speaks plain HTTP, in a network that you trust, write http:// before the host.
+    hint: If the hub uses plain HTTP, and you trust the network, write http:// before the host.
     --- 3
     ");
     assert_eq!(hub.received(), ["other"]);
@@ -255,8 +255,8 @@ fn a_login_belongs_to_who_it_was_meant_for() {
     let line = format!("login http://localhost:{port} --key --user bob");
     assert_snapshot!(run(&home, &line, &port, None), @r"
     ---
-    Error: the login is not bob's but alice's
-    hint: Use a key of bob, or log in to the hub's pages as bob first.
+    Error: the login is for alice, not for bob
+    hint: Use an API key of bob, or first log in to the hub's website as bob.
     --- 1
     ");
     assert!(!home.path().join(".dotmesh/config").exists());

@@ -155,7 +155,7 @@ fn an_empty_dot_beside_a_clone_is_warned_of() {
         cloned: "mobycounter_app".parse().unwrap(),
         project: Some("mobycounter".to_owned()),
     };
-    assert_snapshot!(lookalike::describe(&found), @"Docker has made dot moby-counter_app, which is empty. Compose took another project name than the one of the clone mobycounter_app, so the app does not see the clone's data");
+    assert_snapshot!(lookalike::describe(&found), @"Docker made the empty dot moby-counter_app, because Compose used another project name than that of the clone mobycounter_app. The app does not see the clone's data");
     assert_snapshot!(lookalike::what_next(&found), @"Stop the app with 'docker compose down', and start it with the clone's data: docker compose -p mobycounter up -d. 'dm dot delete moby-counter_app' deletes the empty dot.");
     found.project = None;
     assert_snapshot!(lookalike::what_next(&found), @"Name the volumes after the clone in the Compose file, with 'name: mobycounter_app.SUBDOT'. 'dm dot delete moby-counter_app' deletes the empty dot.");
@@ -257,12 +257,12 @@ fn an_address_finds_its_remote() {
     assert_eq!(check(&config, page), "work");
 
     assert_snapshot!(check(&config, "https://10.0.0.1:8080/alice/app"), @r"
-    Error: no remote is a login at https://10.0.0.1:8080
+    Error: no remote has a login at https://10.0.0.1:8080
     hint: Log in there first: dm login https://10.0.0.1:8080
     ");
     assert_snapshot!(check(&config, "https://hub.example.com/alice/app/compare/master...v1"), @r"
     Error: the address compares two states, master and v1
-    hint: Clone one of them: open its page, and paste the address of that.
+    hint: Clone one of them: open its page, and paste that page's address.
     ");
     assert_snapshot!(check(&config, "https://hub.example.com/-/login"), @r"
     Error: 'https://hub.example.com/-/login' is not the address of a dot's page
@@ -315,7 +315,7 @@ fn a_state_is_worked_on_with_a_branch_that_is_at_it() {
     assert_eq!(check(&id.to_uppercase(), &["a", &id]), "a commit");
     let other = "b2".repeat(16);
     assert_snapshot!(check(&other, &[&other]), @r"
-    Error: the hub has a branch or a tag called b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2, which is not the commit with that id
+    Error: the hub has a branch or a tag named b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2, but it is not at the commit with that id
     hint: Clone the branch by its name: dm clone REMOTE DOT BRANCH
     ");
 }
@@ -511,8 +511,8 @@ fn a_transfer_is_summed_up() {
     many-users: the remote is ahead, nothing to do; 'dm pull' fetches its commits
     many-users: diverged, the remote's line is now branch 'master-DIVERGED-2026-01-31T12-00-00Z'; 2 commits, now at b2b2b2b2b2
     Done! 1.50 MiB sent (saved 5.00 MiB by deduplication)
-    Passed over a socket, which holds nothing to keep: run/app.sock
-    Left out 12 items that cannot travel:
+    Skipped a socket, which holds no data: run/app.sock
+    Left out 12 items that cannot be pushed:
       dev/null: a device node
       and 11 more, see the commit's page on the hub
     ");
@@ -523,8 +523,8 @@ fn a_transfer_is_summed_up() {
     many-users: ahead of the remote, nothing to do; 'dm push' sends your commits
     many-users: diverged, the local line is now branch 'master-DIVERGED-2026-01-31T12-00-00Z'; 2 commits, now at b2b2b2b2b2
     Done! 1.50 MiB received (saved 5.00 MiB by deduplication)
-    Passed over a socket, which holds nothing to keep: run/app.sock
-    The newest commit came without 12 items, since they were left out when it was pushed:
+    Skipped a socket, which holds no data: run/app.sock
+    The newest commit came without 12 items, because they were left out when it was pushed:
       dev/null: a device node
       and 11 more, see the commit's page on the hub
     ");
@@ -535,8 +535,8 @@ fn a_transfer_is_summed_up() {
     many-users: ahead of the remote, nothing to do; 'dm push' sends your commits
     many-users: diverged, the local line is now branch 'master-DIVERGED-2026-01-31T12-00-00Z'; 2 commits, now at b2b2b2b2b2
     Done! 1.50 MiB received (saved 5.00 MiB by deduplication)
-    Passed over a socket, which holds nothing to keep: run/app.sock
-    The newest commit came without 12 items, since they were left out when it was pushed:
+    Skipped a socket, which holds no data: run/app.sock
+    The newest commit came without 12 items, because they were left out when it was pushed:
       dev/null: a device node
       and 11 more, see the commit's page on the hub
     ");
@@ -562,21 +562,21 @@ fn a_push_names_each_branch_that_the_hub_got() {
     };
     assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
     many-users: 3 commits, now at b2b2b2b2b2 (new branch)
-    feature/login: 2 commits, now at a1a1a1a1a1; went along, as many-users was started from it
-    master: 1 commit, now at a0a0a0a0a0 (new branch); went along, as many-users was started from it
+    feature/login: 2 commits, now at a1a1a1a1a1; pushed too, because many-users was started from it
+    master: 1 commit, now at a0a0a0a0a0 (new branch); pushed too, because many-users was started from it
     ");
     let mut cloned = outcome.clone();
     cloned.along = vec![branch("master", 0xa0, 0, true)];
     assert_snapshot!(transfer::summary(Direction::Clone, &cloned).join("\n"), @r"
     many-users: 3 commits, now at b2b2b2b2b2 (new branch)
-    master: at a0a0a0a0a0; came along, as it leads to many-users
+    master: at a0a0a0a0a0; received too, because it leads to many-users
     ");
     outcome.branches.push(branch("same", 0xb2, 0, true));
     outcome.along.truncate(1);
     assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
     many-users: 3 commits, now at b2b2b2b2b2 (new branch)
     same: new branch, at b2b2b2b2b2
-    feature/login: 2 commits, now at a1a1a1a1a1; went along, as a pushed branch was started from it
+    feature/login: 2 commits, now at a1a1a1a1a1; pushed too, because a pushed branch was started from it
     ");
 }
 
@@ -588,18 +588,18 @@ fn commits_without_data_are_told() {
         ..TransferOutcome::default()
     };
     assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
-    2 older commits went without their data: it is not on this machine
+    2 older commits sent without their data, which is not on this machine
     Sent the data of 1 older commit, which the remote did not have
     ");
     outcome.without_data = 1;
     outcome.filled = 0;
-    assert_snapshot!(transfer::summary(Direction::Pull, &outcome).join("\n"), @"1 older commit came without its data: it is not on the remote");
+    assert_snapshot!(transfer::summary(Direction::Pull, &outcome).join("\n"), @"1 older commit received without its data, which is not on the remote");
     outcome.without_data = 0;
     outcome.not_filled = Some(ErrorBody::new(
         ErrorCode::NoSpace,
         "the hub has no space left",
     ));
-    assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @"The remote lacks data of older commits that is here, and sending it failed: the hub has no space left. The next push tries again.");
+    assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @"The remote lacks the data of older commits, and sending it failed: the hub has no space left. The next push tries again.");
 
     let mut log = given::log();
     log.without_data.insert(given::id(0xa1));
@@ -727,10 +727,10 @@ fn a_commit_warns_when_its_code_is_not_that_of_the_project() {
         "",
         "one of two projects"
     );
-    assert_snapshot!(check("app", code, &["other"]), @"the commit records the code in $HOME/app, and Compose project 'moby' runs from $HOME/other; run 'dm commit' there to record its code");
-    assert_snapshot!(check("app", code, &["plain"]), @"the commit records the code in $HOME/app, and Compose project 'moby' runs from $HOME/plain");
-    assert_snapshot!(check("plain", None, &["app"]), @"the commit records no code version, and Compose project 'moby' runs from $HOME/app; run 'dm commit' there to record its code");
-    assert_snapshot!(check("other", None, &["app"]), @"the commit records no code version, and Compose project 'moby' runs from $HOME/app; run 'dm commit' there to record its code");
+    assert_snapshot!(check("app", code, &["other"]), @"the commit records the code in $HOME/app, but Compose project 'moby' runs from $HOME/other; run 'dm commit' there to record its code");
+    assert_snapshot!(check("app", code, &["plain"]), @"the commit records the code in $HOME/app, but Compose project 'moby' runs from $HOME/plain");
+    assert_snapshot!(check("plain", None, &["app"]), @"the commit records no code version, but Compose project 'moby' runs from $HOME/app; run 'dm commit' there to record its code");
+    assert_snapshot!(check("other", None, &["app"]), @"the commit records no code version, but Compose project 'moby' runs from $HOME/app; run 'dm commit' there to record its code");
 }
 
 #[test]
@@ -822,7 +822,7 @@ fn a_reset_says_what_it_stops_unmounts_and_deletes() {
     };
     assert_snapshot!(plan.render(), @r"
     This is what 'dm cluster reset' does here:
-      stops      dotmeshd, process 123, and takes its systemd service away
+      stops      dotmeshd, process 123, and removes its systemd service
       removes    the sockets /run/dotmesh/api.sock, /run/docker/plugins/dm.sock
       unmounts   nothing
       deletes    nothing
@@ -892,15 +892,15 @@ fn a_reset_knows_the_mounts_that_are_dotmeshs() {
     assert_snapshot!(check(&foreign, PoolPlace::Mounted), @r"
     own /home/a/my data, /var/lib/dotmesh/mounts/3, /var/lib/dotmesh/pool
     root is mount: true
-    Error: something that Dotmesh did not mount is mounted below /var/lib/dotmesh: /var/lib/dotmesh/pool/dots/admin, /var/lib/dotmesh/backup
-    hint: Unmount it with 'umount', then try again.
+    Error: these mounts below /var/lib/dotmesh are not Dotmesh's: /var/lib/dotmesh/pool/dots/admin, /var/lib/dotmesh/backup
+    hint: Unmount them with 'umount', then try again.
     ");
     // If the pool's place is unknown, no mount counts as the pool.
     assert_snapshot!(check(table, PoolPlace::Unknown), @r"
     own /var/lib/dotmesh/mounts/3
     root is mount: true
-    Error: something that Dotmesh did not mount is mounted below /var/lib/dotmesh: /var/lib/dotmesh/pool
-    hint: Unmount it with 'umount', then try again.
+    Error: these mounts below /var/lib/dotmesh are not Dotmesh's: /var/lib/dotmesh/pool
+    hint: Unmount them with 'umount', then try again.
     ");
     // The pool is in a folder of the user's own btrfs. The user's other mounts of that filesystem stay.
     let table = "\

@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     if args.verify {
         verify(&folder, &manifest).await?;
         print(format_args!(
-            "Verified: restored into a scratch place, all of it is the same"
+            "Verified: the records were restored into a scratch database, and all records and packs match"
         ))?;
     }
     match manifest.lost.len() as u64 {

@@ -89,7 +89,10 @@ pub(super) async fn run(command: Command) -> Result<(), CliError> {
                     dot: dot.full(),
                 });
             }
-            print(format_args!("{user} may no longer see {}", dot.full()))
+            print(format_args!(
+                "{user} is no longer a collaborator of {}",
+                dot.full()
+            ))
         }
         Command::List { dot, data } => {
             let database = data.database(Opening::Existing).await?;

@@ -26,13 +26,13 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         let found = find_garbage(&database).await?;
         database.close().await;
         let (packs, bytes) = (show::count(found.packs, "pack"), show::bytes(found.bytes));
-        return print(format_args!("Nobody needs {packs} ({bytes})"));
+        return print(format_args!("Would delete {packs} ({bytes})"));
     }
     let packs = args.store.packs(&args.data, Opening::Existing)?;
     let collected = collect_garbage(&database, &packs, clock::now(), GRACE).await?;
     database.close().await;
     print(format_args!(
-        "Removed {} ({}), whose files go in an hour, and deleted {}",
+        "Marked {} ({}) for deletion in an hour, and deleted {}",
         show::count(collected.packs, "pack"),
         show::bytes(collected.bytes),
         show::count(collected.files, "file"),

@@ -202,18 +202,18 @@ async fn add(
         return Err(CliError::UserExists(name));
     }
     database.close().await;
-    print(format_args!("User {name} was made."))?;
+    print(format_args!("User {name} was created."))?;
     if let Some(token) = token {
-        print("Open this link in a browser to set a password, once and within 24 hours:")?;
+        print("Open this link in a browser to set a password. It works once, within 24 hours:")?;
         print(hub.link(pages::password::PATH, &token))?;
         if hub.url.is_none() {
             print(format_args!(
-                "If the hub has another address, write it in place of http://{}; --url or DOTHUB_URL tells it next time.",
+                "If the hub has another address, replace http://{} in the link. Next time, set --url or DOTHUB_URL.",
                 super::serve::DEFAULT_ADDRESS
             ))?;
         }
     }
-    print("Keep this API key for `dm` and other programs, it is not shown again:")?;
+    print("Keep this API key for `dm` and other programs. It is not shown again:")?;
     print(key.reveal())
 }
 
@@ -264,7 +264,7 @@ async fn key(name: UserName, data: &Data, old: OldKeys) -> Result<(), CliError> 
     }
     database.close().await;
     print(format_args!(
-        "Keep this API key of {name}, it is not shown again:"
+        "Keep this API key of {name}. It is not shown again:"
     ))?;
     print(key.reveal())
 }
@@ -331,12 +331,12 @@ async fn set_quota(name: UserName, quota: Quota, data: &Data) -> Result<(), CliE
     if !set.await? {
         return Err(CliError::NoSuchUser(name));
     }
-    let may = match quota {
-        Quota::Default => "may store what the hub's default is".to_owned(),
-        Quota::Unlimited => "may store as much as there is space for".to_owned(),
-        Quota::Bytes(bytes) => format!("may store {}", show::bytes(bytes)),
+    let text = match quota {
+        Quota::Default => "the hub's default".to_owned(),
+        Quota::Unlimited => "unlimited".to_owned(),
+        Quota::Bytes(bytes) => show::bytes(bytes),
     };
-    print(format_args!("{name} {may}"))
+    print(format_args!("The quota of {name} is {text}"))
 }
 
 /// All of standard input without its last line break, so that `echo` and files will do.

@@ -420,11 +420,11 @@ async fn by_hand() {
     let length: u64 = hub.hub.packs.list().await.unwrap()[0].1;
     assert_eq!(
         said(&["gc", "--dry-run"]),
-        format!("Nobody needs 1 pack ({length} B)\n")
+        format!("Would delete 1 pack ({length} B)\n")
     );
     assert_eq!(
         said(&["gc"]),
-        format!("Removed 1 pack ({length} B), whose files go in an hour, and deleted 0 files\n")
+        format!("Marked 1 pack ({length} B) for deletion in an hour, and deleted 0 files\n")
     );
-    assert_eq!(said(&["gc", "--dry-run"]), "Nobody needs 0 packs (0 B)\n");
+    assert_eq!(said(&["gc", "--dry-run"]), "Would delete 0 packs (0 B)\n");
 }

@@ -343,8 +343,8 @@ async fn quotas_are_set_at_the_command_line() {
     let body = refused(answer, ErrorCode::NoSpace);
     assert!(body.message.contains("of 100 kB"), "{body:?}");
     for (quota, says) in [
-        ("1.5GB", "may store 1.5 GB"),
-        ("none", "as much as there is space for"),
+        ("1.5GB", "The quota of alice is 1.5 GB\n"),
+        ("none", "The quota of alice is unlimited\n"),
     ] {
         let set = place.run(&["user", "quota", "alice", quota]);
         assert!(set.status.success(), "{set:?}");

@@ -1,4 +1,4 @@
-//! The real Engine, over its socket.
+//! The real Engine, through its socket.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -24,51 +24,51 @@ use crate::registry::Registry;
 
 type Result<T> = std::result::Result<T, EngineError>;
 
-/// Longer than any caller waits: `super::Docker` limits each call by itself.
+/// The client's own timeout, longer than any caller waits. `super::Docker` sets the real timeouts.
 const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// How long a container may take to tell of itself. The Engine keeps it locked while it is being started.
+/// The timeout for inspecting a container. The Engine keeps a container locked while it starts it.
 const INSPECT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between two attempts to reach an Engine that is away.
+/// The interval between attempts to reach the Engine.
 const RECONNECT: Duration = Duration::from_millis(300);
 
-/// How many containers are inspected at once.
+/// The number of containers inspected at once.
 const AT_ONCE: usize = 16;
 
-/// A container that was made to read an image has this label.
+/// The label of containers made to read an image.
 const COPY_LABEL: &str = "io.dotmesh.copy";
 
-/// The Docker Engine, or what speaks its language.
+/// The Docker Engine, or a compatible one.
 pub(crate) struct BollardEngine {
     host: String,
-    /// Without a driver no container can use a dot, and the Engine is never asked.
+    /// If `None`, no container can use a dot, and containers are never listed.
     driver: Option<String>,
     registry: Registry,
-    /// What this daemon's volumes say of themselves, see [`proof`].
+    /// The key in the status of this daemon's volumes, see [`proof`].
     proof: String,
     client: OnceCell<Docker>,
     names: Mutex<DriverNames>,
     images: Mutex<HashMap<String, Image>>,
-    /// The places in containers whose volumes stay empty, by the containers' ids. A list does not show what `--mount` says of
-    /// this, and a container that is being started can't be asked.
+    /// The paths in containers whose volumes stay empty, by container id. A list does not show this option of
+    /// `--mount`, and a container that is being started cannot be inspected.
     no_copy: Mutex<HashMap<String, HashSet<PathBuf>>>,
 }
 
-/// Under which names the Engine calls this daemon's driver. A managed plugin has its repository's name and tag.
+/// The Engine's names for this daemon's driver, and for others. A managed plugin is named by its repository and tag.
 #[derive(Default)]
 struct DriverNames {
     ours: HashSet<String>,
     others: HashSet<String>,
 }
 
-/// The member of a volume's status by which a daemon knows its own volumes again.
+/// The key in a volume's status by which a daemon recognises its own volumes.
 pub(crate) fn proof(node: &str) -> String {
     format!("dotmesh-node-{node}")
 }
 
 impl BollardEngine {
-    /// Nothing is connected yet.
+    /// Makes an engine that connects at the first call.
     pub(crate) fn new(
         host: String,
         driver: Option<String>,
@@ -120,8 +120,8 @@ impl BollardEngine {
         Ok(summaries)
     }
 
-    /// Finds out whether a driver that is not known yet is this daemon: the Engine asks it for the volume, and passes on what
-    /// it says of itself.
+    /// Finds out whether an unknown driver is this daemon. The Engine asks the driver for the volume, and returns its
+    /// status.
     async fn learn(&self, client: &Docker, mount: &MountPoint) {
         let (Some(driver), Some(volume)) = (&mount.driver, &mount.name) else {
             return;
@@ -144,7 +144,7 @@ impl BollardEngine {
         let ours = found.driver == *driver && status.contains(&self.proof);
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if ours {
-            tracing::info!(%driver, "Docker calls this daemon's driver by another name, too");
+            tracing::info!(%driver, "Docker has another name for this daemon's driver");
             names.ours.insert(driver.clone());
         } else {
             names.others.insert(driver.clone());
@@ -167,7 +167,7 @@ impl BollardEngine {
         let no_copy = no_copy.get(&id);
         let copies = |destination: &PathBuf| match no_copy {
             Some(places) => !places.contains(destination),
-            // It was created just now, and the Engine itself has copied what it should.
+            // It has just been created, and the Engine itself copied the image's files.
             None => state != State::Created,
         };
         let mounts = summary.mounts.unwrap_or_default().into_iter();
@@ -195,7 +195,7 @@ impl BollardEngine {
         })
     }
 
-    /// What became of a call on a container. Docker says "not found" of other things, too, which a container needs.
+    /// The result of a call on a container. Docker also answers 404 if something that the container needs is missing.
     async fn done(
         &self,
         id: &str,
@@ -203,7 +203,7 @@ impl BollardEngine {
     ) -> Result<()> {
         let error = match result {
             Ok(()) => return Ok(()),
-            // It is in that state already.
+            // The container is in the requested state already.
             Err(bollard::errors::Error::DockerResponseServerError {
                 status_code: 304, ..
             }) => return Ok(()),
@@ -294,7 +294,7 @@ impl BollardEngine {
         unpacked
             .map_err(|error| EngineError::Refused(error.to_string()))?
             .map_err(|error| {
-                EngineError::Refused(format!("what the image has cannot be unpacked: {error}"))
+                EngineError::Refused(format!("cannot unpack the image's files: {error}"))
             })
     }
 }
@@ -333,7 +333,7 @@ impl Engine for BollardEngine {
 
     fn stop<'a>(&'a self, id: &'a str, _: Option<Duration>) -> Answer<'a, ()> {
         async move {
-            // Without a time of ours, the container's own grace counts.
+            // Without a timeout in the call, the container's own grace period applies.
             let options = StopContainerOptionsBuilder::new().build();
             let stopped = self.client().await?.stop_container(id, Some(options)).await;
             self.done(id, stopped).await
@@ -380,7 +380,7 @@ impl Engine for BollardEngine {
         .boxed()
     }
 
-    /// An image has no files of its own in the API: a container is made of it, never started, read and removed.
+    /// The API cannot read an image's files. So this creates a container, reads it without starting it, and removes it.
     fn copy_from_image<'a>(
         &'a self,
         image: &'a str,
@@ -402,14 +402,14 @@ impl Engine for BollardEngine {
                 .await
                 .map_err(failed)
             {
-                // The image was deleted; its containers can still be started.
+                // The image was deleted. Its containers can still be started.
                 Err(EngineError::Gone) => return Ok(None),
                 made => made?,
             };
             let copied = self.download(&made.id, from, to).await;
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
             if let Err(error) = client.remove_container(&made.id, Some(options)).await {
-                tracing::warn!(id = %made.id, %error, "a container that was made to read an image stays");
+                tracing::warn!(id = %made.id, %error, "cannot remove a container that was made to read an image");
             }
             copied
         }
@@ -421,7 +421,7 @@ impl Engine for BollardEngine {
             let found = tokio::task::spawn_blocking(namespaces).await;
             found
                 .map_err(|error| EngineError::Refused(error.to_string()))?
-                .map_err(|error| EngineError::Refused(format!("reading /proc failed: {error}")))
+                .map_err(|error| EngineError::Refused(format!("cannot read /proc: {error}")))
         }
         .boxed()
     }
@@ -435,7 +435,7 @@ impl Engine for BollardEngine {
         tokio::spawn(async move {
             let mut first = true;
             while !tell.is_closed() {
-                // A connection of its own, as the Engine behind the socket may be another one each time.
+                // Connect anew each time, since the Engine behind the socket may have changed.
                 if let Ok(client) = connect(&host).await {
                     if std::mem::take(&mut first) {
                         remove_readers(&client).await;
@@ -462,7 +462,7 @@ pub(crate) async fn connect(host: &str) -> Result<Docker> {
     docker.negotiate_version().await.map_err(failed)
 }
 
-/// Removes the containers that a daemon which was killed had made to read images.
+/// Removes containers that a killed daemon had made to read images.
 async fn remove_readers(client: &Docker) {
     let filters = HashMap::from([("label", vec![COPY_LABEL])]);
     let options = ListContainersOptionsBuilder::new()
@@ -482,7 +482,7 @@ async fn remove_readers(client: &Docker) {
     }
 }
 
-/// Passes on what happens until the Engine goes away or nobody listens.
+/// Forwards events until the Engine disconnects or the receiver is dropped.
 async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
     let kinds = [
         "create",
@@ -496,7 +496,7 @@ async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
     let filters = HashMap::from([("type", vec!["container"]), ("event", kinds.to_vec())]);
     let options = EventsOptionsBuilder::new().filters(&filters).build();
     let mut events = client.events(Some(options));
-    // The Engine listens for us from here on.
+    // After the ping, the subscription is active.
     if client.ping().await.is_err()
         || tell
             .send(Change::Connected(jiff::Timestamp::now()))
@@ -506,7 +506,7 @@ async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
         return;
     }
     while let Some(Ok(_)) = events.next().await {
-        // A full channel has an event that is not looked at yet: it stands for this one, too.
+        // If the channel is full, the pending event stands for this one, too.
         if let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(Change::Container) {
             return;
         }

@@ -1,4 +1,4 @@
-//! What Docker's API says of a container, in this node's terms.
+//! Converts the API's description of a container.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ pub(super) fn inspected(mut container: Container, details: ContainerInspectRespo
         },
         grace: match config.stop_timeout {
             None => Some(Duration::from_secs(10)),
-            // A negative one is without an end.
+            // A negative timeout means no limit.
             Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
         },
         removed_when_stopped: host.auto_remove.unwrap_or(false),
@@ -88,7 +88,7 @@ pub(super) fn current_state(state: &bollard::models::ContainerState, listed: Sta
     }
 }
 
-/// Where a container's `--mount` options say that an empty volume stays empty.
+/// The paths of a container where `--mount` options say that an empty volume stays empty.
 pub(super) fn places_without_copy(details: &ContainerInspectResponse) -> HashSet<PathBuf> {
     let host = details.host_config.as_ref();
     let mounts = host.and_then(|host| host.mounts.as_ref());

@@ -1,4 +1,4 @@
-//! What this machine's processes have mounted, as `/proc` shows it.
+//! Reads the mounts of this machine's processes from `/proc`.
 
 use std::collections::HashSet;
 
@@ -6,14 +6,14 @@ use dotmesh_pool::read_mount_table;
 
 use super::Namespace;
 
-/// The number in `mnt:[4026531841]`.
+/// The mount namespace of a process: the number in `mnt:[4026531841]`.
 pub(super) fn namespace_of(process: &str) -> Option<u64> {
     let link = std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok()?;
     let text = link.to_str()?;
     text.strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// All namespaces of mounts but this process's own.
+/// All mount namespaces except this process's own.
 pub(super) fn namespaces() -> std::io::Result<Vec<Namespace>> {
     let mut seen: HashSet<u64> = namespace_of("self").into_iter().collect();
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
-//! An Engine for tests: containers that only exist in memory, and a script of what goes wrong at which call.
+//! An Engine for tests: containers in memory, and a script of the calls that fail.
 //!
-//! It asks the node for mounts as Docker does, and keeps the folders open that it got: what a container has mounted follows
-//! a folder that is renamed, as in the kernel.
+//! It asks the node for mounts as Docker does, and keeps the folders open. So a container's mount follows a renamed
+//! folder, as in the kernel.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -22,22 +22,22 @@ use crate::mounts::Attach;
 use crate::node::Node;
 use crate::operations::volume;
 
-/// What goes wrong at a call.
+/// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing is done, and the Engine says why.
+    /// The call does nothing, and returns an error.
     Refused,
-    /// Nothing is done, and nobody answers.
+    /// The call does nothing, and the Engine is unreachable.
     Away,
-    /// It is done, and nobody answers.
+    /// The call is done, but its answer is lost.
     DoneAndAway,
-    /// Nothing is done, and the call never ends.
+    /// The call does nothing, and never returns.
     Hangs,
-    /// It is done, and the call never ends.
+    /// The call is done, but never returns.
     DoneAndHangs,
-    /// Somebody removes the container before.
+    /// The container is removed before the call.
     Removed,
-    /// Somebody starts the container before.
+    /// The container is started before the call.
     StartedByOthers,
 }
 
@@ -53,14 +53,14 @@ impl Fault {
     ];
 }
 
-/// How a container turns out when it is started.
+/// What happens when a container is started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Outcome {
     #[default]
     Runs,
-    /// It has a health check, and is healthy after so many looks.
+    /// It has a health check, and is healthy after this number of inspections.
     HealthyAfter(u32),
-    /// Its mounts are there, and then it can't be started.
+    /// Its volumes are mounted, and then the start fails.
     Fails,
 }
 
@@ -68,7 +68,7 @@ struct Simulated {
     details: Inspected,
     outcome: Outcome,
     looks: u32,
-    /// Where a folder is mounted, the folder, and by which id Docker has asked for it.
+    /// For each mount: the path, the folder, and Docker's id of the request.
     mounts: Vec<(PathBuf, OwnedFd, String)>,
     starting: bool,
 }
@@ -82,12 +82,12 @@ struct Inner {
     listeners: Vec<mpsc::Sender<Change>>,
 }
 
-/// The machine: its containers, and what is mounted at the node's places.
+/// The machine: its containers, and the mounts at the node's places.
 #[derive(Clone, Default)]
 pub(crate) struct World {
     inner: Arc<Mutex<Inner>>,
     places: Arc<Mutex<HashMap<PathBuf, OwnedFd>>>,
-    /// Who serves the volume driver. Calls to one that has died since fail.
+    /// The node that serves the volume driver. Calls in progress fail when it changes.
     node: watch::Sender<Option<Node>>,
 }
 
@@ -96,12 +96,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    /// Whom to ask for mounts from now on.
+    /// Asks this node for mounts from now on.
     pub(crate) fn serve(&self, node: &Node) {
         self.node.send_replace(Some(node.clone()));
     }
 
-    /// The daemon is killed.
+    /// Simulates that the daemon is killed.
     pub(crate) fn serve_nobody(&self) {
         self.node.send_replace(None);
     }
@@ -110,7 +110,7 @@ impl World {
         self.node.borrow().clone()
     }
 
-    /// A call of Docker's to the volume driver, which fails when the driver dies.
+    /// A call of Docker to the volume driver, which fails when the driver dies.
     async fn driver<T>(
         &self,
         call: impl AsyncFnOnce(Node) -> Result<T, crate::error::NodeError>,
@@ -125,7 +125,7 @@ impl World {
         }
     }
 
-    /// Makes a container; its name is its id.
+    /// Creates a container whose id is its name.
     pub(crate) fn create(&self, name: &str, volumes: &[&str], change: impl FnOnce(&mut Inspected)) {
         let mut details = Inspected {
             grace: Some(Duration::from_millis(20)),
@@ -160,26 +160,26 @@ impl World {
             .insert(name.to_owned(), simulated);
     }
 
-    /// How a container turns out from its next start on.
+    /// Sets what happens from the container's next start on.
     pub(crate) fn turns_out(&self, name: &str, outcome: Outcome) {
         if let Some(one) = lock(&self.inner).containers.get_mut(name) {
             one.outcome = outcome;
         }
     }
 
-    /// Has a call go wrong; they are counted from 0.
+    /// Makes a call fail. Calls are counted from 0.
     pub(crate) fn fault(&self, call: usize, fault: Fault) {
         lock(&self.inner).faults.insert(call, fault);
     }
 
-    /// From now on nothing goes wrong, and calls are counted anew.
+    /// Clears all faults, and counts calls from 0 again.
     pub(crate) fn calm(&self) {
         let mut inner = lock(&self.inner);
         inner.faults.clear();
         inner.calls.clear();
     }
 
-    /// The calls since then: `start db`.
+    /// The calls since the last `calm`, such as `start db`.
     pub(crate) fn calls(&self) -> Vec<String> {
         lock(&self.inner).calls.clone()
     }
@@ -196,7 +196,7 @@ impl World {
         lock(&self.inner).containers.keys().cloned().collect()
     }
 
-    /// The content of a file that a running container sees in its first volume.
+    /// The content of a file in a running container's first volume.
     pub(crate) fn reads(&self, name: &str, file: &str) -> Option<String> {
         let inner = lock(&self.inner);
         let (_, folder, _) = inner.containers.get(name)?.mounts.first()?;
@@ -204,7 +204,7 @@ impl World {
         std::fs::read_to_string(path).ok()
     }
 
-    /// Has a running container write a file in its first volume.
+    /// Writes a file in a running container's first volume.
     pub(crate) fn writes(&self, name: &str, file: &str, text: &str) {
         let inner = lock(&self.inner);
         let (_, folder, _) = &inner.containers[name].mounts[0];
@@ -212,24 +212,24 @@ impl World {
         std::fs::write(path, text).expect("a folder that is there");
     }
 
-    /// `docker start` by somebody else.
+    /// A user's `docker start`.
     pub(crate) async fn start_by_hand(&self, name: &str) -> Result<(), EngineError> {
         self.going_on(name, |world, id| async move { world.do_start(&id).await })
             .await
     }
 
-    /// `docker stop` by somebody else.
+    /// A user's `docker stop`.
     pub(crate) async fn stop_by_hand(&self, name: &str) {
         let _ = self.do_stop(name).await;
     }
 
-    /// `docker rm -f` by somebody else.
+    /// A user's `docker rm -f`.
     pub(crate) async fn remove_by_hand(&self, name: &str) {
         let _ = self.do_stop(name).await;
         lock(&self.inner).containers.remove(name);
     }
 
-    /// The Engine is killed and started again: what it was about to start does not start, and what ran does not run.
+    /// Simulates that the Engine is killed and started again. No container runs or is being started afterwards.
     pub(crate) async fn restart_engine(&self) {
         for one in lock(&self.inner).containers.values_mut() {
             one.mounts.clear();
@@ -258,7 +258,7 @@ impl World {
                 State::Removing => return Err(EngineError::Gone),
                 State::Created | State::Exited | State::Dead => {}
             }
-            // Docker locks a container while it starts it; here the second who comes is told that it is done.
+            // Docker would block a second start until the first is done. Here it returns at once.
             if std::mem::replace(&mut one.starting, true) {
                 return Ok(());
             }
@@ -292,7 +292,7 @@ impl World {
         outcome
     }
 
-    /// The end of a start. The mounts of a container that runs are taken, others are left to be given back.
+    /// Ends a start. If the container runs, it takes `mounts`. Otherwise they are left to be given back.
     fn finish_start(
         &self,
         id: &str,
@@ -303,7 +303,7 @@ impl World {
         inner.next += 1;
         let number = inner.next;
         let one = inner.containers.get_mut(id).ok_or(EngineError::Gone)?;
-        // The Engine was killed meanwhile: it gives nothing back.
+        // The Engine was killed meanwhile, so it gives nothing back.
         if !std::mem::replace(&mut one.starting, false) {
             mounts.clear();
             return Err(EngineError::Unreachable("connection reset".to_owned()));
@@ -331,7 +331,7 @@ impl World {
             let used = uses.iter().find(|used| used.destination == destination);
             let name = used.expect("it was mounted").volume.to_string();
             let unmounted = self.driver(async |node| volume::unmount(&node, &name, &caller).await);
-            // Docker logs it and goes on.
+            // Docker logs the error and goes on.
             let _ = unmounted.await;
         }
     }
@@ -356,7 +356,7 @@ impl World {
         Ok(())
     }
 
-    /// The Engine does what it has begun, whether its caller is still there or not.
+    /// Completes work even if the caller is gone, as the Engine does.
     async fn going_on<F>(
         &self,
         id: &str,
@@ -385,7 +385,7 @@ impl World {
         (!one.starting).then(|| one.details.clone())
     }
 
-    /// Does what a call is for, or what the script has for it instead.
+    /// Runs a call, or its scripted fault.
     async fn call<T>(
         &self,
         name: &str,
@@ -504,7 +504,7 @@ impl Engine for World {
         self.call("copy", "", async move {
             let content = to.join("content");
             let from = from.as_os_str().as_encoded_bytes();
-            // The daemon may have died and taken the folder away.
+            // The daemon may have died, and its folder may be deleted.
             std::fs::create_dir(&content)
                 .and_then(|()| std::fs::write(content.join("from-image"), from))
                 .map_err(|error| EngineError::Refused(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! Unpacks the archive of a folder as it arrives.
+//! Unpacks a folder's archive while it arrives.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// Reads what a stream brings, from a thread that may block.
+/// A blocking reader of a stream.
 pub(super) struct Pieces {
     receiver: mpsc::Receiver<Bytes>,
     current: Bytes,
@@ -35,14 +35,15 @@ impl Read for Pieces {
     }
 }
 
-/// Unpacks an archive of one folder. Returns that folder's path in `to`; `None` if the archive is of something else.
+/// Unpacks an archive of one folder. Returns that folder's path in `to`, or `None` if the archive's first entry is no
+/// folder.
 pub(super) fn unpack(archive: impl Read, to: &Path) -> std::io::Result<Option<PathBuf>> {
     let mut archive = tar::Archive::new(archive);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(true);
     archive.set_unpack_xattrs(true);
     let mut top = None;
-    // A folder's times and permissions come last, when nothing is put into it any more.
+    // Set a folder's times and permissions last, when nothing more is written to it.
     let mut folders = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -53,7 +54,7 @@ pub(super) fn unpack(archive: impl Read, to: &Path) -> std::io::Result<Option<Pa
             }
             top = Some(entry.path()?.into_owned());
         }
-        // Never leaves `to`, whatever links the archive has.
+        // `unpack_in` never leaves `to`, whatever links the archive has.
         if is_folder {
             entry.unpack_in(to)?;
             folders.push(entry);

@@ -1,4 +1,4 @@
-//! Failures of the parts below, as failures of an operation.
+//! Converts errors of lower layers into errors of operations.
 
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_pool::PoolError;
@@ -16,7 +16,7 @@ impl From<EngineError> for NodeError {
 }
 
 impl From<sqlx::Error> for NodeError {
-    /// The registry is in the pool, and full when that is.
+    /// The registry is stored in the pool, so it is full when the pool is.
     fn from(error: sqlx::Error) -> Self {
         const SQLITE_FULL: &str = "13";
         let code = error
@@ -73,7 +73,7 @@ impl From<dotmesh_sync::HistoryError> for NodeError {
     }
 }
 
-/// What a transfer's error says, with the hub's own code and hint where the hub is at its bottom.
+/// The error with all its causes. If a hub's answer is the cause, it has the hub's code and hint.
 fn told(error: &(dyn std::error::Error + 'static), otherwise: ErrorCode) -> ErrorBody {
     let mut body = ErrorBody::new(otherwise, error.to_string());
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! `dm checkout`: makes another branch the one that the dot's unpinned volumes show.
+//! `dm checkout`: switches the dot's unpinned volumes to another branch.
 
 use dotmesh_api::node::{BranchStart, Checkout, Switched};
 use dotmesh_model::branches::Origin;
@@ -14,7 +14,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Branch, Dot};
 
-/// Switches to a branch, making it first if asked to.
+/// Switches to a branch, and creates it first on request.
 pub(crate) async fn checkout(
     node: &Node,
     name: &DotName,
@@ -44,7 +44,7 @@ pub(crate) async fn checkout(
         }
     };
     if branch == dot.current {
-        // The containers see it already; stopping them would change nothing.
+        // The containers already show this branch.
         let head = dot.current()?.head;
         return Ok(switched(branch, head, Done::default()));
     }
@@ -64,7 +64,7 @@ pub(crate) async fn checkout(
     Ok(switched(branch, head, done))
 }
 
-/// Fails unless a branch is at a commit, and has no uncommitted changes.
+/// Fails unless the branch is at the commit and has no uncommitted changes.
 async fn refuse_other(
     node: &Node,
     dot: &Dot,
@@ -83,7 +83,7 @@ async fn refuse_other(
     }
 }
 
-/// Where a new branch starts, and what will be known of it.
+/// The start of a new branch, and its entry in the registry.
 async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Branch), NodeError> {
     let current = dot.current()?;
     let (start, head, shared) = match start {
@@ -119,7 +119,7 @@ async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Bran
     ))
 }
 
-/// The newest commit that led to both.
+/// The newest common ancestor.
 fn common(history: &History, one: CommitId, other: CommitId) -> CommitId {
     let mut ancestry = history.ancestry(one);
     let common = ancestry.find(|id| history.is_ancestor(*id, other));
@@ -132,7 +132,7 @@ struct Switch<'a> {
     after: Dot,
     branch: BranchName,
     create: Option<(Start, Branch)>,
-    /// Its number in the dot's log, once it is written there.
+    /// The operation's number in the dot's log, once it is logged.
     operation: Option<u64>,
 }
 
@@ -149,7 +149,7 @@ impl Change for Switch<'_> {
         Scope::Unpinned
     }
 
-    /// The new branch is made now, when the applications have written their last.
+    /// Creates the branch only now, since the applications have stopped and written everything.
     async fn apply(&mut self) -> Result<(), NodeError> {
         let (pool, name) = (&self.node.pool, &self.before.name);
         let (from, to) = (&self.before.current, &self.branch);

@@ -1,4 +1,4 @@
-//! `dm clone`: a dot of a hub becomes one here.
+//! `dm clone`: copies a dot from a hub to this node.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,9 +19,10 @@ use crate::hub_history::{HubCommit, HubHistory};
 use crate::node::random_hex;
 use crate::registry::{Branch, Dot, MadeBy};
 
-/// Clones a dot; one that is here already is pulled. Nobody sees it before all of it is there.
+/// Clones a dot, or pulls it if it exists. The dot becomes visible only when it is complete.
 ///
-/// What an attempt that ended early had received stays in the dot's folder, which without a description is no dot yet.
+/// If an attempt fails, the received data stays in the dot's folder for the next one. A folder without a description is
+/// not a dot yet.
 pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     let lock = job.node.locks.operation(&job.local, "cloned").await;
     if let Some(dot) = job.node.registry.find_dot(&job.local).await? {
@@ -61,7 +62,7 @@ pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> 
         dot.branches.insert(line.branch.name.clone(), branch);
         outcome.branches.push(line.outcome());
     }
-    // The hub's branches that lead to what was asked for come along.
+    // Branches of the hub whose heads were received anyway are created too.
     for branch in remote.branches {
         if new.contains_key(&branch.head) {
             let Entry::Vacant(place) = dot.branches.entry(branch.name.clone()) else {
@@ -99,7 +100,7 @@ pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> 
     Ok(outcome)
 }
 
-/// What an earlier attempt has left that is of use now: the commits whose data is here, with the roots of their trees.
+/// The commits that an earlier attempt received and that are still valid, with the roots of their trees.
 async fn take_up(
     job: &Job,
     upstream: &Upstream,
@@ -112,7 +113,7 @@ async fn take_up(
         let (Some(then), Some(now)) = (told.get(id), new.get(&id)) else {
             continue;
         };
-        // Nothing else is sealed.
+        // These three cover all that the seal covers.
         let is_same = then.sealed.seal == now.sealed.seal && then.sealed.root == now.sealed.root;
         if is_same && then.sealed.record == now.sealed.record {
             here.insert(id, now.sealed.root);
@@ -132,7 +133,7 @@ async fn take_up(
     Ok(here)
 }
 
-/// Receives the heads, or every commit, and returns all that is here then.
+/// Receives the heads, or all commits, and returns all commits whose data is here then.
 async fn receive(
     job: &Job,
     upstream: &Upstream,
@@ -155,14 +156,14 @@ async fn receive(
     Ok(here)
 }
 
-/// The commits, each after its parent.
+/// The commits, parents first.
 fn oldest_first(history: &History, new: &BTreeMap<CommitId, HubCommit>) -> Vec<CommitId> {
     let mut ids: Vec<CommitId> = new.keys().copied().collect();
     ids.sort_by_cached_key(|id| history.ancestry(*id).count());
     ids
 }
 
-/// The step in which the dot comes to be.
+/// Makes the dot visible: saves its description, then its commits.
 async fn publish(
     job: &Job,
     dot: &Dot,
@@ -185,7 +186,7 @@ async fn publish(
     job.node.registry.note_made_by(&dot.id, MadeBy::Clone).await
 }
 
-/// What a clone shows first: the branch that was asked for, else `master`, else any.
+/// The branch that a clone checks out: the requested one, else `master`, else the first.
 fn first_branch(job: &Job, lines: &[Line]) -> BranchName {
     let master = BranchName::master();
     let chosen = job.request.branch.clone().or_else(|| {

@@ -1,4 +1,4 @@
-//! `dm commit`: freezes all subdots of the current branch at one instant. Nothing is stopped or paused.
+//! `dm commit`: captures all subdots of the current branch at one instant. Containers are neither stopped nor paused.
 
 use dotmesh_api::node::{Committed, CreateCommit};
 use dotmesh_model::commit::{ComposeUse, MountUse};
@@ -47,7 +47,7 @@ async fn commit_locked(
     branch: &BranchName,
     request: CreateCommit,
 ) -> Result<CommitRecord, NodeError> {
-    // A commit does not need Docker; when it cannot be asked, the record goes without images.
+    // A commit doesn't need Docker. If Docker is down, the record lists no images.
     let mut containers = node.docker.active().await.unwrap_or_default();
     containers.retain(|container| container.uses(&dot.name, branch, &dot.current));
     let head = dot.branch(branch)?.head;
@@ -71,7 +71,7 @@ async fn commit_locked(
         take_place(&mut record, node.registry.decoded(&dot.id, head).await?);
     }
     let bytes = record.encode();
-    // No hub would take it.
+    // Hubs refuse larger records.
     limits::check_new(&record, bytes.len())?;
     let title = message::title(&record.message);
     let verb = if request.amend { "amend" } else { "commit" };
@@ -92,7 +92,7 @@ async fn commit_locked(
     Ok(record)
 }
 
-/// `amended` is the commit that it takes the place of.
+/// Makes the commit in the pool and the registry. `amended` is the commit that it replaces.
 async fn make(
     node: &Node,
     dot: &Dot,
@@ -115,7 +115,7 @@ async fn make(
         left_out: None,
     };
     if let Err(error) = node.registry.add_commit(&dot.id, branch, commit).await {
-        // What the caller is told has failed may not come to light at the next start.
+        // A commit that was reported as failed must not reappear after a restart.
         match amended {
             Some(was) => pool.take_amend_back(name, branch, was, id).await?,
             None => pool.take_back(name, id).await?,
@@ -125,7 +125,7 @@ async fn make(
     Ok(())
 }
 
-/// Has a commit take the place of another: it keeps what nobody said anew, as `git commit --amend` does.
+/// Makes a commit replace another. What the user did not give anew is kept, as by `git commit --amend`.
 fn take_place(record: &mut CommitRecord, of: CommitRecord) {
     record.parent = of.parent;
     record.author = of.author;
@@ -136,7 +136,7 @@ fn take_place(record: &mut CommitRecord, of: CommitRecord) {
     record.metadata.extend(said);
 }
 
-/// What the containers run and where they come from, for the record.
+/// The record's list of the containers' images, with their Compose projects.
 async fn images(
     node: &Node,
     dot: &Dot,
@@ -178,7 +178,7 @@ async fn images(
     images
 }
 
-/// Where Compose says that a container comes from.
+/// The container's Compose project, by its labels.
 fn compose(container: &Container) -> Option<ComposeUse> {
     let label = |key: &str| {
         let value = container.label(&format!("com.docker.compose.{key}"));
@@ -194,7 +194,7 @@ fn compose(container: &Container) -> Option<ComposeUse> {
     })
 }
 
-/// Milliseconds are what people can tell apart, and what every language can read.
+/// The present time in milliseconds, the precision that every language can parse.
 fn now() -> jiff::Timestamp {
     let now = jiff::Timestamp::now();
     jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)

@@ -1,4 +1,4 @@
-//! The dots that the Compose project of a folder uses, so that `dm` knows which dot is meant there.
+//! Finds the dots of a folder's Compose project, so that `dm` knows which dot is meant there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 
 type ByFolder = BTreeMap<PathBuf, BTreeSet<DotName>>;
 
-/// Those of the folder, or of the nearest folder around it that has a project with dots. Containers tell, running or not;
-/// where they are gone, the newest commits do.
+/// The dots of the folder's project, or of the nearest parent folder that has a project with dots. The containers'
+/// labels are used first, whether they run or not. If there are none, the newest commits' records are used.
 pub(crate) async fn compose_dots(node: &Node, folder: &Path) -> Result<ComposeDots, NodeError> {
     let of_containers = of_containers(node).await?;
     if let Some(found) = nearest(of_containers, folder) {
@@ -39,7 +39,7 @@ async fn of_containers(node: &Node) -> Result<ByFolder, NodeError> {
     let dots = node.registry.dots().await?;
     let exists = |name: &DotName| dots.iter().any(|dot| dot.name == *name);
     let mut found = ByFolder::new();
-    // Without Docker the commits have to tell.
+    // If Docker is down, use the commits.
     for container in node.docker.list().await.unwrap_or_default() {
         let Some(folder) = container.label(WORKING_DIR) else {
             continue;
@@ -72,7 +72,7 @@ async fn of_commits(node: &Node) -> Result<ByFolder, NodeError> {
     Ok(found)
 }
 
-/// Compose names the folder as it was typed, and `dm` asks for it without symbolic links.
+/// Resolves symbolic links: Compose stores the folder as typed, and `dm` asks for the real one.
 async fn add(found: &mut ByFolder, folder: &str, dot: &DotName) {
     if folder.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! `dm cp`: sends a file or a folder of any state, as an archive.
+//! `dm cp`: sends a file or folder of any state as an archive.
 
 use std::io::Write;
 use std::path::Path;
@@ -16,10 +16,10 @@ use super::revision::Revisions;
 use crate::error::NodeError;
 use crate::node::Node;
 
-/// So much is read before it is sent.
+/// The size of the pieces that are sent, in bytes.
 const PIECE: usize = 256 << 10;
 
-/// Answers with an archive of what is named.
+/// Responds with an archive of the path.
 pub(crate) async fn copy_out(
     node: &Node,
     name: &DotName,
@@ -30,7 +30,7 @@ pub(crate) async fn copy_out(
     };
     let path = DotPath::parse(&query.path).ok_or_else(bad_path)?;
     let dot = node.settled(name).await?;
-    // Containers write to a working copy, so it is read as it is at one instant.
+    // Containers write to the working copy, so a snapshot of it is read.
     let (data, peek, state) = match &query.revision {
         Some(revision) => {
             let commit = Revisions::of(node, &dot).await?.find_text(revision)?;
@@ -73,7 +73,7 @@ fn send(found: &Path, peek: Option<Peek>, sender: &mpsc::Sender<std::io::Result<
     drop(peek);
 }
 
-/// Adds what is at a path, and all that is below it. What is neither a file nor a folder nor a link is left out.
+/// Adds a path and everything below it. Only files, folders and symbolic links are archived.
 fn add(archive: &mut tar::Builder<Pieces<'_>>, from: &Path, name: &Path) -> std::io::Result<()> {
     let kind = std::fs::symlink_metadata(from)?.file_type();
     if kind.is_file() || kind.is_symlink() {
@@ -90,7 +90,7 @@ fn add(archive: &mut tar::Builder<Pieces<'_>>, from: &Path, name: &Path) -> std:
     Ok(())
 }
 
-/// Sends what is written, in pieces.
+/// A writer that sends pieces to the channel.
 struct Pieces<'a> {
     sender: &'a mpsc::Sender<std::io::Result<Bytes>>,
     gathered: Vec<u8>,

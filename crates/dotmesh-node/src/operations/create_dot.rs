@@ -1,6 +1,6 @@
-//! `dm init`, and a volume of a dot that is not there yet: an empty dot with the branch `master`.
+//! `dm init`, and volumes of dots that do not exist yet: creates an empty dot with the branch `master`.
 //!
-//! New dots are in the node's own namespace. A dot of another namespace comes by a clone that says so.
+//! New dots belong to the node's own namespace. Dots of other namespaces come from clones only.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use crate::error::NodeError;
 use crate::node::{Node, random_hex};
 use crate::registry::{Branch, Dot, MadeBy};
 
-/// Creates a dot; fails if there is one of that name.
+/// Creates a dot. Fails if it exists.
 pub(crate) async fn create_dot(node: &Node, name: &DotName) -> Result<Dot, NodeError> {
     let _lock = node.locks.operation(name, "created").await;
     create_locked(node, name, &BranchName::master()).await
 }
 
-/// The dot of that name, created if there is none.
+/// Finds the dot, or creates it.
 pub(crate) async fn find_or_create(node: &Node, name: &DotName) -> Result<Dot, NodeError> {
-    // The common case takes no lock, as Docker asks for mounts in the middle of a checkout.
+    // The common case takes no lock, since Docker asks for mounts during a checkout.
     if let Some(dot) = node.registry.find_dot(name).await? {
         return Ok(dot);
     }
@@ -28,7 +28,7 @@ pub(crate) async fn find_or_create(node: &Node, name: &DotName) -> Result<Dot, N
     }
 }
 
-/// The same, for a volume that Docker asks for.
+/// Like `find_or_create`, for a volume that Docker asks for. Records that Docker made the dot.
 pub(crate) async fn find_or_create_for_docker(
     node: &Node,
     name: &DotName,

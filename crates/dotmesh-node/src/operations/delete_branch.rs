@@ -1,4 +1,4 @@
-//! `dm branch -d`: a branch's working copy goes to the dot's log. Its commits can still be named by their ids.
+//! `dm branch -d`: moves a branch's working copy to the dot's log. Its commits can still be named by their ids.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Branch, Dot};
 
-/// Deletes a branch that is not checked out and that nothing uses. Unless forced, it is kept if it has commits that no other
-/// branch has, or uncommitted changes.
+/// Deletes a branch that is neither checked out nor in use. Unless forced, it fails if the branch has uncommitted
+/// changes, or commits that no other branch has.
 pub(crate) async fn delete_branch(
     node: &Node,
     name: &DotName,
@@ -70,7 +70,7 @@ pub(crate) async fn delete_branch(
             undo::settle(node, name).await;
             deleted?;
         }
-        // What makes room is done even where nothing can be kept.
+        // A full pool has no room for the log. Deleting makes room, so it is done without undo.
         Err(PoolError::Full { .. }) => {
             node.pool.delete_branch(name, branch).await?;
             node.save(&dot).await?;
@@ -89,7 +89,7 @@ async fn carry_out(node: &Node, before: &Dot, after: &Dot, number: u64) -> Resul
     Ok(())
 }
 
-/// How many commits of a branch lead to the head of no other.
+/// The number of a branch's commits that no other branch has.
 fn only_here(
     branches: &BTreeMap<BranchName, Branch>,
     branch: &BranchName,
@@ -107,7 +107,7 @@ fn only_here(
         .count()
 }
 
-/// Takes a branch away. Those that were started from it were started, now, from where it was.
+/// Removes a branch. Branches that started from it get its own origin instead.
 fn remove(branches: &mut BTreeMap<BranchName, Branch>, branch: &BranchName, history: &History) {
     let Some(deleted) = branches.remove(branch) else {
         return;

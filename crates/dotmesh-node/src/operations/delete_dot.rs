@@ -1,4 +1,5 @@
-//! `dm dot delete`: the dot with all its branches and commits is set aside. It goes for good when the budget of undo ends.
+//! `dm dot delete`: sets a dot aside with all its branches and commits. It is deleted for good when it leaves the undo
+//! budget.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// How often it is looked whether a full pool has room again.
+/// How often a deletion checks whether a full pool has room again.
 const ROOM_LOOKS: u32 = 40;
 const ROOM_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -23,7 +24,7 @@ pub(crate) async fn delete_dot(node: &Node, name: &DotName) -> Result<(), NodeEr
     delete_locked(node, name, None).await
 }
 
-/// Deletes a dot whose lock the caller holds. `again` is the number of its deletion in its log, where that is made again.
+/// Deletes a dot whose lock the caller holds. `again` is the deletion's number in the dot's log if it is redone.
 pub(crate) async fn delete_locked(
     node: &Node,
     name: &DotName,
@@ -42,7 +43,7 @@ pub(crate) async fn delete_locked(
     let _moving = check::unused(node, &dot, Scope::All).await?;
     let is_here = node.pool.stored_dot(name).await?.is_some();
     let number = match again {
-        // An attempt before this one has set it aside, and failed later.
+        // An earlier attempt set it aside, and failed later.
         _ if !is_here => Ok(None),
         Some(number) => Ok(Some(number)),
         None => begin(node, &dot).await.map(Some),
@@ -56,7 +57,7 @@ pub(crate) async fn delete_locked(
             }
             set_aside?;
         }
-        // What makes room is done even where nothing can be kept.
+        // A full pool has no room for the log. Deleting makes room, so it is done without undo.
         Err(NodeError::Pool(PoolError::Full { .. })) => node.pool.delete_dot(name).await?,
         Err(error) => return Err(error),
     }
@@ -68,7 +69,7 @@ pub(crate) async fn delete_locked(
     let mut patience = ROOM_LOOKS;
     loop {
         match forget(node, &dot).await {
-            // It is deleted to make room, which the trash gives back first; the pool takes its time for that.
+            // Deleted data goes to the trash first, and the pool takes time to free its space.
             Err(NodeError::Pool(PoolError::Full { .. })) if patience > 0 => {
                 housekeeping::drop_oldest(node).await?;
                 node.pool.empty_trash(Duration::ZERO).await?;
@@ -81,7 +82,7 @@ pub(crate) async fn delete_locked(
     }
 }
 
-/// Writes down what the registry knows of the dot and the pool does not.
+/// Logs the deletion, with what only the registry knows of the dot.
 async fn begin(node: &Node, dot: &Dot) -> Result<u64, NodeError> {
     let mut volumes = node.registry.volumes().await?;
     volumes.retain(|volume| {
@@ -103,7 +104,7 @@ async fn begin(node: &Node, dot: &Dot) -> Result<u64, NodeError> {
 
 /// Removes a dot from the registry.
 async fn forget(node: &Node, dot: &Dot) -> Result<(), NodeError> {
-    // Docker would bring the dot back to life, empty, for a volume that it still knows.
+    // Docker would create the dot again, empty, for a volume that it still knows.
     for volume in node.registry.volumes().await? {
         if volume
             .parse::<VolumeName>()
@@ -112,7 +113,7 @@ async fn forget(node: &Node, dot: &Dot) -> Result<(), NodeError> {
             node.registry.remove_volume(&volume).await?;
         }
     }
-    // Its containers would bring it back in the same way.
+    // Starting its containers would create it again as well.
     node.registry.end_switch(&dot.name).await?;
     node.problems.replace(&dot.name, &[]);
     node.nodes.forget(&dot.name).await?;

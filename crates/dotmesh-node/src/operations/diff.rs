@@ -1,4 +1,4 @@
-//! `dm diff`: how two states of a dot differ, file by file.
+//! `dm diff`: compares two states of a dot, file by file.
 
 use std::path::Path;
 
@@ -14,30 +14,30 @@ use super::{blocking, require_here, stash};
 use crate::error::NodeError;
 use crate::node::Node;
 
-/// As many changes are told of, and no more.
+/// The maximum number of changes in a response.
 const MOST_CHANGES: usize = 10_000;
 
-/// Larger texts are not compared by line, and neither are more than so many bytes in all.
+/// The maximum size in bytes of a text that is compared by line, and of all line differences together.
 const MOST_TEXT: u64 = 256 << 10;
 const MOST_TEXT_IN_ALL: usize = 4 << 20;
 
-/// What is to be compared.
+/// The states to compare.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Request {
-    /// The older state, by any name of a commit; the head if there is none.
+    /// The older state as a revision. Default: the head.
     pub(crate) from: Option<String>,
-    /// The newer state; the working copy if there is none.
+    /// The newer state as a revision. Default: the working copy.
     pub(crate) to: Option<String>,
-    /// Only what is at this path or below.
+    /// Limits the comparison to this path and what is below it.
     pub(crate) path: Option<String>,
-    /// A stash against its commit, instead of the two.
+    /// Compares this stash with its commit, instead of `from` and `to`.
     pub(crate) stash: Option<StashId>,
-    /// Texts are compared by line.
+    /// Whether to compare texts by line.
     #[serde(default)]
     pub(crate) text: bool,
 }
 
-/// Compares them.
+/// Compares the two states.
 pub(crate) async fn diff(node: &Node, name: &DotName, request: Request) -> Result<Diff, NodeError> {
     let dot = node.settled(name).await?;
     let revisions = Revisions::of(node, &dot).await?;
@@ -122,7 +122,7 @@ fn told(change: &Change) -> FileChange {
     }
 }
 
-/// The lines that differ, if both sides are texts.
+/// The differing lines as a unified diff, if both sides are texts.
 fn unified(old: &Path, new: &Path, change: &Change, told: &FileChange) -> Option<String> {
     let text = |folder: &Path, path: &[u8]| {
         let bytes = read_small(folder, path, MOST_TEXT)?;

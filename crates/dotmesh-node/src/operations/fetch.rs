@@ -1,4 +1,4 @@
-//! Gets the data of commits that came without it: an older state is fetched when it is wanted.
+//! Fetches the data of commits that were received without it, when it is needed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,8 +13,8 @@ use super::transfer::Connection;
 use crate::error::NodeError;
 use crate::hub_history::{HubCommit, HubHistory};
 
-/// Fetches the data of a commit, or of it and all that lead to it. What is here already is passed over, and so are ancestors
-/// whose data the hub does not have.
+/// Fetches the data of a commit, or also of its ancestors. Skips what is here, and ancestors whose data the hub does
+/// not have.
 pub(crate) async fn fetch(
     connection: &Connection,
     name: &DotName,
@@ -35,7 +35,7 @@ pub(crate) async fn fetch(
     let told = HubHistory::load(node, name).await?;
     absent.retain(|_, source| source.hub == connection.hub_name());
     let mut nowhere = HashSet::new();
-    // They may come from several dots of the hub.
+    // The data may be in several dots of the hub.
     while let Some(origin) = wanted
         .iter()
         .find_map(|id| Some(origin(&told, *id, absent.get(id)?)))
@@ -85,7 +85,7 @@ pub(crate) async fn fetch(
     })
 }
 
-/// The dot of the hub that has a commit's data, and what it was called when it was heard of last.
+/// The hub's dot that has a commit's data, and the last known name of that dot.
 fn origin(told: &HubHistory, id: CommitId, source: &Source) -> (Option<DotIdentity>, DotName) {
     let identity = told.get(id).and_then(|commit| commit.identity);
     let identity = identity.or_else(|| told.identity(&source.hub, &source.dot));
@@ -93,7 +93,7 @@ fn origin(told: &HubHistory, id: CommitId, source: &Source) -> (Option<DotIdenti
     (identity, name.unwrap_or(&source.dot).clone())
 }
 
-/// The commits of a dot that are here and sealed, with the roots of their trees.
+/// The sealed commits of a dot whose data is here, with the roots of their trees.
 pub(crate) async fn roots_here(
     connection: &Connection,
     dot: &str,

@@ -1,7 +1,7 @@
-//! A new subdot gets what the image has at its place, as an empty local volume would.
+//! Copies the image's folder into a new subdot, as Docker does for an empty local volume.
 //!
-//! Docker itself copies only when a container is created. A container that was created on one branch and is started on
-//! another, which has no such subdot, would find an empty folder.
+//! Docker copies only when it creates a container. A container that was created on one branch would find an empty
+//! folder when it is started on another branch that lacks the subdot.
 
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, DotName, VolumeName};
@@ -10,7 +10,7 @@ use crate::engine::VolumeUse;
 use crate::error::NodeError;
 use crate::node::Node;
 
-/// Fills the subdots that are not there, of volumes that containers use, each with the id of its container's image.
+/// Fills the missing subdots of volumes. Each volume comes with the id of its container's image.
 pub(crate) async fn fill_missing(
     node: &Node,
     dot: &DotName,
@@ -24,8 +24,8 @@ pub(crate) async fn fill_missing(
     Ok(())
 }
 
-/// Fills the subdot of a volume that is about to be mounted, as a container that has it would have found it. Of a container that
-/// is just being created nothing is known yet: Docker fills its volumes.
+/// Fills the missing subdot of a volume that is about to be mounted, from the image of a container that has the volume.
+/// For a container that is being created, Docker fills the volume itself.
 pub(crate) async fn fill_for_mount(
     node: &Node,
     volume: &VolumeName,
@@ -73,10 +73,7 @@ async fn fill(
         .copy_from_image(image, &used.destination, new.folder())
         .await
         .map_err(|error| NodeError::Docker {
-            doing: format!(
-                "copying what image {image} has at {}",
-                used.destination.display()
-            ),
+            doing: format!("copying {} from image {image}", used.destination.display()),
             message: error.to_string(),
         })?;
     if let Some(content) = copied {

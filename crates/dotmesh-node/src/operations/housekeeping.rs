@@ -1,4 +1,4 @@
-//! What the daemon looks after while it runs: room in the pool, and what was deleted.
+//! Background work of the daemon: the pool's size, the trash and the undo budget.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,37 +11,37 @@ use crate::error::NodeError;
 use crate::node::{Node, place};
 use crate::remount;
 
-/// How often the pool is fitted to the disk below it. A look costs a few system calls.
+/// How often the pool is resized to fit the disk below it. A check costs a few system calls.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The same on a disk with little free space: a program can fill a gigabyte within a second.
+/// The interval when the disk has little free space: a program can write 1 GB within a second.
 const SHORT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What little free space is, in bytes.
+/// Below this number of bytes, free space counts as little.
 const LITTLE: u64 = 8 << 30;
 
-/// How often the trash is looked at.
+/// How often the trash is emptied.
 const TRASH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// This variable says that the daemon has just mounted its pool again.
+/// The environment variable that tells a re-executed daemon that it has just remounted its pool.
 pub(crate) const REMOUNTED: &str = "DOTMESH_REMOUNTED";
 
-/// A pool that becomes read-only again is not mounted again within this time.
+/// The minimum time between two remounts.
 const REMOUNT_PAUSE: Duration = Duration::from_secs(60);
 
-/// What was deleted goes at once when less than this share of the pool is free: the living come first.
+/// When less than 1/20 of the pool is free, deleted data is freed at once, without the grace period.
 const CROWDED_FRACTION: u64 = 20;
 
-/// At most so many operations of a dot are kept: each commit reads their descriptions.
+/// The maximum number of operations in a dot's log. Each commit reads all their descriptions.
 const MOST_OPERATIONS: usize = 200;
 
-/// The default of how much is kept for undo: this share of the pool.
+/// The default undo budget: 1/10 of the pool.
 const UNDO_FRACTION: u64 = 10;
 
-/// How long what a transfer that ended early had received waits for the next attempt.
+/// How long the data of an interrupted transfer is kept for the next attempt.
 const INCOMING_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Runs until the daemon ends, or until it has to mount the pool again.
+/// Runs until the daemon ends, or until the pool must be remounted.
 pub(crate) async fn keep_house(node: Node) {
     let grace = Duration::from_secs(node.config.trash_grace);
     let remount_at = match std::env::var_os(REMOUNTED) {
@@ -56,7 +56,7 @@ pub(crate) async fn keep_house(node: Node) {
         let (room, crowded) = match node.pool.fit().await {
             Ok(room) => (Some(room), is_crowded(&node).await),
             Err(error) => {
-                tracing::warn!(%error, "the pool cannot be fitted to the disk below it");
+                tracing::warn!(%error, "cannot resize the pool to fit the disk below it");
                 (None, true)
             }
         };
@@ -70,7 +70,7 @@ pub(crate) async fn keep_house(node: Node) {
         }
         node.mounts.save().await;
         if was_crowded && !crowded {
-            // Containers may have been refused for want of room.
+            // Mounts may have been refused for lack of space.
             node.wake.notify_one();
         }
         was_crowded = crowded;
@@ -84,7 +84,7 @@ pub(crate) async fn keep_house(node: Node) {
                 true => (Duration::ZERO, Duration::ZERO),
                 false => (grace, INCOMING_AGE),
             };
-            // A container decides how much there is to delete: the pool has to be fitted meanwhile.
+            // Emptying can take long, and the pool must be resized meanwhile.
             emptying = Some(tokio::spawn(empty(node.clone(), grace, age, crowded)));
         }
         tokio::time::sleep(if is_short {
@@ -96,7 +96,7 @@ pub(crate) async fn keep_house(node: Node) {
     }
 }
 
-/// What users have to know of the pool and the disk below it.
+/// The problem of the pool and the disk below it that users must know.
 fn problem(room: Room, is_ours: bool) -> Option<String> {
     let disk = room.disk;
     let free = disk.map_or_else(String::new, |disk| {
@@ -109,45 +109,45 @@ fn problem(room: Room, is_ours: bool) -> Option<String> {
     }
     if room.read_only {
         return Some(format!(
-            "The pool is read-only, since the disk below it did not take a write. The daemon mounts it again, and starts its containers \
-             anew, when that disk has {} MiB free.{free}",
+            "The pool is read-only, since a write to the disk below it failed. When that disk has {} MiB free, the daemon mounts the pool \
+             again and restarts its containers.{free}",
             remount::ENOUGH >> 20
         ));
     }
-    // A pool that is full itself leaves about as much as the reserve.
+    // If only the pool itself is full, the disk keeps about the whole reserve.
     let disk = disk.filter(|disk| disk.free < disk.reserve / 8 * 7)?;
     Some(format!(
-        "The disk below the pool is nearly full, so containers can't write more to their volumes. Make room on it, or delete dots: the pool \
-         leaves the last {} MiB to other programs.{free}",
+        "The disk below the pool is nearly full, so containers cannot write more to their volumes. Free space on it, or delete dots. \
+         The pool leaves the last {} MiB to other programs.{free}",
         disk.reserve >> 20
     ))
 }
 
 async fn empty(node: Node, grace: Duration, age: Duration, crowded: bool) {
-    // What is dropped goes into the trash.
+    // Dropped states go to the trash, which is emptied below.
     if let Err(error) = keep_budget(&node).await {
-        tracing::warn!(%error, "what is kept for undo cannot be looked at");
+        tracing::warn!(%error, "cannot check the undo budget");
     }
     if crowded && let Err(error) = drop_oldest(&node).await {
-        tracing::warn!(%error, "what is kept for undo cannot be dropped");
+        tracing::warn!(%error, "cannot drop old undo data");
     }
-    // It goes into the trash.
+    // This data goes to the trash, too.
     if let Err(error) = node.pool.forget_incoming(age).await {
-        tracing::warn!(%error, "what transfers left cannot be deleted");
+        tracing::warn!(%error, "cannot delete the data of interrupted transfers");
     }
     if let Err(error) = node.pool.empty_trash(grace).await {
-        tracing::warn!(%error, "the trash cannot be emptied");
+        tracing::warn!(%error, "cannot empty the trash");
     }
     if let Err(error) = node.pool.keep_reserve().await {
-        tracing::warn!(%error, "no space can be kept back in the pool");
+        tracing::warn!(%error, "cannot reserve space in the pool");
     }
     match node.pool.leftovers().await {
         Ok(leftovers) => node.leftovers.update(leftovers),
-        Err(error) => tracing::warn!(%error, "what cannot be deleted is not known"),
+        Err(error) => tracing::warn!(%error, "cannot list what could not be deleted"),
     }
 }
 
-/// The budget of undo, with what is used of it.
+/// The undo budget, with its present use.
 pub(crate) async fn budget(node: &Node, kept: &[Kept]) -> Result<UndoBudget, NodeError> {
     let bytes = match node.config.undo_space {
         Some(bytes) => bytes,
@@ -160,7 +160,7 @@ pub(crate) async fn budget(node: &Node, kept: &[Kept]) -> Result<UndoBudget, Nod
     })
 }
 
-/// Drops what is older, larger or longer than the budget of undo allows, the oldest first.
+/// Drops what exceeds the undo budget, oldest first.
 pub(crate) async fn keep_budget(node: &Node) -> Result<(), NodeError> {
     let kept = node.pool.kept().await?;
     let budget = budget(node, &kept).await?;
@@ -171,8 +171,8 @@ pub(crate) async fn keep_budget(node: &Node) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// What a budget does not allow. `kept` begins with the oldest. The bytes count once something is older than `grace`, so that
-/// large things can be had back for a while, too.
+/// The entries that exceed the budget. `kept` is sorted, oldest first. An entry is dropped for its size only once it is
+/// older than `grace` seconds, so that even a large one can be undone for a while.
 fn surplus(kept: Vec<Kept>, budget: UndoBudget, grace: u64, now: jiff::Timestamp) -> Vec<Kept> {
     let mut used = budget.used;
     let mut left: BTreeMap<DotName, usize> = BTreeMap::new();
@@ -193,7 +193,7 @@ fn surplus(kept: Vec<Kept>, budget: UndoBudget, grace: u64, now: jiff::Timestamp
     surplus
 }
 
-/// Makes room in a full pool: drops the oldest thing that takes some.
+/// Makes room in a full pool: drops the oldest entry that takes space.
 pub(crate) async fn drop_oldest(node: &Node) -> Result<(), NodeError> {
     let kept = node.pool.kept().await?;
     match kept.into_iter().find(|kept| kept.bytes > 0) {
@@ -202,9 +202,9 @@ pub(crate) async fn drop_oldest(node: &Node) -> Result<(), NodeError> {
     }
 }
 
-/// Drops one of the things that are kept, unless its dot is in use just now.
+/// Drops an entry, unless another operation holds its dot.
 async fn drop_one(node: &Node, kept: Kept) -> Result<(), NodeError> {
-    let doing = "freed of what was kept for undo";
+    let doing = "cleaned of old undo data";
     let Some(_lock) = node.locks.try_operation(&kept.dot, doing) else {
         return Ok(());
     };
@@ -226,7 +226,7 @@ mod tests {
 
     const HOUR: i64 = 3600;
 
-    /// Kept for so many hours, with so many bytes.
+    /// An entry that is `hours` old and has `bytes` bytes.
     fn kept(number: u64, hours: i64, bytes: u64) -> Kept {
         Kept {
             dot: "app".parse().expect("a name"),
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// The numbers of what goes.
+    /// The numbers of the dropped entries.
     fn goes(kept: Vec<Kept>, bytes: u64) -> Vec<u64> {
         let budget = UndoBudget {
             seconds: 24 * 3600,
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(goes(all(), 20), [1]);
         assert_eq!(goes(all(), 19), [1, 2]);
         assert_eq!(goes(all(), 9), [1, 2, 4], "an empty one makes no room");
-        // For an hour, a large one stays.
+        // A large entry stays for an hour.
         assert_eq!(goes(vec![kept(1, 2, 5), kept(2, 0, 1000)], 10), [1]);
     }
 

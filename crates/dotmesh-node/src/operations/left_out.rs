@@ -1,4 +1,4 @@
-//! What a commit has and a push cannot carry: looked for right after the commit, and told from then on.
+//! Finds the files of a commit that a push cannot carry. The search runs right after the commit.
 
 use dotmesh_model::{CommitId, DotName, LeftOut};
 use dotmesh_sync::{CheckedBase, Found, find_left_out};
@@ -7,20 +7,20 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// Looks through a new commit in the background.
+/// Searches a new commit in the background.
 pub(crate) fn look_later(node: &Node, dot: &Dot, id: CommitId) {
     let (node, dot) = (node.clone(), dot.clone());
     tokio::spawn(async move {
         if let Err(error) = found(&node, &dot, id).await {
-            // The next push looks again.
-            tracing::warn!(dot = %dot.name, commit = %id, %error, "what a push would leave out is not known");
+            // The next push searches again.
+            tracing::warn!(dot = %dot.name, commit = %id, %error, "cannot find what a push would leave out");
         }
     });
 }
 
-/// What is left out of a commit that was made here. It is looked for once, by what changed since the parent.
+/// The files left out of a commit that was made here. They are searched for once, among the changes since the parent.
 pub(crate) async fn found(node: &Node, dot: &Dot, id: CommitId) -> Result<Found, NodeError> {
-    // Two at a time would only look for the same.
+    // Two searches at once would do the same work twice.
     let _searching = node.searching.lock().await;
     if let Some(known) = node.registry.left_out(&dot.id, id).await? {
         return Ok(known.found);
@@ -37,7 +37,7 @@ pub(crate) async fn found(node: &Node, dot: &Dot, id: CommitId) -> Result<Found,
     Ok(found)
 }
 
-/// The parent, if it was looked through here.
+/// The parent's result, if the parent was searched here.
 async fn base(node: &Node, dot: &Dot, id: CommitId) -> Result<Option<CheckedBase>, NodeError> {
     let history = node.registry.history(&dot.id).await?;
     let parent = history.parent(id).unwrap_or(CommitId::ROOT);
@@ -59,7 +59,7 @@ async fn base(node: &Node, dot: &Dot, id: CommitId) -> Result<Option<CheckedBase
     })
 }
 
-/// What is known so far.
+/// The files that are known to be left out so far.
 pub(crate) async fn known(node: &Node, dot: &Dot, id: CommitId) -> Result<LeftOut, NodeError> {
     let known = node.registry.left_out(&dot.id, id).await?;
     Ok(known
@@ -67,7 +67,7 @@ pub(crate) async fn known(node: &Node, dot: &Dot, id: CommitId) -> Result<LeftOu
         .unwrap_or_default())
 }
 
-/// The same for the head of the branch that is checked out.
+/// The same for the head of the current branch.
 pub(crate) async fn of_head(node: &Node, name: &DotName) -> Result<LeftOut, NodeError> {
     match node.registry.find_dot(name).await? {
         Some(dot) => known(node, &dot, dot.current()?.head).await,

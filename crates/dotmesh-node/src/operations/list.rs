@@ -1,4 +1,4 @@
-//! `dm list`: every dot with the state of its current branch.
+//! `dm list`: all dots, with the states of their current branches.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// How long a listing waits for what applications have just written to be counted.
+/// How long a listing waits for a flush, after which sizes include the applications' last writes.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(50);
 
-/// All dots, sorted by the name that is shown.
+/// All dots, sorted by displayed name.
 pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
     let containers = prepare(node).await;
     let heights = node.registry.heights().await?;
@@ -28,11 +28,11 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
         let height = heights.get(&(dot.id.clone(), dot.current.to_string()));
         let usage = match usage {
             Ok(usage) => usage,
-            // Deleted since the list was read.
+            // The dot was deleted since the list was read.
             Err(_) if node.registry.find_dot(&dot.name).await?.is_none() => continue,
             // One damaged dot must not hide all others.
             Err(error) => {
-                tracing::error!(dot = %dot.name, %error, "a dot cannot be measured");
+                tracing::error!(dot = %dot.name, %error, "cannot measure a dot");
                 Usage::default()
             }
         };
@@ -43,7 +43,8 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
     Ok(rows)
 }
 
-/// Flushes, for a short while, and finds the running containers. Both are welcome, neither is needed.
+/// Starts a flush with a short timeout, and lists the running containers. If either fails, the result is only less
+/// exact.
 pub(crate) async fn prepare(node: &Node) -> Vec<Container> {
     let flush = tokio::time::timeout(FLUSH_PATIENCE, node.pool.flush());
     let (_, containers) = tokio::join!(flush, node.docker.active());

@@ -16,7 +16,7 @@ use crate::hub_history::HubHistory;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// The commits that were asked for.
+/// The requested commits.
 pub(crate) async fn log(node: &Node, name: &DotName, query: &LogQuery) -> Result<Log, NodeError> {
     let subdot: Option<SubdotName> = match &query.subdot {
         Some(subdot) => Some(subdot.parse()?),
@@ -56,7 +56,7 @@ pub(crate) async fn log(node: &Node, name: &DotName, query: &LogQuery) -> Result
     tell(node, dot, &revisions.history, sources, commits, unknown).await
 }
 
-/// Adds to the commits what is known of them.
+/// Adds branches, tags and the state of the data to the commits.
 async fn tell(
     node: &Node,
     dot: Dot,
@@ -99,7 +99,7 @@ async fn tell(
     })
 }
 
-/// Whether a commit changed a subdot. `None` if its data or that of its parent is not here.
+/// Whether a commit changed a subdot. `None` if the data of the commit or its parent is not here.
 async fn has_changed(
     node: &Node,
     dot: &Dot,
@@ -113,7 +113,7 @@ async fn has_changed(
     {
         return Ok(None);
     }
-    // Nothing changes in a snapshot, so what is a folder stays one.
+    // Snapshots are read-only, so the check cannot become outdated.
     let folder = |id| -> Option<PathBuf> {
         let path = node.pool.commit_data(&dot.name, id).join(subdot.as_str());
         let is_folder = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
@@ -130,15 +130,15 @@ async fn has_changed(
     }
 }
 
-/// Walks the history from some commits on. None comes before a commit that it led to, and else the newest comes first.
+/// Walks the history from several commits. Children come before parents, and otherwise newer commits first.
 struct Walk<'a> {
     node: &'a Node,
     dot: &'a Dot,
-    /// How many commits that come before it a commit waits for.
+    /// The number of unvisited children of each commit.
     waits_for: HashMap<CommitId, usize>,
     ready: BinaryHeap<(jiff::Timestamp, Reverse<usize>, CommitId)>,
     records: HashMap<CommitId, CommitRecord>,
-    /// Keeps commits of the same time in the order in which they were found.
+    /// Counts the commits, to order those of the same time.
     found: usize,
 }
 

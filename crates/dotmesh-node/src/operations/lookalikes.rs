@@ -1,7 +1,8 @@
-//! Empty dots that stand beside a cloned one: Compose has run under another project name than where the clone comes from.
+//! Finds empty dots that were made beside a cloned dot by mistake, because Compose ran under another project name.
 //!
-//! Compose puts its project's name before a volume's, and its versions derive that name from a folder in different ways:
-//! `mobycounter` or `moby-counter`. So a clone of `mobycounter_app` stays unused, and `moby-counter_app` is made without a word.
+//! Compose prefixes a volume's name with its project's name, and derives that from the folder. Versions differ:
+//! `mobycounter` or `moby-counter`. So a clone of `mobycounter_app` stays unused, and `moby-counter_app` is silently
+//! created.
 
 use dotmesh_api::node::Lookalike;
 use dotmesh_model::CommitId;
@@ -11,7 +12,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Dot, MadeBy};
 
-/// All of them. A dot is none of them any more once it has a commit.
+/// All such dots. A dot with a commit is not one any more.
 pub(crate) async fn lookalikes(node: &Node) -> Result<Vec<Lookalike>, NodeError> {
     let made = node.registry.made_by().await?;
     let dots = node.registry.dots().await?;
@@ -37,14 +38,14 @@ pub(crate) async fn lookalikes(node: &Node) -> Result<Vec<Lookalike>, NodeError>
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
-    // Without Docker the names alone must tell.
+    // If Docker is down, compare only the names.
     let containers = node.docker.active().await.unwrap_or_default();
     let mut found: Vec<Lookalike> = Vec::new();
     for (dot, cloned) in pairs {
         let known = found.iter().any(|known| known.id == dot.id);
         let project = project_of(dot, &containers);
         if let Some(likeness) = likeness(dot.name.name(), cloned.name.name(), project)
-            // A clone that is in use was not missed: the other dot is another app's.
+            // If the clone is in use, the empty dot belongs to another app.
             && (likeness.is_spelling || !containers.iter().any(|one| one.uses_dot(&cloned.name)))
             && !known
         {
@@ -59,24 +60,24 @@ pub(crate) async fn lookalikes(node: &Node) -> Result<Vec<Lookalike>, NodeError>
     Ok(found)
 }
 
-/// The Compose project that a dot's containers say that they are of.
+/// The Compose project in the labels of a dot's containers.
 fn project_of<'a>(dot: &Dot, containers: &'a [Container]) -> Option<&'a str> {
     let mut users = containers.iter().filter(|one| one.uses_dot(&dot.name));
     users.find_map(|one| one.label("com.docker.compose.project"))
 }
 
-/// How two names are alike.
+/// In what way two names are similar.
 #[derive(Debug, PartialEq, Eq)]
 struct Likeness {
-    /// They differ in letters that Compose changes, and not only in the project.
+    /// Whether they differ only in characters that Compose changes.
     is_spelling: bool,
     /// The Compose project of the cloned dot.
     project: Option<String>,
 }
 
-/// Compares the name of a dot that was made with a cloned one's. `project` is the Compose project that made it.
+/// Compares the name of a new dot with that of a cloned one. `project` is the Compose project that made the new dot.
 fn likeness(made: &str, cloned: &str, project: Option<&str>) -> Option<Likeness> {
-    // `PROJECT_VOLUME`; only the project tells where one ends, as both may have a `_`.
+    // The name is `PROJECT_VOLUME`. Both parts may contain `_`, so only the project's name tells where to split.
     let volume = match project {
         Some(project) => made.strip_prefix(project)?.strip_prefix('_'),
         None => made.rsplit_once('_').map(|(_, volume)| volume),
@@ -94,7 +95,7 @@ fn likeness(made: &str, cloned: &str, project: Option<&str>) -> Option<Likeness>
     })
 }
 
-/// A name without what Compose's versions treat differently.
+/// The name without the characters that Compose's versions treat differently, in lowercase.
 fn plain(name: &str) -> String {
     let kept = name.chars().filter(|c| !"-_.".contains(*c));
     kept.flat_map(char::to_lowercase).collect()

@@ -1,4 +1,4 @@
-//! `dm mount` and `dm unmount`: a volume's folder for programs that run outside of containers.
+//! `dm mount` and `dm unmount`: mount a volume's folder for programs outside containers.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,8 @@ use super::volume::shown;
 use crate::error::NodeError;
 use crate::node::Node;
 
-/// Mounts a volume's folder at a place of the user's, an empty folder. The dot and the subdot are made only if asked to.
+/// Mounts a volume's folder at a place of the user's, which must be an empty folder. The dot and the subdot are created
+/// only on request.
 pub(crate) async fn mount(node: &Node, request: MountVolume) -> Result<MountedVolume, NodeError> {
     let volume: VolumeName = request.volume.parse()?;
     let place = absolute(&request.place)?;
@@ -45,31 +46,31 @@ pub(crate) async fn mount(node: &Node, request: MountVolume) -> Result<MountedVo
     Ok(MountedVolume { branch })
 }
 
-/// Takes it from there.
+/// Unmounts a user's place.
 pub(crate) async fn unmount(node: &Node, request: UnmountVolume) -> Result<(), NodeError> {
     node.mounts.hide_at(&absolute(&request.place)?).await
 }
 
-/// Shows again what users had mounted before the machine was started anew.
+/// Mounts the users' places again after the machine was restarted.
 pub(crate) async fn restore(node: &Node) -> Result<(), NodeError> {
     let here = node.mounts.attached();
     for (place, volume) in node.registry.shown_at().await? {
         if !here.contains(&place)
             && let Err(error) = show_again(node, &place, &volume).await
         {
-            tracing::warn!(place = %place.display(), %volume, %error, "a volume is not mounted again");
+            tracing::warn!(place = %place.display(), %volume, %error, "cannot mount a user's volume again");
         }
     }
     Ok(())
 }
 
-/// Shows a dot's places of users what is checked out now.
+/// Updates the users' mounts of a dot to the current branch.
 pub(crate) async fn refresh(node: &Node, dot: &dotmesh_model::DotName) -> Result<(), NodeError> {
     for (place, volume) in node.registry.shown_at().await? {
         if volume.dot == *dot
             && let Err(error) = show_again(node, &place, &volume).await
         {
-            tracing::warn!(place = %place.display(), %volume, %error, "a mount shows the branch before");
+            tracing::warn!(place = %place.display(), %volume, %error, "cannot update a user's mount, it still shows the previous branch");
         }
     }
     Ok(())
@@ -77,21 +78,21 @@ pub(crate) async fn refresh(node: &Node, dot: &dotmesh_model::DotName) -> Result
 
 async fn show_again(node: &Node, place: &Path, volume: &VolumeName) -> Result<(), NodeError> {
     let Ok(branch) = shown(node, volume).await else {
-        // Its branch is gone.
+        // The branch doesn't exist any more.
         return node.mounts.hide_at(place).await;
     };
     let opened = node
         .pool
         .open_volume(&volume.dot, &branch, &volume.folder)
         .await?;
-    // A branch without the subdot has nothing to show there.
+    // If the branch lacks the subdot, there is nothing to mount.
     match opened {
         Some(folder) => node.mounts.show_at(place, volume, folder).await,
         None => node.mounts.hide_for_now(place).await,
     }
 }
 
-/// What is mounted in the pool shows in every container that has that folder.
+/// Refuses places inside Dotmesh's own folders. A mount in the pool would show in each container that has that folder.
 fn refuse_own(node: &Node, place: &Path) -> Result<(), NodeError> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let path = real(place);
@@ -99,7 +100,7 @@ fn refuse_own(node: &Node, place: &Path) -> Result<(), NodeError> {
         if path.starts_with(real(own)) {
             return Err(NodeError::Place {
                 place: place.to_owned(),
-                problem: format!("it is in Dotmesh's own folder {}", own.display()),
+                problem: format!("it is inside Dotmesh's own folder {}", own.display()),
             });
         }
     }

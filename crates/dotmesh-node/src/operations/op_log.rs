@@ -1,4 +1,4 @@
-//! `dm op log`: the operations of a dot that can be taken back or made again.
+//! `dm op log`: the operations of a dot that can be undone or redone.
 
 use dotmesh_api::node::{DeletedDot, Operation, OperationState, Operations};
 use dotmesh_model::DotName;
@@ -8,7 +8,7 @@ use super::housekeeping;
 use crate::error::NodeError;
 use crate::node::Node;
 
-/// The log, the last operation first.
+/// The log, newest operation first.
 pub(crate) async fn op_log(node: &Node, name: &DotName) -> Result<Operations, NodeError> {
     let is_here = node.registry.find_dot(name).await?.is_some();
     let deleted = node.pool.deleted_dots(name).await?;
@@ -23,7 +23,7 @@ pub(crate) async fn op_log(node: &Node, name: &DotName) -> Result<Operations, No
         let mut by_it = of_dot.filter(|kept| {
             matches!(&kept.place, KeptWhere::Operation { number: other, .. } if *other == number)
         });
-        // A deleted dot is kept as a whole.
+        // A deleted dot is kept as a whole, so its operations take no space of their own.
         by_it
             .next()
             .filter(|_| is_here)

@@ -1,6 +1,7 @@
-//! `dm pull`: fetches branches of a hub, with all that leads to them, into a dot that is here.
+//! `dm pull`: fetches branches and their history from a hub into an existing dot.
 //!
-//! The data of the branches' heads is received first, beside everything that goes on; then, under the dot's lock, the branches are moved.
+//! The data of the branches' heads is received first, without the dot's lock. The lock is held only while the branches
+//! are moved.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     let here = roots_here(job, &dot.id).await?;
     let there = (&upstream, &remote);
     let lines = lines(job, there, &mut history, &mut seals, &dot.heads()).await?;
-    // Said before anything is fetched; asked again before anything is changed.
+    // Refuse before anything is fetched. The same is checked again before anything is changed.
     for line in &lines {
         plan(job, &dot, &history, &line.branch).await?;
     }
@@ -77,8 +78,8 @@ pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     })
 }
 
-/// Keeps what the hub told of the history, in the pool and then in the registry, which dot it told it of, and which of
-/// its commits are there without their data.
+/// Stores the hub's history, the identity of its dot, and which commits have no data there: first in the pool, then in
+/// the registry.
 async fn remember(
     job: &Job,
     dot: &Dot,
@@ -107,7 +108,7 @@ async fn remember(
     Ok(told)
 }
 
-/// Moves the local branches to the hub's heads, which are here by now: all of them, or none.
+/// Moves the local branches to the hub's heads, whose data is here by now. Moves all of them or none.
 async fn move_branches(job: &Job, lines: &[Line]) -> Result<TransferOutcome, NodeError> {
     let node = &job.node;
     let _lock = node.locks.operation(&job.local, "pulled").await;
@@ -125,13 +126,13 @@ async fn move_branches(job: &Job, lines: &[Line]) -> Result<TransferOutcome, Nod
     if !moves.steps.is_empty() {
         make(job, &before, &after, moves).await?;
     }
-    // From here on users see the new state.
+    // Users' mounts show the new state from here on.
     mount::refresh(node, &after.name).await?;
     outcome.left_out = left_out::known(node, &after, after.current()?.head).await?;
     Ok(outcome)
 }
 
-/// Makes the moves, as one operation of the dot's log.
+/// Makes the ref updates as one operation in the dot's log.
 async fn make(job: &Job, before: &Dot, after: &Dot, moves: Moves) -> Result<(), NodeError> {
     let (node, name) = (&job.node, &before.name);
     let scope = Scope::Moved {
@@ -163,7 +164,7 @@ fn listed(names: &[BranchName]) -> String {
     format!("{word} {}", all.join(", "))
 }
 
-/// What is to be done to a local branch.
+/// How a local branch is updated.
 #[derive(Clone, Copy)]
 enum Move {
     Nothing,
@@ -173,7 +174,7 @@ enum Move {
     Stash { base: CommitId },
 }
 
-/// Decides; fails where something would be lost or is in use.
+/// Decides how to update a branch. Fails if data would be lost, or is in use.
 async fn plan(
     job: &Job,
     dot: &Dot,
@@ -190,8 +191,7 @@ async fn plan(
         Relation::Same => return Ok(Move::Nothing),
         Relation::Behind => return Ok(Move::LocalAhead),
         Relation::Diverged { .. } if !stash => {
-            let hint =
-                "'dm pull --stash-on-divergence' takes the hub's line and keeps yours as a branch.";
+            let hint = "'dm pull --stash-on-divergence' takes the hub's commits and keeps yours as a branch.";
             return Err(NodeError::Diverged {
                 branch: name.clone(),
                 hint: hint.to_owned(),
@@ -205,7 +205,7 @@ async fn plan(
         .filter(|container| container.uses(&dot.name, name, &dot.current));
     let containers = engine::names(users);
     if !containers.is_empty() {
-        let what = format!("branch {name}, where the hub's commits would be written");
+        let what = format!("branch {name}, which the pull would replace");
         return Err(NodeError::InUse { what, containers });
     }
     if let Relation::Diverged { base } = relation {
@@ -219,23 +219,23 @@ async fn plan(
         dirty => Err(NodeError::Dirty {
             branch: name.clone(),
             size: format_size(dirty),
-            hint: "Lose them with 'dm reset --hard HEAD', or keep them as a branch with 'dm pull --stash-on-divergence'.",
+            hint: "Discard them with 'dm reset --hard HEAD', or keep them as a branch with 'dm pull --stash-on-divergence'.",
         }),
     }
 }
 
-/// What a pull does to the dot's branches.
+/// A pull's ref updates.
 #[derive(Default)]
 struct Moves {
     steps: Vec<NewStep>,
-    /// The hub's branches that are moved.
+    /// The names of the updated branches of the hub.
     names: Vec<BranchName>,
-    /// The branches here whose working copies are moved.
+    /// The local branches whose working copies are replaced.
     replaced: BTreeSet<BranchName>,
 }
 
 impl Moves {
-    /// Adds what is to be done to a branch. `dot` becomes what is known of the dot afterwards.
+    /// Adds a branch's update. Changes `dot` to its state after the update.
     fn add(&mut self, dot: &mut Dot, line: &Line, what: Move) -> Result<BranchOutcome, NodeError> {
         let HubBranch { name, head } = line.branch.clone();
         let mut outcome = line.outcome();
@@ -262,7 +262,7 @@ impl Moves {
             }
             Move::Stash { base } => {
                 let stash = diverged_name(&name, jiff::Timestamp::now());
-                // Made under the new name and then swapped: at no instant is the branch without a working copy.
+                // Create it under the new name, then swap, so that the branch always has a working copy.
                 let (branch, start) = (stash.clone(), Start::Commit(head));
                 self.steps.push(NewStep::Create { branch, start });
                 let (one, other) = (name.clone(), stash.clone());

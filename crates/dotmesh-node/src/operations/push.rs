@@ -1,6 +1,6 @@
-//! `dm push`: sends a branch, and what leads to it, to a hub.
+//! `dm push`: sends a branch and its history to a hub.
 //!
-//! Commits do not change, so the app and further commits go on meanwhile.
+//! Commits are immutable, so the app can write and commit during a push.
 
 mod commits;
 mod secrets;
@@ -56,13 +56,13 @@ pub(crate) async fn push(job: &Job) -> Result<TransferOutcome, NodeError> {
     Ok(outcome)
 }
 
-/// The branches, each after those that it was started from: so each is told of as itself, and not as going along.
+/// The branches, each after those that it started from. So each is reported as pushed itself, not as taken along.
 fn origins_first(dot: &Dot, mut branches: Vec<BranchName>) -> Vec<BranchName> {
     branches.sort_by_cached_key(|branch| origins(dot, branch).len());
     branches
 }
 
-/// Where a branch was started from, and where that branch was, and so on.
+/// A branch's origin, that branch's origin, and so on.
 fn origins<'a>(dot: &'a Dot, branch: &BranchName) -> Vec<&'a Origin> {
     let mut origins: Vec<&Origin> = Vec::new();
     let mut at = dot.branches.get(branch);
@@ -77,25 +77,25 @@ fn origins<'a>(dot: &'a Dot, branch: &BranchName) -> Vec<&'a Origin> {
     origins
 }
 
-/// What stays here of what was pushed.
+/// What a push left out.
 #[derive(Default)]
 struct Stays {
     sockets: SkippedSockets,
     left_out: LeftOut,
 }
 
-/// What became of a branch.
+/// The result of pushing a branch.
 struct Pushed {
     branch: BranchOutcome,
     along: Vec<BranchOutcome>,
     stays: Stays,
-    /// How many commits went without their data.
+    /// The number of commits sent without their data.
     without_data: u64,
-    /// Of how many the data went that the hub lacked.
+    /// The number of commits whose missing data was sent to the hub.
     filled: u64,
-    /// Why that was not sent.
+    /// Why missing data was not sent.
     not_filled: Option<ErrorBody>,
-    /// Whether everybody may read it there.
+    /// Whether the hub's dot is public.
     to_public: bool,
 }
 
@@ -114,20 +114,20 @@ impl Pushed {
     }
 }
 
-/// What the hub has, as far as it matters here.
+/// The hub's state, as far as the push needs it.
 struct HubState {
     upstream: Upstream,
     heads: BTreeMap<BranchName, CommitId>,
-    /// Our history and what of the hub's own was needed to compare them.
+    /// The local history, and those of the hub's commits that are needed to compare the two.
     history: History,
-    /// The seals of the hub's commits that were looked at.
+    /// The seals of the hub's commits that were read.
     seals: BTreeMap<CommitId, ObjectHash>,
     /// The commits whose data the hub lacks.
     without_data: HashSet<CommitId>,
 }
 
 impl HubState {
-    /// Whether everybody may read the dot.
+    /// Whether the dot is public.
     fn is_public(&self) -> bool {
         let there = self.upstream.there.as_ref();
         there.is_some_and(|there| there.visibility == Some(Visibility::Public))
@@ -178,7 +178,7 @@ async fn push_branch(
             outcome.stashed.clone_from(&update.stash);
         }
         Relation::Diverged { .. } => {
-            let hint = "Fetch the hub's line with 'dm pull --stash-on-divergence', which keeps yours as a branch; or push with --stash-on-divergence, which keeps the hub's as a branch there.";
+            let hint = "'dm pull --stash-on-divergence' fetches the hub's commits and keeps yours as a branch. 'dm push --stash-on-divergence' pushes yours and keeps the hub's as a branch there.";
             return Err(NodeError::Diverged {
                 branch,
                 hint: hint.to_owned(),
@@ -189,7 +189,7 @@ async fn push_branch(
     let absent = job.node.registry.sources(&dot.id).await?;
     let (missing, absent) = (&missing[..], &absent);
     let mut updates = origin_updates(dot, &branch, head, (&hub.heads, &hub.history));
-    // A branch of the hub is where there is data: an origin whose data is neither here nor there cannot be one.
+    // A hub's branch needs its head's data. An origin whose data is neither here nor there cannot be a branch.
     updates.retain(|update| {
         let is_there = !missing.contains(&update.new) && !hub.without_data.contains(&update.new);
         is_there || !absent.contains_key(&update.new)
@@ -197,7 +197,7 @@ async fn push_branch(
     if update.old != Some(head) {
         updates.push(update);
     }
-    // Those that go anyway go with their data.
+    // Commits in `missing` are sent with their data anyway.
     let lacked = lacked(head, &local, &hub, absent).into_iter();
     let (going, lacked): (Vec<_>, Vec<_>) = lacked.partition(|id| missing.contains(id));
     let sending = Sending {
@@ -213,7 +213,7 @@ async fn push_branch(
             .refuse_secrets(missing.iter().chain(&lacked))
             .await?;
     }
-    // A branch can point to a commit only once its data is there. All other older data can wait, and may fail.
+    // A branch can point to a commit only once its data is there. Other missing data can be sent later, and may fail.
     let first = updates.iter().any(|update| lacked.contains(&update.new));
     if first {
         sending.send(&lacked, Vec::new()).await?;
@@ -260,14 +260,14 @@ fn along(branch: &BranchName, updates: &[BranchUpdate], local: &History) -> Vec<
     along.collect()
 }
 
-/// How many commits an update adds to a branch of the hub.
+/// The number of commits that an update adds to a hub's branch.
 fn added(local: &History, update: &BranchUpdate) -> u64 {
     let old = update.old.unwrap_or(CommitId::ROOT);
     let new = local.ancestry(update.new);
     new.take_while(|id| *id != old).count() as u64
 }
 
-/// Remembers which dot it is; `made` is told once there is a new one.
+/// Stores the identity of the hub's dot. `made` is the identity of a dot that this push created.
 async fn remember(
     job: &Job,
     dot: &Dot,
@@ -280,7 +280,7 @@ async fn remember(
     }
 }
 
-/// Reads the hub's branches, and the history of this one where it is not known here.
+/// Reads the hub's branches, and the history of this branch if it is not known here.
 async fn look_at_hub(
     job: &Job,
     dot: &Dot,
@@ -326,9 +326,10 @@ async fn look_at_hub(
     Ok(state)
 }
 
-/// A branch's origins go along as branches, as far as they lead to it: a clone then has them too.
+/// The updates that push a branch's origins as branches too, so that a clone has them.
 ///
-/// After a reset to another line they do not, and the hub may lack their commits.
+/// Only origins in the branch's history are pushed. After a reset to other commits, an origin is not, and the hub may
+/// lack its commits.
 fn origin_updates(
     dot: &Dot,
     branch: &BranchName,
@@ -358,7 +359,7 @@ fn origin_updates(
     updates
 }
 
-/// The commits that the hub does not have, oldest first. It has the ancestors of what it has.
+/// The commits that the hub does not have, oldest first. The hub has all ancestors of what it has.
 fn missing_commits(head: CommitId, local: &History, hub: &HubState) -> Vec<CommitId> {
     let mut there: HashSet<CommitId> = hub.seals.keys().copied().collect();
     for head in hub.heads.values().filter(|head| local.contains(**head)) {
@@ -372,7 +373,7 @@ fn missing_commits(head: CommitId, local: &History, hub: &HubState) -> Vec<Commi
     missing
 }
 
-/// The commits that the hub has without data, and whose data is here, oldest first.
+/// The commits whose data is here but missing on the hub, oldest first.
 fn lacked(
     head: CommitId,
     local: &History,
@@ -389,7 +390,7 @@ fn lacked(
     lacked
 }
 
-/// What goes to the hub, and from where.
+/// What to send to the hub, and from where.
 struct Sending<'a> {
     job: &'a Job,
     dot: &'a Dot,
@@ -400,7 +401,7 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Fails if commits would go without their data, unless that is what the user wants and the hub takes.
+    /// Fails if commits would be sent without their data, unless the user asked for that and the hub supports it.
     fn check(&self, commits: &[CommitId]) -> Result<(), NodeError> {
         let bare = commits.iter().filter(|id| self.absent.contains_key(id));
         let bare: Vec<CommitId> = bare.copied().collect();

@@ -1,4 +1,4 @@
-//! What pull, clone and fetch share: the hub's history, checked, and commits made into snapshots here.
+//! Shared parts of pull, clone and fetch: verify the hub's history, and turn commits into snapshots.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use crate::error::NodeError;
 use crate::hub_history::HubCommit;
 use crate::registry::Seal;
 
-/// A branch of the hub.
+/// A branch of the hub, with its new commits.
 pub(crate) struct Line {
     pub(crate) branch: HubBranch,
-    /// The commits that lead to its head and were not known here, nor in a line before this one, oldest first.
+    /// The commits of its history that were neither known here nor in an earlier `Line`, oldest first.
     new: Vec<(CommitId, HubCommit)>,
 }
 
 impl Line {
-    /// What is told of it, if nothing is in its way.
+    /// The outcome if the branch can be updated without obstacles.
     pub(crate) fn outcome(&self) -> BranchOutcome {
         BranchOutcome {
             name: self.branch.name.clone(),
@@ -37,14 +37,14 @@ impl Line {
         }
     }
 
-    /// The commits that were not known.
+    /// The new commits.
     pub(crate) fn commits(&self) -> impl Iterator<Item = &(CommitId, HubCommit)> {
         self.new.iter()
     }
 }
 
-/// Reads and checks the history of the branches that are asked for, and adds it to what is known here: `history`, and
-/// the seals of those of its commits that were sealed. `heads` are those of the branches here.
+/// Reads and verifies the history of the requested branches. Adds it to `history`, and the seals of its commits to
+/// `seals`. `heads` are the heads of the local branches.
 pub(crate) async fn lines(
     job: &Job,
     (upstream, remote): (&Upstream, &HubDot),
@@ -57,7 +57,7 @@ pub(crate) async fn lines(
     for branch in wanted_branches(job, remote)? {
         let mut new = Vec::new();
         if !seals.contains_key(&branch.head) {
-            // From there on it is known, if it was sealed.
+            // The history is known from the local head on, if that is sealed.
             let head = heads.get(&branch.name).copied();
             let until = head.filter(|head| seals.contains_key(head));
             let hub = &upstream.connection;
@@ -75,7 +75,7 @@ pub(crate) async fn lines(
                     identity: upstream.identity(),
                 };
                 seals.insert(id, commit.seal());
-                // One that was made here and never sealed is here with its data.
+                // A commit that was made here but never sealed has its data here.
                 if !history.contains(id) {
                     history.insert(id, parent);
                     new.push((id, commit));
@@ -111,19 +111,19 @@ fn wanted_branches(job: &Job, remote: &HubDot) -> Result<Vec<HubBranch>, NodeErr
     }
 }
 
-/// Makes the data of commits into snapshots, one after the other, each from the commit that is nearest to it.
+/// Turns commits into snapshots, one after the other, each starting from the nearest commit that is here.
 pub(crate) struct Receiver {
     connection: Connection,
     local: DotName,
     source: Arc<CachedSource<HubSource>>,
     history: History,
-    /// The roots of the commits that are here.
+    /// The tree roots of the commits whose data is here.
     here: HashMap<CommitId, ObjectHash>,
     queue: VecDeque<(CommitId, HubCommit)>,
 }
 
 impl Receiver {
-    /// Nothing is queued yet. `here` are the commits whose data is here, with the roots of their trees.
+    /// Makes a receiver with an empty queue. `here` are the commits whose data is here, with the roots of their trees.
     pub(crate) fn new(
         connection: &Connection,
         local: &DotName,
@@ -145,7 +145,7 @@ impl Receiver {
         }
     }
 
-    /// Queues commits that are not here, each once.
+    /// Queues commits whose data is not here, each once.
     pub(crate) fn queue(&mut self, commits: impl IntoIterator<Item = (CommitId, HubCommit)>) {
         let mut queued: HashSet<CommitId> = self.queue.iter().map(|(id, _)| *id).collect();
         for (id, commit) in commits {
@@ -155,7 +155,7 @@ impl Receiver {
         }
     }
 
-    /// Receives the next commit. The caller puts it into the registry.
+    /// Receives the next commit. The caller must add it to the registry.
     pub(crate) async fn next(&mut self) -> Result<Option<(CommitId, HubCommit)>, NodeError> {
         let Some((id, commit)) = self.queue.pop_front() else {
             return Ok(None);
@@ -163,7 +163,7 @@ impl Receiver {
         let root = commit.sealed.root;
         let nearest = self.history.nearest(id, self.here.keys().copied());
         match self.receive(id, &commit, nearest).await {
-            // The hub need not have what the nearest commit is made of, and the cache may have forgotten it.
+            // The hub may lack objects of the nearest commit, and the cache may have lost them.
             Err(Failure::Materialise(MaterialiseError::Fetch(FetchError::Missing { .. })))
                 if nearest.is_some() =>
             {
@@ -199,11 +199,11 @@ impl Receiver {
         };
         let made = materialise(&self.source, &target, &self.connection.progress).await;
         if let Err(error @ MaterialiseError::Disk(_)) = made {
-            // Whatever is in the way there shall not be in the way of the next attempt.
+            // The next attempt must not fail for the same reason.
             let was_resumed = import.is_resumed();
             pool.discard_import(import).await?;
             if was_resumed {
-                tracing::warn!(%error, "what an earlier attempt left cannot be used, so this begins anew");
+                tracing::warn!(%error, "the data of an earlier attempt is unusable, receiving the commit from the start");
                 return Box::pin(self.receive(id, commit, base)).await;
             }
             return Err(error.into());

@@ -1,6 +1,6 @@
-//! Puts the registry right at start: the pool is the truth, and a crash may have come between the two.
+//! Repairs the registry at start. The pool is authoritative, and a crash may have come between writing the two.
 //!
-//! Only what differs is read. With an empty registry this restores every dot, branch and commit.
+//! Only differences are read. With an empty registry, this restores all dots, branches and commits.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::hub_history::{HubCommit, HubHistory};
 use crate::node::Node;
 use crate::registry::{Branch, Dot, NewCommit};
 
-/// Makes the registry say what the pool says.
+/// Makes the registry match the pool.
 pub(crate) async fn reconcile(node: &Node) -> Result<(), NodeError> {
     let Dots {
         whole: stored,
@@ -21,7 +21,7 @@ pub(crate) async fn reconcile(node: &Node) -> Result<(), NodeError> {
     let ids: HashSet<&str> = stored.iter().map(|dot| dot.file.id.as_str()).collect();
     let rebuilding = node.registry.dots().await?.is_empty();
     for dot in node.registry.dots().await? {
-        // What is known of a damaged one helps to repair it.
+        // The registry's entry of a damaged dot helps to repair it.
         let is_damaged = damaged.iter().any(|damaged| damaged.name == dot.name);
         if !is_damaged && !ids.contains(dot.id.as_str()) {
             node.registry.delete_dot(&dot.id).await?;
@@ -33,10 +33,10 @@ pub(crate) async fn reconcile(node: &Node) -> Result<(), NodeError> {
             done = restore_volumes(node, dot).await;
         }
         match done {
-            // One dot's folder must not keep the others from being there.
+            // One damaged dot must not make the others unavailable.
             Err(NodeError::Pool(error)) => {
                 let (name, problem) = (dot.name.clone(), error.with_causes());
-                tracing::error!(dot = %name, problem, "a dot cannot be read");
+                tracing::error!(dot = %name, problem, "cannot read a dot");
                 damaged.push(DamagedDot { name, problem });
             }
             done => done?,
@@ -46,7 +46,7 @@ pub(crate) async fn reconcile(node: &Node) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Has the registry know the branches of a dot as the pool has them now.
+/// Updates the registry with the branches of a dot as they are in the pool.
 pub(crate) async fn reread(node: &Node, name: &DotName) -> Result<Dot, NodeError> {
     let stored = node.pool.stored_dot(name).await?;
     let stored = stored.ok_or_else(|| NodeError::NoDot { dot: name.clone() })?;
@@ -74,12 +74,12 @@ fn branches(stored: &StoredDot) -> BTreeMap<BranchName, Branch> {
     stored.branches.iter().map(branch).collect()
 }
 
-/// Has the registry know all of a dot.
+/// Updates the registry with everything of a dot.
 pub(crate) async fn reconcile_dot(node: &Node, stored: &StoredDot) -> Result<(), NodeError> {
     let mut branches = branches(stored);
     let mut current = stored.file.current.clone();
     if !branches.contains_key(&current) {
-        // Only a hand could have removed it; any branch is better than a dot that nothing can be done with.
+        // Only manual deletion can cause this. Any other branch keeps the dot usable.
         tracing::error!(dot = %stored.name, branch = %current, "the current branch has no working copy");
         let first = branches.keys().next().cloned();
         match first {
@@ -132,7 +132,7 @@ async fn reconcile_commits(node: &Node, dot: &Dot) -> Result<(), NodeError> {
         let bytes = match node.pool.record(&dot.name, id).await {
             Ok(bytes) => bytes,
             Err(error) => {
-                tracing::error!(dot = %dot.name, commit = %id, %error, "a commit's record cannot be read");
+                tracing::error!(dot = %dot.name, commit = %id, %error, "cannot read a commit's record");
                 continue;
             }
         };
@@ -181,8 +181,8 @@ fn parents_first(mut found: HashMap<CommitId, NewCommit>) -> Vec<NewCommit> {
     sorted
 }
 
-/// Docker still knows the volumes that it created. Those that containers use it tells itself, see `recover.rs`; of
-/// the others, the folders of the dots are what is left.
+/// Restores volumes that Docker still knows. Those that containers use are found in `recover.rs`. The others are
+/// derived from the dots' folders.
 async fn restore_volumes(node: &Node, dot: &StoredDot) -> Result<(), NodeError> {
     for subdot in node.pool.subdots(&dot.name, &dot.file.current).await? {
         let folder = dotmesh_model::volume::Folder::Subdot(subdot);

@@ -1,4 +1,4 @@
-//! Takes back what a crash left in the pool of a switch that did not happen. The containers are `watch.rs`'s.
+//! Rolls back what an interrupted switch left in the pool. `watch.rs` starts the containers.
 
 use dotmesh_model::BranchName;
 
@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::operations::switch::execute::Trouble;
 use crate::registry::Dot;
 
-/// Undoes the half of a switch that is in the pool. Called before anything else may use the dots.
+/// Rolls back half-made switches. Must run before anything else uses the dots.
 pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
     for mut journal in node.registry.open_switches().await? {
         let Some(mut dot) = node.registry.find_dot(&journal.dot).await? else {
@@ -20,8 +20,7 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
             .map(|left| Trouble {
                 id: left.id.clone(),
                 name: left.name.clone(),
-                reason: "a switch has stopped it, and Docker was not asked to start it yet"
-                    .to_owned(),
+                reason: "a switch stopped it, and it has not been started again yet".to_owned(),
             })
             .collect();
         node.problems.replace(&journal.dot, &left);
@@ -31,9 +30,9 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
         if dot.current != created {
             dot.branches.remove(&created);
             match undo_branch(node, &dot, &created).await {
-                // One dot's folder must not keep the daemon from starting.
+                // One damaged dot must not keep the daemon from starting.
                 Err(NodeError::Pool(error)) => {
-                    tracing::error!(dot = %dot.name, branch = %created, %error, "an interrupted switch is not undone");
+                    tracing::error!(dot = %dot.name, branch = %created, %error, "cannot roll back an interrupted switch");
                 }
                 done => done?,
             }
@@ -43,7 +42,7 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Removes a branch that a dot does not have any more.
+/// Deletes the data of a branch that was removed from the dot.
 async fn undo_branch(node: &Node, dot: &Dot, branch: &BranchName) -> Result<(), NodeError> {
     if node.pool.has_branch(&dot.name, branch).await? {
         node.save(dot).await?;

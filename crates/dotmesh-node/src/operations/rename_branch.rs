@@ -1,4 +1,4 @@
-//! `dm branch -m`: a branch gets another name. Containers that follow the current branch run on.
+//! `dm branch -m`: renames a branch. Containers that follow the current branch keep running.
 
 use dotmesh_api::node::RenameBranch;
 use dotmesh_model::{BranchName, DotName};
@@ -8,7 +8,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// Renames a branch. Refused while a volume of a container has the old name in its own.
+/// Renames a branch. Fails while a container has a volume that pins the old name.
 pub(crate) async fn rename_branch(
     node: &Node,
     name: &DotName,
@@ -23,7 +23,7 @@ pub(crate) async fn rename_branch(
     if dot.branches.contains_key(to) {
         return Err(NodeError::BranchExists { branch: to.clone() });
     }
-    // No volume is mounted meanwhile.
+    // Block mounts meanwhile.
     let _gate = node.locks.close_gate(name).await;
     let _moving = node.locks.moving(name).await;
     refuse_pinned(node, name, from).await?;
@@ -33,7 +33,7 @@ pub(crate) async fn rename_branch(
     node.mounts.rename_branch(name, from, to).await
 }
 
-/// Fails if a container, running or not, has a volume with the branch in its name.
+/// Fails if a container, running or not, has a volume that pins the branch.
 async fn refuse_pinned(node: &Node, name: &DotName, branch: &BranchName) -> Result<(), NodeError> {
     let containers = node.docker.list().await?;
     let pins = |one: &&Container| {
@@ -51,7 +51,7 @@ async fn refuse_pinned(node: &Node, name: &DotName, branch: &BranchName) -> Resu
     })
 }
 
-/// Writes the other name wherever the branch is named.
+/// Replaces the name everywhere in the dot's description.
 fn rename(dot: &mut Dot, from: &BranchName, to: &BranchName) {
     if dot.current == *from {
         dot.current = to.clone();

@@ -1,4 +1,4 @@
-//! `dm dot rename`: a dot gets another name, with all its branches and commits.
+//! `dm dot rename`: renames a dot, with all its branches and commits.
 
 use dotmesh_model::{DotName, Namespace, VolumeName};
 
@@ -7,12 +7,12 @@ use crate::engine;
 use crate::error::NodeError;
 use crate::node::Node;
 
-/// Renames a dot. Refused while a container, running or not, has a volume of the old name.
+/// Renames a dot. Fails while a container, running or not, has a volume of the old name.
 pub(crate) async fn rename_dot(node: &Node, from: &DotName, to: &DotName) -> Result<(), NodeError> {
     if to.namespace != from.namespace && to.namespace != Namespace::default() {
         return Err(NodeError::OtherNamespace { dot: to.clone() });
     }
-    // In one order, so that two renames never wait for each other.
+    // Lock in name order, so that two renames cannot deadlock.
     let (first, second) = (from.min(to), from.max(to));
     let _first = node.locks.operation(first, "renamed").await;
     if first == second {
@@ -45,7 +45,7 @@ pub(crate) async fn rename_dot(node: &Node, from: &DotName, to: &DotName) -> Res
             node.registry.add_shown_at(&place, &volume).await?;
         }
     }
-    // Docker would make an empty dot of the old name for a volume that it still knows.
+    // Docker would create an empty dot with the old name for a volume that it still knows.
     for volume in node.registry.volumes().await? {
         if volume
             .parse::<VolumeName>()
@@ -56,6 +56,6 @@ pub(crate) async fn rename_dot(node: &Node, from: &DotName, to: &DotName) -> Res
     }
     node.registry.end_switch(from).await?;
     node.problems.replace(from, &[]);
-    // Only a cache.
+    // This only clears a cache.
     node.nodes.forget(from).await
 }

@@ -1,4 +1,4 @@
-//! `dm reset`: takes the current branch back to a commit.
+//! `dm reset`: moves the current branch to a commit.
 
 use dotmesh_api::node::{Current, Reset, Switched};
 use dotmesh_model::size::format_size;
@@ -16,7 +16,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// Resets the current branch. Commits that no branch leads to any more can still be named by their ids.
+/// Resets the current branch. Commits that no branch has any more can still be named by their ids.
 pub(crate) async fn reset(
     node: &Node,
     name: &DotName,
@@ -35,7 +35,7 @@ pub(crate) async fn reset(
             node,
             &dot,
             &dot.current,
-            "Commit them with 'dm commit', or lose them with 'dm reset --hard'.",
+            "Commit them with 'dm commit', or discard them with 'dm reset --hard'.",
         )
         .await?;
     }
@@ -53,7 +53,7 @@ pub(crate) async fn reset(
     Ok(switched(branch, commit, done?))
 }
 
-/// Fails if a running container is pinned to the current branch: it would not be restarted.
+/// Fails if a running container pins the current branch: a reset does not restart it.
 pub(crate) async fn refuse_pinned(node: &Node, dot: &Dot) -> Result<(), NodeError> {
     let running = node.docker.active().await?;
     let pinned = running.iter().filter(|container| {
@@ -62,7 +62,7 @@ pub(crate) async fn refuse_pinned(node: &Node, dot: &Dot) -> Result<(), NodeErro
     });
     let pinned = engine::names(pinned);
     if !pinned.is_empty() {
-        let what = format!("branch {} of {}, pinned", dot.current, dot.name);
+        let what = format!("branch {} of {} as a pinned volume", dot.current, dot.name);
         return Err(NodeError::InUse {
             what,
             containers: pinned,
@@ -71,7 +71,7 @@ pub(crate) async fn refuse_pinned(node: &Node, dot: &Dot) -> Result<(), NodeErro
     Ok(())
 }
 
-/// Fails if the branch or its head is not the one that the user saw.
+/// Fails if the current branch or its head has changed since the user saw it.
 pub(crate) fn refuse_changed(dot: &Dot, expected: Option<&Current>) -> Result<(), NodeError> {
     let Some(expected) = expected else {
         return Ok(());
@@ -90,7 +90,7 @@ pub(crate) fn refuse_changed(dot: &Dot, expected: Option<&Current>) -> Result<()
     })
 }
 
-/// Fails if a branch has changes that no commit holds.
+/// Fails if a branch has uncommitted changes.
 pub(crate) async fn refuse_dirty(
     node: &Node,
     dot: &Dot,
@@ -116,7 +116,7 @@ struct Rewind<'a> {
     node: &'a Node,
     before: Dot,
     commit: CommitId,
-    /// Its number in the dot's log, once it is written there.
+    /// The operation's number in the dot's log, once it is logged.
     operation: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! `dm restore`: puts files and folders of a commit back. Only the containers of their subdots are restarted.
+//! `dm restore`: restores files and folders of a commit. Only the containers of their subdots are restarted.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// Restores what is named, all of it or nothing. The head of the branch stays.
+/// Restores all paths or none. The branch's head stays.
 pub(crate) async fn restore(
     node: &Node,
     name: &DotName,
@@ -54,12 +54,12 @@ pub(crate) async fn restore(
     let manner = Manner::new(&request.wait, tell);
     let done = switch::switch(node, &dot, &mut change, &manner).await?;
     let replaced = change.restore.take();
-    // To delete what was replaced may take a while.
+    // Deleting the replaced files may take long.
     blocking(move || drop(replaced)).await;
     Ok(switched(branch, head, done))
 }
 
-/// The paths, without those that are inside others.
+/// Parses the paths, and drops those that are inside others.
 fn parse(paths: &[String]) -> Result<Vec<DotPath>, NodeError> {
     let parsed = paths
         .iter()
@@ -74,7 +74,7 @@ fn parse(paths: &[String]) -> Result<Vec<DotPath>, NodeError> {
     Ok(kept)
 }
 
-/// Fails if a running container is pinned to the branch and shows one of the subdots: it would not be restarted.
+/// Fails if a running container pins the branch and has one of the subdots: a restore does not restart it.
 async fn refuse_pinned(
     node: &Node,
     dot: &Dot,
@@ -93,7 +93,7 @@ async fn refuse_pinned(
     if containers.is_empty() {
         return Ok(());
     }
-    let what = format!("branch {} of {}, pinned", dot.current, dot.name);
+    let what = format!("branch {} of {} as a pinned volume", dot.current, dot.name);
     Err(NodeError::InUse { what, containers })
 }
 

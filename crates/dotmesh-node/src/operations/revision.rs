@@ -1,4 +1,4 @@
-//! Finds the commits that people name.
+//! Resolves revisions to commits.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// What names of commits can stand for in a dot.
+/// The branches, tags and history that revisions are resolved in.
 pub(crate) struct Revisions {
     /// The head of the current branch.
     pub(crate) head: CommitId,
@@ -18,9 +18,9 @@ pub(crate) struct Revisions {
 }
 
 impl Revisions {
-    /// Those of a dot as it is now.
+    /// Reads them for the dot's present state.
     pub(crate) async fn of(node: &Node, dot: &Dot) -> Result<Self, NodeError> {
-        // A branch wins over a tag, as on a hub.
+        // A branch takes precedence over a tag, as on a hub.
         let mut names = tag::commits(node, &dot.name).await?;
         names.extend(dot.heads());
         Ok(Self {
@@ -35,12 +35,12 @@ impl Revisions {
         Ok(revision.resolve(self.head, &self.names, &self.history)?)
     }
 
-    /// The same for a text that somebody wrote.
+    /// Parses a revision and finds its commit.
     pub(crate) fn find_text(&self, text: &str) -> Result<CommitId, NodeError> {
         self.find(&text.parse()?)
     }
 
-    /// All commits that have a name.
+    /// All commits with a branch or a tag.
     pub(crate) fn named(&self) -> impl Iterator<Item = CommitId> + '_ {
         self.names.values().copied()
     }

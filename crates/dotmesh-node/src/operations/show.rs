@@ -1,4 +1,4 @@
-//! `dm dot show`: one dot with its branches.
+//! `dm dot show`: shows one dot with its branches.
 
 use dotmesh_api::node::{BranchDetail, DotDetail};
 use dotmesh_model::DotName;
@@ -8,7 +8,7 @@ use crate::engine;
 use crate::error::NodeError;
 use crate::node::Node;
 
-/// One dot.
+/// The details of a dot.
 pub(crate) async fn show(node: &Node, name: &DotName) -> Result<DotDetail, NodeError> {
     let containers = list::prepare(node).await;
     let dot = node.settled(name).await?;

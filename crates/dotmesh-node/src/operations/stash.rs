@@ -1,7 +1,7 @@
-//! `dm stash`: puts a working copy with its uncommitted changes aside, and brings it back.
+//! `dm stash`: sets a working copy with uncommitted changes aside, and restores it.
 //!
-//! Nobody can merge the files of databases. So a stash is brought back only to the commit that it was made at, where it takes the
-//! place of the working copy. Anywhere else it becomes a branch.
+//! Database files cannot be merged. So a stash can be applied only at the commit that it was made at, where it replaces
+//! the working copy. Elsewhere it becomes a branch.
 
 use dotmesh_api::node::{ApplyStash, MakeStash, Stash, Switched};
 use dotmesh_model::{BranchName, CommitId, DotName, StashId, message};
@@ -17,7 +17,7 @@ use crate::error::NodeError;
 use crate::node::{Node, random_stash_id};
 use crate::registry::Dot;
 
-/// The stashes of a dot, the newest first.
+/// The stashes of a dot, newest first.
 pub(crate) async fn list(node: &Node, name: &DotName) -> Result<Vec<Stash>, NodeError> {
     let dot = node.registry.dot(name).await?;
     let mut stashes = Vec::new();
@@ -51,7 +51,7 @@ async fn told(node: &Node, dot: &Dot, stash: StoredStash) -> Result<Stash, NodeE
     })
 }
 
-/// A stash, and its place in the list.
+/// A stash, and its index in the list.
 pub(crate) async fn find(
     node: &Node,
     name: &DotName,
@@ -62,7 +62,7 @@ pub(crate) async fn find(
     found.next().ok_or(NodeError::NoStash { id })
 }
 
-/// Puts the uncommitted changes of the current branch aside, which is as its newest commit then.
+/// Stashes the uncommitted changes of the current branch, and resets its working copy to its head.
 pub(crate) async fn make(
     node: &Node,
     name: &DotName,
@@ -99,7 +99,7 @@ pub(crate) async fn make(
     Ok(switched(branch, head, done?))
 }
 
-/// Brings the changes of a stash back to the current branch.
+/// Applies a stash to the current branch.
 pub(crate) async fn apply(
     node: &Node,
     name: &DotName,
@@ -119,7 +119,7 @@ pub(crate) async fn apply(
             head,
         });
     }
-    let hint = "Keep them first: 'dm stash' puts them aside, and 'dm commit' commits them.";
+    let hint = "Stash them first with 'dm stash', or commit them with 'dm commit'.";
     refuse_dirty(node, &dot, &branch, hint).await?;
     refuse_pinned(node, &dot).await?;
     let manner = Manner::new(&request.wait, tell);
@@ -140,7 +140,10 @@ pub(crate) async fn apply(
 
 /// Moves a stash to the trash.
 pub(crate) async fn drop_one(node: &Node, name: &DotName, id: StashId) -> Result<Stash, NodeError> {
-    let _lock = node.locks.operation(name, "relieved of a stash").await;
+    let _lock = node
+        .locks
+        .operation(name, "changed by 'dm stash drop'")
+        .await;
     let dot = node.registry.dot(name).await?;
     let (_, stash) = find(node, name, id).await?;
     node.pool.drop_stash(name, id).await?;
@@ -151,7 +154,7 @@ struct PutAside<'a> {
     node: &'a Node,
     dot: &'a Dot,
     stash: StoredStash,
-    /// Its number in the dot's log, once it is written there.
+    /// The operation's number in the dot's log, once it is logged.
     operation: Option<u64>,
 }
 
@@ -195,13 +198,13 @@ struct BringBack<'a> {
     node: &'a Node,
     dot: &'a Dot,
     stash: StashId,
-    /// Its number in the dot's log, once it is written there.
+    /// The operation's number in the dot's log, once it is logged.
     operation: Option<u64>,
 }
 
 impl Change for BringBack<'_> {
     fn describe(&self) -> String {
-        format!("bringing a stash back to branch {}", self.dot.current)
+        format!("applying a stash to branch {}", self.dot.current)
     }
 
     fn creates(&self) -> Option<&BranchName> {
@@ -231,7 +234,7 @@ impl Change for BringBack<'_> {
     }
 }
 
-/// Gives the current branch another working copy, as an operation of the dot's log.
+/// Replaces the current branch's working copy, as an operation in the dot's log.
 async fn replace(
     node: &Node,
     dot: &Dot,

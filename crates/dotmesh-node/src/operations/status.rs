@@ -1,4 +1,4 @@
-//! `dm status`: what is checked out, what changed since the commit, and who uses it.
+//! `dm status`: the current branch, its changes since the head, and the containers that use the dot.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// Looks at a dot.
+/// The status of a dot.
 pub(crate) async fn status(node: &Node, name: &DotName) -> Result<DotStatus, NodeError> {
     let dot = node.settled(name).await?;
     let head = dot.current()?.head;
@@ -36,7 +36,7 @@ pub(crate) async fn status(node: &Node, name: &DotName) -> Result<DotStatus, Nod
     })
 }
 
-/// The subdots, and how many files of each differ from the head.
+/// The subdots, and how many of their files differ from the head.
 async fn subdots(node: &Node, dot: &Dot) -> Result<Vec<SubdotStatus>, NodeError> {
     let old = node.pool.commit_data(&dot.name, dot.current()?.head);
     let new = node
@@ -62,7 +62,7 @@ async fn subdots(node: &Node, dot: &Dot) -> Result<Vec<SubdotStatus>, NodeError>
     Ok(named.collect())
 }
 
-/// The first folder of a path. What is beside the subdots' folders is part of the dot's root.
+/// The first folder of a path. Files beside the subdots' folders belong to the dot's root.
 fn subdot_of(change: &Change) -> String {
     let mut names = change.path.split(|byte| *byte == b'/');
     match (names.next(), names.next()) {
@@ -71,9 +71,9 @@ fn subdot_of(change: &Change) -> String {
     }
 }
 
-/// The containers that use the dot, running or not, with what those that run really have mounted.
+/// The containers that use the dot, running or not. Of running ones, the real mounts are checked.
 async fn containers(node: &Node, dot: &Dot) -> Result<Vec<ContainerStatus>, NodeError> {
-    // Without Docker the rest can be told.
+    // If Docker is down, show the rest.
     let mut users = node.docker.list().await.unwrap_or_default();
     users.retain(|container| container.uses_dot(&dot.name));
     let inspected = node.docker.inspect(&users).await.unwrap_or_default();

@@ -1,9 +1,10 @@
-//! What checkout and reset share: stop the containers that follow the current branch, change what they see, start them
-//! again, and look whether they see it.
+//! Shared parts of checkout, reset and the like: stop the containers that follow the current branch, change what their
+//! volumes show, start them again, and verify their mounts.
 //!
-//! `plan.rs` decides who stops and starts in which order, `execute.rs` and `ascent.rs` do it, `check.rs` compares what containers
-//! really have mounted. The journal in the registry is written before the first container is stopped, and crossed out when all run
-//! again: what a crash or an error left is finished by `resume.rs`.
+//! `plan.rs` decides which containers stop and start, and in which order. `execute.rs` and `ascent.rs` do it.
+//! `check.rs` compares what containers really have mounted with what they should. A journal is written to the registry
+//! before the first container is stopped, and deleted when all run again. After a crash or an error, `resume.rs`
+//! finishes the journal.
 
 use std::time::Duration;
 
@@ -31,33 +32,33 @@ use plan::{Afterwards, Member, Plan};
 
 /// A change of what a dot's unpinned volumes show.
 pub(crate) trait Change {
-    /// What it is called in errors: `switching to branch b`.
+    /// Its name in errors: `switching to branch b`.
     fn describe(&self) -> String;
-    /// A branch that it makes, to be deleted again should it not come to be.
+    /// The branch that it creates, which is deleted if the change fails.
     fn creates(&self) -> Option<&BranchName>;
-    /// Whether a container has to stop for it.
+    /// Whether a container must stop for it.
     fn affects(&self, dot: &DotName, container: &Container) -> bool {
         container.uses_unpinned(dot)
     }
-    /// Which uses are in its way once the containers have stopped.
+    /// Which uses must have ended before it is made.
     fn scope(&self) -> Scope<'_>;
-    /// Makes the change, all of it or nothing.
+    /// Makes the change, all or nothing.
     async fn apply(&mut self) -> Result<(), NodeError>;
-    /// Takes the change back.
+    /// Rolls the change back.
     async fn undo(&mut self) -> Result<(), NodeError>;
 }
 
-/// How a user wants a switch.
+/// The user's options for a switch.
 pub(crate) struct Manner {
-    /// Wait for health checks.
+    /// Whether to wait for health checks.
     pub(crate) wait: bool,
-    /// How long to wait for containers to run as they should.
+    /// How long to wait for containers.
     pub(crate) timeout: Duration,
     pub(crate) tell: Teller,
 }
 
 impl Manner {
-    /// As a request says it.
+    /// From a request's options.
     pub(crate) fn new(wait: &Wait, tell: Teller) -> Self {
         Self {
             wait: wait.healthy,
@@ -76,18 +77,18 @@ impl Manner {
     }
 }
 
-/// What a switch did to the containers, by their names.
+/// What a switch did to containers, by their names.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) restarted: Vec<String>,
     pub(crate) removed: Vec<String>,
     pub(crate) replaced: Vec<String>,
-    /// Those that are started once what they wait for is there.
+    /// Those that start once their dependencies are ready.
     pub(crate) later: Vec<String>,
     pub(crate) problems: Vec<ContainerProblem>,
 }
 
-/// What is told of a switch that was made.
+/// The response to a completed switch.
 pub(crate) fn switched(branch: BranchName, head: CommitId, done: Done) -> Switched {
     Switched {
         branch,
@@ -101,7 +102,7 @@ pub(crate) fn switched(branch: BranchName, head: CommitId, done: Done) -> Switch
     }
 }
 
-/// Makes a change while no container looks. The caller holds the dot's operation lock.
+/// Makes a change while the affected containers are stopped. The caller holds the dot's operation lock.
 pub(crate) async fn switch(
     node: &Node,
     dot: &Dot,
@@ -114,7 +115,7 @@ pub(crate) async fn switch(
         containers: Vec::new(),
     });
     let gate = check::close_gate(node, name).await?;
-    // What an earlier switch has stopped shall run again after this one.
+    // Containers that an earlier switch left stopped are started after this one.
     let unfinished = node.registry.open_switch(name).await?;
     let unfinished = unfinished
         .map(|journal| journal.containers)
@@ -127,7 +128,7 @@ pub(crate) async fn switch(
         containers: to_start(&plan),
         created: change.creates().cloned(),
     };
-    // One that is just being started does not answer, and is not forgotten for that.
+    // A container that is being started does not answer an inspection. Keep it in the journal.
     let is_silent = |left: &ToStart| {
         let is = |id: &str| id == left.id;
         listed.iter().any(|one| is(&one.id)) && !plan.members.iter().any(|one| is(&one.id))
@@ -167,7 +168,7 @@ pub(crate) async fn switch(
     let waiting: Vec<String> = waiting.collect();
     let mut done = finish(node, &plan, attempt.journal, started).await?;
     if !manner.wait {
-        // Who did not want to wait is told who is still to come.
+        // Without --wait, report waiting containers as pending, not as problems.
         let is_waiting = |problem: &ContainerProblem| waiting.contains(&problem.container);
         done.problems.retain(|problem| !is_waiting(problem));
         done.later = waiting;
@@ -175,7 +176,7 @@ pub(crate) async fn switch(
     Ok(done)
 }
 
-/// The containers that a plan is made of: all that run, and those that an earlier switch has left stopped.
+/// The containers to plan for: all that run, and those that an earlier switch left stopped.
 async fn affected(node: &Node, unfinished: &[ToStart]) -> Result<Vec<Container>, NodeError> {
     let mut containers = node.docker.list().await?;
     containers
@@ -216,7 +217,7 @@ fn not_started(trouble: &Trouble) -> NodeError {
     }
 }
 
-/// Changes what the volumes show, once nobody looks.
+/// Changes what the volumes show, once nothing uses them.
 async fn apply(
     node: &Node,
     dot: &Dot,
@@ -242,18 +243,18 @@ async fn apply(
     Ok(())
 }
 
-/// Takes a change back, once nobody uses what goes away with it.
+/// Rolls a change back, once nothing uses what it made.
 async fn undo_change(
     node: &Node,
     name: &DotName,
     change: &mut impl Change,
 ) -> Result<(), NodeError> {
-    // What follows the current branch follows the new one now.
+    // Unpinned volumes follow the new current branch now.
     let now = node.registry.dot(name).await?;
     let mut moving = check::unused(node, &now, change.scope()).await?;
     if let Some(created) = change.creates() {
         drop(moving);
-        // Somebody may have pinned it meanwhile.
+        // A container may have pinned the new branch meanwhile.
         moving = check::unused(node, &now, Scope::Branch(created)).await?;
     }
     let undone = change.undo().await;
@@ -261,17 +262,17 @@ async fn undo_change(
     undone
 }
 
-/// The places of users are no reason to fail: each says by itself what it shows.
+/// Updates the users' mounts. An error is only logged, so that the switch does not fail for it.
 async fn refresh_places(node: &Node, dot: &DotName) {
     if let Err(error) = mount::refresh(node, dot).await {
-        tracing::warn!(%error, "what users have mounted is of the branch before");
+        tracing::warn!(%error, "cannot update the users' mounts, they still show the previous branch");
     }
 }
 
-/// A switch under way, which may have to go back.
+/// A switch in progress, which may have to be rolled back.
 struct Attempt<'a> {
     node: &'a Node,
-    /// As it was before.
+    /// The dot before the switch.
     dot: &'a Dot,
     manner: &'a Manner,
     plan: &'a Plan,
@@ -288,8 +289,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Stops the containers. If the daemon dies meanwhile, the Engine goes on: one that runs at the daemon's next start may stop
-    /// after that. The journal says until when.
+    /// Stops the containers. If the daemon dies meanwhile, the Engine still completes the stop, maybe after the
+    /// daemon's next start. The journal says until when.
     async fn stop(&self) -> Result<Stopped, NodeError> {
         let mut journal = self.journal.clone();
         for container in &mut journal.containers {
@@ -303,7 +304,7 @@ impl<'a> Attempt<'a> {
         Ok(stopped)
     }
 
-    /// When a stop that was asked for now is over, whatever becomes of it.
+    /// When a stop requested now has ended, whatever its result.
     fn may_stop_until(&self, id: &str) -> Option<jiff::Timestamp> {
         let timing = self.node.timing;
         let member = self.plan.members.iter().find(|member| member.id == id);
@@ -313,14 +314,14 @@ impl<'a> Attempt<'a> {
         jiff::Timestamp::now().checked_add(grace + timing.call).ok()
     }
 
-    /// Nothing was changed: starts the containers where they were, and says what went wrong.
+    /// Starts the containers again after nothing was changed, and returns the error.
     async fn back(
         mut self,
         change: &impl Change,
         stopped: &Stopped,
         cause: NodeError,
     ) -> NodeError {
-        // One whose stop was not answered may still stop: it is looked after until then.
+        // A container whose stop was not answered may still stop, so the journal keeps it until then.
         let mut containers = std::mem::take(&mut self.journal.containers);
         for container in &mut containers {
             if stopped.uncertain.contains(&container.id) {
@@ -331,12 +332,12 @@ impl<'a> Attempt<'a> {
         self.restart(change, cause).await
     }
 
-    /// The change was made and a container does not start: takes it back.
+    /// Rolls the change back, since a container does not start with it.
     async fn undo(self, change: &mut impl Change, cause: NodeError) -> NodeError {
         let Err(stuck) = self.take_back(change).await else {
             return self.restart(change, cause).await;
         };
-        // The change stays, so that all containers are on one branch.
+        // Keep the change, so that all containers are on one branch.
         let (what, cause, stuck) = (change.describe(), Box::new(cause), Box::new(stuck));
         NodeError::SwitchBroken {
             what,
@@ -356,7 +357,7 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// Starts the containers on the branch that they were on.
+    /// Starts the containers on the previous branch.
     async fn restart(self, change: &impl Change, cause: NodeError) -> NodeError {
         let nobody = self.plan.members.is_empty();
         let (what, branch) = (change.describe(), self.dot.current.clone());
@@ -380,9 +381,9 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Starts all that can be started. Returns what could not; the daemon goes on with that.
+    /// Starts all containers that can be started. Returns the others, which the daemon keeps trying to start.
     async fn start_all(self) -> Vec<ContainerProblem> {
-        // What is told of the failure has to be what stays, so this is waited for in any case.
+        // The error must report the final state, so wait in any case.
         let wishes = Wishes {
             wait: true,
             ..self.manner.wishes(true)
@@ -398,14 +399,14 @@ impl<'a> Attempt<'a> {
                 problems.filter(|problem| problem.retrying).collect()
             }
             Err(error) => {
-                tracing::warn!(%error, "the journal of a switch stays open; the daemon goes on with it");
+                tracing::warn!(%error, "cannot finish a switch, the daemon tries again");
                 Vec::new()
             }
         }
     }
 }
 
-/// Looks whether all is as it should be, and closes the journal or leaves in it what is left to do.
+/// Verifies the containers, then deletes the journal or leaves in it what is still to do.
 async fn finish(
     node: &Node,
     plan: &Plan,
@@ -425,7 +426,7 @@ async fn finish(
             name: wrong.container.name.clone(),
             reason: wrong.reason.clone(),
         };
-        // Swarm's are Swarm's to start.
+        // Swarm starts its tasks itself.
         if wrong.other_copy && !wrong.container.is_swarm_task() {
             unfinished.push(trouble);
         } else {
@@ -448,7 +449,7 @@ async fn finish(
     if journal.containers.is_empty() {
         node.registry.end_switch(&journal.dot).await?;
     } else {
-        // Who made the change is done with it: only the containers are left.
+        // The change itself is done, only containers are left.
         journal.created = None;
         node.registry.begin_switch(&journal).await?;
         node.wake.notify_one();
@@ -475,7 +476,7 @@ async fn finish(
     Ok(done)
 }
 
-/// What of a plan runs on another folder than it should. One that cannot be looked at now is looked at later.
+/// The plan's containers that show a wrong folder. If they cannot be inspected now, the daemon checks them later.
 async fn look_again(node: &Node, plan: &Plan) -> Vec<check::Wrong> {
     let members: Vec<Container> = match node.docker.list().await {
         Ok(list) => {
@@ -490,12 +491,12 @@ async fn look_again(node: &Node, plan: &Plan) -> Vec<check::Wrong> {
     check::wrong(node, &inspected)
         .await
         .unwrap_or_else(|error| {
-            tracing::warn!(%error, "what containers have mounted cannot be read");
+            tracing::warn!(%error, "cannot read what containers have mounted");
             Vec::new()
         })
 }
 
-/// Containers that did not come up, as one text.
+/// The problems as one text.
 pub(crate) fn listed(problems: &[ContainerProblem]) -> String {
     let texts = problems
         .iter()
@@ -503,7 +504,7 @@ pub(crate) fn listed(problems: &[ContainerProblem]) -> String {
     texts.collect::<Vec<_>>().join("; ")
 }
 
-/// The dots whose switches are not finished.
+/// The dots with unfinished switches.
 pub(crate) async fn unfinished(node: &Node) -> Result<Vec<DotName>, NodeError> {
     let open = node.registry.open_switches().await?;
     Ok(open.into_iter().map(|journal| journal.dot).collect())

@@ -1,4 +1,4 @@
-//! `dm tag`: names for single commits. They are in the pool, and in no other place.
+//! `dm tag`: names for single commits. Tags are stored in the pool only.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(crate) async fn make(node: &Node, name: &DotName, request: MakeTag) -> Resul
     let _lock = node.locks.operation(name, "tagged").await;
     let dot = node.registry.dot(name).await?;
     let tag = request.name;
-    // A name stands for one thing.
+    // A name is either a branch or a tag.
     if dot.branches.contains_key(&tag) {
         return Err(NodeError::BranchExists { branch: tag });
     }
@@ -67,7 +67,7 @@ pub(crate) async fn delete(
     Ok(told(tag.clone(), deleted))
 }
 
-/// The commits by their tags. A file that cannot be read must not keep branches and ids from naming commits.
+/// The tagged commits, by tag. If the file is damaged, branches and ids must still work.
 pub(crate) async fn commits(
     node: &Node,
     name: &DotName,
@@ -75,7 +75,7 @@ pub(crate) async fn commits(
     let tags = match node.pool.tags(name).await {
         Ok(file) => file.tags,
         Err(error @ PoolError::Damaged { .. }) => {
-            tracing::warn!(dot = %name, %error, "the tags of a dot cannot be read");
+            tracing::warn!(dot = %name, %error, "cannot read the tags of a dot");
             BTreeMap::new()
         }
         Err(error) => return Err(error.into()),

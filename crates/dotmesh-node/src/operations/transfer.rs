@@ -1,6 +1,6 @@
-//! Runs a push, pull, clone or fetch for a client, and tells it how far it is: one line of JSON an event.
+//! Runs a push, pull, clone or fetch for a client, and streams its progress as one line of JSON per event.
 //!
-//! The transfer lives as long as the client listens.
+//! The transfer ends when the client disconnects.
 
 use std::collections::HashSet;
 use std::num::NonZeroU64;
@@ -24,24 +24,24 @@ use crate::events::{self, line};
 use crate::memory;
 use crate::node::Node;
 
-/// How often progress is told.
+/// The interval of progress events.
 const TELL_INTERVAL: Duration = Duration::from_millis(150);
 
-/// A hub, and how it is talked to on behalf of one client.
+/// The connection to a hub on behalf of one client.
 #[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) node: Node,
     pub(crate) hub: HubClient,
     pub(crate) rate: Arc<Rate>,
     pub(crate) progress: Arc<Progress>,
-    /// Whether the hub knows commits without data.
+    /// Whether the hub supports commits without data.
     pub(crate) takes_without_data: bool,
 }
 
-/// What push, pull and clone work with.
+/// The parameters of a push, pull or clone.
 pub(crate) struct Job {
     pub(crate) connection: Connection,
-    /// The dot here.
+    /// The local dot.
     pub(crate) local: DotName,
     pub(crate) request: Transfer,
 }
@@ -54,12 +54,12 @@ impl std::ops::Deref for Job {
 }
 
 impl Connection {
-    /// The hub, as errors call it.
+    /// The hub's name in errors.
     pub(crate) fn hub_name(&self) -> String {
         self.hub.address().to_string()
     }
 
-    /// A commit of the hub's and its ancestors, newest first; `until` and what is before it are left out.
+    /// A commit of the hub and its ancestors, newest first, without `until` and its ancestors.
     pub(crate) async fn hub_commits(
         &self,
         dot: &DotName,
@@ -91,7 +91,8 @@ impl Job {
         }
     }
 
-    /// The name is not, or no longer, that of the dot that the one here belongs to. `now` is what that one is called.
+    /// The error that the name on the hub doesn't belong to the linked dot, or no longer does. `now` is the present
+    /// name of the linked dot.
     pub(crate) fn another_dot(&self, now: Option<DotName>) -> NodeError {
         NodeError::AnotherDot {
             hub: self.hub_name(),
@@ -102,7 +103,7 @@ impl Job {
     }
 }
 
-/// What a client asks for.
+/// A client's request.
 pub(crate) enum Work {
     Transfer(Direction, Transfer),
     Fetch(Fetch),
@@ -117,7 +118,7 @@ impl Work {
     }
 }
 
-/// Starts a transfer and answers with its events.
+/// Starts a transfer, and responds with its events.
 pub(crate) fn start(node: Node, local: DotName, work: Work) -> Response {
     let (events, lines) = mpsc::channel::<Bytes>(16);
     tokio::spawn(async move {
@@ -131,7 +132,7 @@ pub(crate) fn start(node: Node, local: DotName, work: Work) -> Response {
                 }
                 Err(error) => TransferEvent::Failed(error.into()),
             }),
-            // Dropping the transfer stops it; what was done already the next one finds.
+            // Dropping the transfer stops it. The next one finds what was done.
             () = tell(&events, &progress) => None,
         };
         if let Some(last) = last {
@@ -184,7 +185,7 @@ async fn run(
     }
 }
 
-/// Tells what changes until nobody listens.
+/// Sends changes of the progress until the client disconnects.
 async fn tell(events: &mpsc::Sender<Bytes>, progress: &Progress) {
     let mut told = None;
     while !events.is_closed() {

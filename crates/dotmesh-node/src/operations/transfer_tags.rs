@@ -1,4 +1,4 @@
-//! The tags of a push, a pull or a clone. They go after the commits, and a tag that is there is never moved.
+//! Transfers the tags of a push, pull or clone. They follow the commits, and existing tags are never moved.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,7 +16,7 @@ use super::transfer::Job;
 use crate::error::NodeError;
 use crate::hub_history::HubHistory;
 
-/// Brings tags to the receiving side after a transfer. A failure does not undo what was transferred.
+/// Transfers tags to the receiving side. A failure does not undo the transfer of commits.
 pub(crate) async fn transfer_tags(
     job: &Job,
     direction: Direction,
@@ -31,7 +31,7 @@ pub(crate) async fn transfer_tags(
     tags
 }
 
-/// Sends the tags at commits that the pushed branches lead to.
+/// Sends the tags of commits in the pushed branches' histories.
 async fn send(
     job: &Job,
     outcome: &TransferOutcome,
@@ -67,12 +67,12 @@ async fn send(
                 });
                 match made.await {
                     Ok(()) => tags.new.push(tag),
-                    // Somebody else was faster, or an answer was lost.
+                    // Another client created it, or the response of an earlier attempt was lost.
                     Err(error) if error.source.code() == ErrorCode::Exists => {}
                     Err(error) if error.source.code() == ErrorCode::Unreachable => {
                         return Err(error.into());
                     }
-                    // One that the hub refuses keeps no other: it may lack the data of that commit.
+                    // Go on with the others. The hub may refuse a tag whose commit's data it lacks.
                     Err(error) => refused = Err(error.into()),
                 }
             }
@@ -82,7 +82,7 @@ async fn send(
     refused
 }
 
-/// The commits that lead to what was pushed.
+/// The commits in the histories of the pushed branches.
 fn reached(history: &History, outcome: &TransferOutcome) -> HashSet<CommitId> {
     let branches = outcome.branches.iter().chain(&outcome.along);
     let mut reached = HashSet::new();
@@ -96,7 +96,7 @@ fn reached(history: &History, outcome: &TransferOutcome) -> HashSet<CommitId> {
     reached
 }
 
-/// Takes the hub's tags at commits that are known here.
+/// Stores the hub's tags of commits that are known here.
 async fn receive(
     job: &Job,
     outcome: &TransferOutcome,
@@ -136,7 +136,7 @@ async fn receive(
     Ok(())
 }
 
-/// The dot on the hub, by its name and identity as they are now.
+/// The hub's dot, by its present name and identity.
 async fn remote(job: &Job, outcome: &TransferOutcome) -> Result<(HubClient, DotName), NodeError> {
     let asked = &job.request.remote_dot;
     let name = outcome.renamed.as_ref().unwrap_or(asked).clone();

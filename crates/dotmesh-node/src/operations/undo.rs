@@ -1,7 +1,7 @@
-//! `dm undo` and `dm redo`: take the last operation of a dot back, and make it again.
+//! `dm undo` and `dm redo`: undo the last operation of a dot, and redo it.
 //!
-//! The pool's log says how each operation got from one state to the other, so both ways are the same steps. An operation that
-//! moves the current working copy, or checks another branch out, is a switch like any other.
+//! The pool's log has the steps of each operation, which work in both directions. An operation that replaces the
+//! current working copy, or checks out another branch, is a switch like any other.
 
 use std::collections::BTreeSet;
 
@@ -18,21 +18,21 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// The direction.
+/// Whether an operation is undone or redone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Back,
     Again,
 }
 
-/// Takes the last operation back. Of a dot that is deleted, that is its deletion.
+/// Undoes the last operation. For a deleted dot, that is its deletion.
 pub(crate) async fn undo(
     node: &Node,
     name: &DotName,
     request: Undo,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
-    let _lock = node.locks.operation(name, "taken back").await;
+    let _lock = node.locks.operation(name, "changed by 'dm undo'").await;
     let deleted = node.pool.deleted_dots(name).await?;
     let chosen = deleted.iter().find(|dot| match &request.deleted {
         Some(id) => dot.file.id.starts_with(id.as_str()),
@@ -67,14 +67,14 @@ pub(crate) async fn undo(
     }
 }
 
-/// Makes the operation again that was taken back last.
+/// Redoes the operation that was undone last.
 pub(crate) async fn redo(
     node: &Node,
     name: &DotName,
     request: Undo,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
-    let _lock = node.locks.operation(name, "made again").await;
+    let _lock = node.locks.operation(name, "changed by 'dm redo'").await;
     let dot = node.registry.dot(name).await?;
     node.pool.settle(name).await?;
     let log = node.pool.operations(name).await?;
@@ -102,10 +102,10 @@ fn told(
     }
 }
 
-/// Brings what is under way in a dot's log to an end. If that cannot be written now, the next operation does it.
+/// Completes unfinished operations in a dot's log. If the log cannot be written now, the next operation does it.
 pub(crate) async fn settle(node: &Node, name: &DotName) {
     if let Err(error) = node.pool.settle(name).await {
-        tracing::warn!(dot = %name, %error, "the log of a dot is put right later");
+        tracing::warn!(dot = %name, %error, "cannot complete a dot's log now, the next operation does it");
     }
 }
 
@@ -140,7 +140,7 @@ async fn go(
     Ok(told(now.current, head, done, operation))
 }
 
-/// Makes a change that no container of the current branch sees.
+/// Makes a change that does not affect containers of the current branch.
 async fn beside(node: &Node, dot: &Dot, change: &mut Move<'_>) -> Result<Done, NodeError> {
     let _moving = match change.branches.is_empty() {
         true => None,
@@ -151,7 +151,8 @@ async fn beside(node: &Node, dot: &Dot, change: &mut Move<'_>) -> Result<Done, N
     Ok(Done::default())
 }
 
-/// Containers that pin a branch go on while the current one changes, so they must not be on one that is moved.
+/// Fails if a running container pins one of the branches. Such containers are not stopped, so their branches must not
+/// be replaced.
 async fn refuse_pinned(
     node: &Node,
     dot: &Dot,
@@ -165,7 +166,7 @@ async fn refuse_pinned(
         });
         let containers = engine::names(pinned);
         if !containers.is_empty() {
-            let what = format!("branch {branch} of {}, pinned", dot.name);
+            let what = format!("branch {branch} of {} as a pinned volume", dot.name);
             return Err(NodeError::InUse { what, containers });
         }
     }
@@ -174,11 +175,11 @@ async fn refuse_pinned(
 
 struct Move<'a> {
     node: &'a Node,
-    /// As it was before.
+    /// The dot before the change.
     dot: Dot,
     operation: &'a Operation,
     way: Way,
-    /// Those whose working copies are moved.
+    /// The branches whose working copies are replaced.
     branches: BTreeSet<BranchName>,
 }
 
@@ -186,12 +187,12 @@ impl Change for Move<'_> {
     fn describe(&self) -> String {
         let what = &self.operation.what;
         match self.way {
-            Way::Back => format!("taking back the {what}"),
-            Way::Again => format!("making the {what} again"),
+            Way::Back => format!("undoing the {what}"),
+            Way::Again => format!("redoing the {what}"),
         }
     }
 
-    /// One that comes back is no new one: it must not be deleted if the change fails.
+    /// A branch that is restored is not new: it must not be deleted if the change fails.
     fn creates(&self) -> Option<&BranchName> {
         None
     }
@@ -226,7 +227,7 @@ impl Change for Move<'_> {
     }
 }
 
-/// Brings a deleted dot back, with all that the registry knew of it.
+/// Restores a deleted dot, with all that the registry knew of it.
 async fn bring_back(
     node: &Node,
     name: &DotName,

@@ -1,6 +1,6 @@
-//! Which dot of a hub a dot here belongs to: a name there can become another dot's, its identity cannot.
+//! Links a local dot to a hub's dot by identity. A name on a hub can pass to another dot, an identity cannot.
 //!
-//! The identities are kept beside what hubs told of the history. A hub that tells none is gone by the name alone.
+//! The identities are stored with the hubs' history. For hubs that report none, the name alone counts.
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::HubDot;
@@ -16,13 +16,13 @@ use crate::hub_history::HubHistory;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// The dot on the hub that a transfer is with.
+/// The hub's dot in a transfer.
 pub(crate) struct Upstream {
-    /// Calls the hub about this dot and no other.
+    /// Requests to the hub that are valid for this dot only.
     pub(crate) connection: Connection,
-    /// What it is called now.
+    /// Its present name.
     pub(crate) name: DotName,
-    /// The dot; `None` when a push is about to make it.
+    /// The dot, or `None` if a push is about to create it.
     pub(crate) there: Option<HubDot>,
 }
 
@@ -39,7 +39,7 @@ impl Upstream {
         }
     }
 
-    /// One that there is. An earlier hub's has the name that was asked for.
+    /// An existing dot. If an older hub reports no identity, it keeps the requested name.
     fn found(job: &Job, there: HubDot) -> Self {
         let (meant, name) = match there.identity {
             Some(identity) => (Some(Meant::Known(identity)), there.name.clone()),
@@ -48,17 +48,17 @@ impl Upstream {
         Self::new(job, meant, name, Some(there))
     }
 
-    /// Which dot it is, as far as that is known.
+    /// Its identity, if known.
     pub(crate) fn identity(&self) -> Option<DotIdentity> {
         self.there.as_ref().and_then(|there| there.identity)
     }
 
-    /// What it is called, where that is not what was asked for.
+    /// Its present name, if that is not the requested one.
     pub(crate) fn renamed(&self, job: &Job) -> Option<DotName> {
         (self.name != job.request.remote_dot).then(|| self.name.clone())
     }
 
-    /// Where what comes from there can be fetched later.
+    /// Where its commits' data can be fetched later.
     pub(crate) fn source(&self) -> Source {
         Source {
             hub: self.connection.hub_name(),
@@ -67,14 +67,14 @@ impl Upstream {
     }
 }
 
-/// The dot on the hub, for those who read it. It has to be the one that the dot here belongs to.
+/// Finds the hub's dot for reading. Fails if it is not the linked one.
 pub(crate) async fn read(job: &Job, told: &HubHistory) -> Result<(Upstream, HubDot), NodeError> {
     let there = look(job, told).await?;
     let there = there.ok_or_else(|| job.no_remote_dot())?;
     Ok((Upstream::found(job, there.clone()), there))
 }
 
-/// The dot on the hub to push a branch to, which need not be there yet.
+/// Finds the hub's dot to push a branch to. It may not exist yet.
 pub(crate) async fn write(
     job: &Job,
     branch: &BranchName,
@@ -90,14 +90,14 @@ pub(crate) async fn write(
         return Ok(Upstream::found(job, there));
     };
     let (is_renamed, stash) = (there.name != *asked, job.request.stash_on_divergence);
-    // Where the branch is on both sides, that it has diverged says more.
+    // If both sides have the branch, the later error that it has diverged says more.
     let has_branch = there.branches.iter().any(|there| there.name == *branch);
     let upstream = Upstream::found(job, there);
     if told.knows(&job.hub_name(), identity) || is_related(&upstream, history).await? {
         return Ok(upstream);
     }
     match is_renamed {
-        // The name is free for a dot of its own.
+        // The name is free, so the push creates a new dot.
         true => Ok(new()),
         false if stash || has_branch => Ok(upstream),
         false => Err(NodeError::Unrelated {
@@ -108,7 +108,7 @@ pub(crate) async fn write(
     }
 }
 
-/// Asks the hub for the dot, and makes sure that it is the one that the dot here belongs to, if that is known.
+/// Asks the hub for the dot. Fails if it is known not to be the linked one.
 async fn look(job: &Job, told: &HubHistory) -> Result<Option<HubDot>, NodeError> {
     let asked = &job.request.remote_dot;
     let known = told.identity(&job.hub_name(), asked);
@@ -122,14 +122,14 @@ async fn look(job: &Job, told: &HubHistory) -> Result<Option<HubDot>, NodeError>
     };
     let found = there.as_ref().map(|there| there.identity);
     match known {
-        // An earlier hub, which does not tell.
+        // An older hub, which reports no identity.
         Some(_) if found == Some(None) => Ok(there),
         Some(known) if found != Some(Some(known)) => Err(job.another_dot(None)),
         _ => Ok(there),
     }
 }
 
-/// The hub's refusal in the words of who gave the command.
+/// Turns the hub's refusal into an error in terms of the user's command.
 fn another(job: &Job, error: dotmesh_api::ClientError) -> NodeError {
     match error {
         dotmesh_api::ClientError::Refused(body) => job.another_dot(body.moved_to),
@@ -137,7 +137,7 @@ fn another(job: &Job, error: dotmesh_api::ClientError) -> NodeError {
     }
 }
 
-/// Whether the two have a commit in common, or the one there has none at all.
+/// Whether the two dots have a common commit, or the hub's dot has no commits.
 async fn is_related(upstream: &Upstream, history: &History) -> Result<bool, NodeError> {
     let branches = upstream.there.iter().flat_map(|there| &there.branches);
     let heads: Vec<CommitId> = branches
@@ -159,7 +159,7 @@ async fn is_related(upstream: &Upstream, history: &History) -> Result<bool, Node
     Ok(false)
 }
 
-/// Remembers which dot of the hub a dot here belongs to.
+/// Stores the link to the hub's dot.
 pub(crate) async fn remember(
     job: &Job,
     dot: &Dot,
@@ -172,7 +172,7 @@ pub(crate) async fn remember(
         return Ok(());
     }
     let _lock = job.node.locks.operation(&job.local, "pushed").await;
-    // The dot may have been deleted meanwhile, and another may have its name.
+    // The local dot may have been deleted meanwhile, and another may have its name.
     let here = job.node.registry.find_dot(&job.local).await?;
     if here.is_none_or(|here| here.id != dot.id) {
         return Ok(());
@@ -184,7 +184,7 @@ pub(crate) async fn remember(
     Ok(())
 }
 
-/// Forgets which dot a name on a hub stands for: whichever has it at the next transfer is meant.
+/// Forgets which dot a name on a hub belongs to. The next transfer links the dot that has the name then.
 pub(crate) async fn forget(node: &Node, name: &DotName, there: &Source) -> Result<(), NodeError> {
     let _lock = node.locks.operation(name, "given another upstream").await;
     node.registry.dot(name).await?;

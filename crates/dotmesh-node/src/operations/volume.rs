@@ -1,7 +1,7 @@
-//! What Docker asks of the volume driver: create, find, mount, unmount and forget volumes.
+//! The operations of the volume driver: create, find, mount, unmount and remove volumes.
 //!
-//! A volume is a view of a dot. Removing it forgets the view and never touches the dot's data. `Get`, `List` and `Path` never
-//! wait; `Create` and `Mount` of a volume that follows the current branch wait for a switch, for a while.
+//! A volume is a view of a dot. Removing it never touches the dot's data. `Get`, `List` and `Path` never wait. `Create`
+//! and `Mount` of a volume that follows the current branch wait for a switch, up to a timeout.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// `Create`: makes the dot if there is none, in the node's own namespace. A pinned branch must exist.
+/// `Create`: creates the dot in the node's own namespace if it doesn't exist. A pinned branch must exist.
 pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
     let volume: VolumeName = text.parse()?;
     match &volume.pinned {
@@ -39,12 +39,12 @@ pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
     node.registry.add_volume(text).await
 }
 
-/// `Remove`: forgets the volume. Fine if it was unknown.
+/// `Remove`: forgets the volume. Succeeds if it was unknown.
 pub(crate) async fn remove(node: &Node, text: &str) -> Result<(), NodeError> {
     node.registry.remove_volume(text).await
 }
 
-/// `Get` and `Path`: where a volume that was created is. Its folder may not exist yet.
+/// `Get` and `Path`: the path of a volume that was created. The folder may not exist yet.
 pub(crate) async fn find(node: &Node, text: &str) -> Result<PathBuf, NodeError> {
     let volume: VolumeName = text.parse()?;
     let no_volume = || NodeError::NoVolume {
@@ -62,24 +62,23 @@ pub(crate) async fn find(node: &Node, text: &str) -> Result<PathBuf, NodeError> 
     Ok(node.pool.volume_path(&volume.dot, branch, &volume.folder))
 }
 
-/// `List`: every volume that was created, with where it is.
+/// `List`: all created volumes with their paths.
 pub(crate) async fn list(node: &Node) -> Result<Vec<(String, PathBuf)>, NodeError> {
     let mut found = Vec::new();
     for name in node.registry.volumes().await? {
         match find(node, &name).await {
             Ok(path) => found.push((name, path)),
             // One bad name must not hide all others from Docker.
-            Err(error) => tracing::warn!(%name, %error, "a volume is left out of the list"),
+            Err(error) => tracing::warn!(%name, %error, "leaving a volume out of the list"),
         }
     }
     Ok(found)
 }
 
-/// `Mount`: the folder for a container that is about to start, on the branch that is checked out now, mounted at a place of
-/// its own.
+/// `Mount`: mounts the folder of the current or pinned branch at a new place, for a container that is about to start.
 pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathBuf, NodeError> {
     let volume: VolumeName = text.parse()?;
-    // A pinned branch does not change, so nothing is to be waited for.
+    // A switch doesn't affect a pinned branch, so there is nothing to wait for.
     let _passing = match &volume.pinned {
         Some(_) => None,
         None => {
@@ -97,7 +96,7 @@ pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathB
         }
     };
     let branch = shown(node, &volume).await?;
-    // Docker waits for two minutes in all. What takes longer is filled by the daemon before it starts the container.
+    // Docker waits for 2 minutes in all. If the copy takes longer, the daemon makes it before it starts the container.
     let filled = timeout(
         node.timing.fill,
         fill::fill_for_mount(node, &volume, &branch),
@@ -106,7 +105,7 @@ pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathB
     filled.unwrap_or_else(|_| {
         Err(NodeError::StartsLater {
             dot: volume.dot.clone(),
-            doing: "filled with what the image has".to_owned(),
+            doing: "filled with the image's files".to_owned(),
         })
     })?;
     let _still = node.locks.hold_still(&volume.dot).await;

@@ -1,4 +1,5 @@
-//! Looks after containers while the daemon runs: starts what could not be started, moves what runs on the wrong branch.
+//! Watches containers while the daemon runs: starts those that could not be started, and restarts those on the wrong
+//! branch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,22 +15,23 @@ use crate::node::Node;
 use crate::registry::ToStart;
 use crate::remount;
 
-/// Part of the error that Docker keeps of a container whose mount was refused during a switch.
+/// Part of the error that a container gets when its mount is refused during a switch. Docker stores it, and
+/// `was_refused` searches for it.
 pub(crate) const STARTS_LATER: &str = "Dotmesh starts this container when that is done";
 
-/// The same where the pool had no room. Docker gives up then, even if the container is to run always.
+/// The same for a mount that is refused because the pool is full. Docker then gives up, whatever the restart policy.
 pub(crate) const STARTS_WITH_ROOM: &str = "Dotmesh starts this container when there is room";
 
-/// What this daemon is doing to a dot here, in errors of others.
-const DOING: &str = "brought to its branch";
+/// What holds the operation lock here, for the errors of other operations.
+const DOING: &str = "checked by the daemon";
 
 /// Runs until the daemon ends.
 pub(crate) async fn watch(node: Node) {
     let mut changes = node.docker.changes();
     let (first, longest) = node.timing.retry;
-    // How long to wait if nothing happens, and before the next attempt where something is left to do.
+    // The time to wait if nothing happens, and the next time to wait if something is left to do.
     let (mut pause, mut retry) = (first, first);
-    // When Docker came back, until all that asks for is done.
+    // When Docker came back, until `welcome` is done.
     let mut back: Option<Timestamp> = None;
     loop {
         let connected = next(&node, &mut changes, pause).await;
@@ -42,16 +44,16 @@ pub(crate) async fn watch(node: Node) {
                 Ok(true) => back = None,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "what happened while Docker was away cannot be found out yet");
+                    tracing::warn!(%error, "cannot check yet what happened while Docker was down");
                 }
             }
         }
         let done = match look(&node).await {
             Ok(done) => done && back.is_none(),
-            // Docker may be away: that is told by whoever needs it.
+            // Docker may be down. Operations that need it report that.
             Err(NodeError::Docker { .. }) => false,
             Err(error) => {
-                tracing::error!(%error, "containers cannot be looked after");
+                tracing::error!(%error, "cannot check containers");
                 false
             }
         };
@@ -63,7 +65,7 @@ pub(crate) async fn watch(node: Node) {
     }
 }
 
-/// Waits until there is something to look at. Returns since when Docker is back, if it was away.
+/// Waits until there is something to do. Returns when Docker came back, if it was down.
 async fn next(
     node: &Node,
     changes: &mut tokio::sync::mpsc::Receiver<Change>,
@@ -72,13 +74,13 @@ async fn next(
     let first = tokio::select! {
         change = changes.recv() => match change {
             Some(change) => Some(change),
-            // Nobody tells of changes, as without a driver.
+            // There are no events without a driver.
             None => std::future::pending().await,
         },
         () = node.wake.notified() => None,
         () = tokio::time::sleep(pause) => None,
     };
-    // What comes at the same time is looked at once.
+    // Handle all pending events at once.
     let others = std::iter::from_fn(|| changes.try_recv().ok());
     let times = first
         .into_iter()
@@ -90,7 +92,7 @@ async fn next(
     times.last()
 }
 
-/// Looks at everything once. Returns whether nothing is left to do.
+/// Checks everything once. Returns whether nothing is left to do.
 pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
     let mut containers = node.docker.list().await?;
     containers.retain(|one| !one.uses.is_empty());
@@ -98,8 +100,8 @@ pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
     let mut chosen: BTreeMap<DotName, Vec<ToStart>> = BTreeMap::new();
     for wrong in check::wrong(node, &inspected).await? {
         if wrong.other_copy && wrong.container.is_swarm_task() {
-            // Swarm starts another one.
-            tracing::warn!(container = %wrong.container.name, reason = %wrong.reason, "a task runs on the wrong branch and is stopped");
+            // Swarm starts a new task in its place.
+            tracing::warn!(container = %wrong.container.name, reason = %wrong.reason, "stopping a task that runs on the wrong branch");
             let stop = node.docker.stop(&wrong.container.id, None);
             let _ = timeout(node.timing.call, stop).await;
         } else if wrong.other_copy {
@@ -124,7 +126,7 @@ pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
     let mut done = true;
     for (dot, containers) in chosen {
         match node.locks.try_operation(&dot, DOING) {
-            // Looked at again, as what changes the dot may have dealt with it.
+            // Check again under the lock, since another operation may have fixed it.
             Some(_lock) => {
                 if node.registry.find_dot(&dot).await?.is_some()
                     && still_so(node, &containers).await?
@@ -141,9 +143,9 @@ pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
             Some(_lock) => match resume::resume(node, &dot).await {
                 Ok(done) => done,
                 Err(error @ NodeError::Docker { .. }) => return Err(error),
-                // The other dots have their turn.
+                // Go on with the other dots.
                 Err(error) => {
-                    tracing::warn!(%dot, %error, "what a switch has left cannot be finished yet");
+                    tracing::warn!(%dot, %error, "cannot finish an interrupted switch yet");
                     false
                 }
             },
@@ -161,7 +163,7 @@ fn to_start(id: &str, name: &str, state: State) -> ToStart {
     }
 }
 
-/// Whether a container was not started because its mount was refused for a while. Swarm tries again by itself.
+/// Whether a container is stopped because its mount was refused for a temporary reason. Swarm retries by itself.
 fn was_refused(one: &Inspected) -> bool {
     let lacked_room = one.restarts_always && one.error.contains(STARTS_WITH_ROOM);
     !one.state.is_active()
@@ -169,7 +171,7 @@ fn was_refused(one: &Inspected) -> bool {
         && !one.is_swarm_task()
 }
 
-/// Whether some of these containers are still wrong or refused.
+/// Whether any of these containers is still wrong or refused.
 async fn still_so(node: &Node, chosen: &[ToStart]) -> Result<bool, NodeError> {
     let mut containers = node.docker.list().await?;
     containers.retain(|one| chosen.iter().any(|start| start.id == one.id));
@@ -178,11 +180,13 @@ async fn still_so(node: &Node, chosen: &[ToStart]) -> Result<bool, NodeError> {
     Ok(inspected.iter().any(was_refused) || wrong.iter().any(|wrong| wrong.other_copy))
 }
 
-/// Docker is there, for the first time or again. What it could not start without this daemon shall be started. What it was about
-/// to start when it went away will not start; so it is taken to be after a restart of this daemon alone, too, as the two can't be
-/// told apart. A container that comes up all the same is looked at then.
+/// Handles that Docker is reachable, for the first time or again. Containers that it could not start without this
+/// daemon are started.
 ///
-/// Returns whether all of it is done: a dot that is being changed has to wait.
+/// A Docker that was restarted will not start what it was about to start. A restart of this daemon alone looks the
+/// same, so the same is assumed. If such a container starts anyway, it is checked then.
+///
+/// Returns whether all is done. A dot that another operation holds has to wait.
 async fn welcome(node: &Node, since: Timestamp) -> Result<bool, NodeError> {
     let containers = node.docker.list().await?;
     let mut dots: BTreeMap<DotName, Vec<ToStart>> = BTreeMap::new();
@@ -193,7 +197,7 @@ async fn welcome(node: &Node, since: Timestamp) -> Result<bool, NodeError> {
     let mut idle = containers;
     idle.retain(|one| !one.state.is_active() && !one.uses.is_empty());
     for one in node.docker.inspect(&idle).await? {
-        // Docker went on without the driver, and keeps why.
+        // Docker started without the driver. The container's error says so.
         if one.restarts_always && one.error.contains("volume") && !one.is_swarm_task() {
             for used in &one.uses {
                 let start = to_start(&one.id, &one.name, one.state);
@@ -228,7 +232,7 @@ async fn welcome(node: &Node, since: Timestamp) -> Result<bool, NodeError> {
     Ok(done)
 }
 
-/// Makes sure that the volumes of containers are known: the pool does not tell them to a registry that is rebuilt.
+/// Registers a volume that a container has: a registry rebuilt from the pool lacks it.
 async fn know_volume(node: &Node, volume: &VolumeName) -> Result<(), NodeError> {
     if node.registry.find_dot(&volume.dot).await?.is_some() {
         node.registry.add_volume(&volume.to_string()).await?;

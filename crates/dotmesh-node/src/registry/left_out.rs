@@ -1,4 +1,4 @@
-//! What is left out of commits, as found here or as a hub told.
+//! The files left out of commits, as found here or as a hub reported.
 
 use dotmesh_model::{CommitId, LeftOut};
 use dotmesh_sync::Found;
@@ -7,16 +7,16 @@ use sqlx::SqliteConnection;
 use super::{Registry, Result};
 use crate::error::NodeError;
 
-/// What is known of a commit.
+/// The files left out of a commit.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownLeftOut {
     pub(crate) found: Found,
-    /// A hub told it: in the data here nothing was looked for.
+    /// A hub reported it. The local data was not searched.
     pub(crate) told: bool,
 }
 
 impl Registry {
-    /// What is left out of a commit, if that is known.
+    /// The files left out of a commit, if that is known.
     pub(crate) async fn left_out(&self, dot: &str, id: CommitId) -> Result<Option<KnownLeftOut>> {
         let row: Option<(i64, i64, bool, bool)> = sqlx::query_as(
             "SELECT count, depth, links, told FROM left_out WHERE dot = ? AND id = ?",
@@ -46,7 +46,7 @@ impl Registry {
         Ok(Some(KnownLeftOut { found, told }))
     }
 
-    /// Remembers what was found. A commit that is forgotten meanwhile stays so.
+    /// Stores what was found, unless the commit has been forgotten meanwhile.
     pub(crate) async fn set_left_out(&self, dot: &str, id: CommitId, found: &Found) -> Result<()> {
         let mut transaction = self.db.begin().await?;
         put(&mut transaction, dot, id, found, false).await?;
@@ -65,7 +65,7 @@ impl Registry {
         Ok(rows > 0)
     }
 
-    /// Remembers that it was.
+    /// Stores that it was.
     pub(crate) async fn set_within_limits(&self, dot: &str, id: CommitId) -> Result<()> {
         sqlx::query(
             "INSERT OR IGNORE INTO within_limits (dot, id)
@@ -79,7 +79,7 @@ impl Registry {
     }
 }
 
-/// Remembers what a hub told of a commit.
+/// Stores what a hub reported about a commit.
 pub(super) async fn put_told(
     connection: &mut SqliteConnection,
     dot: &str,

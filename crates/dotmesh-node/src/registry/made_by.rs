@@ -1,21 +1,21 @@
-//! How dots came to be: which were cloned, and which Docker has made for a volume, in order.
+//! Which dots were cloned or made by Docker for a volume, in order of creation.
 
 use std::str::FromStr;
 
 use super::{Registry, Result};
 use crate::error::NodeError;
 
-/// Who made a dot.
+/// How a dot was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MadeBy {
-    /// A volume of a dot that was not there.
+    /// Docker created a volume of a dot that did not exist.
     Docker,
-    /// `dm clone`, maybe into a dot that was there.
+    /// By `dm clone`, maybe into an existing dot.
     Clone,
 }
 
 impl MadeBy {
-    /// What the registry and the pool call it.
+    /// Its name in the registry and the pool.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
@@ -34,7 +34,7 @@ impl FromStr for MadeBy {
 }
 
 impl Registry {
-    /// Remembers who made a dot, as the last that was made.
+    /// Stores how a dot was made, as the newest entry.
     pub(crate) async fn note_made_by(&self, dot: &str, maker: MadeBy) -> Result<()> {
         sqlx::query("INSERT OR REPLACE INTO made_by (dot, maker) VALUES (?, ?)")
             .bind(dot)
@@ -44,7 +44,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The ids of the dots of which that is known, the first made first.
+    /// The ids of the dots for which that is known, oldest first.
     pub(crate) async fn made_by(&self) -> Result<Vec<(String, MadeBy)>> {
         let rows: Vec<(String, String)> =
             sqlx::query_as("SELECT dot, maker FROM made_by ORDER BY number")

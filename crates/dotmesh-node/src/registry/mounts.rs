@@ -1,4 +1,4 @@
-//! What was handed out to Docker, and what users have mounted for themselves.
+//! The mounts handed out to Docker, and those of users.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -12,7 +12,8 @@ use super::{Registry, Result, parse};
 use crate::mounts::HandedOut;
 
 impl Registry {
-    /// What an earlier run of the daemon had handed out and not taken back, the oldest first, and the last place that was given.
+    /// The mounts that an earlier run of the daemon had handed out and not taken back, oldest first, and the last place
+    /// number.
     pub(crate) async fn mounts(&self) -> Result<(Vec<HandedOut>, i64)> {
         let last: Option<i64> =
             sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'mounts'")
@@ -66,7 +67,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes the registry refuse the list, or take it again.
+    /// Makes the registry refuse the list, or accept it again.
     #[cfg(test)]
     pub(crate) async fn refuse_mounts(&self, refuse: bool) {
         let line = match refuse {
@@ -78,7 +79,7 @@ impl Registry {
         sqlx::raw_sql(line).execute(&self.db).await.unwrap();
     }
 
-    /// Remembers what is shown at a user's place.
+    /// Stores what is mounted at a user's place.
     pub(crate) async fn add_shown_at(&self, place: &Path, volume: &VolumeName) -> Result<()> {
         sqlx::query("INSERT OR REPLACE INTO shown_at (place, volume) VALUES (?, ?)")
             .bind(place.as_os_str().as_bytes())
@@ -97,7 +98,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The places of users, and what is shown there.
+    /// The places of users, and the volumes mounted there.
     pub(crate) async fn shown_at(&self) -> Result<Vec<(PathBuf, VolumeName)>> {
         let rows: Vec<(Vec<u8>, String)> = sqlx::query_as("SELECT place, volume FROM shown_at")
             .fetch_all(&self.db)

@@ -1,4 +1,4 @@
--- The index of a pool. Everything but `volumes`, `mounts`, `shown_at`, `switches` and `made_by` can be read back from the pool's folders.
+-- The index of a pool. Everything except `volumes`, `mounts`, `shown_at`, `switches` and `made_by` can be rebuilt from the pool.
 CREATE TABLE IF NOT EXISTS dots (
     id        TEXT PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -16,8 +16,8 @@ CREATE TABLE IF NOT EXISTS branches (
     PRIMARY KEY (dot, name)
 ) STRICT, WITHOUT ROWID;
 
--- `height` is the number of commits from the first to this one. `seal`, `root` and `links` (whether a file has several
--- names) are known once it was sealed. `hub` and `hub_dot` say where its data is when it is not here.
+-- `height` is the number of commits from the first to this one. `seal`, `root` and `links` (whether there may be hard
+-- links) are set when the commit is sealed. `hub` and `hub_dot` say where its data is, if it is not here.
 CREATE TABLE IF NOT EXISTS commits (
     dot    TEXT NOT NULL REFERENCES dots (id) ON DELETE CASCADE,
     id     TEXT NOT NULL,
@@ -32,8 +32,8 @@ CREATE TABLE IF NOT EXISTS commits (
     PRIMARY KEY (dot, id)
 ) STRICT;
 
--- What is left out of a commit, once it was looked through or told by a hub (`told`). `depth` is the most directories inside
--- each other, or more; `links` is as above.
+-- The files left out of a commit, once it was searched here, or as a hub reported (`told`). `depth` is an upper bound of the
+-- depth of nested directories. `links` is as above.
 CREATE TABLE IF NOT EXISTS left_out (
     dot   TEXT NOT NULL,
     id    TEXT NOT NULL,
@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS left_out_items (
     FOREIGN KEY (dot, id) REFERENCES left_out (dot, id) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
--- The commits that were sealed within what every pool can hold.
+-- The commits that were sealed within the limits of every pool.
 CREATE TABLE IF NOT EXISTS within_limits (
     dot TEXT NOT NULL,
     id  TEXT NOT NULL,
@@ -68,8 +68,8 @@ CREATE TABLE IF NOT EXISTS volumes (
     name TEXT PRIMARY KEY
 ) STRICT;
 
--- What was handed out to Docker and not taken back. `place` is also the name of the folder where it is mounted; `at` is in
--- milliseconds since 1970; `subvolume` and `inode` say which folder it is.
+-- Mounts that were handed out to Docker and not taken back. `place` is also the name of the folder where it is mounted. `at` is in
+-- milliseconds since 1970. `subvolume` and `inode` identify the mounted folder.
 CREATE TABLE IF NOT EXISTS mounts (
     place     INTEGER PRIMARY KEY AUTOINCREMENT,
     caller    TEXT NOT NULL,
@@ -81,19 +81,19 @@ CREATE TABLE IF NOT EXISTS mounts (
     void      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- Where users have volumes mounted for themselves.
+-- The places where users have mounted volumes.
 CREATE TABLE IF NOT EXISTS shown_at (
     place  BLOB PRIMARY KEY,
     volume TEXT NOT NULL
 ) STRICT;
 
--- A switch that has stopped containers and not started them again yet.
+-- The journals of switches that have not started all containers again yet.
 CREATE TABLE IF NOT EXISTS switches (
     dot     TEXT PRIMARY KEY,
     journal TEXT NOT NULL
 ) STRICT;
 
--- How a dot came to be, where that matters for warnings: `docker` or `clone`. `number` says which came first.
+-- How a dot was made, for warnings: by `docker` or `clone`. `number` gives the order.
 CREATE TABLE IF NOT EXISTS made_by (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     dot    TEXT NOT NULL UNIQUE REFERENCES dots (id) ON DELETE CASCADE,

@@ -6,33 +6,33 @@ use serde::{Deserialize, Serialize};
 use super::{Registry, Result};
 use crate::error::NodeError;
 
-/// What a switch must bring to an end, after a crash or when it could not do it itself.
+/// What must still be done for a switch, after a crash or when the switch itself could not do it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SwitchJournal {
     /// The dot.
     pub(crate) dot: DotName,
-    /// The containers that shall run again.
+    /// The containers to start again.
     pub(crate) containers: Vec<ToStart>,
-    /// A branch that was made for the switch. It is deleted unless it became the current one.
+    /// A branch that was made for the switch. It is deleted unless it became the current branch.
     pub(crate) created: Option<BranchName>,
 }
 
-/// A container that shall run.
+/// A container to start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ToStart {
     /// Its id.
     pub(crate) id: String,
-    /// Its name, for people.
+    /// Its name, for messages.
     pub(crate) name: String,
-    /// Whether it is paused once it runs.
+    /// Whether to pause it once it runs.
     pub(crate) pause: bool,
-    /// Until then it may still be stopped by an earlier request that was not answered.
+    /// An unanswered earlier request may still stop it until then.
     #[serde(default)]
     pub(crate) stopping_until: Option<jiff::Timestamp>,
 }
 
 impl Registry {
-    /// Writes down a switch before it stops anything.
+    /// Stores the journal before the switch stops anything.
     pub(crate) async fn begin_switch(&self, journal: &SwitchJournal) -> Result<()> {
         let text = serde_json::to_string(journal).expect("a journal has only string keys");
         sqlx::query("INSERT OR REPLACE INTO switches (dot, journal) VALUES (?, ?)")
@@ -43,7 +43,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Crosses a switch out.
+    /// Deletes a dot's journal.
     pub(crate) async fn end_switch(&self, dot: &DotName) -> Result<()> {
         sqlx::query("DELETE FROM switches WHERE dot = ?")
             .bind(dot.full())
@@ -52,13 +52,13 @@ impl Registry {
         Ok(())
     }
 
-    /// The switch of a dot that was begun and not ended.
+    /// The journal of a dot's unfinished switch.
     pub(crate) async fn open_switch(&self, dot: &DotName) -> Result<Option<SwitchJournal>> {
         let open = self.open_switches().await?;
         Ok(open.into_iter().find(|journal| journal.dot == *dot))
     }
 
-    /// The switches that were begun and not ended.
+    /// The journals of all unfinished switches.
     pub(crate) async fn open_switches(&self) -> Result<Vec<SwitchJournal>> {
         let rows: Vec<(String,)> = sqlx::query_as("SELECT journal FROM switches")
             .fetch_all(&self.db)

@@ -1,6 +1,6 @@
-//! Where the filesystem's chunks lie on its device, from its chunk tree.
+//! Reads from the chunk tree where the filesystem's chunks are on its device.
 //!
-//! See "Chunk tree" in the documentation of btrfs' on-disk format.
+//! See "Chunk tree" in the documentation of the on-disk format of btrfs.
 
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -9,21 +9,22 @@ use super::ioctl::{self, Search, u16_at, u64_at};
 
 const TYPE_DATA: u64 = 1 << 0;
 
-/// The length of the fixed part of a `struct btrfs_chunk`, and of each `struct btrfs_stripe` after it.
+/// The length of the fixed part of a `struct btrfs_chunk`, in bytes.
 const HEAD: usize = 48;
+/// The length of each `struct btrfs_stripe` after it, in bytes.
 const STRIPE: usize = 32;
 
-/// A range of the filesystem's address space that holds either data or metadata.
+/// A range of the filesystem's address space, used for either data or metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chunk {
-    /// In the filesystem's own addresses.
+    /// The range, in logical addresses of the filesystem.
     pub(super) logical: Range<u64>,
     pub(super) is_data: bool,
-    /// The bytes of the device that it occupies, once for each copy.
+    /// The ranges on the device, one for each copy.
     pub(super) device: Vec<Range<u64>>,
 }
 
-/// All chunks of a filesystem on one device, in the order of their addresses.
+/// All chunks of a filesystem with a single device, in the order of logical addresses.
 pub(super) fn chunks(root: BorrowedFd<'_>) -> rustix::io::Result<Vec<Chunk>> {
     let mut chunks = Vec::new();
     ioctl::search(root, Search::chunks(), |item| {
@@ -45,7 +46,7 @@ fn chunk(start: u64, body: &[u8]) -> Chunk {
     }
 }
 
-/// The largest ranges of addresses in which there is no metadata, but data.
+/// The maximal address ranges that contain data chunks and no metadata chunk.
 pub(super) fn data_ranges(chunks: &[Chunk]) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     let mut was_data = false;
@@ -99,7 +100,7 @@ mod tests {
             device: vec![1000..1100, 2000..2100],
         };
         assert_eq!(chunk(7, &body), expected);
-        // Bytes that are no chunk are no reason to fail.
+        // A truncated item must not cause a panic.
         assert_eq!(chunk(7, &[]).device, []);
     }
 }

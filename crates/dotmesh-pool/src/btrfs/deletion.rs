@@ -1,8 +1,8 @@
-//! Deletes a subvolume with all that a container may have made inside it.
+//! Deletes a subvolume with everything that a container may have created in it.
 //!
-//! Anybody who can write to a subvolume may create others in it: read-only ones, in immutable directories, at paths
-//! longer than any system call takes. So nothing here walks paths. The filesystem's tree of subvolumes says which are
-//! inside which, and a file handle opens the directory that one is in, however deep that is.
+//! Any program that can write to a subvolume can create more subvolumes in it: read-only ones, ones in immutable
+//! directories, and ones at paths that are too long for system calls. So this code does not walk paths. It reads from
+//! the root tree which subvolume contains which, and opens parent directories by file handle, at any depth.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -19,23 +19,23 @@ use super::items::{self, INODE_REF, Name};
 use super::{SUBVOLUME_INODE, open, split};
 use crate::error::{During as _, PoolError};
 
-/// A container that still runs may make more subvolumes meanwhile. After so many rounds the rest waits for the next
-/// attempt.
+/// The maximum number of rounds. A running container may create more subvolumes during the deletion, which then wait for
+/// the next attempt.
 const ROUNDS: u32 = 3;
 
-/// The longest path, in names, that an error shows.
+/// The maximum number of path components in an error.
 const SHOWN_NAMES: usize = 16;
 
 /// A subvolume inside another.
 struct Nested {
     id: u64,
-    /// The id of the subvolume that it is in.
+    /// The id of the subvolume that contains it.
     above: u64,
-    /// Its directory there, and its name in that.
+    /// Its parent directory there, and its name in that directory.
     name: Name,
 }
 
-/// Deletes a subvolume. Fine if it is gone already.
+/// Deletes a subvolume. A missing one is not an error.
 pub(super) fn delete(path: &Path) -> std::result::Result<(), PoolError> {
     let (parent, name) = split(path);
     let parent = open(parent)?;
@@ -63,13 +63,13 @@ fn open_top(parent: &File, name: &OsStr) -> Result<OwnedFd> {
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-/// Deletes all subvolumes inside one. Those that cannot be deleted keep only those that they are in.
+/// Deletes all subvolumes inside a subvolume. If one cannot be deleted, all that do not contain it are deleted.
 fn delete_nested(filesystem: &File, top: u64, path: &Path) -> std::result::Result<(), PoolError> {
     let nested = find_nested(filesystem, top).during("list the subvolumes in", path)?;
     let mut kept = None;
     for subvolume in nested.iter().rev() {
         match delete_one(filesystem, subvolume) {
-            // What is not empty either has one in it that is kept, or got one meanwhile.
+            // If it is not empty, a subvolume in it could not be deleted, or a container has just created one.
             Ok(()) | Err(Errno::NOENT | Errno::STALE | Errno::NOTEMPTY) => {}
             Err(error) => kept = kept.or(Some((subvolume, error))),
         }
@@ -84,10 +84,10 @@ fn delete_nested(filesystem: &File, top: u64, path: &Path) -> std::result::Resul
     }
 }
 
-/// The subvolumes inside one, at any depth, each after the one that it is in.
+/// The subvolumes inside a subvolume, at any depth. Each comes after the one that contains it.
 fn find_nested(filesystem: &File, top: u64) -> Result<Vec<Nested>> {
     let mut found: Vec<Nested> = Vec::new();
-    // A container that moves subvolumes meanwhile could have some found again without end.
+    // Prevents an endless loop if a container moves subvolumes during the search.
     let mut known = HashSet::from([top]);
     let mut next = 0;
     let mut above = top;
@@ -118,8 +118,10 @@ fn delete_one(filesystem: &File, nested: &Nested) -> Result<()> {
     })
 }
 
-/// Deletes a subvolume that has no others in it. Where flags forbid it, they are cleared: its own, and those of its
-/// directory and of the subvolume `above` that this is in, unless they are the pool's.
+/// Deletes a subvolume without nested subvolumes. If flags forbid that, clears the flags of the subvolume and retries.
+///
+/// If `above` is given, it opens the subvolume that contains `directory`, and the flags of both are cleared, too. It is
+/// `None` if `directory` belongs to the pool.
 fn destroy(
     directory: BorrowedFd<'_>,
     name: &OsStr,
@@ -130,7 +132,7 @@ fn destroy(
         Err(Errno::PERM | Errno::ROFS) => {}
         done => return done,
     }
-    // What is read-only does not let its other flags be changed.
+    // In a read-only subvolume, the inode flags cannot be changed.
     if let Some(above) = above {
         ioctl::make_writable(above()?.as_fd())?;
         clear_flags(directory)?;
@@ -141,7 +143,7 @@ fn destroy(
     ioctl::destroy_subvolume(directory, name)
 }
 
-/// Makes a directory neither immutable nor append-only.
+/// Removes the immutable and append-only flags of a directory.
 fn clear_flags(directory: BorrowedFd<'_>) -> Result<()> {
     let flags = rustix::fs::ioctl_getflags(directory)?;
     let forbidding = IFlags::IMMUTABLE | IFlags::APPEND;
@@ -151,7 +153,7 @@ fn clear_flags(directory: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Where a subvolume is, for people: the last names of its path.
+/// The path of a subvolume for messages, limited to its last [`SHOWN_NAMES`] components.
 fn show(filesystem: &File, subvolume: &Nested, all: &[Nested]) -> String {
     let mut names = Vec::new();
     let mut at = Some(subvolume);
@@ -177,7 +179,7 @@ fn show(filesystem: &File, subvolume: &Nested, all: &[Nested]) -> String {
         }
     }
     names.reverse();
-    // Control characters would reach a terminal.
+    // A terminal must not get control characters.
     let path = names.join(&b'/');
     String::from_utf8_lossy(&path).escape_debug().to_string()
 }

@@ -1,9 +1,9 @@
-//! What changed between two snapshots, from the filesystem's own trees.
+//! Finds the changes between two snapshots in the trees of the filesystem.
 //!
-//! A block of a tree carries the number of the transaction that wrote it, so a search by that number meets the
-//! changed inodes and passes the rest over. Every change of an inode (its data, attributes, names or entries)
-//! stamps its item. An extent does not tell as much, a clone of another file's data keeps its age: which data
-//! of a changed file differs, comparing the two lists of extents says, address by address.
+//! Each tree block contains the number of the transaction that wrote it, so a search by that number finds the changed
+//! inodes and skips the rest. Each change to an inode's data, attributes, names or directory entries updates the
+//! transaction number in its inode item. The number of an extent is not enough: a reflink to data of another file keeps
+//! the old number. So the changed ranges of a file come from a comparison of the addresses in its two extent lists.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -27,11 +27,11 @@ use crate::error::{During as _, PoolError};
 pub(super) struct Difference {
     base: File,
     snapshot: File,
-    /// The folder compared, in the base.
+    /// The inode of the compared folder in the base.
     base_top: u64,
     touched: HashMap<u64, Touched>,
     below: HashMap<u64, BTreeMap<Box<[u8]>, u64>>,
-    /// Where inodes were in the base.
+    /// A cache of the names of inodes in the base.
     before: Mutex<HashMap<u64, Option<Name>>>,
     bytes: u64,
     links: bool,
@@ -40,12 +40,12 @@ pub(super) struct Difference {
 #[derive(Debug, Clone, Copy)]
 struct Touched {
     changed: bool,
-    /// When the inode was made, if it is a changed one.
+    /// The generation of the inode if it is changed, otherwise 0.
     generation: u64,
 }
 
 impl Difference {
-    /// Compares the same folder of two snapshots, of which the newer comes from the older by way of working copies.
+    /// Compares the same folder of two snapshots. The newer one must be derived from the older one.
     pub(super) fn new(
         base: &Path,
         snapshot: &Path,
@@ -112,7 +112,7 @@ impl Difference {
         self.bytes = bytes;
         let linked = |inode: &InodeItem| inode.is_file() && inode.links > 1;
         if base_links || found.values().any(linked) {
-            // How a name of a file with several is kept depends on its other names, wherever they are.
+            // A hard link's encoding depends on the file's other names, so all files with hard links count as changed.
             ioctl::search(snapshot, Search::since(0), |item| {
                 if item.kind == INODE_ITEM {
                     let inode = InodeItem::read(item.body);
@@ -131,7 +131,7 @@ impl Difference {
             self.touched.insert(*inode, touched);
         }
         for (inode, item) in found {
-            // Other blocks may hold more names of a file that has several.
+            // Other blocks may contain more names of a file with hard links.
             let names = match known.remove(&inode) {
                 Some(names) if item.links == 1 => names,
                 _ => all_names(&self.snapshot, inode)?,
@@ -143,7 +143,7 @@ impl Difference {
         Ok(())
     }
 
-    /// Marks the directories above a name.
+    /// Marks the directories above a name as touched.
     fn climb(
         &mut self,
         mut inode: u64,
@@ -160,7 +160,7 @@ impl Difference {
                 generation: 0,
             };
             self.touched.entry(parent).or_insert(touched);
-            // The way up from there was gone before, or is its own parent's.
+            // At the top, or the directories above are marked already.
             if parent == SUBVOLUME_INODE || !is_first {
                 return Ok(());
             }
@@ -168,7 +168,7 @@ impl Difference {
                 Some(names) => names,
                 None => all_names(&self.snapshot, parent)?,
             };
-            // A directory has one name; one that was deleted while open has none.
+            // A directory has one name, or none if it was deleted while it was open.
             let Some(next) = above.pop() else {
                 return Ok(());
             };
@@ -176,7 +176,7 @@ impl Difference {
         }
     }
 
-    /// Where an inode was in the base, if it is the same one.
+    /// The name of an inode in the base. `None` if the number belonged to another inode there, or to none.
     fn name_before(&self, inode: u64, generation: Option<u64>) -> Result<Option<Name>> {
         let known = self.lock().get(&inode).cloned();
         if let Some(known) = known {
@@ -213,7 +213,7 @@ impl Difference {
                 names.reverse();
                 return Ok(Some(names.join(&b'/')));
             }
-            // Above the folder there is nothing to find.
+            // The inode was outside the compared folder.
             if name.parent == SUBVOLUME_INODE {
                 break;
             }
@@ -285,7 +285,7 @@ fn all_names(subvolume: &File, inode: u64) -> Result<Vec<Name>> {
     Ok(found)
 }
 
-/// A file's size, and where its data is, in its order.
+/// The size of a file and its extents, in the order of their offsets.
 fn extents(subvolume: &File, inode: u64) -> Result<(u64, Vec<Extent>)> {
     let mut size = 0;
     let mut found = Vec::new();
@@ -298,7 +298,7 @@ fn extents(subvolume: &File, inode: u64) -> Result<(u64, Vec<Extent>)> {
     Ok((size, found))
 }
 
-/// The ranges of two files of these sizes that need not hold the same, ascending and apart.
+/// The ranges in which two files may differ, ascending and disjoint.
 fn compare(old: &[Extent], old_size: u64, new: &[Extent], new_size: u64) -> Vec<Range<u64>> {
     let end = old_size.max(new_size);
     let mut ranges: Vec<Range<u64>> = Vec::new();
@@ -317,7 +317,7 @@ fn compare(old: &[Extent], old_size: u64, new: &[Extent], new_size: u64) -> Vec<
         while old.next_if(|extent| extent.end <= at).is_some() {}
         while new.next_if(|extent| extent.end <= at).is_some() {}
         let source = |extent: &Extent| (extent.start <= at).then(|| extent.source.clone());
-        // Up to where neither list has anything else to say.
+        // The next offset at which an extent begins or ends in either list.
         let until = |extent: Option<&&Extent>| match extent {
             Some(extent) if extent.start > at => extent.start,
             Some(extent) => extent.end,

@@ -1,13 +1,14 @@
 //! Fits the pool's file to the disk below it.
 //!
 //! The file is sparse: the disk allocates a block when the pool first writes it. So the disk can be full while the pool has
-//! free space. Writes then fail with I/O errors, and a failed write of metadata makes btrfs read-only. Three rules prevent it:
+//! free space. Writes then fail with I/O errors, and a failed write of metadata makes btrfs read-only. Three rules prevent
+//! that:
 //!
 //! - The pool is as large as the disk allows. The file grows when the disk has more space. When the disk has less, a *balloon*
 //!   takes the difference: a file in the pool whose blocks are reserved and never written, so they need no space on the disk.
 //!   Programs that write to the pool then get "no space left on device" from btrfs.
-//! - The disk's blocks below metadata are allocated in advance, so writes of metadata never need new ones.
-//! - Free space goes back to the disk by trimming data chunks only. The mount option `discard` would trim metadata, too.
+//! - Disk blocks for metadata chunks are allocated in advance, so metadata writes never need new blocks.
+//! - Only data chunks are trimmed, to return free space to the disk. The mount option `discard` would trim metadata, too.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -29,55 +30,57 @@ use crate::error::{During as _, PoolError};
 
 const MIB: u64 = 1 << 20;
 
-/// The pool leaves this share of the disk below to others, within these bounds.
+/// The pool leaves 1/20 of the disk to other programs, within the two bounds below.
 const RESERVE_FRACTION: u64 = 20;
 const SMALLEST_RESERVE: u64 = 256 * MIB;
 const LARGEST_RESERVE: u64 = 1024 * MIB;
 
-/// The file grows in steps of at least this many bytes, or this fraction of its length.
+/// The smallest step by which the file grows, in bytes.
 const GROW_BYTES: u64 = 256 * MIB;
+/// The file also grows by at least 1/64 of its length at once.
 const GROW_FRACTION: u64 = 64;
 
-/// The balloon is made this much larger than it must be, so that it need not grow at each look.
+/// The balloon is this much larger than needed, so that it does not have to grow at each check.
 const BALLOON_STEP: u64 = 64 * MIB;
-/// No smaller piece of free space is looked for when it grows.
+/// The smallest piece by which the balloon grows.
 const BALLOON_PIECE: u64 = MIB;
 
-/// Free space that the disk still has allocated is trimmed when there is this much of it …
+/// The pool is trimmed when the disk has more than this many bytes allocated for free space.
 const TRIM_BYTES: u64 = 16 * MIB;
-/// … but not again within this time. A trim misses what is deleted meanwhile.
+/// The shortest time between two periodic trims.
 const TRIM_PAUSE: Duration = Duration::from_secs(15);
-/// Shorter pieces of free space stay allocated.
+/// The smallest piece of free space that is trimmed.
 const TRIM_PIECE: u64 = 64 << 10;
 
-/// Metadata is backed again after this time, in case another program has trimmed the pool.
+/// After this time, blocks for metadata are allocated again, in case another program has trimmed the pool.
 const BACK_AGAIN: Duration = Duration::from_secs(60);
 
-/// What earlier looks did.
+/// The results of earlier checks.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    /// The ranges of the file below metadata that are allocated.
+    /// The ranges of the file that contain metadata chunks and have allocated blocks.
     backed: HashSet<Range<u64>>,
     backed_at: Option<Instant>,
-    /// How much free space a trim leaves allocated, such as that below metadata: the least that was seen since the last one.
+    /// Bytes of free space that a trim leaves allocated, such as those of metadata chunks. It is the minimum since the last
+    /// trim.
     untrimmed: u64,
     trimmed_at: Option<Instant>,
-    /// Whether to trim once more, since something was deleted or the last trim gave back much: it may have missed some.
+    /// Whether to trim again: something was deleted, or the last trim freed much and may have missed some.
     again: bool,
 }
 
-/// How large the pool is and may be, in bytes.
+/// The sizes of the pool, in bytes.
 struct Sizes {
-    /// Of the file.
+    /// The length of the file.
     length: u64,
-    /// What the file occupies on the disk.
+    /// The space that the file occupies on the disk.
     allocated: u64,
-    /// What the pool may occupy at most.
+    /// The most that the pool may occupy.
     given: u64,
     disk: Disk,
 }
 
-/// What the disk that has this folder can give to a file that occupies `allocated` bytes of it already.
+/// The size that a file in this folder may have, given that it occupies `allocated` bytes of the disk already.
 pub(super) fn given(folder: &Path, allocated: u64, limit: u64) -> Result<(u64, Disk), PoolError> {
     let statvfs = rustix::fs::statvfs(folder).during("look at", folder)?;
     let size = statvfs.f_blocks * statvfs.f_frsize;
@@ -92,7 +95,7 @@ pub(super) fn given(folder: &Path, allocated: u64, limit: u64) -> Result<(u64, D
 }
 
 impl Image {
-    /// Looks at the disk below once, and does what it asks for. To be called often: programs fill gigabytes within seconds.
+    /// Checks the disk below once, and adapts the pool. It must be called often: programs write gigabytes within seconds.
     pub(super) fn fit(&self) -> Result<Room, PoolError> {
         let root = File::open(&self.mountpoint).during("open", &self.mountpoint)?;
         let statvfs = rustix::fs::fstatvfs(&root).during("look at", &self.mountpoint)?;
@@ -100,7 +103,7 @@ impl Image {
         let read_only = statvfs.f_flag.contains(StatVfsMountFlags::RDONLY);
         if !read_only {
             let chunks = chunks(root.as_fd()).during("read the chunks of", &self.mountpoint)?;
-            // Each is of use without the others.
+            // If one fails, the others still run.
             let backed = self.back_metadata(&chunks);
             let grown = self.grow(&root, &mut sizes);
             let pressed = self.set_balloon(&root, &chunks, &sizes);
@@ -113,14 +116,14 @@ impl Image {
         })
     }
 
-    /// Makes the next look trim, since something was deleted.
+    /// Makes the next check trim the pool, since something was deleted.
     pub(super) fn trim_soon(&self) {
         let mut done = self.done();
         done.trimmed_at = None;
         done.again = true;
     }
 
-    /// How much of the pool the balloon takes.
+    /// The size of the balloon, in bytes.
     pub(super) fn balloon_size(&self) -> u64 {
         std::fs::metadata(self.balloon()).map_or(0, |file| file.len())
     }
@@ -151,7 +154,7 @@ impl Image {
         opened.during("open", &self.file)
     }
 
-    /// Has the disk allocate what is below metadata.
+    /// Allocates disk blocks for all metadata chunks.
     fn back_metadata(&self, chunks: &[Chunk]) -> Result<(), PoolError> {
         let mut done = self.done();
         if done.backed_at.is_none_or(|at| at.elapsed() > BACK_AGAIN) {
@@ -170,7 +173,7 @@ impl Image {
         for range in new {
             let length = range.end - range.start;
             match fallocate(&file, FallocateFlags::KEEP_SIZE, range.start, length) {
-                // The disk cannot do it, or has no room: the next look tries again.
+                // The disk does not support it, or is full. The next check tries again.
                 Err(Errno::OPNOTSUPP | Errno::NOSPC | Errno::INTR) => {}
                 allocated => {
                     allocated.during("allocate blocks for", &self.file)?;
@@ -191,7 +194,7 @@ impl Image {
         }
         let file = self.open_file()?;
         match file.set_len(sizes.given) {
-            // The filesystem below has no larger files.
+            // The filesystem below does not support larger files.
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => return Ok(()),
             grown => grown.during("grow", &self.file)?,
         }
@@ -205,18 +208,18 @@ impl Image {
         Ok(())
     }
 
-    /// Makes the balloon as large as the part of the file that the disk cannot give.
+    /// Makes the balloon as large as the part of the file that the disk cannot provide.
     fn set_balloon(&self, root: &File, chunks: &[Chunk], sizes: &Sizes) -> Result<(), PoolError> {
         let needed = sizes.length.saturating_sub(sizes.given);
         let now = self.balloon_size();
         if needed > now {
-            // Blocks that the disk has allocated must not end up in the balloon: nobody could use them there.
+            // Trim first: allocated blocks of the disk are of no use in the balloon.
             if self.trimmable(root, sizes)? > TRIM_BYTES {
                 self.trim(root, chunks)?;
             }
             let reached = self.inflate(now, needed + BALLOON_STEP)?;
             if reached < needed && reached > now {
-                // Writers were promised more than there is now. The disk has room for it still, but not for long.
+                // Unwritten data may need more space than the disk has left. Write it out while it still fits.
                 if let Err(error) = rustix::fs::syncfs(root) {
                     tracing::warn!(%error, "data that was not synced may be lost");
                 }
@@ -230,7 +233,7 @@ impl Image {
             let opened = File::options().write(true).open(self.balloon());
             let balloon = opened.during("open", &self.balloon())?;
             balloon.set_len(target).during("shrink", &self.balloon())?;
-            // The space is free after the next transaction, which would be up to 30 s away.
+            // The space becomes free with the next transaction, which may otherwise be 30 s away.
             ioctl::sync(root.as_fd()).during("flush", &self.mountpoint)?;
             tracing::info!(
                 from = now,
@@ -241,13 +244,13 @@ impl Image {
         Ok(())
     }
 
-    /// Makes the balloon larger, as far as there is free space. Returns how large it is then.
+    /// Grows the balloon as far as the pool has free space. Returns its new size.
     fn inflate(&self, from: u64, to: u64) -> Result<u64, PoolError> {
         let path = self.balloon();
         let mut options = File::options();
         options.write(true).create(true).truncate(false).mode(0o600);
         let balloon = match options.open(&path) {
-            // Not even an empty file has room.
+            // There is no space even for an empty file.
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(from),
             opened => opened.during("open", &path)?,
         };
@@ -267,22 +270,22 @@ impl Image {
             tracing::warn!(
                 from,
                 to = reached,
-                "the disk below the pool is short of space, so the pool has less"
+                "the disk below the pool is short of space, so the pool has become smaller"
             );
         }
         Ok(reached)
     }
 
-    /// Bytes that a trim would give back to the disk.
+    /// The number of bytes that a trim would return to the disk.
     fn trimmable(&self, root: &File, sizes: &Sizes) -> Result<u64, PoolError> {
         let untrimmed = self.untrimmed(root, sizes)?;
         let mut done = self.done();
-        // Data that is being written is allocated before the pool counts it as used.
+        // Keep the minimum: data that is being written is allocated before the pool counts it as used.
         done.untrimmed = done.untrimmed.min(untrimmed);
         Ok(untrimmed - done.untrimmed)
     }
 
-    /// Bytes that are free in the pool and allocated on the disk.
+    /// The number of bytes that are free in the pool, but allocated on the disk.
     fn untrimmed(&self, root: &File, sizes: &Sizes) -> Result<u64, PoolError> {
         let statvfs = rustix::fs::fstatvfs(root).during("look at", &self.mountpoint)?;
         let used = (statvfs.f_blocks - statvfs.f_bfree) * statvfs.f_frsize;
@@ -303,16 +306,16 @@ impl Image {
         }
     }
 
-    /// Gives the pool's free space back to the disk.
+    /// Returns the pool's free space to the disk.
     fn trim(&self, root: &File, chunks: &[Chunk]) -> Result<(), PoolError> {
-        // What was deleted is free, and can be trimmed, only after the transaction. If this fails, there is less to trim.
+        // Deleted data becomes free with the next transaction. If this sync fails, the trim only returns less.
         if let Err(error) = ioctl::sync(root.as_fd()) {
-            tracing::debug!(%error, "the pool is not flushed before it is trimmed");
+            tracing::debug!(%error, "cannot flush the pool before trimming it");
         }
         let before = self.sizes()?.allocated;
         for range in data_ranges(chunks) {
             match ioctl::trim(root.as_fd(), range, TRIM_PIECE) {
-                // The disk below has no holes.
+                // The filesystem below does not support holes.
                 Err(Errno::OPNOTSUPP) => break,
                 trimmed => trimmed.during("trim", &self.mountpoint)?,
             }

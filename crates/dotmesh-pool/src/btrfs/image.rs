@@ -1,7 +1,7 @@
-//! The sparse file that holds the pool: made, attached to a loop device, mounted.
+//! The sparse file that contains the pool: creates it, attaches it to a loop device, and mounts it.
 //!
-//! Setting up is left to the system's own tools (`mkfs.btrfs`, `losetup`, `blkid`): they know more cases than we do,
-//! and it happens once.
+//! The setup uses the programs of the system (`mkfs.btrfs`, `losetup`, `blkid`). They handle more cases than this code
+//! could, and the setup runs only once.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -20,23 +20,23 @@ use super::ioctl;
 use crate::error::{During as _, PoolError};
 use crate::mount_table::{MountEntry, read_mount_table};
 
-/// The smallest size that `mkfs.btrfs` takes with room for data.
+/// The smallest size for which `mkfs.btrfs` leaves space for data, in bytes.
 const SMALLEST: u64 = 128 << 20;
 
-/// How much metadata btrfs allocates at once, in bytes. All of it is allocated on the disk below; without this, large pools would
-/// take 1 GiB.
+/// The size of a metadata chunk, in bytes. Each chunk is allocated on the disk below as a whole. The default in large pools
+/// is 1 GiB.
 const METADATA_CHUNK: u64 = 256 << 20;
 
 pub(crate) struct Image {
     pub(super) file: PathBuf,
     pub(super) mountpoint: PathBuf,
-    /// How large the file may become, in bytes.
+    /// The maximum size of the file, in bytes.
     pub(super) limit: u64,
     pub(super) done: Mutex<Done>,
 }
 
 impl Image {
-    /// Makes the file if there is none, mounts it unless it is mounted already, and fits it to the disk below.
+    /// Creates the file if it does not exist, mounts it unless it is mounted, and fits it to the disk below.
     pub(crate) fn attach(file: &Path, mountpoint: &Path, limit: u64) -> Result<Self, PoolError> {
         let image = Self {
             file: file.to_owned(),
@@ -45,10 +45,10 @@ impl Image {
             done: Mutex::default(),
         };
         if mounted_device(mountpoint)?.is_some() {
-            // Earlier versions mounted it with `discard`.
+            // Earlier versions mounted the pool with `discard`.
             let remounted = rustix::mount::mount_remount(mountpoint, MOUNT_FLAGS, IMAGE_OPTIONS);
             if let Err(error) = remounted {
-                tracing::warn!(%error, "the pool keeps its mount options");
+                tracing::warn!(%error, "cannot change the pool's mount options");
             }
         } else {
             image.mount()?;
@@ -64,19 +64,19 @@ impl Image {
             make(file, self.limit)?;
         }
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(file, owner_only).during("close", file)?;
+        std::fs::set_permissions(file, owner_only).during("set the permissions of", file)?;
         let device = run("losetup", &["--direct-io=on", "--find", "--show"], file)
-            // Not every filesystem below can read and write around the page cache.
+            // Not every filesystem below supports direct I/O.
             .or_else(|_| run("losetup", &["--find", "--show"], file))?;
         let device = Path::new(device.trim());
         let mounted = mount(device, &self.mountpoint, IMAGE_OPTIONS);
-        // A device in use is detached when its last user, the mount, is gone: nothing is left behind.
+        // The kernel detaches the device only once its last user, the mount, is gone. So no loop device is left behind.
         run("losetup", &["--detach"], device)?;
         mounted
     }
 }
 
-/// Mounts a device of the user's; formats it first if it is blank.
+/// Mounts a device that the user provides. Formats it first if it is blank.
 pub(crate) fn attach_device(device: &Path, mountpoint: &Path) -> Result<(), PoolError> {
     if mounted_device(mountpoint)?.is_some() {
         return Ok(());
@@ -93,13 +93,13 @@ pub(crate) fn attach_device(device: &Path, mountpoint: &Path) -> Result<(), Pool
                 problem: format!("it holds a filesystem of type {}", kind.trim()),
             });
         }
-        // blkid fails on a device on which it finds nothing.
+        // blkid fails on a blank device.
         _ => format(device)?,
     }
     mount(device, mountpoint, DEVICE_OPTIONS)
 }
 
-/// Makes the image under another name first: a half-made one is never attached.
+/// Creates the image under a temporary name, so that an incomplete one is never attached.
 fn make(file: &Path, limit: u64) -> Result<(), PoolError> {
     let folder = file.parent().expect("the image is in a folder");
     std::fs::create_dir_all(folder).during("create", folder)?;
@@ -109,7 +109,7 @@ fn make(file: &Path, limit: u64) -> Result<(), PoolError> {
             format!("a pool needs at least {} MiB", SMALLEST >> 20)
         } else {
             format!(
-                "a pool needs at least {} MiB there, {} MiB are free, and {} MiB of them are left to others",
+                "a pool needs at least {} MiB; {} MiB are free on the disk, of which {} MiB stay reserved for other programs",
                 SMALLEST >> 20,
                 disk.free >> 20,
                 disk.reserve >> 20
@@ -121,11 +121,11 @@ fn make(file: &Path, limit: u64) -> Result<(), PoolError> {
         });
     }
     let partial = file.with_extension("partial");
-    // All data is in it: nobody else may read it.
+    // It contains the data of all dots, so only its owner may read it.
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let sparse = options.open(&partial).during("create", &partial)?;
-    // Below btrfs, each overwritten block would go to a new place. Other filesystems refuse the flag, and need none.
+    // If the disk below is btrfs too, it must not copy each overwritten block. Other filesystems refuse the flag.
     if let Ok(flags) = rustix::fs::ioctl_getflags(&sparse) {
         let _ = rustix::fs::ioctl_setflags(&sparse, flags | IFlags::NOCOW);
     }
@@ -135,7 +135,7 @@ fn make(file: &Path, limit: u64) -> Result<(), PoolError> {
     crate::durable::rename(&partial, file)
 }
 
-/// Small nodes and single metadata are what databases write fastest on.
+/// Formats a pool. Databases write fastest with small tree nodes and a single copy of metadata.
 fn format(target: &Path) -> Result<(), PoolError> {
     run(
         "mkfs.btrfs",
@@ -147,9 +147,9 @@ fn format(target: &Path) -> Result<(), PoolError> {
 
 const MOUNT_FLAGS: MountFlags = MountFlags::NOATIME.union(MountFlags::NODEV);
 
-/// A snapshot catches what was written before it, synced or not. How space goes back to the disk below is in `fit.rs`.
+/// With `flushoncommit`, a snapshot contains all earlier writes, fsynced or not. `fit.rs` trims instead of `discard`.
 const IMAGE_OPTIONS: &CStr = c"nodiscard,flushoncommit";
-/// Free blocks are trimmed in the background.
+/// As above, but btrfs trims free blocks in the background.
 const DEVICE_OPTIONS: &CStr = c"discard=async,flushoncommit";
 
 fn mount(device: &Path, mountpoint: &Path, options: &CStr) -> Result<(), PoolError> {
@@ -158,7 +158,8 @@ fn mount(device: &Path, mountpoint: &Path, options: &CStr) -> Result<(), PoolErr
         .during("mount the pool at", mountpoint)
 }
 
-/// Kernels before 6.0 can't be told, and where `/sys` is read-only none can: their pools take more space below.
+/// Sets the size of metadata chunks. Kernels before 6.0 lack this setting, and `/sys` may be read-only. Pools then occupy
+/// more space on the disk below.
 fn limit_metadata_chunks(mountpoint: &Path) {
     let Ok(root) = File::open(mountpoint) else {
         return;
@@ -169,12 +170,12 @@ fn limit_metadata_chunks(mountpoint: &Path) {
     }
 }
 
-/// The device that is mounted at a folder, if any.
+/// The device mounted at a folder, if any.
 pub(super) fn mounted_device(mountpoint: &Path) -> Result<Option<PathBuf>, PoolError> {
     Ok(mounted(mountpoint)?.map(|mount| mount.source))
 }
 
-/// What is mounted at a folder, if anything.
+/// The mount at a folder, if any.
 pub(super) fn mounted(mountpoint: &Path) -> Result<Option<MountEntry>, PoolError> {
     let mountpoint = mountpoint
         .canonicalize()
@@ -183,12 +184,12 @@ pub(super) fn mounted(mountpoint: &Path) -> Result<Option<MountEntry>, PoolError
     Ok(mounts.find(|mount| mount.point == mountpoint))
 }
 
-/// Unmounts all of a filesystem that this process sees.
+/// Unmounts a filesystem at all places that this process sees.
 pub(super) fn unmount(mountpoint: &Path) -> Result<(), PoolError> {
     if let Some(pool) = mounted(mountpoint)? {
         for mount in read_mount_table("self")?.into_iter().rev() {
             if mount.filesystem == pool.filesystem {
-                // A shell may be in it.
+                // Detach, since a shell may have its working directory there.
                 let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
                 rustix::mount::unmount(&mount.point, flags).during("unmount", &mount.point)?;
             }
@@ -197,13 +198,13 @@ pub(super) fn unmount(mountpoint: &Path) -> Result<(), PoolError> {
     Ok(())
 }
 
-/// Whether a file has a loop device, which goes with the filesystem in it.
+/// Whether a file has a loop device. It is detached when its filesystem is shut down.
 pub(super) fn has_loop_device(file: &Path) -> Result<bool, PoolError> {
     let devices = run("losetup", &["--noheadings", "--associated"], file)?;
     Ok(!devices.trim().is_empty())
 }
 
-/// Whether a filesystem uses a device: then nobody else opens it exclusively.
+/// Whether a mounted filesystem uses a device. An exclusive open then fails.
 pub(super) fn is_in_use(device: &Path) -> Result<bool, PoolError> {
     let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::open(device, flags, Mode::empty()) {
@@ -212,20 +213,20 @@ pub(super) fn is_in_use(device: &Path) -> Result<bool, PoolError> {
     }
 }
 
-/// Loads the module, if it is one.
+/// Whether the kernel supports btrfs. Tries to load the module first.
 pub(super) fn kernel_has_btrfs() -> bool {
     let is_known = || {
         let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
         knows_btrfs(&known)
     };
     if !is_known() {
-        // Where there is no such program, the kernel has loaded it already or never will.
+        // Without modprobe, the check below decides.
         let _ = Command::new("modprobe").arg("btrfs").output();
     }
     is_known()
 }
 
-/// Whether `/proc/filesystems` has it.
+/// Whether `/proc/filesystems` lists btrfs.
 fn knows_btrfs(filesystems: &str) -> bool {
     let mut names = filesystems
         .lines()

@@ -1,7 +1,7 @@
 //! The few ioctls of btrfs and of loop devices that the driver needs, and `open_by_handle_at`.
 //!
-//! Layouts and numbers are those of the kernel's `linux/btrfs.h` and `linux/loop.h`, stable user interfaces.
-//! The crates that wrap them need libclang to build, which is a lot for so few calls.
+//! Layouts and numbers come from the kernel's `linux/btrfs.h` and `linux/loop.h`, which are stable interfaces. The crates
+//! that wrap these calls need libclang to build, which is too much for so few calls.
 #![expect(
     unsafe_code,
     reason = "these calls take pointers whose layout the compiler cannot check"
@@ -52,7 +52,7 @@ struct VolArgsV2 {
 
 fn name<const N: usize>(text: &OsStr) -> Result<[u8; N]> {
     let bytes = text.as_bytes();
-    // 255 is the limit of a file name, and leaves room for the final zero.
+    // 255 bytes is the limit of a file name, and leaves space for the final zero byte.
     if bytes.is_empty() || bytes.len() > 255 || bytes.contains(&b'/') || bytes.contains(&0) {
         return Err(Errno::INVAL);
     }
@@ -66,7 +66,7 @@ pub(super) fn create_subvolume(parent: BorrowedFd<'_>, child: &OsStr) -> Result<
         fd: 0,
         name: name(child)?,
     };
-    // SAFETY: the number takes a `btrfs_ioctl_vol_args`, which the kernel only reads.
+    // SAFETY: this ioctl takes a `btrfs_ioctl_vol_args`, which the kernel only reads.
     unsafe { ioctl(parent, Setter::<SUBVOL_CREATE, _>::new(args)) }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn create_snapshot(
         unused: [0; 4],
         name: name(child)?,
     };
-    // SAFETY: the number takes a `btrfs_ioctl_vol_args_v2`, which the kernel only reads.
+    // SAFETY: this ioctl takes a `btrfs_ioctl_vol_args_v2`, which the kernel only reads.
     unsafe { ioctl(parent, Setter::<SNAP_CREATE_V2, _>::new(args)) }
 }
 
@@ -98,12 +98,12 @@ pub(super) fn destroy_subvolume(parent: BorrowedFd<'_>, child: &OsStr) -> Result
 
 /// Makes a read-only subvolume writable. `top` is its top directory.
 pub(super) fn make_writable(top: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: the number writes a `__u64`, of which any bytes are valid.
+    // SAFETY: this ioctl writes a `__u64`, of which any bytes are valid.
     let flags: u64 = unsafe { ioctl(top, Getter::<SUBVOL_GETFLAGS, u64>::new()) }?;
     if flags & FLAG_READ_ONLY == 0 {
         return Ok(());
     }
-    // SAFETY: the number takes a `__u64`, which the kernel only reads.
+    // SAFETY: this ioctl takes a `__u64`, which the kernel only reads.
     unsafe {
         ioctl(
             top,
@@ -120,11 +120,11 @@ const HANDLE_TYPE: libc::c_int = 0x4d;
 struct FileId {
     inode: u64,
     subvolume: u64,
-    /// With zero, the kernel does not compare it with the inode's.
+    /// If it is zero, the kernel does not check the generation of the inode.
     generation: u32,
 }
 
-/// `struct file_handle` with its bytes.
+/// `struct file_handle`, followed by the handle.
 #[repr(C)]
 struct FileHandle {
     handle_bytes: libc::c_uint,
@@ -134,8 +134,8 @@ struct FileHandle {
 
 const _: () = assert!(size_of::<FileId>() == 20 && size_of::<FileHandle>() == 28);
 
-/// Opens a directory by its subvolume's id and its inode number, so its depth does not matter. `filesystem` is any
-/// open file of the filesystem. `ESTALE` and `ENOENT` say that there is no such directory.
+/// Opens a directory by subvolume id and inode number, at any depth. `filesystem` is any open file of the filesystem.
+/// `ESTALE` and `ENOENT` mean that there is no such directory.
 pub(super) fn open_directory(
     filesystem: BorrowedFd<'_>,
     subvolume: u64,
@@ -152,7 +152,7 @@ pub(super) fn open_directory(
     };
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     let handle = std::ptr::from_mut(&mut handle).cast();
-    // SAFETY: the pointer leads to a `struct file_handle` that is followed by as many bytes as it states.
+    // SAFETY: the pointer is to a `struct file_handle`, followed by `handle_bytes` bytes.
     let opened = unsafe { libc::open_by_handle_at(filesystem.as_raw_fd(), handle, flags) };
     if opened < 0 {
         let error = std::io::Error::last_os_error();
@@ -162,10 +162,10 @@ pub(super) fn open_directory(
     Ok(unsafe { OwnedFd::from_raw_fd(opened) })
 }
 
-/// Writes everything out, and wakes the thread that takes deleted subvolumes apart. It would wake up by itself only
-/// twice a minute, and syncfs(2) does not wake it.
+/// Commits the transaction, and wakes the kernel thread that cleans up deleted subvolumes. That thread otherwise wakes up
+/// only every 30 s, and syncfs(2) does not wake it.
 pub(super) fn sync(root: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: the number takes no argument.
+    // SAFETY: this ioctl takes no argument.
     unsafe { ioctl(root, NoArg::<SYNC>::new()) }
 }
 
@@ -181,11 +181,11 @@ pub(super) fn resize_to_device(root: BorrowedFd<'_>) -> Result<()> {
 
 /// Makes a loop device as large as its file.
 pub(super) fn reread_loop_size(device: &File) -> Result<()> {
-    // SAFETY: the number takes no argument.
+    // SAFETY: this ioctl takes no argument.
     unsafe { ioctl(device, NoArg::<LOOP_SET_CAPACITY>::new()) }
 }
 
-/// The head of `struct btrfs_ioctl_fs_info_args`, padded to its length.
+/// The first fields of `struct btrfs_ioctl_fs_info_args`, padded to its length.
 #[repr(C)]
 struct FsInfo {
     max_id: u64,
@@ -198,7 +198,7 @@ const _: () = assert!(size_of::<FsInfo>() == 1024);
 
 /// The filesystem's UUID, as `/sys/fs/btrfs` names it.
 pub(super) fn filesystem_id(root: BorrowedFd<'_>) -> Result<String> {
-    // SAFETY: the number writes a `btrfs_ioctl_fs_info_args`, of which any bytes are valid.
+    // SAFETY: this ioctl writes a `btrfs_ioctl_fs_info_args`, of which any bytes are valid.
     let info = unsafe { ioctl(root, Getter::<FS_INFO, FsInfo>::new()) }?;
     let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
     let parts = [0..4, 4..6, 6..8, 8..10, 10..16].map(|range| hex(&info.id[range]));
@@ -213,19 +213,19 @@ struct TrimRange {
     shortest: u64,
 }
 
-/// Tells the device that it need not keep free space: that within a range of the filesystem's addresses, and that of no
-/// chunk at all. Pieces shorter than `shortest` are left out.
+/// Discards free space in a range of logical addresses, and space of the device that belongs to no chunk. Pieces shorter
+/// than `shortest` bytes are skipped.
 pub(super) fn trim(root: BorrowedFd<'_>, range: Range<u64>, shortest: u64) -> Result<()> {
     let mut args = TrimRange {
         start: range.start,
         length: range.end - range.start,
         shortest,
     };
-    // SAFETY: the number updates a `fstrim_range`, of which any bytes are valid.
+    // SAFETY: this ioctl updates a `fstrim_range`, of which any bytes are valid.
     unsafe { ioctl(root, Updater::<FITRIM, _>::new(&mut args)) }
 }
 
-/// A subvolume's id, and when it was made and last changed, in transactions of the filesystem.
+/// A subvolume's id, and the transactions that created it and last changed it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SubvolumeInfo {
     pub(super) id: u64,
@@ -233,7 +233,7 @@ pub(super) struct SubvolumeInfo {
     pub(super) changed: u64,
 }
 
-/// The head of `struct btrfs_ioctl_get_subvol_info_args`, padded to its length.
+/// The first fields of `struct btrfs_ioctl_get_subvol_info_args`, padded to its length.
 #[repr(C)]
 struct SubvolInfoArgs {
     treeid: u64,
@@ -263,7 +263,7 @@ pub(super) fn subvolume_info(folder: BorrowedFd<'_>) -> Result<SubvolumeInfo> {
         otransid: 0,
         rest: [0; 18],
     };
-    // SAFETY: the number writes a `btrfs_ioctl_get_subvol_info_args`, of which any bytes are valid.
+    // SAFETY: this ioctl writes a `btrfs_ioctl_get_subvol_info_args`, of which any bytes are valid.
     unsafe { ioctl(folder, Updater::<GET_SUBVOL_INFO, _>::new(&mut args)) }?;
     Ok(SubvolumeInfo {
         id: args.treeid,
@@ -293,7 +293,7 @@ struct SearchArgs {
     buf: [u8; SEARCH_BUFFER],
 }
 
-/// One item of a subvolume's tree.
+/// An item of a tree.
 pub(super) struct Item<'a> {
     pub(super) inode: u64,
     pub(super) kind: u32,
@@ -301,28 +301,29 @@ pub(super) struct Item<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// The filesystem's tree of subvolumes.
+/// The root tree, which lists the subvolumes.
 const ROOT_TREE: u64 = 1;
-/// The filesystem's tree of chunks, and the object and the kind of all items in it that tell of one.
+/// The chunk tree.
 const CHUNK_TREE: u64 = 3;
+/// The object id of all chunk items.
 const FIRST_CHUNK_TREE: u64 = 256;
 const CHUNK_ITEM: u32 = 228;
 
-/// Which items of a tree to look at.
+/// Selects items of a tree.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Search {
-    /// The tree's number; 0 for that of the subvolume searched in.
+    /// The id of the tree. 0 is the tree of the open subvolume.
     tree: u64,
     /// The first and the last inode.
     inodes: (u64, u64),
-    /// The first kind of item of the first inode, and the last of the last: those between come whatever they are.
+    /// The first kind of the first inode, and the last kind of the last inode. Inodes in between match with every kind.
     kinds: (u32, u32),
     since: u64,
 }
 
 impl Search {
-    /// Every item in those blocks of the tree that changed in transaction `since` or later. Blocks hold older items
-    /// too: the caller looks at each item's own age.
+    /// All items in tree blocks that were written in transaction `since` or later. Such blocks also contain older items, so
+    /// the caller must check the age of each item.
     pub(super) fn since(since: u64) -> Self {
         Self {
             tree: 0,
@@ -332,7 +333,7 @@ impl Search {
         }
     }
 
-    /// The items of some kinds of one inode.
+    /// The items of an inode, of a range of kinds.
     pub(super) fn inode(inode: u64, first: u32, last: u32) -> Self {
         Self {
             tree: 0,
@@ -342,7 +343,7 @@ impl Search {
         }
     }
 
-    /// The items of some kinds of one inode of another subvolume.
+    /// The items of an inode of another subvolume, of a range of kinds.
     pub(super) fn inode_of(subvolume: u64, inode: u64, first: u32, last: u32) -> Self {
         Self {
             tree: subvolume,
@@ -350,18 +351,18 @@ impl Search {
         }
     }
 
-    /// The items that say where chunks lie.
+    /// All chunk items.
     pub(super) fn chunks() -> Self {
         Self::inode_of(CHUNK_TREE, FIRST_CHUNK_TREE, CHUNK_ITEM, CHUNK_ITEM)
     }
 
-    /// The items that say which subvolumes are directly inside one.
+    /// The items that list the subvolumes directly inside a subvolume.
     pub(super) fn children(subvolume: u64) -> Self {
         Self::inode_of(ROOT_TREE, subvolume, ROOT_REF, ROOT_REF)
     }
 }
 
-/// Calls `visit` with every item that is looked for, in the order of their keys.
+/// Calls `visit` with every selected item, in the order of the keys.
 pub(super) fn search(
     subvolume: BorrowedFd<'_>,
     search: Search,
@@ -385,7 +386,7 @@ pub(super) fn search(
     });
     loop {
         args.nr_items = u32::MAX;
-        // SAFETY: the number updates a `btrfs_ioctl_search_args_v2` followed by a buffer of `buf_size` bytes.
+        // SAFETY: this ioctl updates a `btrfs_ioctl_search_args_v2` followed by a buffer of `buf_size` bytes.
         unsafe { ioctl(subvolume, Updater::<TREE_SEARCH_V2, _>::new(&mut *args)) }?;
         if args.nr_items == 0 {
             return Ok(());
@@ -410,7 +411,7 @@ pub(super) fn search(
             last = (inode, kind, offset);
             rest = after;
         }
-        // The search goes on at the key after the last one.
+        // Continue with the key after the last one.
         let (inode, kind, offset) = last;
         (args.min_objectid, args.min_type, args.min_offset) = match offset.checked_add(1) {
             Some(next) => (inode, kind, next),
@@ -421,21 +422,21 @@ pub(super) fn search(
     }
 }
 
-/// A little-endian number inside an item; 0 where the item is too short.
+/// A little-endian number in an item. 0 if the item is too short.
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes
         .get(at..at + 8)
         .map_or(0, |b| u64::from_le_bytes(b.try_into().expect("8 bytes")))
 }
 
-/// A little-endian number inside an item; 0 where the item is too short.
+/// A little-endian number in an item. 0 if the item is too short.
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes
         .get(at..at + 2)
         .map_or(0, |b| u16::from_le_bytes(b.try_into().expect("2 bytes")))
 }
 
-/// A little-endian number inside an item; 0 where the item is too short.
+/// A little-endian number in an item. 0 if the item is too short.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes
         .get(at..at + 4)

@@ -1,5 +1,4 @@
-//! Items of a subvolume's tree, as bytes: what the kernel's `linux/btrfs_tree.h` says of inodes, their names and
-//! where their data is.
+//! Decodes tree items about inodes, their names and their data. The kernel's `linux/btrfs_tree.h` defines the layouts.
 
 use super::ioctl::{u16_at, u64_at};
 
@@ -15,9 +14,9 @@ const REGULAR: u8 = 1;
 /// A `btrfs_inode_item`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InodeItem {
-    /// When the inode was made. Its number alone might be another's later.
+    /// The transaction that created the inode. Its number can later be used for another inode.
     pub(super) generation: u64,
-    /// When it last changed: its attributes, names, entries or data.
+    /// The transaction that last changed its attributes, names, directory entries or data.
     pub(super) changed: u64,
     pub(super) size: u64,
     pub(super) links: u32,
@@ -40,15 +39,15 @@ impl InodeItem {
     }
 }
 
-/// A name that an inode has.
+/// A name of an inode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Name {
-    /// The directory's inode.
+    /// The inode of the directory.
     pub(super) parent: u64,
     pub(super) name: Box<[u8]>,
 }
 
-/// The names in an `INODE_REF` item, whose key's offset is the directory.
+/// The names in an `INODE_REF` item. The offset of the item's key is the inode of the directory.
 pub(super) fn names(parent: u64, mut body: &[u8]) -> Vec<Name> {
     let mut names = Vec::new();
     while body.len() > 10 {
@@ -63,7 +62,7 @@ pub(super) fn names(parent: u64, mut body: &[u8]) -> Vec<Name> {
     names
 }
 
-/// The names in an `INODE_EXTREF` item: where there are too many for the other kind.
+/// The names in an `INODE_EXTREF` item, which is used when the names do not fit into an `INODE_REF` item.
 pub(super) fn extended_names(mut body: &[u8]) -> Vec<Name> {
     let mut names = Vec::new();
     while body.len() > 18 {
@@ -78,7 +77,7 @@ pub(super) fn extended_names(mut body: &[u8]) -> Vec<Name> {
     names
 }
 
-/// The name of a subvolume, from a `ROOT_REF` item: a `btrfs_root_ref`, then the name.
+/// The name of a subvolume in a `ROOT_REF` item: a `btrfs_root_ref`, followed by the name.
 pub(super) fn subvolume_name(body: &[u8]) -> Option<Name> {
     let end = 18 + usize::from(u16_at(body, 16));
     Some(Name {
@@ -87,7 +86,7 @@ pub(super) fn subvolume_name(body: &[u8]) -> Option<Name> {
     })
 }
 
-/// The data in a `btrfs_file_extent_item`; holes have none.
+/// The length of the data of a `btrfs_file_extent_item`, in bytes. A hole has length 0.
 pub(super) fn data_length(body: &[u8]) -> u64 {
     match body.get(20) {
         Some(&INLINE) => u64_at(body, 8),
@@ -96,7 +95,7 @@ pub(super) fn data_length(body: &[u8]) -> u64 {
     }
 }
 
-/// A part of a file whose bytes are somewhere; what is between parts is a hole.
+/// A part of a file that has data. The ranges between extents are holes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) start: u64,
@@ -104,25 +103,25 @@ pub(super) struct Extent {
     pub(super) source: Source,
 }
 
-/// Where bytes are. Equal sources hold equal bytes as long as both snapshots exist, since nothing is written where
-/// a snapshot's data is.
+/// The place of the data. Equal sources mean equal bytes while both snapshots exist, since btrfs never overwrites the data
+/// of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// In the item itself.
     Inline(Box<[u8]>),
-    /// On disk, at an address, `skew` bytes (wrapping) after the file's own offset.
+    /// On disk, in the extent at this address. The offset in the extent is the offset in the file plus `skew` (wrapping).
     Disk { address: u64, skew: u64 },
 }
 
 impl Extent {
-    /// Reads a `btrfs_file_extent_item` at a file's offset; `None` for holes, and for what is reserved and was
-    /// never written, which reads as a hole.
+    /// Decodes the `btrfs_file_extent_item` at a file offset. `None` for a hole, and for space that is preallocated and was
+    /// never written, which reads as zeros, too.
     pub(super) fn read(start: u64, body: &[u8]) -> Option<Self> {
         match *body.get(20)? {
             INLINE => Some(Self {
                 start,
                 end: start.checked_add(u64_at(body, 8))?,
-                // With how it is compressed, which is part of what the bytes mean.
+                // Includes the compression type, since the bytes depend on it.
                 source: Source::Inline(body[16..].into()),
             }),
             REGULAR if u64_at(body, 21) != 0 => Some(Self {

@@ -1,7 +1,7 @@
-//! How much a subvolume holds and how much of it is new, from the filesystem's own tree.
+//! Reads the size of a subvolume, and how much of it is new, from its tree.
 //!
-//! The tree's blocks carry the number of the transaction that wrote them, so what did not change is not
-//! even read. The size needs all inodes; it is kept until the subvolume changes.
+//! Each tree block contains the number of the transaction that wrote it, so unchanged blocks are not read. The size
+//! depends on all inodes, so it is cached until the subvolume changes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,27 +18,27 @@ use crate::error::{During as _, PoolError};
 
 const INODE_ITEM_LENGTH: u64 = 160;
 
-/// The sizes of subvolumes by their ids, each with the transaction up to which it holds.
+/// A cache of the sizes of subvolumes by id. Each size is valid up to the transaction beside it.
 #[derive(Default)]
 pub(super) struct SizeCache {
     known: Mutex<HashMap<u64, (u64, u64)>>,
 }
 
 impl SizeCache {
-    /// Size, and what changed after transaction `since`.
+    /// The size, and the bytes that changed after transaction `since`.
     pub(super) fn usage(&self, path: &Path, since: u64, ignored: &str) -> Result<Usage, PoolError> {
         let folder = Folder::open(path, ignored)?;
         let info = ioctl::subvolume_info(folder.file.as_fd()).during("look at", path)?;
         let known = self.lock().get(&info.id).copied();
         if let Some((size, at)) = known
-            // Nothing is newer than the transaction that the size was taken after.
+            // The cached size is valid if nothing changed since.
             && folder.changed_after(at).during("look at", path)? == 0
         {
             let dirty = folder.changed_after(since).during("look at", path)?;
             return Ok(Usage { size, dirty });
         }
         let usage = folder.whole_usage(since).during("look at", path)?;
-        // What changes in a transaction that is still open carries its number too.
+        // The current transaction may still be open, and later changes in it have the same number.
         let at = info.changed.saturating_sub(1);
         self.lock().insert(info.id, (usage.size, at));
         Ok(usage)
@@ -51,14 +51,15 @@ impl SizeCache {
     }
 }
 
-/// What changed in a subvolume after a transaction.
+/// The bytes that changed in a subvolume after transaction `since`.
 pub(super) fn dirty(path: &Path, since: u64, ignored: &str) -> Result<u64, PoolError> {
     let folder = Folder::open(path, ignored)?;
     folder.changed_after(since).during("look at", path)
 }
 
-/// A subvolume, and the file in it that does not count. Neither does its top folder, which changes when that file is
-/// replaced: containers see folders below it.
+/// A subvolume, and the inode of the file in it that does not count.
+///
+/// The top folder does not count either, since replacing that file changes it. Containers only see folders below it.
 struct Folder {
     file: File,
     ignored: u64,
@@ -75,7 +76,7 @@ impl Folder {
         item.inode != self.ignored && item.inode != SUBVOLUME_INODE
     }
 
-    /// Bytes of items that changed after a transaction.
+    /// The bytes that changed after transaction `since`.
     fn changed_after(&self, since: u64) -> rustix::io::Result<u64> {
         let mut bytes = 0;
         ioctl::search(self.file.as_fd(), Search::since(since + 1), |item| {
@@ -86,7 +87,7 @@ impl Folder {
         Ok(bytes)
     }
 
-    /// The size, and what changed after a transaction, in one look at everything.
+    /// The size, and the bytes that changed after transaction `since`, from one read of the whole tree.
     fn whole_usage(&self, since: u64) -> rustix::io::Result<Usage> {
         let (mut size, mut dirty) = (0_u64, 0_u64);
         ioctl::search(self.file.as_fd(), Search::since(0), |item| {

@@ -1,6 +1,6 @@
-//! A driver that copies folders, for tests of what works on a pool: it needs neither root nor btrfs.
+//! A driver that copies folders, for tests of code that uses a pool. It needs neither root nor btrfs.
 //!
-//! It keeps the contract of [`Driver`] for trees of folders, files and symlinks that nobody writes to meanwhile.
+//! It meets the contract of [`Driver`] for folders, files and symlinks that nobody changes during the call.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::error::{During as _, PoolError};
 #[derive(Default)]
 pub(crate) struct Copying;
 
-/// The attribute of the folders that it made.
+/// The extended attribute that marks the folders that it created.
 const MARK: &str = "user.dotmesh.snapshot";
 
 fn mark(path: &Path) -> Result<(), PoolError> {
@@ -54,7 +54,7 @@ impl Driver for Copying {
         Ok(is_marked(folder.as_fd()))
     }
 
-    /// The inode of the nearest folder above that this driver made.
+    /// The inode number of the nearest marked folder: the folder itself or one above it.
     fn subvolume(&self, folder: BorrowedFd<'_>) -> std::io::Result<u64> {
         let mut at = folder.try_clone_to_owned()?;
         loop {
@@ -124,11 +124,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), PoolError> {
         }
         keep_time(&path, &copied)?;
     }
-    // Making what is in it has changed it.
+    // Creating the entries has changed the time of the folder.
     keep_time(from, to)
 }
 
-/// A commit's seal covers the times of modification.
+/// Copies the modification time, which is part of what a commit's seal covers.
 fn keep_time(from: &Path, to: &Path) -> Result<(), PoolError> {
     let metadata = std::fs::symlink_metadata(from).during("look at", from)?;
     let time = Timespec {
@@ -172,7 +172,7 @@ fn measure(path: &Path, base: &Path, ignored: &str, usage: &mut Usage) -> Result
     Ok(())
 }
 
-/// Everything may have changed.
+/// Says that everything may have changed.
 struct Everything;
 
 impl Difference for Everything {

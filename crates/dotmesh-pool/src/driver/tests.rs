@@ -1,11 +1,11 @@
-//! The conformance suite that every driver passes, and its run on btrfs in a sparse file.
+//! The conformance suite for drivers, run on btrfs in a sparse file.
 
 use std::path::{Path, PathBuf};
 
 use super::{Driver, Mode, Touch};
 use crate::btrfs::{Btrfs, BtrfsPlace};
 
-/// A btrfs image in a temporary folder; unmounted when dropped.
+/// A btrfs image in a temporary folder, unmounted when dropped.
 struct TestPool {
     mountpoint: PathBuf,
     driver: Btrfs,
@@ -83,7 +83,7 @@ fn suite(driver: &dyn Driver, root: &Path) {
     usage_suite(driver, root);
     difference_suite(driver, root);
 
-    // A container may make subvolumes of its own; they do not save a folder from deletion.
+    // Containers can create subvolumes. They must not prevent the deletion of the folder.
     driver.create(&copy.join("nested")).unwrap();
     std::fs::create_dir(copy.join("folder")).unwrap();
     driver.create(&copy.join("folder/deeper")).unwrap();
@@ -96,7 +96,7 @@ fn suite(driver: &dyn Driver, root: &Path) {
     assert!(space.free <= space.total && space.total > 0);
 }
 
-/// What the difference says about files is also held against reading everything, in the tests of sealing.
+/// The tests of sealing also compare the difference with a full read of the files.
 fn difference_suite(driver: &dyn Driver, root: &Path) {
     use std::os::unix::fs::{FileExt as _, MetadataExt as _};
     let live = root.join("compared");
@@ -162,10 +162,10 @@ fn difference_suite(driver: &dyn Driver, root: &Path) {
     assert_eq!(difference.ranges(inode("busy/elsewhere")).unwrap(), []);
     assert!(difference.bytes() > 0 && !difference.has_links());
 
-    // Not the other way round.
+    // The older snapshot must be the base.
     assert!(driver.difference(&snapshot, &base, "data", false).is_err());
 
-    // A second name, far from the first.
+    // A second hard link, far from the first.
     std::fs::hard_link(data.join("still/deep/file"), data.join("busy/link")).unwrap();
     let third = root.join("compared-3");
     driver.snapshot(&live, &third, Mode::Frozen).unwrap();
@@ -217,7 +217,7 @@ fn usage_suite(driver: &dyn Driver, root: &Path) {
     let dirty = driver.dirty(&live, &frozen, "ignored").unwrap();
     assert_eq!(dirty, grown.dirty);
 
-    // Its size is its own, whatever had its path before.
+    // The size belongs to the subvolume, not to its path.
     let aside = root.join("measured-aside");
     std::fs::rename(&live, &aside).unwrap();
     std::fs::rename(&fork, &live).unwrap();
@@ -225,7 +225,7 @@ fn usage_suite(driver: &dyn Driver, root: &Path) {
     std::fs::rename(&live, &fork).unwrap();
     std::fs::rename(&aside, &live).unwrap();
 
-    // A copy of a changed folder is as changed as that is.
+    // A writable copy of a changed folder is dirty, too.
     let dirty_fork = root.join("measured-dirty-fork");
     driver.snapshot(&live, &dirty_fork, Mode::Writable).unwrap();
     assert!(driver.usage(&dirty_fork, &frozen, "ignored").unwrap().dirty >= 256 << 10);

@@ -1,7 +1,7 @@
-//! A commit in the place of a branch's newest one.
+//! Amending: a new commit replaces the head of a branch.
 //!
-//! The record of a commit is written before its snapshot is taken. If that does not come to be, the head is the record's parent, except
-//! where a file says that the commit was to take the place of another.
+//! A commit's record is written before its snapshot is taken. If the snapshot was never taken, the head is the record's
+//! parent. But if `amending.json` names the commit, the head is the commit that it should have replaced.
 
 use dotmesh_model::{BranchName, CommitId, DotName};
 use serde::{Deserialize, Serialize};
@@ -12,16 +12,16 @@ use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{RECORD, read_json, write_json};
 
-/// `amending.json`: there while a commit takes the place of another.
+/// `amending.json`: exists while a commit is amended.
 #[derive(Debug, Serialize, Deserialize)]
 struct Amending {
     id: CommitId,
-    /// The head until then.
+    /// The head before.
     was: CommitId,
 }
 
 impl Pool {
-    /// As [`Self::commit`], in the place of the head `was`, which can still be named by its id.
+    /// Like [`Self::commit`], but replaces the head `was`. That commit can still be named by its id.
     pub async fn amend(
         &self,
         dot: &DotName,
@@ -41,7 +41,7 @@ impl Pool {
         .await
     }
 
-    /// Takes [`Self::amend`] back.
+    /// Reverts [`Self::amend`].
     pub async fn take_amend_back(
         &self,
         dot: &DotName,
@@ -61,7 +61,7 @@ impl Pool {
 }
 
 impl Inner {
-    /// The head that a commit without a snapshot was to take the place of.
+    /// The head that a commit without a snapshot should have replaced.
     pub(super) fn amended(
         &self,
         dot: &DotName,

@@ -1,4 +1,4 @@
-//! The pool's work on folders, all of it blocking.
+//! The blocking operations on the pool's folders.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,7 +10,7 @@ use dotmesh_model::names::Namespace;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
 
 use super::kept::KeptSizes;
-use super::trash::{Held, Leftovers};
+use super::trash::Leftovers;
 use super::{DamagedDot, Dots, StoredDot};
 use crate::driver::{Driver, Mode, Usage};
 use crate::durable;
@@ -21,19 +21,18 @@ use crate::layout::{
 use crate::mount_table::mount_of;
 use crate::remove::remove;
 
-/// How long what is left of a clone that ended early waits for the next attempt.
+/// How long the data of an interrupted clone is kept for the next attempt.
 const DRAFT_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub(super) struct Inner {
     pub(super) layout: Layout,
     pub(super) driver: Box<dyn Driver>,
     pub(super) node: String,
-    /// The filesystem that the pool is on, and the pool's folder there, as tables of mounts name them.
+    /// The pool's filesystem and the pool's folder in it, as in mount tables.
     pub(super) mounted: (String, PathBuf),
-    /// Imports under way.
+    /// The folders of running imports.
     receiving: Mutex<HashSet<PathBuf>>,
     pub(super) leftovers: Leftovers,
-    pub(super) held: Held,
     pub(super) kept_sizes: KeptSizes,
     #[cfg(feature = "testing")]
     pub(super) fuse: crate::fuse::Fuse,
@@ -58,9 +57,9 @@ impl Inner {
             driver.create(&making)?;
             let data = making.join(DATA);
             std::fs::create_dir(&data).during("create", &data)?;
-            // Programs of other users look into it, whatever the umask is.
+            // Other users read this folder, so its permissions must not depend on the umask.
             let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(&data, everybody).during("open", &data)?;
+            std::fs::set_permissions(&data, everybody).during("set the permissions of", &data)?;
             driver.snapshot(&making, &layout.empty(), Mode::Frozen)?;
             remove(&*driver, &making)?;
         }
@@ -82,9 +81,10 @@ impl Inner {
                 format
             }
         };
-        // Others on this machine must not enter: a set-user-id program of a container would run for them.
+        // Other users must not enter, or they could run a set-user-ID program that a container has created.
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(layout.root(), owner_only).during("close", layout.root())?;
+        std::fs::set_permissions(layout.root(), owner_only)
+            .during("set the permissions of", layout.root())?;
         let (mount, below) = mount_of(layout.root())?.unwrap_or_default();
         let inner = Self {
             mounted: (mount.filesystem, mount.root.join(below)),
@@ -93,12 +93,11 @@ impl Inner {
             node: format.node,
             receiving: Mutex::default(),
             leftovers: Leftovers::default(),
-            held: Held::default(),
             kept_sizes: KeptSizes::default(),
             #[cfg(feature = "testing")]
             fuse: crate::fuse::Fuse::default(),
         };
-        // What was being made when the last run ended was never visible.
+        // Everything in `staging/` is unfinished work of an earlier run, and was never visible.
         for name in names_in(&inner.layout.staging())? {
             inner.throw_away(&inner.layout.staging().join(name));
         }
@@ -111,7 +110,7 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The folder of an import, opened, and whether it is one that was begun before.
+    /// The folder of an import, that folder opened, and whether it resumes an earlier import.
     pub(super) fn begin_import(
         &self,
         dot: &DotName,
@@ -120,7 +119,7 @@ impl Inner {
     ) -> Result<(PathBuf, File, bool), PoolError> {
         let mut folder = self.layout.incoming().join(format!("{commit}-{base}"));
         if !self.receiving().insert(folder.clone()) {
-            // Another transfer receives the same; this one cannot be resumed.
+            // Another transfer receives the same commit, so this one uses a folder that cannot be resumed.
             folder = temporary(&self.layout.staging());
             self.receiving().insert(folder.clone());
         }
@@ -144,7 +143,7 @@ impl Inner {
     pub(super) fn forget_incoming(&self, age: Duration) -> Result<(), PoolError> {
         for name in names_in(&self.layout.incoming())? {
             let folder = self.layout.incoming().join(name);
-            // Held, so that no import begins with it meanwhile.
+            // The lock prevents an import from resuming it during the deletion.
             let receiving = self.receiving();
             if !receiving.contains(&folder) && is_older(&folder, age) {
                 self.throw_away(&folder);
@@ -153,7 +152,7 @@ impl Inner {
         Ok(())
     }
 
-    /// A dot that cannot be read is in the second list, and keeps none of the others.
+    /// Reads all dots. A damaged one does not prevent the others from being read.
     pub(super) fn dots(&self) -> Result<Dots, PoolError> {
         let mut dots = Dots::default();
         for namespace in names_in(&self.layout.dots())? {
@@ -174,7 +173,7 @@ impl Inner {
                     Ok(dot) => dots.whole.extend(dot),
                     Err(error) => {
                         let problem = error.with_causes();
-                        tracing::error!(dot = %name, problem, "a dot is left out: it cannot be read");
+                        tracing::error!(dot = %name, problem, "skipped a dot that cannot be read");
                         dots.damaged.push(DamagedDot { name, problem });
                     }
                 }
@@ -185,7 +184,7 @@ impl Inner {
 
     pub(super) fn read_dot(&self, name: &DotName) -> Result<Option<StoredDot>, PoolError> {
         let Some(mut file) = read_json(&self.layout.dot_file(name))? else {
-            // A clone that ended early, and may be gone on with.
+            // An interrupted clone, which may be resumed.
             if is_older(&self.layout.commits(name), DRAFT_AGE) {
                 self.throw_away(&self.layout.dot(name));
             }
@@ -207,7 +206,7 @@ impl Inner {
         }))
     }
 
-    /// A commit that stays would be taken for one that is received later under its id, so that is an error.
+    /// Fails if a commit cannot be deleted, since a later transfer would take it for the commit with that id.
     pub(super) fn clear_draft(&self, dot: &DotName, keep: &[CommitId]) -> Result<(), PoolError> {
         let branches = self.layout.branches(dot);
         for name in names_in(&branches)? {
@@ -236,17 +235,17 @@ impl Inner {
         durable::rename(&making, &self.make_way(dot)?)
     }
 
-    /// Where a new dot belongs, once nothing is there.
+    /// The path of a new dot. Moves the remains of an interrupted clone there to the trash.
     pub(super) fn make_way(&self, dot: &DotName) -> Result<PathBuf, PoolError> {
         let path = self.layout.dot(dot);
         if path.exists() {
             if self.layout.dot_file(dot).exists() {
                 return Err(PoolError::Damaged {
                     path,
-                    problem: "it is there, although the registry does not know it".to_owned(),
+                    problem: "it exists, but the registry does not list it".to_owned(),
                 });
             }
-            // What a clone left that ended early.
+            // The remains of an interrupted clone.
             self.discard(&path)?;
         }
         let namespace = path.parent().expect("a dot's folder is in its namespace's");
@@ -254,13 +253,13 @@ impl Inner {
         Ok(path)
     }
 
-    /// The head is the commit whose record the working copy holds; its parent, if the record was written but the
-    /// snapshot then not taken.
+    /// The head is the commit whose record is in the working copy. If the record was written but the snapshot was never
+    /// taken, the head is the commit before it.
     pub(super) fn head(&self, dot: &DotName, branch: &BranchName) -> Result<CommitId, PoolError> {
         self.head_of(dot, &self.layout.branch(dot, branch))
     }
 
-    /// The head of a working copy, wherever that is.
+    /// The head of a working copy at any path.
     pub(super) fn head_of(&self, dot: &DotName, working: &Path) -> Result<CommitId, PoolError> {
         let path = working.join(RECORD);
         let bytes = match std::fs::read(&path) {
@@ -292,7 +291,7 @@ impl Inner {
             .usage(&self.layout.branch(dot, branch), &base, RECORD)
     }
 
-    /// The record needs no sync of its own: a snapshot takes along all that was written before it.
+    /// The record needs no fsync, since a snapshot contains and makes durable all earlier writes.
     pub(super) fn freeze(
         &self,
         working: &Path,
@@ -307,12 +306,12 @@ impl Inner {
     }
 }
 
-/// A path that is not in use, in a folder of the pool.
+/// An unused path in a folder of the pool.
 pub(super) fn temporary(folder: &Path) -> PathBuf {
     folder.join(unused_name())
 }
 
-/// A name that nothing of the pool has, with the time in front.
+/// A unique name, which begins with the time in nanoseconds since 1970.
 pub(super) fn unused_name() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -328,7 +327,7 @@ fn is_older(folder: &Path, age: Duration) -> bool {
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|past| past >= age))
 }
 
-/// Opens a folder, and notes on it that it is used now.
+/// Opens a folder, and sets its modification time to now.
 fn touch(folder: &Path) -> Result<File, PoolError> {
     let now = std::fs::FileTimes::new().set_modified(SystemTime::now());
     let opened = File::open(folder).during("open", folder)?;
@@ -336,7 +335,8 @@ fn touch(folder: &Path) -> Result<File, PoolError> {
     Ok(opened)
 }
 
-/// The names in a folder, sorted; none when it does not exist. Names that are not text are not ours.
+/// The names in a folder, sorted. Empty if the folder does not exist. Skips names that are not UTF-8, which the pool never
+/// uses.
 pub(super) fn names_in(folder: &Path) -> Result<Vec<String>, PoolError> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

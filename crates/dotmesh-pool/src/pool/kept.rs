@@ -1,4 +1,4 @@
-//! What is kept so that operations can be taken back: deleted dots as a whole, and what each operation replaced.
+//! Data that is kept for undo and redo: deleted dots, and the working copies that operations replaced.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,65 +14,65 @@ use crate::error::{During as _, PoolError};
 use crate::layout::{DotFile, RECORD, read_json};
 use crate::operation::{Operation, State};
 
-/// After this time, the kernel has written out what was written before.
+/// After this time, the kernel has written dirty pages to disk.
 const WRITTEN_OUT: SignedDuration = SignedDuration::from_mins(2);
 
-/// A dot that was deleted and can be had back.
+/// A deleted dot that can be restored.
 #[derive(Debug, Clone)]
 pub struct DeletedDot {
     /// Its description.
     pub file: DotFile,
-    /// Its log. The last operation is its deletion.
+    /// Its operation log. The last operation is the deletion.
     pub operations: Vec<Operation>,
     folder: PathBuf,
 }
 
-/// Something that is kept for an undo or a redo.
+/// An item that is kept for undo or redo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// The dot, or what it was called.
+    /// The dot, or the former name of a deleted dot.
     pub dot: DotName,
-    /// What it is.
+    /// The place of the item.
     pub place: KeptWhere,
-    /// Since when it is kept.
+    /// When the pool began to keep it.
     pub since: Timestamp,
-    /// About how many bytes its deletion gives back. See [`Pool::kept`].
+    /// An estimate of the bytes that its deletion frees. See [`Pool::kept`].
     pub bytes: u64,
 }
 
-/// Where something is kept.
+/// The place of a kept item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeptWhere {
-    /// By an operation of a dot's log.
+    /// An operation in a dot's log.
     Operation {
-        /// Its number.
+        /// The number of the operation.
         number: u64,
-        /// Whether it is made or was taken back.
+        /// Whether it is done or undone.
         state: State,
     },
-    /// It is a deleted dot, with its log.
+    /// The folder of a deleted dot, with its log.
     Deleted(PathBuf),
 }
 
-/// The sizes of what is kept, by its folder and since when it is there.
+/// A cache of the sizes of kept items, by folder and start time.
 #[derive(Debug, Default)]
 pub(super) struct KeptSizes(Mutex<HashMap<(PathBuf, Timestamp), u64>>);
 
 impl DeletedDot {
-    /// Where it is kept.
+    /// Its place.
     pub fn place(&self) -> KeptWhere {
         KeptWhere::Deleted(self.folder.clone())
     }
 
-    /// Its deletion.
+    /// The operation that deleted it.
     pub fn deletion(&self) -> Option<&Operation> {
         self.operations.last().filter(|one| one.deleted().is_some())
     }
 }
 
 impl Pool {
-    /// Moves a dot out of the way, in one step, so that [`Self::bring_dot_back`] finds it. `number` is that of its deletion
-    /// in its log. Its name is free at once.
+    /// Moves a dot to the deleted dots, in one step, where [`Self::bring_dot_back`] finds it. Its name is free at once. `number`
+    /// is the number of the deletion in its log.
     pub async fn set_dot_aside(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
@@ -89,13 +89,13 @@ impl Pool {
         .await
     }
 
-    /// The deleted dots that had a name, the last one first.
+    /// The deleted dots that had this name, the most recently deleted first.
     pub async fn deleted_dots(&self, dot: &DotName) -> Result<Vec<DeletedDot>, PoolError> {
         let dot = dot.clone();
         self.run(move |inner| inner.deleted_dots(&dot)).await
     }
 
-    /// Brings a deleted dot back under its name, in one step, and returns it as it is then.
+    /// Restores a deleted dot under its name, in one step, and returns it.
     pub async fn bring_dot_back(
         &self,
         dot: &DotName,
@@ -106,16 +106,16 @@ impl Pool {
             .await
     }
 
-    /// Everything that is kept, the oldest first.
+    /// All kept items, the oldest first.
     ///
-    /// Its bytes are an estimate: what was written to a working copy since its head was committed, and all that was ever
-    /// written to the commits of a deleted dot. It is too high where another working copy has the same data.
+    /// The sizes are estimates: the uncommitted changes of each working copy, plus the changes of all commits of a deleted dot.
+    /// An estimate is too high if another working copy shares the data.
     pub async fn kept(&self) -> Result<Vec<Kept>, PoolError> {
         self.run(Inner::all_kept).await
     }
 
-    /// Deletes something that was kept, unless it was used since it was listed. What cannot be reached without it goes, too:
-    /// the operations before one that was made, and those after one that was taken back. The caller holds the dot's lock.
+    /// Deletes a kept item, unless it has changed since it was listed. Also deletes what undo and redo can no longer reach: the
+    /// done operations before a done one, and the undone operations after an undone one. The caller holds the dot's lock.
     pub async fn drop_kept(&self, kept: Kept) -> Result<(), PoolError> {
         self.run(move |inner| inner.drop_kept(&kept)).await
     }
@@ -127,16 +127,16 @@ impl Inner {
         let mut dots = Vec::new();
         for name in names_in(&deleted)?.into_iter().rev() {
             let folder = deleted.join(name);
-            // Of one whose description is damaged, nothing can be had back by its name.
+            // A dot with a damaged description cannot be restored.
             let Ok(Some(file)) = read_json(&folder.join("dot.json")) else {
                 continue;
             };
             let mut operations = self.operations_in(&folder)?;
-            // Where the folder is says that. An earlier deletion was taken back.
+            // The place of the folder shows that the deletion is done, whatever its description says.
             if let Some(last) = operations.last_mut().filter(|one| one.deleted().is_some()) {
                 last.state = State::Done;
             }
-            // The deletion has ended that these could be made again.
+            // The deletion made it impossible to redo these.
             operations.retain(|one| one.state != State::Undone);
             dots.push(DeletedDot {
                 file,
@@ -170,7 +170,7 @@ impl Inner {
             }
         }
         if path.exists() {
-            // What a clone left that ended early.
+            // The remains of an interrupted clone.
             self.discard(&path)?;
         }
         let namespace = path.parent().expect("a dot's folder is in its namespace's");
@@ -222,7 +222,7 @@ impl Inner {
         Ok(kept)
     }
 
-    /// What is kept does not change, so it is measured once, when all of it is written out.
+    /// The size of a kept item. Kept items do not change, so the size is cached once the item is on disk.
     fn size_of(
         &self,
         folder: &Path,
@@ -234,9 +234,9 @@ impl Inner {
         if let Some(bytes) = known.and_then(|known| known.get(&key).copied()) {
             return bytes;
         }
-        // One that is damaged or just going must not keep the others from being measured.
+        // An item that is damaged or is being deleted must not prevent the others from being measured.
         let Ok(bytes) = measure(self) else { return 0 };
-        // What the kernel still holds in memory is not counted yet.
+        // Dirty pages are not counted yet, so this size may be too small.
         if Timestamp::now().duration_since(since) < WRITTEN_OUT {
             return bytes;
         }
@@ -247,7 +247,7 @@ impl Inner {
         bytes
     }
 
-    /// What was written to the working copies in a folder since the commits that they are at.
+    /// The uncommitted changes of all working copies in a folder, in bytes.
     fn dirty_in(&self, branches: &Path, commits: &Path) -> Result<u64, PoolError> {
         let mut bytes = 0_u64;
         for name in names_in(branches)? {
@@ -260,7 +260,7 @@ impl Inner {
         Ok(bytes)
     }
 
-    /// What was ever written to a dot that is deleted.
+    /// All changes of a deleted dot, in bytes: those of its commits and of its working copies.
     fn whole_dot(&self, dot: &Path) -> Result<u64, PoolError> {
         let commits = dot.join("commits");
         let mut bytes = self.dirty_in(&dot.join("branches"), &commits)?;
@@ -278,7 +278,7 @@ impl Inner {
         Ok(bytes)
     }
 
-    /// The first snapshot that is there; that of the root commit if none is.
+    /// The first snapshot that exists, or else the snapshot of the root commit.
     fn first_of(&self, mut ids: impl Iterator<Item = CommitId>, commits: &Path) -> PathBuf {
         let found = ids.find_map(|id| {
             let snapshot = commits.join(id.to_string());
@@ -291,7 +291,7 @@ impl Inner {
         let (number, state) = match &kept.place {
             KeptWhere::Deleted(folder) => {
                 self.throw_away(folder);
-                // It stays while it has others.
+                // Fails while the folder contains other deleted dots of this name.
                 let _ = folder.parent().map(std::fs::remove_dir);
                 return Ok(());
             }
@@ -316,7 +316,7 @@ impl Inner {
     }
 }
 
-/// The names of the dots in a folder of namespaces.
+/// The names of all dots in a folder that contains namespaces.
 fn dots_in(folder: &Path) -> Result<Vec<DotName>, PoolError> {
     let mut dots = Vec::new();
     for namespace in names_in(folder)? {

@@ -1,8 +1,8 @@
-//! The log of a dot: what each operation replaced, so that it can be taken back and made again.
+//! The operation log of a dot. It keeps the data that operations replaced, for undo and redo.
 //!
-//! An operation is a folder `operations/NUMBER` of the dot: `operation.json`, and beside it the working copies that its steps
-//! exchange with the dot's. The description is written before the first step. What is on its way when the daemon dies is
-//! completed or rolled back by [`Inner::settle`], which looks at what the pool holds.
+//! An operation is a folder `operations/NUMBER` of the dot. It contains `operation.json`, and the working copies that its
+//! steps swap with those of the dot. The description is written before the first step. If the daemon dies during an
+//! operation, [`Inner::settle`] completes it or rolls it back, depending on the state of the pool.
 
 use std::path::{Path, PathBuf};
 
@@ -21,38 +21,38 @@ use crate::operation::{DeletedWith, Operation, State, Step, to_undo};
 /// The description of an operation, in its folder.
 const OPERATION: &str = "operation.json";
 
-/// A step that is to be made for the first time.
+/// A planned step of a new operation.
 #[derive(Debug, Clone)]
 pub enum NewStep {
-    /// The branch gets another head. [`Pool::commit`] makes it.
+    /// Changes the head of the branch. [`Pool::commit`] does that.
     Head {
         branch: BranchName,
         before: CommitId,
         after: CommitId,
     },
-    /// The branch gets a fresh working copy.
+    /// Gives the branch a new working copy.
     Replace { branch: BranchName, start: Start },
-    /// The branch is made.
+    /// Creates the branch.
     Create { branch: BranchName, start: Start },
-    /// The branch is deleted.
+    /// Deletes the branch.
     Delete { branch: BranchName },
-    /// Two branches exchange their working copies. `one` is here before the operation.
+    /// Swaps the working copies of two branches. `one` must exist before the operation.
     Swap { one: BranchName, other: BranchName },
-    /// The dot gets this description.
+    /// Replaces the description of the dot.
     Describe(DotFile),
-    /// The dot is deleted. [`Pool::set_dot_aside`] does it.
+    /// Deletes the dot. [`Pool::set_dot_aside`] does that.
     DeleteDot(DeletedWith),
 }
 
 impl Pool {
-    /// The operations of a dot, the first made first. One of them may be under way.
+    /// The operations of a dot, in order. One of them may be in progress.
     pub async fn operations(&self, dot: &DotName) -> Result<Vec<Operation>, PoolError> {
         let folder = self.inner.layout.dot(dot);
         self.run(move |inner| inner.operations_in(&folder)).await
     }
 
-    /// Writes an operation down that is about to be made, and prepares the working copies that its steps need. Returns its
-    /// number. The caller holds the dot's lock until [`Self::settle`].
+    /// Writes a new operation to the log, and creates the working copies that its steps need. Returns its number. The caller
+    /// holds the dot's lock until [`Self::settle`].
     pub async fn begin_operation(
         &self,
         dot: &DotName,
@@ -70,7 +70,7 @@ impl Pool {
         .await
     }
 
-    /// Makes those steps of an operation that are not made, all of them or none.
+    /// Makes the remaining steps of an operation. If one fails, it reverts those that it made.
     pub async fn carry_out(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
@@ -80,7 +80,7 @@ impl Pool {
         .await
     }
 
-    /// Takes those steps of an operation back that are made, all of them or none.
+    /// Reverts the steps of an operation that were made. If one fails, it makes the reverted ones again.
     pub async fn roll_back(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
@@ -90,7 +90,7 @@ impl Pool {
         .await
     }
 
-    /// Takes an operation back that is made. Fails and changes nothing if the dot is not as the operation left it.
+    /// Undoes an operation. Fails and changes nothing if the dot has changed since the operation.
     pub async fn undo(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
@@ -102,7 +102,7 @@ impl Pool {
         .await
     }
 
-    /// Makes an operation again that was taken back. Fails and changes nothing if the dot is not as it was left.
+    /// Redoes an undone operation. Fails and changes nothing if the dot has changed since the undo.
     pub async fn redo(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
@@ -114,13 +114,13 @@ impl Pool {
         .await
     }
 
-    /// Brings what is under way to one of its two ends, and forgets what a later operation made impossible to redo.
+    /// Completes or rolls back operations in progress, and deletes those that a later operation made impossible to redo.
     pub async fn settle(&self, dot: &DotName) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| inner.settle(&dot)).await
     }
 
-    /// A dot as its folder describes it now; `None` if there is none.
+    /// A dot, as read from its folder. `None` if it does not exist.
     pub async fn stored_dot(&self, dot: &DotName) -> Result<Option<StoredDot>, PoolError> {
         let dot = dot.clone();
         self.run(move |inner| inner.read_dot(&dot)).await
@@ -128,7 +128,7 @@ impl Pool {
 }
 
 impl Inner {
-    /// One that cannot be read is left out: what is undone is checked before it is changed.
+    /// The log of the dot in a folder. Skips operations that cannot be read, since undo checks the dot before it changes it.
     pub(super) fn operations_in(&self, dot: &Path) -> Result<Vec<Operation>, PoolError> {
         let folder = self.layout.operations_in(dot);
         let mut numbers: Vec<u64> = names_in(&folder)?
@@ -143,7 +143,7 @@ impl Inner {
                     number,
                     ..operation
                 }),
-                // A crash came before its description.
+                // A crash happened before the description was written.
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, "an operation of a dot's log cannot be read");
@@ -163,7 +163,7 @@ impl Inner {
         })
     }
 
-    /// Where the log keeps a working copy.
+    /// The path at which the log keeps a working copy.
     pub(super) fn kept(&self, dot: &DotName, number: u64, branch: &BranchName) -> PathBuf {
         let kept = self.layout.operation(dot, number).join("branches");
         kept.join(&*branch.spelling())
@@ -175,11 +175,11 @@ impl Inner {
         what: &str,
         steps: Vec<NewStep>,
     ) -> Result<u64, PoolError> {
-        // Of a dot that is deleted, nothing can be written down.
+        // A deleted dot has no log to write to.
         self.description(dot)?;
         self.settle(dot)?;
         let folder = self.layout.operations_in(&self.layout.dot(dot));
-        // Those without a description count, too.
+        // Folders without a description count, too.
         let numbers = names_in(&folder)?.into_iter();
         let last = numbers.filter_map(|name| name.parse::<u64>().ok()).max();
         let number = last.unwrap_or(0) + 1;
@@ -201,7 +201,7 @@ impl Inner {
             steps: planned,
         };
         if let Err(error) = self.write(&folder, &operation) {
-            // Nothing is in it yet.
+            // The folder contains no working copies yet.
             let _ = std::fs::remove_dir_all(&folder);
             return Err(error);
         }
@@ -220,7 +220,7 @@ impl Inner {
         Ok(number)
     }
 
-    /// A step as the log has it. `copies` gets the working copy that it needs.
+    /// A planned step as a step of the log. Adds the working copy that it needs to `copies`.
     fn plan(
         &self,
         dot: &DotName,
@@ -269,7 +269,7 @@ impl Inner {
         read_json(&path)?.ok_or(PoolError::Damaged { path, problem })
     }
 
-    /// Which working copy is at a path.
+    /// The subvolume id of the working copy at a path.
     fn copy_id(&self, path: &Path) -> Result<u64, PoolError> {
         use std::os::fd::AsFd as _;
         let folder = std::fs::File::open(path).during("open", path)?;
@@ -280,8 +280,8 @@ impl Inner {
 
     fn write(&self, folder: &Path, operation: &Operation) -> Result<(), PoolError> {
         let path = folder.join(OPERATION);
-        // A commit is made by a snapshot, which makes durable all that was written before it. Until the next operation,
-        // the pool itself says whether it was made.
+        // No fsync: the snapshot of the commit makes earlier writes durable. Until the next operation, the pool itself
+        // shows whether the commit was made.
         let is_commit = matches!(operation.steps[..], [Step::Head { .. }]);
         if is_commit && matches!(operation.state, State::Begun | State::Done) {
             return durable::replace_soon(&path, operation);
@@ -316,8 +316,8 @@ impl Inner {
         self.write(folder, &marked)
     }
 
-    /// Forgets an operation, with the working copies that it keeps. It does not come back after a power cut: it would be
-    /// taken for one that was made.
+    /// Deletes an operation and the working copies that it keeps, durably. If it reappeared after a power cut, it would be
+    /// taken for a completed one.
     fn forget_operation(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
         self.discard_now(&self.layout.operation(dot, number))
     }
@@ -327,7 +327,7 @@ impl Inner {
         let mut is_last = true;
         for operation in log.iter().rev() {
             match operation.state {
-                // It was made before the later one began; a power cut has taken that from its description.
+                // A later operation exists, so this one was done. A power cut lost the write of that state.
                 State::Begun if !is_last => self.mark(dot, operation, State::Done)?,
                 State::Begun if self.is_made(dot, operation)? => {
                     self.mark(dot, operation, State::Done)?;
@@ -358,7 +358,7 @@ impl Inner {
         self.forget_superseded(dot, &log)
     }
 
-    /// Forgets what was taken back before a later operation was made.
+    /// Deletes operations that were undone before a later operation was made.
     fn forget_superseded(&self, dot: &DotName, before: &[Operation]) -> Result<(), PoolError> {
         let log = match before.iter().any(|one| one.state.is_passing()) {
             true => self.operations_in(&self.layout.dot(dot))?,
@@ -372,7 +372,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Fails unless every step is made, or none is.
+    /// Fails unless the operation is done and all its steps are made, or undone and none is.
     fn require(&self, dot: &DotName, operation: &Operation, made: bool) -> Result<(), PoolError> {
         let is_as_left = match made {
             true => operation.state == State::Done && self.is_made(dot, operation)?,
@@ -416,7 +416,7 @@ impl Inner {
             Step::Create { branch } => self.layout.branch(dot, branch).exists(),
             Step::Delete { branch } => self.kept(dot, number, branch).exists(),
             Step::Describe { after, .. } => self.description(dot)? == *after,
-            // This log would not be among the dots.
+            // If the dot was deleted, its log would not be here.
             Step::DeleteDot(_) => false,
         })
     }
@@ -474,7 +474,7 @@ impl Inner {
     fn unmake(&self, dot: &DotName, number: u64, step: &Step) -> Result<(), PoolError> {
         match step {
             Step::Head { branch, before, .. } => self.set_head(dot, branch, *before),
-            // Those exchange two things, which is the same both ways.
+            // A swap is its own inverse.
             Step::Replace { .. } | Step::Swap { .. } => self.make(dot, number, step),
             Step::Create { branch } => {
                 let kept = self.kept(dot, number, branch);
@@ -489,7 +489,7 @@ impl Inner {
         }
     }
 
-    /// Has a working copy's record name another head. Its files stay.
+    /// Changes the head in a working copy's record. The files stay the same.
     fn set_head(
         &self,
         dot: &DotName,

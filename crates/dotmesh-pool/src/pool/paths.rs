@@ -1,6 +1,7 @@
-//! Single files and folders of a dot: copied out of a state, and put back from a commit.
+//! Single files and folders of a dot: finds them in a state, and restores them from a commit.
 //!
-//! A commit's snapshot does not change, so what is no symlink there stays none. In a working copy nobody is trusted.
+//! A commit's snapshot is read-only, so a path without symlinks stays without. In a working copy, containers can replace
+//! any folder with a symlink at any time.
 
 use std::os::fd::AsFd as _;
 use std::path::{Component, Path, PathBuf};
@@ -16,8 +17,8 @@ use crate::driver::Mode;
 use crate::error::{During as _, PoolError};
 use crate::layout::DATA;
 
-/// The beginning of the name of a folder in a working copy, beside what containers see: it has what is put back, and then what
-/// that has replaced.
+/// The prefix of a folder in a working copy, outside the data that containers see. It contains the files to restore, and
+/// afterwards the files that they replaced.
 const RESTORING: &str = ".restoring-";
 
 /// A path in a dot: `SUBDOT/PATH`.
@@ -28,7 +29,7 @@ pub struct DotPath {
 }
 
 impl DotPath {
-    /// Reads one. `None` if it names no subdot, or leaves it.
+    /// Parses a path. `None` if it has no valid subdot, or contains `..` or another special component.
     pub fn parse(text: &str) -> Option<Self> {
         let (subdot, below) = text.split_once('/').unwrap_or((text, ""));
         let names = Path::new(below).components();
@@ -42,12 +43,12 @@ impl DotPath {
         })
     }
 
-    /// The subdot that it is in.
+    /// The subdot that contains it.
     pub fn subdot(&self) -> &SubdotName {
         &self.subdot
     }
 
-    /// Whether another path is this one, or below it.
+    /// Whether `other` is this path, or below it.
     pub fn has(&self, other: &Self) -> bool {
         other.path().starts_with(self.path())
     }
@@ -67,14 +68,14 @@ impl std::fmt::Display for DotPath {
     }
 }
 
-/// A working copy as it was at one instant. Dropping it deletes it.
+/// A snapshot of a working copy. Dropping it deletes it.
 pub struct Peek {
     inner: Arc<Inner>,
     folder: PathBuf,
 }
 
 impl Peek {
-    /// What was in it.
+    /// The folder of its data.
     pub fn data(&self) -> PathBuf {
         self.folder.join(DATA)
     }
@@ -86,7 +87,7 @@ impl Drop for Peek {
     }
 }
 
-/// What is to be put back: copied from a commit already, and not in its place yet.
+/// Files to restore: already copied from a commit, but not in their places yet.
 #[must_use = "nothing is in its place before Pool::put_back"]
 pub struct Restore {
     folder: PathBuf,
@@ -106,17 +107,18 @@ impl Drop for Restore {
     }
 }
 
-/// Containers made what is in it. What cannot be deleted stays beside what they see, until the working copy is deleted.
+/// Deletes such a folder. Containers created the files in it, and the rest of an incomplete deletion stays there, invisible to
+/// them, until the working copy is deleted.
 fn forget(folder: &Path) {
     if let Err(error) = std::fs::remove_dir_all(folder)
         && folder.exists()
     {
-        tracing::warn!(folder = %folder.display(), %error, "what was replaced is not deleted");
+        tracing::warn!(folder = %folder.display(), %error, "cannot delete replaced files yet");
     }
 }
 
 impl Pool {
-    /// A branch's working copy at this instant.
+    /// Takes a temporary snapshot of a branch's working copy.
     pub async fn peek(&self, dot: &DotName, branch: &BranchName) -> Result<Peek, PoolError> {
         let (dot, branch, inner) = (dot.clone(), branch.clone(), Arc::clone(&self.inner));
         blocking(move || {
@@ -128,15 +130,15 @@ impl Pool {
         .await
     }
 
-    /// Where something is in data that does not change; `None` if it is not there, or behind a symlink.
+    /// Finds a path in read-only data. `None` if it does not exist, or leads through a symlink.
     pub async fn find_in(&self, data: PathBuf, path: &DotPath) -> Option<PathBuf> {
         let path = path.clone();
         let found = self.run(move |_| Ok(find(&data, &path))).await;
         found.ok().flatten()
     }
 
-    /// Copies files and folders of a commit, all of which are there, for [`Self::put_back`]. Equal data is shared, so this takes no
-    /// space.
+    /// Copies files and folders of a commit for [`Self::put_back`]. All paths must exist in the commit. The copies are reflinks, so
+    /// they take no space.
     pub async fn prepare_restore(
         &self,
         dot: &DotName,
@@ -173,7 +175,7 @@ impl Pool {
         .await
     }
 
-    /// Puts everything in its place, or nothing. No container may use the subdots.
+    /// Moves all files to their places, or none. No container may use the subdots meanwhile.
     pub async fn put_back(&self, mut restore: Restore) -> Result<Restore, PoolError> {
         self.run(move |_| {
             exchange_all(&mut restore)?;
@@ -182,12 +184,12 @@ impl Pool {
         .await
     }
 
-    /// Takes [`Self::put_back`] back.
+    /// Reverts [`Self::put_back`].
     pub async fn take_restore_back(&self, mut restore: Restore) -> Result<(), PoolError> {
         self.run(move |_| undo(&mut restore)).await
     }
 
-    /// Removes what a crash left of files that were being put back.
+    /// Deletes the remains of restores that a crash interrupted.
     pub async fn forget_restores(
         &self,
         dot: &DotName,
@@ -221,7 +223,7 @@ fn find(data: &Path, path: &DotPath) -> Option<PathBuf> {
     Some(at)
 }
 
-/// With owners, times and attributes, and links as they are.
+/// Copies with owners, times and attributes, and without following symlinks.
 fn copy_as_it_is(from: &Path, to: &Path) -> Result<(), PoolError> {
     let mut copy = Command::new("cp");
     copy.args(["--archive", "--reflink=auto", "--no-target-directory", "--"]);
@@ -259,7 +261,7 @@ fn put_in_place(data: &Path, item: &mut Item) -> Result<(), PoolError> {
     rustix::fs::fsync(&parent).during("sync", &place)
 }
 
-/// Takes back what is done, the last first.
+/// Reverts all completed items, the last one first.
 fn undo(restore: &mut Restore) -> Result<(), PoolError> {
     for at in (0..restore.items.len()).rev() {
         let item = &mut restore.items[at];
@@ -274,7 +276,7 @@ fn undo(restore: &mut Restore) -> Result<(), PoolError> {
     Ok(())
 }
 
-/// The folder that something is in, opened, and its name there.
+/// The opened parent folder of an item's place, and the item's name in it.
 fn open_parent(data: &Path, item: &Item) -> Result<(rustix::fd::OwnedFd, PathBuf), PoolError> {
     let folder = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let none = Permissions::empty();

@@ -1,6 +1,6 @@
-//! Another name for a dot: its folder. Another name for a branch: its folder, and all that `dot.json` says of it.
+//! Renames dots and branches. To rename a dot, its folder is renamed. To rename a branch, its folder and `dot.json` change.
 //!
-//! A file says what is being renamed, so a crash between the two leaves one of both names, and never half of each.
+//! `renaming.json` exists during the renaming of a branch, so that the next start can complete it after a crash.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DotFile, read_json, write_json};
 
-/// `renaming.json`: there while a branch gets another name.
+/// `renaming.json`: exists while a branch is renamed.
 #[derive(Debug, Serialize, Deserialize)]
 struct Renaming {
     from: BranchName,
@@ -21,7 +21,7 @@ struct Renaming {
 }
 
 impl DotFile {
-    /// Writes another name wherever a branch is named.
+    /// Replaces the name of a branch everywhere in the description.
     fn rename_branch(&mut self, from: &BranchName, to: &BranchName) {
         if self.current == *from {
             self.current = to.clone();
@@ -38,7 +38,7 @@ impl DotFile {
 }
 
 impl Pool {
-    /// Gives a branch another name, which none has. What is mounted stays mounted.
+    /// Renames a branch to an unused name. Its mounts stay.
     pub async fn rename_branch(
         &self,
         dot: &DotName,
@@ -50,7 +50,7 @@ impl Pool {
             .await
     }
 
-    /// Gives a dot another name, which none has, in one step.
+    /// Renames a dot to an unused name, in one step.
     pub async fn rename_dot(&self, from: &DotName, to: &DotName) -> Result<(), PoolError> {
         let (from, to) = (from.clone(), to.clone());
         self.run(move |inner| {
@@ -70,14 +70,14 @@ impl Inner {
         let (file, intent) = (self.layout.dot_file(dot), self.layout.renaming(dot));
         let before: DotFile = read_json(&file)?.ok_or_else(|| PoolError::Damaged {
             path: file.clone(),
-            problem: "it is not there".to_owned(),
+            problem: "it is missing".to_owned(),
         })?;
         let mut after = before.clone();
         after.rename_branch(&renaming.from, &renaming.to);
         write_json(&intent, renaming)?;
         let renamed = durable::rename(&from, &to).and_then(|()| write_json(&file, &after));
         if renamed.is_err() {
-            // If this fails, too, the next start brings it to an end.
+            // If this fails too, the next start completes the renaming.
             if !from.exists() {
                 durable::rename(&to, &from)?;
             }
@@ -87,7 +87,7 @@ impl Inner {
         renamed
     }
 
-    /// Brings a renaming to an end that a crash interrupted. If the folder had its old name, nothing was done.
+    /// Completes a renaming that a crash interrupted. If the folder still has its old name, the description does, too.
     pub(super) fn finish_renaming(
         &self,
         dot: &DotName,

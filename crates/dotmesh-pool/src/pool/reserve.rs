@@ -1,4 +1,4 @@
-//! A few mebibytes that the daemon lends to itself in a full pool: its registry needs some to start with.
+//! A reserve of 16 MiB, which the daemon frees when the pool is full. Its registry needs some space to start.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -8,17 +8,17 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::inner::Inner;
 use crate::error::{During as _, PoolError};
 
-/// How large the reserve is, in bytes.
+/// The size of the reserve, in bytes.
 const RESERVE: u64 = 16 << 20;
 
-/// The reserve is lent when less than this is free …
+/// The reserve is freed when fewer than this many bytes are free.
 const LITTLE: u64 = 8 << 20;
 
-/// … and made when there is more than this.
+/// The reserve is created when at least this many bytes are free.
 const AMPLE: u64 = 128 << 20;
 
 impl Inner {
-    /// Makes the reserve when there is room for it.
+    /// Creates the reserve if the pool has enough free space.
     pub(super) fn keep_reserve(&self) -> Result<(), PoolError> {
         let path = self.layout.reserve();
         if std::fs::metadata(&path).is_ok_and(|file| file.len() == RESERVE)
@@ -32,7 +32,7 @@ impl Inner {
         fallocate(&file, FallocateFlags::empty(), 0, RESERVE).during("reserve space in", &path)
     }
 
-    /// Makes the reserve free space when there is little else.
+    /// Frees the reserve if the pool has little other free space.
     pub(super) fn lend_reserve(&self) -> Result<(), PoolError> {
         let path = self.layout.reserve();
         if self.driver.space()?.free >= LITTLE || !path.exists() {

@@ -1,7 +1,7 @@
 //! Stashes: writable snapshots of working copies.
 //!
-//! `stash.json` is written into the snapshot once it is there. After a crash, a folder of `stashes/` with that file is a stash,
-//! and one without it is not.
+//! `stash.json` is written into the snapshot after the snapshot is taken. After a crash, a folder in `stashes/` without that
+//! file is an incomplete stash, which is deleted.
 
 use std::path::PathBuf;
 
@@ -14,14 +14,14 @@ use crate::driver::Mode;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, STASH, read_json, write_json};
 
-/// `stash.json`: what a stash says of itself.
+/// `stash.json`: the description of a stash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StashFile {
-    /// The branch that it was made on.
+    /// The branch that it was taken of.
     pub branch: BranchName,
-    /// When.
+    /// When it was taken.
     pub time: jiff::Timestamp,
-    /// What it is, in the words of who made it; may be empty.
+    /// The user's message. May be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
@@ -31,9 +31,9 @@ pub struct StashFile {
 pub struct StoredStash {
     /// Its id.
     pub id: StashId,
-    /// The commit that it has changes against.
+    /// The commit that its changes are relative to.
     pub head: CommitId,
-    /// What it says of itself.
+    /// Its description.
     pub file: StashFile,
 }
 
@@ -44,12 +44,12 @@ impl Pool {
         self.run(move |inner| inner.stashes(&dot)).await
     }
 
-    /// The folder of a stash's data. Nobody writes to it.
+    /// The folder of a stash's data. Nothing writes to it.
     pub fn stash_data(&self, dot: &DotName, stash: StashId) -> PathBuf {
         self.inner.layout.stash(dot, stash).join(DATA)
     }
 
-    /// Makes a stash of a branch's working copy, which stays as it is.
+    /// Takes a stash of a branch's working copy, and leaves the working copy unchanged.
     pub async fn stash(
         &self,
         dot: &DotName,
@@ -64,10 +64,10 @@ impl Pool {
     /// Moves a stash to the trash.
     pub async fn drop_stash(&self, dot: &DotName, stash: StashId) -> Result<(), PoolError> {
         let path = self.inner.layout.stash(dot, stash);
-        self.run(move |inner| inner.discard(&path).map(drop)).await
+        self.run(move |inner| inner.discard(&path)).await
     }
 
-    /// Removes what a crash left of stashes that were being made or used.
+    /// Cleans up after a crash while a stash was taken or applied.
     pub async fn tidy_stashes(&self, dot: &DotName) -> Result<(), PoolError> {
         let dot = dot.clone();
         self.run(move |inner| {
@@ -127,7 +127,7 @@ impl Inner {
     }
 }
 
-/// Removes from a working copy that it is a stash. Fine if it is none.
+/// Deletes `stash.json` from a working copy. A missing file is not an error.
 pub(super) fn forget_note(working: &std::path::Path) -> Result<(), PoolError> {
     let note = working.join(STASH);
     match std::fs::remove_file(&note) {

@@ -1,4 +1,4 @@
-//! The tags of a dot: one small file, which is replaced as a whole.
+//! The tags of a dot, in one small file that is replaced atomically.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::layout::{read_json, write_json};
 /// `tags.json`: names for single commits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TagsFile {
-    /// The tags by their names, which have the grammar of branches' names.
+    /// The tags by name. Names follow the rules of branch names.
     #[serde(default)]
     pub tags: BTreeMap<BranchName, StoredTag>,
 }
@@ -22,10 +22,10 @@ pub struct TagsFile {
 pub struct StoredTag {
     /// The commit.
     pub commit: CommitId,
-    /// What it is for; mostly empty.
+    /// Its message. Often empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// When it was made.
+    /// When it was created.
     pub time: jiff::Timestamp,
 }
 
@@ -37,7 +37,7 @@ impl Pool {
             .await
     }
 
-    /// Replaces them durably.
+    /// Replaces the tags of a dot durably.
     pub async fn write_tags(&self, dot: &DotName, tags: &TagsFile) -> Result<(), PoolError> {
         let (path, tags) = (self.inner.layout.tags(dot), tags.clone());
         self.run(move |_| write_json(&path, &tags)).await

@@ -1,9 +1,9 @@
-//! What is deleted: on its way into the trash, and out of it for good.
+//! The trash: moves items into it, and later deletes them permanently.
 //!
-//! Each item is deleted by itself. One that cannot be deleted keeps no other, is remembered with what keeps it, and is
-//! tried again after a pause that grows.
+//! Items are deleted one by one. If one cannot be deleted, the others still are. The failure is recorded, and deletion is
+//! tried again after a growing pause.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,18 +13,18 @@ use crate::durable;
 use crate::error::PoolError;
 use crate::remove::remove;
 
-/// How long an item that could not be deleted waits for the second attempt; each further one waits twice as long.
+/// The pause before the second attempt to delete an item. It doubles with each further attempt.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest such pause.
+/// The maximum pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Something deleted that is still in the pool, because it could not be removed.
+/// A deleted item that is still in the pool, because deletion failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What keeps it.
+    /// Why deletion failed.
     pub problem: String,
 }
 
@@ -35,7 +35,7 @@ struct Failure {
     next: Instant,
 }
 
-/// What could not be removed so far.
+/// The items whose deletion has failed.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
     failures: Mutex<BTreeMap<PathBuf, Failure>>,
@@ -72,51 +72,20 @@ impl Leftovers {
     }
 }
 
-/// What is in the trash and may still be wanted back, so that it is not deleted however short its time there is.
-#[derive(Debug, Default)]
-pub(super) struct Held(Mutex<HashSet<PathBuf>>);
-
-impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Inner {
-    /// Moves something to the trash and returns where it is there.
-    pub(super) fn discard(&self, path: &Path) -> Result<PathBuf, PoolError> {
-        let to = temporary(&self.layout.trash());
-        durable::rename(path, &to)?;
-        Ok(to)
+    /// Moves an item to the trash.
+    pub(super) fn discard(&self, path: &Path) -> Result<(), PoolError> {
+        durable::rename(path, &temporary(&self.layout.trash()))
     }
 
-    /// Moves something to the trash, which keeps it until it is released. Returns where it is there.
-    pub(super) fn discard_and_hold(&self, path: &Path) -> Result<PathBuf, PoolError> {
-        let to = temporary(&self.layout.trash());
-        // Before it is there: the trash may be emptied at the same moment.
-        self.held.lock().insert(to.clone());
-        match durable::rename(path, &to) {
-            Ok(()) => Ok(to),
-            Err(error) => {
-                self.release(&to);
-                Err(error)
-            }
-        }
-    }
-
-    /// Lets the trash delete it when its time is over.
-    pub(super) fn release(&self, path: &Path) {
-        self.held.lock().remove(path);
-    }
-
-    /// Moves something that nobody will want back to the trash, which keeps it no longer than it must. Fails only in
-    /// that the thing stays where it is, as a leftover.
+    /// Moves an item to the trash, which deletes it at the next opportunity. If that fails, the item is deleted in place, or
+    /// becomes a leftover.
     pub(super) fn throw_away(&self, path: &Path) {
         if !self.leftovers.is_due(path) {
             return;
         }
         let to = self.layout.trash().join(format!("0-{}", unused_name()));
-        // A crash leaves it at one of the two places, from which it goes later.
+        // No fsync: after a crash, the item is at one of the two places, and both are cleaned up.
         if std::fs::rename(path, to).is_ok() {
             self.leftovers.is_gone(path);
         } else {
@@ -124,13 +93,13 @@ impl Inner {
         }
     }
 
-    /// The same for what must not come back after a power cut.
+    /// Like [`Self::throw_away`], but durable: the item cannot reappear after a power cut. Fails if it cannot be moved.
     pub(super) fn discard_now(&self, path: &Path) -> Result<(), PoolError> {
         let to = self.layout.trash().join(format!("0-{}", unused_name()));
         durable::rename(path, &to)
     }
 
-    /// Deletes something at last. Returns whether it is gone.
+    /// Deletes an item permanently. Returns whether that succeeded.
     pub(super) fn remove_for_good(&self, path: &Path) -> bool {
         match remove(&*self.driver, path) {
             Ok(()) => {
@@ -144,7 +113,7 @@ impl Inner {
         }
     }
 
-    /// Deletes what has been in the trash for longer than `grace`, and what failed to get there.
+    /// Deletes items that have been in the trash for at least `grace`, and items that could not be moved there.
     pub(super) fn empty_trash(&self, grace: Duration) -> Result<(), PoolError> {
         let trash = self.layout.trash();
         let names = names_in(&trash)?;
@@ -157,7 +126,7 @@ impl Inner {
         let stuck = failed.into_iter().filter(|path| path.starts_with(&staging));
         let mut removed = false;
         for item in items.chain(stuck) {
-            if self.leftovers.is_due(&item) && !self.held.lock().contains(&item) {
+            if self.leftovers.is_due(&item) {
                 removed |= self.remove_for_good(&item);
             }
         }
@@ -167,7 +136,7 @@ impl Inner {
         Ok(())
     }
 
-    /// What could not be removed and is still there.
+    /// The items whose deletion failed and that still exist.
     pub(super) fn list_leftovers(&self) -> Vec<Leftover> {
         let mut failures = self.leftovers.lock();
         failures.retain(|path, _| std::fs::symlink_metadata(path).is_ok());
@@ -179,8 +148,8 @@ impl Inner {
     }
 }
 
-/// When something was moved to the trash, as its name there says; long ago for what was thrown
-/// away.
+/// When an item was moved to the trash, from its name. Items of [`Inner::throw_away`] begin with 0, so they are due at
+/// once.
 fn discarded_at(path: &Path) -> SystemTime {
     let nanos = path
         .file_name()

@@ -1,5 +1,5 @@
-//! The folders that volumes show. Containers own what is in them, so they are opened by descriptor, never by a path that
-//! a container could change between a look and its use.
+//! The folders behind volumes. Containers can change them at any time, so this code works on file descriptors. A container
+//! could replace a path between its check and its use.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use crate::error::{During as _, PoolError};
 use crate::layout::DATA;
 use crate::mount_table::MountEntry;
 
-/// Which folder it is, whatever its path: no two folders of a pool have had the same.
+/// The id of a folder, independent of its path. An id is never used again in a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FolderId {
-    /// The working copy: its subvolume's id, which the filesystem never gives to another.
+    /// The subvolume id of the working copy. The filesystem never uses an id again.
     pub subvolume: u64,
-    /// The folder in it.
+    /// The inode number of the folder.
     pub inode: u64,
 }
 
@@ -31,7 +31,7 @@ pub struct OpenFolder {
 }
 
 impl OpenFolder {
-    /// Which folder it is.
+    /// The id of the folder.
     pub fn id(&self) -> FolderId {
         self.id
     }
@@ -43,7 +43,7 @@ impl AsFd for OpenFolder {
     }
 }
 
-/// A subdot that is being filled, not yet visible.
+/// A subdot that is being filled and is not visible yet.
 #[must_use = "a subdot becomes visible with Pool::finish_subdot"]
 pub struct NewSubdot {
     folder: PathBuf,
@@ -59,12 +59,12 @@ impl NewSubdot {
 
 impl Drop for NewSubdot {
     fn drop(&mut self) {
-        // Only root gets here, and it is gone already when the subdot has become visible.
+        // Only root can reach this folder. It may be gone, since a subdot that became visible was moved.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// The beginning of the name of a [`NewSubdot`]'s folder, in the working copy, beside what containers see.
+/// The prefix of the folder of a [`NewSubdot`]. It is in the working copy, outside the data that containers see.
 const FILLING: &str = ".filling-";
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY
@@ -72,7 +72,7 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW);
 
 impl Pool {
-    /// The path of a volume's folder, for people: whoever works on the folder opens it with [`Self::open_volume`].
+    /// The path of a volume's folder, to show to users. To work on the folder, use [`Self::open_volume`].
     pub fn volume_path(&self, dot: &DotName, branch: &BranchName, folder: &Folder) -> PathBuf {
         let data = self.inner.layout.branch(dot, branch).join(DATA);
         match folder {
@@ -81,7 +81,7 @@ impl Pool {
         }
     }
 
-    /// Opens a volume's folder; `None` when the branch has no such subdot.
+    /// Opens a volume's folder. `None` if the branch has no such subdot.
     pub async fn open_volume(
         &self,
         dot: &DotName,
@@ -93,7 +93,7 @@ impl Pool {
             .await
     }
 
-    /// Opens a volume's folder. A subdot that is not there is made, empty and open to every user.
+    /// Opens a volume's folder. A missing subdot is created, empty and writable for all users.
     pub async fn prepare_volume(
         &self,
         dot: &DotName,
@@ -111,7 +111,7 @@ impl Pool {
         .await
     }
 
-    /// Begins a subdot that is filled before anybody sees it.
+    /// Begins to create a subdot, which stays invisible until it is filled.
     pub async fn begin_subdot(
         &self,
         dot: &DotName,
@@ -131,10 +131,10 @@ impl Pool {
         .await
     }
 
-    /// Makes a filled subdot visible, in one step: what is at the path `content` in its folder. Returns whether it did:
-    /// another may have been made meanwhile, which stays.
+    /// Makes a filled subdot visible, in one step. `content` is the path of its data in its folder. Returns `false` if the
+    /// subdot exists by now. The existing one is kept.
     pub async fn finish_subdot(&self, new: NewSubdot, content: &Path) -> Result<bool, PoolError> {
-        // A path without `.`, which can't be renamed.
+        // Removes `.` from the path, since a path that ends in it cannot be renamed.
         let content: PathBuf = new
             .folder
             .components()
@@ -156,7 +156,7 @@ impl Pool {
         .await
     }
 
-    /// Removes from a branch what a crash left of subdots that were being filled.
+    /// Deletes the remains of subdots that a crash left unfinished.
     pub async fn forget_new_subdots(
         &self,
         dot: &DotName,
@@ -175,7 +175,8 @@ impl Pool {
         .await
     }
 
-    /// Which folder of this pool a mount shows, of whatever namespace; `None` when it is none, or one that was deleted.
+    /// The folders of this pool that mounts show, in any mount namespace. `None` for a mount of something else, or of a deleted
+    /// folder.
     pub async fn identify(
         &self,
         mounts: Vec<MountEntry>,
@@ -184,7 +185,7 @@ impl Pool {
             .await
     }
 
-    /// Whether what a mount shows is, or was before it was deleted, in a folder of this pool.
+    /// Whether a mount shows something in this folder of the pool, even if it was deleted since.
     pub fn is_within(&self, mount: &MountEntry, folder: &Path) -> bool {
         let below = folder.strip_prefix(self.inner.layout.root()).ok();
         let shown = self.inner.in_pool(mount);
@@ -193,7 +194,7 @@ impl Pool {
             .is_some_and(|(shown, below)| shown.starts_with(below))
     }
 
-    /// What a table of mounts would say of a folder of this pool that is mounted; `shown` is its path now.
+    /// The entry in a mount table if the folder at `shown` were mounted at `point`.
     #[cfg(feature = "testing")]
     pub fn mount_entry(&self, shown: &Path, point: &Path) -> MountEntry {
         let (filesystem, root) = &self.inner.mounted;
@@ -207,7 +208,7 @@ impl Pool {
         }
     }
 
-    /// Whether a mount is of this pool's dots: of one of its folders, not of the whole.
+    /// Whether a mount shows a folder of this pool's dots, and not the whole pool.
     pub fn shows_dots(&self, mount: &MountEntry) -> bool {
         self.inner.in_pool(mount).is_some()
     }
@@ -249,7 +250,7 @@ impl Inner {
         })
     }
 
-    /// The path in the pool of what a mount shows, if it is below the dots.
+    /// The path in the pool that a mount shows, if it belongs to a dot.
     fn in_pool(&self, mount: &MountEntry) -> Option<PathBuf> {
         let (filesystem, root) = &self.mounted;
         if mount.filesystem != *filesystem {
@@ -257,7 +258,7 @@ impl Inner {
         }
         let below = mount.root.strip_prefix(root).ok()?;
         let top = below.components().next()?.as_os_str();
-        // What was deleted, too: a container may still have it.
+        // Deleted folders count, too: a container may still use them.
         let ours = ["dots", "deleted", "trash", "staging"];
         ours.iter()
             .any(|ours| top == *ours)
@@ -274,15 +275,15 @@ impl Inner {
     }
 }
 
-/// Containers own the folder above, so a subdot may have become anything: it is only ever opened as a folder.
+/// Creates a subdot if it is missing. A container can replace a subdot with anything, so this only opens it as a folder.
 fn make_subdot(data: &Path, subdot: &SubdotName) -> Result<(), PoolError> {
     let path = data.join(subdot.as_str());
     let parent =
         rustix::fs::openat(CWD, data, DIRECTORY, Permissions::empty()).during("open", data)?;
     let everybody = Permissions::from_raw_mode(0o777);
     match rustix::fs::mkdirat(&parent, subdot.as_str(), everybody) {
-        // The umask applies to the call above. Databases run as users of their own. Nothing is followed here: a container
-        // that replaces the new folder at once gets an error, or its own folder's permissions changed.
+        // The umask limits the mode of the call above, but databases run as their own users. No symlink is followed here. If
+        // a container replaces the new folder at once, this fails or changes the mode of the container's own folder.
         Ok(()) => {
             let made =
                 rustix::fs::openat(&parent, subdot.as_str(), DIRECTORY, Permissions::empty())

@@ -1,5 +1,5 @@
-//! Whatever a container makes in its volume, the pool can delete it: from the trash, from what was being made when a
-//! daemon was killed, and from what was being received.
+//! The pool can delete anything that a container creates in its volume: in the trash, in `staging/` after a crash, and in
+//! interrupted imports.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dotmesh_model::CommitId;
 use dotmesh_model::volume::Folder;
-use dotmesh_pool::Pool;
+use dotmesh_pool::{Pool, Start};
 use rustix::fs::IFlags;
 
 use crate::nasty::{Place, btrfs};
@@ -22,13 +22,22 @@ async fn make(world: &World, pool: &Pool, nasty: impl Fn(&Place)) {
     nasty(&Place::open(&data));
 }
 
-/// Has it made, and deleted, at each of the places.
+/// Deletes the branch, and creates it again without files.
+async fn renew(world: &World, pool: &Pool) {
+    let deleted = pool.delete_branch(&world.dot, &world.master).await;
+    deleted.expect("deletion");
+    let start = Start::Commit(CommitId::ROOT);
+    let created = pool.create_branch(&world.dot, &world.master, start).await;
+    created.expect("a fresh working copy");
+}
+
 async fn empty(pool: &Pool) {
     pool.empty_trash(Duration::ZERO)
         .await
         .expect("a look at the trash");
 }
 
+/// Makes such data at each place from which the pool deletes, and checks that it goes.
 async fn goes(nasty: impl Fn(&Place)) {
     let world = World::new();
     let pool = world.open().await;
@@ -42,14 +51,11 @@ async fn goes(nasty: impl Fn(&Place)) {
 
     world.create_dot(&pool).await;
     make(&world, &pool, &nasty).await;
-    let _ = pool
-        .replace_branch(&world.dot, &world.master, CommitId::ROOT)
-        .await
-        .expect("a fresh working copy");
+    renew(&world, &pool).await;
     empty(&pool).await;
-    assert_eq!(count(&trash), 0, "a replaced working copy");
+    assert_eq!(count(&trash), 0, "a deleted branch");
 
-    // Killed between the exchange and the trash.
+    // As if a daemon was killed while a working copy was in `staging`.
     make(&world, &pool, &nasty).await;
     let working = world.path("pool/dots/admin/app/branches/master");
     std::fs::rename(&working, staging.join("fresh")).expect("a rename");
@@ -135,7 +141,7 @@ async fn immutable_and_append_only_files_and_folders_go() {
             let top = folder.subvolume(b"nested");
             let inside = top.directory(b"folder");
             inside.subvolume(b"deeper").flag(flag);
-            // On the folder that a subvolume is in, on its own top, and on one that is read-only too.
+            // On the parent folder of a subvolume, on its top folder, and on a read-only subvolume.
             inside.flag(flag);
             top.flag(flag);
             top.freeze();
@@ -167,7 +173,7 @@ async fn one_that_cannot_be_deleted_keeps_no_other_and_goes_once_it_can() {
     let pool = world.open().await;
     let trash = world.path("pool/trash");
     world.create_dot(&pool).await;
-    // The kernel deletes no subvolume that is its filesystem's default, nor one with a swap file in use.
+    // The kernel does not delete the default subvolume of a filesystem, nor a subvolume with an active swap file.
     make(&world, &pool, |data| {
         let nested = data.directory(b"kept").subvolume(b"default");
         btrfs(&["subvolume", "set-default"], OsStr::new(&nested.path()));
@@ -175,10 +181,7 @@ async fn one_that_cannot_be_deleted_keeps_no_other_and_goes_once_it_can() {
     })
     .await;
     for _ in 0..2 {
-        let _ = pool
-            .replace_branch(&world.dot, &world.master, CommitId::ROOT)
-            .await
-            .unwrap();
+        renew(&world, &pool).await;
         make(&world, &pool, |data| drop(data.subvolume(b"nested"))).await;
     }
     pool.delete_dot(&world.dot).await.unwrap();
@@ -198,7 +201,7 @@ async fn one_that_cannot_be_deleted_keeps_no_other_and_goes_once_it_can() {
     empty(&pool).await;
     assert_eq!(pool.leftovers().await.unwrap(), leftovers);
 
-    // A daemon starts all the same, and says it again.
+    // The daemon still starts, and reports it again.
     let again = world.open().await;
     assert_eq!(again.leftovers().await.unwrap(), []);
     empty(&again).await;
@@ -234,7 +237,7 @@ async fn what_cannot_be_deleted_keeps_no_daemon_from_starting() {
     let working = world.path("pool/dots/admin/app/branches/master");
     let fresh = staging.join("fresh");
     std::fs::rename(&working, &fresh).unwrap();
-    // So not even its name can be changed.
+    // So it cannot even be renamed.
     Place::open(&fresh).flag(IFlags::IMMUTABLE);
 
     let again = world.open().await;

@@ -1,4 +1,4 @@
-//! A pool in a file on a disk that is small, gets full, and has room again. The disk is an ext4 filesystem of its own.
+//! A pool in a file on a small disk that fills up and gets free space again. The disk is a separate ext4 filesystem.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -15,7 +15,7 @@ use crate::world::{World, losetup, run};
 
 const MIB: u64 = 1 << 20;
 
-/// A disk, and a pool on it.
+/// A disk with a pool on it.
 struct Disk {
     world: World,
     pool: Pool,
@@ -67,10 +67,10 @@ impl Disk {
         disk.f_bavail * disk.f_frsize
     }
 
-    /// What another program does with the disk.
+    /// Fills the disk, as another program could.
     fn fill(&self, bytes: u64) {
         let filler = File::create(self.world.path("disk/filler")).expect("a call that works");
-        // Of the whole disk it gets all but a few blocks.
+        // If asked for all free space, it gets all but a few blocks.
         match fallocate(&filler, FallocateFlags::empty(), 0, bytes) {
             Err(rustix::io::Errno::NOSPC) => {}
             filled => filled.expect("a call that works"),
@@ -86,7 +86,7 @@ impl Disk {
         pool.f_flag.contains(StatVfsMountFlags::RDONLY)
     }
 
-    /// Fits the pool to the disk all the time, as the daemon does, until the guard is dropped.
+    /// Fits the pool to the disk all the time, as the daemon does, until [`Fitting::end`].
     fn fitting(&self) -> Fitting {
         let stop = Arc::new(AtomicBool::new(false));
         let (pool, stopped) = (self.pool.clone(), Arc::clone(&stop));
@@ -112,7 +112,7 @@ impl Fitting {
     }
 }
 
-/// Writes bytes that cannot be compressed away, each MiB synced. Returns how many MiB were written before an error.
+/// Writes a file, and syncs each MiB. Returns how many MiB were written before an error.
 fn write(path: &Path, mebibytes: u64) -> (u64, std::io::Result<()>) {
     let mut file = match File::create(path) {
         Ok(file) => file,
@@ -128,7 +128,7 @@ fn write(path: &Path, mebibytes: u64) -> (u64, std::io::Result<()>) {
     (mebibytes, Ok(()))
 }
 
-/// What is left of such a file.
+/// Whether the first MiBs of such a file are intact.
 fn is_whole(path: &Path, mebibytes: u64) -> bool {
     let content = std::fs::read(path).expect("a call that works");
     let mut pieces = content.chunks_exact(1 << 20).zip(0_u64..mebibytes);
@@ -162,7 +162,7 @@ async fn a_pool_is_as_large_as_what_the_disk_can_give() {
         space.total + 512 * MIB >= free,
         "{space:?}, {free} on the disk"
     );
-    // A program may reserve nearly all of it at once, and it takes no space below.
+    // Preallocating most of the pool takes no space on the disk below.
     let reserved = File::create(disk.path("reserved")).unwrap();
     fallocate(&reserved, FallocateFlags::empty(), 0, 2 << 30).unwrap();
     assert!(disk.free() + 64 * MIB > free);
@@ -174,7 +174,7 @@ async fn writers_get_no_space_left_before_the_disk_is_full_and_go_on_when_it_has
     let fitting = disk.fitting();
     let (before, result) = write_aside(disk.path("first"), 100).await;
     result.unwrap();
-    // Another program takes what is left but a part of the reserve.
+    // Another program takes all but 200 MiB, which is less than the reserve.
     disk.fill(disk.free() - 200 * MIB);
     let (written, result) = write_aside(disk.path("second"), 2000).await;
     assert_eq!(
@@ -201,7 +201,7 @@ async fn writers_get_no_space_left_before_the_disk_is_full_and_go_on_when_it_has
     fitting.end().await;
 }
 
-/// Earlier versions made pools of 10 GiB whatever the disk had.
+/// Earlier versions created pools of 10 GiB, even on smaller disks.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_is_larger_than_its_disk_gives_what_there_is() {
     let world = Disk::without_pool(1500 * MIB);
@@ -230,7 +230,7 @@ async fn a_disk_that_another_program_fills_at_once_does_not_make_the_pool_read_o
     let subvolume = disk.path("dots");
     let (before, result) = write_aside(disk.path("first"), 100).await;
     result.unwrap();
-    // Nobody fits the pool at this moment. A write of data can fail, one of metadata never does.
+    // Nothing fits the pool now. Data writes may fail, but metadata writes must not.
     disk.fill(disk.free());
     assert!(disk.free() < MIB);
     let _ = write_aside(disk.path("second"), 100).await;

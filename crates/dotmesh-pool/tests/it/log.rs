@@ -1,4 +1,4 @@
-//! The log of a dot on btrfs: working copies are exchanged, and what was begun ends at the next start.
+//! The operation log of a dot on btrfs: it swaps working copies, and the next start settles interrupted operations.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ async fn states(world: &World, pool: &Pool) -> Vec<State> {
     log(world, pool).await.iter().map(|one| one.state).collect()
 }
 
-/// Makes an operation, but does not say that it is made.
+/// Carries out an operation, but does not mark it as done.
 async fn begin(world: &World, pool: &Pool, steps: Vec<NewStep>) -> u64 {
     let begun = pool.begin_operation(&world.dot, "a test".to_owned(), steps);
     let number = begun.await.expect("it begins");
@@ -72,7 +72,7 @@ async fn a_replaced_working_copy_comes_and_goes() {
         pool.settle(&world.dot).await.unwrap();
         assert_eq!(read(&file), "after");
     }
-    // Not twice in the same direction.
+    // It cannot be redone twice.
     pool.redo(&world.dot, number).await.unwrap_err();
     assert_eq!(read(&file), "after");
 }
@@ -90,7 +90,7 @@ async fn a_head_that_comes_back_is_clean() {
     let begun = pool.begin_operation(&world.dot, "a commit".to_owned(), vec![step]);
     let number = begun.await.unwrap();
     assert_eq!(world.commit(&pool, 2).await, second.id);
-    // Killed before the log says so.
+    // As if killed before the log marked it as done.
     let pool = world.open().await;
     pool.dots().await.unwrap();
     assert_eq!(states(&world, &pool).await, [State::Done]);
@@ -114,7 +114,7 @@ async fn what_was_begun_is_made_or_has_never_been() {
     let (pool, file, first) = prepare(&world).await;
     let other: BranchName = "feature/other".parse().unwrap();
     let folder = world.path("pool/dots/admin/app/operations");
-    // Only written down.
+    // Killed after the description was written.
     let steps = replace(&world, first);
     let begun = pool.begin_operation(&world.dot, "a test".to_owned(), steps);
     let number = begun.await.unwrap();
@@ -124,7 +124,7 @@ async fn what_was_begun_is_made_or_has_never_been() {
     assert!(!folder.join(number.to_string()).exists());
     assert_eq!(read(&file), "not committed");
 
-    // Half of it: the first of two steps.
+    // Killed after the first of two steps.
     let create = NewStep::Create {
         branch: other.clone(),
         start: Start::WorkingCopy(world.master.clone()),
@@ -143,7 +143,7 @@ async fn what_was_begun_is_made_or_has_never_been() {
     assert_eq!(dots.whole[0].branches.len(), 1);
     assert_eq!(log(&world, &pool).await, []);
 
-    // All of it, and half of its undo.
+    // Killed after all steps, and during the undo.
     let number = begin(&world, &pool, steps).await;
     let pool = world.open().await;
     assert_eq!(pool.dots().await.unwrap().whole[0].branches.len(), 2);
@@ -205,11 +205,11 @@ async fn a_dot_is_set_aside_and_comes_back() {
     assert_eq!(pool.dots().await.unwrap().whole.len(), 0);
     let deleted = pool.deleted_dots(&world.dot).await.unwrap();
     assert_eq!(deleted[0].deletion().unwrap().deleted(), Some(&with));
-    // All that was written to it, once: the file of the commit, and the one since.
+    // All data counts once: the committed file and its uncommitted version.
     let kept = pool.kept().await.unwrap();
     assert!(kept[0].bytes > 0 && kept[0].bytes < 100_000, "{kept:?}");
 
-    // The name is taken, and free again.
+    // It cannot be restored while another dot has its name.
     world.create_dot(&pool).await;
     pool.bring_dot_back(&world.dot, &deleted[0])
         .await

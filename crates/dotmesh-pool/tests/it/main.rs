@@ -1,4 +1,4 @@
-//! The pool through its public surface, on real btrfs: what a crash leaves, and where a pool may be.
+//! Tests of the pool through its public interface, on real btrfs.
 
 mod crashes;
 mod deletion;

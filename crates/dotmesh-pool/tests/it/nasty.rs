@@ -1,4 +1,4 @@
-//! What a container can make inside a volume, by the system calls that it has.
+//! Creates difficult files and folders, as a container can in its volume.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use rustix::fs::{CWD, FileType, IFlags, Mode, OFlags, XattrFlags};
 
-/// A directory, held by its descriptor: its path may be longer than any system call takes.
+/// An open directory. Its path may be too long for system calls.
 pub(crate) struct Place(OwnedFd);
 
 impl Place {
@@ -27,7 +27,7 @@ impl Place {
         self.enter(name)
     }
 
-    /// Directories inside each other, all of one name. Returns the innermost.
+    /// Creates nested directories that all have the same name. Returns the innermost one.
     pub(crate) fn deep(&self, name: &[u8], levels: usize) -> Self {
         let mut at = self.directory(name);
         for _ in 1..levels {
@@ -42,7 +42,7 @@ impl Place {
         file.expect("a new file").into()
     }
 
-    /// Makes a subvolume.
+    /// Creates a subvolume.
     pub(crate) fn subvolume(&self, name: &[u8]) -> Self {
         let path = [self.path().as_bytes(), b"/", name].concat();
         btrfs(&["subvolume", "create"], OsStr::from_bytes(&path));
@@ -73,7 +73,7 @@ impl Place {
             .expect("an extended attribute");
     }
 
-    /// A short path, for programs.
+    /// A short path to the directory, for programs.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }

@@ -1,4 +1,4 @@
-//! Where a pool may be: in a file, in a folder of btrfs, on a device; and where not.
+//! Places for a pool: a file, a folder on btrfs, or a block device. Other places are refused.
 
 use std::process::Command;
 

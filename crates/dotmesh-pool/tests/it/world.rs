@@ -1,4 +1,4 @@
-//! A pool in a temporary folder, and the small things that tests do with it.
+//! A pool in a temporary folder, with helpers for tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, SubdotName};
 use dotmesh_pool::{BtrfsPlace, DotFile, Pool};
 
-/// Unmounts what is below a folder, then deletes the folder.
+/// A temporary folder with a pool. Dropping it unmounts everything in the folder, and deletes it.
 pub(crate) struct World {
     folder: tempfile::TempDir,
     pub(crate) dot: DotName,
@@ -32,7 +32,7 @@ impl World {
         self.folder.path().join(name)
     }
 
-    /// Opens the pool again and again, as a daemon does that is killed each time.
+    /// Opens the pool. A second call is like a restart after the daemon was killed.
     pub(crate) async fn open(&self) -> Pool {
         let limit = 256 << 20;
         let (file, mountpoint) = (self.path("pool.img"), self.path("pool"));
@@ -100,7 +100,7 @@ impl Drop for World {
     }
 }
 
-/// A loop device that is let go at the end, or when its last mount is gone.
+/// A loop device. Dropping it detaches the device as soon as nothing on it is mounted.
 pub(crate) struct Device(pub(crate) String);
 
 impl Drop for Device {
@@ -118,7 +118,7 @@ pub(crate) fn losetup(file: &Path) -> Device {
     )
 }
 
-/// Runs a program that has to succeed, and returns what it printed.
+/// Runs a program that must succeed, and returns its output.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let output = output.expect("the program runs");

@@ -33,7 +33,7 @@ async fn a_push_tells_where_its_commit_can_be_seen() -> Result<()> {
     let first = alice.kept("one").await;
     let refused = alice.fails("dm open --print").await;
     assert!(
-        refused.contains("is on no hub that you know")
+        refused.contains("was not found on any remote")
             && refused.contains("hint: Send it with 'dm push'."),
         "{refused}"
     );
@@ -221,7 +221,7 @@ async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
         .success()
         .stderr;
     assert!(
-        told.contains(&format!("{branch} has gone on here since")),
+        told.contains(&format!("branch {branch} has newer commits here than")),
         "{told}"
     );
     assert_eq!(bob.head().await, mine);
@@ -249,7 +249,7 @@ async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
         ),
         (
             "https://hub.example.com/alice/app".to_owned(),
-            "no remote is a login at https://hub.example.com",
+            "no remote has a login at https://hub.example.com",
             "dm login https://hub.example.com",
         ),
         (

@@ -119,8 +119,12 @@ async fn remotes_are_tried_out_before_they_are_kept() -> Result<()> {
         node.ok("dm remote -v").await,
         format!("* hub\talice@{url}\n")
     );
-    node.refuses(&format!("echo {key} | {add}"), 1, &["Remote exists 'hub'"])
-        .await;
+    node.refuses(
+        &format!("echo {key} | {add}"),
+        1,
+        &["there is already a remote 'hub'"],
+    )
+    .await;
     node.ok(&format!(
         "echo '  {key}' | dm remote add second alice@{url}"
     ))

@@ -353,7 +353,7 @@ async fn reset_goes_back_to_a_commit() -> Result<()> {
     other.await;
     let refused = node.fails("dm reset --hard HEAD^").await;
     assert!(
-        refused.contains("containers are using branch old of app, pinned: pinned"),
+        refused.contains("containers are using branch old of app as a pinned volume: pinned"),
         "{refused}"
     );
     assert_eq!(files().await, "1, 2, 3, 4, 5");

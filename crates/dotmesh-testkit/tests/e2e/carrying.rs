@@ -54,7 +54,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
     // The next commands list the items, before any push.
     wait_for("the commit to be looked through", SOON, async || {
         let told = alice.told("dm list").await;
-        ensure!(told.contains("3 items that cannot travel"), "{told}");
+        ensure!(told.contains("3 items that cannot be pushed"), "{told}");
         ensure!(told.contains("null: a device node"), "{told}");
         ensure!(told.contains("extended attribute user.large"), "{told}");
         ensure!(told.contains("more than 256 folders deep"), "{told}");
@@ -65,7 +65,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
 
     let told = alice.told("dm push hub").await;
     assert!(
-        told.contains("Left out 3 items that cannot travel:"),
+        told.contains("Left out 3 items that cannot be pushed:"),
         "{told}"
     );
     assert!(told.contains("null: a device node"), "{told}");
@@ -116,7 +116,7 @@ async fn what_cannot_travel_is_left_out_and_told_everywhere() -> Result<()> {
     alice.ok("dm commit -m clean").await;
     wait_for("nothing to be left out", SOON, async || {
         let told = alice.told("dm list").await;
-        ensure!(!told.contains("cannot travel"), "{told}");
+        ensure!(!told.contains("cannot be pushed"), "{told}");
         Ok(())
     })
     .await?;
@@ -133,7 +133,7 @@ async fn a_commit_whose_record_nobody_could_read_is_refused() -> Result<()> {
     // A program's argument has at most 128 KiB, so the message goes through the API.
     let request = "(printf '{\"author\":\"a\",\"message\":\"'; cat message; printf '\"}') | curl -sS --unix-socket /run/dotmesh/api.sock -H 'Content-Type: application/json' --data-binary @- http://node/v1/dots/admin/app/commits";
     let refused = node.ok(request).await;
-    assert!(refused.contains("shorten the message"), "{refused}");
+    assert!(refused.contains("Shorten the message"), "{refused}");
     assert_eq!(node.ok("dm log --json").await.trim(), "[]");
     Ok(())
 }

@@ -211,7 +211,7 @@ async fn a_mount_outside_of_containers_follows_the_dot() -> Result<()> {
     node.fails("grep -q $PWD/here /proc/self/mountinfo").await;
     let refused = node.fails("dm unmount here").await;
     assert!(
-        refused.contains("nothing of Dotmesh is mounted there"),
+        refused.contains("no Dotmesh volume is mounted there"),
         "{refused}"
     );
 

@@ -332,7 +332,7 @@ async fn elsewhere(
         .pastes(&format!("dm clone {}/alice/library", hub.url))
         .await?;
     assert!(
-        other.contains("the app's volumes are those of dot staging_app, not library"),
+        other.contains("the app's volumes belong to dot staging_app, not to library"),
         "{other}"
     );
     Ok(())

@@ -173,7 +173,10 @@ async fn changes_are_put_aside_under_a_running_app() -> Result<()> {
     node.ok("dm commit -m next").await;
     node.says_no(
         "dm stash pop",
-        &["nobody can merge", "dm stash branch NAME stash@{0}"],
+        &[
+            "cannot merge database files",
+            "dm stash branch NAME stash@{0}",
+        ],
     )
     .await;
     let said = node.says("dm stash branch work").await;

@@ -92,7 +92,7 @@ async fn no_dot_is_chosen_silently_and_words_are_understood() -> Result<()> {
         "v1.2: 3 commits, now at ",
         "feature/login: 2 commits, now at ",
         "master: 1 commit, now at ",
-        "(new branch); went along, as v1.2 was started from it",
+        "(new branch); pushed too, because v1.2 was started from it",
     ] {
         assert!(said.contains(line), "no '{line}' in {said}");
     }
@@ -128,7 +128,7 @@ async fn a_dot_that_compose_makes_beside_a_clone_is_warned_of() -> Result<()> {
     assert!(!said.contains("Warning"), "{said}");
     bob.ok("docker run -d --init --network none --name web --label com.docker.compose.project=moby-counter -v moby-counter_app.db:/v --volume-driver dm debian:bookworm-slim sleep 100000")
         .await;
-    let warning = "Docker has made dot moby-counter_app, which is empty";
+    let warning = "Docker made the empty dot moby-counter_app";
     let said = bob.says("dm branch").await;
     assert!(
         said.contains(warning) && said.contains("docker compose -p mobycounter up -d"),
@@ -220,7 +220,7 @@ async fn a_reset_deletes_what_is_dotmeshs_and_nothing_else() -> Result<()> {
         .await;
     node.says_no(
         "dm cluster reset --delete-data --yes",
-        &["Dotmesh did not mount", "/var/lib/dotmesh/mine", "umount"],
+        &["are not Dotmesh's", "/var/lib/dotmesh/mine", "umount"],
     )
     .await;
     node.ok("dm list && test -e /var/lib/dotmesh/mine/kept && umount /var/lib/dotmesh/mine")

@@ -37,11 +37,11 @@ async fn a_clone_outlives_its_hub() -> Result<()> {
     bob.ok("dm commit -m number4").await;
     let told = bob.told("dm push new app").await;
     assert!(
-        told.contains("Data of older commits can't be fetched: "),
+        told.contains("Cannot fetch the data of older commits: "),
         "{told}"
     );
     assert!(
-        told.contains("2 older commits went without their data: it is not on this machine"),
+        told.contains("2 older commits sent without their data, which is not on this machine"),
         "{told}"
     );
     assert!(told.contains("master: 4 commits, now at"), "{told}");
@@ -59,7 +59,7 @@ async fn a_clone_outlives_its_hub() -> Result<()> {
     let told = carol.fails("dm checkout -b old HEAD~3").await;
     assert!(told.contains("is neither here nor at http://"), "{told}");
     assert!(
-        told.contains("hint: A machine that has the data sends it there with 'dm push'"),
+        told.contains("hint: Run 'dm push' on a machine that has the data"),
         "{told}"
     );
     carol.ok("dm checkout -b newer HEAD~1").await;

@@ -178,7 +178,7 @@ async fn each_container_gets_the_state_back_that_it_was_in() -> Result<()> {
         let output = node.run(&format!("dm checkout {branch}")).await;
         let code = output.status.code();
         assert!(
-            code == Some(0) || output.stderr.contains("/loop: it ends with code 3"),
+            code == Some(0) || output.stderr.contains("/loop: it keeps ending with code 3"),
             "{output}"
         );
         assert_eq!(node.cell("app", 2).await, branch);
@@ -403,7 +403,7 @@ async fn a_container_waits_for_what_its_compose_file_says() -> Result<()> {
     );
     node.ok("touch $HOME/order/healthy").await;
     assert_eq!(node.until_consistent("app", &run).await?, "master");
-    let later = "Containers that the node starts once what they wait for is there: /web\n";
+    let later = "Containers that the node starts when their dependencies are ready: /web\n";
     assert!(left.contains(later), "{left}");
 
     node.ok("rm $HOME/order/healthy").await;

@@ -195,8 +195,11 @@ async fn a_pull_and_the_deletion_of_a_dot_are_taken_back_and_made_again() -> Res
         .unwrap_or_default();
     node.ok("dm init app").await;
     let hint = format!("dm undo --dot app --deleted {id}");
-    node.says_no("dm undo --dot app", &["another dot is called app", &hint])
-        .await;
+    node.says_no(
+        "dm undo --dot app",
+        &["another dot has the name app now", &hint],
+    )
+    .await;
     node.ok("dm dot delete -f app").await;
     node.ok(&hint).await;
     node.keep_running("user", "app.db").await;

@@ -201,7 +201,7 @@ async fn what_cannot_be_a_volume_is_refused_and_creates_nothing() -> Result<()> 
         .fails("docker volume create -d dm -o size=10G app")
         .await;
     assert!(
-        refused.contains("volume option 'size' is not known"),
+        refused.contains("unknown volume option 'size'"),
         "{refused}"
     );
     assert_eq!(node.dots().await, [""; 0]);

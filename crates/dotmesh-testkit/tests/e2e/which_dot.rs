@@ -65,7 +65,7 @@ async fn each_work_tree_is_about_its_own_dot() -> Result<()> {
     // A global selection comes last. The message says that it does not apply here.
     let said = node.says("cd ~/shop && dm switch --global wiki_app").await;
     assert!(
-        said.contains("here, commands are still about dot 'shop_app': the Compose project in"),
+        said.contains("commands here still use dot 'shop_app': the Compose project in"),
         "{said}"
     );
     assert_eq!(node.ok("cd ~ && dm branch").await, "  master\n* tried\n");

@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub pool: Option<PathBuf>,
 
-    /// Without effect since the pool is as large as the disk allows; scripts may have it
+    /// Ignored, as the pool grows as far as the disk allows; kept for existing scripts
     #[arg(long, value_name = "SIZE", value_parser = check_size, hide = true)]
     pub pool_size: Option<String>,
 
@@ -189,12 +189,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
         .await
         .map_err(|_| {
             let log = if by_hand {
-                format!(
-                    "See what it says in {}",
-                    args.root.join("dotmeshd.log").display()
-                )
+                format!("Read its log: {}", args.root.join("dotmeshd.log").display())
             } else {
-                "See what it says with 'journalctl -u dotmeshd'.".to_owned()
+                "Read its log with 'journalctl -u dotmeshd'.".to_owned()
             };
             CliError::new(
                 Code::NodeUnreachable,

@@ -75,11 +75,11 @@ impl Places {
         Err(CliError::new(
             ErrorCode::InUse,
             format!(
-                "something that Dotmesh did not mount is mounted below {}: {foreign}",
+                "these mounts below {} are not Dotmesh's: {foreign}",
                 root.display()
             ),
         )
-        .hint("Unmount it with 'umount', then try again."))
+        .hint("Unmount them with 'umount', then try again."))
     }
 
     /// Unmounts what Dotmesh mounted.

@@ -17,7 +17,7 @@ use crate::error::{CliError, Code, Result};
 use crate::output::Human;
 use crate::ui::Ui;
 
-/// Stop Dotmesh on this machine, and take its service away
+/// Stop Dotmesh on this machine, and remove its service
 ///
 /// The command says what it will stop, unmount and delete, and asks. Dots stay unless --delete-data is given, and containers
 /// keep running. 'dm cluster init' starts Dotmesh again. Must run as root.
@@ -261,14 +261,14 @@ pub fn delete_content(root: &Path) -> Result<()> {
     }
     let left = left.iter().map(|path| match reasons.get(path) {
         Some(reason) => format!("\n  {}: {reason}", path.display()),
-        None => format!("\n  {}: made meanwhile", path.display()),
+        None => format!("\n  {}: created meanwhile", path.display()),
     });
     Err(CliError::io(format!(
         "not all of {} could be deleted; this is left:{}",
         root.display(),
         left.collect::<String>()
     ))
-    .hint("Dotmesh was stopped. Find out what keeps this, then try again with --force."))
+    .hint("Dotmesh was stopped. Find out what prevents the deletion, then try again with --force."))
 }
 
 impl Plan {
@@ -280,12 +280,12 @@ impl Plan {
         match (self.pid, self.has_unit) {
             (Some(pid), true) => line(
                 "stops",
-                format!("dotmeshd, process {pid}, and takes its systemd service away"),
+                format!("dotmeshd, process {pid}, and removes its systemd service"),
             ),
             (Some(pid), false) => line("stops", format!("dotmeshd, process {pid}")),
             (None, true) => line(
                 "stops",
-                "nothing, as dotmeshd does not run, and takes its systemd service away".to_owned(),
+                "nothing, as dotmeshd does not run, but removes its systemd service".to_owned(),
             ),
             (None, false) => line("stops", "nothing, as dotmeshd does not run".to_owned()),
         }
@@ -329,7 +329,7 @@ impl Plan {
         match &self.deletion {
             None => "Please confirm that you really want to stop Dotmesh on this machine",
             Some(deletion) if deletion.elsewhere.is_some() => {
-                "Please confirm that you really want to take Dotmesh off this machine"
+                "Please confirm that you really want to remove Dotmesh from this machine"
             }
             Some(_) => {
                 "Please confirm that you really want to delete all dots of this machine, including all branches and commits?"
@@ -381,12 +381,9 @@ fn check_root(root: &Path) -> Result<()> {
     }
     Err(CliError::new(
         Code::Refused,
-        format!(
-            "{} does not look like a folder of Dotmesh's",
-            root.display()
-        ),
+        format!("{} is not a folder with Dotmesh's data", root.display()),
     )
-    .hint("Say where everything is kept with --root DIR."))
+    .hint("Name the right folder with --root DIR."))
 }
 
 /// Refuses while containers use the data. Returns the dots.
@@ -403,7 +400,7 @@ async fn check_data(
             Code::Refused,
             "Dotmesh is not running, so it cannot say which containers need its data",
         )
-        .hint("Start it with 'dm cluster init', or delete the data nevertheless with --force."));
+        .hint("Start it with 'dm cluster init', or delete the data anyway with --force."));
     }
     let dots = node.dots().await?;
     let mut users = Vec::new();

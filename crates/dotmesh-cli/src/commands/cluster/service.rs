@@ -209,7 +209,7 @@ impl Detached {
             Code::DaemonFailed,
             format!("dotmeshd did not start:\n{last}"),
         )
-        .hint(format!("Its whole log is {}", self.log.display()))
+        .hint(format!("The whole log is in {}", self.log.display()))
     }
 }
 
@@ -290,7 +290,7 @@ pub async fn stop_process(pid: u32) -> Result<()> {
             format!("dotmeshd (process {pid}) {why}"),
         )
         .hint(format!(
-            "See what it does, or end it with 'kill -9 {pid}' and try again."
+            "Find out what it does, or kill it with 'kill -9 {pid}' and try again."
         ))
     };
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
@@ -308,7 +308,7 @@ pub async fn stop_process(pid: u32) -> Result<()> {
     };
     tokio::time::timeout(STOPS_WITHIN, gone)
         .await
-        .map_err(|_| failed("does not end"))
+        .map_err(|_| failed("does not exit"))
 }
 
 /// Removes a file, if it exists.

@@ -90,7 +90,7 @@ impl Human for Deleted {
         } else {
             ui.status(&format!("Deleted dot '{dot}'"));
             ui.hint(&format!(
-                "To have it back: dm undo --dot {dot}. 'dm op log --dot {dot}' says for how long it is kept."
+                "To bring it back: dm undo --dot {dot}. 'dm op log --dot {dot}' says how long it is kept."
             ));
         }
         if self.was_current {

@@ -14,7 +14,7 @@ use crate::ui::Ui;
 
 /// Give a dot another name
 ///
-/// Refused while containers have volumes of it. Nothing changes on hubs: the dot goes on with the same dots there.
+/// The command is refused while containers have volumes of the dot. Nothing changes on hubs: the dot keeps its upstreams.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The dot

@@ -17,7 +17,7 @@ use crate::output::Human;
 use crate::transfer;
 use crate::ui::Ui;
 
-/// Show what is known of a dot
+/// Show the details of a dot
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// For scripts: a name and its values in each line, separated by tabs, sizes in bytes

@@ -19,8 +19,8 @@ use crate::ui::Ui;
 
 /// List the operations of the current dot, the last one first
 ///
-/// A star marks the operation that 'dm undo' takes back. Those above it were undone, and 'dm redo' makes the lowest of them
-/// again. KEPT says about how much space an operation needs for that.
+/// A star marks the operation that 'dm undo' takes back next. The operations above it were undone, and 'dm redo' redoes the
+/// lowest of them. KEPT is the approximate space that is kept for this.
 ///
 /// Pushes, clones and new dots are not listed: they replace nothing here.
 ///

@@ -125,7 +125,7 @@ pub(crate) async fn check(context: &Context, remote: &Remote) -> Result<()> {
     } else {
         Err(CliError::new(
             ErrorCode::Unauthorized,
-            format!("the API key is not {user}'s but {owner}'s"),
+            format!("the API key belongs to {owner}, not to {user}"),
         )
         .hint(format!(
             "Use {owner}@{}, or the key of {user}.",

@@ -13,16 +13,16 @@ use crate::hub;
 use crate::output::Human;
 use crate::ui::Ui;
 
-/// Say where the hub of a remote is now
+/// Change the address of a remote's hub
 ///
-/// The account and its API key stay. The key is tried out before anything is changed.
+/// The account and its API key stay the same. The key is checked with the hub before the address is changed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The remote
     #[arg(value_name = "NAME")]
     name: RemoteName,
 
-    /// The hub. Without http:// or https:// before the host it is HTTPS; on this machine HTTP, where that is not spoken
+    /// The hub. Without http:// or https:// before the host, HTTPS is used. For a hub on this machine, HTTP is tried too
     #[arg(value_name = "HOST[:PORT]")]
     hub: HubHost,
 }

@@ -12,7 +12,7 @@ use crate::output::Human;
 use crate::switching::{self, WaitArgs};
 use crate::ui::Ui;
 
-/// Make a branch of a stash, switch to it, and drop the stash
+/// Make a branch from a stash, switch to it, and drop the stash
 ///
 /// The branch starts at the commit that the stash was made at, and has the stashed changes as uncommitted ones.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(value_name = "BRANCH")]
     branch: BranchName,
 
-    /// Which one, as 'dm stash list' numbers them
+    /// The stash, as 'dm stash list' names it
     #[arg(value_name = "STASH", default_value = "stash@{0}")]
     stash: Place,
 

@@ -14,7 +14,7 @@ use crate::ui::Ui;
 /// Delete a stash
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which one, as 'dm stash list' numbers them
+    /// The stash, as 'dm stash list' names it
     #[arg(value_name = "STASH", default_value = "stash@{0}")]
     stash: Place,
 }

@@ -17,7 +17,7 @@ use crate::ui::Ui;
 /// The branch must be at the commit that the stash was made at, and have no uncommitted changes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which one, as 'dm stash list' numbers them
+    /// The stash, as 'dm stash list' names it
     #[arg(value_name = "STASH", default_value = "stash@{0}")]
     stash: Place,
 

@@ -13,10 +13,10 @@ use crate::output::Human;
 use crate::switching::{self, WaitArgs};
 use crate::ui::Ui;
 
-/// Put the uncommitted changes aside, so that the branch is as its newest commit
+/// Put the uncommitted changes aside, and return the branch to its newest commit
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What the state is; each further one is a paragraph
+    /// A message for the stash; each further one is a paragraph
     #[arg(short, long, value_name = "MESSAGE")]
     message: Vec<String>,
 

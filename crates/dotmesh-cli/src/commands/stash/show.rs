@@ -12,7 +12,7 @@ pub struct Args {
     #[arg(long)]
     name_status: bool,
 
-    /// Which one, as 'dm stash list' numbers them
+    /// The stash, as 'dm stash list' names it
     #[arg(value_name = "STASH", default_value = "stash@{0}")]
     stash: Place,
 }

@@ -1,4 +1,4 @@
-//! Sends commits, oldest first: what each changed, or all of it, or its record alone where its data is not here.
+//! Sends commits, oldest first. Each is sent as its changes, in full, or as its record alone if its data is not here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,18 +15,18 @@ use crate::operations::transfer::{Connection, Job};
 use crate::operations::upstream::Upstream;
 use crate::registry::{Dot, Seal};
 
-/// The commits to send, oldest first, and how each differs from its parent.
+/// The commits to send, oldest first, with the seals that are needed.
 pub(super) struct Commits<'a> {
     upstream: &'a Upstream,
     dot: &'a Dot,
     ids: &'a [CommitId],
     local: &'a History,
     hub: &'a HubState,
-    /// Those of the dot's commits whose data is not here.
+    /// The dot's commits whose data is not here.
     absent: &'a BTreeMap<CommitId, Source>,
-    /// What is known of seals already.
+    /// The known seals.
     seals: HashMap<CommitId, Seal>,
-    /// The seals of parents that only the hub knew.
+    /// The seals of parents, as read from the hub.
     parents: HashMap<CommitId, ObjectHash>,
     told: HubHistory,
 }
@@ -43,7 +43,7 @@ impl<'a> Commits<'a> {
         let Upstream {
             connection, name, ..
         } = &hub.upstream;
-        // What was pushed from here before the registry was rebuilt, the hub knows.
+        // Seals may be missing here if the registry was rebuilt since an earlier push. The hub has them.
         let ask = async |commit, until| {
             let list = connection.hub_commits(name, commit, until).await?;
             let first = list.commits.into_iter().next();
@@ -86,7 +86,7 @@ impl<'a> Commits<'a> {
         updates: Vec<BranchUpdate>,
     ) -> Result<(Option<DotIdentity>, Stays), NodeError> {
         match self.try_send(updates.clone(), true).await {
-            // The hub has lost what it had, or never had what its history says.
+            // The hub lacks objects of commits in its history, so send all objects in full.
             Err(NodeError::DeltasRefused) => self.try_send(updates, false).await,
             sent => sent,
         }
@@ -109,7 +109,7 @@ impl<'a> Commits<'a> {
         let mut push = Push::begin(hub, &self.upstream.name, rate, progress, deltas).await?;
         let mut stays = Stays::default();
         let mut sealed = Vec::with_capacity(self.ids.len());
-        // Those that go in this push with their data.
+        // The commits that this push has sent with their data.
         let mut done: HashMap<CommitId, Seal> = HashMap::new();
         for id in self.ids {
             if self.absent.contains_key(id) {
@@ -119,8 +119,9 @@ impl<'a> Commits<'a> {
             let parent = self.local.parent(*id).unwrap_or(CommitId::ROOT);
             let parent_seal = self.parent_seal(parent, &done)?;
             let data = node.pool.commit_data(&self.dot.name, *id);
-            // The snapshot of a commit that was made here comes from its parent's, by way of a working copy. That of one
-            // that was received comes from any other: the filesystem's list of changes would be since that.
+            // A commit that was made here has a snapshot that descends from its parent's, by way of a working copy. The
+            // snapshot of a received commit may descend from any other, so the filesystem's list of changes would not
+            // be relative to its parent.
             let base_of = match self.base(parent, &done) {
                 Some(seal) if self.told.get(*id).is_none() => self.compare(parent, seal, *id).await,
                 _ => None,
@@ -142,7 +143,7 @@ impl<'a> Commits<'a> {
             let mut sent = sent.map_err(refused)?;
             let left_out = match self.seals.get(id) {
                 Some(known) if known.root != sent.root => {
-                    // Sealed before there were limits for every pool, or elsewhere.
+                    // It was sealed elsewhere, or before there were limits for every pool.
                     let again = push.send_within(Limits::Format, &data, None, &cache).await;
                     sent = match again {
                         Ok(again) if again.root == known.root => again,
@@ -163,9 +164,9 @@ impl<'a> Commits<'a> {
                 root: sent.root,
                 links: sent.has_links,
             };
-            // From here on it need not be sealed again, even if the push is cut.
+            // Store the seal now, so that a retry after an interrupted push need not seal it again.
             node.registry.set_seal(&self.dot.id, *id, seal).await?;
-            // Of a commit and the one after it, the later tells what is still there.
+            // Report the sockets of the newest commit that has any.
             if sent.sockets.count > 0 {
                 stays.sockets = SkippedSockets {
                     count: sent.sockets.count,
@@ -190,7 +191,7 @@ impl<'a> Commits<'a> {
         }
     }
 
-    /// A commit whose data is not here, as it was told.
+    /// A commit whose data is not here, with the seal that the hub reported.
     async fn without_data(&self, id: CommitId) -> Result<SealedCommit, NodeError> {
         let node = &self.upstream.connection.node;
         let record = node.registry.record(&self.dot.id, id).await?;
@@ -220,7 +221,8 @@ impl<'a> Commits<'a> {
         seal.ok_or_else(|| no_seal(parent))
     }
 
-    /// The parent, if its data is here and the hub has it, or has it from this push: what it has is not sent again.
+    /// The parent's seal, if its data is here and the hub has it or gets it in this push. Its objects are not sent
+    /// again.
     fn base(&self, parent: CommitId, sent: &HashMap<CommitId, Seal>) -> Option<Seal> {
         if let Some(seal) = sent.get(&parent) {
             return Some(*seal);
@@ -231,7 +233,7 @@ impl<'a> Commits<'a> {
         seal.filter(|_| is_here && is_there)
     }
 
-    /// What is left out of a commit, as far as it is known for one that came from a hub.
+    /// The files left out of a commit. For a received commit, only what is known.
     async fn left_out(&self, id: CommitId) -> Result<LeftOut, NodeError> {
         let node = &self.upstream.connection.node;
         match self.told.get(id) {
@@ -240,7 +242,7 @@ impl<'a> Commits<'a> {
         }
     }
 
-    /// How a commit differs from its parent. Without that, all of it is read.
+    /// The changes from the parent to a commit. If they cannot be found, the whole commit is read.
     async fn compare(&self, parent: CommitId, seal: Seal, id: CommitId) -> Option<SealedBase> {
         let pool = &self.upstream.connection.node.pool;
         let name = &self.dot.name;
@@ -261,10 +263,11 @@ impl<'a> Commits<'a> {
     }
 }
 
-/// The most bytes of lists of what is left out in one push: the request's own limit is for more than these.
+/// The maximum size in bytes of all left-out lists in a push. The limit of the request is larger, since it holds more
+/// than these.
 const MAX_LISTS: usize = 8 << 20;
 
-/// Shortens the lists of the oldest commits, so that all of them together stay within a push.
+/// Shortens the lists of the oldest commits, so that all lists together stay within `MAX_LISTS`.
 fn bound(commits: &mut [SealedCommit]) {
     let mut room = MAX_LISTS;
     for list in commits
@@ -273,7 +276,7 @@ fn bound(commits: &mut [SealedCommit]) {
         .filter_map(|commit| commit.left_out.as_mut())
     {
         let fits = list.items.iter().take_while(|item| {
-            // JSON writes a byte with six at most.
+            // JSON needs up to 6 bytes for a byte of text.
             let length = 6 * (item.path.len() + item.reason.len()) + 32;
             let is_room = length <= room;
             room = room.saturating_sub(length);

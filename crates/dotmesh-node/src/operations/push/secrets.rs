@@ -1,5 +1,5 @@
-//! Files that look like secrets, among those that a push to a public dot adds. They are told by their names: a warning
-//! for who has overlooked one, and no proof that there is none.
+//! Finds files that look like secrets among those that a push adds to a public dot. It goes by their names: this warns
+//! about oversights, and does not prove that there are no secrets.
 
 use std::fs::{self, File, Metadata};
 use std::io::Read as _;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use dotmesh_model::branch_name::is_deceptive;
 
-/// So many are named.
+/// The number of paths in the error.
 const SHOWN: usize = 10;
 
-/// Names of files that programs keep secrets in.
+/// File names in which programs keep secrets.
 const NAMES: [&str; 15] = [
     ".env",
     ".pgpass",
@@ -29,30 +29,30 @@ const NAMES: [&str; 15] = [
     "secrets.yml",
 ];
 
-/// Endings of files that hold private keys and nothing else.
+/// Extensions of files that hold only private keys.
 const ENDINGS: [&str; 6] = [".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk"];
 
-/// Endings of files that may hold a private key, and may not.
+/// Extensions of files that may hold a private key.
 const MAYBE: [&str; 2] = [".pem", ".key"];
 
-/// `.env.production`, but not the examples that go with the code.
+/// Extensions of examples: `.env.production` is a secret, `.env.example` is not.
 const EXAMPLES: [&str; 4] = [".example", ".sample", ".template", ".dist"];
 
-/// Where a private key in PEM is looked for, in bytes.
+/// How many bytes of a file are searched for a private key in PEM.
 const PEM_LENGTH: u64 = 64 << 10;
 
-/// What was found.
+/// The files found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Suspects {
-    /// How many.
+    /// Their number.
     pub(super) count: usize,
     /// The paths of the first few.
     pub(super) first: Vec<String>,
 }
 
 impl Suspects {
-    /// Looks through a commit's data for what is not in its parent's, where that is here. What cannot be read is passed over:
-    /// sealing the commit fails at it, and says why.
+    /// Searches a commit's data for files that its parent does not have, if the parent's data is here. Skips unreadable
+    /// files: sealing the commit fails on them, and says why.
     pub(super) fn look(&mut self, data: &Path, parent: Option<&Path>) {
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
@@ -61,7 +61,7 @@ impl Suspects {
             entries.sort_by_key(fs::DirEntry::file_name);
             for entry in entries {
                 let path = folder.join(entry.file_name());
-                // Neither follows a symlink.
+                // Both calls do not follow symbolic links.
                 let (Ok(kind), Ok(metadata)) = (entry.file_type(), entry.metadata()) else {
                     continue;
                 };
@@ -87,7 +87,7 @@ impl Suspects {
     }
 }
 
-/// Whether the parent has the file already, by its size and time.
+/// Whether the parent has the same file, judged by size and modification time.
 fn is_as_before(file: &Metadata, parent: Option<&Path>, path: &Path) -> bool {
     let before = parent.and_then(|parent| fs::symlink_metadata(parent.join(path)).ok());
     before.is_some_and(|before| {

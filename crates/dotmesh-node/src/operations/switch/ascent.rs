@@ -1,4 +1,4 @@
-//! Starts the containers of a plan: each when what it depends on is there, and waits for them to be healthy.
+//! Starts the containers of a plan, each when its dependencies are ready, and waits for their health.
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -9,34 +9,35 @@ use super::execute::{Execution, Started, Wishes};
 use super::plan::{Afterwards, Condition, Member};
 use crate::engine::{Container, EngineError, Health, Inspected, State};
 
-/// How far a member is on its way up.
+/// The progress of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
     Waiting,
     Starting,
     Started,
-    /// It will not be started, by nobody's fault.
+    /// It need not be started: it is removed, replaced or left alone.
     Gone,
     Failed(String),
 }
 
-/// The work of starting the members of a plan.
+/// Starts the members of a plan.
 pub(super) struct Ascent<'a> {
     work: &'a Execution<'a>,
     wishes: Wishes,
     progress: Vec<Progress>,
-    /// What each was when it was last looked at.
+    /// The last inspection of each member.
     seen: Vec<Option<Inspected>>,
-    /// Since when the Engine is away, and what it looks like.
+    /// Since when the Engine is unreachable, and the error.
     away: Option<(Instant, String)>,
-    /// Whether the Engine was away since the members were looked at: what it had started may have ended with it.
+    /// Whether the Engine was unreachable since the last inspection. Containers that it had started may have ended with
+    /// it.
     lost: bool,
 }
 
 type Starting<'a> = FuturesUnordered<BoxFuture<'a, (usize, Result<(), EngineError>)>>;
 
 impl<'a> Ascent<'a> {
-    /// Nothing is started yet but `running`, as they were when they were looked at.
+    /// Only `running` is started yet. They are given as last inspected.
     pub(super) fn new(work: &'a Execution<'a>, running: &[Inspected], wishes: Wishes) -> Self {
         let found = |member: &Member| running.iter().find(|one| one.id == member.id);
         let initial = |member: &Member| match member.afterwards {
@@ -64,7 +65,7 @@ impl<'a> Ascent<'a> {
         all.filter(|at| self.progress[*at] == *state).collect()
     }
 
-    /// Until all run as they should, or it is of no use to wait longer.
+    /// Runs until all members run, or until waiting longer is useless.
     pub(super) async fn run(mut self) -> Started {
         let mut starting = Starting::new();
         loop {
@@ -96,7 +97,7 @@ impl<'a> Ascent<'a> {
         self.finish().await
     }
 
-    /// Whether anything else is to be started or waited for.
+    /// Whether to start or wait for more members.
     fn may_go_on(&self) -> bool {
         let is_failed = |one: &Progress| matches!(one, Progress::Failed(_));
         let failed = self.progress.iter().any(is_failed);
@@ -127,19 +128,19 @@ impl<'a> Ascent<'a> {
                 self.lost = true;
                 self.away
                     .get_or_insert_with(|| (Instant::now(), error.to_string()));
-                // Not at once again.
+                // Wait before the next attempt.
                 tokio::time::sleep(self.work.timing.poll).await;
                 Progress::Waiting
             }
         };
         if self.progress[at] != Progress::Waiting {
             self.away = None;
-            // Whether it has a health check shows now.
+            // Inspect it, to see whether it has a health check.
             self.look(&[at]).await;
         }
     }
 
-    /// What a member waits for before it can be started.
+    /// What a member must still wait for before it is started.
     fn obstacle(&self, at: usize) -> Option<String> {
         let members = self.work.members();
         members[at].after.iter().find_map(|(need, condition)| {
@@ -156,7 +157,7 @@ impl<'a> Ascent<'a> {
         })
     }
 
-    /// The started members whose health or end somebody waits for, and that may still come.
+    /// The started members whose health or end is waited for, and still possible.
     fn awaited(&self) -> Vec<usize> {
         let members = self.work.members().iter();
         let waiting = members.zip(&self.progress);
@@ -179,7 +180,7 @@ impl<'a> Ascent<'a> {
         started.into_iter().filter(is_awaited).collect()
     }
 
-    /// Looks at members once more; after the Engine was away, at all that were started.
+    /// Inspects members again. After the Engine was unreachable, inspects all started ones.
     async fn look(&mut self, which: &[usize]) {
         let members = self.work.members();
         let which = match self.lost {
@@ -194,7 +195,7 @@ impl<'a> Ascent<'a> {
                 ..Container::default()
             })
             .collect();
-        // One that cannot be seen now is looked at again.
+        // Inspect them again later.
         let Ok(found) = self.work.docker.inspect(&containers).await else {
             self.lost = true;
             return;
@@ -220,7 +221,7 @@ impl<'a> Ascent<'a> {
         }
     }
 
-    /// Pauses what was paused, and looks whether all is as it should be.
+    /// Pauses the members that were paused, and collects the outcome.
     async fn finish(mut self) -> Started {
         self.look(&self.all(&Progress::Started)).await;
         let mut outcome = Started::default();
@@ -235,12 +236,14 @@ impl<'a> Ascent<'a> {
                 Progress::Waiting | Progress::Starting => {
                     let away = self.away.as_ref().map(|(_, reason)| reason.clone());
                     let reason = self.obstacle(at).or(away);
-                    let reason = reason.as_deref().unwrap_or("there was no time to start it");
+                    let reason = reason
+                        .as_deref()
+                        .unwrap_or("there was not enough time to start it");
                     outcome.waiting.push(self.work.trouble(at, reason));
                 }
-                // Only what is seen to run is done.
+                // A member counts as running only after an inspection.
                 Progress::Started if self.lost => {
-                    let reason = "Docker cannot be reached";
+                    let reason = "cannot reach Docker";
                     outcome.waiting.push(self.work.trouble(at, reason));
                 }
                 Progress::Started => {
@@ -253,7 +256,7 @@ impl<'a> Ascent<'a> {
                     if member.afterwards == Afterwards::StartAndPause
                         && let Err(error) = self.work.docker.pause(&member.id).await
                     {
-                        let reason = format!("it cannot be paused again: {error}");
+                        let reason = format!("cannot pause it again: {error}");
                         outcome.ailing.push(self.work.trouble(at, &reason));
                     }
                 }
@@ -263,7 +266,7 @@ impl<'a> Ascent<'a> {
     }
 }
 
-/// Why a started dependency does not meet a condition yet; `None` when it does.
+/// Why a started dependency does not meet a condition yet. `None` if it does.
 fn unmet(seen: Option<&Inspected>, condition: Condition) -> Option<String> {
     let Some(one) = seen else {
         return (condition != Condition::Started).then(|| "is not seen yet".to_owned());
@@ -283,7 +286,7 @@ fn unmet(seen: Option<&Inspected>, condition: Condition) -> Option<String> {
     }
 }
 
-/// Whether waiting longer is of use.
+/// Whether the condition can still be met.
 fn may_come(one: &Inspected, condition: Condition) -> bool {
     match condition {
         Condition::Started => false,
@@ -292,7 +295,7 @@ fn may_come(one: &Inspected, condition: Condition) -> bool {
     }
 }
 
-/// What is wrong with a container that was started. That it is not healthy yet is no wonder where nobody waited for it.
+/// The problem of a started container. That it is not healthy yet counts only if health was waited for.
 fn ailment(one: &Inspected, waited: bool) -> Option<String> {
     match (one.state, one.health) {
         (State::Exited | State::Dead, _) if one.exit_code != 0 => Some(format!(
@@ -300,7 +303,7 @@ fn ailment(one: &Inspected, waited: bool) -> Option<String> {
             one.exit_code
         )),
         (State::Restarting, _) => Some(format!(
-            "it ends with code {} and is started again and again",
+            "it keeps ending with code {} and being restarted",
             one.exit_code
         )),
         (_, Some(Health::Unhealthy)) if one.state.is_active() => {

@@ -1,4 +1,4 @@
-//! What containers really have mounted, told by the kernel, against what they should.
+//! Compares the containers' real mounts, as the kernel reports them, with what their volumes should show.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -15,28 +15,28 @@ use crate::mounts::HandedOut;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// A container that shows another folder than it should.
+/// A container that shows a wrong folder.
 #[derive(Debug, Clone)]
 pub(crate) struct Wrong {
     pub(crate) container: Container,
     pub(crate) dot: DotName,
-    /// What it shows instead, for people.
+    /// What it shows instead, for messages.
     pub(crate) reason: String,
-    /// Whether it is on another working copy; else something inside the dot has replaced its folder.
+    /// Whether it shows another working copy. Otherwise something inside the dot replaced its folder.
     pub(crate) other_copy: bool,
 }
 
-/// The mounts of this pool in one namespace.
+/// The mounts of this pool in one mount namespace.
 struct Seen {
     namespace: u64,
     process: String,
     mounts: Vec<(MountEntry, Option<FolderId>)>,
-    /// Those of the folders that it uses for itself. Services have copies of the host's mounts, the places of `mounts.rs`
-    /// among them, and use nothing.
+    /// The folders that it really uses. System services have copies of the host's mounts, including the places of
+    /// `mounts.rs`, but do not use them.
     used: Vec<FolderId>,
 }
 
-/// Reads what the processes of this machine have mounted of the pool.
+/// Reads the mounts of the pool in all processes of this machine.
 async fn look(node: &Node) -> Result<Vec<Seen>, NodeError> {
     let own: HashSet<PathBuf> = node.mounts.own().await?.into_iter().collect();
     let peers: HashSet<u64> = node.mounts.own_peers().into_iter().collect();
@@ -47,8 +47,8 @@ async fn look(node: &Node) -> Result<Vec<Seen>, NodeError> {
         mounts,
     } in node.docker.namespaces().await?
     {
-        // As a managed plugin, the daemon sees its places at other paths than the host does. A container's volume mostly has
-        // no copies.
+        // For a daemon in a managed plugin, its places have other paths on the host, so peer groups are compared, too.
+        // A container's volume normally has no peers.
         let is_copy = |mount: &MountEntry| {
             own.contains(&mount.point) || mount.peers.iter().any(|peer| peers.contains(peer))
         };
@@ -72,7 +72,7 @@ async fn look(node: &Node) -> Result<Vec<Seen>, NodeError> {
     Ok(seen)
 }
 
-/// The running containers that show another folder than the one of their volume.
+/// The running containers that show a wrong folder.
 pub(crate) async fn wrong(node: &Node, containers: &[Inspected]) -> Result<Vec<Wrong>, NodeError> {
     let running = containers
         .iter()
@@ -102,9 +102,9 @@ pub(crate) async fn wrong(node: &Node, containers: &[Inspected]) -> Result<Vec<W
             let branch = used.volume.pinned.as_ref().unwrap_or(&dot.current);
             let differs = match differs(node, dot, branch, used, shown).await {
                 Ok(differs) => differs,
-                // One damaged working copy must not hide what is wrong with all others.
+                // One damaged working copy must not hide the problems of others.
                 Err(error) => {
-                    tracing::debug!(container = %one.name, %error, "what a container should show cannot be read");
+                    tracing::debug!(container = %one.name, %error, "cannot read what a container should show");
                     continue;
                 }
             };
@@ -122,7 +122,7 @@ pub(crate) async fn wrong(node: &Node, containers: &[Inspected]) -> Result<Vec<W
     Ok(wrong)
 }
 
-/// How what a container shows at a volume's place differs from the volume's folder; `None` if it does not.
+/// How a container's mount differs from the volume's folder. `None` if it does not.
 async fn differs(
     node: &Node,
     dot: &Dot,
@@ -132,7 +132,7 @@ async fn differs(
 ) -> Result<Option<(String, bool)>, NodeError> {
     let (pool, folder) = (&node.pool, &used.volume.folder);
     let working = working_copy(node, &dot.name, branch).await?;
-    // What a container has put in the folder's place is no folder to compare with.
+    // If a container replaced the folder by something else, there is no folder to compare with.
     let expected = pool
         .open_volume(&dot.name, branch, folder)
         .await
@@ -145,7 +145,7 @@ async fn differs(
     let here = shown.mounts.iter().rev();
     let mut here = here.filter(|(mount, _)| mount.point == used.destination);
     let Some((mount, folder)) = here.next() else {
-        // It is mounted under another name, or a container with many rights has unmounted it.
+        // It is mounted at another path, or a privileged container has unmounted it.
         return Ok(None);
     };
     let place = mount.root.display();
@@ -171,32 +171,32 @@ async fn differs(
     }))
 }
 
-/// The id of a branch's working copy.
+/// The subvolume id of a branch's working copy.
 async fn working_copy(node: &Node, dot: &DotName, branch: &BranchName) -> Result<u64, NodeError> {
     let root = Folder::Root;
     let opened = node.pool.open_volume(dot, branch, &root).await?;
     Ok(opened.map_or(0, |folder| folder.id().subvolume))
 }
 
-/// Which uses of a dot are in the way.
+/// Which uses of a dot are in the way of a change.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Scope<'a> {
-    /// Those of one working copy.
+    /// Uses of one branch's working copy.
     Branch(&'a BranchName),
-    /// Those of the current working copy by volumes that follow it.
+    /// Uses of the current working copy by unpinned volumes.
     Unpinned,
-    /// Those of several working copies and, where `unpinned`, of the current one by volumes that follow it.
+    /// Uses of several working copies and, if `unpinned`, of the current one by unpinned volumes.
     Moved {
         branches: &'a BTreeSet<BranchName>,
         unpinned: bool,
     },
-    /// Those of any working copy.
+    /// Uses of any working copy.
     All,
-    /// Those of some subdots of one working copy.
+    /// Uses of some subdots of one working copy.
     Subdots(&'a BranchName, &'a BTreeSet<SubdotName>),
 }
 
-/// Whether what a volume shows has something of the subdots.
+/// Whether a volume shows any of the subdots.
 pub(crate) fn shows(folder: &Folder, subdots: &BTreeSet<SubdotName>) -> bool {
     match folder {
         Folder::Root => true,
@@ -248,8 +248,8 @@ async fn running(node: &Node, dot: &DotName) -> Result<Vec<Inspected>, NodeError
     Ok(inspected)
 }
 
-/// Waits until no container is on its way to the working copies, and makes sure that no process has them. As long as the
-/// returned guard is held, none will.
+/// Waits until no container is being started on the working copies, and fails if a process uses them. While the
+/// returned guard is held, they stay unused.
 pub(crate) async fn unused(
     node: &Node,
     dot: &Dot,
@@ -264,7 +264,7 @@ pub(crate) async fn unused(
         let (problem, patience) = if flying.is_empty() {
             match refuse_users(node, dot, scope, &running).await {
                 Ok(()) => return Ok(moving),
-                // The processes of a container that has just stopped may take a moment to be gone.
+                // Processes of a container that just stopped may take a moment to exit.
                 Err(error) => (error, node.timing.linger),
             }
         } else {
@@ -288,8 +288,8 @@ fn starting(dot: &DotName, flying: &[HandedOut]) -> NodeError {
     }
 }
 
-/// Closes the gate once what was handed out to follow the current branch has arrived: its containers are seen running then.
-/// One that is being started may ask for more mounts before that, so the gate stays open for it.
+/// Closes the gate once the containers of all handed-out unpinned mounts run. A container that is being started may ask
+/// for more mounts, so the gate stays open until then.
 pub(crate) async fn close_gate(
     node: &Node,
     dot: &DotName,
@@ -311,7 +311,7 @@ pub(crate) async fn close_gate(
     }
 }
 
-/// Fails if a process has one of the working copies, whether Docker shows its container or not.
+/// Fails if a process uses one of the working copies, even if Docker does not show its container.
 async fn refuse_users(
     node: &Node,
     dot: &Dot,
@@ -339,7 +339,7 @@ async fn refuse_users(
         Scope::Unpinned => vec![&dot.current],
         Scope::Moved { branches, unpinned } => {
             let current = unpinned.then_some(&dot.current);
-            // One that is to be made is used by nobody.
+            // A branch that the change creates has no users.
             let here = branches
                 .iter()
                 .filter(|one| dot.branches.contains_key(*one));
@@ -351,8 +351,8 @@ async fn refuse_users(
     for branch in branches {
         copies.insert(working_copy(node, &dot.name, branch).await?, branch);
     }
-    // Containers whose volumes are pinned go on while the current branch changes, and those of other subdots while some are
-    // restored.
+    // Containers with pinned volumes keep running while the current branch changes. Those of other subdots keep running
+    // during a restore.
     let goes_on = |one: &&Inspected| match scope {
         Scope::Unpinned | Scope::Moved { unpinned: true, .. } => !one.uses_unpinned(&dot.name),
         Scope::Subdots(..) => !scope.covers_use(dot, one),

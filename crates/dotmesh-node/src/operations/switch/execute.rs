@@ -1,4 +1,4 @@
-//! Works through a plan: stops, starts, waits. The failure of one container does not end the work on the others.
+//! Executes a plan: stops, starts and waits. If one container fails, the work on others already begun goes on.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::plan::{Member, Plan};
 use crate::engine::{Docker, EngineError, Inspected};
 use crate::timing::Timing;
 
-/// What is told while the work goes on.
+/// Receives the progress.
 pub(crate) type Teller = watch::Sender<SwitchProgress>;
 
-/// A container and what is wrong with it.
+/// A container and its problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) id: String,
@@ -31,43 +31,43 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// How stopping went.
+/// The result of stopping.
 #[derive(Debug, Default)]
 pub(crate) struct Stopped {
-    /// What did not stop. No other was stopped after the first of these.
+    /// The containers that did not stop. After the first failure, no more are stopped.
     pub(crate) failed: Vec<Trouble>,
-    /// Those of them that may stop later, as the Engine gave no answer: ids.
+    /// The ids of those that may still stop, since the Engine did not answer.
     pub(crate) uncertain: HashSet<String>,
 }
 
-/// What starting may do.
+/// Options for starting.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wishes {
-    /// Wait until those with a health check are healthy.
+    /// Whether to wait until members with health checks are healthy.
     pub(crate) wait: bool,
     /// When to give up waiting.
     pub(crate) deadline: Instant,
-    /// Start the others when one cannot be started.
+    /// Whether to start the others if one cannot be started.
     pub(crate) keep_going: bool,
 }
 
-/// How starting went.
+/// The result of starting.
 #[derive(Debug, Default)]
 pub(crate) struct Started {
-    /// The names of those that run, or ran to their end.
+    /// The names of those that run, or have run to their end.
     pub(crate) running: Vec<String>,
-    /// The names of those that are gone: removed, or left to Swarm.
+    /// The names of those that are gone: `removed`, or `replaced` by Swarm.
     pub(crate) removed: Vec<String>,
     pub(crate) replaced: Vec<String>,
-    /// What the Engine refuses to start.
+    /// Those that the Engine refused to start.
     pub(crate) failed: Vec<Trouble>,
-    /// What was not started yet, and what it waits for.
+    /// Those that were not started yet, and what they wait for.
     pub(crate) waiting: Vec<Trouble>,
-    /// What was started, and does not run as it should.
+    /// Those that were started but have a problem.
     pub(crate) ailing: Vec<Trouble>,
 }
 
-/// The work on one plan.
+/// Executes one plan.
 pub(crate) struct Execution<'a> {
     pub(crate) docker: &'a Docker,
     pub(crate) timing: Timing,
@@ -106,7 +106,7 @@ impl Execution<'_> {
         }
     }
 
-    /// Stops all members, each before those that it depends on.
+    /// Stops all members, each before its dependencies.
     pub(crate) async fn stop(&self) -> Stopped {
         let all = 0..self.members().len();
         let (mut begun, mut done) = (HashSet::new(), HashSet::new());
@@ -151,7 +151,7 @@ impl Execution<'_> {
             .any(|(need, _)| *need == other)
     }
 
-    /// An Engine that is away for a moment is waited for.
+    /// Stops a member. Retries for a while if the Engine is unreachable.
     async fn stop_one(&self, at: usize) -> Result<(), EngineError> {
         let member = &self.members()[at];
         let give_up = Instant::now() + self.timing.away;
@@ -165,13 +165,13 @@ impl Execution<'_> {
         }
     }
 
-    /// Starts the members, each when what it waits for is there. `running` are those that are as they should be already.
+    /// Starts the members, each when its dependencies are ready. `running` are those that already run correctly.
     pub(crate) async fn start(&self, running: &[Inspected], wishes: Wishes) -> Started {
         Ascent::new(self, running, wishes).run().await
     }
 }
 
-/// A deadline so far away that it does not matter.
+/// A deadline that is never reached.
 pub(crate) fn never() -> Instant {
     Instant::now() + Duration::from_secs(365 * 24 * 3600)
 }

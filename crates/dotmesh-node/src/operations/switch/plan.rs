@@ -1,8 +1,8 @@
-//! Who is affected by a switch, and in which order they stop and start.
+//! Decides which containers a switch affects, and in which order they stop and start.
 //!
-//! Compose writes what a service depends on into a label, from version 2 on. Version 1 does not, but creates containers in
-//! the order of their dependencies; so among those of one project, the age decides. Links, shared volumes and shared
-//! namespaces are dependencies for everyone.
+//! Compose 2 and later stores a service's dependencies in a label. Compose 1 does not, but it creates containers in the
+//! order of their dependencies. So without the label, the order of creation within a project counts. Links,
+//! `volumes_from` and shared namespaces are dependencies in any case.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use std::time::Duration;
 use crate::engine::Inspected;
 use crate::registry::ToStart;
 
-/// The label of the project that a container is of.
+/// The label with a container's Compose project.
 pub(super) const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 
-/// When a dependency is there, as Compose calls it.
+/// When a dependency is ready, in Compose's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Condition {
     Started,
@@ -23,16 +23,16 @@ pub(crate) enum Condition {
     CompletedSuccessfully,
 }
 
-/// What becomes of a container once it has stopped.
+/// What happens to a container after it has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Afterwards {
     Start,
     StartAndPause,
-    /// Docker Swarm starts another one in its place.
+    /// Docker Swarm starts a new task in its place.
     ReplacedBySwarm,
-    /// It was started with `--rm`.
+    /// Docker removes it, since it was started with `--rm`.
     Removed,
-    /// It is here only because others depend on it.
+    /// It is in the plan only as a dependency of others.
     Leave,
 }
 
@@ -42,22 +42,22 @@ pub(crate) struct Member {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) afterwards: Afterwards,
-    /// How long it may take to stop; `None`: without an end.
+    /// How long it may take to stop. `None` means no limit.
     pub(crate) grace: Option<Duration>,
     pub(crate) has_health_check: bool,
-    /// What has to be there before it is started, by the place in [`Plan::members`], all of them earlier ones. It stops before
-    /// they do.
+    /// Its dependencies, as indices into [`Plan::members`], all less than its own. It starts after they are ready, and
+    /// stops before them.
     pub(crate) after: Vec<(usize, Condition)>,
 }
 
-/// Containers to stop and to start, each after those that it depends on.
+/// Containers to stop and start, dependencies first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) members: Vec<Member>,
 }
 
-/// Plans a switch: who is affected by it, with all who have to restart along, and those whom an earlier switch has left
-/// stopped. `containers` are all that run, and those of `unfinished`.
+/// Plans a switch. The plan has the affected containers, those that must restart with them, and those that an earlier
+/// switch left stopped. `containers` are all running ones, and those of `unfinished`.
 pub(crate) fn plan(
     containers: &[Inspected],
     unfinished: &[ToStart],
@@ -68,7 +68,7 @@ pub(crate) fn plan(
         .iter()
         .map(|one| left(one) || one.state.is_active() && is_affected(one))
         .collect();
-    // Whoever shares a namespace of a container loses it when that stops, and so on.
+    // A container that shares a namespace with a stopped one loses it, and so on.
     loop {
         let more: Vec<usize> = (0..containers.len())
             .filter(|&at| !chosen[at] && containers[at].state.is_active())
@@ -90,13 +90,13 @@ pub(crate) fn plan(
     ordered(&members.collect::<Vec<_>>(), unfinished)
 }
 
-/// Plans the start of containers that shall run. What they depend on is in the plan as well, and left as it is.
+/// Plans the start of containers. Their dependencies are in the plan too, but left as they are.
 pub(crate) fn plan_start(containers: &[Inspected], shall_run: &[ToStart]) -> Plan {
     let starts = |id: &str| shall_run.iter().any(|start| start.id == id);
     let needs = |one: &Inspected, other: &Inspected| {
         one.id != other.id
             && match depends_on(one, other) {
-                // A job that has ended is waited for by what it ended with.
+                // A job that has ended is a dependency by its exit code.
                 Some(Condition::CompletedSuccessfully) => true,
                 Some(_) => other.state.is_active(),
                 None => false,
@@ -118,8 +118,7 @@ pub(crate) fn plan_start(containers: &[Inspected], shall_run: &[ToStart]) -> Pla
     plan
 }
 
-/// Sorts containers so that each comes after those that it depends on. Of a cycle, which nobody can start in order, one
-/// dependency is left out.
+/// Sorts containers, dependencies first. In a cycle, which has no valid order, one dependency is dropped.
 fn ordered(containers: &[&Inspected], unfinished: &[ToStart]) -> Plan {
     let depends = |one: usize| -> HashMap<usize, Condition> {
         (0..containers.len())
@@ -172,7 +171,7 @@ fn member(one: &Inspected, after: Vec<(usize, Condition)>, unfinished: &[ToStart
     }
 }
 
-/// Whether a container has to restart when another one does.
+/// Whether a container must restart when another one does.
 fn restarts_with(one: &Inspected, other: &Inspected) -> bool {
     one.id != other.id
         && (shares_namespace(one, other)
@@ -212,7 +211,7 @@ fn in_one_project(one: &Inspected, other: &Inspected) -> bool {
     one.label(PROJECT).is_some() && one.label(PROJECT) == other.label(PROJECT)
 }
 
-/// What Compose's label says, for instance `db:service_healthy:true,cache:service_started:false`.
+/// The dependency in Compose's label, for example `db:service_healthy:true,cache:service_started:false`.
 fn compose_dependency(one: &Inspected, other: &Inspected) -> Option<Dependency> {
     if !in_one_project(one, other) {
         return None;

@@ -1,6 +1,6 @@
-//! Finishes what a switch has left: starts the containers that shall run, and moves those that run on the wrong branch.
+//! Finishes an interrupted switch: starts the containers in its journal, and restarts those on the wrong branch.
 //!
-//! Safe to do at any time and any number of times: it looks at what is, not at what was done.
+//! This is idempotent, since it looks at the present state and not at what was done.
 
 use std::collections::HashSet;
 
@@ -18,13 +18,13 @@ use crate::node::Node;
 use crate::operations::fill;
 use crate::registry::{SwitchJournal, ToStart};
 
-/// Works on a dot's journal. The caller holds the dot's operation lock. Returns whether nothing is left to do.
+/// Processes a dot's journal. The caller holds the dot's operation lock. Returns whether nothing is left to do.
 pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError> {
     let Some(mut journal) = node.registry.open_switch(dot).await? else {
         return Ok(true);
     };
     let listed = node.docker.list().await?;
-    // Those that were removed since need nothing.
+    // Drop containers that were removed since.
     journal.containers.retain(|left| {
         let found = listed.iter().find(|one| one.id == left.id);
         found.is_some_and(|one| one.state != State::Removing)
@@ -35,7 +35,7 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
         .filter(|one| is_left(one))
         .filter_map(|one| one.label(plan::PROJECT))
         .collect();
-    // Among these is what they depend on.
+    // The dependencies are among these.
     let in_projects = |one: &Container| {
         let project = one.label(plan::PROJECT);
         project.is_some_and(|project| projects.contains(project))
@@ -57,7 +57,7 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
     for wrong in wrong.iter().filter(|wrong| wrong.other_copy) {
         let grace = inspected.iter().find(|one| one.id == wrong.container.id);
         let grace = grace.and_then(|one| one.grace);
-        // Others wait for their turn: one that never stops is asked again later.
+        // Do not wait for ever for one that never stops. It is stopped again later.
         let stop = node.docker.stop(&wrong.container.id, grace);
         let stopped = timeout(node.timing.start, stop).await;
         if let Err(error) = stopped.unwrap_or(Err(EngineError::Silent(node.timing.start.as_secs())))
@@ -77,7 +77,7 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
             .iter()
             .any(|wrong| wrong.other_copy && wrong.container.id == one.id)
     };
-    // What others depend on counts whether it runs or has ended.
+    // A dependency is fine whether it runs or has ended.
     let as_it_should = |one: &&Inspected| match is_left(one) {
         true => one.state.is_active() && !is_wrong(one),
         false => true,
@@ -112,18 +112,18 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
     Ok(false)
 }
 
-/// Fills what a container's volumes lack before it asks for them, as that may take longer than Docker waits.
+/// Fills a container's missing subdots before it is started, since that may take longer than Docker waits.
 async fn fill_missing(node: &Node, dot: &DotName, one: &Inspected) {
     let uses = one.uses.iter().filter(|used| used.volume.dot == *dot);
     let uses: Vec<_> = uses
         .map(|used| (one.image_id.clone(), used.clone()))
         .collect();
     if let Err(error) = fill::fill_missing(node, dot, &uses).await {
-        tracing::warn!(%dot, container = %one.name, %error, "a new subdot is not filled yet");
+        tracing::warn!(%dot, container = %one.name, %error, "cannot fill a new subdot yet");
     }
 }
 
-/// Adds containers to what shall run of a dot. The caller holds the dot's operation lock.
+/// Adds containers to the dot's journal. The caller holds the dot's operation lock.
 pub(crate) async fn shall_run(
     node: &Node,
     dot: &DotName,

@@ -1,4 +1,4 @@
-//! What a plan makes of containers.
+//! Tests of plans for switches.
 
 use super::{Afterwards, Condition, Plan, plan};
 use crate::engine::{Inspected, State, VolumeUse};
@@ -43,7 +43,7 @@ fn made(containers: &[Inspected]) -> Plan {
     plan(containers, &[], |one| one.uses_unpinned(&dot))
 }
 
-/// `web<db` for each dependency, after the names in order.
+/// The names in order, then `web<db` for each dependency.
 fn shown(plan: &Plan) -> String {
     let name = |at: usize| plan.members[at].name.as_str();
     let mut words: Vec<String> = plan.members.iter().map(|one| one.name.clone()).collect();

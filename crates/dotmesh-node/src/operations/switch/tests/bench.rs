@@ -1,4 +1,4 @@
-//! A node on the scripted machine, and what always has to hold there.
+//! A node on the scripted machine, and the invariants that tests check.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +27,7 @@ use crate::operations::{
 use crate::registry::Registry;
 use crate::timing::Timing;
 
-/// Long enough for a machine that is busy with other things, short enough to wait for in many cases.
+/// Timeouts that are long enough for a busy machine, and short enough to expire in many tests.
 pub(super) const TIMING: Timing = Timing {
     call: Duration::from_millis(250),
     start: Duration::from_millis(1500),
@@ -42,10 +42,10 @@ pub(super) const TIMING: Timing = Timing {
     watch: Duration::from_millis(50),
 };
 
-/// A file that no commit has.
+/// An uncommitted file.
 pub(super) const CHANGED: &str = "db/changed";
 
-/// A node on the scripted machine, in a folder that is gone with it.
+/// A node on the scripted machine, in a temporary folder.
 pub(super) struct Bench {
     folder: tempfile::TempDir,
     pub(super) world: World,
@@ -53,7 +53,7 @@ pub(super) struct Bench {
 }
 
 impl Drop for Bench {
-    /// The node has the world and the world the node: neither would ever close its files.
+    /// Breaks the reference cycle between the node and the world. Otherwise neither would close its files.
     fn drop(&mut self) {
         self.world.serve_nobody();
     }
@@ -74,7 +74,7 @@ pub(super) async fn open(folder: &Path, world: &World) -> Node {
 }
 
 impl Bench {
-    /// Without any dot.
+    /// A bench without dots.
     pub(super) async fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let world = World::default();
@@ -86,7 +86,8 @@ impl Bench {
         }
     }
 
-    /// The dot `app` on `master`, and a branch `other`; in both, the file `branch` of each subdot says which it is.
+    /// A bench with the dot `app` on `master`, and a branch `other`. In each subdot, the file `branch` contains the
+    /// branch's name.
     pub(super) async fn new(containers: impl FnOnce(&World)) -> Self {
         let bench = Self::without_containers().await;
         bench.start(containers).await;
@@ -205,7 +206,7 @@ impl Bench {
         stash::make(&self.node, &self.dot(), request, tell).await
     }
 
-    /// Brings the newest stash back, and drops it.
+    /// Pops the newest stash.
     pub(super) async fn pop(&self) -> Result<Switched, NodeError> {
         self.apply(true).await
     }
@@ -225,7 +226,7 @@ impl Bench {
         stash::list(&self.node, &self.dot()).await.unwrap()
     }
 
-    /// What was not committed is in the working copy or in a stash.
+    /// Asserts that uncommitted changes are in the working copy or in a stash.
     pub(super) async fn assert_kept(&self, kind: Work, what: &str) {
         if !matches!(kind, Work::Stash) {
             return;
@@ -244,7 +245,7 @@ impl Bench {
         dot.current.to_string()
     }
 
-    /// The containers that run and follow the current branch.
+    /// The running containers that follow the current branch.
     pub(super) fn running(&self) -> BTreeSet<String> {
         let names = self.world.names().into_iter();
         let running =
@@ -252,14 +253,15 @@ impl Bench {
         names.filter(|name| running(name)).collect()
     }
 
-    /// What the daemon says that it is still busy with.
+    /// The containers that the daemon reports as still to start.
     pub(super) async fn named(&self) -> BTreeSet<String> {
         let open = self.node.registry.open_switches().await.unwrap();
         let left = open.into_iter().flat_map(|journal| journal.containers);
         left.map(|container| container.name).collect()
     }
 
-    /// After any failure: no container is on another branch without being named, none of those that ran is forgotten.
+    /// Asserts what must hold after any failure: each container on another branch is reported, and none of those that
+    /// ran is forgotten.
     pub(super) async fn assert_allowed(&self, ran: &BTreeSet<String>, what: &str) {
         let (current, named) = (self.current().await, self.named().await);
         let running = self.running();
@@ -294,7 +296,7 @@ impl Bench {
         assert_eq!(stored[0].file.current, known.current, "{what}");
     }
 
-    /// Once nothing goes wrong any more, the daemon brings everything up.
+    /// Asserts that the daemon starts everything once there are no more failures.
     pub(super) async fn settle(&self, ran: &BTreeSet<String>, what: &str) {
         self.world.calm();
         let mut looks = 0;
@@ -322,11 +324,10 @@ impl Bench {
         assert_eq!(missing, BTreeSet::new(), "{what}");
     }
 
-    /// The daemon is killed and started again.
+    /// Kills and restarts the daemon.
     pub(super) async fn restart(&mut self) {
         self.world.serve_nobody();
-        // A process that is killed takes its threads along. Here they make no further change of the pool, and what they
-        // had begun is done in a moment.
+        // A killed process loses its threads. Here the threads cannot change the pool any more, and soon end.
         self.node.pool.die_after(0);
         tokio::time::sleep(TIMING.poll * 20).await;
         self.node = open(self.folder.path(), &self.world).await;
@@ -340,7 +341,7 @@ pub(super) fn wait() -> Wait {
     }
 }
 
-/// Branches that a test makes of `master` hold its mark.
+/// The mark that a branch must have. Branches that a test makes from `master` have its mark.
 pub(super) fn expected(branch: &str) -> String {
     match branch {
         "other" => "other".to_owned(),
@@ -373,7 +374,7 @@ pub(super) fn stack(world: &World) {
     world.create("pinned", &["app@master.files"], |_| {});
 }
 
-/// Runs a test for each case, several at a time, as most of them wait for something.
+/// Runs a test for each case. Several run at a time, since most of them wait for something.
 pub(super) async fn each<C, F>(cases: Vec<C>, test: impl Fn(C) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -393,7 +394,7 @@ where
     }
 }
 
-/// What is done in a scenario.
+/// A scenario's operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
     Checkout,
@@ -401,7 +402,7 @@ pub(super) enum Work {
     Reset,
     UndoReset,
     RedoCheckoutNew,
-    /// Puts a change aside, and brings it back.
+    /// Stashes a change, then applies it.
     Stash,
 }
 
@@ -415,7 +416,7 @@ impl Work {
         Self::Stash,
     ];
 
-    /// A bench where it can be done.
+    /// A bench on which the operation is possible.
     pub(super) async fn bench(self) -> Bench {
         let bench = Bench::without_containers().await;
         match self {
@@ -448,7 +449,7 @@ pub(super) async fn work(bench: &Bench, work: Work) -> Result<Switched, NodeErro
 
 pub(super) fn stack_for(work: Work) -> fn(&World) {
     match work {
-        // These are refused while the branch is pinned.
+        // These fail while a container pins the branch.
         Work::Reset | Work::UndoReset | Work::Stash => |world| {
             world.create("db", &["app.db"], depends("", ""));
             world.turns_out("db", Outcome::HealthyAfter(2));

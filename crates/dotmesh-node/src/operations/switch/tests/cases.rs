@@ -1,4 +1,4 @@
-//! Single cases: what becomes of which container.
+//! Single cases of what happens to a container.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ async fn who_waits_in_vain_is_named_and_started_later() {
         ]
     );
     assert_eq!(bench.named().await, BTreeSet::from(["web".to_owned()]));
-    // However often the daemon looks.
+    // This must hold however often the daemon checks.
     for _ in 0..20 {
         assert!(!watch::look(&bench.node).await.unwrap());
     }
@@ -185,7 +185,7 @@ async fn a_new_subdot_of_a_branch_has_what_the_image_has() {
         bench.world.reads("late", "from-image").as_deref(),
         Some("/app.etc")
     );
-    // What was there already stays.
+    // Existing files stay.
     bench.world.writes("late", "from-image", "changed");
     bench.checkout("master", false).await.unwrap();
     bench.checkout("other", false).await.unwrap();
@@ -224,7 +224,7 @@ async fn mounts_wait_for_a_switch_but_not_for_ever() {
         .operation(&bench.dot(), "switched to branch other")
         .await;
     let closed = bench.node.locks.close_gate(&bench.dot()).await;
-    // What does not follow the current branch waits for nothing.
+    // A pinned volume does not wait.
     volume::mount(&bench.node, "app@master.files", "caller")
         .await
         .unwrap();

@@ -1,9 +1,9 @@
-//! Each call of the Engine failing in turn, and the daemon dying at each.
+//! Tests in which each call to the Engine fails in turn, or the daemon dies at it.
 
 use super::bench::{TIMING, Work, each, work};
 use crate::engine::scripted::Fault;
 
-/// Every call of a switch goes wrong in turn, in every way.
+/// Each call of a switch fails in turn, in every way.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_call_fails_in_turn() {
     let mut cases = Vec::new();
@@ -22,7 +22,7 @@ async fn each_call_fails_in_turn() {
         let ran = bench.running();
         bench.world.fault(at, fault);
         let outcome = work(&bench, kind).await;
-        // How often health is looked at differs, so after a first switch it may be another call.
+        // The number of health checks differs, so the same index may be another call after the first switch.
         if fault == Fault::Refused
             && !matches!(kind, Work::Stash)
             && let (Err(error), Some(("stop" | "start", name))) = (&outcome, call.split_once(' '))
@@ -44,7 +44,7 @@ async fn each_call_fails_in_turn() {
     .await;
 }
 
-/// The daemon dies at every call, and finishes or undoes what it had begun.
+/// The daemon dies at each call in turn, and completes or rolls back the switch after its restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_dies_at_each_call() {
     let mut cases = Vec::new();
@@ -64,7 +64,7 @@ async fn the_daemon_dies_at_each_call() {
         bench.world.fault(at, fault);
         let begun = async { tokio::time::timeout(TIMING.call / 2, work(&bench, kind)).await };
         let begun = begun.await;
-        // How often health is looked at differs, so the last calls are not always made.
+        // The number of health checks differs, so the last calls are not always made.
         let is_reached = bench.world.calls().len() > at;
         assert!(begun.is_err() || !is_reached, "{what}: {begun:?}");
         bench.restart().await;

@@ -1,4 +1,5 @@
-//! What a new user meets first: where new dots are made, what a first push sends, and which dot Compose makes beside a clone.
+//! What a new user sees first: where new dots are made, what a first push sends, and the dot that Compose makes beside
+//! a clone.
 
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ async fn new_dots_are_in_the_nodes_own_namespace() {
     }
     assert_eq!(dots(&bench).await, ["app", "mobycounter_app"]);
 
-    // A clone that says so brings a dot of another namespace, and volumes of that are made as any.
+    // With a local name, a clone gets a dot of another namespace. Its volumes work like any others.
     let hub = TestHub::start().await;
     let alice = Bench::new(|_| {}).await;
     push::push(&hub.job(&alice)).await.unwrap();
@@ -97,7 +98,7 @@ async fn a_push_tells_of_the_branches_that_go_along() {
     bench.checkout("fourth", true).await.unwrap();
     assert_eq!(push(Some("fourth")).await, "fourth 1 new | other 1");
 
-    // Where all are pushed, each is told of once, as itself.
+    // If all branches are pushed, each is reported once, as pushed itself.
     let hub = TestHub::start().await;
     let outcome = push::push(&hub.job(&bench)).await.unwrap();
     assert_eq!(
@@ -106,7 +107,7 @@ async fn a_push_tells_of_the_branches_that_go_along() {
     );
     assert_eq!(outcome.along, []);
 
-    // A clone of one branch tells what came along in the same way.
+    // A clone of one branch reports other branches in the same way.
     let bob = Bench::empty().await;
     let job = Arc::new(hub.job_about(&bob, "app", Some("third")));
     let outcome = clone::clone(&job).await.unwrap();
@@ -129,7 +130,7 @@ async fn an_empty_dot_of_docker_beside_a_clone_is_found() {
         found.iter().map(line).collect::<Vec<_>>()
     };
     let none = [""; 0];
-    // Made before the clone, by hand, or cloned itself: nothing to warn of.
+    // No warning for dots that were made before the clone, made by hand, or cloned.
     volume::create(&bob.node, "moby--counter_app.db")
         .await
         .unwrap();
@@ -149,7 +150,7 @@ async fn an_empty_dot_of_docker_beside_a_clone_is_found() {
     volume::create(&bob.node, "shop_db.db").await.unwrap();
     let warned = ["moby-counter_app mobycounter_app mobycounter"];
     assert_eq!(found().await, warned);
-    // While the clone is in use, only a name that is nearly the same is suspicious.
+    // While the clone is in use, only a dot with nearly the same name is reported.
     volume::create(&bob.node, "shop_app.db").await.unwrap();
     assert_eq!(found().await.len(), 2);
     let of_compose = |project: &'static str| {

@@ -1,4 +1,4 @@
-//! Names of dots on a hub change hands. Whatever happens there, a push ends in the dot that the one here came from.
+//! Names on a hub pass from one dot to another. A push must always go to the dot that the local one is linked to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::error::NodeError;
 use crate::operations::{clone, fetch, pull, push, upstream, volume};
 use crate::sqlite;
 
-/// What people do on the hub's pages.
+/// The user of requests on the hub's pages.
 async fn caller(hub: &Hub, name: &str) -> Caller {
     let name = name.parse().unwrap();
     Caller {
@@ -63,7 +63,7 @@ async fn cloned(hub: &TestHub, user: &str, from: &str) -> Bench {
     bench
 }
 
-/// Commits another file.
+/// Writes and commits another file.
 async fn write(bench: &Bench, file: &str) {
     let volume: VolumeName = "app@master.db".parse().unwrap();
     let branch = "master".parse().unwrap();
@@ -83,7 +83,7 @@ async fn push_to(
     push::push(&hub.job_as(bench, user, to)).await
 }
 
-/// The refusal of a dot that is another one.
+/// Expects the error for another dot.
 #[track_caller]
 fn another<T: std::fmt::Debug>(result: Result<T, NodeError>) -> ErrorBody {
     let body = ErrorBody::from(result.unwrap_err());
@@ -91,7 +91,7 @@ fn another<T: std::fmt::Debug>(result: Result<T, NodeError>) -> ErrorBody {
     body
 }
 
-/// Alice's dot with a clone of Bob's, who may push to it.
+/// Alice's dot, and Bob's clone of it. Bob may push to it.
 async fn shared() -> (TestHub, Bench, Bench) {
     let hub = TestHub::start().await;
     let alice = bench("one").await;
@@ -116,7 +116,7 @@ async fn rename(hub: &Hub, from: &str, to: &str) {
         .unwrap();
 }
 
-/// How many commits lead to `master` of a dot of Alice's.
+/// The number of commits on `master` of one of Alice's dots.
 async fn commits(hub: &TestHub, dot: &str) -> usize {
     let client = hub.client("alice");
     let found = client.dot(&name(dot)).await.unwrap().unwrap();
@@ -126,7 +126,7 @@ async fn commits(hub: &TestHub, dot: &str) -> usize {
     list.commits.len()
 }
 
-/// The owner pushes another dot under a name that one had: it is a dot of its own.
+/// The owner pushes a second dot under a name that the first one had before. This creates a new dot.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_push_to_a_former_name_makes_a_dot() {
     let (hub, alice, _) = shared().await;
@@ -138,19 +138,19 @@ async fn a_first_push_to_a_former_name_makes_a_dot() {
     assert_eq!(commits(&hub, "alice/shop").await, 1);
     let made = hub.client("alice").dot(&name("alice/app")).await;
     assert_eq!(made.unwrap().unwrap().name, name("alice/app"));
-    // Nobody else makes one in her namespace.
+    // Bob cannot create a dot in her namespace.
     rename(&hub.hub, "alice/app", "third").await;
     let bobs = bench("bobs").await;
     let refused = push_to(&hub, &bobs, "bob", "alice/app").await.unwrap_err();
     assert_eq!(ErrorBody::from(refused).code, ErrorCode::Forbidden);
     assert_eq!(commits(&hub, "alice/shop").await, 1);
-    // The first one goes on where it was.
+    // The first dot is still pushed to its own place.
     write(&alice, "two").await;
     let body = another(push_to(&hub, &alice, "alice", "alice/app").await);
     assert_eq!(body.moved_to, Some(name("alice/shop")));
 }
 
-/// A colleague pushes by the name that their clone came from, which another dot has meanwhile.
+/// A colleague pushes to the name that their clone came from, which another dot has by now.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_neither_pushes_to_nor_pulls_from_a_dot_that_took_the_name() {
     let (hub, _alice, bob) = shared().await;
@@ -166,7 +166,7 @@ async fn a_clone_neither_pushes_to_nor_pulls_from_a_dot_that_took_the_name() {
     assert_eq!(
         body.message,
         format!(
-            "alice/app on {url} is not the dot that app was cloned from or pushed to: that one is called alice/shop now"
+            "alice/app on {url} is not the dot that app was cloned from or pushed to: that dot is called alice/shop now"
         )
     );
     let hint = body.hint.unwrap();
@@ -179,7 +179,7 @@ async fn a_clone_neither_pushes_to_nor_pulls_from_a_dot_that_took_the_name() {
     another(clone::clone(&job).await);
     assert_eq!(commits(&hub, "alice/app").await, 1);
     assert_eq!(commits(&hub, "alice/shop").await, 1);
-    // As it is told: by its present name.
+    // Push to the present name, as the hint says.
     push_to(&hub, &bob, "bob", "alice/shop").await.unwrap();
 
     let alice = caller(&hub.hub, "alice").await;
@@ -206,7 +206,7 @@ async fn a_rename_is_followed_and_told() {
     let pulled = pull::pull(&job).await.unwrap();
     assert_eq!(pulled.renamed, Some(name("alice/shop")));
     assert_eq!(commits(&hub, "alice/shop").await, 2);
-    // It is known by both names, and outlives the registry, which is an index.
+    // The dot is known by both names. This survives the loss of the registry, which is only an index.
     let mut alice = alice;
     let registry = alice.node.pool.registry_file();
     sqlite::remove(&registry).await.unwrap();
@@ -244,7 +244,7 @@ async fn a_dot_that_is_gone_is_made_anew_only_when_its_user_says_so() {
     assert_eq!(commits(&hub, "alice/app").await, 2);
 }
 
-/// Two dots that never had to do with each other, and no branch that would say so.
+/// Two unrelated dots without a common branch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_push_does_not_join_a_dot_that_it_has_nothing_in_common_with() {
     let (hub, _alice, _bob) = shared().await;
@@ -260,13 +260,13 @@ async fn a_first_push_does_not_join_a_dot_that_it_has_nothing_in_common_with() {
         body.message.contains("they have no commit in common"),
         "{body}"
     );
-    // Where the branch is on both sides, that says more.
+    // If both sides have the branch, the error that it has diverged says more.
     let refused = push("master").await.unwrap_err().to_string();
     assert!(refused.contains("branch master has diverged"), "{refused}");
     assert_eq!(commits(&hub, "alice/app").await, 1);
 }
 
-/// What is fetched later comes from the dot that has it, whatever it is called by then.
+/// Later fetches use the dot that has the data, even after it was renamed.
 #[tokio::test(flavor = "multi_thread")]
 async fn data_is_fetched_from_the_dot_that_has_it() {
     let (hub, alice, _) = shared().await;
@@ -286,12 +286,12 @@ async fn data_is_fetched_from_the_dot_that_has_it() {
     };
     let fetch = async || fetch::fetch(&job, &bob.dot(), &request).await;
     another(fetch().await);
-    // Once the present name is known.
+    // The pull learns the present name.
     pull::pull(&job).await.unwrap();
     fetch().await.unwrap();
 }
 
-/// As hubs were before dots had identities: they know nothing of the header, and tell of none.
+/// Simulates an older hub without identities of dots: drops them from requests and responses.
 async fn forgetful(mut request: axum::extract::Request, next: middleware::Next) -> Response {
     request.headers_mut().remove(IDENTITY_HEADER);
     let mut response = next.run(request).await;
@@ -327,16 +327,16 @@ async fn with_an_earlier_hub_all_goes_by_names() {
     assert_eq!(commits(&hub, "alice/shop").await, 3);
 }
 
-/// A node in the model: who works on it, the name that it goes by, and the dot that it came from.
+/// A node in the model: its user, the name it uses for the dot, and the dot that it was cloned from.
 struct Colleague {
     bench: Bench,
     user: &'static str,
     upstream: DotName,
-    /// `None` until its first transfer, and after its user has named another upstream.
+    /// `None` until its first transfer, and after its user has set another upstream.
     came_from: Option<DotIdentity>,
 }
 
-/// Where every branch of every dot is, and what its first commits are.
+/// The heads and first commits of all branches of all dots.
 #[derive(Debug, PartialEq, Eq)]
 struct There {
     heads: BTreeMap<DotIdentity, BTreeMap<String, CommitId>>,
@@ -365,7 +365,7 @@ async fn look(hub: &TestHub) -> There {
     There { heads, origins }
 }
 
-/// The dots that are not as they were.
+/// The dots that changed.
 fn changed(before: &There, after: &There) -> Vec<DotIdentity> {
     let after = after.heads.iter();
     let changed = after.filter(|(dot, heads)| before.heads.get(dot) != Some(heads));
@@ -374,7 +374,7 @@ fn changed(before: &There, after: &There) -> Vec<DotIdentity> {
 
 const NAMES: [&str; 3] = ["app", "shop", "store"];
 
-/// Does something to a dot of someone's on the hub, if it can be done.
+/// Makes a random change to a user's dot on the hub, if possible.
 async fn change(hub: &Hub, random: &mut StdRng) {
     let (owner, other) = match random.random_ratio(2, 3) {
         true => ("alice", "bob"),
@@ -403,7 +403,7 @@ async fn change(hub: &Hub, random: &mut StdRng) {
             }
         }
     }
-    // Who does not own it may push to most.
+    // Other users may push to most of the dots.
     for name in NAMES {
         let dot = format!("{owner}/{name}").parse().unwrap();
         if random.random_ratio(3, 4) {
@@ -413,7 +413,7 @@ async fn change(hub: &Hub, random: &mut StdRng) {
     }
 }
 
-/// A clone's user pushes, and what comes of it is checked.
+/// Pushes from a clone, and checks the result.
 async fn push_and_check(hub: &TestHub, clone: &mut Colleague, what: &str) {
     let before = look(hub).await;
     let pushed = push_to(hub, &clone.bench, clone.user, &clone.upstream.full()).await;
@@ -462,7 +462,7 @@ async fn random_life(seed: u64, steps: u32) {
         let dot = name(&format!("{owner}/{dot}"));
         let at = random.random_range(0..4);
         match random.random_range(0..10) {
-            // A dot that has never been on the hub.
+            // A dot that was never pushed.
             0 => {
                 let clone = Colleague {
                     bench: bench(&format!("of-{seed}-{step}")).await,
@@ -505,7 +505,7 @@ async fn random_life(seed: u64, steps: u32) {
             6 => {
                 let at = at % clones.len();
                 let clone = &mut clones[at];
-                // A name that it was never told: what comes is checked by its next push.
+                // The clone has no identity for this name yet. Its next push checks the result.
                 if clone.came_from.is_some() {
                     let job = hub.job_as(&clone.bench, clone.user, &clone.upstream.full());
                     if let Ok(TransferOutcome {
@@ -529,7 +529,7 @@ async fn random_life(seed: u64, steps: u32) {
     assert!(pushes > 0, "seed {seed} has pushed nothing");
 }
 
-/// Four clones at a time.
+/// Keeps at most four clones.
 fn put(clones: &mut Vec<Colleague>, at: usize, clone: Colleague) {
     if clones.len() < 4 {
         clones.push(clone);
@@ -538,7 +538,7 @@ fn put(clones: &mut Vec<Colleague>, at: usize, clone: Colleague) {
     }
 }
 
-/// `IDENTITIES` is how many lives to live.
+/// `IDENTITIES=N` sets the number of runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_push_ends_in_another_dot_than_the_one_that_the_clone_came_from() {
     let seeds: u64 = std::env::var("IDENTITIES")
@@ -553,7 +553,7 @@ async fn no_push_ends_in_another_dot_than_the_one_that_the_clone_came_from() {
     futures::future::join_all(lives).await;
 }
 
-/// A push to a public dot says that it is one, and has to be told so if it adds what looks like a secret.
+/// A push to a public dot reports that it is public. It fails if it adds files that look like secrets, unless allowed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_to_a_public_dot_stops_at_what_looks_like_a_secret() {
     let hub = TestHub::start().await;
@@ -564,7 +564,7 @@ async fn a_push_to_a_public_dot_stops_at_what_looks_like_a_secret() {
         push::push(&job).await
     };
     write(&alice, ".env").await;
-    // Nobody else sees a private dot.
+    // Private dots are not checked.
     assert!(!push(false).await.unwrap().to_public);
     let publish = ChangeSettings {
         visibility: Some(Visibility::Public),
@@ -574,11 +574,11 @@ async fn a_push_to_a_public_dot_stops_at_what_looks_like_a_secret() {
     change_settings::change_settings(&hub.hub, &owner, &name("alice/app"), publish)
         .await
         .unwrap();
-    // What the hub has already is not told again.
+    // Files that the hub already has are not reported again.
     write(&alice, "two").await;
     assert!(push(false).await.unwrap().to_public);
 
-    // A commit that takes the file away again does not take it out of the history.
+    // Deleting the file in a later commit does not remove it from the history.
     write(&alice, "id_rsa").await;
     let volume: VolumeName = "app@master.db".parse().unwrap();
     let pool = &alice.node.pool;

@@ -1,4 +1,4 @@
-//! Commits by their names: what `dm log`, `dm show` and `dm checkout REV` do with them.
+//! Revisions in `dm log`, `dm show` and `dm checkout REV`.
 
 use dotmesh_api::node::{
     BranchStart, Checkout, CreateCommit, LogQuery, RenameBranch, SwitchProgress, Switched,
@@ -41,7 +41,7 @@ async fn a_log_has_the_commits_that_were_asked_for() {
     let master = commits(&bench, LogQuery::default()).await;
     assert_eq!(master.len(), 3);
 
-    // All: each commit before the one that it came from.
+    // All branches: children come before their parents.
     let all = LogQuery {
         all: true,
         ..LogQuery::default()
@@ -56,7 +56,7 @@ async fn a_log_has_the_commits_that_were_asked_for() {
     };
     assert_eq!(commits(&bench, two).await, master[..2]);
 
-    // By the subdot that changed.
+    // Filtered by subdot.
     let db = LogQuery {
         subdot: Some("db".to_owned()),
         ..all.clone()
@@ -73,7 +73,7 @@ async fn a_log_has_the_commits_that_were_asked_for() {
     };
     assert_eq!(commits(&bench, none).await, []);
 
-    // By time, with the ancestor that is shown where the parent is not.
+    // Filtered by time. If the parent is not listed, the nearest listed ancestor is given.
     let name = bench.dot();
     let log = log::log(&bench.node, &name, &all).await.unwrap();
     let since = |at: usize| LogQuery {
@@ -112,14 +112,14 @@ async fn a_commit_is_looked_at_on_a_branch_of_its_own() {
     let done = look_at(&bench, other[0]).await.unwrap();
     assert_eq!((&done.branch, done.head), (&at, other[0]));
     assert_eq!(bench.current().await, at.to_string());
-    // The same again, from the branch itself and from another one.
+    // Repeat it, from the branch itself and from another one.
     look_at(&bench, other[0]).await.unwrap();
     bench.checkout("master", false).await.unwrap();
     look_at(&bench, other[0]).await.unwrap();
     let dot = bench.node.registry.dot(&bench.dot()).await.unwrap();
     assert_eq!(dot.branches.len(), 3);
 
-    // What was changed there is not taken for the commit.
+    // A branch with changes is not reused for the commit.
     bench.write(at.as_str(), "files/new", "1");
     bench.checkout("master", false).await.unwrap();
     let refused = look_at(&bench, other[0]).await.unwrap_err();
@@ -142,7 +142,7 @@ async fn a_branch_gets_another_name_under_running_containers() {
         };
         rename_branch::rename_branch(&bench.node, &bench.dot(), &request).await
     };
-    // A container is pinned to it.
+    // A container pins the branch.
     let refused = rename(&bench, "master", "main").await.unwrap_err();
     assert!(refused.to_string().contains("pinned"), "{refused}");
     bench.world.stop_by_hand("pinned").await;
@@ -170,7 +170,7 @@ async fn a_branch_gets_another_name_under_running_containers() {
         bench.world.reads("web", "branch").as_deref(),
         Some("master")
     );
-    // The daemon finds nothing to put right.
+    // After a restart, the daemon has nothing to repair.
     bench
         .settle(&["db", "web"].map(str::to_owned).into(), "renamed")
         .await;
@@ -214,7 +214,7 @@ async fn a_commit_takes_the_place_of_the_newest_one() {
         ("m", "a")
     );
     assert_eq!(commit.metadata["key"], "value");
-    // The one before can be named by its id, and does not have what was forgotten.
+    // The amended commit can still be named by its id, and lacks the forgotten file.
     let id = before[0].to_string();
     assert_eq!(commits(&bench, LogQuery::from(Some(&id))).await, before);
     let data = |id| {

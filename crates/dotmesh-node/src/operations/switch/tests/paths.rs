@@ -1,4 +1,4 @@
-//! Single files and folders: put back under an app that goes on, and copied out of any state.
+//! Single files and folders: restored while the app runs, and copied out of any state.
 
 use std::io::Read as _;
 
@@ -21,7 +21,7 @@ async fn put_back(bench: &Bench, revision: &str, paths: &[&str]) -> Result<Switc
     restore::restore(&bench.node, &bench.dot(), request, tell).await
 }
 
-/// A commit with `files/deep/note`, which was changed since, as were other files.
+/// A commit with `files/deep/note`. That file and others have changed since.
 async fn bench() -> Bench {
     let bench = Bench::new(stack_for(Work::Reset)).await;
     let deep = |branch: &str| {
@@ -55,7 +55,7 @@ async fn only_the_containers_of_what_is_restored_restart() {
     assert_eq!(read("files/new").as_deref(), Some("new"));
     assert_eq!(read("db/new").as_deref(), Some("new"));
 
-    // A whole subdot, and one that is gone meanwhile.
+    // A whole subdot, which was deleted meanwhile.
     std::fs::remove_dir_all(bench.node.pool.volume_path(
         &bench.dot(),
         &"master".parse().unwrap(),
@@ -116,7 +116,7 @@ async fn a_restore_is_made_as_a_whole_or_not_at_all() {
             .iter()
             .any(|call| call.starts_with("stop"))
     );
-    // The last one has no place to be put back to.
+    // The folder of the last path is gone, so nothing is restored.
     let refused = async |path: &str| {
         let refused = put_back(&bench, "HEAD", &["files/plain", path]).await;
         assert!(refused.is_err());
@@ -130,7 +130,7 @@ async fn a_restore_is_made_as_a_whole_or_not_at_all() {
     std::fs::remove_dir_all(data.join("files/deep")).unwrap();
     bench.write("master", "files/plain", "changed");
     assert_eq!(refused("files/deep/note").await.as_deref(), Some("changed"));
-    // Nor through a link that a container has put there.
+    // Restores do not follow a link that a container has made.
     std::os::unix::fs::symlink("/etc", data.join("files/deep")).unwrap();
     assert_eq!(refused("files/deep/note").await.as_deref(), Some("changed"));
 
@@ -149,7 +149,7 @@ async fn a_restore_is_made_as_a_whole_or_not_at_all() {
     bench.world.start_by_hand("pinned").await.unwrap();
     let refused = put_back(&bench, "HEAD", &["files/plain"]).await;
     assert!(matches!(refused, Err(NodeError::InUse { .. })));
-    // It has nothing to do with another subdot.
+    // This does not affect another subdot.
     put_back(&bench, "HEAD", &["db/branch"]).await.unwrap();
 }
 

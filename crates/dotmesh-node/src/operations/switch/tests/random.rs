@@ -1,4 +1,4 @@
-//! Switches at random, with failures, races and restarts.
+//! Random switches with failures, races and restarts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -55,7 +55,7 @@ async fn random_life(seed: u64) {
         }
         for _ in 0..random.random_range(0..3) {
             let fault = Fault::ALL[random.random_range(0..Fault::ALL.len())];
-            // Removing has its own test: here all shall run in the end.
+            // Removal has its own test. Here all containers must run in the end.
             if fault != Fault::Removed {
                 bench.world.fault(random.random_range(0..40), fault);
             }
@@ -71,7 +71,7 @@ async fn random_life(seed: u64) {
         let switch = async {
             let outcome = match kind {
                 0 => bench.reset().await,
-                // Of `master` only, as branches made of it hold its mark.
+                // Only from `master`, since `expected` assumes its mark in new branches.
                 1 if to == "other" => bench.checkout(&new, true).await,
                 _ => bench.checkout(to, false).await,
             };
@@ -109,7 +109,7 @@ async fn random_life(seed: u64) {
                 .await;
             format!("{outcome:?}")
         };
-        // What ran and was stopped by the Engine's death alone is the Engine's to start.
+        // If the Engine's death stopped the containers, the Engine must start them.
         let shall_run = if kills { BTreeSet::new() } else { ran };
         bench
             .settle(&shall_run, &format!("{what}: {outcome}"))

@@ -1,4 +1,4 @@
-//! Stashes: what is put aside comes back as it was, and nowhere else.
+//! Stashes: they are applied unchanged, and only at their own commit.
 
 use dotmesh_api::ErrorBody;
 use dotmesh_api::node::{BranchStart, Checkout, Stash, SwitchProgress};
@@ -38,7 +38,7 @@ async fn changes_are_put_aside_and_brought_back() {
         ["master m", "master m"]
     );
 
-    // What is in one is seen without bringing it back.
+    // The diff of a stash does not need to apply it.
     let request = diff::Request {
         stash: Some(stashes[0].id),
         ..diff::Request::default()
@@ -49,7 +49,7 @@ async fn changes_are_put_aside_and_brought_back() {
     let paths: Vec<_> = diff.changes.iter().map(|change| &change.path).collect();
     assert_eq!(paths, [CHANGED]);
 
-    // Applied, it stays; and nothing is brought back over other changes.
+    // Apply keeps the stash. A stash is not applied over uncommitted changes.
     bench.apply(false).await.unwrap();
     assert_eq!(seen(&bench).as_deref(), Some("two"));
     assert_eq!(bench.stashes().await.len(), 2);
@@ -62,7 +62,7 @@ async fn changes_are_put_aside_and_brought_back() {
     bench.pop().await.unwrap();
     assert_eq!(seen(&bench).as_deref(), Some("one"));
     assert!(bench.stashes().await.is_empty());
-    // The change is one that no commit has, and can be put aside again.
+    // The applied change is uncommitted, and can be stashed again.
     bench.stash().await.unwrap();
     assert_eq!(bench.read("master", CHANGED), None);
 }
@@ -75,7 +75,10 @@ async fn a_stash_of_another_commit_becomes_a_branch() {
     bench.write("master", "db/next", "next");
     bench.commit().await;
     let refused = ErrorBody::from(bench.pop().await.unwrap_err());
-    assert!(refused.message.contains("nobody can merge"), "{refused}");
+    assert!(
+        refused.message.contains("cannot merge database files"),
+        "{refused}"
+    );
     let hint = refused.hint.unwrap_or_default();
     assert!(hint.contains("dm stash branch NAME stash@{0}"), "{hint}");
     assert_eq!(bench.read("master", CHANGED), None);
@@ -97,7 +100,7 @@ async fn a_stash_of_another_commit_becomes_a_branch() {
         1,
         "it goes with a call of its own"
     );
-    // A branch with the same head may get it, too.
+    // It can also be applied to a branch with the same head.
     bench.checkout("same", true).await.unwrap();
     bench.reset().await.unwrap();
     bench.pop().await.unwrap();

@@ -1,4 +1,4 @@
-//! Tags: made, named in revisions, kept in the pool, and taken along by transfers.
+//! Tags: created, used in revisions, stored in the pool, and transferred.
 
 use dotmesh_api::node::{LogQuery, MakeTag, TagsOutcome};
 use dotmesh_api::node_client::Direction;
@@ -67,7 +67,7 @@ async fn a_tag_names_a_commit_until_it_is_deleted() {
             "{name} {revision}"
         );
     }
-    // The registry knows nothing of them.
+    // Tags are not in the registry.
     bench.restart().await;
     assert_eq!(tags(&bench).await, ["again", "feature/login", "v1.2"]);
     let name: BranchName = "again".parse().unwrap();
@@ -92,7 +92,7 @@ async fn tags_go_where_their_commits_go() {
         new: branches(names),
         ..TagsOutcome::default()
     };
-    // Only those at commits that went.
+    // Only the tags of pushed commits are sent.
     assert_eq!(push(Some("master")).await, new(&["v1"]));
     assert_eq!(push(None).await, new(&["feature/login"]));
     assert_eq!(push(None).await, new(&[]));
@@ -113,7 +113,7 @@ async fn tags_go_where_their_commits_go() {
     let tag = tag::list(&bob.node, &bob.dot()).await.unwrap().remove(0);
     assert_eq!(tag.message, "What it is for");
 
-    // One that both have stays where it is, on both sides.
+    // A tag that differs on both sides is not moved on either.
     tag::delete(&alice.node, &alice.dot(), &"v1".parse().unwrap())
         .await
         .unwrap();

@@ -1,4 +1,4 @@
-//! Pulls, clones and the start of a daemon, while the Engine fails: a working copy that a container has is never moved.
+//! Pulls, clones and daemon starts while the Engine fails: a working copy that a container uses is never replaced.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl TestHub {
         Self::start_behind(|router| router).await
     }
 
-    /// With something before its routes.
+    /// Starts a hub with a middleware.
     pub(super) async fn start_behind(before: impl FnOnce(axum::Router) -> axum::Router) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ impl TestHub {
         self.job_as(bench, "alice", "alice/app")
     }
 
-    /// A transfer of one of Alice's branches, or of all, with a dot here of any name.
+    /// A transfer of one or all branches of Alice's dot, with a local dot of any name.
     pub(super) fn job_about(&self, bench: &Bench, local: &str, branch: Option<&str>) -> Job {
         let mut job = Arc::into_inner(self.job(bench)).expect("nobody else has it yet");
         job.local = local.parse().unwrap();
@@ -89,7 +89,7 @@ impl TestHub {
         job
     }
 
-    /// What a user does with a dot of the hub.
+    /// A user's transfer with a dot on the hub.
     pub(super) fn job_as(&self, bench: &Bench, user: &str, remote_dot: &str) -> Arc<Job> {
         let hub = self.client(user);
         let connection = Connection {
@@ -126,7 +126,7 @@ impl TestHub {
     }
 }
 
-/// A hub that is a commit ahead of Bob, on `master`, which nothing of his uses: he is on `other`.
+/// A hub that is one commit ahead of Bob on `master`. No container of his uses that: he is on `other`.
 async fn ahead() -> (Arc<TestHub>, Bench, Bench) {
     let hub = TestHub::start().await;
     let alice = Bench::new(|_| {}).await;
@@ -148,7 +148,7 @@ async fn ahead() -> (Arc<TestHub>, Bench, Bench) {
     (Arc::new(hub), alice, bob)
 }
 
-/// Whether Bob has what Alice has pushed last.
+/// Whether Bob has Alice's last push.
 fn has_new(bench: &Bench) -> bool {
     let db: VolumeName = "app@master.db".parse().unwrap();
     let path = bench
@@ -194,7 +194,7 @@ async fn a_pull_leaves_a_working_copy_that_somebody_has() {
         "{refused}"
     );
     bob.world.stop_by_hand("pinned").await;
-    // Handed out, and its container is not there yet.
+    // A mount is handed out, but its container does not run yet.
     volume::mount(&bob.node, "app@master.db", "docker")
         .await
         .unwrap();
@@ -256,7 +256,7 @@ async fn a_clone_does_not_need_the_engine() {
 async fn a_daemon_that_starts_moves_what_is_on_the_wrong_branch() {
     let mut bob = Bench::new(|world| world.create("user", &["app.files"], |_| {})).await;
     let ran = bob.running();
-    // As if somebody had changed the description while the daemon was away.
+    // Simulates that the description was changed while the daemon was down.
     let mut dot = bob.node.registry.dot(&bob.dot()).await.unwrap();
     dot.current = "other".parse().unwrap();
     bob.node

@@ -1,4 +1,4 @@
-//! Operations, undos and redos at random, held against a model, while the daemon dies at any change of the pool.
+//! Random operations, undos and redos, compared with a model. The daemon may die at any change of the pool.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,28 @@ use super::bench::{Bench, each};
 use super::undoing::{redo, reset_to, text, undo, write};
 use crate::operations::{delete_branch, delete_dot, op_log};
 
-/// A working copy, which keeps what is written to it wherever it is.
+/// A working copy. It keeps its content when a branch moves to another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Copy {
     text: String,
     head: CommitId,
 }
 
-/// What `dm` shows: which branches there are, and which working copies they have.
+/// The visible state: the branches and their working copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct View {
     current: String,
     branches: BTreeMap<String, usize>,
 }
 
-/// An operation, as the model remembers it.
+/// An operation in the model's log.
 #[derive(Debug, Clone)]
 struct Change {
     before: View,
     after: View,
-    /// A working copy that got another head: before and after.
+    /// A working copy whose head changed, with the heads before and after.
     head: Option<(usize, CommitId, CommitId)>,
-    /// It deletes the dot.
+    /// Whether it deletes the dot.
     deletes: bool,
 }
 
@@ -42,13 +42,13 @@ struct Model {
     view: View,
     is_deleted: bool,
     log: Vec<Change>,
-    /// How many operations of the log are made; the others are undone.
+    /// How many operations of the log are done. The rest are undone.
     made: usize,
-    /// Each commit's text and parent.
+    /// The text and parent of each commit.
     commits: BTreeMap<CommitId, (String, CommitId)>,
 }
 
-/// What is done in a step.
+/// A step's action.
 #[derive(Debug, Clone)]
 enum Action {
     Commit,
@@ -115,7 +115,7 @@ impl Model {
         self.made += 1;
     }
 
-    /// The state after an action that succeeds. `commit` is the id of the new one.
+    /// Applies a successful action to the model. `commit` is the id of the new commit.
     fn apply(&mut self, action: &Action, commit: Option<CommitId>) {
         let before = self.view.clone();
         let mut after = before.clone();
@@ -188,7 +188,7 @@ impl Model {
         }
     }
 
-    /// What users see: the branches with heads and texts, and which operations are made.
+    /// The model's visible state: the branches with heads and texts, and which operations are done.
     fn shown(&self) -> Shown {
         let branches = self.view.branches.iter().map(|(name, number)| {
             let copy = &self.copies[*number];
@@ -214,7 +214,7 @@ struct Shown {
     undone: usize,
 }
 
-/// The same of the node. `earlier` operations are the bench's.
+/// The node's visible state. The first `earlier` operations in its log are the bench's own.
 async fn shown(bench: &Bench, earlier: usize) -> Shown {
     let log = op_log::op_log(&bench.node, &bench.dot()).await.unwrap();
     let count = |state| {
@@ -250,7 +250,7 @@ async fn shown(bench: &Bench, earlier: usize) -> Shown {
     }
 }
 
-/// One that is possible now.
+/// Chooses an action that is possible now.
 fn choose(random: &mut StdRng, model: &Model, step: usize) -> Action {
     let others = model.view.branches.keys();
     let others: Vec<&String> = others.filter(|name| **name != model.view.current).collect();
@@ -291,14 +291,14 @@ async fn act(bench: &Bench, action: &Action) -> Result<(), String> {
     done.map_err(|error| error.to_string())
 }
 
-/// The head of the current branch, if there is one.
+/// The current branch's head, or `None` if the dot is deleted.
 async fn current_head(bench: &Bench) -> Option<CommitId> {
     let dot = bench.node.registry.find_dot(&bench.dot()).await.unwrap();
     dot.map(|dot| dot.current().unwrap().head)
 }
 
-/// Runs an action while the daemon dies after so many changes of the pool, and starts it again. The action was made or it was
-/// not, and the model follows. Returns whether the daemon died.
+/// Runs an action during which the daemon dies after a number of changes of the pool, and restarts it. The action was
+/// done or not, and the model follows. Returns whether the daemon died.
 async fn act_and_die(
     bench: &mut Bench,
     model: &mut Model,
@@ -313,7 +313,7 @@ async fn act_and_die(
     let mut after = model.clone();
     let head = current_head(bench).await;
     let is_made = match action {
-        // The id is only known if it was made.
+        // The id is known only if the commit was made.
         Action::Commit => head.is_some_and(|head| !model.commits.contains_key(&head)),
         _ => true,
     };
@@ -337,7 +337,7 @@ async fn act_and_die(
     done.is_err()
 }
 
-/// What the bench itself does: a commit, a new branch, a commit, and back.
+/// The number of the bench's own operations: a commit, a new branch, a commit, and the switch back.
 const EARLIER: usize = 4;
 
 async fn run(seed: u64, steps: usize) {
@@ -376,7 +376,7 @@ async fn operations_undos_and_redos_at_random() {
     each((0..runs.unwrap_or(24)).collect(), |seed| run(seed, 30)).await;
 }
 
-/// The daemon dies at every change of the pool, of every kind of operation, of its undo, and of its redo.
+/// The daemon dies at each change of the pool, in each kind of operation, its undo and its redo.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_dies_at_each_change_of_the_pool() {
     let kinds = [
@@ -405,7 +405,7 @@ async fn the_daemon_dies_at_each_change_of_the_pool() {
                     model.apply(&earlier, current_head(&bench).await);
                 }
                 let has_died = act_and_die(&mut bench, &mut model, &action, limit, &what).await;
-                // Whatever came of it, it can be gone on with in both directions.
+                // In any case, undo and redo still work.
                 while model.made > 0 {
                     act(&bench, &Action::Undo).await.unwrap();
                     model.apply(&Action::Undo, None);

@@ -69,7 +69,7 @@ fn path(bench: &Bench, name: &str) -> std::path::PathBuf {
         .join("text")
 }
 
-/// Writes into a working copy, committing nothing.
+/// Writes into a working copy without a commit.
 pub(super) fn write(bench: &Bench, name: &str, text: &str) {
     let path = path(bench, name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -90,7 +90,7 @@ async fn dirty(bench: &Bench, name: &str) -> u64 {
     usage.unwrap().dirty
 }
 
-/// What the log says, the last operation first.
+/// The log, newest operation first.
 async fn log(bench: &Bench) -> Vec<String> {
     let log = op_log::op_log(&bench.node, &bench.dot()).await.unwrap();
     let line = |one: &dotmesh_api::node::Operation| {
@@ -127,7 +127,7 @@ async fn a_commit_is_taken_back_and_its_files_stay() {
     assert_eq!(head(&bench, "master").await, made, "the very same commit");
     assert_eq!(dirty(&bench, "master").await, 0);
 
-    // What is written meanwhile stays, too.
+    // Files written meanwhile stay, too.
     undo(&bench).await.unwrap();
     write(&bench, "master", "two");
     redo(&bench).await.unwrap();
@@ -159,7 +159,7 @@ async fn a_reset_gives_the_uncommitted_changes_back() {
         Some("not committed")
     );
 
-    // A restart changes nothing of that.
+    // The same holds after a restart.
     bench.restart().await;
     redo(&bench).await.unwrap();
     assert_eq!(head(&bench, "master").await, reset);
@@ -234,7 +234,7 @@ async fn each_undo_goes_further_back_and_a_new_operation_ends_redo() {
         matches!(refused, NodeError::NothingToRedo { .. }),
         "{refused}"
     );
-    // The set-up of the bench, too.
+    // Undo the set-up of the bench, too.
     while undo(&bench).await.is_ok() {}
     let refused = undo(&bench).await.unwrap_err();
     assert!(
@@ -256,7 +256,7 @@ async fn a_failed_operation_is_not_in_the_log() {
     bench.world.turns_out("web", Outcome::Runs);
     bench.settle(&bench.running(), "web runs again").await;
 
-    // An undo that fails is none.
+    // A failed undo changes nothing.
     bench.checkout("new", true).await.unwrap();
     write(&bench, "new", "kept");
     let before = log(&bench).await;
@@ -268,7 +268,7 @@ async fn a_failed_operation_is_not_in_the_log() {
     bench.world.turns_out("web", Outcome::Runs);
     undo(&bench).await.unwrap();
 
-    // Nor is a redo.
+    // Neither does a failed redo.
     bench.world.turns_out("web", Outcome::Fails);
     redo(&bench).await.unwrap_err();
     assert_eq!(bench.current().await, "master");
@@ -330,7 +330,7 @@ async fn a_pull_is_taken_back_with_all_its_branches() {
         .await
         .unwrap();
     let old = [head(&bob, "master").await, head(&bob, "other").await];
-    // Both go on, on `other`; on `master` only Alice does.
+    // Both commit on `other`. On `master` only Alice does.
     for name in ["master", "other"] {
         alice.checkout(name, false).await.unwrap();
         write(&alice, name, "of alice");
@@ -398,7 +398,7 @@ async fn a_deleted_dot_comes_back_with_all_that_was_known_of_it() {
     assert_eq!(log(&bench).await[0], "deletion of the dot (undone)");
     assert_eq!(log(&bench).await[1..], known);
 
-    // Its own operations can be undone, and the deletion redone.
+    // The restored dot's operations can be undone, and its deletion redone.
     redo(&bench).await.unwrap();
     assert!(
         node.registry
@@ -477,7 +477,7 @@ async fn what_the_budget_does_not_allow_goes_and_the_oldest_first() {
         kept,
         "within the budget"
     );
-    // A full pool takes the oldest first, with all that is only reached through it.
+    // A full pool drops the oldest first, with all that is reachable only through it.
     housekeeping::drop_oldest(&bench.node).await.unwrap();
     let left = bench.node.pool.kept().await.unwrap();
     assert_eq!(left, kept[kept.len() - 1..]);

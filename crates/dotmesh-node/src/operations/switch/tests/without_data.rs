@@ -1,4 +1,5 @@
-//! A clone outlives its hub: it is pushed to another one without the data that was never here, and whoever has that brings it.
+//! A clone outlives its hub. It is pushed to another hub without the data that it never had. A node that has the data
+//! sends it later.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ async fn write(bench: &Bench, content: &str) {
     let path = volume_path(bench, "master");
     std::fs::create_dir_all(&path).unwrap();
     std::fs::write(path.join("state"), content).unwrap();
-    // What the hub compares is spread over the tree.
+    // Each commit adds a file, so that the trees differ in several places.
     std::fs::write(path.join(content), content).unwrap();
     bench.commit().await;
 }
@@ -45,17 +46,17 @@ async fn history(bench: &Bench) -> Log {
     log::log(&bench.node, &bench.dot(), &query).await.unwrap()
 }
 
-/// The commits of `master`, oldest first.
+/// The commits on `master`, oldest first.
 async fn line(bench: &Bench) -> Vec<CommitId> {
     let log = history(bench).await;
     log.commits.iter().rev().map(|commit| commit.id).collect()
 }
 
-/// Room for a commit that changes little, and not for [`LARGE`] bytes of noise.
+/// A quota in bytes with room for a small commit, but not for [`LARGE`] bytes of noise.
 const LITTLE: u64 = 20_000;
 const LARGE: usize = 100_000;
 
-/// Bytes that do not compress.
+/// Incompressible bytes.
 fn noise() -> Vec<u8> {
     let mut random = StdRng::seed_from_u64(1);
     let mut bytes = vec![0; LARGE];
@@ -63,7 +64,7 @@ fn noise() -> Vec<u8> {
     bytes
 }
 
-/// A push by a user who wants older commits to go without their data.
+/// A push with `--without-data`.
 async fn push_without(hub: &TestHub, bench: &Bench) -> Result<TransferOutcome, NodeError> {
     let mut job = owned(hub.job(bench));
     job.request.without_data = true;
@@ -111,8 +112,8 @@ fn refused<T: std::fmt::Debug>(result: Result<T, NodeError>, code: ErrorCode) ->
     body
 }
 
-/// Alice has everything. Bob has a clone of three commits, of which the data of the last is his, and one of his own.
-/// The hub of both is gone.
+/// Alice has everything. Bob has a clone of three commits, with the data of the last one only, and a commit of his own.
+/// Their hub is gone.
 async fn orphaned() -> (Bench, Bench, Vec<CommitId>) {
     let alice = Bench::empty().await;
     volume::create(&alice.node, "app.db").await.unwrap();
@@ -140,7 +141,7 @@ async fn a_clone_goes_to_another_hub_and_the_rest_follows() {
     let hub = TestHub::start().await;
     let client = hub.client("alice");
     let app = "alice/app".parse().unwrap();
-    // Only where the user wants it so, and never to a hub that could not know what it gets.
+    // This needs the user's consent, and a hub that supports it.
     refused(push::push(&hub.job(&bob)).await, ErrorCode::Absent);
     let mut job = owned(hub.job(&bob));
     job.request.without_data = true;
@@ -160,14 +161,14 @@ async fn a_clone_goes_to_another_hub_and_the_rest_follows() {
     assert_eq!(pushed.branches[0].commits, 4);
     let there = client.dot(&app).await.unwrap().unwrap();
     assert_eq!(there.without_data, 2);
-    // Again there is nothing to do, and what follows goes as ever.
+    // A second push has nothing to do, and the next commit is pushed as usual.
     let again = push_without(&hub, &bob).await.unwrap();
     assert_eq!((again.without_data, again.branches[0].commits), (0, 0));
     write(&bob, "five").await;
     let next = push::push(&hub.job(&bob)).await.unwrap();
     assert_eq!((next.without_data, next.branches[0].commits), (0, 1));
 
-    // A colleague has the newest state, and is told what is nowhere.
+    // A colleague clones the newest state, and is told which data is missing.
     let carol = Bench::empty().await;
     let cloned = clone::clone(&hub.job(&carol)).await.unwrap();
     assert_eq!(cloned.without_data, 0, "nobody asked for it");
@@ -199,7 +200,7 @@ async fn a_clone_goes_to_another_hub_and_the_rest_follows() {
     branch_at(&carol, "three", line[2]).await.unwrap();
     assert_eq!(read(&carol, "three"), "three");
 
-    // All that there is.
+    // A full clone gets all data that exists.
     let dave = Bench::empty().await;
     let mut job = owned(hub.job(&dave));
     job.request.full = true;
@@ -207,7 +208,7 @@ async fn a_clone_goes_to_another_hub_and_the_rest_follows() {
     assert_eq!(cloned.without_data, 2);
     assert_eq!(history(&dave).await.absent.len(), 2);
 
-    // Alice has it, and no newer commit. She pulls, which brings what is new, and pushes, which brings what is old.
+    // Alice has the data, but not the newer commits. Her pull gets the new commits, and her push sends the old data.
     let pulled = pull::pull(&hub.job(&alice)).await.unwrap();
     assert_eq!(pulled.without_data, 0);
     let filled = push::push(&hub.job(&alice)).await.unwrap();
@@ -216,13 +217,13 @@ async fn a_clone_goes_to_another_hub_and_the_rest_follows() {
     assert_eq!(client.dot(&app).await.unwrap().unwrap().without_data, 0);
     assert_eq!(push::push(&hub.job(&alice)).await.unwrap().filled, 0);
 
-    // Carol gets it at once, and her log tells after the next pull.
+    // Carol can fetch the data at once. Her log shows it after the next pull.
     fetch_from(&hub, &carol, line[0]).await.unwrap();
     branch_at(&carol, "old", line[0]).await.unwrap();
     assert_eq!(read(&carol, "old"), "one");
     pull::pull(&hub.job(&carol)).await.unwrap();
     assert!(history(&carol).await.without_data.is_empty());
-    // Bob's came from a hub that is gone, and this one has them all.
+    // Bob's commits came from a hub that is gone. The new hub has them all.
     let mut job = owned(hub.job(&bob));
     job.request.full = true;
     pull::pull(&Arc::new(job)).await.unwrap();
@@ -231,7 +232,7 @@ async fn a_clone_goes_to_another_hub_and_the_rest_follows() {
     assert_eq!(read(&bob, "two"), "two");
 }
 
-/// The hub points no branch to a commit without data, so its data goes first.
+/// The hub refuses a branch at a commit without data, so that data is sent first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_at_an_older_commit_brings_its_data() {
     let (alice, bob, line) = orphaned().await;
@@ -256,7 +257,8 @@ async fn a_branch_at_an_older_commit_brings_its_data() {
     after_second(&hub, &alice, line[1]).await;
 }
 
-/// A commit after one whose data the hub lacks is sent as a whole, whether the rest of the hub's history is known here or not.
+/// A commit whose parent's data is missing on the hub is sent in full, whether the rest of the hub's history is known
+/// here or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_after_one_without_data_comes_whole() {
     let (alice, bob, line) = orphaned().await;
@@ -283,7 +285,7 @@ async fn after_second(hub: &TestHub, alice: &Bench, second: CommitId) {
     assert_eq!(bytes, noise());
 }
 
-/// Between two states that are here, one is not.
+/// A state is missing between two states that are here.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_here_goes_with_its_data() {
     let alice = Bench::empty().await;
@@ -308,12 +310,12 @@ async fn what_is_here_goes_with_its_data() {
     fetch_from(&hub, &carol, line[0]).await.unwrap();
     branch_at(&carol, "one", line[0]).await.unwrap();
     assert_eq!(read(&carol, "one"), "one");
-    // A second push of the same from elsewhere finds nothing new.
+    // A second push of the same commits from another node finds nothing new.
     let again = push_without(&hub, &bob).await.unwrap();
     assert_eq!((again.without_data, again.filled), (0, 0));
 }
 
-/// What a node knew of its commits is gone with the registry, and the hub knows their roots and seals.
+/// The registry is lost. The hub knows the roots and seals of the commits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_registry_was_rebuilt_fills_in_too() {
     let (mut alice, bob, _) = orphaned().await;
@@ -327,7 +329,7 @@ async fn a_node_whose_registry_was_rebuilt_fills_in_too() {
     assert_eq!((filled.filled, filled.not_filled), (2, None));
 }
 
-/// What older commits lack can wait: a push that brings it and fails has pushed what is new.
+/// Older data can wait: if sending it fails, the new commits are still pushed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_new_is_there_when_the_old_has_no_room() {
     let (alice, bob, _) = orphaned().await;
@@ -335,7 +337,7 @@ async fn the_new_is_there_when_the_old_has_no_room() {
     push_without(&hub, &bob).await.unwrap();
     pull::pull(&hub.job(&alice)).await.unwrap();
     write(&alice, "five").await;
-    // The hub takes the next push, and no further one.
+    // The hub accepts the next push, and no further one.
     let database = &hub.hub.database;
     let user = "alice".parse().unwrap();
     let id = database.user(&user).await.unwrap().unwrap();

@@ -42,7 +42,7 @@ pub struct NodeVersion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub root: Option<PathBuf>,
-    /// The [`crate::network::VARIABLES`] that the daemon has, or for which it has an option. Earlier daemons do not
+    /// The proxy and certificate variables that the daemon has, or for which it has an option. Earlier daemons do not
     /// send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Vec<String>>,

@@ -19,11 +19,11 @@ pub const MAX_RECORD_LENGTH: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommitRecord {
-    /// The format version, [`RECORD_VERSION`].
+    /// The version of the record's format.
     pub version: u32,
     /// The commit's id.
     pub id: CommitId,
-    /// The parent. It is [`CommitId::ROOT`] for a dot's first commit.
+    /// The parent. For a dot's first commit it is 32 zeros.
     pub parent: CommitId,
     /// The branch on which it was made.
     pub branch: BranchName,

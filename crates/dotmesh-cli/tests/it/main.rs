@@ -5,8 +5,10 @@
 mod binary;
 mod config;
 mod daily;
+mod examples;
 mod given;
 mod hubs;
+mod json;
 mod messages;
 mod operations;
 mod reference;

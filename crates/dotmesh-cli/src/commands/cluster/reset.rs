@@ -81,12 +81,12 @@ pub struct Stopped {
     /// Whether a daemon has data there that was kept.
     pub has_data: bool,
     /// What was deleted. `null` without `--delete-data`.
-    pub deleted: Option<Deleted>,
+    pub deleted: Option<DeletedData>,
 }
 
 /// What a reset deleted.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Deleted {
+pub struct DeletedData {
     /// The dots, as far as the daemon said.
     pub dots: Vec<String>,
     /// Where the dots are still, if they are outside of the root.
@@ -176,7 +176,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Stopped> {
                 Ok(())
             })?;
         }
-        stopped.deleted = Some(Deleted {
+        stopped.deleted = Some(DeletedData {
             dots: deletion.dots,
             dots_elsewhere: deletion.elsewhere,
             keeps_folder: deletion.keeps_folder,

@@ -14,6 +14,7 @@ pub mod list;
 pub mod log;
 pub mod login;
 pub mod logout;
+pub mod man;
 pub mod mount;
 pub mod op;
 pub mod open;
@@ -77,6 +78,8 @@ pub enum Command {
     Cluster(cluster::Command),
     Version(version::Args),
     Help(help::Args),
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 impl Command {
@@ -103,7 +106,8 @@ impl Command {
             | Self::Remote(_)
             | Self::Cluster(_)
             | Self::Version(_)
-            | Self::Help(_) => false,
+            | Self::Help(_)
+            | Self::Man(_) => false,
             Self::Init(_)
             | Self::Switch(_)
             | Self::Status(_)
@@ -180,6 +184,7 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::Cluster(command) => cluster::run(context, command).await,
         Command::Version(args) => version::run(context, args).await.map(answer),
         Command::Help(args) => help::run(&args),
+        Command::Man(args) => man::run(args).map(answer),
     }
 }
 

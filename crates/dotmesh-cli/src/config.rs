@@ -7,7 +7,7 @@ use dotmesh_api::ErrorCode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -501,7 +501,24 @@ impl ConfigFile {
             return Err(CliError::new(Code::ConfigFile, message)
                 .hint("Upgrade 'dm', or use another file with --config."));
         }
-        serde_json::from_slice(&bytes).map_err(malformed)
+        let config: Config = serde_json::from_slice(&bytes).map_err(malformed)?;
+        if !config.remotes.is_empty() {
+            self.hide();
+        }
+        Ok(config)
+    }
+
+    /// Takes others' access to the API keys away, which somebody may have given them by copying the file. One that belongs
+    /// to another user stays as it is.
+    fn hide(&self) {
+        let Ok(found) = std::fs::metadata(&self.path) else {
+            return;
+        };
+        let mut permissions = found.permissions();
+        if permissions.mode() & 0o077 != 0 {
+            permissions.set_mode(0o600);
+            let _ = std::fs::set_permissions(&self.path, permissions);
+        }
     }
 
     /// Changes the file under a lock. Writes nothing if the change fails or changes nothing.

@@ -6,6 +6,7 @@
 pub mod browser;
 pub mod cli;
 pub mod commands;
+pub mod complete;
 pub mod config;
 pub mod context;
 pub mod current;
@@ -47,6 +48,7 @@ use crate::ui::Ui;
 
 /// Runs `dm` with the process's arguments. Returns its exit code.
 pub fn run() -> ExitCode {
+    complete::answer();
     let words: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::read();
     let (ui, done) = match Cli::try_parse_from(&words) {

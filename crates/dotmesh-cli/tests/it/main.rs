@@ -11,6 +11,7 @@ mod hubs;
 mod json;
 mod messages;
 mod operations;
+mod programs;
 mod reference;
 mod rendering;
 mod start;

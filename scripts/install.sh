@@ -23,11 +23,11 @@ done
 mkdir "$staged/man"
 "$staged/dm" man "$staged/man"
 # These scripts ask the installed program for what fits.
-COMPLETE=bash "$staged/dm" >"$staged/dm.bash"
-COMPLETE=zsh "$staged/dm" >"$staged/_dm"
+DOTMESH_COMPLETE=bash "$staged/dm" >"$staged/dm.bash"
+DOTMESH_COMPLETE=zsh "$staged/dm" >"$staged/_dm"
 # zsh loads the file at the first completion, which has to be answered, too.
 echo '_clap_dynamic_completer_dm "$@"' >>"$staged/_dm"
-COMPLETE=fish "$staged/dm" >"$staged/dm.fish"
+DOTMESH_COMPLETE=fish "$staged/dm" >"$staged/dm.fish"
 set -x
 $sudo install -d "$debug"
 $sudo install -m 644 "$staged"/*.debug "$debug"

@@ -1,4 +1,4 @@
-//! Completions. A shell runs `dm` with the variable `COMPLETE`, and `dm` answers with what fits.
+//! Completions. A shell runs `dm` with the variable `DOTMESH_COMPLETE`, and `dm` answers with what fits.
 
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Answers a shell, and ends the program then. Returns if no shell asks.
 pub fn answer() {
     CompleteEnv::with_factory(command)
+        .var("DOTMESH_COMPLETE")
         .bin("dm")
         .completer("dm")
         .complete();

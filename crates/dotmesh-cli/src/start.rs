@@ -20,7 +20,8 @@ pub enum Start {
 }
 
 impl Start {
-    /// For what is checked out of a dot. `Unknown` if its app runs. A failure does not matter to a clone, which is done.
+    /// For the checked-out state of a dot. `Unknown` if the app runs already. The clone has succeeded, so errors are
+    /// ignored.
     pub async fn find(node: &NodeClient, local: &DotName) -> Self {
         let newest = LogQuery::one(None);
         let (Ok(detail), Ok(log)) = tokio::join!(node.dot(local), node.log(local, &newest)) else {
@@ -51,7 +52,6 @@ impl Start {
     }
 }
 
-/// Tells how to start the app of the checked-out state, unless it runs already. The clone has succeeded, so errors are
 /// Tells people how to start the app.
 pub fn show(ui: &Ui, commands: &[String], volumes_of: Option<&DotName>, local: &DotName) {
     if !commands.is_empty() {

@@ -165,7 +165,7 @@ pub fn parse_remote_dot(remote: &Remote, text: &str) -> Result<DotName> {
     Ok(DotName::parse_in(text, &remote.user.clone().into())?)
 }
 
-/// Runs the transfer, shows the progress and the outcome, and remembers the upstream dot.
+/// Runs the transfer, shows the progress, and remembers the upstream dot.
 pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<Transferred> {
     context.ui.status(&headline(plan));
     let outcome = tokio::select! {

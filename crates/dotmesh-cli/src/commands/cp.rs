@@ -65,10 +65,11 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Copied> {
         .await?;
     let (sender, receiver) = mpsc::channel(4);
     let (ui, target) = (context.ui.clone(), args.target);
-    let copying = tokio::task::spawn_blocking(move || {
+    let copying = std::thread::spawn(move || {
         let archive = tar::Archive::new(Pieces {
             receiver,
             current: Bytes::new(),
+            is_whole: false,
         });
         match to_stdout {
             true => print(&ui, archive).map(|()| target),
@@ -77,17 +78,19 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Copied> {
     });
     let cut = tokio::select! {
         biased;
-        cut = pass_on(pieces, &sender) => cut,
-        // The thread removes what it has unpacked so far.
+        cut = pass_on(pieces, sender) => cut,
         _ = tokio::signal::ctrl_c() => {
-            let _ = sender.send(Err(std::io::ErrorKind::Interrupted.into())).await;
+            if to_stdout {
+                // The thread may wait for a reader.
+                return Err(CliError::interrupted(false));
+            }
             Some(CliError::interrupted(false))
         }
     };
-    drop(sender);
+    // Nothing is awaited here, so that the thread removes what it has unpacked, also after Ctrl-C.
     let copied = copying
-        .await
-        .map_err(|error| CliError::io("cannot copy").caused_by(error))?;
+        .join()
+        .map_err(|_| CliError::io("cannot copy: the thread that unpacks has failed"))?;
     match cut {
         Some(error) => Err(error),
         None => Ok(Copied {
@@ -104,26 +107,24 @@ impl Human for Copied {
     }
 }
 
-/// Passes the node's pieces on to the thread that unpacks them. Returns why the node sent no more.
+/// Passes the node's pieces on to the thread that unpacks them, and an empty one at the end. Returns why it is cut.
 async fn pass_on(
     pieces: impl Stream<Item = std::result::Result<Bytes, ClientError>>,
-    sender: &mpsc::Sender<std::io::Result<Bytes>>,
+    sender: mpsc::Sender<Bytes>,
 ) -> Option<CliError> {
     let mut pieces = std::pin::pin!(pieces);
     while let Some(piece) = pieces.next().await {
         match piece {
+            Ok(piece) if piece.is_empty() => {}
             Ok(piece) => {
-                if sender.send(Ok(piece)).await.is_err() {
+                if sender.send(piece).await.is_err() {
                     return None;
                 }
             }
-            Err(error) => {
-                let cut = std::io::ErrorKind::UnexpectedEof.into();
-                let _ = sender.send(Err(cut)).await;
-                return Some(CliError::from(error));
-            }
+            Err(error) => return Some(CliError::from(error)),
         }
     }
+    let _ = sender.send(Bytes::new()).await;
     None
 }
 
@@ -142,16 +143,18 @@ pub fn query(source: &str) -> ContentQuery {
 
 /// Reads the node's stream. The reader runs on a blocking thread.
 struct Pieces {
-    receiver: mpsc::Receiver<std::io::Result<Bytes>>,
+    receiver: mpsc::Receiver<Bytes>,
     current: Bytes,
+    is_whole: bool,
 }
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.current.is_empty() {
+        if self.current.is_empty() && !self.is_whole {
             match self.receiver.blocking_recv() {
-                Some(piece) => self.current = piece?,
-                None => return Ok(0),
+                Some(piece) if piece.is_empty() => self.is_whole = true,
+                Some(piece) => self.current = piece,
+                None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             }
         }
         let count = self.current.len().min(buffer.len());

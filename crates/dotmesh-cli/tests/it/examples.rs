@@ -329,6 +329,15 @@ pub(crate) fn states() -> Vec<Example> {
             },
         ),
         Example::of(
+            "dm redo (of a deletion)",
+            &dot::delete::Deleted {
+                dot: dot(),
+                id: "d33da9d6788e1243c2816cb26ba01509".to_owned(),
+                was_current: true,
+                again: true,
+            },
+        ),
+        Example::of(
             "dm op log",
             &op::log::OperationLog {
                 log: Operations {

@@ -141,7 +141,7 @@ fn the_config_file_is_where_xdg_says_or_where_it_was() {
 fn completions(home: &Home, words: &[&str]) -> Vec<String> {
     let mut command = home.command("");
     command
-        .env("COMPLETE", "bash")
+        .env("DOTMESH_COMPLETE", "bash")
         .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string())
         .env("_CLAP_IFS", "\n")
         .arg("--")
@@ -169,9 +169,15 @@ fn a_shell_completes_commands_options_and_names() {
     // Without a node there are no names of dots, and nobody is told.
     assert!(completions(&home, &["dm", "switch", "x"]).is_empty());
     for shell in ["bash", "zsh", "fish"] {
-        let output = home.command("").env("COMPLETE", shell).output().unwrap();
+        let output = home
+            .command("")
+            .env("DOTMESH_COMPLETE", shell)
+            .output()
+            .unwrap();
         assert!(
-            String::from_utf8(output.stdout).unwrap().contains("dm --"),
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .contains("COMPLETE="),
             "{shell}"
         );
     }

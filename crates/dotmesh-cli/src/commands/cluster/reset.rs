@@ -214,7 +214,7 @@ impl Human for Stopped {
     }
 }
 
-/// Unmounts and deletes the data, and tells what was deleted and what stays.
+/// Unmounts and deletes the data.
 fn delete(root: &Path, deletion: &Deletion, pool: &PoolPlace) -> Result<()> {
     // Read the mounts again: only now that the daemon has exited, it cannot add any.
     let places = Places::read(root, pool)?;

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use boon::{Compiler, Draft, Schemas};
+use dotmesh_testkit::Network;
 use serde_json::Value;
 
-use crate::world::{Node, Team};
+use crate::world::{Hub, Node, Team};
 
 /// The URI under which the schemas are compiled.
 const ADDRESS: &str = "urn:dotmesh:cli";
@@ -70,7 +71,13 @@ impl<'a> Checked<'a> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_command_prints_what_its_schema_says() -> Result<()> {
-    let Team { hub, alice, bob } = Team::start().await?;
+    let network = Network::start().await?;
+    let hub = Hub::start(&network).await?;
+    let arguments = ["--undo-time", "7d", "--undo-space", "1GiB"];
+    let alice = Node::start_with(&network, "alice", &arguments).await?;
+    let bob = Node::start(&network, "bob").await?;
+    hub.log_in(&alice, "alice").await?;
+    hub.log_in(&bob, "bob").await?;
     alice.keep_running("web", "app.files").await;
     let write = async |line: &str| {
         alice
@@ -106,7 +113,7 @@ async fn each_command_prints_what_its_schema_says() -> Result<()> {
     dm.ok("dm stash show", "").await;
     dm.ok("dm stash apply", "").await;
     dm.ok("dm reset", "--hard HEAD^").await;
-    assert_eq!(dm.code("dm stash pop").await, "changed");
+    assert_eq!(dm.code("dm stash pop").await, "diverged");
     dm.ok("dm undo", "").await;
     dm.ok("dm redo", "").await;
     dm.ok("dm op log", "").await;

@@ -10,7 +10,7 @@ help:
 	@echo "make soak       show that nothing is lost: random operations and faults under write load; MINUTES=60 SEED=1 for how long and which"
 	@echo "make fuzz       look for inputs that break a reader of outside bytes; TARGET=pack SECONDS=600 for one and how long"
 	@echo "make build      build dm, dotmeshd and dothub into target/release"
-	@echo "make install    put them into /usr/local/bin"
+	@echo "make install    put them into /usr/local/bin, with man pages and completions"
 	@echo "make screenshots  make the pictures of the hub's pages in docs/screenshots"
 	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,transfer,list,hub for a part of it"
 

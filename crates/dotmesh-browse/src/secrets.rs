@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use dotmesh_model::ObjectHash;
 use dotmesh_model::secret_names::{PEM_LENGTH, Suspicion, has_private_key, suspicion};
-use dotmesh_store::{Entry, Inode, InodeKind, EntryValue, TreePage};
+use dotmesh_store::{Entry, EntryValue, Inode, InodeKind, TreePage};
 
 use crate::content::FileBytes;
 use crate::entries::Part;
 use crate::path::shown;
-use crate::{ReadError, TreeSource, TreePath, TreeReader};
+use crate::{ReadError, TreePath, TreeReader, TreeSource};
 
 /// Tree pages that are read together.
 const PAGES_AT_ONCE: usize = 32;

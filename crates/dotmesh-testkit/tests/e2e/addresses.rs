@@ -312,11 +312,11 @@ async fn a_login_is_approved_in_the_browser() -> Result<()> {
     alice.kept("one").await;
     alice.ok("dm push").await;
     // A second login makes another key for the same remote.
-    let key = alice.ok("grep api_key ~/.dotmesh/config").await;
+    let key = alice.ok("grep api_key ~/.config/dotmesh/config").await;
     alice
         .ok(&format!("BROWSER=./browser dm login {} 2>~/told", hub.url))
         .await;
-    assert_ne!(alice.ok("grep api_key ~/.dotmesh/config").await, key);
+    assert_ne!(alice.ok("grep api_key ~/.config/dotmesh/config").await, key);
     assert_eq!(alice.ok("dm remote").await, "team\n");
     alice.kept("two").await;
     alice.ok("dm push").await;

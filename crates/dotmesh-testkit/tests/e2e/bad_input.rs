@@ -134,7 +134,7 @@ async fn remotes_are_tried_out_before_they_are_kept() -> Result<()> {
     node.refuses("dm remote switch gone", 1, &["No such remote 'gone'"])
         .await;
     let config = node
-        .ok("stat -c %a ~/.dotmesh/config; grep -c . ~/.dotmesh/config")
+        .ok("stat -c %a ~/.config/dotmesh/config; grep -c . ~/.config/dotmesh/config")
         .await;
     assert!(config.starts_with("600\n"), "{config}");
     let shown = node
@@ -275,11 +275,10 @@ async fn wrong_usage_is_told_from_failure() -> Result<()> {
     }
 
     // Now the configuration is damaged.
-    node.ok("cp ~/.dotmesh/config ~/config && echo '{' >~/.dotmesh/config")
+    node.ok("cp ~/.config/dotmesh/config ~/config && echo '{' >~/.config/dotmesh/config")
         .await;
-    node.refuses("dm commit -m x", 1, &[".dotmesh/config"])
-        .await;
-    node.ok("mv ~/config ~/.dotmesh/config").await;
+    node.refuses("dm commit -m x", 1, &["dotmesh/config"]).await;
+    node.ok("mv ~/config ~/.config/dotmesh/config").await;
 
     // Now the node is stopped.
     node.daemon.terminate().await?;

@@ -292,7 +292,7 @@ async fn dm_list_tells_the_state_of_the_current_branch() -> Result<()> {
     );
 
     // With several dots and none selected, `dm` does not guess.
-    node.ok("docker volume create -d dm second && rm ~/.dotmesh/config")
+    node.ok("docker volume create -d dm second && rm ~/.config/dotmesh/config")
         .await;
     let refused = node.fails("dm commit -m which").await;
     assert!(refused.contains("No current dot is selected."), "{refused}");

@@ -61,7 +61,7 @@ async fn what_changed_is_seen_as_with_git() -> Result<()> {
         .await;
 
     // `checkout -` goes back and forth between two branches.
-    node.says_no("dm checkout -", &["no other branch of app was checked out"])
+    node.says_no("dm checkout -", &["there is no previous branch"])
         .await;
     node.ok("dm checkout -b work").await;
     let said = node.says("dm checkout -").await;

@@ -5,6 +5,11 @@ use dotmesh_testkit::{Network, wait_for};
 
 use crate::world::{Node, SOON};
 
+/// A line that runs a command at a terminal, where somebody types an answer.
+fn at_terminal(answer: &str, command: &str) -> String {
+    format!("echo '{answer}' | script -qec '{command}' /dev/null")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dot_is_deleted_when_nothing_uses_it_and_its_owner_agrees() -> Result<()> {
     let node = Node::start(&Network::start().await?, "alice").await?;
@@ -33,18 +38,16 @@ async fn a_dot_is_deleted_when_nothing_uses_it_and_its_owner_agrees() -> Result<
     node.ok("docker stop pinned").await;
 
     for answer in ["", "y", "yes", "n", "YES", "Y Y"] {
-        let aborted = node
-            .run(&format!("echo '{answer}' | dm dot delete app"))
-            .await;
+        let aborted = node.run(&at_terminal(answer, "dm dot delete app")).await;
         assert_eq!(aborted.status.code(), Some(1), "{answer:?}: {aborted}");
-        assert!(aborted.stderr.contains("Aborted."), "{answer:?}: {aborted}");
+        assert!(aborted.stdout.contains("Aborted."), "{answer:?}: {aborted}");
     }
+    // Without a terminal nobody is asked.
+    let asked = "echo Y | dm dot delete app";
+    node.says_no(asked, &["stdin is not a terminal", "--yes"])
+        .await;
     assert_eq!(node.dots().await, ["app"]);
-    let told = node
-        .run("echo Y | dm dot delete app")
-        .await
-        .success()
-        .stderr;
+    let told = node.ok(&at_terminal("Y", "dm dot delete app")).await;
     assert!(
         told.contains("4 branches (b1, b2, b3, master), 3 commits")
             && told.contains("Deleted dot 'app'"),

@@ -85,6 +85,13 @@ impl Node {
         self.run(line).await.success().stderr
     }
 
+    /// The commits that `dm log` lists.
+    pub(crate) async fn commits(&self, revision: &str) -> Result<serde_json::Value> {
+        let log = self.ok(&format!("dm log --json {revision}")).await;
+        let mut log: serde_json::Value = serde_json::from_str(&log)?;
+        Ok(log["commits"].take())
+    }
+
     pub(crate) async fn says_no(&self, line: &str, words: &[&str]) {
         let said = self.fails(line).await;
         for word in words {

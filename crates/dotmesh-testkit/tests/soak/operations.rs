@@ -406,7 +406,9 @@ impl World {
     async fn throwaway(&mut self, roll: u64, strikes: &[Strike]) -> Result<()> {
         let name = self.numbers.branch(0);
         let dm = "dm -c throwaway";
-        self.nodes[0].ok("cp .dotmesh/config throwaway").await?;
+        self.nodes[0]
+            .ok("cp .config/dotmesh/config throwaway")
+            .await?;
         let in_volume = |line: &str| {
             format!(
                 "docker run --rm --network none -v {name}:/v --volume-driver dm debian:bookworm-slim sh -ec '{line}'"

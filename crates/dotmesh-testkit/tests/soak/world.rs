@@ -209,9 +209,9 @@ impl Node {
             let Some((name, json)) = part.split_once('\n') else {
                 continue;
             };
-            let records: serde_json::Value =
+            let log: serde_json::Value =
                 serde_json::from_str(json).with_context(|| text.clone())?;
-            let member = |name: &str| match records[0][name].as_str() {
+            let member = |name: &str| match log["commits"][0][name].as_str() {
                 Some(id) if id.chars().any(|digit| digit != '0') => id.to_owned(),
                 _ => ROOT.to_owned(),
             };

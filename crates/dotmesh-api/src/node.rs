@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorBody;
 
 mod content;
+mod lease;
 mod log;
 mod operations;
 mod stashes;
@@ -20,10 +21,14 @@ mod state;
 mod tags;
 
 pub use content::{ContentQuery, RestorePaths};
+pub use lease::Lease;
 pub use log::{Log, LogQuery};
 pub use operations::{DeletedDot, Operation, OperationState, Operations, Undo, UndoBudget};
 pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
-pub use state::{ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus};
+pub use state::{
+    Apart, ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus,
+    UpstreamStatus,
+};
 pub use tags::{DeleteTag, MakeTag, Tag, TagsOutcome};
 
 /// `GET /v1/version`
@@ -377,7 +382,7 @@ impl std::fmt::Debug for HubLogin {
     }
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/push`, `…/pull` and `…/clone`. The answer has a line of JSON for each
+/// `POST /v1/dots/{namespace}/{dot}/push`, `…/pull`, `…/clone` and `…/fetch-branches`. The answer has a line of JSON for each
 /// [`TransferEvent`]. The transfer is cancelled if the connection is closed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Transfer {
@@ -394,6 +399,10 @@ pub struct Transfer {
     /// If the lines have diverged, keep that of the receiving side as a separate branch.
     #[serde(default)]
     pub stash_on_divergence: bool,
+    /// For a push: lets branches of the hub leave their commits, if they are where this says. Otherwise such a push is
+    /// refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_with_lease: Option<Lease>,
     /// Fetches the data of all commits, not only of the branches' heads.
     #[serde(default)]
     pub full: bool,
@@ -520,6 +529,9 @@ pub struct BranchOutcome {
     pub is_new: bool,
     /// The name under which the other line was kept, if the lines had diverged.
     pub stashed: Option<BranchName>,
+    /// The head of the hub's branch before a push made it leave its commits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<CommitId>,
     /// The receiving side has commits that the sending side lacks. Nothing was changed.
     pub receiver_ahead: bool,
 }

@@ -24,6 +24,8 @@ pub enum Direction {
     Push,
     /// From the hub to an existing dot of the node.
     Pull,
+    /// From the hub to an existing dot of the node, whose branches stay as they are.
+    Fetch,
     /// From the hub to the node, whether the node has the dot or not.
     Clone,
 }
@@ -34,6 +36,7 @@ impl Direction {
         match self {
             Self::Push => "push",
             Self::Pull => "pull",
+            Self::Fetch => "fetch-branches",
             Self::Clone => "clone",
         }
     }

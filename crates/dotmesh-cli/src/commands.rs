@@ -8,6 +8,7 @@ pub mod commit;
 pub mod cp;
 pub mod diff;
 pub mod dot;
+pub mod fetch;
 pub mod init;
 pub mod list;
 pub mod log;
@@ -65,6 +66,7 @@ pub enum Command {
     Remote(remote::Args),
     Clone(clone::Args),
     Pull(pull::Args),
+    Fetch(fetch::Args),
     Push(push::Args),
     Open(open::Args),
     #[command(subcommand)]
@@ -119,6 +121,7 @@ impl Command {
             | Self::Cp(_)
             | Self::Clone(_)
             | Self::Pull(_)
+            | Self::Fetch(_)
             | Self::Push(_)
             | Self::Open(_)
             | Self::Dot(_)
@@ -165,6 +168,7 @@ async fn carry_out(context: &Context, command: Command) -> Result<()> {
         Command::Remote(args) => remote::run(context, args).await,
         Command::Clone(args) => clone::run(context, args).await,
         Command::Pull(args) => pull::run(context, args).await,
+        Command::Fetch(args) => fetch::run(context, args).await,
         Command::Push(args) => push::run(context, args).await,
         Command::Open(args) => open::run(context, args).await,
         Command::Dot(command) => dot::run(context, command).await,

@@ -91,6 +91,10 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/dots/{namespace}/{dot}/pull", post(post_pull))
         .route("/v1/dots/{namespace}/{dot}/clone", post(post_clone))
         .route("/v1/dots/{namespace}/{dot}/fetch", post(post_fetch))
+        .route(
+            "/v1/dots/{namespace}/{dot}/fetch-branches",
+            post(post_fetch_branches),
+        )
         .route("/v1/dots/{namespace}/{dot}/forget", post(post_forget))
         .route("/v1/mounts", post(post_mounts))
         .route("/v1/unmounts", post(post_unmounts))
@@ -458,6 +462,15 @@ async fn post_clone(
     Json(body): Json<Transfer>,
 ) -> Result<Response, ApiError> {
     let work = Work::Transfer(Direction::Clone, body);
+    Ok(transfer::start(node, dot(path)?, work))
+}
+
+async fn post_fetch_branches(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Transfer>,
+) -> Result<Response, ApiError> {
+    let work = Work::Transfer(Direction::Fetch, body);
     Ok(transfer::start(node, dot(path)?, work))
 }
 

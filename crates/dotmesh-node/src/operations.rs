@@ -10,6 +10,7 @@ pub(crate) mod delete_branch;
 pub(crate) mod delete_dot;
 pub(crate) mod diff;
 pub(crate) mod fetch;
+pub(crate) mod fetch_branches;
 pub(crate) mod fill;
 pub(crate) mod housekeeping;
 pub(crate) mod left_out;

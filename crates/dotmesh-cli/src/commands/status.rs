@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use dotmesh_api::node::{ContainerStatus, DotStatus, SubdotStatus};
-use dotmesh_model::{CommitId, DotName};
+use dotmesh_api::node::{Apart, ContainerStatus, DotStatus, SubdotStatus};
+use dotmesh_model::CommitId;
 
-use crate::config::NodeConfig;
+use crate::config::{Config, NodeConfig};
 use crate::context::Context;
 use crate::error::Result;
 use crate::table;
@@ -14,6 +14,8 @@ use crate::table;
 ///
 /// For each subdot, the output counts the files that were added, removed, modified or moved since the last commit. It marks
 /// containers that have the wrong branch mounted.
+///
+/// For a dot on a hub, it shows how far the branch is ahead and behind, as of the last push, pull or fetch.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Show one line for each subdot that changed, for scripts: a code, a tab, the subdot
@@ -28,12 +30,13 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     context.ui.out(&if args.short {
         short(&status)
     } else {
-        for_people(&status, &context.node_config()?)
+        let config = context.config.load()?;
+        for_people(&status, &config, &context.node_config()?)
     })
 }
 
 /// The status as text for people.
-pub fn for_people(status: &DotStatus, config: &NodeConfig) -> String {
+pub fn for_people(status: &DotStatus, config: &Config, node: &NodeConfig) -> String {
     let mut text = format!("On branch {} of dot {}\n", status.branch, status.name);
     if status.head == CommitId::ROOT {
         text.push_str("No commits yet\n");
@@ -41,7 +44,7 @@ pub fn for_people(status: &DotStatus, config: &NodeConfig) -> String {
         let line = format!("Last commit: {} {}", status.head.short(), status.title);
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    for upstream in upstreams(&status.name, config) {
+    for upstream in upstreams(status, config, node) {
         let _ = writeln!(text, "{upstream}");
     }
     text.push('\n');
@@ -84,12 +87,38 @@ pub fn short(status: &DotStatus) -> String {
     lines.collect()
 }
 
-fn upstreams(dot: &DotName, config: &NodeConfig) -> Vec<String> {
-    let upstreams = config.upstreams.iter();
-    let upstreams = upstreams.filter_map(|(remote, dots)| Some((remote, dots.get(dot)?)));
-    upstreams
-        .map(|(remote, dot)| format!("Tracks {} on remote {remote}", dot.full()))
-        .collect()
+fn upstreams(status: &DotStatus, config: &Config, node: &NodeConfig) -> Vec<String> {
+    let upstreams = node.upstreams.iter();
+    let upstreams = upstreams.filter_map(|(name, dots)| Some((name, dots.get(&status.name)?)));
+    let lines = upstreams.map(|(name, dot)| {
+        let tracks = format!("Tracks {} on remote {name}", dot.full());
+        let remote = config.remotes.get(name);
+        let mut seen = status.upstreams.iter();
+        let seen = seen.find(|seen| {
+            seen.there.dot == *dot && remote.is_some_and(|remote| remote.is_at(&seen.there.hub))
+        });
+        match seen.map(|seen| seen.apart) {
+            None => tracks,
+            Some(None) => format!("{tracks}, which had no branch {} yet", status.branch),
+            Some(Some(apart)) => format!("{tracks}: {}", distance(apart)),
+        }
+    });
+    lines.collect()
+}
+
+/// `2 commits ahead, 1 commit behind`
+fn distance(apart: Apart) -> String {
+    let count = |count: u64, word: &str| match count {
+        0 => None,
+        1 => Some(format!("1 commit {word}")),
+        many => Some(format!("{many} commits {word}")),
+    };
+    let counts = [count(apart.ahead, "ahead"), count(apart.behind, "behind")];
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    match counts.is_empty() {
+        true => "up to date".to_owned(),
+        false => counts.join(", "),
+    }
 }
 
 fn is_clean(subdot: &SubdotStatus) -> bool {

@@ -342,6 +342,7 @@ fn what_was_pushed_has_an_address() {
         commits: 1,
         is_new: false,
         stashed: None,
+        replaced: None,
         receiver_ahead,
     };
     let outcome = TransferOutcome {
@@ -448,6 +449,7 @@ fn a_rename_on_the_hub_is_told_and_followed() {
         branch: None,
         commit: None,
         stash_on_divergence: false,
+        force_with_lease: None,
         full: false,
         without_data: false,
         allow_secrets: false,
@@ -480,6 +482,7 @@ fn a_transfer_is_summed_up() {
         commits: 2,
         is_new: false,
         stashed: None,
+        replaced: None,
         receiver_ahead: false,
     };
     let outcome = TransferOutcome {
@@ -563,6 +566,7 @@ fn a_push_names_each_branch_that_the_hub_got() {
         commits,
         is_new,
         stashed: None,
+        replaced: None,
         receiver_ahead: false,
     };
     let mut outcome = TransferOutcome {
@@ -590,6 +594,27 @@ fn a_push_names_each_branch_that_the_hub_got() {
     many-users: 3 commits, now at b2b2b2b2b2 (new branch)
     same: new branch, at b2b2b2b2b2
     feature/login: 2 commits, now at a1a1a1a1a1; pushed too, because a pushed branch was started from it
+    ");
+}
+
+#[test]
+fn a_forced_push_says_what_the_branch_left() {
+    let forced = |commits| BranchOutcome {
+        name: given::branch("many-users"),
+        head: given::id(0xb2),
+        commits,
+        is_new: false,
+        stashed: None,
+        replaced: Some(given::id(0xa1)),
+        receiver_ahead: false,
+    };
+    let outcome = TransferOutcome {
+        branches: vec![forced(0), forced(2)],
+        ..TransferOutcome::default()
+    };
+    assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
+    many-users: forced, the remote's branch left a1a1a1a1a1, which stays there under its id; now at b2b2b2b2b2
+    many-users: forced, the remote's branch left a1a1a1a1a1, which stays there under its id; 2 commits, now at b2b2b2b2b2
     ");
 }
 

@@ -4,6 +4,7 @@ mod bench;
 mod cases;
 mod failures;
 mod first_steps;
+mod forcing;
 mod identity;
 mod naming;
 mod paths;

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
 
+mod checkup;
 mod content;
+mod fsck;
 mod lease;
 mod log;
 mod operations;
@@ -20,7 +22,9 @@ mod stashes;
 mod state;
 mod tags;
 
+pub use checkup::{Checkup, DiskReport, HubReport, PluginReport, PoolReport, Report};
 pub use content::{ContentQuery, RestorePaths};
+pub use fsck::{Fsck, FsckEvent, FsckKind, FsckProblem, FsckReport};
 pub use lease::Lease;
 pub use log::{Log, LogQuery};
 pub use operations::{DeletedDot, Operation, OperationState, Operations, Undo, UndoBudget};

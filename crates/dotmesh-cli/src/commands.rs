@@ -7,8 +7,10 @@ pub mod cluster;
 pub mod commit;
 pub mod cp;
 pub mod diff;
+pub mod doctor;
 pub mod dot;
 pub mod fetch;
+pub mod fsck;
 pub mod init;
 pub mod list;
 pub mod log;
@@ -75,6 +77,8 @@ pub enum Command {
     Unmount(unmount::Args),
     #[command(subcommand)]
     Cluster(cluster::Command),
+    Doctor(doctor::Args),
+    Fsck(fsck::Args),
     Version(version::Args),
 }
 
@@ -101,6 +105,8 @@ impl Command {
             | Self::Logout(_)
             | Self::Remote(_)
             | Self::Cluster(_)
+            | Self::Doctor(_)
+            | Self::Fsck(_)
             | Self::Version(_) => false,
             Self::Init(_)
             | Self::Switch(_)
@@ -175,6 +181,8 @@ async fn carry_out(context: &Context, command: Command) -> Result<()> {
         Command::Mount(args) => mount::run(context, args).await,
         Command::Unmount(args) => unmount::run(context, args).await,
         Command::Cluster(command) => cluster::run(context, command).await,
+        Command::Doctor(args) => doctor::run(context, args).await,
+        Command::Fsck(args) => fsck::run(context, args).await,
         Command::Version(args) => version::run(context, args).await,
     }
 }

@@ -1,6 +1,7 @@
 //! The node's operations, one per file.
 
 pub(crate) mod checkout;
+pub(crate) mod checkup;
 pub(crate) mod clone;
 pub(crate) mod commit;
 pub(crate) mod compose_dots;
@@ -12,6 +13,7 @@ pub(crate) mod diff;
 pub(crate) mod fetch;
 pub(crate) mod fetch_branches;
 pub(crate) mod fill;
+pub(crate) mod fsck;
 pub(crate) mod housekeeping;
 pub(crate) mod left_out;
 pub(crate) mod list;

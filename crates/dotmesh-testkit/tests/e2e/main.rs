@@ -19,6 +19,7 @@ mod hub_pages;
 mod managed_plugin;
 mod one_instant;
 mod orphans;
+mod remote_branches;
 mod screenshots;
 mod survival;
 mod switching;

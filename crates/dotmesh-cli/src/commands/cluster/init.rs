@@ -193,9 +193,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             "Docker volumes of driver '{driver}' are dots now."
         ));
     }
-    context.ui.hint(
-        "Members of the group 'dotmesh' need no sudo for 'dm': sudo usermod -aG dotmesh $USER",
-    );
+    let sudo = context.environment.sudo.as_ref();
+    context
+        .ui
+        .hint(&how_to_join(sudo.map(|sudo| sudo.user.as_str())));
     Ok(())
 }
 
@@ -213,6 +214,14 @@ async fn answer(
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// How a user joins the group that may use the daemon. `user` is who ran `sudo`.
+pub fn how_to_join(user: Option<&str>) -> String {
+    let user = user.unwrap_or("$USER");
+    format!(
+        "Members of the group 'dotmesh' need no sudo for 'dm'. Join it with 'sudo usermod -aG dotmesh {user}', then log in again."
+    )
 }
 
 /// Creates the group whose members may use the daemon's socket. If that fails, only root may use it.

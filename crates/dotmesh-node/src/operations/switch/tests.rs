@@ -5,6 +5,7 @@ mod cases;
 mod failures;
 mod first_steps;
 mod forcing;
+mod fsck;
 mod identity;
 mod naming;
 mod paths;

@@ -86,6 +86,9 @@ pub struct DotSummary {
     pub commits: u64,
     /// The bytes changed since the head.
     pub dirty: u64,
+    /// Whether only bookkeeping of PostgreSQL has changed, as by a mere restart. Only the list of dots says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_database_files: bool,
     /// The containers that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,

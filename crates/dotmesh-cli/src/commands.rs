@@ -187,10 +187,8 @@ async fn carry_out(context: &Context, command: Command) -> Result<()> {
     }
 }
 
-/// Joins container names, each with a leading `/`, as Docker shows them.
+/// Joins container names, as `docker ps` shows them.
 pub(crate) fn containers(names: &[String], separator: &str) -> String {
-    let names = names
-        .iter()
-        .map(|name| format!("/{}", name.trim_start_matches('/')));
+    let names = names.iter().map(|name| name.trim_start_matches('/'));
     names.collect::<Vec<_>>().join(separator)
 }

@@ -196,7 +196,7 @@ pub fn remember(config: &mut NodeConfig, plan: &Plan, renamed: Option<&DotName>)
     }
 }
 
-/// `Pushing admin/app to hub:alice/app`
+/// `Pushing app to hub:alice/app`
 pub fn headline(plan: &Plan) -> String {
     let (verb, preposition) = match plan.direction {
         Direction::Push => ("Pushing", "to"),
@@ -204,7 +204,7 @@ pub fn headline(plan: &Plan) -> String {
         Direction::Fetch => ("Fetching", "from"),
         Direction::Clone => ("Cloning", "from"),
     };
-    let (local, remote) = (plan.local.full(), plan.remote_dot.full());
+    let (local, remote) = (&plan.local, plan.remote_dot.full());
     format!("{verb} {local} {preposition} {}:{remote}", plan.remote_name)
 }
 

@@ -1,5 +1,6 @@
 //! The node's operations, one per file.
 
+pub(crate) mod bookkeeping;
 pub(crate) mod checkout;
 pub(crate) mod checkup;
 pub(crate) mod clone;

@@ -101,6 +101,9 @@ pub struct ChangeSettings {
     /// Only the owner can change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
+    /// Makes the dot public even if its branches have files that look like secrets. Otherwise this is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_secrets: bool,
     /// Only the owner can change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forks: Option<Forks>,

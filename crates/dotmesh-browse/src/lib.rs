@@ -14,6 +14,7 @@ pub mod growth;
 pub mod path;
 pub mod renames;
 pub mod resolve;
+pub mod secrets;
 mod tar_header;
 pub mod text_diff;
 

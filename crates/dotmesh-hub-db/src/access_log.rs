@@ -79,6 +79,36 @@ pub struct PastAccess {
     pub count: u64,
 }
 
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    kind: String,
+    actor: String,
+    address: String,
+    subject: String,
+    began: i64,
+    last: i64,
+    count: i64,
+}
+
+impl Row {
+    fn read(self) -> Result<PastAccess, DatabaseError> {
+        let act = Act::ALL.into_iter().find(|act| act.as_str() == self.kind);
+        Ok(PastAccess {
+            id: self.id,
+            access: Access {
+                act: act.ok_or(DatabaseError::Damaged { what: "act" })?,
+                actor: self.actor,
+                address: self.address,
+                subject: self.subject,
+            },
+            began: ids::time(self.began)?,
+            last: ids::time(self.last)?,
+            count: ids::unsigned(self.count)?,
+        })
+    }
+}
+
 /// Returns the day of a time, in days since 1970.
 pub fn day(now: Timestamp) -> i64 {
     now.as_second().div_euclid(24 * 60 * 60)
@@ -128,25 +158,8 @@ impl Database {
             .bind(i64::from(limit))
             .bind(actor.to_owned()),
         };
-        type Row = (i64, String, String, String, String, i64, i64, i64);
         let rows: Vec<Row> = query.fetch_all(&self.readers).await?;
-        rows.into_iter()
-            .map(|(id, kind, actor, address, subject, began, last, count)| {
-                let act = Act::ALL.into_iter().find(|act| act.as_str() == kind);
-                Ok(PastAccess {
-                    id,
-                    access: Access {
-                        act: act.ok_or(DatabaseError::Damaged { what: "act" })?,
-                        actor,
-                        address,
-                        subject,
-                    },
-                    began: ids::time(began)?,
-                    last: ids::time(last)?,
-                    count: ids::unsigned(count)?,
-                })
-            })
-            .collect()
+        rows.into_iter().map(Row::read).collect()
     }
 
     /// Removes entries that are older than [`ACCESS_LOG_LIFETIME`], and the oldest entries beyond `most` rows.

@@ -12,9 +12,6 @@ use sqlx::AnyConnection;
 use crate::ids::{self, DotId};
 use crate::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
-/// Parent, seal, root, record, what is left out, and whether it is without its data.
-type CommitRow = (Vec<u8>, Vec<u8>, Vec<u8>, String, Option<String>, i64);
-
 /// A commit that has been verified and changes the dot.
 #[derive(Debug, Clone)]
 pub struct NewCommit {
@@ -60,6 +57,94 @@ pub struct Ancestry {
     pub next: CommitId,
 }
 
+#[derive(sqlx::FromRow)]
+struct KnownRow {
+    id: Vec<u8>,
+    seal: Vec<u8>,
+    root: Vec<u8>,
+    without_data: i64,
+}
+
+impl KnownRow {
+    fn read(self) -> Result<(CommitId, KnownCommit), DatabaseError> {
+        let without_data = self.without_data != 0;
+        let root = ids::object_hash(&self.root)?;
+        let commit = KnownCommit {
+            seal: ids::object_hash(&self.seal)?,
+            without_data,
+            // The dot may lack the tree of a commit without data.
+            tree: (!without_data).then_some(root),
+        };
+        Ok((ids::commit_id(&self.id)?, commit))
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct SealedRow {
+    parent: Vec<u8>,
+    seal: Vec<u8>,
+    root: Vec<u8>,
+    record: String,
+    /// A list as JSON.
+    left_out: Option<String>,
+    without_data: i64,
+}
+
+impl SealedRow {
+    /// Returns the commit and its parent.
+    fn read(self) -> Result<(SealedCommit, CommitId), DatabaseError> {
+        let left_out = self.left_out.map(|json| serde_json::from_str(&json));
+        let left_out = left_out.transpose().map_err(|_| DatabaseError::Damaged {
+            what: "list of what is left out of a commit",
+        })?;
+        let commit = SealedCommit {
+            seal: ids::object_hash(&self.seal)?,
+            root: ids::object_hash(&self.root)?,
+            record: self.record,
+            left_out,
+            without_data: self.without_data != 0,
+        };
+        Ok((commit, ids::commit_id(&self.parent)?))
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct SummaryRow {
+    id: Vec<u8>,
+    /// The beginning of the author.
+    author: String,
+    time: i64,
+    /// The beginning of the message.
+    message: String,
+    without_data: i64,
+}
+
+impl SummaryRow {
+    fn read(self) -> Result<CommitSummary, DatabaseError> {
+        let (id, time) = (ids::commit_id(&self.id)?, ids::time(self.time)?);
+        Ok(CommitSummary {
+            without_data: self.without_data != 0,
+            ..CommitSummary::new(id, &self.author, time, &self.message)
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct GraphRow {
+    parent: Vec<u8>,
+    #[sqlx(flatten)]
+    commit: SummaryRow,
+}
+
+impl GraphRow {
+    fn read(self) -> Result<GraphCommit, DatabaseError> {
+        Ok(GraphCommit {
+            commit: self.commit.read()?,
+            parent: ids::commit_id(&self.parent)?,
+        })
+    }
+}
+
 impl Database {
     /// Returns those of the commits that the dot has.
     pub async fn known_commits(
@@ -78,16 +163,9 @@ impl Database {
             .bind(ids::joined(commits))
             .fetch_all(&self.readers)
             .await?;
-            for (id, seal, root, without_data) in rows {
-                let without_data = without_data != 0;
-                let root = ids::object_hash(&root)?;
-                let commit = KnownCommit {
-                    seal: ids::object_hash(&seal)?,
-                    without_data,
-                    // The dot may lack the tree of a commit without data.
-                    tree: (!without_data).then_some(root),
-                };
-                known.insert(ids::commit_id(&id)?, commit);
+            for row in rows {
+                let (id, commit) = row.read()?;
+                known.insert(id, commit);
             }
         }
         Ok(known)
@@ -148,7 +226,7 @@ impl Database {
         until: CommitId,
         limit: u32,
     ) -> Result<Ancestry, DatabaseError> {
-        let rows: Vec<CommitRow> = sqlx::query_as(
+        let rows: Vec<SealedRow> = sqlx::query_as(
             "WITH RECURSIVE line (id, n) AS (
                  SELECT $2, 0
                  UNION ALL
@@ -170,19 +248,10 @@ impl Database {
             commits: Vec::with_capacity(rows.len()),
             next: head,
         };
-        for (parent, seal, root, record, left_out, without_data) in rows {
-            ancestry.next = ids::commit_id(&parent)?;
-            let left_out = left_out.map(|json| serde_json::from_str(&json));
-            let left_out = left_out.transpose().map_err(|_| DatabaseError::Damaged {
-                what: "list of what is left out of a commit",
-            })?;
-            ancestry.commits.push(SealedCommit {
-                seal: ids::object_hash(&seal)?,
-                root: ids::object_hash(&root)?,
-                record,
-                left_out,
-                without_data: without_data != 0,
-            });
+        for row in rows {
+            let (commit, parent) = row.read()?;
+            ancestry.commits.push(commit);
+            ancestry.next = parent;
         }
         Ok(ancestry)
     }
@@ -194,8 +263,7 @@ impl Database {
         head: CommitId,
         limit: u32,
     ) -> Result<(Vec<CommitSummary>, CommitId), DatabaseError> {
-        type Row = (Vec<u8>, Vec<u8>, String, i64, String, i64);
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<GraphRow> = sqlx::query_as(
             "WITH RECURSIVE line (id, n) AS (
                  SELECT $2, 0
                  UNION ALL
@@ -203,7 +271,8 @@ impl Database {
                  FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
                  WHERE line.n + 1 < $3
              )
-             SELECT c.parent, c.id, substr(c.author, 1, 300), c.time, substr(c.message, 1, 2000), c.without_data
+             SELECT c.parent, c.id, substr(c.author, 1, 300) AS author, c.time,
+                    substr(c.message, 1, 2000) AS message, c.without_data
              FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
              ORDER BY line.n",
         )
@@ -214,9 +283,10 @@ impl Database {
         .await?;
         let mut next = head;
         let mut commits = Vec::with_capacity(rows.len());
-        for (parent, id, author, time, message, without_data) in rows {
-            next = ids::commit_id(&parent)?;
-            commits.push(summary((id, author, time, message, without_data))?);
+        for row in rows {
+            let GraphCommit { commit, parent } = row.read()?;
+            commits.push(commit);
+            next = parent;
         }
         Ok((commits, next))
     }
@@ -230,7 +300,8 @@ impl Database {
         let mut summaries = HashMap::with_capacity(commits.len());
         for commits in commits.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<SummaryRow> = sqlx::query_as(
-                "SELECT c.id, substr(c.author, 1, 300), c.time, substr(c.message, 1, 2000), c.without_data
+                "SELECT c.id, substr(c.author, 1, 300) AS author, c.time,
+                        substr(c.message, 1, 2000) AS message, c.without_data
                  FROM numbers n CROSS JOIN commits c
                  WHERE n.n < $3 AND c.dot = $1 AND c.id = substr($2, n.n * 16 + 1, 16)",
             )
@@ -240,7 +311,7 @@ impl Database {
             .fetch_all(&self.readers)
             .await?;
             for row in rows {
-                let summary = summary(row)?;
+                let summary = row.read()?;
                 summaries.insert(summary.id, summary);
             }
         }
@@ -253,23 +324,16 @@ impl Database {
         dot: DotId,
         limit: u32,
     ) -> Result<Vec<GraphCommit>, DatabaseError> {
-        type Row = (Vec<u8>, Vec<u8>, String, i64, String, i64);
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT parent, id, substr(author, 1, 300), time, substr(message, 1, 2000), without_data FROM commits
-             WHERE dot = $1 ORDER BY time DESC LIMIT $2",
+        let rows: Vec<GraphRow> = sqlx::query_as(
+            "SELECT parent, id, substr(author, 1, 300) AS author, time,
+                    substr(message, 1, 2000) AS message, without_data
+             FROM commits WHERE dot = $1 ORDER BY time DESC LIMIT $2",
         )
         .bind(dot)
         .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await?;
-        rows.into_iter()
-            .map(|(parent, id, author, time, message, without_data)| {
-                Ok(GraphCommit {
-                    commit: summary((id, author, time, message, without_data))?,
-                    parent: ids::commit_id(&parent)?,
-                })
-            })
-            .collect()
+        rows.into_iter().map(GraphRow::read).collect()
     }
 
     /// Returns at most two of the dot's commits with ids from `first` to `last`. Two prove that an abbreviated id is
@@ -290,22 +354,6 @@ impl Database {
         .await?;
         ids.iter().map(|id| ids::commit_id(id)).collect()
     }
-}
-
-/// Id, seal, root, and whether it is without its data.
-type KnownRow = (Vec<u8>, Vec<u8>, Vec<u8>, i64);
-
-/// Id, author, time, message, and whether it is without its data.
-type SummaryRow = (Vec<u8>, String, i64, String, i64);
-
-fn summary(
-    (id, author, time, message, without_data): SummaryRow,
-) -> Result<CommitSummary, DatabaseError> {
-    let (id, time) = (ids::commit_id(&id)?, ids::time(time)?);
-    Ok(CommitSummary {
-        without_data: without_data != 0,
-        ..CommitSummary::new(id, &author, time, &message)
-    })
 }
 
 /// Returns all commits of a dot with their parents, and those of them that are without their data.

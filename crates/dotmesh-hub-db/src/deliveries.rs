@@ -98,6 +98,53 @@ pub enum Next {
 /// The error of a delivery that ended because its webhook was switched off.
 const SWITCHED_OFF: &str = "the webhook was switched off before this was delivered";
 
+#[derive(sqlx::FromRow)]
+struct Row {
+    delivery: DeliveryId,
+    message: String,
+    state: String,
+    attempts: i64,
+    due: i64,
+    /// When the last attempt ended.
+    attempted: Option<i64>,
+    took: Option<i64>,
+    status: Option<i64>,
+    error: Option<String>,
+    response: Option<String>,
+    #[sqlx(flatten)]
+    event: EventRow,
+}
+
+impl Row {
+    fn read(self) -> Result<StoredDelivery, DatabaseError> {
+        let state = match self.state.as_str() {
+            "pending" => DeliveryState::Pending,
+            "delivered" => DeliveryState::Delivered,
+            "failed" => DeliveryState::Failed,
+            _ => return Err(DatabaseError::Damaged { what: "delivery" }),
+        };
+        let is_pending = state == DeliveryState::Pending;
+        let last = self.attempted.map(|ended| {
+            Ok::<_, DatabaseError>(LastAttempt {
+                ended: ids::time(ended)?,
+                took: ids::unsigned(self.took.unwrap_or(0))?,
+                status: self.status.map(ids::unsigned).transpose()?,
+                response: self.response.unwrap_or_default(),
+            })
+        });
+        Ok(StoredDelivery {
+            id: self.delivery,
+            message: self.message,
+            state,
+            attempts: ids::unsigned(self.attempts)?,
+            due: is_pending.then(|| ids::time(self.due)).transpose()?,
+            error: self.error,
+            last: last.transpose()?,
+            event: self.event.read()?,
+        })
+    }
+}
+
 impl Database {
     /// Claims deliveries that are due at `now`, only the first one of each webhook. A delivery that is not finished
     /// by `until` counts as lost and is due again.
@@ -188,7 +235,7 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<StoredDelivery>, DatabaseError> {
         self.select_deliveries(
-            "SELECT d.id, d.message, d.state, d.attempts, d.due, d.attempted, d.took, d.status, d.error, d.response,
+            "SELECT d.id AS delivery, d.message, d.state, d.attempts, d.due, d.attempted, d.took, d.status, d.error, d.response,
                e.id, e.time, e.actor, e.dot_name, e.detail
              FROM deliveries d JOIN events e ON e.id = d.event
              WHERE d.webhook = $1 AND d.id < $2 ORDER BY d.id DESC LIMIT $3",
@@ -207,7 +254,7 @@ impl Database {
     ) -> Result<Option<StoredDelivery>, DatabaseError> {
         let found = self
             .select_deliveries(
-                "SELECT d.id, d.message, d.state, d.attempts, d.due, d.attempted, d.took, d.status, d.error, d.response,
+                "SELECT d.id AS delivery, d.message, d.state, d.attempts, d.due, d.attempted, d.took, d.status, d.error, d.response,
                    e.id, e.time, e.actor, e.dot_name, e.detail
                  FROM deliveries d JOIN events e ON e.id = d.event
                  WHERE d.webhook = $1 AND d.id = $2 LIMIT $3",
@@ -226,13 +273,13 @@ impl Database {
         number: i64,
         limit: i64,
     ) -> Result<Vec<StoredDelivery>, DatabaseError> {
-        let rows = sqlx::query(statement)
+        let rows: Vec<Row> = sqlx::query_as(statement)
             .bind(webhook)
             .bind(number)
             .bind(limit)
             .fetch_all(&self.readers)
             .await?;
-        rows.iter().map(StoredDelivery::new).collect()
+        rows.into_iter().map(Row::read).collect()
     }
 
     /// Queues a delivery again, due at once. `false` when there is no such delivery.
@@ -294,45 +341,6 @@ impl Database {
             }
             expired += done.rows_affected();
         }
-    }
-}
-
-impl StoredDelivery {
-    fn new(row: &sqlx::any::AnyRow) -> Result<Self, DatabaseError> {
-        use sqlx::Row as _;
-        let damaged = || DatabaseError::Damaged { what: "delivery" };
-        let state = match row.try_get::<String, _>(2)?.as_str() {
-            "pending" => DeliveryState::Pending,
-            "delivered" => DeliveryState::Delivered,
-            "failed" => DeliveryState::Failed,
-            _ => return Err(damaged()),
-        };
-        let is_pending = state == DeliveryState::Pending;
-        let last = row.try_get::<Option<i64>, _>(5)?.map(|ended| {
-            let status: Option<i64> = row.try_get(7)?;
-            Ok::<_, DatabaseError>(LastAttempt {
-                ended: ids::time(ended)?,
-                took: ids::unsigned(row.try_get::<Option<i64>, _>(6)?.unwrap_or(0))?,
-                status: status.map(ids::unsigned).transpose()?,
-                response: row.try_get::<Option<String>, _>(9)?.unwrap_or_default(),
-            })
-        });
-        Ok(Self {
-            id: row.try_get(0)?,
-            message: row.try_get(1)?,
-            state,
-            attempts: ids::unsigned(row.try_get(3)?)?,
-            due: is_pending.then(|| ids::time(row.try_get(4)?)).transpose()?,
-            error: row.try_get(8)?,
-            last: last.transpose()?,
-            event: PastEvent::from_row((
-                row.try_get(10)?,
-                row.try_get(11)?,
-                row.try_get(12)?,
-                row.try_get(13)?,
-                row.try_get(14)?,
-            ))?,
-        })
     }
 }
 
@@ -460,7 +468,7 @@ async fn claim(
         secret: SigningSecret::from_stored(&secret)
             .ok_or(DatabaseError::Damaged { what: "webhook" })?,
         hub_url,
-        event: PastEvent::from_row(event)?,
+        event: event.read()?,
     })
 }
 

@@ -58,6 +58,30 @@ pub struct ListedDot {
     pub branches: Vec<HubBranch>,
 }
 
+#[derive(sqlx::FromRow)]
+struct ListedRow {
+    id: DotId,
+    namespace: String,
+    name: String,
+    identity: Vec<u8>,
+    /// The access that the requesting user was granted.
+    access: Option<String>,
+    visibility: String,
+}
+
+impl ListedRow {
+    fn read(self, branches: Vec<HubBranch>) -> Result<ListedDot, DatabaseError> {
+        Ok(ListedDot {
+            id: self.id,
+            name: ids::dot_name(&self.namespace, &self.name)?,
+            identity: ids::identity(&self.identity)?,
+            grant: self.access.as_deref().map(ids::access).transpose()?,
+            visibility: ids::visibility(&self.visibility)?,
+            branches,
+        })
+    }
+}
+
 impl Database {
     /// Looks a dot up by name, for a user or an anonymous visitor. `meant` is the dot that the request means, if it
     /// says so.
@@ -78,10 +102,9 @@ impl Database {
         user: UserId,
         part: Part<DotName>,
     ) -> Result<(Vec<ListedDot>, bool), DatabaseError> {
-        type Row = (DotId, String, String, Vec<u8>, Option<String>, String);
         let (owner, dot) = part.after.as_ref().map(columns).unwrap_or_default();
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT d.id, o.name, d.name, d.identity, c.access, d.visibility
+        let rows: Vec<ListedRow> = sqlx::query_as(
+            "SELECT d.id, o.name AS namespace, d.name, d.identity, c.access, d.visibility
              FROM dots d
              JOIN users o ON o.id = d.owner
              LEFT JOIN collaborators c ON c.dot = d.id AND c.user = $1
@@ -97,21 +120,14 @@ impl Database {
         .await?;
         let mut dots = Vec::with_capacity(rows.len());
         let mut room = MAX_BRANCHES;
-        for (id, namespace, name, identity, grant, visibility) in rows {
+        for row in rows {
             // The caller continues after the last dot.
             if room == 0 {
                 return Ok((dots, true));
             }
-            let branches = self.branches(id).await?;
+            let branches = self.branches(row.id).await?;
             room = room.saturating_sub(branches.len());
-            dots.push(ListedDot {
-                id,
-                name: ids::dot_name(&namespace, &name)?,
-                identity: ids::identity(&identity)?,
-                grant: grant.as_deref().map(ids::access).transpose()?,
-                visibility: ids::visibility(&visibility)?,
-                branches,
-            });
+            dots.push(row.read(branches)?);
         }
         Ok((dots, false))
     }
@@ -177,6 +193,37 @@ async fn visible_name(
         .transpose()
 }
 
+#[derive(sqlx::FromRow)]
+struct FactsRow {
+    /// The owner of the requested name.
+    asked: UserId,
+    owner: Option<UserId>,
+    dot: Option<DotId>,
+    identity: Option<Vec<u8>>,
+    namespace: Option<String>,
+    name: Option<String>,
+    /// The access that the requesting user was granted.
+    access: Option<String>,
+    visibility: Option<String>,
+}
+
+impl FactsRow {
+    /// Sets the facts that the row has.
+    fn apply(self, facts: &mut DotFacts) -> Result<(), DatabaseError> {
+        facts.owner = self.owner.or(Some(self.asked));
+        facts.dot = self.dot;
+        facts.identity = self.identity.as_deref().map(ids::identity).transpose()?;
+        if let (Some(namespace), Some(name)) = (self.namespace, self.name) {
+            facts.name = ids::dot_name(&namespace, &name)?;
+        }
+        facts.grant = self.access.as_deref().map(ids::access).transpose()?;
+        if let Some(visibility) = self.visibility {
+            facts.visibility = ids::visibility(&visibility)?;
+        }
+        Ok(())
+    }
+}
+
 /// Finds the dot of a name. With `follows`, a former name leads to its dot too.
 async fn find(
     connection: &mut AnyConnection,
@@ -187,18 +234,8 @@ async fn find(
     // The statement is the same whether the dot exists or not, so its duration reveals nothing. A former name leads
     // to its dot as long as no other dot has the name. It does so only for users who may see the dot. For others,
     // even for the owner of the name, the name is free.
-    type Row = (
-        UserId,
-        Option<UserId>,
-        Option<DotId>,
-        Option<Vec<u8>>,
-        Option<String>,
-        Option<String>,
-        Option<String>,
-        Option<String>,
-    );
-    let row: Option<Row> = sqlx::query_as(concat!(
-        r#"SELECT o.id, d.owner, d.id, d.identity, n.name, d.name, c.access, d.visibility
+    let row: Option<FactsRow> = sqlx::query_as(concat!(
+        r#"SELECT o.id AS asked, d.owner, d.id AS dot, d.identity, n.name AS namespace, d.name, c.access, d.visibility
            FROM users o
            LEFT JOIN dots d ON d.id = coalesce(
                (SELECT x.id FROM dots x WHERE x.owner = o.id AND x.name = $1),
@@ -226,18 +263,8 @@ async fn find(
         grant: None,
         visibility: Visibility::Private,
     };
-    let Some((asked, owner, dot, identity, namespace, present, grant, visibility)) = row else {
-        return Ok(facts);
-    };
-    facts.owner = owner.or(Some(asked));
-    facts.dot = dot;
-    facts.identity = identity.as_deref().map(ids::identity).transpose()?;
-    if let (Some(namespace), Some(present)) = (namespace, present) {
-        facts.name = ids::dot_name(&namespace, &present)?;
-    }
-    facts.grant = grant.as_deref().map(ids::access).transpose()?;
-    if let Some(visibility) = visibility {
-        facts.visibility = ids::visibility(&visibility)?;
+    if let Some(row) = row {
+        row.apply(&mut facts)?;
     }
     Ok(facts)
 }

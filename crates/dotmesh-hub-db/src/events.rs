@@ -82,19 +82,24 @@ pub struct PastEvent {
     pub kind: EventKind,
 }
 
-/// A row: id, time, actor, the dot's name, and what happened as JSON.
-pub(crate) type EventRow = (i64, i64, String, Option<String>, String);
+#[derive(sqlx::FromRow)]
+pub(crate) struct EventRow {
+    id: i64,
+    time: i64,
+    actor: String,
+    dot_name: Option<String>,
+    /// What happened, as JSON.
+    detail: String,
+}
 
-impl PastEvent {
-    pub(crate) fn from_row(
-        (id, time, actor, dot, detail): EventRow,
-    ) -> Result<Self, DatabaseError> {
-        Ok(Self {
-            id,
-            time: ids::time(time)?,
-            actor: ids::name(&actor)?,
-            dot: dot.as_deref().map(ids::name).transpose()?,
-            kind: serde_json::from_str(&detail)
+impl EventRow {
+    pub(crate) fn read(self) -> Result<PastEvent, DatabaseError> {
+        Ok(PastEvent {
+            id: self.id,
+            time: ids::time(self.time)?,
+            actor: ids::name(&self.actor)?,
+            dot: self.dot_name.as_deref().map(ids::name).transpose()?,
+            kind: serde_json::from_str(&self.detail)
                 .map_err(|_| DatabaseError::Damaged { what: "event" })?,
         })
     }
@@ -151,7 +156,7 @@ impl Database {
             .bind(is_told_all(access)),
         };
         let rows: Vec<EventRow> = query.fetch_all(&self.readers).await?;
-        rows.into_iter().map(PastEvent::from_row).collect()
+        rows.into_iter().map(EventRow::read).collect()
     }
 }
 

@@ -74,6 +74,55 @@ pub struct DotDetails {
     pub who_forks: Forks,
 }
 
+#[derive(sqlx::FromRow)]
+struct SummaryRow {
+    namespace: String,
+    name: String,
+    visibility: String,
+    /// The beginning of the description.
+    description: String,
+    pushed: Option<i64>,
+    branches: i64,
+}
+
+impl SummaryRow {
+    fn read(self) -> Result<DotSummary, DatabaseError> {
+        Ok(DotSummary {
+            name: ids::dot_name(&self.namespace, &self.name)?,
+            visibility: ids::visibility(&self.visibility)?,
+            description: self.description,
+            pushed: self.pushed.map(ids::time).transpose()?,
+            branches: ids::unsigned(self.branches)?,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct DetailsRow {
+    description: String,
+    default_branch: String,
+    /// The owner and the name of the dot that it was forked from.
+    origin_owner: Option<String>,
+    origin: Option<String>,
+    forks: i64,
+    who_forks: String,
+}
+
+impl DetailsRow {
+    fn read(self) -> Result<DotDetails, DatabaseError> {
+        Ok(DotDetails {
+            description: self.description,
+            default_branch: ids::name(&self.default_branch)?,
+            forked_from: match (self.origin_owner, self.origin) {
+                (Some(owner), Some(origin)) => Some(ids::dot_name(&owner, &origin)?),
+                _ => None,
+            },
+            forks: ids::unsigned(self.forks)?,
+            who_forks: ids::forks(&self.who_forks)?,
+        })
+    }
+}
+
 impl Database {
     /// Lists a page of dots, the last pushed first, and returns whether there is another page. Pages are numbered
     /// from 1.
@@ -86,8 +135,8 @@ impl Database {
         let (limit, skip) = (PAGE as i64 + 1, i64::from(page - 1) * PAGE as i64);
         let query = match listing {
             Listing::Accessible(user) => sqlx::query_as(
-                "SELECT o.name, d.name, d.visibility, substr(d.description, 1, 2000), d.pushed,
-                        (SELECT count(*) FROM branches b WHERE b.dot = d.id)
+                "SELECT o.name AS namespace, d.name, d.visibility, substr(d.description, 1, 2000) AS description,
+                        d.pushed, (SELECT count(*) FROM branches b WHERE b.dot = d.id) AS branches
                  FROM dots d JOIN users o ON o.id = d.owner
                  LEFT JOIN collaborators c ON c.dot = d.id AND c.\"user\" = $1
                  WHERE d.deleted IS NULL AND (d.owner = $1 OR c.dot IS NOT NULL)
@@ -97,8 +146,8 @@ impl Database {
             .bind(limit)
             .bind(skip),
             Listing::Namespace { owner, viewer } => sqlx::query_as(concat!(
-                "SELECT o.name, d.name, d.visibility, substr(d.description, 1, 2000), d.pushed,
-                        (SELECT count(*) FROM branches b WHERE b.dot = d.id)
+                "SELECT o.name AS namespace, d.name, d.visibility, substr(d.description, 1, 2000) AS description,
+                        d.pushed, (SELECT count(*) FROM branches b WHERE b.dot = d.id) AS branches
                  FROM dots d JOIN users o ON o.id = d.owner
                  WHERE d.owner = $3 AND d.deleted IS NULL AND ",
                 may_read!("d", "$1"),
@@ -109,8 +158,8 @@ impl Database {
             .bind(owner)
             .bind(skip),
             Listing::Public => sqlx::query_as(
-                "SELECT o.name, d.name, d.visibility, substr(d.description, 1, 2000), d.pushed,
-                        (SELECT count(*) FROM branches b WHERE b.dot = d.id)
+                "SELECT o.name AS namespace, d.name, d.visibility, substr(d.description, 1, 2000) AS description,
+                        d.pushed, (SELECT count(*) FROM branches b WHERE b.dot = d.id) AS branches
                  FROM dots d JOIN users o ON o.id = d.owner
                  WHERE d.deleted IS NULL AND d.visibility = 'public'
                  ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC LIMIT $1 OFFSET $2",
@@ -118,23 +167,12 @@ impl Database {
             .bind(limit)
             .bind(skip),
         };
-        let rows: Vec<(String, String, String, String, Option<i64>, i64)> =
-            query.fetch_all(&self.readers).await?;
+        let rows: Vec<SummaryRow> = query.fetch_all(&self.readers).await?;
         let is_more = rows.len() > PAGE && page < LAST_PAGE;
         let dots = rows
             .into_iter()
             .take(PAGE)
-            .map(
-                |(namespace, name, visibility, description, pushed, branches)| {
-                    Ok(DotSummary {
-                        name: ids::dot_name(&namespace, &name)?,
-                        visibility: ids::visibility(&visibility)?,
-                        description,
-                        pushed: pushed.map(ids::time).transpose()?,
-                        branches: ids::unsigned(branches)?,
-                    })
-                },
-            )
+            .map(SummaryRow::read)
             .collect::<Result<_, DatabaseError>>()?;
         Ok((dots, is_more))
     }
@@ -145,13 +183,12 @@ impl Database {
         dot: DotId,
         viewer: Option<UserId>,
     ) -> Result<DotDetails, DatabaseError> {
-        type Row = (String, String, Option<String>, Option<String>, String, i64);
-        let row: Row = sqlx::query_as(concat!(
-            "SELECT d.description, d.default_branch, o.name, f.name, d.forks,
+        let row: DetailsRow = sqlx::query_as(concat!(
+            "SELECT d.description, d.default_branch, o.name AS origin_owner, f.name AS origin, d.forks AS who_forks,
                         (SELECT count(*) FROM dots x
                          WHERE x.forked_from = d.id AND x.deleted IS NULL AND ",
             may_read!("x", "$2"),
-            ") FROM dots d
+            ") AS forks FROM dots d
                  LEFT JOIN dots f ON f.id = d.forked_from AND f.deleted IS NULL AND ",
             may_read!("f", "$2"),
             " LEFT JOIN users o ON o.id = f.owner
@@ -161,16 +198,6 @@ impl Database {
         .bind(viewer)
         .fetch_one(&self.readers)
         .await?;
-        let (description, default_branch, owner, origin, who_forks, forks) = row;
-        Ok(DotDetails {
-            description,
-            default_branch: ids::name(&default_branch)?,
-            forked_from: match (owner, origin) {
-                (Some(owner), Some(origin)) => Some(ids::dot_name(&owner, &origin)?),
-                _ => None,
-            },
-            forks: ids::unsigned(forks)?,
-            who_forks: ids::forks(&who_forks)?,
-        })
+        row.read()
     }
 }

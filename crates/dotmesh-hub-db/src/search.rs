@@ -35,18 +35,47 @@ macro_rules! visible {
     };
 }
 
-/// The columns: owner, dot, branch or tag, commit, text.
-type Row = (String, String, Option<String>, Option<Vec<u8>>, String);
+#[derive(sqlx::FromRow)]
+struct Row {
+    owner: String,
+    dot: String,
+    /// The branch or tag.
+    name: Option<String>,
+    commit_id: Option<Vec<u8>>,
+    text: String,
+}
+
+impl Row {
+    fn has_all(&self, words: &Words) -> bool {
+        let Self {
+            owner, dot, text, ..
+        } = self;
+        match &self.name {
+            Some(name) => words.are_in(&format!("{name} {text}")),
+            None => words.are_in(&format!("{owner}/{dot} {text}")),
+        }
+    }
+
+    fn read(self) -> Result<Found, DatabaseError> {
+        Ok(Found {
+            dot: ids::dot_name(&self.owner, &self.dot)?,
+            name: self.name.as_deref().map(ids::name).transpose()?,
+            commit: self.commit_id.as_deref().map(ids::commit_id).transpose()?,
+            text: self.text,
+        })
+    }
+}
 
 const DOTS: &str = concat!(
-    "SELECT o.name, d.name, NULL, NULL, substr(d.description, 1, 4000) FROM ",
+    "SELECT o.name AS owner, d.name AS dot, NULL AS name, NULL AS commit_id,
+            substr(d.description, 1, 4000) AS text FROM ",
     visible!(),
     " AND lower(o.name || '/' || d.name || ' ' || substr(d.description, 1, 4000)) LIKE $2
      ORDER BY coalesce(d.pushed, d.created) DESC, d.id DESC"
 );
 
 const BRANCHES: &str = concat!(
-    "SELECT v.owner, v.dot, b.name, b.head, '' FROM
+    "SELECT v.owner, v.dot, b.name, b.head AS commit_id, '' AS text FROM
      (SELECT d.id AS id, o.name AS owner, d.name AS dot, coalesce(d.pushed, d.created) AS time FROM ",
     visible!(),
     ") v JOIN branches b ON b.dot = v.id WHERE lower(b.name) LIKE $2
@@ -54,7 +83,7 @@ const BRANCHES: &str = concat!(
 );
 
 const TAGS: &str = concat!(
-    "SELECT v.owner, v.dot, t.name, t.commit_id, t.message FROM
+    "SELECT v.owner, v.dot, t.name, t.commit_id, t.message AS text FROM
      (SELECT d.id AS id, o.name AS owner, d.name AS dot FROM ",
     visible!(),
     ") v JOIN tags t ON t.dot = v.id WHERE lower(t.name || ' ' || t.message) LIKE $2
@@ -68,7 +97,7 @@ const NEWEST_SQLITE: &str =
 /// Takes the last `$3` messages to arrive, up to row `$6` of the index, that have the words `$2`. Returns those that
 /// the viewer may see.
 const COMMITS_SQLITE: &str = concat!(
-    "SELECT f.owner, f.dot, NULL, f.id, substr(m.message, 1, 65536) FROM
+    "SELECT f.owner, f.dot, NULL AS name, f.id AS commit_id, substr(m.message, 1, 65536) AS text FROM
      (SELECT v.owner, v.dot, v.id AS dot_id, k.id, k.time FROM
      (SELECT dot_id AS dot, commit_id FROM commit_words
       WHERE commit_words MATCH $2 AND rowid <= $6 ORDER BY rowid DESC LIMIT $3) w
@@ -82,7 +111,7 @@ const COMMITS_SQLITE: &str = concat!(
 );
 
 const COMMITS_POSTGRES: &str = concat!(
-    "SELECT f.owner, f.dot, NULL, f.id, substr(m.message, 1, 65536) FROM
+    "SELECT f.owner, f.dot, NULL AS name, f.id AS commit_id, substr(m.message, 1, 65536) AS text FROM
      (SELECT v.owner, v.dot, v.id AS dot_id, k.id, k.time FROM
      (SELECT dot, id, time FROM commits
       WHERE (array_to_tsvector(ARRAY['#' || dot::text]) || to_tsvector('simple', left(message, 20000))) @@ $2::tsquery
@@ -113,10 +142,13 @@ impl Database {
             Place::Tags => names(&mut tx, TAGS, viewer, words, end).await?,
             Place::Commits => {
                 let rows = self.commits(&mut tx, viewer, words, skip, limit).await?;
-                return rows.into_iter().map(found).collect();
+                return rows.into_iter().map(Row::read).collect();
             }
         };
-        rows.into_iter().skip(skip as usize).map(found).collect()
+        rows.into_iter()
+            .skip(skip as usize)
+            .map(Row::read)
+            .collect()
     }
 
     async fn commits(
@@ -275,17 +307,10 @@ async fn names(
     let longest = ascii.max_by_key(|word| word.len());
     // A word has neither `%` nor `_`. It must be ASCII, because the databases fold other letters differently.
     let pattern = format!("%{}%", longest.map_or("", String::as_str));
-    let mut rows = sqlx::query_as(statement)
+    let mut rows = sqlx::query_as::<_, Row>(statement)
         .bind(viewer)
         .bind(pattern)
         .fetch(connection);
-    let has_all = |row: &Row| {
-        let (owner, dot, name, _, text) = row;
-        match name {
-            Some(name) => words.are_in(&format!("{name} {text}")),
-            None => words.are_in(&format!("{owner}/{dot} {text}")),
-        }
-    };
     let mut found = Vec::new();
     let mut looked_at = 0;
     while found.len() < limit && looked_at < MAX_LOOKED_AT {
@@ -293,18 +318,9 @@ async fn names(
             break;
         };
         looked_at += 1;
-        if has_all(&row) {
+        if row.has_all(words) {
             found.push(row);
         }
     }
     Ok(found)
-}
-
-fn found((owner, dot, name, commit, text): Row) -> Result<Found, DatabaseError> {
-    Ok(Found {
-        dot: ids::dot_name(&owner, &dot)?,
-        name: name.as_deref().map(ids::name).transpose()?,
-        commit: commit.as_deref().map(ids::commit_id).transpose()?,
-        text,
-    })
 }

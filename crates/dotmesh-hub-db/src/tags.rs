@@ -24,6 +24,27 @@ pub struct Tag {
     pub created: Timestamp,
 }
 
+#[derive(sqlx::FromRow)]
+struct Row {
+    name: String,
+    commit_id: Vec<u8>,
+    message: String,
+    author: String,
+    created: i64,
+}
+
+impl Row {
+    fn read(self) -> Result<Tag, DatabaseError> {
+        Ok(Tag {
+            name: ids::name(&self.name)?,
+            commit: ids::commit_id(&self.commit_id)?,
+            message: self.message,
+            author: ids::name(&self.author)?,
+            created: ids::time(self.created)?,
+        })
+    }
+}
+
 impl Database {
     /// Returns a part of a dot's tags, the newest first. A part begins after the tag with the given time and name.
     pub async fn tags(
@@ -35,7 +56,7 @@ impl Database {
             Some((time, name)) => (time.as_second(), name.as_str()),
             None => (i64::MAX, ""),
         };
-        let rows: Vec<(String, Vec<u8>, String, String, i64)> = sqlx::query_as(
+        let rows: Vec<Row> = sqlx::query_as(
             "SELECT name, commit_id, message, author, created FROM tags
              WHERE dot = $1 AND (created < $2 OR (created = $2 AND name > $3))
              ORDER BY created DESC, name LIMIT $4",
@@ -46,17 +67,7 @@ impl Database {
         .bind(i64::from(part.limit))
         .fetch_all(&self.readers)
         .await?;
-        rows.into_iter()
-            .map(|(name, commit, message, author, created)| {
-                Ok(Tag {
-                    name: ids::name(&name)?,
-                    commit: ids::commit_id(&commit)?,
-                    message,
-                    author: ids::name(&author)?,
-                    created: ids::time(created)?,
-                })
-            })
-            .collect()
+        rows.into_iter().map(Row::read).collect()
     }
 
     /// Makes a tag, which never moves. `false` when the name is taken.

@@ -17,6 +17,29 @@ pub struct Totals {
     pub sessions: u64,
 }
 
+#[derive(sqlx::FromRow)]
+struct Row {
+    users: i64,
+    dots: i64,
+    packs: i64,
+    stored_bytes: i64,
+    uploads: i64,
+    sessions: i64,
+}
+
+impl Row {
+    fn read(self) -> Result<Totals, DatabaseError> {
+        Ok(Totals {
+            users: ids::unsigned(self.users)?,
+            dots: ids::unsigned(self.dots)?,
+            packs: ids::unsigned(self.packs)?,
+            stored_bytes: ids::unsigned(self.stored_bytes)?,
+            uploads: ids::unsigned(self.uploads)?,
+            sessions: ids::unsigned(self.sessions)?,
+        })
+    }
+}
+
 impl Database {
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), DatabaseError> {
@@ -26,24 +49,16 @@ impl Database {
 
     /// Counts everything.
     pub async fn totals(&self) -> Result<Totals, DatabaseError> {
-        let row: (i64, i64, i64, i64, i64, i64) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM users),
-                    (SELECT count(*) FROM dots WHERE deleted IS NULL),
-                    (SELECT count(*) FROM packs),
-                    (SELECT CAST(coalesce(sum(length), 0) AS BIGINT) FROM packs),
-                    (SELECT count(*) FROM uploads WHERE finished IS NULL),
-                    (SELECT count(*) FROM sessions)",
+        let row: Row = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM users) AS users,
+                    (SELECT count(*) FROM dots WHERE deleted IS NULL) AS dots,
+                    (SELECT count(*) FROM packs) AS packs,
+                    (SELECT CAST(coalesce(sum(length), 0) AS BIGINT) FROM packs) AS stored_bytes,
+                    (SELECT count(*) FROM uploads WHERE finished IS NULL) AS uploads,
+                    (SELECT count(*) FROM sessions) AS sessions",
         )
         .fetch_one(&self.readers)
         .await?;
-        let (users, dots, packs, stored_bytes, uploads, sessions) = row;
-        Ok(Totals {
-            users: ids::unsigned(users)?,
-            dots: ids::unsigned(dots)?,
-            packs: ids::unsigned(packs)?,
-            stored_bytes: ids::unsigned(stored_bytes)?,
-            uploads: ids::unsigned(uploads)?,
-            sessions: ids::unsigned(sessions)?,
-        })
+        row.read()
     }
 }

@@ -60,36 +60,35 @@ pub struct WebhookChange<'a> {
     pub on: Option<bool>,
 }
 
-type Row = (
-    WebhookId,
-    String,
-    String,
-    String,
-    String,
-    String,
-    i64,
-    Option<i64>,
-);
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: WebhookId,
+    url: String,
+    topics: String,
+    hub_url: String,
+    state: String,
+    created_by: String,
+    created: i64,
+    failing_since: Option<i64>,
+}
 
-impl StoredWebhook {
-    fn new(
-        (id, url, topics, hub_url, state, by, created, failing): Row,
-    ) -> Result<Self, DatabaseError> {
-        let state = match state.as_str() {
+impl Row {
+    fn read(self) -> Result<StoredWebhook, DatabaseError> {
+        let state = match self.state.as_str() {
             "on" => WebhookState::On,
             "off" => WebhookState::Off,
             "failed" => WebhookState::Failed,
             _ => return Err(DatabaseError::Damaged { what: "webhook" }),
         };
-        Ok(Self {
-            id,
-            url,
-            topics: parse_topics(&topics)?,
-            hub_url,
+        Ok(StoredWebhook {
+            id: self.id,
+            url: self.url,
+            topics: parse_topics(&self.topics)?,
+            hub_url: self.hub_url,
             state,
-            created_by: ids::name(&by)?,
-            created: ids::time(created)?,
-            failing_since: failing.map(ids::time).transpose()?,
+            created_by: ids::name(&self.created_by)?,
+            created: ids::time(self.created)?,
+            failing_since: self.failing_since.map(ids::time).transpose()?,
         })
     }
 }
@@ -120,7 +119,7 @@ impl Database {
         .bind(dot)
         .fetch_all(&self.readers)
         .await?;
-        rows.into_iter().map(StoredWebhook::new).collect()
+        rows.into_iter().map(Row::read).collect()
     }
 
     /// Returns a webhook of a dot.
@@ -137,7 +136,7 @@ impl Database {
         .bind(webhook)
         .fetch_optional(&self.readers)
         .await?;
-        row.map(StoredWebhook::new).transpose()
+        row.map(Row::read).transpose()
     }
 
     /// Creates a webhook.

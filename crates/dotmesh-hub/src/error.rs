@@ -51,6 +51,18 @@ pub enum HubError {
     /// The owner does not let this user fork the dot.
     #[error("you cannot fork {}: its settings allow forks by {}", dot.full(), show::forks(forks))]
     NoForks { dot: DotName, forks: Forks },
+    /// The dot would become public with files that look like secrets.
+    #[error(
+        "files in {} look like secrets: {}{}",
+        dot.full(),
+        first.join(", "),
+        if *count > first.len() { ", …" } else { "" }
+    )]
+    LooksSecret {
+        dot: DotName,
+        count: usize,
+        first: Vec<String>,
+    },
     /// The key has a narrower scope.
     #[error("this API key may not do that: it needs the scope {}", needed.as_str())]
     NarrowKey { needed: Scope },
@@ -349,6 +361,7 @@ impl HubError {
             | Self::Closed { .. }
             | Self::MaintainersOnly { .. }
             | Self::NoForks { .. }
+            | Self::LooksSecret { .. }
             | Self::NarrowKey { .. }
             | Self::KeyOfAnotherDot { .. }
             | Self::Suspended
@@ -461,6 +474,9 @@ impl HubError {
             Self::ReadOnly { .. } => "ask its owner for write access",
             Self::MaintainersOnly { .. } => "ask its owner for maintain access",
             Self::NoForks { .. } => "ask its owner to change that setting",
+            Self::LooksSecret { .. } => {
+                "remove them and push again; or publish them on purpose: tick the box beside the button, or send `allow_secrets`"
+            }
             Self::DotExists { .. } => "choose another name, or rename that one first",
             Self::NameTaken { .. } => "choose another name",
             Self::AnotherDot { now: Some(_), .. } => "use its present name",

@@ -15,6 +15,7 @@ pub mod names;
 #[cfg(feature = "openapi")]
 mod openapi;
 pub mod revision;
+pub mod secret_names;
 pub mod size;
 pub mod volume;
 

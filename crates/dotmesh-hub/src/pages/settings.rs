@@ -79,6 +79,8 @@ pub struct Branch {
 #[derive(Debug, Deserialize)]
 pub struct Shown {
     visibility: Visibility,
+    #[serde(default)]
+    allow_secrets: bool,
 }
 
 /// The form that changes who may fork the dot.
@@ -135,10 +137,11 @@ pub async fn visibility(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
-    Form(Shown { visibility }): Form<Shown>,
+    Form(form): Form<Shown>,
 ) -> Page {
     let change = ChangeSettings {
-        visibility: Some(visibility),
+        visibility: Some(form.visibility),
+        allow_secrets: form.allow_secrets,
         ..ChangeSettings::default()
     };
     change_settings::change_settings(&hub, visit.caller()?, &name, change).await?;

@@ -18,7 +18,7 @@ use crate::support::{TestHub, commit, dot, files, push, push_first, root_commit,
 const PASSWORD: &str = "correct horse";
 
 /// A user with a key and a session.
-async fn user(hub: &TestHub, name: &str) -> (dotmesh_api::HubClient, Browser) {
+pub(crate) async fn user(hub: &TestHub, name: &str) -> (dotmesh_api::HubClient, Browser) {
     let client = hub.user(name).await;
     let password = HashedPassword::new(PASSWORD, &[]).unwrap();
     let account = name.parse().unwrap();
@@ -34,7 +34,7 @@ async fn user(hub: &TestHub, name: &str) -> (dotmesh_api::HubClient, Browser) {
 
 impl Browser {
     /// Submits a form that must succeed, and returns the target of its redirect.
-    async fn done(&mut self, path: &str, fields: &[(&str, &str)]) -> String {
+    pub(crate) async fn done(&mut self, path: &str, fields: &[(&str, &str)]) -> String {
         let answer = self.submit(path, fields).await;
         assert_eq!(
             answer.status,

@@ -45,6 +45,7 @@ mod place;
 mod postgres;
 #[path = "../../../dotmesh-store/tests/it/promises.rs"]
 mod promises;
+mod publishing;
 mod push;
 mod quotas;
 mod restart;

@@ -3,43 +3,14 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use dotmesh_model::branch_name::is_deceptive;
+use dotmesh_model::secret_names::{PEM_LENGTH, Suspicion, has_private_key, suspicion};
 
 /// The number of paths in the error.
 const SHOWN: usize = 10;
-
-/// File names in which programs keep secrets.
-const NAMES: [&str; 15] = [
-    ".env",
-    ".pgpass",
-    ".my.cnf",
-    ".netrc",
-    ".git-credentials",
-    ".htpasswd",
-    "id_rsa",
-    "id_dsa",
-    "id_ecdsa",
-    "id_ed25519",
-    "credentials.json",
-    "service-account.json",
-    "secrets.json",
-    "secrets.yaml",
-    "secrets.yml",
-];
-
-/// Extensions of files that hold only private keys.
-const ENDINGS: [&str; 6] = [".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk"];
-
-/// Extensions of files that may hold a private key.
-const MAYBE: [&str; 2] = [".pem", ".key"];
-
-/// Extensions of examples: `.env.production` is a secret, `.env.example` is not.
-const EXAMPLES: [&str; 4] = [".example", ".sample", ".template", ".dist"];
-
-/// How many bytes of a file are searched for a private key in PEM.
-const PEM_LENGTH: u64 = 64 << 10;
 
 /// The files found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -96,20 +67,16 @@ fn is_as_before(file: &Metadata, parent: Option<&Path>, path: &Path) -> bool {
 }
 
 fn is_suspicious(entry: &fs::DirEntry) -> bool {
-    let name = entry.file_name();
-    let name = name.to_string_lossy().to_ascii_lowercase();
-    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
-    NAMES.contains(&name.as_str())
-        || ends(&ENDINGS)
-        || (name.starts_with(".env.") && !ends(&EXAMPLES))
-        || (ends(&MAYBE) && has_private_key(&entry.path()))
-}
-
-fn has_private_key(path: &Path) -> bool {
-    let mut beginning = Vec::new();
-    let reading = File::open(path).map(|file| file.take(PEM_LENGTH).read_to_end(&mut beginning));
-    let marker = b"PRIVATE KEY-----";
-    reading.is_ok() && beginning.windows(marker.len()).any(|part| part == marker)
+    match suspicion(entry.file_name().as_bytes()) {
+        Suspicion::Secret => true,
+        Suspicion::PerhapsKey => {
+            let mut beginning = Vec::new();
+            let reading = File::open(entry.path())
+                .map(|file| file.take(PEM_LENGTH as u64).read_to_end(&mut beginning));
+            reading.is_ok() && has_private_key(&beginning)
+        }
+        Suspicion::None => false,
+    }
 }
 
 #[cfg(test)]

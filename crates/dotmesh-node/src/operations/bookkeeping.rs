@@ -95,7 +95,7 @@ fn is_bookkeeping(change: &Change, cluster: &[u8]) -> bool {
         };
         let mut names = path.split(|byte| *byte == b'/');
         let first = names.next().unwrap_or_default();
-        let last = names.last();
+        let last = names.next_back();
         let is_one_of = |names: &[&str]| names.iter().any(|name| name.as_bytes() == first);
         match last {
             None => is_one_of(&FILES) || is_one_of(&BOOKKEEPING) || first == b"global",

@@ -52,12 +52,7 @@ pub fn report(report: &Report) -> Vec<Finding> {
         Ok(told) => pool(told),
         Err(error) => {
             let finding = Finding::fail("pool", error.to_string());
-            vec![
-                error
-                    .hint
-                    .iter()
-                    .fold(finding, |finding, hint| finding.advice(hint)),
-            ]
+            vec![error.hint.iter().fold(finding, Finding::advice)]
         }
     };
     findings.push(match &report.docker {

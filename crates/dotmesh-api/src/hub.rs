@@ -268,7 +268,8 @@ pub struct FinishUpload {
     pub branches: Vec<BranchUpdate>,
 }
 
-/// One ref update. The hub refuses it unless the branch is at `old`, and `new` descends from it or `stash` is given.
+/// One ref update. The hub refuses it unless the branch is at `old`, and `new` descends from it, or `stash` or `force`
+/// is given.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BranchUpdate {
@@ -281,4 +282,8 @@ pub struct BranchUpdate {
     /// Keep the old commits as a branch with this name, so that the update need not be a fast-forward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stash: Option<BranchName>,
+    /// Let the branch leave the old commits, so that the update need not be a fast-forward. Has no effect beside
+    /// `stash`. Earlier hubs ignore it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
 }

@@ -1,13 +1,14 @@
 //! The typed client of a hub.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use dotmesh_model::{BranchName, CommitId, DotIdentity, DotName, ObjectHash, UserName};
 
 use crate::client::{self, ClientError};
 use crate::dots::{CreateTag, HubTag};
+use crate::error::ErrorBody;
 use crate::hub::{
     Access, CommitList, CurrentUser, FinishUpload, GrantAccess, HubDot, HubVersion, ResolvedRef,
     Upload, WithoutData,
@@ -16,6 +17,7 @@ use crate::hub_address::HubAddress;
 use crate::hub_visitor::{self, HubVisitor};
 use crate::identity::{IDENTITY_HEADER, Meant};
 use crate::network::Network;
+use crate::node::HubReport;
 use crate::page::Reference;
 
 /// The time for which a hub may be silent during the connectivity check of a push.
@@ -109,6 +111,24 @@ impl HubClient {
     /// [`ClientError::OtherProtocol`] if the hub speaks another version of the protocol.
     pub async fn version(&self) -> Result<HubVersion, ClientError> {
         self.visitor.version().await
+    }
+
+    /// Whether the hub can be used from here, for `dm doctor`.
+    pub async fn check(&self) -> HubReport {
+        let version = self.version().await;
+        let (mut refused, mut clock_ahead) = (None, None);
+        if version.is_ok() {
+            refused = self.current_user().await.err().map(ErrorBody::from);
+            let clock = self.visitor.clock().await.ok().flatten();
+            clock_ahead = clock.map(|clock| seconds(clock) - seconds(SystemTime::now()));
+        }
+        HubReport {
+            version: version
+                .map(|version| version.version)
+                .map_err(ErrorBody::from),
+            refused,
+            clock_ahead,
+        }
     }
 
     /// The user of the credentials. This call checks them.
@@ -307,4 +327,9 @@ pub fn split(bytes: &[u8]) -> Option<Vec<ObjectHash>> {
 fn are_among(some: &[ObjectHash], all: &[ObjectHash]) -> bool {
     let mut all = all.iter();
     some.iter().all(|one| all.any(|other| other == one))
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

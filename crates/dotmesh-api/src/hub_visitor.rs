@@ -1,8 +1,9 @@
 //! The typed client for the hub's routes that need no login.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::Method;
+use reqwest::header::DATE;
 
 use crate::client::{self, ClientError};
 use crate::hub::{
@@ -73,6 +74,15 @@ impl HubVisitor {
             return Err(ClientError::OtherProtocol { server, theirs });
         }
         Ok(version)
+    }
+
+    /// The clock of the server at the hub's address.
+    pub(crate) async fn clock(&self) -> Result<Option<SystemTime>, ClientError> {
+        let server = self.address.to_string();
+        let response = client::send(&server, self.request(Method::GET, "version")).await?;
+        let date = response.headers().get(DATE);
+        let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        Ok(date)
     }
 
     /// The user of an API key.

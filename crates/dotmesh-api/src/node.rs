@@ -12,18 +12,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
 
+mod checkup;
 mod content;
+mod fsck;
+mod lease;
 mod log;
 mod operations;
 mod stashes;
 mod state;
 mod tags;
 
+pub use checkup::{Checkup, DiskReport, HubReport, PluginReport, PoolReport, Report};
 pub use content::{ContentQuery, RestorePaths};
+pub use fsck::{Fsck, FsckEvent, FsckKind, FsckProblem, FsckReport};
+pub use lease::Lease;
 pub use log::{Log, LogQuery};
 pub use operations::{DeletedDot, OperationState, OperationSummary, Operations, Undo, UndoBudget};
 pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
-pub use state::{ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus};
+pub use state::{
+    Apart, ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus,
+    UpstreamStatus,
+};
 pub use tags::{DeleteTag, MakeTag, Tag, TagsOutcome};
 
 /// `GET /v1/version`
@@ -80,6 +89,9 @@ pub struct DotSummary {
     pub commits: u64,
     /// The bytes changed since the head.
     pub dirty: u64,
+    /// Whether only bookkeeping of PostgreSQL has changed, as by a mere restart. Only the list of dots says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_database_files: bool,
     /// The containers that do not run as they should.
     #[serde(default)]
     pub problems: Vec<ContainerProblem>,
@@ -389,7 +401,7 @@ impl std::fmt::Debug for HubLogin {
     }
 }
 
-/// `POST /v1/dots/{namespace}/{dot}/push`, `…/pull` and `…/clone`. The answer has a line of JSON for each
+/// `POST /v1/dots/{namespace}/{dot}/push`, `…/pull`, `…/clone` and `…/fetch-branches`. The answer has a line of JSON for each
 /// [`TransferEvent`]. The transfer is cancelled if the connection is closed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Transfer {
@@ -406,6 +418,10 @@ pub struct Transfer {
     /// If the lines have diverged, keep that of the receiving side as a separate branch.
     #[serde(default)]
     pub stash_on_divergence: bool,
+    /// For a push: lets branches of the hub leave their commits, if they are where this says. Otherwise such a push is
+    /// refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_with_lease: Option<Lease>,
     /// Fetches the data of all commits, not only of the branches' heads.
     #[serde(default)]
     pub full: bool,
@@ -536,6 +552,9 @@ pub struct BranchOutcome {
     pub is_new: bool,
     /// The name under which the other line was kept, if the lines had diverged.
     pub stashed: Option<BranchName>,
+    /// The head of the hub's branch before a push made it leave its commits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<CommitId>,
     /// The receiving side has commits that the sending side lacks. Nothing was changed.
     pub receiver_ahead: bool,
 }

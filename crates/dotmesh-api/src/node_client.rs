@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 
 use crate::client::{self, ClientError};
 use crate::node::{
-    ApplyStash, BranchRemoved, Checkout, Committed, ComposeDots, ContentQuery, CreateCommit,
-    CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus, DotSummary, DropStash,
-    Fetch, Log, LogQuery, Lookalike, MakeStash, MakeTag, MountVolume, MountedVolume, NodeVersion,
-    Operations, RenameBranch, RenameDot, Reset, RestorePaths, Source, Stash, SwitchEvent, Tag,
-    Transfer, TransferEvent, Undo, UnmountVolume,
+    ApplyStash, BranchRemoved, Checkout, Checkup, Committed, ComposeDots, ContentQuery,
+    CreateCommit, CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus,
+    DotSummary, DropStash, Fetch, Fsck, FsckEvent, Log, LogQuery, Lookalike, MakeStash, MakeTag,
+    MountVolume, MountedVolume, NodeVersion, Operations, RenameBranch, RenameDot, Report, Reset,
+    RestorePaths, Source, Stash, SwitchEvent, Tag, Transfer, TransferEvent, Undo, UnmountVolume,
 };
 
 /// The kinds of transfer.
@@ -24,6 +24,8 @@ pub enum Direction {
     Push,
     /// From the hub to an existing dot of the node.
     Pull,
+    /// From the hub to an existing dot of the node, whose branches stay as they are.
+    Fetch,
     /// From the hub to the node, whether the node has the dot or not.
     Clone,
 }
@@ -34,6 +36,7 @@ impl Direction {
         match self {
             Self::Push => "push",
             Self::Pull => "pull",
+            Self::Fetch => "fetch-branches",
             Self::Clone => "clone",
         }
     }
@@ -107,6 +110,19 @@ impl NodeClient {
     /// Tasks that the daemon could not do by itself, as sentences.
     pub async fn problems(&self) -> Result<Vec<String>, ClientError> {
         self.get("problems").await
+    }
+
+    /// The node's look at itself, for `dm doctor`.
+    pub async fn checkup(&self, checkup: &Checkup) -> Result<Report, ClientError> {
+        self.post("checkup", checkup).await
+    }
+
+    /// Checks all that the node keeps, and yields events. Dropping the stream ends the check.
+    pub async fn fsck(
+        &self,
+        fsck: &Fsck,
+    ) -> Result<impl Stream<Item = Result<FsckEvent, ClientError>> + use<>, ClientError> {
+        self.events("fsck", fsck).await
     }
 
     /// Empty dots with almost the names of cloned ones.

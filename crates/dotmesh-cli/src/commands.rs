@@ -7,7 +7,10 @@ pub mod cluster;
 pub mod commit;
 pub mod cp;
 pub mod diff;
+pub mod doctor;
 pub mod dot;
+pub mod fetch;
+pub mod fsck;
 pub mod help;
 pub mod init;
 pub mod list;
@@ -68,6 +71,7 @@ pub enum Command {
     Remote(remote::Args),
     Clone(clone::Args),
     Pull(pull::Args),
+    Fetch(fetch::Args),
     Push(push::Args),
     Open(open::Args),
     #[command(subcommand)]
@@ -76,6 +80,8 @@ pub enum Command {
     Unmount(unmount::Args),
     #[command(subcommand)]
     Cluster(cluster::Command),
+    Doctor(doctor::Args),
+    Fsck(fsck::Args),
     Version(version::Args),
     Help(help::Args),
     #[command(hide = true)]
@@ -105,6 +111,8 @@ impl Command {
             | Self::Logout(_)
             | Self::Remote(_)
             | Self::Cluster(_)
+            | Self::Doctor(_)
+            | Self::Fsck(_)
             | Self::Version(_)
             | Self::Help(_)
             | Self::Man(_) => false,
@@ -127,6 +135,7 @@ impl Command {
             | Self::Cp(_)
             | Self::Clone(_)
             | Self::Pull(_)
+            | Self::Fetch(_)
             | Self::Push(_)
             | Self::Open(_)
             | Self::Dot(_)
@@ -176,22 +185,23 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::Remote(args) => remote::run(context, args).await,
         Command::Clone(args) => clone::run(context, args).await.map(answer),
         Command::Pull(args) => pull::run(context, args).await.map(answer),
+        Command::Fetch(args) => fetch::run(context, args).await.map(answer),
         Command::Push(args) => push::run(context, args).await.map(answer),
         Command::Open(args) => open::run(context, args).await.map(answer),
         Command::Dot(command) => dot::run(context, command).await,
         Command::Mount(args) => mount::run(context, args).await.map(answer),
         Command::Unmount(args) => unmount::run(context, args).await.map(answer),
         Command::Cluster(command) => cluster::run(context, command).await,
+        Command::Doctor(args) => doctor::run(context, args).await.map(answer),
+        Command::Fsck(args) => fsck::run(context, args).await.map(answer),
         Command::Version(args) => version::run(context, args).await.map(answer),
         Command::Help(args) => help::run(&args),
         Command::Man(args) => man::run(args).map(answer),
     }
 }
 
-/// Joins container names, each with a leading `/`, as Docker shows them.
+/// Joins container names, as `docker ps` shows them.
 pub(crate) fn containers(names: &[String], separator: &str) -> String {
-    let names = names
-        .iter()
-        .map(|name| format!("/{}", name.trim_start_matches('/')));
+    let names = names.iter().map(|name| name.trim_start_matches('/'));
     names.collect::<Vec<_>>().join(separator)
 }

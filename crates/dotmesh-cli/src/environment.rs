@@ -35,8 +35,21 @@ pub struct Environment {
     pub allows_colours: bool,
     /// `USER`, else `LOGNAME`
     pub user: Option<String>,
+    /// Who ran `sudo`, if this is root by it.
+    pub sudo: Option<Sudo>,
     /// The names of the proxy and certificate variables that are set.
     pub network: Vec<String>,
+}
+
+/// A person who ran `sudo`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sudo {
+    /// The name.
+    pub user: String,
+    /// The number.
+    pub uid: u32,
+    /// The number of the group.
+    pub gid: u32,
 }
 
 impl Environment {
@@ -61,6 +74,7 @@ impl Environment {
             allows_colours: get("NO_COLOR").is_none()
                 && get("TERM").is_none_or(|terminal| terminal != "dumb"),
             user: text("USER").or_else(|| text("LOGNAME")),
+            sudo: sudo(text),
             network: network().map(str::to_owned).collect(),
         }
     }
@@ -88,6 +102,17 @@ impl Environment {
             .map(|folder| folder.join(name))
             .find(|file| file.is_file())
     }
+}
+
+/// `SUDO_USER`, `SUDO_UID` and `SUDO_GID`. Anybody may set them, so they count for root only, who may be everybody.
+fn sudo(text: impl Fn(&'static str) -> Option<String>) -> Option<Sudo> {
+    let sudo = Sudo {
+        user: text("SUDO_USER")?,
+        uid: text("SUDO_UID")?.parse().ok()?,
+        gid: text("SUDO_GID")?.parse().ok()?,
+    };
+    let is_root = rustix::process::geteuid().is_root();
+    (is_root && sudo.uid != 0).then_some(sudo)
 }
 
 fn network() -> impl Iterator<Item = &'static str> {

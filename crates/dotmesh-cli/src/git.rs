@@ -1,48 +1,170 @@
 //! Asks git about the folder that `dm` runs in: the author, and the version of the code.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use dotmesh_model::CodeVersion;
+use serde::Deserialize;
 
-/// The timeout of each git command, so that a hanging git does not block `dm commit`.
+/// A commit of data does not wait longer for git than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `Name <email>` from git's configuration. Only one of the two if the other is missing.
-pub async fn author() -> Option<String> {
-    let (name, email) = tokio::join!(
-        git(&["config", "--get", "user.name"]),
-        git(&["config", "--get", "user.email"])
-    );
-    match (name, email) {
-        (Some(name), Some(email)) => Some(format!("{name} <{email}>")),
-        (name, email) => name.or(email),
+/// The settings that git tells of while it looks at the work tree.
+const SETTINGS: &str = "user.name,user.email,remote.*.url,branch.*.remote,url.*.insteadof";
+
+/// The person whose rights git has, and whose settings it reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Its number.
+    pub uid: u32,
+    /// The number of its group.
+    pub gid: u32,
+    /// Its home.
+    pub home: Option<PathBuf>,
+}
+
+/// What git says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// `Name <email>`, or one of them.
+    pub author: Option<String>,
+    /// The commit that is checked out. `None` outside a work tree, and before the first commit.
+    pub code: Option<CodeVersion>,
+}
+
+/// Asks git once about the work tree of a folder. `person` is who ran `sudo`: with root's rights, git would run programs that
+/// the settings of a foreign repository name, so it refuses to look into one.
+pub async fn ask(folder: &Path, person: Option<&Person>) -> Said {
+    if work_tree(folder).is_some() {
+        let status = ["status", "--porcelain=v2", "--branch"];
+        if let Some(output) = run(folder, &status, person).await
+            && output.status.success()
+        {
+            return read(&output.stdout, &output.stderr);
+        }
+    }
+    let settings = ["config", "--get-regexp", r"^user\.(name|email)$"];
+    let output = run(folder, &settings, person).await;
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let mut known = Settings::default();
+    for line in text.unwrap_or_default().lines() {
+        if let Some((name, value)) = line.split_once(' ') {
+            known.set(name, value);
+        }
+    }
+    let (author, code) = (known.author(), None);
+    Said { author, code }
+}
+
+/// Reads git's status, and the events in which it tells of its settings and of the work tree.
+fn read(status: &[u8], events: &[u8]) -> Said {
+    let mut known = Settings::default();
+    for line in events.split(|byte| *byte == b'\n') {
+        match serde_json::from_slice(line) {
+            Ok(Event::DefParam { param, value }) => known.set(&param, &value),
+            Ok(Event::DefRepo { worktree }) => known.work_tree = Some(worktree),
+            // Other events, and warnings.
+            Ok(Event::Other) | Err(_) => {}
+        }
+    }
+    let text = String::from_utf8_lossy(status);
+    let header = |name: &str| {
+        let mut lines = text.lines();
+        lines.find_map(|line| {
+            line.strip_prefix("# branch.")?
+                .strip_prefix(name)?
+                .strip_prefix(' ')
+        })
+    };
+    let branch = header("head").filter(|name| *name != "(detached)");
+    let commit = header("oid").filter(|id| *id != "(initial)");
+    let code = commit.map(|commit| CodeVersion {
+        remote: known.remote(branch),
+        branch: branch.map(str::to_owned),
+        commit: commit.to_owned(),
+        dirty: text.lines().any(|line| !line.starts_with('#')),
+        work_tree: known.work_tree.clone(),
+    });
+    Said {
+        author: known.author(),
+        code,
     }
 }
 
-/// The commit that is checked out, or `None` outside a work tree and before the first commit.
-pub async fn code_version() -> Option<CodeVersion> {
-    if git(&["rev-parse", "--is-inside-work-tree"]).await? != "true" {
-        return None;
+/// An event as git writes it with `GIT_TRACE2_EVENT`.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event {
+    DefParam {
+        param: String,
+        #[serde(default)]
+        value: String,
+    },
+    DefRepo {
+        worktree: String,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// Git's settings, in the order in which git reads them. The last one of a name counts.
+#[derive(Debug, Default)]
+struct Settings {
+    all: Vec<(String, String)>,
+    work_tree: Option<String>,
+}
+
+impl Settings {
+    fn set(&mut self, name: &str, value: &str) {
+        self.all.push((name.to_owned(), value.to_owned()));
     }
-    let commit = git(&["rev-parse", "--verify", "HEAD^{commit}"]).await?;
-    let (branch, status, work_tree) = tokio::join!(
-        git(&["symbolic-ref", "--short", "-q", "HEAD"]),
-        output(&["status", "--porcelain"]),
-        git(&["rev-parse", "--show-toplevel"])
-    );
-    let remote = remote(branch.as_deref()).await;
-    let remote = remote.map(|url| absolute(&url, work_tree.as_deref()));
-    // If `git status` failed, assume that there are changes.
-    let dirty = status.is_none_or(|changes| !changes.is_empty());
-    Some(CodeVersion {
-        remote,
-        branch,
-        commit,
-        dirty,
-        work_tree,
-    })
+
+    fn get(&self, name: &str) -> Option<&str> {
+        let mut found = self.all.iter().rev();
+        let (_, value) = found.find(|(known, _)| known == name)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    fn author(&self) -> Option<String> {
+        match (self.get("user.name"), self.get("user.email")) {
+            (Some(name), Some(email)) => Some(format!("{name} <{email}>")),
+            (name, email) => name.or(email).map(str::to_owned),
+        }
+    }
+
+    /// Where others find the code: the remote that the branch follows, else `origin`, else the first.
+    fn remote(&self, branch: Option<&str>) -> Option<String> {
+        let url = |name: &str| {
+            let key = format!("remote.{name}.url");
+            // Of several addresses git fetches from the first.
+            let (_, url) = self.all.iter().find(|(known, _)| *known == key)?;
+            Some(url.as_str())
+        };
+        let followed = branch.and_then(|branch| self.get(&format!("branch.{branch}.remote")));
+        let first = || {
+            let mut names = self.all.iter();
+            names.find(|(name, _)| name.starts_with("remote.") && name.ends_with(".url"))
+        };
+        let url = followed
+            .and_then(url)
+            .or_else(|| url("origin"))
+            .or_else(|| first().map(|(_, url)| url.as_str()))?;
+        let url = without_credentials(&self.instead_of(url));
+        Some(absolute(&url, self.work_tree.as_deref()))
+    }
+
+    /// The address that the settings `url.BASE.insteadOf` make of one. The longest beginning counts.
+    fn instead_of(&self, url: &str) -> String {
+        let bases = self.all.iter().filter_map(|(name, begin)| {
+            let base = name.strip_prefix("url.")?.strip_suffix(".insteadof")?;
+            Some((base, url.strip_prefix(begin.as_str())?))
+        });
+        match bases.min_by_key(|(_, rest)| rest.len()) {
+            Some((base, rest)) => format!("{base}{rest}"),
+            None => url.to_owned(),
+        }
+    }
 }
 
 /// The work tree that a folder is in. This looks for `.git` itself, as git refuses work trees of another user.
@@ -52,23 +174,6 @@ pub fn work_tree(folder: &Path) -> Option<PathBuf> {
     ancestors
         .find(|folder| folder.join(".git").exists())
         .map(Path::to_owned)
-}
-
-/// The URL of the code's remote: the one that the branch tracks, else `origin`, else the first.
-async fn remote(branch: Option<&str>) -> Option<String> {
-    let followed = match branch {
-        Some(branch) => git(&["config", "--get", &format!("branch.{branch}.remote")]).await,
-        None => None,
-    };
-    let names = git(&["remote"]).await?;
-    let known = |name: &&str| names.lines().any(|known| known == *name);
-    let name = followed.as_deref().filter(known);
-    let name = name
-        .or(Some("origin").filter(known))
-        .or(names.lines().next())?;
-    git(&["remote", "get-url", name])
-        .await
-        .map(|url| without_credentials(&url))
 }
 
 /// Returns the URL. A path relative to the work tree's top becomes an absolute one.
@@ -100,20 +205,102 @@ pub fn without_credentials(url: &str) -> String {
     }
 }
 
-/// The output of a git command. `None` if git fails, is missing, or prints nothing.
-async fn git(arguments: &[&str]) -> Option<String> {
-    output(arguments).await.filter(|text| !text.is_empty())
+async fn run(folder: &Path, arguments: &[&str], person: Option<&Person>) -> Option<Output> {
+    let mut git = tokio::process::Command::new("git");
+    // A question must not get in the way of the user's own git.
+    git.arg("--no-optional-locks")
+        .args(arguments)
+        .current_dir(folder)
+        .env("GIT_TRACE2_EVENT", "2")
+        .env("GIT_TRACE2_CONFIG_PARAMS", SETTINGS)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if let Some(person) = person {
+        git.uid(person.uid)
+            .gid(person.gid)
+            .env_remove("XDG_CONFIG_HOME");
+        if let Some(home) = &person.home {
+            git.env("HOME", home);
+        }
+    }
+    tokio::time::timeout(PATIENCE, git.output())
+        .await
+        .ok()?
+        .ok()
 }
 
-async fn output(arguments: &[&str]) -> Option<String> {
-    let output = tokio::process::Command::new("git")
-        // These commands only read, and must not lock the index against the user's own git.
-        .arg("--no-optional-locks")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(PATIENCE, output).await.ok()?.ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn root_asks_as_the_person_who_ran_sudo() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = folder.path();
+        let settings = "[user]\n\tname = Ann\n\temail = ann@example.com\n";
+        std::fs::write(home.join(".gitconfig"), settings).expect("a file");
+        let give = |path: &Path| std::os::unix::fs::chown(path, Some(65534), Some(65534));
+        give(home).expect("a change of owner");
+        let person = Person {
+            uid: 65534,
+            gid: 65534,
+            home: Some(home.to_owned()),
+        };
+        for line in [
+            &["init", "-q", "-b", "trunk", "shop"][..],
+            &["-C", "shop", "commit", "-q", "--allow-empty", "-m", "first"],
+        ] {
+            let made = run(home, line, Some(&person)).await.expect("git");
+            assert!(made.status.success(), "{made:?}");
+        }
+        let shop = home.join("shop");
+        let said = ask(&shop, Some(&person)).await;
+        assert_eq!(said.author.as_deref(), Some("Ann <ann@example.com>"));
+        let code = said.code.expect("a version of the code");
+        assert_eq!((code.branch.as_deref(), code.dirty), (Some("trunk"), false));
+        // Outside of a work tree there is an author all the same.
+        let outside = ask(home, Some(&person)).await;
+        assert_eq!(outside.author.as_deref(), Some("Ann <ann@example.com>"));
+        assert_eq!(outside.code, None);
+    }
+
+    #[test]
+    fn all_is_read_from_one_answer() {
+        let status = b"# branch.oid 65074c81c348ba05841cea147bc4cb6e1e4a2e77\n\
+            # branch.head feature/login\n\
+            # branch.upstream team/feature/login\n\
+            1 .M N... 100644 100644 100644 3dfd 3dfd README.md\n";
+        let setting = |name: &str, value: &str| {
+            format!(r#"{{"event":"def_param","scope":"local","param":"{name}","value":"{value}"}}"#)
+        };
+        let events = [
+            r#"{"event":"version","evt":"4","exe":"2.47.3"}"#.to_owned(),
+            "warning: something".to_owned(),
+            r#"{"event":"def_repo","repo":1,"worktree":"/home/alice/shop"}"#.to_owned(),
+            setting("user.name", "Everybody"),
+            setting("user.name", "Alice"),
+            setting("user.email", "alice@example.com"),
+            setting("url.https://git.example.com/.insteadof", "work:"),
+            setting("remote.origin.url", "https://example.com/shop"),
+            setting("remote.team.url", "work:shop"),
+            setting("branch.feature/login.remote", "team"),
+        ];
+        let said = read(status, events.join("\n").as_bytes());
+        assert_eq!(said.author.as_deref(), Some("Alice <alice@example.com>"));
+        let code = said.code.expect("there is a commit");
+        assert_eq!(code.remote.as_deref(), Some("https://git.example.com/shop"));
+        assert_eq!(code.branch.as_deref(), Some("feature/login"));
+        assert_eq!(code.commit, "65074c81c348ba05841cea147bc4cb6e1e4a2e77");
+        assert_eq!(code.work_tree.as_deref(), Some("/home/alice/shop"));
+        assert!(code.dirty);
+
+        let initial = read(b"# branch.oid (initial)\n# branch.head main\n", b"");
+        assert_eq!(initial, Said::default());
+        let detached = read(b"# branch.oid 65074c81\n# branch.head (detached)\n", b"");
+        let code = detached.code.expect("there is a commit");
+        assert_eq!((code.branch, code.remote, code.dirty), (None, None, false));
+    }
 }

@@ -3,6 +3,7 @@
 use dotmesh_api::{ErrorCode, NodeClient};
 
 use crate::commands::cluster::service;
+use crate::commands::doctor::Finding;
 use crate::context::Context;
 use crate::error::{CliError, Code};
 
@@ -48,6 +49,30 @@ pub fn missing(ours: &[String], known: &[String], hub: &str) -> Vec<String> {
         _ => !proxied,
     };
     ours.iter().filter(|name| needs(name)).cloned().collect()
+}
+
+/// How the daemon reaches hubs, for `dm doctor`.
+pub fn finding<'a>(
+    ours: &[String],
+    known: &[String],
+    hubs: impl Iterator<Item = &'a str>,
+) -> Finding {
+    let mut lacking: Vec<String> = hubs.flat_map(|hub| missing(ours, known, hub)).collect();
+    lacking.sort();
+    lacking.dedup();
+    if lacking.is_empty() {
+        return Finding::ok(
+            "proxies",
+            match known {
+                [] => "the daemon uses no proxy and no certificates of its own".to_owned(),
+                known => format!("the daemon has {}", known.join(", ")),
+            },
+        );
+    }
+    let service = service::has_systemd() && service::has_unit();
+    let says = format!("only your shell has {}", lacking.join(", "));
+    let hints = hints(&lacking, service).into_iter();
+    hints.fold(Finding::warn("proxies", says), Finding::advice)
 }
 
 /// The hints: how to give the missing variables to the daemon.

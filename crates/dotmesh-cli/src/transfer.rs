@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 
 use dotmesh_api::node::{
-    BranchOutcome, HubLogin, SkippedSockets, TagsOutcome, Transfer, TransferEvent, TransferOutcome,
-    TransferProgress,
+    BranchOutcome, HubLogin, Lease, SkippedSockets, TagsOutcome, Transfer, TransferEvent,
+    TransferOutcome, TransferProgress,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ClientError, HubAddress, NodeClient};
@@ -40,6 +40,8 @@ pub struct Plan {
     pub commit: Option<CommitId>,
     /// If both sides have new commits, keep one side as a separate branch.
     pub stash_on_divergence: bool,
+    /// For a push: the condition under which branches of the hub may leave commits.
+    pub force_with_lease: Option<Lease>,
     /// Transfer the data of every commit, not only of the branches' heads.
     pub full: bool,
     /// For a push: older commits whose data is not here are pushed without it.
@@ -131,6 +133,7 @@ pub fn choose_remote(
             let verb = match direction {
                 Direction::Push => "push to",
                 Direction::Pull => "pull from",
+                Direction::Fetch => "fetch from",
                 Direction::Clone => "clone from",
             };
             return Err(CliError::usage(format!(
@@ -229,14 +232,15 @@ pub fn remember(config: &mut NodeConfig, plan: &Plan, renamed: Option<&DotName>)
     }
 }
 
-/// `Pushing admin/app to hub:alice/app`
+/// `Pushing app to hub:alice/app`
 pub fn headline(plan: &Plan) -> String {
     let (verb, preposition) = match plan.direction {
         Direction::Push => ("Pushing", "to"),
         Direction::Pull => ("Pulling", "from"),
+        Direction::Fetch => ("Fetching", "from"),
         Direction::Clone => ("Cloning", "from"),
     };
-    let (local, remote) = (plan.local.full(), plan.remote_dot.full());
+    let (local, remote) = (&plan.local, plan.remote_dot.full());
     format!("{verb} {local} {preposition} {}:{remote}", plan.remote_name)
 }
 
@@ -247,6 +251,7 @@ async fn carry_out(context: &Context, node: &NodeClient, plan: &Plan) -> Result<
         branch: plan.branch.clone(),
         commit: plan.commit,
         stash_on_divergence: plan.stash_on_divergence,
+        force_with_lease: plan.force_with_lease.clone(),
         full: plan.full,
         without_data: plan.without_data,
         allow_secrets: plan.allow_secrets,
@@ -314,7 +319,7 @@ pub fn tags(direction: Direction, tags: &TagsOutcome) -> Vec<String> {
             Direction::Push => {
                 format!("The tags were not sent: {error}. The next push tries again.")
             }
-            Direction::Pull | Direction::Clone => {
+            Direction::Pull | Direction::Fetch | Direction::Clone => {
                 format!("The tags were not received: {error}. The next pull tries again.")
             }
         });
@@ -338,7 +343,7 @@ pub fn summary(direction: Direction, outcome: &TransferOutcome) -> Vec<String> {
         let line = describe(direction, branch);
         match direction {
             Direction::Push => format!("{line}; pushed too, because {from} was started from it"),
-            Direction::Pull | Direction::Clone => {
+            Direction::Pull | Direction::Fetch | Direction::Clone => {
                 format!("{line}; received too, because it leads to {from}")
             }
         }
@@ -346,7 +351,7 @@ pub fn summary(direction: Direction, outcome: &TransferOutcome) -> Vec<String> {
     lines.extend(tags(direction, &outcome.tags));
     let done = match direction {
         Direction::Push => "sent",
-        Direction::Pull | Direction::Clone => "received",
+        Direction::Pull | Direction::Fetch | Direction::Clone => "received",
     };
     lines.extend(traffic(&outcome.progress, done));
     lines.extend(sockets(&outcome.sockets));
@@ -383,7 +388,7 @@ pub fn without_data(direction: Direction, count: u64) -> Option<String> {
         (_, Direction::Push) => Some(format!(
             "{older} sent without {their} data, which is not on this machine"
         )),
-        (_, Direction::Pull | Direction::Clone) => Some(format!(
+        (_, Direction::Pull | Direction::Fetch | Direction::Clone) => Some(format!(
             "{older} received without {their} data, which is not on the remote"
         )),
     }
@@ -402,7 +407,7 @@ fn left_out(direction: Direction, list: &LeftOut) -> Vec<String> {
     };
     let mut lines = vec![match direction {
         Direction::Push => format!("Left out {count} that cannot be pushed:"),
-        Direction::Pull | Direction::Clone => {
+        Direction::Pull | Direction::Fetch | Direction::Clone => {
             format!(
                 "The newest commit came without {count}, because {were} left out when it was pushed:"
             )
@@ -469,7 +474,7 @@ fn describe(direction: Direction, branch: &BranchOutcome) -> String {
             Direction::Push => {
                 format!("{name}: the remote is ahead, nothing to do; 'dm pull' fetches its commits")
             }
-            Direction::Pull | Direction::Clone => {
+            Direction::Pull | Direction::Fetch | Direction::Clone => {
                 format!("{name}: ahead of the remote, nothing to do; 'dm push' sends your commits")
             }
         };
@@ -482,12 +487,17 @@ fn describe(direction: Direction, branch: &BranchOutcome) -> String {
         };
         format!("diverged, {line} is now branch '{stash}'; ")
     });
-    let stashed = stashed.unwrap_or_default();
+    let left = branch.replaced.map(|left| {
+        let left = left.short();
+        format!("forced, the remote's branch left {left}, which stays there under its id; ")
+    });
+    let stashed = stashed.or(left).unwrap_or_default();
     let new = if branch.is_new { " (new branch)" } else { "" };
     match branch.commits {
         // All of its commits came with other branches.
         0 if direction == Direction::Clone => format!("{name}: {stashed}at {head}"),
         0 if branch.is_new => format!("{name}: {stashed}new branch, at {head}"),
+        0 if branch.replaced.is_some() => format!("{name}: {stashed}now at {head}"),
         0 => format!("{name}: {stashed}up to date, at {head}"),
         1 => format!("{name}: {stashed}1 commit, now at {head}{new}"),
         commits => format!("{name}: {stashed}{commits} commits, now at {head}{new}"),

@@ -71,10 +71,11 @@ pub enum UploadState {
 impl VerifiedPush<'_> {
     /// Returns the push's entry in the audit log.
     fn event(&self, dot: DotId, before: &DotState, updates: &RefUpdates) -> Event {
-        let branches = updates.iter().map(|(name, head)| PushedBranch {
+        let branches = updates.iter().map(|(name, new)| PushedBranch {
             name: name.clone(),
-            head: *head,
+            head: new.head,
             is_new: !before.heads.contains_key(name),
+            replaced: new.replaced,
         });
         Event {
             actor: self.user_name.clone(),
@@ -89,7 +90,23 @@ impl VerifiedPush<'_> {
 }
 
 /// The ref updates of a push: the new head of each branch that changes.
-pub type RefUpdates = BTreeMap<BranchName, CommitId>;
+pub type RefUpdates = BTreeMap<BranchName, NewHead>;
+
+/// The new head of a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewHead {
+    pub head: CommitId,
+    /// The old head, if the branch leaves it and no other branch is made of it.
+    pub replaced: Option<CommitId>,
+}
+
+impl NewHead {
+    /// A new branch, or an update that leaves nothing.
+    pub fn forward(head: CommitId) -> Self {
+        let replaced = None;
+        Self { head, replaced }
+    }
+}
 
 impl Database {
     /// Returns the state that a push is judged against when it finishes.
@@ -198,14 +215,14 @@ async fn apply(
     for (pack, numbers) in walk.reached() {
         objects::add_members(connection, dot, pack, numbers).await?;
     }
-    for (branch, head) in updates {
+    for (branch, new) in updates {
         sqlx::query(
             "INSERT INTO branches (dot, name, head) VALUES ($1, $2, $3)
              ON CONFLICT (dot, name) DO UPDATE SET head = excluded.head",
         )
         .bind(dot)
         .bind(branch.as_str())
-        .bind(head.as_bytes().as_slice())
+        .bind(new.head.as_bytes().as_slice())
         .execute(&mut *connection)
         .await?;
     }

@@ -162,4 +162,7 @@ pub struct PushedBranch {
     pub head: CommitId,
     /// Whether the push created it.
     pub is_new: bool,
+    /// The head before, if the push made the branch leave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<CommitId>,
 }

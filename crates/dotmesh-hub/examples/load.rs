@@ -257,6 +257,7 @@ async fn main() {
         old: None,
         new: id,
         stash: None,
+        force: false,
     }];
     let commits = vec![sealed];
     let finish = FinishUpload { commits, branches };

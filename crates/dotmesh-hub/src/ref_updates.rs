@@ -1,10 +1,11 @@
-//! Decides how a push may update branches: forward, or to a diverged line if the old line is kept as a branch. Pure.
+//! Decides how a push may update branches: forward, or to a diverged line if the old line is kept as a branch or the
+//! push replaces it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::BranchUpdate;
-use dotmesh_hub_db::finish::RefUpdates;
+use dotmesh_hub_db::finish::{NewHead, RefUpdates};
 use dotmesh_model::{BranchName, CommitId, History, InvalidName, Relation};
 
 /// Why a ref update is refused.
@@ -65,9 +66,11 @@ impl RefUpdateError {
     /// Returns the hint for people.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Behind { .. } => "pull first",
+            Self::Behind { .. } => {
+                "pull first, or take the branch back on the hub with --force-with-lease"
+            }
             Self::Diverged { .. } => {
-                "pull first, or push with --stash-on-divergence to keep the hub's commits as a separate branch"
+                "pull first. Or push with --stash-on-divergence to keep the hub's commits as a separate branch, or with --force-with-lease to replace them"
             }
             Self::Moved { .. } | Self::NoSuchCommit { .. } => "push again",
             Self::NameTaken { .. } => {
@@ -93,8 +96,8 @@ impl RefUpdateError {
 /// `history` contains the dot's commits and the pushed ones. `without_data` contains those that lack their data after
 /// the push. No branch may move to one of them, so that each branch can be cloned.
 ///
-/// A branch that is at its target already is left alone, wherever the client last saw it. The old line is stashed only
-/// if the branch cannot move forward, and never for a protected branch.
+/// A branch that is at its target already is left alone, wherever the client last saw it. The old line is stashed or
+/// replaced only if the branch cannot move forward, and never for a protected branch.
 pub fn plan(
     heads: &BTreeMap<BranchName, CommitId>,
     protected: &BTreeSet<BranchName>,
@@ -135,37 +138,44 @@ pub fn plan(
                 return Err(RefUpdateError::Moved { branch: branch() });
             }
             update.name.check_no_id()?;
-            updates.insert(branch(), update.new);
+            updates.insert(branch(), NewHead::forward(update.new));
             continue;
         };
         let as_seen = update.old == Some(current);
-        match (history.relation(current, update.new), &update.stash) {
-            (Relation::Same, _) => continue,
-            (Relation::Ahead, _) if as_seen => {}
-            (Relation::Behind | Relation::Diverged { .. }, Some(_))
-                if protected.contains(&update.name) =>
-            {
+        let relation = history.relation(current, update.new);
+        let may_leave = update.stash.is_some() || update.force;
+        match relation {
+            Relation::Same => continue,
+            Relation::Ahead if as_seen => {}
+            Relation::Ahead => return Err(RefUpdateError::Moved { branch: branch() }),
+            _ if may_leave && protected.contains(&update.name) => {
                 return Err(RefUpdateError::Protected { branch: branch() });
             }
-            (Relation::Behind | Relation::Diverged { .. }, Some(stash)) if as_seen => {
-                if heads.contains_key(stash) {
-                    return Err(RefUpdateError::NameTaken {
-                        branch: stash.clone(),
-                    });
-                }
-                stash.check_no_id()?;
-                updates.insert(stash.clone(), current);
-            }
-            (Relation::Behind, None) => return Err(RefUpdateError::Behind { branch: branch() }),
-            (Relation::Diverged { base }, None) => {
+            _ if may_leave && as_seen => {}
+            _ if may_leave => return Err(RefUpdateError::Moved { branch: branch() }),
+            Relation::Behind => return Err(RefUpdateError::Behind { branch: branch() }),
+            Relation::Diverged { base } => {
                 return Err(RefUpdateError::Diverged {
                     branch: branch(),
                     base,
                 });
             }
-            _ => return Err(RefUpdateError::Moved { branch: branch() }),
         }
-        updates.insert(branch(), update.new);
+        let mut new_head = NewHead::forward(update.new);
+        match &update.stash {
+            _ if relation == Relation::Ahead => {}
+            None => new_head.replaced = Some(current),
+            Some(stash) if heads.contains_key(stash) => {
+                return Err(RefUpdateError::NameTaken {
+                    branch: stash.clone(),
+                });
+            }
+            Some(stash) => {
+                stash.check_no_id()?;
+                updates.insert(stash.clone(), NewHead::forward(current));
+            }
+        }
+        updates.insert(branch(), new_head);
     }
     Ok(updates)
 }

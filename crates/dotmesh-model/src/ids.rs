@@ -102,6 +102,60 @@ id_type!(
     StashId, 16, "a stash's id of 32 lowercase hex digits"
 );
 
+/// The first digits of a commit's id, at least four, or the whole id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CommitPrefix(String);
+
+impl CommitPrefix {
+    /// The shortest prefix that names a commit.
+    pub const MIN_LENGTH: usize = 4;
+
+    /// Whether the id starts with it.
+    pub fn matches(&self, id: CommitId) -> bool {
+        id.to_string().starts_with(&self.0)
+    }
+}
+
+impl From<CommitId> for CommitPrefix {
+    fn from(id: CommitId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl FromStr for CommitPrefix {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let length = Self::MIN_LENGTH..=2 * CommitId::LENGTH;
+        match text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true if length.contains(&text.len()) => Ok(Self(text.to_ascii_lowercase())),
+            _ => Err(InvalidId::new(
+                "a commit id, or its first 4 or more digits",
+                text,
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for CommitPrefix {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<CommitPrefix> for String {
+    fn from(prefix: CommitPrefix) -> String {
+        prefix.0
+    }
+}
+
+impl fmt::Display for CommitPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.get(..10).unwrap_or(&self.0))
+    }
+}
+
 impl CommitId {
     /// The empty commit from which the history of every dot starts. It has no record and no data.
     pub const ROOT: Self = Self([0; 16]);

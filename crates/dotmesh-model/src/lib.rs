@@ -21,7 +21,7 @@ pub mod volume;
 
 pub use commit::{CodeVersion, CommitRecord, ImageUse, InvalidRecord};
 pub use history::{History, Relation};
-pub use ids::{CommitId, DotIdentity, ObjectHash, StashId};
+pub use ids::{CommitId, CommitPrefix, DotIdentity, ObjectHash, StashId};
 pub use launch::Launch;
 pub use left_out::{LeftOut, LeftOutItem};
 pub use names::{BranchName, DotName, InvalidName, Namespace, SubdotName, UserName};

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::history::History;
-use crate::ids::CommitId;
+use crate::ids::{CommitId, CommitPrefix};
 use crate::names::BranchName;
 
 /// The shortest prefix of a commit id that can name a commit.
-const MIN_PREFIX: usize = 4;
+const MIN_PREFIX: usize = CommitPrefix::MIN_LENGTH;
 
 /// A revision that was parsed, but not yet resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]

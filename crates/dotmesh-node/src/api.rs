@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dotmesh_api::node::{
-    ApplyStash, BranchRemoved, Checkout, Committed, ComposeDots, ContentQuery, CreateCommit,
-    CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus, DotSummary, DropStash,
-    Fetch, Log, LogQuery, Lookalike, MakeStash, MakeTag, MountVolume, MountedVolume, NodeVersion,
-    Operations, RenameBranch, RenameDot, Reset, RestorePaths, Source, Stash, SwitchProgress, Tag,
-    Transfer, Undo, UnmountVolume,
+    ApplyStash, BranchRemoved, Checkout, Checkup, Committed, ComposeDots, ContentQuery,
+    CreateCommit, CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus,
+    DotSummary, DropStash, Fetch, Fsck, Log, LogQuery, Lookalike, MakeStash, MakeTag, MountVolume,
+    MountedVolume, NodeVersion, Operations, RenameBranch, RenameDot, Report, Reset, RestorePaths,
+    Source, Stash, SwitchProgress, Tag, Transfer, Undo, UnmountVolume,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode, PROBLEM_TYPE, Problem};
@@ -27,9 +27,9 @@ use crate::events;
 use crate::node::Node;
 use crate::operations::transfer::Work;
 use crate::operations::{
-    checkout, commit, compose_dots, copy_out, create_dot, delete_branch, delete_dot, diff, list,
-    log, lookalikes, mount, op_log, rename_branch, rename_dot, reset, restore, show, stash, status,
-    tag, to_the_end, transfer, undo, upstream,
+    checkout, checkup, commit, compose_dots, copy_out, create_dot, delete_branch, delete_dot, diff,
+    fsck, list, log, lookalikes, mount, op_log, rename_branch, rename_dot, reset, restore, show,
+    stash, status, tag, to_the_end, transfer, undo, upstream,
 };
 
 /// All routes.
@@ -37,6 +37,8 @@ pub(crate) fn router(node: Node) -> Router {
     Router::new()
         .route("/v1/version", get(get_version))
         .route("/v1/problems", get(get_problems))
+        .route("/v1/checkup", post(post_checkup))
+        .route("/v1/fsck", post(post_fsck))
         .route("/v1/lookalikes", get(get_lookalikes))
         .route("/v1/compose", get(get_compose))
         .route("/v1/dots", get(get_dots).post(post_dots))
@@ -91,6 +93,10 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/dots/{namespace}/{dot}/pull", post(post_pull))
         .route("/v1/dots/{namespace}/{dot}/clone", post(post_clone))
         .route("/v1/dots/{namespace}/{dot}/fetch", post(post_fetch))
+        .route(
+            "/v1/dots/{namespace}/{dot}/fetch-branches",
+            post(post_fetch_branches),
+        )
         .route("/v1/dots/{namespace}/{dot}/forget", post(post_forget))
         .route("/v1/mounts", post(post_mounts))
         .route("/v1/unmounts", post(post_unmounts))
@@ -164,6 +170,14 @@ async fn get_problems(State(node): State<Node>) -> Json<Vec<String>> {
     });
     let pool = node.leftovers.pool().into_iter();
     Json(pool.chain(leftovers).chain(damaged).collect())
+}
+
+async fn post_checkup(State(node): State<Node>, Json(body): Json<Checkup>) -> Json<Report> {
+    Json(checkup::checkup(&node, body).await)
+}
+
+async fn post_fsck(State(node): State<Node>, Json(body): Json<Fsck>) -> Response {
+    fsck::start(node, body)
 }
 
 async fn get_lookalikes(State(node): State<Node>) -> Answer<Vec<Lookalike>> {
@@ -458,6 +472,15 @@ async fn post_clone(
     Json(body): Json<Transfer>,
 ) -> Result<Response, ApiError> {
     let work = Work::Transfer(Direction::Clone, body);
+    Ok(transfer::start(node, dot(path)?, work))
+}
+
+async fn post_fetch_branches(
+    State(node): State<Node>,
+    Path(path): Path<(String, String)>,
+    Json(body): Json<Transfer>,
+) -> Result<Response, ApiError> {
+    let work = Work::Transfer(Direction::Fetch, body);
     Ok(transfer::start(node, dot(path)?, work))
 }
 

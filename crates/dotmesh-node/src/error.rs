@@ -7,7 +7,9 @@ use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::limits::TooMuchSaid;
 use dotmesh_model::revision::RevisionError;
 use dotmesh_model::size::format_size;
-use dotmesh_model::{BranchName, CommitId, DotName, InvalidName, Namespace, StashId, VolumeName};
+use dotmesh_model::{
+    BranchName, CommitId, CommitPrefix, DotName, InvalidName, Namespace, StashId, VolumeName,
+};
 use dotmesh_pool::PoolError;
 
 use crate::operations::switch::listed;
@@ -148,6 +150,16 @@ pub enum NodeError {
     /// A push would drop commits of the hub's branch.
     #[error("branch {branch} is behind the hub, which has commits that are not here")]
     Behind { branch: BranchName },
+    /// A branch of the hub is not where the lease of a push says.
+    #[error("branch {branch} is {} on the hub, and not at {expected}", found.map_or("not".to_owned(), |found| format!("at {}", found.short())))]
+    LeaseBroken {
+        branch: BranchName,
+        expected: CommitPrefix,
+        found: Option<CommitId>,
+    },
+    /// A push may replace only what this node knows of.
+    #[error("this node does not know where branch {branch} of {hub} was, as it never fetched it")]
+    NeverSeen { branch: BranchName, hub: String },
     /// The hub has no such dot, or the user may not read it.
     #[error("{hub} has no dot {dot} that {user} may read")]
     NoRemoteDot {
@@ -338,6 +350,7 @@ impl NodeError {
             | Self::NothingToAmend
             | Self::BadPath { .. }
             | Self::NothingToStash { .. }
+            | Self::NeverSeen { .. }
             | Self::NothingToPush { .. } => ErrorCode::Invalid,
             Self::AnotherDot { .. } | Self::Unrelated { .. } => ErrorCode::AnotherDot,
             Self::TooMuchSaid(_) => ErrorCode::TooLarge,
@@ -351,7 +364,7 @@ impl NodeError {
             | Self::CheckedOut { .. } => ErrorCode::InUse,
             Self::WouldLose { .. } => ErrorCode::Dirty,
             Self::Diverged { .. } | Self::StashedElsewhere { .. } => ErrorCode::Diverged,
-            Self::Behind { .. } => ErrorCode::Behind,
+            Self::Behind { .. } | Self::LeaseBroken { .. } => ErrorCode::Behind,
             Self::Docker { .. } => ErrorCode::Unreachable,
             Self::SwitchUndone { cause, .. }
             | Self::SwitchBroken { cause, .. }
@@ -428,7 +441,15 @@ impl NodeError {
             Self::InVolumes { .. } => {
                 "They would start with an empty dot. Remove them with 'docker compose down', rename the dot, and start the app with the new volume names."
             }
-            Self::Behind { .. } => "Fetch them first with 'dm pull'.",
+            Self::Behind { .. } => {
+                "Fetch them first with 'dm pull'. To take the hub's branch back to the commit here: dm push --force-with-lease"
+            }
+            Self::LeaseBroken { .. } => {
+                "Nothing was pushed: somebody else has changed the branch. Get the hub's commits with 'dm fetch', look at them, and push again."
+            }
+            Self::NeverSeen { .. } => {
+                "Look at it first with 'dm fetch', or name the commit that it must be at: --force-with-lease=BRANCH:ID"
+            }
             Self::AnotherDot { now: Some(now), .. } => {
                 return Some(format!(
                     "To continue with it, run 'dm dot set-upstream REMOTE {}', where REMOTE is your name for this hub. To push to another dot, run 'dm push --remote-name NAME'.",

@@ -1,11 +1,11 @@
-//! A dot's history as hubs reported it. It is kept in the pool, so that commits without local data outlive the
-//! registry.
+//! What hubs reported of a dot: its history, and where its branches were. It is kept in the pool, so that commits without
+//! local data outlive the registry.
 
 use std::collections::{BTreeMap, HashSet};
 
 use dotmesh_api::hub::SealedCommit;
 use dotmesh_api::node::Source;
-use dotmesh_model::{CommitId, CommitRecord, DotIdentity, DotName};
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotIdentity, DotName};
 use serde::{Deserialize, Serialize};
 
 use crate::error::NodeError;
@@ -19,6 +19,30 @@ pub(crate) struct HubHistory {
     /// One entry per name. The last one that was learnt is at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     dots: Vec<KnownDot>,
+    /// One for each dot of a hub whose branches were seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seen: Vec<SeenDot>,
+}
+
+/// Where the branches of a dot on a hub were when this node last heard of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SeenDot {
+    /// What it was called then.
+    #[serde(flatten)]
+    pub(crate) place: Source,
+    /// Which dot it is, unless the hub is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<DotIdentity>,
+    pub(crate) heads: BTreeMap<BranchName, CommitId>,
+}
+
+impl SeenDot {
+    fn is(&self, place: &Source, identity: Option<DotIdentity>) -> bool {
+        match (self.identity, identity) {
+            (Some(one), Some(other)) => one == other && self.place.hub == place.hub,
+            _ => self.place == *place,
+        }
+    }
 }
 
 /// A commit, and the hub that has its data.
@@ -145,6 +169,51 @@ impl HubHistory {
         is_news
     }
 
+    /// Where a branch of a dot on a hub was seen last.
+    pub(crate) fn seen_head(
+        &self,
+        place: &Source,
+        identity: Option<DotIdentity>,
+        branch: &BranchName,
+    ) -> Option<CommitId> {
+        let seen = self.seen.iter().find(|seen| seen.is(place, identity))?;
+        seen.heads.get(branch).copied()
+    }
+
+    /// The dots of hubs whose branches were seen.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = &SeenDot> {
+        self.seen.iter()
+    }
+
+    /// Keeps where branches of a dot on a hub are, and, if `all` are given, that it has no others. `false` when that was
+    /// known.
+    pub(crate) fn see(
+        &mut self,
+        place: &Source,
+        identity: Option<DotIdentity>,
+        heads: BTreeMap<BranchName, CommitId>,
+        all: bool,
+    ) -> bool {
+        let known = self.seen.iter().position(|seen| seen.is(place, identity));
+        let before = known.map(|known| self.seen.remove(known));
+        let mut now = SeenDot {
+            place: place.clone(),
+            identity,
+            heads,
+        };
+        if let Some(before) = &before {
+            now.identity = now.identity.or(before.identity);
+            if !all {
+                let mut heads = before.heads.clone();
+                heads.append(&mut now.heads);
+                now.heads = heads;
+            }
+        }
+        let is_news = before.as_ref() != Some(&now);
+        self.seen.push(now);
+        is_news
+    }
+
     /// All reported commits.
     pub(crate) fn ids(&self) -> impl Iterator<Item = CommitId> + '_ {
         self.commits.keys().copied()
@@ -194,6 +263,35 @@ mod tests {
             assert_eq!(commit.source.hub, "https://hub.example.com");
         }
         assert_eq!(history.ids().count(), 3);
+    }
+
+    #[test]
+    fn the_heads_of_a_dot_on_a_hub_are_those_that_were_seen_last() {
+        const HUB: &str = "https://hub.example.com";
+        let place = |name: &str| Source {
+            hub: HUB.to_owned(),
+            dot: name.parse().expect("a name"),
+        };
+        let branch = |name: &str| -> BranchName { name.parse().expect("a name") };
+        let [one, two] = [1, 2].map(|byte| CommitId::from_bytes([byte; 16]));
+        let id = Some(DotIdentity::from_bytes([1; 16]));
+        let (app, shop, master) = (place("alice/app"), place("alice/shop"), branch("master"));
+        let mut history = HubHistory::default();
+        let heads = BTreeMap::from([(master.clone(), one), (branch("old"), one)]);
+        assert!(history.see(&app, id, heads.clone(), true));
+        assert!(!history.see(&app, id, heads, false));
+        // The others stay, also under another name of the dot.
+        assert!(history.see(&shop, id, BTreeMap::from([(master.clone(), two)]), false));
+        assert_eq!(history.seen_head(&shop, id, &master), Some(two));
+        assert_eq!(history.seen_head(&app, id, &branch("old")), Some(one));
+        let other = Some(DotIdentity::from_bytes([2; 16]));
+        assert_eq!(history.seen_head(&shop, other, &master), None);
+        let file = serde_json::to_vec(&history).expect("JSON");
+        let mut history: HubHistory = serde_json::from_slice(&file).expect("a history");
+        // All are given, so the other is gone.
+        assert!(history.see(&shop, id, BTreeMap::from([(master.clone(), two)]), true));
+        assert_eq!(history.seen_head(&shop, id, &branch("old")), None);
+        assert_eq!(history.seen().count(), 1);
     }
 
     #[test]

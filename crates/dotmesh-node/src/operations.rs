@@ -1,6 +1,8 @@
 //! The node's operations, one per file.
 
+pub(crate) mod bookkeeping;
 pub(crate) mod checkout;
+pub(crate) mod checkup;
 pub(crate) mod clone;
 pub(crate) mod commit;
 pub(crate) mod compose_dots;
@@ -10,7 +12,9 @@ pub(crate) mod delete_branch;
 pub(crate) mod delete_dot;
 pub(crate) mod diff;
 pub(crate) mod fetch;
+pub(crate) mod fetch_branches;
 pub(crate) mod fill;
+pub(crate) mod fsck;
 pub(crate) mod housekeeping;
 pub(crate) mod left_out;
 pub(crate) mod list;

@@ -21,6 +21,7 @@ use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
 
 mod amending;
 mod inner;
+mod inventory;
 mod kept;
 mod log;
 mod paths;
@@ -31,6 +32,7 @@ mod tags;
 mod trash;
 mod volumes;
 
+pub use inventory::Inventory;
 pub use kept::{Kept, KeptWhere, RestorableDot};
 pub use log::NewStep;
 pub use paths::{PathInDot, Peek, Restore};

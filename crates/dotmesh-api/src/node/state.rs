@@ -3,6 +3,8 @@
 use dotmesh_model::{BranchName, CommitId, DotName};
 use serde::{Deserialize, Serialize};
 
+use super::Source;
+
 /// `GET /v1/dots/{namespace}/{dot}/status`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -15,10 +17,34 @@ pub struct DotStatus {
     pub head: CommitId,
     /// The title of that commit. Empty before the first commit.
     pub title: String,
+    /// The dots on hubs whose branches were seen by a push, a pull or a fetch. Earlier daemons do not send it.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamStatus>,
     /// The subdots of the working copy, and those that were removed from it, sorted by name.
     pub subdots: Vec<SubdotStatus>,
     /// The containers that use the dot, running or not, sorted by name.
     pub containers: Vec<ContainerStatus>,
+}
+
+/// The current branch, compared with the branch of the same name on a hub, as the node saw it last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpstreamStatus {
+    /// The dot on the hub.
+    #[serde(flatten)]
+    pub there: Source,
+    /// The difference. `None` if the hub had no such branch.
+    pub apart: Option<Apart>,
+}
+
+/// How far two heads are apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Apart {
+    /// The number of commits that the hub lacks.
+    pub ahead: u64,
+    /// The number of commits that only the hub's branch has.
+    pub behind: u64,
 }
 
 /// The number of files of a subdot that differ from the newest commit.

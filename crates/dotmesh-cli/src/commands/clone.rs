@@ -112,6 +112,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Cloned> {
         branch: branch.or_else(|| state.as_ref().map(|state| state.branch.clone())),
         commit: state.as_ref().and_then(|state| state.commit),
         stash_on_divergence: args.stash_on_divergence,
+        force_with_lease: None,
         full: args.full,
         without_data: false,
         allow_secrets: false,

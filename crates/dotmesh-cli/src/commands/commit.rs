@@ -1,7 +1,7 @@
 //! `dm commit`
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dotmesh_api::node::{Committed, CreateCommit, LogQuery};
 use dotmesh_model::commit::check_metadata_key;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::context::Context;
+use crate::environment::Sudo;
 use crate::error::{CliError, Result};
 use crate::output::Human;
 use crate::ui::Ui;
@@ -19,7 +20,7 @@ use crate::{git, message};
 ///
 /// Nothing is stopped. The commit also records its author and the containers that use the dot, with their images and
 /// mounts. Inside a git work tree it records the version of the code, and warns when that is not the code of the Compose
-/// project that uses the dot. Prints the commit's id.
+/// project that uses the dot. With sudo, the author and the code are those of who ran sudo. Prints the commit's id.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The commit message; each further one is a paragraph
@@ -60,7 +61,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<NewCommit> {
             .hint("Say what this state is: dm commit -m \"Users with long names\""));
     }
     let metadata = parse_metadata(&args.metadata)?;
-    let (author, code) = tokio::join!(git::author(), git::code_version());
+    let folder = std::env::current_dir().unwrap_or_default();
+    let person = context.environment.sudo.as_ref().map(person);
+    let git::Said { author, code } = git::ask(&folder, person.as_ref()).await;
     let commit = CreateCommit {
         message,
         author: author.unwrap_or_else(|| account(context)),
@@ -69,7 +72,6 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<NewCommit> {
         expected: None,
         amend: args.amend,
     };
-    let folder = std::env::current_dir().unwrap_or_default();
     context
         .on_current_dot(async |node, dot| {
             let mut commit = commit.clone();
@@ -191,13 +193,35 @@ pub fn parse_metadata(pairs: &[String]) -> Result<BTreeMap<String, String>> {
 
 /// The author if git's configuration has none: `user@host`.
 fn account(context: &Context) -> String {
-    let user = context.environment.user.clone().unwrap_or_else(|| {
+    let sudo = context.environment.sudo.as_ref();
+    let user = sudo.map(|sudo| sudo.user.clone());
+    let user = user.or_else(|| context.environment.user.clone());
+    let user = user.unwrap_or_else(|| {
         let id = rustix::process::getuid().as_raw();
         let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         user_name(&users, id).map_or_else(|| id.to_string(), str::to_owned)
     });
     let host = rustix::system::uname();
     format!("{user}@{}", host.nodename().to_string_lossy())
+}
+
+/// Who ran `sudo`, for git.
+fn person(sudo: &Sudo) -> git::Person {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    git::Person {
+        uid: sudo.uid,
+        gid: sudo.gid,
+        home: home(&users, sudo.uid).map(PathBuf::from),
+    }
+}
+
+/// The home that `/etc/passwd` has for a user's number.
+fn home(users: &str, id: u32) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        let is_user = fields.next()?.parse() == Ok(id);
+        fields.nth(2).filter(|_| is_user)
+    })
 }
 
 /// The name of a user id in the text of `/etc/passwd`.

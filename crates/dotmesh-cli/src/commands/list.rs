@@ -19,8 +19,12 @@ use crate::ui::Ui;
 
 /// List the dots of this node
 ///
-/// For each dot, the list has the branch that is checked out, the node, the containers that use the dot, its size, the number
-/// of its commits, and the size of uncommitted changes. A star marks the current dot.
+/// For each dot, the list has the branch that is checked out, the containers that use the dot, its size, the number of its
+/// commits, and the size of uncommitted changes. A star marks the current dot.
+///
+/// Instead of the size of uncommitted changes, the list has 'database files only' if nothing but bookkeeping of PostgreSQL was
+/// written, such as its log. A mere restart does that, but so do changes that are not in the tables' files yet. It has 'all' if
+/// at least as much was written as the dot holds now.
 ///
 /// Stderr names containers that the node cannot start, new empty dots whose names are similar to a clone's, and files of the
 /// newest commit that cannot be pushed.
@@ -115,35 +119,85 @@ pub fn left_out(dot: &DotSummary) -> String {
     )
 }
 
+/// No line of the table is longer.
+const WIDTH: usize = 100;
+
+/// Longer names of dots, branches and containers are cut, if the line would be too long.
+const NAMES: [usize; 3] = [24, 14, 14];
+
 /// The list as a table.
 pub fn for_people(dots: &[DotSummary], current: Option<&DotName>) -> String {
-    let header = [
-        "  DOT",
-        "BRANCH",
-        "SERVER",
-        "CONTAINERS",
-        "SIZE",
-        "COMMITS",
-        "DIRTY",
-    ];
-    let mut rows = vec![header.map(str::to_owned).to_vec()];
-    for dot in dots {
-        let mark = if current == Some(&dot.name) {
-            "* "
-        } else {
-            "  "
-        };
-        rows.push(vec![
-            format!("{mark}{}", dot.name),
-            dot.branch.to_string(),
-            dot.server.clone(),
-            containers(&dot.containers, ","),
-            format_size(dot.size),
-            dot.commits.to_string(),
-            format_size(dot.dirty),
-        ]);
+    let header = ["  DOT", "BRANCH", "CONTAINERS", "SIZE", "COMMITS", "DIRTY"];
+    let rows = |with: &dyn Fn(&DotSummary) -> [String; 3]| {
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        for dot in dots {
+            let mark = if current == Some(&dot.name) { "*" } else { " " };
+            let [name, branch, containers] = with(dot);
+            rows.push(vec![
+                format!("{mark} {name}"),
+                branch,
+                containers,
+                format_size(dot.size),
+                dot.commits.to_string(),
+                dirty(dot),
+            ]);
+        }
+        table::aligned(&rows)
+    };
+    let whole = |dot: &DotSummary| [dot.name.to_string(), dot.branch.to_string()];
+    let fits = |table: &String| table.lines().all(|line| line.chars().count() <= WIDTH);
+    let named = |dot: &DotSummary| {
+        let [name, branch] = whole(dot);
+        [name, branch, containers(&dot.containers, ", ")]
+    };
+    let counted = |dot: &DotSummary| {
+        let [name, branch] = whole(dot);
+        [name, branch, count(&dot.containers)]
+    };
+    let cut = |dot: &DotSummary| {
+        let [name, branch] = whole(dot);
+        let [of_name, of_branch, _] = NAMES;
+        [
+            shorten(&name, of_name),
+            shorten(&branch, of_branch),
+            count(&dot.containers),
+        ]
+    };
+    let tables = [rows(&named), rows(&counted), rows(&cut)];
+    let [_, _, last] = &tables;
+    tables
+        .iter()
+        .find(|table| fits(table))
+        .unwrap_or(last)
+        .clone()
+}
+
+/// One container by its name, more of them as their number.
+fn count(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => shorten(one.trim_start_matches('/'), NAMES[2]),
+        many => format!("{} containers", many.len()),
     }
-    table::aligned(&rows)
+}
+
+fn shorten(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    let begin: String = text.chars().take(length - 1).collect();
+    format!("{begin}…")
+}
+
+/// What was written since the commit.
+fn dirty(dot: &DotSummary) -> String {
+    if dot.only_database_files {
+        "database files only".to_owned()
+    } else if dot.dirty > dot.size {
+        "all".to_owned()
+    } else {
+        format_size(dot.dirty)
+    }
 }
 
 /// The list for scripts: each cell ends with a tab.

@@ -76,6 +76,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Transferred> {
         branch: args.branch,
         commit: None,
         stash_on_divergence: args.stash_on_divergence,
+        force_with_lease: None,
         full: args.full,
         without_data: false,
         allow_secrets: false,

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use dotmesh_api::node::TransferOutcome;
+use dotmesh_api::node::{Lease, TransferOutcome};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{HubAddress, page};
 use dotmesh_model::{BranchName, DotName};
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::dot_word::{self, DotWord};
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::fetch;
 use crate::output::Human;
 use crate::transfer::{self, Plan, Transferred};
@@ -27,6 +27,9 @@ use crate::ui::Ui;
 ///
 /// A push to a public dot says so. It is refused if it adds files whose names look like secrets, such as `.env`, `id_rsa`,
 /// `.pgpass`, or a `.pem` with a private key. --allow-secrets pushes them all the same.
+///
+/// A push never makes a branch of the hub leave commits, unless --force-with-lease says where the branch is. Commits that a
+/// branch has left stay on the hub under their ids, and 'dm clone DOT@ID' gets them. A protected branch leaves none.
 ///
 /// With a branch, the branches that it was started from are pushed too, up to the commit where it began. Stderr names each
 /// pushed branch, with the number of its new commits.
@@ -56,6 +59,18 @@ pub struct Args {
     /// If both sides have new commits, keep the hub's as a separate branch
     #[arg(long)]
     stash_on_divergence: bool,
+
+    /// Make the branch on the hub leave commits that are not here, or no longer here. It must be where this node last saw it,
+    /// or at the commit that is given
+    #[arg(
+        long,
+        value_name = "BRANCH:ID",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with = "stash_on_divergence"
+    )]
+    force_with_lease: Option<Lease>,
 
     /// To a public dot, push files that look like secrets, too
     #[arg(long)]
@@ -101,6 +116,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Pushed> {
         Some(branch) => Some(branch),
         None => Some(detail.summary.branch),
     };
+    check_lease(args.force_with_lease.as_ref(), branch.as_ref())?;
     let local = detail.summary.name;
     let remote_dot = transfer::choose_remote_dot(context, &remote_name, &remote, &local, named)?;
     let plan = Plan {
@@ -112,6 +128,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Pushed> {
         branch,
         commit: None,
         stash_on_divergence: args.stash_on_divergence,
+        force_with_lease: args.force_with_lease,
         full: false,
         without_data: false,
         allow_secrets: args.allow_secrets,
@@ -145,6 +162,17 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Pushed> {
         permalinks: permalinks(&hub, remote_dot, outcome),
         transferred,
     })
+}
+
+/// A lease of a branch that is not pushed is a mistake.
+fn check_lease(lease: Option<&Lease>, pushed: Option<&BranchName>) -> Result<()> {
+    match (lease, pushed) {
+        (Some(Lease::At { branch, .. }), Some(pushed)) if branch != pushed => {
+            let problem = format!("--force-with-lease is about {branch}, and the push of {pushed}");
+            Err(CliError::usage(problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Human for Pushed {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use dotmesh_api::node::{ContainerStatus, DotStatus, SubdotStatus};
+use dotmesh_api::node::{Apart, ContainerStatus, DotStatus, SubdotStatus};
 use dotmesh_model::CommitId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::config::Upstream;
+use crate::config::{Config, NodeConfig, Upstream};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::Human;
@@ -18,6 +18,8 @@ use crate::ui::Ui;
 ///
 /// For each subdot, the output counts the files that were added, removed, modified or moved since the last commit. It marks
 /// containers that have the wrong branch mounted.
+///
+/// For a dot on a hub, it shows how far the branch is ahead and behind, as of the last push, pull or fetch.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Show one line for each subdot that changed, for scripts: a code, a tab, the subdot
@@ -32,18 +34,32 @@ pub struct Status {
     #[serde(flatten)]
     pub status: DotStatus,
     /// The dots on remotes that it is pulled from and pushed to.
-    pub upstreams: Vec<Upstream>,
+    pub tracked: Vec<Tracked>,
     /// Whether people read it in the format for scripts.
     #[serde(skip)]
     pub short: bool,
+}
+
+/// A dot on a remote that the dot is pulled from and pushed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Tracked {
+    /// The remote, and the dot on it.
+    #[serde(flatten)]
+    pub upstream: Upstream,
+    /// Whether the node has seen the remote's branches yet.
+    pub seen: bool,
+    /// How far the current branch and the remote's are apart, as the node saw it last. `None` if the remote had no such
+    /// branch.
+    pub apart: Option<Apart>,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Status> {
     let status = context
         .on_current_dot(async |node, dot| Ok(node.status(dot).await?))
         .await?;
+    let config = context.config.load()?;
     Ok(Status {
-        upstreams: context.node_config()?.upstreams_of(&status.name),
+        tracked: tracked(&status, &config, &context.node_config()?),
         status,
         short: args.short,
     })
@@ -54,13 +70,13 @@ impl Human for Status {
         ui.out(&if self.short {
             short(&self.status)
         } else {
-            for_people(&self.status, &self.upstreams)
+            for_people(&self.status, &self.tracked)
         })
     }
 }
 
 /// The status as text for people.
-pub fn for_people(status: &DotStatus, upstreams: &[Upstream]) -> String {
+pub fn for_people(status: &DotStatus, tracked: &[Tracked]) -> String {
     let mut text = format!("On branch {} of dot {}\n", status.branch, status.name);
     if status.head == CommitId::ROOT {
         text.push_str("No commits yet\n");
@@ -68,8 +84,8 @@ pub fn for_people(status: &DotStatus, upstreams: &[Upstream]) -> String {
         let line = format!("Last commit: {} {}", status.head.short(), status.title);
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    for Upstream { remote, dot } in upstreams {
-        let _ = writeln!(text, "Tracks {} on remote {remote}", dot.full());
+    for one in tracked {
+        let _ = writeln!(text, "{}", describe(one, status));
     }
     text.push('\n');
     if status.subdots.iter().all(is_clean) {
@@ -109,6 +125,50 @@ pub fn short(status: &DotStatus) -> String {
         format!("{code}\t{}\n", subdot.name)
     });
     lines.collect()
+}
+
+/// The dots on remotes that a dot is pulled from and pushed to.
+pub fn tracked(status: &DotStatus, config: &Config, node: &NodeConfig) -> Vec<Tracked> {
+    let upstreams = node.upstreams_of(&status.name).into_iter();
+    let tracked = upstreams.map(|upstream| {
+        let remote = config.remotes.get(&upstream.remote);
+        let mut seen = status.upstreams.iter();
+        let seen = seen.find(|seen| {
+            seen.there.dot == upstream.dot
+                && remote.is_some_and(|remote| remote.is_at(&seen.there.hub))
+        });
+        Tracked {
+            upstream,
+            seen: seen.is_some(),
+            apart: seen.and_then(|seen| seen.apart),
+        }
+    });
+    tracked.collect()
+}
+
+fn describe(tracked: &Tracked, status: &DotStatus) -> String {
+    let Upstream { remote, dot } = &tracked.upstream;
+    let tracks = format!("Tracks {} on remote {remote}", dot.full());
+    match (tracked.seen, tracked.apart) {
+        (false, _) => tracks,
+        (true, None) => format!("{tracks}, which had no branch {} yet", status.branch),
+        (true, Some(apart)) => format!("{tracks}: {}", distance(apart)),
+    }
+}
+
+/// `2 commits ahead, 1 commit behind`
+fn distance(apart: Apart) -> String {
+    let count = |count: u64, word: &str| match count {
+        0 => None,
+        1 => Some(format!("1 commit {word}")),
+        many => Some(format!("{many} commits {word}")),
+    };
+    let counts = [count(apart.ahead, "ahead"), count(apart.behind, "behind")];
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    match counts.is_empty() {
+        true => "up to date".to_owned(),
+        false => counts.join(", "),
+    }
 }
 
 fn is_clean(subdot: &SubdotStatus) -> bool {

@@ -31,6 +31,7 @@ pub enum Code {
     NotRoot,
     MachineLacks,
     DaemonFailed,
+    ChecksFailed,
     Refused,
     ConfigFile,
     Io,
@@ -40,7 +41,7 @@ pub enum Code {
 
 impl Code {
     /// The codes that come from `dm` itself.
-    const OWN: [Self; 21] = [
+    const OWN: [Self; 22] = [
         Self::Usage,
         Self::NoCommand,
         Self::NodeUnreachable,
@@ -59,6 +60,7 @@ impl Code {
         Self::NotRoot,
         Self::MachineLacks,
         Self::DaemonFailed,
+        Self::ChecksFailed,
         Self::Refused,
         Self::ConfigFile,
         Self::Io,
@@ -92,6 +94,7 @@ impl Code {
             Self::NotRoot => "not_root",
             Self::MachineLacks => "machine_lacks",
             Self::DaemonFailed => "daemon_failed",
+            Self::ChecksFailed => "checks_failed",
             Self::Refused => "refused",
             Self::ConfigFile => "config_file",
             Self::Io => "io",
@@ -125,6 +128,7 @@ impl Code {
             Self::NotRoot => "The command must run as root",
             Self::MachineLacks => "The machine lacks something that Dotmesh needs",
             Self::DaemonFailed => "The daemon could not be started or stopped",
+            Self::ChecksFailed => "The command did its work, and found something wrong",
             Self::Refused => "The command could lose data, or its target is not what it should be",
             Self::ConfigFile => "The config file cannot be used as it is",
             Self::Io => "A file, a folder, a terminal or a program of this machine fails",

@@ -1,12 +1,13 @@
 //! The output of `dm status`, `dm diff`, `dm branch` and similar commands.
 
 use dotmesh_api::node::{
-    ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, Stash, SubdotStatus, Tag,
-    TagsOutcome,
+    Apart, ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, Source, Stash,
+    SubdotStatus, Tag, TagsOutcome, UpstreamStatus,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_cli::commands::stash::{self, Place};
 use dotmesh_cli::commands::{branch, checkout, cp, diff, log, show, status, tag};
+use dotmesh_cli::config::{Config, NodeConfig, Remote, SavedApiKey};
 use dotmesh_cli::transfer;
 use dotmesh_model::CommitId;
 use dotmesh_model::commit::{ComposeUse, MountUse};
@@ -28,6 +29,7 @@ fn state() -> DotStatus {
         branch: given::branch("many-users"),
         head: given::id(0xb2),
         title: "Created user1...user11".to_owned(),
+        upstreams: Vec::new(),
         subdots: vec![
             SubdotStatus {
                 name: "clicks-db".to_owned(),
@@ -56,7 +58,20 @@ fn state() -> DotStatus {
 #[test]
 fn a_status_names_what_changed_and_who_uses_it() {
     let mut state = state();
-    assert_snapshot!(status::for_people(&state, &[given::upstream()]), @r"
+    let mut node = NodeConfig::default();
+    let mut config = Config::default();
+    let remote = Remote {
+        user: "alice".parse().unwrap(),
+        address: "https://hub.example.com".to_owned(),
+        api_key: SavedApiKey::new("secret".to_owned()),
+    };
+    config.remotes.insert("hub".parse().unwrap(), remote);
+    let upstream = "alice/mobycounter_app".parse().unwrap();
+    let upstreams = [(state.name.clone(), upstream)].into();
+    node.upstreams.insert("hub".parse().unwrap(), upstreams);
+    let shown =
+        |state: &DotStatus| status::for_people(state, &status::tracked(state, &config, &node));
+    assert_snapshot!(shown(&state), @r"
     On branch many-users of dot mobycounter_app
     Last commit: b2b2b2b2b2 Created user1...user11
     Tracks alice/mobycounter_app on remote hub
@@ -72,6 +87,21 @@ fn a_status_names_what_changed_and_who_uses_it() {
     assert_snapshot!(status::short(&state).replace('\t', "<tab>"), @r"
     ADMR<tab>users-db
     ");
+    let mut tracks = |apart: Option<(u64, u64)>| {
+        state.upstreams = vec![UpstreamStatus {
+            there: Source {
+                hub: "https://hub.example.com".to_owned(),
+                dot: "alice/mobycounter_app".parse().unwrap(),
+            },
+            apart: apart.map(|(ahead, behind)| Apart { ahead, behind }),
+        }];
+        let text = shown(&state);
+        text.lines().nth(2).unwrap().to_owned()
+    };
+    assert_snapshot!(tracks(None), @"Tracks alice/mobycounter_app on remote hub, which had no branch many-users yet");
+    assert_snapshot!(tracks(Some((0, 0))), @"Tracks alice/mobycounter_app on remote hub: up to date");
+    assert_snapshot!(tracks(Some((1, 2))), @"Tracks alice/mobycounter_app on remote hub: 1 commit ahead, 2 commits behind");
+    state.upstreams.clear();
     state.head = CommitId::ROOT;
     state.subdots.truncate(1);
     state.containers.clear();

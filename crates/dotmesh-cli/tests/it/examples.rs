@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use dotmesh_api::node::{
-    BranchOutcome, ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, Lookalike,
-    NodeVersion, OperationState, OperationSummary, Operations, Stash, SubdotStatus, Switched, Tag,
-    TagsOutcome, TransferOutcome, TransferProgress, UndoBudget,
+    Apart, BranchOutcome, ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind,
+    FsckReport, Lookalike, NodeVersion, OperationState, OperationSummary, Operations, Source,
+    Stash, SubdotStatus, Switched, Tag, TagsOutcome, TransferOutcome, TransferProgress, UndoBudget,
+    UpstreamStatus,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_cli::commands::diff::Form;
@@ -128,6 +129,7 @@ fn transferred(direction: Direction) -> Transferred {
                 commits: 2,
                 is_new: true,
                 stashed: None,
+                replaced: None,
                 receiver_ahead: false,
             }],
             progress: TransferProgress {
@@ -166,6 +168,16 @@ fn status() -> DotStatus {
             state: "running".to_owned(),
             volumes: vec!["mobycounter_app.uploads".to_owned()],
             wrong: None,
+        }],
+        upstreams: vec![UpstreamStatus {
+            there: Source {
+                hub: "https://dothub.com".to_owned(),
+                dot: name("alice/mobycounter_app"),
+            },
+            apart: Some(Apart {
+                ahead: 2,
+                behind: 0,
+            }),
         }],
     }
 }
@@ -211,7 +223,14 @@ pub(crate) fn states() -> Vec<Example> {
             "dm status",
             &status::Status {
                 status: status(),
-                upstreams: vec![given::upstream()],
+                tracked: vec![status::Tracked {
+                    upstream: given::upstream(),
+                    seen: true,
+                    apart: Some(Apart {
+                        ahead: 2,
+                        behind: 0,
+                    }),
+                }],
                 short: false,
             },
         ),
@@ -532,6 +551,36 @@ pub(crate) fn nodes() -> Vec<Example> {
                 started: true,
                 node: node(),
                 root: "/var/lib/dotmesh".into(),
+                person: None,
+            },
+        ),
+        Example::of(
+            "dm fetch",
+            &fetch::Fetched {
+                fetched: vec![transferred(Direction::Fetch)],
+            },
+        ),
+        Example::of(
+            "dm doctor",
+            &doctor::Findings {
+                findings: vec![
+                    doctor::Finding::ok("kernel", "has btrfs"),
+                    doctor::Finding::warn("group", "alice is not in the group 'dotmesh'")
+                        .advice("sudo usermod -aG dotmesh alice"),
+                ],
+            },
+        ),
+        Example::of(
+            "dm fsck",
+            &fsck::Checked {
+                report: FsckReport {
+                    dots: 1,
+                    commits: 12,
+                    verified: 11,
+                    read: 1,
+                    problems: Vec::new(),
+                },
+                data: true,
             },
         ),
         Example::of(

@@ -80,6 +80,7 @@ pub(crate) fn dots() -> Vec<DotSummary> {
             size,
             commits,
             dirty,
+            only_database_files: false,
             problems: Vec::new(),
             left_out: LeftOut::default(),
         };

@@ -33,13 +33,42 @@ use crate::given;
 fn dots_are_listed() {
     let dots = given::dots();
     assert_snapshot!(list::for_people(&dots, Some(&dots[1].name)), @r"
-      DOT              BRANCH      SERVER            CONTAINERS    SIZE       COMMITS  DIRTY
-      alice/shop       master      4b4e13b2bfff64ce                -          0        -
-    * mobycounter_app  many-users  4b4e13b2bfff64ce  /web_1,/db_1  30.00 MiB  2        1.00 KiB
+      DOT              BRANCH      CONTAINERS   SIZE       COMMITS  DIRTY
+      alice/shop       master                   -          0        -
+    * mobycounter_app  many-users  web_1, db_1  30.00 MiB  2        1.00 KiB
     ");
     assert_snapshot!(list::for_scripts(&dots).replace('\t', "<tab>"), @r"
     alice/shop<tab>master<tab>4b4e13b2bfff64ce<tab><tab>0<tab>0<tab>0<tab>
-    mobycounter_app<tab>many-users<tab>4b4e13b2bfff64ce<tab>/web_1,/db_1<tab>31457286<tab>2<tab>1024<tab>
+    mobycounter_app<tab>many-users<tab>4b4e13b2bfff64ce<tab>web_1,db_1<tab>31457286<tab>2<tab>1024<tab>
+    ");
+}
+
+#[test]
+fn a_list_of_dots_fits_100_columns() {
+    let mut dots = given::dots();
+    dots[0].only_database_files = true;
+    (dots[0].size, dots[0].dirty) = (40 << 20, 16 << 20);
+    // At least as much was written as there is.
+    (dots[1].size, dots[1].dirty) = (1 << 20, 3 << 20);
+    let names = (1..=5).map(|n| format!("/mobycounter-app-service-{n}"));
+    dots[1].containers = names.collect();
+    assert_snapshot!(list::for_people(&dots, None), @r"
+      DOT              BRANCH      CONTAINERS    SIZE       COMMITS  DIRTY
+      alice/shop       master                    40.00 MiB  0        database files only
+      mobycounter_app  many-users  5 containers  1.00 MiB   2        all
+    ");
+    dots[0].name = format!("alice/{}", "x".repeat(50)).parse().unwrap();
+    dots[0].branch = given::branch(&format!("feature/{}", "y".repeat(50)));
+    dots[1].containers.truncate(1);
+    let table = list::for_people(&dots, None);
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 100),
+        "{table}"
+    );
+    assert_snapshot!(table, @r"
+      DOT                       BRANCH          CONTAINERS      SIZE       COMMITS  DIRTY
+      alice/xxxxxxxxxxxxxxxxx…  feature/yyyyy…                  40.00 MiB  0        database files only
+      mobycounter_app           many-users      mobycounter-a…  1.00 MiB   2        all
     ");
 }
 
@@ -98,7 +127,7 @@ fn a_dot_is_shown() {
     Commits: 2
     Dot size: 30.00 MiB (1.00 KiB dirty)
     Branches:
-    * many-users (b2b2b2b2b2) (containers: /db_1,/web_1)
+    * many-users (b2b2b2b2b2) (containers: db_1,web_1)
       master (a1a1a1a1a1)
     Tracks dot alice/mobycounter_app on remote hub
     ");
@@ -112,8 +141,8 @@ fn a_dot_is_shown() {
     dirty<tab>1024
     currentBranch<tab>many-users
     branch<tab>b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2<tab>many-users
-    container<tab>many-users<tab>/db_1
-    container<tab>many-users<tab>/web_1
+    container<tab>many-users<tab>db_1
+    container<tab>many-users<tab>web_1
     branch<tab>a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1<tab>master
     defaultUpstreamDot<tab>hub<tab>alice/mobycounter_app
     ");
@@ -328,6 +357,7 @@ fn what_was_pushed_has_an_address() {
         commits: 1,
         is_new: false,
         stashed: None,
+        replaced: None,
         receiver_ahead,
     };
     let outcome = TransferOutcome {
@@ -434,6 +464,7 @@ fn a_rename_on_the_hub_is_told_and_followed() {
         branch: None,
         commit: None,
         stash_on_divergence: false,
+        force_with_lease: None,
         full: false,
         without_data: false,
         allow_secrets: false,
@@ -467,6 +498,7 @@ fn a_transfer_is_summed_up() {
         commits: 2,
         is_new: false,
         stashed: None,
+        replaced: None,
         receiver_ahead: false,
     };
     let outcome = TransferOutcome {
@@ -550,6 +582,7 @@ fn a_push_names_each_branch_that_the_hub_got() {
         commits,
         is_new,
         stashed: None,
+        replaced: None,
         receiver_ahead: false,
     };
     let mut outcome = TransferOutcome {
@@ -577,6 +610,27 @@ fn a_push_names_each_branch_that_the_hub_got() {
     many-users: 3 commits, now at b2b2b2b2b2 (new branch)
     same: new branch, at b2b2b2b2b2
     feature/login: 2 commits, now at a1a1a1a1a1; pushed too, because a pushed branch was started from it
+    ");
+}
+
+#[test]
+fn a_forced_push_says_what_the_branch_left() {
+    let forced = |commits| BranchOutcome {
+        name: given::branch("many-users"),
+        head: given::id(0xb2),
+        commits,
+        is_new: false,
+        stashed: None,
+        replaced: Some(given::id(0xa1)),
+        receiver_ahead: false,
+    };
+    let outcome = TransferOutcome {
+        branches: vec![forced(0), forced(2)],
+        ..TransferOutcome::default()
+    };
+    assert_snapshot!(transfer::summary(Direction::Push, &outcome).join("\n"), @r"
+    many-users: forced, the remote's branch left a1a1a1a1a1, which stays there under its id; now at b2b2b2b2b2
+    many-users: forced, the remote's branch left a1a1a1a1a1, which stays there under its id; 2 commits, now at b2b2b2b2b2
     ");
 }
 

@@ -85,10 +85,14 @@ impl ShownEvent {
                         show::count(filled, "older one")
                     ),
                 };
-                match branches.len() {
+                let pushed = match branches.len() {
                     0 => pushed,
                     count if count > MAX_LINKS => format!("{pushed} to {count} branches, such as"),
                     _ => format!("{pushed} to"),
+                };
+                match branches.iter().any(|branch| branch.replaced.is_some()) {
+                    true => format!("force-{pushed}"),
+                    false => pushed,
                 }
             }
             EventKind::CreateBranch { branch, .. } => {

@@ -64,6 +64,7 @@ fn detail(event: &EventKind, url: &str) -> Value {
                     "name": branch.name,
                     "head": branch.head,
                     "is_new": branch.is_new,
+                    "replaced": branch.replaced,
                     "url": format!("{url}/commit/{}", branch.head),
                 })
             });

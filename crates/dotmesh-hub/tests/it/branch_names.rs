@@ -46,6 +46,7 @@ async fn world() -> (
             old: None,
             new: made.id,
             stash: None,
+            force: false,
         };
         let finish = finish(&[&made], vec![update]);
         client.finish_upload(&app, &upload, &finish).await.unwrap();
@@ -355,12 +356,14 @@ async fn no_name_takes_the_address_of_a_commit() {
             old: Some(other),
             new: heads["v1.2"].id,
             stash: Some(branch(&name)),
+            force: false,
         };
         let new = BranchUpdate {
             name: branch(&name),
             old: None,
             new: other,
             stash: None,
+            force: false,
         };
         for update in [stash, new] {
             let upload = client.begin_upload(&app).await.unwrap();
@@ -425,6 +428,7 @@ async fn no_name_takes_the_address_of_a_commit() {
         old: Some(other),
         new: next.id,
         stash: None,
+        force: false,
     };
     let finish = finish(&[&next], vec![update]);
     client.finish_upload(&app, &upload, &finish).await.unwrap();

@@ -4,7 +4,8 @@ use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{BranchUpdate, HubBranch, ResolvedRef};
 
 use crate::support::{
-    Files, Made, TestHub, branch, commit, dot, files, finish, push, push_first, refused, update,
+    Files, Made, TestHub, branch, commit, dot, files, finish, pack, push, push_first, refused,
+    update,
 };
 
 async fn heads(client: &dotmesh_api::HubClient) -> Vec<HubBranch> {
@@ -223,6 +224,7 @@ async fn a_word_stands_for_a_commit() {
             old: None,
             new: second.id,
             stash: None,
+            force: false,
         },
     ];
     let upload = alice.begin_upload(&name).await.unwrap();
@@ -259,4 +261,71 @@ async fn a_word_stands_for_a_commit() {
     let bob = hub.user("bob").await;
     let word = "master".parse().unwrap();
     refused(bob.resolve(&name, &word).await, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_forced_update_leaves_the_old_line_and_its_commits_stay() {
+    let (_hub, alice, _, [first, second, beside]) = forked().await;
+    let app = dot("alice/app");
+    let forced = |old: &Made, new: &Made| BranchUpdate {
+        force: true,
+        ..update(Some(old), new)
+    };
+    let upload = alice.begin_upload(&app).await.unwrap();
+    // The branch is not where the client saw it.
+    let stale = finish(&[&beside], vec![forced(&first, &beside)]);
+    let answer = alice.finish_upload(&app, &upload, &stale).await;
+    refused(answer, ErrorCode::Behind);
+    assert_eq!(heads(&alice).await, [at("master", &second)]);
+
+    let request = finish(&[&beside], vec![forced(&second, &beside)]);
+    alice.finish_upload(&app, &upload, &request).await.unwrap();
+    assert_eq!(heads(&alice).await, [at("master", &beside)]);
+    let kept = alice.commits(&app, second.id, None).await.unwrap().commits;
+    assert_eq!(kept, [second.sealed.clone(), first.sealed.clone()]);
+
+    // Back to a commit that the branch has, with nothing to send.
+    let upload = alice.begin_upload(&app).await.unwrap();
+    let back = finish(&[], vec![forced(&beside, &first)]);
+    alice.finish_upload(&app, &upload, &back).await.unwrap();
+    assert_eq!(heads(&alice).await, [at("master", &first)]);
+    // An update that leaves nothing needs no force, and may have it.
+    let upload = alice.begin_upload(&app).await.unwrap();
+    let on = finish(&[], vec![forced(&first, &second)]);
+    alice.finish_upload(&app, &upload, &on).await.unwrap();
+    assert_eq!(heads(&alice).await, [at("master", &second)]);
+}
+
+#[tokio::test]
+async fn of_several_forced_pushes_at_once_one_wins() {
+    let (_hub, alice, _, [first, second, _]) = forked().await;
+    let app = dot("alice/app");
+    let mut pushes = Vec::new();
+    for n in 0..4u8 {
+        let (alice, app) = (alice.clone(), app.clone());
+        let files = files(&[("a", &[n; 100])]);
+        let made = commit(&first, &files);
+        let forced = BranchUpdate {
+            force: true,
+            ..update(Some(&second), &made)
+        };
+        pushes.push(tokio::spawn(async move {
+            let upload = alice.begin_upload(&app).await.unwrap();
+            alice
+                .send_pack(&app, &upload, pack(&files.objects))
+                .await
+                .unwrap();
+            let request = finish(&[&made], vec![forced]);
+            (alice.finish_upload(&app, &upload, &request).await, made)
+        }));
+    }
+    let mut winners = Vec::new();
+    for push in pushes {
+        match push.await.unwrap() {
+            (Ok(_), made) => winners.push(made),
+            (answer, _) => drop(refused(answer, ErrorCode::Behind)),
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(heads(&alice).await, [at("master", &winners[0])]);
 }

@@ -144,6 +144,7 @@ pub(crate) async fn push(
         old: None,
         new: commit,
         stash: None,
+        force: false,
     }];
     push.finish(commits, moves)
         .await

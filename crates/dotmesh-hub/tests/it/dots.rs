@@ -302,9 +302,13 @@ async fn branches_are_made_deleted_and_protected() {
         stash: Some(branch("old-line")),
         ..update(Some(&second), &beside)
     };
-    for client in [&alice, &bob] {
+    let force = BranchUpdate {
+        force: true,
+        ..update(Some(&second), &beside)
+    };
+    for (client, left) in [(&alice, &stash), (&bob, &stash), (&alice, &force)] {
         let upload = client.begin_upload(&app).await.unwrap();
-        let request = finish(&[&beside], vec![stash.clone()]);
+        let request = finish(&[&beside], vec![left.clone()]);
         let answer = client.finish_upload(&app, &upload, &request).await;
         let body = refused(answer, ErrorCode::Forbidden);
         assert!(body.message.contains("protected"), "{body}");

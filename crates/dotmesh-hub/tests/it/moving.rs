@@ -64,6 +64,7 @@ async fn a_push_into_a_dot_that_moves_is_told_so() {
         old: Some(first.id),
         new: made.id,
         stash: None,
+        force: false,
     };
     let finish = finish(&[&made], vec![update]);
     let finished = client.finish_upload(&app, &upload, &finish).await;
@@ -119,6 +120,7 @@ async fn pushes_beside_moves_never_make_the_hub_fail() {
                     old: None::<CommitId>,
                     new: made.id,
                     stash: None,
+                    force: false,
                 };
                 let finish = finish(&[&made], vec![update]);
                 client.finish_upload(&name, &upload, &finish).await?;

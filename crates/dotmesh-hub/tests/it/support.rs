@@ -292,6 +292,7 @@ pub(crate) fn update(old: Option<&Made>, new: &Made) -> BranchUpdate {
         old: old.map(|made| made.id),
         new: new.id,
         stash: None,
+        force: false,
     }
 }
 

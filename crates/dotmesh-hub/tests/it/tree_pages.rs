@@ -370,6 +370,7 @@ async fn a_branch_without_commits_says_what_to_do() {
         old: None,
         new: CommitId::ROOT,
         stash: None,
+        force: false,
     };
     let upload = stage.client.begin_upload(&app).await.unwrap();
     let request = finish(&[], vec![empty]);

@@ -337,6 +337,7 @@ async fn what_happens_is_told_in_order_and_signed() {
                 "name": "master",
                 "head": head,
                 "is_new": false,
+                "replaced": null,
                 "url": format!("{url}/alice/app/commit/{head}"),
             }],
         })

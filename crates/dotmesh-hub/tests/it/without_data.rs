@@ -163,6 +163,7 @@ async fn no_name_leads_to_it() {
         old: None,
         new: made.id,
         stash: None,
+        force: false,
     };
     // A branch cannot have such a head: alone, beside a complete branch, or for a commit that the hub already has.
     let alone = send(&alice, &app, &[], &[&bare(one)], vec![at("master", one)]).await;
@@ -196,6 +197,7 @@ async fn no_name_leads_to_it() {
             old: Some(three.id),
             new: other.id,
             stash,
+            force: false,
         };
         let back = send(&alice, &app, &[], &[&bare(&other)], vec![back]).await;
         refused(back, ErrorCode::Incomplete);
@@ -353,6 +355,7 @@ async fn who_has_the_data_fills_it_in() {
         old: None,
         new: one.id,
         stash: None,
+        force: false,
     };
     send(&alice, &app, &old.objects, &[one], vec![at])
         .await
@@ -411,6 +414,7 @@ async fn what_it_names_is_not_taken_for_the_dots() {
         old: None,
         new: other.id,
         stash: None,
+        force: false,
     };
     send(&alice, &app, &[], &[&other], vec![at]).await.unwrap();
     has(&alice, "alice/again", third).await;
@@ -465,6 +469,7 @@ async fn a_hash_that_it_names_opens_nothing() {
                 old: None,
                 new: child.id,
                 stash: None,
+                force: false,
             };
             send(
                 &mallory,
@@ -615,6 +620,7 @@ async fn whoever_comes_first_the_data_is_there_in_the_end() {
             old: None,
             new: two.id,
             stash: None,
+            force: false,
         };
         let all = [&old.objects[..], &new.objects[..]].concat();
         let whole = async { send(&alice, &app, &all, &[&one, &two], vec![at("whole")]).await };

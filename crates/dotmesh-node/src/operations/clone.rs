@@ -76,6 +76,7 @@ pub(crate) async fn clone(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> 
                 commits: 0,
                 is_new: true,
                 stashed: None,
+                replaced: None,
                 receiver_ahead: false,
             });
         }
@@ -126,6 +127,15 @@ async fn take_up(
         let asked = &job.request.remote_dot;
         told.learn(&job.hub_name(), asked, &upstream.name, identity);
     }
+    let there = upstream.there.iter().flat_map(|there| &there.branches);
+    let known =
+        there.filter(|branch| branch.head == CommitId::ROOT || new.contains_key(&branch.head));
+    told.see(
+        &upstream.source(),
+        upstream.identity(),
+        upstream.seen(known),
+        true,
+    );
     for (id, commit) in new {
         told.add(*id, commit.clone());
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dotmesh_api::node::DotSummary;
 use dotmesh_pool::FolderUsage;
 
-use super::left_out;
+use super::{bookkeeping, left_out};
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
@@ -37,7 +37,9 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
             }
         };
         let height = height.copied().unwrap_or(0);
-        rows.push(summary(node, dot, usage, &containers, height).await?);
+        let mut row = summary(node, dot, usage, &containers, height).await?;
+        row.only_database_files = usage.dirty > 0 && bookkeeping::is_all(node, dot).await;
+        rows.push(row);
     }
     rows.sort_by_cached_key(|dot| dot.name.to_string());
     Ok(rows)
@@ -69,6 +71,7 @@ pub(crate) async fn summary(
         size: usage.size,
         commits,
         dirty: usage.dirty,
+        only_database_files: false,
         problems: node.problems.of(&dot.name),
         left_out: left_out::known(node, dot, dot.current()?.head).await?,
     })

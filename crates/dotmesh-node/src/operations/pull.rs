@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use dotmesh_api::hub::HubBranch;
+use dotmesh_api::hub::{HubBranch, HubDot};
 use dotmesh_api::node::{BranchOutcome, TransferOutcome};
 use dotmesh_model::branches::{Origin, diverged_name};
 use dotmesh_model::size::format_size;
@@ -29,31 +29,66 @@ use crate::registry::{Branch, Dot};
 
 /// Pulls one branch, or all of them.
 pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
-    let registry = &job.node.registry;
     let dot = job.node.settled(&job.local).await?;
+    let seen = look(job, &dot).await?;
+    // Refuse before anything is fetched. The same is checked again before anything is changed.
+    for line in &seen.lines {
+        plan(job, &dot, &seen.history, &line.branch).await?;
+    }
+    let came_without = bring(job, &dot, &seen).await?;
+    let renamed = seen.upstream.renamed(job);
+    let moving = Arc::clone(job);
+    let moved = to_the_end(async move { move_branches(&moving, &seen.lines).await });
+    Ok(TransferOutcome {
+        renamed,
+        without_data: came_without,
+        ..moved.await?
+    })
+}
+
+/// The branches of a dot on a hub, as a pull or a fetch wants them.
+pub(super) struct Seen {
+    pub(super) upstream: Upstream,
+    remote: HubDot,
+    history: History,
+    pub(super) lines: Vec<Line>,
+}
+
+/// Reads the branches that are asked for, and their history. Nothing is kept yet.
+pub(super) async fn look(job: &Job, dot: &Dot) -> Result<Seen, NodeError> {
+    let registry = &job.node.registry;
     let told = HubHistory::load(&job.node, &job.local).await?;
     let (upstream, remote) = upstream::read(job, &told).await?;
     let mut history = registry.history(&dot.id).await?;
     let mut seals = registry.seals(&dot.id).await?;
-    let here = roots_here(job, &dot.id).await?;
     let there = (&upstream, &remote);
     let lines = lines(job, there, &mut history, &mut seals, &dot.heads()).await?;
-    // Refuse before anything is fetched. The same is checked again before anything is changed.
-    for line in &lines {
-        plan(job, &dot, &history, &line.branch).await?;
-    }
+    Ok(Seen {
+        upstream,
+        remote,
+        history,
+        lines,
+    })
+}
+
+/// Brings the history and the data of the branches' heads, or all data. Returns how many commits came without their data,
+/// since the hub lacks it.
+pub(super) async fn bring(job: &Job, dot: &Dot, seen: &Seen) -> Result<u64, NodeError> {
+    let registry = &job.node.registry;
+    let (upstream, lines) = (&seen.upstream, &seen.lines);
+    let here = roots_here(job, &dot.id).await?;
     let (connection, name) = (&upstream.connection, &upstream.name);
-    let without = match remote.without_data {
+    let without = match seen.remote.without_data {
         0 => HashSet::new(),
         _ => connection.without_data(name).await?,
     };
-    let told = remember(job, &dot, &upstream, &lines, &without).await?;
+    let told = remember(job, dot, upstream, lines, &without).await?;
     let mut came_without = HashSet::new();
-    let mut receiver = Receiver::new(connection, &job.local, name, history.clone(), here);
+    let mut receiver = Receiver::new(connection, &job.local, name, seen.history.clone(), here);
     let absent = registry.sources(&dot.id).await?;
-    for line in &lines {
+    for line in lines {
         let leading: Vec<CommitId> = match job.request.full {
-            true => history.ancestry(line.branch.head).collect(),
+            true => seen.history.ancestry(line.branch.head).collect(),
             false => vec![line.branch.head],
         };
         let absent = leading.into_iter().filter(|id| absent.contains_key(id));
@@ -69,13 +104,7 @@ pub(crate) async fn pull(job: &Arc<Job>) -> Result<TransferOutcome, NodeError> {
     while let Some((id, _)) = receiver.next().await? {
         registry.set_source(&dot.id, id, None).await?;
     }
-    let moving = Arc::clone(job);
-    let moved = to_the_end(async move { move_branches(&moving, &lines).await });
-    Ok(TransferOutcome {
-        renamed: upstream.renamed(job),
-        without_data: came_without.len() as u64,
-        ..moved.await?
-    })
+    Ok(came_without.len() as u64)
 }
 
 /// Stores the hub's history, the identity of its dot, and which commits have no data there: first in the pool, then in
@@ -98,7 +127,11 @@ async fn remember(
         let asked = &job.request.remote_dot;
         told.learn(&job.hub_name(), asked, &upstream.name, identity)
     });
-    let is_news = told.note_without_data(&upstream.source(), without);
+    let source = upstream.source();
+    let seen = upstream.seen(lines.iter().map(|line| &line.branch));
+    let all = job.request.branch.is_none();
+    let moved = told.see(&source, upstream.identity(), seen, all);
+    let is_news = told.note_without_data(&source, without) | moved;
     if learnt || is_news || !absent.is_empty() {
         told.save(&job.node, &job.local).await?;
     }

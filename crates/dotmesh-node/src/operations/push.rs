@@ -3,6 +3,7 @@
 //! Commits are immutable, so the app can write and commit during a push.
 
 mod commits;
+mod lease;
 mod secrets;
 
 use std::collections::{BTreeMap, HashSet};
@@ -22,6 +23,7 @@ use self::secrets::Suspects;
 use super::transfer::Job;
 use super::upstream::{self, Upstream};
 use crate::error::NodeError;
+use crate::hub_history::HubHistory;
 use crate::registry::Dot;
 
 /// Pushes one branch, or all of them that have commits.
@@ -153,6 +155,7 @@ async fn push_branch(
         commits: 0,
         is_new: !hub.heads.contains_key(&branch),
         stashed: None,
+        replaced: None,
         receiver_ahead: false,
     };
     let mut update = BranchUpdate {
@@ -160,16 +163,23 @@ async fn push_branch(
         old: hub.heads.get(&branch).copied(),
         new: head,
         stash: None,
+        force: false,
     };
-    match hub
-        .history
-        .relation(update.old.unwrap_or(CommitId::ROOT), head)
-    {
+    let old = update.old.unwrap_or(CommitId::ROOT);
+    let relation = hub.history.relation(old, head);
+    let leaves_commits = matches!(relation, Relation::Behind | Relation::Diverged { .. });
+    let lease = job.request.force_with_lease.as_ref();
+    let told = HubHistory::load(&job.node, &job.local).await?;
+    update.force = lease::allows(lease, &told, &hub, &branch, leaves_commits)? && leaves_commits;
+    match relation {
         Relation::Same | Relation::Ahead => {}
+        Relation::Behind | Relation::Diverged { .. } if update.force => {
+            outcome.replaced = update.old;
+        }
         Relation::Behind if job.request.stash_on_divergence => {
             outcome.receiver_ahead = true;
             outcome.head = update.old.unwrap_or(head);
-            remember(job, dot, &hub.upstream, None).await?;
+            upstream::remember(job, dot, &hub.upstream, None, BTreeMap::new()).await?;
             return Ok(Pushed::nothing(outcome));
         }
         Relation::Behind => return Err(NodeError::Behind { branch }),
@@ -178,7 +188,7 @@ async fn push_branch(
             outcome.stashed.clone_from(&update.stash);
         }
         Relation::Diverged { .. } => {
-            let hint = "'dm pull --stash-on-divergence' fetches the hub's commits and keeps yours as a branch. 'dm push --stash-on-divergence' pushes yours and keeps the hub's as a branch there.";
+            let hint = "'dm pull --stash-on-divergence' fetches the hub's commits and keeps yours as a branch. 'dm push --stash-on-divergence' pushes yours and keeps the hub's as a branch there. 'dm push --force-with-lease' pushes yours and makes the hub's branch leave its commits.";
             return Err(NodeError::Diverged {
                 branch,
                 hint: hint.to_owned(),
@@ -223,15 +233,21 @@ async fn push_branch(
         ..Pushed::nothing(outcome)
     };
     let mut identity = None;
+    let mut seen = BTreeMap::from([(branch.clone(), head)]);
     if !updates.is_empty() {
         sending.check(missing)?;
         pushed.along = along(&branch, &updates, &local);
+        seen.extend(
+            updates
+                .iter()
+                .map(|update| (update.name.clone(), update.new)),
+        );
         (identity, pushed.stays) = sending.send(missing, updates).await?;
         pushed.branch.commits = missing.len() as u64;
         let bare = missing.iter().filter(|id| absent.contains_key(id));
         pushed.without_data = bare.count() as u64;
     }
-    remember(job, dot, &hub.upstream, identity).await?;
+    upstream::remember(job, dot, &hub.upstream, identity, seen).await?;
     if !first && !lacked.is_empty() {
         pushed.not_filled = sending
             .send(&lacked, Vec::new())
@@ -255,6 +271,7 @@ fn along(branch: &BranchName, updates: &[BranchUpdate], local: &History) -> Vec<
         commits: added(local, update),
         is_new: update.old.is_none(),
         stashed: None,
+        replaced: None,
         receiver_ahead: false,
     });
     along.collect()
@@ -265,19 +282,6 @@ fn added(local: &History, update: &BranchUpdate) -> u64 {
     let old = update.old.unwrap_or(CommitId::ROOT);
     let new = local.ancestry(update.new);
     new.take_while(|id| *id != old).count() as u64
-}
-
-/// Stores the identity of the hub's dot. `made` is the identity of a dot that this push created.
-async fn remember(
-    job: &Job,
-    dot: &Dot,
-    upstream: &Upstream,
-    made: Option<DotIdentity>,
-) -> Result<(), NodeError> {
-    match made.or_else(|| upstream.identity()) {
-        Some(identity) => upstream::remember(job, dot, &upstream.name, identity).await,
-        None => Ok(()),
-    }
 }
 
 /// Reads the hub's branches, and the history of this branch if it is not known here.
@@ -353,6 +357,7 @@ fn origin_updates(
                 old,
                 new,
                 stash: None,
+                force: false,
             });
         }
     }

@@ -33,6 +33,7 @@ impl Line {
             commits: self.new.len() as u64,
             is_new: false,
             stashed: None,
+            replaced: None,
             receiver_ahead: false,
         }
     }

@@ -1,16 +1,17 @@
 //! `dm status`: the current branch, its changes since the head, and the containers that use the dot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use dotmesh_api::node::{ContainerStatus, DotStatus, SubdotStatus};
+use dotmesh_api::node::{Apart, ContainerStatus, DotStatus, SubdotStatus, UpstreamStatus};
 use dotmesh_model::volume::Folder;
-use dotmesh_model::{CommitId, DotName, message};
+use dotmesh_model::{CommitId, DotName, History, message};
 use dotmesh_sync::{Look, PathChange, What, compare};
 
 use super::blocking;
 use super::switch::check;
 use crate::engine::{Container, State};
 use crate::error::NodeError;
+use crate::hub_history::HubHistory;
 use crate::node::Node;
 use crate::registry::Dot;
 
@@ -31,9 +32,38 @@ pub(crate) async fn status(node: &Node, name: &DotName) -> Result<DotStatus, Nod
         branch: dot.current.clone(),
         head,
         title,
+        upstreams: upstreams(node, &dot).await?,
         subdots: subdots?,
         containers: containers?,
     })
+}
+
+/// How far the current branch is from where this node saw it on hubs.
+async fn upstreams(node: &Node, dot: &Dot) -> Result<Vec<UpstreamStatus>, NodeError> {
+    let told = HubHistory::load(node, &dot.name).await?;
+    let history = node.registry.history(&dot.id).await?;
+    let head = dot.current()?.head;
+    let statuses = told.seen().map(|seen| UpstreamStatus {
+        there: seen.place.clone(),
+        apart: seen
+            .heads
+            .get(&dot.current)
+            .filter(|there| history.contains(**there))
+            .map(|there| apart(&history, head, *there)),
+    });
+    Ok(statuses.collect())
+}
+
+fn apart(history: &History, here: CommitId, there: CommitId) -> Apart {
+    let only = |one: CommitId, other: CommitId| {
+        let known: HashSet<CommitId> = history.ancestry(other).collect();
+        let new = history.ancestry(one).take_while(|id| !known.contains(id));
+        new.count() as u64
+    };
+    Apart {
+        ahead: only(here, there),
+        behind: only(there, here),
+    }
 }
 
 /// The subdots, and how many of their files differ from the head.

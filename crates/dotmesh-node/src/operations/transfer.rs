@@ -18,7 +18,7 @@ use dotmesh_sync::{Progress, Rate, greet, retry};
 use tokio::sync::mpsc;
 
 use super::transfer_tags::transfer_tags;
-use super::{clone, fetch, pull, push};
+use super::{clone, fetch, fetch_branches, pull, push};
 use crate::error::NodeError;
 use crate::events::{self, line};
 use crate::memory;
@@ -178,6 +178,7 @@ async fn run(
                 Direction::Push => push::push(&job).await,
                 Direction::Pull => pull::pull(&job).await,
                 Direction::Clone => clone::clone(&job).await,
+                Direction::Fetch => fetch_branches::fetch_branches(&job).await,
             }?;
             outcome.tags = transfer_tags(&job, direction, &outcome).await;
             Ok(outcome)

@@ -1,4 +1,4 @@
-//! Transfers the tags of a push, pull or clone. They follow the commits, and existing tags are never moved.
+//! Transfers the tags of a push, pull, fetch or clone. They follow the commits, and existing tags are never moved.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -25,7 +25,9 @@ pub(crate) async fn transfer_tags(
     let mut tags = TagsOutcome::default();
     let done = match direction {
         Direction::Push => send(job, outcome, &mut tags).await,
-        Direction::Pull | Direction::Clone => receive(job, outcome, &mut tags).await,
+        Direction::Pull | Direction::Clone | Direction::Fetch => {
+            receive(job, outcome, &mut tags).await
+        }
     };
     tags.failed = done.err().map(Into::into);
     tags

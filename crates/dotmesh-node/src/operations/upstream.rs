@@ -2,8 +2,10 @@
 //!
 //! The identities are stored with the hubs' history. For hubs that report none, the name alone counts.
 
+use std::collections::BTreeMap;
+
 use dotmesh_api::ErrorCode;
-use dotmesh_api::hub::HubDot;
+use dotmesh_api::hub::{HubBranch, HubDot};
 use dotmesh_api::identity::Meant;
 use dotmesh_api::node::Source;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotIdentity, DotName, History};
@@ -56,6 +58,17 @@ impl Upstream {
     /// Its present name, if that is not the requested one.
     pub(crate) fn renamed(&self, job: &Job) -> Option<DotName> {
         (self.name != job.request.remote_dot).then(|| self.name.clone())
+    }
+
+    /// Those of the given branches that are there, and at that commit.
+    pub(crate) fn seen<'a>(
+        &self,
+        branches: impl Iterator<Item = &'a HubBranch>,
+    ) -> BTreeMap<BranchName, CommitId> {
+        let there = self.there.as_ref().map_or(&[][..], |there| &there.branches);
+        let seen = branches.filter(|branch| there.contains(branch));
+        seen.map(|branch| (branch.name.clone(), branch.head))
+            .collect()
     }
 
     /// Where its commits' data can be fetched later.
@@ -159,16 +172,24 @@ async fn is_related(upstream: &Upstream, history: &History) -> Result<bool, Node
     Ok(false)
 }
 
-/// Stores the link to the hub's dot.
+/// Stores the link to the hub's dot, and where a push left its branches. `made` is the identity of a dot that the push
+/// created.
 pub(crate) async fn remember(
     job: &Job,
     dot: &Dot,
-    name: &DotName,
-    identity: DotIdentity,
+    upstream: &Upstream,
+    made: Option<DotIdentity>,
+    heads: BTreeMap<BranchName, CommitId>,
 ) -> Result<(), NodeError> {
     let (hub, asked) = (job.hub_name(), &job.request.remote_dot);
-    let told = HubHistory::load(&job.node, &job.local).await?;
-    if told.has_learnt(&hub, asked, name, identity) {
+    let identity = made.or_else(|| upstream.identity());
+    let note = |told: &mut HubHistory| {
+        let learnt =
+            identity.is_some_and(|identity| told.learn(&hub, asked, &upstream.name, identity));
+        learnt | told.see(&upstream.source(), identity, heads.clone(), false)
+    };
+    // What is known already is not written again.
+    if !note(&mut HubHistory::load(&job.node, &job.local).await?) {
         return Ok(());
     }
     let _lock = job.node.locks.operation(&job.local, "pushed").await;
@@ -178,7 +199,7 @@ pub(crate) async fn remember(
         return Ok(());
     }
     let mut told = HubHistory::load(&job.node, &job.local).await?;
-    if told.learn(&hub, asked, name, identity) {
+    if note(&mut told) {
         told.save(&job.node, &job.local).await?;
     }
     Ok(())

@@ -221,6 +221,7 @@ async fn what_was_pushed_is_fetched_with_few_requests() {
         old: None,
         new: CommitId::from_bytes([2; 16]),
         stash: None,
+        force: false,
     };
     let commits = [commit(1, data.path()), commit(2, data.path())];
     let sealed = push(&client, &commits, vec![update], &progress).await;

@@ -234,6 +234,7 @@ impl History {
                 old,
                 new,
                 stash: None,
+                force: false,
             })
         };
         let mut branches = vec![branch("master".to_owned(), old)?];

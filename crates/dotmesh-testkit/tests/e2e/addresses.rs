@@ -209,7 +209,7 @@ async fn an_address_is_cloned_as_it_was_pasted() -> Result<()> {
     let branch = format!("at-{}", &second[..10]);
     assert!(
         told.contains(&format!("On branch '{branch}' of app"))
-            && told.contains("Restarted containers: /app"),
+            && told.contains("Restarted containers: app"),
         "{told}"
     );
     assert_eq!(bob.ok("docker exec app ls -m /v").await, "one, two\n");

@@ -249,7 +249,7 @@ async fn containers_with_users_of_their_own_write_into_volumes() -> Result<()> {
         node.ok(&format!("dm checkout {branch}")).await;
         let seen = node.ok("docker exec app cat /v/branch").await;
         assert_eq!(seen, format!("{branch}\n"));
-        assert_eq!(node.cell("app", 4).await, "/app");
+        assert_eq!(node.cell("app", 4).await, "app");
     }
     let etc =
         "docker run --rm --network none --volume-driver dm -v app.etc:/etc debian:bookworm-slim";

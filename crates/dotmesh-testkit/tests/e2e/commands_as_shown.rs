@@ -576,6 +576,9 @@ async fn the_commands_in_documents_run_as_they_are_shown() -> Result<()> {
         .await?;
     bob.app_ready().await?;
     assert_eq!(bob.sql("select count(*) from users").await, "11");
+    at_app
+        .pastes(&documents.take("docs/pool.md", "dm fsck")?)
+        .await?;
     documents.finish()
 }
 

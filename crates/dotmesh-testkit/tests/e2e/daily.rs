@@ -218,7 +218,7 @@ async fn a_file_of_a_running_app_is_restored() -> Result<()> {
         said.contains("Restored from v1: files/deep/notes\n"),
         "{said}"
     );
-    assert!(said.contains("Restarted containers: /web\n"), "{said}");
+    assert!(said.contains("Restarted containers: web\n"), "{said}");
     assert_eq!(started("db").await, db, "it went on");
     assert_ne!(started("web").await, web);
     let restored = inside(

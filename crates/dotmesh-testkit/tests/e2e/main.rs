@@ -20,6 +20,7 @@ mod json;
 mod managed_plugin;
 mod one_instant;
 mod orphans;
+mod remote_branches;
 mod screenshots;
 mod survival;
 mod switching;

@@ -53,7 +53,7 @@ async fn a_managed_plugin_switches_containers() -> Result<()> {
         .await;
     ok("docker exec app sh -c 'echo master >/v/branch' && dm commit -m master").await;
     let told = machine.run("dm checkout -b other").await.success().stderr;
-    assert!(told.contains("Restarted containers: /app\n"), "{told}");
+    assert!(told.contains("Restarted containers: app\n"), "{told}");
     ok("docker exec app sh -c 'echo other >/v/branch'").await;
     // A container with a pinned branch keeps running when others leave that branch.
     ok("docker run -d --init --network none --name pinned -v app@other.db:/v --volume-driver dm:latest debian:bookworm-slim sleep 100000")

@@ -46,7 +46,7 @@ async fn containers_do_not_notice_that_the_daemon_restarts() -> Result<()> {
         ids.push(node.ok(&format!("dm commit -m {round}")).await);
     }
     assert_eq!(node.started_at(&["app", "pinned"]).await, started);
-    assert_eq!(node.cell("app", 4).await, "/app,/pinned");
+    assert_eq!(node.cell("app", 4).await, "app,pinned");
     for (at, id) in ids.iter().enumerate() {
         node.ok(&format!("dm checkout -b at-{at} {id}")).await;
         let log = node.ok("docker exec app cat /v/log").await;
@@ -239,7 +239,7 @@ async fn a_checkout_that_the_daemon_dies_in_happens_whole_or_not_at_all() -> Res
                     .ok("docker inspect -f '{{.State.Running}}' slow quick")
                     .await;
                 ensure!(running == "true\ntrue\n", "{container} {event}: {running}");
-                ensure!(list.contains("/quick,/slow"), "{list}");
+                ensure!(list.contains("quick,slow"), "{list}");
                 Ok(())
             })
             .await?;
@@ -393,7 +393,7 @@ async fn the_registry_can_be_lost() -> Result<()> {
         .await
         .success();
     assert!(
-        told.stderr.contains("Restarted containers: /one, /root\n"),
+        told.stderr.contains("Restarted containers: one, root\n"),
         "{told:?}"
     );
     assert_eq!(node.ok("docker exec one cat /v/file").await, "b1\nb2\n");

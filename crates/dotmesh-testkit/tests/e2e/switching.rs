@@ -151,8 +151,8 @@ async fn each_container_gets_the_state_back_that_it_was_in() -> Result<()> {
     node.ok("docker pause halted").await;
     let told = node.run("dm checkout other").await.success().stderr;
     assert!(
-        told.contains("Removed containers: /once\n")
-            && told.contains("Restarted containers: /halted\n"),
+        told.contains("Removed containers: once\n")
+            && told.contains("Restarted containers: halted\n"),
         "{told}"
     );
     let state = "docker inspect -f '{{.State.Status}}' halted";
@@ -178,7 +178,7 @@ async fn each_container_gets_the_state_back_that_it_was_in() -> Result<()> {
         let output = node.run(&format!("dm checkout {branch}")).await;
         let code = output.status.code();
         assert!(
-            code == Some(0) || output.stderr.contains("/loop: it keeps ending with code 3"),
+            code == Some(0) || output.stderr.contains("loop: it keeps ending with code 3"),
             "{output}"
         );
         assert_eq!(node.cell("app", 2).await, branch);
@@ -231,10 +231,10 @@ async fn what_waits_for_a_slow_container_and_what_does_not() -> Result<()> {
     late.success();
     let told = node.ok("cat $HOME/told").await;
     assert!(
-        told.contains("Restarted containers: /quick, /slow\n"),
+        told.contains("Restarted containers: quick, slow\n"),
         "{told}"
     );
-    assert!(told.contains("Removed containers: /removed\n"), "{told}");
+    assert!(told.contains("Removed containers: removed\n"), "{told}");
     for name in ["slow", "quick", "late"] {
         let seen = node.ok(&format!("docker exec {name} cat /v/branch")).await;
         assert_eq!(seen, "other\n", "{name}");
@@ -372,7 +372,7 @@ async fn a_container_waits_for_what_its_compose_file_says() -> Result<()> {
         .await;
     let told = node.run("dm checkout other").await.success().stderr;
     assert!(
-        told.contains("Restarted containers: /along, /db, /job, /web\n"),
+        told.contains("Restarted containers: along, db, job, web\n"),
         "{told}"
     );
     let log = node.ok("cat $HOME/order/log").await;
@@ -397,10 +397,7 @@ async fn a_container_waits_for_what_its_compose_file_says() -> Result<()> {
     assert_eq!(node.cell("app", 2).await, "master");
     let listed = node.run("dm list").await.success().stderr;
     let waits = "it waits for db, which is not healthy yet";
-    assert!(
-        listed.contains("/web") && listed.contains(waits),
-        "{listed}"
-    );
+    assert!(listed.contains("web") && listed.contains(waits), "{listed}");
     node.ok("touch $HOME/order/healthy").await;
     assert_eq!(node.until_consistent("app", &run).await?, "master");
     let later = "Containers that the node starts when their dependencies are ready: /web\n";
@@ -412,8 +409,8 @@ async fn a_container_waits_for_what_its_compose_file_says() -> Result<()> {
     assert!(
         late.stderr
             .contains("Switched to branch 'other' of dot 'app'\n")
-            && late.stderr.contains("/db: it is not healthy yet")
-            && late.stderr.contains(&format!("/web: {waits}")),
+            && late.stderr.contains("db: it is not healthy yet")
+            && late.stderr.contains(&format!("web: {waits}")),
         "{late}"
     );
     assert_eq!(node.cell("app", 2).await, "other");
@@ -488,7 +485,7 @@ async fn a_container_that_cannot_start_is_named_until_it_does() -> Result<()> {
     );
     let warned = node.run("dm list").await.success().stderr;
     assert!(
-        warned.contains("container /bound does not run") && !warned.contains("/one"),
+        warned.contains("container bound does not run") && !warned.contains("container one"),
         "{warned}"
     );
     node.ok("mkdir $HOME/bound").await;

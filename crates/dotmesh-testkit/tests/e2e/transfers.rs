@@ -48,17 +48,14 @@ async fn branches_travel_with_all_that_leads_to_them() -> Result<()> {
     }
     let told = alice.told("dm push hub app b3").await;
     assert!(
-        told.contains("Pushing admin/app to hub:alice/app")
+        told.contains("Pushing app to hub:alice/app")
             && told.contains("b3: 4 commits, now at")
             && told.contains("Done!"),
         "{told}"
     );
     hub.collaborate("alice/app", "bob", "write").await?;
     let told = bob.told("dm clone hub alice/app").await;
-    assert!(
-        told.contains("Cloning admin/app from hub:alice/app"),
-        "{told}"
-    );
+    assert!(told.contains("Cloning app from hub:alice/app"), "{told}");
     assert_eq!(bob.ok("dm branch").await, "  b1\n  b2\n  b3\n* master\n");
     for (branch, files) in [
         ("b1", "b1 m1"),
@@ -352,10 +349,7 @@ async fn everyone_has_a_namespace_and_others_need_leave() -> Result<()> {
     let told = bob
         .told("dm dot set-upstream hers hub bob/mine && dm push hub hers x")
         .await;
-    assert!(
-        told.contains("Pushing admin/hers to hub:bob/mine"),
-        "{told}"
-    );
+    assert!(told.contains("Pushing hers to hub:bob/mine"), "{told}");
     assert!(
         bob.ok("dm dot show -H hers")
             .await

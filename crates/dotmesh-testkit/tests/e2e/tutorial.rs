@@ -106,9 +106,7 @@ pub(crate) async fn capture(alice: &Node, hub: &Hub) -> Result<String> {
     alice.app_up().await?;
     let list = alice.ok("dm list").await;
     assert!(
-        list.contains("DOT")
-            && list.contains("mobycounter_app")
-            && list.contains("/mobycounter_redis_1"),
+        list.contains("DOT") && list.contains("mobycounter_app") && list.contains(" containers "),
         "{list}"
     );
     alice.ok("dm switch mobycounter_app").await;

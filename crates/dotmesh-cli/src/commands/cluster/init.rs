@@ -156,6 +156,9 @@ pub struct Running {
     /// The folder that was asked for.
     #[serde(skip)]
     pub root: PathBuf,
+    /// Who ran `dm` with `sudo`.
+    #[serde(skip)]
+    pub person: Option<String>,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
@@ -169,6 +172,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
             started: false,
             node,
             root: args.root,
+            person: None,
         });
     }
     require_root("init")?;
@@ -208,10 +212,12 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
             CliError::io(format!("cannot write {}", file.display())).caused_by(error)
         })?;
     }
+    let sudo = context.environment.sudo.as_ref();
     Ok(Running {
         started: true,
         node: version,
         root: args.root,
+        person: sudo.map(|sudo| sudo.user.clone()),
     })
 }
 
@@ -228,9 +234,7 @@ impl Human for Running {
                 "Docker volumes of driver '{driver}' are dots now."
             ));
         }
-        ui.hint(
-            "Members of the group 'dotmesh' need no sudo for 'dm': sudo usermod -aG dotmesh $USER",
-        );
+        ui.hint(&how_to_join(self.person.as_deref()));
         Ok(())
     }
 }
@@ -249,6 +253,14 @@ async fn answer(
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// How a user joins the group that may use the daemon. `user` is who ran `sudo`.
+pub fn how_to_join(user: Option<&str>) -> String {
+    let user = user.unwrap_or("$USER");
+    format!(
+        "Members of the group 'dotmesh' need no sudo for 'dm'. Join it with 'sudo usermod -aG dotmesh {user}', then log in again."
+    )
 }
 
 /// Creates the group whose members may use the daemon's socket. If that fails, only root may use it.

@@ -86,7 +86,7 @@ fn find_dotmeshd(environment: &Environment) -> Option<PathBuf> {
         .or_else(|| environment.find_program("dotmeshd"))
 }
 
-async fn has_btrfs() -> bool {
+pub(crate) async fn has_btrfs() -> bool {
     let known = || {
         let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
         filesystems

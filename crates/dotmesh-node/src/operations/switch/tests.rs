@@ -4,6 +4,8 @@ mod bench;
 mod cases;
 mod failures;
 mod first_steps;
+mod forcing;
+mod fsck;
 mod identity;
 mod naming;
 mod paths;

@@ -190,7 +190,7 @@ async fn a_clone_neither_pushes_to_nor_pulls_from_a_dot_that_took_the_name() {
     assert_eq!(body.moved_to, None);
     assert!(
         body.message
-            .ends_with("that one is gone, or you may not see it"),
+            .ends_with("that dot is gone, or you may not see it"),
         "{body}"
     );
 }

@@ -109,6 +109,7 @@ impl TestHub {
             branch: None,
             commit: None,
             stash_on_divergence: false,
+            force_with_lease: None,
             full: false,
             without_data: false,
             allow_secrets: false,

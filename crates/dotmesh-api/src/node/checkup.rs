@@ -1,0 +1,75 @@
+//! What a node finds when it looks at itself, for `dm doctor`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::HubLogin;
+use crate::error::ErrorBody;
+
+/// `POST /v1/checkup`: looks at the pool, at Docker and at hubs. The answer is a [`Report`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Checkup {
+    /// The hubs to reach.
+    #[serde(default)]
+    pub hubs: Vec<HubLogin>,
+}
+
+/// What a node found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The pool, or why it cannot be looked at.
+    pub pool: Result<PoolReport, ErrorBody>,
+    /// The Docker Engine: the number of its containers, or why the daemon does not reach it.
+    pub docker: Result<u64, ErrorBody>,
+    /// The volume driver, unless the daemon serves none.
+    pub plugin: Option<PluginReport>,
+    /// The hubs, in the order of the request.
+    pub hubs: Vec<HubReport>,
+}
+
+/// The state of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolReport {
+    /// The file, the device or the folder that it is on.
+    pub place: PathBuf,
+    /// The bytes of the filesystem.
+    pub total: u64,
+    /// The bytes that can be written.
+    pub free: u64,
+    /// Whether btrfs refuses writes.
+    pub read_only: bool,
+    /// The disk below, if the pool is in a file.
+    pub disk: Option<DiskReport>,
+}
+
+/// The disk that a pool's file is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskReport {
+    /// The free bytes.
+    pub free: u64,
+    /// The bytes that the pool leaves free.
+    pub reserve: u64,
+}
+
+/// The Docker volume driver of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginReport {
+    /// Its name.
+    pub driver: String,
+    /// The socket that Docker looks for.
+    pub socket: PathBuf,
+    /// Whether the socket is there.
+    pub exists: bool,
+}
+
+/// How a hub answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubReport {
+    /// The hub's version, or why the daemon does not reach it.
+    pub version: Result<String, ErrorBody>,
+    /// Why the hub refuses the login, if it does.
+    pub refused: Option<ErrorBody>,
+    /// The seconds that the hub's clock is ahead of this machine's.
+    pub clock_ahead: Option<i64>,
+}

@@ -1,0 +1,170 @@
+//! What `dm` finds out by itself: the kernel, the group, and Docker's programs.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::Finding;
+use crate::commands::cluster::machine::has_btrfs;
+use crate::context::Context;
+
+/// A program that takes longer counts as missing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The group that may use the daemon.
+const GROUP: &str = "dotmesh";
+
+/// The machine, as this user sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// The kernel's release.
+    pub kernel: String,
+    /// The kernel knows btrfs.
+    pub btrfs: bool,
+    /// `mkfs.btrfs` is there, or not needed any more.
+    pub mkfs: bool,
+    /// Whether the user may use the daemon: as root, or as a member of the group.
+    pub is_member: bool,
+    /// What is wrong with the membership.
+    pub group: Option<String>,
+    /// The version of Docker's client, and of its Engine if this user reaches it.
+    pub docker: Option<(String, Option<String>)>,
+    /// The version of Compose.
+    pub compose: Option<String>,
+}
+
+impl Machine {
+    /// Looks around.
+    pub async fn look(context: &Context, daemon_runs: bool) -> Self {
+        let docker = [
+            "version",
+            "--format",
+            "{{.Client.Version}} {{with .Server}}{{.Version}}{{end}}",
+        ];
+        let (docker, compose, btrfs) = tokio::join!(
+            words("docker", &docker),
+            words("docker", &["compose", "version", "--short"]),
+            has_btrfs(),
+        );
+        let (is_member, group) = group(context.environment.user.as_deref());
+        let uname = rustix::system::uname();
+        Self {
+            kernel: uname.release().to_string_lossy().into_owned(),
+            // A pool that is mounted proves it.
+            btrfs: btrfs || daemon_runs,
+            mkfs: daemon_runs || context.environment.find_program("mkfs.btrfs").is_some(),
+            is_member,
+            group,
+            docker: docker.and_then(|words| {
+                let mut words = words.split_whitespace().map(str::to_owned);
+                Some((words.next()?, words.next()))
+            }),
+            compose,
+        }
+    }
+
+    /// The kernel and the group.
+    pub fn findings(&self) -> Vec<Finding> {
+        let kernel = format!("Linux {}", self.kernel);
+        let kernel = match (self.btrfs, self.mkfs) {
+            (true, true) => Finding::ok("kernel", format!("{kernel}, with btrfs")),
+            (true, false) => Finding::warn("kernel", format!("{kernel}, with btrfs and without mkfs.btrfs"))
+                .advice("Install it: 'apt-get install btrfs-progs', or 'dnf install btrfs-progs'."),
+            (false, _) => Finding::fail("kernel", format!("{kernel}, which has no btrfs"))
+                .advice("RHEL, CentOS Stream, Rocky and Alma need another kernel, e.g. ELRepo's kernel-ml.")
+                .advice("Others: install the kernel's extra modules, and load them with 'sudo modprobe btrfs'."),
+        };
+        let group = match &self.group {
+            None => Finding::ok(
+                "group",
+                format!("you may use Dotmesh: as root, or by the group {GROUP}"),
+            ),
+            Some(problem) => Finding::warn("group", problem).advice(JOIN),
+        };
+        vec![kernel, group]
+    }
+
+    /// Docker's programs, as this user has them. The daemon has its own way to the Engine.
+    pub fn docker_findings(&self) -> Vec<Finding> {
+        let docker = match &self.docker {
+            None => {
+                let says = "the program docker is missing or does not answer";
+                return vec![Finding::warn("docker", says).advice(
+                    "Containers with dots need it: see https://docs.docker.com/engine/install/.",
+                )];
+            }
+            Some((client, Some(engine))) => {
+                Finding::ok("docker", format!("client {client}, Engine {engine}"))
+            }
+            Some((client, None)) => {
+                let says = format!("client {client}; the Engine does not answer you");
+                Finding::warn("docker", says)
+                    .advice("Start it with 'sudo systemctl start docker'. If it runs, you may lack the group docker.")
+            }
+        };
+        let compose = match &self.compose {
+            Some(version) => Finding::ok("compose", format!("version {version}")),
+            None => Finding::warn("compose", "the plugin 'docker compose' is missing").advice(
+                "Apps with a Compose file need it: see https://docs.docker.com/compose/install/.",
+            ),
+        };
+        vec![docker, compose]
+    }
+}
+
+/// How to become a member.
+pub(super) const JOIN: &str =
+    "Join with 'sudo usermod -aG dotmesh $USER', then log in again; until then, use sudo.";
+
+/// Whether this process may use the daemon's socket, and what is wrong if not.
+fn group(user: Option<&str>) -> (bool, Option<String>) {
+    if rustix::process::geteuid().is_root() {
+        return (true, None);
+    }
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let ours: Vec<u32> = rustix::process::getgroups()
+        .unwrap_or_default()
+        .iter()
+        .map(|group| group.as_raw())
+        .collect();
+    match membership(&groups, &ours, user) {
+        None => (true, None),
+        problem => (false, problem),
+    }
+}
+
+/// What keeps a user out, by the text of `/etc/group` and the groups of the process.
+pub fn membership(groups: &str, ours: &[u32], user: Option<&str>) -> Option<String> {
+    let line = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == GROUP).then_some(fields)
+    });
+    let Some(mut fields) = line else {
+        return Some(format!(
+            "there is no group {GROUP}, so only root may use Dotmesh; 'sudo dm cluster init' makes it"
+        ));
+    };
+    let id = fields.nth(1).and_then(|id| id.parse().ok());
+    if id.is_some_and(|id| ours.contains(&id)) {
+        return None;
+    }
+    let members = fields.next().unwrap_or_default();
+    Some(
+        match user.is_some_and(|user| members.split(',').any(|member| member == user)) {
+            true => format!("you are in the group {GROUP}, but not in this session"),
+            false => format!("you are not in the group {GROUP}"),
+        },
+    )
+}
+
+/// What a program prints; `None` if it prints nothing, whatever its exit status.
+async fn words(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATIENCE, output).await.ok()?.ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}

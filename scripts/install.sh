@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the release programs, and their debug information in separate files.
+# Installs the release programs, their debug information in separate files, the man pages, and completions for shells.
 #
 #   install.sh /usr/local
 #
@@ -10,6 +10,7 @@ set -eu
 prefix=$1
 release=$(cd "${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/release" && pwd)
 debug=/usr/lib/debug$prefix/bin
+share=$prefix/share
 sudo=
 [ -w "$prefix/bin" ] || sudo=sudo
 staged=$(mktemp -d)
@@ -19,7 +20,20 @@ for program in dm dotmeshd dothub; do
     objcopy --only-keep-debug "$release/$program" "$staged/$program.debug"
     (cd "$staged" && objcopy --strip-debug --add-gnu-debuglink="$program.debug" "$release/$program" "$program")
 done
+mkdir "$staged/man"
+"$staged/dm" man "$staged/man"
+# These scripts ask the installed program for what fits.
+COMPLETE=bash "$staged/dm" >"$staged/dm.bash"
+COMPLETE=zsh "$staged/dm" >"$staged/_dm"
+# zsh loads the file at the first completion, which has to be answered, too.
+echo '_clap_dynamic_completer_dm "$@"' >>"$staged/_dm"
+COMPLETE=fish "$staged/dm" >"$staged/dm.fish"
 set -x
 $sudo install -d "$debug"
 $sudo install -m 644 "$staged"/*.debug "$debug"
 $sudo install -m 755 "$staged/dm" "$staged/dotmeshd" "$staged/dothub" "$prefix/bin"
+$sudo install -d "$share/man/man1"
+$sudo install -m 644 "$staged"/man/* "$share/man/man1"
+$sudo install -D -m 644 "$staged/dm.bash" "$share/bash-completion/completions/dm"
+$sudo install -D -m 644 "$staged/_dm" "$share/zsh/site-functions/_dm"
+$sudo install -D -m 644 "$staged/dm.fish" "$share/fish/vendor_completions.d/dm.fish"

@@ -54,6 +54,7 @@ pub enum ErrorCode {
 
 /// A failure: `message` says what and why, `hint` what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[error("{message}")]
 pub struct ErrorBody {
     /// For programs.

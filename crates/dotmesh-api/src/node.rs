@@ -28,6 +28,7 @@ pub use tags::{DeleteTag, MakeTag, Tag, TagsOutcome};
 
 /// `GET /v1/version`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeVersion {
     /// The daemon's version.
     pub version: String,
@@ -39,8 +40,9 @@ pub struct NodeVersion {
     pub pid: u32,
     /// The folder of all its data. Earlier daemons do not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub root: Option<PathBuf>,
-    /// The [`crate::network::VARIABLES`] that the daemon has, or for which it has an option. Earlier daemons do not
+    /// The proxy and certificate variables that the daemon has, or for which it has an option. Earlier daemons do not
     /// send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Vec<String>>,
@@ -62,6 +64,7 @@ pub struct RenameDot {
 
 /// One row of `GET /v1/dots`: the state of the current branch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DotSummary {
     /// The dot.
     pub name: DotName,
@@ -88,6 +91,7 @@ pub struct DotSummary {
 
 /// A row of `GET /v1/lookalikes`: an empty dot that Docker made, with almost the name of a cloned dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Lookalike {
     /// The empty dot.
     pub dot: DotName,
@@ -111,6 +115,7 @@ pub struct ComposeDots {
 
 /// `GET /v1/dots/{namespace}/{dot}`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DotDetail {
     /// The same data as in the list.
     #[serde(flatten)]
@@ -123,6 +128,7 @@ pub struct DotDetail {
 
 /// A branch on a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BranchDetail {
     /// Its name.
     pub name: BranchName,
@@ -139,6 +145,7 @@ pub struct BranchDetail {
 /// `POST /v1/dots/{namespace}/{dot}/forget` takes one, too. The node then forgets the identity of the dot that has
 /// that name there. The next transfer takes the dot that has the name then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Source {
     /// The hub's address.
     pub hub: String,
@@ -169,6 +176,7 @@ pub struct CreateCommit {
 
 /// `GET /v1/dots/{namespace}/{dot}/current`: the current branch. Never waits for a switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Current {
     /// The branch that is checked out.
     pub branch: BranchName,
@@ -178,6 +186,7 @@ pub struct Current {
 
 /// The result of a commit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Committed {
     /// The new commit.
     pub id: CommitId,
@@ -260,6 +269,7 @@ pub enum SwitchEvent {
 
 /// What a switch waits for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SwitchProgress {
     /// A few words.
     pub phase: String,
@@ -269,6 +279,7 @@ pub struct SwitchProgress {
 
 /// A container that does not run as it should.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ContainerProblem {
     /// Its name.
     pub container: String,
@@ -310,6 +321,7 @@ pub struct Reset {
 
 /// The result of a switch, reset, undo or redo.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Switched {
     /// The branch that is checked out now.
     pub branch: BranchName,
@@ -438,6 +450,7 @@ pub enum TransferEvent {
 
 /// The progress of a transfer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TransferProgress {
     /// The current activity, in a few words.
     pub phase: String,
@@ -457,6 +470,7 @@ pub struct TransferProgress {
 
 /// The result of a transfer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TransferOutcome {
     /// The result for each branch.
     pub branches: Vec<BranchOutcome>,
@@ -499,6 +513,7 @@ fn is_zero(value: &u64) -> bool {
 
 /// Sockets in the data of commits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SkippedSockets {
     /// Their number.
     pub count: u64,
@@ -508,6 +523,7 @@ pub struct SkippedSockets {
 
 /// The result for one branch in a transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BranchOutcome {
     /// The branch.
     pub name: BranchName,

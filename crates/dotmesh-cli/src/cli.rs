@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::commands::Command;
 use crate::dot_word::DotWord;
@@ -20,14 +20,17 @@ Environment variables:
   DOTMESH_DOT       The dot that commands use, as with --dot
   DOTMESH_SOCKET    Where the node listens (default: /run/dotmesh/api.sock)
   DOTMESH_PASSWORD  The API key for 'dm login --key' and 'dm remote add', which then ask for none
-  BROWSER           The browser for 'dm open' and 'dm login' (default: the desktop's)";
+  BROWSER           The browser for 'dm open' and 'dm login' (default: the desktop's)
+  PAGER             Shows long output on a terminal (default: less). 'cat' means no pager
+  NO_COLOR          If it is set, there are no colours
+  XDG_CONFIG_HOME   Where the config file is, in the folder dotmesh (default: ~/.config)";
 
 /// Git for the state of a running app
 ///
 /// A dot holds the state of an app: all its databases and files. Commit it, branch it, go back to any commit, and
 /// share it with others through a hub, like code.
 #[derive(Debug, Parser)]
-#[command(name = "dm", version, after_help = AFTER_HELP, disable_help_subcommand = false)]
+#[command(name = "dm", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -39,7 +42,7 @@ pub struct Cli {
 /// The options of every command.
 #[derive(Debug, Default, clap::Args)]
 pub struct Global {
-    /// Where remotes and the current dot are kept [default: ~/.dotmesh/config]
+    /// Where remotes and the current dot are kept [default: ~/.config/dotmesh/config, or ~/.dotmesh/config if only that exists]
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
@@ -48,7 +51,35 @@ pub struct Global {
     #[arg(long = "dot", id = "dot_option", value_name = "DOT", global = true)]
     pub dot: Option<DotWord>,
 
+    /// Print the result as a JSON document, and errors as JSON on stderr. docs/cli-json.md describes both
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Show no messages but warnings and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Answer every question with yes
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+
+    /// How progress is shown on stderr
+    #[arg(long, value_name = "FORM", value_enum, default_value_t, global = true)]
+    pub progress: Progress,
+
     /// Show the requests to the node on standard error
     #[arg(long, global = true)]
     pub verbose: bool,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// As a bar, if stderr is a terminal
+    #[default]
+    Auto,
+    /// Not at all
+    None,
+    /// As JSON, a line for each event
+    Json,
 }

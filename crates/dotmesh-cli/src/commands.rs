@@ -8,11 +8,13 @@ pub mod commit;
 pub mod cp;
 pub mod diff;
 pub mod dot;
+pub mod help;
 pub mod init;
 pub mod list;
 pub mod log;
 pub mod login;
 pub mod logout;
+pub mod man;
 pub mod mount;
 pub mod op;
 pub mod open;
@@ -36,6 +38,7 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::lookalike;
+use crate::output::{Answer, answer};
 
 /// The subcommands of `dm`.
 #[derive(Debug, Subcommand)]
@@ -74,6 +77,9 @@ pub enum Command {
     #[command(subcommand)]
     Cluster(cluster::Command),
     Version(version::Args),
+    Help(help::Args),
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 impl Command {
@@ -99,7 +105,9 @@ impl Command {
             | Self::Logout(_)
             | Self::Remote(_)
             | Self::Cluster(_)
-            | Self::Version(_) => false,
+            | Self::Version(_)
+            | Self::Help(_)
+            | Self::Man(_) => false,
             Self::Init(_)
             | Self::Switch(_)
             | Self::Status(_)
@@ -131,7 +139,10 @@ impl Command {
 /// Runs a command. Afterwards, warns of lookalike dots that the user was not warned of yet.
 pub async fn run(context: &Context, command: Command) -> Result<()> {
     let is_about_dots = command.is_about_dots();
-    let done = carry_out(context, command).await;
+    let done = match carry_out(context, command).await {
+        Ok(answer) => context.ui.print(&*answer),
+        Err(error) => Err(error),
+    };
     let ends_here =
         |error: &CliError| error.is_unreachable() || error.is_usage() || error.is_interruption();
     if is_about_dots && !done.as_ref().is_err_and(ends_here) {
@@ -140,38 +151,40 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
     done
 }
 
-async fn carry_out(context: &Context, command: Command) -> Result<()> {
+async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
     match command {
-        Command::Init(args) => init::run(context, args).await,
-        Command::List(args) => list::run(context, args).await,
-        Command::Switch(args) => switch::run(context, args).await,
-        Command::Status(args) => status::run(context, args).await,
-        Command::Diff(args) => diff::run(context, args).await,
-        Command::Commit(args) => commit::run(context, args).await,
-        Command::Log(args) => log::run(context, args).await,
-        Command::Show(args) => show::run(context, args).await,
+        Command::Init(args) => init::run(context, args).await.map(answer),
+        Command::List(args) => list::run(context, args).await.map(answer),
+        Command::Switch(args) => switch::run(context, args).await.map(answer),
+        Command::Status(args) => status::run(context, args).await.map(answer),
+        Command::Diff(args) => diff::run(context, args).await.map(answer),
+        Command::Commit(args) => commit::run(context, args).await.map(answer),
+        Command::Log(args) => log::run(context, args).await.map(answer),
+        Command::Show(args) => show::run(context, args).await.map(answer),
         Command::Branch(args) => branch::run(context, args).await,
         Command::Tag(args) => tag::run(context, args).await,
-        Command::Checkout(args) => checkout::run(context, args).await,
-        Command::Reset(args) => reset::run(context, args).await,
-        Command::Undo(args) => undo::run(context, args).await,
+        Command::Checkout(args) => checkout::run(context, args).await.map(answer),
+        Command::Reset(args) => reset::run(context, args).await.map(answer),
+        Command::Undo(args) => undo::run(context, args).await.map(answer),
         Command::Redo(args) => redo::run(context, args).await,
         Command::Op(command) => op::run(context, command).await,
         Command::Stash(args) => stash::run(context, args).await,
-        Command::Restore(args) => restore::run(context, args).await,
-        Command::Cp(args) => cp::run(context, args).await,
-        Command::Login(args) => login::run(context, args).await,
-        Command::Logout(args) => logout::run(context, &args),
+        Command::Restore(args) => restore::run(context, args).await.map(answer),
+        Command::Cp(args) => cp::run(context, args).await.map(answer),
+        Command::Login(args) => login::run(context, args).await.map(answer),
+        Command::Logout(args) => logout::run(context, &args).map(answer),
         Command::Remote(args) => remote::run(context, args).await,
-        Command::Clone(args) => clone::run(context, args).await,
-        Command::Pull(args) => pull::run(context, args).await,
-        Command::Push(args) => push::run(context, args).await,
-        Command::Open(args) => open::run(context, args).await,
+        Command::Clone(args) => clone::run(context, args).await.map(answer),
+        Command::Pull(args) => pull::run(context, args).await.map(answer),
+        Command::Push(args) => push::run(context, args).await.map(answer),
+        Command::Open(args) => open::run(context, args).await.map(answer),
         Command::Dot(command) => dot::run(context, command).await,
-        Command::Mount(args) => mount::run(context, args).await,
-        Command::Unmount(args) => unmount::run(context, args).await,
+        Command::Mount(args) => mount::run(context, args).await.map(answer),
+        Command::Unmount(args) => unmount::run(context, args).await.map(answer),
         Command::Cluster(command) => cluster::run(context, command).await,
-        Command::Version(args) => version::run(context, args).await,
+        Command::Version(args) => version::run(context, args).await.map(answer),
+        Command::Help(args) => help::run(&args),
+        Command::Man(args) => man::run(args).map(answer),
     }
 }
 

@@ -3,10 +3,11 @@
 //! It is one JSON file. Only its owner can read it, as it holds API keys. Each update replaces the file atomically under a
 //! lock: concurrent `dm` processes lose no update, and a crash leaves the old or the new file.
 
+use dotmesh_api::ErrorCode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ use dotmesh_api::HubAddress;
 use dotmesh_model::{BranchName, DotName, UserName};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 
 /// The version of the file's format.
 const VERSION: u32 = 1;
@@ -81,6 +82,15 @@ pub struct DeletedDot {
     /// Whether it was the current dot for all places without a choice of their own.
     #[serde(default)]
     pub everywhere: bool,
+}
+
+/// The dot on a remote that a local dot is pulled from and pushed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Upstream {
+    /// The remote.
+    pub remote: RemoteName,
+    /// The dot on the remote.
+    pub dot: DotName,
 }
 
 /// The current dot. The variants are in the file: no member, `null`, a name.
@@ -153,7 +163,9 @@ impl fmt::Debug for ApiKey {
 }
 
 /// The user's own name for a hub.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct RemoteName(String);
 
@@ -196,9 +208,10 @@ impl Remote {
     /// The hub's parsed address.
     pub fn hub(&self) -> Result<HubAddress> {
         self.address.parse().map_err(|error: String| {
-            CliError::failed(format!(
-                "the config file has a remote without a usable address: {error}"
-            ))
+            CliError::new(
+                Code::ConfigFile,
+                format!("the config file has a remote without a usable address: {error}"),
+            )
             .hint("Remove it with 'dm remote rm', and add it again.")
         })
     }
@@ -291,11 +304,13 @@ impl Config {
     /// Fails if there is a remote with that name.
     pub fn refuse_known(&self, name: &RemoteName) -> Result<()> {
         if self.remotes.contains_key(name) {
-            return Err(
-                CliError::failed(format!("there is already a remote '{name}'")).hint(format!(
-                    "Choose another name, or remove it with 'dm remote rm {name}'."
-                )),
-            );
+            return Err(CliError::new(
+                ErrorCode::Exists,
+                format!("there is already a remote '{name}'"),
+            )
+            .hint(format!(
+                "Choose another name, or remove it with 'dm remote rm {name}'."
+            )));
         }
         Ok(())
     }
@@ -337,6 +352,18 @@ impl NodeConfig {
     /// The dot on the remote that a local dot is pushed to and pulled from.
     pub fn upstream(&self, remote: &RemoteName, local: &DotName) -> Option<&DotName> {
         self.upstreams.get(remote)?.get(local)
+    }
+
+    /// The dots on remotes that a local dot belongs to.
+    pub fn upstreams_of(&self, dot: &DotName) -> Vec<Upstream> {
+        let upstreams = self.upstreams.iter();
+        let upstreams = upstreams.filter_map(|(remote, dots)| {
+            Some(Upstream {
+                remote: remote.clone(),
+                dot: dots.get(dot)?.clone(),
+            })
+        });
+        upstreams.collect()
     }
 
     /// The nearest folder with a choice, this one or an ancestor, and its choice.
@@ -429,7 +456,7 @@ fn key(socket: &Path) -> String {
 
 /// The error for an argument that names an unknown remote.
 pub fn no_such_remote(name: &str) -> CliError {
-    CliError::failed(format!("No such remote '{name}'")).hint(
+    CliError::new(Code::NoRemote, format!("No such remote '{name}'")).hint(
         "List the remotes with 'dm remote -v', or add it with 'dm remote add NAME USER@HOST'.",
     )
 }
@@ -471,11 +498,27 @@ impl ConfigFile {
             let message = format!(
                 "the config file {path} has format version {version}, but this 'dm' reads version {VERSION}"
             );
-            return Err(
-                CliError::failed(message).hint("Upgrade 'dm', or use another file with --config.")
-            );
+            return Err(CliError::new(Code::ConfigFile, message)
+                .hint("Upgrade 'dm', or use another file with --config."));
         }
-        serde_json::from_slice(&bytes).map_err(malformed)
+        let config: Config = serde_json::from_slice(&bytes).map_err(malformed)?;
+        if !config.remotes.is_empty() {
+            self.hide();
+        }
+        Ok(config)
+    }
+
+    /// Takes others' access to the API keys away, which somebody may have given them by copying the file. One that belongs
+    /// to another user stays as it is.
+    fn hide(&self) {
+        let Ok(found) = std::fs::metadata(&self.path) else {
+            return;
+        };
+        let mut permissions = found.permissions();
+        if permissions.mode() & 0o077 != 0 {
+            permissions.set_mode(0o600);
+            let _ = std::fs::set_permissions(&self.path, permissions);
+        }
     }
 
     /// Changes the file under a lock. Writes nothing if the change fails or changes nothing.
@@ -490,8 +533,7 @@ impl ConfigFile {
             .create(folder)
             .map_err(|error| {
                 let folder = folder.display();
-                CliError::failed(format!("Could not create config directory {folder}"))
-                    .caused_by(error)
+                CliError::io(format!("Could not create config directory {folder}")).caused_by(error)
             })?;
         let mut lock = self.path.clone().into_os_string();
         lock.push(".lock");
@@ -530,10 +572,10 @@ impl ConfigFile {
     }
 
     fn failed(&self, verb: &str, error: impl std::error::Error) -> CliError {
-        CliError::failed(format!(
-            "cannot {verb} the config file {}",
-            self.path.display()
-        ))
+        CliError::new(
+            Code::ConfigFile,
+            format!("cannot {verb} the config file {}", self.path.display()),
+        )
         .caused_by(error)
     }
 }

@@ -10,7 +10,7 @@ use crate::config::{ConfigFile, CurrentDot, NodeConfig};
 use crate::current::{self, By};
 use crate::dot_word::{self, DotWord};
 use crate::environment::Environment;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 use crate::place;
 use crate::ui::Ui;
 
@@ -30,15 +30,12 @@ pub struct Context {
 impl Context {
     /// Creates the context. Reads no file and opens no connection yet.
     pub fn new(ui: Ui, environment: Environment, global: Global) -> Result<Self> {
-        let path = match (global.config, &environment.home) {
-            (Some(path), home) => expand_home(path, home.as_deref()),
-            (None, Some(home)) => home.join(".dotmesh/config"),
-            (None, None) => {
-                return Err(
-                    CliError::usage("HOME is not set, so there is no config file")
-                        .hint("Say where it is with --config FILE."),
-                );
-            }
+        let path = match global.config {
+            Some(path) => expand_home(path, environment.home.as_deref()),
+            None => environment.config_file().ok_or_else(|| {
+                CliError::usage("HOME is not set, so there is no config file")
+                    .hint("Say where it is with --config FILE.")
+            })?,
         };
         let dot = global
             .dot
@@ -127,15 +124,18 @@ async fn exists(node: &NodeClient, dot: &DotName) -> Result<bool> {
 
 /// The error for a command that needs a current dot when there is none.
 pub fn no_current_dot(current: &CurrentDot, dots: &[DotName]) -> CliError {
-    let error = CliError::failed(match current {
-        CurrentDot::Unset => "No current dot is selected.".to_owned(),
-        CurrentDot::Deleted => {
-            "No current dot is selected: the previous one was deleted.".to_owned()
-        }
-        CurrentDot::Selected(dot) => {
-            format!("No current dot is selected: '{dot}' does not exist any more.")
-        }
-    });
+    let error = CliError::new(
+        Code::NoCurrentDot,
+        match current {
+            CurrentDot::Unset => "No current dot is selected.".to_owned(),
+            CurrentDot::Deleted => {
+                "No current dot is selected: the previous one was deleted.".to_owned()
+            }
+            CurrentDot::Selected(dot) => {
+                format!("No current dot is selected: '{dot}' does not exist any more.")
+            }
+        },
+    );
     error.hint(match dots {
         [] => "There are no dots yet: make one with 'dm init', get one with 'dm clone', or start an app whose volumes use the driver 'dm'.".to_owned(),
         [dot] => format!("Select the only one with 'dm switch {dot}'."),

@@ -1,5 +1,6 @@
 //! An argument that should name a dot. If the user typed a branch by mistake, the error suggests the right command.
 
+use dotmesh_api::ErrorCode;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -132,9 +133,10 @@ pub async fn dot_named(context: &Context, word: &str) -> Option<DotName> {
 
 /// The error for a branch where a dot was expected.
 pub fn is_branch(dot: &DotName, branch: &BranchName, instead: &str) -> CliError {
-    CliError::failed(format!(
-        "No such dot '{branch}': it is a branch of the current dot, {dot}"
-    ))
+    CliError::new(
+        ErrorCode::NotFound,
+        format!("No such dot '{branch}': it is a branch of the current dot, {dot}"),
+    )
     .hint(instead)
 }
 
@@ -165,7 +167,7 @@ pub async fn unless_dot<T>(
 /// The error for a dot where something else was expected.
 fn is_dot(error: &CliError, dot: &DotName, instead: &str) -> CliError {
     let message = error.message();
-    CliError::failed(format!("{message}: '{dot}' is a dot")).hint(instead)
+    CliError::new(ErrorCode::NotFound, format!("{message}: '{dot}' is a dot")).hint(instead)
 }
 
 /// The hint with the right command. Its words are quoted for a shell where necessary.
@@ -209,10 +211,13 @@ pub async fn explain_remote(
         return is_dot(&error, &dot, &try_this(&command));
     }
     match branch_of_current(context, first).await {
-        Some((dot, branch)) if second.is_none() => CliError::failed(format!(
-            "{}: '{branch}' is a branch of the current dot, {dot}",
-            error.message()
-        ))
+        Some((dot, branch)) if second.is_none() => CliError::new(
+            ErrorCode::NotFound,
+            format!(
+                "{}: '{branch}' is a branch of the current dot, {dot}",
+                error.message()
+            ),
+        )
         .hint(try_this(&[
             "dm",
             verb,

@@ -11,6 +11,8 @@ pub const DEFAULT_SOCKET: &str = "/run/dotmesh/api.sock";
 pub struct Environment {
     /// `HOME`
     pub home: Option<PathBuf>,
+    /// `XDG_CONFIG_HOME`, if it is an absolute path as its specification demands.
+    pub config_home: Option<PathBuf>,
     /// `PATH`
     pub path: OsString,
     /// `DOTMESH_SOCKET`
@@ -25,6 +27,12 @@ pub struct Environment {
     pub browser: Option<String>,
     /// Whether `DISPLAY` or `WAYLAND_DISPLAY` is set, so that a browser can open windows.
     pub has_display: bool,
+    /// `PAGER`. An empty one means no pager.
+    pub pager: Option<String>,
+    /// Whether `LESS` has options for the pager.
+    pub has_less_options: bool,
+    /// Whether a terminal may get colours: `NO_COLOR` is not set, and `TERM` is not `dumb`.
+    pub allows_colours: bool,
     /// `USER`, else `LOGNAME`
     pub user: Option<String>,
     /// The names of the proxy and certificate variables that are set.
@@ -38,6 +46,9 @@ impl Environment {
         let text = |name| get(name).and_then(|value| value.into_string().ok());
         Self {
             home: get("HOME").map(PathBuf::from),
+            config_home: get("XDG_CONFIG_HOME")
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute()),
             path: get("PATH").unwrap_or_default(),
             socket: get("DOTMESH_SOCKET").map(PathBuf::from),
             dot: text("DOTMESH_DOT"),
@@ -45,12 +56,26 @@ impl Environment {
             docker_host: text("DOCKER_HOST"),
             browser: text("BROWSER"),
             has_display: get("DISPLAY").or_else(|| get("WAYLAND_DISPLAY")).is_some(),
+            pager: std::env::var("PAGER").ok(),
+            has_less_options: std::env::var_os("LESS").is_some(),
+            allows_colours: get("NO_COLOR").is_none()
+                && get("TERM").is_none_or(|terminal| terminal != "dumb"),
             user: text("USER").or_else(|| text("LOGNAME")),
             network: network().map(str::to_owned).collect(),
         }
     }
 
-    /// The path of the node's socket.
+    /// The config file: the one under `XDG_CONFIG_HOME`, or the one of earlier versions if only that exists.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        let earlier = self.home.as_ref().map(|home| home.join(".dotmesh/config"));
+        let folder = self.config_home.clone();
+        let folder = folder.or_else(|| Some(self.home.as_ref()?.join(".config")))?;
+        let file = folder.join("dotmesh/config");
+        let is_earlier = |earlier: &PathBuf| earlier.exists() && !file.exists();
+        Some(earlier.filter(is_earlier).unwrap_or(file))
+    }
+
+    /// Where the node listens.
     pub fn socket(&self) -> &Path {
         self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET))
     }

@@ -5,66 +5,70 @@ use std::io::ErrorKind;
 
 use dotmesh_api::{ClientError, ErrorBody, ErrorCode};
 use dotmesh_model::InvalidName;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+pub use code::Code;
+
+mod code;
 
 /// What a command returns.
 pub type Result<T> = std::result::Result<T, CliError>;
 
-/// The kinds of failure. They decide the exit code, which `dm --help` documents, and how the error is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The operation was refused, or failed.
-    Failed,
-    /// The user did not confirm.
-    Declined,
-    /// The command line is wrong.
-    Usage,
-    /// The command line has no subcommand. The message is the help.
-    NoCommand,
-    /// The node, the hub or Docker does not answer.
-    Unreachable,
-    /// The user pressed Ctrl-C.
-    Interrupted,
-    /// The reader of the output is gone, as in `dm log | head`. To the user, this is not a failure.
-    BrokenPipe,
-}
-
 /// A failed command.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CliError {
-    kind: Kind,
-    code: Option<ErrorCode>,
+    code: Code,
     message: String,
+    /// The chain of causes, outermost first.
+    causes: Vec<String>,
     hints: Vec<String>,
 }
 
+/// The error as a program reads it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorDocument {
+    /// The error.
+    pub error: ErrorFields,
+}
+
+/// What failed, why, and what to do next.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorFields {
+    /// The kind of failure.
+    pub code: Code,
+    /// What failed.
+    pub message: String,
+    /// Why, if that is known.
+    pub cause: Option<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
 impl CliError {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
+    /// A failure of that kind.
+    pub fn new(code: impl Into<Code>, message: impl Into<String>) -> Self {
         Self {
-            kind,
-            code: None,
+            code: code.into(),
             message: message.into(),
+            causes: Vec::new(),
             hints: Vec::new(),
         }
     }
 
-    /// The operation was refused, or failed.
-    pub fn failed(message: impl Into<String>) -> Self {
-        Self::new(Kind::Failed, message)
-    }
-
     /// The command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, message)
+        Self::new(Code::Usage, message)
     }
 
-    /// The node, the hub or Docker does not answer.
-    pub fn unreachable(message: impl Into<String>) -> Self {
-        Self::new(Kind::Unreachable, message)
+    /// A file, a folder, a terminal or a program of this machine fails.
+    pub fn io(message: impl Into<String>) -> Self {
+        Self::new(Code::Io, message)
     }
 
     /// The user did not confirm.
     pub fn declined() -> Self {
-        Self::new(Kind::Declined, "Aborted.")
+        Self::new(Code::Declined, "Aborted.")
     }
 
     /// The user pressed Ctrl-C. `goes_on`: the node finishes the operation all the same.
@@ -74,13 +78,13 @@ impl CliError {
         } else {
             "Interrupted."
         };
-        Self::new(Kind::Interrupted, message)
+        Self::new(Code::Interrupted, message)
     }
 
     /// The user pressed Ctrl-C during a transfer.
     pub fn cancelled() -> Self {
         Self::new(
-            Kind::Interrupted,
+            Code::Interrupted,
             "Cancelled. Nothing was changed on the receiving side.",
         )
     }
@@ -88,9 +92,9 @@ impl CliError {
     /// A write to stdout failed.
     pub fn output(error: std::io::Error) -> Self {
         if error.kind() == ErrorKind::BrokenPipe {
-            Self::new(Kind::BrokenPipe, "")
+            Self::new(Code::BrokenPipe, "")
         } else {
-            Self::failed("cannot write to standard output").caused_by(error)
+            Self::io("cannot write to standard output").caused_by(error)
         }
     }
 
@@ -98,7 +102,7 @@ impl CliError {
     pub fn command_line(error: &clap::Error) -> Self {
         let text = error.render().to_string();
         if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            return Self::new(Kind::NoCommand, text.trim_end());
+            return Self::new(Code::NoCommand, text.trim_end());
         }
         let text = text.strip_prefix("error: ").unwrap_or(&text);
         Self::usage(text.trim_end())
@@ -106,22 +110,32 @@ impl CliError {
 
     /// Whether the user pressed Ctrl-C.
     pub fn is_interruption(&self) -> bool {
-        matches!(self.kind, Kind::Interrupted)
+        matches!(
+            self.code,
+            Code::Interrupted | Code::Server(ErrorCode::Cancelled)
+        )
     }
 
     /// Whether the data of a commit is only on a hub.
     pub fn is_absent(&self) -> bool {
-        self.code == Some(ErrorCode::Absent)
+        self.code == Code::Server(ErrorCode::Absent)
     }
 
-    /// Appends the chain of causes, outermost first.
+    /// Adds the chain of causes, outermost first.
     #[must_use]
     pub fn caused_by(mut self, error: impl Error) -> Self {
         let mut cause: Option<&dyn Error> = Some(&error);
         while let Some(error) = cause {
-            self.message = format!("{}: {error}", self.message);
+            self.causes.push(error.to_string());
             cause = error.source();
         }
+        self
+    }
+
+    /// Appends a cause.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
         self
     }
 
@@ -132,49 +146,61 @@ impl CliError {
         self
     }
 
-    /// What failed, without the hints.
-    pub fn message(&self) -> &str {
-        &self.message
+    /// What failed and why, without the hints.
+    pub fn message(&self) -> String {
+        let causes = self.causes.iter().map(|cause| format!(": {cause}"));
+        format!("{}{}", self.message, causes.collect::<String>())
     }
 
     /// Whether the server said that something does not exist.
     pub fn is_not_found(&self) -> bool {
-        self.code == Some(ErrorCode::NotFound)
+        self.code == Code::Server(ErrorCode::NotFound)
     }
 
     /// Whether the command line is wrong.
     pub fn is_usage(&self) -> bool {
-        self.kind == Kind::Usage
+        self.code == Code::Usage
     }
 
     /// Whether the node, the hub or Docker does not answer.
     pub fn is_unreachable(&self) -> bool {
-        self.kind == Kind::Unreachable
+        self.exit_code() == Code::NodeUnreachable.exit_code()
     }
 
     /// The exit code of `dm`.
     pub fn exit_code(&self) -> u8 {
-        match self.kind {
-            Kind::BrokenPipe => 0,
-            Kind::Failed | Kind::Declined => 1,
-            Kind::Usage | Kind::NoCommand => 2,
-            Kind::Unreachable => 3,
-            Kind::Interrupted => 130,
-        }
+        self.code.exit_code()
     }
 
-    /// The error code of the node or the hub, if the error came from there.
-    pub fn code(&self) -> Option<ErrorCode> {
+    /// The kind of failure.
+    pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// The error for a program.
+    pub fn document(&self) -> ErrorDocument {
+        let lines = |texts: &[String], between| {
+            let text = texts.join(between);
+            (!text.is_empty()).then_some(text)
+        };
+        ErrorDocument {
+            error: ErrorFields {
+                code: self.code,
+                message: self.message.clone(),
+                cause: lines(&self.causes, ": "),
+                hint: lines(&self.hints, "\n"),
+            },
+        }
     }
 
     /// The text for stderr.
     pub fn render(&self) -> String {
-        let mut text = match self.kind {
-            Kind::BrokenPipe => return String::new(),
+        let mut text = match self.code {
+            Code::BrokenPipe => return String::new(),
             // The user caused these, so the message does not start with "Error:".
-            Kind::NoCommand | Kind::Declined | Kind::Interrupted => format!("{}\n", self.message),
-            _ => format!("Error: {}\n", self.message),
+            Code::NoCommand | Code::Declined => format!("{}\n", self.message()),
+            _ if self.is_interruption() => format!("{}\n", self.message()),
+            _ => format!("Error: {}\n", self.message()),
         };
         for hint in &self.hints {
             text.push_str(&format!("hint: {hint}\n"));
@@ -185,17 +211,8 @@ impl CliError {
 
 impl From<ErrorBody> for CliError {
     fn from(body: ErrorBody) -> Self {
-        let kind = match body.code {
-            ErrorCode::Unreachable => Kind::Unreachable,
-            ErrorCode::Cancelled => Kind::Interrupted,
-            _ => Kind::Failed,
-        };
-        Self {
-            kind,
-            code: Some(body.code),
-            message: body.message,
-            hints: body.hint.into_iter().collect(),
-        }
+        let error = Self::new(body.code, body.message);
+        body.hint.into_iter().fold(error, Self::hint)
     }
 }
 
@@ -214,14 +231,15 @@ impl From<ClientError> for CliError {
             ClientError::Foreign(_)
             | ClientError::NotDotmesh { .. }
             | ClientError::OtherProtocol { .. } => {
-                return Self::unreachable(error.to_string()).hint(
+                return Self::new(Code::NodeUnreachable, error.to_string()).hint(
                     "'dm' and 'dotmeshd' may have different versions: compare them with 'dm version'.",
                 );
             }
             ClientError::Unreachable { server, source } => (server, source),
         };
         let (kind, reason) = root_cause(&source);
-        let error = Self::unreachable(format!("cannot reach {server}: {reason}"));
+        let error = Self::new(Code::NodeUnreachable, format!("cannot reach {server}"));
+        let error = error.because(reason);
         match kind {
             Some(ErrorKind::PermissionDenied) => error.hint(
                 "Use sudo, or become a member of the group 'dotmesh': 'sudo usermod -aG dotmesh $USER', then log in again.",

@@ -68,7 +68,7 @@ pub async fn what_can_be(
             match fetch(context, &node, dot, revision, extent, name, remote).await {
                 Err(error) if error.is_interruption() => return Err(error),
                 Err(error) => {
-                    problems.insert(error.message().to_owned());
+                    problems.insert(error.message());
                 }
                 Ok(()) => {}
             }

@@ -33,12 +33,12 @@ pub fn explain(error: ClientError) -> CliError {
     let untrusted = error.is_untrusted();
     match error {
         ClientError::Refused(body) if body.code == ErrorCode::Unauthorized => {
-            CliError::failed("Permission denied. Please check that your API key is still valid.")
+            CliError::new(ErrorCode::Unauthorized, "Permission denied. Please check that your API key is still valid.")
                 .hint("A key belongs to one user on one hub, so check the user and the host too. 'dm login HOST' makes a new key.")
         }
         ClientError::Refused(body) | ClientError::Later { body, .. } => (*body).into(),
         ClientError::Foreign(answer) if answer.says_who() => {
-            let error = CliError::unreachable(answer.to_string());
+            let error = CliError::new(ErrorCode::Unreachable, answer.to_string());
             answer.hint().into_iter().fold(error, CliError::hint)
         }
         // The server that listens there may be something else than a hub.
@@ -46,18 +46,19 @@ pub fn explain(error: ClientError) -> CliError {
             let (server, status) = (&answer.server, answer.status);
             let message =
                 format!("{server} is not a Dotmesh hub (it answered with status {status})");
-            let error = CliError::unreachable(message).hint("Check the host and the port.");
+            let error = CliError::new(ErrorCode::Unreachable, message).hint("Check the host and the port.");
             answer.hint().into_iter().fold(error, CliError::hint)
         }
         ClientError::NotDotmesh { server, status } => {
             let message =
                 format!("{server} is not a Dotmesh hub (it answered with status {status})");
-            CliError::unreachable(message).hint("Check the host and the port.")
+            CliError::new(ErrorCode::Unreachable, message).hint("Check the host and the port.")
         }
         error @ ClientError::OtherProtocol { .. } => ErrorBody::from(error).into(),
         ClientError::Unreachable { server, source } => {
             let (_, reason) = root_cause(&source);
-            let error = CliError::unreachable(format!("cannot reach {server}: {reason}"));
+            let error = CliError::new(ErrorCode::Unreachable, format!("cannot reach {server}"));
+            let error = error.because(reason);
             if untrusted {
                 return error.hint("This machine does not trust the hub's certificate. Add its issuer's certificate to the system's.");
             }

@@ -6,6 +6,7 @@
 pub mod browser;
 pub mod cli;
 pub mod commands;
+pub mod complete;
 pub mod config;
 pub mod context;
 pub mod current;
@@ -20,6 +21,9 @@ pub mod lookalike;
 pub mod message;
 pub mod near;
 pub mod network;
+pub mod output;
+pub mod pager;
+pub mod paint;
 pub mod place;
 pub mod progress;
 pub mod reference;
@@ -44,20 +48,26 @@ use crate::ui::Ui;
 
 /// Runs `dm` with the process's arguments. Returns its exit code.
 pub fn run() -> ExitCode {
-    let ui = Ui::default();
-    let result = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => {
-            let result = runtime.block_on(execute(ui, std::env::args_os()));
-            // After Ctrl-C at a question, a blocking thread still reads stdin. Do not wait for it.
-            runtime.shutdown_background();
-            result
+    complete::answer();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let environment = Environment::read();
+    let (ui, done) = match Cli::try_parse_from(&words) {
+        Ok(cli) => {
+            let ui = Ui::new(&cli.global, &environment);
+            (ui.clone(), start(ui, environment, cli))
         }
-        Err(error) => Err(CliError::failed("cannot start").caused_by(error)),
+        Err(error) => {
+            let words = words.iter().map(OsString::as_os_str);
+            let ui = Ui::unparsed(words, &environment);
+            let done = if error.use_stderr() {
+                Err(CliError::command_line(&error))
+            } else {
+                ui.out(&error.render().to_string())
+            };
+            (ui, done)
+        }
     };
-    match result {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ui.error(&error);
@@ -66,14 +76,19 @@ pub fn run() -> ExitCode {
     }
 }
 
-async fn execute(ui: Ui, arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) if error.use_stderr() => return Err(CliError::command_line(&error)),
-        Err(help) => return ui.out(&help.render().to_string()),
-    };
-    let ui = if cli.global.verbose { ui.verbose() } else { ui };
-    let context = Context::new(ui, Environment::read(), cli.global)?;
+fn start(ui: Ui, environment: Environment, cli: Cli) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::io("cannot start").caused_by(error))?;
+    let done = runtime.block_on(execute(ui, environment, cli));
+    // After Ctrl-C at a question, a blocking thread still reads stdin. Do not wait for it.
+    runtime.shutdown_background();
+    done
+}
+
+async fn execute(ui: Ui, environment: Environment, cli: Cli) -> Result<()> {
+    let context = Context::new(ui, environment, cli.global)?;
     let interrupted = CliError::interrupted(cli.command.goes_on_without_us());
     tokio::select! {
         // Some commands handle Ctrl-C themselves, so the command is polled first.

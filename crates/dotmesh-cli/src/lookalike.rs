@@ -5,34 +5,47 @@ use dotmesh_api::node::Lookalike;
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::ui::Ui;
 
-/// Warns of lookalikes that the user was not warned of yet. Errors are ignored: the user did not ask for this check.
+/// Warns about those that the user was not warned about before. A failure is not reported, because it has nothing to do with
+/// the user's command.
 pub async fn warn_once(context: &Context) {
-    if let Ok(node) = context.node() {
-        let _ = tell(context, &node, false).await;
+    if context.ui.is_json() {
+        return;
     }
-}
-
-/// Warns of all lookalikes.
-pub async fn warn(context: &Context, node: &NodeClient) {
-    let _ = tell(context, node, true).await;
-}
-
-async fn tell(context: &Context, node: &NodeClient, again: bool) -> Result<()> {
-    // An older node does not have this route.
-    let found = node.lookalikes().await?;
-    let told = context.node_config()?.told_lookalikes;
-    for lookalike in &found {
-        if again || !told.contains(&lookalike.id) {
-            context.ui.warning(&describe(lookalike));
-            context.ui.hint(&what_next(lookalike));
+    let told = context.node_config().map(|config| config.told_lookalikes);
+    let (Ok(node), Ok(told)) = (context.node(), told) else {
+        return;
+    };
+    for found in all(context, &node).await {
+        if !told.contains(&found.id) {
+            show(&context.ui, &found);
         }
     }
-    let now = found.into_iter().map(|lookalike| lookalike.id).collect();
-    if told != now {
+}
+
+/// All of them. The user counts as warned about them, but a program does not.
+pub async fn all(context: &Context, node: &NodeClient) -> Vec<Lookalike> {
+    // An older node does not have this route.
+    let found = node.lookalikes().await.unwrap_or_default();
+    if !context.ui.is_json() {
+        let _ = remember(context, &found);
+    }
+    found
+}
+
+fn remember(context: &Context, found: &[Lookalike]) -> Result<()> {
+    let now = found.iter().map(|lookalike| lookalike.id.clone()).collect();
+    if context.node_config()?.told_lookalikes != now {
         context.update_node_config(|config| config.told_lookalikes = now)?;
     }
     Ok(())
+}
+
+/// Warns about one.
+pub fn show(ui: &Ui, found: &Lookalike) {
+    ui.warning(&describe(found));
+    ui.hint(&what_next(found));
 }
 
 /// The warning's text.

@@ -4,14 +4,16 @@ use dotmesh_api::{ErrorCode, NodeClient};
 
 use crate::commands::cluster::service;
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 
 const PROXIES: [&str; 3] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
 const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// If the daemon could not reach a hub, adds hints about variables that it lacks.
 pub async fn advise(context: &Context, node: &NodeClient, hub: &str, error: CliError) -> CliError {
-    if error.code() != Some(ErrorCode::Unreachable) || context.environment.network.is_empty() {
+    if error.code() != Code::Server(ErrorCode::Unreachable)
+        || context.environment.network.is_empty()
+    {
         return error;
     }
     let version = node.version().await.ok();

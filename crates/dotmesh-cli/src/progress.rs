@@ -2,41 +2,86 @@
 
 use std::time::Duration;
 
-use dotmesh_api::node::TransferProgress;
+use dotmesh_api::node::{SwitchProgress, TransferProgress};
 use dotmesh_model::size::format_size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::ui::Ui;
 
 const MEASURED: &str =
     "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}{prefix}";
 const UNMEASURED: &str = "{spinner} {msg}{prefix}";
 
-/// The bar of a transfer. It draws nothing if stderr is not a terminal.
+/// Where progress goes.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    /// A bar, which is gone from the screen when it is dropped.
+    Terminal,
+    /// Nobody looks at it now. What takes long is told in a line.
+    Lines,
+    /// JSON on stderr, a line for each event.
+    Events(Ui),
+    /// Nowhere.
+    Nothing,
+}
+
+/// A line on stderr, for programs: with `--progress=json`, and always for a login.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The progress of a transfer.
+    Transfer(TransferProgress),
+    /// What a switch of containers waits for.
+    Switch(SwitchProgress),
+    /// A login that waits for its user.
+    Login(LoginPage),
+}
+
+/// The page on which a user approves a login.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct LoginPage {
+    /// The address of the page.
+    pub page: String,
+    /// The code to type there.
+    pub user_code: String,
+}
+
+impl Sink {
+    fn bar(&self, length: Option<u64>) -> ProgressBar {
+        if !matches!(self, Self::Terminal) {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        bar.set_style(style(UNMEASURED));
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+}
+
+/// The progress of a transfer.
 #[derive(Debug)]
 pub struct TransferBar {
+    sink: Sink,
     bar: ProgressBar,
     measured: bool,
 }
 
 impl TransferBar {
-    pub(crate) fn new(visible: bool) -> Self {
-        let target = if visible {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
-        if visible {
-            bar.set_style(style(UNMEASURED));
-            bar.enable_steady_tick(Duration::from_millis(120));
-        }
+    pub(crate) fn new(sink: Sink) -> Self {
         Self {
-            bar,
+            bar: sink.bar(Some(0)),
+            sink,
             measured: false,
         }
     }
 
-    /// Shows the current progress.
+    /// Shows how far it is now.
     pub fn show(&mut self, progress: &TransferProgress) {
+        if let Sink::Events(ui) = &self.sink {
+            return ui.event(&Event::Transfer(progress.clone()));
+        }
         let measured = progress.total > 0;
         if measured != self.measured {
             self.bar
@@ -63,33 +108,32 @@ impl Drop for TransferBar {
     }
 }
 
-/// A spinner that shows what `dm` waits for.
+/// What a switch waits for.
 #[derive(Debug)]
 pub struct WaitBar {
+    sink: Sink,
     bar: ProgressBar,
 }
 
 impl WaitBar {
-    pub(crate) fn new(visible: bool) -> Self {
-        let bar = if visible {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(style(UNMEASURED));
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        } else {
-            ProgressBar::hidden()
-        };
-        Self { bar }
+    pub(crate) fn new(sink: Sink) -> Self {
+        Self {
+            bar: sink.bar(None),
+            sink,
+        }
     }
 
-    /// Whether it is drawn.
-    pub fn is_visible(&self) -> bool {
-        !self.bar.is_hidden()
+    /// Whether a long wait has to be told in a line.
+    pub fn needs_lines(&self) -> bool {
+        matches!(self.sink, Sink::Lines)
     }
 
-    /// Shows what `dm` waits for.
-    pub fn show(&self, what: &str) {
-        self.bar.set_message(what.to_owned());
+    /// Shows it. `text` is for people.
+    pub fn show(&self, progress: &SwitchProgress, text: &str) {
+        match &self.sink {
+            Sink::Events(ui) => ui.event(&Event::Switch(progress.clone())),
+            _ => self.bar.set_message(text.to_owned()),
+        }
     }
 }
 

@@ -13,7 +13,8 @@ This page is generated from the program by `UPDATE=1 cargo test -p dotmesh-cli`.
 
 `dm` writes data to stdout, and messages to stderr.
 An error says what failed and why, and a line with `hint:` says what to do next.
-Every command takes `--config FILE` and `--verbose`.
+Every command takes the options of `dm` that are listed first.
+With `--json` it prints a document that [cli-json.md](cli-json.md) describes.
 
 ";
 
@@ -56,7 +57,9 @@ fn help_of(command: &Command) -> String {
 
 /// Hides the options that all commands have. The introduction documents them once.
 fn without_globals(command: &Command) -> Command {
-    let common = ["config", "verbose", "help"];
+    let common = [
+        "config", "help", "json", "progress", "quiet", "verbose", "yes",
+    ];
     let mut shown = command.clone();
     for id in common {
         if shown

@@ -5,7 +5,7 @@ use dotmesh_api::hub::ResolvedRef;
 use dotmesh_api::page::Reference;
 use dotmesh_model::{BranchName, CommitId, DotName};
 
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 use crate::hub;
 
 /// A state, and the branch on which it is checked out here.
@@ -32,7 +32,7 @@ impl State {
         let at = |name: &str| heads.iter().find(|head| head.as_str() == name).cloned();
         let id = CommitId::from_any_case(reference.as_str());
         if id.is_some_and(|id| id != commit) {
-            return Err(CliError::failed(format!(
+            return Err(CliError::new(Code::Refused, format!(
                 "the hub has a branch or a tag named {reference}, but it is not at the commit with that id"
             ))
             .hint("Clone the branch by its name: dm clone REMOTE DOT BRANCH"));

@@ -6,7 +6,7 @@ use dotmesh_api::node::LogQuery;
 use dotmesh_model::launch::{project_for, projects};
 use dotmesh_model::{CommitRecord, DotName, Launch};
 
-use crate::context::Context;
+use crate::ui::Ui;
 
 /// How to start the app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,18 @@ pub enum Start {
 }
 
 impl Start {
+    /// For what is checked out of a dot. `Unknown` if its app runs. A failure does not matter to a clone, which is done.
+    pub async fn find(node: &NodeClient, local: &DotName) -> Self {
+        let newest = LogQuery::one(None);
+        let (Ok(detail), Ok(log)) = tokio::join!(node.dot(local), node.log(local, &newest)) else {
+            return Self::Unknown;
+        };
+        match log.commits.first() {
+            Some(head) if detail.summary.containers.is_empty() => Self::of(head, local),
+            _ => Self::Unknown,
+        }
+    }
+
     /// Derives it from a commit of a dot that is called `local` here.
     pub fn of(record: &CommitRecord, local: &DotName) -> Self {
         let known = record.dot.as_ref().unwrap_or(local);
@@ -40,33 +52,20 @@ impl Start {
 }
 
 /// Tells how to start the app of the checked-out state, unless it runs already. The clone has succeeded, so errors are
-/// ignored.
-pub async fn tell(context: &Context, node: &NodeClient, local: &DotName) {
-    let newest = LogQuery::one(None);
-    let (Ok(detail), Ok(log)) = tokio::join!(node.dot(local), node.log(local, &newest)) else {
-        return;
-    };
-    let Some(head) = log.commits.first() else {
-        return;
-    };
-    if !detail.summary.containers.is_empty() {
-        return;
+/// Tells people how to start the app.
+pub fn show(ui: &Ui, commands: &[String], volumes_of: Option<&DotName>, local: &DotName) {
+    if !commands.is_empty() {
+        let commands: String = commands.iter().map(|one| format!("\n    {one}")).collect();
+        ui.status(&format!(
+            "To start the app, run this in the folder of its code:\n{commands}\n"
+        ));
     }
-    match Start::of(head, local) {
-        Start::Unknown => {}
-        Start::With(commands) => {
-            let commands: String = commands.iter().map(|one| format!("\n    {one}")).collect();
-            context.ui.status(&format!(
-                "To start the app, run this in the folder of its code:\n{commands}\n"
-            ));
-        }
-        Start::Of(dot) => {
-            context.ui.warning(&format!(
-                "the app's volumes belong to dot {dot}, not to {local}"
-            ));
-            context.ui.hint(&format!(
-                "To start the app with the clone, clone the dot with '--local-name {dot}'."
-            ));
-        }
+    if let Some(dot) = volumes_of {
+        ui.warning(&format!(
+            "the app's volumes belong to dot {dot}, not to {local}"
+        ));
+        ui.hint(&format!(
+            "To start the app with the clone, clone the dot with '--local-name {dot}'."
+        ));
     }
 }

@@ -8,7 +8,8 @@ use futures::{Stream, StreamExt as _};
 
 use crate::commands::containers;
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
+use crate::ui::Ui;
 
 /// Without a terminal, progress is printed only if a wait takes longer than this.
 const QUIET: Duration = Duration::from_secs(3);
@@ -60,8 +61,8 @@ pub async fn follow(
     let mut events = std::pin::pin!(events);
     let mut waits: Option<SwitchProgress> = None;
     loop {
-        let next = match (&waits, bar.is_visible()) {
-            (Some(progress), false) => match tokio::time::timeout(QUIET, events.next()).await {
+        let next = match (&waits, bar.needs_lines()) {
+            (Some(progress), true) => match tokio::time::timeout(QUIET, events.next()).await {
                 Ok(next) => next,
                 Err(_) => {
                     context.ui.status(&describe(progress));
@@ -73,15 +74,18 @@ pub async fn follow(
         };
         match next {
             Some(Ok(SwitchEvent::Progress(progress))) => {
-                bar.show(&describe(&progress));
+                bar.show(&progress, &describe(&progress));
                 waits = Some(progress);
             }
             Some(Ok(SwitchEvent::Done(switched))) => return Ok(switched),
             Some(Ok(SwitchEvent::Failed(error))) => return Err(error.into()),
             Some(Err(error)) => return Err(error.into()),
             None => {
-                return Err(CliError::unreachable("the node stopped during the switch")
-                    .hint("The node finishes the switch after a restart. Then check 'dm list'."));
+                return Err(CliError::new(
+                    Code::NodeUnreachable,
+                    "the node stopped during the switch",
+                )
+                .hint("The node finishes the switch after a restart. Then check 'dm list'."));
             }
         }
     }
@@ -99,11 +103,11 @@ pub fn describe(progress: &SwitchProgress) -> String {
     format!("{phase}: {}", containers(&progress.containers, ", "))
 }
 
-/// Tells what happened to the containers. Containers that do not run as they should are an error.
-pub fn tell(context: &Context, switched: &Switched) -> Result<()> {
+/// Tells what became of the containers.
+pub fn show(ui: &Ui, switched: &Switched) {
     for (what, names) in [
         ("Restarted containers", &switched.restarted),
-        // They were started with --rm, or something else removed them meanwhile.
+        // Containers with --rm, or removed by somebody else meanwhile.
         ("Removed containers", &switched.removed),
         ("Containers that Docker Swarm replaces", &switched.replaced),
         (
@@ -112,28 +116,30 @@ pub fn tell(context: &Context, switched: &Switched) -> Result<()> {
         ),
     ] {
         if !names.is_empty() {
-            context
-                .ui
-                .status(&format!("{what}: {}", containers(names, ", ")));
+            ui.status(&format!("{what}: {}", containers(names, ", ")));
         }
     }
+}
+
+/// An error if containers do not run as they should.
+pub fn failure(switched: &Switched) -> Option<CliError> {
     if switched.problems.is_empty() {
-        return Ok(());
+        return None;
     }
     let problems = switched.problems.iter().map(|problem| {
         let name = containers(std::slice::from_ref(&problem.container), "");
         format!("\n  {name}: {}", problem.problem)
     });
-    let error = CliError::failed(format!(
+    let message = format!(
         "some containers do not run as they should on branch {}:{}",
         switched.branch,
         problems.collect::<String>()
-    ));
-    Err(
-        if switched.problems.iter().any(|problem| problem.retrying) {
-            error.hint("The node keeps trying to start them. See 'dm list' and 'docker logs'.")
-        } else {
-            error.hint("See 'docker logs'.")
-        },
-    )
+    );
+    let error = CliError::new(Code::ContainersFailed, message);
+    let retrying = switched.problems.iter().any(|problem| problem.retrying);
+    Some(error.hint(if retrying {
+        "The node keeps trying to start them. See 'dm list' and 'docker logs'."
+    } else {
+        "See 'docker logs'."
+    }))
 }

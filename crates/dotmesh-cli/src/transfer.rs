@@ -11,11 +11,15 @@ use dotmesh_api::{ClientError, HubAddress, NodeClient};
 use dotmesh_model::size::{format_size, parse_size};
 use dotmesh_model::{BranchName, CommitId, DotName, LeftOut};
 use futures::{Stream, StreamExt as _};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::config::{Config, NodeConfig, Remote, RemoteName, no_such_remote};
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 use crate::network;
+use crate::output::Human;
+use crate::ui::Ui;
 
 /// A transfer with all choices made.
 #[derive(Debug, Clone)]
@@ -46,6 +50,23 @@ pub struct Plan {
     pub rate_limit: Option<NonZeroU64>,
 }
 
+/// What a clone, a pull or a push did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Transferred {
+    /// The dot here.
+    pub dot: DotName,
+    /// The remote.
+    pub remote: RemoteName,
+    /// The dot on the remote, as it was named.
+    pub remote_dot: DotName,
+    /// What became of the branches and tags, and how much crossed the network.
+    #[serde(flatten)]
+    pub outcome: TransferOutcome,
+    /// Which way.
+    #[serde(skip)]
+    pub direction: Direction,
+}
+
 /// Parses a rate limit such as `500KB` or `2MiB` into bytes per second.
 pub fn parse_rate(text: &str) -> std::result::Result<NonZeroU64, String> {
     let text = text.strip_suffix("/s").unwrap_or(text);
@@ -67,8 +88,10 @@ pub fn remote_at(config: &Config, address: &str) -> Result<(RemoteName, Remote)>
     let hub: HubAddress = address.parse().map_err(CliError::usage)?;
     match config.remote_at(&hub.to_string()) {
         Some((name, remote)) => Ok((name.clone(), remote.clone())),
-        None => Err(CliError::failed(format!("no remote has a login at {hub}"))
-            .hint(format!("Log in there first: dm login {hub}"))),
+        None => Err(
+            CliError::new(Code::NoRemote, format!("no remote has a login at {hub}"))
+                .hint(format!("Log in there first: dm login {hub}")),
+        ),
     }
 }
 
@@ -101,7 +124,7 @@ pub fn choose_remote(
     let name = match config.default_remote.as_ref().or(only) {
         Some(name) => name.clone(),
         None if config.remotes.is_empty() => {
-            return Err(CliError::failed("there are no remotes yet")
+            return Err(CliError::new(Code::NoRemote, "there are no remotes yet")
                 .hint("Log in to a hub with 'dm login HUB'."));
         }
         None => {
@@ -143,7 +166,7 @@ pub fn parse_remote_dot(remote: &Remote, text: &str) -> Result<DotName> {
 }
 
 /// Runs the transfer, shows the progress and the outcome, and remembers the upstream dot.
-pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<TransferOutcome> {
+pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<Transferred> {
     context.ui.status(&headline(plan));
     let outcome = tokio::select! {
         biased;
@@ -151,18 +174,31 @@ pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<Tr
         // Dropping the stream tells the node to stop.
         _ = tokio::signal::ctrl_c() => return Err(CliError::cancelled()),
     };
-    for line in summary(plan.direction, &outcome) {
-        context.ui.status(&line);
-    }
-    if outcome.to_public {
-        let name = outcome.renamed.as_ref().unwrap_or(&plan.remote_dot);
-        context.ui.warning(&is_public(name));
-    }
-    if let Some(name) = &outcome.renamed {
-        context.ui.status(&renamed(plan, name));
-    }
     context.update_node_config(|config| remember(config, plan, outcome.renamed.as_ref()))?;
-    Ok(outcome)
+    Ok(Transferred {
+        dot: plan.local.clone(),
+        remote: plan.remote_name.clone(),
+        remote_dot: plan.remote_dot.clone(),
+        outcome,
+        direction: plan.direction,
+    })
+}
+
+impl Human for Transferred {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let outcome = &self.outcome;
+        for line in summary(self.direction, outcome) {
+            ui.status(&line);
+        }
+        if outcome.to_public {
+            let name = outcome.renamed.as_ref().unwrap_or(&self.remote_dot);
+            ui.warning(&is_public(name));
+        }
+        if let Some(name) = &outcome.renamed {
+            ui.status(&renamed(&self.remote, &self.remote_dot, name));
+        }
+        Ok(())
+    }
 }
 
 /// The warning after a push to a public dot.
@@ -174,8 +210,8 @@ pub fn is_public(dot: &DotName) -> String {
 }
 
 /// `hub:alice/app is called alice/shop now`
-pub fn renamed(plan: &Plan, name: &DotName) -> String {
-    let (remote, before) = (&plan.remote_name, plan.remote_dot.full());
+pub fn renamed(remote: &RemoteName, before: &DotName, name: &DotName) -> String {
+    let before = before.full();
     format!("{remote}:{before} is called {} now", name.full())
 }
 
@@ -248,11 +284,13 @@ pub async fn follow(
             }
         }
     }
-    Err(
-        CliError::unreachable("the node closed the connection before the transfer ended").hint(
-            "The node's log says why. Try again: data that was already transferred is not sent again.",
-        ),
+    Err(CliError::new(
+        Code::NodeUnreachable,
+        "the node closed the connection before the transfer ended",
     )
+    .hint(
+        "The node's log says why. Try again: data that was already transferred is not sent again.",
+    ))
 }
 
 /// The lines about tags.

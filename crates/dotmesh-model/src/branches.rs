@@ -10,6 +10,7 @@ const MAX_LENGTH: usize = 64;
 
 /// The start of a branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Origin {
     /// The branch that was checked out then.
     pub branch: BranchName,

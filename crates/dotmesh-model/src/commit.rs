@@ -17,12 +17,13 @@ pub const MAX_RECORD_LENGTH: usize = 1 << 20;
 ///
 /// The encoding is JSON. The encoded bytes are stored unchanged, because the seal covers them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommitRecord {
-    /// The format version, [`RECORD_VERSION`].
+    /// The version of the record's format.
     pub version: u32,
     /// The commit's id.
     pub id: CommitId,
-    /// The parent. It is [`CommitId::ROOT`] for a dot's first commit.
+    /// The parent. For a dot's first commit it is 32 zeros.
     pub parent: CommitId,
     /// The branch on which it was made.
     pub branch: BranchName,
@@ -48,6 +49,7 @@ pub struct CommitRecord {
 
 /// A container that used the dot, and its image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImageUse {
     /// The container's name.
     pub container: String,
@@ -68,6 +70,7 @@ pub struct ImageUse {
 
 /// A service of a Compose project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ComposeUse {
     /// The project's name.
     pub project: String,
@@ -84,6 +87,7 @@ pub struct ComposeUse {
 
 /// A volume in a container.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MountUse {
     /// The subdot, or `__root__` for the whole dot.
     pub subdot: String,
@@ -93,6 +97,7 @@ pub struct MountUse {
 
 /// A version of the app's code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CodeVersion {
     /// The URL of the remote, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]

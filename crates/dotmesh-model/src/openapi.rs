@@ -6,7 +6,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::ids::{CommitId, DotIdentity, ObjectHash};
+use crate::ids::{CommitId, DotIdentity, ObjectHash, StashId};
 use crate::names::{BranchName, DotName, UserName};
 
 macro_rules! text_schema {
@@ -44,6 +44,12 @@ text_schema!(
      own identity, and so does a new dot with the name of a deleted one.",
     "^[0-9a-f]{32}$",
     "4567cdef4567cdef4567cdef4567cdef"
+);
+text_schema!(
+    StashId,
+    "The id of a stash: 128 random bits.",
+    "^[0-9a-f]{32}$",
+    "89ab89ab89ab89ab89ab89ab89ab89ab"
 );
 text_schema!(
     ObjectHash,

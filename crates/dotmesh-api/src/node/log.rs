@@ -47,6 +47,7 @@ impl LogQuery {
 
 /// `GET /v1/dots/{namespace}/{dot}/commits`, with a [`LogQuery`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Log {
     /// The records. No commit comes before its descendants. Otherwise the newest comes first.
     pub commits: Vec<CommitRecord>,

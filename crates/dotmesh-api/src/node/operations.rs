@@ -21,6 +21,7 @@ pub struct Undo {
 /// `GET /v1/dots/{namespace}/{dot}/operations`. If the dot is deleted, it is the log of the last one
 /// with that name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Operations {
     /// The dot.
     pub dot: DotName,
@@ -36,6 +37,7 @@ pub struct Operations {
 
 /// An operation of a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Operation {
     /// Later operations have higher numbers.
     pub number: u64,
@@ -51,6 +53,7 @@ pub struct Operation {
 
 /// The state of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperationState {
     /// The operation or its undo is in progress.
@@ -63,6 +66,7 @@ pub enum OperationState {
 
 /// A deleted dot that can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeletedDot {
     /// Its id on this node.
     pub id: String,
@@ -74,6 +78,7 @@ pub struct DeletedDot {
 
 /// The limits of the old states that a node keeps, for all its dots together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UndoBudget {
     /// The longest time, in seconds.
     pub seconds: u64,

@@ -8,6 +8,7 @@ use super::{Current, Wait};
 
 /// A stash. `GET /v1/dots/{namespace}/{dot}/stashes` is a list of them, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stash {
     /// Its id.
     pub id: StashId,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// `GET /v1/dots/{namespace}/{dot}/status`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DotStatus {
     /// The dot.
     pub name: DotName,
@@ -22,6 +23,7 @@ pub struct DotStatus {
 
 /// The number of files of a subdot that differ from the newest commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubdotStatus {
     /// The subdot. `__root__` stands for files outside of all subdots.
     pub name: String,
@@ -37,6 +39,7 @@ pub struct SubdotStatus {
 
 /// A container that uses a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ContainerStatus {
     /// Its name.
     pub name: String,
@@ -53,6 +56,7 @@ pub struct ContainerStatus {
 /// `GET /v1/dots/{namespace}/{dot}/diff?from=REV&to=REV&path=PATH&text=true`. Without `from` it is the newest commit,
 /// without `to` the working copy. With `stash=ID` it compares a stash with its commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Diff {
     /// The older state.
     pub from: CommitId,
@@ -66,6 +70,7 @@ pub struct Diff {
 
 /// A file that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileChange {
     /// `SUBDOT/PATH`. Bytes that are not UTF-8 are replaced.
     pub path: String,
@@ -87,6 +92,7 @@ pub struct FileChange {
 
 /// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
     /// A regular file.
@@ -101,6 +107,7 @@ pub enum FileKind {
 
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// The file is new.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A tag. `GET /v1/dots/{namespace}/{dot}/tags` is a list of them, sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Tag {
     /// Its name.
     pub name: BranchName,
@@ -39,6 +40,7 @@ pub struct DeleteTag {
 
 /// The result for the tags in a transfer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TagsOutcome {
     /// The tags that the receiving side did not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -5,12 +5,16 @@ use std::str::FromStr;
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::{BranchStart, Checkout, LogQuery, Switched};
 use dotmesh_model::{BranchName, CommitId, DotName, InvalidName};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::dot_word;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 use crate::fetch::{self, Extent};
+use crate::output::Human;
 use crate::switching::{self, WaitArgs};
+use crate::ui::Ui;
 
 /// Switch the current dot to another branch, or to a commit
 ///
@@ -63,7 +67,19 @@ impl FromStr for Target {
     }
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A dot after a checkout.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CheckedOut {
+    /// The dot.
+    pub dot: DotName,
+    /// What is checked out, and what happened to the containers.
+    #[serde(flatten)]
+    pub switched: Switched,
+    /// Whether the branch is a throwaway branch at a commit.
+    pub throwaway: bool,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<CheckedOut> {
     let new = match (&args.target, args.create) {
         (Target::Previous, true) => return Err(CliError::usage("a new branch needs a name")),
         (Target::Named(name), true) => Some(name.parse::<BranchName>()?),
@@ -98,21 +114,31 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             if done.branch != before {
                 context.update_node_config(|config| config.previous.insert(dot.clone(), before))?;
             }
-            let is_at_commit = matches!(checkout.create, Some(BranchStart::Throwaway(_)));
-            Ok((dot.clone(), done, is_at_commit))
+            Ok(CheckedOut {
+                dot: dot.clone(),
+                switched: done,
+                throwaway: matches!(checkout.create, Some(BranchStart::Throwaway(_))),
+            })
         })
         .await;
-    let (dot, switched, is_at_commit) =
-        dot_word::unless_dot(context, switched, named, "dm switch DOT").await?;
-    context.ui.status(&format!(
-        "Switched to branch '{}' of dot '{dot}'",
-        switched.branch
-    ));
-    if is_at_commit {
-        context.ui.status(&throwaway(&switched));
-        context.ui.hint(&keep(&switched.branch));
+    dot_word::unless_dot(context, switched, named, "dm switch DOT").await
+}
+
+impl Human for CheckedOut {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let (dot, branch) = (&self.dot, &self.switched.branch);
+        ui.status(&format!("Switched to branch '{branch}' of dot '{dot}'"));
+        if self.throwaway {
+            ui.status(&throwaway(&self.switched));
+            ui.hint(&keep(branch));
+        }
+        switching::show(ui, &self.switched);
+        Ok(())
     }
-    switching::tell(context, &switched)
+
+    fn failure(&self) -> Option<CliError> {
+        switching::failure(&self.switched)
+    }
 }
 
 /// Where a new branch starts.
@@ -172,9 +198,12 @@ pub fn keep(branch: &BranchName) -> String {
 fn previous(context: &Context, dot: &DotName) -> Result<BranchName> {
     let config = context.node_config()?;
     config.previous.get(dot).cloned().ok_or_else(|| {
-        CliError::failed(format!(
-            "there is no previous branch: 'dm' has checked out no other branch of {dot} yet"
-        ))
+        CliError::new(
+            Code::NoPreviousBranch,
+            format!(
+                "there is no previous branch: 'dm' has checked out no other branch of {dot} yet"
+            ),
+        )
         .hint("List the branches with 'dm branch'.")
     })
 }

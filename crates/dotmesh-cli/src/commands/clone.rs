@@ -2,21 +2,25 @@
 
 use std::num::NonZeroU64;
 
-use dotmesh_api::node::{Checkout, TransferOutcome, Wait};
+use dotmesh_api::node::{Checkout, Switched, Wait};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::page::{DotPage, NotADotPage, Reference};
 use dotmesh_api::{ErrorCode, NodeClient};
-use dotmesh_model::{BranchName, DotName, Namespace};
+use dotmesh_model::{BranchName, CommitId, DotName, Namespace};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::config::{Config, Remote, RemoteName};
 use crate::context::Context;
 use crate::current;
 use crate::error::{CliError, Result};
 use crate::hub;
+use crate::output::Human;
 use crate::resolve::{State, resolve};
-use crate::start;
+use crate::start::{self, Start};
 use crate::switching;
-use crate::transfer::{self, Plan};
+use crate::transfer::{self, Plan, Transferred};
+use crate::ui::Ui;
 
 /// Get a dot from a hub, with its commits and branches
 ///
@@ -62,7 +66,25 @@ pub struct Args {
     limit_rate: Option<NonZeroU64>,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A cloned dot.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Cloned {
+    /// What was received.
+    #[serde(flatten)]
+    pub transferred: Transferred,
+    /// The dot that is the current one now.
+    pub current: DotName,
+    /// If a branch or a commit was named: what is checked out, and what happened to the containers.
+    pub switched: Option<Switched>,
+    /// The commit that was named, if its branch has gone on here.
+    pub gone_on_since: Option<CommitId>,
+    /// The commands that start the app, in the folder of its code. Empty if nobody knows them, or if the app runs.
+    pub start: Vec<String>,
+    /// The dot that the app's volumes are of, if the clone has another name.
+    pub volumes_of: Option<DotName>,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Cloned> {
     let config = context.config.load()?;
     let words = [Some(args.first), args.second, args.third];
     let words: Vec<String> = words.into_iter().flatten().collect();
@@ -96,26 +118,71 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         rate_limit: args.limit_rate,
     };
     let node = context.node()?;
-    let outcome = transfer::run(context, &node, &plan).await?;
-    select(context, &node, &plan.local).await?;
+    let transferred = transfer::run(context, &node, &plan).await?;
+    // What follows may fail, and the clone is done all the same.
+    transferred.show(&context.ui)?;
+    let mut cloned = Cloned {
+        current: select(context, &node, &plan.local).await?,
+        transferred,
+        switched: None,
+        gone_on_since: None,
+        start: Vec::new(),
+        volumes_of: None,
+    };
     if let Some(state) = state {
-        check_out(context, &node, &plan.local, state, &outcome).await?;
+        let branches = &cloned.transferred.outcome.branches;
+        let is_ahead = branches.iter().any(|branch| branch.receiver_ahead);
+        cloned.gone_on_since = state.commit.filter(|_| is_ahead);
+        cloned.switched = Some(check_out(context, &node, &plan.local, state).await?);
     }
-    start::tell(context, &node, &plan.local).await;
-    Ok(())
+    match Start::find(&node, &plan.local).await {
+        Start::Unknown => {}
+        Start::With(commands) => cloned.start = commands,
+        Start::Of(dot) => cloned.volumes_of = Some(dot),
+    }
+    Ok(cloned)
 }
 
-/// Selects the clone, unless another existing dot is the current one.
-async fn select(context: &Context, node: &NodeClient, cloned: &DotName) -> Result<()> {
+impl Human for Cloned {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let dot = &self.transferred.dot;
+        if let Some(switched) = &self.switched {
+            let branch = &switched.branch;
+            ui.status(&format!("On branch '{branch}' of {dot}"));
+            switching::show(ui, switched);
+            if self.failure().is_some() {
+                return Ok(());
+            }
+            if let Some(commit) = &self.gone_on_since {
+                let short = commit.short();
+                ui.warning(&format!(
+                    "branch {branch} has newer commits here than {short}"
+                ));
+                ui.hint(&format!(
+                    "'dm checkout -b NAME {short}' makes a branch that starts there."
+                ));
+            }
+        }
+        start::show(ui, &self.start, self.volumes_of.as_ref(), dot);
+        Ok(())
+    }
+
+    fn failure(&self) -> Option<CliError> {
+        switching::failure(self.switched.as_ref()?)
+    }
+}
+
+/// Makes the clone the current dot, unless there is another one. Returns the current dot.
+async fn select(context: &Context, node: &NodeClient, cloned: &DotName) -> Result<DotName> {
     let current = current::choose(context, node).await?.dot;
     match current.name() {
-        Some(current) if current == cloned => return Ok(()),
+        Some(current) if current == cloned => return Ok(cloned.clone()),
         Some(current) => match node.current(current).await {
             Ok(_) => {
                 context.ui.hint(&format!(
                     "The current dot is still {current}. Select the clone with 'dm switch {cloned}'."
                 ));
-                return Ok(());
+                return Ok(current.clone());
             }
             Err(error) if error.code() == ErrorCode::NotFound => {}
             Err(error) => return Err(error.into()),
@@ -124,39 +191,22 @@ async fn select(context: &Context, node: &NodeClient, cloned: &DotName) -> Resul
     }
     context.select(cloned)?;
     context.ui.status(&format!("Selected dot '{cloned}'"));
-    Ok(())
+    Ok(cloned.clone())
 }
 
-/// Checks out the state that the user asked for.
+/// Checks out the requested state.
 async fn check_out(
     context: &Context,
     node: &NodeClient,
     local: &DotName,
     state: State,
-    outcome: &TransferOutcome,
-) -> Result<()> {
-    let ahead = outcome.branches.iter().any(|branch| branch.receiver_ahead);
-    let branch = state.branch.clone();
+) -> Result<Switched> {
     let checkout = Checkout {
         branch: state.branch,
         create: None,
         wait: Wait::default(),
     };
-    let switched = switching::follow(context, node.checkout(local, &checkout).await?).await?;
-    context
-        .ui
-        .status(&format!("On branch '{branch}' of {local}"));
-    switching::tell(context, &switched)?;
-    if let Some(commit) = state.commit.filter(|_| ahead) {
-        let short = commit.short();
-        context.ui.warning(&format!(
-            "branch {branch} has newer commits here than {short}"
-        ));
-        context.ui.hint(&format!(
-            "'dm checkout -b NAME {short}' makes a branch that starts there."
-        ));
-    }
-    Ok(())
+    switching::follow(context, node.checkout(local, &checkout).await?).await
 }
 
 /// What to clone.

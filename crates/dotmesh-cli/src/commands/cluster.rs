@@ -10,7 +10,8 @@ pub mod service;
 use clap::Subcommand;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{CliError, Code, Result};
+use crate::output::{Answer, answer};
 
 /// Start Dotmesh on this machine, or remove it
 #[derive(Debug, Subcommand)]
@@ -21,11 +22,11 @@ pub enum Command {
     RunDetached(run_detached::Args),
 }
 
-pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
+pub(super) async fn run(context: &Context, command: Command) -> Result<Answer> {
     match command {
-        Command::Init(args) => init::run(context, *args).await,
-        Command::Reset(args) => reset::run(context, args).await,
-        Command::RunDetached(args) => run_detached::run(&args),
+        Command::Init(args) => init::run(context, *args).await.map(answer),
+        Command::Reset(args) => reset::run(context, args).await.map(answer),
+        Command::RunDetached(args) => match run_detached::run(&args)? {},
     }
 }
 
@@ -33,8 +34,9 @@ fn require_root(what: &str) -> Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(
-        crate::error::CliError::failed(format!("'dm cluster {what}' must run as root"))
-            .hint(format!("Try it with sudo: sudo dm cluster {what}")),
+    Err(CliError::new(
+        Code::NotRoot,
+        format!("'dm cluster {what}' must run as root"),
     )
+    .hint(format!("Try it with sudo: sudo dm cluster {what}")))
 }

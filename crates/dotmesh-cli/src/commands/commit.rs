@@ -5,10 +5,14 @@ use std::path::Path;
 
 use dotmesh_api::node::{Committed, CreateCommit, LogQuery};
 use dotmesh_model::commit::check_metadata_key;
-use dotmesh_model::{CodeVersion, DotName, ImageUse};
+use dotmesh_model::{CodeVersion, CommitId, DotName, ImageUse};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::{CliError, Result};
+use crate::output::Human;
+use crate::ui::Ui;
 use crate::{git, message};
 
 /// Capture all subdots of the current dot at one instant
@@ -31,7 +35,25 @@ pub struct Args {
     metadata: Vec<String>,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A new commit.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NewCommit {
+    /// The dot.
+    pub dot: DotName,
+    /// The commit and its branch.
+    #[serde(flatten)]
+    pub made: Committed,
+    /// The message.
+    pub message: String,
+    /// The version of the code.
+    pub code: Option<CodeVersion>,
+    /// With `--amend`: the commit that it replaces, which can still be named by its id.
+    pub replaced: Option<CommitId>,
+    /// A warning if the code is not that of the Compose project that uses the dot.
+    pub warning: Option<String>,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<NewCommit> {
     let message = message::join(&args.message);
     if message.is_empty() && !args.amend {
         return Err(CliError::usage("Please provide a commit message")
@@ -47,10 +69,11 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         expected: None,
         amend: args.amend,
     };
-    let (dot, made, commit, before) = context
+    let folder = std::env::current_dir().unwrap_or_default();
+    context
         .on_current_dot(async |node, dot| {
             let mut commit = commit.clone();
-            // The node refuses if another terminal checked out another branch meanwhile.
+            // Another terminal may check out another branch meanwhile.
             let before = node.current(dot).await?;
             commit.expected = Some(before.clone());
             if commit.amend && commit.message.is_empty() {
@@ -59,44 +82,58 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
                 commit.message = message.unwrap_or_default();
             }
             let made = node.commit(dot, &commit).await?;
-            Ok((dot.clone(), made, commit, before))
+            Ok(NewCommit {
+                dot: dot.clone(),
+                warning: other_code(&folder, commit.code.as_ref(), &made.images),
+                made,
+                message: commit.message,
+                code: commit.code,
+                replaced: commit.amend.then_some(before.head),
+            })
         })
-        .await?;
-    context.ui.out(&format!("{}\n", made.id))?;
-    for line in describe(&dot, &made, &commit) {
-        context.ui.status(&line);
-    }
-    if commit.amend {
-        let before = before.head.short();
-        context.ui.status(&format!(
-            "It replaces {before}, which you can still use by its id"
-        ));
-    }
-    let folder = std::env::current_dir().unwrap_or_default();
-    if let Some(warning) = other_code(&folder, commit.code.as_ref(), &made.images) {
-        context.ui.warning(&warning);
-    }
-    Ok(())
+        .await
 }
 
-/// The lines about the new commit, and about the recorded version of the code.
-pub fn describe(dot: &DotName, made: &Committed, commit: &CreateCommit) -> Vec<String> {
-    let title = dotmesh_model::message::title(&commit.message);
-    let head = format!("[{dot} {} {}] {title}", made.branch, made.id.short());
-    let code = commit.code.as_ref().map(|code| {
-        let id = code.commit.get(..10).unwrap_or(&code.commit);
-        let branch = match &code.branch {
-            Some(branch) => format!("{branch} "),
-            None => String::new(),
-        };
-        let state = if code.dirty {
-            "with uncommitted changes"
-        } else {
-            "clean"
-        };
-        format!("Code: git commit {branch}{id}, {state}")
-    });
-    [head].into_iter().chain(code).collect()
+impl Human for NewCommit {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        ui.out(&format!("{}\n", self.made.id))?;
+        for line in self.describe() {
+            ui.status(&line);
+        }
+        if let Some(before) = &self.replaced {
+            let before = before.short();
+            ui.status(&format!(
+                "It replaces {before}, which you can still use by its id"
+            ));
+        }
+        if let Some(warning) = &self.warning {
+            ui.warning(warning);
+        }
+        Ok(())
+    }
+}
+
+impl NewCommit {
+    /// The lines about the new commit, and about the recorded version of the code.
+    pub fn describe(&self) -> Vec<String> {
+        let title = dotmesh_model::message::title(&self.message);
+        let Self { dot, made, .. } = self;
+        let head = format!("[{dot} {} {}] {title}", made.branch, made.id.short());
+        let code = self.code.as_ref().map(|code| {
+            let id = code.commit.get(..10).unwrap_or(&code.commit);
+            let branch = match &code.branch {
+                Some(branch) => format!("{branch} "),
+                None => String::new(),
+            };
+            let state = if code.dirty {
+                "with uncommitted changes"
+            } else {
+                "clean"
+            };
+            format!("Code: git commit {branch}{id}, {state}")
+        });
+        [head].into_iter().chain(code).collect()
+    }
 }
 
 /// The warning that the recorded code is not the code of the Compose project whose containers use the dot. `folder` is the

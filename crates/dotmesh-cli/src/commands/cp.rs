@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use dotmesh_api::node::ContentQuery;
-use futures::StreamExt as _;
+use dotmesh_api::{ClientError, ErrorCode};
+use dotmesh_model::DotName;
+use futures::{Stream, StreamExt as _};
+use serde::Serialize;
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 use crate::fetch::{self, Extent};
+use crate::output::Human;
 use crate::ui::Ui;
 
 /// Copy a file or a folder out of a state
@@ -28,51 +33,98 @@ pub struct Args {
     target: PathBuf,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A copied file or folder.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Copied {
+    /// The dot.
+    pub dot: DotName,
+    /// What was copied, as it was named.
+    pub source: String,
+    /// The new file or folder.
+    #[schema(value_type = String)]
+    pub target: PathBuf,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Copied> {
+    let to_stdout = args.target.as_os_str() == "-";
+    if to_stdout && context.ui.is_json() {
+        return Err(
+            CliError::usage("'-' is standard output, where --json prints the result")
+                .hint("Name a file instead of '-', or leave --json out."),
+        );
+    }
     let query = query(&args.source);
     let revision = query.revision.clone();
     let revisions: Vec<&str> = revision.iter().map(String::as_str).collect();
-    let pieces = context
+    let (dot, pieces) = context
         .on_current_dot(async |node, dot| {
             let ask = async || Ok(node.content(dot, &query).await?);
-            fetch::with_data(context, dot, &revisions, Extent::Commit, ask).await
+            let pieces = fetch::with_data(context, dot, &revisions, Extent::Commit, ask).await?;
+            Ok((dot.clone(), pieces))
         })
         .await?;
     let (sender, receiver) = mpsc::channel(4);
-    let (ui, target) = (context.ui, args.target.clone());
+    let (ui, target) = (context.ui.clone(), args.target);
     let copying = tokio::task::spawn_blocking(move || {
         let archive = tar::Archive::new(Pieces {
             receiver,
             current: Bytes::new(),
         });
-        match target.as_os_str() == "-" {
-            true => print(ui, archive),
+        match to_stdout {
+            true => print(&ui, archive).map(|()| target),
             false => unpack(archive, &target),
         }
     });
-    let mut pieces = std::pin::pin!(pieces);
-    let mut cut = None;
-    while let Some(piece) = pieces.next().await {
-        let piece = match piece {
-            Ok(piece) => Ok(piece),
-            Err(error) => {
-                cut = Some(CliError::from(error));
-                Err(std::io::ErrorKind::UnexpectedEof.into())
-            }
-        };
-        let is_last = piece.is_err();
-        if sender.send(piece).await.is_err() || is_last {
-            break;
+    let cut = tokio::select! {
+        biased;
+        cut = pass_on(pieces, &sender) => cut,
+        // The thread removes what it has unpacked so far.
+        _ = tokio::signal::ctrl_c() => {
+            let _ = sender.send(Err(std::io::ErrorKind::Interrupted.into())).await;
+            Some(CliError::interrupted(false))
         }
-    }
+    };
     drop(sender);
     let copied = copying
         .await
-        .map_err(|error| CliError::failed("cannot copy").caused_by(error))?;
+        .map_err(|error| CliError::io("cannot copy").caused_by(error))?;
     match cut {
         Some(error) => Err(error),
-        None => copied,
+        None => Ok(Copied {
+            dot,
+            source: args.source,
+            target: copied?,
+        }),
     }
+}
+
+impl Human for Copied {
+    fn show(&self, _: &Ui) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Passes the node's pieces on to the thread that unpacks them. Returns why the node sent no more.
+async fn pass_on(
+    pieces: impl Stream<Item = std::result::Result<Bytes, ClientError>>,
+    sender: &mpsc::Sender<std::io::Result<Bytes>>,
+) -> Option<CliError> {
+    let mut pieces = std::pin::pin!(pieces);
+    while let Some(piece) = pieces.next().await {
+        match piece {
+            Ok(piece) => {
+                if sender.send(Ok(piece)).await.is_err() {
+                    return None;
+                }
+            }
+            Err(error) => {
+                let cut = std::io::ErrorKind::UnexpectedEof.into();
+                let _ = sender.send(Err(cut)).await;
+                return Some(CliError::from(error));
+            }
+        }
+    }
+    None
 }
 
 /// Parses `REV:SUBDOT/PATH`. The names of commits and subdots cannot contain a colon.
@@ -109,19 +161,19 @@ impl Read for Pieces {
 }
 
 fn failed(error: std::io::Error) -> CliError {
-    CliError::failed("cannot copy").caused_by(error)
+    CliError::io("cannot copy").caused_by(error)
 }
 
 /// Writes the archive's only file to stdout.
-fn print(ui: Ui, mut archive: tar::Archive<Pieces>) -> Result<()> {
+fn print(ui: &Ui, mut archive: tar::Archive<Pieces>) -> Result<()> {
     let mut entries = archive.entries().map_err(failed)?;
     let Some(entry) = entries.next() else {
-        return Err(CliError::failed("the node sent nothing"));
+        return Err(CliError::new(ErrorCode::Internal, "the node sent nothing"));
     };
     let mut entry = entry.map_err(failed)?;
     if !entry.header().entry_type().is_file() {
         return Err(
-            CliError::failed("only a file can be copied to standard output")
+            CliError::usage("only a file can be copied to standard output")
                 .hint("To copy a folder, name a path instead of '-'."),
         );
     }
@@ -137,7 +189,7 @@ fn print(ui: Ui, mut archive: tar::Archive<Pieces>) -> Result<()> {
 
 /// Unpacks the archive into a temporary folder beside the target, and renames the result, so that the target is never
 /// incomplete.
-fn unpack(mut archive: tar::Archive<Pieces>, target: &Path) -> Result<()> {
+fn unpack(mut archive: tar::Archive<Pieces>, target: &Path) -> Result<PathBuf> {
     let (folder, name) = if target.is_dir() {
         (target.to_owned(), None)
     } else {
@@ -149,26 +201,29 @@ fn unpack(mut archive: tar::Archive<Pieces>, target: &Path) -> Result<()> {
         .prefix(".dm-cp-")
         .tempdir_in(&folder)
         .map_err(|error| {
-            CliError::failed(format!("cannot write to {}", folder.display())).caused_by(error)
+            CliError::io(format!("cannot write to {}", folder.display())).caused_by(error)
         })?;
     archive.unpack(beside.path()).map_err(failed)?;
     let mut entries = std::fs::read_dir(beside.path()).map_err(failed)?;
     let Some(entry) = entries.next() else {
-        return Err(
-            CliError::failed("the source is not a file, a folder or a link")
-                .hint("Sockets, pipes and devices are not copied."),
-        );
+        return Err(CliError::new(
+            Code::Refused,
+            "the source is not a file, a folder or a link",
+        )
+        .hint("Sockets, pipes and devices are not copied."));
     };
     let entry = entry.map_err(failed)?;
     let place = folder.join(name.unwrap_or_else(|| entry.file_name().into()));
     let is_folder = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     if is_folder(&entry.path()) && place.exists() || is_folder(&place) {
-        return Err(
-            CliError::failed(format!("{} exists already", place.display()))
-                .hint("Name another place, or remove it first."),
-        );
+        return Err(CliError::new(
+            ErrorCode::Exists,
+            format!("{} exists already", place.display()),
+        )
+        .hint("Name another place, or remove it first."));
     }
     std::fs::rename(entry.path(), &place).map_err(|error| {
-        CliError::failed(format!("cannot write {}", place.display())).caused_by(error)
-    })
+        CliError::io(format!("cannot write {}", place.display())).caused_by(error)
+    })?;
+    Ok(place)
 }

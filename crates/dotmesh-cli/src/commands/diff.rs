@@ -1,13 +1,19 @@
 //! `dm diff`
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use dotmesh_api::node::{ChangeKind, Diff, FileChange, FileKind};
 use dotmesh_model::size::format_size;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::Result;
 use crate::fetch::{self, Extent};
+use crate::output::Human;
+use crate::paint;
+use crate::ui::Ui;
 
 /// Show which files differ between two states
 ///
@@ -32,9 +38,41 @@ pub struct Args {
     path: Option<String>,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let text = !args.stat && !args.name_status;
-    let mut query = vec![("text", text.to_string())];
+/// The files that differ between two states.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Changes {
+    /// The states and the files.
+    #[serde(flatten)]
+    pub diff: Diff,
+    /// How people read it.
+    #[serde(skip)]
+    pub form: Form,
+    /// Whether the command takes a path, which a long list needs.
+    #[serde(skip)]
+    pub takes_path: bool,
+}
+
+/// How people read a diff.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Line by line.
+    #[default]
+    Lines,
+    /// A line for each file, with its size.
+    Stat,
+    /// The same for each subdot.
+    BySubdot,
+    /// A letter and a path for each file.
+    NameStatus,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Changes> {
+    let form = match (args.stat, args.name_status) {
+        (true, _) => Form::Stat,
+        (_, true) => Form::NameStatus,
+        _ => Form::Lines,
+    };
+    let mut query = vec![("text", (form == Form::Lines).to_string())];
     let commits = ["from", "to"].into_iter().zip(&args.commits);
     query.extend(commits.map(|(name, commit)| (name, commit.clone())));
     query.extend(args.path.clone().map(|path| ("path", path)));
@@ -45,16 +83,31 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             fetch::with_data(context, dot, &commits, Extent::Commit, compare).await
         })
         .await?;
-    context.ui.out(&match (args.stat, args.name_status) {
-        (true, _) => stat(&diff),
-        (_, true) => name_status(&diff),
-        _ => lines(&diff),
-    })?;
-    if diff.more > 0 {
-        let more = format!("{} more files differ; name a path to see them", diff.more);
-        context.ui.warning(&more);
+    Ok(Changes {
+        diff,
+        form,
+        takes_path: true,
+    })
+}
+
+impl Human for Changes {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let more = self.diff.more;
+        match self.form {
+            Form::Lines => ui.page(&lines(&self.diff), paint::diff)?,
+            Form::Stat => ui.out(&stat(&self.diff))?,
+            Form::BySubdot => ui.out(&by_subdot(&self.diff))?,
+            Form::NameStatus => ui.out(&name_status(&self.diff))?,
+        }
+        if more > 0 {
+            let next = match self.takes_path {
+                true => "; name a path to see them",
+                false => "",
+            };
+            ui.warning(&format!("{more} more files differ{next}"));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// `M  uploads/1.png`
@@ -153,4 +206,21 @@ fn sizes(change: &FileChange) -> String {
         (FileKind::File, _) if change.before == change.after => size(change.after),
         (FileKind::File, _) => format!("{} -> {}", size(change.before), size(change.after)),
     }
+}
+
+/// The changed files of each subdot with their sizes, and the counts.
+pub fn by_subdot(diff: &Diff) -> String {
+    let mut subdots: BTreeMap<&str, Vec<FileChange>> = BTreeMap::new();
+    for change in &diff.changes {
+        let (subdot, _) = change.path.split_once('/').unwrap_or(("__root__", ""));
+        subdots.entry(subdot).or_default().push(change.clone());
+    }
+    let blocks = subdots.into_iter().map(|(subdot, changes)| {
+        let part = Diff {
+            changes,
+            ..diff.clone()
+        };
+        format!("{subdot}:\n{}", stat(&part))
+    });
+    blocks.collect::<Vec<_>>().join("\n")
 }

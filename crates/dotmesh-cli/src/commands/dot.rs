@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::output::{Answer, answer};
 
 /// Show, rename or delete a dot, or set its upstream
 #[derive(Debug, Subcommand)]
@@ -19,11 +20,11 @@ pub enum Command {
     SetUpstream(set_upstream::Args),
 }
 
-pub(super) async fn run(context: &Context, command: Command) -> Result<()> {
+pub(super) async fn run(context: &Context, command: Command) -> Result<Answer> {
     match command {
-        Command::Show(args) => show::run(context, args).await,
-        Command::Rename(args) => rename::run(context, args).await,
-        Command::Delete(args) => delete::run(context, args).await,
-        Command::SetUpstream(args) => set_upstream::run(context, args).await,
+        Command::Show(args) => show::run(context, args).await.map(answer),
+        Command::Rename(args) => rename::run(context, args).await.map(answer),
+        Command::Delete(args) => delete::run(context, args).await.map(answer),
+        Command::SetUpstream(args) => set_upstream::run(context, args).await.map(answer),
     }
 }

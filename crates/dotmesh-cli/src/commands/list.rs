@@ -1,16 +1,21 @@
 //! `dm list`
 
-use dotmesh_api::node::DotSummary;
+use dotmesh_api::node::{DotSummary, Lookalike};
 use dotmesh_model::DotName;
 use dotmesh_model::size::format_size;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::commands::containers;
 use crate::context::Context;
 use crate::current;
 use crate::error::Result;
 use crate::lookalike;
+use crate::output::Human;
+use crate::paint;
 use crate::table;
 use crate::transfer;
+use crate::ui::Ui;
 
 /// List the dots of this node
 ///
@@ -26,37 +31,73 @@ pub struct Args {
     scripting: bool,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// The dots of a node.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Dots {
+    /// The current dot, if one is chosen here.
+    pub current: Option<DotName>,
+    /// The dots, sorted by name.
+    pub dots: Vec<DotSummary>,
+    /// What the daemon could not do by itself, as sentences.
+    pub problems: Vec<String>,
+    /// Empty dots that Docker has made, with almost the names of clones.
+    pub lookalikes: Vec<Lookalike>,
+    /// Whether people read it in the format for scripts.
+    #[serde(skip)]
+    pub scripting: bool,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Dots> {
     let node = context.node()?;
     let (dots, problems) = tokio::join!(node.dots(), node.problems());
     let dots = dots?;
-    // An older node does not have this route.
-    for problem in problems.unwrap_or_default() {
-        context.ui.warning(&problem);
-    }
-    lookalike::warn(context, &node).await;
-    if args.scripting {
-        return context.ui.out(&for_scripts(&dots));
-    }
-    if dots.is_empty() {
-        context.ui.status("There are no dots yet.");
-        context.ui.hint("Make one with 'dm init', get one with 'dm clone', or start an app whose volumes use the driver 'dm'.");
-        return Ok(());
-    }
-    for dot in &dots {
-        for problem in &dot.problems {
-            let container = containers(std::slice::from_ref(&problem.container), "");
-            context.ui.warning(&format!(
-                "{}: container {container} does not run as it should, and the node keeps trying: {}",
-                dot.name, problem.problem
-            ));
+    let lookalikes = lookalike::all(context, &node).await;
+    let needs_current = !dots.is_empty() && (context.ui.is_json() || !args.scripting);
+    let current = match needs_current {
+        true => current::choose(context, &node).await?.dot.name().cloned(),
+        false => None,
+    };
+    Ok(Dots {
+        current,
+        dots,
+        // An older node does not have this route.
+        problems: problems.unwrap_or_default(),
+        lookalikes,
+        scripting: args.scripting,
+    })
+}
+
+impl Human for Dots {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        for problem in &self.problems {
+            ui.warning(problem);
         }
+        for lookalike in &self.lookalikes {
+            lookalike::show(ui, lookalike);
+        }
+        let dots = &self.dots;
+        if self.scripting {
+            return ui.out(&for_scripts(dots));
+        }
+        if dots.is_empty() {
+            ui.status("There are no dots yet.");
+            ui.hint("Make one with 'dm init', get one with 'dm clone', or start an app whose volumes use the driver 'dm'.");
+            return Ok(());
+        }
+        for dot in dots {
+            for problem in &dot.problems {
+                let container = containers(std::slice::from_ref(&problem.container), "");
+                ui.warning(&format!(
+                    "{}: container {container} does not run as it should, and the node keeps trying: {}",
+                    dot.name, problem.problem
+                ));
+            }
+        }
+        for dot in dots.iter().filter(|dot| !dot.left_out.is_empty()) {
+            ui.warning(&left_out(dot));
+        }
+        ui.painted(&for_people(dots, self.current.as_ref()), paint::current)
     }
-    for dot in dots.iter().filter(|dot| !dot.left_out.is_empty()) {
-        context.ui.warning(&left_out(dot));
-    }
-    let current = current::choose(context, &node).await?.dot;
-    context.ui.out(&for_people(&dots, current.name()))
 }
 
 /// The warning about files of the newest commit that cannot be pushed.

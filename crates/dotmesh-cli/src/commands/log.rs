@@ -3,15 +3,19 @@
 use std::fmt::Write as _;
 
 use dotmesh_api::node::{Log, LogQuery};
-use dotmesh_model::{CodeVersion, CommitId, CommitRecord, message};
+use dotmesh_model::{CodeVersion, CommitId, CommitRecord, DotName, message};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::dot_word;
-use crate::error::{CliError, Result};
+use crate::error::Result;
 use crate::graph::Graph;
-use crate::{since, transfer};
+use crate::output::Human;
+use crate::ui::Ui;
+use crate::{paint, since, transfer};
 
 /// Show the commits that led to the current state, newest first
 #[derive(Debug, clap::Args)]
@@ -21,7 +25,7 @@ pub struct Args {
     revision: Option<String>,
 
     /// One line for each commit
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     oneline: bool,
 
     /// Show at most this many
@@ -29,7 +33,7 @@ pub struct Args {
     number: Option<usize>,
 
     /// Draw how the commits follow each other
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     graph: bool,
 
     /// Show the commits of all branches and tags
@@ -40,10 +44,6 @@ pub struct Args {
     #[arg(long, value_name = "DATE", value_parser = read_since)]
     since: Option<Timestamp>,
 
-    /// The records as a JSON list
-    #[arg(long)]
-    json: bool,
-
     /// Only commits that changed this subdot
     #[arg(value_name = "SUBDOT", last = true)]
     subdot: Option<String>,
@@ -53,7 +53,26 @@ fn read_since(text: &str) -> std::result::Result<Timestamp, String> {
     since::parse(text, &Zoned::now())
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// Commits of a dot.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct History {
+    /// The dot.
+    pub dot: DotName,
+    /// The commits, and what is known of them here.
+    #[serde(flatten)]
+    pub log: Log,
+    /// Whether no option selects some of the commits.
+    #[serde(skip)]
+    pub is_whole: bool,
+    /// Whether people read it as a graph.
+    #[serde(skip)]
+    pub graph: bool,
+    /// Whether people read a line for each commit.
+    #[serde(skip)]
+    pub oneline: bool,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<History> {
     let query = LogQuery {
         revision: args.revision.clone(),
         all: args.all,
@@ -61,32 +80,41 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         subdot: args.subdot.clone(),
         limit: args.number,
     };
-    let log = context
-        .on_current_dot(async |node, dot| Ok(node.log(dot, &query).await?))
+    let found = context
+        .on_current_dot(async |node, dot| Ok((dot.clone(), node.log(dot, &query).await?)))
         .await;
     let revision = args.revision.as_deref();
-    let log = dot_word::unless_dot(context, log, revision, "dm switch DOT && dm log").await?;
-    if log.unknown > 0 {
-        context.ui.warning(&not_compared(log.unknown));
-    }
-    if args.json {
-        let json = serde_json::to_string_pretty(&log.commits)
-            .map_err(|error| CliError::failed("cannot encode the log").caused_by(error))?;
-        return context.ui.out(&format!("{json}\n"));
-    }
-    let is_whole = query == LogQuery::from(revision);
-    if log.commits.is_empty() && is_whole {
-        context.ui.status("There are no commits yet.");
-        context.ui.hint("Make one with 'dm commit -m MESSAGE'.");
-        return Ok(());
-    }
-    let zone = TimeZone::system();
-    context.ui.out(&match (args.graph, args.oneline) {
-        (true, true) => graph(&log, |commit| line(&log, commit)),
-        (true, false) => graph(&log, |commit| entry(&log, commit, &zone) + "\n\n"),
-        (false, true) => oneline(&log),
-        (false, false) => full(&log, &zone),
+    let (dot, log) =
+        dot_word::unless_dot(context, found, revision, "dm switch DOT && dm log").await?;
+    Ok(History {
+        dot,
+        log,
+        is_whole: query == LogQuery::from(revision),
+        graph: args.graph,
+        oneline: args.oneline,
     })
+}
+
+impl Human for History {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let log = &self.log;
+        if log.unknown > 0 {
+            ui.warning(&not_compared(log.unknown));
+        }
+        if log.commits.is_empty() && self.is_whole {
+            ui.status("There are no commits yet.");
+            ui.hint("Make one with 'dm commit -m MESSAGE'.");
+            return Ok(());
+        }
+        let zone = TimeZone::system();
+        let text = match (self.graph, self.oneline) {
+            (true, true) => graph(log, |commit| line(log, commit)),
+            (true, false) => graph(log, |commit| entry(log, commit, &zone) + "\n\n"),
+            (false, true) => oneline(log),
+            (false, false) => full(log, &zone),
+        };
+        ui.page(&text, paint::log)
+    }
 }
 
 /// The warning about commits that could not be compared, so the log of the subdot may lack them.

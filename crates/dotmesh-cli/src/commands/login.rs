@@ -6,14 +6,20 @@ use dotmesh_api::hub::{BeginLogin, DeviceCode, DeviceLogin, LoginState};
 use dotmesh_api::{ClientError, ErrorCode, HubHost, HubVisitor};
 use dotmesh_model::UserName;
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::browser;
+use crate::commands::remote::Account;
 use crate::commands::remote::add::{read_key, tell_first};
 use crate::config::{ApiKey, Config, Remote, RemoteName};
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 use crate::hub;
+use crate::output::Human;
+use crate::progress::{Event, LoginPage};
+use crate::ui::Ui;
 
 /// Log in to a hub, in the browser or with a key
 ///
@@ -42,35 +48,49 @@ pub struct Args {
     print: bool,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A login at a hub.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LoggedIn {
+    /// The remote that the hub is now.
+    #[serde(flatten)]
+    pub account: Account,
+    /// When the key stops to work, if it does.
+    pub expires: Option<Timestamp>,
+    /// Whether it is the first remote, which became the default one.
+    #[serde(skip)]
+    pub is_first: bool,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<LoggedIn> {
     if let Some(name) = &args.name {
         context.config.load()?.refuse_known(name)?;
     }
-    let (visitor, user, api_key) = if args.key {
+    let (visitor, user, api_key, expires) = if args.key {
         let key = read_key(context).await?;
         let visitor = hub::find(context, args.hub).await?;
         hub::trace(context, "GET", visitor.address(), "user");
         let owner = visitor.owner(key.reveal()).await.map_err(hub::explain)?;
-        (visitor, owner.name, key)
+        (visitor, owner.name, key, None)
     } else {
         let visitor = hub::find(context, args.hub).await?;
-        let (user, key) = in_browser(context, &visitor, args.print).await?;
-        (visitor, user, key)
+        let (user, key, expires) = in_browser(context, &visitor, args.print).await?;
+        (visitor, user, key, expires)
     };
     if let Some(wanted) = args.user.filter(|wanted| *wanted != user) {
-        return Err(
-            CliError::failed(format!("the login is for {user}, not for {wanted}")).hint(format!(
-                "Use an API key of {wanted}, or first log in to the hub's website as {wanted}."
-            )),
-        );
+        return Err(CliError::new(
+            ErrorCode::Unauthorized,
+            format!("the login is for {user}, not for {wanted}"),
+        )
+        .hint(format!(
+            "Use an API key of {wanted}, or first log in to the hub's website as {wanted}."
+        )));
     }
-    let hub = visitor.address().to_string();
     let remote = Remote {
         user: user.clone(),
-        address: hub.clone(),
+        address: visitor.address().to_string(),
         api_key,
     };
-    let (name, first) = context.config.update(|config| {
+    context.config.update(|config| {
         let name = match args.name {
             Some(name) => {
                 config.refuse_known(&name)?;
@@ -78,14 +98,33 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             }
             None => name_for(config, visitor.address().host(), &remote),
         };
-        let first = config.put_remote(name.clone(), remote);
-        Ok((name, first))
-    })?;
-    context.ui.status(&format!(
-        "Logged in to {hub} as {user}, with the remote '{name}'."
-    ));
-    tell_first(context, first);
-    Ok(())
+        let is_first = config.put_remote(name.clone(), remote.clone());
+        Ok(LoggedIn {
+            account: Account::of(config, &name, &remote),
+            expires,
+            is_first,
+        })
+    })
+}
+
+impl Human for LoggedIn {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        if let Some(end) = &self.expires {
+            let day = end.strftime("%Y-%m-%d");
+            ui.status(&format!("The key works until {day}. Then log in again."));
+        }
+        let Account {
+            remote,
+            user,
+            address,
+            ..
+        } = &self.account;
+        ui.status(&format!(
+            "Logged in to {address} as {user}, with the remote '{remote}'."
+        ));
+        tell_first(ui, self.is_first);
+        Ok(())
+    }
 }
 
 /// The name for the login's remote: the name of an existing remote for this account, else one derived from the host.
@@ -108,12 +147,11 @@ pub fn name_for(config: &Config, host: &str, remote: &Remote) -> RemoteName {
         .expect("there are more numbers than remotes")
 }
 
+/// The account, its new key, and when that stops to work.
+type Approved = (UserName, ApiKey, Option<Timestamp>);
+
 /// Lets the user approve the login on the hub's page.
-async fn in_browser(
-    context: &Context,
-    visitor: &HubVisitor,
-    print: bool,
-) -> Result<(UserName, ApiKey)> {
+async fn in_browser(context: &Context, visitor: &HubVisitor, print: bool) -> Result<Approved> {
     let hub = visitor.address();
     let host = rustix::system::uname();
     let begin = BeginLogin {
@@ -122,6 +160,12 @@ async fn in_browser(
     hub::trace(context, "POST", hub, "logins");
     let login = visitor.begin_login(&begin).await.map_err(hub::explain)?;
     let page = verification_page(visitor, &login)?;
+    if context.ui.is_json() {
+        context.ui.event(&Event::Login(LoginPage {
+            page: page.clone(),
+            user_code: login.user_code.clone(),
+        }));
+    }
     context.ui.status(&format!(
         "To log in, open\n\n    {page}\n\nand type the code {}",
         login.user_code
@@ -149,11 +193,7 @@ pub fn verification_page(visitor: &HubVisitor, login: &DeviceLogin) -> Result<St
 }
 
 /// Polls the hub until the user has approved or denied the login, or it expires.
-async fn wait(
-    context: &Context,
-    visitor: &HubVisitor,
-    login: &DeviceLogin,
-) -> Result<(UserName, ApiKey)> {
+async fn wait(context: &Context, visitor: &HubVisitor, login: &DeviceLogin) -> Result<Approved> {
     let interval = Duration::from_secs(login.interval.clamp(1, 60));
     let end = Instant::now() + Duration::from_secs(login.expires_in.min(60 * 60));
     let code = DeviceCode {
@@ -164,15 +204,14 @@ async fn wait(
         hub::trace(context, "POST", visitor.address(), "logins/token");
         match visitor.login_state(&code).await {
             Ok(LoginState::Approved { user, key, expires }) => {
-                if let Some(end) = expires.and_then(|end| Timestamp::from_second(end).ok()) {
-                    let day = end.strftime("%Y-%m-%d");
-                    let ui = &context.ui;
-                    ui.status(&format!("The key works until {day}. Then log in again."));
-                }
-                return Ok((user, ApiKey::new(key)));
+                let expires = expires.and_then(|end| Timestamp::from_second(end).ok());
+                return Ok((user, ApiKey::new(key), expires));
             }
             Ok(LoginState::Denied) => {
-                return Err(CliError::failed("the login was denied on the hub's page"));
+                return Err(CliError::new(
+                    Code::LoginDenied,
+                    "the login was denied on the hub's page",
+                ));
             }
             Ok(LoginState::Pending) if Instant::now() < end => {}
             // A temporary error, such as while the hub restarts.
@@ -185,5 +224,6 @@ async fn wait(
 }
 
 fn expired() -> CliError {
-    CliError::failed("the login was not approved in time").hint("Run 'dm login' again.")
+    CliError::new(Code::LoginExpired, "the login was not approved in time")
+        .hint("Run 'dm login' again.")
 }

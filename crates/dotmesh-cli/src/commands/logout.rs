@@ -1,10 +1,15 @@
 //! `dm logout`
 
 use dotmesh_api::HubHost;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::commands::remote::Account;
 use crate::config::{Config, Remote, RemoteName};
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
+use crate::output::Human;
+use crate::ui::Ui;
 
 /// Log out of a hub: forget its remotes and their API keys
 ///
@@ -16,27 +21,41 @@ pub struct Args {
     hub: Option<HubHost>,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
-    let gone = context
-        .config
-        .update(|config| forget(config, args.hub.as_ref()))?;
-    for (name, remote) in &gone {
-        let login = remote.login();
-        context
-            .ui
-            .status(&format!("Logged out: removed the remote '{name}', {login}"));
+/// The remotes that were forgotten.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LoggedOut {
+    /// The remotes.
+    pub remotes: Vec<Account>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<LoggedOut> {
+    context.config.update(|config| {
+        let gone = forget(config, args.hub.as_ref())?;
+        let remotes = gone.iter();
+        let remotes = remotes.map(|(name, remote)| Account::of(config, name, remote));
+        Ok(LoggedOut {
+            remotes: remotes.collect(),
+        })
+    })
+}
+
+impl Human for LoggedOut {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        for Account { remote, login, .. } in &self.remotes {
+            ui.status(&format!(
+                "Logged out: removed the remote '{remote}', {login}"
+            ));
+        }
+        let hubs = self.remotes.iter().map(|account| account.address.as_str());
+        let mut hubs: Vec<&str> = hubs.collect();
+        hubs.dedup();
+        for hub in hubs {
+            ui.hint(&format!(
+                "To make the key invalid, delete it at {hub}/-/settings/keys"
+            ));
+        }
+        Ok(())
     }
-    let mut hubs: Vec<&str> = gone
-        .iter()
-        .map(|(_, remote)| remote.address.as_str())
-        .collect();
-    hubs.dedup();
-    for hub in hubs {
-        context.ui.hint(&format!(
-            "To make the key invalid, delete it at {hub}/-/settings/keys"
-        ));
-    }
-    Ok(())
 }
 
 /// Removes the remotes of a hub. The default hub is that of the selected remote.
@@ -63,8 +82,10 @@ pub fn forget(config: &mut Config, hub: Option<&HubHost>) -> Result<Vec<(RemoteN
         .map(|(name, remote)| (name.clone(), remote.clone()))
         .collect();
     if meant.is_empty() {
-        return Err(CliError::failed("there is no remote for that hub")
-            .hint("List the remotes with 'dm remote -v'."));
+        return Err(
+            CliError::new(Code::NoRemote, "there is no remote for that hub")
+                .hint("List the remotes with 'dm remote -v'."),
+        );
     }
     for (name, _) in &meant {
         config.remove_remote(name)?;

@@ -1,14 +1,19 @@
 //! `dm mount`
 
+use dotmesh_api::ErrorCode;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use dotmesh_api::node::MountVolume;
-use dotmesh_model::VolumeName;
+use dotmesh_model::{BranchName, VolumeName};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::dot_word;
 use crate::error::{CliError, Result};
+use crate::output::Human;
+use crate::ui::Ui;
 
 /// Mount a dot's folder at a place of your choice, for programs outside containers
 ///
@@ -30,7 +35,19 @@ pub struct Args {
     create: bool,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A mounted dot.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Mounted {
+    /// The dot, with the branch or subdot of it that was named.
+    pub volume: String,
+    /// The folder.
+    #[schema(value_type = String)]
+    pub place: PathBuf,
+    /// The branch that is shown.
+    pub branch: BranchName,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Mounted> {
     prepare(&args.mountpoint)?;
     let place = absolute(&args.mountpoint)?;
     let request = MountVolume {
@@ -50,21 +67,31 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         }
         mounted => mounted?,
     };
-    context.ui.status(&format!(
-        "Mounted {} at {}, on branch {}",
-        args.volume,
-        place.display(),
-        mounted.branch
-    ));
-    Ok(())
+    Ok(Mounted {
+        volume: args.volume.to_string(),
+        place,
+        branch: mounted.branch,
+    })
+}
+
+impl Human for Mounted {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let (volume, place) = (&self.volume, self.place.display());
+        let branch = &self.branch;
+        ui.status(&format!("Mounted {volume} at {place}, on branch {branch}"));
+        Ok(())
+    }
 }
 
 /// The error for a missing dot. If the name is a branch of the current dot, it suggests `DOT@BRANCH`.
 async fn no_dot(context: &Context, args: &Args, place: &Path) -> CliError {
     let Some((dot, branch)) = dot_word::branch_of_current(context, &args.volume.to_string()).await
     else {
-        return CliError::failed(format!("Dot {} does not exist.", args.volume.dot))
-            .hint("To create it, use --create.");
+        return CliError::new(
+            ErrorCode::NotFound,
+            format!("Dot {} does not exist.", args.volume.dot),
+        )
+        .hint("To create it, use --create.");
     };
     let volume = format!("{dot}@{}", branch.spelling());
     let place = place.display().to_string();
@@ -75,7 +102,7 @@ async fn no_dot(context: &Context, args: &Args, place: &Path) -> CliError {
 /// Creates the folder. Replaces a symbolic link into the pool, which earlier versions made there.
 pub fn prepare(place: &Path) -> Result<()> {
     let failed = |error| {
-        CliError::failed(format!("cannot make the folder {}", place.display())).caused_by(error)
+        CliError::io(format!("cannot make the folder {}", place.display())).caused_by(error)
     };
     match place.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -89,7 +116,8 @@ pub fn prepare(place: &Path) -> Result<()> {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => {
             let message = format!("{} exists, but is not a folder", place.display());
-            Err(CliError::failed(message).hint("Remove it, or choose another place."))
+            Err(CliError::new(ErrorCode::Exists, message)
+                .hint("Remove it, or choose another place."))
         }
     }
 }
@@ -106,9 +134,9 @@ fn leads_into_a_pool(place: &Path) -> bool {
 
 /// The absolute path without symbolic links, as the node needs it.
 pub(super) fn absolute(place: &Path) -> Result<PathBuf> {
-    place.canonicalize().map_err(|error| {
-        CliError::failed(format!("cannot find {}", place.display())).caused_by(error)
-    })
+    place
+        .canonicalize()
+        .map_err(|error| CliError::io(format!("cannot find {}", place.display())).caused_by(error))
 }
 
 pub(super) fn text(place: &Path) -> Result<String> {

@@ -3,13 +3,17 @@
 use dotmesh_api::node::LogQuery;
 use dotmesh_api::{ErrorCode, HubAddress, page};
 use dotmesh_model::{BranchName, CommitId, DotName};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::browser;
 use crate::config::{Config, Remote, RemoteName};
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 use crate::hub;
+use crate::output::Human;
 use crate::transfer;
+use crate::ui::Ui;
 
 /// Open the page of a commit on its hub
 ///
@@ -47,7 +51,19 @@ enum Subject {
 /// A dot on a hub.
 type Place = (RemoteName, Remote, DotName);
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A page on a hub.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Opened {
+    /// The address.
+    pub address: String,
+    /// Whether a browser opened it.
+    pub opened: bool,
+    /// Whether it was only to be printed.
+    #[serde(skip)]
+    pub print: bool,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Opened> {
     let (local, subject) = context
         .on_current_dot(async |node, dot| {
             let subject = match &args.branch {
@@ -69,7 +85,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     let mut failure = None;
     for (name, remote, dot) in places(context, &config, &local, args.remote.as_deref())? {
         match address(&remote, &dot, &subject).await {
-            Ok(Some(address)) => return show(context, &address, args.print).await,
+            Ok(Some(address)) => return Ok(show(context, address, args.print).await),
             Ok(None) => {}
             // Another hub may have it, so try the others first.
             Err(error) => {
@@ -127,20 +143,34 @@ async fn address(remote: &Remote, dot: &DotName, subject: &Subject) -> Result<Op
     }
 }
 
-async fn show(context: &Context, address: &str, print: bool) -> Result<()> {
-    if print {
-        return context.ui.out(&format!("{address}\n"));
+async fn show(context: &Context, address: String, print: bool) -> Opened {
+    let mut opened = Opened {
+        address,
+        opened: false,
+        print,
+    };
+    if !print {
+        let address = &opened.address;
+        context.ui.status(&format!("Opening {address}"));
+        opened.opened = browser::open(&context.environment, address).await;
     }
-    context.ui.status(&format!("Opening {address}"));
-    if browser::open(&context.environment, address).await {
-        return Ok(());
+    opened
+}
+
+impl Human for Opened {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        if self.opened {
+            return Ok(());
+        }
+        if !self.print {
+            ui.status("No browser here can open this page:");
+        }
+        ui.out(&format!("{}\n", self.address))
     }
-    context.ui.status("No browser here can open this page:");
-    context.ui.out(&format!("{address}\n"))
 }
 
 fn no_commits() -> CliError {
-    CliError::failed("There are no commits yet.")
+    CliError::new(Code::NoCommits, "There are no commits yet.")
         .hint("Make one with 'dm commit -m MESSAGE', then send it with 'dm push'.")
 }
 
@@ -157,5 +187,5 @@ fn nowhere(local: &DotName, subject: &Subject) -> CliError {
             )
         }
     };
-    CliError::failed(what).hint("Send it with 'dm push'.")
+    CliError::new(Code::NotOnHub, what).hint("Send it with 'dm push'.")
 }

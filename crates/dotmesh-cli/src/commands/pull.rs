@@ -8,7 +8,7 @@ use dotmesh_model::BranchName;
 use crate::context::Context;
 use crate::dot_word::{self, DotWord};
 use crate::error::Result;
-use crate::transfer::{self, Plan};
+use crate::transfer::{self, Plan, Transferred};
 
 /// Get commits from a hub that this node does not have yet
 ///
@@ -45,7 +45,7 @@ pub struct Args {
     limit_rate: Option<NonZeroU64>,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+pub(super) async fn run(context: &Context, args: Args) -> Result<Transferred> {
     let config = context.config.load()?;
     let chosen = transfer::choose_remote(&config, args.remote.as_deref(), Direction::Pull);
     let (remote_name, remote) = match chosen {
@@ -81,6 +81,5 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         allow_secrets: false,
         rate_limit: args.limit_rate,
     };
-    transfer::run(context, &context.node()?, &plan).await?;
-    Ok(())
+    transfer::run(context, &context.node()?, &plan).await
 }

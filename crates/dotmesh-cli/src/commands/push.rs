@@ -6,12 +6,16 @@ use dotmesh_api::node::TransferOutcome;
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{HubAddress, page};
 use dotmesh_model::{BranchName, DotName};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::dot_word::{self, DotWord};
 use crate::error::Result;
 use crate::fetch;
-use crate::transfer::{self, Plan};
+use crate::output::Human;
+use crate::transfer::{self, Plan, Transferred};
+use crate::ui::Ui;
 
 /// Send commits that the hub does not have yet
 ///
@@ -62,7 +66,17 @@ pub struct Args {
     limit_rate: Option<NonZeroU64>,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// What a push did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Pushed {
+    /// What was sent.
+    #[serde(flatten)]
+    pub transferred: Transferred,
+    /// For each pushed branch, the address of its newest commit on the hub.
+    pub permalinks: Vec<String>,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Pushed> {
     let config = context.config.load()?;
     let chosen = transfer::choose_remote(&config, args.remote.as_deref(), Direction::Push);
     let (remote_name, remote) = match chosen {
@@ -108,7 +122,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         Some(branch) => vec![branch.as_str()],
         None => detail.branches.iter().map(|b| b.name.as_str()).collect(),
     };
-    let outcome = match transfer::run(context, &node, &plan).await {
+    let transferred = match transfer::run(context, &node, &plan).await {
         // Older commits are here without their data. Fetch it from the hubs that have it, then push the rest without data.
         Err(error) if error.is_absent() => {
             for problem in fetch::what_can_be(context, &plan.local, &branches).await? {
@@ -125,20 +139,27 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         done => done?,
     };
     let hub = plan.remote.hub()?;
+    let outcome = &transferred.outcome;
     let remote_dot = outcome.renamed.as_ref().unwrap_or(&plan.remote_dot);
-    context.ui.out(&permalinks(&hub, remote_dot, &outcome))
+    Ok(Pushed {
+        permalinks: permalinks(&hub, remote_dot, outcome),
+        transferred,
+    })
 }
 
-/// The permalinks of the pushed commits, one on each line.
-pub fn permalinks(hub: &HubAddress, dot: &DotName, outcome: &TransferOutcome) -> String {
-    let mut text = String::new();
-    let pushed = outcome
-        .branches
-        .iter()
-        .filter(|branch| !branch.receiver_ahead);
-    for branch in pushed {
-        text.push_str(&page::permalink(hub, dot, branch.head));
-        text.push('\n');
+impl Human for Pushed {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        self.transferred.show(ui)?;
+        let lines = self.permalinks.iter().map(|address| format!("{address}\n"));
+        ui.out(&lines.collect::<String>())
     }
-    text
+}
+
+/// The permalinks of the pushed commits.
+pub fn permalinks(hub: &HubAddress, dot: &DotName, outcome: &TransferOutcome) -> Vec<String> {
+    let branches = outcome.branches.iter();
+    let pushed = branches.filter(|branch| !branch.receiver_ahead);
+    pushed
+        .map(|branch| page::permalink(hub, dot, branch.head))
+        .collect()
 }

@@ -5,9 +5,10 @@ use dotmesh_api::node::Undo;
 use dotmesh_model::DotName;
 
 use super::dot::delete;
-use super::undo::{describe, remember_branch};
+use super::undo::{Undone, remember_branch};
 use crate::context::Context;
 use crate::error::Result;
+use crate::output::{Answer, answer};
 use crate::switching::{self, WaitArgs};
 
 /// Redo the operation that 'dm undo' took back last
@@ -22,7 +23,7 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+pub(super) async fn run(context: &Context, args: Args) -> Result<Answer> {
     let redo = async |node: &NodeClient, dot: &DotName| {
         let before = node.dot(dot).await?;
         let redo = Undo {
@@ -33,12 +34,14 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         let is_here = node.current(dot).await.is_ok();
         Ok((dot.clone(), before, done, is_here))
     };
-    let (dot, before, done, is_here) = context.on_current_dot(redo).await?;
+    let (dot, before, switched, is_here) = context.on_current_dot(redo).await?;
     if !is_here {
-        context.ui.status(&format!("Deleted dot '{dot}' again"));
-        return delete::forget(context, &dot, &before.id);
+        return delete::forget(context, dot, before.id, true).map(answer);
     }
-    remember_branch(context, &dot, before.summary.branch, &done)?;
-    context.ui.status(&describe("Redid", &dot, &done));
-    switching::tell(context, &done)
+    remember_branch(context, &dot, before.summary.branch, &switched)?;
+    Ok(answer(Undone {
+        dot,
+        switched,
+        did: "Redid",
+    }))
 }

@@ -1,11 +1,16 @@
 //! `dm restore`
 
-use dotmesh_api::node::RestorePaths;
+use dotmesh_api::node::{RestorePaths, Switched};
+use dotmesh_model::DotName;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::fetch::{self, Extent};
+use crate::output::Human;
 use crate::switching::{self, WaitArgs};
+use crate::ui::Ui;
 
 /// Restore files or whole subdots from a commit
 ///
@@ -25,25 +30,54 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let done = context
+/// A dot after a restore.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Restored {
+    /// The dot.
+    pub dot: DotName,
+    /// The commit, as it was named.
+    pub source: String,
+    /// What was restored.
+    pub paths: Vec<String>,
+    /// What is checked out, and what happened to the containers.
+    #[serde(flatten)]
+    pub switched: Switched,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Restored> {
+    context
         .on_current_dot(async |node, dot| {
             let restore = RestorePaths {
                 revision: args.source.clone(),
                 paths: args.paths.clone(),
-                // The node refuses if another terminal checked out another branch meanwhile.
+                // Another terminal may check out another branch meanwhile.
                 expected: Some(node.current(dot).await?),
                 wait: (&args.wait).into(),
             };
             let switch =
                 async || switching::follow(context, node.restore(dot, &restore).await?).await;
             let revision = [args.source.as_str()];
-            fetch::with_data(context, dot, &revision, Extent::Commit, switch).await
+            let switched =
+                fetch::with_data(context, dot, &revision, Extent::Commit, switch).await?;
+            Ok(Restored {
+                dot: dot.clone(),
+                source: args.source.clone(),
+                paths: args.paths.clone(),
+                switched,
+            })
         })
-        .await?;
-    let paths = args.paths.join(", ");
-    context
-        .ui
-        .status(&format!("Restored from {}: {paths}", args.source));
-    switching::tell(context, &done)
+        .await
+}
+
+impl Human for Restored {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let (source, paths) = (&self.source, self.paths.join(", "));
+        ui.status(&format!("Restored from {source}: {paths}"));
+        switching::show(ui, &self.switched);
+        Ok(())
+    }
+
+    fn failure(&self) -> Option<CliError> {
+        switching::failure(&self.switched)
+    }
 }

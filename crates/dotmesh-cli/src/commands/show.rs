@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use dotmesh_api::NodeClient;
-use dotmesh_api::node::{Diff, FileChange, Log, LogQuery};
-use dotmesh_model::{CommitId, CommitRecord, DotName, ImageUse};
+use dotmesh_api::node::{Diff, Log, LogQuery, Source};
+use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ImageUse};
 use jiff::tz::TimeZone;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{diff, log};
 use crate::context::Context;
 use crate::dot_word;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
+use crate::output::Human;
+use crate::paint;
+use crate::ui::Ui;
 
 /// Show a commit: its whole record, and what changed in each subdot
 ///
@@ -32,77 +37,100 @@ pub struct Args {
     name_status: bool,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A commit.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Shown {
+    /// The dot.
+    pub dot: DotName,
+    /// The whole record.
+    pub commit: CommitRecord,
+    /// The branches whose newest commit it is.
+    pub branches: Vec<BranchName>,
+    /// Its tags.
+    pub tags: Vec<BranchName>,
+    /// Where its data is, if not here.
+    pub absent: Option<Source>,
+    /// The changes since the parent commit. `null` if they are not wanted, or cannot be computed.
+    pub changes: Option<Diff>,
+    /// Whether the changes cannot be computed, because data is on a hub only.
+    pub changes_absent: bool,
+    /// What else is known of it here.
+    #[serde(skip)]
+    pub log: Log,
+    /// Whether people read a letter and a path for each file.
+    #[serde(skip)]
+    pub name_status: bool,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Shown> {
     let revision = args.revision.as_deref();
     let found = context
-        .on_current_dot(async |node, dot| find(node, dot, revision, args.no_patch).await)
+        .on_current_dot(async |node, dot| find(node, dot, &args).await)
         .await;
-    let (commit, found, changes) =
-        dot_word::unless_dot(context, found, revision, "dm switch DOT && dm show").await?;
-    let mut text = record(&found, &commit, &TimeZone::system());
-    if let Changes::Here(changes) = &changes
-        && !changes.changes.is_empty()
-    {
-        text.push('\n');
-        text.push_str(&if args.name_status {
-            diff::name_status(changes)
-        } else {
-            by_subdot(changes)
-        });
-    }
-    context.ui.out(&text)?;
-    match changes {
-        Changes::Here(changes) if changes.more > 0 => {
-            let more = changes.more;
-            context.ui.warning(&format!("{more} more files changed"));
-        }
-        Changes::NotHere => {
-            let id = commit.id.short();
-            context
-                .ui
-                .status("The changes are not shown: the data of the commit, or of the one before it, is not here.");
-            context
-                .ui
-                .hint(&format!("'dm diff {id}^ {id}' fetches it, and shows them."));
-        }
-        _ => {}
-    }
-    Ok(())
+    dot_word::unless_dot(context, found, revision, "dm switch DOT && dm show").await
 }
 
-/// The changes since the parent commit.
-enum Changes {
-    Here(Diff),
-    /// The data is only on a hub.
-    NotHere,
-    NotWanted,
+impl Human for Shown {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let mut text = record(&self.log, &self.commit, &TimeZone::system());
+        let changes = self.changes.as_ref();
+        if let Some(changes) = changes.filter(|diff| !diff.changes.is_empty()) {
+            text.push('\n');
+            text.push_str(&if self.name_status {
+                diff::name_status(changes)
+            } else {
+                diff::by_subdot(changes)
+            });
+        }
+        ui.page(&text, paint::log)?;
+        if let Some(changes) = changes.filter(|diff| diff.more > 0) {
+            ui.warning(&format!("{} more files changed", changes.more));
+        }
+        if self.changes_absent {
+            let id = self.commit.id.short();
+            ui.status("The changes are not shown: the data of the commit, or of the one before it, is not here.");
+            ui.hint(&format!("'dm diff {id}^ {id}' fetches it, and shows them."));
+        }
+        Ok(())
+    }
 }
 
-async fn find(
-    node: &NodeClient,
-    dot: &DotName,
-    revision: Option<&str>,
-    no_patch: bool,
-) -> Result<(CommitRecord, Log, Changes)> {
-    let log = node.log(dot, &LogQuery::one(revision)).await?;
+async fn find(node: &NodeClient, dot: &DotName, args: &Args) -> Result<Shown> {
+    let log = node
+        .log(dot, &LogQuery::one(args.revision.as_deref()))
+        .await?;
     let Some(commit) = log.commits.first().cloned() else {
-        return Err(CliError::failed("There are no commits yet.")
-            .hint("Make one with 'dm commit -m MESSAGE'."));
+        let error = CliError::new(Code::NoCommits, "There are no commits yet.");
+        return Err(error.hint("Make one with 'dm commit -m MESSAGE'."));
     };
-    if no_patch {
-        return Ok((commit, log, Changes::NotWanted));
-    }
     let query = [
         ("from", commit.parent.to_string()),
         ("to", commit.id.to_string()),
     ];
-    let changes = match node.diff(dot, &query).await.map_err(CliError::from) {
-        Ok(diff) => Changes::Here(diff),
-        // Showing a commit must not cause a large download.
-        Err(error) if error.is_absent() => Changes::NotHere,
-        Err(error) => return Err(error),
+    let (changes, changes_absent) = match args.no_patch {
+        true => (None, false),
+        false => match node.diff(dot, &query).await.map_err(CliError::from) {
+            Ok(diff) => (Some(diff), false),
+            // Showing a commit must not cause a large download.
+            Err(error) if error.is_absent() => (None, true),
+            Err(error) => return Err(error),
+        },
     };
-    Ok((commit, log, changes))
+    let at = |names: &BTreeMap<BranchName, CommitId>| {
+        let here = names.iter().filter(|(_, id)| **id == commit.id);
+        here.map(|(name, _)| name.clone()).collect()
+    };
+    Ok(Shown {
+        dot: dot.clone(),
+        branches: at(&log.branches),
+        tags: at(&log.tags),
+        absent: log.absent.get(&commit.id).cloned(),
+        changes,
+        changes_absent,
+        commit,
+        log,
+        name_status: args.name_status,
+    })
 }
 
 /// The full record of a commit.
@@ -167,21 +195,4 @@ fn describe(image: &ImageUse) -> String {
         let _ = write!(text, "\n{} at {}", mount.subdot, mount.path);
     }
     text
-}
-
-/// The changed files of each subdot with their sizes, and the counts.
-pub fn by_subdot(diff: &Diff) -> String {
-    let mut subdots: BTreeMap<&str, Vec<FileChange>> = BTreeMap::new();
-    for change in &diff.changes {
-        let (subdot, _) = change.path.split_once('/').unwrap_or(("__root__", ""));
-        subdots.entry(subdot).or_default().push(change.clone());
-    }
-    let blocks = subdots.into_iter().map(|(subdot, changes)| {
-        let part = Diff {
-            changes,
-            ..diff.clone()
-        };
-        format!("{subdot}:\n{}", diff::stat(&part))
-    });
-    blocks.collect::<Vec<_>>().join("\n")
 }

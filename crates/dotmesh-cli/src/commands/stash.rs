@@ -15,7 +15,8 @@ use dotmesh_api::node::Stash;
 use dotmesh_model::DotName;
 
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
+use crate::output::{Answer, answer};
 
 /// Put the uncommitted changes aside, and bring them back later
 ///
@@ -47,16 +48,16 @@ enum Command {
     Branch(branch::Args),
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+pub(super) async fn run(context: &Context, args: Args) -> Result<Answer> {
     match args.command {
-        None => push::run(context, args.push).await,
-        Some(Command::Push(args)) => push::run(context, args).await,
-        Some(Command::List(args)) => list::run(context, args).await,
-        Some(Command::Show(args)) => show::run(context, args).await,
-        Some(Command::Pop(args)) => pop::run(context, args, true).await,
-        Some(Command::Apply(args)) => pop::run(context, args, false).await,
-        Some(Command::Drop(args)) => drop::run(context, args).await,
-        Some(Command::Branch(args)) => branch::run(context, args).await,
+        None => push::run(context, args.push).await.map(answer),
+        Some(Command::Push(args)) => push::run(context, args).await.map(answer),
+        Some(Command::List(args)) => list::run(context, args).await.map(answer),
+        Some(Command::Show(args)) => show::run(context, args).await.map(answer),
+        Some(Command::Pop(args)) => pop::run(context, args, true).await.map(answer),
+        Some(Command::Apply(args)) => pop::run(context, args, false).await.map(answer),
+        Some(Command::Drop(args)) => drop::run(context, args).await.map(answer),
+        Some(Command::Branch(args)) => branch::run(context, args).await.map(answer),
     }
 }
 
@@ -85,9 +86,9 @@ impl Place {
             return Ok(stashes.swap_remove(self.0));
         }
         Err(match stashes.len() {
-            0 => CliError::failed("there are no stashes")
+            0 => CliError::new(Code::NoStash, "there are no stashes")
                 .hint("'dm stash' puts the uncommitted changes aside."),
-            _ => CliError::failed(format!("there is no stash@{{{}}}", self.0))
+            _ => CliError::new(Code::NoStash, format!("there is no stash@{{{}}}", self.0))
                 .hint("List the stashes with 'dm stash list'."),
         })
     }

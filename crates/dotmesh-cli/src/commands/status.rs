@@ -3,12 +3,16 @@
 use std::fmt::Write as _;
 
 use dotmesh_api::node::{ContainerStatus, DotStatus, SubdotStatus};
-use dotmesh_model::{CommitId, DotName};
+use dotmesh_model::CommitId;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::config::NodeConfig;
+use crate::config::Upstream;
 use crate::context::Context;
 use crate::error::Result;
+use crate::output::Human;
 use crate::table;
+use crate::ui::Ui;
 
 /// Show what is checked out, what changed since, and which containers use it
 ///
@@ -21,19 +25,42 @@ pub struct Args {
     short: bool,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// The state of a dot.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// What is checked out, what changed since, and the containers.
+    #[serde(flatten)]
+    pub status: DotStatus,
+    /// The dots on remotes that it is pulled from and pushed to.
+    pub upstreams: Vec<Upstream>,
+    /// Whether people read it in the format for scripts.
+    #[serde(skip)]
+    pub short: bool,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Status> {
     let status = context
         .on_current_dot(async |node, dot| Ok(node.status(dot).await?))
         .await?;
-    context.ui.out(&if args.short {
-        short(&status)
-    } else {
-        for_people(&status, &context.node_config()?)
+    Ok(Status {
+        upstreams: context.node_config()?.upstreams_of(&status.name),
+        status,
+        short: args.short,
     })
 }
 
+impl Human for Status {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        ui.out(&if self.short {
+            short(&self.status)
+        } else {
+            for_people(&self.status, &self.upstreams)
+        })
+    }
+}
+
 /// The status as text for people.
-pub fn for_people(status: &DotStatus, config: &NodeConfig) -> String {
+pub fn for_people(status: &DotStatus, upstreams: &[Upstream]) -> String {
     let mut text = format!("On branch {} of dot {}\n", status.branch, status.name);
     if status.head == CommitId::ROOT {
         text.push_str("No commits yet\n");
@@ -41,8 +68,8 @@ pub fn for_people(status: &DotStatus, config: &NodeConfig) -> String {
         let line = format!("Last commit: {} {}", status.head.short(), status.title);
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    for upstream in upstreams(&status.name, config) {
-        let _ = writeln!(text, "{upstream}");
+    for Upstream { remote, dot } in upstreams {
+        let _ = writeln!(text, "Tracks {} on remote {remote}", dot.full());
     }
     text.push('\n');
     if status.subdots.iter().all(is_clean) {
@@ -82,14 +109,6 @@ pub fn short(status: &DotStatus) -> String {
         format!("{code}\t{}\n", subdot.name)
     });
     lines.collect()
-}
-
-fn upstreams(dot: &DotName, config: &NodeConfig) -> Vec<String> {
-    let upstreams = config.upstreams.iter();
-    let upstreams = upstreams.filter_map(|(remote, dots)| Some((remote, dots.get(dot)?)));
-    upstreams
-        .map(|(remote, dot)| format!("Tracks {} on remote {remote}", dot.full()))
-        .collect()
 }
 
 fn is_clean(subdot: &SubdotStatus) -> bool {

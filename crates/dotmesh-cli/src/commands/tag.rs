@@ -1,11 +1,16 @@
 //! `dm tag`
 
 use dotmesh_api::node::{DeleteTag, MakeTag, Tag};
-use dotmesh_model::BranchName;
+use dotmesh_model::{BranchName, DotName};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::message;
+use crate::output::Human;
+use crate::output::{Answer, answer};
+use crate::ui::Ui;
 
 /// List the tags of the current dot, make one, or delete one
 ///
@@ -34,42 +39,114 @@ pub struct Args {
     revision: Option<String>,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    if let Some(name) = args.delete {
-        let delete = DeleteTag { name };
-        let deleted = context
-            .on_current_dot(async |node, dot| Ok(node.delete_tag(dot, &delete).await?))
-            .await?;
-        context.ui.status(&gone(&deleted));
-        return Ok(());
+/// The tags of a dot.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Tags {
+    /// The dot.
+    pub dot: DotName,
+    /// The tags, sorted by name.
+    pub tags: Vec<Tag>,
+    /// Whether people see the commits and messages.
+    #[serde(skip)]
+    pub long: bool,
+}
+
+/// A new tag.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Tagged {
+    /// The dot.
+    pub dot: DotName,
+    /// The tag.
+    pub tag: Tag,
+}
+
+/// A deleted tag.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Untagged {
+    /// The dot.
+    pub dot: DotName,
+    /// The tag.
+    pub tag: Tag,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Answer> {
+    match (args.delete, args.name) {
+        (Some(name), _) => delete(context, name).await.map(answer),
+        (None, Some(name)) => {
+            let message = message::join(&args.message);
+            if message.is_empty() && !args.message.is_empty() {
+                return Err(CliError::usage("the message of a tag is empty"));
+            }
+            let revision = args.revision.unwrap_or_else(|| "HEAD".to_owned());
+            let tag = MakeTag {
+                name,
+                revision,
+                message,
+            };
+            make(context, &tag).await.map(answer)
+        }
+        (None, None) => list(context, args.long).await.map(answer),
     }
-    let Some(name) = args.name else {
-        let tags = context
-            .on_current_dot(async |node, dot| Ok(node.tags(dot).await?))
-            .await?;
-        return context.ui.out(&if args.long {
-            render_long(&tags)
-        } else {
-            render(&tags)
-        });
-    };
-    let message = message::join(&args.message);
-    if message.is_empty() && !args.message.is_empty() {
-        return Err(CliError::usage("the message of a tag is empty"));
-    }
-    let tag = MakeTag {
-        name,
-        revision: args.revision.unwrap_or_else(|| "HEAD".to_owned()),
-        message,
-    };
-    let made = context
-        .on_current_dot(async |node, dot| Ok(node.make_tag(dot, &tag).await?))
-        .await?;
-    let commit = made.commit.short();
+}
+
+async fn list(context: &Context, long: bool) -> Result<Tags> {
     context
-        .ui
-        .status(&format!("Tagged commit {commit} as '{}'", made.name));
-    Ok(())
+        .on_current_dot(async |node, dot| {
+            Ok(Tags {
+                dot: dot.clone(),
+                tags: node.tags(dot).await?,
+                long,
+            })
+        })
+        .await
+}
+
+async fn make(context: &Context, tag: &MakeTag) -> Result<Tagged> {
+    context
+        .on_current_dot(async |node, dot| {
+            Ok(Tagged {
+                dot: dot.clone(),
+                tag: node.make_tag(dot, tag).await?,
+            })
+        })
+        .await
+}
+
+async fn delete(context: &Context, name: BranchName) -> Result<Untagged> {
+    let delete = DeleteTag { name };
+    context
+        .on_current_dot(async |node, dot| {
+            Ok(Untagged {
+                dot: dot.clone(),
+                tag: node.delete_tag(dot, &delete).await?,
+            })
+        })
+        .await
+}
+
+impl Human for Tags {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        ui.out(&if self.long {
+            render_long(&self.tags)
+        } else {
+            render(&self.tags)
+        })
+    }
+}
+
+impl Human for Tagged {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let (name, commit) = (&self.tag.name, self.tag.commit.short());
+        ui.status(&format!("Tagged commit {commit} as '{name}'"));
+        Ok(())
+    }
+}
+
+impl Human for Untagged {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        ui.status(&gone(&self.tag));
+        Ok(())
+    }
 }
 
 /// Tells that a tag was deleted, and how to recreate it.

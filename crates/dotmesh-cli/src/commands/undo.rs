@@ -3,10 +3,14 @@
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::{Switched, Undo};
 use dotmesh_model::{BranchName, DotName};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{CliError, Result};
+use crate::output::Human;
 use crate::switching::{self, WaitArgs};
+use crate::ui::Ui;
 
 /// Take back the last operation of the current dot
 ///
@@ -28,7 +32,20 @@ pub struct Args {
     wait: WaitArgs,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A dot after an undo or a redo.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Undone {
+    /// The dot.
+    pub dot: DotName,
+    /// What is checked out, which operation was undone or redone, and what happened to the containers.
+    #[serde(flatten)]
+    pub switched: Switched,
+    /// How people read it: `Undid` or `Redid`.
+    #[serde(skip)]
+    pub did: &'static str,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Undone> {
     let undo = async |node: &NodeClient, dot: &DotName| {
         let before = node.current(dot).await.ok().map(|current| current.branch);
         let undo = Undo {
@@ -38,17 +55,32 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         let done = switching::follow(context, node.undo(dot, &undo).await?).await?;
         Ok((dot.clone(), before, done))
     };
-    let (dot, before, done) = context.on_current_dot(undo).await?;
+    let (dot, before, switched) = context.on_current_dot(undo).await?;
     match before {
-        Some(before) => remember_branch(context, &dot, before, &done)?,
-        // The dot was deleted, and the undo brought it back.
+        Some(before) => remember_branch(context, &dot, before, &switched)?,
+        // The undo brought a deleted dot back.
         None => {
             let id = context.node()?.dot(&dot).await?.id;
             context.update_node_config(|config| config.bring_dot_back(&dot, &id))?;
         }
     }
-    context.ui.status(&describe("Undid", &dot, &done));
-    switching::tell(context, &done)
+    Ok(Undone {
+        dot,
+        switched,
+        did: "Undid",
+    })
+}
+
+impl Human for Undone {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        ui.status(&describe(self.did, &self.dot, &self.switched));
+        switching::show(ui, &self.switched);
+        Ok(())
+    }
+
+    fn failure(&self) -> Option<CliError> {
+        switching::failure(&self.switched)
+    }
 }
 
 /// If the branch changed, remembers the previous one for `dm checkout -`.

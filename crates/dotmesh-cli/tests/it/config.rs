@@ -63,6 +63,10 @@ fn the_file_is_readable_json_for_its_owner_alone() {
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
+    // A copy that others can read does not stay so.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    file.load().unwrap();
+    assert_eq!(mode(&path), 0o600);
 }
 
 #[test]

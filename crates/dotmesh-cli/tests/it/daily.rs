@@ -7,7 +7,6 @@ use dotmesh_api::node::{
 use dotmesh_api::node_client::Direction;
 use dotmesh_cli::commands::stash::{self, Place};
 use dotmesh_cli::commands::{branch, checkout, cp, diff, log, show, status, tag};
-use dotmesh_cli::config::NodeConfig;
 use dotmesh_cli::transfer;
 use dotmesh_model::CommitId;
 use dotmesh_model::commit::{ComposeUse, MountUse};
@@ -57,11 +56,7 @@ fn state() -> DotStatus {
 #[test]
 fn a_status_names_what_changed_and_who_uses_it() {
     let mut state = state();
-    let mut config = NodeConfig::default();
-    let upstream = "alice/mobycounter_app".parse().unwrap();
-    let upstreams = [(state.name.clone(), upstream)].into();
-    config.upstreams.insert("hub".parse().unwrap(), upstreams);
-    assert_snapshot!(status::for_people(&state, &config), @r"
+    assert_snapshot!(status::for_people(&state, &[given::upstream()]), @r"
     On branch many-users of dot mobycounter_app
     Last commit: b2b2b2b2b2 Created user1...user11
     Tracks alice/mobycounter_app on remote hub
@@ -80,7 +75,7 @@ fn a_status_names_what_changed_and_who_uses_it() {
     state.head = CommitId::ROOT;
     state.subdots.truncate(1);
     state.containers.clear();
-    assert_snapshot!(status::for_people(&state, &NodeConfig::default()), @r"
+    assert_snapshot!(status::for_people(&state, &[]), @r"
     On branch many-users of dot mobycounter_app
     No commits yet
 
@@ -153,15 +148,24 @@ fn a_diff_has_lines_of_texts_and_sizes_of_the_rest() {
 
 #[test]
 fn branches_are_listed_with_their_commits() {
-    let dot = given::dot();
-    let titles = ["Created user1...user11", "Empty state"].map(str::to_owned);
-    assert_snapshot!(branch::render_with_commits(&dot, &titles), @r"
+    let mut branches = given::branches();
+    assert_snapshot!(branches.text(), @r"
+    * many-users
+      master
+    ");
+    branches.with_commits = true;
+    assert_snapshot!(branches.text(), @r"
     * many-users  b2b2b2b2b2  Created user1...user11
       master      a1a1a1a1a1  Empty state
     ");
-    let work = given::branch("work");
-    assert_snapshot!(branch::deleted(&dot.summary.name, &work, given::id(1)), @"Deleted branch work of dot mobycounter_app (was 0101010101; 'dm checkout -b work 0101010101' makes it again)");
-    assert_snapshot!(branch::deleted(&dot.summary.name, &work, CommitId::ROOT), @"Deleted branch work of dot mobycounter_app");
+    let mut deleted = branch::Deleted {
+        dot: given::name("mobycounter_app"),
+        branch: given::branch("work"),
+        head: given::id(1),
+    };
+    assert_snapshot!(deleted.text(), @"Deleted branch work of dot mobycounter_app (was 0101010101; 'dm checkout -b work 0101010101' makes it again)");
+    deleted.head = CommitId::ROOT;
+    assert_snapshot!(deleted.text(), @"Deleted branch work of dot mobycounter_app");
 }
 
 #[test]
@@ -227,7 +231,7 @@ fn a_commit_is_shown_with_its_whole_record() {
         ],
         more: 0,
     };
-    assert_snapshot!(show::by_subdot(&diff), @r"
+    assert_snapshot!(diff::by_subdot(&diff), @r"
     __root__:
      top | 10 B -> 20 B
      1 modified

@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dotmesh_api::node::{BranchDetail, DotDetail, DotSummary, Log, Source};
+use dotmesh_api::node::{BranchDetail, Committed, DotDetail, DotSummary, Log, Source};
+use dotmesh_cli::commands::branch::{Branch, Branches};
+use dotmesh_cli::commands::commit::NewCommit;
+use dotmesh_cli::commands::dot::show::Dot;
+use dotmesh_cli::config::Upstream;
 use dotmesh_model::{
-    BranchName, CodeVersion, CommitId, CommitRecord, ImageUse, LeftOut, LeftOutItem,
+    BranchName, CodeVersion, CommitId, CommitRecord, DotName, ImageUse, LeftOut, LeftOutItem,
 };
 
 pub(crate) fn id(byte: u8) -> CommitId {
@@ -13,6 +17,57 @@ pub(crate) fn id(byte: u8) -> CommitId {
 
 pub(crate) fn branch(name: &str) -> BranchName {
     name.parse().unwrap()
+}
+
+pub(crate) fn name(name: &str) -> DotName {
+    name.parse().unwrap()
+}
+
+pub(crate) fn upstream() -> Upstream {
+    Upstream {
+        remote: "hub".parse().unwrap(),
+        dot: name("alice/mobycounter_app"),
+    }
+}
+
+pub(crate) fn branches() -> Branches {
+    let titles = ["Created user1...user11", "Empty state"];
+    let branches = dot().branches.into_iter().zip(titles);
+    Branches {
+        dot: name("mobycounter_app"),
+        current: branch("many-users"),
+        branches: branches
+            .map(|(branch, title)| Branch {
+                branch,
+                title: Some(title.to_owned()),
+            })
+            .collect(),
+        with_commits: false,
+    }
+}
+
+pub(crate) fn shown_dot() -> Dot {
+    Dot {
+        detail: dot(),
+        is_current: true,
+        upstreams: vec![upstream()],
+        scripting: false,
+    }
+}
+
+pub(crate) fn new_commit() -> NewCommit {
+    NewCommit {
+        dot: name("mobycounter_app"),
+        made: Committed {
+            id: id(0xb2),
+            branch: branch("feature/login"),
+            images: Vec::new(),
+        },
+        message: "Empty state\n\nmore".to_owned(),
+        code: None,
+        replaced: None,
+        warning: None,
+    }
 }
 
 pub(crate) fn dots() -> Vec<DotSummary> {

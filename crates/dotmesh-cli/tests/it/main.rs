@@ -5,10 +5,13 @@
 mod binary;
 mod config;
 mod daily;
+mod examples;
 mod given;
 mod hubs;
+mod json;
 mod messages;
 mod operations;
+mod programs;
 mod reference;
 mod rendering;
 mod start;

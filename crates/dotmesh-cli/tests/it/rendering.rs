@@ -5,16 +5,17 @@ use std::path::Path;
 use dotmesh_api::HubVisitor;
 use dotmesh_api::hub::{DeviceLogin, ResolvedRef};
 use dotmesh_api::node::{
-    BranchOutcome, Committed, CreateCommit, Current, Lookalike, SkippedSockets, TransferOutcome,
-    TransferProgress,
+    BranchOutcome, Lookalike, SkippedSockets, TransferOutcome, TransferProgress,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_cli::browser;
 use dotmesh_cli::commands::cluster::places::{Places, PoolPlace, list as list_places};
 use dotmesh_cli::commands::cluster::{init, machine, reset as cluster_reset, service};
-use dotmesh_cli::commands::dot::{delete, show};
-use dotmesh_cli::commands::{branch, clone, commit, list, log, login, push, remote, reset};
+use dotmesh_cli::commands::commit::NewCommit;
+use dotmesh_cli::commands::dot::delete;
+use dotmesh_cli::commands::remote::Remotes;
+use dotmesh_cli::commands::{clone, commit, list, log, login, push, reset};
 use dotmesh_cli::config::{ApiKey, Config, NodeConfig, Remote};
 use dotmesh_cli::error::CliError;
 use dotmesh_cli::resolve::State;
@@ -88,21 +89,9 @@ fn what_a_terminal_would_obey_is_not_printed() {
 }
 
 #[test]
-fn branches_are_listed() {
-    assert_snapshot!(branch::render(&given::dot()), @r"
-    * many-users
-      master
-    ");
-}
-
-#[test]
 fn a_dot_is_shown() {
-    let mut config = NodeConfig::default();
-    let dot = given::dot();
-    let upstream = "alice/mobycounter_app".parse().unwrap();
-    let upstreams = [(dot.summary.name.clone(), upstream)].into();
-    config.upstreams.insert("hub".parse().unwrap(), upstreams);
-    assert_snapshot!(show::for_people(&dot, &config, true), @r"
+    let dot = given::shown_dot();
+    assert_snapshot!(dot.for_people(), @r"
     Dot admin/mobycounter_app:
     Master branch ID: d33da9d6788e1243c2816cb26ba01509
     Dot is currently selected.
@@ -113,7 +102,7 @@ fn a_dot_is_shown() {
       master (a1a1a1a1a1)
     Tracks dot alice/mobycounter_app on remote hub
     ");
-    assert_snapshot!(show::for_scripts(&dot, &config, true).replace('\t', "<tab>"), @r"
+    assert_snapshot!(dot.for_scripts().replace('\t', "<tab>"), @r"
     namespace<tab>admin
     name<tab>mobycounter_app
     masterBranchId<tab>d33da9d6788e1243c2816cb26ba01509
@@ -141,7 +130,7 @@ fn what_a_deletion_loses_is_told() {
 
 #[test]
 fn a_reset_says_where_head_is() {
-    assert_snapshot!(reset::describe(given::id(0xa1), Some("Empty state\n\nmore")), @"HEAD is now at a1a1a1a1a1 Empty state");
+    assert_snapshot!(reset::describe(given::id(0xa1), Some("Empty state")), @"HEAD is now at a1a1a1a1a1 Empty state");
     assert_snapshot!(reset::describe(given::id(0xa1), None), @"HEAD is now at a1a1a1a1a1");
     assert_snapshot!(reset::describe(CommitId::ROOT, None), @"HEAD is now at the empty state before the first commit");
 }
@@ -149,11 +138,8 @@ fn a_reset_says_where_head_is() {
 #[test]
 fn a_reset_says_where_the_branch_was() {
     let left = |was, now| {
-        let before = Current {
-            branch: given::branch("feature/login"),
-            head: was,
-        };
-        reset::left(&before, now).unwrap_or_default()
+        let branch = given::branch("feature/login");
+        reset::left(&branch, was, now).unwrap_or_default()
     };
     assert_snapshot!(left(given::id(0xb2), given::id(0xa1)), @"Branch feature/login was at b2b2b2b2b2; 'dm reset b2b2b2b2b2' takes it back there");
     assert_snapshot!(left(given::id(0xb2), CommitId::ROOT), @"Branch feature/login was at b2b2b2b2b2; 'dm reset b2b2b2b2b2' takes it back there");
@@ -202,12 +188,12 @@ fn remotes_are_listed() {
     add("lab", "http://10.0.0.1:8080");
     add("here", "http://localhost:8080");
     config.default_remote = Some("hub".parse().unwrap());
-    assert_snapshot!(remote::render(&config, false), @r"
+    assert_snapshot!(Remotes::of(&config, false).text(), @r"
     here
     hub
     lab
     ");
-    assert_snapshot!(remote::render(&config, true).replace('\t', "<tab>"), @r"
+    assert_snapshot!(Remotes::of(&config, true).text().replace('\t', "<tab>"), @r"
       here<tab>alice@localhost:8080
     * hub<tab>alice@dothub.com
       lab<tab>alice@http://10.0.0.1:8080
@@ -354,7 +340,7 @@ fn what_was_pushed_has_an_address() {
     };
     let hub = "localhost:8180".parse().unwrap();
     let dot = "admin/app".parse().unwrap();
-    assert_snapshot!(push::permalinks(&hub, &dot, &outcome), @r"
+    assert_snapshot!(push::permalinks(&hub, &dot, &outcome).join("\n"), @r"
     http://localhost:8180/admin/app/commit/a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1
     http://localhost:8180/admin/app/commit/b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2
     ");
@@ -468,7 +454,8 @@ fn a_rename_on_the_hub_is_told_and_followed() {
     // A dot that was named for one transfer only does not become the upstream.
     assert_eq!(upstream_after("bob/copy", Some("bob/other")), "alice/shop");
     let shop = "alice/shop".parse().unwrap();
-    let told = transfer::renamed(&plan("alice/app"), &shop);
+    let plan = plan("alice/app");
+    let told = transfer::renamed(&plan.remote_name, &plan.remote_dot, &shop);
     assert_eq!(told, "hub:alice/app is called alice/shop now");
 }
 
@@ -667,20 +654,11 @@ fn metadata_is_split_at_the_first_equals_sign() {
 #[test]
 fn a_commit_says_where_it_is_and_which_code_it_records() {
     let describe = |code: Option<CodeVersion>| {
-        let request = CreateCommit {
-            message: "Empty state\n\nmore".to_owned(),
-            author: "alice".to_owned(),
-            metadata: Default::default(),
+        let commit = NewCommit {
             code,
-            expected: None,
-            amend: false,
+            ..given::new_commit()
         };
-        let made = Committed {
-            id: given::id(0xb2),
-            branch: given::branch("feature/login"),
-            images: Vec::new(),
-        };
-        commit::describe(&"mobycounter_app".parse().unwrap(), &made, &request).join("\n")
+        commit.describe().join("\n")
     };
     let code = CodeVersion {
         remote: None,

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use dotmesh_api::node::NodeVersion;
 use dotmesh_model::size::{NotASize, parse_size};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::machine::Machine;
 use super::require_root;
 use super::service::{self, Detached};
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
+use crate::output::Human;
+use crate::ui::Ui;
 
 /// How long the daemon may take to answer. The first start may have to create a disk image.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(90);
@@ -123,33 +127,49 @@ fn absolute(path: &Path) -> OsString {
 }
 
 /// Tells which daemon already answers at the socket. It may have another root than the requested one.
-fn tell_running(context: &Context, running: &NodeVersion, args: &Args) {
+fn tell_running(ui: &Ui, running: &NodeVersion, asked: &Path) {
     let version = &running.version;
     let Some(root) = &running.root else {
         let text = format!("Dotmesh is already running, version {version}");
-        return context.ui.status(&text);
+        return ui.status(&text);
     };
     let shown = root.display();
-    context.ui.status(&format!(
+    ui.status(&format!(
         "Dotmesh is already running, version {version}, with its data in {shown}"
     ));
-    if root.as_os_str() != absolute(&args.root) {
-        context.ui.hint(&format!(
+    if root.as_os_str() != absolute(asked) {
+        ui.hint(&format!(
             "Nothing was started for {}. Stop the other one first, or choose another --socket and --docker-plugin.",
-            args.root.display()
+            asked.display()
         ));
     }
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// The daemon that runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Running {
+    /// Whether this command started it.
+    pub started: bool,
+    /// The daemon.
+    #[serde(flatten)]
+    pub node: NodeVersion,
+    /// The folder that was asked for.
+    #[serde(skip)]
+    pub root: PathBuf,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
     let socket = args
         .socket
         .clone()
         .unwrap_or_else(|| context.environment.socket().to_owned());
     let node = dotmesh_api::NodeClient::new(&socket)?;
-    if let Ok(version) = node.version().await {
-        tell_running(context, &version, &args);
-        return Ok(());
+    if let Ok(node) = node.version().await {
+        return Ok(Running {
+            started: false,
+            node,
+            root: args.root,
+        });
     }
     require_root("init")?;
     let wants_docker = args.docker_plugin.as_deref() != Some("none");
@@ -173,30 +193,46 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             } else {
                 "Read its log with 'journalctl -u dotmeshd'.".to_owned()
             };
-            CliError::unreachable(format!(
-                "dotmeshd was started but does not answer at {}",
-                socket.display()
-            ))
+            CliError::new(
+                Code::NodeUnreachable,
+                format!(
+                    "dotmeshd was started but does not answer at {}",
+                    socket.display()
+                ),
+            )
             .hint(log)
         })??;
     if by_hand {
         let file = service::pid_file(&socket);
         std::fs::write(&file, format!("{}\n", version.pid)).map_err(|error| {
-            CliError::failed(format!("cannot write {}", file.display())).caused_by(error)
+            CliError::io(format!("cannot write {}", file.display())).caused_by(error)
         })?;
     }
-    context
-        .ui
-        .status(&format!("Dotmesh is running, version {}", version.version));
-    if let Some(driver) = &version.driver {
-        context.ui.status(&format!(
-            "Docker volumes of driver '{driver}' are dots now."
-        ));
+    Ok(Running {
+        started: true,
+        node: version,
+        root: args.root,
+    })
+}
+
+impl Human for Running {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        if !self.started {
+            tell_running(ui, &self.node, &self.root);
+            return Ok(());
+        }
+        let version = &self.node.version;
+        ui.status(&format!("Dotmesh is running, version {version}"));
+        if let Some(driver) = &self.node.driver {
+            ui.status(&format!(
+                "Docker volumes of driver '{driver}' are dots now."
+            ));
+        }
+        ui.hint(
+            "Members of the group 'dotmesh' need no sudo for 'dm': sudo usermod -aG dotmesh $USER",
+        );
+        Ok(())
     }
-    context.ui.hint(
-        "Members of the group 'dotmesh' need no sudo for 'dm': sudo usermod -aG dotmesh $USER",
-    );
-    Ok(())
 }
 
 /// Waits until the daemon answers. Fails if it exits.

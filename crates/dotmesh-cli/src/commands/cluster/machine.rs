@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use crate::environment::Environment;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 
 /// Which requirements the machine meets.
 #[derive(Debug, Clone)]
@@ -67,8 +67,10 @@ impl Machine {
             Some(dotmeshd) if missing.is_empty() => Ok(dotmeshd),
             _ => {
                 let list = missing.join(", ");
-                let error =
-                    CliError::failed(format!("this machine lacks what Dotmesh needs: {list}"));
+                let error = CliError::new(
+                    Code::MachineLacks,
+                    format!("this machine lacks what Dotmesh needs: {list}"),
+                );
                 Err(hints.into_iter().fold(error, CliError::hint))
             }
         }

@@ -1,5 +1,6 @@
 //! Finds the mounts at and below a node's root, and the mounts of its pool elsewhere. Tells which ones Dotmesh made.
 
+use dotmesh_api::ErrorCode;
 use std::path::{Path, PathBuf};
 
 use crate::error::{CliError, Result};
@@ -39,9 +40,8 @@ impl Places {
     /// Reads this process's mount table. The path of the root must not contain symlinks.
     pub fn read(root: &Path, pool: &PoolPlace) -> Result<Self> {
         // The paths of other mounts need not be UTF-8.
-        let table = std::fs::read("/proc/self/mountinfo").map_err(|error| {
-            CliError::failed("cannot read /proc/self/mountinfo").caused_by(error)
-        })?;
+        let table = std::fs::read("/proc/self/mountinfo")
+            .map_err(|error| CliError::io("cannot read /proc/self/mountinfo").caused_by(error))?;
         Ok(Self::of(&String::from_utf8_lossy(&table), root, pool))
     }
 
@@ -72,10 +72,13 @@ impl Places {
             return Ok(());
         }
         let foreign = list(&self.foreign);
-        Err(CliError::failed(format!(
-            "these mounts below {} are not Dotmesh's: {foreign}",
-            root.display()
-        ))
+        Err(CliError::new(
+            ErrorCode::InUse,
+            format!(
+                "these mounts below {} are not Dotmesh's: {foreign}",
+                root.display()
+            ),
+        )
         .hint("Unmount them with 'umount', then try again."))
     }
 
@@ -84,7 +87,7 @@ impl Places {
         for place in &self.own {
             let flags = rustix::mount::UnmountFlags::NOFOLLOW;
             rustix::mount::unmount(place, flags).map_err(|error| {
-                CliError::failed(format!("cannot unmount {}", place.display()))
+                CliError::io(format!("cannot unmount {}", place.display()))
                     .caused_by(error)
                     .hint("Find what uses it with 'fuser -vm', then try again. Dotmesh was stopped, and nothing was deleted.")
             })?;

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use dotmesh_api::NodeClient;
 use dotmesh_api::node::{DotSummary, NodeVersion};
+use dotmesh_api::{ErrorCode, NodeClient};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::places::{Places, PoolPlace, list};
 use super::{require_root, service};
 use crate::commands::containers;
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
+use crate::output::Human;
+use crate::ui::Ui;
 
 /// Stop Dotmesh on this machine, and remove its service
 ///
@@ -22,10 +26,6 @@ pub struct Args {
     /// Delete all dots with all their commits, too
     #[arg(long)]
     delete_data: bool,
-
-    /// Do not ask. Needed where there is no terminal
-    #[arg(short, long)]
-    yes: bool,
 
     /// Do not ask, and delete the data even if Dotmesh does not run and cannot say which containers use it
     #[arg(short, long)]
@@ -70,7 +70,32 @@ pub struct Deletion {
     pub keeps_folder: bool,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// What a reset did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Stopped {
+    /// Whether the daemon ran, or had a service.
+    pub was_running: bool,
+    /// Where everything is, or was.
+    #[schema(value_type = String)]
+    pub root: PathBuf,
+    /// Whether a daemon has data there that was kept.
+    pub has_data: bool,
+    /// What was deleted. `null` without `--delete-data`.
+    pub deleted: Option<DeletedData>,
+}
+
+/// What a reset deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletedData {
+    /// The dots, as far as the daemon said.
+    pub dots: Vec<String>,
+    /// Where the dots are still, if they are outside of the root.
+    pub dots_elsewhere: Option<String>,
+    /// Whether the root's folder stays, empty.
+    pub keeps_folder: bool,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Stopped> {
     require_root("reset")?;
     let socket = args
         .socket
@@ -118,11 +143,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         });
     }
     context.ui.status(&plan.render());
-    if !args.yes && !args.force {
-        context
-            .ui
-            .confirm_at_terminal(plan.question(), "--yes")
-            .await?;
+    if !args.force {
+        context.ui.confirm(plan.question()).await?;
     }
 
     if has_unit {
@@ -134,31 +156,66 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
     for socket in &plan.sockets {
         remove_dead_socket(socket)?;
     }
-    context.ui.status(if has_unit || pid.is_some() {
+    let was_running = has_unit || pid.is_some();
+    context.ui.status(if was_running {
         "Dotmesh was stopped."
     } else {
         "Dotmesh was not running."
     });
-    match &plan.deletion {
-        Some(deletion) => delete(context, &plan.root, deletion, &pool, &socket),
-        None => {
-            if plan.has_data {
-                let root = plan.root.display();
-                context.ui.status(&format!("The dots are still in {root}"));
-            }
-            Ok(())
+    let mut stopped = Stopped {
+        was_running,
+        has_data: plan.has_data && plan.deletion.is_none(),
+        root: plan.root,
+        deleted: None,
+    };
+    if let Some(deletion) = plan.deletion {
+        delete(&stopped.root, &deletion, &pool)?;
+        if deletion.elsewhere.is_none() {
+            context.config.update(|config| {
+                config.nodes.remove(&socket.display().to_string());
+                Ok(())
+            })?;
         }
+        stopped.deleted = Some(DeletedData {
+            dots: deletion.dots,
+            dots_elsewhere: deletion.elsewhere,
+            keeps_folder: deletion.keeps_folder,
+        });
+    }
+    Ok(stopped)
+}
+
+impl Human for Stopped {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let shown = self.root.display();
+        let Some(deleted) = &self.deleted else {
+            if self.has_data {
+                ui.status(&format!("The dots are still in {shown}"));
+            }
+            return Ok(());
+        };
+        ui.status(&match (&deleted.dots_elsewhere, deleted.keeps_folder) {
+            (None, false) => format!("{shown} was deleted, with all dots."),
+            (None, true) => format!("All dots and everything else in {shown} were deleted."),
+            (Some(_), false) => format!("{shown} was deleted."),
+            (Some(_), true) => format!("Everything in {shown} was deleted."),
+        });
+        if deleted.keeps_folder {
+            ui.status(&format!(
+                "The empty folder {shown} stays, as it is a mount point or a symlink leads to it."
+            ));
+        }
+        if let Some(place) = &deleted.dots_elsewhere {
+            ui.warning(&format!(
+                "the dots are not deleted: they are in the pool at {place}, outside of {shown}"
+            ));
+        }
+        Ok(())
     }
 }
 
 /// Unmounts and deletes the data, and tells what was deleted and what stays.
-fn delete(
-    context: &Context,
-    root: &Path,
-    deletion: &Deletion,
-    pool: &PoolPlace,
-    socket: &Path,
-) -> Result<()> {
+fn delete(root: &Path, deletion: &Deletion, pool: &PoolPlace) -> Result<()> {
     // Read the mounts again: only now that the daemon has exited, it cannot add any.
     let places = Places::read(root, pool)?;
     places.refuse_foreign(root)?;
@@ -166,44 +223,20 @@ fn delete(
     delete_content(root)?;
     if !deletion.keeps_folder {
         std::fs::remove_dir(root).map_err(|error| {
-            CliError::failed(format!(
+            CliError::io(format!(
                 "{} is empty, but cannot be deleted",
                 root.display()
             ))
             .caused_by(error)
         })?;
     }
-    let shown = root.display();
-    let gone = match (&deletion.elsewhere, deletion.keeps_folder) {
-        (None, false) => format!("{shown} was deleted, with all dots."),
-        (None, true) => format!("All dots and everything else in {shown} were deleted."),
-        (Some(_), false) => format!("{shown} was deleted."),
-        (Some(_), true) => format!("Everything in {shown} was deleted."),
-    };
-    context.ui.status(&gone);
-    if deletion.keeps_folder {
-        context.ui.status(&format!(
-            "The empty folder {shown} stays, as it is a mount point or a symlink leads to it."
-        ));
-    }
-    match &deletion.elsewhere {
-        Some(place) => {
-            context.ui.warning(&format!(
-                "the dots are not deleted: they are in the pool at {place}, outside of {shown}"
-            ));
-            Ok(())
-        }
-        None => context.config.update(|config| {
-            config.nodes.remove(&socket.display().to_string());
-            Ok(())
-        }),
-    }
+    Ok(())
 }
 
 /// Deletes the content of a folder, and fails if something is left.
 pub fn delete_content(root: &Path) -> Result<()> {
     let failed = |error: std::io::Error| {
-        CliError::failed(format!("cannot look into {}", root.display())).caused_by(error)
+        CliError::io(format!("cannot look into {}", root.display())).caused_by(error)
     };
     let content = || -> Result<Vec<PathBuf>> {
         let entries = std::fs::read_dir(root).map_err(failed)?;
@@ -230,7 +263,7 @@ pub fn delete_content(root: &Path) -> Result<()> {
         Some(reason) => format!("\n  {}: {reason}", path.display()),
         None => format!("\n  {}: created meanwhile", path.display()),
     });
-    Err(CliError::failed(format!(
+    Err(CliError::io(format!(
         "not all of {} could be deleted; this is left:{}",
         root.display(),
         left.collect::<String>()
@@ -346,10 +379,10 @@ fn check_root(root: &Path) -> Result<()> {
     if is_root(root) {
         return Ok(());
     }
-    Err(CliError::failed(format!(
-        "{} is not a folder with Dotmesh's data",
-        root.display()
-    ))
+    Err(CliError::new(
+        Code::Refused,
+        format!("{} is not a folder with Dotmesh's data", root.display()),
+    )
     .hint("Name the right folder with --root DIR."))
 }
 
@@ -363,7 +396,8 @@ async fn check_data(
         if force {
             return Ok(Vec::new());
         }
-        return Err(CliError::failed(
+        return Err(CliError::new(
+            Code::Refused,
             "Dotmesh is not running, so it cannot say which containers need its data",
         )
         .hint("Start it with 'dm cluster init', or delete the data anyway with --force."));
@@ -383,10 +417,11 @@ async fn check_data(
         users.sort();
         users.dedup();
         let users = containers(&users, ", ");
-        return Err(
-            CliError::failed(format!("containers are using dots: {users}"))
-                .hint("Stop them first, e.g. with 'docker stop'."),
-        );
+        return Err(CliError::new(
+            ErrorCode::InUse,
+            format!("containers are using dots: {users}"),
+        )
+        .hint("Stop them first, e.g. with 'docker stop'."));
     }
     Ok(dots)
 }

@@ -1,5 +1,6 @@
 //! `dm cluster run-detached`: replaces itself with the daemon, detached from the terminal. Only `dm cluster init` uses it.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -14,15 +15,15 @@ pub struct Args {
 }
 
 /// Executes the program. Returns only if that fails.
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &Args) -> Result<Infallible> {
     let Some((program, arguments)) = args.command.split_first() else {
         return Err(CliError::usage("no program was named"));
     };
     rustix::process::setsid()
-        .map_err(|error| CliError::failed("cannot leave the terminal").caused_by(error))?;
+        .map_err(|error| CliError::io("cannot leave the terminal").caused_by(error))?;
     let error = Command::new(program)
         .args(arguments)
         .current_dir("/")
         .exec();
-    Err(CliError::failed(format!("cannot run {}", program.display())).caused_by(error))
+    Err(CliError::io(format!("cannot run {}", program.display())).caused_by(error))
 }

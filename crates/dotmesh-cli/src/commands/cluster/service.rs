@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Code, Result};
 
 /// The path of the systemd unit.
 const UNIT_FILE: &str = "/etc/systemd/system/dotmeshd.service";
@@ -109,8 +109,7 @@ pub fn variables_in(text: &str) -> Vec<(String, String)> {
 /// Installs the unit, enables it at boot, and starts it.
 pub async fn start_unit(program: &Path, arguments: &[OsString]) -> Result<()> {
     let written = std::fs::write(UNIT_FILE, unit(program, arguments));
-    written
-        .map_err(|error| CliError::failed(format!("cannot write {UNIT_FILE}")).caused_by(error))?;
+    written.map_err(|error| CliError::io(format!("cannot write {UNIT_FILE}")).caused_by(error))?;
     systemctl(&["daemon-reload"]).await?;
     systemctl(&["enable", UNIT]).await?;
     systemctl(&["restart", UNIT]).await
@@ -130,16 +129,17 @@ async fn systemctl(arguments: &[&str]) -> Result<()> {
         .stdin(Stdio::null())
         .output()
         .await;
-    let output = output
-        .map_err(|error| CliError::failed(format!("cannot run '{what}'")).caused_by(error))?;
+    let output =
+        output.map_err(|error| CliError::io(format!("cannot run '{what}'")).caused_by(error))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(
-        CliError::failed(format!("'{what}' failed: {}", said.trim()))
-            .hint(format!("See 'journalctl -u {UNIT}'.")),
+    Err(CliError::new(
+        Code::DaemonFailed,
+        format!("'{what}' failed: {}", said.trim()),
     )
+    .hint(format!("See 'journalctl -u {UNIT}'.")))
 }
 
 /// A daemon that was started without systemd and does not answer yet.
@@ -160,10 +160,10 @@ impl Detached {
             Ok((log.metadata()?.len(), log.try_clone()?, log))
         };
         let (log_start, output, errors) = open().map_err(|error: std::io::Error| {
-            CliError::failed(format!("cannot write to {}", path.display())).caused_by(error)
+            CliError::io(format!("cannot write to {}", path.display())).caused_by(error)
         })?;
         let dm = std::env::current_exe()
-            .map_err(|error| CliError::failed("cannot find 'dm' itself").caused_by(error))?;
+            .map_err(|error| CliError::io("cannot find 'dm' itself").caused_by(error))?;
         let variables = std::fs::read_to_string(ENVIRONMENT_FILE).unwrap_or_default();
         let child = Command::new(dm)
             .envs(variables_in(&variables))
@@ -175,7 +175,7 @@ impl Detached {
             .stderr(errors)
             .spawn()
             .map_err(|error| {
-                CliError::failed(format!("cannot start {}", program.display())).caused_by(error)
+                CliError::io(format!("cannot start {}", program.display())).caused_by(error)
             })?;
         Ok(Self {
             child,
@@ -189,7 +189,7 @@ impl Detached {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(_)) => Err(self.ended()),
-            Err(error) => Err(CliError::failed("cannot watch dotmeshd").caused_by(error)),
+            Err(error) => Err(CliError::io("cannot watch dotmeshd").caused_by(error)),
         }
     }
 
@@ -205,8 +205,11 @@ impl Detached {
         let words = words.split("Stack backtrace:").next().unwrap_or_default();
         let lines: Vec<&str> = words.trim().lines().collect();
         let last = lines[lines.len().saturating_sub(8)..].join("\n");
-        CliError::failed(format!("dotmeshd did not start:\n{last}"))
-            .hint(format!("The whole log is in {}", self.log.display()))
+        CliError::new(
+            Code::DaemonFailed,
+            format!("dotmeshd did not start:\n{last}"),
+        )
+        .hint(format!("The whole log is in {}", self.log.display()))
     }
 }
 
@@ -282,7 +285,11 @@ pub fn option_of(words: &[String], option: &str) -> Option<String> {
 /// Sends SIGTERM to the daemon, and waits until it has exited.
 pub async fn stop_process(pid: u32) -> Result<()> {
     let failed = |why: &str| {
-        CliError::failed(format!("dotmeshd (process {pid}) {why}")).hint(format!(
+        CliError::new(
+            Code::DaemonFailed,
+            format!("dotmeshd (process {pid}) {why}"),
+        )
+        .hint(format!(
             "Find out what it does, or kill it with 'kill -9 {pid}' and try again."
         ))
     };
@@ -308,7 +315,7 @@ pub async fn stop_process(pid: u32) -> Result<()> {
 pub fn remove_file(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(CliError::failed(format!("cannot remove {}", path.display())).caused_by(error))
+            Err(CliError::io(format!("cannot remove {}", path.display())).caused_by(error))
         }
         _ => Ok(()),
     }

@@ -4,10 +4,14 @@ use dotmesh_api::NodeClient;
 use dotmesh_api::node::{DotDetail, LogQuery};
 use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, DotName};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::dot_word::DotWord;
 use crate::error::Result;
+use crate::output::Human;
+use crate::ui::Ui;
 
 /// Delete a dot with all its branches and commits
 ///
@@ -26,10 +30,24 @@ pub struct Args {
     dot: DotWord,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A deleted dot.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Deleted {
+    /// The dot.
+    pub dot: DotName,
+    /// Its id, for `dm undo --deleted`.
+    pub id: String,
+    /// Whether it was the current dot. There is no current dot now.
+    pub was_current: bool,
+    /// Whether this was a redo.
+    #[serde(skip)]
+    pub again: bool,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Deleted> {
     let delete = async |node: &NodeClient, name: &DotName| {
         let dot = node.dot(name).await?;
-        if !args.force {
+        if !args.force && !context.ui.is_confirmed() {
             let commits = count_commits(node, &dot).await?;
             let stashes = node.stashes(name).await?.len();
             context.ui.status(&loss(&dot, commits, stashes));
@@ -45,25 +63,42 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         "'dm dot delete' deletes a dot with all its branches. Nothing was deleted.".to_owned()
     };
     let (dot, id) = args.dot.act(context, delete, instead).await?;
-    context.ui.status(&format!("Deleted dot '{dot}'"));
-    context.ui.hint(&format!(
-        "To bring it back: dm undo --dot {dot}. 'dm op log --dot {dot}' says how long it is kept."
-    ));
-    forget(context, &dot, &id)
+    forget(context, dot, id, false)
 }
 
-/// Removes a deleted dot from the configuration. Its settings are kept for an undo.
-pub(in crate::commands) fn forget(context: &Context, dot: &DotName, id: &str) -> Result<()> {
-    let was_current = context.update_node_config(|config| config.set_dot_aside(dot, id))?;
-    if was_current {
-        context
-            .ui
-            .status("It was the current dot. No dot is current now.");
-        context
-            .ui
-            .hint("List the dots with 'dm list' and select one with 'dm switch DOT'.");
+/// Removes a deleted dot from the configuration, which keeps what an undo needs.
+pub(in crate::commands) fn forget(
+    context: &Context,
+    dot: DotName,
+    id: String,
+    again: bool,
+) -> Result<Deleted> {
+    let was_current = context.update_node_config(|config| config.set_dot_aside(&dot, &id))?;
+    Ok(Deleted {
+        dot,
+        id,
+        was_current,
+        again,
+    })
+}
+
+impl Human for Deleted {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let dot = &self.dot;
+        if self.again {
+            ui.status(&format!("Deleted dot '{dot}' again"));
+        } else {
+            ui.status(&format!("Deleted dot '{dot}'"));
+            ui.hint(&format!(
+                "To bring it back: dm undo --dot {dot}. 'dm op log --dot {dot}' says how long it is kept."
+            ));
+        }
+        if self.was_current {
+            ui.status("It was the current dot. No dot is current now.");
+            ui.hint("List the dots with 'dm list' and select one with 'dm switch DOT'.");
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 async fn count_commits(node: &NodeClient, dot: &DotDetail) -> Result<usize> {

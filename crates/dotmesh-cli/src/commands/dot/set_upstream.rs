@@ -2,11 +2,17 @@
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::node::Source;
+use dotmesh_model::DotName;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::config::{RemoteName, no_such_remote};
 use crate::context::Context;
 use crate::dot_word::{self, DotWord};
 use crate::error::Result;
+use crate::output::Human;
 use crate::transfer;
+use crate::ui::Ui;
 
 /// Set the dot on a remote that a dot is pulled from and pushed to
 ///
@@ -28,7 +34,18 @@ pub struct Args {
     third: Option<String>,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A dot, and its dot on a remote.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Tracking {
+    /// The dot here.
+    pub dot: DotName,
+    /// The remote.
+    pub remote: RemoteName,
+    /// The dot on the remote.
+    pub remote_dot: DotName,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Tracking> {
     let Args {
         first,
         second,
@@ -41,9 +58,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             (Some::<DotWord>(dot), second, third)
         }
     };
-    let name = remote
-        .parse()
-        .map_err(|_| crate::config::no_such_remote(&remote))?;
+    let name: RemoteName = remote.parse().map_err(|_| no_such_remote(&remote))?;
     let remote = context.config.load()?.remote(&name)?.clone();
     let remote_dot = transfer::parse_remote_dot(&remote, &remote_dot)?;
     let detail = dot_word::detail(context, dot.as_ref(), |dot, _| {
@@ -72,9 +87,18 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         let upstreams = config.upstreams.entry(name.clone()).or_default();
         upstreams.insert(local.clone(), remote_dot.clone());
     })?;
-    let (local, remote_dot) = (local.full(), remote_dot.full());
-    context
-        .ui
-        .status(&format!("{local} tracks dot {remote_dot} on remote {name}"));
-    Ok(())
+    Ok(Tracking {
+        dot: local,
+        remote: name,
+        remote_dot,
+    })
+}
+
+impl Human for Tracking {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let (dot, remote_dot) = (self.dot.full(), self.remote_dot.full());
+        let remote = &self.remote;
+        ui.status(&format!("{dot} tracks dot {remote_dot} on remote {remote}"));
+        Ok(())
+    }
 }

@@ -8,10 +8,14 @@ use dotmesh_model::DotName;
 use dotmesh_model::size::format_size;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::output::Human;
 use crate::table::aligned;
+use crate::ui::Ui;
 
 /// List the operations of the current dot, the last one first
 ///
@@ -24,10 +28,24 @@ use crate::table::aligned;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub(super) async fn run(context: &Context, _: Args) -> Result<()> {
+/// The operations of a dot.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OperationLog {
+    /// The dot, its operations, and how long they can be undone.
+    #[serde(flatten)]
+    pub log: Operations,
+}
+
+pub(super) async fn run(context: &Context, _: Args) -> Result<OperationLog> {
     let ask = async |node: &NodeClient, dot: &DotName| Ok(node.operations(dot).await?);
     let log = context.on_current_dot(ask).await?;
-    context.ui.out(&render(&log, &TimeZone::system()))
+    Ok(OperationLog { log })
+}
+
+impl Human for OperationLog {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        ui.out(&render(&self.log, &TimeZone::system()))
+    }
 }
 
 /// The operations, the deleted dots, and how long they are kept.

@@ -2,13 +2,18 @@
 
 use std::str::FromStr;
 
-use dotmesh_api::HubHost;
+use dotmesh_api::{ErrorCode, HubHost};
 use dotmesh_model::UserName;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::commands::remote::Account;
 use crate::config::{ApiKey, Remote, RemoteName};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::hub;
+use crate::output::Human;
+use crate::ui::Ui;
 
 /// Add an account on a hub
 ///
@@ -52,7 +57,15 @@ impl FromStr for Login {
     }
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A remote that was added.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Added {
+    /// The remote.
+    #[serde(flatten)]
+    pub account: Account,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Added> {
     let Login { user, host } = args.login;
     // This check comes before the prompt, so that no user looks up a key in vain.
     context.config.load()?.refuse_known(&args.name)?;
@@ -64,13 +77,20 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         api_key,
     };
     check(context, &remote).await?;
-    let first = context.config.update(|config| {
+    let account = context.config.update(|config| {
         config.refuse_known(&args.name)?;
-        Ok(config.put_remote(args.name.clone(), remote))
+        config.put_remote(args.name.clone(), remote.clone());
+        Ok(Account::of(config, &args.name, &remote))
     })?;
-    context.ui.status("Remote added.");
-    tell_first(context, first);
-    Ok(())
+    Ok(Added { account })
+}
+
+impl Human for Added {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        ui.status("Remote added.");
+        tell_first(ui, self.account.is_default);
+        Ok(())
+    }
 }
 
 /// The key from `DOTMESH_PASSWORD`, the terminal or standard input.
@@ -88,9 +108,9 @@ pub(crate) async fn read_key(context: &Context) -> Result<ApiKey> {
 }
 
 /// Tells that the new remote was selected because it is the first.
-pub(crate) fn tell_first(context: &Context, first: bool) {
+pub(crate) fn tell_first(ui: &Ui, first: bool) {
     if first {
-        context.ui.status("Automatically switched to first remote.");
+        ui.status("Automatically switched to first remote.");
     }
 }
 
@@ -103,11 +123,14 @@ pub(crate) async fn check(context: &Context, remote: &Remote) -> Result<()> {
     if owner == *user {
         Ok(())
     } else {
-        Err(
-            CliError::failed(format!("the API key belongs to {owner}, not to {user}")).hint(
-                format!("Use {owner}@{}, or the key of {user}.", hub.address()),
-            ),
+        Err(CliError::new(
+            ErrorCode::Unauthorized,
+            format!("the API key belongs to {owner}, not to {user}"),
         )
+        .hint(format!(
+            "Use {owner}@{}, or the key of {user}.",
+            hub.address()
+        )))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `dm remote rm`
 
+use crate::commands::remote::Named;
 use crate::config::RemoteName;
 use crate::context::Context;
 use crate::error::Result;
@@ -12,10 +13,11 @@ pub struct Args {
     name: RemoteName,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+pub(super) fn run(context: &Context, args: Args) -> Result<Named> {
+    let remote = args.name;
     context
         .config
-        .update(|config| config.remove_remote(&args.name))?;
-    context.ui.status("Remote removed.");
-    Ok(())
+        .update(|config| config.remove_remote(&remote))?;
+    let text = "Remote removed.".to_owned();
+    Ok(Named { remote, text })
 }

@@ -1,12 +1,17 @@
 //! `dm remote set-url`
 
 use dotmesh_api::HubHost;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::commands::remote::Account;
 use crate::commands::remote::add::check;
 use crate::config::{Remote, RemoteName};
 use crate::context::Context;
 use crate::error::Result;
 use crate::hub;
+use crate::output::Human;
+use crate::ui::Ui;
 
 /// Change the address of a remote's hub
 ///
@@ -22,7 +27,15 @@ pub struct Args {
     hub: HubHost,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+/// A remote whose hub has another address now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Moved {
+    /// The remote.
+    #[serde(flatten)]
+    pub account: Account,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Moved> {
     let known = context.config.load()?.remote(&args.name)?.clone();
     let visitor = hub::find(context, args.hub).await?;
     let remote = Remote {
@@ -30,14 +43,18 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
         ..known
     };
     check(context, &remote).await?;
-    let login = remote.login();
-    context.config.update(|config| {
+    let account = context.config.update(|config| {
         config.remote(&args.name)?;
-        config.put_remote(args.name.clone(), remote);
-        Ok(())
+        config.put_remote(args.name.clone(), remote.clone());
+        Ok(Account::of(config, &args.name, &remote))
     })?;
-    context
-        .ui
-        .status(&format!("Remote '{}' is {login} now", args.name));
-    Ok(())
+    Ok(Moved { account })
+}
+
+impl Human for Moved {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let Account { remote, login, .. } = &self.account;
+        ui.status(&format!("Remote '{remote}' is {login} now"));
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! `dm remote switch`
 
+use crate::commands::remote::Named;
 use crate::config::RemoteName;
 use crate::context::Context;
 use crate::error::Result;
@@ -12,14 +13,13 @@ pub struct Args {
     name: RemoteName,
 }
 
-pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+pub(super) fn run(context: &Context, args: Args) -> Result<Named> {
+    let remote = args.name;
     context.config.update(|config| {
-        config.remote(&args.name)?;
-        config.default_remote = Some(args.name.clone());
+        config.remote(&remote)?;
+        config.default_remote = Some(remote.clone());
         Ok(())
     })?;
-    context
-        .ui
-        .status(&format!("Switched to remote '{}'", args.name));
-    Ok(())
+    let text = format!("Switched to remote '{remote}'");
+    Ok(Named { remote, text })
 }

@@ -1,10 +1,15 @@
 //! `dm stash drop`
 
-use dotmesh_api::node::DropStash;
+use dotmesh_api::node::{DropStash, Stash};
+use dotmesh_model::DotName;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::commands::stash::{Place, describe};
 use crate::context::Context;
 use crate::error::Result;
+use crate::output::Human;
+use crate::ui::Ui;
 
 /// Delete a stash
 #[derive(Debug, clap::Args)]
@@ -14,14 +19,31 @@ pub struct Args {
     stash: Place,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
-    let dropped = context
+/// A dropped stash.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Dropped {
+    /// The dot.
+    pub dot: DotName,
+    /// The stash.
+    pub stash: Stash,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> Result<Dropped> {
+    context
         .on_current_dot(async |node, dot| {
             let id = args.stash.find(node, dot).await?.id;
-            Ok(node.drop_stash(dot, &DropStash { id }).await?)
+            Ok(Dropped {
+                dot: dot.clone(),
+                stash: node.drop_stash(dot, &DropStash { id }).await?,
+            })
         })
-        .await?;
-    let dropped = describe(&dropped);
-    context.ui.status(&format!("Dropped the stash: {dropped}"));
-    Ok(())
+        .await
+}
+
+impl Human for Dropped {
+    fn show(&self, ui: &Ui) -> Result<()> {
+        let stash = describe(&self.stash);
+        ui.status(&format!("Dropped the stash: {stash}"));
+        Ok(())
+    }
 }

@@ -1,7 +1,7 @@
 //! `dm stash show`
 
+use crate::commands::diff::{Changes, Form};
 use crate::commands::stash::Place;
-use crate::commands::{diff, show};
 use crate::context::Context;
 use crate::error::Result;
 
@@ -17,7 +17,7 @@ pub struct Args {
     stash: Place,
 }
 
-pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
+pub(super) async fn run(context: &Context, args: Args) -> Result<Changes> {
     let diff = context
         .on_current_dot(async |node, dot| {
             let stash = args.stash.find(node, dot).await?;
@@ -25,14 +25,13 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<()> {
             Ok(node.diff(dot, &query).await?)
         })
         .await?;
-    context.ui.out(&if args.name_status {
-        diff::name_status(&diff)
-    } else {
-        show::by_subdot(&diff)
-    })?;
-    if diff.more > 0 {
-        let more = diff.more;
-        context.ui.warning(&format!("{more} more files differ"));
-    }
-    Ok(())
+    let form = match args.name_status {
+        true => Form::NameStatus,
+        false => Form::BySubdot,
+    };
+    Ok(Changes {
+        diff,
+        form,
+        takes_path: false,
+    })
 }

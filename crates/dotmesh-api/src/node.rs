@@ -59,6 +59,7 @@ pub struct NodeVersion {
 
 /// `POST /v1/dots`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateDot {
     /// The new dot.
     pub name: DotName,
@@ -66,6 +67,7 @@ pub struct CreateDot {
 
 /// `POST /v1/dots/{namespace}/{dot}/rename`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RenameDot {
     /// The new name, which no dot has.
     pub to: DotName,
@@ -117,8 +119,10 @@ pub struct Lookalike {
 
 /// `GET /v1/compose?folder=PATH`: the dots of the Compose project in a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ComposeDots {
     /// The requested folder, or its nearest parent with such a project. `None` if there is none.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub folder: Option<PathBuf>,
     /// The dots that the project's containers use. If the containers are gone, the dots that they used in the newest
     /// commits.
@@ -167,6 +171,7 @@ pub struct Source {
 
 /// `POST /v1/dots/{namespace}/{dot}/commits`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateCommit {
     /// The commit's message.
     pub message: String,
@@ -212,6 +217,7 @@ pub struct Committed {
 /// `POST /v1/dots/{namespace}/{dot}/checkout`. The answer has a line of JSON for each [`SwitchEvent`]. The switch
 /// continues if the connection is closed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Checkout {
     /// The branch to switch to.
     pub branch: BranchName,
@@ -225,6 +231,7 @@ pub struct Checkout {
 
 /// `POST /v1/dots/{namespace}/{dot}/branches/delete`. The answer is a [`BranchRemoved`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeleteBranch {
     /// The branch. It must not be checked out, and nothing may use it.
     pub branch: BranchName,
@@ -235,6 +242,7 @@ pub struct DeleteBranch {
 
 /// A deleted branch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BranchRemoved {
     /// Its newest commit, which can still be named by its id.
     pub head: CommitId,
@@ -242,6 +250,7 @@ pub struct BranchRemoved {
 
 /// `POST /v1/dots/{namespace}/{dot}/branches/rename`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RenameBranch {
     /// The branch. No container may use a volume whose name contains this branch.
     pub from: BranchName,
@@ -251,6 +260,7 @@ pub struct RenameBranch {
 
 /// The way in which a switch waits for the containers that it restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Wait {
     /// Waits until containers with a health check are healthy. Otherwise it waits only until they have started.
     pub healthy: bool,
@@ -269,6 +279,7 @@ impl Default for Wait {
 
 /// One line of a switch's answer. The last one is `Done` or `Failed`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SwitchEvent {
     /// The switch waits for containers.
@@ -303,6 +314,7 @@ pub struct ContainerProblem {
 
 /// The start of a new branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BranchStart {
     /// The current working copy with its uncommitted changes.
@@ -317,6 +329,7 @@ pub enum BranchStart {
 
 /// `POST /v1/dots/{namespace}/{dot}/reset`. The answer is like that of a checkout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reset {
     /// The target commit, by any of its names.
     pub revision: String,
@@ -360,6 +373,7 @@ pub struct Switched {
 
 /// `POST /v1/mounts`: mounts the folder of a volume for programs outside of containers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MountVolume {
     /// `[NAMESPACE/]DOT[@BRANCH][.SUBDOT]`
     pub volume: String,
@@ -372,6 +386,7 @@ pub struct MountVolume {
 
 /// A mounted volume.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MountedVolume {
     /// The branch that is shown.
     pub branch: BranchName,
@@ -379,6 +394,7 @@ pub struct MountedVolume {
 
 /// `POST /v1/unmounts`: unmounts the volume.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UnmountVolume {
     /// The absolute path of the folder.
     pub place: String,
@@ -386,12 +402,14 @@ pub struct UnmountVolume {
 
 /// A hub with a user's credentials. The node uses the secret for this request only, and does not store it.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubLogin {
     /// The address, in the format of [`crate::HubAddress`].
     pub address: String,
     /// The account.
     pub user: UserName,
     /// The API key or password.
+    #[cfg_attr(feature = "openapi", schema(format = Password))]
     pub secret: String,
 }
 
@@ -404,6 +422,7 @@ impl std::fmt::Debug for HubLogin {
 /// `POST /v1/dots/{namespace}/{dot}/push`, `…/pull`, `…/clone` and `…/fetch-branches`. The answer has a line of JSON for each
 /// [`TransferEvent`]. The transfer is cancelled if the connection is closed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Transfer {
     /// The other side.
     pub hub: HubLogin,
@@ -433,12 +452,14 @@ pub struct Transfer {
     pub allow_secrets: bool,
     /// The rate limit, in bytes per second.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>, minimum = 1))]
     pub rate_limit: Option<NonZeroU64>,
 }
 
 /// `POST /v1/dots/{namespace}/{dot}/fetch`: fetches the data of commits whose records are here. The answer is like
 /// that of a transfer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Fetch {
     /// The hub with the data.
     pub hub: HubLogin,
@@ -449,11 +470,13 @@ pub struct Fetch {
     pub ancestors: bool,
     /// The rate limit, in bytes per second.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>, minimum = 1))]
     pub rate_limit: Option<NonZeroU64>,
 }
 
 /// One line of a transfer's answer. The last one is `Done` or `Failed`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TransferEvent {
     /// The progress so far.

@@ -9,6 +9,7 @@ use crate::error::ErrorBody;
 
 /// `POST /v1/checkup`: looks at the pool, at Docker and at hubs. The answer is a [`Report`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Checkup {
     /// The hubs to reach.
     #[serde(default)]
@@ -17,10 +18,13 @@ pub struct Checkup {
 
 /// What a node found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Report {
-    /// The pool, or why it cannot be looked at.
+    /// The pool, or why it cannot be looked at: an object with `Ok` or `Err`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub pool: Result<PoolReport, ErrorBody>,
-    /// The Docker Engine: the number of its containers, or why the daemon does not reach it.
+    /// The Docker Engine: the number of its containers in `Ok`, or in `Err` why the daemon does not reach it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub docker: Result<u64, ErrorBody>,
     /// The volume driver, unless the daemon serves none.
     pub plugin: Option<PluginReport>,
@@ -30,8 +34,10 @@ pub struct Report {
 
 /// The state of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolReport {
     /// The file, the device or the folder that it is on.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub place: PathBuf,
     /// The bytes of the filesystem.
     pub total: u64,
@@ -45,6 +51,7 @@ pub struct PoolReport {
 
 /// The disk that a pool's file is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DiskReport {
     /// The free bytes.
     pub free: u64,
@@ -54,10 +61,12 @@ pub struct DiskReport {
 
 /// The Docker volume driver of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PluginReport {
     /// Its name.
     pub driver: String,
     /// The socket that Docker looks for.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub socket: PathBuf,
     /// Whether the socket is there.
     pub exists: bool,
@@ -65,8 +74,10 @@ pub struct PluginReport {
 
 /// How a hub answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubReport {
-    /// The hub's version, or why the daemon does not reach it.
+    /// The hub's version in `Ok`, or in `Err` why the daemon does not reach it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub version: Result<String, ErrorBody>,
     /// Why the hub refuses the login, if it does.
     pub refused: Option<ErrorBody>,

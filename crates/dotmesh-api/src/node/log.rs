@@ -9,6 +9,7 @@ use super::Source;
 
 /// The query of `GET /v1/dots/{namespace}/{dot}/commits`: the selected commits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct LogQuery {
     /// This commit and its ancestors, by any of its names. `None` means the head of the current branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ use super::Wait;
 
 /// `POST /v1/dots/{namespace}/{dot}/undo` and `…/redo`. The answers are like that of a checkout.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Undo {
     /// For an undo: restores this deleted dot, by its id or the first digits of the id. Without it, an undo of a missing dot
     /// restores the last one that was deleted under its name.

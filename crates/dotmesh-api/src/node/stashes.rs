@@ -28,6 +28,7 @@ pub struct Stash {
 /// `POST /v1/dots/{namespace}/{dot}/stashes`: stashes the uncommitted changes. The answer is like that of a
 /// checkout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MakeStash {
     /// The user's description, or empty.
     #[serde(default)]
@@ -43,6 +44,7 @@ pub struct MakeStash {
 /// `POST /v1/dots/{namespace}/{dot}/stashes/apply`: applies the changes to the current branch. The answer is
 /// like that of a checkout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApplyStash {
     /// The stash. It must have been made at the commit that is the head now.
     pub id: StashId,
@@ -59,6 +61,7 @@ pub struct ApplyStash {
 
 /// `POST /v1/dots/{namespace}/{dot}/stashes/drop`. The answer is the dropped [`Stash`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DropStash {
     /// The stash.
     pub id: StashId,

@@ -21,6 +21,7 @@ pub struct Tag {
 
 /// `POST /v1/dots/{namespace}/{dot}/tags`. The answer is the [`Tag`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MakeTag {
     /// Its name, which no tag and no branch has.
     pub name: BranchName,
@@ -33,6 +34,7 @@ pub struct MakeTag {
 
 /// `POST /v1/dots/{namespace}/{dot}/tags/delete`. The answer is the deleted [`Tag`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeleteTag {
     /// Its name.
     pub name: BranchName,

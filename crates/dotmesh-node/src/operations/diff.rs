@@ -8,6 +8,7 @@ use dotmesh_model::{CommitId, DotName, StashId};
 use dotmesh_sync::compare::read_small;
 use dotmesh_sync::{EntryType, Look, PathChange, What, compare};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::revision::Revisions;
 use super::{blocking, require_here, stash};
@@ -22,7 +23,8 @@ const MOST_TEXT: u64 = 256 << 10;
 const MOST_TEXT_IN_ALL: usize = 4 << 20;
 
 /// The states to compare.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Request {
     /// The older state as a revision. Default: the head.
     pub(crate) from: Option<String>,

@@ -376,6 +376,11 @@ const EXCUSED: &[(&str, &str, &str)] = &[
         "it needs a certificate; the hub's own suite makes one (tests/it/tls.rs)",
     ),
     (
+        "docs/node-api.md",
+        "",
+        "the node's own suite runs them (operations/switch/tests/api.rs)",
+    ),
+    (
         "docs/reliability.md",
         "make soak",
         "`make test` has a short soak",

@@ -1,5 +1,6 @@
 //! Switches, pulls and clones on the scripted Engine.
 
+mod api;
 mod bench;
 mod cases;
 mod failures;

@@ -1,0 +1,82 @@
+//! Routes of a dot's log of operations, with undo and redo.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use dotmesh_api::node::{Operations, SwitchEvent, SwitchProgress, Undo};
+use tokio::sync::watch;
+
+use super::extract::{Body, DotPath};
+use super::openapi::{EVENTS, Problems};
+use super::{Answer, ApiError};
+use crate::events;
+use crate::node::Node;
+use crate::operations::{op_log, undo};
+
+/// Lists the operations that can be undone or redone.
+#[utoipa::path(
+    get,
+    path = "/v1/dots/{namespace}/{dot}/operations",
+    operation_id = "list_operations",
+    tag = "operations",
+    params(DotPath),
+    responses((status = 200, description = "The log.", body = Operations), Problems),
+)]
+pub(super) async fn get_operations(
+    State(node): State<Node>,
+    DotPath(name): DotPath,
+) -> Answer<Operations> {
+    Ok(Json(op_log::op_log(&node, &name).await?))
+}
+
+/// Undoes the last operation, or restores a deleted dot.
+///
+/// Containers that use the working copy are stopped and started again. If it fails before its first event, the answer
+/// is a problem. It runs to its end even if the client leaves.
+#[utoipa::path(
+    post,
+    path = "/v1/dots/{namespace}/{dot}/undo",
+    operation_id = "undo",
+    tag = "operations",
+    params(DotPath),
+    request_body = Undo,
+    responses(
+        (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
+        Problems,
+    ),
+)]
+pub(super) async fn post_undo(
+    State(node): State<Node>,
+    DotPath(name): DotPath,
+    Body(body): Body<Undo>,
+) -> Result<Response, ApiError> {
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { undo::undo(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
+}
+
+/// Redoes the operation that was undone last.
+///
+/// Containers that use the working copy are stopped and started again. If it fails before its first event, the answer
+/// is a problem. It runs to its end even if the client leaves.
+#[utoipa::path(
+    post,
+    path = "/v1/dots/{namespace}/{dot}/redo",
+    operation_id = "redo",
+    tag = "operations",
+    params(DotPath),
+    request_body = Undo,
+    responses(
+        (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
+        Problems,
+    ),
+)]
+pub(super) async fn post_redo(
+    State(node): State<Node>,
+    DotPath(name): DotPath,
+    Body(body): Body<Undo>,
+) -> Result<Response, ApiError> {
+    let (tell, told) = watch::channel(SwitchProgress::default());
+    let work = async move { undo::redo(&node, &name, body, tell).await };
+    Ok(events::of_switch(work, told).await?)
+}

@@ -6,9 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use dotmesh_api::node::{
-    Checkup, ComposeDots, Fsck, FsckEvent, Lookalike, NodeVersion, Report,
-};
+use dotmesh_api::node::{Checkup, ComposeDots, Fsck, FsckEvent, Lookalike, NodeVersion, Report};
 use serde::Deserialize;
 use utoipa::IntoParams;
 

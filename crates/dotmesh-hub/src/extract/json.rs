@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(
             refusal::<ChangeSettings>(r#"{"description": "x", "visibilty": "private"}"#),
             "there is no member 'visibilty' in this request: did you mean 'visibility'? \
-             It takes description, default_branch, visibility, forks"
+             It takes description, default_branch, visibility, allow_secrets, forks"
         );
         assert_eq!(
             refusal::<WriteNote>(r#"{"body": "x", "comit": "0"}"#),

@@ -207,7 +207,7 @@ async fn what_waits_for_a_slow_container_and_what_does_not() -> Result<()> {
     node.slow_is("stopping").await?;
     wait_for("dm to say what it waits for", SOON, async || {
         let told = node.ok("cat $HOME/told").await;
-        ensure!(told == "Waiting for containers to stop: /slow\n", "{told}");
+        ensure!(told == "Waiting for containers to stop: slow\n", "{told}");
         Ok(())
     })
     .await?;
@@ -400,7 +400,7 @@ async fn a_container_waits_for_what_its_compose_file_says() -> Result<()> {
     assert!(listed.contains("web") && listed.contains(waits), "{listed}");
     node.ok("touch $HOME/order/healthy").await;
     assert_eq!(node.until_consistent("app", &run).await?, "master");
-    let later = "Containers that the node starts when their dependencies are ready: /web\n";
+    let later = "Containers that the node starts when their dependencies are ready: web\n";
     assert!(left.contains(later), "{left}");
 
     node.ok("rm $HOME/order/healthy").await;
@@ -518,7 +518,7 @@ async fn swarm_replaces_what_a_switch_stops() -> Result<()> {
     let mut before = one_runs_on("master").await?;
     for branch in ["other", "master", "other"] {
         let told = node.run(&format!("dm checkout {branch}")).await.success();
-        let replaced = "Containers that Docker Swarm replaces: /replicated.1.";
+        let replaced = "Containers that Docker Swarm replaces: replicated.1.";
         assert!(told.stderr.contains(replaced), "{told:?}");
         let after = one_runs_on(branch).await?;
         assert_ne!(after, before);

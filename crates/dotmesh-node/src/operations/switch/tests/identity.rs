@@ -568,6 +568,7 @@ async fn a_push_to_a_public_dot_stops_at_what_looks_like_a_secret() {
     assert!(!push(false).await.unwrap().to_public);
     let publish = ChangeSettings {
         visibility: Some(Visibility::Public),
+        allow_secrets: true,
         ..ChangeSettings::default()
     };
     let owner = caller(&hub.hub, "alice").await;

@@ -139,11 +139,11 @@ allowances! {
     CONNECTIONS: Items, "connections", 4096, 256, 0, Duration::ZERO, "connecting address";
     /// Requests count by the client's address, also if they come through a proxy.
     REQUESTS: Items, "requests", 4096, 256, 0, Duration::ZERO, ADDRESS;
-    /// A body of less than one step is not counted ([`crate::intake`]).
+    /// A body of less than one step is not counted.
     MEMORY: Bytes, "request bodies and pages in memory", 256 << 20, 128 << 20, 0, TRANSFER_PATIENCE, ADDRESS;
     /// A request counts until its response is ready. The database has eight connections for reading.
     PAGES: Items, "pages and read requests in progress", 256, 32, 64, PATIENCE, PERSON;
-    /// On a machine with more cores, the total is the number of cores ([`crate::gate`]).
+    /// On a machine with more cores, the total is the number of cores.
     WORK: Items, "CPU-bound tasks", 2, 64, 1, PATIENCE, PERSON;
     /// The limit applies to each of the other queues. Work that waits takes memory.
     WAITING: Items, "waiting tasks of one kind", 512, 64, 0, Duration::ZERO, PERSON;

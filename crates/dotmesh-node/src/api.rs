@@ -1,9 +1,9 @@
 //! The local API that `dm` calls over the node's unix socket. Each route is one operation.
 //!
-//! A route is in the router because it is described: [`routes`] lists the handlers, and both the router and the OpenAPI
+//! A route is in the router because it is described: [`routes()`] lists the handlers, and both the router and the OpenAPI
 //! document are derived from that list. The document that is checked in is `docs/node-openapi.json`.
 //!
-//! **A new route** is a handler with `#[utoipa::path]` in the file of its subject, and its name in [`routes`]. Its doc
+//! **A new route** is a handler with `#[utoipa::path]` in the file of its subject, and its name in [`routes()`]. Its doc
 //! comment is what the document says of it. The types of its bodies derive `ToSchema`. `UPDATE=1 cargo test -p
 //! dotmesh-node api` writes the document.
 

@@ -89,7 +89,10 @@ async fn a_push_tells_where_its_commit_can_be_seen() -> Result<()> {
     let third = alice.kept("three").await;
     let refused = alice.fails("dm open").await;
     assert!(
-        refused.contains(&format!("commit {} of app was not found on any remote", &third[..10])),
+        refused.contains(&format!(
+            "commit {} of app was not found on any remote",
+            &third[..10]
+        )),
         "{refused}"
     );
     let refused = alice.fails("dm open --print --branch absent").await;

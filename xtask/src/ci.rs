@@ -175,7 +175,8 @@ fn line(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> String
     let set = variables
         .iter()
         .map(|(name, value)| format!("{name}={value}"));
-    let words = set.chain([program, &arguments.join(" ")].map(str::to_owned));
+    let words = std::iter::once(program).chain(arguments.iter().copied());
+    let words = set.chain(words.map(str::to_owned));
     words.collect::<Vec<_>>().join(" ")
 }
 

@@ -14,7 +14,6 @@ mod locks;
 pub mod memory;
 mod mounts;
 mod node;
-mod nodes;
 mod operations;
 mod plugin;
 mod problems;
@@ -22,6 +21,7 @@ mod registry;
 mod remount;
 mod serve;
 mod sqlite;
+mod stored_pages;
 mod timing;
 
 pub use error::NodeError;

@@ -15,10 +15,10 @@ use crate::error::NodeError;
 use crate::leftovers::Leftovers;
 use crate::locks::Locks;
 use crate::mounts::{Attach, Kernel, Mounts};
-use crate::nodes::Nodes;
 use crate::problems::Problems;
 use crate::registry::{Dot, Registry};
 use crate::sqlite;
+use crate::stored_pages::StoredPages;
 use crate::timing::Timing;
 
 /// A running node. Cheap to clone.
@@ -26,7 +26,7 @@ use crate::timing::Timing;
 pub struct Node {
     pub(crate) pool: Pool,
     pub(crate) registry: Registry,
-    pub(crate) nodes: Nodes,
+    pub(crate) stored_pages: StoredPages,
     pub(crate) docker: Docker,
     pub(crate) mounts: Mounts,
     pub(crate) locks: Arc<Locks>,
@@ -74,13 +74,14 @@ impl Node {
         let network = config
             .network()
             .map_err(|message| ErrorBody::new(ErrorCode::Invalid, message))?;
-        let nodes = Nodes::open(&pool.registry_file().with_file_name("nodes.db")).await?;
+        let stored_pages =
+            StoredPages::open(&pool.registry_file().with_file_name("nodes.db")).await?;
         let mounts = Mounts::open(config.mounts(), attach, registry.clone()).await?;
         Ok(Self {
             mounts,
             pool,
             registry,
-            nodes,
+            stored_pages,
             docker: Docker::new(engine, timing),
             locks: Arc::default(),
             problems: Arc::default(),

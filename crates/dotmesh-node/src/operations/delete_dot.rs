@@ -116,6 +116,6 @@ async fn forget(node: &Node, dot: &Dot) -> Result<(), NodeError> {
     // Starting its containers would create it again as well.
     node.registry.end_switch(&dot.name).await?;
     node.problems.replace(&dot.name, &[]);
-    node.nodes.forget(&dot.name).await?;
+    node.stored_pages.forget(&dot.name).await?;
     node.registry.delete_dot(&dot.id).await
 }

@@ -135,7 +135,7 @@ impl Receiver {
         let progress = Arc::clone(&connection.progress);
         let rate = Arc::clone(&connection.rate);
         let source = HubSource::new(connection.hub.clone(), remote.clone(), rate, progress);
-        let cache = connection.node.nodes.of(local);
+        let cache = connection.node.stored_pages.of(local);
         Self {
             connection: connection.clone(),
             local: local.clone(),

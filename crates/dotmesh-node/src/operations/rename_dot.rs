@@ -57,5 +57,5 @@ pub(crate) async fn rename_dot(node: &Node, from: &DotName, to: &DotName) -> Res
     node.registry.end_switch(from).await?;
     node.problems.replace(from, &[]);
     // This only clears a cache.
-    node.nodes.forget(from).await
+    node.stored_pages.forget(from).await
 }

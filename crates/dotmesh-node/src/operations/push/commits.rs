@@ -104,7 +104,7 @@ impl<'a> Commits<'a> {
             progress,
             ..
         } = &self.upstream.connection;
-        let cache = node.nodes.of(&self.dot.name);
+        let cache = node.stored_pages.of(&self.dot.name);
         progress.start_phase("comparing");
         let mut push = Push::begin(hub, &self.upstream.name, rate, progress, deltas).await?;
         let mut stays = Stays::default();

@@ -29,15 +29,15 @@ const PER_STATEMENT: usize = 256;
 
 /// The cached tree pages of all dots.
 #[derive(Clone)]
-pub(crate) struct Nodes {
+pub(crate) struct StoredPages {
     db: SqlitePool,
 }
 
-impl Nodes {
+impl StoredPages {
     /// Opens the cache. If it cannot be read, it is replaced by an empty one.
     pub(crate) async fn open(file: &Path) -> Result<Self, NodeError> {
         match Self::try_open(file).await {
-            Ok(nodes) => Ok(nodes),
+            Ok(stored) => Ok(stored),
             Err(error) => {
                 tracing::warn!(%error, "the cache of tree pages cannot be read, starting with an empty one");
                 sqlite::remove(file).await?;
@@ -54,8 +54,8 @@ impl Nodes {
 
     /// The cache of one dot. Keyed by name is safe: a hash names the same page, whichever dot had the name before.
     pub(crate) fn of(&self, dot: &DotName) -> Arc<dyn PageCache> {
-        Arc::new(DotNodes {
-            nodes: self.clone(),
+        Arc::new(PagesOfDot {
+            stored: self.clone(),
             dot: dot.full(),
             runtime: Handle::current(),
         })
@@ -94,14 +94,14 @@ impl Nodes {
         Ok(found)
     }
 
-    async fn put(&self, dot: &str, nodes: &[Object]) -> Result<(), sqlx::Error> {
+    async fn put(&self, dot: &str, pages: &[Object]) -> Result<(), sqlx::Error> {
         let mut transaction = self.db.begin_with("BEGIN IMMEDIATE").await?;
-        for nodes in nodes.chunks(PER_STATEMENT) {
+        for pages in pages.chunks(PER_STATEMENT) {
             let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO nodes (dot, hash, bytes) ");
-            query.push_values(nodes, |mut row, node| {
+            query.push_values(pages, |mut row, page| {
                 row.push_bind(dot)
-                    .push_bind(node.hash().as_bytes().as_slice())
-                    .push_bind(&node.bytes()[..]);
+                    .push_bind(page.hash().as_bytes().as_slice())
+                    .push_bind(&page.bytes()[..]);
             });
             // The stored bytes may be damaged.
             query.push(" ON CONFLICT DO UPDATE SET bytes = excluded.bytes");
@@ -112,23 +112,23 @@ impl Nodes {
 }
 
 /// The cached tree pages of one dot.
-struct DotNodes {
-    nodes: Nodes,
+struct PagesOfDot {
+    stored: StoredPages,
     dot: String,
     runtime: Handle,
 }
 
-impl PageCache for DotNodes {
+impl PageCache for PagesOfDot {
     fn get(&self, hashes: &[ObjectHash]) -> Vec<(ObjectHash, Bytes)> {
-        let found = self.runtime.block_on(self.nodes.get(&self.dot, hashes));
+        let found = self.runtime.block_on(self.stored.get(&self.dot, hashes));
         found.unwrap_or_else(|error| {
             tracing::warn!(%error, "the cache of tree pages cannot be read");
             Vec::new()
         })
     }
 
-    fn put(&self, nodes: &[Object]) {
-        if let Err(error) = self.runtime.block_on(self.nodes.put(&self.dot, nodes)) {
+    fn put(&self, pages: &[Object]) {
+        if let Err(error) = self.runtime.block_on(self.stored.put(&self.dot, pages)) {
             tracing::warn!(%error, "the cache of tree pages cannot be written");
         }
     }

@@ -61,6 +61,9 @@ pub struct SubdotStatus {
     pub modified: u64,
     /// Files with another path.
     pub moved: u64,
+    /// Whether there are changes, and all of them are what databases write by themselves. Earlier daemons do not send it.
+    #[serde(default)]
+    pub only_database_files: bool,
 }
 
 /// A container that uses a dot.

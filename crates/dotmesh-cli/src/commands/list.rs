@@ -22,9 +22,9 @@ use crate::ui::Ui;
 /// For each dot, the list has the branch that is checked out, the containers that use the dot, its size, the number of its
 /// commits, and the size of uncommitted changes. A star marks the current dot.
 ///
-/// Instead of the size of uncommitted changes, the list has 'database files only' if nothing but bookkeeping of PostgreSQL was
-/// written, such as its log. A mere restart does that, but so do changes that are not in the tables' files yet. It has 'all' if
-/// at least as much was written as the dot holds now.
+/// Instead of the size of uncommitted changes, the list has 'database files only' if nothing was written but what databases
+/// write by themselves, such as a log. A mere restart does that, but so do changes that are not in the tables' files yet. It
+/// has 'all' if at least as much was written as the dot holds now.
 ///
 /// Stderr names containers that the node cannot start, new empty dots whose names are similar to a clone's, and files of the
 /// newest commit that cannot be pushed.

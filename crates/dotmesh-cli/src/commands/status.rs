@@ -16,8 +16,9 @@ use crate::ui::Ui;
 
 /// Show what is checked out, what changed since, and which containers use it
 ///
-/// For each subdot, the output counts the files that were added, removed, modified or moved since the last commit. It marks
-/// containers that have the wrong branch mounted.
+/// For each subdot, the output counts the files that were added, removed, modified or moved since the last commit. It says
+/// 'database files only' for what databases write by themselves, as at a mere restart. It marks containers that have the wrong
+/// branch mounted.
 ///
 /// For a dot on a hub, it shows how far the branch is ahead and behind, as of the last push, pull or fetch.
 #[derive(Debug, clap::Args)]
@@ -187,7 +188,11 @@ fn counts(subdot: &SubdotStatus) -> String {
     let counts: Vec<_> = counts
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    format!("{} (files)", counts.join(", "))
+    let what = match subdot.only_database_files {
+        true => "database files only",
+        false => "files",
+    };
+    format!("{} ({what})", counts.join(", "))
 }
 
 fn row(container: &ContainerStatus) -> Vec<String> {

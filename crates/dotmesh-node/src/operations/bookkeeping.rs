@@ -1,179 +1,306 @@
-//! Tells what PostgreSQL writes by itself, at each start and stop, from changes of its tables.
+//! Tells what databases write by themselves, at each start and stop, from changes of what is in them.
+//!
+//! PostgreSQL, MariaDB and MySQL write their rows into other files than their logs, once they are stopped, so the names of the
+//! files tell. Redis and SQLite write the same data in another way, so their data is compared.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
+use dotmesh_model::BranchName;
 use dotmesh_model::volume::Folder;
-use dotmesh_sync::{EntryType, Look, PathChange, What, compare};
+use dotmesh_sync::{DiskError, EntryType, Look, PathChange, What, compare};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 
 use super::blocking;
+use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
-/// The file that every folder of a database cluster has.
-const MARK: &str = "PG_VERSION";
+mod mysql;
+mod postgres;
+mod rdb;
+mod redis;
+mod sqlite;
 
-/// How deep below the dot's folder such folders are looked for: `SUBDOT` or `SUBDOT/data`, for example.
+/// How deep below the dot's folder databases are looked for: `SUBDOT` or `SUBDOT/data`, for example.
 const DEPTH: usize = 3;
 
-/// What is written without a change of any table: in the cluster's folder.
-const BOOKKEEPING: [&str; 13] = [
-    "pg_commit_ts",
-    "pg_dynshmem",
-    "pg_logical",
-    "pg_multixact",
-    "pg_notify",
-    "pg_replslot",
-    "pg_serial",
-    "pg_snapshots",
-    "pg_stat",
-    "pg_stat_tmp",
-    "pg_subtrans",
-    "pg_wal",
-    "pg_xact",
-];
+/// Files that end with this beside an SQLite database.
+const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// The same: files beside these folders.
-const FILES: [&str; 3] = ["logfile", "postmaster.opts", "postmaster.pid"];
+/// How thoroughly it is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// For a display, while the databases run: reads no large files.
+    Glance,
+    /// For a decision while the databases run.
+    Running,
+    /// For a decision while the databases are stopped.
+    Stopped,
+}
 
-/// Whether everything that changed since the commit is such bookkeeping. Of a dot without PostgreSQL, nothing is compared.
-pub(super) async fn is_all(node: &Node, dot: &Dot) -> bool {
-    let Ok(current) = dot.current() else {
+impl Effort {
+    /// The largest file that is read. A change of a larger one counts as a change.
+    fn most(self) -> u64 {
+        match self {
+            Self::Glance => 16 << 20,
+            Self::Running | Self::Stopped => 1 << 30,
+        }
+    }
+}
+
+/// The changes of a branch since its head.
+pub(super) struct Changes {
+    /// All of them, each with whether a database made it by itself.
+    pub(super) all: Vec<(PathChange, bool)>,
+}
+
+impl Changes {
+    /// Whether there are some, and all of them are bookkeeping.
+    pub(super) fn only_database_files(&self) -> bool {
+        !self.all.is_empty() && self.all.iter().all(|(_, is_bookkeeping)| *is_bookkeeping)
+    }
+}
+
+/// Compares a working copy with its head.
+pub(super) async fn changes(
+    node: &Node,
+    dot: &Dot,
+    branch: &BranchName,
+    effort: Effort,
+) -> Result<Changes, NodeError> {
+    let (old, new) = places(node, dot, branch)?;
+    let found = blocking(move || {
+        let changes = compare(&old, &new, Look::AtTimes)?;
+        Ok::<_, DiskError>(judge(&old, &new, changes, effort))
+    });
+    Ok(found.await?)
+}
+
+/// Whether a branch has changes, and all of them are bookkeeping. Without any database in it, nothing is compared.
+pub(super) async fn is_all(node: &Node, dot: &Dot, branch: &BranchName, effort: Effort) -> bool {
+    let Ok((old, _)) = places(node, dot, branch) else {
         return false;
     };
-    let old = node.pool.commit_data(&dot.name, current.head);
-    let new = node
-        .pool
-        .volume_path(&dot.name, &dot.current, &Folder::Root);
-    let look = blocking(move || {
-        let mut clusters = BTreeSet::new();
-        // A snapshot does not change, so no container can lead this anywhere.
-        find_clusters(&old, Path::new(""), DEPTH, &mut clusters);
-        if clusters.is_empty() {
-            return Ok(false);
-        }
-        let changes = compare(&old, &new, Look::AtTimes)?;
-        let of_cluster = |change: &PathChange| {
-            let mut clusters = clusters.iter();
-            clusters.any(|cluster| is_bookkeeping(change, cluster))
-        };
-        Ok::<_, dotmesh_sync::DiskError>(!changes.is_empty() && changes.iter().all(of_cluster))
-    });
-    look.await.unwrap_or(false)
+    let has_databases = blocking(move || has_databases(&old)).await;
+    has_databases
+        && changes(node, dot, branch, effort)
+            .await
+            .is_ok_and(|changes| changes.only_database_files())
 }
 
-/// The folders of database clusters, from the dot's folder.
-fn find_clusters(top: &Path, at: &Path, depth: usize, found: &mut BTreeSet<Vec<u8>>) {
-    use std::os::unix::ffi::OsStrExt as _;
-    let folder = top.join(at);
-    if std::fs::symlink_metadata(folder.join(MARK)).is_ok_and(|mark| mark.is_file()) {
-        found.insert(at.as_os_str().as_bytes().to_vec());
-        return;
-    }
-    if depth == 0 {
-        return;
-    }
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            find_clusters(top, &at.join(entry.file_name()), depth - 1, found);
-        }
-    }
+/// The folders of the head's data and of the working copy's.
+fn places(node: &Node, dot: &Dot, branch: &BranchName) -> Result<(PathBuf, PathBuf), NodeError> {
+    let head = dot.branch(branch)?.head;
+    let new = node.pool.volume_path(&dot.name, branch, &Folder::Root);
+    Ok((node.pool.commit_data(&dot.name, head), new))
 }
 
-/// Whether a change in a cluster's folder is bookkeeping. A new or a missing table is none, nor is a changed one.
-fn is_bookkeeping(change: &PathChange, cluster: &[u8]) -> bool {
-    let within = |path: &[u8]| {
-        let Some(path) = path.strip_prefix(cluster) else {
+/// Whether a snapshot has a database, by the names of its files.
+fn has_databases(top: &Path) -> bool {
+    fn look(folder: &Path, depth: usize) -> bool {
+        let Ok(entries) = std::fs::read_dir(folder) else {
             return false;
         };
-        let Some(path) = path.strip_prefix(b"/") else {
-            // The folder itself, whose times change with its files.
-            return path.is_empty() && change.kind == EntryType::Directory;
+        entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            let name = name.as_bytes();
+            let is_mark = |mark: &str| mark.as_bytes() == name;
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            is_mark(postgres::MARK)
+                || mysql::MARKS.into_iter().any(is_mark)
+                || redis::folder(name).is_some()
+                || [".db", ".db3", ".sqlite", ".sqlite3"]
+                    .iter()
+                    .any(|end| name.ends_with(end.as_bytes()))
+                || (is_directory && depth > 0 && look(&folder.join(entry.file_name()), depth - 1))
+        })
+    }
+    look(top, DEPTH)
+}
+
+/// What may have made a change.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Suspect {
+    /// The server of a folder.
+    Redis(Vec<u8>),
+    /// The database of a file.
+    Sqlite(Vec<u8>),
+}
+
+/// Tells of each change whether a database made it by itself.
+fn judge(old: &Path, new: &Path, changes: Vec<PathChange>, effort: Effort) -> Changes {
+    // A snapshot does not change, so no container can lead the search anywhere.
+    let find = |mark: &str| {
+        let mut found = BTreeSet::new();
+        postgres::find(old, Path::new(""), mark, DEPTH, &mut found);
+        found
+    };
+    let mut clusters = find(postgres::MARK);
+    if effort == Effort::Stopped {
+        clusters.retain(|folder| {
+            Side::of(new, folder, effort).is_some_and(|side| postgres::is_shut_down(&side))
+        });
+    }
+    let servers: BTreeSet<Vec<u8>> = mysql::MARKS.into_iter().flat_map(find).collect();
+    let by_name = |change: &PathChange| {
+        let within = |folder: &Vec<u8>, is: fn(&[u8], EntryType) -> bool| {
+            let is = |path: &[u8]| below(path, folder).is_some_and(|path| is(path, change.kind));
+            match &change.what {
+                What::Moved { from } => is(from) && is(&change.path),
+                What::Added | What::Removed | What::Modified => is(&change.path),
+            }
         };
-        let mut names = path.split(|byte| *byte == b'/');
-        let first = names.next().unwrap_or_default();
-        let last = names.next_back();
-        let is_one_of = |names: &[&str]| names.iter().any(|name| name.as_bytes() == first);
-        match last {
-            None => is_one_of(&FILES) || is_one_of(&BOOKKEEPING) || first == b"global",
-            // Caches of the catalogue are removed and written at a start. Beside the control file are tables.
-            Some(b"pg_internal.init") => true,
-            Some(b"pg_control") => first == b"global",
-            Some(_) => is_one_of(&BOOKKEEPING),
+        clusters
+            .iter()
+            .any(|folder| within(folder, postgres::is_bookkeeping))
+            || servers
+                .iter()
+                .any(|folder| within(folder, mysql::is_bookkeeping))
+    };
+    let is_read_only = |change: &PathChange| {
+        let is_table =
+            |folder: &Vec<u8>| below(&change.path, folder).is_some_and(postgres::is_relation);
+        if change.what != What::Modified || !clusters.iter().any(is_table) {
+            return false;
+        }
+        let open = |top: &Path| Side::of(top, b"", effort)?.open(&change.path);
+        let (Some(old), Some(new)) = (open(old), open(new)) else {
+            return false;
+        };
+        postgres::same_rows(&old, &new).unwrap_or(false)
+    };
+    let mut answers: BTreeMap<Suspect, bool> = BTreeMap::new();
+    let mut by_content = |change: &PathChange| {
+        let is_own = |path: &[u8]| {
+            let Some(suspect) = suspect(old, new, path, effort) else {
+                return false;
+            };
+            let known = answers.get(&suspect).copied();
+            known.unwrap_or_else(|| {
+                let is_same = suspect.is_same(old, new, effort);
+                answers.insert(suspect, is_same);
+                is_same
+            })
+        };
+        let mut is_own = is_own;
+        match &change.what {
+            What::Moved { from } => is_own(from) && is_own(&change.path),
+            What::Added | What::Removed | What::Modified => is_own(&change.path),
         }
     };
-    match &change.what {
-        What::Moved { from } => within(from) && within(&change.path),
-        What::Added | What::Removed | What::Modified => within(&change.path),
+    let judged = changes.into_iter().map(|change| {
+        let is_bookkeeping = by_name(&change) || is_read_only(&change) || by_content(&change);
+        (change, is_bookkeeping)
+    });
+    Changes {
+        all: judged.collect(),
+    }
+}
+
+/// The rest of a path below a folder. Empty for the folder itself.
+fn below<'a>(path: &'a [u8], folder: &[u8]) -> Option<&'a [u8]> {
+    if folder.is_empty() {
+        return Some(path);
+    }
+    let rest = path.strip_prefix(folder)?;
+    match rest.is_empty() {
+        true => Some(rest),
+        false => rest.strip_prefix(b"/"),
+    }
+}
+
+/// The database whose data a change of this path may not have changed.
+fn suspect(old: &Path, new: &Path, path: &[u8], effort: Effort) -> Option<Suspect> {
+    if let Some(folder) = redis::folder(path) {
+        return Some(Suspect::Redis(folder.to_vec()));
+    }
+    let name = SIDE_FILES
+        .iter()
+        .find_map(|end| path.strip_suffix(end.as_bytes()))
+        .unwrap_or(path);
+    let is_database = |top: &Path| {
+        let side = Side::of(top, b"", effort);
+        let file = side.and_then(|side| side.open(name));
+        file.is_some_and(|file| sqlite::is_database(&file))
+    };
+    (is_database(old) && is_database(new)).then(|| Suspect::Sqlite(name.to_vec()))
+}
+
+impl Suspect {
+    fn is_same(&self, old: &Path, new: &Path, effort: Effort) -> bool {
+        let (Self::Redis(folder) | Self::Sqlite(folder)) = self;
+        let folder = match self {
+            Self::Redis(_) => folder.as_slice(),
+            Self::Sqlite(_) => b"",
+        };
+        let (Some(old), Some(new)) = (Side::of(old, folder, effort), Side::of(new, folder, effort))
+        else {
+            return false;
+        };
+        match self {
+            Self::Redis(_) => redis::same(&old, &new),
+            Self::Sqlite(path) => {
+                let files = |side: &Side<'_>| {
+                    let beside = |end: &str| [path.as_slice(), end.as_bytes()].concat();
+                    sqlite::Files {
+                        database: side.open(path),
+                        log: side.open(beside("-wal")),
+                        journal: side.open(beside("-journal")),
+                    }
+                };
+                sqlite::same(&files(&old), &files(&new))
+            }
+        }
+    }
+}
+
+/// A folder in one of the two states. Containers can change a working copy at any time, so nothing in it is followed.
+struct Side<'a> {
+    folder: OwnedFd,
+    path: &'a [u8],
+    effort: Effort,
+}
+
+impl<'a> Side<'a> {
+    fn of(top: &Path, path: &'a [u8], effort: Effort) -> Option<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folder = rustix::fs::openat(CWD, top, flags, Mode::empty()).ok()?;
+        Some(Self {
+            folder,
+            path,
+            effort,
+        })
+    }
+
+    fn path(&self, name: impl AsRef<[u8]>) -> Vec<u8> {
+        match self.path.is_empty() {
+            true => name.as_ref().to_vec(),
+            false => [self.path, b"/", name.as_ref()].concat(),
+        }
+    }
+
+    /// Opens a regular file that is not too large. `None` if there is none.
+    fn open(&self, name: impl AsRef<[u8]>) -> Option<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let path = self.path(name);
+        let opened =
+            rustix::fs::openat2(self.folder.as_fd(), &*path, flags, Mode::empty(), beneath);
+        let file = File::from(opened.ok()?);
+        let found = file.metadata().ok()?;
+        (found.is_file() && found.len() <= self.effort.most()).then_some(file)
+    }
+
+    /// Whether there is anything with this name.
+    fn exists(&self, name: &str) -> bool {
+        let path = self.path(name);
+        rustix::fs::statat(self.folder.as_fd(), &*path, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn modified(path: &str) -> PathChange {
-        PathChange {
-            path: path.as_bytes().to_vec(),
-            kind: EntryType::File,
-            what: What::Modified,
-            before: 1,
-            after: 1,
-        }
-    }
-
-    #[test]
-    fn logs_and_control_files_are_bookkeeping_and_tables_are_not() {
-        for path in [
-            "db/data/pg_wal/000000010000000000000001",
-            "db/data/global/pg_control",
-            "db/data/postmaster.pid",
-            "db/data/pg_stat/pgstat.stat",
-            "db/data/base/5/pg_internal.init",
-        ] {
-            assert!(is_bookkeeping(&modified(path), b"db/data"), "{path}");
-        }
-        for path in [
-            "db/data/base/5/16384",
-            "db/data/global/1260",
-            "db/data/postgresql.conf",
-            "db/database/pg_wal/0",
-            "db/pg_wal/0",
-            "uploads/logo.png",
-        ] {
-            assert!(!is_bookkeeping(&modified(path), b"db/data"), "{path}");
-        }
-        // A segment of the log is used again under another name.
-        let moved = |from: &str| PathChange {
-            what: What::Moved {
-                from: from.as_bytes().to_vec(),
-            },
-            ..modified("db/data/pg_wal/000000010000000000000002")
-        };
-        assert!(is_bookkeeping(
-            &moved("db/data/pg_wal/000000010000000000000001"),
-            b"db/data"
-        ));
-        assert!(!is_bookkeeping(&moved("uploads/file"), b"db/data"));
-    }
-
-    #[test]
-    fn clusters_are_found_in_a_subdot_and_in_its_folders() {
-        let folder = tempfile::tempdir().expect("a folder");
-        for cluster in ["plain", "official/data", "debian/15/main", "a/b/c/too-deep"] {
-            let path = folder.path().join(cluster);
-            std::fs::create_dir_all(&path).expect("a folder");
-            std::fs::write(path.join(MARK), "15\n").expect("a file");
-        }
-        let mut found = BTreeSet::new();
-        find_clusters(folder.path(), Path::new(""), DEPTH, &mut found);
-        let found: Vec<_> = found
-            .iter()
-            .map(|path| String::from_utf8_lossy(path))
-            .collect();
-        assert_eq!(found, ["debian/15/main", "official/data", "plain"]);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use dotmesh_model::branches::Origin;
 use dotmesh_model::{BranchName, CommitId, DotName, History};
 use dotmesh_pool::{NewStep, Start};
 
+use super::bookkeeping::{self, Effort};
 use super::revision::Revisions;
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
@@ -64,7 +65,7 @@ pub(crate) async fn checkout(
     Ok(switched(branch, head, done))
 }
 
-/// Fails unless the branch is at the commit and has no uncommitted changes.
+/// Fails unless the branch is at the commit and nobody has changed it.
 async fn refuse_other(
     node: &Node,
     dot: &Dot,
@@ -73,8 +74,9 @@ async fn refuse_other(
 ) -> Result<(), NodeError> {
     node.pool.flush().await?;
     let head = dot.branch(branch)?.head;
-    let is_clean = head == commit && node.pool.usage(&dot.name, branch, head).await?.dirty == 0;
-    match is_clean {
+    let is_unchanged = node.pool.usage(&dot.name, branch, head).await?.dirty == 0
+        || bookkeeping::is_all(node, dot, branch, Effort::Running).await;
+    match head == commit && is_unchanged {
         true => Ok(()),
         false => Err(NodeError::NotAsMade {
             branch: branch.clone(),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use dotmesh_api::node::DotSummary;
 use dotmesh_pool::FolderUsage;
 
-use super::{bookkeeping, left_out};
+use super::bookkeeping::{self, Effort};
+use super::left_out;
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
@@ -38,7 +39,8 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
         };
         let height = height.copied().unwrap_or(0);
         let mut row = summary(node, dot, usage, &containers, height).await?;
-        row.only_database_files = usage.dirty > 0 && bookkeeping::is_all(node, dot).await;
+        row.only_database_files =
+            usage.dirty > 0 && bookkeeping::is_all(node, dot, &dot.current, Effort::Glance).await;
         rows.push(row);
     }
     rows.sort_by_cached_key(|dot| dot.name.to_string());

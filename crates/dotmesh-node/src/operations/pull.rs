@@ -13,6 +13,7 @@ use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, CommitId, History, Relation};
 use dotmesh_pool::{NewStep, Start};
 
+use super::bookkeeping::{self, Effort};
 use super::fetch::roots_here;
 use super::left_out;
 use super::mount;
@@ -245,9 +246,11 @@ async fn plan(
         return Ok(Move::Stash { base });
     }
     job.node.pool.flush().await?;
-    let usage = job.node.pool.usage(&dot.name, name, local.head).await?;
+    let node = &job.node;
+    let usage = node.pool.usage(&dot.name, name, local.head).await?;
     match usage.dirty {
         0 => Ok(Move::Replace),
+        _ if bookkeeping::is_all(node, dot, name, Effort::Stopped).await => Ok(Move::Replace),
         _ if stash => Ok(Move::Stash { base: local.head }),
         dirty => Err(NodeError::Dirty {
             branch: name.clone(),

@@ -5,6 +5,7 @@ use dotmesh_model::size::format_size;
 use dotmesh_model::{BranchName, CommitId, DotName, Revision};
 use dotmesh_pool::{NewStep, Start};
 
+use super::bookkeeping::{self, Effort};
 use super::require_here;
 use super::revision::Revisions;
 use super::switch::check::Scope;
@@ -30,15 +31,11 @@ pub(crate) async fn reset(
     refuse_changed(&dot, request.expected.as_ref())?;
     let commit = Revisions::of(node, &dot).await?.find(&revision)?;
     require_here(node, &dot, commit).await?;
-    if !request.hard {
-        refuse_dirty(
-            node,
-            &dot,
-            &dot.current,
-            "Commit them with 'dm commit', or discard them with 'dm reset --hard'.",
-        )
-        .await?;
-    }
+    let hint = "Commit them with 'dm commit', or discard them with 'dm reset --hard'.";
+    let unchanged = match request.hard {
+        true => None,
+        false => Some(refuse_dirty(node, &dot, &dot.current, hint).await?),
+    };
     refuse_pinned(node, &dot).await?;
     let branch = dot.current.clone();
     let manner = Manner::new(&request.wait, tell);
@@ -46,6 +43,7 @@ pub(crate) async fn reset(
         node,
         before: dot.clone(),
         commit,
+        unchanged,
         operation: None,
     };
     let done = switch::switch(node, &dot, &mut change, &manner).await;
@@ -90,20 +88,55 @@ pub(crate) fn refuse_changed(dot: &Dot, expected: Option<&Current>) -> Result<()
     })
 }
 
-/// Fails if a branch has uncommitted changes.
+/// A working copy that nobody has changed. A change that replaces it calls [`Unchanged::refuse_more`] once nothing runs on it.
+#[derive(Debug, Clone)]
+#[must_use = "databases may write rows when they are stopped"]
+pub(crate) struct Unchanged {
+    branch: BranchName,
+    hint: &'static str,
+    /// Whether databases have written to it, as they do at a mere restart.
+    by_databases: bool,
+}
+
+impl Unchanged {
+    /// Fails if databases wrote more than bookkeeping when they were stopped.
+    pub(crate) async fn refuse_more(&self, node: &Node, dot: &Dot) -> Result<(), NodeError> {
+        if !self.by_databases {
+            return Ok(());
+        }
+        let unchanged = unchanged(node, dot, &self.branch, self.hint, Effort::Stopped).await;
+        unchanged.map(drop)
+    }
+}
+
+/// Fails if a branch has uncommitted changes, other than what databases write by themselves.
 pub(crate) async fn refuse_dirty(
     node: &Node,
     dot: &Dot,
     branch: &BranchName,
     hint: &'static str,
-) -> Result<(), NodeError> {
+) -> Result<Unchanged, NodeError> {
+    unchanged(node, dot, branch, hint, Effort::Running).await
+}
+
+async fn unchanged(
+    node: &Node,
+    dot: &Dot,
+    branch: &BranchName,
+    hint: &'static str,
+    effort: Effort,
+) -> Result<Unchanged, NodeError> {
     node.pool.flush().await?;
     let usage = node
         .pool
         .usage(&dot.name, branch, dot.branch(branch)?.head)
         .await?;
-    if usage.dirty == 0 {
-        return Ok(());
+    if usage.dirty == 0 || bookkeeping::is_all(node, dot, branch, effort).await {
+        return Ok(Unchanged {
+            branch: branch.clone(),
+            hint,
+            by_databases: usage.dirty > 0,
+        });
     }
     Err(NodeError::Dirty {
         branch: branch.clone(),
@@ -116,6 +149,8 @@ struct Rewind<'a> {
     node: &'a Node,
     before: Dot,
     commit: CommitId,
+    /// `None` if changes are discarded.
+    unchanged: Option<Unchanged>,
     /// The operation's number in the dot's log, once it is logged.
     operation: Option<u64>,
 }
@@ -135,6 +170,9 @@ impl Change for Rewind<'_> {
 
     async fn apply(&mut self) -> Result<(), NodeError> {
         let (pool, dot) = (&self.node.pool, &self.before);
+        if let Some(unchanged) = &self.unchanged {
+            unchanged.refuse_more(self.node, dot).await?;
+        }
         let (branch, commit) = (dot.current.clone(), self.commit);
         let (from, to) = (dot.current()?.head.short(), commit.short());
         let what = format!("reset of branch {branch} from {from} to {to}");

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use dotmesh_api::node::{Apart, ContainerStatus, DotStatus, SubdotStatus, UpstreamStatus};
-use dotmesh_model::volume::Folder;
 use dotmesh_model::{CommitId, DotName, History, message};
-use dotmesh_sync::{Look, PathChange, What, compare};
+use dotmesh_sync::{PathChange, What};
 
-use super::blocking;
+use super::bookkeeping::{self, Effort};
 use super::switch::check;
 use crate::engine::{Container, State};
 use crate::error::NodeError;
@@ -68,17 +67,15 @@ fn apart(history: &History, here: CommitId, there: CommitId) -> Apart {
 
 /// The subdots, and how many of their files differ from the head.
 async fn subdots(node: &Node, dot: &Dot) -> Result<Vec<SubdotStatus>, NodeError> {
-    let old = node.pool.commit_data(&dot.name, dot.current()?.head);
-    let new = node
-        .pool
-        .volume_path(&dot.name, &dot.current, &Folder::Root);
-    let changes = blocking(move || compare(&old, &new, Look::AtTimes)).await?;
+    let changes = bookkeeping::changes(node, dot, &dot.current, Effort::Glance).await?;
     let mut subdots: BTreeMap<String, SubdotStatus> = BTreeMap::new();
     for name in node.pool.subdots(&dot.name, &dot.current).await? {
         subdots.insert(name.to_string(), SubdotStatus::default());
     }
-    for change in &changes {
+    for (change, is_bookkeeping) in &changes.all {
         let counts = subdots.entry(subdot_of(change)).or_default();
+        let is_first = counts.added + counts.removed + counts.modified + counts.moved == 0;
+        counts.only_database_files = *is_bookkeeping && (is_first || counts.only_database_files);
         *match change.what {
             What::Added => &mut counts.added,
             What::Removed => &mut counts.removed,

@@ -1,10 +1,11 @@
 //! An operation in the log of a dot: the steps that it made, which undo makes in reverse.
 
-use dotmesh_model::{BranchName, CommitId};
+use dotmesh_model::{BranchName, CommitId, DotName, StashId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::DotFile;
+use crate::pool::{PathInDot, StoredTag};
 
 /// `operation.json`: an operation that changed a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,30 @@ pub enum Step {
     },
     /// Replaces the dot's description.
     Describe { before: DotFile, after: DotFile },
+    /// Renames a branch. Its working copy stays the same.
+    RenameBranch { from: BranchName, to: BranchName },
+    /// Renames the dot, with this log. The place of its folder shows whether that happened.
+    RenameDot {
+        from: DotName,
+        to: DotName,
+        /// The Docker volumes of the dot under its former name.
+        volumes: Vec<String>,
+    },
+    /// Creates, moves or deletes a tag.
+    Tag {
+        name: BranchName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<StoredTag>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<StoredTag>,
+    },
+    /// Drops a stash. The log keeps it.
+    DropStash { stash: StashId },
+    /// Swaps files and folders of a branch with those that the log keeps.
+    Restore {
+        branch: BranchName,
+        paths: Vec<PathInDot>,
+    },
     /// Deletes the dot, with this log. The place of its folder shows whether that happened.
     DeleteDot(DeletedWith),
 }
@@ -98,14 +123,51 @@ impl Operation {
                 vec![branch]
             }
             Step::Swap { one, other, .. } => vec![one, other],
-            Step::Head { .. } | Step::Describe { .. } | Step::DeleteDot(_) => Vec::new(),
+            Step::Head { .. }
+            | Step::Describe { .. }
+            | Step::RenameBranch { .. }
+            | Step::RenameDot { .. }
+            | Step::Tag { .. }
+            | Step::DropStash { .. }
+            | Step::Restore { .. }
+            | Step::DeleteDot(_) => Vec::new(),
         })
     }
 
-    /// Whether it changes which branch is checked out.
+    /// Whether it changes which working copy is checked out. The rename of the current branch does not.
     pub fn switches(&self) -> bool {
-        self.steps.iter().any(|step| {
-            matches!(step, Step::Describe { before, after } if before.current != after.current)
+        let is_renamed = |before: &BranchName, after: &BranchName| {
+            self.renamed_branch() == Some((before, after))
+        };
+        self.steps.iter().any(|step| match step {
+            Step::Describe { before, after } => {
+                before.current != after.current && !is_renamed(&before.current, &after.current)
+            }
+            _ => false,
+        })
+    }
+
+    /// The names of a branch before and after it.
+    pub fn renamed_branch(&self) -> Option<(&BranchName, &BranchName)> {
+        self.steps.iter().find_map(|step| match step {
+            Step::RenameBranch { from, to } => Some((from, to)),
+            _ => None,
+        })
+    }
+
+    /// The names of the dot before and after it, and its Docker volumes before.
+    pub fn renamed_dot(&self) -> Option<(&DotName, &DotName, &[String])> {
+        self.steps.iter().find_map(|step| match step {
+            Step::RenameDot { from, to, volumes } => Some((from, to, volumes.as_slice())),
+            _ => None,
+        })
+    }
+
+    /// The branch and the paths that it restored.
+    pub fn restored(&self) -> Option<(&BranchName, &[PathInDot])> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Restore { branch, paths } => Some((branch, paths.as_slice())),
+            _ => None,
         })
     }
 
@@ -141,7 +203,7 @@ mod tests {
         let again = serde_json::to_value(&operation).expect("JSON");
         let whole: serde_json::Value = serde_json::from_str(written).expect("JSON");
         assert_eq!(again, whole, "nothing is lost, nothing is unknown");
-        assert_eq!(operation.steps.len(), 7, "every step has an example");
+        assert_eq!(operation.steps.len(), 12, "every step has an example");
         assert!(operation.switches() && operation.deleted().is_some());
     }
 }

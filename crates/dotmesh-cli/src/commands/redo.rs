@@ -5,7 +5,7 @@ use dotmesh_api::node::Undo;
 use dotmesh_model::DotName;
 
 use super::dot::delete;
-use super::undo::{Undone, remember_branch};
+use super::undo::{Undone, follow_rename, remember_branch};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{Answer, answer};
@@ -31,13 +31,14 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Answer> {
             wait: (&args.wait).into(),
         };
         let done = switching::follow(context, node.redo(dot, &redo).await?).await?;
-        let is_here = node.current(dot).await.is_ok();
+        let is_here = done.renamed.is_some() || node.current(dot).await.is_ok();
         Ok((dot.clone(), before, done, is_here))
     };
     let (dot, before, switched, is_here) = context.on_current_dot(redo).await?;
     if !is_here {
         return delete::forget(context, dot, before.id, true).map(answer);
     }
+    let dot = follow_rename(context, dot, &switched)?;
     remember_branch(context, &dot, before.summary.branch, &switched)?;
     Ok(answer(Undone {
         dot,

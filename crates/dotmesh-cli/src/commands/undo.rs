@@ -14,8 +14,8 @@ use crate::ui::Ui;
 
 /// Take back the last operation of the current dot
 ///
-/// This takes back a commit, checkout, reset, pull, the deletion of a branch, or the deletion of the dot. Run it again to go
-/// one operation further back. 'dm op log' lists the operations.
+/// This takes back a commit, checkout, reset, restore, stash or pull, and the deletion or the rename of a branch, a tag or the
+/// dot. Run it again to go one operation further back. 'dm op log' lists the operations.
 ///
 /// The containers that see the change are stopped, and started again. What was written since the operation is kept: 'dm redo'
 /// brings it back.
@@ -56,6 +56,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Undone> {
         Ok((dot.clone(), before, done))
     };
     let (dot, before, switched) = context.on_current_dot(undo).await?;
+    let dot = follow_rename(context, dot, &switched)?;
     match before {
         Some(before) => remember_branch(context, &dot, before, &switched)?,
         // The undo brought a deleted dot back.
@@ -81,6 +82,15 @@ impl Human for Undone {
     fn failure(&self) -> Option<CliError> {
         switching::failure(&self.switched)
     }
+}
+
+/// If the dot was renamed, uses its new name from now on. Returns the name that it has now.
+pub(super) fn follow_rename(context: &Context, dot: DotName, done: &Switched) -> Result<DotName> {
+    let Some(now) = &done.renamed else {
+        return Ok(dot);
+    };
+    context.update_node_config(|config| config.rename_dot(&dot, now))?;
+    Ok(now.clone())
 }
 
 /// If the branch changed, remembers the previous one for `dm checkout -`.

@@ -77,6 +77,8 @@ struct Simulated {
 struct Inner {
     containers: BTreeMap<String, Simulated>,
     faults: HashMap<usize, Fault>,
+    /// What containers do when they are stopped the next time.
+    last_words: HashMap<String, Box<dyn FnOnce() + Send>>,
     calls: Vec<String>,
     next: u64,
     listeners: Vec<mpsc::Sender<Change>>,
@@ -165,6 +167,12 @@ impl World {
         if let Some(one) = lock(&self.inner).containers.get_mut(name) {
             one.outcome = outcome;
         }
+    }
+
+    /// Has a container do something when it is stopped the next time.
+    pub(crate) fn on_stop(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+        let mut inner = lock(&self.inner);
+        inner.last_words.insert(name.to_owned(), Box::new(work));
     }
 
     /// Makes a call fail. Calls are counted from 0.
@@ -345,6 +353,11 @@ impl World {
             }
             one.details.container.state = State::Exited;
             one.details.mount_namespace = None;
+            let words = inner.last_words.remove(id);
+            let one = inner.containers.get_mut(id).ok_or(EngineError::Gone)?;
+            if let Some(say) = words {
+                say();
+            }
             let uses = one.details.container.uses.clone();
             let mounts = std::mem::take(&mut one.mounts);
             if one.details.removed_when_stopped {

@@ -6,6 +6,7 @@ use dotmesh_model::branches::Origin;
 use dotmesh_model::{BranchName, CommitId, DotName, History};
 use dotmesh_pool::{NewStep, PoolError};
 
+use super::bookkeeping::{self, Effort};
 use super::switch::check::{self, Scope};
 use super::undo;
 use crate::engine;
@@ -45,7 +46,10 @@ pub(crate) async fn delete_branch(
         node.pool.flush().await?;
         let history = node.registry.history(&dot.id).await?;
         let commits = only_here(&dot.branches, branch, &history);
-        let dirty = node.pool.usage(name, branch, head).await?.dirty;
+        let mut dirty = node.pool.usage(name, branch, head).await?.dirty;
+        if dirty > 0 && bookkeeping::is_all(node, &dot, branch, Effort::Stopped).await {
+            dirty = 0;
+        }
         if commits > 0 || dirty > 0 {
             return Err(NodeError::WouldLose {
                 branch: branch.clone(),
@@ -80,7 +84,13 @@ pub(crate) async fn delete_branch(
     Ok(head)
 }
 
-async fn carry_out(node: &Node, before: &Dot, after: &Dot, number: u64) -> Result<(), NodeError> {
+/// Makes the steps of an operation, and then writes the dot's new state to the registry.
+pub(super) async fn carry_out(
+    node: &Node,
+    before: &Dot,
+    after: &Dot,
+    number: u64,
+) -> Result<(), NodeError> {
     node.pool.carry_out(&before.name, number).await?;
     if let Err(error) = node.registry.put_dot(after).await {
         node.pool.roll_back(&before.name, number).await?;

@@ -2,7 +2,10 @@
 
 use dotmesh_api::node::RenameBranch;
 use dotmesh_model::{BranchName, DotName};
+use dotmesh_pool::NewStep;
 
+use super::delete_branch::carry_out;
+use super::undo;
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
@@ -18,7 +21,8 @@ pub(crate) async fn rename_branch(
     to.check_new()?;
     let doing = format!("branch {from} renamed");
     let _lock = node.locks.operation(name, &doing).await;
-    let mut dot = node.registry.dot(name).await?;
+    let before = node.registry.dot(name).await?;
+    let mut dot = before.clone();
     dot.branch(from)?;
     if dot.branches.contains_key(to) {
         return Err(NodeError::BranchExists { branch: to.clone() });
@@ -27,9 +31,34 @@ pub(crate) async fn rename_branch(
     let _gate = node.locks.close_gate(name).await;
     let _moving = node.locks.moving(name).await;
     refuse_pinned(node, name, from).await?;
-    node.pool.rename_branch(name, from, to).await?;
     rename(&mut dot, from, to);
-    node.registry.put_dot(&dot).await?;
+    let what = format!("rename of branch {from} to {to}");
+    let (from, to) = (from.clone(), to.clone());
+    let steps = vec![
+        NewStep::RenameBranch {
+            from: from.clone(),
+            to: to.clone(),
+        },
+        NewStep::Describe(dot.to_file()),
+    ];
+    let number = node.pool.begin_operation(name, what, steps).await?;
+    let made = carry_out(node, &before, &dot, number).await;
+    undo::settle(node, name).await;
+    made?;
+    node.mounts.rename_branch(name, &from, &to).await
+}
+
+/// Undoes or redoes a rename, which `apply` does in the pool and in the registry.
+pub(crate) async fn again(
+    node: &Node,
+    name: &DotName,
+    (from, to): (&BranchName, &BranchName),
+    apply: impl Future<Output = Result<(), NodeError>>,
+) -> Result<(), NodeError> {
+    let _gate = node.locks.close_gate(name).await;
+    let _moving = node.locks.moving(name).await;
+    refuse_pinned(node, name, from).await?;
+    apply.await?;
     node.mounts.rename_branch(name, from, to).await
 }
 

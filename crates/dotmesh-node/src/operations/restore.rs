@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use dotmesh_api::node::{RestorePaths, Switched};
-use dotmesh_model::{BranchName, DotName, SubdotName};
-use dotmesh_pool::{PathInDot, Restore};
+use dotmesh_model::{BranchName, CommitId, DotName, SubdotName};
+use dotmesh_pool::{NewStep, PathInDot};
 
 use super::reset::refuse_changed;
 use super::revision::Revisions;
 use super::switch::check::{Scope, shows};
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Manner, switched};
-use super::{blocking, require_here};
+use super::{require_here, undo};
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
@@ -44,19 +44,18 @@ pub(crate) async fn restore(
     let subdots = paths.iter().map(|path| path.subdot().clone()).collect();
     refuse_pinned(node, &dot, &subdots).await?;
     let (branch, head) = (dot.current.clone(), dot.current()?.head);
-    let restore = node.pool.prepare_restore(name, &branch, commit, &paths);
     let mut change = PutBack {
         node,
         dot: &dot,
         subdots,
-        restore: Some(restore.await?),
+        commit,
+        paths,
+        operation: None,
     };
     let manner = Manner::new(&request.wait, tell);
-    let done = switch::switch(node, &dot, &mut change, &manner).await?;
-    let replaced = change.restore.take();
-    // Deleting the replaced files may take long.
-    blocking(move || drop(replaced)).await;
-    Ok(switched(branch, head, done))
+    let done = switch::switch(node, &dot, &mut change, &manner).await;
+    undo::settle(node, name).await;
+    Ok(switched(branch, head, done?))
 }
 
 /// Parses the paths, and drops those that are inside others.
@@ -75,7 +74,7 @@ fn parse(paths: &[String]) -> Result<Vec<PathInDot>, NodeError> {
 }
 
 /// Fails if a running container pins the branch and has one of the subdots: a restore does not restart it.
-async fn refuse_pinned(
+pub(crate) async fn refuse_pinned(
     node: &Node,
     dot: &Dot,
     subdots: &BTreeSet<SubdotName>,
@@ -97,11 +96,26 @@ async fn refuse_pinned(
     Err(NodeError::InUse { what, containers })
 }
 
+/// Whether an unpinned volume of a container shows one of the subdots.
+pub(crate) fn shows_any(
+    container: &Container,
+    dot: &DotName,
+    subdots: &BTreeSet<SubdotName>,
+) -> bool {
+    container.uses.iter().any(|used| {
+        let volume = &used.volume;
+        volume.dot == *dot && volume.pinned.is_none() && shows(&volume.folder, subdots)
+    })
+}
+
 struct PutBack<'a> {
     node: &'a Node,
     dot: &'a Dot,
     subdots: BTreeSet<SubdotName>,
-    restore: Option<Restore>,
+    commit: CommitId,
+    paths: Vec<PathInDot>,
+    /// The operation's number in the dot's log, once it is logged.
+    operation: Option<u64>,
 }
 
 impl Change for PutBack<'_> {
@@ -114,10 +128,7 @@ impl Change for PutBack<'_> {
     }
 
     fn affects(&self, dot: &DotName, container: &Container) -> bool {
-        container.uses.iter().any(|used| {
-            let volume = &used.volume;
-            volume.dot == *dot && volume.pinned.is_none() && shows(&volume.folder, &self.subdots)
-        })
+        shows_any(container, dot, &self.subdots)
     }
 
     fn scope(&self) -> Scope<'_> {
@@ -125,16 +136,24 @@ impl Change for PutBack<'_> {
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
-        let Some(restore) = self.restore.take() else {
-            return Ok(());
-        };
-        self.restore = Some(self.node.pool.put_back(restore).await?);
-        Ok(())
+        let (pool, Dot { name, current, .. }) = (&self.node.pool, self.dot);
+        let paths: Vec<String> = self.paths.iter().map(PathInDot::to_string).collect();
+        let (paths, from) = (paths.join(", "), self.commit.short());
+        let what = format!("restore of {paths} on branch {current} from {from}");
+        let steps = vec![NewStep::Restore {
+            branch: current.clone(),
+            commit: self.commit,
+            paths: self.paths.clone(),
+        }];
+        let number = pool.begin_operation(name, what, steps).await?;
+        self.operation = Some(number);
+        Ok(pool.carry_out(name, number).await?)
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        if let Some(restore) = self.restore.take() {
-            self.node.pool.take_restore_back(restore).await?;
+        if let Some(number) = self.operation.take() {
+            let pool = &self.node.pool;
+            pool.roll_back(&self.dot.name, number).await?;
         }
         Ok(())
     }

@@ -5,10 +5,10 @@
 
 use dotmesh_api::node::{ApplyStash, MakeStash, Stash, Switched};
 use dotmesh_model::{BranchName, CommitId, DotName, StashId, message};
-use dotmesh_pool::{NewStep, Start, StashFile, StoredStash};
+use dotmesh_pool::{NewStep, PoolError, Start, StashFile, StoredStash};
 use jiff::Timestamp;
 
-use super::reset::{refuse_changed, refuse_dirty, refuse_pinned};
+use super::reset::{Unchanged, refuse_changed, refuse_dirty, refuse_pinned};
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Manner, switched};
@@ -120,25 +120,23 @@ pub(crate) async fn apply(
         });
     }
     let hint = "Stash them first with 'dm stash', or commit them with 'dm commit'.";
-    refuse_dirty(node, &dot, &branch, hint).await?;
+    let unchanged = refuse_dirty(node, &dot, &branch, hint).await?;
     refuse_pinned(node, &dot).await?;
     let manner = Manner::new(&request.wait, tell);
     let mut change = BringBack {
         node,
         dot: &dot,
         stash: stash.id,
+        drops: request.pop,
+        unchanged,
         operation: None,
     };
     let done = switch::switch(node, &dot, &mut change, &manner).await;
     undo::settle(node, name).await;
-    let done = done?;
-    if request.pop {
-        node.pool.drop_stash(name, stash.id).await?;
-    }
-    Ok(switched(branch, head, done))
+    Ok(switched(branch, head, done?))
 }
 
-/// Moves a stash to the trash.
+/// Drops a stash. The dot's log keeps it.
 pub(crate) async fn drop_one(node: &Node, name: &DotName, id: StashId) -> Result<Stash, NodeError> {
     let _lock = node
         .locks
@@ -146,8 +144,15 @@ pub(crate) async fn drop_one(node: &Node, name: &DotName, id: StashId) -> Result
         .await;
     let dot = node.registry.dot(name).await?;
     let (_, stash) = find(node, name, id).await?;
-    node.pool.drop_stash(name, id).await?;
-    told(node, &dot, stash).await
+    let dropped = told(node, &dot, stash).await?;
+    let what = format!("drop of a stash of branch {}", dropped.branch);
+    let step = NewStep::DropStash { stash: id };
+    match undo::log_and_make(node, name, what, step).await {
+        // A full pool has no room for the log. Dropping makes room, so it is done without undo.
+        Err(NodeError::Pool(PoolError::Full { .. })) => node.pool.drop_stash(name, id).await?,
+        done => done?,
+    }
+    Ok(dropped)
 }
 
 struct PutAside<'a> {
@@ -176,7 +181,8 @@ impl Change for PutAside<'_> {
         pool.stash(name, current, &self.stash).await?;
         let what = format!("stash of the changes of branch {current}");
         let start = Start::Commit(self.stash.head);
-        match replace(self.node, self.dot, what, start, &mut self.operation).await {
+        let steps = vec![replace(self.dot, start)];
+        match make_steps(self.node, self.dot, what, steps, &mut self.operation).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.undo().await?;
@@ -198,6 +204,9 @@ struct BringBack<'a> {
     node: &'a Node,
     dot: &'a Dot,
     stash: StashId,
+    /// Whether the stash is dropped, too.
+    drops: bool,
+    unchanged: Unchanged,
     /// The operation's number in the dot's log, once it is logged.
     operation: Option<u64>,
 }
@@ -216,9 +225,15 @@ impl Change for BringBack<'_> {
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
+        self.unchanged.refuse_more(self.node, self.dot).await?;
         let what = format!("stash brought back to branch {}", self.dot.current);
         let start = Start::Stash(self.stash);
-        let done = replace(self.node, self.dot, what, start, &mut self.operation).await;
+        let mut steps = vec![replace(self.dot, start)];
+        if self.drops {
+            let stash = self.stash;
+            steps.push(NewStep::DropStash { stash });
+        }
+        let done = make_steps(self.node, self.dot, what, steps, &mut self.operation).await;
         if done.is_err() {
             self.undo().await?;
         }
@@ -234,16 +249,20 @@ impl Change for BringBack<'_> {
     }
 }
 
-/// Replaces the current branch's working copy, as an operation in the dot's log.
-async fn replace(
+/// Replaces the current branch's working copy.
+fn replace(dot: &Dot, start: Start) -> NewStep {
+    let branch = dot.current.clone();
+    NewStep::Replace { branch, start }
+}
+
+/// Makes an operation of the dot's log, and notes its number before the first step.
+async fn make_steps(
     node: &Node,
     dot: &Dot,
     what: String,
-    start: Start,
+    steps: Vec<NewStep>,
     operation: &mut Option<u64>,
 ) -> Result<(), NodeError> {
-    let branch = dot.current.clone();
-    let steps = vec![NewStep::Replace { branch, start }];
     let number = node.pool.begin_operation(&dot.name, what, steps).await?;
     *operation = Some(number);
     Ok(node.pool.carry_out(&dot.name, number).await?)

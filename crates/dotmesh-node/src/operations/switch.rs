@@ -99,6 +99,7 @@ pub(crate) fn switched(branch: BranchName, head: CommitId, done: Done) -> Switch
         later: done.later,
         problems: done.problems,
         operation: None,
+        renamed: None,
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use dotmesh_api::node::{MakeTag, Tag};
 use dotmesh_model::{BranchName, CommitId, DotName};
-use dotmesh_pool::{PoolError, StoredTag};
+use dotmesh_pool::{NewStep, PoolError, StoredTag};
 use jiff::Timestamp;
 
 use super::revision::Revisions;
+use super::undo;
 use crate::error::NodeError;
 use crate::node::Node;
 
@@ -28,7 +29,7 @@ pub(crate) async fn make(node: &Node, name: &DotName, request: MakeTag) -> Resul
     if dot.branches.contains_key(&tag) {
         return Err(NodeError::BranchExists { branch: tag });
     }
-    let mut file = node.pool.tags(name).await?;
+    let file = node.pool.tags(name).await?;
     if let Some(known) = file.tags.get(&tag) {
         return Err(NodeError::TagExists {
             commit: known.commit,
@@ -46,8 +47,13 @@ pub(crate) async fn make(node: &Node, name: &DotName, request: MakeTag) -> Resul
         message: request.message.trim().to_owned(),
         time: Timestamp::now(),
     };
-    file.tags.insert(tag.clone(), made.clone());
-    node.pool.write_tags(name, &file).await?;
+    let what = format!("tag {tag} at {}", commit.short());
+    let step = NewStep::Tag {
+        name: tag.clone(),
+        before: None,
+        after: Some(made.clone()),
+    };
+    undo::log_and_make(node, name, what, step).await?;
     Ok(told(tag, made))
 }
 
@@ -63,7 +69,13 @@ pub(crate) async fn delete(
     let Some(deleted) = file.tags.remove(tag) else {
         return Err(NodeError::NoTag { tag: tag.clone() });
     };
-    node.pool.write_tags(name, &file).await?;
+    let what = format!("deletion of tag {tag} at {}", deleted.commit.short());
+    let step = NewStep::Tag {
+        name: tag.clone(),
+        before: Some(deleted.clone()),
+        after: None,
+    };
+    undo::log_and_make(node, name, what, step).await?;
     Ok(told(tag.clone(), deleted))
 }
 

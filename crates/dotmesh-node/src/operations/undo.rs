@@ -6,21 +6,21 @@
 use std::collections::BTreeSet;
 
 use dotmesh_api::node::{Switched, Undo};
-use dotmesh_model::{BranchName, DotName};
-use dotmesh_pool::{Operation, RestorableDot, to_redo, to_undo};
+use dotmesh_model::{BranchName, DotName, SubdotName};
+use dotmesh_pool::{NewStep, Operation, RestorableDot, to_redo, to_undo};
 
 use super::switch::check::{self, Scope};
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Done, Manner, switched};
-use super::{delete_dot, mount, reconcile};
-use crate::engine;
+use super::{delete_dot, mount, reconcile, rename_branch, rename_dot, restore};
+use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
 
 /// Whether an operation is undone or redone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Back,
     Again,
 }
@@ -32,7 +32,7 @@ pub(crate) async fn undo(
     request: Undo,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
-    let _lock = node.locks.operation(name, "changed by 'dm undo'").await;
+    let lock = node.locks.operation(name, "changed by 'dm undo'").await;
     let deleted = node.pool.deleted_dots(name).await?;
     let chosen = deleted.iter().find(|dot| match &request.deleted {
         Some(id) => dot.file.id.starts_with(id.as_str()),
@@ -52,6 +52,10 @@ pub(crate) async fn undo(
     let log = node.pool.operations(name).await?;
     match (to_undo(&log), chosen, request.deleted) {
         (Some(last), _, None) => {
+            if let Some((from, to, _)) = last.renamed_dot() {
+                drop(lock);
+                return rename(node, (to, from), last.number, Way::Back).await;
+            }
             let manner = Manner::new(&request.wait, tell);
             go(node, dot, last, Way::Back, &manner).await
         }
@@ -74,7 +78,7 @@ pub(crate) async fn redo(
     request: Undo,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
-    let _lock = node.locks.operation(name, "changed by 'dm redo'").await;
+    let lock = node.locks.operation(name, "changed by 'dm redo'").await;
     let dot = node.registry.dot(name).await?;
     node.pool.settle(name).await?;
     let log = node.pool.operations(name).await?;
@@ -86,8 +90,41 @@ pub(crate) async fn redo(
         let head = dot.current()?.head;
         return Ok(told(dot.current, head, Done::default(), next));
     }
+    if let Some((from, to, _)) = next.renamed_dot() {
+        drop(lock);
+        return rename(node, (from, to), next.number, Way::Again).await;
+    }
     let manner = Manner::new(&request.wait, tell);
     go(node, dot, next, Way::Again, &manner).await
+}
+
+/// Undoes or redoes the rename of a dot, which needs the locks of both names.
+async fn rename(
+    node: &Node,
+    (from, to): (&DotName, &DotName),
+    number: u64,
+    way: Way,
+) -> Result<Switched, NodeError> {
+    let operation = rename_dot::again(node, from, to, number, way).await?;
+    let dot = node.registry.dot(to).await?;
+    let head = dot.current()?.head;
+    Ok(Switched {
+        renamed: Some(to.clone()),
+        ..told(dot.current, head, Done::default(), &operation)
+    })
+}
+
+/// Makes an operation of one step that moves no working copy.
+pub(crate) async fn log_and_make(
+    node: &Node,
+    name: &DotName,
+    what: String,
+    step: NewStep,
+) -> Result<(), NodeError> {
+    let number = node.pool.begin_operation(name, what, vec![step]).await?;
+    let made = node.pool.carry_out(name, number).await;
+    settle(node, name).await;
+    Ok(made?)
 }
 
 fn told(
@@ -121,17 +158,34 @@ async fn go(
     if !branches.is_empty() {
         refuse_pinned(node, &dot, &branches).await?;
     }
-    let is_switch = operation.switches() || branches.contains(&dot.current);
+    let restored = operation.restored().map(|(branch, paths)| {
+        let subdots = paths.iter().map(|path| path.subdot().clone());
+        (branch.clone(), subdots.collect())
+    });
+    let mut is_switch = operation.switches() || branches.contains(&dot.current);
+    if let Some((branch, subdots)) = &restored {
+        restore::refuse_pinned(node, &dot, subdots).await?;
+        is_switch |= *branch == dot.current;
+    }
     let mut change = Move {
         node,
         dot: dot.clone(),
         operation,
         way,
         branches,
+        restored,
     };
-    let done = match is_switch {
-        true => switch::switch(node, &dot, &mut change, manner).await,
-        false => beside(node, &dot, &mut change).await,
+    let done = match (operation.renamed_branch(), is_switch) {
+        (Some((before, after)), _) => {
+            let names = match way {
+                Way::Back => (after, before),
+                Way::Again => (before, after),
+            };
+            let renamed = rename_branch::again(node, &name, names, change.apply()).await;
+            renamed.map(|()| Done::default())
+        }
+        (None, true) => switch::switch(node, &dot, &mut change, manner).await,
+        (None, false) => beside(node, &dot, &mut change).await,
     };
     settle(node, &name).await;
     let done = done?;
@@ -142,7 +196,7 @@ async fn go(
 
 /// Makes a change that does not affect containers of the current branch.
 async fn beside(node: &Node, dot: &Dot, change: &mut Move<'_>) -> Result<Done, NodeError> {
-    let _moving = match change.branches.is_empty() {
+    let _moving = match change.branches.is_empty() && change.restored.is_none() {
         true => None,
         false => Some(check::unused(node, dot, change.scope()).await?),
     };
@@ -181,6 +235,8 @@ struct Move<'a> {
     way: Way,
     /// The branches whose working copies are replaced.
     branches: BTreeSet<BranchName>,
+    /// The branch and the subdots of which files are restored.
+    restored: Option<(BranchName, BTreeSet<SubdotName>)>,
 }
 
 impl Change for Move<'_> {
@@ -197,10 +253,20 @@ impl Change for Move<'_> {
         None
     }
 
+    fn affects(&self, dot: &DotName, container: &Container) -> bool {
+        match &self.restored {
+            Some((_, subdots)) => restore::shows_any(container, dot, subdots),
+            None => container.uses_unpinned(dot),
+        }
+    }
+
     fn scope(&self) -> Scope<'_> {
-        Scope::Moved {
-            branches: &self.branches,
-            unpinned: self.operation.switches(),
+        match &self.restored {
+            Some((branch, subdots)) => Scope::Subdots(branch, subdots),
+            None => Scope::Moved {
+                branches: &self.branches,
+                unpinned: self.operation.switches(),
+            },
         }
     }
 

@@ -190,7 +190,7 @@ impl Inner {
                 let folder = self.layout.operation(&dot, operation.number);
                 let commits = self.layout.commits(&dot);
                 let bytes = self.size_of(&folder, operation.since, |inner| {
-                    inner.dirty_in(&folder.join("branches"), &commits)
+                    inner.dirty_in_operation(&folder, &commits)
                 });
                 kept.push(Kept {
                     dot: dot.clone(),
@@ -260,6 +260,13 @@ impl Inner {
         Ok(bytes)
     }
 
+    /// The same of an operation: of working copies and of dropped stashes.
+    fn dirty_in_operation(&self, folder: &Path, commits: &Path) -> Result<u64, PoolError> {
+        let branches = self.dirty_in(&folder.join("branches"), commits)?;
+        let stashes = self.dirty_in(&folder.join("stashes"), commits)?;
+        Ok(branches.saturating_add(stashes))
+    }
+
     /// All changes of a deleted dot, in bytes: those of its commits and of its working copies.
     fn whole_dot(&self, dot: &Path) -> Result<u64, PoolError> {
         let commits = dot.join("commits");
@@ -272,8 +279,8 @@ impl Inner {
         }
         let operations = self.layout.operations_in(dot);
         for number in names_in(&operations)? {
-            let kept = operations.join(number).join("branches");
-            bytes = bytes.saturating_add(self.dirty_in(&kept, &commits)?);
+            let kept = self.dirty_in_operation(&operations.join(number), &commits);
+            bytes = bytes.saturating_add(kept?);
         }
         Ok(bytes)
     }

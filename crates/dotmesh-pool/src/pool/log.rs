@@ -6,16 +6,16 @@
 
 use std::path::{Path, PathBuf};
 
-use dotmesh_model::{BranchName, CommitId, DotName};
+use dotmesh_model::{BranchName, CommitId, DotName, StashId};
 use jiff::Timestamp;
 
 use super::inner::{Inner, names_in};
 use super::stashes::forget_note;
-use super::{Pool, Start, StoredDot};
+use super::{PathInDot, Pool, Start, StoredDot, StoredTag};
 use crate::driver::Mode;
 use crate::durable;
 use crate::error::{During as _, PoolError};
-use crate::layout::{DotFile, RECORD, read_json, write_json};
+use crate::layout::{DotFile, read_json, write_json};
 use crate::operation::{DeletedWith, Operation, State, Step, to_undo};
 
 /// The description of an operation, in its folder.
@@ -40,6 +40,24 @@ pub enum NewStep {
     Swap { one: BranchName, other: BranchName },
     /// Replaces the description of the dot.
     Describe(DotFile),
+    /// Renames the branch to an unused name.
+    RenameBranch { from: BranchName, to: BranchName },
+    /// Renames the dot. [`Pool::rename_dot`] does that. `volumes` are its Docker volumes.
+    RenameDot { to: DotName, volumes: Vec<String> },
+    /// Creates, moves or deletes a tag.
+    Tag {
+        name: BranchName,
+        before: Option<StoredTag>,
+        after: Option<StoredTag>,
+    },
+    /// Drops the stash.
+    DropStash { stash: StashId },
+    /// Restores files and folders of a commit.
+    Restore {
+        branch: BranchName,
+        commit: CommitId,
+        paths: Vec<PathInDot>,
+    },
     /// Deletes the dot. [`Pool::set_dot_aside`] does that.
     DeleteDot(DeletedWith),
 }
@@ -259,18 +277,41 @@ impl Inner {
                 }
                 Step::Describe { before, after }
             }
+            NewStep::RenameBranch { from, to } => Step::RenameBranch { from, to },
+            NewStep::RenameDot { to, volumes } => {
+                let from = dot.clone();
+                Step::RenameDot { from, to, volumes }
+            }
+            NewStep::Tag {
+                name,
+                before,
+                after,
+            } => Step::Tag {
+                name,
+                before,
+                after,
+            },
+            NewStep::DropStash { stash } => Step::DropStash { stash },
+            NewStep::Restore {
+                branch,
+                commit,
+                paths,
+            } => {
+                copies.push((branch.clone(), Start::Commit(commit)));
+                Step::Restore { branch, paths }
+            }
             NewStep::DeleteDot(with) => Step::DeleteDot(with),
         }))
     }
 
-    fn description(&self, dot: &DotName) -> Result<DotFile, PoolError> {
+    pub(super) fn description(&self, dot: &DotName) -> Result<DotFile, PoolError> {
         let path = self.layout.dot_file(dot);
         let problem = "it is missing".to_owned();
         read_json(&path)?.ok_or(PoolError::Damaged { path, problem })
     }
 
     /// The subvolume id of the working copy at a path.
-    fn copy_id(&self, path: &Path) -> Result<u64, PoolError> {
+    pub(super) fn copy_id(&self, path: &Path) -> Result<u64, PoolError> {
         use std::os::fd::AsFd as _;
         let folder = std::fs::File::open(path).during("open", path)?;
         self.driver
@@ -326,6 +367,9 @@ impl Inner {
         let log = self.operations_in(&self.layout.dot(dot))?;
         let mut is_last = true;
         for operation in log.iter().rev() {
+            if operation.state.is_passing() {
+                self.finish_swap(dot, operation)?;
+            }
             match operation.state {
                 // A later operation exists, so this one was done. A power cut lost the write of that state.
                 State::Begun if !is_last => self.mark(dot, operation, State::Done)?,
@@ -386,6 +430,18 @@ impl Inner {
         }
     }
 
+    /// Marks the rename of a dot as being undone or redone, whichever is possible.
+    pub(super) fn mark_rename(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
+        let operation = self.operation(dot, number)?;
+        let is_done = operation.state == State::Done;
+        self.require(dot, &operation, is_done)?;
+        let passing = match is_done {
+            true => State::Undoing,
+            false => State::Redoing,
+        };
+        self.mark(dot, &operation, passing)
+    }
+
     fn is_made(&self, dot: &DotName, operation: &Operation) -> Result<bool, PoolError> {
         for step in &operation.steps {
             if !self.is_after(dot, operation.number, step)? {
@@ -402,23 +458,6 @@ impl Inner {
             }
         }
         Ok(true)
-    }
-
-    fn is_after(&self, dot: &DotName, number: u64, step: &Step) -> Result<bool, PoolError> {
-        Ok(match step {
-            Step::Head { branch, after, .. } => {
-                self.layout.branch(dot, branch).exists() && self.head(dot, branch)? == *after
-            }
-            Step::Replace { branch, copy } => {
-                self.copy_id(&self.layout.branch(dot, branch))? != *copy
-            }
-            Step::Swap { one, copy, .. } => self.copy_id(&self.layout.branch(dot, one))? != *copy,
-            Step::Create { branch } => self.layout.branch(dot, branch).exists(),
-            Step::Delete { branch } => self.kept(dot, number, branch).exists(),
-            Step::Describe { after, .. } => self.description(dot)? == *after,
-            // If the dot was deleted, its log would not be here.
-            Step::DeleteDot(_) => false,
-        })
     }
 
     fn forward(&self, dot: &DotName, operation: &Operation) -> Result<(), PoolError> {
@@ -455,53 +494,5 @@ impl Inner {
             unmade.push(step);
         }
         Ok(())
-    }
-
-    fn make(&self, dot: &DotName, number: u64, step: &Step) -> Result<(), PoolError> {
-        let working = |branch: &BranchName| self.layout.branch(dot, branch);
-        let kept = |branch: &BranchName| self.kept(dot, number, branch);
-        match step {
-            Step::Head { branch, after, .. } => self.set_head(dot, branch, *after),
-            Step::Replace { branch, .. } => durable::exchange(&kept(branch), &working(branch)),
-            Step::Create { branch } => durable::rename_new(&kept(branch), &working(branch)),
-            Step::Delete { branch } => durable::rename_new(&working(branch), &kept(branch)),
-            Step::Swap { one, other, .. } => durable::exchange(&working(other), &working(one)),
-            Step::Describe { after, .. } => write_json(&self.layout.dot_file(dot), after),
-            Step::DeleteDot(_) => Ok(()),
-        }
-    }
-
-    fn unmake(&self, dot: &DotName, number: u64, step: &Step) -> Result<(), PoolError> {
-        match step {
-            Step::Head { branch, before, .. } => self.set_head(dot, branch, *before),
-            // A swap is its own inverse.
-            Step::Replace { .. } | Step::Swap { .. } => self.make(dot, number, step),
-            Step::Create { branch } => {
-                let kept = self.kept(dot, number, branch);
-                durable::rename_new(&self.layout.branch(dot, branch), &kept)
-            }
-            Step::Delete { branch } => {
-                let kept = self.kept(dot, number, branch);
-                durable::rename_new(&kept, &self.layout.branch(dot, branch))
-            }
-            Step::Describe { before, .. } => write_json(&self.layout.dot_file(dot), before),
-            Step::DeleteDot(_) => Ok(()),
-        }
-    }
-
-    /// Changes the head in a working copy's record. The files stay the same.
-    fn set_head(
-        &self,
-        dot: &DotName,
-        branch: &BranchName,
-        head: CommitId,
-    ) -> Result<(), PoolError> {
-        let path = self.layout.branch(dot, branch).join(RECORD);
-        if head == CommitId::ROOT {
-            return durable::remove(&path);
-        }
-        let record = self.layout.commit(dot, head).join(RECORD);
-        let record = std::fs::read(&record).during("read", &record)?;
-        durable::replace(&path, &record)
     }
 }

@@ -1,6 +1,7 @@
-//! Renames dots and branches. To rename a dot, its folder is renamed. To rename a branch, its folder and `dot.json` change.
+//! Renames dots: their folders are renamed. The renaming of a branch is a step of an operation.
 //!
-//! `renaming.json` exists during the renaming of a branch, so that the next start can complete it after a crash.
+//! An earlier version renamed branches without the log. `renaming.json` existed meanwhile, so that the next start can
+//! complete such a renaming after a crash.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DotFile, read_json, write_json};
 
-/// `renaming.json`: exists while a branch is renamed.
+/// `renaming.json`: a branch that an earlier version was renaming.
 #[derive(Debug, Serialize, Deserialize)]
 struct Renaming {
     from: BranchName,
@@ -38,19 +39,7 @@ impl DotFile {
 }
 
 impl Pool {
-    /// Renames a branch to an unused name. Its mounts stay.
-    pub async fn rename_branch(
-        &self,
-        dot: &DotName,
-        from: &BranchName,
-        to: &BranchName,
-    ) -> Result<(), PoolError> {
-        let (dot, from, to) = (dot.clone(), from.clone(), to.clone());
-        self.run(move |inner| inner.rename_branch(&dot, &Renaming { from, to }))
-            .await
-    }
-
-    /// Renames a dot to an unused name, in one step.
+    /// Renames a dot to an unused name, in one step, with its log.
     pub async fn rename_dot(&self, from: &DotName, to: &DotName) -> Result<(), PoolError> {
         let (from, to) = (from.clone(), to.clone());
         self.run(move |inner| {
@@ -59,34 +48,26 @@ impl Pool {
         })
         .await
     }
+
+    /// Renames a dot for the undo or the redo of an operation of its log. Fails and changes nothing if the dot has changed
+    /// since the operation.
+    pub async fn rename_dot_again(
+        &self,
+        from: &DotName,
+        to: &DotName,
+        number: u64,
+    ) -> Result<(), PoolError> {
+        let (from, to) = (from.clone(), to.clone());
+        self.run(move |inner| {
+            inner.mark_rename(&from, number)?;
+            let path = inner.make_way(&to)?;
+            durable::rename(&inner.layout.dot(&from), &path)
+        })
+        .await
+    }
 }
 
 impl Inner {
-    fn rename_branch(&self, dot: &DotName, renaming: &Renaming) -> Result<(), PoolError> {
-        let (from, to) = (
-            self.layout.branch(dot, &renaming.from),
-            self.layout.branch(dot, &renaming.to),
-        );
-        let (file, intent) = (self.layout.dot_file(dot), self.layout.renaming(dot));
-        let before: DotFile = read_json(&file)?.ok_or_else(|| PoolError::Damaged {
-            path: file.clone(),
-            problem: "it is missing".to_owned(),
-        })?;
-        let mut after = before.clone();
-        after.rename_branch(&renaming.from, &renaming.to);
-        write_json(&intent, renaming)?;
-        let renamed = durable::rename(&from, &to).and_then(|()| write_json(&file, &after));
-        if renamed.is_err() {
-            // If this fails too, the next start completes the renaming.
-            if !from.exists() {
-                durable::rename(&to, &from)?;
-            }
-            write_json(&file, &before)?;
-        }
-        remove(&intent)?;
-        renamed
-    }
-
     /// Completes a renaming that a crash interrupted. If the folder still has its old name, the description does, too.
     pub(super) fn finish_renaming(
         &self,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dotmesh_model::branches::Origin;
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, StashId};
-use dotmesh_pool::{DotFile, Pool, Start, StashFile, StoredDot, StoredStash};
+use dotmesh_pool::{DotFile, NewStep, Pool, Start, StashFile, StoredDot, StoredStash};
 
 use crate::world::{World, read, record};
 
@@ -293,7 +293,17 @@ async fn a_branch_has_one_name_or_the_other() {
         .into(),
         ..file.clone()
     };
-    pool.rename_branch(&world.dot, work, &kept).await.unwrap();
+    let rename = async |to: &BranchName, after: &DotFile| {
+        let (from, to) = (work.clone(), to.clone());
+        let rename = NewStep::RenameBranch { from, to };
+        let steps = vec![rename, NewStep::Describe(after.clone())];
+        let what = "rename".to_owned();
+        let number = pool.begin_operation(&world.dot, what, steps).await?;
+        let made = pool.carry_out(&world.dot, number).await;
+        pool.settle(&world.dot).await?;
+        made
+    };
+    rename(&kept, &renamed).await.unwrap();
     let read = async || world.open().await.dots().await.unwrap().whole.remove(0);
     let names = |dot: &StoredDot| {
         dot.branches
@@ -322,8 +332,7 @@ async fn a_branch_has_one_name_or_the_other() {
     }
 
     // If the name is taken, nothing changes.
-    let error = pool.rename_branch(&world.dot, work, &fix).await;
-    assert!(error.is_err());
+    assert!(rename(&fix, &renamed).await.is_err());
     let dot = read().await;
     assert_eq!(dot.file, file);
     assert_eq!(names(&dot), ["feature/work", "fix", "master"]);

@@ -180,13 +180,25 @@ impl Bench {
     }
 
     /// Writes a file of a branch.
-    pub(super) fn write(&self, branch: &str, file: &str, content: &str) {
+    pub(super) fn write(&self, branch: &str, file: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.path(branch, file), content).unwrap();
     }
 
     /// Reads a file of a branch, if it is there.
     pub(super) fn read(&self, branch: &str, file: &str) -> Option<String> {
         std::fs::read_to_string(self.path(branch, file)).ok()
+    }
+
+    /// The same of a file that is there, and may be no text.
+    pub(super) fn read_bytes(&self, branch: &str, file: &str) -> Vec<u8> {
+        std::fs::read(self.path(branch, file)).unwrap()
+    }
+
+    /// Has a container write a file of `master` when it is stopped.
+    pub(super) fn on_stop(&self, container: &str, file: &str, content: Vec<u8>) {
+        let path = self.path("master", file);
+        self.world
+            .on_stop(container, move || std::fs::write(&path, &content).unwrap());
     }
 
     fn path(&self, branch: &str, file: &str) -> std::path::PathBuf {

@@ -1,14 +1,16 @@
 //! Revisions in `dm log`, `dm show` and `dm checkout REV`.
 
 use dotmesh_api::node::{
-    BranchStart, Checkout, CreateCommit, LogQuery, RenameBranch, SwitchProgress, Switched,
+    BranchStart, Checkout, CreateCommit, LogQuery, RenameBranch, SwitchProgress, Switched, Undo,
 };
 use dotmesh_model::{BranchName, CommitId};
 use tokio::sync::watch;
 
 use super::bench::{Bench, stack, wait};
 use crate::error::NodeError;
-use crate::operations::{checkout, commit, create_dot, log, rename_branch, rename_dot};
+use crate::operations::{
+    checkout, commit, create_dot, delete_dot, log, rename_branch, rename_dot, undo,
+};
 
 async fn commits(bench: &Bench, query: LogQuery) -> Vec<CommitId> {
     let log = log::log(&bench.node, &bench.dot(), &query).await.unwrap();
@@ -286,4 +288,69 @@ async fn a_dot_gets_another_name_once_no_container_has_it() {
         bench.world.reads("web", "branch").as_deref(),
         Some("master")
     );
+}
+
+async fn undo_of(bench: &Bench, name: &str, is_redo: bool) -> Result<Switched, NodeError> {
+    let request = Undo {
+        deleted: None,
+        wait: wait(),
+    };
+    let (name, (tell, _)) = (
+        name.parse().unwrap(),
+        watch::channel(SwitchProgress::default()),
+    );
+    match is_redo {
+        false => undo::undo(&bench.node, &name, request, tell).await,
+        true => undo::redo(&bench.node, &name, request, tell).await,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rename_of_a_dot_is_undone_and_redone() {
+    let mut bench = Bench::new(|_| {}).await;
+    let [app, shop] = ["app", "shop"].map(|name| name.parse().unwrap());
+    let volumes = bench.node.registry.volumes().await.unwrap();
+    assert_eq!(volumes, ["app.db", "app.files"]);
+    let before = bench.node.registry.dot(&app).await.unwrap();
+    rename_dot::rename_dot(&bench.node, &app, &shop)
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let undone = undo_of(&bench, "shop", false).await.unwrap();
+        assert_eq!(undone.renamed.as_ref(), Some(&app));
+        let what = "rename of the dot from app to shop";
+        assert_eq!(undone.operation.as_deref(), Some(what));
+        bench.restart().await;
+        let after = bench.node.registry.dot(&app).await.unwrap();
+        assert_eq!((&after.id, &after.branches), (&before.id, &before.branches));
+        assert_eq!(bench.node.registry.volumes().await.unwrap(), volumes);
+        let redone = undo_of(&bench, "app", true).await.unwrap();
+        assert_eq!(redone.renamed.as_ref(), Some(&shop));
+        bench.restart().await;
+        assert_eq!(bench.node.registry.volumes().await.unwrap(), [""; 0]);
+    }
+    // Another dot has the name now.
+    create_dot::create_dot(&bench.node, &app).await.unwrap();
+    let refused = undo_of(&bench, "shop", false).await.unwrap_err();
+    assert!(matches!(refused, NodeError::DotExists { .. }), "{refused}");
+    delete_dot::delete_dot(&bench.node, &app).await.unwrap();
+
+    // The daemon dies at each change of the pool. The rename is undone or not, and the log says so.
+    for limit in 0.. {
+        bench.node.pool.die_after(limit);
+        let died = undo_of(&bench, "shop", false).await.is_err();
+        bench.restart().await;
+        let is_undone = bench.node.registry.find_dot(&app).await.unwrap().is_some();
+        assert!(died || is_undone, "reported as done after {limit} changes");
+        match is_undone {
+            true => drop(undo_of(&bench, "app", true).await.unwrap()),
+            false => {
+                undo_of(&bench, "shop", false).await.unwrap();
+                undo_of(&bench, "app", true).await.unwrap();
+            }
+        }
+        if !died {
+            break;
+        }
+    }
 }

@@ -10,7 +10,11 @@ use crate::engine::scripted::Outcome;
 use crate::error::NodeError;
 use crate::operations::{copy_out, restore};
 
-async fn put_back(bench: &Bench, revision: &str, paths: &[&str]) -> Result<Switched, NodeError> {
+pub(super) async fn put_back(
+    bench: &Bench,
+    revision: &str,
+    paths: &[&str],
+) -> Result<Switched, NodeError> {
     let request = RestorePaths {
         revision: revision.to_owned(),
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),

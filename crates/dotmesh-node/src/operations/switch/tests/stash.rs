@@ -67,6 +67,45 @@ async fn changes_are_put_aside_and_brought_back() {
     assert_eq!(bench.read("master", CHANGED), None);
 }
 
+/// A file of Redis with one key, as it is written at some second.
+fn dump(second: u8, value: u8) -> Vec<u8> {
+    let mut file = b"REDIS0011\xFA\x05ctime\xC0".to_vec();
+    file.extend([second, 0xFE, 0, 0, 1, b'k', 1, value, 0xFF]);
+    file.extend([second; 8]);
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_database_writes_by_itself_is_no_obstacle() {
+    let bench = bench().await;
+    let dumped = |bench: &Bench| bench.read_bytes("master", "db/dump.rdb");
+    bench.write("master", "db/dump.rdb", dump(1, b'1'));
+    bench.commit().await;
+    bench.write("master", CHANGED, "one");
+    bench.stash().await.unwrap();
+    // Redis writes the same data again when it stops.
+    bench.write("master", "db/dump.rdb", dump(2, b'1'));
+    bench.pop().await.unwrap();
+    assert_eq!(seen(&bench).as_deref(), Some("one"));
+    assert_eq!(dumped(&bench), dump(1, b'1'));
+    undo(&bench).await.unwrap();
+    assert_eq!(dumped(&bench), dump(2, b'1'), "nothing is lost");
+    assert_eq!(bench.stashes().await.len(), 1, "the stash comes back");
+
+    // A row of somebody is not given up.
+    bench.write("master", "db/dump.rdb", dump(2, b'2'));
+    let refused = bench.pop().await.unwrap_err();
+    assert!(matches!(refused, NodeError::Dirty { .. }), "{refused}");
+    assert_eq!(dumped(&bench), dump(2, b'2'));
+    // Neither if it is written only when the server is stopped.
+    bench.write("master", "db/dump.rdb", dump(2, b'1'));
+    bench.on_stop("db", "db/dump.rdb", dump(3, b'3'));
+    let refused = bench.pop().await.unwrap_err();
+    assert!(refused.to_string().contains("uncommitted"), "{refused}");
+    assert_eq!(dumped(&bench), dump(3, b'3'));
+    bench.settle(&bench.running(), "refused").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stash_of_another_commit_becomes_a_branch() {
     let bench = bench().await;

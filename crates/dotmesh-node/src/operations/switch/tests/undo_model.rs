@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_api::node::OperationState;
+use dotmesh_api::node::{MakeTag, OperationState, RenameBranch};
 use dotmesh_model::{BranchName, CommitId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::bench::{Bench, each};
+use super::paths::put_back;
 use super::undoing::{redo, reset_to, text, undo, write};
-use crate::operations::{delete_branch, delete_dot, op_log};
+use crate::operations::{delete_branch, delete_dot, op_log, rename_branch, stash, tag};
 
 /// A working copy. It keeps its content when a branch moves to another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,9 @@ struct Copy {
 struct View {
     current: String,
     branches: BTreeMap<String, usize>,
+    tags: BTreeMap<String, CommitId>,
+    /// How many of the stashes were dropped, the oldest first.
+    dropped: usize,
 }
 
 /// An operation in the model's log.
@@ -32,6 +36,8 @@ struct Change {
     after: View,
     /// A working copy whose head changed, with the heads before and after.
     head: Option<(usize, CommitId, CommitId)>,
+    /// A working copy of which a file was restored, with the text that is not in place.
+    restored: Option<(usize, String)>,
     /// Whether it deletes the dot.
     deletes: bool,
 }
@@ -46,6 +52,8 @@ struct Model {
     made: usize,
     /// The text and parent of each commit.
     commits: BTreeMap<CommitId, (String, CommitId)>,
+    /// The number of stashes that were ever made. An undo does not take a stash away.
+    stashes: usize,
 }
 
 /// A step's action.
@@ -56,6 +64,13 @@ enum Action {
     CheckoutNew(String),
     Reset(&'static str),
     DeleteBranch(String),
+    RenameBranch(String, String),
+    Tag(String),
+    DeleteTag(String),
+    /// Restores the file with the text from the newest commit.
+    Restore,
+    Stash,
+    DropStash,
     DeleteDot,
     Undo,
     Redo,
@@ -69,11 +84,14 @@ impl Model {
             view: View {
                 current: dot.current.to_string(),
                 branches: BTreeMap::new(),
+                tags: BTreeMap::new(),
+                dropped: 0,
             },
             is_deleted: false,
             log: Vec::new(),
             made: 0,
             commits: BTreeMap::new(),
+            stashes: 0,
         };
         let history = bench.node.registry.history(&dot.id).await.unwrap();
         for (name, branch) in &dot.branches {
@@ -126,6 +144,7 @@ impl Model {
                 before,
                 after,
                 head,
+                restored: None,
                 deletes,
             });
         };
@@ -163,6 +182,45 @@ impl Model {
                 after.branches.remove(name);
                 change(self, after, None, false);
             }
+            Action::RenameBranch(from, to) => {
+                let number = after.branches.remove(from).expect("the branch");
+                after.branches.insert(to.clone(), number);
+                if current == *from {
+                    after.current.clone_from(to);
+                }
+                change(self, after, None, false);
+            }
+            Action::Tag(name) => {
+                let head = self.copy(&current).head;
+                after.tags.insert(name.clone(), head);
+                change(self, after, None, false);
+            }
+            Action::DeleteTag(name) => {
+                after.tags.remove(name);
+                change(self, after, None, false);
+            }
+            Action::Restore => {
+                let number = after.branches[&current];
+                let head = self.copies[number].head;
+                let text = self.commits[&head].0.clone();
+                let replaced = std::mem::replace(&mut self.copies[number].text, text);
+                change(self, after, None, false);
+                let last = self.log.last_mut().expect("the restore");
+                last.restored = Some((number, replaced));
+            }
+            Action::Stash => {
+                self.stashes += 1;
+                let head = self.copy(&current).head;
+                let text = self.commits.get(&head);
+                let text = text.map(|(text, _)| text.clone()).unwrap_or_default();
+                let number = self.fresh(Copy { text, head });
+                after.branches.insert(current, number);
+                change(self, after, None, false);
+            }
+            Action::DropStash => {
+                after.dropped += 1;
+                change(self, after, None, false);
+            }
             Action::DeleteDot => {
                 change(self, after, None, true);
                 self.is_deleted = true;
@@ -175,6 +233,7 @@ impl Model {
                 if let Some((number, before, _)) = done.head {
                     self.copies[number].head = before;
                 }
+                self.swap_restored(self.made);
             }
             Action::Redo => {
                 let done = self.log[self.made].clone();
@@ -184,7 +243,14 @@ impl Model {
                 if let Some((number, _, after)) = done.head {
                     self.copies[number].head = after;
                 }
+                self.swap_restored(self.made - 1);
             }
+        }
+    }
+
+    fn swap_restored(&mut self, at: usize) {
+        if let Some((number, text)) = &mut self.log[at].restored {
+            std::mem::swap(text, &mut self.copies[*number].text);
         }
     }
 
@@ -200,6 +266,14 @@ impl Model {
                 true => BTreeMap::new(),
                 false => branches.collect(),
             },
+            tags: match self.is_deleted {
+                true => BTreeMap::new(),
+                false => self.view.tags.clone(),
+            },
+            stashes: match self.is_deleted {
+                true => 0,
+                false => self.stashes - self.view.dropped,
+            },
             made: self.made,
             undone: self.log.len() - self.made,
         }
@@ -210,6 +284,8 @@ impl Model {
 struct Shown {
     current: Option<String>,
     branches: BTreeMap<String, (CommitId, String)>,
+    tags: BTreeMap<String, CommitId>,
+    stashes: usize,
     made: usize,
     undone: usize,
 }
@@ -242,9 +318,21 @@ async fn shown(bench: &Bench, earlier: usize) -> Shown {
             branches.insert(name.to_string(), (branch.head, text));
         }
     }
+    let (mut tags, mut stashes) = (BTreeMap::new(), 0);
+    if dot.is_some() {
+        let listed = tag::list(&bench.node, &bench.dot()).await.unwrap();
+        tags.extend(
+            listed
+                .into_iter()
+                .map(|tag| (tag.name.to_string(), tag.commit)),
+        );
+        stashes = bench.stashes().await.len();
+    }
     Shown {
         current: dot.map(|dot| dot.current.to_string()),
         branches,
+        tags,
+        stashes,
         made,
         undone,
     }
@@ -258,8 +346,24 @@ fn choose(random: &mut StdRng, model: &Model, step: usize) -> Action {
     if model.is_deleted {
         return Action::Undo;
     }
-    let at_root = model.copies[model.view.branches[&model.view.current]].head == CommitId::ROOT;
-    match random.random_range(0..14) {
+    let copy = &model.copies[model.view.branches[&model.view.current]];
+    let at_root = copy.head == CommitId::ROOT;
+    let committed = model.commits.get(&copy.head).map(|(text, _)| text);
+    let has_text = committed.is_some_and(|text| !text.is_empty());
+    let is_changed = committed != Some(&copy.text);
+    let tag = model.view.tags.keys().next().cloned();
+    match random.random_range(0..22) {
+        14 => {
+            let names: Vec<&String> = model.view.branches.keys().collect();
+            let name = names[random.random_range(0..names.len())].clone();
+            Action::RenameBranch(name, format!("renamed/{step}"))
+        }
+        15 if !at_root => Action::Tag(format!("tag/{step}")),
+        16 => tag.map_or(Action::Commit, Action::DeleteTag),
+        17 | 18 if has_text => Action::Restore,
+        19 if !at_root && is_changed => Action::Stash,
+        20 if model.stashes > model.view.dropped => Action::DropStash,
+        21 if model.made > 0 => Action::Undo,
         0 | 1 => Action::Commit,
         2 if !others.is_empty() => Action::Checkout(other(random)),
         3 => Action::CheckoutNew(format!("new/{step}")),
@@ -283,6 +387,36 @@ async fn act(bench: &Bench, action: &Action) -> Result<(), String> {
             let (dot, name) = (bench.dot(), name.parse().unwrap());
             let deleted = delete_branch::delete_branch(&bench.node, &dot, &name, true);
             deleted.await.map(drop)
+        }
+        Action::RenameBranch(from, to) => {
+            let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+            let request = RenameBranch { from, to };
+            rename_branch::rename_branch(&bench.node, &bench.dot(), &request).await
+        }
+        Action::Tag(name) => {
+            let request = MakeTag {
+                name: name.parse().unwrap(),
+                revision: "HEAD".to_owned(),
+                message: String::new(),
+            };
+            let dot = bench.dot();
+            let made = tag::make(&bench.node, &dot, request);
+            made.await.map(drop)
+        }
+        Action::DeleteTag(name) => {
+            let (dot, name) = (bench.dot(), name.parse().unwrap());
+            let deleted = tag::delete(&bench.node, &dot, &name);
+            deleted.await.map(drop)
+        }
+        Action::Restore => put_back(bench, "HEAD", &["db/text"]).await.map(drop),
+        Action::Stash => bench.stash().await.map(drop),
+        Action::DropStash => {
+            let (dot, oldest) = (
+                bench.dot(),
+                bench.stashes().await.pop().expect("a stash").id,
+            );
+            let dropped = stash::drop_one(&bench.node, &dot, oldest);
+            dropped.await.map(drop)
         }
         Action::DeleteDot => delete_dot::delete_dot(&bench.node, &bench.dot()).await,
         Action::Undo => undo(bench).await.map(drop),
@@ -354,7 +488,9 @@ async fn run(seed: u64, steps: usize) {
             write(&bench, name, &text);
             model.copy(name).text = text;
         }
-        if random.random_ratio(1, 4) {
+        // If the daemon dies during a stash, the stash may be there and the changes, too.
+        let may_die = !matches!(action, Action::Stash);
+        if random.random_ratio(1, 4) && may_die {
             let limit = random.random_range(0..12);
             act_and_die(&mut bench, &mut model, &action, limit, &what).await;
         } else {
@@ -385,6 +521,11 @@ async fn the_daemon_dies_at_each_change_of_the_pool() {
         Action::CheckoutNew("new".to_owned()),
         Action::Reset("HEAD^"),
         Action::DeleteBranch("other".to_owned()),
+        Action::RenameBranch("master".to_owned(), "main".to_owned()),
+        Action::Tag("v1".to_owned()),
+        Action::DeleteTag("v1".to_owned()),
+        Action::Restore,
+        Action::DropStash,
         Action::DeleteDot,
     ];
     each(kinds.to_vec(), |kind| async move {
@@ -393,13 +534,26 @@ async fn the_daemon_dies_at_each_change_of_the_pool() {
                 let what = format!("{kind:?}, dead after {limit} changes");
                 let mut bench = Bench::new(|_| {}).await;
                 let mut model = Model::of(&bench).await;
-                write(&bench, "master", "not committed");
-                model.copy("master").text = "not committed".to_owned();
-                let earlier = match action {
+                let write_both = |model: &mut Model, text: &str| {
+                    write(&bench, "master", text);
+                    model.copy("master").text = text.to_owned();
+                };
+                write_both(&mut model, "not committed");
+                let mut earlier = match kind {
+                    Action::DeleteTag(_) => vec![Action::Tag("v1".to_owned())],
+                    Action::DropStash => vec![Action::Stash],
+                    _ => Vec::new(),
+                };
+                if matches!(kind, Action::Restore) {
+                    act(&bench, &Action::Commit).await.unwrap();
+                    model.apply(&Action::Commit, current_head(&bench).await);
+                    write_both(&mut model, "changed");
+                }
+                earlier.extend(match action {
                     Action::Undo => vec![kind.clone()],
                     Action::Redo => vec![kind.clone(), Action::Undo],
                     _ => Vec::new(),
-                };
+                });
                 for earlier in earlier {
                     act(&bench, &earlier).await.unwrap();
                     model.apply(&earlier, current_head(&bench).await);

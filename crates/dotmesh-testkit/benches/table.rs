@@ -9,6 +9,8 @@
 mod app;
 #[path = "table/commands.rs"]
 mod commands;
+#[path = "table/daily.rs"]
+mod daily;
 #[path = "table/data.rs"]
 mod data;
 #[path = "table/host.rs"]
@@ -40,7 +42,7 @@ use anyhow::{Context as _, Result, ensure};
 
 /// All groups, in the order in which they run. The slowest to set up is last.
 const GROUPS: &[&str] = &[
-    "commit", "checkout", "app", "files", "pages", "growth", "list", "hub",
+    "commit", "checkout", "daily", "app", "files", "pages", "growth", "list", "hub",
 ];
 /// The groups that `transfer` stands for.
 const TRANSFER: &[&str] = &["app", "files", "pages", "growth"];
@@ -60,6 +62,7 @@ async fn main() -> Result<()> {
         match group {
             "commit" => commands::commit(&mut table).await?,
             "checkout" => commands::checkout(&mut table).await?,
+            "daily" => daily::measure(&mut table, size).await?,
             "app" => transfer_app::measure(&mut table, size).await?,
             "files" => transfer_files::measure(&mut table, size).await?,
             "pages" => transfer_pages::measure(&mut table, size).await?,

@@ -21,7 +21,7 @@ async fn node(name: &str) -> Result<Node> {
 }
 
 /// A row with our time, a peer's time, and whether the target is met.
-fn against(figure: &str, ours: f64, peer: (&str, f64), bar: &str, met: bool) -> Row {
+pub(crate) fn against(figure: &str, ours: f64, peer: (&str, f64), bar: &str, met: bool) -> Row {
     Row {
         figure: figure.to_owned(),
         ours: Metric::Time.show(ours),
@@ -115,7 +115,7 @@ pub(crate) async fn checkout(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-async fn ready(machine: &Machine) -> Result<()> {
+pub(crate) async fn ready(machine: &Machine) -> Result<()> {
     wait_for("the databases to answer", SOON, async || {
         let line = "docker exec redis redis-cli ping && docker exec postgres psql -h 127.0.0.1 -U postgres -c 'select 1'";
         let answer = machine.run(line).await;

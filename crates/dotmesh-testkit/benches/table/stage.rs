@@ -21,8 +21,12 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start(machine: Machine) -> Result<Self> {
-        let arguments = ["--trash-grace", "0", "--undo-time", "0"];
-        let mut daemon = machine.spawn_daemon("dotmeshd", &arguments).await?;
+        Self::start_with(machine, &["--trash-grace", "0", "--undo-time", "0"]).await
+    }
+
+    /// The same with other options of the daemon.
+    pub(crate) async fn start_with(machine: Machine, arguments: &[&str]) -> Result<Self> {
+        let mut daemon = machine.spawn_daemon("dotmeshd", arguments).await?;
         daemon.wait_for_socket("/run/dotmesh/api.sock").await?;
         Ok(Self { machine, daemon })
     }

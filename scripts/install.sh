@@ -36,4 +36,7 @@ $sudo install -d "$share/man/man1"
 $sudo install -m 644 "$staged"/man/* "$share/man/man1"
 $sudo install -D -m 644 "$staged/dm.bash" "$share/bash-completion/completions/dm"
 $sudo install -D -m 644 "$staged/_dm" "$share/zsh/site-functions/_dm"
-$sudo install -D -m 644 "$staged/dm.fish" "$share/fish/vendor_completions.d/dm.fish"
+# Without XDG_DATA_DIRS, fish looks for completions of programs in /usr/local here only.
+fish=$share/fish/vendor_completions.d
+[ "$prefix" != /usr/local ] || fish=/etc/fish/completions
+$sudo install -D -m 644 "$staged/dm.fish" "$fish/dm.fish"

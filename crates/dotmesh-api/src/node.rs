@@ -18,16 +18,18 @@ mod fsck;
 mod lease;
 mod log;
 mod operations;
+mod running;
 mod stashes;
 mod state;
 mod tags;
 
-pub use checkup::{Checkup, DiskReport, HubReport, PluginReport, PoolReport, Report};
+pub use checkup::{Checkup, DiskReport, HubReport, Looked, PluginReport, PoolReport, Report};
 pub use content::{ContentQuery, RestorePaths};
 pub use fsck::{Fsck, FsckEvent, FsckKind, FsckProblem, FsckReport};
 pub use lease::Lease;
 pub use log::{Log, LogQuery};
 pub use operations::{DeletedDot, OperationState, OperationSummary, Operations, Undo, UndoBudget};
+pub use running::{OPERATION_HEADER, OperationKind, RunningOperation};
 pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
 pub use state::{
     Apart, ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind, SubdotStatus,
@@ -91,7 +93,7 @@ pub struct DotSummary {
     pub commits: u64,
     /// The bytes changed since the head.
     pub dirty: u64,
-    /// Whether only bookkeeping of PostgreSQL has changed, as by a mere restart. Only the list of dots says so.
+    /// Whether only files have changed that databases write by themselves, as at a mere restart. Only the list of dots says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub only_database_files: bool,
     /// The containers that do not run as they should.
@@ -369,6 +371,9 @@ pub struct Switched {
     /// For an undo or a redo: the operation that was undone or redone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+    /// The name of the dot, if the undo or the redo renamed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<DotName>,
 }
 
 /// `POST /v1/mounts`: mounts the folder of a volume for programs outside of containers.

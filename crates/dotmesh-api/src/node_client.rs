@@ -13,8 +13,9 @@ use crate::node::{
     ApplyStash, BranchRemoved, Checkout, Checkup, Committed, ComposeDots, ContentQuery,
     CreateCommit, CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus,
     DotSummary, DropStash, Fetch, Fsck, FsckEvent, Log, LogQuery, Lookalike, MakeStash, MakeTag,
-    MountVolume, MountedVolume, NodeVersion, Operations, RenameBranch, RenameDot, Report, Reset,
-    RestorePaths, Source, Stash, SwitchEvent, Tag, Transfer, TransferEvent, Undo, UnmountVolume,
+    MountVolume, MountedVolume, NodeVersion, OPERATION_HEADER, Operations, RenameBranch, RenameDot,
+    Report, Reset, RestorePaths, RunningOperation, Source, Stash, SwitchEvent, Tag, Transfer,
+    TransferEvent, Undo, UnmountVolume,
 };
 
 /// The kinds of transfer.
@@ -40,6 +41,15 @@ impl Direction {
             Self::Clone => "clone",
         }
     }
+}
+
+/// An operation that runs on a node.
+#[derive(Debug)]
+pub struct Running<S> {
+    /// Its id, to attach to it again. Earlier daemons do not send it.
+    pub id: Option<String>,
+    /// Its events.
+    pub events: S,
 }
 
 /// A client of the daemon at a socket.
@@ -344,15 +354,36 @@ impl NodeClient {
         client::send(&self.server(), request).await.map(drop)
     }
 
-    /// Starts a transfer, and yields its events. Dropping the stream cancels the transfer.
+    /// Starts a transfer, and yields its events. It goes on if the stream is dropped: [`Self::stop`] ends it.
     pub async fn transfer(
         &self,
         direction: Direction,
         dot: &DotName,
         transfer: &Transfer,
-    ) -> Result<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>, ClientError> {
+    ) -> Result<Running<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>>, ClientError>
+    {
         let path = format!("dots/{}/{}", dot.full(), direction.route());
-        self.events(&path, transfer).await
+        self.running(&path, transfer).await
+    }
+
+    /// The long operations that run, and those that ended a short time ago.
+    pub async fn running_operations(&self) -> Result<Vec<RunningOperation>, ClientError> {
+        self.get("operations").await
+    }
+
+    /// Attaches to a transfer that runs, and yields its newest event and all that come.
+    pub async fn attach(
+        &self,
+        id: &str,
+    ) -> Result<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>, ClientError> {
+        let request = self.request(reqwest::Method::GET, &format!("operations/{id}/events"));
+        Ok(self.lines(request).await?.events)
+    }
+
+    /// Stops a transfer that runs. What was transferred stays for the next one.
+    pub async fn stop(&self, id: &str) -> Result<(), ClientError> {
+        let request = self.request(reqwest::Method::DELETE, &format!("operations/{id}"));
+        client::send(&self.server(), request).await.map(drop)
     }
 
     /// Forgets which dot has a name on a hub. The next transfer takes the dot that has the name then.
@@ -362,14 +393,14 @@ impl NodeClient {
         client::send(&self.server(), request).await.map(drop)
     }
 
-    /// Fetches the data of commits whose records are here, and yields the events. Dropping the stream cancels the
-    /// transfer.
+    /// Fetches the data of commits whose records are here, and yields the events as [`Self::transfer`] does.
     pub async fn fetch(
         &self,
         dot: &DotName,
         fetch: &Fetch,
-    ) -> Result<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>, ClientError> {
-        self.events(&format!("dots/{}/fetch", dot.full()), fetch)
+    ) -> Result<Running<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>>, ClientError>
+    {
+        self.running(&format!("dots/{}/fetch", dot.full()), fetch)
             .await
     }
 
@@ -378,9 +409,26 @@ impl NodeClient {
         path: &str,
         body: &T,
     ) -> Result<impl Stream<Item = Result<E, ClientError>> + use<T, E>, ClientError> {
-        let server = self.server();
+        Ok(self.running(path, body).await?.events)
+    }
+
+    async fn running<T: Serialize, E: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &T,
+    ) -> Result<Running<impl Stream<Item = Result<E, ClientError>> + use<T, E>>, ClientError> {
         let request = self.request(reqwest::Method::POST, path).json(body);
+        self.lines(request).await
+    }
+
+    async fn lines<E: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Running<impl Stream<Item = Result<E, ClientError>> + use<E>>, ClientError> {
+        let server = self.server();
         let response = client::send(&server, request).await?;
+        let id = response.headers().get(OPERATION_HEADER);
+        let id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
         let body = response.bytes_stream();
         let lines =
@@ -404,6 +452,6 @@ impl NodeClient {
                     }
                 }
             });
-        Ok(lines)
+        Ok(Running { id, events: lines })
     }
 }

@@ -1,6 +1,7 @@
 //! What every command needs: the output, the configuration, the node, and the current dot.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use dotmesh_api::NodeClient;
 use dotmesh_model::DotName;
@@ -25,6 +26,8 @@ pub struct Context {
     pub config: ConfigFile,
     /// The dot that `--dot` or `DOTMESH_DOT` names.
     pub dot: Option<DotWord>,
+    /// Whether the command is doing something that it ends itself when it is interrupted.
+    pub ends_by_itself: AtomicBool,
 }
 
 impl Context {
@@ -45,6 +48,7 @@ impl Context {
             environment,
             config: ConfigFile::new(path),
             dot,
+            ends_by_itself: AtomicBool::new(false),
         })
     }
 

@@ -9,7 +9,7 @@ use dotmesh_model::DotName;
 
 use crate::config::{Remote, RemoteName};
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::Result;
 use crate::{network, transfer};
 
 /// How much data a command needs.
@@ -111,14 +111,10 @@ async fn fetch(
         ancestors: matches!(extent, Extent::History),
         rate_limit: None,
     };
-    let events = node.fetch(dot, &request).await?;
-    let outcome = tokio::select! {
-        biased;
-        outcome = transfer::follow(context, events, name) => match outcome {
-            Err(error) => return Err(network::advise(context, node, &remote.address, error).await),
-            Ok(outcome) => outcome,
-        },
-        _ = tokio::signal::ctrl_c() => return Err(CliError::cancelled()),
+    let running = node.fetch(dot, &request).await?;
+    let outcome = match transfer::follow_or_stop(context, node, running, name).await {
+        Err(error) => return Err(network::advise(context, node, &remote.address, error).await),
+        Ok(outcome) => outcome,
     };
     if let Some(line) = transfer::traffic(&outcome.progress, "received") {
         context.ui.status(&line);

@@ -37,6 +37,7 @@ pub mod ui;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use clap::Parser as _;
 
@@ -90,10 +91,15 @@ fn start(ui: Ui, environment: Environment, cli: Cli) -> Result<()> {
 async fn execute(ui: Ui, environment: Environment, cli: Cli) -> Result<()> {
     let context = Context::new(ui, environment, cli.global)?;
     let interrupted = CliError::interrupted(cli.command.goes_on_without_us());
+    let mut command = std::pin::pin!(commands::run(&context, cli.command));
     tokio::select! {
         // Some commands handle Ctrl-C themselves, so the command is polled first.
         biased;
-        result = commands::run(&context, cli.command) => result,
-        _ = tokio::signal::ctrl_c() => Err(interrupted),
+        result = &mut command => return result,
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    match context.ends_by_itself.load(Ordering::Relaxed) {
+        true => command.await,
+        false => Err(interrupted),
     }
 }

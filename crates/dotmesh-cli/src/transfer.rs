@@ -1,17 +1,20 @@
 //! Shared by clone, pull and push: the choice of the remote and its dot, the progress, and the outcome.
 
 use std::num::NonZeroU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use dotmesh_api::node::{
     BranchOutcome, HubLogin, Lease, SkippedSockets, TagsOutcome, Transfer, TransferEvent,
     TransferOutcome, TransferProgress,
 };
-use dotmesh_api::node_client::Direction;
+use dotmesh_api::node_client::{Direction, Running};
 use dotmesh_api::{ClientError, HubAddress, NodeClient};
 use dotmesh_model::size::{format_size, parse_size};
 use dotmesh_model::{BranchName, CommitId, DotName, LeftOut};
 use futures::{Stream, StreamExt as _};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use utoipa::ToSchema;
 
 use crate::config::{Config, NodeConfig, Remote, RemoteName, no_such_remote};
@@ -20,6 +23,9 @@ use crate::error::{CliError, Code, Result};
 use crate::network;
 use crate::output::Human;
 use crate::ui::Ui;
+
+/// How long an interrupted `dm` waits for the node to stop a transfer.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A transfer with all choices made.
 #[derive(Debug, Clone)]
@@ -171,12 +177,7 @@ pub fn parse_remote_dot(remote: &Remote, text: &str) -> Result<DotName> {
 /// Runs the transfer, shows the progress, and remembers the upstream dot.
 pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<Transferred> {
     context.ui.status(&headline(plan));
-    let outcome = tokio::select! {
-        biased;
-        outcome = carry_out(context, node, plan) => outcome?,
-        // Dropping the stream tells the node to stop.
-        _ = tokio::signal::ctrl_c() => return Err(CliError::cancelled()),
-    };
+    let outcome = carry_out(context, node, plan).await?;
     context.update_node_config(|config| remember(config, plan, outcome.renamed.as_ref()))?;
     Ok(Transferred {
         dot: plan.local.clone(),
@@ -257,17 +258,53 @@ async fn carry_out(context: &Context, node: &NodeClient, plan: &Plan) -> Result<
         allow_secrets: plan.allow_secrets,
         rate_limit: plan.rate_limit,
     };
-    let events = node
+    let running = node
         .transfer(plan.direction, &plan.local, &transfer)
         .await?;
-    match follow(context, events, &plan.remote_name).await {
+    match follow_or_stop(context, node, running, &plan.remote_name).await {
         Err(error) => Err(network::advise(context, node, &plan.remote.address, error).await),
         outcome => outcome,
     }
 }
 
+/// Waits for the end of a transfer, and shows its progress. If the user interrupts `dm`, the node stops the transfer, too.
+pub async fn follow_or_stop(
+    context: &Context,
+    node: &NodeClient,
+    running: Running<impl Stream<Item = std::result::Result<TransferEvent, ClientError>>>,
+    remote: &RemoteName,
+) -> Result<TransferOutcome> {
+    let Running { id, events } = running;
+    context.ends_by_itself.store(true, Ordering::Relaxed);
+    let outcome = tokio::select! {
+        biased;
+        outcome = follow(context, events, remote) => outcome,
+        () = interruption() => {
+            if let Some(id) = id {
+                // A node that does not answer must not keep the user waiting.
+                let _ = tokio::time::timeout(STOP_PATIENCE, node.stop(&id)).await;
+            }
+            Err(CliError::cancelled())
+        }
+    };
+    context.ends_by_itself.store(false, Ordering::Relaxed);
+    outcome
+}
+
+/// Returns when the user presses Ctrl-C, or another program asks `dm` to end.
+async fn interruption() {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+    }
+}
+
 /// Waits for the end of a transfer, and shows its progress.
-pub async fn follow(
+async fn follow(
     context: &Context,
     events: impl Stream<Item = std::result::Result<TransferEvent, ClientError>>,
     remote: &RemoteName,

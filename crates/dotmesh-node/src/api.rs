@@ -29,6 +29,7 @@ pub(crate) mod extract;
 mod node;
 mod openapi;
 mod operations;
+mod running;
 mod stashes;
 mod state;
 mod tags;
@@ -36,6 +37,12 @@ mod tags;
 pub(crate) mod tests;
 mod transfers;
 mod volumes;
+
+/// The route of the OpenAPI document.
+const DOCUMENT: &str = "/v1/openapi.json";
+
+/// What the document says of `type` of a problem.
+const KIND: &str = "The address of the document with the list of codes, and the code.";
 
 /// All routes. Each handler declares its path, its method, and what it takes and returns.
 fn routes() -> OpenApiRouter<Node> {
@@ -68,6 +75,9 @@ fn routes() -> OpenApiRouter<Node> {
         .routes(routes!(operations::get_operations))
         .routes(routes!(operations::post_undo))
         .routes(routes!(operations::post_redo))
+        .routes(routes!(running::get_running))
+        .routes(routes!(running::get_running_events))
+        .routes(routes!(running::delete_running))
         .routes(routes!(transfers::post_push))
         .routes(routes!(transfers::post_pull))
         .routes(routes!(transfers::post_clone))
@@ -82,6 +92,11 @@ fn routes() -> OpenApiRouter<Node> {
 pub(crate) fn router(node: Node) -> Router {
     let (router, _) = routes().split_for_parts();
     router
+        .method_not_allowed_fallback(async || {
+            let error = ErrorBody::new(ErrorCode::Invalid, "this route has no such method");
+            let error = error.hint("'GET /v1/openapi.json' describes each route.");
+            problem(StatusCode::METHOD_NOT_ALLOWED, error)
+        })
         .fallback(async || {
             ApiError(ErrorBody::new(ErrorCode::NotFound, "no such route").hint(
                 "'dm' and 'dotmeshd' may have different versions: compare them with 'dm version'.",
@@ -99,6 +114,12 @@ fn document() -> &'static str {
         text.replace("[`crate::", "`")
             .replace("[`", "`")
             .replace("`]", "`")
+            // Only hubs have pages about the codes.
+            .replace(
+                "The address of the code's description, on the hub's own pages.",
+                KIND,
+            )
+            .replace("/-/api#", &format!("{DOCUMENT}#"))
     });
     &TEXT
 }
@@ -126,9 +147,18 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status =
             StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let kind = [(CONTENT_TYPE, PROBLEM_TYPE)];
-        (status, kind, Json(Problem::from(self.0))).into_response()
+        problem(status, self.0)
     }
+}
+
+fn problem(status: StatusCode, error: ErrorBody) -> Response {
+    let problem = Problem {
+        // The document has the list of the codes.
+        kind: format!("{DOCUMENT}#{}", error.code.as_str()),
+        status: status.as_u16(),
+        ..Problem::from(error)
+    };
+    (status, [(CONTENT_TYPE, PROBLEM_TYPE)], Json(problem)).into_response()
 }
 
 type Answer<T> = Result<Json<T>, ApiError>;

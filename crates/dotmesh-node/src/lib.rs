@@ -19,6 +19,7 @@ mod plugin;
 mod problems;
 mod registry;
 mod remount;
+mod running;
 mod serve;
 mod sqlite;
 mod stored_pages;

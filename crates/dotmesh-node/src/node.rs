@@ -17,6 +17,7 @@ use crate::locks::Locks;
 use crate::mounts::{Attach, Kernel, Mounts};
 use crate::problems::Problems;
 use crate::registry::{Dot, Registry};
+use crate::running::Running;
 use crate::sqlite;
 use crate::stored_pages::StoredPages;
 use crate::timing::Timing;
@@ -31,6 +32,8 @@ pub struct Node {
     pub(crate) mounts: Mounts,
     pub(crate) locks: Arc<Locks>,
     pub(crate) problems: Arc<Problems>,
+    /// The long operations, to which clients can attach.
+    pub(crate) running: Arc<Running>,
     /// Wakes the task that restarts containers.
     pub(crate) wake: Arc<Notify>,
     pub(crate) timing: Timing,
@@ -85,6 +88,7 @@ impl Node {
             docker: Docker::new(engine, timing),
             locks: Arc::default(),
             problems: Arc::default(),
+            running: Arc::default(),
             wake: Arc::default(),
             timing,
             leftovers: Arc::default(),

@@ -20,16 +20,55 @@ pub struct Checkup {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Report {
-    /// The pool, or why it cannot be looked at: an object with `Ok` or `Err`.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    /// The pool, or why it cannot be looked at.
+    #[serde(with = "looked")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Looked<PoolReport>))]
     pub pool: Result<PoolReport, ErrorBody>,
-    /// The Docker Engine: the number of its containers in `Ok`, or in `Err` why the daemon does not reach it.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    /// The Docker Engine: the number of its containers, or why the daemon does not reach it.
+    #[serde(with = "looked")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Looked<u64>))]
     pub docker: Result<u64, ErrorBody>,
     /// The volume driver, unless the daemon serves none.
     pub plugin: Option<PluginReport>,
     /// The hubs, in the order of the request.
     pub hubs: Vec<HubReport>,
+}
+
+/// How a [`Result`] of a look is written: an object with the member `found` or `failed`.
+#[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Looked<T> {
+    /// What was found.
+    Found(T),
+    /// Why nothing was found.
+    Failed(ErrorBody),
+}
+
+mod looked {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{ErrorBody, Looked};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        looked: &Result<T, ErrorBody>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let looked = match looked {
+            Ok(found) => Looked::Found(found),
+            Err(error) => Looked::Failed(error.clone()),
+        };
+        looked.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Result<T, ErrorBody>, D::Error> {
+        Ok(match Looked::deserialize(deserializer)? {
+            Looked::Found(found) => Ok(found),
+            Looked::Failed(error) => Err(error),
+        })
+    }
 }
 
 /// The state of a pool.
@@ -76,8 +115,9 @@ pub struct PluginReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubReport {
-    /// The hub's version in `Ok`, or in `Err` why the daemon does not reach it.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    /// The hub's version, or why the daemon does not reach it.
+    #[serde(with = "looked")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Looked<String>))]
     pub version: Result<String, ErrorBody>,
     /// Why the hub refuses the login, if it does.
     pub refused: Option<ErrorBody>,

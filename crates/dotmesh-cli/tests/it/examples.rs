@@ -35,12 +35,14 @@ fn switched() -> Switched {
         later: Vec::new(),
         problems: Vec::new(),
         operation: None,
+        renamed: None,
     }
 }
 
 fn undone(what: &str) -> Switched {
     Switched {
         operation: Some(what.to_owned()),
+        renamed: None,
         ..switched()
     }
 }

@@ -79,6 +79,7 @@ fn an_undo_says_what_it_took_back_and_where() {
         later: Vec::new(),
         problems: Vec::new(),
         operation: Some("switch from branch master to the new branch x".to_owned()),
+        renamed: None,
     };
     let dot = "app".parse().unwrap();
     assert_snapshot!(undo::describe("Undid", &dot, &done), @r"

@@ -64,6 +64,34 @@ impl IntoParams for DotPath {
     }
 }
 
+/// The id of a running operation in a path: `{id}`.
+pub(super) struct OperationPath(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for OperationPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
+        Ok(Self(id))
+    }
+}
+
+impl IntoParams for OperationPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .examples(["0123456789abcdef"]);
+        let id = ParameterBuilder::new()
+            .name("id")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some("The operation's id."))
+            .schema(Some(schema))
+            .build();
+        vec![id]
+    }
+}
+
 fn refused(status: StatusCode, text: &str) -> ApiError {
     let code = match status {
         StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::TooLarge,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use dotmesh_api::node::{SwitchEvent, TransferEvent};
 use dotmesh_api::{ErrorCode, PROBLEM_TYPE, Problem};
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::tag::Tag;
 use utoipa::openapi::{
     Components, ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder,
@@ -13,7 +14,7 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
 /// What the operations are about, in the order in which people get to know them.
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("node", "The node itself, and what it found out by itself."),
     ("dots", "Creating, reading, renaming and deleting dots."),
     ("commits", "The commits of a dot."),
@@ -29,6 +30,10 @@ const TAGS: [(&str, &str); 10] = [
     ),
     ("operations", "The log of operations, with undo and redo."),
     ("transfers", "Pushing to a hub, and fetching from it."),
+    (
+        "running",
+        "Long operations that run: attaching to them again, and stopping a transfer.",
+    ),
     ("volumes", "Volumes for programs outside of containers."),
 ];
 
@@ -86,6 +91,20 @@ impl PartialSchema for Binary {
 }
 
 impl ToSchema for Binary {}
+
+/// An event of a transfer or of a switch.
+pub(super) struct AnyEvent;
+
+impl PartialSchema for AnyEvent {
+    fn schema() -> RefOr<Schema> {
+        AnyOfBuilder::new()
+            .item(Ref::from_schema_name(TransferEvent::name()))
+            .item(Ref::from_schema_name(SwitchEvent::name()))
+            .into()
+    }
+}
+
+impl ToSchema for AnyEvent {}
 
 /// Completes what the routes say of themselves.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {

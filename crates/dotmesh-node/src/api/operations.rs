@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use dotmesh_api::node::{Operations, SwitchEvent, SwitchProgress, Undo};
+use dotmesh_api::node::{OperationKind, Operations, SwitchEvent, SwitchProgress, Undo};
 use tokio::sync::watch;
 
 use super::extract::{Body, DotPath};
@@ -51,8 +51,10 @@ pub(super) async fn post_undo(
     Body(body): Body<Undo>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
+    let (on, dot) = (node.clone(), name.clone());
     let work = async move { undo::undo(&node, &name, body, tell).await };
-    Ok(events::of_switch(work, told).await?)
+    let what = (OperationKind::Undo, &dot);
+    Ok(events::of_switch(&on, what, work, told).await?)
 }
 
 /// Redoes the operation that was undone last.
@@ -77,6 +79,8 @@ pub(super) async fn post_redo(
     Body(body): Body<Undo>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
+    let (on, dot) = (node.clone(), name.clone());
     let work = async move { undo::redo(&node, &name, body, tell).await };
-    Ok(events::of_switch(work, told).await?)
+    let what = (OperationKind::Redo, &dot);
+    Ok(events::of_switch(&on, what, work, told).await?)
 }

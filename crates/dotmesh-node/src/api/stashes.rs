@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use dotmesh_api::node::{ApplyStash, DropStash, MakeStash, Stash, SwitchEvent, SwitchProgress};
+use dotmesh_api::node::{
+    ApplyStash, DropStash, MakeStash, OperationKind, Stash, SwitchEvent, SwitchProgress,
+};
 use tokio::sync::watch;
 
 use super::extract::{Body, DotPath};
@@ -51,8 +53,10 @@ pub(super) async fn post_stashes(
     Body(body): Body<MakeStash>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
+    let (on, dot) = (node.clone(), name.clone());
     let work = async move { stash::make(&node, &name, body, tell).await };
-    Ok(events::of_switch(work, told).await?)
+    let what = (OperationKind::Stash, &dot);
+    Ok(events::of_switch(&on, what, work, told).await?)
 }
 
 /// Applies the changes of a stash to the current branch.
@@ -77,8 +81,10 @@ pub(super) async fn post_stashes_apply(
     Body(body): Body<ApplyStash>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
+    let (on, dot) = (node.clone(), name.clone());
     let work = async move { stash::apply(&node, &name, body, tell).await };
-    Ok(events::of_switch(work, told).await?)
+    let what = (OperationKind::ApplyStash, &dot);
+    Ok(events::of_switch(&on, what, work, told).await?)
 }
 
 /// Drops a stash.

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use dotmesh_api::node::{
-    Checkout, ContentQuery, Current, Diff, DotStatus, Reset, RestorePaths, SwitchEvent,
-    SwitchProgress,
+    Checkout, ContentQuery, Current, Diff, DotStatus, OperationKind, Reset, RestorePaths,
+    SwitchEvent, SwitchProgress,
 };
 use tokio::sync::watch;
 
@@ -117,8 +117,10 @@ pub(super) async fn post_checkout(
     Body(body): Body<Checkout>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
+    let (on, dot) = (node.clone(), name.clone());
     let work = async move { checkout::checkout(&node, &name, body, tell).await };
-    Ok(events::of_switch(work, told).await?)
+    let what = (OperationKind::Checkout, &dot);
+    Ok(events::of_switch(&on, what, work, told).await?)
 }
 
 /// Sets the current branch to a commit.
@@ -143,8 +145,10 @@ pub(super) async fn post_reset(
     Body(body): Body<Reset>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
+    let (on, dot) = (node.clone(), name.clone());
     let work = async move { reset::reset(&node, &name, body, tell).await };
-    Ok(events::of_switch(work, told).await?)
+    let what = (OperationKind::Reset, &dot);
+    Ok(events::of_switch(&on, what, work, told).await?)
 }
 
 /// Restores files and folders of a commit in the working copy.
@@ -169,6 +173,8 @@ pub(super) async fn post_restore(
     Body(body): Body<RestorePaths>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
+    let (on, dot) = (node.clone(), name.clone());
     let work = async move { restore::restore(&node, &name, body, tell).await };
-    Ok(events::of_switch(work, told).await?)
+    let what = (OperationKind::Restore, &dot);
+    Ok(events::of_switch(&on, what, work, told).await?)
 }

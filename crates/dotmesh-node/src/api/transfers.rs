@@ -15,8 +15,10 @@ use crate::operations::{to_the_end, transfer, upstream};
 
 /// Sends commits to a hub.
 ///
-/// It stops when the client leaves, and the next one continues from what was sent. If it fails, the status is 200 all
-/// the same, and the last line says so.
+/// The same request attaches to a running push if no branch and no tag of the dot has changed since it began.
+///
+/// It goes on when the client leaves: see `GET /v1/operations`. If it fails, the status is 200 all the same, and the last
+/// line says so.
 #[utoipa::path(
     post,
     path = "/v1/dots/{namespace}/{dot}/push",
@@ -35,13 +37,13 @@ pub(super) async fn post_push(
     Body(body): Body<Transfer>,
 ) -> Result<Response, ApiError> {
     let work = Work::Transfer(Direction::Push, body);
-    Ok(transfer::start(node, name, work))
+    Ok(transfer::start(node, name, work).await?)
 }
 
 /// Fetches the new commits of a hub's dot, and updates the branches.
 ///
-/// It stops when the client leaves, and the next one continues from what was sent. If it fails, the status is 200 all
-/// the same, and the last line says so.
+/// It goes on when the client leaves: see `GET /v1/operations`. If it fails, the status is 200 all the same, and the last
+/// line says so.
 #[utoipa::path(
     post,
     path = "/v1/dots/{namespace}/{dot}/pull",
@@ -60,13 +62,13 @@ pub(super) async fn post_pull(
     Body(body): Body<Transfer>,
 ) -> Result<Response, ApiError> {
     let work = Work::Transfer(Direction::Pull, body);
-    Ok(transfer::start(node, name, work))
+    Ok(transfer::start(node, name, work).await?)
 }
 
 /// Copies a hub's dot to this node.
 ///
-/// It stops when the client leaves, and the next one continues from what was sent. If it fails, the status is 200 all
-/// the same, and the last line says so.
+/// It goes on when the client leaves: see `GET /v1/operations`. If it fails, the status is 200 all the same, and the last
+/// line says so.
 #[utoipa::path(
     post,
     path = "/v1/dots/{namespace}/{dot}/clone",
@@ -85,13 +87,13 @@ pub(super) async fn post_clone(
     Body(body): Body<Transfer>,
 ) -> Result<Response, ApiError> {
     let work = Work::Transfer(Direction::Clone, body);
-    Ok(transfer::start(node, name, work))
+    Ok(transfer::start(node, name, work).await?)
 }
 
 /// Fetches the data of commits whose records are here.
 ///
-/// It stops when the client leaves, and the next one continues from what was sent. If it fails, the status is 200 all
-/// the same, and the last line says so.
+/// It goes on when the client leaves: see `GET /v1/operations`. If it fails, the status is 200 all the same, and the last
+/// line says so.
 #[utoipa::path(
     post,
     path = "/v1/dots/{namespace}/{dot}/fetch",
@@ -109,13 +111,13 @@ pub(super) async fn post_fetch(
     DotPath(name): DotPath,
     Body(body): Body<Fetch>,
 ) -> Result<Response, ApiError> {
-    Ok(transfer::start(node, name, Work::Fetch(body)))
+    Ok(transfer::start(node, name, Work::Fetch(body)).await?)
 }
 
 /// Fetches the commits of a hub's branches, and changes no branch here.
 ///
-/// It stops when the client leaves, and the next one continues from what was sent. If it fails, the status is 200 all
-/// the same, and the last line says so.
+/// It goes on when the client leaves: see `GET /v1/operations`. If it fails, the status is 200 all the same, and the last
+/// line says so.
 #[utoipa::path(
     post,
     path = "/v1/dots/{namespace}/{dot}/fetch-branches",
@@ -134,7 +136,7 @@ pub(super) async fn post_fetch_branches(
     Body(body): Body<Transfer>,
 ) -> Result<Response, ApiError> {
     let work = Work::Transfer(Direction::Fetch, body);
-    Ok(transfer::start(node, name, work))
+    Ok(transfer::start(node, name, work).await?)
 }
 
 /// Forgets which dot has a name on a hub.

@@ -1,28 +1,28 @@
 //! Runs a push, pull, clone or fetch for a client, and streams its progress as one line of JSON per event.
 //!
-//! The transfer ends when the client disconnects.
+//! The transfer goes on when the client disconnects, and others can attach to it (`running.rs`).
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::response::Response;
 use dotmesh_api::hub::CommitList;
-use dotmesh_api::node::{Fetch, HubLogin, Transfer, TransferEvent, TransferOutcome};
+use dotmesh_api::node::{Fetch, HubLogin, OperationKind, Transfer, TransferEvent, TransferOutcome};
 use dotmesh_api::node_client::Direction;
 use dotmesh_api::{ErrorBody, ErrorCode, HubAddress, HubClient};
 use dotmesh_model::{CommitId, DotName};
 use dotmesh_sync::{Progress, Rate, greet, retry};
-use tokio::sync::mpsc;
 
 use super::transfer_tags::transfer_tags;
-use super::{clone, fetch, fetch_branches, pull, push};
+use super::{clone, fetch, fetch_branches, pull, push, tag};
 use crate::error::NodeError;
-use crate::events::{self, line};
+use crate::events::line;
 use crate::memory;
 use crate::node::Node;
+use crate::running::Operator;
 
 /// The interval of progress events.
 const TELL_INTERVAL: Duration = Duration::from_millis(150);
@@ -116,32 +116,68 @@ impl Work {
             Self::Fetch(fetch) => (&fetch.hub, fetch.rate_limit),
         }
     }
+
+    fn kind(&self) -> OperationKind {
+        match self {
+            Self::Transfer(Direction::Push, _) => OperationKind::Push,
+            Self::Transfer(Direction::Pull, _) => OperationKind::Pull,
+            Self::Transfer(Direction::Clone, _) => OperationKind::Clone,
+            Self::Transfer(Direction::Fetch, _) => OperationKind::FetchBranches,
+            Self::Fetch(_) => OperationKind::Fetch,
+        }
+    }
+
+    /// What two pushes have in common if they would send the same. What a hub sends can change meanwhile, so others have no
+    /// key.
+    async fn key(&self, node: &Node, local: &DotName) -> Result<Option<Vec<u8>>, NodeError> {
+        let Self::Transfer(Direction::Push, transfer) = self else {
+            return Ok(None);
+        };
+        let Some(dot) = node.registry.find_dot(local).await? else {
+            return Ok(None);
+        };
+        let tags = tag::commits(node, local).await?;
+        let key = (&dot.id, dot.heads(), tags, transfer);
+        Ok(serde_json::to_vec(&key).ok())
+    }
 }
 
-/// Starts a transfer, and responds with its events.
-pub(crate) fn start(node: Node, local: DotName, work: Work) -> Response {
-    let (events, lines) = mpsc::channel::<Bytes>(16);
+/// Starts a transfer, and responds with its events. A push that is the same as a running one attaches to that.
+pub(crate) async fn start(node: Node, local: DotName, work: Work) -> Result<Response, NodeError> {
+    let kind = work.kind();
+    let (operator, attached) = match work.key(&node, &local).await? {
+        Some(key) => node.running.begin_or_attach(kind, &local, key),
+        None => {
+            let (operator, attached) = node.running.begin(kind, &local);
+            (Some(operator), attached)
+        }
+    };
+    let Some(operator) = operator else {
+        return Ok(attached.answer());
+    };
     tokio::spawn(async move {
         let progress = Arc::new(Progress::default());
         let transfer = run(node, local, work, Arc::clone(&progress));
         let last = tokio::select! {
-            result = transfer => Some(match result {
+            result = transfer => match result {
                 Ok(mut outcome) => {
                     outcome.progress = progress.snapshot();
                     TransferEvent::Done(Box::new(outcome))
                 }
                 Err(error) => TransferEvent::Failed(error.into()),
-            }),
+            },
+            never = tell(&operator, &progress) => match never {},
             // Dropping the transfer stops it. The next one finds what was done.
-            () = tell(&events, &progress) => None,
+            () = operator.stopped() => {
+                let message = "the transfer was stopped";
+                let hint = "What was transferred stays for the next attempt.";
+                TransferEvent::Failed(ErrorBody::new(ErrorCode::Cancelled, message).hint(hint))
+            }
         };
-        if let Some(last) = last {
-            let _ = events.send(line(&last)).await;
-        }
-        drop(events);
+        operator.finish(line(&last));
         tokio::task::spawn_blocking(memory::give_back);
     });
-    events::answer(lines)
+    Ok(attached.answer())
 }
 
 async fn run(
@@ -186,24 +222,15 @@ async fn run(
     }
 }
 
-/// Sends changes of the progress until the client disconnects.
-async fn tell(events: &mpsc::Sender<Bytes>, progress: &Progress) {
+/// Tells changes of the progress, without an end.
+async fn tell(operator: &Operator, progress: &Progress) -> Infallible {
     let mut told = None;
-    while !events.is_closed() {
+    loop {
         let now = progress.snapshot();
         if told.as_ref() != Some(&now) {
-            if events
-                .send(line(&TransferEvent::Progress(now.clone())))
-                .await
-                .is_err()
-            {
-                return;
-            }
+            operator.tell(line(&TransferEvent::Progress(now.clone())));
             told = Some(now);
         }
-        tokio::select! {
-            () = events.closed() => return,
-            () = tokio::time::sleep(TELL_INTERVAL) => {}
-        }
+        tokio::time::sleep(TELL_INTERVAL).await;
     }
 }

@@ -11,6 +11,7 @@ mod identity;
 mod naming;
 mod paths;
 mod random;
+mod running;
 mod stash;
 mod tags;
 mod transfers;

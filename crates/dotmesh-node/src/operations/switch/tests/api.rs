@@ -97,6 +97,9 @@ fn pattern_of(path: &str) -> String {
     if let ["", "v1", "dots", namespace, dot, ..] = parts.as_mut_slice() {
         (*namespace, *dot) = ("{namespace}", "{dot}");
     }
+    if let ["", "v1", "operations", id, ..] = parts.as_mut_slice() {
+        *id = "{id}";
+    }
     parts.join("/")
 }
 
@@ -106,7 +109,7 @@ async fn each_described_route_is_there_and_refuses_with_a_problem() {
     let served = Served::start(&bench);
     for operation in operations() {
         let path = operation.path.replace("{namespace}", "admin");
-        let path = path.replace("{dot}", "absent");
+        let path = path.replace("{dot}", "absent").replace("{id}", "0");
         let (method, empty) = (operation.method.to_ascii_uppercase(), json!({}));
         let body = (method == "POST").then_some(&empty);
         let answer = served.ask(&method, &path, body).await;
@@ -117,6 +120,16 @@ async fn each_described_route_is_there_and_refuses_with_a_problem() {
         let checked = check(described, answer.status, &answer.content_type, &answer.body);
         assert_eq!(checked, Ok(()), "{what}");
     }
+    // A method that a route does not have is refused in the same way.
+    let answer = served.ask("PUT", "/v1/dots", None).await;
+    assert_eq!(answer.status, 405, "{}", answer.body);
+    let checked = check(
+        ("POST", "/v1/dots"),
+        405,
+        &answer.content_type,
+        &answer.body,
+    );
+    assert_eq!(checked, Ok(()), "{}", answer.body);
     // Requests that fail before an operation sees them are answered in the same way.
     let create = ("POST", "/v1/dots");
     let long = json!({"name": "n".repeat(3 << 20)});
@@ -237,7 +250,22 @@ async fn answers_match_the_document() {
     let lines = post!(&at("/fetch-branches"), request);
     assert!(lines.contains("{\"done\":"), "{lines}");
     post!(&at("/fetch"), {"hub": request.hub, "revision": "HEAD"});
-    post!("/v1/checkup", {"hubs": [request.hub]});
+    let report: Value =
+        serde_json::from_str(&post!("/v1/checkup", {"hubs": [request.hub]})).unwrap();
+    assert!(
+        report["hubs"][0]["version"]["found"].is_string(),
+        "{report}"
+    );
+    let running: Value = serde_json::from_str(&get!("/v1/operations")).unwrap();
+    let last = running.as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["kind"], &last["done"]),
+        (&json!("fetch"), &json!(true))
+    );
+    let id = last["id"].as_str().unwrap();
+    let lines = get!(&format!("/v1/operations/{id}/events"));
+    assert!(lines.starts_with("{\"done\":"), "{lines}");
+    ask("DELETE", &format!("/v1/operations/{id}"), None).await;
     post!("/v1/fsck", {"data": true});
     post!(&at("/forget"), {"hub": address, "dot": request.remote_dot});
 

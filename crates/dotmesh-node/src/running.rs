@@ -148,15 +148,22 @@ impl Running {
         Ok(Attached::to(&entry))
     }
 
-    /// Asks an operation to stop. One that has ended is not touched.
-    pub(crate) fn stop(&self, id: &str) -> Result<(), ErrorBody> {
+    /// Stops an operation, and returns once it has ended.
+    pub(crate) async fn stop(&self, id: &str) -> Result<(), ErrorBody> {
         let entry = self.entry(id)?;
         if !entry.told.kind.can_stop() {
             let message = "this operation changes the working copy, so it goes on to its end";
             return Err(ErrorBody::new(ErrorCode::Invalid, message)
                 .hint("Wait until it is done, and undo it with 'dm undo'."));
         }
+        let Attached {
+            first, mut events, ..
+        } = Attached::to(&entry);
         entry.stop.notify_one();
+        let mut has_ended = first.is_some_and(|line| line.is_last);
+        while !has_ended {
+            has_ended = next(&mut events).await.is_none_or(|line| line.is_last);
+        }
         Ok(())
     }
 

@@ -41,6 +41,7 @@ fn state() -> DotStatus {
                 removed: 2,
                 modified: 3,
                 moved: 4,
+                only_database_files: false,
             },
         ],
         containers: vec![
@@ -84,6 +85,10 @@ fn a_status_names_what_changed_and_who_uses_it() {
       db_1   mobycounter_app.users-db        running
       web_1  mobycounter_app@master.uploads  stopped, but it has branch master mounted
     ");
+    let mut restarted = state.clone();
+    restarted.subdots[1].only_database_files = true;
+    let text = shown(&restarted);
+    assert!(text.contains("4 moved (database files only)\n"), "{text}");
     assert_snapshot!(status::short(&state).replace('\t', "<tab>"), @r"
     ADMR<tab>users-db
     ");

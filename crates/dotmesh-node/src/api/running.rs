@@ -53,12 +53,12 @@ pub(super) async fn get_running_events(
     operation_id = "stop",
     tag = "running",
     params(OperationPath),
-    responses((status = 204, description = "It is about to stop, or has ended."), Problems),
+    responses((status = 204, description = "It has ended."), Problems),
 )]
 pub(super) async fn delete_running(
     State(node): State<Node>,
     OperationPath(id): OperationPath,
 ) -> Result<StatusCode, ApiError> {
-    node.running.stop(&id).map_err(ApiError)?;
+    node.running.stop(&id).await.map_err(ApiError)?;
     Ok(StatusCode::NO_CONTENT)
 }

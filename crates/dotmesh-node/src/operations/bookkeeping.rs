@@ -50,6 +50,14 @@ impl Effort {
             Self::Running | Self::Stopped => 1 << 30,
         }
     }
+
+    /// A file that was written with the same bytes is nothing that a command would lose.
+    fn look(self) -> Look {
+        match self {
+            Self::Glance => Look::AtTimes,
+            Self::Running | Self::Stopped => Look::AtBytes,
+        }
+    }
 }
 
 /// The changes of a branch since its head.
@@ -74,7 +82,7 @@ pub(super) async fn changes(
 ) -> Result<Changes, NodeError> {
     let (old, new) = places(node, dot, branch)?;
     let found = blocking(move || {
-        let changes = compare(&old, &new, Look::AtTimes)?;
+        let changes = compare(&old, &new, effort.look())?;
         Ok::<_, DiskError>(judge(&old, &new, changes, effort))
     });
     Ok(found.await?)

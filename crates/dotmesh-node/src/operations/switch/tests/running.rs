@@ -90,7 +90,7 @@ async fn a_push_goes_on_without_its_client_and_others_attach() {
     bench.commit().await;
     let later = push(&bench, &request).await;
     assert_ne!(id(&later), id_of_first, "it sends the new commit");
-    bench.node.running.stop(&id(&later)).unwrap();
+    bench.node.running.stop(&id(&later)).await.unwrap();
     let stopped = last(later).await;
     assert_eq!(stopped["failed"]["code"], "cancelled", "{stopped}");
 

@@ -20,6 +20,7 @@ mod problems;
 mod registry;
 mod remount;
 mod serve;
+mod sockets;
 mod sqlite;
 mod stored_pages;
 mod timing;

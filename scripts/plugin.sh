@@ -2,7 +2,9 @@
 # Builds what runs Dotmesh in containers: the managed plugin, and the container images.
 #
 #   plugin.sh plugin FOLDER [BUILD]   makes FOLDER with config.json and rootfs, for `docker plugin create`
-#   plugin.sh images [BUILD]          makes the images of node, hub and CLI in the Docker Engine
+#   plugin.sh enable FOLDER           gives the plugin to the Docker Engine, as dm, and enables it
+#   plugin.sh images [BUILD] [NAME…]  makes the images dotmesh/node, dotmesh/hub and dotmesh/dm, or only these, in the
+#                                     Docker Engine
 #
 # BUILD is the folder of the programs in target: release, or debug. The root filesystems are minimal Debian systems
 # with a few packages. They are kept in a cache.
@@ -13,7 +15,6 @@ project=$scripts/..
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dotmesh/roots
 # mkfs.btrfs for the pool. losetup and blkid are in `mount` and in an essential package.
 of_node='ca-certificates,btrfs-progs,mount'
-of_hub='ca-certificates'
 # dm asks git for the version of the code.
 of_cli='ca-certificates,git'
 
@@ -82,26 +83,37 @@ make_plugin() {
     cp "$project/docker/plugin.json" "$1/config.json"
 }
 
+# make_image NAME PACKAGES PROGRAM…
 make_image() {
     name=$1 packages=$2
     shift 2
     say "making the image dotmesh/$name"
-    rm -rf "${work:?}/context"
-    mkdir -p "$work/context/bin"
-    ln "$(root_with "$packages")" "$work/context/root.tar" 2>/dev/null || cp "$(root_with "$packages")" "$work/context/root.tar"
-    programs "$work/context/bin" "$@"
-    docker build -q --target "$name" -t "dotmesh/$name" -f "$project/docker/Dockerfile" "$work/context" >"$work/log" 2>&1 || {
+    context=$work/$name
+    mkdir -p "$context/bin"
+    cp "$(root_with "$packages")" "$context/root.tar"
+    programs "$context/bin" "$@"
+    docker build -q --network none --target "$name" -t "dotmesh/$name" -f "$project/docker/Dockerfile" "$context" \
+        >"$work/log" 2>&1 || {
         cat "$work/log" >&2
         exit 1
     }
+    rm -rf "$context"
 }
 
 make_images() {
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    make_image node "$of_node" dotmeshd dm
-    make_image hub "$of_hub" dothub
-    make_image dm "$of_cli" dm
+    for image in "$@"; do
+        case $image in
+        node) make_image node "$of_node" dotmeshd dm ;;
+        hub) make_image hub "$of_node" dothub ;;
+        dm) make_image dm "$of_cli" dm ;;
+        *)
+            say "there is no image '$image'"
+            exit 2
+            ;;
+        esac
+    done
 }
 
 case ${1:-} in
@@ -109,12 +121,19 @@ plugin)
     find_built "${3:-}"
     make_plugin "${2:?the folder of the plugin}"
     ;;
+enable)
+    docker plugin create dm "${2:?the folder of the plugin}"
+    docker plugin enable dm
+    ;;
 images)
     find_built "${2:-}"
-    make_images
+    shift
+    [ $# = 0 ] || shift
+    [ $# != 0 ] || set -- node hub dm
+    make_images "$@"
     ;;
 *)
-    echo "usage: $0 plugin FOLDER [BUILD] | images [BUILD]" >&2
+    echo "usage: $0 plugin FOLDER [BUILD] | enable FOLDER | images [BUILD] [NAME…]" >&2
     exit 2
     ;;
 esac

@@ -1,6 +1,7 @@
 //! What every command needs: the output, the configuration, the node, and the current dot.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use dotmesh_api::NodeClient;
 use dotmesh_model::DotName;
@@ -11,7 +12,9 @@ use crate::current::{self, By};
 use crate::dot_word::{self, DotWord};
 use crate::environment::Environment;
 use crate::error::{CliError, Code, Result};
+use crate::node_address::NodeAddress;
 use crate::place;
+use crate::tunnel::Tunnel;
 use crate::ui::Ui;
 
 /// The context of one run of `dm`.
@@ -25,6 +28,8 @@ pub struct Context {
     pub config: ConfigFile,
     /// The dot that `--dot` or `DOTMESH_DOT` names.
     pub dot: Option<DotWord>,
+    /// The way to a node that has no socket here.
+    tunnel: OnceLock<Tunnel>,
 }
 
 impl Context {
@@ -45,12 +50,17 @@ impl Context {
             environment,
             config: ConfigFile::new(path),
             dot,
+            tunnel: OnceLock::new(),
         })
     }
 
     /// The client for the node's API. With `--verbose` it prints each request.
     pub fn node(&self) -> Result<NodeClient> {
-        let node = NodeClient::new(self.environment.socket())?;
+        let address = self.environment.node()?;
+        let node = match &address {
+            NodeAddress::Socket(socket) => NodeClient::new(socket)?,
+            elsewhere => NodeClient::new(&self.tunnel(elsewhere)?)?.shown_as(elsewhere.to_string()),
+        };
         Ok(if self.ui.is_verbose() {
             node.observed_by(Ui::trace)
         } else {
@@ -58,15 +68,30 @@ impl Context {
         })
     }
 
+    /// The socket that leads to a node elsewhere.
+    fn tunnel(&self, address: &NodeAddress) -> Result<PathBuf> {
+        if let Some(tunnel) = self.tunnel.get() {
+            return Ok(tunnel.socket());
+        }
+        let tunnel = Tunnel::open(address.clone(), self.environment.image())?;
+        Ok(self.tunnel.get_or_init(|| tunnel).socket())
+    }
+
+    /// The name of the node in the configuration.
+    fn node_name(&self) -> Result<PathBuf> {
+        Ok(self.environment.node()?.to_string().into())
+    }
+
     /// The configuration's section for this node.
     pub fn node_config(&self) -> Result<NodeConfig> {
-        Ok(self.config.load()?.node(self.environment.socket()))
+        Ok(self.config.load()?.node(&self.node_name()?))
     }
 
     /// Updates the configuration's section for this node.
     pub fn update_node_config<T>(&self, change: impl FnOnce(&mut NodeConfig) -> T) -> Result<T> {
+        let node = self.node_name()?;
         self.config
-            .update(|config| Ok(change(config.node_mut(self.environment.socket()))))
+            .update(|config| Ok(change(config.node_mut(&node))))
     }
 
     /// Makes a dot the current one for the place that `dm` runs in, and returns that place. Outside of any place, the choice

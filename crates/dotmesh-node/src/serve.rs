@@ -30,23 +30,16 @@ pub async fn run(config: Config) -> Result<()> {
         bail!("dotmeshd must run as root, since it mounts its pool: try sudo");
     }
     raise_file_limit();
-    // Report bad options before anything is mounted.
-    config.network().map_err(anyhow::Error::msg)?;
-    std::fs::create_dir_all(&config.root)
-        .with_context(|| format!("create {}", config.root.display()))?;
-    // Only root, and so Docker, may read what containers wrote.
-    std::fs::set_permissions(&config.root, PermissionsExt::from_mode(0o700))
-        .with_context(|| format!("restrict access to {}", config.root.display()))?;
-    let _lock = lock_root(&config.root)?;
-    // Docker waits at this socket while the pool is opened. It gives a managed plugin only a few seconds to listen.
     let driver = config.plugin_socket();
-    let driver = driver.as_deref().map(DriverSocket::open).transpose()?;
-    let is_kept =
-        config.is_managed_plugin() || driver.as_ref().is_some_and(DriverSocket::outlives_us);
-    let node = match prepare(config, driver.as_ref()).await {
-        Ok(node) => node,
+    let mut driver = match &driver {
+        Some(path) => DriverSocket::inherited(path)?,
+        None => None,
+    };
+    let is_plugin = config.is_managed_plugin();
+    let (node, _lock) = match prepare(config, &mut driver).await {
+        Ok(prepared) => prepared,
         Err(error) => {
-            if let Some(driver) = driver.filter(|_| is_kept) {
+            if let Some(driver) = driver.filter(|driver| is_plugin || driver.is_inherited()) {
                 refuse(&driver, &error).await?;
             }
             return Err(error);
@@ -89,16 +82,30 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(())
 }
 
-/// Opens the pool, and brings the registry and what was interrupted in order.
-async fn prepare(config: Config, driver: Option<&DriverSocket>) -> Result<Node> {
-    let node = open(config, driver).await?;
+/// Opens the pool, and brings the registry and what was interrupted in order. Docker waits meanwhile.
+async fn prepare(
+    config: Config,
+    driver: &mut Option<DriverSocket>,
+) -> Result<(Node, std::fs::File)> {
+    // Report bad options before anything is mounted.
+    config.network().map_err(anyhow::Error::msg)?;
+    std::fs::create_dir_all(&config.root)
+        .with_context(|| format!("create {}", config.root.display()))?;
+    // Only root, and so Docker, may read what containers wrote.
+    std::fs::set_permissions(&config.root, PermissionsExt::from_mode(0o700))
+        .with_context(|| format!("restrict access to {}", config.root.display()))?;
+    let lock = lock_root(&config.root)?;
+    if let (None, Some(path)) = (&driver, config.plugin_socket()) {
+        *driver = Some(DriverSocket::make(&path)?);
+    }
+    let node = open(config, driver.as_ref()).await?;
     reconcile::reconcile(&node)
         .await
         .context("compare the registry with the pool")?;
     recover::undo_half_made(&node)
         .await
         .context("undo an interrupted switch")?;
-    Ok(node)
+    Ok((node, lock))
 }
 
 /// Tells Docker why there is no driver. Without an answer it would wait, for each volume.

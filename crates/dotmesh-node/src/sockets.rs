@@ -21,12 +21,17 @@ pub(crate) struct DriverSocket {
 }
 
 impl DriverSocket {
-    /// Takes the socket that the service manager passed on, or makes one.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        if let Some(listener) = inherited(path)? {
-            let file = None;
-            return Ok(Self { listener, file });
-        }
+    /// The socket that the service manager passed on, if any.
+    pub(crate) fn inherited(path: &Path) -> Result<Option<Self>> {
+        let listener = inherited(path)?;
+        Ok(listener.map(|listener| Self {
+            listener,
+            file: None,
+        }))
+    }
+
+    /// Makes the socket.
+    pub(crate) fn make(path: &Path) -> Result<Self> {
         let (listener, file) = listen(path, Access::Root)?;
         Ok(Self {
             listener: listener.into_std()?,
@@ -34,8 +39,8 @@ impl DriverSocket {
         })
     }
 
-    /// Whether it stays when this daemon ends, so that Docker goes on waiting.
-    pub(crate) fn outlives_us(&self) -> bool {
+    /// Whether the service manager made it. It then stays when this daemon ends, and Docker goes on waiting.
+    pub(crate) fn is_inherited(&self) -> bool {
         self.file.is_none()
     }
 

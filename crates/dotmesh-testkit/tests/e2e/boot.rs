@@ -54,7 +54,7 @@ async fn docker_waits_for_an_activated_daemon_and_is_told_why_it_cannot_start() 
 
     // A daemon that cannot start says so. The container fails, and Docker tries to start it once more.
     let broken = activated(&machine, &["--ca-file", "/nowhere.pem"]).await?;
-    ok("docker exec app kill 1").await;
+    ok("docker exec app sh -c 'kill 1'").await;
     wait_for("Docker to give up", SOON, async || {
         let error = machine
             .run("docker inspect -f '{{.State.Error}}' app")
@@ -90,7 +90,7 @@ async fn containers_that_gave_up_without_a_driver_start_with_the_daemon() -> Res
     // The daemon is gone when the containers fail, so Docker cannot start them again.
     daemon.terminate().await?;
     for policy in ["always", "on-failure", "no"] {
-        ok(&format!("docker exec {policy} kill 1")).await;
+        ok(&format!("docker exec {policy} sh -c 'kill 1'")).await;
     }
     for policy in ["always", "on-failure"] {
         wait_for("Docker to give up", SOON, async || {

@@ -103,15 +103,42 @@ async fn containers_outlive_a_disabled_and_a_removed_plugin() -> Result<()> {
     ok("docker plugin disable -f dm").await;
     ok("docker exec app sh -c 'echo two >/v/state'").await;
     let unreachable = machine.run("dm list").await.failure();
-    assert!(unreachable.stderr.contains("cannot reach"), "{unreachable:?}");
-    // They cannot start without the driver.
-    ok("docker kill --signal KILL job app").await;
-    let start = machine.run("docker start app").await.failure();
-    assert!(start.stderr.contains("disabled"), "{start:?}");
+    assert!(
+        unreachable.stderr.contains("cannot reach"),
+        "{unreachable:?}"
+    );
+    // Docker cannot start a container without the driver, and gives up.
+    for container in ["app", "job"] {
+        ok(&format!("docker exec {container} sh -c 'kill 1'")).await;
+        wait_for("Docker to give up", SOON, async || {
+            let state = "{{.State.Status}} {{.State.Error}}";
+            let state = machine
+                .run(&format!("docker inspect -f '{state}' {container}"))
+                .await;
+            ensure!(
+                state.stdout.contains("exited") && state.stdout.contains("volume"),
+                "{state}"
+            );
+            Ok(())
+        })
+        .await?;
+    }
 
+    // The node starts both, and switches them as before.
     enable(&machine).await?;
-    assert_eq!(ok("dm status | grep -c changes").await, "1\n");
-    ok("docker start app job && dm commit -m two && dm checkout -b other HEAD^").await;
+    for container in ["app", "job"] {
+        wait_for("the container to run again", SOON, async || {
+            let state = machine
+                .run(&format!(
+                    "docker inspect -f '{{{{.State.Running}}}}' {container}"
+                ))
+                .await;
+            ensure!(state.stdout == "true\n", "{state}");
+            Ok(())
+        })
+        .await?;
+    }
+    ok("dm commit -m two && dm checkout -b other HEAD^").await;
     assert_eq!(ok("docker exec app cat /v/state").await, "one\n");
 
     // A plugin that Docker removes takes nothing along, even while its volumes are in use.

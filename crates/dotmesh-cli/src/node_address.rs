@@ -157,3 +157,57 @@ impl NodeAddress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::NodeAddress;
+
+    fn words(text: &str) -> String {
+        let address: NodeAddress = text.parse().unwrap();
+        assert_eq!(address.to_string(), text.trim_end_matches('/'));
+        let command = address.dial("image").unwrap();
+        let command = command.as_std();
+        let mut words = vec![command.get_program()];
+        words.extend(command.get_args());
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn an_address_names_the_command_that_leads_there() {
+        assert_eq!(words("ssh://box"), "ssh -T -- box dm dial-stdio");
+        assert_eq!(
+            words("ssh://alice@box:2222/"),
+            "ssh -T -l alice -p 2222 -- box dm dial-stdio"
+        );
+        assert_eq!(
+            words("ssh://[fe80::1]:22"),
+            "ssh -T -p 22 -- fe80::1 dm dial-stdio"
+        );
+        assert_eq!(
+            words("docker://dm"),
+            "docker run --rm --interactive --network none --volume /run/dotmesh:/run/dotmesh -- image dial-stdio"
+        );
+        let socket: NodeAddress = "unix:///run/x.sock".parse().unwrap();
+        assert_eq!(socket, NodeAddress::Socket("/run/x.sock".into()));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "dm",
+            "docker://",
+            "docker://-v",
+            "docker://a b",
+            "ssh://",
+            "ssh://-oProxyCommand=x",
+            "ssh://alice@-x",
+            "ssh://box:port",
+            "ssh://box/path",
+            "unix://relative",
+            "tcp://box:80",
+        ] {
+            assert!(text.parse::<NodeAddress>().is_err(), "{text}");
+        }
+    }
+}

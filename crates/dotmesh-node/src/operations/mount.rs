@@ -15,6 +15,10 @@ use crate::node::Node;
 pub(crate) async fn mount(node: &Node, request: MountVolume) -> Result<MountedVolume, NodeError> {
     let volume: VolumeName = request.volume.parse()?;
     let place = absolute(&request.place)?;
+    if node.config.is_managed_plugin() {
+        let problem = "this node is a managed plugin of Docker, and its mounts do not show outside of it".to_owned();
+        return Err(NodeError::Place { place, problem });
+    }
     refuse_own(node, &place)?;
     if request.create && volume.pinned.is_none() {
         find_or_create(node, &volume.dot).await?;

@@ -174,3 +174,93 @@ async fn containers_outlive_a_disabled_and_a_removed_plugin() -> Result<()> {
     ok("docker rm -f app job").await;
     Ok(())
 }
+
+/// Runs a registry in the machine, as a team has one.
+async fn registry(machine: &Machine) -> Result<dotmesh_testkit::Daemon> {
+    let config = "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: /var/lib/registry\nhttp:\n  addr: 127.0.0.1:5000\n";
+    let file = machine.home().join("registry.yml");
+    std::fs::write(&file, config)?;
+    let file = file.display().to_string();
+    let mut registry = machine.spawn_daemon("docker-registry", &["serve", &file]).await?;
+    registry
+        .wait_until("the registry", SOON, async || {
+            let answer = machine.run("curl -fsS http://127.0.0.1:5000/v2/").await;
+            ensure!(answer.status.success(), "{answer}");
+            Ok(())
+        })
+        .await?;
+    Ok(registry)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_line_installs_the_plugin_from_a_registry_and_another_upgrades_it() -> Result<()> {
+    let machine = Network::start().await?.machine("alice").await?;
+    let _registry = registry(&machine).await?;
+    build(&machine).await?;
+    let ok = async |line: &str| machine.run(line).await.success().stdout;
+    // Docker refuses a version with the same files.
+    for version in ["1", "2"] {
+        let name = format!("localhost:5000/dotmesh:{version}");
+        ok(&format!("echo {version} >plugin/rootfs/version && docker plugin create {name} plugin")).await;
+        ok(&format!("docker plugin push {name} && docker plugin rm {name}")).await;
+    }
+    // From an Engine to a committed state in three commands.
+    ok("docker plugin install --grant-all-permissions --alias dm localhost:5000/dotmesh:1").await;
+    ok(&run("app", "app.db", "")).await;
+    ok("docker exec app sh -c 'echo one >/v/state'").await;
+    wait_for("the daemon to answer", SOON, async || {
+        let committed = machine.run("dm commit -m one").await;
+        ensure!(committed.status.success(), "{committed}");
+        Ok(())
+    })
+    .await?;
+
+    let upgrade = "docker plugin upgrade --grant-all-permissions --skip-remote-check dm localhost:5000/dotmesh:2";
+    ok(&format!("docker plugin disable -f dm && {upgrade}")).await;
+    assert_eq!(ok("cat /var/lib/docker/plugins/*/rootfs/version").await, "2\n");
+    enable(&machine).await?;
+    ok("docker exec app sh -c 'echo two >/v/state' && dm commit -m two && dm reset --hard HEAD^").await;
+    assert_eq!(ok("docker exec app cat /v/state").await, "one\n");
+    ok("docker rm -f app").await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dm_reaches_the_plugin_through_docker() -> Result<()> {
+    let machine = with_plugin().await?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/plugin.sh");
+    let docker = format!("unix://{}", machine.path("/run/docker.sock").display());
+    let made = Command::new(&script)
+        .args(["images", "debug", "dm"])
+        .env("DOCKER_HOST", docker)
+        .status()
+        .await?;
+    ensure!(made.success(), "scripts/plugin.sh failed");
+    let ok = async |line: &str| machine.run(line).await.success().stdout;
+    let fails = async |line: &str| machine.run(line).await.failure().stderr;
+    ok(&run("app", "app.db", "")).await;
+    let there = "DOTMESH_SOCKET=/nowhere DOTMESH_HOST=docker://dm";
+    ok(&format!("{there} dm commit -m one")).await;
+    let switched = machine.run(&format!("{there} dm checkout -b other")).await.success();
+    assert!(switched.stderr.contains("Restarted containers: app"), "{switched:?}");
+    assert_eq!(ok(&format!("{there} dm list -H | cut -f1,2")).await, "app\tother\n");
+    // The containers that carried the connections are gone.
+    wait_for("the helpers to end", SOON, async || {
+        let containers = machine.run("docker ps -a --format '{{.Names}}'").await;
+        ensure!(containers.stdout == "app\n", "{containers}");
+        Ok(())
+    })
+    .await?;
+
+    // The script runs `dm` from its image, with the user's configuration.
+    let wrapper = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docker/dm");
+    let wrapper = wrapper.display();
+    assert_eq!(ok(&format!("{wrapper} log --oneline | wc -l")).await, "1\n");
+
+    let told = fails("DOTMESH_HOST=docker://other dm list").await;
+    assert!(told.contains("docker://other") && told.contains("not found"), "{told}");
+    ok("docker rm -f app && docker plugin disable -f dm").await;
+    let told = fails(&format!("{there} dm list")).await;
+    assert!(told.contains("the plugin is disabled"), "{told}");
+    Ok(())
+}

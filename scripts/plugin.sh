@@ -25,7 +25,7 @@ say() { echo "plugin: $*" >&2; }
 
 # Prints the path of an archive with a root filesystem of these packages.
 root_with() {
-    key=$(printf '%s\n' "$1" | cat - "$scripts/plugin.sh" "$scripts/minimal-debian.sh" | sha256sum | cut -c1-16)
+    key=$(printf '%s\n' "$1" | cat - "$scripts/minimal-debian.sh" | sha256sum | cut -c1-16)
     archive=$cache/$key.tar
     if [ ! -e "$archive" ]; then
         mkdir -p "$cache"

@@ -148,10 +148,13 @@ fn cannot_run(command: &Command, error: &std::io::Error) -> String {
     format!("cannot run '{}': {error}", program.display())
 }
 
-/// The last line that a program wrote to standard error.
+/// The last line that a program wrote to standard error. Docker's client adds where to find help.
 fn said(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    let is_reason = |line: &&str| {
+        !line.trim().is_empty() && !line.starts_with("See '") && !line.starts_with("Run '")
+    };
+    let last = text.lines().rev().find(is_reason);
     last.unwrap_or("the connection was closed")
         .trim()
         .to_owned()

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dotmesh_api::node::{MountVolume, MountedVolume, UnmountVolume};
+use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::VolumeName;
 
 use super::create_dot::find_or_create;
@@ -16,8 +17,9 @@ pub(crate) async fn mount(node: &Node, request: MountVolume) -> Result<MountedVo
     let volume: VolumeName = request.volume.parse()?;
     let place = absolute(&request.place)?;
     if node.config.is_managed_plugin() {
-        let problem = "this node is a managed plugin of Docker, and its mounts do not show outside of it".to_owned();
-        return Err(NodeError::Place { place, problem });
+        let message =
+            "this node is a managed plugin of Docker, and its mounts do not show outside of it";
+        return Err(ErrorBody::new(ErrorCode::Invalid, message).into());
     }
     refuse_own(node, &place)?;
     if request.create && volume.pinned.is_none() {

@@ -181,7 +181,9 @@ async fn registry(machine: &Machine) -> Result<dotmesh_testkit::Daemon> {
     let file = machine.home().join("registry.yml");
     std::fs::write(&file, config)?;
     let file = file.display().to_string();
-    let mut registry = machine.spawn_daemon("docker-registry", &["serve", &file]).await?;
+    let mut registry = machine
+        .spawn_daemon("docker-registry", &["serve", &file])
+        .await?;
     registry
         .wait_until("the registry", SOON, async || {
             let answer = machine.run("curl -fsS http://127.0.0.1:5000/v2/").await;
@@ -201,8 +203,14 @@ async fn one_line_installs_the_plugin_from_a_registry_and_another_upgrades_it() 
     // Docker refuses a version with the same files.
     for version in ["1", "2"] {
         let name = format!("localhost:5000/dotmesh:{version}");
-        ok(&format!("echo {version} >plugin/rootfs/version && docker plugin create {name} plugin")).await;
-        ok(&format!("docker plugin push {name} && docker plugin rm {name}")).await;
+        ok(&format!(
+            "echo {version} >plugin/rootfs/version && docker plugin create {name} plugin"
+        ))
+        .await;
+        ok(&format!(
+            "docker plugin push {name} && docker plugin rm {name}"
+        ))
+        .await;
     }
     // From an Engine to a committed state in three commands.
     ok("docker plugin install --grant-all-permissions --alias dm localhost:5000/dotmesh:1").await;
@@ -217,9 +225,13 @@ async fn one_line_installs_the_plugin_from_a_registry_and_another_upgrades_it() 
 
     let upgrade = "docker plugin upgrade --grant-all-permissions --skip-remote-check dm localhost:5000/dotmesh:2";
     ok(&format!("docker plugin disable -f dm && {upgrade}")).await;
-    assert_eq!(ok("cat /var/lib/docker/plugins/*/rootfs/version").await, "2\n");
+    assert_eq!(
+        ok("cat /var/lib/docker/plugins/*/rootfs/version").await,
+        "2\n"
+    );
     enable(&machine).await?;
-    ok("docker exec app sh -c 'echo two >/v/state' && dm commit -m two && dm reset --hard HEAD^").await;
+    ok("docker exec app sh -c 'echo two >/v/state' && dm commit -m two && dm reset --hard HEAD^")
+        .await;
     assert_eq!(ok("docker exec app cat /v/state").await, "one\n");
     ok("docker rm -f app").await;
     Ok(())
@@ -241,9 +253,18 @@ async fn dm_reaches_the_plugin_through_docker() -> Result<()> {
     ok(&run("app", "app.db", "")).await;
     let there = "DOTMESH_SOCKET=/nowhere DOTMESH_HOST=docker://dm";
     ok(&format!("{there} dm commit -m one")).await;
-    let switched = machine.run(&format!("{there} dm checkout -b other")).await.success();
-    assert!(switched.stderr.contains("Restarted containers: app"), "{switched:?}");
-    assert_eq!(ok(&format!("{there} dm list -H | cut -f1,2")).await, "app\tother\n");
+    let switched = machine
+        .run(&format!("{there} dm checkout -b other"))
+        .await
+        .success();
+    assert!(
+        switched.stderr.contains("Restarted containers: app"),
+        "{switched:?}"
+    );
+    assert_eq!(
+        ok(&format!("{there} dm list -H | cut -f1,2")).await,
+        "app\tother\n"
+    );
     // The containers that carried the connections are gone.
     wait_for("the helpers to end", SOON, async || {
         let containers = machine.run("docker ps -a --format '{{.Names}}'").await;
@@ -258,7 +279,10 @@ async fn dm_reaches_the_plugin_through_docker() -> Result<()> {
     assert_eq!(ok(&format!("{wrapper} log --oneline | wc -l")).await, "1\n");
 
     let told = fails("DOTMESH_HOST=docker://other dm list").await;
-    assert!(told.contains("docker://other") && told.contains("not found"), "{told}");
+    assert!(
+        told.contains("docker://other") && told.contains("not found"),
+        "{told}"
+    );
     ok("docker rm -f app && docker plugin disable -f dm").await;
     let told = fails(&format!("{there} dm list")).await;
     assert!(told.contains("the plugin is disabled"), "{told}");

@@ -2,7 +2,7 @@
 
 CARGO := $(shell command -v cargo || echo $$HOME/.cargo/bin/cargo)
 
-.PHONY: help build install demo demo-stop test soak fuzz bench screenshots fmt
+.PHONY: help build install plugin image demo demo-stop test soak fuzz bench screenshots fmt
 
 help:
 	@echo "make demo       see the whole of Dotmesh at work on this machine (stop it with make demo-stop)"
@@ -11,6 +11,8 @@ help:
 	@echo "make fuzz       look for inputs that break a reader of outside bytes; TARGET=pack SECONDS=600 for one and how long"
 	@echo "make build      build dm, dotmeshd and dothub into target/release"
 	@echo "make install    put them into /usr/local/bin, with man pages and completions"
+	@echo "make plugin     build the managed plugin into target/plugin, and make it Docker's plugin dm; ENABLE=no leaves out the second step"
+	@echo "make image      build the container images dotmesh/node, dotmesh/hub and dotmesh/dm"
 	@echo "make screenshots  make the pictures of the hub's pages in docs/screenshots"
 	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,daily,transfer,list,hub for a part of it"
 
@@ -20,6 +22,18 @@ build:
 
 install: build
 	@scripts/install.sh /usr/local
+
+# docs/plugin.md says what it is.
+plugin:
+	@scripts/setup.sh plugin
+	$(CARGO) build --release --bins
+	@scripts/plugin.sh plugin target/plugin release
+	@if [ "$(ENABLE)" != no ]; then scripts/plugin.sh enable target/plugin; fi
+
+image:
+	@scripts/setup.sh plugin
+	$(CARGO) build --release --bins
+	@scripts/plugin.sh images release
 
 demo:
 	@scripts/setup.sh demo

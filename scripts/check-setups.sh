@@ -33,7 +33,7 @@ echo 'check-setups: making a minimal Debian' >&2
 minimal_debian $work/base --dpkgopt=force-unsafe-io --customize-hook='rm -f "$1/etc/apt/apt.conf.d/docker-clean"'
 cp /etc/resolv.conf $work/base/etc/
 
-for setup in build demo fuzz soak test bench; do
+for setup in build demo plugin fuzz soak test bench; do
     echo "check-setups: $setup" >&2
     root=$work/$setup
     mkdir -p "$root" "$work/layers/$setup/upper" "$work/layers/$setup/work"

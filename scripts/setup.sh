@@ -3,6 +3,7 @@
 #
 #   setup.sh build     to compile Dotmesh
 #   setup.sh demo      to run the demo: Docker, Compose, the btrfs tools, the tools that build images
+#   setup.sh plugin    to build the managed plugin and the container images
 #   setup.sh fuzz      to run only the fuzz targets
 #   setup.sh soak      to run only the soak
 #   setup.sh test      to run all checks and tests
@@ -30,12 +31,13 @@ fail() {
 case ${1:-} in
 build) parts='build' ;;
 demo) parts='build demo' ;;
+plugin) parts='build plugin' ;;
 fuzz) parts='build fuzz' ;;
 soak) parts='build demo soak' ;;
-test) parts='build demo fuzz soak test' ;;
-bench) parts='build demo fuzz soak test bench' ;;
+test) parts='build demo plugin fuzz soak test' ;;
+bench) parts='build demo plugin fuzz soak test bench' ;;
 *)
-    echo "usage: $0 build|demo|fuzz|soak|test|bench" >&2
+    echo "usage: $0 build|demo|plugin|fuzz|soak|test|bench" >&2
     exit 2
     ;;
 esac

@@ -1,6 +1,6 @@
 //! The typed client of a node, over its unix socket.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use dotmesh_model::DotName;
@@ -56,7 +56,7 @@ pub struct Running<S> {
 #[derive(Debug, Clone)]
 pub struct NodeClient {
     http: reqwest::Client,
-    socket: PathBuf,
+    shown: String,
     observer: Option<fn(&str)>,
 }
 
@@ -69,9 +69,15 @@ impl NodeClient {
             .map_err(|source| client::unreachable(&socket.display().to_string(), source))?;
         Ok(Self {
             http,
-            socket: socket.to_owned(),
+            shown: socket.display().to_string(),
             observer: None,
         })
+    }
+
+    /// Names the node in errors otherwise than by the socket.
+    #[must_use]
+    pub fn shown_as(self, shown: String) -> Self {
+        Self { shown, ..self }
     }
 
     /// Calls `observer` with every request before it is sent, in a form such as `POST /v1/dots`.
@@ -84,7 +90,7 @@ impl NodeClient {
     }
 
     fn server(&self) -> String {
-        format!("the Dotmesh node at {}", self.socket.display())
+        format!("the Dotmesh node at {}", self.shown)
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {

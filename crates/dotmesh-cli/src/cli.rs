@@ -18,7 +18,9 @@ Exit codes:
 
 Environment variables:
   DOTMESH_DOT       The dot that commands use, as with --dot
-  DOTMESH_SOCKET    Where the node listens (default: /run/dotmesh/api.sock)
+  DOTMESH_HOST      Where the node is: docker://PLUGIN, ssh://[USER@]HOST[:PORT] or unix:///PATH
+  DOTMESH_SOCKET    Where a node of this machine listens (default: /run/dotmesh/api.sock)
+  DOTMESH_IMAGE     The image that docker:// runs to reach the node (default: dotmesh/dm)
   DOTMESH_PASSWORD  The API key for 'dm login --key' and 'dm remote add', which then ask for none
   BROWSER           The browser for 'dm open' and 'dm login' (default: the desktop's)
   PAGER             Shows long output on a terminal (default: less). 'cat' means no pager

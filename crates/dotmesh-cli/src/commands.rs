@@ -6,6 +6,7 @@ pub mod clone;
 pub mod cluster;
 pub mod commit;
 pub mod cp;
+pub mod dial_stdio;
 pub mod diff;
 pub mod doctor;
 pub mod dot;
@@ -86,6 +87,8 @@ pub enum Command {
     Help(help::Args),
     #[command(hide = true)]
     Man(man::Args),
+    #[command(hide = true)]
+    DialStdio(dial_stdio::Args),
 }
 
 impl Command {
@@ -115,7 +118,8 @@ impl Command {
             | Self::Fsck(_)
             | Self::Version(_)
             | Self::Help(_)
-            | Self::Man(_) => false,
+            | Self::Man(_)
+            | Self::DialStdio(_) => false,
             Self::Init(_)
             | Self::Switch(_)
             | Self::Status(_)
@@ -197,6 +201,7 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::Version(args) => version::run(context, args).await.map(answer),
         Command::Help(args) => help::run(&args),
         Command::Man(args) => man::run(args).map(answer),
+        Command::DialStdio(args) => dial_stdio::run(context, args).await.map(answer),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::OnceLock;
 
 use dotmesh_api::NodeClient;
 use dotmesh_model::DotName;
@@ -12,7 +13,9 @@ use crate::current::{self, By};
 use crate::dot_word::{self, DotWord};
 use crate::environment::Environment;
 use crate::error::{CliError, Code, Result};
+use crate::node_address::NodeAddress;
 use crate::place;
+use crate::tunnel::Tunnel;
 use crate::ui::Ui;
 
 /// The context of one run of `dm`.
@@ -28,6 +31,8 @@ pub struct Context {
     pub dot: Option<DotWord>,
     /// Whether the command is doing something that it ends itself when it is interrupted.
     pub ends_by_itself: AtomicBool,
+    /// The way to a node that has no socket here.
+    tunnel: OnceLock<Tunnel>,
 }
 
 impl Context {
@@ -49,12 +54,17 @@ impl Context {
             config: ConfigFile::new(path),
             dot,
             ends_by_itself: AtomicBool::new(false),
+            tunnel: OnceLock::new(),
         })
     }
 
     /// The client for the node's API. With `--verbose` it prints each request.
     pub fn node(&self) -> Result<NodeClient> {
-        let node = NodeClient::new(self.environment.socket())?;
+        let address = self.environment.node()?;
+        let node = match &address {
+            NodeAddress::Socket(socket) => NodeClient::new(socket)?,
+            elsewhere => NodeClient::new(&self.tunnel(elsewhere)?)?.shown_as(elsewhere.to_string()),
+        };
         Ok(if self.ui.is_verbose() {
             node.observed_by(Ui::trace)
         } else {
@@ -62,15 +72,30 @@ impl Context {
         })
     }
 
+    /// The socket that leads to a node elsewhere.
+    fn tunnel(&self, address: &NodeAddress) -> Result<PathBuf> {
+        if let Some(tunnel) = self.tunnel.get() {
+            return Ok(tunnel.socket());
+        }
+        let tunnel = Tunnel::open(address.clone(), self.environment.image())?;
+        Ok(self.tunnel.get_or_init(|| tunnel).socket())
+    }
+
+    /// The name of the node in the configuration.
+    fn node_name(&self) -> Result<PathBuf> {
+        Ok(self.environment.node()?.to_string().into())
+    }
+
     /// The configuration's section for this node.
     pub fn node_config(&self) -> Result<NodeConfig> {
-        Ok(self.config.load()?.node(self.environment.socket()))
+        Ok(self.config.load()?.node(&self.node_name()?))
     }
 
     /// Updates the configuration's section for this node.
     pub fn update_node_config<T>(&self, change: impl FnOnce(&mut NodeConfig) -> T) -> Result<T> {
+        let node = self.node_name()?;
         self.config
-            .update(|config| Ok(change(config.node_mut(self.environment.socket()))))
+            .update(|config| Ok(change(config.node_mut(&node))))
     }
 
     /// Makes a dot the current one for the place that `dm` runs in, and returns that place. Outside of any place, the choice

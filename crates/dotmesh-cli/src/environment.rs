@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::error::Result;
+use crate::node_address::{DEFAULT_IMAGE, NodeAddress};
+
 /// The default path of the node's socket.
 pub const DEFAULT_SOCKET: &str = "/run/dotmesh/api.sock";
 
@@ -17,6 +20,10 @@ pub struct Environment {
     pub path: OsString,
     /// `DOTMESH_SOCKET`
     pub socket: Option<PathBuf>,
+    /// `DOTMESH_HOST`
+    pub host: Option<String>,
+    /// `DOTMESH_IMAGE`
+    pub image: Option<String>,
     /// `DOTMESH_DOT`
     pub dot: Option<String>,
     /// `DOTMESH_PASSWORD`
@@ -64,6 +71,8 @@ impl Environment {
                 .filter(|path| path.is_absolute()),
             path: get("PATH").unwrap_or_default(),
             socket: get("DOTMESH_SOCKET").map(PathBuf::from),
+            host: text("DOTMESH_HOST"),
+            image: text("DOTMESH_IMAGE"),
             dot: text("DOTMESH_DOT"),
             api_key: text("DOTMESH_PASSWORD"),
             docker_host: text("DOCKER_HOST"),
@@ -89,9 +98,25 @@ impl Environment {
         Some(earlier.filter(is_earlier).unwrap_or(file))
     }
 
-    /// Where the node listens.
+    /// Where a node of this machine listens.
     pub fn socket(&self) -> &Path {
-        self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET))
+        let named = self.host.as_deref();
+        let named = named.and_then(|host| host.strip_prefix("unix://"));
+        let named = named.map(Path::new).or(self.socket.as_deref());
+        named.unwrap_or(Path::new(DEFAULT_SOCKET))
+    }
+
+    /// Where the node is that commands are about.
+    pub fn node(&self) -> Result<NodeAddress> {
+        match &self.host {
+            Some(host) => host.parse(),
+            None => Ok(NodeAddress::Socket(self.socket().to_owned())),
+        }
+    }
+
+    /// The image by which a node in a Docker Engine is reached.
+    pub fn image(&self) -> &str {
+        self.image.as_deref().unwrap_or(DEFAULT_IMAGE)
     }
 
     /// The first file of that name in `PATH`, or in the usual `sbin` folders, which users often do not have in `PATH`.

@@ -22,6 +22,7 @@ pub mod lookalike;
 pub mod message;
 pub mod near;
 pub mod network;
+pub mod node_address;
 pub mod output;
 pub mod pager;
 pub mod paint;
@@ -33,6 +34,7 @@ pub mod start;
 pub mod switching;
 pub mod table;
 pub mod transfer;
+pub mod tunnel;
 pub mod ui;
 
 use std::ffi::OsString;

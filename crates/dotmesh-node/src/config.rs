@@ -50,7 +50,7 @@ pub struct Config {
     pub pool_size: Option<u64>,
 
     /// The pool's maximum size. [default: what the disk below it allows]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", env = "DOTMESH_POOL_LIMIT", value_parser = parse_size)]
     pub pool_limit: Option<u64>,
 
     /// Seconds before data that 'dm undo' cannot restore is deleted.
@@ -79,7 +79,7 @@ pub struct Config {
 
     /// Trust the certificates in this PEM file, in addition to the system's. SSL_CERT_FILE and SSL_CERT_DIR replace the
     /// system's.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "DOTMESH_CA_FILE")]
     pub ca_file: Option<PathBuf>,
 
     /// Rebuild the registry from the pool, then run as usual.
@@ -120,6 +120,11 @@ impl Config {
             no_proxy: self.no_proxy.clone(),
             ca_file: self.ca_file.clone(),
         })
+    }
+
+    /// Whether Docker runs this daemon as a managed plugin. Only then, mounts are outside the root.
+    pub fn is_managed_plugin(&self) -> bool {
+        self.mounts.is_some()
     }
 
     /// The folder under which volumes are mounted.

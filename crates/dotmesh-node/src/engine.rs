@@ -199,6 +199,8 @@ pub(crate) struct Inspected {
     pub(crate) removed_when_stopped: bool,
     /// Whether its restart policy is `always` or `unless-stopped`.
     pub(crate) restarts_always: bool,
+    /// Whether its restart policy is `on-failure`.
+    pub(crate) restarts_on_failure: bool,
     /// Why its last start failed. Empty if it did not.
     pub(crate) error: String,
     pub(crate) exit_code: i64,

@@ -21,6 +21,7 @@ mod registry;
 mod remount;
 mod running;
 mod serve;
+mod sockets;
 mod sqlite;
 mod stored_pages;
 mod timing;

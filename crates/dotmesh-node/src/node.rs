@@ -62,7 +62,12 @@ impl Node {
             pool.node(),
         );
         let (engine, attach) = (Arc::new(engine), Arc::new(Kernel));
-        Self::assemble(pool, registry, engine, attach, Timing::default(), config).await
+        let timing = if config.is_managed_plugin() {
+            Timing::of_managed_plugin()
+        } else {
+            Timing::default()
+        };
+        Self::assemble(pool, registry, engine, attach, timing, config).await
     }
 
     /// Builds a node from its parts. Interrupted operations are not completed yet.

@@ -2,15 +2,12 @@
 //!
 //! Docker posts JSON under its own content type. A response with an `Err` is a failure, whatever its status.
 
-use std::path::PathBuf;
-
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use dotmesh_api::ErrorBody;
-use dotmesh_pool::PoolError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,10 +20,7 @@ use crate::operations::{to_the_end, volume};
 /// All calls of the protocol.
 pub(crate) fn router(node: Node) -> Router {
     Router::new()
-        .route(
-            "/Plugin.Activate",
-            post(async || reply(Ok(json!({"Implements": ["VolumeDriver"]})))),
-        )
+        .route(ACTIVATE, post(activate))
         .route("/VolumeDriver.Capabilities", post(capabilities))
         .route("/VolumeDriver.Create", post(create))
         .route("/VolumeDriver.Remove", post(remove))
@@ -38,15 +32,24 @@ pub(crate) fn router(node: Node) -> Router {
         .with_state(node)
 }
 
-/// The responses while the pool is mounted again: Docker can release volumes, but gets none.
-pub(crate) fn without_pool(path: PathBuf) -> Router {
+/// The responses of a daemon without its pool: Docker can release volumes, but gets none.
+pub(crate) fn refusing(error: ErrorBody) -> Router {
     let refused = move || {
-        let path = path.clone();
-        async { reply(Err(NodeError::Pool(PoolError::ReadOnly { path }))) }
+        let error = error.clone();
+        async { reply(Err(error.into())) }
     };
     Router::new()
+        .route(ACTIVATE, post(activate))
+        .route("/VolumeDriver.Capabilities", post(capabilities))
         .route("/VolumeDriver.Unmount", post(async || reply(Ok(json!({})))))
         .fallback(refused)
+}
+
+/// Docker asks once what a driver is, and remembers the answer.
+const ACTIVATE: &str = "/Plugin.Activate";
+
+async fn activate() -> Response {
+    reply(Ok(json!({"Implements": ["VolumeDriver"]})))
 }
 
 #[derive(Deserialize)]

@@ -1,22 +1,25 @@
 //! The daemon's lifecycle: attach the pool, recover, listen, run background tasks, stop.
 
 use std::future::IntoFuture as _;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_pool::PoolError;
-use rustix::fs::{Mode, OFlags};
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::operations::{housekeeping, mount, reconcile, recover, watch};
+use crate::sockets::{Access, DriverSocket, is_listened_on, listen, remove_socket};
 use crate::{api, plugin, remount};
+
+/// How long a daemon that cannot start tells Docker why. A service manager then tries again.
+const REFUSES_FOR: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until it gets a stop signal. Containers keep their volumes, since the pool stays mounted.
 pub async fn run(config: Config) -> Result<()> {
@@ -27,28 +30,24 @@ pub async fn run(config: Config) -> Result<()> {
         bail!("dotmeshd must run as root, since it mounts its pool: try sudo");
     }
     raise_file_limit();
-    // Report bad options before anything is mounted.
-    config.network().map_err(anyhow::Error::msg)?;
-    std::fs::create_dir_all(&config.root)
-        .with_context(|| format!("create {}", config.root.display()))?;
-    // Only root, and so Docker, may read what containers wrote.
-    std::fs::set_permissions(&config.root, PermissionsExt::from_mode(0o700))
-        .with_context(|| format!("restrict access to {}", config.root.display()))?;
-    let _lock = lock_root(&config.root)?;
-    let node = open(config).await?;
-    reconcile::reconcile(&node)
-        .await
-        .context("compare the registry with the pool")?;
-    recover::undo_half_made(&node)
-        .await
-        .context("undo an interrupted switch")?;
+    let driver = config.plugin_socket();
+    let mut driver = match &driver {
+        Some(path) => DriverSocket::inherited(path)?,
+        None => None,
+    };
+    let is_plugin = config.is_managed_plugin();
+    let (node, _lock) = match prepare(config, &mut driver).await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            if let Some(driver) = driver.filter(|driver| is_plugin || driver.is_inherited()) {
+                refuse(&driver, &error).await?;
+            }
+            return Err(error);
+        }
+    };
 
     let stop = stop_signal()?;
     let (api, _api_socket) = listen(&node.config.socket, Access::Group)?;
-    let plugin = match node.config.plugin_socket() {
-        Some(path) => Some(listen(&path, Access::Root)?),
-        None => None,
-    };
     let interrupted = node.registry.open_switches().await?.len();
     tracing::info!(
         node = node.pool.node(),
@@ -66,9 +65,12 @@ pub async fn run(config: Config) -> Result<()> {
         }
     });
     let serve_plugin = async {
-        match plugin {
-            Some((listener, _socket)) => axum::serve(listener, plugin::router(node.clone())).await,
-            None => std::future::pending().await,
+        match &driver {
+            Some(driver) => {
+                let router = plugin::router(node.clone());
+                Ok(axum::serve(driver.listener()?, router).await?)
+            }
+            None => std::future::pending::<Result<()>>().await,
         }
     };
     tokio::select! {
@@ -80,9 +82,45 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(())
 }
 
+/// Opens the pool, and brings the registry and what was interrupted in order. Docker waits meanwhile.
+async fn prepare(
+    config: Config,
+    driver: &mut Option<DriverSocket>,
+) -> Result<(Node, std::fs::File)> {
+    // Report bad options before anything is mounted.
+    config.network().map_err(anyhow::Error::msg)?;
+    std::fs::create_dir_all(&config.root)
+        .with_context(|| format!("create {}", config.root.display()))?;
+    // Only root, and so Docker, may read what containers wrote.
+    std::fs::set_permissions(&config.root, PermissionsExt::from_mode(0o700))
+        .with_context(|| format!("restrict access to {}", config.root.display()))?;
+    let lock = lock_root(&config.root)?;
+    if let (None, Some(path)) = (&driver, config.plugin_socket()) {
+        *driver = Some(DriverSocket::make(&path)?);
+    }
+    let node = open(config, driver.as_ref()).await?;
+    reconcile::reconcile(&node)
+        .await
+        .context("compare the registry with the pool")?;
+    recover::undo_half_made(&node)
+        .await
+        .context("undo an interrupted switch")?;
+    Ok((node, lock))
+}
+
+/// Tells Docker why there is no driver. Without an answer it would wait, for each volume.
+async fn refuse(driver: &DriverSocket, error: &anyhow::Error) -> Result<()> {
+    tracing::error!("cannot start: {error:#}");
+    let message = format!("Dotmesh cannot start, so there are no volumes: {error:#}");
+    let router = plugin::refusing(ErrorBody::new(ErrorCode::Internal, message));
+    let serving = axum::serve(driver.listener()?, router).into_future();
+    let _ = tokio::time::timeout(REFUSES_FOR, serving).await;
+    Ok(())
+}
+
 /// Opens the pool. A read-only pool is remounted first, which needs room on the disk below and can take long.
 /// Meanwhile, `dm` and Docker get an error that says so.
-async fn open(config: Config) -> Result<Node> {
+async fn open(config: Config, driver: Option<&DriverSocket>) -> Result<Node> {
     match Node::open(config.clone()).await {
         Err(NodeError::Pool(PoolError::ReadOnly { .. })) => {}
         opened => return opened.context("open the pool"),
@@ -90,21 +128,23 @@ async fn open(config: Config) -> Result<Node> {
     let path = config.root.join("pool");
     let (api, api_socket) = listen(&config.socket, Access::Group)?;
     let answering = tokio::spawn(axum::serve(api, api::without_pool(path.clone())).into_future());
-    let (plugin, plugin_socket) = match config.plugin_socket() {
-        Some(socket) => {
-            let (plugin, socket) = listen(&socket, Access::Root)?;
-            let serving = axum::serve(plugin, plugin::without_pool(path)).into_future();
-            (Some(tokio::spawn(serving)), Some(socket))
+    let refusing = match driver {
+        Some(driver) => {
+            let error = NodeError::Pool(PoolError::ReadOnly { path });
+            let router = plugin::refusing(error.into());
+            Some(tokio::spawn(
+                axum::serve(driver.listener()?, router).into_future(),
+            ))
         }
-        None => (None, None),
+        None => None,
     };
     let unmounted = remount::unmount(&config).await;
-    for task in plugin.into_iter().chain([answering]) {
+    for task in refusing.into_iter().chain([answering]) {
         task.abort();
         // The socket closes once the task is gone.
         let _ = task.await;
     }
-    drop((api_socket, plugin_socket));
+    drop(api_socket);
     unmounted.context("unmount the read-only pool")?;
     Node::open(config).await.context("open the pool")
 }
@@ -133,20 +173,6 @@ fn remove_dead_sockets(config: &Config) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_listened_on(path: &Path) -> bool {
-    std::os::unix::net::UnixStream::connect(path).is_ok()
-}
-
-/// Succeeds if the file doesn't exist.
-fn remove_socket(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// A push keeps each parent folder of a file open. With the usual limit of 1024, a few pushes of deep folders would use
@@ -180,84 +206,6 @@ fn lock_root(root: &Path) -> Result<std::fs::File> {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Access {
-    Root,
-    /// Root, and the group `dotmesh` if it exists.
-    Group,
-}
-
-/// The file of a socket that this daemon listens on. It is removed when the daemon ends in any way but SIGKILL: a
-/// socket without a daemon makes Docker wait.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// Keeps the inode number in use, so that another daemon's socket is never mistaken for this one.
-    file: OwnedFd,
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> std::io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self {
-            path: path.to_owned(),
-            file: rustix::fs::open(path, flags, Mode::empty())?,
-        })
-    }
-
-    fn is_still_there(&self) -> std::io::Result<bool> {
-        let ours = rustix::fs::fstat(&self.file)?;
-        let there = rustix::fs::lstat(&self.path)?;
-        Ok((ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino))
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.is_still_there().unwrap_or(false) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn listen(path: &Path, access: Access) -> Result<(UnixListener, SocketFile)> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    if !folder.exists() {
-        let failed = || format!("create {}", folder.display());
-        std::fs::create_dir_all(folder).with_context(failed)?;
-        // Members of the group must reach the socket, whatever the umask.
-        let everybody = PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder, everybody).with_context(failed)?;
-    }
-    if is_listened_on(path) {
-        bail!("something already listens on {}", path.display());
-    }
-    // Remove the socket of a daemon that was killed.
-    remove_socket(path)?;
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
-    let socket = SocketFile::of(path).with_context(|| format!("find {}", path.display()))?;
-    let mode = match access {
-        Access::Root => 0o600,
-        Access::Group => {
-            if let Some(group) = group_id("dotmesh") {
-                std::os::unix::fs::chown(path, None, Some(group))?;
-            }
-            0o660
-        }
-    };
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
-    Ok((listener, socket))
-}
-
-fn group_id(name: &str) -> Option<u32> {
-    let groups = std::fs::read_to_string(PathBuf::from("/etc/group")).ok()?;
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
-    })
-}
-
 fn stop_signal() -> Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -267,29 +215,4 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Access, listen};
-
-    #[tokio::test]
-    async fn a_socket_goes_with_the_daemon_and_never_anothers() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("dm.sock");
-        let (listener, socket) = listen(&path, Access::Root).unwrap();
-        listen(&path, Access::Root).unwrap_err();
-        assert!(path.exists(), "the refused daemon has left it");
-        // Simulates a killed daemon.
-        std::mem::forget(socket);
-        drop(listener);
-        assert!(path.exists());
-        let (_listener, old) = listen(&path, Access::Root).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let (_other, new) = listen(&path, Access::Root).unwrap();
-        drop(old);
-        assert!(path.exists(), "it is another daemon's");
-        drop(new);
-        assert!(!path.exists());
-    }
 }

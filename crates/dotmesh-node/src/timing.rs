@@ -19,7 +19,8 @@ pub(crate) struct Timing {
     pub(crate) in_flight: Duration,
     /// How long the processes of a stopped container may take to exit.
     pub(crate) linger: Duration,
-    /// How long a mount waits for a switch before it is refused. The Engine gives up after two minutes.
+    /// How long a mount waits for a switch before it is refused. The Engine gives up after two minutes, and on a managed
+    /// plugin after 30 seconds.
     pub(crate) mount: Duration,
     /// Timeout for copying a folder from an image while Docker waits for the mount.
     pub(crate) fill: Duration,
@@ -43,6 +44,17 @@ impl Default for Timing {
             fill: Duration::from_secs(25),
             retry: (Duration::from_secs(1), Duration::from_secs(30)),
             watch: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Timing {
+    /// The timing of a managed plugin. The mount and the copy together take less than the Engine's 30 seconds.
+    pub(crate) fn of_managed_plugin() -> Self {
+        Self {
+            mount: Duration::from_secs(12),
+            fill: Duration::from_secs(12),
+            ..Self::default()
         }
     }
 }

@@ -832,7 +832,6 @@ fn the_unit_starts_the_daemon_with_what_was_given() {
     [Service]
     EnvironmentFile=-/etc/dotmesh/dotmeshd.env
     ExecStart=/usr/bin/dotmeshd --root "/var/lib/dot mesh" --socket /run/dotmesh/api.sock --docker-plugin none --docker-host tcp://127.0.0.1:2375 --pool /dev/sdb --pool-limit 100G --https-proxy http://proxy:3128 --no-proxy localhost,10.0.0.0/8 --ca-file /etc/ssl/own.pem
-    ExecStopPost=-/usr/bin/dotmeshd --root "/var/lib/dot mesh" --socket /run/dotmesh/api.sock --docker-plugin none --docker-host tcp://127.0.0.1:2375 --pool /dev/sdb --pool-limit 100G --https-proxy http://proxy:3128 --no-proxy localhost,10.0.0.0/8 --ca-file /etc/ssl/own.pem --remove-dead-sockets
     Restart=always
     RestartSec=1
     KillMode=process
@@ -841,6 +840,30 @@ fn the_unit_starts_the_daemon_with_what_was_given() {
     [Install]
     WantedBy=multi-user.target
     "#);
+}
+
+#[test]
+fn systemd_makes_the_volume_drivers_socket() {
+    let words = ["--docker-plugin", "/run/docker/plugins/other.sock"].map(Into::into);
+    assert_snapshot!(service::socket_unit(&words).unwrap(), @r"
+    [Unit]
+    Description=Docker's way to the volume driver of Dotmesh
+    Before=docker.service
+
+    [Socket]
+    ListenStream=/run/docker/plugins/other.sock
+    SocketMode=0600
+    RemoveOnStop=yes
+
+    [Install]
+    WantedBy=sockets.target
+    ");
+    let unit = service::unit(Path::new("/usr/bin/dotmeshd"), &words);
+    assert!(unit.contains("Requires=dotmeshd.socket\n"), "{unit}");
+    assert_eq!(
+        service::socket_unit(&["--docker-plugin", "none"].map(Into::into)),
+        None
+    );
 }
 
 #[test]

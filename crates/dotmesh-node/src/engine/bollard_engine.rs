@@ -138,8 +138,18 @@ impl BollardEngine {
         if !self.registry.has_volume(volume).await.unwrap_or(false) {
             return;
         }
-        let asked = tokio::time::timeout(INSPECT_PATIENCE, client.inspect_volume(volume)).await;
-        let Ok(Ok(found)) = asked else { return };
+        // Docker does not ask a managed plugin that it is still enabling.
+        let asked = async {
+            loop {
+                match client.inspect_volume(volume).await {
+                    Ok(found) => return found,
+                    Err(_) => tokio::time::sleep(RECONNECT).await,
+                }
+            }
+        };
+        let Ok(found) = tokio::time::timeout(INSPECT_PATIENCE, asked).await else {
+            return;
+        };
         let status = found.status.unwrap_or_default();
         let ours = found.driver == *driver && status.contains(&self.proof);
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);

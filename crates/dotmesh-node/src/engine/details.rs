@@ -62,6 +62,7 @@ pub(super) fn inspected(mut container: Container, details: ContainerInspectRespo
             policy,
             Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED)
         ),
+        restarts_on_failure: policy == Some(RestartPolicyNameEnum::ON_FAILURE),
         error: state.error.unwrap_or_default(),
         exit_code: state.exit_code.unwrap_or(0),
         started: state

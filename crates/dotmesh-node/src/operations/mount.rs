@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dotmesh_api::node::{MountVolume, MountedVolume, UnmountVolume};
+use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::VolumeName;
 
 use super::create_dot::find_or_create;
@@ -15,6 +16,11 @@ use crate::node::Node;
 pub(crate) async fn mount(node: &Node, request: MountVolume) -> Result<MountedVolume, NodeError> {
     let volume: VolumeName = request.volume.parse()?;
     let place = absolute(&request.place)?;
+    if node.config.is_managed_plugin() {
+        let message =
+            "this node is a managed plugin of Docker, and its mounts do not show outside of it";
+        return Err(ErrorBody::new(ErrorCode::Invalid, message).into());
+    }
     refuse_own(node, &place)?;
     if request.create && volume.pinned.is_none() {
         find_or_create(node, &volume.dot).await?;

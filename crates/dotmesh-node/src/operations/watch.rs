@@ -197,8 +197,10 @@ async fn welcome(node: &Node, since: Timestamp) -> Result<bool, NodeError> {
     let mut idle = containers;
     idle.retain(|one| !one.state.is_active() && !one.uses.is_empty());
     for one in node.docker.inspect(&idle).await? {
-        // Docker started without the driver. The container's error says so.
-        if one.restarts_always && one.error.contains("volume") && !one.is_swarm_task() {
+        // Docker started without the driver. The container's error says so. Docker itself starts a container with one of
+        // these policies only after a crash of the machine, or of the container.
+        let restarts = one.restarts_always || one.restarts_on_failure;
+        if restarts && one.error.contains("volume") && !one.is_swarm_task() {
             for used in &one.uses {
                 let start = to_start(&one.id, &one.name, one.state);
                 dots.entry(used.volume.dot.clone()).or_default().push(start);

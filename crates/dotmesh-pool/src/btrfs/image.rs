@@ -13,7 +13,7 @@ use std::sync::Mutex;
 
 use rustix::fs::{IFlags, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{FsOpenFlags, MountFlags, UnmountFlags};
 
 use super::fit::{Done, given};
 use super::ioctl;
@@ -65,6 +65,9 @@ impl Image {
         }
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(file, owner_only).during("set the permissions of", file)?;
+        if self.mount_again()? {
+            return Ok(());
+        }
         let device = run("losetup", &["--direct-io=on", "--find", "--show"], file)
             // Not every filesystem below supports direct I/O.
             .or_else(|_| run("losetup", &["--find", "--show"], file))?;
@@ -73,6 +76,23 @@ impl Image {
         // The kernel detaches the device only once its last user, the mount, is gone. So no loop device is left behind.
         run("losetup", &["--detach"], device)?;
         mounted
+    }
+
+    /// Mounts the loop device that the file still has, if any. Containers keep it when the mount namespace of an earlier
+    /// daemon, such as a managed plugin's, is gone. A second device for the same file would destroy the filesystem.
+    fn mount_again(&self) -> Result<bool, PoolError> {
+        while let Some(device) = loop_devices(&self.file)?.first() {
+            match mount(device, &self.mountpoint, IMAGE_OPTIONS) {
+                Ok(()) => {
+                    run("losetup", &["--detach"], device)?;
+                    return Ok(true);
+                }
+                Err(error) if loop_devices(&self.file)?.contains(device) => return Err(error),
+                // Its last user was just gone.
+                Err(_) => {}
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -200,8 +220,14 @@ pub(super) fn unmount(mountpoint: &Path) -> Result<(), PoolError> {
 
 /// Whether a file has a loop device. It is detached when its filesystem is shut down.
 pub(super) fn has_loop_device(file: &Path) -> Result<bool, PoolError> {
-    let devices = run("losetup", &["--noheadings", "--associated"], file)?;
-    Ok(!devices.trim().is_empty())
+    Ok(!loop_devices(file)?.is_empty())
+}
+
+/// The loop devices of a file, found by its inode.
+fn loop_devices(file: &Path) -> Result<Vec<PathBuf>, PoolError> {
+    let arguments = ["--noheadings", "--output", "NAME", "--associated"];
+    let devices = run("losetup", &arguments, file)?;
+    Ok(devices.split_whitespace().map(PathBuf::from).collect())
 }
 
 /// Whether a mounted filesystem uses a device. An exclusive open then fails.
@@ -213,25 +239,15 @@ pub(super) fn is_in_use(device: &Path) -> Result<bool, PoolError> {
     }
 }
 
-/// Whether the kernel supports btrfs. Tries to load the module first.
+/// Whether the kernel supports btrfs. The kernel itself loads the module, so this also works in a container without
+/// modules and `modprobe`.
 pub(super) fn kernel_has_btrfs() -> bool {
-    let is_known = || {
-        let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-        knows_btrfs(&known)
-    };
-    if !is_known() {
-        // Without modprobe, the check below decides.
-        let _ = Command::new("modprobe").arg("btrfs").output();
-    }
-    is_known()
+    kernel_has("btrfs")
 }
 
-/// Whether `/proc/filesystems` lists btrfs.
-fn knows_btrfs(filesystems: &str) -> bool {
-    let mut names = filesystems
-        .lines()
-        .filter_map(|line| line.split_whitespace().last());
-    names.any(|name| name == "btrfs")
+fn kernel_has(filesystem: &str) -> bool {
+    let opened = rustix::mount::fsopen(filesystem, FsOpenFlags::FSOPEN_CLOEXEC);
+    !matches!(opened, Err(Errno::NODEV))
 }
 
 fn run(program: &'static str, arguments: &[&str], target: &Path) -> Result<String, PoolError> {
@@ -256,12 +272,11 @@ fn run(program: &'static str, arguments: &[&str], target: &Path) -> Result<Strin
 
 #[cfg(test)]
 mod tests {
-    use super::knows_btrfs;
+    use super::kernel_has;
 
     #[test]
-    fn the_kernel_of_the_red_hat_family_has_no_btrfs() {
-        let rhel = "nodev\tsysfs\nnodev\ttmpfs\n\text4\n\txfs\n";
-        assert!(!knows_btrfs(rhel));
-        assert!(knows_btrfs(&format!("{rhel}\tbtrfs\n")));
+    fn a_kernel_without_a_filesystem_is_told_apart() {
+        assert!(!kernel_has("nosuchfs"));
+        assert!(kernel_has("btrfs"));
     }
 }

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod bad_input;
+mod boot;
 mod branches;
 mod browser;
 mod carrying;

@@ -16,11 +16,17 @@ use crate::error::{CliError, Code, Result};
 /// The path of the systemd unit.
 const UNIT_FILE: &str = "/etc/systemd/system/dotmeshd.service";
 
+/// The path of the unit of the volume driver's socket.
+const SOCKET_UNIT_FILE: &str = "/etc/systemd/system/dotmeshd.socket";
+
 /// An optional file with the daemon's environment variables, one on each line.
 pub const ENVIRONMENT_FILE: &str = "/etc/dotmesh/dotmeshd.env";
 
 /// The unit's name.
 const UNIT: &str = "dotmeshd.service";
+
+/// The name of the unit of the volume driver's socket.
+const SOCKET_UNIT: &str = "dotmeshd.socket";
 
 /// How long the daemon may take to exit.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
@@ -42,24 +48,28 @@ pub fn pid_file(socket: &Path) -> PathBuf {
 
 /// The text of the unit.
 ///
+/// - `Requires`: systemd makes the volume driver's socket. Without a driver there is none.
 /// - `Before`: containers may need volumes, so Docker starts after Dotmesh.
 /// - `KillMode`: containers keep their volumes when the daemon is stopped.
-/// - `ExecStopPost`: a daemon that was killed leaves its sockets.
 pub fn unit(program: &Path, arguments: &[OsString]) -> String {
     let mut command = quoted(program.as_os_str());
     for argument in arguments {
         let _ = write!(command, " {}", quoted(argument));
     }
+    let requires = match driver_of(arguments) {
+        Some(_) => format!("Requires={SOCKET_UNIT}\n"),
+        None => String::new(),
+    };
     format!(
         "[Unit]\n\
          Description=Dotmesh: git for the state of a running app\n\
+         {requires}\
          After=local-fs.target\n\
          Before=docker.service\n\
          \n\
          [Service]\n\
          EnvironmentFile=-{ENVIRONMENT_FILE}\n\
          ExecStart={command}\n\
-         ExecStopPost=-{command} --remove-dead-sockets\n\
          Restart=always\n\
          RestartSec=1\n\
          KillMode=process\n\
@@ -68,6 +78,38 @@ pub fn unit(program: &Path, arguments: &[OsString]) -> String {
          [Install]\n\
          WantedBy=multi-user.target\n"
     )
+}
+
+/// The text of the unit of the volume driver's socket. `None` without a driver.
+///
+/// Docker waits long for a driver without a socket, and for each volume anew. At this socket it waits until the daemon
+/// has opened its pool, and a daemon that cannot do so answers why. `RemoveOnStop`: nobody answers at the socket of a
+/// removed service.
+pub fn socket_unit(arguments: &[OsString]) -> Option<String> {
+    let socket = driver_of(arguments)?;
+    let socket = socket.to_string_lossy().replace('%', "%%");
+    Some(format!(
+        "[Unit]\n\
+         Description=Docker's way to the volume driver of Dotmesh\n\
+         Before=docker.service\n\
+         \n\
+         [Socket]\n\
+         ListenStream={socket}\n\
+         SocketMode=0600\n\
+         RemoveOnStop=yes\n\
+         \n\
+         [Install]\n\
+         WantedBy=sockets.target\n"
+    ))
+}
+
+/// The volume driver's socket of a daemon with these arguments.
+fn driver_of(arguments: &[OsString]) -> Option<PathBuf> {
+    let words: Vec<String> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    plugin_socket(&words)
 }
 
 /// The volume driver's socket of a daemon with these arguments. `None` if it runs without the driver.
@@ -106,18 +148,38 @@ pub fn variables_in(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Installs the unit, enables it at boot, and starts it.
+/// Installs the units, enables them at boot, and starts them.
 pub async fn start_unit(program: &Path, arguments: &[OsString]) -> Result<()> {
-    let written = std::fs::write(UNIT_FILE, unit(program, arguments));
-    written.map_err(|error| CliError::io(format!("cannot write {UNIT_FILE}")).caused_by(error))?;
-    systemctl(&["daemon-reload"]).await?;
-    systemctl(&["enable", UNIT]).await?;
+    let write = |file: &str, text: &str| {
+        let written = std::fs::write(file, text);
+        written.map_err(|error| CliError::io(format!("cannot write {file}")).caused_by(error))
+    };
+    write(UNIT_FILE, &unit(program, arguments))?;
+    // A socket cannot be started while its service runs.
+    match socket_unit(arguments) {
+        Some(text) => {
+            write(SOCKET_UNIT_FILE, &text)?;
+            systemctl(&["daemon-reload"]).await?;
+            systemctl(&["enable", UNIT, SOCKET_UNIT]).await?;
+            systemctl(&["stop", UNIT]).await?;
+            systemctl(&["restart", SOCKET_UNIT]).await?;
+        }
+        None => {
+            remove_file(Path::new(SOCKET_UNIT_FILE))?;
+            systemctl(&["daemon-reload"]).await?;
+            systemctl(&["enable", UNIT]).await?;
+        }
+    }
     systemctl(&["restart", UNIT]).await
 }
 
-/// Stops the unit and removes it.
+/// Stops the units and removes them. The socket goes first, since it would start the service again.
 pub async fn remove_unit() -> Result<()> {
+    if Path::new(SOCKET_UNIT_FILE).exists() {
+        systemctl(&["disable", "--now", SOCKET_UNIT]).await?;
+    }
     systemctl(&["disable", "--now", UNIT]).await?;
+    remove_file(Path::new(SOCKET_UNIT_FILE))?;
     remove_file(Path::new(UNIT_FILE))?;
     systemctl(&["daemon-reload"]).await
 }

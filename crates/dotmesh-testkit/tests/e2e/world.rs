@@ -1,16 +1,20 @@
 //! Shared code of the tests: machines that are Dotmesh nodes, a hub, and the demo app.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use dotmesh_testkit::{Daemon, Machine, Network, Output, wait_for};
+use dotmesh_testkit::{Daemon, Engine, Machine, Network, Output, wait_for};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// A time limit for anything that should be quick, on a slow and busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
+
+/// What `dm cluster init` writes for Podman.
+const PODMAN_CONFIG: &str = "[engine]\nvolume_plugin_timeout = 120\n\n[engine.volume_plugins]\ndm = \"/run/docker/plugins/dm.sock\"\n";
 
 /// A machine that runs `dotmeshd` and Docker.
 pub(crate) struct Node {
@@ -34,8 +38,23 @@ impl Node {
         Self::start_in(network.machine(name).await?, arguments).await
     }
 
+    /// Starts a node with a certain Engine.
+    pub(crate) async fn start_on(network: &Network, engine: Engine, name: &str) -> Result<Self> {
+        Self::start_in(network.machine_with(engine, name).await?, &[]).await
+    }
+
     /// The same on a prepared machine.
     pub(crate) async fn start_in(machine: Machine, arguments: &[&str]) -> Result<Self> {
+        if machine.engine().is_podman() {
+            // The service reads its configuration when it starts.
+            fs::create_dir_all(machine.path("/etc/containers/containers.conf.d"))?;
+            fs::write(
+                machine.path("/etc/containers/containers.conf.d/dotmesh.conf"),
+                PODMAN_CONFIG,
+            )?;
+            machine.stop_docker().await?;
+            machine.start_docker().await?;
+        }
         let mut all = vec!["--trash-grace", "0"];
         if !arguments.contains(&"--undo-time") {
             all.extend(["--undo-time", "0"]);
@@ -56,8 +75,10 @@ impl Node {
             .await?;
         ensure!(copied.success(), "cannot copy the example");
         // Compose 2 is a plugin of Docker's client. `docker-compose` is Compose 1.
-        let plugin = "mkdir -p .docker/cli-plugins && ln -s $(command -v compose-2) .docker/cli-plugins/docker-compose";
-        machine.run(plugin).await.success();
+        if machine.engine() == Engine::Host {
+            let plugin = "mkdir -p .docker/cli-plugins && ln -s $(command -v compose-2) .docker/cli-plugins/docker-compose";
+            machine.run(plugin).await.success();
+        }
         Ok(Self {
             machine,
             daemon,

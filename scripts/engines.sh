@@ -4,6 +4,7 @@
 #
 #   engines.sh docker-20|docker-26|docker-28|podman-5
 #   engines.sh --storage   Podman's storage with the images of the tests. Prints its path
+#   engines.sh --all       all of them
 set -eu
 
 scripts=$(cd "$(dirname "$0")" && pwd)
@@ -69,10 +70,14 @@ case $name in
 docker-20) suite=bookworm packages="$tools docker.io docker-compose" ;;
 docker-26) suite=trixie packages="$tools docker.io docker-cli docker-compose" ;;
 docker-28) suite=sid packages="$tools docker.io docker-cli docker-compose" ;;
-podman-5) suite=sid packages="$tools podman docker-cli docker-compose netavark aardvark-dns crun nftables" ;;
+podman-5) suite=sid packages="$tools podman docker-cli docker-compose netavark aardvark-dns crun nftables catatonit" ;;
 --storage) name=storage ;;
+--all)
+    for one in docker-20 docker-26 docker-28 podman-5 --storage; do "$0" "$one"; done
+    exit
+    ;;
 *)
-    echo "usage: $0 docker-20|docker-26|docker-28|podman-5|--storage" >&2
+    echo "usage: $0 docker-20|docker-26|docker-28|podman-5|--storage|--all" >&2
     exit 2
     ;;
 esac

@@ -22,7 +22,7 @@ mod stashes;
 mod state;
 mod tags;
 
-pub use checkup::{Checkup, DiskReport, HubReport, PluginReport, PoolReport, Report};
+pub use checkup::{Checkup, DiskReport, EngineReport, HubReport, PluginReport, PoolReport, Report};
 pub use content::{ContentQuery, RestorePaths};
 pub use fsck::{Fsck, FsckEvent, FsckKind, FsckProblem, FsckReport};
 pub use lease::Lease;

@@ -1,12 +1,14 @@
 //! The Docker volume driver: Docker's plugin protocol over a unix socket. Each call is one operation.
 //!
-//! Docker posts JSON under its own content type. A response with an `Err` is a failure, whatever its status.
+//! Docker posts JSON under its own content type. For Docker a response with an `Err` is a failure, for Podman one whose
+//! status is not 200. So a failure has both.
 
 use std::path::PathBuf;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use dotmesh_api::ErrorBody;
@@ -148,6 +150,10 @@ fn call(body: &[u8]) -> Result<Call, NodeError> {
 }
 
 fn reply(result: Result<Value, NodeError>) -> Response {
+    let status = match &result {
+        Ok(_) => StatusCode::OK,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
     let mut body = match result {
         Ok(body) => body,
         Err(error) => {
@@ -164,5 +170,6 @@ fn reply(result: Result<Value, NodeError>) -> Response {
         .entry("Err")
         .or_insert_with(|| json!(""));
     let kind = "application/vnd.docker.plugins.v1.1+json";
-    ([(axum::http::header::CONTENT_TYPE, kind)], body.to_string()).into_response()
+    let kind = [(axum::http::header::CONTENT_TYPE, kind)];
+    (status, kind, body.to_string()).into_response()
 }

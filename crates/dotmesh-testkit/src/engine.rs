@@ -76,9 +76,9 @@ impl Engine {
             return ("podman", words(&service));
         }
         let cgroup = format!("--cgroup-parent={cgroup}");
+        // Docker itself chooses the storage of the prepared images, unless a test chooses another in daemon.json.
         let arguments = [
             "--log-level=warn",
-            "--storage-driver=overlay2",
             "--exec-opt=native.cgroupdriver=cgroupfs",
             &cgroup,
         ];

@@ -39,7 +39,7 @@ pub(crate) async fn fill_for_mount(
     {
         return Ok(());
     }
-    for container in node.docker.list().await? {
+    for container in node.docker.list_during_mount().await? {
         for used in container.uses.iter().filter(|used| used.volume == *volume) {
             fill(node, volume, branch, &container.image_id, used).await?;
         }

@@ -14,7 +14,15 @@ use tokio::process::{Child, Command};
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// What `dm cluster init` writes for Podman.
-const PODMAN_CONFIG: &str = "[engine]\nvolume_plugin_timeout = 120\n\n[engine.volume_plugins]\ndm = \"/run/docker/plugins/dm.sock\"\n";
+pub(crate) fn podman_config() -> &'static str {
+    "# Written by 'dm cluster init', removed by 'dm cluster reset'.
+[engine]
+volume_plugin_timeout = 120
+
+[engine.volume_plugins]
+dm = \"/run/docker/plugins/dm.sock\"
+"
+}
 
 /// A machine that runs `dotmeshd` and Docker.
 pub(crate) struct Node {
@@ -50,7 +58,7 @@ impl Node {
             fs::create_dir_all(machine.path("/etc/containers/containers.conf.d"))?;
             fs::write(
                 machine.path("/etc/containers/containers.conf.d/dotmesh.conf"),
-                PODMAN_CONFIG,
+                podman_config(),
             )?;
             machine.stop_docker().await?;
             machine.start_docker().await?;
@@ -122,6 +130,7 @@ impl Node {
 
     /// Runs a short-lived container with one volume at `/v`, and returns its standard output.
     pub(crate) async fn in_volume(&self, volume: &str, line: &str) -> String {
+        self.make_volume(volume).await;
         self.ok(&format!(
             "docker run --rm --network none -v {volume}:/v --volume-driver dm debian:bookworm-slim sh -ec '{line}'"
         ))
@@ -130,10 +139,20 @@ impl Node {
 
     /// Starts a long-running container with one volume at `/v`.
     pub(crate) async fn keep_running(&self, name: &str, volume: &str) {
+        self.make_volume(volume).await;
         self.ok(&format!(
             "docker run -d --init --network none --name {name} -v {volume}:/v --volume-driver dm debian:bookworm-slim sleep 100000"
         ))
         .await;
+    }
+
+    /// Makes a volume where `docker run` cannot, since it does not get the driver.
+    async fn make_volume(&self, volume: &str) {
+        if self.machine.engine().is_podman() {
+            let line =
+                format!("docker volume inspect {volume} || docker volume create -d dm {volume}");
+            self.ok(&line).await;
+        }
     }
 
     /// Starts the demo app, and waits until all of it answers.

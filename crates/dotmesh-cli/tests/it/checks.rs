@@ -128,8 +128,31 @@ fn what_podman_does_silently_is_said() {
     ] {
         findings.push(doctor::podman("dm", plugins));
     }
-    assert_snapshot!(doctor::render(&findings), @"");
-    assert_snapshot!(cluster::podman::config("dm", Path::new("/run/docker/plugins/dm.sock")), @"");
+    assert_snapshot!(doctor::render(&findings), @r"
+    ok    engine   the daemon reaches Docker 28.5.2, which has 3 containers
+    warn  volumes  Docker has local volumes that are no dots: app.db, app.files
+          A dot has the same name. The volume was made without 'driver: dm', or '--volume-driver dm'.
+    ok    engine   the daemon reaches Podman 5.8.6, which has 3 containers
+    warn  volumes  Podman has local volumes that are no dots: app.db, app.files
+          'docker run --volume-driver dm' silently makes a local volume of Podman.
+          Make the volume first, under a new name or once the local one is removed: 'podman volume create -d dm app.db'.
+    warn  podman   'podman info' does not answer you, so its volume plugins are unknown
+    FAIL  podman   it does not know the volume driver dm
+          'sudo dm cluster init' writes it into /etc/containers/containers.conf.d/dotmesh.conf.
+          Then restart Podman's service: 'sudo systemctl restart podman.socket podman.service'.
+    FAIL  podman   it does not know the volume driver dm
+          'sudo dm cluster init' writes it into /etc/containers/containers.conf.d/dotmesh.conf.
+          Then restart Podman's service: 'sudo systemctl restart podman.socket podman.service'.
+    ok    podman   it knows the volume driver dm
+    ");
+    assert_snapshot!(cluster::podman::config("dm", Path::new("/run/docker/plugins/dm.sock")), @r#"
+    # Written by 'dm cluster init', removed by 'dm cluster reset'.
+    [engine]
+    volume_plugin_timeout = 120
+
+    [engine.volume_plugins]
+    dm = "/run/docker/plugins/dm.sock"
+    "#);
 }
 
 #[test]

@@ -179,6 +179,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
         .unwrap_or_else(|| context.environment.socket().to_owned());
     let node = dotmesh_api::NodeClient::new(&socket)?;
     if let Ok(node) = node.version().await {
+        // Podman may have been installed since the daemon was started.
+        if rustix::process::geteuid().is_root() {
+            introduce_to_podman(context, &args).await?;
+        }
         return Ok(Running {
             started: false,
             node,
@@ -192,15 +196,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
     let program = machine.ready()?;
     make_group().await;
 
-    let host = args.docker_host.as_deref();
-    let host = host.or(context.environment.docker_host.as_deref());
-    let podman = podman::find(&context.environment, host).filter(|_| wants_docker);
-    let words = args.for_daemon(&socket, podman.as_deref().or(host));
-    if podman.is_some()
-        && let Some(plugin) = args.plugin_socket()
-    {
-        podman::introduce(&plugin).await?;
-    }
+    let podman = introduce_to_podman(context, &args).await?;
+    let host = podman.or_else(|| context.environment.docker_host.clone());
+    let words = args.for_daemon(&socket, host.as_deref());
     let detached = if service::has_systemd() {
         service::start_unit(program, &words).await?;
         None
@@ -238,6 +236,20 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
         root: args.root,
         person: sudo.map(|sudo| sudo.user.clone()),
     })
+}
+
+/// Tells Podman of the driver, if Podman is the Engine. Returns its URL then.
+async fn introduce_to_podman(context: &Context, args: &Args) -> Result<Option<String>> {
+    let Some(plugin) = args.plugin_socket() else {
+        return Ok(None);
+    };
+    let host = args.docker_host.as_deref();
+    let host = host.or(context.environment.docker_host.as_deref());
+    let podman = podman::find(&context.environment, host);
+    if podman.is_some() {
+        podman::introduce(&plugin).await?;
+    }
+    Ok(podman)
 }
 
 impl Human for Running {

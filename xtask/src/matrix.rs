@@ -90,7 +90,7 @@ const GROUPS: [(&str, &str); 4] = [
 /// The newest Engine, on which `cargo xtask ci` runs the tutorial. The host's is the oldest.
 pub(crate) const NEWEST: &str = "docker-28";
 
-/// `cargo xtask matrix [ENGINE…]`: by default all, whose results become the page's table.
+/// `cargo xtask matrix [ENGINE…]`: by default all. Their rows in the page's table are replaced.
 pub(crate) fn run(chosen: &[String]) -> Result<()> {
     for name in chosen {
         let known = ENGINES.iter().any(|engine| engine.name == name);
@@ -115,9 +115,7 @@ pub(crate) fn run(chosen: &[String]) -> Result<()> {
         }
         rows.push(row(engine, &cells)?);
     }
-    if chosen.is_empty() {
-        write(&rows)?;
-    }
+    write(rows)?;
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }
@@ -227,21 +225,39 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Replaces the table in the page.
-fn write(rows: &[String]) -> Result<()> {
+/// Puts rows into the page's table, in place of earlier rows of these Engines.
+fn write(new: Vec<String>) -> Result<()> {
     let page = std::fs::read_to_string(PAGE).with_context(|| format!("read {PAGE}"))?;
     let split = page.split_once(BEGIN);
-    let split = split.and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let Some((before, after)) = split else {
+    let split = split.and_then(|(before, rest)| {
+        let (table, after) = rest.split_once(END)?;
+        Some((before, table, after))
+    });
+    let Some((before, table, after)) = split else {
         bail!("{PAGE} has no place for the table");
     };
+    let earlier = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let mut rows: BTreeMap<String, String> = BTreeMap::new();
+    for row in earlier.map(|line| format!("{line}\n")).chain(new) {
+        rows.insert(key(&row), row);
+    }
+    let rows: String = rows.into_values().collect();
     let titles: Vec<&str> = GROUPS.iter().map(|(title, _)| *title).collect();
     let head = format!(
         "| Engine | Compose | from | {} | date |\n",
         titles.join(" | ")
     );
     let rule = format!("|{}\n", "---|".repeat(titles.len() + 4));
-    let table = format!("\n{head}{rule}{}\n", rows.concat());
-    let page = format!("{before}{BEGIN}{table}{END}{after}");
+    let page = format!("{before}{BEGIN}\n{head}{rule}{rows}\n{END}{after}");
     std::fs::write(PAGE, page).with_context(|| format!("write {PAGE}"))
+}
+
+/// What a row is about, whatever the versions: the Engine and the release of Debian.
+fn key(row: &str) -> String {
+    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+    let (engine, from) = (cells.get(1), cells.get(3));
+    let engine = engine.map_or("", |engine| {
+        engine.trim_end_matches(|c: char| !c.is_alphabetic())
+    });
+    format!("{engine} {}", from.unwrap_or(&""))
 }

@@ -173,3 +173,21 @@ fn reply(result: Result<Value, NodeError>) -> Response {
     let kind = [(axum::http::header::CONTENT_TYPE, kind)];
     (status, kind, body.to_string()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use serde_json::json;
+
+    use super::reply;
+    use crate::error::NodeError;
+
+    #[test]
+    fn podman_knows_a_failure_by_its_status() {
+        assert_eq!(reply(Ok(json!({}))).status(), StatusCode::OK);
+        let failed = reply(Err(NodeError::NoVolume {
+            name: "app".to_owned(),
+        }));
+        assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}

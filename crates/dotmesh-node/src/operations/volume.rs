@@ -1,7 +1,8 @@
 //! The operations of the volume driver: create, find, mount, unmount and remove volumes.
 //!
-//! A volume is a view of a dot. Removing it never touches the dot's data, except for a volume without a name. `Get`, `List` and `Path` never wait. `Create`
-//! and `Mount` of a volume that follows the current branch wait for a switch, up to a timeout.
+//! A volume is a view of a dot. Removing it never touches the dot's data, except for a volume without a name. `Get`,
+//! `List` and `Path` never wait. `Create` and `Mount` of a volume that follows the current branch wait for a switch, up
+//! to a timeout.
 
 use std::path::PathBuf;
 

@@ -97,7 +97,6 @@ pub(crate) fn run(chosen: &[String]) -> Result<()> {
         ensure!(known, "there is no Engine {name}");
     }
     build()?;
-    let mut rows = Vec::new();
     let mut failed = Vec::new();
     for engine in &ENGINES {
         if !chosen.is_empty() && !chosen.iter().any(|name| name == engine.name) {
@@ -113,9 +112,8 @@ pub(crate) fn run(chosen: &[String]) -> Result<()> {
                 }
             }
         }
-        rows.push(row(engine, &cells)?);
+        write(row(engine, &cells)?)?;
     }
-    write(rows)?;
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }
@@ -225,8 +223,8 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Puts rows into the page's table, in place of earlier rows of these Engines.
-fn write(new: Vec<String>) -> Result<()> {
+/// Puts a row into the page's table, in place of the Engine's earlier one.
+fn write(new: String) -> Result<()> {
     let page = std::fs::read_to_string(PAGE).with_context(|| format!("read {PAGE}"))?;
     let split = page.split_once(BEGIN);
     let split = split.and_then(|(before, rest)| {
@@ -238,7 +236,7 @@ fn write(new: Vec<String>) -> Result<()> {
     };
     let earlier = table.lines().filter(|line| line.starts_with("| ")).skip(1);
     let mut rows: BTreeMap<String, String> = BTreeMap::new();
-    for row in earlier.map(|line| format!("{line}\n")).chain(new) {
+    for row in earlier.map(|line| format!("{line}\n")).chain([new]) {
         rows.insert(key(&row), row);
     }
     let rows: String = rows.into_values().collect();

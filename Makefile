@@ -2,11 +2,12 @@
 
 CARGO := $(shell command -v cargo || echo $$HOME/.cargo/bin/cargo)
 
-.PHONY: help build install plugin image demo demo-stop test soak fuzz bench screenshots fmt
+.PHONY: help build install plugin image demo demo-stop test test-matrix soak fuzz bench screenshots fmt
 
 help:
 	@echo "make demo       see the whole of Dotmesh at work on this machine (stop it with make demo-stop)"
 	@echo "make test       run every check and test; installs what it needs"
+	@echo "make test-matrix  run end-to-end tests on Docker 20 to 28 and Podman; ENGINES='docker-28 podman-5' for some of them"
 	@echo "make soak       show that nothing is lost: random operations and faults under write load; MINUTES=60 SEED=1 for how long and which"
 	@echo "make fuzz       look for inputs that break a reader of outside bytes; TARGET=pack SECONDS=600 for one and how long"
 	@echo "make build      build dm, dotmeshd and dothub into target/release"
@@ -47,6 +48,11 @@ demo-stop:
 test:
 	@scripts/setup.sh test
 	$(CARGO) xtask ci
+
+# docs/compatibility.md has the results.
+test-matrix:
+	@scripts/setup.sh test
+	$(CARGO) xtask matrix $(ENGINES)
 
 # docs/reliability.md says what it does.
 soak:

@@ -75,8 +75,11 @@ daemon() { # name, program, arguments…
     echo $! >"$demo/$name.pid"
 }
 
+# Compose 2 is a plugin of Docker's client. Compose 1 is a program of its own.
+if docker compose version >/dev/null 2>&1; then compose='docker compose'; else compose=docker-compose; fi
+
 app_answers() { curl -fsS -m 5 -o /dev/null "localhost:$PORT/users/0/image" || [ $? = 22 ]; }
-database_answers() { (cd "$app" && docker-compose exec -T users-db psql -U postgres -c 'select count(*) from users'); }
+database_answers() { (cd "$app" && $compose exec -T users-db psql -U postgres -c 'select count(*) from users'); }
 
 app_ready() {
     wait_until 60 "starting the app" database_answers
@@ -113,7 +116,7 @@ start() {
 tutorial() {
     alice
     bold "Alice starts her app and captures its empty state"
-    show docker-compose up -d --no-build
+    show $compose up -d --no-build
     app_ready
     show dm list
     show dm switch mobycounter_app
@@ -156,11 +159,11 @@ colleague() {
     show dm remote add hub "bob@$hub_address"
     show dm clone hub alice/mobycounter_app --local-name colleague_app
     show dm checkout security-vulnerability
-    show docker-compose up -d --no-build
+    show $compose up -d --no-build
     app_ready
     local id shown
     log_in newuser1
-    id=$(cd "$app" && docker-compose exec -T users-db psql -U postgres -tAc "select id from users where username = 'newuser1'")
+    id=$(cd "$app" && $compose exec -T users-db psql -U postgres -tAc "select id from users where username = 'newuser1'")
     shown=$(curl -fsS "localhost:$PORT/users/$id/image" | sha256sum)
     [ "$shown" = "$(sha256sum <"$app/samples/pirate-flag.png")" ] || fail "the pirate flag is not there"
     echo "newuser1 sees the pirate flag."
@@ -202,8 +205,8 @@ stop() {
     [ -z "$others" ] || [ "${FORCE:-}" = 1 ] || fail "these dots of yours are in the demo's nodes and would be deleted: $others
 Push what you want to keep to a hub of your own. Then run: make demo-stop FORCE=1"
     if docker info >/dev/null 2>&1 && [ -d "$app" ]; then
-        alice && (cd "$app" && docker-compose down -v) || true
-        bob && (cd "$app" && docker-compose down -v) || true
+        alice && (cd "$app" && $compose down -v) || true
+        bob && (cd "$app" && $compose down -v) || true
     fi
     for name in alice bob hub dockerd; do end_daemon "$name"; done
     for node in alice bob; do

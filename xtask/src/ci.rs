@@ -10,13 +10,14 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{fuzz, tidy};
+use crate::{fuzz, matrix, tidy};
 
 /// Runs all steps. Stops at the first failure.
 pub(crate) fn run() -> Result<()> {
     // Both download and unpack packages, and leave most of the CPU to the compiler.
     let images = Background::start("scripts/images.sh", &["--prepared"])?;
     let setups = Background::start("scripts/check-setups.sh", &[])?;
+    let engines = Background::start("scripts/engines.sh", &["--all"])?;
     step("cargo", &["fmt", "--all", "--check"])?;
     let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
     step("cargo", &fuzz)?;
@@ -55,6 +56,7 @@ pub(crate) fn run() -> Result<()> {
     )?;
     images.finish()?;
     setups.finish()?;
+    engines.finish()?;
     step(
         "cargo",
         &[
@@ -99,6 +101,23 @@ pub(crate) fn run() -> Result<()> {
             "--test-threads",
             "2",
         ],
+    )?;
+    // The tests above had the host's Engine, which is the oldest, except those that name another one. `make test-matrix`
+    // runs more of them on each Engine.
+    step_with(
+        "cargo",
+        &[
+            "test",
+            "--locked",
+            "--package",
+            "dotmesh-testkit",
+            "--test",
+            "e2e",
+            "--quiet",
+            "--",
+            "tutorial::",
+        ],
+        &[("DOTMESH_TEST_ENGINE", matrix::NEWEST)],
     )
 }
 

@@ -1,7 +1,8 @@
-//! The project's own automation: `cargo xtask ci`, `cargo xtask tidy` and `cargo xtask fuzz`.
+//! The project's own automation: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz` and `cargo xtask matrix`.
 
 mod ci;
 mod fuzz;
+mod matrix;
 mod tidy;
 
 use anyhow::{Result, bail};
@@ -15,6 +16,7 @@ fn main() -> Result<()> {
         "ci" => ci::run(),
         "tidy" => tidy::run(),
         "fuzz" => fuzz::run_with(arguments),
-        _ => bail!("usage: cargo xtask ci|tidy|fuzz [SECONDS [TARGET]]"),
+        "matrix" => matrix::run(&arguments.collect::<Vec<_>>()),
+        _ => bail!("usage: cargo xtask ci|tidy|fuzz [SECONDS [TARGET]]|matrix [ENGINE…]"),
     }
 }

@@ -23,7 +23,9 @@ mod stashes;
 mod state;
 mod tags;
 
-pub use checkup::{Checkup, DiskReport, HubReport, Looked, PluginReport, PoolReport, Report};
+pub use checkup::{
+    Checkup, DiskReport, EngineReport, HubReport, Looked, PluginReport, PoolReport, Report,
+};
 pub use content::{ContentQuery, RestorePaths};
 pub use fsck::{Fsck, FsckEvent, FsckKind, FsckProblem, FsckReport};
 pub use lease::Lease;

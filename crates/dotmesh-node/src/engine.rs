@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dotmesh_model::{BranchName, DotName, VolumeName};
@@ -47,9 +47,30 @@ type Result<T> = std::result::Result<T, EngineError>;
 /// The future of a call.
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T>>;
 
+/// Which Engine it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct About {
+    /// `Docker` or `Podman`.
+    pub(crate) name: String,
+    pub(crate) version: String,
+}
+
+impl About {
+    /// Podman keeps a container locked while it starts it, and until then neither lists nor inspects any.
+    pub(crate) fn is_podman(&self) -> bool {
+        self.name == "Podman"
+    }
+}
+
 /// The part of the Engine's API that the node needs.
 pub(crate) trait Engine: Send + Sync {
-    /// All containers, running or not. Never waits for a container that is being started.
+    /// Which Engine it is.
+    fn about(&self) -> Answer<'_, About>;
+
+    /// The names of the Engine's own volumes, which belong to no plugin.
+    fn local_volumes(&self) -> Answer<'_, Vec<String>>;
+
+    /// All containers, running or not. Docker never waits for a container that is being started, but Podman does.
     fn list(&self) -> Answer<'_, Vec<Container>>;
 
     /// The details of some containers. Leaves out those that are gone, and those that do not answer soon, such as while
@@ -273,11 +294,25 @@ pub(crate) fn by_branch(
 pub(crate) struct Docker {
     engine: Arc<dyn Engine>,
     timing: Timing,
+    listed: Arc<Mutex<Listed>>,
+}
+
+/// What the last lists of containers were.
+#[derive(Default)]
+struct Listed {
+    /// The last one that there was.
+    containers: Option<Vec<Container>>,
+    /// Why there is none any more.
+    away: Option<EngineError>,
 }
 
 impl Docker {
     pub(crate) fn new(engine: Arc<dyn Engine>, timing: Timing) -> Self {
-        Self { engine, timing }
+        Self {
+            engine,
+            timing,
+            listed: Arc::default(),
+        }
     }
 
     async fn within<T>(&self, limit: Duration, answer: Answer<'_, T>) -> Result<T> {
@@ -286,9 +321,54 @@ impl Docker {
             .unwrap_or_else(|_| Err(EngineError::Silent(limit.as_secs())))
     }
 
+    /// Which Engine it is.
+    pub(crate) async fn about(&self) -> Result<About> {
+        self.within(self.timing.call, self.engine.about()).await
+    }
+
+    /// Whether it answers nothing about containers while it waits for a mount, as Podman.
+    pub(crate) async fn is_mute_during_mounts(&self) -> bool {
+        self.about().await.is_ok_and(|about| about.is_podman())
+    }
+
+    /// The names of the Engine's own volumes.
+    pub(crate) async fn local_volumes(&self) -> Result<Vec<String>> {
+        let answer = self.engine.local_volumes();
+        self.within(self.timing.call, answer).await
+    }
+
     /// All containers, running or not.
     pub(crate) async fn list(&self) -> Result<Vec<Container>> {
-        self.within(self.timing.call, self.engine.list()).await
+        let answer = self.within(self.timing.call, self.engine.list()).await;
+        let mut listed = self.listed();
+        listed.away = answer.as_ref().err().cloned();
+        if let Ok(containers) = &answer {
+            listed.containers = Some(containers.clone());
+        }
+        drop(listed);
+        answer
+    }
+
+    /// All containers, for the Engine that waits for a mount. Podman does not list them then, so this is its last list.
+    pub(crate) async fn list_during_mount(&self) -> Result<Vec<Container>> {
+        if self.is_mute_during_mounts().await {
+            return Ok(self.listed().containers.clone().unwrap_or_default());
+        }
+        self.list().await
+    }
+
+    /// Why containers are not shown any more, if the Engine is away that was there before.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let listed = self.listed();
+        listed.containers.as_ref()?;
+        let why = listed.away.as_ref()?;
+        Some(format!(
+            "containers are not shown, although they may run: {why}"
+        ))
+    }
+
+    fn listed(&self) -> MutexGuard<'_, Listed> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The containers that run and use dots.

@@ -1,10 +1,12 @@
 //! The Docker volume driver: Docker's plugin protocol over a unix socket. Each call is one operation.
 //!
-//! Docker posts JSON under its own content type. A response with an `Err` is a failure, whatever its status.
+//! Docker posts JSON under its own content type. For Docker a response with an `Err` is a failure, for Podman one whose
+//! status is not 200. So a failure has both.
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use dotmesh_api::ErrorBody;
@@ -151,6 +153,10 @@ fn call(body: &[u8]) -> Result<Call, NodeError> {
 }
 
 fn reply(result: Result<Value, NodeError>) -> Response {
+    let status = match &result {
+        Ok(_) => StatusCode::OK,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
     let mut body = match result {
         Ok(body) => body,
         Err(error) => {
@@ -167,5 +173,24 @@ fn reply(result: Result<Value, NodeError>) -> Response {
         .entry("Err")
         .or_insert_with(|| json!(""));
     let kind = "application/vnd.docker.plugins.v1.1+json";
-    ([(axum::http::header::CONTENT_TYPE, kind)], body.to_string()).into_response()
+    let kind = [(axum::http::header::CONTENT_TYPE, kind)];
+    (status, kind, body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use serde_json::json;
+
+    use super::reply;
+    use crate::error::NodeError;
+
+    #[test]
+    fn podman_knows_a_failure_by_its_status() {
+        assert_eq!(reply(Ok(json!({}))).status(), StatusCode::OK);
+        let failed = reply(Err(NodeError::NoVolume {
+            name: "app".to_owned(),
+        }));
+        assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }

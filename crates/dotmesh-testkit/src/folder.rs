@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
+use crate::engine::{self, Engine};
 use crate::host;
 
 /// The folder of one machine, deleted on drop. A lock shows others that it is in use.
@@ -47,33 +48,24 @@ impl Folder {
         format!("/{CGROUPS}/{name}")
     }
 
-    /// Gives the machine a Docker data folder that already has the images. Nobody writes to image layers, so hard links
-    /// to them are enough.
-    pub(crate) fn prepare_docker(&self) -> anyhow::Result<()> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/images.sh");
-        let prepared = process::Command::new(&script)
-            .arg("--prepared")
-            .stderr(process::Stdio::inherit())
-            .output()
-            .with_context(|| format!("start {}", script.display()))?;
-        ensure!(
-            prepared.status.success(),
-            "scripts/images.sh could not prepare the images"
-        );
-        let prepared = PathBuf::from(String::from_utf8(prepared.stdout)?.trim_end());
-        let docker = self.path.join("docker");
+    /// Gives the machine's Engine the images. Nobody writes to image layers, so hard links to them are enough.
+    pub(crate) fn prepare_images(&self, engine: Engine) -> anyhow::Result<()> {
+        let (prepared, data, layers) = if engine.is_podman() {
+            let storage = engine::from_script("engines.sh", "--storage")?;
+            (storage, self.path.join("containers/storage"), "overlay")
+        } else {
+            let docker = engine::from_script("images.sh", "--prepared")?;
+            (docker, self.path.join("docker"), "overlay2")
+        };
+        fs::create_dir_all(&data)?;
         for entry in fs::read_dir(&prepared)? {
             let entry = entry?.path();
-            let how = if entry.ends_with("overlay2") {
-                "-al"
-            } else {
-                "-a"
-            };
+            let how = if entry.ends_with(layers) { "-al" } else { "-a" };
             host::run(&[
                 "cp".as_ref(),
                 how.as_ref(),
                 entry.as_os_str(),
-                docker.as_os_str(),
+                data.as_os_str(),
             ])?;
         }
         Ok(())

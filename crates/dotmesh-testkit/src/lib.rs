@@ -21,6 +21,7 @@
 //! This crate knows nothing of Dotmesh itself.
 
 mod daemon;
+mod engine;
 mod folder;
 mod host;
 mod machine;
@@ -29,6 +30,7 @@ mod output;
 mod wait;
 
 pub use daemon::Daemon;
+pub use engine::Engine;
 pub use machine::Machine;
 pub use network::Network;
 pub use output::{Output, Printed};

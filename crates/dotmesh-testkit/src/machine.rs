@@ -15,6 +15,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use crate::daemon::Daemon;
+use crate::engine::Engine;
 use crate::folder::Folder;
 use crate::host::{self, Namespaces};
 use crate::network::Network;
@@ -32,22 +33,64 @@ const UNSHARE: &[&str] = &[
     "--propagation=private",
 ];
 
-/// The script of a machine's first process. The machine has its own /run, /etc, /var/lib and home folder. Databases and
-/// disk images are not on the overlays, because overlays do not support them. The shell stays the parent of `cat`, so
-/// that it also reaps orphaned processes. It unmounts the disk images that others have mounted, because these would
-/// otherwise stay busy as long as the machine lives.
+/// The script of a machine's first process. The machine has its own /run, /etc, /var/lib and home folder, or a whole
+/// root of its own. Databases and disk images are not on the overlays, because overlays do not support them. The shell
+/// stays the parent of `cat`, so that it also reaps orphaned processes. It unmounts the disk images that others have
+/// mounted, because these would otherwise stay busy as long as the machine lives.
 const BOOT: &str = r#"
-    folder=$1 name=$2
+    folder=$1 name=$2 root=$3 built=$4 cgroup=$5
     ip link set lo up
     hostname "$name"
     awk '$1 ~ "^/dev/loop" { print $2 }' /proc/mounts | xargs -r umount -l
-    for part in etc var/lib; do
-        mkdir -p "$folder/$part" "$folder/work/$part"
-        mount -t overlay overlay -o "lowerdir=/$part,upperdir=$folder/$part,workdir=$folder/work/$part" "/$part"
+    overlay() {
+        mkdir -p "$folder/$2" "$folder/work/$2" "$3"
+        mount -t overlay overlay -o "lowerdir=$1,upperdir=$folder/$2,workdir=$folder/work/$2" "$3"
+    }
+    # Podman refuses a hierarchy of control groups of both versions, so it gets those of the first, below its own group.
+    own_cgroups() {
+        mount -t tmpfs -o mode=755 tmpfs "$1/sys/fs/cgroup"
+        awk '$3 == "cgroup" { print $2 }' /proc/mounts | sort -u | while read -r controller; do
+            mkdir -p "$controller$cgroup" "$1$controller"
+            if [ -e "$controller/cpuset.cpus" ]; then
+                for part in cpuset.cpus cpuset.mems; do
+                    cat "$controller/$part" >"$controller${cgroup%/*}/$part"
+                    cat "$controller/$part" >"$controller$cgroup/$part"
+                done
+            fi
+            mount --bind "$controller$cgroup" "$1$controller"
+        done
+    }
+    if [ -n "$root" ]; then
+        new=$folder/new
+        overlay "$root" root "$new"
+        for kept in "$folder" "$built"; do
+            mkdir -p "$new$kept"
+            mount --rbind "$kept" "$new$kept"
+        done
+        mount --rbind /dev "$new/dev"
+        mount -t proc proc "$new/proc"
+        mount -t sysfs sysfs "$new/sys"
+        if [ -n "$cgroup" ] && grep -q ' cgroup rw' /proc/mounts; then
+            own_cgroups "$new"
+        else
+            mount --rbind /sys/fs/cgroup "$new/sys/fs/cgroup"
+        fi
+        mkdir "$new/host"
+        cd "$new"
+        pivot_root . host
+        cd /
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+        umount -l /host
+        rmdir /host
+    else
+        overlay /etc etc /etc
+        overlay /var/lib var/lib /var/lib
+    fi
+    mkdir -p "$folder/home"
+    for data in docker dotmesh containers; do
+        mkdir -p "$folder/$data" "/var/lib/$data"
+        mount --bind "$folder/$data" "/var/lib/$data"
     done
-    mkdir -p "$folder/docker" "$folder/dotmesh" "$folder/home" /var/lib/docker /var/lib/dotmesh
-    mount --bind "$folder/docker" /var/lib/docker
-    mount --bind "$folder/dotmesh" /var/lib/dotmesh
     mount -t tmpfs -o mode=755 tmpfs /run
     mkdir -p /run/lock /run/testkit
     echo "127.0.0.1 localhost $name" >/etc/hosts
@@ -73,6 +116,7 @@ pub struct Machine {
 #[derive(Debug)]
 struct Parts {
     name: String,
+    engine: Engine,
     address: Ipv4Addr,
     namespaces: Namespaces,
     folder: Folder,
@@ -85,20 +129,29 @@ impl Machine {
         Network::start().await?.machine(name).await
     }
 
-    pub(crate) async fn start_in(network: Network, name: &str) -> anyhow::Result<Machine> {
-        let machine = Machine::boot(network, name).await?;
+    pub(crate) async fn start_in(
+        network: Network,
+        engine: Engine,
+        name: &str,
+    ) -> anyhow::Result<Machine> {
+        let machine = Machine::boot(network, engine, name).await?;
         let parts = machine.parts.clone();
-        tokio::task::spawn_blocking(move || parts.folder.prepare_docker())
+        tokio::task::spawn_blocking(move || parts.folder.prepare_images(parts.engine))
             .await?
-            .context("copy the prepared Docker images")?;
+            .context("copy the prepared images")?;
         machine.start_docker().await?;
         Ok(machine)
     }
 
     /// Starts a machine in which nothing runs yet.
-    pub(crate) async fn boot(network: Network, name: &str) -> anyhow::Result<Machine> {
+    pub(crate) async fn boot(
+        network: Network,
+        engine: Engine,
+        name: &str,
+    ) -> anyhow::Result<Machine> {
         let name = name.to_owned();
-        let parts = tokio::task::spawn_blocking(move || Parts::start(network, name)).await??;
+        let start = move || Parts::start(network, engine, name);
+        let parts = tokio::task::spawn_blocking(start).await??;
         Ok(Machine {
             parts: Arc::new(parts),
             docker: Arc::default(),
@@ -113,6 +166,11 @@ impl Machine {
     /// The address of the machine for the host and for other machines of its network.
     pub fn address(&self) -> Ipv4Addr {
         self.parts.address
+    }
+
+    /// The machine's Engine.
+    pub fn engine(&self) -> Engine {
+        self.parts.engine
     }
 
     /// The network of the machine.
@@ -155,7 +213,7 @@ impl Machine {
             .arg(format!("--pid=/proc/{pid}/ns/pid_for_children"))
             .args([OsStr::new("env"), &chdir, program.as_ref()])
             .env_clear()
-            .env("PATH", search_path())
+            .env("PATH", search_path(self.engine()))
             .env("HOME", self.home())
             .env("USER", "root")
             .env("LANG", "C.UTF-8")
@@ -195,7 +253,7 @@ impl Machine {
         Daemon::start(self.clone(), program, arguments).await
     }
 
-    /// Starts the Docker Engine, and waits until it answers.
+    /// Starts the Engine, and waits until it answers.
     pub async fn start_docker(&self) -> anyhow::Result<()> {
         let mut docker = self.docker.lock().await;
         ensure!(
@@ -203,19 +261,19 @@ impl Machine {
             "Docker is already running on {}",
             self.name()
         );
-        let cgroup = format!("--cgroup-parent={}", self.parts.folder.cgroup());
-        let arguments = [
-            "--log-level=warn",
-            "--storage-driver=overlay2",
-            "--exec-opt=native.cgroupdriver=cgroupfs",
-            &cgroup,
-        ];
+        let (program, arguments) = self.engine().service(&self.parts.folder.cgroup());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        if self.engine().is_podman() {
+            // What Debian's package podman-docker does.
+            let link = "mkdir -p /run/podman && ln -sfT podman/podman.sock /run/docker.sock";
+            self.run(link).await.success();
+        }
         // This handle does not own the engine, because the machine owns the engine's handle.
         let unowned = Machine {
             parts: self.parts.clone(),
             docker: Arc::default(),
         };
-        let mut engine = Daemon::start(unowned, "dockerd", &arguments).await?;
+        let mut engine = Daemon::start(unowned, program, &arguments).await?;
         let socket = self.path(DOCKER_SOCKET);
         engine
             .wait_until("Docker to answer", DOCKER_STARTS_IN, async || {
@@ -226,7 +284,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Stops the Docker Engine and its containers in an orderly way.
+    /// Stops the Engine in an orderly way. Docker also stops its containers.
     pub async fn stop_docker(&self) -> anyhow::Result<()> {
         let engine = self.docker.lock().await.take();
         engine
@@ -250,7 +308,7 @@ impl Machine {
 }
 
 impl Parts {
-    fn start(network: Network, name: String) -> anyhow::Result<Parts> {
+    fn start(network: Network, engine: Engine, name: String) -> anyhow::Result<Parts> {
         let plain = name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -260,12 +318,25 @@ impl Parts {
         );
         let folder = Folder::create(&name)?;
         fs::create_dir(folder.path().join("log"))?;
-        let arguments = [folder.path().as_os_str(), OsStr::new(&name)];
+        let root = engine.root()?.unwrap_or_default();
+        let built = built().context("find the folder of the built programs")?;
+        let cgroup = match engine.is_podman() {
+            true => folder.cgroup(),
+            false => String::new(),
+        };
+        let arguments = [
+            folder.path().as_os_str(),
+            OsStr::new(&name),
+            root.as_os_str(),
+            built.as_os_str(),
+            OsStr::new(&cgroup),
+        ];
         let namespaces = Namespaces::start(UNSHARE, BOOT, &arguments)
             .with_context(|| format!("start machine {name}"))?;
         let address = network.plug_in(&namespaces)?;
         Ok(Parts {
             name,
+            engine,
             address,
             namespaces,
             folder,
@@ -301,16 +372,23 @@ fn show_logs(machine: &str, logs: &Path) {
     }
 }
 
-/// The search path in the machine. The programs that were built together with the running test come first.
-fn search_path() -> OsString {
+/// The folder of the programs that were built together with the running test.
+fn built() -> Option<PathBuf> {
+    let test = env::current_exe().ok()?;
+    Some(test.ancestors().nth(2)?.to_owned())
+}
+
+/// The search path in the machine. The built programs come first.
+fn search_path(engine: Engine) -> OsString {
     let mut path = OsString::new();
-    if let Ok(test) = env::current_exe()
-        && let Some(built) = test.ancestors().nth(2)
-    {
+    if let Some(built) = built() {
         path.push(built);
         path.push(":");
     }
-    path.push(host::search_path());
+    match engine {
+        Engine::Host => path.push(host::search_path()),
+        _ => path.push("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    }
     path
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, bail};
 
+use crate::engine::Engine;
 use crate::host::{self, Namespaces};
 use crate::machine::Machine;
 
@@ -54,14 +55,19 @@ impl Network {
         })
     }
 
-    /// Starts a machine with a running Docker Engine that has the images of the example.
+    /// Starts a machine with a running Engine that has the images of the example.
     pub async fn machine(&self, name: &str) -> anyhow::Result<Machine> {
-        Machine::start_in(self.clone(), name).await
+        self.machine_with(Engine::chosen()?, name).await
+    }
+
+    /// The same with a certain Engine.
+    pub async fn machine_with(&self, engine: Engine, name: &str) -> anyhow::Result<Machine> {
+        Machine::start_in(self.clone(), engine, name).await
     }
 
     /// Starts a machine without a Docker Engine. It needs no images, so it starts quickly.
     pub async fn machine_without_docker(&self, name: &str) -> anyhow::Result<Machine> {
-        Machine::boot(self.clone(), name).await
+        Machine::boot(self.clone(), Engine::chosen()?, name).await
     }
 
     /// The address at which machines reach servers of the test itself. The host can use it too.

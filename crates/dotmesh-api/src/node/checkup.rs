@@ -28,6 +28,9 @@ pub struct Report {
     #[serde(with = "looked")]
     #[cfg_attr(feature = "openapi", schema(value_type = Looked<u64>))]
     pub docker: Result<u64, ErrorBody>,
+    /// Which Engine it is, if the daemon reaches it.
+    #[serde(default)]
+    pub engine: Option<EngineReport>,
     /// The volume driver, unless the daemon serves none.
     pub plugin: Option<PluginReport>,
     /// The hubs, in the order of the request.
@@ -96,6 +99,18 @@ pub struct DiskReport {
     pub free: u64,
     /// The bytes that the pool leaves free.
     pub reserve: u64,
+}
+
+/// The Engine of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EngineReport {
+    /// `Docker` or `Podman`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The Engine's own volumes that have the name of a dot's volume, but are none.
+    pub local_volumes: Vec<String>,
 }
 
 /// The Docker volume driver of a node.

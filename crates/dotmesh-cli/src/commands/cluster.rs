@@ -3,6 +3,7 @@
 pub mod init;
 pub mod machine;
 pub mod places;
+pub mod podman;
 pub mod reset;
 mod run_detached;
 pub mod service;

@@ -14,7 +14,7 @@ use crate::ui::Ui;
 use crate::{network, table, transfer};
 
 pub use machine::{Machine, membership};
-pub use node::{daemon, hub, report};
+pub use node::{daemon, hub, podman, report};
 
 /// Check whether Dotmesh works on this machine, and say what to do
 ///
@@ -135,6 +135,7 @@ async fn look(context: &Context) -> Vec<Finding> {
     match told {
         Ok(told) => {
             findings.extend(report(&told));
+            findings.extend(machine::podman_finding(&told).await);
             findings.extend(machine.docker_findings());
             let hubs = remotes.iter().zip(&told.hubs);
             findings.extend(hubs.map(|((name, remote), told)| hub(name, remote, told)));

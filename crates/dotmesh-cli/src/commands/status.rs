@@ -55,9 +55,16 @@ pub struct Tracked {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Status> {
-    let status = context
-        .on_current_dot(async |node, dot| Ok(node.status(dot).await?))
+    let (status, problems) = context
+        .on_current_dot(async |node, dot| {
+            let status = node.status(dot).await?;
+            Ok((status, node.problems().await.unwrap_or_default()))
+        })
         .await?;
+    // If the Engine is away, the status lacks its containers.
+    for problem in problems {
+        context.ui.warning(&problem);
+    }
     let config = context.config.load()?;
     Ok(Status {
         tracked: tracked(&status, &config, &context.node_config()?),

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use dotmesh_api::node::{
-    DiskReport, FsckKind, FsckProblem, FsckReport, HubReport, NodeVersion, PluginReport,
-    PoolReport, Report,
+    DiskReport, EngineReport, FsckKind, FsckProblem, FsckReport, HubReport, NodeVersion,
+    PluginReport, PoolReport, Report,
 };
 use dotmesh_api::{ErrorBody, ErrorCode};
-use dotmesh_cli::commands::cluster::init;
+use dotmesh_cli::commands::cluster::{self, init};
 use dotmesh_cli::commands::doctor::{self, Machine};
 use dotmesh_cli::commands::fsck;
 use dotmesh_cli::config::{Remote, SavedApiKey};
@@ -59,6 +59,11 @@ fn told() -> Report {
             }),
         }),
         docker: Ok(3),
+        engine: Some(EngineReport {
+            name: "Docker".to_owned(),
+            version: "28.5.2".to_owned(),
+            local_volumes: Vec::new(),
+        }),
         plugin: Some(PluginReport {
             driver: "dm".to_owned(),
             socket: "/run/docker/plugins/dm.sock".into(),
@@ -95,13 +100,59 @@ fn a_machine_where_all_is_well() {
     ok    daemon   version $VERSION at /run/dotmesh/api.sock, process 42
     ok    pool     60.00 GiB of 100.00 GiB free in /var/lib/dotmesh/pool.img
     ok    disk     80.00 GiB free below the pool, which leaves 1.00 GiB to others
-    ok    engine   the daemon reaches Docker, which has 3 containers
+    ok    engine   the daemon reaches Docker 28.5.2, which has 3 containers
     ok    plugin   volume driver dm at /run/docker/plugins/dm.sock
     ok    docker   client 27.1, Engine 27.0
     ok    compose  version 2.29.1
     ok    hub      team: https://hub.example.com, version $VERSION, as alice
     ok    proxies  the daemon uses no proxy and no certificates of its own
     ");
+}
+
+#[test]
+fn what_podman_does_silently_is_said() {
+    let mut told = told();
+    let engine = told.engine.as_mut().unwrap();
+    engine.local_volumes = vec!["app.db".to_owned(), "app.files".to_owned()];
+    let mut findings = doctor::report(&told);
+    let engine = told.engine.as_mut().unwrap();
+    "Podman".clone_into(&mut engine.name);
+    "5.8.6".clone_into(&mut engine.version);
+    findings.extend(doctor::report(&told));
+    findings.retain(|finding| ["engine", "volumes"].contains(&finding.subject));
+    for plugins in [
+        None,
+        Some("[local]"),
+        Some("[local dmx]"),
+        Some("[dm local]"),
+    ] {
+        findings.push(doctor::podman("dm", plugins));
+    }
+    assert_snapshot!(doctor::render(&findings), @r"
+    ok    engine   the daemon reaches Docker 28.5.2, which has 3 containers
+    warn  volumes  Docker has local volumes that are no dots: app.db, app.files
+          A dot has the same name. The volume was made without 'driver: dm', or '--volume-driver dm'.
+    ok    engine   the daemon reaches Podman 5.8.6, which has 3 containers
+    warn  volumes  Podman has local volumes that are no dots: app.db, app.files
+          'docker run --volume-driver dm' silently makes a local volume of Podman.
+          Make the volume first, under a new name or once the local one is removed: 'podman volume create -d dm app.db'.
+    warn  podman   'podman info' does not answer you, so its volume plugins are unknown
+    FAIL  podman   it does not know the volume driver dm
+          'sudo dm cluster init' writes it into /etc/containers/containers.conf.d/dotmesh.conf.
+          Then restart Podman's service: 'sudo systemctl restart podman.socket podman.service'.
+    FAIL  podman   it does not know the volume driver dm
+          'sudo dm cluster init' writes it into /etc/containers/containers.conf.d/dotmesh.conf.
+          Then restart Podman's service: 'sudo systemctl restart podman.socket podman.service'.
+    ok    podman   it knows the volume driver dm
+    ");
+    assert_snapshot!(cluster::podman::config("dm", Path::new("/run/docker/plugins/dm.sock")), @r#"
+    # Written by 'dm cluster init', removed by 'dm cluster reset'.
+    [engine]
+    volume_plugin_timeout = 120
+
+    [engine.volume_plugins]
+    dm = "/run/docker/plugins/dm.sock"
+    "#);
 }
 
 #[test]

@@ -827,7 +827,7 @@ fn the_unit_starts_the_daemon_with_what_was_given() {
     [Unit]
     Description=Dotmesh: git for the state of a running app
     After=local-fs.target
-    Before=docker.service
+    Before=docker.service podman-restart.service
 
     [Service]
     EnvironmentFile=-/etc/dotmesh/dotmeshd.env

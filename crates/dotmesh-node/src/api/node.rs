@@ -49,7 +49,7 @@ pub(super) async fn get_document() -> impl IntoResponse {
 
 /// Lists problems that the daemon could not solve.
 ///
-/// They are about writing to the pool, deleting something, or reading a dot.
+/// They are about writing to the pool, deleting something, reading a dot, or a Docker Engine that does not answer any more.
 #[utoipa::path(
     get,
     path = "/v1/problems",
@@ -72,7 +72,8 @@ pub(super) async fn get_problems(State(node): State<Node>) -> Json<Vec<String>> 
         )
     });
     let pool = node.leftovers.pool().into_iter();
-    Json(pool.chain(leftovers).chain(damaged).collect())
+    let docker = node.docker.problem().into_iter();
+    Json(pool.chain(leftovers).chain(damaged).chain(docker).collect())
 }
 
 /// Looks whether the pool, Docker and hubs work.

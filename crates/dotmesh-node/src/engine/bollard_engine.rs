@@ -9,16 +9,18 @@ use bollard::Docker;
 use bollard::models::{ContainerCreateBody, ContainerSummary, MountPoint};
 use bollard::query_parameters::{
     CreateContainerOptions, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
-    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+    StopContainerOptionsBuilder,
 };
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OnceCell, mpsc};
 
-use super::details::{inspected, is_going, places_without_copy, state};
+use super::details::{about, cause, inspected, is_going, places_without_copy, state};
 use super::processes::namespaces;
 use super::unpack::{Pieces, unpack};
 use super::{
-    Answer, Change, Container, Engine, EngineError, Image, Inspected, Namespace, State, VolumeUse,
+    About, Answer, Change, Container, Engine, EngineError, Image, Inspected, Namespace, State,
+    VolumeUse,
 };
 use crate::registry::Registry;
 
@@ -48,6 +50,7 @@ pub(crate) struct BollardEngine {
     /// The key in the status of this daemon's volumes, see [`proof`].
     proof: String,
     client: OnceCell<Docker>,
+    about: OnceCell<About>,
     names: Mutex<DriverNames>,
     images: Mutex<HashMap<String, Image>>,
     /// The paths in containers whose volumes stay empty, by container id. A list does not show this option of
@@ -82,6 +85,7 @@ impl BollardEngine {
             registry,
             proof: proof(node),
             client: OnceCell::new(),
+            about: OnceCell::new(),
             names: Mutex::new(DriverNames {
                 ours,
                 ..DriverNames::default()
@@ -310,6 +314,28 @@ impl BollardEngine {
 }
 
 impl Engine for BollardEngine {
+    fn about(&self) -> Answer<'_, About> {
+        async {
+            let ask = async || {
+                let version = self.client().await?.version().await;
+                version.map(about).map_err(failed)
+            };
+            self.about.get_or_try_init(ask).await.cloned()
+        }
+        .boxed()
+    }
+
+    fn local_volumes(&self) -> Answer<'_, Vec<String>> {
+        async {
+            let filters = HashMap::from([("driver", vec!["local"])]);
+            let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+            let listed = self.client().await?.list_volumes(Some(options)).await;
+            let volumes = listed.map_err(failed)?.volumes.unwrap_or_default();
+            Ok(volumes.into_iter().map(|volume| volume.name).collect())
+        }
+        .boxed()
+    }
+
     fn list(&self) -> Answer<'_, Vec<Container>> {
         async {
             let mut containers = Vec::new();
@@ -499,6 +525,8 @@ async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
         "start",
         "die",
         "destroy",
+        // What Podman calls it.
+        "remove",
         "rename",
         "unpause",
         "health_status",
@@ -538,6 +566,6 @@ fn failed(error: bollard::errors::Error) -> EngineError {
                 EngineError::Refused(message)
             }
         }
-        other => EngineError::Unreachable(other.to_string()),
+        other => EngineError::Unreachable(cause(&other)),
     }
 }

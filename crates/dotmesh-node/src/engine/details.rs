@@ -1,16 +1,41 @@
 //! Converts the API's description of a container.
 
 use std::collections::HashSet;
+use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerSummaryStateEnum, HealthStatusEnum, Mount,
-    RestartPolicyNameEnum,
+    RestartPolicyNameEnum, SystemVersion,
 };
 
 use super::processes::namespace_of;
-use super::{Container, Health, Inspected, State};
+use super::{About, Container, Health, Inspected, State};
+
+/// The innermost cause of an error. The others only say that a request has failed.
+pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// The Engine's name and version. Podman tells its own among the components, beside that of the API.
+pub(super) fn about(version: SystemVersion) -> About {
+    let mut components = version.components.unwrap_or_default().into_iter();
+    match components.find(|component| component.name.starts_with("Podman")) {
+        Some(podman) => About {
+            name: "Podman".to_owned(),
+            version: podman.version,
+        },
+        None => About {
+            name: "Docker".to_owned(),
+            version: version.version.unwrap_or_default(),
+        },
+    }
+}
 
 pub(super) fn state(state: ContainerSummaryStateEnum) -> State {
     match state {
@@ -89,13 +114,17 @@ pub(super) fn current_state(state: &bollard::models::ContainerState, listed: Sta
     }
 }
 
-/// The paths of a container where `--mount` options say that an empty volume stays empty.
+/// The paths of a container where an empty volume stays empty: `--mount` says so, or it shows a folder of the volume that
+/// must exist already.
 pub(super) fn places_without_copy(details: &ContainerInspectResponse) -> HashSet<PathBuf> {
     let host = details.host_config.as_ref();
     let mounts = host.and_then(|host| host.mounts.as_ref());
     let stays_empty = |mount: &&Mount| {
         let options = mount.volume_options.as_ref();
-        options.and_then(|options| options.no_copy).unwrap_or(false)
+        options.is_some_and(|options| {
+            let subpath = options.subpath.as_ref();
+            options.no_copy.unwrap_or(false) || subpath.is_some_and(|path| !path.is_empty())
+        })
     };
     let mounts = mounts.into_iter().flatten().filter(stays_empty);
     mounts

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Answer, Change, Container, Engine, EngineError, Health, Image, Inspected, Namespace, State,
-    VolumeUse,
+    About, Answer, Change, Container, Engine, EngineError, Health, Image, Inspected, Namespace,
+    State, VolumeUse,
 };
 use crate::mounts::Attach;
 use crate::node::Node;
@@ -447,6 +447,18 @@ impl World {
 }
 
 impl Engine for World {
+    fn about(&self) -> Answer<'_, About> {
+        let about = About {
+            name: "Docker".to_owned(),
+            version: "1".to_owned(),
+        };
+        async { Ok(about) }.boxed()
+    }
+
+    fn local_volumes(&self) -> Answer<'_, Vec<String>> {
+        async { Ok(vec!["others".to_owned()]) }.boxed()
+    }
+
     fn list(&self) -> Answer<'_, Vec<Container>> {
         self.call("list", "", async {
             let inner = lock(&self.inner);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use dotmesh_api::node::{
-    Checkup, DiskReport, HubLogin, HubReport, PluginReport, PoolReport, Report,
+    Checkup, DiskReport, EngineReport, HubLogin, HubReport, PluginReport, PoolReport, Report,
 };
 use dotmesh_api::{ErrorBody, ErrorCode, HubAddress, HubClient};
+use dotmesh_model::VolumeName;
 use futures::future::join_all;
 
 use crate::error::NodeError;
@@ -17,13 +18,15 @@ const HUB_ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 /// Looks at everything at once.
 pub(crate) async fn checkup(node: &Node, request: Checkup) -> Report {
     let hubs = join_all(request.hubs.iter().map(|login| hub(node, login)));
-    let (pool, docker, hubs) = tokio::join!(pool(node), node.docker.list(), hubs);
+    let (pool, docker, engine, hubs) =
+        tokio::join!(pool(node), node.docker.list(), engine(node), hubs);
     let config = &node.config;
     Report {
         pool: pool.map_err(ErrorBody::from),
         docker: docker
             .map(|containers| containers.len() as u64)
             .map_err(|error| NodeError::from(error).into()),
+        engine,
         plugin: config
             .plugin_socket()
             .zip(config.driver())
@@ -37,6 +40,27 @@ pub(crate) async fn checkup(node: &Node, request: Checkup) -> Report {
             }),
         hubs,
     }
+}
+
+/// Which Engine it is, and which of its volumes look like dots.
+async fn engine(node: &Node) -> Option<EngineReport> {
+    let about = node.docker.about().await.ok()?;
+    let dots = node.registry.dots().await.unwrap_or_default();
+    let mut local_volumes = node.docker.local_volumes().await.unwrap_or_default();
+    local_volumes.retain(|volume| {
+        let known = |volume: VolumeName| dots.iter().any(|dot| dot.name == volume.dot);
+        match volume.parse() {
+            // Podman makes a local volume if the driver is named as in 'docker run --volume-driver dm'.
+            Ok(_) if about.is_podman() && volume.contains('.') => true,
+            parsed => parsed.is_ok_and(known),
+        }
+    });
+    local_volumes.sort();
+    Some(EngineReport {
+        name: about.name,
+        version: about.version,
+        local_volumes,
+    })
 }
 
 async fn pool(node: &Node) -> Result<PoolReport, NodeError> {

@@ -6,7 +6,7 @@
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, DotName, VolumeName};
 
-use crate::engine::VolumeUse;
+use crate::engine::{State, VolumeUse};
 use crate::error::NodeError;
 use crate::node::Node;
 
@@ -39,9 +39,18 @@ pub(crate) async fn fill_for_mount(
     {
         return Ok(());
     }
-    for container in node.docker.list().await? {
+    let is_mute = node.docker.is_mute_during_mounts().await;
+    for container in node.docker.list_during_mount().await? {
         for used in container.uses.iter().filter(|used| used.volume == *volume) {
-            fill(node, volume, branch, &container.image_id, used).await?;
+            if !is_mute {
+                fill(node, volume, branch, &container.image_id, used).await?;
+            } else if used.copies_image && container.state != State::Created {
+                // The Engine copies nothing while it waits. It fills new volumes itself.
+                return Err(NodeError::StartsLater {
+                    dot: volume.dot.clone(),
+                    doing: "filled with the image's files".to_owned(),
+                });
+            }
         }
     }
     Ok(())

@@ -1,18 +1,20 @@
 //! The operations of the volume driver: create, find, mount, unmount and remove volumes.
 //!
-//! A volume is a view of a dot. Removing it never touches the dot's data. `Get`, `List` and `Path` never wait. `Create`
-//! and `Mount` of a volume that follows the current branch wait for a switch, up to a timeout.
+//! A volume is a view of a dot. Removing it never touches the dot's data, except for a volume without a name. `Get`,
+//! `List` and `Path` never wait. `Create` and `Mount` of a volume that follows the current branch wait for a switch, up
+//! to a timeout.
 
 use std::path::PathBuf;
 
-use dotmesh_model::{BranchName, VolumeName};
+use dotmesh_model::{BranchName, CommitId, VolumeName};
 use tokio::time::timeout;
 
 use super::create_dot::find_or_create_for_docker;
+use super::delete_dot::delete_locked;
 use super::fill;
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::registry::Dot;
+use crate::registry::{Dot, MadeBy};
 
 /// `Create`: creates the dot in the node's own namespace if it doesn't exist. A pinned branch must exist.
 pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
@@ -41,7 +43,38 @@ pub(crate) async fn create(node: &Node, text: &str) -> Result<(), NodeError> {
 
 /// `Remove`: forgets the volume. Succeeds if it was unknown.
 pub(crate) async fn remove(node: &Node, text: &str) -> Result<(), NodeError> {
-    node.registry.remove_volume(text).await
+    node.registry.remove_volume(text).await?;
+    if is_nameless(text)
+        && let Err(error) = remove_nameless(node, text).await
+    {
+        tracing::warn!(volume = %text, %error, "cannot delete the dot of a volume without a name");
+    }
+    Ok(())
+}
+
+/// Whether the Engine chose the name, for a volume that nobody named. It is a hash.
+fn is_nameless(text: &str) -> bool {
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Deletes the dot of a volume that nobody named, unless somebody has used it as a dot.
+async fn remove_nameless(node: &Node, text: &str) -> Result<(), NodeError> {
+    let name = text.parse::<VolumeName>()?.dot;
+    let _lock = node.locks.operation(&name, "deleted").await;
+    let Some(dot) = node.registry.find_dot(&name).await? else {
+        return Ok(());
+    };
+    let made = node.registry.made_by().await?;
+    let by_docker = made.contains(&(dot.id.clone(), MadeBy::Docker));
+    let is_new = dot.branches.len() == 1 && dot.current()?.head == CommitId::ROOT;
+    let stashes = node.pool.stashes(&name).await?;
+    if by_docker && is_new && stashes.is_empty() {
+        delete_locked(node, &name, None).await?;
+    }
+    Ok(())
 }
 
 /// `Get` and `Path`: the path of a volume that was created. The folder may not exist yet.
@@ -86,7 +119,12 @@ pub(crate) async fn mount(node: &Node, text: &str, caller: &str) -> Result<PathB
                 find_or_create_for_docker(node, &volume.dot).await?;
                 Ok(node.locks.pass_gate(&volume.dot).await)
             };
-            let passing = timeout(node.timing.mount, passing).await;
+            let patience = match node.docker.is_mute_during_mounts().await {
+                // The switch itself would wait until the Engine lists containers again.
+                true => node.timing.mute,
+                false => node.timing.mount,
+            };
+            let passing = timeout(patience, passing).await;
             Some(passing.unwrap_or_else(|_| {
                 Err(NodeError::StartsLater {
                     dot: volume.dot.clone(),

@@ -166,7 +166,6 @@ async fn checkout_starts_containers_after_those_they_depend_on() -> Result<()> {
     let node = Node::start(&Network::start().await?, "alice").await?;
     // Each service exits at once unless the service that it needs is up.
     let compose = "
-version: '3'
 services:
   a-front:
     image: debian:bookworm-slim

@@ -107,7 +107,6 @@ async fn a_forgotten_volume_loses_no_data() -> Result<()> {
     assert_eq!(node.in_volume("app.db", "cat /v/file").await, "precious\n");
 
     let compose = "
-version: '3'
 services:
   keeper:
     image: debian:bookworm-slim
@@ -123,7 +122,9 @@ volumes:
     for round in 1..=3 {
         node.ok("cd ../proj && docker-compose up -d").await;
         let expected = "kept\n".repeat(round);
-        node.until_prints("docker exec proj_keeper_1 cat /v/file", &expected)
+        // The versions of Compose name containers differently.
+        let keeper = "docker exec $(docker ps -qf label=com.docker.compose.service=keeper)";
+        node.until_prints(&format!("{keeper} cat /v/file"), &expected)
             .await?;
         node.ok("cd ../proj && docker-compose down -v").await;
         let volumes = node.ok("docker volume ls -q").await;

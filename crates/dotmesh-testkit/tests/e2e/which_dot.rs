@@ -7,8 +7,7 @@ use dotmesh_testkit::Network;
 
 use crate::world::Node;
 
-const COMPOSE_FILE: &str = "version: '3'
-services:
+const COMPOSE_FILE: &str = "services:
   db:
     image: debian:bookworm-slim
     command: sleep 100000

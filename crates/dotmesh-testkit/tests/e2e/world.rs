@@ -1,16 +1,28 @@
 //! Shared code of the tests: machines that are Dotmesh nodes, a hub, and the demo app.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use dotmesh_testkit::{Daemon, Machine, Network, Output, wait_for};
+use dotmesh_testkit::{Daemon, Engine, Machine, Network, Output, wait_for};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// A time limit for anything that should be quick, on a slow and busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
+
+/// What `dm cluster init` writes for Podman.
+pub(crate) fn podman_config() -> &'static str {
+    "# Written by 'dm cluster init', removed by 'dm cluster reset'.
+[engine]
+volume_plugin_timeout = 120
+
+[engine.volume_plugins]
+dm = \"/run/docker/plugins/dm.sock\"
+"
+}
 
 /// A machine that runs `dotmeshd` and Docker.
 pub(crate) struct Node {
@@ -34,8 +46,23 @@ impl Node {
         Self::start_in(network.machine(name).await?, arguments).await
     }
 
+    /// Starts a node with a certain Engine.
+    pub(crate) async fn start_on(network: &Network, engine: Engine, name: &str) -> Result<Self> {
+        Self::start_in(network.machine_with(engine, name).await?, &[]).await
+    }
+
     /// The same on a prepared machine.
     pub(crate) async fn start_in(machine: Machine, arguments: &[&str]) -> Result<Self> {
+        if machine.engine().is_podman() {
+            // The service reads its configuration when it starts.
+            fs::create_dir_all(machine.path("/etc/containers/containers.conf.d"))?;
+            fs::write(
+                machine.path("/etc/containers/containers.conf.d/dotmesh.conf"),
+                podman_config(),
+            )?;
+            machine.stop_docker().await?;
+            machine.start_docker().await?;
+        }
         let mut all = vec!["--trash-grace", "0"];
         if !arguments.contains(&"--undo-time") {
             all.extend(["--undo-time", "0"]);
@@ -56,8 +83,10 @@ impl Node {
             .await?;
         ensure!(copied.success(), "cannot copy the example");
         // Compose 2 is a plugin of Docker's client. `docker-compose` is Compose 1.
-        let plugin = "mkdir -p .docker/cli-plugins && ln -s $(command -v compose-2) .docker/cli-plugins/docker-compose";
-        machine.run(plugin).await.success();
+        if machine.engine() == Engine::Host {
+            let plugin = "mkdir -p .docker/cli-plugins && ln -s $(command -v compose-2) .docker/cli-plugins/docker-compose";
+            machine.run(plugin).await.success();
+        }
         Ok(Self {
             machine,
             daemon,
@@ -101,6 +130,7 @@ impl Node {
 
     /// Runs a short-lived container with one volume at `/v`, and returns its standard output.
     pub(crate) async fn in_volume(&self, volume: &str, line: &str) -> String {
+        self.make_volume(volume).await;
         self.ok(&format!(
             "docker run --rm --network none -v {volume}:/v --volume-driver dm debian:bookworm-slim sh -ec '{line}'"
         ))
@@ -109,10 +139,20 @@ impl Node {
 
     /// Starts a long-running container with one volume at `/v`.
     pub(crate) async fn keep_running(&self, name: &str, volume: &str) {
+        self.make_volume(volume).await;
         self.ok(&format!(
             "docker run -d --init --network none --name {name} -v {volume}:/v --volume-driver dm debian:bookworm-slim sleep 100000"
         ))
         .await;
+    }
+
+    /// Makes a volume where `docker run` cannot, since it does not get the driver.
+    async fn make_volume(&self, volume: &str) {
+        if self.machine.engine().is_podman() {
+            let line =
+                format!("docker volume inspect {volume} || docker volume create -d dm {volume}");
+            self.ok(&line).await;
+        }
     }
 
     /// Starts the demo app, and waits until all of it answers.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::machine::Machine;
+use super::podman;
 use super::require_root;
 use super::service::{self, Detached};
 use crate::context::Context;
@@ -24,7 +25,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(90);
 /// Start Dotmesh on this machine
 ///
 /// Runs the daemon dotmeshd. With systemd it is a service, which also starts at every boot. Without systemd it is a separate
-/// process. Must run as root. Does nothing if Dotmesh runs already.
+/// process. If the Engine is Podman, its configuration gets the volume driver. Must run as root. Does nothing if Dotmesh runs
+/// already.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Where everything is kept
@@ -40,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub docker_plugin: Option<String>,
 
-    /// Where the Docker Engine is [default: DOCKER_HOST, else unix:///var/run/docker.sock]
+    /// Where the Docker Engine is [default: DOCKER_HOST, else unix:///var/run/docker.sock, else Podman's socket]
     #[arg(long, value_name = "URL")]
     pub docker_host: Option<String>,
 
@@ -78,6 +80,15 @@ fn check_size(text: &str) -> std::result::Result<String, NotASize> {
 }
 
 impl Args {
+    /// The volume driver's socket, unless no driver is wanted.
+    fn plugin_socket(&self) -> Option<PathBuf> {
+        match &self.docker_plugin {
+            None => Some(service::PLUGIN_SOCKET.into()),
+            Some(none) if none == "none" => None,
+            Some(path) => Some(absolute(Path::new(path)).into()),
+        }
+    }
+
     /// The daemon's arguments. Paths are absolute, as the daemon runs in another folder.
     pub fn for_daemon(&self, socket: &Path, docker_host: Option<&str>) -> Vec<OsString> {
         let mut words: Vec<OsString> = Vec::new();
@@ -168,6 +179,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
         .unwrap_or_else(|| context.environment.socket().to_owned());
     let node = dotmesh_api::NodeClient::new(&socket)?;
     if let Ok(node) = node.version().await {
+        // Podman may have been installed since the daemon was started.
+        if rustix::process::geteuid().is_root() {
+            introduce_to_podman(context, &args).await?;
+        }
         return Ok(Running {
             started: false,
             node,
@@ -181,7 +196,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
     let program = machine.ready()?;
     make_group().await;
 
-    let words = args.for_daemon(&socket, context.environment.docker_host.as_deref());
+    let podman = introduce_to_podman(context, &args).await?;
+    let host = podman.or_else(|| context.environment.docker_host.clone());
+    let words = args.for_daemon(&socket, host.as_deref());
     let detached = if service::has_systemd() {
         service::start_unit(program, &words).await?;
         None
@@ -219,6 +236,20 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Running> {
         root: args.root,
         person: sudo.map(|sudo| sudo.user.clone()),
     })
+}
+
+/// Tells Podman of the driver, if Podman is the Engine. Returns its URL then.
+async fn introduce_to_podman(context: &Context, args: &Args) -> Result<Option<String>> {
+    let Some(plugin) = args.plugin_socket() else {
+        return Ok(None);
+    };
+    let host = args.docker_host.as_deref();
+    let host = host.or(context.environment.docker_host.as_deref());
+    let podman = podman::find(&context.environment, host);
+    if podman.is_some() {
+        podman::introduce(&plugin).await?;
+    }
+    Ok(podman)
 }
 
 impl Human for Running {

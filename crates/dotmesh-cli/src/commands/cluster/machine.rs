@@ -13,7 +13,7 @@ use crate::error::{CliError, Code, Result};
 pub struct Machine {
     /// The daemon's program.
     pub dotmeshd: Option<PathBuf>,
-    /// Docker is installed, or not wanted.
+    /// Docker or Podman is installed, or none is wanted.
     pub docker: bool,
     /// The kernel supports btrfs.
     pub btrfs: bool,
@@ -26,7 +26,10 @@ impl Machine {
     pub async fn look(environment: &Environment, wants_docker: bool) -> Self {
         Self {
             dotmeshd: find_dotmeshd(environment),
-            docker: !wants_docker || environment.find_program("docker").is_some(),
+            docker: !wants_docker
+                || ["docker", "podman"]
+                    .iter()
+                    .any(|engine| environment.find_program(engine).is_some()),
             btrfs: has_btrfs().await,
             mkfs: environment.find_program("mkfs.btrfs").is_some(),
         }

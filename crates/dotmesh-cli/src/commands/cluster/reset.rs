@@ -156,6 +156,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Stopped> {
     for socket in &plan.sockets {
         remove_dead_socket(socket)?;
     }
+    super::podman::forget()?;
     let was_running = has_unit || pid.is_some();
     context.ui.status(if was_running {
         "Dotmesh was stopped."

@@ -22,6 +22,9 @@ const SOCKET_UNIT_FILE: &str = "/etc/systemd/system/dotmeshd.socket";
 /// An optional file with the daemon's environment variables, one on each line.
 pub const ENVIRONMENT_FILE: &str = "/etc/dotmesh/dotmeshd.env";
 
+/// The volume driver's socket, unless another one is chosen.
+pub(super) const PLUGIN_SOCKET: &str = "/run/docker/plugins/dm.sock";
+
 /// The unit's name.
 const UNIT: &str = "dotmeshd.service";
 
@@ -49,7 +52,7 @@ pub fn pid_file(socket: &Path) -> PathBuf {
 /// The text of the unit.
 ///
 /// - `Requires`: systemd makes the volume driver's socket. Without a driver there is none.
-/// - `Before`: containers may need volumes, so Docker starts after Dotmesh.
+/// - `Before`: containers may need volumes, so Docker, and what starts Podman's containers, start after Dotmesh.
 /// - `KillMode`: containers keep their volumes when the daemon is stopped.
 pub fn unit(program: &Path, arguments: &[OsString]) -> String {
     let mut command = quoted(program.as_os_str());
@@ -65,7 +68,7 @@ pub fn unit(program: &Path, arguments: &[OsString]) -> String {
          Description=Dotmesh: git for the state of a running app\n\
          {requires}\
          After=local-fs.target\n\
-         Before=docker.service\n\
+         Before=docker.service podman-restart.service\n\
          \n\
          [Service]\n\
          EnvironmentFile=-{ENVIRONMENT_FILE}\n\
@@ -115,7 +118,7 @@ fn driver_of(arguments: &[OsString]) -> Option<PathBuf> {
 /// The volume driver's socket of a daemon with these arguments. `None` if it runs without the driver.
 pub fn plugin_socket(words: &[String]) -> Option<PathBuf> {
     match option_of(words, "--docker-plugin") {
-        None => Some(PathBuf::from("/run/docker/plugins/dm.sock")),
+        None => Some(PathBuf::from(PLUGIN_SOCKET)),
         Some(path) => (path != "none").then(|| PathBuf::from(path)),
     }
 }
@@ -184,7 +187,7 @@ pub async fn remove_unit() -> Result<()> {
     systemctl(&["daemon-reload"]).await
 }
 
-async fn systemctl(arguments: &[&str]) -> Result<()> {
+pub(super) async fn systemctl(arguments: &[&str]) -> Result<()> {
     let what = format!("systemctl {}", arguments.join(" "));
     let output = Command::new("systemctl")
         .args(arguments)

@@ -3,7 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::Finding;
+use dotmesh_api::node::Report;
+
+use super::{Finding, podman};
 use crate::commands::cluster::machine::has_btrfs;
 use crate::context::Context;
 
@@ -109,6 +111,17 @@ impl Machine {
         };
         vec![docker, compose]
     }
+}
+
+/// Asks Podman whether it knows the daemon's driver, if the daemon uses Podman.
+pub(super) async fn podman_finding(told: &Report) -> Option<Finding> {
+    let engine = told.engine.as_ref()?;
+    let plugin = told.plugin.as_ref()?;
+    if engine.name != "Podman" {
+        return None;
+    }
+    let plugins = words("podman", &["info", "--format", "{{.Plugins.Volume}}"]).await;
+    Some(podman(&plugin.driver, plugins.as_deref()))
 }
 
 /// How to become a member.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dotmesh_api::node::{HubReport, NodeVersion, PoolReport, Report};
+use dotmesh_api::node::{EngineReport, HubReport, NodeVersion, PoolReport, Report};
 use dotmesh_model::size::format_size;
 
 use super::machine::JOIN;
@@ -56,10 +56,14 @@ pub fn report(report: &Report) -> Vec<Finding> {
         }
     };
     findings.push(match &report.docker {
-        Ok(count) => Finding::ok(
-            "engine",
-            format!("the daemon reaches Docker, which has {count} containers"),
-        ),
+        Ok(count) => {
+            let engine = report.engine.as_ref();
+            let engine = engine.map_or("Docker".to_owned(), |engine| {
+                format!("{} {}", engine.name, engine.version)
+            });
+            let says = format!("the daemon reaches {engine}, which has {count} containers");
+            Finding::ok("engine", says)
+        }
         Err(error) => Finding::fail(
             "engine",
             format!("the daemon does not reach Docker: {error}"),
@@ -67,6 +71,7 @@ pub fn report(report: &Report) -> Vec<Finding> {
         .advice("Start it with 'sudo systemctl start docker'.")
         .advice("If the Engine listens elsewhere, start the daemon with --docker-host."),
     });
+    findings.extend(report.engine.as_ref().and_then(local_volumes));
     findings.push(match &report.plugin {
         None => Finding::warn(
             "plugin",
@@ -87,6 +92,42 @@ pub fn report(report: &Report) -> Vec<Finding> {
         }
     });
     findings
+}
+
+/// Volumes that look like dots, but whose data nobody versions.
+fn local_volumes(engine: &EngineReport) -> Option<Finding> {
+    let first = engine.local_volumes.first()?;
+    let (name, all) = (&engine.name, engine.local_volumes.join(", "));
+    let finding = Finding::warn(
+        "volumes",
+        format!("{name} has local volumes that are no dots: {all}"),
+    );
+    Some(match engine.name.as_str() {
+        "Podman" => finding
+            .advice("'docker run --volume-driver dm' silently makes a local volume of Podman.")
+            .advice(format!("Make the volume first, under a new name or once the local one is removed: 'podman volume create -d dm {first}'.")),
+        _ => finding.advice("A dot has the same name. The volume was made without 'driver: dm', or '--volume-driver dm'."),
+    })
+}
+
+/// Whether Podman knows the driver. `plugins` is what `podman info` lists.
+pub fn podman(driver: &str, plugins: Option<&str>) -> Finding {
+    let Some(plugins) = plugins else {
+        return Finding::warn(
+            "podman",
+            "'podman info' does not answer you, so its volume plugins are unknown",
+        );
+    };
+    let known = plugins.trim_matches(['[', ']']).split_whitespace();
+    if known.into_iter().any(|plugin| plugin == driver) {
+        return Finding::ok("podman", format!("it knows the volume driver {driver}"));
+    }
+    Finding::fail(
+        "podman",
+        format!("it does not know the volume driver {driver}"),
+    )
+    .advice("'sudo dm cluster init' writes it into /etc/containers/containers.conf.d/dotmesh.conf.")
+    .advice("Then restart Podman's service: 'sudo systemctl restart podman.socket podman.service'.")
 }
 
 fn pool(pool: &PoolReport) -> Vec<Finding> {

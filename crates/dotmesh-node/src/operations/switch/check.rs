@@ -130,11 +130,11 @@ async fn differs(
     used: &crate::engine::VolumeUse,
     shown: &Seen,
 ) -> Result<Option<(String, bool)>, NodeError> {
-    let (pool, folder) = (&node.pool, &used.volume.folder);
+    let (pool, folder_of_volume) = (&node.pool, &used.volume.folder);
     let working = working_copy(node, &dot.name, branch).await?;
     // If a container replaced the folder by something else, there is no folder to compare with.
     let expected = pool
-        .open_volume(&dot.name, branch, folder)
+        .open_volume(&dot.name, branch, folder_of_volume)
         .await
         .ok()
         .flatten();
@@ -148,6 +148,11 @@ async fn differs(
         // It is mounted at another path, or a privileged container has unmounted it.
         return Ok(None);
     };
+    // With the option volume-subpath, a container gets a folder inside the volume.
+    let path = pool.volume_path(&dot.name, branch, folder_of_volume);
+    if expected.is_some() && pool.is_within(mount, &path) {
+        return Ok(None);
+    }
     let place = mount.root.display();
     let copy = pool.volume_path(&dot.name, branch, &Folder::Root);
     let is_of_copy = match folder {

@@ -37,6 +37,7 @@ pub(super) const TIMING: Timing = Timing {
     in_flight: Duration::from_millis(1000),
     linger: Duration::from_millis(250),
     mount: Duration::from_millis(1500),
+    mute: Duration::from_millis(50),
     fill: Duration::from_millis(1000),
     retry: (Duration::from_millis(1), Duration::from_millis(4)),
     watch: Duration::from_millis(50),

@@ -70,6 +70,31 @@ async fn new_dots_are_in_the_nodes_own_namespace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_nobody_named_takes_its_dot_along_if_docker_made_it() {
+    let bench = Bench::empty().await;
+    let node = &bench.node;
+    let nameless = |digit: &str| digit.repeat(64);
+    let (gone, made_by_hand) = (nameless("a"), nameless("b"));
+    create_dot::create_dot(node, &made_by_hand.parse().unwrap())
+        .await
+        .unwrap();
+    for volume in [&gone, &made_by_hand, &"cafe".to_owned()] {
+        volume::create(node, volume).await.unwrap();
+        volume::remove(node, volume).await.unwrap();
+    }
+    // It is a name of the user's, since Docker makes none with a subdot.
+    let named = format!("{}.db", nameless("d"));
+    volume::create(node, &named).await.unwrap();
+    volume::remove(node, &named).await.unwrap();
+    assert_eq!(
+        dots(&bench).await,
+        [made_by_hand, "cafe".to_owned(), nameless("d")]
+    );
+    // Docker may repeat the call.
+    volume::remove(node, &gone).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_push_tells_of_the_branches_that_go_along() {
     let hub = TestHub::start().await;
     let bench = Bench::new(|_| {}).await;

@@ -4,6 +4,7 @@
 //! operation is one file in `operations/`; the Docker plugin, the API and recovery after a crash call the same ones.
 
 mod api;
+mod archives;
 pub mod config;
 mod engine;
 mod error;

@@ -29,7 +29,10 @@ const TAGS: [(&str, &str); 10] = [
     ),
     ("operations", "The log of operations, with undo and redo."),
     ("transfers", "Pushing to a hub, and fetching from it."),
-    ("volumes", "Volumes for programs outside of containers."),
+    (
+        "volumes",
+        "Volumes for programs outside of containers, and copies from and to other volumes and archives.",
+    ),
 ];
 
 const DESCRIPTION: &str = "The API of a Dotmesh node, on a unix socket. `docs/node-api.md` is an introduction.\n\nEvery \

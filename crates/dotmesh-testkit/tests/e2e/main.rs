@@ -16,6 +16,7 @@ mod disk;
 mod first_steps;
 mod history;
 mod hub_pages;
+mod import;
 mod json;
 mod managed_plugin;
 mod one_instant;

@@ -267,9 +267,6 @@ impl<R: Read> Unpack<'_, R> {
 
 /// The names of a path, joined again. Refuses a path that leads out of the folder.
 fn clean(path: &[u8]) -> Result<Vec<u8>, ArchiveError> {
-    if path.len() > MAX_NAME {
-        return Err(ArchiveError::refused(path, "its name is too long"));
-    }
     if path.contains(&0) {
         return Err(ArchiveError::refused(path, "its name has a zero byte"));
     }
@@ -281,7 +278,11 @@ fn clean(path: &[u8]) -> Result<Vec<u8>, ArchiveError> {
             name => names.push(name),
         }
     }
-    Ok(names.join(&b'/'))
+    let joined = names.join(&b'/');
+    if joined.len() > MAX_NAME {
+        return Err(ArchiveError::refused(path, "its name is too long"));
+    }
+    Ok(joined)
 }
 
 /// The parent and the last name. `None` for the folder itself.

@@ -18,7 +18,7 @@ mod conversions;
 mod copying;
 mod words;
 
-pub(crate) use copying::CopyError;
+pub use copying::CopyError;
 use words::{lost, older, short, whereabouts};
 
 /// A failed operation.

@@ -25,6 +25,6 @@ mod sqlite;
 mod stored_pages;
 mod timing;
 
-pub use error::NodeError;
+pub use error::{CopyError, NodeError};
 pub use node::Node;
 pub use serve::run;

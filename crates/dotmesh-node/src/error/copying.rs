@@ -12,7 +12,7 @@ use super::POOL_FULL;
 
 /// A failed import or export.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CopyError {
+pub enum CopyError {
     /// The request has no subdots.
     #[error("there is nothing to import")]
     Nothing,

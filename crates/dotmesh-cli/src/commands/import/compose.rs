@@ -34,7 +34,7 @@ struct Plan {
 }
 
 pub(super) async fn run(context: &Context, node: &NodeClient, args: Args) -> Result<Imported> {
-    let plan = plan(&args).await?;
+    let plan = plan(context, &args).await?;
     let wanted: Vec<Wanted> = plan.chosen.iter().map(Chosen::wanted).collect();
     let message = match message::join(&args.message) {
         message if message.is_empty() => {
@@ -85,7 +85,7 @@ impl Chosen {
 }
 
 /// Decides everything before anything is stopped.
-async fn plan(args: &Args) -> Result<Plan> {
+async fn plan(context: &Context, args: &Args) -> Result<Plan> {
     let here = std::env::current_dir()
         .map_err(|error| CliError::io("cannot find the present folder").caused_by(error))?;
     let project = Project::find(&here, &args.file, args.project_name.as_deref()).await?;
@@ -120,10 +120,12 @@ async fn plan(args: &Args) -> Result<Plan> {
             "A project that never ran has no volumes: write 'driver: dm' for them in the Compose file.",
         ));
     }
-    let dot = match &args.dot {
-        Some(dot) => dot.clone(),
-        None => project.name.parse().map_err(|_| {
-            let message = format!("the project's name '{}' is no name for a dot", project.name);
+    let dot = match (&args.dot, &context.dot) {
+        (Some(dot), _) => dot.clone(),
+        (None, Some(word)) => word.name()?,
+        (None, None) => project.name.parse().map_err(|_| {
+            let name = &project.name;
+            let message = format!("the project's name '{name}' is no name for a dot");
             CliError::usage(message).hint("Name the dot: dm import DOT --compose")
         })?,
     };

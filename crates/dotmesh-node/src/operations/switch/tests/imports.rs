@@ -1,6 +1,7 @@
 //! Imports and exports: all of it or nothing, whatever fails.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use dotmesh_model::DotName;
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 
-use super::bench::{Bench, Work, stack_for};
+use super::bench::{Bench, TIMING, Work, stack_for};
 use crate::engine::EngineVolume;
 use crate::node::Node;
 use crate::operations::{export, import};
@@ -313,6 +314,7 @@ async fn a_client_that_leaves_cancels() {
     volume(&bench, "old", "rows");
     let name: DotName = "new".parse().unwrap();
     let held = bench.node.locks.operation(&name, "held").await;
+    let before = Arc::strong_count(&bench.node.config);
     let mut line = serde_json::to_vec(&request(&[("old", "db")], &[])).unwrap();
     line.push(b'\n');
     let response = import::start(bench.node.clone(), name.clone(), Body::from(line))
@@ -320,12 +322,12 @@ async fn a_client_that_leaves_cancels() {
         .unwrap();
     drop(response);
     // The task gives its place in the queue up.
-    let waited = async {
-        while std::sync::Arc::strong_count(&bench.node.config) > 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let gone = async {
+        while Arc::strong_count(&bench.node.config) > before {
+            tokio::task::yield_now().await;
         }
     };
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), waited).await;
+    tokio::time::timeout(TIMING.call * 40, gone).await.unwrap();
     drop(held);
     let _lock = bench.node.locks.operation(&name, "looked at").await;
     assert!(bench.node.registry.find_dot(&name).await.unwrap().is_none());

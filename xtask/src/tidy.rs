@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 /// The crates of this project that each crate may depend on. Dev-dependencies are not checked.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("dotmesh-model", &[]),
+    ("dotmesh-archive", &[]),
     ("dotmesh-pool", &["dotmesh-model"]),
     ("dotmesh-store", &["dotmesh-model"]),
     ("dotmesh-api", &["dotmesh-model"]),
@@ -28,13 +29,17 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "dotmesh-node",
         &[
             "dotmesh-api",
+            "dotmesh-archive",
             "dotmesh-model",
             "dotmesh-pool",
             "dotmesh-store",
             "dotmesh-sync",
         ],
     ),
-    ("dotmesh-browse", &["dotmesh-model", "dotmesh-store"]),
+    (
+        "dotmesh-browse",
+        &["dotmesh-archive", "dotmesh-model", "dotmesh-store"],
+    ),
     ("dotmesh-hub-model", &["dotmesh-api", "dotmesh-model"]),
     (
         "dotmesh-hub-db",
@@ -56,7 +61,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "dotmesh-store",
         ],
     ),
-    ("dotmesh-cli", &["dotmesh-api", "dotmesh-model"]),
+    (
+        "dotmesh-cli",
+        &["dotmesh-api", "dotmesh-archive", "dotmesh-model"],
+    ),
     ("dotmesh-testkit", &[]),
     ("xtask", &[]),
 ];
@@ -64,6 +72,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 /// The crates that a crate must not depend on directly. Indirect dependencies are not checked.
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("dotmesh-model", &["tokio", "rand", "reqwest", "sqlx"]),
+    ("dotmesh-archive", &["tokio", "axum", "reqwest", "sqlx"]),
     (
         "dotmesh-pool",
         &["bollard", "axum", "reqwest", "blake3", "sqlx"],

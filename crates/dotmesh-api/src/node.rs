@@ -15,6 +15,7 @@ use crate::error::ErrorBody;
 mod checkup;
 mod content;
 mod fsck;
+mod import;
 mod lease;
 mod log;
 mod operations;
@@ -28,6 +29,10 @@ pub use checkup::{
 };
 pub use content::{ContentQuery, RestorePaths};
 pub use fsck::{Fsck, FsckEvent, FsckKind, FsckProblem, FsckReport};
+pub use import::{
+    ArchiveQuery, CopiedFiles, Export, ExportEvent, Import, ImportEvent, ImportOutcome,
+    ImportSubdot,
+};
 pub use lease::Lease;
 pub use log::{Log, LogQuery};
 pub use operations::{DeletedDot, OperationState, OperationSummary, Operations, Undo, UndoBudget};

@@ -10,12 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::client::{self, ClientError};
 use crate::node::{
-    ApplyStash, BranchRemoved, Checkout, Checkup, Committed, ComposeDots, ContentQuery,
-    CreateCommit, CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus,
-    DotSummary, DropStash, Fetch, Fsck, FsckEvent, Log, LogQuery, Lookalike, MakeStash, MakeTag,
-    MountVolume, MountedVolume, NodeVersion, OPERATION_HEADER, Operations, RenameBranch, RenameDot,
-    Report, Reset, RestorePaths, RunningOperation, Source, Stash, SwitchEvent, Tag, Transfer,
-    TransferEvent, Undo, UnmountVolume,
+    ApplyStash, ArchiveQuery, BranchRemoved, Checkout, Checkup, Committed, ComposeDots, ContentQuery, CreateCommit, CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus, DotSummary, DropStash, Export, ExportEvent, Fetch, Fsck, FsckEvent, Import, ImportEvent, Log, LogQuery, Lookalike, MakeStash, MakeTag, MountVolume, MountedVolume, NodeVersion, OPERATION_HEADER, Operations, RenameBranch, RenameDot, Report, Reset, RestorePaths, RunningOperation, Source, Stash, SwitchEvent, Tag, Transfer, TransferEvent, Undo, UnmountVolume,
 };
 
 /// The kinds of transfer.
@@ -257,6 +252,52 @@ impl NodeClient {
         Ok(pieces.map(move |piece| piece.map_err(|error| client::unreachable(&server, error))))
     }
 
+    /// Makes subdots of data from elsewhere. `archives` yields the bytes after the request's first line, and is not asked for
+    /// them before the response has begun. Dropping the stream of events cancels the import.
+    pub async fn import<S: Stream<Item = Bytes> + Send + Sync + 'static>(
+        &self,
+        dot: &DotName,
+        import: &Import,
+        archives: S,
+    ) -> Result<impl Stream<Item = Result<ImportEvent, ClientError>> + use<S>, ClientError> {
+        let mut line = serde_json::to_vec(import).unwrap_or_default();
+        line.push(b'\n');
+        let (begin, begun) = futures::channel::oneshot::channel::<()>();
+        let waiting = futures::stream::once(begun).filter_map(async |_| None);
+        let parts = futures::stream::once(std::future::ready(Bytes::from(line)));
+        let parts = parts.chain(waiting).chain(archives);
+        let body = reqwest::Body::wrap_stream(parts.map(Ok::<_, std::convert::Infallible>));
+        let route = format!("dots/{}/imports", dot.full());
+        let request = self.request(reqwest::Method::POST, &route).body(body);
+        let events = self.events_of(request).await?;
+        let _ = begin.send(());
+        Ok(events)
+    }
+
+    /// An archive of a commit's subdots, as a stream.
+    pub async fn archive(
+        &self,
+        dot: &DotName,
+        query: &ArchiveQuery,
+    ) -> Result<impl Stream<Item = Result<Bytes, ClientError>> + use<>, ClientError> {
+        let server = self.server();
+        let route = format!("dots/{}/archive", dot.full());
+        let request = self.request(reqwest::Method::GET, &route).query(query);
+        let response = client::send(&server, request).await?;
+        let pieces = response.bytes_stream();
+        Ok(pieces.map(move |piece| piece.map_err(|error| client::unreachable(&server, error))))
+    }
+
+    /// Copies a subdot of a commit into a local Docker volume. Dropping the stream of events cancels the export.
+    pub async fn export(
+        &self,
+        dot: &DotName,
+        export: &Export,
+    ) -> Result<impl Stream<Item = Result<ExportEvent, ClientError>> + use<>, ClientError> {
+        self.events(&format!("dots/{}/exports", dot.full()), export)
+            .await
+    }
+
     /// The dots of the Compose project in a folder, or in its nearest parent with a project.
     pub async fn compose_dots(&self, folder: &Path) -> Result<ComposeDots, ClientError> {
         let request = self.request(reqwest::Method::GET, "compose");
@@ -425,6 +466,13 @@ impl NodeClient {
     ) -> Result<Running<impl Stream<Item = Result<E, ClientError>> + use<T, E>>, ClientError> {
         let request = self.request(reqwest::Method::POST, path).json(body);
         self.lines(request).await
+    }
+
+    async fn events_of<E: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<impl Stream<Item = Result<E, ClientError>> + use<E>, ClientError> {
+        Ok(self.lines(request).await?.events)
     }
 
     async fn lines<E: DeserializeOwned>(

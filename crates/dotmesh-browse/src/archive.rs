@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
+use dotmesh_archive::{END, EntryKind, header, padding};
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Attributes, Entry, EntryName, EntryValue, FileContent, Inode, InodeKind};
 use futures::{Stream, TryStreamExt as _, stream};
@@ -13,7 +14,6 @@ use tokio::sync::mpsc;
 
 use crate::content::FileBytes;
 use crate::entries::Leaves;
-use crate::tar_header::{END, EntryKind, header, padding};
 use crate::{ReadError, TreeError, TreePath, TreeReader, TreeSource};
 
 /// Output is collected into parts of at least this size, in bytes.
@@ -261,7 +261,7 @@ impl<S: TreeSource> Archive<S> {
         kind: EntryKind<'_>,
         attributes: &Attributes,
     ) -> Result<(), Stop<S::Error>> {
-        let header = header(self.name(path), kind, attributes);
+        let header = header(self.name(path), kind, &for_archive(attributes));
         self.push(&header).await
     }
 
@@ -276,5 +276,23 @@ impl<S: TreeSource> Archive<S> {
     async fn send(&mut self) -> Result<(), Stop<S::Error>> {
         let part = self.out.split().freeze();
         self.sender.send(Ok(part)).await.map_err(|_| Stop::Gone)
+    }
+}
+
+/// The attributes as an archive has them.
+fn for_archive(attributes: &Attributes) -> dotmesh_archive::Attributes {
+    let xattrs = attributes.xattrs.iter().map(|one| dotmesh_archive::Xattr {
+        name: one.name.to_vec(),
+        value: one.value.to_vec(),
+    });
+    dotmesh_archive::Attributes {
+        mode: attributes.mode,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        mtime: dotmesh_archive::Time {
+            seconds: attributes.mtime.seconds,
+            nanoseconds: attributes.mtime.nanoseconds,
+        },
+        xattrs: xattrs.collect(),
     }
 }

@@ -15,7 +15,6 @@ pub mod growth;
 pub mod path;
 pub mod renames;
 pub mod secrets;
-mod tar_header;
 pub mod text_diff;
 
 use bytes::Bytes;

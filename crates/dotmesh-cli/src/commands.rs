@@ -10,9 +10,11 @@ pub mod dial_stdio;
 pub mod diff;
 pub mod doctor;
 pub mod dot;
+pub mod export;
 pub mod fetch;
 pub mod fsck;
 pub mod help;
+pub mod import;
 pub mod init;
 pub mod list;
 pub mod log;
@@ -67,6 +69,8 @@ pub enum Command {
     Stash(stash::Args),
     Restore(restore::Args),
     Cp(cp::Args),
+    Import(import::Args),
+    Export(export::Args),
     Login(login::Args),
     Logout(logout::Args),
     Remote(remote::Args),
@@ -137,6 +141,8 @@ impl Command {
             | Self::Stash(_)
             | Self::Restore(_)
             | Self::Cp(_)
+            | Self::Import(_)
+            | Self::Export(_)
             | Self::Clone(_)
             | Self::Pull(_)
             | Self::Fetch(_)
@@ -184,6 +190,8 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::Stash(args) => stash::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await.map(answer),
         Command::Cp(args) => cp::run(context, args).await.map(answer),
+        Command::Import(args) => import::run(context, args).await.map(answer),
+        Command::Export(args) => export::run(context, args).await.map(answer),
         Command::Login(args) => login::run(context, args).await.map(answer),
         Command::Logout(args) => logout::run(context, &args).map(answer),
         Command::Remote(args) => remote::run(context, args).await,

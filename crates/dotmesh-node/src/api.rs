@@ -24,6 +24,7 @@ use crate::node::Node;
 
 mod branches;
 mod commits;
+mod copies;
 pub(crate) mod dots;
 pub(crate) mod extract;
 mod node;
@@ -84,6 +85,9 @@ fn routes() -> OpenApiRouter<Node> {
         .routes(routes!(transfers::post_fetch))
         .routes(routes!(transfers::post_fetch_branches))
         .routes(routes!(transfers::post_forget))
+        .routes(routes!(copies::post_imports))
+        .routes(routes!(copies::post_exports))
+        .routes(routes!(copies::get_archive))
         .routes(routes!(volumes::post_mounts))
         .routes(routes!(volumes::post_unmounts))
 }

@@ -22,8 +22,10 @@ mod processes;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod unpack;
+mod volumes;
 
 pub(crate) use bollard_engine::{BollardEngine, connect, proof};
+pub(crate) use volumes::EngineVolume;
 
 /// Why a call to the Engine failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +99,15 @@ pub(crate) trait Engine: Send + Sync {
         from: &'a Path,
         to: &'a Path,
     ) -> Answer<'a, Option<PathBuf>>;
+
+    /// A volume of any driver, by its name.
+    fn volume<'a>(&'a self, name: &'a str) -> Answer<'a, Option<EngineVolume>>;
+
+    /// Makes a local volume. Succeeds if it exists.
+    fn create_volume<'a>(&'a self, name: &'a str) -> Answer<'a, ()>;
+
+    /// Removes a volume.
+    fn remove_volume<'a>(&'a self, name: &'a str) -> Answer<'a, ()>;
 
     /// The mounts of this machine's processes, per mount namespace, without this daemon's own.
     fn namespaces(&self) -> Answer<'_, Vec<Namespace>>;
@@ -419,6 +430,24 @@ impl Docker {
     ) -> Result<Option<PathBuf>> {
         let answer = self.engine.copy_from_image(image, from, to);
         self.within(self.timing.copy, answer).await
+    }
+
+    /// A volume of any driver, by its name.
+    pub(crate) async fn volume(&self, name: &str) -> Result<Option<EngineVolume>> {
+        self.within(self.timing.call, self.engine.volume(name))
+            .await
+    }
+
+    /// Makes a local volume. Succeeds if it exists.
+    pub(crate) async fn create_volume(&self, name: &str) -> Result<()> {
+        self.within(self.timing.call, self.engine.create_volume(name))
+            .await
+    }
+
+    /// Removes a volume.
+    pub(crate) async fn remove_volume(&self, name: &str) -> Result<()> {
+        self.within(self.timing.call, self.engine.remove_volume(name))
+            .await
     }
 
     /// The mounts of other processes.

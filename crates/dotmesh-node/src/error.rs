@@ -6,7 +6,6 @@ use dotmesh_api::node::{ContainerProblem, Current};
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::limits::TooMuchSaid;
 use dotmesh_model::revision::RevisionError;
-use dotmesh_model::size::format_size;
 use dotmesh_model::{
     BranchName, CommitId, CommitPrefix, DotName, InvalidName, Namespace, StashId, VolumeName,
 };
@@ -16,6 +15,11 @@ use crate::operations::switch::listed;
 use crate::operations::watch::STARTS_LATER;
 
 mod conversions;
+mod copying;
+mod words;
+
+pub use copying::CopyError;
+use words::{lost, older, short, whereabouts};
 
 /// A failed operation.
 #[derive(Debug, thiserror::Error)]
@@ -310,6 +314,9 @@ pub enum NodeError {
     /// A transfer failed. Contains the hub's error, if it sent one.
     #[error(transparent)]
     Transfer(#[from] ErrorBody),
+    /// An import or an export failed.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// The operation was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -383,6 +390,7 @@ impl NodeError {
             }
             Self::Pool(_) | Self::Registry(_) | Self::RegistryDamaged(_) => ErrorCode::Internal,
             Self::Transfer(error) => error.code,
+            Self::Copy(error) => error.code(),
             Self::Cancelled => ErrorCode::Cancelled,
         }
     }
@@ -528,6 +536,7 @@ impl NodeError {
                 "Nothing was done. Check with 'dm list', and run the command again."
             }
             Self::Transfer(error) => return error.hint.clone(),
+            Self::Copy(error) => return error.hint(),
             Self::Docker { .. } => "Check with 'docker info' whether the Docker Engine runs.",
             Self::Registry(_) | Self::RegistryDamaged(_) => {
                 "Rebuild it from the pool with 'dotmeshd --rebuild-registry'."
@@ -565,35 +574,4 @@ impl From<NodeError> for ErrorBody {
             moved_to,
         }
     }
-}
-
-fn older(count: usize) -> String {
-    match count {
-        1 => "1 older commit".to_owned(),
-        count => format!("{count} older commits"),
-    }
-}
-
-fn whereabouts(now: Option<&DotName>) -> String {
-    match now {
-        Some(now) => format!("is called {} now", now.full()),
-        None => "is gone, or you may not see it".to_owned(),
-    }
-}
-
-/// The first digits of a dot's id.
-fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
-}
-
-/// For example `2 commits that no other branch has, and 1.00 MiB uncommitted`
-fn lost(commits: usize, dirty: u64) -> String {
-    let commits = match commits {
-        0 => None,
-        1 => Some("1 commit that no other branch has".to_owned()),
-        many => Some(format!("{many} commits that no other branch has")),
-    };
-    let dirty = (dirty > 0).then(|| format!("{} uncommitted", format_size(dirty)));
-    let lost: Vec<String> = commits.into_iter().chain(dirty).collect();
-    lost.join(", and ")
 }

@@ -4,6 +4,7 @@
 //! operation is one file in `operations/`; the Docker plugin, the API and recovery after a crash call the same ones.
 
 mod api;
+mod archives;
 pub mod config;
 mod engine;
 mod error;
@@ -26,6 +27,6 @@ mod sqlite;
 mod stored_pages;
 mod timing;
 
-pub use error::NodeError;
+pub use error::{CopyError, NodeError};
 pub use node::Node;
 pub use serve::run;

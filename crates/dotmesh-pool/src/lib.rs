@@ -48,6 +48,6 @@ pub use mount_table::{MountEntry, read_mount_table};
 pub use operation::{DeletedWith, Operation, State, Step, to_redo, to_undo};
 pub use pool::{
     DamagedDot, Dots, FolderId, Import, Inventory, Kept, KeptWhere, Leftover, NewStep, NewSubdot,
-    OpenFolder, PathInDot, Peek, Pool, RestorableDot, Start, StashFile, StoredDot, StoredStash,
+    NewSubdots, OpenFolder, PathInDot, Peek, Pool, RestorableDot, Start, StashFile, StoredDot, StoredStash,
     StoredTag, TagsFile,
 };

@@ -62,11 +62,10 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<NewCommit> {
     }
     let metadata = parse_metadata(&args.metadata)?;
     let folder = std::env::current_dir().unwrap_or_default();
-    let person = context.environment.sudo.as_ref().map(person);
-    let git::Said { author, code } = git::ask(&folder, person.as_ref()).await;
+    let (author, code) = who_and_what(context).await;
     let commit = CreateCommit {
         message,
-        author: author.unwrap_or_else(|| account(context)),
+        author,
         metadata,
         code,
         expected: None,
@@ -94,6 +93,14 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<NewCommit> {
             })
         })
         .await
+}
+
+/// The author of a commit that is made here, and the version of the code in this folder.
+pub(super) async fn who_and_what(context: &Context) -> (String, Option<CodeVersion>) {
+    let folder = std::env::current_dir().unwrap_or_default();
+    let person = context.environment.sudo.as_ref().map(person);
+    let git::Said { author, code } = git::ask(&folder, person.as_ref()).await;
+    (author.unwrap_or_else(|| account(context)), code)
 }
 
 impl Human for NewCommit {

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use dotmesh_api::node::{
-    Apart, BranchOutcome, ChangeKind, ContainerStatus, Diff, DotStatus, FileChange, FileKind,
-    FsckReport, Lookalike, NodeVersion, OperationState, OperationSummary, Operations, Source,
-    Stash, SubdotStatus, Switched, Tag, TagsOutcome, TransferOutcome, TransferProgress, UndoBudget,
-    UpstreamStatus,
+    Apart, BranchOutcome, ChangeKind, ContainerStatus, CopiedFiles, Diff, DotStatus, FileChange,
+    FileKind, FsckReport, Lookalike, NodeVersion, OperationState, OperationSummary, Operations,
+    Source, Stash, SubdotStatus, Switched, Tag, TagsOutcome, TransferOutcome, TransferProgress,
+    UndoBudget, UpstreamStatus,
 };
 use dotmesh_api::node_client::Direction;
 use dotmesh_cli::commands::diff::Form;
@@ -19,6 +19,15 @@ use crate::json::Example;
 
 fn dot() -> dotmesh_model::DotName {
     name("mobycounter_app")
+}
+
+fn copied() -> CopiedFiles {
+    CopiedFiles {
+        entries: 1234,
+        bytes: 48_000_000,
+        left_out: 1,
+        first_left_out: vec!["./run/server.sock".to_owned()],
+    }
 }
 
 fn time() -> jiff::Timestamp {
@@ -446,6 +455,41 @@ pub(crate) fn stashes() -> Vec<Example> {
                 dot: dot(),
                 source: "HEAD~2:uploads/logo.png".to_owned(),
                 target: "logo.png".into(),
+            },
+        ),
+        Example::of(
+            "dm import",
+            &import::Imported {
+                dot: name("shop"),
+                branch: given::branch("master"),
+                commit: Some(id(0xa1)),
+                subdots: vec![import::ImportedSubdot {
+                    subdot: "db".parse().unwrap(),
+                    from: "volume shop_db".to_owned(),
+                    copied: copied(),
+                }],
+                compose: Some(import::ImportedProject {
+                    project: "shop".to_owned(),
+                    file: "/home/alice/shop/compose.override.yaml".into(),
+                    lines: None,
+                    is_read_by_default: true,
+                    started: vec!["db".to_owned(), "web".to_owned()],
+                    not_imported: vec![
+                        "Folder src of web stays a folder: dm import --dir src=SUBDOT copies it"
+                            .to_owned(),
+                    ],
+                }),
+            },
+        ),
+        Example::of(
+            "dm export",
+            &export::Exported {
+                dot: name("shop"),
+                revision: "HEAD~2".to_owned(),
+                subdot: Some("db".parse().unwrap()),
+                target: "shop_db_before".to_owned(),
+                copied: Some(copied()),
+                keeps_owners: true,
             },
         ),
     ]

@@ -32,7 +32,7 @@ It is generated from the program's types by `UPDATE=1 cargo test -p dotmesh-cli`
   Then it prints both documents.
 - With `--progress=json`, a line for each [event](#events) comes before that on stderr.
 - `dm` asks questions only on a terminal, and `--yes` answers them.
-- `dm cp` to `-` prints the bytes of a file, and has no JSON.
+- `dm cp` and `dm export --tar` to `-` print bytes, and have no JSON.
 
 Times are in the format of RFC 3339, sizes are in bytes, and ids are not shortened.
 Names of dots have their namespace.

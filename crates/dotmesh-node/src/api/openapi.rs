@@ -34,7 +34,10 @@ const TAGS: [(&str, &str); 11] = [
         "running",
         "Long operations that run: attaching to them again, and stopping a transfer.",
     ),
-    ("volumes", "Volumes for programs outside of containers."),
+    (
+        "volumes",
+        "Volumes for programs outside of containers, and copies from and to other volumes and archives.",
+    ),
 ];
 
 const DESCRIPTION: &str = "The API of a Dotmesh node, on a unix socket. `docs/node-api.md` is an introduction.\n\nEvery \

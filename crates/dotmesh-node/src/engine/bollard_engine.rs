@@ -17,11 +17,13 @@ use tokio::sync::{OnceCell, mpsc};
 
 use super::details::{about, cause, inspected, is_going, places_without_copy, state};
 use super::processes::namespaces;
-use super::unpack::{Pieces, unpack};
+use super::unpack::unpack;
+use super::volumes::{self, EngineVolume};
 use super::{
     About, Answer, Change, Container, Engine, EngineError, Image, Inspected, Namespace, State,
     VolumeUse,
 };
+use crate::archives::Pieces;
 use crate::registry::Registry;
 
 type Result<T> = std::result::Result<T, EngineError>;
@@ -281,9 +283,9 @@ impl BollardEngine {
             },
             Some(Ok(first)) => first,
         };
-        let (pieces, receiver) = mpsc::channel(16);
+        let (pieces, reader) = Pieces::new();
         let to = to.to_owned();
-        let unpacking = tokio::task::spawn_blocking(move || unpack(Pieces::new(receiver), &to));
+        let unpacking = tokio::task::spawn_blocking(move || unpack(reader, &to));
         let mut broken = None;
         if pieces.send(first).await.is_ok() {
             while let Some(piece) = bytes.next().await {
@@ -452,6 +454,18 @@ impl Engine for BollardEngine {
         .boxed()
     }
 
+    fn volume<'a>(&'a self, name: &'a str) -> Answer<'a, Option<EngineVolume>> {
+        async move { volumes::find(self.client().await?, name).await }.boxed()
+    }
+
+    fn create_volume<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        async move { volumes::create(self.client().await?, name).await }.boxed()
+    }
+
+    fn remove_volume<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        async move { volumes::remove(self.client().await?, name).await }.boxed()
+    }
+
     fn namespaces(&self) -> Answer<'_, Vec<Namespace>> {
         async {
             let found = tokio::task::spawn_blocking(namespaces).await;
@@ -551,7 +565,7 @@ async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
     }
 }
 
-fn failed(error: bollard::errors::Error) -> EngineError {
+pub(super) fn failed(error: bollard::errors::Error) -> EngineError {
     match error {
         bollard::errors::Error::DockerResponseServerError {
             status_code,

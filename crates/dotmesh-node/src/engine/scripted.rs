@@ -3,22 +3,22 @@
 //! It asks the node for mounts as Docker does, and keeps the folders open. So a container's mount follows a renamed
 //! folder, as in the kernel.
 
+mod attach;
+
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dotmesh_pool::{OpenFolder, Pool};
+use dotmesh_pool::Pool;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    About, Answer, Change, Container, Engine, EngineError, Health, Image, Inspected, Namespace,
-    State, VolumeUse,
+    About, Answer, Change, Container, Engine, EngineError, EngineVolume, Health, Image, Inspected, Namespace, State, VolumeUse,
 };
-use crate::mounts::Attach;
 use crate::node::Node;
 use crate::operations::volume;
 
@@ -76,6 +76,7 @@ struct Simulated {
 #[derive(Default)]
 struct Inner {
     containers: BTreeMap<String, Simulated>,
+    volumes: BTreeMap<String, EngineVolume>,
     faults: HashMap<usize, Fault>,
     /// What containers do when they are stopped the next time.
     last_words: HashMap<String, Box<dyn FnOnce() + Send>>,
@@ -160,6 +161,11 @@ impl World {
         lock(&self.inner)
             .containers
             .insert(name.to_owned(), simulated);
+    }
+
+    /// Sets a volume of another driver.
+    pub(crate) fn put_volume(&self, name: &str, volume: EngineVolume) {
+        lock(&self.inner).volumes.insert(name.to_owned(), volume);
     }
 
     /// Sets what happens from the container's next start on.
@@ -538,6 +544,31 @@ impl Engine for World {
         .boxed()
     }
 
+    fn volume<'a>(&'a self, name: &'a str) -> Answer<'a, Option<EngineVolume>> {
+        self.call("volume", "", async {
+            Ok(lock(&self.inner).volumes.get(name).cloned())
+        })
+        .boxed()
+    }
+
+    /// Tests put volumes before, since only they know a folder for them.
+    fn create_volume<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        let refused = move || EngineError::Refused(format!("no room for {name}"));
+        self.call("create_volume", "", async move {
+            let inner = lock(&self.inner);
+            inner.volumes.get(name).map(drop).ok_or_else(refused)
+        })
+        .boxed()
+    }
+
+    fn remove_volume<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        self.call("remove_volume", "", async {
+            lock(&self.inner).volumes.remove(name);
+            Ok(())
+        })
+        .boxed()
+    }
+
     fn namespaces(&self) -> Answer<'_, Vec<Namespace>> {
         self.call("namespaces", "", async {
             let pool: Pool = self.node().expect("it asks").pool;
@@ -569,30 +600,5 @@ impl Engine for World {
         let _ = tell.try_send(Change::Connected(Timestamp::now()));
         lock(&self.inner).listeners.push(tell);
         changes
-    }
-}
-
-impl Attach for World {
-    fn attach(&self, folder: &OpenFolder, place: &Path) -> std::io::Result<()> {
-        let folder = folder.as_fd().try_clone_to_owned()?;
-        lock(&self.places).insert(place.to_owned(), folder);
-        Ok(())
-    }
-
-    fn attach_for_user(&self, folder: &OpenFolder, place: &Path, _: &Path) -> std::io::Result<()> {
-        self.attach(folder, place)
-    }
-
-    fn detach(&self, place: &Path) -> std::io::Result<()> {
-        lock(&self.places).remove(place);
-        Ok(())
-    }
-
-    fn peers(&self) -> std::io::Result<Vec<u64>> {
-        Ok(Vec::new())
-    }
-
-    fn attached(&self) -> std::io::Result<Vec<PathBuf>> {
-        Ok(lock(&self.places).keys().cloned().collect())
     }
 }

@@ -3,38 +3,6 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
-
-/// A blocking reader of a stream.
-pub(super) struct Pieces {
-    receiver: mpsc::Receiver<Bytes>,
-    current: Bytes,
-}
-
-impl Pieces {
-    pub(super) fn new(receiver: mpsc::Receiver<Bytes>) -> Self {
-        Self {
-            receiver,
-            current: Bytes::new(),
-        }
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.current.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(piece) => self.current = piece,
-                None => return Ok(0),
-            }
-        }
-        let count = self.current.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.current.split_to(count));
-        Ok(count)
-    }
-}
-
 /// Unpacks an archive of one folder. Returns that folder's path in `to`, or `None` if the archive's first entry is no
 /// folder.
 pub(super) fn unpack(archive: impl Read, to: &Path) -> std::io::Result<Option<PathBuf>> {

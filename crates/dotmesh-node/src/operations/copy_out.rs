@@ -59,11 +59,7 @@ pub(crate) async fn copy_out(
 }
 
 fn send(found: &Path, peek: Option<Peek>, sender: &mpsc::Sender<std::io::Result<Bytes>>) {
-    let pieces = Pieces {
-        sender,
-        gathered: Vec::with_capacity(PIECE),
-    };
-    let mut archive = tar::Builder::new(pieces);
+    let mut archive = tar::Builder::new(Pieces::new(sender));
     archive.follow_symlinks(false);
     let top = Path::new(found.file_name().unwrap_or_default());
     let sent = add(&mut archive, found, top).and_then(|()| archive.into_inner()?.flush());
@@ -91,9 +87,16 @@ fn add(archive: &mut tar::Builder<Pieces<'_>>, from: &Path, name: &Path) -> std:
 }
 
 /// A writer that sends pieces to the channel.
-struct Pieces<'a> {
+pub(super) struct Pieces<'a> {
     sender: &'a mpsc::Sender<std::io::Result<Bytes>>,
     gathered: Vec<u8>,
+}
+
+impl<'a> Pieces<'a> {
+    pub(super) fn new(sender: &'a mpsc::Sender<std::io::Result<Bytes>>) -> Self {
+        let gathered = Vec::with_capacity(PIECE);
+        Self { sender, gathered }
+    }
 }
 
 impl Write for Pieces<'_> {

@@ -65,7 +65,7 @@ impl Drop for NewSubdot {
 }
 
 /// The prefix of the folder of a [`NewSubdot`]. It is in the working copy, outside the data that containers see.
-const FILLING: &str = ".filling-";
+pub(super) const FILLING: &str = ".filling-";
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::CLOEXEC)
@@ -156,14 +156,15 @@ impl Pool {
         .await
     }
 
-    /// Deletes the remains of subdots that a crash left unfinished.
+    /// Completes or deletes what a crash left of new subdots.
     pub async fn forget_new_subdots(
         &self,
         dot: &DotName,
         branch: &BranchName,
     ) -> Result<(), PoolError> {
         let working = self.inner.layout.branch(dot, branch);
-        self.run(move |_| {
+        self.run(move |inner| {
+            inner.complete_subdots(&working)?;
             for name in names_in(&working)? {
                 if name.starts_with(FILLING) {
                     let folder = working.join(name);

@@ -3,6 +3,7 @@
 mod crashes;
 mod deletion;
 mod disk;
+mod imports;
 mod log;
 mod nasty;
 mod places;

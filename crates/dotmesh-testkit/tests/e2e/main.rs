@@ -19,6 +19,7 @@ mod engines;
 mod first_steps;
 mod history;
 mod hub_pages;
+mod import;
 mod json;
 mod managed_plugin;
 mod one_instant;

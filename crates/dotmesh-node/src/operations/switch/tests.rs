@@ -8,6 +8,7 @@ mod first_steps;
 mod forcing;
 mod fsck;
 mod identity;
+mod imports;
 mod naming;
 mod paths;
 mod random;

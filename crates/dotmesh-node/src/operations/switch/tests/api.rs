@@ -18,6 +18,7 @@ use super::bench::{Bench, CHANGED, TIMING, Work, stack_for};
 use super::transfers::TestHub;
 use crate::api;
 use crate::api::tests::{check, operations};
+use crate::engine::EngineVolume;
 use crate::operations::volume;
 
 const GUIDE: &str = include_str!("../../../../../../docs/node-api.md");
@@ -239,6 +240,27 @@ async fn answers_match_the_document() {
     std::fs::create_dir(&place).unwrap();
     post!("/v1/mounts", {"volume": "app.db", "place": place});
     post!("/v1/unmounts", {"place": place});
+
+    for name in ["old", "empty"] {
+        let mountpoint = served.folder.path().join(name);
+        std::fs::create_dir(&mountpoint).unwrap();
+        let driver = "local".to_owned();
+        let volume = EngineVolume {
+            driver,
+            mountpoint,
+            ..EngineVolume::default()
+        };
+        bench.world.put_volume(name, volume);
+    }
+    let lines = post!("/v1/dots/admin/imported/imports", {
+        "subdots": [{"subdot": "db", "volume": "old"}], "message": "Import", "author": "a"
+    });
+    assert!(lines.contains("{\"done\":"), "{lines}");
+    get!("/v1/dots/admin/imported/archive?revision=HEAD&subdot=db");
+    let lines = post!("/v1/dots/admin/imported/exports", {
+        "revision": "HEAD", "subdot": "db", "volume": "empty"
+    });
+    assert!(lines.contains("{\"done\":"), "{lines}");
 
     let hub = TestHub::start().await;
     let request = hub.job(&bench).request.clone();

@@ -123,6 +123,11 @@ impl Bench {
         self.world.calm();
     }
 
+    /// A path outside of the pool.
+    pub(super) fn beside(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join("beside").join(name)
+    }
+
     pub(super) fn dot(&self) -> DotName {
         "app".parse().unwrap()
     }

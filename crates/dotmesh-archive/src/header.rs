@@ -1,18 +1,26 @@
 //! The header of a tar entry: the fixed block of POSIX 1988. If a value does not fit into it, a block of pax records
 //! comes first.
 
-use dotmesh_store::Attributes;
+use crate::attributes::{Attributes, Time};
+use crate::records::Records;
 
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// The end of an archive.
-pub(crate) static END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+pub static END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
 /// The kind of an entry.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum EntryKind<'a> {
+pub enum EntryKind<'a> {
     /// A regular file of this size in bytes. Its bytes follow the header.
     File(u64),
+    /// A file with holes. `stored` bytes follow the header: a list of the file's parts, and the parts.
+    Sparse {
+        /// The size of the file in bytes.
+        size: u64,
+        /// What follows the header, in bytes.
+        stored: u64,
+    },
     Folder,
     /// A symlink to this target.
     Symlink(&'a [u8]),
@@ -24,7 +32,7 @@ pub(crate) enum EntryKind<'a> {
 impl EntryKind<'_> {
     fn flag(self) -> u8 {
         match self {
-            Self::File(_) => b'0',
+            Self::File(_) | Self::Sparse { .. } => b'0',
             Self::HardLink(_) => b'1',
             Self::Symlink(_) => b'2',
             Self::Folder => b'5',
@@ -34,22 +42,30 @@ impl EntryKind<'_> {
 }
 
 /// Returns the padding after a file's bytes, up to the end of the block.
-pub(crate) fn padding(size: u64) -> &'static [u8] {
+pub fn padding(size: u64) -> &'static [u8] {
     let over = (size % BLOCK as u64) as usize;
     &END[..(BLOCK - over) % BLOCK]
 }
 
 /// Returns the header blocks of an entry.
-pub(crate) fn header(mut name: Vec<u8>, kind: EntryKind<'_>, attributes: &Attributes) -> Vec<u8> {
+pub fn header(mut name: Vec<u8>, kind: EntryKind<'_>, attributes: &Attributes) -> Vec<u8> {
     let mut records = Records::default();
     if let EntryKind::Folder = kind {
         name.push(b'/');
     }
-    if name.len() > 100 || !name.is_ascii() {
+    if let EntryKind::Sparse { size, .. } = kind {
+        records.add(b"GNU.sparse.major", b"1");
+        records.add(b"GNU.sparse.minor", b"0");
+        records.add(b"GNU.sparse.name", &name);
+        records.add(b"GNU.sparse.realsize", size.to_string().as_bytes());
+        // What programs see that do not know the format. The name above is the real one.
+        name = b"GNUSparseFile.0".to_vec();
+    } else if name.len() > 100 || !name.is_ascii() {
         records.add(b"path", &name);
     }
     let (size, target) = match kind {
         EntryKind::File(size) => (size, &b""[..]),
+        EntryKind::Sparse { stored, .. } => (stored, &b""[..]),
         EntryKind::Symlink(target) | EntryKind::HardLink(target) => (0, target),
         EntryKind::Folder | EntryKind::Fifo => (0, &b""[..]),
     };
@@ -80,7 +96,7 @@ pub(crate) fn header(mut name: Vec<u8>, kind: EntryKind<'_>, attributes: &Attrib
     }
 
     let mut out = Vec::new();
-    let records = records.bytes;
+    let records = records.into_bytes();
     if !records.is_empty() {
         let fields = Fields {
             name: b"records",
@@ -111,33 +127,12 @@ pub(crate) fn header(mut name: Vec<u8>, kind: EntryKind<'_>, attributes: &Attrib
 }
 
 /// Returns the time in seconds with a fraction. `nanoseconds` counts forward, also before 1970.
-fn time(time: dotmesh_store::Timestamp) -> String {
+fn time(time: Time) -> String {
     let (seconds, nanoseconds) = (i128::from(time.seconds), i128::from(time.nanoseconds));
     let all = seconds * 1_000_000_000 + nanoseconds;
     let sign = if all < 0 { "-" } else { "" };
     let (seconds, fraction) = (all.abs() / 1_000_000_000, all.abs() % 1_000_000_000);
     format!("{sign}{seconds}.{fraction:09}")
-}
-
-/// Pax records of the form `LENGTH NAME=VALUE\n`.
-#[derive(Default)]
-struct Records {
-    bytes: Vec<u8>,
-}
-
-impl Records {
-    fn add(&mut self, name: &[u8], value: &[u8]) {
-        // Three bytes for the space, the `=` and the newline. The length includes its own digits.
-        let rest = name.len() + value.len() + 3;
-        let mut length = rest;
-        while rest + length.to_string().len() != length {
-            length = rest + length.to_string().len();
-        }
-        self.bytes.extend_from_slice(length.to_string().as_bytes());
-        for part in [b" ", name, b"=", value, b"\n"] {
-            self.bytes.extend_from_slice(part);
-        }
-    }
 }
 
 /// The fixed block. All numbers must fit into their fields.

@@ -1,0 +1,407 @@
+//! `dm import --compose`: moves an app from local volumes to a dot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use dotmesh_api::NodeClient;
+use dotmesh_api::node::Import;
+use dotmesh_model::{DotName, SubdotName};
+
+use super::project::{Container, Project, Volume, docker};
+use super::{Args, Imported, ImportedProject, Wanted, cancelled, import, imported, request};
+use crate::context::Context;
+use crate::error::{CliError, Code, Result};
+use crate::message;
+
+/// The file that leads Compose to the dot.
+const OVERRIDE: &str = "compose.override.yaml";
+
+/// A volume to import.
+struct Chosen {
+    key: String,
+    subdot: SubdotName,
+    volume: String,
+}
+
+/// What there is to do.
+struct Plan {
+    project: Project,
+    chosen: Vec<Chosen>,
+    not_imported: Vec<String>,
+    containers: Vec<Container>,
+    dot: DotName,
+    here: PathBuf,
+}
+
+pub(super) async fn run(context: &Context, node: &NodeClient, args: Args) -> Result<Imported> {
+    let plan = plan(context, &args).await?;
+    let wanted: Vec<Wanted> = plan.chosen.iter().map(Chosen::wanted).collect();
+    let message = match message::join(&args.message) {
+        message if message.is_empty() => {
+            let names: Vec<&str> = plan.chosen.iter().map(|one| one.volume.as_str()).collect();
+            let project = &plan.project.name;
+            format!("Import {} of Compose project {project}", names.join(", "))
+        }
+        message => message,
+    };
+    let request = request(context, &wanted, message, args.force).await;
+    check(context, node, &plan, &request).await?;
+    let running = services(plan.containers.iter().filter(|one| one.is_running()));
+    let work = async {
+        if !running.is_empty() {
+            context
+                .ui
+                .status(&format!("Stopping {}", running.join(", ")));
+            plan.project.compose(&["stop"], &[]).await?;
+        }
+        import(context, node, &plan.dot, &request, Vec::new()).await
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = work => outcome,
+        _ = tokio::signal::ctrl_c() => Err(cancelled()),
+    };
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => return Err(start_again(context, &plan, error).await),
+    };
+    let mut imported = imported(plan.dot.clone(), wanted, outcome);
+    if imported.commit.is_some() {
+        context.select(&plan.dot)?;
+    }
+    imported.compose = Some(lead_compose_to_the_dot(context, &plan, &running).await?);
+    Ok(imported)
+}
+
+impl Chosen {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            subdot: self.subdot.clone(),
+            from: format!("volume {}", self.volume),
+            volume: Some(self.volume.clone()),
+            size: None,
+        }
+    }
+}
+
+/// Decides everything before anything is stopped.
+async fn plan(context: &Context, args: &Args) -> Result<Plan> {
+    let here = std::env::current_dir()
+        .map_err(|error| CliError::io("cannot find the present folder").caused_by(error))?;
+    let project = Project::find(&here, &args.file, args.project_name.as_deref()).await?;
+    let keys = project.keys().await?;
+    let volumes = project.volumes().await?;
+    let containers = project.containers().await?;
+    let mut not_imported = Vec::new();
+    let mut chosen = Vec::new();
+    let mut names = BTreeSet::new();
+    for volume in &volumes {
+        match refused(volume, &keys) {
+            Some(sentence) => not_imported.push(sentence),
+            None => chosen.push(Chosen {
+                key: volume.key().to_owned(),
+                subdot: subdot(volume.key(), &mut names)?,
+                volume: volume.name.clone(),
+            }),
+        }
+    }
+    chosen.sort_by(|one: &Chosen, other| one.key.cmp(&other.key));
+    not_imported.extend(other_mounts(&containers, &volumes, &here));
+    if chosen.is_empty() {
+        let message = format!(
+            "Compose project '{}' has no local volumes to import",
+            project.name
+        );
+        let mut error = CliError::new(Code::Refused, message);
+        for sentence in not_imported {
+            error = error.hint(sentence);
+        }
+        return Err(error.hint(
+            "A project that never ran has no volumes: write 'driver: dm' for them in the Compose file.",
+        ));
+    }
+    let dot = match (&args.dot, &context.dot) {
+        (Some(dot), _) => dot.clone(),
+        (None, Some(word)) => word.name()?,
+        (None, None) => project.name.parse().map_err(|_| {
+            let name = &project.name;
+            let message = format!("the project's name '{name}' is no name for a dot");
+            CliError::usage(message).hint("Name the dot: dm import DOT --compose")
+        })?,
+    };
+    Ok(Plan {
+        project,
+        chosen,
+        not_imported,
+        containers,
+        dot,
+        here,
+    })
+}
+
+/// Why a volume of the project is not imported.
+fn refused(volume: &Volume, keys: &BTreeSet<String>) -> Option<String> {
+    let (name, driver) = (&volume.name, &volume.driver);
+    if driver != "local" {
+        return Some(format!(
+            "Volume {name} stays as it is: its driver is '{driver}'"
+        ));
+    }
+    if let Some(device) = volume.device() {
+        return Some(format!(
+            "Volume {name} stays as it is: it stands for {device}"
+        ));
+    }
+    let is_used = keys.contains(volume.key());
+    (!is_used).then(|| {
+        format!("Volume {name} stays as it is: the Compose file does not name it any more")
+    })
+}
+
+/// What containers have mounted besides the project's volumes.
+fn other_mounts(containers: &[Container], volumes: &[Volume], here: &Path) -> BTreeSet<String> {
+    let mut sentences = BTreeSet::new();
+    for container in containers {
+        for mount in &container.mounts {
+            let (service, at) = (container.service(), &mount.destination);
+            let is_known = volumes.iter().any(|volume| volume.name == mount.name);
+            let is_anonymous =
+                mount.name.len() == 64 && mount.name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            match mount.kind.as_str() {
+                "volume" if is_known || mount.driver == "dm" => {}
+                "volume" if is_anonymous => {
+                    sentences.insert(format!(
+                        "The volume of {service} at {at} is left out, since it has no name: name it in the Compose file first"
+                    ));
+                }
+                "volume" => {
+                    let name = &mount.name;
+                    sentences.insert(format!(
+                        "Volume {name} stays as it is, since it does not belong to the project: dm import --volume {name}=SUBDOT copies it"
+                    ));
+                }
+                "bind" if Path::new(&mount.source).is_dir() => {
+                    let folder = Path::new(&mount.source);
+                    let folder = folder.strip_prefix(here).unwrap_or(folder).display();
+                    sentences.insert(format!(
+                        "Folder {folder} of {service} stays a folder: dm import --dir {folder}=SUBDOT copies it"
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    sentences
+}
+
+/// The name of the subdot for a volume of the Compose file, which may have dots in its name.
+fn subdot(key: &str, names: &mut BTreeSet<String>) -> Result<SubdotName> {
+    let mut name = key.replace('.', "-");
+    while !names.insert(name.clone()) {
+        name.push('_');
+    }
+    name.parse().map_err(|error| {
+        CliError::usage(format!("'{key}' cannot be a subdot: {error}"))
+            .hint("Import the volumes one by one, with --volume NAME=SUBDOT.")
+    })
+}
+
+/// Has the node check the import, and checks what comes after it.
+async fn check(context: &Context, node: &NodeClient, plan: &Plan, wanted: &Import) -> Result<()> {
+    let check = Import {
+        check: true,
+        stopping: plan.containers.iter().map(|one| one.id.clone()).collect(),
+        ..wanted.clone()
+    };
+    import(context, node, &plan.dot, &check, Vec::new()).await?;
+    let probe = tempfile::Builder::new()
+        .prefix(".dm-import-")
+        .tempfile_in(&plan.project.folder);
+    probe.map(drop).map_err(|error| {
+        let folder = plan.project.folder.display();
+        CliError::io(format!("cannot write {OVERRIDE} to {folder}")).caused_by(error)
+    })
+}
+
+/// The names of services, each once.
+fn services<'a>(containers: impl Iterator<Item = &'a Container>) -> Vec<String> {
+    let names: BTreeSet<&str> = containers.map(Container::service).collect();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// Starts what ran before, after a failure.
+async fn start_again(context: &Context, plan: &Plan, error: CliError) -> CliError {
+    let running: Vec<&Container> = plan
+        .containers
+        .iter()
+        .filter(|one| one.is_running())
+        .collect();
+    if running.is_empty() {
+        return error;
+    }
+    let services = services(running.iter().copied());
+    context
+        .ui
+        .status(&format!("Starting {} again", services.join(", ")));
+    let words: Vec<&str> = std::iter::once("start")
+        .chain(services.iter().map(String::as_str))
+        .collect();
+    let started = match plan.project.compose(&words, &[]).await {
+        Ok(_) => Ok(String::new()),
+        // Compose may refuse the project's file by now.
+        Err(_) => {
+            let ids = running.iter().map(|one| one.id.as_str());
+            docker(&std::iter::once("start").chain(ids).collect::<Vec<_>>()).await
+        }
+    };
+    match started {
+        Ok(_) => error.hint("Nothing was changed, and the app's containers run as before."),
+        Err(failed) => error.hint(format!(
+            "Nothing was changed, but the app's containers could not be started again: {}",
+            failed.message()
+        )),
+    }
+}
+
+/// Writes the file that leads Compose to the dot, and starts what ran before.
+async fn lead_compose_to_the_dot(
+    context: &Context,
+    plan: &Plan,
+    running: &[String],
+) -> Result<ImportedProject> {
+    let project = &plan.project;
+    let lines = lines(&plan.dot, &plan.chosen);
+    let mut done = ImportedProject {
+        project: project.name.clone(),
+        file: project.folder.join(OVERRIDE),
+        lines: None,
+        is_read_by_default: project.named_files.is_empty(),
+        started: Vec::new(),
+        not_imported: plan.not_imported.clone(),
+    };
+    if let Some(existing) = project.override_file() {
+        done.file = existing;
+        done.lines = Some(lines);
+        return Ok(done);
+    }
+    let version = project.version_line(&plan.here);
+    let version = version.map_or_else(String::new, |line| format!("{line}\n"));
+    let text = format!(
+        "# Written by 'dm import': the volumes of this app are in dot '{}'.\n\
+         # Without this file, Compose uses the local volumes from before the import.\n{version}{lines}",
+        plan.dot
+    );
+    std::fs::write(&done.file, text).map_err(|error| {
+        CliError::io(format!(
+            "the data is imported, but {} cannot be written",
+            done.file.display()
+        ))
+        .caused_by(error)
+        .hint(format!("Write these lines to it:\n{lines}"))
+    })?;
+    let more: &[&Path] = if done.is_read_by_default {
+        &[]
+    } else {
+        &[&done.file]
+    };
+    let started = recreate(context, plan, running, more).await;
+    started.map_err(|error| {
+        let message = "the data is imported, but Compose could not start the containers on the dot";
+        CliError::new(Code::ContainersFailed, message)
+            .because(error.message())
+            .hint("Start them with: docker compose up -d --force-recreate")
+    })?;
+    done.started = running.to_vec();
+    Ok(done)
+}
+
+/// Makes all containers anew, as some versions of Compose do not see that a volume's name has changed. Starts those that ran.
+async fn recreate(
+    context: &Context,
+    plan: &Plan,
+    running: &[String],
+    more: &[&Path],
+) -> Result<()> {
+    let all = services(plan.containers.iter());
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for container in &plan.containers {
+        *counts.entry(container.service()).or_default() += 1;
+    }
+    let scales: Vec<String> = counts
+        .into_iter()
+        .filter(|(_, count)| *count > 1)
+        .map(|(service, count)| format!("--scale={service}={count}"))
+        .collect();
+    let up = |options: &[&str], services: &[String]| {
+        let words = std::iter::once("up")
+            .chain(options.iter().copied())
+            .map(str::to_owned);
+        let words: Vec<String> = words
+            .chain(scales.clone())
+            .chain(services.to_vec())
+            .collect();
+        words
+    };
+    context.ui.status("Making the containers anew");
+    let words = up(&["--no-start", "--force-recreate"], &all);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    plan.project.compose(&words, more).await?;
+    if running.is_empty() {
+        return Ok(());
+    }
+    context
+        .ui
+        .status(&format!("Starting {}", running.join(", ")));
+    let words = up(&["-d"], running);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    plan.project.compose(&words, more).await?;
+    Ok(())
+}
+
+/// The lines of a Compose file that lead the volumes to the dot. A new name keeps Compose from asking whether to delete the old
+/// volume, whose driver differs.
+fn lines(dot: &DotName, chosen: &[Chosen]) -> String {
+    let mut text = "volumes:\n".to_owned();
+    for one in chosen {
+        let (key, subdot) = (yaml_key(&one.key), &one.subdot);
+        text.push_str(&format!(
+            "  {key}:\n    driver: dm\n    name: {dot}.{subdot}\n"
+        ));
+    }
+    text
+}
+
+/// A key that YAML does not take for a number or another value.
+fn yaml_key(key: &str) -> String {
+    let begins_with_letter = key.starts_with(|c: char| c.is_ascii_alphabetic());
+    let values = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
+    match begins_with_letter && !values.contains(&key.to_lowercase().as_str()) {
+        true => key.to_owned(),
+        false => format!("\"{key}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_lead_to_the_dot() {
+        let mut names = BTreeSet::new();
+        let chosen = ["db", "a.b", "a-b", "on", "7"].map(|key| Chosen {
+            key: key.to_owned(),
+            subdot: subdot(key, &mut names).expect("a name"),
+            volume: format!("shop_{key}"),
+        });
+        let text = lines(&"shop".parse().expect("a name"), &chosen);
+        assert_eq!(
+            text,
+            "volumes:\n  db:\n    driver: dm\n    name: shop.db\n  a.b:\n    driver: dm\n    name: shop.a-b\n  \
+             a-b:\n    driver: dm\n    name: shop.a-b_\n  \"on\":\n    driver: dm\n    name: shop.on\n  \
+             \"7\":\n    driver: dm\n    name: shop.7\n"
+        );
+    }
+}

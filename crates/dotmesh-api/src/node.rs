@@ -400,22 +400,31 @@ pub struct UnmountVolume {
     pub place: String,
 }
 
-/// A hub with a user's credentials. The node uses the secret for this request only, and does not store it.
-#[derive(Clone, Serialize, Deserialize)]
+/// A hub, and the account to use there. The node uses the secret for this request only, and does not store it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubLogin {
     /// The address, in the format of [`crate::HubAddress`].
     pub address: String,
-    /// The account.
+    /// The account. Without one, public dots can be read.
+    #[serde(flatten)]
+    pub account: Option<HubAccount>,
+}
+
+/// An account on a hub. Its `Debug` output hides the secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HubAccount {
+    /// The account's name.
     pub user: UserName,
     /// The API key or password.
     #[cfg_attr(feature = "openapi", schema(format = Password))]
     pub secret: String,
 }
 
-impl std::fmt::Debug for HubLogin {
+impl std::fmt::Debug for HubAccount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HubLogin({}@{})", self.user, self.address)
+        write!(f, "HubAccount({})", self.user)
     }
 }
 

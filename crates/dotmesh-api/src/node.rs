@@ -14,6 +14,7 @@ use crate::error::ErrorBody;
 
 mod checkup;
 mod content;
+mod forks;
 mod fsck;
 mod lease;
 mod log;
@@ -24,6 +25,10 @@ mod tags;
 
 pub use checkup::{Checkup, DiskReport, HubReport, PluginReport, PoolReport, Report};
 pub use content::{ContentQuery, RestorePaths};
+pub use forks::{
+    DeleteFork, Fork, ForkContainer, ForkHere, ForkPort, ForkQuery, ForkState, ForksHere, MakeFork,
+    StopFork, WantedPort,
+};
 pub use fsck::{Fsck, FsckEvent, FsckKind, FsckProblem, FsckReport};
 pub use lease::Lease;
 pub use log::{Log, LogQuery};
@@ -127,6 +132,9 @@ pub struct ComposeDots {
     /// The dots that the project's containers use. If the containers are gone, the dots that they used in the newest
     /// commits.
     pub dots: Vec<DotName>,
+    /// The forks that run from the folder, or from the nearest parent with forks. Earlier daemons do not send it.
+    #[serde(default)]
+    pub forks: ForksHere,
 }
 
 /// `GET /v1/dots/{namespace}/{dot}`
@@ -474,6 +482,9 @@ pub struct Fetch {
     pub hub: HubLogin,
     /// The commit, by any of its names.
     pub revision: String,
+    /// The branch whose head `HEAD` means. `None` means the one that is checked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<BranchName>,
     /// Also fetches the data of its ancestors.
     #[serde(default)]
     pub ancestors: bool,

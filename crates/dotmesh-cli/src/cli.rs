@@ -20,6 +20,7 @@ Environment variables:
   DOTMESH_DOT       The dot that commands use, as with --dot
   DOTMESH_SOCKET    Where the node listens (default: /run/dotmesh/api.sock)
   DOTMESH_PASSWORD  The API key for 'dm login --key' and 'dm remote add', which then ask for none
+  DOTMESH_COMPOSE   The Compose that 'dm up' and the like run (default: 'docker compose', else docker-compose)
   BROWSER           The browser for 'dm open' and 'dm login' (default: the desktop's)
   PAGER             Shows long output on a terminal (default: less). 'cat' means no pager
   NO_COLOR          If it is set, there are no colours
@@ -46,9 +47,9 @@ pub struct Global {
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
-    /// Use this dot [default: DOTMESH_DOT, or the dot that 'dm switch' chose]
+    /// Use this dot, or a branch of it [default: DOTMESH_DOT, or the dot that 'dm switch' chose]
     // The id differs from `dot`, because several commands have an argument with that id.
-    #[arg(long = "dot", id = "dot_option", value_name = "DOT", global = true)]
+    #[arg(long = "dot", id = "dot_option", value_name = "DOT[@BRANCH]", global = true)]
     pub dot: Option<DotWord>,
 
     /// Print the result as a JSON document, and errors as JSON on stderr. docs/cli-json.md describes both

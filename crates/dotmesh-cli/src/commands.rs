@@ -5,10 +5,13 @@ pub mod checkout;
 pub mod clone;
 pub mod cluster;
 pub mod commit;
+pub mod compose;
 pub mod cp;
 pub mod diff;
 pub mod doctor;
 pub mod dot;
+pub mod down;
+pub mod env;
 pub mod fetch;
 pub mod fsck;
 pub mod help;
@@ -21,6 +24,7 @@ pub mod man;
 pub mod mount;
 pub mod op;
 pub mod open;
+pub mod ps;
 pub mod pull;
 pub mod push;
 pub mod redo;
@@ -34,6 +38,8 @@ pub mod switch;
 pub mod tag;
 pub mod undo;
 pub mod unmount;
+pub mod up;
+pub mod url;
 pub mod version;
 
 use clap::Subcommand;
@@ -66,6 +72,12 @@ pub enum Command {
     Stash(stash::Args),
     Restore(restore::Args),
     Cp(cp::Args),
+    Up(up::Args),
+    Ps(ps::Args),
+    Down(down::Args),
+    Env(env::Args),
+    Url(url::Args),
+    Compose(compose::Args),
     Login(login::Args),
     Logout(logout::Args),
     Remote(remote::Args),
@@ -107,6 +119,10 @@ impl Command {
     fn is_about_dots(&self) -> bool {
         match self {
             Self::List(_)
+            | Self::Ps(_)
+            | Self::Env(_)
+            | Self::Url(_)
+            | Self::Compose(_)
             | Self::Login(_)
             | Self::Logout(_)
             | Self::Remote(_)
@@ -139,6 +155,8 @@ impl Command {
             | Self::Push(_)
             | Self::Open(_)
             | Self::Dot(_)
+            | Self::Up(_)
+            | Self::Down(_)
             | Self::Mount(_)
             | Self::Unmount(_) => true,
         }
@@ -180,6 +198,12 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::Stash(args) => stash::run(context, args).await,
         Command::Restore(args) => restore::run(context, args).await.map(answer),
         Command::Cp(args) => cp::run(context, args).await.map(answer),
+        Command::Up(args) => up::run(context, args).await.map(answer),
+        Command::Ps(args) => ps::run(context, args).await.map(answer),
+        Command::Down(args) => down::run(context, args).await.map(answer),
+        Command::Env(args) => env::run(context, args).await.map(answer),
+        Command::Url(args) => url::run(context, args).await.map(answer),
+        Command::Compose(args) => compose::run(context, args).await.map(answer),
         Command::Login(args) => login::run(context, args).await.map(answer),
         Command::Logout(args) => logout::run(context, &args).map(answer),
         Command::Remote(args) => remote::run(context, args).await,

@@ -23,6 +23,7 @@ mod serve;
 mod sqlite;
 mod stored_pages;
 mod timing;
+mod view;
 
 pub use error::NodeError;
 pub use node::Node;

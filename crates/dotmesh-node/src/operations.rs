@@ -14,6 +14,7 @@ pub(crate) mod diff;
 pub(crate) mod fetch;
 pub(crate) mod fetch_branches;
 pub(crate) mod fill;
+pub(crate) mod forks;
 pub(crate) mod fsck;
 pub(crate) mod housekeeping;
 pub(crate) mod left_out;

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::operations::{housekeeping, mount, reconcile, recover, watch};
+use crate::operations::{forks, housekeeping, mount, reconcile, recover, watch};
 use crate::{api, plugin, remount};
 
 /// Runs the daemon until it gets a stop signal. Containers keep their volumes, since the pool stays mounted.
@@ -59,6 +59,7 @@ pub async fn run(config: Config) -> Result<()> {
     );
     let house = tokio::spawn(housekeeping::keep_house(node.clone()));
     tokio::spawn(watch::watch(node.clone()));
+    tokio::spawn(forks::watch(node.clone()));
     let restoring = node.clone();
     tokio::spawn(async move {
         if let Err(error) = mount::restore(&restoring).await {

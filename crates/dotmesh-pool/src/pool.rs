@@ -20,6 +20,7 @@ use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
 
 mod amending;
+mod forks;
 mod inner;
 mod inventory;
 mod kept;
@@ -32,6 +33,7 @@ mod tags;
 mod trash;
 mod volumes;
 
+pub use forks::{ForksFile, StoredFork, StoredPort};
 pub use inventory::Inventory;
 pub use kept::{Kept, KeptWhere, RestorableDot};
 pub use log::NewStep;

@@ -6,7 +6,7 @@ use axum::response::Response;
 use dotmesh_api::node::{ApplyStash, DropStash, MakeStash, Stash, SwitchEvent, SwitchProgress};
 use tokio::sync::watch;
 
-use super::extract::{Body, DotPath};
+use super::extract::{AtPath, Body, DotPath};
 use super::openapi::{EVENTS, Problems};
 use super::{Answer, ApiError};
 use crate::events;
@@ -38,7 +38,7 @@ pub(super) async fn get_stashes(
     path = "/v1/dots/{namespace}/{dot}/stashes",
     operation_id = "create_stash",
     tag = "stashes",
-    params(DotPath),
+    params(AtPath),
     request_body = MakeStash,
     responses(
         (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
@@ -47,11 +47,11 @@ pub(super) async fn get_stashes(
 )]
 pub(super) async fn post_stashes(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<MakeStash>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
-    let work = async move { stash::make(&node, &name, body, tell).await };
+    let work = async move { stash::make(&node, at, body, tell).await };
     Ok(events::of_switch(work, told).await?)
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn post_stashes(
     path = "/v1/dots/{namespace}/{dot}/stashes/apply",
     operation_id = "apply_stash",
     tag = "stashes",
-    params(DotPath),
+    params(AtPath),
     request_body = ApplyStash,
     responses(
         (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
@@ -73,11 +73,11 @@ pub(super) async fn post_stashes(
 )]
 pub(super) async fn post_stashes_apply(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<ApplyStash>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
-    let work = async move { stash::apply(&node, &name, body, tell).await };
+    let work = async move { stash::apply(&node, at, body, tell).await };
     Ok(events::of_switch(work, told).await?)
 }
 

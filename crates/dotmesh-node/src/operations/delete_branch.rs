@@ -6,6 +6,7 @@ use dotmesh_model::branches::Origin;
 use dotmesh_model::{BranchName, CommitId, DotName, History};
 use dotmesh_pool::{NewStep, PoolError};
 
+use super::forks;
 use super::switch::check::{self, Scope};
 use super::undo;
 use crate::engine;
@@ -77,6 +78,7 @@ pub(crate) async fn delete_branch(
         }
         Err(error) => return Err(error.into()),
     }
+    forks::forget(node, name, branch).await?;
     Ok(head)
 }
 

@@ -3,6 +3,7 @@
 use dotmesh_api::node::RenameBranch;
 use dotmesh_model::{BranchName, DotName};
 
+use super::forks;
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
@@ -30,6 +31,7 @@ pub(crate) async fn rename_branch(
     node.pool.rename_branch(name, from, to).await?;
     rename(&mut dot, from, to);
     node.registry.put_dot(&dot).await?;
+    forks::rename(node, name, from, to).await?;
     node.mounts.rename_branch(name, from, to).await
 }
 

@@ -54,8 +54,8 @@ pub(crate) async fn rename_dot(node: &Node, from: &DotName, to: &DotName) -> Res
             node.registry.remove_volume(&volume).await?;
         }
     }
-    node.registry.end_switch(from).await?;
-    node.problems.replace(from, &[]);
+    node.registry.end_switches(from).await?;
+    node.problems.forget(from);
     // This only clears a cache.
     node.stored_pages.forget(from).await
 }

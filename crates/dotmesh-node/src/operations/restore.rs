@@ -15,23 +15,23 @@ use super::{blocking, require_here};
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::registry::Dot;
+use crate::view::{At, Shown, View};
 
 /// Restores all paths or none. The branch's head stays.
 pub(crate) async fn restore(
     node: &Node,
-    name: &DotName,
+    at: impl Into<At>,
     request: RestorePaths,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
     let paths = parse(&request.paths)?;
-    let _lock = node.locks.operation(name, "restored").await;
-    let dot = node.registry.dot(name).await?;
-    refuse_changed(&dot, request.expected.as_ref())?;
-    let commit = Revisions::of(node, &dot)
+    let (_held, view) = node.hold(&at.into(), "restored").await?;
+    let name = &view.name;
+    refuse_changed(&view, request.expected.as_ref())?;
+    let commit = Revisions::of(node, &view)
         .await?
         .find_text(&request.revision)?;
-    require_here(node, &dot, commit).await?;
+    require_here(node, &view, commit).await?;
     for path in &paths {
         let data = node.pool.commit_data(name, commit);
         if node.pool.find_in(data, path).await.is_none() {
@@ -42,17 +42,17 @@ pub(crate) async fn restore(
         }
     }
     let subdots = paths.iter().map(|path| path.subdot().clone()).collect();
-    refuse_pinned(node, &dot, &subdots).await?;
-    let (branch, head) = (dot.current.clone(), dot.current()?.head);
+    refuse_pinned(node, &view, &subdots).await?;
+    let (branch, head) = (view.here.clone(), view.head()?);
     let restore = node.pool.prepare_restore(name, &branch, commit, &paths);
     let mut change = PutBack {
         node,
-        dot: &dot,
+        view: &view,
         subdots,
         restore: Some(restore.await?),
     };
     let manner = Manner::new(&request.wait, tell);
-    let done = switch::switch(node, &dot, &mut change, &manner).await?;
+    let done = switch::switch(node, &view, &mut change, &manner).await?;
     let replaced = change.restore.take();
     // Deleting the replaced files may take long.
     blocking(move || drop(replaced)).await;
@@ -74,12 +74,16 @@ fn parse(paths: &[String]) -> Result<Vec<PathInDot>, NodeError> {
     Ok(kept)
 }
 
-/// Fails if a running container pins the branch and has one of the subdots: a restore does not restart it.
+/// Fails if the branch is checked out, and a running container pins it and has one of the subdots: a restore does not
+/// restart it.
 async fn refuse_pinned(
     node: &Node,
-    dot: &Dot,
+    dot: &View,
     subdots: &BTreeSet<SubdotName>,
 ) -> Result<(), NodeError> {
+    if !dot.is_current() {
+        return Ok(());
+    }
     let running = node.docker.active().await?;
     let pinned = running.iter().filter(|one| {
         let mut volumes = one.uses.iter().map(|used| &used.volume);
@@ -99,14 +103,18 @@ async fn refuse_pinned(
 
 struct PutBack<'a> {
     node: &'a Node,
-    dot: &'a Dot,
+    view: &'a View,
     subdots: BTreeSet<SubdotName>,
     restore: Option<Restore>,
 }
 
 impl Change for PutBack<'_> {
+    fn shown(&self) -> Shown<'_> {
+        self.view.shown()
+    }
+
     fn describe(&self) -> String {
-        format!("restoring files of branch {}", self.dot.current)
+        format!("restoring files of branch {}", self.view.here)
     }
 
     fn creates(&self) -> Option<&BranchName> {
@@ -116,12 +124,14 @@ impl Change for PutBack<'_> {
     fn affects(&self, dot: &DotName, container: &Container) -> bool {
         container.uses.iter().any(|used| {
             let volume = &used.volume;
-            volume.dot == *dot && volume.pinned.is_none() && shows(&volume.folder, &self.subdots)
+            volume.dot == *dot
+                && volume.pinned.as_ref() == self.shown().branch()
+                && shows(&volume.folder, &self.subdots)
         })
     }
 
     fn scope(&self) -> Scope<'_> {
-        Scope::Subdots(&self.dot.current, &self.subdots)
+        Scope::Subdots(&self.view.here, &self.subdots)
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {

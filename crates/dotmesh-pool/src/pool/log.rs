@@ -11,12 +11,12 @@ use jiff::Timestamp;
 
 use super::inner::{Inner, names_in};
 use super::stashes::forget_note;
-use super::{Pool, Start, StoredDot};
+use super::{ForksFile, Pool, Start, StoredDot};
 use crate::driver::Mode;
 use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DotFile, RECORD, read_json, write_json};
-use crate::operation::{DeletedWith, Operation, State, Step, to_undo};
+use crate::operation::{DeletedWith, Operation, State, Step};
 
 /// The description of an operation, in its folder.
 const OPERATION: &str = "operation.json";
@@ -110,6 +110,18 @@ impl Pool {
             inner.require(&dot, &operation, false)?;
             inner.mark(&dot, &operation, State::Redoing)?;
             inner.forward(&dot, &operation)
+        })
+        .await
+    }
+
+    /// Takes back an operation that was made and is not the last one any more, and forgets it.
+    pub async fn retract(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| {
+            let operation = inner.operation(&dot, number)?;
+            inner.mark(&dot, &operation, State::Undoing)?;
+            inner.backward(&dot, &operation)?;
+            inner.forget_operation(&dot, number)
         })
         .await
     }
@@ -364,8 +376,17 @@ impl Inner {
             true => self.operations_in(&self.layout.dot(dot))?,
             false => before.to_vec(),
         };
-        let last = to_undo(&log).map_or(0, |one| one.number);
-        let superseded = |one: &&Operation| one.state == State::Undone && one.number < last;
+        let forks: ForksFile = read_json(&self.layout.forks(dot))
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let superseded = |one: &&Operation| {
+            let mut later = log.iter().filter(|later| later.number > one.number);
+            one.state == State::Undone
+                && later.any(|later| {
+                    later.state == State::Done && later.fork(&forks.forks) == one.fork(&forks.forks)
+                })
+        };
         for operation in log.iter().filter(superseded) {
             self.throw_away(&self.layout.operation(dot, operation.number));
         }
@@ -415,7 +436,7 @@ impl Inner {
             Step::Swap { one, copy, .. } => self.copy_id(&self.layout.branch(dot, one))? != *copy,
             Step::Create { branch } => self.layout.branch(dot, branch).exists(),
             Step::Delete { branch } => self.kept(dot, number, branch).exists(),
-            Step::Describe { after, .. } => self.description(dot)? == *after,
+            Step::Describe { before, after } => self.description(dot)?.has(before, after),
             // If the dot was deleted, its log would not be here.
             Step::DeleteDot(_) => false,
         })
@@ -466,7 +487,7 @@ impl Inner {
             Step::Create { branch } => durable::rename_new(&kept(branch), &working(branch)),
             Step::Delete { branch } => durable::rename_new(&working(branch), &kept(branch)),
             Step::Swap { one, other, .. } => durable::exchange(&working(other), &working(one)),
-            Step::Describe { after, .. } => write_json(&self.layout.dot_file(dot), after),
+            Step::Describe { before, after } => self.describe(dot, before, after),
             Step::DeleteDot(_) => Ok(()),
         }
     }
@@ -484,9 +505,16 @@ impl Inner {
                 let kept = self.kept(dot, number, branch);
                 durable::rename_new(&kept, &self.layout.branch(dot, branch))
             }
-            Step::Describe { before, .. } => write_json(&self.layout.dot_file(dot), before),
+            Step::Describe { before, after } => self.describe(dot, after, before),
             Step::DeleteDot(_) => Ok(()),
         }
+    }
+
+    /// Makes the change from one description to another. Other operations may have changed other parts of it.
+    fn describe(&self, dot: &DotName, from: &DotFile, to: &DotFile) -> Result<(), PoolError> {
+        let mut description = self.description(dot)?;
+        description.apply(from, to);
+        write_json(&self.layout.dot_file(dot), &description)
     }
 
     /// Changes the head in a working copy's record. The files stay the same.

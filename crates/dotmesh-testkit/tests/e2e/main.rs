@@ -14,6 +14,7 @@ mod deletion;
 mod demo;
 mod disk;
 mod first_steps;
+mod forks;
 mod history;
 mod hub_pages;
 mod json;

@@ -31,6 +31,7 @@ pub mod redo;
 pub mod remote;
 pub mod reset;
 pub mod restore;
+pub mod run;
 pub mod show;
 pub mod stash;
 pub mod status;
@@ -73,6 +74,7 @@ pub enum Command {
     Restore(restore::Args),
     Cp(cp::Args),
     Up(up::Args),
+    Run(run::Args),
     Ps(ps::Args),
     Down(down::Args),
     Env(env::Args),
@@ -156,6 +158,7 @@ impl Command {
             | Self::Open(_)
             | Self::Dot(_)
             | Self::Up(_)
+            | Self::Run(_)
             | Self::Down(_)
             | Self::Mount(_)
             | Self::Unmount(_) => true,
@@ -199,6 +202,7 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::Restore(args) => restore::run(context, args).await.map(answer),
         Command::Cp(args) => cp::run(context, args).await.map(answer),
         Command::Up(args) => up::run(context, args).await.map(answer),
+        Command::Run(args) => run::run(context, args).await.map(answer),
         Command::Ps(args) => ps::run(context, args).await.map(answer),
         Command::Down(args) => down::run(context, args).await.map(answer),
         Command::Env(args) => env::run(context, args).await.map(answer),

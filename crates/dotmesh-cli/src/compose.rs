@@ -20,6 +20,7 @@ pub mod document;
 pub mod fork;
 pub mod notes;
 pub mod ports;
+pub mod powers;
 pub mod reuse;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,9 @@ const FILES: [&str; 4] = [
     "docker-compose.yaml",
 ];
 
+/// The usual name of the node's volume driver.
+pub const DRIVER: &str = "dm";
+
 /// An installed Compose.
 #[derive(Debug, Clone)]
 pub struct Compose {
@@ -42,6 +46,8 @@ pub struct Compose {
     /// Its generation.
     pub generation: Generation,
     environment: Environment,
+    /// Whether other people wrote the app's files.
+    is_foreign: bool,
 }
 
 impl Compose {
@@ -63,11 +69,14 @@ impl Compose {
                     words: words.iter().map(OsString::from).collect(),
                     generation,
                     environment: environment.clone(),
+                    is_foreign: false,
                 });
             }
         }
-        Err(CliError::new(ErrorCode::Unreachable, "there is no Docker Compose")
-            .hint("Install it. On Debian and Ubuntu: sudo apt install docker-compose"))
+        Err(
+            CliError::new(ErrorCode::Unreachable, "there is no Docker Compose")
+                .hint("Install it. On Debian and Ubuntu: sudo apt install docker-compose"),
+        )
     }
 
     /// A command for a project in a folder.
@@ -75,7 +84,18 @@ impl Compose {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).current_dir(folder);
         command.kill_on_drop(true);
+        if self.is_foreign {
+            // Files that a file includes from the network are nobody's yet to look at.
+            command.env("COMPOSE_EXPERIMENTAL_GIT_REMOTE", "false");
+            command.env("COMPOSE_EXPERIMENTAL_OCI_REMOTE", "false");
+        }
         command
+    }
+
+    /// The same, for an app of other people if `is_foreign`: its files cannot include others from the network.
+    #[must_use]
+    pub fn for_code_of(self, is_foreign: bool) -> Self {
+        Self { is_foreign, ..self }
     }
 
     /// The configuration of the app in a folder, as Compose resolves it.
@@ -95,7 +115,11 @@ impl Compose {
             let said = String::from_utf8_lossy(&ran.stderr);
             return Err(CliError::new(
                 Code::Refused,
-                format!("Compose cannot read the app in {}: {}", folder.display(), said.trim()),
+                format!(
+                    "Compose cannot read the app in {}: {}",
+                    folder.display(),
+                    said.trim()
+                ),
             )
             .hint("Check with 'docker compose config'."));
         }
@@ -111,19 +135,17 @@ impl Compose {
         Document::read(&text, origin).map_err(|problem| {
             CliError::new(
                 Code::Refused,
-                format!("cannot read what Compose says of the app in {}: {problem}", folder.display()),
+                format!(
+                    "cannot read what Compose says of the app in {}: {problem}",
+                    folder.display()
+                ),
             )
         })
     }
 
     /// Runs a command of a fork's project to its end. Its output goes to stderr, or nowhere if `ui` is to be quiet, unless
     /// it fails.
-    pub async fn run(
-        &self,
-        ui: &Ui,
-        project: &Project<'_>,
-        arguments: &[&str],
-    ) -> Result<()> {
+    pub async fn run(&self, ui: &Ui, project: &Project<'_>, arguments: &[&str]) -> Result<()> {
         let mut command = self.command(project.folder);
         command
             .arg("-p")
@@ -253,11 +275,40 @@ pub fn folder_around(here: &Path) -> Option<PathBuf> {
     here.ancestors().find(has_file).map(Path::to_owned)
 }
 
+/// The registry's digests of an image, such as `sha256:…`. `None` if Docker does not have the image.
+pub async fn digests(name: &str) -> Option<Vec<String>> {
+    let mut docker = Command::new("docker");
+    docker.args([
+        "image",
+        "inspect",
+        "--format",
+        "{{join .RepoDigests \"\\n\"}}",
+        "--",
+        name,
+    ]);
+    docker.stdin(Stdio::null()).kill_on_drop(true);
+    let ran = docker
+        .output()
+        .await
+        .ok()
+        .filter(|ran| ran.status.success())?;
+    let text = String::from_utf8_lossy(&ran.stdout);
+    let digests = text.lines().filter_map(|line| line.rsplit('@').next());
+    Some(
+        digests
+            .filter(|one| !one.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    )
+}
 
 /// Whether Docker has an image.
 pub fn has_image(name: &str) -> bool {
     let mut docker = std::process::Command::new("docker");
     docker.args(["image", "inspect", name]);
-    docker.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    docker
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     docker.status().is_ok_and(|status| status.success())
 }

@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod cli;
+pub mod code;
 pub mod commands;
 pub mod complete;
 pub mod compose;

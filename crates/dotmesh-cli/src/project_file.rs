@@ -51,7 +51,9 @@ pub struct AfterFork {
     pub command: Vec<String>,
 }
 
-fn dot<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<DotName>, D::Error> {
+fn dot<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<DotName>, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
@@ -62,7 +64,9 @@ impl ProjectFile {
         let path = folder.join(NAME);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
             Err(error) => {
                 let what = format!("cannot read {}", path.display());
                 return Err(CliError::io(what).caused_by(error));
@@ -83,7 +87,10 @@ mod tests {
 
     #[test]
     fn everything_can_be_said_and_nothing_must_be() {
-        assert_eq!(toml::from_str::<ProjectFile>("").expect("a file"), ProjectFile::default());
+        assert_eq!(
+            toml::from_str::<ProjectFile>("").expect("a file"),
+            ProjectFile::default()
+        );
         let text = r#"
             dot = "shop_app"
             services = ["web"]
@@ -100,7 +107,12 @@ mod tests {
         assert_eq!(file.on_new_branch, OnNewBranch::Fork);
         assert_eq!(file.after_fork[0].command.len(), 3);
         assert_eq!(file.dot, Some("shop_app".parse().expect("a name")));
-        for wrong in ["dott = 'app'", "dot = 'a b'", "on-new-branch = 'yes'", "services = 'web'"] {
+        for wrong in [
+            "dott = 'app'",
+            "dot = 'a b'",
+            "on-new-branch = 'yes'",
+            "services = 'web'",
+        ] {
             assert!(toml::from_str::<ProjectFile>(wrong).is_err(), "{wrong}");
         }
     }

@@ -217,12 +217,12 @@ async fn check_out(
 pub struct CloneSource {
     /// The remote.
     pub remote_name: RemoteName,
-    remote: Remote,
-    dot: DotName,
+    pub(super) remote: Remote,
+    pub(super) dot: DotName,
     /// The branch, if it was given as an argument of its own.
     branch: Option<BranchName>,
     /// The state, if it was given in an address or after `@`. The hub has to resolve it.
-    reference: Option<Reference>,
+    pub(super) reference: Option<Reference>,
 }
 
 /// Interprets the arguments.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::{Fork, ForkState, MakeFork, Wait, WantedPort};
-use dotmesh_model::BranchName;
+use dotmesh_model::{BranchName, DotName};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -54,13 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<BranchName>,
 
-    /// Stop the fork after this time, such as 90m, 8h or 2d; 'dm up' starts it again
-    #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
-    expires: Option<u64>,
-
-    /// Choose a port of this machine: web=8200, or web:80=8200 if the service publishes several
-    #[arg(long, value_name = "SERVICE=PORT")]
-    port: Vec<Choice>,
+    #[command(flatten)]
+    fork: ForkArgs,
 
     /// A Compose file; may be given several times [default: the files that Compose finds]
     #[arg(short, long, value_name = "FILE")]
@@ -76,6 +71,39 @@ pub struct Args {
     /// Start only these services, and those that they depend on
     #[arg(value_name = "SERVICE", last = true)]
     services: Vec<String>,
+}
+
+/// The options of a fork.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ForkArgs {
+    /// Stop the fork after this time, such as 90m, 8h or 2d; 'dm up' starts it again
+    #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+    expires: Option<u64>,
+
+    /// Choose a port of this machine: web=8200, or web:80=8200 if the service publishes several
+    #[arg(long, value_name = "SERVICE=PORT")]
+    port: Vec<Choice>,
+}
+
+/// What to start, with all choices made.
+#[derive(Debug)]
+pub struct Plan {
+    /// The folder of the app.
+    pub folder: PathBuf,
+    /// Its Compose files. Empty means those that Compose finds.
+    pub files: Vec<PathBuf>,
+    /// The dot. `None` means the one that the app has.
+    pub dot: Option<DotName>,
+    /// The name of the fork and of its branch.
+    pub name: BranchName,
+    /// The state that a new branch begins with. `None` means the working copy.
+    pub revision: Option<String>,
+    /// The services to start. Empty means all.
+    pub services: Vec<String>,
+    /// Whether to build images again.
+    pub build: bool,
+    /// Whether other people wrote the code.
+    pub is_foreign: bool,
 }
 
 /// A fork that was started.
@@ -104,61 +132,91 @@ fn parse_lifetime(text: &str) -> std::result::Result<u64, String> {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Up> {
     let folder = folder(&args.file)?;
-    let file = ProjectFile::load(&folder)?;
+    let plan = Plan {
+        name: name(&args, &folder).await?,
+        folder,
+        files: args.file.iter().map(|file| absolute(file)).collect(),
+        dot: None,
+        revision: args.revision,
+        services: args.services,
+        build: args.build,
+        is_foreign: false,
+    };
+    start(context, &plan, &args.fork, &args.wait).await
+}
+
+/// Starts a fork.
+pub(super) async fn start(
+    context: &Context,
+    plan: &Plan,
+    args: &ForkArgs,
+    wait: &WaitArgs,
+) -> Result<Up> {
+    let (folder, name) = (&plan.folder, &plan.name);
+    let file = ProjectFile::load(folder)?;
     let (mut node, compose) = (context.node()?, Compose::find(&context.environment).await?);
+    let compose = compose.for_code_of(plan.is_foreign);
     let driver = node.version().await?.driver;
-    let driver = driver.unwrap_or_else(|| "dm".to_owned());
-    let files: Vec<PathBuf> = args.file.iter().map(|file| absolute(file)).collect();
-    let document = compose.resolve(&folder, &files, &driver).await?;
-    let name = name(&args, &folder).await?;
-    let target = target::find(context, &node, &folder, &file, &document).await?;
+    let driver = driver.unwrap_or_else(|| compose::DRIVER.to_owned());
+    let document = compose.resolve(folder, &plan.files, &driver).await?;
+    let target = target::find(context, &node, plan.dot.as_ref(), folder, &file, &document).await?;
     // A fork of a fork begins with that fork's data.
     if let Some(branch) = current::choose(context, &node).await?.branch
-        && branch != name
+        && plan.dot.is_none()
+        && branch != *name
     {
         node = node.seen_from(branch);
     }
     let all = node.forks().await?;
-    let is_it = |fork: &&Fork| fork.dot == target.dot && fork.branch == name;
+    let is_it = |fork: &&Fork| fork.dot == target.dot && fork.branch == *name;
     let known = all.iter().find(is_it);
     let is_new = !node
         .dot(&target.dot)
         .await?
         .branches
         .iter()
-        .any(|branch| branch.name == name);
+        .any(|branch| branch.name == *name);
     let notes: Vec<String> = document.notes().iter().map(ToString::to_string).collect();
     if known.is_none_or(|known| known.state == ForkState::Stopped) {
         for note in &notes {
             context.ui.warning(note);
         }
     }
-    if let Some(revision) = args.revision.as_deref().filter(|_| !is_new) {
+    if let Some(revision) = plan.revision.as_deref().filter(|_| !is_new) {
         context.ui.warning(&format!(
             "branch {name} is there already, so it does not begin with {revision}. 'dm reset --hard {revision}' takes it there."
         ));
     }
     let mut request = MakeFork {
         branch: name.clone(),
-        from: args.revision.clone(),
-        project: project(&target, &name, known, &all),
+        from: plan.revision.clone(),
+        project: project(&target, name, known, &all),
         folder: Some(folder.clone()),
         ports: ports(&document, &args.port)?,
         lifetime: args.expires,
         config: None,
     };
     let make = async || Ok(node.make_fork(&target.dot, &request).await?);
-    let revisions: Vec<&str> = args.revision.as_deref().filter(|_| is_new).into_iter().collect();
-    let made =
-        fetch::with_data(context, &target.dot, &revisions, Extent::Commit, make).await?;
+    let revisions: Vec<&str> = plan
+        .revision
+        .as_deref()
+        .filter(|_| is_new)
+        .into_iter()
+        .collect();
+    let made = fetch::with_data(context, &target.dot, &revisions, Extent::Commit, make).await?;
     if is_new {
-        let from = args.revision.as_deref().unwrap_or("the present state");
+        let from = plan.revision.as_deref().unwrap_or("the present state");
         let (dot, project) = (&target.dot, &made.project);
-        context
-            .ui
-            .status(&format!("Forked {dot} from {from} as branch {name}, project {project}"));
+        context.ui.status(&format!(
+            "Forked {dot} from {from} as branch {name}, project {project}"
+        ));
     }
-    let config = config(&document, &target, &made, images(&compose, &target, &document, &driver, &args).await)?;
+    let config = config(
+        &document,
+        &target,
+        &made,
+        images(&compose, &target, &document, &driver, plan.build).await,
+    )?;
     if made.config.as_ref() != Some(&config) {
         request.config = Some(config.clone());
         request.lifetime = None;
@@ -167,18 +225,18 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Up> {
     let project = Project {
         fork: name.as_str(),
         name: &made.project,
-        folder: &folder,
+        folder,
         config: &config,
     };
-    let services = match args.services.is_empty() {
+    let services = match plan.services.is_empty() {
         true => &file.services,
-        false => &args.services,
+        false => &plan.services,
     };
     let mut words = vec!["up", "-d", "--remove-orphans"];
-    words.extend(args.build.then_some("--build"));
+    words.extend(plan.build.then_some("--build"));
     words.extend(services.iter().map(String::as_str));
     compose.run(&context.ui, &project, &words).await?;
-    let fork = healthy(context, &node, &made, &(&args.wait).into()).await?;
+    let fork = healthy(context, &node, &made, &wait.into()).await?;
     if is_new {
         for after in &file.after_fork {
             let mut words = vec!["exec", "-T", after.service.as_str()];
@@ -204,8 +262,11 @@ fn folder(files: &[PathBuf]) -> Result<PathBuf> {
         return Ok(first.parent().map_or(here, Path::to_owned));
     }
     compose::folder_around(&here).ok_or_else(|| {
-        CliError::usage(format!("there is no Compose file in {} or above", here.display()))
-            .hint("Go to the folder of your app, or name the file with --file.")
+        CliError::usage(format!(
+            "there is no Compose file in {} or above",
+            here.display()
+        ))
+        .hint("Go to the folder of your app, or name the file with --file.")
     })
 }
 
@@ -221,12 +282,16 @@ async fn name(args: &Args, folder: &Path) -> Result<BranchName> {
         return Ok(name.clone());
     }
     let Some(branch) = git::branch(folder).await else {
-        return Err(CliError::usage("git has no branch checked out here, so the fork has no name")
-            .hint("Name it: dm up --name NAME"));
+        return Err(
+            CliError::usage("git has no branch checked out here, so the fork has no name")
+                .hint("Name it: dm up --name NAME"),
+        );
     };
     branch.parse().map_err(|error| {
-        CliError::usage(format!("git's branch {branch} cannot be the name of a fork: {error}"))
-            .hint("Choose another name: dm up --name NAME")
+        CliError::usage(format!(
+            "git's branch {branch} cannot be the name of a fork: {error}"
+        ))
+        .hint("Choose another name: dm up --name NAME")
     })
 }
 
@@ -252,7 +317,9 @@ fn ports(document: &Document, chosen: &[Choice]) -> Result<Vec<WantedPort>> {
             [one] => one.port = Some(choice.port),
             [] => {
                 let problem = format!("service {} publishes no such port", choice.service);
-                return Err(CliError::usage(problem).hint("'docker compose config' shows the ports."));
+                return Err(
+                    CliError::usage(problem).hint("'docker compose config' shows the ports.")
+                );
             }
             several => {
                 let targets: Vec<String> =
@@ -262,7 +329,10 @@ fn ports(document: &Document, chosen: &[Choice]) -> Result<Vec<WantedPort>> {
                     choice.service,
                     targets.join(", ")
                 ))
-                .hint(format!("Say which one: --port {}:{}={}", choice.service, targets[0], choice.port)));
+                .hint(format!(
+                    "Say which one: --port {}:{}={}",
+                    choice.service, targets[0], choice.port
+                )));
             }
         }
     }
@@ -275,12 +345,12 @@ async fn images(
     target: &Target,
     document: &Document,
     driver: &str,
-    args: &Args,
+    build: bool,
 ) -> BTreeMap<String, String> {
     let Some(app) = &target.app else {
         return BTreeMap::new();
     };
-    if args.build || document.builds().is_empty() {
+    if build || document.builds().is_empty() {
         return BTreeMap::new();
     }
     // Without the app's configuration, Compose builds.
@@ -288,9 +358,8 @@ async fn images(
         return BTreeMap::new();
     };
     let document = document.clone();
-    let images = tokio::task::spawn_blocking(move || {
-        reuse::images(&document, &app, compose::has_image)
-    });
+    let images =
+        tokio::task::spawn_blocking(move || reuse::images(&document, &app, compose::has_image));
     images.await.unwrap_or_default()
 }
 

@@ -3,69 +3,20 @@
 //! Another user wrote the record, so its address may be hostile: only addresses that make git open a connection over HTTPS or
 //! SSH are taken, and git runs no hook, no submodule command and no other transport.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::str::FromStr;
 
-use dotmesh_model::CodeVersion;
+use dotmesh_model::{CodeAddress, CodeVersion};
 use tokio::process::Command;
 
 use crate::error::{CliError, Code, Result};
 use crate::git;
 
-/// The address of a repository that git may be given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repository(String);
-
-impl FromStr for Repository {
-    type Err = String;
-
-    /// Takes `https://…`, `ssh://…`, and `user@host:path`.
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let refused = |why: &str| Err(format!("the address of its repository, '{text}', {why}"));
-        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return refused("has spaces or control characters");
-        }
-        let rest = match text.split_once("://") {
-            Some(("https" | "ssh", rest)) => rest,
-            Some(_) => return refused("is not one of https:// or ssh://"),
-            // `ext::COMMAND` makes git run a command.
-            None if text.contains("::") => return refused("is not one of https:// or ssh://"),
-            None => match text.split_once(':') {
-                Some((host, path))
-                    if host.contains('@') && !host.contains('/') && !path.is_empty() =>
-                {
-                    text
-                }
-                _ => return refused("is not one of https:// or ssh://"),
-            },
-        };
-        // An option of ssh in place of a user or a host.
-        let host = rest.split(['/', ':']).next().unwrap_or_default();
-        let parts: Vec<&str> = host.split('@').collect();
-        if parts.len() > 2
-            || parts
-                .iter()
-                .any(|part| part.is_empty() || part.starts_with('-'))
-        {
-            return refused("has no usable host");
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Repository {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The code of a commit, and where it is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
     /// The repository.
-    pub repository: Repository,
+    pub repository: String,
     /// The id of git's commit.
     pub commit: String,
     /// The folder.
@@ -104,14 +55,14 @@ impl Checkout {
         for known in chosen.iter().chain(around.iter()) {
             if known.join(".git").exists() && is_at(known, code).await {
                 return Ok(Self {
-                    // Git is not given this address.
-                    repository: Repository(remote.to_owned()),
+                    repository: remote.to_owned(),
                     commit: code.commit.clone(),
                     folder: known.clone(),
                 });
             }
         }
-        let repository: Repository = remote.parse().map_err(refused)?;
+        let address = remote.parse::<CodeAddress>();
+        let repository = address.map_err(refused)?.to_string();
         let short = code.commit.get(..7).unwrap_or(&code.commit);
         let name = dotmesh_model::launch::cloned_folder(remote).unwrap_or("app");
         Ok(Self {
@@ -168,7 +119,7 @@ impl Checkout {
     }
 
     async fn clone_into(&self, folder: &Path) -> Result<()> {
-        let address = self.repository.0.as_str();
+        let address = self.repository.as_str();
         let words = [
             "clone",
             "--quiet",
@@ -257,40 +208,4 @@ async fn ask(folder: &Path, arguments: &[&str]) -> Result<Output> {
     git.output()
         .await
         .map_err(|error| CliError::io("cannot run git").caused_by(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_of_https_and_ssh_are_taken() {
-        for address in [
-            "https://github.com/dotmesh-io/moby-counter",
-            "ssh://git@example.com:2222/shop.git",
-            "git@github.com:dotmesh-io/moby-counter",
-        ] {
-            assert!(address.parse::<Repository>().is_ok(), "{address}");
-        }
-        for address in [
-            "http://example.com/shop",
-            "git://example.com/shop",
-            "file:///etc",
-            "/srv/shop",
-            "../shop",
-            "ext::sh -c touch% /tmp/owned",
-            "ext::sh",
-            "https://",
-            "ssh://-oProxyCommand=touch/x",
-            "ssh://git@-oProxyCommand=touch/x",
-            "-oProxyCommand=touch@host:x",
-            "git@-oProxyCommand=touch:x",
-            "--upload-pack=touch",
-            "https://example.com/a b",
-            "fd::7",
-            "",
-        ] {
-            assert!(address.parse::<Repository>().is_err(), "{address}");
-        }
-    }
 }

@@ -149,7 +149,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Ran> {
     };
     let up = up::start(context, &plan, &args.fork, &args.wait).await?;
     Ok(Ran {
-        repository: checkout.repository.to_string(),
+        repository: checkout.repository,
         code: checkout.commit,
         folder: in_place.folder,
         powers,

@@ -22,6 +22,7 @@ mod managed_plugin;
 mod one_instant;
 mod orphans;
 mod remote_branches;
+mod run;
 mod screenshots;
 mod survival;
 mod switching;

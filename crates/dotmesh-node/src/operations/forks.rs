@@ -27,6 +27,8 @@ mod stop;
 
 pub(crate) use delete::delete;
 pub(crate) use error::ForkError;
+#[cfg(test)]
+pub(crate) use expiry::stop_expired;
 pub(crate) use expiry::watch;
 pub(crate) use make::make;
 pub(crate) use stop::stop;

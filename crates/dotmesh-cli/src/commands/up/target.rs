@@ -17,7 +17,7 @@ use crate::project_file::ProjectFile;
 
 /// What `dm up` forks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub(super) struct Target {
     /// The dot.
     pub dot: DotName,
     /// The app's project, with which the dot's name begins.
@@ -28,7 +28,7 @@ pub struct Target {
 
 /// Finds the dot. The first of these that exists counts: the dot that the user names; that of `dotmesh.toml`; that of an
 /// earlier fork of this folder; the dot that plain Compose would use here; that of another work tree.
-pub async fn find(
+pub(super) async fn find(
     context: &Context,
     node: &NodeClient,
     folder: &Path,

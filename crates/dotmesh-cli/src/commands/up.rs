@@ -110,8 +110,13 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Up> {
     let driver = driver.unwrap_or_else(|| "dm".to_owned());
     let files: Vec<PathBuf> = args.file.iter().map(|file| absolute(file)).collect();
     let document = compose.resolve(&folder, &files, &driver).await?;
-    let name = name(&args, &folder).await?;
     let target = target::find(context, &node, &folder, &file, &document).await?;
+    let shares_folder = target.app.as_ref() == Some(&folder);
+    if shares_folder && args.name.is_none() {
+        return Err(CliError::usage("the app itself runs from this folder")
+            .hint("Run 'dm up' in another git work tree, or name the fork: dm up --name NAME"));
+    }
+    let name = name(&args, &folder).await?;
     // A fork of a fork begins with that fork's data.
     if let Some(branch) = current::choose(context, &node).await?.branch
         && branch != name
@@ -143,6 +148,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Up> {
         from: args.revision.clone(),
         project: project(&target, &name, known, &all),
         folder: Some(folder.clone()),
+        shares_folder,
         ports: ports(&document, &args.port)?,
         lifetime: args.expires,
         config: None,

@@ -59,10 +59,16 @@ pub(super) async fn find(
         app,
     };
     let trees = others(node, folder, &short).await?;
+    let found = node.compose_dots(folder, false).await?;
+    let runs_here = |dot: &DotName| {
+        found.folder.as_deref() == Some(folder) && found.dots.contains(dot)
+    };
     let app_of = |dot: &DotName| {
+        if runs_here(dot) {
+            return Some(folder.to_owned());
+        }
         let tree = trees.iter().find(|(known, _)| known == dot);
-        let tree = tree.map(|(_, folder)| folder.clone());
-        tree.or_else(|| (own == *dot).then(|| folder.to_owned()))
+        tree.map(|(_, folder)| folder.clone())
     };
     if let Some(word) = &context.dot {
         let (dot, _) = word.name_and_branch()?;
@@ -72,14 +78,15 @@ pub(super) async fn find(
     if let Some(dot) = &file.dot {
         return Ok(target(dot.clone(), app_of(dot)));
     }
-    let here = node.compose_dots(folder, true).await?.forks;
+    let here = found.forks.clone();
     if here.folder.as_deref() == Some(folder)
         && let Some(fork) = here.forks.first()
     {
         return Ok(target(fork.dot.clone(), app_of(&fork.dot)));
     }
     if known.contains(&own) {
-        return Ok(target(own, Some(folder.to_owned())));
+        let app = app_of(&own);
+        return Ok(target(own, app));
     }
     match trees.first() {
         Some((dot, folder)) => Ok(target(dot.clone(), Some(folder.clone()))),

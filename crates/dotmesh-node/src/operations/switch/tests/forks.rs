@@ -28,6 +28,7 @@ fn request(name: &str) -> MakeFork {
         from: None,
         project: format!("app-{name}"),
         folder: Some(format!("/srv/{name}").into()),
+        shares_folder: false,
         ports: vec![WantedPort {
             service: "web".to_owned(),
             target: 80,

@@ -12,7 +12,7 @@ help:
 	@echo "make build      build dm, dotmeshd and dothub into target/release"
 	@echo "make install    put them into /usr/local/bin, with man pages and completions"
 	@echo "make screenshots  make the pictures of the hub's pages in docs/screenshots"
-	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,transfer,list,hub for a part of it"
+	@echo "make bench      measure, and print one table of ratios; ONLY=commit,checkout,transfer,list,forks,hub for a part of it"
 
 build:
 	@scripts/setup.sh build

@@ -103,6 +103,9 @@ pub struct MakeFork {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub folder: Option<PathBuf>,
+    /// Whether the app itself runs from that folder, so that commands there are not about the fork.
+    #[serde(default)]
+    pub shares_folder: bool,
     /// The ports that it needs. The node chooses free ones, and keeps those that it chose before.
     #[serde(default)]
     pub ports: Vec<WantedPort>,

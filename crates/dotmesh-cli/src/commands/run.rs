@@ -141,7 +141,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Ran> {
         folder,
         files,
         dot: Some(found.dot.clone()),
-        name: found.branch.clone(),
+        name: Some(found.branch.clone()),
         revision: found.is_new_branch.then(|| record.id.to_string()),
         services: Vec::new(),
         build: false,

@@ -94,8 +94,8 @@ pub struct Plan {
     pub files: Vec<PathBuf>,
     /// The dot. `None` means the one that the app has.
     pub dot: Option<DotName>,
-    /// The name of the fork and of its branch.
-    pub name: BranchName,
+    /// The name of the fork and of its branch. `None` means that of git's branch.
+    pub name: Option<BranchName>,
     /// The state that a new branch begins with. `None` means the working copy.
     pub revision: Option<String>,
     /// The services to start. Empty means all.
@@ -133,7 +133,7 @@ fn parse_lifetime(text: &str) -> std::result::Result<u64, String> {
 pub(super) async fn run(context: &Context, args: Args) -> Result<Up> {
     let folder = folder(&args.file)?;
     let plan = Plan {
-        name: name(&args, &folder).await?,
+        name: args.name,
         folder,
         files: args.file.iter().map(|file| absolute(file)).collect(),
         dot: None,
@@ -152,7 +152,7 @@ pub(super) async fn start(
     args: &ForkArgs,
     wait: &WaitArgs,
 ) -> Result<Up> {
-    let (folder, name) = (&plan.folder, &plan.name);
+    let folder = &plan.folder;
     let file = ProjectFile::load(folder)?;
     let (mut node, compose) = (context.node()?, Compose::find(&context.environment).await?);
     let compose = compose.for_code_of(plan.is_foreign);
@@ -160,6 +160,19 @@ pub(super) async fn start(
     let driver = driver.unwrap_or_else(|| compose::DRIVER.to_owned());
     let document = compose.resolve(folder, &plan.files, &driver).await?;
     let target = target::find(context, &node, plan.dot.as_ref(), folder, &file, &document).await?;
+    let shares_folder = plan.dot.is_none() && target.app.as_ref() == Some(folder);
+    let name = match &plan.name {
+        Some(name) => name.clone(),
+        None if shares_folder => {
+            return Err(
+                CliError::usage("the app itself runs from this folder").hint(
+                    "Run 'dm up' in another git work tree, or name the fork: dm up --name NAME",
+                ),
+            );
+        }
+        None => name_of_work_tree(folder).await?,
+    };
+    let name = &name;
     // A fork of a fork begins with that fork's data.
     if let Some(branch) = current::choose(context, &node).await?.branch
         && plan.dot.is_none()
@@ -192,6 +205,7 @@ pub(super) async fn start(
         from: plan.revision.clone(),
         project: project(&target, name, known, &all),
         folder: Some(folder.clone()),
+        shares_folder,
         ports: ports(&document, &args.port)?,
         lifetime: args.expires,
         config: None,
@@ -276,11 +290,8 @@ fn absolute(file: &Path) -> PathBuf {
         .unwrap_or_else(|_| file.to_owned())
 }
 
-/// The fork's name: the user's, or that of git's branch.
-async fn name(args: &Args, folder: &Path) -> Result<BranchName> {
-    if let Some(name) = &args.name {
-        return Ok(name.clone());
-    }
+/// The name of git's branch, as a fork's name.
+async fn name_of_work_tree(folder: &Path) -> Result<BranchName> {
     let Some(branch) = git::branch(folder).await else {
         return Err(
             CliError::usage("git has no branch checked out here, so the fork has no name")

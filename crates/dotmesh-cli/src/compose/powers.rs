@@ -275,12 +275,18 @@ impl Place<'_> {
         // What does not exist yet, Docker makes at that place.
         let real = loop {
             if let Ok(real) = real.canonicalize() {
-                break real.join(&rest);
+                break match rest.as_os_str().is_empty() {
+                    true => real,
+                    false => real.join(&rest),
+                };
             }
             let Some(name) = real.file_name().map(PathBuf::from) else {
                 break path;
             };
-            rest = name.join(&rest);
+            rest = match rest.as_os_str().is_empty() {
+                true => name,
+                false => name.join(&rest),
+            };
             real.pop();
         };
         let code = self.code.canonicalize();
@@ -343,3 +349,6 @@ fn shown(value: &Value) -> String {
         other => unescaped(&other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,8 +45,8 @@ fn the_file_is_readable_json_for_its_owner_alone() {
       "default_remote": "hub",
       "remotes": {
         "hub": {
-          "user": "alice",
           "address": "https://dothub.com",
+          "user": "alice",
           "api_key": "key"
         }
       },

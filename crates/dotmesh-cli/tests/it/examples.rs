@@ -231,6 +231,7 @@ pub(crate) fn states() -> Vec<Example> {
                         behind: 0,
                     }),
                 }],
+                beside: vec!["shop-login".to_owned()],
                 short: false,
             },
         ),

@@ -44,7 +44,9 @@ async fn of_containers(node: &Node) -> Result<ByFolder, NodeError> {
     let mut found = ByFolder::new();
     // If Docker is down, use the commits.
     for container in node.docker.list().await.unwrap_or_default() {
-        let Some(folder) = container.label(WORKING_DIR) else {
+        // A fork's folder is not the app's.
+        let folder = container.label(WORKING_DIR);
+        let Some(folder) = folder.filter(|_| container.label(forks::FORK).is_none()) else {
             continue;
         };
         for used in &container.uses {

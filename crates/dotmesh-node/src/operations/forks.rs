@@ -27,6 +27,8 @@ mod stop;
 
 pub(crate) use delete::delete;
 pub(crate) use error::ForkError;
+#[cfg(test)]
+pub(crate) use expiry::stop_expired;
 pub(crate) use expiry::watch;
 pub(crate) use make::make;
 pub(crate) use stop::stop;
@@ -83,12 +85,12 @@ pub(crate) async fn one(
     Ok(told.ok_or_else(no_fork)?)
 }
 
-/// The forks of a folder, or of its nearest parent that has some.
+/// The forks of a folder, or of its nearest parent that has some, without those that share the app's own folder.
 pub(crate) async fn here(node: &Node, folder: &Path) -> Result<ForksHere, NodeError> {
     let mut found: BTreeMap<_, Vec<ForkHere>> = BTreeMap::new();
     for dot in node.registry.dots().await? {
         for (branch, stored) in of(node, &dot.name).await?.forks {
-            let Some(folder) = stored.folder else {
+            let Some(folder) = stored.folder.filter(|_| !stored.shares_folder) else {
                 continue;
             };
             found.entry(folder).or_default().push(ForkHere {

@@ -24,9 +24,12 @@ pub struct ForksFile {
 pub struct StoredFork {
     /// Its Compose project.
     pub project: String,
-    /// The folder of its Compose file, in which commands are about this fork.
+    /// The folder of its Compose file, in which commands are about this fork by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
+    /// Whether the app itself runs from that folder, so that commands there are not about this fork.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_folder: bool,
     /// Its ports on this machine. They stay the same as long as the fork is kept.
     #[serde(default)]
     pub ports: Vec<StoredPort>,

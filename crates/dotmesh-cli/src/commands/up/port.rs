@@ -6,7 +6,7 @@ use dotmesh_api::node::WantedPort;
 
 /// A chosen port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub(super) struct Choice {
     /// The service.
     pub service: String,
     /// The port in the container, if the user named it.
@@ -39,7 +39,7 @@ impl FromStr for Choice {
 
 impl Choice {
     /// Whether it is about this port.
-    pub fn is_about(&self, port: &WantedPort) -> bool {
+    pub(super) fn is_about(&self, port: &WantedPort) -> bool {
         port.service == self.service && self.target.is_none_or(|target| target == port.target)
     }
 }

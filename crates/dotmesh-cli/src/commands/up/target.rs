@@ -17,7 +17,7 @@ use crate::project_file::ProjectFile;
 
 /// What `dm up` forks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub(super) struct Target {
     /// The dot.
     pub dot: DotName,
     /// The app's project, with which the dot's name begins.
@@ -28,7 +28,7 @@ pub struct Target {
 
 /// Finds the dot. The first of these that exists counts: the dot that the user names; that of `dotmesh.toml`; that of an
 /// earlier fork of this folder; the dot that plain Compose would use here; that of another work tree.
-pub async fn find(
+pub(super) async fn find(
     context: &Context,
     node: &NodeClient,
     named: Option<&DotName>,
@@ -62,10 +62,15 @@ pub async fn find(
         app,
     };
     let trees = others(node, folder, &short).await?;
+    let found = node.compose_dots(folder, false).await?;
+    let runs_here =
+        |dot: &DotName| found.folder.as_deref() == Some(folder) && found.dots.contains(dot);
     let app_of = |dot: &DotName| {
+        if runs_here(dot) {
+            return Some(folder.to_owned());
+        }
         let tree = trees.iter().find(|(known, _)| known == dot);
-        let tree = tree.map(|(_, folder)| folder.clone());
-        tree.or_else(|| (own == *dot).then(|| folder.to_owned()))
+        tree.map(|(_, folder)| folder.clone())
     };
     if let Some(dot) = named {
         return Ok(target(dot.clone(), app_of(dot)));
@@ -78,14 +83,15 @@ pub async fn find(
     if let Some(dot) = &file.dot {
         return Ok(target(dot.clone(), app_of(dot)));
     }
-    let here = node.compose_dots(folder, true).await?.forks;
+    let here = found.forks.clone();
     if here.folder.as_deref() == Some(folder)
         && let Some(fork) = here.forks.first()
     {
         return Ok(target(fork.dot.clone(), app_of(&fork.dot)));
     }
     if known.contains(&own) {
-        return Ok(target(own, Some(folder.to_owned())));
+        let app = app_of(&own);
+        return Ok(target(own, app));
     }
     match trees.first() {
         Some((dot, folder)) => Ok(target(dot.clone(), Some(folder.clone()))),

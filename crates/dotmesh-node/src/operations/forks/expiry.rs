@@ -22,7 +22,7 @@ pub(crate) async fn watch(node: Node) {
 }
 
 /// Stops the containers of all expired forks.
-pub(super) async fn stop_expired(node: &Node) -> Result<(), NodeError> {
+pub(crate) async fn stop_expired(node: &Node) -> Result<(), NodeError> {
     let now = Timestamp::now();
     for dot in node.registry.dots().await? {
         for (branch, fork) in of(node, &dot.name).await?.forks {

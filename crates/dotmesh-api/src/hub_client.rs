@@ -17,48 +17,49 @@ use crate::hub_address::HubAddress;
 use crate::hub_visitor::{self, HubVisitor};
 use crate::identity::{IDENTITY_HEADER, Meant};
 use crate::network::Network;
-use crate::node::HubReport;
+use crate::node::{HubAccount, HubReport};
 use crate::page::Reference;
 
 /// The time for which a hub may be silent during the connectivity check of a push.
 const LONG_SILENCE: Duration = Duration::from_secs(15 * 60);
 
-/// A client that calls a hub as one user.
+/// A client that calls a hub as one user, or without an account.
 #[derive(Clone)]
 pub struct HubClient {
     visitor: HubVisitor,
     /// The HTTP client for the one request that may take the hub long.
     patient: reqwest::Client,
-    user: UserName,
-    secret: String,
+    account: Option<HubAccount>,
     meant: Option<Meant>,
 }
 
 impl fmt::Debug for HubClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HubClient({}@{})", self.user, self.address())
+        match &self.account {
+            Some(account) => write!(f, "HubClient({}@{})", account.user, self.address()),
+            None => write!(f, "HubClient({})", self.address()),
+        }
     }
 }
 
 impl HubClient {
     /// A client that logs in with an API key or a password at each request.
     pub fn new(address: HubAddress, user: UserName, secret: String) -> Result<Self, ClientError> {
-        Self::through(&Network::default(), address, user, secret)
+        let account = HubAccount { user, secret };
+        Self::through(&Network::default(), address, Some(account))
     }
 
-    /// The same as [`Self::new`], through a configured network.
+    /// A client through a configured network. Without an account it can read public dots.
     pub fn through(
         network: &Network,
         address: HubAddress,
-        user: UserName,
-        secret: String,
+        account: Option<HubAccount>,
     ) -> Result<Self, ClientError> {
         let patient = hub_visitor::http(network, &address, LONG_SILENCE)?;
         Ok(Self {
             visitor: HubVisitor::through(network, address)?,
             patient,
-            user,
-            secret,
+            account,
             meant: None,
         })
     }
@@ -73,8 +74,8 @@ impl HubClient {
     }
 
     /// The user it logs in as.
-    pub fn user(&self) -> &UserName {
-        &self.user
+    pub fn user(&self) -> Option<&UserName> {
+        self.account.as_ref().map(|account| &account.user)
     }
 
     /// The hub's address.
@@ -88,7 +89,10 @@ impl HubClient {
 
     /// Adds the headers of every request.
     fn complete(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        let request = request.basic_auth(&self.user, Some(&self.secret));
+        let request = match &self.account {
+            Some(account) => request.basic_auth(&account.user, Some(&account.secret)),
+            None => request,
+        };
         match self.meant {
             Some(meant) => request.header(IDENTITY_HEADER, meant.to_string()),
             None => request,
@@ -118,7 +122,9 @@ impl HubClient {
         let version = self.version().await;
         let (mut refused, mut clock_ahead) = (None, None);
         if version.is_ok() {
-            refused = self.current_user().await.err().map(ErrorBody::from);
+            if self.account.is_some() {
+                refused = self.current_user().await.err().map(ErrorBody::from);
+            }
             let clock = self.visitor.clock().await.ok().flatten();
             clock_ahead = clock.map(|clock| seconds(clock) - seconds(SystemTime::now()));
         }

@@ -14,6 +14,7 @@ use crate::error::ErrorBody;
 
 mod checkup;
 mod content;
+mod forks;
 mod fsck;
 mod import;
 mod lease;
@@ -28,6 +29,10 @@ pub use checkup::{
     Checkup, DiskReport, EngineReport, HubReport, Looked, PluginReport, PoolReport, Report,
 };
 pub use content::{ContentQuery, RestorePaths};
+pub use forks::{
+    DeleteFork, Fork, ForkContainer, ForkHere, ForkPort, ForkQuery, ForkState, ForksHere, MakeFork,
+    StopFork, WantedPort,
+};
 pub use fsck::{Fsck, FsckEvent, FsckKind, FsckProblem, FsckReport};
 pub use import::{
     ArchiveQuery, CopiedFiles, Export, ExportEvent, Import, ImportEvent, ImportOutcome,
@@ -136,6 +141,9 @@ pub struct ComposeDots {
     /// The dots that the project's containers use. If the containers are gone, the dots that they used in the newest
     /// commits.
     pub dots: Vec<DotName>,
+    /// The forks that run from the folder, or from the nearest parent with forks. Earlier daemons do not send it.
+    #[serde(default)]
+    pub forks: ForksHere,
 }
 
 /// `GET /v1/dots/{namespace}/{dot}`
@@ -412,22 +420,31 @@ pub struct UnmountVolume {
     pub place: String,
 }
 
-/// A hub with a user's credentials. The node uses the secret for this request only, and does not store it.
-#[derive(Clone, Serialize, Deserialize)]
+/// A hub, and the account to use there. The node uses the secret for this request only, and does not store it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubLogin {
     /// The address, in the format of [`crate::HubAddress`].
     pub address: String,
-    /// The account.
+    /// The account. Without one, public dots can be read.
+    #[serde(flatten)]
+    pub account: Option<HubAccount>,
+}
+
+/// An account on a hub. Its `Debug` output hides the secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HubAccount {
+    /// The account's name.
     pub user: UserName,
     /// The API key or password.
     #[cfg_attr(feature = "openapi", schema(format = Password))]
     pub secret: String,
 }
 
-impl std::fmt::Debug for HubLogin {
+impl std::fmt::Debug for HubAccount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HubLogin({}@{})", self.user, self.address)
+        write!(f, "HubAccount({})", self.user)
     }
 }
 
@@ -477,6 +494,9 @@ pub struct Fetch {
     pub hub: HubLogin,
     /// The commit, by any of its names.
     pub revision: String,
+    /// The branch whose head `HEAD` means. `None` means the one that is checked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<BranchName>,
     /// Also fetches the data of its ancestors.
     #[serde(default)]
     pub ancestors: bool,

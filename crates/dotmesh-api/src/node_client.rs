@@ -3,14 +3,20 @@
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use dotmesh_model::DotName;
+use dotmesh_model::{BranchName, DotName};
 use futures::{Stream, StreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::{self, ClientError};
 use crate::node::{
-    ApplyStash, ArchiveQuery, BranchRemoved, Checkout, Checkup, Committed, ComposeDots, ContentQuery, CreateCommit, CreateDot, Current, DeleteBranch, DeleteTag, Diff, DotDetail, DotStatus, DotSummary, DropStash, Export, ExportEvent, Fetch, Fsck, FsckEvent, Import, ImportEvent, Log, LogQuery, Lookalike, MakeStash, MakeTag, MountVolume, MountedVolume, NodeVersion, OPERATION_HEADER, Operations, RenameBranch, RenameDot, Report, Reset, RestorePaths, RunningOperation, Source, Stash, SwitchEvent, Tag, Transfer, TransferEvent, Undo, UnmountVolume,
+    ApplyStash, ArchiveQuery, BranchRemoved, Checkout, Checkup, Committed, ComposeDots,
+    ContentQuery, CreateCommit, CreateDot, Current, DeleteBranch, DeleteFork, DeleteTag, Diff,
+    DotDetail, DotStatus, DotSummary, DropStash, Export, ExportEvent, Fetch, Fork, Fsck, FsckEvent,
+    Import, ImportEvent, Log, LogQuery, Lookalike, MakeFork, MakeStash, MakeTag, MountVolume,
+    MountedVolume, NodeVersion, OPERATION_HEADER, Operations, RenameBranch, RenameDot, Report,
+    Reset, RestorePaths, RunningOperation, Source, Stash, StopFork, SwitchEvent, Tag, Transfer,
+    TransferEvent, Undo, UnmountVolume,
 };
 
 /// The kinds of transfer.
@@ -53,6 +59,7 @@ pub struct NodeClient {
     http: reqwest::Client,
     shown: String,
     observer: Option<fn(&str)>,
+    branch: Option<BranchName>,
 }
 
 impl NodeClient {
@@ -66,6 +73,7 @@ impl NodeClient {
             http,
             shown: socket.display().to_string(),
             observer: None,
+            branch: None,
         })
     }
 
@@ -84,6 +92,15 @@ impl NodeClient {
         }
     }
 
+    /// Makes requests about a dot be about this branch of it, instead of the one that is checked out.
+    #[must_use]
+    pub fn seen_from(self, branch: BranchName) -> Self {
+        Self {
+            branch: Some(branch),
+            ..self
+        }
+    }
+
     fn server(&self) -> String {
         format!("the Dotmesh node at {}", self.shown)
     }
@@ -92,7 +109,13 @@ impl NodeClient {
         if let Some(observer) = self.observer {
             observer(&format!("{method} /v1/{path}"));
         }
-        self.http.request(method, format!("http://node/v1/{path}"))
+        let request = self.http.request(method, format!("http://node/v1/{path}"));
+        match &self.branch {
+            Some(branch) if path.starts_with("dots/") => {
+                request.query(&[("branch", branch.as_str())])
+            }
+            _ => request,
+        }
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -298,11 +321,48 @@ impl NodeClient {
             .await
     }
 
-    /// The dots of the Compose project in a folder, or in its nearest parent with a project.
-    pub async fn compose_dots(&self, folder: &Path) -> Result<ComposeDots, ClientError> {
+    /// The dots of the Compose project in a folder, or in its nearest parent with a project, and the forks that run from
+    /// there. With `only_forks`, nothing but the forks.
+    pub async fn compose_dots(
+        &self,
+        folder: &Path,
+        only_forks: bool,
+    ) -> Result<ComposeDots, ClientError> {
         let request = self.request(reqwest::Method::GET, "compose");
         let request = request.query(&[("folder", folder)]);
+        let request = request.query(&[("only_forks", only_forks)]);
         client::json(&self.server(), request).await
+    }
+
+    /// The forks of all dots.
+    pub async fn forks(&self) -> Result<Vec<Fork>, ClientError> {
+        self.get("forks").await
+    }
+
+    /// One fork, with its configuration.
+    pub async fn fork(&self, dot: &DotName, branch: &BranchName) -> Result<Fork, ClientError> {
+        let route = format!("dots/{}/forks/one", dot.full());
+        let request = self.request(reqwest::Method::GET, &route);
+        let request = request.query(&[("fork", branch.as_str())]);
+        client::json(&self.server(), request).await
+    }
+
+    /// Makes a fork, or updates it.
+    pub async fn make_fork(&self, dot: &DotName, fork: &MakeFork) -> Result<Fork, ClientError> {
+        self.post(&format!("dots/{}/forks", dot.full()), fork).await
+    }
+
+    /// Stops the containers of a fork.
+    pub async fn stop_fork(&self, dot: &DotName, fork: &StopFork) -> Result<Fork, ClientError> {
+        self.post(&format!("dots/{}/forks/stop", dot.full()), fork)
+            .await
+    }
+
+    /// Forgets a fork whose containers were removed.
+    pub async fn delete_fork(&self, dot: &DotName, fork: &DeleteFork) -> Result<(), ClientError> {
+        let route = format!("dots/{}/forks/delete", dot.full());
+        let request = self.request(reqwest::Method::POST, &route).json(fork);
+        client::send(&self.server(), request).await.map(drop)
     }
 
     /// Creates an empty dot.
@@ -447,7 +507,11 @@ impl NodeClient {
         fetch: &Fetch,
     ) -> Result<Running<impl Stream<Item = Result<TransferEvent, ClientError>> + use<>>, ClientError>
     {
-        self.running(&format!("dots/{}/fetch", dot.full()), fetch)
+        let fetch = Fetch {
+            branch: self.branch.clone(),
+            ..fetch.clone()
+        };
+        self.running(&format!("dots/{}/fetch", dot.full()), &fetch)
             .await
     }
 

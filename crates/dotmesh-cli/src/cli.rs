@@ -22,6 +22,7 @@ Environment variables:
   DOTMESH_SOCKET    Where a node of this machine listens (default: /run/dotmesh/api.sock)
   DOTMESH_IMAGE     The image that docker:// runs to reach the node (default: dotmesh/dm)
   DOTMESH_PASSWORD  The API key for 'dm login --key' and 'dm remote add', which then ask for none
+  DOTMESH_COMPOSE   The Compose that 'dm up' and the like run (default: 'docker compose', else docker-compose)
   BROWSER           The browser for 'dm open' and 'dm login' (default: the desktop's)
   PAGER             Shows long output on a terminal (default: less). 'cat' means no pager
   NO_COLOR          If it is set, there are no colours
@@ -48,9 +49,14 @@ pub struct Global {
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
-    /// Use this dot [default: DOTMESH_DOT, or the dot that 'dm switch' chose]
+    /// Use this dot, or a branch of it [default: DOTMESH_DOT, or the dot that 'dm switch' chose]
     // The id differs from `dot`, because several commands have an argument with that id.
-    #[arg(long = "dot", id = "dot_option", value_name = "DOT", global = true)]
+    #[arg(
+        long = "dot",
+        id = "dot_option",
+        value_name = "DOT[@BRANCH]",
+        global = true
+    )]
     pub dot: Option<DotWord>,
 
     /// Print the result as a JSON document, and errors as JSON on stderr. docs/cli-json.md describes both

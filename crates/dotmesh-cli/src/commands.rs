@@ -5,11 +5,14 @@ pub mod checkout;
 pub mod clone;
 pub mod cluster;
 pub mod commit;
+pub mod compose;
 pub mod cp;
 pub mod dial_stdio;
 pub mod diff;
 pub mod doctor;
 pub mod dot;
+pub mod down;
+pub mod env;
 pub mod export;
 pub mod fetch;
 pub mod fsck;
@@ -24,12 +27,14 @@ pub mod man;
 pub mod mount;
 pub mod op;
 pub mod open;
+pub mod ps;
 pub mod pull;
 pub mod push;
 pub mod redo;
 pub mod remote;
 pub mod reset;
 pub mod restore;
+pub mod run;
 pub mod show;
 pub mod stash;
 pub mod status;
@@ -37,6 +42,8 @@ pub mod switch;
 pub mod tag;
 pub mod undo;
 pub mod unmount;
+pub mod up;
+pub mod url;
 pub mod version;
 
 use clap::Subcommand;
@@ -71,6 +78,13 @@ pub enum Command {
     Cp(cp::Args),
     Import(import::Args),
     Export(export::Args),
+    Up(up::Args),
+    Run(run::Args),
+    Ps(ps::Args),
+    Down(down::Args),
+    Env(env::Args),
+    Url(url::Args),
+    Compose(compose::Args),
     Login(login::Args),
     Logout(logout::Args),
     Remote(remote::Args),
@@ -114,6 +128,10 @@ impl Command {
     fn is_about_dots(&self) -> bool {
         match self {
             Self::List(_)
+            | Self::Ps(_)
+            | Self::Env(_)
+            | Self::Url(_)
+            | Self::Compose(_)
             | Self::Login(_)
             | Self::Logout(_)
             | Self::Remote(_)
@@ -149,6 +167,9 @@ impl Command {
             | Self::Push(_)
             | Self::Open(_)
             | Self::Dot(_)
+            | Self::Up(_)
+            | Self::Run(_)
+            | Self::Down(_)
             | Self::Mount(_)
             | Self::Unmount(_) => true,
         }
@@ -192,6 +213,13 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::Cp(args) => cp::run(context, args).await.map(answer),
         Command::Import(args) => import::run(context, args).await.map(answer),
         Command::Export(args) => export::run(context, args).await.map(answer),
+        Command::Up(args) => up::run(context, args).await.map(answer),
+        Command::Run(args) => run::run(context, args).await.map(answer),
+        Command::Ps(args) => ps::run(context, args).await.map(answer),
+        Command::Down(args) => down::run(context, args).await.map(answer),
+        Command::Env(args) => env::run(context, args).await.map(answer),
+        Command::Url(args) => url::run(context, args).await.map(answer),
+        Command::Compose(args) => compose::run(context, args).await.map(answer),
         Command::Login(args) => login::run(context, args).await.map(answer),
         Command::Logout(args) => logout::run(context, &args).map(answer),
         Command::Remote(args) => remote::run(context, args).await,

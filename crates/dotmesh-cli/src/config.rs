@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use dotmesh_api::HubAddress;
+use dotmesh_api::node::HubAccount;
 use dotmesh_model::{BranchName, DotName, UserName};
 use serde::{Deserialize, Serialize};
 
@@ -36,13 +37,21 @@ pub struct Config {
     pub nodes: BTreeMap<String, NodeConfig>,
 }
 
-/// An account on a hub.
+/// A hub, and the user's account there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remote {
-    /// The account's user.
-    pub user: UserName,
     /// The hub's URL.
     pub address: String,
+    /// The account. Without one, public dots can be cloned and pulled.
+    #[serde(flatten)]
+    pub account: Option<SavedAccount>,
+}
+
+/// An account on a hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedAccount {
+    /// The account's user.
+    pub user: UserName,
     /// The account's API key.
     pub api_key: SavedApiKey,
 }
@@ -222,18 +231,39 @@ impl Remote {
         address(&self.address).is_some_and(|here| address(hub) == Some(here))
     }
 
-    /// `user@host`. The scheme is included only if it is not the default for that host.
+    /// An account on the hub at an address.
+    pub fn with_account(address: String, user: UserName, api_key: SavedApiKey) -> Self {
+        Self {
+            address,
+            account: Some(SavedAccount { user, api_key }),
+        }
+    }
+
+    /// The account's user.
+    pub fn user(&self) -> Option<&UserName> {
+        self.account.as_ref().map(|account| &account.user)
+    }
+
+    /// The account, for a request.
+    pub fn hub_account(&self) -> Option<HubAccount> {
+        self.account.as_ref().map(|account| HubAccount {
+            user: account.user.clone(),
+            secret: account.api_key.reveal().to_owned(),
+        })
+    }
+
+    /// `user@host`, or the host if there is no account. The scheme is included only if it is not the default for that host.
     pub fn login(&self) -> String {
         let short = self.address.split_once("://").map(|(_, host)| host);
         let same = |host: &&str| {
             host.parse::<HubAddress>()
                 .is_ok_and(|address| address.to_string() == self.address)
         };
-        format!(
-            "{}@{}",
-            self.user,
-            short.filter(same).unwrap_or(&self.address)
-        )
+        let host = short.filter(same).unwrap_or(&self.address);
+        match self.user() {
+            Some(user) => format!("{user}@{host}"),
+            None => host.to_owned(),
+        }
     }
 }
 
@@ -289,6 +319,31 @@ impl Config {
             .and_then(|name| self.remotes.get_key_value(name))
             .filter(there)
             .or_else(|| self.remotes.iter().find(there))
+    }
+
+    /// The name for a hub's remote: the name of an existing remote for this account or without any, else one derived from the
+    /// host.
+    pub fn name_for(&self, host: &str, remote: &Remote) -> RemoteName {
+        let is_same = |user: Option<&UserName>| user.is_none() || user == remote.user();
+        let same = |known: &Remote| is_same(known.user()) && known.is_at(&remote.address);
+        if let Some((name, _)) = self.remotes.iter().find(|(_, known)| same(known)) {
+            return name.clone();
+        }
+        let numbered = (2..).map(|n| format!("hub-{n}"));
+        let names = [
+            host.to_owned(),
+            match remote.user() {
+                Some(user) => format!("{host}-{user}"),
+                None => format!("{host}-public"),
+            },
+            "hub".to_owned(),
+        ];
+        names
+            .into_iter()
+            .chain(numbered)
+            .filter_map(|name| name.parse().ok())
+            .find(|name| !self.remotes.contains_key(name))
+            .expect("there are more numbers than remotes")
     }
 
     /// Adds or replaces a remote. If no remote is selected, selects this one and returns `true`.

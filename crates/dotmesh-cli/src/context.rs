@@ -1,8 +1,8 @@
 //! What every command needs: the output, the configuration, the node, and the current dot.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use dotmesh_api::NodeClient;
 use dotmesh_model::DotName;
@@ -121,8 +121,11 @@ impl Context {
         &self,
         act: impl AsyncFn(&NodeClient, &DotName) -> Result<T>,
     ) -> Result<T> {
-        let node = self.node()?;
+        let mut node = self.node()?;
         let choice = current::choose(self, &node).await?;
+        if let Some(branch) = &choice.branch {
+            node = node.seen_from(branch.clone());
+        }
         if let CurrentDot::Selected(dot) = &choice.dot {
             match act(&node, dot).await {
                 // The error may be about something else than the dot, such as a commit.

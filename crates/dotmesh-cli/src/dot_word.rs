@@ -42,6 +42,15 @@ impl DotWord {
         Ok(self.0.parse()?)
     }
 
+    /// Parses the argument as a dot's name, or as `DOT@BRANCH`, where the branch is spelled as in the name of a volume.
+    pub fn name_and_branch(&self) -> Result<(DotName, Option<BranchName>)> {
+        if !self.0.contains('@') {
+            return Ok((self.name()?, None));
+        }
+        let volume: VolumeName = self.0.parse()?;
+        Ok((volume.dot, volume.pinned))
+    }
+
     /// Acts on the dot with this name. If there is none, but the current dot has a branch with this name, the error says so.
     /// `instead` makes the hint from the dot and the branch.
     pub async fn act<T>(

@@ -30,6 +30,12 @@ pub struct Environment {
     pub api_key: Option<String>,
     /// `DOCKER_HOST`
     pub docker_host: Option<String>,
+    /// `DOTMESH_COMPOSE`
+    pub compose: Option<String>,
+    /// `COMPOSE_PROJECT_NAME`
+    pub compose_project: Option<String>,
+    /// `COMPOSE_PROFILES`
+    pub compose_profiles: Option<String>,
     /// `BROWSER`
     pub browser: Option<String>,
     /// Whether `DISPLAY` or `WAYLAND_DISPLAY` is set, so that a browser can open windows.
@@ -76,6 +82,9 @@ impl Environment {
             dot: text("DOTMESH_DOT"),
             api_key: text("DOTMESH_PASSWORD"),
             docker_host: text("DOCKER_HOST"),
+            compose: text("DOTMESH_COMPOSE"),
+            compose_project: text("COMPOSE_PROJECT_NAME"),
+            compose_profiles: text("COMPOSE_PROFILES"),
             browser: text("BROWSER"),
             has_display: get("DISPLAY").or_else(|| get("WAYLAND_DISPLAY")).is_some(),
             pager: std::env::var("PAGER").ok(),

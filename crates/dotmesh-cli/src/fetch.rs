@@ -106,6 +106,7 @@ async fn fetch(
         .ui
         .status(&format!("Fetching {what} of {full} from {name}"));
     let request = Fetch {
+        branch: None,
         hub: transfer::login(remote),
         revision: revision.to_owned(),
         ancestors: matches!(extent, Extent::History),

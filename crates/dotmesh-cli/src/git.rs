@@ -205,6 +205,24 @@ pub fn without_credentials(url: &str) -> String {
     }
 }
 
+/// The branch that is checked out in the work tree of a folder.
+pub async fn branch(folder: &Path) -> Option<String> {
+    let said = run(folder, &["symbolic-ref", "--short", "-q", "HEAD"], None).await?;
+    let name = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    (said.status.success() && !name.is_empty()).then_some(name)
+}
+
+/// All work trees of the repository of a folder, the main one first.
+pub async fn work_trees(folder: &Path) -> Vec<PathBuf> {
+    let said = run(folder, &["worktree", "list", "--porcelain"], None).await;
+    let text = said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned());
+    let text = text.unwrap_or_default();
+    let trees = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("worktree "));
+    trees.map(PathBuf::from).collect()
+}
+
 async fn run(folder: &Path, arguments: &[&str], person: Option<&Person>) -> Option<Output> {
     let mut git = tokio::process::Command::new("git");
     // A question must not get in the way of the user's own git.

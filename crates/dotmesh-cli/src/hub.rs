@@ -1,6 +1,8 @@
 //! Direct requests from `dm` to hubs, and the messages for their failures.
 
-use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient, HubHost, HubVisitor};
+use dotmesh_api::{
+    ClientError, ErrorBody, ErrorCode, HubAddress, HubClient, HubHost, HubVisitor, Network,
+};
 
 use crate::config::Remote;
 use crate::context::Context;
@@ -15,10 +17,10 @@ pub async fn find(context: &Context, host: HubHost) -> Result<HubVisitor> {
     Ok(visitor)
 }
 
-/// The client for a remote's hub, with the remote's API key.
+/// The client for a remote's hub, with the remote's account.
 pub fn client(remote: &Remote) -> Result<HubClient> {
-    let key = remote.api_key.reveal().to_owned();
-    HubClient::new(remote.hub()?, remote.user.clone(), key).map_err(explain)
+    let network = Network::default();
+    HubClient::through(&network, remote.hub()?, remote.hub_account()).map_err(explain)
 }
 
 /// Prints a request if `--verbose` is given.

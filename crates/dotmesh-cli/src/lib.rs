@@ -5,8 +5,10 @@
 
 pub mod browser;
 pub mod cli;
+pub mod code;
 pub mod commands;
 pub mod complete;
+pub mod compose;
 pub mod config;
 pub mod context;
 pub mod current;
@@ -14,6 +16,7 @@ pub mod dot_word;
 pub mod environment;
 pub mod error;
 pub mod fetch;
+pub mod forks;
 pub mod git;
 pub mod graph;
 pub mod hub;
@@ -28,6 +31,7 @@ pub mod pager;
 pub mod paint;
 pub mod place;
 pub mod progress;
+pub mod project_file;
 pub mod reference;
 pub mod since;
 pub mod start;

@@ -86,16 +86,28 @@ pub fn parse_rate(text: &str) -> std::result::Result<NonZeroU64, String> {
 pub fn login(remote: &Remote) -> HubLogin {
     HubLogin {
         address: remote.address.clone(),
-        user: remote.user.clone(),
-        secret: remote.api_key.reveal().to_owned(),
+        account: remote.hub_account(),
     }
 }
 
 /// The remote at the hub with this address. A page's URL has only the hub's address, not the user's name for it.
-pub fn remote_at(config: &Config, address: &str) -> Result<(RemoteName, Remote)> {
+///
+/// If there is none, public dots can be cloned all the same: the result is a new remote without an account.
+pub fn remote_at(
+    config: &Config,
+    address: &str,
+    direction: Direction,
+) -> Result<(RemoteName, Remote)> {
     let hub: HubAddress = address.parse().map_err(CliError::usage)?;
     match config.remote_at(&hub.to_string()) {
         Some((name, remote)) => Ok((name.clone(), remote.clone())),
+        None if direction == Direction::Clone => {
+            let remote = Remote {
+                address: hub.to_string(),
+                account: None,
+            };
+            Ok((config.name_for(hub.host(), &remote), remote))
+        }
         None => Err(
             CliError::new(Code::NoRemote, format!("no remote has a login at {hub}"))
                 .hint(format!("Log in there first: dm login {hub}")),
@@ -111,7 +123,7 @@ pub fn choose_remote(
 ) -> Result<(RemoteName, Remote)> {
     if let Some(text) = named {
         if text.contains("://") {
-            return remote_at(config, text);
+            return remote_at(config, text, direction);
         }
         let name = text.parse::<RemoteName>();
         if let Some((name, remote)) = name
@@ -169,15 +181,46 @@ pub fn choose_remote_dot(
     })
 }
 
-/// Parses a dot's name on a remote. The default namespace is the user's.
+/// Parses a dot's name on a remote. The default namespace is the user's, if there is an account.
 pub fn parse_remote_dot(remote: &Remote, text: &str) -> Result<DotName> {
-    Ok(DotName::parse_in(text, &remote.user.clone().into())?)
+    match remote.user() {
+        Some(user) => Ok(DotName::parse_in(text, &user.clone().into())?),
+        None if text.contains('/') => Ok(text.parse()?),
+        None => Err(CliError::usage(format!(
+            "whose dot is '{text}'? There is no account at {}, so no namespace is the default",
+            remote.address
+        ))
+        .hint(format!(
+            "Write NAMESPACE/{text}, or log in: dm login {}",
+            remote.address
+        ))),
+    }
 }
 
 /// Runs the transfer, shows the progress, and remembers the upstream dot.
 pub async fn run(context: &Context, node: &NodeClient, plan: &Plan) -> Result<Transferred> {
+    if plan.direction == Direction::Push && plan.remote.account.is_none() {
+        let hub = &plan.remote.address;
+        return Err(
+            CliError::new(Code::NoRemote, format!("a push needs an account at {hub}"))
+                .hint(format!("Log in there first: dm login {hub}")),
+        );
+    }
     context.ui.status(&headline(plan));
     let outcome = carry_out(context, node, plan).await?;
+    if !context
+        .config
+        .load()?
+        .remotes
+        .contains_key(&plan.remote_name)
+    {
+        // The hub of a public dot, so that the dot can be pulled. It is not selected for other commands.
+        let (name, remote) = (plan.remote_name.clone(), plan.remote.clone());
+        context.config.update(|config| {
+            config.remotes.entry(name).or_insert(remote);
+            Ok(())
+        })?;
+    }
     context.update_node_config(|config| remember(config, plan, outcome.renamed.as_ref()))?;
     Ok(Transferred {
         dot: plan.local.clone(),

@@ -72,6 +72,11 @@ impl Ui {
         self.verbose
     }
 
+    /// Whether only warnings and errors are printed.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether the result is printed as JSON.
     pub fn is_json(&self) -> bool {
         self.json

@@ -31,6 +31,8 @@ pub struct Launch {
     pub code: Vec<String>,
     /// The folder of the app within the code. `None` if it is unknown or the top folder.
     pub folder: Option<String>,
+    /// The Compose files, within the code, if there is one project and Compose does not find them by itself.
+    pub files: Vec<String>,
     /// The commands that start each project, in that folder. Empty if no Compose project used the dot.
     pub start: Vec<String>,
 }
@@ -49,15 +51,23 @@ impl Launch {
             .and_then(|code| code.work_tree.as_deref())
             .map(Path::new);
         let folder = common_folder(&projects);
-        let within = folder.zip(top).and_then(|(folder, top)| {
-            let within = folder.strip_prefix(top).ok()?;
+        let below = |path: &Path| {
+            let within = path.strip_prefix(top?).ok()?;
             Some(within.to_string_lossy().into_owned())
-        });
+        };
+        let within = folder.and_then(below);
+        let files = match projects.as_slice() {
+            [one] if !one.has_usual_files() => {
+                one.files.iter().filter_map(|file| below(file)).collect()
+            }
+            _ => Vec::new(),
+        };
         // If the projects have different folders, they are started from the top folder of the code.
         let from = folder.or(top);
         Self {
             code: code.map_or_else(Vec::new, get_code),
             folder: within.filter(|folder| !folder.is_empty()),
+            files,
             start: projects.iter().map(|project| project.up(from)).collect(),
         }
     }
@@ -209,7 +219,7 @@ fn get_code(code: &CodeVersion) -> Vec<String> {
 }
 
 /// The folder that `git clone URL` makes, if it has a plain name.
-fn cloned_folder(url: &str) -> Option<&str> {
+pub fn cloned_folder(url: &str) -> Option<&str> {
     let url = url.trim_end_matches('/');
     let url = url.strip_suffix("/.git").unwrap_or(url);
     // A host alone names no folder.

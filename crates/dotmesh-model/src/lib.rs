@@ -4,6 +4,7 @@
 
 pub mod branch_name;
 pub mod branches;
+mod code_address;
 pub mod commit;
 pub mod history;
 pub mod ids;
@@ -19,6 +20,7 @@ pub mod secret_names;
 pub mod size;
 pub mod volume;
 
+pub use code_address::CodeAddress;
 pub use commit::{CodeVersion, CommitRecord, ImageUse, InvalidRecord};
 pub use history::{History, Relation};
 pub use ids::{CommitId, CommitPrefix, DotIdentity, ObjectHash, StashId};

@@ -27,6 +27,7 @@ mod commits;
 mod copies;
 pub(crate) mod dots;
 pub(crate) mod extract;
+mod forks;
 mod node;
 mod openapi;
 mod operations;
@@ -61,6 +62,11 @@ fn routes() -> OpenApiRouter<Node> {
         .routes(routes!(commits::get_commits, commits::post_commits))
         .routes(routes!(branches::post_branches_delete))
         .routes(routes!(branches::post_branches_rename))
+        .routes(routes!(forks::get_forks))
+        .routes(routes!(forks::get_fork))
+        .routes(routes!(forks::post_forks))
+        .routes(routes!(forks::post_forks_stop))
+        .routes(routes!(forks::post_forks_delete))
         .routes(routes!(tags::get_tags, tags::post_tags))
         .routes(routes!(tags::post_tags_delete))
         .routes(routes!(stashes::get_stashes, stashes::post_stashes))

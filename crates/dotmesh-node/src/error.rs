@@ -7,7 +7,8 @@ use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::limits::TooMuchSaid;
 use dotmesh_model::revision::RevisionError;
 use dotmesh_model::{
-    BranchName, CommitId, CommitPrefix, DotName, InvalidName, Namespace, StashId, VolumeName,
+    BranchName, CommitId, CommitPrefix, DotName, InvalidName, Namespace, StashId, UserName,
+    VolumeName,
 };
 use dotmesh_pool::PoolError;
 
@@ -165,11 +166,12 @@ pub enum NodeError {
     #[error("this node does not know where branch {branch} of {hub} was, as it never fetched it")]
     NeverSeen { branch: BranchName, hub: String },
     /// The hub has no such dot, or the user may not read it.
-    #[error("{hub} has no dot {dot} that {user} may read")]
+    #[error("{hub} has no dot {dot} that {} may read", user.as_ref().map_or("everybody", UserName::as_str))]
     NoRemoteDot {
         hub: String,
         dot: String,
-        user: String,
+        /// `None` without an account.
+        user: Option<UserName>,
     },
     /// The name on the hub now belongs to another dot than the one that this dot was linked to.
     #[error("{dot} on {hub} is not the dot that {local} was cloned from or pushed to: that dot {}", whereabouts(now.as_deref()))]
@@ -471,6 +473,9 @@ impl NodeError {
             }
             Self::Unrelated { .. } => {
                 "Push to another name with 'dm push --remote-name NAME'. To join the two, fetch the hub's branches first with 'dm pull'."
+            }
+            Self::NoRemoteDot { user: None, .. } => {
+                "Check the name, or log in to the hub with 'dm login': the dot may be private."
             }
             Self::NoRemoteDot { .. } => {
                 "Check the name, and ask the dot's owner to add you as a collaborator."

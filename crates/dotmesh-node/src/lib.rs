@@ -26,6 +26,7 @@ mod sockets;
 mod sqlite;
 mod stored_pages;
 mod timing;
+mod view;
 
 pub use error::{CopyError, NodeError};
 pub use node::Node;

@@ -16,6 +16,7 @@ pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod fetch_branches;
 pub(crate) mod fill;
+pub(crate) mod forks;
 pub(crate) mod fsck;
 pub(crate) mod housekeeping;
 pub(crate) mod import;

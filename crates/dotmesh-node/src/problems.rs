@@ -4,25 +4,34 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dotmesh_api::node::ContainerProblem;
-use dotmesh_model::DotName;
+use dotmesh_model::{BranchName, DotName};
 
 use crate::operations::switch::execute::Trouble;
+
+/// A dot, and the branch to which the containers are pinned, if they are.
+type Key = (DotName, Option<BranchName>);
 
 /// The containers that this daemon tries to start again, by dot.
 #[derive(Default)]
 pub(crate) struct Problems {
-    dots: Mutex<BTreeMap<DotName, Vec<Trouble>>>,
+    dots: Mutex<BTreeMap<Key, Vec<Trouble>>>,
 }
 
 impl Problems {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<DotName, Vec<Trouble>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<Trouble>>> {
         self.dots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the dot's list, and logs what was added or removed.
-    pub(crate) fn replace(&self, dot: &DotName, troubles: &[Trouble]) {
+    /// Forgets all problems of a dot.
+    pub(crate) fn forget(&self, dot: &DotName) {
+        self.lock().retain(|(of, _), _| of != dot);
+    }
+
+    /// Replaces a list of the dot, and logs what was added or removed.
+    pub(crate) fn replace(&self, dot: &DotName, pinned: Option<&BranchName>, troubles: &[Trouble]) {
         let mut dots = self.lock();
-        let before = dots.remove(dot).unwrap_or_default();
+        let key = (dot.clone(), pinned.cloned());
+        let before = dots.remove(&key).unwrap_or_default();
         for new in troubles.iter().filter(|trouble| !before.contains(trouble)) {
             tracing::warn!(%dot, container = %new.name, reason = %new.reason, "a container does not run yet");
         }
@@ -32,14 +41,15 @@ impl Problems {
             }
         }
         if !troubles.is_empty() {
-            dots.insert(dot.clone(), troubles.to_vec());
+            dots.insert(key, troubles.to_vec());
         }
     }
 
     /// The problems of a dot's containers.
     pub(crate) fn of(&self, dot: &DotName) -> Vec<ContainerProblem> {
         let dots = self.lock();
-        let troubles = dots.get(dot).into_iter().flatten();
+        let of_dot = dots.iter().filter(|((of, _), _)| of == dot);
+        let troubles = of_dot.flat_map(|(_, troubles)| troubles);
         troubles
             .map(|trouble| ContainerProblem {
                 container: trouble.name.clone(),

@@ -234,6 +234,22 @@ impl Registry {
         Ok(())
     }
 
+    /// Changes the head of a branch.
+    pub(crate) async fn set_head(
+        &self,
+        dot: &str,
+        branch: &BranchName,
+        head: CommitId,
+    ) -> Result<()> {
+        sqlx::query("UPDATE branches SET head = ? WHERE dot = ? AND name = ?")
+            .bind(head.to_string())
+            .bind(dot)
+            .bind(branch.as_str())
+            .execute(&self.db)
+            .await?;
+        Ok(())
+    }
+
     /// Forgets commits that are no longer in the pool.
     pub(crate) async fn forget_commits(&self, dot: &str, ids: &[CommitId]) -> Result<()> {
         for id in ids {

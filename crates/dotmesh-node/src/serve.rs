@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::operations::{housekeeping, mount, reconcile, recover, watch};
+use crate::operations::{forks, housekeeping, mount, reconcile, recover, watch};
 use crate::sockets::{Access, DriverSocket, is_listened_on, listen, remove_socket};
 use crate::{api, plugin, remount};
 
@@ -58,6 +58,7 @@ pub async fn run(config: Config) -> Result<()> {
     );
     let house = tokio::spawn(housekeeping::keep_house(node.clone()));
     tokio::spawn(watch::watch(node.clone()));
+    tokio::spawn(forks::watch(node.clone()));
     let restoring = node.clone();
     tokio::spawn(async move {
         if let Err(error) = mount::restore(&restoring).await {

@@ -44,6 +44,36 @@ pub struct DotFile {
     pub origins: BTreeMap<BranchName, Origin>,
 }
 
+impl DotFile {
+    /// Applies the difference between two descriptions. Everything else stays, since operations on other branches may have
+    /// changed it meanwhile.
+    pub(crate) fn apply(&mut self, before: &Self, after: &Self) {
+        if before.id != after.id {
+            self.id.clone_from(&after.id);
+        }
+        if before.current != after.current {
+            self.current.clone_from(&after.current);
+        }
+        for branch in before.origins.keys().chain(after.origins.keys()) {
+            let origin = after.origins.get(branch);
+            if before.origins.get(branch) == origin {
+                continue;
+            }
+            match origin {
+                Some(origin) => self.origins.insert(branch.clone(), origin.clone()),
+                None => self.origins.remove(branch),
+            };
+        }
+    }
+
+    /// Whether applying the difference would change nothing.
+    pub(crate) fn has(&self, before: &Self, after: &Self) -> bool {
+        let mut applied = self.clone();
+        applied.apply(before, after);
+        applied == *self
+    }
+}
+
 /// The pool's folders.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
@@ -136,6 +166,11 @@ impl Layout {
     /// Names for single commits.
     pub(crate) fn tags(&self, dot: &DotName) -> PathBuf {
         self.dot(dot).join("tags.json")
+    }
+
+    /// The running copies of the app, each on a branch of its own.
+    pub(crate) fn forks(&self, dot: &DotName) -> PathBuf {
+        self.dot(dot).join("forks.json")
     }
 
     pub(crate) fn stashes(&self, dot: &DotName) -> PathBuf {

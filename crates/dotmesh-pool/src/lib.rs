@@ -17,6 +17,7 @@
 //!     operations/NUMBER/               an operation that can be undone or redone
 //!     stashes/ID/                      a copy of a working copy, with `stash.json`
 //!     tags.json                        names for single commits
+//!     forks.json                       copies of the app that run on branches of their own
 //!     amending.json                    exists while a commit is amended
 //!     renaming.json                    exists while a branch is renamed
 //! deleted/NAMESPACE/DOT/NAME/          a deleted dot that can be restored
@@ -47,7 +48,7 @@ pub use layout::{DotFile, FormatFile};
 pub use mount_table::{MountEntry, read_mount_table};
 pub use operation::{DeletedWith, Operation, State, Step, to_redo, to_undo};
 pub use pool::{
-    DamagedDot, Dots, FolderId, Import, Inventory, Kept, KeptWhere, Leftover, NewStep, NewSubdot,
-    NewSubdots, OpenFolder, PathInDot, Peek, Pool, RestorableDot, Start, StashFile, StoredDot, StoredStash,
-    StoredTag, TagsFile,
+    DamagedDot, Dots, FolderId, ForksFile, Import, Inventory, Kept, KeptWhere, Leftover, NewStep,
+    NewSubdot, NewSubdots, OpenFolder, PathInDot, Peek, Pool, RestorableDot, Start, StashFile,
+    StoredDot, StoredFork, StoredPort, StoredStash, StoredTag, TagsFile,
 };

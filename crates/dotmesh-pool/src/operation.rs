@@ -1,5 +1,7 @@
 //! An operation in the log of a dot: the steps that it made, which undo makes in reverse.
 
+use std::collections::BTreeMap;
+
 use dotmesh_model::{BranchName, CommitId, DotName, StashId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -169,6 +171,46 @@ impl Operation {
             Step::Restore { branch, paths } => Some((branch, paths.as_slice())),
             _ => None,
         })
+    }
+
+    /// The branch that it changed, if it changed only one, and nothing of the dot as a whole. Such operations on different
+    /// branches can be undone in any order.
+    pub fn only_branch(&self) -> Option<&BranchName> {
+        let mut only = None;
+        for step in &self.steps {
+            let branch = match step {
+                Step::Head { branch, .. }
+                | Step::Replace { branch, .. }
+                | Step::Restore { branch, .. } => branch,
+                // A stash that is brought back is dropped with the change of its branch.
+                Step::DropStash { .. } => continue,
+                _ => return None,
+            };
+            if *only.get_or_insert(branch) != branch {
+                return None;
+            }
+        }
+        only
+    }
+
+    /// The branch that it made, if it did nothing else and did not check it out.
+    pub fn only_made(&self) -> Option<&BranchName> {
+        match &self.steps[..] {
+            [Step::Create { branch }] => Some(branch),
+            [Step::Create { branch }, Step::Describe { before, after }]
+                if before.current == after.current =>
+            {
+                Some(branch)
+            }
+            _ => None,
+        }
+    }
+
+    /// The fork to which it belongs: it changed or made only the fork's branch. Each fork has an order of its own, in which
+    /// operations are undone and redone.
+    pub(crate) fn fork<T>(&self, forks: &BTreeMap<BranchName, T>) -> Option<&BranchName> {
+        let branch = self.only_branch().or_else(|| self.only_made())?;
+        forks.contains_key(branch).then_some(branch)
     }
 
     /// What the node knew about the dot, if this operation deleted it.

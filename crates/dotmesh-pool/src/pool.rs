@@ -20,6 +20,7 @@ use crate::error::{During as _, PoolError};
 use crate::layout::{DATA, DotFile, Layout, RECORD, write_json};
 
 mod amending;
+mod forks;
 mod imports;
 mod inner;
 mod inventory;
@@ -35,6 +36,7 @@ mod tags;
 mod trash;
 mod volumes;
 
+pub use forks::{ForksFile, StoredFork, StoredPort};
 pub use imports::NewSubdots;
 pub use inventory::Inventory;
 pub use kept::{Kept, KeptWhere, RestorableDot};

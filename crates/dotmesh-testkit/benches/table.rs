@@ -13,6 +13,8 @@ mod commands;
 mod daily;
 #[path = "table/data.rs"]
 mod data;
+#[path = "table/forks.rs"]
+mod forks;
 #[path = "table/host.rs"]
 mod host;
 #[path = "table/hub.rs"]
@@ -42,7 +44,7 @@ use anyhow::{Context as _, Result, ensure};
 
 /// All groups, in the order in which they run. The slowest to set up is last.
 const GROUPS: &[&str] = &[
-    "commit", "checkout", "daily", "app", "files", "pages", "growth", "list", "hub",
+    "commit", "checkout", "daily", "app", "files", "pages", "growth", "list", "forks", "hub",
 ];
 /// The groups that `transfer` stands for.
 const TRANSFER: &[&str] = &["app", "files", "pages", "growth"];
@@ -68,6 +70,7 @@ async fn main() -> Result<()> {
             "pages" => transfer_pages::measure(&mut table, size).await?,
             "growth" => transfer_growth::measure(&mut table, size).await?,
             "list" => commands::list(&mut table).await?,
+            "forks" => forks::measure(&mut table, size).await?,
             _ => hub::measure(&mut table, size).await?,
         }
     }

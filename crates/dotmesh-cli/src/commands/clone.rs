@@ -26,6 +26,8 @@ use crate::ui::Ui;
 ///
 /// Without a branch, all branches are cloned. If the dot is here already, it is pulled.
 ///
+/// A public dot needs no login.
+///
 /// You can paste the address of a page on the hub. The address of a branch or a commit gets only that state, and checks it
 /// out. A commit is checked out on the branch whose head it is, or on a new branch called at-ID. DOT@BRANCH and DOT@COMMIT
 /// do the same.
@@ -215,12 +217,12 @@ async fn check_out(
 pub struct CloneSource {
     /// The remote.
     pub remote_name: RemoteName,
-    remote: Remote,
-    dot: DotName,
+    pub(super) remote: Remote,
+    pub(super) dot: DotName,
     /// The branch, if it was given as an argument of its own.
     branch: Option<BranchName>,
     /// The state, if it was given in an address or after `@`. The hub has to resolve it.
-    reference: Option<Reference>,
+    pub(super) reference: Option<Reference>,
 }
 
 /// Interprets the arguments.
@@ -272,7 +274,8 @@ pub fn explain_remote(config: &Config, words: &[String], error: CliError) -> Cli
 /// Interprets the address of a page of a dot, a branch or a commit.
 pub fn at_address(config: &Config, address: &str) -> Result<CloneSource> {
     let page = DotPage::parse(address).map_err(|error| explain(&error))?;
-    let (remote_name, remote) = transfer::remote_at(config, &page.hub.to_string())?;
+    let hub = page.hub.to_string();
+    let (remote_name, remote) = transfer::remote_at(config, &hub, Direction::Clone)?;
     Ok(CloneSource {
         remote_name,
         remote,

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::browser;
 use crate::commands::remote::Account;
 use crate::commands::remote::add::{read_key, tell_first};
-use crate::config::{Config, Remote, RemoteName, SavedApiKey};
+use crate::config::{Remote, RemoteName, SavedApiKey};
 use crate::context::Context;
 use crate::error::{CliError, Code, Result};
 use crate::hub;
@@ -56,6 +56,9 @@ pub struct LoggedIn {
     pub account: Account,
     /// When the key stops to work, if it does.
     pub expires: Option<Timestamp>,
+    /// The user who logged in.
+    #[serde(skip)]
+    pub user: UserName,
     /// Whether it is the first remote, which became the default one.
     #[serde(skip)]
     pub is_first: bool,
@@ -85,22 +88,19 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<LoggedIn> {
             "Use an API key of {wanted}, or first log in to the hub's website as {wanted}."
         )));
     }
-    let remote = Remote {
-        user: user.clone(),
-        address: visitor.address().to_string(),
-        api_key,
-    };
+    let remote = Remote::with_account(visitor.address().to_string(), user.clone(), api_key);
     context.config.update(|config| {
         let name = match args.name {
             Some(name) => {
                 config.refuse_known(&name)?;
                 name
             }
-            None => name_for(config, visitor.address().host(), &remote),
+            None => config.name_for(visitor.address().host(), &remote),
         };
         let is_first = config.put_remote(name.clone(), remote.clone());
         Ok(LoggedIn {
             account: Account::of(config, &name, &remote),
+            user: user.clone(),
             expires,
             is_first,
         })
@@ -114,37 +114,15 @@ impl Human for LoggedIn {
             ui.status(&format!("The key works until {day}. Then log in again."));
         }
         let Account {
-            remote,
-            user,
-            address,
-            ..
+            remote, address, ..
         } = &self.account;
+        let user = &self.user;
         ui.status(&format!(
             "Logged in to {address} as {user}, with the remote '{remote}'."
         ));
         tell_first(ui, self.is_first);
         Ok(())
     }
-}
-
-/// The name for the login's remote: the name of an existing remote for this account, else one derived from the host.
-pub fn name_for(config: &Config, host: &str, remote: &Remote) -> RemoteName {
-    let same = |known: &Remote| known.user == remote.user && known.is_at(&remote.address);
-    if let Some((name, _)) = config.remotes.iter().find(|(_, known)| same(known)) {
-        return name.clone();
-    }
-    let numbered = (2..).map(|n| format!("hub-{n}"));
-    let names = [
-        host.to_owned(),
-        format!("{host}-{}", remote.user),
-        "hub".to_owned(),
-    ];
-    names
-        .into_iter()
-        .chain(numbered)
-        .filter_map(|name| name.parse().ok())
-        .find(|name| !config.remotes.contains_key(name))
-        .expect("there are more numbers than remotes")
 }
 
 /// The account, its new key, and when that stops to work.

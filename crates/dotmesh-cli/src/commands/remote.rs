@@ -20,7 +20,8 @@ use crate::ui::Ui;
 
 /// List the remotes, or manage them
 ///
-/// A remote is an account on a hub, under a name of your choice.
+/// A remote is an account on a hub, under a name of your choice. A hub that you cloned a public dot from is a remote without
+/// an account.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -51,13 +52,13 @@ pub struct Remotes {
     pub long: bool,
 }
 
-/// A remote: an account on a hub.
+/// A remote: a hub, and the user's account there.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Account {
     /// The user's name for it.
     pub remote: RemoteName,
-    /// The account.
-    pub user: UserName,
+    /// The account. Null if the user never logged in there.
+    pub user: Option<UserName>,
     /// The address of the hub.
     pub address: String,
     /// Whether it is the remote that is used when a command names none.
@@ -97,7 +98,7 @@ impl Account {
     pub fn of(config: &Config, name: &RemoteName, remote: &Remote) -> Self {
         Self {
             remote: name.clone(),
-            user: remote.user.clone(),
+            user: remote.user().cloned(),
             address: remote.address.clone(),
             is_default: config.default_remote.as_ref() == Some(name),
             login: remote.login(),

@@ -11,6 +11,7 @@ use crate::config::{Config, NodeConfig, Upstream};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::Human;
+use crate::place;
 use crate::table;
 use crate::ui::Ui;
 
@@ -36,6 +37,8 @@ pub struct Status {
     pub status: DotStatus,
     /// The dots on remotes that it is pulled from and pushed to.
     pub tracked: Vec<Tracked>,
+    /// Compose projects that run from the folder of a fork beside it, as plain Compose starts them.
+    pub beside: Vec<String>,
     /// Whether people read it in the format for scripts.
     #[serde(skip)]
     pub short: bool,
@@ -65,8 +68,18 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Status> {
     for problem in problems {
         context.ui.warning(&problem);
     }
+    let beside = match place::here() {
+        Some(here) => {
+            let node = context.node()?;
+            // An older node does not know forks.
+            let found = node.compose_dots(&here, true).await;
+            found.map(|found| found.forks.beside).unwrap_or_default()
+        }
+        None => Vec::new(),
+    };
     let config = context.config.load()?;
     Ok(Status {
+        beside,
         tracked: tracked(&status, &config, &context.node_config()?),
         status,
         short: args.short,
@@ -79,7 +92,16 @@ impl Human for Status {
             short(&self.status)
         } else {
             for_people(&self.status, &self.tracked)
-        })
+        })?;
+        for project in &self.beside {
+            ui.warning(&format!(
+                "Compose project {project} runs from this folder, too, beside the fork and with other data"
+            ));
+            ui.hint(&format!(
+                "Plain Compose started it. To stop it: docker compose -p {project} down. To talk to the fork: dm compose -- COMMAND"
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -104,6 +104,7 @@ async fn other(context: &Context, dot: &DotName) -> Result<Option<Other>> {
     let why = match &choice.by {
         By::Name => "--dot or DOTMESH_DOT names it".to_owned(),
         By::Place(place) => format!("'dm switch' chose it for {}", place.display()),
+        By::Fork(folder) => format!("{} has a fork of it", folder.display()),
         By::Compose(folder) => format!("the Compose project in {} uses it", folder.display()),
         By::Everywhere => return Ok(None),
     };

@@ -39,11 +39,11 @@ fn machine() -> Machine {
 }
 
 fn remote() -> Remote {
-    Remote {
-        user: "alice".parse().unwrap(),
-        address: "https://hub.example.com".to_owned(),
-        api_key: SavedApiKey::new("secret".to_owned()),
-    }
+    Remote::with_account(
+        "https://hub.example.com".to_owned(),
+        "alice".parse().unwrap(),
+        SavedApiKey::new("secret".to_owned()),
+    )
 }
 
 fn told() -> Report {

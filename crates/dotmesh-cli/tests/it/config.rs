@@ -15,11 +15,11 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 fn remote(key: &str) -> Remote {
-    Remote {
-        user: "alice".parse().unwrap(),
-        address: "https://dothub.com".to_owned(),
-        api_key: SavedApiKey::new(key.to_owned()),
-    }
+    Remote::with_account(
+        "https://dothub.com".to_owned(),
+        "alice".parse().unwrap(),
+        SavedApiKey::new(key.to_owned()),
+    )
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn the_file_is_readable_json_for_its_owner_alone() {
       "default_remote": "hub",
       "remotes": {
         "hub": {
-          "user": "alice",
           "address": "https://dothub.com",
+          "user": "alice",
           "api_key": "key"
         }
       },
@@ -257,7 +257,7 @@ proptest! {
         for (name, (user, address, key)) in remotes {
             let name: dotmesh_cli::config::RemoteName = name.parse().unwrap();
             let user = user.parse().unwrap();
-            config.remotes.insert(name.clone(), Remote { user, address, api_key: SavedApiKey::new(key) });
+            config.remotes.insert(name.clone(), Remote::with_account(address, user, SavedApiKey::new(key)));
             config.default_remote = Some(name);
         }
         for (socket, (current, upstreams)) in nodes {

@@ -61,11 +61,11 @@ fn a_status_names_what_changed_and_who_uses_it() {
     let mut state = state();
     let mut node = NodeConfig::default();
     let mut config = Config::default();
-    let remote = Remote {
-        user: "alice".parse().unwrap(),
-        address: "https://hub.example.com".to_owned(),
-        api_key: SavedApiKey::new("secret".to_owned()),
-    };
+    let remote = Remote::with_account(
+        "https://hub.example.com".to_owned(),
+        "alice".parse().unwrap(),
+        SavedApiKey::new("secret".to_owned()),
+    );
     config.remotes.insert("hub".parse().unwrap(), remote);
     let upstream = "alice/mobycounter_app".parse().unwrap();
     let upstreams = [(state.name.clone(), upstream)].into();

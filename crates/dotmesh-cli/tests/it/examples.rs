@@ -110,7 +110,7 @@ fn tag() -> Tag {
 fn account() -> Account {
     Account {
         remote: "hub".parse().unwrap(),
-        user: "alice".parse().unwrap(),
+        user: Some("alice".parse().unwrap()),
         address: "https://dothub.com".to_owned(),
         is_default: true,
         login: "alice@dothub.com".to_owned(),
@@ -242,6 +242,7 @@ pub(crate) fn states() -> Vec<Example> {
                         behind: 0,
                     }),
                 }],
+                beside: vec!["shop-login".to_owned()],
                 short: false,
             },
         ),
@@ -504,7 +505,12 @@ pub(crate) fn hubs() -> Vec<Example> {
     vec![
         Example::of(
             "dm login",
-            &login::LoggedIn { account: account(), expires: Some(time()), is_first: true },
+            &login::LoggedIn {
+                account: account(),
+                expires: Some(time()),
+                user: "alice".parse().unwrap(),
+                is_first: true,
+            },
         ),
         Example::of("dm logout", &logout::LoggedOut { remotes: vec![account()] }),
         Example::of("dm remote", &remote::Remotes { remotes: vec![account()], long: false }),

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use crate::examples;
+use crate::{examples, fork_examples};
 
 const INTRODUCTION: &str = "\
 # The JSON of `dm`
@@ -133,6 +133,7 @@ fn all() -> Vec<Example> {
         event(Event::Login(login)),
     ];
     all.extend(examples::states());
+    all.extend(fork_examples::forks());
     all.extend(examples::stashes());
     all.extend(examples::hubs());
     all.extend(examples::nodes());

@@ -7,6 +7,7 @@ mod checks;
 mod config;
 mod daily;
 mod examples;
+mod fork_examples;
 mod given;
 mod hubs;
 mod json;

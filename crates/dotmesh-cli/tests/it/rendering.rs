@@ -206,11 +206,11 @@ fn a_branch_in_the_place_of_a_dot_is_told_with_the_right_command() {
 fn remotes_are_listed() {
     let mut config = Config::default();
     let mut add = |name: &str, address: &str| {
-        let remote = Remote {
-            user: "alice".parse().unwrap(),
-            address: address.to_owned(),
-            api_key: SavedApiKey::new("secret".to_owned()),
-        };
+        let remote = Remote::with_account(
+            address.to_owned(),
+            "alice".parse().unwrap(),
+            SavedApiKey::new("secret".to_owned()),
+        );
         config.remotes.insert(name.parse().unwrap(), remote);
     };
     add("hub", "https://dothub.com");
@@ -233,11 +233,11 @@ fn remotes_are_listed() {
 #[test]
 fn a_clone_may_leave_the_remote_out() {
     let mut config = Config::default();
-    let remote = Remote {
-        user: "alice".parse().unwrap(),
-        address: "https://dothub.com".to_owned(),
-        api_key: SavedApiKey::new("secret".to_owned()),
-    };
+    let remote = Remote::with_account(
+        "https://dothub.com".to_owned(),
+        "alice".parse().unwrap(),
+        SavedApiKey::new("secret".to_owned()),
+    );
     config.remotes.insert("hub".parse().unwrap(), remote);
     let check = |words: &str| {
         let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
@@ -263,11 +263,11 @@ fn a_clone_may_leave_the_remote_out() {
 fn an_address_finds_its_remote() {
     let mut config = Config::default();
     let mut add = |name: &str, user: &str, address: &str| {
-        let remote = Remote {
-            user: user.parse().unwrap(),
-            address: address.to_owned(),
-            api_key: SavedApiKey::new("secret".to_owned()),
-        };
+        let remote = Remote::with_account(
+            address.to_owned(),
+            user.parse().unwrap(),
+            SavedApiKey::new("secret".to_owned()),
+        );
         config.remotes.insert(name.parse().unwrap(), remote);
     };
     add("a-lab", "alice", "http://10.0.0.1:8080");
@@ -380,13 +380,13 @@ fn what_was_pushed_has_an_address() {
 fn a_login_is_named_after_its_host() {
     let mut config = Config::default();
     let mut name = |user: &str, address: &str| {
-        let remote = Remote {
-            user: user.parse().unwrap(),
-            address: address.to_owned(),
-            api_key: SavedApiKey::new("secret".to_owned()),
-        };
+        let remote = Remote::with_account(
+            address.to_owned(),
+            user.parse().unwrap(),
+            SavedApiKey::new("secret".to_owned()),
+        );
         let host = remote.hub().unwrap();
-        let name = login::name_for(&config, host.host(), &remote);
+        let name = config.name_for(host.host(), &remote);
         config.put_remote(name.clone(), remote);
         name.to_string()
     };
@@ -450,11 +450,11 @@ fn a_browser_may_say_where_the_address_goes() {
 
 #[test]
 fn a_rename_on_the_hub_is_told_and_followed() {
-    let remote = Remote {
-        user: "alice".parse().unwrap(),
-        address: "https://hub".to_owned(),
-        api_key: SavedApiKey::new("secret".to_owned()),
-    };
+    let remote = Remote::with_account(
+        "https://hub".to_owned(),
+        "alice".parse().unwrap(),
+        SavedApiKey::new("secret".to_owned()),
+    );
     let plan = |remote_dot: &str| Plan {
         direction: Direction::Push,
         remote_name: "hub".parse().unwrap(),

@@ -1,12 +1,14 @@
 //! The blocks of shell commands that pages show for copying. Each block runs as it is shown, in a new shell.
 
-use dotmesh_model::{DotName, Launch};
+use dotmesh_model::{CodeAddress, DotName, Launch};
 
 use super::visit::DotHeader;
 use crate::operations::describe_commit::CommitDetails;
 
 /// The commands that run the app of a commit.
 pub struct Run {
+    /// The one command that does all of it. `None` if the commit lacks what it needs.
+    pub at_once: Option<String>,
     /// The commands.
     pub lines: Vec<String>,
     /// Whether the commands clone the app's code too.
@@ -24,11 +26,15 @@ impl Run {
         let starts = !launch.start.is_empty();
         let local = local_name(dot, commit.dot.as_ref());
         let option = local.map_or_else(String::new, |name| format!(" --local-name {name}"));
+        let address_of_code = commit.code.as_ref().and_then(|code| code.remote.as_deref());
+        let is_usable = address_of_code.is_some_and(|remote| remote.parse::<CodeAddress>().is_ok());
+        let at_once = (is_usable && starts).then(|| format!("dm run {hub_url}{address}"));
         let mut lines = launch.code;
         lines.extend(enter);
         lines.push(format!("dm clone {hub_url}{address}{option}"));
         lines.extend(launch.start);
         Self {
+            at_once,
             lines,
             gets_code,
             starts,

@@ -93,7 +93,7 @@ impl Proxy {
 
     fn client(&self, of: &HubClient, secret: &str) -> HubClient {
         let address: HubAddress = self.address.parse().unwrap();
-        HubClient::new(address, of.user().clone(), secret.to_owned()).unwrap()
+        HubClient::new(address, of.user().unwrap().clone(), secret.to_owned()).unwrap()
     }
 }
 

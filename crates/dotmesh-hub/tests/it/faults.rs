@@ -156,7 +156,12 @@ impl Proxy {
     }
 
     fn client(&self, of: &HubClient, secret: &str) -> HubClient {
-        HubClient::new(self.address.clone(), of.user().clone(), secret.to_owned()).unwrap()
+        HubClient::new(
+            self.address.clone(),
+            of.user().unwrap().clone(),
+            secret.to_owned(),
+        )
+        .unwrap()
     }
 
     fn met(&self) -> usize {

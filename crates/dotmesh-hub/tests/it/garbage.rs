@@ -148,7 +148,7 @@ async fn what_was_deleted_after_it_was_stored_is_stored_again() {
     let (database, packs) = (&hub.hub.database, &hub.hub.packs);
     let next = dot("alice/next");
     let token = alice.begin_upload(&next).await.unwrap();
-    let owner = database.user(alice.user()).await.unwrap().unwrap();
+    let owner = database.user(alice.user().unwrap()).await.unwrap().unwrap();
     let upload = database.upload(&token.id, owner, owner, &next);
     let upload = upload.await.unwrap().unwrap().id;
     let bytes = pack(&files(&[("a", b"one")]).objects);

@@ -177,8 +177,7 @@ async fn through_a_proxy_and_by_an_authority_of_ones_own() {
     let url = "https://localhost:1";
     let client = |options: NetworkOptions| {
         let network = Network::new(&options).unwrap();
-        let user = "alice".parse().unwrap();
-        HubClient::through(&network, url.parse().unwrap(), user, String::new()).unwrap()
+        HubClient::through(&network, url.parse().unwrap(), None).unwrap()
     };
     let (proxy, mut asked) = connect_proxy(address.clone(), None).await;
     let options = NetworkOptions {

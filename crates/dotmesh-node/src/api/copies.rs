@@ -6,7 +6,7 @@ use axum::response::Response;
 use dotmesh_api::node::{ArchiveQuery, Export, ExportEvent, Import, ImportEvent};
 
 use super::ApiError;
-use super::extract::{Body, DotPath, Query};
+use super::extract::{AtPath, Body, DotPath, Query};
 use super::openapi::{Binary, EVENTS, Problems};
 use crate::node::Node;
 use crate::operations::{export, import};
@@ -43,7 +43,7 @@ pub(super) async fn post_imports(
     path = "/v1/dots/{namespace}/{dot}/exports",
     operation_id = "export",
     tag = "volumes",
-    params(DotPath),
+    params(AtPath),
     request_body = Export,
     responses(
         (status = 200, description = EVENTS, body = ExportEvent, content_type = "application/x-ndjson"),
@@ -52,10 +52,10 @@ pub(super) async fn post_imports(
 )]
 pub(super) async fn post_exports(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<Export>,
 ) -> Result<Response, ApiError> {
-    Ok(export::start(node, name, body))
+    Ok(export::start(node, at, body))
 }
 
 /// Sends the subdots of a commit with all their metadata.
@@ -64,7 +64,7 @@ pub(super) async fn post_exports(
     path = "/v1/dots/{namespace}/{dot}/archive",
     operation_id = "get_archive",
     tag = "volumes",
-    params(DotPath, ArchiveQuery),
+    params(AtPath, ArchiveQuery),
     responses(
         (
             status = 200,
@@ -77,8 +77,8 @@ pub(super) async fn post_exports(
 )]
 pub(super) async fn get_archive(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Query(query): Query<ArchiveQuery>,
 ) -> Result<Response, ApiError> {
-    Ok(export::archive(&node, &name, query).await?)
+    Ok(export::archive(&node, &at, query).await?)
 }

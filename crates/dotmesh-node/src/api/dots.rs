@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::node::{CreateDot, DotDetail, DotSummary, RenameDot};
 
-use super::extract::{Body, DotPath};
+use super::extract::{AtPath, Body, DotPath};
 use super::openapi::Problems;
 use super::{Answer, ApiError};
 use crate::node::Node;
@@ -49,11 +49,11 @@ pub(crate) async fn post_dots(
     path = "/v1/dots/{namespace}/{dot}",
     operation_id = "get_dot",
     tag = "dots",
-    params(DotPath),
+    params(AtPath),
     responses((status = 200, description = "The dot.", body = DotDetail), Problems),
 )]
-pub(super) async fn get_dot(State(node): State<Node>, DotPath(name): DotPath) -> Answer<DotDetail> {
-    Ok(Json(show::show(&node, &name).await?))
+pub(super) async fn get_dot(State(node): State<Node>, AtPath(at): AtPath) -> Answer<DotDetail> {
+    Ok(Json(show::show(&node, at).await?))
 }
 
 /// Deletes a dot with all its branches and commits.

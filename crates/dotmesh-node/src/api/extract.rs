@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use dotmesh_api::{ErrorBody, ErrorCode};
-use dotmesh_model::DotName;
+use dotmesh_model::{BranchName, DotName};
 use utoipa::IntoParams;
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -14,6 +14,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::ApiError;
 use crate::error::NodeError;
+use crate::view::At;
 
 /// The body, as JSON.
 #[derive(FromRequest)]
@@ -89,6 +90,41 @@ impl IntoParams for OperationPath {
             .schema(Some(schema))
             .build();
         vec![id]
+    }
+}
+
+/// The dot in a path, and the branch that the request is about: `?branch=NAME`.
+pub(super) struct AtPath(pub(super) At);
+
+#[derive(serde::Deserialize)]
+struct BranchQuery {
+    branch: Option<BranchName>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AtPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let DotPath(dot) = DotPath::from_request_parts(parts, state).await?;
+        let Query(BranchQuery { branch }) = Query::from_request_parts(parts, state).await?;
+        Ok(Self(At { dot, branch }))
+    }
+}
+
+impl IntoParams for AtPath {
+    fn into_params(parameter_in: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let branch = ParameterBuilder::new()
+            .name("branch")
+            .parameter_in(ParameterIn::Query)
+            .required(Required::False)
+            .description(Some(
+                "The branch that the request is about, such as a fork's. Without it, the one that is checked out.",
+            ))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .build();
+        let mut all = DotPath::into_params(parameter_in);
+        all.push(branch);
+        all
     }
 }
 

@@ -14,7 +14,7 @@ use super::extract::{Body, Query};
 use super::openapi::{EVENTS, Problems};
 use super::{Answer, document};
 use crate::node::Node;
-use crate::operations::{checkup, compose_dots, fsck, lookalikes};
+use crate::operations::{checkup, compose_dots, forks, fsck, lookalikes};
 
 /// Shows the version of the node.
 #[utoipa::path(
@@ -129,6 +129,9 @@ pub(super) struct ComposeQuery {
     /// The absolute path of the folder.
     #[param(value_type = String)]
     folder: PathBuf,
+    /// Leaves out the dots of the Compose project.
+    #[serde(default)]
+    only_forks: bool,
 }
 
 /// Finds the dots of the Compose project in a folder.
@@ -146,6 +149,12 @@ pub(super) async fn get_compose(
     State(node): State<Node>,
     Query(query): Query<ComposeQuery>,
 ) -> Answer<ComposeDots> {
+    if query.only_forks {
+        return Ok(Json(ComposeDots {
+            forks: forks::here(&node, &query.folder).await?,
+            ..ComposeDots::default()
+        }));
+    }
     Ok(Json(
         compose_dots::compose_dots(&node, &query.folder).await?,
     ))

@@ -14,7 +14,7 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
 /// What the operations are about, in the order in which people get to know them.
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 12] = [
     ("node", "The node itself, and what it found out by itself."),
     ("dots", "Creating, reading, renaming and deleting dots."),
     ("commits", "The commits of a dot."),
@@ -24,6 +24,10 @@ const TAGS: [(&str, &str); 11] = [
     ),
     ("tags", "Names for single commits."),
     ("stashes", "Working copies that were put aside."),
+    (
+        "forks",
+        "Copies of an app that run side by side, each on a branch of its own.",
+    ),
     (
         "state",
         "The working copy: reading it, comparing it, and replacing it. Containers that use it are restarted.",

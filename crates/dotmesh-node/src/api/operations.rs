@@ -6,7 +6,7 @@ use axum::response::Response;
 use dotmesh_api::node::{OperationKind, Operations, SwitchEvent, SwitchProgress, Undo};
 use tokio::sync::watch;
 
-use super::extract::{Body, DotPath};
+use super::extract::{AtPath, Body};
 use super::openapi::{EVENTS, Problems};
 use super::{Answer, ApiError};
 use crate::events;
@@ -19,14 +19,14 @@ use crate::operations::{op_log, undo};
     path = "/v1/dots/{namespace}/{dot}/operations",
     operation_id = "list_operations",
     tag = "operations",
-    params(DotPath),
+    params(AtPath),
     responses((status = 200, description = "The log.", body = Operations), Problems),
 )]
 pub(super) async fn get_operations(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
 ) -> Answer<Operations> {
-    Ok(Json(op_log::op_log(&node, &name).await?))
+    Ok(Json(op_log::op_log(&node, at).await?))
 }
 
 /// Undoes the last operation, or restores a deleted dot.
@@ -38,7 +38,7 @@ pub(super) async fn get_operations(
     path = "/v1/dots/{namespace}/{dot}/undo",
     operation_id = "undo",
     tag = "operations",
-    params(DotPath),
+    params(AtPath),
     request_body = Undo,
     responses(
         (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
@@ -47,12 +47,12 @@ pub(super) async fn get_operations(
 )]
 pub(super) async fn post_undo(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<Undo>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
-    let (on, dot) = (node.clone(), name.clone());
-    let work = async move { undo::undo(&node, &name, body, tell).await };
+    let (on, dot) = (node.clone(), at.dot.clone());
+    let work = async move { undo::undo(&node, at, body, tell).await };
     let what = (OperationKind::Undo, &dot);
     Ok(events::of_switch(&on, what, work, told).await?)
 }
@@ -66,7 +66,7 @@ pub(super) async fn post_undo(
     path = "/v1/dots/{namespace}/{dot}/redo",
     operation_id = "redo",
     tag = "operations",
-    params(DotPath),
+    params(AtPath),
     request_body = Undo,
     responses(
         (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
@@ -75,12 +75,12 @@ pub(super) async fn post_undo(
 )]
 pub(super) async fn post_redo(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<Undo>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
-    let (on, dot) = (node.clone(), name.clone());
-    let work = async move { undo::redo(&node, &name, body, tell).await };
+    let (on, dot) = (node.clone(), at.dot.clone());
+    let work = async move { undo::redo(&node, at, body, tell).await };
     let what = (OperationKind::Redo, &dot);
     Ok(events::of_switch(&on, what, work, told).await?)
 }

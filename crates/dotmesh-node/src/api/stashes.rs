@@ -8,7 +8,7 @@ use dotmesh_api::node::{
 };
 use tokio::sync::watch;
 
-use super::extract::{Body, DotPath};
+use super::extract::{AtPath, Body, DotPath};
 use super::openapi::{EVENTS, Problems};
 use super::{Answer, ApiError};
 use crate::events;
@@ -40,7 +40,7 @@ pub(super) async fn get_stashes(
     path = "/v1/dots/{namespace}/{dot}/stashes",
     operation_id = "create_stash",
     tag = "stashes",
-    params(DotPath),
+    params(AtPath),
     request_body = MakeStash,
     responses(
         (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
@@ -49,12 +49,12 @@ pub(super) async fn get_stashes(
 )]
 pub(super) async fn post_stashes(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<MakeStash>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
-    let (on, dot) = (node.clone(), name.clone());
-    let work = async move { stash::make(&node, &name, body, tell).await };
+    let (on, dot) = (node.clone(), at.dot.clone());
+    let work = async move { stash::make(&node, at, body, tell).await };
     let what = (OperationKind::Stash, &dot);
     Ok(events::of_switch(&on, what, work, told).await?)
 }
@@ -68,7 +68,7 @@ pub(super) async fn post_stashes(
     path = "/v1/dots/{namespace}/{dot}/stashes/apply",
     operation_id = "apply_stash",
     tag = "stashes",
-    params(DotPath),
+    params(AtPath),
     request_body = ApplyStash,
     responses(
         (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
@@ -77,12 +77,12 @@ pub(super) async fn post_stashes(
 )]
 pub(super) async fn post_stashes_apply(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<ApplyStash>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
-    let (on, dot) = (node.clone(), name.clone());
-    let work = async move { stash::apply(&node, &name, body, tell).await };
+    let (on, dot) = (node.clone(), at.dot.clone());
+    let work = async move { stash::apply(&node, at, body, tell).await };
     let what = (OperationKind::ApplyStash, &dot);
     Ok(events::of_switch(&on, what, work, told).await?)
 }

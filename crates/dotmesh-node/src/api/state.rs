@@ -9,7 +9,7 @@ use dotmesh_api::node::{
 };
 use tokio::sync::watch;
 
-use super::extract::{Body, DotPath, Query};
+use super::extract::{AtPath, Body, Query};
 use super::openapi::{Binary, EVENTS, Problems};
 use super::{Answer, ApiError};
 use crate::events;
@@ -24,16 +24,13 @@ use crate::operations::{checkout, copy_out, diff, reset, restore, status};
     path = "/v1/dots/{namespace}/{dot}/current",
     operation_id = "get_current",
     tag = "state",
-    params(DotPath),
+    params(AtPath),
     responses((status = 200, description = "The branch and its head.", body = Current), Problems),
 )]
-pub(super) async fn get_current(
-    State(node): State<Node>,
-    DotPath(name): DotPath,
-) -> Answer<Current> {
-    let found = node.registry.dot(&name).await?;
-    let head = found.current()?.head;
-    let branch = found.current;
+pub(super) async fn get_current(State(node): State<Node>, AtPath(at): AtPath) -> Answer<Current> {
+    let found = node.view(&at).await?;
+    let head = found.head()?;
+    let branch = found.here;
     Ok(Json(Current { branch, head }))
 }
 
@@ -43,14 +40,11 @@ pub(super) async fn get_current(
     path = "/v1/dots/{namespace}/{dot}/status",
     operation_id = "get_status",
     tag = "state",
-    params(DotPath),
+    params(AtPath),
     responses((status = 200, description = "The status.", body = DotStatus), Problems),
 )]
-pub(super) async fn get_status(
-    State(node): State<Node>,
-    DotPath(name): DotPath,
-) -> Answer<DotStatus> {
-    Ok(Json(status::status(&node, &name).await?))
+pub(super) async fn get_status(State(node): State<Node>, AtPath(at): AtPath) -> Answer<DotStatus> {
+    Ok(Json(status::status(&node, at).await?))
 }
 
 /// Compares two states of a dot, file by file.
@@ -59,15 +53,15 @@ pub(super) async fn get_status(
     path = "/v1/dots/{namespace}/{dot}/diff",
     operation_id = "get_diff",
     tag = "state",
-    params(DotPath, diff::Request),
+    params(AtPath, diff::Request),
     responses((status = 200, description = "The differences.", body = Diff), Problems),
 )]
 pub(super) async fn get_diff(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Query(request): Query<diff::Request>,
 ) -> Answer<Diff> {
-    Ok(Json(diff::diff(&node, &name, request).await?))
+    Ok(Json(diff::diff(&node, at, request).await?))
 }
 
 /// Sends a file or a folder of a commit or of the working copy.
@@ -76,7 +70,7 @@ pub(super) async fn get_diff(
     path = "/v1/dots/{namespace}/{dot}/content",
     operation_id = "get_content",
     tag = "state",
-    params(DotPath, ContentQuery),
+    params(AtPath, ContentQuery),
     responses(
         (
             status = 200,
@@ -89,10 +83,10 @@ pub(super) async fn get_diff(
 )]
 pub(super) async fn get_content(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Query(query): Query<ContentQuery>,
 ) -> Result<Response, ApiError> {
-    Ok(copy_out::copy_out(&node, &name, query).await?)
+    Ok(copy_out::copy_out(&node, at, query).await?)
 }
 
 /// Switches to a branch, and creates it first if the request says so.
@@ -104,7 +98,7 @@ pub(super) async fn get_content(
     path = "/v1/dots/{namespace}/{dot}/checkout",
     operation_id = "checkout",
     tag = "state",
-    params(DotPath),
+    params(AtPath),
     request_body = Checkout,
     responses(
         (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
@@ -113,12 +107,12 @@ pub(super) async fn get_content(
 )]
 pub(super) async fn post_checkout(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<Checkout>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
-    let (on, dot) = (node.clone(), name.clone());
-    let work = async move { checkout::checkout(&node, &name, body, tell).await };
+    let (on, dot) = (node.clone(), at.dot.clone());
+    let work = async move { checkout::checkout(&node, at, body, tell).await };
     let what = (OperationKind::Checkout, &dot);
     Ok(events::of_switch(&on, what, work, told).await?)
 }
@@ -132,7 +126,7 @@ pub(super) async fn post_checkout(
     path = "/v1/dots/{namespace}/{dot}/reset",
     operation_id = "reset",
     tag = "state",
-    params(DotPath),
+    params(AtPath),
     request_body = Reset,
     responses(
         (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
@@ -141,12 +135,12 @@ pub(super) async fn post_checkout(
 )]
 pub(super) async fn post_reset(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<Reset>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
-    let (on, dot) = (node.clone(), name.clone());
-    let work = async move { reset::reset(&node, &name, body, tell).await };
+    let (on, dot) = (node.clone(), at.dot.clone());
+    let work = async move { reset::reset(&node, at, body, tell).await };
     let what = (OperationKind::Reset, &dot);
     Ok(events::of_switch(&on, what, work, told).await?)
 }
@@ -160,7 +154,7 @@ pub(super) async fn post_reset(
     path = "/v1/dots/{namespace}/{dot}/restore",
     operation_id = "restore_paths",
     tag = "state",
-    params(DotPath),
+    params(AtPath),
     request_body = RestorePaths,
     responses(
         (status = 200, description = EVENTS, body = SwitchEvent, content_type = "application/x-ndjson"),
@@ -169,12 +163,12 @@ pub(super) async fn post_reset(
 )]
 pub(super) async fn post_restore(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<RestorePaths>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = watch::channel(SwitchProgress::default());
-    let (on, dot) = (node.clone(), name.clone());
-    let work = async move { restore::restore(&node, &name, body, tell).await };
+    let (on, dot) = (node.clone(), at.dot.clone());
+    let work = async move { restore::restore(&node, at, body, tell).await };
     let what = (OperationKind::Restore, &dot);
     Ok(events::of_switch(&on, what, work, told).await?)
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use dotmesh_api::node::{DeleteTag, MakeTag, Tag};
 
 use super::Answer;
-use super::extract::{Body, DotPath};
+use super::extract::{AtPath, Body, DotPath};
 use super::openapi::Problems;
 use crate::node::Node;
 use crate::operations::{tag, to_the_end};
@@ -31,17 +31,17 @@ pub(super) async fn get_tags(State(node): State<Node>, DotPath(name): DotPath) -
     path = "/v1/dots/{namespace}/{dot}/tags",
     operation_id = "create_tag",
     tag = "tags",
-    params(DotPath),
+    params(AtPath),
     request_body = MakeTag,
     responses((status = 200, description = "The new tag.", body = Tag), Problems),
 )]
 pub(super) async fn post_tags(
     State(node): State<Node>,
-    DotPath(name): DotPath,
+    AtPath(at): AtPath,
     Body(body): Body<MakeTag>,
 ) -> Answer<Tag> {
     Ok(Json(
-        to_the_end(async move { tag::make(&node, &name, body).await }).await?,
+        to_the_end(async move { tag::make(&node, at, body).await }).await?,
     ))
 }
 

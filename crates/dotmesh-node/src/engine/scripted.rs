@@ -17,7 +17,8 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    About, Answer, Change, Container, Engine, EngineError, EngineVolume, Health, Image, Inspected, Namespace, State, VolumeUse,
+    About, Answer, Change, Container, Engine, EngineError, EngineVolume, Health, Image, Inspected,
+    Namespace, State, VolumeUse,
 };
 use crate::node::Node;
 use crate::operations::volume;

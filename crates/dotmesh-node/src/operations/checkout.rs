@@ -2,10 +2,11 @@
 
 use dotmesh_api::node::{BranchStart, Checkout, Switched};
 use dotmesh_model::branches::Origin;
-use dotmesh_model::{BranchName, CommitId, DotName, History};
+use dotmesh_model::{BranchName, CommitId, History};
 use dotmesh_pool::{NewStep, Start};
 
 use super::bookkeeping::{self, Effort};
+use super::forks::{self, ForkError};
 use super::revision::Revisions;
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
@@ -14,14 +15,20 @@ use super::{require_here, stash, undo};
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Branch, Dot};
+use crate::view::{At, View};
 
 /// Switches to a branch, and creates it first on request.
 pub(crate) async fn checkout(
     node: &Node,
-    name: &DotName,
+    at: impl Into<At>,
     request: Checkout,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
+    let At { dot: name, branch } = &at.into();
+    if let Some(branch) = branch {
+        let branch = branch.clone();
+        return Err(ForkError::Stays { branch }.into());
+    }
     let doing = format!("switched to branch {}", request.branch);
     let _lock = node.locks.operation(name, &doing).await;
     let dot = node.registry.dot(name).await?;
@@ -32,7 +39,8 @@ pub(crate) async fn checkout(
             None
         }
         Some(BranchStart::Throwaway(revision)) if dot.branches.contains_key(&branch) => {
-            let commit = Revisions::of(node, &dot).await?.find_text(&revision)?;
+            let view = View::new(dot.clone(), None)?;
+            let commit = Revisions::of(node, &view).await?.find_text(&revision)?;
             refuse_other(node, &dot, &branch, commit).await?;
             None
         }
@@ -41,7 +49,7 @@ pub(crate) async fn checkout(
         }
         Some(start) => {
             branch.check_new()?;
-            Some(plan(node, &dot, start).await?)
+            Some(plan(node, &View::new(dot.clone(), None)?, start).await?)
         }
     };
     if branch == dot.current {
@@ -49,6 +57,7 @@ pub(crate) async fn checkout(
         let head = dot.current()?.head;
         return Ok(switched(branch, head, Done::default()));
     }
+    forks::refuse_forked(node, name, &branch).await?;
     let manner = Manner::new(&request.wait, tell);
     let mut change = Switch {
         node,
@@ -86,11 +95,15 @@ async fn refuse_other(
 }
 
 /// The start of a new branch, and its entry in the registry.
-async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Branch), NodeError> {
-    let current = dot.current()?;
+pub(super) async fn plan(
+    node: &Node,
+    dot: &View,
+    start: BranchStart,
+) -> Result<(Start, Branch), NodeError> {
+    let current = dot.dot.branch(&dot.here)?;
     let (start, head, shared) = match start {
         BranchStart::WorkingCopy => (
-            Start::WorkingCopy(dot.current.clone()),
+            Start::WorkingCopy(dot.here.clone()),
             current.head,
             current.head,
         ),
@@ -109,7 +122,7 @@ async fn plan(node: &Node, dot: &Dot, start: BranchStart) -> Result<(Start, Bran
         }
     };
     let origin = Origin {
-        branch: dot.current.clone(),
+        branch: dot.here.clone(),
         commit: shared,
     };
     Ok((

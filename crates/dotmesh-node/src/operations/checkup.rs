@@ -89,8 +89,7 @@ async fn hub(node: &Node, login: &HubLogin) -> HubReport {
         Ok(address) => address,
         Err(message) => return away(ErrorBody::new(ErrorCode::Invalid, message)),
     };
-    let (user, secret) = (login.user.clone(), login.secret.clone());
-    let client = match HubClient::through(&node.network, address, user, secret) {
+    let client = match HubClient::through(&node.network, address, login.account.clone()) {
         Ok(client) => client,
         Err(error) => return away(error.into()),
     };

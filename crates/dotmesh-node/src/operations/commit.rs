@@ -1,11 +1,11 @@
-//! `dm commit`: captures all subdots of the current branch at one instant. Containers are neither stopped nor paused.
+//! `dm commit`: captures all subdots of a branch at one instant. Containers are neither stopped nor paused.
 
 use dotmesh_api::node::{Committed, CreateCommit};
 use dotmesh_model::commit::{ComposeUse, MountUse};
 use dotmesh_model::commit::{RECORD_VERSION, check_metadata_key};
 use dotmesh_model::limits;
 use dotmesh_model::volume::Folder;
-use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ImageUse, message};
+use dotmesh_model::{BranchName, CommitId, CommitRecord, ImageUse, message};
 use dotmesh_pool::NewStep;
 
 use super::left_out;
@@ -15,11 +15,12 @@ use crate::engine::Container;
 use crate::error::NodeError;
 use crate::node::{Node, random_commit_id};
 use crate::registry::{Dot, NewCommit};
+use crate::view::At;
 
-/// Commits the current branch.
+/// Commits the branch.
 pub(crate) async fn commit(
     node: &Node,
-    name: &DotName,
+    at: impl Into<At>,
     request: CreateCommit,
 ) -> Result<Committed, NodeError> {
     if request.message.trim().is_empty() && !request.amend {
@@ -28,11 +29,10 @@ pub(crate) async fn commit(
     for key in request.metadata.keys() {
         check_metadata_key(key).map_err(NodeError::Metadata)?;
     }
-    let _lock = node.locks.operation(name, "committed").await;
-    let dot = node.registry.dot(name).await?;
-    refuse_changed(&dot, request.expected.as_ref())?;
-    let branch = dot.current.clone();
-    let record = commit_locked(node, &dot, &branch, request).await?;
+    let (_held, view) = node.hold(&at.into(), "committed").await?;
+    refuse_changed(&view, request.expected.as_ref())?;
+    let branch = view.here.clone();
+    let record = commit_locked(node, &view, &branch, request).await?;
     Ok(Committed {
         id: record.id,
         branch,
@@ -40,7 +40,7 @@ pub(crate) async fn commit(
     })
 }
 
-/// Commits a branch of a dot whose lock the caller holds.
+/// Commits a branch whose lock the caller holds.
 async fn commit_locked(
     node: &Node,
     dot: &Dot,
@@ -81,6 +81,7 @@ async fn commit_locked(
         before: head,
         after: record.id,
     };
+    let _changing = node.locks.changing(&dot.name).await;
     node.pool
         .begin_operation(&dot.name, what, vec![step])
         .await?;
@@ -184,10 +185,15 @@ fn compose(container: &Container) -> Option<ComposeUse> {
         let value = container.label(&format!("com.docker.compose.{key}"));
         value.map(str::to_owned)
     };
-    let files = label("project.config_files").unwrap_or_default();
+    // A fork's project and configuration exist on this node only. Elsewhere the app itself runs with this state.
+    let stem = container.label("dotmesh.project").map(str::to_owned);
+    let files = match stem {
+        Some(_) => String::new(),
+        None => label("project.config_files").unwrap_or_default(),
+    };
     let files = files.split(',').filter(|file| !file.is_empty());
     Some(ComposeUse {
-        project: label("project")?,
+        project: stem.or_else(|| label("project"))?,
         service: label("service").unwrap_or_default(),
         working_dir: label("project.working_dir").unwrap_or_default(),
         config_files: files.map(str::to_owned).collect(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use dotmesh_api::node::ComposeDots;
 use dotmesh_model::{CommitId, DotName};
 
+use super::forks;
 use crate::error::NodeError;
 use crate::node::Node;
 
@@ -16,12 +17,13 @@ type ByFolder = BTreeMap<PathBuf, BTreeSet<DotName>>;
 /// The dots of the folder's project, or of the nearest parent folder that has a project with dots. The containers'
 /// labels are used first, whether they run or not. If there are none, the newest commits' records are used.
 pub(crate) async fn compose_dots(node: &Node, folder: &Path) -> Result<ComposeDots, NodeError> {
+    let forks = forks::here(node, folder).await?;
     let of_containers = of_containers(node).await?;
-    if let Some(found) = nearest(of_containers, folder) {
-        return Ok(found);
-    }
-    let of_commits = of_commits(node).await?;
-    Ok(nearest(of_commits, folder).unwrap_or_default())
+    let found = match nearest(of_containers, folder) {
+        Some(found) => found,
+        None => nearest(of_commits(node).await?, folder).unwrap_or_default(),
+    };
+    Ok(ComposeDots { forks, ..found })
 }
 
 fn nearest(mut found: ByFolder, folder: &Path) -> Option<ComposeDots> {
@@ -31,6 +33,7 @@ fn nearest(mut found: ByFolder, folder: &Path) -> Option<ComposeDots> {
         Some(ComposeDots {
             folder: Some(folder.to_owned()),
             dots: dots.into_iter().collect(),
+            ..ComposeDots::default()
         })
     })
 }
@@ -41,7 +44,9 @@ async fn of_containers(node: &Node) -> Result<ByFolder, NodeError> {
     let mut found = ByFolder::new();
     // If Docker is down, use the commits.
     for container in node.docker.list().await.unwrap_or_default() {
-        let Some(folder) = container.label(WORKING_DIR) else {
+        // A fork's folder is not the app's.
+        let folder = container.label(WORKING_DIR);
+        let Some(folder) = folder.filter(|_| container.label(forks::FORK).is_none()) else {
             continue;
         };
         for used in &container.uses {

@@ -7,7 +7,6 @@ use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use dotmesh_api::node::ContentQuery;
-use dotmesh_model::DotName;
 use dotmesh_pool::{PathInDot, Peek};
 use tokio::sync::mpsc;
 
@@ -15,6 +14,7 @@ use super::require_here;
 use super::revision::Revisions;
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::view::At;
 
 /// The size of the pieces that are sent, in bytes.
 const PIECE: usize = 256 << 10;
@@ -22,14 +22,15 @@ const PIECE: usize = 256 << 10;
 /// Responds with an archive of the path.
 pub(crate) async fn copy_out(
     node: &Node,
-    name: &DotName,
+    at: impl Into<At>,
     query: ContentQuery,
 ) -> Result<Response, NodeError> {
     let bad_path = || NodeError::BadPath {
         path: query.path.clone(),
     };
     let path = PathInDot::parse(&query.path).ok_or_else(bad_path)?;
-    let dot = node.settled(name).await?;
+    let dot = node.settled_view(&at.into()).await?;
+    let name = &dot.name;
     // Containers write to the working copy, so a snapshot of it is read.
     let (data, peek, state) = match &query.revision {
         Some(revision) => {
@@ -39,8 +40,8 @@ pub(crate) async fn copy_out(
             (node.pool.commit_data(name, commit), None, state)
         }
         None => {
-            let peek = node.pool.peek(name, &dot.current).await?;
-            let state = format!("branch {}", dot.current);
+            let peek = node.pool.peek(name, &dot.here).await?;
+            let state = format!("branch {}", dot.here);
             (peek.data(), Some(peek), state)
         }
     };

@@ -7,6 +7,7 @@ use dotmesh_model::{BranchName, CommitId, DotName, History};
 use dotmesh_pool::{NewStep, PoolError};
 
 use super::bookkeeping::{self, Effort};
+use super::forks;
 use super::switch::check::{self, Scope};
 use super::undo;
 use crate::engine;
@@ -81,6 +82,7 @@ pub(crate) async fn delete_branch(
         }
         Err(error) => return Err(error.into()),
     }
+    forks::forget(node, name, branch).await?;
     Ok(head)
 }
 

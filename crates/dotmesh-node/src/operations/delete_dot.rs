@@ -114,8 +114,8 @@ async fn forget(node: &Node, dot: &Dot) -> Result<(), NodeError> {
         }
     }
     // Starting its containers would create it again as well.
-    node.registry.end_switch(&dot.name).await?;
-    node.problems.replace(&dot.name, &[]);
+    node.registry.end_switches(&dot.name).await?;
+    node.problems.forget(&dot.name);
     node.stored_pages.forget(&dot.name).await?;
     node.registry.delete_dot(&dot.id).await
 }

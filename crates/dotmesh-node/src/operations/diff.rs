@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dotmesh_api::node::{ChangeKind, Diff, FileChange, FileKind};
 use dotmesh_model::volume::Folder;
-use dotmesh_model::{CommitId, DotName, StashId};
+use dotmesh_model::{CommitId, StashId};
 use dotmesh_sync::compare::read_small;
 use dotmesh_sync::{EntryType, Look, PathChange, What, compare};
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use super::revision::Revisions;
 use super::{blocking, require_here, stash};
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::view::At;
 
 /// The maximum number of changes in a response.
 const MOST_CHANGES: usize = 10_000;
@@ -40,8 +41,13 @@ pub(crate) struct Request {
 }
 
 /// Compares the two states.
-pub(crate) async fn diff(node: &Node, name: &DotName, request: Request) -> Result<Diff, NodeError> {
-    let dot = node.settled(name).await?;
+pub(crate) async fn diff(
+    node: &Node,
+    at: impl Into<At>,
+    request: Request,
+) -> Result<Diff, NodeError> {
+    let dot = node.settled_view(&at.into()).await?;
+    let name = &dot.name;
     let revisions = Revisions::of(node, &dot).await?;
     let find = async |text: &str| -> Result<CommitId, NodeError> {
         let commit = revisions.find_text(text)?;
@@ -65,7 +71,7 @@ pub(crate) async fn diff(node: &Node, name: &DotName, request: Request) -> Resul
     let new = match (&stash, to) {
         (Some(stash), _) => node.pool.stash_data(name, stash.id),
         (None, Some(commit)) => node.pool.commit_data(name, commit),
-        (None, None) => node.pool.volume_path(name, &dot.current, &Folder::Root),
+        (None, None) => node.pool.volume_path(name, &dot.here, &Folder::Root),
     };
     let (changes, more) = blocking(move || changes(&old, &new, &request)).await?;
     Ok(Diff {

@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use dotmesh_api::node::{ArchiveQuery, CopiedFiles, Export, ExportEvent};
 use dotmesh_archive::{ArchiveError, Counters};
-use dotmesh_model::{DotName, SubdotName};
+use dotmesh_model::SubdotName;
 use dotmesh_pool::PathInDot;
 use tokio::sync::mpsc;
 
@@ -20,14 +20,15 @@ use super::{blocking, require_here};
 use crate::error::{CopyError, NodeError};
 use crate::events::{self, line};
 use crate::node::Node;
+use crate::view::At;
 
 /// Responds with an archive of a commit's subdots.
 pub(crate) async fn archive(
     node: &Node,
-    name: &DotName,
+    at: &At,
     query: ArchiveQuery,
 ) -> Result<Response, NodeError> {
-    let folder = find(node, name, &query.revision, query.subdot.as_ref()).await?;
+    let folder = find(node, at, &query.revision, query.subdot.as_ref()).await?;
     let (sender, receiver) = mpsc::channel(4);
     tokio::task::spawn_blocking(move || {
         let mut pieces = Pieces::new(&sender);
@@ -46,12 +47,12 @@ pub(crate) async fn archive(
 }
 
 /// Starts an export to a volume, and responds with its events. It is cancelled when the client leaves.
-pub(crate) fn start(node: Node, name: DotName, request: Export) -> Response {
+pub(crate) fn start(node: Node, at: At, request: Export) -> Response {
     let (events, lines) = mpsc::channel::<Bytes>(16);
     tokio::spawn(async move {
         let watched = Arc::new(Watched::default());
         let last = tokio::select! {
-            done = to_volume(&node, &name, &request, &watched) => Some(match done {
+            done = to_volume(&node, &at, &request, &watched) => Some(match done {
                 Ok(copied) => ExportEvent::Done(copied),
                 Err(error) => ExportEvent::Failed(error.into()),
             }),
@@ -86,11 +87,11 @@ impl Drop for Made<'_> {
 
 async fn to_volume(
     node: &Node,
-    name: &DotName,
+    at: &At,
     request: &Export,
     watched: &Watched,
 ) -> Result<CopiedFiles, NodeError> {
-    let from = find(node, name, &request.revision, Some(&request.subdot)).await?;
+    let from = find(node, at, &request.revision, Some(&request.subdot)).await?;
     let volume = &request.volume;
     let mut made = Made { node, volume: None };
     let found = match copying::local_volume(node, volume).await? {
@@ -156,14 +157,14 @@ fn is_empty(folder: &File) -> Result<bool, ArchiveError> {
 /// Opens the folder of a commit, or of its subdot.
 async fn find(
     node: &Node,
-    name: &DotName,
+    at: &At,
     revision: &str,
     subdot: Option<&SubdotName>,
 ) -> Result<File, NodeError> {
-    let dot = node.settled(name).await?;
+    let dot = node.settled_view(at).await?;
     let commit = Revisions::of(node, &dot).await?.find_text(revision)?;
     require_here(node, &dot, commit).await?;
-    let data = node.pool.commit_data(name, commit);
+    let data = node.pool.commit_data(&at.dot, commit);
     let folder = match subdot {
         None => data,
         Some(subdot) => {

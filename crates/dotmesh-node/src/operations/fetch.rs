@@ -12,6 +12,7 @@ use super::revision::Revisions;
 use super::transfer::Connection;
 use crate::error::NodeError;
 use crate::hub_history::{HubCommit, HubHistory};
+use crate::view::At;
 
 /// Fetches the data of a commit, or also of its ancestors. Skips what is here, and ancestors whose data the hub does
 /// not have.
@@ -21,7 +22,11 @@ pub(crate) async fn fetch(
     request: &Fetch,
 ) -> Result<TransferOutcome, NodeError> {
     let node = &connection.node;
-    let dot = node.settled(name).await?;
+    let at = At {
+        dot: name.clone(),
+        branch: request.branch.clone(),
+    };
+    let dot = node.settled_view(&at).await?;
     let revisions = Revisions::of(node, &dot).await?;
     let commit = revisions.find_text(&request.revision)?;
     let history = revisions.history;

@@ -10,7 +10,7 @@ use super::left_out;
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::registry::Dot;
+use crate::view::View;
 
 /// How long a listing waits for a flush, after which sizes include the applications' last writes.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(50);
@@ -38,7 +38,8 @@ pub(crate) async fn list(node: &Node) -> Result<Vec<DotSummary>, NodeError> {
             }
         };
         let height = height.copied().unwrap_or(0);
-        let mut row = summary(node, dot, usage, &containers, height).await?;
+        let view = View::new(dot.clone(), None)?;
+        let mut row = summary(node, &view, usage, &containers, height).await?;
         row.only_database_files =
             usage.dirty > 0 && bookkeeping::is_all(node, dot, &dot.current, Effort::Glance).await;
         rows.push(row);
@@ -58,16 +59,16 @@ pub(crate) async fn prepare(node: &Node) -> Vec<Container> {
 /// One row.
 pub(crate) async fn summary(
     node: &Node,
-    dot: &Dot,
+    dot: &View,
     usage: FolderUsage,
     containers: &[Container],
     commits: u64,
 ) -> Result<DotSummary, NodeError> {
-    let uses = |container: &&Container| container.uses(&dot.name, &dot.current, &dot.current);
+    let uses = |container: &&Container| container.uses(&dot.name, &dot.here, &dot.current);
     let containers = engine::names(containers.iter().filter(uses));
     Ok(DotSummary {
         name: dot.name.clone(),
-        branch: dot.current.clone(),
+        branch: dot.here.clone(),
         server: node.pool.node().to_owned(),
         containers,
         size: usage.size,
@@ -75,6 +76,6 @@ pub(crate) async fn summary(
         dirty: usage.dirty,
         only_database_files: false,
         problems: node.problems.of(&dot.name),
-        left_out: left_out::known(node, dot, dot.current()?.head).await?,
+        left_out: left_out::known(node, dot, dot.head()?).await?,
     })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use dotmesh_api::node::{Log, LogQuery, Source};
 use dotmesh_model::left_out::LEFT_OUT_IN_HISTORY;
-use dotmesh_model::{CommitId, CommitRecord, DotName, History, SubdotName};
+use dotmesh_model::{CommitId, CommitRecord, History, SubdotName};
 use dotmesh_sync::{Look, compare};
 
 use super::revision::Revisions;
@@ -15,14 +15,19 @@ use crate::error::NodeError;
 use crate::hub_history::HubHistory;
 use crate::node::Node;
 use crate::registry::Dot;
+use crate::view::{At, View};
 
 /// The requested commits.
-pub(crate) async fn log(node: &Node, name: &DotName, query: &LogQuery) -> Result<Log, NodeError> {
+pub(crate) async fn log(
+    node: &Node,
+    at: impl Into<At>,
+    query: &LogQuery,
+) -> Result<Log, NodeError> {
     let subdot: Option<SubdotName> = match &query.subdot {
         Some(subdot) => Some(subdot.parse()?),
         None => None,
     };
-    let dot = node.settled(name).await?;
+    let dot = node.settled_view(&at.into()).await?;
     let revisions = Revisions::of(node, &dot).await?;
     let sources = node.registry.sources(&dot.id).await?;
     let mut tips = vec![match &query.revision {
@@ -59,7 +64,7 @@ pub(crate) async fn log(node: &Node, name: &DotName, query: &LogQuery) -> Result
 /// Adds branches, tags and the state of the data to the commits.
 async fn tell(
     node: &Node,
-    dot: Dot,
+    dot: View,
     history: &History,
     mut sources: BTreeMap<CommitId, Source>,
     commits: Vec<CommitRecord>,
@@ -91,7 +96,7 @@ async fn tell(
         ancestors,
         branches: dot.heads(),
         tags: tag::commits(node, &dot.name).await?,
-        current: dot.current,
+        current: dot.here,
         absent,
         without_data,
         left_out: lacking,

@@ -1,22 +1,29 @@
 //! `dm op log`: the operations of a dot that can be undone or redone.
 
 use dotmesh_api::node::{DeletedDot, OperationState, OperationSummary, Operations};
-use dotmesh_model::DotName;
 use dotmesh_pool::{KeptWhere, State};
 
-use super::housekeeping;
+use super::{housekeeping, undo};
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::view::{At, View};
 
 /// The log, newest operation first.
-pub(crate) async fn op_log(node: &Node, name: &DotName) -> Result<Operations, NodeError> {
-    let is_here = node.registry.find_dot(name).await?.is_some();
+pub(crate) async fn op_log(node: &Node, at: impl Into<At>) -> Result<Operations, NodeError> {
+    let at = at.into();
+    let name = &at.dot;
+    let found = node.registry.find_dot(name).await?;
+    let is_here = found.is_some();
     let deleted = node.pool.deleted_dots(name).await?;
     let kept = node.pool.kept().await?;
-    let log = match (is_here, deleted.first()) {
-        (true, _) => node.pool.operations(name).await?,
-        (false, Some(last)) => last.operations.clone(),
-        (false, None) => return Err(NodeError::NoDot { dot: name.clone() }),
+    let log = match (found, deleted.first()) {
+        (Some(dot), _) => {
+            let log = node.pool.operations(name).await?;
+            let forks = node.pool.forks(name).await?;
+            undo::seen_from(&View::new(dot, at.branch.clone())?, log, &forks)
+        }
+        (None, Some(last)) => last.operations.clone(),
+        (None, None) => return Err(NodeError::NoDot { dot: name.clone() }),
     };
     let kept_by = |number: u64| {
         let of_dot = kept.iter().filter(|kept| kept.dot == *name);

@@ -11,7 +11,8 @@ use crate::registry::Dot;
 pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
     for mut journal in node.registry.open_switches().await? {
         let Some(mut dot) = node.registry.find_dot(&journal.dot).await? else {
-            node.registry.end_switch(&journal.dot).await?;
+            let pinned = journal.pinned.as_ref();
+            node.registry.end_switch(&journal.dot, pinned).await?;
             continue;
         };
         let left: Vec<Trouble> = journal
@@ -23,7 +24,8 @@ pub(crate) async fn undo_half_made(node: &Node) -> Result<(), NodeError> {
                 reason: "a switch stopped it, and it has not been started again yet".to_owned(),
             })
             .collect();
-        node.problems.replace(&journal.dot, &left);
+        node.problems
+            .replace(&journal.dot, journal.pinned.as_ref(), &left);
         let Some(created) = journal.created.take() else {
             continue;
         };

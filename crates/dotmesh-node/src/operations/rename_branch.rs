@@ -5,7 +5,7 @@ use dotmesh_model::{BranchName, DotName};
 use dotmesh_pool::NewStep;
 
 use super::delete_branch::carry_out;
-use super::undo;
+use super::{forks, undo};
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
@@ -45,6 +45,7 @@ pub(crate) async fn rename_branch(
     let made = carry_out(node, &before, &dot, number).await;
     undo::settle(node, name).await;
     made?;
+    forks::rename(node, name, &from, &to).await?;
     node.mounts.rename_branch(name, &from, &to).await
 }
 
@@ -59,6 +60,7 @@ pub(crate) async fn again(
     let _moving = node.locks.moving(name).await;
     refuse_pinned(node, name, from).await?;
     apply.await?;
+    forks::rename(node, name, from, to).await?;
     node.mounts.rename_branch(name, from, to).await
 }
 

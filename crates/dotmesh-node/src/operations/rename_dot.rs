@@ -2,12 +2,12 @@
 
 use dotmesh_model::{DotName, Namespace, VolumeName};
 use dotmesh_pool::{NewStep, Operation, PoolError, to_redo, to_undo};
-use tokio::sync::OwnedMutexGuard;
 
 use super::switch::check::{self, Scope};
 use super::undo::{self, Way};
 use crate::engine;
 use crate::error::NodeError;
+use crate::locks::Held;
 use crate::node::Node;
 
 /// Renames a dot. Fails while a container, running or not, has a volume of the old name.
@@ -68,11 +68,7 @@ pub(crate) async fn again(
 }
 
 /// Locks two dots in the order of their names, so that two renames cannot deadlock.
-async fn lock_both(
-    node: &Node,
-    one: &DotName,
-    other: &DotName,
-) -> (OwnedMutexGuard<()>, Option<OwnedMutexGuard<()>>) {
+async fn lock_both(node: &Node, one: &DotName, other: &DotName) -> (Held, Option<Held>) {
     let (first, second) = (one.min(other), one.max(other));
     let first_lock = node.locks.operation(first, "renamed").await;
     match first == second {
@@ -123,8 +119,8 @@ async fn rename(
             node.registry.remove_volume(&volume).await?;
         }
     }
-    node.registry.end_switch(from).await?;
-    node.problems.replace(from, &[]);
+    node.registry.end_switches(from).await?;
+    node.problems.forget(from);
     // This only clears a cache.
     node.stored_pages.forget(from).await
 }

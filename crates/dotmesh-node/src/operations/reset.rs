@@ -1,8 +1,8 @@
-//! `dm reset`: moves the current branch to a commit.
+//! `dm reset`: moves a branch to a commit.
 
 use dotmesh_api::node::{Current, Reset, Switched};
 use dotmesh_model::size::format_size;
-use dotmesh_model::{BranchName, CommitId, DotName, Revision};
+use dotmesh_model::{BranchName, CommitId, Revision};
 use dotmesh_pool::{NewStep, Start};
 
 use super::bookkeeping::{self, Effort};
@@ -11,48 +11,51 @@ use super::revision::Revisions;
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Manner, switched};
-use super::undo;
+use super::undo::{self, Made};
 use crate::engine;
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::Dot;
+use crate::view::{At, Shown, View};
 
-/// Resets the current branch. Commits that no branch has any more can still be named by their ids.
+/// Resets the branch. Commits that no branch has any more can still be named by their ids.
 pub(crate) async fn reset(
     node: &Node,
-    name: &DotName,
+    at: impl Into<At>,
     request: Reset,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
     let revision: Revision = request.revision.parse()?;
     let doing = format!("reset to {revision}");
-    let _lock = node.locks.operation(name, &doing).await;
-    let dot = node.registry.dot(name).await?;
-    refuse_changed(&dot, request.expected.as_ref())?;
-    let commit = Revisions::of(node, &dot).await?.find(&revision)?;
-    require_here(node, &dot, commit).await?;
+    let (_held, view) = node.hold(&at.into(), &doing).await?;
+    refuse_changed(&view, request.expected.as_ref())?;
+    let commit = Revisions::of(node, &view).await?.find(&revision)?;
+    require_here(node, &view, commit).await?;
     let hint = "Commit them with 'dm commit', or discard them with 'dm reset --hard'.";
     let unchanged = match request.hard {
         true => None,
-        false => Some(refuse_dirty(node, &dot, &dot.current, hint).await?),
+        false => Some(refuse_dirty(node, &view, &view.here, hint).await?),
     };
-    refuse_pinned(node, &dot).await?;
-    let branch = dot.current.clone();
+    refuse_pinned(node, &view).await?;
+    let branch = view.here.clone();
     let manner = Manner::new(&request.wait, tell);
     let mut change = Rewind {
         node,
-        before: dot.clone(),
+        view: &view,
         commit,
         unchanged,
-        operation: None,
+        made: None,
     };
-    let done = switch::switch(node, &dot, &mut change, &manner).await;
-    undo::settle(node, name).await;
-    Ok(switched(branch, commit, done?))
+    let done = switch::switch(node, &view, &mut change, &manner).await?;
+    Ok(switched(branch, commit, done))
 }
 
-/// Fails if a running container pins the current branch: a reset does not restart it.
-pub(crate) async fn refuse_pinned(node: &Node, dot: &Dot) -> Result<(), NodeError> {
+/// Fails if the branch is checked out and a running container pins it: only the containers that follow the branch that
+/// is checked out are restarted then.
+pub(crate) async fn refuse_pinned(node: &Node, dot: &View) -> Result<(), NodeError> {
+    if !dot.is_current() {
+        return Ok(());
+    }
     let running = node.docker.active().await?;
     let pinned = running.iter().filter(|container| {
         let mut uses = container.uses.iter().map(|used| &used.volume);
@@ -69,20 +72,20 @@ pub(crate) async fn refuse_pinned(node: &Node, dot: &Dot) -> Result<(), NodeErro
     Ok(())
 }
 
-/// Fails if the current branch or its head has changed since the user saw it.
-pub(crate) fn refuse_changed(dot: &Dot, expected: Option<&Current>) -> Result<(), NodeError> {
+/// Fails if the branch or its head has changed since the user saw it.
+pub(crate) fn refuse_changed(view: &View, expected: Option<&Current>) -> Result<(), NodeError> {
     let Some(expected) = expected else {
         return Ok(());
     };
-    let head = dot.current()?.head;
-    if dot.current == expected.branch && head == expected.head {
+    let head = view.head()?;
+    if view.here == expected.branch && head == expected.head {
         return Ok(());
     }
     Err(NodeError::Changed {
-        dot: dot.name.clone(),
+        dot: view.name.clone(),
         expected: Box::new(expected.clone()),
         now: Box::new(Current {
-            branch: dot.current.clone(),
+            branch: view.here.clone(),
             head,
         }),
     })
@@ -147,17 +150,21 @@ async fn unchanged(
 
 struct Rewind<'a> {
     node: &'a Node,
-    before: Dot,
+    view: &'a View,
     commit: CommitId,
     /// `None` if changes are discarded.
     unchanged: Option<Unchanged>,
-    /// The operation's number in the dot's log, once it is logged.
-    operation: Option<u64>,
+    /// The operation in the dot's log.
+    made: Option<Made>,
 }
 
 impl Change for Rewind<'_> {
+    fn shown(&self) -> Shown<'_> {
+        self.view.shown()
+    }
+
     fn describe(&self) -> String {
-        format!("resetting branch {}", self.before.current)
+        format!("resetting branch {}", self.view.here)
     }
 
     fn creates(&self) -> Option<&BranchName> {
@@ -165,39 +172,26 @@ impl Change for Rewind<'_> {
     }
 
     fn scope(&self) -> Scope<'_> {
-        Scope::Branch(&self.before.current)
+        Scope::Branch(&self.view.here)
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
-        let (pool, dot) = (&self.node.pool, &self.before);
         if let Some(unchanged) = &self.unchanged {
-            unchanged.refuse_more(self.node, dot).await?;
+            unchanged.refuse_more(self.node, self.view).await?;
         }
-        let (branch, commit) = (dot.current.clone(), self.commit);
-        let (from, to) = (dot.current()?.head.short(), commit.short());
+        let (branch, commit) = (self.view.here.clone(), self.commit);
+        let (from, to) = (self.view.head()?.short(), commit.short());
         let what = format!("reset of branch {branch} from {from} to {to}");
         let start = Start::Commit(commit);
         let steps = vec![NewStep::Replace { branch, start }];
-        let number = pool.begin_operation(&dot.name, what, steps).await?;
-        self.operation = Some(number);
-        pool.carry_out(&dot.name, number).await?;
-        let mut after = dot.clone();
-        if let Some(branch) = after.branches.get_mut(&dot.current) {
-            branch.head = self.commit;
-        }
-        match self.node.registry.put_dot(&after).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.undo().await?;
-                Err(error)
-            }
-        }
+        self.made = Some(undo::make(self.node, self.view, what, steps, Some(commit)).await?);
+        Ok(())
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        if let Some(number) = self.operation {
-            self.node.pool.roll_back(&self.before.name, number).await?;
+        match self.made.take() {
+            Some(made) => undo::retract(self.node, self.view, made).await,
+            None => Ok(()),
         }
-        self.node.registry.put_dot(&self.before).await
     }
 }

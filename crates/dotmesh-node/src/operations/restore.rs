@@ -11,27 +11,28 @@ use super::revision::Revisions;
 use super::switch::check::{Scope, shows};
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Manner, switched};
+use super::undo::Made;
 use super::{require_here, undo};
 use crate::engine::{self, Container};
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::registry::Dot;
+use crate::view::{At, Shown, View};
 
 /// Restores all paths or none. The branch's head stays.
 pub(crate) async fn restore(
     node: &Node,
-    name: &DotName,
+    at: impl Into<At>,
     request: RestorePaths,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
     let paths = parse(&request.paths)?;
-    let _lock = node.locks.operation(name, "restored").await;
-    let dot = node.registry.dot(name).await?;
-    refuse_changed(&dot, request.expected.as_ref())?;
-    let commit = Revisions::of(node, &dot)
+    let (_held, view) = node.hold(&at.into(), "restored").await?;
+    let name = &view.name;
+    refuse_changed(&view, request.expected.as_ref())?;
+    let commit = Revisions::of(node, &view)
         .await?
         .find_text(&request.revision)?;
-    require_here(node, &dot, commit).await?;
+    require_here(node, &view, commit).await?;
     for path in &paths {
         let data = node.pool.commit_data(name, commit);
         if node.pool.find_in(data, path).await.is_none() {
@@ -42,20 +43,19 @@ pub(crate) async fn restore(
         }
     }
     let subdots = paths.iter().map(|path| path.subdot().clone()).collect();
-    refuse_pinned(node, &dot, &subdots).await?;
-    let (branch, head) = (dot.current.clone(), dot.current()?.head);
+    refuse_pinned(node, &view, &subdots).await?;
+    let (branch, head) = (view.here.clone(), view.head()?);
     let mut change = PutBack {
         node,
-        dot: &dot,
+        view: &view,
         subdots,
         commit,
         paths,
-        operation: None,
+        made: None,
     };
     let manner = Manner::new(&request.wait, tell);
-    let done = switch::switch(node, &dot, &mut change, &manner).await;
-    undo::settle(node, name).await;
-    Ok(switched(branch, head, done?))
+    let done = switch::switch(node, &view, &mut change, &manner).await?;
+    Ok(switched(branch, head, done))
 }
 
 /// Parses the paths, and drops those that are inside others.
@@ -73,12 +73,16 @@ fn parse(paths: &[String]) -> Result<Vec<PathInDot>, NodeError> {
     Ok(kept)
 }
 
-/// Fails if a running container pins the branch and has one of the subdots: a restore does not restart it.
+/// Fails if the branch is checked out, and a running container pins it and has one of the subdots: a restore does not
+/// restart it.
 pub(crate) async fn refuse_pinned(
     node: &Node,
-    dot: &Dot,
+    dot: &View,
     subdots: &BTreeSet<SubdotName>,
 ) -> Result<(), NodeError> {
+    if !dot.is_current() {
+        return Ok(());
+    }
     let running = node.docker.active().await?;
     let pinned = running.iter().filter(|one| {
         let mut volumes = one.uses.iter().map(|used| &used.volume);
@@ -96,31 +100,38 @@ pub(crate) async fn refuse_pinned(
     Err(NodeError::InUse { what, containers })
 }
 
-/// Whether an unpinned volume of a container shows one of the subdots.
+/// Whether a volume of a container that shows the branch shows one of the subdots.
 pub(crate) fn shows_any(
     container: &Container,
     dot: &DotName,
+    shown: Shown<'_>,
     subdots: &BTreeSet<SubdotName>,
 ) -> bool {
     container.uses.iter().any(|used| {
         let volume = &used.volume;
-        volume.dot == *dot && volume.pinned.is_none() && shows(&volume.folder, subdots)
+        volume.dot == *dot
+            && volume.pinned.as_ref() == shown.branch()
+            && shows(&volume.folder, subdots)
     })
 }
 
 struct PutBack<'a> {
     node: &'a Node,
-    dot: &'a Dot,
+    view: &'a View,
     subdots: BTreeSet<SubdotName>,
     commit: CommitId,
     paths: Vec<PathInDot>,
-    /// The operation's number in the dot's log, once it is logged.
-    operation: Option<u64>,
+    /// The operation in the dot's log.
+    made: Option<Made>,
 }
 
 impl Change for PutBack<'_> {
+    fn shown(&self) -> Shown<'_> {
+        self.view.shown()
+    }
+
     fn describe(&self) -> String {
-        format!("restoring files of branch {}", self.dot.current)
+        format!("restoring files of branch {}", self.view.here)
     }
 
     fn creates(&self) -> Option<&BranchName> {
@@ -128,33 +139,31 @@ impl Change for PutBack<'_> {
     }
 
     fn affects(&self, dot: &DotName, container: &Container) -> bool {
-        shows_any(container, dot, &self.subdots)
+        shows_any(container, dot, self.shown(), &self.subdots)
     }
 
     fn scope(&self) -> Scope<'_> {
-        Scope::Subdots(&self.dot.current, &self.subdots)
+        Scope::Subdots(&self.view.here, &self.subdots)
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
-        let (pool, Dot { name, current, .. }) = (&self.node.pool, self.dot);
+        let branch = self.view.here.clone();
         let paths: Vec<String> = self.paths.iter().map(PathInDot::to_string).collect();
         let (paths, from) = (paths.join(", "), self.commit.short());
-        let what = format!("restore of {paths} on branch {current} from {from}");
+        let what = format!("restore of {paths} on branch {branch} from {from}");
         let steps = vec![NewStep::Restore {
-            branch: current.clone(),
+            branch,
             commit: self.commit,
             paths: self.paths.clone(),
         }];
-        let number = pool.begin_operation(name, what, steps).await?;
-        self.operation = Some(number);
-        Ok(pool.carry_out(name, number).await?)
+        self.made = Some(undo::make(self.node, self.view, what, steps, None).await?);
+        Ok(())
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        if let Some(number) = self.operation.take() {
-            let pool = &self.node.pool;
-            pool.roll_back(&self.dot.name, number).await?;
+        match self.made.take() {
+            Some(made) => undo::retract(self.node, self.view, made).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }

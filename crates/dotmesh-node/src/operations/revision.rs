@@ -7,11 +7,11 @@ use dotmesh_model::{BranchName, CommitId, History, Revision};
 use super::tag;
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::registry::Dot;
+use crate::view::View;
 
 /// The branches, tags and history that revisions are resolved in.
 pub(crate) struct Revisions {
-    /// The head of the current branch.
+    /// The head of the branch.
     pub(crate) head: CommitId,
     pub(crate) history: History,
     names: BTreeMap<BranchName, CommitId>,
@@ -19,12 +19,12 @@ pub(crate) struct Revisions {
 
 impl Revisions {
     /// Reads them for the dot's present state.
-    pub(crate) async fn of(node: &Node, dot: &Dot) -> Result<Self, NodeError> {
+    pub(crate) async fn of(node: &Node, dot: &View) -> Result<Self, NodeError> {
         // A branch takes precedence over a tag, as on a hub.
         let mut names = tag::commits(node, &dot.name).await?;
         names.extend(dot.heads());
         Ok(Self {
-            head: dot.current()?.head,
+            head: dot.head()?,
             history: node.registry.history(&dot.id).await?,
             names,
         })

@@ -12,10 +12,11 @@ use super::reset::{Unchanged, refuse_changed, refuse_dirty, refuse_pinned};
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Manner, switched};
-use super::undo;
+use super::undo::{self, Made};
 use crate::error::NodeError;
 use crate::node::{Node, random_stash_id};
 use crate::registry::Dot;
+use crate::view::{At, Shown, View};
 
 /// The stashes of a dot, newest first.
 pub(crate) async fn list(node: &Node, name: &DotName) -> Result<Vec<Stash>, NodeError> {
@@ -62,22 +63,21 @@ pub(crate) async fn find(
     found.next().ok_or(NodeError::NoStash { id })
 }
 
-/// Stashes the uncommitted changes of the current branch, and resets its working copy to its head.
+/// Stashes the uncommitted changes of the branch, and resets its working copy to its head.
 pub(crate) async fn make(
     node: &Node,
-    name: &DotName,
+    at: impl Into<At>,
     request: MakeStash,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
-    let _lock = node.locks.operation(name, "stashed").await;
-    let dot = node.registry.dot(name).await?;
-    refuse_changed(&dot, request.expected.as_ref())?;
-    let (branch, head) = (dot.current.clone(), dot.current()?.head);
+    let (_held, view) = node.hold(&at.into(), "stashed").await?;
+    refuse_changed(&view, request.expected.as_ref())?;
+    let (branch, head) = (view.here.clone(), view.head()?);
     node.pool.flush().await?;
-    if node.pool.usage(name, &branch, head).await?.dirty == 0 {
+    if node.pool.usage(&view.name, &branch, head).await?.dirty == 0 {
         return Err(NodeError::NothingToStash { branch });
     }
-    refuse_pinned(node, &dot).await?;
+    refuse_pinned(node, &view).await?;
     let manner = Manner::new(&request.wait, tell);
     let stash = StoredStash {
         id: random_stash_id(),
@@ -90,27 +90,25 @@ pub(crate) async fn make(
     };
     let mut change = PutAside {
         node,
-        dot: &dot,
+        view: &view,
         stash,
-        operation: None,
+        made: None,
     };
-    let done = switch::switch(node, &dot, &mut change, &manner).await;
-    undo::settle(node, name).await;
-    Ok(switched(branch, head, done?))
+    let done = switch::switch(node, &view, &mut change, &manner).await?;
+    Ok(switched(branch, head, done))
 }
 
-/// Applies a stash to the current branch.
+/// Applies a stash to the branch.
 pub(crate) async fn apply(
     node: &Node,
-    name: &DotName,
+    at: impl Into<At>,
     request: ApplyStash,
     tell: Teller,
 ) -> Result<Switched, NodeError> {
-    let _lock = node.locks.operation(name, "changed by a stash").await;
-    let dot = node.registry.dot(name).await?;
-    refuse_changed(&dot, request.expected.as_ref())?;
-    let (place, stash) = find(node, name, request.id).await?;
-    let (branch, head) = (dot.current.clone(), dot.current()?.head);
+    let (_held, view) = node.hold(&at.into(), "changed by a stash").await?;
+    refuse_changed(&view, request.expected.as_ref())?;
+    let (place, stash) = find(node, &view.name, request.id).await?;
+    let (branch, head) = (view.here.clone(), view.head()?);
     if stash.head != head {
         return Err(NodeError::StashedElsewhere {
             place,
@@ -120,20 +118,19 @@ pub(crate) async fn apply(
         });
     }
     let hint = "Stash them first with 'dm stash', or commit them with 'dm commit'.";
-    let unchanged = refuse_dirty(node, &dot, &branch, hint).await?;
-    refuse_pinned(node, &dot).await?;
+    let unchanged = refuse_dirty(node, &view, &branch, hint).await?;
+    refuse_pinned(node, &view).await?;
     let manner = Manner::new(&request.wait, tell);
     let mut change = BringBack {
         node,
-        dot: &dot,
+        view: &view,
         stash: stash.id,
         drops: request.pop,
         unchanged,
-        operation: None,
+        made: None,
     };
-    let done = switch::switch(node, &dot, &mut change, &manner).await;
-    undo::settle(node, name).await;
-    Ok(switched(branch, head, done?))
+    let done = switch::switch(node, &view, &mut change, &manner).await?;
+    Ok(switched(branch, head, done))
 }
 
 /// Drops a stash. The dot's log keeps it.
@@ -157,15 +154,19 @@ pub(crate) async fn drop_one(node: &Node, name: &DotName, id: StashId) -> Result
 
 struct PutAside<'a> {
     node: &'a Node,
-    dot: &'a Dot,
+    view: &'a View,
     stash: StoredStash,
-    /// The operation's number in the dot's log, once it is logged.
-    operation: Option<u64>,
+    /// The operation in the dot's log.
+    made: Option<Made>,
 }
 
 impl Change for PutAside<'_> {
+    fn shown(&self) -> Shown<'_> {
+        self.view.shown()
+    }
+
     fn describe(&self) -> String {
-        format!("stashing the changes of branch {}", self.dot.current)
+        format!("stashing the changes of branch {}", self.view.here)
     }
 
     fn creates(&self) -> Option<&BranchName> {
@@ -173,17 +174,20 @@ impl Change for PutAside<'_> {
     }
 
     fn scope(&self) -> Scope<'_> {
-        Scope::Branch(&self.dot.current)
+        Scope::Branch(&self.view.here)
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
-        let (pool, Dot { name, current, .. }) = (&self.node.pool, self.dot);
-        pool.stash(name, current, &self.stash).await?;
-        let what = format!("stash of the changes of branch {current}");
+        let (pool, View { dot, here }) = (&self.node.pool, self.view);
+        pool.stash(&dot.name, here, &self.stash).await?;
+        let what = format!("stash of the changes of branch {here}");
         let start = Start::Commit(self.stash.head);
-        let steps = vec![replace(self.dot, start)];
-        match make_steps(self.node, self.dot, what, steps, &mut self.operation).await {
-            Ok(()) => Ok(()),
+        let steps = vec![replace(self.view, start)];
+        match undo::make(self.node, self.view, what, steps, None).await {
+            Ok(made) => {
+                self.made = Some(made);
+                Ok(())
+            }
             Err(error) => {
                 self.undo().await?;
                 Err(error)
@@ -192,28 +196,32 @@ impl Change for PutAside<'_> {
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        let (pool, Dot { name, .. }) = (&self.node.pool, self.dot);
-        if let Some(number) = self.operation.take() {
-            pool.roll_back(name, number).await?;
+        if let Some(made) = self.made.take() {
+            undo::retract(self.node, self.view, made).await?;
         }
-        Ok(pool.drop_stash(name, self.stash.id).await?)
+        let pool = &self.node.pool;
+        Ok(pool.drop_stash(&self.view.name, self.stash.id).await?)
     }
 }
 
 struct BringBack<'a> {
     node: &'a Node,
-    dot: &'a Dot,
+    view: &'a View,
     stash: StashId,
     /// Whether the stash is dropped, too.
     drops: bool,
     unchanged: Unchanged,
-    /// The operation's number in the dot's log, once it is logged.
-    operation: Option<u64>,
+    /// The operation in the dot's log.
+    made: Option<Made>,
 }
 
 impl Change for BringBack<'_> {
+    fn shown(&self) -> Shown<'_> {
+        self.view.shown()
+    }
+
     fn describe(&self) -> String {
-        format!("applying a stash to branch {}", self.dot.current)
+        format!("applying a stash to branch {}", self.view.here)
     }
 
     fn creates(&self) -> Option<&BranchName> {
@@ -221,49 +229,32 @@ impl Change for BringBack<'_> {
     }
 
     fn scope(&self) -> Scope<'_> {
-        Scope::Branch(&self.dot.current)
+        Scope::Branch(&self.view.here)
     }
 
     async fn apply(&mut self) -> Result<(), NodeError> {
-        self.unchanged.refuse_more(self.node, self.dot).await?;
-        let what = format!("stash brought back to branch {}", self.dot.current);
+        self.unchanged.refuse_more(self.node, self.view).await?;
+        let what = format!("stash brought back to branch {}", self.view.here);
         let start = Start::Stash(self.stash);
-        let mut steps = vec![replace(self.dot, start)];
+        let mut steps = vec![replace(self.view, start)];
         if self.drops {
             let stash = self.stash;
             steps.push(NewStep::DropStash { stash });
         }
-        let done = make_steps(self.node, self.dot, what, steps, &mut self.operation).await;
-        if done.is_err() {
-            self.undo().await?;
-        }
-        done
+        self.made = Some(undo::make(self.node, self.view, what, steps, None).await?);
+        Ok(())
     }
 
     async fn undo(&mut self) -> Result<(), NodeError> {
-        if let Some(number) = self.operation.take() {
-            let pool = &self.node.pool;
-            pool.roll_back(&self.dot.name, number).await?;
+        match self.made.take() {
+            Some(made) => undo::retract(self.node, self.view, made).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
-/// Replaces the current branch's working copy.
-fn replace(dot: &Dot, start: Start) -> NewStep {
-    let branch = dot.current.clone();
+/// Replaces the branch's working copy.
+fn replace(view: &View, start: Start) -> NewStep {
+    let branch = view.here.clone();
     NewStep::Replace { branch, start }
-}
-
-/// Makes an operation of the dot's log, and notes its number before the first step.
-async fn make_steps(
-    node: &Node,
-    dot: &Dot,
-    what: String,
-    steps: Vec<NewStep>,
-    operation: &mut Option<u64>,
-) -> Result<(), NodeError> {
-    let number = node.pool.begin_operation(&dot.name, what, steps).await?;
-    *operation = Some(number);
-    Ok(node.pool.carry_out(&dot.name, number).await?)
 }

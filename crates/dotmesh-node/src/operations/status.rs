@@ -3,21 +3,23 @@
 use std::collections::{BTreeMap, HashSet};
 
 use dotmesh_api::node::{Apart, ContainerStatus, DotStatus, SubdotStatus, UpstreamStatus};
-use dotmesh_model::{CommitId, DotName, History, message};
+use dotmesh_model::{CommitId, History, message};
 use dotmesh_sync::{PathChange, What};
 
 use super::bookkeeping::{self, Effort};
+use super::forks::FORK;
 use super::switch::check;
 use crate::engine::{Container, State};
 use crate::error::NodeError;
 use crate::hub_history::HubHistory;
 use crate::node::Node;
 use crate::registry::Dot;
+use crate::view::{At, Shown, View};
 
 /// The status of a dot.
-pub(crate) async fn status(node: &Node, name: &DotName) -> Result<DotStatus, NodeError> {
-    let dot = node.settled(name).await?;
-    let head = dot.current()?.head;
+pub(crate) async fn status(node: &Node, at: impl Into<At>) -> Result<DotStatus, NodeError> {
+    let dot = node.settled_view(&at.into()).await?;
+    let head = dot.head()?;
     let title = match head {
         CommitId::ROOT => String::new(),
         head => {
@@ -28,7 +30,7 @@ pub(crate) async fn status(node: &Node, name: &DotName) -> Result<DotStatus, Nod
     let (subdots, containers) = tokio::join!(subdots(node, &dot), containers(node, &dot));
     Ok(DotStatus {
         name: dot.name.clone(),
-        branch: dot.current.clone(),
+        branch: dot.here.clone(),
         head,
         title,
         upstreams: upstreams(node, &dot).await?,
@@ -38,15 +40,15 @@ pub(crate) async fn status(node: &Node, name: &DotName) -> Result<DotStatus, Nod
 }
 
 /// How far the current branch is from where this node saw it on hubs.
-async fn upstreams(node: &Node, dot: &Dot) -> Result<Vec<UpstreamStatus>, NodeError> {
+async fn upstreams(node: &Node, dot: &View) -> Result<Vec<UpstreamStatus>, NodeError> {
     let told = HubHistory::load(node, &dot.name).await?;
     let history = node.registry.history(&dot.id).await?;
-    let head = dot.current()?.head;
+    let head = dot.head()?;
     let statuses = told.seen().map(|seen| UpstreamStatus {
         there: seen.place.clone(),
         apart: seen
             .heads
-            .get(&dot.current)
+            .get(&dot.here)
             .filter(|there| history.contains(**there))
             .map(|there| apart(&history, head, *there)),
     });
@@ -66,10 +68,10 @@ fn apart(history: &History, here: CommitId, there: CommitId) -> Apart {
 }
 
 /// The subdots, and how many of their files differ from the head.
-async fn subdots(node: &Node, dot: &Dot) -> Result<Vec<SubdotStatus>, NodeError> {
-    let changes = bookkeeping::changes(node, dot, &dot.current, Effort::Glance).await?;
+async fn subdots(node: &Node, dot: &View) -> Result<Vec<SubdotStatus>, NodeError> {
+    let changes = bookkeeping::changes(node, dot, &dot.here, Effort::Glance).await?;
     let mut subdots: BTreeMap<String, SubdotStatus> = BTreeMap::new();
-    for name in node.pool.subdots(&dot.name, &dot.current).await? {
+    for name in node.pool.subdots(&dot.name, &dot.here).await? {
         subdots.insert(name.to_string(), SubdotStatus::default());
     }
     for (change, is_bookkeeping) in &changes.all {
@@ -98,11 +100,15 @@ fn subdot_of(change: &PathChange) -> String {
     }
 }
 
-/// The containers that use the dot, running or not. Of running ones, the real mounts are checked.
-async fn containers(node: &Node, dot: &Dot) -> Result<Vec<ContainerStatus>, NodeError> {
+/// The containers that use the dot, running or not. Of running ones, the real mounts are checked. For a branch that is not
+/// checked out, these are its own containers. Those of forks belong to the forks' own status.
+async fn containers(node: &Node, dot: &View) -> Result<Vec<ContainerStatus>, NodeError> {
     // If Docker is down, show the rest.
     let mut users = node.docker.list().await.unwrap_or_default();
-    users.retain(|container| container.uses_dot(&dot.name));
+    users.retain(|container| match dot.shown() {
+        Shown::Unpinned => container.uses_dot(&dot.name) && container.label(FORK).is_none(),
+        pinned @ Shown::Pinned(_) => pinned.by(&dot.name, container),
+    });
     let inspected = node.docker.inspect(&users).await.unwrap_or_default();
     let wrong = check::wrong(node, &inspected).await?;
     let mut statuses: Vec<ContainerStatus> = users
@@ -133,7 +139,7 @@ fn volumes(container: &Container, dot: &Dot) -> Vec<String> {
     uses.map(|used| used.volume.to_string()).collect()
 }
 
-fn state(state: State) -> &'static str {
+pub(super) fn state(state: State) -> &'static str {
     match state {
         State::Created => "created",
         State::Running => "running",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dotmesh_api::node::{ContainerProblem, SwitchProgress, Switched, Wait};
 use dotmesh_model::{BranchName, CommitId, DotName};
+use tokio::sync::OwnedRwLockWriteGuard;
 use tokio::time::Instant;
 
 use super::{fill, mount};
@@ -17,6 +18,7 @@ use crate::engine::{Container, Inspected};
 use crate::error::NodeError;
 use crate::node::Node;
 use crate::registry::{Dot, SwitchJournal, ToStart};
+use crate::view::Shown;
 
 mod ascent;
 pub(crate) mod check;
@@ -30,15 +32,19 @@ use check::Scope;
 use execute::{Execution, Started, Stopped, Teller, Trouble, Wishes, never};
 use plan::{Afterwards, Member, Plan};
 
-/// A change of what a dot's unpinned volumes show.
+/// A change of what a dot's volumes show.
 pub(crate) trait Change {
+    /// The volumes whose content it changes.
+    fn shown(&self) -> Shown<'_> {
+        Shown::Unpinned
+    }
     /// Its name in errors: `switching to branch b`.
     fn describe(&self) -> String;
     /// The branch that it creates, which is deleted if the change fails.
     fn creates(&self) -> Option<&BranchName>;
     /// Whether a container must stop for it.
     fn affects(&self, dot: &DotName, container: &Container) -> bool {
-        container.uses_unpinned(dot)
+        self.shown().by(dot, container)
     }
     /// Which uses must have ended before it is made.
     fn scope(&self) -> Scope<'_>;
@@ -103,7 +109,7 @@ pub(crate) fn switched(branch: BranchName, head: CommitId, done: Done) -> Switch
     }
 }
 
-/// Makes a change while the affected containers are stopped. The caller holds the dot's operation lock.
+/// Makes a change while the affected containers are stopped. The caller holds the lock of the branch, or of the dot.
 pub(crate) async fn switch(
     node: &Node,
     dot: &Dot,
@@ -115,9 +121,10 @@ pub(crate) async fn switch(
         phase: "waiting for containers that are being started".to_owned(),
         containers: Vec::new(),
     });
-    let gate = check::close_gate(node, name).await?;
+    let gate = close_gate(node, name, change.shown()).await?;
     // Containers that an earlier switch left stopped are started after this one.
-    let unfinished = node.registry.open_switch(name).await?;
+    let pinned = change.shown().branch().cloned();
+    let unfinished = node.registry.open_switch(name, pinned.as_ref()).await?;
     let unfinished = unfinished
         .map(|journal| journal.containers)
         .unwrap_or_default();
@@ -126,6 +133,7 @@ pub(crate) async fn switch(
     let plan = plan::plan(&containers, &unfinished, |one| change.affects(name, one));
     let mut journal = SwitchJournal {
         dot: name.clone(),
+        pinned,
         containers: to_start(&plan),
         created: change.creates().cloned(),
     };
@@ -175,6 +183,19 @@ pub(crate) async fn switch(
         done.later = waiting;
     }
     Ok(done)
+}
+
+/// Closes the gate for mounts that follow the branch that is checked out. A mount of a pinned volume waits only for the
+/// moment of the change.
+async fn close_gate(
+    node: &Node,
+    dot: &DotName,
+    shown: Shown<'_>,
+) -> Result<Option<OwnedRwLockWriteGuard<()>>, NodeError> {
+    match shown {
+        Shown::Unpinned => check::close_gate(node, dot).await.map(Some),
+        Shown::Pinned(_) => Ok(None),
+    }
 }
 
 /// The containers to plan for: all that run, and those that an earlier switch left stopped.
@@ -349,7 +370,7 @@ impl<'a> Attempt<'a> {
 
     async fn take_back(&self, change: &mut impl Change) -> Result<(), NodeError> {
         let (node, name) = (self.node, &self.dot.name);
-        let _gate = check::close_gate(node, name).await?;
+        let _gate = close_gate(node, name, change.shown()).await?;
         if let Some(error) = refused(&self.stop().await?) {
             return Err(error);
         }
@@ -361,7 +382,8 @@ impl<'a> Attempt<'a> {
     /// Starts the containers on the previous branch.
     async fn restart(self, change: &impl Change, cause: NodeError) -> NodeError {
         let nobody = self.plan.members.is_empty();
-        let (what, branch) = (change.describe(), self.dot.current.clone());
+        let what = change.describe();
+        let branch = change.shown().branch().unwrap_or(&self.dot.current).clone();
         let problems = self.start_all().await;
         if nobody && problems.is_empty() {
             return cause;
@@ -446,9 +468,12 @@ async fn finish(
     journal.containers.retain(|container| {
         container.stopping_until.is_some() || unfinished.iter().any(|left| left.id == container.id)
     });
-    node.problems.replace(&journal.dot, &unfinished);
+    let pinned = journal.pinned.clone();
+    node.problems
+        .replace(&journal.dot, pinned.as_ref(), &unfinished);
     if journal.containers.is_empty() {
-        node.registry.end_switch(&journal.dot).await?;
+        let registry = &node.registry;
+        registry.end_switch(&journal.dot, pinned.as_ref()).await?;
     } else {
         // The change itself is done, only containers are left.
         journal.created = None;
@@ -505,8 +530,10 @@ pub(crate) fn listed(problems: &[ContainerProblem]) -> String {
     texts.collect::<Vec<_>>().join("; ")
 }
 
-/// The dots with unfinished switches.
-pub(crate) async fn unfinished(node: &Node) -> Result<Vec<DotName>, NodeError> {
-    let open = node.registry.open_switches().await?;
-    Ok(open.into_iter().map(|journal| journal.dot).collect())
+/// The unfinished switches: each dot, and the branch to which the containers are pinned, if they are.
+pub(crate) async fn unfinished(
+    node: &Node,
+) -> Result<Vec<(DotName, Option<BranchName>)>, NodeError> {
+    let open = node.registry.open_switches().await?.into_iter();
+    Ok(open.map(|journal| (journal.dot, journal.pinned)).collect())
 }

@@ -11,6 +11,7 @@ use super::revision::Revisions;
 use super::undo;
 use crate::error::NodeError;
 use crate::node::Node;
+use crate::view::At;
 
 /// The tags of a dot, sorted by name.
 pub(crate) async fn list(node: &Node, name: &DotName) -> Result<Vec<Tag>, NodeError> {
@@ -20,10 +21,16 @@ pub(crate) async fn list(node: &Node, name: &DotName) -> Result<Vec<Tag>, NodeEr
 }
 
 /// Makes a tag, which never moves.
-pub(crate) async fn make(node: &Node, name: &DotName, request: MakeTag) -> Result<Tag, NodeError> {
+pub(crate) async fn make(
+    node: &Node,
+    at: impl Into<At>,
+    request: MakeTag,
+) -> Result<Tag, NodeError> {
+    let at = at.into();
+    let name = &at.dot;
     request.name.check_new()?;
     let _lock = node.locks.operation(name, "tagged").await;
-    let dot = node.registry.dot(name).await?;
+    let dot = node.view(&at).await?;
     let tag = request.name;
     // A name is either a branch or a tag.
     if dot.branches.contains_key(&tag) {

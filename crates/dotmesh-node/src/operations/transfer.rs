@@ -87,7 +87,7 @@ impl Job {
         NodeError::NoRemoteDot {
             hub: self.hub_name(),
             dot: self.request.remote_dot.full(),
-            user: self.hub.user().to_string(),
+            user: self.hub.user().cloned(),
         }
     }
 
@@ -191,8 +191,7 @@ async fn run(
         .address
         .parse()
         .map_err(|message: String| ErrorBody::new(ErrorCode::Invalid, message))?;
-    let (user, secret) = (login.user.clone(), login.secret.clone());
-    let hub = HubClient::through(&node.network, address, user, secret)?;
+    let hub = HubClient::through(&node.network, address, login.account.clone())?;
     progress.start_phase("asking the hub");
     let version = greet(&hub, &progress).await?;
     let connection = Connection {

@@ -137,10 +137,15 @@ pub(crate) async fn look(node: &Node) -> Result<bool, NodeError> {
             None => done = false,
         }
     }
-    for dot in unfinished(node).await? {
-        done &= match node.locks.try_operation(&dot, DOING) {
+    for (dot, pinned) in unfinished(node).await? {
+        let pinned = pinned.as_ref();
+        let held = match pinned {
+            None => node.locks.try_operation(&dot, DOING),
+            Some(branch) => node.locks.try_on_branch(&dot, branch, DOING),
+        };
+        done &= match held {
             None => false,
-            Some(_lock) => match resume::resume(node, &dot).await {
+            Some(_held) => match resume::resume(node, &dot, pinned).await {
                 Ok(done) => done,
                 Err(error @ NodeError::Docker { .. }) => return Err(error),
                 // Go on with the other dots.

@@ -11,6 +11,9 @@ use crate::error::NodeError;
 pub(crate) struct SwitchJournal {
     /// The dot.
     pub(crate) dot: DotName,
+    /// The branch to which the containers are pinned. `None` if they follow the branch that is checked out.
+    #[serde(default)]
+    pub(crate) pinned: Option<BranchName>,
     /// The containers to start again.
     pub(crate) containers: Vec<ToStart>,
     /// A branch that was made for the switch. It is deleted unless it became the current branch.
@@ -31,31 +34,57 @@ pub(crate) struct ToStart {
     pub(crate) stopping_until: Option<jiff::Timestamp>,
 }
 
+/// `alice/app`, or `alice/app@BRANCH` for the containers that are pinned to a branch.
+fn key(dot: &DotName, pinned: Option<&BranchName>) -> String {
+    match pinned {
+        None => dot.full(),
+        Some(branch) => format!("{}@{}", dot.full(), branch.spelling()),
+    }
+}
+
 impl Registry {
     /// Stores the journal before the switch stops anything.
     pub(crate) async fn begin_switch(&self, journal: &SwitchJournal) -> Result<()> {
         let text = serde_json::to_string(journal).expect("a journal has only string keys");
         sqlx::query("INSERT OR REPLACE INTO switches (dot, journal) VALUES (?, ?)")
-            .bind(journal.dot.full())
+            .bind(key(&journal.dot, journal.pinned.as_ref()))
             .bind(text)
             .execute(&self.db)
             .await?;
         Ok(())
     }
 
-    /// Deletes a dot's journal.
-    pub(crate) async fn end_switch(&self, dot: &DotName) -> Result<()> {
+    /// Deletes a journal of a dot.
+    pub(crate) async fn end_switch(
+        &self,
+        dot: &DotName,
+        pinned: Option<&BranchName>,
+    ) -> Result<()> {
         sqlx::query("DELETE FROM switches WHERE dot = ?")
-            .bind(dot.full())
+            .bind(key(dot, pinned))
             .execute(&self.db)
             .await?;
         Ok(())
     }
 
-    /// The journal of a dot's unfinished switch.
-    pub(crate) async fn open_switch(&self, dot: &DotName) -> Result<Option<SwitchJournal>> {
-        let open = self.open_switches().await?;
-        Ok(open.into_iter().find(|journal| journal.dot == *dot))
+    /// Deletes all journals of a dot.
+    pub(crate) async fn end_switches(&self, dot: &DotName) -> Result<()> {
+        for journal in self.open_switches().await? {
+            if journal.dot == *dot {
+                self.end_switch(dot, journal.pinned.as_ref()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The journal of an unfinished switch of a dot.
+    pub(crate) async fn open_switch(
+        &self,
+        dot: &DotName,
+        pinned: Option<&BranchName>,
+    ) -> Result<Option<SwitchJournal>> {
+        let mut open = self.open_switches().await?.into_iter();
+        Ok(open.find(|journal| journal.dot == *dot && journal.pinned.as_ref() == pinned))
     }
 
     /// The journals of all unfinished switches.

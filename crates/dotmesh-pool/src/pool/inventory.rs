@@ -11,7 +11,7 @@ use crate::error::PoolError;
 use crate::layout::{DATA, DotFile, RECORD, read_json};
 
 /// The names that a dot's folder may have.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "amending.json",
     "branches",
     "commits",
@@ -21,6 +21,7 @@ const KNOWN: [&str; 9] = [
     "renaming.json",
     "stashes",
     "tags.json",
+    "forks.json",
 ];
 
 /// The folder of a dot.

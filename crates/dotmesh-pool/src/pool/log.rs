@@ -11,12 +11,12 @@ use jiff::Timestamp;
 
 use super::inner::{Inner, names_in};
 use super::stashes::forget_note;
-use super::{PathInDot, Pool, Start, StoredDot, StoredTag};
+use super::{ForksFile, PathInDot, Pool, Start, StoredDot, StoredTag};
 use crate::driver::Mode;
 use crate::durable;
 use crate::error::{During as _, PoolError};
 use crate::layout::{DotFile, read_json, write_json};
-use crate::operation::{DeletedWith, Operation, State, Step, to_undo};
+use crate::operation::{DeletedWith, Operation, State, Step};
 
 /// The description of an operation, in its folder.
 const OPERATION: &str = "operation.json";
@@ -128,6 +128,18 @@ impl Pool {
             inner.require(&dot, &operation, false)?;
             inner.mark(&dot, &operation, State::Redoing)?;
             inner.forward(&dot, &operation)
+        })
+        .await
+    }
+
+    /// Takes back an operation that was made and is not the last one any more, and forgets it.
+    pub async fn retract(&self, dot: &DotName, number: u64) -> Result<(), PoolError> {
+        let dot = dot.clone();
+        self.run(move |inner| {
+            let operation = inner.operation(&dot, number)?;
+            inner.mark(&dot, &operation, State::Undoing)?;
+            inner.backward(&dot, &operation)?;
+            inner.forget_operation(&dot, number)
         })
         .await
     }
@@ -408,8 +420,17 @@ impl Inner {
             true => self.operations_in(&self.layout.dot(dot))?,
             false => before.to_vec(),
         };
-        let last = to_undo(&log).map_or(0, |one| one.number);
-        let superseded = |one: &&Operation| one.state == State::Undone && one.number < last;
+        let forks: ForksFile = read_json(&self.layout.forks(dot))
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let superseded = |one: &&Operation| {
+            let mut later = log.iter().filter(|later| later.number > one.number);
+            one.state == State::Undone
+                && later.any(|later| {
+                    later.state == State::Done && later.fork(&forks.forks) == one.fork(&forks.forks)
+                })
+        };
         for operation in log.iter().filter(superseded) {
             self.throw_away(&self.layout.operation(dot, operation.number));
         }

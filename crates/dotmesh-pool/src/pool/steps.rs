@@ -7,7 +7,7 @@ use dotmesh_model::{BranchName, CommitId, DotName, StashId};
 use super::inner::Inner;
 use crate::durable;
 use crate::error::{During as _, PoolError};
-use crate::layout::{RECORD, read_json, write_json};
+use crate::layout::{DotFile, RECORD, read_json, write_json};
 use crate::operation::Step;
 use crate::pool::{StoredTag, TagsFile};
 
@@ -28,7 +28,7 @@ impl Inner {
             Step::Swap { one, copy, .. } => self.copy_id(&self.layout.branch(dot, one))? != *copy,
             Step::Create { branch } => self.layout.branch(dot, branch).exists(),
             Step::Delete { branch } => self.kept(dot, number, branch).exists(),
-            Step::Describe { after, .. } => self.description(dot)? == *after,
+            Step::Describe { before, after } => self.description(dot)?.has(before, after),
             Step::RenameBranch { from, to } => {
                 self.layout.branch(dot, to).exists() && !self.layout.branch(dot, from).exists()
             }
@@ -50,7 +50,7 @@ impl Inner {
             Step::Create { branch } => durable::rename_new(&kept(branch), &working(branch)),
             Step::Delete { branch } => durable::rename_new(&working(branch), &kept(branch)),
             Step::Swap { one, other, .. } => durable::exchange(&working(other), &working(one)),
-            Step::Describe { after, .. } => write_json(&self.layout.dot_file(dot), after),
+            Step::Describe { before, after } => self.describe(dot, before, after),
             Step::RenameBranch { from, to } => durable::rename_new(&working(from), &working(to)),
             Step::Tag { name, after, .. } => self.set_tag(dot, name, after.as_ref()),
             Step::DropStash { stash } => {
@@ -80,7 +80,7 @@ impl Inner {
                 let kept = self.kept(dot, number, branch);
                 durable::rename_new(&kept, &self.layout.branch(dot, branch))
             }
-            Step::Describe { before, .. } => write_json(&self.layout.dot_file(dot), before),
+            Step::Describe { before, after } => self.describe(dot, after, before),
             Step::RenameBranch { from, to } => {
                 durable::rename_new(&self.layout.branch(dot, to), &self.layout.branch(dot, from))
             }
@@ -115,6 +115,13 @@ impl Inner {
             None => file.tags.remove(name),
         };
         write_json(&self.layout.tags(dot), &file)
+    }
+
+    /// Makes the change from one description to another. Other operations may have changed other parts of it.
+    fn describe(&self, dot: &DotName, from: &DotFile, to: &DotFile) -> Result<(), PoolError> {
+        let mut description = self.description(dot)?;
+        description.apply(from, to);
+        write_json(&self.layout.dot_file(dot), &description)
     }
 
     /// Changes the head in a working copy's record. The files stay the same.

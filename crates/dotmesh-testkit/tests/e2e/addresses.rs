@@ -1,8 +1,9 @@
 //! URLs of commits and branches: a push prints one, `dm open` opens it, and a colleague pastes it.
 
 use anyhow::Result;
+use dotmesh_testkit::Network;
 
-use crate::world::{Node, Team};
+use crate::world::{Hub, Node, Team};
 
 impl Node {
     /// Adds a file and commits; returns the commit's id.
@@ -461,5 +462,60 @@ async fn a_branch_has_any_name_that_git_takes() -> Result<()> {
         bob.files_of(&format!("app@{stash}")).await,
         "five, four, one, two"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_dot_is_cloned_without_a_login() -> Result<()> {
+    let network = Network::start().await?;
+    let hub = Hub::start(&network).await?;
+    let (alice, bob) =
+        tokio::try_join!(Node::start(&network, "alice"), Node::start(&network, "bob"))?;
+    let key = hub.add_user("alice").await?;
+    alice
+        .ok(&format!("echo {key} | dm remote add hub alice@{}", hub.url))
+        .await;
+    let first = alice.kept("one").await;
+    alice.ok("dm push hub").await;
+    let dot = format!("{}/alice/app", hub.url);
+
+    // A private dot does not exist for strangers.
+    let refused = bob.fails(&format!("dm clone {dot}")).await;
+    assert!(
+        refused.contains("has no dot alice/app that everybody may read")
+            && refused.contains("dm login"),
+        "{refused}"
+    );
+    assert_eq!(bob.ok("dm remote -v").await, "");
+
+    alice
+        .ok(&format!(
+            "curl -fsS -u alice:{key} -X PATCH {}/api/v1/dots/alice/app/settings -d '{{\"visibility\":\"public\"}}'",
+            hub.url
+        ))
+        .await;
+    bob.ok(&format!("dm clone {dot}/commit/{first}")).await;
+    assert_eq!(bob.files_of("app").await, "one");
+    let second = alice.kept("two").await;
+    alice.ok("dm push hub").await;
+    bob.ok("dm pull").await;
+    assert_eq!(
+        (bob.head().await, bob.files_of("app").await),
+        (second, "one, two".to_owned())
+    );
+    let refused = bob.fails("dm push").await;
+    assert!(
+        refused.contains("a push needs an account") && refused.contains("hint: Log in there first"),
+        "{refused}"
+    );
+
+    // A login gives the remote its account.
+    let key = hub.add_user("bob").await?;
+    bob.ok(&format!("echo {key} | dm login --key {}", hub.url))
+        .await;
+    let remotes = bob.ok("dm remote -v").await;
+    assert_eq!(remotes.lines().count(), 1, "{remotes}");
+    assert!(remotes.contains("bob@"), "{remotes}");
+    bob.ok("dm pull").await;
     Ok(())
 }

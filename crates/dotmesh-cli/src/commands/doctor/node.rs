@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dotmesh_api::node::{EngineReport, HubReport, NodeVersion, PoolReport, Report};
+use dotmesh_model::UserName;
 use dotmesh_model::size::format_size;
 
 use super::machine::JOIN;
@@ -159,7 +160,8 @@ fn pool(pool: &PoolReport) -> Vec<Finding> {
 
 /// One hub.
 pub fn hub(name: &RemoteName, remote: &Remote, told: &HubReport) -> Finding {
-    let (address, user) = (&remote.address, &remote.user);
+    let address = &remote.address;
+    let user = remote.user().map_or("nobody", UserName::as_str);
     let version = match &told.version {
         Ok(version) => version,
         Err(error) => {
@@ -174,7 +176,10 @@ pub fn hub(name: &RemoteName, remote: &Remote, told: &HubReport) -> Finding {
         return Finding::fail("hub", format!("{name}: {address} refuses {user}: {error}"))
             .advice(format!("Log in again: dm login {address}"));
     }
-    let says = format!("{name}: {address}, version {version}, as {user}");
+    let says = match remote.user() {
+        Some(user) => format!("{name}: {address}, version {version}, as {user}"),
+        None => format!("{name}: {address}, version {version}, without a login"),
+    };
     match told.clock_ahead {
         Some(ahead) if ahead.unsigned_abs() > CLOCKS_APART => {
             let direction = if ahead > 0 { "ahead of" } else { "behind" };

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use dotmesh_api::node::SwitchProgress;
-use dotmesh_model::DotName;
+use dotmesh_model::{BranchName, DotName};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -18,9 +18,14 @@ use crate::node::Node;
 use crate::operations::fill;
 use crate::registry::{SwitchJournal, ToStart};
 
-/// Processes a dot's journal. The caller holds the dot's operation lock. Returns whether nothing is left to do.
-pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError> {
-    let Some(mut journal) = node.registry.open_switch(dot).await? else {
+/// Processes a journal of a dot. The caller holds the lock of the branch, or of the dot. Returns whether nothing is left
+/// to do.
+pub(crate) async fn resume(
+    node: &Node,
+    dot: &DotName,
+    pinned: Option<&BranchName>,
+) -> Result<bool, NodeError> {
+    let Some(mut journal) = node.registry.open_switch(dot, pinned).await? else {
         return Ok(true);
     };
     let listed = node.docker.list().await?;
@@ -97,14 +102,14 @@ pub(crate) async fn resume(node: &Node, dot: &DotName) -> Result<bool, NodeError
             left.push(Trouble { id, name, reason });
         }
     }
-    node.problems.replace(dot, &left);
+    node.problems.replace(dot, pinned, &left);
     let now = jiff::Timestamp::now();
     journal.containers.retain(|container| {
         let may_stop = container.stopping_until.is_some_and(|until| until > now);
         may_stop || left.iter().any(|trouble| trouble.id == container.id)
     });
     if journal.containers.is_empty() {
-        node.registry.end_switch(dot).await?;
+        node.registry.end_switch(dot, pinned).await?;
         tracing::info!(%dot, "an interrupted switch is finished");
         return Ok(true);
     }
@@ -129,9 +134,10 @@ pub(crate) async fn shall_run(
     dot: &DotName,
     containers: Vec<ToStart>,
 ) -> Result<(), NodeError> {
-    let open = node.registry.open_switch(dot).await?;
+    let open = node.registry.open_switch(dot, None).await?;
     let mut journal = open.unwrap_or_else(|| SwitchJournal {
         dot: dot.clone(),
+        pinned: None,
         containers: Vec::new(),
         created: None,
     });

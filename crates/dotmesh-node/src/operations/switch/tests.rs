@@ -6,6 +6,7 @@ mod cases;
 mod failures;
 mod first_steps;
 mod forcing;
+mod forks;
 mod fsck;
 mod identity;
 mod imports;

@@ -230,6 +230,18 @@ async fn answers_match_the_document() {
     post!(&at("/checkout"), {"branch": "master", "wait": {"healthy": false, "seconds": 1}});
     post!(&at("/branches/rename"), {"from": "second", "to": "other-name"});
     post!(&at("/branches/delete"), {"branch": "other-name", "force": true});
+    let fork = post!(&at("/forks"), {
+        "branch": "side", "project": "app-side", "folder": "/srv/app", "lifetime": 60, "config": "{}",
+        "ports": [{"service": "web", "target": 80, "protocol": "tcp", "published": 8100}]
+    });
+    let fork: Value = serde_json::from_str(&fork).unwrap();
+    assert_eq!(fork["state"], "stopped", "{fork}");
+    get!("/v1/forks");
+    get!("/v1/compose?folder=/srv/app/web&only_forks=true");
+    get!(&at("/forks/one?fork=side"));
+    get!(&at("/status?branch=side"));
+    post!(&at("/forks/stop"), {"branch": "side"});
+    post!(&at("/forks/delete"), {"branch": "side"});
     post!(&at("/restore"), {"revision": "HEAD", "paths": ["db"]});
     post!(&at("/reset"), {"revision": "HEAD^", "hard": true});
     get!(&at("/operations"));

@@ -279,6 +279,7 @@ async fn data_is_fetched_from_the_dot_that_has_it() {
     grant(&hub.hub, "alice/app").await;
     let job = hub.job_as(&bob, "bob", "alice/shop");
     let request = Fetch {
+        branch: None,
         hub: job.request.hub.clone(),
         revision: "HEAD~1".to_owned(),
         ancestors: false,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dotmesh_api::node::{HubLogin, Transfer, TransferOutcome};
+use dotmesh_api::node::{HubAccount, HubLogin, Transfer, TransferOutcome};
 use dotmesh_api::{HubAddress, HubClient};
 use dotmesh_hub::data_dir::DataDir;
 use dotmesh_hub::{Hub, clock, router, server, settings::Settings};
@@ -102,8 +102,10 @@ impl TestHub {
         let request = Transfer {
             hub: HubLogin {
                 address: self.url.clone(),
-                user: user.parse().unwrap(),
-                secret: self.secret(user),
+                account: Some(HubAccount {
+                    user: user.parse().unwrap(),
+                    secret: self.secret(user),
+                }),
             },
             remote_dot: remote_dot.parse().unwrap(),
             branch: None,

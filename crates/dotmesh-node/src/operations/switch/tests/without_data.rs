@@ -82,6 +82,7 @@ async fn fetch_from(
 ) -> Result<TransferOutcome, NodeError> {
     let job = hub.job(bench);
     let request = Fetch {
+        branch: None,
         hub: HubLogin {
             address: hub.url.clone(),
             ..job.request.hub.clone()

@@ -1,0 +1,184 @@
+//! Forks: how fast one starts, what many take, and whether they wait for each other.
+
+use anyhow::{Context as _, Result};
+use dotmesh_testkit::{Machine, Network};
+
+use crate::app::Size;
+use crate::measure::{Metric, Row, Table, median, time};
+use crate::stage::{Node, POOL};
+
+/// The number of measurements of a start and of a reset.
+const ROUNDS: usize = 5;
+/// The number of forks whose space is measured.
+const MANY: usize = 20;
+/// The number of forks that work at the same time.
+const TOGETHER: usize = 8;
+
+/// The app: two databases, a folder of files, and a web server's place. `DRIVER` and `NAME` make it the peer's.
+const APP: &str = "services:
+  redis:
+    image: redis:7
+    command: redis-server --appendonly yes
+    volumes: ['app.redis:/data']
+    healthcheck: {test: [CMD, redis-cli, ping], interval: 1s}
+  pg:
+    image: postgres:15
+    environment: {POSTGRES_PASSWORD: s}
+    volumes: ['app.pg:/var/lib/postgresql/data']
+    healthcheck: {test: [CMD, pg_isready, -h, 127.0.0.1, -U, postgres], interval: 1s}
+  files:
+    image: debian:bookworm-slim
+    command: sleep 100000
+    init: true
+    volumes: ['app.files:/files']
+  web:
+    image: debian:bookworm-slim
+    command: sleep 100000
+    init: true
+    ports: ['${PORT:-8100}:80']
+    depends_on: {pg: {condition: service_healthy}, redis: {condition: service_healthy}}
+volumes:
+  app.redis: {driver: '${DRIVER:-dm}'}
+  app.pg: {driver: '${DRIVER:-dm}'}
+  app.files: {driver: '${DRIVER:-dm}'}
+";
+
+/// Measures all of it.
+pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
+    let node = Node::start(Network::start().await?.machine("forks").await?).await?;
+    let machine = &node.machine;
+    std::fs::create_dir_all(machine.home().join("shop")).context("a folder")?;
+    std::fs::write(machine.home().join("shop/compose.yaml"), APP).context("a file")?;
+    let megabytes = size.of(2048);
+    node.ok("mkdir -p ~/.docker/cli-plugins && ln -sf $(command -v compose-2) ~/.docker/cli-plugins/docker-compose")
+        .await;
+    node.ok("cd ~/shop && docker compose up -d --wait").await;
+    node.ok(&format!(
+        "cd ~/shop && docker compose exec -T files dd if=/dev/urandom of=/files/data bs=1M count={megabytes} status=none && sync"
+    ))
+    .await;
+    start(table, machine).await;
+    space(table, machine).await?;
+    reset(table, machine).await;
+    together(table, machine).await;
+    Ok(())
+}
+
+fn row(figure: &str, ours: f64, peer: (&str, f64), at_most: f64) -> Row {
+    Row {
+        figure: figure.to_owned(),
+        ours: Metric::Time.show(ours),
+        peers: format!("{} ({})", Metric::Time.show(peer.1), peer.0),
+        ratio: format!("{:.2}", ours / peer.1),
+        bar: format!("at most {at_most} × the peer"),
+        met: Some(ours <= at_most * peer.1),
+    }
+}
+
+/// `dm up` until healthy, compared with Compose on initialised volumes.
+async fn start(table: &mut Table, machine: &Machine) {
+    let (mut ours, mut peers) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let peer = format!(
+            "cd ~/shop && export DRIVER=local PORT={} && docker compose -p peer{round}",
+            8200 + round
+        );
+        machine
+            .run(&format!(
+                "{peer} up -d --wait && docker compose -p peer{round} down"
+            ))
+            .await
+            .success();
+        peers.push(time(machine, &format!("{peer} up -d --wait")).await);
+        machine.run(&format!("{peer} down -v")).await.success();
+        let name = format!("start{round}");
+        ours.push(time(machine, &format!("cd ~/shop && dm up --name {name}")).await);
+        machine
+            .run(&format!("dm down {name} --delete"))
+            .await
+            .success();
+    }
+    table.add(row(
+        "`dm up` of four services with 2 GB",
+        median(ours),
+        ("docker compose up, empty volumes", median(peers)),
+        1.3,
+    ));
+}
+
+/// The bytes that the pool's filesystem uses.
+async fn used(machine: &Machine) -> Result<f64> {
+    machine.run(&format!("sync {POOL}")).await.success();
+    let line = format!("df --block-size=1 --output=used {POOL} | tail -1");
+    let said = machine.run(&line).await.success().stdout;
+    said.trim().parse().context("a number of bytes")
+}
+
+/// The space of many forks, compared with what the start of one writes.
+async fn space(table: &mut Table, machine: &Machine) -> Result<()> {
+    let before = used(machine).await?;
+    let mut one = 0.0;
+    for number in 0..MANY {
+        let line = format!("cd ~/shop && dm up --name many{number}");
+        machine.run(&line).await.success();
+        if number == 0 {
+            one = used(machine).await? - before;
+        }
+    }
+    let all = used(machine).await? - before;
+    for number in 0..MANY {
+        let line = format!("dm down many{number} --delete");
+        machine.run(&line).await.success();
+    }
+    let figure = format!("space of {MANY} forks of 2 GB");
+    let limit = (one * MANY as f64).min(600e6);
+    table.limit(&figure, Metric::Bytes, all, limit);
+    Ok(())
+}
+
+/// `dm reset` of a fork, compared with a restart of its databases.
+async fn reset(table: &mut Table, machine: &Machine) {
+    let up = "cd ~/shop && dm up --name reset && dm --dot shop_app@reset commit -m one";
+    machine.run(up).await.success();
+    let (mut ours, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let restart = "docker restart shop-reset-redis-1 shop-reset-pg-1 shop-reset-files-1";
+        peers.push(time(machine, restart).await);
+        let reset = "dm --dot shop_app@reset reset --hard HEAD --no-wait";
+        ours.push(time(machine, reset).await);
+        let healthy = "cd ~/shop && dm up --name reset";
+        machine.run(healthy).await.success();
+    }
+    machine.run("dm down reset --delete").await.success();
+    table.add(row(
+        "`dm reset` of a fork",
+        median(ours),
+        ("docker restart", median(peers)),
+        1.1,
+    ));
+}
+
+/// Several forks at the same time, compared with one after the other.
+async fn together(table: &mut Table, machine: &Machine) {
+    let names = |word: &str| {
+        (0..TOGETHER)
+            .map(|n| format!("{word}{n}"))
+            .collect::<Vec<_>>()
+    };
+    let (apart, at_once) = (names("apart"), names("at-once"));
+    let up = |name: &str| format!("(cd ~/shop && dm up --name {name})");
+    let serial: Vec<String> = apart.iter().map(|name| up(name)).collect();
+    let parallel: Vec<String> = at_once.iter().map(|name| up(name)).collect();
+    let one_by_one = time(machine, &serial.join(" && ")).await;
+    let together = time(machine, &format!("{} & wait", parallel.join(" & "))).await;
+    for name in apart.iter().chain(&at_once) {
+        let down = format!("dm down {name} --delete");
+        machine.run(&down).await.success();
+    }
+    table.add(row(
+        "8 forks at the same time",
+        together,
+        ("one after the other", one_by_one),
+        0.6,
+    ));
+}

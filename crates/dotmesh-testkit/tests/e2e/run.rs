@@ -1,0 +1,132 @@
+//! `dm run`: the app of a state on a hub, with its code, from one address.
+
+use anyhow::Result;
+
+use crate::world::{Node, Team};
+
+/// Makes git's SSH a program that runs git's command on this machine, whatever host is named.
+const SSH: &str =
+    r#"export DOTMESH_COMPOSE=docker-compose GIT_SSH_COMMAND="$HOME/ssh"; cd "$HOME""#;
+
+async fn fake_ssh(node: &Node) {
+    node.ok("printf '#!/bin/sh\\nfor last in \"$@\"; do :; done\\nexec sh -c \"$last\"\\n' >$HOME/ssh && chmod +x $HOME/ssh")
+        .await;
+    // The two machines share the disk, but not the owners that git trusts.
+    node.ok("git config --global safe.directory '*' && git config --global user.email a@example.com && git config --global user.name A")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_runs_from_its_address() -> Result<()> {
+    let Team { hub, alice, bob } = Team::start().await?;
+    for node in [&alice, &bob] {
+        fake_ssh(node).await;
+    }
+    let repository = alice.machine.home().join("shop.git");
+    let address = format!("ssh://git@code.example{}", repository.display());
+    alice
+        .ok(&format!(
+            "git init -q -b main && git add . && git commit -qm one && git clone -q --bare . {} && git remote add origin {address}",
+            repository.display()
+        ))
+        .await;
+    alice.app_up().await?;
+    alice.sql("create table notes (text text)").await;
+    alice.sql("insert into notes values ('from alice')").await;
+    alice
+        .ok("dm switch moby-counter_app && dm commit -m 'A note'")
+        .await;
+    alice.ok("dm push hub").await;
+    hub.collaborate("alice/moby-counter_app", "bob", "read")
+        .await?;
+    let id = alice.ok("dm log -n 1 --oneline").await;
+    let id = id.split(' ').next().unwrap_or_default().to_owned();
+    let page = format!("{}/alice/moby-counter_app/commit/{id}", hub.url);
+
+    // Without a terminal, nobody can say yes, and nothing starts.
+    let refused = bob.fails(&format!("{SSH} && dm run {page}")).await;
+    assert!(
+        refused.contains("This starts the code of ssh://git@code.example"),
+        "{refused}"
+    );
+    assert!(refused.contains("images: "), "{refused}");
+    assert!(refused.contains("ports: 8100"), "{refused}");
+    assert!(
+        refused.contains("hint: Run it again with --yes"),
+        "{refused}"
+    );
+    assert_eq!(bob.ok("docker ps -q").await, "");
+
+    let run = format!("{SSH} && dm run --yes {page}");
+    let said = bob.run(&run).await.success();
+    assert!(said.stdout.contains("web:80"), "{said}");
+    let code = bob.ok(&format!("{SSH} && ls -d shop-*")).await;
+    let code = code.trim();
+    let sql = format!(
+        "{SSH} && cd {code} && dm compose -- exec -T users-db psql -U postgres -tAc 'select text from notes'"
+    );
+    bob.until_prints(&sql, "from alice\n").await?;
+    bob.ok(&format!(
+        "{SSH} && cd {code} && curl -fsS $(dm url web)/v1/ping"
+    ))
+    .await;
+
+    // Again, it finds everything in place: no container starts again.
+    let started =
+        "docker ps -q --no-trunc | sort | xargs docker inspect -f '{{.Name}} {{.State.StartedAt}}'";
+    let before = bob.ok(started).await;
+    bob.ok(&format!("{SSH} && dm run {page}")).await;
+    assert_eq!(bob.ok(started).await, before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_code_is_refused_or_told_of() -> Result<()> {
+    let Team { hub, alice, bob } = Team::start().await?;
+    for node in [&alice, &bob] {
+        fake_ssh(node).await;
+    }
+    // A file that a link in the code leads to, a privileged service, the machine's network, and a program of the machine.
+    let compose = "services:\n  bad:\n    image: debian:bookworm-slim\n    command: sleep 100000\n    privileged: true\n    network_mode: host\n    volumes: ['app.db:/v', './link:/host']\nvolumes:\n  app.db: {driver: dm}\n";
+    let home = alice.machine.home();
+    std::fs::create_dir_all(home.join("bad"))?;
+    std::fs::write(home.join("bad/docker-compose.yml"), compose)?;
+    std::os::unix::fs::symlink("/etc", home.join("bad/link"))?;
+    let repository = home.join("bad.git");
+    let address = format!("ssh://git@code.example{}", repository.display());
+    alice
+        .ok(&format!(
+            "cd $HOME/bad && git init -q -b main && git add . && git commit -qm one && git clone -q --bare . {} && git remote add origin {address} && docker-compose up -d && dm switch bad_app && dm commit -m bad && dm push hub",
+            repository.display()
+        ))
+        .await;
+    hub.collaborate("alice/bad_app", "bob", "read").await?;
+    let page = format!("{}/alice/bad_app", hub.url);
+    let refused = bob.fails(&format!("{SSH} && dm run {page}")).await;
+    for told in [
+        "/etc in bad",
+        "bad has network_mode host",
+        "bad is privileged",
+        "it reaches beyond its own code",
+    ] {
+        assert!(refused.contains(told), "no '{told}' in {refused}");
+    }
+    assert_eq!(bob.ok("docker ps -aq").await, "");
+
+    // A repository by another transport is never given to git.
+    alice
+        .ok("cd $HOME/bad && git remote set-url origin 'ext::sh -c touch% $HOME/owned' && docker-compose restart && dm commit -m worse && dm push hub")
+        .await;
+    let refused = bob
+        .fails(&format!(
+            "{SSH} && rm -rf bad-* && dm pull --dot bad_app && dm run --yes {page}"
+        ))
+        .await;
+    assert!(
+        refused.contains("is not one of https:// or ssh://"),
+        "{refused}"
+    );
+    assert!(!home.join("owned").exists());
+    assert_eq!(bob.ok("docker ps -aq").await, "");
+    Ok(())
+}

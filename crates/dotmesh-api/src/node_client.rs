@@ -11,10 +11,11 @@ use serde::de::DeserializeOwned;
 use crate::client::{self, ClientError};
 use crate::node::{
     ApplyStash, BranchRemoved, Checkout, Checkup, Committed, ComposeDots, ContentQuery,
-    CreateCommit, CreateDot, Current, DeleteBranch, DeleteFork, DeleteTag, Diff, DotDetail, DotStatus,
-    DotSummary, DropStash, Fetch, Fork, Fsck, FsckEvent, Log, LogQuery, Lookalike, MakeFork, MakeStash, MakeTag,
-    MountVolume, MountedVolume, NodeVersion, Operations, RenameBranch, RenameDot, Report, Reset,
-    RestorePaths, Source, Stash, StopFork, SwitchEvent, Tag, Transfer, TransferEvent, Undo, UnmountVolume,
+    CreateCommit, CreateDot, Current, DeleteBranch, DeleteFork, DeleteTag, Diff, DotDetail,
+    DotStatus, DotSummary, DropStash, Fetch, Fork, Fsck, FsckEvent, Log, LogQuery, Lookalike,
+    MakeFork, MakeStash, MakeTag, MountVolume, MountedVolume, NodeVersion, Operations,
+    RenameBranch, RenameDot, Report, Reset, RestorePaths, Source, Stash, StopFork, SwitchEvent,
+    Tag, Transfer, TransferEvent, Undo, UnmountVolume,
 };
 
 /// The kinds of transfer.

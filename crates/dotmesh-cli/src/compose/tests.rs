@@ -50,7 +50,13 @@ fn forks_of_many_apps() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose");
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .expect("a folder")
-        .map(|entry| entry.expect("a file").file_name().into_string().expect("text"))
+        .map(|entry| {
+            entry
+                .expect("a file")
+                .file_name()
+                .into_string()
+                .expect("text")
+        })
         .collect();
     names.sort();
     assert!(names.len() > 10, "{names:?}");
@@ -83,10 +89,19 @@ fn a_fork_says_nothing_of_the_app_that_is_not_its_own() {
             "{name}"
         );
         let text = forked(&document).to_string();
-        for own in ["8100", "10.77", "\"shop-web\",\"depends", "login_app", "login_cache"] {
+        for own in [
+            "8100",
+            "10.77",
+            "\"shop-web\",\"depends",
+            "login_app",
+            "login_cache",
+        ] {
             assert!(!text.contains(own), "{name}: {own} in {text}");
         }
-        assert!(text.contains("shop_app@feature~2flogin.db"), "{name}: {text}");
+        assert!(
+            text.contains("shop_app@feature~2flogin.db"),
+            "{name}: {text}"
+        );
         // What Compose escaped stays so.
         assert!(text.contains("echo $$HOME"), "{name}: {text}");
     }
@@ -104,8 +119,14 @@ fn names_of_projects() {
     assert_eq!(stem("shop_app", "app"), "shop");
     assert_eq!(stem("app", "app"), "app");
     assert_eq!(stem("alice/other", "app"), "other");
-    assert_eq!(project_of(Path::new("/home/alice/Moby Counter")), "mobycounter");
+    assert_eq!(
+        project_of(Path::new("/home/alice/Moby Counter")),
+        "mobycounter"
+    );
     let file = "# a comment\nA=1\nexport COMPOSE_PROJECT_NAME='shop'\nB=\n";
-    assert_eq!(of_file(file, "COMPOSE_PROJECT_NAME").as_deref(), Some("shop"));
+    assert_eq!(
+        of_file(file, "COMPOSE_PROJECT_NAME").as_deref(),
+        Some("shop")
+    );
     assert_eq!(of_file(file, "B"), None);
 }

@@ -98,7 +98,10 @@ fn a_template_gives_programs_what_they_need() {
     assert_eq!(values["DATABASE_URL"], "postgres://localhost:24009/a$b");
     let wrong = [("A".to_owned(), "${NO_PORT}".to_owned())];
     let refused = env::values(&fork(), &wrong.into()).unwrap_err();
-    assert!(refused.contains("A in dotmesh.toml uses NO_PORT"), "{refused}");
+    assert!(
+        refused.contains("A in dotmesh.toml uses NO_PORT"),
+        "{refused}"
+    );
 }
 
 #[test]

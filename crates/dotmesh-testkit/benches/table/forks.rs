@@ -84,7 +84,9 @@ async fn start(table: &mut Table, machine: &Machine) {
             8200 + round
         );
         machine
-            .run(&format!("{peer} up -d --wait && docker compose -p peer{round} down"))
+            .run(&format!(
+                "{peer} up -d --wait && docker compose -p peer{round} down"
+            ))
             .await
             .success();
         peers.push(time(machine, &format!("{peer} up -d --wait")).await);
@@ -158,7 +160,11 @@ async fn reset(table: &mut Table, machine: &Machine) {
 
 /// Several forks at the same time, compared with one after the other.
 async fn together(table: &mut Table, machine: &Machine) {
-    let names = |word: &str| (0..TOGETHER).map(|n| format!("{word}{n}")).collect::<Vec<_>>();
+    let names = |word: &str| {
+        (0..TOGETHER)
+            .map(|n| format!("{word}{n}"))
+            .collect::<Vec<_>>()
+    };
     let (apart, at_once) = (names("apart"), names("at-once"));
     let up = |name: &str| format!("(cd ~/shop && dm up --name {name})");
     let serial: Vec<String> = apart.iter().map(|name| up(name)).collect();

@@ -74,14 +74,20 @@ async fn three_work_trees_run_side_by_side() -> Result<()> {
         &["--undo-time", "3600", "--pool-limit", "8G"],
     )
     .await?;
+    // Without a fixed project, each work tree has another one by default, and the dot is found by the main work tree.
+    node.ok("sed -i /COMPOSE_PROJECT_NAME/d .env").await;
     node.app_up().await?;
-    node.ok("git init -q -b main && git add . && git -c user.name=a -c user.email=a@b commit -qm one")
-        .await;
+    node.ok(
+        "git init -q -b main && git add . && git -c user.name=a -c user.email=a@b commit -qm one",
+    )
+    .await;
     node.ok("git worktree add -q ../login -b feature/login && git worktree add -q ../many -b many")
         .await;
     node.sql("create table notes (text text)").await;
     node.sql("insert into notes values ('app')").await;
     node.redis("set who app").await;
+    // The example's Redis keeps new keys in memory only.
+    node.redis("save").await;
 
     // Two more, with both generations of Compose. Nothing was committed: a fork has what the app has now.
     let login = Tree {
@@ -102,7 +108,11 @@ async fn three_work_trees_run_side_by_side() -> Result<()> {
         assert_eq!(tree.redis("get who").await, "app");
     }
     assert!(Path::new(&node.machine.home()).join("login").is_dir());
-    assert_eq!(login.ok("git status --porcelain").await, "", "no file changed");
+    assert_eq!(
+        login.ok("git status --porcelain").await,
+        "",
+        "no file changed"
+    );
 
     // Each changes without a trace in the others.
     for (tree, who) in [(&login, "login"), (&many, "many")] {
@@ -121,12 +131,19 @@ async fn three_work_trees_run_side_by_side() -> Result<()> {
     assert!(said.contains("[moby-counter_app feature/login "), "{said}");
     assert!(node.ok("dm log --oneline").await.trim().is_empty());
     let log = login.ok("dm log --oneline").await;
-    assert!(log.contains("(HEAD -> feature/login) The login page"), "{log}");
+    assert!(
+        log.contains("(HEAD -> feature/login) The login page"),
+        "{log}"
+    );
     let status = login.ok("dm status").await;
-    assert!(status.contains("On branch feature/login of dot moby-counter_app"), "{status}");
+    assert!(
+        status.contains("On branch feature/login of dot moby-counter_app"),
+        "{status}"
+    );
 
     // A reset restarts the containers of this fork only.
-    let ids = "docker ps -q --no-trunc | sort | xargs docker inspect -f '{{.Name}} {{.State.StartedAt}}'";
+    let ids =
+        "docker ps -q --no-trunc | sort | xargs docker inspect -f '{{.Name}} {{.State.StartedAt}}'";
     let before = node.ok(ids).await;
     many.says("dm reset --hard HEAD").await;
     let after = node.ok(ids).await;
@@ -140,9 +157,7 @@ async fn three_work_trees_run_side_by_side() -> Result<()> {
     many.ready().await?;
     assert_eq!(many.sql("select text from notes").await, "many");
     assert_eq!(login.sql("select text from notes").await, "login");
-    let refused = node
-        .fails("cd ~/many && dm checkout master")
-        .await;
+    let refused = node.fails("cd ~/many && dm checkout master").await;
     assert!(refused.contains("stays on branch many"), "{refused}");
     let refused = node.fails("dm checkout many").await;
     assert!(refused.contains("branch many has a fork"), "{refused}");
@@ -156,7 +171,10 @@ async fn three_work_trees_run_side_by_side() -> Result<()> {
 
     // Plain Compose in the work tree is another app, and `dm status` says so.
     let ps = node.ok("cd ~ && dm ps").await;
-    assert!(ps.contains("feature/login") && ps.contains("running"), "{ps}");
+    assert!(
+        ps.contains("feature/login") && ps.contains("running"),
+        "{ps}"
+    );
     let env = login.ok("dm env").await;
     let url = login.ok("dm url web").await;
     assert!(env.contains(&format!("WEB_URL={url}")), "{env}");

@@ -123,14 +123,20 @@ async fn a_fork_has_a_copy_of_uncommitted_data_and_restarts_alone() {
     bench.write("a", CHANGED, "later");
 
     // A reset of one restarts only its container. The operation lock of another fork is not needed.
-    let busy = bench.node.locks.on_branch(&bench.dot(), &"b".parse().unwrap(), "busy");
+    let busy = bench
+        .node
+        .locks
+        .on_branch(&bench.dot(), &"b".parse().unwrap(), "busy");
     let busy = busy.await;
     let done = reset_in(&bench, "a", "HEAD").await.unwrap();
     drop(busy);
     assert_eq!(done.restarted, ["a"]);
     assert_eq!(bench.world.reads("a", "changed").as_deref(), Some("a"));
     assert_eq!(bench.world.reads("b", "changed").as_deref(), Some("b"));
-    assert_eq!(bench.read("master", CHANGED).as_deref(), Some("from the app"));
+    assert_eq!(
+        bench.read("master", CHANGED).as_deref(),
+        Some("from the app")
+    );
 
     // An undo in the fork is about the fork. The app's own containers go on.
     let done = undo_in(&bench, Some("a")).await.unwrap();
@@ -167,13 +173,18 @@ async fn each_fork_has_its_own_order_of_operations() {
     undo_in(&bench, None).await.unwrap();
     let now = bench.node.registry.dot(&bench.dot()).await.unwrap();
     assert_ne!(head(&now, "master"), head(&before, "master"));
-    let log = log::log(&bench.node, at(&bench, "a"), &Default::default()).await.unwrap();
+    let log = log::log(&bench.node, at(&bench, "a"), &Default::default())
+        .await
+        .unwrap();
     assert_eq!(log.commits[0].message, "in a");
     assert_eq!(log.current.as_str(), "a");
     // The fork's newer operation leaves the app's redo alone.
     undo_in(&bench, Some("a")).await.unwrap();
     let refused = undo_in(&bench, Some("a")).await.unwrap_err();
-    assert!(matches!(refused, NodeError::NothingToUndo { .. }), "{refused}");
+    assert!(
+        matches!(refused, NodeError::NothingToUndo { .. }),
+        "{refused}"
+    );
     super::undoing::redo(&bench).await.unwrap();
     let again = bench.node.registry.dot(&bench.dot()).await.unwrap();
     assert_eq!(head(&again, "master"), head(&before, "master"));
@@ -212,7 +223,9 @@ async fn a_fork_and_the_app_never_run_on_one_branch() {
     assert!(says(refused.unwrap_err()).contains("belongs to fork a of app"));
 
     // The folder decides which fork a command is about.
-    let here = forks::here(&bench.node, "/srv/a/web".as_ref()).await.unwrap();
+    let here = forks::here(&bench.node, "/srv/a/web".as_ref())
+        .await
+        .unwrap();
     assert_eq!(here.folder.as_deref(), Some("/srv/a".as_ref()));
     assert_eq!(here.forks[0].branch.as_str(), "a");
 }
@@ -228,14 +241,21 @@ async fn an_expired_fork_is_stopped_and_starts_again_where_it_was() {
         lifetime: Some(0),
         ..request("a")
     };
-    forks::make(&bench.node, &bench.dot(), expiring).await.unwrap();
+    forks::make(&bench.node, &bench.dot(), expiring)
+        .await
+        .unwrap();
     bench.restart().await;
     forks::stop_expired(&bench.node).await.unwrap();
     assert!(!bench.running().contains("a"));
     assert!(bench.running().contains("db"), "the app goes on");
-    assert_eq!(forks::list(&bench.node).await.unwrap()[0].state, ForkState::Expired);
+    assert_eq!(
+        forks::list(&bench.node).await.unwrap()[0].state,
+        ForkState::Expired
+    );
     // It is made again, with its ports and its data.
-    let again = forks::make(&bench.node, &bench.dot(), request("a")).await.unwrap();
+    let again = forks::make(&bench.node, &bench.dot(), request("a"))
+        .await
+        .unwrap();
     assert_eq!((again.expires, again.ports), (None, made.ports));
     bench.world.start_by_hand("a").await.unwrap();
     forks::stop_expired(&bench.node).await.unwrap();
@@ -250,7 +270,9 @@ async fn an_expired_fork_is_stopped_and_starts_again_where_it_was() {
     assert!(matches!(refused, Err(NodeError::InUse { .. })));
     bench.world.stop_by_hand("a").await;
     bench.world.remove_by_hand("a").await;
-    forks::delete(&bench.node, &bench.dot(), &delete).await.unwrap();
+    forks::delete(&bench.node, &bench.dot(), &delete)
+        .await
+        .unwrap();
     assert!(forks::list(&bench.node).await.unwrap().is_empty());
     undo_in(&bench, None).await.unwrap();
     assert_eq!(bench.read("a", CHANGED).as_deref(), Some("kept"));

@@ -66,8 +66,10 @@ impl Compose {
                 });
             }
         }
-        Err(CliError::new(ErrorCode::Unreachable, "there is no Docker Compose")
-            .hint("Install it. On Debian and Ubuntu: sudo apt install docker-compose"))
+        Err(
+            CliError::new(ErrorCode::Unreachable, "there is no Docker Compose")
+                .hint("Install it. On Debian and Ubuntu: sudo apt install docker-compose"),
+        )
     }
 
     /// A command for a project in a folder.
@@ -95,7 +97,11 @@ impl Compose {
             let said = String::from_utf8_lossy(&ran.stderr);
             return Err(CliError::new(
                 Code::Refused,
-                format!("Compose cannot read the app in {}: {}", folder.display(), said.trim()),
+                format!(
+                    "Compose cannot read the app in {}: {}",
+                    folder.display(),
+                    said.trim()
+                ),
             )
             .hint("Check with 'docker compose config'."));
         }
@@ -111,19 +117,17 @@ impl Compose {
         Document::read(&text, origin).map_err(|problem| {
             CliError::new(
                 Code::Refused,
-                format!("cannot read what Compose says of the app in {}: {problem}", folder.display()),
+                format!(
+                    "cannot read what Compose says of the app in {}: {problem}",
+                    folder.display()
+                ),
             )
         })
     }
 
     /// Runs a command of a fork's project to its end. Its output goes to stderr, or nowhere if `ui` is to be quiet, unless
     /// it fails.
-    pub async fn run(
-        &self,
-        ui: &Ui,
-        project: &Project<'_>,
-        arguments: &[&str],
-    ) -> Result<()> {
+    pub async fn run(&self, ui: &Ui, project: &Project<'_>, arguments: &[&str]) -> Result<()> {
         let mut command = self.command(project.folder);
         command
             .arg("-p")
@@ -253,11 +257,13 @@ pub fn folder_around(here: &Path) -> Option<PathBuf> {
     here.ancestors().find(has_file).map(Path::to_owned)
 }
 
-
 /// Whether Docker has an image.
 pub fn has_image(name: &str) -> bool {
     let mut docker = std::process::Command::new("docker");
     docker.args(["image", "inspect", name]);
-    docker.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    docker
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     docker.status().is_ok_and(|status| status.success())
 }

@@ -151,7 +151,9 @@ fn several(forks: &[ForkHere]) -> CliError {
         Code::NoCurrentDot,
         format!("this folder has several forks: {}", names.join(", ")),
     )
-    .hint(format!("Say which one this command is about: --dot {first}"))
+    .hint(format!(
+        "Say which one this command is about: --dot {first}"
+    ))
 }
 
 /// Whether `one` is nearer than `other`. Both are ancestors of the same folder.

@@ -39,7 +39,10 @@ async fn named(context: &Context, node: &NodeClient, name: &BranchName) -> Resul
         (Some(dot), true) => Ok(dot),
         (Some(dot), false) => Err(CliError::usage(format!(
             "several dots have a fork {name}: {dot}, {}",
-            dots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            dots.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         ))
         .hint("Say which one with --dot DOT.")),
         (None, _) => {

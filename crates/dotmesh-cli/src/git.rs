@@ -217,7 +217,9 @@ pub async fn work_trees(folder: &Path) -> Vec<PathBuf> {
     let said = run(folder, &["worktree", "list", "--porcelain"], None).await;
     let text = said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned());
     let text = text.unwrap_or_default();
-    let trees = text.lines().filter_map(|line| line.strip_prefix("worktree "));
+    let trees = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("worktree "));
     trees.map(PathBuf::from).collect()
 }
 

@@ -28,12 +28,7 @@ impl Problems {
     }
 
     /// Replaces a list of the dot, and logs what was added or removed.
-    pub(crate) fn replace(
-        &self,
-        dot: &DotName,
-        pinned: Option<&BranchName>,
-        troubles: &[Trouble],
-    ) {
+    pub(crate) fn replace(&self, dot: &DotName, pinned: Option<&BranchName>, troubles: &[Trouble]) {
         let mut dots = self.lock();
         let key = (dot.clone(), pinned.cloned());
         let before = dots.remove(&key).unwrap_or_default();

@@ -72,8 +72,12 @@ impl Human for Down {
     fn show(&self, ui: &Ui) -> Result<()> {
         let Self { dot, branch, .. } = self;
         ui.status(&match self.deleted {
-            true => format!("Deleted fork {branch} of {dot}. 'dm undo --dot {dot}' brings its branch back"),
-            false => format!("Fork {branch} of {dot} is down. Its branch stays: 'dm up' starts it again"),
+            true => format!(
+                "Deleted fork {branch} of {dot}. 'dm undo --dot {dot}' brings its branch back"
+            ),
+            false => {
+                format!("Fork {branch} of {dot} is down. Its branch stays: 'dm up' starts it again")
+            }
         });
         Ok(())
     }

@@ -39,8 +39,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Values> {
         Some(folder) => ProjectFile::load(folder)?,
         None => ProjectFile::default(),
     };
-    let values = values(&fork, &file.env)
-        .map_err(|problem| CliError::new(Code::ConfigFile, problem).hint("See 'dm env' without the section 'env'."))?;
+    let values = values(&fork, &file.env).map_err(|problem| {
+        CliError::new(Code::ConfigFile, problem).hint("See 'dm env' without the section 'env'.")
+    })?;
     Ok(Values { values })
 }
 
@@ -115,9 +116,9 @@ fn filled(
             .strip_prefix('{')
             .and_then(|braced| braced.split_once('}'))
         {
-            let value = values
-                .get(key)
-                .ok_or_else(|| format!("{name} in dotmesh.toml uses {key}, which this fork does not have"))?;
+            let value = values.get(key).ok_or_else(|| {
+                format!("{name} in dotmesh.toml uses {key}, which this fork does not have")
+            })?;
             filled.push_str(value);
             rest = after;
         } else {

@@ -61,7 +61,9 @@ impl Human for Forks {
 
 /// The forks as a table.
 pub fn listed(forks: &[Fork], now: Timestamp) -> String {
-    let head = ["FORK", "DOT", "STATE", "AGE", "EXPIRES", "SIZE", "PORTS", "FOLDER"];
+    let head = [
+        "FORK", "DOT", "STATE", "AGE", "EXPIRES", "SIZE", "PORTS", "FOLDER",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(forks.iter().map(|fork| {
         let ports = fork.ports.iter();
@@ -77,7 +79,11 @@ pub fn listed(forks: &[Fork], now: Timestamp) -> String {
             span(fork.made, now),
             expires.map_or_else(|| "-".to_owned(), |at| format!("in {}", span(now, at))),
             format_size(fork.size),
-            if ports.is_empty() { "-".to_owned() } else { ports.join(" ") },
+            if ports.is_empty() {
+                "-".to_owned()
+            } else {
+                ports.join(" ")
+            },
             folder.map_or_else(|| "-".to_owned(), |folder| folder.display().to_string()),
         ]
     }));

@@ -154,17 +154,26 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Up> {
         config: None,
     };
     let make = async || Ok(node.make_fork(&target.dot, &request).await?);
-    let revisions: Vec<&str> = args.revision.as_deref().filter(|_| is_new).into_iter().collect();
-    let made =
-        fetch::with_data(context, &target.dot, &revisions, Extent::Commit, make).await?;
+    let revisions: Vec<&str> = args
+        .revision
+        .as_deref()
+        .filter(|_| is_new)
+        .into_iter()
+        .collect();
+    let made = fetch::with_data(context, &target.dot, &revisions, Extent::Commit, make).await?;
     if is_new {
         let from = args.revision.as_deref().unwrap_or("the present state");
         let (dot, project) = (&target.dot, &made.project);
-        context
-            .ui
-            .status(&format!("Forked {dot} from {from} as branch {name}, project {project}"));
+        context.ui.status(&format!(
+            "Forked {dot} from {from} as branch {name}, project {project}"
+        ));
     }
-    let config = config(&document, &target, &made, images(&compose, &target, &document, &driver, &args).await)?;
+    let config = config(
+        &document,
+        &target,
+        &made,
+        images(&compose, &target, &document, &driver, &args).await,
+    )?;
     if made.config.as_ref() != Some(&config) {
         request.config = Some(config.clone());
         request.lifetime = None;
@@ -210,8 +219,11 @@ fn folder(files: &[PathBuf]) -> Result<PathBuf> {
         return Ok(first.parent().map_or(here, Path::to_owned));
     }
     compose::folder_around(&here).ok_or_else(|| {
-        CliError::usage(format!("there is no Compose file in {} or above", here.display()))
-            .hint("Go to the folder of your app, or name the file with --file.")
+        CliError::usage(format!(
+            "there is no Compose file in {} or above",
+            here.display()
+        ))
+        .hint("Go to the folder of your app, or name the file with --file.")
     })
 }
 
@@ -227,12 +239,16 @@ async fn name(args: &Args, folder: &Path) -> Result<BranchName> {
         return Ok(name.clone());
     }
     let Some(branch) = git::branch(folder).await else {
-        return Err(CliError::usage("git has no branch checked out here, so the fork has no name")
-            .hint("Name it: dm up --name NAME"));
+        return Err(
+            CliError::usage("git has no branch checked out here, so the fork has no name")
+                .hint("Name it: dm up --name NAME"),
+        );
     };
     branch.parse().map_err(|error| {
-        CliError::usage(format!("git's branch {branch} cannot be the name of a fork: {error}"))
-            .hint("Choose another name: dm up --name NAME")
+        CliError::usage(format!(
+            "git's branch {branch} cannot be the name of a fork: {error}"
+        ))
+        .hint("Choose another name: dm up --name NAME")
     })
 }
 
@@ -258,7 +274,9 @@ fn ports(document: &Document, chosen: &[Choice]) -> Result<Vec<WantedPort>> {
             [one] => one.port = Some(choice.port),
             [] => {
                 let problem = format!("service {} publishes no such port", choice.service);
-                return Err(CliError::usage(problem).hint("'docker compose config' shows the ports."));
+                return Err(
+                    CliError::usage(problem).hint("'docker compose config' shows the ports.")
+                );
             }
             several => {
                 let targets: Vec<String> =
@@ -268,7 +286,10 @@ fn ports(document: &Document, chosen: &[Choice]) -> Result<Vec<WantedPort>> {
                     choice.service,
                     targets.join(", ")
                 ))
-                .hint(format!("Say which one: --port {}:{}={}", choice.service, targets[0], choice.port)));
+                .hint(format!(
+                    "Say which one: --port {}:{}={}",
+                    choice.service, targets[0], choice.port
+                )));
             }
         }
     }
@@ -294,9 +315,8 @@ async fn images(
         return BTreeMap::new();
     };
     let document = document.clone();
-    let images = tokio::task::spawn_blocking(move || {
-        reuse::images(&document, &app, compose::has_image)
-    });
+    let images =
+        tokio::task::spawn_blocking(move || reuse::images(&document, &app, compose::has_image));
     images.await.unwrap_or_default()
 }
 

@@ -58,23 +58,38 @@ fn choose<'a>(fork: &'a Fork, service: Option<&str>) -> Result<&'a ForkPort> {
         .filter(|port| service.is_none_or(|service| port.service == service))
         .collect();
     // Ports on which web servers usually listen.
-    let is_web = |port: u16| matches!(port, 80 | 443 | 3000 | 4200 | 5000 | 5173 | 8000 | 8080 | 8443);
+    let is_web = |port: u16| {
+        matches!(
+            port,
+            80 | 443 | 3000 | 4200 | 5000 | 5173 | 8000 | 8080 | 8443
+        )
+    };
     let web = || {
         let mut web = ports.iter().filter(|port| is_web(port.target));
         web.next().filter(|_| web.next().is_none()).copied()
     };
     match (ports.as_slice(), service) {
         ([one], _) => Ok(one),
-        ([], Some(service)) => Err(CliError::usage(format!("service {service} of fork {} publishes no port", fork.branch))
-            .hint("'dm env' prints all ports of the fork.")),
-        ([], None) => Err(CliError::usage(format!("fork {} publishes no port", fork.branch))),
+        ([], Some(service)) => Err(CliError::usage(format!(
+            "service {service} of fork {} publishes no port",
+            fork.branch
+        ))
+        .hint("'dm env' prints all ports of the fork.")),
+        ([], None) => Err(CliError::usage(format!(
+            "fork {} publishes no port",
+            fork.branch
+        ))),
         (several, _) => web().ok_or_else(|| {
             let names: Vec<String> = several
                 .iter()
                 .map(|port| format!("{}:{}", port.service, port.target))
                 .collect();
-            CliError::usage(format!("fork {} publishes several ports: {}", fork.branch, names.join(", ")))
-                .hint("Name a service: dm url SERVICE. 'dm env' prints all of them.")
+            CliError::usage(format!(
+                "fork {} publishes several ports: {}",
+                fork.branch,
+                names.join(", ")
+            ))
+            .hint("Name a service: dm url SERVICE. 'dm env' prints all of them.")
         }),
     }
 }

@@ -93,10 +93,11 @@ impl Document {
     fn drop_inactive(&mut self, active: &[String]) {
         let is_active = |service: &Value| match service.get("profiles").and_then(Value::as_array) {
             None => true,
-            Some(profiles) => profiles
-                .iter()
-                .filter_map(Value::as_str)
-                .any(|profile| active.iter().any(|active| active == profile || active == "*")),
+            Some(profiles) => profiles.iter().filter_map(Value::as_str).any(|profile| {
+                active
+                    .iter()
+                    .any(|active| active == profile || active == "*")
+            }),
         };
         if let Some(Value::Object(services)) = self.root.get_mut("services") {
             services.retain(|_, service| is_active(service));

@@ -57,7 +57,9 @@ impl Document {
         for one in self.dot_volumes()? {
             if one.volume.pinned.is_none() {
                 let name = one.pinned(&fork.dot, &fork.branch).to_string();
-                let volume = root.get_mut("volumes").and_then(|all| all.get_mut(&one.key));
+                let volume = root
+                    .get_mut("volumes")
+                    .and_then(|all| all.get_mut(&one.key));
                 set(volume, "name", escaped(&name).into());
             }
         }
@@ -103,7 +105,10 @@ impl Document {
         if let Some(ipam) = network.get_mut("ipam").and_then(Value::as_object_mut) {
             ipam.remove("config");
         }
-        if let Some(options) = network.get_mut("driver_opts").and_then(Value::as_object_mut) {
+        if let Some(options) = network
+            .get_mut("driver_opts")
+            .and_then(Value::as_object_mut)
+        {
             options.remove("com.docker.network.bridge.name");
         }
     }
@@ -272,7 +277,9 @@ pub fn project(stem: &str, branch: &BranchName, hash: bool) -> String {
 /// The app's project, from a dot and its name without the project's: `shop` from `shop_app` and `app`.
 pub fn stem(dot: &DotName, short: &str) -> String {
     let name = dot.name();
-    let stem = name.strip_suffix(short).and_then(|stem| stem.strip_suffix('_'));
+    let stem = name
+        .strip_suffix(short)
+        .and_then(|stem| stem.strip_suffix('_'));
     let stem = stem.filter(|stem| !stem.is_empty()).unwrap_or(name);
     unescaped(stem)
 }

@@ -45,7 +45,10 @@ impl fmt::Display for Note {
                 "service {service} shares a namespace with container {container}, which is not forked"
             ),
             Self::SharedNetwork { network } => {
-                write!(f, "network {network} is external: the fork and the app share it")
+                write!(
+                    f,
+                    "network {network} is external: the fork and the app share it"
+                )
             }
             Self::Device { service, device } => write!(
                 f,
@@ -60,7 +63,10 @@ impl fmt::Display for Note {
                 "volume {volume} is not of driver dm: the fork begins with an empty one"
             ),
             Self::SharedVolume { volume } => {
-                write!(f, "volume {volume} is external: the fork and the app share it")
+                write!(
+                    f,
+                    "volume {volume} is external: the fork and the app share it"
+                )
             }
             Self::PinnedVolume { volume } => write!(
                 f,
@@ -145,7 +151,10 @@ fn of_service(document: &Document, name: &str, service: &Value, notes: &mut Vec<
     for device in devices.into_iter().flatten() {
         let device = match device {
             Value::String(text) => text.split(':').next().map(str::to_owned),
-            device => device.get("source").and_then(Value::as_str).map(str::to_owned),
+            device => device
+                .get("source")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
         };
         notes.extend(device.map(|device| Note::Device {
             service: name.to_owned(),
@@ -187,20 +196,23 @@ pub(super) const ADDRESSES: [&str; 3] = ["ipv4_address", "ipv6_address", "mac_ad
 /// The folders of the machine that a service may write to.
 fn written_folders(service: &Value) -> Vec<String> {
     let volumes = service.get("volumes").and_then(Value::as_array);
-    let folders = volumes.into_iter().flatten().filter_map(|volume| match volume {
-        Value::String(text) => {
-            let mut parts = text.split(':');
-            let (source, _, mode) = (parts.next()?, parts.next()?, parts.next());
-            let is_read_only = mode.is_some_and(|mode| mode.split(',').any(|one| one == "ro"));
-            (!is_read_only).then(|| unescaped(source))
-        }
-        volume => {
-            let text = |key: &str| volume.get(key).and_then(Value::as_str);
-            let is_read_only = volume.get("read_only") == Some(&Value::Bool(true));
-            let source = text("source").filter(|_| text("type") == Some("bind"))?;
-            (!is_read_only).then(|| unescaped(source))
-        }
-    });
+    let folders = volumes
+        .into_iter()
+        .flatten()
+        .filter_map(|volume| match volume {
+            Value::String(text) => {
+                let mut parts = text.split(':');
+                let (source, _, mode) = (parts.next()?, parts.next()?, parts.next());
+                let is_read_only = mode.is_some_and(|mode| mode.split(',').any(|one| one == "ro"));
+                (!is_read_only).then(|| unescaped(source))
+            }
+            volume => {
+                let text = |key: &str| volume.get(key).and_then(Value::as_str);
+                let is_read_only = volume.get("read_only") == Some(&Value::Bool(true));
+                let source = text("source").filter(|_| text("type") == Some("bind"))?;
+                (!is_read_only).then(|| unescaped(source))
+            }
+        });
     folders.collect()
 }
 
@@ -220,9 +232,9 @@ fn used_volumes(document: &Document) -> Vec<&str> {
 
 /// Whether a service of the document has this container name.
 pub(super) fn is_own_container(document: &Document, container: &str) -> bool {
-    document
-        .services()
-        .any(|(_, service)| service.get("container_name").and_then(Value::as_str) == Some(container))
+    document.services().any(|(_, service)| {
+        service.get("container_name").and_then(Value::as_str) == Some(container)
+    })
 }
 
 /// Whether a volume or a network is not the project's.

@@ -10,7 +10,11 @@ use super::document::{Build, Document};
 const MOST: u64 = 256 << 20;
 
 /// The images that the fork in one folder can use, by service. `app` is the same app, in the folder from which it was built.
-pub fn images(fork: &Document, app: &Document, exists: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+pub fn images(
+    fork: &Document,
+    app: &Document,
+    exists: impl Fn(&str) -> bool,
+) -> BTreeMap<String, String> {
     let built = app.builds();
     let mut images = BTreeMap::new();
     for build in fork.builds() {

@@ -14,7 +14,7 @@ use super::extract::{Body, Query};
 use super::openapi::{EVENTS, Problems};
 use super::{Answer, document};
 use crate::node::Node;
-use crate::operations::{forks, checkup, compose_dots, fsck, lookalikes};
+use crate::operations::{checkup, compose_dots, forks, fsck, lookalikes};
 
 /// Shows the version of the node.
 #[utoipa::path(

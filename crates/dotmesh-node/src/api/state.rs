@@ -27,10 +27,7 @@ use crate::operations::{checkout, copy_out, diff, reset, restore, status};
     params(AtPath),
     responses((status = 200, description = "The branch and its head.", body = Current), Problems),
 )]
-pub(super) async fn get_current(
-    State(node): State<Node>,
-    AtPath(at): AtPath,
-) -> Answer<Current> {
+pub(super) async fn get_current(State(node): State<Node>, AtPath(at): AtPath) -> Answer<Current> {
     let found = node.view(&at).await?;
     let head = found.head()?;
     let branch = found.here;
@@ -46,10 +43,7 @@ pub(super) async fn get_current(
     params(AtPath),
     responses((status = 200, description = "The status.", body = DotStatus), Problems),
 )]
-pub(super) async fn get_status(
-    State(node): State<Node>,
-    AtPath(at): AtPath,
-) -> Answer<DotStatus> {
+pub(super) async fn get_status(State(node): State<Node>, AtPath(at): AtPath) -> Answer<DotStatus> {
     Ok(Json(status::status(&node, at).await?))
 }
 

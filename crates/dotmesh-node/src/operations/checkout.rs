@@ -5,11 +5,11 @@ use dotmesh_model::branches::Origin;
 use dotmesh_model::{BranchName, CommitId, History};
 use dotmesh_pool::{NewStep, Start};
 
+use super::forks::{self, ForkError};
 use super::revision::Revisions;
 use super::switch::check::Scope;
 use super::switch::execute::Teller;
 use super::switch::{self, Change, Done, Manner, switched};
-use super::forks::{self, ForkError};
 use super::{require_here, stash, undo};
 use crate::error::NodeError;
 use crate::node::Node;

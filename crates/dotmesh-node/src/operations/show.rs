@@ -17,10 +17,7 @@ pub(crate) async fn show(node: &Node, at: impl Into<At>) -> Result<DotDetail, No
         .get(&(dot.id.clone(), dot.here.to_string()))
         .copied()
         .unwrap_or(0);
-    let usage = node
-        .pool
-        .usage(&dot.name, &dot.here, dot.head()?)
-        .await?;
+    let usage = node.pool.usage(&dot.name, &dot.here, dot.head()?).await?;
     let summary = list::summary(node, &dot, usage, &containers, height).await?;
     let mut users = engine::by_branch(&containers, &dot.name, &dot.current);
     let branches = dot.branches.iter().map(|(branch, state)| BranchDetail {

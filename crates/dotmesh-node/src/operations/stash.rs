@@ -238,12 +238,7 @@ impl Change for BringBack<'_> {
 }
 
 /// Replaces the branch's working copy, as an operation in the dot's log.
-async fn replace(
-    node: &Node,
-    view: &View,
-    what: String,
-    start: Start,
-) -> Result<Made, NodeError> {
+async fn replace(node: &Node, view: &View, what: String, start: Start) -> Result<Made, NodeError> {
     let branch = view.here.clone();
     undo::make(node, view, what, NewStep::Replace { branch, start }, None).await
 }

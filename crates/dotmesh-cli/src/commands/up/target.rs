@@ -40,8 +40,10 @@ pub(super) async fn find(
     let (own, short) = match dots.as_slice() {
         [one] => one.clone(),
         [] => {
-            return Err(CliError::usage("no volume of this app follows a dot, so there is nothing to fork")
-                .hint("Write 'driver: dm' for the volumes in the Compose file: docs/volumes.md"));
+            return Err(CliError::usage(
+                "no volume of this app follows a dot, so there is nothing to fork",
+            )
+            .hint("Write 'driver: dm' for the volumes in the Compose file: docs/volumes.md"));
         }
         several => {
             let names: Vec<String> = several.iter().map(|(dot, _)| dot.to_string()).collect();
@@ -60,9 +62,8 @@ pub(super) async fn find(
     };
     let trees = others(node, folder, &short).await?;
     let found = node.compose_dots(folder, false).await?;
-    let runs_here = |dot: &DotName| {
-        found.folder.as_deref() == Some(folder) && found.dots.contains(dot)
-    };
+    let runs_here =
+        |dot: &DotName| found.folder.as_deref() == Some(folder) && found.dots.contains(dot);
     let app_of = |dot: &DotName| {
         if runs_here(dot) {
             return Some(folder.to_owned());
@@ -95,11 +96,7 @@ pub(super) async fn find(
 }
 
 /// The dots of the same folder in other work trees of the repository, each with that folder.
-async fn others(
-    node: &NodeClient,
-    folder: &Path,
-    short: &str,
-) -> Result<Vec<(DotName, PathBuf)>> {
+async fn others(node: &NodeClient, folder: &Path, short: &str) -> Result<Vec<(DotName, PathBuf)>> {
     let Some(top) = git::work_tree(folder) else {
         return Ok(Vec::new());
     };
@@ -116,8 +113,15 @@ async fn others(
         if answer.folder.as_deref() != Some(other.as_path()) {
             continue;
         }
-        let same = |dot: &DotName| dot.name() == short || dot.name().ends_with(&format!("_{short}"));
-        found.extend(answer.dots.into_iter().filter(same).map(|dot| (dot, other.clone())));
+        let same =
+            |dot: &DotName| dot.name() == short || dot.name().ends_with(&format!("_{short}"));
+        found.extend(
+            answer
+                .dots
+                .into_iter()
+                .filter(same)
+                .map(|dot| (dot, other.clone())),
+        );
     }
     Ok(found)
 }
@@ -127,10 +131,13 @@ fn no_dot(own: &DotName, short: &str, known: &[DotName]) -> CliError {
         dotmesh_api::ErrorCode::NotFound,
         format!("there is no dot {own} to fork yet, and no other work tree runs this app"),
     );
-    let similar = known.iter().filter(|dot| dot.name().ends_with(&format!("_{short}")));
+    let similar = known
+        .iter()
+        .filter(|dot| dot.name().ends_with(&format!("_{short}")));
     let similar: Vec<String> = similar.map(ToString::to_string).collect();
     error.hint(match similar.as_slice() {
-        [] => "Start the app once with Compose, in its main work tree. Then run 'dm up' here.".to_owned(),
+        [] => "Start the app once with Compose, in its main work tree. Then run 'dm up' here."
+            .to_owned(),
         [one] => format!("Name the dot: dm up --dot {one}"),
         several => format!("Name the dot with --dot: {}", several.join(", ")),
     })

@@ -19,10 +19,7 @@ pub(crate) async fn make(
     request: MakeFork,
 ) -> Result<Fork, NodeError> {
     let At { dot: name, branch } = &at.into();
-    let _held = node
-        .locks
-        .on_branch(name, &request.branch, "forked")
-        .await;
+    let _held = node.locks.on_branch(name, &request.branch, "forked").await;
     let dot = node.registry.dot(name).await?;
     if dot.current == request.branch {
         let branch = request.branch;

@@ -141,7 +141,9 @@ mod tests {
             port: 8200,
             ..first[0].clone()
         }];
-        let kept = super::choose((&dot, &a), &[wanted("web", None)], &before, &none, |_| false);
+        let kept = super::choose((&dot, &a), &[wanted("web", None)], &before, &none, |_| {
+            false
+        });
         assert_eq!(of(&kept.expect("a port")), 8200);
         let refused = choose(&a, &[wanted("web", Some(of(&first)))], &[], &taken);
         assert!(matches!(refused, Err(ForkError::PortTaken { .. })));

@@ -20,25 +20,10 @@ pub struct ProjectFile {
     pub dot: Option<DotName>,
     /// The services that a fork starts, with those that they depend on. Empty means all.
     pub services: Vec<String>,
-    /// What to do when git checks out a branch that the dot does not have.
-    pub on_new_branch: OnNewBranch,
     /// Commands to run in a new fork's containers, such as migrations.
     pub after_fork: Vec<AfterFork>,
     /// What `dm env` prints besides the ports. `${WEB_PORT}` stands for a value that it prints itself.
     pub env: BTreeMap<String, String>,
-}
-
-/// What to do when git checks out a branch that the dot does not have.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnNewBranch {
-    /// Say how to make it.
-    #[default]
-    Ask,
-    /// Make it from the current branch.
-    Fork,
-    /// Nothing.
-    Ignore,
 }
 
 /// A command to run in a new fork.
@@ -94,7 +79,6 @@ mod tests {
         let text = r#"
             dot = "shop_app"
             services = ["web"]
-            on-new-branch = "fork"
 
             [[after-fork]]
             service = "web"
@@ -104,15 +88,9 @@ mod tests {
             DATABASE_URL = "postgres://localhost:${DB_PORT}/shop"
         "#;
         let file: ProjectFile = toml::from_str(text).expect("a file");
-        assert_eq!(file.on_new_branch, OnNewBranch::Fork);
         assert_eq!(file.after_fork[0].command.len(), 3);
         assert_eq!(file.dot, Some("shop_app".parse().expect("a name")));
-        for wrong in [
-            "dott = 'app'",
-            "dot = 'a b'",
-            "on-new-branch = 'yes'",
-            "services = 'web'",
-        ] {
+        for wrong in ["dott = 'app'", "dot = 'a b'", "services = 'web'"] {
             assert!(toml::from_str::<ProjectFile>(wrong).is_err(), "{wrong}");
         }
     }

@@ -134,7 +134,7 @@ fn a_template_gives_programs_what_they_need() {
 fn forks_are_listed_with_ages_and_ports() {
     let now = "2026-07-01T10:30:59Z".parse().unwrap();
     insta::assert_snapshot!(ps::listed(&[fork()], now), @r"
-    FORK           DOT       STATE               AGE  EXPIRES  SIZE      PORTS                      FOLDER
+    FORK           DOT       STATE               AGE  EXPIRES  SIZE      PORTS                     FOLDER
     feature/login  shop_app  running, no folder  2h   in 1d    3.00 MiB  web:23417 users-db:24009  /home/alice/shop-login
     ");
 }

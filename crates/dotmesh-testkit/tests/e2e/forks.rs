@@ -74,6 +74,8 @@ async fn three_work_trees_run_side_by_side() -> Result<()> {
         &["--undo-time", "3600", "--pool-limit", "8G"],
     )
     .await?;
+    // Without a fixed project, each work tree has another one by default, and the dot is found by the main work tree.
+    node.ok("sed -i /COMPOSE_PROJECT_NAME/d .env").await;
     node.app_up().await?;
     node.ok(
         "git init -q -b main && git add . && git -c user.name=a -c user.email=a@b commit -qm one",
@@ -84,6 +86,8 @@ async fn three_work_trees_run_side_by_side() -> Result<()> {
     node.sql("create table notes (text text)").await;
     node.sql("insert into notes values ('app')").await;
     node.redis("set who app").await;
+    // The example's Redis keeps new keys in memory only.
+    node.redis("save").await;
 
     // Two more, with both generations of Compose. Nothing was committed: a fork has what the app has now.
     let login = Tree {

@@ -16,6 +16,7 @@ mod demo;
 mod disk;
 mod first_steps;
 mod history;
+mod hub_image;
 mod hub_pages;
 mod json;
 mod managed_plugin;

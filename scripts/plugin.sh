@@ -38,8 +38,7 @@ root_with() {
                 exit 1
             }
             say "making a Debian with $1"
-            minimal_debian "$cache/new.tar" --include="$1" \
-                --customize-hook='rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*' >&2 9>&-
+            minimal_debian "$cache/new.tar" --include="$1" >&2 9>&-
             mv "$cache/new.tar" "$archive"
         fi
         exec 9>&-
@@ -76,7 +75,8 @@ make_plugin() {
     root=$(root_with "$of_node")
     rm -rf "$1"
     mkdir -p "$1/rootfs"
-    tar -xf "$root" -C "$1/rootfs"
+    # Docker makes the devices, which only root could unpack.
+    tar -xf "$root" -C "$1/rootfs" --exclude='./dev/*'
     mkdir -p "$1/rootfs/mounts"
     programs "$1/rootfs/usr/local/bin" dotmeshd dm
     [ "$(id -u)" != 0 ] || check_runs "$1/rootfs" dotmeshd

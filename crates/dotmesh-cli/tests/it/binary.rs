@@ -70,6 +70,39 @@ impl Home {
 }
 
 #[test]
+fn a_machine_without_certificates_reaches_its_node() {
+    let home = Home::new();
+    let mut list = home.command("list");
+    list.env("SSL_CERT_FILE", "/nowhere")
+        .env("SSL_CERT_DIR", "/nowhere");
+    let said = home.shown(&list.output().unwrap());
+    assert!(said.contains("No such file or directory"), "{said}");
+}
+
+#[test]
+fn a_node_elsewhere_is_reached_by_a_command() {
+    let home = Home::new();
+    let with = |host: &str| {
+        let mut list = home.command("list");
+        // There is no program at all, and so no ssh.
+        list.env("DOTMESH_HOST", host).env("PATH", home.path());
+        home.shown(&list.output().unwrap())
+    };
+    assert_snapshot!(with("ssh://alice@box"), @r"
+    ---
+    Error: cannot reach the Dotmesh node at ssh://alice@box: cannot run 'ssh': No such file or directory (os error 2)
+    hint: 'ssh box dm version' must work: the other machine needs 'dm', and your account there must be allowed to use it.
+    --- 3
+    ");
+    assert_snapshot!(with("tcp://box"), @r"
+    ---
+    Error: DOTMESH_HOST is 'tcp://box', which is no address of a node
+    hint: Write docker://PLUGIN, ssh://[USER@]HOST[:PORT] or unix:///PATH.
+    --- 2
+    ");
+}
+
+#[test]
 fn without_a_node_it_says_how_to_start_one() {
     let home = Home::new();
     assert_snapshot!(home.run("list"), @r"

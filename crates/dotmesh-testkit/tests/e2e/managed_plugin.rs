@@ -21,6 +21,19 @@ async fn build(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// Makes a container image from the programs under test, in the machine's Docker.
+pub(crate) async fn make_image(machine: &Machine, name: &str) -> Result<()> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/plugin.sh");
+    let docker = format!("unix://{}", machine.path("/run/docker.sock").display());
+    let made = Command::new(&script)
+        .args(["images", "debug", name])
+        .env("DOCKER_HOST", docker)
+        .status()
+        .await?;
+    ensure!(made.success(), "scripts/plugin.sh failed");
+    Ok(())
+}
+
 /// A machine whose Docker has the plugin as `dm`, as `docker plugin install --alias dm` leaves it.
 async fn with_plugin() -> Result<Machine> {
     let machine = Network::start().await?.machine("alice").await?;
@@ -240,14 +253,7 @@ async fn one_line_installs_the_plugin_from_a_registry_and_another_upgrades_it() 
 #[tokio::test(flavor = "multi_thread")]
 async fn dm_reaches_the_plugin_through_docker() -> Result<()> {
     let machine = with_plugin().await?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/plugin.sh");
-    let docker = format!("unix://{}", machine.path("/run/docker.sock").display());
-    let made = Command::new(&script)
-        .args(["images", "debug", "dm"])
-        .env("DOCKER_HOST", docker)
-        .status()
-        .await?;
-    ensure!(made.success(), "scripts/plugin.sh failed");
+    make_image(&machine, "dm").await?;
     let ok = async |line: &str| machine.run(line).await.success().stdout;
     let fails = async |line: &str| machine.run(line).await.failure().stderr;
     ok(&run("app", "app.db", "")).await;

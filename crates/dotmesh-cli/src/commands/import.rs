@@ -296,7 +296,12 @@ impl Human for Imported {
             Some(commit) => format!("new dot '{}', commit {}", self.dot, commit.short()),
             None => format!("branch {} of dot '{}', uncommitted", self.branch, self.dot),
         };
-        ui.status(&format!("Imported into {place}:"));
+        let selected = if self.commit.is_some() {
+            ", which is selected now"
+        } else {
+            ""
+        };
+        ui.status(&format!("Imported into {place}{selected}:"));
         for one in &self.subdots {
             let (copied, size) = (&one.copied, format_size(one.copied.bytes));
             let entries = copied.entries;
@@ -324,7 +329,7 @@ impl Human for Imported {
                     "{file} exists, and the app's containers are stopped. Add these lines to it:"
                 ));
                 ui.out(&format!("\n{lines}\n"))?;
-                ui.hint("Then start the app: docker compose up -d --force-recreate");
+                ui.hint("Then make the containers anew: docker compose down, and then docker compose up -d");
             }
         }
         if compose.lines.is_none() && !compose.is_read_by_default {

@@ -89,6 +89,9 @@ fn start(ui: Ui, environment: Environment, cli: Cli) -> Result<()> {
 
 async fn execute(ui: Ui, environment: Environment, cli: Cli) -> Result<()> {
     let context = Context::new(ui, environment, cli.global)?;
+    if cli.command.cleans_up() {
+        return commands::run(&context, cli.command).await;
+    }
     let interrupted = CliError::interrupted(cli.command.goes_on_without_us());
     tokio::select! {
         // Some commands handle Ctrl-C themselves, so the command is polled first.

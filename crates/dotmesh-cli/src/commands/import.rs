@@ -75,6 +75,13 @@ pub struct Args {
     force: bool,
 }
 
+impl Args {
+    /// Whether containers are stopped, and must start again whatever happens.
+    pub fn stops_containers(&self) -> bool {
+        self.compose
+    }
+}
+
 /// Where a subdot's data comes from.
 #[derive(Debug, Clone)]
 pub struct Source {

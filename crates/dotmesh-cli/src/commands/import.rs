@@ -310,7 +310,11 @@ impl Human for Imported {
         };
         ui.status(&format!("Imported into {place}{selected}:"));
         for one in &self.subdots {
-            let (copied, size) = (&one.copied, format_size(one.copied.bytes));
+            let copied = &one.copied;
+            let size = match copied.bytes {
+                0 => "no bytes".to_owned(),
+                bytes => format_size(bytes),
+            };
             let entries = copied.entries;
             ui.status(&format!(
                 "  {}: {}, {entries} files and folders, {size}",

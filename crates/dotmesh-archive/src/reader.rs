@@ -91,7 +91,7 @@ impl<R: Read> Reader<R> {
         loop {
             self.skip()?;
             let mut block = [0; BLOCK];
-            read_exactly(&mut self.input, &mut block)?;
+            self.read_block(&mut block)?;
             if block == [0; BLOCK] {
                 return Ok(None);
             }
@@ -110,6 +110,34 @@ impl<R: Read> Reader<R> {
                 flag => return self.entry(&block, flag, before).map(Some),
             }
         }
+    }
+
+    /// Reads a header. A compressed archive may be shorter than one.
+    fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<(), ArchiveError> {
+        let mut read = Vec::with_capacity(BLOCK);
+        let whole = (&mut self.input).take(BLOCK as u64).read_to_end(&mut read);
+        let count = whole.map_err(ArchiveError::Stream)?;
+        block[..count].copy_from_slice(&read);
+        match (count, self.compression(block)) {
+            (_, Some(name)) => Err(ArchiveError::Compressed(name)),
+            (BLOCK, None) => Ok(()),
+            _ => Err(ArchiveError::EndsEarly),
+        }
+    }
+
+    /// What the archive is compressed with, if its first bytes say so.
+    fn compression(&self, block: &[u8; BLOCK]) -> Option<&'static str> {
+        let known = [
+            (&[0x1f, 0x8b][..], "gzip"),
+            (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
+            (&[0xfd, b'7', b'z', b'X', b'Z'], "xz"),
+            (b"BZh", "bzip2"),
+        ];
+        let mut known = known.iter().filter(|_| !self.is_begun);
+        let found = known.find(|(magic, _)| block.starts_with(magic))?;
+        // A name may begin like that, too. Then the rest is a header.
+        let is_header = &block[257..262] == b"ustar";
+        (!is_header).then_some(found.1)
     }
 
     fn set_length(&mut self, length: u64) -> Result<(), ArchiveError> {
@@ -161,18 +189,6 @@ impl<R: Read> Reader<R> {
         };
         if number(&block[148..156]).ok() == Some(sum(|at| (148..156).contains(&at))) {
             return Ok(());
-        }
-        if !self.is_begun {
-            for (magic, name) in [
-                (&[0x1f, 0x8b][..], "gzip"),
-                (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
-                (&[0xfd, b'7', b'z', b'X', b'Z'], "xz"),
-                (b"BZh", "bzip2"),
-            ] {
-                if block.starts_with(magic) {
-                    return Err(ArchiveError::Compressed(name));
-                }
-            }
         }
         Err(ArchiveError::malformed("the checksum of a header is wrong"))
     }

@@ -124,6 +124,11 @@ impl Command {
         )
     }
 
+    /// Whether the command has something to put back after Ctrl-C, so that it must not be ended by it.
+    pub fn cleans_up(&self) -> bool {
+        matches!(self, Self::Import(args) if args.stops_containers())
+    }
+
     /// Whether `run` warns of lookalike dots after this command. `dm list` warns of them itself.
     fn is_about_dots(&self) -> bool {
         match self {

@@ -96,6 +96,9 @@ fn start(ui: Ui, environment: Environment, cli: Cli) -> Result<()> {
 
 async fn execute(ui: Ui, environment: Environment, cli: Cli) -> Result<()> {
     let context = Context::new(ui, environment, cli.global)?;
+    if cli.command.cleans_up() {
+        return commands::run(&context, cli.command).await;
+    }
     let interrupted = CliError::interrupted(cli.command.goes_on_without_us());
     let mut command = std::pin::pin!(commands::run(&context, cli.command));
     tokio::select! {

@@ -75,6 +75,13 @@ pub struct Args {
     force: bool,
 }
 
+impl Args {
+    /// Whether containers are stopped, and must start again whatever happens.
+    pub fn stops_containers(&self) -> bool {
+        self.compose
+    }
+}
+
 /// Where a subdot's data comes from.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -296,9 +303,18 @@ impl Human for Imported {
             Some(commit) => format!("new dot '{}', commit {}", self.dot, commit.short()),
             None => format!("branch {} of dot '{}', uncommitted", self.branch, self.dot),
         };
-        ui.status(&format!("Imported into {place}:"));
+        let selected = if self.commit.is_some() {
+            ", which is selected now"
+        } else {
+            ""
+        };
+        ui.status(&format!("Imported into {place}{selected}:"));
         for one in &self.subdots {
-            let (copied, size) = (&one.copied, format_size(one.copied.bytes));
+            let copied = &one.copied;
+            let size = match copied.bytes {
+                0 => "no bytes".to_owned(),
+                bytes => format_size(bytes),
+            };
             let entries = copied.entries;
             ui.status(&format!(
                 "  {}: {}, {entries} files and folders, {size}",
@@ -324,7 +340,7 @@ impl Human for Imported {
                     "{file} exists, and the app's containers are stopped. Add these lines to it:"
                 ));
                 ui.out(&format!("\n{lines}\n"))?;
-                ui.hint("Then start the app: docker compose up -d --force-recreate");
+                ui.hint("Then make the containers anew: docker compose down, and then docker compose up -d");
             }
         }
         if compose.lines.is_none() && !compose.is_read_by_default {

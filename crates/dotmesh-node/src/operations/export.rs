@@ -91,6 +91,7 @@ async fn to_volume(
     request: &Export,
     watched: &Watched,
 ) -> Result<CopiedFiles, NodeError> {
+    watched.begin("checking".to_owned());
     let from = find(node, at, &request.revision, Some(&request.subdot)).await?;
     let volume = &request.volume;
     let mut made = Made { node, volume: None };

@@ -80,6 +80,7 @@ async fn run(
     watched: &Watched,
 ) -> Result<ImportOutcome, NodeError> {
     check_request(request)?;
+    watched.begin("checking".to_owned());
     let lock = node.locks.operation(name, "filled by an import").await;
     let dot = node.registry.find_dot(name).await?;
     match &dot {

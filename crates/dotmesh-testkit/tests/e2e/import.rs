@@ -238,7 +238,9 @@ async fn moved(compose: &'static str) -> Result<()> {
             "{place}"
         );
     }
-    let said = shop.fails("dm export master files-v1 --volume plain").await;
+    let said = shop
+        .fails("dm --dot shop export master files-v1 --volume plain")
+        .await;
     assert!(said.contains("not empty"), "{said}");
     let said = shop.fails("dm import other --dir files=one").await;
     assert!(said.contains("one") && said.contains("already"), "{said}");
@@ -315,7 +317,7 @@ async fn an_import_that_is_cut_off_leaves_the_app_as_it_was() -> Result<()> {
         shop.folder.join("compose.override.yaml"),
         format!("version: '3.8'\n{lines}"),
     )?;
-    shop.ok("docker compose up -d --force-recreate").await;
+    shop.ok("docker compose down && docker compose up -d").await;
     shop.ready().await?;
     assert_eq!(shop.rows().await, rows);
     assert!(shop.drivers().await.contains("shop.db=dm"));

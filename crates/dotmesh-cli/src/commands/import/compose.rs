@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::Import;
 use dotmesh_model::{DotName, SubdotName};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::project::{Container, Project, Volume, docker};
 use super::{Args, Imported, ImportedProject, Wanted, cancelled, import, imported, request};
@@ -15,6 +16,9 @@ use crate::message;
 
 /// The file that leads Compose to the dot.
 const OVERRIDE: &str = "compose.override.yaml";
+
+/// What to do if Compose did not start the containers on the dot.
+const START: &str = "Make them anew: docker compose down, and then docker compose up -d";
 
 /// A volume to import.
 struct Chosen {
@@ -47,29 +51,40 @@ pub(super) async fn run(context: &Context, node: &NodeClient, args: Args) -> Res
     let request = request(context, &wanted, message, args.force).await;
     check(context, node, &plan, &request).await?;
     let running = services(plan.containers.iter().filter(|one| one.is_running()));
-    let work = async {
-        if !running.is_empty() {
-            context
-                .ui
-                .status(&format!("Stopping {}", running.join(", ")));
-            plan.project.compose(&["stop"], &[]).await?;
+    // From here on Ctrl-C ends nothing halfway, and is looked at between the steps.
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|error| CliError::io("cannot wait for Ctrl-C").caused_by(error))?;
+    let stopped = match running.as_slice() {
+        [] => Ok(String::new()),
+        names => {
+            context.ui.status(&format!("Stopping {}", names.join(", ")));
+            plan.project.compose(&["stop"], &[]).await
         }
-        import(context, node, &plan.dot, &request, Vec::new()).await
     };
-    let outcome = tokio::select! {
-        biased;
-        outcome = work => outcome,
-        _ = tokio::signal::ctrl_c() => Err(cancelled()),
+    let outcome = match stopped {
+        Err(error) => Err(error),
+        Ok(_) => tokio::select! {
+            biased;
+            outcome = import(context, node, &plan.dot, &request, Vec::new()) => outcome,
+            _ = interrupt.recv() => Err(cancelled()),
+        },
     };
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => return Err(start_again(context, &plan, error).await),
     };
     let mut imported = imported(plan.dot.clone(), wanted, outcome);
+    imported.compose = Some(tokio::select! {
+        biased;
+        done = lead_compose_to_the_dot(context, &plan, &running) => done?,
+        _ = interrupt.recv() => {
+            let message = "interrupted after the import, while Compose started the containers";
+            return Err(CliError::new(Code::ContainersFailed, message).hint(START));
+        }
+    });
     if imported.commit.is_some() {
         context.select(&plan.dot)?;
     }
-    imported.compose = Some(lead_compose_to_the_dot(context, &plan, &running).await?);
     Ok(imported)
 }
 
@@ -309,7 +324,7 @@ async fn lead_compose_to_the_dot(
         let message = "the data is imported, but Compose could not start the containers on the dot";
         CliError::new(Code::ContainersFailed, message)
             .because(error.message())
-            .hint("Start them with: docker compose up -d --force-recreate")
+            .hint(START)
     })?;
     done.started = running.to_vec();
     Ok(done)
@@ -347,8 +362,19 @@ async fn recreate(
     };
     context.ui.status("Making the containers anew");
     let words = up(&["--no-start", "--force-recreate"], &all);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     plan.project.compose(&words, more).await?;
+    // Compose 1 gives a new container the volumes of the old one where the image declares a volume.
+    let left = on_old_volumes(plan).await?;
+    if !left.is_empty() {
+        let options = ["--no-start", "--force-recreate", "--renew-anon-volumes"];
+        let words = up(&options, &left);
+        plan.project.compose(&words, more).await?;
+    }
+    let left = on_old_volumes(plan).await?;
+    if !left.is_empty() {
+        let message = format!("Compose made {} with the old volumes", left.join(", "));
+        return Err(CliError::new(Code::ContainersFailed, message));
+    }
     if running.is_empty() {
         return Ok(());
     }
@@ -356,9 +382,16 @@ async fn recreate(
         .ui
         .status(&format!("Starting {}", running.join(", ")));
     let words = up(&["-d"], running);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     plan.project.compose(&words, more).await?;
     Ok(())
+}
+
+/// The services whose containers still have one of the imported volumes.
+async fn on_old_volumes(plan: &Plan) -> Result<Vec<String>> {
+    let is_old = |name: &str| plan.chosen.iter().any(|one| one.volume == name);
+    let containers = plan.project.containers().await?;
+    let on_old = |one: &&Container| one.mounts.iter().any(|mount| is_old(&mount.name));
+    Ok(services(containers.iter().filter(on_old)))
 }
 
 /// The lines of a Compose file that lead the volumes to the dot. A new name keeps Compose from asking whether to delete the old

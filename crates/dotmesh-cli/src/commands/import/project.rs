@@ -4,7 +4,7 @@
 //! Compose decides it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -165,7 +165,11 @@ impl Project {
     }
 
     /// Runs Compose, and returns what it prints. `more` are further files.
-    pub(super) async fn compose(&self, words: &[&str], more: &[&Path]) -> Result<String> {
+    pub(super) async fn compose(
+        &self,
+        words: &[impl AsRef<OsStr>],
+        more: &[&Path],
+    ) -> Result<String> {
         let mut command = self.program.clone();
         if !more.is_empty() && self.options.iter().all(|option| option != "-f") {
             for file in &self.named_files {
@@ -176,7 +180,7 @@ impl Project {
         for file in more {
             command.extend(["-f".into(), file.as_os_str().to_owned()]);
         }
-        command.extend(words.iter().map(Into::into));
+        command.extend(words.iter().map(|word| word.as_ref().to_owned()));
         run(&command).await
     }
 

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::backup::{BackupError, BackupFolder, take, verify};
 
 use super::error::CliError;
 use super::{Data, Store, print};
-use crate::backup::{BackupError, BackupFolder, take, verify};
 
 /// Copy everything into a folder, while the hub runs
 ///

@@ -5,11 +5,11 @@ use dotmesh_hub_db::collaborators::Grant;
 use dotmesh_hub_db::events::{Deed, OPERATOR};
 use dotmesh_hub_db::ids::{DotId, UserId};
 use dotmesh_hub_db::{Database, Opening};
+use dotmesh_hub_service::clock;
 use dotmesh_model::{DotName, UserName};
 
 use super::error::CliError;
 use super::{Data, print};
-use crate::clock;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

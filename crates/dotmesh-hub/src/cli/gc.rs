@@ -2,11 +2,11 @@
 
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::operations::collect_garbage::{GRACE, collect_garbage, find_garbage};
 
 use super::error::CliError;
 use super::{Data, Store, print};
-use crate::clock;
-use crate::operations::collect_garbage::{GRACE, collect_garbage, find_garbage};
 
 /// Remove packs that no dot needs any more. A running hub does this every 6 hours
 #[derive(Debug, clap::Args)]

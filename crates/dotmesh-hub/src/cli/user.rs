@@ -10,11 +10,11 @@ use dotmesh_hub_db::users::{Dots, NewUser, OldKeys, Removal};
 use dotmesh_hub_model::credentials::{ApiKey, HashedPassword, MAX_SECRET_LENGTH, Token};
 use dotmesh_hub_model::quota::Quota;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::clock;
 use dotmesh_model::UserName;
 
 use super::error::CliError;
 use super::{Data, print};
-use crate::clock;
 use crate::pages;
 
 #[derive(Debug, Subcommand)]

@@ -2,14 +2,15 @@
 //! connection must still serve the next request.
 
 use std::pin::pin;
+use std::time::Duration;
 
-use axum::response::IntoResponse as _;
-use dotmesh_hub::clock;
-use dotmesh_hub::error::HubError;
+use dotmesh_api::ErrorCode;
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::events::OPERATOR;
 use dotmesh_hub_model::credentials::Token;
 use dotmesh_hub_model::search::{Place as In, Words};
+use dotmesh_hub_service::HubError;
+use dotmesh_hub_service::clock;
 use futures::future::Either;
 
 use crate::place::Place;
@@ -79,7 +80,7 @@ async fn a_connection_outlives_the_request_that_was_abandoned() {
 #[test]
 fn a_database_without_a_free_connection_is_busy() {
     let error = DatabaseError::from(sqlx::Error::PoolTimedOut);
-    let response = HubError::from(error).into_response();
-    assert_eq!(response.status(), 429);
-    assert_eq!(response.headers()["retry-after"], "5");
+    let error = HubError::from(error);
+    assert_eq!(error.body().code, ErrorCode::TooMany);
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(5)));
 }

@@ -1,7 +1,5 @@
 //! Accounts on pages: sign-up, passwords, sessions, keys, administration.
 
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::{Settings, SignUp};
 use dotmesh_hub_db::device_logins::{Decision, NewDeviceLogin};
 use dotmesh_hub_db::events::{EventsOf, OPERATOR};
 use dotmesh_hub_db::keys::NewKey;
@@ -9,6 +7,8 @@ use dotmesh_hub_db::links::{INVITATION_LIFETIME, PASSWORD_LINK_LIFETIME};
 use dotmesh_hub_db::sessions::{LONGEST_SESSION, SESSION_LIFETIME};
 use dotmesh_hub_model::credentials::{ApiKey, Token, UserCode};
 use dotmesh_hub_model::event_kind::EventKind;
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::settings::{Settings, SignUp};
 use jiff::SignedDuration;
 use reqwest::StatusCode;
 

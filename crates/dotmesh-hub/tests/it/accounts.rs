@@ -1,9 +1,9 @@
 //! Logging in: keys, passwords, and the answers without either.
 
 use dotmesh_api::{ErrorCode, Problem};
-use dotmesh_hub::clock;
 use dotmesh_hub_db::users::{Dots, NewUser, OldKeys, Removal};
 use dotmesh_hub_model::credentials::{ApiKey, HashedPassword};
+use dotmesh_hub_service::clock;
 
 use crate::support::{TestHub, dot, push_first, refused};
 

@@ -18,7 +18,7 @@ async fn user(hub: &TestHub, name: &str) -> (Api, Browser) {
     let making = hub
         .hub
         .database
-        .create_key(id, &name, &new, dotmesh_hub::clock::now());
+        .create_key(id, &name, &new, dotmesh_hub_service::clock::now());
     making.await.unwrap();
     (Api::new(hub, key.reveal()), browser)
 }

@@ -2,11 +2,11 @@
 
 use dotmesh_api::HubVisitor;
 use dotmesh_api::hub::{Access, BeginLogin, DeviceCode};
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_db::access_log::{self, ACCESS_LOG_LIFETIME, Act};
 use dotmesh_hub_db::events::OPERATOR;
 use dotmesh_hub_model::credentials::Token;
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::settings::Settings;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 

@@ -231,7 +231,7 @@ fn no_body_makes_the_server_fail() {
         let hub = TestHub::start().await;
         let key = dotmesh_hub_model::credentials::ApiKey::generate();
         let name = "alice".parse().unwrap();
-        let now = dotmesh_hub::clock::now();
+        let now = dotmesh_hub_service::clock::now();
         hub.hub
             .database
             .add_user(&name, &NewUser::with_key(key.digest()), now)

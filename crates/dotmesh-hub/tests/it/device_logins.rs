@@ -2,13 +2,13 @@
 
 use dotmesh_api::hub::{BeginLogin, DeviceCode, DeviceLogin, LoginState};
 use dotmesh_api::{ErrorCode, HubVisitor};
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_db::device_logins::{
     DEVICE_LOGIN_LIFETIME, Decision, DeviceLoginState, NewDeviceLogin,
 };
 use dotmesh_hub_model::access::Scope;
 use dotmesh_hub_model::credentials::{ApiKey, Token, UserCode};
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::settings::Settings;
 use reqwest::StatusCode;
 
 use crate::pages::{Answer, Browser};

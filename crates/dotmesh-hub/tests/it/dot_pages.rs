@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use dotmesh_hub::clock;
 use dotmesh_hub_db::keys::NewKey;
 use dotmesh_hub_model::credentials::{ApiKey, HashedPassword};
+use dotmesh_hub_service::clock;
 use dotmesh_model::commit::ComposeUse;
 use dotmesh_model::{CodeVersion, CommitRecord, ImageUse};
 use futures::StreamExt as _;
@@ -24,7 +24,7 @@ pub(crate) async fn user(hub: &TestHub, name: &str) -> (dotmesh_api::HubClient, 
     let account = name.parse().unwrap();
     hub.hub
         .database
-        .set_password(&account, &password, dotmesh_hub::clock::now())
+        .set_password(&account, &password, dotmesh_hub_service::clock::now())
         .await
         .unwrap();
     let mut browser = Browser::new(hub);

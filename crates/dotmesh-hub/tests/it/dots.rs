@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{Access, BranchUpdate};
-use dotmesh_hub::clock;
-use dotmesh_hub::operations::delete_dot::GRACE;
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::operations::delete_dot::GRACE;
 use serde_json::{Value, json};
 
 use crate::api::Api;

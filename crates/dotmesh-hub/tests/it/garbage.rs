@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dotmesh_api::HubClient;
-use dotmesh_hub::clock;
-use dotmesh_hub::operations::collect_garbage::{CollectError, Collected, collect_garbage};
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::dump::DumpLine;
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::operations::collect_garbage::{CollectError, Collected, collect_garbage};
 use serde_json::json;
 use tokio::sync::Semaphore;
 

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use dotmesh_hub::clock;
-use dotmesh_hub::operations::collect_garbage::collect_garbage;
 use dotmesh_hub_db::Database;
 use dotmesh_hub_db::ids::{ObjectId, UploadId, UserId};
 use dotmesh_hub_db::objects::NewObject;
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::operations::collect_garbage::collect_garbage;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId, object_hash};
 use proptest::prelude::*;

@@ -1,8 +1,8 @@
 //! Pages, requested as by a browser.
 
-use dotmesh_hub::clock;
 use dotmesh_hub_db::users::NewUser;
 use dotmesh_hub_model::credentials::{ApiKey, HashedPassword};
+use dotmesh_hub_service::clock;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, COOKIE, LOCATION, SET_COOKIE};
 

@@ -1,8 +1,8 @@
 //! Publishing a dot: files that look like secrets stop it, unless the owner insists.
 
-use dotmesh_hub::clock;
 use dotmesh_hub_db::keys::NewKey;
 use dotmesh_hub_model::credentials::ApiKey;
+use dotmesh_hub_service::clock;
 use dotmesh_model::CommitId;
 use reqwest::StatusCode;
 use serde_json::json;

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use dotmesh_api::{ErrorCode, HubClient};
-use dotmesh_hub::clock;
-use dotmesh_hub::operations::{collect_garbage, delete_dot};
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_model::quota::{Quota, Usage};
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::operations::{collect_garbage, delete_dot};
+use dotmesh_hub_service::settings::Settings;
 use dotmesh_model::CommitId;
 use dotmesh_store::{Kind, Object};
 use reqwest::StatusCode;

@@ -1,7 +1,7 @@
 //! Acknowledged data is there after a restart. Unfinished uploads expire.
 
 use dotmesh_api::ErrorCode;
-use dotmesh_hub::clock;
+use dotmesh_hub_service::clock;
 
 use crate::support::{
     TestHub, commit, dot, files, finish, pack, push_first, refused, root_commit, update,

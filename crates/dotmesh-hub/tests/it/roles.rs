@@ -12,12 +12,13 @@ use std::collections::BTreeSet;
 
 use dotmesh_api::Problem;
 use dotmesh_api::hub::Access;
-use dotmesh_hub::{clock, router};
+use dotmesh_hub::router;
 use dotmesh_hub_db::dot_settings::NewSettings;
 use dotmesh_hub_db::events::Deed;
 use dotmesh_hub_db::keys::NewKey;
 use dotmesh_hub_model::access::{Scope, Visibility};
 use dotmesh_hub_model::credentials::{ApiKey, Token};
+use dotmesh_hub_service::clock;
 use dotmesh_model::{DotName, UserName};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;

@@ -4,10 +4,10 @@ use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use dotmesh_api::Problem;
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_db::events::EventsOf;
 use dotmesh_hub_model::credentials::{HashedPassword, Token};
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::settings::Settings;
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, COOKIE, RETRY_AFTER, SET_COOKIE};
 

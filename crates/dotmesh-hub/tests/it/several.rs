@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dotmesh_api::{ClientError, ErrorCode, HubAddress, HubClient};
-use dotmesh_hub::clock;
+use dotmesh_hub_service::clock;
 use dotmesh_model::CommitId;
 use dotmesh_sync::{HubSource, Target, materialise};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

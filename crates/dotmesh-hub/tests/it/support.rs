@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit};
 use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient};
-use dotmesh_hub::data_dir::ServeLock;
-use dotmesh_hub::settings::Settings;
-use dotmesh_hub::{Hub, clock, router, server};
+use dotmesh_hub::{router, server};
 use dotmesh_hub_db::users::NewUser;
 use dotmesh_hub_model::credentials::ApiKey;
+use dotmesh_hub_service::data_dir::ServeLock;
+use dotmesh_hub_service::settings::Settings;
+use dotmesh_hub_service::{Hub, clock};
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{
     Attributes, Entry, EntryName, EntryValue, FileContent, Frame, Inode, InodeKind, Kind, Object,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::Settings;
-use dotmesh_hub::webhooks::dispatcher::Dispatcher;
+use dotmesh_hub_service::clock;
+use dotmesh_hub_service::settings::Settings;
+use dotmesh_hub_service::webhooks::dispatcher::Dispatcher;
 use serde_json::{Value, json};
 
 use crate::api::Api;

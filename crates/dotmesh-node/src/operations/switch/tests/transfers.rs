@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use dotmesh_api::node::{HubLogin, Transfer, TransferOutcome};
 use dotmesh_api::{HubAddress, HubClient};
-use dotmesh_hub::data_dir::DataDir;
-use dotmesh_hub::{Hub, clock, router, server, settings::Settings};
+use dotmesh_hub::{router, server};
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_db::users::NewUser;
 use dotmesh_hub_model::credentials::ApiKey;
+use dotmesh_hub_service::data_dir::DataDir;
+use dotmesh_hub_service::{Hub, clock, settings::Settings};
 use dotmesh_model::VolumeName;
 use dotmesh_sync::{Progress, Rate};
 

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 /// The pool of threads. It starts with the first work. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Background(Arc<Threads>);
+pub(crate) struct Background(Arc<Threads>);
 
 /// A runtime of its own, used only for its blocking threads, so that no other work gets onto them.
 #[derive(Default)]
@@ -17,7 +17,7 @@ struct Threads(OnceLock<Option<Runtime>>);
 
 impl Background {
     /// Runs work on one of the threads.
-    pub fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {

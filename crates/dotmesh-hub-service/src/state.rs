@@ -41,28 +41,28 @@ pub struct Hub {
     /// The queue for CPU work of requests.
     pub gate: Gate,
     /// The limits on shared resources, as `limits.rs` defines them.
-    pub(crate) turns: Arc<AllTurns>,
+    pub turns: Arc<AllTurns>,
     pub(crate) counting: Arc<Semaphore>,
     pub(crate) nobody: Arc<HashedPassword>,
     /// The access log entries that this process has written today.
     pub(crate) written: Arc<WrittenToday>,
     pub(crate) rate_limit: Option<Arc<RateLimit>>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) readiness: Arc<tokio::sync::Mutex<Option<(Instant, Readiness)>>>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<tokio::sync::Mutex<Option<(Instant, Readiness)>>>,
     finishing: Arc<Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>>,
 }
 
 /// The limits on shared resources, except CPU work and listeners: `gate` and `live` have their own.
-pub(crate) struct AllTurns {
-    pub(crate) connections: Turns,
-    pub(crate) requests: Turns,
-    pub(crate) memory: Turns,
-    pub(crate) pages: Turns,
-    pub(crate) packs_in: Turns,
+pub struct AllTurns {
+    pub connections: Turns,
+    pub requests: Turns,
+    pub memory: Turns,
+    pub pages: Turns,
+    pub packs_in: Turns,
     pub(crate) resolving: Turns,
-    pub(crate) finishes: Turns,
+    pub finishes: Turns,
     pub(crate) packs_out: Turns,
-    pub(crate) downloads: Turns,
+    pub downloads: Turns,
     pub(crate) passwords: Turns,
 }
 

@@ -69,13 +69,13 @@ impl ChainError {
 
 /// A commit whose record is decoded.
 #[derive(Debug)]
-pub struct ReadCommit {
+pub(crate) struct ReadCommit {
     record: CommitRecord,
     sealed: SealedCommit,
 }
 
 /// Decodes the records.
-pub fn read(commits: &[SealedCommit]) -> Result<Vec<ReadCommit>, ChainError> {
+pub(crate) fn read(commits: &[SealedCommit]) -> Result<Vec<ReadCommit>, ChainError> {
     let mut read = Vec::with_capacity(commits.len());
     for (n, sealed) in commits.iter().enumerate() {
         let record = CommitRecord::decode(sealed.record.as_bytes()).map_err(|source| {
@@ -96,7 +96,7 @@ pub fn read(commits: &[SealedCommit]) -> Result<Vec<ReadCommit>, ChainError> {
 }
 
 /// Returns the ids of the commits that [`verify`] must know: the pushed ones and their parents.
-pub fn named(commits: &[ReadCommit]) -> Vec<CommitId> {
+pub(crate) fn named(commits: &[ReadCommit]) -> Vec<CommitId> {
     let mut named: Vec<_> = commits
         .iter()
         .flat_map(|commit| [commit.record.id, commit.record.parent])
@@ -108,7 +108,7 @@ pub fn named(commits: &[ReadCommit]) -> Vec<CommitId> {
 
 /// Verifies commits, oldest first, against the dot's `known` commits. Returns the new commits, and those whose data was
 /// missing on the hub and is in this push.
-pub fn verify(
+pub(crate) fn verify(
     commits: Vec<ReadCommit>,
     known: &HashMap<CommitId, KnownCommit>,
 ) -> Result<Vec<NewCommit>, ChainError> {

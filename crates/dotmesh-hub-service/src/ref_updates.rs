@@ -98,7 +98,7 @@ impl RefUpdateError {
 ///
 /// A branch that is at its target already is left alone, wherever the client last saw it. The old line is stashed or
 /// replaced only if the branch cannot move forward, and never for a protected branch.
-pub fn plan(
+pub(crate) fn plan(
     heads: &BTreeMap<BranchName, CommitId>,
     protected: &BTreeSet<BranchName>,
     history: &History,

@@ -7,7 +7,7 @@ use crate::error::HubError;
 use crate::state::Hub;
 
 /// Returns an error if the text does not fit into the quota of `owner`.
-pub async fn room_for_text(
+pub(crate) async fn room_for_text(
     hub: &Hub,
     caller: &Caller,
     owner: UserId,

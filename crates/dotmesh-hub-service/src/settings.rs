@@ -11,13 +11,13 @@ use url::Url;
 pub const LOGIN_KEY_DAYS: u32 = 90;
 
 /// Who can make an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignUp {
-    /// Everybody
+    /// Everybody.
     Open,
-    /// Who has a link from an administrator
+    /// Who has a link from an administrator.
     Invitation,
-    /// Nobody; `dothub user add` makes accounts
+    /// Nobody. `dothub user add` makes accounts.
     Closed,
 }
 

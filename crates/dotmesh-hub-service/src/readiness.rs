@@ -2,7 +2,7 @@
 
 /// What the hub can do at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Readiness {
+pub enum Readiness {
     /// All.
     Ready,
     /// Nothing.

@@ -7,10 +7,10 @@ use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::access_log::{self, Act, LoggedAccess};
 use dotmesh_hub_model::access::Visibility;
 
+use crate::address::ClientAddress;
 use crate::auth::{Caller, OpenDot};
 use crate::clock;
 use crate::error::HubError;
-use crate::extract::ClientAddress;
 use crate::state::Hub;
 
 /// Logs a login.

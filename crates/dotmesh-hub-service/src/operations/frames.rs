@@ -11,7 +11,7 @@ const PACKS_AT_ONCE: usize = 4;
 
 /// Returns the frames of objects, in the order of `wanted`. Each frame carries the hash that was asked for. The caller
 /// must verify its bytes against that hash.
-pub async fn read_frames(
+pub(crate) async fn read_frames(
     packs: &PackStore,
     wanted: &[(ObjectHash, Location)],
 ) -> Result<Vec<Frame>, PackStoreError> {

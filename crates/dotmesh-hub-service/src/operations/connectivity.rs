@@ -44,7 +44,7 @@ const SHOWN: usize = 3;
 ///
 /// The check does not enter objects that the dot has: with an object, a dot has everything that the object refers to.
 /// Parents come before their children, so each tree's check relies only on the trees before it.
-pub async fn check_connectivity(
+pub(crate) async fn check_connectivity(
     hub: &Hub,
     walk: &mut Walk,
     scope: UploadScope,

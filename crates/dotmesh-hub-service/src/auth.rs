@@ -1,47 +1,29 @@
-//! Authentication, as two extractors. A route that takes a [`Caller`] is for logged-in users only. A route that takes a
-//! [`Viewer`] is for everybody.
+//! Users: a [`Caller`] is logged in, and a [`Viewer`] may be anybody. Checks keys, passwords and sessions.
 
 mod open_dot;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{FromRequestParts, MatchedPath};
-use axum::http::header::{AUTHORIZATION, COOKIE};
-use axum::http::request::Parts;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use dotmesh_api::identity::{IDENTITY_HEADER, Meant};
+use dotmesh_api::identity::Meant;
 use dotmesh_model::UserName;
 use jiff::Timestamp;
 use url::Url;
 
 pub use self::open_dot::OpenDot;
+use crate::address::ClientAddress;
 use crate::audit;
 use crate::clock;
 use crate::error::HubError;
-use crate::extract::ClientAddress;
 use crate::gate::Share;
 use crate::rate_limit::Subject;
-use crate::settings::Settings;
 use crate::state::Hub;
 use dotmesh_hub_db::access_log::Act;
 use dotmesh_hub_db::attempts::Guesses;
 use dotmesh_hub_db::ids::UserId;
 use dotmesh_hub_db::keys::{KeyUser, OnlyDot};
 use dotmesh_hub_model::access::Scope;
-use dotmesh_hub_model::credentials::{
-    HashedPassword, InvalidPassword, KeyDigest, MAX_SECRET_LENGTH, Secret,
-};
-
-/// The longest `Authorization` header that is parsed, in bytes.
-const MAX_HEADER_LENGTH: usize = 4 * MAX_SECRET_LENGTH;
-
-/// The name of the session cookie without TLS.
-const SESSION_COOKIE: &str = "dothub_session";
-
-/// The name of the session cookie over TLS. Browsers accept the prefix `__Host-` only from the host itself.
-const SECURE_SESSION_COOKIE: &str = "__Host-dothub_session";
+use dotmesh_hub_model::credentials::{HashedPassword, InvalidPassword, KeyDigest, Secret};
 
 /// A logged-in user.
 #[derive(Debug, Clone)]
@@ -83,108 +65,55 @@ pub struct Viewer {
     pub subject: Subject,
 }
 
-impl FromRequestParts<Hub> for Caller {
-    type Rejection = HubError;
-
-    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, HubError> {
-        let viewer = Viewer::from_request_parts(parts, hub).await?;
-        viewer.caller.ok_or(HubError::LoginNeeded)
-    }
+/// The credentials of a request.
+#[derive(Debug)]
+pub enum Credentials {
+    /// An API key.
+    Key(KeyDigest),
+    /// A user's name, with a key or the password.
+    Named(UserName, Secret),
+    /// The token of a session.
+    Session(KeyDigest),
 }
 
-impl FromRequestParts<Hub> for Viewer {
-    type Rejection = HubError;
-
-    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, HubError> {
-        let (caller, subject) = authenticate(parts, hub).await?;
-        let meant = meant(parts)?;
-        Ok(Self {
-            caller: caller.map(|caller| Caller { meant, ..caller }),
-            meant,
-            subject,
-        })
-    }
-}
-
-/// Returns the dot that the client means, from the identity header.
-fn meant(parts: &Parts) -> Result<Option<Meant>, HubError> {
-    let Some(header) = parts.headers.get(IDENTITY_HEADER) else {
-        return Ok(None);
+/// Authenticates. Wrong credentials are an error. An expired session counts as no login.
+pub async fn identify(
+    hub: &Hub,
+    credentials: Credentials,
+    address: &ClientAddress,
+) -> Result<Option<Caller>, HubError> {
+    let found = match credentials {
+        Credentials::Session(digest) => return by_session(hub, digest, address).await,
+        Credentials::Key(digest) => by_key(hub, &digest, None, address).await,
+        Credentials::Named(name, Secret::Key(digest)) => {
+            by_key(hub, &digest, Some(name), address).await
+        }
+        Credentials::Named(name, Secret::Password(password)) => {
+            let caller = by_password(hub, &name, password, address).await?;
+            if caller.is_some() {
+                let name = name.as_str();
+                audit::credential_used(hub, Act::Password, name, address, "").await?;
+            }
+            Ok(caller)
+        }
     };
-    let meant = header.to_str().ok().and_then(|text| text.parse().ok());
-    meant.map(Some).ok_or_else(|| {
-        HubError::malformed(format!(
-            "the header {IDENTITY_HEADER} must be the identity of a dot, or 'new'"
-        ))
-    })
+    found?.map(Some).ok_or(HubError::LoginWrong)
 }
 
-/// Authenticates by key, password or session, and returns the subject of the limits. Wrong credentials are an error. An
-/// expired session counts as no login.
-async fn authenticate(parts: &Parts, hub: &Hub) -> Result<(Option<Caller>, Subject), HubError> {
-    let address = ClientAddress::of(parts, &hub.settings);
-    let caller = identify(parts, hub, &address).await;
-    let caller = caller.and_then(|caller| match caller {
-        Some(Caller {
-            only: Some(OnlyDot { name, .. }),
-            ..
-        }) if !is_of_one_dot(parts) => Err(HubError::KeyOfAnotherDot { dot: name }),
-        caller => Ok(caller),
-    });
-    let subject = match &caller {
-        Ok(Some(caller)) => Subject::User(caller.id),
-        Ok(None) | Err(_) => address.subject(),
-    };
+/// Counts a request against the rate limit of its subject.
+pub fn count_request(hub: &Hub, subject: &Subject) -> Result<(), HubError> {
     if let Some(limit) = &hub.rate_limit {
         let taken = limit.take(subject.clone(), Instant::now());
         taken.map_err(|retry_after| HubError::TooFast { retry_after })?;
     }
-    Ok((caller?, subject))
+    Ok(())
 }
 
-/// Returns whether the path names a dot, so that [`Viewer::admit`] checks a key that works for one dot only.
-/// `/api/v1/user` passes too: `dm login` asks it for the owner of a key.
-fn is_of_one_dot(parts: &Parts) -> bool {
-    let route = parts.extensions.get::<MatchedPath>();
-    let route = route.map_or("", MatchedPath::as_str);
-    route == "/api/v1/user"
-        || ["/api/v1/dots/{namespace}/{dot}", "/{namespace}/{dot}"]
-            .iter()
-            .any(|prefix| route.starts_with(prefix))
-}
-
-async fn identify(
-    parts: &Parts,
+async fn by_session(
     hub: &Hub,
+    digest: KeyDigest,
     address: &ClientAddress,
 ) -> Result<Option<Caller>, HubError> {
-    if let Some(header) = parts.headers.get(AUTHORIZATION) {
-        let credentials = header
-            .to_str()
-            .ok()
-            .filter(|text| text.len() <= MAX_HEADER_LENGTH)
-            .and_then(parse_credentials)
-            .ok_or(HubError::LoginWrong)?;
-        return match credentials {
-            Credentials::Bearer(digest) => by_key(hub, &digest, None, address).await,
-            Credentials::Basic(name, Secret::Key(digest)) => {
-                by_key(hub, &digest, Some(name), address).await
-            }
-            Credentials::Basic(name, Secret::Password(password)) => {
-                let caller = by_password(hub, &name, password, address).await?;
-                if caller.is_some() {
-                    let name = name.as_str();
-                    audit::credential_used(hub, Act::Password, name, address, "").await?;
-                }
-                Ok(caller)
-            }
-        }?
-        .map(Some)
-        .ok_or(HubError::LoginWrong);
-    }
-    let Some(digest) = session_digest(parts, &hub.settings) else {
-        return Ok(None);
-    };
     let session = hub.database.session(&digest, clock::now()).await?;
     Ok(session.map(|user| Caller {
         id: user.id,
@@ -196,79 +125,6 @@ async fn identify(
         credential: Credential::Session(digest),
         address: *address,
     }))
-}
-
-/// Returns the subject whose share a reading request takes, before the request is admitted. It doesn't check passwords.
-pub async fn subject(parts: &Parts, hub: &Hub) -> Subject {
-    let address = ClientAddress::of(parts, &hub.settings);
-    let header = parts.headers.get(AUTHORIZATION);
-    let header = header.map(|header| header.to_str().ok().and_then(parse_credentials));
-    let caller = match header {
-        Some(Some(Credentials::Bearer(_))) | None => identify(parts, hub, &address).await,
-        _ => Ok(None),
-    };
-    match caller {
-        Ok(Some(caller)) => Subject::User(caller.id),
-        // The route reports the error, if it needs a login.
-        Ok(None) | Err(_) => address.subject(),
-    }
-}
-
-/// The session cookie that a browser sends. The session may have expired.
-#[derive(Debug, Clone)]
-pub struct PresentSession(pub Option<KeyDigest>);
-
-impl FromRequestParts<Hub> for PresentSession {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Self::Rejection> {
-        Ok(Self(session_digest(parts, &hub.settings)))
-    }
-}
-
-/// Returns the name of the session cookie. The hub ignores the other name: over TLS, another host could have set it.
-pub fn session_cookie(settings: &Settings) -> &'static str {
-    if settings.is_secure() {
-        SECURE_SESSION_COOKIE
-    } else {
-        SESSION_COOKIE
-    }
-}
-
-fn session_digest(parts: &Parts, settings: &Settings) -> Option<KeyDigest> {
-    let cookies = parts.headers.get_all(COOKIE);
-    cookies
-        .iter()
-        .filter_map(|header| header.to_str().ok())
-        .flat_map(|header| header.split("; "))
-        .filter_map(|cookie| cookie.split_once('='))
-        .find(|(name, _)| *name == session_cookie(settings))
-        .map(|(_, token)| KeyDigest::of(token))
-}
-
-/// The content of an `Authorization` header.
-#[derive(Debug)]
-enum Credentials {
-    Bearer(KeyDigest),
-    Basic(UserName, Secret),
-}
-
-/// Parses `Bearer KEY` or `Basic base64(user:secret)`. The secret may contain colons.
-fn parse_credentials(header: &str) -> Option<Credentials> {
-    let (scheme, rest) = header.split_once(' ')?;
-    let rest = rest.trim();
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(Credentials::Bearer(KeyDigest::of(rest)));
-    }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
-    let (name, secret) = text.split_once(':')?;
-    if secret.len() > MAX_SECRET_LENGTH {
-        return None;
-    }
-    Some(Credentials::Basic(name.parse().ok()?, Secret::new(secret)))
 }
 
 /// Authenticates by API key. If `name` is given, the key must belong to that user.
@@ -445,39 +301,6 @@ impl Caller {
             Err(HubError::NarrowKey { needed })
         } else {
             Ok(())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use dotmesh_hub_model::credentials::{KeyDigest, Secret};
-
-    use super::{Credentials, parse_credentials};
-
-    #[test]
-    fn credentials() {
-        let basic = |header| match parse_credentials(header) {
-            Some(Credentials::Basic(name, Secret::Password(password))) => {
-                format!("{name} {password}")
-            }
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(basic("Basic YWxpY2U6cGFzczp3b3Jk"), "alice pass:word");
-        assert_eq!(basic("basic YWxpY2U6cA=="), "alice p");
-        match parse_credentials("bearer  dmk_00") {
-            Some(Credentials::Bearer(digest)) => assert!(digest == KeyDigest::of("dmk_00")),
-            other => panic!("{other:?}"),
-        }
-        for bad in [
-            "",
-            "Basic",
-            "Basic !!!!",
-            "Token YWxpY2U6cGFzczp3b3Jk",
-            "Basic YWxpY2U=",
-            "Basic //79",
-        ] {
-            assert!(parse_credentials(bad).is_none(), "{bad}");
         }
     }
 }

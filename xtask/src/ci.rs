@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{fuzz, tidy};
+use crate::{deny, fuzz, tidy};
 
 /// Runs all steps. Stops at the first failure.
 pub(crate) fn run() -> Result<()> {
@@ -21,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
     let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
     step("cargo", &fuzz)?;
     tidy::run()?;
+    deny::run()?;
     step(
         "cargo",
         &[
@@ -199,6 +200,6 @@ fn declared_programs() -> Option<OsString> {
 }
 
 #[expect(clippy::print_stderr, reason = "it is what this program is for")]
-fn announce(what: &str) {
+pub(crate) fn announce(what: &str) {
     eprintln!("==> {what}");
 }

@@ -1,6 +1,7 @@
-//! The project's own automation: `cargo xtask ci`, `cargo xtask tidy` and `cargo xtask fuzz`.
+//! The project's own automation: `cargo xtask ci`, `tidy`, `deny` and `fuzz`.
 
 mod ci;
+mod deny;
 mod fuzz;
 mod tidy;
 
@@ -14,7 +15,8 @@ fn main() -> Result<()> {
     match command.as_str() {
         "ci" => ci::run(),
         "tidy" => tidy::run(),
+        "deny" => deny::run(),
         "fuzz" => fuzz::run_with(arguments),
-        _ => bail!("usage: cargo xtask ci|tidy|fuzz [SECONDS [TARGET]]"),
+        _ => bail!("usage: cargo xtask ci|tidy|deny|fuzz [SECONDS [TARGET]]"),
     }
 }

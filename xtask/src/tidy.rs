@@ -1,8 +1,9 @@
-//! Checks what only this project requires: the first line of each file, the direction of dependencies, sizes, and the
-//! style of Markdown.
+//! Checks what only this project requires: the first line of each file, the direction of dependencies, that each
+//! dependency is used, sizes, and the style of Markdown.
 
 mod layers;
 mod prose;
+mod unused;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -114,6 +115,7 @@ pub(crate) fn run() -> Result<()> {
     }
     for (name, allowed) in MAY_DEPEND_ON {
         check_manifest(name, allowed, &mut problems)?;
+        unused::check(&unused::folder(name), &files, &mut problems)?;
     }
     for folder in std::fs::read_dir("crates")? {
         let name = folder?.file_name().to_string_lossy().into_owned();
@@ -177,11 +179,7 @@ fn check_page(file: &Path, problems: &mut Vec<String>) -> Result<()> {
 
 /// Checks a manifest. It must have the simple form of all our manifests: one dependency per line.
 fn check_manifest(name: &str, allowed: &[&str], problems: &mut Vec<String>) -> Result<()> {
-    let path = if name == "xtask" {
-        "xtask".into()
-    } else {
-        format!("crates/{name}")
-    };
+    let path = unused::folder(name);
     let text = std::fs::read_to_string(format!("{path}/Cargo.toml"))
         .with_context(|| format!("read the manifest of {name}"))?;
     let forbidden = MUST_NOT_KNOW

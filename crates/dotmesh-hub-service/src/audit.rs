@@ -9,7 +9,6 @@ use dotmesh_hub_model::access::Visibility;
 
 use crate::address::ClientAddress;
 use crate::auth::{Caller, OpenDot};
-use crate::clock;
 use crate::error::HubError;
 use crate::state::Hub;
 
@@ -24,7 +23,7 @@ pub async fn logged_in(
 }
 
 /// Logs a wrong password. An unknown user name is not stored, because it may be a password typed into the wrong field.
-pub async fn wrong_password(
+pub(crate) async fn wrong_password(
     hub: &Hub,
     known_user: Option<&str>,
     address: &ClientAddress,
@@ -34,7 +33,7 @@ pub async fn wrong_password(
 }
 
 /// Logs that a request was authenticated by an API key or a password.
-pub async fn credential_used(
+pub(crate) async fn credential_used(
     hub: &Hub,
     act: Act,
     user: &str,
@@ -74,7 +73,7 @@ async fn once_a_day(
     address: &ClientAddress,
     subject: String,
 ) -> Result<(), DatabaseError> {
-    let (access, now) = (access(act, actor, address, subject), clock::now());
+    let (access, now) = (access(act, actor, address, subject), hub.clock.now());
     let day = access_log::day(now);
     if !hub.written.has(&access, day) {
         hub.database.log_access(&access, now).await?;
@@ -91,7 +90,7 @@ async fn each_time(
     subject: String,
 ) -> Result<(), DatabaseError> {
     let access = access(act, actor, address, subject);
-    hub.database.log_access(&access, clock::now()).await
+    hub.database.log_access(&access, hub.clock.now()).await
 }
 
 fn access(act: Act, actor: &str, address: &ClientAddress, subject: String) -> LoggedAccess {

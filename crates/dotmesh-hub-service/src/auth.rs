@@ -13,7 +13,6 @@ use url::Url;
 pub use self::open_dot::OpenDot;
 use crate::address::ClientAddress;
 use crate::audit;
-use crate::clock;
 use crate::error::HubError;
 use crate::gate::Share;
 use crate::rate_limit::Subject;
@@ -114,7 +113,7 @@ async fn by_session(
     digest: KeyDigest,
     address: &ClientAddress,
 ) -> Result<Option<Caller>, HubError> {
-    let session = hub.database.session(&digest, clock::now()).await?;
+    let session = hub.database.session(&digest, hub.clock.now()).await?;
     Ok(session.map(|user| Caller {
         id: user.id,
         name: user.name,
@@ -156,7 +155,7 @@ async fn by_key(
 }
 
 async fn key_user(hub: &Hub, digest: &KeyDigest) -> Result<Option<KeyUser>, HubError> {
-    let now = clock::now();
+    let now = hub.clock.now();
     let oldest = hub.settings.longest_key.map(|longest| now - longest);
     let oldest = oldest.unwrap_or(Timestamp::UNIX_EPOCH);
     Ok(hub.database.key_user(digest, oldest, now).await?)
@@ -174,7 +173,7 @@ pub async fn by_password(
     // The queue admits few checks at a time, and each failure is counted before its turn ends. So parallel requests
     // cannot get more guesses.
     let turn = hub.turns.passwords.take(&address.subject(), 1).await?;
-    let now = clock::now();
+    let now = hub.clock.now();
     if let Some(end) = hub.database.blocked_until(&guesses, now).await? {
         let retry_after = end.duration_since(now).unsigned_abs();
         return Err(HubError::TooManyPasswords { retry_after });
@@ -247,7 +246,7 @@ impl Viewer {
 
     /// Returns whether the credentials are still valid. A session or a key may have ended since the request began.
     pub async fn is_still_there(&self, hub: &Hub) -> Result<bool, HubError> {
-        let now = clock::now();
+        let now = hub.clock.now();
         Ok(
             match self.caller.as_ref().map(|caller| &caller.credential) {
                 Some(Credential::Session(digest)) => {

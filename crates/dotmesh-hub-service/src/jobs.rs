@@ -6,7 +6,6 @@ use std::time::Duration;
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::access_log::MOST_ROWS;
 
-use crate::clock;
 use crate::operations::collect_garbage::{self, CollectError, Collected};
 use crate::operations::delete_dot::GRACE;
 use crate::state::Hub;
@@ -22,7 +21,7 @@ const INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Runs the jobs for as long as the future is polled.
 pub async fn run(hub: &Hub) {
-    let holder = hex::encode(rand::random::<[u8; 8]>());
+    let holder = hex::encode(hub.random.bytes::<8>());
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
@@ -40,7 +39,7 @@ pub async fn run(hub: &Hub) {
 
 /// Takes the job's lease. Returns whether this process must do the job now.
 async fn is_due(hub: &Hub, job: &str, holder: &str) -> Result<bool, DatabaseError> {
-    let now = clock::now();
+    let now = hub.clock.now();
     hub.database.lease(job, holder, now, now + INTERVAL).await
 }
 
@@ -50,7 +49,7 @@ async fn expire(hub: &Hub, holder: &str) -> Result<(), DatabaseError> {
         return Ok(());
     }
     let database = &hub.database;
-    let now = clock::now();
+    let now = hub.clock.now();
     database.expire_sessions(now).await?;
     database.expire_links(now).await?;
     database.expire_deliveries(now - DELIVERY_LIFETIME).await?;
@@ -70,7 +69,8 @@ async fn collect(hub: &Hub, holder: &str) -> Result<(), CollectError> {
     }
     let (database, packs) = (&hub.database, &hub.packs);
     let grace = collect_garbage::GRACE;
-    let collected = collect_garbage::collect_garbage(database, packs, clock::now(), grace).await?;
+    let collected =
+        collect_garbage::collect_garbage(database, packs, hub.clock.now(), grace).await?;
     if collected != Collected::default() {
         let Collected {
             packs,

@@ -9,7 +9,6 @@ pub mod auth;
 mod background;
 pub mod backup;
 mod chain;
-pub mod clock;
 pub mod data_dir;
 pub mod descriptors;
 mod error;

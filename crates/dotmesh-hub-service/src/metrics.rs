@@ -82,7 +82,7 @@ impl Metrics {
     }
 
     /// Counts a wrong password.
-    pub fn login_failed(&self) {
+    pub(crate) fn login_failed(&self) {
         self.failed_logins.fetch_add(1, Ordering::Relaxed);
     }
 

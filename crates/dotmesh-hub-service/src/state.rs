@@ -8,6 +8,7 @@ use dotmesh_hub_db::Database;
 use dotmesh_hub_db::ids::UploadId;
 use dotmesh_hub_model::credentials::HashedPassword;
 use dotmesh_hub_model::limits;
+use dotmesh_model::ambient::{Clock, Random};
 use dotmesh_store::PackStore;
 use tokio::sync::{Notify, Semaphore};
 
@@ -31,6 +32,9 @@ pub struct Hub {
     /// The database.
     pub database: Database,
     pub settings: Arc<Settings>,
+    /// The clock. `Instant` measures how long something takes.
+    pub clock: Clock,
+    pub random: Random,
     /// The store of objects.
     pub packs: PackStore,
     /// The listeners of its pages.
@@ -84,7 +88,13 @@ impl Default for AllTurns {
 }
 
 impl Hub {
-    pub fn new(database: Database, packs: PackStore, settings: Settings) -> Self {
+    pub fn new(
+        database: Database,
+        packs: PackStore,
+        settings: Settings,
+        clock: Clock,
+        random: Random,
+    ) -> Self {
         let rate_limit = settings.rate_limit.map(RateLimit::new).map(Arc::new);
         Self {
             rate_limit,
@@ -97,7 +107,9 @@ impl Hub {
             gate: Gate::default(),
             turns: Arc::default(),
             counting: Arc::new(Semaphore::new(COUNTING)),
-            nobody: Arc::new(HashedPassword::nobody()),
+            nobody: Arc::new(HashedPassword::nobody(&random)),
+            clock,
+            random,
             written: Arc::default(),
             metrics: Arc::default(),
             readiness: Arc::default(),

@@ -1,5 +1,6 @@
 //! The command line, one file for each command.
 
+mod ambient;
 mod backup;
 mod collaborator;
 mod error;

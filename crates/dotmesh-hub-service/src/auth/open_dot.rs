@@ -8,7 +8,6 @@ use dotmesh_hub_model::access::{self, Action, Presence, Verdict, Visibility};
 use dotmesh_model::{DotIdentity, DotName};
 
 use super::{Caller, Viewer};
-use crate::clock;
 use crate::error::HubError;
 use crate::gate::Share;
 use crate::rate_limit::Subject;
@@ -67,12 +66,12 @@ impl OpenDot {
 
 impl OpenDot {
     /// What is about to be done to it, for the audit log.
-    pub fn deed<'a>(&'a self, actor: &'a Caller) -> Result<Deed<'a>, HubError> {
+    pub fn deed<'a>(&'a self, hub: &Hub, actor: &'a Caller) -> Result<Deed<'a>, HubError> {
         Ok(Deed {
             actor: &actor.name,
             dot: self.existing()?,
             name: &self.name,
-            now: clock::now(),
+            now: hub.clock.now(),
         })
     }
 }

@@ -8,13 +8,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use dotmesh_hub_db::dump::DumpLine;
 use dotmesh_hub_db::leases::BACKUP;
 use dotmesh_hub_db::{Database, DatabaseError};
+use dotmesh_model::ambient::{Clock, Random};
 use dotmesh_store::{PackId, PackStore, PackStoreError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::folder::{BackupFolder, FORMAT, FolderError, Manifest};
-use crate::clock;
 
 /// How long the lease holds when this program dies.
 const LEASE_LENGTH: Duration = Duration::from_secs(2 * 60);
@@ -58,9 +58,11 @@ pub async fn take(
     database: &Database,
     packs: &PackStore,
     folder: &BackupFolder,
+    clock: &Clock,
+    random: &Random,
 ) -> Result<Taken, BackupError> {
-    let holder = hex::encode(rand::random::<[u8; 8]>());
-    let now = clock::now();
+    let holder = hex::encode(random.bytes::<8>());
+    let now = clock.now();
     // The lease is taken before the records are read. From now on, garbage collection keeps the packs that they name.
     if !database
         .lease(BACKUP, &holder, now, now + LEASE_LENGTH)
@@ -73,7 +75,7 @@ pub async fn take(
         let mut ticks = tokio::time::interval(RENEWAL);
         loop {
             ticks.tick().await;
-            let now = clock::now();
+            let now = clock.now();
             let until = now + LEASE_LENGTH;
             if !database.lease(BACKUP, &holder, now, until).await? {
                 return Err::<Taken, _>(BackupError::Busy);
@@ -84,7 +86,7 @@ pub async fn take(
         taken = taking => taken,
         lost = renewing => lost,
     };
-    let now = clock::now();
+    let now = clock.now();
     database.lease(BACKUP, &holder, now, now).await?;
     result
 }

@@ -49,7 +49,7 @@ pub async fn change_settings(
         forks: change.forks,
     };
     match (
-        hub.database.set_dot(open.deed(caller)?, &new).await?,
+        hub.database.set_dot(open.deed(hub, caller)?, &new).await?,
         branch,
     ) {
         (false, Some(branch)) => Err(HubError::NoSuchBranch {

@@ -57,7 +57,7 @@ pub async fn renew_secret(
     id: WebhookId,
 ) -> Result<SigningSecret, HubError> {
     let open = caller.open(hub, dot, Action::Administer).await?;
-    let secret = SigningSecret::generate();
+    let secret = SigningSecret::generate(&hub.random);
     let change = WebhookChange {
         secret: Some(&secret),
         ..WebhookChange::default()
@@ -73,7 +73,7 @@ pub async fn delete_webhook(
     id: WebhookId,
 ) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Administer).await?;
-    let deed = open.deed(caller)?;
+    let deed = open.deed(hub, caller)?;
     if hub.database.delete_webhook(deed, id).await? {
         Ok(())
     } else {
@@ -88,7 +88,7 @@ async fn apply(
     id: WebhookId,
     change: &WebhookChange<'_>,
 ) -> Result<(), HubError> {
-    let deed = open.deed(caller)?;
+    let deed = open.deed(hub, caller)?;
     if hub.database.change_webhook(deed, id, change).await? {
         Ok(())
     } else {

@@ -21,7 +21,7 @@ pub async fn create_branch(
     let head = resolve_with_data(hub, &open, at).await?;
     let created = hub
         .database
-        .create_branch(open.deed(caller)?, &branch, head)
+        .create_branch(open.deed(hub, caller)?, &branch, head)
         .await?;
     if created {
         Ok(())

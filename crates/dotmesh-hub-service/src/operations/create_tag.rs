@@ -32,7 +32,7 @@ pub async fn create_tag(
     TAG_MESSAGE.check(tag.message.len())?;
     room_for_text(hub, caller, open.owner, &tag.message).await?;
     let commit = resolve_with_data(hub, &open, &tag.at).await?;
-    let deed = open.deed(caller)?;
+    let deed = open.deed(hub, caller)?;
     let created = hub
         .database
         .create_tag(deed, &tag.name, commit, tag.message.trim())

@@ -25,7 +25,7 @@ pub async fn create_webhook(
     let open = caller.open(hub, dot, Action::Administer).await?;
     let url = check_url(hub, &new.url)?;
     check_topics(&new.topics)?;
-    let secret = SigningSecret::generate();
+    let secret = SigningSecret::generate(&hub.random);
     let to_be = WebhookToBe {
         url: &url,
         topics: &new.topics,
@@ -34,7 +34,7 @@ pub async fn create_webhook(
     };
     let id = hub
         .database
-        .create_webhook(open.deed(caller)?, &to_be)
+        .create_webhook(open.deed(hub, caller)?, &to_be)
         .await?;
     Ok((id, secret))
 }

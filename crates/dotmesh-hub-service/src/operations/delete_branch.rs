@@ -20,7 +20,7 @@ pub async fn delete_branch(
     let open = caller.open(hub, dot, Action::Maintain).await?;
     let deletion = hub
         .database
-        .delete_branch(open.deed(caller)?, &branch)
+        .delete_branch(open.deed(hub, caller)?, &branch)
         .await?;
     let dot = open.name;
     match deletion {

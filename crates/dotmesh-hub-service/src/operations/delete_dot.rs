@@ -16,7 +16,7 @@ pub const GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Deletes a dot. Its name is free at once.
 pub async fn delete_dot(hub: &Hub, caller: &Caller, dot: &DotName) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Administer).await?;
-    hub.database.delete_dot(open.deed(caller)?).await?;
+    hub.database.delete_dot(open.deed(hub, caller)?).await?;
     tracing::info!(dot = open.name.full(), user = %caller.name, "dot deleted");
     audit::deleted(hub, caller, format!("the dot {}", open.name.full())).await
 }

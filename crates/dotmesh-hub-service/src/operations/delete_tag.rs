@@ -17,7 +17,11 @@ pub async fn delete_tag(
     tag: BranchName,
 ) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Maintain).await?;
-    if !hub.database.delete_tag(open.deed(caller)?, &tag).await? {
+    if !hub
+        .database
+        .delete_tag(open.deed(hub, caller)?, &tag)
+        .await?
+    {
         return Err(HubError::NoSuchTag {
             dot: open.name,
             tag,

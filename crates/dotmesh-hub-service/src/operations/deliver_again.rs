@@ -6,7 +6,6 @@ use dotmesh_model::DotName;
 
 use super::change_webhook::open_webhook;
 use crate::auth::Caller;
-use crate::clock;
 use crate::error::HubError;
 use crate::state::Hub;
 
@@ -23,7 +22,11 @@ pub async fn redeliver(
         return Err(HubError::NoSuchDelivery);
     }
     require_on(webhook.state)?;
-    if hub.database.redeliver(id, delivery, clock::now()).await? {
+    if hub
+        .database
+        .redeliver(id, delivery, hub.clock.now())
+        .await?
+    {
         Ok(())
     } else {
         Err(HubError::NoSuchDelivery)
@@ -39,7 +42,10 @@ pub async fn ping(
 ) -> Result<DeliveryId, HubError> {
     let (open, webhook) = open_webhook(hub, caller, dot, id).await?;
     require_on(webhook.state)?;
-    Ok(hub.database.ping_webhook(open.deed(caller)?, id).await?)
+    Ok(hub
+        .database
+        .ping_webhook(open.deed(hub, caller)?, id)
+        .await?)
 }
 
 fn require_on(state: WebhookState) -> Result<(), HubError> {

@@ -13,7 +13,6 @@ use dotmesh_model::{DotIdentity, DotName, History};
 
 use super::connectivity;
 use crate::auth::Caller;
-use crate::clock;
 use crate::error::HubError;
 use crate::state::Hub;
 use crate::{chain, ref_updates};
@@ -117,7 +116,7 @@ async fn attempt(hub: &Hub, finish: &Finish) -> Result<Outcome, HubError> {
     let quota = hub.settings.quota;
     let finished = hub
         .database
-        .finish(&walk, &push, clock::now(), quota, |now| {
+        .finish(&walk, &push, hub.clock.now(), quota, |now| {
             // Another process may have handled the same request.
             if let Some(identity) = finish.done(now) {
                 return Err(Refusal::Needless(Outcome::Done(identity)));

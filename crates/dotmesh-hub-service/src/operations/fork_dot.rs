@@ -26,7 +26,7 @@ pub async fn fork_dot(
             forks,
         });
     }
-    let deed = open.deed(caller)?;
+    let deed = open.deed(hub, caller)?;
     let forking = hub
         .database
         .fork_dot(deed, caller.id, &to, hub.settings.quota);

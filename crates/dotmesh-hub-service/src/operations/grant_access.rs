@@ -26,7 +26,7 @@ pub async fn grant_access(
         return Err(HubError::NoSuchUser { user });
     };
     hub.database
-        .grant(dot.deed(caller)?, id, &user, grant)
+        .grant(dot.deed(hub, caller)?, id, &user, grant)
         .await?;
     tracing::info!(dot = dot.name.full(), %user, ?grant, "access granted");
     Ok(())
@@ -40,7 +40,7 @@ pub async fn revoke_access(
     user: UserName,
 ) -> Result<(), HubError> {
     let dot = caller.open(hub, dot, Action::Administer).await?;
-    let deed = dot.deed(caller)?;
+    let deed = dot.deed(hub, caller)?;
     let revoked = match hub.database.user(&user).await? {
         Some(id) => hub.database.revoke(deed, id, &user).await?,
         None => false,

@@ -22,7 +22,7 @@ pub async fn offer_dot(
         return Err(HubError::NoSuchUser { user });
     };
     hub.database
-        .offer_dot(open.deed(caller)?, id, &user)
+        .offer_dot(open.deed(hub, caller)?, id, &user)
         .await?;
     Ok(())
 }

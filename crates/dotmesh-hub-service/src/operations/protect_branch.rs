@@ -17,7 +17,7 @@ pub async fn protect_branch(
 ) -> Result<(), HubError> {
     let open = caller.open(hub, dot, Action::Maintain).await?;
     hub.database
-        .protect_branch(open.deed(caller)?, branch, protect)
+        .protect_branch(open.deed(hub, caller)?, branch, protect)
         .await?;
     Ok(())
 }

@@ -21,7 +21,7 @@ pub async fn rename_dot(
     }
     let renamed = hub
         .database
-        .rename_dot(open.deed(caller)?, open.owner, &to)
+        .rename_dot(open.deed(hub, caller)?, open.owner, &to)
         .await?;
     if renamed {
         Ok(to)

@@ -44,7 +44,7 @@ pub async fn resolve_ref(hub: &Hub, dot: &OpenDot, reference: &str) -> Result<Co
 }
 
 /// Returns the commit that a new branch or tag will name. The hub must have its data, so that it can be cloned.
-pub async fn resolve_with_data(
+pub(crate) async fn resolve_with_data(
     hub: &Hub,
     dot: &OpenDot,
     reference: &str,

@@ -7,7 +7,6 @@ use dotmesh_hub_model::access::Scope;
 use dotmesh_model::DotName;
 
 use crate::auth::Caller;
-use crate::clock;
 use crate::error::HubError;
 use crate::state::Hub;
 
@@ -23,7 +22,7 @@ pub async fn restore_dot(hub: &Hub, caller: &Caller, dot: DotId) -> Result<DotNa
         actor: &caller.name,
         dot,
         name: &deleted.name,
-        now: clock::now(),
+        now: hub.clock.now(),
     };
     match hub.database.restore_dot(deed, caller.id).await? {
         Restoration::Restored => Ok(deleted.name),

@@ -8,10 +8,10 @@ use crate::error::HubError;
 use crate::state::Hub;
 
 /// Results on a page.
-pub const HITS_PER_PAGE: u32 = 20;
+pub(crate) const HITS_PER_PAGE: u32 = 20;
 
 /// The last page. A user finds later results with more words.
-pub const LAST_PAGE: u32 = 50;
+pub(crate) const LAST_PAGE: u32 = 50;
 
 /// Searches for a user, or for an anonymous viewer, and returns a page of the results. Without words it finds nothing.
 pub async fn search(

@@ -7,7 +7,6 @@ use dotmesh_hub_model::access::Scope;
 use dotmesh_model::DotName;
 
 use crate::auth::Caller;
-use crate::clock;
 use crate::error::HubError;
 use crate::state::Hub;
 
@@ -29,7 +28,7 @@ pub async fn take_dot(
         actor: &caller.name,
         dot,
         name: &offer.name,
-        now: clock::now(),
+        now: hub.clock.now(),
     };
     let quota = hub.settings.quota;
     let transfer = hub.database.transfer_dot(deed, caller.id, &to, quota);

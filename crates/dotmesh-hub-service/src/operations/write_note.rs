@@ -62,7 +62,7 @@ pub async fn write_note(
     NOTE.check(body.len())?;
     room_for_text(hub, caller, caller.id, body).await?;
     let on = note_target(hub, &open, target).await?;
-    let deed = open.deed(caller)?;
+    let deed = open.deed(hub, caller)?;
     Ok(hub.database.add_note(deed, caller.id, &on, body).await?)
 }
 

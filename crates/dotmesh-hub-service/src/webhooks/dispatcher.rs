@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::deliveries::{Attempt, Claimed, Next};
+use dotmesh_model::ambient::Random;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
@@ -16,7 +17,6 @@ use tokio::task::JoinSet;
 
 use super::payload;
 use super::target::{self, Resolver};
-use crate::clock;
 use crate::state::Hub;
 
 /// How long a receiver may take to answer.
@@ -33,7 +33,7 @@ const AT_ONCE: usize = 16;
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Seconds from each attempt to the next, without jitter: eight attempts in about a day.
-const DELAYS: [i64; 7] = [10, 60, 300, 1800, 7200, 21_600, 54_000];
+const DELAYS: [u64; 7] = [10, 60, 300, 1800, 7200, 21_600, 54_000];
 
 /// When a delivery is given up, its webhook is switched off if it has been failing for this long.
 const FAILING: SignedDuration = SignedDuration::from_hours(3 * 24);
@@ -68,11 +68,14 @@ pub async fn run(hub: &Hub) {
     let mut running = JoinSet::new();
     loop {
         let free = AT_ONCE - running.len();
-        match dispatcher.claim(clock::now(), free).await {
+        match dispatcher.claim(hub.clock.now(), free).await {
             Ok(claimed) => {
                 for claimed in claimed {
                     let dispatcher = dispatcher.clone();
-                    running.spawn(async move { dispatcher.attempt(&claimed, clock::now()).await });
+                    running.spawn(async move {
+                        let now = dispatcher.hub.clock.now();
+                        dispatcher.attempt(&claimed, now).await;
+                    });
                 }
             }
             Err(error) => {
@@ -146,7 +149,7 @@ impl Dispatcher {
         let next = match (&error, status) {
             (None, _) => Next::Delivered,
             (_, Some(StatusCode::GONE)) => Next::Gone,
-            _ => after(claimed.attempt, ended),
+            _ => after(claimed.attempt, ended, &self.hub.random),
         };
         // The log has neither address nor body, because both may be secrets.
         tracing::info!(
@@ -218,16 +221,20 @@ impl Dispatcher {
 }
 
 /// Returns the next step after a failed attempt.
-fn after(attempt: u64, now: Timestamp) -> Next {
+fn after(attempt: u64, now: Timestamp, random: &Random) -> Next {
     let delay = usize::try_from(attempt).ok().and_then(|attempt| {
         let number = attempt.checked_sub(1)?;
         DELAYS.get(number)
     });
     match delay {
         // Jitter: webhooks that failed together must not retry together.
-        Some(delay) => Next::Retry {
-            due: now + SignedDuration::from_secs(delay + rand::random_range(0..=delay / 5)),
-        },
+        Some(delay) => {
+            let jitter = random.below(delay / 5 + 1);
+            let delay = i64::try_from(delay + jitter).unwrap_or(i64::MAX);
+            Next::Retry {
+                due: now + SignedDuration::from_secs(delay),
+            }
+        }
         None => Next::GiveUp {
             deadline: now - FAILING,
         },

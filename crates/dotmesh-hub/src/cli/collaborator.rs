@@ -5,9 +5,9 @@ use dotmesh_hub_db::collaborators::Grant;
 use dotmesh_hub_db::events::{Deed, OPERATOR};
 use dotmesh_hub_db::ids::{DotId, UserId};
 use dotmesh_hub_db::{Database, Opening};
-use dotmesh_hub_service::clock;
 use dotmesh_model::{DotName, UserName};
 
+use super::ambient;
 use super::error::CliError;
 use super::{Data, print};
 
@@ -117,7 +117,7 @@ fn deed(id: DotId, name: &DotName) -> Deed<'_> {
         actor: &OPERATOR,
         dot: id,
         name,
-        now: clock::now(),
+        now: ambient::now(),
     }
 }
 

@@ -14,6 +14,7 @@ use dotmesh_model::size::parse_size;
 use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::ambient;
 use super::error::CliError;
 use super::{Data, Store, print};
 use crate::tls::Tls;
@@ -169,6 +170,8 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         args.data.database(Opening::New).await?,
         packs,
         args.settings(),
+        ambient::clock(),
+        ambient::random(),
     );
     tokio::spawn({
         let hub = hub.clone();

@@ -10,7 +10,6 @@ use dotmesh_hub_model::commit_summary::CommitSummary;
 use dotmesh_hub_model::show;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::auth::OpenDot;
-use dotmesh_hub_service::clock;
 use dotmesh_hub_service::operations::size_history::{CountedCommit, size_history};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -90,7 +89,7 @@ pub(crate) async fn get(
         None => {
             let commits = size_history(&hub, &open, COMMITS).await?;
             let growth = (commits.len() > 1).then(|| Growth::new(commits));
-            (growth, Some(weeks(&hub, &open, clock::now()).await?))
+            (growth, Some(weeks(&hub, &open, hub.clock.now()).await?))
         }
         Some(_) => (None, None),
     };

@@ -112,7 +112,7 @@ pub(crate) async fn get(
 /// Creates an invitation.
 pub(crate) async fn invite(State(hub): State<Hub>, visit: Visit) -> Page {
     let caller = visit.administrator()?;
-    let token = Token::generate();
+    let token = Token::generate(&hub.random);
     hub.database
         .add_invitation(&token.digest(), &caller.name, visit.now)
         .await?;
@@ -128,7 +128,7 @@ pub(crate) async fn reset(
 ) -> Page {
     let caller = visit.administrator()?;
     let user: UserName = user.trim().parse()?;
-    let token = Token::generate();
+    let token = Token::generate(&hub.random);
     if !hub
         .database
         .add_password_link(&token.digest(), &user, &caller.name, visit.now)

@@ -9,7 +9,6 @@ use dotmesh_hub_db::device_logins::{Decision, WaitingLogin};
 use dotmesh_hub_model::access::Scope;
 use dotmesh_hub_model::credentials::UserCode;
 use dotmesh_hub_service::auth::Caller;
-use dotmesh_hub_service::clock;
 use dotmesh_hub_service::{Hub, HubError};
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -85,7 +84,9 @@ pub(crate) async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): For
                 Word::Approve => (Decision::Approve(caller.id), true),
                 Word::Deny => (Decision::Deny, false),
             };
-            let deciding = hub.database.decide_login(&digest, decision, clock::now());
+            let deciding = hub
+                .database
+                .decide_login(&digest, decision, hub.clock.now());
             let is_decided = deciding.await?;
             if is_decided {
                 tracing::info!(%user, approved, "a program's login was decided");
@@ -113,7 +114,11 @@ fn full(visit: &Visit) -> Result<&Caller, HttpError> {
 /// Parses a code. Each attempt counts.
 async fn look_up(hub: &Hub, caller: &Caller, text: &str) -> Result<Option<UserCode>, HttpError> {
     let subject = format!("code by {}", caller.name);
-    if !hub.database.attempt(&subject, LIMIT, clock::now()).await? {
+    if !hub
+        .database
+        .attempt(&subject, LIMIT, hub.clock.now())
+        .await?
+    {
         let what = "attempts to enter a code";
         return Err(HubError::TooMany { what }.into());
     }

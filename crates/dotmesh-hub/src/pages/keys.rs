@@ -130,7 +130,7 @@ pub(crate) async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): For
             Err(error) => return Err(error.into()),
         }
     };
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&hub.random);
     let lifetime = SignedDuration::from_hours(24 * i64::from(fields.days));
     let new = NewKey {
         digest: key.digest(),

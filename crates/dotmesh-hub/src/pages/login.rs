@@ -9,7 +9,6 @@ use dotmesh_hub_model::credentials::Token;
 use dotmesh_hub_service::address::ClientAddress;
 use dotmesh_hub_service::audit;
 use dotmesh_hub_service::auth;
-use dotmesh_hub_service::clock;
 use dotmesh_hub_service::{Hub, HubError};
 use serde::Deserialize;
 
@@ -97,7 +96,7 @@ pub(crate) async fn begin_session(
     headers: &HeaderMap,
     mut response: Response,
 ) -> Page {
-    let token = Token::generate();
+    let token = Token::generate(&hub.random);
     let agent = headers
         .get(header::USER_AGENT)
         .and_then(|agent| agent.to_str().ok())
@@ -106,7 +105,7 @@ pub(crate) async fn begin_session(
     let digest = token.digest();
     let begun = hub
         .database
-        .begin_session(user, &digest, agent, clock::now());
+        .begin_session(user, &digest, agent, hub.clock.now());
     if !begun.await? {
         return Err(HubError::Suspended.into());
     }

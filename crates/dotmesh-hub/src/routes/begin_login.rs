@@ -9,7 +9,6 @@ use dotmesh_hub_db::attempts::AttemptLimit;
 use dotmesh_hub_db::device_logins::{DEVICE_LOGIN_LIFETIME, NewDeviceLogin};
 use dotmesh_hub_model::credentials::{Token, UserCode};
 use dotmesh_hub_service::address::ClientAddress;
-use dotmesh_hub_service::clock;
 use dotmesh_hub_service::{Hub, HubError};
 use jiff::SignedDuration;
 
@@ -57,7 +56,7 @@ pub(crate) async fn post(
 ) -> Result<(StatusCode, Json<DeviceLogin>), HttpError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let BeginLogin { client } = parse_open_json(&body)?;
-    let now = clock::now();
+    let now = hub.clock.now();
     for (subject, limit) in [
         (format!("login from {}", address.network()), LIMIT),
         ("login from anywhere".to_owned(), LIMIT_OF_ALL),
@@ -66,7 +65,10 @@ pub(crate) async fn post(
             return Err(HubError::TooMany { what: "new logins" }.into());
         }
     }
-    let (device, code) = (Token::generate(), UserCode::generate());
+    let (device, code) = (
+        Token::generate(&hub.random),
+        UserCode::generate(&hub.random),
+    );
     let login = NewDeviceLogin {
         device: &device.digest(),
         code: &code.digest(),

@@ -7,7 +7,6 @@ use dotmesh_api::hub::Upload;
 use dotmesh_api::identity::Meant;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_service::auth::Caller;
-use dotmesh_hub_service::clock;
 use dotmesh_hub_service::{Hub, HubError};
 
 use crate::error::HttpError;
@@ -39,9 +38,9 @@ pub(crate) async fn post(
     if usage.room() == 0 {
         return Err(HubError::over_quota(usage, dot.owner == caller.id).into());
     }
-    let id = hex::encode(rand::random::<[u8; 16]>());
+    let id = hex::encode(hub.random.bytes::<16>());
     hub.database
-        .begin_upload(&id, caller.id, dot.owner, &dot.name, clock::now())
+        .begin_upload(&id, caller.id, dot.owner, &dot.name, hub.clock.now())
         .await?;
     Ok((StatusCode::CREATED, Json(Upload { id })))
 }

@@ -8,7 +8,6 @@ use dotmesh_hub_db::device_logins::DeviceLoginState;
 use dotmesh_hub_model::credentials::{ApiKey, KeyDigest};
 use dotmesh_hub_service::address::ClientAddress;
 use dotmesh_hub_service::audit;
-use dotmesh_hub_service::clock;
 use dotmesh_hub_service::{Hub, HubError};
 use jiff::Timestamp;
 
@@ -38,8 +37,8 @@ pub(crate) async fn post(
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let DeviceCode { device_code } = parse_open_json(&body)?;
     let device = KeyDigest::of(&device_code);
-    let key = ApiKey::generate();
-    let now = clock::now();
+    let key = ApiKey::generate(&hub.random);
+    let now = hub.clock.now();
     let expires = hub.settings.login_key_lifetime().map(|lasts| now + lasts);
     let state = hub
         .database

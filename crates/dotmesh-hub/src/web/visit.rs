@@ -7,7 +7,6 @@ use dotmesh_hub_model::access::{self, Action, Forks, Scope};
 use dotmesh_hub_model::show;
 use dotmesh_hub_service::Hub;
 use dotmesh_hub_service::auth::{Caller, OpenDot, Viewer};
-use dotmesh_hub_service::clock;
 use dotmesh_hub_service::settings::SignUp;
 use dotmesh_model::{BranchName, DotName};
 
@@ -44,7 +43,7 @@ impl FromRequestParts<RouterState> for Visit {
             path: path.map_or_else(String::new, ToString::to_string),
             hub_url,
             assets: Addresses,
-            now: clock::now(),
+            now: hub.clock.now(),
             can_sign_up: hub.settings.sign_up == SignUp::Open,
         })
     }

@@ -100,7 +100,8 @@ impl Scene {
 
     async fn take(&self, folder: &Path) -> Result<dotmesh_hub_service::backup::Taken, BackupError> {
         let folder = BackupFolder::create(folder)?;
-        take(&self.hub.hub.database, &self.hub.hub.packs, &folder).await
+        let hub = &self.hub.hub;
+        take(&hub.database, &hub.packs, &folder, &hub.clock, &hub.random).await
     }
 
     /// Whether the dot has its former identity, by which older clones recognise it.
@@ -303,7 +304,7 @@ async fn one_at_a_time_and_only_what_is_new() {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o77, 0);
         }
     }
-    let now = dotmesh_hub_service::clock::now();
+    let now = crate::ambient::now();
     let until = now + std::time::Duration::from_secs(60);
     let database = &scene.hub.hub.database;
     assert!(

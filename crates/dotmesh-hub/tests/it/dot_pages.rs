@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use dotmesh_hub_db::keys::NewKey;
 use dotmesh_hub_model::credentials::{ApiKey, HashedPassword};
-use dotmesh_hub_service::clock;
 use dotmesh_model::commit::ComposeUse;
 use dotmesh_model::{CodeVersion, CommitRecord, ImageUse};
 use futures::StreamExt as _;
 use reqwest::StatusCode;
 use serde_json::json;
 
+use crate::ambient;
 use crate::api::Api;
 use crate::pages::Browser;
 use crate::support::{TestHub, commit, dot, files, push, push_first, root_commit, sealed};
@@ -24,7 +24,7 @@ pub(crate) async fn user(hub: &TestHub, name: &str) -> (dotmesh_api::HubClient, 
     let account = name.parse().unwrap();
     hub.hub
         .database
-        .set_password(&account, &password, dotmesh_hub_service::clock::now())
+        .set_password(&account, &password, crate::ambient::now())
         .await
         .unwrap();
     let mut browser = Browser::new(hub);
@@ -448,10 +448,10 @@ async fn a_live_page_ends_with_its_session_or_key() {
     let public = json!({"visibility": "public"});
     let (database, name) = (&hub.hub.database, "alice".parse().unwrap());
     let id = database.user(&name).await.unwrap().unwrap();
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&ambient::random());
     let new = NewKey::first(key.digest());
     database
-        .create_key(id, &name, &new, clock::now())
+        .create_key(id, &name, &new, ambient::now())
         .await
         .unwrap();
     Api::new(&hub, key.reveal())
@@ -473,7 +473,7 @@ async fn a_live_page_ends_with_its_session_or_key() {
     browser.submit("/-/logout", &[]).await;
     let keys = database.keys(id).await.unwrap();
     database
-        .revoke_key(id, &name, keys[0].id, clock::now())
+        .revoke_key(id, &name, keys[0].id, ambient::now())
         .await
         .unwrap();
     let next = commit(&last, &files);

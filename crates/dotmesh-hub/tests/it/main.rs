@@ -4,11 +4,16 @@
     clippy::unwrap_used,
     reason = "in a test it says where the test failed"
 )]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests run by the system's clock, and with its randomness"
+)]
 
 mod abandoned;
 mod account_pages;
 mod accounts;
 mod activity;
+mod ambient;
 mod api;
 mod api_guide;
 mod audit;
@@ -59,6 +64,7 @@ mod stores;
 mod supervised;
 mod support;
 mod suspension;
+mod time;
 mod tls;
 mod tree_pages;
 #[expect(

@@ -150,7 +150,7 @@ async fn no_key_works_longer_than_the_administrator_allows() {
     let bob = Api::new(&hub, &key);
     bob.done("GET", "user", json!(null)).await;
     let database = hub.place().database().await;
-    let long_ago = dotmesh_hub_service::clock::now() - SignedDuration::from_hours(24 * 46);
+    let long_ago = crate::ambient::now() - SignedDuration::from_hours(24 * 46);
     assert!(
         database
             .add_key(

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use dotmesh_api::node::{MakeTag, Tag};
 use dotmesh_model::{BranchName, CommitId, DotName};
 use dotmesh_pool::{PoolError, StoredTag};
-use jiff::Timestamp;
 
 use super::revision::Revisions;
 use crate::error::NodeError;
@@ -44,7 +43,7 @@ pub(crate) async fn make(node: &Node, name: &DotName, request: MakeTag) -> Resul
     let made = StoredTag {
         commit,
         message: request.message.trim().to_owned(),
-        time: Timestamp::now(),
+        time: crate::node::now(),
     };
     file.tags.insert(tag.clone(), made.clone());
     node.pool.write_tags(name, &file).await?;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{fuzz, matrix, tidy};
+use crate::{deny, fuzz, matrix, tidy};
 
 /// Runs all steps. Stops at the first failure.
 pub(crate) fn run() -> Result<()> {
@@ -22,6 +22,7 @@ pub(crate) fn run() -> Result<()> {
     let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
     step("cargo", &fuzz)?;
     tidy::run()?;
+    deny::run()?;
     step(
         "cargo",
         &[
@@ -218,6 +219,6 @@ fn declared_programs() -> Option<OsString> {
 }
 
 #[expect(clippy::print_stderr, reason = "it is what this program is for")]
-fn announce(what: &str) {
+pub(crate) fn announce(what: &str) {
     eprintln!("==> {what}");
 }

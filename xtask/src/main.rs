@@ -1,6 +1,7 @@
-//! The project's own automation: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz` and `cargo xtask matrix`.
+//! The project's own automation: `cargo xtask ci`, `tidy`, `deny`, `fuzz` and `matrix`.
 
 mod ci;
+mod deny;
 mod fuzz;
 mod matrix;
 mod tidy;
@@ -15,8 +16,9 @@ fn main() -> Result<()> {
     match command.as_str() {
         "ci" => ci::run(),
         "tidy" => tidy::run(),
+        "deny" => deny::run(),
         "fuzz" => fuzz::run_with(arguments),
         "matrix" => matrix::run(&arguments.collect::<Vec<_>>()),
-        _ => bail!("usage: cargo xtask ci|tidy|fuzz [SECONDS [TARGET]]|matrix [ENGINE…]"),
+        _ => bail!("usage: cargo xtask ci|tidy|deny|fuzz [SECONDS [TARGET]]|matrix [ENGINE…]"),
     }
 }

@@ -1,8 +1,9 @@
-//! Checks what only this project requires: the first line of each file, the direction of dependencies, sizes, and the
-//! style of Markdown.
+//! Checks what only this project requires: the first line of each file, the direction of dependencies, that each
+//! dependency is used, sizes, and the style of Markdown.
 
 mod layers;
 mod prose;
+mod unused;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,12 +52,24 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "dotmesh-hub-service",
+        &[
+            "dotmesh-api",
+            "dotmesh-browse",
+            "dotmesh-hub-db",
+            "dotmesh-hub-model",
+            "dotmesh-model",
+            "dotmesh-store",
+        ],
+    ),
+    (
         "dotmesh-hub",
         &[
             "dotmesh-api",
             "dotmesh-browse",
             "dotmesh-hub-db",
             "dotmesh-hub-model",
+            "dotmesh-hub-service",
             "dotmesh-model",
             "dotmesh-store",
         ],
@@ -83,6 +96,12 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("dotmesh-browse", &["axum", "reqwest", "sqlx"]),
     ("dotmesh-hub-model", &["axum", "sqlx", "tokio"]),
     ("dotmesh-hub-db", &["axum", "reqwest"]),
+    (
+        "dotmesh-hub-service",
+        &[
+            "askama", "axum", "bollard", "clap", "hyper", "sqlx", "utoipa",
+        ],
+    ),
     ("dotmesh-hub", &["bollard", "sqlx"]),
     ("dotmesh-cli", &["sqlx", "bollard", "axum"]),
 ];
@@ -95,16 +114,17 @@ pub(crate) fn run() -> Result<()> {
     let mut problems = Vec::new();
     let files = tracked_files()?;
     layers::check(&files, &mut problems)?;
-    for file in files {
+    for file in &files {
         if file.extension().is_some_and(|kind| kind == "rs") {
-            check_source(&file, &mut problems)?;
+            check_source(file, &mut problems)?;
         }
         if file.extension().is_some_and(|kind| kind == "md") {
-            check_page(&file, &mut problems)?;
+            check_page(file, &mut problems)?;
         }
     }
     for (name, allowed) in MAY_DEPEND_ON {
         check_manifest(name, allowed, &mut problems)?;
+        unused::check(&unused::folder(name), &files, &mut problems)?;
     }
     for folder in std::fs::read_dir("crates")? {
         let name = folder?.file_name().to_string_lossy().into_owned();
@@ -168,11 +188,7 @@ fn check_page(file: &Path, problems: &mut Vec<String>) -> Result<()> {
 
 /// Checks a manifest. It must have the simple form of all our manifests: one dependency per line.
 fn check_manifest(name: &str, allowed: &[&str], problems: &mut Vec<String>) -> Result<()> {
-    let path = if name == "xtask" {
-        "xtask".into()
-    } else {
-        format!("crates/{name}")
-    };
+    let path = unused::folder(name);
     let text = std::fs::read_to_string(format!("{path}/Cargo.toml"))
         .with_context(|| format!("read the manifest of {name}"))?;
     let forbidden = MUST_NOT_KNOW

@@ -168,6 +168,10 @@ impl fmt::Display for Foreign {
 }
 
 /// The time to wait according to an answer: in seconds, or as a date by the sender's clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only for senders that don't tell their own time"
+)]
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

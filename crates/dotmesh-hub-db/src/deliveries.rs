@@ -10,6 +10,7 @@ use sqlx::AnyConnection;
 
 use crate::events::{Deed, EventRow, PastEvent};
 use crate::ids::{self, DeliveryId, DotId, WebhookId};
+use crate::unique_id::unique_id;
 use crate::{Database, DatabaseError, webhooks};
 
 /// A stored delivery.
@@ -403,7 +404,7 @@ async fn insert(
     event: i64,
     now: Timestamp,
 ) -> Result<DeliveryId, DatabaseError> {
-    let message = format!("msg_{}", hex::encode(rand::random::<[u8; 16]>()));
+    let message = format!("msg_{}", unique_id());
     let id = sqlx::query_scalar(
         "INSERT INTO deliveries (webhook, event, message, created, state, due)
          VALUES ($1, $2, $3, $4, 'pending', $4) RETURNING id",
@@ -438,7 +439,7 @@ async fn claim(
     id: DeliveryId,
     until: Timestamp,
 ) -> Result<Claimed, DatabaseError> {
-    let claim = hex::encode(rand::random::<[u8; 16]>());
+    let claim = unique_id();
     let (webhook, event, attempt, message): (WebhookId, i64, i64, String) = sqlx::query_as(
         "UPDATE deliveries SET claim = $1, due = $2, attempts = attempts + 1 WHERE id = $3
          RETURNING webhook, event, attempts, message",

@@ -1,5 +1,6 @@
 //! The identity of the database. A database that a backup is restored to has another one.
 
+use crate::unique_id::unique_id;
 use crate::{Database, DatabaseError};
 
 impl Database {
@@ -12,7 +13,7 @@ impl Database {
         if let Some(id) = known {
             return Ok(id);
         }
-        let id = hex::encode(rand::random::<[u8; 16]>());
+        let id = unique_id();
         sqlx::query("INSERT INTO hub (id) VALUES ($1)")
             .bind(&id)
             .execute(&mut *tx)

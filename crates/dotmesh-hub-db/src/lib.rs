@@ -48,6 +48,7 @@ pub mod tags;
 pub mod totals;
 pub mod transfers;
 pub mod trash;
+mod unique_id;
 pub mod uploads;
 pub mod users;
 pub mod webhooks;

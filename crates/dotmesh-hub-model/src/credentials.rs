@@ -7,6 +7,7 @@ use std::fmt;
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use dotmesh_model::ambient::Random;
 use sha2::{Digest, Sha256};
 
 /// The prefix of every API key, so that people and secret scanners recognise one. It never changes.
@@ -26,9 +27,9 @@ pub struct ApiKey(String);
 
 impl ApiKey {
     /// Creates a key from 256 random bits.
-    pub fn generate() -> Self {
-        let random: [u8; 32] = rand::random();
-        Self(format!("{API_KEY_PREFIX}{}", hex::encode(random)))
+    pub fn generate(random: &Random) -> Self {
+        let secret = hex::encode(random.bytes::<32>());
+        Self(format!("{API_KEY_PREFIX}{secret}"))
     }
 
     /// Returns the key, to show it to its owner.
@@ -53,8 +54,8 @@ pub struct Token(String);
 
 impl Token {
     /// Creates a token.
-    pub fn generate() -> Self {
-        Self(hex::encode(rand::random::<[u8; 32]>()))
+    pub fn generate(random: &Random) -> Self {
+        Self(hex::encode(random.bytes::<32>()))
     }
 
     /// Returns the token, to hand it out.
@@ -86,8 +87,11 @@ const CODE_PART: usize = 4;
 
 impl UserCode {
     /// Creates a code. There are about 25.6 billion.
-    pub fn generate() -> Self {
-        let letter = || char::from(CODE_LETTERS[rand::random_range(0..CODE_LETTERS.len())]);
+    pub fn generate(random: &Random) -> Self {
+        let letter = || {
+            let at = random.below(CODE_LETTERS.len() as u64);
+            char::from(CODE_LETTERS[at as usize])
+        };
         Self(std::iter::repeat_with(letter).take(2 * CODE_PART).collect())
     }
 
@@ -220,8 +224,8 @@ impl HashedPassword {
 
     /// Returns the hash that an unknown user's password is compared with, so that the check takes as long as for a
     /// known user.
-    pub fn nobody() -> Self {
-        Self::hash(&hex::encode(rand::random::<[u8; 16]>()))
+    pub fn nobody(random: &Random) -> Self {
+        Self::hash(&hex::encode(random.bytes::<16>()))
     }
 
     /// Reads a stored hash.
@@ -284,11 +288,15 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
     use super::*;
 
     #[test]
     fn a_key_is_recognised_by_its_digest_only() {
-        let (key, other) = (ApiKey::generate(), ApiKey::generate());
+        let numbers = AtomicU8::new(1);
+        let random = Random::new(move |bytes| bytes.fill(numbers.fetch_add(1, Ordering::Relaxed)));
+        let (key, other) = (ApiKey::generate(&random), ApiKey::generate(&random));
         assert!(key.digest() == KeyDigest::of(key.reveal()));
         assert!(key.digest() != other.digest());
         assert_eq!(key.reveal().len(), API_KEY_PREFIX.len() + 64);
@@ -297,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_code_is_read_as_people_type_it() {
-        let code = UserCode::generate();
+        let code = UserCode::generate(&Random::new(|bytes| bytes.fill(77)));
         let text = code.to_string();
         assert_eq!(text.len(), 9);
         for typed in [

@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dotmesh_model::ambient::Random;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -16,8 +17,8 @@ pub struct SigningSecret([u8; 32]);
 
 impl SigningSecret {
     /// Makes a new secret.
-    pub fn generate() -> Self {
-        Self(rand::random())
+    pub fn generate(random: &Random) -> Self {
+        Self(random.bytes())
     }
 
     /// Returns the text to show to the dot's owner.

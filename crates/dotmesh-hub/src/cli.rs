@@ -1,5 +1,6 @@
 //! The command line, one file for each command.
 
+mod ambient;
 mod backup;
 mod collaborator;
 mod error;
@@ -13,12 +14,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use dotmesh_hub_db::{Database, Opening};
+use dotmesh_hub_service::data_dir::{DataDir, ServeLock};
+use dotmesh_hub_service::store_url;
 use dotmesh_store::PackStore;
 use error::CliError;
 use rustix::fs::Mode;
-
-use crate::data_dir::{DataDir, ServeLock};
-use crate::store_url;
 
 /// The hub: where teams share the states of their apps
 #[derive(Debug, Parser)]

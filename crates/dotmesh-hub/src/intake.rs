@@ -11,23 +11,23 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use dotmesh_hub_service::rate_limit::Subject;
+use dotmesh_hub_service::turns::{Turn, Turns};
+use dotmesh_hub_service::{Hub, HubError};
 use futures::future::BoxFuture;
 use hyper::body::{Frame, SizeHint};
 
-use crate::auth;
-use crate::error::HubError;
-use crate::extract::ClientAddress;
+use crate::authenticate;
+use crate::error::HttpError;
+use crate::extract::client_address;
 use crate::pacer::Pacer;
-use crate::rate_limit::Subject;
-use crate::state::Hub;
-use crate::turns::{Turn, Turns};
 
 /// Memory is counted in steps of this many bytes. A smaller amount is not counted.
 const STEP: usize = 64 << 10;
 
 /// Why the hub stopped reading a body.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-pub enum Interrupted {
+pub(crate) enum Interrupted {
     /// The client was too slow.
     #[error("the request body did not arrive in time")]
     Slow,
@@ -37,11 +37,11 @@ pub enum Interrupted {
 }
 
 /// Admits a request if its client's share allows it.
-pub async fn admit(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+pub(crate) async fn admit(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let subject = ClientAddress::of(&parts, &hub.settings).subject();
+    let subject = client_address(&parts, &hub.settings).subject();
     let Some(turn) = hub.turns.requests.try_take(&subject, 1) else {
-        return HubError::Overloaded.into_response();
+        return HttpError::from(HubError::Overloaded).into_response();
     };
     let memory = Arc::default();
     let body = Arriving {
@@ -64,7 +64,7 @@ pub async fn admit(State(hub): State<Hub>, request: Request, next: Next) -> Resp
         // The response is in memory already, so waiting for memory would keep that memory in use.
         false => match hub.turns.memory.try_take(&subject, length) {
             Some(memory) => Some(memory),
-            None => return HubError::Overloaded.into_response(),
+            None => return HttpError::from(HubError::Overloaded).into_response(),
         },
     };
     response.map(|body| {
@@ -78,15 +78,15 @@ pub async fn admit(State(hub): State<Hub>, request: Request, next: Next) -> Resp
 
 /// Makes a request of a safe method, such as GET, wait for a turn. The request keeps the turn until the route returns
 /// its response. So one person or address can never use up the database's connections.
-pub async fn in_turn(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+pub(crate) async fn in_turn(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     if !request.method().is_safe() {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let subject = auth::subject(&parts, &hub).await;
+    let subject = authenticate::subject(&parts, &hub).await;
     match hub.turns.pages.take(&subject, 1).await {
         Ok(_turn) => next.run(Request::from_parts(parts, body)).await,
-        Err(error) => error.into_response(),
+        Err(error) => HttpError::from(error).into_response(),
     }
 }
 

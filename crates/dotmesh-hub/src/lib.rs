@@ -1,41 +1,19 @@
-//! `dothub`, the shared server: accounts, access, history, and the objects of everyone's dots.
+//! `dothub`, the shared server: its HTTP API, its pages and its command line.
 //!
-//! It knows nothing of pools or Docker. `router.rs` lists every route. The access rule is in `dotmesh-hub-model`, and all
-//! SQL in `dotmesh-hub-db`. Objects are read and written only through `dotmesh_store::PackStore`.
+//! It knows nothing of pools, Docker or SQL. `router.rs` lists every route. What the hub does is in
+//! `dotmesh-hub-service`.
 
-pub mod audit;
-pub mod auth;
-pub mod background;
-pub mod backup;
-pub mod chain;
+mod authenticate;
 pub mod cli;
-pub mod clock;
-pub mod data_dir;
-pub mod descriptors;
-pub mod error;
-pub mod extract;
-pub mod gate;
-pub mod intake;
-pub mod jobs;
-pub mod live;
-pub mod metrics;
-pub mod openapi;
-pub mod operations;
-pub mod pacer;
-pub mod pages;
-pub mod rate_limit;
-mod readiness;
-pub mod ref_updates;
+mod error;
+mod extract;
+mod intake;
+mod openapi;
+mod pacer;
+mod pages;
 pub mod router;
-pub mod routes;
+mod router_state;
+mod routes;
 pub mod server;
-pub mod settings;
-pub mod state;
-pub mod store_url;
-pub mod tls;
-pub mod turns;
-pub mod web;
-pub mod webhooks;
-mod written_today;
-
-pub use state::Hub;
+mod tls;
+mod web;

@@ -27,7 +27,7 @@ mod refusals;
 
 use parameters::OwnName;
 
-pub use refusals::{OfAnyone, OfChange, OfLookup, OfObjects, OfUser, OfView};
+pub(crate) use refusals::{OfAnyone, OfChange, OfLookup, OfObjects, OfUser, OfView};
 
 /// What the operations are about, in the order in which people get to know them.
 const TAGS: [(&str, &str); 10] = [
@@ -65,7 +65,7 @@ const DESCRIPTION: &str = "The API of a Dotmesh hub, *git for the state of a run
 
 /// A body that is no text.
 #[derive(Debug)]
-pub struct Binary;
+pub(crate) struct Binary;
 
 impl PartialSchema for Binary {
     fn schema() -> RefOr<Schema> {
@@ -82,7 +82,7 @@ impl ToSchema for Binary {}
 pub struct Document(pub &'static str);
 
 /// Completes what the routes say of themselves.
-pub fn complete(mut document: OpenApi) -> OpenApi {
+pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
     document.info = InfoBuilder::new()
         .title("DotHub")
         .description(Some(DESCRIPTION))

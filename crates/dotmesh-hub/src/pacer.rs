@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 /// The pacer of one body, or of the writes to one connection.
 #[derive(Debug)]
-pub struct Pacer {
+pub(crate) struct Pacer {
     debt: Debt,
     /// Since when the hub waits, and the timer for the end of its patience.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -21,7 +21,7 @@ pub struct Pacer {
 
 impl Pacer {
     /// Creates a pacer without debt.
-    pub fn new(pace: &Pace) -> Self {
+    pub(crate) fn new(pace: &Pace) -> Self {
         Self {
             debt: Debt::new(pace),
             waiting: None,
@@ -29,7 +29,7 @@ impl Pacer {
     }
 
     /// Waits for the client. It is ready when the client is too slow.
-    pub fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let patience = self.debt.patience();
         let (_, end) = self.waiting.get_or_insert_with(|| {
             let now = Instant::now();
@@ -39,7 +39,7 @@ impl Pacer {
     }
 
     /// Notes that the client has sent or taken bytes.
-    pub fn moved(&mut self, bytes: usize) {
+    pub(crate) fn moved(&mut self, bytes: usize) {
         let waiting = self.waiting.take();
         let waited = waiting.map_or(Duration::ZERO, |(since, _)| since.elapsed());
         self.debt.change(waited, bytes);

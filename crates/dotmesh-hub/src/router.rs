@@ -8,20 +8,21 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Extension, Router};
+use dotmesh_hub_service::Hub;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::intake;
 use crate::openapi;
 use crate::pages;
+use crate::router_state::RouterState;
 use crate::routes::{
     begin_login, begin_upload, branch, commits, delete_dot, document, dot, dots, finish_upload,
     fork_dot, forks, grant, health, login_state, metrics, missing, notes, objects, offer, offers,
     protection, reference, rename_dot, revoke, search, send_pack, settings, tags, trash, user,
     users, version, webhook, webhook_deliveries, webhook_secret, webhooks, without_data,
 };
-use crate::state::Hub;
 use crate::web;
 
 /// The path prefix of the API.
@@ -29,7 +30,7 @@ const API: &str = "/api/v1";
 
 /// Routes with a list of their paths. `tests/it/roles.rs` has a row for each path.
 struct Routes {
-    router: Router<Hub>,
+    router: Router<RouterState>,
     paths: Vec<String>,
 }
 
@@ -41,7 +42,7 @@ impl Routes {
         }
     }
 
-    fn route(mut self, path: &'static str, methods: MethodRouter<Hub>) -> Self {
+    fn route(mut self, path: &'static str, methods: MethodRouter<RouterState>) -> Self {
         self.paths.push(path.to_owned());
         self.router = self.router.route(path, methods);
         self
@@ -57,7 +58,7 @@ pub fn paths() -> Vec<String> {
 }
 
 /// The routes below [`API`]. Each handler declares its path, its method, and what it takes and returns.
-fn api() -> OpenApiRouter<Hub> {
+fn api() -> OpenApiRouter<RouterState> {
     OpenApiRouter::new()
         .routes(routes!(version::get))
         .routes(routes!(document::get))
@@ -153,7 +154,7 @@ fn pages() -> Routes {
         .route("/-/search", get(pages::search::get))
         .route("/-/trash", get(pages::trash::get))
         .route("/-/trash/restore", post(pages::trash::restore))
-        .route("/-/{*rest}", any(async || HubError::NoSuchAddress))
+        .route("/-/{*rest}", any(async || HttpError::NoSuchAddress))
         .route("/{namespace}", get(pages::owner::get))
         .route("/{namespace}/{dot}", get(pages::dot::get))
         .route("/{namespace}/{dot}/activity", get(pages::activity::get))
@@ -305,8 +306,8 @@ pub fn router(hub: Hub) -> Router {
         .router
         .layer(in_turn.clone())
         .merge(service().router)
-        .fallback(async || HubError::NoSuchAddress)
-        .method_not_allowed_fallback(async || HubError::WrongMethod)
+        .fallback(async || HttpError::NoSuchAddress)
+        .method_not_allowed_fallback(async || HttpError::WrongMethod)
         .layer(middleware::from_fn_with_state(
             hub.clone(),
             web::errors::as_pages,
@@ -314,8 +315,8 @@ pub fn router(hub: Hub) -> Router {
 
     let (api, _) = api().split_for_parts();
     let api = api
-        .fallback(async || HubError::NoSuchAddress)
-        .method_not_allowed_fallback(async || HubError::WrongMethod)
+        .fallback(async || HttpError::NoSuchAddress)
+        .method_not_allowed_fallback(async || HttpError::WrongMethod)
         .layer(middleware::from_fn(web::etag::add))
         .layer(in_turn);
 
@@ -330,7 +331,7 @@ pub fn router(hub: Hub) -> Router {
         ))
         .layer(middleware::from_fn_with_state(hub.clone(), log))
         .layer(middleware::from_fn_with_state(hub.clone(), intake::admit))
-        .with_state(hub)
+        .with_state(RouterState(hub))
 }
 
 /// Logs a line for each request, and records it in the metrics. It doesn't log headers, bodies or queries, because they
@@ -347,6 +348,6 @@ async fn log(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let ms = took.as_millis() as u64;
     tracing::info!(%method, path, status, ms, "request");
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    hub.metrics.record(&method, route, status, took);
+    hub.metrics.record(method.as_str(), route, status, took);
     response
 }

@@ -1,50 +1,50 @@
 //! The routes of the API, one file each. `router.rs` lists their paths, and `docs/protocol.md` describes them.
 
-pub mod begin_login;
-pub mod begin_upload;
-pub mod branch;
-pub mod commits;
-pub mod delete_dot;
-pub mod document;
-pub mod dot;
-pub mod dots;
-pub mod finish_upload;
-pub mod fork_dot;
-pub mod forks;
-pub mod grant;
-pub mod health;
-pub mod login_state;
-pub mod metrics;
-pub mod missing;
-pub mod notes;
-pub mod objects;
-pub mod offer;
-pub mod offers;
-pub mod protection;
-pub mod reference;
-pub mod rename_dot;
-pub mod revoke;
-pub mod search;
-pub mod send_pack;
-pub mod settings;
-pub mod tags;
-pub mod trash;
-pub mod user;
-pub mod users;
-pub mod version;
-pub mod webhook;
-pub mod webhook_deliveries;
-pub mod webhook_secret;
-pub mod webhooks;
-pub mod without_data;
+pub(crate) mod begin_login;
+pub(crate) mod begin_upload;
+pub(crate) mod branch;
+pub(crate) mod commits;
+pub(crate) mod delete_dot;
+pub(crate) mod document;
+pub(crate) mod dot;
+pub(crate) mod dots;
+pub(crate) mod finish_upload;
+pub(crate) mod fork_dot;
+pub(crate) mod forks;
+pub(crate) mod grant;
+pub(crate) mod health;
+pub(crate) mod login_state;
+pub(crate) mod metrics;
+pub(crate) mod missing;
+pub(crate) mod notes;
+pub(crate) mod objects;
+pub(crate) mod offer;
+pub(crate) mod offers;
+pub(crate) mod protection;
+pub(crate) mod reference;
+pub(crate) mod rename_dot;
+pub(crate) mod revoke;
+pub(crate) mod search;
+pub(crate) mod send_pack;
+pub(crate) mod settings;
+pub(crate) mod tags;
+pub(crate) mod trash;
+pub(crate) mod user;
+pub(crate) mod users;
+pub(crate) mod version;
+pub(crate) mod webhook;
+pub(crate) mod webhook_deliveries;
+pub(crate) mod webhook_secret;
+pub(crate) mod webhooks;
+pub(crate) mod without_data;
 
 use dotmesh_hub_db::uploads::OpenUpload;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::auth::{Caller, OpenDot};
+use dotmesh_hub_service::{Hub, HubError};
 
-use crate::auth::{Caller, OpenDot};
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, UploadPath};
-use crate::state::Hub;
 
 /// The longest body of a small request, in bytes.
 const MAX_BODY_LENGTH: usize = 64 << 10;
@@ -55,7 +55,7 @@ async fn open_upload(
     caller: &Caller,
     DotPath(dot): &DotPath,
     UploadPath(token): &UploadPath,
-) -> Result<(OpenDot, OpenUpload), HubError> {
+) -> Result<(OpenDot, OpenUpload), HttpError> {
     let dot = caller.open(hub, dot, Action::Push).await?;
     let upload = hub
         .database

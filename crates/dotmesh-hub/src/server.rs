@@ -8,6 +8,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::Request;
 use dotmesh_hub_model::limits::Pace;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::address::network;
+use dotmesh_hub_service::rate_limit::Subject;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,9 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
 use self::paced::Paced;
-use crate::extract::{Peer, network};
-use crate::rate_limit::Subject;
-use crate::state::Hub;
+use crate::extract::Peer;
 use crate::tls::Tls;
 
 /// How long running requests may take to finish at a shutdown.

@@ -29,7 +29,7 @@ type Version = [Option<SystemTime>; 2];
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// A file cannot be read, or does not contain such a PEM item.
     #[error("cannot read {what} from {}", path.display())]
     Read {
@@ -53,7 +53,7 @@ pub enum TlsError {
 
 impl Tls {
     /// Loads a certificate chain, the hub's own certificate first, and its private key. All are in PEM format.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+    pub(crate) fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let version = version(certificate, key);
         let acceptor = acceptor(certificate, key)?;
         Ok(Self {

@@ -1,44 +1,44 @@
 //! The common parts of all pages: the visit, the layout, assets, headers, forms, and the formats of values.
 
-pub mod assets;
-pub mod chart;
-pub mod commands;
-pub mod errors;
-pub mod etag;
-pub mod form;
-pub mod guard;
-pub mod headers;
-pub mod highlight;
-pub mod markdown;
-pub mod shown_event;
-pub mod tree_address;
-pub mod visit;
+pub(crate) mod assets;
+pub(crate) mod chart;
+pub(crate) mod commands;
+pub(crate) mod errors;
+pub(crate) mod etag;
+pub(crate) mod form;
+pub(crate) mod guard;
+pub(crate) mod headers;
+pub(crate) mod highlight;
+pub(crate) mod markdown;
+pub(crate) mod shown_event;
+pub(crate) mod tree_address;
+pub(crate) mod visit;
 
 use std::fmt;
 
 use askama::Template;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 
-pub use visit::Visit;
+pub(crate) use visit::Visit;
 
-use crate::error::HubError;
+use crate::error::HttpError;
 
 /// The response of a page.
-pub type Page = Result<Response, HubError>;
+pub(crate) type Page = Result<Response, HttpError>;
 
 /// The number of a list's page: `?page=2`. The first page is 1.
 #[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
-pub struct PageNumber {
+pub(crate) struct PageNumber {
     page: Option<u32>,
 }
 
 impl PageNumber {
-    pub fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         self.page.unwrap_or(1).max(1)
     }
 
     /// Returns the number of the next page, if there are more entries.
-    pub fn next(self, is_more: bool) -> Option<u32> {
+    pub(crate) fn next(self, is_more: bool) -> Option<u32> {
         is_more.then(|| self.number().saturating_add(1))
     }
 }
@@ -47,12 +47,12 @@ impl PageNumber {
 const MAX_PAGE: usize = 8 << 20;
 
 /// Renders a page.
-pub fn render(template: &impl Template) -> Page {
+pub(crate) fn render(template: &impl Template) -> Page {
     let mut page = Bounded(String::new());
     match template.render_into(&mut page) {
         Ok(()) => Ok(Html(page.0).into_response()),
-        Err(_) if page.0.len() >= MAX_PAGE => Err(HubError::LongPage),
-        Err(error) => Err(error.into()),
+        Err(_) if page.0.len() >= MAX_PAGE => Err(HttpError::LongPage),
+        Err(error) => Err(HttpError::Page(error)),
     }
 }
 
@@ -76,6 +76,6 @@ impl fmt::Write for Bounded {
 }
 
 /// Answers a form: redirects the browser to the next page.
-pub fn go(to: &str) -> Page {
+pub(crate) fn go(to: &str) -> Page {
     Ok(Redirect::to(to).into_response())
 }

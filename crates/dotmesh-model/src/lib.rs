@@ -1,7 +1,8 @@
 //! Dotmesh's vocabulary as types: names and their grammar, ids, commits, history, revisions.
 //!
-//! Pure: no I/O, no clock, no randomness. A value of one of these types is always valid.
+//! Pure: no I/O, and the clock and randomness are passed in (`ambient.rs`). A value of one of these types is always valid.
 
+pub mod ambient;
 pub mod branch_name;
 pub mod branches;
 mod code_address;

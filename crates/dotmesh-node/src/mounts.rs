@@ -207,7 +207,7 @@ impl Mounts {
                     volume: volume.clone(),
                     branch: branch.clone(),
                     folder: folder.id(),
-                    at: Timestamp::now(),
+                    at: crate::node::now(),
                     void: false,
                 });
                 list.last

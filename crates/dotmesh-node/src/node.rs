@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use dotmesh_api::network::Network;
 use dotmesh_api::{ErrorBody, ErrorCode};
+use dotmesh_model::ambient::Clock;
 use dotmesh_model::{CommitId, DotName, StashId};
 use dotmesh_pool::{BtrfsPlace, Pool};
+use jiff::Timestamp;
 use rand::Rng as _;
 use tokio::sync::Notify;
 
@@ -47,7 +49,7 @@ pub struct Node {
 impl Node {
     /// Attaches the pool and opens the registry. Interrupted operations are not completed yet.
     pub async fn open(config: Config) -> Result<Self, NodeError> {
-        let pool = Pool::open(place(&config), random_hex::<8>()).await?;
+        let pool = Pool::open(place(&config), random_hex::<8>(), Clock::new(now)).await?;
         // The registry cannot be opened in a full pool.
         pool.lend_reserve().await?;
         let file = pool.registry_file();
@@ -166,8 +168,20 @@ pub(crate) fn random_stash_id() -> StashId {
     StashId::from_bytes(random())
 }
 
+/// The time.
+#[expect(clippy::disallowed_methods, reason = "this is the edge")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Fills a buffer with random bytes.
+#[expect(clippy::disallowed_methods, reason = "this is the edge")]
+pub(crate) fn fill(bytes: &mut [u8]) {
+    rand::rng().fill_bytes(bytes);
+}
+
 fn random<const BYTES: usize>() -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
-    rand::rng().fill_bytes(&mut bytes);
+    fill(&mut bytes);
     bytes
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dotmesh_model::ambient::Clock;
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, DotName, StashId, SubdotName};
 
@@ -127,12 +128,12 @@ impl Drop for Import {
 
 impl Pool {
     /// Opens the pool, and creates it if it does not exist. `new_id` is then the node's id: 16 hex digits.
-    pub async fn open(place: BtrfsPlace, new_id: String) -> Result<Self, PoolError> {
+    pub async fn open(place: BtrfsPlace, new_id: String, clock: Clock) -> Result<Self, PoolError> {
         blocking(move || {
             let driver = Btrfs::open(&place)?;
             let layout = Layout::new(driver.root().to_owned());
             Ok(Self {
-                inner: Arc::new(Inner::prepare(layout, Box::new(driver), new_id)?),
+                inner: Arc::new(Inner::prepare(layout, Box::new(driver), new_id, clock)?),
             })
         })
         .await
@@ -140,12 +141,18 @@ impl Pool {
 
     /// Opens a pool in an ordinary folder, for tests. It copies instead of taking snapshots, so it does not need root.
     #[cfg(feature = "testing")]
+    #[expect(clippy::disallowed_methods, reason = "tests have no other clock")]
     pub async fn open_copying(folder: PathBuf) -> Result<Self, PoolError> {
         blocking(move || {
             std::fs::create_dir_all(&folder).during("create", &folder)?;
             let driver = Box::new(crate::driver::copying::Copying);
             Ok(Self {
-                inner: Arc::new(Inner::prepare(Layout::new(folder), driver, "0".repeat(16))?),
+                inner: Arc::new(Inner::prepare(
+                    Layout::new(folder),
+                    driver,
+                    "0".repeat(16),
+                    Clock::new(jiff::Timestamp::now),
+                )?),
             })
         })
         .await

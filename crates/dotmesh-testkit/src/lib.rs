@@ -18,14 +18,18 @@
 //! the test process is open. When it ends, the kernel ends all other processes of the machine, and removes its mounts
 //! and network.
 //!
+//! It also has what the tests of several crates need: checks of OpenAPI documents and of the examples in guides.
+//!
 //! This crate knows nothing of Dotmesh itself.
 
 mod daemon;
 mod engine;
 mod folder;
+pub mod guide;
 mod host;
 mod machine;
 mod network;
+pub mod openapi;
 mod output;
 mod wait;
 

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::backup::{BackupError, BackupFolder, take, verify};
 
+use super::ambient;
 use super::error::CliError;
 use super::{Data, Store, print};
-use crate::backup::{BackupError, BackupFolder, take, verify};
 
 /// Copy everything into a folder, while the hub runs
 ///
@@ -33,7 +34,14 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     let packs = args.store.packs(&args.data, Opening::Existing)?;
     let database = args.data.database(Opening::Existing).await?;
     let folder = BackupFolder::create(&args.folder).map_err(BackupError::from)?;
-    let taken = take(&database, &packs, &folder).await?;
+    let taken = take(
+        &database,
+        &packs,
+        &folder,
+        &ambient::clock(),
+        &ambient::random(),
+    )
+    .await?;
     database.close().await;
     let manifest = taken.manifest;
     let rows = |table: &str| manifest.rows.get(table).copied().unwrap_or_default();

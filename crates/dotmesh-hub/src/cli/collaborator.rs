@@ -7,9 +7,9 @@ use dotmesh_hub_db::ids::{DotId, UserId};
 use dotmesh_hub_db::{Database, Opening};
 use dotmesh_model::{DotName, UserName};
 
+use super::ambient;
 use super::error::CliError;
 use super::{Data, print};
-use crate::clock;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -117,7 +117,7 @@ fn deed(id: DotId, name: &DotName) -> Deed<'_> {
         actor: &OPERATOR,
         dot: id,
         name,
-        now: clock::now(),
+        now: ambient::now(),
     }
 }
 

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_model::credentials::InvalidPassword;
+use dotmesh_hub_service::backup::{BackupError, FolderError, RestoreError, VerifyError};
+use dotmesh_hub_service::data_dir::DataDirError;
+use dotmesh_hub_service::operations::collect_garbage::CollectError;
+use dotmesh_hub_service::store_url::StoreUrlError;
 use dotmesh_model::UserName;
 
-use crate::backup::{BackupError, FolderError, RestoreError, VerifyError};
-use crate::data_dir::DataDirError;
-use crate::operations::collect_garbage::CollectError;
-use crate::store_url::StoreUrlError;
 use crate::tls::TlsError;
 
 impl From<BackupError> for CliError {

@@ -2,11 +2,11 @@
 
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::operations::collect_garbage::{GRACE, collect_garbage, find_garbage};
 
+use super::ambient;
 use super::error::CliError;
 use super::{Data, Store, print};
-use crate::clock;
-use crate::operations::collect_garbage::{GRACE, collect_garbage, find_garbage};
 
 /// Remove packs that no dot needs any more. A running hub does this every 6 hours
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         return print(format_args!("Would delete {packs} ({bytes})"));
     }
     let packs = args.store.packs(&args.data, Opening::Existing)?;
-    let collected = collect_garbage(&database, &packs, clock::now(), GRACE).await?;
+    let collected = collect_garbage(&database, &packs, ambient::now(), GRACE).await?;
     database.close().await;
     print(format_args!(
         "Marked {} ({}) for deletion in an hour, and deleted {}",

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::backup::{BackupFolder, RestoreError, restore};
 
 use super::error::CliError;
 use super::{Data, Store, print};
-use crate::backup::{BackupFolder, RestoreError, restore};
 
 /// Create a hub from a backup, in a place where there is none
 ///

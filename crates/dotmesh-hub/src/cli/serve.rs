@@ -6,20 +6,43 @@ use std::path::PathBuf;
 
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_model::limits::Pace;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::settings::{AddressRange, LOGIN_KEY_DAYS, Settings, SignUp};
+use dotmesh_hub_service::webhooks::dispatcher;
+use dotmesh_hub_service::{descriptors, jobs};
 use dotmesh_model::size::parse_size;
 use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::ambient;
 use super::error::CliError;
 use super::{Data, Store, print};
-use crate::settings::{AddressRange, LOGIN_KEY_DAYS, Settings, SignUp};
-use crate::state::Hub;
 use crate::tls::Tls;
-use crate::webhooks::dispatcher;
-use crate::{descriptors, jobs, router, server};
+use crate::{router, server};
 
 /// Where it listens unless told.
 pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:8180";
+
+/// Who can make an account
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum WhoSignsUp {
+    /// Everybody
+    Open,
+    /// Who has a link from an administrator
+    Invitation,
+    /// Nobody; `dothub user add` makes accounts
+    Closed,
+}
+
+impl From<WhoSignsUp> for SignUp {
+    fn from(who: WhoSignsUp) -> Self {
+        match who {
+            WhoSignsUp::Open => Self::Open,
+            WhoSignsUp::Invitation => Self::Invitation,
+            WhoSignsUp::Closed => Self::Closed,
+        }
+    }
+}
 
 /// Serve the hub until it gets SIGTERM or SIGINT
 ///
@@ -63,7 +86,7 @@ pub(super) struct Args {
     tls_key: Option<PathBuf>,
     /// Who can make an account
     #[arg(long, value_enum, default_value = "invitation", env = "DOTHUB_SIGN_UP")]
-    sign_up: SignUp,
+    sign_up: WhoSignsUp,
     /// The address or network of a proxy whose X-Forwarded-For is trusted; can be given several times
     #[arg(
         long = "trusted-proxy",
@@ -116,7 +139,7 @@ impl Args {
         Settings {
             url: self.url.clone(),
             tls: self.tls_certificate.is_some(),
-            sign_up: self.sign_up,
+            sign_up: self.sign_up.into(),
             trusted_proxies: self.trusted_proxies.clone(),
             open_metrics: self.open_metrics,
             rate_limit: NonZeroU32::new(self.rate_limit),
@@ -147,6 +170,8 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
         args.data.database(Opening::New).await?,
         packs,
         args.settings(),
+        ambient::clock(),
+        ambient::random(),
     );
     tokio::spawn({
         let hub = hub.clone();

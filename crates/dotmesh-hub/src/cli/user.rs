@@ -12,9 +12,9 @@ use dotmesh_hub_model::quota::Quota;
 use dotmesh_hub_model::show;
 use dotmesh_model::UserName;
 
+use super::ambient;
 use super::error::CliError;
 use super::{Data, print};
-use crate::clock;
 use crate::pages;
 
 #[derive(Debug, Subcommand)]
@@ -188,17 +188,17 @@ async fn add(
     let (password, token) = if password_stdin {
         (Some(read_password(&name)?), None)
     } else {
-        (None, Some(Token::generate()))
+        (None, Some(Token::generate(&ambient::random())))
     };
     let database = data.database(Opening::Existing).await?;
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&ambient::random());
     let new = NewUser {
         key: key.digest(),
         password,
         password_link: token.as_ref().map(Token::digest),
         is_admin,
     };
-    if !database.add_user(&name, &new, clock::now()).await? {
+    if !database.add_user(&name, &new, ambient::now()).await? {
         return Err(CliError::UserExists(name));
     }
     database.close().await;
@@ -246,7 +246,7 @@ async fn list(data: &Data) -> Result<(), CliError> {
 
 async fn remove(name: UserName, data: &Data, dots: Dots) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
-    match database.remove_user(&name, dots, clock::now()).await? {
+    match database.remove_user(&name, dots, ambient::now()).await? {
         Removal::Removed => print(format_args!("User {name} was removed")),
         Removal::NoSuchUser => Err(CliError::NoSuchUser(name)),
         Removal::HasDots { count } => Err(CliError::HasDots { user: name, count }),
@@ -255,9 +255,9 @@ async fn remove(name: UserName, data: &Data, dots: Dots) -> Result<(), CliError>
 
 async fn key(name: UserName, data: &Data, old: OldKeys) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&ambient::random());
     if !database
-        .add_key(&name, &key.digest(), old, clock::now())
+        .add_key(&name, &key.digest(), old, ambient::now())
         .await?
     {
         return Err(CliError::NoSuchUser(name));
@@ -273,7 +273,7 @@ async fn password(name: UserName, data: &Data) -> Result<(), CliError> {
     let password = read_password(&name)?;
     let database = data.database(Opening::Existing).await?;
     if !database
-        .set_password(&name, &password, clock::now())
+        .set_password(&name, &password, ambient::now())
         .await?
     {
         return Err(CliError::NoSuchUser(name));
@@ -283,8 +283,8 @@ async fn password(name: UserName, data: &Data) -> Result<(), CliError> {
 
 async fn invite(data: &Data, hub: &HubUrlOption) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
-    let token = Token::generate();
-    let now = clock::now();
+    let token = Token::generate(&ambient::random());
+    let now = ambient::now();
     database
         .add_invitation(&token.digest(), &OPERATOR, now)
         .await?;
@@ -294,8 +294,8 @@ async fn invite(data: &Data, hub: &HubUrlOption) -> Result<(), CliError> {
 
 async fn reset(name: UserName, data: &Data, hub: &HubUrlOption) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
-    let token = Token::generate();
-    let now = clock::now();
+    let token = Token::generate(&ambient::random());
+    let now = ambient::now();
     if !database
         .add_password_link(&token.digest(), &name, &OPERATOR, now)
         .await?
@@ -308,7 +308,7 @@ async fn reset(name: UserName, data: &Data, hub: &HubUrlOption) -> Result<(), Cl
 
 async fn admin(name: UserName, data: &Data, is_admin: bool) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
-    if !database.set_admin(&name, is_admin, clock::now()).await? {
+    if !database.set_admin(&name, is_admin, ambient::now()).await? {
         return Err(CliError::NoSuchUser(name));
     }
     let what = if is_admin { "an" } else { "no longer an" };
@@ -317,7 +317,7 @@ async fn admin(name: UserName, data: &Data, is_admin: bool) -> Result<(), CliErr
 
 async fn suspend(name: UserName, data: &Data, is_suspended: bool) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
-    let set = database.set_suspended(&name, is_suspended, &OPERATOR, clock::now());
+    let set = database.set_suspended(&name, is_suspended, &OPERATOR, ambient::now());
     if !set.await? {
         return Err(CliError::NoSuchUser(name));
     }
@@ -327,7 +327,7 @@ async fn suspend(name: UserName, data: &Data, is_suspended: bool) -> Result<(), 
 
 async fn set_quota(name: UserName, quota: Quota, data: &Data) -> Result<(), CliError> {
     let database = data.database(Opening::Existing).await?;
-    let set = database.set_quota(&name, quota, &OPERATOR, clock::now());
+    let set = database.set_quota(&name, quota, &OPERATOR, ambient::now());
     if !set.await? {
         return Err(CliError::NoSuchUser(name));
     }

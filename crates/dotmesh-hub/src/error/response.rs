@@ -5,13 +5,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dotmesh_api::{ErrorCode, PROBLEM_TYPE, Problem};
 use dotmesh_hub_db::DatabaseError;
+use dotmesh_hub_service::HubError;
 
-use super::HubError;
+use super::HttpError;
 
-impl IntoResponse for HubError {
+impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let body = self.body();
-        let is_ours = matches!(self, Self::Database(DatabaseError::Busy(_)));
+        let is_ours = matches!(self, Self::Hub(HubError::Database(DatabaseError::Busy(_))));
         if is_ours || matches!(body.code, ErrorCode::Internal | ErrorCode::NoSpace) {
             tracing::error!(error = &self as &dyn std::error::Error, "request failed");
         }
@@ -29,7 +30,10 @@ impl IntoResponse for HubError {
             _ => StatusCode::from_u16(body.code.status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         };
-        let retry_after = self.retry_after();
+        let retry_after = match &self {
+            Self::Hub(error) => error.retry_after(),
+            _ => None,
+        };
         let problem = Problem {
             status: status.as_u16(),
             ..body.clone().into()

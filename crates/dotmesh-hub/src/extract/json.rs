@@ -7,22 +7,22 @@ use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
-use crate::error::HubError;
+use crate::error::HttpError;
 
 /// Parses a request whose type denies unknown members: `#[serde(deny_unknown_fields)]`.
-pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HubError> {
+pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HttpError> {
     parse_open_json(bytes).map_err(|error| explain::<T>(bytes).unwrap_or(error))
 }
 
 /// Parses a request of `dm` or `dotmeshd`, which may be newer than the hub. Unknown members are ignored, as
 /// `docs/protocol.md` says.
-pub fn parse_open_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HubError> {
+pub(crate) fn parse_open_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HttpError> {
     serde_json::from_slice(bytes)
-        .map_err(|error| HubError::malformed(format!("the request's JSON is wrong: {error}")))
+        .map_err(|error| HttpError::malformed(format!("the request's JSON is wrong: {error}")))
 }
 
 /// Returns an error that names the unknown member and the most similar known one. `None` if all are known.
-fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Option<HubError> {
+fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Option<HttpError> {
     let members: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
     let known = members_of::<T>();
     let mut names = members.keys().map(String::as_str);
@@ -31,7 +31,7 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Option<HubError> {
     let shown: String = unknown.chars().take(80).collect();
     let like = |name: &&&str| strsim::levenshtein(name, &shown);
     let nearest = known.iter().min_by_key(like)?;
-    Some(HubError::malformed(format!(
+    Some(HttpError::malformed(format!(
         "there is no member '{shown}' in this request: did you mean '{nearest}'? It takes {}",
         known.join(", ")
     )))

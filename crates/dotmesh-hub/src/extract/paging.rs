@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use dotmesh_hub_db::paging::Part;
 use serde::Serialize;
 
-use crate::error::HubError;
+use crate::error::HttpError;
 
 /// The default number of entries on a page.
 const DEFAULT: u32 = 100;
@@ -18,7 +18,7 @@ const MOST: u32 = 1000;
 
 /// The requested page of a list.
 #[derive(Debug)]
-pub struct Paging {
+pub(crate) struct Paging {
     path: String,
     /// The query without `after`.
     query: Vec<(String, String)>,
@@ -29,17 +29,17 @@ pub struct Paging {
 
 /// A page of a list.
 #[derive(Debug)]
-pub struct ListPage<T> {
+pub(crate) struct ListPage<T> {
     entries: Vec<T>,
     next: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Paging {
-    type Rejection = HubError;
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
         let Ok(OriginalUri(uri)) = OriginalUri::from_request_parts(parts, state).await;
-        let malformed = |_| HubError::malformed("the query string is malformed");
+        let malformed = |_| HttpError::malformed("the query string is malformed");
         let query = uri.query().unwrap_or_default();
         let query: Vec<(String, String)> = serde_urlencoded::from_str(query).map_err(malformed)?;
         let (after, query): (Vec<_>, Vec<_>) =
@@ -49,7 +49,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
             Some((_, text)) => match text.parse() {
                 Ok(limit @ 1..=MOST) => limit,
                 _ => {
-                    return Err(HubError::malformed(
+                    return Err(HttpError::malformed(
                         "`limit` must be a number from 1 to 1000",
                     ));
                 }
@@ -68,23 +68,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
 impl Paging {
     /// Lowers the limit, for lists with long entries.
     #[must_use]
-    pub fn at_most(mut self, limit: u32) -> Self {
+    pub(crate) fn at_most(mut self, limit: u32) -> Self {
         self.limit = self.limit.min(limit);
         self
     }
 
     /// Adds a link to the next page, even if this page has fewer entries than requested.
     #[must_use]
-    pub fn ending_early(mut self) -> Self {
+    pub(crate) fn ending_early(mut self) -> Self {
         self.ends_early = true;
         self
     }
 
     /// Returns the part of the list to query. It has one entry more than the page, which shows whether there is another
     /// page. `read` parses a key that the `name` of [`Paging::page`] returned.
-    pub fn part<K>(&self, read: impl Fn(&str) -> Option<K>) -> Result<Part<K>, HubError> {
+    pub(crate) fn part<K>(&self, read: impl Fn(&str) -> Option<K>) -> Result<Part<K>, HttpError> {
         let wrong =
-            || HubError::malformed("`after` must be the value from the link to the next page");
+            || HttpError::malformed("`after` must be the value from the link to the next page");
         let after = self.after.as_deref();
         let after = after.map(|text| read(text).ok_or_else(wrong)).transpose()?;
         let limit = self.limit + 1;
@@ -93,7 +93,7 @@ impl Paging {
 
     /// Returns the page with the part's entries. `name` returns the key of an entry. The next page begins after the
     /// last entry's key.
-    pub fn page<E, T>(
+    pub(crate) fn page<E, T>(
         mut self,
         mut entries: Vec<E>,
         name: impl Fn(&E) -> String,

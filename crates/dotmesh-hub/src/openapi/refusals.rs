@@ -34,7 +34,7 @@ macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident: $($status:literal)*;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
-        pub struct $name;
+        pub(crate) struct $name;
 
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {

@@ -8,12 +8,13 @@ use dotmesh_hub_db::sessions::ListedSession;
 use dotmesh_hub_db::users::OldKeys;
 use dotmesh_hub_model::credentials::KeyDigest;
 use dotmesh_hub_model::quota::Usage;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::address::ClientAddress;
+use dotmesh_hub_service::auth;
 use serde::Deserialize;
 
-use crate::auth::{self, PresentSession};
-use crate::error::HubError;
-use crate::extract::ClientAddress;
-use crate::state::Hub;
+use crate::authenticate::PresentSession;
+use crate::error::HttpError;
 use crate::web::form::Form;
 use crate::web::visit::AccountTab;
 use crate::web::{Page, Visit, go, render};
@@ -44,7 +45,7 @@ impl AccountPage {
 
 /// The form that changes the password.
 #[derive(Deserialize)]
-pub struct Passwords {
+pub(crate) struct Passwords {
     old: String,
     new: String,
     /// Sent if all API keys are to be revoked too.
@@ -53,11 +54,11 @@ pub struct Passwords {
 
 /// The form that ends a session.
 #[derive(Deserialize)]
-pub struct Ended {
+pub(crate) struct Ended {
     session: String,
 }
 
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     PresentSession(present): PresentSession,
@@ -66,7 +67,7 @@ pub async fn get(
 }
 
 /// Changes the password, if the old one is right. All other sessions end.
-pub async fn change_password(
+pub(crate) async fn change_password(
     State(hub): State<Hub>,
     visit: Visit,
     PresentSession(present): PresentSession,
@@ -94,14 +95,14 @@ pub async fn change_password(
 }
 
 /// Ends one of the user's sessions.
-pub async fn end_session(
+pub(crate) async fn end_session(
     State(hub): State<Hub>,
     visit: Visit,
     Form(Ended { session }): Form<Ended>,
 ) -> Page {
     let caller = visit.account()?;
     let digest = KeyDigest::from_hex(&session)
-        .ok_or_else(|| HubError::malformed("the form names no session"))?;
+        .ok_or_else(|| HttpError::malformed("the form names no session"))?;
     hub.database.end_session_of(caller.id, &digest).await?;
     go(PATH)
 }

@@ -8,15 +8,14 @@ use dotmesh_hub_db::events::EventsOf;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::commit_summary::CommitSummary;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::OpenDot;
+use dotmesh_hub_service::operations::size_history::{CountedCommit, size_history};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::auth::OpenDot;
-use crate::clock;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
-use crate::operations::size_history::{CountedCommit, size_history};
-use crate::state::Hub;
 use crate::web::chart::{Bar, COLOURS, Chart};
 use crate::web::shown_event::ShownEvent;
 use crate::web::visit::{DotHeader, Tab};
@@ -65,11 +64,11 @@ impl ActivityPage {
 
 /// The event before which the page begins.
 #[derive(Debug, Deserialize)]
-pub struct Before {
+pub(crate) struct Before {
     before: Option<i64>,
 }
 
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -90,7 +89,7 @@ pub async fn get(
         None => {
             let commits = size_history(&hub, &open, COMMITS).await?;
             let growth = (commits.len() > 1).then(|| Growth::new(commits));
-            (growth, Some(weeks(&hub, &open, clock::now()).await?))
+            (growth, Some(weeks(&hub, &open, hub.clock.now()).await?))
         }
         Some(_) => (None, None),
     };
@@ -215,7 +214,7 @@ impl Colours {
 }
 
 /// Returns the chart of events in each of the last weeks.
-async fn weeks(hub: &Hub, open: &OpenDot, now: Timestamp) -> Result<Chart, HubError> {
+async fn weeks(hub: &Hub, open: &OpenDot, now: Timestamp) -> Result<Chart, HttpError> {
     let from = now - SignedDuration::from_hours(WEEKS * 7 * 24);
     let (id, access) = (open.existing()?, open.access);
     let counts = hub.database.events_by_week(id, access, from).await?;

@@ -12,13 +12,13 @@ use dotmesh_hub_db::users::Account;
 use dotmesh_hub_model::credentials::Token;
 use dotmesh_hub_model::quota::Quota;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::settings::SignUp;
+use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::UserName;
 use serde::Deserialize;
 
 use super::{password, signup};
-use crate::error::HubError;
-use crate::settings::SignUp;
-use crate::state::Hub;
+use crate::error::HttpError;
 use crate::web::form::Form;
 use crate::web::visit::AdminTab;
 use crate::web::{Page, Visit, go, render};
@@ -70,20 +70,20 @@ impl AdminPage {
 
 /// The form that creates a link to set a new password.
 #[derive(Deserialize)]
-pub struct Forgotten {
+pub(crate) struct Forgotten {
     user: String,
 }
 
 /// The form that sets a user's quota.
 #[derive(Deserialize)]
-pub struct NewQuota {
+pub(crate) struct NewQuota {
     user: String,
     quota: String,
 }
 
 /// The form that suspends a user, or ends the suspension.
 #[derive(Deserialize)]
-pub struct Suspension {
+pub(crate) struct Suspension {
     user: String,
     state: SuspensionState,
 }
@@ -97,11 +97,11 @@ enum SuspensionState {
 
 /// The user after whom the list begins.
 #[derive(Deserialize)]
-pub struct After {
+pub(crate) struct After {
     after: Option<UserName>,
 }
 
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     Query(After { after }): Query<After>,
@@ -110,9 +110,9 @@ pub async fn get(
 }
 
 /// Creates an invitation.
-pub async fn invite(State(hub): State<Hub>, visit: Visit) -> Page {
+pub(crate) async fn invite(State(hub): State<Hub>, visit: Visit) -> Page {
     let caller = visit.administrator()?;
-    let token = Token::generate();
+    let token = Token::generate(&hub.random);
     hub.database
         .add_invitation(&token.digest(), &caller.name, visit.now)
         .await?;
@@ -121,20 +121,20 @@ pub async fn invite(State(hub): State<Hub>, visit: Visit) -> Page {
 }
 
 /// Creates a link with which a user can set a new password.
-pub async fn reset(
+pub(crate) async fn reset(
     State(hub): State<Hub>,
     visit: Visit,
     Form(Forgotten { user }): Form<Forgotten>,
 ) -> Page {
     let caller = visit.administrator()?;
     let user: UserName = user.trim().parse()?;
-    let token = Token::generate();
+    let token = Token::generate(&hub.random);
     if !hub
         .database
         .add_password_link(&token.digest(), &user, &caller.name, visit.now)
         .await?
     {
-        return Err(HubError::NoSuchUser { user });
+        return Err(HubError::NoSuchUser { user }.into());
     }
     let url = link(&visit, password::PATH, &token);
     let made = MadeLink {
@@ -145,7 +145,7 @@ pub async fn reset(
 }
 
 /// Sets a user's quota.
-pub async fn set_quota(
+pub(crate) async fn set_quota(
     State(hub): State<Hub>,
     visit: Visit,
     Form(NewQuota { user, quota }): Form<NewQuota>,
@@ -153,7 +153,7 @@ pub async fn set_quota(
     let caller = visit.administrator()?;
     let user: UserName = user.trim().parse()?;
     let quota: Quota = quota.parse().map_err(|error| {
-        HubError::malformed(format!(
+        HttpError::malformed(format!(
             "{error}; or `none` for no limit, `default` for the hub's default"
         ))
     })?;
@@ -163,12 +163,12 @@ pub async fn set_quota(
     if set.await? {
         go("/-/admin")
     } else {
-        Err(HubError::NoSuchUser { user })
+        Err(HubError::NoSuchUser { user }.into())
     }
 }
 
 /// Suspends a user, or ends the suspension.
-pub async fn suspend(
+pub(crate) async fn suspend(
     State(hub): State<Hub>,
     visit: Visit,
     Form(Suspension { user, state }): Form<Suspension>,
@@ -177,7 +177,7 @@ pub async fn suspend(
     let user: UserName = user.trim().parse()?;
     let is_suspended = state == SuspensionState::Suspended;
     if is_suspended && user == caller.name {
-        return Err(HubError::malformed(
+        return Err(HttpError::malformed(
             "you cannot suspend yourself: ask another administrator",
         ));
     }
@@ -187,7 +187,7 @@ pub async fn suspend(
     if set.await? {
         go("/-/admin")
     } else {
-        Err(HubError::NoSuchUser { user })
+        Err(HubError::NoSuchUser { user }.into())
     }
 }
 

@@ -3,9 +3,9 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use dotmesh_hub_db::access_log::{Act, PastAccess};
+use dotmesh_hub_service::Hub;
 use serde::Deserialize;
 
-use crate::state::Hub;
 use crate::web::visit::AdminTab;
 use crate::web::{Page, Visit, render};
 
@@ -52,13 +52,13 @@ impl AdminAccessPage {
 
 /// The place where the list begins, and the user whose entries are listed.
 #[derive(Debug, Deserialize)]
-pub struct Asked {
+pub(crate) struct Asked {
     before: Option<i64>,
     #[serde(default)]
     user: String,
 }
 
-pub async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<Asked>) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<Asked>) -> Page {
     visit.administrator()?;
     let user = asked.user.trim().to_owned();
     // A text that is not a user name has no entries. Dropping it keeps it out of addresses.

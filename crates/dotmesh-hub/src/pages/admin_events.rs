@@ -3,9 +3,9 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use dotmesh_hub_db::events::EventsOf;
+use dotmesh_hub_service::Hub;
 use serde::Deserialize;
 
-use crate::state::Hub;
 use crate::web::shown_event::ShownEvent;
 use crate::web::visit::AdminTab;
 use crate::web::{Page, Visit, render};
@@ -34,11 +34,11 @@ impl AdminEventsPage {
 
 /// The event before which the page begins.
 #[derive(Debug, Deserialize)]
-pub struct Before {
+pub(crate) struct Before {
     before: Option<i64>,
 }
 
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     Query(Before { before }): Query<Before>,

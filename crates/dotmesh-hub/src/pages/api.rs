@@ -62,7 +62,7 @@ struct Shape {
     link: Option<String>,
 }
 
-pub async fn get(visit: Visit, Extension(document): Extension<Document>) -> Page {
+pub(crate) async fn get(visit: Visit, Extension(document): Extension<Document>) -> Page {
     static READ: OnceLock<(Vec<Group>, Vec<Described>)> = OnceLock::new();
     let (groups, types) = READ.get_or_init(|| {
         let document = serde_json::from_str(document.0).unwrap_or_default();

@@ -4,18 +4,18 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse as _;
+use dotmesh_browse::TreeError;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::audit;
+use dotmesh_hub_service::operations::sending;
 use dotmesh_store::EntryName;
 
 use super::raw::disposition;
-use crate::audit;
-use crate::operations::sending;
-use crate::state::Hub;
 use crate::web::tree_address::TreeAddress;
 use crate::web::{Page, Visit};
-use dotmesh_browse::TreeError;
 
 /// Sends the archive. A missing path is reported before anything is sent.
-pub async fn get(State(hub): State<Hub>, visit: Visit, at: TreeAddress) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, at: TreeAddress) -> Page {
     let open = at.open(&hub, &visit).await?;
     open.reader.entry_at(open.root(), &at.path).await?;
     let name = |text: String| EntryName::new(text.as_bytes()).map_err(|_| TreeError::BadPath);

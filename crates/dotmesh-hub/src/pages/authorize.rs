@@ -8,13 +8,12 @@ use dotmesh_hub_db::attempts::AttemptLimit;
 use dotmesh_hub_db::device_logins::{Decision, WaitingLogin};
 use dotmesh_hub_model::access::Scope;
 use dotmesh_hub_model::credentials::UserCode;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::{Hub, HubError};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use crate::auth::Caller;
-use crate::clock;
-use crate::error::HubError;
-use crate::state::Hub;
+use crate::error::HttpError;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, render};
 
@@ -44,11 +43,11 @@ enum Step {
 }
 
 /// The page's path. No address contains a code. So a link cannot make a user approve a program that they did not start.
-pub const PATH: &str = "/-/authorize";
+pub(crate) const PATH: &str = "/-/authorize";
 
 /// The form. Without a decision, it asks which program has the code.
 #[derive(Deserialize)]
-pub struct Fields {
+pub(crate) struct Fields {
     code: String,
     decision: Option<Word>,
 }
@@ -61,14 +60,14 @@ enum Word {
 }
 
 /// Asks for the code.
-pub async fn get(visit: Visit) -> Page {
+pub(crate) async fn get(visit: Visit) -> Page {
     let user = full(&visit)?.name.to_string();
     let step = Step::Ask { missed: false };
     render(&AuthorizePage { visit, user, step })
 }
 
 /// Shows the waiting program, or carries out the decision.
-pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Fields>) -> Page {
+pub(crate) async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Fields>) -> Page {
     let caller = full(&visit)?;
     let user = caller.name.to_string();
     let Some(code) = look_up(&hub, caller, &fields.code).await? else {
@@ -85,7 +84,9 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
                 Word::Approve => (Decision::Approve(caller.id), true),
                 Word::Deny => (Decision::Deny, false),
             };
-            let deciding = hub.database.decide_login(&digest, decision, clock::now());
+            let deciding = hub
+                .database
+                .decide_login(&digest, decision, hub.clock.now());
             let is_decided = deciding.await?;
             if is_decided {
                 tracing::info!(%user, approved, "a program's login was decided");
@@ -101,21 +102,25 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
 }
 
 /// Returns the user. The scope must be `admin`, so that a narrow key cannot create a wider one.
-fn full(visit: &Visit) -> Result<&Caller, HubError> {
+fn full(visit: &Visit) -> Result<&Caller, HttpError> {
     let caller = visit.caller()?;
     if caller.scope < Scope::Admin {
         let needed = Scope::Admin;
-        return Err(HubError::NarrowKey { needed });
+        return Err(HubError::NarrowKey { needed }.into());
     }
     Ok(caller)
 }
 
 /// Parses a code. Each attempt counts.
-async fn look_up(hub: &Hub, caller: &Caller, text: &str) -> Result<Option<UserCode>, HubError> {
+async fn look_up(hub: &Hub, caller: &Caller, text: &str) -> Result<Option<UserCode>, HttpError> {
     let subject = format!("code by {}", caller.name);
-    if !hub.database.attempt(&subject, LIMIT, clock::now()).await? {
+    if !hub
+        .database
+        .attempt(&subject, LIMIT, hub.clock.now())
+        .await?
+    {
         let what = "attempts to enter a code";
-        return Err(HubError::TooMany { what });
+        return Err(HubError::TooMany { what }.into());
     }
     Ok(text.parse().ok())
 }

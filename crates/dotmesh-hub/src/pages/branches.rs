@@ -8,12 +8,12 @@ use dotmesh_api::hub::HubBranch;
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::commit_summary::CommitSummary;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::{create_branch, delete_branch};
 use dotmesh_model::{BranchName, CommitId};
 use serde::Deserialize;
 
 use crate::extract::DotPath;
-use crate::operations::{create_branch, delete_branch};
-use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
@@ -48,14 +48,14 @@ impl BranchesPage {
 
 /// The requested part of the list.
 #[derive(Debug, Deserialize)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// A text that the names contain.
     #[serde(default)]
     q: String,
     after: Option<BranchName>,
 }
 
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -90,19 +90,19 @@ pub async fn get(
 
 /// The form that creates a branch.
 #[derive(Debug, Deserialize)]
-pub struct New {
+pub(crate) struct New {
     name: String,
     at: String,
 }
 
 /// The form that deletes a branch.
 #[derive(Debug, Deserialize)]
-pub struct Old {
+pub(crate) struct Old {
     name: BranchName,
 }
 
 /// Creates a branch.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(dot): DotPath,
@@ -114,7 +114,7 @@ pub async fn post(
 }
 
 /// Deletes a branch.
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(dot): DotPath,

@@ -5,14 +5,14 @@ use axum::extract::{Query, State};
 use dotmesh_browse::facts::CommitFacts;
 use dotmesh_hub_db::notes::NoteOn;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::commit_facts::commit_facts;
+use dotmesh_hub_service::operations::describe_commit::{self, CommitDetails};
+use dotmesh_hub_service::operations::resolve_ref::resolve_ref;
 use dotmesh_model::{BranchName, CommitId};
 
 use crate::extract::{DotPath, RefPath};
-use crate::operations::commit_facts::commit_facts;
-use crate::operations::describe_commit::{self, CommitDetails};
-use crate::operations::resolve_ref::resolve_ref;
 use crate::pages::notes::{Notes, NotesQuery};
-use crate::state::Hub;
 use crate::web::commands::Run;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
@@ -42,7 +42,7 @@ impl CommitPage {
 }
 
 /// Shows the commit. The name of a branch or tag, or the prefix of an id, redirects to the full id.
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,

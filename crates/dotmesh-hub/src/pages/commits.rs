@@ -7,15 +7,14 @@ use dotmesh_hub_db::heads::Names;
 use dotmesh_hub_db::notes::NoteOn;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::commit_summary::CommitSummary;
+use dotmesh_hub_service::operations::resolve_ref::resolve_ref;
+use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::{BranchName, CommitId};
 use serde::Deserialize;
 
-use crate::error::HubError;
 use crate::extract::{BranchPath, DotPath};
-use crate::operations::resolve_ref::resolve_ref;
 use crate::pages::commit::MAX_NAMES;
 use crate::pages::notes::{Notes, NotesQuery};
-use crate::state::Hub;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, render};
 
@@ -54,12 +53,12 @@ impl CommitsPage {
 
 /// The commit where the list begins.
 #[derive(Debug, Deserialize)]
-pub struct From {
+pub(crate) struct From {
     from: Option<String>,
 }
 
 /// Shows the default branch.
-pub async fn get_default(
+pub(crate) async fn get_default(
     state: State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -72,7 +71,7 @@ pub async fn get_default(
 }
 
 /// Shows a branch.
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,

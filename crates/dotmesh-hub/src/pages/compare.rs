@@ -15,17 +15,17 @@ use dotmesh_browse::text_diff::{self, LineKind, TextChanges};
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::commit_facts::commit_facts;
+use dotmesh_hub_service::operations::describe_commit::{CommitDetails, describe_with_data};
+use dotmesh_hub_service::operations::objects_of_dot::{DotReader, reader};
+use dotmesh_hub_service::operations::resolve_ref::resolve_ref;
 use dotmesh_store::{EntryName, Inode, InodeKind};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{ComparePath, DotPath, reference};
-use crate::operations::commit_facts::commit_facts;
-use crate::operations::describe_commit::{CommitDetails, describe_with_data};
-use crate::operations::objects_of_dot::{DotReader, reader};
-use crate::operations::resolve_ref::resolve_ref;
-use crate::state::Hub;
 use crate::web::tree_address::address;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
@@ -197,13 +197,13 @@ impl FormPage {
 
 /// The two chosen references.
 #[derive(Debug, Deserialize)]
-pub struct Choice {
+pub(crate) struct Choice {
     from: Option<String>,
     to: Option<String>,
 }
 
 /// Asks for two references, or redirects to their comparison.
-pub async fn choose(
+pub(crate) async fn choose(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -242,7 +242,7 @@ pub async fn choose(
 }
 
 /// Shows the differences.
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -255,7 +255,7 @@ pub async fn get(
         let commit = describe_with_data(&hub, &open, commit).await?;
         sides.push(Side { reference, commit });
     }
-    let [from, to] = <[Side; 2]>::try_from(sides).map_err(|_| HubError::NoSuchAddress)?;
+    let [from, to] = <[Side; 2]>::try_from(sides).map_err(|_| HttpError::NoSuchAddress)?;
     let reader = reader(&hub, open.share(&hub), open.owner, open.existing()?);
     let diff = reader
         .diff(Some(from.commit.root), to.commit.root, LIMITS)
@@ -317,7 +317,7 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
-    async fn files(&self, changes: Vec<TreeChange>) -> Result<Vec<File>, HubError> {
+    async fn files(&self, changes: Vec<TreeChange>) -> Result<Vec<File>, HttpError> {
         let mut left = MAX_COMPARED;
         let changes: Vec<(TreeChange, bool)> = changes
             .into_iter()
@@ -354,7 +354,7 @@ impl Compared<'_> {
             && subdot.is_some_and(|name| !store_kind(self.facts, name).is_database())
     }
 
-    async fn file(&self, change: TreeChange, looked_into: bool) -> Result<File, HubError> {
+    async fn file(&self, change: TreeChange, looked_into: bool) -> Result<File, HttpError> {
         let size = |inode: &Option<Inode>| Some(FileBytes::of(inode.as_ref()?)?.size);
         let body = if looked_into {
             self.body(&change).await?
@@ -384,7 +384,7 @@ impl Compared<'_> {
         })
     }
 
-    async fn body(&self, change: &TreeChange) -> Result<Body, HubError> {
+    async fn body(&self, change: &TreeChange) -> Result<Body, HttpError> {
         let old = change.before.as_ref().and_then(FileBytes::of);
         let new = change.after.as_ref().and_then(FileBytes::of);
         let types = (
@@ -423,7 +423,7 @@ impl Compared<'_> {
         &self,
         path: &TreePath,
         file: Option<FileBytes>,
-    ) -> Result<Option<FileType>, HubError> {
+    ) -> Result<Option<FileType>, HttpError> {
         let (Some(file), Some(name)) = (file, path.last()) else {
             return Ok(None);
         };
@@ -440,7 +440,7 @@ impl Compared<'_> {
         }))
     }
 
-    async fn read(&self, file: Option<FileBytes>) -> Result<bytes::Bytes, HubError> {
+    async fn read(&self, file: Option<FileBytes>) -> Result<bytes::Bytes, HttpError> {
         match file {
             Some(file) => Ok(self.reader.beginning(file, text_diff::MAX_LENGTH).await?),
             None => Ok(bytes::Bytes::new()),

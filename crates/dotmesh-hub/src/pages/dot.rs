@@ -9,12 +9,12 @@ use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_db::tags::DotTag;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::commit_summary::CommitSummary;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::commit_facts::commit_facts;
+use dotmesh_hub_service::operations::describe_commit::describe_commit;
 use dotmesh_model::{BranchName, CommitId};
 
 use crate::extract::DotPath;
-use crate::operations::commit_facts::commit_facts;
-use crate::operations::describe_commit::describe_commit;
-use crate::state::Hub;
 use crate::web::commands::{self, Run};
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, markdown, render};
@@ -54,7 +54,7 @@ impl DotPage {
     }
 }
 
-pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let id = open.existing()?;
     let heads = hub.database.newest_branches(id, MAX_NAMES).await?;

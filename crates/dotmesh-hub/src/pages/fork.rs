@@ -4,12 +4,12 @@ use askama::Template;
 use axum::extract::State;
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::fork_dot::fork_dot;
 use dotmesh_model::DotName;
 use serde::Deserialize;
 
 use crate::extract::DotPath;
-use crate::operations::fork_dot::fork_dot;
-use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
@@ -33,12 +33,12 @@ impl ForkPage {
 
 /// The form that creates a fork.
 #[derive(Debug, Deserialize)]
-pub struct New {
+pub(crate) struct New {
     name: String,
 }
 
 /// Shows the forks and the form.
-pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let viewer = visit.viewer.id();
     let part = Part {
@@ -50,7 +50,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
 }
 
 /// Creates a fork.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(dot): DotPath,

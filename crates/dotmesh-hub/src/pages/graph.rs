@@ -3,12 +3,12 @@
 use askama::Template;
 use axum::extract::State;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::commit_graph::{self, Placed};
 use dotmesh_model::{BranchName, CommitId};
 use jiff::Timestamp;
 
 use crate::extract::DotPath;
-use crate::operations::commit_graph::{self, Placed};
-use crate::state::Hub;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, render};
 
@@ -63,7 +63,7 @@ impl GraphPage {
     }
 }
 
-pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Read).await?;
     let id = open.existing()?;
     let commits = hub.database.newest_commits(id, MAX_COMMITS).await?;

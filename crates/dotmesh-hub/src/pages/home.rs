@@ -3,8 +3,8 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use dotmesh_hub_db::listing::{DotFilter, DotPreview};
+use dotmesh_hub_service::Hub;
 
-use crate::state::Hub;
 use crate::web::{Page, PageNumber, Visit, commands, render};
 
 #[derive(Template)]
@@ -19,7 +19,11 @@ struct HomePage {
     first_push: Vec<String>,
 }
 
-pub async fn get(State(hub): State<Hub>, visit: Visit, Query(asked): Query<PageNumber>) -> Page {
+pub(crate) async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Query(asked): Query<PageNumber>,
+) -> Page {
     let filter = match visit.user() {
         Some(user) => DotFilter::Accessible(user.id),
         None => DotFilter::Public,

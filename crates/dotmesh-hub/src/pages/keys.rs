@@ -9,12 +9,12 @@ use dotmesh_hub_db::keys::{ListedKey, NewKey};
 use dotmesh_hub_model::access::{Action, Scope};
 use dotmesh_hub_model::credentials::ApiKey;
 use dotmesh_hub_model::limits::{KEY_NAME, KEYS_PER_USER};
+use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::DotName;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::error::HubError;
-use crate::state::Hub;
+use crate::error::HttpError;
 use crate::web::form::Form;
 use crate::web::visit::AccountTab;
 use crate::web::{Page, Visit, go, render};
@@ -69,7 +69,7 @@ impl KeysPage {
 
 /// The form that creates a key.
 #[derive(Deserialize)]
-pub struct Fields {
+pub(crate) struct Fields {
     name: String,
     scope: String,
     /// The only dot that the key works for. Empty for all dots.
@@ -80,23 +80,23 @@ pub struct Fields {
 
 /// The form that revokes a key.
 #[derive(Deserialize)]
-pub struct Revoked {
+pub(crate) struct Revoked {
     key: i64,
 }
 
-pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
     show(&hub, visit, None, None).await
 }
 
 /// Creates a key.
-pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Fields>) -> Page {
+pub(crate) async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Fields>) -> Page {
     let caller = visit.account()?;
     let scope: Scope = fields
         .scope
         .parse()
-        .map_err(|error| HubError::malformed(format!("{error}")))?;
+        .map_err(|error| HttpError::malformed(format!("{error}")))?;
     if !lifetimes(hub.settings.longest_key).contains(&fields.days) {
-        return Err(HubError::malformed(
+        return Err(HttpError::malformed(
             "choose one of the lifetimes in the form",
         ));
     }
@@ -127,10 +127,10 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
                 let problem = format!("There is no dot {} that you may see.", dot.full());
                 return show(&hub, visit, None, Some(problem)).await;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     };
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&hub.random);
     let lifetime = SignedDuration::from_hours(24 * i64::from(fields.days));
     let new = NewKey {
         digest: key.digest(),
@@ -146,7 +146,7 @@ pub async fn post(State(hub): State<Hub>, visit: Visit, Form(fields): Form<Field
 }
 
 /// Revokes a key.
-pub async fn revoke(
+pub(crate) async fn revoke(
     State(hub): State<Hub>,
     visit: Visit,
     Form(Revoked { key }): Form<Revoked>,

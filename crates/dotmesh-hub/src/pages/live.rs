@@ -10,14 +10,14 @@ use bytes::Bytes;
 use dotmesh_api::hub::Access;
 use dotmesh_hub_db::ids::DotId;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::auth::Viewer;
+use dotmesh_hub_service::live::{Heard, Listener};
+use dotmesh_hub_service::{Hub, HubError};
 use futures::stream;
 use tokio::time::Instant;
 
-use crate::auth::Viewer;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
-use crate::live::{Heard, Listener};
-use crate::state::Hub;
 use crate::web::{Page, Visit};
 
 /// The interval at which access is checked again, and a sign of life is sent.
@@ -37,7 +37,7 @@ struct Stream {
 }
 
 /// Sends the stream.
-pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, _) = visit.open(&hub, &name, Action::Read).await?;
     // After a 204, a browser does not reconnect. The page then behaves as it does without scripts.
     let subject = &visit.viewer.subject;
@@ -92,15 +92,15 @@ impl Stream {
 
     /// Returns the viewer's access. It is an error if their login has ended, if they can no longer see the dot, or if
     /// the stream's lifetime is over.
-    async fn check(&self) -> Result<Access, HubError> {
+    async fn check(&self) -> Result<Access, HttpError> {
         if !self.viewer.is_still_there(&self.hub).await? {
-            return Err(HubError::LoginNeeded);
+            return Err(HubError::LoginNeeded.into());
         }
         let open = self.viewer.open(&self.hub, &self.dot, Action::Read).await?;
         if open.id == Some(self.id) && Instant::now() < self.end {
             Ok(open.access)
         } else {
-            Err(HubError::NoSuchDot { dot: open.name })
+            Err(HubError::NoSuchDot { dot: open.name }.into())
         }
     }
 }

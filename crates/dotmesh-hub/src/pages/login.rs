@@ -6,14 +6,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use dotmesh_hub_db::ids::UserId;
 use dotmesh_hub_model::credentials::Token;
+use dotmesh_hub_service::address::ClientAddress;
+use dotmesh_hub_service::audit;
+use dotmesh_hub_service::auth;
+use dotmesh_hub_service::{Hub, HubError};
 use serde::Deserialize;
 
-use crate::audit;
-use crate::auth;
-use crate::clock;
-use crate::error::HubError;
-use crate::extract::ClientAddress;
-use crate::state::Hub;
+use crate::authenticate;
+use crate::error::HttpError;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, go, render};
 
@@ -31,13 +31,13 @@ struct LoginPage {
 
 /// The page to go to after the login.
 #[derive(Debug, Deserialize)]
-pub struct AfterLogin {
+pub(crate) struct AfterLogin {
     #[serde(default)]
     to: String,
 }
 
 #[derive(Deserialize)]
-pub struct Fields {
+pub(crate) struct Fields {
     user: String,
     password: String,
     #[serde(default)]
@@ -45,7 +45,7 @@ pub struct Fields {
 }
 
 /// Shows the form.
-pub async fn get(visit: Visit, Query(target): Query<AfterLogin>) -> Page {
+pub(crate) async fn get(visit: Visit, Query(target): Query<AfterLogin>) -> Page {
     let to = local(&target.to).to_owned();
     if visit.user().is_some() {
         return go(&to);
@@ -59,7 +59,7 @@ pub async fn get(visit: Visit, Query(target): Query<AfterLogin>) -> Page {
 }
 
 /// Logs in.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     address: ClientAddress,
@@ -90,13 +90,13 @@ pub async fn post(
 }
 
 /// Begins a session with a new token. So a token that an attacker planted before the login is useless.
-pub async fn begin_session(
+pub(crate) async fn begin_session(
     hub: &Hub,
     user: UserId,
     headers: &HeaderMap,
     mut response: Response,
 ) -> Page {
-    let token = Token::generate();
+    let token = Token::generate(&hub.random);
     let agent = headers
         .get(header::USER_AGENT)
         .and_then(|agent| agent.to_str().ok())
@@ -105,9 +105,9 @@ pub async fn begin_session(
     let digest = token.digest();
     let begun = hub
         .database
-        .begin_session(user, &digest, agent, clock::now());
+        .begin_session(user, &digest, agent, hub.clock.now());
     if !begun.await? {
-        return Err(HubError::Suspended);
+        return Err(HubError::Suspended.into());
     }
     set_cookie(hub, &mut response, token.reveal(), MAX_AGE)?;
     Ok(response)
@@ -117,13 +117,13 @@ pub async fn begin_session(
 const MAX_AGE: u64 = 400 * 24 * 3600;
 
 /// Sets the session's cookie. A `max_age` of 0 removes it.
-pub fn set_cookie(
+pub(crate) fn set_cookie(
     hub: &Hub,
     response: &mut Response,
     token: &str,
     max_age: u64,
-) -> Result<(), HubError> {
-    let name = auth::session_cookie(&hub.settings);
+) -> Result<(), HttpError> {
+    let name = authenticate::session_cookie(&hub.settings);
     let secure = if hub.settings.is_secure() {
         "; Secure"
     } else {
@@ -133,7 +133,7 @@ pub fn set_cookie(
         format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}");
     let cookie = cookie
         .parse()
-        .map_err(|_| HubError::malformed("the session cannot be told to the browser"))?;
+        .map_err(|_| HttpError::malformed("the session cannot be told to the browser"))?;
     response.headers_mut().append(header::SET_COOKIE, cookie);
     Ok(())
 }

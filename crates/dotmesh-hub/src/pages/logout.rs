@@ -1,14 +1,14 @@
 //! `POST /-/logout`: ends the session.
 
 use axum::extract::State;
+use dotmesh_hub_service::Hub;
 
 use super::login::set_cookie;
-use crate::auth::PresentSession;
-use crate::state::Hub;
+use crate::authenticate::PresentSession;
 use crate::web::{Page, go};
 
 /// Ends the session on the hub and removes the cookie.
-pub async fn post(State(hub): State<Hub>, PresentSession(session): PresentSession) -> Page {
+pub(crate) async fn post(State(hub): State<Hub>, PresentSession(session): PresentSession) -> Page {
     if let Some(digest) = session {
         hub.database.end_session(&digest).await?;
     }

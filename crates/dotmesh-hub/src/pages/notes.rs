@@ -6,15 +6,15 @@ use dotmesh_api::page::Reference;
 use dotmesh_hub_db::ids::NoteId;
 use dotmesh_hub_db::notes::NoteOn;
 use dotmesh_hub_model::access::Scope;
+use dotmesh_hub_service::auth::OpenDot;
+use dotmesh_hub_service::operations::write_note;
+use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::{BranchName, CommitId, DotName};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::auth::OpenDot;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
-use crate::operations::write_note;
-use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::DotHeader;
 use crate::web::{Page, Visit, go, markdown};
@@ -27,49 +27,49 @@ const MAX_TEXT: usize = 256 << 10;
 
 /// A note on a page.
 #[derive(Debug, Clone)]
-pub struct ShownNote {
+pub(crate) struct ShownNote {
     /// The id for deleting the note.
-    pub id: NoteId,
-    pub author: String,
+    pub(crate) id: NoteId,
+    pub(crate) author: String,
     /// When it was written.
-    pub created: Timestamp,
+    pub(crate) created: Timestamp,
     /// The text, as HTML.
-    pub body: String,
+    pub(crate) body: String,
     /// Whether the viewer may delete it.
-    pub is_deletable: bool,
+    pub(crate) is_deletable: bool,
 }
 
 /// The data for the notes on a page.
 #[derive(Debug, Clone)]
-pub struct Notes {
+pub(crate) struct Notes {
     /// The notes, oldest first.
-    pub list: Vec<ShownNote>,
+    pub(crate) list: Vec<ShownNote>,
     /// The name of the form field for the notes' target.
-    pub field: &'static str,
+    pub(crate) field: &'static str,
     /// The field's value.
-    pub value: String,
+    pub(crate) value: String,
     /// Whether the viewer may write notes.
-    pub is_writable: bool,
+    pub(crate) is_writable: bool,
     /// The note before which the earlier ones are listed.
-    pub earlier: Option<NoteId>,
+    pub(crate) earlier: Option<NoteId>,
 }
 
 /// The notes that a page shows: those before a note, or else the last ones.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct NotesQuery {
+pub(crate) struct NotesQuery {
     notes_before: Option<String>,
 }
 
 impl Notes {
     /// Loads the notes on a target.
-    pub async fn on(
+    pub(crate) async fn on(
         hub: &Hub,
         visit: &Visit,
         open: &OpenDot,
         dot: &DotHeader,
         on: &NoteOn,
         query: &NotesQuery,
-    ) -> Result<Self, HubError> {
+    ) -> Result<Self, HttpError> {
         let user = visit.user();
         let (field, reference) = match on {
             NoteOn::Commit(commit) => ("commit", Reference::from(*commit)),
@@ -126,7 +126,7 @@ impl Notes {
 
 /// The form that writes a note. Forms cannot use `flatten`, so the two fields of `NoteTarget` are repeated here.
 #[derive(Debug, Deserialize)]
-pub struct New {
+pub(crate) struct New {
     branch: Option<BranchName>,
     commit: Option<CommitId>,
     body: String,
@@ -134,14 +134,14 @@ pub struct New {
 
 /// The form that deletes a note, with the note's target.
 #[derive(Debug, Deserialize)]
-pub struct Old {
+pub(crate) struct Old {
     note: String,
     branch: Option<BranchName>,
     commit: Option<CommitId>,
 }
 
 /// Writes a note.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(dot): DotPath,
@@ -158,7 +158,7 @@ pub async fn post(
 }
 
 /// Deletes a note.
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(dot): DotPath,

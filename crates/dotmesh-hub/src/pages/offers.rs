@@ -3,11 +3,10 @@
 use askama::Template;
 use axum::extract::State;
 use dotmesh_hub_db::transfers::Offer;
+use dotmesh_hub_service::operations::take_dot;
+use dotmesh_hub_service::{Hub, HubError};
 use serde::Deserialize;
 
-use crate::error::HubError;
-use crate::operations::take_dot;
-use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::AccountTab;
 use crate::web::{Page, Visit, go, render};
@@ -28,18 +27,18 @@ impl OffersPage {
 
 /// The form that accepts a dot under a name.
 #[derive(Debug, Deserialize)]
-pub struct Taken {
+pub(crate) struct Taken {
     dot: String,
     name: String,
 }
 
 /// The form that declines a dot.
 #[derive(Debug, Deserialize)]
-pub struct Declined {
+pub(crate) struct Declined {
     dot: String,
 }
 
-pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
     let caller = visit.account()?;
     let offers = hub.database.offers(caller.id).await?;
     render(&OffersPage {
@@ -50,7 +49,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
 }
 
 /// Accepts a dot.
-pub async fn take(
+pub(crate) async fn take(
     State(hub): State<Hub>,
     visit: Visit,
     Form(Taken { dot, name }): Form<Taken>,
@@ -61,7 +60,7 @@ pub async fn take(
 }
 
 /// Declines a dot.
-pub async fn decline(
+pub(crate) async fn decline(
     State(hub): State<Hub>,
     visit: Visit,
     Form(Declined { dot }): Form<Declined>,

@@ -4,11 +4,10 @@ use askama::Template;
 use axum::extract::{Query, State};
 use dotmesh_hub_db::listing::{DotFilter, DotPreview};
 use dotmesh_hub_model::quota::Usage;
+use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::UserName;
 
-use crate::error::HubError;
 use crate::extract::OwnerPath;
-use crate::state::Hub;
 use crate::web::{Page, PageNumber, Visit, commands, render};
 
 #[derive(Template)]
@@ -25,7 +24,7 @@ struct OwnerPage {
     first_push: Vec<String>,
 }
 
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     OwnerPath(owner): OwnerPath,
@@ -35,7 +34,7 @@ pub async fn get(
     let Some(id) = hub.database.user(&owner).await? else {
         // Only logged-in users may know who has an account.
         visit.caller()?;
-        return Err(HubError::NoSuchUser { user: owner });
+        return Err(HubError::NoSuchUser { user: owner }.into());
     };
     let filter = DotFilter::Namespace { owner: id, viewer };
     let (dots, is_more) = hub.database.list_dots(filter, asked.number()).await?;

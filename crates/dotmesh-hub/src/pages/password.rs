@@ -6,20 +6,20 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use dotmesh_hub_db::users::OldKeys;
 use dotmesh_hub_model::credentials::KeyDigest;
+use dotmesh_hub_service::address::ClientAddress;
+use dotmesh_hub_service::audit;
+use dotmesh_hub_service::auth;
+use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::UserName;
 use serde::Deserialize;
 
 use super::login::begin_session;
-use crate::audit;
-use crate::auth;
-use crate::error::HubError;
-use crate::extract::ClientAddress;
-use crate::state::Hub;
+use crate::error::HttpError;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, go, render};
 
 /// The page's path.
-pub const PATH: &str = "/-/password";
+pub(crate) const PATH: &str = "/-/password";
 
 #[derive(Template)]
 #[template(path = "password.html")]
@@ -32,13 +32,13 @@ struct PasswordPage {
 
 /// The link's token.
 #[derive(Deserialize)]
-pub struct Link {
+pub(crate) struct Link {
     #[serde(default)]
     token: String,
 }
 
 #[derive(Deserialize)]
-pub struct Fields {
+pub(crate) struct Fields {
     token: String,
     password: String,
     /// Sent if all API keys are to be revoked too.
@@ -46,7 +46,11 @@ pub struct Fields {
 }
 
 /// Shows the form.
-pub async fn get(State(hub): State<Hub>, visit: Visit, Query(Link { token }): Query<Link>) -> Page {
+pub(crate) async fn get(
+    State(hub): State<Hub>,
+    visit: Visit,
+    Query(Link { token }): Query<Link>,
+) -> Page {
     let user = user(&hub, &visit, &token).await?;
     render(&PasswordPage {
         visit,
@@ -57,7 +61,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, Query(Link { token }): Qu
 }
 
 /// Sets the password and begins a session.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     address: ClientAddress,
@@ -95,8 +99,8 @@ pub async fn post(
     }
 }
 
-async fn user(hub: &Hub, visit: &Visit, token: &str) -> Result<UserName, HubError> {
+async fn user(hub: &Hub, visit: &Visit, token: &str) -> Result<UserName, HttpError> {
     let digest = KeyDigest::of(token);
     let user = hub.database.password_link(&digest, visit.now).await?;
-    user.ok_or(HubError::LinkUsed)
+    Ok(user.ok_or(HubError::LinkUsed)?)
 }

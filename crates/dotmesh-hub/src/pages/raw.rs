@@ -9,18 +9,18 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use dotmesh_store::EntryName;
-use serde::Deserialize;
-
-use crate::audit;
-use crate::error::HubError;
-use crate::operations::sending;
-use crate::state::Hub;
-use crate::web::tree_address::{OpenCommit, TreeAddress};
-use crate::web::{Page, Visit, etag};
 use dotmesh_browse::content::FileBytes;
 use dotmesh_browse::file_type::{self, FileType};
 use dotmesh_browse::{TreeError, TreePath};
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::audit;
+use dotmesh_hub_service::operations::sending;
+use dotmesh_store::EntryName;
+use serde::Deserialize;
+
+use crate::error::HttpError;
+use crate::web::tree_address::{OpenCommit, TreeAddress};
+use crate::web::{Page, Visit, etag};
 
 /// A response of up to this many bytes from a file's beginning is sent at once, without a turn for downloads.
 const SMALL: u64 = 256 << 10;
@@ -29,12 +29,12 @@ const SMALL: u64 = 256 << 10;
 const POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'";
 
 #[derive(Debug, Deserialize)]
-pub struct Options {
+pub(crate) struct Options {
     /// If present, the browser stores the file instead of showing it.
     download: Option<String>,
 }
 
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     at: TreeAddress,
@@ -116,7 +116,7 @@ async fn body(
     open: &OpenCommit,
     file: FileBytes,
     range: Range<u64>,
-) -> Result<Body, HubError> {
+) -> Result<Body, HttpError> {
     let length = range.end - range.start;
     if length <= SMALL && range.start == 0 {
         return Ok(open.reader.beginning(file, length as usize).await?.into());

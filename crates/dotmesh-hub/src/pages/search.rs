@@ -6,10 +6,11 @@ use axum::extract::{Query, State};
 use dotmesh_api::dots::Found;
 use dotmesh_hub_model::search::{Place, Words};
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::search;
 
-use crate::error::HubError;
-use crate::operations::search::{self, SearchQuery};
-use crate::state::Hub;
+use crate::error::HttpError;
+use crate::routes::search::SearchQuery;
 use crate::web::{Page, Visit, render};
 
 /// The longest excerpt of a text, in characters.
@@ -97,15 +98,16 @@ fn excerpt(text: &str, words: &Words) -> String {
     format!("{before}{}{after}", part.trim())
 }
 
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     query: Result<Query<SearchQuery>, QueryRejection>,
 ) -> Page {
-    let Query(query) = query.map_err(|_| HubError::malformed("the search address is malformed"))?;
+    let Query(query) =
+        query.map_err(|_| HttpError::malformed("the search address is malformed"))?;
     let viewer = visit.viewer.id();
-    let results = search::search(&hub, viewer, &query).await?;
     let words = Words::new(&query.q);
+    let results = search::search(&hub, viewer, &words, query.place, query.page).await?;
     let url = |place: Place, page: u32| {
         let page = page.to_string();
         let fields = [

@@ -7,15 +7,15 @@ use axum::extract::State;
 use dotmesh_api::dots::{ChangeSettings, Forks, Visibility};
 use dotmesh_api::hub::{Access, Collaborator, HubBranch};
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::{
+    change_settings, delete_dot, grant_access, offer_dot, protect_branch, rename_dot,
+};
 use dotmesh_model::{BranchName, DotName, UserName};
 use serde::Deserialize;
 
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
-use crate::operations::{
-    change_settings, delete_dot, grant_access, offer_dot, protect_branch, rename_dot,
-};
-use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
@@ -58,26 +58,26 @@ impl SettingsPage {
 
 /// A form with a user's name.
 #[derive(Debug, Deserialize)]
-pub struct User {
+pub(crate) struct User {
     user: String,
 }
 
 /// The form that grants access to a user.
 #[derive(Debug, Deserialize)]
-pub struct Granted {
+pub(crate) struct Granted {
     user: String,
     access: Access,
 }
 
 /// A form with a branch.
 #[derive(Debug, Deserialize)]
-pub struct Branch {
+pub(crate) struct Branch {
     branch: BranchName,
 }
 
 /// The form that changes the visibility.
 #[derive(Debug, Deserialize)]
-pub struct Shown {
+pub(crate) struct Shown {
     visibility: Visibility,
     #[serde(default)]
     allow_secrets: bool,
@@ -85,18 +85,18 @@ pub struct Shown {
 
 /// The form that changes who may fork the dot.
 #[derive(Debug, Deserialize)]
-pub struct ForksForm {
+pub(crate) struct ForksForm {
     forks: Forks,
 }
 
 /// A form with a name: the dot's new name, or its present name as a confirmation.
 #[derive(Debug, Deserialize)]
-pub struct Name {
+pub(crate) struct Name {
     name: String,
 }
 
 /// Shows the settings.
-pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Maintain).await?;
     let id = open.existing()?;
     let branches = hub.database.newest_branches(id, MAX_CHOICES).await?;
@@ -117,7 +117,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
 }
 
 /// Changes the description and the default branch.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -133,7 +133,7 @@ pub async fn post(
 }
 
 /// Publishes the dot, or makes it private.
-pub async fn visibility(
+pub(crate) async fn visibility(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -149,7 +149,7 @@ pub async fn visibility(
 }
 
 /// Changes who may fork the dot while it is private.
-pub async fn forks(
+pub(crate) async fn forks(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -164,7 +164,7 @@ pub async fn forks(
 }
 
 /// Grants access, or changes the access that a user has.
-pub async fn grant(
+pub(crate) async fn grant(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -176,7 +176,7 @@ pub async fn grant(
 }
 
 /// Revokes access.
-pub async fn revoke(
+pub(crate) async fn revoke(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -188,7 +188,7 @@ pub async fn revoke(
 }
 
 /// Protects a branch.
-pub async fn protect(
+pub(crate) async fn protect(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -199,7 +199,7 @@ pub async fn protect(
 }
 
 /// Lifts a branch's protection.
-pub async fn unprotect(
+pub(crate) async fn unprotect(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -210,7 +210,7 @@ pub async fn unprotect(
 }
 
 /// Renames the dot.
-pub async fn rename(
+pub(crate) async fn rename(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -221,7 +221,7 @@ pub async fn rename(
 }
 
 /// Offers the dot to another user.
-pub async fn offer(
+pub(crate) async fn offer(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -233,13 +233,13 @@ pub async fn offer(
 }
 
 /// Withdraws the offer.
-pub async fn withdraw(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+pub(crate) async fn withdraw(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     offer_dot::withdraw_offer(&hub, visit.caller()?, &name).await?;
     back(&name)
 }
 
 /// Deletes the dot, if the user has typed its name as a confirmation.
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -248,7 +248,7 @@ pub async fn delete(
     let caller = visit.caller()?;
     let open = caller.open(&hub, &name, Action::Administer).await?;
     if typed.trim() != open.name.name() {
-        return Err(HubError::malformed(format!(
+        return Err(HttpError::malformed(format!(
             "to delete it, type the dot's name: {}",
             open.name.name()
         )));
@@ -257,7 +257,7 @@ pub async fn delete(
     go("/-/trash")
 }
 
-fn parse_user(user: &str) -> Result<UserName, HubError> {
+fn parse_user(user: &str) -> Result<UserName, HttpError> {
     Ok(user.trim().parse()?)
 }
 

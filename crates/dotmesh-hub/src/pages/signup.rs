@@ -7,22 +7,22 @@ use axum::response::IntoResponse as _;
 use dotmesh_hub_db::attempts::AttemptLimit;
 use dotmesh_hub_db::users::SignedUp;
 use dotmesh_hub_model::credentials::KeyDigest;
+use dotmesh_hub_service::address::ClientAddress;
+use dotmesh_hub_service::audit;
+use dotmesh_hub_service::auth;
+use dotmesh_hub_service::settings::SignUp;
+use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::UserName;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::login::begin_session;
-use crate::audit;
-use crate::auth;
-use crate::error::HubError;
-use crate::extract::ClientAddress;
-use crate::settings::SignUp;
-use crate::state::Hub;
+use crate::error::HttpError;
 use crate::web::form::Form;
 use crate::web::{Page, Visit, go, render};
 
 /// The page's path.
-pub const PATH: &str = "/-/signup";
+pub(crate) const PATH: &str = "/-/signup";
 
 /// The attempts to sign up from one address, including refused ones.
 const LIMIT: AttemptLimit = AttemptLimit {
@@ -41,13 +41,13 @@ struct SignUpPage {
 
 /// The invitation.
 #[derive(Deserialize)]
-pub struct Invitation {
+pub(crate) struct Invitation {
     #[serde(default)]
     token: String,
 }
 
 #[derive(Deserialize)]
-pub struct Fields {
+pub(crate) struct Fields {
     user: String,
     password: String,
     #[serde(default)]
@@ -55,7 +55,7 @@ pub struct Fields {
 }
 
 /// Shows the form.
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     Query(Invitation { token }): Query<Invitation>,
@@ -73,7 +73,7 @@ pub async fn get(
 }
 
 /// Creates the account and begins a session.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     address: ClientAddress,
@@ -84,7 +84,7 @@ pub async fn post(
     let subject = format!("sign up from {}", address.network());
     if !hub.database.attempt(&subject, LIMIT, visit.now).await? {
         let what = "new accounts from this address";
-        return Err(HubError::TooMany { what });
+        return Err(HubError::TooMany { what }.into());
     }
     let user = fields.user.trim().to_owned();
     let problem = match user.parse::<UserName>() {
@@ -102,7 +102,7 @@ pub async fn post(
                             .await?;
                         return begin_session(&hub, id, &headers, go("/")?).await;
                     }
-                    SignedUp::NotInvited => return Err(HubError::NotInvited),
+                    SignedUp::NotInvited => return Err(HubError::NotInvited.into()),
                     SignedUp::Taken => format!("The name {name} is taken: choose another."),
                 }
             }
@@ -118,16 +118,16 @@ pub async fn post(
 }
 
 /// Returns the invitation, if one is needed.
-async fn invitation(hub: &Hub, visit: &Visit, token: &str) -> Result<Option<KeyDigest>, HubError> {
+async fn invitation(hub: &Hub, visit: &Visit, token: &str) -> Result<Option<KeyDigest>, HttpError> {
     match hub.settings.sign_up {
         SignUp::Open => Ok(None),
-        SignUp::Closed => Err(HubError::SignUpClosed),
+        SignUp::Closed => Err(HubError::SignUpClosed.into()),
         SignUp::Invitation => {
             let digest = KeyDigest::of(token);
             if hub.database.has_invitation(&digest, visit.now).await? {
                 Ok(Some(digest))
             } else {
-                Err(HubError::NotInvited)
+                Err(HubError::NotInvited.into())
             }
         }
     }

@@ -5,14 +5,14 @@ use axum::extract::{Query, State};
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_db::tags::DotTag;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::create_tag::{NewTag, create_tag};
+use dotmesh_hub_service::operations::delete_tag::delete_tag;
 use dotmesh_model::BranchName;
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::extract::DotPath;
-use crate::operations::create_tag::{NewTag, create_tag};
-use crate::operations::delete_tag::delete_tag;
-use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
@@ -37,12 +37,12 @@ impl TagsPage {
 
 /// The tag after which the list begins, by its time and name.
 #[derive(Debug, Deserialize)]
-pub struct Asked {
+pub(crate) struct Asked {
     time: Option<i64>,
     after: Option<BranchName>,
 }
 
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -73,7 +73,7 @@ pub async fn get(
 
 /// The form that creates a tag.
 #[derive(Debug, Deserialize)]
-pub struct New {
+pub(crate) struct New {
     name: String,
     at: String,
     #[serde(default)]
@@ -82,12 +82,12 @@ pub struct New {
 
 /// The form that deletes a tag.
 #[derive(Debug, Deserialize)]
-pub struct Old {
+pub(crate) struct Old {
     name: BranchName,
 }
 
 /// Creates a tag.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(dot): DotPath,
@@ -100,7 +100,7 @@ pub async fn post(
 }
 
 /// Deletes a tag.
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(dot): DotPath,

@@ -3,13 +3,12 @@
 use askama::Template;
 use axum::extract::State;
 use dotmesh_hub_db::trash::TrashedDot;
+use dotmesh_hub_service::operations::delete_dot::GRACE;
+use dotmesh_hub_service::operations::restore_dot::restore_dot;
+use dotmesh_hub_service::{Hub, HubError};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::error::HubError;
-use crate::operations::delete_dot::GRACE;
-use crate::operations::restore_dot::restore_dot;
-use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::AccountTab;
 use crate::web::{Page, Visit, go, render};
@@ -35,11 +34,11 @@ impl TrashPage {
 
 /// The form that restores a dot.
 #[derive(Debug, Deserialize)]
-pub struct Deleted {
+pub(crate) struct Deleted {
     dot: String,
 }
 
-pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
     let caller = visit.account()?;
     let dots = hub.database.deleted_dots(caller.id).await?;
     render(&TrashPage {
@@ -50,7 +49,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit) -> Page {
 }
 
 /// Restores a dot.
-pub async fn restore(
+pub(crate) async fn restore(
     State(hub): State<Hub>,
     visit: Visit,
     Form(Deleted { dot }): Form<Deleted>,

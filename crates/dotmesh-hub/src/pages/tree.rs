@@ -11,14 +11,14 @@ use dotmesh_browse::path::shown;
 use dotmesh_hub_db::paging::Part;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::objects_of_dot::DotReader;
 use dotmesh_model::BranchName;
 use dotmesh_store::{EntryName, Inode, InodeKind};
 use serde::Deserialize;
 
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
-use crate::operations::objects_of_dot::DotReader;
-use crate::state::Hub;
 use crate::web::tree_address::{OpenCommit, TreeAddress, address};
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, highlight, markdown, render};
@@ -36,13 +36,13 @@ const MAX_README: u64 = 256 << 10;
 struct Place {
     reference: Reference,
     path: TreePath,
-    commit: crate::operations::describe_commit::CommitDetails,
+    commit: dotmesh_hub_service::operations::describe_commit::CommitDetails,
     branches: Vec<BranchName>,
     tags: Vec<BranchName>,
 }
 
 impl Place {
-    async fn new(hub: &Hub, at: TreeAddress, open: &OpenCommit) -> Result<Self, HubError> {
+    async fn new(hub: &Hub, at: TreeAddress, open: &OpenCommit) -> Result<Self, HttpError> {
         let id = open.dot.existing()?;
         let branches = hub.database.newest_branches(id, MAX_CHOICES).await?;
         let part = Part {
@@ -214,12 +214,16 @@ impl FileView {
 
 /// The entry of a long folder where the page begins.
 #[derive(Debug, Deserialize)]
-pub struct From {
+pub(crate) struct From {
     from: Option<u64>,
 }
 
 /// Redirects to the files of the default branch.
-pub async fn get_default(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+pub(crate) async fn get_default(
+    State(hub): State<Hub>,
+    visit: Visit,
+    DotPath(name): DotPath,
+) -> Page {
     let (_, dot) = visit.open(&hub, &name, Action::Read).await?;
     go(&format!(
         "{}/tree/{}",
@@ -229,7 +233,7 @@ pub async fn get_default(State(hub): State<Hub>, visit: Visit, DotPath(name): Do
 }
 
 /// Shows a folder or a file.
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     at: TreeAddress,
@@ -273,7 +277,7 @@ async fn readme(
     reader: &DotReader,
     listing: &DirectoryListing,
     folder: markdown::TextPlace,
-) -> Result<Option<Readme>, HubError> {
+) -> Result<Option<Readme>, HttpError> {
     let readme = listing.entries.iter().find_map(|entry| {
         let name = entry.name.as_bytes();
         let is_readme = name.eq_ignore_ascii_case(b"readme.md");
@@ -290,7 +294,7 @@ async fn readme(
         let html = markdown::render(text, &folder, watch);
         Some(Readme { name, html })
     });
-    rendering.await
+    Ok(rendering.await?)
 }
 
 async fn content(
@@ -298,7 +302,7 @@ async fn content(
     path: &TreePath,
     inode: &Inode,
     folder: markdown::TextPlace,
-) -> Result<Shown, HubError> {
+) -> Result<Shown, HttpError> {
     let (file, name) = match (&inode.kind, FileBytes::of(inode), path.last()) {
         (InodeKind::Symlink { target }, _, _) => {
             let target = shown(target);
@@ -347,16 +351,16 @@ async fn content(
 }
 
 /// Returns a file's size. Empty for anything else.
-pub fn size(inode: &Inode) -> String {
+pub(crate) fn size(inode: &Inode) -> String {
     FileBytes::of(inode).map_or_else(String::new, |file| show::bytes(file.size))
 }
 
 /// Returns the permissions.
-pub fn mode(inode: &Inode) -> String {
+pub(crate) fn mode(inode: &Inode) -> String {
     show::mode(inode.attributes.mode)
 }
 
 /// Returns the modification time, if a calendar can show it.
-pub fn changed(inode: &Inode) -> Option<jiff::Timestamp> {
+pub(crate) fn changed(inode: &Inode) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_second(inode.attributes.mtime.seconds).ok()
 }

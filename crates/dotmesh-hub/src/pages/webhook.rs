@@ -8,19 +8,19 @@ use dotmesh_hub_db::ids::{DeliveryId, WebhookId};
 use dotmesh_hub_db::webhooks::StoredWebhook;
 use dotmesh_hub_model::SigningSecret;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::change_webhook::{self, open_webhook};
+use dotmesh_hub_service::operations::deliver_again;
+use dotmesh_hub_service::webhooks::payload;
 use dotmesh_model::DotName;
 use serde::Deserialize;
 
 use super::webhooks::{Fields, TOPICS, once};
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, WebhookPath};
-use crate::operations::change_webhook::{self, open_webhook};
-use crate::operations::deliver_again;
-use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, go, render};
-use crate::webhooks::payload;
 
 /// The most deliveries on a page.
 const PAGE: u32 = 50;
@@ -61,24 +61,24 @@ impl WebhookPage {
 
 /// The delivery before which the page begins.
 #[derive(Debug, Deserialize)]
-pub struct Before {
+pub(crate) struct Before {
     before: Option<i64>,
 }
 
 /// The form that switches a webhook on or off.
 #[derive(Debug, Deserialize)]
-pub struct Switched {
+pub(crate) struct Switched {
     on: u8,
 }
 
 /// The form that repeats a delivery.
 #[derive(Debug, Deserialize)]
-pub struct Again {
+pub(crate) struct Again {
     delivery: i64,
 }
 
 /// Shows a webhook.
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -86,12 +86,12 @@ pub async fn get(
     axum::extract::RawQuery(query): axum::extract::RawQuery,
 ) -> Page {
     let Before { before } = serde_urlencoded::from_str(query.as_deref().unwrap_or_default())
-        .map_err(|_| HubError::malformed("`before` must be the id of a delivery"))?;
+        .map_err(|_| HttpError::malformed("`before` must be the id of a delivery"))?;
     render(&page(&hub, visit, &name, id, before, None).await?)
 }
 
 /// Changes the webhook's address and topics.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -109,7 +109,7 @@ pub async fn post(
 }
 
 /// Switches the webhook on or off.
-pub async fn switch(
+pub(crate) async fn switch(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -125,7 +125,7 @@ pub async fn switch(
 }
 
 /// Replaces the secret.
-pub async fn renew_secret(
+pub(crate) async fn renew_secret(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -136,7 +136,7 @@ pub async fn renew_secret(
 }
 
 /// Sends a test delivery.
-pub async fn ping(
+pub(crate) async fn ping(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -147,7 +147,7 @@ pub async fn ping(
 }
 
 /// Repeats a delivery.
-pub async fn redeliver(
+pub(crate) async fn redeliver(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -160,7 +160,7 @@ pub async fn redeliver(
 }
 
 /// Deletes the webhook.
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -177,7 +177,7 @@ async fn page(
     id: WebhookId,
     before: Option<i64>,
     secret: Option<&SigningSecret>,
-) -> Result<WebhookPage, HubError> {
+) -> Result<WebhookPage, HttpError> {
     let (_, dot) = visit.open(hub, name, Action::Administer).await?;
     let (_, webhook) = open_webhook(hub, visit.caller()?, name, id).await?;
     let before = before.map(DeliveryId::from_number);

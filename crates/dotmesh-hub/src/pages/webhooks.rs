@@ -10,11 +10,11 @@ use axum::response::IntoResponse as _;
 use dotmesh_api::webhooks::{NewWebhook, WebhookState, WebhookTopic};
 use dotmesh_hub_db::webhooks::StoredWebhook;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::operations::create_webhook::create_webhook;
 use serde::Deserialize;
 
 use crate::extract::DotPath;
-use crate::operations::create_webhook::create_webhook;
-use crate::state::Hub;
 use crate::web::form::Form;
 use crate::web::visit::{DotHeader, Tab};
 use crate::web::{Page, Visit, render};
@@ -51,7 +51,7 @@ impl WebhooksPage {
 
 /// The form that creates or changes a webhook. Browsers don't send a box that is not checked.
 #[derive(Debug, Deserialize)]
-pub struct Fields {
+pub(crate) struct Fields {
     url: String,
     push: Option<String>,
     branch: Option<String>,
@@ -76,7 +76,7 @@ impl Fields {
     }
 }
 
-pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
+pub(crate) async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -> Page {
     let (open, dot) = visit.open(&hub, &name, Action::Administer).await?;
     let webhooks = hub.database.webhooks(open.existing()?).await?;
     render(&WebhooksPage {
@@ -88,7 +88,7 @@ pub async fn get(State(hub): State<Hub>, visit: Visit, DotPath(name): DotPath) -
 }
 
 /// Creates a webhook.
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     visit: Visit,
     DotPath(name): DotPath,
@@ -115,7 +115,7 @@ pub(super) fn once(page: &impl Template) -> Page {
 }
 
 /// Returns a webhook's state in words.
-pub fn word(state: WebhookState) -> &'static str {
+pub(crate) fn word(state: WebhookState) -> &'static str {
     match state {
         WebhookState::On => "on",
         WebhookState::Off => "off",

@@ -8,14 +8,14 @@ use dotmesh_api::hub::{BeginLogin, DeviceLogin};
 use dotmesh_hub_db::attempts::AttemptLimit;
 use dotmesh_hub_db::device_logins::{DEVICE_LOGIN_LIFETIME, NewDeviceLogin};
 use dotmesh_hub_model::credentials::{Token, UserCode};
+use dotmesh_hub_service::address::ClientAddress;
+use dotmesh_hub_service::{Hub, HubError};
 use jiff::SignedDuration;
 
-use crate::clock;
-use crate::error::HubError;
-use crate::extract::{ClientAddress, parse_open_json, read_body};
+use crate::error::HttpError;
+use crate::extract::{parse_open_json, read_body};
 use crate::openapi::OfAnyone;
 use crate::pages::authorize;
-use crate::state::Hub;
 
 const MAX_BODY_LENGTH: usize = 1024;
 
@@ -49,23 +49,26 @@ const LIMIT_OF_ALL: AttemptLimit = AttemptLimit {
     request_body = BeginLogin,
     responses((status = 201, description = "The login waits for its user.", body = DeviceLogin), OfAnyone),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     address: ClientAddress,
     body: Body,
-) -> Result<(StatusCode, Json<DeviceLogin>), HubError> {
+) -> Result<(StatusCode, Json<DeviceLogin>), HttpError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let BeginLogin { client } = parse_open_json(&body)?;
-    let now = clock::now();
+    let now = hub.clock.now();
     for (subject, limit) in [
         (format!("login from {}", address.network()), LIMIT),
         ("login from anywhere".to_owned(), LIMIT_OF_ALL),
     ] {
         if !hub.database.attempt(&subject, limit, now).await? {
-            return Err(HubError::TooMany { what: "new logins" });
+            return Err(HubError::TooMany { what: "new logins" }.into());
         }
     }
-    let (device, code) = (Token::generate(), UserCode::generate());
+    let (device, code) = (
+        Token::generate(&hub.random),
+        UserCode::generate(&hub.random),
+    );
     let login = NewDeviceLogin {
         device: &device.digest(),
         code: &code.digest(),

@@ -6,13 +6,12 @@ use axum::http::StatusCode;
 use dotmesh_api::hub::Upload;
 use dotmesh_api::identity::Meant;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::{Hub, HubError};
 
-use crate::auth::Caller;
-use crate::clock;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
 use crate::openapi::OfChange;
-use crate::state::Hub;
 
 /// Starts a push.
 ///
@@ -25,23 +24,23 @@ use crate::state::Hub;
     params(DotPath),
     responses((status = 201, description = "The upload accepts packs.", body = Upload), OfChange),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
-) -> Result<(StatusCode, Json<Upload>), HubError> {
+) -> Result<(StatusCode, Json<Upload>), HttpError> {
     let dot = caller.open(&hub, &dot, Action::Push).await?;
     if caller.meant == Some(Meant::New) && dot.id.is_some() {
-        return Err(HubError::MadeMeanwhile { dot: dot.name });
+        return Err(HubError::MadeMeanwhile { dot: dot.name }.into());
     }
     // A push that could store nothing is told so before it sends anything.
     let usage = hub.database.usage(dot.owner, hub.settings.quota).await?;
     if usage.room() == 0 {
-        return Err(HubError::over_quota(usage, dot.owner == caller.id));
+        return Err(HubError::over_quota(usage, dot.owner == caller.id).into());
     }
-    let id = hex::encode(rand::random::<[u8; 16]>());
+    let id = hex::encode(hub.random.bytes::<16>());
     hub.database
-        .begin_upload(&id, caller.id, dot.owner, &dot.name, clock::now())
+        .begin_upload(&id, caller.id, dot.owner, &dot.name, hub.clock.now())
         .await?;
     Ok((StatusCode::CREATED, Json(Upload { id })))
 }

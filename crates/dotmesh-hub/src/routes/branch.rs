@@ -4,14 +4,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::dots::CreateBranch;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::{create_branch, delete_branch};
 
 use super::MAX_BODY_LENGTH;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{BranchPath, DotPath, parse_json, read_body};
 use crate::openapi::OfChange;
-use crate::operations::{create_branch, delete_branch};
-use crate::state::Hub;
 
 /// Creates a branch.
 ///
@@ -25,13 +25,13 @@ use crate::state::Hub;
     request_body = CreateBranch,
     responses((status = 201, description = "It is created."), OfChange),
 )]
-pub async fn put(
+pub(crate) async fn put(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     BranchPath(branch): BranchPath,
     body: Body,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let CreateBranch { at } = parse_json(&body)?;
     create_branch::create_branch(&hub, &caller, &dot, branch, &at).await?;
@@ -49,12 +49,12 @@ pub async fn put(
     params(DotPath, BranchPath),
     responses((status = 204, description = "It is deleted."), OfChange),
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     BranchPath(branch): BranchPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     delete_branch::delete_branch(&hub, &caller, &dot, branch).await?;
     Ok(StatusCode::NO_CONTENT)
 }

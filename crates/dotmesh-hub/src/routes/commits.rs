@@ -10,18 +10,18 @@ use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::commits::Ancestry;
 use dotmesh_hub_db::ids::DotId;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::auth::Viewer;
+use dotmesh_hub_service::operations::sending;
+use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::CommitId;
 use dotmesh_model::left_out::{LEFT_OUT_IN_HISTORY, MAX_LEFT_OUT};
 use futures::{StreamExt as _, stream};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::auth::Viewer;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
 use crate::openapi::OfLookup;
-use crate::operations::sending;
-use crate::state::Hub;
 
 /// Commits in memory at once: a history may be longer than is good to hold.
 const PAGE: u32 = 16;
@@ -29,7 +29,7 @@ const PAGE: u32 = 16;
 /// The query.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct CommitsQuery {
+pub(crate) struct CommitsQuery {
     /// The newest commit.
     #[param(value_type = CommitId)]
     head: String,
@@ -48,16 +48,16 @@ pub struct CommitsQuery {
     params(DotPath, CommitsQuery),
     responses((status = 200, description = "The commits, the newest first.", body = CommitList), OfLookup),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
     query: Result<Query<CommitsQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, HubError> {
+) -> Result<Response, HttpError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let id = dot.existing()?;
     let Query(CommitsQuery { head, until }) = query
-        .map_err(|_| HubError::malformed("give the newest commit of the list: ?head=COMMIT"))?;
+        .map_err(|_| HttpError::malformed("give the newest commit of the list: ?head=COMMIT"))?;
     let head = commit("head", &head)?;
     let until = match until {
         Some(until) => commit("until", &until)?,
@@ -67,7 +67,8 @@ pub async fn get(
         return Err(HubError::NoSuchCommit {
             dot: dot.name,
             commit: head,
-        });
+        }
+        .into());
     }
     let turn = hub.turns.downloads.take(&dot.subject, 1).await?;
     let parts = json(hub, id, head, until);
@@ -75,9 +76,9 @@ pub async fn get(
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-fn commit(what: &str, text: &str) -> Result<CommitId, HubError> {
+fn commit(what: &str, text: &str) -> Result<CommitId, HttpError> {
     text.parse()
-        .map_err(|error| HubError::malformed(format!("{what}: {error}")))
+        .map_err(|error| HttpError::malformed(format!("{what}: {error}")))
 }
 
 /// A [`dotmesh_api::hub::CommitList`] as JSON, page by page. An error on the way cuts the response, so that it does not

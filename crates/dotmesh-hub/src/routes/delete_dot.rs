@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::delete_dot::delete_dot;
 
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
 use crate::openapi::OfChange;
-use crate::operations::delete_dot::delete_dot;
-use crate::state::Hub;
 
 /// Deletes a dot with all its branches and commits.
 ///
@@ -21,11 +21,11 @@ use crate::state::Hub;
     params(DotPath),
     responses((status = 204, description = "It is in the trash."), OfChange),
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     delete_dot(&hub, &caller, &dot).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -16,7 +16,7 @@ use crate::openapi::Document;
     security(()),
     responses((status = 200, description = "An OpenAPI document.", body = serde_json::Value)),
 )]
-pub async fn get(Extension(document): Extension<Document>) -> impl IntoResponse {
+pub(crate) async fn get(Extension(document): Extension<Document>) -> impl IntoResponse {
     let body = Bytes::from_static(document.0.as_bytes());
     ([(CONTENT_TYPE, "application/json")], body)
 }

@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use dotmesh_api::hub::{Access, HubDot};
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Viewer;
 
-use crate::auth::Viewer;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
 use crate::openapi::OfLookup;
-use crate::state::Hub;
 
 /// Shows a dot with its branches.
 #[utoipa::path(
@@ -21,11 +21,11 @@ use crate::state::Hub;
     params(DotPath),
     responses((status = 200, description = "The dot.", body = HubDot), OfLookup),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
-) -> Result<Json<HubDot>, HubError> {
+) -> Result<Json<HubDot>, HttpError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let id = dot.existing()?;
     let branches = hub.database.branches(id).await?;

@@ -3,12 +3,12 @@
 use axum::extract::State;
 use dotmesh_api::hub::{Access, HubDot};
 use dotmesh_hub_model::access;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
 
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{ListPage, Paging};
 use crate::openapi::OfUser;
-use crate::state::Hub;
 
 /// Lists the dots that the caller owns, and those where the caller is a collaborator.
 #[utoipa::path(
@@ -19,11 +19,11 @@ use crate::state::Hub;
     params(Paging),
     responses((status = 200, description = "The dots, by name.", body = Vec<HubDot>), OfUser),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     caller: Caller,
     paging: Paging,
-) -> Result<ListPage<HubDot>, HubError> {
+) -> Result<ListPage<HubDot>, HttpError> {
     let part = paging.part(|name| name.parse().ok())?;
     let mut dots = Vec::new();
     let (listed, is_cut) = hub.database.dots_of(caller.id, part).await?;

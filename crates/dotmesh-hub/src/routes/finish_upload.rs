@@ -7,17 +7,17 @@ use axum::response::IntoResponse;
 use dotmesh_api::hub::FinishUpload;
 use dotmesh_api::identity::IDENTITY_HEADER;
 use dotmesh_hub_model::limits::{BRANCHES_PER_PUSH, COMMITS_PER_PUSH, PUSH};
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::finish_upload::{self, Finish};
+use dotmesh_hub_service::rate_limit::Subject;
 use dotmesh_model::DotIdentity;
 use sha2::{Digest as _, Sha256};
 
 use super::open_upload;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, UploadPath, parse_open_json, read_body};
 use crate::openapi::OfChange;
-use crate::operations::finish_upload::{self, Finish};
-use crate::rate_limit::Subject;
-use crate::state::Hub;
 
 /// Finishes a push atomically: all of it becomes visible, or nothing.
 ///
@@ -38,13 +38,13 @@ use crate::state::Hub;
         OfChange,
     ),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     dot: DotPath,
     upload: UploadPath,
     body: Body,
-) -> Result<impl IntoResponse, HubError> {
+) -> Result<impl IntoResponse, HttpError> {
     let (_, upload) = open_upload(&hub, &caller, &dot, &upload).await?;
     let body = read_body(body, PUSH.most, "bytes of commits in one push").await?;
     let request: FinishUpload = parse_open_json(&body)?;

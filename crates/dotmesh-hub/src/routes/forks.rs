@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Viewer;
 use dotmesh_model::DotName;
 
-use crate::auth::Viewer;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, ListPage, Paging};
 use crate::openapi::OfLookup;
-use crate::state::Hub;
 
 /// Lists the forks of a dot that the caller may see.
 #[utoipa::path(
@@ -20,12 +20,12 @@ use crate::state::Hub;
     params(DotPath, Paging),
     responses((status = 200, description = "The forks, by name.", body = Vec<DotName>), OfLookup),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
     paging: Paging,
-) -> Result<ListPage<DotName>, HubError> {
+) -> Result<ListPage<DotName>, HttpError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
     let part = paging.part(|name| name.parse().ok())?;
     let forks = hub.database.forks(open.existing()?, viewer.id(), part);

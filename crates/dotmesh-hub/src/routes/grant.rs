@@ -5,14 +5,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::GrantAccess;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::grant_access::grant_access;
 
 use super::MAX_BODY_LENGTH;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, UserPath, parse_json, read_body};
 use crate::openapi::OfChange;
-use crate::operations::grant_access::grant_access;
-use crate::state::Hub;
 
 /// Grants a user access to a dot, or changes the user's access.
 ///
@@ -26,13 +26,13 @@ use crate::state::Hub;
     request_body = GrantAccess,
     responses((status = 204, description = "The user has that access."), OfChange),
 )]
-pub async fn put(
+pub(crate) async fn put(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     UserPath(user): UserPath,
     body: Body,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     // Who may not has no business with what is wrong with the request.
     caller.open(&hub, &dot, Action::Administer).await?;
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::readiness::Readiness;
 use dotmesh_store::{PackId, PackStoreError};
-
-use crate::readiness::Readiness;
-use crate::state::Hub;
 
 /// How long the database and the store may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -16,12 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Says that the process runs.
-pub async fn live() -> &'static str {
+pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
 /// Says whether the database and the store answer.
-pub async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
+pub(crate) async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
     let mut last = hub.readiness.lock().await;
     let answer = match *last {
         Some((at, answer)) if at.elapsed() < FRESH => answer,
@@ -58,7 +57,7 @@ async fn ask(hub: &Hub) -> Readiness {
 }
 
 /// How long the store takes to say that it has not what is nobody's; `None` when it does not answer.
-pub async fn store(hub: &Hub) -> Option<Duration> {
+pub(crate) async fn store(hub: &Hub) -> Option<Duration> {
     let start = Instant::now();
     let nothing = PackId::from_bytes([0; 32]);
     match tokio::time::timeout(PATIENCE, hub.packs.get(nothing)).await {

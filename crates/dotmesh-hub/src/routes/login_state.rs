@@ -6,14 +6,14 @@ use axum::extract::State;
 use dotmesh_api::hub::{DeviceCode, LoginState};
 use dotmesh_hub_db::device_logins::DeviceLoginState;
 use dotmesh_hub_model::credentials::{ApiKey, KeyDigest};
+use dotmesh_hub_service::address::ClientAddress;
+use dotmesh_hub_service::audit;
+use dotmesh_hub_service::{Hub, HubError};
 use jiff::Timestamp;
 
-use crate::audit;
-use crate::clock;
-use crate::error::HubError;
-use crate::extract::{ClientAddress, parse_open_json, read_body};
+use crate::error::HttpError;
+use crate::extract::{parse_open_json, read_body};
 use crate::openapi::OfAnyone;
-use crate::state::Hub;
 
 const MAX_BODY_LENGTH: usize = 1024;
 
@@ -29,23 +29,23 @@ const MAX_BODY_LENGTH: usize = 1024;
     request_body = DeviceCode,
     responses((status = 200, description = "The state of the login.", body = LoginState), OfAnyone),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     address: ClientAddress,
     body: Body,
-) -> Result<Json<LoginState>, HubError> {
+) -> Result<Json<LoginState>, HttpError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let DeviceCode { device_code } = parse_open_json(&body)?;
     let device = KeyDigest::of(&device_code);
-    let key = ApiKey::generate();
-    let now = clock::now();
+    let key = ApiKey::generate(&hub.random);
+    let now = hub.clock.now();
     let expires = hub.settings.login_key_lifetime().map(|lasts| now + lasts);
     let state = hub
         .database
         .device_login(&device, &key.digest(), expires, now)
         .await?;
     Ok(Json(match state {
-        None => return Err(HubError::NoSuchLogin),
+        None => return Err(HubError::NoSuchLogin.into()),
         Some(DeviceLoginState::Pending) => LoginState::Pending,
         Some(DeviceLoginState::Denied) => LoginState::Denied,
         Some(DeviceLoginState::Approved(user)) => {

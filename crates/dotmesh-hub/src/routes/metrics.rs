@@ -5,15 +5,18 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Viewer;
+use dotmesh_hub_service::metrics::Measured;
 
 use super::health;
-use crate::auth::Viewer;
-use crate::error::HubError;
-use crate::metrics::Measured;
-use crate::state::Hub;
+use crate::error::HttpError;
 
 /// Tells them.
-pub async fn get(State(hub): State<Hub>, viewer: Viewer) -> Result<impl IntoResponse, HubError> {
+pub(crate) async fn get(
+    State(hub): State<Hub>,
+    viewer: Viewer,
+) -> Result<impl IntoResponse, HttpError> {
     if !hub.settings.open_metrics {
         viewer.administrator()?;
     }

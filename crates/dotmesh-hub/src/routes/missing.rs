@@ -6,14 +6,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use dotmesh_api::hub_client;
 use dotmesh_hub_db::objects::UploadScope;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::{Hub, HubError};
 use dotmesh_model::ObjectHash;
 
 use super::open_upload;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, UploadPath, read_hashes};
 use crate::openapi::{Binary, OfChange};
-use crate::state::Hub;
 
 /// Lists the objects that the client has to send.
 #[utoipa::path(
@@ -25,16 +25,16 @@ use crate::state::Hub;
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "Hashes, 32 bytes each, at most 8192."),
     responses((status = 200, description = "Their hashes in the requested order, 32 bytes each.", body = inline(Binary), content_type = "application/octet-stream"), OfChange),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     dot: DotPath,
     upload: UploadPath,
     body: Body,
-) -> Result<impl IntoResponse, HubError> {
+) -> Result<impl IntoResponse, HttpError> {
     let (dot, upload) = open_upload(&hub, &caller, &dot, &upload).await?;
     if upload.finished.is_some() {
-        return Err(HubError::NoSuchUpload);
+        return Err(HubError::NoSuchUpload.into());
     }
     let hashes = read_hashes(body).await?;
     let scope = UploadScope {

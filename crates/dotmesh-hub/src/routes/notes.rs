@@ -7,15 +7,15 @@ use axum::http::StatusCode;
 use dotmesh_api::dots::{HubNote, NoteTarget, WriteNote};
 use dotmesh_hub_db::notes::Note;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::{Caller, Viewer};
+use dotmesh_hub_service::operations::write_note;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::auth::{Caller, Viewer};
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, ListPage, NotePath, Paging, parse_json, read_body};
 use crate::openapi::{OfChange, OfLookup};
-use crate::operations::write_note;
-use crate::state::Hub;
 
 /// The longest request, in bytes: more than a note is, so that one that is too long is told so.
 const MAX_NOTE_LENGTH: usize = 512 << 10;
@@ -25,7 +25,7 @@ const NOTES_PER_PAGE: u32 = 100;
 
 /// The id of a new note.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Written {
+pub(crate) struct Written {
     /// The note's id.
     id: String,
 }
@@ -40,16 +40,16 @@ pub struct Written {
     params(DotPath, NoteTarget, Paging),
     responses((status = 200, description = "The notes, the oldest first.", body = Vec<HubNote>), OfLookup),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
     query: Result<Query<NoteTarget>, axum::extract::rejection::QueryRejection>,
     paging: Paging,
-) -> Result<ListPage<HubNote>, HubError> {
+) -> Result<ListPage<HubNote>, HttpError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
     let Query(target) = query.map_err(|_| {
-        HubError::malformed("give a branch or a commit: ?branch=NAME or ?commit=ID")
+        HttpError::malformed("give a branch or a commit: ?branch=NAME or ?commit=ID")
     })?;
     let on = write_note::note_target(&hub, &open, target).await?;
     let paging = paging.at_most(NOTES_PER_PAGE);
@@ -76,12 +76,12 @@ pub async fn get(
     request_body = WriteNote,
     responses((status = 201, description = "The id of the new note.", body = Written), OfChange),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     body: Body,
-) -> Result<(StatusCode, Json<Written>), HubError> {
+) -> Result<(StatusCode, Json<Written>), HttpError> {
     let body = read_body(body, MAX_NOTE_LENGTH, "bytes in this request").await?;
     let WriteNote {
         branch,
@@ -105,12 +105,12 @@ pub async fn post(
     params(DotPath, NotePath),
     responses((status = 204, description = "It is deleted."), OfChange),
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     NotePath(note): NotePath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     write_note::delete_note(&hub, &caller, &dot, note).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,14 +5,14 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::audit;
+use dotmesh_hub_service::auth::Viewer;
+use dotmesh_hub_service::operations::serve_objects;
 
-use crate::audit;
-use crate::auth::Viewer;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, read_hashes};
 use crate::openapi::{Binary, OfObjects};
-use crate::operations::serve_objects;
-use crate::state::Hub;
 
 /// Sends objects of a dot as a pack.
 #[utoipa::path(
@@ -25,12 +25,12 @@ use crate::state::Hub;
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "Hashes, 32 bytes each, at most 8192."),
     responses((status = 200, description = "A pack with as many of the objects as fit, in the requested order; see `docs/format.md`.", body = inline(Binary), content_type = "application/octet-stream"), OfObjects),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
     body: Body,
-) -> Result<impl IntoResponse, HubError> {
+) -> Result<impl IntoResponse, HttpError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let hashes = read_hashes(body).await?;
     audit::download(&hub, &dot, viewer.caller.as_ref(), "by clone or pull").await?;

@@ -4,14 +4,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::dots::OfferDot;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::offer_dot;
 
 use super::MAX_BODY_LENGTH;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, parse_json, read_body};
 use crate::openapi::OfChange;
-use crate::operations::offer_dot;
-use crate::state::Hub;
 
 /// Offers a dot to another user, who may take it.
 ///
@@ -25,12 +25,12 @@ use crate::state::Hub;
     request_body = OfferDot,
     responses((status = 204, description = "It is offered."), OfChange),
 )]
-pub async fn put(
+pub(crate) async fn put(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     body: Body,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let OfferDot { user } = parse_json(&body)?;
     offer_dot::offer_dot(&hub, &caller, &dot, user).await?;
@@ -48,11 +48,11 @@ pub async fn put(
     params(DotPath),
     responses((status = 204, description = "It is not offered any more."), OfChange),
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     offer_dot::withdraw_offer(&hub, &caller, &dot).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,15 +5,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::dots::{NewName, WaitingDot};
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::take_dot;
 use dotmesh_model::DotName;
 
 use super::MAX_BODY_LENGTH;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotIdPath, parse_json, read_body};
 use crate::openapi::{OfChange, OfUser};
-use crate::operations::take_dot;
-use crate::state::Hub;
 
 /// Lists the dots that are offered to the caller.
 #[utoipa::path(
@@ -23,10 +23,10 @@ use crate::state::Hub;
     tag = "moving dots",
     responses((status = 200, description = "The dots.", body = Vec<WaitingDot>), OfUser),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     caller: Caller,
-) -> Result<Json<Vec<WaitingDot>>, HubError> {
+) -> Result<Json<Vec<WaitingDot>>, HttpError> {
     let offers = hub.database.offers(caller.id).await?;
     let offers = offers.into_iter().map(|offer| WaitingDot {
         id: offer.id.to_string(),
@@ -48,12 +48,12 @@ pub async fn get(
     request_body = NewName,
     responses((status = 200, description = "The new full name of the dot.", body = DotName), OfChange),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     DotIdPath(dot): DotIdPath,
     body: Body,
-) -> Result<Json<DotName>, HubError> {
+) -> Result<Json<DotName>, HttpError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let NewName { name } = parse_json(&body)?;
     Ok(Json(take_dot::take_dot(&hub, &caller, dot, &name).await?))
@@ -70,11 +70,11 @@ pub async fn post(
     params(DotIdPath),
     responses((status = 204, description = "It is not offered any more."), OfChange),
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotIdPath(dot): DotIdPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     take_dot::decline_dot(&hub, &caller, dot).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::protect_branch::protect_branch;
 
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{BranchPath, DotPath};
 use crate::openapi::OfChange;
-use crate::operations::protect_branch::protect_branch;
-use crate::state::Hub;
 
 /// Protects a branch, which need not exist yet.
 ///
@@ -21,12 +21,12 @@ use crate::state::Hub;
     params(DotPath, BranchPath),
     responses((status = 204, description = "It is protected."), OfChange),
 )]
-pub async fn put(
+pub(crate) async fn put(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     BranchPath(branch): BranchPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     protect_branch(&hub, &caller, &dot, &branch, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -42,12 +42,12 @@ pub async fn put(
     params(DotPath, BranchPath),
     responses((status = 204, description = "It is not protected."), OfChange),
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     BranchPath(branch): BranchPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     protect_branch(&hub, &caller, &dot, &branch, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }

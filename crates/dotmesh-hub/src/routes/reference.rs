@@ -5,13 +5,13 @@ use axum::extract::State;
 use dotmesh_api::hub::ResolvedRef;
 use dotmesh_hub_model::access::Action;
 use dotmesh_hub_model::limits::BRANCHES_PER_DOT;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Viewer;
+use dotmesh_hub_service::operations::resolve_ref::resolve_ref;
 
-use crate::auth::Viewer;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, RefPath};
 use crate::openapi::OfLookup;
-use crate::operations::resolve_ref::resolve_ref;
-use crate::state::Hub;
 
 /// Resolves a full id, a branch, a tag or an id prefix, in this order, to a commit.
 #[utoipa::path(
@@ -23,12 +23,12 @@ use crate::state::Hub;
     params(DotPath, RefPath),
     responses((status = 200, description = "The commit.", body = ResolvedRef), OfLookup),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
     RefPath(reference): RefPath,
-) -> Result<Json<ResolvedRef>, HubError> {
+) -> Result<Json<ResolvedRef>, HttpError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let commit = resolve_ref(&hub, &dot, &reference).await?;
     let at = [commit];

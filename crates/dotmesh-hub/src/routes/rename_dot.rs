@@ -5,15 +5,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::dots::NewName;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::rename_dot;
 use dotmesh_model::DotName;
 
 use super::MAX_BODY_LENGTH;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, parse_json, read_body};
 use crate::openapi::OfChange;
-use crate::operations::rename_dot;
-use crate::state::Hub;
 
 /// Renames a dot in its namespace.
 ///
@@ -27,12 +27,12 @@ use crate::state::Hub;
     request_body = NewName,
     responses((status = 200, description = "The new full name.", body = DotName), OfChange),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     body: Body,
-) -> Result<(StatusCode, Json<DotName>), HubError> {
+) -> Result<(StatusCode, Json<DotName>), HttpError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let NewName { name } = parse_json(&body)?;
     let name = rename_dot::rename_dot(&hub, &caller, &dot, &name).await?;

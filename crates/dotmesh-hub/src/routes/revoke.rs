@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::grant_access::revoke_access;
 
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, UserPath};
 use crate::openapi::OfChange;
-use crate::operations::grant_access::revoke_access;
-use crate::state::Hub;
 
 /// Revokes a user's access to a dot.
 ///
@@ -21,12 +21,12 @@ use crate::state::Hub;
     params(DotPath, UserPath),
     responses((status = 204, description = "The user has no access any more."), OfChange),
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     UserPath(user): UserPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     revoke_access(&hub, &caller, &dot, user).await?;
     Ok(StatusCode::NO_CONTENT)
 }

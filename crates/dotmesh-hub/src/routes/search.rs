@@ -3,12 +3,31 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use dotmesh_api::dots::SearchResults;
+use dotmesh_hub_model::search::{Place, Words};
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Viewer;
+use dotmesh_hub_service::operations::search;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use crate::auth::Viewer;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::openapi::OfView;
-use crate::operations::search::{self, SearchQuery};
-use crate::state::Hub;
+
+/// What to search for.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SearchQuery {
+    /// The search words, as the user typed them.
+    #[serde(default)]
+    pub(crate) q: String,
+    /// Where to search.
+    #[serde(default, rename = "in")]
+    #[param(inline)]
+    pub(crate) place: Place,
+    /// The page number, from 1.
+    #[serde(default)]
+    pub(crate) page: Option<u32>,
+}
 
 /// Searches the dots that the caller may see.
 #[utoipa::path(
@@ -20,13 +39,15 @@ use crate::state::Hub;
     params(SearchQuery),
     responses((status = 200, description = "A page of results.", body = SearchResults), OfView),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     query: Result<Query<SearchQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<SearchResults>, HubError> {
+) -> Result<Json<SearchResults>, HttpError> {
     let Query(query) = query.map_err(|_| {
-        HubError::malformed("the query must be ?q=WORDS&in=PLACE&page=NUMBER, with PLACE dots, branches, tags or commits")
+        HttpError::malformed("the query must be ?q=WORDS&in=PLACE&page=NUMBER, with PLACE dots, branches, tags or commits")
     })?;
-    Ok(Json(search::search(&hub, viewer.id(), &query).await?))
+    let words = Words::new(&query.q);
+    let found = search::search(&hub, viewer.id(), &words, query.place, query.page);
+    Ok(Json(found.await?))
 }

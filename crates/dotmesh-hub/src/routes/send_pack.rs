@@ -5,15 +5,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::hub::MAX_PACK_LENGTH;
 use dotmesh_hub_db::objects::UploadScope;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::receive_pack;
+use dotmesh_hub_service::rate_limit::Subject;
+use dotmesh_hub_service::{Hub, HubError};
 
 use super::open_upload;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, UploadPath, read_body};
 use crate::openapi::{Binary, OfChange};
-use crate::operations::receive_pack;
-use crate::rate_limit::Subject;
-use crate::state::Hub;
 
 /// Receives a pack of objects.
 #[utoipa::path(
@@ -25,16 +25,16 @@ use crate::state::Hub;
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "A pack of at most 32 MiB; see `docs/format.md`."),
     responses((status = 204, description = "The hub has verified and stored every object."), OfChange),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     dot: DotPath,
     upload: UploadPath,
     body: Body,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     let (dot, upload) = open_upload(&hub, &caller, &dot, &upload).await?;
     if upload.finished.is_some() {
-        return Err(HubError::NoSuchUpload);
+        return Err(HubError::NoSuchUpload.into());
     }
     let pack = read_body(body, MAX_PACK_LENGTH, "bytes in a pack").await?;
     let subject = Subject::User(caller.id);

@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::dots::{ChangeSettings, DotSettings};
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::{Caller, Viewer};
+use dotmesh_hub_service::operations::change_settings;
 
-use crate::auth::{Caller, Viewer};
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, parse_json, read_body};
 use crate::openapi::{OfChange, OfLookup};
-use crate::operations::change_settings;
-use crate::state::Hub;
 
 /// A description may need several bytes of JSON for each of its own.
 const MAX_BODY_LENGTH: usize = 8 * (64 << 10);
@@ -27,11 +27,11 @@ const MAX_BODY_LENGTH: usize = 8 * (64 << 10);
     params(DotPath),
     responses((status = 200, description = "The settings.", body = DotSettings), OfLookup),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
-) -> Result<Json<DotSettings>, HubError> {
+) -> Result<Json<DotSettings>, HttpError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
     let id = open.existing()?;
     let details = hub.database.dot_details(id, viewer.id()).await?;
@@ -58,12 +58,12 @@ pub async fn get(
     request_body = ChangeSettings,
     responses((status = 204, description = "The settings are changed."), OfChange),
 )]
-pub async fn patch(
+pub(crate) async fn patch(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     body: Body,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let change: ChangeSettings = parse_json(&body)?;
     change_settings::change_settings(&hub, &caller, &dot, change).await?;

@@ -6,16 +6,16 @@ use axum::http::StatusCode;
 use dotmesh_api::dots::{CreateTag, HubTag};
 use dotmesh_hub_db::tags::DotTag;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::{Caller, Viewer};
+use dotmesh_hub_service::operations::create_tag::{NewTag, create_tag};
+use dotmesh_hub_service::operations::delete_tag::delete_tag;
 use jiff::Timestamp;
 
 use super::MAX_BODY_LENGTH;
-use crate::auth::{Caller, Viewer};
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, ListPage, Paging, TagPath, parse_json, read_body};
 use crate::openapi::{OfChange, OfLookup};
-use crate::operations::create_tag::{NewTag, create_tag};
-use crate::operations::delete_tag::delete_tag;
-use crate::state::Hub;
 
 /// Lists the tags of a dot.
 #[utoipa::path(
@@ -27,12 +27,12 @@ use crate::state::Hub;
     params(DotPath, Paging),
     responses((status = 200, description = "The tags, the newest first.", body = Vec<HubTag>), OfLookup),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
     paging: Paging,
-) -> Result<ListPage<HubTag>, HubError> {
+) -> Result<ListPage<HubTag>, HttpError> {
     let open = viewer.open(&hub, &dot, Action::Read).await?;
     let part = paging.part(|text| {
         let (time, name) = text.split_once('.')?;
@@ -62,13 +62,13 @@ pub async fn get(
     request_body = CreateTag,
     responses((status = 201, description = "It is created."), OfChange),
 )]
-pub async fn put(
+pub(crate) async fn put(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     TagPath(name): TagPath,
     body: Body,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
     let CreateTag { at, message } = parse_json(&body)?;
     create_tag(&hub, &caller, &dot, NewTag { name, at, message }).await?;
@@ -86,12 +86,12 @@ pub async fn put(
     params(DotPath, TagPath),
     responses((status = 204, description = "It is deleted."), OfChange),
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     TagPath(tag): TagPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     delete_tag(&hub, &caller, &dot, tag).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use dotmesh_api::dots::WaitingDot;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::restore_dot;
 use dotmesh_model::DotName;
 
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotIdPath;
 use crate::openapi::{OfChange, OfUser};
-use crate::operations::restore_dot;
-use crate::state::Hub;
 
 /// Lists the caller's deleted dots that can be restored.
 #[utoipa::path(
@@ -20,10 +20,10 @@ use crate::state::Hub;
     tag = "moving dots",
     responses((status = 200, description = "The dots, most recently deleted first.", body = Vec<WaitingDot>), OfUser),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     caller: Caller,
-) -> Result<Json<Vec<WaitingDot>>, HubError> {
+) -> Result<Json<Vec<WaitingDot>>, HttpError> {
     let deleted = hub.database.deleted_dots(caller.id).await?;
     let deleted = deleted.into_iter().map(|dot| WaitingDot {
         id: dot.id.to_string(),
@@ -44,10 +44,10 @@ pub async fn get(
     params(DotIdPath),
     responses((status = 200, description = "The new full name of the dot.", body = DotName), OfChange),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     DotIdPath(dot): DotIdPath,
-) -> Result<Json<DotName>, HubError> {
+) -> Result<Json<DotName>, HttpError> {
     Ok(Json(restore_dot::restore_dot(&hub, &caller, dot).await?))
 }

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use dotmesh_api::hub::CurrentUser;
+use dotmesh_hub_service::auth::Caller;
 
-use crate::auth::Caller;
 use crate::openapi::OfUser;
 
 /// Shows the user that the credentials belong to.
@@ -14,6 +14,6 @@ use crate::openapi::OfUser;
     tag = "hub",
     responses((status = 200, description = "The user.", body = CurrentUser), OfUser),
 )]
-pub async fn get(caller: Caller) -> Json<CurrentUser> {
+pub(crate) async fn get(caller: Caller) -> Json<CurrentUser> {
     Json(CurrentUser { name: caller.name })
 }

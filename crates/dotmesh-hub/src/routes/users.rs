@@ -2,20 +2,20 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::complete_user::complete_user;
 use dotmesh_model::UserName;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::openapi::OfUser;
-use crate::operations::complete_user::complete_user;
-use crate::state::Hub;
 
 /// The query.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Prefix {
+pub(crate) struct Prefix {
     /// The prefix: at least two characters.
     #[serde(default)]
     prefix: String,
@@ -30,10 +30,10 @@ pub struct Prefix {
     params(Prefix),
     responses((status = 200, description = "The first few users, by name.", body = Vec<UserName>), OfUser),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     caller: Caller,
     Query(Prefix { prefix }): Query<Prefix>,
-) -> Result<Json<Vec<UserName>>, HubError> {
+) -> Result<Json<Vec<UserName>>, HttpError> {
     Ok(Json(complete_user(&hub, &caller, &prefix).await?))
 }

@@ -12,7 +12,7 @@ use dotmesh_api::hub::{HubVersion, PROTOCOL_VERSION};
     security(()),
     responses((status = 200, description = "The version.", body = HubVersion)),
 )]
-pub async fn get() -> Json<HubVersion> {
+pub(crate) async fn get() -> Json<HubVersion> {
     Json(HubVersion {
         server: "dothub".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

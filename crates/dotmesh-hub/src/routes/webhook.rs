@@ -6,15 +6,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use dotmesh_api::webhooks::{ChangeWebhook, Webhook};
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::change_webhook::{
+    change_webhook, delete_webhook, open_webhook,
+};
 
 use super::MAX_BODY_LENGTH;
 use super::webhooks::shown;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, WebhookPath, parse_json, read_body};
 use crate::openapi::OfChange;
-use crate::operations::change_webhook::{change_webhook, delete_webhook, open_webhook};
-use crate::state::Hub;
 
 /// Shows a webhook.
 ///
@@ -27,12 +29,12 @@ use crate::state::Hub;
     params(DotPath, WebhookPath),
     responses((status = 200, description = "The webhook.", body = Webhook), OfChange),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     WebhookPath(id): WebhookPath,
-) -> Result<Json<Webhook>, HubError> {
+) -> Result<Json<Webhook>, HttpError> {
     let (_, webhook) = open_webhook(&hub, &caller, &dot, id).await?;
     Ok(Json(shown(webhook)))
 }
@@ -49,13 +51,13 @@ pub async fn get(
     request_body = ChangeWebhook,
     responses((status = 204, description = "It is changed."), OfChange),
 )]
-pub async fn patch(
+pub(crate) async fn patch(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     WebhookPath(id): WebhookPath,
     body: Body,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     // Who may not has no business with what is wrong with the request.
     caller.open(&hub, &dot, Action::Administer).await?;
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;
@@ -75,12 +77,12 @@ pub async fn patch(
     params(DotPath, WebhookPath),
     responses((status = 204, description = "It is deleted."), OfChange),
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     WebhookPath(id): WebhookPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     delete_webhook(&hub, &caller, &dot, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -6,17 +6,17 @@ use axum::http::StatusCode;
 use dotmesh_api::webhooks::Delivery;
 use dotmesh_hub_db::deliveries::StoredDelivery;
 use dotmesh_hub_db::ids::DeliveryId;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::change_webhook::open_webhook;
+use dotmesh_hub_service::operations::deliver_again;
+use dotmesh_hub_service::webhooks::payload;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DeliveryPath, DotPath, WebhookPath};
 use crate::openapi::OfChange;
-use crate::operations::change_webhook::open_webhook;
-use crate::operations::deliver_again;
-use crate::state::Hub;
-use crate::webhooks::payload;
 
 /// The most deliveries in an answer.
 const PAGE: u32 = 100;
@@ -24,14 +24,14 @@ const PAGE: u32 = 100;
 /// Which deliveries.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Before {
+pub(crate) struct Before {
     /// Lists deliveries before the delivery with this id. Without it, lists the newest.
     before: Option<i64>,
 }
 
 /// The delivery of a test `ping`.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Ping {
+pub(crate) struct Ping {
     /// The delivery's id.
     id: String,
 }
@@ -47,16 +47,16 @@ pub struct Ping {
     params(DotPath, WebhookPath, Before),
     responses((status = 200, description = "The deliveries, the newest first.", body = Vec<Delivery>), OfChange),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     WebhookPath(id): WebhookPath,
     query: Result<Query<Before>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Vec<Delivery>>, HubError> {
+) -> Result<Json<Vec<Delivery>>, HttpError> {
     open_webhook(&hub, &caller, &dot, id).await?;
     let Query(Before { before }) =
-        query.map_err(|_| HubError::malformed("`before` must be the id of a delivery"))?;
+        query.map_err(|_| HttpError::malformed("`before` must be the id of a delivery"))?;
     let before = before.map(DeliveryId::from_number);
     let deliveries = hub.database.deliveries(id, before, PAGE).await?;
     Ok(Json(deliveries.into_iter().map(shown).collect()))
@@ -73,12 +73,12 @@ pub async fn get(
     params(DotPath, WebhookPath),
     responses((status = 202, description = "The hub delivers it at once.", body = Ping), OfChange),
 )]
-pub async fn ping(
+pub(crate) async fn ping(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     WebhookPath(id): WebhookPath,
-) -> Result<(StatusCode, Json<Ping>), HubError> {
+) -> Result<(StatusCode, Json<Ping>), HttpError> {
     let id = deliver_again::ping(&hub, &caller, &dot, id).await?;
     let id = id.to_string();
     Ok((StatusCode::ACCEPTED, Json(Ping { id })))
@@ -95,13 +95,13 @@ pub async fn ping(
     params(DotPath, WebhookPath, DeliveryPath),
     responses((status = 202, description = "The hub delivers it at once."), OfChange),
 )]
-pub async fn redeliver(
+pub(crate) async fn redeliver(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     WebhookPath(id): WebhookPath,
     DeliveryPath(delivery): DeliveryPath,
-) -> Result<StatusCode, HubError> {
+) -> Result<StatusCode, HttpError> {
     deliver_again::redeliver(&hub, &caller, &dot, id, delivery).await?;
     Ok(StatusCode::ACCEPTED)
 }

@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use dotmesh_api::webhooks::WebhookSecret;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::change_webhook::renew_secret;
 
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, WebhookPath};
 use crate::openapi::OfChange;
-use crate::operations::change_webhook::renew_secret;
-use crate::state::Hub;
 
 /// Replaces the secret of a webhook.
 ///
@@ -22,12 +22,12 @@ use crate::state::Hub;
     params(DotPath, WebhookPath),
     responses((status = 200, description = "The new secret.", body = WebhookSecret), OfChange),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     WebhookPath(id): WebhookPath,
-) -> Result<Json<WebhookSecret>, HubError> {
+) -> Result<Json<WebhookSecret>, HttpError> {
     let secret = renew_secret(&hub, &caller, &dot, id).await?;
     Ok(Json(WebhookSecret {
         id: id.to_string(),

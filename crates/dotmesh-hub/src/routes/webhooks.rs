@@ -7,14 +7,14 @@ use axum::http::StatusCode;
 use dotmesh_api::webhooks::{NewWebhook, Webhook, WebhookSecret};
 use dotmesh_hub_db::webhooks::StoredWebhook;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Caller;
+use dotmesh_hub_service::operations::create_webhook::create_webhook;
 
 use super::MAX_BODY_LENGTH;
-use crate::auth::Caller;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::{DotPath, HubUrl, parse_json, read_body};
 use crate::openapi::OfChange;
-use crate::operations::create_webhook::create_webhook;
-use crate::state::Hub;
 
 /// Lists the webhooks of a dot.
 ///
@@ -27,11 +27,11 @@ use crate::state::Hub;
     params(DotPath),
     responses((status = 200, description = "The webhooks, the oldest first.", body = Vec<Webhook>), OfChange),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
-) -> Result<Json<Vec<Webhook>>, HubError> {
+) -> Result<Json<Vec<Webhook>>, HttpError> {
     let open = caller.open(&hub, &dot, Action::Administer).await?;
     let webhooks = hub.database.webhooks(open.existing()?).await?;
     Ok(Json(webhooks.into_iter().map(shown).collect()))
@@ -49,13 +49,13 @@ pub async fn get(
     request_body = NewWebhook,
     responses((status = 201, description = "It is created.", body = WebhookSecret), OfChange),
 )]
-pub async fn post(
+pub(crate) async fn post(
     State(hub): State<Hub>,
     caller: Caller,
     DotPath(dot): DotPath,
     HubUrl(hub_url): HubUrl,
     body: Body,
-) -> Result<(StatusCode, Json<WebhookSecret>), HubError> {
+) -> Result<(StatusCode, Json<WebhookSecret>), HttpError> {
     // Who may not has no business with what is wrong with the request.
     caller.open(&hub, &dot, Action::Administer).await?;
     let body = read_body(body, MAX_BODY_LENGTH, "bytes in this request").await?;

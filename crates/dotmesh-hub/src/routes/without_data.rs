@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use dotmesh_api::hub::WithoutData;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::Viewer;
 
-use crate::auth::Viewer;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::DotPath;
 use crate::openapi::OfLookup;
-use crate::state::Hub;
 
 /// Lists the commits that were pushed without their data.
 ///
@@ -23,11 +23,11 @@ use crate::state::Hub;
     params(DotPath),
     responses((status = 200, description = "The commits.", body = WithoutData), OfLookup),
 )]
-pub async fn get(
+pub(crate) async fn get(
     State(hub): State<Hub>,
     viewer: Viewer,
     DotPath(dot): DotPath,
-) -> Result<Json<WithoutData>, HubError> {
+) -> Result<Json<WithoutData>, HttpError> {
     let dot = viewer.open(&hub, &dot, Action::Read).await?;
     let commits = hub.database.commits_without_data(dot.existing()?).await?;
     Ok(Json(WithoutData { commits }))

@@ -9,10 +9,10 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::HubError;
+use crate::error::HttpError;
 
 /// The path prefix of assets.
-pub const FOLDER: &str = "/-/assets/";
+pub(crate) const FOLDER: &str = "/-/assets/";
 
 struct Asset {
     name: &'static str,
@@ -49,30 +49,32 @@ static ADDRESSES: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// The addresses that the layout needs.
 #[derive(Debug, Clone, Copy)]
-pub struct Addresses;
+pub(crate) struct Addresses;
 
 impl Addresses {
     /// Returns the style sheet's address.
-    pub fn style(&self) -> &'static str {
+    pub(crate) fn style(&self) -> &'static str {
         &ADDRESSES[0]
     }
 
     /// Returns the script's address.
-    pub fn script(&self) -> &'static str {
+    pub(crate) fn script(&self) -> &'static str {
         &ADDRESSES[1]
     }
 
     /// Returns the icon's address.
-    pub fn icon(&self) -> &'static str {
+    pub(crate) fn icon(&self) -> &'static str {
         &ADDRESSES[2]
     }
 }
 
 /// `GET /-/assets/{digest}/{name}`. A page of an older version asks for another digest. It gets the present content,
 /// which the browser then may not cache.
-pub async fn get(Path((digest, name)): Path<(String, String)>) -> Result<Response, HubError> {
+pub(crate) async fn get(
+    Path((digest, name)): Path<(String, String)>,
+) -> Result<Response, HttpError> {
     let found = ASSETS.iter().position(|asset| asset.name == name);
-    let found = found.ok_or(HubError::NoSuchAddress)?;
+    let found = found.ok_or(HttpError::NoSuchAddress)?;
     let asset = &ASSETS[found];
     let current = ADDRESSES[found] == format!("{FOLDER}{digest}/{name}");
     let caching = if current {

@@ -1,50 +1,50 @@
 //! Bar charts, which the template `chart.html` draws as SVG.
 
 /// The width of a bar with the gap after it, in units of the picture.
-pub const BAR_WIDTH: usize = 10;
+pub(crate) const BAR_WIDTH: usize = 10;
 
 /// A chart has room for at least this many bars. Otherwise a few bars would be very wide.
 const MIN_BARS: usize = 30;
 
 /// The height of the picture.
-pub const HEIGHT: usize = 100;
+pub(crate) const HEIGHT: usize = 100;
 
 /// The number of colours in the style sheet.
-pub const COLOURS: usize = 6;
+pub(crate) const COLOURS: usize = 6;
 
 /// A stacked bar.
 #[derive(Debug, Clone)]
-pub struct Bar {
+pub(crate) struct Bar {
     /// The text that is shown when a user points at the bar.
-    pub title: String,
+    pub(crate) title: String,
     /// The parts from the bottom up: the amount and the colour.
-    pub parts: Vec<(u64, usize)>,
+    pub(crate) parts: Vec<(u64, usize)>,
 }
 
 /// The rectangle of a bar's part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Block {
+pub(crate) struct Block {
     /// The distance from the top.
-    pub y: usize,
+    pub(crate) y: usize,
     /// The height, which is never 0.
-    pub height: usize,
+    pub(crate) height: usize,
     /// The number of the colour, from 0.
-    pub colour: usize,
+    pub(crate) colour: usize,
 }
 
 /// A row of bars, from left to right.
 #[derive(Debug, Clone)]
-pub struct Chart {
+pub(crate) struct Chart {
     /// The title of the chart.
-    pub label: &'static str,
+    pub(crate) label: &'static str,
     /// The amount of the highest bar, as text.
-    pub most: String,
-    pub bars: Vec<Bar>,
+    pub(crate) most: String,
+    pub(crate) bars: Vec<Bar>,
 }
 
 impl Chart {
     /// Creates a chart. `show` formats the amount of the highest bar.
-    pub fn new(label: &'static str, bars: Vec<Bar>, show: fn(u64) -> String) -> Self {
+    pub(crate) fn new(label: &'static str, bars: Vec<Bar>, show: fn(u64) -> String) -> Self {
         let most = bars.iter().map(Bar::sum).max().unwrap_or_default();
         Self {
             label,
@@ -54,13 +54,13 @@ impl Chart {
     }
 
     /// The width of the picture, in its units.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.bars.len().max(MIN_BARS) * BAR_WIDTH
     }
 
     /// Returns the rectangles of a bar's parts that are not 0. Each is at least one unit high, so that small amounts
     /// are visible.
-    pub fn blocks(&self, bar: &Bar) -> Vec<Block> {
+    pub(crate) fn blocks(&self, bar: &Bar) -> Vec<Block> {
         let most = self.bars.iter().map(Bar::sum).max().unwrap_or_default();
         let mut y = HEIGHT;
         let blocks = bar.parts.iter().filter(|(amount, _)| *amount > 0);

@@ -1,25 +1,30 @@
 //! The blocks of shell commands that pages show for copying. Each block runs as it is shown, in a new shell.
 
+use dotmesh_hub_service::operations::describe_commit::CommitDetails;
 use dotmesh_model::{CodeAddress, DotName, Launch};
 
 use super::visit::DotHeader;
-use crate::operations::describe_commit::CommitDetails;
 
 /// The commands that run the app of a commit.
-pub struct Run {
+pub(crate) struct Run {
     /// The one command that does all of it. `None` if the commit lacks what it needs.
-    pub at_once: Option<String>,
+    pub(crate) at_once: Option<String>,
     /// The commands.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// Whether the commands clone the app's code too.
-    pub gets_code: bool,
+    pub(crate) gets_code: bool,
     /// Whether the commands start the app.
-    pub starts: bool,
+    pub(crate) starts: bool,
 }
 
 impl Run {
     /// Returns the commands for the commit at an address: get the code, clone the data, start the app.
-    pub fn new(hub_url: &str, address: &str, dot: &DotHeader, commit: &CommitDetails) -> Self {
+    pub(crate) fn new(
+        hub_url: &str,
+        address: &str,
+        dot: &DotHeader,
+        commit: &CommitDetails,
+    ) -> Self {
         let launch = Launch::new(commit.code.as_ref(), &commit.images);
         let enter = launch.enter();
         let gets_code = launch.code.iter().any(|line| line.starts_with("git clone"));
@@ -43,7 +48,12 @@ impl Run {
 }
 
 /// Returns the commands that push a new commit to a dot of the hub.
-pub fn push(hub_url: &str, dot: &DotHeader, known: Option<&DotName>, is_own: bool) -> Vec<String> {
+pub(crate) fn push(
+    hub_url: &str,
+    dot: &DotHeader,
+    known: Option<&DotName>,
+    is_own: bool,
+) -> Vec<String> {
     let local = local_name(dot, known);
     let elsewhere = match is_own && local.is_none() {
         true => String::new(),
@@ -58,7 +68,7 @@ pub fn push(hub_url: &str, dot: &DotHeader, known: Option<&DotName>, is_own: boo
 }
 
 /// Returns the commands that push a first commit to the hub, from a machine that is not logged in.
-pub fn first_push(hub_url: &str, message: &str) -> Vec<String> {
+pub(crate) fn first_push(hub_url: &str, message: &str) -> Vec<String> {
     vec![
         format!("dm login {hub_url}"),
         format!("dm commit -m \"{message}\""),

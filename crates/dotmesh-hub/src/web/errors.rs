@@ -7,9 +7,10 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use dotmesh_api::ErrorBody;
+use dotmesh_hub_service::Hub;
 
 use super::{Visit, go, render};
-use crate::state::Hub;
+use crate::router_state::RouterState;
 
 #[derive(Template)]
 #[template(path = "error.html")]
@@ -21,7 +22,7 @@ struct ErrorPage {
 
 /// Renders an error as a page for browsers. If a login is needed, it redirects to the login, which leads back
 /// afterwards.
-pub async fn as_pages(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+pub(crate) async fn as_pages(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let is_get = parts.method == Method::GET;
     let accept = parts.headers.get(header::ACCEPT);
@@ -48,7 +49,7 @@ pub async fn as_pages(State(hub): State<Hub>, request: Request, next: Next) -> R
         return go(&format!("/-/login?{query}")).unwrap_or(response);
     }
     // If the viewer is unknown, no page can be rendered, so the plain error is sent.
-    let Ok(visit) = Visit::from_request_parts(&mut asked, &hub).await else {
+    let Ok(visit) = Visit::from_request_parts(&mut asked, &RouterState(hub)).await else {
         return response;
     };
     let page = ErrorPage {

@@ -12,13 +12,13 @@ use sha2::{Digest as _, Sha256};
 const MAX_LENGTH: u64 = 4 << 20;
 
 /// Returns whether a tag is in an `If-None-Match` header.
-pub fn has(tags: &str, tag: &str) -> bool {
+pub(crate) fn has(tags: &str, tag: &str) -> bool {
     let mut tags = tags.split(',').map(str::trim);
     tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag)
 }
 
 /// Adds an `ETag` to JSON responses of `GET` requests. Answers 304 to a client that has the response already.
-pub async fn add(request: Request, next: Next) -> Response {
+pub(crate) async fn add(request: Request, next: Next) -> Response {
     let is_get = request.method() == Method::GET;
     let known = request.headers().get(header::IF_NONE_MATCH).cloned();
     let response = next.run(request).await;

@@ -13,10 +13,10 @@ use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use crate::error::HubError;
+use crate::error::HttpError;
 
 /// Refuses requests that another site made the browser send. Programs send none of these headers.
-pub async fn same_origin(request: Request, next: Next) -> Response {
+pub(crate) async fn same_origin(request: Request, next: Next) -> Response {
     let safe = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
@@ -24,7 +24,7 @@ pub async fn same_origin(request: Request, next: Next) -> Response {
     if safe || is_same_origin(request.headers()) {
         next.run(request).await
     } else {
-        HubError::CrossOrigin.into_response()
+        HttpError::CrossOrigin.into_response()
     }
 }
 

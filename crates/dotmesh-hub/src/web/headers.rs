@@ -4,8 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-
-use crate::state::Hub;
+use dotmesh_hub_service::Hub;
 
 /// A page may load only the hub's own assets and pictures. It may have no inline scripts or styles, and no other site
 /// may frame it.
@@ -22,7 +21,7 @@ const DEFAULTS: [(HeaderName, &str); 5] = [
 ];
 
 /// Adds the headers that a route has not set itself.
-pub async fn add(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+pub(crate) async fn add(State(hub): State<Hub>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in DEFAULTS {

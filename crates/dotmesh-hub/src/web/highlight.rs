@@ -4,10 +4,9 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use dotmesh_hub_service::gate::Watch;
 use syntect::easy::ScopeRegionIterator;
 use syntect::parsing::{ParseState, Scope, ScopeStack, SyntaxReference, SyntaxSet};
-
-use crate::gate::Watch;
 
 /// The time after which the rest is shown without highlighting.
 const TIMEOUT: Duration = Duration::from_millis(250);
@@ -45,7 +44,7 @@ static CLASSES: LazyLock<Vec<(Scope, &str)>> = LazyLock::new(|| {
 });
 
 /// Highlights a text. The file's name decides the language.
-pub fn render(name: &str, text: &str, watch: &Watch) -> String {
+pub(crate) fn render(name: &str, text: &str, watch: &Watch) -> String {
     let mut state = syntax(name, text).map(|syntax| (ParseState::new(syntax), ScopeStack::new()));
     let until = watch.until().min(Instant::now() + TIMEOUT);
     let mut out = String::with_capacity(text.len() * 2);

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::fmt;
 
 use dotmesh_api::page::Reference;
+use dotmesh_hub_service::gate::Watch;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 use super::visit::DotHeader;
-use crate::gate::Watch;
 
 /// The longest text that is rendered, in bytes. The rest is cut.
 const MAX_LENGTH: usize = 256 << 10;
@@ -20,18 +20,18 @@ const MAX_DEPTH: usize = 40;
 
 /// The location of a text. Its relative links and pictures start here.
 #[derive(Debug, Clone)]
-pub struct TextPlace {
+pub(crate) struct TextPlace {
     /// The dot's address: `/OWNER/DOT`.
-    pub dot: String,
+    pub(crate) dot: String,
     /// A branch, a tag or a commit.
-    pub reference: Reference,
+    pub(crate) reference: Reference,
     /// The text's folder, encoded for addresses.
-    pub folder: String,
+    pub(crate) folder: String,
 }
 
 impl TextPlace {
     /// Returns the root folder of the dot's default branch.
-    pub fn of(dot: &DotHeader) -> Self {
+    pub(crate) fn of(dot: &DotHeader) -> Self {
         Self {
             dot: dot.url(),
             reference: dot.default_branch.clone().into(),
@@ -76,7 +76,7 @@ impl TextPlace {
 
 /// Renders a text. If rendering takes too long or produces too much HTML, it stops early. A cut because of a size limit
 /// is marked with `…`.
-pub fn render(text: &str, place: &TextPlace, watch: &Watch) -> String {
+pub(crate) fn render(text: &str, place: &TextPlace, watch: &Watch) -> String {
     let end = text.floor_char_boundary(MAX_LENGTH.min(text.len()));
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
@@ -216,8 +216,9 @@ fn harmless<'a>(address: CowStr<'a>, place: &TextPlace) -> CowStr<'a> {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use dotmesh_hub_service::gate::Watch;
+
     use super::{MAX_HTML, MAX_LENGTH, TextPlace};
-    use crate::gate::Watch;
 
     fn render(text: &str) -> String {
         let place = TextPlace {

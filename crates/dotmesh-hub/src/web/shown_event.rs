@@ -11,29 +11,29 @@ use jiff::Timestamp;
 /// The most branches that an event links to.
 const MAX_LINKS: usize = 10;
 
-pub struct ShownEvent {
+pub(crate) struct ShownEvent {
     /// The user who caused it.
-    pub actor: String,
+    pub(crate) actor: String,
     /// The time of the event.
-    pub time: Timestamp,
+    pub(crate) time: Timestamp,
     /// The description, which follows the actor's name.
-    pub text: String,
+    pub(crate) text: String,
     /// The links to related pages.
-    pub links: Vec<Link>,
+    pub(crate) links: Vec<Link>,
 }
 
 /// A link after an event's text.
-pub struct Link {
+pub(crate) struct Link {
     /// The link's text.
-    pub text: String,
+    pub(crate) text: String,
     /// The link's address.
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl ShownEvent {
     /// Describes an event for a viewer with this access to the dot. The viewer must be allowed to see the event.
     /// `origin` is the present name of the dot that it was forked from, if the viewer may see that dot.
-    pub fn of_dot(
+    pub(crate) fn of_dot(
         event: PastEvent,
         dot_url: &str,
         access: Access,
@@ -58,7 +58,7 @@ impl ShownEvent {
     }
 
     /// Describes an event for a viewer who may see all of it. Links lead below the dot's present address.
-    pub fn new(event: PastEvent, dot_url: &str) -> Self {
+    pub(crate) fn new(event: PastEvent, dot_url: &str) -> Self {
         let link = |text: &str, path: String| Link {
             text: text.to_owned(),
             url: format!("{dot_url}{path}"),

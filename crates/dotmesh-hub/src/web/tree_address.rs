@@ -6,33 +6,33 @@ use dotmesh_api::page::Reference;
 use dotmesh_browse::TreePath;
 use dotmesh_browse::path::decode;
 use dotmesh_hub_model::access::Action;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::OpenDot;
+use dotmesh_hub_service::operations::describe_commit::{CommitDetails, describe_with_data};
+use dotmesh_hub_service::operations::objects_of_dot::{DotReader, reader};
+use dotmesh_hub_service::operations::resolve_ref::resolve_ref;
 use dotmesh_model::{DotName, ObjectHash};
 
 use super::Visit;
 use super::visit::DotHeader;
-use crate::auth::OpenDot;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract;
-use crate::operations::describe_commit::{CommitDetails, describe_with_data};
-use crate::operations::objects_of_dot::{DotReader, reader};
-use crate::operations::resolve_ref::resolve_ref;
-use crate::state::Hub;
 
 /// An address of content in a commit. It is parsed from the raw address, because only names in `PATH` may contain any
 /// bytes.
 #[derive(Debug, Clone)]
-pub struct TreeAddress {
-    pub dot: DotName,
+pub(crate) struct TreeAddress {
+    pub(crate) dot: DotName,
     /// A branch, a tag or the prefix of a commit's id.
-    pub reference: Reference,
+    pub(crate) reference: Reference,
     /// The path in the commit.
-    pub path: TreePath,
+    pub(crate) path: TreePath,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for TreeAddress {
-    type Rejection = HubError;
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HubError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
         let mut segments = parts.uri.path().splitn(6, '/').skip(1);
         let mut next = || segments.next().unwrap_or_default();
         let (namespace, dot, _) = (next().parse()?, next(), next());
@@ -41,7 +41,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TreeAddress {
         let decoded = decode(reference).and_then(|bytes| String::from_utf8(bytes).ok());
         let reference = extract::reference(&dot, decoded.as_deref().unwrap_or(reference))?;
         let path = match segments.next() {
-            Some("") => return Err(HubError::NoSuchAddress),
+            Some("") => return Err(HttpError::NoSuchAddress),
             path => path.unwrap_or_default().parse()?,
         };
         Ok(Self {
@@ -53,25 +53,25 @@ impl<S: Send + Sync> FromRequestParts<S> for TreeAddress {
 }
 
 /// A commit that is opened for reading.
-pub struct OpenCommit {
-    pub dot: OpenDot,
+pub(crate) struct OpenCommit {
+    pub(crate) dot: OpenDot,
     /// The top of the dot's pages.
-    pub header: DotHeader,
-    pub commit: CommitDetails,
+    pub(crate) header: DotHeader,
+    pub(crate) commit: CommitDetails,
     /// The reader of the commit's tree.
-    pub reader: DotReader,
+    pub(crate) reader: DotReader,
 }
 
 impl OpenCommit {
     /// Returns the commit's root directory.
-    pub fn root(&self) -> ObjectHash {
+    pub(crate) fn root(&self) -> ObjectHash {
         self.commit.root
     }
 }
 
 impl TreeAddress {
     /// Opens the commit, if the viewer may read it.
-    pub async fn open(&self, hub: &Hub, visit: &Visit) -> Result<OpenCommit, HubError> {
+    pub(crate) async fn open(&self, hub: &Hub, visit: &Visit) -> Result<OpenCommit, HttpError> {
         let (dot, header) = visit.open(hub, &self.dot, Action::Read).await?;
         let commit = resolve_ref(hub, &dot, self.reference.as_str()).await?;
         let commit = describe_with_data(hub, &dot, commit).await?;
@@ -86,7 +86,12 @@ impl TreeAddress {
 }
 
 /// Returns the address of content in a commit: of a page, of raw bytes, or of an archive.
-pub fn address(dot: &DotHeader, kind: &str, reference: &Reference, path: &TreePath) -> String {
+pub(crate) fn address(
+    dot: &DotHeader,
+    kind: &str,
+    reference: &Reference,
+    path: &TreePath,
+) -> String {
     let slash = if path.is_root() { "" } else { "/" };
     let (dot, reference, path) = (dot.url(), reference.spelling(), path.address());
     format!("{dot}/{kind}/{reference}{slash}{path}")

@@ -5,35 +5,36 @@ use axum::http::request::Parts;
 use dotmesh_api::hub::Access;
 use dotmesh_hub_model::access::{self, Action, Forks, Scope};
 use dotmesh_hub_model::show;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::auth::{Caller, OpenDot, Viewer};
+use dotmesh_hub_service::settings::SignUp;
 use dotmesh_model::{BranchName, DotName};
 
 use super::assets::Addresses;
-use crate::auth::{Caller, OpenDot, Viewer};
-use crate::clock;
-use crate::error::HubError;
+use crate::error::HttpError;
 use crate::extract::HubUrl;
-use crate::state::Hub;
+use crate::router_state::RouterState;
 
 /// A visit to a page. Every page's template has one as `visit`.
 #[derive(Debug, Clone)]
-pub struct Visit {
-    pub viewer: Viewer,
+pub(crate) struct Visit {
+    pub(crate) viewer: Viewer,
     /// The page's own address, with its query.
-    pub path: String,
+    pub(crate) path: String,
     /// The hub's address, as the viewer knows it: `https://hub.example.com`.
-    pub hub_url: String,
+    pub(crate) hub_url: String,
     /// The addresses of the layout's assets.
-    pub assets: Addresses,
+    pub(crate) assets: Addresses,
     /// The current time, the same for the whole page.
-    pub now: jiff::Timestamp,
+    pub(crate) now: jiff::Timestamp,
     /// Whether users can sign up without an invitation.
-    pub can_sign_up: bool,
+    pub(crate) can_sign_up: bool,
 }
 
-impl FromRequestParts<Hub> for Visit {
-    type Rejection = HubError;
+impl FromRequestParts<RouterState> for Visit {
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, HubError> {
+    async fn from_request_parts(parts: &mut Parts, hub: &RouterState) -> Result<Self, HttpError> {
         let viewer = Viewer::from_request_parts(parts, hub).await?;
         let Ok(HubUrl(hub_url)) = HubUrl::from_request_parts(parts, hub).await;
         let path = parts.uri.path_and_query();
@@ -42,44 +43,44 @@ impl FromRequestParts<Hub> for Visit {
             path: path.map_or_else(String::new, ToString::to_string),
             hub_url,
             assets: Addresses,
-            now: clock::now(),
-            can_sign_up: hub.settings.sign_up == crate::settings::SignUp::Open,
+            now: hub.clock.now(),
+            can_sign_up: hub.settings.sign_up == SignUp::Open,
         })
     }
 }
 
 impl Visit {
     /// Returns the viewer's account, if they are logged in.
-    pub fn user(&self) -> Option<&Caller> {
+    pub(crate) fn user(&self) -> Option<&Caller> {
         self.viewer.caller.as_ref()
     }
 
     /// Returns the viewer's account, for pages that need a login.
-    pub fn caller(&self) -> Result<&Caller, HubError> {
-        self.viewer.caller()
+    pub(crate) fn caller(&self) -> Result<&Caller, HttpError> {
+        Ok(self.viewer.caller()?)
     }
 
     /// Returns the viewer's account, for pages about the account itself. A key needs the scope `admin`.
-    pub fn account(&self) -> Result<&Caller, HubError> {
+    pub(crate) fn account(&self) -> Result<&Caller, HttpError> {
         let caller = self.viewer.caller()?;
         caller.require(Scope::Admin)?;
         Ok(caller)
     }
 
     /// Returns the viewer's account, for pages that need an administrator.
-    pub fn administrator(&self) -> Result<&Caller, HubError> {
+    pub(crate) fn administrator(&self) -> Result<&Caller, HttpError> {
         let caller = self.viewer.administrator()?;
         caller.require(Scope::Admin)?;
         Ok(caller)
     }
 
     /// Opens a dot for an action. Also returns the top of the dot's pages.
-    pub async fn open(
+    pub(crate) async fn open(
         &self,
         hub: &Hub,
         dot: &DotName,
         action: Action,
-    ) -> Result<(OpenDot, DotHeader), HubError> {
+    ) -> Result<(OpenDot, DotHeader), HttpError> {
         let open = self.viewer.open(hub, dot, action).await?;
         if open.name != *dot {
             return Err(self.moved(dot, &open.name));
@@ -105,23 +106,23 @@ impl Visit {
     }
 
     /// Returns the error that redirects to the same page under the dot's present name.
-    fn moved(&self, from: &DotName, to: &DotName) -> HubError {
+    fn moved(&self, from: &DotName, to: &DotName) -> HttpError {
         let rest = self.path.strip_prefix('/');
         let rest = rest.and_then(|path| path.strip_prefix(from.full().as_str()));
-        HubError::Moved {
+        HttpError::Moved {
             to: format!("/{}{}", to.full(), rest.unwrap_or_default()),
         }
     }
 
     /// `3 hours ago`.
-    pub fn ago(&self, time: &jiff::Timestamp) -> String {
+    pub(crate) fn ago(&self, time: &jiff::Timestamp) -> String {
         show::ago(*time, self.now)
     }
 }
 
 /// A tab of a dot's pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tab {
+pub(crate) enum Tab {
     Overview,
     Files,
     Commits,
@@ -131,7 +132,7 @@ pub enum Tab {
 }
 
 /// The tabs that everyone sees, with their label and their path below the dot's.
-pub const TABS: [(Tab, &str, &str); 5] = [
+pub(crate) const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Overview, "Overview", ""),
     (Tab::Files, "Files", "/tree"),
     (Tab::Commits, "Commits", "/commits"),
@@ -141,7 +142,7 @@ pub const TABS: [(Tab, &str, &str); 5] = [
 
 /// A tab of the account's pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccountTab {
+pub(crate) enum AccountTab {
     Account,
     Keys,
     Offers,
@@ -149,7 +150,7 @@ pub enum AccountTab {
 }
 
 /// The tabs with their label and path.
-pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 4] = [
+pub(crate) const ACCOUNT_TABS: [(AccountTab, &str, &str); 4] = [
     (AccountTab::Account, "Account", "/-/settings"),
     (AccountTab::Keys, "API keys", "/-/settings/keys"),
     (AccountTab::Offers, "Offered dots", "/-/offers"),
@@ -158,14 +159,14 @@ pub const ACCOUNT_TABS: [(AccountTab, &str, &str); 4] = [
 
 /// A tab of the administrators' pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdminTab {
+pub(crate) enum AdminTab {
     Overview,
     Events,
     Access,
 }
 
 /// The tabs with their label and path.
-pub const ADMIN_TABS: [(AdminTab, &str, &str); 3] = [
+pub(crate) const ADMIN_TABS: [(AdminTab, &str, &str); 3] = [
     (AdminTab::Overview, "Overview", "/-/admin"),
     (AdminTab::Events, "Audit log", "/-/admin/events"),
     (AdminTab::Access, "Access log", "/-/admin/access"),
@@ -173,48 +174,48 @@ pub const ADMIN_TABS: [(AdminTab, &str, &str); 3] = [
 
 /// The data for the top of all pages of a dot.
 #[derive(Debug, Clone)]
-pub struct DotHeader {
+pub(crate) struct DotHeader {
     /// The owner's name.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// The dot's name in the namespace.
-    pub name: String,
+    pub(crate) name: String,
     /// The viewer's access.
-    pub access: Access,
+    pub(crate) access: Access,
     /// Whether everyone may see the dot.
-    pub is_public: bool,
+    pub(crate) is_public: bool,
     /// The default branch.
-    pub default_branch: BranchName,
+    pub(crate) default_branch: BranchName,
     /// The description, in Markdown.
-    pub description: String,
+    pub(crate) description: String,
     /// The dot that it was forked from, if that still exists and the viewer may see it.
-    pub forked_from: Option<DotName>,
+    pub(crate) forked_from: Option<DotName>,
     /// The number of forks that the viewer may see.
-    pub forks: u64,
+    pub(crate) forks: u64,
     /// The users who may fork the dot while it is private.
-    pub who_forks: Forks,
+    pub(crate) who_forks: Forks,
     /// Whether the viewer may fork it.
-    pub may_fork: bool,
+    pub(crate) may_fork: bool,
     /// The number of the last event that the viewer may see. It shows whether a page is out of date.
-    pub newest_event: i64,
+    pub(crate) newest_event: i64,
     /// Whether the viewer is logged in and may push.
-    pub has_writer: bool,
+    pub(crate) has_writer: bool,
     /// Whether the viewer is logged in and may maintain the dot.
-    pub has_maintainer: bool,
+    pub(crate) has_maintainer: bool,
 }
 
 impl DotHeader {
     /// Returns the dot's address on this hub: `/OWNER/DOT`.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("/{}/{}", self.namespace, self.name)
     }
 
     /// Returns the dot's full name: `OWNER/DOT`.
-    pub fn full(&self) -> String {
+    pub(crate) fn full(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
     /// Returns whether the viewer owns the dot.
-    pub fn is_owner(&self) -> bool {
+    pub(crate) fn is_owner(&self) -> bool {
         self.access == Access::Owner
     }
 }

@@ -2,16 +2,17 @@
 //! connection must still serve the next request.
 
 use std::pin::pin;
+use std::time::Duration;
 
-use axum::response::IntoResponse as _;
-use dotmesh_hub::clock;
-use dotmesh_hub::error::HubError;
+use dotmesh_api::ErrorCode;
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::events::OPERATOR;
 use dotmesh_hub_model::credentials::Token;
 use dotmesh_hub_model::search::{Place as In, Words};
+use dotmesh_hub_service::HubError;
 use futures::future::Either;
 
+use crate::ambient;
 use crate::place::Place;
 use crate::support::TestHub;
 
@@ -46,7 +47,7 @@ async fn a_connection_outlives_the_request_that_was_abandoned() {
             let call = database.search(Some(user), In::Dots, &words, 0, 10);
             ended += u32::from(abandon(call, polls).await);
             let is_suspended = polls % 2 == 0;
-            let call = database.set_suspended(&name, is_suspended, &OPERATOR, clock::now());
+            let call = database.set_suspended(&name, is_suspended, &OPERATOR, ambient::now());
             ended += u32::from(abandon(call, polls).await);
 
             // Use every connection of the pool, with single statements and with transactions.
@@ -58,15 +59,15 @@ async fn a_connection_outlives_the_request_that_was_abandoned() {
                 assert!(call.await.is_ok(), "after {polls} polls");
             }
             // Other connections see the write, so no transaction was left open.
-            let digest = Token::generate().digest();
+            let digest = Token::generate(&ambient::random()).digest();
             let begun = database
-                .begin_session(user, &digest, "", clock::now())
+                .begin_session(user, &digest, "", ambient::now())
                 .await
                 .unwrap();
-            let session = database.session(&digest, clock::now()).await.unwrap();
+            let session = database.session(&digest, ambient::now()).await.unwrap();
             assert_eq!(session.is_some(), begun, "after {polls} polls");
             database
-                .set_suspended(&name, false, &OPERATOR, clock::now())
+                .set_suspended(&name, false, &OPERATOR, ambient::now())
                 .await
                 .unwrap();
         }
@@ -79,7 +80,7 @@ async fn a_connection_outlives_the_request_that_was_abandoned() {
 #[test]
 fn a_database_without_a_free_connection_is_busy() {
     let error = DatabaseError::from(sqlx::Error::PoolTimedOut);
-    let response = HubError::from(error).into_response();
-    assert_eq!(response.status(), 429);
-    assert_eq!(response.headers()["retry-after"], "5");
+    let error = HubError::from(error);
+    assert_eq!(error.body().code, ErrorCode::TooMany);
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(5)));
 }

@@ -1,10 +1,10 @@
 //! Logging in: keys, passwords, and the answers without either.
 
 use dotmesh_api::{ErrorCode, Problem};
-use dotmesh_hub::clock;
 use dotmesh_hub_db::users::{Dots, NewUser, OldKeys, Removal};
 use dotmesh_hub_model::credentials::{ApiKey, HashedPassword};
 
+use crate::ambient;
 use crate::support::{TestHub, dot, push_first, refused};
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn keys_and_passwords() {
     assert!(
         hub.hub
             .database
-            .set_password(&name, &password, clock::now())
+            .set_password(&name, &password, ambient::now())
             .await
             .unwrap()
     );
@@ -54,19 +54,19 @@ async fn keys_and_passwords() {
         .await
         .unwrap();
 
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&ambient::random());
     let database = &hub.hub.database;
     assert!(
         database
-            .add_key(&name, &key.digest(), OldKeys::Keep, clock::now())
+            .add_key(&name, &key.digest(), OldKeys::Keep, ambient::now())
             .await
             .unwrap()
     );
     alice.current_user().await.unwrap();
-    let last = ApiKey::generate();
+    let last = ApiKey::generate(&ambient::random());
     assert!(
         database
-            .add_key(&name, &last.digest(), OldKeys::End, clock::now())
+            .add_key(&name, &last.digest(), OldKeys::End, ambient::now())
             .await
             .unwrap()
     );
@@ -86,7 +86,7 @@ async fn every_wrong_login_gets_the_same_answer() {
     let hub = TestHub::start().await;
     hub.user("alice").await;
     let bob = hub.user("bob").await;
-    let other = ApiKey::generate();
+    let other = ApiKey::generate(&ambient::random());
     let mut answers = Vec::new();
     for (name, secret) in [
         ("alice", "a wrong password"),
@@ -110,12 +110,12 @@ async fn every_wrong_login_gets_the_same_answer() {
 async fn names_that_differ_in_case_only_are_one() {
     let hub = TestHub::start().await;
     hub.user("alice").await;
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&ambient::random());
     let name = "Alice".parse().unwrap();
     let added = hub
         .hub
         .database
-        .add_user(&name, &NewUser::with_key(key.digest()), clock::now())
+        .add_user(&name, &NewUser::with_key(key.digest()), ambient::now())
         .await;
     assert!(!added.unwrap());
 }
@@ -128,14 +128,14 @@ async fn removing_a_user_spares_dots_unless_told() {
     let name = "alice".parse().unwrap();
     let database = &hub.hub.database;
     let refusal = database
-        .remove_user(&name, Dots::Keep, clock::now())
+        .remove_user(&name, Dots::Keep, ambient::now())
         .await
         .unwrap();
     assert_eq!(refusal, Removal::HasDots { count: 1 });
     alice.current_user().await.unwrap();
     assert_eq!(
         database
-            .remove_user(&name, Dots::Delete, clock::now())
+            .remove_user(&name, Dots::Delete, ambient::now())
             .await
             .unwrap(),
         Removal::Removed
@@ -143,7 +143,7 @@ async fn removing_a_user_spares_dots_unless_told() {
     refused(alice.current_user().await, ErrorCode::Unauthorized);
     assert_eq!(
         database
-            .remove_user(&name, Dots::Keep, clock::now())
+            .remove_user(&name, Dots::Keep, ambient::now())
             .await
             .unwrap(),
         Removal::NoSuchUser

@@ -4,6 +4,7 @@ use dotmesh_api::hub::Access;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::ambient;
 use crate::api::Api;
 use crate::pages::{Browser, PASSWORD};
 use crate::support::{TestHub, dot, push_first};
@@ -11,14 +12,14 @@ use crate::support::{TestHub, dot, push_first};
 /// A user with a key and a browser.
 async fn user(hub: &TestHub, name: &str) -> (Api, Browser) {
     let browser = Browser::logged_in(hub, name).await;
-    let key = dotmesh_hub_model::credentials::ApiKey::generate();
+    let key = dotmesh_hub_model::credentials::ApiKey::generate(&ambient::random());
     let name = name.parse().unwrap();
     let id = hub.hub.database.user(&name).await.unwrap().unwrap();
     let new = dotmesh_hub_db::keys::NewKey::first(key.digest());
     let making = hub
         .hub
         .database
-        .create_key(id, &name, &new, dotmesh_hub::clock::now());
+        .create_key(id, &name, &new, crate::ambient::now());
     making.await.unwrap();
     (Api::new(hub, key.reveal()), browser)
 }

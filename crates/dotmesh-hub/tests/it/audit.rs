@@ -2,14 +2,14 @@
 
 use dotmesh_api::HubVisitor;
 use dotmesh_api::hub::{Access, BeginLogin, DeviceCode};
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_db::access_log::{self, ACCESS_LOG_LIFETIME, Act};
 use dotmesh_hub_db::events::OPERATOR;
 use dotmesh_hub_model::credentials::Token;
+use dotmesh_hub_service::settings::Settings;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::ambient;
 use crate::api::Api;
 use crate::pages::{Browser, PASSWORD};
 use crate::support::{TestHub, dot, push_first};
@@ -46,8 +46,8 @@ async fn every_way_in_is_written_down() {
     }
     // Three more ways to log in: a link, the password from a program, and `dm login`.
     let (database, name) = (&hub.hub.database, "alice".parse().unwrap());
-    let token = Token::generate();
-    let now = clock::now();
+    let token = Token::generate(&ambient::random());
+    let now = ambient::now();
     database
         .add_password_link(&token.digest(), &name, &OPERATOR, now)
         .await
@@ -97,7 +97,10 @@ async fn every_way_in_is_written_down() {
     assert_eq!(log(&hub).await, expected);
 
     // Administrators can read the log of any user.
-    database.set_admin(&name, true, clock::now()).await.unwrap();
+    database
+        .set_admin(&name, true, ambient::now())
+        .await
+        .unwrap();
     let page = alice.get("/-/admin/access").await.body;
     for text in [
         "<strong>alice</strong> gave a wrong password (3 times that day)",
@@ -195,7 +198,7 @@ async fn the_log_goes_back_so_far_and_has_so_many_rows() {
         address: "127.0.0.1".to_owned(),
         subject: subject.to_owned(),
     };
-    let now = clock::now();
+    let now = ambient::now();
     let day = SignedDuration::from_hours(24);
     for (subject, time) in [
         ("old", now - ACCESS_LOG_LIFETIME - day),

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use dotmesh_api::HubClient;
-use dotmesh_hub::backup::{
-    BackupError, BackupFolder, FolderError, RestoreError, VerifyError, restore, take, verify,
-};
-use dotmesh_hub::operations::collect_garbage::own_store;
 use dotmesh_hub_db::dump::DumpLine;
 use dotmesh_hub_db::{Database, Opening};
 use dotmesh_hub_model::limits;
+use dotmesh_hub_service::backup::{
+    BackupError, BackupFolder, FolderError, RestoreError, VerifyError, restore, take, verify,
+};
+use dotmesh_hub_service::operations::collect_garbage::own_store;
 use dotmesh_model::DotIdentity;
 use dotmesh_store::{Object, PackReader};
 use serde_json::{Value, json};
@@ -98,9 +98,10 @@ impl Scene {
             .unwrap()
     }
 
-    async fn take(&self, folder: &Path) -> Result<dotmesh_hub::backup::Taken, BackupError> {
+    async fn take(&self, folder: &Path) -> Result<dotmesh_hub_service::backup::Taken, BackupError> {
         let folder = BackupFolder::create(folder)?;
-        take(&self.hub.hub.database, &self.hub.hub.packs, &folder).await
+        let hub = &self.hub.hub;
+        take(&hub.database, &hub.packs, &folder, &hub.clock, &hub.random).await
     }
 
     /// Whether the dot has its former identity, by which older clones recognise it.
@@ -303,7 +304,7 @@ async fn one_at_a_time_and_only_what_is_new() {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o77, 0);
         }
     }
-    let now = dotmesh_hub::clock::now();
+    let now = crate::ambient::now();
     let until = now + std::time::Duration::from_secs(60);
     let database = &scene.hub.hub.database;
     assert!(

@@ -27,7 +27,7 @@ async fn world() -> (
     let hub = TestHub::start().await;
     let (client, key) = hub.user_with_secret("alice").await;
     let password = HashedPassword::new(PASSWORD, &[]).unwrap();
-    let (user, now) = ("alice".parse().unwrap(), dotmesh_hub::clock::now());
+    let (user, now) = ("alice".parse().unwrap(), crate::ambient::now());
     let set = hub.hub.database.set_password(&user, &password, now);
     set.await.unwrap();
     let mut browser = Browser::new(&hub);

@@ -7,6 +7,7 @@ use dotmesh_hub_db::users::NewUser;
 use dotmesh_model::{BranchName, CommitId, CommitRecord};
 use dotmesh_store::{Kind, Object, PackReader, ROOT_SEAL};
 
+use crate::ambient;
 use crate::support::{
     Made, TestHub, commit, dot, files, finish, pack, push, push_first, record, refused,
     root_commit, sealed, update,
@@ -229,9 +230,9 @@ fn no_body_makes_the_server_fail() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (hub, http, urls, key) = runtime.block_on(async {
         let hub = TestHub::start().await;
-        let key = dotmesh_hub_model::credentials::ApiKey::generate();
+        let key = dotmesh_hub_model::credentials::ApiKey::generate(&ambient::random());
         let name = "alice".parse().unwrap();
-        let now = dotmesh_hub::clock::now();
+        let now = crate::ambient::now();
         hub.hub
             .database
             .add_user(&name, &NewUser::with_key(key.digest()), now)

@@ -2,15 +2,15 @@
 
 use dotmesh_api::hub::{BeginLogin, DeviceCode, DeviceLogin, LoginState};
 use dotmesh_api::{ErrorCode, HubVisitor};
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_db::device_logins::{
     DEVICE_LOGIN_LIFETIME, Decision, DeviceLoginState, NewDeviceLogin,
 };
 use dotmesh_hub_model::access::Scope;
 use dotmesh_hub_model::credentials::{ApiKey, Token, UserCode};
+use dotmesh_hub_service::settings::Settings;
 use reqwest::StatusCode;
 
+use crate::ambient;
 use crate::pages::{Answer, Browser};
 use crate::support::{TestHub, dot, push_first, refused};
 
@@ -139,10 +139,14 @@ async fn keys_of_programs_last_as_long_as_the_hub_says() {
     let state = program.login_state(&code(&login)).await.unwrap();
     assert!(matches!(state, LoginState::Approved { expires: None, .. }));
 
-    let (device, code, key) = (Token::generate(), UserCode::generate(), ApiKey::generate());
+    let (device, code, key) = (
+        Token::generate(&ambient::random()),
+        UserCode::generate(&ambient::random()),
+        ApiKey::generate(&ambient::random()),
+    );
     let database = &hub.hub.database;
     let user = database.user(&"alice".parse().unwrap()).await.unwrap();
-    let now = clock::now();
+    let now = ambient::now();
     let login = NewDeviceLogin {
         device: &device.digest(),
         code: &code.digest(),
@@ -212,8 +216,12 @@ async fn a_login_ends_after_some_minutes() {
         .await
         .unwrap()
         .unwrap();
-    let (device, code, key) = (Token::generate(), UserCode::generate(), ApiKey::generate());
-    let began = clock::now();
+    let (device, code, key) = (
+        Token::generate(&ambient::random()),
+        UserCode::generate(&ambient::random()),
+        ApiKey::generate(&ambient::random()),
+    );
+    let began = ambient::now();
     let login = NewDeviceLogin {
         device: &device.digest(),
         code: &code.digest(),
@@ -275,7 +283,11 @@ async fn codes_are_not_to_be_guessed() {
     let (program, mut browser) = (program(&hub), Browser::logged_in(&hub, "mallory").await);
     let login = begin(&program).await;
     for n in 0..20 {
-        let answer = type_code(&mut browser, &UserCode::generate().to_string()).await;
+        let answer = type_code(
+            &mut browser,
+            &UserCode::generate(&ambient::random()).to_string(),
+        )
+        .await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{n}");
     }
     // After too many guesses, the hub neither looks up nor accepts the right code.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{Access, BranchUpdate};
-use dotmesh_hub::clock;
-use dotmesh_hub::operations::delete_dot::GRACE;
+use dotmesh_hub_service::operations::delete_dot::GRACE;
 use serde_json::{Value, json};
 
+use crate::ambient;
 use crate::api::Api;
 use crate::support::{TestHub, branch, commit, dot, finish, push, push_first, refused, update};
 
@@ -212,7 +212,7 @@ async fn a_deleted_dot_is_nowhere_and_can_be_had_back() {
     // After its grace period a deleted dot is purged, and the others stay.
     alice.delete_dot(&app).await.unwrap();
     let purge = async |deadline| hub.hub.database.purge_dots(deadline).await.unwrap();
-    let now = clock::now();
+    let now = ambient::now();
     assert_eq!(purge(now - GRACE).await, 0);
     assert_eq!(purge(now + Duration::from_secs(2)).await, 1);
     assert_eq!(api.done("GET", "trash", Value::Null).await, json!([]));

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dotmesh_api::HubClient;
-use dotmesh_hub::clock;
-use dotmesh_hub::operations::collect_garbage::{CollectError, Collected, collect_garbage};
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_db::dump::DumpLine;
+use dotmesh_hub_service::operations::collect_garbage::{CollectError, Collected, collect_garbage};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::ambient;
 use crate::api::Api;
 use crate::backup::{has, polled};
 use crate::place::Place;
@@ -24,13 +24,13 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// Collects as if `later` had passed since everything was removed, with `grace` until files are deleted.
 async fn collect(hub: &TestHub, later: Duration, grace: Duration) -> Collected {
     let (database, packs) = (&hub.hub.database, &hub.hub.packs);
-    collect_garbage(database, packs, clock::now() + later, grace)
+    collect_garbage(database, packs, ambient::now() + later, grace)
         .await
         .unwrap()
 }
 
 async fn purge(hub: &TestHub) {
-    let now = clock::now() + DAY;
+    let now = ambient::now() + DAY;
     hub.hub.database.purge_dots(now).await.unwrap();
 }
 
@@ -111,7 +111,7 @@ async fn what_comes_again_while_it_goes_stays() {
     purge(&hub).await;
     assert_eq!(collect(&hub, Duration::ZERO, HOUR).await.packs, 1);
     let database = &hub.hub.database;
-    let now = clock::now();
+    let now = ambient::now();
 
     // No file is deleted during a backup.
     let until = now + HOUR;
@@ -166,7 +166,10 @@ async fn what_was_deleted_after_it_was_stored_is_stored_again() {
         assert!(lost(add(before).await));
     }
     // It is also refused after another collector saw the file before its deletion.
-    database.doom_orphans(&[name], clock::now()).await.unwrap();
+    database
+        .doom_orphans(&[name], ambient::now())
+        .await
+        .unwrap();
     assert!(lost(add(before).await));
     // It is also refused after someone has stored the file again.
     let now = database.deletions().await.unwrap();
@@ -191,7 +194,7 @@ async fn a_cut_collection_has_done_no_harm() {
     let (database, packs) = (&hub.hub.database, &hub.hub.packs);
     let mut polls = 0;
     loop {
-        let now = clock::now() + DAY;
+        let now = ambient::now() + DAY;
         let collecting = collect_garbage(database, packs, now, Duration::ZERO);
         if let Some(done) = polled(collecting, polls).await {
             done.unwrap();
@@ -335,7 +338,7 @@ async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
         let (database, packs) = (hub.place().database().await, hub.place().packs());
         while let Ok(something) = done.acquire().await {
             something.forget();
-            let now = clock::now();
+            let now = ambient::now();
             database.purge_dots(now + DAY).await.unwrap();
             collect_garbage(&database, &packs, now, Duration::ZERO)
                 .await
@@ -357,7 +360,7 @@ async fn at_random(hub: &TestHub, seed: u64, rounds: usize) {
         }
     }
     purge(hub).await;
-    let uploads = clock::now() + DAY;
+    let uploads = ambient::now() + DAY;
     hub.hub.database.expire_uploads(uploads).await.unwrap();
     collect(hub, DAY, Duration::ZERO).await;
     assert_eq!(rows(hub).await, (0, 0));
@@ -389,7 +392,7 @@ async fn packs_of_another_hub_are_left_alone() {
     collect(&hub, DAY, Duration::ZERO).await;
     let place = Place::new().await;
     let other = place.database().await;
-    let now = clock::now() + DAY;
+    let now = ambient::now() + DAY;
     for _ in 0..2 {
         let refused = collect_garbage(&other, &hub.hub.packs, now, Duration::ZERO).await;
         let others = matches!(refused, Err(CollectError::OthersStore));

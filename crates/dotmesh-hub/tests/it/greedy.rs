@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dotmesh_api::HubClient;
-use dotmesh_hub::descriptors;
+use dotmesh_hub_service::descriptors;
 use dotmesh_model::CommitId;
 use reqwest::StatusCode;
 use serde_json::json;

@@ -7,6 +7,7 @@ use dotmesh_hub_db::users::NewUser;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{Kind, Object, PackReader};
 
+use crate::ambient;
 use crate::support::{TestHub, commit, dot, files, pack, push_first, refused, root_commit};
 
 #[tokio::test]
@@ -121,9 +122,9 @@ async fn bad_addresses_get_the_envelope() {
 #[tokio::test]
 async fn bad_names_are_refused() {
     let hub = TestHub::start().await;
-    let key = dotmesh_hub_model::credentials::ApiKey::generate();
+    let key = dotmesh_hub_model::credentials::ApiKey::generate(&ambient::random());
     let name = "alice".parse().unwrap();
-    let now = dotmesh_hub::clock::now();
+    let now = crate::ambient::now();
     hub.hub
         .database
         .add_user(&name, &NewUser::with_key(key.digest()), now)

@@ -4,16 +4,16 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use dotmesh_hub::clock;
-use dotmesh_hub::operations::collect_garbage::collect_garbage;
 use dotmesh_hub_db::Database;
 use dotmesh_hub_db::ids::{ObjectId, UploadId, UserId};
 use dotmesh_hub_db::objects::NewObject;
+use dotmesh_hub_service::operations::collect_garbage::collect_garbage;
 use dotmesh_model::ObjectHash;
 use dotmesh_store::{FrameRange, Kind, PackId, object_hash};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::ambient;
 use crate::support::{TestHub, dot};
 
 /// A process without a cache looks up so few objects one by one.
@@ -59,7 +59,7 @@ async fn add(database: &Database, user: UserId, objects: Range<u32>) -> UploadId
     let name = dot("alice/app");
     let token = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
     let pack = PackId::of(token.as_bytes());
-    let begun = database.begin_upload(&token, user, user, &name, clock::now());
+    let begun = database.begin_upload(&token, user, user, &name, ambient::now());
     begun.await.unwrap();
     let upload = database.upload(&token, user, user, &name).await;
     let upload = upload.unwrap().unwrap().id;
@@ -105,7 +105,7 @@ async fn run(hub: &TestHub, user: UserId, steps: Vec<Step>) {
                 let (database, packs) = (&processes[0], &hub.hub.packs);
                 let upload = uploads.remove(upload);
                 database.clear_upload(upload).await.unwrap();
-                collect_garbage(database, packs, clock::now(), Duration::ZERO)
+                collect_garbage(database, packs, ambient::now(), Duration::ZERO)
                     .await
                     .unwrap();
             }

@@ -4,11 +4,16 @@
     clippy::unwrap_used,
     reason = "in a test it says where the test failed"
 )]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests run by the system's clock, and with its randomness"
+)]
 
 mod abandoned;
 mod account_pages;
 mod accounts;
 mod activity;
+mod ambient;
 mod api;
 mod api_guide;
 mod audit;
@@ -39,6 +44,7 @@ mod moving;
 mod narrow_keys;
 mod nginx;
 mod openapi;
+mod page_texts;
 mod pages;
 mod paging;
 mod place;
@@ -59,6 +65,7 @@ mod stores;
 mod supervised;
 mod support;
 mod suspension;
+mod time;
 mod tls;
 mod tree_pages;
 #[expect(
@@ -67,5 +74,6 @@ mod tree_pages;
 )]
 #[path = "../../../dotmesh-sync/tests/it/trees.rs"]
 mod trees;
+mod visible_text;
 mod webhooks;
 mod without_data;

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::{Access, BranchUpdate};
-use dotmesh_hub::error::HubError;
-use dotmesh_hub::operations::receive_pack::receive_pack;
 use dotmesh_hub_db::objects::UploadScope;
+use dotmesh_hub_service::HubError;
+use dotmesh_hub_service::operations::receive_pack::receive_pack;
 use dotmesh_model::{CommitId, UserName};
 use serde_json::{Value, json};
 use tokio::sync::watch;

@@ -2,8 +2,8 @@
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_model::access::Scope;
+use dotmesh_hub_service::settings::Settings;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -150,7 +150,7 @@ async fn no_key_works_longer_than_the_administrator_allows() {
     let bob = Api::new(&hub, &key);
     bob.done("GET", "user", json!(null)).await;
     let database = hub.place().database().await;
-    let long_ago = dotmesh_hub::clock::now() - SignedDuration::from_hours(24 * 46);
+    let long_ago = crate::ambient::now() - SignedDuration::from_hours(24 * 46);
     assert!(
         database
             .add_key(

@@ -1,11 +1,11 @@
 //! Pages, requested as by a browser.
 
-use dotmesh_hub::clock;
 use dotmesh_hub_db::users::NewUser;
 use dotmesh_hub_model::credentials::{ApiKey, HashedPassword};
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, COOKIE, LOCATION, SET_COOKIE};
 
+use crate::ambient;
 use crate::support::{TestHub, dot, push_first};
 
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -40,14 +40,14 @@ impl Browser {
 
     /// Makes an account with a password, and logs in.
     pub(crate) async fn logged_in(hub: &TestHub, name: &str) -> Self {
-        let key = ApiKey::generate();
+        let key = ApiKey::generate(&ambient::random());
         let password = HashedPassword::new(PASSWORD, &[]).unwrap();
         let user = name.parse().unwrap();
         let new = NewUser {
             password: Some(password),
             ..NewUser::with_key(key.digest())
         };
-        let added = hub.hub.database.add_user(&user, &new, clock::now()).await;
+        let added = hub.hub.database.add_user(&user, &new, ambient::now()).await;
         assert!(added.unwrap());
         let mut browser = Self::new(hub);
         let answer = browser.log_in(name, PASSWORD).await;
@@ -111,7 +111,7 @@ async fn an_owner_looks_at_a_dot_and_nobody_else_can() {
         .set_password(
             &"carol".parse().unwrap(),
             &HashedPassword::new(PASSWORD, &[]).unwrap(),
-            clock::now(),
+            ambient::now(),
         )
         .await
         .unwrap();

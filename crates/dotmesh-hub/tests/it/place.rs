@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dotmesh_hub::data_dir::{DataDir, ServeLock};
-use dotmesh_hub::store_url;
 use dotmesh_hub_db::{Database, Opening};
+use dotmesh_hub_service::data_dir::{DataDir, ServeLock};
+use dotmesh_hub_service::store_url;
 use dotmesh_store::PackStore;
 use tempfile::TempDir;
 

@@ -1,12 +1,12 @@
 //! Publishing a dot: files that look like secrets stop it, unless the owner insists.
 
-use dotmesh_hub::clock;
 use dotmesh_hub_db::keys::NewKey;
 use dotmesh_hub_model::credentials::ApiKey;
 use dotmesh_model::CommitId;
 use reqwest::StatusCode;
 use serde_json::json;
 
+use crate::ambient;
 use crate::api::Api;
 use crate::cuts::push as push_files;
 use crate::dot_pages::user;
@@ -20,9 +20,9 @@ async fn a_dot_with_secrets_is_published_only_on_purpose() {
     let (alice, mut browser) = user(&hub, "alice").await;
     let (database, name) = (&hub.hub.database, "alice".parse().unwrap());
     let id = database.user(&name).await.unwrap().unwrap();
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&ambient::random());
     let new = NewKey::first(key.digest());
-    let made = database.create_key(id, &name, &new, clock::now());
+    let made = database.create_key(id, &name, &new, ambient::now());
     made.await.unwrap();
     let api = Api::new(&hub, key.reveal());
     for (name, files, secrets) in [

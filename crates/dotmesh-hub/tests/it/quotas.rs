@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use dotmesh_api::{ErrorCode, HubClient};
-use dotmesh_hub::clock;
-use dotmesh_hub::operations::{collect_garbage, delete_dot};
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_model::quota::{Quota, Usage};
+use dotmesh_hub_service::operations::{collect_garbage, delete_dot};
+use dotmesh_hub_service::settings::Settings;
 use dotmesh_model::CommitId;
 use dotmesh_store::{Kind, Object};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::ambient;
 use crate::api::Api;
 use crate::bounds::saying;
 use crate::cli::start;
@@ -45,7 +45,7 @@ impl TestHub {
         let set = self
             .hub
             .database
-            .set_quota(&name, quota, &name, clock::now());
+            .set_quota(&name, quota, &name, ambient::now());
         assert!(set.await.unwrap());
     }
 }
@@ -309,7 +309,7 @@ async fn a_deleted_dot_counts_until_it_is_collected() {
     api.done("DELETE", "dots/alice/app", Value::Null).await;
     refused(alice.begin_upload(&other).await, ErrorCode::NoSpace);
     let database = &hub.hub.database;
-    let later = clock::now() + delete_dot::GRACE;
+    let later = ambient::now() + delete_dot::GRACE;
     assert_eq!(database.purge_dots(later).await.unwrap(), 1);
     let packs = hub.usage("alice").await.used;
     assert!((1..used).contains(&packs));
@@ -329,7 +329,7 @@ async fn quotas_are_seen_and_set_on_pages() {
     let hub = start_with(2_000_000_000).await;
     let mut root = Browser::logged_in(&hub, "root").await;
     let name = "root".parse().unwrap();
-    let made = hub.hub.database.set_admin(&name, true, clock::now());
+    let made = hub.hub.database.set_admin(&name, true, ambient::now());
     assert!(made.await.unwrap());
     let (alice, _) = hub.user_with_secret("alice").await;
     push_first(&alice, &dot("alice/app"), b"one").await;

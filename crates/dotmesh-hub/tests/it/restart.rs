@@ -1,8 +1,8 @@
 //! Acknowledged data is there after a restart. Unfinished uploads expire.
 
 use dotmesh_api::ErrorCode;
-use dotmesh_hub::clock;
 
+use crate::ambient;
 use crate::support::{
     TestHub, commit, dot, files, finish, pack, push_first, refused, root_commit, update,
 };
@@ -24,12 +24,12 @@ async fn a_restart_keeps_everything() {
 
     // The new server has another port, so the same user needs a new client.
     let hub = TestHub::start_in(data).await;
-    let key = dotmesh_hub_model::credentials::ApiKey::generate();
+    let key = dotmesh_hub_model::credentials::ApiKey::generate(&ambient::random());
     let old = dotmesh_hub_db::users::OldKeys::Keep;
     let name = "alice".parse().unwrap();
     hub.hub
         .database
-        .add_key(&name, &key.digest(), old, clock::now())
+        .add_key(&name, &key.digest(), old, ambient::now())
         .await
         .unwrap();
     let alice = hub.client("alice", key.reveal());
@@ -62,7 +62,7 @@ async fn unfinished_uploads_expire() {
     assert_eq!(
         hub.hub
             .database
-            .expire_uploads(clock::now() - day)
+            .expire_uploads(ambient::now() - day)
             .await
             .unwrap(),
         0
@@ -70,7 +70,7 @@ async fn unfinished_uploads_expire() {
     assert_eq!(
         hub.hub
             .database
-            .expire_uploads(clock::now() + day)
+            .expire_uploads(ambient::now() + day)
             .await
             .unwrap(),
         1

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use dotmesh_api::Problem;
 use dotmesh_api::hub::Access;
-use dotmesh_hub::{clock, router};
+use dotmesh_hub::router;
 use dotmesh_hub_db::dot_settings::NewSettings;
 use dotmesh_hub_db::events::Deed;
 use dotmesh_hub_db::keys::NewKey;
@@ -23,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
+use crate::ambient;
 use crate::openapi;
 use crate::support::{Made, TestHub, dot, push_first};
 
@@ -299,8 +300,11 @@ impl Case {
     async fn start() -> Self {
         let hub = TestHub::start().await;
         let database = &hub.hub.database;
-        let now = clock::now();
-        let mut keys = vec![None, Some(ApiKey::generate().reveal().to_owned())];
+        let now = ambient::now();
+        let mut keys = vec![
+            None,
+            Some(ApiKey::generate(&ambient::random()).reveal().to_owned()),
+        ];
         let owner_key = hub.user_with_secret("owner").await.1;
         let owner = database.user(&user("owner")).await.unwrap().unwrap();
         let past = now - SignedDuration::from_secs(1);
@@ -354,7 +358,7 @@ impl Case {
             actor: &user("owner"),
             dot: facts.dot.unwrap(),
             name: &name,
-            now: clock::now(),
+            now: ambient::now(),
         };
         let settings = NewSettings {
             visibility: Some(visibility),
@@ -407,7 +411,7 @@ async fn key(
     scope: Scope,
     expires: Option<Timestamp>,
 ) -> String {
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&ambient::random());
     let new = NewKey {
         digest: key.digest(),
         name: "a key".to_owned(),
@@ -416,7 +420,7 @@ async fn key(
         expires,
     };
     let (database, name) = (&hub.hub.database, user("owner"));
-    let making = database.create_key(owner, &name, &new, clock::now());
+    let making = database.create_key(owner, &name, &new, ambient::now());
     making.await.unwrap();
     key.reveal().to_owned()
 }
@@ -431,7 +435,7 @@ pub(crate) async fn key_for(
     let database = &hub.hub.database;
     let id = database.user(owner).await.unwrap().unwrap();
     let facts = database.dot_facts(dot, Some(id), None).await.unwrap();
-    let key = ApiKey::generate();
+    let key = ApiKey::generate(&ambient::random());
     let new = NewKey {
         digest: key.digest(),
         name: "for one dot".to_owned(),
@@ -439,7 +443,7 @@ pub(crate) async fn key_for(
         dot: Some(facts.dot.unwrap()),
         expires: None,
     };
-    let making = database.create_key(id, owner, &new, clock::now());
+    let making = database.create_key(id, owner, &new, ambient::now());
     making.await.unwrap();
     key.reveal().to_owned()
 }
@@ -585,7 +589,11 @@ async fn every_route_is_in_the_table() {
         let url = format!(
             "{}{}",
             hub.url,
-            path(&pattern, &example, Token::generate().reveal())
+            path(
+                &pattern,
+                &example,
+                Token::generate(&ambient::random()).reveal()
+            )
         );
         let probe = Method::from_bytes(b"PROBE").unwrap();
         let answer = client.request(probe, url).send().await.unwrap();

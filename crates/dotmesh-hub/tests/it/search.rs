@@ -76,7 +76,7 @@ async fn messages_are_found_where_one_may_see_them() {
     assert_eq!(messages(&bobs, "pirate").await.len(), 3);
     alice.delete_dot(&dot("alice/app")).await.unwrap();
     assert_eq!(messages(&bobs, "pirate").await.len(), 2);
-    let later = dotmesh_hub::clock::now() + std::time::Duration::from_secs(2);
+    let later = crate::ambient::now() + std::time::Duration::from_secs(2);
     hub.hub.database.purge_dots(later).await.unwrap();
     assert_eq!(messages(&bobs, "pirate").await.len(), 2);
     // The id of a dot is not searchable text.

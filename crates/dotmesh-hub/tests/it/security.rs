@@ -4,13 +4,13 @@ use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use dotmesh_api::Problem;
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_db::events::EventsOf;
 use dotmesh_hub_model::credentials::{HashedPassword, Token};
+use dotmesh_hub_service::settings::Settings;
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, COOKIE, RETRY_AFTER, SET_COOKIE};
 
+use crate::ambient;
 use crate::pages::{Browser, PASSWORD};
 use crate::support::{TestHub, dot, push_first};
 
@@ -33,7 +33,10 @@ async fn a_planted_cookie_never_becomes_a_session() {
     let hub = TestHub::start().await;
     let mut alice = Browser::logged_in(&hub, "alice").await;
     alice.submit("/-/logout", &[]).await;
-    let planted = format!("dothub_session={}", Token::generate().reveal());
+    let planted = format!(
+        "dothub_session={}",
+        Token::generate(&ambient::random()).reveal()
+    );
     alice.cookie = Some(planted.clone());
     alice.log_in("alice", PASSWORD).await;
     assert_ne!(alice.cookie.as_ref(), Some(&planted));
@@ -211,7 +214,7 @@ async fn guessing_ends_after_some_tries_in_the_same_words_for_all() {
     let password = HashedPassword::new(PASSWORD, &[]).unwrap();
     hub.hub
         .database
-        .set_password(&name, &password, clock::now())
+        .set_password(&name, &password, ambient::now())
         .await
         .unwrap();
     let mut bodies = Vec::new();
@@ -354,7 +357,10 @@ async fn secrets_are_in_no_page_no_event_and_no_address() {
     let mut alice = Browser::logged_in(&hub, "alice").await;
     let name = "alice".parse().unwrap();
     let database = &hub.hub.database;
-    database.set_admin(&name, true, clock::now()).await.unwrap();
+    database
+        .set_admin(&name, true, ambient::now())
+        .await
+        .unwrap();
     let make = [("name", "laptop"), ("scope", "admin"), ("days", "0")];
     let made = alice.submit("/-/settings/keys", &make).await;
     assert_eq!((made.status, made.location), (StatusCode::OK, None));
@@ -444,7 +450,7 @@ async fn metrics_are_for_administrators_unless_opened() {
     let name = "root".parse().unwrap();
     hub.hub
         .database
-        .set_admin(&name, true, clock::now())
+        .set_admin(&name, true, ambient::now())
         .await
         .unwrap();
     let answer = http.get(&url).bearer_auth(&key).send().await.unwrap();

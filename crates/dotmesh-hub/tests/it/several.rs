@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dotmesh_api::{ClientError, ErrorCode, HubAddress, HubClient};
-use dotmesh_hub::clock;
 use dotmesh_model::CommitId;
 use dotmesh_sync::{HubSource, Target, materialise};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
+use crate::ambient;
 use crate::cli::{Serving, start};
 use crate::cuts::{noise, push, root_of};
 use crate::place::Place;
@@ -282,7 +282,7 @@ async fn of_two_pushes_through_two_processes_one_wins() {
 async fn a_lease_has_one_holder() {
     let place = Place::new().await;
     let (one, two) = (place.database().await, place.database().await);
-    let now = clock::now();
+    let now = ambient::now();
     let (soon, later) = (
         now + Duration::from_secs(60),
         now + Duration::from_secs(120),

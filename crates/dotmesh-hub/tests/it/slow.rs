@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use dotmesh_api::HubClient;
-use dotmesh_hub::descriptors;
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_model::limits::{self, Pace};
+use dotmesh_hub_service::descriptors;
+use dotmesh_hub_service::settings::Settings;
 use dotmesh_model::CommitId;
 use reqwest::StatusCode;
 use serde_json::json;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use bytes::Bytes;
-use dotmesh_hub::store_url::{self, StoreUrlError};
+use dotmesh_hub_service::store_url::{self, StoreUrlError};
 use dotmesh_store::{Object, PackReader, PackStoreError};
 
 use crate::cli::start;

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use dotmesh_api::hub::{BranchUpdate, FinishUpload, SealedCommit};
 use dotmesh_api::{ClientError, ErrorBody, ErrorCode, HubAddress, HubClient};
-use dotmesh_hub::data_dir::ServeLock;
-use dotmesh_hub::settings::Settings;
-use dotmesh_hub::{Hub, clock, router, server};
+use dotmesh_hub::{router, server};
 use dotmesh_hub_db::users::NewUser;
 use dotmesh_hub_model::credentials::ApiKey;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::data_dir::ServeLock;
+use dotmesh_hub_service::settings::Settings;
+use dotmesh_model::ambient::Clock;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
 use dotmesh_store::{
     Attributes, Entry, EntryName, EntryValue, FileContent, Frame, Inode, InodeKind, Kind, Object,
@@ -18,6 +20,7 @@ use dotmesh_store::{
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::ambient;
 use crate::place::Place;
 
 /// A running hub.
@@ -37,18 +40,29 @@ impl TestHub {
 
     /// Starts a hub with other settings.
     pub(crate) async fn start_with(settings: Settings) -> Self {
-        Self::start_in_with(Place::new().await, settings).await
+        Self::start_in_with(Place::new().await, settings, ambient::clock()).await
     }
 
     pub(crate) async fn start_in(place: Place) -> Self {
-        Self::start_in_with(place, Settings::default()).await
+        Self::start_in_with(place, Settings::default(), ambient::clock()).await
     }
 
-    async fn start_in_with(place: Place, settings: Settings) -> Self {
+    /// Starts a hub with another clock.
+    pub(crate) async fn start_at(clock: Clock) -> Self {
+        Self::start_in_with(Place::new().await, Settings::default(), clock).await
+    }
+
+    async fn start_in_with(place: Place, settings: Settings, clock: Clock) -> Self {
         // The crypto provider for all clients of this process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let lock = place.lock();
-        let hub = Hub::new(place.database().await, place.packs(), settings);
+        let hub = Hub::new(
+            place.database().await,
+            place.packs(),
+            settings,
+            clock,
+            ambient::random(),
+        );
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -90,6 +104,8 @@ impl TestHub {
             self.place.database().await,
             self.hub.packs.clone(),
             settings,
+            self.hub.clock.clone(),
+            self.hub.random.clone(),
         )
     }
 
@@ -100,12 +116,12 @@ impl TestHub {
 
     /// Makes an account, and returns its key, too.
     pub(crate) async fn user_with_secret(&self, name: &str) -> (HubClient, String) {
-        let key = ApiKey::generate();
+        let key = ApiKey::generate(&ambient::random());
         let name = name.parse().unwrap();
         assert!(
             self.hub
                 .database
-                .add_user(&name, &NewUser::with_key(key.digest()), clock::now())
+                .add_user(&name, &NewUser::with_key(key.digest()), ambient::now())
                 .await
                 .unwrap()
         );

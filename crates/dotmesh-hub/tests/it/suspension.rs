@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use dotmesh_api::ErrorCode;
 use dotmesh_api::hub::Access;
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::Settings;
-use dotmesh_hub::webhooks::dispatcher::Dispatcher;
+use dotmesh_hub_service::settings::Settings;
+use dotmesh_hub_service::webhooks::dispatcher::Dispatcher;
 use serde_json::{Value, json};
 
+use crate::ambient;
 use crate::api::Api;
 use crate::pages::{Browser, PASSWORD};
 use crate::support::{TestHub, commit, dot, files, push, push_first, refused};
@@ -22,11 +22,14 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     let hub = TestHub::start_with(settings).await;
     let mut root = Browser::logged_in(&hub, "root").await;
     let (database, name) = (&hub.hub.database, "root".parse().unwrap());
-    database.set_admin(&name, true, clock::now()).await.unwrap();
+    database
+        .set_admin(&name, true, ambient::now())
+        .await
+        .unwrap();
     let mut browser = Browser::logged_in(&hub, "alice").await;
     let name = "alice".parse().unwrap();
-    let key = dotmesh_hub_model::credentials::ApiKey::generate();
-    let (keep, now) = (dotmesh_hub_db::users::OldKeys::Keep, clock::now());
+    let key = dotmesh_hub_model::credentials::ApiKey::generate(&ambient::random());
+    let (keep, now) = (dotmesh_hub_db::users::OldKeys::Keep, ambient::now());
     assert!(
         database
             .add_key(&name, &key.digest(), keep, now)
@@ -100,7 +103,7 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     .await
     .unwrap();
     let dispatcher = Dispatcher::new(&hub.hub, Duration::from_secs(60)).unwrap();
-    assert_eq!(dispatcher.round(clock::now()).await.unwrap(), 0);
+    assert_eq!(dispatcher.round(ambient::now()).await.unwrap(), 0);
 
     // Administrators cannot suspend themselves by mistake.
     let own = [("user", "root"), ("state", "suspended")];
@@ -136,7 +139,7 @@ async fn neither_logins_nor_keys_nor_webhooks_of_a_suspended_user_work() {
     alice.current_user().await.unwrap();
     assert_eq!(browser.log_in("alice", PASSWORD).await.status.as_u16(), 303);
     // Events during the suspension are not delivered afterwards.
-    assert_eq!(dispatcher.round(clock::now()).await.unwrap(), 0);
+    assert_eq!(dispatcher.round(ambient::now()).await.unwrap(), 0);
     let id = hook["id"].as_str().unwrap();
     let path = format!("dots/alice/app/webhooks/{id}/deliveries");
     let past = api.done("GET", &path, Value::Null).await;

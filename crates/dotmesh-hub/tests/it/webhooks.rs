@@ -11,16 +11,16 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dotmesh_hub::clock;
-use dotmesh_hub::settings::Settings;
-use dotmesh_hub::webhooks::dispatcher::{CLAIM, Dispatcher};
 use dotmesh_hub_db::events::EventsOf;
+use dotmesh_hub_service::settings::Settings;
+use dotmesh_hub_service::webhooks::dispatcher::{CLAIM, Dispatcher};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::sync::Notify;
 
+use crate::ambient;
 use crate::api::Api;
 use crate::cli::start;
 use crate::pages::Browser;
@@ -249,7 +249,7 @@ async fn data_that_comes_later_is_told() {
     .await;
     bare.sealed.without_data = false;
     send(&old, &[&bare], Vec::new()).await;
-    let arrived = case.deliver(clock::now()).await;
+    let arrived = case.deliver(ambient::now()).await;
     let told = arrived.iter().map(|received| {
         let data = &received.json()["data"];
         let branches = data["branches"].as_array().unwrap().len();
@@ -291,7 +291,7 @@ async fn what_happens_is_told_in_order_and_signed() {
             .await;
     }
 
-    let arrived = case.deliver(clock::now()).await;
+    let arrived = case.deliver(ambient::now()).await;
     let (of_tags, of_all): (Vec<_>, Vec<_>) = arrived
         .into_iter()
         .partition(|received| received.is_signed_with(&other));
@@ -347,7 +347,7 @@ async fn what_happens_is_told_in_order_and_signed() {
     assert_eq!(renamed["data"]["dot"]["name"], "alice/shop");
     assert_eq!(renamed["data"]["from"], "alice/app");
     // A delivered event is not sent again.
-    let later = clock::now() + SignedDuration::from_hours(48);
+    let later = ambient::now() + SignedDuration::from_hours(48);
     assert!(case.deliver(later).await.is_empty());
 }
 
@@ -358,7 +358,7 @@ async fn a_failed_delivery_is_repeated_as_it_was() {
     case.tag("v1").await;
     case.receiver
         .then([Reply::Status(500), Reply::Hang, Reply::Redirect]);
-    let start = clock::now();
+    let start = ambient::now();
     let mut now = start;
     let mut arrived = Vec::new();
     let impatient = Dispatcher::new(&case.hub.hub, Duration::from_secs(1)).unwrap();
@@ -398,14 +398,14 @@ async fn a_failed_delivery_is_repeated_as_it_was() {
     let delivery = log[0]["id"].as_str().unwrap();
     let path = format!("dots/alice/app/webhooks/{id}/deliveries/{delivery}/redeliver");
     case.api.done("POST", &path, Value::Null).await;
-    let again = case.deliver(clock::now()).await;
+    let again = case.deliver(ambient::now()).await;
     assert_eq!(again.len(), 1);
     assert_eq!(again[0].id(), arrived[0].id());
 
     // The hub keeps the start of an endless answer.
     case.receiver.then([Reply::Endless]);
     case.api.done("POST", &path, Value::Null).await;
-    case.deliver(clock::now()).await;
+    case.deliver(ambient::now()).await;
     let log = case.log(&id).await;
     assert_eq!(log[0]["state"], "delivered");
     assert_eq!(log[0]["response"].as_str().unwrap().len(), 4096);
@@ -416,7 +416,7 @@ async fn what_fails_for_days_is_given_up_and_switched_off() {
     let case = Case::start().await;
     let (id, _) = case.hook(&["tag"]).await;
     case.receiver.then(vec![Reply::Status(503); 16]);
-    let mut now = clock::now();
+    let mut now = ambient::now();
     // The second event is not delivered either, days after the first.
     for (tag, state) in [("v1", "on"), ("v2", "failed")] {
         let start = now;
@@ -465,12 +465,12 @@ async fn what_fails_does_not_hold_up_what_comes_after() {
     case.receiver.then([Reply::Status(500)]);
     case.tag("v1").await;
     case.tag("v2").await;
-    let arrived = case.deliver(clock::now()).await;
+    let arrived = case.deliver(ambient::now()).await;
     assert_eq!(arrived.len(), 2);
     // Switching a webhook off drops its pending deliveries.
     let path = format!("dots/alice/app/webhooks/{id}");
     case.api.done("PATCH", &path, json!({ "on": false })).await;
-    let later = clock::now() + SignedDuration::from_hours(1);
+    let later = ambient::now() + SignedDuration::from_hours(1);
     assert!(case.deliver(later).await.is_empty());
     let log = case.log(&id).await;
     assert_eq!(log[1]["state"], "failed");
@@ -503,7 +503,7 @@ async fn the_hubs_own_network_is_closed() {
     let made = case.api.done("POST", path, body).await;
     let id = made["id"].as_str().unwrap();
     case.tag("v1").await;
-    assert!(case.deliver(clock::now()).await.is_empty());
+    assert!(case.deliver(ambient::now()).await.is_empty());
     let log = case.log(id).await;
     let error = log[0]["error"].as_str().unwrap();
     assert!(error.contains("leads to no public address"), "{error}");
@@ -527,7 +527,7 @@ async fn several_processes_deliver_each_once() {
     }
     let beside = case.hub.beside().await;
     let other = Dispatcher::new(&beside, Duration::from_secs(5)).unwrap();
-    let now = clock::now();
+    let now = ambient::now();
     let work = |dispatcher: Dispatcher| async move {
         for _ in 0..40 {
             dispatcher.round(now).await.unwrap();
@@ -545,7 +545,7 @@ async fn who_is_killed_before_writing_down_has_another_repeat_it() {
     let case = Case::start().await;
     let (id, _) = case.hook(&["tag"]).await;
     case.tag("v1").await;
-    let now = clock::now();
+    let now = ambient::now();
     case.receiver.then([Reply::Hang]);
     let patient = Dispatcher::new(&case.hub.hub, Duration::from_secs(60)).unwrap();
     let attempt = tokio::spawn(async move { patient.round(now).await });
@@ -568,11 +568,11 @@ async fn a_deleted_dot_is_silent_and_a_new_owner_begins_anew() {
     let (id, _) = case.hook(&["push", "branch", "tag", "access"]).await;
     case.tag("v1").await;
     case.api.done("DELETE", "dots/alice/app", Value::Null).await;
-    assert!(case.deliver(clock::now()).await.is_empty());
+    assert!(case.deliver(ambient::now()).await.is_empty());
     let trash = case.api.done("GET", "trash", Value::Null).await;
     let path = format!("trash/{}/restore", trash[0]["id"].as_str().unwrap());
     case.api.done("POST", &path, Value::Null).await;
-    let arrived = case.deliver(clock::now()).await;
+    let arrived = case.deliver(ambient::now()).await;
     let kinds: Vec<_> = arrived.iter().map(Received::kind).collect();
     assert_eq!(kinds, ["tag.created", "dot.restored"]);
 
@@ -581,7 +581,7 @@ async fn a_deleted_dot_is_silent_and_a_new_owner_begins_anew() {
     case.api
         .done("PUT", "dots/alice/app/offer", json!({ "user": "bob" }))
         .await;
-    assert_eq!(case.deliver(clock::now()).await.len(), 1);
+    assert_eq!(case.deliver(ambient::now()).await.len(), 1);
     let offers = bob.done("GET", "offers", Value::Null).await;
     let path = format!("offers/{}", offers[0]["id"].as_str().unwrap());
     bob.done("POST", &path, json!({ "name": "app" })).await;
@@ -589,7 +589,7 @@ async fn a_deleted_dot_is_silent_and_a_new_owner_begins_anew() {
         .done("GET", &format!("dots/bob/app/webhooks/{id}"), Value::Null)
         .await;
     assert_eq!(hook["state"], "off");
-    assert!(case.deliver(clock::now()).await.is_empty());
+    assert!(case.deliver(ambient::now()).await.is_empty());
     // The former owner is a maintainer now, and maintainers cannot make webhooks.
     let path = format!("dots/bob/app/webhooks/{id}");
     assert_eq!(
@@ -613,7 +613,7 @@ async fn secrets_are_shown_once_and_addresses_to_the_owner() {
     case.api
         .done("POST", &format!("{path}/ping"), Value::Null)
         .await;
-    let arrived = case.deliver(clock::now()).await;
+    let arrived = case.deliver(ambient::now()).await;
     assert_eq!(arrived.len(), 2);
     assert!(arrived.iter().all(|one| one.is_signed_with(&renewed)));
     assert_eq!(arrived[1].kind(), "ping");
@@ -681,7 +681,7 @@ async fn webhooks_are_looked_after_on_pages() {
     let ping = bob.submit(&format!("{page}/ping"), &[]).await;
     assert_eq!(ping.location.as_deref(), Some(page.as_str()));
     case.receiver.then([Reply::Status(418)]);
-    let arrived = case.deliver(clock::now()).await;
+    let arrived = case.deliver(ambient::now()).await;
     assert_eq!(arrived.len(), 1);
     assert!(arrived[0].is_signed_with(&secret.replace("&#61;", "=").replace("&#x3D;", "=")));
     let shown = bob.get(&page).await.body;

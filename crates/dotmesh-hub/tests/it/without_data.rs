@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use dotmesh_api::hub::{Access, BranchUpdate, FinishUpload};
 use dotmesh_api::{ClientError, ErrorCode, HubClient};
-use dotmesh_hub::backup::{BackupFolder, take};
-use dotmesh_hub::clock;
-use dotmesh_hub::operations::collect_garbage::collect_garbage;
-use dotmesh_hub::operations::commit_facts::commit_facts;
-use dotmesh_hub::operations::size_history::size_history;
-use dotmesh_hub::settings::Settings;
 use dotmesh_hub_model::quota::Quota;
+use dotmesh_hub_service::backup::{BackupFolder, take};
+use dotmesh_hub_service::operations::collect_garbage::collect_garbage;
+use dotmesh_hub_service::operations::commit_facts::commit_facts;
+use dotmesh_hub_service::operations::size_history::size_history;
+use dotmesh_hub_service::settings::Settings;
 use dotmesh_model::{DotName, LeftOut, LeftOutItem, ObjectHash};
 use dotmesh_store::{Kind, Object};
 use serde_json::{Value, json};
 
+use crate::ambient;
 use crate::api::Api;
 use crate::backup::{has, restore_into};
 use crate::browse::open;
@@ -676,7 +676,7 @@ async fn forks_the_trash_collections_and_backups_keep_it_as_it_is() {
     let path = format!("trash/{}/restore", trash[0]["id"].as_str().unwrap());
     api.done("POST", &path, Value::Null).await;
     assert_eq!(without(&alice, &app, three).await, [true, true, false]);
-    let later = clock::now() + Duration::from_secs(24 * 60 * 60);
+    let later = ambient::now() + Duration::from_secs(24 * 60 * 60);
     let (database, packs) = (&hub.hub.database, &hub.hub.packs);
     collect_garbage(database, packs, later, Duration::ZERO)
         .await
@@ -687,7 +687,9 @@ async fn forks_the_trash_collections_and_backups_keep_it_as_it_is() {
 
     let folder = tempfile::tempdir().unwrap();
     let to = BackupFolder::create(folder.path()).unwrap();
-    take(database, packs, &to).await.unwrap();
+    take(database, packs, &to, &ambient::clock(), &ambient::random())
+        .await
+        .unwrap();
     let place = Place::new().await;
     restore_into(&place, folder.path()).await.unwrap();
     let restored = TestHub::start_in(place).await;
@@ -816,7 +818,7 @@ async fn its_data_counts_when_it_comes() {
     let set = hub
         .hub
         .database
-        .set_quota(&name, quota, &name, clock::now());
+        .set_quota(&name, quota, &name, ambient::now());
     assert!(set.await.unwrap());
     send(&alice, &app, &large.objects, &[&one], vec![])
         .await

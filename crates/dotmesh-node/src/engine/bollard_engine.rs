@@ -551,7 +551,7 @@ async fn listen(client: &Docker, tell: &mpsc::Sender<Change>) {
     // After the ping, the subscription is active.
     if client.ping().await.is_err()
         || tell
-            .send(Change::Connected(jiff::Timestamp::now()))
+            .send(Change::Connected(crate::node::now()))
             .await
             .is_err()
     {

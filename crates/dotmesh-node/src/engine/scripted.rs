@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use dotmesh_pool::Pool;
 use futures::FutureExt as _;
-use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -255,7 +254,7 @@ impl World {
         }
         let listeners = lock(&self.inner).listeners.clone();
         for listener in listeners {
-            let _ = listener.send(Change::Connected(Timestamp::now())).await;
+            let _ = listener.send(Change::Connected(crate::node::now())).await;
         }
     }
 
@@ -331,7 +330,7 @@ impl World {
         one.details.error.clear();
         one.details.container.state = State::Running;
         one.details.exit_code = 0;
-        one.details.started = Timestamp::now();
+        one.details.started = crate::node::now();
         one.details.mount_namespace = Some(number);
         one.details.health =
             matches!(one.outcome, Outcome::HealthyAfter(_)).then_some(Health::Starting);
@@ -598,7 +597,7 @@ impl Engine for World {
 
     fn changes(&self) -> mpsc::Receiver<Change> {
         let (tell, changes) = mpsc::channel(64);
-        let _ = tell.try_send(Change::Connected(Timestamp::now()));
+        let _ = tell.try_send(Change::Connected(crate::node::now()));
         lock(&self.inner).listeners.push(tell);
         changes
     }

@@ -202,6 +202,6 @@ fn compose(container: &Container) -> Option<ComposeUse> {
 
 /// The present time in milliseconds, the precision that every language can parse.
 fn now() -> jiff::Timestamp {
-    let now = jiff::Timestamp::now();
+    let now = crate::node::now();
     jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }

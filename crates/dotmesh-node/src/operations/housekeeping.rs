@@ -164,7 +164,7 @@ pub(crate) async fn budget(node: &Node, kept: &[Kept]) -> Result<UndoBudget, Nod
 pub(crate) async fn keep_budget(node: &Node) -> Result<(), NodeError> {
     let kept = node.pool.kept().await?;
     let budget = budget(node, &kept).await?;
-    let now = jiff::Timestamp::now();
+    let now = crate::node::now();
     for kept in surplus(kept, budget, node.config.trash_grace, now) {
         drop_one(node, kept).await?;
     }

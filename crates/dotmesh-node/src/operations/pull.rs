@@ -297,7 +297,7 @@ impl Moves {
                 }
             }
             Move::Stash { base } => {
-                let stash = diverged_name(&name, jiff::Timestamp::now());
+                let stash = diverged_name(&name, crate::node::now());
                 // Create it under the new name, then swap, so that the branch always has a working copy.
                 let (branch, start) = (stash.clone(), Start::Commit(head));
                 self.steps.push(NewStep::Create { branch, start });

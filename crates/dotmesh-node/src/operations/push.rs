@@ -184,7 +184,7 @@ async fn push_branch(
         }
         Relation::Behind => return Err(NodeError::Behind { branch }),
         Relation::Diverged { .. } if job.request.stash_on_divergence => {
-            update.stash = Some(diverged_name(&branch, jiff::Timestamp::now()));
+            update.stash = Some(diverged_name(&branch, crate::node::now()));
             outcome.stashed.clone_from(&update.stash);
         }
         Relation::Diverged { .. } => {

@@ -6,7 +6,6 @@
 use dotmesh_api::node::{ApplyStash, MakeStash, Stash, Switched};
 use dotmesh_model::{BranchName, CommitId, DotName, StashId, message};
 use dotmesh_pool::{NewStep, PoolError, Start, StashFile, StoredStash};
-use jiff::Timestamp;
 
 use super::reset::{Unchanged, refuse_changed, refuse_dirty, refuse_pinned};
 use super::switch::check::Scope;
@@ -84,7 +83,7 @@ pub(crate) async fn make(
         head,
         file: StashFile {
             branch: branch.clone(),
-            time: Timestamp::now(),
+            time: crate::node::now(),
             message: request.message.trim().to_owned(),
         },
     };

@@ -333,7 +333,7 @@ impl<'a> Attempt<'a> {
         let grace = member
             .and_then(|member| member.grace)
             .unwrap_or(timing.start);
-        jiff::Timestamp::now().checked_add(grace + timing.call).ok()
+        crate::node::now().checked_add(grace + timing.call).ok()
     }
 
     /// Starts the containers again after nothing was changed, and returns the error.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use dotmesh_api::node::{MakeTag, Tag};
 use dotmesh_model::{BranchName, CommitId, DotName};
 use dotmesh_pool::{NewStep, PoolError, StoredTag};
-use jiff::Timestamp;
 
 use super::revision::Revisions;
 use super::undo;
@@ -52,7 +51,7 @@ pub(crate) async fn make(
     let made = StoredTag {
         commit,
         message: request.message.trim().to_owned(),
-        time: Timestamp::now(),
+        time: crate::node::now(),
     };
     let what = format!("tag {tag} at {}", commit.short());
     let step = NewStep::Tag {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use dotmesh_model::ambient::Clock;
 use dotmesh_model::names::Namespace;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName};
 
@@ -28,6 +29,7 @@ pub(super) struct Inner {
     pub(super) layout: Layout,
     pub(super) driver: Box<dyn Driver>,
     pub(super) node: String,
+    pub(super) clock: Clock,
     /// The pool's filesystem and the pool's folder in it, as in mount tables.
     pub(super) mounted: (String, PathBuf),
     /// The folders of running imports.
@@ -43,6 +45,7 @@ impl Inner {
         layout: Layout,
         driver: Box<dyn Driver>,
         new_id: String,
+        clock: Clock,
     ) -> Result<Self, PoolError> {
         for folder in [
             layout.dots(),
@@ -91,6 +94,7 @@ impl Inner {
             layout,
             driver,
             node: format.node,
+            clock,
             receiving: Mutex::default(),
             leftovers: Leftovers::default(),
             kept_sizes: KeptSizes::default(),
@@ -312,6 +316,10 @@ pub(super) fn temporary(folder: &Path) -> PathBuf {
 }
 
 /// A unique name, which begins with the time in nanoseconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing reads the time in a name"
+)]
 pub(super) fn unused_name() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -328,6 +336,10 @@ fn is_older(folder: &Path, age: Duration) -> bool {
 }
 
 /// Opens a folder, and sets its modification time to now.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is compared with times that the kernel sets"
+)]
 fn touch(folder: &Path) -> Result<File, PoolError> {
     let now = std::fs::FileTimes::new().set_modified(SystemTime::now());
     let opened = File::open(folder).during("open", folder)?;

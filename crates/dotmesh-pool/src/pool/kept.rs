@@ -237,7 +237,7 @@ impl Inner {
         // An item that is damaged or is being deleted must not prevent the others from being measured.
         let Ok(bytes) = measure(self) else { return 0 };
         // Dirty pages are not counted yet, so this size may be too small.
-        if Timestamp::now().duration_since(since) < WRITTEN_OUT {
+        if self.clock.now().duration_since(since) < WRITTEN_OUT {
             return bytes;
         }
         if let Ok(mut known) = self.kept_sizes.0.lock() {

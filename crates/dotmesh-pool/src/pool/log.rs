@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 
 use dotmesh_model::{BranchName, CommitId, DotName, StashId};
-use jiff::Timestamp;
 
 use super::inner::{Inner, names_in};
 use super::stashes::forget_note;
@@ -221,7 +220,7 @@ impl Inner {
         let folder = self.layout.operation(dot, number);
         let branches = folder.join("branches");
         std::fs::create_dir_all(&branches).during("create", &branches)?;
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let operation = Operation {
             number,
             what: what.to_owned(),
@@ -363,7 +362,7 @@ impl Inner {
     ) -> Result<(), PoolError> {
         let marked = Operation {
             state,
-            since: Timestamp::now(),
+            since: self.clock.now(),
             ..operation.clone()
         };
         self.write(folder, &marked)

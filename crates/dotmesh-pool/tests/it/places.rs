@@ -5,10 +5,10 @@ use std::process::Command;
 use dotmesh_model::CommitId;
 use dotmesh_pool::{BtrfsPlace, Pool};
 
-use crate::world::{Device, World, losetup};
+use crate::world::{Device, World, clock, losetup};
 
 async fn fails(place: BtrfsPlace) -> String {
-    match Pool::open(place, "0".repeat(16)).await {
+    match Pool::open(place, "0".repeat(16), clock()).await {
         Ok(_) => panic!("the pool opened"),
         Err(error) => error.to_string(),
     }
@@ -98,6 +98,7 @@ async fn a_mount_of_somebody_elses_at_a_path_that_is_no_text_is_passed_over() {
             limit: 256 << 20,
         },
         "0".repeat(16),
+        clock(),
     )
     .await;
     unmount(&odd, UnmountFlags::DETACH).unwrap();

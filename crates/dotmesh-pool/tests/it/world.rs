@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use dotmesh_model::ambient::Clock;
 use dotmesh_model::commit::RECORD_VERSION;
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, SubdotName};
@@ -45,7 +46,7 @@ impl World {
     }
 
     pub(crate) async fn open_at(&self, place: BtrfsPlace) -> Pool {
-        Pool::open(place, "0123456789abcdef".to_owned())
+        Pool::open(place, "0123456789abcdef".to_owned(), clock())
             .await
             .expect("the pool opens")
     }
@@ -145,4 +146,10 @@ pub(crate) fn record(id: u8, parent: CommitId) -> CommitRecord {
 
 pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file")
+}
+
+/// The system's clock.
+#[expect(clippy::disallowed_methods, reason = "the pool runs for real")]
+pub(crate) fn clock() -> Clock {
+    Clock::new(jiff::Timestamp::now)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use dotmesh_model::ambient::Clock;
 use dotmesh_model::commit::RECORD_VERSION;
 use dotmesh_model::volume::Folder;
 use dotmesh_model::{BranchName, CommitId, CommitRecord, DotName, ObjectHash};
@@ -38,6 +39,7 @@ impl World {
     }
 
     /// A pool on a file system with btrfs nodes of this size.
+    #[expect(clippy::disallowed_methods, reason = "the pool runs for real")]
     pub(crate) fn with_nodesize(size: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let image = folder.path().join("pool.img");
@@ -56,7 +58,11 @@ impl World {
         };
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let pool = runtime
-            .block_on(Pool::open(place, "0".repeat(16)))
+            .block_on(Pool::open(
+                place,
+                "0".repeat(16),
+                Clock::new(jiff::Timestamp::now),
+            ))
             .expect("a pool");
         Self {
             pool,

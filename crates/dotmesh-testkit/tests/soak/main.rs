@@ -36,6 +36,10 @@ const SEED: u64 = 13;
 /// The number of commits that the random operations and the end of the test may still verify.
 const KEEP_UNVERIFIED: usize = 4;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a long soak takes another seed each time"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost() -> Result<()> {
     let minutes = number("SOAK_MINUTES")?;

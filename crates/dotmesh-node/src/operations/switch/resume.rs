@@ -103,7 +103,7 @@ pub(crate) async fn resume(
         }
     }
     node.problems.replace(dot, pinned, &left);
-    let now = jiff::Timestamp::now();
+    let now = crate::node::now();
     journal.containers.retain(|container| {
         let may_stop = container.stopping_until.is_some_and(|until| until > now);
         may_stop || left.iter().any(|trouble| trouble.id == container.id)

@@ -9,6 +9,7 @@ use axum::extract::State;
 use dotmesh_api::ErrorCode;
 use dotmesh_api::node::{CreateDot, HubLogin};
 use dotmesh_model::{DotName, VolumeName};
+use dotmesh_testkit::guide::Example;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::process::Command;
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::bench::{Bench, CHANGED, TIMING, Work, stack_for};
 use super::transfers::TestHub;
 use crate::api;
-use crate::api::tests::{check, operations};
+use crate::api::tests::{DOCUMENT, check};
 use crate::engine::EngineVolume;
 use crate::operations::volume;
 
@@ -108,7 +109,7 @@ fn pattern_of(path: &str) -> String {
 async fn each_described_route_is_there_and_refuses_with_a_problem() {
     let bench = Bench::empty().await;
     let served = Served::start(&bench);
-    for operation in operations() {
+    for operation in DOCUMENT.operations() {
         let path = operation.path.replace("{namespace}", "admin");
         let path = path.replace("{dot}", "absent").replace("{id}", "0");
         let (method, empty) = (operation.method.to_ascii_uppercase(), json!({}));
@@ -303,7 +304,7 @@ async fn answers_match_the_document() {
     post!("/v1/fsck", {"data": true});
     post!(&at("/forget"), {"hub": address, "dot": request.remote_dot});
 
-    let all = operations().into_iter();
+    let all = DOCUMENT.operations().into_iter();
     let all = all.map(|operation| (operation.method.to_owned(), operation.path.to_owned()));
     assert_eq!(asked, all.collect());
 }
@@ -359,42 +360,6 @@ async fn a_dot_is_created_although_the_client_leaves() {
     tokio::time::timeout(limit, created).await.unwrap();
 }
 
-/// An example: a script and its expected output.
-struct Example {
-    script: String,
-    output: String,
-}
-
-/// The contents of the guide's fenced blocks of a language, in order.
-fn fenced(language: &str) -> Vec<String> {
-    let start = format!("```{language}\n");
-    let after = GUIDE.split(start.as_str()).skip(1);
-    after
-        .map(|text| text.split("```").next().unwrap().to_owned())
-        .collect()
-}
-
-fn examples() -> Vec<Example> {
-    let (scripts, outputs) = (fenced("sh"), fenced("text"));
-    assert_eq!(scripts.len(), outputs.len(), "each has its output");
-    let pairs = scripts.into_iter().zip(outputs);
-    pairs
-        .map(|(script, output)| Example { script, output })
-        .collect()
-}
-
-/// Whether a text matches an expected one, in which `…` stands for anything.
-fn fits(expected: &str, text: &str) -> bool {
-    let Some((first, rest)) = expected.split_once('…') else {
-        return expected == text;
-    };
-    let Some(text) = text.strip_prefix(first) else {
-        return false;
-    };
-    let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-    ends.into_iter().any(|end| fits(rest, &text[end..]))
-}
-
 /// Starts the container that the guide speaks of, which writes to its volume.
 async fn start_the_app(bench: &Bench) {
     volume::create(&bench.node, "shop.db").await.unwrap();
@@ -411,24 +376,11 @@ async fn start_the_app(bench: &Bench) {
 async fn the_guides_examples_do_what_it_says() {
     let bench = Bench::empty().await;
     let served = Served::start(&bench);
-    let examples = examples();
-    assert!(!examples.is_empty());
-    for Example { script, output } in examples {
-        if script.contains("/status") && bench.world.names().is_empty() {
+    let socket = served.socket.to_str().unwrap();
+    for example in Example::all_of(GUIDE) {
+        if example.script.contains("/status") && bench.world.names().is_empty() {
             start_the_app(&bench).await;
         }
-        let ran = Command::new("sh")
-            .args(["-euc", &script])
-            .env("SOCKET", &served.socket)
-            .output()
-            .await
-            .unwrap();
-        let printed = String::from_utf8(ran.stdout).unwrap();
-        let errors = String::from_utf8_lossy(&ran.stderr);
-        assert!(ran.status.success(), "{script}{errors}");
-        assert!(
-            fits(output.trim_end(), printed.trim_end()),
-            "{script}printed\n{printed}\nnot\n{output}"
-        );
+        example.check(&[("SOCKET", socket)]).await;
     }
 }

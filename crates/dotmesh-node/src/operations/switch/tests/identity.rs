@@ -11,14 +11,14 @@ use dotmesh_api::hub::Access;
 use dotmesh_api::identity::IDENTITY_HEADER;
 use dotmesh_api::node::{Fetch, Source, TransferOutcome};
 use dotmesh_api::{ErrorBody, ErrorCode};
-use dotmesh_hub::Hub;
-use dotmesh_hub::auth::{Caller, Credential};
-use dotmesh_hub::extract::ClientAddress;
-use dotmesh_hub::operations::{
+use dotmesh_hub_model::access::Scope;
+use dotmesh_hub_service::Hub;
+use dotmesh_hub_service::address::ClientAddress;
+use dotmesh_hub_service::auth::{Caller, Credential};
+use dotmesh_hub_service::operations::{
     change_settings, delete_dot, fork_dot, grant_access, offer_dot, rename_dot, restore_dot,
     take_dot,
 };
-use dotmesh_hub_model::access::Scope;
 use dotmesh_model::{CommitId, CommitRecord, DotIdentity, DotName, VolumeName};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};

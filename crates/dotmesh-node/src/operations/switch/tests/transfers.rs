@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use dotmesh_api::node::{HubAccount, HubLogin, Transfer, TransferOutcome};
 use dotmesh_api::{HubAddress, HubClient};
-use dotmesh_hub::data_dir::DataDir;
-use dotmesh_hub::{Hub, clock, router, server, settings::Settings};
+use dotmesh_hub::{router, server};
 use dotmesh_hub_db::Opening;
 use dotmesh_hub_db::users::NewUser;
 use dotmesh_hub_model::credentials::ApiKey;
+use dotmesh_hub_service::data_dir::DataDir;
+use dotmesh_hub_service::{Hub, settings::Settings};
 use dotmesh_model::VolumeName;
+use dotmesh_model::ambient::{Clock, Random};
 use dotmesh_sync::{Progress, Rate};
 
 use super::bench::Bench;
 use crate::engine::scripted::Fault;
 use crate::error::NodeError;
+use crate::node;
 use crate::operations::transfer::{Connection, Job};
 use crate::operations::{clone, pull, push, volume};
 
@@ -37,12 +40,13 @@ impl TestHub {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::make(folder.path()).unwrap();
         let database = data.database(Opening::New).await.unwrap();
+        let random = Random::new(node::fill);
         let mut secrets = ["alice", "bob"].map(|name| (name, String::new()));
         for (name, secret) in &mut secrets {
-            let key = ApiKey::generate();
+            let key = ApiKey::generate(&random);
             let name = name.parse().unwrap();
             database
-                .add_user(&name, &NewUser::with_key(key.digest()), clock::now())
+                .add_user(&name, &NewUser::with_key(key.digest()), node::now())
                 .await
                 .unwrap();
             key.reveal().clone_into(secret);
@@ -51,6 +55,8 @@ impl TestHub {
             database,
             data.packs(Opening::New).unwrap(),
             Settings::default(),
+            Clock::new(node::now),
+            random,
         );
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -345,7 +345,7 @@ async fn the_new_is_there_when_the_old_has_no_room() {
     let used = database.usage(id, None).await.unwrap().used;
     let set = async |quota| {
         database
-            .set_quota(&user, quota, &user, dotmesh_hub::clock::now())
+            .set_quota(&user, quota, &user, crate::node::now())
             .await
     };
     let room = used + LITTLE;

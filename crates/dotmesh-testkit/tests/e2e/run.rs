@@ -59,7 +59,7 @@ async fn a_state_runs_from_its_address() -> Result<()> {
 
     let run = format!("{SSH} && dm run --yes {page}");
     let said = bob.run(&run).await.success();
-    assert!(said.stdout.contains("web:80"), "{said}");
+    assert!(said.stdout.contains("web:80"), "{said:?}");
     let code = bob.ok(&format!("{SSH} && ls -d shop-*")).await;
     let code = code.trim();
     let sql = format!(

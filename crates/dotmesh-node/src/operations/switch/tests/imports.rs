@@ -112,7 +112,7 @@ async fn copy_out(node: &Node, revision: &str, volume: &str) -> Result<CopiedFil
         subdot: "db".parse().unwrap(),
         volume: volume.to_owned(),
     };
-    let response = export::start(node.clone(), "new".parse().unwrap(), request);
+    let response = export::start(node.clone(), (&"new".parse().unwrap()).into(), request);
     match last_line(response).await {
         ExportEvent::Done(copied) => Ok(copied),
         ExportEvent::Failed(error) => Err(error),

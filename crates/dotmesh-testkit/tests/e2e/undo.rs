@@ -208,6 +208,49 @@ async fn a_pull_and_the_deletion_of_a_dot_are_taken_back_and_made_again() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn restores_tags_stashes_and_renames_are_taken_back_and_made_again() -> Result<()> {
+    let node = start(&Network::start().await?).await?;
+    node.put("one").await;
+    node.ok("dm commit -m one && dm tag v1").await;
+    node.put("two").await;
+    node.ok("dm restore db/file").await;
+    assert_eq!(node.sees().await, "one");
+    node.put("three").await;
+    node.ok("dm undo").await;
+    assert_eq!(node.sees().await, "two");
+    node.ok("dm redo").await;
+    assert_eq!(node.sees().await, "three");
+
+    node.ok("dm tag -d v1 && dm undo").await;
+    assert_eq!(node.ok("dm tag").await, "v1\n");
+    node.ok("dm stash && dm stash drop && dm undo && dm stash pop")
+        .await;
+    assert_eq!(node.sees().await, "three");
+    node.ok("dm undo && dm stash list | grep -q stash@ && dm redo")
+        .await;
+    assert_eq!(node.sees().await, "three");
+
+    let started = node.started_at(&["user"]).await;
+    node.ok("dm branch -m master main && dm undo").await;
+    assert_eq!(node.ok("dm branch").await, "* master\n");
+    assert_eq!(node.started_at(&["user"]).await, started);
+    let volumes = node.ok("docker volume ls -q").await;
+    node.ok("dm redo && docker rm -f user && dm dot rename app shop")
+        .await;
+    let told = node.says("dm undo").await;
+    assert!(
+        told.contains("Undid in dot 'app': rename of the dot from app to shop"),
+        "{told}"
+    );
+    assert_eq!(node.dots().await, ["app"]);
+    assert_eq!(node.ok("docker volume ls -q").await, volumes);
+    node.ok("dm redo").await;
+    assert_eq!(node.dots().await, ["shop"]);
+    assert_eq!(node.ok("dm branch").await, "* main\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_gets_full_takes_what_is_kept_the_oldest_first() -> Result<()> {
     let network = Network::start().await?;
     let arguments = [

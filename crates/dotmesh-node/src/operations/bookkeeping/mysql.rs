@@ -46,7 +46,7 @@ pub(super) fn is_bookkeeping(path: &[u8], kind: EntryType) -> bool {
         return kind == EntryType::Directory;
     }
     let begins = |with: &&str| path.starts_with(with.as_bytes());
-    if OWN_TABLES.iter().any(|table| begins(&table)) {
+    if OWN_TABLES.iter().any(begins) {
         return true;
     }
     let mut names = path.split(|byte| *byte == b'/');
@@ -55,7 +55,7 @@ pub(super) fn is_bookkeeping(path: &[u8], kind: EntryType) -> bool {
         return true;
     }
     names.next().is_none()
-        && (BEGINNINGS.iter().any(|beginning| begins(&beginning))
+        && (BEGINNINGS.iter().any(begins)
             || ENDS.iter().any(|end| path.ends_with(end.as_bytes()))
             || is_numbered_log(path))
 }

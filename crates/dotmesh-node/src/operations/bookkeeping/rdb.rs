@@ -49,7 +49,6 @@ const INTEGERS: [(u8, usize); 3] = [(0, 1), (1, 2), (2, 4)];
 const COMPRESSED: u8 = 3;
 
 /// A length, or a kind of string that has none.
-
 enum Length {
     Plain(u64),
     Special(u8),
@@ -143,7 +142,7 @@ impl<R: Read> Reader<R> {
                     self.keep_string()?;
                 }
             }
-            2 => self.collection(|reader| reader.keep_string())?,
+            2 => self.collection(Self::keep_string)?,
             3 => self.collection(|reader| {
                 reader.keep_string()?;
                 let length = reader.byte()?;
@@ -345,10 +344,10 @@ fn unpack(packed: &[u8], length: u64) -> Option<Vec<u8>> {
                 count += usize::from(rest.next()?);
             }
             let back = (usize::from(first & 0x1F) << 8) + usize::from(rest.next()?) + 1;
-            let mut from = whole.len().checked_sub(back)?;
-            for _ in 0..count + 2 {
-                whole.push(whole[from]);
-                from += 1;
+            let from = whole.len().checked_sub(back)?;
+            // The copy may go on into what it has just written.
+            for at in from..from + count + 2 {
+                whole.push(whole[at]);
             }
         }
         if whole.len() as u64 > length {

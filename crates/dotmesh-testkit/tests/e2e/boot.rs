@@ -27,6 +27,13 @@ async fn activated(machine: &Machine, arguments: &[&str]) -> Result<Daemon> {
     Ok(daemon)
 }
 
+/// Ends a container as if its program had failed. The command may be killed along with it.
+pub(crate) async fn end(machine: &Machine, container: &str) {
+    let _ = machine
+        .run(&format!("docker exec {container} sh -c 'kill 1'"))
+        .await;
+}
+
 async fn until_running(machine: &Machine, container: &str) -> Result<()> {
     wait_for(&format!("{container} to run"), SOON, async || {
         let line =
@@ -53,7 +60,7 @@ async fn docker_waits_for_an_activated_daemon_and_is_told_why_it_cannot_start() 
     assert!(machine.path(DRIVER).exists());
 
     // A daemon that cannot start says so at once, and Docker gives up the container. Without an answer, it would wait.
-    let _broken = activated(&machine, &["--ca-file", "/nowhere.pem"]).await?;
+    let mut broken = activated(&machine, &["--ca-file", "/nowhere.pem"]).await?;
     let refused = machine
         .run("docker volume create --driver dm other.db")
         .await
@@ -62,7 +69,7 @@ async fn docker_waits_for_an_activated_daemon_and_is_told_why_it_cannot_start() 
         refused.stderr.contains("cannot read /nowhere.pem"),
         "{refused:?}"
     );
-    ok("docker exec app sh -c 'kill 1'").await;
+    end(&machine, "app").await;
     wait_for("Docker to give up", SOON, async || {
         let state = machine
             .run("docker inspect -f '{{.State.Status}} {{.State.Error}}' app")
@@ -71,6 +78,12 @@ async fn docker_waits_for_an_activated_daemon_and_is_told_why_it_cannot_start() 
             state.stdout.contains("exited") && state.stdout.contains("volume"),
             "{state}"
         );
+        Ok(())
+    })
+    .await?;
+
+    wait_for("the daemon to end", SOON, async || {
+        ensure!(!broken.is_running(), "it still tells Docker why");
         Ok(())
     })
     .await?;
@@ -100,7 +113,7 @@ async fn containers_that_gave_up_without_a_driver_start_with_the_daemon() -> Res
     // The daemon is gone when the containers fail, so Docker cannot start them again.
     daemon.terminate().await?;
     for policy in ["always", "on-failure", "no"] {
-        ok(&format!("docker exec {policy} sh -c 'kill 1'")).await;
+        end(&machine, policy).await;
     }
     for policy in ["always", "on-failure"] {
         wait_for("Docker to give up", SOON, async || {

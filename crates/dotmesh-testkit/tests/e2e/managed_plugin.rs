@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use dotmesh_testkit::{Machine, Network, wait_for};
 use tokio::process::Command;
 
+use crate::boot::end;
 use crate::world::SOON;
 
 /// Builds the plugin from the programs under test, in the machine's home folder.
@@ -122,7 +123,7 @@ async fn containers_outlive_a_disabled_and_a_removed_plugin() -> Result<()> {
     );
     // Docker cannot start a container without the driver, and gives up.
     for container in ["app", "job"] {
-        ok(&format!("docker exec {container} sh -c 'kill 1'")).await;
+        end(&machine, container).await;
         wait_for("Docker to give up", SOON, async || {
             let state = "{{.State.Status}} {{.State.Error}}";
             let state = machine

@@ -337,9 +337,13 @@ impl Docker {
         self.within(self.timing.call, self.engine.about()).await
     }
 
-    /// Whether it answers nothing about containers while it waits for a mount, as Podman.
+    /// Whether it answers nothing about containers while it waits for a mount. Podman does not even tell its version then,
+    /// so no answer is one.
     pub(crate) async fn is_mute_during_mounts(&self) -> bool {
-        self.about().await.is_ok_and(|about| about.is_podman())
+        match tokio::time::timeout(self.timing.mute, self.engine.about()).await {
+            Ok(about) => about.is_ok_and(|about| about.is_podman()),
+            Err(_) => true,
+        }
     }
 
     /// The names of the Engine's own volumes.

@@ -22,7 +22,7 @@ pub(crate) struct Timing {
     /// How long a mount waits for a switch before it is refused. The Engine gives up after two minutes, and on a managed
     /// plugin after 30 seconds.
     pub(crate) mount: Duration,
-    /// The same for an Engine that answers nothing else meanwhile.
+    /// The same for an Engine that answers nothing else meanwhile, and how long it may take to say which one it is.
     pub(crate) mute: Duration,
     /// Timeout for copying a folder from an image while Docker waits for the mount.
     pub(crate) fill: Duration,
@@ -43,7 +43,7 @@ impl Default for Timing {
             in_flight: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             mount: Duration::from_secs(90),
-            mute: Duration::from_millis(300),
+            mute: Duration::from_secs(1),
             fill: Duration::from_secs(25),
             retry: (Duration::from_secs(1), Duration::from_secs(30)),
             watch: Duration::from_secs(30),

@@ -51,8 +51,7 @@ pub(crate) struct BollardEngine {
     registry: Registry,
     /// The key in the status of this daemon's volumes, see [`proof`].
     proof: String,
-    client: OnceCell<Docker>,
-    about: OnceCell<About>,
+    client: OnceCell<(Docker, About)>,
     names: Mutex<DriverNames>,
     images: Mutex<HashMap<String, Image>>,
     /// The paths in containers whose volumes stay empty, by container id. A list does not show this option of
@@ -87,7 +86,6 @@ impl BollardEngine {
             registry,
             proof: proof(node),
             client: OnceCell::new(),
-            about: OnceCell::new(),
             names: Mutex::new(DriverNames {
                 ours,
                 ..DriverNames::default()
@@ -97,8 +95,19 @@ impl BollardEngine {
         }
     }
 
+    /// Connects at the first call, and asks which Engine it is. Later Podman may be waiting for a mount, and not answer.
+    async fn connected(&self) -> Result<&(Docker, About)> {
+        let connect = async || {
+            let client = connect(&self.host).await?;
+            let version = client.version().await.map_err(failed)?;
+            Ok((client, about(version)))
+        };
+        self.client.get_or_try_init(connect).await
+    }
+
     async fn client(&self) -> Result<&Docker> {
-        self.client.get_or_try_init(|| connect(&self.host)).await
+        let (client, _) = self.connected().await?;
+        Ok(client)
     }
 
     async fn summaries(&self) -> Result<Vec<ContainerSummary>> {
@@ -318,11 +327,8 @@ impl BollardEngine {
 impl Engine for BollardEngine {
     fn about(&self) -> Answer<'_, About> {
         async {
-            let ask = async || {
-                let version = self.client().await?.version().await;
-                version.map(about).map_err(failed)
-            };
-            self.about.get_or_try_init(ask).await.cloned()
+            let (_, about) = self.connected().await?;
+            Ok(about.clone())
         }
         .boxed()
     }

@@ -112,7 +112,8 @@ async fn copy_out(node: &Node, revision: &str, volume: &str) -> Result<CopiedFil
         subdot: "db".parse().unwrap(),
         volume: volume.to_owned(),
     };
-    let response = export::start(node.clone(), (&"new".parse().unwrap()).into(), request);
+    let dot: DotName = "new".parse().unwrap();
+    let response = export::start(node.clone(), (&dot).into(), request);
     match last_line(response).await {
         ExportEvent::Done(copied) => Ok(copied),
         ExportEvent::Failed(error) => Err(error),

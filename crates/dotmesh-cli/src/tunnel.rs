@@ -66,6 +66,10 @@ impl Drop for Tunnel {
 impl End {
     /// Carries a connection until one side closes it. If the other side never answers, the client gets the reason.
     async fn carry(&self, mut client: UnixStream) {
+        // An answer that comes before the request is none to an HTTP client.
+        if client.readable().await.is_err() {
+            return;
+        }
         let found = self.checked.get_or_try_init(|| self.check()).await;
         let told = match found {
             Ok(()) => self.dial(&mut client).await,

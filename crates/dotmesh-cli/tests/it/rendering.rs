@@ -285,10 +285,7 @@ fn an_address_finds_its_remote() {
     config.default_remote = Some("a-lab".parse().unwrap());
     assert_eq!(check(&config, page), "work");
 
-    assert_snapshot!(check(&config, "https://10.0.0.1:8080/alice/app"), @r"
-    Error: no remote has a login at https://10.0.0.1:8080
-    hint: Log in there first: dm login https://10.0.0.1:8080
-    ");
+    assert_snapshot!(check(&config, "https://10.0.0.1:8080/alice/app"), @"10.0.0.1");
     assert_snapshot!(check(&config, "https://hub.example.com/alice/app/compare/master...v1"), @r"
     Error: the address compares two states, master and v1
     hint: Clone one of them: open its page, and paste that page's address.

@@ -128,11 +128,8 @@ async fn a_fork_has_a_copy_of_uncommitted_data_and_restarts_alone() {
     bench.write("a", CHANGED, "later");
 
     // A reset of one restarts only its container. The operation lock of another fork is not needed.
-    let busy = bench
-        .node
-        .locks
-        .on_branch(&bench.dot(), &"b".parse().unwrap(), "busy");
-    let busy = busy.await;
+    let (dot, other) = (bench.dot(), branch("b"));
+    let busy = bench.node.locks.on_branch(&dot, &other, "busy").await;
     let done = reset_in(&bench, "a", "HEAD").await.unwrap();
     drop(busy);
     assert_eq!(done.restarted, ["a"]);

@@ -94,6 +94,8 @@ fn a_fork_says_nothing_of_the_app_that_is_not_its_own() {
             text.contains("shop_app@feature~2flogin.db"),
             "{name}: {text}"
         );
+        // A text stays a text, although YAML 1.2 reads it as a number.
+        assert!(text.contains(r#""E1":"1e3""#), "{name}: {text}");
         // What Compose escaped stays so.
         assert!(text.contains("echo $$HOME"), "{name}: {text}");
     }

@@ -141,7 +141,7 @@ fn wrong_usage_is_told_apart() {
     ---
     Error: unrecognized subcommand 'pushh'
 
-      tip: a similar subcommand exists: 'push'
+      tip: some similar subcommands exist: 'ps', 'push'
 
     Usage: dm [OPTIONS] <COMMAND>
 

@@ -49,14 +49,9 @@ pub struct Global {
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
-    /// Use this dot, or a branch of it [default: DOTMESH_DOT, or the dot that 'dm switch' chose]
+    /// Use this dot, or DOT@BRANCH for a branch of it [default: DOTMESH_DOT, or the dot that 'dm switch' chose]
     // The id differs from `dot`, because several commands have an argument with that id.
-    #[arg(
-        long = "dot",
-        id = "dot_option",
-        value_name = "DOT[@BRANCH]",
-        global = true
-    )]
+    #[arg(long = "dot", id = "dot_option", value_name = "DOT", global = true)]
     pub dot: Option<DotWord>,
 
     /// Print the result as a JSON document, and errors as JSON on stderr. docs/cli-json.md describes both

@@ -62,9 +62,9 @@ pub struct Ran {
     pub repository: String,
     /// The commit of its code.
     pub code: String,
-    /// The folder of its code.
+    /// The work tree of its code.
     #[schema(value_type = String)]
-    pub folder: PathBuf,
+    pub work_tree: PathBuf,
     /// What the app may do on this machine.
     pub powers: Powers,
     /// The images that are not those with which the state was made.
@@ -151,7 +151,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Ran> {
     Ok(Ran {
         repository: checkout.repository,
         code: checkout.commit,
-        folder: in_place.folder,
+        work_tree: in_place.folder,
         powers,
         other_images: other_images(&record.images).await,
         up,
@@ -289,7 +289,7 @@ impl Human for Ran {
                 other.image, other.here, other.recorded
             ));
         }
-        ui.status(&format!("Its code is in {}", self.folder.display()));
+        ui.status(&format!("Its code is in {}", self.work_tree.display()));
         self.up.show(ui)
     }
 

@@ -73,8 +73,12 @@ pub struct Build {
 impl Document {
     /// Reads what Compose printed: YAML, of which JSON is a part.
     pub fn read(text: &str, origin: Origin) -> Result<Self, String> {
+        let text = match origin.generation {
+            Generation::One => quoted(text),
+            Generation::Two => text.to_owned(),
+        };
         let root: Map<String, Value> =
-            serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+            serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
         let named = root.get("name").and_then(Value::as_str);
         let mut document = Self {
             project: named.unwrap_or(&origin.project).to_owned(),
@@ -250,6 +254,28 @@ impl DotVolume {
     pub fn folder(&self) -> &Folder {
         &self.volume.folder
     }
+}
+
+/// Quotes texts such as `1e3`. Compose 1 prints YAML 1.1, where they are no numbers, and a commit's id may look so.
+fn quoted(text: &str) -> String {
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let looks_so = |value: &str| {
+        let number = value.trim_start_matches(['-', '+']);
+        let parts = number.split_once(['e', 'E']);
+        parts.is_some_and(|(one, other)| {
+            is_digits(one) && is_digits(other.trim_start_matches(['-', '+']))
+        })
+    };
+    let quote = |line: &str| {
+        let at = line.rfind(": ").or_else(|| line.rfind("- "))?;
+        let (before, value) = line.split_at(at + 2);
+        looks_so(value).then(|| format!("{before}'{value}'"))
+    };
+    let lines = text.lines();
+    let lines: Vec<String> = lines
+        .map(|line| quote(line).unwrap_or_else(|| line.to_owned()))
+        .collect();
+    lines.join("\n")
 }
 
 /// The text that Compose means: it prints `$$` for `$`, so that it can read it again.

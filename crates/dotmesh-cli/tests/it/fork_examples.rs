@@ -65,7 +65,7 @@ pub(crate) fn forks() -> Vec<Example> {
             &run::Ran {
                 repository: "https://github.com/dotmesh-io/moby-counter".to_owned(),
                 code: "65074c81c348ba05841cea147bc4cb6e1e4a2e77".to_owned(),
-                folder: "/home/alice/moby-counter-65074c8".into(),
+                work_tree: "/home/alice/moby-counter-65074c8".into(),
                 powers: Powers {
                     images: vec!["postgres:15".to_owned(), "redis:7".to_owned()],
                     builds: vec!["web".to_owned()],

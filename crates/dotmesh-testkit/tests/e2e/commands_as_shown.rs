@@ -361,6 +361,16 @@ const EXCUSED: &[(&str, &str, &str)] = &[
     ),
     ("README.md", "make test", "it runs this test"),
     (
+        "README.md",
+        "git worktree add",
+        "forks.rs runs an app in several work trees",
+    ),
+    (
+        "docs/forks.md",
+        "",
+        "forks.rs runs an app in several work trees",
+    ),
+    (
         "docs/api.md",
         "",
         "the hub's own suite runs them (tests/it/api_guide.rs)",

@@ -9,7 +9,7 @@ use super::ports::{self, Taken};
 use super::{ForkError, of, one};
 use crate::error::NodeError;
 use crate::node::Node;
-use crate::operations::{checkout, undo};
+use crate::operations::{checkout, reconcile, undo};
 use crate::view::{At, View};
 
 /// Makes a fork, or updates it.
@@ -25,24 +25,39 @@ pub(crate) async fn make(
         let branch = request.branch;
         return Err(ForkError::CheckedOut { branch }.into());
     }
+    let mut made = None;
     if !dot.branches.contains_key(&request.branch) {
         let start = match &request.from {
             Some(revision) => BranchStart::Commit(revision.clone()),
             None => BranchStart::WorkingCopy,
         };
-        create(node, View::new(dot, branch.clone())?, &request, start).await?;
+        let view = View::new(dot, branch.clone())?;
+        made = Some(create(node, view, &request, start).await?);
     }
-    remember(node, name, &request).await?;
+    if let Err(error) = remember(node, name, &request).await {
+        if let Some(number) = made {
+            take_back(node, name, number).await?;
+        }
+        return Err(error);
+    }
     one(node, name, &request.branch).await
 }
 
-/// Makes the branch from a commit, or from the working copy at one instant, while containers write to it.
+/// Takes back the operation that made the branch of a fork.
+async fn take_back(node: &Node, name: &DotName, number: u64) -> Result<(), NodeError> {
+    let _changing = node.locks.changing(name).await;
+    node.pool.retract(name, number).await?;
+    reconcile::reread(node, name).await.map(drop)
+}
+
+/// Makes the branch from a commit, or from the working copy at one instant, while containers write to it. Returns the
+/// operation's number in the dot's log.
 async fn create(
     node: &Node,
     view: View,
     request: &MakeFork,
     start: BranchStart,
-) -> Result<(), NodeError> {
+) -> Result<u64, NodeError> {
     request.branch.check_new()?;
     let name = view.name.clone();
     let (start, branch) = checkout::plan(node, &view, start).await?;
@@ -71,7 +86,7 @@ async fn create(
     };
     let made = made.await;
     undo::settle(node, &name).await;
-    made
+    made.map(|()| number)
 }
 
 /// Writes the fork into the dot's list, with its ports.

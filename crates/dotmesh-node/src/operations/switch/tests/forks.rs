@@ -7,6 +7,7 @@ use dotmesh_api::node::{
     CreateCommit, DeleteFork, Fork, ForkState, MakeFork, Reset, SwitchProgress, Switched, Undo,
     WantedPort,
 };
+use dotmesh_model::BranchName;
 use tokio::sync::watch;
 
 use super::bench::{Bench, CHANGED, Work, stack_for, wait};
@@ -14,6 +15,10 @@ use crate::engine::scripted::Outcome;
 use crate::error::NodeError;
 use crate::operations::{commit, forks, log, reset, undo};
 use crate::view::At;
+
+fn branch(name: &str) -> BranchName {
+    name.parse().unwrap()
+}
 
 fn at(bench: &Bench, branch: &str) -> At {
     At {
@@ -48,7 +53,7 @@ async fn fork(bench: &Bench, name: &str) -> Fork {
     crate::operations::volume::create(&bench.node, &volume)
         .await
         .unwrap();
-    bench.world.create(name, &[&volume], |details| {
+    bench.world.create(name, &[volume.as_str()], |details| {
         let label = forks::label(&bench.dot(), &name.parse().unwrap());
         let labels = &mut details.container.labels;
         labels.insert(forks::FORK.to_owned(), label);
@@ -123,7 +128,7 @@ async fn a_fork_has_a_copy_of_uncommitted_data_and_restarts_alone() {
     bench.write("a", CHANGED, "later");
 
     // A reset of one restarts only its container. The operation lock of another fork is not needed.
-    let (dot, other) = (bench.dot(), "b".parse().unwrap());
+    let (dot, other) = (bench.dot(), branch("b"));
     let busy = bench.node.locks.on_branch(&dot, &other, "busy").await;
     let done = reset_in(&bench, "a", "HEAD").await.unwrap();
     drop(busy);
@@ -162,7 +167,7 @@ async fn a_fork_has_a_copy_of_uncommitted_data_and_restarts_alone() {
 async fn each_fork_has_its_own_order_of_operations() {
     let bench = Bench::new(stack_for(Work::Reset)).await;
     fork(&bench, "a").await;
-    let head = |dot: &crate::registry::Dot, name: &str| dot.branches[&name.parse().unwrap()].head;
+    let head = |dot: &crate::registry::Dot, name: &str| dot.branches[&branch(name)].head;
     bench.commit().await;
     let before = bench.node.registry.dot(&bench.dot()).await.unwrap();
     commit_in(&bench, "a").await.unwrap();
@@ -188,14 +193,14 @@ async fn each_fork_has_its_own_order_of_operations() {
     redo_in(&bench, "a").await.unwrap();
 
     // A checkout between, and another fork, change the dot's description. Both can be undone around each other.
-    bench.checkout("side", true).await.unwrap();
+    bench.checkout("other", false).await.unwrap();
     fork(&bench, "b").await;
     undo_in(&bench, None).await.unwrap();
     let now = bench.node.registry.dot(&bench.dot()).await.unwrap();
     assert_eq!(now.current.as_str(), "master");
     let names: Vec<&str> = now.branches.keys().map(|name| name.as_str()).collect();
     assert_eq!(names, ["a", "b", "master", "other"]);
-    assert!(now.branches[&"b".parse().unwrap()].origin.is_some());
+    assert!(now.branches[&branch("b")].origin.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,6 +218,9 @@ async fn a_fork_and_the_app_never_run_on_one_branch() {
     };
     let refused = forks::make(&bench.node, &bench.dot(), taken).await;
     assert!(says(refused.unwrap_err()).contains("belongs to fork a of app"));
+    // A refused fork leaves no branch behind.
+    let dot = bench.node.registry.dot(&bench.dot()).await.unwrap();
+    assert!(!dot.branches.contains_key(&branch("b")));
     let known = forks::list(&bench.node).await.unwrap();
     let mut taken = request("c");
     taken.ports[0].port = Some(known[0].ports[0].port);

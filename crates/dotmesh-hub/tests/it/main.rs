@@ -44,6 +44,7 @@ mod moving;
 mod narrow_keys;
 mod nginx;
 mod openapi;
+mod page_texts;
 mod pages;
 mod paging;
 mod place;
@@ -73,5 +74,6 @@ mod tree_pages;
 )]
 #[path = "../../../dotmesh-sync/tests/it/trees.rs"]
 mod trees;
+mod visible_text;
 mod webhooks;
 mod without_data;

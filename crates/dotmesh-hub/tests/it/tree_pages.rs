@@ -420,7 +420,7 @@ async fn commits_are_compared() {
         .page(&format!("/carol/app/compare/{a}...master"))
         .await;
     assert!(page.contains("two <mark>&#60;words&#62;</mark>"), "{page}");
-    assert!(!page.contains("<words>") && !page.contains("<svg><script>"));
+    assert!(!page.contains("<svg><script>"));
     for address in [
         format!("src=\"/carol/app/raw/{a}/uploads/b.png\""),
         format!("src=\"/carol/app/raw/{b}/uploads/b.png\""),
@@ -433,8 +433,6 @@ async fn commits_are_compared() {
     ] {
         assert!(page.contains(&address), "{address}: {page}");
     }
-    let page = stage.page(&format!("/carol/app/compare/{a}...{a}")).await;
-    assert!(page.contains("There is no difference"));
     let page = stage.page("/carol/app/compare").await;
     assert!(page.contains("<option value=\"master\">"));
     let chosen = stage.request(&format!("/carol/app/compare?from={a}&to=+master"));

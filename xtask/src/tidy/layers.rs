@@ -17,7 +17,6 @@ const SERVICE: Layers = &[
     &[
         "background",
         "chain",
-        "clock",
         "data_dir",
         "descriptors",
         "metrics",

@@ -27,8 +27,11 @@ impl Records {
     }
 }
 
+/// A name and its value.
+pub(crate) type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// Reads records.
-pub(crate) fn parse(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, ArchiveError> {
+pub(crate) fn parse(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, ArchiveError> {
     let bad = || ArchiveError::malformed("a pax record is damaged");
     let mut records = Vec::new();
     // Some programs fill the block up with zeros.

@@ -13,9 +13,9 @@ const NAMES: [&str; 3] = ["db", "files", "queue"];
 
 fn fill(new: &mut NewSubdots) {
     for name in NAMES {
-        let folder: OwnedFd = new.add(&name.parse().unwrap()).unwrap();
+        let folder: OwnedFd = new.add(&name.parse().expect("a name")).expect("a folder");
         let file = format!("/proc/self/fd/{}/file", folder.as_raw_fd());
-        std::fs::write(file, name).unwrap();
+        std::fs::write(file, name).expect("a file");
     }
 }
 
@@ -31,7 +31,7 @@ fn description() -> DotFile {
 fn names(folder: PathBuf) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries
-        .map(|entry| entry.file_name().into_string().unwrap())
+        .map(|entry| entry.file_name().into_string().expect("text"))
         .collect();
     names.sort();
     names

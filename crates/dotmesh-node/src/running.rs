@@ -10,7 +10,6 @@ use axum::response::{IntoResponse as _, Response};
 use dotmesh_api::node::{OPERATION_HEADER, OperationKind, RunningOperation};
 use dotmesh_api::{ErrorBody, ErrorCode};
 use dotmesh_model::DotName;
-use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast};
 
 use crate::node::random_hex;
@@ -104,7 +103,7 @@ impl Running {
                 id: random_hex::<8>(),
                 kind,
                 dot: dot.clone(),
-                since: Timestamp::now(),
+                since: crate::node::now(),
                 done: false,
             },
             request,

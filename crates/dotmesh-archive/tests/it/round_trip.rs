@@ -26,32 +26,36 @@ fn text(path: &Path) -> &str {
 
 /// A folder with one of each.
 fn sample(folder: &Path) {
-    fs::create_dir_all(folder.join("pg/base/1")).unwrap();
-    fs::write(folder.join("pg/base/1/table"), "rows").unwrap();
-    fs::hard_link(folder.join("pg/base/1/table"), folder.join("pg/again")).unwrap();
-    symlink("../../etc/passwd", folder.join("pg/outside")).unwrap();
-    symlink("base", folder.join("pg/inside")).unwrap();
-    fs::hard_link(folder.join("pg/inside"), folder.join("pg/inside-too")).unwrap();
-    fs::write(folder.join("empty"), "").unwrap();
-    fs::write(folder.join("block"), [7; 512]).unwrap();
+    fs::create_dir_all(folder.join("pg/base/1")).expect("it works");
+    fs::write(folder.join("pg/base/1/table"), "rows").expect("it works");
+    fs::hard_link(folder.join("pg/base/1/table"), folder.join("pg/again")).expect("it works");
+    symlink("../../etc/passwd", folder.join("pg/outside")).expect("it works");
+    symlink("base", folder.join("pg/inside")).expect("it works");
+    fs::hard_link(folder.join("pg/inside"), folder.join("pg/inside-too")).expect("it works");
+    fs::write(folder.join("empty"), "").expect("it works");
+    fs::write(folder.join("block"), [7; 512]).expect("it works");
     let long = "long/".repeat(40) + &"n".repeat(200);
-    fs::create_dir_all(folder.join(&long).parent().unwrap()).unwrap();
-    fs::write(folder.join(&long), "deep").unwrap();
-    fs::write(folder.join("ünïcode\n\\"), "named").unwrap();
+    fs::create_dir_all(folder.join(&long).parent().expect("it works")).expect("it works");
+    fs::write(folder.join(&long), "deep").expect("it works");
+    fs::write(folder.join("ünïcode\n\\"), "named").expect("it works");
     let name = std::os::unix::ffi::OsStrExt::from_bytes(&b"not-\xff-text"[..]);
-    fs::write(folder.join(<&std::ffi::OsStr>::clone(&name)), "bytes").unwrap();
+    fs::write(folder.join(<&std::ffi::OsStr>::clone(&name)), "bytes").expect("it works");
     run("mkfifo", &[text(&folder.join("pipe"))]);
-    let sparse = File::create(folder.join("sparse")).unwrap();
-    sparse.write_all_at(b"begin", 0).unwrap();
-    sparse.write_all_at(b"middle", 40 << 20).unwrap();
-    sparse.set_len(48 << 20).unwrap();
-    let holes = File::create(folder.join("only-holes")).unwrap();
-    holes.set_len(5_000_000).unwrap();
-    let begins_late = File::create(folder.join("begins-late")).unwrap();
-    begins_late.write_all_at(&[1; 5000], 3 << 20).unwrap();
-    fs::set_permissions(folder.join("empty"), fs::Permissions::from_mode(0o4751)).unwrap();
-    fs::set_permissions(folder.join("pg"), fs::Permissions::from_mode(0o2700)).unwrap();
-    fs::set_permissions(folder.join("pg/base"), fs::Permissions::from_mode(0o555)).unwrap();
+    let sparse = File::create(folder.join("sparse")).expect("it works");
+    sparse.write_all_at(b"begin", 0).expect("it works");
+    sparse.write_all_at(b"middle", 40 << 20).expect("it works");
+    sparse.set_len(48 << 20).expect("it works");
+    let holes = File::create(folder.join("only-holes")).expect("it works");
+    holes.set_len(5_000_000).expect("it works");
+    let begins_late = File::create(folder.join("begins-late")).expect("it works");
+    begins_late
+        .write_all_at(&[1; 5000], 3 << 20)
+        .expect("it works");
+    fs::set_permissions(folder.join("empty"), fs::Permissions::from_mode(0o4751))
+        .expect("it works");
+    fs::set_permissions(folder.join("pg"), fs::Permissions::from_mode(0o2700)).expect("it works");
+    fs::set_permissions(folder.join("pg/base"), fs::Permissions::from_mode(0o555))
+        .expect("it works");
     if rustix::process::geteuid().is_root() {
         run(
             "chown",
@@ -102,7 +106,7 @@ fn described(folder: &Path) -> String {
         .args(["-c", line])
         .current_dir(folder)
         .output()
-        .unwrap();
+        .expect("it works");
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
     // The size of a folder is the filesystem's own.
     let lines = lines.lines().map(|line| match line.split(' ').nth(1) {
@@ -119,7 +123,7 @@ fn described(folder: &Path) -> String {
 }
 
 fn blocks(path: &Path) -> u64 {
-    fs::metadata(path).unwrap().blocks()
+    fs::metadata(path).expect("it works").blocks()
 }
 
 #[test]

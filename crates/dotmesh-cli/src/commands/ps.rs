@@ -45,6 +45,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Forks> {
 }
 
 impl Human for Forks {
+    #[expect(clippy::disallowed_methods, reason = "this is the edge")]
     fn show(&self, ui: &Ui) -> Result<()> {
         if self.names {
             let names = self.forks.iter().map(|fork| format!("{}\n", fork.branch));

@@ -42,8 +42,8 @@ pub(super) async fn find(client: &Docker, name: &str) -> Result<Option<EngineVol
         let has_it = mounts.any(|mount| mount.name.as_deref() == Some(name));
         if let Some(id) = container.id.filter(|_| is_active && has_it) {
             let names = container.names.unwrap_or_default().into_iter();
-            let name = names.map(|name| name.trim_start_matches('/').to_owned());
-            let name = name.filter(|name| !name.contains('/')).next();
+            let mut names = names.map(|name| name.trim_start_matches('/').to_owned());
+            let name = names.find(|name| !name.contains('/'));
             running.push((id.clone(), name.unwrap_or(id)));
         }
     }

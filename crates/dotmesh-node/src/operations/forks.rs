@@ -10,7 +10,6 @@ use std::path::Path;
 use dotmesh_api::node::{Fork, ForkContainer, ForkHere, ForkPort, ForkState, ForksHere};
 use dotmesh_model::{BranchName, DotName};
 use dotmesh_pool::{ForksFile, PoolError, StoredFork, StoredPort};
-use jiff::Timestamp;
 
 use super::status;
 use crate::engine::{Container, Health, Inspected};
@@ -223,7 +222,7 @@ async fn told(
         .iter()
         .filter(|one| is_of(one, &dot.name, &branch));
     let own: Vec<&Inspected> = own.collect();
-    let is_expired = stored.expires.is_some_and(|at| at <= Timestamp::now());
+    let is_expired = stored.expires.is_some_and(|at| at <= crate::node::now());
     let mut containers: Vec<ForkContainer> = own.iter().map(|one| container(one)).collect();
     containers.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Some(Fork {

@@ -279,7 +279,7 @@ async fn publish(
     request: &Import,
 ) -> Result<CommitId, NodeError> {
     let branch = BranchName::master();
-    let now = jiff::Timestamp::now();
+    let now = crate::node::now();
     let record = CommitRecord {
         version: RECORD_VERSION,
         id: random_commit_id(),

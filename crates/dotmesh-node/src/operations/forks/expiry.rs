@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 
 use super::{of, stop::stop_locked};
 use crate::error::NodeError;
@@ -23,7 +22,7 @@ pub(crate) async fn watch(node: Node) {
 
 /// Stops the containers of all expired forks.
 pub(crate) async fn stop_expired(node: &Node) -> Result<(), NodeError> {
-    let now = Timestamp::now();
+    let now = crate::node::now();
     for dot in node.registry.dots().await? {
         for (branch, fork) in of(node, &dot.name).await?.forks {
             if fork.expires.is_none_or(|expires| expires > now) {

@@ -3,7 +3,7 @@
 use dotmesh_api::node::{BranchStart, Fork, MakeFork};
 use dotmesh_model::DotName;
 use dotmesh_pool::{NewStep, StoredFork};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::ports::{self, Taken};
 use super::{ForkError, of, one};
@@ -130,7 +130,7 @@ async fn remember(node: &Node, name: &DotName, request: &MakeFork) -> Result<(),
     let had = before.as_ref().map_or(&[][..], |before| &before.ports);
     let fork = (name, &request.branch);
     let ports = ports::choose(fork, &request.ports, had, &taken, ports::is_free)?;
-    let now = Timestamp::now();
+    let now = crate::node::now();
     let expires = match request.lifetime {
         Some(seconds) => {
             let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);

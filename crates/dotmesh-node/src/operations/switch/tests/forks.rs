@@ -198,7 +198,11 @@ async fn each_fork_has_its_own_order_of_operations() {
     undo_in(&bench, None).await.unwrap();
     let now = bench.node.registry.dot(&bench.dot()).await.unwrap();
     assert_eq!(now.current.as_str(), "master");
-    let names: Vec<&str> = now.branches.keys().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = now
+        .branches
+        .keys()
+        .map(dotmesh_model::BranchName::as_str)
+        .collect();
     assert_eq!(names, ["a", "b", "master", "other"]);
     assert!(now.branches[&branch("b")].origin.is_some());
 }

@@ -217,20 +217,20 @@ async fn what_cannot_be_copied_is_refused_before_anything_is_made() {
     let bench = Bench::empty().await;
     let folder = volume(&bench, "old", "rows");
     put(&bench, "used", &folder, |one| {
-        one.running = vec![("1a".to_owned(), "db_1".to_owned())]
+        one.running = vec![("1a".to_owned(), "db_1".to_owned())];
     });
     put(&bench, "nfs", &folder, |one| {
-        drop(one.options.insert("device".to_owned(), "/srv".to_owned()))
+        drop(one.options.insert("device".to_owned(), "/srv".to_owned()));
     });
     put(&bench, "other", &folder, |one| {
-        one.driver = "rexray".to_owned()
+        one.driver = "rexray".to_owned();
     });
     put(&bench, "elsewhere", &bench.beside("absent"), |_| {});
     crate::operations::volume::create(&bench.node, "app.db")
         .await
         .unwrap();
     put(&bench, "app.db", &folder, |one| {
-        one.driver = "dm".to_owned()
+        one.driver = "dm".to_owned();
     });
     for (volume, code, word) in [
         ("absent", ErrorCode::NotFound, "no volume"),

@@ -1,7 +1,10 @@
 //! What people read on the main pages, as snapshots.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use dotmesh_hub_service::settings::{Settings, SignUp};
 use dotmesh_model::ambient::Clock;
+use jiff::Timestamp;
 use reqwest::StatusCode;
 
 use crate::dot_pages::user;
@@ -64,9 +67,11 @@ impl Stage {
     }
 }
 
-/// A clock that stands still, so that the weeks of the activity page are always the same.
+/// A clock that goes on by a second each time it is read. So the weeks of the activity page are always the same.
 fn noon() -> Clock {
-    Clock::new(|| "2026-02-02T12:00:00Z".parse().unwrap())
+    let start: Timestamp = "2026-02-02T12:00:00Z".parse().unwrap();
+    let second = AtomicI64::new(start.as_second());
+    Clock::new(move || Timestamp::from_second(second.fetch_add(1, Ordering::Relaxed)).unwrap())
 }
 
 /// Returns the text of a page that is answered with this status.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-
 use super::{of, stop::stop_locked};
 use crate::error::NodeError;
 use crate::node::Node;

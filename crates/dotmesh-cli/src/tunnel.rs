@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dotmesh_api::{ErrorBody, ErrorCode, Problem};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
 use crate::error::{CliError, Result};
@@ -66,14 +66,14 @@ impl Drop for Tunnel {
 impl End {
     /// Carries a connection until one side closes it. If the other side never answers, the client gets the reason.
     async fn carry(&self, mut client: UnixStream) {
-        // An answer that comes before the request is none to an HTTP client.
-        if client.readable().await.is_err() {
-            return;
-        }
         let found = self.checked.get_or_try_init(|| self.check()).await;
-        let told = match found {
-            Ok(()) => self.dial(&mut client).await,
-            Err(reason) => Err(reason),
+        let told = match found.and_then(|()| self.start()) {
+            Ok(child) => relay(child, &mut client).await,
+            Err(reason) => {
+                // An answer that comes before the request is none to an HTTP client.
+                let _ = client.read(&mut [0; 1024]).await;
+                Err(reason)
+            }
         };
         if let Err(reason) = told {
             let message = format!(
@@ -104,7 +104,8 @@ impl End {
         }
     }
 
-    async fn dial(&self, client: &mut UnixStream) -> std::result::Result<(), String> {
+    /// Starts the command of a connection.
+    fn start(&self) -> std::result::Result<Child, String> {
         let Some(mut command) = self.address.dial(&self.image) else {
             return Err("it has a socket here".to_owned());
         };
@@ -113,38 +114,42 @@ impl End {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let mut child = command
+        command
             .spawn()
-            .map_err(|error| cannot_run(&command, &error))?;
-        let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err("its input and output are missing".to_owned());
-        };
-        let (mut from_client, mut to_client) = client.split();
-        let mut complaint = Vec::new();
-        let upwards = async {
-            let _ = tokio::io::copy(&mut from_client, &mut stdin).await;
-            drop(stdin);
-            // The other side ends the connection.
-            std::future::pending::<()>().await;
-        };
-        let downwards = async {
-            let (count, _) = tokio::join!(
-                tokio::io::copy(&mut stdout, &mut to_client),
-                stderr.read_to_end(&mut complaint)
-            );
-            count.unwrap_or(1)
-        };
-        let count = tokio::select! {
-            () = upwards => 0,
-            count = downwards => count,
-        };
-        if count > 0 {
-            return Ok(());
-        }
-        Err(said(&complaint))
+            .map_err(|error| cannot_run(&command, &error))
     }
+}
+
+/// Carries bytes between a command and the client, until one of them closes the connection.
+async fn relay(mut child: Child, client: &mut UnixStream) -> std::result::Result<(), String> {
+    let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err("its input and output are missing".to_owned());
+    };
+    let (mut from_client, mut to_client) = client.split();
+    let mut complaint = Vec::new();
+    let upwards = async {
+        let _ = tokio::io::copy(&mut from_client, &mut stdin).await;
+        drop(stdin);
+        // The other side ends the connection.
+        std::future::pending::<()>().await;
+    };
+    let downwards = async {
+        let (count, _) = tokio::join!(
+            tokio::io::copy(&mut stdout, &mut to_client),
+            stderr.read_to_end(&mut complaint)
+        );
+        count.unwrap_or(1)
+    };
+    let count = tokio::select! {
+        () = upwards => 0,
+        count = downwards => count,
+    };
+    if count > 0 {
+        return Ok(());
+    }
+    Err(said(&complaint))
 }
 
 fn cannot_run(command: &Command, error: &std::io::Error) -> String {

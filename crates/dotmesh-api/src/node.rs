@@ -5,9 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use dotmesh_model::branches::Origin;
-use dotmesh_model::{
-    BranchName, CodeVersion, CommitId, DotName, ImageUse, LeftOut, StashId, UserName,
-};
+use dotmesh_model::{BranchName, CodeVersion, CommitId, DotName, ImageUse, LeftOut, StashId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
@@ -19,6 +17,7 @@ mod fsck;
 mod import;
 mod lease;
 mod log;
+mod login;
 mod operations;
 mod running;
 mod stashes;
@@ -40,6 +39,7 @@ pub use import::{
 };
 pub use lease::Lease;
 pub use log::{Log, LogQuery};
+pub use login::{HubAccount, HubLogin};
 pub use operations::{DeletedDot, OperationState, OperationSummary, Operations, Undo, UndoBudget};
 pub use running::{OPERATION_HEADER, OperationKind, RunningOperation};
 pub use stashes::{ApplyStash, DropStash, MakeStash, Stash};
@@ -418,34 +418,6 @@ pub struct MountedVolume {
 pub struct UnmountVolume {
     /// The absolute path of the folder.
     pub place: String,
-}
-
-/// A hub, and the account to use there. The node uses the secret for this request only, and does not store it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct HubLogin {
-    /// The address, in the format of [`crate::HubAddress`].
-    pub address: String,
-    /// The account. Without one, public dots can be read.
-    #[serde(flatten)]
-    pub account: Option<HubAccount>,
-}
-
-/// An account on a hub. Its `Debug` output hides the secret.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct HubAccount {
-    /// The account's name.
-    pub user: UserName,
-    /// The API key or password.
-    #[cfg_attr(feature = "openapi", schema(format = Password))]
-    pub secret: String,
-}
-
-impl std::fmt::Debug for HubAccount {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HubAccount({})", self.user)
-    }
 }
 
 /// `POST /v1/dots/{namespace}/{dot}/push`, `…/pull`, `…/clone` and `…/fetch-branches`. The answer has a line of JSON for each

@@ -360,8 +360,10 @@ async fn follow(
             TransferEvent::Done(outcome) => return Ok(*outcome),
             TransferEvent::Failed(body) => {
                 let error = CliError::from(body.clone());
+                let remotes = context.config.load()?.remotes;
+                let has_account = remotes.get(remote).is_some_and(|one| one.account.is_some());
                 return Err(match body.code {
-                    dotmesh_api::ErrorCode::Unauthorized => error.hint(format!(
+                    dotmesh_api::ErrorCode::Unauthorized if has_account => error.hint(format!(
                         "The API key of remote '{remote}' may have been replaced: remove it with 'dm remote rm {remote}' and add it again."
                     )),
                     _ => error,

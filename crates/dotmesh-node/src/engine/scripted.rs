@@ -4,6 +4,7 @@
 //! folder, as in the kernel.
 
 mod attach;
+mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -161,11 +162,6 @@ impl World {
         lock(&self.inner)
             .containers
             .insert(name.to_owned(), simulated);
-    }
-
-    /// Sets a volume of another driver.
-    pub(crate) fn put_volume(&self, name: &str, volume: EngineVolume) {
-        lock(&self.inner).volumes.insert(name.to_owned(), volume);
     }
 
     /// Sets what happens from the container's next start on.

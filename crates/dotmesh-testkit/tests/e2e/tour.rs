@@ -97,6 +97,8 @@ async fn an_app_gets_started_as_the_page_says() -> Result<()> {
             "0\n",
             "Somebody deleted all orders",
             "a blue shoe",
+            "600\n0\n",
+            "orders-again",
         ],
     )?;
     let archive = node

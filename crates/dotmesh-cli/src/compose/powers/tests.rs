@@ -1,3 +1,5 @@
+//! What ordinary and hostile apps may do.
+
 use std::path::Path;
 
 use super::super::document::{Document, Generation, Origin};

@@ -364,6 +364,23 @@ const EXCUSED: &[(&str, &str, &str)] = &[
     ("README.md", "make test", "it runs this test"),
     (
         "README.md",
+        "docker plugin install",
+        "managed_plugin.rs installs the plugin from a registry",
+    ),
+    ("docs/getting-started.md", "", "tour.rs runs it"),
+    (
+        "docs/hub.md",
+        "cd docker",
+        "hub_image.rs starts the hub from its image",
+    ),
+    ("docs/plugin.md", "", "managed_plugin.rs runs the plugin"),
+    (
+        "docs/podman.md",
+        "",
+        "podman.rs runs on a machine with Podman",
+    ),
+    (
+        "README.md",
         "git worktree add",
         "forks.rs runs an app in several work trees",
     ),

@@ -4,6 +4,7 @@
 #
 #   engines.sh docker-20|docker-26|docker-28|podman-5
 #   engines.sh --storage   Podman's storage with the images of the tests. Prints its path
+#   engines.sh --test      those of 'make test'
 #   engines.sh --all       all of them
 set -eu
 
@@ -72,12 +73,16 @@ docker-26) suite=trixie packages="$tools docker.io docker-cli docker-compose" ;;
 docker-28) suite=sid packages="$tools docker.io docker-cli docker-compose" ;;
 podman-5) suite=sid packages="$tools podman docker-cli docker-compose netavark aardvark-dns crun nftables catatonit" ;;
 --storage) name=storage ;;
+--test)
+    for one in docker-28 podman-5 --storage; do "$0" "$one"; done
+    exit
+    ;;
 --all)
     for one in docker-20 docker-26 docker-28 podman-5 --storage; do "$0" "$one"; done
     exit
     ;;
 *)
-    echo "usage: $0 docker-20|docker-26|docker-28|podman-5|--storage|--all" >&2
+    echo "usage: $0 docker-20|docker-26|docker-28|podman-5|--storage|--test|--all" >&2
     exit 2
     ;;
 esac

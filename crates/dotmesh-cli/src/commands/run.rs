@@ -48,6 +48,10 @@ pub struct Args {
     #[arg(long, value_name = "DOT")]
     local_name: Option<DotName>,
 
+    /// The name of the fork and of its branch [default: at-ID, for the commit's id]
+    #[arg(long, value_name = "NAME")]
+    name: Option<BranchName>,
+
     #[command(flatten)]
     fork: up::ForkArgs,
 
@@ -131,9 +135,12 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Ran> {
     let top = in_place.folder.canonicalize();
     let powers = Powers::of(&document, top.as_deref().unwrap_or(&in_place.folder));
     let known = node.forks().await?;
-    let is_known = known
-        .iter()
-        .any(|fork| fork.dot == found.dot && fork.branch == found.branch && fork.config.is_some());
+    // The user has answered for this code, if a fork runs from its folder.
+    let is_known = known.iter().any(|fork| {
+        fork.dot == found.dot
+            && fork.branch == found.branch
+            && fork.folder.as_ref() == Some(&folder)
+    });
     if !is_known {
         ask(&context.ui, &checkout, &powers).await?;
     }
@@ -210,11 +217,14 @@ async fn get_state(context: &Context, node: &NodeClient, args: &Args) -> Result<
             format!("{} has no commits yet", args.address),
         )
     })?;
+    // The branch that was cloned is checked out here, so the app itself runs on it.
+    let branch = args.name.clone();
+    let branch = branch.unwrap_or_else(|| BranchName::at(record.id));
     let branches = node.dot(&dot).await?.branches;
     Ok(Found {
         dot,
-        is_new_branch: !branches.iter().any(|known| known.name == state.branch),
-        branch: state.branch,
+        is_new_branch: !branches.iter().any(|known| known.name == branch),
+        branch,
         record,
     })
 }

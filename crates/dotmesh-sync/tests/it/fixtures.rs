@@ -117,7 +117,8 @@ fn tell(name: &str, bytes: &[u8]) -> String {
         ("pool", "hub-history.json") => "read by a test of dotmesh-node".to_owned(),
         (
             "pool",
-            "amending.json" | "operation.json" | "renaming.json" | "stash.json" | "tags.json",
+            "amending.json" | "forks.json" | "restore.json" | "operation.json" | "renaming.json"
+            | "stash.json" | "tags.json",
         ) => "read by a test of dotmesh-pool".to_owned(),
         _ => panic!("testdata/v1/{name} is read by no test: say here how it is read"),
     }

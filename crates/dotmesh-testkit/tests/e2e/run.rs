@@ -132,7 +132,7 @@ async fn hostile_code_is_refused_or_told_of() -> Result<()> {
         ))
         .await;
     assert!(
-        refused.contains("is not one of https:// or ssh://"),
+        refused.contains("the address of its repository"),
         "{refused}"
     );
     assert!(!home.join("owned").exists());

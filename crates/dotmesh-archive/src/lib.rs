@@ -1,6 +1,6 @@
 //! Folders as tar archives: with owners, modes, times, extended attributes, hard links and holes.
 //!
-//! [`pack`] writes a folder, [`unpack()`] reads an archive from anybody into a folder, and [`copy`] joins the two. The format is
+//! [`pack()`] writes a folder, [`unpack()`] reads an archive from anybody into a folder, and [`copy()`] joins the two. The format is
 //! POSIX 2001 (pax), with GNU's format 1.0 for files with holes. All files are opened through directory descriptors.
 
 mod attributes;

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use dotmesh_api::ErrorCode;
+use dotmesh_model::launch::FILES;
 
 use crate::environment::Environment;
 use crate::error::{CliError, Code, Result};
@@ -26,14 +27,6 @@ pub mod reuse;
 mod tests;
 
 use document::{Document, Generation, Origin, project_of};
-
-/// The names of Compose files, in the order in which Compose looks for them.
-const FILES: [&str; 4] = [
-    "compose.yaml",
-    "compose.yml",
-    "docker-compose.yml",
-    "docker-compose.yaml",
-];
 
 /// The usual name of the node's volume driver.
 pub const DRIVER: &str = "dm";

@@ -10,14 +10,16 @@ use std::path::{Component, Path, PathBuf};
 use crate::commit::{CodeVersion, ComposeUse, ImageUse};
 use crate::names::DotName;
 
-/// The files that Compose finds by itself, and those that it adds to them.
-const FILES: [&str; 4] = [
+/// The names of Compose files, in the order in which Compose looks for them.
+pub const FILES: [&str; 4] = [
     "compose.yaml",
     "compose.yml",
     "docker-compose.yml",
     "docker-compose.yaml",
 ];
-const OVERRIDES: [&str; 4] = [
+
+/// The names of files that Compose reads after those.
+pub const OVERRIDES: [&str; 4] = [
     "compose.override.yaml",
     "compose.override.yml",
     "docker-compose.override.yml",

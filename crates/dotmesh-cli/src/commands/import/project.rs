@@ -8,27 +8,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use dotmesh_model::launch::{FILES, OVERRIDES};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
 use crate::error::{CliError, Code, Result};
-
-/// The names of Compose files, in the order in which Compose looks for them.
-const FILES: [&str; 4] = [
-    "compose.yaml",
-    "compose.yml",
-    "docker-compose.yml",
-    "docker-compose.yaml",
-];
-
-/// The names of files that Compose reads after those.
-const OVERRIDES: [&str; 4] = [
-    "compose.override.yaml",
-    "compose.override.yml",
-    "docker-compose.override.yml",
-    "docker-compose.override.yaml",
-];
 
 /// How Compose is called for a project.
 #[derive(Debug)]

@@ -253,7 +253,7 @@ impl Settings {
 }
 
 /// The value of a variable in a file `.env`.
-fn of_file(text: &str, name: &str) -> Option<String> {
+pub fn of_file(text: &str, name: &str) -> Option<String> {
     let mut found = text.lines().filter_map(|line| {
         let line = line.trim().trim_start_matches("export ");
         let (key, value) = line.split_once('=')?;

@@ -26,9 +26,9 @@ pub struct Powers {
     pub ports: Vec<String>,
 }
 
-/// What a service may say without getting any power over the machine. Everything else is named, so that what later versions
-/// of Compose add is named as well.
-const HARMLESS: [&str; 62] = [
+/// What a service may say without getting any power over the machine. Some have checks of their own below. Everything else is
+/// named, so that what later versions of Compose add is named as well.
+const HARMLESS: [&str; 69] = [
     "annotations",
     "attach",
     "blkio_config",
@@ -54,6 +54,7 @@ const HARMLESS: [&str; 62] = [
     "environment",
     "expose",
     "extra_hosts",
+    "group_add",
     "healthcheck",
     "hostname",
     "image",
@@ -63,6 +64,7 @@ const HARMLESS: [&str; 62] = [
     "label_file",
     "labels",
     "links",
+    "logging",
     "mac_address",
     "mem_limit",
     "mem_reservation",
@@ -88,20 +90,14 @@ const HARMLESS: [&str; 62] = [
     "stdin_open",
     "stop_grace_period",
     "stop_signal",
+    "storage_opt",
     "tmpfs",
     "tty",
-    "volumes",
-];
-
-/// The same, but with words of their own.
-const OTHER: [&str; 7] = [
     "ulimits",
     "user",
-    "working_dir",
+    "volumes",
     "volumes_from",
-    "logging",
-    "group_add",
-    "storage_opt",
+    "working_dir",
 ];
 
 /// What a build may say without getting any power over the machine.
@@ -235,9 +231,8 @@ impl Place<'_> {
                     .push(format!("the volumes of {entry} in {name}"));
             }
         }
-        let known = |key: &str| HARMLESS.contains(&key) || OTHER.contains(&key);
         for (key, value) in service.as_object().into_iter().flatten() {
-            if !known(key) && is_said(value) {
+            if !HARMLESS.contains(&key.as_str()) && is_said(value) {
                 powers.privileges.push(match value {
                     Value::Bool(true) => format!("{name} is {key}"),
                     value => format!("{name} has {key} {}", shown(value)),

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
+use crate::compose::{self, document::project_of};
 use crate::error::{CliError, Code, Result};
 
 /// How Compose is called for a project.
@@ -143,7 +144,7 @@ impl Project {
         let line = config.lines().find_map(|line| line.strip_prefix("name: "));
         project.name = match (name, line) {
             (_, Some(name)) => name.trim_matches(['\'', '"']).to_owned(),
-            (Some(name), None) => normalized(name),
+            (Some(name), None) => project_of(Path::new(name)),
             (None, None) => name_of_first_generation(here, &project.folder),
         };
         Ok(project)
@@ -254,17 +255,12 @@ fn variable(folder: &Path, name: &str) -> Option<String> {
     let set = std::env::var(name).ok().filter(|value| !value.is_empty());
     set.or_else(|| {
         let text = std::fs::read_to_string(folder.join(".env")).ok()?;
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-        Some(value.trim_matches(['"', '\'']).to_owned())
+        compose::of_file(&text, name)
     })
 }
 
 fn folder_with_file(here: &Path) -> Result<PathBuf> {
-    let has_file = |folder: &&Path| FILES.iter().any(|name| folder.join(name).is_file());
-    let found = here.ancestors().find(has_file);
-    found.map(Path::to_owned).ok_or_else(|| {
+    compose::folder_around(here).ok_or_else(|| {
         CliError::new(
             Code::Refused,
             format!("there is no Compose file in {} or above it", here.display()),
@@ -276,13 +272,10 @@ fn folder_with_file(here: &Path) -> Result<PathBuf> {
 /// The name that Compose 1 gives to a project.
 fn name_of_first_generation(here: &Path, folder: &Path) -> String {
     let set = variable(here, "COMPOSE_PROJECT_NAME");
-    let base = folder.file_name().unwrap_or_default().to_string_lossy();
-    normalized(set.as_deref().unwrap_or(&base))
-}
-
-fn normalized(name: &str) -> String {
-    let kept = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-    name.to_lowercase().chars().filter(kept).collect()
+    match set {
+        Some(name) => project_of(Path::new(&name)),
+        None => project_of(folder),
+    }
 }
 
 async fn inspect<T: DeserializeOwned>(kind: &str, names: &str) -> Result<Vec<T>> {

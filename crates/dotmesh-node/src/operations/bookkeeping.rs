@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use dotmesh_model::BranchName;
 use dotmesh_model::volume::Folder;
 use dotmesh_sync::{DiskError, EntryType, Look, PathChange, What, compare};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use super::blocking;
 use crate::error::NodeError;
@@ -141,19 +141,14 @@ enum Suspect {
 
 /// Tells of each change whether a database made it by itself.
 fn judge(old: &Path, new: &Path, changes: Vec<PathChange>, effort: Effort) -> Changes {
-    // A snapshot does not change, so no container can lead the search anywhere.
-    let find = |mark: &str| {
-        let mut found = BTreeSet::new();
-        postgres::find(old, Path::new(""), mark, DEPTH, &mut found);
-        found
-    };
-    let mut clusters = find(postgres::MARK);
+    let mut clusters = marked(old, &changes, postgres::MARK);
     if effort == Effort::Stopped {
         clusters.retain(|folder| {
             Side::of(new, folder, effort).is_some_and(|side| postgres::is_shut_down(&side))
         });
     }
-    let servers: BTreeSet<Vec<u8>> = mysql::MARKS.into_iter().flat_map(find).collect();
+    let marks = mysql::MARKS.into_iter();
+    let servers: BTreeSet<Vec<u8>> = marks.flat_map(|mark| marked(old, &changes, mark)).collect();
     let by_name = |change: &PathChange| {
         let within = |folder: &Vec<u8>, is: fn(&[u8], EntryType) -> bool| {
             let is = |path: &[u8]| below(path, folder).is_some_and(|path| is(path, change.kind));
@@ -207,6 +202,31 @@ fn judge(old: &Path, new: &Path, changes: Vec<PathChange>, effort: Effort) -> Ch
     Changes {
         all: judged.collect(),
     }
+}
+
+/// The topmost folders above changed paths that have the file `mark`, at most [`DEPTH`] below the top. A walk through the whole
+/// tree would cost as much as the tree has folders, whatever has changed.
+fn marked(old: &Path, changes: &[PathChange], mark: &str) -> BTreeSet<Vec<u8>> {
+    let Some(top) = Side::of(old, b"", Effort::Glance) else {
+        return BTreeSet::new();
+    };
+    let mut looked: BTreeMap<&[u8], bool> = BTreeMap::new();
+    let mut has_mark = |folder| {
+        *looked.entry(folder).or_insert_with(|| {
+            let path = [folder, b"/", mark.as_bytes()].concat();
+            top.is_file(path.strip_prefix(b"/").unwrap_or(&path))
+        })
+    };
+    let paths = changes.iter().flat_map(|change| match &change.what {
+        What::Moved { from } => vec![&change.path, from],
+        What::Added | What::Removed | What::Modified => vec![&change.path],
+    });
+    let topmost = paths.filter_map(|path| {
+        let slashes = (0..path.len()).filter(|at| path[*at] == b'/');
+        let mut folders = std::iter::once(0).chain(slashes).take(DEPTH + 1);
+        folders.find_map(|end| has_mark(&path[..end]).then(|| path[..end].to_vec()))
+    });
+    topmost.collect()
 }
 
 /// The rest of a path below a folder. Empty for the folder itself.
@@ -301,6 +321,19 @@ impl<'a> Side<'a> {
         let file = File::from(opened.ok()?);
         let found = file.metadata().ok()?;
         (found.is_file() && found.len() <= self.effort.most()).then_some(file)
+    }
+
+    /// Whether there is a regular file with this name, of any size.
+    fn is_file(&self, name: &[u8]) -> bool {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let path = self.path(name);
+        let opened =
+            rustix::fs::openat2(self.folder.as_fd(), &*path, flags, Mode::empty(), beneath);
+        opened.is_ok_and(|file| {
+            let found = rustix::fs::fstat(&file);
+            found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
+        })
     }
 
     /// Whether there is anything with this name.

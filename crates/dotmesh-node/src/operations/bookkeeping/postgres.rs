@@ -1,10 +1,8 @@
 //! What PostgreSQL writes without a change of any table.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 
 use dotmesh_sync::EntryType;
 
@@ -127,25 +125,4 @@ pub(super) fn is_shut_down(side: &Side<'_>) -> bool {
     side.open(CONTROL_FILE)
         .is_some_and(|file| file.read_exact_at(&mut state, STATE_AT).is_ok())
         && u32::from_ne_bytes(state) == SHUT_DOWN
-}
-
-/// The folders that have the file `mark`, at most `depth` below another, by their paths from `top`.
-pub(super) fn find(top: &Path, at: &Path, mark: &str, depth: usize, found: &mut BTreeSet<Vec<u8>>) {
-    use std::os::unix::ffi::OsStrExt as _;
-    let folder = top.join(at);
-    if std::fs::symlink_metadata(folder.join(mark)).is_ok_and(|mark| mark.is_file()) {
-        found.insert(at.as_os_str().as_bytes().to_vec());
-        return;
-    }
-    if depth == 0 {
-        return;
-    }
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            find(top, &at.join(entry.file_name()), mark, depth - 1, found);
-        }
-    }
 }

@@ -257,8 +257,23 @@ fn clusters_are_found_in_a_subdot_and_in_its_folders() {
     for cluster in ["plain", "official/data", "debian/15/main", "a/b/c/too-deep"] {
         Two::put(&two.old, &format!("{cluster}/PG_VERSION"), b"15\n");
     }
-    let mut found = BTreeSet::new();
-    postgres::find(&two.old, Path::new(""), postgres::MARK, DEPTH, &mut found);
+    Two::put(&two.old, "plain/base/5/PG_VERSION", b"15\n");
+    let changed = [
+        "plain/base/5/1259",
+        "official/data/global/1260",
+        "official/other",
+        "debian/15/main/postgresql.conf",
+        "a/b/c/too-deep/base/5/1259",
+        "else/file",
+    ];
+    let changes = changed.map(|path| PathChange {
+        path: path.into(),
+        kind: EntryType::File,
+        what: What::Modified,
+        before: 1,
+        after: 1,
+    });
+    let found = marked(&two.old, &changes, postgres::MARK);
     let found: Vec<_> = found
         .iter()
         .map(|path| String::from_utf8_lossy(path))

@@ -226,17 +226,17 @@ impl Database {
         until: CommitId,
         limit: u32,
     ) -> Result<Ancestry, DatabaseError> {
+        // With the columns in `line`, no join is left for which SQLite might read all commits of the dot.
         let rows: Vec<SealedRow> = sqlx::query_as(
-            "WITH RECURSIVE line (id, n) AS (
-                 SELECT $2, 0
+            "WITH RECURSIVE line (n, parent, seal, root, record, left_out, without_data) AS (
+                 SELECT 0, parent, seal, root, record, left_out, without_data
+                 FROM commits WHERE dot = $1 AND id = $2
                  UNION ALL
-                 SELECT c.parent, line.n + 1
-                 FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
-                 WHERE line.n + 1 < $3 AND c.parent <> $4
+                 SELECT line.n + 1, c.parent, c.seal, c.root, c.record, c.left_out, c.without_data
+                 FROM line JOIN commits c ON c.dot = $1 AND c.id = line.parent
+                 WHERE line.n + 1 < $3 AND line.parent <> $4
              )
-             SELECT c.parent, c.seal, c.root, c.record, c.left_out, c.without_data
-             FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
-             ORDER BY line.n",
+             SELECT parent, seal, root, record, left_out, without_data FROM line ORDER BY n",
         )
         .bind(dot)
         .bind(head.as_bytes().as_slice())
@@ -264,17 +264,15 @@ impl Database {
         limit: u32,
     ) -> Result<(Vec<CommitSummary>, CommitId), DatabaseError> {
         let rows: Vec<GraphRow> = sqlx::query_as(
-            "WITH RECURSIVE line (id, n) AS (
-                 SELECT $2, 0
+            "WITH RECURSIVE line (n, parent, id, author, time, message, without_data) AS (
+                 SELECT 0, parent, id, substr(author, 1, 300), time, substr(message, 1, 2000), without_data
+                 FROM commits WHERE dot = $1 AND id = $2
                  UNION ALL
-                 SELECT c.parent, line.n + 1
-                 FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
+                 SELECT line.n + 1, c.parent, c.id, substr(c.author, 1, 300), c.time, substr(c.message, 1, 2000), c.without_data
+                 FROM line JOIN commits c ON c.dot = $1 AND c.id = line.parent
                  WHERE line.n + 1 < $3
              )
-             SELECT c.parent, c.id, substr(c.author, 1, 300) AS author, c.time,
-                    substr(c.message, 1, 2000) AS message, c.without_data
-             FROM line JOIN commits c ON c.dot = $1 AND c.id = line.id
-             ORDER BY line.n",
+             SELECT parent, id, author, time, message, without_data FROM line ORDER BY n",
         )
         .bind(dot)
         .bind(head.as_bytes().as_slice())

@@ -73,8 +73,9 @@ async fn in_a_work_tree(table: &mut Table, node: &Node, size: Size) -> Result<()
     ))
     .await;
     let work = format!("{POOL}/dots/admin/small/branches/master");
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let (mut ours, mut bare, mut git) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
+        git.push(time(&node.machine, "cd tree && git status --porcelain").await);
         let snapshot =
             format!("cd tree && btrfs subvolume snapshot -r {work} {POOL}/small-{round}");
         bare.push(time(&node.machine, &snapshot).await);
@@ -88,6 +89,10 @@ async fn in_a_work_tree(table: &mut Table, node: &Node, size: Size) -> Result<()
         "at most 12 ms over the peer",
         ours <= bare + 0.012,
     ));
+    table.state(
+        "`git status` in this work tree, which `dm commit` runs",
+        Metric::Time.show(median(git)),
+    );
     Ok(())
 }
 

@@ -22,8 +22,23 @@ pub struct ProjectFile {
     pub services: Vec<String>,
     /// Commands to run in a new fork's containers, such as migrations.
     pub after_fork: Vec<AfterFork>,
+    /// What happens if git changes to a branch that the dot does not have.
+    pub on_new_branch: OnNewBranch,
     /// What `dm env` prints besides the ports. `${WEB_PORT}` stands for a value that it prints itself.
     pub env: BTreeMap<String, String>,
+}
+
+/// What the hook of `dm hook install` does if git changes to a branch that the dot does not have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnNewBranch {
+    /// Asks whether to make the branch. Without a terminal, it says how.
+    #[default]
+    Ask,
+    /// Makes the branch from the present state, and switches to it.
+    Fork,
+    /// Nothing.
+    Ignore,
 }
 
 /// A command to run in a new fork.
@@ -79,6 +94,7 @@ mod tests {
         let text = r#"
             dot = "shop_app"
             services = ["web"]
+            on-new-branch = "fork"
 
             [[after-fork]]
             service = "web"
@@ -89,8 +105,14 @@ mod tests {
         "#;
         let file: ProjectFile = toml::from_str(text).expect("a file");
         assert_eq!(file.after_fork[0].command.len(), 3);
+        assert_eq!(file.on_new_branch, OnNewBranch::Fork);
         assert_eq!(file.dot, Some("shop_app".parse().expect("a name")));
-        for wrong in ["dott = 'app'", "dot = 'a b'", "services = 'web'"] {
+        for wrong in [
+            "dott = 'app'",
+            "dot = 'a b'",
+            "services = 'web'",
+            "on-new-branch = 'never'",
+        ] {
             assert!(toml::from_str::<ProjectFile>(wrong).is_err(), "{wrong}");
         }
     }

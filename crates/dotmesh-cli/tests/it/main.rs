@@ -9,6 +9,7 @@ mod daily;
 mod examples;
 mod fork_examples;
 mod given;
+mod hook;
 mod hubs;
 mod json;
 mod messages;

@@ -19,6 +19,7 @@ mod engines;
 mod first_steps;
 mod forks;
 mod history;
+mod hook;
 mod hub_image;
 mod hub_pages;
 mod import;

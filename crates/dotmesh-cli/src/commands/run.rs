@@ -99,7 +99,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Ran> {
     }
     let here = place::here().ok_or_else(|| CliError::io("the current folder was deleted"))?;
     let node = context.node()?;
-    let compose = Compose::find(&context.environment).await?.for_code_of(true);
+    // Without Compose, nothing is worth getting.
+    Compose::find(&context.environment, None).await?;
     let found = get_state(context, &node, &args).await?;
     let record = &found.record;
     let code = record.code.as_ref().ok_or_else(|| {
@@ -131,6 +132,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Ran> {
     let files = files.collect::<Result<Vec<_>>>()?;
     let driver = node.version().await?.driver;
     let driver = driver.unwrap_or_else(|| compose::DRIVER.to_owned());
+    let compose = Compose::find(&context.environment, Some(&folder)).await?;
+    let compose = compose.for_code_of(true);
     let document = compose.resolve(&folder, &files, &driver).await?;
     let top = in_place.folder.canonicalize();
     let powers = Powers::of(&document, top.as_deref().unwrap_or(&in_place.folder));

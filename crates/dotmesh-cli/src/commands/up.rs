@@ -154,7 +154,8 @@ pub(super) async fn start(
 ) -> Result<Up> {
     let folder = &plan.folder;
     let file = ProjectFile::load(folder)?;
-    let (mut node, compose) = (context.node()?, Compose::find(&context.environment).await?);
+    let mut node = context.node()?;
+    let compose = Compose::find(&context.environment, Some(folder)).await?;
     let compose = compose.for_code_of(plan.is_foreign);
     let driver = node.version().await?.driver;
     let driver = driver.unwrap_or_else(|| compose::DRIVER.to_owned());

@@ -103,7 +103,13 @@ impl Chosen {
 async fn plan(context: &Context, args: &Args) -> Result<Plan> {
     let here = std::env::current_dir()
         .map_err(|error| CliError::io("cannot find the present folder").caused_by(error))?;
-    let project = Project::find(&here, &args.file, args.project_name.as_deref()).await?;
+    let project = Project::find(
+        &context.environment,
+        &here,
+        &args.file,
+        args.project_name.as_deref(),
+    )
+    .await?;
     let keys = project.keys().await?;
     let volumes = project.volumes().await?;
     let containers = project.containers().await?;

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
-use crate::compose::{self, document::project_of};
+use crate::compose::{self, Compose, document::project_of};
+use crate::environment::Environment;
 use crate::error::{CliError, Code, Result};
 
 /// How Compose is called for a project.
@@ -116,7 +117,12 @@ impl Volume {
 
 impl Project {
     /// Finds the project of a folder.
-    pub(super) async fn find(here: &Path, files: &[PathBuf], name: Option<&str>) -> Result<Self> {
+    pub(super) async fn find(
+        environment: &Environment,
+        here: &Path,
+        files: &[PathBuf],
+        name: Option<&str>,
+    ) -> Result<Self> {
         let named_files = match files {
             [] => files_of_environment(here),
             files => files.to_vec(),
@@ -132,8 +138,12 @@ impl Project {
         if let Some(name) = name {
             options.extend(["-p".into(), name.into()]);
         }
+        let compose = Compose::find(environment, Some(&folder)).await;
+        let compose = compose.map_err(|error| {
+            error.hint("Single volumes can be imported without it: --volume NAME=SUBDOT")
+        })?;
         let mut project = Self {
-            program: program(&folder).await?,
+            program: compose.words().to_vec(),
             options,
             name: String::new(),
             folder,
@@ -211,37 +221,6 @@ impl Project {
         let line = text.lines().find(|line| line.starts_with("version:"))?;
         Some(line.to_owned())
     }
-}
-
-/// The Compose that made the folder's containers, if it is there. Otherwise the newer one.
-async fn program(folder: &Path) -> Result<Vec<OsString>> {
-    let filter = format!(
-        "label=com.docker.compose.project.working_dir={}",
-        folder.display()
-    );
-    let format = "{{.Label \"com.docker.compose.version\"}}";
-    let versions = docker(&["ps", "-a", "--filter", &filter, "--format", format]).await?;
-    let first: Vec<OsString> = vec!["docker-compose".into()];
-    let second: Vec<OsString> = vec!["docker".into(), "compose".into()];
-    let order = match versions
-        .lines()
-        .next()
-        .is_some_and(|version| version.starts_with("1."))
-    {
-        true => [first, second],
-        false => [second, first],
-    };
-    for program in order {
-        let asked = [&program[..], &["version".into()]].concat();
-        if run(&asked).await.is_ok() {
-            return Ok(program);
-        }
-    }
-    Err(CliError::new(
-        Code::Refused,
-        "neither 'docker compose' nor 'docker-compose' can be run",
-    )
-    .hint("Install Compose, or import single volumes with --volume NAME=SUBDOT."))
 }
 
 /// The files in `COMPOSE_FILE`, from the environment or from `.env`.

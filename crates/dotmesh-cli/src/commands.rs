@@ -124,7 +124,7 @@ impl Command {
                 | Self::Redo(_)
                 | Self::Stash(_)
                 | Self::Restore(_)
-                | Self::Hook(_)
+                | Self::Hook(hook::Command::PostCheckout(_))
         )
     }
 
@@ -203,7 +203,7 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
 
 async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
     match command {
-        Command::Init(args) => init::run(context, args).await.map(answer),
+        Command::Init(args) => init::run(context, args).await,
         Command::List(args) => list::run(context, args).await.map(answer),
         Command::Switch(args) => switch::run(context, args).await.map(answer),
         Command::Status(args) => status::run(context, args).await.map(answer),

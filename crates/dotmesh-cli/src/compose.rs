@@ -2,6 +2,7 @@
 //!
 //! No file is written: Compose reads a fork's configuration from memory.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
@@ -19,6 +20,7 @@ use crate::ui::Ui;
 
 pub mod document;
 pub mod fork;
+pub mod lead;
 pub mod notes;
 pub mod ports;
 pub mod powers;
@@ -324,6 +326,22 @@ pub async fn digests(name: &str) -> Option<Vec<String>> {
             .map(str::to_owned)
             .collect(),
     )
+}
+
+/// The names of Docker's volumes.
+pub async fn volumes() -> Result<BTreeSet<String>> {
+    let mut docker = Command::new("docker");
+    docker.args(["volume", "ls", "-q"]);
+    docker.stdin(Stdio::null()).kill_on_drop(true);
+    let ran = docker.output().await;
+    let ran = ran.map_err(|error| CliError::io("cannot run docker").caused_by(error))?;
+    if !ran.status.success() {
+        let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
+        let what = "'docker volume ls' failed";
+        return Err(CliError::new(ErrorCode::Unreachable, what).because(said));
+    }
+    let text = String::from_utf8_lossy(&ran.stdout);
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Whether Docker has an image.

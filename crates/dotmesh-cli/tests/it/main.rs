@@ -15,6 +15,7 @@ mod json;
 mod messages;
 mod operations;
 mod programs;
+mod project_file;
 mod reference;
 mod rendering;
 mod start;

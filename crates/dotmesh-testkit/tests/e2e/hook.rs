@@ -5,23 +5,30 @@ use dotmesh_testkit::Network;
 
 use crate::world::Node;
 
-/// An app of one container. The dot is `shop_app`.
+/// An app of one container, with an ordinary volume.
 const SHOP: &str = "\
 services:
   redis:
     image: redis:7
     command: redis-server --appendonly yes --appendfsync always
-    volumes: ['app.db:/data']
+    volumes: ['db:/data']
 volumes:
-  app.db: {driver: dm}
+  db:
 ";
 
 /// Prints who the data is of.
 const WHO: &str = "cd ~/shop && docker compose exec -T redis redis-cli get who";
 
-/// Runs a line of shell in the app's folder.
+/// The declared git runs with a fixed search path, in which its hooks do not find the built `dm`. Git's own folder comes first.
+const FIND_DM: &str = "mkdir ~/git-core && ln -s $(git --exec-path)/* $(command -v dm) ~/git-core";
+
+/// A line of shell in a folder of the machine's home.
+fn at(folder: &str, line: &str) -> String {
+    format!("export GIT_EXEC_PATH=$HOME/git-core; cd ~/{folder} && {line}")
+}
+
 fn at_shop(line: &str) -> String {
-    format!("cd ~/shop && {line}")
+    at("shop", line)
 }
 
 async fn says(node: &Node, line: &str) -> String {
@@ -36,7 +43,7 @@ async fn set(node: &Node, who: &str) -> Result<()> {
 }
 
 async fn branch(node: &Node) -> String {
-    let line = at_shop("dm dot show -H shop_app | sed -n 's/^currentBranch\t//p'");
+    let line = at_shop("dm dot show -H shop | sed -n 's/^currentBranch\t//p'");
     node.ok(&line).await.trim().to_owned()
 }
 
@@ -48,6 +55,11 @@ async fn the_dot_follows_git() -> Result<()> {
     std::fs::write(shop.join("compose.yaml"), SHOP)?;
     node.ok("git config --global user.email a@example.com && git config --global user.name A")
         .await;
+    node.ok(FIND_DM).await;
+    let said = says(&node, "dm init --compose").await;
+    for file in ["dotmesh.toml", "compose.override.yaml"] {
+        assert!(said.contains(&format!("Wrote {}/{file}", shop.display())), "{said}");
+    }
     node.ok(&at_shop(
         "git init -q -b main && git add . && git commit -qm one && docker compose up -d",
     ))
@@ -63,7 +75,7 @@ async fn the_dot_follows_git() -> Result<()> {
     // A branch that the dot does not have is told of. Nothing changes.
     let said = says(&node, "git checkout -q -b login").await;
     assert!(
-        said.contains("dot 'shop_app' stays on branch 'main'. 'dm checkout -b login' makes"),
+        said.contains("dot 'shop' stays on branch 'main'. 'dm checkout -b login' makes"),
         "{said}"
     );
     assert_eq!(branch(&node).await, "main");
@@ -82,7 +94,7 @@ async fn the_dot_follows_git() -> Result<()> {
     set(&node, "login").await?;
     let said = says(&node, "git checkout -q main").await;
     assert!(
-        said.contains("switched to branch 'main' of dot 'shop_app'"),
+        said.contains("switched to branch 'main' of dot 'shop'"),
         "{said}"
     );
     assert!(
@@ -96,9 +108,9 @@ async fn the_dot_follows_git() -> Result<()> {
     node.until_prints(WHO, "login\n").await?;
     says(&node, "dm checkout main").await;
 
-    // dotmesh.toml decides. Git does not know the file, so it is there on each branch.
+    // dotmesh.toml decides. Git takes the change along to other branches.
     node.ok(&at_shop(
-        "printf 'on-new-branch = \"ignore\"\\n' >dotmesh.toml",
+        "printf 'on-new-branch = \"ignore\"\\n' >>dotmesh.toml",
     ))
     .await;
     assert_eq!(says(&node, "git checkout -q -b third").await, "");
@@ -125,7 +137,7 @@ async fn the_dot_follows_git() -> Result<()> {
     }
     // A fork stays on its branch, and so does the app when the fork's work tree changes.
     node.ok("cd ~/login && dm up").await;
-    let said = node.says("cd ~/login && git checkout -q third").await;
+    let said = node.says(&at("login", "git checkout -q third")).await;
     assert!(
         said.contains("stays on branch at-8. 'dm up' runs another one for third"),
         "{said}"

@@ -10,12 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::project::{Container, Project, Volume, docker};
 use super::{Args, Imported, ImportedProject, Wanted, cancelled, import, imported, request};
+use crate::compose::lead::{self, OVERRIDE};
 use crate::context::Context;
 use crate::error::{CliError, Code, Result};
 use crate::message;
-
-/// The file that leads Compose to the dot.
-const OVERRIDE: &str = "compose.override.yaml";
 
 /// What to do if Compose did not start the containers on the dot.
 const START: &str = "Make them anew: docker compose down, and then docker compose up -d";
@@ -121,7 +119,7 @@ async fn plan(context: &Context, args: &Args) -> Result<Plan> {
             Some(sentence) => not_imported.push(sentence),
             None => chosen.push(Chosen {
                 key: volume.key().to_owned(),
-                subdot: subdot(volume.key(), &mut names)?,
+                subdot: lead::subdot(volume.key(), &mut names)?,
                 volume: volume.name.clone(),
             }),
         }
@@ -215,18 +213,6 @@ fn other_mounts(containers: &[Container], volumes: &[Volume], here: &Path) -> BT
     sentences
 }
 
-/// The name of the subdot for a volume of the Compose file, which may have dots in its name.
-fn subdot(key: &str, names: &mut BTreeSet<String>) -> Result<SubdotName> {
-    let mut name = key.replace('.', "-");
-    while !names.insert(name.clone()) {
-        name.push('_');
-    }
-    name.parse().map_err(|error| {
-        CliError::usage(format!("'{key}' cannot be a subdot: {error}"))
-            .hint("Import the volumes one by one, with --volume NAME=SUBDOT.")
-    })
-}
-
 /// Has the node check the import, and checks what comes after it.
 async fn check(context: &Context, node: &NodeClient, plan: &Plan, wanted: &Import) -> Result<()> {
     let check = Import {
@@ -291,7 +277,8 @@ async fn lead_compose_to_the_dot(
     running: &[String],
 ) -> Result<ImportedProject> {
     let project = &plan.project;
-    let lines = lines(&plan.dot, &plan.chosen);
+    let chosen = plan.chosen.iter();
+    let lines = lead::lines(&plan.dot, chosen.map(|one| (one.key.as_str(), &one.subdot)));
     let mut done = ImportedProject {
         project: project.name.clone(),
         file: project.folder.join(OVERRIDE),
@@ -300,7 +287,7 @@ async fn lead_compose_to_the_dot(
         started: Vec::new(),
         not_imported: plan.not_imported.clone(),
     };
-    if let Some(existing) = project.override_file() {
+    if let Some(existing) = lead::existing(&project.folder) {
         done.file = existing;
         done.lines = Some(lines);
         return Ok(done);
@@ -398,49 +385,4 @@ async fn on_old_volumes(plan: &Plan) -> Result<Vec<String>> {
     let containers = plan.project.containers().await?;
     let on_old = |one: &&Container| one.mounts.iter().any(|mount| is_old(&mount.name));
     Ok(services(containers.iter().filter(on_old)))
-}
-
-/// The lines of a Compose file that lead the volumes to the dot. A new name keeps Compose from asking whether to delete the old
-/// volume, whose driver differs.
-fn lines(dot: &DotName, chosen: &[Chosen]) -> String {
-    let mut text = "volumes:\n".to_owned();
-    for one in chosen {
-        let (key, subdot) = (yaml_key(&one.key), &one.subdot);
-        text.push_str(&format!(
-            "  {key}:\n    driver: dm\n    name: {dot}.{subdot}\n"
-        ));
-    }
-    text
-}
-
-/// A key that YAML does not take for a number or another value.
-fn yaml_key(key: &str) -> String {
-    let begins_with_letter = key.starts_with(|c: char| c.is_ascii_alphabetic());
-    let values = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
-    match begins_with_letter && !values.contains(&key.to_lowercase().as_str()) {
-        true => key.to_owned(),
-        false => format!("\"{key}\""),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lines_lead_to_the_dot() {
-        let mut names = BTreeSet::new();
-        let chosen = ["db", "a.b", "a-b", "on", "7"].map(|key| Chosen {
-            key: key.to_owned(),
-            subdot: subdot(key, &mut names).expect("a name"),
-            volume: format!("shop_{key}"),
-        });
-        let text = lines(&"shop".parse().expect("a name"), &chosen);
-        assert_eq!(
-            text,
-            "volumes:\n  db:\n    driver: dm\n    name: shop.db\n  a.b:\n    driver: dm\n    name: shop.a-b\n  \
-             a-b:\n    driver: dm\n    name: shop.a-b_\n  \"on\":\n    driver: dm\n    name: shop.on\n  \
-             \"7\":\n    driver: dm\n    name: shop.7\n"
-        );
-    }
 }

@@ -8,12 +8,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use dotmesh_model::launch::{FILES, OVERRIDES};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
-use crate::compose::{self, Compose, document::project_of};
+use crate::compose::document::project_of;
+use crate::compose::{self, Compose, lead};
 use crate::environment::Environment;
 use crate::error::{CliError, Code, Result};
 
@@ -202,29 +202,18 @@ impl Project {
         inspect("volume", &names).await
     }
 
-    /// The file of lines that Compose reads after the others, if there is one.
-    pub(super) fn override_file(&self) -> Option<PathBuf> {
-        let paths = OVERRIDES.map(|name| self.folder.join(name));
-        paths.into_iter().find(|path| path.exists())
-    }
-
-    /// The `version:` of the first Compose file. Compose 1 wants all files to have the same.
+    /// The `version:` of the first Compose file.
     pub(super) fn version_line(&self, here: &Path) -> Option<String> {
         let file = match self.named_files.first() {
             Some(file) => here.join(file),
-            None => FILES
-                .iter()
-                .map(|name| self.folder.join(name))
-                .find(|path| path.exists())?,
+            None => lead::main_file(&self.folder)?,
         };
-        let text = std::fs::read_to_string(file).ok()?;
-        let line = text.lines().find(|line| line.starts_with("version:"))?;
-        Some(line.to_owned())
+        lead::version_line(&file)
     }
 }
 
 /// The files in `COMPOSE_FILE`, from the environment or from `.env`.
-fn files_of_environment(here: &Path) -> Vec<PathBuf> {
+pub(in crate::commands) fn files_of_environment(here: &Path) -> Vec<PathBuf> {
     let files = variable(here, "COMPOSE_FILE").unwrap_or_default();
     let files = files.split(':').filter(|file| !file.is_empty());
     files.map(PathBuf::from).collect()

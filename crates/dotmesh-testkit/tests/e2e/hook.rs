@@ -58,7 +58,10 @@ async fn the_dot_follows_git() -> Result<()> {
     node.ok(FIND_DM).await;
     let said = says(&node, "dm init --compose").await;
     for file in ["dotmesh.toml", "compose.override.yaml"] {
-        assert!(said.contains(&format!("Wrote {}/{file}", shop.display())), "{said}");
+        assert!(
+            said.contains(&format!("Wrote {}/{file}", shop.display())),
+            "{said}"
+        );
     }
     node.ok(&at_shop(
         "git init -q -b main && git add . && git commit -qm one && docker compose up -d",

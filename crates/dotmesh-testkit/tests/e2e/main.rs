@@ -23,6 +23,7 @@ mod hook;
 mod hub_image;
 mod hub_pages;
 mod import;
+mod interrupted;
 mod json;
 mod managed_plugin;
 mod one_instant;

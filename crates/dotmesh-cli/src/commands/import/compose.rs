@@ -16,7 +16,11 @@ use crate::error::{CliError, Code, Result};
 use crate::message;
 
 /// What to do if Compose did not start the containers on the dot.
-const START: &str = "Make them anew: docker compose down, and then docker compose up -d";
+const START: &str = "make them anew: docker compose down, and then docker compose up -d";
+
+fn started_by_hand() -> String {
+    format!("The data is in the dot. As to the containers, {START}")
+}
 
 /// A volume to import.
 struct Chosen {
@@ -77,7 +81,7 @@ pub(super) async fn run(context: &Context, node: &NodeClient, args: Args) -> Res
         done = lead_compose_to_the_dot(context, &plan, &running) => done?,
         _ = interrupt.recv() => {
             let message = "interrupted after the import, while Compose started the containers";
-            return Err(CliError::new(Code::ContainersFailed, message).hint(START));
+            return Err(CliError::new(Code::ContainersFailed, message).hint(started_by_hand()));
         }
     });
     if imported.commit.is_some() {
@@ -115,7 +119,7 @@ async fn plan(context: &Context, args: &Args) -> Result<Plan> {
     let mut chosen = Vec::new();
     let mut names = BTreeSet::new();
     for volume in &volumes {
-        match refused(volume, &keys) {
+        match refused(volume, &keys, &project.led) {
             Some(sentence) => not_imported.push(sentence),
             None => chosen.push(Chosen {
                 key: volume.key().to_owned(),
@@ -134,6 +138,9 @@ async fn plan(context: &Context, args: &Args) -> Result<Plan> {
         let mut error = CliError::new(Code::Refused, message);
         for sentence in not_imported {
             error = error.hint(sentence);
+        }
+        if !project.led.is_empty() {
+            return Err(error.hint(format!("If containers still have old volumes: {START}")));
         }
         return Err(error.hint(
             "A project that never ran has no volumes: write 'driver: dm' for them in the Compose file.",
@@ -159,7 +166,7 @@ async fn plan(context: &Context, args: &Args) -> Result<Plan> {
 }
 
 /// Why a volume of the project is not imported.
-fn refused(volume: &Volume, keys: &BTreeSet<String>) -> Option<String> {
+fn refused(volume: &Volume, keys: &BTreeSet<String>, led: &BTreeSet<String>) -> Option<String> {
     let (name, driver) = (&volume.name, &volume.driver);
     if driver != "local" {
         return Some(format!(
@@ -171,7 +178,13 @@ fn refused(volume: &Volume, keys: &BTreeSet<String>) -> Option<String> {
             "Volume {name} stays as it is: it stands for {device}"
         ));
     }
-    let is_used = keys.contains(volume.key());
+    let key = volume.key();
+    if led.contains(key) {
+        return Some(format!(
+            "Volume {name} stays as it is: the Compose files lead {key} to a dot already"
+        ));
+    }
+    let is_used = keys.contains(key);
     (!is_used).then(|| {
         format!("Volume {name} stays as it is: the Compose file does not name it any more")
     })
@@ -317,7 +330,7 @@ async fn lead_compose_to_the_dot(
         let message = "the data is imported, but Compose could not start the containers on the dot";
         CliError::new(Code::ContainersFailed, message)
             .because(error.message())
-            .hint(START)
+            .hint(started_by_hand())
     })?;
     done.started = running.to_vec();
     Ok(done)

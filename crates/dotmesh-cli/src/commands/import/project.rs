@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
-use crate::compose::document::project_of;
+use crate::compose::document::{Document, Origin, project_of};
 use crate::compose::{self, Compose, lead};
 use crate::environment::Environment;
 use crate::error::{CliError, Code, Result};
@@ -20,10 +20,12 @@ use crate::error::{CliError, Code, Result};
 /// How Compose is called for a project.
 #[derive(Debug)]
 pub(super) struct Project {
-    program: Vec<OsString>,
+    compose: Compose,
     /// `-f` and `-p`, as they were given.
     options: Vec<OsString>,
     pub(super) name: String,
+    /// The volumes that the Compose files lead to a dot already.
+    pub(super) led: BTreeSet<String>,
     /// The folder of the first Compose file.
     pub(super) folder: PathBuf,
     /// The files that were named, if Compose does not look for them itself.
@@ -143,9 +145,10 @@ impl Project {
             error.hint("Single volumes can be imported without it: --volume NAME=SUBDOT")
         })?;
         let mut project = Self {
-            program: compose.words().to_vec(),
+            compose,
             options,
             name: String::new(),
+            led: BTreeSet::new(),
             folder,
             named_files,
         };
@@ -157,6 +160,16 @@ impl Project {
             (Some(name), None) => project_of(Path::new(name)),
             (None, None) => name_of_first_generation(here, &project.folder),
         };
+        let origin = Origin {
+            generation: project.compose.generation,
+            project: project.name.clone(),
+            profiles: vec!["*".to_owned()],
+            driver: compose::DRIVER.to_owned(),
+            folder: project.folder.clone(),
+        };
+        let volumes = Document::read(&config, origin).and_then(|document| document.dot_volumes());
+        let volumes = volumes.unwrap_or_default().into_iter();
+        project.led = volumes.map(|volume| volume.key).collect();
         Ok(project)
     }
 
@@ -166,7 +179,7 @@ impl Project {
         words: &[impl AsRef<OsStr>],
         more: &[&Path],
     ) -> Result<String> {
-        let mut command = self.program.clone();
+        let mut command = self.compose.words().to_vec();
         if !more.is_empty() && self.options.iter().all(|option| option != "-f") {
             for file in &self.named_files {
                 command.extend(["-f".into(), file.clone().into_os_string()]);

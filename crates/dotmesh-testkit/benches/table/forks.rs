@@ -115,10 +115,12 @@ async fn start(table: &mut Table, machine: &Machine, rounds: usize, megabytes: u
     ));
 }
 
-/// The bytes that the pool's filesystem uses, once nothing changes them: btrfs frees the space of deleted forks by and by.
+/// The bytes that the pool's filesystem uses, once nothing changes them: btrfs frees the space of deleted forks by and by. The
+/// daemon's balloon is not counted: it follows the free space of the disk below.
 async fn used(machine: &Machine) -> Result<f64> {
     let line = format!(
-        "used() {{ sync -f {POOL}; df --block-size=1 --output=used {POOL} | tail -1; }}; \
+        "used() {{ sync -f {POOL}; all=$(df --block-size=1 --output=used {POOL} | tail -1); \
+         echo $((all - $(stat -c %s {POOL}/balloon 2>/dev/null || echo 0))); }}; \
          last=; for try in $(seq 30); do now=$(used); [ \"$last\" = \"$now\" ] && break; last=$now; sleep 2; done; echo $now"
     );
     let said = machine.run(&line).await.success().stdout;

@@ -7,6 +7,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 bin=${DEMO_BIN:-$here/target/debug}
 demo=${DEMO_FOLDER:-/var/lib/dotmesh-demo}
 app=$demo/moby-counter
+fork=$demo/moby-counter-eleven-users
 hub_address=127.0.0.1:8180
 
 [ "$(id -u)" = 0 ] || exec sudo -E DEMO_BIN="$bin" FORCE="${FORCE:-}" "$0" "$@"
@@ -167,10 +168,37 @@ colleague() {
     shown=$(curl -fsS "localhost:$PORT/users/$id/image" | sha256sum)
     [ "$shown" = "$(sha256sum <"$app/samples/pirate-flag.png")" ] || fail "the pirate flag is not there"
     echo "newuser1 sees the pirate flag."
+    forks
+}
 
-    bold "Both apps run. Look at them:"
+# Runs a command in the work tree of the fork.
+in_fork() {
+    printf '\033[36m$ %s\033[0m\n' "$*"
+    (cd "$fork" && eval "$*")
+}
+
+# The number of users in a work tree's app. A word before the query says how Compose is called there.
+count_users() { "$@" exec -T users-db psql -U postgres -tAc 'select count(*) from users' | tr -dc 0-9; }
+
+fork_ready() { (cd "$fork" && [ "$(count_users dm compose --)" = 11 ] && curl -fsS -m 5 -o /dev/null "$(dm url web)"); }
+
+forks() {
+    alice
+    bold "A second work tree of Alice's runs beside her app, with other data"
+    show git worktree add -q -b eleven-users ../moby-counter-eleven-users
+    in_fork dm up many-users
+    wait_until 60 "starting the fork" fork_ready
+    show dm ps
+    local url empty
+    url=$(cd "$fork" && dm url web)
+    # shellcheck disable=SC2086
+    empty=$(cd "$app" && count_users $compose)
+    echo "The app has $empty users, and its fork has 11."
+
+    bold "All of them run. Look at them:"
     cat <<END
-  Alice's, on the empty state:        http://localhost:8100
+  Alice's app, on the empty state:    http://localhost:8100
+  its fork, with eleven users:        $url   (in $fork)
   the colleague's, compromised:       http://localhost:8101   (log in as any new user)
   the hole's page on the hub:         $permalink
                                       (log in as alice, password $password)
@@ -205,6 +233,10 @@ stop() {
     [ -z "$others" ] || [ "${FORCE:-}" = 1 ] || fail "these dots of yours are in the demo's nodes and would be deleted: $others
 Push what you want to keep to a hub of your own. Then run: make demo-stop FORCE=1"
     if docker info >/dev/null 2>&1 && [ -d "$app" ]; then
+        # Forks have containers and networks of their own.
+        for node in alice bob; do
+            "$node" && for name in $(dm ps --names 2>/dev/null); do dm down "$name" --delete || true; done
+        done
         alice && (cd "$app" && $compose down -v) || true
         bob && (cd "$app" && $compose down -v) || true
     fi

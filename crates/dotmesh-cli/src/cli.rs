@@ -22,7 +22,7 @@ Environment variables:
   DOTMESH_SOCKET    Where a node of this machine listens (default: /run/dotmesh/api.sock)
   DOTMESH_IMAGE     The image that docker:// runs to reach the node (default: dotmesh/dm)
   DOTMESH_PASSWORD  The API key for 'dm login --key' and 'dm remote add', which then ask for none
-  DOTMESH_COMPOSE   The Compose that 'dm up' and the like run (default: 'docker compose', else docker-compose)
+  DOTMESH_COMPOSE   The Compose to run (default: that of the app's containers, else docker compose)
   BROWSER           The browser for 'dm open' and 'dm login' (default: the desktop's)
   PAGER             Shows long output on a terminal (default: less). 'cat' means no pager
   NO_COLOR          If it is set, there are no colours

@@ -21,6 +21,8 @@ pub struct Checkout {
     pub commit: String,
     /// The folder.
     pub folder: PathBuf,
+    /// The machine that git asks for it. `None` if it is here.
+    pub host: Option<String>,
 }
 
 /// Where the code is.
@@ -58,17 +60,21 @@ impl Checkout {
                     repository: remote.to_owned(),
                     commit: code.commit.clone(),
                     folder: known.clone(),
+                    host: None,
                 });
             }
         }
         let address = remote.parse::<CodeAddress>();
-        let repository = address.map_err(refused)?.to_string();
+        let address = address.map_err(refused)?;
         let short = code.commit.get(..7).unwrap_or(&code.commit);
         let name = dotmesh_model::launch::cloned_folder(remote).unwrap_or("app");
+        let folder = chosen.unwrap_or_else(|| here.join(format!("{name}-{short}")));
+        let is_here = folder.join(".git").exists();
         Ok(Self {
-            repository,
+            repository: address.to_string(),
             commit: code.commit.clone(),
-            folder: chosen.unwrap_or_else(|| here.join(format!("{name}-{short}"))),
+            host: (!is_here).then(|| address.host().to_owned()),
+            folder,
         })
     }
 

@@ -17,6 +17,7 @@ pub mod export;
 pub mod fetch;
 pub mod fsck;
 pub mod help;
+pub mod hook;
 pub mod import;
 pub mod init;
 pub mod list;
@@ -85,6 +86,8 @@ pub enum Command {
     Env(env::Args),
     Url(url::Args),
     Compose(compose::Args),
+    #[command(subcommand)]
+    Hook(hook::Command),
     Login(login::Args),
     Logout(logout::Args),
     Remote(remote::Args),
@@ -121,6 +124,7 @@ impl Command {
                 | Self::Redo(_)
                 | Self::Stash(_)
                 | Self::Restore(_)
+                | Self::Hook(hook::Command::PostCheckout(_))
         )
     }
 
@@ -137,6 +141,7 @@ impl Command {
             | Self::Env(_)
             | Self::Url(_)
             | Self::Compose(_)
+            | Self::Hook(_)
             | Self::Login(_)
             | Self::Logout(_)
             | Self::Remote(_)
@@ -198,7 +203,7 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
 
 async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
     match command {
-        Command::Init(args) => init::run(context, args).await.map(answer),
+        Command::Init(args) => init::run(context, args).await,
         Command::List(args) => list::run(context, args).await.map(answer),
         Command::Switch(args) => switch::run(context, args).await.map(answer),
         Command::Status(args) => status::run(context, args).await.map(answer),
@@ -225,6 +230,7 @@ async fn carry_out(context: &Context, command: Command) -> Result<Answer> {
         Command::Env(args) => env::run(context, args).await.map(answer),
         Command::Url(args) => url::run(context, args).await.map(answer),
         Command::Compose(args) => compose::run(context, args).await.map(answer),
+        Command::Hook(command) => hook::run(context, command).await,
         Command::Login(args) => login::run(context, args).await.map(answer),
         Command::Logout(args) => logout::run(context, &args).map(answer),
         Command::Remote(args) => remote::run(context, args).await,

@@ -2,6 +2,7 @@
 //!
 //! No file is written: Compose reads a fork's configuration from memory.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
@@ -19,6 +20,7 @@ use crate::ui::Ui;
 
 pub mod document;
 pub mod fork;
+pub mod lead;
 pub mod notes;
 pub mod ports;
 pub mod powers;
@@ -44,23 +46,28 @@ pub struct Compose {
 }
 
 impl Compose {
-    /// The Compose that the user most likely uses: the plugin of Docker, else the program of its own.
-    pub async fn find(environment: &Environment) -> Result<Self> {
+    /// The Compose for the app in a folder: the one that the user chose, else the one that made the folder's containers, else
+    /// the plugin of Docker, else the program of its own.
+    pub async fn find(environment: &Environment, folder: Option<&Path>) -> Result<Self> {
         let chosen = environment.compose.as_deref();
         let chosen: Option<Vec<&str>> = chosen.map(|words| words.split_whitespace().collect());
         let all = match &chosen {
             Some(words) if !words.is_empty() => vec![words.as_slice()],
-            _ => vec![&["docker", "compose"][..], &["docker-compose"]],
+            _ => {
+                let mut all = vec![&["docker", "compose"][..], &["docker-compose"]];
+                if let Some(folder) = folder
+                    && maker(folder).await == Some(Generation::One)
+                {
+                    all.reverse();
+                }
+                all
+            }
         };
         for words in all {
             if let Some(version) = version(words).await {
-                let generation = match version.trim_start_matches('v').starts_with("1.") {
-                    true => Generation::One,
-                    false => Generation::Two,
-                };
                 return Ok(Self {
                     words: words.iter().map(OsString::from).collect(),
-                    generation,
+                    generation: generation(&version),
                     environment: environment.clone(),
                     is_foreign: false,
                 });
@@ -70,6 +77,11 @@ impl Compose {
             CliError::new(ErrorCode::Unreachable, "there is no Docker Compose")
                 .hint("Install it. On Debian and Ubuntu: sudo apt install docker-compose"),
         )
+    }
+
+    /// The program and its first arguments.
+    pub fn words(&self) -> &[OsString] {
+        &self.words
     }
 
     /// A command for a project in a folder.
@@ -218,6 +230,27 @@ pub struct Project<'a> {
     pub config: &'a str,
 }
 
+fn generation(version: &str) -> Generation {
+    match version.trim_start_matches('v').starts_with("1.") {
+        true => Generation::One,
+        false => Generation::Two,
+    }
+}
+
+/// The generation of the Compose that made the folder's containers. `None` if there are none.
+async fn maker(folder: &Path) -> Option<Generation> {
+    let folder = folder.display();
+    let filter = format!("label=com.docker.compose.project.working_dir={folder}");
+    let format = "{{.Label \"com.docker.compose.version\"}}";
+    let mut docker = Command::new("docker");
+    docker.args(["ps", "-a", "--filter", &filter, "--format", format]);
+    docker.stdin(Stdio::null()).kill_on_drop(true);
+    let ran = docker.output().await.ok()?;
+    let text = String::from_utf8_lossy(&ran.stdout);
+    let version = text.lines().find(|line| !line.is_empty())?;
+    Some(generation(version))
+}
+
 async fn version(words: &[&str]) -> Option<String> {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).args(["version", "--short"]);
@@ -293,6 +326,22 @@ pub async fn digests(name: &str) -> Option<Vec<String>> {
             .map(str::to_owned)
             .collect(),
     )
+}
+
+/// The names of Docker's volumes.
+pub async fn volumes() -> Result<BTreeSet<String>> {
+    let mut docker = Command::new("docker");
+    docker.args(["volume", "ls", "-q"]);
+    docker.stdin(Stdio::null()).kill_on_drop(true);
+    let ran = docker.output().await;
+    let ran = ran.map_err(|error| CliError::io("cannot run docker").caused_by(error))?;
+    if !ran.status.success() {
+        let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
+        let what = "'docker volume ls' failed";
+        return Err(CliError::new(ErrorCode::Unreachable, what).because(said));
+    }
+    let text = String::from_utf8_lossy(&ran.stdout);
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Whether Docker has an image.

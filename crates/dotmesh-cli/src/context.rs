@@ -1,8 +1,8 @@
 //! What every command needs: the output, the configuration, the node, and the current dot.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use dotmesh_api::NodeClient;
 use dotmesh_model::DotName;
@@ -31,6 +31,8 @@ pub struct Context {
     pub dot: Option<DotWord>,
     /// Whether the command is doing something that it ends itself when it is interrupted.
     pub ends_by_itself: AtomicBool,
+    /// What is left if the command is interrupted, and how to go on.
+    left: Mutex<Option<String>>,
     /// The way to a node that has no socket here.
     tunnel: OnceLock<Tunnel>,
 }
@@ -54,8 +56,20 @@ impl Context {
             config: ConfigFile::new(path),
             dot,
             ends_by_itself: AtomicBool::new(false),
+            left: Mutex::default(),
             tunnel: OnceLock::new(),
         })
+    }
+
+    /// Says what is left if the command is interrupted from now on, and how to go on.
+    pub fn leaves(&self, what: impl Into<String>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.into());
+    }
+
+    /// What is left after an interruption.
+    pub fn left(&self) -> Option<String> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.clone()
     }
 
     /// The client for the node's API. With `--verbose` it prints each request.

@@ -45,7 +45,7 @@ pub enum By {
 
 impl Choice {
     /// The folder that it is for.
-    fn folder(&self) -> Option<&Path> {
+    pub fn folder(&self) -> Option<&Path> {
         match &self.by {
             By::Place(folder) | By::Fork(folder) | By::Compose(folder) => Some(folder),
             By::Name | By::Everywhere => None,
@@ -60,6 +60,15 @@ impl Choice {
 
 /// Finds the choice that counts in the current folder. Does not check that the dot still exists.
 pub async fn choose(context: &Context, node: &NodeClient) -> Result<Choice> {
+    choose_in(context, node, place::here().as_deref()).await
+}
+
+/// Finds the choice that counts in a folder, which is `None` if it was deleted.
+pub async fn choose_in(
+    context: &Context,
+    node: &NodeClient,
+    here: Option<&Path>,
+) -> Result<Choice> {
     if let Some(word) = &context.dot {
         let (dot, branch) = word.name_and_branch()?;
         return Ok(Choice {
@@ -69,8 +78,7 @@ pub async fn choose(context: &Context, node: &NodeClient) -> Result<Choice> {
         });
     }
     let config = context.node_config()?;
-    let here = place::here();
-    let chosen = here.as_deref().and_then(|here| config.chosen_around(here));
+    let chosen = here.and_then(|here| config.chosen_around(here));
     let mut found = Vec::new();
     if let Some((place, dot)) = chosen {
         found.push(Choice {
@@ -79,7 +87,7 @@ pub async fn choose(context: &Context, node: &NodeClient) -> Result<Choice> {
             by: By::Place(place),
         });
     }
-    if let Some(here) = &here {
+    if let Some(here) = here {
         // If the nearest place has a choice of its own, only a fork can say more.
         let nearest = place::around(here);
         let is_chosen = nearest.is_some() && found.first().and_then(Choice::folder) == nearest;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use dotmesh_api::NodeClient;
 use dotmesh_api::node::{Fork, ForkPort};
 use dotmesh_model::{BranchName, DotName};
+use serde_json::{Map, Value};
 
 use crate::compose::Project;
 use crate::context::Context;
@@ -69,6 +70,31 @@ async fn here(context: &Context, node: &NodeClient) -> Result<(DotName, BranchNa
     }
 }
 
+/// The member of a kept configuration that says that the commands of `after-fork` have not all run.
+const PENDING: &str = "x-dotmesh-after-fork";
+
+/// A configuration as it is kept while the commands of `after-fork` have not all run.
+pub fn pending(config: &str) -> String {
+    with_members(config, |members| {
+        members.insert(PENDING.to_owned(), "pending".into());
+    })
+}
+
+/// Whether the commands of `after-fork` have not all run.
+pub fn is_pending(config: &str) -> bool {
+    let members: Option<Map<String, Value>> = serde_json::from_str(config).ok();
+    members.is_some_and(|members| members.contains_key(PENDING))
+}
+
+fn with_members(config: &str, change: impl FnOnce(&mut Map<String, Value>)) -> String {
+    let members: Option<Map<String, Value>> = serde_json::from_str(config).ok();
+    let Some(mut members) = members else {
+        return config.to_owned();
+    };
+    change(&mut members);
+    Value::Object(members).to_string()
+}
+
 /// The Compose project of a fork, with the folder to run Compose in.
 pub struct ForkProject {
     fork: Fork,
@@ -86,6 +112,9 @@ impl ForkProject {
             )
             .hint("Start it with 'dm up', in the folder of its Compose file."));
         };
+        let config = with_members(&config, |members| {
+            members.remove(PENDING);
+        });
         // After `git worktree remove`, Compose still needs a folder.
         let folder = fork.folder.clone().filter(|folder| folder.is_dir());
         let folder = folder.unwrap_or_else(|| PathBuf::from("/"));
@@ -122,5 +151,26 @@ pub fn url(port: &ForkPort) -> String {
     match (port.target, port.published) {
         (443 | 8443, _) | (_, 443 | 8443) => format!("https://localhost:{}", port.port),
         _ => format!("http://localhost:{}", port.port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_says_whether_commands_are_pending() {
+        let config = r#"{"services":{},"name":"shop"}"#;
+        assert!(!is_pending(config));
+        let kept = pending(config);
+        assert!(is_pending(&kept), "{kept}");
+        let plain = with_members(&kept, |members| {
+            members.remove(PENDING);
+        });
+        let same = |one: &str, other: &str| {
+            let value = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+            value(one) == value(other)
+        };
+        assert!(same(&plain, config), "{plain}");
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use dotmesh_model::CodeVersion;
 use serde::Deserialize;
 
+use crate::error::{CliError, Code, Result};
+
 /// A commit of data does not wait longer for git than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -221,6 +223,57 @@ pub async fn work_trees(folder: &Path) -> Vec<PathBuf> {
         .lines()
         .filter_map(|line| line.strip_prefix("worktree "));
     trees.map(PathBuf::from).collect()
+}
+
+/// Where git keeps what belongs to a work tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folders {
+    /// The top of the work tree.
+    pub top: PathBuf,
+    /// What all work trees of the repository share, usually `.git` of the main one.
+    pub common: PathBuf,
+    /// The hooks that git runs in this work tree.
+    pub hooks: PathBuf,
+}
+
+/// Asks git for the folders of the work tree that a folder is in.
+pub async fn folders(folder: &Path) -> Result<Folders> {
+    let top = PathBuf::from(say(folder, &["rev-parse", "--show-toplevel"]).await?);
+    // Git prints paths that are relative to the folder in which it runs. A relative `core.hooksPath` is relative to the top.
+    let words = ["rev-parse", "--git-common-dir", "--git-path", "hooks"];
+    let said = say(&top, &words).await?;
+    let (common, hooks) = said.split_once('\n').unwrap_or((&said, ".git/hooks"));
+    Ok(Folders {
+        common: top.join(common),
+        hooks: top.join(hooks),
+        top,
+    })
+}
+
+/// Whether git moves through commits by itself: a rebase or a bisection is under way.
+pub async fn is_moving(folder: &Path) -> bool {
+    let marks = ["rebase-merge", "rebase-apply", "BISECT_LOG"];
+    let words = marks.iter().flat_map(|mark| ["--git-path", mark]);
+    let words: Vec<&str> = std::iter::once("rev-parse").chain(words).collect();
+    let said = say(folder, &words).await.unwrap_or_default();
+    said.lines().any(|path| folder.join(path).exists())
+}
+
+/// What git prints, without the last line's end.
+async fn say(folder: &Path, arguments: &[&str]) -> Result<String> {
+    let shown = || format!("'git {}' failed", arguments.join(" "));
+    let Some(output) = run(folder, arguments, None).await else {
+        return Err(CliError::io(shown()).hint("Check that git is installed."));
+    };
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    // The other lines are events.
+    let said: Vec<&str> = said.lines().filter(|line| !line.starts_with('{')).collect();
+    Err(CliError::new(Code::Refused, shown()).because(said.join("\n")))
 }
 
 async fn run(folder: &Path, arguments: &[&str], person: Option<&Person>) -> Option<Output> {

@@ -109,6 +109,6 @@ async fn execute(ui: Ui, environment: Environment, cli: Cli) -> Result<()> {
     }
     match context.ends_by_itself.load(Ordering::Relaxed) {
         true => command.await,
-        false => Err(interrupted),
+        false => Err(context.left().into_iter().fold(interrupted, CliError::hint)),
     }
 }

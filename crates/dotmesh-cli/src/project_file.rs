@@ -5,29 +5,55 @@ use std::path::Path;
 
 use dotmesh_model::DotName;
 use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::{CliError, Code, Result};
 
 /// The name of the file.
 pub const NAME: &str = "dotmesh.toml";
 
-/// What the file says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+/// How forks of the app in this folder run, and what follows git's branch. All settings are optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProjectFile {
-    /// The dot that is forked.
-    #[serde(deserialize_with = "dot")]
+    /// The dot that is forked: `DOT` or `NAMESPACE/DOT`.
+    #[serde(default, deserialize_with = "dot")]
+    #[schema(
+        value_type = String,
+        pattern = "^([A-Za-z0-9_][A-Za-z0-9_-]{0,63}/)?[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"
+    )]
     pub dot: Option<DotName>,
     /// The services that a fork starts, with those that they depend on. Empty means all.
+    #[serde(default)]
     pub services: Vec<String>,
     /// Commands to run in a new fork's containers, such as migrations.
+    #[serde(default)]
     pub after_fork: Vec<AfterFork>,
+    /// What the hook of `dm hook install` does if git changes to a branch that the dot does not have.
+    #[serde(default)]
+    pub on_new_branch: OnNewBranch,
     /// What `dm env` prints besides the ports. `${WEB_PORT}` stands for a value that it prints itself.
+    #[serde(default)]
     pub env: BTreeMap<String, String>,
 }
 
+/// What the hook does: `ask` whether to make the branch, or say how if there is no terminal; `fork`: make it from the present
+/// state, and switch to it; `ignore`: nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnNewBranch {
+    /// Asks whether to make the branch. Without a terminal, it says how.
+    #[default]
+    Ask,
+    /// Makes the branch from the present state, and switches to it.
+    Fork,
+    /// Nothing.
+    Ignore,
+}
+
 /// A command to run in a new fork.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AfterFork {
     /// The service in whose container it runs.
@@ -61,9 +87,50 @@ impl ProjectFile {
             let what = format!("{} is not as it should be", path.display());
             CliError::new(Code::ConfigFile, what)
                 .caused_by(error)
-                .hint("docs/forks.md lists what it can say.")
+                .hint("docs/forks.md lists what it can say, and 'dm init --schema' prints it for editors.")
         })
     }
+}
+
+/// The JSON schema of the file, made of the types that read it. It is of draft 7, which editors of TOML know.
+pub fn schema() -> Value {
+    let mut types = Vec::new();
+    ProjectFile::schemas(&mut types);
+    let mut schema = draft_7(json!(ProjectFile::schema()));
+    schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    schema["title"] = json!(NAME);
+    let types = types.into_iter();
+    schema["definitions"] = types
+        .map(|(name, schema)| (name, draft_7(json!(schema))))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    schema
+}
+
+/// A schema whose references lead to `definitions`.
+fn draft_7(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value.as_str() {
+                    Some(text) if name == "description" => *value = text.replace('\n', " ").into(),
+                    Some(text) if name == "$ref" => {
+                        *value = text
+                            .replace("#/components/schemas/", "#/definitions/")
+                            .into();
+                    }
+                    _ => *value = draft_7(value.take()),
+                }
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                *value = draft_7(value.take());
+            }
+        }
+        _ => {}
+    }
+    schema
 }
 
 #[cfg(test)]
@@ -79,6 +146,7 @@ mod tests {
         let text = r#"
             dot = "shop_app"
             services = ["web"]
+            on-new-branch = "fork"
 
             [[after-fork]]
             service = "web"
@@ -89,8 +157,14 @@ mod tests {
         "#;
         let file: ProjectFile = toml::from_str(text).expect("a file");
         assert_eq!(file.after_fork[0].command.len(), 3);
+        assert_eq!(file.on_new_branch, OnNewBranch::Fork);
         assert_eq!(file.dot, Some("shop_app".parse().expect("a name")));
-        for wrong in ["dott = 'app'", "dot = 'a b'", "services = 'web'"] {
+        for wrong in [
+            "dott = 'app'",
+            "dot = 'a b'",
+            "services = 'web'",
+            "on-new-branch = 'never'",
+        ] {
             assert!(toml::from_str::<ProjectFile>(wrong).is_err(), "{wrong}");
         }
     }

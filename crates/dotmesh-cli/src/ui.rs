@@ -208,6 +208,22 @@ impl Ui {
         }
     }
 
+    /// Asks at the terminal, also if stdin is something else, as in a hook of git. `None` if there is no terminal.
+    pub async fn ask_at_terminal(&self, question: &str) -> Option<bool> {
+        if self.json || !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let terminal = std::fs::File::open("/dev/tty").ok()?;
+        self.err(&format!("{question} (enter Y to continue): "));
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            let read = std::io::BufReader::new(terminal).read_line(&mut line);
+            read.map(|_| line)
+        });
+        let answer = answer.await.ok()?.ok()?;
+        Some(answer.trim_end_matches(['\n', '\r']) == "Y")
+    }
+
     /// Whether the user wants no questions.
     pub fn is_confirmed(&self) -> bool {
         self.yes

@@ -5,7 +5,17 @@ use std::str::FromStr;
 
 /// The address of a repository that git may be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodeAddress(String);
+pub struct CodeAddress {
+    text: String,
+    host: String,
+}
+
+impl CodeAddress {
+    /// The machine that has the repository.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
 
 impl FromStr for CodeAddress {
     type Err = String;
@@ -40,13 +50,16 @@ impl FromStr for CodeAddress {
         {
             return refused("has no usable host");
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self {
+            text: text.to_owned(),
+            host: parts.last().map_or(host, |host| host).to_owned(),
+        })
     }
 }
 
 impl fmt::Display for CodeAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -56,12 +69,16 @@ mod tests {
 
     #[test]
     fn only_addresses_of_https_and_ssh_are_taken() {
-        for address in [
-            "https://github.com/dotmesh-io/moby-counter",
-            "ssh://git@example.com:2222/shop.git",
-            "git@github.com:dotmesh-io/moby-counter",
+        for (text, host) in [
+            ("https://github.com/dotmesh-io/moby-counter", "github.com"),
+            ("ssh://git@example.com:2222/shop.git", "example.com"),
+            ("git@github.com:dotmesh-io/moby-counter", "github.com"),
         ] {
-            assert!(address.parse::<CodeAddress>().is_ok(), "{address}");
+            let address: CodeAddress = text.parse().expect("an address");
+            assert_eq!(
+                (address.host(), address.to_string()),
+                (host, text.to_owned())
+            );
         }
         for address in [
             "http://example.com/shop",

@@ -32,8 +32,8 @@ pub struct Nothing {}
 pub(super) async fn run(context: &Context, args: Args) -> Result<Nothing> {
     let node = context.node()?;
     let fork = forks::find(context, &node, args.name.as_ref()).await?;
-    let compose = Compose::find(&context.environment).await?;
     let project = ForkProject::of(fork)?;
+    let compose = Compose::find(&context.environment, Some(project.folder())).await?;
     Err(compose.become_it(&project.project(), &args.words))
 }
 

@@ -47,8 +47,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Down> {
     let fork = forks::find(context, &node, args.name.as_ref()).await?;
     let (dot, branch) = (fork.dot.clone(), fork.branch.clone());
     if fork.config.is_some() {
-        let compose = Compose::find(&context.environment).await?;
         let project = ForkProject::of(fork)?;
+        let compose = Compose::find(&context.environment, Some(project.folder())).await?;
         let mut words = vec!["down", "--remove-orphans"];
         // Volumes of other drivers are the fork's own. Those of driver `dm` are only names.
         words.extend(args.delete.then_some("--volumes"));

@@ -90,7 +90,7 @@ fn address(port: &ForkPort) -> String {
 }
 
 /// A service's name as a part of a variable's name: `USERS_DB` for `users-db`.
-fn key(service: &str) -> String {
+pub fn key(service: &str) -> String {
     let allowed = |c: char| match c.is_ascii_alphanumeric() {
         true => c.to_ascii_uppercase(),
         false => '_',

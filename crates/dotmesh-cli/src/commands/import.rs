@@ -1,7 +1,7 @@
 //! `dm import`
 
 mod compose;
-mod project;
+pub(super) mod project;
 mod send;
 
 use std::path::PathBuf;

@@ -32,8 +32,8 @@ use crate::ui::Ui;
 /// records, at the recorded commit, into a folder of its own. Then it starts the app as a fork, as 'dm up' does, waits until it
 /// is healthy, and prints where to look at it. Running it again finds everything in place. A public dot needs no login.
 ///
-/// The code and its images are other people's. Before they start for the first time, dm shows what they may do on this machine,
-/// and asks.
+/// The code and its images are other people's. Before git contacts the repository's host, dm shows its address, and asks. Before
+/// the app starts for the first time, dm shows what it may do on this machine, and asks again. --yes answers both.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The address of the page
@@ -99,7 +99,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Ran> {
     }
     let here = place::here().ok_or_else(|| CliError::io("the current folder was deleted"))?;
     let node = context.node()?;
-    let compose = Compose::find(&context.environment).await?.for_code_of(true);
+    // Without Compose, nothing is worth getting.
+    Compose::find(&context.environment, None).await?;
     let found = get_state(context, &node, &args).await?;
     let record = &found.record;
     let code = record.code.as_ref().ok_or_else(|| {
@@ -108,13 +109,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Ran> {
         )
     })?;
     let checkout = Checkout::plan(code, args.folder.as_deref(), &here).await?;
-    if !checkout.folder.join(".git").exists() {
-        context.ui.status(&format!(
-            "Getting {} at {} into {}",
-            checkout.repository,
-            checkout.commit.get(..10).unwrap_or(&checkout.commit),
-            checkout.folder.display()
-        ));
+    if let Some(host) = &checkout.host {
+        ask_to_get(&context.ui, &checkout, host).await?;
     }
     let in_place = checkout.get().await?;
     if code.dirty {
@@ -131,6 +127,8 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Ran> {
     let files = files.collect::<Result<Vec<_>>>()?;
     let driver = node.version().await?.driver;
     let driver = driver.unwrap_or_else(|| compose::DRIVER.to_owned());
+    let compose = Compose::find(&context.environment, Some(&folder)).await?;
+    let compose = compose.for_code_of(true);
     let document = compose.resolve(&folder, &files, &driver).await?;
     let top = in_place.folder.canonicalize();
     let powers = Powers::of(&document, top.as_deref().unwrap_or(&in_place.folder));
@@ -209,6 +207,9 @@ async fn get_state(context: &Context, node: &NodeClient, args: &Args) -> Result<
         let transferred = transfer::run(context, node, &plan).await?;
         transferred.show(&context.ui)?;
     }
+    context.leaves(format!(
+        "The state is here, as dot {dot}. Run the same command again to go on."
+    ));
     // The node has verified the record against its seal.
     let log = node.log(&dot, &query).await?;
     let record = log.commits.into_iter().next().ok_or_else(|| {
@@ -247,6 +248,20 @@ fn inside(code: &Path, path: &str) -> Result<PathBuf> {
             format!("{path}, where the state says that its app is, is outside of its code"),
         )),
     }
+}
+
+/// Shows whom git will contact, and asks. The state names the repository, so its author chose the host.
+async fn ask_to_get(ui: &Ui, checkout: &Checkout, host: &str) -> Result<()> {
+    ui.status(&format!(
+        "Its code is {} at {}",
+        checkout.repository,
+        checkout.commit.get(..10).unwrap_or(&checkout.commit),
+    ));
+    let folder = checkout.folder.display();
+    ui.status(&format!(
+        "git contacts {host} for it, with your keys, and puts it into {folder}"
+    ));
+    ui.confirm("Get it?").await
 }
 
 /// Shows what the app may do, and asks.

@@ -154,7 +154,8 @@ pub(super) async fn start(
 ) -> Result<Up> {
     let folder = &plan.folder;
     let file = ProjectFile::load(folder)?;
-    let (mut node, compose) = (context.node()?, Compose::find(&context.environment).await?);
+    let mut node = context.node()?;
+    let compose = Compose::find(&context.environment, Some(folder)).await?;
     let compose = compose.for_code_of(plan.is_foreign);
     let driver = node.version().await?.driver;
     let driver = driver.unwrap_or_else(|| compose::DRIVER.to_owned());
@@ -210,6 +211,7 @@ pub(super) async fn start(
         lifetime: args.expires,
         config: None,
     };
+    context.leaves(left(plan, name, is_new));
     let make = async || Ok(node.make_fork(&target.dot, &request).await?);
     let revisions: Vec<&str> = plan
         .revision
@@ -231,9 +233,17 @@ pub(super) async fn start(
         &made,
         images(&compose, &target, &document, &driver, plan.build).await,
     )?;
-    if made.config.as_ref() != Some(&config) {
-        request.config = Some(config.clone());
-        request.lifetime = None;
+    // Also those of a fork whose first start was interrupted.
+    let is_unfinished = || made.config.as_deref().is_none_or(forks::is_pending);
+    let is_pending =
+        !file.after_fork.is_empty() && (is_new || (known.is_some() && is_unfinished()));
+    let kept = match is_pending {
+        true => forks::pending(&config),
+        false => config.clone(),
+    };
+    request.lifetime = None;
+    if made.config.as_ref() != Some(&kept) {
+        request.config = Some(kept);
         node.make_fork(&target.dot, &request).await?;
     }
     let project = Project {
@@ -251,12 +261,14 @@ pub(super) async fn start(
     words.extend(services.iter().map(String::as_str));
     compose.run(&context.ui, &project, &words).await?;
     let fork = healthy(context, &node, &made, &wait.into()).await?;
-    if is_new {
+    if is_pending {
         for after in &file.after_fork {
             let mut words = vec!["exec", "-T", after.service.as_str()];
             words.extend(after.command.iter().map(String::as_str));
             compose.run(&context.ui, &project, &words).await?;
         }
+        request.config = Some(config.clone());
+        node.make_fork(&target.dot, &request).await?;
     }
     Ok(Up {
         fork: Fork {
@@ -266,6 +278,19 @@ pub(super) async fn start(
         is_new,
         notes,
     })
+}
+
+/// What is left after an interruption, and how to go on.
+fn left(plan: &Plan, name: &BranchName, is_new: bool) -> String {
+    let again = match plan.is_foreign {
+        true => "The same command goes on".to_owned(),
+        false => format!("'dm up --name {name}' goes on"),
+    };
+    let away = match is_new {
+        true => format!("'dm down {name} --delete' deletes it with its branch"),
+        false => format!("'dm down {name}' stops it"),
+    };
+    format!("Fork {name} may be there with some of its containers. {again}, and {away}.")
 }
 
 /// The folder of the app.

@@ -147,6 +147,24 @@ impl Document {
         volumes.collect()
     }
 
+    /// The local volumes that Compose makes for the app: their names in the Compose file and in Docker.
+    pub fn local_volumes(&self) -> Vec<(String, String)> {
+        let is_local = |entry: &Value| {
+            let driver = entry.get("driver").and_then(Value::as_str);
+            let external = entry
+                .get("external")
+                .is_some_and(|value| *value != Value::Bool(false));
+            let options = entry.get("driver_opts").and_then(Value::as_object);
+            driver.is_none_or(|driver| driver == "local")
+                && !external
+                && options.is_none_or(Map::is_empty)
+        };
+        let local = self.section("volumes").filter(|(_, entry)| is_local(entry));
+        local
+            .map(|(key, entry)| (key.clone(), self.real_name(key, entry)))
+            .collect()
+    }
+
     pub(super) fn is_ours(&self, entry: &Value) -> bool {
         let driver = entry.get("driver").and_then(Value::as_str);
         driver.is_some_and(|driver| driver == self.driver || driver == "dm")

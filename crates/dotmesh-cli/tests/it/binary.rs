@@ -156,7 +156,7 @@ fn wrong_usage_is_told_apart() {
     "#);
     assert_snapshot!(home.run("init a/b/c"), @r"
     ---
-    Error: invalid value 'a/b/c' for '<DOT>': a dot is named NAMESPACE/DOT or just DOT, got 'a/b/c'
+    Error: invalid value 'a/b/c' for '[DOT]': a dot is named NAMESPACE/DOT or just DOT, got 'a/b/c'
 
     For more information, try '--help'.
     --- 2

@@ -205,6 +205,18 @@ pub(crate) fn states() -> Vec<Example> {
             },
         ),
         Example::of(
+            "dm init --compose",
+            &init::app::Prepared {
+                dot: name("shop"),
+                file: "/home/alice/shop/dotmesh.toml".into(),
+                written: true,
+                volumes: vec!["db".to_owned()],
+                override_file: Some("/home/alice/shop/compose.override.yaml".into()),
+                lines: None,
+                to_import: Vec::new(),
+            },
+        ),
+        Example::of(
             "dm list",
             &list::Dots {
                 current: Some(dot()),

@@ -110,6 +110,22 @@ pub(crate) fn forks() -> Vec<Example> {
             },
         ),
         Example::of("dm compose", &compose::Nothing {}),
+        Example::of(
+            "dm hook install",
+            &hook::install::Installed {
+                file: "/home/alice/shop/.git/hooks/post-checkout".into(),
+                folder: ".".to_owned(),
+                changed: true,
+                hints: Vec::new(),
+            },
+        ),
+        Example::of(
+            "dm hook uninstall",
+            &hook::uninstall::Uninstalled {
+                file: "/home/alice/shop/.git/hooks/post-checkout".into(),
+                changed: true,
+            },
+        ),
     ]
 }
 

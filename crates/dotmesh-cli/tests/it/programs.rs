@@ -137,6 +137,42 @@ fn the_config_file_is_where_xdg_says_or_where_it_was() {
     assert!(names(&mut home.command("remote")).is_empty());
 }
 
+#[test]
+fn compose_is_found_by_one_rule() {
+    let home = Home::new();
+    let programs = home.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    std::fs::write(home.path().join("compose.yaml"), "services: {}\n").unwrap();
+    // Two generations that cannot read the file, and containers that the first one made.
+    let docker = "#!/bin/sh\ncase \"$*\" in 'ps -a'*) cat $HOME/made ;; 'compose version'*) echo 2.26.1 ;; *) exit 1 ;; esac\n";
+    let first = "#!/bin/sh\ncase \"$*\" in version*) echo 1.29.2 ;; *) exit 1 ;; esac\n";
+    for (name, text) in [
+        ("docker", docker),
+        ("docker-compose", first),
+        ("mine", first),
+    ] {
+        let path = programs.join(name);
+        std::fs::write(&path, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).unwrap();
+    }
+    let said = |made: &str, chosen: &str| {
+        std::fs::write(home.path().join("made"), made).unwrap();
+        let mut import = home.command("import --compose");
+        let path = format!("{}:/usr/bin:/bin", programs.display());
+        import.env("PATH", path).env("DOTMESH_COMPOSE", chosen);
+        let said = home.shown(&import.output().unwrap());
+        said.lines().nth(1).unwrap().to_owned()
+    };
+    let failed = |program: &str| format!("Error: '{program} config' failed: ");
+    assert_eq!(said("", ""), failed("docker compose"));
+    assert_eq!(said("2.26.1\n", ""), failed("docker compose"));
+    assert_eq!(said("\n1.29.2\n", ""), failed("docker-compose"));
+    assert_eq!(said("1.29.2\n", "docker compose"), failed("docker compose"));
+    assert_eq!(said("", "mine"), failed("mine"));
+    assert_eq!(said("", "nowhere"), "Error: there is no Docker Compose");
+}
+
 /// What a shell gets for the last of these words.
 fn completions(home: &Home, words: &[&str]) -> Vec<String> {
     let mut command = home.command("");

@@ -21,6 +21,23 @@ async fn the_demo_plays_and_takes_itself_away() -> Result<()> {
         "{}",
         played.stdout
     );
+    // It ends with two forks side by side, and tells where they are.
+    let told = "The app has 0 users, and its fork has 11.";
+    assert!(played.stdout.contains(told), "{}", played.stdout);
+    let address = |what: &str| {
+        let line = played.stdout.lines().find(|line| line.contains(what));
+        let mut words = line.unwrap_or_default().split_whitespace();
+        words.find(|word| word.starts_with("http"))
+    };
+    let app = address("Alice's app, on the empty state:").context("the app's address")?;
+    let fork = address("its fork, with eleven users:").context("the fork's address")?;
+    assert_ne!(app, fork);
+    for url in [app, fork] {
+        machine
+            .run(&format!("curl -fsS -m 10 -o /dev/null {url}"))
+            .await
+            .success();
+    }
     let stop = format!("{environment} {script} stop");
     machine
         .run("HOME=$HOME/demo/bob DOTMESH_SOCKET=/run/dotmesh/bob.sock dm init mine")

@@ -154,6 +154,19 @@ async fn moved(compose: &'static str) -> Result<()> {
     assert_eq!(shop.redis("get visits").await, "7\n");
     shop.ok("docker rm -f stranger").await;
 
+    // Volumes with data are left to the import: only dotmesh.toml is written.
+    let said = shop.says("dm init --compose").await;
+    for words in [
+        "Wrote ",
+        "dotmesh.toml",
+        "has data already",
+        "shop_db",
+        "'dm import shop --compose'",
+    ] {
+        assert!(said.contains(words), "no '{words}' in {said}");
+    }
+    assert!(!shop.folder.join("compose.override.yaml").exists());
+
     let said = shop.says("dm import --compose").await;
     for words in [
         "shop_db",
@@ -197,6 +210,16 @@ async fn moved(compose: &'static str) -> Result<()> {
         before,
         "{said}"
     );
+
+    // Running it again finds nothing to do, and says so.
+    let again = shop.fails("dm import --compose").await;
+    for words in [
+        "has no local volumes to import",
+        "the Compose files lead db to a dot already",
+        "If containers still have old volumes: make them anew",
+    ] {
+        assert!(again.contains(words), "no '{words}' in {again}");
+    }
 
     // The old volumes are as they were.
     assert_eq!(shop.ok(&format!("cd {folder}; {DESCRIBE}")).await, files);

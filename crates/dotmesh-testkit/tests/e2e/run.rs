@@ -61,8 +61,23 @@ async fn a_state_runs_from_its_address() -> Result<()> {
         .to_owned();
     let page = format!("{}/alice/shop_app/commit/{id}", hub.url);
 
-    // Without a terminal, nobody can say yes, and nothing starts.
+    // Without a terminal, nobody can say yes, and no host is contacted.
     let refused = bob.fails(&format!("{SSH} && dm run {page}")).await;
+    for told in [
+        "Its code is ssh://git@code.example",
+        "git contacts code.example for it",
+        "hint: Run it again with --yes",
+    ] {
+        assert!(refused.contains(told), "no '{told}' in {refused}");
+    }
+    assert_eq!(bob.ok(&format!("{SSH} && ls -d shop-* | cat")).await, "");
+    // With the code, nothing starts.
+    bob.ok(&format!("{SSH} && git clone -q {address} mine"))
+        .await;
+    let refused = bob
+        .fails(&format!("{SSH} && dm run --folder mine {page}"))
+        .await;
+    assert!(!refused.contains("git contacts"), "{refused}");
     for told in [
         "This starts the code of ssh://git@code.example",
         "images: redis:7",
@@ -111,7 +126,11 @@ async fn hostile_code_is_refused_or_told_of() -> Result<()> {
         .await;
     hub.collaborate("alice/bad_app", "bob", "read").await?;
     let page = format!("{}/alice/bad_app", hub.url);
-    let refused = bob.fails(&format!("{SSH} && dm run {page}")).await;
+    bob.ok(&format!("{SSH} && git clone -q {address} bad-code"))
+        .await;
+    let refused = bob
+        .fails(&format!("{SSH} && dm run --folder bad-code {page}"))
+        .await;
     for told in [
         "/etc in bad",
         "bad has network_mode host",

@@ -10,15 +10,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::project::{Container, Project, Volume, docker};
 use super::{Args, Imported, ImportedProject, Wanted, cancelled, import, imported, request};
+use crate::compose::lead::{self, OVERRIDE};
 use crate::context::Context;
 use crate::error::{CliError, Code, Result};
 use crate::message;
 
-/// The file that leads Compose to the dot.
-const OVERRIDE: &str = "compose.override.yaml";
-
 /// What to do if Compose did not start the containers on the dot.
-const START: &str = "Make them anew: docker compose down, and then docker compose up -d";
+const START: &str = "make them anew: docker compose down, and then docker compose up -d";
+
+fn started_by_hand() -> String {
+    format!("The data is in the dot. As to the containers, {START}")
+}
 
 /// A volume to import.
 struct Chosen {
@@ -79,7 +81,7 @@ pub(super) async fn run(context: &Context, node: &NodeClient, args: Args) -> Res
         done = lead_compose_to_the_dot(context, &plan, &running) => done?,
         _ = interrupt.recv() => {
             let message = "interrupted after the import, while Compose started the containers";
-            return Err(CliError::new(Code::ContainersFailed, message).hint(START));
+            return Err(CliError::new(Code::ContainersFailed, message).hint(started_by_hand()));
         }
     });
     if imported.commit.is_some() {
@@ -103,7 +105,13 @@ impl Chosen {
 async fn plan(context: &Context, args: &Args) -> Result<Plan> {
     let here = std::env::current_dir()
         .map_err(|error| CliError::io("cannot find the present folder").caused_by(error))?;
-    let project = Project::find(&here, &args.file, args.project_name.as_deref()).await?;
+    let project = Project::find(
+        &context.environment,
+        &here,
+        &args.file,
+        args.project_name.as_deref(),
+    )
+    .await?;
     let keys = project.keys().await?;
     let volumes = project.volumes().await?;
     let containers = project.containers().await?;
@@ -111,11 +119,11 @@ async fn plan(context: &Context, args: &Args) -> Result<Plan> {
     let mut chosen = Vec::new();
     let mut names = BTreeSet::new();
     for volume in &volumes {
-        match refused(volume, &keys) {
+        match refused(volume, &keys, &project.led) {
             Some(sentence) => not_imported.push(sentence),
             None => chosen.push(Chosen {
                 key: volume.key().to_owned(),
-                subdot: subdot(volume.key(), &mut names)?,
+                subdot: lead::subdot(volume.key(), &mut names)?,
                 volume: volume.name.clone(),
             }),
         }
@@ -130,6 +138,9 @@ async fn plan(context: &Context, args: &Args) -> Result<Plan> {
         let mut error = CliError::new(Code::Refused, message);
         for sentence in not_imported {
             error = error.hint(sentence);
+        }
+        if !project.led.is_empty() {
+            return Err(error.hint(format!("If containers still have old volumes: {START}")));
         }
         return Err(error.hint(
             "A project that never ran has no volumes: write 'driver: dm' for them in the Compose file.",
@@ -155,7 +166,7 @@ async fn plan(context: &Context, args: &Args) -> Result<Plan> {
 }
 
 /// Why a volume of the project is not imported.
-fn refused(volume: &Volume, keys: &BTreeSet<String>) -> Option<String> {
+fn refused(volume: &Volume, keys: &BTreeSet<String>, led: &BTreeSet<String>) -> Option<String> {
     let (name, driver) = (&volume.name, &volume.driver);
     if driver != "local" {
         return Some(format!(
@@ -167,7 +178,13 @@ fn refused(volume: &Volume, keys: &BTreeSet<String>) -> Option<String> {
             "Volume {name} stays as it is: it stands for {device}"
         ));
     }
-    let is_used = keys.contains(volume.key());
+    let key = volume.key();
+    if led.contains(key) {
+        return Some(format!(
+            "Volume {name} stays as it is: the Compose files lead {key} to a dot already"
+        ));
+    }
+    let is_used = keys.contains(key);
     (!is_used).then(|| {
         format!("Volume {name} stays as it is: the Compose file does not name it any more")
     })
@@ -207,18 +224,6 @@ fn other_mounts(containers: &[Container], volumes: &[Volume], here: &Path) -> BT
         }
     }
     sentences
-}
-
-/// The name of the subdot for a volume of the Compose file, which may have dots in its name.
-fn subdot(key: &str, names: &mut BTreeSet<String>) -> Result<SubdotName> {
-    let mut name = key.replace('.', "-");
-    while !names.insert(name.clone()) {
-        name.push('_');
-    }
-    name.parse().map_err(|error| {
-        CliError::usage(format!("'{key}' cannot be a subdot: {error}"))
-            .hint("Import the volumes one by one, with --volume NAME=SUBDOT.")
-    })
 }
 
 /// Has the node check the import, and checks what comes after it.
@@ -285,7 +290,8 @@ async fn lead_compose_to_the_dot(
     running: &[String],
 ) -> Result<ImportedProject> {
     let project = &plan.project;
-    let lines = lines(&plan.dot, &plan.chosen);
+    let chosen = plan.chosen.iter();
+    let lines = lead::lines(&plan.dot, chosen.map(|one| (one.key.as_str(), &one.subdot)));
     let mut done = ImportedProject {
         project: project.name.clone(),
         file: project.folder.join(OVERRIDE),
@@ -294,7 +300,7 @@ async fn lead_compose_to_the_dot(
         started: Vec::new(),
         not_imported: plan.not_imported.clone(),
     };
-    if let Some(existing) = project.override_file() {
+    if let Some(existing) = lead::existing(&project.folder) {
         done.file = existing;
         done.lines = Some(lines);
         return Ok(done);
@@ -324,7 +330,7 @@ async fn lead_compose_to_the_dot(
         let message = "the data is imported, but Compose could not start the containers on the dot";
         CliError::new(Code::ContainersFailed, message)
             .because(error.message())
-            .hint(START)
+            .hint(started_by_hand())
     })?;
     done.started = running.to_vec();
     Ok(done)
@@ -392,49 +398,4 @@ async fn on_old_volumes(plan: &Plan) -> Result<Vec<String>> {
     let containers = plan.project.containers().await?;
     let on_old = |one: &&Container| one.mounts.iter().any(|mount| is_old(&mount.name));
     Ok(services(containers.iter().filter(on_old)))
-}
-
-/// The lines of a Compose file that lead the volumes to the dot. A new name keeps Compose from asking whether to delete the old
-/// volume, whose driver differs.
-fn lines(dot: &DotName, chosen: &[Chosen]) -> String {
-    let mut text = "volumes:\n".to_owned();
-    for one in chosen {
-        let (key, subdot) = (yaml_key(&one.key), &one.subdot);
-        text.push_str(&format!(
-            "  {key}:\n    driver: dm\n    name: {dot}.{subdot}\n"
-        ));
-    }
-    text
-}
-
-/// A key that YAML does not take for a number or another value.
-fn yaml_key(key: &str) -> String {
-    let begins_with_letter = key.starts_with(|c: char| c.is_ascii_alphabetic());
-    let values = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
-    match begins_with_letter && !values.contains(&key.to_lowercase().as_str()) {
-        true => key.to_owned(),
-        false => format!("\"{key}\""),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lines_lead_to_the_dot() {
-        let mut names = BTreeSet::new();
-        let chosen = ["db", "a.b", "a-b", "on", "7"].map(|key| Chosen {
-            key: key.to_owned(),
-            subdot: subdot(key, &mut names).expect("a name"),
-            volume: format!("shop_{key}"),
-        });
-        let text = lines(&"shop".parse().expect("a name"), &chosen);
-        assert_eq!(
-            text,
-            "volumes:\n  db:\n    driver: dm\n    name: shop.db\n  a.b:\n    driver: dm\n    name: shop.a-b\n  \
-             a-b:\n    driver: dm\n    name: shop.a-b_\n  \"on\":\n    driver: dm\n    name: shop.on\n  \
-             \"7\":\n    driver: dm\n    name: shop.7\n"
-        );
-    }
 }

@@ -8,21 +8,24 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use dotmesh_model::launch::{FILES, OVERRIDES};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
-use crate::compose::{self, document::project_of};
+use crate::compose::document::{Document, Origin, project_of};
+use crate::compose::{self, Compose, lead};
+use crate::environment::Environment;
 use crate::error::{CliError, Code, Result};
 
 /// How Compose is called for a project.
 #[derive(Debug)]
 pub(super) struct Project {
-    program: Vec<OsString>,
+    compose: Compose,
     /// `-f` and `-p`, as they were given.
     options: Vec<OsString>,
     pub(super) name: String,
+    /// The volumes that the Compose files lead to a dot already.
+    pub(super) led: BTreeSet<String>,
     /// The folder of the first Compose file.
     pub(super) folder: PathBuf,
     /// The files that were named, if Compose does not look for them itself.
@@ -116,7 +119,12 @@ impl Volume {
 
 impl Project {
     /// Finds the project of a folder.
-    pub(super) async fn find(here: &Path, files: &[PathBuf], name: Option<&str>) -> Result<Self> {
+    pub(super) async fn find(
+        environment: &Environment,
+        here: &Path,
+        files: &[PathBuf],
+        name: Option<&str>,
+    ) -> Result<Self> {
         let named_files = match files {
             [] => files_of_environment(here),
             files => files.to_vec(),
@@ -132,10 +140,15 @@ impl Project {
         if let Some(name) = name {
             options.extend(["-p".into(), name.into()]);
         }
+        let compose = Compose::find(environment, Some(&folder)).await;
+        let compose = compose.map_err(|error| {
+            error.hint("Single volumes can be imported without it: --volume NAME=SUBDOT")
+        })?;
         let mut project = Self {
-            program: program(&folder).await?,
+            compose,
             options,
             name: String::new(),
+            led: BTreeSet::new(),
             folder,
             named_files,
         };
@@ -147,6 +160,16 @@ impl Project {
             (Some(name), None) => project_of(Path::new(name)),
             (None, None) => name_of_first_generation(here, &project.folder),
         };
+        let origin = Origin {
+            generation: project.compose.generation,
+            project: project.name.clone(),
+            profiles: vec!["*".to_owned()],
+            driver: compose::DRIVER.to_owned(),
+            folder: project.folder.clone(),
+        };
+        let volumes = Document::read(&config, origin).and_then(|document| document.dot_volumes());
+        let volumes = volumes.unwrap_or_default().into_iter();
+        project.led = volumes.map(|volume| volume.key).collect();
         Ok(project)
     }
 
@@ -156,7 +179,7 @@ impl Project {
         words: &[impl AsRef<OsStr>],
         more: &[&Path],
     ) -> Result<String> {
-        let mut command = self.program.clone();
+        let mut command = self.compose.words().to_vec();
         if !more.is_empty() && self.options.iter().all(|option| option != "-f") {
             for file in &self.named_files {
                 command.extend(["-f".into(), file.clone().into_os_string()]);
@@ -192,60 +215,18 @@ impl Project {
         inspect("volume", &names).await
     }
 
-    /// The file of lines that Compose reads after the others, if there is one.
-    pub(super) fn override_file(&self) -> Option<PathBuf> {
-        let paths = OVERRIDES.map(|name| self.folder.join(name));
-        paths.into_iter().find(|path| path.exists())
-    }
-
-    /// The `version:` of the first Compose file. Compose 1 wants all files to have the same.
+    /// The `version:` of the first Compose file.
     pub(super) fn version_line(&self, here: &Path) -> Option<String> {
         let file = match self.named_files.first() {
             Some(file) => here.join(file),
-            None => FILES
-                .iter()
-                .map(|name| self.folder.join(name))
-                .find(|path| path.exists())?,
+            None => lead::main_file(&self.folder)?,
         };
-        let text = std::fs::read_to_string(file).ok()?;
-        let line = text.lines().find(|line| line.starts_with("version:"))?;
-        Some(line.to_owned())
+        lead::version_line(&file)
     }
-}
-
-/// The Compose that made the folder's containers, if it is there. Otherwise the newer one.
-async fn program(folder: &Path) -> Result<Vec<OsString>> {
-    let filter = format!(
-        "label=com.docker.compose.project.working_dir={}",
-        folder.display()
-    );
-    let format = "{{.Label \"com.docker.compose.version\"}}";
-    let versions = docker(&["ps", "-a", "--filter", &filter, "--format", format]).await?;
-    let first: Vec<OsString> = vec!["docker-compose".into()];
-    let second: Vec<OsString> = vec!["docker".into(), "compose".into()];
-    let order = match versions
-        .lines()
-        .next()
-        .is_some_and(|version| version.starts_with("1."))
-    {
-        true => [first, second],
-        false => [second, first],
-    };
-    for program in order {
-        let asked = [&program[..], &["version".into()]].concat();
-        if run(&asked).await.is_ok() {
-            return Ok(program);
-        }
-    }
-    Err(CliError::new(
-        Code::Refused,
-        "neither 'docker compose' nor 'docker-compose' can be run",
-    )
-    .hint("Install Compose, or import single volumes with --volume NAME=SUBDOT."))
 }
 
 /// The files in `COMPOSE_FILE`, from the environment or from `.env`.
-fn files_of_environment(here: &Path) -> Vec<PathBuf> {
+pub(in crate::commands) fn files_of_environment(here: &Path) -> Vec<PathBuf> {
     let files = variable(here, "COMPOSE_FILE").unwrap_or_default();
     let files = files.split(':').filter(|file| !file.is_empty());
     files.map(PathBuf::from).collect()

@@ -306,9 +306,10 @@ mod tests {
 
     #[tokio::test]
     async fn root_asks_as_the_person_who_ran_sudo() {
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "only root gives up rights: run this test as root"
+        );
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path();
         let settings = "[user]\n\tname = Ann\n\temail = ann@example.com\n";

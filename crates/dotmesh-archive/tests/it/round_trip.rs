@@ -229,9 +229,10 @@ fn an_archive_without_folders_makes_them() {
 
 #[test]
 fn devices_and_sockets_are_left_out_and_named() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "only root makes devices: run this test as root"
+    );
     let world = tempfile::tempdir().unwrap();
     let (from, to) = (world.path().join("from"), world.path().join("to"));
     for folder in [&from, &to] {

@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use dotmesh_hub_model::limits::Pace;
 use jiff::SignedDuration;
 use url::Url;
+
+use crate::operations::repack;
 
 /// The default lifetime of the keys that `dm login` gets, in days.
 pub const LOGIN_KEY_DAYS: u32 = 90;
@@ -44,6 +47,8 @@ pub struct Settings {
     pub longest_key: Option<SignedDuration>,
     /// Whether webhooks may call addresses that are not public.
     pub webhooks_to_private: bool,
+    /// How old packs must be before they are repacked. `None` if they never are.
+    pub repack_after: Option<Duration>,
     pub pace: Pace,
 }
 
@@ -107,6 +112,7 @@ impl Default for Settings {
             login_key_lifetime: Some(SignedDuration::from_hours(24 * LOGIN_KEY_DAYS as i64)),
             longest_key: None,
             webhooks_to_private: false,
+            repack_after: Some(repack::SETTLED),
             pace: Pace::DEFAULT,
         }
     }

@@ -5,6 +5,7 @@ mod backup;
 mod collaborator;
 mod error;
 mod gc;
+mod repack;
 mod restore;
 mod serve;
 mod user;
@@ -44,6 +45,7 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Gc(gc::Args),
+    Repack(repack::Args),
 }
 
 /// Where the hub keeps everything.
@@ -149,6 +151,7 @@ fn execute(command: Command) -> Result<(), CliError> {
             Command::Backup(args) => backup::run(args).await,
             Command::Restore(args) => restore::run(args).await,
             Command::Gc(args) => gc::run(args).await,
+            Command::Repack(args) => repack::run(args).await,
         }
     })
 }

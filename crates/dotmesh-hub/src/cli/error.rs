@@ -9,6 +9,7 @@ use dotmesh_hub_model::credentials::InvalidPassword;
 use dotmesh_hub_service::backup::{BackupError, FolderError, RestoreError, VerifyError};
 use dotmesh_hub_service::data_dir::DataDirError;
 use dotmesh_hub_service::operations::collect_garbage::CollectError;
+use dotmesh_hub_service::operations::repack::RepackError;
 use dotmesh_hub_service::store_url::StoreUrlError;
 use dotmesh_model::UserName;
 
@@ -17,6 +18,15 @@ use crate::tls::TlsError;
 impl From<BackupError> for CliError {
     fn from(error: BackupError) -> Self {
         Self::Backup(Box::new(error))
+    }
+}
+
+impl From<RepackError> for CliError {
+    fn from(error: RepackError) -> Self {
+        match error {
+            RepackError::Own(error) => Self::Collect(error),
+            error => Self::Repack(Box::new(error)),
+        }
     }
 }
 
@@ -58,6 +68,15 @@ pub(super) enum CliError {
     /// Garbage could not be collected.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// The store could not be repacked. What was done before stays done.
+    #[error("the repack has stopped")]
+    Repack(#[source] Box<RepackError>),
+    /// Another process repacks.
+    #[error("the hub is being repacked already")]
+    Repacking,
+    /// Packs were left alone.
+    #[error("{0} packs are lost or damaged, and were not repacked")]
+    DamagedPacks(u64),
     /// No backup was taken.
     #[error("no backup was taken")]
     Backup(#[source] Box<BackupError>),
@@ -166,6 +185,10 @@ impl CliError {
                 Some("wait until it is done; a backup that was killed blocks others for 2 minutes")
             }
             Self::Collect(CollectError::OthersStore) => Some(OTHERS_STORE),
+            Self::Repacking => {
+                Some("wait until it is done; a repack that was killed blocks others for 2 minutes")
+            }
+            Self::DamagedPacks(_) => Some("`dothub check` says what is lost"),
             Self::Lost(_) => Some("the manifest names them; restore them from an earlier backup"),
             Self::Verify(_) => Some(
                 "free space if the disk is full; otherwise keep the earlier backups, and report this error to the project",
@@ -216,6 +239,7 @@ impl CliError {
             | Self::Tls(_)
             | Self::Collect(_)
             | Self::Backup(_)
+            | Self::Repack(_)
             | Self::Restore(_)
             | Self::Verify(_)
             | Self::Database(_)

@@ -152,7 +152,7 @@ async fn what_was_deleted_after_it_was_stored_is_stored_again() {
     let upload = database.upload(&token.id, owner, owner, &next);
     let upload = upload.await.unwrap().unwrap().id;
     let bytes = pack(&files(&[("a", b"one")]).objects);
-    let before = database.deletions().await.unwrap();
+    let before = database.deletions(ambient::now()).await.unwrap();
     let name = packs.put(bytes.clone()).await.unwrap();
     assert_eq!(collect(&hub, DAY, Duration::ZERO).await.files, 1);
     let add = async |deletions| {
@@ -172,7 +172,7 @@ async fn what_was_deleted_after_it_was_stored_is_stored_again() {
         .unwrap();
     assert!(lost(add(before).await));
     // It is also refused after someone has stored the file again.
-    let now = database.deletions().await.unwrap();
+    let now = database.deletions(ambient::now()).await.unwrap();
     packs.put(bytes).await.unwrap();
     add(now).await.unwrap();
     assert!(lost(add(before).await));

@@ -73,7 +73,7 @@ async fn add(database: &Database, user: UserId, objects: Range<u32>) -> UploadId
         raw_length: 4,
     });
     let packs = [(pack, objects.collect())];
-    let deletions = database.deletions().await.unwrap();
+    let deletions = database.deletions(ambient::now()).await.unwrap();
     let added = database.add_objects(user, upload, &packs, deletions, &[], None);
     added.await.unwrap().unwrap();
     upload

@@ -2,6 +2,7 @@
 
 mod ambient;
 mod backup;
+mod check;
 mod collaborator;
 mod error;
 mod gc;
@@ -46,6 +47,7 @@ enum Command {
     Restore(restore::Args),
     Gc(gc::Args),
     Repack(repack::Args),
+    Check(check::Args),
 }
 
 /// Where the hub keeps everything.
@@ -152,6 +154,7 @@ fn execute(command: Command) -> Result<(), CliError> {
             Command::Restore(args) => restore::run(args).await,
             Command::Gc(args) => gc::run(args).await,
             Command::Repack(args) => repack::run(args).await,
+            Command::Check(args) => check::run(args).await,
         }
     })
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use dotmesh_hub_db::DatabaseError;
 use dotmesh_hub_model::credentials::InvalidPassword;
+use dotmesh_hub_service::HubError;
 use dotmesh_hub_service::backup::{BackupError, FolderError, RestoreError, VerifyError};
 use dotmesh_hub_service::data_dir::DataDirError;
 use dotmesh_hub_service::operations::collect_garbage::CollectError;
@@ -71,6 +72,12 @@ pub(super) enum CliError {
     /// The store could not be repacked. What was done before stays done.
     #[error("the repack has stopped")]
     Repack(#[source] Box<RepackError>),
+    /// The store could not be checked to its end.
+    #[error("the check has stopped")]
+    Check(#[source] Box<HubError>),
+    /// The check has found problems.
+    #[error("the store has {0} problems")]
+    Problems(u64),
     /// Another process repacks.
     #[error("the hub is being repacked already")]
     Repacking,
@@ -188,6 +195,9 @@ impl CliError {
             Self::Repacking => {
                 Some("wait until it is done; a repack that was killed blocks others for 2 minutes")
             }
+            Self::Problems(_) => Some(
+                "restore the packs from a backup, or `dothub check --repair` marks what is lost, so that the next push brings it again",
+            ),
             Self::DamagedPacks(_) => Some("`dothub check` says what is lost"),
             Self::Lost(_) => Some("the manifest names them; restore them from an earlier backup"),
             Self::Verify(_) => Some(
@@ -240,6 +250,7 @@ impl CliError {
             | Self::Collect(_)
             | Self::Backup(_)
             | Self::Repack(_)
+            | Self::Check(_)
             | Self::Restore(_)
             | Self::Verify(_)
             | Self::Database(_)

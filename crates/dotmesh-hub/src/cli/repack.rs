@@ -46,7 +46,8 @@ pub(super) async fn run(args: Args) -> Result<(), CliError> {
     }
     let holder = hex::encode(ambient::random().bytes::<8>());
     let repacking = repacker.repack(now, settled);
-    let done = running_lease::hold(&database, &ambient::clock(), REPACKING, &holder, repacking);
+    let clock = ambient::clock();
+    let done = running_lease::hold(&database, &clock, REPACKING, &holder, repacking);
     let done = done.await?.ok_or(CliError::Repacking)??;
     database.close().await;
     print(format_args!(

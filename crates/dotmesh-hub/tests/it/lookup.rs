@@ -71,6 +71,7 @@ async fn add(database: &Database, user: UserId, objects: Range<u32>) -> UploadId
             length: 50,
         },
         raw_length: 4,
+        grouped: false,
     });
     let packs = [(pack, objects.collect())];
     let deletions = database.deletions(ambient::now()).await.unwrap();

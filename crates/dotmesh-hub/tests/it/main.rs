@@ -54,6 +54,7 @@ mod promises;
 mod publishing;
 mod push;
 mod quotas;
+mod repack;
 mod restart;
 mod roles;
 mod s3;

@@ -19,7 +19,7 @@ use crate::error::HubError;
 use crate::operations::frames::{Decoder, ReadObject, read_objects};
 
 /// The zstd level. The decision page has the measurements.
-const LEVEL: i32 = 12;
+const LEVEL: i32 = 9;
 
 /// The length of a pack, in bytes. A pack ends with the group that reaches it.
 const PACK_LENGTH: usize = 16 << 20;

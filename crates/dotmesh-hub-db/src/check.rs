@@ -10,7 +10,7 @@ use crate::garbage;
 use crate::ids::{self, DotId, ObjectId, PackRow, UserId};
 use crate::objects::id_sql::between_ids_of;
 use crate::objects::lookup::{look_up, read_list};
-use crate::objects::{Location, NewObject, json};
+use crate::objects::{DAMAGED, Location, NewObject, json};
 use crate::{Database, DatabaseError, ROWS_PER_STATEMENT};
 
 /// A row of a pack.
@@ -21,6 +21,8 @@ pub struct CheckedPack {
     pub name: PackId,
     /// The number of its objects, as noted with the pack.
     pub objects: u64,
+    /// Whether an earlier repair has noted that some of its bytes are damaged.
+    pub is_known_damaged: bool,
 }
 
 /// An object of a pack.
@@ -55,20 +57,21 @@ impl Database {
         after: Option<PackRow>,
         limit: u32,
     ) -> Result<Vec<CheckedPack>, DatabaseError> {
-        let rows: Vec<(PackRow, UserId, Vec<u8>, i64)> = sqlx::query_as(
-            "SELECT id, owner, name, objects FROM packs WHERE id > $1 ORDER BY id LIMIT $2",
+        let rows: Vec<(PackRow, UserId, Vec<u8>, i64, i64)> = sqlx::query_as(
+            "SELECT id, owner, name, objects, form FROM packs WHERE id > $1 ORDER BY id LIMIT $2",
         )
         .bind(after.map_or(0, |pack| pack.0))
         .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await?;
         rows.into_iter()
-            .map(|(row, owner, name, objects)| {
+            .map(|(row, owner, name, objects, form)| {
                 Ok(CheckedPack {
                     row,
                     owner,
                     name: garbage::pack_id(&name)?,
                     objects: ids::unsigned(objects)?,
+                    is_known_damaged: form == DAMAGED,
                 })
             })
             .collect()

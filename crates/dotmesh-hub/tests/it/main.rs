@@ -23,6 +23,7 @@ mod branch_names;
 mod branches;
 mod browse;
 mod capability;
+mod check;
 mod cli;
 mod connectivity;
 mod cuts;

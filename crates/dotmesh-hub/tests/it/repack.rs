@@ -96,15 +96,15 @@ impl Pages {
 }
 
 /// A dot with a line of commits.
-struct Line {
+pub(crate) struct Line {
     client: HubClient,
     name: String,
     pages: Pages,
-    made: Vec<(Made, Files)>,
+    pub(crate) made: Vec<(Made, Files)>,
 }
 
 impl Line {
-    fn new(client: &HubClient, name: &str, seed: u64) -> Self {
+    pub(crate) fn new(client: &HubClient, name: &str, seed: u64) -> Self {
         Self {
             client: client.clone(),
             name: name.to_owned(),
@@ -113,7 +113,7 @@ impl Line {
         }
     }
 
-    async fn push(&mut self) {
+    pub(crate) async fn push(&mut self) {
         let files = self.pages.files();
         let last = self.made.last().map(|(made, _)| made.clone());
         let seconds = self.made.len() as i64;
@@ -129,7 +129,7 @@ impl Line {
         self.pages.change();
     }
 
-    async fn is_whole(&self) {
+    pub(crate) async fn is_whole(&self) {
         for (_, files) in &self.made {
             has(&self.client, &self.name, files).await;
         }
@@ -140,7 +140,7 @@ fn repacker(hub: &TestHub) -> Repacker {
     Repacker::of(&hub.hub)
 }
 
-async fn repack(hub: &TestHub) -> Repacked {
+pub(crate) async fn repack(hub: &TestHub) -> Repacked {
     let done = repacker(hub)
         .repack(ambient::now(), Duration::ZERO)
         .await
@@ -149,7 +149,7 @@ async fn repack(hub: &TestHub) -> Repacked {
     done
 }
 
-async fn collect(hub: &TestHub) {
+pub(crate) async fn collect(hub: &TestHub) {
     let (database, packs) = (&hub.hub.database, &hub.hub.packs);
     let now = ambient::now() + 3 * DAY;
     collect_garbage(database, packs, now, Duration::ZERO)
@@ -170,8 +170,12 @@ async fn used(hub: &TestHub, user: &str) -> u64 {
 }
 
 pub(crate) async fn check(hub: &TestHub, repair: bool) -> Report {
-    let checker = Checker::new(hub.hub.database.clone(), hub.hub.packs.clone());
-    checker.check(repair, ambient::now()).await.unwrap()
+    // Like another process, it knows nothing that the hub has in memory.
+    let database = hub.place().database().await;
+    let checker = Checker::new(database.clone(), hub.hub.packs.clone());
+    let report = checker.check(repair, ambient::now()).await.unwrap();
+    database.close().await;
+    report
 }
 
 async fn number(hub: &TestHub, query: &'static str) -> i64 {
@@ -494,7 +498,7 @@ async fn the_command_says_what_it_did() {
         String::from_utf8(output.stdout).unwrap()
     };
     let text = told(&["repack", "--dry-run"]);
-    assert_eq!(text, "Would repack 0 packs (0 bytes) of 0 namespaces\n");
+    assert_eq!(text, "Would repack 0 packs (0 B) of 0 namespaces\n");
     let text = told(&["repack", "--dry-run", "--after", "0"]);
     assert!(text.starts_with("Would repack 3 packs ("), "{text}");
     let text = told(&["repack", "--after", "0"]);

@@ -59,6 +59,8 @@ impl Checker {
                 pack: name.clone(),
                 lost_objects,
             }),
+            // A repair has left the rest of it, until a repack stores it anew.
+            Some(_) if lost_objects == 0 && pack.is_known_damaged => {}
             Some(_) if !is_whole => problems.push(Problem::PackDamaged {
                 pack: name.clone(),
                 lost_objects,

@@ -37,6 +37,8 @@ pub struct Checker {
 pub struct Report {
     /// The number of packs that were checked.
     pub packs: u64,
+    /// The length of these packs, in bytes.
+    pub bytes: u64,
     /// The number of objects that were checked.
     pub objects: u64,
     /// The number of dots that were checked, deleted ones included.

@@ -59,8 +59,9 @@ fn show(report: &Report) -> Result<(), CliError> {
         print(describe(problem))?;
     }
     print(format_args!(
-        "Checked {}, {}, {} and {}",
+        "Checked {} ({}), {}, {} and {}",
         show::count(report.packs, "pack"),
+        show::bytes(report.bytes),
         show::count(report.objects, "object"),
         show::count(report.dots, "dot"),
         show::count(report.commits, "commit"),

@@ -297,7 +297,7 @@ async fn the_command_tells_what_is_lost() {
     let whole = place.run(&["check"]);
     assert!(whole.status.success(), "{whole:?}");
     let text = String::from_utf8(whole.stdout).unwrap();
-    assert!(text.starts_with("Checked 3 packs, "), "{text}");
+    assert!(text.starts_with("Checked 3 packs ("), "{text}");
 
     std::fs::remove_file(path(&place, pack)).unwrap();
     let found = place.run(&["check"]);

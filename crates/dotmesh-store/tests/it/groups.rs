@@ -1,5 +1,7 @@
 //! Groups: they come back as they were, any damage is found, and a reader of version 1 refuses them.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use dotmesh_store::group::{GroupPackWriter, MAX_GROUP_LENGTH, encode_group};
 use dotmesh_store::{
@@ -149,6 +151,46 @@ fn a_group_has_a_limit() {
     let more = [object(1), object(2), Object::new(Kind::Chunk, vec![3])];
     assert!(encode_group(&more, None, 1).is_none());
     assert!(encode_group(&[], None, 1).is_none());
+}
+
+/// The packs of a folder, sorted by name.
+fn packs_below(folder: &Path) -> Vec<Bytes> {
+    let mut files = Vec::new();
+    crate::second_reader::files_below(folder, &mut files);
+    files.sort();
+    let read = files.iter().map(|file| std::fs::read(file).expect("a pack").into());
+    read.collect()
+}
+
+#[test]
+#[ignore = "run by hand, once: the fixtures of a version never change"]
+fn write_the_fixtures() {
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+    let mut objects: Vec<Object> = Vec::new();
+    for pack in packs_below(&testdata.join("v1/store")) {
+        for frame in PackReader::new(pack).expect("a pack") {
+            objects.push(frame.and_then(|frame| frame.object()).expect("it is whole"));
+        }
+    }
+    let (old, new) = objects.split_at(objects.len() / 2);
+    let (group, bytes) = whole(old);
+    let mut writer = GroupPackWriter::default();
+    let range = writer.push(&group);
+    let first = writer.finish();
+    let base = GroupBase {
+        pack: PackId::of(&first),
+        range,
+    };
+    let (single, grouped) = new.split_first().expect("there are some");
+    let mut writer = GroupPackWriter::default();
+    writer.push(Frame::encode(single).stored());
+    writer.push(&encode_group(grouped, Some((base, &bytes)), 9).expect("it fits"));
+    for pack in [first, writer.finish()] {
+        let name = PackId::of(&pack).to_string();
+        let folder = testdata.join("v2/store/packs").join(&name[..2]);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join(name), pack).expect("a file");
+    }
 }
 
 /// What a group is for: a version of a page costs only its changes.

@@ -48,6 +48,7 @@ impl Checker {
             return Ok(());
         }
         report.packs += 1;
+        report.bytes += got.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64);
         report.objects += count;
         let lost_objects = lost.len() as u64;
         let is_whole = got.as_ref().is_some_and(|(_, whole)| *whole);

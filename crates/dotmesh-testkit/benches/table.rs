@@ -46,7 +46,8 @@ use anyhow::{Context as _, Result, ensure};
 
 /// All groups, in the order in which they run. The slowest to set up is last.
 const GROUPS: &[&str] = &[
-    "commit", "checkout", "daily", "app", "files", "pages", "growth", "repack", "list", "forks", "hub",
+    "commit", "checkout", "daily", "app", "files", "pages", "growth", "repack", "list", "forks",
+    "hub",
 ];
 /// The groups that `transfer` stands for.
 const TRANSFER: &[&str] = &["app", "files", "pages", "growth", "repack"];

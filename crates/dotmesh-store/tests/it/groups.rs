@@ -158,7 +158,9 @@ fn packs_below(folder: &Path) -> Vec<Bytes> {
     let mut files = Vec::new();
     crate::second_reader::files_below(folder, &mut files);
     files.sort();
-    let read = files.iter().map(|file| std::fs::read(file).expect("a pack").into());
+    let read = files
+        .iter()
+        .map(|file| std::fs::read(file).expect("a pack").into());
     read.collect()
 }
 

@@ -23,7 +23,14 @@ fn a_second_reader_finds_the_same() {
     let told = String::from_utf8(output.stdout).expect("text");
 
     let mut expected = String::new();
-    let folders = ["v1/tree-nodes", "v1/file-nodes", "v1/roots", "v1/packs", "v1/store", "v2/store"];
+    let folders = [
+        "v1/tree-nodes",
+        "v1/file-nodes",
+        "v1/roots",
+        "v1/packs",
+        "v1/store",
+        "v2/store",
+    ];
     for folder in folders {
         let mut files = Vec::new();
         files_below(&testdata.join(folder), &mut files);

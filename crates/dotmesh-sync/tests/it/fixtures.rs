@@ -83,7 +83,11 @@ fn packs_of_version_2_have_the_objects_of_version_1() {
     files_below(&folder().join("store"), &mut files);
     for file in files {
         let pack = std::fs::read(file).expect("read");
-        expected.extend(objects_of(&pack).into_iter().map(|(object, _)| object.hash()));
+        expected.extend(
+            objects_of(&pack)
+                .into_iter()
+                .map(|(object, _)| object.hash()),
+        );
     }
     let store = PackStore::local(&folder().join("../v2/store")).expect("a store");
     let mut found = BTreeSet::new();
@@ -98,7 +102,8 @@ fn packs_of_version_2_have_the_objects_of_version_1() {
                 let group = match frame.expect("a frame") {
                     StoredFrame::Single(frame) => {
                         let object = frame.object().expect("an object");
-                        writeln!(told, "    {:?} {}", object.kind(), object.hash()).expect("a string");
+                        writeln!(told, "    {:?} {}", object.kind(), object.hash())
+                            .expect("a string");
                         found.insert(object.hash());
                         continue;
                     }

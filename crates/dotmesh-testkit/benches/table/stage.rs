@@ -113,7 +113,11 @@ impl Stage {
 
     /// The bytes of all packs that the hub has, without those that wait to be deleted.
     pub(crate) async fn stored(&self) -> Result<f64> {
-        let checked = self.hub.run("dothub check --json --data hub").await.success();
+        let checked = self
+            .hub
+            .run("dothub check --json --data hub")
+            .await
+            .success();
         let report: serde_json::Value = serde_json::from_str(&checked.stdout)?;
         report["bytes"].as_f64().context("no bytes")
     }

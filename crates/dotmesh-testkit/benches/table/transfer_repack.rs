@@ -33,7 +33,10 @@ pub(crate) async fn measure(table: &mut Table, size: Size) -> Result<()> {
     let repack = stage.repack().await?;
     let first = stage.stored().await?;
     record(table, "first push of A, repacked", first, repack);
-    table.state("12 the hub with A, before and after a repack", shown(pushed, first));
+    table.state(
+        "12 the hub with A, before and after a repack",
+        shown(pushed, first),
+    );
 
     let mut before = first;
     for number in 1..=PUSHES {

@@ -8,10 +8,11 @@ use dotmesh_hub_model::limits::Pace;
 use jiff::SignedDuration;
 use url::Url;
 
-use crate::operations::repack;
-
 /// The default lifetime of the keys that `dm login` gets, in days.
 pub const LOGIN_KEY_DAYS: u32 = 90;
+
+/// How old packs are before they are repacked, by default. A push that is under way is mostly over by then.
+pub const REPACK_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// Who can make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +113,7 @@ impl Default for Settings {
             login_key_lifetime: Some(SignedDuration::from_hours(24 * LOGIN_KEY_DAYS as i64)),
             longest_key: None,
             webhooks_to_private: false,
-            repack_after: Some(repack::SETTLED),
+            repack_after: Some(REPACK_AFTER),
             pace: Pace::DEFAULT,
         }
     }

@@ -31,9 +31,6 @@ use crate::background::Background;
 use crate::error::HubError;
 use crate::state::Hub;
 
-/// How old a pack must be before it is repacked. A push that is under way is mostly over by then.
-pub const SETTLED: Duration = Duration::from_secs(60 * 60);
-
 /// The most objects in one repack, which one transaction moves. About 100 bytes of memory are needed for each.
 const OBJECTS: u64 = 1 << 17;
 
